@@ -1,0 +1,34 @@
+"""resift: the second pass of a search. Reads query and document together, on your CPU."""
+
+from importlib import import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resift.rerank.reranker import Reranker
+    from resift.search.index import Index
+    from resift.types import Candidate, Document, Hit, Ranking, Receipt
+
+_HOMES = {
+    "Candidate": "resift.types",
+    "Document": "resift.types",
+    "Hit": "resift.types",
+    "Index": "resift.search.index",
+    "Ranking": "resift.types",
+    "Receipt": "resift.types",
+    "Reranker": "resift.rerank.reranker",
+}
+__all__ = ["Candidate", "Document", "Hit", "Index", "Ranking", "Receipt", "Reranker"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use: importing resift imports no runtime."""
+    if name == "__version__":
+        return _version("resift")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'resift' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

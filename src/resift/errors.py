@@ -1,0 +1,75 @@
+"""Everything that resift raises on purpose.
+
+ResiftError
+├── InputError             an argument that no call can use (also a ValueError)
+├── SettingsError          an environment variable or settings file that cannot be read
+├── MissingExtra           an optional package is not installed (also an ImportError)
+├── ModelError
+│   ├── ModelNotFound      no such model, bundled, on disk or in the catalogue
+│   ├── ArtifactError      a folder that is no artifact, or one that is not what its manifest says
+│   ├── ParityError        a model that does not give its own reference logits
+│   └── RuntimeFailure     a runtime that could not load or run a model
+├── SourceError            documents that cannot be listed or read
+├── StoreError             an index that cannot be opened, read or written
+│   ├── IndexNotFound      nothing at the URI, or nothing published there yet
+│   └── IndexMismatch      an index made by another embedder or another format
+└── DatasetError           a collection, run or judgment file that says what cannot be
+
+One line a message: the value, what was expected, what to do.
+"""
+
+
+class ResiftError(Exception):
+    """The root: catch this to catch all that resift raises on purpose."""
+
+
+class InputError(ResiftError, ValueError):
+    """An argument that no call can use."""
+
+
+class SettingsError(ResiftError):
+    """An environment variable or settings file that cannot be read."""
+
+
+class MissingExtra(ResiftError, ImportError):
+    """An optional package is not installed."""
+
+
+class ModelError(ResiftError):
+    """A model cannot be used."""
+
+
+class ModelNotFound(ModelError):
+    """No such model, bundled, on disk or in the catalogue."""
+
+
+class ArtifactError(ModelError):
+    """A folder that is no artifact, or one that is not what its manifest says."""
+
+
+class ParityError(ModelError):
+    """A model that does not give its own reference logits."""
+
+
+class RuntimeFailure(ModelError):
+    """A runtime could not load or run a model."""
+
+
+class SourceError(ResiftError):
+    """Documents that cannot be listed or read."""
+
+
+class StoreError(ResiftError):
+    """An index that cannot be opened, read or written."""
+
+
+class IndexNotFound(StoreError):
+    """Nothing at the URI, or nothing published there yet."""
+
+
+class IndexMismatch(StoreError):
+    """An index made by another embedder or in another format."""
+
+
+class DatasetError(ResiftError):
+    """A collection, run or judgment file that says what cannot be."""

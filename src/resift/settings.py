@@ -1,0 +1,138 @@
+"""Settings, read once at start from a TOML file and the environment; frozen from then on.
+
+The file is the one that ``RESIFT_CONFIG`` names; a variable wins over the file::
+
+    runtime = "openvino"            # RESIFT_RUNTIME: openvino or onnxruntime
+    threads = 2                     # RESIFT_THREADS: 0 is all cores
+    model = "/models/mine"          # RESIFT_MODEL: artifact folder instead of the bundled one
+
+    [storage]                       # the usual AWS variables, for s3:// URIs
+    endpoint = "http://127.0.0.1:8333"   # AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL
+    region = "eu-central-1"              # AWS_REGION, AWS_DEFAULT_REGION
+    access_key_id = "..."                # AWS_ACCESS_KEY_ID
+    secret_access_key = "..."            # AWS_SECRET_ACCESS_KEY
+    session_token = "..."                # AWS_SESSION_TOKEN
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from resift.errors import SettingsError
+
+_ENVIRONMENT = {
+    "runtime": ("RESIFT_RUNTIME",),
+    "threads": ("RESIFT_THREADS",),
+    "model": ("RESIFT_MODEL",),
+}
+_STORAGE_ENVIRONMENT = {
+    "endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
+    "access_key_id": ("AWS_ACCESS_KEY_ID",),
+    "secret_access_key": ("AWS_SECRET_ACCESS_KEY",),
+    "session_token": ("AWS_SESSION_TOKEN",),
+}
+RUNTIMES = ("openvino", "onnxruntime")
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """How ``s3://`` URIs are reached. What is None is left to the S3 client's own defaults."""
+
+    endpoint: str | None = None
+    region: str | None = None
+    access_key_id: str | None = field(default=None, repr=False)
+    secret_access_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+    def options(self) -> dict[str, str]:
+        """The object_store configuration that both obstore and LanceDB take."""
+        named = {
+            "aws_endpoint": self.endpoint,
+            "aws_region": self.region,
+            "aws_access_key_id": self.access_key_id,
+            "aws_secret_access_key": self.secret_access_key,
+            "aws_session_token": self.session_token,
+        }
+        options = {key: value for key, value in named.items() if value}
+        if self.endpoint and self.endpoint.startswith("http://"):
+            options["allow_http"] = "true"
+        return options
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the library needs to know of its surroundings."""
+
+    runtime: str | None = None
+    threads: int = 0
+    model: str | None = None
+    storage: StorageSettings = field(default_factory=StorageSettings)
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+        """Read the file and the environment; raise `SettingsError` for what makes no sense."""
+        environ = os.environ if environ is None else environ
+        values = _read_file(environ.get("RESIFT_CONFIG"))
+        storage = values.pop("storage", {})
+        if not isinstance(storage, dict):
+            raise SettingsError("storage: expected a [storage] table in the settings file")
+        _refuse_unknown(values, _ENVIRONMENT, "")
+        _refuse_unknown(storage, _STORAGE_ENVIRONMENT, "storage.")
+        values |= _from_environment(environ, _ENVIRONMENT)
+        storage |= _from_environment(environ, _STORAGE_ENVIRONMENT)
+        return cls(
+            runtime=_runtime(values.get("runtime")),
+            threads=_threads(values.get("threads", 0)),
+            model=values.get("model"),
+            storage=StorageSettings(**storage),
+        )
+
+
+def _read_file(name: str | None) -> dict[str, Any]:
+    if not name:
+        return {}
+    try:
+        return tomllib.loads(Path(name).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(
+            f"RESIFT_CONFIG={name}: not a readable TOML file ({error})"
+        ) from error
+
+
+def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -> None:
+    for name in values.keys() - known.keys():
+        raise SettingsError(
+            f"{prefix}{name}: no such setting; there are {', '.join(sorted(known))}"
+        )
+
+
+def _from_environment(
+    environ: Mapping[str, str], names: Mapping[str, tuple[str, ...]]
+) -> dict[str, str]:
+    found = {}
+    for setting, variables in names.items():
+        for variable in variables:
+            if environ.get(variable):
+                found[setting] = environ[variable]
+                break
+    return found
+
+
+def _runtime(value: Any) -> str | None:
+    if value is None or value in RUNTIMES:
+        return value
+    raise SettingsError(f"runtime={value!r}: expected one of {', '.join(RUNTIMES)}")
+
+
+def _threads(value: Any) -> int:
+    try:
+        threads = int(value)
+    except (TypeError, ValueError):
+        threads = -1
+    if threads < 0:
+        raise SettingsError(f"threads={value!r}: expected a whole number, 0 for all cores")
+    return threads

@@ -1,0 +1,110 @@
+"""The one vocabulary: what goes into a reranker and what comes out. All of it is frozen.
+
+Knows nothing of models, storage or the command line.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, overload
+
+Status = Literal["ok", "cut", "empty", "not_text", "late", "failed"]
+"""What became of a candidate.
+
+``ok``: read whole. ``cut``: scored, but only its first `Hit.tokens_seen` tokens fitted.
+``empty``: nothing to read. ``not_text``: its text is no string. ``late``: time was up before
+its turn. ``failed``: the model gave no number for it. The last four have no score; they keep
+their first-stage order behind the scored ones.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text with a name. `metadata` is carried through untouched."""
+
+    id: str
+    text: str
+    title: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate(Document):
+    """A document as a first stage hands it over: `rank` counts from 1, higher `score` is better."""
+
+    rank: int | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One document of a ranking.
+
+    `rank` counts from 1; `index` is the document's place in the caller's list, from 0. `logit`
+    is the model's own output for the pair and depends on nothing else. `score` is what the
+    ranking is ordered by, in 0..1: the sigmoid of the logit, or of the logit fused with the
+    first stage's score (the receipt says which). Both are None where `status` says that there
+    is none. `span` is the range of characters of `text` that the model read.
+    """
+
+    rank: int
+    index: int
+    id: str
+    score: float | None
+    logit: float | None
+    text: str
+    first_stage_rank: int
+    first_stage_score: float | None
+    tokens_seen: int
+    tokens_dropped: int
+    span: tuple[int, int]
+    status: Status
+    title: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was done for a ranking, and what was not.
+
+    `depth` candidates were given, `scored` of them have a logit, `cut` of those were longer
+    than the model reads, `skipped` had nothing to read. `partial` means that candidates which
+    could have been scored were not: `reason` says why. `timings_ms` has one entry a stage, in
+    the order in which they ran. `tokens` were read, `padding_share` (0..1) of all positions
+    computed were padding. `fusion_weight` is 0 where the first stage's scores played no part.
+    """
+
+    model: str
+    fingerprint: str
+    runtime: str
+    depth: int
+    scored: int
+    cut: int
+    skipped: int
+    partial: bool
+    reason: str | None
+    timings_ms: Mapping[str, float]
+    tokens: int
+    padding_share: float
+    fusion_weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking(Sequence[Hit]):
+    """Hits in rank order, at most `top_n` of them, with the receipt of the call."""
+
+    query: str
+    hits: tuple[Hit, ...]
+    receipt: Receipt
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Hit, ...]: ...
+    def __getitem__(self, index: int | slice) -> Hit | tuple[Hit, ...]:
+        return self.hits[index]
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
