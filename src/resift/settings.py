@@ -98,9 +98,7 @@ def _read_file(name: str | None) -> dict[str, Any]:
     try:
         return tomllib.loads(Path(name).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(
-            f"RESIFT_CONFIG={name}: not a readable TOML file ({error})"
-        ) from error
+        raise SettingsError(f"RESIFT_CONFIG={name}: not a readable TOML file ({error})") from error
 
 
 def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, overload
 
-Status = Literal["ok", "cut", "empty", "not_text", "late", "failed"]
+Status = Literal["ok", "cut", "empty", "not_text", "late", "failed", "not_reranked"]
 """What became of a candidate.
 
 ``ok``: read whole. ``cut``: scored, but only its first `Hit.tokens_seen` tokens fitted.
 ``empty``: nothing to read. ``not_text``: its text is no string. ``late``: time was up before
-its turn. ``failed``: the model gave no number for it. The last four have no score; they keep
-their first-stage order behind the scored ones.
+its turn. ``failed``: the model gave no number for it. ``not_reranked``: the first stage's order
+was asked for, or is all there is. The last five have no score; they keep their first-stage
+order behind the scored ones.
 """
 
 

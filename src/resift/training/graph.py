@@ -51,7 +51,7 @@ class GraphBuilder:
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
         if name not in self.weights:
-            self.weights[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+            self.weights[name] = numpy_helper.from_array(np.array(value, order="C"), name)
         return name
 
     def node(self, operator: str, name: str, *inputs: str, **attributes: Any) -> str:
@@ -120,7 +120,7 @@ def _embeddings(g: GraphBuilder, weights: Weights, shape: EncoderShape, int8: bo
 
 
 def _mask(g: GraphBuilder) -> str:
-    """``(rows, tokens)`` of 1 and 0 → what is added to attention logits, ``(rows, 1, 1, tokens)``."""
+    """``(rows, tokens)`` of 1 and 0 → ``(rows, 1, 1, tokens)`` to add to attention logits."""
     wide = g.node("Cast", "mask.float", "attention_mask", to=TensorProto.FLOAT)
     axes = g.constant("mask.axes", np.array([1, 2], np.int64))
     shaped = g.node("Unsqueeze", "mask.shaped", wide, axes)
@@ -193,7 +193,8 @@ def encoder_graph(
     names = ["input_ids", "attention_mask"]
     if any("token_type_ids" in node.input for node in g.nodes):
         names.append("token_type_ids")
-    inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, ["rows", "tokens"]) for n in names]
+    shape_in = ["rows", "tokens"]
+    inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, shape_in) for n in names]
     if head is None:
         dim = weights["encoder.layer.0.output.dense.weight"].shape[0]
         output = helper.make_tensor_value_info("states", TensorProto.FLOAT, ["rows", "tokens", dim])

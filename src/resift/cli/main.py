@@ -1,0 +1,61 @@
+"""The ``resift`` command: its verbs, and what becomes of errors."""
+
+import sys
+
+import typer
+
+from resift import __version__
+from resift.cli import convert, demo, index, models, rerank, rerank_run, search, verify
+from resift.cli.output import errors
+from resift.errors import ResiftError
+
+app = typer.Typer(
+    name="resift",
+    help="The second pass of a search: puts candidates in the right order, on this CPU, offline.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(demo.demo)
+app.command("index")(index.index)
+app.command("search")(search.search)
+app.command("rerank")(rerank.rerank)
+app.command("rerank-run")(rerank_run.rerank_run)
+app.command("models")(models.models)
+app.command("verify")(verify.verify)
+app.command("convert")(convert.convert)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    ctx: typer.Context,
+    show: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    """Rerank candidates, or index documents and search them in two stages."""
+    if show:
+        typer.echo(__version__)
+        raise typer.Exit()
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+        raise typer.Exit(2)
+
+
+def run() -> None:
+    """Run the command line: exit 0 done, 1 an error in one line, 2 wrong usage."""
+    try:
+        app()
+    except ResiftError as error:
+        errors.print(f"[bold red]error:[/] {_one_line(error)}", soft_wrap=True, highlight=False)
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of our output has gone, and so nobody is left to tell
+        sys.stderr.close()
+        sys.exit(1)
+    except KeyboardInterrupt:
+        errors.print("interrupted")
+        sys.exit(130)
+
+
+def _one_line(error: ResiftError) -> str:
+    from rich.markup import escape
+
+    return escape(" ".join(str(error).split()))

@@ -1,0 +1,39 @@
+"""``resift models``: what can be used at once, and what can be converted."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from resift.cli.output import console, print_json
+
+
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """List the bundled model and known checkpoints for resift convert."""
+    from rich.table import Table
+
+    from resift.rerank.artifact import load_artifact
+    from resift.rerank.catalogue import BUNDLED, CHECKPOINTS
+
+    manifest = load_artifact(BUNDLED).manifest
+    if as_json:
+        bundled = {
+            "name": manifest.name,
+            "kind": manifest.kind,
+            "base_model": manifest.base_model,
+            "licence": manifest.licence,
+            "fingerprint": manifest.fingerprint,
+            "max_tokens": manifest.max_tokens,
+        }
+        print_json({"bundled": bundled, "convertible": [asdict(known) for known in CHECKPOINTS]})
+        return
+    console.print(
+        f"[bold]{manifest.name}[/]  bundled, {manifest.kind}, {manifest.licence}, "
+        f"from {manifest.base_model}, fingerprint {manifest.fingerprint}\n"
+    )
+    table = Table("to convert with resift convert", "licence", "languages", "", box=None)
+    for known in CHECKPOINTS:
+        table.add_row(known.hub_id, known.licence, known.languages, known.note)
+    console.print(table)

@@ -1,0 +1,94 @@
+"""What every verb prints with: results on stdout, progress and errors on stderr."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from resift.types import Hit, Ranking
+
+console = Console(highlight=False)
+errors = Console(stderr=True)
+
+SNIPPET = 160  # characters of a passage
+
+
+def progress() -> Progress:
+    """A bar on stderr that vanishes when done; nothing where stderr is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,
+    )
+
+
+def print_json(value: Any) -> None:
+    """One document on stdout."""
+    print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def print_json_lines(hits: Iterable[Hit]) -> None:
+    """One object a hit on stdout, in rank order."""
+    for hit in hits:
+        print(json.dumps(asdict(hit), ensure_ascii=False, default=str))
+
+
+def print_ranking(ranking: Ranking) -> None:
+    """A table of hits, and the receipt in a line."""
+    table = Table(show_edge=False, pad_edge=False, box=None, expand=True)
+    table.add_column("rank", justify="right", no_wrap=True)
+    table.add_column("was", justify="right", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("passage", ratio=1)
+    for hit in ranking:
+        score = hit.status if hit.score is None else f"{hit.score:.4f}"
+        table.add_row(str(hit.rank), str(hit.first_stage_rank), score, passage(hit))
+    console.print(table)
+    errors.print(f"[dim]{escape(receipt_line(ranking))}[/]", highlight=False)
+
+
+def passage(hit: Hit) -> str:
+    """Title in bold, then the beginning of the text, as markup."""
+    text = str(hit.text) if hit.text is not None else ""
+    short = snippet(text)
+    return f"[bold]{escape(hit.title)}[/]  {escape(short)}" if hit.title else escape(short)
+
+
+def snippet(text: str, characters: int = SNIPPET) -> str:
+    """The beginning of a text on one line."""
+    line = " ".join(text[: 4 * characters].split())
+    return line if len(line) <= characters else line[: characters - 1].rstrip() + "…"
+
+
+def receipt_line(ranking: Ranking) -> str:
+    """The receipt for people: what was read, by what, how long it took, what was left out."""
+    receipt = ranking.receipt
+    parts = [
+        f"{receipt.scored} of {receipt.depth} scored",
+        f"{receipt.tokens:,} tokens",
+        f"{receipt.model} on {receipt.runtime}",
+        ", ".join(milliseconds(receipt.timings_ms)),
+    ]
+    for count, what in ((receipt.cut, "cut"), (receipt.skipped, "unreadable")):
+        if count:
+            parts.append(f"{count} {what}")
+    if receipt.fusion_weight:
+        parts.append(f"first stage weighs {receipt.fusion_weight:g}")
+    if receipt.partial:
+        parts.append(f"partial: {receipt.reason}")
+    return " · ".join(part for part in parts if part)
+
+
+def milliseconds(timings_ms: Any) -> Sequence[str]:
+    """Stages worth naming: half a millisecond and more."""
+    return [f"{name} {ms:.0f} ms" for name, ms in timings_ms.items() if ms >= 0.5]

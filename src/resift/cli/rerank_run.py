@@ -1,0 +1,48 @@
+"""``resift rerank-run``: a BEIR folder and a TREC run in, a TREC run out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resift.cli.output import errors, progress
+from resift.errors import InputError
+
+
+def rerank_run(
+    collection: Annotated[Path, typer.Argument(help="BEIR folder: corpus.jsonl, queries.jsonl.")],
+    run: Annotated[Path, typer.Option(help="TREC run of a first stage, plain or .gz.")],
+    output: Annotated[Path, typer.Option(help="Where the reranked run goes, plain or .gz.")],
+    depth: Annotated[int, typer.Option(help="Candidates reranked a query.")] = 100,
+    fusion_weight: Annotated[
+        float | None, typer.Option(help="Weight of the run's own scores; 0 leaves them out.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Artifact folder; bundled by default.")] = None,
+) -> None:
+    """Rerank every query of a run; what lies beyond the depth keeps its order behind."""
+    from resift.evaluation.collection import open_collection
+    from resift.evaluation.rerank_run import prepare, rerank_run
+    from resift.evaluation.trec import read_run, write_run
+    from resift.rerank.reranker import Reranker
+    from resift.types import Ranking
+
+    if not output.parent.is_dir():
+        raise InputError(f"{output}: the folder {output.parent} does not exist")
+    reranker = Reranker(model)
+    job = prepare(open_collection(collection), read_run(run), depth, str(run))
+    pairs = sum(min(len(documents), depth) for documents in job.run.values())
+    with progress() as bar:
+        task = bar.add_task("reranking", total=pairs, note="")
+        weights: set[float] = set()
+
+        def advance(ranking: Ranking) -> None:
+            weights.add(ranking.receipt.fusion_weight)
+            bar.update(task, advance=ranking.receipt.depth, note="pairs")
+
+        write_run(output, rerank_run(job, reranker, fusion_weight, advance))
+    used = ", ".join(f"{weight:g}" for weight in sorted(weights))
+    errors.print(
+        f"{output}: {len(job.run)} queries, {pairs:,} pairs, first stage's weight {used}",
+        markup=False,
+        highlight=False,
+    )

@@ -1,0 +1,1 @@
+"""Judged collections and runs: reading, writing, and what a reranker makes of them."""

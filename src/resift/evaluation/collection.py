@@ -1,0 +1,80 @@
+"""BEIR folders: ``corpus.jsonl``, ``queries.jsonl``, both plain or ``.gz``."""
+
+import gzip
+import json
+from collections.abc import Collection as Names
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from resift.errors import DatasetError
+from resift.types import Document
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A folder of documents and queries. Nothing is read before it is asked for."""
+
+    folder: Path
+
+    def queries(self) -> dict[str, str]:
+        """Query ids to their texts, in the file's order."""
+        return {
+            row["_id"]: row["text"]
+            for row in _rows(_find(self.folder, "queries.jsonl"), ("_id", "text"))
+        }
+
+    def documents(self, ids: Names[str]) -> dict[str, Document]:
+        """Those of the named documents that the corpus has; the rest of it is not kept."""
+        return {
+            row["_id"]: Document(row["_id"], row["text"], row.get("title") or "")
+            for row in _rows(_find(self.folder, "corpus.jsonl"), ("_id", "text"))
+            if row["_id"] in ids
+        }
+
+
+def open_collection(folder: Path) -> Collection:
+    """A BEIR folder; raises `DatasetError` where its files are missing."""
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder; expected a BEIR collection")
+    for name in ("corpus.jsonl", "queries.jsonl"):
+        _find(folder, name)
+    return Collection(folder)
+
+
+def open_text(file: Path) -> IO[str]:
+    """A text file for reading, unpacked where it ends in ``.gz``."""
+    if not file.is_file():
+        raise DatasetError(f"{file}: no such file")
+    if file.suffix == ".gz":
+        return gzip.open(file, "rt", encoding="utf-8")
+    return file.open(encoding="utf-8")
+
+
+def _find(folder: Path, name: str) -> Path:
+    for candidate in (folder / name, folder / f"{name}.gz"):
+        if candidate.is_file():
+            return candidate
+    raise DatasetError(f"{folder}: no {name} or {name}.gz in it; expected a BEIR collection")
+
+
+def _rows(file: Path, fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    number = 0
+    try:
+        with open_text(file) as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield _row(line, fields)
+    except (ValueError, TypeError, KeyError, OSError, EOFError) as error:
+        raise DatasetError(
+            f"{file}:{number}: expected a JSON object with text in {', '.join(fields)} ({error})"
+        ) from error
+
+
+def _row(line: str, fields: tuple[str, ...]) -> dict[str, Any]:
+    row: dict[str, Any] = json.loads(line)
+    for field in fields:
+        if not isinstance(row[field], str):
+            raise TypeError(f"{field} is {row[field]!r}")
+    return row

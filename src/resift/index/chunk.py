@@ -1,0 +1,155 @@
+"""Texts to passages: pure functions on offsets. A passage is always a slice of its text.
+
+Whole sentences are packed up to a target; headings and pages are borders. Knows nothing of
+models: how long something is, is told by where its tokens start.
+"""
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resift.index.documents import HEADING_SEPARATOR, Section
+
+# A sentence ends at .?! before what can begin another one, at CJK full stops, at a blank line,
+# and before a list item.
+_BORDER = re.compile(
+    r"""(?<=[.!?])["'”’»)\]]*\s+(?=[^\Wa-z_]|["'“‘«(\[])"""
+    r"|(?<=[。！？])"
+    r"|\n\s*\n"
+    r"|\n(?=\s*(?:[-*+•]|\d{1,3}[.)])\s)"
+)
+_WORD = re.compile(r"\S+")
+_TOLERANCE = 1.25
+_TINY = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The passage ``text[start:end]``, with the heading path and the page it stands under."""
+
+    start: int
+    end: int
+    heading: str
+    page: int | None
+
+
+def chunk(
+    text: str,
+    sections: Sequence[Section],
+    token_starts: NDArray[np.int64],
+    target_tokens: int = 200,
+) -> list[Chunk]:
+    """Cut `text` into passages of about `target_tokens`, in order, none over 1.25 times that.
+
+    A piece of under a fifth of the target joins its neighbour where the limit allows: a short
+    tail the passage before it, a short section its sibling, or the section that it opens.
+    """
+    ruler = _Ruler(text, token_starts, target_tokens)
+    chunks: list[Chunk] = []
+    previous_is_whole = False
+    for section in sections:
+        packed = _pack(ruler, section)
+        if not packed:
+            continue
+        is_whole = len(packed) == 1
+        if chunks and (joined := _join(ruler, chunks[-1], packed[0], previous_is_whole, is_whole)):
+            chunks[-1:] = [joined]
+            packed = packed[1:]
+        chunks.extend(packed)
+        previous_is_whole = is_whole
+    return chunks
+
+
+class _Ruler:
+    """A text, and how many tokens lie between two of its characters."""
+
+    def __init__(self, text: str, token_starts: NDArray[np.int64], target: int) -> None:
+        self.text = text
+        self.starts: list[int] = token_starts.tolist()
+        self.target = target
+        self.limit = int(target * _TOLERANCE)
+        self.tiny = target * _TINY
+
+    def count(self, start: int, end: int) -> int:
+        """Tokens that start in ``start:end``."""
+        return bisect_left(self.starts, end) - bisect_left(self.starts, start)
+
+    def trim(self, start: int, end: int) -> tuple[int, int]:
+        """The same range without the white space around it."""
+        piece = self.text[start:end]
+        return start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())
+
+
+def _pack(ruler: _Ruler, section: Section) -> list[Chunk]:
+    """One section's chunks: sentences in order, as many as fit."""
+    spans: list[tuple[int, int]] = []
+    for start, end in _sentences(ruler, section):
+        if spans and ruler.count(spans[-1][0], end) <= ruler.target:
+            spans[-1] = (spans[-1][0], end)
+        else:
+            spans.append((start, end))
+    if len(spans) > 1 and ruler.count(*spans[-1]) < ruler.tiny:
+        (start, _), (_, end) = spans[-2:]
+        if ruler.count(start, end) <= ruler.limit:
+            spans[-2:] = [(start, end)]
+    return [Chunk(start, end, section.heading, section.page) for start, end in spans]
+
+
+def _sentences(ruler: _Ruler, section: Section) -> Iterator[tuple[int, int]]:
+    """The section's sentences, trimmed, those over the target cut at word borders."""
+    cuts = [match.end() for match in _BORDER.finditer(ruler.text, section.start, section.end)]
+    borders = [section.start, *cuts, section.end]
+    for left, right in pairwise(borders):
+        start, end = ruler.trim(left, right)
+        if start >= end:
+            continue
+        if ruler.count(start, end) <= ruler.target:
+            yield start, end
+        else:
+            yield from _cut(ruler, start, end)
+
+
+def _cut(ruler: _Ruler, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Cut a sentence that is too long before the words that no longer fit."""
+    piece = None
+    for word_start, word_end in _words(ruler, start, end):
+        if piece and ruler.count(piece[0], word_end) <= ruler.target:
+            piece = (piece[0], word_end)
+            continue
+        if piece:
+            yield piece
+        piece = (word_start, word_end)
+    if piece:
+        yield piece
+
+
+def _words(ruler: _Ruler, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Words; one that alone is over the target (base64, say) is cut where a token starts."""
+    for word in _WORD.finditer(ruler.text, start, end):
+        left, right = word.span()
+        first, last = bisect_left(ruler.starts, left), bisect_left(ruler.starts, right)
+        cuts = ruler.starts[first + ruler.target : last : ruler.target]
+        borders = [left, *cuts, right]
+        yield from pairwise(borders)
+
+
+def _join(
+    ruler: _Ruler, one: Chunk, two: Chunk, one_is_whole: bool, two_is_whole: bool
+) -> Chunk | None:
+    """Two neighbours from different sections as one, if one of them is a tiny section."""
+    sizes = ruler.count(one.start, one.end), ruler.count(two.start, two.end)
+    is_tiny = (one_is_whole and sizes[0] < ruler.tiny) or (two_is_whole and sizes[1] < ruler.tiny)
+    parent = two.heading.rpartition(HEADING_SEPARATOR)[0]
+    is_related = parent in (one.heading, one.heading.rpartition(HEADING_SEPARATOR)[0])
+    if not (is_tiny and is_related and one.page == two.page):
+        return None
+    if ruler.count(one.start, two.end) > ruler.limit:
+        return None
+    # The heading of the longer part says what most of the passage is about.
+    heading = one.heading if sizes[0] > sizes[1] else two.heading
+    return replace(one, end=two.end, heading=heading)

@@ -1,0 +1,42 @@
+"""What an object store's failure means to its user, in a few words.
+
+obstore and LanceDB both fail with the text of the same Rust crate: the HTTP status and S3's own
+error code are in it, and so are stack positions and request dumps that nobody should have to
+read. Credentials are never in it, but only phrases written here are passed on where one fits.
+"""
+
+import re
+
+_ACCESS = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
+_PHRASES = (
+    # First, for a refusal to give credentials is no refusal of the bucket: this is where
+    # object_store asks for them when it was given none.
+    ("169.254.169.254", f"no credentials were found: {_ACCESS}"),
+    ("NoSuchBucket", "there is no such bucket: create it or check the name and the endpoint"),
+    ("InvalidAccessKeyId", f"the access key is not known there: {_ACCESS}"),
+    ("SignatureDoesNotMatch", f"the secret key does not match the access key: {_ACCESS}"),
+    ("ExpiredToken", "the session token has expired: get new credentials"),
+    ("AccessDenied", f"access denied: {_ACCESS}"),
+    ("403", f"access denied: {_ACCESS}"),
+    ("401", f"access denied: {_ACCESS}"),
+    ("Failed to resolve region", "the bucket's region is not known: set AWS_REGION"),
+    ("PermanentRedirect", "the bucket is in another region: set AWS_REGION"),
+    ("HttpError", "the server does not answer: check the network and AWS_ENDPOINT_URL"),
+    ("error sending request", "the server does not answer: check the network and AWS_ENDPOINT_URL"),
+    ("Permission denied", "permission denied: check the rights of the files and folders"),
+    ("No space left", "no space left on the disk"),
+    ("404", "not found there: check the name and the endpoint"),
+)
+_NUMBER = re.compile(r"\bstatus(?: code)?: (\d{3})\b")
+_LONGEST = 200
+
+
+def meaning(error: BaseException) -> str:
+    """One line for a person: what went wrong and what to do about it."""
+    message = str(error)
+    status = _NUMBER.search(message)
+    for sign, phrase in _PHRASES:
+        if (status and status.group(1) == sign) or (not sign.isdigit() and sign in message):
+            return phrase
+    first_line = message.partition("\n")[0].strip() or type(error).__name__
+    return first_line[:_LONGEST]

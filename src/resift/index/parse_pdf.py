@@ -1,0 +1,64 @@
+"""PDF to its text layer, a section a page. Scanned pages have none, and are not guessed at."""
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+from resift.errors import SourceError
+from resift.extras import require
+from resift.index.documents import ParsedDocument, Section
+from resift.index.parse_text import stem
+
+# PDFium keeps global state and must never be entered by two threads at once.
+_PDFIUM = threading.Lock()
+# What PDFium writes where a word was hyphenated at the end of a line.
+_HYPHEN = re.compile("(?:\ufffe|\x02)\\s*")
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0e-\x1f]")
+
+
+def parse_pdf(key: str, data: bytes) -> ParsedDocument:
+    """Read the text of all pages; raise `SourceError` where there is none to read."""
+    pdfium = require("pypdfium2", "index")
+    with _PDFIUM:
+        try:
+            with closing(pdfium.PdfDocument(data)) as pdf:
+                title = _clean(pdf.get_metadata_value("Title")) or stem(key)
+                pages = [_clean(page) for page in _pages(pdf)]
+        except pdfium.PdfiumError as error:
+            raise SourceError(_reason(error)) from error
+    text, sections = _join(pages)
+    if not text:
+        raise SourceError(f"a PDF without a text layer ({len(pages)} pages): run OCR on it first")
+    return ParsedDocument(key, title, text, sections)
+
+
+def _pages(pdf: Any) -> Iterator[str]:
+    for number in range(len(pdf)):
+        with closing(pdf[number]) as page, closing(page.get_textpage()) as text:
+            yield text.get_text_bounded()
+
+
+def _join(pages: list[str]) -> tuple[str, tuple[Section, ...]]:
+    pieces: list[str] = []
+    sections = []
+    at = 0
+    for number, page in enumerate(pages, start=1):
+        if page:
+            piece = f"\n\n{page}" if pieces else page
+            pieces.append(piece)
+            at += len(piece)
+            sections.append(Section(at - len(page), at, page=number))
+    return "".join(pieces), tuple(sections)
+
+
+def _clean(text: str) -> str:
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    return _UNPRINTABLE.sub("", _HYPHEN.sub("", lines)).strip()
+
+
+def _reason(error: Exception) -> str:
+    if "password" in str(error).lower():
+        return "an encrypted PDF: remove its password first"
+    return "not a readable PDF: damaged, or something else under that name"

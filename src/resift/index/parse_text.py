@@ -1,0 +1,101 @@
+"""Plain text and Markdown. The text is kept as it is written, so offsets are the file's own."""
+
+import codecs
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from resift.errors import SourceError
+from resift.index.documents import HeadingPath, ParsedDocument, Section
+
+_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)$")
+_FRONT_MATTER = re.compile(r"\A---\n(?:.*\n)*?(?:---|\.\.\.)[ \t]*(?:\n|\Z)")
+_FRONT_TITLE = re.compile(r"^title:[ \t]*(?:\"([^\"\n]*)\"|'([^'\n]*)'|([^\n]*))", re.MULTILINE)
+# Tab, line feed, form feed and carriage return are text; the rest of the control bytes are not.
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def decode(data: bytes, declared: str | None = None) -> str:
+    """Bytes as text with line feeds: by BOM, else UTF-8, else `declared`, else cp1252.
+
+    Raise `SourceError` for what is binary: control bytes, or bytes that no reading allows.
+    """
+    text = _decode(data, declared)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _decode(data: bytes, declared: str | None) -> str:
+    for bom, encoding in _BOMS:
+        if data.startswith(bom):
+            try:
+                return data.decode(encoding)
+            except UnicodeDecodeError as error:
+                raise SourceError(f"not text: broken {encoding.upper()}") from error
+    if _CONTROL.search(data):
+        raise SourceError("not text: it has control bytes, as binary files have")
+    for encoding in ("utf-8", declared or "cp1252", "cp1252"):
+        try:
+            return data.decode(encoding)
+        except (UnicodeDecodeError, LookupError):
+            continue
+    raise SourceError("not text: neither UTF-8, UTF-16 nor Windows-1252")
+
+
+def parse_plain(key: str, data: bytes) -> ParsedDocument:
+    """A text file: one section, its title is the file's name."""
+    text = decode(data)
+    return ParsedDocument(key, stem(key), text, (Section(0, len(text)),))
+
+
+def parse_markdown(key: str, data: bytes) -> ParsedDocument:
+    """Markdown: a section a heading; the title is the front matter's, the first H1 or the name."""
+    text = decode(data)
+    front = _FRONT_MATTER.match(text)
+    body = front.end() if front else 0
+    headings = list(_headings(text, body))
+    named = _FRONT_TITLE.search(front.group()) if front else None
+    title = next((group.strip() for group in named.groups() if group), "") if named else ""
+    title = title or next((name for _, level, name in headings if level == 1 and name), stem(key))
+    return ParsedDocument(key, title, text, _sections(text, body, headings, title))
+
+
+def stem(key: str) -> str:
+    """A file's name without folder and suffix."""
+    return PurePosixPath(key).stem
+
+
+def _sections(
+    text: str, body: int, headings: list[tuple[int, int, str]], title: str
+) -> tuple[Section, ...]:
+    path = HeadingPath()
+    sections, start = [], body
+    for at, level, name in headings:
+        if text[start:at].strip():
+            sections.append(Section(start, at, path.below(title)))
+        path.enter(level, name)
+        start = at
+    sections.append(Section(start, len(text), path.below(title)))
+    return tuple(sections)
+
+
+def _headings(text: str, at: int) -> Iterator[tuple[int, int, str]]:
+    """Give (offset, level, name) of the ``#`` lines that are outside code fences."""
+    fence = ""
+    for line in text[at:].split("\n"):
+        marks = _FENCE.match(line)
+        if fence:
+            # Only a bare run of the same mark, at least as long, closes a fence.
+            if marks and marks.group(1).startswith(fence) and not marks.group(2).strip():
+                fence = ""
+        elif marks:
+            fence = marks.group(1)
+        elif heading := _HEADING.match(line):
+            yield at, len(heading.group(1)), (heading.group(2) or "").strip()
+        at += len(line) + 1

@@ -1,0 +1,165 @@
+"""A model folder: ``manifest.json``, ``tokenizer.json`` and ONNX files, hashed and checked at load.
+
+The manifest says what the model is, how long it reads, how it was quantised, and which logits
+it gives for a handful of pairs, so that a broken copy is found out. Knows no runtime.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from resift.errors import ArtifactError, ModelNotFound
+from resift.rerank.late_interaction import LateInteractionWeights
+from resift.rerank.schedule import LENGTH_STEP
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+TOKENIZER = "tokenizer.json"
+Kind = Literal["joint", "split"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReferencePair:
+    """A pair with the logit that the artifact gave where it was made, and float32's."""
+
+    query: str
+    text: str
+    logit: float
+    logit_fp32: float
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What ``manifest.json`` holds.
+
+    `stages` are ONNX files in the order in which they run. `max_tokens` limits a whole pair
+    (joint) or each half (split), special tokens included. `tolerance` is how far a logit may
+    be from its reference on another processor or runtime. `fusion_weight` is the fitted weight
+    on a first stage's z-scored scores, in logits. `files` maps names to SHA-256.
+    """
+
+    name: str
+    kind: Kind
+    base_model: str
+    licence: str
+    quantisation: str
+    max_tokens: int
+    stages: tuple[str, ...]
+    tolerance: float
+    reference: tuple[ReferencePair, ...]
+    files: Mapping[str, str]
+    fusion_weight: float = 0.0
+    late_interaction: LateInteractionWeights | None = None
+    embedding_tokens: int | None = None
+    made_with: Mapping[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits: equal where all that decides a score is equal."""
+        decisive = {
+            "kind": self.kind,
+            "max_tokens": self.max_tokens,
+            "files": dict(self.files),
+            "late_interaction": self.late_interaction and asdict(self.late_interaction),
+        }
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A folder whose files are what its manifest says."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.folder / TOKENIZER
+
+    @property
+    def stages(self) -> list[Path]:
+        return [self.folder / name for name in self.manifest.stages]
+
+
+def load_artifact(folder: Path) -> Artifact:
+    """Read and check a model folder.
+
+    Raises `ModelNotFound` where there is no folder and `ArtifactError` for a folder that is no
+    artifact, is of another format, or has a file that does not match its hash.
+    """
+    if not folder.is_dir():
+        raise ModelNotFound(
+            f"{folder}: no such model folder; resift models lists what there is, "
+            "resift convert makes one from a checkpoint"
+        )
+    manifest = _read_manifest(folder)
+    for name, expected in manifest.files.items():
+        _check_hash(folder / name, expected)
+    return Artifact(folder, manifest)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``manifest.json`` with two-space indents and a final newline."""
+    text = json.dumps(asdict(manifest), indent=2, ensure_ascii=False, sort_keys=True)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def sha256(file: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _check_hash(file: Path, expected: str) -> None:
+    if not file.is_file():
+        raise ArtifactError(f"{file}: missing, though the manifest names it; copy the model again")
+    found = sha256(file)
+    if found != expected:
+        raise ArtifactError(
+            f"{file}: SHA-256 is {found[:12]}…, the manifest says {expected[:12]}…; "
+            "the file was changed or cut short, copy the model again"
+        )
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError(
+            f"{folder}: no {MANIFEST} in it, so it is no resift model; "
+            "for a transformers checkpoint run  resift convert FOLDER OUT"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: not readable as JSON ({error})") from error
+    found = values.get("format") if isinstance(values, dict) else None
+    if found != FORMAT:
+        raise ArtifactError(f"{path}: format {found}, this resift reads {FORMAT}; convert it again")
+    try:
+        return _manifest(values)
+    except (TypeError, KeyError, ValueError) as error:
+        raise ArtifactError(f"{path}: not a manifest of format {FORMAT} ({error})") from error
+
+
+def _manifest(values: dict[str, Any]) -> Manifest:
+    if values["kind"] not in get_args(Kind):
+        raise ValueError(f"kind {values['kind']!r}, expected joint or split")
+    late = values.get("late_interaction")
+    if values["kind"] == "split" and late is None:
+        raise ValueError("a split model needs late_interaction weights")
+    if values["max_tokens"] < LENGTH_STEP or values["max_tokens"] % LENGTH_STEP:
+        raise ValueError(f"max_tokens {values['max_tokens']}, expected a multiple of {LENGTH_STEP}")
+    values["late_interaction"] = LateInteractionWeights(**late) if late else None
+    values["reference"] = tuple(ReferencePair(**pair) for pair in values["reference"])
+    values["stages"] = tuple(values["stages"])
+    unhashed = {TOKENIZER, *values["stages"]} - set(values["files"])
+    if unhashed:
+        raise ValueError(f"no hash for {', '.join(sorted(unhashed))}")
+    for name in values["files"]:
+        if Path(name).name != name:
+            raise ValueError(f"file name {name!r} leaves the folder")
+    return Manifest(**values)

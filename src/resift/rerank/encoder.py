@@ -1,0 +1,51 @@
+"""A split model's encoder on its own: token states, and the mean vectors of an embedder.
+
+The same session and the same schedule as reranking uses; texts in, arrays in input order out.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resift.rerank.late_interaction import mean_states
+from resift.rerank.pairs import TokenRow, Tokens, pad
+from resift.rerank.runtimes import Session
+from resift.rerank.schedule import schedule
+from resift.rerank.stages import run
+
+Floats = NDArray[np.float32]
+
+
+class Encoder:
+    """Tokens and a session. Threads may share it."""
+
+    def __init__(self, tokens: Tokens, session: Session) -> None:
+        self._tokens = tokens
+        self._session = session
+
+    def states(self, texts: Sequence[str]) -> Iterator[Floats]:
+        """Token states of each text, ``(tokens, dim)``, special tokens included."""
+        rows = self._tokens.single(texts)
+        states: list[Floats] = [np.empty((0, 0), np.float32)] * len(rows)
+        for places, batch, _ in self._batches(rows):
+            for place, own in zip(places, batch, strict=True):
+                states[place] = own[: len(rows[place].ids)].copy()
+        yield from states
+
+    def means(self, texts: Sequence[str]) -> Floats:
+        """The unit mean of each text's token states, ``(n, dim)``."""
+        rows = self._tokens.single(texts)
+        found: dict[int, Floats] = {}
+        for places, batch, mask in self._batches(rows):
+            found.update(zip(places, mean_states(batch, mask), strict=True))
+        return np.stack([found[place] for place in range(len(rows))])
+
+    def _batches(
+        self, rows: Sequence[TokenRow]
+    ) -> Iterator[tuple[list[int], Floats, NDArray[np.int64]]]:
+        """(places, states ``(rows, tokens, dim)``, mask) of each scheduled group."""
+        for group in schedule([len(row.ids) for row in rows]):
+            places = [int(row) for row in group.rows]
+            feeds = pad([rows[place] for place in places])
+            yield places, run(self._session, feeds)["states"], feeds["attention_mask"]

@@ -1,0 +1,75 @@
+"""Late interaction: two sets of token states meet in three numbers, and a weighted sum of them.
+
+MaxSim is ColBERT's (Khattab and Zaharia 2020, https://arxiv.org/abs/2004.12832): each query
+token's best match among the document's tokens. Here it goes both ways, beside the cosine of
+the mean states. Pure numpy; knows no runtime and no text.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+FEATURES = ("query_maxsim", "document_maxsim", "cosine")
+
+
+@dataclass(frozen=True, slots=True)
+class LateInteractionWeights:
+    """Fitted on judged pairs: ``logit = bias + Σ weight × feature``, features in -1..1."""
+
+    query_maxsim: float
+    document_maxsim: float
+    cosine: float
+    bias: float
+
+    def logits(self, features: Floats) -> Floats:
+        """Features ``(rows, 3)`` in the order of `FEATURES` → logits ``(rows,)``."""
+        weights = np.array([getattr(self, name) for name in FEATURES], np.float32)
+        return features @ weights + np.float32(self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class QueryStates:
+    """The query's half: unit states of its own tokens ``(n, dim)``, and the unit mean of all."""
+
+    tokens: Floats
+    mean: Floats
+
+
+def query_states(states: Floats) -> QueryStates:
+    """Raw token states of one query, ``(tokens, dim)``, made ready to meet documents."""
+    return QueryStates(unit(states[1:-1]), unit(states.mean(axis=0)))
+
+
+def features(query: QueryStates, states: Floats, mask: NDArray[np.int64]) -> Floats:
+    """Token states of documents ``(rows, tokens, dim)`` with their mask → ``(rows, 3)``.
+
+    The first and the last token of a row are special ones: they count for the mean, as they do
+    in the encoder's own pooling, and not for MaxSim, where they match anything.
+    """
+    rows, tokens, dim = states.shape
+    cosine = mean_states(states, mask) @ query.mean
+    own = mask.astype(bool)
+    own[np.arange(rows), own.sum(axis=1) - 1] = False
+    own[:, 0] = False
+    similar = unit(states).reshape(rows * tokens, dim) @ query.tokens.T
+    similar = similar.reshape(rows, tokens, -1)
+    similar[~own] = -1.0  # the least a cosine can be: padding is nobody's best match
+    from_query = similar.max(axis=1).mean(axis=1)
+    best = np.where(own, similar.max(axis=2), 0.0)
+    from_document = best.sum(axis=1) / own.sum(axis=1)
+    return np.stack([from_query, from_document, cosine], axis=1).astype(np.float32)
+
+
+def mean_states(states: Floats, mask: NDArray[np.int64]) -> Floats:
+    """Masked mean over tokens, made unit: ``(rows, tokens, dim)`` → ``(rows, dim)``."""
+    weights = mask.astype(np.float32)[:, :, None]
+    return unit((states * weights).sum(axis=1) / weights.sum(axis=1))
+
+
+def unit(vectors: Floats) -> Floats:
+    """Vectors of length one along the last axis; a zero vector stays zero."""
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    result: Floats = vectors / np.maximum(norms, np.float32(1e-12))
+    return result

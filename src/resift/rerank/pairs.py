@@ -1,0 +1,158 @@
+"""(query, document) → token ids, and the truncation rule: what is cut is cut from the document.
+
+The query is tokenised once a call. Which special tokens stand around the two is read off the
+tokenizer's own template, so BERT's ``[CLS] q [SEP] d [SEP]`` and RoBERTa's
+``<s> q </s></s> d </s>`` need no case of their own. Knows no model and no runtime.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from resift.errors import ArtifactError, InputError
+from resift.rerank.schedule import padded_length
+
+MIN_DOCUMENT_TOKENS = 16
+"""A query that leaves a document less room than this is refused rather than cut."""
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """One sequence for the encoder and what it holds of the document.
+
+    `ids` is ``(tokens,)`` with special tokens; positions from `second` on are of type 1.
+    `seen` and `dropped` count the document's own tokens; `end` is the character of the
+    document at which reading stopped.
+    """
+
+    ids: Ids
+    second: int
+    seen: int
+    dropped: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """Special tokens before the first text, between the two, and after the last."""
+
+    prefix: Ids
+    middle: Ids
+    suffix: Ids
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """Read a ``tokenizer.json`` with its own truncation and padding switched off."""
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises plain Exception for every kind of fault
+        raise ArtifactError(f"{path}: not a readable tokenizer.json ({error})") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+class Tokens:
+    """A tokenizer with a limit: makes rows for one text, or for a query and a document."""
+
+    def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
+        self._tokenizer = tokenizer
+        self.max_tokens = max_tokens
+        self._single = _template(tokenizer, pair=False)
+        self._pair = _template(tokenizer, pair=True)
+
+    def query(self, text: str) -> Ids:
+        """The query's own tokens, ``(n,)``, without special ones."""
+        return _ids(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def single(self, texts: Sequence[str]) -> list[TokenRow]:
+        """One row a text, each cut to `max_tokens`."""
+        nothing = np.empty(0, np.int64)
+        rows = self._rows(texts, self._single.prefix, nothing, self._single.suffix)
+        return [replace(row, second=len(row.ids)) for row in rows]
+
+    def whole_query(self, text: str) -> TokenRow:
+        """A query's row for an encoder that reads it apart; refused if it does not fit whole."""
+        row = self.single([text])[0]
+        if row.dropped:
+            raise _too_long(row.seen + row.dropped, row.seen)
+        return row
+
+    def pairs(self, query: str, texts: Sequence[str]) -> list[TokenRow]:
+        """One row a document, the query whole in each and the document cut to what is left."""
+        ids = self.query(query)
+        template = self._pair
+        special = len(template.prefix) + len(template.middle) + len(template.suffix)
+        room = self.max_tokens - special - MIN_DOCUMENT_TOKENS
+        if len(ids) > room:
+            raise _too_long(len(ids), room)
+        head = np.concatenate([template.prefix, ids])
+        return self._rows(texts, head, template.middle, template.suffix)
+
+    def _rows(self, texts: Sequence[str], head: Ids, middle: Ids, suffix: Ids) -> list[TokenRow]:
+        room = self.max_tokens - len(head) - len(middle) - len(suffix)
+        second = len(head) + len(middle)
+        rows = []
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        for encoding, text in zip(encodings, texts, strict=True):
+            own = _ids(encoding)
+            dropped = max(len(own) - room, 0)
+            end = len(text)
+            if dropped:
+                own = own[:room]
+                end = self._end_of(text, room)
+            ids = np.concatenate([head, middle, own, suffix])
+            rows.append(TokenRow(ids, second, len(own), dropped, end))
+        return rows
+
+    def _end_of(self, text: str, tokens: int) -> int:
+        """The character after the last of a text's first `tokens` tokens."""
+        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        return int(offsets[tokens - 1][1])
+
+    def starts(self, text: str) -> NDArray[np.int64]:
+        """The character at which each token of a text begins, ``(n,)``, ascending."""
+        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        return np.fromiter((start for start, _ in offsets), np.int64, len(offsets))
+
+
+def pad(rows: Sequence[TokenRow]) -> dict[str, Ids]:
+    """Rows → the encoder's inputs, each int64 ``(rows, positions)``; padding has mask 0."""
+    shape = (len(rows), padded_length(max(len(row.ids) for row in rows)))
+    feeds = {name: np.zeros(shape, np.int64) for name in ("input_ids", "attention_mask")}
+    feeds["token_type_ids"] = np.zeros(shape, np.int64)
+    for place, row in enumerate(rows):
+        size = len(row.ids)
+        feeds["input_ids"][place, :size] = row.ids
+        feeds["attention_mask"][place, :size] = 1
+        feeds["token_type_ids"][place, row.second : size] = 1
+    return feeds
+
+
+def _too_long(tokens: int, room: int) -> InputError:
+    return InputError(
+        f"query: {tokens} tokens, but this model has room for {room} beside a document; "
+        "the query is never cut, so shorten it"
+    )
+
+
+def _ids(encoding: Any) -> Ids:
+    return np.array(encoding.ids, np.int64)
+
+
+def _template(tokenizer: Tokenizer, pair: bool) -> _Template:
+    encoding = tokenizer.encode("a", "b") if pair else tokenizer.encode("a")
+    ids = _ids(encoding)
+    places = {
+        which: [i for i, part in enumerate(encoding.sequence_ids) if part == which]
+        for which in (0, 1)
+    }
+    first, last = places[0], places[1] or places[0]
+    return _Template(ids[: first[0]], ids[first[-1] + 1 : last[0]], ids[last[-1] + 1 :])

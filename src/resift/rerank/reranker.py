@@ -1,0 +1,256 @@
+"""What users hold: candidates in, Ranking out."""
+
+import math
+import os
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resift.errors import InputError, ParityError
+from resift.rerank.artifact import load_artifact
+from resift.rerank.catalogue import resolve
+from resift.rerank.engine import Deadline, Engine, Outcome
+from resift.rerank.order import fused, order, sigmoid
+from resift.rerank.stages import load_model
+from resift.settings import Settings
+from resift.types import Candidate, Document, Hit, Ranking, Receipt
+
+DEPTH_ADVICE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """How far the model is from its own reference logits, on this machine."""
+
+    model: str
+    fingerprint: str
+    runtime: str
+    pairs: int
+    max_difference: float
+    tolerance: float
+    max_difference_fp32: float
+
+
+class Reranker:
+    """Puts documents in the order of how well each answers a query.
+
+    ``Reranker()`` is the bundled model; a folder is an artifact that ``resift convert`` made.
+    The model is loaded here and shared by threads. Raises `ModelNotFound` and `ArtifactError`.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        revision: str | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        settings = settings or Settings.load()
+        folder = resolve(model if model is not None else settings.model, revision)
+        artifact = load_artifact(folder)
+        self._manifest = artifact.manifest
+        self._engine = Engine(load_model(artifact, settings.runtime, settings.threads))
+        self._warned = False
+
+    @property
+    def name(self) -> str:
+        """The model's name, as its manifest gives it."""
+        return self._manifest.name
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with anything that changes a logit."""
+        return self._manifest.fingerprint
+
+    def rank(
+        self,
+        query: str,
+        documents: Sequence[str | Document | Candidate],
+        top_n: int | None = 10,
+        *,
+        budget_ms: float | None = None,
+        exact: bool = False,
+        fusion_weight: float | None = None,
+    ) -> Ranking:
+        """The best `top_n` documents in order (all of them with None).
+
+        Where every document is a `Candidate` with a score, the order is by ``logit +
+        fusion_weight × standardised first-stage score``; None takes the weight fitted for the
+        model, 0 leaves the first stage out. What is not scored when `budget_ms` is over keeps
+        its first-stage order behind the rest, and the receipt says so. `exact` forbids letting
+        candidates go before the last stage; models of one stage never do.
+
+        Raises `InputError` for an empty or over-long query and for a `top_n` below 1. A
+        document that cannot be read is a hit with a status, never an error.
+        """
+        start = time.perf_counter()
+        deadline = Deadline.after(_budget(budget_ms))
+        weight = _weight(fusion_weight, self._manifest.fusion_weight)
+        _check_query(query)
+        _check_top_n(top_n)
+        candidates = [_candidate(index, given) for index, given in enumerate(documents)]
+        self._warn_of_depth(len(candidates))
+        texts = [_full_text(candidate) for candidate in candidates]
+        outcome = self._engine.step(query, texts, deadline)
+        first_stage = [candidate.score for candidate in candidates]
+        if not candidates or any(not _is_finite(score) for score in first_stage):
+            weight = 0.0
+        logits = outcome.logits.astype(np.float64)
+        scores = fused(logits, first_stage, weight) if weight else logits
+        ranks = [_first_rank(index, candidate) for index, candidate in enumerate(candidates)]
+        places = order(scores, logits, ranks)[:top_n]
+        values = sigmoid(scores)
+        hits = tuple(
+            _hit(rank, int(place), candidates[place], outcome, values[place])
+            for rank, place in enumerate(places, 1)
+        )
+        timings = outcome.timings_ms | {"total": (time.perf_counter() - start) * 1000}
+        return Ranking(query, hits, self._receipt(outcome, weight, timings))
+
+    def score(
+        self, query: str, documents: Sequence[str | Document | Candidate]
+    ) -> NDArray[np.float32]:
+        """Logits in input order, float32 ``(n,)``; NaN for a document that cannot be read.
+
+        Raises `InputError` for an empty or over-long query.
+        """
+        _check_query(query)
+        candidates = [_candidate(index, given) for index, given in enumerate(documents)]
+        texts = [_full_text(candidate) for candidate in candidates]
+        return self._engine.step(query, texts, Deadline(None)).logits
+
+    def verify(self) -> Verification:
+        """Score the manifest's reference pairs; `ParityError` where one is off by too much."""
+        manifest = self._manifest
+        found = [float(self.score(pair.query, [pair.text])[0]) for pair in manifest.reference]
+        kept = [pair.logit for pair in manifest.reference]
+        exact = [pair.logit_fp32 for pair in manifest.reference]
+        result = Verification(
+            model=manifest.name,
+            fingerprint=manifest.fingerprint,
+            runtime=self._engine.model.runtime,
+            pairs=len(found),
+            max_difference=_furthest(found, kept),
+            tolerance=manifest.tolerance,
+            max_difference_fp32=_furthest(found, exact),
+        )
+        if not result.max_difference <= manifest.tolerance:
+            raise ParityError(
+                f"{manifest.name}: a logit is {result.max_difference:.4f} from its reference, "
+                f"allowed are {manifest.tolerance}; the model or {result.runtime} is broken here"
+            )
+        return result
+
+    def _receipt(self, outcome: Outcome, weight: float, timings: Mapping[str, float]) -> Receipt:
+        statuses = outcome.statuses
+        scored = int(np.isfinite(outcome.logits).sum())
+        return Receipt(
+            model=self._manifest.name,
+            fingerprint=self._manifest.fingerprint,
+            runtime=self._engine.model.runtime,
+            depth=len(statuses),
+            scored=scored,
+            cut=statuses.count("cut"),
+            skipped=statuses.count("empty") + statuses.count("not_text"),
+            partial=outcome.partial,
+            reason=outcome.reason,
+            timings_ms=timings,
+            tokens=outcome.tokens,
+            padding_share=outcome.padding_share,
+            fusion_weight=weight,
+        )
+
+    def _warn_of_depth(self, depth: int) -> None:
+        if depth > DEPTH_ADVICE and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{depth} candidates: beyond {DEPTH_ADVICE} reranking costs more than it finds; "
+                "the receipt's timings say how much",
+                stacklevel=3,
+            )
+
+
+def _candidate(index: int, given: Any) -> Candidate:
+    """Whatever was handed in, as a candidate; its text may still be no text."""
+    if isinstance(given, Candidate):
+        return given
+    if isinstance(given, Document):
+        return Candidate(given.id, given.text, given.title, given.metadata)
+    return Candidate(id=str(index), text=given)
+
+
+def _full_text(candidate: Candidate) -> object:
+    """What the model reads: the title, then the text. Not a string where the text is none."""
+    if not isinstance(candidate.text, str) or not candidate.title:
+        return candidate.text
+    return _title_part(candidate) + candidate.text
+
+
+def _title_part(candidate: Candidate) -> str:
+    return f"{candidate.title}\n" if candidate.title else ""
+
+
+def _first_rank(index: int, candidate: Candidate) -> int:
+    return candidate.rank if candidate.rank is not None else index + 1
+
+
+def _hit(rank: int, index: int, candidate: Candidate, outcome: Outcome, score: float) -> Hit:
+    row = outcome.rows.get(index)
+    logit = float(outcome.logits[index])
+    scored = math.isfinite(logit)
+    end = max(row.end - len(_title_part(candidate)), 0) if row and scored else 0
+    return Hit(
+        rank=rank,
+        index=index,
+        id=candidate.id,
+        score=float(score) if scored else None,
+        logit=logit if scored else None,
+        text=candidate.text,
+        first_stage_rank=_first_rank(index, candidate),
+        first_stage_score=candidate.score,
+        tokens_seen=row.seen if row and scored else 0,
+        tokens_dropped=row.dropped if row else 0,
+        span=(0, end),
+        status=outcome.statuses[index],
+        title=candidate.title,
+        metadata=candidate.metadata,
+    )
+
+
+def _check_query(query: object) -> None:
+    if not isinstance(query, str):
+        raise InputError(f"query: expected text, got {type(query).__name__}")
+    if not query.strip():
+        raise InputError("query: empty; say what to look for")
+
+
+def _check_top_n(top_n: int | None) -> None:
+    if top_n is not None and (not isinstance(top_n, int) or top_n < 1):
+        raise InputError(f"top_n={top_n!r}: expected a whole number from 1, or None for all")
+
+
+def _budget(budget_ms: float | None) -> float | None:
+    if budget_ms is not None and not (_is_finite(budget_ms) and budget_ms >= 0):
+        raise InputError(f"budget_ms={budget_ms!r}: expected milliseconds from 0, or None")
+    return budget_ms
+
+
+def _weight(given: float | None, fitted: float) -> float:
+    if given is None:
+        return fitted
+    if not (_is_finite(given) and given >= 0):
+        raise InputError(f"fusion_weight={given!r}: expected a number from 0, or None")
+    return given
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and math.isfinite(value)
+
+
+def _furthest(found: Sequence[float], expected: Sequence[float]) -> float:
+    return float(np.max(np.abs(np.subtract(found, expected)), initial=0.0))

@@ -1,0 +1,78 @@
+"""What runs an ONNX file. One file a runtime; the engine sees only `Session`."""
+
+import importlib.util
+import threading
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resift.errors import MissingExtra, RuntimeFailure
+
+ORDER = ("openvino", "onnxruntime")  # the first that is installed is the default
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Session(Protocol):
+    """A loaded model. Threads may share it; it runs one batch at a time, on all its cores."""
+
+    @property
+    def runtime(self) -> str:
+        """Name and version, for receipts."""
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """The names that `run` expects."""
+
+    def run(self, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
+        """Inputs by name → outputs by name, the caller's to keep. Raises `RuntimeFailure`."""
+
+
+_open: WeakValueDictionary[tuple[str, str, int], Session] = WeakValueDictionary()
+_opening = threading.Lock()
+
+
+def default_runtime() -> str:
+    """The first installed runtime of `ORDER`; raises `MissingExtra` where there is none."""
+    for name in ORDER:
+        if importlib.util.find_spec(name) is not None:
+            return name
+    raise MissingExtra(
+        "no runtime is installed: run  pip install openvino  or  pip install 'resift[onnxruntime]'"
+    )
+
+
+def open_session(model: Path, runtime: str | None = None, threads: int = 0) -> Session:
+    """Load an ONNX file, or share the session that this process already has for it.
+
+    `threads` is 0 for all cores. Raises `MissingExtra` for a runtime that is not installed and
+    `RuntimeFailure` for a file that it cannot load.
+    """
+    name = runtime or default_runtime()
+    key = (str(model.resolve()), name, threads)
+    with _opening:
+        session = _open.get(key)
+        if session is None:
+            module = import_module(f"resift.rerank.runtimes.{name}_session")
+            try:
+                session = module.open_model(model, threads)
+            except MissingExtra:
+                raise
+            except Exception as error:
+                raise RuntimeFailure(
+                    f"{model}: {name} cannot load it ({first_line(error)}); "
+                    "is it an ONNX file made by resift convert?"
+                ) from error
+            _open[key] = session
+    return session
+
+
+def first_line(error: BaseException) -> str:
+    """A runtime's message without its stack: the first line that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,41 @@
+"""ONNX Runtime on the CPU."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resift.errors import RuntimeFailure
+from resift.extras import require
+from resift.rerank.runtimes import Arrays, first_line
+
+
+class OnnxRuntimeSession:
+    """One loaded model."""
+
+    def __init__(self, session: Any, version: str) -> None:
+        self.runtime = f"onnxruntime {version}"
+        self.inputs = frozenset(port.name for port in session.get_inputs())
+        self._outputs = [port.name for port in session.get_outputs()]
+        self._session = session
+        self._turn = threading.Lock()  # two runs at once would fight for the cores and the arena
+
+    def run(self, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
+        with self._turn:
+            try:
+                values = self._session.run(self._outputs, dict(feeds))
+            except Exception as error:
+                raise RuntimeFailure(f"onnxruntime: {first_line(error)}") from error
+        return dict(zip(self._outputs, values, strict=True))
+
+
+def open_model(model: Path, threads: int) -> OnnxRuntimeSession:
+    """Load an ONNX file for the CPU; `threads` 0 leaves the number to ONNX Runtime."""
+    onnxruntime = require("onnxruntime", "onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only: warnings there are about its own optimiser
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    return OnnxRuntimeSession(session, onnxruntime.__version__)

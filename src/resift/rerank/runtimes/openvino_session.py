@@ -1,0 +1,49 @@
+"""OpenVINO on the CPU."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resift.errors import RuntimeFailure
+from resift.extras import require
+from resift.rerank.runtimes import Arrays, first_line
+
+
+class OpenVinoSession:
+    """One compiled model with one inference request."""
+
+    def __init__(self, compiled: Any, version: str) -> None:
+        self.runtime = f"openvino {version}"
+        self.inputs = frozenset(port.get_any_name() for port in compiled.inputs)
+        self._outputs = [port.get_names() for port in compiled.outputs]  # fusing leaves aliases
+        self._request = compiled.create_infer_request()
+        self._turn = threading.Lock()  # a request that is busy refuses a second caller
+
+    def run(self, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
+        with self._turn:
+            try:
+                self._request.infer(dict(feeds), share_inputs=True)
+            except Exception as error:
+                raise RuntimeFailure(f"openvino: {first_line(error)}") from error
+            outputs: dict[str, NDArray[np.float32]] = {}
+            for place, names in enumerate(self._outputs):
+                value = np.array(self._request.get_output_tensor(place).data, dtype=np.float32)
+                outputs |= dict.fromkeys(names, value)
+            return outputs
+
+
+def open_model(model: Path, threads: int) -> OpenVinoSession:
+    """Compile an ONNX file for the CPU; `threads` 0 leaves the number to OpenVINO."""
+    openvino = require("openvino", "openvino")
+    options: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",  # one batch at a time, all cores on it
+        # float32 between the int8 layers: bfloat16 would make scores depend on the processor
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    if threads:
+        options["INFERENCE_NUM_THREADS"] = threads
+    compiled = openvino.Core().compile_model(str(model), "CPU", options)
+    return OpenVinoSession(compiled, openvino.__version__.partition("-")[0])

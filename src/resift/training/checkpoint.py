@@ -1,0 +1,179 @@
+"""Transformers checkpoints on disk → canonical weights, shape and head.
+
+Only safetensors are read and no remote code is run. Four families share one layout of layers
+and differ in names, heads and position counting; anything else is refused by name.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resift.errors import ModelError, ModelNotFound
+from resift.extras import require
+from resift.rerank.schedule import LENGTH_STEP
+from resift.training.graph import Activation, EncoderShape, Head
+
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+}
+_HEAD_NAMES = {
+    "pooler.dense.": "head.dense.",
+    "pre_classifier.": "head.dense.",
+    "classifier.dense.": "head.dense.",
+    "classifier.out_proj.": "head.projection.",
+    "classifier.": "head.projection.",
+}
+_DISTILBERT_NAMES = {
+    "transformer.layer.": "encoder.layer.",
+    ".attention.q_lin.": ".attention.self.query.",
+    ".attention.k_lin.": ".attention.self.key.",
+    ".attention.v_lin.": ".attention.self.value.",
+    ".attention.out_lin.": ".attention.output.dense.",
+    ".sa_layer_norm.": ".attention.output.LayerNorm.",
+    ".ffn.lin1.": ".intermediate.dense.",
+    ".ffn.lin2.": ".output.dense.",
+    ".output_layer_norm.": ".output.LayerNorm.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What differs between BERT-type checkpoints."""
+
+    head: Activation
+    first_position: Callable[[Any], int] = lambda config: 0
+    token_types: bool = True
+
+
+def _roberta_position(config: Any) -> int:
+    return int(config.pad_token_id) + 1
+
+
+FAMILIES = {
+    "bert": Family("tanh"),
+    "electra": Family("gelu"),
+    "distilbert": Family("relu", token_types=False),
+    "roberta": Family("tanh", _roberta_position),
+    "xlm-roberta": Family("tanh", _roberta_position),
+    "camembert": Family("tanh", _roberta_position),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model read into memory: canonical float32 weights, and the torch model itself."""
+
+    weights: dict[str, NDArray[np.float32]]
+    shape: EncoderShape
+    head: Head
+    model_type: str
+    max_tokens: int
+    torch_model: Any
+    tokenizer: Any
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Load a sequence-classification checkpoint with one relevance logit or two labels."""
+    if not (folder / "config.json").is_file():
+        raise ModelNotFound(
+            f"{folder}: no config.json there; expected a transformers checkpoint folder"
+        )
+    transformers = require("transformers", "convert")
+    require("torch", "convert")
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, **options)
+        family = _family(config, folder)
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(
+            folder, use_safetensors=True, dtype="float32", **options
+        ).eval()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, use_fast=True, **options)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise ModelError(f"{folder}: not a readable safetensors checkpoint ({reason})") from error
+    weights = _one_logit(_canonical(model), folder)
+    return Checkpoint(
+        weights=weights,
+        shape=_shape(config, family),
+        head=Head(family.head),
+        model_type=config.model_type,
+        max_tokens=_max_tokens(config, tokenizer, family),
+        torch_model=model,
+        tokenizer=tokenizer,
+    )
+
+
+def _family(config: Any, folder: Path) -> Family:
+    family = FAMILIES.get(config.model_type)
+    architectures = config.architectures or []
+    if family is None or not any("SequenceClassification" in name for name in architectures):
+        found = f"{config.model_type} ({', '.join(architectures) or 'no architecture'})"
+        raise ModelError(
+            f"{folder}: {found} is no cross-encoder that resift can convert; expected a sequence "
+            f"classification model of one of {', '.join(FAMILIES)}"
+        )
+    positions = getattr(config, "position_embedding_type", "absolute")
+    if positions not in (None, "absolute"):
+        raise ModelError(f"{folder}: {positions} positions; only absolute ones can be converted")
+    if getattr(config, "sinusoidal_pos_embds", False):
+        raise ModelError(f"{folder}: sinusoidal positions; only learned ones can be converted")
+    activation = getattr(config, "hidden_act", None) or config.activation
+    if activation not in ACTIVATIONS:
+        raise ModelError(
+            f"{folder}: activation {activation}; expected one of {', '.join(ACTIVATIONS)}"
+        )
+    return family
+
+
+def _shape(config: Any, family: Family) -> EncoderShape:
+    return EncoderShape(
+        layers=config.num_hidden_layers,
+        heads=config.num_attention_heads,
+        epsilon=getattr(config, "layer_norm_eps", 1e-12),
+        activation=ACTIVATIONS[getattr(config, "hidden_act", None) or config.activation],
+        first_position=family.first_position(config),
+        token_types=family.token_types,
+    )
+
+
+def _max_tokens(config: Any, tokenizer: Any, family: Family) -> int:
+    positions = int(config.max_position_embeddings) - family.first_position(config)
+    limit = min(positions, int(tokenizer.model_max_length))
+    return limit - limit % LENGTH_STEP
+
+
+def _canonical(model: Any) -> dict[str, NDArray[np.float32]]:
+    prefix = f"{model.base_model_prefix}."
+    weights = {}
+    for name, tensor in model.state_dict().items():
+        name = name.removeprefix(prefix)
+        if prefix == "distilbert.":
+            for theirs, ours in _DISTILBERT_NAMES.items():
+                name = name.replace(theirs, ours)
+        for theirs, ours in _HEAD_NAMES.items():
+            if name.startswith(theirs):
+                name = ours + name.removeprefix(theirs)
+                break
+        weights[name] = cast("NDArray[np.float32]", tensor.float().numpy())
+    return weights
+
+
+def _one_logit(
+    weights: dict[str, NDArray[np.float32]], folder: Path
+) -> dict[str, NDArray[np.float32]]:
+    """Two labels become one logit: softmax over (no, yes) is the sigmoid of yes minus no."""
+    kernel, bias = weights["head.projection.weight"], weights["head.projection.bias"]
+    if len(kernel) == 2:
+        kernel, bias = kernel[1:] - kernel[:1], bias[1:] - bias[:1]
+    if len(kernel) != 1:
+        raise ModelError(
+            f"{folder}: a head of {len(kernel)} labels; a reranker has one logit or two labels"
+        )
+    return weights | {"head.projection.weight": kernel, "head.projection.bias": bias}

@@ -1,0 +1,198 @@
+"""``resift convert``: a cross-encoder checkpoint → a joint artifact, checked against it."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from resift.errors import InputError, ModelNotFound, ParityError
+from resift.extras import require
+from resift.rerank.artifact import (
+    TOKENIZER,
+    Manifest,
+    ReferencePair,
+    load_artifact,
+    sha256,
+    write_manifest,
+)
+from resift.rerank.pairs import Tokens, load_tokenizer, pad
+from resift.rerank.runtimes import first_line, open_session
+from resift.rerank.stages import run_rows
+from resift.training.calibration_text import calibration_pairs
+from resift.training.checkpoint import Checkpoint, read_checkpoint
+from resift.training.graph import encoder_graph
+from resift.training.quantise import quantise
+
+STAGE = "stage-0.onnx"
+REFERENCE_PAIRS = 8
+CHECKED_PAIRS = 64
+EXPORT_TOLERANCE = 1e-3  # logits of the float32 graph against the checkpoint's
+FP32_TOLERANCE = 1e-3  # between runtimes and processors
+INT8_SHARE = 0.05  # the same for int8, as a share of the logits' own range
+HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+
+Pairs = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What came of it: how far the artifact's logits are from the checkpoint's."""
+
+    quantisation: str
+    max_difference: float
+    pairs: int
+    megabytes: float
+
+
+def convert_checkpoint(
+    checkpoint: str,
+    out: Path,
+    revision: str | None = None,
+    calibration: Path | None = None,
+    *,
+    int8: bool = True,
+) -> Conversion:
+    """Convert a local checkpoint folder, or a hub id at a commit, into the new folder `out`.
+
+    Raises `ModelError` for what is no BERT-type cross-encoder, `ParityError` where the exported
+    graph does not give the checkpoint's logits; nothing is left at `out` then.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: is there already; name a new folder")
+    source = read_checkpoint(_folder(checkpoint, revision))
+    pairs = calibration_pairs(calibration)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        source.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
+        tokens = Tokens(load_tokenizer(folder / TOKENIZER), source.max_tokens)
+        expected = _torch_logits(source, tokens, pairs[:CHECKED_PAIRS])
+        _export(source, tokens, pairs, expected, folder, int8)
+        found = _logits(folder / STAGE, tokens, pairs[:CHECKED_PAIRS])
+        share = INT8_SHARE if int8 else 0.0
+        manifest = replace(
+            _manifest(checkpoint, source, folder, int8),
+            reference=_reference(pairs, found, expected),
+            tolerance=max(share * float(np.ptp(expected)), FP32_TOLERANCE),
+        )
+        write_manifest(folder, manifest)
+        load_artifact(folder)
+        shutil.copytree(folder, out, dirs_exist_ok=True)
+    size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
+    difference = float(np.abs(found - expected).max())
+    return Conversion(manifest.quantisation, difference, len(expected), size)
+
+
+def _folder(checkpoint: str, revision: str | None) -> Path:
+    """A local folder as it is; a hub id is downloaded at its commit, safetensors only."""
+    folder = Path(checkpoint).expanduser()
+    if folder.exists():
+        return folder
+    if checkpoint.count("/") != 1:
+        raise ModelNotFound(f"{checkpoint}: neither a folder nor a hub id like owner/name")
+    if revision is None:
+        raise InputError(
+            f"{checkpoint}: name its commit with --revision, so that the model cannot change"
+        )
+    hub = require("huggingface_hub", "convert")
+    try:
+        return Path(hub.snapshot_download(checkpoint, revision=revision, allow_patterns=HUB_FILES))
+    except Exception as error:  # the client raises its own, httpx's and OSError's kinds
+        raise ModelNotFound(
+            f"{checkpoint} at {revision}: cannot be downloaded ({first_line(error)}); "
+            "check the name, the commit and the network"
+        ) from error
+
+
+def _export(
+    source: Checkpoint,
+    tokens: Tokens,
+    pairs: Pairs,
+    expected: NDArray[np.float64],
+    folder: Path,
+    int8: bool,
+) -> None:
+    """Write the graph that is asked for, having checked the float32 one against the checkpoint."""
+    exact = folder / "exact.onnx"
+    onnx.save(encoder_graph(source.weights, source.shape, source.head), str(exact))
+    found = _logits(exact, tokens, pairs[: len(expected)])
+    difference = float(np.abs(found - expected).max())
+    if not difference <= EXPORT_TOLERANCE:
+        raise ParityError(
+            f"the exported graph is {difference:.4f} from the checkpoint's logits, allowed are "
+            f"{EXPORT_TOLERANCE}; this checkpoint is not laid out as its type says"
+        )
+    if not int8:
+        exact.rename(folder / STAGE)
+        return
+    exact.unlink()
+    graph = encoder_graph(source.weights, source.shape, source.head, int8_embeddings=True)
+    names = [port.name for port in graph.graph.input]
+    rows = [tokens.pairs(query, [text])[0] for query, text in pairs]
+    feeds = [pad([row]) for row in rows]
+    samples = [{name: feed[name] for name in names} for feed in feeds]
+    onnx.save(quantise(graph, samples), str(folder / STAGE))
+
+
+def _logits(model: Path, tokens: Tokens, pairs: Pairs) -> NDArray[np.float64]:
+    session = open_session(model)
+    logits = []
+    for query, text in pairs:
+        row = tokens.pairs(query, [text])[0]
+        logits.append(float(run_rows(session, [row])["logits"][0]))
+    return np.array(logits)
+
+
+def _torch_logits(source: Checkpoint, tokens: Tokens, pairs: Pairs) -> NDArray[np.float64]:
+    """The checkpoint's own logits for the same token ids, in float32."""
+    torch = require("torch", "convert")
+    logits = []
+    for query, text in pairs:
+        row = tokens.pairs(query, [text])[0]
+        feeds = {name: torch.tensor(ids) for name, ids in pad([row]).items()}
+        if not source.shape.token_types:
+            del feeds["token_type_ids"]
+        elif len(source.weights["embeddings.token_type_embeddings.weight"]) == 1:
+            feeds["token_type_ids"].zero_()
+        with torch.inference_mode():
+            labels = source.torch_model(**feeds).logits[0].double().numpy()
+        logits.append(float(labels[0] if len(labels) == 1 else labels[1] - labels[0]))
+    return np.array(logits)
+
+
+def _reference(
+    pairs: Pairs, found: NDArray[np.float64], expected: NDArray[np.float64]
+) -> tuple[ReferencePair, ...]:
+    """A few pairs that span the range of logits, lowest and highest included."""
+    spread = np.linspace(0, len(expected) - 1, REFERENCE_PAIRS).round().astype(int)
+    places = np.argsort(expected)[spread]
+    reference = []
+    for place in places:
+        query, text = pairs[place]
+        own, full = (round(float(logits[place]), 5) for logits in (found, expected))
+        reference.append(ReferencePair(query, text, own, full))
+    return tuple(reference)
+
+
+def _manifest(checkpoint: str, source: Checkpoint, folder: Path, int8: bool) -> Manifest:
+    tools = ("onnx", "openvino", "nncf") if int8 else ("onnx", "openvino")
+    return Manifest(
+        name=Path(checkpoint).name,
+        kind="joint",
+        base_model=checkpoint if not Path(checkpoint).exists() else Path(checkpoint).name,
+        licence="as the checkpoint's",
+        quantisation="static int8 (NNCF), uint8 activations; embeddings int8 by row"
+        if int8
+        else "none: float32",
+        max_tokens=source.max_tokens,
+        stages=(STAGE,),
+        tolerance=FP32_TOLERANCE,
+        reference=(),
+        files={name: sha256(folder / name) for name in (STAGE, TOKENIZER)},
+        made_with={name: version(name) for name in tools},
+    )

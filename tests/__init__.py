@@ -1,0 +1,1 @@
+"""The tests mirror src; run them with  pytest."""

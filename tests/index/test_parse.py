@@ -1,0 +1,163 @@
+"""Proves that each kind of file becomes the text its reader sees, and what is refused and why."""
+
+import json
+
+import pytest
+
+from resift.errors import SourceError
+from resift.index.documents import ParsedDocument
+from resift.index.parse import parse
+from tests.index.pdfs import make_pdf
+
+
+def one(key: str, data: bytes) -> ParsedDocument:
+    parsed = parse(key, data)
+    assert not parsed.problems
+    (document,) = parsed.documents
+    return document
+
+
+def outline(document: ParsedDocument) -> list[tuple[str, str]]:
+    return [(s.heading, document.text[s.start : s.end].strip()) for s in document.sections]
+
+
+def test_plain_text_is_one_section_named_after_its_file() -> None:
+    document = one("notes/today.txt", "Grüße\r\nzwei".encode())
+    assert (document.id, document.title) == ("notes/today.txt", "today")
+    assert outline(document) == [("", "Grüße\nzwei")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
+def test_text_is_read_in_the_usual_encodings(encoding: str) -> None:
+    assert one("a.txt", "Müller – naïve “quote”".encode(encoding)).text == "Müller – naïve “quote”"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"\x7fELF\x02\x00\x00", "control bytes"),
+        (b"caf\xe9 \x81\x8d", "neither UTF-8"),
+        ("text".encode("utf-16") + b"\x00", "broken UTF-16"),
+        (b"", "empty file"),
+        (b" \n\t\n", "empty file"),
+        (b"\xef\xbb\xbf \n", "no text in it"),
+    ],
+)
+def test_what_is_no_text_is_refused_with_its_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(SourceError, match=reason) as raised:
+        parse("a.txt", data)
+    assert "\n" not in str(raised.value)
+
+
+def test_markdown_headings_are_paths_and_code_is_no_heading() -> None:
+    text = (
+        "Intro.\n# Guide\nHello.\n## Set up ##\n~~~sh\n# not one\n```\n~~~\n### Linux\nx\n## Use\ny"
+    )
+    document = one("guide.md", text.encode())
+    assert document.title == "Guide"
+    assert document.text == text
+    assert outline(document) == [
+        ("", "Intro."),
+        ("", "# Guide\nHello."),
+        ("Set up", "## Set up ##\n~~~sh\n# not one\n```\n~~~"),
+        ("Set up > Linux", "### Linux\nx"),
+        ("Use", "## Use\ny"),
+    ]
+
+
+def test_front_matter_names_a_page_and_is_no_text_of_it() -> None:
+    document = one("a.md", b'---\ntitle: "The Name"\ntags: [x]\n---\n# Other\nBody')
+    assert document.title == "The Name"
+    assert outline(document) == [("Other", "# Other\nBody")]
+
+
+def test_markdown_without_a_heading_is_named_after_its_file() -> None:
+    assert one("a/read me.md", b"#hashtag is no heading").title == "read me"
+
+
+def test_html_is_what_a_reader_sees() -> None:
+    page = b"""<html><head><title> A &amp; B </title><style>p{}</style></head><body>
+    <nav>Menu</nav><script>var x</script><!-- no -->
+    <h1>A &amp; B</h1><p>One <b>two</b>three,&nbsp;four.<br>Next</p>
+    <pre><span>def f():</span>\n<span>    pass</span></pre>
+    <h2>More <em>here</em></h2><ul><li>a</li><li>b</li></ul></body></html>"""
+    document = one("page.html", page)
+    assert document.title == "A & B"
+    assert outline(document) == [
+        ("", "A & B\n\nOne twothree, four.\nNext\n\ndef f():\n    pass"),
+        ("More here", "More here\n\na\nb"),
+    ]
+
+
+def test_html_declares_its_charset() -> None:
+    page = "<meta charset='shift_jis'><p>日本語".encode("shift_jis")
+    assert one("p.htm", page).text == "日本語"
+
+
+def test_html_may_nest_deeper_than_the_stack() -> None:
+    assert one("deep.html", b"<div>" * 5_000 + b"bottom").text == "bottom"
+
+
+def test_html_of_scripts_alone_has_no_text() -> None:
+    with pytest.raises(SourceError, match="no text in it"):
+        parse("p.html", b"<script>let a = 1</script>")
+
+
+def test_pdf_keeps_its_pages() -> None:
+    document = one("paper.pdf", make_pdf(["First page.", "", "Third page."]))
+    assert document.title == "paper"
+    spans = [(s.page, document.text[s.start : s.end]) for s in document.sections]
+    assert spans == [(1, "First page."), (3, "Third page.")]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (make_pdf(["secret"], locked=True), "encrypted PDF"),
+        (make_pdf(["", ""]), r"without a text layer \(2 pages\)"),
+        (make_pdf(["text"])[:150], "not a readable PDF"),
+        (b"PK\x03\x04 something else", "not a readable PDF"),
+    ],
+)
+def test_pdf_that_cannot_be_read_says_why(data: bytes, reason: str) -> None:
+    with pytest.raises(SourceError, match=reason):
+        parse("a.pdf", data)
+
+
+def test_jsonl_is_a_document_a_line_with_its_other_fields() -> None:
+    lines = [
+        {"_id": "d1", "title": "T", "text": "<p>stays</p>", "year": 2024},
+        {"id": 7, "text": "number"},
+        {"text": "nameless"},
+        {"_id": "t", "title": "only a title", "text": ""},
+    ]
+    documents = parse("c.jsonl", "\n\n".join(map(json.dumps, lines)).encode()).documents
+    assert [d.id for d in documents] == ["d1", "7", "line-5", "t"]
+    assert [d.text for d in documents] == ["<p>stays</p>", "number", "nameless", "only a title"]
+    assert documents[0].metadata == {"year": 2024}
+    assert [d.title for d in documents] == ["T", "", "", "only a title"]
+
+
+def test_bad_jsonl_lines_are_named_and_the_others_kept() -> None:
+    lines = [
+        '{"_id": "a", "text": "good"}',
+        "not json",
+        '["list"]',
+        '{"_id": "b"}',
+        '{"_id": "a", "text": "again"}',
+        '{"_id": "c", "text": " "}',
+        '{"_id": true, "text": "x"}',
+        '{"_id": "z", "title": 3, "text": "x"}',
+        "[" * 100_000,
+        '{"_id": "d", "text": "last"}',
+    ]
+    parsed = parse("c.jsonl", "\n".join(lines).encode())
+    assert [d.text for d in parsed.documents] == ["good", "last"]
+    assert [p.partition(":")[0] for p in parsed.problems] == [f"line {n}" for n in range(2, 10)]
+    assert "not JSON" in parsed.problems[0]
+    assert "used before" in parsed.problems[3]
+
+
+def test_a_suffix_nobody_reads_is_refused() -> None:
+    with pytest.raises(SourceError, match=r"\.docx"):
+        parse("a.docx", b"x")

@@ -1,0 +1,141 @@
+"""Proves what a search hands to the reranker, and that the first stage stands when that fails."""
+
+from pathlib import Path
+
+import pytest
+
+from resift.errors import RuntimeFailure
+from resift.index.snapshot import Snapshot
+from resift.index.source import open_source
+from resift.index.store import Store, open_snapshot
+from resift.index.sync import sync
+from resift.search.two_stage import MODES, Mode, SearchPlan, search
+from resift.settings import StorageSettings
+from resift.types import Ranking
+from tests.index.fakes import HashingEmbedder
+from tests.search.stand_ins import Backwards, Broken
+
+LOCAL = StorageSettings()
+EMBEDDER = HashingEmbedder()
+TEXTS = {"cat": "cat cat cat", "pets": "cat and dog", "dog": "dog dog", "bird": "a bird sings"}
+
+
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    root = tmp_path_factory.mktemp("search")
+    (root / "docs").mkdir()
+    for name, text in TEXTS.items():
+        (root / "docs" / f"{name}.txt").write_text(text)
+    uri = str(root / "index")
+    store = Store.open(uri, LOCAL, EMBEDDER.fingerprint, EMBEDDER.dim)
+    sync(open_source(str(root / "docs"), LOCAL), store, EMBEDDER)
+    return open_snapshot(uri, LOCAL, EMBEDDER.fingerprint)
+
+
+def first_stage(snapshot: Snapshot, query: str, plan: SearchPlan) -> Ranking:
+    return search(query, snapshot, EMBEDDER, None, plan)
+
+
+def names(ranking: Ranking) -> list[str]:
+    return [Path(hit.metadata["doc_id"]).stem for hit in ranking]
+
+
+def test_without_a_reranker_the_first_stage_is_the_answer(snapshot: Snapshot) -> None:
+    ranking = first_stage(snapshot, "a bird", SearchPlan(top_n=2))
+    assert len(ranking) == 2
+    assert names(ranking)[0] == "bird"
+    assert [hit.first_stage_rank for hit in ranking] == [hit.rank for hit in ranking] == [1, 2]
+    assert {(hit.score, hit.logit, hit.status) for hit in ranking} == {(None, None, "not_reranked")}
+    receipt = ranking.receipt
+    assert (receipt.depth, receipt.scored, receipt.partial, receipt.reason) == (4, 0, False, None)
+
+
+@pytest.mark.parametrize(
+    ("mode", "stages", "found"),
+    [
+        ("hybrid", ["embed", "dense", "lexical", "fuse", "fetch"], 4),
+        ("dense", ["embed", "dense", "fetch"], 4),
+        ("lexical", ["lexical", "fetch"], 2),
+    ],
+)
+def test_each_mode_uses_its_arms_and_times_them(
+    snapshot: Snapshot, mode: Mode, stages: list[str], found: int
+) -> None:
+    ranking = first_stage(snapshot, "cat", SearchPlan(mode=mode))
+    assert list(ranking.receipt.timings_ms) == stages
+    assert len(ranking) == found
+    assert names(ranking)[0] == "cat"
+
+
+def test_first_stage_scores_are_the_arms_own_or_the_fused(snapshot: Snapshot) -> None:
+    best = {mode: first_stage(snapshot, "cat", SearchPlan(mode=mode))[0] for mode in MODES}
+    cosine = float(EMBEDDER.embed(["cat"])[0] @ EMBEDDER.embed(["cat\ncat cat cat"])[0])
+    assert best["dense"].first_stage_score == pytest.approx(cosine, abs=1e-5)
+    assert best["hybrid"].first_stage_score == pytest.approx(2 / 61)
+    assert best["lexical"].first_stage_score is not None
+    assert best["lexical"].first_stage_score > 0
+
+
+def test_the_reranker_gets_the_window_and_its_order_is_the_answer(snapshot: Snapshot) -> None:
+    reranker = Backwards()
+    before = first_stage(snapshot, "cat dog", SearchPlan(top_n=10, depth=3))
+    ranking = search("cat dog", snapshot, EMBEDDER, reranker, SearchPlan(top_n=2, depth=3))
+    ((candidates, top_n, budget_ms),) = reranker.calls
+    assert (top_n, budget_ms) == (2, None)
+    assert [c.id for c in candidates] == [hit.id for hit in before]
+    assert [c.rank for c in candidates] == [1, 2, 3]
+    assert [c.score for c in candidates] == [hit.first_stage_score for hit in before]
+    assert [hit.id for hit in ranking] == [hit.id for hit in before][:0:-1]
+    assert list(ranking.receipt.timings_ms)[-2:] == ["fetch", "run"]
+    assert ranking.receipt.model == "backwards"
+
+
+def test_a_candidate_says_where_it_is_from(snapshot: Snapshot) -> None:
+    reranker = Backwards()
+    search("cat", snapshot, EMBEDDER, reranker, SearchPlan(depth=1))
+    (candidate,) = reranker.calls[0][0]
+    assert (candidate.title, candidate.text) == ("cat", "cat cat cat")
+    uri = candidate.metadata["uri"]
+    assert Path(uri).read_text() == "cat cat cat"
+    assert candidate.id == f"{uri}#0"
+    assert candidate.metadata == {
+        "uri": uri, "doc_id": "cat.txt", "heading": "", "page": None, "start": 0, "end": 11,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeFailure("no memory\ntrace"), ValueError("odd"), KeyError("x")]
+)
+def test_a_reranker_that_fails_leaves_the_first_stage(snapshot: Snapshot, error: Exception) -> None:
+    expected = first_stage(snapshot, "cat dog", SearchPlan())
+    ranking = search("cat dog", snapshot, EMBEDDER, Broken(error), SearchPlan())
+    assert ranking.hits == expected.hits
+    assert ranking.receipt.partial
+    reason = str(ranking.receipt.reason)
+    assert reason.startswith(f"the reranker failed: {type(error).__name__}")
+    assert "\n" not in reason
+
+
+def test_the_reranker_gets_what_is_left_of_the_budget(snapshot: Snapshot) -> None:
+    reranker = Backwards()
+    search("cat", snapshot, EMBEDDER, reranker, SearchPlan(budget_ms=60_000))
+    left = reranker.calls[0][2]
+    assert left is not None
+    assert 0 < left < 60_000
+
+
+def test_a_budget_that_is_gone_leaves_the_first_stage(snapshot: Snapshot) -> None:
+    reranker = Backwards()
+    ranking = search("cat", snapshot, EMBEDDER, reranker, SearchPlan(budget_ms=0.001))
+    assert not reranker.calls
+    assert names(ranking)[0] == "cat"
+    assert (ranking.receipt.partial, ranking.receipt.reason) == (
+        True,
+        "time was up before reranking",
+    )
+
+
+def test_a_query_that_finds_nothing_is_an_empty_ranking(snapshot: Snapshot) -> None:
+    assert len(first_stage(snapshot, "zzz", SearchPlan(mode="lexical"))) == 0
+    ranking = search("zzz", snapshot, EMBEDDER, Backwards(), SearchPlan(mode="lexical"))
+    assert len(ranking) == 0
