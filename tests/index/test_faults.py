@@ -2,7 +2,8 @@
 
 import pytest
 
-from resift.index.faults import meaning
+from resift.errors import MissingExtra, StoreError
+from resift.index.faults import meaning, store_errors
 
 DUMP = "Generic S3 error: {}\n\nDebug source:\nGeneric {{ status: 403 }}"
 
@@ -25,3 +26,10 @@ def test_an_unknown_failure_is_its_own_first_line_cut_short() -> None:
     assert meaning(ValueError("something odd\nand its dump")) == "something odd"
     assert len(meaning(ValueError("x" * 5_000))) == 200
     assert meaning(ValueError()) == "ValueError"
+
+
+def test_store_errors_are_named_and_what_is_ours_goes_through() -> None:
+    with pytest.raises(StoreError, match=r"^s3://b/i: odd$"), store_errors("s3://b/i"):
+        raise RuntimeError("odd\ndump")
+    with pytest.raises(MissingExtra, match=r"^install it$"), store_errors("s3://b/i"):
+        raise MissingExtra("install it")

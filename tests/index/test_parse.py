@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from index.pdfs import make_pdf
 from resift.errors import SourceError
 from resift.index.documents import ParsedDocument
 from resift.index.parse import parse
-from tests.index.pdfs import make_pdf
 
 
 def one(key: str, data: bytes) -> ParsedDocument:

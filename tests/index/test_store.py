@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from index.fakes import HashingEmbedder
 from resift.errors import IndexMismatch, IndexNotFound
 from resift.index.rows import Passage
 from resift.index.snapshot import Snapshot
 from resift.index.store import Kept, Store, open_snapshot
 from resift.settings import StorageSettings
-from tests.index.fakes import HashingEmbedder
 
 LOCAL = StorageSettings()
 EMBEDDER = HashingEmbedder()

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from index.fakes import HashingEmbedder
+from index.pdfs import make_pdf
 from resift.errors import SourceError
 from resift.index.source import Source, SourceObject, open_source
 from resift.index.store import Store, open_snapshot
 from resift.index.sync import Progress, SyncReport, sync
 from resift.settings import StorageSettings
-from tests.index.fakes import HashingEmbedder
-from tests.index.pdfs import make_pdf
 
 LOCAL = StorageSettings()
 

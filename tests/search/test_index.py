@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from index.fakes import HashingEmbedder
 from resift.errors import IndexNotFound, InputError, SourceError, StoreError
 from resift.search.index import Index
 from resift.settings import Settings
-from tests.index.fakes import HashingEmbedder
-from tests.search.stand_ins import Backwards
+from search.stand_ins import Backwards
 
 
 def index_at(path: Path, **options: Any) -> Index:

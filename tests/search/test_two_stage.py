@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from index.fakes import HashingEmbedder
 from resift.errors import RuntimeFailure
 from resift.index.snapshot import Snapshot
 from resift.index.source import open_source
@@ -12,8 +13,7 @@ from resift.index.sync import sync
 from resift.search.two_stage import MODES, Mode, SearchPlan, search
 from resift.settings import StorageSettings
 from resift.types import Ranking
-from tests.index.fakes import HashingEmbedder
-from tests.search.stand_ins import Backwards, Broken
+from search.stand_ins import Backwards, Broken
 
 LOCAL = StorageSettings()
 EMBEDDER = HashingEmbedder()

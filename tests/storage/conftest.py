@@ -12,8 +12,9 @@ from typing import Any
 
 import obstore
 import pytest
-from obstore.store import S3Store
 
+from resift.index.bucket import open_bucket
+from resift.index.location import Location
 from resift.settings import StorageSettings
 
 _PORTS = ("master.port", "volume.port", "filer.port", "s3.port")
@@ -39,9 +40,7 @@ class Server:
         )
 
     def bucket(self, name: str) -> Any:
-        options = self.settings().options()
-        options.pop("allow_http")
-        return S3Store(name, config=options, client_options={"allow_http": True})
+        return open_bucket(Location(name, ""), self.settings())
 
     def new_bucket(self) -> str:
         """A bucket of its own for a test. SeaweedFS makes one when it is first written to."""

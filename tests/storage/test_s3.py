@@ -1,17 +1,18 @@
 """Proves that a bucket serves as source and as index, and that its refusals are told in a line."""
 
+import socket
 import time
 from pathlib import Path
 
 import obstore
 import pytest
 
+from index.fakes import HashingEmbedder
 from resift.errors import IndexNotFound, ResiftError, SourceError, StoreError
 from resift.search.index import Index
 from resift.settings import Settings, StorageSettings
-from tests.index.fakes import HashingEmbedder
-from tests.search.stand_ins import Backwards
-from tests.storage.conftest import Server
+from search.stand_ins import Backwards
+from storage.conftest import Server
 
 DOCS = {
     "docs/cat.txt": b"The cat is an animal that purrs.",
@@ -143,6 +144,20 @@ def test_a_server_that_does_not_answer_is_given_up_in_seconds(tmp_path: Path) ->
     assert time.monotonic() - started < 20
     one_clear_line(as_source.value, naming="s3://bucket/docs")
     one_clear_line(as_index.value, naming="s3://bucket/index")
+
+
+def test_a_server_that_is_silent_is_given_up_too(tmp_path: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(50)
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        index = index_at(
+            "s3://bucket/index", StorageSettings(endpoint, "us-east-1", "a-key", "a-secret")
+        )
+        started = time.monotonic()
+        with pytest.raises(StoreError, match="does not answer"):
+            index.search("cat", rerank=False)
+        assert time.monotonic() - started < 20
 
 
 def one_clear_line(error: ResiftError, naming: str) -> None:

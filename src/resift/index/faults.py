@@ -6,6 +6,10 @@ read. Credentials are never in it, but only phrases written here are passed on w
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from resift.errors import ResiftError, StoreError
 
 _ACCESS = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
 _PHRASES = (
@@ -40,3 +44,14 @@ def meaning(error: BaseException) -> str:
             return phrase
     first_line = message.partition("\n")[0].strip() or type(error).__name__
     return first_line[:_LONGEST]
+
+
+@contextmanager
+def store_errors(uri: str) -> Iterator[None]:
+    """Turn what LanceDB raises inside into a `StoreError` that names `uri`."""
+    try:
+        yield
+    except ResiftError:
+        raise
+    except Exception as error:  # ValueError, RuntimeError and OSError alike
+        raise StoreError(f"{uri}: {meaning(error)}") from error

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import StoreError
 from resift.extras import require
-from resift.index.faults import meaning
+from resift.index.faults import store_errors
 from resift.index.rows import READ, Passage, from_row
 
 Scored = list[tuple[int, float]]
@@ -45,11 +44,9 @@ class Snapshot:
         """The passages of these rows, in the order asked for."""
         if not row_ids:
             return []
-        try:
+        with store_errors(self.uri):
             taken = self._table.take_row_ids(list(row_ids)).select(list(READ)).with_row_id()
             rows = {row["_rowid"]: row for row in taken.to_list()}
-        except Exception as error:  # LanceDB raises ValueError, RuntimeError and OSError alike
-            raise StoreError(f"{self.uri}: {meaning(error)}") from error
         return [from_row(rows[row_id]) for row_id in row_ids]
 
     def __len__(self) -> int:
@@ -57,10 +54,8 @@ class Snapshot:
         return int(self._table.count_rows())
 
     def _ids(self, query: Any, column: str, k: int) -> Scored:
-        try:
+        with store_errors(self.uri):
             found = query.select([column]).with_row_id(True).limit(k).to_arrow()
-        except Exception as error:
-            raise StoreError(f"{self.uri}: {meaning(error)}") from error
         return list(zip(found["_rowid"].to_pylist(), found[column].to_pylist(), strict=True))
 
 

@@ -7,21 +7,18 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from resift.errors import SourceError
 from resift.extras import require
+from resift.index.bucket import open_bucket
 from resift.index.faults import meaning
 from resift.index.location import Location, locate
 from resift.settings import StorageSettings
 
 SUFFIXES = frozenset({".txt", ".md", ".markdown", ".html", ".htm", ".pdf", ".jsonl"})
 _READERS = 8
-# An unreachable endpoint must be known in seconds: object_store would try for three minutes.
-_CLIENT = {"connect_timeout": "5s", "timeout": "10s"}
-_RETRIES = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,27 +120,14 @@ def _open_folder(uri: str, location: Location) -> Source:
 
 
 def _open_bucket(location: Location, storage: StorageSettings) -> Source:
-    root = Source(_s3(location, storage), location)
+    root = Source(open_bucket(location, storage), location)
     if not location.path or not is_document(location.path):
         return root
     if root.list().objects:  # a prefix may be named like a file
         return root
     prefix, _, name = location.path.rpartition("/")
     parent = Location(location.bucket, prefix)
-    return Source(_s3(parent, storage), parent, name)
-
-
-def _s3(location: Location, storage: StorageSettings) -> Any:
-    stores = require("obstore.store", "index")
-    options = storage.options()
-    client = _CLIENT | {"allow_http": options.pop("allow_http", "false") == "true"}
-    return stores.S3Store(
-        location.bucket,
-        prefix=location.path or None,
-        config=options,
-        client_options=client,
-        retry_config=_RETRIES,
-    )
+    return Source(open_bucket(parent, storage), parent, name)
 
 
 def _refuse_unsupported(uri: str) -> None:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from resift.errors import IndexMismatch, IndexNotFound, StoreError
 from resift.extras import require
-from resift.index.faults import meaning
+from resift.index.bucket import probe
+from resift.index.faults import store_errors
 from resift.index.location import Location, locate
 from resift.index.rows import Passage, schema, to_arrow
 from resift.index.snapshot import Snapshot
@@ -29,7 +30,6 @@ _TABLE = "passages"
 _TAG = "published"
 _TEXT_INDEX = "search_text_bm25"
 _DELETE_AT_ONCE = 500
-# An unreachable endpoint must be known in seconds: object_store would try for three minutes.
 _PATIENCE = {
     "connect_timeout": "5s",
     "timeout": "10s",
@@ -62,25 +62,21 @@ class Store:
     def open(cls, uri: str, storage: StorageSettings, fingerprint: str, dim: int) -> "Store":
         """Open the index at `uri` for writing, or begin one there."""
         location = locate(uri)
-        try:
+        with store_errors(location.uri):
             database = _connect(location, storage)
             if _TABLE in database.list_tables().tables:
                 table = database.open_table(_TABLE)
             else:
                 facts = {"format": FORMAT, "embedder": fingerprint}
                 table = database.create_table(_TABLE, schema=schema(dim, facts), exist_ok=True)
-        except Exception as error:  # LanceDB raises ValueError, RuntimeError and OSError alike
-            raise _failure(location, error) from error
         _check(location, table, fingerprint)
         return cls(location, table)
 
     def objects(self, root: str) -> dict[str, Kept]:
         """What the newest version holds of the source `root`, by object URI."""
-        try:
+        with store_errors(self._location.uri):
             columns = ["uri", "etag", "size", "passages"]
             rows = self._table.search().select(columns).limit(None).to_arrow()
-        except Exception as error:
-            raise _failure(self._location, error) from error
         groups = rows.group_by(columns).aggregate([([], "count_all")]).to_pylist()
         below = root.rstrip("/") + "/"
         mine = [g for g in groups if g["uri"] == root or g["uri"].startswith(below)]
@@ -93,24 +89,20 @@ class Store:
 
     def remove(self, uris: Sequence[str]) -> None:
         """Delete all passages of these objects."""
-        try:
+        with store_errors(self._location.uri):
             for at in range(0, len(uris), _DELETE_AT_ONCE):
                 quoted = (uri.replace("'", "''") for uri in uris[at : at + _DELETE_AT_ONCE])
                 names = ", ".join(f"'{uri}'" for uri in quoted)
                 self._table.delete(f"uri IN ({names})")
-        except Exception as error:
-            raise _failure(self._location, error) from error
 
     def add(self, passages: Sequence[Passage], vectors: NDArray[np.float32]) -> None:
         """Append passages with their vectors, shape (n, dim), in one commit."""
-        try:
+        with store_errors(self._location.uri):
             self._table.add(to_arrow(passages, vectors, self._table.schema))
-        except Exception as error:
-            raise _failure(self._location, error) from error
 
     def publish(self) -> int:
         """Let readers see the newest version; give its number. Does nothing if they do already."""
-        try:
+        with store_errors(self._location.uri):
             if _published(self._table) == self._table.version:
                 return int(self._table.version)
             self._index()
@@ -118,10 +110,6 @@ class Store:
             move = self._table.tags.update if _published(self._table) else self._table.tags.create
             move(_TAG, version)
             self._table.optimize()
-        except StoreError:
-            raise
-        except Exception as error:
-            raise _failure(self._location, error) from error
         return version
 
     def _index(self) -> None:
@@ -151,7 +139,7 @@ def open_snapshot(uri: str, storage: StorageSettings, fingerprint: str) -> Snaps
     # LanceDB makes the folder that it is asked to look into.
     if location.bucket is None and not (Path(location.path) / f"{_TABLE}.lance").is_dir():
         raise missing
-    try:
+    with store_errors(location.uri):
         database = _connect(location, storage)
         if _TABLE not in database.list_tables().tables:
             raise missing
@@ -161,10 +149,6 @@ def open_snapshot(uri: str, storage: StorageSettings, fingerprint: str) -> Snaps
             raise missing
         _check(location, table, fingerprint)
         table.checkout(version)
-    except StoreError:
-        raise
-    except Exception as error:
-        raise _failure(location, error) from error
     return Snapshot(location.uri, version, table)
 
 
@@ -172,8 +156,11 @@ def _connect(location: Location, storage: StorageSettings) -> Any:
     # Lance logs to stderr that a table will be created, as a warning.
     os.environ.setdefault("LANCE_LOG", "error")
     lancedb = require("lancedb", "index")
-    options = storage.options() | _PATIENCE if location.bucket else None
-    return lancedb.connect(location.uri, storage_options=options)
+    if location.bucket is None:
+        return lancedb.connect(location.uri)
+    # LanceDB asks a server that does not answer again and again, for a minute.
+    probe(location, storage)
+    return lancedb.connect(location.uri, storage_options=storage.options() | _PATIENCE)
 
 
 def _published(table: Any) -> int | None:
@@ -194,7 +181,3 @@ def _check(location: Location, table: Any, fingerprint: str) -> None:
             f"{location.uri}: made by embedder {embedder}, expected {fingerprint}: "
             "use that one, or index into a new place"
         )
-
-
-def _failure(location: Location, error: Exception) -> StoreError:
-    return StoreError(f"{location.uri}: {meaning(error)}")

@@ -46,9 +46,9 @@ ProgressCallback = Callable[[Progress], None]
 class SyncReport:
     """What a sync did. Counts are of objects (files), unless they say otherwise.
 
-    `skipped` has ``(uri, reason)`` for each file that is not in the index, and for each line of
-    a JSON Lines file that is not, whenever that file is read; its other lines are. `unsupported` files have a
-    suffix that is not read. `version` is the published one.
+    `skipped` has ``(uri, reason)`` for each file that is not in the index and, when a JSON Lines
+    file is read, for each of its lines that is not. `unsupported` files have a suffix that is not
+    read. `version` is the published one.
     """
 
     added: int

@@ -68,10 +68,9 @@ def main(pairs: Path) -> None:
             raise DatasetError(f"{file}: no such file of training pairs")
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        checkpoint = _checkpoint()
-        shutil.copy(checkpoint / TOKENIZER, folder / TOKENIZER)
+        shutil.copy(_checkpoint() / TOKENIZER, folder / TOKENIZER)
         tokens = Tokens(load_tokenizer(folder / TOKENIZER), MAX_TOKENS)
-        exact = _export(checkpoint, tokens, _texts(files), folder)
+        exact = _export(tokens, _texts(files), folder)
         fitted = _fit(files, folder, tokens)
         _write(folder, exact, fitted)
         for name in (ENCODER, TOKENIZER, "manifest.json"):
@@ -98,16 +97,21 @@ def _texts(files: Sequence[Path]) -> list[str]:
     return rng.sample(texts, min(CALIBRATION_TEXTS, len(texts)))
 
 
-def _export(checkpoint: Path, tokens: Tokens, texts: Sequence[str], folder: Path) -> Path:
-    """Write the int8 encoder; returns the float32 one, which stays out of the artifact."""
+def float32_graph(*, int8_embeddings: bool = False) -> onnx.ModelProto:
+    """The encoder before its layers are quantised."""
     load_file: Callable[[str], dict[str, NDArray[np.float32]]] = require(
         "safetensors.numpy", "convert"
     ).load_file
-    weights = load_file(str(checkpoint / "model.safetensors"))
+    weights = load_file(str(_checkpoint() / "model.safetensors"))
+    return encoder_graph(weights, SHAPE, int8_embeddings=int8_embeddings)
+
+
+def _export(tokens: Tokens, texts: Sequence[str], folder: Path) -> Path:
+    """Write the int8 encoder; returns the float32 one, which stays out of the artifact."""
     exact = folder / "exact.onnx"
-    onnx.save(encoder_graph(weights, SHAPE), str(exact))
+    onnx.save(float32_graph(), str(exact))
     samples = [pad([row]) for row in tokens.single(texts)]
-    model = quantise(encoder_graph(weights, SHAPE, int8_embeddings=True), samples)
+    model = quantise(float32_graph(int8_embeddings=True), samples)
     onnx.save(model, str(folder / ENCODER))
     return exact
 

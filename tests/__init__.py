@@ -1,1 +1,0 @@
-"""The tests mirror src; run them with  pytest."""

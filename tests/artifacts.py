@@ -1,0 +1,112 @@
+"""A small joint artifact made on the spot, and a model that is plain Python."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from resift.rerank.artifact import TOKENIZER, Manifest, ReferencePair, sha256, write_manifest
+from resift.rerank.catalogue import BUNDLED
+from resift.rerank.late_interaction import QueryStates
+from resift.rerank.pairs import TokenRow, Tokens, load_tokenizer
+from resift.rerank.stages import Batch, Stage
+from resift.training.graph import EncoderShape, Head, encoder_graph
+
+DIM, WIDE, VOCABULARY, POSITIONS = 32, 64, 30522, 512
+
+
+def random_weights(layers: int = 2, seed: int = 7) -> dict[str, NDArray[np.float32]]:
+    """A BERT of `layers` x 32 with a one-logit head, in canonical names."""
+    rng = np.random.default_rng(seed)
+    weights: dict[str, NDArray[np.float32]] = {}
+
+    def dense(name: str, out: int, into: int) -> None:
+        weights[f"{name}.weight"] = rng.normal(0, into**-0.5, (out, into)).astype(np.float32)
+        weights[f"{name}.bias"] = rng.normal(0, 0.1, out).astype(np.float32)
+
+    def norm(name: str) -> None:
+        weights[f"{name}.weight"] = rng.normal(1, 0.1, DIM).astype(np.float32)
+        weights[f"{name}.bias"] = rng.normal(0, 0.1, DIM).astype(np.float32)
+
+    for table, rows in (("word", VOCABULARY), ("position", POSITIONS), ("token_type", 2)):
+        values = rng.normal(0, 1, (rows, DIM)).astype(np.float32)
+        weights[f"embeddings.{table}_embeddings.weight"] = values
+    norm("embeddings.LayerNorm")
+    for layer in range(layers):
+        name = f"encoder.layer.{layer}"
+        for part in ("query", "key", "value"):
+            dense(f"{name}.attention.self.{part}", DIM, DIM)
+        dense(f"{name}.attention.output.dense", DIM, DIM)
+        norm(f"{name}.attention.output.LayerNorm")
+        dense(f"{name}.intermediate.dense", WIDE, DIM)
+        dense(f"{name}.output.dense", DIM, WIDE)
+        norm(f"{name}.output.LayerNorm")
+    dense("head.dense", DIM, DIM)
+    dense("head.projection", 1, DIM)
+    return weights
+
+
+def make_joint_artifact(folder: Path, reference: tuple[ReferencePair, ...] = ()) -> Path:
+    """Write the artifact: the bundled tokenizer, random weights, float32."""
+    shape = EncoderShape(layers=2, heads=4, epsilon=1e-12, activation="gelu")
+    onnx.save(encoder_graph(random_weights(), shape, Head("tanh")), str(folder / "stage-0.onnx"))
+    shutil.copy(BUNDLED / TOKENIZER, folder / TOKENIZER)
+    manifest = Manifest(
+        name="tiny-joint",
+        kind="joint",
+        base_model="random",
+        licence="apache-2.0",
+        quantisation="none: float32",
+        max_tokens=128,
+        stages=("stage-0.onnx",),
+        tolerance=1e-3,
+        reference=reference,
+        files={name: sha256(folder / name) for name in ("stage-0.onnx", TOKENIZER)},
+    )
+    write_manifest(folder, manifest)
+    return folder
+
+
+@dataclass
+class WordCountModel:
+    """A model in plain Python: two stages, and a logit that counts the query's words.
+
+    The second stage reads the states that the first left and adds half a point, so that a lost
+    or misplaced state is a wrong logit. `calls` keeps the size of every batch of every stage.
+    """
+
+    calls: list[tuple[int, int]] = field(default_factory=list)
+    runtime: str = "python"
+
+    def __post_init__(self) -> None:
+        self._tokens = Tokens(load_tokenizer(BUNDLED / TOKENIZER), 64)
+        self.stages: Sequence[Stage] = [self._first, self._second]
+
+    def rows(self, query: str, texts: Sequence[str]) -> list[TokenRow]:
+        return self._tokens.pairs(query, texts)
+
+    def query(self, query: str) -> QueryStates | None:
+        return None
+
+    def _first(self, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
+        self.calls.append((1, len(batch.rows)))
+        counts = np.array([_matches(row) for row in batch.rows], np.float32)
+        longest = max(len(row.ids) for row in batch.rows)
+        states = np.repeat(counts[:, None, None], longest, axis=1)
+        return replace(batch, states=states), counts
+
+    def _second(self, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
+        self.calls.append((2, len(batch.rows)))
+        if batch.states is None:
+            raise ValueError("the first stage's states are lost")
+        return batch, batch.states[:, 0, 0] + np.float32(0.5)
+
+
+def _matches(row: TokenRow) -> int:
+    """How many of the document's tokens are the query's too."""
+    query, document = row.ids[1 : row.second - 1], row.ids[row.second : -1]
+    return int(np.isin(document, query).sum())

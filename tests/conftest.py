@@ -1,0 +1,46 @@
+"""Fixtures for all tests. The default suite is offline and needs neither torch nor a GPU."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from artifacts import make_joint_artifact
+
+from resift import Reranker
+from resift.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No variable of the machine's decides a test."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "RESIFT_", "HF_")):
+            monkeypatch.delenv(name)
+    yield
+
+
+@pytest.fixture(scope="session", params=["openvino", "onnxruntime"])
+def runtime(request: pytest.FixtureRequest) -> str:
+    """Each runtime in turn."""
+    pytest.importorskip(request.param)
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="session")
+def bundled(runtime: str) -> Reranker:
+    """The bundled model in each runtime."""
+    return Reranker(settings=Settings(runtime=runtime))
+
+
+@pytest.fixture(scope="session")
+def joint_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small joint artifact with random weights: 2 layers of 32."""
+    return make_joint_artifact(tmp_path_factory.mktemp("joint"))
+
+
+@pytest.fixture(scope="session")
+def joint(joint_folder: Path, runtime: str) -> Reranker:
+    """The small joint model in each runtime."""
+    return Reranker(joint_folder, settings=Settings(runtime=runtime))

@@ -1,0 +1,51 @@
+"""Rankings are ordered by score, ties by logit and then by input; the unscored come last."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resift.rerank.order import fused, order, sigmoid, standardised
+
+numbers = st.floats(-30, 30, allow_nan=False, width=32)
+maybe = st.one_of(numbers, st.just(float("nan")))
+
+
+@given(st.lists(maybe, max_size=30))
+def test_scored_rows_fall_and_unscored_follow_in_first_stage_order(values: list[float]) -> None:
+    scores = np.array(values)
+    ranks = list(range(len(values), 0, -1))
+    places = order(scores, scores, ranks)
+    own = scores[places]
+    scored = own[~np.isnan(own)]
+    assert np.all(np.diff(scored) <= 0)
+    assert np.isnan(own[len(scored) :]).all()
+    assert [ranks[p] for p in places[len(scored) :]] == sorted(
+        ranks[p] for p in places[len(scored) :]
+    )
+
+
+def test_ties_break_by_logit_then_input_order() -> None:
+    scores = np.array([1.0, 2.0, 1.0, 1.0])
+    logits = np.array([0.0, 0.0, 5.0, 0.0])
+    assert order(scores, logits, [1, 2, 3, 4]).tolist() == [1, 2, 0, 3]
+
+
+@given(st.lists(numbers, min_size=2, max_size=30), st.floats(0.1, 100), st.floats(-100, 100))
+def test_fusion_sees_neither_scale_nor_offset(
+    own: list[float], scale: float, offset: float
+) -> None:
+    values = np.array(own)
+    if values.std() < 1e-3:
+        return
+    moved = values * scale + offset
+    assert np.allclose(standardised(values), standardised(moved), atol=1e-6)
+
+
+def test_equal_scores_of_a_first_stage_say_nothing() -> None:
+    logits = np.array([1.0, 2.0, 3.0])
+    assert fused(logits, [0.1, 0.1, 0.1], 5.0).tolist() == logits.tolist()
+
+
+def test_the_sigmoid_neither_overflows_nor_leaves_its_range() -> None:
+    values = sigmoid(np.array([-1e4, 0.0, 1e4]))
+    assert values.tolist() == [0.0, 0.5, 1.0]

@@ -1,0 +1,48 @@
+"""Every row is in exactly one group, groups keep to the budget, and waves keep input order."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resift.rerank.schedule import LENGTH_STEP, padded_length, schedule
+
+lengths = st.lists(st.integers(1, 512), max_size=150)
+
+
+@given(lengths, st.integers(16, 4096))
+def test_every_row_is_scheduled_once(own: list[int], budget: int) -> None:
+    rows = [int(row) for group in schedule(own, budget) for row in group.rows]
+    assert sorted(rows) == list(range(len(own)))
+
+
+@given(lengths, st.integers(16, 4096))
+def test_groups_fit_the_budget_unless_one_row_alone_does_not(own: list[int], budget: int) -> None:
+    for group in schedule(own, budget):
+        assert group.positions <= budget or len(group.rows) == 1
+        assert group.length >= max(own[row] for row in group.rows)
+
+
+@given(lengths)
+def test_without_waves_lengths_fall_from_group_to_group(own: list[int]) -> None:
+    ordered = [own[row] for group in schedule(own) for row in group.rows]
+    assert ordered == sorted(own, reverse=True)
+
+
+@given(lengths, st.integers(1, 32))
+def test_a_wave_is_done_before_the_next_begins(own: list[int], wave: int) -> None:
+    numbers = [int(row) // wave for group in schedule(own, wave=wave) for row in group.rows]
+    assert numbers == sorted(numbers)
+
+
+@given(st.integers(0, 5000))
+def test_padded_length_is_the_next_whole_step(tokens: int) -> None:
+    padded = padded_length(tokens)
+    assert padded % LENGTH_STEP == 0
+    assert tokens <= padded < max(tokens, 1) + LENGTH_STEP
+
+
+def test_mixed_lengths_waste_little() -> None:
+    rng = np.random.default_rng(7)
+    own = np.clip(np.exp(rng.normal(np.log(110), 0.4, 100)), 20, 480).astype(int).tolist()
+    positions = sum(group.positions for group in schedule(own))
+    assert 1 - sum(own) / positions < 0.15
