@@ -4,7 +4,6 @@ import sys
 
 import typer
 
-from resift import __version__
 from resift.cli import convert, demo, index, models, rerank, rerank_run, search, verify
 from resift.cli.output import errors
 from resift.errors import ResiftError
@@ -33,7 +32,9 @@ def version(
 ) -> None:
     """Rerank candidates, or index documents and search them in two stages."""
     if show:
-        typer.echo(__version__)
+        import resift
+
+        typer.echo(resift.__version__)
         raise typer.Exit()
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())

@@ -75,4 +75,5 @@ def open_session(model: Path, runtime: str | None = None, threads: int = 0) -> S
 def first_line(error: BaseException) -> str:
     """A runtime's message without its stack: the first line that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(error).__name__
+    telling = [line for line in lines if not line.startswith("Exception from ")]  # OpenVINO's stack
+    return (telling or lines or [type(error).__name__])[0][:200]

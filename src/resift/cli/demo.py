@@ -1,0 +1,103 @@
+"""``resift demo``: the main job on real documents, and how to do it with one's own."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resift.cli.botocore_corpus import SERVICES, operations
+from resift.cli.index import print_skipped, sync_progress
+from resift.cli.output import console, milliseconds, passage
+from resift.types import Hit, Ranking
+
+QUESTIONS = (
+    "keep an object from being deleted before a date",
+    "let someone without an account download one file for an hour",
+    "make a function run again when a message could not be handled",
+    "who used this encryption key, and when is it going to be destroyed",
+    "read many rows of a table in one request",
+)
+SHOWN = 3
+DEPTH = 100
+
+
+def demo(
+    folder: Annotated[
+        Path, typer.Option(help="Where the documents and the index go; kept for the next run.")
+    ] = Path(".demo"),
+) -> None:
+    """Index the service documentation in the botocore package and ask it five questions."""
+    from resift.search.index import Index
+
+    documents, index_folder = folder / "documents", folder / "index"
+    count = _write_documents(documents)
+    console.print(
+        f"[bold]{count:,} operations of {len(SERVICES)} services[/], out of the botocore package: "
+        f"{documents}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    index = Index(str(index_folder))
+    with sync_progress() as show:
+        report = index.sync(str(documents), show)
+    print_skipped(report)
+    console.print(
+        f"indexed in {report.seconds:.0f} s: {report.passages_embedded:,} passages embedded, "
+        f"{report.unchanged} files unchanged: {index_folder}\n",
+        highlight=False,
+        soft_wrap=True,
+    )
+    index.search(QUESTIONS[0], top_n=1)  # loads the model, so that the times below are a search's
+    for question in QUESTIONS:
+        _show(index.search(question, top_n=DEPTH, depth=DEPTH))
+    console.print(
+        "Now your own documents, a folder or a bucket:\n\n"
+        "  resift index FOLDER --index my-index          resift index s3://BUCKET/DOCS "
+        "--index s3://BUCKET/INDEX\n"
+        '  resift search "a question" --index my-index   resift rerank --query "a question" '
+        "candidates.txt",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _write_documents(folder: Path) -> int:
+    """One JSON Lines file a service; a file that says the same already is left as it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for service in SERVICES:
+        lines = [json.dumps(operation, ensure_ascii=False) for operation in operations(service)]
+        count += len(lines)
+        text = "\n".join(lines) + "\n"
+        file = folder / f"{service}.jsonl"
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            file.write_text(text, encoding="utf-8")
+    return count
+
+
+def _show(ranking: Ranking) -> None:
+    """First-stage order beside reranked order, the passage that won, and the milliseconds."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    first = sorted(ranking, key=lambda hit: hit.first_stage_rank)
+    table = Table(title=f"[bold]{escape(ranking.query)}[/]", title_justify="left", box=None)
+    table.add_column("")
+    table.add_column("first stage", ratio=1)
+    table.add_column("reranked", ratio=1)
+    table.add_column("moved", justify="right")
+    for rank, (before, after) in enumerate(zip(first, ranking, strict=True), 1):
+        if rank > SHOWN:
+            break
+        table.add_row(str(rank), escape(before.title), escape(after.title), _moved(after))
+    console.print(table)
+    console.print(f"  {passage(ranking[0])}", highlight=False)
+    timings = ", ".join(milliseconds(ranking.receipt.timings_ms))
+    console.print(f"  [dim]{ranking.receipt.scored} passages read: {timings}[/]\n", highlight=False)
+
+
+def _moved(hit: Hit) -> str:
+    places = hit.first_stage_rank - hit.rank
+    return f"+{places}" if places > 0 else str(places or "=")

@@ -1,0 +1,38 @@
+"""``resift search``: two stages over an index."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from resift.cli.output import print_json_lines, print_ranking
+
+
+class Mode(StrEnum):
+    """Which arms of the first stage look."""
+
+    hybrid = "hybrid"
+    dense = "dense"
+    lexical = "lexical"
+
+
+def search(
+    query: Annotated[str, typer.Argument(help="What to search for.")],
+    uri: Annotated[str, typer.Option("--index", help="Folder or s3:// URI of the index.")],
+    top_n: Annotated[int, typer.Option(help="How many to print.")] = 10,
+    depth: Annotated[int, typer.Option(help="How many candidates are reranked.")] = 100,
+    budget_ms: Annotated[float | None, typer.Option(help="Stop after this many ms.")] = None,
+    mode: Annotated[Mode, typer.Option(help="The first stage.")] = Mode.hybrid,
+    no_rerank: Annotated[bool, typer.Option("--no-rerank", help="First stage only.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a hit.")] = False,
+) -> None:
+    """Search an index: retrieve, fuse, rerank."""
+    from resift.search.index import Index
+
+    ranking = Index(uri).search(
+        query, top_n, depth, mode.value, rerank=not no_rerank, budget_ms=budget_ms
+    )
+    if as_json:
+        print_json_lines(ranking)
+    else:
+        print_ranking(ranking)

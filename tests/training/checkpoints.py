@@ -1,0 +1,95 @@
+"""Tiny checkpoints with random weights on disk, one a family, with a tokenizer of 80 words."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, pre_tokenizers, processors
+from tokenizers.models import WordLevel
+
+DIM, HEADS, LAYERS, WIDE, POSITIONS = 32, 4, 2, 48, 64
+WORDS = [f"{first}{second}" for first in "bdfgklmnpr" for second in "aeiouyzw"]
+BERT_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+ROBERTA_SPECIALS = ["<s>", "<pad>", "</s>", "<unk>"]
+ROBERTAS = ("roberta", "xlm-roberta", "camembert")
+FAMILIES = ("bert", "electra", "distilbert", *ROBERTAS)
+
+
+def make_checkpoint(folder: Path, family: str, labels: int = 1, **changes: Any) -> Path:
+    """Write config, safetensors and tokenizer of a sequence classifier."""
+    import torch
+    import transformers
+
+    torch.manual_seed(11)
+    config = config_of(family, num_labels=labels, **changes)
+    model: Any = transformers.AutoModelForSequenceClassification.from_config(config)
+    for parameter in model.parameters():  # logits far enough apart to tell models apart
+        torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(folder)
+    tokenizer(family).save_pretrained(folder)
+    return folder
+
+
+def config_of(family: str, **changes: Any) -> Any:
+    """A family's own configuration at this size."""
+    import transformers
+
+    roberta = family in ROBERTAS
+    common = {
+        "vocab_size": len(WORDS) + 4,
+        "pad_token_id": 1 if roberta else 0,
+        "max_position_embeddings": POSITIONS + 2 if roberta else POSITIONS,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "hidden_size": DIM,
+        "intermediate_size": WIDE,
+        "type_vocab_size": 1 if roberta else 2,
+    }
+    if family == "electra":
+        common["embedding_size"] = DIM // 2
+    if family == "distilbert":
+        del common["type_vocab_size"]
+        common |= {"dim": DIM, "hidden_dim": WIDE, "n_layers": LAYERS, "n_heads": HEADS}
+        for name in ("hidden_size", "intermediate_size", "num_hidden_layers"):
+            del common[name]
+        del common["num_attention_heads"]
+    return transformers.AutoConfig.for_model(family, **(common | changes))
+
+
+def tokenizer(family: str) -> Any:
+    """Whole words and the family's own special tokens."""
+    import transformers
+
+    roberta = family in ROBERTAS
+    specials = ROBERTA_SPECIALS if roberta else BERT_SPECIALS
+    unknown = "<unk>" if roberta else "[UNK]"
+    fast = Tokenizer(
+        WordLevel({word: place for place, word in enumerate(specials + WORDS)}, unk_token=unknown)
+    )
+    fast.pre_tokenizer = pre_tokenizers.Whitespace()
+    if roberta:
+        fast.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+        names = {"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>"}
+    else:
+        fast.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+        names = {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
+    inputs = ["input_ids", "attention_mask"]
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=fast,
+        unk_token=unknown,
+        model_input_names=inputs if roberta or family == "distilbert" else [*inputs, TYPES],
+        model_max_length=POSITIONS,
+        **names,
+    )
+
+
+TYPES = "token_type_ids"
+
+
+def pairs(count: int, seed: int = 5) -> list[tuple[str, str]]:
+    """Queries of 1 to 6 words with texts of 1 to 90, so that some do not fit whole."""
+    rng = random.Random(seed)
+    return [
+        (" ".join(rng.choices(WORDS, k=rng.randint(1, 6))), " ".join(rng.choices(WORDS, k=length)))
+        for length in (rng.choice([1, 5, 12, 30, 48, 90]) for _ in range(count))
+    ]
