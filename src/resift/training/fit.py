@@ -5,7 +5,7 @@ three non-negative weights have two degrees of freedom, and a listwise loss pref
 which ranks worse at the top. The scale is a logistic fit, classes weighted equally.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -47,24 +47,21 @@ def fit(judged: Sequence[Judged]) -> Fit:
     ratios = max(_simplex(), key=lambda w: _mean_ndcg(judged, [j.features @ w for j in judged]))
     scale, bias = _logistic([j.features @ ratios for j in judged], [j.relevant for j in judged])
     logits = [scale * (j.features @ ratios) + bias for j in judged]
-    by_weight = {
-        weight: _mean_ndcg(
-            judged,
-            [
-                own + weight * standardised(j.first_stage)
-                for own, j in zip(logits, judged, strict=True)
-            ],
-        )
+    fused = {
+        weight: [
+            own + weight * standardised(j.first_stage)
+            for own, j in zip(logits, judged, strict=True)
+        ]
         for weight in FUSION_WEIGHTS
     }
-    best = max(by_weight, key=lambda weight: by_weight[weight])
+    fusion_weight = _largest_as_good_as_the_best(judged, fused)
     query, document, cosine = (round(float(scale * ratio), 4) for ratio in ratios)
     return Fit(
         weights=LateInteractionWeights(query, document, cosine, round(bias, 4)),
-        fusion_weight=best,
+        fusion_weight=fusion_weight,
         first_stage=_mean_ndcg(judged, [j.first_stage for j in judged]),
-        logits=by_weight[0.0],
-        fused=by_weight[best],
+        logits=_mean_ndcg(judged, logits),
+        fused=_mean_ndcg(judged, fused[fusion_weight]),
     )
 
 
@@ -77,10 +74,34 @@ def ndcg(scores: Floats, relevant: NDArray[np.bool_], cutoff: int = 10) -> float
 
 
 def _mean_ndcg(judged: Sequence[Judged], scores: Sequence[Floats]) -> float:
-    by_source: dict[str, list[float]] = {}
+    return float(np.mean([values.mean() for values in _by_source(judged, scores)]))
+
+
+def _by_source(judged: Sequence[Judged], scores: Sequence[Floats]) -> list[Floats]:
+    """nDCG@10 of each list, an array a source."""
+    found: dict[str, list[float]] = {}
     for own, j in zip(scores, judged, strict=True):
-        by_source.setdefault(j.source, []).append(ndcg(own, j.relevant))
-    return float(np.mean([np.mean(values) for values in by_source.values()]))
+        found.setdefault(j.source, []).append(ndcg(own, j.relevant))
+    return [np.array(values) for values in found.values()]
+
+
+def _largest_as_good_as_the_best(
+    judged: Sequence[Judged], fused: Mapping[float, Sequence[Floats]]
+) -> float:
+    """The largest weight that is within one paired standard error of the best.
+
+    The one-standard-error rule (Breiman et al. 1984): where the lists cannot tell two weights
+    apart, the first stage keeps the larger say, since falling below it is the worse mistake.
+    """
+    quality = {weight: _by_source(judged, scores) for weight, scores in fused.items()}
+    best = max(quality, key=lambda weight: np.mean([own.mean() for own in quality[weight]]))
+
+    def as_good(weight: float) -> bool:
+        lost = [b - own for b, own in zip(quality[best], quality[weight], strict=True)]
+        error = np.sqrt(sum(own.var() / len(own) for own in lost)) / len(lost)
+        return bool(np.mean([own.mean() for own in lost]) <= error)
+
+    return max(weight for weight in quality if as_good(weight))
 
 
 def _simplex() -> list[Floats]:

@@ -1,0 +1,110 @@
+"""What does resift cost to have and to start? Import, first ranking, memory, installed size.
+
+    python benchmarks/footprint.py [--install]
+
+Each figure is a fresh process; medians of five. ``--install`` also makes two fresh environments
+(``resift`` and ``resift[all]``) and measures them. Needs  pip install 'resift[onnxruntime]'.
+Last line of stdout: JSON.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROUNDS = 5
+IMPORT = """
+import time; start = time.perf_counter()
+import resift
+print(time.perf_counter() - start)
+"""
+FIRST_RANKING = """
+import sys; sys.path.insert(0, {here!r})
+from texts import QUERY, texts
+documents = texts(20, 120)
+from resift import Reranker
+Reranker().rank(QUERY, documents)
+"""
+PEAK = """
+import resource, sys; sys.path.insert(0, {here!r})
+from texts import QUERY, texts
+documents = texts(100, 480, spread=0.0)
+from resift import Reranker
+from resift.settings import Settings
+reranker = Reranker(settings=Settings(runtime={runtime!r}))
+ranking = reranker.rank(QUERY, documents, top_n=None)
+tokens = sum(hit.tokens_seen for hit in ranking) / len(ranking)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, tokens, file=sys.stderr)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def main() -> None:
+    """Print a line a figure."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--install", action="store_true")
+    options = parser.parse_args()
+    here = str(HERE)
+    figures = {
+        "import_s": _median(IMPORT),
+        "first_ranking_s": _median_wall(FIRST_RANKING.format(here=here)),
+    }
+    for runtime in ("openvino", "onnxruntime"):
+        code = PEAK.format(here=here, runtime=runtime)
+        figures[f"peak_mb_{runtime}"] = _median(code)
+    if options.install:
+        figures |= {
+            f"installed_mb_{extra or 'default'}": _installed(extra) for extra in ("", "all")
+        }
+    for name, value in figures.items():
+        print(f"{name:28} {value:8.2f}")
+    print(json.dumps(figures))
+
+
+def _median(code: str) -> float:
+    """The number that a fresh process prints."""
+    return statistics.median(
+        float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
+        for _ in range(ROUNDS)
+    )
+
+
+def _median_wall(code: str) -> float:
+    """Seconds from starting a process to its end."""
+    import time
+
+    seconds = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def _installed(extra: str) -> float:
+    """MB of site-packages beyond an empty environment's."""
+    with tempfile.TemporaryDirectory() as made:
+        subprocess.run([sys.executable, "-m", "venv", made], check=True)
+        site = next(Path(made).glob("lib/python*/site-packages"))
+        before = _size(site)
+        target = f"{HERE.parent}[{extra}]" if extra else str(HERE.parent)
+        pip = [f"{made}/bin/python", "-m", "pip", "install", "-q", "--no-compile", target]
+        subprocess.run(pip, check=True)
+        print(
+            f"{extra or 'default'}: torch {'in' if (site / 'torch').exists() else 'not in'}, "
+            f"lancedb {'in' if (site / 'lancedb').exists() else 'not in'}",
+            file=sys.stderr,
+        )
+        return _size(site) - before
+
+
+def _size(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+
+if __name__ == "__main__":
+    main()
