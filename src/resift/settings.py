@@ -121,8 +121,10 @@ def _from_environment(
 
 
 def _runtime(value: Any) -> str | None:
-    if value is None or value in RUNTIMES:
-        return value
+    if value is None:
+        return None
+    if value in RUNTIMES:
+        return str(value)
     raise SettingsError(f"runtime={value!r}: expected one of {', '.join(RUNTIMES)}")
 
 

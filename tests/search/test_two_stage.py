@@ -62,7 +62,7 @@ def test_each_mode_uses_its_arms_and_times_them(
     snapshot: Snapshot, mode: Mode, stages: list[str], found: int
 ) -> None:
     ranking = first_stage(snapshot, "cat", SearchPlan(mode=mode))
-    assert list(ranking.receipt.timings_ms) == stages
+    assert list(ranking.receipt.timings_ms) == [*stages, "total"]
     assert len(ranking) == found
     assert names(ranking)[0] == "cat"
 
@@ -86,7 +86,7 @@ def test_the_reranker_gets_the_window_and_its_order_is_the_answer(snapshot: Snap
     assert [c.rank for c in candidates] == [1, 2, 3]
     assert [c.score for c in candidates] == [hit.first_stage_score for hit in before]
     assert [hit.id for hit in ranking] == [hit.id for hit in before][:0:-1]
-    assert list(ranking.receipt.timings_ms)[-2:] == ["fetch", "run"]
+    assert list(ranking.receipt.timings_ms)[-3:] == ["fetch", "run", "total"]
     assert ranking.receipt.model == "backwards"
 
 

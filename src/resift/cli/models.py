@@ -31,9 +31,12 @@ def models(
         return
     console.print(
         f"[bold]{manifest.name}[/]  bundled, {manifest.kind}, {manifest.licence}, "
-        f"from {manifest.base_model}, fingerprint {manifest.fingerprint}\n"
+        f"from {manifest.base_model}, fingerprint {manifest.fingerprint}\n",
+        soft_wrap=True,
     )
-    table = Table("to convert with resift convert", "licence", "languages", "", box=None)
+    console.print("to convert with [bold]resift convert[/]:")
+    table = Table(box=None, show_header=False)
+    table.add_column(no_wrap=True)
     for known in CHECKPOINTS:
         table.add_row(known.hub_id, known.licence, known.languages, known.note)
     console.print(table)

@@ -54,7 +54,7 @@ def print_ranking(ranking: Ranking) -> None:
         score = hit.status if hit.score is None else f"{hit.score:.4f}"
         table.add_row(str(hit.rank), str(hit.first_stage_rank), score, passage(hit))
     console.print(table)
-    errors.print(f"[dim]{escape(receipt_line(ranking))}[/]", highlight=False)
+    errors.print(f"[dim]{escape(receipt_line(ranking))}[/]", highlight=False, soft_wrap=True)
 
 
 def passage(hit: Hit) -> str:

@@ -24,5 +24,6 @@ def verify(
     console.print(
         f"{result.model}: files match their hashes; {result.pairs} reference logits on "
         f"{result.runtime} within {result.max_difference:.5f} (allowed {result.tolerance}), "
-        f"within {result.max_difference_fp32:.4f} of float32"
+        f"within {result.max_difference_fp32:.4f} of float32",
+        soft_wrap=True,
     )

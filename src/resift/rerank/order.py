@@ -13,6 +13,8 @@ Numbers = NDArray[np.float64]
 
 def standardised(scores: Numbers) -> Numbers:
     """Scores of one list with mean 0 and deviation 1; all 0 where they are all equal."""
+    if not len(scores):
+        return scores
     centred = scores - scores.mean()
     deviation = float(centred.std())
     if deviation <= 1e-12 * float(np.abs(scores).max(initial=1e-300)):  # rounding, not a difference
@@ -22,8 +24,14 @@ def standardised(scores: Numbers) -> Numbers:
 
 
 def fused(logits: Numbers, first_stage: Sequence[float | None], weight: float) -> Numbers:
-    """``logit + weight × standardised first-stage score``, ``(n,)``; NaN stays NaN."""
-    return logits + weight * standardised(np.array(first_stage, np.float64))
+    """``logit + weight × standardised first-stage score``, ``(n,)``; NaN stays NaN.
+
+    Every row with a logit needs a first-stage score; scores of the others count as well.
+    """
+    known = np.array([np.nan if score is None else score for score in first_stage], np.float64)
+    finite = np.isfinite(known)
+    known[finite] = standardised(known[finite])
+    return logits + weight * known
 
 
 def order(scores: Numbers, logits: Numbers, first_stage_ranks: Sequence[int]) -> NDArray[np.intp]:

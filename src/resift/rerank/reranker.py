@@ -79,7 +79,7 @@ class Reranker:
     ) -> Ranking:
         """The best `top_n` documents in order (all of them with None).
 
-        Where every document is a `Candidate` with a score, the order is by ``logit +
+        Where all that is scored is a `Candidate` with a score, the order is by ``logit +
         fusion_weight × standardised first-stage score``; None takes the weight fitted for the
         model, 0 leaves the first stage out. What is not scored when `budget_ms` is over keeps
         its first-stage order behind the rest, and the receipt says so. `exact` forbids letting
@@ -94,13 +94,12 @@ class Reranker:
         _check_query(query)
         _check_top_n(top_n)
         candidates = [_candidate(index, given) for index, given in enumerate(documents)]
-        self._warn_of_depth(len(candidates))
         texts = [_full_text(candidate) for candidate in candidates]
         outcome = self._engine.step(query, texts, deadline)
         first_stage = [candidate.score for candidate in candidates]
-        if not candidates or any(not _is_finite(score) for score in first_stage):
-            weight = 0.0
         logits = outcome.logits.astype(np.float64)
+        if not _all_have_scores(first_stage, logits):
+            weight = 0.0
         scores = fused(logits, first_stage, weight) if weight else logits
         ranks = [_first_rank(index, candidate) for index, candidate in enumerate(candidates)]
         places = order(scores, logits, ranks)[:top_n]
@@ -110,6 +109,7 @@ class Reranker:
             for rank, place in enumerate(places, 1)
         )
         timings = outcome.timings_ms | {"total": (time.perf_counter() - start) * 1000}
+        self._warn_of_depth(len(candidates), timings["total"])
         return Ranking(query, hits, self._receipt(outcome, weight, timings))
 
     def score(
@@ -165,12 +165,13 @@ class Reranker:
             fusion_weight=weight,
         )
 
-    def _warn_of_depth(self, depth: int) -> None:
+    def _warn_of_depth(self, depth: int, took_ms: float) -> None:
         if depth > DEPTH_ADVICE and not self._warned:
             self._warned = True
+            rest = took_ms * (1 - DEPTH_ADVICE / depth)
             warnings.warn(
-                f"{depth} candidates: beyond {DEPTH_ADVICE} reranking costs more than it finds; "
-                "the receipt's timings say how much",
+                f"{depth} candidates took {took_ms:.0f} ms, about {rest:.0f} ms of it for those "
+                f"beyond {DEPTH_ADVICE}; depths over {DEPTH_ADVICE} seldom pay",
                 stacklevel=3,
             )
 
@@ -220,6 +221,12 @@ def _hit(rank: int, index: int, candidate: Candidate, outcome: Outcome, score: f
         title=candidate.title,
         metadata=candidate.metadata,
     )
+
+
+def _all_have_scores(first_stage: Sequence[float | None], logits: NDArray[np.float64]) -> bool:
+    """Whether a first stage's score stands beside every logit."""
+    scored = [score for score, logit in zip(first_stage, logits, strict=True) if logit == logit]
+    return bool(scored) and all(_is_finite(score) for score in scored)
 
 
 def _check_query(query: object) -> None:

@@ -67,7 +67,7 @@ def search(
     except Exception as error:  # whatever goes wrong there, the first stage's answer stands
         reason = f"the reranker failed: {type(error).__name__}: {error}".partition("\n")[0]
         return _first_stage(query, candidates, plan, clock, reason)
-    timings = {**clock.timings_ms, **ranking.receipt.timings_ms}
+    timings = clock.timings_ms | dict(ranking.receipt.timings_ms) | {"total": clock.elapsed_ms()}
     return replace(ranking, receipt=replace(ranking.receipt, timings_ms=timings))
 
 
@@ -109,7 +109,11 @@ class _Clock:
         """What is left of the budget; None where there is none."""
         if self._budget_ms is None:
             return None
-        return self._budget_ms - (time.perf_counter() - self._started) * 1000
+        return self._budget_ms - self.elapsed_ms()
+
+    def elapsed_ms(self) -> float:
+        """Since the search began."""
+        return (time.perf_counter() - self._started) * 1000
 
 
 def _candidates(passages: list[Passage], window: Scored) -> list[Candidate]:
@@ -167,7 +171,7 @@ def _first_stage(
         skipped=0,
         partial=reason is not None,
         reason=reason,
-        timings_ms=clock.timings_ms,
+        timings_ms=clock.timings_ms | {"total": clock.elapsed_ms()},
         tokens=0,
         padding_share=0.0,
         fusion_weight=0.0,
