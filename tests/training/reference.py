@@ -58,7 +58,9 @@ class Bert:
             name = f"encoder.layer.{layer}"
             x = self._norm(f"{name}.attention.output.LayerNorm", x + self._attention(name, x))
             wide = self._activation(self._dense(f"{name}.intermediate.dense", x))
-            x = self._norm(f"{name}.output.LayerNorm", x + self._dense(f"{name}.output.dense", wide))
+            x = self._norm(
+                f"{name}.output.LayerNorm", x + self._dense(f"{name}.output.dense", wide)
+            )
             layer += 1
         return x
 

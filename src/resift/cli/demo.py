@@ -13,10 +13,10 @@ from resift.types import Hit, Ranking
 
 QUESTIONS = (
     "keep an object from being deleted before a date",
-    "let someone without an account download one file for an hour",
-    "make a function run again when a message could not be handled",
-    "who used this encryption key, and when is it going to be destroyed",
-    "read many rows of a table in one request",
+    "bring a file back from the cold archive",
+    "move messages that failed too often back to their queue",
+    "limit how many copies of my function run at once",
+    "wait before a deleted encryption key is really gone",
 )
 SHOWN = 3
 DEPTH = 100

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Collection as Names
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def _rows(file: Path, fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield _row(line, fields)
-    except (ValueError, TypeError, KeyError, OSError, EOFError) as error:
+    except (ValueError, TypeError, KeyError, OSError, EOFError, zlib.error) as error:
         raise DatasetError(
             f"{file}:{number}: expected a JSON object with text in {', '.join(fields)} ({error})"
         ) from error

@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ def read_run(file: Path) -> dict[str, list[ScoredDocument]]:
                     raise ValueError(f"{document.doc_id} is there twice for query {query_id}")
                 seen.add((query_id, document.doc_id))
                 run.setdefault(query_id, []).append(document)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         raise DatasetError(f"{file}:{number}: not a line of a TREC run ({error})") from error
     if not run:
         raise DatasetError(f"{file}: empty; expected lines of  query_id Q0 doc_id rank score tag")

@@ -198,10 +198,15 @@ class _Clock:
 
 def _status(text: object) -> Status:
     """What can be said of a text before it is read."""
-    if not isinstance(text, str):
-        return "not_text"
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # lone surrogates: bytes that were decoded badly
+    if not isinstance(text, str) or not is_text(text):
         return "not_text"
     return "ok" if text.strip() else "empty"
+
+
+def is_text(text: str) -> bool:
+    """Whether a string has no lone surrogates: bytes that were decoded badly leave some."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

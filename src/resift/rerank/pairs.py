@@ -83,6 +83,8 @@ class Tokens:
         row = self.single([text])[0]
         if row.dropped:
             raise _too_long(row.seen + row.dropped, row.seen)
+        if not row.seen:
+            raise _unreadable()
         return row
 
     def pairs(self, query: str, texts: Sequence[str]) -> list[TokenRow]:
@@ -93,6 +95,8 @@ class Tokens:
         room = self.max_tokens - special - MIN_DOCUMENT_TOKENS
         if len(ids) > room:
             raise _too_long(len(ids), room)
+        if not len(ids):
+            raise _unreadable()
         head = np.concatenate([template.prefix, ids])
         return self._rows(texts, head, template.middle, template.suffix)
 
@@ -141,6 +145,10 @@ def _too_long(tokens: int, room: int) -> InputError:
         f"query: {tokens} tokens, but this model has room for {room} beside a document; "
         "the query is never cut, so shorten it"
     )
+
+
+def _unreadable() -> InputError:
+    return InputError("query: nothing in it that this model can read; say what to look for")
 
 
 def _ids(encoding: Any) -> Ids:

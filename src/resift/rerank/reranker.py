@@ -4,7 +4,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from resift.errors import InputError, ParityError
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import resolve
-from resift.rerank.engine import Deadline, Engine, Outcome
+from resift.rerank.engine import Deadline, Engine, Outcome, is_text
 from resift.rerank.order import fused, order, sigmoid
 from resift.rerank.stages import load_model
 from resift.settings import Settings
@@ -92,8 +92,9 @@ class Reranker:
         deadline = Deadline.after(_budget(budget_ms))
         weight = _weight(fusion_weight, self._manifest.fusion_weight)
         _check_query(query)
+        _check_documents(documents)
         _check_top_n(top_n)
-        candidates = [_candidate(index, given) for index, given in enumerate(documents)]
+        candidates = _candidates(documents)
         texts = [_full_text(candidate) for candidate in candidates]
         outcome = self._engine.step(query, texts, deadline)
         first_stage = [candidate.score for candidate in candidates]
@@ -120,8 +121,8 @@ class Reranker:
         Raises `InputError` for an empty or over-long query.
         """
         _check_query(query)
-        candidates = [_candidate(index, given) for index, given in enumerate(documents)]
-        texts = [_full_text(candidate) for candidate in candidates]
+        _check_documents(documents)
+        texts = [_full_text(candidate) for candidate in _candidates(documents)]
         return self._engine.step(query, texts, Deadline(None)).logits
 
     def verify(self) -> Verification:
@@ -174,6 +175,12 @@ class Reranker:
                 f"beyond {DEPTH_ADVICE}; depths over {DEPTH_ADVICE} seldom pay",
                 stacklevel=3,
             )
+
+
+def _candidates(documents: Sequence[Any]) -> list[Candidate]:
+    if isinstance(documents, str | bytes | Document):
+        raise InputError("documents: got a single one; expected a list of them")
+    return [_candidate(index, given) for index, given in enumerate(documents)]
 
 
 def _candidate(index: int, given: Any) -> Candidate:
@@ -234,6 +241,13 @@ def _check_query(query: object) -> None:
         raise InputError(f"query: expected text, got {type(query).__name__}")
     if not query.strip():
         raise InputError("query: empty; say what to look for")
+    if not is_text(query):
+        raise InputError("query: has lone surrogates, so it is no text; decode its bytes again")
+
+
+def _check_documents(documents: object) -> None:
+    if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Iterable):
+        raise InputError(f"documents: expected a list of them, got {type(documents).__name__}")
 
 
 def _check_top_n(top_n: int | None) -> None:

@@ -4,7 +4,7 @@ Only safetensors are read and no remote code is run. Four families share one lay
 and differ in names, heads and position counting; anything else is refused by name.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +23,8 @@ ACTIVATIONS: dict[str, Activation] = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu": "relu",
 }
+MIN_TOKENS = 64  # a model that reads less has no room for a query beside a document
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 _HEAD_NAMES = {
     "pooler.dense.": "head.dense.",
     "pre_classifier.": "head.dense.",
@@ -85,27 +87,32 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         raise ModelNotFound(
             f"{folder}: no config.json there; expected a transformers checkpoint folder"
         )
+    if not any(file for name in _TOKENIZER_FILES for file in folder.glob(name)):
+        raise ModelError(f"{folder}: no tokenizer there; expected {', '.join(_TOKENIZER_FILES)}")
     transformers = require("transformers", "convert")
     require("torch", "convert")
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = transformers.AutoConfig.from_pretrained(folder, **options)
         family = _family(config, folder)
-        model = transformers.AutoModelForSequenceClassification.from_pretrained(
-            folder, use_safetensors=True, dtype="float32", **options
-        ).eval()
+        model, loading = transformers.AutoModelForSequenceClassification.from_pretrained(
+            folder, use_safetensors=True, dtype="float32", output_loading_info=True, **options
+        )
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, use_fast=True, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # safetensors raises its own kind, and torch RuntimeError
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise ModelError(f"{folder}: not a readable safetensors checkpoint ({reason})") from error
+    _check_complete(loading["missing_keys"], folder)
     weights = _one_logit(_canonical(model), folder)
     return Checkpoint(
         weights=weights,
         shape=_shape(config, family),
         head=Head(family.head),
         model_type=config.model_type,
-        max_tokens=_max_tokens(config, tokenizer, family),
-        torch_model=model,
+        max_tokens=_max_tokens(config, tokenizer, family, folder),
+        torch_model=model.eval(),
         tokenizer=tokenizer,
     )
 
@@ -132,6 +139,16 @@ def _family(config: Any, folder: Path) -> Family:
     return family
 
 
+def _check_complete(missing: Iterable[str], folder: Path) -> None:
+    """Weights that a checkpoint lacks are made up at random when it is loaded: refuse it."""
+    names = sorted(missing)
+    if names:
+        raise ModelError(
+            f"{folder}: {len(names)} weights are missing, {names[0]} among them; "
+            "a model without a trained head is no cross-encoder"
+        )
+
+
 def _shape(config: Any, family: Family) -> EncoderShape:
     return EncoderShape(
         layers=config.num_hidden_layers,
@@ -143,9 +160,11 @@ def _shape(config: Any, family: Family) -> EncoderShape:
     )
 
 
-def _max_tokens(config: Any, tokenizer: Any, family: Family) -> int:
+def _max_tokens(config: Any, tokenizer: Any, family: Family, folder: Path) -> int:
     positions = int(config.max_position_embeddings) - family.first_position(config)
     limit = min(positions, int(tokenizer.model_max_length))
+    if limit < MIN_TOKENS:
+        raise ModelError(f"{folder}: reads {limit} tokens; a pair needs at least {MIN_TOKENS}")
     return limit - limit % LENGTH_STEP
 
 

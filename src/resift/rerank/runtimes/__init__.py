@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import MissingExtra, RuntimeFailure
+from resift.errors import InputError, MissingExtra, RuntimeFailure
 
 ORDER = ("openvino", "onnxruntime")  # the first that is installed is the default
 
@@ -50,10 +50,13 @@ def default_runtime() -> str:
 def open_session(model: Path, runtime: str | None = None, threads: int = 0) -> Session:
     """Load an ONNX file, or share the session that this process already has for it.
 
-    `threads` is 0 for all cores. Raises `MissingExtra` for a runtime that is not installed and
-    `RuntimeFailure` for a file that it cannot load.
+    `threads` is 0 for all cores. Raises `InputError` for a runtime that there is not,
+    `MissingExtra` for one that is not installed and `RuntimeFailure` for a file that it cannot
+    load.
     """
     name = runtime or default_runtime()
+    if name not in ORDER:
+        raise InputError(f"runtime={name!r}: expected one of {', '.join(ORDER)}")
     key = (str(model.resolve()), name, threads)
     with _opening:
         session = _open.get(key)
