@@ -24,14 +24,14 @@ print(time.perf_counter() - start)
 """
 FIRST_RANKING = """
 import sys; sys.path.insert(0, {here!r})
-from texts import QUERY, texts
+from manual_texts import QUERY, texts
 documents = texts(20, 120)
 from resift import Reranker
 Reranker().rank(QUERY, documents)
 """
 PEAK = """
 import resource, sys; sys.path.insert(0, {here!r})
-from texts import QUERY, texts
+from manual_texts import QUERY, texts
 documents = texts(100, 480, spread=0.0)
 from resift import Reranker
 from resift.settings import Settings

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 
 from checkpoint import WORK, make_checkpoint
-from texts import QUERY, texts
+from manual_texts import QUERY, texts
 
 CONTESTANTS = ("sentence-transformers", "openvino", "onnxruntime")
 

@@ -22,9 +22,13 @@ def make_checkpoint(folder: Path, family: str, labels: int = 1, **changes: Any) 
 
     torch.manual_seed(11)
     config = config_of(family, num_labels=labels, **changes)
-    model: Any = transformers.AutoModelForSequenceClassification.from_config(config)
-    for parameter in model.parameters():  # logits far enough apart to tell models apart
-        torch.nn.init.normal_(parameter, std=0.3)
+    auto: Any = transformers.AutoModelForSequenceClassification
+    model = auto.from_config(config)
+    for name, parameter in model.named_parameters():  # far enough apart to tell logits apart
+        if "LayerNorm.weight" in name or "layer_norm.weight" in name:
+            torch.nn.init.normal_(parameter, mean=1, std=0.2)
+        else:
+            torch.nn.init.normal_(parameter, std=0.5)
     model.save_pretrained(folder)
     tokenizer(family).save_pretrained(folder)
     return folder
@@ -74,7 +78,8 @@ def tokenizer(family: str) -> Any:
         fast.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
         names = {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
     inputs = ["input_ids", "attention_mask"]
-    return transformers.PreTrainedTokenizerFast(
+    wrapped: Any = transformers.PreTrainedTokenizerFast
+    return wrapped(
         tokenizer_object=fast,
         unk_token=unknown,
         model_input_names=inputs if roberta or family == "distilbert" else [*inputs, TYPES],

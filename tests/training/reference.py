@@ -1,7 +1,7 @@
 """BERT's forward pass in plain numpy, float64, one sequence without padding: what graphs equal."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
 def gelu(x: Floats) -> Floats:
-    """x Φ(x) with Φ by the error function (Hendrycks and Gimpel, https://arxiv.org/abs/1606.08415)."""
+    """X Φ(x) with Φ by the error function (Hendrycks and Gimpel, https://arxiv.org/abs/1606.08415)."""
     result: Floats = 0.5 * x * (1 + _erf(x / math.sqrt(2)))
     return result
 
@@ -28,7 +28,12 @@ def relu(x: Floats) -> Floats:
     return np.maximum(x, 0)
 
 
-ACTIVATIONS = {"gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu, "tanh": np.tanh}
+ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "relu": relu,
+    "tanh": np.tanh,
+}
 
 
 class Bert:

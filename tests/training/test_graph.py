@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from artifacts import DIM, POSITIONS, VOCABULARY, random_weights
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from artifacts import DIM, POSITIONS, VOCABULARY, random_weights
 from resift.errors import RuntimeFailure
 from resift.rerank.runtimes import Session, open_session
 from resift.training.graph import (

@@ -156,10 +156,15 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     values["late_interaction"] = LateInteractionWeights(**late) if late else None
     values["reference"] = tuple(ReferencePair(**pair) for pair in values["reference"])
     values["stages"] = tuple(values["stages"])
-    unhashed = {TOKENIZER, *values["stages"]} - set(values["files"])
+    if not values["stages"]:
+        raise ValueError("stages are empty, expected at least one ONNX file")
+    files = values["files"]
+    if not isinstance(files, dict) or not all(isinstance(hashed, str) for hashed in files.values()):
+        raise ValueError(f"files {files!r}, expected names to SHA-256")
+    unhashed = {TOKENIZER, *values["stages"]} - set(files)
     if unhashed:
         raise ValueError(f"no hash for {', '.join(sorted(unhashed))}")
-    for name in values["files"]:
+    for name in files:
         if Path(name).name != name:
             raise ValueError(f"file name {name!r} leaves the folder")
     return Manifest(**values)

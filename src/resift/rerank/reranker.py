@@ -178,8 +178,6 @@ class Reranker:
 
 
 def _candidates(documents: Sequence[Any]) -> list[Candidate]:
-    if isinstance(documents, str | bytes | Document):
-        raise InputError("documents: got a single one; expected a list of them")
     return [_candidate(index, given) for index, given in enumerate(documents)]
 
 

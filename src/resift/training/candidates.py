@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,8 +87,8 @@ def _corpus(file: Path, rng: random.Random, queries: int) -> tuple[list[str], di
 def read_pairs(file: Path) -> list[dict[str, Any]]:
     """A file's lines; raises `DatasetError` naming one that is no pair."""
     rows = []
-    opened = gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open()
-    with opened as lines:
+    opener: Callable[..., IO[str]] = gzip.open if file.suffix == ".gz" else open
+    with opener(file, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)

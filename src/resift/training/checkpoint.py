@@ -4,7 +4,7 @@ Only safetensors are read and no remote code is run. Four families share one lay
 and differ in names, heads and position counting; anything else is refused by name.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -96,7 +96,12 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         config = transformers.AutoConfig.from_pretrained(folder, **options)
         family = _family(config, folder)
         model, loading = transformers.AutoModelForSequenceClassification.from_pretrained(
-            folder, use_safetensors=True, dtype="float32", output_loading_info=True, **options
+            folder,
+            use_safetensors=True,
+            dtype="float32",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
+            **options,
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, use_fast=True, **options)
     except ModelError:
@@ -104,7 +109,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     except Exception as error:  # safetensors raises its own kind, and torch RuntimeError
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise ModelError(f"{folder}: not a readable safetensors checkpoint ({reason})") from error
-    _check_complete(loading["missing_keys"], folder)
+    _check_complete(loading, folder)
     weights = _one_logit(_canonical(model), folder)
     return Checkpoint(
         weights=weights,
@@ -139,13 +144,13 @@ def _family(config: Any, folder: Path) -> Family:
     return family
 
 
-def _check_complete(missing: Iterable[str], folder: Path) -> None:
+def _check_complete(loading: dict[str, Any], folder: Path) -> None:
     """Weights that a checkpoint lacks are made up at random when it is loaded: refuse it."""
-    names = sorted(missing)
+    names = {*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])}
     if names:
         raise ModelError(
-            f"{folder}: {len(names)} weights are missing, {names[0]} among them; "
-            "a model without a trained head is no cross-encoder"
+            f"{folder}: {len(names)} weights are missing or of another size than the config "
+            f"says, {min(names)} among them; expected a trained cross-encoder, head included"
         )
 
 

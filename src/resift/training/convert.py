@@ -1,5 +1,6 @@
 """``resift convert``: a cross-encoder checkpoint → a joint artifact, checked against it."""
 
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ CHECKED_PAIRS = 64
 EXPORT_TOLERANCE = 1e-3  # logits of the float32 graph against the checkpoint's
 FP32_TOLERANCE = 1e-3  # between runtimes and processors
 INT8_SHARE = 0.05  # the same for int8, as a share of the logits' own range
+COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 Pairs = Sequence[tuple[str, str]]
@@ -92,12 +94,15 @@ def _folder(checkpoint: str, revision: str | None) -> Path:
     """A local folder as it is; a hub id is downloaded at its commit, safetensors only."""
     folder = Path(checkpoint).expanduser()
     if folder.exists():
+        if revision is not None:
+            raise InputError(f"--revision {revision}: {checkpoint} is a folder and has none")
         return folder
     if checkpoint.count("/") != 1:
         raise ModelNotFound(f"{checkpoint}: neither a folder nor a hub id like owner/name")
-    if revision is None:
+    if revision is None or not COMMIT.fullmatch(revision):
         raise InputError(
-            f"{checkpoint}: name its commit with --revision, so that the model cannot change"
+            f"{checkpoint}: name its commit with --revision, 40 hex digits, so that the model "
+            f"cannot change; got {revision}"
         )
     hub = require("huggingface_hub", "convert")
     try:

@@ -33,7 +33,7 @@ class Session(Protocol):
         """Inputs by name → outputs by name, the caller's to keep. Raises `RuntimeFailure`."""
 
 
-_open: WeakValueDictionary[tuple[str, str, int], Session] = WeakValueDictionary()
+_open: WeakValueDictionary[tuple[object, ...], Session] = WeakValueDictionary()
 _opening = threading.Lock()
 
 
@@ -57,7 +57,8 @@ def open_session(model: Path, runtime: str | None = None, threads: int = 0) -> S
     name = runtime or default_runtime()
     if name not in ORDER:
         raise InputError(f"runtime={name!r}: expected one of {', '.join(ORDER)}")
-    key = (str(model.resolve()), name, threads)
+    state = model.stat() if model.is_file() else None
+    key = (model.resolve(), state and (state.st_mtime_ns, state.st_size), name, threads)
     with _opening:
         session = _open.get(key)
         if session is None:

@@ -1,0 +1,150 @@
+"""A run goes through a reranker whole: the window is reordered, the tail stays behind it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+from evaluation.made import QUERIES, json_lines, make_collection, make_run
+
+from resift import Candidate, Ranking, Reranker
+from resift.errors import DatasetError
+from resift.evaluation.collection import Collection, open_collection
+from resift.evaluation.rerank_run import Job, prepare, rerank_run
+from resift.evaluation.trec import read_run, write_run
+
+RANKED = {"q1": ["d4", "d3", "d2", "d1"], "q2": ["d1", "d4"]}
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Collection:
+    return open_collection(make_collection(tmp_path / "made"))
+
+
+def _job(collection: Collection, tmp_path: Path, depth: int, ranked: object = None) -> Job:
+    run = make_run(tmp_path / "run", cast(dict[str, list[str]], ranked or RANKED))
+    return prepare(collection, read_run(run), depth, "run")
+
+
+class ByName:
+    """Ranks by id, the lowest first, gives `score`, and remembers what it was asked."""
+
+    def __init__(self, joint: Reranker, score: float | None = 0.5) -> None:
+        self._joint, self._score = joint, score
+        self.calls: list[tuple[str, list[Candidate], float | None]] = []
+
+    def rank(
+        self,
+        query: str,
+        documents: Sequence[Candidate],
+        top_n: int | None = 10,
+        fusion_weight: float | None = None,
+    ) -> Ranking:
+        assert top_n is None
+        self.calls.append((query, list(documents), fusion_weight))
+        ranking = self._joint.rank(query, documents, top_n=None)
+        hits = sorted(ranking, key=lambda hit: hit.id)
+        return replace(ranking, hits=tuple(replace(hit, score=self._score) for hit in hits))
+
+
+def _rerank(job: Job, reranker: ByName, tmp_path: Path) -> dict[str, list[str]]:
+    """The order after reranking, by way of a file, as another tool would read it."""
+    lines = rerank_run(job, cast(Reranker, reranker), 0.25, lambda ranking: None)
+    write_run(tmp_path / "out", lines)
+    found = read_run(tmp_path / "out")
+    return {query_id: [own.doc_id for own in documents] for query_id, documents in found.items()}
+
+
+def test_every_query_is_asked_with_its_candidates(
+    collection: Collection, tmp_path: Path, joint: Reranker
+) -> None:
+    reranker = ByName(joint)
+    _rerank(_job(collection, tmp_path, 3), reranker, tmp_path)
+    assert [query for query, _, _ in reranker.calls] == list(QUERIES.values())
+    _, candidates, weight = reranker.calls[0]
+    assert weight == 0.25
+    assert [(c.id, c.rank, c.score) for c in candidates] == [
+        ("d4", 1, 10.0),
+        ("d3", 2, 9.0),
+        ("d2", 3, 8.0),
+    ]
+
+
+@pytest.mark.parametrize("score", [0.5, 1e-30, 0.0, 1.0, None])
+def test_the_window_is_reordered_and_the_tail_keeps_its_order_behind(
+    collection: Collection, tmp_path: Path, joint: Reranker, score: float | None
+) -> None:
+    found = _rerank(_job(collection, tmp_path, 2), ByName(joint, score), tmp_path)
+    assert found == {"q1": ["d3", "d4", "d2", "d1"], "q2": ["d1", "d4"]}
+
+
+def test_the_reranked_scores_are_logits(
+    collection: Collection, tmp_path: Path, joint: Reranker
+) -> None:
+    job = _job(collection, tmp_path, 10)
+    lines = list(rerank_run(job, joint, None, lambda ranking: None))
+    texts = [job.documents[name].text for name in RANKED["q2"]]
+    logits = sorted(joint.score(QUERIES["q2"], texts).tolist(), reverse=True)
+    written = [float(line.split()[4]) for line in lines if line.startswith("q2 ")]
+    assert written == pytest.approx(logits, abs=1e-3)
+    assert all(math.isfinite(score) for score in written)
+
+
+def test_progress_hears_of_every_query(
+    collection: Collection, tmp_path: Path, joint: Reranker
+) -> None:
+    heard: list[Ranking] = []
+    list(rerank_run(_job(collection, tmp_path, 3), joint, None, heard.append))
+    assert [ranking.receipt.depth for ranking in heard] == [3, 2]
+
+
+def test_the_bundled_model_brings_the_answers_up(
+    collection: Collection, tmp_path: Path, bundled: Reranker
+) -> None:
+    ranked = {"q1": ["d4", "d3", "d1", "d2"], "q2": ["d1", "d2", "d3", "d4"]}
+    write_run(
+        tmp_path / "out.gz",
+        rerank_run(_job(collection, tmp_path, 100, ranked), bundled, 0, lambda ranking: None),
+    )
+    found = read_run(tmp_path / "out.gz")
+    assert found["q1"][0].doc_id == "d2"
+    assert found["q2"][0].doc_id == "d4"
+    assert [len(documents) for documents in found.values()] == [4, 4]
+
+
+def test_a_document_without_text_goes_behind_the_window(tmp_path: Path, joint: Reranker) -> None:
+    folder = make_collection(tmp_path / "made")
+    rows = [{"_id": f"d{n}", "text": "" if n == 3 else "some text"} for n in range(1, 5)]
+    (folder / "corpus.jsonl").write_text(json_lines(rows))
+    job = _job(open_collection(folder), tmp_path, 3, {"q1": ["d3", "d2", "d1", "d4"]})
+    lines = list(rerank_run(job, joint, 0, lambda ranking: None))
+    assert [line.split()[2] for line in lines] == ["d2", "d1", "d3", "d4"]
+
+
+def test_queries_that_the_collection_has_not_are_named(
+    collection: Collection, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match=r"run: 1 of 2 queries are not in .*first is q9"):
+        _job(collection, tmp_path, 10, {"q1": ["d1"], "q9": ["d1"]})
+
+
+def test_documents_that_the_collection_has_not_are_named(
+    collection: Collection, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match=r"run: 2 of 3 documents .*first is d8"):
+        _job(collection, tmp_path, 10, {"q1": ["d1", "d9"], "q2": ["d8"]})
+
+
+def test_unknown_documents_beyond_the_depth_are_no_matter(
+    collection: Collection, tmp_path: Path, joint: Reranker
+) -> None:
+    job = _job(collection, tmp_path, 1, {"q1": ["d1", "d9"]})
+    assert _rerank(job, ByName(joint), tmp_path) == {"q1": ["d1", "d9"]}
+
+
+@pytest.mark.parametrize("depth", [0, -3])
+def test_a_depth_below_one_is_refused(collection: Collection, tmp_path: Path, depth: int) -> None:
+    with pytest.raises(DatasetError, match=f"depth={depth}"):
+        _job(collection, tmp_path, depth)

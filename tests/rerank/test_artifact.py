@@ -1,0 +1,200 @@
+"""A model folder is what its manifest says, or the error says in a line what is wrong with it."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resift import Reranker
+from resift.errors import ArtifactError, ModelNotFound, ParityError
+from resift.rerank.artifact import (
+    MANIFEST,
+    TOKENIZER,
+    ReferencePair,
+    load_artifact,
+    write_manifest,
+)
+from resift.rerank.catalogue import BUNDLED
+from resift.settings import Settings
+
+STAGE = "stage-0.onnx"
+
+
+@pytest.fixture
+def folder(joint_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the small joint artifact that a test may spoil."""
+    return Path(shutil.copytree(joint_folder, tmp_path / "model"))
+
+
+def _edit(folder: Path, **changes: Any) -> None:
+    values = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(values | changes))
+
+
+def _refused(folder: Path, *messages: str) -> None:
+    with pytest.raises(ArtifactError) as caught:
+        Reranker(folder)
+    assert "\n" not in str(caught.value)
+    for message in messages:
+        assert message in str(caught.value)
+
+
+def test_a_manifest_reads_as_it_was_written(folder: Path) -> None:
+    manifest = replace(
+        load_artifact(BUNDLED).manifest,
+        files=load_artifact(folder).manifest.files,
+        stages=(STAGE,),
+    )
+    write_manifest(folder, manifest)
+    assert load_artifact(folder).manifest == manifest
+    assert (folder / MANIFEST).read_text().endswith("}\n")
+
+
+def test_stages_and_tokenizer_are_paths_in_the_folder(folder: Path) -> None:
+    artifact = load_artifact(folder)
+    assert artifact.stages == [folder / STAGE]
+    assert artifact.tokenizer == folder / TOKENIZER
+
+
+@pytest.mark.parametrize("name", [STAGE, TOKENIZER])
+def test_one_flipped_bit_is_found_out(folder: Path, name: str) -> None:
+    data = bytearray((folder / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / name).write_bytes(data)
+    _refused(folder, name, "SHA-256")
+
+
+@pytest.mark.parametrize("name", [STAGE, TOKENIZER])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    _refused(folder, name, "missing")
+
+
+def test_a_folder_that_is_not_there_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match="absent"):
+        load_artifact(tmp_path / "absent")
+
+
+def test_a_file_is_no_model_folder(tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"")
+    with pytest.raises(ModelNotFound, match=r"model\.onnx"):
+        Reranker(file)
+
+
+def test_a_transformers_checkpoint_is_told_to_be_converted(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / TOKENIZER).write_text("{}")
+    _refused(tmp_path, MANIFEST, "resift convert")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "null", "\udcff"])
+def test_a_manifest_that_is_no_object_is_refused(folder: Path, text: str) -> None:
+    (folder / MANIFEST).write_bytes(text.encode("utf-8", "surrogateescape"))
+    _refused(folder, MANIFEST)
+
+
+@pytest.mark.parametrize("number", [0, 2, "1", None])
+def test_another_format_is_refused_with_its_number(folder: Path, number: object) -> None:
+    _edit(folder, format=number)
+    _refused(folder, f"format {number}, this resift reads 1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "causal"}, "kind 'causal'"),
+        ({"kind": "split"}, "late_interaction"),
+        ({"kind": "split", "late_interaction": {"cosine": 1.0}}, "query_maxsim"),
+        ({"max_tokens": 100}, "multiple of 16"),
+        ({"max_tokens": 0}, "multiple of 16"),
+        ({"max_tokens": "many"}, "manifest of format 1"),
+        ({"stages": ["other.onnx"]}, "no hash for other.onnx"),
+        ({"stages": []}, "stages"),
+        ({"reference": [{"query": "q"}]}, "manifest of format 1"),
+        ({"files": [STAGE, TOKENIZER]}, "files"),
+        ({"files": {STAGE: 1, TOKENIZER: 2}}, "files"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_a_manifest_that_says_what_cannot_be_is_refused(
+    folder: Path, changes: dict[str, Any], message: str
+) -> None:
+    _edit(folder, **changes)
+    _refused(folder, MANIFEST, message)
+
+
+def test_a_key_that_is_missing_is_named(folder: Path) -> None:
+    values = json.loads((folder / MANIFEST).read_text())
+    del values["tolerance"]
+    (folder / MANIFEST).write_text(json.dumps(values))
+    _refused(folder, MANIFEST, "tolerance")
+
+
+@pytest.mark.parametrize(
+    "path_to", [lambda f: f"../{f.name}/{STAGE}", lambda f: str(f / STAGE), lambda f: "sub/x"]
+)
+def test_a_file_name_never_leaves_the_folder(folder: Path, path_to: Callable[[Path], str]) -> None:
+    name = path_to(folder)
+    files = dict(load_artifact(folder).manifest.files)
+    _edit(folder, stages=[name], files={**files, name: files[STAGE]})
+    _refused(folder, "leaves the folder")
+
+
+def test_the_fingerprint_is_of_what_decides_a_score() -> None:
+    manifest = load_artifact(BUNDLED).manifest
+    same = [{"name": "other"}, {"licence": "mit"}, {"reference": ()}, {"made_with": {}}]
+    for change in same:
+        assert replace(manifest, **change).fingerprint == manifest.fingerprint  # type: ignore[arg-type]
+    assert manifest.late_interaction is not None
+    weights = replace(manifest.late_interaction, bias=0.0)
+    files = {**manifest.files, TOKENIZER: "0" * 64}
+    different = [{"files": files}, {"late_interaction": weights}, {"max_tokens": 256}]
+    prints = {replace(manifest, **change).fingerprint for change in different}  # type: ignore[arg-type]
+    assert len(prints | {manifest.fingerprint}) == 4
+
+
+def test_the_bundled_model_gives_its_reference_logits(bundled: Reranker, runtime: str) -> None:
+    result = bundled.verify()
+    assert result.pairs >= 5
+    assert result.max_difference <= result.tolerance
+    assert result.runtime.startswith(runtime)
+    assert (result.model, result.fingerprint) == (bundled.name, bundled.fingerprint)
+
+
+@pytest.mark.parametrize("off", [0.01, float("nan")])
+def test_a_wrong_reference_logit_fails_the_verification(folder: Path, off: float) -> None:
+    right = float(Reranker(folder).score("query", ["text"])[0])
+    manifest = load_artifact(folder).manifest
+
+    def verify(logit: float) -> float:
+        pair = ReferencePair("query", "text", logit, logit)
+        write_manifest(folder, replace(manifest, reference=(pair,)))
+        return Reranker(folder).verify().max_difference
+
+    assert verify(right) <= manifest.tolerance
+    with pytest.raises(ParityError, match="from its reference"):
+        verify(right + off)
+
+
+def test_the_same_artifact_has_one_fingerprint_in_every_runtime(joint_folder: Path) -> None:
+    prints = {
+        Reranker(joint_folder, settings=Settings(runtime=runtime)).fingerprint
+        for runtime in ("openvino", "onnxruntime")
+    }
+    assert len(prints) == 1
+
+
+def test_the_bundled_model_is_small_and_has_no_float32_twin() -> None:
+    sizes = {file.name: file.stat().st_size for file in BUNDLED.rglob("*") if file.is_file()}
+    assert sum(sizes.values()) <= 30_000_000
+    assert [name for name in sizes if name.endswith(".onnx")] == list(
+        load_artifact(BUNDLED).manifest.stages
+    )
+    assert not [name for name in sizes if name.endswith((".safetensors", ".bin", ".pt", ".data"))]
+    assert "int8" in load_artifact(BUNDLED).manifest.quantisation

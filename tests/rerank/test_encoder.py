@@ -1,0 +1,83 @@
+"""The encoder's means are the masked mean of its states, for a text alone and among others."""
+
+import numpy as np
+import pytest
+from texts import passages
+
+from resift.index.embed import BundledEmbedder
+from resift.rerank.artifact import load_artifact
+from resift.rerank.catalogue import BUNDLED
+from resift.rerank.encoder import Encoder
+from resift.rerank.pairs import Tokens, load_tokenizer
+from resift.rerank.runtimes import open_session
+from resift.settings import Settings
+
+TEXTS = passages(12)
+
+
+@pytest.fixture(scope="module")
+def encoder(runtime: str) -> Encoder:
+    artifact = load_artifact(BUNDLED)
+    tokens = Tokens(load_tokenizer(artifact.tokenizer), 256)
+    return Encoder(tokens, open_session(artifact.stages[0], runtime))
+
+
+@pytest.fixture(scope="module")
+def embedder(runtime: str) -> BundledEmbedder:
+    return BundledEmbedder(Settings(runtime=runtime))
+
+
+def test_means_are_the_unit_mean_of_the_states(encoder: Encoder) -> None:
+    means = encoder.means(TEXTS)
+    states = list(encoder.states(TEXTS))
+    assert means.shape == (12, 384) and means.dtype == np.float32
+    for mean, own in zip(means, states, strict=True):
+        expected = own.astype(np.float64).mean(axis=0)
+        assert np.allclose(mean, expected / np.linalg.norm(expected), atol=1e-5)
+
+
+def test_states_are_as_many_as_the_tokens(encoder: Encoder) -> None:
+    texts = ["one two", "one", "word " * 400]
+    assert [len(own) for own in encoder.states(texts)] == [4, 3, 256]
+
+
+def test_a_text_has_the_same_states_and_mean_alone_and_among_others(encoder: Encoder) -> None:
+    together = encoder.means(TEXTS)
+    states = list(encoder.states(TEXTS))
+    for place, text in enumerate(TEXTS):
+        assert np.abs(encoder.means([text])[0] - together[place]).max() <= 1e-6
+        assert np.abs(next(encoder.states([text])) - states[place]).max() <= 1e-5
+
+
+def test_vectors_are_unit_and_the_same_alone_and_among_others(embedder: BundledEmbedder) -> None:
+    vectors = embedder.embed(TEXTS)
+    assert vectors.shape == (12, embedder.dim)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    backwards = embedder.embed(TEXTS[::-1])[::-1]
+    assert np.abs(backwards - vectors).max() <= 1e-6
+    for place in (0, 7):
+        assert np.abs(embedder.embed([TEXTS[place]])[0] - vectors[place]).max() <= 1e-6
+
+
+def test_meaning_is_nearer_than_words(embedder: BundledEmbedder) -> None:
+    query, near, far = embedder.embed(
+        ["a young cat", "a kitten plays", "a young company goes public"]
+    )
+    assert query @ near > query @ far
+
+
+def test_an_empty_text_has_a_vector_and_no_texts_have_none(embedder: BundledEmbedder) -> None:
+    assert np.linalg.norm(embedder.embed([""])[0]) == pytest.approx(1, abs=1e-5)
+    assert embedder.embed([]).shape == (0, 384)
+
+
+def test_the_fingerprint_names_weights_and_length(embedder: BundledEmbedder) -> None:
+    manifest = load_artifact(BUNDLED).manifest
+    assert manifest.files[manifest.stages[0]][:16] in embedder.fingerprint
+    assert embedder.fingerprint.endswith("mean 256")
+
+
+def test_token_starts_rise_within_the_text(embedder: BundledEmbedder) -> None:
+    starts = embedder.token_starts(TEXTS[3])
+    assert starts[0] < 5 and starts[-1] < len(TEXTS[3])
+    assert np.all(np.diff(starts) >= 0)

@@ -1,0 +1,143 @@
+"""Rooms import in one direction, and each outside package comes in through one door."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "resift"
+BASE = {"types", "errors", "extras", "settings"}
+
+MAY_IMPORT = {
+    "types": set[str](),
+    "errors": set[str](),
+    "extras": {"errors"},
+    "settings": {"errors"},
+    "rerank": BASE,
+    "index": BASE,
+    "search": BASE | {"rerank", "index"},
+    "evaluation": BASE | {"rerank", "index", "search"},
+    "training": BASE | {"rerank", "evaluation"},
+    "cli": BASE | {"rerank", "index", "search", "evaluation", "training"},
+}
+"""What each room knows of the others; every room also knows itself."""
+
+ALSO = {"index/embed.py": {"rerank"}}
+"""One file that may know more than its room."""
+
+DOORS = {
+    "botocore": ("cli/botocore_corpus.py",),
+    "bm25s": ("training/",),
+    "huggingface_hub": ("training/",),
+    "lancedb": ("index/store.py", "index/snapshot.py"),
+    "nncf": ("training/",),
+    "numpy": ("rerank/", "index/", "training/"),
+    "obstore": ("index/source.py", "index/bucket.py"),
+    "onnx": ("training/", "cli/convert.py"),
+    "onnxruntime": ("rerank/runtimes/onnxruntime_session.py",),
+    "openvino": ("rerank/runtimes/openvino_session.py",),
+    "pyarrow": ("index/rows.py",),
+    "pypdfium2": ("index/parse_pdf.py",),
+    "rich": ("cli/",),
+    "safetensors": ("training/",),
+    "selectolax": ("index/parse_html.py",),
+    "tokenizers": ("rerank/pairs.py",),
+    "torch": ("training/", "cli/convert.py"),
+    "transformers": ("training/",),
+    "typer": ("cli/",),
+}
+"""Where a package from outside may be imported; `require` counts as an import."""
+
+
+def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """(line, module) of each import, `require` and `import_module` anywhere in a file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.lineno, "." * node.level + (node.module or "")
+            if node.module == "resift":
+                yield from ((node.lineno, f"resift.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+            name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+            if name in {"require", "import_module"} and isinstance(node.args[0], ast.Constant):
+                yield node.lineno, str(node.args[0].value)
+
+
+def _files() -> list[str]:
+    return sorted(file.relative_to(SOURCE).as_posix() for file in SOURCE.rglob("*.py"))
+
+
+def _room(file: str) -> str:
+    return file.partition("/")[0].removesuffix(".py")
+
+
+def offences(file: str, text: str) -> list[str]:
+    """What a file imports though its room must not, one message each."""
+    room = _room(file)
+    found = []
+    for line, module in _imports(ast.parse(text)):
+        top, _, rest = module.partition(".")
+        if not top:
+            found.append(f"{file}:{line}: relative import of {module}; name the room")
+        elif top == "resift" and rest:
+            other = rest.partition(".")[0]
+            allowed = MAY_IMPORT[room] | ALSO.get(file, set()) | {room}
+            if other not in allowed:
+                found.append(f"{file}:{line}: {room} must not import {module}")
+        elif top in DOORS and not file.startswith(DOORS[top]):
+            found.append(f"{file}:{line}: {top} comes in through {', '.join(DOORS[top])} only")
+    return found
+
+
+@pytest.mark.parametrize("file", [file for file in _files() if file != "__init__.py"])
+def test_a_file_imports_only_what_its_room_may_know(file: str) -> None:
+    assert _room(file) in MAY_IMPORT, f"{file}: say in MAY_IMPORT what {_room(file)} may import"
+    assert offences(file, (SOURCE / file).read_text(encoding="utf-8")) == []
+
+
+def test_every_door_is_used() -> None:
+    used: set[tuple[str, str]] = set()
+    for file in _files():
+        modules = {module.partition(".")[0] for _, module in _imports(_tree(file))}
+        used |= {(top, door) for top in modules & set(DOORS) for door in DOORS[top]
+                 if file.startswith(door)}  # fmt: skip
+    assert {(top, door) for top, doors in DOORS.items() for door in doors} - used == set()
+
+
+def test_nothing_outside_the_library_is_imported_without_a_door() -> None:
+    import sys
+
+    known = set(DOORS) | set(sys.stdlib_module_names) | {"resift"}
+    unknown = {
+        f"{file}:{line}: {module}; give it a door in DOORS"
+        for file in _files()
+        for line, module in _imports(_tree(file))
+        if module.partition(".")[0] not in known
+    }
+    assert unknown == set()
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("types.py", "from resift.errors import InputError"),
+        ("rerank/engine.py", "from resift.index.store import Store"),
+        ("rerank/engine.py", "def f():\n    import openvino"),
+        ("index/store.py", "from resift.rerank.encoder import Encoder"),
+        ("index/sync.py", "lancedb = require('lancedb', 'index')"),
+        ("search/fusion.py", "import resift.cli.output"),
+        ("search/two_stage.py", "from resift.evaluation import trec"),
+        ("training/fit.py", "from resift import cli"),
+        ("evaluation/trec.py", "from rich.table import Table"),
+        ("cli/rerank.py", "import torch.nn"),
+        ("cli/rerank.py", "from .output import errors"),
+    ],
+)
+def test_the_check_itself_finds_what_is_wrong(file: str, text: str) -> None:
+    assert len(offences(file, text)) == 1
+
+
+def _tree(file: str) -> ast.AST:
+    return ast.parse((SOURCE / file).read_text(encoding="utf-8"))

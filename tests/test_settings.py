@@ -1,0 +1,150 @@
+"""Settings come from a file and the environment, the environment wins, and nonsense is refused."""
+
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+
+from resift.errors import SettingsError
+from resift.settings import Settings, StorageSettings
+
+FILE = """
+runtime = "onnxruntime"
+threads = 3
+model = "/models/mine"
+
+[storage]
+endpoint = "http://127.0.0.1:8333"
+region = "eu-central-1"
+access_key_id = "from-file"
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "resift.toml"
+    file.write_text(FILE)
+    return file
+
+
+def _refused(environ: dict[str, str], *messages: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(environ)
+    assert "\n" not in str(caught.value)
+    for message in messages:
+        assert message in str(caught.value)
+
+
+def test_without_anything_the_defaults_hold() -> None:
+    assert Settings.load({}) == Settings(None, 0, None, StorageSettings())
+
+
+def test_the_environment_is_read() -> None:
+    found = Settings.load(
+        {
+            "RESIFT_RUNTIME": "openvino",
+            "RESIFT_THREADS": "2",
+            "RESIFT_MODEL": "m",
+            "AWS_ENDPOINT_URL": "https://one",
+            "AWS_REGION": "r",
+            "AWS_ACCESS_KEY_ID": "a",
+            "AWS_SECRET_ACCESS_KEY": "b",
+            "AWS_SESSION_TOKEN": "c",
+        }
+    )
+    assert found == Settings("openvino", 2, "m", StorageSettings("https://one", "r", "a", "b", "c"))
+
+
+def test_the_processes_own_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESIFT_THREADS", "7")
+    assert Settings.load().threads == 7
+
+
+def test_the_file_is_read(config: Path) -> None:
+    found = Settings.load({"RESIFT_CONFIG": str(config)})
+    assert (found.runtime, found.threads, found.model) == ("onnxruntime", 3, "/models/mine")
+    assert found.storage.access_key_id == "from-file"
+
+
+def test_a_variable_wins_over_the_file(config: Path) -> None:
+    found = Settings.load(
+        {"RESIFT_CONFIG": str(config), "RESIFT_THREADS": "1", "AWS_ACCESS_KEY_ID": "from-variable"}
+    )
+    assert (found.runtime, found.threads) == ("onnxruntime", 1)
+    assert found.storage.access_key_id == "from-variable"
+    assert found.storage.region == "eu-central-1"
+
+
+def test_an_empty_variable_is_none(config: Path) -> None:
+    assert Settings.load({"RESIFT_CONFIG": str(config), "RESIFT_THREADS": ""}).threads == 3
+    assert Settings.load({"RESIFT_CONFIG": ""}) == Settings()
+
+
+def test_the_endpoint_of_s3_wins_over_the_one_of_all_services() -> None:
+    environ = {"AWS_ENDPOINT_URL": "https://all", "AWS_ENDPOINT_URL_S3": "https://s3"}
+    assert Settings.load(environ).storage.endpoint == "https://s3"
+    regions = {"AWS_DEFAULT_REGION": "default", "AWS_REGION": "own"}
+    assert Settings.load(regions).storage.region == "own"
+
+
+def test_options_hold_what_was_given_and_plain_http_only_where_it_was() -> None:
+    assert StorageSettings().options() == {}
+    options = StorageSettings("https://host", "r", "a", "b", "c").options()
+    assert options == {
+        "aws_endpoint": "https://host",
+        "aws_region": "r",
+        "aws_access_key_id": "a",
+        "aws_secret_access_key": "b",
+        "aws_session_token": "c",
+    }
+    assert StorageSettings("http://host").options()["allow_http"] == "true"
+
+
+def test_secrets_are_in_no_representation() -> None:
+    storage = StorageSettings("e", "r", "key-id", "secret-key", "session")
+    shown = repr(Settings(storage=storage)) + str(storage)
+    for secret in ("key-id", "secret-key", "session'"):
+        assert secret not in shown
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Settings().threads = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("threads", ["-1", "two", "1.5"])
+def test_threads_that_are_no_count_are_refused(threads: str) -> None:
+    _refused({"RESIFT_THREADS": threads}, f"threads='{threads}'", "0 for all cores")
+
+
+def test_an_unknown_runtime_is_refused_with_those_there_are() -> None:
+    _refused({"RESIFT_RUNTIME": "abacus"}, "abacus", "openvino, onnxruntime")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("thread = 2", "thread: no such setting"),
+        ("[storage]\nbucket = 'b'", "storage.bucket: no such setting"),
+        ("storage = 5", "[storage] table"),
+        ("threads = 'x'", "threads='x'"),
+        ("threads = 1.5", "threads=1.5"),
+        ("threads = true", "threads=True"),
+        ("runtime = 5", "runtime=5"),
+        ("model = 5", "model=5"),
+        ("[storage]\nregion = 5", "storage.region=5"),
+        ("threads =", "not a readable TOML file"),
+    ],
+)
+def test_a_file_that_says_what_cannot_be_is_refused(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    file = tmp_path / "resift.toml"
+    file.write_text(text)
+    _refused({"RESIFT_CONFIG": str(file)}, message)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    _refused({"RESIFT_CONFIG": str(tmp_path / "absent.toml")}, "absent.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    _refused({"RESIFT_CONFIG": str(tmp_path / "binary.toml")}, "binary.toml")
