@@ -45,6 +45,7 @@ DOORS = {
     "tokenizers": ("rerank/pairs.py",),
     "torch": ("training/", "cli/convert.py"),
     "transformers": ("training/",),
+    "Stemmer": ("training/",),
     "typer": ("cli/",),
 }
 """Where a package from outside may be imported; `require` counts as an import."""

@@ -87,8 +87,10 @@ class Settings:
         return cls(
             runtime=_runtime(values.get("runtime")),
             threads=_threads(values.get("threads", 0)),
-            model=values.get("model"),
-            storage=StorageSettings(**storage),
+            model=_text("model", values.get("model")),
+            storage=StorageSettings(
+                **{name: _text(f"storage.{name}", value) for name, value in storage.items()}
+            ),
         )
 
 
@@ -128,10 +130,16 @@ def _runtime(value: Any) -> str | None:
     raise SettingsError(f"runtime={value!r}: expected one of {', '.join(RUNTIMES)}")
 
 
+def _text(name: str, value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise SettingsError(f"{name}={value!r}: expected text")
+
+
 def _threads(value: Any) -> int:
     try:
-        threads = int(value)
-    except (TypeError, ValueError):
+        threads = int(value) if isinstance(value, str) or type(value) is int else -1
+    except ValueError:
         threads = -1
     if threads < 0:
         raise SettingsError(f"threads={value!r}: expected a whole number, 0 for all cores")

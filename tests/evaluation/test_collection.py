@@ -4,8 +4,8 @@ import gzip
 from pathlib import Path
 
 import pytest
-from evaluation.made import DOCUMENTS, QUERIES, json_lines, make_collection
 
+from evaluation.made import DOCUMENTS, QUERIES, json_lines, make_collection
 from resift.errors import DatasetError
 from resift.evaluation.collection import Collection, open_collection
 from resift.types import Document
@@ -49,7 +49,10 @@ def test_packed_files_are_read_the_same(folder: Path) -> None:
 
 def test_titles_may_be_missing_and_blank_lines_are_passed_over(tmp_path: Path) -> None:
     folder = make_collection(tmp_path)
-    rows = [{"_id": "d1", "text": "a"}, {"_id": "d2", "title": None, "text": "b"}]
+    rows: list[dict[str, object]] = [
+        {"_id": "d1", "text": "a"},
+        {"_id": "d2", "title": None, "text": "b"},
+    ]
     titled = {"_id": "d3", "title": "T", "text": ""}
     (folder / "corpus.jsonl").write_text("\n" + json_lines([*rows, titled]) + "\n \n")
     found = open_collection(folder).documents({"d1", "d2", "d3"})

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from evaluation.made import QUERIES, json_lines, make_collection, make_run
 
+from evaluation.made import QUERIES, json_lines, make_collection, make_run
 from resift import Candidate, Ranking, Reranker
 from resift.errors import DatasetError
 from resift.evaluation.collection import Collection, open_collection

@@ -2,6 +2,7 @@
 
 import gzip
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -45,7 +46,7 @@ def test_a_run_comes_back_in_the_order_it_was_written(
 def test_written_scores_fall_from_each_to_the_next(own: list[float]) -> None:
     documents = [(str(place), score) for place, score in enumerate(sorted(own, reverse=True))]
     written = [float(line.split()[4]) for line in run_lines("q", documents, "tag")]
-    assert all(one > other for one, other in zip(written, written[1:], strict=False))
+    assert all(one > other for one, other in pairwise(written))
     for (_, score), found in zip(documents, written, strict=True):
         assert score - len(own) * LEAST_STEP - 1e-6 <= found <= score + 1e-6
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from texts import passages
 
 from resift.index.embed import BundledEmbedder
 from resift.rerank.artifact import load_artifact
@@ -11,6 +10,7 @@ from resift.rerank.encoder import Encoder
 from resift.rerank.pairs import Tokens, load_tokenizer
 from resift.rerank.runtimes import open_session
 from resift.settings import Settings
+from texts import passages
 
 TEXTS = passages(12)
 

@@ -6,11 +6,11 @@ from typing import cast
 
 import numpy as np
 import pytest
-from artifacts import WordCountModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from artifacts import WordCountModel
 from resift.errors import RuntimeFailure
 from resift.rerank.engine import WAVE, Deadline, Engine
 from resift.rerank.late_interaction import QueryStates

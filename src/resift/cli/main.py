@@ -1,6 +1,7 @@
 """The ``resift`` command: its verbs, and what becomes of errors."""
 
 import sys
+from io import TextIOWrapper
 
 import typer
 
@@ -43,6 +44,8 @@ def version(
 
 def run() -> None:
     """Run the command line: exit 0 done, 1 an error in one line, 2 wrong usage."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # no text is too odd to be shown
     try:
         app()
     except ResiftError as error:

@@ -1,6 +1,7 @@
 """What every verb prints with: results on stdout, progress and errors on stderr."""
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -34,13 +35,23 @@ def progress() -> Progress:
 
 def print_json(value: Any) -> None:
     """One document on stdout."""
-    print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    print(_json(value, indent=2))
 
 
 def print_json_lines(hits: Iterable[Hit]) -> None:
     """One object a hit on stdout, in rank order."""
     for hit in hits:
-        print(json.dumps(asdict(hit), ensure_ascii=False, default=str))
+        print(_json(asdict(hit)))
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    """As people read it where stdout can show that, else in ASCII; lone surrogates need it."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent, default=str)
+    return text
 
 
 def print_ranking(ranking: Ranking) -> None:

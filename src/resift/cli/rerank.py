@@ -1,6 +1,7 @@
 """``resift rerank``: candidates on stdin or in a file, one a line."""
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,7 @@ def read_candidates(file: Path) -> Iterator[Candidate]:
                 f'{file}:{number}: not a JSON object with a "text"; it is kept, unread',
                 markup=False,
                 highlight=False,
+                soft_wrap=True,
             )
             yield Candidate(id=str(number), text=None)  # type: ignore[arg-type]
         else:
@@ -70,8 +72,17 @@ def _candidate(number: int, row: dict[str, Any]) -> Candidate:
         title=str(row.get("title") or ""),
         metadata=(metadata if isinstance(metadata, dict) else {}) | extra,
         rank=rank if isinstance(rank, int) else None,
-        score=float(score) if isinstance(score, int | float) else None,
+        score=_finite(score),
     )
+
+
+def _finite(value: Any) -> float | None:
+    """A number that JSON can hold; Python's reader lets NaN and Infinity in as well."""
+    try:
+        number = float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _object(line: str) -> dict[str, Any] | None:

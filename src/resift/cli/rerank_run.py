@@ -45,4 +45,5 @@ def rerank_run(
         f"{output}: {len(job.run)} queries, {pairs:,} pairs, first stage's weight {used}",
         markup=False,
         highlight=False,
+        soft_wrap=True,
     )

@@ -54,17 +54,21 @@ def read_run(file: Path) -> dict[str, list[ScoredDocument]]:
 
 
 def write_run(file: Path, lines: Iterable[str]) -> None:
-    """Write a run as a whole: the file is there complete or not at all."""
+    """Write a run as a whole: the file is there complete or not at all.
+
+    Raises `DatasetError` where it cannot be written.
+    """
     partial = file.with_name(f".{file.name}.partial")
-    opened = (
-        gzip.open(partial, "wt", encoding="utf-8")
-        if file.suffix == ".gz"
-        else partial.open("w", encoding="utf-8")
-    )
     try:
-        with opened as out:
+        with (
+            gzip.open(partial, "wt", encoding="utf-8")
+            if file.suffix == ".gz"
+            else partial.open("w", encoding="utf-8")
+        ) as out:
             out.writelines(lines)
         partial.replace(file)
+    except OSError as error:
+        raise DatasetError(f"{file}: cannot be written ({error.strerror})") from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -1,0 +1,43 @@
+"""The command in this process, or in one of its own."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+PROGRAM = "from resift.cli.main import run; run()"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a call of the command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Stdout as JSON lines; fails where anything else is there."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def error(self) -> str:
+        """The one line of an error on stderr; fails where there is more, or any output."""
+        lines = self.err.splitlines()
+        assert self.code == 1 and self.out == "", (self.code, self.out)
+        assert len(lines) == 1 and lines[0].startswith("error: "), self.err
+        return lines[0]
+
+
+Resift = Callable[..., Done]
+
+
+def process(*arguments: str, stdin: bytes | None = b"") -> Done:
+    """Run ``resift`` in a process of its own, with real pipes."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments], input=stdin, capture_output=True, timeout=120
+    )
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())

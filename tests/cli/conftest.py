@@ -1,0 +1,23 @@
+"""The command in this process: fast, and with the session of the tests before."""
+
+import sys
+
+import pytest
+
+from cli.command import Done, Resift
+from resift.cli.main import run
+
+
+@pytest.fixture
+def resift(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Resift:
+    """Call it with arguments; the exit code and both outputs come back."""
+
+    def call(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["resift", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            run()
+        code = caught.value.code
+        out, err = capsys.readouterr()
+        return Done(code if isinstance(code, int) else 0, out, err)
+
+    return call

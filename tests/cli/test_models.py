@@ -1,0 +1,56 @@
+"""``resift models`` and ``resift verify``: what there is, and that it is sound."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from cli.command import Resift
+from resift import Reranker
+from resift.rerank.artifact import ReferencePair, load_artifact, write_manifest
+from resift.rerank.catalogue import CHECKPOINTS
+
+
+def test_models_names_the_bundled_one_and_those_to_convert(resift: Resift) -> None:
+    done = resift("models")
+    assert (done.code, done.err) == (0, "")
+    assert Reranker().name in done.out and Reranker().fingerprint in done.out
+    assert all(known.hub_id in done.out for known in CHECKPOINTS)
+
+
+def test_models_as_json_is_one_document(resift: Resift) -> None:
+    done = resift("models", "--json")
+    found = json.loads(done.out)
+    assert done.code == 0 and done.err == ""
+    assert found["bundled"]["fingerprint"] == Reranker().fingerprint
+    assert [row["hub_id"] for row in found["convertible"]] == [k.hub_id for k in CHECKPOINTS]
+
+
+def test_verify_says_that_the_bundled_model_is_sound(resift: Resift) -> None:
+    done = resift("verify")
+    assert done.code == 0 and "files match their hashes" in done.out
+
+
+def test_verify_as_json_is_one_document(resift: Resift, joint_folder: Path) -> None:
+    found = json.loads(resift("verify", "--json").out)
+    assert found["max_difference"] <= found["tolerance"]
+    assert json.loads(resift("verify", joint_folder, "--json").out)["model"] == "tiny-joint"
+
+
+def test_verify_fails_for_a_changed_file_and_for_a_wrong_logit(
+    resift: Resift, joint_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(joint_folder, folder)
+    manifest = load_artifact(folder).manifest
+    wrong = ReferencePair("query", "text", 99.0, 99.0)
+    write_manifest(folder, replace(manifest, reference=(wrong,)))
+    assert "from its reference" in resift("verify", folder).error
+    with (folder / "tokenizer.json").open("a") as tokenizer:
+        tokenizer.write(" ")
+    assert "SHA-256" in resift("verify", folder).error
+
+
+def test_verify_says_what_a_folder_is_not(resift: Resift, tmp_path: Path) -> None:
+    assert "no resift model" in resift("verify", tmp_path).error
+    assert "absent" in resift("verify", tmp_path / "absent").error

@@ -1,0 +1,165 @@
+"""``resift rerank``: lines in, hits out, and no line spoils the others."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.command import Resift, process
+from resift import Reranker
+from resift.cli.rerank import read_candidates
+from resift.settings import Settings
+
+QUERY = "what stops an object from being deleted"
+LINES = [
+    "A bucket has an owner.",
+    "Object lock keeps an object from being deleted until a date.",
+    "Functions run code.",
+]
+FIELDS = [
+    "rank", "index", "id", "score", "logit", "text", "first_stage_rank", "first_stage_score",
+    "tokens_seen", "tokens_dropped", "span", "status", "title", "metadata",
+]  # fmt: skip
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    file = tmp_path / "lines.txt"
+    file.write_text("\n".join(LINES) + "\n")
+    return file
+
+
+def _json_file(tmp_path: Path, *rows: object) -> Path:
+    file = tmp_path / "lines.jsonl"
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def test_plain_lines_come_back_as_the_library_ranks_them(resift: Resift, plain: Path) -> None:
+    done = resift("rerank", "--query", QUERY, plain, "--json")
+    assert done.code == 0 and done.err == ""
+    expected = Reranker().rank(QUERY, LINES)
+    assert [row["text"] for row in done.rows] == [hit.text for hit in expected]
+    assert [row["logit"] for row in done.rows] == [hit.logit for hit in expected]
+    assert [row["id"] for row in done.rows] == [str(hit.index + 1) for hit in expected]
+    assert done.rows[0]["id"] == "2"
+    assert [list(row) for row in done.rows] == [FIELDS] * 3
+
+
+def test_people_get_a_table_on_stdout_and_the_receipt_on_stderr(
+    resift: Resift, plain: Path
+) -> None:
+    done = resift("rerank", "-q", QUERY, plain)
+    assert done.code == 0
+    assert done.out.splitlines()[1].split()[:2] == ["1", "2"]
+    assert all(line.split()[0] in done.out for line in LINES)
+    assert done.err.startswith("3 of 3 scored") and len(done.err.splitlines()) == 1
+
+
+def test_candidates_come_through_a_real_pipe() -> None:
+    data = "\ufeffA bucket.\r\n\n   \nObject lock keeps an object é 物.\r\n".encode()
+    done = process("rerank", "--query", QUERY, "--json", "-", stdin=data)
+    assert done.code == 0 and done.err == ""
+    assert [(row["id"], row["text"]) for row in done.rows] == [
+        ("4", "Object lock keeps an object é 物."),
+        ("1", "A bucket."),
+    ]
+
+
+def test_json_lines_carry_id_title_score_and_the_rest(resift: Resift, tmp_path: Path) -> None:
+    first = {"id": "a", "text": LINES[0], "title": "Owners", "score": 3, "page": 4, "rank": 9}
+    second = {"_id": 7, "text": LINES[1], "score": 1.5, "metadata": {"tags": ["x"]}}
+    done = resift("rerank", "--query", QUERY, "--json", _json_file(tmp_path, first, second))
+    rows = {row["id"]: row for row in done.rows}
+    assert rows["a"]["title"] == "Owners" and rows["a"]["metadata"] == {"page": 4}
+    assert rows["7"]["metadata"] == {"tags": ["x"]}
+    assert (rows["a"]["first_stage_score"], rows["7"]["first_stage_score"]) == (3.0, 1.5)
+    assert (rows["a"]["first_stage_rank"], rows["7"]["first_stage_rank"]) == (9, 2)
+
+
+@pytest.mark.parametrize("bad", ["not json", '{"id": "x"}', "[1]", '{"text": "cut'])
+def test_a_bad_json_line_is_named_and_the_rest_ranked(
+    resift: Resift, tmp_path: Path, bad: str
+) -> None:
+    file = _json_file(tmp_path, {"text": LINES[0]}, bad, {"text": LINES[1]})
+    done = resift("rerank", "--query", QUERY, "--json", file)
+    assert done.code == 0
+    assert [row["status"] for row in done.rows] == ["ok", "ok", "not_text"]
+    assert done.rows[2]["id"] == "2"
+    assert len(done.err.splitlines()) == 1 and f"{file.name}:2: " in done.err
+
+
+def test_text_that_is_no_text_is_a_hit_with_a_status(resift: Resift, tmp_path: Path) -> None:
+    texts = [LINES[0], None, 5, "", "\udcff"]
+    file = _json_file(tmp_path, *({"text": text} for text in texts))
+    done = resift("rerank", "--query", QUERY, "--json", file)
+    assert done.code == 0
+    statuses = ["ok", "not_text", "not_text", "empty", "not_text"]
+    assert [row["status"] for row in done.rows] == statuses
+    assert resift("rerank", "--query", QUERY, file).code == 0
+
+
+def test_bytes_that_are_no_utf8_cost_only_their_line() -> None:
+    data = b"A bucket.\ncaf\xe9\nObject lock.\n"
+    as_json = process("rerank", "--query", QUERY, "--json", stdin=data)
+    assert as_json.code == 0, as_json.err
+    assert [row["status"] for row in as_json.rows] == ["ok", "ok", "not_text"]
+    assert as_json.rows[2]["text"] == "caf\udce9"
+    table = process("rerank", "--query", QUERY, stdin=data)
+    assert table.code == 0, table.err
+    assert "not_text" in table.out
+
+
+@pytest.mark.parametrize("score", ["NaN", "Infinity", "1e999", "1" + "0" * 400])
+def test_a_score_that_is_no_number_is_none(resift: Resift, tmp_path: Path, score: str) -> None:
+    file = _json_file(tmp_path, f'{{"text": "a", "score": {score}}}')
+    done = resift("rerank", "--query", QUERY, "--json", file)
+    assert done.code == 0 and done.rows[0]["first_stage_score"] is None
+
+
+def test_a_line_that_only_begins_like_json_is_plain(tmp_path: Path) -> None:
+    file = _json_file(tmp_path, "{curly} text", '{"text": "a"}')
+    assert [c.text for c in read_candidates(file)] == ["{curly} text", '{"text": "a"}']
+
+
+def test_top_n_cuts_and_more_than_there_are_gives_all(resift: Resift, plain: Path) -> None:
+    def count(*options: object) -> int:
+        return len(resift("rerank", "--query", QUERY, plain, "--json", *options).rows)
+
+    assert (count("--top-n", 1), count("--top-n", 99), count()) == (1, 3, 3)
+    assert "top_n=0" in resift("rerank", "--query", QUERY, plain, "--top-n", 0).error
+
+
+def test_no_candidates_are_no_hits(resift: Resift, tmp_path: Path) -> None:
+    file = tmp_path / "empty"
+    file.write_text("\n \n")
+    done = resift("rerank", "--query", QUERY, file, "--json")
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert resift("rerank", "--query", QUERY, file).code == 0
+
+
+def test_without_time_the_order_stays_and_the_receipt_says_why(resift: Resift, plain: Path) -> None:
+    done = resift("rerank", "--query", QUERY, plain, "--budget-ms", 0, "--json")
+    assert [row["text"] for row in done.rows] == LINES
+    assert "partial: time was up" in resift("rerank", "-q", QUERY, plain, "--budget-ms", 0).err
+
+
+@pytest.mark.parametrize("query", ["", "  ", "word " * 600])
+def test_a_query_that_cannot_be_used_is_an_error(resift: Resift, plain: Path, query: str) -> None:
+    assert "query: " in resift("rerank", "--query", query, plain).error
+
+
+def test_what_cannot_be_opened_is_named(resift: Resift, tmp_path: Path) -> None:
+    assert "absent" in resift("rerank", "-q", QUERY, tmp_path / "absent").error
+    assert "cannot be read" in resift("rerank", "-q", QUERY, tmp_path).error
+
+
+def test_another_model_is_used_where_it_is_named(
+    resift: Resift, plain: Path, joint_folder: Path
+) -> None:
+    done = resift("rerank", "-q", QUERY, plain, "--json", "--model", joint_folder)
+    expected = Reranker(joint_folder, settings=Settings()).rank(QUERY, LINES)
+    assert [row["logit"] for row in done.rows] == [hit.logit for hit in expected]
+    error = resift("rerank", "-q", QUERY, plain, "--model", "owner/name").error
+    assert "resift convert owner/name" in error

@@ -1,0 +1,89 @@
+"""``resift rerank-run``: a collection and a run in, a run out, or an error in a line."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from cli.command import Done, Resift
+from evaluation.made import make_collection, make_run
+from resift.evaluation.trec import read_run
+
+RANKED = {"q1": ["d4", "d3", "d1", "d2"], "q2": ["d1", "d4"]}
+
+
+class Desk:
+    """A collection, a run and an output, and the command over them."""
+
+    def __init__(self, resift: Resift, folder: Path) -> None:
+        self._resift = resift
+        self.collection = make_collection(folder / "made")
+        self.run = make_run(folder / "run.trec", RANKED)
+        self.output = folder / "out.trec"
+
+    def rerank(self, *options: object) -> Done:
+        return self._resift(
+            "rerank-run", self.collection, "--run", self.run, "--output", self.output, *options
+        )
+
+    def order(self) -> dict[str, list[str]]:
+        run = read_run(self.output)
+        return {query_id: [own.doc_id for own in documents] for query_id, documents in run.items()}
+
+
+@pytest.fixture
+def desk(resift: Resift, tmp_path: Path) -> Desk:
+    return Desk(resift, tmp_path)
+
+
+def test_the_answers_come_up(desk: Desk) -> None:
+    done = desk.rerank("--fusion-weight", 0)
+    assert (done.code, done.out) == (0, "")
+    assert len(done.err.splitlines()) == 1
+    assert "2 queries, 6 pairs, first stage's weight 0" in done.err
+    order = desk.order()
+    assert order["q1"][0] == "d2" and order["q2"] == ["d4", "d1"]
+
+
+def test_beyond_the_depth_the_order_stays(desk: Desk) -> None:
+    assert desk.rerank("--depth", 1).code == 0
+    assert desk.order() == RANKED
+
+
+def test_a_heavy_first_stage_keeps_its_order(desk: Desk) -> None:
+    assert "weight 1000" in desk.rerank("--fusion-weight", 1000).err
+    assert desk.order() == RANKED
+
+
+def test_packed_in_and_packed_out(desk: Desk) -> None:
+    desk.rerank()
+    plain = desk.output.read_text()
+    packed = desk.run.with_suffix(".gz")
+    packed.write_bytes(gzip.compress(desk.run.read_bytes()))
+    desk.run, desk.output = packed, desk.output.with_suffix(".gz")
+    assert desk.rerank().code == 0
+    assert gzip.decompress(desk.output.read_bytes()).decode() == plain
+
+
+def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(desk: Desk, tmp_path: Path) -> None:
+    good = desk.run
+    assert "depth=0" in desk.rerank("--depth", 0).error
+    assert "fusion_weight=-1" in desk.rerank("--fusion-weight", -1).error
+    desk.run = make_run(tmp_path / "other", {"q9": ["d1"]})
+    assert "queries are not in" in desk.rerank().error
+    desk.run = make_run(tmp_path / "other", {"q1": ["d1", "d9"]})
+    assert "1 of 2 documents are not in" in desk.rerank().error
+    (tmp_path / "other").write_text("no run at all\n")
+    assert "other:1: " in desk.rerank().error
+    desk.run = tmp_path / "absent"
+    assert "absent: no such file" in desk.rerank().error
+    desk.run, desk.collection = good, tmp_path / "nowhere"
+    assert "nowhere: no such folder" in desk.rerank().error
+    assert not desk.output.exists()
+
+
+def test_an_output_that_cannot_be_is_refused(desk: Desk, tmp_path: Path) -> None:
+    desk.output = tmp_path / "absent" / "out"
+    assert "does not exist" in desk.rerank().error
+    desk.output = tmp_path / "made"
+    assert "made: cannot be written" in desk.rerank().error

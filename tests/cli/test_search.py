@@ -1,0 +1,123 @@
+"""``resift index`` and ``resift search``: a folder in, passages out, with the real model."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.command import Resift
+
+pytest.importorskip("lancedb")
+
+TEXTS = {
+    "locks.md": "# Locks\n\nObject lock keeps an object from being deleted until a date.\n",
+    "queues.txt": "A queue keeps messages until a worker has handled them.\n",
+    "code.html": "<html><title>Code</title><body><p>Functions run code.</p></body></html>",
+}
+QUERY = "what stops an object from being deleted"
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("source")
+    for name, text in TEXTS.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shared") / "index"
+
+
+@pytest.fixture
+def index(resift: Resift, source: Path, shared: Path) -> Path:
+    """The index of the three texts, made once."""
+    if not shared.exists():
+        assert resift("index", source, "--index", shared).code == 0
+    return shared
+
+
+def test_a_second_run_changes_nothing(resift: Resift, source: Path, tmp_path: Path) -> None:
+    uri = tmp_path / "index"
+    first = json.loads(resift("index", source, "--index", uri, "--json").out)
+    assert (first["added"], first["unchanged"], first["skipped"]) == (3, 0, [])
+    second = resift("index", source, "--index", uri)
+    assert second.code == 0 and "3 unchanged" in " ".join(second.out.split())
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_rest_indexed(
+    resift: Resift, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "good.txt").write_text(TEXTS["queues.txt"])
+    (source / "bad.txt").write_bytes(bytes(range(256)) * 8)
+    (source / "bad.pdf").write_bytes(b"%PDF-1.7 no more")
+    done = resift("index", source, "--index", tmp_path / "index")
+    assert done.code == 0 and "1 added" in done.out
+    assert sorted("bad.txt" in line for line in done.err.splitlines()) == [False, True]
+    assert all(line.startswith("skipped ") for line in done.err.splitlines())
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense"])
+def test_the_answer_comes_first(resift: Resift, index: Path, mode: str) -> None:
+    done = resift("search", QUERY, "--index", index, "--mode", mode, "--json")
+    assert done.code == 0 and done.err == ""
+    assert done.rows[0]["metadata"]["uri"].endswith("locks.md")
+    assert [row["rank"] for row in done.rows] == [1, 2, 3]
+    assert all(row["status"] == "ok" and row["logit"] is not None for row in done.rows)
+
+
+def test_words_alone_find_only_what_has_them(resift: Resift, index: Path) -> None:
+    done = resift("search", "messages", "--index", index, "--mode", "lexical", "--json")
+    assert [row["metadata"]["uri"].rpartition("/")[2] for row in done.rows] == ["queues.txt"]
+
+
+def test_without_reranking_the_first_stages_order_comes_back(resift: Resift, index: Path) -> None:
+    done = resift("search", QUERY, "--index", index, "--no-rerank", "--json")
+    assert [row["first_stage_rank"] for row in done.rows] == [1, 2, 3]
+    assert {row["status"] for row in done.rows} == {"not_reranked"}
+
+
+def test_people_get_a_table_and_a_receipt(resift: Resift, index: Path) -> None:
+    done = resift("search", QUERY, "--index", index, "--top-n", 2)
+    assert done.code == 0
+    assert done.out.split()[:4] == ["rank", "was", "score", "passage"]
+    assert done.err.startswith("3 of 3 scored")
+
+
+def test_top_n_and_depth_cut(resift: Resift, index: Path) -> None:
+    def count(*options: object) -> int:
+        return len(resift("search", QUERY, "--index", index, "--json", *options).rows)
+
+    assert (count("--top-n", 1), count("--depth", 2), count("--top-n", 99)) == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--top-n", 0), "top_n=0"),
+        (("--depth", 0), "depth=0"),
+        (("--budget-ms", -5), "budget_ms=-5"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(
+    resift: Resift, index: Path, options: tuple[object, ...], message: str
+) -> None:
+    assert message in resift("search", QUERY, "--index", index, *options).error
+
+
+def test_an_empty_query_is_refused(resift: Resift, index: Path) -> None:
+    assert "query: " in resift("search", "  ", "--index", index).error
+
+
+def test_an_index_that_is_not_there_is_named_and_not_made(resift: Resift, tmp_path: Path) -> None:
+    absent = tmp_path / "absent"
+    assert "absent" in resift("search", QUERY, "--index", absent).error
+    assert not absent.exists()
+
+
+def test_a_source_that_is_not_there_is_named(resift: Resift, tmp_path: Path) -> None:
+    error = resift("index", tmp_path / "nowhere", "--index", tmp_path / "index").error
+    assert "nowhere" in error
