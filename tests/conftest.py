@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from artifacts import make_joint_artifact
 
+from artifacts import make_joint_artifact
 from resift import Reranker
 from resift.settings import Settings
 

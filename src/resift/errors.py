@@ -2,6 +2,7 @@
 
 ResiftError
 ├── InputError             an argument that no call can use (also a ValueError)
+│   └── QueryError         a query that is empty, no text, or longer than the model reads
 ├── SettingsError          an environment variable or settings file that cannot be read
 ├── MissingExtra           an optional package is not installed (also an ImportError)
 ├── ModelError
@@ -25,6 +26,10 @@ class ResiftError(Exception):
 
 class InputError(ResiftError, ValueError):
     """An argument that no call can use."""
+
+
+class QueryError(InputError):
+    """A query that is empty, no text, or longer than the model reads."""
 
 
 class SettingsError(ResiftError):

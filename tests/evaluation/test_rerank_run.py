@@ -10,7 +10,7 @@ import pytest
 
 from evaluation.made import QUERIES, json_lines, make_collection, make_run
 from resift import Candidate, Ranking, Reranker
-from resift.errors import DatasetError
+from resift.errors import DatasetError, InputError, QueryError
 from resift.evaluation.collection import Collection, open_collection
 from resift.evaluation.rerank_run import Job, prepare, rerank_run
 from resift.evaluation.trec import read_run, write_run
@@ -26,6 +26,10 @@ def collection(tmp_path: Path) -> Collection:
 def _job(collection: Collection, tmp_path: Path, depth: int, ranked: object = None) -> Job:
     run = make_run(tmp_path / "run", cast(dict[str, list[str]], ranked or RANKED))
     return prepare(collection, read_run(run), depth, "run")
+
+
+def _ignore(query_id: str, result: Ranking | QueryError) -> None:
+    """Nobody watches."""
 
 
 class ByName:
@@ -51,7 +55,7 @@ class ByName:
 
 def _rerank(job: Job, reranker: ByName, tmp_path: Path) -> dict[str, list[str]]:
     """The order after reranking, by way of a file, as another tool would read it."""
-    lines = rerank_run(job, cast(Reranker, reranker), 0.25, lambda ranking: None)
+    lines = rerank_run(job, cast(Reranker, reranker), 0.25, _ignore)
     write_run(tmp_path / "out", lines)
     found = read_run(tmp_path / "out")
     return {query_id: [own.doc_id for own in documents] for query_id, documents in found.items()}
@@ -84,7 +88,7 @@ def test_the_reranked_scores_are_logits(
     collection: Collection, tmp_path: Path, joint: Reranker
 ) -> None:
     job = _job(collection, tmp_path, 10)
-    lines = list(rerank_run(job, joint, None, lambda ranking: None))
+    lines = list(rerank_run(job, joint, None, _ignore))
     texts = [job.documents[name].text for name in RANKED["q2"]]
     logits = sorted(joint.score(QUERIES["q2"], texts).tolist(), reverse=True)
     written = [float(line.split()[4]) for line in lines if line.startswith("q2 ")]
@@ -95,9 +99,33 @@ def test_the_reranked_scores_are_logits(
 def test_progress_hears_of_every_query(
     collection: Collection, tmp_path: Path, joint: Reranker
 ) -> None:
-    heard: list[Ranking] = []
-    list(rerank_run(_job(collection, tmp_path, 3), joint, None, heard.append))
-    assert [ranking.receipt.depth for ranking in heard] == [3, 2]
+    heard: dict[str, Ranking | QueryError] = {}
+    list(rerank_run(_job(collection, tmp_path, 3), joint, None, heard.__setitem__))
+    depths = {name: own.receipt.depth for name, own in heard.items() if isinstance(own, Ranking)}
+    assert depths == {"q1": 3, "q2": 2}
+
+
+@pytest.mark.parametrize("query", ["", "word " * 600])
+def test_a_query_that_cannot_be_read_keeps_its_order_and_costs_no_other(
+    tmp_path: Path, joint: Reranker, query: str
+) -> None:
+    folder = make_collection(tmp_path / "made")
+    rows = [{"_id": "q1", "text": query}, {"_id": "q2", "text": QUERIES["q2"]}]
+    (folder / "queries.jsonl").write_text(json_lines(rows))
+    heard: dict[str, Ranking | QueryError] = {}
+    job = _job(open_collection(folder), tmp_path, 2)
+    write_run(tmp_path / "out", rerank_run(job, joint, None, heard.__setitem__))
+    found = read_run(tmp_path / "out")
+    assert [own.doc_id for own in found["q1"]] == RANKED["q1"]
+    assert [own.score for own in found["q1"]] == [10.0, 9.0, 8.0, 7.0]
+    assert isinstance(heard["q1"], QueryError) and isinstance(heard["q2"], Ranking)
+
+
+def test_a_wrong_weight_is_an_error_and_not_a_kept_order(
+    collection: Collection, tmp_path: Path, joint: Reranker
+) -> None:
+    with pytest.raises(InputError, match="fusion_weight"):
+        list(rerank_run(_job(collection, tmp_path, 2), joint, -1, _ignore))
 
 
 def test_the_bundled_model_brings_the_answers_up(
@@ -106,7 +134,7 @@ def test_the_bundled_model_brings_the_answers_up(
     ranked = {"q1": ["d4", "d3", "d1", "d2"], "q2": ["d1", "d2", "d3", "d4"]}
     write_run(
         tmp_path / "out.gz",
-        rerank_run(_job(collection, tmp_path, 100, ranked), bundled, 0, lambda ranking: None),
+        rerank_run(_job(collection, tmp_path, 100, ranked), bundled, 0, _ignore),
     )
     found = read_run(tmp_path / "out.gz")
     assert found["q1"][0].doc_id == "d2"
@@ -119,7 +147,7 @@ def test_a_document_without_text_goes_behind_the_window(tmp_path: Path, joint: R
     rows = [{"_id": f"d{n}", "text": "" if n == 3 else "some text"} for n in range(1, 5)]
     (folder / "corpus.jsonl").write_text(json_lines(rows))
     job = _job(open_collection(folder), tmp_path, 3, {"q1": ["d3", "d2", "d1", "d4"]})
-    lines = list(rerank_run(job, joint, 0, lambda ranking: None))
+    lines = list(rerank_run(job, joint, 0, _ignore))
     assert [line.split()[2] for line in lines] == ["d2", "d1", "d3", "d4"]
 
 

@@ -159,6 +159,13 @@ def test_the_fingerprint_is_of_what_decides_a_score() -> None:
     assert len(prints | {manifest.fingerprint}) == 4
 
 
+def test_a_manifest_without_reference_pairs_verifies_nothing_and_says_so(
+    joint_folder: Path,
+) -> None:
+    with pytest.raises(ParityError, match="no reference pairs"):
+        Reranker(joint_folder).verify()
+
+
 def test_the_bundled_model_gives_its_reference_logits(bundled: Reranker, runtime: str) -> None:
     result = bundled.verify()
     assert result.pairs >= 5

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from resift.cli.output import console, errors, print_json, progress
+from resift.cli.output import console, print_json, progress, say
 from resift.index.sync import Progress, SyncReport
 
 SHOWN = 20  # skipped files named one by one
@@ -32,6 +32,7 @@ def index(
         f"{report.unchanged} unchanged; {report.passages_embedded:,} passages embedded "
         f"in {report.seconds:.1f} s",
         markup=False,
+        soft_wrap=True,
     )
 
 
@@ -51,8 +52,8 @@ def sync_progress() -> Iterator[Callable[[Progress], None]]:
 def print_skipped(report: SyncReport) -> None:
     """Name what was left out, and why, on stderr."""
     for uri, reason in report.skipped[:SHOWN]:
-        errors.print(f"skipped {uri}: {reason}", markup=False, highlight=False, soft_wrap=True)
+        say(f"skipped {uri}: {reason}")
     if len(report.skipped) > SHOWN:
-        errors.print(f"and {len(report.skipped) - SHOWN} more; --json lists all", markup=False)
+        say(f"and {len(report.skipped) - SHOWN} more; --json lists all")
     if report.unsupported:
-        errors.print(f"{report.unsupported} files of other kinds were passed over", markup=False)
+        say(f"{report.unsupported} files of other kinds were passed over")

@@ -51,9 +51,6 @@ def run() -> None:
     except ResiftError as error:
         errors.print(f"[bold red]error:[/] {_one_line(error)}", soft_wrap=True, highlight=False)
         sys.exit(1)
-    except BrokenPipeError:  # the reader of our output has gone, and so nobody is left to tell
-        sys.stderr.close()
-        sys.exit(1)
     except KeyboardInterrupt:
         errors.print("interrupted")
         sys.exit(130)

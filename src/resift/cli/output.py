@@ -19,6 +19,16 @@ errors = Console(stderr=True)
 SNIPPET = 160  # characters of a passage
 
 
+def say(line: str) -> None:
+    """One line on stderr, as it is."""
+    errors.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """The text without control characters: a document must not steer the terminal."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
 def progress() -> Progress:
     """A bar on stderr that vanishes when done; nothing where stderr is no terminal."""
     return Progress(
@@ -72,12 +82,13 @@ def passage(hit: Hit) -> str:
     """Title in bold, then the beginning of the text, as markup."""
     text = str(hit.text) if hit.text is not None else ""
     short = snippet(text)
-    return f"[bold]{escape(hit.title)}[/]  {escape(short)}" if hit.title else escape(short)
+    title = escape(printable(hit.title))
+    return f"[bold]{title}[/]  {escape(short)}" if title else escape(short)
 
 
 def snippet(text: str, characters: int = SNIPPET) -> str:
     """The beginning of a text on one line."""
-    line = " ".join(text[: 4 * characters].split())
+    line = " ".join(printable(text[: 4 * characters]).split())
     return line if len(line) <= characters else line[: characters - 1].rstrip() + "…"
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from resift.cli.output import errors, print_json_lines, print_ranking
+from resift.cli.output import print_json_lines, print_ranking, say
 from resift.errors import InputError
 from resift.types import Candidate
 
@@ -51,12 +51,7 @@ def read_candidates(file: Path) -> Iterator[Candidate]:
             continue
         row = _object(line)
         if row is None:
-            errors.print(
-                f'{file}:{number}: not a JSON object with a "text"; it is kept, unread',
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
+            say(f'{file}:{number}: not a JSON object with a "text"; it is kept, unread')
             yield Candidate(id=str(number), text=None)  # type: ignore[arg-type]
         else:
             yield _candidate(number, row)

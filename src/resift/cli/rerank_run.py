@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from resift.cli.output import errors, progress
-from resift.errors import InputError
+from resift.cli.output import progress, say
+from resift.errors import InputError, QueryError
 
 
 def rerank_run(
@@ -35,15 +35,13 @@ def rerank_run(
         task = bar.add_task("reranking", total=pairs, note="")
         weights: set[float] = set()
 
-        def advance(ranking: Ranking) -> None:
-            weights.add(ranking.receipt.fusion_weight)
-            bar.update(task, advance=ranking.receipt.depth, note="pairs")
+        def advance(query_id: str, result: Ranking | QueryError) -> None:
+            if isinstance(result, QueryError):
+                say(f"query {query_id} keeps its order: {result}")
+            else:
+                weights.add(result.receipt.fusion_weight)
+            bar.update(task, advance=min(len(job.run[query_id]), depth), note="pairs")
 
         write_run(output, rerank_run(job, reranker, fusion_weight, advance))
     used = ", ".join(f"{weight:g}" for weight in sorted(weights))
-    errors.print(
-        f"{output}: {len(job.run)} queries, {pairs:,} pairs, first stage's weight {used}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    say(f"{output}: {len(job.run)} queries, {pairs:,} pairs, first stage's weight {used or 'none'}")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from resift.errors import DatasetError
+from resift.errors import DatasetError, QueryError
 from resift.evaluation.collection import Collection
 from resift.evaluation.trec import Run, ScoredDocument, run_lines
 from resift.rerank.reranker import Reranker
@@ -40,18 +40,26 @@ def rerank_run(
     job: Job,
     reranker: Reranker,
     fusion_weight: float | None,
-    advance: Callable[[Ranking], None],
+    advance: Callable[[str, Ranking | QueryError], None],
 ) -> Iterator[str]:
-    """Lines of the reranked run; what lies beyond the depth keeps its order behind the rest."""
+    """Lines of the reranked run; what lies beyond the depth keeps its order behind the rest.
+
+    A query that the model cannot read keeps its whole order. `advance` is told what became of each.
+    """
     for query_id, documents in job.run.items():
         window = [
             _candidate(rank, scored, job.documents[scored.doc_id])
             for rank, scored in enumerate(documents[: job.depth], 1)
         ]
-        ranking = reranker.rank(
-            job.queries[query_id], window, top_n=None, fusion_weight=fusion_weight
-        )
-        advance(ranking)
+        query = job.queries[query_id]
+        try:
+            ranking = reranker.rank(query, window, top_n=None, fusion_weight=fusion_weight)
+        except QueryError as error:
+            advance(query_id, error)
+            kept = [(document.doc_id, document.score) for document in documents]
+            yield from run_lines(query_id, kept, "resift")
+            continue
+        advance(query_id, ranking)
         tail = [document.doc_id for document in documents[job.depth :]]
         yield from run_lines(query_id, _scored(ranking.hits, tail), "resift")
 

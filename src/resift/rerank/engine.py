@@ -70,7 +70,7 @@ class Engine:
     def step(self, query: str, texts: Sequence[object], deadline: Deadline) -> Outcome:
         """Score each text against the query, as far as the deadline allows.
 
-        Raises `InputError` for a query that does not fit whole; nothing else.
+        Raises `QueryError` for a query that does not fit whole; nothing else.
         """
         clock = _Clock()
         outcome = Outcome(np.full(len(texts), np.nan, np.float32), [])

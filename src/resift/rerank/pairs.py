@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from resift.errors import ArtifactError, InputError
+from resift.errors import ArtifactError, QueryError
 from resift.rerank.schedule import padded_length
 
 MIN_DOCUMENT_TOKENS = 16
@@ -140,15 +140,15 @@ def pad(rows: Sequence[TokenRow]) -> dict[str, Ids]:
     return feeds
 
 
-def _too_long(tokens: int, room: int) -> InputError:
-    return InputError(
+def _too_long(tokens: int, room: int) -> QueryError:
+    return QueryError(
         f"query: {tokens} tokens, but this model has room for {room} beside a document; "
         "the query is never cut, so shorten it"
     )
 
 
-def _unreadable() -> InputError:
-    return InputError("query: nothing in it that this model can read; say what to look for")
+def _unreadable() -> QueryError:
+    return QueryError("query: nothing in it that this model can read; say what to look for")
 
 
 def _ids(encoding: Any) -> Ids:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import InputError, ParityError
+from resift.errors import InputError, ParityError, QueryError
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import resolve
 from resift.rerank.engine import Deadline, Engine, Outcome, is_text
@@ -85,7 +85,7 @@ class Reranker:
         its first-stage order behind the rest, and the receipt says so. `exact` forbids letting
         candidates go before the last stage; models of one stage never do.
 
-        Raises `InputError` for an empty or over-long query and for a `top_n` below 1. A
+        Raises `QueryError` for an empty or over-long query, `InputError` for a `top_n` below 1. A
         document that cannot be read is a hit with a status, never an error.
         """
         start = time.perf_counter()
@@ -118,7 +118,7 @@ class Reranker:
     ) -> NDArray[np.float32]:
         """Logits in input order, float32 ``(n,)``; NaN for a document that cannot be read.
 
-        Raises `InputError` for an empty or over-long query.
+        Raises `QueryError` for an empty or over-long query.
         """
         _check_query(query)
         _check_documents(documents)
@@ -128,6 +128,10 @@ class Reranker:
     def verify(self) -> Verification:
         """Score the manifest's reference pairs; `ParityError` where one is off by too much."""
         manifest = self._manifest
+        if not manifest.reference:
+            raise ParityError(
+                f"{manifest.name}: no reference pairs in its manifest; convert it again"
+            )
         found = [float(self.score(pair.query, [pair.text])[0]) for pair in manifest.reference]
         kept = [pair.logit for pair in manifest.reference]
         exact = [pair.logit_fp32 for pair in manifest.reference]
@@ -236,11 +240,11 @@ def _all_have_scores(first_stage: Sequence[float | None], logits: NDArray[np.flo
 
 def _check_query(query: object) -> None:
     if not isinstance(query, str):
-        raise InputError(f"query: expected text, got {type(query).__name__}")
+        raise QueryError(f"query: expected text, got {type(query).__name__}")
     if not query.strip():
-        raise InputError("query: empty; say what to look for")
+        raise QueryError("query: empty; say what to look for")
     if not is_text(query):
-        raise InputError("query: has lone surrogates, so it is no text; decode its bytes again")
+        raise QueryError("query: has lone surrogates, so it is no text; decode its bytes again")
 
 
 def _check_documents(documents: object) -> None:
@@ -249,7 +253,7 @@ def _check_documents(documents: object) -> None:
 
 
 def _check_top_n(top_n: int | None) -> None:
-    if top_n is not None and (not isinstance(top_n, int) or top_n < 1):
+    if top_n is not None and (not isinstance(top_n, int | np.integer) or top_n < 1):
         raise InputError(f"top_n={top_n!r}: expected a whole number from 1, or None for all")
 
 

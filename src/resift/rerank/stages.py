@@ -57,7 +57,7 @@ class Model(Protocol):
         """Name and version of what runs them."""
 
     def rows(self, query: str, texts: Sequence[str]) -> list[TokenRow]:
-        """One row a document. Raises `InputError` for a query that does not fit whole."""
+        """One row a document. Raises `QueryError` for a query that does not fit whole."""
 
     def query(self, query: str) -> QueryStates | None:
         """The query's half, computed once a call; None where rows hold the query."""
