@@ -1,6 +1,9 @@
-"""Optional packages: the one place that says how to install what is missing."""
+"""Packages from outside: what to install where one is missing, and importing one in silence."""
 
 import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 from resift.errors import MissingExtra
@@ -17,3 +20,22 @@ def require(module: str, extra: str) -> ModuleType:
         raise MissingExtra(
             f"{missing} is not installed: run  pip install 'resift[{extra}]'"
         ) from error
+
+
+@contextmanager
+def without_telemetry() -> Iterator[None]:
+    """Hide openvino_telemetry from what is imported inside.
+
+    Merely importing OpenVINO or NNCF reports that to their makers' server. Both go without, by
+    their own stub, where that package cannot be imported. What the caller had loaded is put back.
+    """
+    name = "openvino_telemetry"
+    loaded = sys.modules.get(name)
+    sys.modules[name] = None  # type: ignore[assignment]  # Python's way to make an import fail
+    try:
+        yield
+    finally:
+        if loaded is None:
+            del sys.modules[name]
+        else:
+            sys.modules[name] = loaded

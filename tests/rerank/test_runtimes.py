@@ -2,6 +2,8 @@
 
 import gc
 import importlib.util
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -113,3 +115,18 @@ def test_a_runtime_that_was_asked_for_and_is_missing_names_its_extra(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtra, match=r"resift\[onnxruntime\]"):
         open_session(stage, "onnxruntime", 3)
+
+
+def test_loading_a_model_reports_to_nobody(tmp_path: Path) -> None:
+    """Importing OpenVINO plainly loads its telemetry, sends an event and writes to the home."""
+    pytest.importorskip("openvino_telemetry")
+    code = (
+        "import sys; from resift import Reranker; Reranker().score('a', ['b']); "
+        "print([name for name in sys.modules if name.startswith('openvino_telemetry')]); "
+        "import openvino_telemetry"
+    )
+    environment = os.environ | {"HOME": str(tmp_path), "RESIFT_RUNTIME": "openvino"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert not (tmp_path / "intel").exists()

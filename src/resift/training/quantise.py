@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from resift.extras import require
+from resift.extras import require, without_telemetry
 
 # Positions and scales of the int8 table are read, not multiplied; attention is 5 % of the work
 # at 120 tokens and loses most by rounding.
@@ -27,7 +27,8 @@ _LEFT_ALONE = {
 
 def quantise(model: onnx.ModelProto, samples: Sequence[dict[str, NDArray[Any]]]) -> onnx.ModelProto:
     """Float32 graph → int8 graph with ranges read off `samples` (inputs by name)."""
-    nncf = require("nncf", "convert")
+    with without_telemetry():
+        nncf = require("nncf", "convert")
     nncf.set_log_level(logging.ERROR)
     present = {node.name for node in model.graph.node}
     scope = nncf.IgnoredScope(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import RuntimeFailure
-from resift.extras import require
+from resift.extras import require, without_telemetry
 from resift.rerank.runtimes import Arrays, first_line
 
 
@@ -37,7 +37,8 @@ class OpenVinoSession:
 
 def open_model(model: Path, threads: int) -> OpenVinoSession:
     """Compile an ONNX file for the CPU; `threads` 0 leaves the number to OpenVINO."""
-    openvino = require("openvino", "openvino")
+    with without_telemetry():
+        openvino = require("openvino", "openvino")
     options: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",  # one batch at a time, all cores on it
         # float32 between the int8 layers: bfloat16 would make scores depend on the processor
