@@ -2,19 +2,35 @@
 
 import random
 import re
+from functools import cache
 from pydoc_data.topics import topics
 
+from resift.rerank.catalogue import BUNDLED
+from resift.rerank.pairs import Tokens, load_tokenizer
+
 QUERY = "how are attributes looked up on an instance of a class"
-WORDS_PER_TOKEN = 0.62  # of these pages in BERT's vocabulary
+LONGEST = 3  # times the mean: a log-normal's tail is cut there
+
+
+@cache
+def _manual() -> tuple[str, list[int]]:
+    """All pages as one text, rows of asterisks left out, and where each token starts."""
+    words = re.findall(r"\S*\w\S*", " ".join(topics[name] for name in sorted(topics)))
+    text = " ".join(words)
+    return text, Tokens(load_tokenizer(BUNDLED / "tokenizer.json"), 512).starts(text).tolist()
 
 
 def texts(count: int, tokens: float, spread: float = 0.4, seed: int = 7) -> list[str]:
-    """`count` texts, lengths log-normal about `tokens` with the given spread of the logarithm."""
+    """`count` texts of `tokens` on the mean, log-normal with that spread of the logarithm.
+
+    Lengths are in tokens of the bundled model's vocabulary, special tokens not counted.
+    """
     rng = random.Random(seed)
-    words = re.findall(r"\S+", " ".join(topics[name] for name in sorted(topics)))
+    text, starts = _manual()
     found = []
     for _ in range(count):
-        length = max(int(rng.lognormvariate(0, spread) * tokens * WORDS_PER_TOKEN), 5)
-        start = rng.randrange(len(words) - length)
-        found.append(" ".join(words[start : start + length]))
+        drawn = tokens * rng.lognormvariate(-(spread**2) / 2, spread)
+        length = max(min(round(drawn), round(LONGEST * tokens)), 5)
+        first = rng.randrange(len(starts) - length)
+        found.append(text[starts[first] : starts[first + length]])
     return found

@@ -205,3 +205,10 @@ def test_the_bundled_model_is_small_and_has_no_float32_twin() -> None:
     )
     assert not [name for name in sizes if name.endswith((".safetensors", ".bin", ".pt", ".data"))]
     assert "int8" in load_artifact(BUNDLED).manifest.quantisation
+
+
+def test_stages_that_would_not_run_are_refused(folder: Path) -> None:
+    manifest = load_artifact(folder).manifest
+    write_manifest(folder, replace(manifest, stages=manifest.stages * 2))
+    with pytest.raises(ArtifactError, match="2 stages, this resift runs one"):
+        Reranker(folder)

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -111,6 +111,6 @@ def receipt_line(ranking: Ranking) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def milliseconds(timings_ms: Any) -> Sequence[str]:
+def milliseconds(timings_ms: Mapping[str, float]) -> Sequence[str]:
     """Stages worth naming: half a millisecond and more."""
     return [f"{name} {ms:.0f} ms" for name, ms in timings_ms.items() if ms >= 0.5]

@@ -97,7 +97,9 @@ class Reranker:
         candidates = _candidates(documents)
         texts = [_full_text(candidate) for candidate in candidates]
         outcome = self._engine.step(query, texts, deadline)
-        first_stage = [candidate.score for candidate in candidates]
+        first_stage = [
+            candidate.score if _is_finite(candidate.score) else None for candidate in candidates
+        ]
         logits = outcome.logits.astype(np.float64)
         if not _all_have_scores(first_stage, logits):
             weight = 0.0
@@ -235,7 +237,7 @@ def _hit(rank: int, index: int, candidate: Candidate, outcome: Outcome, score: f
 def _all_have_scores(first_stage: Sequence[float | None], logits: NDArray[np.float64]) -> bool:
     """Whether a first stage's score stands beside every logit."""
     scored = [score for score, logit in zip(first_stage, logits, strict=True) if logit == logit]
-    return bool(scored) and all(_is_finite(score) for score in scored)
+    return bool(scored) and all(score is not None for score in scored)
 
 
 def _check_query(query: object) -> None:

@@ -2,7 +2,7 @@
 
 *joint*: query and document in one sequence through all layers.
 *split*: both through the same encoder apart, then meeting in late interaction.
-What a stage leaves in `Batch.states` is what the next one reads; the last leaves nothing.
+What a stage leaves in `Batch.states` is what the next one reads; the last one's are dropped.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from resift.errors import ArtifactError
 from resift.rerank.artifact import Artifact
 from resift.rerank.late_interaction import (
     LateInteractionWeights,
@@ -134,6 +135,11 @@ def run(session: Session, feeds: dict[str, NDArray[np.int64]]) -> dict[str, Floa
 def load_model(artifact: Artifact, runtime: str | None = None, threads: int = 0) -> Model:
     """An artifact's stages, opened in a runtime."""
     manifest = artifact.manifest
+    if len(artifact.stages) != 1:  # the format has room for more, and running some would be wrong
+        raise ArtifactError(
+            f"{artifact.folder}: a model of {len(artifact.stages)} stages, this resift runs one; "
+            "use the resift that made it"
+        )
     tokens = Tokens(load_tokenizer(artifact.tokenizer), manifest.max_tokens)
     session = open_session(artifact.stages[0], runtime, threads)
     if manifest.late_interaction is None:
