@@ -32,14 +32,35 @@ def make_checkpoint(folder: Path) -> Path:
     return folder
 
 
-def float32_encoder() -> Path:
-    """The bundled encoder before quantisation, made once."""
+def untrained_model() -> Path:
+    """An artifact of the checkpoint that the bundled model grew from, float32: no training."""
+    import shutil
+
     import onnx
 
-    from resift.training.bundle import float32_graph
+    from resift.rerank.artifact import Manifest, sha256, write_manifest
+    from resift.training.base import CHECKPOINT, open_base
+    from resift.training.graph import encoder_graph
 
-    path = WORK / "encoder-fp32.onnx"
-    if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        onnx.save(float32_graph(), str(path))
-    return path
+    folder = WORK / "untrained"
+    if not (folder / "manifest.json").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        base = open_base(CHECKPOINT)
+        onnx.save(encoder_graph(base.weights, base.shape), str(folder / "encoder.onnx"))
+        shutil.copy(base.tokenizer, folder / "tokenizer.json")
+        manifest = Manifest(
+            name="untrained",
+            kind="split",
+            base_model=base.base_model,
+            licence=base.licence,
+            quantisation="none (float32)",
+            max_tokens=512,
+            stages=("encoder.onnx",),
+            tolerance=1e-3,
+            reference=(),
+            files={name: sha256(folder / name) for name in ("encoder.onnx", "tokenizer.json")},
+            fusion_weight=0.3,
+            late_interaction=base.late,
+        )
+        write_manifest(folder, manifest)
+    return folder

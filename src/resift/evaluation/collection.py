@@ -26,13 +26,30 @@ class Collection:
             for row in _rows(_find(self.folder, "queries.jsonl"), ("_id", "text"))
         }
 
-    def documents(self, ids: Names[str]) -> dict[str, Document]:
-        """Those of the named documents that the corpus has; the rest of it is not kept."""
+    def documents(self, ids: Names[str] | None) -> dict[str, Document]:
+        """Those of the named documents that the corpus has, all of them for None."""
         return {
             row["_id"]: Document(row["_id"], row["text"], row.get("title") or "")
             for row in _rows(_find(self.folder, "corpus.jsonl"), ("_id", "text"))
-            if row["_id"] in ids
+            if ids is None or row["_id"] in ids
         }
+
+    def qrels(self) -> dict[str, dict[str, int]]:
+        """Query ids to their documents' grades, from ``qrels.tsv`` or ``qrels/test.tsv``.
+
+        Lines are ``query doc grade`` or TREC's ``query 0 doc grade``; a first line without a
+        number at its end is a heading. Raises `DatasetError` for other lines and a missing file.
+        """
+        file = _find_qrels(self.folder)
+        qrels: dict[str, dict[str, int]] = {}
+        with open_text(file) as lines:
+            for number, line in enumerate(lines, 1):
+                fields = line.split("\t") if "\t" in line else line.split()
+                if len(fields) in (3, 4) and _is_grade(fields[-1]):
+                    qrels.setdefault(fields[0], {})[fields[-2]] = int(fields[-1])
+                elif fields and number > 1:
+                    raise DatasetError(f"{file}:{number}: expected query, document and grade")
+        return qrels
 
 
 def open_collection(folder: Path) -> Collection:
@@ -51,6 +68,17 @@ def open_text(file: Path) -> IO[str]:
     if file.suffix == ".gz":
         return gzip.open(file, "rt", encoding="utf-8")
     return file.open(encoding="utf-8")
+
+
+def _find_qrels(folder: Path) -> Path:
+    for name in ("qrels.tsv", "qrels/test.tsv"):
+        if (folder / name).is_file():
+            return folder / name
+    raise DatasetError(f"{folder}: no qrels.tsv or qrels/test.tsv in it; expected judgments there")
+
+
+def _is_grade(field: str) -> bool:
+    return field.strip().removeprefix("-").isdigit()
 
 
 def _find(folder: Path, name: str) -> Path:

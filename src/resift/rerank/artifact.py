@@ -32,13 +32,46 @@ class ReferencePair:
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """Logit → probability that the candidate answers: ``sigmoid(scale × logit + bias)``.
+
+    Fitted on `pairs` judged candidates of first stages (Platt 1999), at the rate at which answers
+    occur among them. `fused_scale` and `fused_bias` are the same for fused logits.
+    """
+
+    scale: float
+    bias: float
+    fused_scale: float
+    fused_bias: float
+    pairs: int
+
+    def __post_init__(self) -> None:
+        if not (self.scale > 0 and self.fused_scale > 0):
+            raise ValueError(f"calibration {self} falls with the logit; scales must be above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """What is known after a stage of the logit that the last one gives.
+
+    `gains` are the quantiles, at `levels`, of final logit minus this exit's, over `pairs`
+    unlabelled pairs: a candidate behind by more than the sum of two tails seldom catches up.
+    """
+
+    levels: tuple[float, ...]
+    gains: tuple[float, ...]
+    pairs: int
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What ``manifest.json`` holds.
 
     `stages` are ONNX files in the order in which they run. `max_tokens` limits a whole pair
     (joint) or each half (split), special tokens included. `tolerance` is how far a logit may
     be from its reference on another processor or runtime. `fusion_weight` is the fitted weight
-    on a first stage's z-scored scores, in logits. `files` maps names to SHA-256.
+    on a first stage's z-scored scores, in logits. `exits` has one entry for each stage but the
+    last. `calibration` is absent where nothing judged was at hand. `files` maps names to SHA-256.
     """
 
     name: str
@@ -54,6 +87,8 @@ class Manifest:
     fusion_weight: float = 0.0
     late_interaction: LateInteractionWeights | None = None
     embedding_tokens: int | None = None
+    exits: tuple[Exit, ...] = ()
+    calibration: Calibration | None = None
     made_with: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -156,6 +191,9 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     values["late_interaction"] = LateInteractionWeights(**late) if late else None
     values["reference"] = tuple(ReferencePair(**pair) for pair in values["reference"])
     values["stages"] = tuple(values["stages"])
+    values["exits"] = tuple(_exit(**own) for own in values.get("exits", ()))
+    calibration = values.get("calibration")
+    values["calibration"] = Calibration(**calibration) if calibration else None
     if not values["stages"]:
         raise ValueError("stages are empty, expected at least one ONNX file")
     files = values["files"]
@@ -168,3 +206,9 @@ def _manifest(values: dict[str, Any]) -> Manifest:
         if Path(name).name != name:
             raise ValueError(f"file name {name!r} leaves the folder")
     return Manifest(**values)
+
+
+def _exit(levels: list[float], gains: list[float], pairs: int) -> Exit:
+    if len(levels) != len(gains) or levels != sorted(levels) or gains != sorted(gains):
+        raise ValueError("an exit needs rising levels with a rising gain for each")
+    return Exit(tuple(levels), tuple(gains), pairs)

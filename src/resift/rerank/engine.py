@@ -114,7 +114,7 @@ class Engine:
         outcome: Outcome,
         deadline: Deadline,
     ) -> list[int]:
-        """One stage over the rows still alive; returns those that it gave a logit."""
+        """One stage over the rows still alive; returns those that go on to the next."""
         lengths = [len(outcome.rows[place].ids) for place in alive]
         groups = schedule(lengths, wave=None if deadline.at is None else WAVE)
         done: list[int] = []
@@ -137,17 +137,20 @@ class Engine:
         rows = [outcome.rows[place] for place in places]
         length = padded_length(max(len(row.ids) for row in rows))
         states = _padded([outcome.states.get(place) for place in places], length)
+        before = None if states is None else outcome.logits[places]
         try:
-            batch, logits = stage(Batch(rows, half, states))
+            batch, logits = stage(Batch(rows, half, states, before))
         except RuntimeFailure as error:
             if len(places) == 1:
                 _fail(places, str(error), outcome)
                 return []
             return [i for place in places for i in self._scatter(stage, half, [place], outcome)]
-        outcome.positions += len(rows) * length
-        outcome.tokens += sum(len(row.ids) for row in rows)
-        outcome.logits[places] = np.where(np.isfinite(logits), logits, np.nan)
-        bad = [place for place in places if np.isnan(outcome.logits[place])]
+        if states is None:  # later stages read states, not tokens
+            outcome.positions += len(rows) * length
+            outcome.tokens += sum(len(row.ids) for row in rows)
+        good = np.isfinite(logits)
+        bad = [place for place, fine in zip(places, good, strict=True) if not fine]
+        outcome.logits[places] = np.where(good, logits, outcome.logits[places])
         _fail(bad, "the model gave no finite logit", outcome)
         if batch.states is not None and stage is not self.model.stages[-1]:
             for place, row, own in zip(places, rows, batch.states, strict=True):
@@ -165,9 +168,10 @@ def _run_late(places: list[int], outcome: Outcome) -> None:
 
 
 def _fail(places: list[int], reason: str, outcome: Outcome) -> None:
+    """Rows that an earlier stage gave a logit keep it as their best estimate."""
     for place in places:
-        outcome.logits[place] = np.nan
-        outcome.statuses[place] = "failed"
+        if np.isnan(outcome.logits[place]):
+            outcome.statuses[place] = "failed"
         outcome.partial = True
         outcome.reason = outcome.reason or reason
 

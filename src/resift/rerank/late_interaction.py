@@ -31,15 +31,19 @@ class LateInteractionWeights:
 
 @dataclass(frozen=True, slots=True)
 class QueryStates:
-    """The query's half: unit states of its own tokens ``(n, dim)``, and the unit mean of all."""
+    """The query's half: unit states of its own tokens ``(n, dim)``, and the unit mean of all.
+
+    `raw` are all its states as the encoder gave them, special tokens' too, ``(n + 2, dim)``.
+    """
 
     tokens: Floats
     mean: Floats
+    raw: Floats
 
 
 def query_states(states: Floats) -> QueryStates:
     """Raw token states of one query, ``(tokens, dim)``, made ready to meet documents."""
-    return QueryStates(unit(states[1:-1]), unit(states.mean(axis=0)))
+    return QueryStates(unit(states[1:-1]), unit(states.mean(axis=0)), states)
 
 
 def features(query: QueryStates, states: Floats, mask: NDArray[np.int64]) -> Floats:
@@ -50,9 +54,7 @@ def features(query: QueryStates, states: Floats, mask: NDArray[np.int64]) -> Flo
     """
     rows, tokens, dim = states.shape
     cosine = mean_states(states, mask) @ query.mean
-    own = mask.astype(bool)
-    own[np.arange(rows), own.sum(axis=1) - 1] = False
-    own[:, 0] = False
+    own = own_tokens(mask)
     similar = unit(states).reshape(rows * tokens, dim) @ query.tokens.T
     similar = similar.reshape(rows, tokens, -1)
     similar[~own] = -1.0  # the least a cosine can be: padding is nobody's best match
@@ -60,6 +62,14 @@ def features(query: QueryStates, states: Floats, mask: NDArray[np.int64]) -> Flo
     best = np.where(own, similar.max(axis=2), 0.0)
     from_document = best.sum(axis=1) / own.sum(axis=1)
     return np.stack([from_query, from_document, cosine], axis=1).astype(np.float32)
+
+
+def own_tokens(mask: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which positions of ``(rows, tokens)`` hold own tokens: no special one, no padding."""
+    own = mask.astype(bool)
+    own[np.arange(len(own)), own.sum(axis=1) - 1] = False
+    own[:, 0] = False
+    return own
 
 
 def mean_states(states: Floats, mask: NDArray[np.int64]) -> Floats:

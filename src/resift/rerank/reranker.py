@@ -106,7 +106,7 @@ class Reranker:
         scores = fused(logits, first_stage, weight) if weight else logits
         ranks = [_first_rank(index, candidate) for index, candidate in enumerate(candidates)]
         places = order(scores, logits, ranks)[:top_n]
-        values = sigmoid(scores)
+        values = self._probabilities(scores, bool(weight))
         hits = tuple(
             _hit(rank, int(place), candidates[place], outcome, values[place])
             for rank, place in enumerate(places, 1)
@@ -152,6 +152,17 @@ class Reranker:
                 f"allowed are {manifest.tolerance}; the model or {result.runtime} is broken here"
             )
         return result
+
+    def _probabilities(
+        self, scores: NDArray[np.float64], with_first_stage: bool
+    ) -> NDArray[np.float64]:
+        """Logits, fused or not, as the chance of an answer; a plain sigmoid where not fitted."""
+        fitted = self._manifest.calibration
+        if fitted is None:
+            return sigmoid(scores)
+        if with_first_stage:
+            return sigmoid(fitted.fused_scale * scores + fitted.fused_bias)
+        return sigmoid(fitted.scale * scores + fitted.bias)
 
     def _receipt(self, outcome: Outcome, weight: float, timings: Mapping[str, float]) -> Receipt:
         statuses = outcome.statuses

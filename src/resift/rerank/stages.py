@@ -1,13 +1,14 @@
 """Models as lists of stages. A stage takes a batch of rows in and gives rows and a logit a row out.
 
 *joint*: query and document in one sequence through all layers.
-*split*: both through the same encoder apart, then meeting in late interaction.
+*split*: both through the same encoder apart, then meeting: in late interaction, the first exit,
+and in layers of attention from the query's tokens over the document's, which add to its logit.
 What a stage leaves in `Batch.states` is what the next one reads; the last one's are dropped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,12 @@ from resift.rerank.late_interaction import (
     LateInteractionWeights,
     QueryStates,
     features,
+    own_tokens,
     query_states,
 )
 from resift.rerank.pairs import TokenRow, Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import Session, open_session
+from resift.rerank.schedule import padded_length
 
 Floats = NDArray[np.float32]
 
@@ -30,13 +33,14 @@ Floats = NDArray[np.float32]
 class Batch:
     """Rows that run together.
 
-    `states` is ``(rows, positions, dim)`` from the stage before, None before the first.
-    `query` is the query's half where the model is split.
+    `states` is ``(rows, positions, dim)`` and `logits` ``(rows,)`` from the stage before, None
+    before the first. `query` is the query's half where the model is split.
     """
 
     rows: Sequence[TokenRow]
     query: QueryStates | None = None
     states: Floats | None = None
+    logits: Floats | None = None
 
 
 class Stage(Protocol):
@@ -90,13 +94,21 @@ class JointStage:
 
 
 class SplitModel:
-    """Two halves from one encoder that meet in late interaction."""
+    """Two halves from one encoder that meet in late interaction and, with `meeting`, above it."""
 
-    def __init__(self, tokens: Tokens, session: Session, weights: LateInteractionWeights) -> None:
+    def __init__(
+        self,
+        tokens: Tokens,
+        session: Session,
+        weights: LateInteractionWeights,
+        meeting: Session | None = None,
+    ) -> None:
         self._tokens = tokens
         self._session = session
         self.runtime = session.runtime
         self.stages: Sequence[Stage] = [LateInteractionStage(session, weights)]
+        if meeting is not None:
+            self.stages = [*self.stages, MeetingStage(meeting)]
 
     def rows(self, query: str, texts: Sequence[str]) -> list[TokenRow]:
         return self._tokens.single(texts)
@@ -122,12 +134,46 @@ class LateInteractionStage:
         return replace(batch, states=states), logits
 
 
+@dataclass(frozen=True, slots=True)
+class MeetingStage:
+    """The query's tokens read the document's; what comes out is added to the logit before."""
+
+    session: Session
+
+    def __call__(self, batch: Batch) -> tuple[Batch, Floats]:
+        if batch.query is None or batch.states is None or batch.logits is None:
+            raise ValueError("a meeting needs both halves and a logit: this is a bug")
+        feeds = meeting_feeds(batch.query, batch.states, batch.rows)
+        return batch, batch.logits + run(self.session, feeds)["residual"]
+
+
+def meeting_feeds(
+    query: QueryStates, states: Floats, rows: Sequence[TokenRow]
+) -> dict[str, NDArray[Any]]:
+    """A meeting's inputs: the query's half beside each row's states ``(rows, positions, dim)``."""
+    tokens, dim = query.raw.shape
+    positions = padded_length(tokens)
+    half = np.zeros((len(rows), positions, dim), np.float32)
+    half[:, :tokens] = query.raw
+    half_mask = np.zeros((len(rows), positions), np.int64)
+    half_mask[:, :tokens] = 1
+    mask = pad(rows)["attention_mask"]
+    return {
+        "query_states": half,
+        "query_mask": half_mask,
+        "query_own": own_tokens(half_mask).astype(np.int64),
+        "states": states,
+        "attention_mask": mask,
+        "own": own_tokens(mask).astype(np.int64),
+    }
+
+
 def run_rows(session: Session, rows: Sequence[TokenRow]) -> dict[str, Floats]:
     """Pad rows and run them."""
     return run(session, pad(rows))
 
 
-def run(session: Session, feeds: dict[str, NDArray[np.int64]]) -> dict[str, Floats]:
+def run(session: Session, feeds: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
     """Run a batch with those of its inputs that the model has."""
     return session.run({name: feeds[name] for name in session.inputs})
 
@@ -135,13 +181,14 @@ def run(session: Session, feeds: dict[str, NDArray[np.int64]]) -> dict[str, Floa
 def load_model(artifact: Artifact, runtime: str | None = None, threads: int = 0) -> Model:
     """An artifact's stages, opened in a runtime."""
     manifest = artifact.manifest
-    if len(artifact.stages) != 1:  # the format has room for more, and running some would be wrong
+    most = 1 if manifest.kind == "joint" else 2
+    if len(artifact.stages) > most:  # running some of them would be wrong
         raise ArtifactError(
-            f"{artifact.folder}: a model of {len(artifact.stages)} stages, this resift runs one; "
-            "use the resift that made it"
+            f"{artifact.folder}: a {manifest.kind} model of {len(artifact.stages)} stages, this "
+            f"resift runs {most}; use the resift that made it"
         )
     tokens = Tokens(load_tokenizer(artifact.tokenizer), manifest.max_tokens)
-    session = open_session(artifact.stages[0], runtime, threads)
+    sessions = [open_session(stage, runtime, threads) for stage in artifact.stages]
     if manifest.late_interaction is None:
-        return JointModel(tokens, session)
-    return SplitModel(tokens, session, manifest.late_interaction)
+        return JointModel(tokens, sessions[0])
+    return SplitModel(tokens, sessions[0], manifest.late_interaction, *sessions[1:])

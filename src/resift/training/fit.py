@@ -1,68 +1,32 @@
-"""Fits a split model's few numbers: late interaction's weights and the fusion weight.
+"""What is fitted once a model's weights are done: fusion, calibration, and the exit's bounds.
 
-Chosen for nDCG@10 itself, meaned over sources so that none outweighs another, on a coarse grid:
-three non-negative weights have two degrees of freedom, and a listwise loss prefers the cosine,
-which ranks worse at the top. The scale is a logistic fit, classes weighted equally.
+All on held-out queries of the sources that a model may be made from, each source counting alike.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.rerank.late_interaction import LateInteractionWeights
+from resift.rerank.artifact import Calibration, Exit
 from resift.rerank.order import standardised
 
-STEP = 0.1
 FUSION_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5)
+LEVELS = (0.001, 0.005, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.995, 0.999)
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """One query's candidates: features ``(n, 3)``, first-stage scores and relevance ``(n,)``."""
+class Scores:
+    """One query's candidates, ``(n,)`` each: logits of the first exit and of the last."""
 
     source: str
-    features: Floats
+    early: Floats
+    final: Floats
     first_stage: Floats
     relevant: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """What was fitted, and mean nDCG@10 of the first stage, the logits and the fused logits."""
-
-    weights: LateInteractionWeights
-    fusion_weight: float
-    first_stage: float
-    logits: float
-    fused: float
-
-
-def fit(judged: Sequence[Judged]) -> Fit:
-    """Weights by grid, scale and bias by logistic regression, then the fusion weight by grid."""
-    ratios = max(_simplex(), key=lambda w: _mean_ndcg(judged, [j.features @ w for j in judged]))
-    scale, bias = _logistic([j.features @ ratios for j in judged], [j.relevant for j in judged])
-    logits = [scale * (j.features @ ratios) + bias for j in judged]
-    fused = {
-        weight: [
-            own + weight * standardised(j.first_stage)
-            for own, j in zip(logits, judged, strict=True)
-        ]
-        for weight in FUSION_WEIGHTS
-    }
-    fusion_weight = _largest_as_good_as_the_best(judged, fused)
-    query, document, cosine = (round(float(scale * ratio), 4) for ratio in ratios)
-    return Fit(
-        weights=LateInteractionWeights(query, document, cosine, round(bias, 4)),
-        fusion_weight=fusion_weight,
-        first_stage=_mean_ndcg(judged, [j.first_stage for j in judged]),
-        logits=_mean_ndcg(judged, logits),
-        fused=_mean_ndcg(judged, fused[fusion_weight]),
-    )
 
 
 def ndcg(scores: Floats, relevant: NDArray[np.bool_], cutoff: int = 10) -> float:
@@ -73,27 +37,21 @@ def ndcg(scores: Floats, relevant: NDArray[np.bool_], cutoff: int = 10) -> float
     return float((relevant[order] * discounts[: len(order)]).sum() / ideal)
 
 
-def _mean_ndcg(judged: Sequence[Judged], scores: Sequence[Floats]) -> float:
-    return float(np.mean([values.mean() for values in _by_source(judged, scores)]))
+def fused(own: Scores, weight: float) -> Floats:
+    """Final logits with the first stage's say in them."""
+    return own.final + weight * standardised(own.first_stage)
 
 
-def _by_source(judged: Sequence[Judged], scores: Sequence[Floats]) -> list[Floats]:
-    """nDCG@10 of each list, an array a source."""
-    found: dict[str, list[float]] = {}
-    for own, j in zip(scores, judged, strict=True):
-        found.setdefault(j.source, []).append(ndcg(own, j.relevant))
-    return [np.array(values) for values in found.values()]
-
-
-def _largest_as_good_as_the_best(
-    judged: Sequence[Judged], fused: Mapping[float, Sequence[Floats]]
-) -> float:
+def fit_fusion(scores: Sequence[Scores]) -> float:
     """The largest weight that is within one paired standard error of the best.
 
     The one-standard-error rule (Breiman et al. 1984): where the lists cannot tell two weights
     apart, the first stage keeps the larger say, since falling below it is the worse mistake.
     """
-    quality = {weight: _by_source(judged, scores) for weight, scores in fused.items()}
+    quality = {
+        weight: by_source(scores, [fused(own, weight) for own in scores])
+        for weight in FUSION_WEIGHTS
+    }
     best = max(quality, key=lambda weight: np.mean([own.mean() for own in quality[weight]]))
 
     def as_good(weight: float) -> bool:
@@ -104,28 +62,54 @@ def _largest_as_good_as_the_best(
     return max(weight for weight in quality if as_good(weight))
 
 
-def _simplex() -> list[Floats]:
-    steps = round(1 / STEP)
-    return [
-        np.array([a, b, steps - a - b]) * STEP
-        for a, b in product(range(steps + 1), repeat=2)
-        if a + b <= steps
-    ]
+def fit_calibration(scores: Sequence[Scores], weight: float) -> Calibration:
+    """Platt's fit of the final logits and of the fused ones, a source's pairs weighing alike."""
+    counts: dict[str, int] = {}
+    for own in scores:
+        counts[own.source] = counts.get(own.source, 0) + len(own.final)
+    weights = np.concatenate([np.full(len(o.final), 1 / counts[o.source]) for o in scores])
+    relevant = np.concatenate([own.relevant for own in scores])
+    scale, bias = _logistic(np.concatenate([own.final for own in scores]), relevant, weights)
+    fused_scale, fused_bias = _logistic(
+        np.concatenate([fused(own, weight) for own in scores]), relevant, weights
+    )
+    return Calibration(
+        round(scale, 4), round(bias, 4), round(fused_scale, 4), round(fused_bias, 4), len(relevant)
+    )
 
 
-def _logistic(
-    values: Sequence[Floats], relevant: Sequence[NDArray[np.bool_]]
-) -> tuple[float, float]:
-    """Newton's method on ``relevant ~ sigmoid(scale * value + bias)``, classes weighted alike."""
-    x, y = np.concatenate(values), np.concatenate(relevant).astype(np.float64)
+def fit_exit(scores: Sequence[Scores]) -> Exit:
+    """Quantiles of what the last stage adds to the first exit's logit; no labels needed."""
+    gains = np.concatenate([own.final - own.early for own in scores])
+    found = np.quantile(gains, LEVELS)
+    return Exit(LEVELS, tuple(round(float(gain), 4) for gain in found), len(gains))
+
+
+def mean_ndcg(scores: Sequence[Scores], values: Sequence[Floats]) -> float:
+    """nDCG@10, meaned over sources so that none outweighs another."""
+    return float(np.mean([own.mean() for own in by_source(scores, values)]))
+
+
+def by_source(scores: Sequence[Scores], values: Sequence[Floats]) -> list[Floats]:
+    """nDCG@10 of each list, an array a source."""
+    found: Mapping[str, list[float]] = {own.source: [] for own in scores}
+    for own, value in zip(scores, values, strict=True):
+        found[own.source].append(ndcg(value, own.relevant))
+    return [np.array(values) for values in found.values()]
+
+
+def _logistic(x: Floats, relevant: NDArray[np.bool_], weights: Floats) -> tuple[float, float]:
+    """Newton's method on ``relevant ~ sigmoid(scale * x + bias)``."""
+    y = relevant.astype(np.float64)
     design = np.stack([x, np.ones_like(x)], axis=1)
-    class_weight = np.where(y == 1, 0.5 / y.mean(), 0.5 / (1 - y.mean()))
+    weights = weights / weights.sum()
     parameters = np.zeros(2)
-    for _ in range(50):
-        chance = 1 / (1 + np.exp(-design @ parameters))
-        gradient = design.T @ (class_weight * (y - chance))
-        curvature = (design.T * (class_weight * chance * (1 - chance))) @ design
+    for _ in range(100):
+        chance = 1 / (1 + np.exp(-np.clip(design @ parameters, -40, 40)))
+        gradient = design.T @ (weights * (y - chance))
+        curvature = (design.T * (weights * chance * (1 - chance))) @ design
         step = np.linalg.solve(curvature + 1e-9 * np.eye(2), gradient)
+        step *= min(1.0, 4.0 / max(float(np.abs(step).max()), 1e-12))  # far steps overshoot
         parameters += step
         if np.abs(step).max() < 1e-9:
             break

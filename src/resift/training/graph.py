@@ -119,22 +119,25 @@ def _embeddings(g: GraphBuilder, weights: Weights, shape: EncoderShape, int8: bo
     return states
 
 
-def _mask(g: GraphBuilder) -> str:
+def _mask(g: GraphBuilder, given: str = "attention_mask") -> str:
     """``(rows, tokens)`` of 1 and 0 → ``(rows, 1, 1, tokens)`` to add to attention logits."""
-    wide = g.node("Cast", "mask.float", "attention_mask", to=TensorProto.FLOAT)
+    wide = g.node("Cast", "mask.float", given, to=TensorProto.FLOAT)
     axes = g.constant("mask.axes", np.array([1, 2], np.int64))
     shaped = g.node("Unsqueeze", "mask.shaped", wide, axes)
     missing = g.node("Sub", "mask.missing", g.constant("one", np.array(1.0, np.float32)), shaped)
     return g.node("Mul", "mask", missing, g.constant("masked", np.array(MASKED, np.float32)))
 
 
-def _attention(g: GraphBuilder, name: str, x: str, mask: str, weights: Weights, heads: int) -> str:
+def _attention(
+    g: GraphBuilder, name: str, x: str, context: str, mask: str, weights: Weights, heads: int
+) -> str:
     dim = weights[f"{name}.attention.self.query.weight"].shape[0]
     split = g.constant("heads.split", np.array([0, 0, heads, dim // heads], np.int64))
     merge = g.constant("heads.merge", np.array([0, 0, dim], np.int64))
 
     def part(which: str, order: list[int]) -> str:
-        flat = g.linear(f"{name}.attention.self.{which}", x, weights)
+        read = x if which == "query" else context
+        flat = g.linear(f"{name}.attention.self.{which}", read, weights)
         parted = g.node("Reshape", f"{name}.{which}.parted", flat, split)
         return g.node("Transpose", f"{name}.{which}", parted, perm=order)
 
@@ -151,10 +154,15 @@ def _attention(g: GraphBuilder, name: str, x: str, mask: str, weights: Weights, 
 
 
 def _layer(
-    g: GraphBuilder, index: int, x: str, mask: str, weights: Weights, shape: EncoderShape
+    g: GraphBuilder,
+    name: str,
+    x: str,
+    context: str,
+    mask: str,
+    weights: Weights,
+    shape: EncoderShape,
 ) -> str:
-    name = f"encoder.layer.{index}"
-    attended = _attention(g, name, x, mask, weights, shape.heads)
+    attended = _attention(g, name, x, context, mask, weights, shape.heads)
     x = g.node("Add", f"{name}.attention.sum", x, attended)
     x = g.layer_norm(f"{name}.attention.output.LayerNorm", x, weights, shape.epsilon)
     wide = g.linear(f"{name}.intermediate.dense", x, weights)
@@ -189,7 +197,7 @@ def encoder_graph(
     states = _embeddings(g, weights, shape, int8_embeddings)
     mask = _mask(g)
     for index in range(shape.layers):
-        states = _layer(g, index, states, mask, weights, shape)
+        states = _layer(g, f"encoder.layer.{index}", states, states, mask, weights, shape)
     names = ["input_ids", "attention_mask"]
     if any("token_type_ids" in node.input for node in g.nodes):
         names.append("token_type_ids")
@@ -202,6 +210,84 @@ def encoder_graph(
     else:
         output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["rows"])
         _head(g, states, weights, head)
+    return _model(g, inputs, output)
+
+
+def meeting_graph(weights: Weights, shape: EncoderShape) -> onnx.ModelProto:
+    """The layers in which query and document meet: both halves' states → what to add to a logit.
+
+    Inputs: ``query_states`` ``(rows, n, dim)`` and ``states`` ``(rows, tokens, dim)``, float32;
+    their masks ``query_mask`` and ``attention_mask``, and ``query_own`` and ``own``, which leave
+    special tokens out, int64. Output: ``residual`` float32 ``(rows,)``. Each layer's query tokens
+    attend to the query's and the document's; at the end a learned MaxSim weighs each query
+    token's best match, and the mean over tokens of a second number is added.
+    """
+    g = GraphBuilder()
+    dim = weights["meeting.head.weight"].shape[1]
+    together = g.node("Concat", "meeting.mask", "query_mask", "attention_mask", axis=1)
+    mask = _mask(g, together)
+    x = "query_states"
+    for index in range(meeting_layers(weights)):
+        name = f"meeting.layer.{index}"
+        context = g.node("Concat", f"{name}.context", x, "states", axis=1)
+        x = _layer(g, name, x, context, mask, weights, shape)
+    parts = g.node(
+        "Transpose", "meeting.parts", g.linear("meeting.head", x, weights), perm=[2, 0, 1]
+    )
+    gate = g.node("Gather", "meeting.gate", parts, g.constant("first", np.array(0, np.int64)))
+    add = g.node("Gather", "meeting.add", parts, g.constant("second", np.array(1, np.int64)))
+    weighted = g.node("Mul", "meeting.weighted", gate, _best_matches(g))
+    learned = _masked_mean(g, "meeting.maxsim", weighted, "query_own")
+    rest = _masked_mean(g, "meeting.rest", add, "query_mask")
+    g.node("Add", "residual", learned, rest)
+    info = helper.make_tensor_value_info
+    inputs = [
+        info("query_states", TensorProto.FLOAT, ["rows", "words", dim]),
+        info("query_mask", TensorProto.INT64, ["rows", "words"]),
+        info("query_own", TensorProto.INT64, ["rows", "words"]),
+        info("states", TensorProto.FLOAT, ["rows", "tokens", dim]),
+        info("attention_mask", TensorProto.INT64, ["rows", "tokens"]),
+        info("own", TensorProto.INT64, ["rows", "tokens"]),
+    ]
+    return _model(g, inputs, info("residual", TensorProto.FLOAT, ["rows"]))
+
+
+def meeting_layers(weights: Weights) -> int:
+    """How many layers of meeting a model's weights hold."""
+    return len({name.split(".")[2] for name in weights if name.startswith("meeting.layer.")})
+
+
+def _best_matches(g: GraphBuilder) -> str:
+    """Each query token's highest cosine with the document's own tokens, ``(rows, n)``."""
+    last = g.constant("axis.last", np.array([-1], np.int64))
+    units = {}
+    for name in ("query_states", "states"):
+        norm = g.node("ReduceL2", f"{name}.norm", name, last, keepdims=1)
+        floor = g.node(
+            "Max", f"{name}.floor", norm, g.constant("tiny", np.array(1e-12, np.float32))
+        )
+        units[name] = g.node("Div", f"{name}.unit", name, floor)
+    turned = g.node("Transpose", "states.turned", units["states"], perm=[0, 2, 1])
+    similar = g.node("MatMul", "meeting.similar", units["query_states"], turned)
+    wide = g.node("Unsqueeze", "own.wide", "own", g.constant("axis1", np.array([1], np.int64)))
+    known = g.node("Cast", "own.known", wide, to=TensorProto.BOOL)
+    least = g.constant("least", np.array(-1.0, np.float32))
+    kept = g.node("Where", "meeting.kept", known, similar, least)
+    return g.node("ReduceMax", "meeting.best", kept, last, keepdims=0)
+
+
+def _masked_mean(g: GraphBuilder, name: str, values: str, mask: str) -> str:
+    """Mean of ``(rows, n)`` where the mask is 1."""
+    axis = g.constant("axis1", np.array([1], np.int64))
+    wide = g.node("Cast", f"{name}.mask", mask, to=TensorProto.FLOAT)
+    total = g.node(
+        "ReduceSum", f"{name}.total", g.node("Mul", f"{name}.kept", values, wide), axis, keepdims=0
+    )
+    count = g.node("ReduceSum", f"{name}.count", wide, axis, keepdims=0)
+    return g.node("Div", name, total, count)
+
+
+def _model(g: GraphBuilder, inputs: list[Any], output: Any) -> onnx.ModelProto:
     graph = helper.make_graph(g.nodes, "resift", inputs, [output], list(g.weights.values()))
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="resift"

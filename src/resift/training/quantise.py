@@ -20,8 +20,15 @@ from resift.extras import require, without_telemetry
 # Positions and scales of the int8 table are read, not multiplied; attention is 5 % of the work
 # at 120 tokens and loses most by rounding.
 _LEFT_ALONE = {
-    "names": ["words.scales", "words", "words.positions", "words.types", "types"],
-    "patterns": [r".*\.qk", r".*\.mixed"],
+    "names": [
+        "words.scales",
+        "words",
+        "words.positions",
+        "words.types",
+        "types",
+        "meeting.similar",
+    ],
+    "patterns": [r".*\.qk", r".*\.mixed", r"meeting\.head.*"],
 }
 
 

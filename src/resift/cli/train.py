@@ -1,0 +1,41 @@
+"""``resift train``: your own pairs or judgments in, a better model out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resift.cli.output import console, errors
+
+
+def train(
+    pairs: Annotated[
+        Path,
+        typer.Option(
+            help='Lines of {"query", "positive", "negatives"?}, or a BEIR folder with qrels.'
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="New folder for the model.")],
+    base: Annotated[
+        str, typer.Option(help="What to start from: bundled, or a split model's folder.")
+    ] = "bundled",
+    work: Annotated[
+        Path | None, typer.Option(help="Folder of the run; a killed run goes on from there.")
+    ] = None,
+    epochs: Annotated[float, typer.Option(help="How often each query is seen.")] = 3.0,
+) -> None:
+    """Fine-tune a model; nothing is written unless it is better. Needs the train extra."""
+    from resift.errors import InputError
+    from resift.extras import require
+
+    if not epochs > 0:
+        raise InputError(f"--epochs {epochs}: expected a number above 0")
+    for module in ("torch", "onnx", "bm25s"):
+        require(module, "train")
+    from resift.training.finetune import fine_tune
+
+    tuned = fine_tune(pairs, base, out, work, errors.print, epochs)
+    console.print(
+        f"{out}: nDCG@10 {tuned.tuned:.4f} on {tuned.held_out} held-out queries, "
+        f"{tuned.base:.4f} before; learned from {tuned.queries}"
+    )

@@ -1,0 +1,212 @@
+"""Trained weights → an artifact: graphs, static int8, the fitted numbers, reference logits."""
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from resift.rerank.artifact import (
+    MANIFEST,
+    TOKENIZER,
+    Manifest,
+    ReferencePair,
+    load_artifact,
+    sha256,
+    write_manifest,
+)
+from resift.rerank.late_interaction import LateInteractionWeights, query_states
+from resift.rerank.pairs import Tokens, load_tokenizer, pad
+from resift.rerank.runtimes import open_session
+from resift.rerank.stages import Model, load_model, meeting_feeds, run_rows
+from resift.training.fit import Scores, fit_calibration, fit_exit, fit_fusion
+from resift.training.graph import EncoderShape, encoder_graph, meeting_graph
+from resift.training.mining import NONE, Lists, Mined
+from resift.training.quantise import quantise
+from resift.training.score import score_list
+
+ENCODER, MEETING = "encoder.onnx", "meeting.onnx"
+MAX_TOKENS = 512
+EMBEDDING_TOKENS = 256  # what the encoder was trained to pool, as its own configuration says
+CALIBRATION_TEXTS = 300
+CALIBRATION_PAIRS = 200
+BOUND_LISTS = 60  # a source
+TOLERANCE = 0.1
+QUANTISATION = "static int8 (NNCF), uint8 activations; embeddings int8 by row"
+REFERENCE = (
+    ("how do I stop someone from deleting an object", "Places a legal hold on an object version."),
+    ("how do I stop someone from deleting an object", "Returns the list of your functions."),
+    ("what does a reranker do", "A reranker reads a query and a document together and scores it."),
+    ("capital of France", "Paris is the capital and largest city of France, on the river Seine."),
+    ("capital of France", "The Danube flows through ten countries, more than any other river."),
+    ("symptoms of iron deficiency", "Fatigue, pale skin and shortness of breath are common signs."),
+)
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a manifest says of where a model comes from."""
+
+    name: str
+    base_model: str
+    licence: str
+
+
+def export(
+    weights: Weights,
+    shape: EncoderShape,
+    identity: Identity,
+    tokenizer: Path,
+    sources: Sequence[Mined],
+    out: Path,
+) -> Manifest:
+    """Write the int8 artifact of a split model's weights; replaces the files of one at `out`.
+
+    `sources` give the texts from which activation ranges are read, and the held-out lists on
+    which fusion, calibration and bounds are fitted.
+    """
+    with tempfile.TemporaryDirectory() as made:
+        folder, exact = Path(made) / "int8", Path(made) / "fp32"
+        folder.mkdir()
+        write_float32(weights, shape, identity, tokenizer, exact)
+        shutil.copy(tokenizer, folder / TOKENIZER)
+        tokens = Tokens(load_tokenizer(tokenizer), MAX_TOKENS)
+        texts = list(_sample(sources))
+        quantised = quantise(
+            encoder_graph(weights, shape, int8_embeddings=True),
+            [pad([row]) for row in tokens.single(texts[:CALIBRATION_TEXTS])],
+        )
+        onnx.save(quantised, str(folder / ENCODER))
+        feeds = list(_meetings(exact, sources, tokens))
+        onnx.save(quantise(meeting_graph(weights, shape), feeds), str(folder / MEETING))
+        manifest = replace(_manifest(weights, identity, folder), quantisation=QUANTISATION)
+        write_manifest(folder, manifest)
+        manifest = _fitted(folder, exact, manifest, sources)
+        write_manifest(folder, manifest)
+        out.mkdir(parents=True, exist_ok=True)
+        for name in (ENCODER, MEETING, TOKENIZER, MANIFEST):
+            shutil.copy(folder / name, out / name)
+    return manifest
+
+
+def write_float32(
+    weights: Weights, shape: EncoderShape, identity: Identity, tokenizer: Path, folder: Path
+) -> None:
+    """The same model before quantisation: what int8 is compared with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(tokenizer, folder / TOKENIZER)
+    onnx.save(encoder_graph(weights, shape), str(folder / ENCODER))
+    onnx.save(meeting_graph(weights, shape), str(folder / MEETING))
+    write_manifest(folder, _manifest(weights, identity, folder))
+
+
+def _manifest(weights: Weights, identity: Identity, folder: Path) -> Manifest:
+    query, document, cosine = (float(weight) for weight in weights["late"])
+    return Manifest(
+        name=identity.name,
+        kind="split",
+        base_model=identity.base_model,
+        licence=identity.licence,
+        quantisation="none (float32)",
+        max_tokens=MAX_TOKENS,
+        stages=(ENCODER, MEETING),
+        tolerance=TOLERANCE,
+        reference=(),
+        files={name: sha256(folder / name) for name in (ENCODER, MEETING, TOKENIZER)},
+        late_interaction=LateInteractionWeights(query, document, cosine, float(weights["bias"])),
+        embedding_tokens=EMBEDDING_TOKENS,
+        made_with={name: version(name) for name in ("nncf", "onnx", "openvino", "torch")},
+    )
+
+
+def _fitted(folder: Path, exact: Path, manifest: Manifest, sources: Sequence[Mined]) -> Manifest:
+    model = load_model(load_artifact(folder))
+    held_out = [own for source in sources for own in dev_scores(model, source)]
+    weight = fit_fusion(held_out)
+    trained = [own for source in sources for own in _unlabelled(model, source)]
+    model32 = load_model(load_artifact(exact))
+    reference = tuple(
+        ReferencePair(
+            query, text, *(round(_logit(own, query, text), 5) for own in (model, model32))
+        )
+        for query, text in REFERENCE
+    )
+    return replace(
+        manifest,
+        fusion_weight=weight,
+        calibration=fit_calibration(held_out, weight),
+        exits=(fit_exit(trained),),
+        reference=reference,
+    )
+
+
+def _logit(model: Model, query: str, text: str) -> float:
+    return float(score_list(model, query, [text])[1][0])
+
+
+def dev_scores(model: Model, source: Mined) -> list[Scores]:
+    """What a model gives the held-out lists of a source, BM25's scores beside it."""
+    lists = source.dev
+    return [
+        own
+        for row in range(len(lists.queries))
+        if (own := _scores(model, source, lists, row)).relevant.any()
+    ]
+
+
+def _unlabelled(model: Model, source: Mined) -> list[Scores]:
+    """Candidates of queries that were trained on: their labels play no part in a bound."""
+    rows = np.linspace(
+        0, len(source.train.queries) - 1, min(BOUND_LISTS, len(source.train.queries))
+    )
+    return [_scores(model, source, source.train, int(row)) for row in rows]
+
+
+def _scores(model: Model, source: Mined, lists: Lists, row: int) -> Scores:
+    known = lists.documents[row] != NONE
+    texts = [source.texts[place] for place in lists.documents[row][known]]
+    early, final = score_list(model, source.query_texts[int(lists.queries[row])], texts)
+    return Scores(
+        source.name,
+        early.astype(np.float64),
+        final.astype(np.float64),
+        lists.lexical[row][known].astype(np.float64),
+        lists.relevant[row][known],
+    )
+
+
+def _sample(sources: Sequence[Mined]) -> Iterable[str]:
+    """Queries and documents of every source in turn, shuffled."""
+    rng = np.random.default_rng(7)
+    texts: list[str] = []
+    for source in sources:
+        texts += [source.query_texts[i] for i in rng.integers(len(source.query_texts), size=60)]
+        texts += [source.texts[i] for i in rng.integers(len(source.texts), size=120)]
+    return [texts[i] for i in rng.permutation(len(texts))]
+
+
+def _meetings(
+    exact: Path, sources: Sequence[Mined], tokens: Tokens
+) -> Iterable[dict[str, NDArray[Any]]]:
+    """Inputs of the meeting for pairs of every source, as the float32 encoder gives them."""
+    encoder = open_session(exact / ENCODER)
+    rng = np.random.default_rng(8)
+    each = -(-CALIBRATION_PAIRS // len(sources))
+    for source in sources:
+        lists = source.train
+        for place in rng.integers(len(lists.queries), size=each):
+            documents = lists.documents[place][lists.documents[place] != NONE]
+            text = source.texts[int(rng.choice(documents))]
+            query = source.query_texts[int(lists.queries[place])]
+            half, row = (tokens.single([part])[0] for part in (query, text))
+            states = run_rows(encoder, [half])["states"][0][: len(half.ids)]
+            others = run_rows(encoder, [row])["states"]
+            yield meeting_feeds(query_states(states), others, [row])

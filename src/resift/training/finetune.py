@@ -1,0 +1,165 @@
+"""``resift train``: a split model made better on a user's own pairs or judgments, or left alone.
+
+The base's own logits are the teacher, so that what it knows is kept where the labels are silent;
+some queries are held out, and the model that is written is the best on them. Where none is
+better than the base, nothing is written.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resift.errors import DatasetError, InputError, ModelError
+from resift.evaluation.collection import open_collection
+from resift.rerank.artifact import load_artifact
+from resift.rerank.catalogue import resolve
+from resift.rerank.encoder import Encoder
+from resift.rerank.pairs import Tokens, load_tokenizer
+from resift.rerank.runtimes import open_session
+from resift.rerank.stages import Model, load_model
+from resift.training.base import Base, open_base
+from resift.training.export import MAX_TOKENS, Identity, dev_scores, export
+from resift.training.fit import mean_ndcg
+from resift.training.groups import Corpus
+from resift.training.mining import NONE, Mined, mine
+from resift.training.network import Network
+from resift.training.pairs import Source, pair_source, read_pairs
+from resift.training.recipe import RECIPES, MiningSpec, Recipe, SourceSpec, read_recipe
+from resift.training.score import score_list
+
+MIN_QUERIES = 40  # fewer cannot be both learned from and measured on
+HELD_OUT = (0.2, 20, 200)  # share of the queries, at least, at most
+MAX_STEPS = 600
+OWN = "your own"
+SEED = 7
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What came of it: nDCG@10 on held-out queries, of the base and of the int8 model written."""
+
+    queries: int
+    held_out: int
+    base: float
+    tuned: float
+
+
+def fine_tune(
+    data: Path, base_name: str, out: Path, work: Path | None, say: Say, epochs: float = 3.0
+) -> Tuned:
+    """Train on `data`, a file of pairs or a BEIR folder with qrels, and write `out`.
+
+    `work` keeps the run so that it can be gone on with; None is a temporary folder. Raises
+    `DatasetError` for data too small or unreadable, `ModelError` where the model did not become
+    better than the base: nothing is written then.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: is there already; name a new folder")
+    base = open_base(base_name)
+    folder = resolve(base_name)
+    source = _source(data)
+    say(
+        f"{len(source.queries) - len(source.dev)} queries to learn from, {len(source.dev)} held out"
+    )
+    tokens = Tokens(load_tokenizer(base.tokenizer), MAX_TOKENS)
+    artifact = load_artifact(folder)
+    encoder = Encoder(tokens, open_session(artifact.stages[0]))
+    mined = mine(source, SourceSpec(data.stem, OWN), MiningSpec(), encoder, None, SEED)
+    model = load_model(artifact)
+    before = _measured(model, mined, "none of the held-out queries finds its answer")
+    say(f"base: nDCG@10 {before:.4f} on held-out queries")
+    recipe = _recipe(mined, epochs)
+    with tempfile.TemporaryDirectory() as temporary:
+        network = _trained(recipe, base, mined, model, work or Path(temporary))
+        weights = {name: value.numpy() for name, value in network.state_dict().items()}
+        identity = Identity(out.name, artifact.manifest.name, base.licence)
+        made = Path(temporary) / "artifact"
+        export(weights, base.shape, identity, base.tokenizer, [mined], made)
+        after = _measured(load_model(load_artifact(made)), mined, "")
+        if after <= before:
+            raise ModelError(
+                f"{data}: nDCG@10 on held-out queries is {after:.4f} after training and "
+                f"{before:.4f} before, so nothing was written; more pairs may help"
+            )
+        shutil.copytree(made, out, dirs_exist_ok=True)
+    return Tuned(len(source.queries) - len(source.dev), len(source.dev), before, after)
+
+
+def _trained(recipe: Recipe, base: Base, mined: Mined, model: Model, work: Path) -> Network:
+    from resift.training.loop import train
+
+    layers = base.meeting_layers or recipe.network.meeting_layers
+    network = Network(base.weights, base.shape, base.late, layers)
+    tokens = Tokens(load_tokenizer(base.tokenizer), MAX_TOKENS)
+    limits = recipe.network.query_tokens, recipe.network.document_tokens
+    corpus = Corpus.of(mined, tokens, *limits, _own_logits(model, mined))
+    train(network, [corpus], recipe, work)
+    return network
+
+
+def _own_logits(model: Model, mined: Mined) -> NDArray[np.float32]:
+    """What the base says of every candidate of the training lists."""
+    lists = mined.train
+    logits = np.full(lists.documents.shape, np.nan, np.float32)
+    for row, query in enumerate(lists.queries):
+        known = lists.documents[row] != NONE
+        texts = [mined.texts[place] for place in lists.documents[row][known]]
+        logits[row, known] = score_list(model, mined.query_texts[int(query)], texts)[1]
+    return logits
+
+
+def _recipe(mined: Mined, epochs: float) -> Recipe:
+    recipe = read_recipe(RECIPES / "fine-tune.toml")
+    steps = round(epochs * len(mined.train.queries) / recipe.loop.queries)
+    steps = min(max(steps, 2 * recipe.loop.dev_every), MAX_STEPS)
+    return replace(recipe, loop=replace(recipe.loop, steps=steps))
+
+
+def _measured(model: Model, mined: Mined, empty: str) -> float:
+    scores = dev_scores(model, mined)
+    if not scores:
+        raise DatasetError(f"{mined.name}: {empty}; hold answers that share words with questions")
+    return mean_ndcg(scores, [own.final for own in scores])
+
+
+def _source(data: Path) -> Source:
+    """Pairs or judgments, a share of their queries held out."""
+    rows = _judgments(data) if data.is_dir() else list(read_pairs(data))
+    queries = len({row["query"] for row in rows})
+    if queries < MIN_QUERIES:
+        raise DatasetError(
+            f"{data}: {queries} queries with an answer; at least {MIN_QUERIES} are needed, some to "
+            "learn from and some to measure on"
+        )
+    share, least, most = HELD_OUT
+    dev = min(max(round(share * queries), least), most)
+    spec = SourceSpec(data.stem, OWN, queries=queries - dev, dev=dev)
+    return pair_source(rows, spec, MiningSpec().words, SEED)
+
+
+def _judgments(folder: Path) -> list[dict[str, Any]]:
+    """A BEIR folder's qrels as pairs: grade 1 and more answers, 0 and less does not."""
+    collection = open_collection(folder)
+    queries, qrels = collection.queries(), collection.qrels()
+    texts = {
+        doc_id: f"{own.title}\n{own.text}" if own.title else own.text
+        for doc_id, own in collection.documents({d for own in qrels.values() for d in own}).items()
+    }
+    rows: list[dict[str, Any]] = []
+    for query_id, grades in qrels.items():
+        judged = {doc_id: grade for doc_id, grade in grades.items() if doc_id in texts}
+        wrong = [texts[doc_id] for doc_id, grade in judged.items() if grade < 1]
+        rows += [
+            {"query": queries[query_id], "positive": texts[doc_id], "negatives": wrong}
+            for doc_id, grade in judged.items()
+            if grade >= 1 and query_id in queries
+        ]
+    return rows

@@ -1,0 +1,208 @@
+"""The loop: groups → loss → step, saved so that a killed run goes on at the step where it was.
+
+AdamW with linear warm-up and decay; layers that are new learn faster than those that know
+something. bfloat16 inside the products, float32 weights. Prints one line a report to stderr.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resift.errors import InputError
+from resift.training.dev import Quality, measure
+from resift.training.groups import Batches, Corpus
+from resift.training.loss import accuracy, loss, score
+from resift.training.network import Network
+from resift.training.recipe import LoopSpec, Recipe
+
+STATE = "state.pt"
+HISTORY = "history.jsonl"
+REPORT_EVERY = 20
+DEV_QUERIES = 20  # a source, while training; all of them are measured at the end
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One line of `HISTORY`."""
+
+    step: int
+    loss: float
+    accuracy: float
+    seconds: float
+    dev: float | None = None
+    dev_early: float | None = None
+
+
+def train(network: Network, corpora: Sequence[Corpus], recipe: Recipe, folder: Path) -> None:
+    """Run the recipe's steps in `folder`, going on from what an earlier run left there.
+
+    With `patience`, stops once that many measurements in a row are below the best, and the
+    network ends as it was at the best. Raises `InputError` where `folder` holds another run.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    spec = recipe.loop
+    batches = Batches(corpora, spec.queries, spec.documents, recipe.seed)
+    optimiser = _optimiser(network, spec)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, spec))
+    guard = Guard(spec.patience)
+    start = _resume(folder, recipe, network, optimiser, schedule, guard)
+    if start == 0:
+        guard.see(0, measure(network, corpora, DEV_QUERIES), network)
+        print(f"step 0: dev nDCG@10 {guard.best:.4f}", file=sys.stderr)  # noqa: T201
+    meter = _Meter()
+    network.train()
+    for step in range(start, spec.steps):
+        if guard.given_up:
+            break
+        groups = batches.at(step)
+        with torch.autocast("cpu", torch.bfloat16):
+            scored = score(network, groups)
+        value = loss(scored, groups, recipe.loss)
+        optimiser.zero_grad(set_to_none=False)  # keeps its memory
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), spec.clip)
+        optimiser.step()
+        schedule.step()
+        meter.add(float(value.detach()), accuracy(scored, groups))
+        done = step + 1
+        quality = None
+        if done % spec.dev_every == 0 or done == spec.steps:
+            quality = measure(network, corpora, DEV_QUERIES)
+            guard.see(done, quality, network)
+        if quality or done % REPORT_EVERY == 0:
+            _report(folder, meter.report(done, quality), spec.steps)
+        if done % spec.save_every == 0 or done == spec.steps:
+            _save(folder, done, recipe, network, optimiser, schedule, guard)
+    guard.restore(network)
+
+
+class Guard:
+    """Remembers the best weights; gives up after `patience` measurements below them (0: never)."""
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self.best = float("-inf")
+        self.best_step = 0
+        self.worse = 0
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def see(self, step: int, quality: Quality, network: Network) -> None:
+        if quality.mean > self.best:
+            self.best, self.best_step, self.worse = quality.mean, step, 0
+            if self.patience:
+                self.weights = {n: own.clone() for n, own in network.state_dict().items()}
+        else:
+            self.worse += 1
+
+    @property
+    def given_up(self) -> bool:
+        return bool(self.patience) and self.worse >= self.patience
+
+    def restore(self, network: Network) -> None:
+        if self.weights:
+            network.load_state_dict(self.weights)
+
+
+class _Meter:
+    """Means since the last report."""
+
+    def __init__(self) -> None:
+        self._values: list[tuple[float, float]] = []
+        self._since = time.perf_counter()
+
+    def add(self, loss_value: float, right: float) -> None:
+        self._values.append((loss_value, right))
+
+    def report(self, step: int, quality: Quality | None) -> Report:
+        losses, rights = zip(*self._values, strict=True) if self._values else ((0.0,), (0.0,))
+        now = time.perf_counter()
+        report = Report(
+            step,
+            round(sum(losses) / len(losses), 4),
+            round(sum(rights) / len(rights), 4),
+            round(now - self._since, 1),
+            None if quality is None else round(quality.mean, 4),
+            None if quality is None else round(quality.mean_early, 4),
+        )
+        self._values.clear()
+        self._since = now
+        return report
+
+
+def _report(folder: Path, report: Report, steps: int) -> None:
+    with (folder / HISTORY).open("a", encoding="utf-8") as stream:
+        print(json.dumps(asdict(report)), file=stream)
+    dev = "" if report.dev is None else f"  dev {report.dev:.4f} (early {report.dev_early:.4f})"
+    print(  # noqa: T201 - progress, on stderr
+        f"step {report.step}/{steps}  loss {report.loss:.4f}  in-group {report.accuracy:.3f}"
+        f"  {report.seconds:.0f} s{dev}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _rate(step: int, spec: LoopSpec) -> float:
+    warm = max(int(spec.warmup * spec.steps), 1)
+    return min((step + 1) / warm, max(spec.steps - step, 0) / max(spec.steps - warm, 1))
+
+
+def _optimiser(network: Network, spec: LoopSpec) -> torch.optim.AdamW:
+    """The word table stays as it is: few of its rows are seen, and the rest must still fit them."""
+    network.embeddings["word_embeddings"].requires_grad_(False)
+    parts: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            new = name.startswith(("meeting.", "late", "bias"))
+            rate = spec.meeting_rate if new else spec.rate
+            decay = spec.decay if parameter.ndim > 1 else 0.0
+            parts.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": own, "lr": lr, "weight_decay": decay} for (lr, decay), own in parts.items()]
+    )
+
+
+def _save(
+    folder: Path,
+    step: int,
+    recipe: Recipe,
+    network: Network,
+    optimiser: Any,
+    schedule: Any,
+    guard: Guard,
+) -> None:
+    """Written beside and moved over: a kill leaves the old state or the new one."""
+    state = {
+        "step": step,
+        "recipe": repr(recipe),
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "schedule": schedule.state_dict(),
+        "guard": vars(guard),
+    }
+    torch.save(state, folder / f"{STATE}.new")
+    os.replace(folder / f"{STATE}.new", folder / STATE)
+
+
+def _resume(
+    folder: Path, recipe: Recipe, network: Network, optimiser: Any, schedule: Any, guard: Guard
+) -> int:
+    file = folder / STATE
+    if not file.is_file():
+        return 0
+    state = torch.load(file, weights_only=True)
+    if state["recipe"] != repr(recipe):
+        raise InputError(f"{folder}: holds a run of another recipe; name another folder")
+    network.load_state_dict(state["network"])
+    optimiser.load_state_dict(state["optimiser"])
+    schedule.load_state_dict(state["schedule"])
+    vars(guard).update(state["guard"])
+    print(f"going on at step {state['step']}", file=sys.stderr)  # noqa: T201
+    step: int = state["step"]
+    return step

@@ -1,0 +1,126 @@
+"""A recipe: one TOML file that says what a model is made of, read into frozen dataclasses.
+
+Every key must be one that is known here, so that a misspelt one is an error and not a default.
+The recipes that ship lie in ``recipes/``; `bundled.toml` is the one that makes `Reranker()`.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from resift.errors import InputError
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """A file of pairs, ``NAME.jsonl.gz``: how many of its queries are taken, and its licence.
+
+    `dev` queries are held out to measure on; a source with no `queries` is only measured on.
+    `mined` false takes nothing but the negatives that its own lines name.
+    """
+
+    name: str
+    licence: str
+    queries: int = 0
+    dev: int = 0
+    mined: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MiningSpec:
+    """Candidates a query: the best of each first stage, and some at random."""
+
+    lexical: int = 8
+    dense: int = 8
+    random: int = 4
+    words: int = 150
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """`meeting_layers` read the query's tokens over the document's; rows are cut in training."""
+
+    meeting_layers: int = 2
+    query_tokens: int = 40
+    document_tokens: int = 144
+
+
+@dataclass(frozen=True, slots=True)
+class LossSpec:
+    """Weights of the parts (`loss.py`).
+
+    The teacher's logit is ``untrained_share × the untrained logit + teacher_scale × cosine``.
+    """
+
+    labels: float = 1.0
+    labels_early: float = 0.5
+    teacher: float = 1.0
+    teacher_early: float = 0.5
+    untrained_share: float = 0.6
+    teacher_scale: float = 9.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSpec:
+    """Steps, their size and their rates."""
+
+    steps: int
+    queries: int = 32
+    documents: int = 5
+    rate: float = 3e-5
+    meeting_rate: float = 3e-4
+    decay: float = 0.01
+    warmup: float = 0.05
+    clip: float = 1.0
+    dev_every: int = 200
+    save_every: int = 100
+    patience: int = 0
+    average: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All of it."""
+
+    name: str
+    seed: int
+    sources: tuple[SourceSpec, ...]
+    loop: LoopSpec
+    mining: MiningSpec = field(default_factory=MiningSpec)
+    network: NetworkSpec = field(default_factory=NetworkSpec)
+    loss: LossSpec = field(default_factory=LossSpec)
+
+
+def read_recipe(file: Path) -> Recipe:
+    """Read a recipe; raises `InputError` naming the key that is unknown, missing or misplaced."""
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{file}: no such recipe; the ones that ship are in {RECIPES}") from error
+    except ValueError as error:
+        raise InputError(f"{file}: not TOML ({error})") from error
+    tables = {"loop": LoopSpec, "mining": MiningSpec, "network": NetworkSpec, "loss": LossSpec}
+    for name, kind in tables.items():
+        if name in values:
+            values[name] = _table(kind, values[name], f"{file}: [{name}]")
+    sources = values.get("sources", [])
+    values["sources"] = tuple(_table(SourceSpec, own, f"{file}: [[sources]]") for own in sources)
+    recipe: Recipe = _table(Recipe, values, str(file))
+    return recipe
+
+
+def _table(kind: Any, values: Any, where: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise InputError(f"{where}: expected a table, got {values!r}")
+    known = {own.name for own in fields(kind)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise InputError(f"{where}: unknown {', '.join(unknown)}; known are {', '.join(known)}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise InputError(f"{where}: {str(error).partition(') ')[2] or error}") from error
