@@ -41,7 +41,7 @@ DOORS = {
     "pypdfium2": ("index/parse_pdf.py",),
     "rich": ("cli/",),
     "safetensors": ("training/",),
-    "selectolax": ("index/parse_html.py",),
+    "selectolax": ("index/parse_html.py", "training/manuals.py"),
     "tokenizers": ("rerank/pairs.py",),
     "torch": ("training/", "cli/convert.py"),
     "transformers": ("training/",),

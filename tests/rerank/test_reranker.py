@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import FrozenInstanceError
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +19,10 @@ from hypothesis import strategies as st
 
 from resift import Candidate, Document, Reranker
 from resift.errors import InputError, ModelNotFound
+from resift.rerank.artifact import Calibration, load_artifact
+from resift.rerank.catalogue import BUNDLED
 from resift.settings import Settings
+from split_artifacts import WORDS, make_split_artifact
 from texts import QUESTIONS, passages
 
 QUERY = "what stops an object from being deleted"
@@ -28,6 +32,10 @@ TEXTS = [
     "Functions run code.",
 ]
 POOL = passages(100)
+KNOWN = [" ".join(WORDS[place : place + 4]) for place in range(40)]  # to `split_artifacts`
+PLAIN = Calibration(1.0, 0.0, 1.0, 0.0, 0)
+CALIBRATION = Calibration(0.6, -0.8, 0.4, 0.3, 500)
+FUSION_WEIGHT = 0.7
 
 
 @pytest.fixture(params=["split", "joint"])
@@ -47,12 +55,85 @@ def test_the_bundled_model_puts_the_answer_first(bundled: Reranker) -> None:
     assert all(hit.span == (0, len(hit.text)) and hit.tokens_dropped == 0 for hit in ranking)
 
 
-def test_scores_are_sigmoids_that_fall(reranker: Reranker) -> None:
-    ranking = reranker.rank(QUERY, TEXTS)
-    scores = [cast(float, hit.score) for hit in ranking]
-    logits = [cast(float, hit.logit) for hit in ranking]
+def test_scores_fall_and_are_in_0_to_1(reranker: Reranker) -> None:
+    scores = [cast(float, hit.score) for hit in reranker.rank(QUERY, POOL[:20], top_n=None)]
     assert scores == sorted(scores, reverse=True)
-    assert np.allclose(scores, [1 / (1 + np.exp(-logit)) for logit in logits])
+    assert all(0 <= score <= 1 for score in scores)
+
+
+def test_without_a_calibration_scores_are_sigmoids_of_the_logits(joint: Reranker) -> None:
+    for hit in joint.rank(QUERY, POOL[:20], top_n=None):
+        assert hit.score == pytest.approx(_sigmoid(cast(float, hit.logit)))
+
+
+def test_the_bundled_models_scores_follow_its_manifest(bundled: Reranker) -> None:
+    fitted = load_artifact(BUNDLED).manifest.calibration or PLAIN
+    for hit in bundled.rank(QUERY, POOL[:20], top_n=None):
+        logit = cast(float, hit.logit)
+        assert hit.score == pytest.approx(_sigmoid(fitted.scale * logit + fitted.bias))
+
+
+@pytest.fixture(scope="session")
+def calibrated(runtime: str, tmp_path_factory: pytest.TempPathFactory) -> Reranker:
+    """A split model with a meeting whose manifest holds `CALIBRATION` and a fusion weight."""
+    folder = make_split_artifact(
+        tmp_path_factory.mktemp("calibrated"), calibration=CALIBRATION, fusion_weight=FUSION_WEIGHT
+    )
+    return Reranker(folder, settings=Settings(runtime=runtime))
+
+
+def test_scores_are_the_manifests_calibration_of_the_logits(calibrated: Reranker) -> None:
+    ranking = calibrated.rank(KNOWN[0], KNOWN, top_n=None)
+    assert ranking.receipt.fusion_weight == 0
+    logits = [cast(float, hit.logit) for hit in ranking]
+    scores = [cast(float, hit.score) for hit in ranking]
+    assert len(set(logits)) > len(KNOWN) / 2
+    assert logits == sorted(logits, reverse=True) and scores == sorted(scores, reverse=True)
+    expected = [_sigmoid(CALIBRATION.scale * own + CALIBRATION.bias) for own in logits]
+    assert scores == pytest.approx(expected)
+    for (one, other), (a, b) in zip(pairwise(scores), pairwise(logits), strict=True):
+        assert (one > other) == (a > b)  # rising with the logit, and only with it
+
+
+@pytest.mark.parametrize("weight", [None, 3.0])
+def test_where_the_first_stage_has_a_say_scores_are_of_the_fused_logits(
+    calibrated: Reranker, weight: float | None
+) -> None:
+    first_stage = np.random.default_rng(3).normal(50, 10, len(KNOWN))
+    candidates = [
+        Candidate(str(place), text, score=float(score))
+        for place, (text, score) in enumerate(zip(KNOWN, first_stage, strict=True))
+    ]
+    ranking = calibrated.rank(KNOWN[0], candidates, top_n=None, fusion_weight=weight)
+    used = FUSION_WEIGHT if weight is None else weight
+    assert ranking.receipt.fusion_weight == used
+    z = (first_stage - first_stage.mean()) / first_stage.std()
+    scores = [cast(float, hit.score) for hit in ranking]
+    fused = [cast(float, hit.logit) + used * z[hit.index] for hit in ranking]
+    assert scores == sorted(scores, reverse=True) and fused == sorted(fused, reverse=True)
+    expected = [_sigmoid(CALIBRATION.fused_scale * own + CALIBRATION.fused_bias) for own in fused]
+    assert scores == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("score", [None, 0.5])
+def test_a_weight_of_nothing_takes_the_calibration_of_the_logits_alone(
+    calibrated: Reranker, score: float | None
+) -> None:
+    candidates = [Candidate(text, text, score=score) for text in KNOWN]
+    ranking = calibrated.rank(KNOWN[0], candidates, top_n=None, fusion_weight=0)
+    plain = calibrated.rank(KNOWN[0], KNOWN, top_n=None)
+    assert [(hit.index, hit.score) for hit in ranking] == [(hit.index, hit.score) for hit in plain]
+
+
+def test_what_has_no_logit_has_no_calibrated_score(calibrated: Reranker) -> None:
+    ranking = calibrated.rank(KNOWN[0], ["", *KNOWN[:3], cast(str, None)])
+    assert [hit.index for hit in ranking if hit.score is None] == [0, 4]
+    late = calibrated.rank(KNOWN[0], KNOWN, budget_ms=0)
+    assert all(hit.score is None for hit in late)
+
+
+def _sigmoid(logit: float) -> float:
+    return float(1 / (1 + np.exp(-logit)))
 
 
 def test_rank_and_score_give_the_same_logits(reranker: Reranker) -> None:
@@ -291,9 +372,6 @@ def test_runtimes_agree_on_real_texts(joint_folder: Path, question: str) -> None
 
 
 def _tolerance() -> float:
-    from resift.rerank.artifact import load_artifact
-    from resift.rerank.catalogue import BUNDLED
-
     return load_artifact(BUNDLED).manifest.tolerance
 
 

@@ -9,11 +9,13 @@ the command; `manuals.py` makes those that come from Debian packages.
 """
 
 import argparse
+import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
@@ -24,11 +26,12 @@ from resift.rerank.stages import load_model
 from resift.training.base import CHECKPOINT, Base, open_base
 from resift.training.export import MAX_TOKENS, Identity, dev_scores, export, write_float32
 from resift.training.fit import fused, ndcg
+from resift.training.graph import encoder_graph
 from resift.training.groups import Corpus
 from resift.training.mining import Mined, load, mine, save
 from resift.training.network import Network
 from resift.training.pairs import read_judged, read_source
-from resift.training.recipe import RECIPES, Recipe, read_recipe
+from resift.training.recipe import RECIPES, Recipe, SourceSpec, read_recipe
 from resift.training.teacher import open_teacher
 
 NOT_TRAINED_ON = "not trained on"
@@ -60,24 +63,29 @@ def mined_sources(
     teacher: Path | None,
     judged: Path | None,
 ) -> list[Mined]:
-    """Every source of the recipe, from `work` where it was mined before."""
+    """Every source of the recipe, from `work` where the very same was mined before."""
     work.mkdir(parents=True, exist_ok=True)
-    missing = [spec for spec in recipe.sources if not (work / f"{spec.name}.npz").is_file()]
+    files = {spec: work / _mined_name(spec, recipe, teacher, judged) for spec in recipe.sources}
+    missing = [spec for spec, file in files.items() if not file.is_file()]
     if missing:
         collections = sorted(path for path in judged.iterdir() if path.is_dir()) if judged else []
         kept_out = read_judged(collections)
         tokens = Tokens(load_tokenizer(base.tokenizer), MAX_TOKENS)
-        encoder = Encoder(tokens, open_session(BUNDLED / "encoder.onnx"))
+        onnx.save(encoder_graph(base.weights, base.shape), str(work / "base.onnx"))
+        encoder = Encoder(tokens, open_session(work / "base.onnx"))
         embed = None if teacher is None else open_teacher(teacher)
     for spec in missing:
         file = pairs / f"{spec.name}.jsonl.gz"
         source, removed = read_source(file, spec, kept_out, recipe.mining.words, recipe.seed)
         _say(f"{spec.name}: {len(source.queries)} queries, {len(source.texts)} texts; {removed}")
-        save(
-            mine(source, spec, recipe.mining, encoder, embed, recipe.seed),
-            work / f"{spec.name}.npz",
-        )
-    return [load(work / f"{spec.name}.npz") for spec in recipe.sources]
+        save(mine(source, spec, recipe.mining, encoder, embed, recipe.seed), files[spec])
+    return [load(file) for file in files.values()]
+
+
+def _mined_name(spec: SourceSpec, recipe: Recipe, teacher: Path | None, judged: Path | None) -> str:
+    """Names all that decides what a source's lists are."""
+    given = (spec, recipe.mining, recipe.seed, teacher and teacher.name, judged and judged.name)
+    return f"{spec.name}-{hashlib.sha256(repr(given).encode()).hexdigest()[:8]}.npz"
 
 
 def trained(recipe: Recipe, base: Base, sources: Sequence[Mined], folder: Path) -> Network:

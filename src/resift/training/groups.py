@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from resift.errors import DatasetError
 from resift.rerank.pairs import Tokens
 from resift.training.mining import NONE, Lists, Mined
 from resift.training.network import Rows
@@ -93,9 +94,11 @@ class Batches:
             for row in range(len(own.mined.train.queries))
             if own.mined.train.relevant[row].any()
         ]
+        if not self._all:
+            raise DatasetError("no training list has an answer in it, so there is nothing to learn")
 
     def __len__(self) -> int:
-        """Steps in which every list comes once."""
+        """Steps in an epoch, in which a list comes at most once; what is left over waits."""
         return max(len(self._all) // self._size[0], 1)
 
     def at(self, step: int) -> Groups:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from resift.errors import InputError
+from resift.errors import DatasetError, InputError
 from resift.training.dev import Quality, measure
 from resift.training.groups import Batches, Corpus
 from resift.training.loss import accuracy, loss, score
@@ -44,8 +44,11 @@ def train(network: Network, corpora: Sequence[Corpus], recipe: Recipe, folder: P
     """Run the recipe's steps in `folder`, going on from what an earlier run left there.
 
     With `patience`, stops once that many measurements in a row are below the best, and the
-    network ends as it was at the best. Raises `InputError` where `folder` holds another run.
+    network ends as it was at the best. Raises `InputError` where `folder` holds another run and
+    `DatasetError` where there is nothing to learn from or nothing to measure on.
     """
+    if not any(own.mined.dev.relevant.any() for own in corpora):
+        raise DatasetError("no held-out list has an answer in it, so nothing can be measured")
     folder.mkdir(parents=True, exist_ok=True)
     spec = recipe.loop
     batches = Batches(corpora, spec.queries, spec.documents, recipe.seed)
@@ -205,4 +208,12 @@ def _resume(
     vars(guard).update(state["guard"])
     print(f"going on at step {state['step']}", file=sys.stderr)  # noqa: T201
     step: int = state["step"]
+    _forget_after(folder / HISTORY, step)
     return step
+
+
+def _forget_after(history: Path, step: int) -> None:
+    """Reports of steps that were not saved come again."""
+    lines = history.read_text(encoding="utf-8").splitlines() if history.is_file() else []
+    kept = [line for line in lines if json.loads(line)["step"] <= step]
+    history.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")

@@ -20,25 +20,23 @@ FAR = -1e4
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Logits of a batch ``(queries, documents)``, and the plain cosines."""
+    """Logits of a batch, ``(queries, documents)``, after the last stage and at the first exit."""
 
     final: Tensor
     early: Tensor
-    cosine: Tensor
 
 
 def score(network: Network, groups: Groups) -> Scored:
     """Encode queries and documents once and let them meet."""
     shape = groups.labels.shape
     q = network.encode(groups.queries)
-    flat = [torch.full((shape.numel(),), FAR) for _ in range(3)]
+    flat = [torch.full((shape.numel(),), FAR) for _ in range(2)]
     for chunk in groups.chunks:
         own = Rows(*(getattr(groups.queries, n)[chunk.query] for n in ("ids", "mask", "own")))
         states, documents = q[chunk.query], network.encode(chunk.rows)
-        features = network.features(own, states, chunk.rows, documents)
-        early = network.early(features)
+        early = network.early(network.features(own, states, chunk.rows, documents))
         final = early + network.residual(own, states, chunk.rows, documents)
-        for place, values in enumerate((final, early, features[:, 2])):
+        for place, values in enumerate((final, early)):
             flat[place] = flat[place].index_put((chunk.places,), values.float())
     return Scored(*(values.view(shape) for values in flat))
 

@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from resift.errors import DatasetError
 from resift.extras import require
@@ -26,6 +27,7 @@ DEFINITION_WORDS = 8
 _LINK = re.compile(r"\{([^}]*)\}", re.DOTALL)
 _DATE = re.compile(r"\s*\(\d{4}-\d\d-\d\d\)\s*$")
 _SPACE = re.compile(r"\s+")
+_NUMBER = re.compile(r"^\d+(\.\d+)*\.?\s+")  # of a section
 
 
 def wordnet(root: Path, rng: random.Random) -> Iterator[Pair]:
@@ -45,7 +47,8 @@ def wordnet(root: Path, rng: random.Random) -> Iterator[Pair]:
 
 def foldoc(root: Path, rng: random.Random) -> Iterator[Pair]:
     """The Free On-line Dictionary of Computing: headwords at column 0, bodies indented."""
-    with gzip.open(root / "usr/share/dictd/foldoc.dict.dz", "rt", encoding="utf-8") as stream:
+    file = _there(root / "usr/share/dictd/foldoc.dict.dz")
+    with gzip.open(file, "rt", encoding="utf-8") as stream:
         entries = re.split(r"\n(?=\S)", stream.read())
     for entry in entries:
         head, _, body = entry.partition("\n")
@@ -75,8 +78,10 @@ SOURCES = {
 def _manual(folder: Path, product: str) -> Iterator[Pair]:
     """Each heading with the page's own name before it → the text up to the next heading."""
     parser = require("selectolax.lexbor", "index").LexborHTMLParser
-    for file in sorted(folder.rglob("*.html")):
+    for file in sorted(_there(folder).rglob("*.html")):
         tree = parser(file.read_text(encoding="utf-8", errors="replace"))
+        if tree.body is None:
+            continue  # a page of frames
         for node in tree.css("nav, .sphinxsidebar, .related, .footer, script, style, a.headerlink"):
             node.decompose()
         name = tree.css_first("title")
@@ -87,18 +92,26 @@ def _manual(folder: Path, product: str) -> Iterator[Pair]:
                 yield (query if product in query else f"{product} {query}"), _cut(text)
 
 
-def _sections(tree: object) -> Iterator[Pair]:
+def _sections(tree: Any) -> Iterator[Pair]:
     heading, parts = "", list[str]()
-    for node in tree.body.css("h1, h2, h3, h4, p, li, dt, pre"):  # type: ignore[attr-defined]
+    for node in tree.body.css("h1, h2, h3, h4, p, li, dt, pre"):
         text = _SPACE.sub(" ", node.text(deep=True)).strip()
         if node.tag in ("h1", "h2", "h3", "h4"):
             if heading:
                 yield heading, " ".join(parts)
-            heading, parts = re.sub(r"^[\d.]+\s*|¶", "", text).strip(), []
-        elif node.parent is None or node.parent.tag != "li":
+            heading, parts = _NUMBER.sub("", text.replace("¶", "")).strip(), []
+        elif not _within_item(node):
             parts.append(text)
     if heading:
         yield heading, " ".join(parts)
+
+
+def _within_item(node: Any) -> bool:
+    """Whether a list's item around a node has its text already."""
+    parent = node.parent
+    while parent is not None and parent.tag != "li":
+        parent = parent.parent
+    return parent is not None
 
 
 def _question(term: str, rng: random.Random) -> str:
@@ -110,11 +123,14 @@ def _cut(text: str) -> str:
 
 
 def _lines(file: Path) -> Iterator[str]:
-    try:
-        with file.open(encoding="utf-8", errors="replace") as stream:
-            yield from stream
-    except FileNotFoundError as error:
-        raise DatasetError(f"{file}: not there; unpack the Debian package that holds it") from error
+    with _there(file).open(encoding="utf-8", errors="replace") as stream:
+        yield from stream
+
+
+def _there(path: Path) -> Path:
+    if not path.exists():
+        raise DatasetError(f"{path}: not there; unpack the Debian package that holds it")
+    return path
 
 
 def main(out: Path, root: Path) -> None:

@@ -5,6 +5,7 @@ shares words, what is near in meaning, what a line names as no answer, and what 
 candidate carries the untrained features and, where there is a teacher, its similarity.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,15 +109,15 @@ def _candidates(
     if held_out and not spec.mined:
         return [*positives, *named]
     by_words = np.argsort(-words, kind="stable")
+    by_words = by_words[words[by_words] > 0]  # a text that shares no word was not found
     by_meaning = np.argsort(-dense, kind="stable")
     if held_out:  # as a first stage would hand them over: an answer that it misses is missed
         return list(dict.fromkeys([*by_words[:DEV_DEPTH], *by_meaning[:DEV_DEPTH], *named]))
     if not spec.mined:
         return [*positives, *named]
     at_random = rng.integers(len(source.texts), size=mining.random)
-    others = [*by_words[: 2 * mining.lexical], *by_meaning[: 2 * mining.dense]]
-    picked = [*named, *_sample(others[: 2 * mining.lexical], mining.lexical, rng)]
-    picked += _sample(others[2 * mining.lexical :], mining.dense, rng)
+    picked = [*named, *_sample(by_words[: 2 * mining.lexical].tolist(), mining.lexical, rng)]
+    picked += _sample(by_meaning[: 2 * mining.dense].tolist(), mining.dense, rng)
     wrong = [int(own) for own in dict.fromkeys([*picked, *at_random]) if own not in positives]
     return [*positives, *wrong]
 
@@ -190,14 +191,17 @@ class Bm25:
 
 
 def save(mined: Mined, file: Path) -> None:
-    """One ``.npz`` a source."""
+    """One ``.npz`` a source, written beside and moved over: a kill leaves no half of one."""
     arrays: dict[str, Any] = {
         f"{part}_{name}": getattr(lists, name)
         for part, lists in (("train", mined.train), ("dev", mined.dev))
         for name in LIST_FIELDS
     }
     arrays |= {"texts": np.array(mined.texts), "query_texts": np.array(mined.query_texts)}
-    np.savez_compressed(file, **arrays)
+    arrays["name"] = np.array(mined.name)
+    beside = file.with_suffix(".new.npz")
+    np.savez_compressed(beside, **arrays)
+    os.replace(beside, file)
 
 
 def load(file: Path) -> Mined:
@@ -207,7 +211,7 @@ def load(file: Path) -> Mined:
             Lists(*(stored[f"{part}_{name}"] for name in LIST_FIELDS)) for part in ("train", "dev")
         )
         return Mined(
-            file.stem,
+            str(stored["name"]),
             tuple(stored["texts"].tolist()),
             tuple(stored["query_texts"].tolist()),
             train,

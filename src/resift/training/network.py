@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resift.errors import ModelError
 from resift.rerank.late_interaction import LateInteractionWeights
 from resift.training.graph import MASKED, EncoderShape
+
+FRESH = ("late", "bias", "meeting.head.")  # what an encoder alone does not have
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -95,6 +98,8 @@ class Network(nn.Module):
         meeting_layers: int,
     ) -> None:
         super().__init__()
+        if (shape.activation, shape.first_position, shape.token_types) != ("gelu", 0, True):
+            raise ModelError(f"{shape}: only BERT's own form can be trained; expected gelu, from 0")
         words, dim = weights["embeddings.word_embeddings.weight"].shape
         wide = weights["encoder.layer.0.intermediate.dense.weight"].shape[0]
         positions = weights["embeddings.position_embeddings.weight"].shape[0]
@@ -132,6 +137,8 @@ class Network(nn.Module):
                 source = f"encoder.layer.{layers - meeting_layers + int(index)}.{rest}"
             if source in weights:
                 own[name] = torch.from_numpy(np.array(weights[source]))
+            elif not source.startswith(FRESH):
+                raise ModelError(f"weights: no {source} in them; expected a BERT-type encoder's")
         self.load_state_dict(own)
         if "meeting.head.weight" not in weights:
             nn.init.zeros_(self.meeting["head"].weight)
@@ -159,7 +166,7 @@ class Network(nn.Module):
 
     def early(self, features: Tensor) -> Tensor:
         """The first exit's logit, ``(rows,)``."""
-        return features @ self.late + self.bias
+        return (features * self.late).sum(1) + self.bias
 
     def residual(self, query: Rows, q: Tensor, documents: Rows, d: Tensor) -> Tensor:
         """What the meeting adds to the early logit, ``(rows,)``."""
@@ -174,7 +181,8 @@ class Network(nn.Module):
 
 def _similar(query: Rows, q: Tensor, documents: Rows, d: Tensor) -> Tensor:
     """Cosines of query tokens with document tokens ``(rows, query, document)``; -1 for none."""
-    similar = F.normalize(q.float(), dim=2) @ F.normalize(d.float(), dim=2).transpose(1, 2)
+    with torch.autocast("cpu", enabled=False):  # bfloat16 would tie half of the candidates
+        similar = F.normalize(q.float(), dim=2) @ F.normalize(d.float(), dim=2).transpose(1, 2)
     return similar.masked_fill(~documents.own[:, None, :], -1.0)
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import random
 import re
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +47,12 @@ class Judged:
 
 @dataclass(slots=True)
 class Removed:
-    """How many rows of a source were taken out, and why."""
+    """How many rows of a source were taken out, and why; `negatives` counts texts, not rows."""
 
     judged_queries: int = 0
     judged_texts: int = 0
     unreadable: int = 0
+    negatives: int = 0
 
 
 def normalised(text: str) -> bytes:
@@ -93,7 +95,7 @@ def pair_source(rows: Sequence[dict[str, Any]], spec: SourceSpec, words: int, se
         place = places.get(row["query"])
         if place is not None:
             positives[place][_text(texts, row["positive"], words)] = None
-            for text in row.get("negatives") or []:
+            for text in row["negatives"]:
                 negatives[place][_text(texts, text, words)] = None
     for row in rows:
         if len(texts) < MIN_TEXTS:
@@ -104,7 +106,7 @@ def pair_source(rows: Sequence[dict[str, Any]], spec: SourceSpec, words: int, se
         tuple(queries),
         tuple(tuple(own) for own in positives),
         tuple(tuple(n for n in own if n not in positives[i]) for i, own in enumerate(negatives)),
-        frozenset(range(spec.dev)),
+        frozenset(range(min(spec.dev, len(queries)))),
     )
 
 
@@ -113,16 +115,25 @@ def read_pairs(file: Path) -> Iterator[dict[str, Any]]:
     if not file.is_file():
         raise DatasetError(f"{file}: no such file of training pairs")
     opener: Callable[..., IO[str]] = gzip.open if file.suffix == ".gz" else open
-    with opener(file, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield _pair(line, f"{file}:{number}")
+    number = 0
+    try:
+        with opener(file, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield _pair(line, f"{file}:{number}")
+    except (UnicodeDecodeError, EOFError, OSError, zlib.error) as error:
+        raise DatasetError(
+            f"{file}: unreadable after line {number} ({error}); expected UTF-8 text, plain or .gz"
+        ) from error
 
 
 def _pair(line: str, where: str) -> dict[str, Any]:
     try:
         row: dict[str, Any] = json.loads(line)
-        texts = [row["query"], row["positive"], *(row.get("negatives") or [])]
+        negatives = row.setdefault("negatives", [])
+        if not isinstance(negatives, list):
+            raise TypeError(f"negatives {negatives!r}")
+        texts = [row["query"], row["positive"], *negatives]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f'{where}: expected a line of {{"query": …, "positive": …, "negatives": […]}}'
@@ -133,6 +144,10 @@ def _pair(line: str, where: str) -> dict[str, Any]:
 
 
 def _usable(row: dict[str, Any], judged: Judged, removed: Removed) -> bool:
+    """Whether a row can be learned from; negatives that cannot be are taken out of it."""
+    known = len(row["negatives"])
+    row["negatives"] = [own for own in row["negatives"] if _is_negative(own, judged)]
+    removed.negatives += known - len(row["negatives"])
     text = row["positive"]
     if len(text.split()) < MIN_WORDS or not row["query"].strip() or _letters(text) < MIN_LETTERS:
         removed.unreadable += 1
@@ -143,6 +158,10 @@ def _usable(row: dict[str, Any], judged: Judged, removed: Removed) -> bool:
     else:
         return True
     return False
+
+
+def _is_negative(text: str, judged: Judged) -> bool:
+    return bool(text.strip()) and normalised(text) not in judged.texts
 
 
 def _letters(text: str) -> float:

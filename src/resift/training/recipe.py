@@ -13,6 +13,12 @@ from typing import Any
 from resift.errors import InputError
 
 RECIPES = Path(__file__).parent / "recipes"
+_KINDS: dict[Any, tuple[type, ...]] = {
+    int: (int,),
+    float: (int, float),
+    str: (str,),
+    bool: (bool,),
+}  # type() and not isinstance: True is an int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,6 @@ class LoopSpec:
     dev_every: int = 200
     save_every: int = 100
     patience: int = 0
-    average: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +104,10 @@ def read_recipe(file: Path) -> Recipe:
     """Read a recipe; raises `InputError` naming the key that is unknown, missing or misplaced."""
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{file}: no such recipe; the ones that ship are in {RECIPES}") from error
+    except OSError as error:
+        raise InputError(
+            f"{file}: no recipe to read ({error.strerror}); the ones that ship are in {RECIPES}"
+        ) from error
     except ValueError as error:
         raise InputError(f"{file}: not TOML ({error})") from error
     tables = {"loop": LoopSpec, "mining": MiningSpec, "network": NetworkSpec, "loss": LossSpec}
@@ -108,6 +115,8 @@ def read_recipe(file: Path) -> Recipe:
         if name in values:
             values[name] = _table(kind, values[name], f"{file}: [{name}]")
     sources = values.get("sources", [])
+    if not isinstance(sources, list):
+        raise InputError(f"{file}: [[sources]]: expected a table, got {sources!r}")
     values["sources"] = tuple(_table(SourceSpec, own, f"{file}: [[sources]]") for own in sources)
     recipe: Recipe = _table(Recipe, values, str(file))
     return recipe
@@ -116,10 +125,14 @@ def read_recipe(file: Path) -> Recipe:
 def _table(kind: Any, values: Any, where: str) -> Any:
     if not isinstance(values, Mapping):
         raise InputError(f"{where}: expected a table, got {values!r}")
-    known = {own.name for own in fields(kind)}
-    unknown = sorted(set(values) - known)
+    known = {own.name: own.type for own in fields(kind)}
+    unknown = sorted(set(values) - set(known))
     if unknown:
         raise InputError(f"{where}: unknown {', '.join(unknown)}; known are {', '.join(known)}")
+    for name, value in values.items():
+        kinds = _KINDS.get(known[name])
+        if kinds is not None and type(value) not in kinds:
+            raise InputError(f"{where}: {name} = {value!r}; expected a {kinds[-1].__name__}")
     try:
         return kind(**values)
     except TypeError as error:

@@ -1,0 +1,101 @@
+"""Small split artifacts made on the spot: an encoder, late interaction and, above it, a meeting.
+
+Their tokenizer knows `WORDS` and no others; weights are random. Needs onnx and no torch.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, pre_tokenizers, processors
+from tokenizers.models import WordLevel
+
+from artifacts import DIM, random_weights
+from resift.rerank.artifact import TOKENIZER, Manifest, sha256, write_manifest
+from resift.rerank.late_interaction import LateInteractionWeights
+from resift.training.graph import EncoderShape, encoder_graph, meeting_graph
+
+LAYERS, MEETING_LAYERS = 2, 1
+SHAPE = EncoderShape(LAYERS, heads=4, epsilon=1e-12, activation="gelu")
+LATE = LateInteractionWeights(12.0, 1.5, 2.5, -12.0)
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+WORDS = [f"{a}{b}{c}" for a in "bdfgklmnpr" for b in "aeiou" for c in "lnrs"]
+FILES = ("encoder.onnx", "meeting.onnx")
+
+Weights = dict[str, NDArray[np.float32]]
+
+
+def split_weights(seed: int = 7, late: LateInteractionWeights = LATE) -> Weights:
+    """Encoder, meeting layers of their own with a head that says something, late interaction.
+
+    A word weighs more than its place and its neighbours: texts that share words are alike.
+    """
+    weights = {
+        name: value
+        for name, value in random_weights(LAYERS, seed).items()
+        if not name.startswith("head.")
+    }
+    words = "embeddings.word_embeddings.weight"
+    weights[words] = weights[words][: len(SPECIALS) + len(WORDS)]
+    for name in weights:
+        if "position_embeddings" in name or name.endswith("output.dense.weight"):
+            weights[name] = weights[name] * np.float32(0.3)
+    weights |= {
+        name.replace("encoder.", "meeting."): value
+        for name, value in random_weights(MEETING_LAYERS, seed + 1).items()
+        if name.startswith("encoder.")
+    }
+    rng = np.random.default_rng(seed)
+    weights["meeting.head.weight"] = rng.normal(0, 0.3, (2, DIM)).astype(np.float32)
+    weights["meeting.head.bias"] = rng.normal(0, 0.3, 2).astype(np.float32)
+    own = [late.query_maxsim, late.document_maxsim, late.cosine]
+    return weights | {
+        "late": np.array(own, np.float32),
+        "bias": np.array(late.bias, np.float32),
+    }
+
+
+def write_tokenizer(file: Path) -> Path:
+    """Whole words between BERT's special tokens."""
+    known = {word: place for place, word in enumerate(SPECIALS + WORDS)}
+    tokenizer = Tokenizer(WordLevel(known, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.save(str(file))
+    return file
+
+
+def make_split_artifact(
+    folder: Path,
+    seed: int = 7,
+    late: LateInteractionWeights = LATE,
+    meeting: bool = True,
+    **changes: Any,
+) -> Path:
+    """Write the artifact, float32; `changes` are of its manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = split_weights(seed, late)
+    graphs = [encoder_graph(weights, SHAPE), *([meeting_graph(weights, SHAPE)] * meeting)]
+    stages = FILES[: len(graphs)]
+    for name, graph in zip(stages, graphs, strict=True):
+        onnx.save(graph, str(folder / name))
+    write_tokenizer(folder / TOKENIZER)
+    manifest = Manifest(
+        name="tiny-split",
+        kind="split",
+        base_model="random",
+        licence="apache-2.0",
+        quantisation="none (float32)",
+        max_tokens=512,
+        stages=stages,
+        tolerance=1e-3,
+        reference=(),
+        files={name: sha256(folder / name) for name in (*stages, TOKENIZER)},
+        late_interaction=late,
+        embedding_tokens=256,
+    )
+    write_manifest(folder, replace(manifest, **changes))
+    return folder

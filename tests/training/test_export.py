@@ -1,0 +1,242 @@
+"""An export is a model that loads, verifies, and says nearly what its float32 weights say."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from resift import Candidate, Reranker
+from resift.rerank.artifact import Manifest, load_artifact, sha256
+from resift.rerank.stages import load_model
+from resift.settings import Settings
+from resift.training.fit import LEVELS
+from resift.training.mining import NONE, Lists, Mined
+from resift.training.score import score_list
+from resift.training.weights import read_shape, read_weights
+from split_artifacts import FILES, LATE, SHAPE, WORDS, split_weights, write_tokenizer
+
+pytest.importorskip("torch")
+pytest.importorskip("nncf")
+pytestmark = pytest.mark.torch  # the train extra brings both
+
+from resift.training import export as module  # noqa: E402 - only where they are installed
+from resift.training.export import (  # noqa: E402
+    REFERENCE,
+    Identity,
+    dev_scores,
+    export,
+    write_float32,
+)
+
+QUERIES, TRAINED, DEPTH = 36, 24, 8
+NAMES = {*FILES, "tokenizer.json", "manifest.json"}
+IDENTITY = Identity("made", "random", "apache-2.0")
+WEIGHTS, OTHERS = split_weights(seed=7), split_weights(seed=8)
+
+
+def made_source(name: str, seed: int) -> Mined:
+    """Queries of three words; each one's answer holds two of them, other texts one or none."""
+    rng = np.random.default_rng(seed)
+    queries = [list(rng.choice(WORDS, 3, replace=False)) for _ in range(QUERIES)]
+    texts = [" ".join(rng.permutation([*own[:2], *rng.choice(WORDS, 9)])) for own in queries]
+    texts += [" ".join(rng.permutation([own[2], *rng.choice(WORDS, 12)])) for own in queries]
+    others = [np.delete(np.arange(2 * QUERIES), place) for place in range(QUERIES)]
+    documents = np.stack(
+        [np.r_[place, rng.permutation(own)[1:DEPTH]] for place, own in enumerate(others)]
+    )
+    documents[::5, DEPTH - 2 :] = NONE  # short lists
+    relevant = documents == np.arange(QUERIES)[:, None]
+    shape = documents.shape
+    lexical = np.array([[len(set(queries[q]) & set(texts[d].split())) for d in own]
+                        for q, own in enumerate(documents)], np.float32)  # fmt: skip
+    lists = Lists(
+        np.arange(QUERIES),
+        documents,
+        relevant,
+        np.zeros((*shape, 3), np.float32),
+        np.full(shape, np.nan, np.float32),
+        lexical,
+    )
+    train, dev = lists.take(np.arange(TRAINED)), lists.take(np.arange(TRAINED, QUERIES))
+    return Mined(name, tuple(texts), tuple(" ".join(own) for own in queries), train, dev)
+
+
+SOURCES = [made_source("one", seed=1), made_source("other", seed=2)]
+DEV_LISTS = sum(len(source.dev.queries) for source in SOURCES)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tokenizer(tmp_path_factory.mktemp("tokenizer") / "words.json")
+
+
+@pytest.fixture(scope="session")
+def folder(tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported model, in a folder that was not there before."""
+    out = tmp_path_factory.mktemp("models") / "new" / "made"
+    returned = export(WEIGHTS, SHAPE, IDENTITY, tokenizer, SOURCES, out)
+    assert returned == load_artifact(out).manifest
+    return out
+
+
+@pytest.fixture(scope="session")
+def manifest(folder: Path) -> Manifest:
+    return load_artifact(folder).manifest
+
+
+@pytest.fixture(scope="session")
+def float32(tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("float32") / "made"
+    write_float32(WEIGHTS, SHAPE, IDENTITY, tokenizer, out)
+    return out
+
+
+def logits(folder: Path, runtime: str | None = None) -> tuple[NDArray[np.float32], ...]:
+    """First and last logits of every text of the first source, for three of its queries."""
+    model = load_model(load_artifact(folder), runtime)
+    own = SOURCES[0]
+    found = [score_list(model, query, own.texts) for query in own.query_texts[:3]]
+    return tuple(np.concatenate(part) for part in zip(*found, strict=True))
+
+
+def test_the_folder_holds_a_model_that_verifies(folder: Path, runtime: str) -> None:
+    assert {file.name for file in folder.iterdir()} == NAMES
+    reranker = Reranker(folder, settings=Settings(runtime=runtime))
+    result = reranker.verify()
+    assert (result.model, result.pairs) == ("made", len(REFERENCE))
+    assert result.max_difference <= result.tolerance
+
+
+def test_every_file_is_hashed(folder: Path, manifest: Manifest) -> None:
+    assert set(manifest.files) == NAMES - {"manifest.json"}
+    for name, hashed in manifest.files.items():
+        assert sha256(folder / name) == hashed
+
+
+def test_the_manifest_says_what_it_is_and_how_it_was_made(manifest: Manifest) -> None:
+    assert (manifest.name, manifest.base_model, manifest.licence) == (
+        "made",
+        "random",
+        "apache-2.0",
+    )
+    assert manifest.kind == "split" and manifest.stages == FILES
+    assert manifest.quantisation.startswith("static int8 (NNCF)")
+    assert set(manifest.made_with) == {"nncf", "onnx", "openvino", "torch"}
+    assert manifest.late_interaction == LATE
+    assert [(own.query, own.text) for own in manifest.reference] == list(REFERENCE)
+
+
+def test_what_is_fitted_is_there(manifest: Manifest) -> None:
+    (found,) = manifest.exits
+    assert found.levels == LEVELS and list(found.gains) == sorted(found.gains)
+    assert found.gains[0] < found.gains[-1] and found.pairs > 100
+    assert manifest.calibration is not None
+    held_out = sum(int((source.dev.documents != NONE).sum()) for source in SOURCES)
+    assert manifest.calibration.pairs == held_out
+    assert 0 <= manifest.fusion_weight <= 1.5
+
+
+def test_bounds_are_those_of_the_int8_model_on_queries_trained_on(
+    folder: Path, manifest: Manifest
+) -> None:
+    model = load_model(load_artifact(folder))
+    gains = []
+    for source in SOURCES:
+        for row, query in enumerate(source.train.queries):
+            own = source.train.documents[row]
+            texts = [source.texts[place] for place in own[own != NONE]]
+            early, final = score_list(model, source.query_texts[int(query)], texts)
+            gains.append(final - early)
+    expected = np.quantile(np.concatenate(gains).astype(np.float64), LEVELS)
+    np.testing.assert_allclose(manifest.exits[0].gains, expected, atol=1e-3)
+
+
+def test_int8_logits_are_near_float32s(folder: Path, float32: Path, runtime: str) -> None:
+    for which, rounded, exact in zip(
+        ("first", "last"), logits(folder, runtime), logits(float32, runtime), strict=True
+    ):
+        difference = np.abs(rounded - exact)
+        spread = float(np.ptp(exact))
+        print(f"{which}: {difference.mean():.3f}, at most {difference.max():.3f} of {spread:.2f}")
+        assert difference.max() < 0.15 * spread
+        assert difference.mean() < 0.03 * spread
+        assert np.corrcoef(rounded, exact)[0, 1] > 0.98
+
+
+def test_reference_logits_are_int8s_beside_float32s(
+    manifest: Manifest, folder: Path, float32: Path
+) -> None:
+    for own in manifest.reference:
+        for made, kept in ((folder, own.logit), (float32, own.logit_fp32)):
+            assert Reranker(made).score(own.query, [own.text])[0] == pytest.approx(kept, abs=1e-3)
+
+
+def test_held_out_lists_are_scored_without_those_that_have_no_answer(folder: Path) -> None:
+    source = SOURCES[0]
+    unanswered = replace(source.dev, relevant=source.dev.relevant.copy())
+    unanswered.relevant[3] = False
+    model = load_model(load_artifact(folder))
+    found = dev_scores(model, replace(source, dev=unanswered))
+    assert len(found) == len(source.dev.queries) - 1
+    for own in found:
+        sizes = {len(getattr(own, name)) for name in ("early", "final", "first_stage", "relevant")}
+        assert sizes <= {DEPTH, DEPTH - 2} and len(sizes) == 1
+        assert own.source == "one" and own.relevant.sum() == 1
+
+
+def test_scores_of_an_export_are_chances(folder: Path) -> None:
+    source = SOURCES[1]
+    query = source.query_texts[TRAINED]
+    candidates = [Candidate(str(n), text, score=float(n)) for n, text in enumerate(source.texts)]
+    for weight in (None, 0.0):
+        scores = [hit.score for hit in Reranker(folder).rank(query, candidates, None,
+                                                            fusion_weight=weight)]  # fmt: skip
+        assert all(score is not None and 0 < score < 1 for score in scores)
+
+
+def test_an_export_can_be_trained_on(folder: Path) -> None:
+    weights = read_weights([folder / name for name in FILES])
+    assert set(weights) == set(WEIGHTS) - {"late", "bias"}
+    assert read_shape(folder / FILES[0]).layers == SHAPE.layers
+
+
+def test_float32_is_written_without_what_is_fitted(float32: Path) -> None:
+    manifest = load_artifact(float32).manifest
+    assert {file.name for file in float32.iterdir()} == NAMES
+    assert manifest.quantisation == "none (float32)"
+    assert (manifest.exits, manifest.calibration, manifest.reference) == ((), None, ())
+    found = read_weights([float32 / name for name in FILES])
+    for name, value in found.items():
+        np.testing.assert_array_equal(value, WEIGHTS[name])
+
+
+def test_a_second_export_replaces_the_first(
+    folder: Path, manifest: Manifest, tokenizer: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(folder, tmp_path / "made"))
+    (out / "NOTICE").write_text("stays")
+    export(OTHERS, SHAPE, replace(IDENTITY, name="second"), tokenizer, SOURCES[:1], out)
+    assert {file.name for file in out.iterdir()} == NAMES | {"NOTICE"}
+    found = load_artifact(out).manifest
+    assert found.name == "second" and found.fingerprint != manifest.fingerprint
+    assert found.calibration is not None and manifest.calibration is not None
+    assert found.calibration.pairs < manifest.calibration.pairs
+    reranker = Reranker(out)
+    assert reranker.verify().max_difference <= found.tolerance
+
+
+def test_an_export_that_fails_leaves_the_first_as_it_was(
+    folder: Path, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("half way")
+
+    out = Path(shutil.copytree(folder, tmp_path / "made"))
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    monkeypatch.setattr(module, "quantise", fail)
+    with pytest.raises(RuntimeError, match="half way"):
+        export(OTHERS, SHAPE, IDENTITY, tokenizer, SOURCES, out)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before

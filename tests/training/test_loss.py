@@ -1,0 +1,267 @@
+"""The loss is its formula written out, a query at a time, and moves logits the way that it says."""
+
+import math
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from artifacts import random_weights
+from resift.rerank.late_interaction import LateInteractionWeights
+from resift.training.graph import EncoderShape
+from resift.training.recipe import LossSpec
+
+pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+import torch  # noqa: E402 - only where it is installed
+from torch import Tensor  # noqa: E402
+
+from resift.training.groups import Chunk, Groups, pad  # noqa: E402
+from resift.training.loss import Scored, accuracy, loss, score  # noqa: E402
+from resift.training.network import Network, Rows  # noqa: E402
+
+QUERIES, WIDTH = 5, 6
+SEEDS = range(8)
+NOTHING = LossSpec(labels=0, labels_early=0, teacher=0, teacher_early=0)
+PARTS = ("labels", "labels_early", "teacher", "teacher_early")
+NO_ROWS = Rows(*(torch.empty(0, 0) for _ in range(3)))
+
+
+def only(*parts: str) -> LossSpec:
+    return replace(NOTHING, **dict.fromkeys(parts, 1.0))
+
+
+def drawn(seed: int, answers: int = 1) -> Groups:
+    """Groups with an answer first, some empty places, and a teacher that knows some of the rest."""
+    rng = np.random.default_rng(seed)
+    labels, known = np.zeros((QUERIES, WIDTH), bool), rng.random((QUERIES, WIDTH)) < 0.7
+    known[:, :3] = True
+    labels[:, :answers] = True
+    teacher = rng.normal(0, 3, (QUERIES, WIDTH)).astype(np.float32)
+    teacher[rng.random((QUERIES, WIDTH)) < 0.3] = np.nan
+    teacher[0] = np.nan
+    return Groups(NO_ROWS, (), *(torch.from_numpy(own) for own in (labels, teacher, known)))
+
+
+def logits(seed: int) -> Scored:
+    generator = torch.Generator().manual_seed(seed)
+    return Scored(*(3 * torch.randn(QUERIES, WIDTH, generator=generator) for _ in fields(Scored)))
+
+
+def leaves(scored: Scored) -> Scored:
+    return Scored(*(getattr(scored, own.name).clone().requires_grad_() for own in fields(scored)))
+
+
+def changed(scored: Scored, where: Tensor, by: float) -> Scored:
+    """Both logits moved in some places."""
+    return replace(scored, final=scored.final + by * where, early=scored.early - by * where)
+
+
+def log_softmax(values: list[float]) -> list[float]:
+    total = math.log(sum(math.exp(value - max(values)) for value in values)) + max(values)
+    return [value - total for value in values]
+
+
+def labels_part(logits: Tensor, groups: Groups) -> float:
+    """Minus the log chance of the first answer among itself and what is none, a mean."""
+    total = 0.0
+    for row, known, label in zip(logits, groups.known, groups.labels, strict=True):
+        answer = label.tolist().index(True)
+        others = [float(row[c]) for c in range(WIDTH) if known[c] and not label[c]]
+        total -= log_softmax([float(row[answer]), *others])[0]
+    return total / len(logits)
+
+
+def teacher_part(logits: Tensor, groups: Groups) -> float:
+    """Kullback-Leibler divergence from the teacher's chances, where it has any, a mean."""
+    total = 0.0
+    for row, known, teacher in zip(logits, groups.known, groups.teacher, strict=True):
+        taught = [c for c in range(WIDTH) if known[c] and not torch.isnan(teacher[c])]
+        if taught:
+            own = log_softmax([float(row[c]) for c in taught])
+            target = log_softmax([float(teacher[c]) for c in taught])
+            total += sum(math.exp(t) * (t - o) for t, o in zip(target, own, strict=True))
+    return total / len(logits)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("answers", [1, 3])
+def test_each_part_is_its_formula(answers: int, seed: int) -> None:
+    groups, scored = drawn(seed, answers), logits(seed)
+    expected = {
+        "labels": labels_part(scored.final, groups),
+        "labels_early": labels_part(scored.early, groups),
+        "teacher": teacher_part(scored.final, groups),
+        "teacher_early": teacher_part(scored.early, groups),
+    }
+    for part in PARTS:
+        assert float(loss(scored, groups, only(part))) == pytest.approx(expected[part], abs=1e-4)
+        assert expected[part] > 0.01
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_loss_is_the_weighted_sum_of_its_parts(seed: int) -> None:
+    groups, scored = drawn(seed), logits(seed)
+    weights = dict(zip(PARTS, (0.5, 2.0, 1.5, 0.25), strict=True))
+    parts = {part: float(loss(scored, groups, only(part))) for part in PARTS}
+    expected = sum(weights[part] * parts[part] for part in PARTS)
+    found = float(loss(scored, groups, replace(NOTHING, **weights)))
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_loss_falls_when_the_answers_logit_rises(seed: int) -> None:
+    groups, scored = drawn(seed), logits(seed)
+    values = [
+        float(
+            loss(
+                replace(scored, final=scored.final + rise * groups.labels),
+                groups,
+                only("labels"),
+            )
+        )
+        for rise in (-4.0, -1.0, 0.0, 0.5, 3.0, 9.0)
+    ]
+    assert values == sorted(values, reverse=True)
+    assert values[0] > values[-1] + 1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_other_answers_of_a_query_are_no_competition(seed: int) -> None:
+    groups, scored = drawn(seed, answers=3), leaves(logits(seed))
+    others = groups.labels.clone()
+    others[:, 0] = False
+    spec = only("labels", "labels_early")
+    value = loss(scored, groups, spec)
+    moved = loss(changed(scored, others, 5.0), groups, spec)
+    assert float(moved.detach()) == pytest.approx(float(value.detach()), abs=1e-6)
+    torch.autograd.backward(value)
+    for own in (scored.final, scored.early):
+        assert own.grad is not None
+        assert not own.grad[others].any()
+        assert (own.grad[:, 0] < 0).all()  # the answer itself is pulled up
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_the_teacher_does_not_know_it_does_not_say(seed: int) -> None:
+    groups, scored = drawn(seed), leaves(logits(seed))
+    spec = only("teacher", "teacher_early")
+    value = loss(scored, groups, spec)
+    unknown = torch.isnan(groups.teacher)
+    moved = loss(changed(scored, unknown, 4.0), groups, spec)
+    assert float(moved.detach()) == pytest.approx(float(value.detach()), abs=1e-6)
+    torch.autograd.backward(value)
+    for own in (scored.final, scored.early):
+        assert own.grad is not None
+        assert own.grad.isfinite().all() and own.grad.any()
+        assert not own.grad[unknown].any()
+
+
+def test_without_a_teacher_the_labels_are_all() -> None:
+    groups, scored = drawn(3), logits(3)
+    silent = replace(groups, teacher=torch.full_like(groups.teacher, math.nan))
+    labels = float(loss(scored, groups, only("labels", "labels_early")))
+    assert float(loss(scored, silent, only(*PARTS))) == labels
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_student_that_equals_its_teacher_has_nothing_to_learn(seed: int) -> None:
+    """Up to what is the same for all candidates of a query: a softmax does not see it."""
+    groups = drawn(seed)
+    shift = torch.arange(QUERIES)[:, None] - 2.0
+    student = groups.teacher.nan_to_num(50.0) + shift
+    scored = leaves(replace(logits(seed), final=student, early=student + 1))
+    value = loss(scored, groups, only("teacher", "teacher_early"))
+    assert float(value.detach()) == pytest.approx(0, abs=1e-6)
+    torch.autograd.backward(value)
+    assert scored.final.grad is not None
+    assert scored.final.grad.abs().max() < 1e-6
+    worse = replace(scored, final=scored.final + torch.eye(QUERIES, WIDTH))
+    assert float(loss(worse, groups, only("teacher")).detach()) > 1e-4
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_an_empty_place_has_no_gradient_and_no_say(seed: int) -> None:
+    groups, scored = drawn(seed), leaves(logits(seed))
+    assert not groups.known.all()
+    value = loss(scored, groups, LossSpec())
+    moved = loss(changed(scored, ~groups.known, 7.0), groups, LossSpec())
+    assert float(moved.detach()) == pytest.approx(float(value.detach()), abs=1e-6)
+    torch.autograd.backward(value)
+    for own in (scored.final, scored.early):
+        assert own.grad is not None
+        assert not own.grad[~groups.known].any()
+        assert own.grad[groups.known & ~torch.isnan(groups.teacher)].all()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("answers", [1, 3])
+def test_accuracy_counts_the_groups_that_an_answer_wins(answers: int, seed: int) -> None:
+    groups, scored = drawn(seed, answers), logits(seed)
+    won = 0
+    for row, known, label in zip(scored.final, groups.known, groups.labels, strict=True):
+        best = max((c for c in range(WIDTH) if known[c]), key=lambda c: float(row[c]))
+        won += bool(label[best])
+    assert accuracy(scored, groups) == pytest.approx(won / QUERIES)
+    assert accuracy(changed(scored, ~groups.known, 100.0), groups) == pytest.approx(won / QUERIES)
+    assert accuracy(changed(scored, groups.labels, 100.0), groups) == 1.0
+
+
+def rows_of(lengths: tuple[int, ...], seed: int) -> Rows:
+    rng = np.random.default_rng(seed)
+    return pad([rng.integers(1, 50, length).astype(np.int32) for length in lengths])
+
+
+def alone(rows: Rows, row: int) -> Rows:
+    """One row without its padding."""
+    read = rows.mask[row]
+    return Rows(*(own[row][read][None] for own in (rows.ids, rows.mask, rows.own)))
+
+
+def made_network() -> Network:
+    """One layer and one meeting layer, with a head that says something."""
+    weights = random_weights(layers=1)
+    rng = np.random.default_rng(2)
+    weights["meeting.head.weight"] = rng.normal(size=(2, 32)).astype(np.float32)
+    weights["meeting.head.bias"] = rng.normal(size=2).astype(np.float32)
+    late = LateInteractionWeights(5.0, 2.0, 1.0, -3.0)
+    return Network(weights, EncoderShape(1, 2, 1e-12, "gelu"), late, 1)
+
+
+def made_groups() -> Groups:
+    """Two queries of three places, the last empty, in two chunks that mix the queries."""
+    chunks = tuple(
+        Chunk(rows_of(lengths, seed), torch.tensor(places) // 3, torch.tensor(places))
+        for seed, lengths, places in ((2, (5, 6), [4, 0]), (3, (9, 12), [1, 3]))
+    )
+    known = torch.tensor([[True, True, False]] * 2)
+    labels = torch.tensor([[True, False, False]] * 2)
+    return Groups(rows_of((4, 7), 1), chunks, labels, torch.zeros(2, 3), known)
+
+
+def test_each_logit_is_its_pairs_own_and_stands_in_its_place() -> None:
+    network, groups = made_network(), made_groups()
+    with torch.inference_mode():
+        found = score(network, groups)
+        for chunk in groups.chunks:
+            for row, place in enumerate(chunk.places.tolist()):
+                query, document = alone(groups.queries, place // 3), alone(chunk.rows, row)
+                q, d = network.encode(query), network.encode(document)
+                features = network.features(query, q, document, d)
+                early = float(network.early(features))
+                final = early + float(network.residual(query, q, document, d))
+                at = divmod(place, 3)
+                assert float(found.early[at]) == pytest.approx(early, abs=1e-4)
+                assert float(found.final[at]) == pytest.approx(final, abs=1e-4)
+                assert abs(final - early) > 1e-3
+    assert (found.final[~groups.known] < -1e3).all() and (found.early[~groups.known] < -1e3).all()
+
+
+def test_a_step_teaches_every_part_of_the_network() -> None:
+    network, groups = made_network(), made_groups()
+    torch.autograd.backward(loss(score(network, groups), groups, LossSpec()))
+    for name, own in network.named_parameters():
+        assert own.grad is not None and own.grad.isfinite().all(), name
+        if name != "bias" and ".key.bias" not in name:  # a softmax does not see what all share
+            assert own.grad.any(), name

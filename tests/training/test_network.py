@@ -1,0 +1,277 @@
+"""The network in torch computes what the graphs and late interaction compute, and starts neutral.
+
+Weights are tiny and random; what is compared is each half on its own, and the meeting.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from artifacts import random_weights
+from resift.errors import ResiftError
+from resift.rerank.late_interaction import LateInteractionWeights, features, query_states
+from resift.rerank.runtimes import Session, open_session
+from resift.training.graph import EncoderShape, encoder_graph, meeting_graph
+
+pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+import torch  # noqa: E402 - only where it is installed
+from torch import Tensor  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
+from resift.training.groups import pad  # noqa: E402
+from resift.training.network import Network, Rows  # noqa: E402
+
+LAYERS, MEETING, VOCABULARY, DIM = 2, 2, 50, 32
+SHAPE = EncoderShape(LAYERS, heads=2, epsilon=1e-12, activation="gelu")
+LATE = LateInteractionWeights(12.0, 1.5, 2.5, -8.0)
+QUERIES, DOCUMENTS = (3, 9, 5, 6), (12, 4, 30, 17)
+
+Weights = dict[str, NDArray[np.float32]]
+
+
+def encoder_weights(seed: int = 7) -> Weights:
+    weights = random_weights(LAYERS, seed)
+    for name, size in (("word", VOCABULARY), ("position", 64)):
+        weights[f"embeddings.{name}_embeddings.weight"] = weights[
+            f"embeddings.{name}_embeddings.weight"
+        ][:size]
+    return weights
+
+
+def trained_weights() -> Weights:
+    """The encoder, meeting layers of their own, and a head that says something."""
+    rng = np.random.default_rng(1)
+    layers = {
+        name.replace("encoder.", "meeting."): value
+        for name, value in random_weights(MEETING, seed=8).items()
+        if name.startswith("encoder.")
+    }
+    head = {"weight": (2, DIM), "bias": (2,)}
+    drawn = {f"meeting.head.{n}": rng.normal(size=s).astype(np.float32) for n, s in head.items()}
+    return encoder_weights() | layers | drawn
+
+
+@pytest.fixture(scope="module")
+def trained() -> Network:
+    return Network(trained_weights(), SHAPE, LATE, MEETING)
+
+
+@pytest.fixture(scope="module")
+def untrained() -> Network:
+    return Network(encoder_weights(), SHAPE, LATE, MEETING)
+
+
+def exported(network: Network) -> Weights:
+    """As `training.bundle` takes weights out."""
+    return {name: value.numpy() for name, value in network.state_dict().items()}
+
+
+def drawn(lengths: tuple[int, ...], seed: int) -> Rows:
+    """Random rows of these lengths, padded together."""
+    rng = np.random.default_rng(seed)
+    return pad([rng.integers(1, VOCABULARY, length).astype(np.int32) for length in lengths])
+
+
+def longer(rows: Rows, more: int) -> Rows:
+    """The same rows with more padding, and words in it that must not be read."""
+    ids = F.pad(rows.ids, (0, more), value=3).masked_fill(~F.pad(rows.mask, (0, more)), 3)
+    return Rows(ids, F.pad(rows.mask, (0, more)), F.pad(rows.own, (0, more)))
+
+
+def some(rows: Rows, places: slice) -> Rows:
+    return Rows(rows.ids[places], rows.mask[places], rows.own[places])
+
+
+def meet(network: Network, query: Rows, documents: Rows) -> tuple[Tensor, Tensor]:
+    """Features and residual of row by row pairs."""
+    with torch.inference_mode():
+        q, d = network.encode(query), network.encode(documents)
+        return network.features(query, q, documents, d), network.residual(query, q, documents, d)
+
+
+def opened(folder: Path, model: onnx.ModelProto, runtime: str) -> Session:
+    onnx.save(model, str(folder / "model.onnx"))
+    return open_session(folder / "model.onnx", runtime)
+
+
+def integers(values: Tensor) -> NDArray[np.int64]:
+    found: NDArray[np.int64] = values.numpy().astype(np.int64)
+    return found
+
+
+def test_states_are_those_of_the_encoders_graph(
+    untrained: Network, runtime: str, tmp_path: Path
+) -> None:
+    session = opened(tmp_path, encoder_graph(exported(untrained), SHAPE), runtime)
+    rows = drawn(DOCUMENTS, 2)
+    feeds = {
+        "input_ids": integers(rows.ids),
+        "attention_mask": integers(rows.mask),
+        "token_type_ids": np.zeros(rows.ids.shape, np.int64),
+    }
+    with torch.inference_mode():
+        found = untrained.encode(rows).numpy()
+    expected = session.run(feeds)["states"]
+    read = rows.mask.numpy()
+    np.testing.assert_allclose(found[read], expected[read], atol=1e-4, rtol=0)
+    assert np.ptp(expected[read]) > 1
+
+
+def test_features_are_those_of_late_interaction(trained: Network) -> None:
+    query, documents = drawn(QUERIES, 3), drawn(DOCUMENTS, 4)
+    found, _ = meet(trained, query, documents)
+    with torch.inference_mode():
+        q, d = trained.encode(query).numpy(), trained.encode(documents).numpy()
+    for row, (asked, read) in enumerate(zip(QUERIES, DOCUMENTS, strict=True)):
+        own, mask = d[row : row + 1], integers(documents.mask[row : row + 1])
+        expected = features(query_states(q[row, :asked]), own, mask)[0]
+        assert mask.sum() == read
+        np.testing.assert_allclose(found[row].numpy(), expected, atol=1e-5, rtol=0)
+    assert np.ptp(found.numpy(), axis=0).min() > 1e-2
+
+
+def test_the_early_logit_is_the_weighted_sum_of_features(trained: Network) -> None:
+    found, _ = meet(trained, drawn(QUERIES, 3), drawn(DOCUMENTS, 4))
+    with torch.inference_mode():
+        early = trained.early(found).numpy()
+    np.testing.assert_allclose(early, LATE.logits(found.numpy()), atol=1e-5, rtol=0)
+
+
+def test_the_residual_is_that_of_the_meetings_graph(
+    trained: Network, runtime: str, tmp_path: Path
+) -> None:
+    session = opened(tmp_path, meeting_graph(exported(trained), SHAPE), runtime)
+    query, documents = drawn(QUERIES, 3), drawn(DOCUMENTS, 4)
+    with torch.inference_mode():
+        q, d = trained.encode(query).numpy(), trained.encode(documents).numpy()
+    _, found = meet(trained, query, documents)
+    feeds = {
+        "query_states": q,
+        "query_mask": integers(query.mask),
+        "query_own": integers(query.own),
+        "states": d,
+        "attention_mask": integers(documents.mask),
+        "own": integers(documents.own),
+    }
+    expected = session.run(feeds)["residual"]
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-4, rtol=0)
+    assert np.ptp(expected) > 0.1
+
+
+def test_an_untrained_network_adds_exactly_nothing(untrained: Network) -> None:
+    _, residual = meet(untrained, drawn(QUERIES, 3), drawn(DOCUMENTS, 4))
+    assert residual.tolist() == [0.0] * len(QUERIES)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_meeting_layers_start_as_the_encoders_last_ones(layers: int) -> None:
+    weights = encoder_weights()
+    own = exported(Network(weights, SHAPE, LATE, layers))
+    meeting = {name for name in own if name.startswith("meeting.layer.")}
+    assert len({name.split(".")[2] for name in meeting}) == layers
+    for name in meeting:
+        _, _, index, rest = name.split(".", 3)
+        last = f"encoder.layer.{LAYERS - layers + int(index)}.{rest}"
+        np.testing.assert_array_equal(own[name], weights[last])
+
+
+def test_weights_go_out_and_in_again_unchanged(trained: Network) -> None:
+    own = exported(trained)
+    given = {name: v for name, v in trained_weights().items() if not name.startswith("head.")}
+    assert set(own) == set(given) | {"late", "bias"}
+    for name, value in given.items():
+        np.testing.assert_array_equal(own[name], value)
+    neutral = LateInteractionWeights(0.0, 0.0, 0.0, 0.0)
+    again = exported(Network(own, SHAPE, neutral, MEETING))
+    for name, value in own.items():
+        np.testing.assert_array_equal(again[name], value)
+
+
+@pytest.mark.parametrize("more", [1, 16])
+@pytest.mark.parametrize("side", ["query", "document"])
+def test_padding_changes_nothing(side: str, more: int, trained: Network) -> None:
+    query, documents = drawn(QUERIES, 3), drawn(DOCUMENTS, 4)
+    expected = meet(trained, query, documents)
+    if side == "query":
+        query = longer(query, more)
+    else:
+        documents = longer(documents, more)
+    for found, own in zip(meet(trained, query, documents), expected, strict=True):
+        np.testing.assert_allclose(found.numpy(), own.numpy(), atol=1e-5, rtol=0)
+
+
+def test_a_pair_is_the_same_alone_and_among_others(trained: Network) -> None:
+    query, documents = drawn(QUERIES, 3), drawn(DOCUMENTS, 4)
+    together = meet(trained, query, documents)
+    for row in range(len(QUERIES)):
+        place = slice(row, row + 1)
+        alone = meet(trained, some(query, place), some(documents, place))
+        for found, own in zip(alone, together, strict=True):
+            np.testing.assert_allclose(found[0].numpy(), own[row].numpy(), atol=1e-5, rtol=0)
+
+
+def test_document_states_never_depend_on_the_query(trained: Network) -> None:
+    """What is kept of a document beside one query serves any other."""
+    documents = drawn(DOCUMENTS, 4)
+    with torch.inference_mode():
+        kept = trained.encode(documents)
+        for seed in (5, 6):
+            query = drawn(QUERIES, seed)
+            width = max(query.ids.shape[1], documents.ids.shape[1])
+            rows = [longer(own, width - own.ids.shape[1]) for own in (query, documents)]
+            parts = [
+                torch.cat([getattr(own, name) for own in rows]) for name in ("ids", "mask", "own")
+            ]
+            beside = trained.encode(Rows(*parts))[len(QUERIES) :, : kept.shape[1]]
+            read = documents.mask
+            np.testing.assert_allclose(beside[read].numpy(), kept[read].numpy(), atol=1e-5, rtol=0)
+            found = trained.residual(query, trained.encode(query), documents, kept.clone())
+            np.testing.assert_array_equal(found, meet(trained, query, documents)[1])
+
+
+def test_the_residual_does_depend_on_both(trained: Network) -> None:
+    residuals = [
+        meet(trained, drawn(QUERIES, query), drawn(DOCUMENTS, document))[1]
+        for query, document in ((3, 4), (5, 4), (3, 6))
+    ]
+    for other in residuals[1:]:
+        assert (other - residuals[0]).abs().min() > 1e-3
+
+
+@pytest.mark.parametrize("part", ["features", "early"])
+def test_what_is_ranked_by_keeps_float32_beside_bfloat16_layers(
+    part: str, trained: Network
+) -> None:
+    query, documents = drawn(QUERIES, 3), drawn(DOCUMENTS, 4)
+    expected, _ = meet(trained, query, documents)
+    with torch.inference_mode():
+        q, d = trained.encode(query), trained.encode(documents)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = trained.features(query, q, documents, d)
+            early = trained.early(expected)
+        if part == "early":
+            found, expected = early, trained.early(expected)
+    np.testing.assert_allclose(found.float().numpy(), expected.numpy(), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "shape", [replace(SHAPE, activation="relu"), replace(SHAPE, first_position=2)]
+)
+def test_a_shape_that_it_does_not_compute_is_refused(shape: EncoderShape) -> None:
+    with pytest.raises(ResiftError):
+        Network(encoder_weights(), shape, LATE, MEETING)
+
+
+@pytest.mark.parametrize("fault", ["a weight is missing", "more meeting layers than layers"])
+def test_weights_that_are_not_there_are_refused(fault: str) -> None:
+    weights = encoder_weights()
+    if fault == "a weight is missing":
+        del weights["encoder.layer.0.output.dense.bias"]
+    with pytest.raises((ResiftError, KeyError)):
+        Network(weights, SHAPE, LATE, LAYERS + 1 if fault.startswith("more") else MEETING)

@@ -1,0 +1,192 @@
+"""Weights read back off a graph are those that it was written from; off int8 ones, nearly."""
+
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from resift.rerank.artifact import load_artifact
+from resift.rerank.catalogue import BUNDLED
+from resift.rerank.late_interaction import query_states
+from resift.rerank.pairs import Tokens, load_tokenizer, pad
+from resift.rerank.runtimes import open_session
+from resift.rerank.stages import meeting_feeds
+from resift.training.graph import (
+    Activation,
+    EncoderShape,
+    encoder_graph,
+    meeting_graph,
+    quantise_rows,
+)
+from resift.training.quantise import quantise
+from resift.training.weights import read_shape, read_weights
+from split_artifacts import SHAPE, WORDS, split_weights, write_tokenizer
+from texts import passages
+
+WEIGHTS = split_weights()
+BESIDE = {"late", "bias"}  # in the manifest, not in a graph
+
+Feeds = dict[str, NDArray[np.int64]]
+Floats = NDArray[np.float32]
+
+
+def saved(folder: Path, model: onnx.ModelProto, name: str = "model.onnx") -> Path:
+    onnx.save(model, str(folder / name))
+    return folder / name
+
+
+def texts(count: int, seed: int) -> list[str]:
+    rng = np.random.default_rng(seed)
+    return [" ".join(rng.choice(WORDS, rng.integers(3, 24))) for _ in range(count)]
+
+
+def states(model: Path, feeds: Feeds) -> Floats:
+    """What an encoder gives the tokens of rows, padding left out, ``(tokens, dim)``."""
+    session = open_session(model)
+    everything = session.run({name: feeds[name] for name in session.inputs})["states"]
+    found: Floats = everything[feeds["attention_mask"].astype(bool)]
+    return found
+
+
+def test_weights_are_read_back_as_they_were_written(tmp_path: Path) -> None:
+    encoder = saved(tmp_path, encoder_graph(WEIGHTS, SHAPE), "encoder.onnx")
+    meeting = saved(tmp_path, meeting_graph(WEIGHTS, SHAPE), "meeting.onnx")
+    found = read_weights([encoder, meeting])
+    assert set(found) == set(WEIGHTS) - BESIDE
+    for name, value in found.items():
+        np.testing.assert_array_equal(value, WEIGHTS[name], err_msg=name)
+        assert value.dtype == np.float32
+    assert set(read_weights([encoder])) == {own for own in found if not own.startswith("meeting.")}
+    assert set(read_weights([meeting])) == {own for own in found if own.startswith("meeting.")}
+
+
+def test_graphs_of_weights_read_back_are_the_same_to_the_byte(tmp_path: Path) -> None:
+    models = [encoder_graph(WEIGHTS, SHAPE), meeting_graph(WEIGHTS, SHAPE)]
+    files = [saved(tmp_path, model, f"{place}.onnx") for place, model in enumerate(models)]
+    found, shape = read_weights(files), replace(read_shape(files[0]), epsilon=SHAPE.epsilon)
+    assert encoder_graph(found, shape).SerializeToString() == models[0].SerializeToString()
+    assert meeting_graph(found, shape).SerializeToString() == models[1].SerializeToString()
+
+
+def test_an_int8_table_is_read_back_as_its_rounded_values(tmp_path: Path) -> None:
+    name = "embeddings.word_embeddings.weight"
+    found = read_weights([saved(tmp_path, encoder_graph(WEIGHTS, SHAPE, int8_embeddings=True))])
+    rows, scale = quantise_rows(WEIGHTS[name])
+    np.testing.assert_array_equal(found[name], rows * scale)
+    for other in set(found) - {name}:
+        np.testing.assert_array_equal(found[other], WEIGHTS[other], err_msg=other)
+    again, _ = quantise_rows(found[name])
+    np.testing.assert_array_equal(again, rows)  # what is written next is rounded no further
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu"])
+@pytest.mark.parametrize(("layers", "heads", "epsilon"), [(2, 4, 1e-12), (1, 2, 1e-5)])
+def test_a_shape_is_read_back_as_it_was_given(
+    layers: int, heads: int, epsilon: float, activation: Activation, tmp_path: Path
+) -> None:
+    shape = EncoderShape(layers, heads, epsilon, activation)
+    found = read_shape(saved(tmp_path, encoder_graph(WEIGHTS, shape)))
+    assert found == replace(shape, epsilon=found.epsilon)
+    assert found.epsilon == pytest.approx(epsilon, rel=1e-6)  # float32 in the file
+
+
+@dataclass(frozen=True, slots=True)
+class Int8:
+    """An int8 encoder and meeting with what they are run on."""
+
+    encoder: Path
+    meeting: Path
+    rows: Feeds
+    pairs: dict[str, NDArray[np.generic]]
+
+
+@pytest.fixture(scope="session")
+def int8(tmp_path_factory: pytest.TempPathFactory) -> Int8:
+    pytest.importorskip("nncf")
+    folder = tmp_path_factory.mktemp("int8")
+    tokens = Tokens(load_tokenizer(write_tokenizer(folder / "tokenizer.json")), 64)
+    rows = tokens.single(texts(24, seed=1))
+    model = encoder_graph(WEIGHTS, SHAPE, int8_embeddings=True)
+    exact = open_session(saved(folder, model, "float32.onnx"))
+    session = [exact.run(pad([row]))["states"] for row in rows]
+    feeds = [
+        meeting_feeds(query_states(session[place - 1][0][: len(rows[place - 1].ids)]), own, [row])
+        for place, (row, own) in enumerate(zip(rows, session, strict=True))
+    ]
+    return Int8(
+        saved(folder, quantise(model, [pad([row]) for row in rows]), "encoder.onnx"),
+        saved(folder, quantise(meeting_graph(WEIGHTS, SHAPE), feeds), "meeting.onnx"),
+        pad(tokens.single(texts(12, seed=2))),
+        feeds[3],
+    )
+
+
+@pytest.mark.torch
+def test_int8_weights_are_near_those_that_were_rounded(int8: Int8) -> None:
+    found = read_weights([int8.encoder, int8.meeting])
+    assert set(found) == set(WEIGHTS) - BESIDE
+    for name, value in found.items():
+        own = WEIGHTS[name]
+        assert value.shape == own.shape, name
+        assert np.corrcoef(value.ravel(), own.ravel())[0, 1] > 0.99, name
+        scale = (value * own).sum() / (own * own).sum()
+        assert scale == pytest.approx(1, abs=0.03), name  # smoothing is folded back in
+
+
+@pytest.mark.torch
+def test_an_int8_models_shape_is_that_of_its_float32_graph(int8: Int8) -> None:
+    assert read_shape(int8.encoder) == replace(SHAPE, epsilon=read_shape(int8.encoder).epsilon)
+
+
+@pytest.mark.torch
+def test_an_encoder_of_the_weights_read_back_gives_nearly_what_int8_gives(
+    int8: Int8, tmp_path: Path
+) -> None:
+    found = read_weights([int8.encoder])
+    again = states(saved(tmp_path, encoder_graph(found, SHAPE)), int8.rows)
+    rounded = states(int8.encoder, int8.rows)
+    difference = np.abs(again - rounded)
+    print(f"{difference.mean():.4f} on average, {difference.max():.4f} at most")
+    assert difference.mean() < 0.05 * rounded.std()
+    assert np.corrcoef(again.ravel(), rounded.ravel())[0, 1] > 0.99
+
+
+@pytest.mark.torch
+def test_a_meeting_of_the_weights_read_back_gives_nearly_what_int8_gives(
+    int8: Int8, tmp_path: Path
+) -> None:
+    graph = meeting_graph(read_weights([int8.meeting]), SHAPE)
+    again, rounded = (
+        open_session(file).run(int8.pairs)["residual"]
+        for file in (saved(tmp_path, graph), int8.meeting)
+    )
+    np.testing.assert_allclose(again, rounded, atol=0.05, rtol=0)
+
+
+def test_the_bundled_model_is_a_base_without_nncf_and_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['nncf'] = sys.modules['torch'] = None\n"
+        "from resift.training.base import open_base\n"
+        "base = open_base('bundled'); print(base.shape.layers, base.shape.heads, len(base.weights))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    layers, heads, weights = map(int, done.stdout.split())
+    assert (layers, heads) == (6, 12)
+    assert weights >= 5 + 16 * layers
+
+
+def test_the_bundled_encoders_weights_give_nearly_what_it_gives(tmp_path: Path) -> None:
+    artifact = load_artifact(BUNDLED)
+    encoder = artifact.stages[0]
+    graph = encoder_graph(read_weights([encoder]), read_shape(encoder))
+    feeds = pad(Tokens(load_tokenizer(artifact.tokenizer), 64).single(passages(4)))
+    again, rounded = states(saved(tmp_path, graph), feeds), states(encoder, feeds)
+    norms = np.linalg.norm(again, axis=1) * np.linalg.norm(rounded, axis=1)
+    cosines = (again * rounded).sum(axis=1) / norms
+    print(f"cosines of token states from {cosines.min():.4f}")
+    assert cosines.min() > 0.9 and cosines.mean() > 0.98
