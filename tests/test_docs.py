@@ -9,7 +9,14 @@ ROOT = Path(__file__).parent.parent
 LINK = re.compile(
     r"\]\(\s*<?([^)\s>]+)>?[^)]*\)|^\[[^\]]+\]:\s*(\S+)|(?:src|href)=\"([^\"]+)\"", re.M
 )
-NAMES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LOG.md")
+NAMES = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "LOG.md",
+    "MODEL_CARD.md",
+)
 PAGES = [name for name in NAMES if (ROOT / name).is_file()] + sorted(
     page.relative_to(ROOT).as_posix()
     for folder in ("docs", "locks", "benchmarks", "examples")

@@ -42,9 +42,10 @@ class Hit:
 
     `rank` counts from 1; `index` is the document's place in the caller's list, from 0. `logit`
     is the model's own output for the pair and depends on nothing else. `score` is what the
-    ranking is ordered by, in 0..1: the sigmoid of the logit, or of the logit fused with the
-    first stage's score (the receipt says which). Both are None where `status` says that there
-    is none. `span` is the range of characters of `text` that the model read.
+    ranking is ordered by, in 0..1: the logit, or the logit fused with the first stage's score (the
+    receipt says which), made a probability by the model's calibration, or else its sigmoid. Both
+    are None where `status` says that there is none. `span` is the range of characters of `text`
+    that the model read.
     """
 
     rank: int

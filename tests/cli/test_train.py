@@ -86,7 +86,6 @@ def test_epochs_that_are_none_are_refused(resift: Resift, pairs: Path, epochs: s
     assert not out.exists()
 
 
-@pytest.mark.xfail(strict=True, reason="cli/train.py: infinity is above 0")
 def test_endless_epochs_are_refused(resift: Resift, asked: Asked, pairs: Path) -> None:
     done = resift("train", "--pairs", pairs, "--out", "model", "--epochs", "inf")
     assert "--epochs" in done.error
@@ -106,7 +105,6 @@ def test_what_is_missing_is_named_with_its_extra(
     assert not out.exists()
 
 
-@pytest.mark.xfail(strict=True, reason="cli/train.py: found missing only when training is over")
 @pytest.mark.parametrize("missing", ["nncf", "Stemmer"])
 def test_what_is_needed_later_is_missed_at_once(
     resift: Resift, asked: Asked, pairs: Path, missing: str, monkeypatch: pytest.MonkeyPatch
@@ -150,7 +148,6 @@ def test_a_model_that_is_no_better_is_an_error_in_a_line(
     assert error == "error: 0.5 after training and 0.5 before, so nothing was written"
 
 
-@pytest.mark.xfail(strict=True, reason="cli/train.py: the output's name is read as markup")
 @pytest.mark.usefixtures("asked")
 def test_an_outputs_name_is_shown_as_it_is(resift: Resift, pairs: Path) -> None:
     done = resift("train", "--pairs", pairs, "--out", "models[dim]")

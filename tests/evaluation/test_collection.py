@@ -169,7 +169,6 @@ def test_a_judgment_that_is_wrong_is_named_by_its_line(folder: Path, place: str,
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="collection.py: what is raised is Python's own ValueError")
 @pytest.mark.parametrize("text", [b"q1\td1\t1\nq1\t\xff\t1\n", "q1\td1\t1\nq1\td2\t²\n".encode()])
 def test_judgments_that_are_no_text_or_no_number_are_refused(folder: Path, text: bytes) -> None:
     file = _judge(folder, text)

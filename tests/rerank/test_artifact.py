@@ -188,7 +188,6 @@ def test_what_was_fitted_must_rise(folder: Path, changes: dict[str, Any], messag
     _refused(folder, MANIFEST, message)
 
 
-@pytest.mark.xfail(strict=True, reason="artifact.py: NaN, infinity and text are read as they are")
 @pytest.mark.parametrize(
     "changes",
     [

@@ -373,9 +373,6 @@ def test_held_out_answers_that_no_first_stage_finds_are_refused(
 
 
 @pytest.mark.usefixtures("float32")
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="fit.py: a scale below 0 is no ModelError"
-)
 def test_a_model_whose_logits_fall_with_the_labels_is_refused_in_a_line(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -384,7 +381,6 @@ def test_a_model_whose_logits_fall_with_the_labels_is_refused_in_a_line(
 
 
 @pytest.mark.usefixtures("float32")
-@pytest.mark.xfail(strict=True, reason="finetune.py: blank texts are read and make NaN of the loss")
 @pytest.mark.parametrize("blank", ["query", "positive"])
 def test_a_blank_text_is_refused_by_its_line(blank: str, desk: Desk) -> None:
     desk.hold([*made_pairs(), {"query": "bal ber", "positive": "bal ber"} | {blank: " "}])
@@ -392,11 +388,6 @@ def test_a_blank_text_is_refused_by_its_line(blank: str, desk: Desk) -> None:
 
 
 @pytest.mark.usefixtures("float32")
-@pytest.mark.xfail(
-    strict=True,
-    raises=(pytest.fail.Exception, ModelError),
-    reason="loop.py: a run is known by its recipe alone",
-)
 @pytest.mark.parametrize("other", ["pairs", "base"])
 def test_a_work_folder_of_other_pairs_or_another_base_is_refused(
     other: str, desk: Desk, bases: dict[str, Path]

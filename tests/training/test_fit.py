@@ -111,7 +111,6 @@ def test_ndcg_is_one_for_the_best_order_and_less_for_any_other() -> None:
     assert ndcg(np.array([3.0, 1.0, 2.0]), relevant) == pytest.approx(1.5 / (1 + 1 / np.log2(3)))
 
 
-@pytest.mark.xfail(strict=True, reason="fit.py: what ties or is NaN stays in the list's own order")
 @pytest.mark.parametrize("value", [0.0, np.nan])
 def test_logits_that_say_nothing_earn_nothing_from_the_lists_order(value: float) -> None:
     """Lists begin with what a first stage found best, or with the answers themselves."""

@@ -25,11 +25,14 @@ def convert(
 
     require("torch", "convert")
     require("onnx", "convert")
+    from rich.markup import escape
+
     from resift.training.convert import convert_checkpoint
 
-    with errors.status(f"converting {checkpoint}"):
+    with errors.status(f"converting {escape(checkpoint)}"):
         result = convert_checkpoint(checkpoint, out, revision, calibration, int8=not fp32)
     console.print(
-        f"{out}: {result.quantisation}; logits within {result.max_difference:.4f} of the "
-        f"checkpoint over {result.pairs} pairs, {result.megabytes:.0f} MB"
+        f"{escape(str(out))}: {result.quantisation}; logits within "
+        f"{result.max_difference:.4f} of the checkpoint over {result.pairs} pairs, "
+        f"{result.megabytes:.0f} MB"
     )

@@ -1,5 +1,6 @@
 """``resift train``: your own pairs or judgments in, a better model out."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -22,20 +23,27 @@ def train(
     work: Annotated[
         Path | None, typer.Option(help="Folder of the run; a killed run goes on from there.")
     ] = None,
-    epochs: Annotated[float, typer.Option(help="How often each query is seen.")] = 3.0,
+    epochs: Annotated[
+        float, typer.Option(help="How often each query is seen; 40 steps at least.")
+    ] = 3.0,
 ) -> None:
     """Fine-tune a model; nothing is written unless it is better. Needs the train extra."""
     from resift.errors import InputError
     from resift.extras import require
 
-    if not epochs > 0:
+    if not (epochs > 0 and math.isfinite(epochs)):
         raise InputError(f"--epochs {epochs}: expected a number above 0")
-    for module in ("torch", "onnx", "bm25s"):
+    for module in ("torch", "onnx", "nncf", "bm25s", "Stemmer"):
         require(module, "train")
+    from rich.markup import escape
+
     from resift.training.finetune import fine_tune
 
-    tuned = fine_tune(pairs, base, out, work, errors.print, epochs)
+    def say(text: str) -> None:
+        errors.print(text, markup=False)
+
+    tuned = fine_tune(pairs, base, out, work, say, epochs)
     console.print(
-        f"{out}: nDCG@10 {tuned.tuned:.4f} on {tuned.held_out} held-out queries, "
+        f"{escape(str(out))}: nDCG@10 {tuned.tuned:.4f} on {tuned.held_out} held-out queries, "
         f"{tuned.base:.4f} before; learned from {tuned.queries}"
     )

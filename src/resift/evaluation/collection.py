@@ -42,13 +42,17 @@ class Collection:
         """
         file = _find_qrels(self.folder)
         qrels: dict[str, dict[str, int]] = {}
-        with open_text(file) as lines:
-            for number, line in enumerate(lines, 1):
-                fields = line.split("\t") if "\t" in line else line.split()
-                if len(fields) in (3, 4) and _is_grade(fields[-1]):
-                    qrels.setdefault(fields[0], {})[fields[-2]] = int(fields[-1])
-                elif fields and number > 1:
-                    raise DatasetError(f"{file}:{number}: expected query, document and grade")
+        number = 0
+        try:
+            with open_text(file) as lines:
+                for number, line in enumerate(lines, 1):
+                    fields = line.split("\t") if "\t" in line else line.split()
+                    if len(fields) in (3, 4) and _is_grade(fields[-1]):
+                        qrels.setdefault(fields[0], {})[fields[-2]] = int(fields[-1])
+                    elif fields and number > 1:
+                        raise DatasetError(f"{file}:{number}: expected query, document and grade")
+        except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
+            raise DatasetError(f"{file}: unreadable after line {number} ({error})") from error
         return qrels
 
 
@@ -72,13 +76,14 @@ def open_text(file: Path) -> IO[str]:
 
 def _find_qrels(folder: Path) -> Path:
     for name in ("qrels.tsv", "qrels/test.tsv"):
-        if (folder / name).is_file():
-            return folder / name
+        for file in (folder / name, folder / f"{name}.gz"):
+            if file.is_file():
+                return file
     raise DatasetError(f"{folder}: no qrels.tsv or qrels/test.tsv in it; expected judgments there")
 
 
 def _is_grade(field: str) -> bool:
-    return field.strip().removeprefix("-").isdigit()
+    return field.strip().removeprefix("-").isdecimal()
 
 
 def _find(folder: Path, name: str) -> Path:

@@ -6,6 +6,7 @@ it gives for a handful of pairs, so that a broken copy is found out. Knows no ru
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -46,8 +47,11 @@ class Calibration:
     pairs: int
 
     def __post_init__(self) -> None:
+        numbers = (self.scale, self.bias, self.fused_scale, self.fused_bias)
+        if not all(_is_finite(number) for number in numbers):
+            raise ValueError(f"{self}: expected numbers")
         if not (self.scale > 0 and self.fused_scale > 0):
-            raise ValueError(f"calibration {self} falls with the logit; scales must be above 0")
+            raise ValueError(f"{self}: falls with the logit; scales must be above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits: equal where all that decides a score is equal."""
+        """16 hex digits: equal where all that decides a logit is equal."""
         decisive = {
             "kind": self.kind,
             "max_tokens": self.max_tokens,
@@ -192,6 +196,8 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     values["reference"] = tuple(ReferencePair(**pair) for pair in values["reference"])
     values["stages"] = tuple(values["stages"])
     values["exits"] = tuple(_exit(**own) for own in values.get("exits", ()))
+    if len(values["exits"]) not in (0, len(values["stages"]) - 1):
+        raise ValueError(f"{len(values['exits'])} exits for {len(values['stages'])} stages")
     calibration = values.get("calibration")
     values["calibration"] = Calibration(**calibration) if calibration else None
     if not values["stages"]:
@@ -208,7 +214,13 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     return Manifest(**values)
 
 
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
 def _exit(levels: list[float], gains: list[float], pairs: int) -> Exit:
+    if not all(_is_finite(number) for number in [*levels, *gains]):
+        raise ValueError("an exit's levels and gains must be numbers")
     if len(levels) != len(gains) or levels != sorted(levels) or gains != sorted(gains):
         raise ValueError("an exit needs rising levels with a rising gain for each")
     return Exit(tuple(levels), tuple(gains), pairs)

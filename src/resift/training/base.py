@@ -32,6 +32,7 @@ class Base:
     tokenizer: Path
     base_model: str
     licence: str
+    max_tokens: int = 512
 
     @property
     def meeting_layers(self) -> int:
@@ -58,6 +59,7 @@ def open_base(name: str | Path) -> Base:
         tokenizer=artifact.tokenizer,
         base_model=artifact.manifest.base_model,
         licence=artifact.manifest.licence,
+        max_tokens=artifact.manifest.max_tokens,
     )
 
 

@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def main() -> None:
     network = trained(recipe, base, sources, options.work / "run")
     own = [source for source in sources if len(source.train.queries)]
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
-    identity = Identity(recipe.name, base.base_model, base.licence)
+    identity = Identity(recipe.name, base.base_model, base.licence, base.max_tokens)
     write_float32(weights, base.shape, identity, base.tokenizer, options.work / "float32")
     export(weights, base.shape, identity, base.tokenizer, own, options.out)
     print(table(sources, options.out))  # noqa: T201 - the command's answer
@@ -93,7 +94,10 @@ def trained(recipe: Recipe, base: Base, sources: Sequence[Mined], folder: Path) 
     from resift.training.loop import train
 
     network = Network(base.weights, base.shape, base.late, recipe.network.meeting_layers)
-    train(network, corpora(recipe, base, sources), recipe, folder)
+    ready = corpora(recipe, base, sources)
+    train(network, ready, replace(recipe, then=None), folder)
+    if recipe.then is not None:
+        train(network, ready, replace(recipe, loop=recipe.then, then=None), folder / "then")
     return network
 
 

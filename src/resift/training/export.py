@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ CALIBRATION_TEXTS = 300
 CALIBRATION_PAIRS = 200
 BOUND_LISTS = 60  # a source
 TOLERANCE = 0.1
+MAKERS = ("nncf", "onnx", "onnxruntime", "openvino", "torch")
 QUANTISATION = "static int8 (NNCF), uint8 activations; embeddings int8 by row"
 REFERENCE = (
     ("how do I stop someone from deleting an object", "Places a legal hold on an object version."),
@@ -53,11 +55,12 @@ Weights = Mapping[str, NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a manifest says of where a model comes from."""
+    """What a manifest says of where a model comes from, and how much of a text it reads."""
 
     name: str
     base_model: str
     licence: str
+    max_tokens: int = MAX_TOKENS
 
 
 def export(
@@ -67,18 +70,20 @@ def export(
     tokenizer: Path,
     sources: Sequence[Mined],
     out: Path,
+    *,
+    fusion_weight: float | None = None,
 ) -> Manifest:
     """Write the int8 artifact of a split model's weights; replaces the files of one at `out`.
 
     `sources` give the texts from which activation ranges are read, and the held-out lists on
-    which fusion, calibration and bounds are fitted.
+    which fusion (unless `fusion_weight` is given), calibration and bounds are fitted.
     """
     with tempfile.TemporaryDirectory() as made:
         folder, exact = Path(made) / "int8", Path(made) / "fp32"
         folder.mkdir()
         write_float32(weights, shape, identity, tokenizer, exact)
         shutil.copy(tokenizer, folder / TOKENIZER)
-        tokens = Tokens(load_tokenizer(tokenizer), MAX_TOKENS)
+        tokens = Tokens(load_tokenizer(tokenizer), identity.max_tokens)
         texts = list(_sample(sources))
         quantised = quantise(
             encoder_graph(weights, shape, int8_embeddings=True),
@@ -89,7 +94,7 @@ def export(
         onnx.save(quantise(meeting_graph(weights, shape), feeds), str(folder / MEETING))
         manifest = replace(_manifest(weights, identity, folder), quantisation=QUANTISATION)
         write_manifest(folder, manifest)
-        manifest = _fitted(folder, exact, manifest, sources)
+        manifest = _fitted(folder, exact, manifest, sources, fusion_weight)
         write_manifest(folder, manifest)
         out.mkdir(parents=True, exist_ok=True)
         for name in (ENCODER, MEETING, TOKENIZER, MANIFEST):
@@ -116,21 +121,27 @@ def _manifest(weights: Weights, identity: Identity, folder: Path) -> Manifest:
         base_model=identity.base_model,
         licence=identity.licence,
         quantisation="none (float32)",
-        max_tokens=MAX_TOKENS,
+        max_tokens=identity.max_tokens,
         stages=(ENCODER, MEETING),
         tolerance=TOLERANCE,
         reference=(),
         files={name: sha256(folder / name) for name in (ENCODER, MEETING, TOKENIZER)},
         late_interaction=LateInteractionWeights(query, document, cosine, float(weights["bias"])),
-        embedding_tokens=EMBEDDING_TOKENS,
-        made_with={name: version(name) for name in ("nncf", "onnx", "openvino", "torch")},
+        embedding_tokens=min(EMBEDDING_TOKENS, identity.max_tokens),
+        made_with={name: version(name) for name in MAKERS if find_spec(name)},
     )
 
 
-def _fitted(folder: Path, exact: Path, manifest: Manifest, sources: Sequence[Mined]) -> Manifest:
+def _fitted(
+    folder: Path,
+    exact: Path,
+    manifest: Manifest,
+    sources: Sequence[Mined],
+    fusion_weight: float | None,
+) -> Manifest:
     model = load_model(load_artifact(folder))
     held_out = [own for source in sources for own in dev_scores(model, source)]
-    weight = fit_fusion(held_out)
+    weight = fit_fusion(held_out) if fusion_weight is None else fusion_weight
     trained = [own for source in sources for own in _unlabelled(model, source)]
     model32 = load_model(load_artifact(exact))
     reference = tuple(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import DatasetError, InputError, ModelError
+from resift.errors import DatasetError, InputError, ModelError, QueryError
 from resift.evaluation.collection import open_collection
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import resolve
@@ -24,7 +24,7 @@ from resift.rerank.pairs import Tokens, load_tokenizer
 from resift.rerank.runtimes import open_session
 from resift.rerank.stages import Model, load_model
 from resift.training.base import Base, open_base
-from resift.training.export import MAX_TOKENS, Identity, dev_scores, export
+from resift.training.export import Identity, dev_scores, export
 from resift.training.fit import mean_ndcg
 from resift.training.groups import Corpus
 from resift.training.mining import NONE, Mined, mine
@@ -36,6 +36,7 @@ from resift.training.score import score_list
 MIN_QUERIES = 40  # fewer cannot be both learned from and measured on
 HELD_OUT = (0.2, 20, 200)  # share of the queries, at least, at most
 MAX_STEPS = 600
+FUSION_QUERIES = 100
 OWN = "your own"
 SEED = 7
 
@@ -64,13 +65,11 @@ def fine_tune(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: is there already; name a new folder")
     base = open_base(base_name)
-    folder = resolve(base_name)
-    source = _source(data)
-    say(
-        f"{len(source.queries) - len(source.dev)} queries to learn from, {len(source.dev)} held out"
-    )
-    tokens = Tokens(load_tokenizer(base.tokenizer), MAX_TOKENS)
-    artifact = load_artifact(folder)
+    artifact = load_artifact(resolve(base_name))
+    tokens = Tokens(load_tokenizer(base.tokenizer), base.max_tokens)
+    source = _source(data, tokens, say)
+    learned = len(source.queries) - len(source.dev)
+    say(f"{learned} queries to learn from, {len(source.dev)} held out")
     encoder = Encoder(tokens, open_session(artifact.stages[0]))
     mined = mine(source, SourceSpec(data.stem, OWN), MiningSpec(), encoder, None, SEED)
     model = load_model(artifact)
@@ -80,17 +79,19 @@ def fine_tune(
     with tempfile.TemporaryDirectory() as temporary:
         network = _trained(recipe, base, mined, model, work or Path(temporary))
         weights = {name: value.numpy() for name, value in network.state_dict().items()}
-        identity = Identity(out.name, artifact.manifest.name, base.licence)
+        identity = Identity(out.name, artifact.manifest.name, base.licence, base.max_tokens)
         made = Path(temporary) / "artifact"
-        export(weights, base.shape, identity, base.tokenizer, [mined], made)
+        # The first stage's weight cannot be told from so few lists.
+        own = artifact.manifest.fusion_weight if len(source.dev) < FUSION_QUERIES else None
+        export(weights, base.shape, identity, base.tokenizer, [mined], made, fusion_weight=own)
         after = _measured(load_model(load_artifact(made)), mined, "")
-        if after <= before:
+        if not after > before:
             raise ModelError(
                 f"{data}: nDCG@10 on held-out queries is {after:.4f} after training and "
                 f"{before:.4f} before, so nothing was written; more pairs may help"
             )
         shutil.copytree(made, out, dirs_exist_ok=True)
-    return Tuned(len(source.queries) - len(source.dev), len(source.dev), before, after)
+    return Tuned(learned, len(source.dev), before, after)
 
 
 def _trained(recipe: Recipe, base: Base, mined: Mined, model: Model, work: Path) -> Network:
@@ -98,7 +99,7 @@ def _trained(recipe: Recipe, base: Base, mined: Mined, model: Model, work: Path)
 
     layers = base.meeting_layers or recipe.network.meeting_layers
     network = Network(base.weights, base.shape, base.late, layers)
-    tokens = Tokens(load_tokenizer(base.tokenizer), MAX_TOKENS)
+    tokens = Tokens(load_tokenizer(base.tokenizer), base.max_tokens)
     limits = recipe.network.query_tokens, recipe.network.document_tokens
     corpus = Corpus.of(mined, tokens, *limits, _own_logits(model, mined))
     train(network, [corpus], recipe, work)
@@ -130,9 +131,14 @@ def _measured(model: Model, mined: Mined, empty: str) -> float:
     return mean_ndcg(scores, [own.final for own in scores])
 
 
-def _source(data: Path) -> Source:
+def _source(data: Path, tokens: Tokens, say: Say) -> Source:
     """Pairs or judgments, a share of their queries held out."""
-    rows = _judgments(data) if data.is_dir() else list(read_pairs(data))
+    rows = _judgments(data, say) if data.is_dir() else list(read_pairs(data))
+    for query in {row["query"] for row in rows}:
+        try:
+            tokens.whole_query(query)
+        except QueryError as error:
+            raise DatasetError(f"{data}: {query[:60]!r}: {error}") from error
     queries = len({row["query"] for row in rows})
     if queries < MIN_QUERIES:
         raise DatasetError(
@@ -145,7 +151,7 @@ def _source(data: Path) -> Source:
     return pair_source(rows, spec, MiningSpec().words, SEED)
 
 
-def _judgments(folder: Path) -> list[dict[str, Any]]:
+def _judgments(folder: Path, say: Say) -> list[dict[str, Any]]:
     """A BEIR folder's qrels as pairs: grade 1 and more answers, 0 and less does not."""
     collection = open_collection(folder)
     queries, qrels = collection.queries(), collection.qrels()
@@ -153,13 +159,18 @@ def _judgments(folder: Path) -> list[dict[str, Any]]:
         doc_id: f"{own.title}\n{own.text}" if own.title else own.text
         for doc_id, own in collection.documents({d for own in qrels.values() for d in own}).items()
     }
+    texts = {doc_id: text for doc_id, text in texts.items() if text.strip()}
     rows: list[dict[str, Any]] = []
+    missing = 0
     for query_id, grades in qrels.items():
         judged = {doc_id: grade for doc_id, grade in grades.items() if doc_id in texts}
+        missing += len(grades) - len(judged)
         wrong = [texts[doc_id] for doc_id, grade in judged.items() if grade < 1]
         rows += [
             {"query": queries[query_id], "positive": texts[doc_id], "negatives": wrong}
             for doc_id, grade in judged.items()
-            if grade >= 1 and query_id in queries
+            if grade >= 1 and queries.get(query_id, "").strip()
         ]
+    if missing:
+        say(f"{missing} judgments left out: their documents are empty or not in the corpus")
     return rows

@@ -1,6 +1,7 @@
 """What is fitted once a model's weights are done: fusion, calibration, and the exit's bounds.
 
-All on held-out queries of the sources that a model may be made from, each source counting alike.
+Fusion and calibration on held-out queries, each source counting alike; bounds on pairs without
+their labels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,8 +31,12 @@ class Scores:
 
 
 def ndcg(scores: Floats, relevant: NDArray[np.bool_], cutoff: int = 10) -> float:
-    """nDCG@10 with binary gains over one list that has a relevant document."""
-    order = np.argsort(-scores, kind="stable")[:cutoff]
+    """nDCG@10 with binary gains over one list that has a relevant document.
+
+    Among equals the irrelevant come first, and NaN is last: lists begin with a first stage's best,
+    and a model that says nothing must not be credited with that.
+    """
+    order = np.lexsort((relevant, -np.nan_to_num(scores, nan=-np.inf)))[:cutoff]
     discounts = 1.0 / np.log2(np.arange(2, cutoff + 2))
     ideal = discounts[: int(relevant.sum())].sum()
     return float((relevant[order] * discounts[: len(order)]).sum() / ideal)
@@ -62,8 +67,11 @@ def fit_fusion(scores: Sequence[Scores]) -> float:
     return max(weight for weight in quality if as_good(weight))
 
 
-def fit_calibration(scores: Sequence[Scores], weight: float) -> Calibration:
-    """Platt's fit of the final logits and of the fused ones, a source's pairs weighing alike."""
+def fit_calibration(scores: Sequence[Scores], weight: float) -> Calibration | None:
+    """Platt's fit of the final logits and of the fused ones, a source's pairs weighing alike.
+
+    None where the labels do not rise with the logits: there is nothing to calibrate then.
+    """
     counts: dict[str, int] = {}
     for own in scores:
         counts[own.source] = counts.get(own.source, 0) + len(own.final)
@@ -73,6 +81,8 @@ def fit_calibration(scores: Sequence[Scores], weight: float) -> Calibration:
     fused_scale, fused_bias = _logistic(
         np.concatenate([fused(own, weight) for own in scores]), relevant, weights
     )
+    if not (round(scale, 4) > 0 and round(fused_scale, 4) > 0):
+        return None
     return Calibration(
         round(scale, 4), round(bias, 4), round(fused_scale, 4), round(fused_bias, 4), len(relevant)
     )
@@ -99,8 +109,14 @@ def by_source(scores: Sequence[Scores], values: Sequence[Floats]) -> list[Floats
 
 
 def _logistic(x: Floats, relevant: NDArray[np.bool_], weights: Floats) -> tuple[float, float]:
-    """Newton's method on ``relevant ~ sigmoid(scale * x + bias)``."""
-    y = relevant.astype(np.float64)
+    """Newton's method on ``relevant ~ sigmoid(scale * x + bias)``.
+
+    With Platt's smoothed targets (1999): few pairs that part cleanly would ask for endless scales.
+    """
+    if not np.isfinite(x).all():
+        return np.nan, np.nan
+    answers = int(relevant.sum())
+    y = np.where(relevant, (answers + 1) / (answers + 2), 1 / (len(relevant) - answers + 2))
     design = np.stack([x, np.ones_like(x)], axis=1)
     weights = weights / weights.sum()
     parameters = np.zeros(2)

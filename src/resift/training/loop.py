@@ -4,6 +4,7 @@ AdamW with linear warm-up and decay; layers that are new learn faster than those
 something. bfloat16 inside the products, float32 weights. Prints one line a report to stderr.
 """
 
+import hashlib
 import json
 import os
 import sys
@@ -25,6 +26,7 @@ from resift.training.recipe import LoopSpec, Recipe
 STATE = "state.pt"
 HISTORY = "history.jsonl"
 REPORT_EVERY = 20
+MEETING = "meeting."
 DEV_QUERIES = 20  # a source, while training; all of them are measured at the end
 
 
@@ -49,13 +51,16 @@ def train(network: Network, corpora: Sequence[Corpus], recipe: Recipe, folder: P
     """
     if not any(own.mined.dev.relevant.any() for own in corpora):
         raise DatasetError("no held-out list has an answer in it, so nothing can be measured")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; name a folder for the run")
     folder.mkdir(parents=True, exist_ok=True)
     spec = recipe.loop
     batches = Batches(corpora, spec.queries, spec.documents, recipe.seed)
     optimiser = _optimiser(network, spec)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, spec))
     guard = Guard(spec.patience)
-    start = _resume(folder, recipe, network, optimiser, schedule, guard)
+    identity = _identity(network, corpora, recipe)
+    start = _resume(folder, identity, network, optimiser, schedule, guard)
     if start == 0:
         guard.see(0, measure(network, corpora, DEV_QUERIES), network)
         print(f"step 0: dev nDCG@10 {guard.best:.4f}", file=sys.stderr)  # noqa: T201
@@ -82,7 +87,7 @@ def train(network: Network, corpora: Sequence[Corpus], recipe: Recipe, folder: P
         if quality or done % REPORT_EVERY == 0:
             _report(folder, meter.report(done, quality), spec.steps)
         if done % spec.save_every == 0 or done == spec.steps:
-            _save(folder, done, recipe, network, optimiser, schedule, guard)
+            _save(folder, done, identity, network, optimiser, schedule, guard)
     guard.restore(network)
 
 
@@ -159,10 +164,13 @@ def _rate(step: int, spec: LoopSpec) -> float:
 def _optimiser(network: Network, spec: LoopSpec) -> torch.optim.AdamW:
     """The word table stays as it is: few of its rows are seen, and the rest must still fit them."""
     network.embeddings["word_embeddings"].requires_grad_(False)
+    for name, parameter in network.named_parameters():
+        if spec.rate == 0 and not name.startswith(MEETING):
+            parameter.requires_grad_(False)
     parts: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            new = name.startswith(("meeting.", "late", "bias"))
+            new = name.startswith((MEETING, "late", "bias"))
             rate = spec.meeting_rate if new else spec.rate
             decay = spec.decay if parameter.ndim > 1 else 0.0
             parts.setdefault((rate, decay), []).append(parameter)
@@ -171,10 +179,25 @@ def _optimiser(network: Network, spec: LoopSpec) -> torch.optim.AdamW:
     )
 
 
+def _identity(network: Network, corpora: Sequence[Corpus], recipe: Recipe) -> str:
+    """Names all that decides where a run goes: recipe, data and the weights at its start."""
+    digest = hashlib.sha256(repr(recipe).encode())
+    for corpus in corpora:
+        mined = corpus.mined
+        digest.update(repr((mined.name, mined.texts, mined.query_texts)).encode())
+        for lists in (mined.train, mined.dev):
+            for array in (lists.queries, lists.documents, lists.relevant):
+                digest.update(array.tobytes())
+        digest.update(corpus.teacher.tobytes())
+    for name, own in network.state_dict().items():
+        digest.update(name.encode() + own.numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _save(
     folder: Path,
     step: int,
-    recipe: Recipe,
+    identity: str,
     network: Network,
     optimiser: Any,
     schedule: Any,
@@ -183,7 +206,7 @@ def _save(
     """Written beside and moved over: a kill leaves the old state or the new one."""
     state = {
         "step": step,
-        "recipe": repr(recipe),
+        "run": identity,
         "network": network.state_dict(),
         "optimiser": optimiser.state_dict(),
         "schedule": schedule.state_dict(),
@@ -194,14 +217,16 @@ def _save(
 
 
 def _resume(
-    folder: Path, recipe: Recipe, network: Network, optimiser: Any, schedule: Any, guard: Guard
+    folder: Path, identity: str, network: Network, optimiser: Any, schedule: Any, guard: Guard
 ) -> int:
     file = folder / STATE
     if not file.is_file():
         return 0
     state = torch.load(file, weights_only=True)
-    if state["recipe"] != repr(recipe):
-        raise InputError(f"{folder}: holds a run of another recipe; name another folder")
+    if state["run"] != identity:
+        raise InputError(
+            f"{folder}: holds a run of another recipe, other data or another base; name another"
+        )
     network.load_state_dict(state["network"])
     optimiser.load_state_dict(state["optimiser"])
     schedule.load_state_dict(state["schedule"])

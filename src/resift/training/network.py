@@ -125,7 +125,7 @@ class Network(nn.Module):
         self.late = nn.Parameter(
             torch.tensor([late.query_maxsim, late.document_maxsim, late.cosine])
         )
-        self.bias = nn.Parameter(torch.tensor(late.bias))
+        self.bias = nn.Parameter(torch.tensor(float(late.bias)))
         self._start(weights, shape.layers, meeting_layers)
 
     def _start(self, weights: Weights, layers: int, meeting_layers: int) -> None:

@@ -140,6 +140,8 @@ def _pair(line: str, where: str) -> dict[str, Any]:
         ) from error
     if not all(isinstance(text, str) for text in texts):
         raise DatasetError(f"{where}: query, positive and negatives must be text")
+    if not (row["query"].strip() and row["positive"].strip()):
+        raise DatasetError(f"{where}: query or positive is empty; take the line out")
     return row
 
 
@@ -149,7 +151,7 @@ def _usable(row: dict[str, Any], judged: Judged, removed: Removed) -> bool:
     row["negatives"] = [own for own in row["negatives"] if _is_negative(own, judged)]
     removed.negatives += known - len(row["negatives"])
     text = row["positive"]
-    if len(text.split()) < MIN_WORDS or not row["query"].strip() or _letters(text) < MIN_LETTERS:
+    if len(text.split()) < MIN_WORDS or _letters(text) < MIN_LETTERS:
         removed.unreadable += 1
     elif normalised(row["query"]) in judged.queries:
         removed.judged_queries += 1

@@ -72,7 +72,7 @@ class LossSpec:
 
 @dataclass(frozen=True, slots=True)
 class LoopSpec:
-    """Steps, their size and their rates."""
+    """Steps, their size and their rates; an encoder with a `rate` of 0 stays as it is."""
 
     steps: int
     queries: int = 32
@@ -89,7 +89,7 @@ class LoopSpec:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All of it."""
+    """All of it. `then` is a second loop over what the first one made."""
 
     name: str
     seed: int
@@ -98,6 +98,7 @@ class Recipe:
     mining: MiningSpec = field(default_factory=MiningSpec)
     network: NetworkSpec = field(default_factory=NetworkSpec)
     loss: LossSpec = field(default_factory=LossSpec)
+    then: LoopSpec | None = None
 
 
 def read_recipe(file: Path) -> Recipe:
@@ -110,7 +111,13 @@ def read_recipe(file: Path) -> Recipe:
         ) from error
     except ValueError as error:
         raise InputError(f"{file}: not TOML ({error})") from error
-    tables = {"loop": LoopSpec, "mining": MiningSpec, "network": NetworkSpec, "loss": LossSpec}
+    tables = {
+        "loop": LoopSpec,
+        "then": LoopSpec,
+        "mining": MiningSpec,
+        "network": NetworkSpec,
+        "loss": LossSpec,
+    }
     for name, kind in tables.items():
         if name in values:
             values[name] = _table(kind, values[name], f"{file}: [{name}]")

@@ -23,6 +23,7 @@ Floats = NDArray[np.float32]
 _TABLES = {
     "positions.table": "embeddings.position_embeddings.weight",
     "types.table": "embeddings.token_type_embeddings.weight",
+    "types.only": "embeddings.token_type_embeddings.weight",
 }
 
 
@@ -63,7 +64,7 @@ class _Graph:
                 found[f"{norm}.weight"] = self.constants[f"{norm}.scale"]
                 found[f"{norm}.bias"] = value
             if name in _TABLES:
-                found[_TABLES[name]] = value
+                found[_TABLES[name]] = value.reshape(-1, value.shape[-1])
         if "words.table" in self.constants:
             words = self.constants["words.table"].astype(np.float32)
             scale = self.constants.get("words.scale", np.float32(1))
@@ -106,4 +107,4 @@ def read_shape(encoder: Path) -> EncoderShape:
 def _activation(node: Any) -> Activation:
     if node.op_type == "Gelu":
         return "gelu_tanh" if any(own.s == b"tanh" for own in node.attribute) else "gelu"
-    return "relu"
+    return "relu" if node.op_type == "Relu" else "tanh"
