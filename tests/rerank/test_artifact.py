@@ -177,7 +177,7 @@ def _calibration_of(**changes: object) -> dict[str, Any]:
         (_calibration_of(scale=-0.75), "scales must be above 0"),
         (_calibration_of(fused_scale=0.0), "scales must be above 0"),
         (_calibration_of(fused_scale=-1), "scales must be above 0"),
-        (_calibration_of(scale=float("nan")), "scales must be above 0"),
+        (_calibration_of(scale=float("nan")), "expected numbers"),
         (_calibration_of(scale="steep"), "manifest of format 1"),
         (_calibration_of(surprise=1), "surprise"),
         ({"calibration": {"scale": 1.0}}, "bias"),

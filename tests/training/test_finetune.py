@@ -223,7 +223,7 @@ def test_where_nothing_is_gained_nothing_is_written_and_both_figures_are_named(
     rows = made_pairs(shared=3)
     desk = Desk(desk.folder, bases["knows"]).hold(rows)
     if noise:
-        desk.hold(noisy(rows, module._source(desk.pairs)))
+        desk.hold(noisy(rows, source_of(desk.pairs)))
     message = desk.refused(ModelError, "nothing was written", str(desk.pairs))
     figures = re.findall(r"\d\.\d{4}", message)
     assert len(figures) == 2 and figures[1] == "1.0000"
@@ -264,7 +264,7 @@ def judged(folder: Path, rows: Sequence[Row]) -> Path:
 
 def test_judgments_are_read_as_pairs_with_their_titles(tmp_path: Path) -> None:
     rows = made_pairs()
-    source = module._source(judged(tmp_path / "judged", rows))
+    source = source_of(judged(tmp_path / "judged", rows))
     assert sorted(source.queries) == sorted(row["query"] for row in rows)
     assert set(source.texts) == {row["positive"] for row in rows}
     by_query = {row["query"]: place for place, row in enumerate(rows)}
@@ -278,7 +278,7 @@ def test_judgments_are_read_as_pairs_with_their_titles(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("count", "held_out"), [(40, 20), (150, 30), (1200, 200)])
 def test_a_fifth_is_held_out_within_limits(count: int, held_out: int, desk: Desk) -> None:
-    source = module._source(desk.hold(made_pairs(count)).pairs)
+    source = source_of(desk.hold(made_pairs(count)).pairs)
     assert (len(source.queries), len(source.dev)) == (count, held_out)
 
 
@@ -298,8 +298,16 @@ def test_a_run_goes_on_in_its_work_folder(desk: Desk, capsys: pytest.CaptureFixt
     assert one.fingerprint == other.fingerprint
 
 
+def source_of(data: Path) -> Source:
+    class AnyLength:
+        def whole_query(self, text: str) -> None:
+            pass
+
+    return module._source(data, AnyLength(), print)  # type: ignore[arg-type]
+
+
 def test_more_epochs_are_more_steps_up_to_a_limit(desk: Desk) -> None:
-    source = module._source(desk.hold(made_pairs(150)).pairs)
+    source = source_of(desk.hold(made_pairs(150)).pairs)
     lists = np.arange(len(source.queries) - len(source.dev))
 
     class Lists:

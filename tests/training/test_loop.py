@@ -244,7 +244,7 @@ def test_a_folder_of_another_recipe_is_refused_and_left_as_it_is(
     folder, _ = uninterrupted
     state = (folder / STATE).read_bytes()
     lines = history(folder)
-    with pytest.raises(InputError, match="another recipe; name another folder") as caught:
+    with pytest.raises(InputError, match="holds a run of another recipe") as caught:
         trained(folder, corpora, replace(RECIPE, **changes))
     assert str(caught.value).startswith(f"{folder}: ")
     assert (folder / STATE).read_bytes() == state

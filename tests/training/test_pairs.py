@@ -224,16 +224,21 @@ def test_only_words_count_when_texts_are_compared(words: list[str], data: st.Dat
     assert normalised("".join(words) + "x") != normalised(text)
 
 
+@pytest.mark.parametrize("blank", ["query", "positive"])
+def test_an_empty_text_is_named_by_its_line(blank: str, tmp_path: Path) -> None:
+    file = written(tmp_path, [{"query": QUERIES[1], "positive": TEXTS[1]} | {blank: "  "}])
+    with pytest.raises(DatasetError, match=r"made\.jsonl:1: query or positive is empty"):
+        list(read_pairs(file))
+
+
 @pytest.mark.parametrize(
     "row",
     [
         {"query": QUERIES[1], "positive": "only three words"},
-        {"query": QUERIES[1], "positive": ""},
         {"query": QUERIES[1], "positive": '{"id": 17, "at": [3, 4], "to": {"x": 0.25}}'},
         {"query": QUERIES[1], "positive": "17 18 19 20 21 years"},
-        {"query": "  ", "positive": TEXTS[1]},
     ],
-    ids=["short", "empty", "JSON", "numbers", "no query"],
+    ids=["short", "JSON", "numbers"],
 )
 def test_what_answers_nothing_is_dropped_and_counted(row: Row, tmp_path: Path) -> None:
     lines = [{"query": QUERIES[0], "positive": TEXTS[0]}, row, row]

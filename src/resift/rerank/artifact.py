@@ -196,8 +196,6 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     values["reference"] = tuple(ReferencePair(**pair) for pair in values["reference"])
     values["stages"] = tuple(values["stages"])
     values["exits"] = tuple(_exit(**own) for own in values.get("exits", ()))
-    if len(values["exits"]) not in (0, len(values["stages"]) - 1):
-        raise ValueError(f"{len(values['exits'])} exits for {len(values['stages'])} stages")
     calibration = values.get("calibration")
     values["calibration"] = Calibration(**calibration) if calibration else None
     if not values["stages"]:
