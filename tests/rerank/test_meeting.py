@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from clocks import Until
 from resift import Reranker
 from resift.errors import ArtifactError, RuntimeFailure
 from resift.rerank.artifact import Artifact, load_artifact, write_manifest
@@ -48,20 +49,6 @@ def made_texts() -> list[str]:
 
 
 TEXTS = made_texts()
-
-
-class Until:
-    """A deadline that passes after it was asked so many times."""
-
-    at = 0.0
-
-    def __init__(self, questions: int) -> None:
-        self._left = questions
-
-    @property
-    def passed(self) -> bool:
-        self._left -= 1
-        return self._left < 0
 
 
 @pytest.fixture(scope="session")

@@ -384,7 +384,7 @@ def test_held_out_answers_that_no_first_stage_finds_are_refused(
 def test_a_model_whose_logits_fall_with_the_labels_is_refused_in_a_line(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resift.training.loop.train", lambda *_: None)  # stays averse
+    monkeypatch.setattr("resift.training.finetune.train", lambda *_: None)  # stays averse
     desk.hold(made_pairs()).refused(ModelError, "nothing was written")
 
 

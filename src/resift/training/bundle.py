@@ -1,11 +1,12 @@
-"""``make model``: makes the bundled model anew, from data to int8, and prints its table.
+"""``make model``: makes a model for the package, from data to int8, and prints its table.
 
     python -m resift.training.bundle PAIRS_FOLDER [--teacher FOLDER] [--work FOLDER]
         [--judged COLLECTIONS_FOLDER] [--recipe TOML] [--out FOLDER]
 
-Each part leaves its result in the work folder and is not done twice: mined lists, the training
-run (which goes on at its last saved step), and the artifact. Sources whose file is missing stop
-the command; `manuals.py` makes those that come from Debian packages.
+Mined lists and the training run stay in the work folder and are not done twice; a run goes on at
+its last saved step. The artifact is written to ``artifact`` there, or to `--out`: the model in the
+package is replaced by hand, once a new one is better by measurement. Sources whose file is missing
+stop the command; `manuals.py` makes those that come from Debian packages.
 """
 
 import argparse
@@ -19,7 +20,6 @@ import numpy as np
 import onnx
 
 from resift.rerank.artifact import load_artifact
-from resift.rerank.catalogue import BUNDLED
 from resift.rerank.encoder import Encoder
 from resift.rerank.pairs import Tokens, load_tokenizer
 from resift.rerank.runtimes import open_session
@@ -29,14 +29,12 @@ from resift.training.export import MAX_TOKENS, Identity, dev_scores, export, wri
 from resift.training.fit import fused, ndcg
 from resift.training.graph import encoder_graph
 from resift.training.groups import Corpus
+from resift.training.loop import train
 from resift.training.mining import Mined, load, mine, save
 from resift.training.network import Network
 from resift.training.pairs import read_judged, read_source
 from resift.training.recipe import RECIPES, Recipe, SourceSpec, read_recipe
 from resift.training.teacher import open_teacher
-
-NOT_TRAINED_ON = "not trained on"
-"""The licence of a source that is measured on and nothing more."""
 
 
 def main() -> None:
@@ -52,8 +50,9 @@ def main() -> None:
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
     identity = Identity(recipe.name, base.base_model, base.licence, base.max_tokens)
     write_float32(weights, base.shape, identity, base.tokenizer, options.work / "float32")
-    export(weights, base.shape, identity, base.tokenizer, own, options.out)
-    print(table(sources, options.out))  # noqa: T201 - the command's answer
+    out = options.out or options.work / "artifact"
+    export(weights, base.shape, identity, base.tokenizer, own, out)
+    print(table(sources, out))  # noqa: T201 - the command's answer
 
 
 def mined_sources(
@@ -91,8 +90,6 @@ def _mined_name(spec: SourceSpec, recipe: Recipe, teacher: Path | None, judged: 
 
 def trained(recipe: Recipe, base: Base, sources: Sequence[Mined], folder: Path) -> Network:
     """The network after the recipe's steps."""
-    from resift.training.loop import train
-
     network = Network(base.weights, base.shape, base.late, recipe.network.meeting_layers)
     ready = corpora(recipe, base, sources)
     train(network, ready, replace(recipe, then=None), folder)
@@ -150,7 +147,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--judged", type=Path, help="folder of collections to keep out")
     parser.add_argument("--work", type=Path, default=Path(".model"))
     parser.add_argument("--recipe", type=Path, default=RECIPES / "bundled.toml")
-    parser.add_argument("--out", type=Path, default=BUNDLED)
+    parser.add_argument("--out", type=Path)
     return parser.parse_args()
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -27,7 +27,7 @@ from resift.rerank.pairs import Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import open_session
 from resift.rerank.stages import Model, load_model, meeting_feeds, run_rows
 from resift.training.fit import Scores, fit_calibration, fit_exit, fit_fusion
-from resift.training.graph import EncoderShape, encoder_graph, meeting_graph
+from resift.training.graph import EncoderShape, Weights, encoder_graph, meeting_graph
 from resift.training.mining import NONE, Lists, Mined
 from resift.training.quantise import quantise
 from resift.training.score import score_list
@@ -49,8 +49,6 @@ REFERENCE = (
     ("capital of France", "The Danube flows through ten countries, more than any other river."),
     ("symptoms of iron deficiency", "Fatigue, pale skin and shortness of breath are common signs."),
 )
-
-Weights = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from resift.training.base import Base, open_base
 from resift.training.export import Identity, dev_scores, export
 from resift.training.fit import mean_ndcg
 from resift.training.groups import Corpus
+from resift.training.loop import train
 from resift.training.mining import NONE, Mined, mine
 from resift.training.network import Network
 from resift.training.pairs import Source, pair_source, read_pairs
@@ -95,8 +96,6 @@ def fine_tune(
 
 
 def _trained(recipe: Recipe, base: Base, mined: Mined, model: Model, work: Path) -> Network:
-    from resift.training.loop import train
-
     layers = base.meeting_layers or recipe.network.meeting_layers
     network = Network(base.weights, base.shape, base.late, layers)
     tokens = Tokens(load_tokenizer(base.tokenizer), base.max_tokens)

@@ -17,7 +17,7 @@ from resift.rerank.pairs import Tokens
 from resift.training.mining import NONE, Lists, Mined
 from resift.training.network import Rows
 
-CHUNKS = 4  # a batch's documents in length order: padding falls from a half to a tenth
+CHUNKS = 4  # a batch's documents in length order, so that neighbours are padded alike
 
 Floats = NDArray[np.float32]
 

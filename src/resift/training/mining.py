@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from resift.extras import require
 from resift.rerank.encoder import Encoder
-from resift.rerank.late_interaction import features, query_states
+from resift.rerank.late_interaction import features, query_states, unit
 from resift.training.pairs import Source
 from resift.training.recipe import MiningSpec, SourceSpec
 
@@ -163,9 +163,7 @@ def _lists(
 
 
 def _means(states: Sequence[NDArray[np.float16]]) -> Floats:
-    means = np.stack([own.astype(np.float32).mean(axis=0) for own in states])
-    normed: Floats = means / np.linalg.norm(means, axis=1, keepdims=True)
-    return normed
+    return unit(np.stack([own.astype(np.float32).mean(axis=0) for own in states]))
 
 
 class Bm25:

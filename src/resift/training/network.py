@@ -10,22 +10,18 @@ the query's tokens and the document's: the document's states never see the query
 https://arxiv.org/abs/2001.06452).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resift.errors import ModelError
 from resift.rerank.late_interaction import LateInteractionWeights
-from resift.training.graph import MASKED, EncoderShape
+from resift.training.graph import MASKED, EncoderShape, Weights
 
 FRESH = ("late", "bias", "meeting.head.")  # what an encoder alone does not have
-
-Weights = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +47,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         query = self._parted("query", x)
         key, value = self._parted("key", context), self._parted("value", context)
-        # Written out: torch's fused backward takes twice as long on a CPU at these lengths.
+        # Written out: torch's fused one is slow backwards on a CPU at these lengths (LOG.md).
         similar = (query * query.shape[-1] ** -0.5) @ key.transpose(2, 3)
         with torch.autocast("cpu", enabled=False):
             missing = (~mask[:, None, None, :]).to(similar.dtype) * MASKED

@@ -4,19 +4,18 @@ A line is ``{"query", "positive", "negatives"?}``. What occurs in a collection t
 judged on is taken out here, by normalised text, and counted.
 """
 
-import gzip
 import hashlib
 import json
 import random
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from resift.errors import DatasetError
-from resift.evaluation.collection import open_collection
+from resift.evaluation.collection import open_collection, open_text
 from resift.training.recipe import SourceSpec
 
 _WORD = re.compile(r"[^\W_]+")
@@ -112,12 +111,9 @@ def pair_source(rows: Sequence[dict[str, Any]], spec: SourceSpec, words: int, se
 
 def read_pairs(file: Path) -> Iterator[dict[str, Any]]:
     """A file's lines, plain or .gz; raises `DatasetError` naming one that is no pair."""
-    if not file.is_file():
-        raise DatasetError(f"{file}: no such file of training pairs")
-    opener: Callable[..., IO[str]] = gzip.open if file.suffix == ".gz" else open
     number = 0
     try:
-        with opener(file, "rt", encoding="utf-8") as lines:
+        with open_text(file) as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield _pair(line, f"{file}:{number}")

@@ -1,7 +1,8 @@
 """A recipe: one TOML file that says what a model is made of, read into frozen dataclasses.
 
 Every key must be one that is known here, so that a misspelt one is an error and not a default.
-The recipes that ship lie in ``recipes/``; `bundled.toml` is the one that makes `Reranker()`.
+The recipes that ship lie in ``recipes/``; `bundled.toml` is what
+``make model`` runs, `fine-tune.toml` what ``resift train`` does.
 """
 
 import tomllib

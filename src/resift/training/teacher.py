@@ -1,7 +1,7 @@
 """A larger embedder whose similarities the student learns to keep: a transformers folder.
 
 Mean pooling over the last states, unit length, as the all-* models of sentence-transformers are
-trained for. bfloat16 where the processor multiplies it faster, which it does by 4 here.
+trained for. In bfloat16, which newer processors multiply several times faster.
 """
 
 from collections.abc import Callable, Sequence

@@ -5,7 +5,6 @@ scales are folded back in. What int8 rounded off is lost, and training goes on f
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,20 +34,15 @@ def read_weights(files: Sequence[Path]) -> dict[str, Floats]:
     return weights
 
 
-@dataclass(frozen=True, slots=True, init=False)
 class _Graph:
-    """Constants and makers of tensors, by name."""
-
-    nodes: list[Any]
-    constants: dict[str, NDArray[Any]]
-    makers: dict[str, Any]
+    """Nodes in order, and constants and makers of tensors by name."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        constants = {own.name: numpy_helper.to_array(own) for own in model.graph.initializer}
-        makers = {output: node for node in model.graph.node for output in node.output}
-        object.__setattr__(self, "nodes", list(model.graph.node))
-        object.__setattr__(self, "constants", constants)
-        object.__setattr__(self, "makers", makers)
+        self.nodes = list(model.graph.node)
+        self.constants: dict[str, NDArray[Any]] = {
+            own.name: numpy_helper.to_array(own) for own in model.graph.initializer
+        }
+        self.makers = {output: node for node in model.graph.node for output in node.output}
 
     def weights(self) -> dict[str, Floats]:
         found: dict[str, Floats] = {}
