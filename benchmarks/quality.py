@@ -154,22 +154,25 @@ class _Halves:
         ids = list(texts)
         for start in range(0, len(ids), 500):
             part = ids[start : start + 500]
-            found = self._encoder.states([texts[doc_id] for doc_id in part])
+            found = self._encoder.layers([texts[doc_id] for doc_id in part])
             for doc_id, own in zip(part, found, strict=True):
                 self._states[doc_id] = own.astype(np.float16)
 
     def meet(self, query: str, ids: Sequence[str]) -> dict[str, NDArray[np.floating]]:
-        half = query_states(next(self._encoder.states([query])))
+        half = query_states(
+            next(self._encoder.states([query])), next(self._encoder.layers([query]))
+        )
+        dim = half.tokens.shape[1]
         rows = [self._rows[doc_id] for doc_id in ids]
         numbers, final = np.empty((len(ids), 3), np.float32), np.empty(len(ids), np.float32)
         for group in schedule([len(row.ids) for row in rows]):
             own = [rows[place] for place in group.rows]
-            states = np.zeros((len(own), group.length, half.raw.shape[1]), np.float32)
+            states = np.zeros((len(own), group.length, half.layers.shape[1]), np.float32)
             for place, row in enumerate(group.rows):
                 kept = self._states[ids[row]]
                 states[place, : len(kept)] = kept
             mask = pad(own)["attention_mask"]
-            numbers[group.rows] = features(half, states, mask)
+            numbers[group.rows] = features(half, states[:, :, -dim:], mask)
             early = self._weights.logits(numbers[group.rows])
             final[group.rows] = early
             if self._meeting is not None:

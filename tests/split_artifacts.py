@@ -51,6 +51,7 @@ def split_weights(seed: int = 7, late: LateInteractionWeights = LATE) -> Weights
     rng = np.random.default_rng(seed)
     weights["meeting.head.weight"] = rng.normal(0, 0.3, (2, DIM)).astype(np.float32)
     weights["meeting.head.bias"] = rng.normal(0, 0.3, 2).astype(np.float32)
+    weights["meeting.share"] = np.array(0.4, np.float32)
     own = [late.query_maxsim, late.document_maxsim, late.cosine]
     return weights | {
         "late": np.array(own, np.float32),
@@ -78,7 +79,9 @@ def make_split_artifact(
     """Write the artifact, float32; `changes` are of its manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = split_weights(seed, late)
-    graphs = [encoder_graph(weights, SHAPE), *([meeting_graph(weights, SHAPE)] * meeting)]
+    meets = MEETING_LAYERS * meeting
+    graphs = [encoder_graph(weights, SHAPE, meets=meets)]
+    graphs += [meeting_graph(weights, SHAPE)] * meeting
     stages = FILES[: len(graphs)]
     for name, graph in zip(stages, graphs, strict=True):
         onnx.save(graph, str(folder / name))

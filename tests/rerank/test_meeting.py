@@ -107,9 +107,11 @@ def test_logits_are_the_first_exits_and_the_residual(
     residuals = []
     for text, logit in zip(TEXTS, found, strict=True):
         rows = model.rows(QUERY, [text])
-        states = run_rows(encoder, rows)["states"]
-        first = LATE.logits(features(half, states, pad(rows)["attention_mask"]))
-        residual = run(meeting, meeting_feeds(half, states, rows))["residual"]
+        states = run_rows(encoder, rows)
+        first = LATE.logits(features(half, states["states"], pad(rows)["attention_mask"]))
+        kept = states["layers"].astype(np.float16)  # as the engine keeps them between stages
+        feeds = meeting_feeds(half, kept.astype(np.float32), rows, first)
+        residual = run(meeting, feeds)["residual"]
         assert residual.shape == (1,) and residual.dtype == np.float32
         assert logit == pytest.approx(float(first[0] + residual[0]), abs=PRECISION)
         residuals.append(float(residual[0]))
@@ -148,7 +150,7 @@ def test_padding_changes_nothing(more: int, runtime: str, model: SplitModel) -> 
     first, meeting = model.stages
     batch, logits = first(Batch(rows, half))
     assert batch.states is not None and isinstance(meeting, MeetingStage)
-    feeds = meeting_feeds(half, batch.states, rows)
+    feeds = meeting_feeds(half, batch.states, rows, logits)
     expected = run(meeting.session, feeds)["residual"]
     for names in (("query_states", "query_mask", "query_own"), ("states", "attention_mask", "own")):
         longer = dict(feeds)
@@ -166,14 +168,14 @@ def test_queries_of_all_lengths_meet_in_padded_halves(model: SplitModel) -> None
     rows = model.rows(QUERY, TEXTS[:2])
     for words in (1, 13, 14, 15, 40):
         half = model.query(" ".join(WORDS[:words]))
-        batch, _ = model.stages[0](Batch(rows, half))
+        batch, logits = model.stages[0](Batch(rows, half))
         assert batch.states is not None
-        feeds = meeting_feeds(half, batch.states, rows)
+        feeds = meeting_feeds(half, batch.states, rows, logits)
         assert feeds["query_states"].shape[:2] == (2, padded_length(words + 2))
         assert feeds["query_mask"].sum(axis=1).tolist() == [words + 2] * 2
         assert feeds["query_own"].sum(axis=1).tolist() == [words] * 2
         assert feeds["own"].sum(axis=1).tolist() == [row.seen for row in rows]
-        assert half.raw.shape[0] == words + 2 and half.tokens.shape[0] == words
+        assert half.layers.shape[0] == words + 2 and half.tokens.shape[0] == words
 
 
 def test_runtimes_agree(folder: Path) -> None:

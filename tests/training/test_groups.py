@@ -44,7 +44,8 @@ def lists(seed: int) -> Lists:
     nothing = np.zeros((LISTS, DEPTH), np.float32)
     queries = rng.permutation(2 * LISTS)[:LISTS]  # the others are measured on
     untrained = np.zeros((LISTS, DEPTH, 3), np.float32)
-    return Lists(queries, documents, relevant, untrained, nothing, nothing)
+    scores = rng.gamma(2.0, size=(LISTS, DEPTH)).astype(np.float32)
+    return Lists(queries, documents, relevant, untrained, nothing, scores)
 
 
 def corpus(number: int) -> Corpus:
@@ -232,6 +233,25 @@ def test_the_teachers_values_are_those_of_the_documents_drawn() -> None:
                     np.testing.assert_equal(value, float(expected))
                     known[bool(np.isnan(value))] += 1
     assert known[True] and known[False]
+
+
+def test_every_second_group_has_the_first_stages_standardised_scores() -> None:
+    spoke = Counter[bool]()
+    for step in range(len(batches())):
+        groups = batches().at(step)
+        found = documents_of(groups)
+        for group, (number, row) in enumerate(lists_of(groups)):
+            lists = CORPORA[number].mined.train
+            columns = [own for own in lists.documents[row].tolist() if own != NONE]
+            scores = lists.lexical[row][: len(columns)].astype(np.float64)
+            for column in np.flatnonzero(groups.known[group]):
+                _, text = found[group * WIDTH + int(column)]
+                own = (scores[columns.index(text)] - scores.mean()) / (scores.std() or 1.0)
+                value = float(groups.first_stage[group, column])
+                assert value == pytest.approx(own if group % 2 else 0.0, abs=1e-5)
+                spoke[value != 0] += 1
+        assert not groups.first_stage[~groups.known].any()
+    assert spoke[True] and spoke[False]
 
 
 def test_long_texts_are_cut_and_still_end_as_a_text_ends() -> None:

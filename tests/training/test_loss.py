@@ -41,7 +41,9 @@ def drawn(seed: int, answers: int = 1) -> Groups:
     teacher = rng.normal(0, 3, (QUERIES, WIDTH)).astype(np.float32)
     teacher[rng.random((QUERIES, WIDTH)) < 0.3] = np.nan
     teacher[0] = np.nan
-    return Groups(NO_ROWS, (), *(torch.from_numpy(own) for own in (labels, teacher, known)))
+    said = rng.normal(size=(QUERIES, WIDTH)).astype(np.float32)
+    said[0] = 0
+    return Groups(NO_ROWS, (), *(torch.from_numpy(own) for own in (labels, teacher, said, known)))
 
 
 def logits(seed: int) -> Scored:
@@ -208,6 +210,18 @@ def test_accuracy_counts_the_groups_that_an_answer_wins(answers: int, seed: int)
     assert accuracy(changed(scored, groups.labels, 100.0), groups) == 1.0
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("part", PARTS)
+def test_the_first_stage_speaks_beside_both_logits_and_the_teacher(part: str, seed: int) -> None:
+    groups, scored = drawn(seed), logits(seed)
+    spec = replace(only(part), first_stage=0.7)
+    said = 0.7 * groups.first_stage
+    there = Scored(scored.final + said, scored.early + said)
+    expected = loss(there, replace(groups, teacher=groups.teacher + said), only(part))
+    assert float(loss(scored, groups, spec)) == pytest.approx(float(expected), abs=1e-5)
+    assert float(loss(scored, groups, only(part))) != pytest.approx(float(expected), abs=1e-4)
+
+
 def rows_of(lengths: tuple[int, ...], seed: int) -> Rows:
     rng = np.random.default_rng(seed)
     return pad([rng.integers(1, 50, length).astype(np.int32) for length in lengths])
@@ -237,7 +251,7 @@ def made_groups() -> Groups:
     )
     known = torch.tensor([[True, True, False]] * 2)
     labels = torch.tensor([[True, False, False]] * 2)
-    return Groups(rows_of((4, 7), 1), chunks, labels, torch.zeros(2, 3), known)
+    return Groups(rows_of((4, 7), 1), chunks, labels, torch.zeros(2, 3), torch.zeros(2, 3), known)
 
 
 def test_each_logit_is_its_pairs_own_and_stands_in_its_place() -> None:
@@ -248,9 +262,9 @@ def test_each_logit_is_its_pairs_own_and_stands_in_its_place() -> None:
             for row, place in enumerate(chunk.places.tolist()):
                 query, document = alone(groups.queries, place // 3), alone(chunk.rows, row)
                 q, d = network.encode(query), network.encode(document)
-                features = network.features(query, q, document, d)
-                early = float(network.early(features))
-                final = early + float(network.residual(query, q, document, d))
+                first = network.early(network.features(query, q[-1], document, d[-1]))
+                early = float(first)
+                final = early + float(network.residual(query, q, document, d, first))
                 at = divmod(place, 3)
                 assert float(found.early[at]) == pytest.approx(early, abs=1e-4)
                 assert float(found.final[at]) == pytest.approx(final, abs=1e-4)

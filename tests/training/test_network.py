@@ -25,7 +25,7 @@ from torch import Tensor  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from resift.training.groups import pad  # noqa: E402
-from resift.training.network import Network, Rows  # noqa: E402
+from resift.training.network import SHARE, Network, Rows  # noqa: E402
 
 LAYERS, MEETING, VOCABULARY, DIM = 2, 2, 50, 32
 SHAPE = EncoderShape(LAYERS, heads=2, epsilon=1e-12, activation="gelu")
@@ -52,8 +52,8 @@ def trained_weights() -> Weights:
         for name, value in random_weights(MEETING, seed=8).items()
         if name.startswith("encoder.")
     }
-    head = {"weight": (2, DIM), "bias": (2,)}
-    drawn = {f"meeting.head.{n}": rng.normal(size=s).astype(np.float32) for n, s in head.items()}
+    fresh = {"head.weight": (2, DIM), "head.bias": (2,), "share": ()}
+    drawn = {f"meeting.{n}": np.array(rng.normal(size=s), np.float32) for n, s in fresh.items()}
     return encoder_weights() | layers | drawn
 
 
@@ -92,7 +92,8 @@ def meet(network: Network, query: Rows, documents: Rows) -> tuple[Tensor, Tensor
     """Features and residual of row by row pairs."""
     with torch.inference_mode():
         q, d = network.encode(query), network.encode(documents)
-        return network.features(query, q, documents, d), network.residual(query, q, documents, d)
+        found = network.features(query, q[-1], documents, d[-1])
+        return found, network.residual(query, q, documents, d, network.early(found))
 
 
 def opened(folder: Path, model: onnx.ModelProto, runtime: str) -> Session:
@@ -108,7 +109,7 @@ def integers(values: Tensor) -> NDArray[np.int64]:
 def test_states_are_those_of_the_encoders_graph(
     untrained: Network, runtime: str, tmp_path: Path
 ) -> None:
-    session = opened(tmp_path, encoder_graph(exported(untrained), SHAPE), runtime)
+    session = opened(tmp_path, encoder_graph(exported(untrained), SHAPE, meets=MEETING), runtime)
     rows = drawn(DOCUMENTS, 2)
     feeds = {
         "input_ids": integers(rows.ids),
@@ -116,18 +117,20 @@ def test_states_are_those_of_the_encoders_graph(
         "token_type_ids": np.zeros(rows.ids.shape, np.int64),
     }
     with torch.inference_mode():
-        found = untrained.encode(rows).numpy()
-    expected = session.run(feeds)["states"]
+        found = untrained.encode(rows)
+    expected = session.run(feeds)
     read = rows.mask.numpy()
-    np.testing.assert_allclose(found[read], expected[read], atol=1e-4, rtol=0)
-    assert np.ptp(expected[read]) > 1
+    for own, name in ((found[-1], "states"), (torch.cat(found, 2), "layers")):
+        np.testing.assert_allclose(own.numpy()[read], expected[name][read], atol=1e-4, rtol=0)
+    assert len(found) == MEETING + 1 and np.ptp(expected["states"][read]) > 1
+    assert np.abs(found[0].numpy() - found[-1].numpy())[read].mean() > 0.1
 
 
 def test_features_are_those_of_late_interaction(trained: Network) -> None:
     query, documents = drawn(QUERIES, 3), drawn(DOCUMENTS, 4)
     found, _ = meet(trained, query, documents)
     with torch.inference_mode():
-        q, d = trained.encode(query).numpy(), trained.encode(documents).numpy()
+        q, d = trained.encode(query)[-1].numpy(), trained.encode(documents)[-1].numpy()
     for row, (asked, read) in enumerate(zip(QUERIES, DOCUMENTS, strict=True)):
         own, mask = d[row : row + 1], integers(documents.mask[row : row + 1])
         expected = features(query_states(q[row, :asked]), own, mask)[0]
@@ -149,8 +152,9 @@ def test_the_residual_is_that_of_the_meetings_graph(
     session = opened(tmp_path, meeting_graph(exported(trained), SHAPE), runtime)
     query, documents = drawn(QUERIES, 3), drawn(DOCUMENTS, 4)
     with torch.inference_mode():
-        q, d = trained.encode(query).numpy(), trained.encode(documents).numpy()
-    _, found = meet(trained, query, documents)
+        q, d = (torch.cat(trained.encode(rows), 2).numpy() for rows in (query, documents))
+        features, found = meet(trained, query, documents)
+        early = trained.early(features).numpy()
     feeds = {
         "query_states": q,
         "query_mask": integers(query.mask),
@@ -158,15 +162,50 @@ def test_the_residual_is_that_of_the_meetings_graph(
         "states": d,
         "attention_mask": integers(documents.mask),
         "own": integers(documents.own),
+        "logits": early,
     }
     expected = session.run(feeds)["residual"]
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-4, rtol=0)
     assert np.ptp(expected) > 0.1
 
 
-def test_an_untrained_network_adds_exactly_nothing(untrained: Network) -> None:
-    _, residual = meet(untrained, drawn(QUERIES, 3), drawn(DOCUMENTS, 4))
-    assert residual.tolist() == [0.0] * len(QUERIES)
+def test_an_untrained_meeting_is_a_share_of_what_reading_again_changes(
+    untrained: Network,
+) -> None:
+    query, documents = drawn(QUERIES, 3), drawn(DOCUMENTS, 4)
+    found, residual = meet(untrained, query, documents)
+    with torch.inference_mode():
+        q, d = untrained.encode(query), untrained.encode(documents)
+        mask = torch.cat([query.mask, documents.mask], 1)
+        x = q[0]
+        for layer, own in zip(untrained.encoder["layer"][-MEETING:], d[:-1], strict=True):
+            x = layer(x, torch.cat([x, own], 1), mask)
+        change = untrained.early(untrained.features(query, x, documents, d[-1]) - found)
+        expected = SHARE * (change - untrained.bias)
+    np.testing.assert_allclose(residual.numpy(), expected.numpy(), atol=1e-5, rtol=0)
+    assert residual.abs().min() > 1e-3
+
+
+def test_a_document_that_is_not_attended_to_changes_nothing(untrained: Network) -> None:
+    """Read over no document, the query's last layers are the encoder's own."""
+    query, documents = drawn(QUERIES, 3), drawn(DOCUMENTS, 4)
+    nothing = replace(documents, mask=torch.zeros_like(documents.mask))
+    with torch.inference_mode():
+        q, d = untrained.encode(query), untrained.encode(documents)
+        early = untrained.early(untrained.features(query, q[-1], nothing, d[-1]))
+        residual = untrained.residual(query, q, nothing, d, early)
+    np.testing.assert_allclose(residual.numpy(), 0, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5])
+def test_shrinking_scales_what_the_meeting_adds(kept: float, trained: Network) -> None:
+    query, documents = drawn(QUERIES, 3), drawn(DOCUMENTS, 4)
+    before = meet(trained, query, documents)
+    smaller = Network(exported(trained), SHAPE, LATE, MEETING)
+    smaller.shrink(kept)
+    after = meet(smaller, query, documents)
+    np.testing.assert_array_equal(after[0], before[0])
+    np.testing.assert_allclose(after[1], kept * before[1], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -228,11 +267,15 @@ def test_document_states_never_depend_on_the_query(trained: Network) -> None:
             parts = [
                 torch.cat([getattr(own, name) for own in rows]) for name in ("ids", "mask", "own")
             ]
-            beside = trained.encode(Rows(*parts))[len(QUERIES) :, : kept.shape[1]]
+            together = trained.encode(Rows(*parts))
             read = documents.mask
-            np.testing.assert_allclose(beside[read].numpy(), kept[read].numpy(), atol=1e-5, rtol=0)
-            found = trained.residual(query, trained.encode(query), documents, kept.clone())
-            np.testing.assert_array_equal(found, meet(trained, query, documents)[1])
+            for whole, own in zip(together, kept, strict=True):
+                beside = whole[len(QUERIES) :, : own.shape[1]]
+                np.testing.assert_allclose(beside[read], own[read], atol=1e-5, rtol=0)
+            features, expected = meet(trained, query, documents)
+            q = trained.encode(query)
+            found = trained.residual(query, q, documents, kept, trained.early(features))
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_the_residual_does_depend_on_both(trained: Network) -> None:
@@ -251,7 +294,7 @@ def test_what_is_ranked_by_keeps_float32_beside_bfloat16_layers(
     query, documents = drawn(QUERIES, 3), drawn(DOCUMENTS, 4)
     expected, _ = meet(trained, query, documents)
     with torch.inference_mode():
-        q, d = trained.encode(query), trained.encode(documents)
+        q, d = trained.encode(query)[-1], trained.encode(documents)[-1]
         with torch.autocast("cpu", torch.bfloat16):
             found = trained.features(query, q, documents, d)
             early = trained.early(expected)

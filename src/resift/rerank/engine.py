@@ -22,19 +22,21 @@ WAVE = 16
 """Under a deadline, candidates are taken this many at a time in first-stage order."""
 
 Floats = NDArray[np.float32]
+Halves = NDArray[np.float16]
 
 
 @dataclass(slots=True)
 class Outcome:
     """What became of each text, in input order; `logits` is NaN where there is none.
 
-    `rows` and `states` are by place: a text's tokens, and its ``(tokens, dim)`` between stages.
+    `rows` and `states` are by place: a text's tokens, and its ``(tokens, dim)`` between stages, in
+    16 bits: they are layer-normed, and memory is what many candidates cost.
     """
 
     logits: Floats
     statuses: list[Status]
     rows: dict[int, TokenRow] = field(default_factory=dict)
-    states: dict[int, Floats] = field(default_factory=dict)
+    states: dict[int, Halves] = field(default_factory=dict)
     partial: bool = False
     reason: str | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
@@ -154,7 +156,7 @@ class Engine:
         _fail(bad, "the model gave no finite logit", outcome)
         if batch.states is not None and stage is not self.model.stages[-1]:
             for place, row, own in zip(places, rows, batch.states, strict=True):
-                outcome.states[place] = own[: len(row.ids)].copy()
+                outcome.states[place] = own[: len(row.ids)].astype(np.float16)
         return [place for place in places if place not in bad]
 
 
@@ -176,7 +178,7 @@ def _fail(places: list[int], reason: str, outcome: Outcome) -> None:
         outcome.reason = outcome.reason or reason
 
 
-def _padded(states: Sequence[Floats | None], length: int) -> Floats | None:
+def _padded(states: Sequence[Halves | None], length: int) -> Floats | None:
     """States of rows between stages → ``(rows, length, dim)``; None before the first stage."""
     known = [own for own in states if own is not None]
     if len(known) != len(states) or not known:

@@ -33,17 +33,19 @@ class LateInteractionWeights:
 class QueryStates:
     """The query's half: unit states of its own tokens ``(n, dim)``, and the unit mean of all.
 
-    `raw` are all its states as the encoder gave them, special tokens' too, ``(n + 2, dim)``.
+    `layers` is what a meeting reads: states as the encoder's last layers gave them, side by side,
+    the deepest last, special tokens' too, ``(n + 2, layers * dim)``.
     """
 
     tokens: Floats
     mean: Floats
-    raw: Floats
+    layers: Floats
 
 
-def query_states(states: Floats) -> QueryStates:
-    """Raw token states of one query, ``(tokens, dim)``, made ready to meet documents."""
-    return QueryStates(unit(states[1:-1]), unit(states.mean(axis=0)), states)
+def query_states(states: Floats, layers: Floats | None = None) -> QueryStates:
+    """Token states of one query, ``(tokens, dim)``, made ready to meet documents."""
+    kept = states if layers is None else layers
+    return QueryStates(unit(states[1:-1]), unit(states.mean(axis=0)), kept)
 
 
 def features(query: QueryStates, states: Floats, mask: NDArray[np.int64]) -> Floats:

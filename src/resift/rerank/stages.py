@@ -2,7 +2,7 @@
 
 *joint*: query and document in one sequence through all layers.
 *split*: both through the same encoder apart, then meeting: in late interaction, the first exit,
-and in layers of attention from the query's tokens over the document's, which add to its logit.
+and in layers that read the query again, over the document, and add to its logit.
 What a stage leaves in `Batch.states` is what the next one reads; the last one's are dropped.
 """
 
@@ -33,8 +33,8 @@ Floats = NDArray[np.float32]
 class Batch:
     """Rows that run together.
 
-    `states` is ``(rows, positions, dim)`` and `logits` ``(rows,)`` from the stage before, None
-    before the first. `query` is the query's half where the model is split.
+    `states` is ``(rows, positions, layers * dim)`` and `logits` ``(rows,)`` from the stage before,
+    None before the first. `query` is the query's half where the model is split.
     """
 
     rows: Sequence[TokenRow]
@@ -115,7 +115,9 @@ class SplitModel:
 
     def query(self, query: str) -> QueryStates:
         row = self._tokens.whole_query(query)
-        return query_states(run_rows(self._session, [row])["states"][0][: len(row.ids)])
+        found = run_rows(self._session, [row])
+        size = len(row.ids)
+        return query_states(found["states"][0][:size], layers(found)[0][:size])
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,32 +131,40 @@ class LateInteractionStage:
         if batch.query is None:
             raise ValueError("a split model's batch needs the query's half: this is a bug")
         feeds = pad(batch.rows)
-        states = run(self.session, feeds)["states"]
-        logits = self.weights.logits(features(batch.query, states, feeds["attention_mask"]))
-        return replace(batch, states=states), logits
+        found = run(self.session, feeds)
+        own = features(batch.query, found["states"], feeds["attention_mask"])
+        return replace(batch, states=layers(found)), self.weights.logits(own)
 
 
 @dataclass(frozen=True, slots=True)
 class MeetingStage:
-    """The query's tokens read the document's; what comes out is added to the logit before."""
+    """The query is read again, over the document; what comes out is added to the logit before."""
 
     session: Session
 
     def __call__(self, batch: Batch) -> tuple[Batch, Floats]:
         if batch.query is None or batch.states is None or batch.logits is None:
             raise ValueError("a meeting needs both halves and a logit: this is a bug")
-        feeds = meeting_feeds(batch.query, batch.states, batch.rows)
+        feeds = meeting_feeds(batch.query, batch.states, batch.rows, batch.logits)
         return batch, batch.logits + run(self.session, feeds)["residual"]
 
 
+def layers(found: Mapping[str, Floats]) -> Floats:
+    """Of what an encoder gave: the states a meeting reads, or the last ones where none follows."""
+    return found.get("layers", found["states"])
+
+
 def meeting_feeds(
-    query: QueryStates, states: Floats, rows: Sequence[TokenRow]
+    query: QueryStates, states: Floats, rows: Sequence[TokenRow], logits: Floats
 ) -> dict[str, NDArray[Any]]:
-    """A meeting's inputs: the query's half beside each row's states ``(rows, positions, dim)``."""
-    tokens, dim = query.raw.shape
+    """A meeting's inputs: the query's half beside each row's states and its logit so far.
+
+    `states` is ``(rows, positions, layers * dim)``, `logits` ``(rows,)``.
+    """
+    tokens, dim = query.layers.shape
     positions = padded_length(tokens)
     half = np.zeros((len(rows), positions, dim), np.float32)
-    half[:, :tokens] = query.raw
+    half[:, :tokens] = query.layers
     half_mask = np.zeros((len(rows), positions), np.int64)
     half_mask[:, :tokens] = 1
     mask = pad(rows)["attention_mask"]
@@ -165,6 +175,7 @@ def meeting_feeds(
         "states": states,
         "attention_mask": mask,
         "own": own_tokens(mask).astype(np.int64),
+        "logits": logits,
     }
 
 

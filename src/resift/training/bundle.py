@@ -47,6 +47,7 @@ def main() -> None:
     )
     network = trained(recipe, base, sources, options.work / "run")
     own = [source for source in sources if len(source.train.queries)]
+    network.shrink(recipe.network.kept)
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
     identity = Identity(recipe.name, base.base_model, base.licence, base.max_tokens)
     write_float32(weights, base.shape, identity, base.tokenizer, options.work / "float32")
@@ -78,7 +79,8 @@ def mined_sources(
         file = pairs / f"{spec.name}.jsonl.gz"
         source, removed = read_source(file, spec, kept_out, recipe.mining.words, recipe.seed)
         _say(f"{spec.name}: {len(source.queries)} queries, {len(source.texts)} texts; {removed}")
-        save(mine(source, spec, recipe.mining, encoder, embed, recipe.seed), files[spec])
+        taught = embed if spec.queries else None
+        save(mine(source, spec, recipe.mining, encoder, taught, recipe.seed), files[spec])
     return [load(file) for file in files.values()]
 
 

@@ -72,8 +72,9 @@ def logits(
             same = Rows(
                 *(getattr(query, n).expand(len(places), -1) for n in ("ids", "mask", "own"))
             )
-            states, d = q.expand(len(places), -1, -1), network.encode(rows)
-            own = network.early(network.features(same, states, rows, d))
+            states = tuple(layer.expand(len(places), -1, -1) for layer in q)
+            d = network.encode(rows)
+            own = network.early(network.features(same, states[-1], rows, d[-1]))
             early[places] = own.double().numpy()
-            final[places] = (own + network.residual(same, states, rows, d)).double().numpy()
+            final[places] = (own + network.residual(same, states, rows, d, own)).double().numpy()
     return early, final

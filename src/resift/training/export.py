@@ -22,12 +22,18 @@ from resift.rerank.artifact import (
     sha256,
     write_manifest,
 )
-from resift.rerank.late_interaction import LateInteractionWeights, query_states
+from resift.rerank.late_interaction import LateInteractionWeights, features, query_states
 from resift.rerank.pairs import Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import open_session
-from resift.rerank.stages import Model, load_model, meeting_feeds, run_rows
+from resift.rerank.stages import Model, layers, load_model, meeting_feeds, run_rows
 from resift.training.fit import Scores, fit_calibration, fit_exit, fit_fusion
-from resift.training.graph import EncoderShape, Weights, encoder_graph, meeting_graph
+from resift.training.graph import (
+    EncoderShape,
+    Weights,
+    encoder_graph,
+    meeting_graph,
+    meeting_layers,
+)
 from resift.training.mining import NONE, Lists, Mined
 from resift.training.quantise import quantise
 from resift.training.score import score_list
@@ -84,11 +90,11 @@ def export(
         tokens = Tokens(load_tokenizer(tokenizer), identity.max_tokens)
         texts = list(_sample(sources))
         quantised = quantise(
-            encoder_graph(weights, shape, int8_embeddings=True),
+            encoder_graph(weights, shape, int8_embeddings=True, meets=meeting_layers(weights)),
             [pad([row]) for row in tokens.single(texts[:CALIBRATION_TEXTS])],
         )
         onnx.save(quantised, str(folder / ENCODER))
-        feeds = list(_meetings(exact, sources, tokens))
+        feeds = list(_meetings(exact, sources, tokens, _late(weights)))
         onnx.save(quantise(meeting_graph(weights, shape), feeds), str(folder / MEETING))
         manifest = replace(_manifest(weights, identity, folder), quantisation=QUANTISATION)
         write_manifest(folder, manifest)
@@ -106,13 +112,13 @@ def write_float32(
     """The same model before quantisation: what int8 is compared with."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(tokenizer, folder / TOKENIZER)
-    onnx.save(encoder_graph(weights, shape), str(folder / ENCODER))
+    graph = encoder_graph(weights, shape, meets=meeting_layers(weights))
+    onnx.save(graph, str(folder / ENCODER))
     onnx.save(meeting_graph(weights, shape), str(folder / MEETING))
     write_manifest(folder, _manifest(weights, identity, folder))
 
 
 def _manifest(weights: Weights, identity: Identity, folder: Path) -> Manifest:
-    query, document, cosine = (float(weight) for weight in weights["late"])
     return Manifest(
         name=identity.name,
         kind="split",
@@ -124,10 +130,15 @@ def _manifest(weights: Weights, identity: Identity, folder: Path) -> Manifest:
         tolerance=TOLERANCE,
         reference=(),
         files={name: sha256(folder / name) for name in (ENCODER, MEETING, TOKENIZER)},
-        late_interaction=LateInteractionWeights(query, document, cosine, float(weights["bias"])),
+        late_interaction=_late(weights),
         embedding_tokens=min(EMBEDDING_TOKENS, identity.max_tokens),
         made_with={name: version(name) for name in MAKERS if find_spec(name)},
     )
+
+
+def _late(weights: Weights) -> LateInteractionWeights:
+    query, document, cosine = (float(weight) for weight in weights["late"])
+    return LateInteractionWeights(query, document, cosine, float(weights["bias"]))
 
 
 def _fitted(
@@ -203,7 +214,7 @@ def _sample(sources: Sequence[Mined]) -> Iterable[str]:
 
 
 def _meetings(
-    exact: Path, sources: Sequence[Mined], tokens: Tokens
+    exact: Path, sources: Sequence[Mined], tokens: Tokens, late: LateInteractionWeights
 ) -> Iterable[dict[str, NDArray[Any]]]:
     """Inputs of the meeting for pairs of every source, as the float32 encoder gives them."""
     encoder = open_session(exact / ENCODER)
@@ -216,6 +227,9 @@ def _meetings(
             text = source.texts[int(rng.choice(documents))]
             query = source.query_texts[int(lists.queries[place])]
             half, row = (tokens.single([part])[0] for part in (query, text))
-            states = run_rows(encoder, [half])["states"][0][: len(half.ids)]
-            others = run_rows(encoder, [row])["states"]
-            yield meeting_feeds(query_states(states), others, [row])
+            asked, read = run_rows(encoder, [half]), run_rows(encoder, [row])
+            size = len(half.ids)
+            own = query_states(asked["states"][0][:size], layers(asked)[0][:size])
+            mask = np.ones((1, len(row.ids)), np.int64)
+            found = features(own, read["states"][:, : len(row.ids)], mask)
+            yield meeting_feeds(own, layers(read), [row], late.logits(found))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resift.errors import DatasetError
+from resift.rerank.order import standardised
 from resift.rerank.pairs import Tokens
 from resift.training.mining import NONE, Lists, Mined
 from resift.training.network import Rows
@@ -35,13 +36,16 @@ class Chunk:
 class Groups:
     """A batch. `labels` and `teacher` are ``(queries, documents)``, the teacher NaN for unknown.
 
-    `known` says which places hold a document: a short list leaves some empty.
+    `known` says which places hold a document: a short list leaves some empty. `first_stage` is
+    BM25's score, standardised over the whole list, in every second group and 0 in the others: a
+    model is ranked by with a first stage's scores as well as without.
     """
 
     queries: Rows
     chunks: tuple[Chunk, ...]
     labels: Tensor
     teacher: Tensor
+    first_stage: Tensor
     known: Tensor
 
 
@@ -68,6 +72,7 @@ class Corpus:
     queries: TokenTable
     documents: TokenTable
     teacher: Floats
+    first_stage: Floats
 
     @classmethod
     def of(
@@ -78,6 +83,7 @@ class Corpus:
             TokenTable(tokens, mined.query_texts, query_limit),
             TokenTable(tokens, mined.texts, limit),
             teacher,
+            _first_stage(mined.train),
         )
 
 
@@ -127,6 +133,7 @@ def collate(picked: Sequence[tuple[Corpus, int, NDArray[np.int64]]], width: int)
     shape = (len(picked), width)
     labels, known = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
     teacher = np.full(shape, np.nan, np.float32)
+    first_stage = np.zeros(shape, np.float32)
     documents: list[tuple[int, NDArray[np.int32]]] = []
     queries = []
     for place, (corpus, row, columns) in enumerate(picked):
@@ -135,6 +142,8 @@ def collate(picked: Sequence[tuple[Corpus, int, NDArray[np.int64]]], width: int)
         labels[place, :size] = lists.relevant[row, columns]
         known[place, :size] = True
         teacher[place, :size] = corpus.teacher[row, columns]
+        if place % 2:
+            first_stage[place, :size] = corpus.first_stage[row, columns]
         queries.append(corpus.queries[int(lists.queries[row])])
         for column, document in enumerate(lists.documents[row, columns]):
             documents.append((place * width + column, corpus.documents[int(document)]))
@@ -143,8 +152,18 @@ def collate(picked: Sequence[tuple[Corpus, int, NDArray[np.int64]]], width: int)
         tuple(_chunks(documents, width)),
         torch.from_numpy(labels),
         torch.from_numpy(teacher),
+        torch.from_numpy(first_stage),
         torch.from_numpy(known),
     )
+
+
+def _first_stage(lists: Lists) -> Floats:
+    """BM25's scores standardised over each list's own candidates, 0 where a list ends."""
+    found = np.zeros(lists.lexical.shape, np.float32)
+    for row, scores in enumerate(lists.lexical):
+        known = lists.documents[row] != NONE
+        found[row, known] = standardised(scores[known].astype(np.float64))
+    return found
 
 
 def _chunks(documents: list[tuple[int, NDArray[np.int32]]], width: int) -> Iterator[Chunk]:

@@ -2,7 +2,8 @@
 
 Both are listwise, over a query's own candidates (Cao et al. 2007, ListNet): cross-entropy of the
 softmax against the answer, and Kullback-Leibler divergence from the teacher's softmax. Each is
-taken of the early logit as well as of the final one, so that the first exit stays a good ranker.
+taken of the early logit as well as of the final one, so that the first exit stays a good ranker,
+and with the first stage's say added where a group has one: as rankings are fused.
 """
 
 from dataclasses import dataclass
@@ -33,9 +34,10 @@ def score(network: Network, groups: Groups) -> Scored:
     flat = [torch.full((shape.numel(),), FAR) for _ in range(2)]
     for chunk in groups.chunks:
         own = Rows(*(getattr(groups.queries, n)[chunk.query] for n in ("ids", "mask", "own")))
-        states, documents = q[chunk.query], network.encode(chunk.rows)
-        early = network.early(network.features(own, states, chunk.rows, documents))
-        final = early + network.residual(own, states, chunk.rows, documents)
+        states = tuple(layer[chunk.query] for layer in q)
+        documents = network.encode(chunk.rows)
+        early = network.early(network.features(own, states[-1], chunk.rows, documents[-1]))
+        final = early + network.residual(own, states, chunk.rows, documents, early)
         for place, values in enumerate((final, early)):
             flat[place] = flat[place].index_put((chunk.places,), values.float())
     return Scored(*(values.view(shape) for values in flat))
@@ -43,12 +45,14 @@ def score(network: Network, groups: Groups) -> Scored:
 
 def loss(scored: Scored, groups: Groups, spec: LossSpec) -> Tensor:
     """The weighted sum of the parts, a mean over queries."""
-    total = spec.labels * _labels(scored.final, groups)
-    total = total + spec.labels_early * _labels(scored.early, groups)
+    said = spec.first_stage * groups.first_stage
+    final, early = scored.final + said, scored.early + said
+    total = spec.labels * _labels(final, groups) + spec.labels_early * _labels(early, groups)
     taught = groups.known & ~torch.isnan(groups.teacher)
     if taught.any():
-        total = total + spec.teacher * _divergence(scored.final, groups.teacher, taught)
-        total = total + spec.teacher_early * _divergence(scored.early, groups.teacher, taught)
+        teacher = groups.teacher + said
+        total = total + spec.teacher * _divergence(final, teacher, taught)
+        total = total + spec.teacher_early * _divergence(early, teacher, taught)
     return total
 
 

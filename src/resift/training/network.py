@@ -4,10 +4,10 @@ Parameters carry the names that `graph.py` reads, so that weights go from a chec
 network and from the network to ONNX without a table of names. The two files must agree on the
 arithmetic; a test holds them together.
 
-A meeting layer is an encoder layer whose rows are the query's tokens and whose attention reads
-the query's tokens and the document's: the document's states never see the query and can be kept
-(MacAvaney et al. 2020, https://arxiv.org/abs/2004.14255; Gao et al. 2020,
-https://arxiv.org/abs/2001.06452).
+A meeting reads the query again, over a document: the encoder's last layers once more, whose rows
+are the query's tokens and whose attention goes to them and to the document's, as that layer of
+the encoder left them. The document's states never see the query and can be kept (MacAvaney et al.
+2020, https://arxiv.org/abs/2004.14255; Gao et al. 2020, https://arxiv.org/abs/2001.06452).
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,10 @@ from resift.errors import ModelError
 from resift.rerank.late_interaction import LateInteractionWeights
 from resift.training.graph import MASKED, EncoderShape, Weights
 
-FRESH = ("late", "bias", "meeting.head.")  # what an encoder alone does not have
+FRESH = ("late", "bias", "meeting.head.", "meeting.share")  # what an encoder alone does not have
+SHARE = 0.3  # at the start: what of a changed mind counts before anything is learned (LOG.md)
+States = tuple[Tensor, ...]
+"""One side's states, ``(rows, tokens, dim)`` each: what each meeting layer reads, then the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +85,8 @@ class Layer(nn.Module):
 class Network(nn.Module):
     """Encoder, late interaction and meeting layers, started from an encoder's weights.
 
-    Meeting layers start as copies of the encoder's last ones and their head at zero, so that an
-    untrained network gives the untrained logit.
+    Meeting layers start as copies of the encoder's last ones, on the very states that those read,
+    and their head at zero: untrained, the meeting is late interaction of a query read again.
     """
 
     def __init__(
@@ -118,6 +121,7 @@ class Network(nn.Module):
                 "head": nn.Linear(dim, 2),
             }
         )
+        self.meeting.register_parameter("share", nn.Parameter(torch.tensor(SHARE)))
         self.late = nn.Parameter(
             torch.tensor([late.query_maxsim, late.document_maxsim, late.cosine])
         )
@@ -140,16 +144,18 @@ class Network(nn.Module):
             nn.init.zeros_(self.meeting["head"].weight)
             nn.init.zeros_(self.meeting["head"].bias)
 
-    def encode(self, rows: Rows) -> Tensor:
-        """Token states ``(rows, tokens, dim)``."""
+    def encode(self, rows: Rows) -> States:
+        """Token states as the meeting's layers read them and, last, as the last layer gave them."""
         tokens = rows.ids.shape[1]
         x = self.embeddings["word_embeddings"](rows.ids)
         x = x + self.embeddings["position_embeddings"].weight[:tokens]
         x = x + self.embeddings["token_type_embeddings"].weight[0]
         x = self.embeddings["LayerNorm"](x)
+        through = [x]
         for layer in self.encoder["layer"]:
             x = layer(x, x, rows.mask)
-        return x
+            through.append(x)
+        return tuple(through[-len(self.meeting["layer"]) - 1 :])
 
     def features(self, query: Rows, q: Tensor, documents: Rows, d: Tensor) -> Tensor:
         """Late interaction, ``(rows, 3)``, as `rerank.late_interaction.features` computes it."""
@@ -164,15 +170,23 @@ class Network(nn.Module):
         """The first exit's logit, ``(rows,)``."""
         return (features * self.late).sum(1) + self.bias
 
-    def residual(self, query: Rows, q: Tensor, documents: Rows, d: Tensor) -> Tensor:
+    def residual(self, query: Rows, q: States, documents: Rows, d: States, early: Tensor) -> Tensor:
         """What the meeting adds to the early logit, ``(rows,)``."""
         mask = torch.cat([query.mask, documents.mask], 1)
-        x = q
-        for layer in self.meeting["layer"]:
-            x = layer(x, torch.cat([x, d], 1), mask)
+        x = q[0]
+        for layer, below in zip(self.meeting["layer"], d[:-1], strict=True):
+            x = layer(x, torch.cat([x, below], 1), mask)
+        again = self.early(self.features(query, x, documents, d[-1]))
+        best = _similar(query, x, documents, d[-1]).amax(2)
         gate, add = self.meeting["head"](x).float().unbind(2)
-        best = _similar(query, q, documents, d).amax(2)
-        return _mean(gate * best, query.own) + _mean(add, query.mask)
+        learned = _mean(gate * best, query.own) + _mean(add, query.mask)
+        return self.meeting.share * (again - early) + learned
+
+    def shrink(self, kept: float) -> None:
+        """Scale what the meeting adds: it is linear in its share and its head."""
+        with torch.no_grad():
+            for own in (self.meeting.share, *self.meeting["head"].parameters()):
+                own.mul_(kept)
 
 
 def _similar(query: Rows, q: Tensor, documents: Rows, d: Tensor) -> Tensor:

@@ -49,9 +49,14 @@ class MiningSpec:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """`meeting_layers` read the query's tokens over the document's; rows are cut in training."""
+    """`meeting_layers` read the query again, over a document; rows are cut in training.
+
+    `kept` is the share of what the meeting learned to add that the model is given: less than all
+    where whole collections, and not queries alone, are unlike those that were trained on.
+    """
 
     meeting_layers: int = 2
+    kept: float = 1.0
     query_tokens: int = 40
     document_tokens: int = 144
 
@@ -61,6 +66,7 @@ class LossSpec:
     """Weights of the parts (`loss.py`).
 
     The teacher's logit is ``untrained_share × the untrained logit + teacher_scale × cosine``.
+    `first_stage` is the weight of BM25's score beside both logits, in every second group.
     """
 
     labels: float = 1.0
@@ -69,17 +75,22 @@ class LossSpec:
     teacher_early: float = 0.5
     untrained_share: float = 0.6
     teacher_scale: float = 9.0
+    first_stage: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class LoopSpec:
-    """Steps, their size and their rates; an encoder with a `rate` of 0 stays as it is."""
+    """Steps, their size and their rates; an encoder with a `rate` of 0 stays as it is.
+
+    `head_rate` is for what stands on the meeting's layers and starts from nothing.
+    """
 
     steps: int
     queries: int = 32
     documents: int = 5
     rate: float = 3e-5
     meeting_rate: float = 3e-4
+    head_rate: float = 1e-3
     decay: float = 0.01
     warmup: float = 0.05
     clip: float = 1.0

@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from resift.rerank.late_interaction import FEATURES
 from resift.training.graph import Activation, EncoderShape
 
 LAYER = "encoder.layer."
@@ -59,6 +60,13 @@ class _Graph:
                 found[f"{norm}.bias"] = value
             if name in _TABLES:
                 found[_TABLES[name]] = value.reshape(-1, value.shape[-1])
+        if "meeting.share" in self.constants:
+            late = [self.constants[f"meeting.{name}.weight"] for name in FEATURES]
+            found |= {
+                "meeting.share": self.constants["meeting.share"],
+                "late": np.array(late, np.float32),
+                "bias": self.constants["meeting.bias"],
+            }
         if "words.table" in self.constants:
             words = self.constants["words.table"].astype(np.float32)
             scale = self.constants.get("words.scale", np.float32(1))
