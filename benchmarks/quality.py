@@ -117,7 +117,7 @@ def _first_stage(judged: Judged) -> dict[str, float]:
 
 
 def measure(judged: Judged, artifact: Artifact) -> dict[str, float]:
-    """nDCG@10 of the cosine, the first exit, the logit, and the logit fused with the run."""
+    """nDCG@10 of the cosine, the first exit, the logit, and both fused with the run."""
     halves = _Halves(artifact, judged.texts)
     scores: dict[str, dict[str, dict[str, float]]] = {}
     for query_id, documents in judged.run.items():
@@ -127,7 +127,10 @@ def measure(judged: Judged, artifact: Artifact) -> dict[str, float]:
         logits = ways["logit"].astype(np.float64)
         for weight in WEIGHTS:
             ways[f"fused {weight:g}"] = fused(logits, first.tolist(), weight)
-        ways["shipped"] = fused(logits, first.tolist(), artifact.manifest.fusion_weight)
+        weight = artifact.manifest.fusion_weight
+        ways["shipped"] = fused(logits, first.tolist(), weight)
+        exits = ways["first exit"].astype(np.float64)
+        ways["exit shipped"] = fused(exits, first.tolist(), weight)
         ways["rrf"] = _rrf(first) + _rrf(ways["cosine"])
         for way, own in ways.items():
             scores.setdefault(way, {})[query_id] = dict(zip(ids, own.tolist(), strict=True))

@@ -1,8 +1,11 @@
 """The encoder's means are the masked mean of its states, for a text alone and among others."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from artifacts import DIM
 from resift.index.embed import BundledEmbedder
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
@@ -10,6 +13,7 @@ from resift.rerank.encoder import Encoder
 from resift.rerank.pairs import Tokens, load_tokenizer
 from resift.rerank.runtimes import open_session
 from resift.settings import Settings
+from split_artifacts import WORDS, make_split_artifact
 from texts import passages
 
 TEXTS = passages(12)
@@ -39,6 +43,22 @@ def test_means_are_the_unit_mean_of_the_states(encoder: Encoder) -> None:
 def test_states_are_as_many_as_the_tokens(encoder: Encoder) -> None:
     texts = ["one two", "one", "word " * 400]
     assert [len(own) for own in encoder.states(texts)] == [4, 3, 256]
+
+
+def test_layers_end_with_the_states(runtime: str, tmp_path: Path) -> None:
+    artifact = load_artifact(make_split_artifact(tmp_path / "model"))
+    tokens = Tokens(load_tokenizer(artifact.tokenizer), 64)
+    own = Encoder(tokens, open_session(artifact.stages[0], runtime))
+    texts = [" ".join(WORDS[place : place + 5]) for place in (0, 9, 30)]
+    for layers, states in zip(own.layers(texts), own.states(texts), strict=True):
+        assert layers.shape == (7, 2 * DIM)
+        np.testing.assert_array_equal(layers[:, DIM:], states)
+        assert np.abs(layers[:, :DIM] - states).mean() > 0.01
+
+
+def test_where_nothing_follows_layers_are_the_states(encoder: Encoder) -> None:
+    for layers, states in zip(encoder.layers(TEXTS), encoder.states(TEXTS), strict=True):
+        np.testing.assert_array_equal(layers, states)
 
 
 def test_a_text_has_the_same_states_and_mean_alone_and_among_others(encoder: Encoder) -> None:

@@ -94,6 +94,26 @@ def test_without_a_head_states_are_those_of_a_plain_forward_pass(
         np.testing.assert_allclose(states[: len(ids)], expected, atol=TOLERANCE, rtol=0)
 
 
+@pytest.mark.parametrize("meets", [1, 2])
+def test_layers_are_what_the_last_layers_read_and_then_the_states(
+    meets: int, runtime: str, tmp_path: Path
+) -> None:
+    feeds = padded(sequences(5, 9), 16)
+    for name, model in {
+        "whole": encoder_graph(WEIGHTS, SHAPE, meets=meets),
+        **{f"of {n}": encoder_graph(WEIGHTS, replace(SHAPE, layers=n)) for n in range(3)},
+    }.items():
+        onnx.save(model, str(tmp_path / f"{name}.onnx"))
+    found = open_session(tmp_path / "whole.onnx", runtime).run(feeds)
+    assert {"states", "layers"} <= set(found)
+    parts = np.split(found["layers"], meets + 1, axis=2)
+    np.testing.assert_array_equal(parts[-1], found["states"])
+    for layers, part in zip(range(2 - meets, 3), parts, strict=True):
+        below = open_session(tmp_path / f"of {layers}.onnx", runtime)
+        expected = below.run({name: feeds[name] for name in below.inputs})["states"]
+        np.testing.assert_allclose(part, expected, atol=TOLERANCE, rtol=0)
+
+
 def test_a_row_is_the_same_bit_for_bit_whatever_it_is_padded_to(
     runtime: str, tmp_path: Path
 ) -> None:

@@ -52,7 +52,9 @@ def main() -> None:
     identity = Identity(recipe.name, base.base_model, base.licence, base.max_tokens)
     write_float32(weights, base.shape, identity, base.tokenizer, options.work / "float32")
     out = options.out or options.work / "artifact"
-    export(weights, base.shape, identity, base.tokenizer, own, out)
+    # A model that was trained beside a first stage's say is fused at the weight of its training.
+    fusion = recipe.loss.first_stage or None
+    export(weights, base.shape, identity, base.tokenizer, own, out, fusion_weight=fusion)
     print(table(sources, out))  # noqa: T201 - the command's answer
 
 
