@@ -170,12 +170,12 @@ class _Halves:
         numbers, final = np.empty((len(ids), 3), np.float32), np.empty(len(ids), np.float32)
         for group in schedule([len(row.ids) for row in rows]):
             own = [rows[place] for place in group.rows]
-            states = np.zeros((len(own), group.length, half.layers.shape[1]), np.float32)
+            states = np.zeros((len(own), group.length, half.layers.shape[1]), np.float16)
             for place, row in enumerate(group.rows):
                 kept = self._states[ids[row]]
                 states[place, : len(kept)] = kept
             mask = pad(own)["attention_mask"]
-            numbers[group.rows] = features(half, states[:, :, -dim:], mask)
+            numbers[group.rows] = features(half, states[:, :, -dim:].astype(np.float32), mask)
             early = self._weights.logits(numbers[group.rows])
             final[group.rows] = early
             if self._meeting is not None:

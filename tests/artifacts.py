@@ -96,7 +96,7 @@ class WordCountModel:
         self.calls.append((1, len(batch.rows)))
         counts = np.array([_matches(row) for row in batch.rows], np.float32)
         longest = max(len(row.ids) for row in batch.rows)
-        states = np.repeat(counts[:, None, None], longest, axis=1)
+        states = np.repeat(counts[:, None, None], longest, axis=1).astype(np.float16)
         return replace(batch, states=states), counts
 
     def _second(self, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:

@@ -110,7 +110,7 @@ def test_logits_are_the_first_exits_and_the_residual(
         states = run_rows(encoder, rows)
         first = LATE.logits(features(half, states["states"], pad(rows)["attention_mask"]))
         kept = states["layers"].astype(np.float16)  # as the engine keeps them between stages
-        feeds = meeting_feeds(half, kept.astype(np.float32), rows, first)
+        feeds = meeting_feeds(half, kept, rows, first)
         residual = run(meeting, feeds)["residual"]
         assert residual.shape == (1,) and residual.dtype == np.float32
         assert logit == pytest.approx(float(first[0] + residual[0]), abs=PRECISION)

@@ -199,7 +199,7 @@ def test_scores_of_an_export_are_chances(folder: Path) -> None:
 
 def test_an_export_can_be_trained_on(folder: Path) -> None:
     weights = read_weights([folder / name for name in FILES])
-    assert set(weights) == set(WEIGHTS) - {"late", "bias"}
+    assert set(weights) == set(WEIGHTS)
     assert read_shape(folder / FILES[0]).layers == SHAPE.layers
 
 

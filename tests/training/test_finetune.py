@@ -43,7 +43,8 @@ teacher_early = 0.0
 steps = 0
 queries = 8
 rate = 1e-4
-meeting_rate = 0.03
+meeting_rate = 1e-3
+head_rate = 0.1
 dev_every = 10
 save_every = 10
 patience = 3
@@ -119,7 +120,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One that knows the rule, one that is averse to it, and that one without a meeting."""
     folder = tmp_path_factory.mktemp("bases")
     return {
-        "knows": make_split_artifact(folder / "knows", late=LATE, name="base"),
+        "knows": make_split_artifact(folder / "knows", late=LATE, meeting=False, name="base"),
         "averse": make_split_artifact(folder / "averse", late=AVERSE, name="base"),
         "encoder": make_split_artifact(folder / "encoder", late=AVERSE, meeting=False, name="base"),
     }

@@ -15,22 +15,20 @@ from resift.errors import RuntimeFailure
 from resift.rerank.late_interaction import QueryStates
 from resift.rerank.pairs import TokenRow
 from resift.rerank.schedule import padded_length, schedule
-from resift.rerank.stages import Batch, Model, Stage
+from resift.rerank.stages import Batch, Halves, Model, Stage
 from resift.types import Status
 
 WAVE = 16
 """Under a deadline, candidates are taken this many at a time in first-stage order."""
 
 Floats = NDArray[np.float32]
-Halves = NDArray[np.float16]
 
 
 @dataclass(slots=True)
 class Outcome:
     """What became of each text, in input order; `logits` is NaN where there is none.
 
-    `rows` and `states` are by place: a text's tokens, and its ``(tokens, dim)`` between stages, in
-    16 bits: they are layer-normed, and memory is what many candidates cost.
+    `rows` and `states` are by place: a text's tokens, and its ``(tokens, dim)`` between stages.
     """
 
     logits: Floats
@@ -156,7 +154,7 @@ class Engine:
         _fail(bad, "the model gave no finite logit", outcome)
         if batch.states is not None and stage is not self.model.stages[-1]:
             for place, row, own in zip(places, rows, batch.states, strict=True):
-                outcome.states[place] = own[: len(row.ids)].astype(np.float16)
+                outcome.states[place] = own[: len(row.ids)].copy()
         return [place for place in places if place not in bad]
 
 
@@ -178,12 +176,12 @@ def _fail(places: list[int], reason: str, outcome: Outcome) -> None:
         outcome.reason = outcome.reason or reason
 
 
-def _padded(states: Sequence[Halves | None], length: int) -> Floats | None:
+def _padded(states: Sequence[Halves | None], length: int) -> Halves | None:
     """States of rows between stages → ``(rows, length, dim)``; None before the first stage."""
     known = [own for own in states if own is not None]
     if len(known) != len(states) or not known:
         return None
-    batch = np.zeros((len(known), length, known[0].shape[1]), np.float32)
+    batch = np.zeros((len(known), length, known[0].shape[1]), np.float16)
     for place, own in enumerate(known):
         batch[place, : len(own)] = own
     return batch

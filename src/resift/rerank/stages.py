@@ -27,6 +27,7 @@ from resift.rerank.runtimes import Session, open_session
 from resift.rerank.schedule import padded_length
 
 Floats = NDArray[np.float32]
+Halves = NDArray[np.float16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,14 @@ class Batch:
     """Rows that run together.
 
     `states` is ``(rows, positions, layers * dim)`` and `logits` ``(rows,)`` from the stage before,
-    None before the first. `query` is the query's half where the model is split.
+    None before the first. States are in 16 bits wherever they are kept, so that a pair's logit is
+    the same by every way: they are layer-normed, and memory is what many candidates cost.
+    `query` is the query's half where the model is split.
     """
 
     rows: Sequence[TokenRow]
     query: QueryStates | None = None
-    states: Floats | None = None
+    states: Halves | None = None
     logits: Floats | None = None
 
 
@@ -133,7 +136,8 @@ class LateInteractionStage:
         feeds = pad(batch.rows)
         found = run(self.session, feeds)
         own = features(batch.query, found["states"], feeds["attention_mask"])
-        return replace(batch, states=layers(found)), self.weights.logits(own)
+        kept = layers(found).astype(np.float16)
+        return replace(batch, states=kept), self.weights.logits(own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +159,7 @@ def layers(found: Mapping[str, Floats]) -> Floats:
 
 
 def meeting_feeds(
-    query: QueryStates, states: Floats, rows: Sequence[TokenRow], logits: Floats
+    query: QueryStates, states: Halves, rows: Sequence[TokenRow], logits: Floats
 ) -> dict[str, NDArray[Any]]:
     """A meeting's inputs: the query's half beside each row's states and its logit so far.
 
@@ -172,7 +176,7 @@ def meeting_feeds(
         "query_states": half,
         "query_mask": half_mask,
         "query_own": own_tokens(half_mask).astype(np.int64),
-        "states": states,
+        "states": states.astype(np.float32),
         "attention_mask": mask,
         "own": own_tokens(mask).astype(np.int64),
         "logits": logits,

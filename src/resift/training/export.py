@@ -232,4 +232,5 @@ def _meetings(
             own = query_states(asked["states"][0][:size], layers(asked)[0][:size])
             mask = np.ones((1, len(row.ids)), np.int64)
             found = features(own, read["states"][:, : len(row.ids)], mask)
-            yield meeting_feeds(own, layers(read), [row], late.logits(found))
+            kept = layers(read).astype(np.float16)
+            yield meeting_feeds(own, kept, [row], late.logits(found))

@@ -27,7 +27,7 @@ STATE = "state.pt"
 HISTORY = "history.jsonl"
 REPORT_EVERY = 20
 MEETING = "meeting."
-HEAD = ("meeting.head.", "meeting.share")
+HEAD = ("meeting.head.", "meeting.share", "late", "bias")  # few numbers, and no layers
 DEV_QUERIES = 20  # a source, while training; all of them are measured at the end
 
 
@@ -172,8 +172,10 @@ def _optimiser(network: Network, spec: LoopSpec) -> torch.optim.AdamW:
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             rate = spec.rate
-            if name.startswith((MEETING, "late", "bias")):
-                rate = spec.head_rate if name.startswith(HEAD) else spec.meeting_rate
+            if name.startswith(HEAD):
+                rate = spec.head_rate
+            elif name.startswith(MEETING):
+                rate = spec.meeting_rate
             decay = spec.decay if parameter.ndim > 1 else 0.0
             parts.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(

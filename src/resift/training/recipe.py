@@ -82,7 +82,8 @@ class LossSpec:
 class LoopSpec:
     """Steps, their size and their rates; an encoder with a `rate` of 0 stays as it is.
 
-    `head_rate` is for what stands on the meeting's layers and starts from nothing.
+    `head_rate` is for the few numbers beside the layers: late interaction's weights and what
+    stands on the meeting's layers.
     """
 
     steps: int
