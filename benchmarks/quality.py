@@ -31,12 +31,12 @@ from resift.evaluation.trec import ScoredDocument, read_run
 from resift.rerank.artifact import Artifact, load_artifact
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.encoder import Encoder
-from resift.rerank.late_interaction import features, query_states
+from resift.rerank.late_interaction import features
 from resift.rerank.order import fused
 from resift.rerank.pairs import TokenRow, Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import Session, open_session
 from resift.rerank.schedule import schedule
-from resift.rerank.stages import Batch, MeetingStage
+from resift.rerank.stages import Batch, MeetingStage, SplitModel
 
 WEIGHTS = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
 RRF_K = 60
@@ -146,7 +146,9 @@ class _Halves:
             raise SystemExit(f"{artifact.folder}: no split model")
         self._weights = weights
         tokens = Tokens(load_tokenizer(artifact.tokenizer), artifact.manifest.max_tokens)
-        self._encoder = Encoder(tokens, open_session(artifact.stages[0]))
+        session = open_session(artifact.stages[0])
+        self._encoder = Encoder(tokens, session)
+        self._model = SplitModel(tokens, session, weights)
         self._meeting: Session | None = None
         if len(artifact.stages) > 1:
             self._meeting = open_session(artifact.stages[1])
@@ -162,9 +164,7 @@ class _Halves:
                 self._states[doc_id] = own.astype(np.float16)
 
     def meet(self, query: str, ids: Sequence[str]) -> dict[str, NDArray[np.floating]]:
-        half = query_states(
-            next(self._encoder.states([query])), next(self._encoder.layers([query]))
-        )
+        half = self._model.query(query)
         dim = half.tokens.shape[1]
         rows = [self._rows[doc_id] for doc_id in ids]
         numbers, final = np.empty((len(ids), 3), np.float32), np.empty(len(ids), np.float32)

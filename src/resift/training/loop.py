@@ -1,7 +1,8 @@
 """The loop: groups → loss → step, saved so that a killed run goes on at the step where it was.
 
-AdamW with linear warm-up and decay; layers that are new learn faster than those that know
-something. bfloat16 inside the products, float32 weights. Prints one line a report to stderr.
+AdamW with linear warm-up and decay; the encoder, the meeting's layers and the few numbers beside
+them have rates of their own. bfloat16 inside the products, float32 weights. Prints one line a
+report to stderr.
 """
 
 import hashlib
@@ -192,7 +193,7 @@ def _identity(network: Network, corpora: Sequence[Corpus], recipe: Recipe) -> st
         for lists in (mined.train, mined.dev):
             for array in (lists.queries, lists.documents, lists.relevant):
                 digest.update(array.tobytes())
-        digest.update(corpus.teacher.tobytes())
+        digest.update(corpus.teacher.tobytes() + corpus.first_stage.tobytes())
     for name, own in network.state_dict().items():
         digest.update(name.encode() + own.numpy().tobytes())
     return digest.hexdigest()
