@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 
-from artifacts import DIM, random_weights
+from artifacts import random_weights
 from resift.rerank.artifact import TOKENIZER, Manifest, sha256, write_manifest
 from resift.rerank.late_interaction import LateInteractionWeights
-from resift.training.graph import EncoderShape, encoder_graph, meeting_graph
+from resift.training.graph import EncoderShape, encoder_graph
+from resift.training.meeting import meeting_graph
 
 LAYERS, MEETING_LAYERS = 2, 1
 SHAPE = EncoderShape(LAYERS, heads=4, epsilon=1e-12, activation="gelu")
@@ -29,7 +30,7 @@ Weights = dict[str, NDArray[np.float32]]
 
 
 def split_weights(seed: int = 7, late: LateInteractionWeights = LATE) -> Weights:
-    """Encoder, meeting layers of their own with a head that says something, late interaction.
+    """Encoder, meeting layers of their own, late interaction.
 
     A word weighs more than its place and its neighbours: texts that share words are alike.
     """
@@ -48,9 +49,6 @@ def split_weights(seed: int = 7, late: LateInteractionWeights = LATE) -> Weights
         for name, value in random_weights(MEETING_LAYERS, seed + 1).items()
         if name.startswith("encoder.")
     }
-    rng = np.random.default_rng(seed)
-    weights["meeting.head.weight"] = rng.normal(0, 0.3, (2, DIM)).astype(np.float32)
-    weights["meeting.head.bias"] = rng.normal(0, 0.3, 2).astype(np.float32)
     weights["meeting.share"] = np.array(0.4, np.float32)
     own = [late.query_maxsim, late.document_maxsim, late.cosine]
     return weights | {

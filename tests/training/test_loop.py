@@ -37,7 +37,7 @@ import torch  # noqa: E402 - only where it is installed
 from resift.training import loop  # noqa: E402
 from resift.training.dev import Quality  # noqa: E402
 from resift.training.groups import Corpus  # noqa: E402
-from resift.training.loop import HISTORY, STATE, Guard, train  # noqa: E402
+from resift.training.loop import HISTORY, STATE, Average, Guard, train  # noqa: E402
 from resift.training.loss import score  # noqa: E402
 from resift.training.network import Network  # noqa: E402
 
@@ -338,6 +338,73 @@ def test_a_guard_gives_up_after_so_many_in_a_row_below_the_best(
     guard.restore(network)
     kept = qualities.index(max(qualities)) if patience else len(qualities) - 1
     assert float(network.weight.detach()) == kept
+
+
+AVERAGED = replace(
+    RECIPE, loop=replace(SPEC, steps=6, averaged=0.5, patience=0, dev_every=6, save_every=2)
+)
+
+
+def test_a_run_ends_as_the_mean_of_its_last_weights_also_after_a_stop(
+    corpora: list[Corpus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped within the averaged steps and gone on, it is as if it had not been stopped."""
+    added: list[Weights] = []
+    shown: list[Weights] = []
+    add = Average.add
+
+    def recorded(average: Average, network: Network) -> None:
+        added.append(weights_of(network))
+        add(average, network)
+
+    monkeypatch.setattr(Average, "add", recorded)
+    monkeypatch.setattr(loop, "measure", scripted([0.5, 0.6], shown))
+    whole = trained(tmp_path / "whole", corpora, AVERAGED)
+    assert len(added) == 3 and not same(added[0], added[2])
+    for name, own in whole.items():
+        mean = torch.stack([weights[name] for weights in added]).mean(0)
+        torch.testing.assert_close(own, mean, atol=1e-6, rtol=1e-5)
+    assert same(shown[-1], whole)  # what is measured is what the run ends as
+    assert same(last(tmp_path / "whole"), added[2])  # and what goes on is not
+
+    calls = 0
+
+    def stopped(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 6:  # 4 steps are saved, one of them averaged
+            raise KeyboardInterrupt
+        return score(*arguments)
+
+    monkeypatch.setattr(loop, "measure", scripted([0.5, 0.6], []))
+    monkeypatch.setattr(loop, "score", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "parts", corpora, AVERAGED)
+    monkeypatch.setattr(loop, "score", score)
+    monkeypatch.setattr(loop, "measure", scripted([0.6], []))
+    assert same(trained(tmp_path / "parts", corpora, AVERAGED), whole)
+
+
+@given(st.lists(st.floats(-9, 9, width=32), min_size=1, max_size=9))
+def test_an_average_is_exchanged_and_given_back(values: list[float]) -> None:
+    average, network = Average(), torch.nn.Linear(1, 1, bias=False)
+    average.swap(network)  # nothing yet: nothing changes
+    for value in values:
+        network.load_state_dict({"weight": torch.tensor([[value]])})
+        average.add(network)
+    average.swap(network)
+    assert float(network.weight.detach()) == pytest.approx(np.mean(values), abs=1e-4)
+    average.swap(network)
+    assert float(network.weight.detach()) == values[-1]
+
+
+def test_an_average_and_a_guard_are_not_asked_for_at_once(
+    corpora: list[Corpus], tmp_path: Path
+) -> None:
+    both = replace(AVERAGED, loop=replace(AVERAGED.loop, patience=2))
+    with pytest.raises(InputError, match=r"averaged = 0\.5 and patience = 2.*drop one"):
+        trained(tmp_path / "run", corpora, both)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_recipe_without_lists_to_measure_on_is_refused(

@@ -234,11 +234,8 @@ def alone(rows: Rows, row: int) -> Rows:
 
 
 def made_network() -> Network:
-    """One layer and one meeting layer, with a head that says something."""
+    """One layer and one meeting layer."""
     weights = random_weights(layers=1)
-    rng = np.random.default_rng(2)
-    weights["meeting.head.weight"] = rng.normal(size=(2, 32)).astype(np.float32)
-    weights["meeting.head.bias"] = rng.normal(size=2).astype(np.float32)
     late = LateInteractionWeights(5.0, 2.0, 1.0, -3.0)
     return Network(weights, EncoderShape(1, 2, 1e-12, "gelu"), late, 1)
 

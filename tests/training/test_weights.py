@@ -16,13 +16,8 @@ from resift.rerank.late_interaction import features, query_states
 from resift.rerank.pairs import Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import open_session
 from resift.rerank.stages import meeting_feeds
-from resift.training.graph import (
-    Activation,
-    EncoderShape,
-    encoder_graph,
-    meeting_graph,
-    quantise_rows,
-)
+from resift.training.graph import Activation, EncoderShape, encoder_graph, quantise_rows
+from resift.training.meeting import meeting_graph
 from resift.training.quantise import quantise
 from resift.training.weights import read_shape, read_weights
 from split_artifacts import LATE, MEETING_LAYERS, SHAPE, WORDS, split_weights, write_tokenizer

@@ -13,7 +13,8 @@ from resift.extras import require
 from resift.rerank.artifact import TOKENIZER, load_artifact
 from resift.rerank.catalogue import resolve
 from resift.rerank.late_interaction import LateInteractionWeights
-from resift.training.graph import EncoderShape, meeting_layers
+from resift.training.graph import EncoderShape
+from resift.training.meeting import meeting_layers
 from resift.training.weights import read_shape, read_weights
 
 CHECKPOINT = "all-MiniLM-L6-v2"

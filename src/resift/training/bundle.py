@@ -47,7 +47,6 @@ def main() -> None:
     )
     network = trained(recipe, base, sources, options.work / "run")
     own = [source for source in sources if len(source.train.queries)]
-    network.shrink(recipe.network.kept)
     weights = {name: value.numpy() for name, value in network.state_dict().items()}
     identity = Identity(recipe.name, base.base_model, base.licence, base.max_tokens)
     write_float32(weights, base.shape, identity, base.tokenizer, options.work / "float32")

@@ -27,13 +27,8 @@ from resift.rerank.pairs import Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import open_session
 from resift.rerank.stages import Model, layers, load_model, meeting_feeds, run_rows
 from resift.training.fit import Scores, fit_calibration, fit_exit, fit_fusion
-from resift.training.graph import (
-    EncoderShape,
-    Weights,
-    encoder_graph,
-    meeting_graph,
-    meeting_layers,
-)
+from resift.training.graph import EncoderShape, Weights, encoder_graph
+from resift.training.meeting import meeting_graph, meeting_layers
 from resift.training.mining import NONE, Lists, Mined
 from resift.training.quantise import quantise
 from resift.training.score import score_list

@@ -119,7 +119,7 @@ def _embeddings(g: GraphBuilder, weights: Weights, shape: EncoderShape, int8: bo
     return states
 
 
-def _mask(g: GraphBuilder, given: str = "attention_mask") -> str:
+def added_mask(g: GraphBuilder, given: str = "attention_mask") -> str:
     """``(rows, tokens)`` of 1 and 0 → ``(rows, 1, 1, tokens)`` to add to attention logits."""
     wide = g.node("Cast", "mask.float", given, to=TensorProto.FLOAT)
     axes = g.constant("mask.axes", np.array([1, 2], np.int64))
@@ -153,7 +153,7 @@ def _attention(
     return g.linear(f"{name}.attention.output.dense", flat, weights)
 
 
-def _layer(
+def layer(
     g: GraphBuilder,
     name: str,
     x: str,
@@ -162,6 +162,7 @@ def _layer(
     weights: Weights,
     shape: EncoderShape,
 ) -> str:
+    """Attention of `x` over `context`, then the feed-forward part, normalised after each."""
     attended = _attention(g, name, x, context, mask, weights, shape.heads)
     x = g.node("Add", f"{name}.attention.sum", x, attended)
     x = g.layer_norm(f"{name}.attention.output.LayerNorm", x, weights, shape.epsilon)
@@ -201,10 +202,10 @@ def encoder_graph(
     """
     g = GraphBuilder()
     states = _embeddings(g, weights, shape, int8_embeddings)
-    mask = _mask(g)
+    mask = added_mask(g)
     through = [states]
     for index in range(shape.layers):
-        states = _layer(g, f"encoder.layer.{index}", states, states, mask, weights, shape)
+        states = layer(g, f"encoder.layer.{index}", states, states, mask, weights, shape)
         through.append(states)
     names = ["input_ids", "attention_mask"]
     if any("token_type_ids" in node.input for node in g.nodes):
@@ -218,7 +219,7 @@ def encoder_graph(
         if meets:
             g.node("Concat", "layers", *through[shape.layers - meets :], axis=2)
             outputs["layers"] = (meets + 1) * dim
-        return _model(
+        return finished(
             g,
             inputs,
             [
@@ -227,150 +228,13 @@ def encoder_graph(
             ],
         )
     _head(g, states, weights, head)
-    return _model(g, inputs, [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["rows"])])
-
-
-def meeting_graph(weights: Weights, shape: EncoderShape) -> onnx.ModelProto:
-    """The layers in which query and document meet: both halves' states → what to add to a logit.
-
-    Inputs: ``query_states`` ``(rows, words, layers * dim)`` and ``states`` ``(rows, tokens,
-    layers * dim)``, float32, as the encoder's ``layers``; their masks ``query_mask`` and
-    ``attention_mask``, and ``query_own`` and ``own``, which leave special tokens out, int64;
-    ``logits`` ``(rows,)``, late interaction's. Output: ``residual`` float32 ``(rows,)``: a share of
-    what late interaction of the query as it is now would change, and two means over its tokens,
-    of its best match weighed by a learned number and of another such number.
-    """
-    g = GraphBuilder()
-    dim, layers = weights["meeting.head.weight"].shape[1], meeting_layers(weights)
-    mask = _mask(g, g.node("Concat", "meeting.mask", "query_mask", "attention_mask", axis=1))
-    x = _part(g, "query_states", 0, dim)
-    for index in range(layers):
-        name = f"meeting.layer.{index}"
-        below = _part(g, "states", index, dim)
-        context = g.node("Concat", f"{name}.context", x, below, axis=1)
-        x = _layer(g, name, x, context, mask, weights, shape)
-    again, best = _late_interaction(g, x, _part(g, "states", layers, dim), weights)
-    change = g.node("Sub", "meeting.change", again, "logits")
-    share = g.constant("meeting.share", weights["meeting.share"].astype(np.float32))
-    shared = g.node("Mul", "meeting.shared", share, change)
-    parts = g.node(
-        "Transpose", "meeting.parts", g.linear("meeting.head", x, weights), perm=[2, 0, 1]
-    )
-    gate = g.node("Gather", "meeting.gate", parts, g.constant("first", np.array(0, np.int64)))
-    add = g.node("Gather", "meeting.add", parts, g.constant("second", np.array(1, np.int64)))
-    gated = g.node("Mul", "meeting.gated", gate, best)
-    learned = g.node(
-        "Add",
-        "meeting.learned",
-        _masked_mean(g, "meeting.weighed", gated, "query_own"),
-        _masked_mean(g, "meeting.rest", add, "query_mask"),
-    )
-    g.node("Add", "residual", shared, learned)
-    info, width = helper.make_tensor_value_info, (layers + 1) * dim
-    inputs = [
-        info("query_states", TensorProto.FLOAT, ["rows", "words", width]),
-        info("query_mask", TensorProto.INT64, ["rows", "words"]),
-        info("query_own", TensorProto.INT64, ["rows", "words"]),
-        info("states", TensorProto.FLOAT, ["rows", "tokens", width]),
-        info("attention_mask", TensorProto.INT64, ["rows", "tokens"]),
-        info("own", TensorProto.INT64, ["rows", "tokens"]),
-        info("logits", TensorProto.FLOAT, ["rows"]),
-    ]
-    return _model(g, inputs, [info("residual", TensorProto.FLOAT, ["rows"])])
-
-
-def meeting_layers(weights: Weights) -> int:
-    """How many layers of meeting a model's weights hold."""
-    return len({name.split(".")[2] for name in weights if name.startswith("meeting.layer.")})
-
-
-def _part(g: GraphBuilder, states: str, index: int, dim: int) -> str:
-    """One layer's states of those that lie side by side."""
-    ends = (np.array([place * dim], np.int64) for place in (index, index + 1))
-    starts, stops = (g.constant(f"columns.{int(own[0])}", own) for own in ends)
-    return g.node(
-        "Slice",
-        f"{states}.{index}",
-        states,
-        starts,
-        stops,
-        g.constant("axis.states", np.array([2], np.int64)),
+    return finished(
+        g, inputs, [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["rows"])]
     )
 
 
-def _late_interaction(
-    g: GraphBuilder, query: str, states: str, weights: Weights
-) -> tuple[str, str]:
-    """The logit of `rerank.late_interaction` for a query's states that differ from row to row.
-
-    And each query token's highest cosine, ``(rows, words)``.
-    """
-    units = _unit(g, "meeting.query", query), _unit(g, "meeting.document", states)
-    turned = g.node("Transpose", "meeting.document.turned", units[1], perm=[0, 2, 1])
-    similar = g.node("MatMul", "meeting.similar", units[0], turned)
-    best = (
-        _best(g, "meeting.from_query", similar, "own", missing=1),
-        _best(g, "meeting.from_document", similar, "query_own", missing=2),
-    )
-    means = [
-        _unit(g, f"meeting.{name}.mean", _masked_mean(g, f"meeting.{name}.pooled", own, mask, 3))
-        for name, own, mask in (
-            ("query", query, "query_mask"),
-            ("document", states, "attention_mask"),
-        )
-    ]
-    last = g.constant("axis.last", np.array([-1], np.int64))
-    features = (
-        _masked_mean(g, "meeting.query_maxsim", best[0], "query_own"),
-        _masked_mean(g, "meeting.document_maxsim", best[1], "own"),
-        g.node(
-            "ReduceSum", "meeting.cosine", g.node("Mul", "meeting.means", *means), last, keepdims=0
-        ),
-    )
-    logit = g.constant("meeting.bias", weights["bias"].astype(np.float32))
-    for feature, weight in zip(features, weights["late"], strict=True):
-        own = g.constant(f"{feature}.weight", np.array(weight, np.float32))
-        logit = g.node(
-            "Add", f"{feature}.sum", logit, g.node("Mul", f"{feature}.part", feature, own)
-        )
-    return logit, best[0]
-
-
-def _unit(g: GraphBuilder, name: str, states: str) -> str:
-    """Vectors of length one along the last axis."""
-    last = g.constant("axis.last", np.array([-1], np.int64))
-    norm = g.node("ReduceL2", f"{name}.norm", states, last, keepdims=1)
-    tiny = g.constant("tiny", np.array(1e-12, np.float32))
-    return g.node("Div", f"{name}.unit", states, g.node("Max", f"{name}.floor", norm, tiny))
-
-
-def _best(g: GraphBuilder, name: str, similar: str, own: str, missing: int) -> str:
-    """The highest of ``(rows, words, tokens)`` over that side's own tokens, ``(rows, n)``.
-
-    `missing` is the axis that `own` does not have: 1 where it is the document's.
-    """
-    axes = [g.constant(f"axis{n}", np.array([n], np.int64)) for n in (missing, 3 - missing)]
-    wide = g.node("Unsqueeze", f"{name}.wide", own, axes[0])
-    known = g.node("Cast", f"{name}.known", wide, to=TensorProto.BOOL)
-    least = g.constant("least", np.array(-1.0, np.float32))
-    kept = g.node("Where", f"{name}.kept", known, similar, least)
-    return g.node("ReduceMax", f"{name}.best", kept, axes[1], keepdims=0)
-
-
-def _masked_mean(g: GraphBuilder, name: str, values: str, mask: str, rank: int = 2) -> str:
-    """Mean over tokens where the mask is 1: of ``(rows, n)``, or of ``(rows, n, dim)``, rank 3."""
-    axis = g.constant("axis1", np.array([1], np.int64))
-    counted = g.node("Cast", f"{name}.mask", mask, to=TensorProto.FLOAT)
-    if rank == 3:
-        last = g.constant("axis.last", np.array([-1], np.int64))
-        counted = g.node("Unsqueeze", f"{name}.wide", counted, last)
-    kept = g.node("Mul", f"{name}.kept", values, counted)
-    total = g.node("ReduceSum", f"{name}.total", kept, axis, keepdims=0)
-    count = g.node("ReduceSum", f"{name}.count", counted, axis, keepdims=0)
-    return g.node("Div", name, total, count)
-
-
-def _model(g: GraphBuilder, inputs: list[Any], outputs: list[Any]) -> onnx.ModelProto:
+def finished(g: GraphBuilder, inputs: list[Any], outputs: list[Any]) -> onnx.ModelProto:
+    """The nodes and weights collected so far, as a model that is checked."""
     graph = helper.make_graph(g.nodes, "resift", inputs, outputs, list(g.weights.values()))
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="resift"

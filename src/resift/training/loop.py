@@ -1,6 +1,7 @@
 """The loop: groups → loss → step, saved so that a killed run goes on at the step where it was.
 
-AdamW with linear warm-up and decay; the encoder, the meeting's layers and the few numbers beside
+AdamW with linear warm-up, then decay or an average over the steps (Izmailov et al. 2018,
+https://arxiv.org/abs/1803.05407); the encoder, the meeting's layers and the few numbers beside
 them have rates of their own. bfloat16 inside the products, float32 weights. Prints one line a
 report to stderr.
 """
@@ -28,7 +29,7 @@ STATE = "state.pt"
 HISTORY = "history.jsonl"
 REPORT_EVERY = 20
 MEETING = "meeting."
-HEAD = ("meeting.head.", "meeting.share", "late", "bias")  # few numbers, and no layers
+HEAD = ("meeting.share", "late", "bias")  # few numbers, and no layers
 DEV_QUERIES = 20  # a source, while training; all of them are measured at the end
 
 
@@ -48,21 +49,20 @@ def train(network: Network, corpora: Sequence[Corpus], recipe: Recipe, folder: P
     """Run the recipe's steps in `folder`, going on from what an earlier run left there.
 
     With `patience`, stops once that many measurements in a row are below the best, and the
-    network ends as it was at the best. Raises `InputError` where `folder` holds another run and
-    `DatasetError` where there is nothing to learn from or nothing to measure on.
+    network ends as it was at the best; with `averaged`, it ends as the average. Raises `InputError`
+    where `folder` holds another run or the recipe asks for both, and `DatasetError` where there is
+    nothing to learn from or nothing to measure on.
     """
-    if not any(own.mined.dev.relevant.any() for own in corpora):
-        raise DatasetError("no held-out list has an answer in it, so nothing can be measured")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file; name a folder for the run")
-    folder.mkdir(parents=True, exist_ok=True)
     spec = recipe.loop
+    _check(corpora, spec, folder)
+    folder.mkdir(parents=True, exist_ok=True)
     batches = Batches(corpora, spec.queries, spec.documents, recipe.seed)
     optimiser = _optimiser(network, spec)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, spec))
     guard = Guard(spec.patience)
+    average = Average()
     identity = _identity(network, corpora, recipe)
-    start = _resume(folder, identity, network, optimiser, schedule, guard)
+    start = _resume(folder, identity, network, optimiser, schedule, guard, average)
     if start == 0:
         guard.see(0, measure(network, corpora, DEV_QUERIES), network)
         print(f"step 0: dev nDCG@10 {guard.best:.4f}", file=sys.stderr)  # noqa: T201
@@ -82,15 +82,32 @@ def train(network: Network, corpora: Sequence[Corpus], recipe: Recipe, folder: P
         schedule.step()
         meter.add(float(value.detach()), accuracy(scored, groups))
         done = step + 1
+        if done > spec.steps * (1 - spec.averaged):
+            average.add(network)
         quality = None
         if done % spec.dev_every == 0 or done == spec.steps:
+            average.swap(network)
             quality = measure(network, corpora, DEV_QUERIES)
+            average.swap(network)
             guard.see(done, quality, network)
         if quality or done % REPORT_EVERY == 0:
             _report(folder, meter.report(done, quality), spec.steps)
         if done % spec.save_every == 0 or done == spec.steps:
-            _save(folder, done, identity, network, optimiser, schedule, guard)
+            _save(folder, done, identity, network, optimiser, schedule, guard, average)
     guard.restore(network)
+    average.swap(network)
+
+
+def _check(corpora: Sequence[Corpus], spec: LoopSpec, folder: Path) -> None:
+    if spec.averaged and spec.patience:
+        raise InputError(
+            f"averaged = {spec.averaged} and patience = {spec.patience}: a run ends as its average "
+            "or at its best; drop one"
+        )
+    if not any(own.mined.dev.relevant.any() for own in corpora):
+        raise DatasetError("no held-out list has an answer in it, so nothing can be measured")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; name a folder for the run")
 
 
 class Guard:
@@ -118,6 +135,30 @@ class Guard:
     def restore(self, network: Network) -> None:
         if self.weights:
             network.load_state_dict(self.weights)
+
+
+class Average:
+    """The mean of what is trained, over the steps added so far; nothing before the first."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def add(self, network: Network) -> None:
+        self.count += 1
+        for name, own in network.named_parameters():
+            if own.requires_grad:
+                now = own.detach()
+                mean = self.weights.setdefault(name, torch.zeros_like(now))
+                mean += (now - mean) / self.count
+
+    def swap(self, network: Network) -> None:
+        """Exchange the network's weights with the mean: once to use it, again to go on."""
+        for name, own in network.named_parameters():
+            if name in self.weights:
+                now = own.detach().clone()
+                own.data.copy_(self.weights[name])
+                self.weights[name] = now
 
 
 class _Meter:
@@ -160,6 +201,8 @@ def _report(folder: Path, report: Report, steps: int) -> None:
 
 def _rate(step: int, spec: LoopSpec) -> float:
     warm = max(int(spec.warmup * spec.steps), 1)
+    if spec.averaged:
+        return min((step + 1) / warm, 1.0)
     return min((step + 1) / warm, max(spec.steps - step, 0) / max(spec.steps - warm, 1))
 
 
@@ -207,6 +250,7 @@ def _save(
     optimiser: Any,
     schedule: Any,
     guard: Guard,
+    average: Average,
 ) -> None:
     """Written beside and moved over: a kill leaves the old state or the new one."""
     state = {
@@ -216,13 +260,20 @@ def _save(
         "optimiser": optimiser.state_dict(),
         "schedule": schedule.state_dict(),
         "guard": vars(guard),
+        "average": vars(average),
     }
     torch.save(state, folder / f"{STATE}.new")
     os.replace(folder / f"{STATE}.new", folder / STATE)
 
 
 def _resume(
-    folder: Path, identity: str, network: Network, optimiser: Any, schedule: Any, guard: Guard
+    folder: Path,
+    identity: str,
+    network: Network,
+    optimiser: Any,
+    schedule: Any,
+    guard: Guard,
+    average: Average,
 ) -> int:
     file = folder / STATE
     if not file.is_file():
@@ -236,6 +287,7 @@ def _resume(
     optimiser.load_state_dict(state["optimiser"])
     schedule.load_state_dict(state["schedule"])
     vars(guard).update(state["guard"])
+    vars(average).update(state["average"])
     print(f"going on at step {state['step']}", file=sys.stderr)  # noqa: T201
     step: int = state["step"]
     _forget_after(folder / HISTORY, step)

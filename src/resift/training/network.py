@@ -1,8 +1,8 @@
 """The split model in torch: the encoder, and the layers in which query and document meet.
 
-Parameters carry the names that `graph.py` reads, so that weights go from a checkpoint to the
-network and from the network to ONNX without a table of names. The two files must agree on the
-arithmetic; a test holds them together.
+Parameters carry the names that `graph.py` and `meeting.py` read, so that weights go from a
+checkpoint to the network and from the network to ONNX without a table of names. They must agree on
+the arithmetic; a test holds them together.
 
 A meeting reads the query again, over a document: the encoder's last layers once more, whose rows
 are the query's tokens and whose attention goes to them and to the document's, as that layer of
@@ -21,8 +21,8 @@ from resift.errors import ModelError
 from resift.rerank.late_interaction import LateInteractionWeights
 from resift.training.graph import MASKED, EncoderShape, Weights
 
-FRESH = ("late", "bias", "meeting.head.", "meeting.share")  # what an encoder alone does not have
-SHARE = 0.3  # at the start: what of a changed mind counts before anything is learned (LOG.md)
+FRESH = ("late", "bias", "meeting.share")  # what an encoder alone does not have
+SHARE = 0.5  # at the start: what of a changed mind counts before anything is learned (LOG.md)
 States = tuple[Tensor, ...]
 """One side's states, ``(rows, tokens, dim)`` each: what each meeting layer reads, then the last."""
 
@@ -85,8 +85,8 @@ class Layer(nn.Module):
 class Network(nn.Module):
     """Encoder, late interaction and meeting layers, started from an encoder's weights.
 
-    Meeting layers start as copies of the encoder's last ones, on the very states that those read,
-    and their head at zero: untrained, the meeting is late interaction of a query read again.
+    Meeting layers start as copies of the encoder's last ones, on the very states that those read:
+    untrained, the meeting is late interaction of a query read again.
     """
 
     def __init__(
@@ -116,10 +116,7 @@ class Network(nn.Module):
             {"layer": nn.ModuleList(Layer(*size) for _ in range(shape.layers))}
         )
         self.meeting = nn.ModuleDict(
-            {
-                "layer": nn.ModuleList(Layer(*size) for _ in range(meeting_layers)),
-                "head": nn.Linear(dim, 2),
-            }
+            {"layer": nn.ModuleList(Layer(*size) for _ in range(meeting_layers))}
         )
         self.meeting.register_parameter("share", nn.Parameter(torch.tensor(SHARE)))
         self.late = nn.Parameter(
@@ -140,9 +137,6 @@ class Network(nn.Module):
             elif not source.startswith(FRESH):
                 raise ModelError(f"weights: no {source} in them; expected a BERT-type encoder's")
         self.load_state_dict(own)
-        if "meeting.head.weight" not in weights:
-            nn.init.zeros_(self.meeting["head"].weight)
-            nn.init.zeros_(self.meeting["head"].bias)
 
     def encode(self, rows: Rows) -> States:
         """Token states as the meeting's layers read them and, last, as the last layer gave them."""
@@ -177,16 +171,7 @@ class Network(nn.Module):
         for layer, below in zip(self.meeting["layer"], d[:-1], strict=True):
             x = layer(x, torch.cat([x, below], 1), mask)
         again = self.early(self.features(query, x, documents, d[-1]))
-        best = _similar(query, x, documents, d[-1]).amax(2)
-        gate, add = self.meeting["head"](x).float().unbind(2)
-        learned = _mean(gate * best, query.own) + _mean(add, query.mask)
-        return self.meeting.share * (again - early) + learned
-
-    def shrink(self, kept: float) -> None:
-        """Scale what the meeting adds: it is linear in its share and its head."""
-        with torch.no_grad():
-            for own in (self.meeting.share, *self.meeting["head"].parameters()):
-                own.mul_(kept)
+        return self.meeting.share * (again - early)
 
 
 def _similar(query: Rows, q: Tensor, documents: Rows, d: Tensor) -> Tensor:

@@ -49,14 +49,9 @@ class MiningSpec:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """`meeting_layers` read the query again, over a document; rows are cut in training.
-
-    `kept` is the share of what the meeting learned to add that the model is given: less than all
-    where whole collections, and not queries alone, are unlike those that were trained on.
-    """
+    """`meeting_layers` read the query again, over a document; rows are cut in training."""
 
     meeting_layers: int = 2
-    kept: float = 1.0
     query_tokens: int = 40
     document_tokens: int = 144
 
@@ -82,8 +77,9 @@ class LossSpec:
 class LoopSpec:
     """Steps, their size and their rates; an encoder with a `rate` of 0 stays as it is.
 
-    `head_rate` is for the few numbers beside the layers: late interaction's weights and what
-    stands on the meeting's layers.
+    `head_rate` is for the few numbers beside the layers: late interaction's weights and the
+    meeting's share. With `averaged`, the rates stay after the warm-up and the network ends as the
+    mean of its weights over that last share of the steps; without, the rates fall to 0.
     """
 
     steps: int
@@ -94,6 +90,7 @@ class LoopSpec:
     head_rate: float = 1e-3
     decay: float = 0.01
     warmup: float = 0.05
+    averaged: float = 0.0
     clip: float = 1.0
     dev_every: int = 200
     save_every: int = 100
