@@ -14,7 +14,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -61,8 +60,8 @@ def train(network: Network, corpora: Sequence[Corpus], recipe: Recipe, folder: P
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, spec))
     guard = Guard(spec.patience)
     average = Average()
-    identity = _identity(network, corpora, recipe)
-    start = _resume(folder, identity, network, optimiser, schedule, guard, average)
+    run = _Run(_identity(network, corpora, recipe), network, optimiser, schedule, guard, average)
+    start = run.resume(folder)
     if start == 0:
         guard.see(0, measure(network, corpora, DEV_QUERIES), network)
         print(f"step 0: dev nDCG@10 {guard.best:.4f}", file=sys.stderr)  # noqa: T201
@@ -93,7 +92,7 @@ def train(network: Network, corpora: Sequence[Corpus], recipe: Recipe, folder: P
         if quality or done % REPORT_EVERY == 0:
             _report(folder, meter.report(done, quality), spec.steps)
         if done % spec.save_every == 0 or done == spec.steps:
-            _save(folder, done, identity, network, optimiser, schedule, guard, average)
+            run.save(folder, done)
     guard.restore(network)
     average.swap(network)
 
@@ -242,56 +241,50 @@ def _identity(network: Network, corpora: Sequence[Corpus], recipe: Recipe) -> st
     return digest.hexdigest()
 
 
-def _save(
-    folder: Path,
-    step: int,
-    identity: str,
-    network: Network,
-    optimiser: Any,
-    schedule: Any,
-    guard: Guard,
-    average: Average,
-) -> None:
-    """Written beside and moved over: a kill leaves the old state or the new one."""
-    state = {
-        "step": step,
-        "run": identity,
-        "network": network.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "schedule": schedule.state_dict(),
-        "guard": vars(guard),
-        "average": vars(average),
-    }
-    torch.save(state, folder / f"{STATE}.new")
-    os.replace(folder / f"{STATE}.new", folder / STATE)
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """All that changes from step to step, under a name that says which run it is."""
 
+    identity: str
+    network: Network
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LambdaLR
+    guard: Guard
+    average: Average
 
-def _resume(
-    folder: Path,
-    identity: str,
-    network: Network,
-    optimiser: Any,
-    schedule: Any,
-    guard: Guard,
-    average: Average,
-) -> int:
-    file = folder / STATE
-    if not file.is_file():
-        return 0
-    state = torch.load(file, weights_only=True)
-    if state["run"] != identity:
-        raise InputError(
-            f"{folder}: holds a run of another recipe, other data or another base; name another"
-        )
-    network.load_state_dict(state["network"])
-    optimiser.load_state_dict(state["optimiser"])
-    schedule.load_state_dict(state["schedule"])
-    vars(guard).update(state["guard"])
-    vars(average).update(state["average"])
-    print(f"going on at step {state['step']}", file=sys.stderr)  # noqa: T201
-    step: int = state["step"]
-    _forget_after(folder / HISTORY, step)
-    return step
+    def save(self, folder: Path, step: int) -> None:
+        """Written beside and moved over: a kill leaves the old state or the new one."""
+        state = {
+            "step": step,
+            "run": self.identity,
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "guard": vars(self.guard),
+            "average": vars(self.average),
+        }
+        torch.save(state, folder / f"{STATE}.new")
+        os.replace(folder / f"{STATE}.new", folder / STATE)
+
+    def resume(self, folder: Path) -> int:
+        """Go on from what is saved in `folder`; the steps that are done, 0 where there are none."""
+        file = folder / STATE
+        if not file.is_file():
+            return 0
+        state = torch.load(file, weights_only=True)
+        if state["run"] != self.identity:
+            raise InputError(
+                f"{folder}: holds a run of another recipe, other data or another base; name another"
+            )
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        vars(self.guard).update(state["guard"])
+        vars(self.average).update(state["average"])
+        step: int = state["step"]
+        print(f"going on at step {step}", file=sys.stderr)  # noqa: T201
+        _forget_after(folder / HISTORY, step)
+        return step
 
 
 def _forget_after(history: Path, step: int) -> None:
