@@ -31,8 +31,8 @@ from resift.evaluation.trec import ScoredDocument, read_run
 from resift.rerank.artifact import Artifact, load_artifact
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.encoder import Encoder
-from resift.rerank.late_interaction import features
-from resift.rerank.order import fused
+from resift.rerank.late_interaction import features, unit
+from resift.rerank.order import feedback, fused
 from resift.rerank.pairs import TokenRow, Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import Session, open_session
 from resift.rerank.schedule import schedule
@@ -118,7 +118,7 @@ def _first_stage(judged: Judged) -> dict[str, float]:
 
 def measure(judged: Judged, artifact: Artifact) -> dict[str, float]:
     """nDCG@10 of the cosine, the first exit, the logit, and both fused with the run."""
-    halves = _Halves(artifact, judged.texts)
+    halves, manifest = _Halves(artifact, judged.texts), artifact.manifest
     scores: dict[str, dict[str, dict[str, float]]] = {}
     for query_id, documents in judged.run.items():
         ids = [document.doc_id for document in documents]
@@ -127,10 +127,10 @@ def measure(judged: Judged, artifact: Artifact) -> dict[str, float]:
         logits = ways["logit"].astype(np.float64)
         for weight in WEIGHTS:
             ways[f"fused {weight:g}"] = fused(logits, first.tolist(), weight)
-        weight = artifact.manifest.fusion_weight
-        ways["shipped"] = fused(logits, first.tolist(), weight)
-        exits = ways["first exit"].astype(np.float64)
-        ways["exit shipped"] = fused(exits, first.tolist(), weight)
+        means = halves.means(ids)
+        for way, own in (("shipped", logits), ("exit shipped", ways["first exit"])):
+            say = fused(own.astype(np.float64), first.tolist(), manifest.fusion_weight)
+            ways[way] = say + manifest.feedback_weight * feedback(say, means)
         ways["rrf"] = _rrf(first) + _rrf(ways["cosine"])
         for way, own in ways.items():
             scores.setdefault(way, {})[query_id] = dict(zip(ids, own.tolist(), strict=True))
@@ -156,12 +156,19 @@ class _Halves:
             zip(texts, tokens.single(list(texts.values())), strict=True)
         )
         self._states: dict[str, NDArray[np.float16]] = {}
+        self._means: dict[str, NDArray[np.float64]] = {}
+        self._dim = self._model.query("a").tokens.shape[1]
         ids = list(texts)
         for start in range(0, len(ids), 500):
             part = ids[start : start + 500]
             found = self._encoder.layers([texts[doc_id] for doc_id in part])
             for doc_id, own in zip(part, found, strict=True):
                 self._states[doc_id] = own.astype(np.float16)
+                self._means[doc_id] = unit(own[:, -self._dim :].mean(axis=0)).astype(np.float64)
+
+    def means(self, ids: Sequence[str]) -> NDArray[np.float64]:
+        """The documents' unit mean vectors, ``(ids, dim)``."""
+        return np.stack([self._means[doc_id] for doc_id in ids])
 
     def meet(self, query: str, ids: Sequence[str]) -> dict[str, NDArray[np.floating]]:
         half = self._model.query(query)

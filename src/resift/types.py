@@ -72,7 +72,8 @@ class Receipt:
     than the model reads, `skipped` had nothing to read. `partial` means that candidates which
     could have been scored were not: `reason` says why. `timings_ms` has one entry a stage, in
     the order in which they ran. `tokens` were read, `padding_share` (0..1) of all positions
-    computed were padding. `fusion_weight` is 0 where the first stage's scores played no part.
+    computed were padding. `fusion_weight` is 0 where the first stage's scores played no part, and
+    `feedback_weight` where the likeness to the leading candidates played none.
     """
 
     model: str
@@ -88,6 +89,7 @@ class Receipt:
     tokens: int
     padding_share: float
     fusion_weight: float
+    feedback_weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

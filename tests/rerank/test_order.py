@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resift.rerank.order import fused, order, sigmoid, standardised
+from resift.rerank.order import FEEDBACK_TEMPERATURE, feedback, fused, order, sigmoid, standardised
 
 numbers = st.floats(-30, 30, allow_nan=False, width=32)
 maybe = st.one_of(numbers, st.just(float("nan")))
@@ -49,3 +49,30 @@ def test_equal_scores_of_a_first_stage_say_nothing() -> None:
 def test_the_sigmoid_neither_overflows_nor_leaves_its_range() -> None:
     values = sigmoid(np.array([-1e4, 0.0, 1e4]))
     assert values.tolist() == [0.0, 0.5, 1.0]
+
+
+AXES = np.eye(4)
+
+
+def test_feedback_is_the_cosine_with_what_the_leaders_have_in_common() -> None:
+    means = np.stack([AXES[0], AXES[1], (AXES[0] + AXES[1]) / np.sqrt(2), AXES[2]])
+    near = feedback(np.array([5.0, 5.0, -90.0, -90.0]), means)
+    assert np.allclose(near, [np.sqrt(0.5), np.sqrt(0.5), 1.0, 0.0], atol=1e-6)
+
+
+def test_a_clear_leader_is_alone_in_the_feedback() -> None:
+    near = feedback(np.array([9.0, 0.0, 0.0]), np.stack([AXES[0], AXES[0], AXES[1]]))
+    assert np.allclose(near, [1.0, 1.0, 0.0], atol=1e-6)
+
+
+def test_who_is_a_temperature_behind_has_a_third_of_the_part() -> None:
+    near = feedback(np.array([1.0, 1.0 - FEEDBACK_TEMPERATURE]), AXES[:2])
+    assert near[1] / near[0] == np.exp(-1)
+
+
+def test_what_has_no_score_has_no_part_in_the_feedback() -> None:
+    scores = np.array([1.0, np.nan, 0.0])
+    near = feedback(scores, AXES[[0, 1, 0]])
+    assert np.isnan(near[1]) and np.allclose(near[[0, 2]], 1.0)
+    assert np.isnan(feedback(np.array([np.nan]), AXES[:1])).all()
+    assert feedback(np.array([]), np.empty((0, 4))).shape == (0,)

@@ -99,7 +99,7 @@ def logits(folder: Path, runtime: str | None = None) -> tuple[NDArray[np.float32
     model = load_model(load_artifact(folder), runtime)
     own = SOURCES[0]
     found = [score_list(model, query, own.texts) for query in own.query_texts[:3]]
-    return tuple(np.concatenate(part) for part in zip(*found, strict=True))
+    return tuple(np.concatenate([getattr(o, n) for o in found]) for n in ("early", "final"))
 
 
 def test_the_folder_holds_a_model_that_verifies(folder: Path, runtime: str) -> None:
@@ -148,8 +148,8 @@ def test_bounds_are_those_of_the_int8_model_on_queries_trained_on(
         for row, query in enumerate(source.train.queries):
             own = source.train.documents[row]
             texts = [source.texts[place] for place in own[own != NONE]]
-            early, final = score_list(model, source.query_texts[int(query)], texts)
-            gains.append(final - early)
+            found = score_list(model, source.query_texts[int(query)], texts)
+            gains.append(found.final - found.early)
     expected = np.quantile(np.concatenate(gains).astype(np.float64), LEVELS)
     np.testing.assert_allclose(manifest.exits[0].gains, expected, atol=1e-3)
 

@@ -9,15 +9,17 @@ import pytest
 from numpy.typing import NDArray
 
 from resift.rerank.artifact import Calibration
+from resift.rerank.order import feedback, sigmoid, standardised
 from resift.rerank.order import fused as fused_at_rank_time
-from resift.rerank.order import sigmoid, standardised
 from resift.training.fit import (
+    FEEDBACK_WEIGHTS,
     FUSION_WEIGHTS,
     LEVELS,
     Scores,
     by_source,
     fit_calibration,
     fit_exit,
+    fit_feedback,
     fit_fusion,
     fused,
     mean_ndcg,
@@ -124,6 +126,54 @@ def test_fused_logits_are_those_that_rank_at_run_time() -> None:
     for weight in (0.0, 0.3, 1.5):
         found = fused_at_rank_time(own.final, own.first_stage.tolist(), weight)
         np.testing.assert_allclose(fused(own, weight), found, rtol=1e-12)
+
+
+def test_fused_logits_with_feedback_are_those_that_rank_at_run_time() -> None:
+    means = unit_rows(DEPTH, seed=3)
+    own = replace(judged(1.0)[0], means=means)
+    say = fused(own, 0.3)
+    np.testing.assert_allclose(fused(own, 0.3, 2.0), say + 2.0 * feedback(say, means))
+
+
+def unit_rows(rows: int, seed: int) -> Floats:
+    made: Floats = np.random.default_rng(seed).normal(size=(rows, 8))
+    made /= np.linalg.norm(made, axis=1, keepdims=True)
+    return made
+
+
+def clustered(alike: bool, seed: int = 5) -> list[Scores]:
+    """Lists in which the answers are like each other and noise hides all but the best of them.
+
+    Not `alike`, it is what is no answer that the best answer is like.
+    """
+    lists = []
+    for number, own in enumerate(judged(0.0, seed)):
+        rng = np.random.default_rng(number)
+        logits = own.final + 2 * rng.normal(size=DEPTH)
+        logits[np.flatnonzero(own.relevant)[0]] = logits.max() + 3
+        likely = own.relevant if alike else ~own.relevant
+        likely = likely | (np.arange(DEPTH) == int(logits.argmax()))
+        means = unit_rows(DEPTH, number)
+        means[likely] += 2 * unit_rows(1, number + 1000)
+        means /= np.linalg.norm(means, axis=1, keepdims=True)
+        lists.append(replace(own, final=logits, means=means))
+    return lists
+
+
+def test_where_answers_are_alike_feedback_gets_its_full_weight() -> None:
+    lists = clustered(alike=True)
+    weight = fit_feedback(lists, 0.0)
+    assert weight == max(FEEDBACK_WEIGHTS)
+    gained = mean_ndcg(lists, [fused(own, 0.0, weight) for own in lists])
+    assert gained > mean_ndcg(lists, [own.final for own in lists]) + 0.05
+
+
+def test_where_the_leader_is_like_what_is_no_answer_feedback_gets_nothing() -> None:
+    assert fit_feedback(clustered(alike=False), 0.0) == 0.0
+
+
+def test_a_model_without_vectors_has_no_feedback() -> None:
+    assert fit_feedback(judged(0.3), 0.3) == 0.0
 
 
 def test_a_first_stage_that_holds_half_of_what_decides_gets_a_large_weight() -> None:

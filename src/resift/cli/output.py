@@ -106,6 +106,8 @@ def receipt_line(ranking: Ranking) -> str:
             parts.append(f"{count} {what}")
     if receipt.fusion_weight:
         parts.append(f"first stage weighs {receipt.fusion_weight:g}")
+    if receipt.feedback_weight:
+        parts.append(f"likeness to the leaders {receipt.feedback_weight:g}")
     if receipt.partial:
         parts.append(f"partial: {receipt.reason}")
     return " · ".join(part for part in parts if part)

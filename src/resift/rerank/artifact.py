@@ -74,8 +74,10 @@ class Manifest:
     `stages` are ONNX files in the order in which they run. `max_tokens` limits a whole pair
     (joint) or each half (split), special tokens included. `tolerance` is how far a logit may
     be from its reference on another processor or runtime. `fusion_weight` is the fitted weight
-    on a first stage's z-scored scores, in logits. `exits` has one entry for each stage but the
-    last. `calibration` is absent where nothing judged was at hand. `files` maps names to SHA-256.
+    on a first stage's z-scored scores, in logits, and `feedback_weight` the one on the likeness to
+    the leading candidates where a first stage has a say. `exits` has one entry for each stage but
+    the last. `calibration` is absent where nothing judged was at hand. `files` maps names to
+    SHA-256.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Manifest:
     reference: tuple[ReferencePair, ...]
     files: Mapping[str, str]
     fusion_weight: float = 0.0
+    feedback_weight: float = 0.0
     late_interaction: LateInteractionWeights | None = None
     embedding_tokens: int | None = None
     exits: tuple[Exit, ...] = ()

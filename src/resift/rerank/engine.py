@@ -28,13 +28,15 @@ Floats = NDArray[np.float32]
 class Outcome:
     """What became of each text, in input order; `logits` is NaN where there is none.
 
-    `rows` and `states` are by place: a text's tokens, and its ``(tokens, dim)`` between stages.
+    `rows`, `states` and `means` are by place: a text's tokens, its ``(tokens, dim)`` between
+    stages, and its unit mean vector, ``(dim,)``, where the model is split.
     """
 
     logits: Floats
     statuses: list[Status]
     rows: dict[int, TokenRow] = field(default_factory=dict)
     states: dict[int, Halves] = field(default_factory=dict)
+    means: dict[int, Floats] = field(default_factory=dict)
     partial: bool = False
     reason: str | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
@@ -152,6 +154,8 @@ class Engine:
         bad = [place for place, fine in zip(places, good, strict=True) if not fine]
         outcome.logits[places] = np.where(good, logits, outcome.logits[places])
         _fail(bad, "the model gave no finite logit", outcome)
+        if batch.means is not None:
+            outcome.means.update(zip(places, batch.means, strict=True))
         if batch.states is not None and stage is not self.model.stages[-1]:
             for place, row, own in zip(places, rows, batch.states, strict=True):
                 outcome.states[place] = own[: len(row.ids)].copy()

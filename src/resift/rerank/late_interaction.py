@@ -48,14 +48,18 @@ def query_states(states: Floats, layers: Floats | None = None) -> QueryStates:
     return QueryStates(unit(states[1:-1]), unit(states.mean(axis=0)), kept)
 
 
-def features(query: QueryStates, states: Floats, mask: NDArray[np.int64]) -> Floats:
+def features(
+    query: QueryStates, states: Floats, mask: NDArray[np.int64], means: Floats | None = None
+) -> Floats:
     """Token states of documents ``(rows, tokens, dim)`` with their mask → ``(rows, 3)``.
+
+    `means` are their `mean_states`, where they are known already.
 
     The first and the last token of a row are special ones: they count for the mean, as they do
     in the encoder's own pooling, and not for MaxSim, where they match anything.
     """
     rows, tokens, dim = states.shape
-    cosine = mean_states(states, mask) @ query.mean
+    cosine = (mean_states(states, mask) if means is None else means) @ query.mean
     own = own_tokens(mask)
     similar = unit(states).reshape(rows * tokens, dim) @ query.tokens.T
     similar = similar.reshape(rows, tokens, -1)

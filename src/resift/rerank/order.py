@@ -8,6 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+FEEDBACK_TEMPERATURE = 0.5
+"""In logits: a candidate so much behind the best has a third of its part in the feedback."""
+
 Numbers = NDArray[np.float64]
 
 
@@ -32,6 +35,24 @@ def fused(logits: Numbers, first_stage: Sequence[float | None], weight: float) -
     finite = np.isfinite(known)
     known[finite] = standardised(known[finite])
     return logits + weight * known
+
+
+def feedback(scores: Numbers, means: Numbers) -> Numbers:
+    """How like each document is to those that lead, ``(n,)``, a cosine; NaN stays NaN.
+
+    Pseudo-relevance feedback (Rocchio 1971; with vectors Li et al. 2021,
+    https://arxiv.org/abs/2108.11044): what the leaders have in common is a second query. Here it
+    is the mean of all documents' unit vectors `means`, ``(n, dim)``, weighted by the softmax of
+    their scores, so that a clear leader is alone in it and a crowd shares it.
+    """
+    scored = np.isfinite(scores)
+    near = np.full(len(scores), np.nan)
+    if not scored.any():
+        return near
+    parts = np.exp((scores[scored] - scores[scored].max()) / FEEDBACK_TEMPERATURE)
+    centre = parts @ means[scored]
+    near[scored] = means[scored] @ (centre / max(float(np.linalg.norm(centre)), 1e-12))
+    return near
 
 
 def order(scores: Numbers, logits: Numbers, first_stage_ranks: Sequence[int]) -> NDArray[np.intp]:

@@ -15,7 +15,7 @@ from resift.errors import InputError, ParityError, QueryError
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import resolve
 from resift.rerank.engine import Deadline, Engine, Outcome, is_text
-from resift.rerank.order import fused, order, sigmoid
+from resift.rerank.order import feedback, fused, order, sigmoid
 from resift.rerank.stages import load_model
 from resift.settings import Settings
 from resift.types import Candidate, Document, Hit, Ranking, Receipt
@@ -80,8 +80,9 @@ class Reranker:
         """The best `top_n` documents in order (all of them with None).
 
         Where all that is scored is a `Candidate` with a score, the order is by ``logit +
-        fusion_weight × standardised first-stage score``; None takes the weight fitted for the
-        model, 0 leaves the first stage out. What is not scored when `budget_ms` is over keeps
+        fusion_weight × standardised first-stage score``, and a model that is split adds how like
+        a document is to those that lead then (`feedback`). None takes the weights fitted for the
+        model, 0 leaves both out. What is not scored when `budget_ms` is over keeps
         its first-stage order behind the rest, and the receipt says so. `exact` forbids letting
         candidates go before the last stage; models of one stage never do.
 
@@ -104,6 +105,9 @@ class Reranker:
         if not _all_have_scores(first_stage, logits):
             weight = 0.0
         scores = fused(logits, first_stage, weight) if weight else logits
+        likeness = self._manifest.feedback_weight if weight and outcome.means else 0.0
+        if likeness:
+            scores = scores + likeness * feedback(scores, _means(outcome))
         ranks = [_first_rank(index, candidate) for index, candidate in enumerate(candidates)]
         places = order(scores, logits, ranks)[:top_n]
         values = self._probabilities(scores, bool(weight))
@@ -113,7 +117,7 @@ class Reranker:
         )
         timings = outcome.timings_ms | {"total": (time.perf_counter() - start) * 1000}
         self._warn_of_depth(len(candidates), timings["total"])
-        return Ranking(query, hits, self._receipt(outcome, weight, timings))
+        return Ranking(query, hits, self._receipt(outcome, weight, likeness, timings))
 
     def score(
         self, query: str, documents: Sequence[str | Document | Candidate]
@@ -164,7 +168,9 @@ class Reranker:
             return sigmoid(fitted.fused_scale * scores + fitted.fused_bias)
         return sigmoid(fitted.scale * scores + fitted.bias)
 
-    def _receipt(self, outcome: Outcome, weight: float, timings: Mapping[str, float]) -> Receipt:
+    def _receipt(
+        self, outcome: Outcome, weight: float, likeness: float, timings: Mapping[str, float]
+    ) -> Receipt:
         statuses = outcome.statuses
         scored = int(np.isfinite(outcome.logits).sum())
         return Receipt(
@@ -181,6 +187,7 @@ class Reranker:
             tokens=outcome.tokens,
             padding_share=outcome.padding_share,
             fusion_weight=weight,
+            feedback_weight=likeness,
         )
 
     def _warn_of_depth(self, depth: int, took_ms: float) -> None:
@@ -243,6 +250,14 @@ def _hit(rank: int, index: int, candidate: Candidate, outcome: Outcome, score: f
         title=candidate.title,
         metadata=candidate.metadata,
     )
+
+
+def _means(outcome: Outcome) -> NDArray[np.float64]:
+    """Unit mean vectors, ``(n, dim)``, zero where there is none."""
+    means = np.zeros((len(outcome.logits), len(next(iter(outcome.means.values())))))
+    for place, own in outcome.means.items():
+        means[place] = own
+    return means
 
 
 def _all_have_scores(first_stage: Sequence[float | None], logits: NDArray[np.float64]) -> bool:

@@ -19,6 +19,7 @@ from resift.rerank.late_interaction import (
     LateInteractionWeights,
     QueryStates,
     features,
+    mean_states,
     own_tokens,
     query_states,
 )
@@ -37,13 +38,15 @@ class Batch:
     `states` is ``(rows, positions, layers * dim)`` and `logits` ``(rows,)`` from the stage before,
     None before the first. States are in 16 bits wherever they are kept, so that a pair's logit is
     the same by every way: they are layer-normed, and memory is what many candidates cost.
-    `query` is the query's half where the model is split.
+    `query` is the query's half where the model is split, and `means` are then the documents' unit
+    mean vectors, ``(rows, dim)``, which the first stage leaves.
     """
 
     rows: Sequence[TokenRow]
     query: QueryStates | None = None
     states: Halves | None = None
     logits: Floats | None = None
+    means: Floats | None = None
 
 
 class Stage(Protocol):
@@ -135,9 +138,11 @@ class LateInteractionStage:
             raise ValueError("a split model's batch needs the query's half: this is a bug")
         feeds = pad(batch.rows)
         found = run(self.session, feeds)
-        own = features(batch.query, found["states"], feeds["attention_mask"])
+        mask = feeds["attention_mask"]
+        means = mean_states(found["states"], mask)
+        own = features(batch.query, found["states"], mask, means)
         kept = layers(found).astype(np.float16)
-        return replace(batch, states=kept), self.weights.logits(own)
+        return replace(batch, states=kept, means=means), self.weights.logits(own)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from resift.rerank.artifact import load_artifact
+from resift.rerank.artifact import Manifest, load_artifact, write_manifest
 from resift.rerank.encoder import Encoder
 from resift.rerank.pairs import Tokens, load_tokenizer
 from resift.rerank.runtimes import open_session
@@ -53,8 +53,20 @@ def main() -> None:
     out = options.out or options.work / "artifact"
     # A model that was trained beside a first stage's say is fused at the weight of its training.
     fusion = recipe.loss.first_stage or None
-    export(weights, base.shape, identity, base.tokenizer, own, out, fusion_weight=fusion)
+    made = export(weights, base.shape, identity, base.tokenizer, own, out, fusion_weight=fusion)
+    _fuse_alike(options.work / "float32", made)
     print(table(sources, out))  # noqa: T201 - the command's answer
+
+
+def _fuse_alike(exact: Path, made: Manifest) -> None:
+    """The float32 twin ranks with what was fitted for the int8 model, so that the two compare."""
+    alike = replace(
+        load_artifact(exact).manifest,
+        fusion_weight=made.fusion_weight,
+        feedback_weight=made.feedback_weight,
+        calibration=made.calibration,
+    )
+    write_manifest(exact, alike)
 
 
 def mined_sources(
@@ -120,7 +132,8 @@ def corpora(recipe: Recipe, base: Base, sources: Sequence[Mined]) -> list[Corpus
 def table(sources: Sequence[Mined], artifact: Path) -> str:
     """nDCG@10 on held-out lists, a row a source: first stage, first exit, logit, fused."""
     model = load_model(load_artifact(artifact))
-    weight = load_artifact(artifact).manifest.fusion_weight
+    manifest = load_artifact(artifact).manifest
+    weights = manifest.fusion_weight, manifest.feedback_weight
     rows: list[tuple[str, ...]] = [("source", "lists", "BM25", "first exit", "logit", "fused")]
     columns = []
     for source in sources:
@@ -129,7 +142,7 @@ def table(sources: Sequence[Mined], artifact: Path) -> str:
             ways = [
                 [
                     ndcg(values, own.relevant)
-                    for values in (own.first_stage, own.early, own.final, fused(own, weight))
+                    for values in (own.first_stage, own.early, own.final, fused(own, *weights))
                 ]
                 for own in scores
             ]

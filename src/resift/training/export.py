@@ -26,7 +26,7 @@ from resift.rerank.late_interaction import LateInteractionWeights, features, que
 from resift.rerank.pairs import Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import open_session
 from resift.rerank.stages import Model, layers, load_model, meeting_feeds, run_rows
-from resift.training.fit import Scores, fit_calibration, fit_exit, fit_fusion
+from resift.training.fit import Scores, fit_calibration, fit_exit, fit_feedback, fit_fusion
 from resift.training.graph import EncoderShape, Weights, encoder_graph
 from resift.training.meeting import meeting_graph, meeting_layers
 from resift.training.mining import NONE, Lists, Mined
@@ -146,6 +146,7 @@ def _fitted(
     model = load_model(load_artifact(folder))
     held_out = [own for source in sources for own in dev_scores(model, source)]
     weight = fit_fusion(held_out) if fusion_weight is None else fusion_weight
+    likeness = fit_feedback(held_out, weight) if weight else 0.0
     trained = [own for source in sources for own in _unlabelled(model, source)]
     model32 = load_model(load_artifact(exact))
     reference = tuple(
@@ -157,14 +158,15 @@ def _fitted(
     return replace(
         manifest,
         fusion_weight=weight,
-        calibration=fit_calibration(held_out, weight),
+        feedback_weight=likeness,
+        calibration=fit_calibration(held_out, weight, likeness),
         exits=(fit_exit(trained),),
         reference=reference,
     )
 
 
 def _logit(model: Model, query: str, text: str) -> float:
-    return float(score_list(model, query, [text])[1][0])
+    return float(score_list(model, query, [text]).final[0])
 
 
 def dev_scores(model: Model, source: Mined) -> list[Scores]:
@@ -188,13 +190,14 @@ def _unlabelled(model: Model, source: Mined) -> list[Scores]:
 def _scores(model: Model, source: Mined, lists: Lists, row: int) -> Scores:
     known = lists.documents[row] != NONE
     texts = [source.texts[place] for place in lists.documents[row][known]]
-    early, final = score_list(model, source.query_texts[int(lists.queries[row])], texts)
+    found = score_list(model, source.query_texts[int(lists.queries[row])], texts)
     return Scores(
         source.name,
-        early.astype(np.float64),
-        final.astype(np.float64),
+        found.early.astype(np.float64),
+        found.final.astype(np.float64),
         lists.lexical[row][known].astype(np.float64),
         lists.relevant[row][known],
+        None if found.means is None else found.means.astype(np.float64),
     )
 
 

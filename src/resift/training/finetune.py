@@ -112,7 +112,7 @@ def _own_logits(model: Model, mined: Mined) -> NDArray[np.float32]:
     for row, query in enumerate(lists.queries):
         known = lists.documents[row] != NONE
         texts = [mined.texts[place] for place in lists.documents[row][known]]
-        logits[row, known] = score_list(model, mined.query_texts[int(query)], texts)[1]
+        logits[row, known] = score_list(model, mined.query_texts[int(query)], texts).final
     return logits
 
 

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.rerank.artifact import Calibration, Exit
-from resift.rerank.order import standardised
+from resift.rerank.order import feedback, standardised
 
 FUSION_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5)
+FEEDBACK_WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
 LEVELS = (0.001, 0.005, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.995, 0.999)
 
 Floats = NDArray[np.float64]
@@ -21,13 +22,17 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One query's candidates, ``(n,)`` each: logits of the first exit and of the last."""
+    """One query's candidates, ``(n,)`` each: logits of the first exit and of the last.
+
+    `means` are the documents' unit mean vectors, ``(n, dim)``, None where a model has none.
+    """
 
     source: str
     early: Floats
     final: Floats
     first_stage: Floats
     relevant: NDArray[np.bool_]
+    means: Floats | None = None
 
 
 def ndcg(scores: Floats, relevant: NDArray[np.bool_], cutoff: int = 10) -> float:
@@ -42,9 +47,12 @@ def ndcg(scores: Floats, relevant: NDArray[np.bool_], cutoff: int = 10) -> float
     return float((relevant[order] * discounts[: len(order)]).sum() / ideal)
 
 
-def fused(own: Scores, weight: float) -> Floats:
-    """Final logits with the first stage's say in them."""
-    return own.final + weight * standardised(own.first_stage)
+def fused(own: Scores, weight: float, likeness: float = 0.0) -> Floats:
+    """Final logits with the first stage's say in them, and that of the leading candidates."""
+    scores: Floats = own.final + weight * standardised(own.first_stage)
+    if likeness and own.means is not None:
+        scores = scores + likeness * feedback(scores, own.means)
+    return scores
 
 
 def fit_fusion(scores: Sequence[Scores]) -> float:
@@ -67,7 +75,24 @@ def fit_fusion(scores: Sequence[Scores]) -> float:
     return max(weight for weight in quality if as_good(weight))
 
 
-def fit_calibration(scores: Sequence[Scores], weight: float) -> Calibration | None:
+def fit_feedback(scores: Sequence[Scores], weight: float) -> float:
+    """The largest weight of feedback that costs nothing on the mean of the sources.
+
+    Not the best one: most sources know a single answer a query, so that the likeness of its
+    neighbours can only count against them there, which is not so where answers are many.
+    """
+    if any(own.means is None for own in scores):
+        return 0.0
+    quality = {
+        likeness: mean_ndcg(scores, [fused(own, weight, likeness) for own in scores])
+        for likeness in FEEDBACK_WEIGHTS
+    }
+    return max(likeness for likeness in quality if quality[likeness] >= quality[0.0])
+
+
+def fit_calibration(
+    scores: Sequence[Scores], weight: float, likeness: float = 0.0
+) -> Calibration | None:
     """Platt's fit of the final logits and of the fused ones, a source's pairs weighing alike.
 
     None where the labels do not rise with the logits: there is nothing to calibrate then.
@@ -79,7 +104,7 @@ def fit_calibration(scores: Sequence[Scores], weight: float) -> Calibration | No
     relevant = np.concatenate([own.relevant for own in scores])
     scale, bias = _logistic(np.concatenate([own.final for own in scores]), relevant, weights)
     fused_scale, fused_bias = _logistic(
-        np.concatenate([fused(own, weight) for own in scores]), relevant, weights
+        np.concatenate([fused(own, weight, likeness) for own in scores]), relevant, weights
     )
     if not (round(scale, 4) > 0 and round(fused_scale, 4) > 0):
         return None

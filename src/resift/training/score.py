@@ -1,6 +1,7 @@
 """A model's logits for whole lists, after each stage: what is fitted and compared is read here."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,17 +12,34 @@ from resift.rerank.stages import Batch, Model
 Floats = NDArray[np.float32]
 
 
-def score_list(model: Model, query: str, texts: Sequence[str]) -> tuple[Floats, Floats]:
-    """Logits of the first exit and of the last stage, ``(texts,)`` each; every stage runs whole."""
+@dataclass(frozen=True, slots=True)
+class ListScores:
+    """Of one list, ``(texts,)``: logits of the first exit and of the last stage.
+
+    `means` are the documents' unit mean vectors, ``(texts, dim)``, None where the model is joint.
+    """
+
+    early: Floats
+    final: Floats
+    means: Floats | None
+
+
+def score_list(model: Model, query: str, texts: Sequence[str]) -> ListScores:
+    """A model's logits for a list; every stage runs whole."""
     rows = model.rows(query, texts)
     half = model.query(query)
     early, final = (np.empty(len(rows), np.float32) for _ in range(2))
+    means: Floats | None = None
     for group in schedule([len(row.ids) for row in rows]):
         batch = Batch([rows[place] for place in group.rows], half)
         for number, stage in enumerate(model.stages):
             batch, logits = stage(batch)
-            batch = Batch(batch.rows, half, batch.states, logits)
+            batch = replace(batch, logits=logits)
             if number == 0:
                 early[group.rows] = logits
         final[group.rows] = logits
-    return early, final
+        if batch.means is not None:
+            if means is None:
+                means = np.empty((len(rows), batch.means.shape[1]), np.float32)
+            means[group.rows] = batch.means
+    return ListScores(early, final, means)
