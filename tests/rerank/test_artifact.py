@@ -281,11 +281,17 @@ def test_the_same_artifact_has_one_fingerprint_in_every_runtime(joint_folder: Pa
 def test_the_bundled_model_is_small_and_has_no_float32_twin() -> None:
     sizes = {file.name: file.stat().st_size for file in BUNDLED.rglob("*") if file.is_file()}
     assert sum(sizes.values()) <= 30_000_000
-    assert [name for name in sizes if name.endswith(".onnx")] == list(
-        load_artifact(BUNDLED).manifest.stages
-    )
+    graphs = {name for name in sizes if name.endswith(".onnx")}
+    assert graphs == set(load_artifact(BUNDLED).manifest.stages)
     assert not [name for name in sizes if name.endswith((".safetensors", ".bin", ".pt", ".data"))]
     assert "int8" in load_artifact(BUNDLED).manifest.quantisation
+
+
+def test_the_bundled_model_reads_query_and_document_together() -> None:
+    manifest = load_artifact(BUNDLED).manifest
+    assert manifest.stages == ("encoder.onnx", "meeting.onnx")
+    assert manifest.calibration is not None and len(manifest.exits) == 1
+    assert len(manifest.reference) >= 6
 
 
 def test_stages_that_would_not_run_are_refused(folder: Path) -> None:

@@ -45,10 +45,14 @@ def test_states_are_as_many_as_the_tokens(encoder: Encoder) -> None:
     assert [len(own) for own in encoder.states(texts)] == [4, 3, 256]
 
 
-def test_layers_end_with_the_states(runtime: str, tmp_path: Path) -> None:
-    artifact = load_artifact(make_split_artifact(tmp_path / "model"))
+def _tiny(folder: Path, runtime: str, meeting: bool) -> Encoder:
+    artifact = load_artifact(make_split_artifact(folder / "model", meeting=meeting))
     tokens = Tokens(load_tokenizer(artifact.tokenizer), 64)
-    own = Encoder(tokens, open_session(artifact.stages[0], runtime))
+    return Encoder(tokens, open_session(artifact.stages[0], runtime))
+
+
+def test_layers_end_with_the_states(runtime: str, tmp_path: Path) -> None:
+    own = _tiny(tmp_path, runtime, meeting=True)
     texts = [" ".join(WORDS[place : place + 5]) for place in (0, 9, 30)]
     for layers, states in zip(own.layers(texts), own.states(texts), strict=True):
         assert layers.shape == (7, 2 * DIM)
@@ -56,8 +60,9 @@ def test_layers_end_with_the_states(runtime: str, tmp_path: Path) -> None:
         assert np.abs(layers[:, :DIM] - states).mean() > 0.01
 
 
-def test_where_nothing_follows_layers_are_the_states(encoder: Encoder) -> None:
-    for layers, states in zip(encoder.layers(TEXTS), encoder.states(TEXTS), strict=True):
+def test_where_nothing_follows_layers_are_the_states(runtime: str, tmp_path: Path) -> None:
+    own = _tiny(tmp_path, runtime, meeting=False)
+    for layers, states in zip(own.layers(TEXTS), own.states(TEXTS), strict=True):
         np.testing.assert_array_equal(layers, states)
 
 

@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 
 from resift import Candidate, Document, Reranker
 from resift.errors import InputError, ModelNotFound
+from resift.index.embed import BundledEmbedder
 from resift.rerank.artifact import Calibration, load_artifact
 from resift.rerank.catalogue import BUNDLED
+from resift.rerank.order import feedback, fused
 from resift.settings import Settings
 from split_artifacts import WORDS, make_split_artifact
 from texts import QUESTIONS, passages
@@ -212,7 +214,8 @@ def test_a_bad_document_affects_only_itself(reranker: Reranker) -> None:
     bad = ["", None, b"bytes", 3.5, "\udcff", "lock " * 900, Document("t", cast(str, None), "T")]
     mixed = [TEXTS[0], *bad[:3], TEXTS[1], *bad[3:], TEXTS[2]]
     alone = reranker.score(QUERY, TEXTS)
-    assert reranker.score(QUERY, cast(list[str], mixed))[[0, 4, 9]].tolist() == alone.tolist()
+    among = reranker.score(QUERY, cast(list[str], mixed))[[0, 4, 9]]
+    assert np.abs(among - alone).max() <= 1e-5
     ranking = reranker.rank(QUERY, cast(list[str], mixed))
     status = {hit.index: hit.status for hit in ranking}
     assert status == {
@@ -284,6 +287,39 @@ def test_a_weight_of_nothing_leaves_the_first_stage_out(reranker: Reranker) -> N
     plain = reranker.rank(QUERY, TEXTS)
     assert ranking.receipt.fusion_weight == 0
     assert [(hit.index, hit.score) for hit in ranking] == [(hit.index, hit.score) for hit in plain]
+
+
+def test_the_leading_candidates_have_a_say_where_the_first_stage_has_one(
+    bundled: Reranker, joint: Reranker
+) -> None:
+    weight = load_artifact(BUNDLED).manifest.feedback_weight
+    assert weight > 0
+    ranking = bundled.rank(QUERY, _candidates([30.0, 10.0, 10.0]))
+    assert ranking.receipt.feedback_weight == weight
+    for plain in (
+        bundled.rank(QUERY, TEXTS),
+        bundled.rank(QUERY, _candidates([30.0, 10.0, 10.0]), fusion_weight=0),
+        joint.rank(QUERY, _candidates([30.0, 10.0, 10.0]), fusion_weight=1.0),
+    ):
+        assert plain.receipt.feedback_weight == 0
+
+
+def test_the_order_is_by_logit_first_stage_and_likeness_to_the_leaders(bundled: Reranker) -> None:
+    manifest = load_artifact(BUNDLED).manifest
+    first = [float(place % 7) for place in range(len(POOL))]
+    given_candidates = [
+        Candidate(str(place), text, score=score)
+        for place, (text, score) in enumerate(zip(POOL, first, strict=True))
+    ]
+    ranking = bundled.rank(QUESTIONS[0], given_candidates, top_n=None)
+    logits = bundled.score(QUESTIONS[0], POOL).astype(np.float64)
+    means = BundledEmbedder().embed(POOL).astype(np.float64)  # the same vectors, by another way
+    say = fused(logits, first, manifest.fusion_weight)
+    scores = say + manifest.feedback_weight * feedback(say, means)
+    expected = np.argsort(-scores).tolist()
+    found = [hit.index for hit in ranking]
+    assert found[:10] == expected[:10]
+    assert found != np.argsort(-say).tolist()
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), float("inf")])
