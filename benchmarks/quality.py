@@ -157,7 +157,7 @@ class _Halves:
         )
         self._states: dict[str, NDArray[np.float16]] = {}
         self._means: dict[str, NDArray[np.float64]] = {}
-        self._dim = self._model.query("a").tokens.shape[1]
+        self._dim = self._model.half(self._model.read("a")).tokens.shape[1]
         ids = list(texts)
         for start in range(0, len(ids), 500):
             part = ids[start : start + 500]
@@ -171,7 +171,7 @@ class _Halves:
         return np.stack([self._means[doc_id] for doc_id in ids])
 
     def meet(self, query: str, ids: Sequence[str]) -> dict[str, NDArray[np.floating]]:
-        half = self._model.query(query)
+        half = self._model.half(self._model.read(query))
         dim = half.tokens.shape[1]
         rows = [self._rows[doc_id] for doc_id in ids]
         numbers, final = np.empty((len(ids), 3), np.float32), np.empty(len(ids), np.float32)
@@ -186,7 +186,8 @@ class _Halves:
             early = self._weights.logits(numbers[group.rows])
             final[group.rows] = early
             if self._meeting is not None:
-                final[group.rows] = MeetingStage(self._meeting)(Batch(own, half, states, early))[1]
+                batch = Batch(own, [half] * len(own), states, early)
+                final[group.rows] = MeetingStage(self._meeting)(batch)[1]
         exits = self._weights.logits(numbers)
         return {
             "cosine": numbers[:, 2],

@@ -81,15 +81,19 @@ class WordCountModel:
 
     calls: list[tuple[int, int]] = field(default_factory=list)
     runtime: str = "python"
+    state_bytes: int = 2
 
     def __post_init__(self) -> None:
         self._tokens = Tokens(load_tokenizer(BUNDLED / TOKENIZER), 64)
         self.stages: Sequence[Stage] = [self._first, self._second]
 
-    def rows(self, query: str, texts: Sequence[str]) -> list[TokenRow]:
+    def read(self, query: str) -> TokenRow:
+        return self._tokens.head(query)
+
+    def rows(self, query: TokenRow, texts: Sequence[str]) -> list[TokenRow]:
         return self._tokens.pairs(query, texts)
 
-    def query(self, query: str) -> QueryStates | None:
+    def half(self, query: TokenRow) -> QueryStates | None:
         return None
 
     def _first(self, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:

@@ -1,15 +1,39 @@
-"""Deadlines that pass when a test says so."""
+"""Time that is up when a test says so."""
+
+import threading
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resift.rerank.engine import Engine
+from resift.rerank.patience import Patience
+from resift.rerank.request import Outcome
+from resift.rerank.stages import Batch, Model, Stage
 
 
-class Until:
-    """A deadline that passes after it was asked so many times."""
+def step_until(model: Model, batches: int, query: str, texts: Sequence[object]) -> Outcome:
+    """What an engine has to say when time is up after so many batches, before the next is done."""
+    patience = Patience(budget_ms=600_000)
+    left = threading.Event()
+    run = 0
 
-    at = 0.0
+    def until(stage: Stage) -> Stage:
+        def timed(batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
+            nonlocal run
+            run += 1
+            if run > batches:
+                patience.at = time.perf_counter()
+                patience.done()
+                left.wait(60)
+            return stage(batch)
 
-    def __init__(self, questions: int) -> None:
-        self._left = questions
+        return timed
 
-    @property
-    def passed(self) -> bool:
-        self._left -= 1
-        return self._left < 0
+    stages, model.stages = model.stages, [until(stage) for stage in model.stages]  # type: ignore[misc]
+    try:
+        return Engine(model).step(query, texts, patience)
+    finally:
+        left.set()
+        model.stages = stages  # type: ignore[misc]

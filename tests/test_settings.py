@@ -36,7 +36,7 @@ def _refused(environ: dict[str, str], *messages: str) -> None:
 
 
 def test_without_anything_the_defaults_hold() -> None:
-    assert Settings.load({}) == Settings(None, 0, None, StorageSettings())
+    assert Settings.load({}) == Settings(None, 0, None, 512, 0, None, StorageSettings())
 
 
 def test_the_environment_is_read() -> None:
@@ -45,6 +45,9 @@ def test_the_environment_is_read() -> None:
             "RESIFT_RUNTIME": "openvino",
             "RESIFT_THREADS": "2",
             "RESIFT_MODEL": "m",
+            "RESIFT_MAX_MEMORY_MB": "400",
+            "RESIFT_CACHE_MB": "9",
+            "RESIFT_CACHE_FILE": "c.db",
             "AWS_ENDPOINT_URL": "https://one",
             "AWS_REGION": "r",
             "AWS_ACCESS_KEY_ID": "a",
@@ -52,7 +55,8 @@ def test_the_environment_is_read() -> None:
             "AWS_SESSION_TOKEN": "c",
         }
     )
-    assert found == Settings("openvino", 2, "m", StorageSettings("https://one", "r", "a", "b", "c"))
+    storage = StorageSettings("https://one", "r", "a", "b", "c")
+    assert found == Settings("openvino", 2, "m", 400, 9, "c.db", storage)
 
 
 def test_the_processes_own_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +132,9 @@ def test_an_unknown_runtime_is_refused_with_those_there_are() -> None:
         ("[storage]\nbucket = 'b'", "storage.bucket: no such setting"),
         ("storage = 5", "[storage] table"),
         ("threads = 'x'", "threads='x'"),
+        ("max_memory_mb = 255", "max_memory_mb=255: expected a whole number from 256"),
+        ("cache_mb = -1", "cache_mb=-1: expected a whole number, 0 for none"),
+        ("cache_file = 3", "cache_file=3"),
         ("threads = 1.5", "threads=1.5"),
         ("threads = true", "threads=True"),
         ("runtime = 5", "runtime=5"),

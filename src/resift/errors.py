@@ -3,6 +3,7 @@
 ResiftError
 ├── InputError             an argument that no call can use (also a ValueError)
 │   └── QueryError         a query that is empty, no text, or longer than the model reads
+├── Overloaded             more work waits than a machine should promise; try again later
 ├── SettingsError          an environment variable or settings file that cannot be read
 ├── MissingExtra           an optional package is not installed (also an ImportError)
 ├── ModelError
@@ -30,6 +31,17 @@ class InputError(ResiftError, ValueError):
 
 class QueryError(InputError):
     """A query that is empty, no text, or longer than the model reads."""
+
+
+class Overloaded(ResiftError):
+    """More work waits than a machine should promise; `retry_after_s` says when to try again."""
+
+    def __init__(self, waiting_tokens: int, retry_after_s: float) -> None:
+        super().__init__(
+            f"{waiting_tokens:,} tokens are waiting already; try again in {retry_after_s:.1f} s"
+        )
+        self.waiting_tokens = waiting_tokens
+        self.retry_after_s = retry_after_s
 
 
 class SettingsError(ResiftError):

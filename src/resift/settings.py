@@ -5,6 +5,9 @@ The file is the one that ``RESIFT_CONFIG`` names; a variable wins over the file:
     runtime = "openvino"            # RESIFT_RUNTIME: openvino or onnxruntime
     threads = 2                     # RESIFT_THREADS: 0 is all cores
     model = "/models/mine"          # RESIFT_MODEL: artifact folder instead of the bundled one
+    max_memory_mb = 512             # RESIFT_MAX_MEMORY_MB: for running, beyond the loaded model
+    cache_mb = 64                   # RESIFT_CACHE_MB: for scores of pairs read before; 0 is none
+    cache_file = "/var/pairs.db"    # RESIFT_CACHE_FILE: where they outlive the process, if named
 
     [storage]                       # the usual AWS variables, for s3:// URIs
     endpoint = "http://127.0.0.1:8333"   # AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL
@@ -27,6 +30,9 @@ _ENVIRONMENT = {
     "runtime": ("RESIFT_RUNTIME",),
     "threads": ("RESIFT_THREADS",),
     "model": ("RESIFT_MODEL",),
+    "max_memory_mb": ("RESIFT_MAX_MEMORY_MB",),
+    "cache_mb": ("RESIFT_CACHE_MB",),
+    "cache_file": ("RESIFT_CACHE_FILE",),
 }
 _STORAGE_ENVIRONMENT = {
     "endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
@@ -36,6 +42,7 @@ _STORAGE_ENVIRONMENT = {
     "session_token": ("AWS_SESSION_TOKEN",),
 }
 RUNTIMES = ("openvino", "onnxruntime")
+LEAST_MEMORY_MB = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,9 @@ class Settings:
     runtime: str | None = None
     threads: int = 0
     model: str | None = None
+    max_memory_mb: int = 512
+    cache_mb: int = 0
+    cache_file: str | None = None
     storage: StorageSettings = field(default_factory=StorageSettings)
 
     @classmethod
@@ -86,8 +96,13 @@ class Settings:
         storage |= _from_environment(environ, _STORAGE_ENVIRONMENT)
         return cls(
             runtime=_runtime(values.get("runtime")),
-            threads=_threads(values.get("threads", 0)),
+            threads=_count("threads", values.get("threads", 0), 0, "0 for all cores"),
             model=_text("model", values.get("model")),
+            max_memory_mb=_count(
+                "max_memory_mb", values.get("max_memory_mb", 512), LEAST_MEMORY_MB
+            ),
+            cache_mb=_count("cache_mb", values.get("cache_mb", 0), 0, "0 for none"),
+            cache_file=_text("cache_file", values.get("cache_file")),
             storage=StorageSettings(
                 **{name: _text(f"storage.{name}", value) for name, value in storage.items()}
             ),
@@ -136,11 +151,12 @@ def _text(name: str, value: Any) -> str | None:
     raise SettingsError(f"{name}={value!r}: expected text")
 
 
-def _threads(value: Any) -> int:
+def _count(name: str, value: Any, least: int, meaning: str = "") -> int:
     try:
-        threads = int(value) if isinstance(value, str) or type(value) is int else -1
+        count = int(value) if isinstance(value, str) or type(value) is int else -1
     except ValueError:
-        threads = -1
-    if threads < 0:
-        raise SettingsError(f"threads={value!r}: expected a whole number, 0 for all cores")
-    return threads
+        count = -1
+    if count < least:
+        more = f", {meaning}" if meaning else f" from {least}"
+        raise SettingsError(f"{name}={value!r}: expected a whole number{more}")
+    return count

@@ -45,7 +45,7 @@ class Hit:
     ranking is ordered by, in 0..1: the logit, or the logit fused with the first stage's score (the
     receipt says which), made a probability by the model's calibration, or else its sigmoid. Both
     are None where `status` says that there is none. `span` is the range of characters of `text`
-    that the model read.
+    that the model read, `stages` how many of the model's stages its logit comes from.
     """
 
     rank: int
@@ -62,6 +62,7 @@ class Hit:
     status: Status
     title: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    stages: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,10 @@ class Receipt:
     could have been scored were not: `reason` says why. `timings_ms` has one entry a stage, in
     the order in which they ran. `tokens` were read, `padding_share` (0..1) of all positions
     computed were padding. `fusion_weight` is 0 where the first stage's scores played no part, and
-    `feedback_weight` where the likeness to the leading candidates played none.
+    `feedback_weight` where the likeness to the leading candidates played none. `let_go` candidates
+    stopped at an exit of the model, since they could not reach the top any more: they have that
+    exit's logit and stand behind the rest. `cached` logits were known from an earlier call;
+    `tokens` counts none of theirs.
     """
 
     model: str
@@ -90,6 +94,8 @@ class Receipt:
     padding_share: float
     fusion_weight: float
     feedback_weight: float = 0.0
+    let_go: int = 0
+    cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)

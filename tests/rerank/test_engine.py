@@ -1,8 +1,6 @@
 """The engine scatters logits to their places, and what goes wrong stays with the row at fault."""
 
-import time
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 import pytest
@@ -11,14 +9,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from artifacts import WordCountModel
-from clocks import Until
+from clocks import step_until
 from resift.errors import RuntimeFailure
-from resift.rerank.engine import WAVE, Deadline, Engine, Outcome
+from resift.rerank.engine import Engine
 from resift.rerank.late_interaction import QueryStates
-from resift.rerank.schedule import TOKEN_BUDGET, padded_length
+from resift.rerank.pairs import TokenRow
+from resift.rerank.patience import Patience
+from resift.rerank.request import Outcome
+from resift.rerank.schedule import TOKEN_BUDGET, WAVE, padded_length
 from resift.rerank.stages import Batch, Stage
 
-NEVER = Deadline(None)
 QUERY = "red blue"
 words = st.lists(st.sampled_from(["red", "blue", "green", "sky"]), min_size=1, max_size=50)
 
@@ -51,25 +51,20 @@ class Saboteur(WordCountModel):
         return spoilt
 
 
-def _until(questions: int) -> Deadline:
-    return cast(Deadline, Until(questions))
-
-
 @given(st.lists(words, max_size=40))
 @settings(max_examples=40, deadline=None)
 def test_every_logit_reaches_its_place_through_both_stages(documents: list[list[str]]) -> None:
     texts = [" ".join(document) for document in documents]
-    outcome = Engine(WordCountModel()).step(QUERY, texts, NEVER)
+    outcome = Engine(WordCountModel()).step(QUERY, texts)
     assert outcome.logits.tolist() == [_counted(text) for text in texts]
     assert outcome.statuses == ["ok"] * len(texts)
     assert not outcome.partial and outcome.reason is None
-    assert outcome.states == {}
 
 
 def test_states_of_mixed_lengths_find_their_rows_again() -> None:
     texts = ["red " * (1 + place % 7 * 7) for place in range(60)]
     model = WordCountModel()
-    outcome = Engine(model).step(QUERY, texts, NEVER)
+    outcome = Engine(model).step(QUERY, texts)
     assert outcome.logits.tolist() == [_counted(text) for text in texts]
     sizes = [size for stage, size in model.calls if stage == 1]
     assert len(sizes) > 1 and sum(sizes) == 60
@@ -78,12 +73,12 @@ def test_states_of_mixed_lengths_find_their_rows_again() -> None:
 
 def test_batches_keep_to_the_token_budget() -> None:
     model = WordCountModel()
-    Engine(model).step(QUERY, ["red"] * 200, NEVER)
+    Engine(model).step(QUERY, ["red"] * 200)
     assert max(size for _, size in model.calls) == TOKEN_BUDGET // padded_length(6)
 
 
 def test_tokens_and_positions_are_counted_in_the_first_stage_only() -> None:
-    outcome = Engine(WordCountModel()).step(QUERY, ["red", "green sky"], NEVER)
+    outcome = Engine(WordCountModel()).step(QUERY, ["red", "green sky"])
     assert outcome.tokens == (3 + 2 + 1) + (3 + 2 + 2)
     assert outcome.positions == 2 * 16
     assert outcome.padding_share == pytest.approx(1 - 13 / 32)
@@ -92,7 +87,7 @@ def test_tokens_and_positions_are_counted_in_the_first_stage_only() -> None:
 @pytest.mark.parametrize("stage", [0, 1])
 def test_only_the_row_at_fault_fails_with_its_batch(stage: int) -> None:
     texts = ["red", "red red red", "blue", "green sky", "sky"]
-    outcome = Engine(Saboteur(stage, tokens=3, logit=None)).step(QUERY, texts, NEVER)
+    outcome = Engine(Saboteur(stage, tokens=3, logit=None)).step(QUERY, texts)
     _one_is_spoilt(outcome, stage)
     assert np.delete(outcome.logits, 1).tolist() == [1.5, 1.5, 0.5, 0.5]
     assert outcome.partial and outcome.reason == "the row at fault"
@@ -102,7 +97,7 @@ def test_only_the_row_at_fault_fails_with_its_batch(stage: int) -> None:
 @pytest.mark.parametrize("logit", [float("nan"), float("inf"), float("-inf")])
 def test_a_logit_that_is_no_number_is_that_rows_alone(stage: int, logit: float) -> None:
     texts = ["red", "red red red", "blue"]
-    outcome = Engine(Saboteur(stage, tokens=3, logit=logit)).step(QUERY, texts, NEVER)
+    outcome = Engine(Saboteur(stage, tokens=3, logit=logit)).step(QUERY, texts)
     _one_is_spoilt(outcome, stage)
     assert outcome.logits[[0, 2]].tolist() == [1.5, 1.5]
     assert outcome.partial and "finite" in str(outcome.reason)
@@ -118,13 +113,13 @@ def _one_is_spoilt(outcome: Outcome, stage: int) -> None:
 
 def test_a_row_that_failed_does_not_go_on_to_the_next_stage() -> None:
     model = Saboteur(0, tokens=3, logit=float("nan"))
-    Engine(model).step(QUERY, ["red", "red red red", "blue"], NEVER)
+    Engine(model).step(QUERY, ["red", "red red red", "blue"])
     assert model.calls == [(1, 3), (2, 2)]
 
 
 def test_when_time_was_up_before_the_start_all_are_late() -> None:
     model = WordCountModel()
-    outcome = Engine(model).step(QUERY, ["red", "", "blue"], Deadline(time.perf_counter()))
+    outcome = Engine(model).step(QUERY, ["red", "", "blue"], Patience(budget_ms=0))
     assert outcome.statuses == ["late", "empty", "late"]
     assert np.isnan(outcome.logits).all()
     assert outcome.partial and outcome.reason == "time was up"
@@ -132,7 +127,7 @@ def test_when_time_was_up_before_the_start_all_are_late() -> None:
 
 
 def test_time_that_ends_between_stages_leaves_the_first_estimate() -> None:
-    outcome = Engine(WordCountModel()).step(QUERY, ["red", "green"], _until(1))
+    outcome = step_until(WordCountModel(), 1, QUERY, ["red", "green"])
     assert outcome.logits.tolist() == [1.0, 0.0]
     assert outcome.statuses == ["ok", "ok"]
     assert outcome.partial and outcome.reason == "time was up"
@@ -140,14 +135,14 @@ def test_time_that_ends_between_stages_leaves_the_first_estimate() -> None:
 
 def test_a_deadline_takes_candidates_in_waves_of_the_first_stages_order() -> None:
     texts = ["red"] * WAVE + ["blue " * 40] * WAVE
-    outcome = Engine(WordCountModel()).step(QUERY, texts, _until(1))
+    outcome = step_until(WordCountModel(), 1, QUERY, texts)
     assert outcome.statuses == ["ok"] * WAVE + ["late"] * WAVE
     assert outcome.logits[:WAVE].tolist() == [1.0] * WAVE
 
 
 def test_without_a_deadline_the_longest_go_first() -> None:
     model = WordCountModel()
-    outcome = Engine(model).step(QUERY, ["red"] * WAVE + ["blue " * 40] * WAVE, NEVER)
+    outcome = Engine(model).step(QUERY, ["red"] * WAVE + ["blue " * 40] * WAVE)
     assert model.calls == [(1, 21), (1, 11), (2, 21), (2, 11)]
     assert outcome.positions == 21 * 48 + 11 * 16
 
@@ -155,8 +150,8 @@ def test_without_a_deadline_the_longest_go_first() -> None:
 def test_a_deadline_that_does_not_pass_changes_no_logit() -> None:
     texts = ["red " * (1 + place % 9) for place in range(50)]
     engine = Engine(WordCountModel())
-    free = engine.step(QUERY, texts, NEVER)
-    bound = engine.step(QUERY, texts, Deadline.after(60_000))
+    free = engine.step(QUERY, texts)
+    bound = engine.step(QUERY, texts, Patience(budget_ms=60_000))
     assert bound.logits.tolist() == free.logits.tolist()
     assert not bound.partial
 
@@ -164,7 +159,7 @@ def test_a_deadline_that_does_not_pass_changes_no_logit() -> None:
 def test_what_cannot_be_read_costs_nobody_else_anything() -> None:
     texts: Sequence[object] = ["red", "", " \n\t", None, b"red", 7, "red \udcff", "\u200b", "blue"]
     model = WordCountModel()
-    outcome = Engine(model).step(QUERY, texts, NEVER)
+    outcome = Engine(model).step(QUERY, texts)
     unread = ["empty", "empty", "not_text", "not_text", "not_text", "not_text", "empty"]
     assert outcome.statuses == ["ok", *unread, "ok"]
     assert outcome.logits[[0, 8]].tolist() == [1.5, 1.5]
@@ -174,7 +169,7 @@ def test_what_cannot_be_read_costs_nobody_else_anything() -> None:
 
 
 def test_an_over_long_text_is_cut_and_scored() -> None:
-    outcome = Engine(WordCountModel()).step(QUERY, ["red " * 100, "blue"], NEVER)
+    outcome = Engine(WordCountModel()).step(QUERY, ["red " * 100, "blue"])
     assert outcome.statuses == ["cut", "ok"]
     seen = outcome.rows[0].seen
     assert seen + outcome.rows[0].dropped == 100
@@ -183,11 +178,11 @@ def test_an_over_long_text_is_cut_and_scored() -> None:
 
 def test_a_query_half_that_fails_fails_the_readable_texts_and_raises_nothing() -> None:
     class NoHalf(WordCountModel):
-        def query(self, query: str) -> QueryStates | None:
+        def half(self, query: TokenRow) -> QueryStates | None:
             raise RuntimeFailure("no half")
 
     model = NoHalf()
-    outcome = Engine(model).step(QUERY, ["red", "", None], NEVER)
+    outcome = Engine(model).step(QUERY, ["red", "", None])
     assert outcome.statuses == ["failed", "empty", "not_text"]
     assert outcome.partial and outcome.reason == "no half"
     assert model.calls == []
@@ -195,8 +190,8 @@ def test_a_query_half_that_fails_fails_the_readable_texts_and_raises_nothing() -
 
 def test_no_texts_are_no_work() -> None:
     model = WordCountModel()
-    outcome = Engine(model).step(QUERY, [], NEVER)
+    outcome = Engine(model).step(QUERY, [])
     assert outcome.logits.shape == (0,)
     assert outcome.padding_share == 0.0
-    assert list(outcome.timings_ms) == ["tokenise", "query", "score"]
+    assert list(outcome.timings_ms) == ["tokenise"]
     assert model.calls == []

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clocks import Until
+from clocks import step_until
 from resift import Reranker
 from resift.errors import ArtifactError, RuntimeFailure
 from resift.rerank.artifact import Artifact, load_artifact, write_manifest
-from resift.rerank.engine import WAVE, Deadline, Engine
+from resift.rerank.engine import Engine
 from resift.rerank.late_interaction import features
 from resift.rerank.pairs import pad
 from resift.rerank.runtimes import open_session
-from resift.rerank.schedule import padded_length
+from resift.rerank.schedule import WAVE, padded_length
 from resift.rerank.stages import (
     Batch,
     LateInteractionStage,
@@ -34,7 +34,6 @@ from resift.rerank.stages import (
 from resift.settings import Settings
 from split_artifacts import FILES, LATE, WORDS, make_split_artifact
 
-NEVER = Deadline(None)
 PRECISION = 1e-5
 QUERY = " ".join(WORDS[5:9])
 
@@ -103,14 +102,14 @@ def test_logits_are_the_first_exits_and_the_residual(
 ) -> None:
     encoder, meeting = (open_session(stage, runtime) for stage in artifact.stages)
     found = reranker.score(QUERY, TEXTS)
-    half = model.query(QUERY)
+    half = model.half(model.read(QUERY))
     residuals = []
     for text, logit in zip(TEXTS, found, strict=True):
-        rows = model.rows(QUERY, [text])
+        rows = model.rows(model.read(QUERY), [text])
         states = run_rows(encoder, rows)
         first = LATE.logits(features(half, states["states"], pad(rows)["attention_mask"]))
         kept = states["layers"].astype(np.float16)  # as the engine keeps them between stages
-        feeds = meeting_feeds(half, kept, rows, first)
+        feeds = meeting_feeds([half], kept, rows, first)
         residual = run(meeting, feeds)["residual"]
         assert residual.shape == (1,) and residual.dtype == np.float32
         assert logit == pytest.approx(float(first[0] + residual[0]), abs=PRECISION)
@@ -124,7 +123,7 @@ def test_the_first_exit_is_a_model_without_a_meeting(
     engine = Engine(model)
     model.stages = model.stages[:1]
     logits = early.score(QUERY, TEXTS)
-    assert engine.step(QUERY, TEXTS, NEVER).logits.tolist() == logits.tolist()
+    assert engine.step(QUERY, TEXTS).logits.tolist() == logits.tolist()
     assert np.abs(reranker.score(QUERY, TEXTS) - logits).min() > PRECISION
     assert early.fingerprint != reranker.fingerprint
 
@@ -146,11 +145,12 @@ def test_the_order_of_the_input_does_not_matter(seed: int, reranker: Reranker) -
 @pytest.mark.parametrize("more", [16, 64])
 def test_padding_changes_nothing(more: int, runtime: str, model: SplitModel) -> None:
     """Neither the query's nor the documents', whatever stands in it."""
-    half, rows = model.query(QUERY), model.rows(QUERY, TEXTS[:5])
+    prompt = model.read(QUERY)
+    half, rows = model.half(prompt), model.rows(prompt, TEXTS[:5])
     first, meeting = model.stages
-    batch, logits = first(Batch(rows, half))
+    batch, logits = first(Batch(rows, [half] * len(rows)))
     assert batch.states is not None and isinstance(meeting, MeetingStage)
-    feeds = meeting_feeds(half, batch.states, rows, logits)
+    feeds = meeting_feeds([half] * len(rows), batch.states, rows, logits)
     expected = run(meeting.session, feeds)["residual"]
     for names in (("query_states", "query_mask", "query_own"), ("states", "attention_mask", "own")):
         longer = dict(feeds)
@@ -165,12 +165,12 @@ def test_padding_changes_nothing(more: int, runtime: str, model: SplitModel) -> 
 
 
 def test_queries_of_all_lengths_meet_in_padded_halves(model: SplitModel) -> None:
-    rows = model.rows(QUERY, TEXTS[:2])
+    rows = model.rows(model.read(QUERY), TEXTS[:2])
     for words in (1, 13, 14, 15, 40):
-        half = model.query(" ".join(WORDS[:words]))
-        batch, logits = model.stages[0](Batch(rows, half))
+        half = model.half(model.read(" ".join(WORDS[:words])))
+        batch, logits = model.stages[0](Batch(rows, [half] * len(rows)))
         assert batch.states is not None
-        feeds = meeting_feeds(half, batch.states, rows, logits)
+        feeds = meeting_feeds([half] * len(rows), batch.states, rows, logits)
         assert feeds["query_states"].shape[:2] == (2, padded_length(words + 2))
         assert feeds["query_mask"].sum(axis=1).tolist() == [words + 2] * 2
         assert feeds["query_own"].sum(axis=1).tolist() == [words] * 2
@@ -212,7 +212,7 @@ def test_a_meeting_that_fails_for_a_row_leaves_it_its_first_logit(
         if 113 in lengths:
             raise RuntimeFailure("the row at fault")
 
-    outcome = spoilt(model, fail).step(QUERY, texts, NEVER)
+    outcome = spoilt(model, fail).step(QUERY, texts)
     assert outcome.statuses == ["ok"] * len(texts)
     assert outcome.partial and outcome.reason == "the row at fault"
     assert outcome.logits[place] == pytest.approx(early.score(QUERY, texts)[place], abs=PRECISION)
@@ -227,7 +227,7 @@ def test_a_meeting_that_gives_no_number_leaves_the_first_logit(
     def spoil(lengths: Sequence[int], logits: Floats) -> None:
         logits[:] = value
 
-    outcome = spoilt(model, spoil).step(QUERY, TEXTS, NEVER)
+    outcome = spoilt(model, spoil).step(QUERY, TEXTS)
     assert outcome.statuses == ["ok"] * len(TEXTS)
     assert outcome.partial and "finite" in str(outcome.reason)
     np.testing.assert_allclose(outcome.logits, early.score(QUERY, TEXTS), atol=PRECISION, rtol=0)
@@ -251,7 +251,7 @@ def test_a_ranking_whose_meeting_failed_is_of_first_logits_and_says_so(
 def test_time_that_ends_between_the_stages_leaves_first_logits(
     model: SplitModel, early: Reranker
 ) -> None:
-    outcome = Engine(model).step(QUERY, TEXTS[:WAVE], cast(Deadline, Until(1)))
+    outcome = step_until(model, 1, QUERY, TEXTS[:WAVE])
     assert outcome.statuses == ["ok"] * WAVE
     assert outcome.partial and outcome.reason == "time was up"
     expected = early.score(QUERY, TEXTS[:WAVE])
@@ -262,7 +262,7 @@ def test_time_that_ends_within_the_meeting_leaves_the_rest_their_first_logits(
     model: SplitModel, early: Reranker, reranker: Reranker
 ) -> None:
     texts = TEXTS[: 2 * WAVE]
-    outcome = Engine(model).step(QUERY, texts, cast(Deadline, Until(3)))
+    outcome = step_until(model, 3, QUERY, texts)
     assert outcome.statuses == ["ok"] * len(texts)
     assert outcome.partial and outcome.reason == "time was up"
     met, unmet = outcome.logits[:WAVE], outcome.logits[WAVE:]
@@ -271,12 +271,10 @@ def test_time_that_ends_within_the_meeting_leaves_the_rest_their_first_logits(
     np.testing.assert_allclose(unmet, first[WAVE:], atol=PRECISION, rtol=0)
 
 
-def test_tokens_are_counted_once_and_states_are_let_go(
-    model: SplitModel, early: Reranker, reranker: Reranker
-) -> None:
-    outcome = Engine(model).step(QUERY, TEXTS, NEVER)
-    assert outcome.tokens == sum(len(row.ids) for row in model.rows(QUERY, TEXTS))
-    assert outcome.states == {}
+def test_tokens_are_counted_once(model: SplitModel, early: Reranker, reranker: Reranker) -> None:
+    outcome = Engine(model).step(QUERY, TEXTS)
+    rows = model.rows(model.read(QUERY), TEXTS)
+    assert outcome.tokens == sum(len(row.ids) for row in rows)
     one, other = (own.rank(QUERY, TEXTS).receipt for own in (early, reranker))
     assert (one.tokens, one.padding_share) == (other.tokens, other.padding_share)
 

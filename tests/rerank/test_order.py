@@ -3,6 +3,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from resift.rerank.order import FEEDBACK_TEMPERATURE, feedback, fused, order, sigmoid, standardised
 
@@ -10,11 +11,15 @@ numbers = st.floats(-30, 30, allow_nan=False, width=32)
 maybe = st.one_of(numbers, st.just(float("nan")))
 
 
+def nobody(rows: int) -> NDArray[np.int8]:
+    return np.zeros(rows, np.int8)
+
+
 @given(st.lists(maybe, max_size=30))
 def test_scored_rows_fall_and_unscored_follow_in_first_stage_order(values: list[float]) -> None:
     scores = np.array(values)
     ranks = list(range(len(values), 0, -1))
-    places = order(scores, scores, ranks)
+    places = order(scores, scores, ranks, nobody(len(ranks)))
     own = scores[places]
     scored = own[~np.isnan(own)]
     assert np.all(np.diff(scored) <= 0)
@@ -27,7 +32,13 @@ def test_scored_rows_fall_and_unscored_follow_in_first_stage_order(values: list[
 def test_ties_break_by_logit_then_input_order() -> None:
     scores = np.array([1.0, 2.0, 1.0, 1.0])
     logits = np.array([0.0, 0.0, 5.0, 0.0])
-    assert order(scores, logits, [1, 2, 3, 4]).tolist() == [1, 2, 0, 3]
+    assert order(scores, logits, [1, 2, 3, 4], nobody(4)).tolist() == [1, 2, 0, 3]
+
+
+def test_who_was_let_go_stands_behind_by_how_early_whatever_the_score() -> None:
+    scores = np.array([9.0, 1.0, np.nan, 8.0, 7.0, 2.0])
+    behind = np.array([98, 0, 0, 99, 98, 0], np.int8)
+    assert order(scores, scores, [1] * 6, behind).tolist() == [5, 1, 0, 4, 3, 2]
 
 
 @given(st.lists(numbers, min_size=2, max_size=30), st.floats(0.1, 100), st.floats(-100, 100))

@@ -10,17 +10,21 @@ from tokenizers.processors import RobertaProcessing
 
 from resift.errors import ArtifactError, InputError
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.pairs import MIN_DOCUMENT_TOKENS, Tokens, load_tokenizer, pad
+from resift.rerank.pairs import MIN_DOCUMENT_TOKENS, TokenRow, Tokens, load_tokenizer, pad
 
 TOKENIZER = load_tokenizer(BUNDLED / "tokenizer.json")
 sentences = st.text(st.characters(codec="utf-8"), min_size=1, max_size=300)
+
+
+def made(tokens: Tokens, query: str, texts: list[str]) -> list[TokenRow]:
+    return tokens.pairs(tokens.head(query), texts)
 
 
 @given(sentences, st.lists(sentences, min_size=1, max_size=5))
 @settings(max_examples=60, deadline=None)
 def test_pairs_are_what_the_tokenizer_itself_makes(query: str, texts: list[str]) -> None:
     assume(TOKENIZER.encode(query, add_special_tokens=False).ids)
-    rows = Tokens(TOKENIZER, 2048).pairs(query, texts)
+    rows = made(Tokens(TOKENIZER, 2048), query, texts)
     feeds = pad(rows)
     for place, (row, text) in enumerate(zip(rows, texts, strict=True)):
         expected = TOKENIZER.encode(query, text)
@@ -39,9 +43,9 @@ def test_the_query_is_whole_whatever_the_document(query: str, text: str, limit: 
     assume(len(own))
     if len(own) > limit - 3 - MIN_DOCUMENT_TOKENS:
         with pytest.raises(InputError, match="never cut"):
-            tokens.pairs(query, [text])
+            made(tokens, query, [text])
         return
-    row = tokens.pairs(query, [text * 5])[0]
+    row = made(tokens, query, [text * 5])[0]
     assert row.ids[1 : 1 + len(own)].tolist() == own.tolist()
     assert len(row.ids) <= limit
     assert row.seen + row.dropped == len(tokens.query(text * 5))
@@ -64,7 +68,7 @@ def test_robertas_template_is_read_off_its_tokenizer() -> None:
     tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<pad>"))
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.post_processor = RobertaProcessing(("</s>", 1), ("<s>", 0))
-    row = Tokens(tokenizer, 64).pairs("hello", ["world"])[0]
+    row = made(Tokens(tokenizer, 64), "hello", ["world"])[0]
     assert row.ids.tolist() == tokenizer.encode("hello", "world").ids == [0, 5, 1, 1, 6, 1]
 
 

@@ -44,7 +44,7 @@ def test_outputs_are_the_callers_to_keep(joint_folder: Path, stage: Path, runtim
     tokens = Tokens(load_tokenizer(joint_folder / "tokenizer.json"), 64)
     session = open_session(stage, runtime)
     one, other = (
-        {key: value for key, value in pad(tokens.pairs("q", [text])).items()}
+        {key: value for key, value in pad(tokens.pairs(tokens.head("q"), [text])).items()}
         for text in ("a text", "another")
     )
     first = session.run({name: one[name] for name in session.inputs})["logits"]

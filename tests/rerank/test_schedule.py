@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resift.rerank.schedule import LENGTH_STEP, padded_length, schedule
+from resift.rerank.schedule import ALIKE, LENGTH_STEP, fill, padded_length, schedule, waves
 
 lengths = st.lists(st.integers(1, 512), max_size=150)
 
@@ -29,9 +29,28 @@ def test_without_waves_lengths_fall_from_group_to_group(own: list[int]) -> None:
 
 
 @given(lengths, st.integers(1, 32))
-def test_a_wave_is_done_before_the_next_begins(own: list[int], wave: int) -> None:
-    numbers = [int(row) // wave for group in schedule(own, wave=wave) for row in group.rows]
-    assert numbers == sorted(numbers)
+def test_a_wave_is_done_before_the_next_begins(own: list[int], size: int) -> None:
+    found = waves(own, size)
+    assert [row // size for wave in found for row in wave] == [
+        row // size for row in range(len(own))
+    ]
+    for wave in found:
+        assert [own[row] for row in wave] == sorted((own[row] for row in wave), reverse=True)
+
+
+@given(st.lists(st.integers(1, 512), max_size=80), st.integers(1, 32), st.integers(0, 20))
+def test_a_batch_is_filled_with_its_like_and_no_longer_ones(
+    own: list[int], steps: int, room: int
+) -> None:
+    longest = LENGTH_STEP * steps
+    falling = sorted(own, reverse=True)
+    taken = fill(falling, longest, room)
+    padded = [padded_length(length) for length in falling[taken]]
+    assert len(padded) <= room
+    assert all(ALIKE * longest <= length <= longest for length in padded)
+    left = [padded_length(length) for length in falling[: taken.start] + falling[taken.stop :]]
+    fit = [length for length in left if ALIKE * longest <= length <= longest]
+    assert not fit or len(padded) == room
 
 
 @given(st.integers(0, 5000))

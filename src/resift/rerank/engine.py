@@ -1,183 +1,397 @@
-"""The loop: tokenise → schedule → run a stage → scatter, until the stages or the time run out.
+"""The loop: tokenise → wait → take the next batch → run a stage → scatter → advance.
 
-Texts in, logits in input order out. Knows no first stage, no ranks and no documents; a row that
-cannot be scored is marked and costs nobody else anything.
+Texts in, logits in input order out. Calls of many threads share one worker, which fills its
+batches with rows of all of them and gives each call its fair share of the machine. A caller
+tokenises in its own thread, sleeps, and wakes when its rows are done or its patience is spent.
+Knows no first stage, no ranks and no documents; a row that cannot be scored is marked and costs
+nobody else anything.
 """
 
+import os
+import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import RuntimeFailure
-from resift.rerank.late_interaction import QueryStates
+from resift.errors import Overloaded, RuntimeFailure
+from resift.rerank.artifact import Exit
+from resift.rerank.cache import PairCache, Score
 from resift.rerank.pairs import TokenRow
-from resift.rerank.schedule import padded_length, schedule
+from resift.rerank.patience import Patience
+from resift.rerank.progressive import Race
+from resift.rerank.request import Outcome, Request
+from resift.rerank.schedule import TOKEN_BUDGET, WAVE, fill, first_batch, padded_length
 from resift.rerank.stages import Batch, Halves, Model, Stage
-from resift.types import Status
 
-WAVE = 16
-"""Under a deadline, candidates are taken this many at a time in first-stage order."""
+IDLE_S = 1.0
+"""A worker with nothing to do ends after so long; the next call starts another."""
+
+MAX_WAITING_TOKENS = 1_000_000
+"""More waiting work than this is refused: half a minute of a small machine."""
+
+MAX_MEMORY_MB = 512
+"""For all that running takes beyond the loaded model."""
+
+BATCH_MB = 200
+"""What a batch takes of that: activations, and a runtime's arena (measured)."""
+
+PORTIONS = 4
+"""No call's states take more than this part of the memory that there is for states."""
 
 Floats = NDArray[np.float32]
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What became of each text, in input order; `logits` is NaN where there is none.
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A row of a request, about to run."""
 
-    `rows`, `states` and `means` are by place: a text's tokens, its ``(tokens, dim)`` between
-    stages, and its unit mean vector, ``(dim,)``, where the model is split.
-    """
-
-    logits: Floats
-    statuses: list[Status]
-    rows: dict[int, TokenRow] = field(default_factory=dict)
-    states: dict[int, Halves] = field(default_factory=dict)
-    means: dict[int, Floats] = field(default_factory=dict)
-    partial: bool = False
-    reason: str | None = None
-    timings_ms: dict[str, float] = field(default_factory=dict)
-    tokens: int = 0
-    positions: int = 0
+    request: Request
+    place: int
 
     @property
-    def padding_share(self) -> float:
-        return 1 - self.tokens / self.positions if self.positions else 0.0
+    def row(self) -> TokenRow:
+        return self.request.outcome.rows[self.place]
 
 
 @dataclass(frozen=True, slots=True)
-class Deadline:
-    """A moment on the monotonic clock, or never."""
+class _Found:
+    """What a stage gave for a pair, or why it gave nothing; `length` is what it was padded to."""
 
-    at: float | None
+    pair: _Pair
+    length: int
+    logit: float = np.nan
+    states: Halves | None = None
+    mean: Floats | None = None
+    fault: str | None = None
 
-    @classmethod
-    def after(cls, budget_ms: float | None) -> "Deadline":
-        return cls(None if budget_ms is None else time.perf_counter() + budget_ms / 1000)
 
-    @property
-    def passed(self) -> bool:
-        return self.at is not None and time.perf_counter() >= self.at
+class _Pace:
+    """How many tokens a second the machine gets done, of late."""
+
+    def __init__(self) -> None:
+        self._tokens, self._seconds = 1_000.0, 0.1  # a guess, soon outweighed
+
+    def add(self, tokens: int, seconds: float) -> None:
+        self._tokens = 0.98 * self._tokens + tokens
+        self._seconds = 0.98 * self._seconds + seconds
+
+    def seconds(self, tokens: int) -> float:
+        """How long so many take."""
+        return tokens * self._seconds / self._tokens
 
 
 class Engine:
-    """Runs a model over texts. Threads may share it: the runtime takes batches in turn."""
+    """Runs a model over texts, for all threads together."""
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: Model,
+        exits: Sequence[Exit] = (),
+        *,
+        max_memory_mb: float = MAX_MEMORY_MB,
+        max_waiting_tokens: int = MAX_WAITING_TOKENS,
+        cache: PairCache | None = None,
+    ) -> None:
+        """`exits` says what is known after each stage but the last; none is known of those missing.
 
-    def step(self, query: str, texts: Sequence[object], deadline: Deadline) -> Outcome:
-        """Score each text against the query, as far as the deadline allows.
-
-        Raises `QueryError` for a query that does not fit whole; nothing else.
+        `max_memory_mb` is for all that running takes beyond the loaded model, `cache` has scores
+        of pairs that went through every stage.
         """
-        clock = _Clock()
-        outcome = Outcome(np.full(len(texts), np.nan, np.float32), [])
-        outcome.statuses = [_status(text) for text in texts]
-        alive = self._tokenise(query, texts, outcome)
-        clock.lap("tokenise")
-        half = self._query_half(query, alive, outcome)
-        clock.lap("query")
-        for stage in self.model.stages:
-            alive = self._run(stage, half, alive, outcome, deadline)
-        outcome.states.clear()
-        clock.lap("score")
-        outcome.timings_ms = clock.laps
+        self.model = model
+        self._exits = exits
+        self._max_states = (max_memory_mb - BATCH_MB) * 1e6
+        self._max_waiting_tokens = max_waiting_tokens
+        self._cache = cache
+        self._pace = _Pace()
+        self._begin()
+        if hasattr(os, "register_at_fork"):  # a child has no worker, and nothing waits there
+            os.register_at_fork(after_in_child=partial(_begin_anew, ref(self)))
+
+    def _begin(self) -> None:
+        self._changed = threading.Condition()
+        self._requests: list[Request] = []
+        self._worker: threading.Thread | None = None
+
+    def step(
+        self,
+        query: str,
+        texts: Sequence[object],
+        patience: Patience | None = None,
+        race: Race | None = None,
+    ) -> Outcome:
+        """Score each text against the query, as far as the caller's patience goes.
+
+        With `race`, candidates that cannot reach its first `top_n` any more are let go at the
+        exits. Raises `QueryError` for a query that does not fit whole and `Overloaded` where too
+        much is waiting already.
+        """
+        patience = patience or Patience()
+        start = time.perf_counter()
+        prompt = self.model.read(query)
+        outcome = Outcome.of(texts)
+        keys = self._recall(query, texts, outcome)
+        alive = self._tokenise(prompt, texts, outcome, patience)
+        tokenised = time.perf_counter()
+        outcome.timings_ms["tokenise"] = (tokenised - start) * 1000
+        if alive:
+            self._finish(self._request(prompt, alive, outcome, patience, race), tokenised)
+        if outcome.unread:
+            _late(outcome, patience)
+        self._remember(keys, outcome)
         return outcome
 
-    def _tokenise(self, query: str, texts: Sequence[object], outcome: Outcome) -> list[int]:
-        """Rows of the readable texts; returns their places."""
-        places = [i for i, status in enumerate(outcome.statuses) if status == "ok"]
-        rows = self.model.rows(query, [str(texts[place]) for place in places])
-        for place, row in zip(places, rows, strict=True):
-            outcome.rows[place] = row
-            if not row.seen:
-                outcome.statuses[place] = "empty"
-            elif row.dropped:
-                outcome.statuses[place] = "cut"
-        return [place for place in places if outcome.statuses[place] != "empty"]
+    def _recall(self, query: str, texts: Sequence[object], outcome: Outcome) -> dict[int, bytes]:
+        """Take from the cache what it has; returns the keys of all readable texts by place."""
+        if self._cache is None:
+            return {}
+        places = [place for place, status in enumerate(outcome.statuses) if status == "ok"]
+        keys = dict(
+            zip(places, self._cache.keys(query, [str(texts[p]) for p in places]), strict=True)
+        )
+        found = self._cache.get(list(keys.values()))
+        for place, key in keys.items():
+            if key in found:
+                outcome.recall(place, found[key], len(self.model.stages))
+        return keys
 
-    def _query_half(self, query: str, alive: list[int], outcome: Outcome) -> QueryStates | None:
-        try:
-            return self.model.query(query)
-        except RuntimeFailure as error:
-            _fail(alive, str(error), outcome)
-            alive.clear()
-            return None
+    def _remember(self, keys: Mapping[int, bytes], outcome: Outcome) -> None:
+        """Keep what went through every stage and was not known before."""
+        if self._cache is None:
+            return
+        final = outcome.stages == len(self.model.stages)
+        new = {
+            key: _score(outcome, place)
+            for place, key in keys.items()
+            if final[place] and not outcome.cached[place]
+        }
+        self._cache.put(new)
 
-    def _run(
-        self,
-        stage: Stage,
-        half: QueryStates | None,
-        alive: list[int],
-        outcome: Outcome,
-        deadline: Deadline,
+    def _tokenise(
+        self, prompt: TokenRow, texts: Sequence[object], outcome: Outcome, patience: Patience
     ) -> list[int]:
-        """One stage over the rows still alive; returns those that go on to the next."""
-        lengths = [len(outcome.rows[place].ids) for place in alive]
-        groups = schedule(lengths, wave=None if deadline.at is None else WAVE)
-        done: list[int] = []
-        for number, group in enumerate(groups):
-            if deadline.passed:
-                late = [alive[row] for left in groups[number:] for row in left.rows]
-                _run_late(late, outcome)
+        """Rows of the readable texts; returns their places. Stops where patience is spent."""
+        places = outcome.unread
+        size = WAVE if patience.bounded else max(len(places), 1)
+        alive: list[int] = []
+        for first in range(0, len(places), size):
+            if patience.spent:
                 break
-            places = [alive[row] for row in group.rows]
-            done.extend(self._scatter(stage, half, places, outcome))
-        return sorted(done)
+            wave = places[first : first + size]
+            rows = self.model.rows(prompt, [str(texts[place]) for place in wave])
+            for place, row in zip(wave, rows, strict=True):
+                outcome.rows[place] = row
+                if not row.seen:
+                    outcome.statuses[place] = "empty"
+                elif row.dropped:
+                    outcome.statuses[place] = "cut"
+                if row.seen:
+                    alive.append(place)
+        return alive
 
-    def _scatter(
-        self, stage: Stage, half: QueryStates | None, places: list[int], outcome: Outcome
-    ) -> list[int]:
-        """Run rows as one batch and put what comes out in their places; returns the good ones.
+    def _request(
+        self,
+        prompt: TokenRow,
+        alive: Sequence[int],
+        outcome: Outcome,
+        patience: Patience,
+        race: Race | None,
+    ) -> Request:
+        per_token = self.model.state_bytes
+        portion = self._max_states / PORTIONS / per_token if per_token else None
+        stages = len(self.model.stages)
+        exits = [*self._exits, *[None] * stages][: stages - 1]
+        return Request(prompt, alive, outcome, patience, exits, race, portion)
 
-        A batch that fails is run again row by row, so that only the row at fault is lost.
+    def _finish(self, request: Request, submitted: float) -> None:
+        """Hand a request to the worker and sleep until it is done or nobody waits any more."""
+        outcome = request.outcome
+        if not request.patience.spent:
+            self._submit(request)
+            try:
+                request.patience.wait()
+            finally:
+                self._leave(request)
+        begun = request.begun or time.perf_counter()
+        outcome.timings_ms["wait"] = (begun - submitted) * 1000
+        outcome.timings_ms["score"] = (time.perf_counter() - begun) * 1000
+        if request.error is not None:
+            raise request.error
+        if not request.finished:
+            _late(outcome, request.patience)
+
+    def _submit(self, request: Request) -> None:
+        with self._changed:
+            waiting = sum(other.waiting_tokens for other in self._requests)
+            excess = waiting + request.waiting_tokens - self._max_waiting_tokens
+            if waiting and excess > 0:
+                raise Overloaded(waiting, self._pace.seconds(excess))
+            request.served = min((other.served for other in self._requests), default=0.0)
+            self._requests.append(request)
+            if self._worker is None:
+                self._worker = threading.Thread(
+                    target=self._work, name="resift-engine", daemon=True
+                )
+                self._worker.start()
+            self._changed.notify()
+
+    def _leave(self, request: Request) -> None:
+        """Done or not, the request is no longer worked on."""
+        with self._changed:
+            if request in self._requests:
+                self._requests.remove(request)
+            request.close()
+
+    def _work(self) -> None:
+        """The worker's whole life: a batch at a time until nothing waits."""
+        while True:
+            with self._changed:
+                pairs = self._take()
+                if not pairs:
+                    if not self._changed.wait(IDLE_S) and not self._requests:
+                        self._worker = None
+                        return
+                    continue
+                stage = self.model.stages[pairs[0].request.stage]
+            start = time.perf_counter()
+            try:
+                found = list(self._run(stage, pairs))
+            except (
+                Exception
+            ) as error:  # a bug or no memory: the callers' to hear of, not ours to die of
+                self._hand_on(error, pairs)
+                continue
+            read = 0 if pairs[0].request.stage else sum(len(pair.row.ids) for pair in pairs)
+            self._pace.add(read, time.perf_counter() - start)
+            self._scatter(found)
+
+    def _take(self) -> list[_Pair]:
+        """The next batch: the request that was served least, filled up with rows of the others."""
+        turn = sorted(
+            (request for request in self._requests if request.waiting and self._has_room(request)),
+            key=lambda request: request.served,
+        )
+        if not turn:
+            return []
+        first, *others = turn
+        lengths = first.lengths()
+        longest = padded_length(lengths[0])
+        room = max(TOKEN_BUDGET // longest, 1)
+        pairs = _taken(first, slice(0, first_batch(lengths)), longest)
+        for other in others:
+            if len(pairs) >= room:
+                break
+            if other.stage == first.stage:
+                own = fill(other.lengths(), longest, room - len(pairs))
+                pairs.extend(_taken(other, own, longest))
+        return pairs
+
+    def _has_room(self, request: Request) -> bool:
+        """Whether the states of a portion fit beside those that are kept; then they are counted."""
+        if not request.holds:
+            need = request.portion_tokens * self.model.state_bytes
+            kept = sum(other.holds * self.model.state_bytes for other in self._requests)
+            if kept and kept + need > self._max_states:
+                return False
+            request.holds = request.portion_tokens
+        return True
+
+    def _run(self, stage: Stage, pairs: Sequence[_Pair]) -> Iterator[_Found]:
+        """Run pairs as one batch; one that fails is run again pair by pair.
+
+        So only the pair at fault is lost, whoever's it is.
         """
-        rows = [outcome.rows[place] for place in places]
-        length = padded_length(max(len(row.ids) for row in rows))
-        states = _padded([outcome.states.get(place) for place in places], length)
-        before = None if states is None else outcome.logits[places]
+        length = padded_length(max(len(pair.row.ids) for pair in pairs))
         try:
-            batch, logits = stage(Batch(rows, half, states, before))
+            out, logits = stage(self._batch(pairs, length))
         except RuntimeFailure as error:
-            if len(places) == 1:
-                _fail(places, str(error), outcome)
-                return []
-            return [i for place in places for i in self._scatter(stage, half, [place], outcome)]
-        if states is None:  # later stages read states, not tokens
-            outcome.positions += len(rows) * length
-            outcome.tokens += sum(len(row.ids) for row in rows)
-        good = np.isfinite(logits)
-        bad = [place for place, fine in zip(places, good, strict=True) if not fine]
-        outcome.logits[places] = np.where(good, logits, outcome.logits[places])
-        _fail(bad, "the model gave no finite logit", outcome)
-        if batch.means is not None:
-            outcome.means.update(zip(places, batch.means, strict=True))
-        if batch.states is not None and stage is not self.model.stages[-1]:
-            for place, row, own in zip(places, rows, batch.states, strict=True):
-                outcome.states[place] = own[: len(row.ids)].copy()
-        return [place for place in places if place not in bad]
+            if len(pairs) == 1:
+                yield _Found(pairs[0], length, fault=str(error))
+                return
+            for pair in pairs:
+                yield from self._run(stage, [pair])
+            return
+        keep = out.states is not None and stage is not self.model.stages[-1]
+        for number, (pair, logit) in enumerate(zip(pairs, logits, strict=True)):
+            states = None
+            if keep and out.states is not None:
+                states = out.states[number, : len(pair.row.ids)].copy()
+            mean = None if out.means is None else out.means[number]
+            fault = None if np.isfinite(logit) else "the model gave no finite logit"
+            yield _Found(pair, length, float(logit), states, mean, fault)
+
+    def _batch(self, pairs: Sequence[_Pair], length: int) -> Batch:
+        """What a stage reads of pairs; a request's own half is made with its first batch."""
+        halves = []
+        for pair in pairs:
+            request = pair.request
+            if request.half is None:
+                request.half = self.model.half(request.prompt)
+            halves.append(request.half)
+        rows = [pair.row for pair in pairs]
+        states = _padded([pair.request.states.get(pair.place) for pair in pairs], length)
+        before = [pair.request.outcome.logits[pair.place] for pair in pairs]
+        logits = None if states is None else np.array(before, np.float32)
+        return Batch(rows, halves, states, logits)
+
+    def _scatter(self, found: Sequence[_Found]) -> None:
+        """Put what was found in its places, and let requests that are done wake up."""
+        with self._changed:
+            for own in found:
+                request, place = own.pair.request, own.pair.place
+                if request.closed:
+                    continue
+                if own.mean is not None:
+                    request.outcome.keep_mean(place, own.mean)
+                if own.fault is None:
+                    request.ran(place, own.logit, own.states, own.length)
+                else:
+                    request.failed(place, own.fault)
+            for request in {own.pair.request for own in found}:
+                if not request.closed and request.advance():
+                    self._done(request)
+
+    def _hand_on(self, error: Exception, pairs: Sequence[_Pair]) -> None:
+        with self._changed:
+            for request in {pair.request for pair in pairs}:
+                if not request.closed:
+                    request.error = error
+                    self._done(request)
+
+    def _done(self, request: Request) -> None:
+        request.finished = True
+        self._requests.remove(request)
+        request.patience.done()
 
 
-def _run_late(places: list[int], outcome: Outcome) -> None:
-    """Time is up: rows without a logit are late, rows with one keep it as their best estimate."""
-    outcome.partial = True
-    outcome.reason = outcome.reason or "time was up"
-    for place in places:
-        if np.isnan(outcome.logits[place]):
-            outcome.statuses[place] = "late"
+def _begin_anew(engine: "ref[Engine]") -> None:
+    own = engine()
+    if own is not None:
+        own._begin()
 
 
-def _fail(places: list[int], reason: str, outcome: Outcome) -> None:
-    """Rows that an earlier stage gave a logit keep it as their best estimate."""
-    for place in places:
-        if np.isnan(outcome.logits[place]):
-            outcome.statuses[place] = "failed"
-        outcome.partial = True
-        outcome.reason = outcome.reason or reason
+def _taken(request: Request, own: slice, length: int) -> list[_Pair]:
+    places = request.take(own) if own.stop > own.start else []
+    request.served += len(places) * length
+    return [_Pair(request, place) for place in places]
+
+
+def _score(outcome: Outcome, place: int) -> Score:
+    """What a cache keeps of a row."""
+    row, means = outcome.rows[place], outcome.means
+    mean = b"" if means is None else means[place].astype(np.float16).tobytes()
+    return Score(float(outcome.logits[place]), row.seen, row.dropped, row.end, mean)
+
+
+def _late(outcome: Outcome, patience: Patience) -> None:
+    """Nobody waits any more: rows without a logit are late, others keep their best estimate."""
+    outcome.note("the caller went away" if patience.gone else "time was up")
+    for place in outcome.unread:
+        outcome.statuses[place] = "late"
 
 
 def _padded(states: Sequence[Halves | None], length: int) -> Halves | None:
@@ -189,32 +403,3 @@ def _padded(states: Sequence[Halves | None], length: int) -> Halves | None:
     for place, own in enumerate(known):
         batch[place, : len(own)] = own
     return batch
-
-
-class _Clock:
-    """Names the milliseconds between laps."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name] = (now - self._last) * 1000
-        self._last = now
-
-
-def _status(text: object) -> Status:
-    """What can be said of a text before it is read."""
-    if not isinstance(text, str) or not is_text(text):
-        return "not_text"
-    return "ok" if text.strip() else "empty"
-
-
-def is_text(text: str) -> bool:
-    """Whether a string has no lone surrogates: bytes that were decoded badly leave some."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

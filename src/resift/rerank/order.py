@@ -4,6 +4,7 @@ Pure: numbers in, places out.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,15 +27,15 @@ def standardised(scores: Numbers) -> Numbers:
     return result
 
 
-def fused(logits: Numbers, first_stage: Sequence[float | None], weight: float) -> Numbers:
-    """``logit + weight × standardised first-stage score``, ``(n,)``; NaN stays NaN.
+def prior(first_stage: Sequence[float | None], weight: float) -> Numbers:
+    """What the first stage adds to each logit, ``(n,)``: ``weight × standardised score``.
 
-    Every row with a logit needs a first-stage score; scores of the others count as well.
+    NaN where there is no score.
     """
     known = np.array([np.nan if score is None else score for score in first_stage], np.float64)
     finite = np.isfinite(known)
     known[finite] = standardised(known[finite])
-    return logits + weight * known
+    return weight * known
 
 
 def feedback(scores: Numbers, means: Numbers) -> Numbers:
@@ -55,16 +56,47 @@ def feedback(scores: Numbers, means: Numbers) -> Numbers:
     return near
 
 
-def order(scores: Numbers, logits: Numbers, first_stage_ranks: Sequence[int]) -> NDArray[np.intp]:
+@dataclass(frozen=True, slots=True)
+class Say:
+    """What the order of a list adds to its logits.
+
+    `prior` is the first stage's part, ``(n,)``, `likeness` the weight of `feedback`.
+    """
+
+    prior: Numbers
+    likeness: float = 0.0
+
+    def scores(self, logits: Numbers, means: Numbers | None) -> Numbers:
+        """What the order is by, ``(n,)``; NaN stays NaN. `means` is None where there are none."""
+        scores: Numbers = logits + self.prior
+        if self.likeness and means is not None:
+            scores = scores + self.likeness * feedback(scores, means)
+        return scores
+
+
+def fused(logits: Numbers, first_stage: Sequence[float | None], weight: float) -> Numbers:
+    """Logits with the first stage's say, ``(n,)``; NaN stays NaN.
+
+    Every row with a logit needs a first-stage score; scores of the others count as well.
+    """
+    return logits + prior(first_stage, weight)
+
+
+def order(
+    scores: Numbers, logits: Numbers, first_stage_ranks: Sequence[int], behind: NDArray[np.int8]
+) -> NDArray[np.intp]:
     """Places from best to worst: by score, ties by logit, then input order.
 
-    Rows without a score (NaN) come last, in first-stage order.
+    Rows that `behind` says more than 0 of come after all that it says less of, whatever their
+    score: they were let go that much earlier. Rows without a score (NaN) come last, in first-stage
+    order.
     """
     unscored = np.isnan(scores)
     ranks = np.asarray(first_stage_ranks, np.float64)
     primary = np.where(unscored, ranks, -scores)
     secondary = np.where(unscored, 0.0, -logits)
-    return np.lexsort((np.arange(len(scores)), secondary, primary, unscored))
+    group = np.where(unscored, 127, behind)
+    return np.lexsort((np.arange(len(scores)), secondary, primary, group))
 
 
 def sigmoid(scores: Numbers) -> Numbers:

@@ -74,8 +74,7 @@ class Tokens:
 
     def single(self, texts: Sequence[str]) -> list[TokenRow]:
         """One row a text, each cut to `max_tokens`."""
-        nothing = np.empty(0, np.int64)
-        rows = self._rows(texts, self._single.prefix, nothing, self._single.suffix)
+        rows = self._rows(texts, self._single.prefix, self._single.suffix)
         return [replace(row, second=len(row.ids)) for row in rows]
 
     def whole_query(self, text: str) -> TokenRow:
@@ -87,8 +86,8 @@ class Tokens:
             raise _unreadable()
         return row
 
-    def pairs(self, query: str, texts: Sequence[str]) -> list[TokenRow]:
-        """One row a document, the query whole in each and the document cut to what is left."""
+    def head(self, query: str) -> TokenRow:
+        """What stands before every document in a pair; refused where it leaves too little room."""
         ids = self.query(query)
         template = self._pair
         special = len(template.prefix) + len(template.middle) + len(template.suffix)
@@ -97,12 +96,16 @@ class Tokens:
             raise _too_long(len(ids), room)
         if not len(ids):
             raise _unreadable()
-        head = np.concatenate([template.prefix, ids])
-        return self._rows(texts, head, template.middle, template.suffix)
+        whole = np.concatenate([template.prefix, ids, template.middle])
+        return TokenRow(whole, len(whole), len(ids), 0, len(query))
 
-    def _rows(self, texts: Sequence[str], head: Ids, middle: Ids, suffix: Ids) -> list[TokenRow]:
-        room = self.max_tokens - len(head) - len(middle) - len(suffix)
-        second = len(head) + len(middle)
+    def pairs(self, head: TokenRow, texts: Sequence[str]) -> list[TokenRow]:
+        """One row a document, the query whole in each and the document cut to what is left."""
+        return self._rows(texts, head.ids, self._pair.suffix)
+
+    def _rows(self, texts: Sequence[str], head: Ids, suffix: Ids) -> list[TokenRow]:
+        room = self.max_tokens - len(head) - len(suffix)
+        second = len(head)
         rows = []
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         for encoding, text in zip(encodings, texts, strict=True):
@@ -112,7 +115,7 @@ class Tokens:
             if dropped:
                 own = own[:room]
                 end = self._end_of(text, room)
-            ids = np.concatenate([head, middle, own, suffix])
+            ids = np.concatenate([head, own, suffix])
             rows.append(TokenRow(ids, second, len(own), dropped, end))
         return rows
 

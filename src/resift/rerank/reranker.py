@@ -1,11 +1,13 @@
 """What users hold: candidates in, Ranking out."""
 
+import asyncio
 import math
 import os
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +15,42 @@ from numpy.typing import NDArray
 
 from resift.errors import InputError, ParityError, QueryError
 from resift.rerank.artifact import load_artifact
+from resift.rerank.cache import PairCache
 from resift.rerank.catalogue import resolve
-from resift.rerank.engine import Deadline, Engine, Outcome, is_text
-from resift.rerank.order import feedback, fused, order, sigmoid
+from resift.rerank.engine import Engine
+from resift.rerank.order import Say, order, prior, sigmoid
+from resift.rerank.patience import Patience
+from resift.rerank.progressive import TOLERANCE, Race
+from resift.rerank.request import Outcome, is_text
 from resift.rerank.stages import load_model
 from resift.settings import Settings
 from resift.types import Candidate, Document, Hit, Ranking, Receipt
 
 DEPTH_ADVICE = 100
+CACHE_MB = 64  # where a file is named and no size
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """What a caller wants of a ranking, checked."""
+
+    top_n: int | None
+    weight: float
+    exact: bool
+    tolerance: float
+
+    def __post_init__(self) -> None:
+        top_n = self.top_n
+        if top_n is not None and (not isinstance(top_n, int | np.integer) or top_n < 1):
+            raise InputError(f"top_n={top_n!r}: expected a whole number from 1, or None for all")
+        if not (_is_finite(self.tolerance) and 0 < self.tolerance <= 0.5):
+            raise InputError(f"tolerance={self.tolerance!r}: expected a number over 0, up to 0.5")
+
+    def race(self, say: Say) -> Race | None:
+        """The race for the first `top_n`; None where everything goes through every stage."""
+        if self.exact or self.top_n is None:
+            return None
+        return Race(int(self.top_n), say, self.tolerance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +84,13 @@ class Reranker:
         folder = resolve(model if model is not None else settings.model, revision)
         artifact = load_artifact(folder)
         self._manifest = artifact.manifest
-        self._engine = Engine(load_model(artifact, settings.runtime, settings.threads))
+        loaded = load_model(artifact, settings.runtime, settings.threads)
+        self._engine = Engine(
+            loaded,
+            self._manifest.exits,
+            max_memory_mb=settings.max_memory_mb,
+            cache=_cache(settings, f"{self.fingerprint} {loaded.runtime}"),
+        )
         self._warned = False
 
     @property
@@ -75,48 +111,79 @@ class Reranker:
         *,
         budget_ms: float | None = None,
         exact: bool = False,
+        tolerance: float = TOLERANCE,
         fusion_weight: float | None = None,
     ) -> Ranking:
         """The best `top_n` documents in order (all of them with None).
 
-        Where all that is scored is a `Candidate` with a score, the order is by ``logit +
+        Where all that can be read is a `Candidate` with a score, the order is by ``logit +
         fusion_weight × standardised first-stage score``, and a model that is split adds how like
         a document is to those that lead then (`feedback`). None takes the weights fitted for the
-        model, 0 leaves both out. What is not scored when `budget_ms` is over keeps
-        its first-stage order behind the rest, and the receipt says so. `exact` forbids letting
-        candidates go before the last stage; models of one stage never do.
+        model, 0 leaves both out.
 
-        Raises `QueryError` for an empty or over-long query, `InputError` for a `top_n` below 1. A
-        document that cannot be read is a hit with a status, never an error.
+        A model of several stages lets go, after each, what cannot reach the `top_n` any more:
+        `tolerance` (0 to 0.5) is the chance, on either side, that a logit moves further than is
+        reckoned with, and `exact` forbids it. Those let go keep their order behind the rest.
+
+        `budget_ms` is for all of it: tokenising, waiting for other callers, running. What is not
+        scored then keeps its first-stage order behind the rest, and the receipt says so.
+
+        Raises `QueryError` for an empty or over-long query, `InputError` for an argument out of
+        range and `Overloaded` where too much work waits already. A document that cannot be read
+        is a hit with a status, never an error.
         """
+        ask = _Ask(top_n, _weight(fusion_weight, self._manifest.fusion_weight), exact, tolerance)
+        ranking = self._rank(query, documents, ask, Patience(_budget(budget_ms)))
+        self._warn_of_depth(ranking.receipt)
+        return ranking
+
+    async def arank(
+        self,
+        query: str,
+        documents: Sequence[str | Document | Candidate],
+        top_n: int | None = 10,
+        *,
+        budget_ms: float | None = None,
+        exact: bool = False,
+        tolerance: float = TOLERANCE,
+        fusion_weight: float | None = None,
+    ) -> Ranking:
+        """`rank` without blocking the event loop; a task that is cancelled stops costing."""
+        ask = _Ask(top_n, _weight(fusion_weight, self._manifest.fusion_weight), exact, tolerance)
+        patience = Patience(_budget(budget_ms))
+        try:
+            return await asyncio.to_thread(self._rank, query, documents, ask, patience)
+        finally:
+            patience.give_up()  # nothing is lost where it was done
+
+    def _rank(
+        self,
+        query: str,
+        documents: Sequence[str | Document | Candidate],
+        ask: "_Ask",
+        patience: Patience,
+    ) -> Ranking:
+        """Check → score → add the first stage's say → order → hits."""
         start = time.perf_counter()
-        deadline = Deadline.after(_budget(budget_ms))
-        weight = _weight(fusion_weight, self._manifest.fusion_weight)
         _check_query(query)
         _check_documents(documents)
-        _check_top_n(top_n)
         candidates = _candidates(documents)
         texts = [_full_text(candidate) for candidate in candidates]
-        outcome = self._engine.step(query, texts, deadline)
-        first_stage = [
-            candidate.score if _is_finite(candidate.score) else None for candidate in candidates
-        ]
+        say = self._say(candidates, ask.weight)
+        outcome = self._engine.step(query, texts, patience, ask.race(say))
         logits = outcome.logits.astype(np.float64)
-        if not _all_have_scores(first_stage, logits):
-            weight = 0.0
-        scores = fused(logits, first_stage, weight) if weight else logits
-        likeness = self._manifest.feedback_weight if weight and outcome.means else 0.0
-        if likeness:
-            scores = scores + likeness * feedback(scores, _means(outcome))
+        scores = say.scores(logits, outcome.means)
         ranks = [_first_rank(index, candidate) for index, candidate in enumerate(candidates)]
-        places = order(scores, logits, ranks)[:top_n]
+        places = order(scores, logits, ranks, _behind(outcome))[: ask.top_n]
+        scored = bool(np.isfinite(scores).any())
+        weight = ask.weight if scored and say.prior.any() else 0.0
+        likeness = say.likeness if scored and outcome.means is not None else 0.0
         values = self._probabilities(scores, bool(weight))
         hits = tuple(
             _hit(rank, int(place), candidates[place], outcome, values[place])
             for rank, place in enumerate(places, 1)
         )
         timings = outcome.timings_ms | {"total": (time.perf_counter() - start) * 1000}
-        self._warn_of_depth(len(candidates), timings["total"])
         return Ranking(query, hits, self._receipt(outcome, weight, likeness, timings))
 
     def score(
@@ -129,7 +196,7 @@ class Reranker:
         _check_query(query)
         _check_documents(documents)
         texts = [_full_text(candidate) for candidate in _candidates(documents)]
-        return self._engine.step(query, texts, Deadline(None)).logits
+        return self._engine.step(query, texts).logits
 
     def verify(self) -> Verification:
         """Score the manifest's reference pairs; `ParityError` where one is off by too much."""
@@ -156,6 +223,18 @@ class Reranker:
                 f"allowed are {manifest.tolerance}; the model or {result.runtime} is broken here"
             )
         return result
+
+    def _say(self, candidates: Sequence[Candidate], weight: float) -> Say:
+        """What is added to the logits; nothing where a text to be read has no score."""
+        scores = [own.score if _is_finite(own.score) else None for own in candidates]
+        own = prior(scores, weight)
+        missing = [
+            one for one, known in zip(candidates, own, strict=True)
+            if known != known and isinstance(one.text, str) and one.text.strip()
+        ]  # fmt: skip
+        if missing or not weight:
+            return Say(np.zeros(len(own)))
+        return Say(np.nan_to_num(own), self._manifest.feedback_weight)
 
     def _probabilities(
         self, scores: NDArray[np.float64], with_first_stage: bool
@@ -188,17 +267,29 @@ class Reranker:
             padding_share=outcome.padding_share,
             fusion_weight=weight,
             feedback_weight=likeness,
+            let_go=int(outcome.let_go.sum()),
+            cached=int(outcome.cached.sum()),
         )
 
-    def _warn_of_depth(self, depth: int, took_ms: float) -> None:
+    def _warn_of_depth(self, receipt: Receipt) -> None:
+        depth = receipt.depth
         if depth > DEPTH_ADVICE and not self._warned:
             self._warned = True
+            took_ms = receipt.timings_ms["total"]
             rest = took_ms * (1 - DEPTH_ADVICE / depth)
             warnings.warn(
                 f"{depth} candidates took {took_ms:.0f} ms, about {rest:.0f} ms of it for those "
                 f"beyond {DEPTH_ADVICE}; depths over {DEPTH_ADVICE} seldom pay",
                 stacklevel=3,
             )
+
+
+def _cache(settings: Settings, decisive: str) -> PairCache | None:
+    """A cache where there is room for one or a file is named."""
+    if not (settings.cache_mb or settings.cache_file):
+        return None
+    file = Path(settings.cache_file) if settings.cache_file else None
+    return PairCache(decisive, settings.cache_mb or CACHE_MB, file)
 
 
 def _candidates(documents: Sequence[Any]) -> list[Candidate]:
@@ -247,23 +338,15 @@ def _hit(rank: int, index: int, candidate: Candidate, outcome: Outcome, score: f
         tokens_dropped=row.dropped if row else 0,
         span=(0, end),
         status=outcome.statuses[index],
+        stages=int(outcome.stages[index]),
         title=candidate.title,
         metadata=candidate.metadata,
     )
 
 
-def _means(outcome: Outcome) -> NDArray[np.float64]:
-    """Unit mean vectors, ``(n, dim)``, zero where there is none."""
-    means = np.zeros((len(outcome.logits), len(next(iter(outcome.means.values())))))
-    for place, own in outcome.means.items():
-        means[place] = own
-    return means
-
-
-def _all_have_scores(first_stage: Sequence[float | None], logits: NDArray[np.float64]) -> bool:
-    """Whether a first stage's score stands beside every logit."""
-    scored = [score for score, logit in zip(first_stage, logits, strict=True) if logit == logit]
-    return bool(scored) and all(score is not None for score in scored)
+def _behind(outcome: Outcome) -> NDArray[np.int8]:
+    """0 for what stayed in the race, and more the earlier a text was let go."""
+    return np.where(outcome.let_go, 100 - outcome.stages, 0).astype(np.int8)
 
 
 def _check_query(query: object) -> None:
@@ -278,11 +361,6 @@ def _check_query(query: object) -> None:
 def _check_documents(documents: object) -> None:
     if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Iterable):
         raise InputError(f"documents: expected a list of them, got {type(documents).__name__}")
-
-
-def _check_top_n(top_n: int | None) -> None:
-    if top_n is not None and (not isinstance(top_n, int | np.integer) or top_n < 1):
-        raise InputError(f"top_n={top_n!r}: expected a whole number from 1, or None for all")
 
 
 def _budget(budget_ms: float | None) -> float | None:

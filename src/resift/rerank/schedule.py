@@ -17,6 +17,12 @@ LENGTH_STEP = 16
 row then run in the same order whatever the row is padded to, and so a pair's score is the same,
 bit for bit, alone and among others; int8 layers would make of a last bit a visible difference."""
 
+WAVE = 16
+"""Under a deadline, candidates are taken this many at a time in first-stage order."""
+
+ALIKE = 0.75
+"""A row of another request fills up a batch if it is at least this share of the longest row."""
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -35,31 +41,49 @@ def padded_length(tokens: int) -> int:
     return max(-(-tokens // LENGTH_STEP), 1) * LENGTH_STEP
 
 
-def schedule(
-    lengths: Sequence[int], token_budget: int = TOKEN_BUDGET, wave: int | None = None
-) -> list[Group]:
+def schedule(lengths: Sequence[int], token_budget: int = TOKEN_BUDGET) -> list[Group]:
     """Group rows so that each group's padded size is at most `token_budget` positions.
 
     Rows are taken in length order, longest first, so that a runtime's buffers are largest at
-    once and neighbours are alike. A row longer than the budget is a group of its own. With
-    `wave`, the rows go in waves of that many in input order, each in length order within: what
-    a deadline cuts off is then the end of the input and not its longest texts.
+    once and neighbours are alike. A row longer than the budget is a group of its own.
     """
-    groups: list[Group] = []
-    size = wave or max(len(lengths), 1)
-    for start in range(0, len(lengths), size):
-        part = np.asarray(lengths[start : start + size], dtype=np.int64)
-        order = start + np.argsort(-part, kind="stable")
-        groups.extend(_cut(order, lengths, token_budget))
-    return groups
-
-
-def _cut(order: NDArray[np.intp], lengths: Sequence[int], token_budget: int) -> list[Group]:
+    order = waves(lengths)[0] if len(lengths) else []
     groups: list[Group] = []
     first = 0
     while first < len(order):
-        longest = padded_length(int(lengths[order[first]]))
-        rows = order[first : first + max(token_budget // longest, 1)]
-        groups.append(Group(rows, longest))
-        first += len(rows)
+        count = first_batch([lengths[row] for row in order[first:]], token_budget)
+        rows = np.array(order[first : first + count], np.intp)
+        groups.append(Group(rows, padded_length(lengths[order[first]])))
+        first += count
     return groups
+
+
+def waves(lengths: Sequence[int], size: int | None = None) -> list[list[int]]:
+    """Row numbers in the order in which they run: waves, each longest first.
+
+    With `size`, that many rows a wave, in input order: what a deadline cuts off is then the end
+    of the input and not its longest texts.
+    """
+    size = size or max(len(lengths), 1)
+    rows = range(len(lengths))
+    return [
+        sorted(rows[start : start + size], key=lambda row: -lengths[row])
+        for start in range(0, len(lengths), size)
+    ]
+
+
+def first_batch(lengths: Sequence[int], token_budget: int = TOKEN_BUDGET) -> int:
+    """How many rows, from the front of a wave, longest first, make a batch; at least one."""
+    return min(len(lengths), max(token_budget // padded_length(lengths[0]), 1))
+
+
+def fill(lengths: Sequence[int], longest: int, room: int) -> slice:
+    """Which rows of another wave, longest first, fill a batch up: no longer, and not much shorter.
+
+    `longest` is the batch's padded length, `room` how many rows it still takes.
+    """
+    first = next((n for n, own in enumerate(lengths) if padded_length(own) <= longest), None)
+    if first is None or room <= 0:
+        return slice(0, 0)
+    alike = [padded_length(own) >= ALIKE * longest for own in lengths[first : first + room]]
+    return slice(first, first + alike.index(False) if False in alike else first + len(alike))

@@ -6,8 +6,9 @@ and in layers that read the query again, over the document, and add to its logit
 What a stage leaves in `Batch.states` is what the next one reads; the last one's are dropped.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from resift.errors import ArtifactError
 from resift.rerank.artifact import Artifact
 from resift.rerank.late_interaction import (
+    FEATURES,
     LateInteractionWeights,
     QueryStates,
     features,
@@ -38,12 +40,13 @@ class Batch:
     `states` is ``(rows, positions, layers * dim)`` and `logits` ``(rows,)`` from the stage before,
     None before the first. States are in 16 bits wherever they are kept, so that a pair's logit is
     the same by every way: they are layer-normed, and memory is what many candidates cost.
-    `query` is the query's half where the model is split, and `means` are then the documents' unit
-    mean vectors, ``(rows, dim)``, which the first stage leaves.
+    `queries` has each row's query half where the model is split: rows of several calls run
+    together, and those of one call hold the same object. `means` are then the documents' unit mean
+    vectors, ``(rows, dim)``, which the first stage leaves.
     """
 
     rows: Sequence[TokenRow]
-    query: QueryStates | None = None
+    queries: Sequence[QueryStates | None] = ()
     states: Halves | None = None
     logits: Floats | None = None
     means: Floats | None = None
@@ -67,10 +70,17 @@ class Model(Protocol):
     def runtime(self) -> str:
         """Name and version of what runs them."""
 
-    def rows(self, query: str, texts: Sequence[str]) -> list[TokenRow]:
-        """One row a document. Raises `QueryError` for a query that does not fit whole."""
+    @property
+    def state_bytes(self) -> int:
+        """What is kept of a token between stages; 0 where nothing is."""
 
-    def query(self, query: str) -> QueryStates | None:
+    def read(self, query: str) -> TokenRow:
+        """The query's tokens, once a call. Raises `QueryError` for one that does not fit whole."""
+
+    def rows(self, query: TokenRow, texts: Sequence[str]) -> list[TokenRow]:
+        """One row a document."""
+
+    def half(self, query: TokenRow) -> QueryStates | None:
         """The query's half, computed once a call; None where rows hold the query."""
 
 
@@ -80,12 +90,16 @@ class JointModel:
     def __init__(self, tokens: Tokens, session: Session) -> None:
         self._tokens = tokens
         self.runtime = session.runtime
+        self.state_bytes = 0
         self.stages: Sequence[Stage] = [JointStage(session)]
 
-    def rows(self, query: str, texts: Sequence[str]) -> list[TokenRow]:
+    def read(self, query: str) -> TokenRow:
+        return self._tokens.head(query)
+
+    def rows(self, query: TokenRow, texts: Sequence[str]) -> list[TokenRow]:
         return self._tokens.pairs(query, texts)
 
-    def query(self, query: str) -> None:
+    def half(self, query: TokenRow) -> None:
         return None
 
 
@@ -112,17 +126,22 @@ class SplitModel:
         self._tokens = tokens
         self._session = session
         self.runtime = session.runtime
+        self.state_bytes = 0
         self.stages: Sequence[Stage] = [LateInteractionStage(session, weights)]
         if meeting is not None:
+            probe = layers(run_rows(session, tokens.single([""])))
+            self.state_bytes = probe.shape[-1] * np.dtype(np.float16).itemsize
             self.stages = [*self.stages, MeetingStage(meeting)]
 
-    def rows(self, query: str, texts: Sequence[str]) -> list[TokenRow]:
+    def read(self, query: str) -> TokenRow:
+        return self._tokens.whole_query(query)
+
+    def rows(self, query: TokenRow, texts: Sequence[str]) -> list[TokenRow]:
         return self._tokens.single(texts)
 
-    def query(self, query: str) -> QueryStates:
-        row = self._tokens.whole_query(query)
-        found = run_rows(self._session, [row])
-        size = len(row.ids)
+    def half(self, query: TokenRow) -> QueryStates:
+        found = run_rows(self._session, [query])
+        size = len(query.ids)
         return query_states(found["states"][0][:size], layers(found)[0][:size])
 
 
@@ -134,13 +153,13 @@ class LateInteractionStage:
     weights: LateInteractionWeights
 
     def __call__(self, batch: Batch) -> tuple[Batch, Floats]:
-        if batch.query is None:
-            raise ValueError("a split model's batch needs the query's half: this is a bug")
         feeds = pad(batch.rows)
         found = run(self.session, feeds)
         mask = feeds["attention_mask"]
         means = mean_states(found["states"], mask)
-        own = features(batch.query, found["states"], mask, means)
+        own = np.empty((len(batch.rows), len(FEATURES)), np.float32)
+        for query, rows in _by_query(batch):
+            own[rows] = features(query, found["states"][rows], mask[rows], means[rows])
         kept = layers(found).astype(np.float16)
         return replace(batch, states=kept, means=means), self.weights.logits(own)
 
@@ -152,9 +171,9 @@ class MeetingStage:
     session: Session
 
     def __call__(self, batch: Batch) -> tuple[Batch, Floats]:
-        if batch.query is None or batch.states is None or batch.logits is None:
-            raise ValueError("a meeting needs both halves and a logit: this is a bug")
-        feeds = meeting_feeds(batch.query, batch.states, batch.rows, batch.logits)
+        if batch.states is None or batch.logits is None:
+            raise ValueError("a meeting needs the states and logits of the stage before: a bug")
+        feeds = meeting_feeds(_halves(batch), batch.states, batch.rows, batch.logits)
         return batch, batch.logits + run(self.session, feeds)["residual"]
 
 
@@ -163,19 +182,36 @@ def layers(found: Mapping[str, Floats]) -> Floats:
     return found.get("layers", found["states"])
 
 
+def _halves(batch: Batch) -> list[QueryStates]:
+    """Each row's query half."""
+    halves = [query for query in batch.queries if query is not None]
+    if len(halves) != len(batch.rows):
+        raise ValueError("a split model's batch needs the query's half for each row: this is a bug")
+    return halves
+
+
+def _by_query(batch: Batch) -> Iterator[tuple[QueryStates, slice]]:
+    """Neighbouring rows of the same query, with it."""
+    first = 0
+    for _, own in groupby(_halves(batch), key=id):
+        rows = list(own)
+        yield rows[0], slice(first, first + len(rows))
+        first += len(rows)
+
+
 def meeting_feeds(
-    query: QueryStates, states: Halves, rows: Sequence[TokenRow], logits: Floats
+    queries: Sequence[QueryStates], states: Halves, rows: Sequence[TokenRow], logits: Floats
 ) -> dict[str, NDArray[Any]]:
-    """A meeting's inputs: the query's half beside each row's states and its logit so far.
+    """A meeting's inputs: each row's query half beside its states and its logit so far.
 
     `states` is ``(rows, positions, layers * dim)``, `logits` ``(rows,)``.
     """
-    tokens, dim = query.layers.shape
-    positions = padded_length(tokens)
-    half = np.zeros((len(rows), positions, dim), np.float32)
-    half[:, :tokens] = query.layers
+    positions = padded_length(max(len(query.layers) for query in queries))
+    half = np.zeros((len(rows), positions, states.shape[2]), np.float32)
     half_mask = np.zeros((len(rows), positions), np.int64)
-    half_mask[:, :tokens] = 1
+    for place, query in enumerate(queries):
+        half[place, : len(query.layers)] = query.layers
+        half_mask[place, : len(query.layers)] = 1
     mask = pad(rows)["attention_mask"]
     return {
         "query_states": half,

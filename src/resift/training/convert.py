@@ -138,7 +138,7 @@ def _export(
     exact.unlink()
     graph = encoder_graph(source.weights, source.shape, source.head, int8_embeddings=True)
     names = [port.name for port in graph.graph.input]
-    rows = [tokens.pairs(query, [text])[0] for query, text in pairs]
+    rows = [tokens.pairs(tokens.head(query), [text])[0] for query, text in pairs]
     feeds = [pad([row]) for row in rows]
     samples = [{name: feed[name] for name in names} for feed in feeds]
     onnx.save(quantise(graph, samples), str(folder / STAGE))
@@ -148,7 +148,7 @@ def _logits(model: Path, tokens: Tokens, pairs: Pairs) -> NDArray[np.float64]:
     session = open_session(model)
     logits = []
     for query, text in pairs:
-        row = tokens.pairs(query, [text])[0]
+        row = tokens.pairs(tokens.head(query), [text])[0]
         logits.append(float(run_rows(session, [row])["logits"][0]))
     return np.array(logits)
 
@@ -158,7 +158,7 @@ def _torch_logits(source: Checkpoint, tokens: Tokens, pairs: Pairs) -> NDArray[n
     torch = require("torch", "convert")
     logits = []
     for query, text in pairs:
-        row = tokens.pairs(query, [text])[0]
+        row = tokens.pairs(tokens.head(query), [text])[0]
         feeds = {name: torch.tensor(ids) for name, ids in pad([row]).items()}
         if not source.shape.token_types:
             del feeds["token_type_ids"]

@@ -231,4 +231,4 @@ def _meetings(
             mask = np.ones((1, len(row.ids)), np.int64)
             found = features(own, read["states"][:, : len(row.ids)], mask)
             kept = layers(read).astype(np.float16)
-            yield meeting_feeds(own, kept, [row], late.logits(found))
+            yield meeting_feeds([own], kept, [row], late.logits(found))

@@ -26,12 +26,14 @@ class ListScores:
 
 def score_list(model: Model, query: str, texts: Sequence[str]) -> ListScores:
     """A model's logits for a list; every stage runs whole."""
-    rows = model.rows(query, texts)
-    half = model.query(query)
+    prompt = model.read(query)
+    rows = model.rows(prompt, texts)
+    half = model.half(prompt)
     early, final = (np.empty(len(rows), np.float32) for _ in range(2))
     means: Floats | None = None
     for group in schedule([len(row.ids) for row in rows]):
-        batch = Batch([rows[place] for place in group.rows], half)
+        halves = [half] * len(group.rows)
+        batch = Batch([rows[place] for place in group.rows], halves)
         for number, stage in enumerate(model.stages):
             batch, logits = stage(batch)
             batch = replace(batch, logits=logits)

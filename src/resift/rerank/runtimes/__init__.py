@@ -1,8 +1,10 @@
 """What runs an ONNX file. One file a runtime; the engine sees only `Session`."""
 
 import importlib.util
+import os
 import threading
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +28,10 @@ class Session(Protocol):
         """Name and version, for receipts."""
 
     @property
+    def turn(self) -> threading.Lock:
+        """Held while a batch runs."""
+
+    @property
     def inputs(self) -> frozenset[str]:
         """The names that `run` expects."""
 
@@ -35,6 +41,7 @@ class Session(Protocol):
 
 _open: WeakValueDictionary[tuple[object, ...], Session] = WeakValueDictionary()
 _opening = threading.Lock()
+_held: list[threading.Lock] = []  # while the process forks
 
 
 def default_runtime() -> str:
@@ -58,6 +65,7 @@ def open_session(model: Path, runtime: str | None = None, threads: int = 0) -> S
     if name not in ORDER:
         raise InputError(f"runtime={name!r}: expected one of {', '.join(ORDER)}")
     state = model.stat() if model.is_file() else None
+    _forks_wait()
     key = (model.resolve(), state and (state.st_mtime_ns, state.st_size), name, threads)
     with _opening:
         session = _open.get(key)
@@ -74,6 +82,26 @@ def open_session(model: Path, runtime: str | None = None, threads: int = 0) -> S
                 ) from error
             _open[key] = session
     return session
+
+
+@cache
+def _forks_wait() -> None:
+    """A fork waits until no batch runs: a child's copy of a busy session is busy for ever."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_let_go)
+
+
+def _hold() -> None:
+    _opening.acquire()
+    _held.extend(session.turn for session in list(_open.values()))
+    for turn in _held:
+        turn.acquire()
+
+
+def _let_go() -> None:
+    while _held:
+        _held.pop().release()
+    _opening.release()
 
 
 def first_line(error: BaseException) -> str:

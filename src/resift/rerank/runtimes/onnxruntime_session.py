@@ -20,10 +20,10 @@ class OnnxRuntimeSession:
         self.inputs = frozenset(port.name for port in session.get_inputs())
         self._outputs = [port.name for port in session.get_outputs()]
         self._session = session
-        self._turn = threading.Lock()  # two runs at once would fight for the cores and the arena
+        self.turn = threading.Lock()  # two runs at once would fight for the cores and the arena
 
     def run(self, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
-        with self._turn:
+        with self.turn:
             try:
                 values = self._session.run(self._outputs, dict(feeds))
             except Exception as error:

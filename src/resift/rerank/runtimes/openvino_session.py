@@ -20,10 +20,10 @@ class OpenVinoSession:
         self.inputs = frozenset(port.get_any_name() for port in compiled.inputs)
         self._outputs = [port.get_names() for port in compiled.outputs]  # fusing leaves aliases
         self._request = compiled.create_infer_request()
-        self._turn = threading.Lock()  # a request that is busy refuses a second caller
+        self.turn = threading.Lock()  # a request that is busy refuses a second caller
 
     def run(self, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
-        with self._turn:
+        with self.turn:
             try:
                 self._request.infer(dict(feeds), share_inputs=True)
             except Exception as error:

@@ -1,0 +1,60 @@
+"""Who is still in the race after an exit: a candidate that cannot reach the top any more is let go.
+
+What a candidate's logit gains from an exit to the end was measured on unlabelled pairs, and its
+quantiles are kept in the artifact (`Exit`). A candidate whose estimate and highest likely gain
+stay below the `top_n`-th best of all estimates with their lowest likely gains is let go.
+Pure: numbers in, places out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resift.rerank.artifact import Exit
+from resift.rerank.order import Numbers, Say
+
+TOLERANCE = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """What a caller wants of a ranking: its first `top_n`, at how much risk.
+
+    `say` is what the order adds to the logits. `tolerance` is the chance, on either side, that a
+    logit gains more or less than is reckoned with.
+    """
+
+    top_n: int
+    say: Say
+    tolerance: float = TOLERANCE
+
+
+def survivors(
+    race: Race,
+    exit_: Exit,
+    places: Sequence[int],
+    logits: Numbers,
+    final: NDArray[np.bool_],
+    means: Numbers | None = None,
+) -> list[int]:
+    """Those of `places` that go on after an exit.
+
+    `logits` are all rows' best estimates, ``(n,)``, NaN where there is none yet; where `final`
+    an estimate is the model's last word and gains nothing more. `means` are the documents' vectors
+    for feedback, which is reckoned with as the estimates have it.
+    """
+    low, high = (gain(exit_, level) for level in (race.tolerance, 1 - race.tolerance))
+    scores = race.say.scores(logits, means)
+    least = np.where(final, scores, scores + low)
+    known = least[np.isfinite(least)]
+    if len(known) <= race.top_n:
+        return list(places)
+    bar = np.partition(known, -race.top_n)[-race.top_n]
+    return [place for place in places if scores[place] + high >= bar]
+
+
+def gain(exit_: Exit, level: float) -> float:
+    """The quantile of the gain at a level, on a straight line between those that are kept."""
+    return float(np.interp(level, exit_.levels, exit_.gains))

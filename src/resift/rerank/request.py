@@ -1,0 +1,250 @@
+"""One call on its way through the stages: what is known of each text, and what runs next.
+
+Plain bookkeeping: the engine holds its lock while it calls anything here.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resift.rerank.artifact import Exit
+from resift.rerank.cache import Score
+from resift.rerank.late_interaction import QueryStates
+from resift.rerank.pairs import TokenRow
+from resift.rerank.patience import Patience
+from resift.rerank.progressive import Race, survivors
+from resift.rerank.schedule import WAVE, padded_length, waves
+from resift.types import Status
+
+Floats = NDArray[np.float32]
+Halves = NDArray[np.float16]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of each text, in input order.
+
+    `logits` is the best estimate, NaN where there is none; `stages` says how many of the model's
+    stages gave it, `let_go` which texts the race went on without, `cached` which were known.
+    `means` are unit mean vectors, ``(n, dim)``, zero where there is none, None for a joint model.
+    """
+
+    logits: Floats
+    stages: NDArray[np.int8]
+    let_go: NDArray[np.bool_]
+    cached: NDArray[np.bool_]
+    statuses: list[Status]
+    means: NDArray[np.float64] | None = None
+    rows: dict[int, TokenRow] = field(default_factory=dict)
+    partial: bool = False
+    reason: str | None = None
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    tokens: int = 0
+    positions: int = 0
+
+    @classmethod
+    def of(cls, texts: Sequence[object]) -> "Outcome":
+        """Nothing is known yet but what can be said before reading."""
+        size = len(texts)
+        none = np.full(size, np.nan, np.float32)
+        let_go, cached = np.zeros(size, bool), np.zeros(size, bool)
+        statuses = [_status(text) for text in texts]
+        return cls(none, np.zeros(size, np.int8), let_go, cached, statuses)
+
+    @property
+    def unread(self) -> list[int]:
+        """Places of the readable texts that have no logit."""
+        missing = np.isnan(self.logits)
+        return [n for n, own in enumerate(self.statuses) if missing[n] and own in ("ok", "cut")]
+
+    def recall(self, place: int, score: Score, stages: int) -> None:
+        """A text's score was known."""
+        nothing = np.empty(0, np.int64)
+        self.rows[place] = TokenRow(nothing, 0, score.seen, score.dropped, score.end)
+        self.logits[place], self.stages[place] = score.logit, stages
+        self.cached[place] = True
+        if score.mean:
+            self.keep_mean(place, np.frombuffer(score.mean, np.float16))
+        if score.dropped:
+            self.statuses[place] = "cut"
+
+    @property
+    def padding_share(self) -> float:
+        return 1 - self.tokens / self.positions if self.positions else 0.0
+
+    def keep_mean(self, place: int, mean: NDArray[Any]) -> None:
+        """A document's vector is known."""
+        if self.means is None:
+            self.means = np.zeros((len(self.logits), len(mean)))
+        self.means[place] = mean
+
+    def fail(self, place: int, reason: str) -> None:
+        """A row that an earlier stage gave a logit keeps it as its best estimate."""
+        if np.isnan(self.logits[place]):
+            self.statuses[place] = "failed"
+        self.note(reason)
+
+    def note(self, reason: str) -> None:
+        """Something that could have been scored was not; the first reason stays."""
+        self.partial = True
+        self.reason = self.reason or reason
+
+
+class Request:
+    """Rows of one call, waiting for a stage, running, or done with it.
+
+    The rows go in portions, each through all stages before the next begins, so that the states
+    kept between stages stay within `portion_tokens`.
+    """
+
+    def __init__(
+        self,
+        prompt: TokenRow,
+        places: Sequence[int],
+        outcome: Outcome,
+        patience: Patience,
+        exits: Sequence[Exit | None],
+        race: Race | None = None,
+        portion_tokens: float | None = None,
+    ) -> None:
+        """`exits` has one entry for each stage but the last, None where nothing was measured."""
+        self.prompt = prompt
+        self.outcome = outcome
+        self.patience = patience
+        self.half: QueryStates | None = None
+        self.states: dict[int, Halves] = {}
+        self.stage = 0
+        self.running = 0
+        self.served = 0.0
+        self.holds = 0
+        self.portion_tokens = 0
+        self.begun: float | None = None
+        self.error: BaseException | None = None
+        self.finished = False
+        self.closed = False
+        self._exits = exits
+        self._race = race
+        self._passed: list[int] = []
+        self._portions = _portions(places, self._lengths(places), portion_tokens)
+        self.waiting: list[list[int]] = []
+        self._next_portion()
+
+    @property
+    def waiting_tokens(self) -> int:
+        """Of the rows that have not run at all or wait for a later stage."""
+        left = [*self._portions, *self.waiting]
+        return sum(len(self.outcome.rows[place].ids) for own in left for place in own)
+
+    def lengths(self) -> list[int]:
+        """Of the first wave that waits, in tokens, longest first; empty where none waits."""
+        return self._lengths(self.waiting[0]) if self.waiting else []
+
+    def take(self, own: slice) -> list[int]:
+        """Rows of the first wave start running."""
+        if self.begun is None:
+            self.begun = time.perf_counter()
+        wave = self.waiting[0]
+        taken = wave[own]
+        del wave[own]
+        if not wave:
+            del self.waiting[0]
+        self.running += len(taken)
+        return taken
+
+    def ran(self, place: int, logit: float, states: Halves | None, length: int) -> None:
+        """A row has a logit of its stage; `length` is what it was padded to."""
+        outcome = self.outcome
+        if self.stage == 0:  # later stages read states, not tokens
+            outcome.positions += length
+            outcome.tokens += len(outcome.rows[place].ids)
+        outcome.logits[place] = logit
+        outcome.stages[place] = self.stage + 1
+        if states is not None:
+            self.states[place] = states
+        self._passed.append(place)
+        self.running -= 1
+
+    def failed(self, place: int, reason: str) -> None:
+        """A row got no logit from its stage; it goes no further."""
+        self.outcome.fail(place, reason)
+        self.running -= 1
+
+    def advance(self) -> bool:
+        """Go to the next stage or portion where this one has no row left; whether all is done."""
+        while not self.waiting and not self.running:
+            if self.stage < len(self._exits) and self._passed:
+                self._next_stage()
+            elif self._portions:
+                self._next_portion()
+            else:
+                return True
+        return False
+
+    def close(self) -> None:
+        """Nothing more is taken from here or written to it."""
+        self.closed = True
+        self.waiting.clear()
+        self._portions.clear()
+        self.states.clear()
+
+    def _next_stage(self) -> None:
+        places, outcome = sorted(self._passed), self.outcome
+        self._passed = []
+        exit_ = self._exits[self.stage]
+        if self._race is not None and exit_ is not None:
+            final = outcome.stages > len(self._exits)
+            logits = outcome.logits.astype(np.float64)
+            going = survivors(self._race, exit_, places, logits, final, outcome.means)
+            outcome.let_go[sorted(set(places) - set(going))] = True
+            places = going
+        self.stage += 1
+        self._wait(places)
+
+    def _next_portion(self) -> None:
+        self.stage, self._passed = 0, []
+        self.states.clear()
+        self.holds = 0
+        portion = self._portions.pop(0) if self._portions else []
+        self.portion_tokens = sum(self._lengths(portion))
+        self._wait(portion)
+
+    def _wait(self, places: Sequence[int]) -> None:
+        size = WAVE if self.patience.bounded else None
+        own = waves(self._lengths(places), size)
+        self.waiting = [[places[row] for row in wave] for wave in own]
+
+    def _lengths(self, places: Sequence[int]) -> list[int]:
+        return [len(self.outcome.rows[place].ids) for place in places]
+
+
+def _portions(places: Sequence[int], lengths: Sequence[int], most: float | None) -> list[list[int]]:
+    """Places in order, cut where their padded lengths add up to more than `most`."""
+    portions: list[list[int]] = [[]]
+    size = 0
+    for place, length in zip(places, lengths, strict=True):
+        size += padded_length(length)
+        if most is not None and size > most and portions[-1]:
+            portions.append([])
+            size = padded_length(length)
+        portions[-1].append(place)
+    return portions
+
+
+def _status(text: object) -> Status:
+    """What can be said of a text before it is read."""
+    if not isinstance(text, str) or not is_text(text):
+        return "not_text"
+    return "ok" if text.strip() else "empty"
+
+
+def is_text(text: str) -> bool:
+    """Whether a string has no lone surrogates: bytes that were decoded badly leave some."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

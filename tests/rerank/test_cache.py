@@ -1,0 +1,193 @@
+"""Known pairs are not read again, no two share a key, and no fault of a file costs a score."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from artifacts import WordCountModel
+from resift import Reranker
+from resift.rerank import cache as cache_module
+from resift.rerank.cache import ENTRY_BYTES, PairCache, Score
+from resift.rerank.engine import Engine
+from resift.rerank.patience import Patience
+from resift.settings import Settings
+from texts import QUESTIONS, passages
+
+QUERY = "red blue"
+KEYS = [bytes([n]) * 16 for n in range(20)]
+SCORES = {key: Score(n / 7, n, 2 * n, 3 * n) for n, key in enumerate(KEYS)}
+
+
+@given(st.tuples(*[st.text(max_size=12)] * 3), st.tuples(*[st.text(max_size=12)] * 3))
+def test_other_settings_queries_or_texts_have_other_keys(
+    one: tuple[str, str, str], other: tuple[str, str, str]
+) -> None:
+    keys = [PairCache(settings, 1).keys(query, [text]) for settings, query, text in (one, other)]
+    assert (keys[0] == keys[1]) == (one == other)
+
+
+def test_a_border_between_query_and_text_is_seen() -> None:
+    cache = PairCache("model", 1)
+    assert cache.keys("ab", ["c"]) != cache.keys("a", ["bc"])
+
+
+def test_what_was_put_comes_back_and_nothing_else() -> None:
+    cache = PairCache("model", 1)
+    cache.put(dict(list(SCORES.items())[:10]))
+    assert cache.get(KEYS) == dict(list(SCORES.items())[:10])
+
+
+def test_the_least_recently_used_make_room() -> None:
+    cache = PairCache("model", 3 * ENTRY_BYTES / 1e6)
+    cache.put({key: SCORES[key] for key in KEYS[:3]})
+    cache.get([KEYS[0]])
+    cache.put({KEYS[3]: SCORES[KEYS[3]]})
+    assert set(cache.get(KEYS)) == {KEYS[0], KEYS[2], KEYS[3]}
+
+
+def test_a_file_outlives_its_cache(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.db"
+    PairCache("model", 1, file).put(SCORES)
+    assert PairCache("model", 1, file).get(KEYS) == SCORES
+
+
+def test_a_file_keeps_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "ROW_BYTES", 100_000)
+    file = tmp_path / "pairs.db"
+    for key in KEYS:
+        PairCache("model", 0.5, file).put({key: SCORES[key]})
+    assert set(PairCache("model", 0.5, file).get(KEYS)) == set(KEYS[-5:])
+
+
+@pytest.mark.parametrize(
+    "content", [b"no database at all" * 100, b"SQLite format 3\0" + b"x" * 5000]
+)
+def test_a_file_that_is_no_cache_is_begun_anew_and_said(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "pairs.db"
+    file.write_bytes(content)
+    cache = PairCache("model", 1, file)
+    with pytest.warns(RuntimeWarning, match=r"pairs\.db: not a readable cache"):
+        assert cache.get(KEYS) == {}
+    cache.put(SCORES)
+    assert PairCache("model", 1, file).get(KEYS) == SCORES
+
+
+def test_a_file_of_another_version_is_begun_anew(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.db"
+    with sqlite3.connect(file) as other:
+        other.execute("PRAGMA user_version = 99")
+    other.close()
+    cache = PairCache("model", 1, file)
+    with pytest.warns(RuntimeWarning, match="begun anew"):
+        cache.put(SCORES)
+    cache.put(SCORES)
+    assert PairCache("model", 1, file).get(KEYS) == SCORES
+
+
+def test_a_file_that_cannot_be_written_is_said_once_and_memory_goes_on(tmp_path: Path) -> None:
+    cache = PairCache("model", 1, tmp_path / "no-such-folder" / "pairs.db")
+    with pytest.warns(RuntimeWarning, match="going on without it") as said:
+        cache.put(SCORES)
+        assert cache.get(KEYS) == SCORES
+        assert cache.get([b"unknown"]) == {}
+    assert len(said) == 1
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from resift.rerank.cache import PairCache, Score
+cache = PairCache("model", 10, Path(sys.argv[1]))
+number = 0
+while True:
+    keys = {n.to_bytes(16, "big"): Score(n / 2, n, 0, n) for n in range(number, number + 50)}
+    cache.put(keys)
+    number += 50
+    print(number, flush=True)
+"""
+
+
+def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.db"
+    for _ in range(3):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(file)], stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout is not None
+        written = [int(writer.stdout.readline()) for _ in range(8)][-1]
+        time.sleep(0.02)
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close()
+        with sqlite3.connect(file) as found:
+            assert found.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        found.close()
+        keys = [n.to_bytes(16, "big") for n in range(written)]
+        kept = PairCache("model", 10, file).get(keys)
+        assert kept == {key: Score(n / 2, n, 0, n) for n, key in enumerate(keys)}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
+def test_a_fork_opens_the_file_anew(tmp_path: Path) -> None:
+    cache = PairCache("model", 1, tmp_path / "pairs.db")
+    cache.put({KEYS[0]: SCORES[KEYS[0]]})
+    child = os.fork()
+    if not child:
+        cache.put({KEYS[1]: SCORES[KEYS[1]]})
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert set(cache.get(KEYS)) == set(KEYS[:2])
+
+
+def test_the_engine_reads_no_pair_twice() -> None:
+    model = WordCountModel()
+    engine = Engine(model, cache=PairCache("model", 1))
+    first = engine.step(QUERY, ["red", "sky " * 90, ""])
+    calls = len(model.calls)
+    again = engine.step(QUERY, ["", "red", "sky " * 90, "blue blue"])
+    assert again.logits[[1, 2]].tolist() == first.logits[:2].tolist()
+    assert again.cached.tolist() == [False, True, True, False]
+    assert again.statuses == ["empty", "ok", "cut", "ok"]
+    assert again.rows[2].seen == first.rows[1].seen and again.rows[2].end == first.rows[1].end
+    assert [size for _, size in model.calls[calls:]] == [1, 1]
+    assert again.tokens == len(again.rows[3].ids)
+    other = engine.step("green", ["red"])
+    assert not other.cached.any()
+
+
+def test_what_stopped_early_is_not_kept() -> None:
+    engine = Engine(WordCountModel(), cache=PairCache("model", 1))
+    engine.step(QUERY, ["red"], Patience(budget_ms=0))
+    assert not engine.step(QUERY, ["red"]).cached.any()
+
+
+def test_known_pairs_are_an_answer_even_without_time() -> None:
+    engine = Engine(WordCountModel(), cache=PairCache("model", 1))
+    engine.step(QUERY, ["red"])
+    outcome = engine.step(QUERY, ["red", "blue"], Patience(budget_ms=0))
+    assert outcome.statuses == ["ok", "late"] and outcome.partial
+
+
+def test_a_ranking_out_of_the_cache_is_the_same_and_its_receipt_says_so(tmp_path: Path) -> None:
+    texts = [*passages(8), "", "lock " * 900]
+    settings = Settings(cache_file=str(tmp_path / "pairs.db"))
+    plain = Reranker().rank(QUESTIONS[0], texts, top_n=None)
+    Reranker(settings=settings).rank(QUESTIONS[0], texts, top_n=None)
+    known = Reranker(settings=settings).rank(QUESTIONS[0], texts, top_n=None)
+    assert (plain.receipt.cached, known.receipt.cached, known.receipt.tokens) == (0, 9, 0)
+    for one, other in zip(plain, known, strict=True):
+        assert (one.index, one.status, one.span, one.tokens_seen, one.tokens_dropped) == (
+            other.index, other.status, other.span, other.tokens_seen, other.tokens_dropped
+        )  # fmt: skip
+        if one.logit is not None and other.logit is not None:
+            assert abs(one.logit - other.logit) <= 1e-5
+    assert [hit.score is not None for hit in known] == [True] * 9 + [False]

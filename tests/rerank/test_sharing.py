@@ -1,0 +1,310 @@
+"""Threads share one worker: batches are merged, shares are fair, and who has gone costs nothing."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from artifacts import WordCountModel
+from resift import Reranker
+from resift.errors import Overloaded, RuntimeFailure
+from resift.rerank import engine as engine_module
+from resift.rerank.engine import Engine
+from resift.rerank.patience import Patience
+from resift.rerank.stages import Batch, Stage
+from texts import passages
+
+QUERY = "red blue"
+SOON = 30.0
+
+
+class Gated(WordCountModel):
+    """Each batch waits for the gate; `seen` keeps what stood in each, by number of words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.began = threading.Event()
+        self.seen: list[list[int]] = []
+        self.stages = [self._gated(stage) for stage in self.stages]
+
+    def _gated(self, stage: Stage) -> Stage:
+        def gated(batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
+            self.began.set()
+            assert self.gate.wait(SOON)
+            self.seen.append([row.seen for row in batch.rows])
+            return stage(batch)
+
+        return gated
+
+
+@contextmanager
+def busy(model: Gated, engine: Engine) -> Iterator[ThreadPoolExecutor]:
+    """A worker that holds a batch of one row until the gate opens, so that what follows waits."""
+    with ThreadPoolExecutor(20) as threads:
+        threads.submit(engine.step, QUERY, ["sky"])
+        assert model.began.wait(SOON)
+        try:
+            yield threads
+        finally:
+            model.gate.set()
+
+
+def waiting(engine: Engine, requests: int) -> None:
+    _until(lambda: len(engine._requests) == requests)
+
+
+def _until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + SOON
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def test_rows_of_many_calls_run_in_one_batch_and_find_their_way_home() -> None:
+    model = Gated()
+    engine = Engine(model)
+    texts = [["red " * (call + 1), "blue sky"] for call in range(6)]
+    with busy(model, engine) as threads:
+        calls = [threads.submit(engine.step, f"{QUERY} w{n}", own) for n, own in enumerate(texts)]
+        waiting(engine, 7)
+        model.gate.set()
+        found = [call.result(SOON).logits.tolist() for call in calls]
+    assert found == [[call + 1.5, 1.5] for call in range(6)]
+    assert sorted(model.seen[2]) == sorted([1, 2, 3, 4, 5, 6, *[2] * 6])
+
+
+def test_a_small_call_does_not_wait_behind_a_large_one() -> None:
+    model = Gated()
+    engine = Engine(model)
+    with busy(model, engine) as threads:
+        large = threads.submit(engine.step, QUERY, ["red " * 30] * 1000)
+        waiting(engine, 2)
+        small = threads.submit(engine.step, QUERY, ["red " * 29] * 20)
+        waiting(engine, 3)
+        model.gate.set()
+        small.result(SOON)
+        large.result(SOON)
+    last = max(place for place, own in enumerate(model.seen) if 29 in own)
+    assert sum(len(own) for own in model.seen[:last]) < 300
+
+
+def test_calls_alike_are_served_alike() -> None:
+    model = Gated()
+    engine = Engine(model)
+    with busy(model, engine) as threads:
+        calls = [
+            threads.submit(engine.step, QUERY, ["red " * (20 + call)] * 60) for call in range(4)
+        ]
+        waiting(engine, 5)
+        model.gate.set()
+        [call.result(SOON) for call in calls]
+    first = [n for own in model.seen[2:] for n in own][:120]
+    assert {words: first.count(words) for words in first}.keys() == {20, 21, 22, 23}
+    assert min(first.count(words) for words in (20, 21, 22, 23)) >= 20
+
+
+def test_a_batch_of_many_that_fails_costs_only_the_row_at_fault() -> None:
+    class Faulty(Gated):
+        def _first(self, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
+            if any(row.seen == 3 for row in batch.rows):
+                raise RuntimeFailure("the row at fault")
+            return super()._first(batch)
+
+    model = Faulty()
+    engine = Engine(model)
+    with busy(model, engine) as threads:
+        bad = threads.submit(engine.step, QUERY, ["red", "red red red"])
+        good = threads.submit(engine.step, QUERY, ["blue", "blue blue"])
+        waiting(engine, 3)
+        model.gate.set()
+        spoilt, whole = bad.result(SOON), good.result(SOON)
+    assert spoilt.statuses == ["ok", "failed"] and spoilt.reason == "the row at fault"
+    assert whole.logits.tolist() == [1.5, 2.5] and not whole.partial
+
+
+def test_what_nobody_foresaw_reaches_the_caller_and_the_next_call_works() -> None:
+    class Broken(WordCountModel):
+        def _first(self, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
+            if len(batch.rows) == 2:
+                raise MemoryError("no more")
+            return super()._first(batch)
+
+    engine = Engine(Broken())
+    with pytest.raises(MemoryError, match="no more"):
+        engine.step(QUERY, ["red", "blue"])
+    assert engine.step(QUERY, ["red"]).logits.tolist() == [1.5]
+
+
+def test_a_budget_ends_while_a_batch_still_runs() -> None:
+    model = Gated()
+    engine = Engine(model)
+    with busy(model, engine):
+        start = time.perf_counter()
+        outcome = engine.step(QUERY, ["red", "blue"], Patience(budget_ms=50))
+        assert 0.05 <= time.perf_counter() - start < SOON / 2
+    assert outcome.statuses == ["late", "late"]
+    assert outcome.partial and outcome.reason == "time was up"
+
+
+def test_what_comes_after_the_budget_is_not_written() -> None:
+    model = Gated()
+    engine = Engine(model)
+    outcome = engine.step(QUERY, ["red"], Patience(budget_ms=20))
+    model.gate.set()
+    _until(lambda: bool(model.calls))
+    engine.step(QUERY, ["sky"])
+    assert np.isnan(outcome.logits).all() and outcome.statuses == ["late"]
+
+
+def test_a_caller_that_goes_away_stops_costing() -> None:
+    model = Gated()
+    engine = Engine(model)
+    with busy(model, engine) as threads:
+        patience = Patience()
+        call = threads.submit(engine.step, QUERY, ["red " * 9] * 500, patience)
+        waiting(engine, 2)
+        patience.give_up()
+        outcome = call.result(SOON)
+        assert not [own for own in engine._requests if own.patience is patience]
+    assert outcome.reason == "the caller went away"
+    assert sum(size for _, size in model.calls) < 10
+
+
+def test_a_task_that_is_cancelled_stops_costing(bundled: Reranker) -> None:
+    async def cancelled() -> None:
+        task = asyncio.create_task(bundled.arank(QUERY, passages(300), top_n=None))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        start = time.perf_counter()
+        ranking = await bundled.arank(QUERY, ["red", "sky"])
+        assert len(ranking) == 2
+        assert time.perf_counter() - start < SOON
+
+    asyncio.run(cancelled())
+    assert not bundled._engine._requests
+
+
+def test_a_call_from_a_loop_is_the_same_ranking(bundled: Reranker) -> None:
+    texts = passages(5)
+    expected = bundled.rank(QUERY, texts)
+    found = asyncio.run(bundled.arank(QUERY, texts))
+    assert [hit.index for hit in found] == [hit.index for hit in expected]
+
+
+def test_too_much_waiting_work_is_refused_with_a_time() -> None:
+    model = Gated()
+    engine = Engine(model, max_waiting_tokens=2_000)
+    with busy(model, engine) as threads:
+        threads.submit(engine.step, QUERY, ["red " * 20] * 100)
+        waiting(engine, 2)
+        with pytest.raises(Overloaded, match=r"tokens are waiting already; try again in") as own:
+            engine.step(QUERY, ["red"])
+        assert own.value.retry_after_s > 0 and own.value.waiting_tokens > 2_000
+    assert engine.step(QUERY, ["red"]).logits.tolist() == [1.5]
+
+
+def test_an_idle_engine_refuses_nobody() -> None:
+    engine = Engine(WordCountModel(), max_waiting_tokens=10)
+    assert len(engine.step(QUERY, ["red " * 20] * 100).logits) == 100
+
+
+def test_a_worker_with_nothing_to_do_ends_and_another_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine_module, "IDLE_S", 0.05)
+    engine = Engine(WordCountModel())
+    engine.step(QUERY, ["red"])
+    _until(lambda: engine._worker is None)
+    assert engine.step(QUERY, ["red"]).logits.tolist() == [1.5]
+
+
+def test_an_interruption_leaves_the_engine_usable() -> None:
+    model = Gated()
+    engine = Engine(model)
+
+    class Interrupted(Patience):
+        def wait(self) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.step(QUERY, ["red"] * 50, Interrupted())
+    assert not engine._requests
+    model.gate.set()
+    assert engine.step(QUERY, ["red"]).logits.tolist() == [1.5]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
+def test_a_forked_process_ranks_as_its_parent_does(bundled: Reranker) -> None:
+    texts = passages(12)
+    expected = bundled.score(QUERY, texts)
+    stop = threading.Event()
+
+    def keep_busy() -> None:
+        while not stop.is_set():
+            bundled.score(QUERY, texts)
+
+    other = threading.Thread(target=keep_busy)
+    other.start()
+    try:
+        for _ in range(3):
+            child = os.fork()
+            if not child:
+                same = np.abs(bundled.score(QUERY, texts) - expected).max() <= 1e-5
+                os._exit(0 if same else 1)
+            assert _ended(child) == 0
+    finally:
+        stop.set()
+        other.join()
+    assert np.abs(bundled.score(QUERY, texts) - expected).max() <= 1e-5
+
+
+def _ended(child: int) -> int:
+    """A child's exit status; one that hangs is killed and has none."""
+    end = time.monotonic() + SOON
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    pytest.fail("the child hangs")
+
+
+def test_threads_that_race_on_the_first_load_share_a_session() -> None:
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda _: Reranker(), range(8)))
+    assert len({id(own._engine.model.stages[0].session) for own in made}) == 1  # type: ignore[attr-defined]
+
+
+def test_states_keep_to_the_memory_there_is() -> None:
+    class Wide(WordCountModel):
+        def __init__(self) -> None:
+            super().__init__()
+            self.state_bytes = 100_000
+            self.most = 0
+
+        def _second(self, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
+            self.most = max(self.most, sum(len(own.states) for own in engine._requests))
+            return super()._second(batch)
+
+    model = Wide()
+    engine = Engine(model, max_memory_mb=engine_module.BATCH_MB + 100)
+    texts = ["red " * (1 + place % 30) for place in range(200)]
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: engine.step(QUERY, texts), range(8)))
+    expected = [1.5 + place % 30 for place in range(200)]
+    assert all(own.logits.tolist() == expected for own in found)
+    tokens = 100e6 / 100_000
+    assert 0 < model.most <= tokens / 5  # a row has 5 tokens at least
