@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,14 @@ def sentence_transformers(folder: Path, backend: str, file: str | None) -> Score
 
     more: dict[str, Any] = {"model_kwargs": {"file_name": file}} if file else {}
     model: Any = CrossEncoder(str(folder), backend=backend, device="cpu", **more)
-    return lambda query, texts: model.predict([(query, text) for text in texts])
+    # Its OpenVINO backend raises "Infer Request is busy" for a second thread: callers take turns.
+    turn = threading.Lock() if backend == "openvino" else nullcontext()
+
+    def predict(query: str, texts: Sequence[str]) -> Any:
+        with turn:
+            return model.predict([(query, text) for text in texts])
+
+    return predict
 
 
 def flashrank(folder: Path) -> Scores:

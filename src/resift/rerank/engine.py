@@ -34,6 +34,9 @@ IDLE_S = 1.0
 MAX_WAITING_TOKENS = 1_000_000
 """More waiting work than this is refused: half a minute of a small machine."""
 
+BATCHES_LEFT = 4
+"""A batch takes at most this part of the time that a caller has left."""
+
 MAX_MEMORY_MB = 512
 """For all that running takes beyond the loaded model."""
 
@@ -79,6 +82,10 @@ class _Pace:
     def add(self, tokens: int, seconds: float) -> None:
         self._tokens = 0.98 * self._tokens + tokens
         self._seconds = 0.98 * self._seconds + seconds
+
+    def tokens(self, seconds: float) -> float:
+        """How many get done in so long."""
+        return seconds * self._tokens / self._seconds
 
     def seconds(self, tokens: int) -> float:
         """How long so many take."""
@@ -178,13 +185,16 @@ class Engine:
         places = outcome.unread
         size = WAVE if patience.bounded else max(len(places), 1)
         alive: list[int] = []
+        tokens = 0
         for first in range(0, len(places), size):
-            if patience.spent:
-                break
+            left = patience.left_s
+            if patience.spent or (left is not None and tokens > 4 * self._pace.tokens(left)):
+                break  # more than could be scored is not worth reading
             wave = places[first : first + size]
             rows = self.model.rows(prompt, [str(texts[place]) for place in wave])
             for place, row in zip(wave, rows, strict=True):
                 outcome.rows[place] = row
+                tokens += len(row.ids)
                 if not row.seen:
                     outcome.statuses[place] = "empty"
                 elif row.dropped:
@@ -280,8 +290,9 @@ class Engine:
         first, *others = turn
         lengths = first.lengths()
         longest = padded_length(lengths[0])
-        room = max(TOKEN_BUDGET // longest, 1)
-        pairs = _taken(first, slice(0, first_batch(lengths)), longest)
+        budget = self._token_budget(first.patience.left_s)
+        room = max(budget // longest, 1)
+        pairs = _taken(first, slice(0, first_batch(lengths, budget)), longest)
         for other in others:
             if len(pairs) >= room:
                 break
@@ -289,6 +300,12 @@ class Engine:
                 own = fill(other.lengths(), longest, room - len(pairs))
                 pairs.extend(_taken(other, own, longest))
         return pairs
+
+    def _token_budget(self, left_s: float | None) -> int:
+        """Positions of a batch; fewer where time is short, so that more of them are done in it."""
+        if left_s is None:
+            return TOKEN_BUDGET
+        return min(TOKEN_BUDGET, int(self._pace.tokens(left_s) / BATCHES_LEFT))
 
     def _has_room(self, request: Request) -> bool:
         """Whether the states of a portion fit beside those that are kept; then they are counted."""

@@ -21,6 +21,11 @@ class Patience:
         return self.at is not None
 
     @property
+    def left_s(self) -> float | None:
+        """Seconds to that moment, 0 after it; None where there is none."""
+        return None if self.at is None else max(self.at - time.perf_counter(), 0.0)
+
+    @property
     def spent(self) -> bool:
         """Whether nobody waits any more: the moment has passed or the caller has gone away."""
         return self._gone or (self.at is not None and time.perf_counter() >= self.at)
@@ -37,7 +42,7 @@ class Patience:
 
     def wait(self) -> None:
         """Sleep until `done`, until the moment or until `give_up`."""
-        self._over.wait(None if self.at is None else max(self.at - time.perf_counter(), 0))
+        self._over.wait(self.left_s)
 
     def done(self) -> None:
         """What was waited for is there."""

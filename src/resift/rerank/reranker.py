@@ -273,7 +273,7 @@ class Reranker:
 
     def _warn_of_depth(self, receipt: Receipt) -> None:
         depth = receipt.depth
-        if depth > DEPTH_ADVICE and not self._warned:
+        if depth > DEPTH_ADVICE and not receipt.partial and not self._warned:
             self._warned = True
             took_ms = receipt.timings_ms["total"]
             rest = took_ms * (1 - DEPTH_ADVICE / depth)
