@@ -51,14 +51,13 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """A row of a request, about to run."""
+    """A row of a request, about to run, with all that it needs: its caller may leave meanwhile."""
 
     request: Request
     place: int
-
-    @property
-    def row(self) -> TokenRow:
-        return self.request.outcome.rows[self.place]
+    row: TokenRow
+    states: Halves | None
+    logit: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,9 +269,7 @@ class Engine:
             start = time.perf_counter()
             try:
                 found = list(self._run(stage, pairs))
-            except (
-                Exception
-            ) as error:  # a bug or no memory: the callers' to hear of, not ours to die of
+            except Exception as error:  # whatever it is, the callers hear of it
                 self._hand_on(error, pairs)
                 continue
             read = 0 if pairs[0].request.stage else sum(len(pair.row.ids) for pair in pairs)
@@ -350,9 +347,9 @@ class Engine:
                 request.half = self.model.half(request.prompt)
             halves.append(request.half)
         rows = [pair.row for pair in pairs]
-        states = _padded([pair.request.states.get(pair.place) for pair in pairs], length)
-        before = [pair.request.outcome.logits[pair.place] for pair in pairs]
-        logits = None if states is None else np.array(before, np.float32)
+        states = _padded([pair.states for pair in pairs], length)
+        before = np.array([pair.logit for pair in pairs], np.float32)
+        logits = None if states is None else before
         return Batch(rows, halves, states, logits)
 
     def _scatter(self, found: Sequence[_Found]) -> None:
@@ -394,7 +391,11 @@ def _begin_anew(engine: "ref[Engine]") -> None:
 def _taken(request: Request, own: slice, length: int) -> list[_Pair]:
     places = request.take(own) if own.stop > own.start else []
     request.served += len(places) * length
-    return [_Pair(request, place) for place in places]
+    outcome, states = request.outcome, request.states
+    return [
+        _Pair(request, place, outcome.rows[place], states.get(place), float(outcome.logits[place]))
+        for place in places
+    ]
 
 
 def _score(outcome: Outcome, place: int) -> Score:

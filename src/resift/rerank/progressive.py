@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from resift.rerank.artifact import Exit
 from resift.rerank.order import Numbers, Say
 
-TOLERANCE = 0.01
+TOLERANCE = 0.05
+"""Half of the candidates go on after the bundled model's first exit, and the order's top stays."""
 
 
 @dataclass(frozen=True, slots=True)

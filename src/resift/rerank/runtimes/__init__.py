@@ -3,8 +3,9 @@
 import importlib.util
 import os
 import threading
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
+from ctypes import py_object, pythonapi
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,10 +29,6 @@ class Session(Protocol):
         """Name and version, for receipts."""
 
     @property
-    def turn(self) -> threading.Lock:
-        """Held while a batch runs."""
-
-    @property
     def inputs(self) -> frozenset[str]:
         """The names that `run` expects."""
 
@@ -39,9 +36,34 @@ class Session(Protocol):
         """Inputs by name → outputs by name, the caller's to keep. Raises `RuntimeFailure`."""
 
 
-_open: WeakValueDictionary[tuple[object, ...], Session] = WeakValueDictionary()
+class SharedSession:
+    """A session for all threads of a process, in turn, and for its forks, anew.
+
+    A runtime's own threads do not live on in a fork, so that a child opens the model again when
+    it first runs it. The parent's is never closed there: that would wait for those threads.
+    """
+
+    def __init__(self, open_model: Callable[[], Session]) -> None:
+        self._open_model = open_model
+        self._own: Session | None = open_model()
+        self.runtime, self.inputs = self._own.runtime, self._own.inputs
+        self.turn = threading.Lock()  # two runs at once would fight for the cores and the memory
+
+    def run(self, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
+        with self.turn:
+            if self._own is None:
+                self._own = self._open_model()
+            return self._own.run(feeds)
+
+    def forked(self) -> None:
+        """The process is a child from here on."""
+        pythonapi.Py_IncRef(py_object(self._own))  # kept for ever, the interpreter's end included
+        self._own = None
+
+
+_open: WeakValueDictionary[tuple[object, ...], SharedSession] = WeakValueDictionary()
 _opening = threading.Lock()
-_held: list[threading.Lock] = []  # while the process forks
+_held: list[SharedSession] = []  # while the process forks
 
 
 def default_runtime() -> str:
@@ -65,14 +87,14 @@ def open_session(model: Path, runtime: str | None = None, threads: int = 0) -> S
     if name not in ORDER:
         raise InputError(f"runtime={name!r}: expected one of {', '.join(ORDER)}")
     state = model.stat() if model.is_file() else None
-    _forks_wait()
+    _mind_forks()
     key = (model.resolve(), state and (state.st_mtime_ns, state.st_size), name, threads)
     with _opening:
         session = _open.get(key)
         if session is None:
             module = import_module(f"resift.rerank.runtimes.{name}_session")
             try:
-                session = module.open_model(model, threads)
+                session = SharedSession(partial(module.open_model, model, threads))
             except MissingExtra:
                 raise
             except Exception as error:
@@ -85,22 +107,28 @@ def open_session(model: Path, runtime: str | None = None, threads: int = 0) -> S
 
 
 @cache
-def _forks_wait() -> None:
-    """A fork waits until no batch runs: a child's copy of a busy session is busy for ever."""
+def _mind_forks() -> None:
+    """A fork waits until no batch runs, and the child opens its models anew."""
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_let_go)
+        os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_begin_anew)
 
 
 def _hold() -> None:
     _opening.acquire()
-    _held.extend(session.turn for session in list(_open.values()))
-    for turn in _held:
-        turn.acquire()
+    _held.extend(_open.values())
+    for session in _held:
+        session.turn.acquire()
+
+
+def _begin_anew() -> None:
+    for session in _held:
+        session.forked()
+    _let_go()
 
 
 def _let_go() -> None:
     while _held:
-        _held.pop().release()
+        _held.pop().turn.release()
     _opening.release()
 
 

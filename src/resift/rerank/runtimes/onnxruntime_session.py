@@ -1,6 +1,5 @@
 """ONNX Runtime on the CPU."""
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,12 @@ class OnnxRuntimeSession:
         self.inputs = frozenset(port.name for port in session.get_inputs())
         self._outputs = [port.name for port in session.get_outputs()]
         self._session = session
-        self.turn = threading.Lock()  # two runs at once would fight for the cores and the arena
 
     def run(self, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
-        with self.turn:
-            try:
-                values = self._session.run(self._outputs, dict(feeds))
-            except Exception as error:
-                raise RuntimeFailure(f"onnxruntime: {first_line(error)}") from error
+        try:
+            values = self._session.run(self._outputs, dict(feeds))
+        except Exception as error:
+            raise RuntimeFailure(f"onnxruntime: {first_line(error)}") from error
         return dict(zip(self._outputs, values, strict=True))
 
 

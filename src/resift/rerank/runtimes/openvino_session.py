@@ -1,6 +1,5 @@
 """OpenVINO on the CPU."""
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,24 @@ from resift.rerank.runtimes import Arrays, first_line
 
 
 class OpenVinoSession:
-    """One compiled model with one inference request."""
+    """One compiled model with one inference request: for one thread at a time."""
 
     def __init__(self, compiled: Any, version: str) -> None:
         self.runtime = f"openvino {version}"
         self.inputs = frozenset(port.get_any_name() for port in compiled.inputs)
         self._outputs = [port.get_names() for port in compiled.outputs]  # fusing leaves aliases
         self._request = compiled.create_infer_request()
-        self.turn = threading.Lock()  # a request that is busy refuses a second caller
 
     def run(self, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
-        with self.turn:
-            try:
-                self._request.infer(dict(feeds), share_inputs=True)
-            except Exception as error:
-                raise RuntimeFailure(f"openvino: {first_line(error)}") from error
-            outputs: dict[str, NDArray[np.float32]] = {}
-            for place, names in enumerate(self._outputs):
-                value = np.array(self._request.get_output_tensor(place).data, dtype=np.float32)
-                outputs |= dict.fromkeys(names, value)
-            return outputs
+        try:
+            self._request.infer(dict(feeds), share_inputs=True)
+        except Exception as error:
+            raise RuntimeFailure(f"openvino: {first_line(error)}") from error
+        outputs: dict[str, NDArray[np.float32]] = {}
+        for place, names in enumerate(self._outputs):
+            value = np.array(self._request.get_output_tensor(place).data, dtype=np.float32)
+            outputs |= dict.fromkeys(names, value)
+        return outputs
 
 
 def open_model(model: Path, threads: int) -> OpenVinoSession:
