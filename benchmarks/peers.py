@@ -28,6 +28,7 @@ from manual_texts import QUERY, texts
 from peer_workers import CONTESTANTS
 
 HERE = Path(__file__).parent
+DEFAULT = "sentence-transformers torch"
 
 
 @dataclass(frozen=True)
@@ -163,15 +164,20 @@ def _print(figures: Mapping[str, Any], workloads: Sequence[str]) -> None:
     for name, own in figures.items():
         cells = "".join(f"{own['workloads'][work]['done_ms']:12.0f}" for work in workloads)
         print(f"{name:36}{cells}{own['peak_mb']:10.0f}")
-    peers = [own["workloads"] for name, own in figures.items() if not name.startswith("resift")]
-    if not peers:
-        return
-    for name in (name for name in figures if name.startswith("resift")):
-        ratios = ""
-        for work in workloads:
-            best = min(own[work]["done_ms"] for own in peers)
-            ratios += f"{best / figures[name]['workloads'][work]['done_ms']:11.2f}x"
-        print(f"{name + ', best peer over it':36}{ratios}")
+    peers = {name: own for name, own in figures.items() if not name.startswith("resift")}
+    for name in (name for name in figures if name.startswith("resift") and peers):
+        own = figures[name]["workloads"]
+        ours = [own[work]["done_ms"] for work in workloads]
+        best = [min(p["workloads"][work]["done_ms"] for p in peers.values()) for work in workloads]
+        _print_ratios(f"fastest peer over {name}", best, ours)
+        if DEFAULT in peers:
+            usual = [peers[DEFAULT]["workloads"][work]["done_ms"] for work in workloads]
+            _print_ratios(f"torch over {name}", usual, ours)
+
+
+def _print_ratios(label: str, theirs: Sequence[float], ours: Sequence[float]) -> None:
+    cells = (f"{one / other:11.2f}x" for one, other in zip(theirs, ours, strict=True))
+    print(f"{label:36}" + "".join(cells))
 
 
 def _plot(figures: Mapping[str, Any], workloads: Sequence[str]) -> str:

@@ -130,7 +130,9 @@ def measure(judged: Judged, artifact: Artifact) -> dict[str, float]:
             ways[f"fused {weight:g}"] = fused(logits, first.tolist(), weight)
         means = halves.means(ids)
         early = ways["first exit"].astype(np.float64)
-        say = Say(prior(first.tolist(), manifest.fusion_weight), manifest.feedback_weight)
+        weight = manifest.fusion_weight
+        say = Say(prior(first.tolist(), weight), weight, manifest.feedback_weight)
+        ways["exit fused"] = fused(early, first.tolist(), weight)
         ways["shipped"] = say.scores(logits, means)
         ways["exit shipped"] = say.scores(early, means)
         ways["progressive"] = _raced(say, artifact, early, logits, means)

@@ -23,7 +23,7 @@ from texts import QUESTIONS, passages
 
 QUERY = "red blue"
 KEYS = [bytes([n]) * 16 for n in range(20)]
-SCORES = {key: Score(n / 7, n, 2 * n, 3 * n) for n, key in enumerate(KEYS)}
+SCORES = {key: Score(n / 7, n, 2 * n, 3 * n, bytes([n])) for n, key in enumerate(KEYS)}
 
 
 @given(st.tuples(*[st.text(max_size=12)] * 3), st.tuples(*[st.text(max_size=12)] * 3))
@@ -99,6 +99,19 @@ def test_a_file_that_cannot_be_written_is_said_once_and_memory_goes_on(tmp_path:
         assert cache.get(KEYS) == SCORES
         assert cache.get([b"unknown"]) == {}
     assert len(said) == 1
+
+
+def test_a_file_that_another_process_writes_is_done_without_once(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.db"
+    cache = PairCache("model", 1, file)
+    cache.put({KEYS[0]: SCORES[KEYS[0]]})
+    other = sqlite3.connect(file)
+    other.execute("BEGIN IMMEDIATE")
+    cache.put({KEYS[1]: SCORES[KEYS[1]]})
+    other.rollback()
+    other.close()
+    cache.put({KEYS[2]: SCORES[KEYS[2]]})
+    assert set(PairCache("model", 1, file).get(KEYS)) == {KEYS[0], KEYS[2]}
 
 
 WRITER = """

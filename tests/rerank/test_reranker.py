@@ -304,6 +304,22 @@ def test_the_leading_candidates_have_a_say_where_the_first_stage_has_one(
         assert plain.receipt.feedback_weight == 0
 
 
+def test_a_first_stage_that_says_nothing_is_still_fused_and_calibrated_so(
+    bundled: Reranker,
+) -> None:
+    """One candidate, or equal scores: the likeness to the leaders counts, on the fused scale."""
+    manifest = load_artifact(BUNDLED).manifest
+    fitted = manifest.calibration
+    assert fitted is not None
+    ranking = bundled.rank(QUERY, [Candidate("c", TEXTS[1], score=7.0)])
+    hit = ranking[0]
+    assert hit.logit is not None and hit.score is not None
+    assert ranking.receipt.fusion_weight == manifest.fusion_weight
+    fused_logit = hit.logit + manifest.feedback_weight
+    expected = _sigmoid(fitted.fused_scale * fused_logit + fitted.fused_bias)
+    assert hit.score == pytest.approx(expected, abs=1e-6)
+
+
 def test_the_order_is_by_logit_first_stage_and_likeness_to_the_leaders(bundled: Reranker) -> None:
     manifest = load_artifact(BUNDLED).manifest
     first = [float(place % 7) for place in range(len(POOL))]

@@ -21,7 +21,9 @@ ENTRY_BYTES = 1_200
 ROW_BYTES = 900
 """What an entry takes in the file (measured)."""
 
-BUSY_S = 1.0
+BUSY_S = 0.005
+"""How long to wait for another process's writing: callers have budgets."""
+
 SCHEMA = 1
 
 
@@ -137,7 +139,13 @@ class _File:
         return self._open[1]
 
     def _fault(self, error: sqlite3.Error) -> None:
-        """A file that is no cache is begun anew; any other fault leaves the file alone."""
+        """A file that is no cache is begun anew; any other fault leaves the file alone.
+
+        Where another process writes, this once is done without: its pairs are read again.
+        """
+        code = getattr(error, "sqlite_errorcode", 0)  # only the library's own errors have one
+        if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return
         if self._open is not None:
             self._open[1].close()
             self._open = None

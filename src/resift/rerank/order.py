@@ -60,10 +60,11 @@ def feedback(scores: Numbers, means: Numbers) -> Numbers:
 class Say:
     """What the order of a list adds to its logits.
 
-    `prior` is the first stage's part, ``(n,)``, `likeness` the weight of `feedback`.
+    `prior` is the first stage's part, ``(n,)``, at `weight`; `likeness` is that of `feedback`.
     """
 
     prior: Numbers
+    weight: float = 0.0
     likeness: float = 0.0
 
     def scores(self, logits: Numbers, means: Numbers | None) -> Numbers:

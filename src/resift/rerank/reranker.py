@@ -176,7 +176,7 @@ class Reranker:
         ranks = [_first_rank(index, candidate) for index, candidate in enumerate(candidates)]
         places = order(scores, logits, ranks, _behind(outcome))[: ask.top_n]
         scored = bool(np.isfinite(scores).any())
-        weight = ask.weight if scored and say.prior.any() else 0.0
+        weight = say.weight if scored else 0.0
         likeness = say.likeness if scored and outcome.means is not None else 0.0
         values = self._probabilities(scores, bool(weight))
         hits = tuple(
@@ -234,7 +234,7 @@ class Reranker:
         ]  # fmt: skip
         if missing or not weight:
             return Say(np.zeros(len(own)))
-        return Say(np.nan_to_num(own), self._manifest.feedback_weight)
+        return Say(np.nan_to_num(own), weight, self._manifest.feedback_weight)
 
     def _probabilities(
         self, scores: NDArray[np.float64], with_first_stage: bool

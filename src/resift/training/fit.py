@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.rerank.artifact import Calibration, Exit
-from resift.rerank.order import feedback, standardised
+from resift.rerank.order import Say, standardised
 
 FUSION_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5)
 FEEDBACK_WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
@@ -49,10 +49,8 @@ def ndcg(scores: Floats, relevant: NDArray[np.bool_], cutoff: int = 10) -> float
 
 def fused(own: Scores, weight: float, likeness: float = 0.0) -> Floats:
     """Final logits with the first stage's say in them, and that of the leading candidates."""
-    scores: Floats = own.final + weight * standardised(own.first_stage)
-    if likeness and own.means is not None:
-        scores = scores + likeness * feedback(scores, own.means)
-    return scores
+    say = Say(weight * standardised(own.first_stage), weight, likeness)
+    return say.scores(own.final, own.means)
 
 
 def fit_fusion(scores: Sequence[Scores]) -> float:
