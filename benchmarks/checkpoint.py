@@ -41,12 +41,14 @@ def untrained_model() -> Path:
     from resift.rerank.artifact import Manifest, sha256, write_manifest
     from resift.training.base import CHECKPOINT, open_base
     from resift.training.graph import encoder_graph
+    from resift.training.late_graph import late_graph
 
     folder = WORK / "untrained"
     if not (folder / "manifest.json").is_file():
         folder.mkdir(parents=True, exist_ok=True)
         base = open_base(CHECKPOINT)
         onnx.save(encoder_graph(base.weights, base.shape), str(folder / "encoder.onnx"))
+        onnx.save(late_graph(1, 384), str(folder / "late.onnx"))
         shutil.copy(base.tokenizer, folder / "tokenizer.json")
         manifest = Manifest(
             name="untrained",
@@ -55,10 +57,13 @@ def untrained_model() -> Path:
             licence=base.licence,
             quantisation="none (float32)",
             max_tokens=512,
-            stages=("encoder.onnx",),
+            stages=("encoder.onnx", "late.onnx"),
             tolerance=1e-3,
             reference=(),
-            files={name: sha256(folder / name) for name in ("encoder.onnx", "tokenizer.json")},
+            files={
+                name: sha256(folder / name)
+                for name in ("encoder.onnx", "late.onnx", "tokenizer.json")
+            },
             fusion_weight=0.3,
             late_interaction=base.late,
         )

@@ -30,14 +30,11 @@ from resift.evaluation.collection import open_collection
 from resift.evaluation.trec import ScoredDocument, read_run
 from resift.rerank.artifact import Artifact, load_artifact
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.encoder import Encoder
-from resift.rerank.late_interaction import features, unit
 from resift.rerank.order import Numbers, Say, fused, order, prior
-from resift.rerank.pairs import TokenRow, Tokens, load_tokenizer, pad
+from resift.rerank.pairs import TokenRow
 from resift.rerank.progressive import Race, survivors
-from resift.rerank.runtimes import Session, open_session
 from resift.rerank.schedule import schedule
-from resift.rerank.stages import Batch, MeetingStage, SplitModel
+from resift.rerank.stages import Batch, LateInteractionStage, load_model, meeting_feeds, run
 
 WEIGHTS = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
 RRF_K = 60
@@ -124,11 +121,11 @@ def measure(judged: Judged, artifact: Artifact) -> dict[str, float]:
     for query_id, documents in judged.run.items():
         ids = [document.doc_id for document in documents]
         first = np.array([document.score for document in documents])
-        ways = halves.meet(judged.queries[query_id], ids)
+        found, means = halves.meet(judged.queries[query_id], ids)
+        ways: dict[str, NDArray[np.floating]] = dict(found)
         logits = ways["logit"].astype(np.float64)
         for weight in WEIGHTS:
             ways[f"fused {weight:g}"] = fused(logits, first.tolist(), weight)
-        means = halves.means(ids)
         early = ways["first exit"].astype(np.float64)
         weight = manifest.fusion_weight
         say = Say(prior(first.tolist(), weight), weight, manifest.feedback_weight)
@@ -161,60 +158,47 @@ class _Halves:
     """A split model with its document halves kept: a query pays for the meeting only."""
 
     def __init__(self, artifact: Artifact, texts: Mapping[str, str]) -> None:
-        weights = artifact.manifest.late_interaction
-        if weights is None:
+        model = load_model(artifact)
+        first = model.stages[0]
+        if not isinstance(first, LateInteractionStage):
             raise SystemExit(f"{artifact.folder}: no split model")
-        self._weights = weights
-        tokens = Tokens(load_tokenizer(artifact.tokenizer), artifact.manifest.max_tokens)
-        session = open_session(artifact.stages[0])
-        self._encoder = Encoder(tokens, session)
-        self._model = SplitModel(tokens, session, weights)
-        self._meeting: Session | None = None
-        if len(artifact.stages) > 1:
-            self._meeting = open_session(artifact.stages[1])
-        self._rows: dict[str, TokenRow] = dict(
-            zip(texts, tokens.single(list(texts.values())), strict=True)
-        )
-        self._states: dict[str, NDArray[np.float16]] = {}
-        self._means: dict[str, NDArray[np.float64]] = {}
-        self._dim = self._model.half(self._model.read("a")).tokens.shape[1]
-        ids = list(texts)
-        for start in range(0, len(ids), 500):
-            part = ids[start : start + 500]
-            found = self._encoder.layers([texts[doc_id] for doc_id in part])
-            for doc_id, own in zip(part, found, strict=True):
-                self._states[doc_id] = own.astype(np.float16)
-                self._means[doc_id] = unit(own[:, -self._dim :].mean(axis=0)).astype(np.float64)
+        self._model, self._first, self._later = model, first, model.stages[1:]
+        ids, own = list(texts), list(texts.values())
+        tokens = model.ids(own)
+        rows = model.rows(model.read("a"), own, tokens)
+        self._rows: dict[str, TokenRow] = dict(zip(ids, rows, strict=True))
+        self._states = {ids[place]: half for place, half in model.halves(own, tokens)}
 
-    def means(self, ids: Sequence[str]) -> NDArray[np.float64]:
-        """The documents' unit mean vectors, ``(ids, dim)``."""
-        return np.stack([self._means[doc_id] for doc_id in ids])
-
-    def meet(self, query: str, ids: Sequence[str]) -> dict[str, NDArray[np.floating]]:
+    def meet(self, query: str, ids: Sequence[str]) -> tuple[dict[str, Floats], Numbers]:
+        """Scores by way, and the documents' unit mean vectors, ``(ids, dim)``."""
         half = self._model.half(self._model.read(query))
-        dim = half.tokens.shape[1]
+        if half is None:
+            raise SystemExit("a split model without a query's half")
         rows = [self._rows[doc_id] for doc_id in ids]
         numbers, final = np.empty((len(ids), 3), np.float32), np.empty(len(ids), np.float32)
+        means: list[Floats] = [final] * len(ids)
         for group in schedule([len(row.ids) for row in rows]):
             own = [rows[place] for place in group.rows]
-            states = np.zeros((len(own), group.length, half.layers.shape[1]), np.float16)
-            for place, row in enumerate(group.rows):
-                kept = self._states[ids[row]]
+            known = [self._states[ids[place]] for place in group.rows]
+            states = np.zeros((len(own), group.length, half.shape[1]), half.dtype)
+            for place, kept in enumerate(known):
                 states[place, : len(kept)] = kept
-            mask = pad(own)["attention_mask"]
-            numbers[group.rows] = features(half, states[:, :, -dim:].astype(np.float32), mask)
-            early = self._weights.logits(numbers[group.rows])
-            final[group.rows] = early
-            if self._meeting is not None:
-                batch = Batch(own, [half] * len(own), states, early)
-                final[group.rows] = MeetingStage(self._meeting)(batch)[1]
-        exits = self._weights.logits(numbers)
-        return {
+            found = run(self._first.late, meeting_feeds([half] * len(own), states, own))
+            logits = self._first.weights.logits(found["features"])
+            numbers[group.rows] = found["features"]
+            batch = Batch(own, [half] * len(own), states, logits)
+            for stage in self._later:
+                batch, logits = stage(batch)
+            final[group.rows] = logits
+            for place, mean in zip(group.rows, found["means"], strict=True):
+                means[place] = mean
+        ways = {
             "cosine": numbers[:, 2],
             "maxsim": numbers[:, 0],
-            "first exit": exits,
+            "first exit": self._first.weights.logits(numbers),
             "logit": final,
         }
+        return ways, np.stack(means).astype(np.float64)
 
 
 def _rrf(scores: NDArray[np.floating]) -> NDArray[np.float64]:

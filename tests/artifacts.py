@@ -1,9 +1,10 @@
 """A small joint artifact made on the spot, and a model that is plain Python."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,9 +12,8 @@ from numpy.typing import NDArray
 
 from resift.rerank.artifact import TOKENIZER, Manifest, ReferencePair, sha256, write_manifest
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.late_interaction import QueryStates
-from resift.rerank.pairs import TokenRow, Tokens, load_tokenizer
-from resift.rerank.stages import Batch, Stage
+from resift.rerank.pairs import Ids, TokenRow, Tokens, load_tokenizer
+from resift.rerank.stages import Batch, Halves, Stage
 from resift.training.graph import EncoderShape, Head, encoder_graph
 
 DIM, WIDE, VOCABULARY, POSITIONS = 32, 64, 30522, 512
@@ -82,6 +82,7 @@ class WordCountModel:
     calls: list[tuple[int, int]] = field(default_factory=list)
     runtime: str = "python"
     state_bytes: int = 2
+    kept_type: np.dtype[Any] | None = None
 
     def __post_init__(self) -> None:
         self._tokens = Tokens(load_tokenizer(BUNDLED / TOKENIZER), 64)
@@ -90,10 +91,18 @@ class WordCountModel:
     def read(self, query: str) -> TokenRow:
         return self._tokens.head(query)
 
-    def rows(self, query: TokenRow, texts: Sequence[str]) -> list[TokenRow]:
-        return self._tokens.pairs(query, texts)
+    def ids(self, texts: Sequence[str]) -> list[Ids]:
+        return self._tokens.ids(texts)
 
-    def half(self, query: TokenRow) -> QueryStates | None:
+    def rows(
+        self, query: TokenRow, texts: Sequence[str], ids: Sequence[Ids] | None = None
+    ) -> list[TokenRow]:
+        return self._tokens.pairs(query, texts, ids)
+
+    def halves(self, texts: Sequence[str], ids: Sequence[Ids]) -> Iterator[tuple[int, Halves]]:
+        return iter(())
+
+    def half(self, query: TokenRow) -> Halves | None:
         return None
 
     def _first(self, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:

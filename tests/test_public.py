@@ -27,6 +27,7 @@ def test_the_public_names_are_pinned() -> None:
         "Document",
         "Hit",
         "Index",
+        "Kept",
         "Ranking",
         "Receipt",
         "Reranker",

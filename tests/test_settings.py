@@ -36,7 +36,7 @@ def _refused(environ: dict[str, str], *messages: str) -> None:
 
 
 def test_without_anything_the_defaults_hold() -> None:
-    assert Settings.load({}) == Settings(None, 0, None, 512, 0, None, StorageSettings())
+    assert Settings.load({}) == Settings(None, 0, None, 512, 0, None, 0, StorageSettings())
 
 
 def test_the_environment_is_read() -> None:
@@ -48,6 +48,7 @@ def test_the_environment_is_read() -> None:
             "RESIFT_MAX_MEMORY_MB": "400",
             "RESIFT_CACHE_MB": "9",
             "RESIFT_CACHE_FILE": "c.db",
+            "RESIFT_HALVES_MB": "7",
             "AWS_ENDPOINT_URL": "https://one",
             "AWS_REGION": "r",
             "AWS_ACCESS_KEY_ID": "a",
@@ -56,7 +57,7 @@ def test_the_environment_is_read() -> None:
         }
     )
     storage = StorageSettings("https://one", "r", "a", "b", "c")
-    assert found == Settings("openvino", 2, "m", 400, 9, "c.db", storage)
+    assert found == Settings("openvino", 2, "m", 400, 9, "c.db", 7, storage)
 
 
 def test_the_processes_own_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from resift.rerank.reranker import Reranker
     from resift.search.index import Index
-    from resift.types import Candidate, Document, Hit, Ranking, Receipt
+    from resift.types import Candidate, Document, Hit, Kept, Ranking, Receipt
 
 _HOMES = {
     "Candidate": "resift.types",
     "Document": "resift.types",
     "Hit": "resift.types",
     "Index": "resift.search.index",
+    "Kept": "resift.types",
     "Ranking": "resift.types",
     "Receipt": "resift.types",
     "Reranker": "resift.rerank.reranker",
 }
-__all__ = ["Candidate", "Document", "Hit", "Index", "Ranking", "Receipt", "Reranker"]
+__all__ = ["Candidate", "Document", "Hit", "Index", "Kept", "Ranking", "Receipt", "Reranker"]
 
 
 def __getattr__(name: str) -> Any:

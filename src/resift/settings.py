@@ -7,6 +7,7 @@ The file is the one that ``RESIFT_CONFIG`` names; a variable wins over the file:
     model = "/models/mine"          # RESIFT_MODEL: artifact folder instead of the bundled one
     max_memory_mb = 512             # RESIFT_MAX_MEMORY_MB: for running, beyond the loaded model
     cache_mb = 64                   # RESIFT_CACHE_MB: for scores of pairs read before; 0 is none
+    halves_mb = 64                  # RESIFT_HALVES_MB: for documents' halves read before; 0 is none
     cache_file = "/var/pairs.db"    # RESIFT_CACHE_FILE: where they outlive the process, if named
 
     [storage]                       # the usual AWS variables, for s3:// URIs
@@ -33,6 +34,7 @@ _ENVIRONMENT = {
     "max_memory_mb": ("RESIFT_MAX_MEMORY_MB",),
     "cache_mb": ("RESIFT_CACHE_MB",),
     "cache_file": ("RESIFT_CACHE_FILE",),
+    "halves_mb": ("RESIFT_HALVES_MB",),
 }
 _STORAGE_ENVIRONMENT = {
     "endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
@@ -80,6 +82,7 @@ class Settings:
     max_memory_mb: int = 512
     cache_mb: int = 0
     cache_file: str | None = None
+    halves_mb: int = 0
     storage: StorageSettings = field(default_factory=StorageSettings)
 
     @classmethod
@@ -103,6 +106,7 @@ class Settings:
             ),
             cache_mb=_count("cache_mb", values.get("cache_mb", 0), 0, "0 for none"),
             cache_file=_text("cache_file", values.get("cache_file")),
+            halves_mb=_count("halves_mb", values.get("halves_mb", 0), 0, "0 for none"),
             storage=StorageSettings(
                 **{name: _text(f"storage.{name}", value) for name, value in storage.items()}
             ),

@@ -29,11 +29,30 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """What a model has read of a document before any query came; `Reranker.keep` makes it.
+
+    `model` is the model's fingerprint and `text` names the text: for another model or another text
+    it is not used, and the document is read anew. `tokens` are the token ids (4 bytes each, little
+    endian), `states` the token states of a split model, empty where they were not kept.
+    """
+
+    model: str
+    text: bytes = field(repr=False)
+    tokens: bytes = field(repr=False)
+    states: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate(Document):
-    """A document as a first stage hands it over: `rank` counts from 1, higher `score` is better."""
+    """A document as a first stage hands it over: `rank` counts from 1, higher `score` is better.
+
+    `kept` is what the reranker need not read again.
+    """
 
     rank: int | None = None
     score: float | None = None
+    kept: Kept | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +95,8 @@ class Receipt:
     computed were padding. `fusion_weight` is 0 where the first stage's scores played no part, and
     `feedback_weight` where the likeness to the leading candidates played none. `let_go` candidates
     stopped at an exit of the model, since they could not reach the top any more: they have that
-    exit's logit and stand behind the rest. `cached` logits were known from an earlier call;
-    `tokens` counts none of theirs.
+    exit's logit and stand behind the rest. `cached` logits were known from an earlier call, and of
+    `kept` documents the half that needs no query was; `tokens` counts none of theirs.
     """
 
     model: str
@@ -96,6 +115,7 @@ class Receipt:
     feedback_weight: float = 0.0
     let_go: int = 0
     cached: int = 0
+    kept: int = 0
 
 
 @dataclass(frozen=True, slots=True)

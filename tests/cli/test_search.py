@@ -121,3 +121,12 @@ def test_an_index_that_is_not_there_is_named_and_not_made(resift: Resift, tmp_pa
 def test_a_source_that_is_not_there_is_named(resift: Resift, tmp_path: Path) -> None:
     error = resift("index", tmp_path / "nowhere", "--index", tmp_path / "index").error
     assert "nowhere" in error
+
+
+def test_the_command_says_what_states_take(resift: Resift, source: Path, tmp_path: Path) -> None:
+    place = str(tmp_path / "index")
+    done = resift("index", str(source), "--index", place, "--keep-states")
+    assert done.code == 0 and "states kept: " in done.out and "kB a passage" in done.out
+    assert "states kept" not in resift("index", str(source), "--index", place).out
+    (row,) = resift("search", "what is a cat", "--index", place, "--top-n", "1", "--json").rows
+    assert row["rank"] == 1

@@ -9,7 +9,7 @@ from index.fakes import HashingEmbedder
 from resift.errors import IndexMismatch, IndexNotFound
 from resift.index.rows import Passage
 from resift.index.snapshot import Snapshot
-from resift.index.store import Kept, Store, open_snapshot
+from resift.index.store import Indexed, Store, open_snapshot
 from resift.settings import StorageSettings
 
 LOCAL = StorageSettings()
@@ -141,7 +141,7 @@ def test_objects_below_a_source_are_known_by_their_etag_and_wholeness(tmp_path: 
     store = store_at(tmp_path)
     add(store, passage("/d/a.txt", "1", of=2), passage("/d/a.txt", "2", 1, of=2))
     add(store, passage("/d/half.txt", "1", of=2), passage("/dd/a.txt", "x"))
-    whole, half = Kept("e1", 3, True), Kept("e1", 3, False)
+    whole, half = Indexed("e1", 3, True), Indexed("e1", 3, False)
     assert store.objects("/d") == {"/d/a.txt": whole, "/d/half.txt": half}
     assert store.objects("/d/a.txt") == {"/d/a.txt": whole}
     assert store.objects("/") == {"/d/a.txt": whole, "/d/half.txt": half, "/dd/a.txt": whole}
@@ -168,8 +168,8 @@ def test_an_index_of_another_format_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store_at(tmp_path).publish()
-    monkeypatch.setattr("resift.index.store.FORMAT", "2")
-    with pytest.raises(IndexMismatch, match="index format 1, expected 2"):
+    monkeypatch.setattr("resift.index.store.FORMAT", "3")
+    with pytest.raises(IndexMismatch, match="index format 2, expected 3"):
         reader_at(tmp_path)
 
 

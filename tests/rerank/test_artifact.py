@@ -124,10 +124,10 @@ def test_a_manifest_that_is_no_object_is_refused(folder: Path, text: str) -> Non
     _refused(folder, MANIFEST)
 
 
-@pytest.mark.parametrize("number", [0, 2, "1", None])
+@pytest.mark.parametrize("number", [1, 3, "2", None])
 def test_another_format_is_refused_with_its_number(folder: Path, number: object) -> None:
     _edit(folder, format=number)
-    _refused(folder, f"format {number}, this resift reads 1")
+    _refused(folder, f"format {number}, this resift reads 2")
 
 
 @pytest.mark.parametrize(
@@ -138,10 +138,10 @@ def test_another_format_is_refused_with_its_number(folder: Path, number: object)
         ({"kind": "split", "late_interaction": {"cosine": 1.0}}, "query_maxsim"),
         ({"max_tokens": 100}, "multiple of 16"),
         ({"max_tokens": 0}, "multiple of 16"),
-        ({"max_tokens": "many"}, "manifest of format 1"),
+        ({"max_tokens": "many"}, "manifest of format 2"),
         ({"stages": ["other.onnx"]}, "no hash for other.onnx"),
         ({"stages": []}, "stages"),
-        ({"reference": [{"query": "q"}]}, "manifest of format 1"),
+        ({"reference": [{"query": "q"}]}, "manifest of format 2"),
         ({"files": [STAGE, TOKENIZER]}, "files"),
         ({"files": {STAGE: 1, TOKENIZER: 2}}, "files"),
         ({"surprise": 1}, "surprise"),
@@ -169,16 +169,16 @@ def _calibration_of(**changes: object) -> dict[str, Any]:
         (_exit_of(levels=[0.01, 0.99, 0.5]), "rising levels"),
         (_exit_of(gains=[2.5, 0.0, -1.25]), "a rising gain for each"),
         (_exit_of(gains=[-1.25, 0.0]), "a rising gain for each"),
-        (_exit_of(gains=0.5), "manifest of format 1"),
+        (_exit_of(gains=0.5), "manifest of format 2"),
         (_exit_of(surprise=1), "surprise"),
         ({"exits": [{"levels": [], "gains": []}]}, "pairs"),
-        ({"exits": None}, "manifest of format 1"),
+        ({"exits": None}, "manifest of format 2"),
         (_calibration_of(scale=0), "scales must be above 0"),
         (_calibration_of(scale=-0.75), "scales must be above 0"),
         (_calibration_of(fused_scale=0.0), "scales must be above 0"),
         (_calibration_of(fused_scale=-1), "scales must be above 0"),
         (_calibration_of(scale=float("nan")), "expected numbers"),
-        (_calibration_of(scale="steep"), "manifest of format 1"),
+        (_calibration_of(scale="steep"), "manifest of format 2"),
         (_calibration_of(surprise=1), "surprise"),
         ({"calibration": {"scale": 1.0}}, "bias"),
     ],
@@ -289,7 +289,7 @@ def test_the_bundled_model_is_small_and_has_no_float32_twin() -> None:
 
 def test_the_bundled_model_reads_query_and_document_together() -> None:
     manifest = load_artifact(BUNDLED).manifest
-    assert manifest.stages == ("encoder.onnx", "meeting.onnx")
+    assert manifest.stages == ("encoder.onnx", "late.onnx", "meeting.onnx")
     assert manifest.calibration is not None and len(manifest.exits) == 1
     assert len(manifest.reference) >= 6
 
@@ -297,5 +297,5 @@ def test_the_bundled_model_reads_query_and_document_together() -> None:
 def test_stages_that_would_not_run_are_refused(folder: Path) -> None:
     manifest = load_artifact(folder).manifest
     write_manifest(folder, replace(manifest, stages=manifest.stages * 2))
-    with pytest.raises(ArtifactError, match="a joint model of 2 stages, this resift runs 1"):
+    with pytest.raises(ArtifactError, match="a joint model of 2 files, this resift runs 1 to 1"):
         Reranker(folder)

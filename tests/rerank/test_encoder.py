@@ -12,6 +12,7 @@ from resift.rerank.catalogue import BUNDLED
 from resift.rerank.encoder import Encoder
 from resift.rerank.pairs import Tokens, load_tokenizer
 from resift.rerank.runtimes import open_session
+from resift.rerank.stages import encoded
 from resift.settings import Settings
 from split_artifacts import WORDS, make_split_artifact
 from texts import passages
@@ -45,25 +46,19 @@ def test_states_are_as_many_as_the_tokens(encoder: Encoder) -> None:
     assert [len(own) for own in encoder.states(texts)] == [4, 3, 256]
 
 
-def _tiny(folder: Path, runtime: str, meeting: bool) -> Encoder:
-    artifact = load_artifact(make_split_artifact(folder / "model", meeting=meeting))
+@pytest.mark.parametrize("meeting", [True, False])
+def test_what_is_kept_ends_with_the_states(meeting: bool, runtime: str, tmp_path: Path) -> None:
+    artifact = load_artifact(make_split_artifact(tmp_path / "model", meeting=meeting))
     tokens = Tokens(load_tokenizer(artifact.tokenizer), 64)
-    return Encoder(tokens, open_session(artifact.stages[0], runtime))
-
-
-def test_layers_end_with_the_states(runtime: str, tmp_path: Path) -> None:
-    own = _tiny(tmp_path, runtime, meeting=True)
+    session = open_session(artifact.stages[0], runtime)
     texts = [" ".join(WORDS[place : place + 5]) for place in (0, 9, 30)]
-    for layers, states in zip(own.layers(texts), own.states(texts), strict=True):
-        assert layers.shape == (7, 2 * DIM)
-        np.testing.assert_array_equal(layers[:, DIM:], states)
-        assert np.abs(layers[:, :DIM] - states).mean() > 0.01
-
-
-def test_where_nothing_follows_layers_are_the_states(runtime: str, tmp_path: Path) -> None:
-    own = _tiny(tmp_path, runtime, meeting=False)
-    for layers, states in zip(own.layers(TEXTS), own.states(TEXTS), strict=True):
-        np.testing.assert_array_equal(layers, states)
+    for kept, states in zip(
+        encoded(session, tokens.single(texts)), Encoder(tokens, session).states(texts), strict=True
+    ):
+        assert kept.dtype == np.float16 and kept.shape[1] == DIM * (1 + meeting)
+        np.testing.assert_array_equal(kept[:7, -DIM:], states.astype(np.float16))
+        if meeting:
+            assert np.abs(kept[:7, :DIM] - states).mean() > 0.01
 
 
 def test_a_text_has_the_same_states_and_mean_alone_and_among_others(encoder: Encoder) -> None:

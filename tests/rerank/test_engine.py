@@ -12,12 +12,11 @@ from artifacts import WordCountModel
 from clocks import step_until
 from resift.errors import RuntimeFailure
 from resift.rerank.engine import Engine
-from resift.rerank.late_interaction import QueryStates
 from resift.rerank.pairs import TokenRow
 from resift.rerank.patience import Patience
 from resift.rerank.request import Outcome
 from resift.rerank.schedule import TOKEN_BUDGET, WAVE, padded_length
-from resift.rerank.stages import Batch, Stage
+from resift.rerank.stages import Batch, Halves, Stage
 
 QUERY = "red blue"
 words = st.lists(st.sampled_from(["red", "blue", "green", "sky"]), min_size=1, max_size=50)
@@ -178,7 +177,7 @@ def test_an_over_long_text_is_cut_and_scored() -> None:
 
 def test_a_query_half_that_fails_fails_the_readable_texts_and_raises_nothing() -> None:
     class NoHalf(WordCountModel):
-        def half(self, query: TokenRow) -> QueryStates | None:
+        def half(self, query: TokenRow) -> Halves | None:
             raise RuntimeFailure("no half")
 
     model = NoHalf()

@@ -175,7 +175,7 @@ def test_a_caller_that_leaves_between_two_stages_harms_nobody_in_its_batch() -> 
     for text in ("red", "blue blue"):
         prompt, outcome = model.read(QUERY), Outcome.of([text])
         outcome.rows[0] = model.rows(prompt, [text])[0]
-        requests.append(engine._request(prompt, [0], outcome, Patience(), None))
+        requests.append(engine._request(prompt, [0], outcome, Patience(), None, {}))
     engine._requests.extend(requests)
     engine._scatter(list(engine._run(model.stages[0], engine._take())))
     pairs = engine._take()
@@ -294,7 +294,7 @@ def test_forked_processes_rank_as_their_parent_does(runtime: str) -> None:
 def test_threads_that_race_on_the_first_load_share_a_session() -> None:
     with ThreadPoolExecutor(8) as threads:
         made = list(threads.map(lambda _: Reranker(), range(8)))
-    assert len({id(own._engine.model.stages[0].session) for own in made}) == 1  # type: ignore[attr-defined]
+    assert len({id(own._engine.model.stages[0].encoder) for own in made}) == 1  # type: ignore[attr-defined]
 
 
 def test_states_keep_to_the_memory_there_is() -> None:

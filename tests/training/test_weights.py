@@ -112,9 +112,10 @@ def int8(tmp_path_factory: pytest.TempPathFactory) -> Int8:
     feeds = []
     for place, (row, read) in enumerate(zip(rows, found, strict=True)):
         size, asked = len(rows[place - 1].ids), found[place - 1]
-        half = query_states(asked["states"][0][:size], asked["layers"][0][:size])
+        half = query_states(asked["states"][0][:size])
         early = LATE.logits(features(half, read["states"], pad([row])["attention_mask"]))
-        feeds.append(meeting_feeds([half], read["layers"].astype(np.float16), [row], early))
+        given = meeting_feeds([asked["layers"][0][:size]], read["layers"], [row])
+        feeds.append(given | {"logits": early})
     return Int8(
         saved(folder, quantise(model, [pad([row]) for row in rows]), "encoder.onnx"),
         saved(folder, quantise(meeting_graph(WEIGHTS, SHAPE), feeds), "meeting.onnx"),

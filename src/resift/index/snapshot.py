@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resift.extras import require
 from resift.index.faults import store_errors
-from resift.index.rows import READ, Passage, from_row
+from resift.index.rows import READ, STATES, Passage, from_row
 
 Scored = list[tuple[int, float]]
 """Row ids with a score, best first. Higher is better; equal scores are in order of row id."""
@@ -48,6 +48,16 @@ class Snapshot:
             taken = self._table.take_row_ids(list(row_ids)).select(list(READ)).with_row_id()
             rows = {row["_rowid"]: row for row in taken.to_list()}
         return [from_row(rows[row_id]) for row_id in row_ids]
+
+    def states(self, row_ids: Sequence[int]) -> dict[int, bytes]:
+        """What a reranker kept of these rows' passages: token states, by row."""
+        if not row_ids:
+            return {}
+        with store_errors(self.uri):
+            taken = self._table.take_row_ids(list(row_ids)).select([STATES]).with_row_id()
+            found = taken.to_arrow()
+        states = zip(found["_rowid"].to_pylist(), found[STATES].to_pylist(), strict=True)
+        return {row_id: own for row_id, own in states if own is not None}
 
     def __len__(self) -> int:
         """How many passages there are."""

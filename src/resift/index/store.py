@@ -20,12 +20,12 @@ from resift.extras import require
 from resift.index.bucket import probe
 from resift.index.faults import store_errors
 from resift.index.location import Location, locate
-from resift.index.rows import Passage, schema, to_arrow
+from resift.index.rows import HAS_STATES, KEPT_BY, Passage, schema, to_arrow
 from resift.index.snapshot import Snapshot
 from resift.settings import StorageSettings
 
 # Raised by one whenever columns, parsing or chunking change, for then old rows say other things.
-FORMAT = "1"
+FORMAT = "2"
 _TABLE = "passages"
 _TAG = "published"
 _TEXT_INDEX = "search_text_bm25"
@@ -42,12 +42,13 @@ _KEEP_ALL = timedelta(days=36_500)
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What the index holds of one object."""
+class Indexed:
+    """What the index holds of one object; `kept_by` is the model that kept its states, if any."""
 
     etag: str
     size: int
     is_whole: bool
+    kept_by: str | None = None
 
 
 class Store:
@@ -72,19 +73,20 @@ class Store:
         _check(location, table, fingerprint)
         return cls(location, table)
 
-    def objects(self, root: str) -> dict[str, Kept]:
+    def objects(self, root: str) -> dict[str, Indexed]:
         """What the newest version holds of the source `root`, by object URI."""
         with store_errors(self._location.uri):
-            columns = ["uri", "etag", "size", "passages"]
+            columns = ["uri", "etag", "size", "passages", KEPT_BY, HAS_STATES]
             rows = self._table.search().select(columns).limit(None).to_arrow()
         groups = rows.group_by(columns).aggregate([([], "count_all")]).to_pylist()
         below = root.rstrip("/") + "/"
         mine = [g for g in groups if g["uri"] == root or g["uri"].startswith(below)]
-        kept: dict[str, Kept] = {}
+        kept: dict[str, Indexed] = {}
         for group in mine:
             # Two states of one object can only be there if a run broke off: neither is whole.
             whole = group["passages"] == group["count_all"] and group["uri"] not in kept
-            kept[group["uri"]] = Kept(group["etag"], group["size"], whole)
+            kept_by = group[KEPT_BY] if group[HAS_STATES] else None
+            kept[group["uri"]] = Indexed(group["etag"], group["size"], whole, kept_by)
         return kept
 
     def remove(self, uris: Sequence[str]) -> None:

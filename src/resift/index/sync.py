@@ -18,13 +18,16 @@ from resift.errors import SourceError
 from resift.index.chunk import chunk
 from resift.index.documents import ParsedDocument
 from resift.index.embed import Embedder
+from resift.index.keep import Keeper, keep
 from resift.index.parse import parse
 from resift.index.rows import Passage
 from resift.index.source import Source, SourceObject
-from resift.index.store import Kept, Store
+from resift.index.store import Indexed, Store
 
 # Passages in one commit: some 3 MB of text and vectors, and a few seconds of embedding.
 _COMMIT = 1_000
+# With token states, some 200 kB a passage.
+_COMMIT_WITH_STATES = 250
 # Passages between two signs of life.
 _EMBED = 128
 
@@ -48,7 +51,8 @@ class SyncReport:
 
     `skipped` has ``(uri, reason)`` for each file that is not in the index and, when a JSON Lines
     file is read, for each of its lines that is not. `unsupported` files have a suffix that is not
-    read. `version` is the published one.
+    read. `kept_bytes` of token states were written beside the passages that were embedded.
+    `version` is the published one.
     """
 
     added: int
@@ -60,23 +64,32 @@ class SyncReport:
     skipped: tuple[tuple[str, str], ...]
     seconds: float
     version: int
+    kept_bytes: int = 0
 
 
 def sync(
-    source: Source, store: Store, embedder: Embedder, progress: ProgressCallback | None = None
+    source: Source,
+    store: Store,
+    embedder: Embedder,
+    progress: ProgressCallback | None = None,
+    keeper: Keeper | None = None,
+    keep_states: bool = False,
 ) -> SyncReport:
     """Make `store` hold what `source` holds, and publish it; a run without changes writes nothing.
 
-    Raise `SourceError` if the source cannot be listed, or has no documents and never had.
+    Passages are kept as `keeper` has read them: their token ids and, with `keep_states`, their
+    token states; objects without states of this model are read again then. Raise `SourceError` if
+    the source cannot be listed, or has no documents and never had.
     """
     started = time.perf_counter()
     listing = source.list()
     kept = store.objects(source.uri)
     if not listing.objects and not kept:
         raise SourceError(f"{source.uri}: no documents there: expected .txt .md .html .pdf .jsonl")
-    diff = _compare(listing.objects, kept)
+    wanted = keeper.fingerprint if keeper and keep_states else None
+    diff = _compare(listing.objects, kept, wanted)
     store.remove(diff.stale)
-    writer = _Writer(store, embedder, len(diff.to_read), progress)
+    writer = _Writer(store, embedder, len(diff.to_read), progress, keeper, keep_states)
     for item, data in source.read_many(diff.to_read):
         writer.take(item, data)
     writer.commit()
@@ -91,6 +104,7 @@ def sync(
         skipped=tuple(writer.skipped),
         seconds=time.perf_counter() - started,
         version=version,
+        kept_bytes=writer.kept_bytes,
     )
 
 
@@ -101,8 +115,18 @@ class _Diff:
     deleted: int
 
 
-def _compare(objects: tuple[SourceObject, ...], kept: dict[str, Kept]) -> _Diff:
-    to_read = [item for item in objects if kept.get(item.uri) != Kept(item.etag, item.size, True)]
+def _compare(
+    objects: tuple[SourceObject, ...], kept: dict[str, Indexed], wanted: str | None
+) -> _Diff:
+    """What is missing, has changed, or lacks the states that the model `wanted` keeps."""
+
+    def is_there(item: SourceObject) -> bool:
+        own = kept.get(item.uri)
+        if own is None or (own.etag, own.size, own.is_whole) != (item.etag, item.size, True):
+            return False
+        return wanted is None or own.kept_by == wanted
+
+    to_read = [item for item in objects if not is_there(item)]
     changed = [item.uri for item in to_read if item.uri in kept]
     gone = sorted(kept.keys() - {item.uri for item in objects})
     return _Diff(to_read, changed + gone, len(gone))
@@ -116,9 +140,12 @@ class _Writer:
     embedder: Embedder
     total: int
     progress: ProgressCallback | None
+    keeper: Keeper | None = None
+    keep_states: bool = False
     indexed: set[str] = field(default_factory=set)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     embedded: int = 0
+    kept_bytes: int = 0
     _pending: list[Passage] = field(default_factory=list)
     _done: int = 0
     _bytes: int = 0
@@ -138,12 +165,16 @@ class _Writer:
         self._done += 1
         self._bytes += item.size
         self._tell()
-        while len(self._pending) >= _COMMIT:
+        while len(self._pending) >= self._at_once:
             self.commit()
+
+    @property
+    def _at_once(self) -> int:
+        return _COMMIT_WITH_STATES if self.keep_states else _COMMIT
 
     def commit(self) -> None:
         """Embed and write one batch of what is waiting."""
-        batch, self._pending = self._pending[:_COMMIT], self._pending[_COMMIT:]
+        batch, self._pending = self._pending[: self._at_once], self._pending[self._at_once :]
         if not batch:
             return
         vectors = []
@@ -152,6 +183,10 @@ class _Writer:
             vectors.append(self.embedder.embed(texts))
             self.embedded += len(texts)
             self._tell()
+        if self.keeper is not None:
+            kept = keep(batch, self.keeper, self.keep_states)
+            batch = [replace(one, kept=own) for one, own in zip(batch, kept, strict=True)]
+            self.kept_bytes += sum(len(own.states) for own in kept if own)
         self.store.add(batch, np.concatenate(vectors))
 
     def _tell(self) -> None:

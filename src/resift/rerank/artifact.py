@@ -16,7 +16,7 @@ from resift.errors import ArtifactError, ModelNotFound
 from resift.rerank.late_interaction import LateInteractionWeights
 from resift.rerank.schedule import LENGTH_STEP
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 Kind = Literal["joint", "split"]
@@ -71,11 +71,12 @@ class Exit:
 class Manifest:
     """What ``manifest.json`` holds.
 
-    `stages` are ONNX files in the order in which they run. `max_tokens` limits a whole pair
+    `stages` are ONNX files in the order in which they run; of a split model the encoder, late
+    interaction and, where it has one, the meeting. `max_tokens` limits a whole pair
     (joint) or each half (split), special tokens included. `tolerance` is how far a logit may
     be from its reference on another processor or runtime. `fusion_weight` is the fitted weight
     on a first stage's z-scored scores, in logits, and `feedback_weight` the one on the likeness to
-    the leading candidates where a first stage has a say. `exits` has one entry for each stage but
+    the leading candidates where a first stage has a say. `exits` has one entry for each exit but
     the last. `calibration` is absent where nothing judged was at hand. `files` maps names to
     SHA-256.
     """

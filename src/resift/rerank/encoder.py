@@ -3,7 +3,7 @@
 The same session and the same schedule as reranking uses; texts in, arrays in input order out.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from resift.rerank.late_interaction import mean_states
 from resift.rerank.pairs import TokenRow, Tokens, pad
 from resift.rerank.runtimes import Session
 from resift.rerank.schedule import schedule
-from resift.rerank.stages import layers, run
+from resift.rerank.stages import run
 
 Floats = NDArray[np.float32]
 
@@ -26,35 +26,26 @@ class Encoder:
 
     def states(self, texts: Sequence[str]) -> Iterator[Floats]:
         """Token states of each text, ``(tokens, dim)``, special tokens included."""
-        return self._each(texts, lambda found: found["states"])
-
-    def layers(self, texts: Sequence[str]) -> Iterator[Floats]:
-        """What a meeting reads of each text, ``(tokens, layers * dim)``, the last states last."""
-        return self._each(texts, layers)
+        rows = self._tokens.single(texts)
+        states: list[Floats] = [np.empty((0, 0), np.float32)] * len(rows)
+        for places, batch, _ in self._batches(rows):
+            for place, own in zip(places, batch, strict=True):
+                states[place] = own[: len(rows[place].ids)].copy()
+        yield from states
 
     def means(self, texts: Sequence[str]) -> Floats:
         """The unit mean of each text's token states, ``(n, dim)``."""
         rows = self._tokens.single(texts)
         found: dict[int, Floats] = {}
-        for places, batch, mask in self._batches(rows):
-            found.update(zip(places, mean_states(batch["states"], mask), strict=True))
+        for places, states, mask in self._batches(rows):
+            found.update(zip(places, mean_states(states, mask), strict=True))
         return np.stack([found[place] for place in range(len(rows))])
-
-    def _each(
-        self, texts: Sequence[str], read: Callable[[Mapping[str, Floats]], Floats]
-    ) -> Iterator[Floats]:
-        rows = self._tokens.single(texts)
-        states: list[Floats] = [np.empty((0, 0), np.float32)] * len(rows)
-        for places, batch, _ in self._batches(rows):
-            for place, own in zip(places, read(batch), strict=True):
-                states[place] = own[: len(rows[place].ids)].copy()
-        yield from states
 
     def _batches(
         self, rows: Sequence[TokenRow]
-    ) -> Iterator[tuple[list[int], Mapping[str, Floats], NDArray[np.int64]]]:
-        """(places, outputs by name, mask) of each scheduled group."""
+    ) -> Iterator[tuple[list[int], Floats, NDArray[np.int64]]]:
+        """(places, states, mask) of each scheduled group."""
         for group in schedule([len(row.ids) for row in rows]):
             places = [int(row) for row in group.rows]
             feeds = pad([rows[place] for place in places])
-            yield places, run(self._session, feeds), feeds["attention_mask"]
+            yield places, run(self._session, feeds, ["states"])["states"], feeds["attention_mask"]

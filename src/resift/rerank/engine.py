@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from weakref import ref
 
@@ -21,12 +21,14 @@ from numpy.typing import NDArray
 from resift.errors import Overloaded, RuntimeFailure
 from resift.rerank.artifact import Exit
 from resift.rerank.cache import PairCache, Score
+from resift.rerank.kept import HalfCache, Known, digest, pack
 from resift.rerank.pairs import TokenRow
 from resift.rerank.patience import Patience
 from resift.rerank.progressive import Race
 from resift.rerank.request import Outcome, Request
 from resift.rerank.schedule import TOKEN_BUDGET, WAVE, fill, first_batch, padded_length
 from resift.rerank.stages import Batch, Halves, Model, Stage
+from resift.types import Kept
 
 IDLE_S = 1.0
 """A worker with nothing to do ends after so long; the next call starts another."""
@@ -102,17 +104,19 @@ class Engine:
         max_memory_mb: float = MAX_MEMORY_MB,
         max_waiting_tokens: int = MAX_WAITING_TOKENS,
         cache: PairCache | None = None,
+        halves: HalfCache | None = None,
     ) -> None:
         """`exits` says what is known after each stage but the last; none is known of those missing.
 
         `max_memory_mb` is for all that running takes beyond the loaded model, `cache` has scores
-        of pairs that went through every stage.
+        of pairs that went through every stage, `halves` documents' halves.
         """
         self.model = model
         self._exits = exits
         self._max_states = (max_memory_mb - BATCH_MB) * 1e6
         self._max_waiting_tokens = max_waiting_tokens
         self._cache = cache
+        self._halves = halves
         self._pace = _Pace()
         self._begin()
         if hasattr(os, "register_at_fork"):  # a child has no worker, and nothing waits there
@@ -129,27 +133,45 @@ class Engine:
         texts: Sequence[object],
         patience: Patience | None = None,
         race: Race | None = None,
+        known: Mapping[int, Known] | None = None,
     ) -> Outcome:
         """Score each text against the query, as far as the caller's patience goes.
 
         With `race`, candidates that cannot reach its first `top_n` any more are let go at the
-        exits. Raises `QueryError` for a query that does not fit whole and `Overloaded` where too
-        much is waiting already.
+        exits. `known` are texts by place that need not be read again. Raises `QueryError` for a
+        query that does not fit whole and `Overloaded` where too much is waiting already.
         """
         patience = patience or Patience()
         start = time.perf_counter()
         prompt = self.model.read(query)
         outcome = Outcome.of(texts)
         keys = self._recall(query, texts, outcome)
-        alive = self._tokenise(prompt, texts, outcome, patience)
+        names, found = self._find(texts, outcome, known or {})
+        alive = self._tokenise(prompt, texts, outcome, patience, found)
         tokenised = time.perf_counter()
         outcome.timings_ms["tokenise"] = (tokenised - start) * 1000
         if alive:
-            self._finish(self._request(prompt, alive, outcome, patience, race), tokenised)
+            request = self._request(prompt, alive, outcome, patience, race, found)
+            request.names, request.known = names, found
+            self._finish(request, tokenised)
         if outcome.unread:
             _late(outcome, patience)
         self._remember(keys, outcome)
         return outcome
+
+    def keep(self, texts: Sequence[object], fingerprint: str, states: bool) -> list[Kept | None]:
+        """What is known of each text without a query; None for one that cannot be read."""
+        places = Outcome.of(texts).unread
+        own = [str(texts[place]) for place in places]
+        ids = self.model.ids(own)
+        known = [Known(one) for one in ids]
+        if states:
+            for place, half in self.model.halves(own, ids):
+                known[place] = replace(known[place], states=half)
+        kept: list[Kept | None] = [None] * len(texts)
+        for place, text, one in zip(places, own, known, strict=True):
+            kept[place] = pack(text, one, fingerprint)
+        return kept
 
     def _recall(self, query: str, texts: Sequence[object], outcome: Outcome) -> dict[int, bytes]:
         """Take from the cache what it has; returns the keys of all readable texts by place."""
@@ -165,6 +187,23 @@ class Engine:
                 outcome.recall(place, found[key], len(self.model.stages))
         return keys
 
+    def _find(
+        self, texts: Sequence[object], outcome: Outcome, known: Mapping[int, Known]
+    ) -> tuple[dict[int, bytes], dict[int, Known]]:
+        """Names of the texts whose halves are to be kept, and what is known of any, by place."""
+        unread = outcome.unread
+        found = {place: known[place] for place in unread if place in known}
+        if self._halves is None or self.model.kept_type is None:
+            return {}, found
+        names = {
+            place: digest(str(texts[place]))
+            for place in unread
+            if place not in found or found[place].states is None
+        }
+        lately = self._halves.get(names.values())
+        found |= {place: lately[name] for place, name in names.items() if name in lately}
+        return names, found
+
     def _remember(self, keys: Mapping[int, bytes], outcome: Outcome) -> None:
         """Keep what went through every stage and was not known before."""
         if self._cache is None:
@@ -178,9 +217,17 @@ class Engine:
         self._cache.put(new)
 
     def _tokenise(
-        self, prompt: TokenRow, texts: Sequence[object], outcome: Outcome, patience: Patience
+        self,
+        prompt: TokenRow,
+        texts: Sequence[object],
+        outcome: Outcome,
+        patience: Patience,
+        known: dict[int, Known],
     ) -> list[int]:
-        """Rows of the readable texts; returns their places. Stops where patience is spent."""
+        """Rows of the readable texts; returns their places. Stops where patience is spent.
+
+        What is tokenised becomes known.
+        """
         places = outcome.unread
         size = WAVE if patience.bounded else max(len(places), 1)
         alive: list[int] = []
@@ -190,10 +237,10 @@ class Engine:
             if patience.spent or (left is not None and tokens > 4 * self._pace.tokens(left)):
                 break  # more than could be scored is not worth reading
             wave = places[first : first + size]
-            rows = self.model.rows(prompt, [str(texts[place]) for place in wave])
-            for place, row in zip(wave, rows, strict=True):
+            for place, row in zip(wave, self._rows(prompt, texts, wave, known), strict=True):
                 outcome.rows[place] = row
-                tokens += len(row.ids)
+                outcome.kept[place] = _has_half(known.get(place), row)
+                tokens += 0 if outcome.kept[place] else len(row.ids)
                 if not row.seen:
                     outcome.statuses[place] = "empty"
                 elif row.dropped:
@@ -202,6 +249,20 @@ class Engine:
                     alive.append(place)
         return alive
 
+    def _rows(
+        self,
+        prompt: TokenRow,
+        texts: Sequence[object],
+        places: Sequence[int],
+        known: dict[int, Known],
+    ) -> list[TokenRow]:
+        """Only texts of which nothing is known are tokenised."""
+        new = [place for place in places if place not in known]
+        ids = self.model.ids([str(texts[place]) for place in new])
+        known |= {place: Known(own) for place, own in zip(new, ids, strict=True)}
+        own = [str(texts[place]) for place in places]
+        return self.model.rows(prompt, own, [known[place].ids for place in places])
+
     def _request(
         self,
         prompt: TokenRow,
@@ -209,12 +270,18 @@ class Engine:
         outcome: Outcome,
         patience: Patience,
         race: Race | None,
+        known: Mapping[int, Known],
     ) -> Request:
         per_token = self.model.state_bytes
         portion = self._max_states / PORTIONS / per_token if per_token else None
         stages = len(self.model.stages)
         exits = [*self._exits, *[None] * stages][: stages - 1]
-        return Request(prompt, alive, outcome, patience, exits, race, portion)
+        kept = {
+            place: states
+            for place in alive
+            if outcome.kept[place] and (states := known[place].states) is not None
+        }
+        return Request(prompt, alive, outcome, patience, exits, race, portion, kept)
 
     def _finish(self, request: Request, submitted: float) -> None:
         """Hand a request to the worker and sleep until it is done or nobody waits any more."""
@@ -272,7 +339,8 @@ class Engine:
             except Exception as error:  # whatever it is, the callers hear of it
                 self._hand_on(error, pairs)
                 continue
-            read = 0 if pairs[0].request.stage else sum(len(pair.row.ids) for pair in pairs)
+            encoded = pairs[0].states is not None
+            read = 0 if encoded else sum(len(pair.row.ids) for pair in pairs)
             self._pace.add(read, time.perf_counter() - start)
             self._scatter(found)
 
@@ -285,7 +353,7 @@ class Engine:
         if not turn:
             return []
         first, *others = turn
-        lengths = first.lengths()
+        step, lengths = first.step, first.lengths()
         longest = padded_length(lengths[0])
         budget = self._token_budget(first.patience.left_s)
         room = max(budget // longest, 1)
@@ -293,7 +361,7 @@ class Engine:
         for other in others:
             if len(pairs) >= room:
                 break
-            if other.stage == first.stage:
+            if other.step == step:
                 own = fill(other.lengths(), longest, room - len(pairs))
                 pairs.extend(_taken(other, own, longest))
         return pairs
@@ -321,7 +389,9 @@ class Engine:
         """
         length = padded_length(max(len(pair.row.ids) for pair in pairs))
         try:
-            out, logits = stage(self._batch(pairs, length))
+            batch = self._batch(pairs, length)
+            given = batch.states
+            out, logits = stage(batch)
         except RuntimeFailure as error:
             if len(pairs) == 1:
                 yield _Found(pairs[0], length, fault=str(error))
@@ -333,7 +403,8 @@ class Engine:
         for number, (pair, logit) in enumerate(zip(pairs, logits, strict=True)):
             states = None
             if keep and out.states is not None:
-                states = out.states[number, : len(pair.row.ids)].copy()
+                same = out.states is given  # nothing was encoded: no need of a second copy
+                states = pair.states if same else out.states[number, : len(pair.row.ids)].copy()
             mean = None if out.means is None else out.means[number]
             fault = None if np.isfinite(logit) else "the model gave no finite logit"
             yield _Found(pair, length, float(logit), states, mean, fault)
@@ -362,12 +433,20 @@ class Engine:
                 if own.mean is not None:
                     request.outcome.keep_mean(place, own.mean)
                 if own.fault is None:
+                    self._keep(own)
                     request.ran(place, own.logit, own.states, own.length)
                 else:
                     request.failed(place, own.fault)
             for request in {own.pair.request for own in found}:
                 if not request.closed and request.advance():
                     self._done(request)
+
+    def _keep(self, own: _Found) -> None:
+        """Remember a document's half that was just made."""
+        request, place = own.pair.request, own.pair.place
+        name = request.names.pop(place, None)
+        if self._halves is not None and name is not None and own.states is not None:
+            self._halves.put(name, Known(request.known[place].ids, own.states))
 
     def _hand_on(self, error: Exception, pairs: Sequence[_Pair]) -> None:
         with self._changed:
@@ -398,6 +477,11 @@ def _taken(request: Request, own: slice, length: int) -> list[_Pair]:
     ]
 
 
+def _has_half(known: Known | None, row: TokenRow) -> bool:
+    """Whether a row's states are known, one for each of its tokens."""
+    return known is not None and known.states is not None and len(known.states) == len(row.ids)
+
+
 def _score(outcome: Outcome, place: int) -> Score:
     """What a cache keeps of a row."""
     row, means = outcome.rows[place], outcome.means
@@ -417,7 +501,7 @@ def _padded(states: Sequence[Halves | None], length: int) -> Halves | None:
     known = [own for own in states if own is not None]
     if len(known) != len(states) or not known:
         return None
-    batch = np.zeros((len(known), length, known[0].shape[1]), np.float16)
+    batch = np.zeros((len(known), length, known[0].shape[1]), known[0].dtype)
     for place, own in enumerate(known):
         batch[place, : len(own)] = own
     return batch

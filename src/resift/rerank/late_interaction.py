@@ -2,7 +2,8 @@
 
 MaxSim is ColBERT's (Khattab and Zaharia 2020, https://arxiv.org/abs/2004.12832): each query
 token's best match among the document's tokens. Here it goes both ways, beside the cosine of
-the mean states. Pure numpy; knows no runtime and no text.
+the mean states. This is its definition, in numpy, and what training reads; the engine runs the
+same as a graph (`training/late_graph.py`). Knows no runtime and no text.
 """
 
 from dataclasses import dataclass
@@ -31,35 +32,25 @@ class LateInteractionWeights:
 
 @dataclass(frozen=True, slots=True)
 class QueryStates:
-    """The query's half: unit states of its own tokens ``(n, dim)``, and the unit mean of all.
-
-    `layers` is what a meeting reads: states as the encoder's last layers gave them, side by side,
-    the deepest last, special tokens' too, ``(n + 2, layers * dim)``.
-    """
+    """The query's half: unit states of its own tokens ``(n, dim)``, and the unit mean of all."""
 
     tokens: Floats
     mean: Floats
-    layers: Floats
 
 
-def query_states(states: Floats, layers: Floats | None = None) -> QueryStates:
+def query_states(states: Floats) -> QueryStates:
     """Token states of one query, ``(tokens, dim)``, made ready to meet documents."""
-    kept = states if layers is None else layers
-    return QueryStates(unit(states[1:-1]), unit(states.mean(axis=0)), kept)
+    return QueryStates(unit(states[1:-1]), unit(states.mean(axis=0)))
 
 
-def features(
-    query: QueryStates, states: Floats, mask: NDArray[np.int64], means: Floats | None = None
-) -> Floats:
+def features(query: QueryStates, states: Floats, mask: NDArray[np.int64]) -> Floats:
     """Token states of documents ``(rows, tokens, dim)`` with their mask → ``(rows, 3)``.
-
-    `means` are their `mean_states`, where they are known already.
 
     The first and the last token of a row are special ones: they count for the mean, as they do
     in the encoder's own pooling, and not for MaxSim, where they match anything.
     """
     rows, tokens, dim = states.shape
-    cosine = (mean_states(states, mask) if means is None else means) @ query.mean
+    cosine = mean_states(states, mask) @ query.mean
     own = own_tokens(mask)
     similar = unit(states).reshape(rows * tokens, dim) @ query.tokens.T
     similar = similar.reshape(rows, tokens, -1)

@@ -72,9 +72,14 @@ class Tokens:
         """The query's own tokens, ``(n,)``, without special ones."""
         return _ids(self._tokenizer.encode(text, add_special_tokens=False))
 
-    def single(self, texts: Sequence[str]) -> list[TokenRow]:
-        """One row a text, each cut to `max_tokens`."""
-        rows = self._rows(texts, self._single.prefix, self._single.suffix)
+    def ids(self, texts: Sequence[str]) -> list[Ids]:
+        """Each text's own tokens, ``(n,)``, whole and without special ones."""
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [_ids(encoding) for encoding in encodings]
+
+    def single(self, texts: Sequence[str], ids: Sequence[Ids] | None = None) -> list[TokenRow]:
+        """One row a text, each cut to `max_tokens`; `ids` are their own tokens, where known."""
+        rows = self._rows(texts, ids, self._single.prefix, self._single.suffix)
         return [replace(row, second=len(row.ids)) for row in rows]
 
     def whole_query(self, text: str) -> TokenRow:
@@ -99,24 +104,26 @@ class Tokens:
         whole = np.concatenate([template.prefix, ids, template.middle])
         return TokenRow(whole, len(whole), len(ids), 0, len(query))
 
-    def pairs(self, head: TokenRow, texts: Sequence[str]) -> list[TokenRow]:
+    def pairs(
+        self, head: TokenRow, texts: Sequence[str], ids: Sequence[Ids] | None = None
+    ) -> list[TokenRow]:
         """One row a document, the query whole in each and the document cut to what is left."""
-        return self._rows(texts, head.ids, self._pair.suffix)
+        return self._rows(texts, ids, head.ids, self._pair.suffix)
 
-    def _rows(self, texts: Sequence[str], head: Ids, suffix: Ids) -> list[TokenRow]:
+    def _rows(
+        self, texts: Sequence[str], ids: Sequence[Ids] | None, head: Ids, suffix: Ids
+    ) -> list[TokenRow]:
         room = self.max_tokens - len(head) - len(suffix)
         second = len(head)
         rows = []
-        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        for encoding, text in zip(encodings, texts, strict=True):
-            own = _ids(encoding)
+        for own, text in zip(self.ids(texts) if ids is None else ids, texts, strict=True):
             dropped = max(len(own) - room, 0)
             end = len(text)
             if dropped:
                 own = own[:room]
                 end = self._end_of(text, room)
-            ids = np.concatenate([head, own, suffix])
-            rows.append(TokenRow(ids, second, len(own), dropped, end))
+            whole = np.concatenate([head, own, suffix])
+            rows.append(TokenRow(whole, second, len(own), dropped, end))
         return rows
 
     def _end_of(self, text: str, tokens: int) -> int:

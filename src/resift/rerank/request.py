@@ -4,7 +4,7 @@ Plain bookkeeping: the engine holds its lock while it calls anything here.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from resift.rerank.artifact import Exit
 from resift.rerank.cache import Score
-from resift.rerank.late_interaction import QueryStates
+from resift.rerank.kept import Known
 from resift.rerank.pairs import TokenRow
 from resift.rerank.patience import Patience
 from resift.rerank.progressive import Race, survivors
 from resift.rerank.schedule import WAVE, padded_length, waves
+from resift.rerank.stages import Halves
 from resift.types import Status
 
 Floats = NDArray[np.float32]
-Halves = NDArray[np.float16]
 
 
 @dataclass(slots=True)
@@ -29,7 +29,8 @@ class Outcome:
     """What became of each text, in input order.
 
     `logits` is the best estimate, NaN where there is none; `stages` says how many of the model's
-    stages gave it, `let_go` which texts the race went on without, `cached` which were known.
+    stages gave it, `let_go` which texts the race went on without, `cached` which were known, `kept`
+    of which the half that needs no query was.
     `means` are unit mean vectors, ``(n, dim)``, zero where there is none, None for a joint model.
     """
 
@@ -37,6 +38,7 @@ class Outcome:
     stages: NDArray[np.int8]
     let_go: NDArray[np.bool_]
     cached: NDArray[np.bool_]
+    kept: NDArray[np.bool_]
     statuses: list[Status]
     means: NDArray[np.float64] | None = None
     rows: dict[int, TokenRow] = field(default_factory=dict)
@@ -51,9 +53,9 @@ class Outcome:
         """Nothing is known yet but what can be said before reading."""
         size = len(texts)
         none = np.full(size, np.nan, np.float32)
-        let_go, cached = np.zeros(size, bool), np.zeros(size, bool)
+        let_go, cached, kept = (np.zeros(size, bool) for _ in range(3))
         statuses = [_status(text) for text in texts]
-        return cls(none, np.zeros(size, np.int8), let_go, cached, statuses)
+        return cls(none, np.zeros(size, np.int8), let_go, cached, kept, statuses)
 
     @property
     def unread(self) -> list[int]:
@@ -110,13 +112,21 @@ class Request:
         exits: Sequence[Exit | None],
         race: Race | None = None,
         portion_tokens: float | None = None,
+        kept: Mapping[int, Halves] | None = None,
     ) -> None:
-        """`exits` has one entry for each stage but the last, None where nothing was measured."""
+        """`exits` has one entry for each stage but the last, None where nothing was measured.
+
+        `kept` are documents' halves by place: those rows have nothing to encode and go first.
+        `names` are of texts whose halves are to be kept, `known` what is known of them.
+        """
         self.prompt = prompt
         self.outcome = outcome
         self.patience = patience
-        self.half: QueryStates | None = None
+        self.half: Halves | None = None
+        self.names: dict[int, bytes] = {}
+        self.known: dict[int, Known] = {}
         self.states: dict[int, Halves] = {}
+        self._kept = kept or {}
         self.stage = 0
         self.running = 0
         self.served = 0.0
@@ -139,6 +149,14 @@ class Request:
         left = [*self._portions, *self.waiting]
         return sum(len(self.outcome.rows[place].ids) for own in left for place in own)
 
+    @property
+    def step(self) -> tuple[int, bool]:
+        """What the first wave waits for: its stage, and whether its rows have states to begin with.
+
+        Rows of one step may run together.
+        """
+        return self.stage, bool(self.waiting) and self.waiting[0][0] in self.states
+
     def lengths(self) -> list[int]:
         """Of the first wave that waits, in tokens, longest first; empty where none waits."""
         return self._lengths(self.waiting[0]) if self.waiting else []
@@ -158,7 +176,7 @@ class Request:
     def ran(self, place: int, logit: float, states: Halves | None, length: int) -> None:
         """A row has a logit of its stage; `length` is what it was padded to."""
         outcome = self.outcome
-        if self.stage == 0:  # later stages read states, not tokens
+        if self.stage == 0 and place not in self._kept:  # others read states, not tokens
             outcome.positions += length
             outcome.tokens += len(outcome.rows[place].ids)
         outcome.logits[place] = logit
@@ -206,16 +224,22 @@ class Request:
 
     def _next_portion(self) -> None:
         self.stage, self._passed = 0, []
-        self.states.clear()
         self.holds = 0
         portion = self._portions.pop(0) if self._portions else []
+        self.states = {place: self._kept[place] for place in portion if place in self._kept}
         self.portion_tokens = sum(self._lengths(portion))
         self._wait(portion)
 
     def _wait(self, places: Sequence[int]) -> None:
+        """Queue rows for the stage, in waves of rows that may run together."""
         size = WAVE if self.patience.bounded else None
-        own = waves(self._lengths(places), size)
-        self.waiting = [[places[row] for row in wave] for wave in own]
+        ready = [place for place in places if place in self.states]
+        fresh = [place for place in places if place not in self.states]
+        self.waiting = [
+            [own[row] for row in wave]
+            for own in (ready, fresh)
+            for wave in (waves(self._lengths(own), size) if own else [])
+        ]
 
     def _lengths(self, places: Sequence[int]) -> list[int]:
         return [len(self.outcome.rows[place].ids) for place in places]

@@ -18,13 +18,14 @@ from resift.rerank.artifact import load_artifact
 from resift.rerank.cache import PairCache
 from resift.rerank.catalogue import resolve
 from resift.rerank.engine import Engine
+from resift.rerank.kept import HalfCache, Known, unpack
 from resift.rerank.order import Say, order, prior, sigmoid
 from resift.rerank.patience import Patience
 from resift.rerank.progressive import TOLERANCE, Race
 from resift.rerank.request import Outcome, is_text
 from resift.rerank.stages import load_model
 from resift.settings import Settings
-from resift.types import Candidate, Document, Hit, Ranking, Receipt
+from resift.types import Candidate, Document, Hit, Kept, Ranking, Receipt
 
 DEPTH_ADVICE = 100
 CACHE_MB = 64  # where a file is named and no size
@@ -90,6 +91,7 @@ class Reranker:
             self._manifest.exits,
             max_memory_mb=settings.max_memory_mb,
             cache=_cache(settings, f"{self.fingerprint} {loaded.runtime}"),
+            halves=HalfCache(settings.halves_mb) if settings.halves_mb else None,
         )
         self._warned = False
 
@@ -170,7 +172,8 @@ class Reranker:
         candidates = _candidates(documents)
         texts = [_full_text(candidate) for candidate in candidates]
         say = self._say(candidates, ask.weight)
-        outcome = self._engine.step(query, texts, patience, ask.race(say))
+        known = self._known(candidates, texts)
+        outcome = self._engine.step(query, texts, patience, ask.race(say), known)
         logits = outcome.logits.astype(np.float64)
         scores = say.scores(logits, outcome.means)
         ranks = [_first_rank(index, candidate) for index, candidate in enumerate(candidates)]
@@ -195,8 +198,33 @@ class Reranker:
         """
         _check_query(query)
         _check_documents(documents)
+        candidates = _candidates(documents)
+        texts = [_full_text(candidate) for candidate in candidates]
+        return self._engine.step(query, texts, known=self._known(candidates, texts)).logits
+
+    def keep(
+        self, documents: Sequence[str | Document | Candidate], *, states: bool = True
+    ) -> list[Kept | None]:
+        """What of each document need not be read again when a query comes, in input order.
+
+        Hand it back as `Candidate.kept`. Token ids, and for a split model its half of the pair as
+        well: a `rank` then runs only the query and the meeting of the two, to the same logits.
+        `states=False` leaves the half out, which takes over a kilobyte a token with the bundled
+        model. None for a document that cannot be read.
+        """
+        _check_documents(documents)
         texts = [_full_text(candidate) for candidate in _candidates(documents)]
-        return self._engine.step(query, texts).logits
+        return self._engine.keep(texts, self.fingerprint, states)
+
+    def _known(self, candidates: Sequence[Candidate], texts: Sequence[object]) -> dict[int, Known]:
+        """What is known of the candidates, by place."""
+        model = self._engine.model
+        found = {
+            place: unpack(own.kept, text, self.fingerprint, model.kept_type, model.state_bytes)
+            for place, (own, text) in enumerate(zip(candidates, texts, strict=True))
+            if own.kept is not None and isinstance(text, str) and is_text(text)
+        }
+        return {place: known for place, known in found.items() if known is not None}
 
     def verify(self) -> Verification:
         """Score the manifest's reference pairs; `ParityError` where one is off by too much."""
@@ -269,6 +297,7 @@ class Reranker:
             feedback_weight=likeness,
             let_go=int(outcome.let_go.sum()),
             cached=int(outcome.cached.sum()),
+            kept=int(outcome.kept.sum()),
         )
 
     def _warn_of_depth(self, receipt: Receipt) -> None:

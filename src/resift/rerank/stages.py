@@ -8,7 +8,6 @@ What a stage leaves in `Batch.states` is what the next one reads; the last one's
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,21 +15,15 @@ from numpy.typing import NDArray
 
 from resift.errors import ArtifactError
 from resift.rerank.artifact import Artifact
-from resift.rerank.late_interaction import (
-    FEATURES,
-    LateInteractionWeights,
-    QueryStates,
-    features,
-    mean_states,
-    own_tokens,
-    query_states,
-)
-from resift.rerank.pairs import TokenRow, Tokens, load_tokenizer, pad
+from resift.rerank.late_interaction import LateInteractionWeights, own_tokens
+from resift.rerank.pairs import Ids, TokenRow, Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import Session, open_session
-from resift.rerank.schedule import padded_length
+from resift.rerank.schedule import padded_length, schedule
 
 Floats = NDArray[np.float32]
-Halves = NDArray[np.float16]
+Halves = NDArray[Any]
+"""Token states as they are kept, ``(..., tokens, layers * dim)``: int8, whose scales the model's
+files know, or float16. Fresh or kept, a pair's logit is computed from them, so it is the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +31,13 @@ class Batch:
     """Rows that run together.
 
     `states` is ``(rows, positions, layers * dim)`` and `logits` ``(rows,)`` from the stage before,
-    None before the first. States are in 16 bits wherever they are kept, so that a pair's logit is
-    the same by every way: they are layer-normed, and memory is what many candidates cost.
-    `queries` has each row's query half where the model is split: rows of several calls run
-    together, and those of one call hold the same object. `means` are then the documents' unit mean
-    vectors, ``(rows, dim)``, which the first stage leaves.
+    None before the first, unless the documents' states were kept: then it has no encoding to do.
+    `queries` has each row's query half where the model is split. `means` are then the documents'
+    unit mean vectors, ``(rows, dim)``, which the first stage leaves.
     """
 
     rows: Sequence[TokenRow]
-    queries: Sequence[QueryStates | None] = ()
+    queries: Sequence[Halves | None] = ()
     states: Halves | None = None
     logits: Floats | None = None
     means: Floats | None = None
@@ -74,13 +65,25 @@ class Model(Protocol):
     def state_bytes(self) -> int:
         """What is kept of a token between stages; 0 where nothing is."""
 
+    @property
+    def kept_type(self) -> np.dtype[Any] | None:
+        """Of a document's half that can be kept; None where it has none without a query."""
+
     def read(self, query: str) -> TokenRow:
         """The query's tokens, once a call. Raises `QueryError` for one that does not fit whole."""
 
-    def rows(self, query: TokenRow, texts: Sequence[str]) -> list[TokenRow]:
-        """One row a document."""
+    def ids(self, texts: Sequence[str]) -> list[Ids]:
+        """Each document's own tokens, ``(n,)``, whole."""
 
-    def half(self, query: TokenRow) -> QueryStates | None:
+    def rows(
+        self, query: TokenRow, texts: Sequence[str], ids: Sequence[Ids] | None = None
+    ) -> list[TokenRow]:
+        """One row a document; `ids` are their own tokens, where they are known."""
+
+    def halves(self, texts: Sequence[str], ids: Sequence[Ids]) -> Iterator[tuple[int, Halves]]:
+        """Documents' halves with their places, in no order; nothing where they have none."""
+
+    def half(self, query: TokenRow) -> Halves | None:
         """The query's half, computed once a call; None where rows hold the query."""
 
 
@@ -91,13 +94,22 @@ class JointModel:
         self._tokens = tokens
         self.runtime = session.runtime
         self.state_bytes = 0
+        self.kept_type = None
         self.stages: Sequence[Stage] = [JointStage(session)]
 
     def read(self, query: str) -> TokenRow:
         return self._tokens.head(query)
 
-    def rows(self, query: TokenRow, texts: Sequence[str]) -> list[TokenRow]:
-        return self._tokens.pairs(query, texts)
+    def ids(self, texts: Sequence[str]) -> list[Ids]:
+        return self._tokens.ids(texts)
+
+    def rows(
+        self, query: TokenRow, texts: Sequence[str], ids: Sequence[Ids] | None = None
+    ) -> list[TokenRow]:
+        return self._tokens.pairs(query, texts, ids)
+
+    def halves(self, texts: Sequence[str], ids: Sequence[Ids]) -> Iterator[tuple[int, Halves]]:
+        return iter(())
 
     def half(self, query: TokenRow) -> None:
         return None
@@ -119,49 +131,57 @@ class SplitModel:
     def __init__(
         self,
         tokens: Tokens,
-        session: Session,
+        encoder: Session,
+        late: Session,
         weights: LateInteractionWeights,
         meeting: Session | None = None,
     ) -> None:
         self._tokens = tokens
-        self._session = session
-        self.runtime = session.runtime
-        self.state_bytes = 0
-        self.stages: Sequence[Stage] = [LateInteractionStage(session, weights)]
+        self._encoder = encoder
+        self.runtime = encoder.runtime
+        probe = encoded(encoder, tokens.single([""]))
+        self.state_bytes = probe.shape[-1] * probe.itemsize
+        self.kept_type = probe.dtype
+        self.stages: Sequence[Stage] = [LateInteractionStage(encoder, late, weights)]
         if meeting is not None:
-            probe = layers(run_rows(session, tokens.single([""])))
-            self.state_bytes = probe.shape[-1] * np.dtype(np.float16).itemsize
             self.stages = [*self.stages, MeetingStage(meeting)]
 
     def read(self, query: str) -> TokenRow:
         return self._tokens.whole_query(query)
 
-    def rows(self, query: TokenRow, texts: Sequence[str]) -> list[TokenRow]:
-        return self._tokens.single(texts)
+    def ids(self, texts: Sequence[str]) -> list[Ids]:
+        return self._tokens.ids(texts)
 
-    def half(self, query: TokenRow) -> QueryStates:
-        found = run_rows(self._session, [query])
-        size = len(query.ids)
-        return query_states(found["states"][0][:size], layers(found)[0][:size])
+    def rows(
+        self, query: TokenRow, texts: Sequence[str], ids: Sequence[Ids] | None = None
+    ) -> list[TokenRow]:
+        return self._tokens.single(texts, ids)
+
+    def halves(self, texts: Sequence[str], ids: Sequence[Ids]) -> Iterator[tuple[int, Halves]]:
+        rows = self._tokens.single(texts, ids)
+        for group in schedule([len(row.ids) for row in rows]):
+            states = encoded(self._encoder, [rows[place] for place in group.rows])
+            for place, own in zip(group.rows, states, strict=True):
+                yield int(place), own[: len(rows[place].ids)].copy()
+
+    def half(self, query: TokenRow) -> Halves:
+        half: Halves = encoded(self._encoder, [query])[0][: len(query.ids)]
+        return half
 
 
 @dataclass(frozen=True, slots=True)
 class LateInteractionStage:
-    """The document's half, and the meeting."""
+    """The document's half, where it was not kept, and the first that it has to do with a query."""
 
-    session: Session
+    encoder: Session
+    late: Session
     weights: LateInteractionWeights
 
     def __call__(self, batch: Batch) -> tuple[Batch, Floats]:
-        feeds = pad(batch.rows)
-        found = run(self.session, feeds)
-        mask = feeds["attention_mask"]
-        means = mean_states(found["states"], mask)
-        own = np.empty((len(batch.rows), len(FEATURES)), np.float32)
-        for query, rows in _by_query(batch):
-            own[rows] = features(query, found["states"][rows], mask[rows], means[rows])
-        kept = layers(found).astype(np.float16)
-        return replace(batch, states=kept, means=means), self.weights.logits(own)
+        states = encoded(self.encoder, batch.rows) if batch.states is None else batch.states
+        found = run(self.late, meeting_feeds(_halves(batch), states, batch.rows))
+        out = replace(batch, states=states, means=found["means"])
+        return out, self.weights.logits(found["features"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,16 +193,19 @@ class MeetingStage:
     def __call__(self, batch: Batch) -> tuple[Batch, Floats]:
         if batch.states is None or batch.logits is None:
             raise ValueError("a meeting needs the states and logits of the stage before: a bug")
-        feeds = meeting_feeds(_halves(batch), batch.states, batch.rows, batch.logits)
+        feeds = meeting_feeds(_halves(batch), batch.states, batch.rows)
+        feeds["logits"] = batch.logits
         return batch, batch.logits + run(self.session, feeds)["residual"]
 
 
-def layers(found: Mapping[str, Floats]) -> Floats:
-    """Of what an encoder gave: the states a meeting reads, or the last ones where none follows."""
-    return found.get("layers", found["states"])
+def encoded(encoder: Session, rows: Sequence[TokenRow]) -> Halves:
+    """What is kept of each row's tokens, ``(rows, positions, layers * dim)``."""
+    name = "layers" if "layers" in encoder.outputs else "states"
+    states = run(encoder, pad(rows), [name])[name]
+    return states if states.dtype == np.int8 else states.astype(np.float16)
 
 
-def _halves(batch: Batch) -> list[QueryStates]:
+def _halves(batch: Batch) -> list[Halves]:
     """Each row's query half."""
     halves = [query for query in batch.queries if query is not None]
     if len(halves) != len(batch.rows):
@@ -190,61 +213,55 @@ def _halves(batch: Batch) -> list[QueryStates]:
     return halves
 
 
-def _by_query(batch: Batch) -> Iterator[tuple[QueryStates, slice]]:
-    """Neighbouring rows of the same query, with it."""
-    first = 0
-    for _, own in groupby(_halves(batch), key=id):
-        rows = list(own)
-        yield rows[0], slice(first, first + len(rows))
-        first += len(rows)
-
-
 def meeting_feeds(
-    queries: Sequence[QueryStates], states: Halves, rows: Sequence[TokenRow], logits: Floats
+    queries: Sequence[Halves], states: Halves, rows: Sequence[TokenRow]
 ) -> dict[str, NDArray[Any]]:
-    """A meeting's inputs: each row's query half beside its states and its logit so far.
+    """A meeting's inputs: each row's query half beside its states.
 
-    `states` is ``(rows, positions, layers * dim)``, `logits` ``(rows,)``.
+    `queries` are ``(tokens, layers * dim)`` each, `states` ``(rows, positions, layers * dim)``.
     """
-    positions = padded_length(max(len(query.layers) for query in queries))
-    half = np.zeros((len(rows), positions, states.shape[2]), np.float32)
+    kind = np.int8 if states.dtype == np.int8 else np.float32
+    positions = padded_length(max(len(query) for query in queries))
+    half = np.zeros((len(rows), positions, states.shape[2]), kind)
     half_mask = np.zeros((len(rows), positions), np.int64)
     for place, query in enumerate(queries):
-        half[place, : len(query.layers)] = query.layers
-        half_mask[place, : len(query.layers)] = 1
+        half[place, : len(query)] = query
+        half_mask[place, : len(query)] = 1
     mask = pad(rows)["attention_mask"]
     return {
         "query_states": half,
         "query_mask": half_mask,
         "query_own": own_tokens(half_mask).astype(np.int64),
-        "states": states.astype(np.float32),
+        "states": states.astype(kind, copy=False),
         "attention_mask": mask,
         "own": own_tokens(mask).astype(np.int64),
-        "logits": logits,
     }
 
 
-def run_rows(session: Session, rows: Sequence[TokenRow]) -> dict[str, Floats]:
+def run_rows(session: Session, rows: Sequence[TokenRow]) -> dict[str, NDArray[Any]]:
     """Pad rows and run them."""
     return run(session, pad(rows))
 
 
-def run(session: Session, feeds: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
-    """Run a batch with those of its inputs that the model has."""
-    return session.run({name: feeds[name] for name in session.inputs})
+def run(
+    session: Session, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
+) -> dict[str, NDArray[Any]]:
+    """Run a batch with those of its inputs that the model has; `outputs` None gives all of them."""
+    return session.run({name: feeds[name] for name in session.inputs}, outputs)
 
 
 def load_model(artifact: Artifact, runtime: str | None = None, threads: int = 0) -> Model:
     """An artifact's stages, opened in a runtime."""
     manifest = artifact.manifest
-    most = 1 if manifest.kind == "joint" else 2
-    if len(artifact.stages) > most:  # running some of them would be wrong
+    fewest, most = (1, 1) if manifest.kind == "joint" else (2, 3)
+    if not fewest <= len(artifact.stages) <= most:  # running some of them would be wrong
         raise ArtifactError(
-            f"{artifact.folder}: a {manifest.kind} model of {len(artifact.stages)} stages, this "
-            f"resift runs {most}; use the resift that made it"
+            f"{artifact.folder}: a {manifest.kind} model of {len(artifact.stages)} files, this "
+            f"resift runs {fewest} to {most}; use the resift that made it"
         )
     tokens = Tokens(load_tokenizer(artifact.tokenizer), manifest.max_tokens)
     sessions = [open_session(stage, runtime, threads) for stage in artifact.stages]
     if manifest.late_interaction is None:
         return JointModel(tokens, sessions[0])
-    return SplitModel(tokens, sessions[0], manifest.late_interaction, *sessions[1:])
+    encoder, late, *meeting = sessions
+    return SplitModel(tokens, encoder, late, manifest.late_interaction, *meeting)

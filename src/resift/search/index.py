@@ -5,6 +5,7 @@ from functools import cached_property
 
 from resift.errors import InputError
 from resift.index.embed import BundledEmbedder, Embedder
+from resift.index.keep import Keeper
 from resift.index.snapshot import Snapshot
 from resift.index.source import open_source
 from resift.index.store import Store, open_snapshot
@@ -37,8 +38,19 @@ class Index:
         self._snapshot: Snapshot | None = None
         self._lock = threading.RLock()
 
-    def sync(self, source_uri: str, progress: ProgressCallback | None = None) -> SyncReport:
+    def sync(
+        self,
+        source_uri: str,
+        progress: ProgressCallback | None = None,
+        *,
+        keep_states: bool = False,
+    ) -> SyncReport:
         """Make the index hold what lies below `source_uri`, and publish that.
+
+        With `keep_states` the reranker's half of every passage is computed now and kept beside it
+        (`Reranker.keep`): a search then runs the query's half and the meeting of the two only, to
+        the same result. What it costs in bytes is in the report. Documents that were indexed
+        without are read again.
 
         Raise `SourceError` or `StoreError` where one of the two cannot be reached. A file that
         cannot be read is in the report, and costs nothing but itself.
@@ -46,7 +58,11 @@ class Index:
         source = open_source(source_uri, self._settings.storage)
         embedder = self._embedder
         store = Store.open(self.uri, self._settings.storage, embedder.fingerprint, embedder.dim)
-        report = sync(source, store, embedder, progress)
+        reranker = self._reranker
+        keeper = reranker if isinstance(reranker, Keeper) else None
+        if keep_states and keeper is None:
+            raise InputError("keep_states: this reranker cannot keep what it reads")
+        report = sync(source, store, embedder, progress, keeper, keep_states)
         with self._lock:
             self._snapshot = None
         return report

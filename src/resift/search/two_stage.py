@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from resift.index.embed import Embedder
+from resift.index.keep import Keeper
 from resift.index.rows import Passage
 from resift.index.snapshot import Scored, Snapshot
 from resift.search.fusion import reciprocal_rank_fusion
@@ -55,7 +56,7 @@ def search(
     clock = _Clock(plan.budget_ms)
     window = _retrieve(query, snapshot, embedder, plan, clock)[: plan.depth]
     with clock.stage("fetch"):
-        passages = snapshot.take([row_id for row_id, _ in window])
+        passages = _fetch(snapshot, [row_id for row_id, _ in window], reranker)
     candidates = _candidates(passages, window)
     if reranker is None:
         return _first_stage(query, candidates, plan, clock, reason=None)
@@ -88,6 +89,25 @@ def _retrieve(
         return arms[0]
     with clock.stage("fuse"):
         return reciprocal_rank_fusion([[row_id for row_id, _ in arm] for arm in arms])
+
+
+def _fetch(snapshot: Snapshot, row_ids: Sequence[int], reranker: Ranker | None) -> list[Passage]:
+    """The window's passages, with the states that this reranker has kept of them."""
+    passages = snapshot.take(row_ids)
+    if not isinstance(reranker, Keeper):
+        return passages
+    own = [
+        row_id
+        for row_id, passage in zip(row_ids, passages, strict=True)
+        if passage.has_states and passage.kept and passage.kept.model == reranker.fingerprint
+    ]
+    states = snapshot.states(own)
+    return [
+        replace(passage, kept=replace(passage.kept, states=states[row_id]))
+        if passage.kept and row_id in states
+        else passage
+        for row_id, passage in zip(row_ids, passages, strict=True)
+    ]
 
 
 class _Clock:
@@ -133,6 +153,7 @@ def _candidates(passages: list[Passage], window: Scored) -> list[Candidate]:
             },
             rank=rank,
             score=score,
+            kept=passage.kept,
         )
         for rank, (passage, (_, score)) in enumerate(zip(passages, window, strict=True), start=1)
     ]

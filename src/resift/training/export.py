@@ -22,18 +22,27 @@ from resift.rerank.artifact import (
     sha256,
     write_manifest,
 )
-from resift.rerank.late_interaction import LateInteractionWeights, features, query_states
-from resift.rerank.pairs import Tokens, load_tokenizer, pad
-from resift.rerank.runtimes import open_session
-from resift.rerank.stages import Model, layers, load_model, meeting_feeds, run_rows
+from resift.rerank.late_interaction import LateInteractionWeights
+from resift.rerank.pairs import TokenRow, Tokens, load_tokenizer, pad
+from resift.rerank.runtimes import Session, open_session
+from resift.rerank.stages import (
+    Batch,
+    LateInteractionStage,
+    Model,
+    encoded,
+    load_model,
+    meeting_feeds,
+    run_rows,
+)
 from resift.training.fit import Scores, fit_calibration, fit_exit, fit_feedback, fit_fusion
 from resift.training.graph import EncoderShape, Weights, encoder_graph
+from resift.training.late_graph import Scales, late_graph
 from resift.training.meeting import meeting_graph, meeting_layers
 from resift.training.mining import NONE, Lists, Mined
-from resift.training.quantise import quantise
+from resift.training.quantise import int8_output, quantise
 from resift.training.score import score_list
 
-ENCODER, MEETING = "encoder.onnx", "meeting.onnx"
+ENCODER, LATE, MEETING = STAGES = ("encoder.onnx", "late.onnx", "meeting.onnx")
 MAX_TOKENS = 512
 EMBEDDING_TOKENS = 256  # what the encoder was trained to pool, as its own configuration says
 CALIBRATION_TEXTS = 300
@@ -83,20 +92,23 @@ def export(
         write_float32(weights, shape, identity, tokenizer, exact)
         shutil.copy(tokenizer, folder / TOKENIZER)
         tokens = Tokens(load_tokenizer(tokenizer), identity.max_tokens)
-        texts = list(_sample(sources))
+        rows = tokens.single(list(_sample(sources))[:CALIBRATION_TEXTS])
+        scales = _scales(open_session(exact / ENCODER), rows, meeting_layers(weights) + 1)
         quantised = quantise(
             encoder_graph(weights, shape, int8_embeddings=True, meets=meeting_layers(weights)),
-            [pad([row]) for row in tokens.single(texts[:CALIBRATION_TEXTS])],
+            [pad([row]) for row in rows],
         )
+        int8_output(quantised, "layers", scales.reshape(-1))
         onnx.save(quantised, str(folder / ENCODER))
-        feeds = list(_meetings(exact, sources, tokens, _late(weights)))
-        onnx.save(quantise(meeting_graph(weights, shape), feeds), str(folder / MEETING))
+        onnx.save(late_graph(len(scales), scales.shape[1], scales), str(folder / LATE))
+        feeds = list(_meetings(folder, sources, tokens, _late(weights)))
+        onnx.save(quantise(meeting_graph(weights, shape, scales), feeds), str(folder / MEETING))
         manifest = replace(_manifest(weights, identity, folder), quantisation=QUANTISATION)
         write_manifest(folder, manifest)
         manifest = _fitted(folder, exact, manifest, sources, fusion_weight)
         write_manifest(folder, manifest)
         out.mkdir(parents=True, exist_ok=True)
-        for name in (ENCODER, MEETING, TOKENIZER, MANIFEST):
+        for name in (*STAGES, TOKENIZER, MANIFEST):
             shutil.copy(folder / name, out / name)
     return manifest
 
@@ -107,8 +119,10 @@ def write_float32(
     """The same model before quantisation: what int8 is compared with."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(tokenizer, folder / TOKENIZER)
-    graph = encoder_graph(weights, shape, meets=meeting_layers(weights))
-    onnx.save(graph, str(folder / ENCODER))
+    meets = meeting_layers(weights)
+    onnx.save(encoder_graph(weights, shape, meets=meets), str(folder / ENCODER))
+    dim = weights["encoder.layer.0.output.dense.weight"].shape[0]
+    onnx.save(late_graph(meets + 1, dim), str(folder / LATE))
     onnx.save(meeting_graph(weights, shape), str(folder / MEETING))
     write_manifest(folder, _manifest(weights, identity, folder))
 
@@ -121,14 +135,21 @@ def _manifest(weights: Weights, identity: Identity, folder: Path) -> Manifest:
         licence=identity.licence,
         quantisation="none (float32)",
         max_tokens=identity.max_tokens,
-        stages=(ENCODER, MEETING),
+        stages=STAGES,
         tolerance=TOLERANCE,
         reference=(),
-        files={name: sha256(folder / name) for name in (ENCODER, MEETING, TOKENIZER)},
+        files={name: sha256(folder / name) for name in (*STAGES, TOKENIZER)},
         late_interaction=_late(weights),
         embedding_tokens=min(EMBEDDING_TOKENS, identity.max_tokens),
         made_with={name: version(name) for name in MAKERS if find_spec(name)},
     )
+
+
+def _scales(encoder: Session, rows: Sequence[TokenRow], layers: int) -> Scales:
+    """A step of int8 for each column of each layer that is kept: the highest value seen is 127."""
+    highest = [np.abs(run_rows(encoder, [row])["layers"]).max(axis=(0, 1)) for row in rows]
+    scales: Scales = np.maximum(np.max(highest, axis=0), 1e-6) / np.float32(127)
+    return scales.reshape(layers, -1)
 
 
 def _late(weights: Weights) -> LateInteractionWeights:
@@ -212,10 +233,12 @@ def _sample(sources: Sequence[Mined]) -> Iterable[str]:
 
 
 def _meetings(
-    exact: Path, sources: Sequence[Mined], tokens: Tokens, late: LateInteractionWeights
+    folder: Path, sources: Sequence[Mined], tokens: Tokens, weights: LateInteractionWeights
 ) -> Iterable[dict[str, NDArray[Any]]]:
-    """Inputs of the meeting for pairs of every source, as the float32 encoder gives them."""
-    encoder = open_session(exact / ENCODER)
+    """Inputs of the meeting for pairs of every source, as the int8 stages before it give them."""
+    first = LateInteractionStage(
+        open_session(folder / ENCODER), open_session(folder / LATE), weights
+    )
     rng = np.random.default_rng(8)
     each = -(-CALIBRATION_PAIRS // len(sources))
     for source in sources:
@@ -224,11 +247,8 @@ def _meetings(
             documents = lists.documents[place][lists.documents[place] != NONE]
             text = source.texts[int(rng.choice(documents))]
             query = source.query_texts[int(lists.queries[place])]
-            half, row = (tokens.single([part])[0] for part in (query, text))
-            asked, read = run_rows(encoder, [half]), run_rows(encoder, [row])
-            size = len(half.ids)
-            own = query_states(asked["states"][0][:size], layers(asked)[0][:size])
-            mask = np.ones((1, len(row.ids)), np.int64)
-            found = features(own, read["states"][:, : len(row.ids)], mask)
-            kept = layers(read).astype(np.float16)
-            yield meeting_feeds([own], kept, [row], late.logits(found))
+            asked, row = (tokens.single([part])[0] for part in (query, text))
+            half = encoded(first.encoder, [asked])[0][: len(asked.ids)]
+            out, logits = first(Batch([row], [half]))
+            if out.states is not None:
+                yield meeting_feeds([half], out.states, [row]) | {"logits": logits}

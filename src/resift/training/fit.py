@@ -64,17 +64,11 @@ def fit_fusion(scores: Sequence[Scores]) -> float:
         for weight in FUSION_WEIGHTS
     }
     best = max(quality, key=lambda weight: np.mean([own.mean() for own in quality[weight]]))
-
-    def as_good(weight: float) -> bool:
-        lost = [b - own for b, own in zip(quality[best], quality[weight], strict=True)]
-        error = np.sqrt(sum(own.var() / len(own) for own in lost)) / len(lost)
-        return bool(np.mean([own.mean() for own in lost]) <= error)
-
-    return max(weight for weight in quality if as_good(weight))
+    return max(weight for weight in quality if _as_good(quality[weight], quality[best]))
 
 
 def fit_feedback(scores: Sequence[Scores], weight: float) -> float:
-    """The largest weight of feedback that costs nothing on the mean of the sources.
+    """The largest weight of feedback that is within one paired standard error of none.
 
     Not the best one: most sources know a single answer a query, so that the likeness of its
     neighbours can only count against them there, which is not so where answers are many.
@@ -82,10 +76,17 @@ def fit_feedback(scores: Sequence[Scores], weight: float) -> float:
     if any(own.means is None for own in scores):
         return 0.0
     quality = {
-        likeness: mean_ndcg(scores, [fused(own, weight, likeness) for own in scores])
+        likeness: by_source(scores, [fused(own, weight, likeness) for own in scores])
         for likeness in FEEDBACK_WEIGHTS
     }
-    return max(likeness for likeness in quality if quality[likeness] >= quality[0.0])
+    return max(likeness for likeness in quality if _as_good(quality[likeness], quality[0.0]))
+
+
+def _as_good(quality: Sequence[Floats], other: Sequence[Floats]) -> bool:
+    """Whether the lists, by source, cannot tell that it is worse than another."""
+    lost = [theirs - own for own, theirs in zip(quality, other, strict=True)]
+    error = np.sqrt(sum(own.var() / len(own) for own in lost)) / len(lost)
+    return bool(np.mean([own.mean() for own in lost]) <= error)
 
 
 def fit_calibration(

@@ -21,10 +21,14 @@ from onnx import numpy_helper
 from resift.extras import require, without_telemetry
 
 # Positions and scales of the int8 table are read, not multiplied; attention is 5 % of the work
-# at 120 tokens and loses most by rounding; so would what a meeting does above its layers.
+# at 120 tokens and loses most by rounding; so would what a meeting does above its layers. What is
+# kept between stages is int8 before it comes in.
 _LEFT_ALONE = re.compile(
     r"words|words\.(scales|positions|types)|types|.*\.(qk|mixed)|meeting\.(?!layer\.).*"
+    r"|(query_)?states\.\d+\.states"
 )
+
+LEAST, HIGHEST = np.array(-127, np.float32), np.array(127, np.float32)
 
 
 def quantise(model: onnx.ModelProto, samples: Sequence[dict[str, NDArray[Any]]]) -> onnx.ModelProto:
@@ -46,6 +50,36 @@ def quantise(model: onnx.ModelProto, samples: Sequence[dict[str, NDArray[Any]]])
     _unsigned_activations(quantised)
     onnx.checker.check_model(quantised)
     return quantised
+
+
+def int8_output(model: onnx.ModelProto, name: str, scales: NDArray[np.float32]) -> None:
+    """An output ``(rows, tokens, width)`` is given as int8, a step being `scales`, ``(width,)``.
+
+    Written out, because OpenVINO's QuantizeLinear knows no scales along the last axis.
+    """
+    exact = f"{name}.exact"
+    for node in model.graph.node:
+        node.output[:] = [exact if own == name else own for own in node.output]
+    steps: NDArray[Any] = 1 / scales.astype(np.float32)
+    for own, value in (("steps", steps), ("least", LEAST), ("highest", HIGHEST)):
+        model.graph.initializer.append(numpy_helper.from_array(value, f"{name}.{own}"))
+    made = onnx.helper.make_node
+    model.graph.node.extend(
+        [
+            made("Mul", [exact, f"{name}.steps"], [f"{name}.scaled"], f"{name}.scaled"),
+            made("Round", [f"{name}.scaled"], [f"{name}.rounded"], f"{name}.rounded"),
+            made(
+                "Clip",
+                [f"{name}.rounded", f"{name}.least", f"{name}.highest"],
+                [f"{name}.clipped"],
+                f"{name}.clipped",
+            ),
+            made("Cast", [f"{name}.clipped"], [name], f"{name}.int8", to=onnx.TensorProto.INT8),
+        ]
+    )
+    port = next(port for port in model.graph.output if port.name == name)
+    port.type.tensor_type.elem_type = onnx.TensorProto.INT8
+    onnx.checker.check_model(model)
 
 
 def _unsigned_activations(model: onnx.ModelProto) -> None:

@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from ctypes import py_object, pythonapi
 from functools import cache, partial
 from importlib import import_module
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
-import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import InputError, MissingExtra, RuntimeFailure
@@ -32,8 +31,15 @@ class Session(Protocol):
     def inputs(self) -> frozenset[str]:
         """The names that `run` expects."""
 
-    def run(self, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
-        """Inputs by name → outputs by name, the caller's to keep. Raises `RuntimeFailure`."""
+    @property
+    def outputs(self) -> frozenset[str]:
+        """The names that `run` can give."""
+
+    def run(self, feeds: Arrays, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Inputs by name → outputs by name, the caller's to keep; all of them with None.
+
+        Raises `RuntimeFailure`.
+        """
 
 
 class SharedSession:
@@ -46,14 +52,15 @@ class SharedSession:
     def __init__(self, open_model: Callable[[], Session]) -> None:
         self._open_model = open_model
         self._own: Session | None = open_model()
-        self.runtime, self.inputs = self._own.runtime, self._own.inputs
+        self.runtime = self._own.runtime
+        self.inputs, self.outputs = self._own.inputs, self._own.outputs
         self.turn = threading.Lock()  # two runs at once would fight for the cores and the memory
 
-    def run(self, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
+    def run(self, feeds: Arrays, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         with self.turn:
             if self._own is None:
                 self._own = self._open_model()
-            return self._own.run(feeds)
+            return self._own.run(feeds, outputs)
 
     def forked(self) -> None:
         """The process is a child from here on."""

@@ -1,9 +1,9 @@
 """ONNX Runtime on the CPU."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import RuntimeFailure
@@ -17,15 +17,16 @@ class OnnxRuntimeSession:
     def __init__(self, session: Any, version: str) -> None:
         self.runtime = f"onnxruntime {version}"
         self.inputs = frozenset(port.name for port in session.get_inputs())
-        self._outputs = [port.name for port in session.get_outputs()]
+        self.outputs = frozenset(port.name for port in session.get_outputs())
         self._session = session
 
-    def run(self, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
+    def run(self, feeds: Arrays, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        wanted = sorted(self.outputs) if outputs is None else list(outputs)
         try:
-            values = self._session.run(self._outputs, dict(feeds))
+            values = self._session.run(wanted, dict(feeds))
         except Exception as error:
             raise RuntimeFailure(f"onnxruntime: {first_line(error)}") from error
-        return dict(zip(self._outputs, values, strict=True))
+        return dict(zip(wanted, values, strict=True))
 
 
 def open_model(model: Path, threads: int) -> OnnxRuntimeSession:
@@ -34,5 +35,6 @@ def open_model(model: Path, threads: int) -> OnnxRuntimeSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only: warnings there are about its own optimiser
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     return OnnxRuntimeSession(session, onnxruntime.__version__)

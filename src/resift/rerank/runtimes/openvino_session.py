@@ -1,5 +1,6 @@
 """OpenVINO on the CPU."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,21 @@ class OpenVinoSession:
     def __init__(self, compiled: Any, version: str) -> None:
         self.runtime = f"openvino {version}"
         self.inputs = frozenset(port.get_any_name() for port in compiled.inputs)
-        self._outputs = [port.get_names() for port in compiled.outputs]  # fusing leaves aliases
+        names = [port.get_names() for port in compiled.outputs]  # fusing leaves aliases
+        self._places = {name: place for place, own in enumerate(names) for name in own}
+        self.outputs = frozenset(self._places)
         self._request = compiled.create_infer_request()
 
-    def run(self, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
+    def run(self, feeds: Arrays, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         try:
             self._request.infer(dict(feeds), share_inputs=True)
         except Exception as error:
             raise RuntimeFailure(f"openvino: {first_line(error)}") from error
-        outputs: dict[str, NDArray[np.float32]] = {}
-        for place, names in enumerate(self._outputs):
-            value = np.array(self._request.get_output_tensor(place).data, dtype=np.float32)
-            outputs |= dict.fromkeys(names, value)
-        return outputs
+        wanted = self.outputs if outputs is None else outputs
+        return {
+            name: np.array(self._request.get_output_tensor(self._places[name]).data)
+            for name in wanted
+        }
 
 
 def open_model(model: Path, threads: int) -> OpenVinoSession:

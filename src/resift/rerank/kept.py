@@ -1,0 +1,90 @@
+"""What is known of a document before any query: its token ids and, of a split model, its half.
+
+Kept in memory by the engine (`HalfCache`), or by a caller beside the document (`Kept`, as bytes).
+Both are bound to the text and to the model: another's are never used.
+"""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resift.rerank.pairs import Ids
+from resift.rerank.stages import Halves
+from resift.types import Kept
+
+_TOKENS = np.dtype("<u4")
+_ENTRY_BYTES = 400  # key, arrays' heads and dictionary (measured)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A document's own token ids, ``(n,)``, and its states, ``(tokens, layers * dim)``."""
+
+    ids: Ids
+    states: Halves | None = None
+
+
+def digest(text: str) -> bytes:
+    """16 bytes that name a text."""
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def pack(text: str, known: Known, fingerprint: str) -> Kept:
+    """What is known of a text, as bytes that name the text and the model."""
+    states = b"" if known.states is None else known.states.tobytes()
+    return Kept(fingerprint, digest(text), known.ids.astype(_TOKENS).tobytes(), states)
+
+
+def unpack(
+    kept: Kept, text: str, fingerprint: str, kind: np.dtype[np.generic] | None, token_bytes: int
+) -> Known | None:
+    """What was kept, if it is this text's and this model's, and whole; else None.
+
+    `kind` is the type of the model's states, `token_bytes` what they take for a token.
+    """
+    if kept.model != fingerprint or kept.text != digest(text):
+        return None
+    if len(kept.tokens) % _TOKENS.itemsize:
+        return None
+    ids = np.frombuffer(kept.tokens, _TOKENS).astype(np.int64)
+    if kind is None or not kept.states or len(kept.states) % token_bytes:
+        return Known(ids)
+    width = token_bytes // kind.itemsize
+    states: NDArray[np.generic] = np.frombuffer(kept.states, kind).reshape(-1, width)
+    return Known(ids, states)
+
+
+class HalfCache:
+    """Halves of texts that were read lately, at most `megabytes` of them. Threads may share it."""
+
+    def __init__(self, megabytes: float) -> None:
+        self._most = megabytes * 1e6
+        self._bytes = 0
+        self._kept: OrderedDict[bytes, Known] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, keys: Iterable[bytes]) -> dict[bytes, Known]:
+        """Those that are known, by the `digest` of their text."""
+        with self._lock:
+            found = {key: self._kept[key] for key in keys if key in self._kept}
+            for key in found:
+                self._kept.move_to_end(key)
+        return found
+
+    def put(self, key: bytes, known: Known) -> None:
+        """Remember; the least recently used make room."""
+        with self._lock:
+            before = self._kept.pop(key, None)
+            self._bytes += _size(known) - (_size(before) if before else 0)
+            self._kept[key] = known
+            while self._bytes > self._most and self._kept:
+                self._bytes -= _size(self._kept.popitem(last=False)[1])
+
+
+def _size(known: Known) -> int:
+    return _ENTRY_BYTES + known.ids.nbytes + (0 if known.states is None else known.states.nbytes)

@@ -1,0 +1,140 @@
+"""An index that keeps the reranker's half of its passages gives the same answer for less."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from index.fakes import HashingEmbedder
+from resift import Index, Reranker
+from resift.errors import InputError
+from resift.rerank.pairs import Ids
+from resift.settings import Settings
+from search.stand_ins import Backwards
+from split_artifacts import make_split_artifact
+from texts import passages
+
+QUERY = "how is a file opened for reading"
+
+
+@pytest.fixture(scope="module")
+def reranker() -> Reranker:
+    return Reranker()
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for place, text in enumerate(passages(12)):
+        (folder / f"{place}.txt").write_text(text)
+    return folder
+
+
+def index_at(path: Path, reranker: Any) -> Index:
+    """A new object each time, as another process would have one."""
+    return Index(
+        str(path / "index"), settings=Settings(), embedder=HashingEmbedder(), reranker=reranker
+    )
+
+
+def test_with_and_without_states_the_answer_is_the_same(
+    tmp_path: Path, docs: Path, reranker: Reranker
+) -> None:
+    plain, kept = index_at(tmp_path / "plain", reranker), index_at(tmp_path / "kept", reranker)
+    assert plain.sync(str(docs)).kept_bytes == 0
+    report = kept.sync(str(docs), keep_states=True)
+    assert report.kept_bytes > 1_000 * report.passages_embedded
+    one, other = (index.search(QUERY, top_n=12) for index in (plain, kept))
+    assert [hit.text for hit in one] == [hit.text for hit in other]
+    for mine, theirs in zip(one, other, strict=True):
+        assert mine.logit == pytest.approx(theirs.logit, abs=1e-5)
+    assert (one.receipt.kept, other.receipt.kept) == (0, other.receipt.depth)
+    assert one.receipt.tokens > 0 == other.receipt.tokens
+
+
+def test_token_ids_are_there_without_states(
+    tmp_path: Path, docs: Path, reranker: Reranker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = index_at(tmp_path, reranker)
+    index.sync(str(docs))
+    read: list[str] = []
+    tokens = reranker._engine.model._tokens  # type: ignore[attr-defined]
+    ids = tokens.ids
+
+    def noted(texts: Sequence[str]) -> list[Ids]:
+        read.extend(texts)
+        return list(ids(texts))
+
+    monkeypatch.setattr(tokens, "ids", noted)
+    index.search(QUERY)
+    assert read == [QUERY]
+
+
+def test_documents_indexed_without_states_are_read_again_for_them(
+    tmp_path: Path, docs: Path, reranker: Reranker
+) -> None:
+    index_at(tmp_path, reranker).sync(str(docs))
+    again = index_at(tmp_path, reranker).sync(str(docs), keep_states=True)
+    assert (again.changed, again.unchanged) == (12, 0) and again.kept_bytes
+    third = index_at(tmp_path, reranker).sync(str(docs), keep_states=True)
+    assert (third.changed, third.unchanged, third.kept_bytes) == (0, 12, 0)
+    assert third.version == again.version
+
+
+def test_a_document_that_changes_later_without_states_is_read_at_search(
+    tmp_path: Path, docs: Path, reranker: Reranker
+) -> None:
+    index_at(tmp_path, reranker).sync(str(docs), keep_states=True)
+    (docs / "3.txt").write_text("A file is opened for reading with open.")
+    index = index_at(tmp_path, reranker)
+    index.sync(str(docs))
+    ranking = index.search(QUERY, top_n=12)
+    assert ranking.receipt.kept == ranking.receipt.depth - 1
+    assert "opened for reading with open" in ranking[0].text
+
+
+def test_another_models_states_are_read_anew_and_replaced(
+    tmp_path: Path, docs: Path, reranker: Reranker
+) -> None:
+    other = Reranker(make_split_artifact(tmp_path / "model"))
+    index_at(tmp_path, other).sync(str(docs), keep_states=True)
+    index = index_at(tmp_path, reranker)
+    plain = index.search(QUERY, top_n=12)
+    assert plain.receipt.kept == 0 and plain.receipt.scored == plain.receipt.depth
+    assert index.sync(str(docs), keep_states=True).changed == 12
+    found = index.search(QUERY, top_n=12)
+    assert found.receipt.kept == found.receipt.depth
+    assert [hit.text for hit in found] == [hit.text for hit in plain]
+
+
+def test_a_reranker_that_keeps_nothing_is_said_before_anything_is_written(
+    tmp_path: Path, docs: Path
+) -> None:
+    index = index_at(tmp_path, Backwards())
+    with pytest.raises(InputError, match="keep_states: this reranker cannot keep what it reads"):
+        index.sync(str(docs), keep_states=True)
+    assert index.sync(str(docs)).added == 12
+    assert len(index.search(QUERY)) == 10
+
+
+def test_states_that_are_torn_are_read_anew(
+    tmp_path: Path, docs: Path, reranker: Reranker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = index_at(tmp_path, reranker)
+    index.sync(str(docs), keep_states=True)
+    whole = index.search(QUERY, top_n=12)
+    snapshot = index._open()
+    states = snapshot.states
+
+    def torn(row_ids: Any) -> dict[int, bytes]:
+        return {row_id: own[:-1_000] for row_id, own in states(row_ids).items()}
+
+    monkeypatch.setattr(snapshot, "states", torn)
+    found = index.search(QUERY, top_n=12)
+    assert found.receipt.kept == 0
+    assert [replace(hit, logit=0, score=0) for hit in found] == [
+        replace(hit, logit=0, score=0) for hit in whole
+    ]
