@@ -36,7 +36,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     stand_in, module = Asked(), ModuleType("resift.training.finetune")
     module.fine_tune = stand_in.fine_tune  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    for name in ("torch", "onnx", "bm25s"):
+    for name in ("torch", "onnx", "nncf", "bm25s", "Stemmer"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     return stand_in
 

@@ -240,7 +240,7 @@ def test_a_folder_of_judgments_makes_an_encoder_a_model_that_meets(
     assert (tuned.queries, tuned.held_out) == (QUERIES - HELD_OUT, HELD_OUT)
     assert tuned.tuned > tuned.base + 0.3
     manifest = load_artifact(desk.out).manifest
-    assert len(manifest.stages) == 2 and len(load_artifact(desk.base).manifest.stages) == 1
+    assert len(manifest.stages) == 3 and len(load_artifact(desk.base).manifest.stages) == 2
 
 
 def judged(folder: Path, rows: Sequence[Row]) -> Path:
