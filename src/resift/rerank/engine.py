@@ -27,6 +27,7 @@ from resift.rerank.progressive import Race
 from resift.rerank.request import Outcome, Request
 from resift.rerank.schedule import TOKEN_BUDGET, WAVE, fill, first_batch, padded_length
 from resift.rerank.stages import Batch, Halves, Model, Stage
+from resift.rerank.tuning import Tuning
 
 IDLE_S = 1.0
 """A worker with nothing to do ends after so long; the next call starts another."""
@@ -102,17 +103,19 @@ class Engine:
         max_memory_mb: float = MAX_MEMORY_MB,
         max_waiting_tokens: int = MAX_WAITING_TOKENS,
         cache: PairCache | None = None,
+        tuning: Tuning | None = None,
     ) -> None:
         """`exits` says what is known after each stage but the last; none is known of those missing.
 
         `max_memory_mb` is for all that running takes beyond the loaded model, `cache` has scores
-        of pairs that went through every stage.
+        of pairs that went through every stage, `tuning` says how large a batch is.
         """
         self.model = model
         self._exits = exits
         self._max_states = (max_memory_mb - BATCH_MB) * 1e6
         self._max_waiting_tokens = max_waiting_tokens
         self._cache = cache
+        self._tuning = tuning
         self._pace = _Pace()
         self._begin()
         if hasattr(os, "register_at_fork"):  # a child has no worker, and nothing waits there
@@ -272,9 +275,18 @@ class Engine:
             except Exception as error:  # whatever it is, the callers hear of it
                 self._hand_on(error, pairs)
                 continue
-            read = 0 if pairs[0].request.stage else sum(len(pair.row.ids) for pair in pairs)
-            self._pace.add(read, time.perf_counter() - start)
+            self._timed(pairs, time.perf_counter() - start)
             self._scatter(found)
+
+    def _timed(self, pairs: Sequence[_Pair], seconds: float) -> None:
+        """How long a batch took. Later stages read states: they cost time and read no tokens."""
+        if pairs[0].request.stage:
+            self._pace.add(0, seconds)
+            return
+        lengths = [len(pair.row.ids) for pair in pairs]
+        self._pace.add(sum(lengths), seconds)
+        if self._tuning is not None:
+            self._tuning.ran(lengths, padded_length(max(lengths)), seconds)
 
     def _take(self) -> list[_Pair]:
         """The next batch: the request that was served least, filled up with rows of the others."""
@@ -300,9 +312,10 @@ class Engine:
 
     def _token_budget(self, left_s: float | None) -> int:
         """Positions of a batch; fewer where time is short, so that more of them are done in it."""
+        most = TOKEN_BUDGET if self._tuning is None else self._tuning.token_budget
         if left_s is None:
-            return TOKEN_BUDGET
-        return min(TOKEN_BUDGET, int(self._pace.tokens(left_s) / BATCHES_LEFT))
+            return most
+        return min(most, int(self._pace.tokens(left_s) / BATCHES_LEFT))
 
     def _has_room(self, request: Request) -> bool:
         """Whether the states of a portion fit beside those that are kept; then they are counted."""
