@@ -73,7 +73,8 @@ def test_states_of_mixed_lengths_find_their_rows_again() -> None:
 def test_batches_keep_to_the_token_budget() -> None:
     model = WordCountModel()
     Engine(model).step(QUERY, ["red"] * 200)
-    assert max(size for _, size in model.calls) == TOKEN_BUDGET // padded_length(6)
+    full = TOKEN_BUDGET // padded_length(6)
+    assert [size for stage, size in model.calls if stage == 1] == [full, full, 200 - 2 * full]
 
 
 def test_tokens_and_positions_are_counted_in_the_first_stage_only() -> None:
@@ -141,9 +142,9 @@ def test_a_deadline_takes_candidates_in_waves_of_the_first_stages_order() -> Non
 
 def test_without_a_deadline_the_longest_go_first() -> None:
     model = WordCountModel()
-    outcome = Engine(model).step(QUERY, ["red"] * WAVE + ["blue " * 40] * WAVE)
-    assert model.calls == [(1, 21), (1, 11), (2, 21), (2, 11)]
-    assert outcome.positions == 21 * 48 + 11 * 16
+    outcome = Engine(model).step(QUERY, ["red"] * WAVE + ["blue " * 40] * 20)
+    assert model.calls == [(1, 20), (1, WAVE), (2, 20), (2, WAVE)]
+    assert outcome.positions == 20 * 48 + WAVE * 16
 
 
 def test_a_deadline_that_does_not_pass_changes_no_logit() -> None:

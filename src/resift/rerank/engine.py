@@ -28,6 +28,7 @@ from resift.rerank.progressive import Race
 from resift.rerank.request import Outcome, Request
 from resift.rerank.schedule import TOKEN_BUDGET, WAVE, fill, first_batch, padded_length
 from resift.rerank.stages import Batch, Halves, Model, Stage
+from resift.rerank.tuning import Tuning
 from resift.types import Kept
 
 IDLE_S = 1.0
@@ -105,11 +106,13 @@ class Engine:
         max_waiting_tokens: int = MAX_WAITING_TOKENS,
         cache: PairCache | None = None,
         halves: HalfCache | None = None,
+        tuning: Tuning | None = None,
     ) -> None:
         """`exits` says what is known after each stage but the last; none is known of those missing.
 
         `max_memory_mb` is for all that running takes beyond the loaded model, `cache` has scores
-        of pairs that went through every stage, `halves` documents' halves.
+        of pairs that went through every stage, `halves` documents' halves; `tuning` says how large
+        a batch is.
         """
         self.model = model
         self._exits = exits
@@ -117,6 +120,7 @@ class Engine:
         self._max_waiting_tokens = max_waiting_tokens
         self._cache = cache
         self._halves = halves
+        self._tuning = tuning
         self._pace = _Pace()
         self._begin()
         if hasattr(os, "register_at_fork"):  # a child has no worker, and nothing waits there
@@ -339,10 +343,21 @@ class Engine:
             except Exception as error:  # whatever it is, the callers hear of it
                 self._hand_on(error, pairs)
                 continue
-            encoded = pairs[0].states is not None
-            read = 0 if encoded else sum(len(pair.row.ids) for pair in pairs)
-            self._pace.add(read, time.perf_counter() - start)
+            self._timed(pairs, time.perf_counter() - start)
             self._scatter(found)
+
+    def _timed(self, pairs: Sequence[_Pair], seconds: float) -> None:
+        """How long a batch took. Later stages read states: they cost time and read no tokens.
+
+        Rows whose halves were kept say nothing about reading.
+        """
+        lengths = [len(p.row.ids) for p in pairs if not p.request.outcome.kept[p.place]]
+        if not lengths:
+            return
+        first = pairs[0].request.stage == 0
+        self._pace.add(sum(lengths) if first else 0, seconds * len(lengths) / len(pairs))
+        if first and self._tuning is not None:
+            self._tuning.ran(lengths, padded_length(max(lengths)), seconds)
 
     def _take(self) -> list[_Pair]:
         """The next batch: the request that was served least, filled up with rows of the others."""
@@ -368,9 +383,10 @@ class Engine:
 
     def _token_budget(self, left_s: float | None) -> int:
         """Positions of a batch; fewer where time is short, so that more of them are done in it."""
+        most = TOKEN_BUDGET if self._tuning is None else self._tuning.token_budget
         if left_s is None:
-            return TOKEN_BUDGET
-        return min(TOKEN_BUDGET, int(self._pace.tokens(left_s) / BATCHES_LEFT))
+            return most
+        return min(most, int(self._pace.tokens(left_s) / BATCHES_LEFT))
 
     def _has_room(self, request: Request) -> bool:
         """Whether the states of a portion fit beside those that are kept; then they are counted."""

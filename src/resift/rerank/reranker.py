@@ -24,6 +24,7 @@ from resift.rerank.patience import Patience
 from resift.rerank.progressive import TOLERANCE, Race
 from resift.rerank.request import Outcome, is_text
 from resift.rerank.stages import load_model
+from resift.rerank.tuning import Tuning, machine, tuning_file
 from resift.settings import Settings
 from resift.types import Candidate, Document, Hit, Kept, Ranking, Receipt
 
@@ -92,6 +93,7 @@ class Reranker:
             max_memory_mb=settings.max_memory_mb,
             cache=_cache(settings, f"{self.fingerprint} {loaded.runtime}"),
             halves=HalfCache(settings.halves_mb) if settings.halves_mb else None,
+            tuning=_tuning(settings, f"{self.fingerprint} {loaded.runtime}"),
         )
         self._warned = False
 
@@ -319,6 +321,11 @@ def _cache(settings: Settings, decisive: str) -> PairCache | None:
         return None
     file = Path(settings.cache_file) if settings.cache_file else None
     return PairCache(decisive, settings.cache_mb or CACHE_MB, file)
+
+
+def _tuning(settings: Settings, decisive: str) -> Tuning:
+    """What was chosen on this machine, with so many threads."""
+    return Tuning(f"{decisive}, {machine()}, threads {settings.threads}", tuning_file())
 
 
 def _candidates(documents: Sequence[Any]) -> list[Candidate]:

@@ -1,0 +1,160 @@
+"""How far is joint exact reranking from the machine's limit?
+
+    python benchmarks/ceiling.py [--rounds 9] [--runtime openvino onnxruntime]
+
+The limit is what the same runtime reaches on nothing but int8 matrix products, uint8 activations by
+int8 weights written as in our graphs, the best of a few sizes. Beside it: what the encoder's
+linear layers ask of the real tokens (no padding counted, a layer's whole arithmetic even where the
+graph leaves some of it out), per second of a whole ranking. Rounds are interleaved; medians.
+Needs  pip install 'resift[convert,onnxruntime]'. Last line of stdout: JSON.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from checkpoint import WORK, make_checkpoint
+from manual_texts import QUERY, texts
+from onnx import TensorProto, helper, numpy_helper
+from peers import WORKLOADS
+
+from resift import Reranker
+from resift.rerank.runtimes import open_session
+from resift.settings import RUNTIMES, Settings
+
+CHAIN = 8
+SIZES = ((384, 1024), (1024, 1024), (1536, 1024), (2048, 2048))  # width, rows
+LAYERS, WIDTH = 6, 384
+PER_TOKEN = 2 * LAYERS * 12 * WIDTH**2
+"""Operations of the linear layers a token: 4 of width² and 2 of 4 width², two for a multiply-add"""
+
+
+def main() -> None:
+    """Print the limits, then a line a workload."""
+    options = _options()
+    warnings.simplefilter("ignore")  # of depths over 100, which are meant
+    folder = _model()
+    figures: dict[str, Any] = {}
+    for runtime in options.runtime:
+        limit = _limit(runtime, options.rounds)
+        print(f"{runtime}: int8 products alone {limit / 1e9:.0f} Gop/s")
+        reranker = Reranker(folder, settings=Settings(runtime=runtime))
+        own = _workloads(reranker, options.rounds)
+        for name, found in own.items():
+            found["share"] = found["gops"] * 1e9 / limit
+            print(
+                f"  {name:12}{found['ms']:8.1f} ms {found['gops']:7.0f} Gop/s, "
+                f"{found['share']:4.0%} of the limit, padding {found['padding']:5.1%}"
+            )
+        figures[runtime] = {"limit_gops": limit / 1e9, "workloads": own}
+    print(json.dumps(figures))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--runtime", nargs="+", choices=RUNTIMES, default=list(RUNTIMES))
+    return parser.parse_args()
+
+
+def _model() -> Path:
+    """The joint artifact of `peers.py`, made where it is not there."""
+    folder = make_checkpoint(WORK / "peers")
+    if not (folder / "resift").exists():
+        from resift.training.convert import convert_checkpoint
+
+        convert_checkpoint(str(folder), folder / "resift")
+    return folder / "resift"
+
+
+def _limit(runtime: str, rounds: int) -> float:
+    """Operations a second of the best chain."""
+    calls = {}
+    with tempfile.TemporaryDirectory() as made:
+        for width, rows in SIZES:
+            file = Path(made) / f"{width}.onnx"
+            onnx.save(_chain(width), str(file))
+            session = open_session(file, runtime)
+            feeds = {"x": np.random.default_rng(7).standard_normal((rows, width), np.float32)}
+            calls[width, rows] = lambda session=session, feeds=feeds: session.run(feeds)
+        seconds = _interleaved(calls, rounds)
+    return max(2 * CHAIN * rows * width**2 / seconds[width, rows] for width, rows in SIZES)
+
+
+def _chain(width: int) -> onnx.ModelProto:
+    """Products one after another, each of what the one before gave, rounded to uint8."""
+    rng = np.random.default_rng(7)
+    nodes, constants = [], []
+
+    def constant(name: str, value: Any) -> str:
+        constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    step, zero = constant("step", np.float32(0.05)), constant("zero", np.uint8(128))
+    scale, none = constant("scale", np.float32(0.01 / width)), constant("none", np.int8(0))
+    x = "x"
+    for place in range(CHAIN):
+        made = rng.integers(-127, 128, (width, width)).astype(np.int8)
+        kernel = constant(f"kernel{place}", made)
+        rounded, wide, weight, product = (f"{own}{place}" for own in ("q", "x", "w", "p"))
+        nodes += [
+            helper.make_node("QuantizeLinear", [x, step, zero], [rounded]),
+            helper.make_node("DequantizeLinear", [rounded, step, zero], [wide]),
+            helper.make_node("DequantizeLinear", [kernel, scale, none], [weight]),
+            helper.make_node("MatMul", [wide, weight], [product]),
+        ]
+        x = product
+    # Little comes out, so that copying it costs nothing.
+    nodes.append(helper.make_node("ReduceMax", [x], ["out"], keepdims=0))
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", width])
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [])
+    graph = helper.make_graph(nodes, "chain", [given], [out], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    model.ir_version = 9
+    return model
+
+
+def _workloads(reranker: Reranker, rounds: int) -> dict[str, dict[str, float]]:
+    """A single caller's: milliseconds, real operations a second, padding share."""
+    asked = {
+        name: texts(own.candidates, own.tokens, own.spread)
+        for name, own in WORKLOADS.items()
+        if own.callers == 1
+    }
+    receipts = {name: reranker.rank(QUERY, own, exact=True).receipt for name, own in asked.items()}
+    calls = {
+        name: lambda own=own: reranker.rank(QUERY, own, exact=True) for name, own in asked.items()
+    }
+    seconds = _interleaved(calls, rounds)
+    return {
+        name: {
+            "ms": seconds[name] * 1000,
+            "gops": receipts[name].tokens * PER_TOKEN / seconds[name] / 1e9,
+            "padding": receipts[name].padding_share,
+        }
+        for name in asked
+    }
+
+
+def _interleaved(calls: Mapping[Any, Callable[[], object]], rounds: int) -> dict[Any, float]:
+    """Median seconds of each, after a warm-up."""
+    seconds: dict[Any, list[float]] = {name: [] for name in calls}
+    for number in range(rounds + 1):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if number:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(own) for name, own in seconds.items()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""How large a batch is best on this machine: tried on the engine's own batches, kept on disk.
+
+The first full batches of a model on a machine are of several sizes in turn, and their pace decides.
+Nothing is run for the sake of measuring, and no logit depends on what is chosen.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import statistics
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from resift.rerank.schedule import TOKEN_BUDGET
+
+BUDGETS = (TOKEN_BUDGET, 512, 256)
+"""Positions a batch, the usual first. Smaller ones suit small caches; larger ones never paid and
+take more memory (LOG.md)."""
+
+BATCHES = 8
+"""So many full batches of each are timed: about four calls of 100 candidates in all."""
+
+BETTER = 1.03
+"""What is not this much faster than the usual is noise."""
+
+
+class Tuning:
+    """One model's on one machine; for one thread at a time, the engine's worker.
+
+    `file` is where choices are kept, by `key`; None keeps none. A file that makes no sense is said
+    and written anew, a folder that cannot be written costs the next process the trial again.
+    """
+
+    def __init__(self, key: str, file: Path | None) -> None:
+        self._key = key
+        self._file = file
+        self._paces: list[list[float]] = [[] for _ in BUDGETS]
+        self._chosen: int | None = None
+        if file is not None:
+            try:
+                self._chosen = _read(file).get(key)
+            except ValueError as error:
+                message = f"{file}: {error}; measured and written anew"
+                warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+    @property
+    def token_budget(self) -> int:
+        """Positions of the next batch: what was chosen, or whose turn it is."""
+        if self._chosen is not None:
+            return self._chosen
+        return BUDGETS[min(range(len(BUDGETS)), key=lambda own: len(self._paces[own]))]
+
+    def ran(self, rows: Sequence[int], longest: int, seconds: float) -> None:
+        """A batch of rows of so many tokens, padded to `longest`, took so long.
+
+        One that had room for another row says nothing about its size.
+        """
+        budget = self.token_budget
+        if self._chosen is not None or (len(rows) + 1) * longest <= budget:
+            return
+        self._paces[BUDGETS.index(budget)].append(sum(rows) / max(seconds, 1e-9))
+        if all(len(own) >= BATCHES for own in self._paces):
+            self._choose()
+
+    def _choose(self) -> None:
+        paces = [statistics.median(own) for own in self._paces]
+        fastest = max(paces)
+        self._chosen = BUDGETS[0 if fastest < BETTER * paces[0] else paces.index(fastest)]
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                _write(self._file, self._key, self._chosen)
+
+
+def tuning_file() -> Path | None:
+    """Where choices are kept between processes: in the user's cache folder, where there is one."""
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        return None
+    return Path(home) / "resift" / "tuning.json"
+
+
+def machine() -> str:
+    """What decides here beside model and runtime: the processor and how many cores are ours."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{_processor()}, {cores} cores"
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _read(file: Path) -> dict[str, int]:
+    """Choices by key; none where the file cannot be read. Raises `ValueError` for another's."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except OSError:
+        return {}
+    if not isinstance(found, dict):
+        raise ValueError("not a table of choices")
+    return {key: budget for key, budget in found.items() if budget in BUDGETS}
+
+
+def _write(file: Path, key: str, budget: int) -> None:
+    """Put a choice beside those of others; whoever reads meanwhile sees the file before or after.
+
+    Of two processes that write at once one's choice is lost, and measured again.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    known = {}
+    with contextlib.suppress(ValueError):
+        known = _read(file)
+    made = file.with_name(f"{file.name}.{os.getpid()}")
+    try:
+        made.write_text(json.dumps(known | {key: budget}, indent=1) + "\n", encoding="utf-8")
+        made.replace(file)
+    finally:
+        made.unlink(missing_ok=True)

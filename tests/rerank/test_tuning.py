@@ -1,0 +1,133 @@
+"""Batch sizes are tried on real batches, the best is kept on disk, and no logit depends on it."""
+
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+
+from artifacts import WordCountModel
+from resift import Reranker
+from resift.rerank.engine import Engine
+from resift.rerank.schedule import TOKEN_BUDGET
+from resift.rerank.tuning import BATCHES, BUDGETS, Tuning, tuning_file
+from texts import passages
+
+KEY = "model, runtime, machine"
+LENGTH = 32
+
+
+def try_all(tuning: Tuning, fastest: int, by: float) -> None:
+    """Full batches, each as fast as the last, but for one budget whose pace is `by` times that."""
+    for _ in range(BATCHES * len(BUDGETS)):
+        budget = tuning.token_budget
+        rows = [LENGTH] * (budget // LENGTH)
+        tuning.ran(rows, LENGTH, sum(rows) / (by if budget == fastest else 1.0))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "tuning.json"
+
+
+@pytest.mark.parametrize("fastest", BUDGETS)
+def test_the_fastest_is_chosen_and_known_to_the_next_process(file: Path, fastest: int) -> None:
+    tuning = Tuning(KEY, file)
+    try_all(tuning, fastest, by=1.5)
+    assert tuning.token_budget == fastest
+    assert Tuning(KEY, file).token_budget == fastest
+    assert [own.name for own in file.parent.iterdir()] == [file.name]
+
+
+def test_noise_chooses_the_usual(file: Path) -> None:
+    try_all(Tuning(KEY, file), 256, by=1.02)
+    assert json.loads(file.read_text()) == {KEY: TOKEN_BUDGET}
+
+
+def test_one_slow_batch_decides_nothing() -> None:
+    tuning = Tuning(KEY, None)
+    tuning.ran([LENGTH] * (TOKEN_BUDGET // LENGTH), LENGTH, 1e9)
+    try_all(tuning, 0, by=1.0)
+    assert tuning.token_budget == TOKEN_BUDGET
+
+
+def test_a_batch_with_room_left_says_nothing() -> None:
+    tuning = Tuning(KEY, None)
+    for _ in range(100):
+        tuning.ran([LENGTH], LENGTH, 1.0)
+    assert tuning.token_budget == BUDGETS[0]
+
+
+def test_another_model_or_machine_is_tried_on_its_own(file: Path) -> None:
+    try_all(Tuning(KEY, file), 256, by=2.0)
+    other = Tuning("another", file)
+    try_all(other, 512, by=2.0)
+    assert json.loads(file.read_text()) == {KEY: 256, "another": 512}
+
+
+@pytest.mark.parametrize("kept", ["", "{", "[1]", "\xff"])
+def test_a_corrupt_file_is_said_and_written_anew(file: Path, kept: str) -> None:
+    file.parent.mkdir()
+    file.write_bytes(kept.encode("latin-1"))
+    with pytest.warns(RuntimeWarning, match=r"tuning\.json: .*anew"):
+        tuning = Tuning(KEY, file)
+    try_all(tuning, 512, by=2.0)
+    assert json.loads(file.read_text()) == {KEY: 512}
+
+
+@pytest.mark.parametrize("kept", [7, 1e9, "512", None, [512]])
+def test_a_choice_that_is_none_is_measured_again(file: Path, kept: object) -> None:
+    file.parent.mkdir()
+    file.write_text(json.dumps({KEY: kept}))
+    tuning = Tuning(KEY, file)
+    assert tuning.token_budget == BUDGETS[0]
+    try_all(tuning, 512, by=2.0)
+    assert json.loads(file.read_text()) == {KEY: 512}
+
+
+def test_a_folder_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with warnings.catch_warnings(action="error"):
+        tuning = Tuning(KEY, tmp_path / "file" / "tuning.json")
+        try_all(tuning, 256, by=2.0)
+    assert tuning.token_budget == 256
+
+
+def test_the_file_is_in_the_users_cache_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert tuning_file() == tmp_path / "resift" / "tuning.json"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert tuning_file() == tmp_path / ".cache" / "resift" / "tuning.json"
+
+
+def test_an_engine_tries_all_sizes_and_settles() -> None:
+    model, tuning = WordCountModel(), Tuning(KEY, None)
+    engine = Engine(model, tuning=tuning)
+    texts = ["red"] * 2000
+    outcome = engine.step("red blue", texts)
+    sizes = {size for stage, size in model.calls if stage == 1}
+    assert {budget // 16 for budget in BUDGETS} <= sizes
+    assert outcome.logits.tolist() == [1.5] * len(texts)
+    model.calls.clear()
+    engine.step("red blue", texts)
+    assert model.calls[0] == (1, tuning.token_budget // 16)
+
+
+def test_logits_do_not_depend_on_the_size(joint_folder: Path) -> None:
+    texts = passages(60)
+    known = []
+    for budget in BUDGETS:
+        reranker = Reranker(joint_folder)
+        reranker._engine._tuning = _chosen(budget)
+        known.append(reranker.score("red blue", texts))
+    for logits in known[1:]:
+        assert logits == pytest.approx(known[0], abs=1e-5)
+
+
+def _chosen(budget: int) -> Tuning:
+    tuning = Tuning(KEY, None)
+    try_all(tuning, budget, by=2.0)
+    return tuning
