@@ -173,6 +173,15 @@ def layer(
     return g.layer_norm(f"{name}.output.LayerNorm", x, weights, shape.epsilon)
 
 
+def _first_token(g: GraphBuilder, states: str) -> str:
+    """``(rows, 1, dim)``: all that a head reads, so all of the last layer that has to be computed.
+
+    Its keys and values are still those of all tokens: the arithmetic of that row is the same.
+    """
+    place = g.constant("first.place", np.array([0], np.int64))
+    return g.node("Gather", "first", states, place, axis=1)
+
+
 def _head(g: GraphBuilder, states: str, weights: Weights, head: Head) -> str:
     """States ``(rows, tokens, dim)`` → one relevance logit a row, ``(rows,)``."""
     first = g.constant("head.first", np.array(0, np.int64))
@@ -205,7 +214,9 @@ def encoder_graph(
     mask = added_mask(g)
     through = [states]
     for index in range(shape.layers):
-        states = layer(g, f"encoder.layer.{index}", states, states, mask, weights, shape)
+        last = head is not None and index == shape.layers - 1
+        read = _first_token(g, states) if last else states
+        states = layer(g, f"encoder.layer.{index}", read, states, mask, weights, shape)
         through.append(states)
     names = ["input_ids", "attention_mask"]
     if any("token_type_ids" in node.input for node in g.nodes):
