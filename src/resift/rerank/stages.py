@@ -29,6 +29,9 @@ from resift.rerank.pairs import TokenRow, Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import Session, open_session
 from resift.rerank.schedule import padded_length
 
+NEXT_STATES = "next_states"
+"""What a joint model's stage calls the states that it hands on; the next one reads `states`."""
+
 Floats = NDArray[np.float32]
 Halves = NDArray[np.float16]
 
@@ -87,11 +90,14 @@ class Model(Protocol):
 class JointModel:
     """A classic cross-encoder."""
 
-    def __init__(self, tokens: Tokens, session: Session) -> None:
+    def __init__(self, tokens: Tokens, *sessions: Session) -> None:
         self._tokens = tokens
-        self.runtime = session.runtime
+        self.runtime = sessions[0].runtime
         self.state_bytes = 0
-        self.stages: Sequence[Stage] = [JointStage(session)]
+        self.stages: Sequence[Stage] = [JointStage(session) for session in sessions]
+        if len(sessions) > 1:
+            probe = run_rows(sessions[0], tokens.single([""]))[NEXT_STATES]
+            self.state_bytes = probe.shape[-1] * np.dtype(np.float16).itemsize
 
     def read(self, query: str) -> TokenRow:
         return self._tokens.head(query)
@@ -105,12 +111,21 @@ class JointModel:
 
 @dataclass(frozen=True, slots=True)
 class JointStage:
-    """All layers and the head: token ids in, final logits out."""
+    """A group of layers: token ids or the states before in, states and an estimate out.
+
+    The last one has no states to hand on, and its estimate is the logit.
+    """
 
     session: Session
 
     def __call__(self, batch: Batch) -> tuple[Batch, Floats]:
-        return batch, run_rows(self.session, batch.rows)["logits"]
+        feeds: dict[str, NDArray[Any]] = {**pad(batch.rows)}
+        if batch.states is not None:
+            feeds["states"] = batch.states.astype(np.float32)
+        found = run(self.session, feeds)
+        states = found.get(NEXT_STATES)
+        kept = None if states is None else states.astype(np.float16)
+        return replace(batch, states=kept), found["logits"]
 
 
 class SplitModel:
@@ -237,14 +252,19 @@ def run(session: Session, feeds: Mapping[str, NDArray[Any]]) -> dict[str, Floats
 def load_model(artifact: Artifact, runtime: str | None = None, threads: int = 0) -> Model:
     """An artifact's stages, opened in a runtime."""
     manifest = artifact.manifest
-    most = 1 if manifest.kind == "joint" else 2
-    if len(artifact.stages) > most:  # running some of them would be wrong
+    if manifest.kind == "split" and len(artifact.stages) > 2:  # running some would be wrong
         raise ArtifactError(
-            f"{artifact.folder}: a {manifest.kind} model of {len(artifact.stages)} stages, this "
-            f"resift runs {most}; use the resift that made it"
+            f"{artifact.folder}: a split model of {len(artifact.stages)} stages, this resift runs "
+            "2; use the resift that made it"
         )
     tokens = Tokens(load_tokenizer(artifact.tokenizer), manifest.max_tokens)
     sessions = [open_session(stage, runtime, threads) for stage in artifact.stages]
     if manifest.late_interaction is None:
-        return JointModel(tokens, sessions[0])
+        if ["states" in session.inputs for session in sessions] != [
+            n > 0 for n in range(len(sessions))
+        ]:
+            raise ArtifactError(
+                f"{artifact.folder}: its stages do not follow one another; convert it again"
+            )
+        return JointModel(tokens, *sessions)
     return SplitModel(tokens, sessions[0], manifest.late_interaction, *sessions[1:])

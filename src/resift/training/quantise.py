@@ -23,7 +23,7 @@ from resift.extras import require, without_telemetry
 # Positions and scales of the int8 table are read, not multiplied; attention is 5 % of the work
 # at 120 tokens and loses most by rounding; so would what a meeting does above its layers.
 _LEFT_ALONE = re.compile(
-    r"words|words\.(scales|positions|types)|types|.*\.(qk|mixed)|meeting\.(?!layer\.).*"
+    r"words|words\.(scales|positions|types)|types|.*\.(qk|mixed|turned|values)|exit\.\d+\.estimate|meeting\.(?!layer\.).*"
 )
 
 
