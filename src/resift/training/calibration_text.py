@@ -20,6 +20,7 @@ from resift.errors import InputError
 PAIRS = 300
 LISTS = 320
 CANDIDATES = 12
+LEAST = 40
 
 Words = frozenset[str]
 
@@ -40,7 +41,12 @@ def candidate_lists(file: Path | None = None) -> list[tuple[str, list[str]]]:
     """
     pairs = list(_read(file) if file else _manual())
     texts = list(dict.fromkeys(text for _, text in pairs))
-    own = {query: text for query, text in pairs}
+    own = dict(pairs)
+    if len(own) < LEAST or len(texts) < LEAST:
+        raise InputError(
+            f"{file}: {len(own)} queries of their own and {len(texts)} texts, exits need {LEAST} "
+            "of each at least; give more, or leave --calibration out"
+        )
     words = [_words(text) for text in texts]
     counts = Counter(word for found in words for word in found)
     rarity = {word: math.log(1 + len(texts) / count) for word, count in counts.items()}
