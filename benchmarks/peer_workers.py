@@ -29,6 +29,18 @@ def resift(folder: Path, runtime: str) -> Scores:
     return lambda query, texts: reranker.score(query, texts)
 
 
+def progressive(folder: Path, runtime: str) -> Scores:
+    """The same with exits, for the first ten; candidates come in a first stage's order, no scores.
+
+    Under the checkpoint's random head: what goes on says little of a trained one (`exits.py`).
+    """
+    from resift import Reranker
+    from resift.settings import Settings
+
+    reranker = Reranker(folder / "resift-exits", settings=Settings(runtime=runtime))
+    return lambda query, texts: reranker.rank(query, texts, top_n=10)
+
+
 def sentence_transformers(folder: Path, backend: str, file: str | None) -> Scores:
     """CrossEncoder, one of its three backends."""
     from sentence_transformers import CrossEncoder
@@ -90,6 +102,7 @@ CONTESTANTS: Mapping[str, Callable[[Path], Scores]] = {
     "fastembed int8": lambda own: fastembed(own, peer_models.ONNX_INT8),
     "rerankers": rerankers,
     "resift openvino": lambda own: resift(own, "openvino"),
+    "resift openvino progressive": lambda own: progressive(own, "openvino"),
     "resift onnxruntime": lambda own: resift(own, "onnxruntime"),
 }
 """Name → how to load it from the folder of `peer_models`."""

@@ -29,6 +29,7 @@ from peer_workers import CONTESTANTS
 
 HERE = Path(__file__).parent
 DEFAULT = "sentence-transformers torch"
+EXITS = (3, 4)
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,11 @@ def _options() -> argparse.Namespace:
 def _prepare(python: str) -> Path:
     """The checkpoint in the forms of all contestants."""
     folder = make_checkpoint(WORK / "peers")
-    if not (folder / "resift").exists():
-        from resift.training.convert import convert_checkpoint
+    for name, exits in (("resift", ()), ("resift-exits", EXITS)):
+        if not (folder / name).exists():
+            from resift.training.convert import convert_checkpoint
 
-        print(convert_checkpoint(str(folder), folder / "resift"), file=sys.stderr)
+            print(convert_checkpoint(str(folder), folder / name, exits=exits), file=sys.stderr)
     ours = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}  # for its texts
     made = [python, str(HERE / "peer_models.py"), str(folder)]
     subprocess.run(made, check=True, stdout=sys.stderr, env=ours)

@@ -61,7 +61,7 @@ def main() -> None:
         models["untrained"] = untrained_model()
     rows: list[dict[str, Any]] = []
     for name in options.names or sorted(path.name for path in options.folder.iterdir()):
-        for judged in _read(options.folder / name, options.queries):
+        for judged in read_judged(options.folder / name, options.queries):
             row: dict[str, Any] = {
                 "run": judged.name,
                 "queries": len(judged.run),
@@ -93,7 +93,8 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _read(folder: Path, limit: int) -> Iterator[Judged]:
+def read_judged(folder: Path, limit: int) -> Iterator[Judged]:
+    """A collection with each of its runs: at most `limit` queries, 100 candidates each."""
     collection = open_collection(folder)
     qrels = collection.qrels()
     queries = collection.queries()
@@ -111,7 +112,7 @@ def _read(folder: Path, limit: int) -> Iterator[Judged]:
 
 def _first_stage(judged: Judged) -> dict[str, float]:
     scores = {q: {d.doc_id: d.score for d in own} for q, own in judged.run.items()}
-    return {"first stage": _ndcg(judged.qrels, scores)}
+    return {"first stage": ndcg(judged.qrels, scores)}
 
 
 def measure(judged: Judged, artifact: Artifact) -> dict[str, float]:
@@ -136,7 +137,7 @@ def measure(judged: Judged, artifact: Artifact) -> dict[str, float]:
         ways["rrf"] = _rrf(first) + _rrf(ways["cosine"])
         for way, own in ways.items():
             scores.setdefault(way, {})[query_id] = dict(zip(ids, own.tolist(), strict=True))
-    return {way: _ndcg(judged.qrels, run) for way, run in scores.items()}
+    return {way: ndcg(judged.qrels, run) for way, run in scores.items()}
 
 
 def _raced(
@@ -206,7 +207,8 @@ def _rrf(scores: NDArray[np.floating]) -> NDArray[np.float64]:
     return 1.0 / (RRF_K + ranks)
 
 
-def _ndcg(qrels: Qrels, run: dict[str, dict[str, float]]) -> float:
+def ndcg(qrels: Qrels, run: dict[str, dict[str, float]]) -> float:
+    """nDCG@10, the mean over queries."""
     return float(ir_measures.calc_aggregate([nDCG @ 10], qrels, run)[nDCG @ 10])
 
 

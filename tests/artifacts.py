@@ -10,11 +10,19 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from resift.rerank.artifact import TOKENIZER, Manifest, ReferencePair, sha256, write_manifest
+from resift.rerank.artifact import (
+    TOKENIZER,
+    Exit,
+    Manifest,
+    ReferencePair,
+    sha256,
+    write_manifest,
+)
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.pairs import Ids, TokenRow, Tokens, load_tokenizer
 from resift.rerank.stages import Batch, Halves, Stage
 from resift.training.graph import EncoderShape, Head, encoder_graph
+from resift.training.stage_graph import stage_graph
 
 DIM, WIDE, VOCABULARY, POSITIONS = 32, 64, 30522, 512
 
@@ -48,6 +56,54 @@ def random_weights(layers: int = 2, seed: int = 7) -> dict[str, NDArray[np.float
     dense("head.dense", DIM, DIM)
     dense("head.projection", 1, DIM)
     return weights
+
+
+def with_exits(
+    weights: dict[str, NDArray[np.float32]], *cuts: int
+) -> dict[str, NDArray[np.float32]]:
+    """Exits too: contexts are taken as they are, heads are those of the model, so far linear."""
+    layers = len({name.split(".")[2] for name in weights if name.startswith("encoder.")})
+    found = dict(weights)
+    for cut in cuts:
+        for layer in range(cut, layers):
+            own = f"encoder.layer.{layer}."
+            found |= {
+                f"exit.{cut}.layer.{layer}.{name.removeprefix(own)}": value
+                for name, value in weights.items()
+                if name.startswith(own)
+            }
+        slope = weights["head.projection.weight"] @ weights["head.dense.weight"]
+        found[f"exit.{cut}.weight"] = slope[0] / 2
+        found[f"exit.{cut}.bias"] = weights["head.projection.bias"]
+    return found
+
+
+def make_exits_artifact(folder: Path) -> Path:
+    """A joint artifact of three stages, cut after 2 and 3 of 4 layers."""
+    shape = EncoderShape(layers=4, heads=4, epsilon=1e-12, activation="gelu")
+    weights = with_exits(random_weights(4), 2, 3)
+    names = [f"stage-{place}.onnx" for place in range(3)]
+    for name, layers in zip(names, (range(2), range(2, 3), range(3, 4)), strict=True):
+        onnx.save(stage_graph(weights, shape, Head("tanh"), layers), str(folder / name))
+    shutil.copy(BUNDLED / TOKENIZER, folder / TOKENIZER)
+    manifest = Manifest(
+        name="tiny-exits",
+        kind="joint",
+        base_model="random",
+        licence="apache-2.0",
+        quantisation="none: float32",
+        max_tokens=128,
+        stages=tuple(names),
+        tolerance=1e-3,
+        reference=(),
+        files={name: sha256(folder / name) for name in (*names, TOKENIZER)},
+        exits=(
+            Exit((0.001, 0.5, 0.999), (-0.5, 0.0, 0.5), 100),
+            Exit((0.001, 0.5, 0.999), (-0.2, 0.0, 0.2), 100),
+        ),
+    )
+    write_manifest(folder, manifest)
+    return folder
 
 
 def make_joint_artifact(folder: Path, reference: tuple[ReferencePair, ...] = ()) -> Path:

@@ -81,6 +81,14 @@ def test_logits_are_those_of_a_plain_forward_pass(
     assert np.ptp(expected) > 100 * TOLERANCE
 
 
+def test_the_last_layer_below_a_head_is_computed_for_the_first_token_only() -> None:
+    model = onnx.shape_inference.infer_shapes(encoder_graph(WEIGHTS, SHAPE, Head("tanh")))
+    shapes = {own.name: own.type.tensor_type.shape.dim for own in model.graph.value_info}
+    wide = "intermediate.dense.matmul"
+    assert shapes[f"encoder.layer.1.{wide}"][1].dim_value == 1
+    assert shapes[f"encoder.layer.0.{wide}"][1].dim_value == 0  # as many as there are tokens
+
+
 def test_without_a_head_states_are_those_of_a_plain_forward_pass(
     runtime: str, tmp_path: Path
 ) -> None:

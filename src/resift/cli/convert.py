@@ -18,6 +18,10 @@ def convert(
         Path | None,
         typer.Option(help='Lines of {"query", "text"} to read activation ranges from.'),
     ] = None,
+    exits: Annotated[
+        str | None,
+        typer.Option(help="Layers after which candidates that cannot win are let go, such as 2,4."),
+    ] = None,
     fp32: Annotated[bool, typer.Option("--fp32", help="Leave the weights float32.")] = False,
 ) -> None:
     """Make a model for Reranker(OUT) from a cross-encoder checkpoint. Needs the convert extra."""
@@ -30,9 +34,25 @@ def convert(
     from resift.training.convert import convert_checkpoint
 
     with errors.status(f"converting {escape(checkpoint)}"):
-        result = convert_checkpoint(checkpoint, out, revision, calibration, int8=not fp32)
+        after = _numbers(exits)
+        result = convert_checkpoint(
+            checkpoint, out, revision, calibration, int8=not fp32, exits=after
+        )
     console.print(
         f"{escape(str(out))}: {result.quantisation}; logits within "
         f"{result.max_difference:.4f} of the checkpoint over {result.pairs} pairs, "
         f"{result.megabytes:.0f} MB"
     )
+    for layers, share in zip(after, result.foreseen, strict=True):
+        console.print(f"exit after {layers} layers: foresees {share:.0%} of what tells texts apart")
+
+
+def _numbers(exits: str | None) -> list[int]:
+    from resift.errors import InputError
+
+    try:
+        return [int(part) for part in exits.split(",")] if exits is not None else []
+    except ValueError as error:
+        raise InputError(
+            f"--exits {exits}: expected numbers of layers with commas between, such as 2,4"
+        ) from error

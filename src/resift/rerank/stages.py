@@ -20,6 +20,9 @@ from resift.rerank.pairs import Ids, TokenRow, Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import Session, open_session
 from resift.rerank.schedule import padded_length, schedule
 
+NEXT_STATES = "next_states"
+"""What a joint model's stage calls the states that it hands on; the next one reads `states`."""
+
 Floats = NDArray[np.float32]
 Halves = NDArray[Any]
 """Token states as they are kept, ``(..., tokens, layers * dim)``: int8, whose scales the model's
@@ -90,12 +93,15 @@ class Model(Protocol):
 class JointModel:
     """A classic cross-encoder."""
 
-    def __init__(self, tokens: Tokens, session: Session) -> None:
+    def __init__(self, tokens: Tokens, *sessions: Session) -> None:
         self._tokens = tokens
-        self.runtime = session.runtime
+        self.runtime = sessions[0].runtime
         self.state_bytes = 0
         self.kept_type = None
-        self.stages: Sequence[Stage] = [JointStage(session)]
+        self.stages: Sequence[Stage] = [JointStage(session) for session in sessions]
+        if len(sessions) > 1:
+            probe = run_rows(sessions[0], tokens.single([""]))[NEXT_STATES]
+            self.state_bytes = probe.shape[-1] * np.dtype(np.float16).itemsize
 
     def read(self, query: str) -> TokenRow:
         return self._tokens.head(query)
@@ -117,12 +123,21 @@ class JointModel:
 
 @dataclass(frozen=True, slots=True)
 class JointStage:
-    """All layers and the head: token ids in, final logits out."""
+    """A group of layers: token ids or the states before in, states and an estimate out.
+
+    The last one has no states to hand on, and its estimate is the logit.
+    """
 
     session: Session
 
     def __call__(self, batch: Batch) -> tuple[Batch, Floats]:
-        return batch, run_rows(self.session, batch.rows)["logits"]
+        feeds: dict[str, NDArray[Any]] = {**pad(batch.rows)}
+        if batch.states is not None:
+            feeds["states"] = batch.states.astype(np.float32)
+        found = run(self.session, feeds)
+        states = found.get(NEXT_STATES)
+        kept = None if states is None else states.astype(np.float16)
+        return replace(batch, states=kept), found["logits"]
 
 
 class SplitModel:
@@ -253,15 +268,20 @@ def run(
 def load_model(artifact: Artifact, runtime: str | None = None, threads: int = 0) -> Model:
     """An artifact's stages, opened in a runtime."""
     manifest = artifact.manifest
-    fewest, most = (1, 1) if manifest.kind == "joint" else (2, 3)
-    if not fewest <= len(artifact.stages) <= most:  # running some of them would be wrong
+    if manifest.kind == "split" and not 2 <= len(artifact.stages) <= 3:  # some would not be run
         raise ArtifactError(
-            f"{artifact.folder}: a {manifest.kind} model of {len(artifact.stages)} files, this "
-            f"resift runs {fewest} to {most}; use the resift that made it"
+            f"{artifact.folder}: a split model of {len(artifact.stages)} files, this resift runs "
+            "2 or 3; use the resift that made it"
         )
     tokens = Tokens(load_tokenizer(artifact.tokenizer), manifest.max_tokens)
     sessions = [open_session(stage, runtime, threads) for stage in artifact.stages]
     if manifest.late_interaction is None:
-        return JointModel(tokens, sessions[0])
+        if ["states" in session.inputs for session in sessions] != [
+            n > 0 for n in range(len(sessions))
+        ]:
+            raise ArtifactError(
+                f"{artifact.folder}: its stages do not follow one another; convert it again"
+            )
+        return JointModel(tokens, *sessions)
     encoder, late, *meeting = sessions
     return SplitModel(tokens, encoder, late, manifest.late_interaction, *meeting)

@@ -24,18 +24,19 @@ from resift.rerank.artifact import (
 )
 from resift.rerank.pairs import Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import first_line, open_session
-from resift.rerank.stages import run_rows
-from resift.training.calibration_text import calibration_pairs
+from resift.rerank.stages import Batch, Model, load_model
+from resift.training.calibration_text import calibration_pairs, candidate_lists
 from resift.training.checkpoint import Checkpoint, read_checkpoint
-from resift.training.graph import encoder_graph
+from resift.training.exits import fit_exits, measure_exits, parts, through
 from resift.training.quantise import quantise
+from resift.training.stage_graph import stage_graph
 
-STAGE = "stage-0.onnx"
 REFERENCE_PAIRS = 8
 CHECKED_PAIRS = 64
 EXPORT_TOLERANCE = 1e-3  # logits of the float32 graph against the checkpoint's
 FP32_TOLERANCE = 1e-3  # between runtimes and processors
 INT8_SHARE = 0.05  # the same for int8, as a share of the logits' own range
+MEASURED = 4  # of so many candidate lists one measures the exits, the others fit them
 COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
@@ -44,12 +45,17 @@ Pairs = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What came of it: how far the artifact's logits are from the checkpoint's."""
+    """What came of it: how far the artifact's logits are from the checkpoint's.
+
+    `foreseen` says of each exit how much of what differs between the final logits of a query's
+    texts it foresees, as a share of their variance, on pairs that it was not fitted on.
+    """
 
     quantisation: str
     max_difference: float
     pairs: int
     megabytes: float
+    foreseen: tuple[float, ...] = ()
 
 
 def convert_checkpoint(
@@ -59,26 +65,46 @@ def convert_checkpoint(
     calibration: Path | None = None,
     *,
     int8: bool = True,
+    exits: Sequence[int] = (),
 ) -> Conversion:
     """Convert a local checkpoint folder, or a hub id at a commit, into the new folder `out`.
 
-    Raises `ModelError` for what is no BERT-type cross-encoder, `ParityError` where the exported
-    graph does not give the checkpoint's logits; nothing is left at `out` then.
+    `exits` are numbers of layers after which candidates can be let go, rising; the model is cut
+    there into stages. Raises `ModelError` for what is no BERT-type cross-encoder, `InputError` for
+    exits that it cannot have, `ParityError` where the exported graphs do not give the checkpoint's
+    logits; nothing is left at `out` then.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: is there already; name a new folder")
     source = read_checkpoint(_folder(checkpoint, revision))
+    layers = parts(source.shape.layers, exits)
     pairs = calibration_pairs(calibration)
+    lists = candidate_lists(calibration) if exits else []
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         source.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
         tokens = Tokens(load_tokenizer(folder / TOKENIZER), source.max_tokens)
         expected = _torch_logits(source, tokens, pairs[:CHECKED_PAIRS])
-        _export(source, tokens, pairs, expected, folder, int8)
-        found = _logits(folder / STAGE, tokens, pairs[:CHECKED_PAIRS])
+        to_fit = [own for n, own in enumerate(lists) if n % MEASURED]
+        fitted = fit_exits(source, tokens, layers, to_fit, folder) if exits else {}
+        _export(
+            replace(source, weights={**source.weights, **fitted}),
+            tokens,
+            layers,
+            pairs,
+            expected,
+            folder,
+            int8,
+        )
+        manifest = _manifest(checkpoint, source, folder, len(layers), int8)
+        write_manifest(folder, manifest)
+        model = load_model(load_artifact(folder))
+        found = _logits(model, pairs[:CHECKED_PAIRS])
+        measured, foreseen = measure_exits(model, lists[::MEASURED]) if exits else ([], [])
         share = INT8_SHARE if int8 else 0.0
         manifest = replace(
-            _manifest(checkpoint, source, folder, int8),
+            manifest,
+            exits=tuple(measured),
             reference=_reference(pairs, found, expected),
             tolerance=max(share * float(np.ptp(expected)), FP32_TOLERANCE),
         )
@@ -87,7 +113,7 @@ def convert_checkpoint(
         shutil.copytree(folder, out, dirs_exist_ok=True)
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
     difference = float(np.abs(found - expected).max())
-    return Conversion(manifest.quantisation, difference, len(expected), size)
+    return Conversion(manifest.quantisation, difference, len(expected), size, tuple(foreseen))
 
 
 def _folder(checkpoint: str, revision: str | None) -> Path:
@@ -117,15 +143,20 @@ def _folder(checkpoint: str, revision: str | None) -> Path:
 def _export(
     source: Checkpoint,
     tokens: Tokens,
+    layers: Sequence[range],
     pairs: Pairs,
     expected: NDArray[np.float64],
     folder: Path,
     int8: bool,
 ) -> None:
-    """Write the graph that is asked for, having checked the float32 one against the checkpoint."""
-    exact = folder / "exact.onnx"
-    onnx.save(encoder_graph(source.weights, source.shape, source.head), str(exact))
-    found = _logits(exact, tokens, pairs[: len(expected)])
+    """Write the graphs that are asked for, having checked float32 ones against the checkpoint."""
+    files = [folder / _stage(place) for place in range(len(layers))]
+    for file, own in zip(files, layers, strict=True):
+        onnx.save(stage_graph(source.weights, source.shape, source.head, own), str(file))
+    sessions = [open_session(file) for file in files]
+    rows = [tokens.pairs(tokens.head(query), [text])[0] for query, text in pairs]
+    steps = [through(sessions, [row]) for row in rows]
+    found = np.array([own[-1][1]["logits"][0] for own in steps[: len(expected)]])
     difference = float(np.abs(found - expected).max())
     if not difference <= EXPORT_TOLERANCE:
         raise ParityError(
@@ -133,23 +164,24 @@ def _export(
             f"{EXPORT_TOLERANCE}; this checkpoint is not laid out as its type says"
         )
     if not int8:
-        exact.rename(folder / STAGE)
         return
-    exact.unlink()
-    graph = encoder_graph(source.weights, source.shape, source.head, int8_embeddings=True)
-    names = [port.name for port in graph.graph.input]
-    rows = [tokens.pairs(tokens.head(query), [text])[0] for query, text in pairs]
-    feeds = [pad([row]) for row in rows]
-    samples = [{name: feed[name] for name in names} for feed in feeds]
-    onnx.save(quantise(graph, samples), str(folder / STAGE))
+    for place, (file, own) in enumerate(zip(files, layers, strict=True)):
+        graph = stage_graph(source.weights, source.shape, source.head, own, int8_embeddings=True)
+        onnx.save(quantise(graph, [step[place][0] for step in steps]), str(file))
 
 
-def _logits(model: Path, tokens: Tokens, pairs: Pairs) -> NDArray[np.float64]:
-    session = open_session(model)
+def _stage(place: int) -> str:
+    return f"stage-{place}.onnx"
+
+
+def _logits(model: Model, pairs: Pairs) -> NDArray[np.float64]:
+    """What the artifact gives for pairs, one by one."""
     logits = []
     for query, text in pairs:
-        row = tokens.pairs(tokens.head(query), [text])[0]
-        logits.append(float(run_rows(session, [row])["logits"][0]))
+        batch = Batch(model.rows(model.read(query), [text]))
+        for stage in model.stages:
+            batch, found = stage(batch)
+        logits.append(float(found[0]))
     return np.array(logits)
 
 
@@ -184,7 +216,11 @@ def _reference(
     return tuple(reference)
 
 
-def _manifest(checkpoint: str, source: Checkpoint, folder: Path, int8: bool) -> Manifest:
+def _manifest(
+    checkpoint: str, source: Checkpoint, folder: Path, stages: int, int8: bool
+) -> Manifest:
+    """All but what the artifact itself says of pairs."""
+    names = tuple(_stage(place) for place in range(stages))
     tools = ("onnx", "openvino", "nncf") if int8 else ("onnx", "openvino")
     return Manifest(
         name=Path(checkpoint).name,
@@ -195,9 +231,9 @@ def _manifest(checkpoint: str, source: Checkpoint, folder: Path, int8: bool) -> 
         if int8
         else "none: float32",
         max_tokens=source.max_tokens,
-        stages=(STAGE,),
+        stages=names,
         tolerance=FP32_TOLERANCE,
         reference=(),
-        files={name: sha256(folder / name) for name in (STAGE, TOKENIZER)},
+        files={name: sha256(folder / name) for name in (*names, TOKENIZER)},
         made_with={name: version(name) for name in tools},
     )

@@ -114,7 +114,11 @@ def fit_calibration(
 
 def fit_exit(scores: Sequence[Scores]) -> Exit:
     """Quantiles of what the last stage adds to the first exit's logit; no labels needed."""
-    gains = np.concatenate([own.final - own.early for own in scores])
+    return exit_of(np.concatenate([own.final - own.early for own in scores]))
+
+
+def exit_of(gains: Floats) -> Exit:
+    """The quantiles of gains, final logit less an exit's, that an artifact keeps."""
     found = np.quantile(gains, LEVELS)
     return Exit(LEVELS, tuple(round(float(gain), 4) for gain in found), len(gains))
 

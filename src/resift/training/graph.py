@@ -86,7 +86,8 @@ def quantise_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray
     return np.rint(table / scale).astype(np.int8), scale.astype(np.float32)
 
 
-def _embeddings(g: GraphBuilder, weights: Weights, shape: EncoderShape, int8: bool) -> str:
+def embeddings(g: GraphBuilder, weights: Weights, shape: EncoderShape, int8: bool) -> str:
+    """``input_ids`` → ``(rows, tokens, dim)``: words, positions and types, normalised."""
     table = weights["embeddings.word_embeddings.weight"]
     if int8:
         # Gathered first and widened after: the table itself stays int8 in memory.
@@ -153,6 +154,45 @@ def _attention(
     return g.linear(f"{name}.attention.output.dense", flat, weights)
 
 
+def _attention_of_one(
+    g: GraphBuilder, name: str, x: str, context: str, mask: str, weights: Weights, heads: int
+) -> str:
+    """`_attention` of one token a row, ``(rows, 1, dim)``, without its context's keys and values.
+
+    The same by the rules of products: a key's part in a logit is ``q · W c = (Wᵀ q) · c``, its bias
+    moves all logits alike, and a mean of values is the value of the mean. So what is done for each
+    of the context's tokens is a share of about 1 / head size of two projections.
+    """
+    dim = weights[f"{name}.attention.self.query.weight"].shape[0]
+    size = dim // heads
+    key, value = (weights[f"{name}.attention.self.{which}.weight"] for which in ("key", "value"))
+    flat = g.linear(f"{name}.attention.self.query", x, weights)
+    one = g.constant("one.split", np.array([0, heads, 1, size], np.int64))
+    query = g.node("Reshape", f"{name}.query", flat, one)
+    keys = g.constant(f"{name}.keys", key.reshape(heads, size, dim) / np.float32(size**0.5))
+    turned = g.node("MatMul", f"{name}.turned", query, keys)
+    by_head = g.constant("one.heads", np.array([0, heads, dim], np.int64))
+    turned = g.node("Reshape", f"{name}.turned.flat", turned, by_head)
+    turned = g.node("Transpose", f"{name}.turned.upright", turned, perm=[0, 2, 1])
+    logits = g.node("MatMul", f"{name}.qk", context, turned)  # (rows, tokens, heads)
+    upright = g.constant("one.mask", np.array([0, -1, 1], np.int64))
+    masked = g.node(
+        "Add", f"{name}.masked", logits, g.node("Reshape", f"{name}.mask", mask, upright)
+    )
+    attention = g.node("Softmax", f"{name}.softmax", masked, axis=1)
+    attention = g.node("Transpose", f"{name}.softmax.turned", attention, perm=[0, 2, 1])
+    mean = g.node("MatMul", f"{name}.mixed", attention, context)
+    apart = g.constant("one.apart", np.array([0, heads, 1, dim], np.int64))
+    mean = g.node("Reshape", f"{name}.mixed.apart", mean, apart)
+    values = g.constant(f"{name}.valued", value.reshape(heads, size, dim).transpose(0, 2, 1))
+    found = g.node("MatMul", f"{name}.values", mean, values)
+    merge = g.constant("one.merge", np.array([0, 1, dim], np.int64))
+    flat = g.node("Reshape", f"{name}.flat", found, merge)
+    bias = g.constant(f"{name}.values.bias", weights[f"{name}.attention.self.value.bias"])
+    flat = g.node("Add", f"{name}.flat.sum", flat, bias)
+    return g.linear(f"{name}.attention.output.dense", flat, weights)
+
+
 def layer(
     g: GraphBuilder,
     name: str,
@@ -161,9 +201,15 @@ def layer(
     mask: str,
     weights: Weights,
     shape: EncoderShape,
+    *,
+    one: bool = False,
 ) -> str:
-    """Attention of `x` over `context`, then the feed-forward part, normalised after each."""
-    attended = _attention(g, name, x, context, mask, weights, shape.heads)
+    """Attention of `x` over `context`, then the feed-forward part, normalised after each.
+
+    `one` where `x` is one token a row.
+    """
+    attend = _attention_of_one if one else _attention
+    attended = attend(g, name, x, context, mask, weights, shape.heads)
     x = g.node("Add", f"{name}.attention.sum", x, attended)
     x = g.layer_norm(f"{name}.attention.output.LayerNorm", x, weights, shape.epsilon)
     wide = g.linear(f"{name}.intermediate.dense", x, weights)
@@ -173,7 +219,16 @@ def layer(
     return g.layer_norm(f"{name}.output.LayerNorm", x, weights, shape.epsilon)
 
 
-def _head(g: GraphBuilder, states: str, weights: Weights, head: Head) -> str:
+def first_token(g: GraphBuilder, states: str) -> str:
+    """``(rows, 1, dim)``: all that a head reads, so all of the last layer that has to be computed.
+
+    Its keys and values are still those of all tokens: the arithmetic of that row is the same.
+    """
+    place = g.constant("first.place", np.array([0], np.int64))
+    return g.node("Gather", "first", states, place, axis=1)
+
+
+def classifier(g: GraphBuilder, states: str, weights: Weights, head: Head) -> str:
     """States ``(rows, tokens, dim)`` → one relevance logit a row, ``(rows,)``."""
     first = g.constant("head.first", np.array(0, np.int64))
     x = g.node("Gather", "head.token", states, first, axis=1)
@@ -201,11 +256,13 @@ def encoder_graph(
     states that the last `meets` layers read and, last, those that the last one gave.
     """
     g = GraphBuilder()
-    states = _embeddings(g, weights, shape, int8_embeddings)
+    states = embeddings(g, weights, shape, int8_embeddings)
     mask = added_mask(g)
     through = [states]
     for index in range(shape.layers):
-        states = layer(g, f"encoder.layer.{index}", states, states, mask, weights, shape)
+        last = head is not None and index == shape.layers - 1
+        read = first_token(g, states) if last else states
+        states = layer(g, f"encoder.layer.{index}", read, states, mask, weights, shape, one=last)
         through.append(states)
     names = ["input_ids", "attention_mask"]
     if any("token_type_ids" in node.input for node in g.nodes):
@@ -227,7 +284,7 @@ def encoder_graph(
                 for name, width in outputs.items()
             ],
         )
-    _head(g, states, weights, head)
+    classifier(g, states, weights, head)
     return finished(
         g, inputs, [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["rows"])]
     )

@@ -1,0 +1,135 @@
+"""What do exits cost and save? nDCG@10 of a joint artifact, exact and progressive, and its speed.
+
+    python benchmarks/exits.py ARTIFACT COLLECTIONS_FOLDER [NAME …] [--queries 60] [--timed 10]
+
+ARTIFACT is what  resift convert CHECKPOINT ARTIFACT --exits …  made, collections are as for
+`quality.py`; of each only the first run is read. Every stage runs once for every candidate, and the
+race for the first ten is run on their logits, by the code that `Reranker.rank` runs, at several
+tolerances. `go on` is the share of token positions that go on after each exit. `faster` is the time
+of `rank(exact=True)` over that of `rank`, at its own tolerance, medians of calls in turn. Needs
+pip install 'resift[eval,convert]'. Last line of stdout: JSON.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from quality import Judged, ndcg, read_judged
+
+from resift import Reranker
+from resift.rerank.artifact import Artifact, Exit, load_artifact
+from resift.rerank.order import Numbers, Say, order
+from resift.rerank.progressive import TOLERANCE, Race, survivors
+from resift.rerank.schedule import padded_length
+from resift.rerank.stages import Model, load_model
+from resift.training.exits import stage_logits
+
+TOLERANCES = (0.01, 0.02, 0.05, 0.1, 0.2)
+TOP_N = 10
+
+
+def main() -> None:
+    """Print a row a collection."""
+    options = _options()
+    artifact = load_artifact(options.artifact)
+    model, reranker = load_model(artifact), Reranker(options.artifact)
+    rows: list[dict[str, Any]] = []
+    for name in options.names or sorted(path.name for path in options.folder.iterdir()):
+        judged = next(read_judged(options.folder / name, options.queries), None)
+        if judged is None:
+            continue
+        row = {"run": judged.name, "queries": len(judged.run)}
+        row |= _quality(judged, artifact, model)
+        rows.append(row | {"faster": round(_faster(judged, reranker, options.timed), 2)})
+        print(rows[-1], file=sys.stderr, flush=True)
+    shown = [way for way in rows[0] if way not in ("run", "queries")]
+    means: dict[str, Any] = {"run": "mean"} | {
+        way: np.mean([row[way] for row in rows], axis=0).round(4).tolist() for way in shown
+    }
+    wide = max(len(str(row["run"])) for row in rows)
+    print(" " * wide, *(f"{way:>16}" for way in shown))
+    for row in [*rows, means]:
+        print(f"{row['run']:<{wide}}", *(f"{_cell(row[way]):>16}" for way in shown))
+    print(json.dumps({"runs": rows, "mean": means}))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("artifact", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--queries", type=int, default=60)
+    parser.add_argument("--timed", type=int, default=10)
+    return parser.parse_args()
+
+
+def _cell(value: Any) -> str:
+    return " ".join(f"{own:.2f}" for own in value) if isinstance(value, list) else f"{value:.4f}"
+
+
+def _quality(judged: Judged, artifact: Artifact, model: Model) -> dict[str, Any]:
+    """nDCG@10 of every exit, exact, and at each tolerance; shares that go on at each."""
+    runs: dict[str, dict[str, dict[str, float]]] = {}
+    shares: dict[str, list[list[float]]] = {}
+    for query_id, documents in judged.run.items():
+        ids = [document.doc_id for document in documents]
+        query, texts = judged.queries[query_id], [judged.texts[own] for own in ids]
+        logits, _ = stage_logits(model, [(query, texts)])
+        rows = model.rows(model.read(query), texts)
+        positions = np.array([padded_length(len(row.ids)) for row in rows])
+        ways: dict[str, Numbers] = {f"exit {n}": own for n, own in enumerate(logits[:-1], 1)}
+        ways["exact"] = logits[-1]
+        for tolerance in TOLERANCES:
+            scores, going = _raced(logits, artifact.manifest.exits, tolerance)
+            ways[f"at {tolerance:g}"] = scores
+            own = [float(positions[left].sum() / positions.sum()) for left in going]
+            shares.setdefault(f"go on {tolerance:g}", []).append(own)
+        for way, found in ways.items():
+            runs.setdefault(way, {})[query_id] = dict(zip(ids, found.tolist(), strict=True))
+    quality = {way: round(ndcg(judged.qrels, run), 4) for way, run in runs.items()}
+    return quality | {way: np.mean(own, axis=0).round(4).tolist() for way, own in shares.items()}
+
+
+def _raced(
+    logits: Sequence[Numbers], exits: Sequence[Exit], tolerance: float
+) -> tuple[Numbers, list[list[int]]]:
+    """Scores in the order of a `rank` for ten, and who went on after each exit."""
+    size = len(logits[0])
+    race = Race(TOP_N, Say(np.zeros(size)), tolerance)
+    best, places, none = logits[0].copy(), list(range(size)), np.zeros(size, bool)
+    behind: NDArray[np.int8] = np.zeros(size, np.int8)
+    went = []
+    for stage, exit_ in enumerate(exits, 1):
+        going = survivors(race, exit_, places, best, none)
+        behind[sorted(set(places) - set(going))] = 100 - stage
+        best[going] = logits[stage][going]
+        places = going
+        went.append(going)
+    ranks = np.empty(size)
+    ranks[order(best, best, range(size), behind)] = range(size)
+    return -ranks, went
+
+
+def _faster(judged: Judged, reranker: Reranker, queries: int) -> float:
+    """Median seconds of exact calls over those of progressive ones, on real candidates."""
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    for query_id, documents in list(judged.run.items())[:queries]:
+        texts = [judged.texts[document.doc_id] for document in documents]
+        for exact in (True, False):
+            start = time.perf_counter()
+            reranker.rank(
+                judged.queries[query_id], texts, top_n=TOP_N, exact=exact, tolerance=TOLERANCE
+            )
+            seconds[exact].append(time.perf_counter() - start)
+    return statistics.median(seconds[True]) / statistics.median(seconds[False])
+
+
+if __name__ == "__main__":
+    main()
