@@ -61,7 +61,7 @@ def busy(model: Gated, engine: Engine) -> Iterator[ThreadPoolExecutor]:
 
 
 def waiting(engine: Engine, requests: int) -> None:
-    _until(lambda: len(engine._requests) == requests)
+    _until(lambda: len(engine._worker._requests) == requests)
 
 
 def _until(true: Callable[[], bool]) -> None:
@@ -171,17 +171,18 @@ def test_a_caller_that_leaves_between_two_stages_harms_nobody_in_its_batch() -> 
     """What a batch needs was taken with it: the states of who leaves are gone a moment later."""
     model = WordCountModel()
     engine = Engine(model)
+    worker = engine._worker
     requests = []
     for text in ("red", "blue blue"):
         prompt, outcome = model.read(QUERY), Outcome.of([text])
         outcome.rows[0] = model.rows(prompt, [text])[0]
         requests.append(engine._request(prompt, [0], outcome, Patience(), None, {}))
-    engine._requests.extend(requests)
-    engine._scatter(list(engine._run(model.stages[0], engine._take())))
-    pairs = engine._take()
-    engine._leave(requests[0])
-    found = list(engine._run(model.stages[1], pairs))
-    engine._scatter(found)
+    engine._worker._requests.extend(requests)
+    worker._scatter(list(worker._run(model.stages[0], worker._take())))
+    pairs = worker._take()
+    worker._leave(requests[0])
+    found = list(worker._run(model.stages[1], pairs))
+    worker._scatter(found)
     assert [(own.fault, own.logit) for own in found] == [(None, 1.5), (None, 2.5)]
     assert requests[0].outcome.logits.tolist() == [1.0]
     assert requests[1].outcome.logits.tolist() == [2.5] and requests[1].finished
@@ -196,7 +197,7 @@ def test_a_caller_that_goes_away_stops_costing() -> None:
         waiting(engine, 2)
         patience.give_up()
         outcome = call.result(SOON)
-        assert not [own for own in engine._requests if own.patience is patience]
+        assert not [own for own in engine._worker._requests if own.patience is patience]
     assert outcome.reason == "the caller went away"
     assert sum(size for _, size in model.calls) < 10
 
@@ -214,7 +215,7 @@ def test_a_task_that_is_cancelled_stops_costing(bundled: Reranker) -> None:
         assert time.perf_counter() - start < SOON
 
     asyncio.run(cancelled())
-    assert not bundled._engine._requests
+    assert not bundled._engine._worker._requests
 
 
 def test_a_call_from_a_loop_is_the_same_ranking(bundled: Reranker) -> None:
@@ -247,7 +248,7 @@ def test_a_worker_with_nothing_to_do_ends_and_another_begins(
     monkeypatch.setattr(engine_module, "IDLE_S", 0.05)
     engine = Engine(WordCountModel())
     engine.step(QUERY, ["red"])
-    _until(lambda: engine._worker is None)
+    _until(lambda: engine._worker._thread is None)
     assert engine.step(QUERY, ["red"]).logits.tolist() == [1.5]
 
 
@@ -261,7 +262,7 @@ def test_an_interruption_leaves_the_engine_usable() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         engine.step(QUERY, ["red"] * 50, Interrupted())
-    assert not engine._requests
+    assert not engine._worker._requests
     model.gate.set()
     assert engine.step(QUERY, ["red"]).logits.tolist() == [1.5]
 
@@ -305,7 +306,7 @@ def test_states_keep_to_the_memory_there_is() -> None:
             self.most = 0
 
         def _second(self, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
-            self.most = max(self.most, sum(len(own.states) for own in engine._requests))
+            self.most = max(self.most, sum(len(own.states) for own in engine._worker._requests))
             return super()._second(batch)
 
     model = Wide()

@@ -121,7 +121,7 @@ def test_logits_do_not_depend_on_the_size(joint_folder: Path) -> None:
     known = []
     for budget in BUDGETS:
         reranker = Reranker(joint_folder)
-        reranker._engine._tuning = _chosen(budget)
+        reranker._engine._worker._tuning = _chosen(budget)
         known.append(reranker.score("red blue", texts))
     for logits in known[1:]:
         assert logits == pytest.approx(known[0], abs=1e-5)
