@@ -18,6 +18,7 @@ from artifacts import WordCountModel
 from resift import Reranker
 from resift.errors import Overloaded, RuntimeFailure
 from resift.rerank import engine as engine_module
+from resift.rerank import worker as worker_module
 from resift.rerank.engine import Engine
 from resift.rerank.patience import Patience
 from resift.rerank.request import Outcome
@@ -245,7 +246,7 @@ def test_an_idle_engine_refuses_nobody() -> None:
 def test_a_worker_with_nothing_to_do_ends_and_another_begins(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine_module, "IDLE_S", 0.05)
+    monkeypatch.setattr(worker_module, "IDLE_S", 0.05)
     engine = Engine(WordCountModel())
     engine.step(QUERY, ["red"])
     _until(lambda: engine._worker._thread is None)
