@@ -41,7 +41,7 @@ def main() -> None:
     """Print the limits, then a line a workload."""
     options = _options()
     warnings.simplefilter("ignore")  # of depths over 100, which are meant
-    folder = _model()
+    folder = joint_model()
     figures: dict[str, Any] = {}
     for runtime in options.runtime:
         limit = _limit(runtime, options.rounds)
@@ -65,7 +65,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _model() -> Path:
+def joint_model() -> Path:
     """The joint artifact of `peers.py`, made where it is not there."""
     folder = make_checkpoint(WORK / "peers")
     if not (folder / "resift").exists():

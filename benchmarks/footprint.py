@@ -1,8 +1,10 @@
 """What does resift cost to have and to start? Import, first ranking, memory, installed size.
 
-    python benchmarks/footprint.py [--install]
+    python benchmarks/footprint.py [--install] [--cap]
 
-Each figure is a fresh process; medians of five. ``--install`` also makes two fresh environments
+Each figure is a fresh process; medians of five. ``--cap`` measures what 1,000 texts of 512 tokens
+take above the loaded model where ``max_memory_mb`` is 400, once each, for the bundled model and for
+a joint one (that needs ``resift[convert]``). ``--install`` also makes two fresh environments
 (``resift`` and ``resift[all]``) and measures them. Needs  pip install 'resift[onnxruntime]'.
 Last line of stdout: JSON.
 """
@@ -39,12 +41,29 @@ reranker = Reranker(settings=Settings(runtime={runtime!r}))
 reranker.rank({query!r}, documents, top_n=None)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
+CAPPED = """
+import json
+from pathlib import Path
+from resift import Reranker
+from resift.settings import Settings
+def mb(what):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(what))
+documents = json.load(open({longest!r}))
+settings = Settings(runtime={runtime!r}, max_memory_mb={cap})
+reranker = Reranker({model!r}, settings=settings)
+loaded = mb("VmRSS:")
+reranker.rank({query!r}, documents, top_n=None)
+print(mb("VmHWM:") - loaded)
+"""
+CAP_MB = 400
 
 
 def main() -> None:
     """Print a line a figure."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--install", action="store_true")
+    parser.add_argument("--cap", action="store_true")
     options = parser.parse_args()
     figures = {"import_s": _median(IMPORT)}
     with tempfile.TemporaryDirectory() as made:  # texts made outside the processes measured
@@ -56,6 +75,8 @@ def main() -> None:
         for runtime in ("openvino", "onnxruntime"):
             code = PEAK.format(long=str(long), query=QUERY, runtime=runtime)
             figures[f"peak_mb_{runtime}"] = _median(code)
+    if options.cap:
+        figures |= _capped()
     if options.install:
         figures |= {
             f"installed_mb_{extra or 'default'}": _installed(extra) for extra in ("", "all")
@@ -65,12 +86,31 @@ def main() -> None:
     print(json.dumps(figures))
 
 
+def _capped() -> dict[str, float]:
+    """MB above the loaded model, by model and runtime."""
+    from ceiling import joint_model
+
+    figures = {}
+    with tempfile.TemporaryDirectory() as made:
+        longest = Path(made) / "longest.json"
+        longest.write_text(json.dumps(texts(1000, 512, spread=0.0)), encoding="utf-8")
+        for name, model in {"bundled": None, "joint": str(joint_model())}.items():
+            for runtime in ("openvino", "onnxruntime"):
+                code = CAPPED.format(
+                    longest=str(longest), runtime=runtime, cap=CAP_MB, model=model, query=QUERY
+                )
+                figures[f"capped_mb_{name}_{runtime}"] = _number(code)
+    return figures
+
+
 def _median(code: str) -> float:
     """The number that a fresh process prints."""
-    return statistics.median(
-        float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
-        for _ in range(ROUNDS)
-    )
+    return statistics.median(_number(code) for _ in range(ROUNDS))
+
+
+def _number(code: str) -> float:
+    run = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE)
+    return float(run.stdout)
 
 
 def _median_wall(code: str) -> float:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,3 +131,27 @@ def test_loading_a_model_reports_to_nobody(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert not (tmp_path / "intel").exists()
+
+
+def test_openvino_reads_keys_as_rows_to_the_same_logits(joint_folder: Path, stage: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    from resift.rerank.runtimes.openvino_session import _transpose_keys_in_products
+
+    def keys_as_rows(graph: Any) -> int:
+        products = [node for node in graph.get_ops() if node.get_type_name() == "MatMul"]
+        keys = [
+            own for own in products if own.input_value(1).get_node().get_type_name() != "Constant"
+        ]
+        return sum(own.get_attributes()["transpose_b"] for own in keys)
+
+    tokens = Tokens(load_tokenizer(joint_folder / "tokenizer.json"), 64)
+    feeds = pad(tokens.pairs(tokens.head("q"), ["a text", "another and a longer one"]))
+    core = openvino.Core()
+    graph = core.read_model(str(stage))
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    before = keys_as_rows(graph)
+    plain = core.compile_model(graph, "CPU", options)(feeds)["logits"]
+    _transpose_keys_in_products(graph)
+    turned = core.compile_model(graph, "CPU", options)(feeds)["logits"]
+    assert keys_as_rows(graph) - before == 2  # layers
+    assert turned == pytest.approx(plain, abs=1e-6)
