@@ -153,5 +153,5 @@ def test_openvino_reads_keys_as_rows_to_the_same_logits(joint_folder: Path, stag
     plain = core.compile_model(graph, "CPU", options)(feeds)["logits"]
     _transpose_keys_in_products(graph)
     turned = core.compile_model(graph, "CPU", options)(feeds)["logits"]
-    assert keys_as_rows(graph) - before == 2  # layers
+    assert keys_as_rows(graph) - before == 1  # of two layers: the last one has no columns to turn
     assert turned == pytest.approx(plain, abs=1e-6)
