@@ -6,8 +6,8 @@
 resift's bundled model, of other weights, runs beside them, reading documents and with their
 halves kept. Each contestant is a process of its own with its model loaded; a round asks each once,
 in turn, for every workload. Workloads are a number of candidates, their length in tokens and how
-many callers ask at once. Needs  pip install 'resift[convert,onnxruntime]'  and for the peers, here or in the
-environment of `--peers-python`:  pip install 'sentence-transformers[onnx,openvino]' nncf
+many callers ask at once. Needs  pip install 'resift[convert,onnxruntime]'  and for the peers, here
+or in the environment of `--peers-python`:  pip install 'sentence-transformers[onnx,openvino]' nncf
 flashrank fastembed rerankers. `--out` also writes the JSON and, beside it, a plot (SVG). Last line
 of stdout: JSON.
 """

@@ -95,8 +95,9 @@ class Receipt:
     computed were padding. `fusion_weight` is 0 where the first stage's scores played no part, and
     `feedback_weight` where the likeness to the leading candidates played none. `let_go` candidates
     stopped at an exit of the model, since they could not reach the top any more: they have that
-    exit's logit and stand behind the rest. `cached` logits were known from an earlier call, and of
-    `kept` documents the half that needs no query was; `tokens` counts none of theirs.
+    exit's logit and stand behind the rest. `exact` says that none could be let go: because it was
+    asked for, or because the model has no exits. `cached` logits were known from an earlier call,
+    and of `kept` documents the half that needs no query was; `tokens` counts none of theirs.
     """
 
     model: str
@@ -114,6 +115,7 @@ class Receipt:
     fusion_weight: float
     feedback_weight: float = 0.0
     let_go: int = 0
+    exact: bool = True
     cached: int = 0
     kept: int = 0
 

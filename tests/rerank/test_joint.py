@@ -61,6 +61,7 @@ def test_a_race_without_risk_ends_as_if_all_had_run(reranker: Reranker) -> None:
     assert {hit.stages for hit in exact} == {3}
     assert [hit.index for hit in raced] == [hit.index for hit in exact]
     assert exact.receipt.let_go == 0 < raced.receipt.let_go
+    assert (exact.receipt.exact, raced.receipt.exact) == (True, False)
 
 
 def test_those_let_go_say_where_and_are_not_first(reranker: Reranker) -> None:
@@ -75,7 +76,7 @@ def test_those_let_go_say_where_and_are_not_first(reranker: Reranker) -> None:
 
 def test_a_model_without_exits_runs_whole_and_says_so(tmp_path: Path) -> None:
     ranking = Reranker(make_joint_artifact(tmp_path)).rank(QUERY, TEXTS, top_n=3, tolerance=0.5)
-    assert ranking.receipt.let_go == 0
+    assert ranking.receipt.let_go == 0 and ranking.receipt.exact
     assert {hit.stages for hit in ranking} == {1}
 
 
@@ -84,7 +85,7 @@ def test_stages_that_nothing_was_measured_of_run_whole(folder: Path, tmp_path: P
     manifest = load_artifact(unmeasured).manifest
     write_manifest(unmeasured, replace(manifest, exits=()))
     ranking = Reranker(unmeasured).rank(QUERY, TEXTS, top_n=3, tolerance=0.5)
-    assert ranking.receipt.let_go == 0
+    assert ranking.receipt.let_go == 0 and ranking.receipt.exact
     assert {hit.stages for hit in ranking} == {3}
 
 

@@ -175,7 +175,8 @@ class Reranker:
         texts = [_full_text(candidate) for candidate in candidates]
         say = self._say(candidates, ask.weight)
         known = self._known(candidates, texts)
-        outcome = self._engine.step(query, texts, patience, ask.race(say), known)
+        race = ask.race(say) if self._manifest.exits else None
+        outcome = self._engine.step(query, texts, patience, race, known)
         logits = outcome.logits.astype(np.float64)
         scores = say.scores(logits, outcome.means)
         ranks = [_first_rank(index, candidate) for index, candidate in enumerate(candidates)]
@@ -189,7 +190,7 @@ class Reranker:
             for rank, place in enumerate(places, 1)
         )
         timings = outcome.timings_ms | {"total": (time.perf_counter() - start) * 1000}
-        return Ranking(query, hits, self._receipt(outcome, weight, likeness, timings))
+        return Ranking(query, hits, self._receipt(outcome, weight, likeness, race is None, timings))
 
     def score(
         self, query: str, documents: Sequence[str | Document | Candidate]
@@ -278,7 +279,12 @@ class Reranker:
         return sigmoid(fitted.scale * scores + fitted.bias)
 
     def _receipt(
-        self, outcome: Outcome, weight: float, likeness: float, timings: Mapping[str, float]
+        self,
+        outcome: Outcome,
+        weight: float,
+        likeness: float,
+        exact: bool,
+        timings: Mapping[str, float],
     ) -> Receipt:
         statuses = outcome.statuses
         scored = int(np.isfinite(outcome.logits).sum())
@@ -298,6 +304,7 @@ class Reranker:
             fusion_weight=weight,
             feedback_weight=likeness,
             let_go=int(outcome.let_go.sum()),
+            exact=exact,
             cached=int(outcome.cached.sum()),
             kept=int(outcome.kept.sum()),
         )
