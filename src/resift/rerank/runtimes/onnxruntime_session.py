@@ -34,5 +34,7 @@ def open_model(model: Path, threads: int) -> OnnxRuntimeSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only: warnings there are about its own optimiser
     options.intra_op_num_threads = threads
+    # Threads that spin on after a stage would fight those of the next one's session for the cores.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     return OnnxRuntimeSession(session, onnxruntime.__version__)
