@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from artifacts import DIM, random_weights
 from resift import Reranker
 from resift.errors import InputError
 from resift.rerank.artifact import load_artifact
 from resift.settings import Settings
-from resift.training.exits import fit_head, parts
+from resift.training.exits import fit_head, layers_alone, parts
 from training.checkpoints import FAMILIES, make_checkpoint, pairs
 
 
@@ -48,6 +49,24 @@ def test_what_tells_the_texts_of_a_query_apart_outweighs_what_tells_queries_apar
     between = np.repeat(np.linspace(-1, 1, 20), 10)
     weight, _ = fit_head((within + between)[:, None], within - between, queries)
     assert weight[0] > 0.5
+
+
+def test_layers_read_states_at_a_cut_as_the_maps_say() -> None:
+    weights = random_weights(3)
+    rng = np.random.default_rng(4)
+    mapping = rng.normal(0, 1, (DIM + 1, DIM))
+    states = rng.normal(0, 1, (5, DIM))
+    found = layers_alone(weights, 1, {2: mapping})
+    context = states @ mapping[:-1] + mapping[-1]
+    for part in ("key", "value"):
+        name = f"layer.2.attention.self.{part}"
+        kernel, bias = (weights[f"encoder.{name}.{own}"] for own in ("weight", "bias"))
+        folded, moved = (found[f"exit.1.{name}.{own}"] for own in ("weight", "bias"))
+        expected = context @ kernel.T + bias
+        np.testing.assert_allclose(states @ folded.T + moved, expected, atol=1e-3, rtol=0)
+    for name, value in weights.items():
+        if name.startswith("encoder.layer.1."):  # its context is there as it is
+            np.testing.assert_array_equal(found[f"exit.1.{name.removeprefix('encoder.')}"], value)
 
 
 @pytest.mark.parametrize("int8", [False, True])

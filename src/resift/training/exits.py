@@ -74,7 +74,7 @@ def fit_exits(
     cuts = [own.stop for own in stages[:-1]]
     weights = {**source.weights}
     for cut, maps in _fit_contexts(source, cuts, rows[:: len(rows) // MAPPED + 1], folder).items():
-        weights |= _layers_alone(weights, cut, maps)
+        weights |= layers_alone(weights, cut, maps)
     files = [folder / f"features-{own.stop}.onnx" for own in stages]
     for file, own in zip(files, stages, strict=True):
         onnx.save(stage_graph(weights, source.shape, source.head, own), str(file))
@@ -118,7 +118,7 @@ def _fit_contexts(
     return found
 
 
-def _layers_alone(
+def layers_alone(
     weights: Weights, cut: int, maps: Mapping[int, Floats]
 ) -> dict[str, NDArray[np.float32]]:
     """The layers after a cut, with the maps of their contexts in their keys and values."""
