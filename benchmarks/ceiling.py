@@ -15,7 +15,8 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ LAYERS, WIDTH = 6, 384
 PER_TOKEN = 2 * LAYERS * 12 * WIDTH**2
 """Operations of the linear layers a token: 4 of width² and 2 of 4 width², two for a multiply-add"""
 
+Calls = dict[Any, Callable[[], object]]
+
 
 def main() -> None:
     """Print the limits, then a line a workload."""
@@ -44,17 +47,14 @@ def main() -> None:
     folder = joint_model()
     figures: dict[str, Any] = {}
     for runtime in options.runtime:
-        limit = _limit(runtime, options.rounds)
-        print(f"{runtime}: int8 products alone {limit / 1e9:.0f} Gop/s")
         reranker = Reranker(folder, settings=Settings(runtime=runtime))
-        own = _workloads(reranker, options.rounds)
-        for name, found in own.items():
-            found["share"] = found["gops"] * 1e9 / limit
+        found = figures[runtime] = _measure(reranker, runtime, options.rounds)
+        print(f"{runtime}: int8 products alone {found['limit_gops']:.0f} Gop/s")
+        for name, own in found["workloads"].items():
             print(
-                f"  {name:12}{found['ms']:8.1f} ms {found['gops']:7.0f} Gop/s, "
-                f"{found['share']:4.0%} of the limit, padding {found['padding']:5.1%}"
+                f"  {name:12}{own['ms']:8.1f} ms {own['gops']:7.0f} Gop/s, "
+                f"{own['share']:4.0%} of the limit, padding {own['padding']:5.1%}"
             )
-        figures[runtime] = {"limit_gops": limit / 1e9, "workloads": own}
     print(json.dumps(figures))
 
 
@@ -75,18 +75,45 @@ def joint_model() -> Path:
     return folder / "resift"
 
 
-def _limit(runtime: str, rounds: int) -> float:
-    """Operations a second of the best chain."""
-    calls = {}
+def _measure(reranker: Reranker, runtime: str, rounds: int) -> dict[str, Any]:
+    """The limit and every workload of a single caller, in the same rounds: a machine's pace varies.
+
+    By workload: milliseconds, real operations a second, share of the limit, padding share.
+    """
+    asked = {
+        name: texts(own.candidates, own.tokens, own.spread)
+        for name, own in WORKLOADS.items()
+        if own.callers == 1
+    }
+    receipts = {name: reranker.rank(QUERY, own, exact=True).receipt for name, own in asked.items()}
+    rankings: Calls = {
+        name: partial(reranker.rank, QUERY, own, exact=True) for name, own in asked.items()
+    }
+    seconds = _interleaved({**_chains(runtime), **rankings}, rounds)
+    limit = max(2 * CHAIN * rows * width**2 / seconds[width, rows] for width, rows in SIZES)
+    workloads = {}
+    for name, receipt in receipts.items():
+        rate = receipt.tokens * PER_TOKEN / seconds[name]
+        workloads[name] = {
+            "ms": seconds[name] * 1000,
+            "gops": rate / 1e9,
+            "share": rate / limit,
+            "padding": receipt.padding_share,
+        }
+    return {"limit_gops": limit / 1e9, "workloads": workloads}
+
+
+def _chains(runtime: str) -> Calls:
+    """Int8 products alone, by width and rows."""
+    calls: Calls = {}
     with tempfile.TemporaryDirectory() as made:
         for width, rows in SIZES:
             file = Path(made) / f"{width}.onnx"
             onnx.save(_chain(width), str(file))
             session = open_session(file, runtime)
             feeds = {"x": np.random.default_rng(7).standard_normal((rows, width), np.float32)}
-            calls[width, rows] = lambda session=session, feeds=feeds: session.run(feeds)
-        seconds = _interleaved(calls, rounds)
-    return max(2 * CHAIN * rows * width**2 / seconds[width, rows] for width, rows in SIZES)
+            calls[width, rows] = partial(session.run, feeds)
+    return calls
 
 
 def _chain(width: int) -> onnx.ModelProto:
@@ -122,29 +149,7 @@ def _chain(width: int) -> onnx.ModelProto:
     return model
 
 
-def _workloads(reranker: Reranker, rounds: int) -> dict[str, dict[str, float]]:
-    """A single caller's: milliseconds, real operations a second, padding share."""
-    asked = {
-        name: texts(own.candidates, own.tokens, own.spread)
-        for name, own in WORKLOADS.items()
-        if own.callers == 1
-    }
-    receipts = {name: reranker.rank(QUERY, own, exact=True).receipt for name, own in asked.items()}
-    calls = {
-        name: lambda own=own: reranker.rank(QUERY, own, exact=True) for name, own in asked.items()
-    }
-    seconds = _interleaved(calls, rounds)
-    return {
-        name: {
-            "ms": seconds[name] * 1000,
-            "gops": receipts[name].tokens * PER_TOKEN / seconds[name] / 1e9,
-            "padding": receipts[name].padding_share,
-        }
-        for name in asked
-    }
-
-
-def _interleaved(calls: Mapping[Any, Callable[[], object]], rounds: int) -> dict[Any, float]:
+def _interleaved(calls: Calls, rounds: int) -> dict[Any, float]:
     """Median seconds of each, after a warm-up."""
     seconds: dict[Any, list[float]] = {name: [] for name in calls}
     for number in range(rounds + 1):

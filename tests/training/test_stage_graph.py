@@ -10,7 +10,7 @@ import pytest
 from artifacts import DIM, VOCABULARY, random_weights, with_exits
 from resift.rerank.pairs import TokenRow
 from resift.rerank.runtimes import Session, open_session
-from resift.rerank.stages import run_rows
+from resift.rerank.stages import run, run_rows
 from resift.training.exits import through
 from resift.training.graph import EncoderShape, Head, Weights, encoder_graph
 from resift.training.stage_graph import stage_graph
@@ -84,3 +84,18 @@ def test_only_the_first_stage_reads_ids(runtime: str, tmp_path: Path) -> None:
     first, second = opened(tmp_path, runtime, with_exits(WEIGHTS, 2), 2)
     assert first.inputs == {"input_ids", "attention_mask", "token_type_ids"}
     assert second.inputs == {"attention_mask", "states"}
+
+
+def test_states_that_come_as_int8_are_widened_by_their_steps(runtime: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    scales = rng.uniform(0.01, 0.1, DIM).astype(np.float32)
+    given = rng.integers(-127, 128, (2, 16, DIM)).astype(np.int8)
+    weights, mask = with_exits(WEIGHTS, 2), np.ones((2, 16), np.int64)
+    found = {}
+    for name, steps in {"int8": scales, "float": None}.items():
+        graph = stage_graph(weights, SHAPE, HEAD, range(2, SHAPE.layers), scales=steps)
+        onnx.save(graph, str(tmp_path / f"{name}.onnx"))
+        states = given if steps is not None else given * scales
+        session = open_session(tmp_path / f"{name}.onnx", runtime)
+        found[name] = run(session, {"states": states, "attention_mask": mask})["logits"]
+    np.testing.assert_allclose(found["int8"], found["float"], atol=TOLERANCE, rtol=0)

@@ -100,8 +100,8 @@ class JointModel:
         self.kept_type = None
         self.stages: Sequence[Stage] = [JointStage(session) for session in sessions]
         if len(sessions) > 1:
-            probe = run_rows(sessions[0], tokens.single([""]))[NEXT_STATES]
-            self.state_bytes = probe.shape[-1] * np.dtype(np.float16).itemsize
+            probe = _narrow(run_rows(sessions[0], tokens.single([""]))[NEXT_STATES])
+            self.state_bytes = probe.shape[-1] * probe.itemsize
 
     def read(self, query: str) -> TokenRow:
         return self._tokens.head(query)
@@ -133,10 +133,10 @@ class JointStage:
     def __call__(self, batch: Batch) -> tuple[Batch, Floats]:
         feeds: dict[str, NDArray[Any]] = {**pad(batch.rows)}
         if batch.states is not None:
-            feeds["states"] = batch.states.astype(np.float32)
+            feeds["states"] = _wide(batch.states)
         found = run(self.session, feeds)
         states = found.get(NEXT_STATES)
-        kept = None if states is None else states.astype(np.float16)
+        kept = None if states is None else _narrow(states)
         return replace(batch, states=kept), found["logits"]
 
 
@@ -216,8 +216,17 @@ class MeetingStage:
 def encoded(encoder: Session, rows: Sequence[TokenRow]) -> Halves:
     """What is kept of each row's tokens, ``(rows, positions, layers * dim)``."""
     name = "layers" if "layers" in encoder.outputs else "states"
-    states = run(encoder, pad(rows), [name])[name]
+    return _narrow(run(encoder, pad(rows), [name])[name])
+
+
+def _narrow(states: Halves) -> Halves:
+    """As they are kept: int8 is as it came, float32 is halved."""
     return states if states.dtype == np.int8 else states.astype(np.float16)
+
+
+def _wide(states: Halves) -> Halves:
+    """As a graph reads them."""
+    return states if states.dtype == np.int8 else states.astype(np.float32)
 
 
 def _halves(batch: Batch) -> list[Halves]:
@@ -247,7 +256,7 @@ def meeting_feeds(
         "query_states": half,
         "query_mask": half_mask,
         "query_own": own_tokens(half_mask).astype(np.int64),
-        "states": states.astype(kind, copy=False),
+        "states": _wide(states),
         "attention_mask": mask,
         "own": own_tokens(mask).astype(np.int64),
     }

@@ -24,11 +24,11 @@ from resift.rerank.artifact import (
 )
 from resift.rerank.pairs import Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import first_line, open_session
-from resift.rerank.stages import Batch, Model, load_model
+from resift.rerank.stages import NEXT_STATES, Batch, Model, load_model
 from resift.training.calibration_text import calibration_pairs, candidate_lists
 from resift.training.checkpoint import Checkpoint, read_checkpoint
-from resift.training.exits import fit_exits, measure_exits, parts, through
-from resift.training.quantise import quantise
+from resift.training.exits import Feeds, fit_exits, measure_exits, parts, through
+from resift.training.quantise import int8_output, int8_steps, quantise
 from resift.training.stage_graph import stage_graph
 
 REFERENCE_PAIRS = 8
@@ -166,9 +166,23 @@ def _export(
         )
     if not int8:
         return
+    scales: NDArray[np.float32] | None = None
     for place, (file, own) in enumerate(zip(files, layers, strict=True)):
-        graph = stage_graph(source.weights, source.shape, source.head, own, int8_embeddings=True)
-        onnx.save(quantise(graph, [step[place][0] for step in steps]), str(file))
+        graph = stage_graph(source.weights, source.shape, source.head, own, True, scales)
+        given = [_rounded(step[place][0], scales) for step in steps]
+        made = quantise(graph, given)
+        if place + 1 < len(files):
+            scales = int8_steps([step[place][1][NEXT_STATES][0] for step in steps])
+            int8_output(made, NEXT_STATES, scales)
+        onnx.save(made, str(file))
+
+
+def _rounded(feeds: Feeds, scales: NDArray[np.float32] | None) -> Feeds:
+    """A stage's inputs as they are between int8 stages."""
+    if scales is None:
+        return feeds
+    states = np.clip(np.rint(feeds["states"] / scales), -127, 127).astype(np.int8)
+    return {**feeds, "states": states}
 
 
 def _stage(place: int) -> str:

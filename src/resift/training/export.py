@@ -39,7 +39,7 @@ from resift.training.graph import EncoderShape, Weights, encoder_graph
 from resift.training.late_graph import Scales, late_graph
 from resift.training.meeting import meeting_graph, meeting_layers
 from resift.training.mining import NONE, Lists, Mined
-from resift.training.quantise import int8_output, quantise
+from resift.training.quantise import int8_output, int8_steps, quantise
 from resift.training.score import score_list
 
 ENCODER, LATE, MEETING = STAGES = ("encoder.onnx", "late.onnx", "meeting.onnx")
@@ -147,9 +147,7 @@ def _manifest(weights: Weights, identity: Identity, folder: Path) -> Manifest:
 
 def _scales(encoder: Session, rows: Sequence[TokenRow], layers: int) -> Scales:
     """A step of int8 for each column of each layer that is kept: the highest value seen is 127."""
-    highest = [np.abs(run_rows(encoder, [row])["layers"]).max(axis=(0, 1)) for row in rows]
-    scales: Scales = np.maximum(np.max(highest, axis=0), 1e-6) / np.float32(127)
-    return scales.reshape(layers, -1)
+    return int8_steps([run_rows(encoder, [row])["layers"][0] for row in rows]).reshape(layers, -1)
 
 
 def _late(weights: Weights) -> LateInteractionWeights:

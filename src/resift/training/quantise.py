@@ -53,6 +53,13 @@ def quantise(model: onnx.ModelProto, samples: Sequence[dict[str, NDArray[Any]]])
     return quantised
 
 
+def int8_steps(states: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """A step for each column of states ``(tokens, width)``: the highest value seen is 127."""
+    highest = np.max([np.abs(own).max(axis=0) for own in states], axis=0)
+    steps: NDArray[np.float32] = np.maximum(highest, 1e-6) / HIGHEST
+    return steps.astype(np.float32)
+
+
 def int8_output(model: onnx.ModelProto, name: str, scales: NDArray[np.float32]) -> None:
     """An output ``(rows, tokens, width)`` is given as int8, a step being `scales`, ``(width,)``.
 

@@ -8,6 +8,7 @@ are (`exits.py`).
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from resift.training.graph import (
@@ -30,18 +31,20 @@ def stage_graph(
     head: Head,
     layers: range,
     int8_embeddings: bool = False,
+    scales: NDArray[np.float32] | None = None,
 ) -> onnx.ModelProto:
     """Some neighbouring layers: ids or ``states`` → ``logits``, and ``next_states`` to go on with.
 
     Inputs are int64 ``(rows, tokens)``: ``attention_mask``, and for the first layers ``input_ids``
-    and ``token_type_ids`` where they have types; all others begin at ``states`` float32 ``(rows,
-    tokens, dim)``. The last layers end in the head's ``logits`` ``(rows,)``, all others in
-    ``next_states`` and in an exit: ``logits`` where `weights` have ``exit.N.weight`` for a cut
-    after N layers, else what such weights are fitted on, ``features`` float32 ``(rows, dim)``.
+    and ``token_type_ids`` where they have types; all others begin at ``states`` ``(rows, tokens,
+    dim)``, float32, or int8 whose steps are `scales`, ``(dim,)``. The last layers end in the
+    head's ``logits`` ``(rows,)``, all others in ``next_states`` and in an exit: ``logits`` where
+    `weights` have ``exit.N.weight`` for a cut after N layers, else what such weights are fitted on,
+    ``features`` float32 ``(rows, dim)``.
     """
     g = GraphBuilder()
     begins, ends = layers.start == 0, layers.stop == shape.layers
-    states = embeddings(g, weights, shape, int8_embeddings) if begins else "states"
+    states = embeddings(g, weights, shape, int8_embeddings) if begins else _given(g, scales)
     mask = added_mask(g)
     for index in layers:
         one = ends and index == layers[-1]
@@ -67,8 +70,17 @@ def stage_graph(
         names.append("token_type_ids")
     inputs = [info(name, TensorProto.INT64, wide[:2]) for name in names]
     if not begins:
-        inputs.append(info("states", TensorProto.FLOAT, wide))
+        kind = TensorProto.FLOAT if scales is None else TensorProto.INT8
+        inputs.append(info("states", kind, wide))
     return finished(g, inputs, outputs)
+
+
+def _given(g: GraphBuilder, scales: NDArray[np.float32] | None) -> str:
+    """What the stage before has left, as float32."""
+    if scales is None:
+        return "states"
+    floats = g.node("Cast", "states.wide", "states", to=TensorProto.FLOAT)
+    return g.node("Mul", "states.0.states", floats, g.constant("states.scale", scales))
 
 
 def _alone(
