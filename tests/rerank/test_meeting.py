@@ -21,7 +21,7 @@ from resift.rerank.engine import Engine
 from resift.rerank.late_interaction import features, query_states
 from resift.rerank.pairs import pad
 from resift.rerank.runtimes import open_session
-from resift.rerank.schedule import WAVE, padded_length, schedule
+from resift.rerank.schedule import WAVE, padded_length
 from resift.rerank.stages import (
     Batch,
     LateInteractionStage,
@@ -252,19 +252,10 @@ def test_a_ranking_whose_meeting_failed_is_of_first_logits_and_says_so(
     assert receipt.scored == receipt.depth == len(TEXTS)
 
 
-def _batches(model: SplitModel, texts: Sequence[str]) -> int:
-    """How many batches a stage runs a wave in."""
-    return len(schedule([len(row.ids) for row in model.rows(model.read(QUERY), texts)]))
-
-
 def test_time_that_ends_between_the_stages_leaves_first_logits(
     model: SplitModel, early: Reranker
 ) -> None:
-<<<<<<< HEAD
     outcome = step_until(model, 1, QUERY, ALIKE[:WAVE])
-=======
-    outcome = step_until(model, _batches(model, TEXTS[:WAVE]), QUERY, TEXTS[:WAVE])
->>>>>>> tune
     assert outcome.statuses == ["ok"] * WAVE
     assert outcome.partial and outcome.reason == "time was up"
     expected = early.score(QUERY, ALIKE[:WAVE])
@@ -274,14 +265,8 @@ def test_time_that_ends_between_the_stages_leaves_first_logits(
 def test_time_that_ends_within_the_meeting_leaves_the_rest_their_first_logits(
     model: SplitModel, early: Reranker, reranker: Reranker
 ) -> None:
-<<<<<<< HEAD
     texts = ALIKE[: 2 * WAVE]
     outcome = step_until(model, 3, QUERY, texts)
-=======
-    texts = TEXTS[: 2 * WAVE]
-    wave, other = _batches(model, texts[:WAVE]), _batches(model, texts[WAVE:])
-    outcome = step_until(model, wave + other + wave, QUERY, texts)
->>>>>>> tune
     assert outcome.statuses == ["ok"] * len(texts)
     assert outcome.partial and outcome.reason == "time was up"
     met, unmet = outcome.logits[:WAVE], outcome.logits[WAVE:]
