@@ -28,6 +28,7 @@ def make_checkpoint(folder: Path) -> Path:
     torch.nn.init.normal_(model.classifier.weight, std=0.2)
     model.save_pretrained(folder)
     tokenizer = transformers.AutoTokenizer.from_pretrained(source, model_max_length=512)
+    tokenizer.init_kwargs["max_length"] = 512  # fastembed takes the lower of the two
     tokenizer.save_pretrained(folder)
     return folder
 
