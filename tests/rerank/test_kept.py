@@ -8,13 +8,16 @@ from typing import cast
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from artifacts import make_joint_artifact
 from resift import Candidate, Document, Kept, Reranker
+from resift.rerank import stages
 from resift.rerank.kept import HalfCache, Known, digest, pack, unpack
-from resift.rerank.pairs import Ids
+from resift.rerank.pairs import Ids, TokenRow
+from resift.rerank.request import is_text
+from resift.rerank.runtimes import Session
 from resift.settings import Settings
 from resift.types import Receipt
 from split_artifacts import WORDS, make_split_artifact
@@ -68,6 +71,22 @@ def test_a_ranking_says_what_was_kept_and_reads_only_the_rest(bundled: Reranker)
     assert (receipt.kept, receipt.scored) == (20, 31)
     whole, rest = (bundled.rank(QUERY, own, exact=True).receipt for own in (TEXTS, TEXTS[20:31]))
     assert receipt.tokens == rest.tokens < whole.tokens
+
+
+def test_in_a_mixture_only_the_rest_is_encoded(
+    bundled: Reranker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = bundled.keep(TEXTS)
+    mixed = held(TEXTS, [own if place % 2 else None for place, own in enumerate(kept)])
+    encoded, rows_read = stages.encoded, []
+
+    def noted(encoder: Session, rows: Sequence[TokenRow]) -> stages.Halves:
+        rows_read.extend(rows)
+        return encoded(encoder, rows)
+
+    monkeypatch.setattr(stages, "encoded", noted)
+    bundled.score(QUERY, mixed)
+    assert len(rows_read) == 1 + len(TEXTS) // 2  # the query, and every second text
 
 
 def test_hits_are_those_of_reading_spans_and_counts_too(bundled: Reranker) -> None:
@@ -202,17 +221,12 @@ def _known(tokens: int) -> Known:
 
 @given(st.text(max_size=20), st.integers(0, 9))
 def test_bytes_come_back_as_they_went(text: str, tokens: int) -> None:
-    if not _is_text(text):
-        return
+    assume(is_text(text))
     known = _known(tokens)
     back = unpack(pack(text, known, "f"), text, "f", INT8, TOKEN_BYTES)
     assert back is not None and back.states is not None and known.states is not None
     np.testing.assert_array_equal(back.ids, known.ids)
     np.testing.assert_array_equal(back.states, known.states)
-
-
-def _is_text(text: str) -> bool:
-    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace") == text
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(1, 60)), max_size=60))

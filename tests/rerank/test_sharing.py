@@ -177,7 +177,7 @@ def test_a_caller_that_leaves_between_two_stages_harms_nobody_in_its_batch() -> 
     for text in ("red", "blue blue"):
         prompt, outcome = model.read(QUERY), Outcome.of([text])
         outcome.rows[0] = model.rows(prompt, [text])[0]
-        requests.append(engine._request(prompt, [0], outcome, Patience(), None, {}))
+        requests.append(engine._request(prompt, [0], outcome, Patience(), None, {}, {}))
     engine._worker._requests.extend(requests)
     worker._scatter(list(worker._run(model.stages[0], worker._take())))
     pairs = worker._take()

@@ -89,8 +89,7 @@ class Engine:
         tokenised = time.perf_counter()
         outcome.timings_ms["tokenise"] = (tokenised - start) * 1000
         if alive:
-            request = self._request(prompt, alive, outcome, patience, race, found)
-            request.names, request.known = names, found
+            request = self._request(prompt, alive, outcome, patience, race, found, names)
             self._finish(request, tokenised)
         if outcome.unread:
             _late(outcome, patience)
@@ -209,17 +208,13 @@ class Engine:
         patience: Patience,
         race: Race | None,
         known: Mapping[int, Known],
+        names: Mapping[int, bytes],
     ) -> Request:
         per_token = self.model.state_bytes
         portion = self._max_states / PORTIONS / per_token if per_token else None
         stages = len(self.model.stages)
         exits = [*self._exits, *[None] * stages][: stages - 1]
-        kept = {
-            place: states
-            for place in alive
-            if outcome.kept[place] and (states := known[place].states) is not None
-        }
-        return Request(prompt, alive, outcome, patience, exits, race, portion, kept)
+        return Request(prompt, alive, outcome, patience, exits, race, portion, known, names)
 
     def _finish(self, request: Request, submitted: float) -> None:
         """Hand a request to the worker and sleep until it is done or nobody waits any more."""

@@ -18,7 +18,7 @@ from resift.rerank.stages import Halves
 from resift.types import Kept
 
 _TOKENS = np.dtype("<u4")
-_ENTRY_BYTES = 400  # key, arrays' heads and dictionary (measured)
+_ENTRY_BYTES = 400  # key, the heads of two arrays and the dictionary's part, reckoned
 
 
 @dataclass(frozen=True, slots=True)

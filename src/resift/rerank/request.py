@@ -112,21 +112,26 @@ class Request:
         exits: Sequence[Exit | None],
         race: Race | None = None,
         portion_tokens: float | None = None,
-        kept: Mapping[int, Halves] | None = None,
+        known: Mapping[int, Known] | None = None,
+        names: Mapping[int, bytes] | None = None,
     ) -> None:
         """`exits` has one entry for each stage but the last, None where nothing was measured.
 
-        `kept` are documents' halves by place: those rows have nothing to encode and go first.
-        `names` are of texts whose halves are to be kept, `known` what is known of them.
+        `known` is what is known of the texts, by place: rows whose halves `outcome` counts as kept
+        have nothing to encode and go first. `names` are of texts whose halves are to be kept.
         """
         self.prompt = prompt
         self.outcome = outcome
         self.patience = patience
         self.half: Halves | None = None
-        self.names: dict[int, bytes] = {}
-        self.known: dict[int, Known] = {}
+        self.known = known or {}
+        self.names = dict(names or {})
         self.states: dict[int, Halves] = {}
-        self._kept = kept or {}
+        self._kept: dict[int, Halves] = {
+            place: own.states
+            for place, own in self.known.items()
+            if outcome.kept[place] and own.states is not None
+        }
         self.stage = 0
         self.running = 0
         self.served = 0.0
