@@ -78,7 +78,8 @@ def test_in_a_mixture_only_the_rest_is_encoded(
 ) -> None:
     kept = bundled.keep(TEXTS)
     mixed = held(TEXTS, [own if place % 2 else None for place, own in enumerate(kept)])
-    encoded, rows_read = stages.encoded, []
+    encoded = stages.encoded
+    rows_read: list[TokenRow] = []
 
     def noted(encoder: Session, rows: Sequence[TokenRow]) -> stages.Halves:
         rows_read.extend(rows)
