@@ -12,9 +12,12 @@ ResiftError
 │   ├── ParityError        a model that does not give its own reference logits
 │   └── RuntimeFailure     a runtime that could not load or run a model
 ├── SourceError            documents that cannot be listed or read
+│   ├── Unreadable         an object that is there and could not be read this time
+│   └── SourceLost         the source cannot be read any more: credentials, network
 ├── StoreError             an index that cannot be opened, read or written
-│   ├── IndexNotFound      nothing at the URI, or nothing published there yet
-│   └── IndexMismatch      an index made by another embedder or another format
+│   ├── IndexNotFound      nothing at the URI, nothing published there, or no such version
+│   ├── IndexMismatch      an index made by another embedder or another format
+│   └── IndexBusy          other writers did not let this one publish
 └── DatasetError           a collection, run or judgment file that says what cannot be
 
 One line a message: the value, what was expected, what to do.
@@ -76,6 +79,14 @@ class SourceError(ResiftError):
     """Documents that cannot be listed or read."""
 
 
+class Unreadable(SourceError):
+    """An object that is there and could not be read this time; what was indexed of it stays."""
+
+
+class SourceLost(SourceError):
+    """The source cannot be read any more; what was done so far stays, and a next run goes on."""
+
+
 class StoreError(ResiftError):
     """An index that cannot be opened, read or written."""
 
@@ -86,6 +97,10 @@ class IndexNotFound(StoreError):
 
 class IndexMismatch(StoreError):
     """An index made by another embedder or in another format."""
+
+
+class IndexBusy(StoreError):
+    """Other writers did not let this one publish; what it wrote stays, and a next run goes on."""
 
 
 class DatasetError(ResiftError):

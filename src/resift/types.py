@@ -98,6 +98,8 @@ class Receipt:
     exit's logit and stand behind the rest. `exact` says that none could be let go: because it was
     asked for, or because the model has no exits. `cached` logits were known from an earlier call,
     and of `kept` documents the half that needs no query was; `tokens` counts none of theirs.
+    A search says which `version` of the index it read, and how many `requests` it made to the object
+    store for how many `bytes`; none where the index lies on this machine's disk.
     """
 
     model: str
@@ -118,6 +120,9 @@ class Receipt:
     exact: bool = True
     cached: int = 0
     kept: int = 0
+    version: int | None = None
+    requests: int = 0
+    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

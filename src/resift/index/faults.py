@@ -31,6 +31,15 @@ _PHRASES = (
     ("No space left", "no space left on the disk"),
     ("404", "not found there: check the name and the endpoint"),
 )
+_CREDENTIALS = (
+    "169.254.169.254",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+)
 _NUMBER = re.compile(r"\bstatus(?: code)?: (\d{3})\b")
 _LONGEST = 200
 
@@ -44,6 +53,12 @@ def meaning(error: BaseException) -> str:
             return phrase
     first_line = message.partition("\n")[0].strip() or type(error).__name__
     return first_line[:_LONGEST]
+
+
+def are_credentials_bad(error: BaseException) -> bool:
+    """Whether no request of this session can succeed, whatever it asks for."""
+    message = str(error)
+    return any(sign in message for sign in _CREDENTIALS)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A passage as the index keeps it, and its way to Arrow. Knows nothing of LanceDB."""
+"""A passage as the index keeps it, and its way to Arrow. Knows nothing of Lance."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,19 +13,34 @@ from resift.types import Kept
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
-    """A slice ``start:end`` of a document's text, with where it comes from.
+class Origin:
+    """The object that passages come from, as it was when it was read.
 
-    `passages` is how many its whole object has: rows are written in batches, and this is how a
-    later run sees that an object was left half-written. `kept` is what the reranker need not read
-    again; a passage that was read back has no states in it, and `has_states` says whether the index
-    has them.
+    `content` is a hash of its bytes, `made_by` names the parser and the chunker, and `attempt` the
+    run that read it: a later run's passages replace an earlier one's, however they were written.
+    `object_version` is the store's own version id, where it keeps versions.
     """
 
-    id: str
     uri: str
     etag: str
     size: int
+    content: bytes
+    made_by: str
+    attempt: str
+    object_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A slice ``start:end`` of a document's text, with where it comes from.
+
+    `passages` is how many its whole object has. `page` and `row` count from 1, where the format
+    has some. `kept` is what the reranker need not read again; a passage that was read back has no
+    states in it, and `has_states` says whether the index has them.
+    """
+
+    id: str
+    origin: Origin
     passages: int
     doc_id: str
     title: str
@@ -34,6 +49,7 @@ class Passage:
     start: int
     end: int
     page: int | None
+    row: int | None
     ordinal: int
     metadata: Mapping[str, Any] = field(default_factory=dict)
     kept: Kept | None = field(default=None, repr=False)
@@ -52,38 +68,55 @@ class Passage:
 def schema(dim: int, metadata: Mapping[str, str]) -> Any:
     """The table's Arrow schema, for vectors of `dim` numbers."""
     arrow = require("pyarrow", "index")
-    text = {name: arrow.string() for name in _TEXTS}
-    numbers = {name: arrow.int64() for name in _NUMBERS}
-    fields = [arrow.field(name, kind, False) for name, kind in (text | numbers).items()]
-    fields.append(arrow.field("page", arrow.int64(), True))
-    fields.append(arrow.field("vector", arrow.list_(arrow.float32(), dim), False))
-    kinds = (arrow.string(), arrow.binary(), arrow.binary(), arrow.bool_(), arrow.large_binary())
-    fields += [arrow.field(name, kind, True) for name, kind in zip(_KEPT, kinds, strict=True)]
+    kinds = {
+        str: arrow.string(),
+        int: arrow.int64(),
+        bytes: arrow.binary(),
+        bool: arrow.bool_(),
+        dict: arrow.json_(),
+        "large": arrow.large_binary(),
+        "vector": arrow.list_(arrow.float32(), dim),
+    }
+    fields = [arrow.field(name, kinds[kind], null) for name, (kind, null) in _COLUMNS.items()]
     return arrow.schema(fields, metadata=dict(metadata))
 
 
 def to_arrow(passages: Sequence[Passage], vectors: NDArray[np.float32], table_schema: Any) -> Any:
-    """Passages and their vectors, shape (n, dim), as one Arrow table."""
+    """Passages and their vectors, shape (n, dim), as one Arrow record batch."""
     arrow = require("pyarrow", "index")
-    plain = (*_TEXTS[:-2], *_NUMBERS, "page")
-    columns: dict[str, Any] = {name: [getattr(p, name) for p in passages] for name in plain}
+    columns: dict[str, Any] = {name: [getattr(p, name) for p in passages] for name in _OWN}
+    columns |= {name: [getattr(p.origin, name) for p in passages] for name in ORIGIN}
     columns["metadata"] = [json.dumps(dict(p.metadata), ensure_ascii=False) for p in passages]
     columns["search_text"] = [p.search_text for p in passages]
-    flat = np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1)
-    columns["vector"] = arrow.FixedSizeListArray.from_arrays(arrow.array(flat), vectors.shape[1])
     kept = [_kept_columns(p.kept) for p in passages]
     columns |= {name: [own[place] for own in kept] for place, name in enumerate(_KEPT)}
-    ordered = {name: columns[name] for name in table_schema.names}
-    return arrow.table(ordered, schema=table_schema)
+    flat = arrow.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
+    columns["vector"] = arrow.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    arrays = [_array(arrow, columns[own.name], own.type) for own in table_schema]
+    return arrow.record_batch(arrays, schema=table_schema)
 
 
 def from_row(row: Mapping[str, Any]) -> Passage:
     """A row that was read with the columns `READ`."""
-    values = {name: row[name] for name in READ if name not in _KEPT}
+    values = {name: row[name] for name in _OWN}
     model, text, tokens, has_states = (row[name] for name in _KEPT[:-1])
-    values["metadata"] = json.loads(row["metadata"])
     kept = None if model is None else Kept(model, text, tokens)
-    return Passage(**values, kept=kept, has_states=bool(has_states))
+    origin = Origin(**{name: row[name] for name in ORIGIN})
+    return Passage(
+        **values,
+        origin=origin,
+        metadata=json.loads(row["metadata"]),
+        kept=kept,
+        has_states=bool(has_states),
+    )
+
+
+def _array(arrow: Any, values: Any, kind: Any) -> Any:
+    if isinstance(values, arrow.Array):
+        return values
+    if kind == arrow.json_():
+        return arrow.ExtensionArray.from_storage(kind, arrow.array(values, kind.storage_type))
+    return arrow.array(values, kind)
 
 
 def _kept_columns(kept: Kept | None) -> tuple[str | bytes | bool | None, ...]:
@@ -92,8 +125,39 @@ def _kept_columns(kept: Kept | None) -> tuple[str | bytes | bool | None, ...]:
     return kept.model, kept.text, kept.tokens, bool(kept.states), kept.states or None
 
 
-_TEXTS = ("id", "uri", "etag", "doc_id", "title", "heading", "text", "metadata", "search_text")
-_NUMBERS = ("size", "passages", "start", "end", "ordinal")
+ORIGIN = ("uri", "etag", "size", "content", "made_by", "attempt", "object_version")
+_OWN = (
+    "id", "passages", "doc_id", "title", "heading", "text", "start", "end", "page", "row", "ordinal"
+)  # fmt: skip
 STATES, HAS_STATES, KEPT_BY = "kept_states", "kept_whole", "kept_by"
 _KEPT = (KEPT_BY, "kept_text", "kept_tokens", HAS_STATES, STATES)
-READ = (*_TEXTS[:-1], *_NUMBERS, "page", *_KEPT[:-1])
+READ = (*ORIGIN, *_OWN, "metadata", *_KEPT[:-1])
+# Name → (kind, whether it may be missing).
+_COLUMNS: dict[str, tuple[type | str, bool]] = {
+    "id": (str, False),
+    "uri": (str, False),
+    "etag": (str, False),
+    "size": (int, False),
+    "content": (bytes, False),
+    "made_by": (str, False),
+    "attempt": (str, False),
+    "object_version": (str, True),
+    "passages": (int, False),
+    "doc_id": (str, False),
+    "title": (str, False),
+    "heading": (str, False),
+    "text": (str, False),
+    "start": (int, False),
+    "end": (int, False),
+    "page": (int, True),
+    "row": (int, True),
+    "ordinal": (int, False),
+    "metadata": (dict, False),
+    "search_text": (str, False),
+    "vector": ("vector", False),
+    KEPT_BY: (str, True),
+    "kept_text": (bytes, True),
+    "kept_tokens": (bytes, True),
+    HAS_STATES: (bool, True),
+    STATES: ("large", True),
+}

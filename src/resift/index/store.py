@@ -1,185 +1,325 @@
-"""The index: one table of passages on LanceDB. The only file that imports it.
+"""The table of passages, written through Lance. With `snapshot` the only file that imports it.
 
-A writer works on the newest version. Readers only ever open the version that carries the tag
-`published`, which moves when all rows are in and the full-text index covers them: they see a
-finished index or the one before it.
+Any number of processes may write at once. Everything here is a commit of its own, which Lance
+makes with a conditional write, and none of it says what readers see: `publish` does.
 """
 
 import os
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import IndexMismatch, IndexNotFound, StoreError
+from resift.errors import IndexMismatch, StoreError
 from resift.extras import require
-from resift.index.bucket import probe
+from resift.index.bucket import lance_options
+from resift.index.embed import Embedder
 from resift.index.faults import store_errors
-from resift.index.location import Location, locate
-from resift.index.rows import HAS_STATES, KEPT_BY, Passage, schema, to_arrow
-from resift.index.snapshot import Snapshot
+from resift.index.location import Location
+from resift.index.manifest import Entry
+from resift.index.rows import HAS_STATES, KEPT_BY, ORIGIN, Origin, schema
+from resift.index.versions import FORMAT, VectorIndex
+from resift.index.nearest import index_vectors
 from resift.settings import StorageSettings
 
-# Raised by one whenever columns, parsing or chunking change, for then old rows say other things.
-FORMAT = "2"
-_TABLE = "passages"
-_TAG = "published"
-_TEXT_INDEX = "search_text_bm25"
+TABLE = "passages.lance"
+TEXT_INDEX = "search_text_bm25"
 _DELETE_AT_ONCE = 500
-_PATIENCE = {
-    "connect_timeout": "5s",
-    "timeout": "10s",
-    "client_max_retries": "2",
-    "client_retry_timeout": "10",
-}
-# `optimize` also removes old versions, and fails if the tagged one is among them. So it is told
-# to keep all while the tag still points back, and runs again when the tag has moved.
-_KEEP_ALL = timedelta(days=36_500)
+# Fragments of fewer rows are merged once there are several: a small change then costs little,
+# and a search never opens many files.
+_FRAGMENT_ROWS = 50_000
+_SMALL_FRAGMENTS = 8
+# What Lance may keep in memory of indexes and file footers; its own defaults are gigabytes.
+_WRITER_CACHE = {"index_cache_size_bytes": 64 << 20, "metadata_cache_size_bytes": 64 << 20}
 
 
 @dataclass(frozen=True, slots=True)
-class Indexed:
-    """What the index holds of one object; `kept_by` is the model that kept its states, if any."""
+class Contents:
+    """What the newest version of the table holds, object by object.
 
-    etag: str
-    size: int
-    is_whole: bool
-    kept_by: str | None = None
+    One object may be there several times, as different attempts have read it. `broken` are those
+    of which some passages are missing; nothing that resift does leaves such.
+    """
+
+    whole: tuple[Entry, ...]
+    broken: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A passage's vector, ``(dim,)``, with the text and the place that it belongs to."""
+
+    search_text: str
+    content: bytes
+    made_by: str
+    ordinal: int
+    vector: NDArray[np.float32]
+
+
+class Conflict(StoreError):
+    """Another writer has committed something that this change does not go with: do it again."""
 
 
 class Store:
-    """The writer's side of an index."""
+    """The writer's side of an index's table."""
 
-    def __init__(self, location: Location, table: Any) -> None:
-        """Hold an open table; use `Store.open`."""
+    def __init__(self, location: Location, storage: StorageSettings, dataset: Any) -> None:
+        """Hold an open dataset; use `Store.open`."""
+        self.uri = location.uri
         self._location = location
-        self._table = table
+        self._storage = storage
+        self._dataset = dataset
 
     @classmethod
-    def open(cls, uri: str, storage: StorageSettings, fingerprint: str, dim: int) -> "Store":
-        """Open the index at `uri` for writing, or begin one there."""
-        location = locate(uri)
+    def open(cls, location: Location, storage: StorageSettings, embedder: Embedder) -> "Store":
+        """Open the table below `location` for writing, or begin one there."""
         with store_errors(location.uri):
-            database = _connect(location, storage)
-            if _TABLE in database.list_tables().tables:
-                table = database.open_table(_TABLE)
-            else:
-                facts = {"format": FORMAT, "embedder": fingerprint}
-                table = database.create_table(_TABLE, schema=schema(dim, facts), exist_ok=True)
-        _check(location, table, fingerprint)
-        return cls(location, table)
+            try:
+                dataset = open_dataset(location, storage, session=_session())
+            except ValueError as error:
+                if "was not found" not in str(error):
+                    raise
+                dataset = _create(location, storage, embedder)
+        _check(location, dataset, embedder)
+        return cls(location, storage, dataset)
 
-    def objects(self, root: str) -> dict[str, Indexed]:
-        """What the newest version holds of the source `root`, by object URI."""
-        with store_errors(self._location.uri):
-            columns = ["uri", "etag", "size", "passages", KEPT_BY, HAS_STATES]
-            rows = self._table.search().select(columns).limit(None).to_arrow()
-        groups = rows.group_by(columns).aggregate([([], "count_all")]).to_pylist()
-        below = root.rstrip("/") + "/"
-        mine = [g for g in groups if g["uri"] == root or g["uri"].startswith(below)]
-        kept: dict[str, Indexed] = {}
-        for group in mine:
-            # Two states of one object can only be there if a run broke off: neither is whole.
-            whole = group["passages"] == group["count_all"] and group["uri"] not in kept
-            kept_by = group[KEPT_BY] if group[HAS_STATES] else None
-            kept[group["uri"]] = Indexed(group["etag"], group["size"], whole, kept_by)
-        return kept
+    @property
+    def version(self) -> int:
+        """The table's newest version, as it is known here."""
+        return int(self._dataset.version)
 
-    def remove(self, uris: Sequence[str]) -> None:
-        """Delete all passages of these objects."""
-        with store_errors(self._location.uri):
-            for at in range(0, len(uris), _DELETE_AT_ONCE):
-                quoted = (uri.replace("'", "''") for uri in uris[at : at + _DELETE_AT_ONCE])
-                names = ", ".join(f"'{uri}'" for uri in quoted)
-                self._table.delete(f"uri IN ({names})")
+    def refresh(self) -> int:
+        """Look at what others have committed; give the newest version."""
+        with store_errors(self.uri):
+            self._dataset.checkout_latest()
+        return self.version
 
-    def add(self, passages: Sequence[Passage], vectors: NDArray[np.float32]) -> None:
-        """Append passages with their vectors, shape (n, dim), in one commit."""
-        with store_errors(self._location.uri):
-            self._table.add(to_arrow(passages, vectors, self._table.schema))
+    @property
+    def table(self) -> str:
+        """The name that the table was given when it was made."""
+        return str(self.schema.metadata[b"table"].decode())
 
-    def publish(self) -> int:
-        """Let readers see the newest version; give its number. Does nothing if they do already."""
-        with store_errors(self._location.uri):
-            if _published(self._table) == self._table.version:
-                return int(self._table.version)
-            self._index()
-            version = int(self._table.version)
-            move = self._table.tags.update if _published(self._table) else self._table.tags.create
-            move(_TAG, version)
-            self._table.optimize()
-        return version
+    @property
+    def schema(self) -> Any:
+        """The table's Arrow schema."""
+        return self._dataset.schema
 
-    def _index(self) -> None:
-        """Compact, and index all texts anew.
+    def contents(self) -> Contents:
+        """What the version that is open holds. Reads small columns only."""
+        counts: dict[tuple[Any, ...], int] = {}
+        with store_errors(self.uri):
+            columns = [*ORIGIN, "passages", KEPT_BY, HAS_STATES]
+            for batch in self._dataset.scanner(columns=columns).to_batches():
+                groups = batch_groups(batch, columns)
+                for key, count in groups:
+                    counts[key] = counts.get(key, 0) + count
+        whole, broken = [], []
+        for (*origin, passages, kept_by, has_states), count in counts.items():
+            entry = Entry(Origin(*origin), passages, kept_by if has_states else None)
+            (whole if count == passages else broken).append(entry)
+        return Contents(tuple(whole), tuple(broken))
 
-        Anew, because adding to the index keeps the statistics of deleted rows: BM25 would go on
-        counting words that are no longer there, and an index would depend on its history.
+    def append(self, batches: Iterable[Any]) -> None:
+        """Add record batches in one commit: all of them are there then, or none is.
+
+        What the iterable itself raises comes out as it is.
         """
-        fts = require("lancedb.index", "index").FTS
-        if any(index.name == _TEXT_INDEX for index in self._table.list_indices()):
-            self._table.drop_index(_TEXT_INDEX)
-        self._table.optimize(cleanup_older_than=_KEEP_ALL)
-        self._table.create_index("search_text", config=fts(), name=_TEXT_INDEX)
-        stats = self._table.index_stats(_TEXT_INDEX)
-        if stats is None or stats.num_unindexed_rows:
-            raise StoreError(
-                f"{self._location.uri}: rows were added by another writer: run the sync again"
+        arrow = require("pyarrow", "index")
+        lance = require("lance", "index")
+        raised: list[BaseException] = []
+        reader = arrow.RecordBatchReader.from_batches(self.schema, _noting(batches, raised))
+        try:
+            with store_errors(self.uri):
+                self._dataset = lance.write_dataset(
+                    reader, self._dataset, mode="append", max_rows_per_file=_FRAGMENT_ROWS
+                )
+        except StoreError:
+            if raised:
+                raise raised[0] from None
+            raise
+
+    def remove(self, entries: Sequence[Entry]) -> None:
+        """Delete the passages that these attempts have written of these objects, and no others."""
+        with store_errors(self.uri):
+            for at in range(0, len(entries), _DELETE_AT_ONCE):
+                self._dataset.delete(_predicate(entries[at : at + _DELETE_AT_ONCE]))
+
+    def vectors(self, entries: Sequence[Entry]) -> Iterator[Known]:
+        """What is there of these objects' passages that need not be computed again."""
+        columns = ["search_text", "content", "made_by", "ordinal", "vector"]
+        for at in range(0, len(entries), _DELETE_AT_ONCE):
+            predicate = _predicate(entries[at : at + _DELETE_AT_ONCE])
+            with store_errors(self.uri):
+                scanner = self._dataset.scanner(columns=columns, filter=predicate)
+                for batch in scanner.to_batches():
+                    numbers = batch["vector"].flatten().to_numpy(zero_copy_only=False)
+                    rows = numbers.reshape(batch.num_rows, -1)
+                    plain = (batch[name].to_pylist() for name in columns[:-1])
+                    yield from map(Known, *plain, rows)
+
+    def index(self, before: VectorIndex | None, embedder: Embedder) -> VectorIndex:
+        """Merge small files and index what is there; raise `Conflict` if another was at it.
+
+        The full-text index is made anew. Adding to it would keep the statistics of deleted rows:
+        BM25 would go on counting words that are no longer there. Vectors have none: theirs is
+        added to until `nearest` finds that it should be made anew.
+        """
+        with store_errors(self.uri), _conflicts():
+            self._compact()
+            self._dataset.create_scalar_index(
+                "search_text", "INVERTED", name=TEXT_INDEX, replace=True, with_position=False
+            )
+            vectors = index_vectors(self._dataset, before, embedder)
+            if self._unindexed():  # another writer has added some in the meantime
+                self._dataset.optimize.optimize_indices(index_names=[TEXT_INDEX])
+        if self._unindexed():
+            raise Conflict(f"{self.uri}: rows were added while they were indexed")
+        return vectors
+
+    def files(self) -> tuple[tuple[str, int], ...]:
+        """All files of the version that is open, with their sizes, by path."""
+        with store_errors(self.uri):
+            tracked = self._dataset.tracked_files(min_version=self.version).read_all().to_pylist()
+            sizes = {
+                file["path"]: file["size_bytes"]
+                for file in self._dataset.all_files().read_all().to_pylist()
+            }
+        needed = {file["path"] for file in tracked if file["version"] == self.version}
+        return tuple((path, sizes[path]) for path in sorted(needed) if path in sizes)
+
+    def restore(self, version: int) -> None:
+        """Make an old version of the table the newest one."""
+        with store_errors(self.uri), _conflicts():
+            old = self._dataset.checkout_version(version)
+            old.restore()
+        self.refresh()
+
+    def clean(self, keep: Iterable[int], older_than_s: float) -> int:
+        """Delete versions but those in `keep`, and their files if they are so old; bytes freed."""
+        border = datetime.now(UTC) - timedelta(seconds=older_than_s)
+        kept = {*keep, self.refresh()}
+        with store_errors(self.uri):
+            old = [
+                int(found["version"])
+                for found in self._dataset.versions()
+                if int(found["version"]) not in kept and _utc(found["timestamp"]) < border
+            ]
+            if not old:
+                return 0
+            stats = self._dataset.cleanup_old_versions(versions=old)
+        return int(stats.bytes_removed)
+
+    def __len__(self) -> int:
+        with store_errors(self.uri):
+            return int(self._dataset.count_rows())
+
+    def _compact(self) -> None:
+        fragments = self._dataset.get_fragments()
+        small = sum(fragment.count_rows() < _FRAGMENT_ROWS // 2 for fragment in fragments)
+        deleted = sum(fragment.num_deletions for fragment in fragments)
+        if small >= _SMALL_FRAGMENTS or deleted * 10 > len(self):
+            self._dataset.optimize.compact_files(
+                target_rows_per_fragment=_FRAGMENT_ROWS, batch_size=1024
             )
 
-
-def open_snapshot(uri: str, storage: StorageSettings, fingerprint: str) -> Snapshot:
-    """Open the published version for searching; raise `IndexNotFound` if there is none."""
-    location = locate(uri)
-    missing = IndexNotFound(
-        f"{uri}: no index there: make one with  resift index SOURCE --index {uri}"
-    )
-    # LanceDB makes the folder that it is asked to look into.
-    if location.bucket is None and not (Path(location.path) / f"{_TABLE}.lance").is_dir():
-        raise missing
-    with store_errors(location.uri):
-        database = _connect(location, storage)
-        if _TABLE not in database.list_tables().tables:
-            raise missing
-        table = database.open_table(_TABLE)
-        version = _published(table)
-        if version is None:
-            raise missing
-        _check(location, table, fingerprint)
-        table.checkout(version)
-    return Snapshot(location.uri, version, table)
+    def _unindexed(self) -> int:
+        stats = self._dataset.stats.index_stats(TEXT_INDEX)
+        return int(stats["num_unindexed_rows"])
 
 
-def _connect(location: Location, storage: StorageSettings) -> Any:
-    # Lance logs to stderr that a table will be created, as a warning.
+def open_dataset(location: Location, storage: StorageSettings, **options: Any) -> Any:
+    """The table below a place; what Lance raises is let through."""
+    # Lance logs to stderr what it will change in versions to come, as warnings.
     os.environ.setdefault("LANCE_LOG", "error")
-    lancedb = require("lancedb", "index")
-    if location.bucket is None:
-        return lancedb.connect(location.uri)
-    # LanceDB asks a server that does not answer again and again, for a minute.
-    probe(location, storage)
-    return lancedb.connect(location.uri, storage_options=storage.options() | _PATIENCE)
+    lance = require("lance", "index")
+    uri = location.child(TABLE)
+    return lance.dataset(uri, storage_options=lance_options(location, storage), **options)
 
 
-def _published(table: Any) -> int | None:
-    tag = table.tags.list().get(_TAG)
-    return int(tag["version"]) if tag else None
+def batch_groups(batch: Any, columns: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], int]]:
+    """Distinct rows of a record batch, with how often each is there."""
+    arrow = require("pyarrow", "index")
+    table = arrow.Table.from_batches([batch])
+    grouped = table.group_by(list(columns)).aggregate([([], "count_all")])
+    values = [grouped[name].to_pylist() for name in columns]
+    yield from zip(zip(*values, strict=True), grouped["count_all"].to_pylist(), strict=True)
 
 
-def _check(location: Location, table: Any, fingerprint: str) -> None:
-    facts = table.schema.metadata or {}
+def _noting(batches: Iterable[Any], raised: list[BaseException]) -> Iterator[Any]:
+    """The same batches; Lance would make one of its own errors of what they raise."""
+    try:
+        yield from batches
+    except BaseException as error:
+        raised.append(error)
+        raise
+
+
+def _create(location: Location, storage: StorageSettings, embedder: Embedder) -> Any:
+    lance = require("lance", "index")
+    facts = {
+        "format": str(FORMAT),
+        "embedder": embedder.fingerprint,
+        "table": uuid.uuid4().hex,
+    }
+    empty = schema(embedder.dim, facts).empty_table()
+    options = lance_options(location, storage)
+    try:
+        lance.write_dataset(empty, location.child(TABLE), storage_options=options)
+    except OSError as error:
+        if "already exists" not in str(error):  # another writer was first: theirs will do
+            raise
+    return open_dataset(location, storage, session=_session())
+
+
+def _session() -> Any:
+    return require("lance", "index").Session(**_WRITER_CACHE)
+
+
+def _predicate(entries: Sequence[Entry]) -> str:
+    """SQL for the rows of these attempts at these objects."""
+    by_attempt: dict[str, list[str]] = {}
+    for entry in entries:
+        by_attempt.setdefault(entry.origin.attempt, []).append(_quote(entry.origin.uri))
+    return " OR ".join(
+        f"(attempt = {_quote(attempt)} AND uri IN ({', '.join(uris)}))"
+        for attempt, uris in by_attempt.items()
+    )
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+@contextmanager
+def _conflicts() -> Iterator[None]:
+    """Turn Lance's conflicts of commits into `Conflict`."""
+    lost = require("lance.commit", "index").CommitConflictError
+    try:
+        yield
+    except lost as error:
+        raise Conflict(str(error).partition(",")[0]) from error
+
+
+def _utc(moment: datetime) -> datetime:
+    # Lance gives local time without a zone.
+    return moment.astimezone(UTC)
+
+
+def _check(location: Location, dataset: Any, embedder: Embedder) -> None:
+    facts = dataset.schema.metadata or {}
     found = facts.get(b"format", b"none").decode()
-    if found != FORMAT:
+    if found != str(FORMAT):
+        newer = found.isdigit() and int(found) > FORMAT
+        remedy = "update resift" if newer else "index into a new place"
+        raise IndexMismatch(f"{location.uri}: index format {found}, expected {FORMAT}: {remedy}")
+    own = facts.get(b"embedder", b"none").decode()
+    if own != embedder.fingerprint:
         raise IndexMismatch(
-            f"{location.uri}: index format {found}, expected {FORMAT}: index into a new place"
-        )
-    embedder = facts.get(b"embedder", b"none").decode()
-    if embedder != fingerprint:
-        raise IndexMismatch(
-            f"{location.uri}: made by embedder {embedder}, expected {fingerprint}: "
+            f"{location.uri}: made by embedder {own}, expected {embedder.fingerprint}: "
             "use that one, or index into a new place"
         )

@@ -1,58 +1,86 @@
 """An index is brought up to date with its source: list, compare, read, embed, commit, publish.
 
-An object is known by URI, ETag and size. The passages of one that is gone or has changed are
-removed first; readers do not see that until all is done. So a file that was indexed, has changed
-and can no longer be read is then found nowhere: the index never answers with what its source no
-longer says. The report names it, and the next run tries it again.
+An object is known by URI, ETag, size and the parser that read it. What has changed is written
+beside what was there, whole objects in a commit; `publish` drops what is replaced. So a run can
+end at any moment: the next one finds what is done, and does the rest. Readers see none of it before
+it is all there.
 
 Only what lies below the given source is compared: one index can hold several sources.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from secrets import token_hex
 
-import numpy as np
-
-from resift.errors import SourceError
-from resift.index.chunk import chunk
-from resift.index.documents import ParsedDocument
+from resift.errors import IndexMismatch, SourceError, Unreadable
+from resift.index.diff import Diff, Expected, below, compare
 from resift.index.embed import Embedder
-from resift.index.keep import Keeper, keep
-from resift.index.parse import parse
-from resift.index.rows import Passage
-from resift.index.source import Source, SourceObject
-from resift.index.store import Indexed, Store
-
-# Passages in one commit: some 3 MB of text and vectors, and a few seconds of embedding.
-_COMMIT = 1_000
-# With token states, some 200 kB a passage.
-_COMMIT_WITH_STATES = 250
-# Passages between two signs of life.
-_EMBED = 128
+from resift.index.keep import Keeper
+from resift.index.location import Location
+from resift.index.manifest import Entry, newest
+from resift.index.parse import Columns, Limits, parsing_fingerprint
+from resift.index.parsers import CutFile, Parsers
+from resift.index.publish import News, publish
+from resift.index.source import ALL, Fetched, Globs, Listing, Source, SourceObject
+from resift.index.store import Store
+from resift.index.versions import Version, Versions
+from resift.index.writer import Writer
+from resift.settings import StorageSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a sync is: `passages` are embedded, `bytes` read."""
+    """How far a sync is: `passages` are in the index, `bytes` of documents read."""
 
     done_objects: int
     total_objects: int
     passages: int
     bytes: int
+    total_bytes: int
 
 
 ProgressCallback = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """How a source is read: which keys, which columns of tables, within which limits."""
+
+    globs: Globs = ALL
+    columns: Columns = Columns()
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What reads texts: for vectors, and for what a reranker need not read again, if one should."""
+
+    embedder: Embedder
+    keeper: Callable[[], Keeper | None] = lambda: None
+    keep_states: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an index is."""
+
+    location: Location
+    storage: StorageSettings
+    versions: Versions
+
+
+@dataclass(frozen=True, slots=True)
 class SyncReport:
     """What a sync did. Counts are of objects (files), unless they say otherwise.
 
-    `skipped` has ``(uri, reason)`` for each file that is not in the index and, when a JSON Lines
-    file is read, for each of its lines that is not. `unsupported` files have a suffix that is not
-    read. `kept_bytes` of token states were written beside the passages that were embedded.
-    `version` is the published one.
+    `skipped` has ``(uri, reason)`` for each file that is not in the index and, where a file has
+    rows, for each of those that is not; files that were skipped before and have not changed are
+    named again. `unsupported` files have a suffix that is not read. Of the passages written,
+    `passages_embedded` were new and `passages_reused` had a vector already, from before a change
+    or under another name. `kept_bytes` of token states were written beside them. `version` is the
+    one that readers are given now.
     """
 
     added: int
@@ -65,161 +93,174 @@ class SyncReport:
     seconds: float
     version: int
     kept_bytes: int = 0
+    passages_reused: int = 0
 
 
 def sync(
     source: Source,
-    store: Store,
-    embedder: Embedder,
+    place: Place,
+    models: Models,
+    reading: Reading = Reading(),
     progress: ProgressCallback | None = None,
-    keeper: Keeper | None = None,
-    keep_states: bool = False,
 ) -> SyncReport:
-    """Make `store` hold what `source` holds, and publish it; a run without changes writes nothing.
+    """Make the index hold what `source` holds, and publish it; without changes nothing is written.
 
-    Passages are kept as `keeper` has read them: their token ids and, with `keep_states`, their
-    token states; objects without states of this model are read again then. Raise `SourceError` if
-    the source cannot be listed, or has no documents and never had.
+    Raise `SourceError` if the source cannot be listed, or has no documents and never had, and
+    `SourceLost` if it cannot be read any more: what was committed until then is not lost.
     """
     started = time.perf_counter()
-    listing = source.list()
-    kept = store.objects(source.uri)
-    if not listing.objects and not kept:
-        raise SourceError(f"{source.uri}: no documents there: expected .txt .md .html .pdf .jsonl")
-    wanted = keeper.fingerprint if keeper and keep_states else None
-    diff = _compare(listing.objects, kept, wanted)
-    store.remove(diff.stale)
-    writer = _Writer(store, embedder, len(diff.to_read), progress, keeper, keep_states)
-    for item, data in source.read_many(diff.to_read):
-        writer.take(item, data)
+    attempt = _attempt()
+    listing = source.list(reading.globs)
+    before = place.versions.newest()
+    _check_embedder(place, before, models.embedder)
+    published = place.versions.entries(before) if before else {}
+    expected = expect(models, reading)
+    diff = compare(listing.objects, below(source.uri, published), expected)
+    if not listing.objects and not diff.gone:
+        raise SourceError(f"{source.uri}: no documents there: check the place and the patterns")
+    if before and not diff:
+        return _report(started, listing, diff, None, before)
+    store = Store.open(place.location, place.storage, models.embedder)
+    known = _known(store, before, published)
+    diff = compare(listing.objects, below(source.uri, known), expected)
+    writer = Writer(store, models, known, attempt)
+    run = _Run(writer, expected, diff, progress)
+    for item, fetched, outcome in _read(source, diff.to_read, reading):
+        run.take(item, fetched, outcome)
     writer.commit()
-    version = store.publish()
-    return SyncReport(
-        added=len(writer.indexed - kept.keys()),
-        changed=len(writer.indexed & kept.keys()),
-        deleted=diff.deleted,
-        unchanged=len(listing.objects) - len(diff.to_read),
-        unsupported=listing.unsupported,
-        passages_embedded=writer.embedded,
-        skipped=tuple(writer.skipped),
-        seconds=time.perf_counter() - started,
-        version=version,
-        kept_bytes=writer.kept_bytes,
+    store.remove(run.stale())
+    news = News(writer.read | run.skipped, frozenset(entry.origin.uri for entry in diff.gone))
+    version = publish(store, place.versions, models.embedder, news)
+    return _report(started, listing, diff, run, version)
+
+
+def expect(models: Models, reading: Reading) -> Expected:
+    """How an entry must have been made to be left alone."""
+    keeper = models.keeper() if models.keep_states else None
+    return Expected(
+        made_by=lambda key: parsing_fingerprint(key, reading.columns),
+        limits=str(reading.limits),
+        kept_by=keeper.fingerprint if keeper else None,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Diff:
-    to_read: list[SourceObject]
-    stale: list[str]
-    deleted: int
+def _known(store: Store, before: Version | None, published: dict[str, Entry]) -> dict[str, Entry]:
+    """What the newest version of the table holds, and what is known to have no passages."""
+    if before and before.table_version == store.version:
+        return published
+    rows, _ = newest(store.contents().whole)
+    empty = {uri: entry for uri, entry in published.items() if not entry.passages}
+    return empty | rows
 
 
-def _compare(
-    objects: tuple[SourceObject, ...], kept: dict[str, Indexed], wanted: str | None
-) -> _Diff:
-    """What is missing, has changed, or lacks the states that the model `wanted` keeps."""
+Outcome = CutFile | SourceError
 
-    def is_there(item: SourceObject) -> bool:
-        own = kept.get(item.uri)
-        if own is None or (own.etag, own.size, own.is_whole) != (item.etag, item.size, True):
-            return False
-        return wanted is None or own.kept_by == wanted
 
-    to_read = [item for item in objects if not is_there(item)]
-    changed = [item.uri for item in to_read if item.uri in kept]
-    gone = sorted(kept.keys() - {item.uri for item in objects})
-    return _Diff(to_read, changed + gone, len(gone))
+def _read(
+    source: Source, items: Sequence[SourceObject], reading: Reading
+) -> Iterator[tuple[SourceObject, Fetched | None, Outcome]]:
+    """Each object as it was read, and as documents cut into passages; in order."""
+    fetched: dict[str, Fetched] = {}
+
+    def pairs() -> Iterator[tuple[SourceObject, str, bytes | SourceError]]:
+        for item, found in source.read_many(items, reading.limits.max_bytes):
+            if isinstance(found, Fetched):
+                fetched[item.key] = found
+                yield item, item.key, found.data
+            else:
+                yield item, item.key, found
+
+    with Parsers(reading.limits, reading.columns) as parsers:
+        for item, outcome in parsers.map(pairs()):
+            yield item, fetched.pop(item.key, None), outcome
 
 
 @dataclass
-class _Writer:
-    """Gathers the passages of many objects and commits them a batch at a time."""
+class _Run:
+    """Notes what becomes of each object."""
 
-    store: Store
-    embedder: Embedder
-    total: int
+    writer: Writer
+    expected: Expected
+    diff: Diff
     progress: ProgressCallback | None
-    keeper: Keeper | None = None
-    keep_states: bool = False
-    indexed: set[str] = field(default_factory=set)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    embedded: int = 0
-    kept_bytes: int = 0
-    _pending: list[Passage] = field(default_factory=list)
+    skipped: dict[str, Entry] = field(default_factory=dict)
+    unread: list[tuple[str, str]] = field(default_factory=list)
     _done: int = 0
     _bytes: int = 0
 
-    def take(self, item: SourceObject, data: bytes | SourceError) -> None:
+    def take(self, item: SourceObject, fetched: Fetched | None, outcome: Outcome) -> None:
         """Add an object's passages, or note why there are none."""
-        try:
-            if isinstance(data, SourceError):
-                raise data
-            passages, problems = _passages(item, data, self.embedder)
-            self.skipped.extend((item.uri, problem) for problem in problems)
-            if passages:
-                self.indexed.add(item.uri)
-                self._pending.extend(passages)
-        except SourceError as error:
-            self.skipped.append((item.uri, str(error)))
+        if isinstance(outcome, Unreadable):
+            self.unread.append((item.uri, str(outcome)))
+        elif isinstance(outcome, SourceError) or not any(d.pieces for d in outcome.documents):
+            made_by = self.expected.of(item.key, passages=0)
+            origin = self.writer.origin(item, fetched, made_by)
+            reasons = (str(outcome),) if isinstance(outcome, SourceError) else outcome.problems
+            self.skipped[item.uri] = Entry(origin, 0, problems=reasons)
+        elif fetched:
+            made_by = self.expected.of(item.key, passages=1)
+            self.writer.take(self.writer.origin(item, fetched, made_by), outcome)
         self._done += 1
         self._bytes += item.size
         self._tell()
-        while len(self._pending) >= self._at_once:
-            self.commit()
+        if self.writer.is_full:
+            self.writer.commit(self._tell)
 
-    @property
-    def _at_once(self) -> int:
-        return _COMMIT_WITH_STATES if self.keep_states else _COMMIT
-
-    def commit(self) -> None:
-        """Embed and write one batch of what is waiting."""
-        batch, self._pending = self._pending[: self._at_once], self._pending[self._at_once :]
-        if not batch:
-            return
-        vectors = []
-        for at in range(0, len(batch), _EMBED):
-            texts = [passage.search_text for passage in batch[at : at + _EMBED]]
-            vectors.append(self.embedder.embed(texts))
-            self.embedded += len(texts)
-            self._tell()
-        if self.keeper is not None:
-            kept = keep(batch, self.keeper, self.keep_states)
-            batch = [replace(one, kept=own) for one, own in zip(batch, kept, strict=True)]
-            self.kept_bytes += sum(len(own.states) for own in kept if own)
-        self.store.add(batch, np.concatenate(vectors))
+    def stale(self) -> list[Entry]:
+        """What is in the index of objects that are gone, or of which nothing can be read now."""
+        entries = [entry for entry in self.diff.gone if entry.passages]
+        for uri in self.skipped:
+            before = self.writer.known.get(uri)
+            if before and before.passages:
+                entries.append(before)
+        return entries
 
     def _tell(self) -> None:
         if self.progress:
-            self.progress(Progress(self._done, self.total, self.embedded, self._bytes))
+            total = self.diff.to_read
+            self.progress(
+                Progress(
+                    self._done,
+                    len(total),
+                    self.writer.written,
+                    self._bytes,
+                    sum(item.size for item in total),
+                )
+            )
 
 
-def _passages(
-    item: SourceObject, data: bytes, embedder: Embedder
-) -> tuple[list[Passage], tuple[str, ...]]:
-    parsed = parse(item.key, data)
-    found = [passage for document in parsed.documents for passage in _cut(item, document, embedder)]
-    return [replace(passage, passages=len(found)) for passage in found], parsed.problems
+def _report(
+    started: float, listing: Listing, diff: Diff, run: _Run | None, version: Version
+) -> SyncReport:
+    entries = [*diff.unchanged]
+    read: dict[str, Entry] = {}
+    if run:
+        read = run.writer.read
+        entries += [*read.values(), *run.skipped.values()]
+    skipped = [(entry.origin.uri, reason) for entry in entries for reason in entry.problems]
+    return SyncReport(
+        added=sum(item.uri in read for item in diff.added),
+        changed=sum(item.uri in read for item in diff.changed),
+        deleted=sum(1 for entry in diff.gone if entry.passages),
+        unchanged=len(diff.unchanged),
+        unsupported=listing.unsupported,
+        passages_embedded=run.writer.embedded if run else 0,
+        passages_reused=run.writer.reused if run else 0,
+        kept_bytes=run.writer.kept_bytes if run else 0,
+        skipped=tuple(sorted(skipped + (run.unread if run else []))),
+        seconds=time.perf_counter() - started,
+        version=version.number,
+    )
 
 
-def _cut(item: SourceObject, document: ParsedDocument, embedder: Embedder) -> Iterator[Passage]:
-    # A file that is one document names it; only JSON Lines have names of their own.
-    name = item.uri if document.id == item.key else f"{item.uri}#{document.id}"
-    chunks = chunk(document.text, document.sections, embedder.token_starts(document.text))
-    for ordinal, piece in enumerate(chunks):
-        yield Passage(
-            id=f"{name}#{ordinal}",
-            uri=item.uri,
-            etag=item.etag,
-            size=item.size,
-            passages=0,
-            doc_id=document.id,
-            title=document.title,
-            heading=piece.heading,
-            text=document.text[piece.start : piece.end],
-            start=piece.start,
-            end=piece.end,
-            page=piece.page,
-            ordinal=ordinal,
-            metadata=document.metadata,
+def _check_embedder(place: Place, before: Version | None, embedder: Embedder) -> None:
+    if before and before.fingerprint != embedder.fingerprint:
+        raise IndexMismatch(
+            f"{place.location.uri}: made by embedder {before.embedder} ({before.fingerprint}), "
+            f"not by {embedder.name} ({embedder.fingerprint}): use that one, or another place"
         )
+
+
+def _attempt() -> str:
+    """A name for this run; later runs have greater ones."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{token_hex(3)}"

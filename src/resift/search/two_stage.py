@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
@@ -9,7 +10,7 @@ from typing import Literal, Protocol
 from resift.index.embed import Embedder
 from resift.index.keep import Keeper
 from resift.index.rows import Passage
-from resift.index.snapshot import Scored, Snapshot
+from resift.index.snapshot import Scored, Snapshot, View
 from resift.search.fusion import reciprocal_rank_fusion
 from resift.types import Candidate, Hit, Ranking, Receipt
 
@@ -37,12 +38,16 @@ class SearchPlan:
     """How to search: `depth` candidates go to the reranker, `top_n` come back.
 
     `budget_ms` is for the whole search: the reranker gets what the first stage leaves of it.
+    `max_requests` to the object store: once they are made only the first `top_n` passages are read
+    yet, and nothing else is begun. `where` is the filter as SQL, from `index.where`.
     """
 
     top_n: int = 10
     depth: int = 100
     mode: Mode = "hybrid"
     budget_ms: float | None = None
+    max_requests: int | None = None
+    where: str | None = None
 
 
 def search(
@@ -54,46 +59,64 @@ def search(
     answer; in the last two cases the receipt is `partial` and says why.
     """
     clock = _Clock(plan.budget_ms)
-    window = _retrieve(query, snapshot, embedder, plan, clock)[: plan.depth]
+    view = snapshot.view()
+    purse = _Purse(view, plan.max_requests)
+    window = _retrieve(query, view, embedder, plan, clock, purse)[: plan.depth]
     with clock.stage("fetch"):
-        passages = _fetch(snapshot, [row_id for row_id, _ in window], reranker)
-    candidates = _candidates(passages, window)
-    if reranker is None:
-        return _first_stage(query, candidates, plan, clock, reason=None)
-    left = clock.left_ms()
-    if left is not None and left <= 0:
-        return _first_stage(query, candidates, plan, clock, "time was up before reranking")
-    try:
-        ranking = reranker.rank(query, candidates, top_n=plan.top_n, budget_ms=left)
-    except Exception as error:  # whatever goes wrong there, the first stage's answer stands
-        reason = f"the reranker failed: {type(error).__name__}: {error}".partition("\n")[0]
-        return _first_stage(query, candidates, plan, clock, reason)
-    timings = clock.timings_ms | dict(ranking.receipt.timings_ms) | {"total": clock.elapsed_ms()}
-    return replace(ranking, receipt=replace(ranking.receipt, timings_ms=timings))
+        passages = _fetch(view, [row_id for row_id, _ in window], reranker, plan, purse)
+    candidates = _candidates(passages, window[: len(passages)])
+    ranking = _rerank(query, candidates, reranker, plan, clock)
+    receipt = replace(
+        ranking.receipt,
+        version=snapshot.version.number,
+        requests=view.requests,
+        bytes=view.bytes,
+        partial=ranking.receipt.partial or purse.is_empty,
+        reason=ranking.receipt.reason or purse.reason,
+        timings_ms=clock.timings_ms | dict(ranking.receipt.timings_ms) | {"total": clock.elapsed_ms()},
+    )
+    return replace(ranking, receipt=receipt)
 
 
 def _retrieve(
-    query: str, snapshot: Snapshot, embedder: Embedder, plan: SearchPlan, clock: "_Clock"
+    query: str, view: View, embedder: Embedder, plan: SearchPlan, clock: "_Clock", purse: "_Purse"
 ) -> Scored:
-    """Row ids with scores, best first: one arm's, or both fused."""
-    arms = []
-    if plan.mode != "lexical":
+    """Row ids with scores, best first: one arm's, or both fused. The two look at once."""
+
+    def dense() -> Scored:
         with clock.stage("embed"):
-            vector = embedder.embed([query])[0]
+            vector = embedder.embed_query(query)
         with clock.stage("dense"):
-            arms.append(snapshot.dense(vector, plan.depth))
-    if plan.mode != "dense":
+            return view.dense(vector, plan.depth, plan.where)
+
+    def lexical() -> Scored:
         with clock.stage("lexical"):
-            arms.append(snapshot.lexical(query, plan.depth))
-    if len(arms) == 1:
-        return arms[0]
+            return view.lexical(query, plan.depth, plan.where)
+
+    if plan.mode != "hybrid":
+        return dense() if plan.mode == "dense" else lexical()
+    if plan.max_requests is None:
+        with ThreadPoolExecutor(1, "resift-lexical") as other:
+            words = other.submit(lexical)
+            arms = [dense(), words.result()]
+    else:
+        arms = [lexical()]
+        if purse.has("the dense arm"):
+            arms.insert(0, dense())
     with clock.stage("fuse"):
         return reciprocal_rank_fusion([[row_id for row_id, _ in arm] for arm in arms])
 
 
-def _fetch(snapshot: Snapshot, row_ids: Sequence[int], reranker: Ranker | None) -> list[Passage]:
-    """The window's passages, with the states that this reranker has kept of them."""
-    passages = snapshot.take(row_ids)
+def _fetch(
+    view: View, row_ids: Sequence[int], reranker: Ranker | None, plan: SearchPlan, purse: "_Purse"
+) -> list[Passage]:
+    """The window's passages, with the states that this reranker has kept of them.
+
+    Without a reranker nobody looks at more of them than are asked for.
+    """
+    if reranker is None or (len(row_ids) > plan.top_n and not purse.has("the rest of the window")):
+        return view.take(row_ids[: plan.top_n])
+    passages = view.take(row_ids)
     if not isinstance(reranker, Keeper):
         return passages
     own = [
@@ -101,13 +124,60 @@ def _fetch(snapshot: Snapshot, row_ids: Sequence[int], reranker: Ranker | None) 
         for row_id, passage in zip(row_ids, passages, strict=True)
         if passage.has_states and passage.kept and passage.kept.model == reranker.fingerprint
     ]
-    states = snapshot.states(own)
+    states = view.states(own) if own and purse.has("kept states") else {}
     return [
         replace(passage, kept=replace(passage.kept, states=states[row_id]))
         if passage.kept and row_id in states
         else passage
         for row_id, passage in zip(row_ids, passages, strict=True)
     ]
+
+
+def _rerank(
+    query: str,
+    candidates: list[Candidate],
+    reranker: Ranker | None,
+    plan: SearchPlan,
+    clock: "_Clock",
+) -> Ranking:
+    if reranker is None:
+        return _first_stage(query, candidates, plan, clock, reason=None)
+    left = clock.left_ms()
+    if left is not None and left <= 0:
+        return _first_stage(query, candidates, plan, clock, "time was up before reranking")
+    try:
+        return reranker.rank(query, candidates, top_n=plan.top_n, budget_ms=left)
+    except Exception as error:  # whatever goes wrong there, the first stage's answer stands
+        reason = f"the reranker failed: {type(error).__name__}: {error}".partition("\n")[0]
+        return _first_stage(query, candidates, plan, clock, reason)
+
+
+class _Purse:
+    """How many requests may still be made."""
+
+    def __init__(self, view: View, most: int | None) -> None:
+        self._view = view
+        self._most = most
+        self._refused: list[str] = []
+
+    def has(self, what: str) -> bool:
+        """Whether `what` may be read; noted where it may not."""
+        if self._most is None or self._view.requests < self._most:
+            return True
+        self._refused.append(what)
+        return False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether something was refused."""
+        return bool(self._refused)
+
+    @property
+    def reason(self) -> str | None:
+        """What was left out, if anything was."""
+        if not self._refused:
+            return None
+        return f"max_requests={self._most} were made: without {', '.join(self._refused)}"
 
 
 class _Clock:
@@ -144,10 +214,13 @@ def _candidates(passages: list[Passage], window: Scored) -> list[Candidate]:
             title=passage.title,
             metadata={
                 **passage.metadata,
-                "uri": passage.uri,
+                "uri": passage.origin.uri,
+                "etag": passage.origin.etag,
+                "object_version": passage.origin.object_version,
                 "doc_id": passage.doc_id,
                 "heading": passage.heading,
                 "page": passage.page,
+                "row": passage.row,
                 "start": passage.start,
                 "end": passage.end,
             },

@@ -1,0 +1,80 @@
+"""A listing against a manifest: what is to be read, what is gone. Pure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from resift.index.manifest import Entry
+from resift.index.source import SourceObject
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """What a source and an index differ in.
+
+    `added` and `changed` objects are to be read. `gone` entries are in the index and no longer in
+    the source; `unchanged` are as they should be, those of which nothing could be indexed as well.
+    """
+
+    added: tuple[SourceObject, ...]
+    changed: tuple[SourceObject, ...]
+    gone: tuple[Entry, ...]
+    unchanged: tuple[Entry, ...]
+
+    @property
+    def to_read(self) -> tuple[SourceObject, ...]:
+        """Added and changed objects, by key."""
+        return tuple(sorted(self.added + self.changed, key=lambda item: item.key))
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.changed or self.gone)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """How an entry must have been made to be good still.
+
+    `made_by` names the parser of a key; `limits` decide what was skipped, `kept_by` is the model
+    whose states are wanted, if they are.
+    """
+
+    made_by: Callable[[str], str]
+    limits: str = ""
+    kept_by: str | None = None
+
+    def of(self, key: str, passages: int) -> str:
+        """What `Origin.made_by` is for an object of so many passages."""
+        # What was skipped may have been so by a limit: another limit, another try.
+        return self.made_by(key) if passages else f"{self.made_by(key)} {self.limits}"
+
+
+def compare(
+    objects: Sequence[SourceObject], entries: Mapping[str, Entry], expected: Expected
+) -> Diff:
+    """Compare by URI, ETag, size and by what has parsed the object and kept its states."""
+    added, changed, unchanged = [], [], []
+    for item in objects:
+        entry = entries.get(item.uri)
+        if entry is None:
+            added.append(item)
+        elif _is_good(item, entry, expected):
+            unchanged.append(entry)
+        else:
+            changed.append(item)
+    listed = {item.uri for item in objects}
+    gone = (entry for uri, entry in entries.items() if uri not in listed)
+    return Diff(tuple(added), tuple(changed), tuple(gone), tuple(unchanged))
+
+
+def below(root: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """The entries of one source."""
+    prefix = root.rstrip("/") + "/"
+    return {uri: own for uri, own in entries.items() if uri == root or uri.startswith(prefix)}
+
+
+def _is_good(item: SourceObject, entry: Entry, expected: Expected) -> bool:
+    origin = entry.origin
+    if (origin.etag, origin.size) != (item.etag, item.size):
+        return False
+    if origin.made_by != expected.of(item.key, entry.passages):
+        return False
+    return not (expected.kept_by and entry.passages) or entry.kept_by == expected.kept_by

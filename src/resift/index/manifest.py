@@ -1,0 +1,67 @@
+"""What a version holds, object by object: what a listing is compared with."""
+
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from resift.extras import require
+from resift.index.rows import ORIGIN, Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object: how it was read, what became of it.
+
+    `passages` is 0 for an object of which nothing could be indexed; `problems` say why, or which
+    of its parts could not. `kept_by` is the model that kept its passages' states, if one did.
+    """
+
+    origin: Origin
+    passages: int
+    kept_by: str | None = None
+    problems: tuple[str, ...] = ()
+
+
+def to_parquet(entries: Mapping[str, Entry]) -> bytes:
+    """Entries as a Parquet file, ordered by URI."""
+    arrow = require("pyarrow", "index")
+    parquet = require("pyarrow.parquet", "index")
+    ordered = [entries[uri] for uri in sorted(entries)]
+    columns = {name: [getattr(entry.origin, name) for entry in ordered] for name in ORIGIN}
+    columns |= {name: [getattr(entry, name) for entry in ordered] for name in _OWN}
+    kinds = {"size": arrow.int64(), "passages": arrow.int64(), "content": arrow.binary()}
+    kinds["problems"] = arrow.list_(arrow.string())
+    schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in columns])
+    buffer = io.BytesIO()
+    parquet.write_table(arrow.table(columns, schema=schema), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def from_parquet(data: bytes) -> dict[str, Entry]:
+    """Entries by URI."""
+    table = require("pyarrow.parquet", "index").read_table(io.BytesIO(data))
+    origins = map(Origin, *(table[name].to_pylist() for name in ORIGIN))
+    own = zip(*(table[name].to_pylist() for name in _OWN), strict=True)
+    return {
+        origin.uri: Entry(origin, passages, kept_by, tuple(problems))
+        for origin, (passages, kept_by, problems) in zip(origins, own, strict=True)
+    }
+
+
+def newest(groups: Iterable[Entry]) -> tuple[dict[str, Entry], list[Entry]]:
+    """Of all that was ever written: the last attempt at each object, and what that replaces."""
+    current: dict[str, Entry] = {}
+    replaced = []
+    for entry in groups:
+        other = current.get(entry.origin.uri)
+        if other is None:
+            current[entry.origin.uri] = entry
+        elif other.origin.attempt < entry.origin.attempt:
+            current[entry.origin.uri] = entry
+            replaced.append(other)
+        else:
+            replaced.append(entry)
+    return current, replaced
+
+
+_OWN = ("passages", "kept_by", "problems")

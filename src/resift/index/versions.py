@@ -1,0 +1,169 @@
+"""Published versions of an index: one small record each, made once and never changed.
+
+A version is published by creating ``versions/NUMBER.json``, which fails if it is there: the same
+conditional write that Lance commits with. So versions are a line, and of two writers one is first.
+The record names a version of the table, the files that it is made of, and the manifest of objects.
+Knows nothing of Lance.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from resift.errors import IndexMismatch, IndexNotFound, StoreError
+from resift.extras import require
+from resift.index.bucket import open_bucket
+from resift.index.faults import store_errors
+from resift.index.location import Location
+from resift.index.manifest import Entry, from_parquet, to_parquet
+from resift.settings import StorageSettings
+
+# Raised by one whenever files or columns change their meaning.
+FORMAT = 3
+_DIGITS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class VectorIndex:
+    """How vectors are searched: `kind` is ``exact`` or Lance's name of an approximate index.
+
+    `rows` it was made of, in so many `partitions`; all of them are searched, each as far as `effort`
+    (HNSW's ef). `recall` is the share of the exact 100 nearest that this finds, measured when it
+    was made on `sample` short queries out of the index's own texts.
+    """
+
+    kind: str = "exact"
+    rows: int = 0
+    partitions: int = 0
+    effort: int = 0
+    recall: float = 1.0
+    sample: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A published version. `number` counts from 1, `created` is UTC in ISO format.
+
+    `table` names the table itself: another one may be made in its place some day, with versions of
+    the same numbers. `files` are all the table's files that it needs, ``(path, bytes)``; none of them ever changes.
+    """
+
+    number: int
+    table: str
+    table_version: int
+    created: str
+    embedder: str
+    fingerprint: str
+    passages: int
+    documents: int
+    manifest: str
+    files: tuple[tuple[str, int], ...]
+    vectors: VectorIndex = VectorIndex()
+    note: str = ""
+
+
+class Versions:
+    """The published versions below one place. Threads may share it."""
+
+    def __init__(self, location: Location, storage: StorageSettings) -> None:
+        self._location = location
+        if location.bucket:
+            self._store = open_bucket(location, storage)
+        else:
+            stores = require("obstore.store", "index")
+            self._store = stores.LocalStore(location.path, mkdir=True)
+
+    @staticmethod
+    def exist(location: Location) -> bool:
+        """Whether it is worth asking: always in a bucket, on disk where there is such a folder."""
+        return bool(location.bucket) or (Path(location.path) / "versions").is_dir()
+
+    def numbers(self) -> list[int]:
+        """All published versions, ascending. One request."""
+        obstore = require("obstore", "index")
+        with store_errors(self._location.uri):
+            found = [meta["path"] for page in obstore.list(self._store, "versions") for meta in page]
+        stems = (Path(path).stem for path in found if path.endswith(".json"))
+        return sorted(int(stem) for stem in stems if stem.isdigit())
+
+    def newest(self) -> Version | None:
+        """The version that readers are given now, if there is one."""
+        numbers = self.numbers()
+        return self.get(numbers[-1]) if numbers else None
+
+    def get(self, number: int) -> Version:
+        """One version; raise `IndexNotFound` if it is not there, or not there any more."""
+        try:
+            record = json.loads(self._read(_record(number)))
+        except FileNotFoundError as error:
+            raise IndexNotFound(
+                f"{self._location.uri}: no version {number}: resift versions --index lists them"
+            ) from error
+        return self._from_record(number, record)
+
+    def entries(self, version: Version) -> dict[str, Entry]:
+        """The objects of a version, by URI."""
+        try:
+            return from_parquet(self._read(version.manifest))
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{self._location.uri}: version {version.number} has lost its manifest: "
+                "it was cleaned up, or the index is damaged"
+            ) from error
+
+    def publish(self, version: Version, entries: Mapping[str, Entry]) -> bool:
+        """Create the version; give False if another writer has created that number before."""
+        obstore = require("obstore", "index")
+        already = require("obstore.exceptions", "index").AlreadyExistsError
+        record = {"format": FORMAT} | asdict(version)
+        with store_errors(self._location.uri):
+            obstore.put(self._store, version.manifest, to_parquet(entries))
+            try:
+                body = json.dumps(record, indent=1).encode()
+                obstore.put(self._store, _record(version.number), body, mode="create")
+            except already:
+                obstore.delete(self._store, version.manifest)
+                return False
+        return True
+
+    def remove(self, version: Version) -> None:
+        """Take a version from the list, then its manifest; the table's files are not touched."""
+        obstore = require("obstore", "index")
+        with store_errors(self._location.uri):
+            obstore.delete(self._store, _record(version.number))
+            obstore.delete(self._store, version.manifest)
+
+    def _read(self, path: str) -> bytes:
+        obstore = require("obstore", "index")
+        try:
+            return bytes(obstore.get(self._store, path).bytes())
+        except FileNotFoundError:
+            raise
+        except Exception:  # obstore raises its own classes and built-in ones
+            with store_errors(self._location.uri):
+                raise
+
+    def _from_record(self, number: int, record: Any) -> Version:
+        found = record.get("format") if isinstance(record, dict) else None
+        if found != FORMAT:
+            newer = isinstance(found, int) and found > FORMAT
+            remedy = "update resift" if newer else "index into a new place"
+            raise IndexMismatch(
+                f"{self._location.uri}: index format {found}, expected {FORMAT}: {remedy}"
+            )
+        try:
+            values = {name: record[name] for name in Version.__dataclass_fields__}
+            values["vectors"] = VectorIndex(**values["vectors"])
+            values["files"] = tuple((str(path), int(size)) for path, size in values["files"])
+            return Version(**values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"{self._location.uri}: {_record(number)} is damaged ({error!r}): "
+                "roll back to another version"
+            ) from error
+
+
+def _record(number: int) -> str:
+    return f"versions/{number:0{_DIGITS}d}.json"
