@@ -79,7 +79,7 @@ def _retrieve(
     arms = []
     if plan.mode != "lexical":
         with clock.stage("embed"):
-            vector = embedder.embed([query])[0]
+            vector = embedder.embed_query(query)
         with clock.stage("dense"):
             arms.append(snapshot.dense(vector, plan.depth))
     if plan.mode != "dense":
