@@ -82,9 +82,9 @@ class Manifest:
     `tolerance` is how far a logit may be from its reference on another processor or runtime.
     `fusion_weight` is the fitted weight on a first stage's z-scored scores, in logits, and
     `feedback_weight` the one on the likeness to the leading candidates where a first stage has a
-    say. `exits` has one entry for each exit but the last. `calibration` is absent where nothing judged was at hand. `files` maps names to
-    SHA-256. `pooling` makes one vector of an encoder's states; the prompts are what an embedder
-    reads before a query and before a passage.
+    say. `exits` has one entry for each exit but the last. `calibration` is absent where nothing
+    judged was at hand. `files` maps names to SHA-256. `pooling` makes one vector of an encoder's
+    states; the prompts are what an embedder reads before a query and before a passage.
     """
 
     name: str

@@ -24,7 +24,7 @@ class StaticEmbedder:
     def __init__(self) -> None:
         with _log_left_alone():
             package = require("wordllama", "wordllama")
-        folder = Path(str(package.__file__)).parent  # by default it looks below the user's home first
+        folder = Path(str(package.__file__)).parent  # else it looks in the user's home
         try:
             self._model = package.WordLlama.load(
                 MODEL, cache_dir=folder, dim=DIM, disable_download=True
