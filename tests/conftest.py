@@ -23,7 +23,7 @@ def _own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No variable of the machine's decides a test."""
     for name in list(os.environ):
-        if name.startswith(("AWS_", "RESIFT_", "HF_")):
+        if name.startswith(("AWS_", "RESIFT_", "HF_", "OPENAI_")):
             monkeypatch.delenv(name)
     yield
 

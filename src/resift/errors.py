@@ -11,6 +11,7 @@ ResiftError
 │   ├── ArtifactError      a folder that is no artifact, or one that is not what its manifest says
 │   ├── ParityError        a model that does not give its own reference logits
 │   └── RuntimeFailure     a runtime that could not load or run a model
+├── EmbedderError          a server for vectors that cannot be reached or gives none
 ├── SourceError            documents that cannot be listed or read
 │   ├── Unreadable         an object that is there and could not be read this time
 │   └── SourceLost         the source cannot be read any more: credentials, network
@@ -73,6 +74,10 @@ class ParityError(ModelError):
 
 class RuntimeFailure(ModelError):
     """A runtime could not load or run a model."""
+
+
+class EmbedderError(ResiftError):
+    """A server for vectors cannot be reached, refuses, or answers with what is no vector."""
 
 
 class SourceError(ResiftError):

@@ -10,6 +10,9 @@ The file is the one that ``RESIFT_CONFIG`` names; a variable wins over the file:
     halves_mb = 64                  # RESIFT_HALVES_MB: for documents' halves read before; 0 is none
     cache_file = "/var/pairs.db"    # RESIFT_CACHE_FILE: where they outlive the process, if named
 
+    embedder = "bundled"            # RESIFT_EMBEDDER: or wordllama, a folder, https://host/v1#model
+    embedder_key = "..."            # RESIFT_EMBEDDER_KEY, OPENAI_API_KEY: for an embedder at a URL
+
     [storage]                       # the usual AWS variables, for s3:// URIs
     endpoint = "http://127.0.0.1:8333"   # AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL
     region = "eu-central-1"              # AWS_REGION, AWS_DEFAULT_REGION
@@ -35,6 +38,8 @@ _ENVIRONMENT = {
     "cache_mb": ("RESIFT_CACHE_MB",),
     "cache_file": ("RESIFT_CACHE_FILE",),
     "halves_mb": ("RESIFT_HALVES_MB",),
+    "embedder": ("RESIFT_EMBEDDER",),
+    "embedder_key": ("RESIFT_EMBEDDER_KEY", "OPENAI_API_KEY"),
 }
 _STORAGE_ENVIRONMENT = {
     "endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
@@ -84,6 +89,8 @@ class Settings:
     cache_file: str | None = None
     halves_mb: int = 0
     storage: StorageSettings = field(default_factory=StorageSettings)
+    embedder: str | None = field(default=None, repr=False)  # a URL may name a password
+    embedder_key: str | None = field(default=None, repr=False)
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -110,6 +117,8 @@ class Settings:
             storage=StorageSettings(
                 **{name: _text(f"storage.{name}", value) for name, value in storage.items()}
             ),
+            embedder=_text("embedder", values.get("embedder")),
+            embedder_key=_secret("embedder_key", values.get("embedder_key")),
         )
 
 
@@ -153,6 +162,12 @@ def _text(name: str, value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     raise SettingsError(f"{name}={value!r}: expected text")
+
+
+def _secret(name: str, value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise SettingsError(f"{name}: expected text, got {type(value).__name__}")
 
 
 def _count(name: str, value: Any, least: int, meaning: str = "") -> int:

@@ -14,6 +14,7 @@ class HashingEmbedder:
     """Bag of hashed words, 64 numbers. Counts what it was asked to embed."""
 
     def __init__(self, fingerprint: str = "hashing-64") -> None:
+        self.name = fingerprint
         self.fingerprint = fingerprint
         self.dim = 64
         self.embedded = 0
@@ -26,6 +27,10 @@ class HashingEmbedder:
         self.embedded += len(texts)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(vectors / np.maximum(norms, 1e-9), dtype=np.float32)
+
+    def embed_query(self, query: str) -> NDArray[np.float32]:
+        vector: NDArray[np.float32] = self.embed([query])[0]
+        return vector
 
     def token_starts(self, text: str) -> NDArray[np.int64]:
         return np.array([match.start() for match in WORD.finditer(text)], dtype=np.int64)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from artifacts import DIM
-from resift.index.embed import BundledEmbedder
+from resift.index.embedders.artifact import ArtifactEmbedder
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.encoder import Encoder
@@ -28,8 +28,8 @@ def encoder(runtime: str) -> Encoder:
 
 
 @pytest.fixture(scope="module")
-def embedder(runtime: str) -> BundledEmbedder:
-    return BundledEmbedder(Settings(runtime=runtime))
+def embedder(runtime: str) -> ArtifactEmbedder:
+    return ArtifactEmbedder(None, Settings(runtime=runtime))
 
 
 def test_means_are_the_unit_mean_of_the_states(encoder: Encoder) -> None:
@@ -69,7 +69,7 @@ def test_a_text_has_the_same_states_and_mean_alone_and_among_others(encoder: Enc
         assert np.abs(next(encoder.states([text])) - states[place]).max() <= 1e-5
 
 
-def test_vectors_are_unit_and_the_same_alone_and_among_others(embedder: BundledEmbedder) -> None:
+def test_vectors_are_unit_and_the_same_alone_and_among_others(embedder: ArtifactEmbedder) -> None:
     vectors = embedder.embed(TEXTS)
     assert vectors.shape == (12, embedder.dim)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
@@ -79,25 +79,19 @@ def test_vectors_are_unit_and_the_same_alone_and_among_others(embedder: BundledE
         assert np.abs(embedder.embed([TEXTS[place]])[0] - vectors[place]).max() <= 1e-6
 
 
-def test_meaning_is_nearer_than_words(embedder: BundledEmbedder) -> None:
+def test_meaning_is_nearer_than_words(embedder: ArtifactEmbedder) -> None:
     query, near, far = embedder.embed(
         ["a young cat", "a kitten plays", "a young company goes public"]
     )
     assert query @ near > query @ far
 
 
-def test_an_empty_text_has_a_vector_and_no_texts_have_none(embedder: BundledEmbedder) -> None:
+def test_an_empty_text_has_a_vector_and_no_texts_have_none(embedder: ArtifactEmbedder) -> None:
     assert np.linalg.norm(embedder.embed([""])[0]) == pytest.approx(1, abs=1e-5)
     assert embedder.embed([]).shape == (0, 384)
 
 
-def test_the_fingerprint_names_weights_and_length(embedder: BundledEmbedder) -> None:
+def test_the_fingerprint_names_weights_and_length(embedder: ArtifactEmbedder) -> None:
     manifest = load_artifact(BUNDLED).manifest
     assert manifest.files[manifest.stages[0]][:16] in embedder.fingerprint
     assert embedder.fingerprint.endswith("mean 256")
-
-
-def test_token_starts_rise_within_the_text(embedder: BundledEmbedder) -> None:
-    starts = embedder.token_starts(TEXTS[3])
-    assert starts[0] < 5 and starts[-1] < len(TEXTS[3])
-    assert np.all(np.diff(starts) >= 0)

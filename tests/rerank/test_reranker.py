@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from resift import Candidate, Document, Reranker
 from resift.errors import InputError, ModelNotFound
-from resift.index.embed import BundledEmbedder
+from resift.index.embed import open_embedder
 from resift.rerank.artifact import Calibration, load_artifact
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.order import feedback, fused
@@ -329,7 +329,9 @@ def test_the_order_is_by_logit_first_stage_and_likeness_to_the_leaders(bundled: 
     ]
     ranking = bundled.rank(QUESTIONS[0], given_candidates, top_n=None)
     logits = bundled.score(QUESTIONS[0], POOL).astype(np.float64)
-    means = BundledEmbedder().embed(POOL).astype(np.float64)  # the same vectors, by another way
+    means = (
+        open_embedder(None, Settings()).embed(POOL).astype(np.float64)
+    )  # the same vectors, by another way
     say = fused(logits, first, manifest.fusion_weight)
     scores = say + manifest.feedback_weight * feedback(say, means)
     found = [hit.index for hit in ranking]

@@ -19,7 +19,8 @@ from resift import Reranker
 from resift.errors import InputError
 from resift.rerank.artifact import load_artifact
 from resift.settings import Settings
-from resift.training.convert import INT8_SHARE, Conversion, convert_checkpoint
+from resift.training.convert import convert_checkpoint
+from resift.training.made import INT8_SHARE, Conversion
 
 pytest.importorskip("torch")
 pytest.importorskip("nncf")

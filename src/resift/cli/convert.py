@@ -1,4 +1,4 @@
-"""``resift convert``: a transformers checkpoint in, an artifact out."""
+"""``resift convert``: a transformers or sentence-transformers checkpoint in, an artifact out."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +24,7 @@ def convert(
     ] = None,
     fp32: Annotated[bool, typer.Option("--fp32", help="Leave the weights float32.")] = False,
 ) -> None:
-    """Make a model for Reranker(OUT) from a cross-encoder checkpoint. Needs the convert extra."""
+    """Make a reranker of a cross-encoder, an embedder of a bi-encoder. Needs the convert extra."""
     from resift.extras import require
 
     require("torch", "convert")
@@ -38,11 +38,15 @@ def convert(
         result = convert_checkpoint(
             checkpoint, out, revision, calibration, int8=not fp32, exits=after
         )
+    what = "cosines" if result.likeness else "logits"
     console.print(
-        f"{escape(str(out))}: {result.quantisation}; logits within "
+        f"{escape(str(out))}: {result.quantisation}; {what} within "
         f"{result.max_difference:.4f} of the checkpoint over {result.pairs} pairs, "
         f"{result.megabytes:.0f} MB"
     )
+    if result.likeness:
+        mean, lowest = result.likeness
+        console.print(f"vectors: cosine {mean:.4f} with the checkpoint's, {lowest:.4f} at least")
     for layers, share in zip(after, result.foreseen, strict=True):
         console.print(f"exit after {layers} layers: foresees {share:.0%} of what tells texts apart")
 

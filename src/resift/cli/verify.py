@@ -1,11 +1,15 @@
-"""``resift verify``: hashes, and the model's own reference logits on this machine."""
+"""``resift verify``: hashes, and the model's own reference numbers on this machine."""
 
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resift.cli.output import console, print_json
+
+if TYPE_CHECKING:
+    from resift.rerank.verification import Verification
 
 
 def verify(
@@ -14,16 +18,33 @@ def verify(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
-    """Check that a model gives here the logits that it gave where it was made."""
-    from resift.rerank.reranker import Reranker
+    """Check that a model gives here the numbers that it gave where it was made."""
+    from resift.rerank.artifact import load_artifact
+    from resift.rerank.catalogue import resolve
 
-    result = Reranker(model).verify()
+    folder = resolve(model)
+    embeds = load_artifact(folder).manifest.kind == "embedder"
+    result = _verify_embedder(folder) if embeds else _verify_reranker(model)
     if as_json:
         print_json(asdict(result))
         return
     console.print(
-        f"{result.model}: files match their hashes; {result.pairs} reference logits on "
+        f"{result.model}: files match their hashes; {result.pairs} reference "
+        f"{'cosines' if embeds else 'logits'} on "
         f"{result.runtime} within {result.max_difference:.5f} (allowed {result.tolerance}), "
         f"within {result.max_difference_fp32:.4f} of float32",
         soft_wrap=True,
     )
+
+
+def _verify_reranker(model: str | None) -> "Verification":
+    from resift.rerank.reranker import Reranker
+
+    return Reranker(model).verify()
+
+
+def _verify_embedder(folder: Path) -> "Verification":
+    from resift.index.embedders.artifact import ArtifactEmbedder
+    from resift.settings import Settings
+
+    return ArtifactEmbedder(folder, Settings.load()).verify()

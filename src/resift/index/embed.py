@@ -1,24 +1,28 @@
-"""Texts → vectors. The bundled embedder is the reranker's own encoder: one file, two uses.
+"""Texts → vectors: what an index asks of an embedder, and the names by which one is opened.
 
-The only file of the index that knows the second stage's room, and only its encoder.
+Knows no model: each kind of embedder has a file of its own in `embedders/`.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.rerank.artifact import load_artifact
-from resift.rerank.catalogue import BUNDLED
-from resift.rerank.encoder import Encoder
-from resift.rerank.pairs import Tokens, load_tokenizer
-from resift.rerank.runtimes import open_session
+from resift.errors import ModelNotFound
 from resift.settings import Settings
+
+BUNDLED = "bundled"
+WORDLLAMA = "wordllama"
 
 
 class Embedder(Protocol):
     """What an index needs of an embedding model. Threads may share it."""
+
+    @property
+    def name(self) -> str:
+        """What `open_embedder` opens it by again; holds no secret."""
 
     @property
     def fingerprint(self) -> str:
@@ -29,34 +33,39 @@ class Embedder(Protocol):
         """Length of a vector."""
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit vectors in input order, ``(n, dim)``."""
+        """Unit vectors of passages in input order, ``(n, dim)``."""
 
-    def token_starts(self, text: str) -> NDArray[np.int64]:
-        """The character at which each token begins, ascending, ``(n,)``."""
+    def embed_query(self, query: str) -> NDArray[np.float32]:
+        """The unit vector of a query, ``(dim,)``: some models read one otherwise than a passage."""
 
 
-class BundledEmbedder:
-    """all-MiniLM-L6-v2, int8, out of the package: 384 dimensions, 256 tokens read of a text."""
+def open_embedder(spec: str | None, settings: Settings) -> Embedder:
+    """Open an embedder by name.
 
-    dim = 384
+    None and ``bundled`` are the model in the package, ``wordllama`` the static one of that
+    package, ``http(s)://host/v1#model`` a model behind OpenAI's protocol, and all else a folder
+    that ``resift convert`` made. Only a URL is ever reached over the network, and not before its
+    first text. Raises `ModelError` for what cannot be opened and `InputError` for half a URL.
+    """
+    if spec is None or spec == BUNDLED:
+        from resift.index.embedders.artifact import ArtifactEmbedder
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        settings = settings or Settings.load()
-        artifact = load_artifact(BUNDLED)
-        manifest = artifact.manifest
-        limit = manifest.embedding_tokens or manifest.max_tokens
-        self._tokens = Tokens(load_tokenizer(artifact.tokenizer), limit)
-        session = open_session(artifact.stages[0], settings.runtime, settings.threads)
-        self._encoder = Encoder(self._tokens, session)
-        weights = manifest.files[manifest.stages[0]][:16]
-        self.fingerprint = f"{manifest.base_model} {weights} mean {limit}"
+        return ArtifactEmbedder(None, settings)
+    if spec == WORDLLAMA:
+        from resift.index.embedders.static import StaticEmbedder
 
-    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit vectors in input order, ``(n, 384)``."""
-        if not texts:
-            return np.empty((0, self.dim), np.float32)
-        return self._encoder.means(texts)
+        return StaticEmbedder()
+    if spec.lower().startswith(("http://", "https://")):
+        from resift.index.embedders.http import HttpEmbedder
 
-    def token_starts(self, text: str) -> NDArray[np.int64]:
-        """The character at which each token begins, ascending, ``(n,)``."""
-        return self._tokens.starts(text)
+        return HttpEmbedder(spec, settings.embedder_key)
+    folder = Path(spec).expanduser()
+    if folder.is_dir():
+        from resift.index.embedders.artifact import ArtifactEmbedder
+
+        return ArtifactEmbedder(folder, settings)
+    shown = spec.rpartition("@")[2]  # a mistyped URL may name a password
+    raise ModelNotFound(
+        f"{shown}: no such embedder; expected {BUNDLED}, {WORDLLAMA}, a folder made by "
+        "resift convert, or a URL like http://host/v1#model"
+    )

@@ -19,12 +19,17 @@ from resift.rerank.schedule import LENGTH_STEP
 FORMAT = 2
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
-Kind = Literal["joint", "split"]
+Kind = Literal["joint", "split", "embedder"]
+Pooling = Literal["mean", "cls"]
 
 
 @dataclass(frozen=True, slots=True)
 class ReferencePair:
-    """A pair with the logit that the artifact gave where it was made, and float32's."""
+    """A pair with the logit that the artifact gave where it was made, and float32's.
+
+    Of an embedder the cosine: an error in either vector moves it by as much, while a vector's own
+    cosine to its reference moves by the square, and both prompts are in it.
+    """
 
     query: str
     text: str
@@ -72,13 +77,14 @@ class Manifest:
     """What ``manifest.json`` holds.
 
     `stages` are ONNX files in the order in which they run; of a split model the encoder, late
-    interaction and, where it has one, the meeting. `max_tokens` limits a whole pair
-    (joint) or each half (split), special tokens included. `tolerance` is how far a logit may
-    be from its reference on another processor or runtime. `fusion_weight` is the fitted weight
-    on a first stage's z-scored scores, in logits, and `feedback_weight` the one on the likeness to
-    the leading candidates where a first stage has a say. `exits` has one entry for each exit but
-    the last. `calibration` is absent where nothing judged was at hand. `files` maps names to
-    SHA-256.
+    interaction and, where it has one, the meeting; of an embedder the encoder. `max_tokens` limits
+    a whole pair (joint), each half (split) or a text (embedder), special tokens included.
+    `tolerance` is how far a logit may be from its reference on another processor or runtime.
+    `fusion_weight` is the fitted weight on a first stage's z-scored scores, in logits, and
+    `feedback_weight` the one on the likeness to the leading candidates where a first stage has a
+    say. `exits` has one entry for each exit but the last. `calibration` is absent where nothing
+    judged was at hand. `files` maps names to SHA-256. `pooling` makes one vector of an encoder's
+    states; the prompts are what an embedder reads before a query and before a passage.
     """
 
     name: str
@@ -98,17 +104,22 @@ class Manifest:
     exits: tuple[Exit, ...] = ()
     calibration: Calibration | None = None
     made_with: Mapping[str, str] = field(default_factory=dict)
+    pooling: Pooling = "mean"
+    query_prompt: str = ""
+    passage_prompt: str = ""
     format: int = FORMAT
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits: equal where all that decides a logit is equal."""
-        decisive = {
+        """16 hex digits: equal where all that decides a logit or a vector is equal."""
+        decisive: dict[str, Any] = {
             "kind": self.kind,
             "max_tokens": self.max_tokens,
             "files": dict(self.files),
             "late_interaction": self.late_interaction and asdict(self.late_interaction),
         }
+        if self.kind == "embedder":
+            decisive["reading"] = [self.pooling, self.query_prompt, self.passage_prompt]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -190,7 +201,9 @@ def _read_manifest(folder: Path) -> Manifest:
 
 def _manifest(values: dict[str, Any]) -> Manifest:
     if values["kind"] not in get_args(Kind):
-        raise ValueError(f"kind {values['kind']!r}, expected joint or split")
+        raise ValueError(f"kind {values['kind']!r}, expected one of {', '.join(get_args(Kind))}")
+    if values.get("pooling", "mean") not in get_args(Pooling):
+        raise ValueError(f"pooling {values['pooling']!r}, expected mean or cls")
     late = values.get("late_interaction")
     if values["kind"] == "split" and late is None:
         raise ValueError("a split model needs late_interaction weights")

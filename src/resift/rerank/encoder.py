@@ -1,4 +1,4 @@
-"""A split model's encoder on its own: token states, and the mean vectors of an embedder.
+"""An encoder on its own: token states, and the one vector a text that an embedder makes of them.
 
 The same session and the same schedule as reranking uses; texts in, arrays in input order out.
 """
@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.rerank.late_interaction import mean_states
+from resift.rerank.artifact import Pooling
+from resift.rerank.late_interaction import mean_states, unit
 from resift.rerank.pairs import TokenRow, Tokens, pad
 from resift.rerank.runtimes import Session
 from resift.rerank.schedule import schedule
@@ -23,6 +24,7 @@ class Encoder:
     def __init__(self, tokens: Tokens, session: Session) -> None:
         self._tokens = tokens
         self._session = session
+        self.runtime = session.runtime
 
     def states(self, texts: Sequence[str]) -> Iterator[Floats]:
         """Token states of each text, ``(tokens, dim)``, special tokens included."""
@@ -35,10 +37,15 @@ class Encoder:
 
     def means(self, texts: Sequence[str]) -> Floats:
         """The unit mean of each text's token states, ``(n, dim)``."""
+        return self.vectors(texts, "mean")
+
+    def vectors(self, texts: Sequence[str], pooling: Pooling) -> Floats:
+        """A unit vector for each of one or more texts, ``(n, dim)``: of all states or the first."""
         rows = self._tokens.single(texts)
         found: dict[int, Floats] = {}
         for places, states, mask in self._batches(rows):
-            found.update(zip(places, mean_states(states, mask), strict=True))
+            own = mean_states(states, mask) if pooling == "mean" else unit(states[:, 0])
+            found.update(zip(places, own, strict=True))
         return np.stack([found[place] for place in range(len(rows))])
 
     def _batches(

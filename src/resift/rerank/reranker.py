@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import InputError, ParityError, QueryError
-from resift.rerank.artifact import load_artifact
+from resift.errors import InputError, QueryError
+from resift.rerank.artifact import ReferencePair, load_artifact
 from resift.rerank.cache import PairCache
 from resift.rerank.catalogue import resolve
 from resift.rerank.engine import Engine
@@ -25,6 +25,7 @@ from resift.rerank.progressive import TOLERANCE, Race
 from resift.rerank.request import Outcome, is_text
 from resift.rerank.stages import load_model
 from resift.rerank.tuning import Tuning, machine, tuning_file
+from resift.rerank.verification import Verification, verified
 from resift.settings import Settings
 from resift.types import Candidate, Document, Hit, Kept, Ranking, Receipt
 
@@ -53,19 +54,6 @@ class _Ask:
         if self.exact or self.top_n is None:
             return None
         return Race(int(self.top_n), say, self.tolerance)
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """How far the model is from its own reference logits, on this machine."""
-
-    model: str
-    fingerprint: str
-    runtime: str
-    pairs: int
-    max_difference: float
-    tolerance: float
-    max_difference_fp32: float
 
 
 class Reranker:
@@ -231,29 +219,11 @@ class Reranker:
 
     def verify(self) -> Verification:
         """Score the manifest's reference pairs; `ParityError` where one is off by too much."""
-        manifest = self._manifest
-        if not manifest.reference:
-            raise ParityError(
-                f"{manifest.name}: no reference pairs in its manifest; convert it again"
-            )
-        found = [float(self.score(pair.query, [pair.text])[0]) for pair in manifest.reference]
-        kept = [pair.logit for pair in manifest.reference]
-        exact = [pair.logit_fp32 for pair in manifest.reference]
-        result = Verification(
-            model=manifest.name,
-            fingerprint=manifest.fingerprint,
-            runtime=self._engine.model.runtime,
-            pairs=len(found),
-            max_difference=_furthest(found, kept),
-            tolerance=manifest.tolerance,
-            max_difference_fp32=_furthest(found, exact),
-        )
-        if not result.max_difference <= manifest.tolerance:
-            raise ParityError(
-                f"{manifest.name}: a logit is {result.max_difference:.4f} from its reference, "
-                f"allowed are {manifest.tolerance}; the model or {result.runtime} is broken here"
-            )
-        return result
+
+        def logit(pair: ReferencePair) -> float:
+            return float(self.score(pair.query, [pair.text])[0])
+
+        return verified(self._manifest, self._engine.model.runtime, logit)
 
     def _say(self, candidates: Sequence[Candidate], weight: float) -> Say:
         """What is added to the logits; nothing where a text to be read has no score."""
@@ -422,7 +392,3 @@ def _weight(given: float | None, fitted: float) -> float:
 
 def _is_finite(value: object) -> bool:
     return isinstance(value, int | float | np.number) and math.isfinite(value)
-
-
-def _furthest(found: Sequence[float], expected: Sequence[float]) -> float:
-    return float(np.max(np.abs(np.subtract(found, expected)), initial=0.0))

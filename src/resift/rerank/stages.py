@@ -277,6 +277,11 @@ def run(
 def load_model(artifact: Artifact, runtime: str | None = None, threads: int = 0) -> Model:
     """An artifact's stages, opened in a runtime."""
     manifest = artifact.manifest
+    if manifest.kind == "embedder":
+        raise ArtifactError(
+            f"{artifact.folder}: an embedder, which reads no pairs; name it as RESIFT_EMBEDDER, "
+            "or convert a cross-encoder"
+        )
     if manifest.kind == "split" and not 2 <= len(artifact.stages) <= 3:  # some would not be run
         raise ArtifactError(
             f"{artifact.folder}: a split model of {len(artifact.stages)} files, this resift runs "

@@ -4,7 +4,7 @@ import threading
 from functools import cached_property
 
 from resift.errors import InputError
-from resift.index.embed import BundledEmbedder, Embedder
+from resift.index.embed import Embedder, open_embedder
 from resift.index.keep import Keeper
 from resift.index.snapshot import Snapshot
 from resift.index.source import open_source
@@ -103,7 +103,7 @@ class Index:
     def _embedder(self) -> Embedder:
         with self._lock:
             if self._given_embedder is None:
-                self._given_embedder = BundledEmbedder(self._settings)
+                self._given_embedder = open_embedder(self._settings.embedder, self._settings)
             return self._given_embedder
 
     @property

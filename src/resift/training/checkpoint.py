@@ -5,7 +5,7 @@ and differ in names, heads and position counting; anything else is refused by na
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -83,6 +83,16 @@ class Checkpoint:
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Load a sequence-classification checkpoint with one relevance logit or two labels."""
+    source = _read(folder, classifies=True)
+    return replace(source, weights=_one_logit(source.weights, folder))
+
+
+def read_encoder(folder: Path) -> Checkpoint:
+    """Load a checkpoint of the same families without a head: its torch model gives states."""
+    return _read(folder, classifies=False)
+
+
+def _read(folder: Path, *, classifies: bool) -> Checkpoint:
     if not (folder / "config.json").is_file():
         raise ModelNotFound(
             f"{folder}: no config.json there; expected a transformers checkpoint folder"
@@ -94,8 +104,9 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = transformers.AutoConfig.from_pretrained(folder, **options)
-        family = _family(config, folder)
-        model, loading = transformers.AutoModelForSequenceClassification.from_pretrained(
+        family = _family(config, folder, classifies=classifies)
+        kind = "AutoModelForSequenceClassification" if classifies else "AutoModel"
+        model, loading = getattr(transformers, kind).from_pretrained(
             folder,
             use_safetensors=True,
             dtype="float32",
@@ -110,26 +121,29 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise ModelError(f"{folder}: not a readable safetensors checkpoint ({reason})") from error
     _check_complete(loading, folder)
-    weights = _one_logit(_canonical(model), folder)
     return Checkpoint(
-        weights=weights,
+        weights=_canonical(model),
         shape=_shape(config, family),
         head=Head(family.head),
         model_type=config.model_type,
-        max_tokens=_max_tokens(config, tokenizer, family, folder),
+        max_tokens=_max_tokens(config, tokenizer, folder, classifies=classifies),
         torch_model=model.eval(),
         tokenizer=tokenizer,
     )
 
 
-def _family(config: Any, folder: Path) -> Family:
+def _family(config: Any, folder: Path, *, classifies: bool) -> Family:
     family = FAMILIES.get(config.model_type)
     architectures = config.architectures or []
-    if family is None or not any("SequenceClassification" in name for name in architectures):
+    headless = not any("SequenceClassification" in name for name in architectures)
+    if family is None or (classifies and headless):
         found = f"{config.model_type} ({', '.join(architectures) or 'no architecture'})"
+        what = "cross-encoder" if classifies else "encoder"
+        expected = "a sequence classification model of one of " if classifies else "one of "
+        also = ", or a sentence-transformers folder with its modules.json" if classifies else ""
         raise ModelError(
-            f"{folder}: {found} is no cross-encoder that resift can convert; expected a sequence "
-            f"classification model of one of {', '.join(FAMILIES)}"
+            f"{folder}: {found} is no {what} that resift can convert; expected {expected}"
+            f"{', '.join(FAMILIES)}{also}"
         )
     positions = getattr(config, "position_embedding_type", "absolute")
     if positions not in (None, "absolute"):
@@ -146,11 +160,12 @@ def _family(config: Any, folder: Path) -> Family:
 
 def _check_complete(loading: dict[str, Any], folder: Path) -> None:
     """Weights that a checkpoint lacks are made up at random when it is loaded: refuse it."""
-    names = {*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])}
+    missing = [name for name in loading["missing_keys"] if not name.startswith("pooler.")]
+    names = {*missing, *(name for name, *_ in loading["mismatched_keys"])}
     if names:
         raise ModelError(
             f"{folder}: {len(names)} weights are missing or of another size than the config "
-            f"says, {min(names)} among them; expected a trained cross-encoder, head included"
+            f"says, {min(names)} among them; expected a trained model, its head included"
         )
 
 
@@ -165,11 +180,13 @@ def _shape(config: Any, family: Family) -> EncoderShape:
     )
 
 
-def _max_tokens(config: Any, tokenizer: Any, family: Family, folder: Path) -> int:
-    positions = int(config.max_position_embeddings) - family.first_position(config)
+def _max_tokens(config: Any, tokenizer: Any, folder: Path, *, classifies: bool) -> int:
+    first = FAMILIES[config.model_type].first_position(config)
+    positions = int(config.max_position_embeddings) - first
     limit = min(positions, int(tokenizer.model_max_length))
-    if limit < MIN_TOKENS:
-        raise ModelError(f"{folder}: reads {limit} tokens; a pair needs at least {MIN_TOKENS}")
+    what, least = ("pair", MIN_TOKENS) if classifies else ("text", LENGTH_STEP)
+    if limit < least:
+        raise ModelError(f"{folder}: reads {limit} tokens; a {what} needs at least {least}")
     return limit - limit % LENGTH_STEP
 
 

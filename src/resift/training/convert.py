@@ -1,11 +1,13 @@
-"""``resift convert``: a cross-encoder checkpoint → a joint artifact, checked against it."""
+"""``resift convert``: a checkpoint → an artifact, of a cross-encoder a joint one, and checked.
+
+What a checkpoint is, is read off it: a bi-encoder's conversion is `embedder.py`.
+"""
 
 import re
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,6 @@ from resift.extras import require
 from resift.rerank.artifact import (
     TOKENIZER,
     Manifest,
-    ReferencePair,
     load_artifact,
     sha256,
     write_manifest,
@@ -25,37 +26,30 @@ from resift.rerank.artifact import (
 from resift.rerank.pairs import Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import first_line, open_session
 from resift.rerank.stages import NEXT_STATES, Batch, Model, load_model
+from resift.training.bi_encoder import is_bi_encoder
 from resift.training.calibration_text import calibration_pairs, candidate_lists
 from resift.training.checkpoint import Checkpoint, read_checkpoint
+from resift.training.embedder import convert_embedder
 from resift.training.exits import Feeds, fit_exits, measure_exits, parts, through
+from resift.training.made import (
+    FP32_TOLERANCE,
+    Conversion,
+    base_model,
+    quantisation,
+    reference_pairs,
+    tolerance,
+    tools,
+)
 from resift.training.quantise import int8_output, int8_steps, quantise
 from resift.training.stage_graph import stage_graph
 
-REFERENCE_PAIRS = 8
 CHECKED_PAIRS = 64
 EXPORT_TOLERANCE = 1e-3  # logits of the float32 graph against the checkpoint's
-FP32_TOLERANCE = 1e-3  # between runtimes and processors
-INT8_SHARE = 0.05  # the same for int8, as a share of the logits' own range
 MEASURED = 4  # of so many candidate lists one measures the exits, the others fit them
 COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 Pairs = Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Conversion:
-    """What came of it: how far the artifact's logits are from the checkpoint's.
-
-    `foreseen` says of each exit how much of what differs between the final logits of a query's
-    texts it foresees, as a share of their variance, on pairs that it was not fitted on.
-    """
-
-    quantisation: str
-    max_difference: float
-    pairs: int
-    megabytes: float
-    foreseen: tuple[float, ...] = ()
 
 
 def convert_checkpoint(
@@ -69,14 +63,32 @@ def convert_checkpoint(
 ) -> Conversion:
     """Convert a local checkpoint folder, or a hub id at a commit, into the new folder `out`.
 
-    `exits` are numbers of layers after which candidates can be let go, rising; the model is cut
-    there into stages. Raises `ModelError` for what is no BERT-type cross-encoder, `InputError` for
-    exits that it cannot have, `ParityError` where the exported graphs do not give the checkpoint's
-    logits; nothing is left at `out` then.
+    A sentence-transformers folder becomes an embedder, any other is a cross-encoder. `exits` are
+    numbers of layers after which a cross-encoder can let candidates go, rising; it is cut there
+    into stages. Raises `ModelError` for what is no BERT-type model of the two kinds, `InputError`
+    for exits that it cannot have, `ParityError` where the exported graphs do not give what the
+    checkpoint gives; nothing is left at `out` then.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: is there already; name a new folder")
-    source = read_checkpoint(_folder(checkpoint, revision))
+    folder = _folder(checkpoint, revision)
+    if is_bi_encoder(folder):
+        if exits:
+            raise InputError(f"{checkpoint}: an embedder, which reads no pairs and has no exits")
+        pairs = calibration_pairs(calibration)
+        return convert_embedder(checkpoint, folder, out, pairs, int8=int8)
+    return _convert_cross_encoder(checkpoint, folder, out, calibration, int8, exits)
+
+
+def _convert_cross_encoder(
+    checkpoint: str,
+    read_from: Path,
+    out: Path,
+    calibration: Path | None,
+    int8: bool,
+    exits: Sequence[int],
+) -> Conversion:
+    source = read_checkpoint(read_from)
     layers = parts(source.shape.layers, exits)
     pairs = calibration_pairs(calibration)
     lists = candidate_lists(calibration) if exits else []
@@ -101,12 +113,11 @@ def convert_checkpoint(
         model = load_model(load_artifact(folder))
         found = _logits(model, pairs[:CHECKED_PAIRS])
         measured, foreseen = measure_exits(model, lists[::MEASURED]) if exits else ([], [])
-        share = INT8_SHARE if int8 else 0.0
         manifest = replace(
             manifest,
             exits=tuple(measured),
-            reference=_reference(pairs, found, expected),
-            tolerance=max(share * float(np.ptp(expected)), FP32_TOLERANCE),
+            reference=reference_pairs(pairs, found, expected),
+            tolerance=tolerance(expected, int8),
         )
         write_manifest(folder, manifest)
         load_artifact(folder)
@@ -217,38 +228,21 @@ def _torch_logits(source: Checkpoint, tokens: Tokens, pairs: Pairs) -> NDArray[n
     return np.array(logits)
 
 
-def _reference(
-    pairs: Pairs, found: NDArray[np.float64], expected: NDArray[np.float64]
-) -> tuple[ReferencePair, ...]:
-    """A few pairs that span the range of logits, lowest and highest included."""
-    spread = np.linspace(0, len(expected) - 1, REFERENCE_PAIRS).round().astype(int)
-    places = np.argsort(expected)[spread]
-    reference = []
-    for place in places:
-        query, text = pairs[place]
-        own, full = (round(float(logits[place]), 5) for logits in (found, expected))
-        reference.append(ReferencePair(query, text, own, full))
-    return tuple(reference)
-
-
 def _manifest(
     checkpoint: str, source: Checkpoint, folder: Path, stages: int, int8: bool
 ) -> Manifest:
     """All but what the artifact itself says of pairs."""
     names = tuple(_stage(place) for place in range(stages))
-    tools = ("onnx", "openvino", "nncf") if int8 else ("onnx", "openvino")
     return Manifest(
-        name=Path(checkpoint).name,
+        name=Path(base_model(checkpoint)).name,
         kind="joint",
-        base_model=checkpoint if not Path(checkpoint).exists() else Path(checkpoint).name,
+        base_model=base_model(checkpoint),
         licence="as the checkpoint's",
-        quantisation="static int8 (NNCF), uint8 activations; embeddings int8 by row"
-        if int8
-        else "none: float32",
+        quantisation=quantisation(int8),
         max_tokens=source.max_tokens,
         stages=names,
         tolerance=FP32_TOLERANCE,
         reference=(),
         files={name: sha256(folder / name) for name in (*names, TOKENIZER)},
-        made_with={name: version(name) for name in tools},
+        made_with=tools(int8),
     )

@@ -1,0 +1,67 @@
+"""Embedders out of a model folder: the bundled one, a converted one, a fine-tuned one.
+
+The only file of the index that knows how models run. The bundled embedder is the reranker's own
+encoder: one file, two uses.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resift.errors import ArtifactError
+from resift.rerank.artifact import ReferencePair, load_artifact
+from resift.rerank.catalogue import BUNDLED
+from resift.rerank.encoder import Encoder
+from resift.rerank.pairs import Tokens, load_tokenizer
+from resift.rerank.runtimes import open_session
+from resift.rerank.verification import Verification, verified
+from resift.settings import Settings
+
+
+class ArtifactEmbedder:
+    """The encoder of a split model, or of a bi-encoder that was converted; longer texts are cut.
+
+    None is the bundled model: all-MiniLM-L6-v2, int8, 384 dimensions, 256 tokens read of a text.
+    """
+
+    def __init__(self, folder: Path | None, settings: Settings) -> None:
+        artifact = load_artifact(folder or BUNDLED)
+        manifest = artifact.manifest
+        if manifest.kind == "joint":
+            raise ArtifactError(
+                f"{folder}: a cross-encoder, which has no vector of a text alone; convert a "
+                "sentence-transformers model for an embedder"
+            )
+        limit = manifest.embedding_tokens or manifest.max_tokens
+        session = open_session(artifact.stages[0], settings.runtime, settings.threads)
+        self._manifest = manifest
+        self._encoder = Encoder(Tokens(load_tokenizer(artifact.tokenizer), limit), session)
+        self.name = str(folder.resolve()) if folder else "bundled"
+        self.dim = len(self.embed_query(""))
+        weights = manifest.files[manifest.stages[0]][:16]
+        self.fingerprint = f"{manifest.base_model} {weights} {manifest.pooling} {limit}"
+        if manifest.query_prompt or manifest.passage_prompt:
+            self.fingerprint += f" {manifest.query_prompt!r} {manifest.passage_prompt!r}"
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors in input order, ``(n, dim)``, each text behind the model's own prompt."""
+        if not texts:
+            return np.empty((0, self.dim), np.float32)
+        prompt = self._manifest.passage_prompt
+        return self._encoder.vectors([prompt + text for text in texts], self._manifest.pooling)
+
+    def embed_query(self, query: str) -> NDArray[np.float32]:
+        """The unit vector of a query, ``(dim,)``."""
+        own = self._manifest.query_prompt + query
+        vector: NDArray[np.float32] = self._encoder.vectors([own], self._manifest.pooling)[0]
+        return vector
+
+    def verify(self) -> Verification:
+        """Measure the manifest's reference pairs; `ParityError` where one is off by too much."""
+
+        def cosine(pair: ReferencePair) -> float:
+            return float(self.embed_query(pair.query) @ self.embed([pair.text])[0])
+
+        return verified(self._manifest, self._encoder.runtime, cosine)

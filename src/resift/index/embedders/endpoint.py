@@ -1,0 +1,166 @@
+"""JSON there and back by POST, with patience: what is worth another try, and how long to wait.
+
+Knows HTTP and its faults, and nothing of vectors. What it raises is one line and shows no secret.
+"""
+
+import json
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException, IncompleteRead
+from itertools import count
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from resift.errors import EmbedderError
+
+AGAIN = {408, 425, 429, 500, 502, 503, 504}
+MOVED = "name the URL that it is at now"
+ADVICE = {
+    **dict.fromkeys((301, 302, 303, 307, 308), MOVED),
+    401: "set RESIFT_EMBEDDER_KEY to a key that is valid there",
+    403: "set RESIFT_EMBEDDER_KEY to a key that may use this model",
+    404: "check the URL, which often ends in /v1, and the model's name",
+    405: "check the URL, which often ends in /v1",
+}
+FIRST_WAIT_S = 0.5
+CHUNK = 1 << 16
+LONGEST_REASON = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long one try may take, how many there are, and how long to wait between two at most."""
+
+    timeout_s: float
+    tries: int
+    longest_wait_s: float
+
+
+class _TryAgain(Exception):
+    """What may pass; `wait_s` is how long the server asks to be left alone, if it does."""
+
+    def __init__(self, reason: str, wait_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait_s = wait_s
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """A redirect would carry the key to another host, so it is an answer like any other."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+class Endpoint:
+    """A URL that takes JSON by POST. Threads may share it; each request is a connection of its own.
+
+    `authorisation` is that header's value; `secrets` is what no message may hold.
+    """
+
+    def __init__(self, url: str, authorisation: str | None, secrets: Sequence[str]) -> None:
+        self.url = url
+        self._secrets = [secret for secret in secrets if secret]
+        self._headers = {"Content-Type": "application/json", "User-Agent": "resift"}
+        if authorisation:
+            self._headers["Authorization"] = authorisation
+        self._opener = build_opener(_NoRedirect)
+
+    def post(self, body: dict[str, Any], limits: Limits) -> Any:
+        """The answer's JSON; raises `EmbedderError` where there is none after all tries."""
+        data = json.dumps(body).encode()
+        for tried in count(1):
+            try:
+                return self._once(data, limits.timeout_s)
+            except _TryAgain as problem:
+                wait_s = problem.wait_s
+                if wait_s is None:
+                    wait_s = random.uniform(0.5, 1) * FIRST_WAIT_S * 2**tried
+                    wait_s = min(wait_s, limits.longest_wait_s)
+                if tried == limits.tries or wait_s > limits.longest_wait_s:
+                    asked = f", asks to wait {problem.wait_s:.0f} s" if problem.wait_s else ""
+                    raise self._error(
+                        f"{problem}{asked}; gave up after {tried} of {limits.tries} tries"
+                    ) from problem
+            time.sleep(wait_s)
+
+    def _once(self, data: bytes, timeout_s: float) -> Any:
+        request = Request(self.url, data, self._headers, method="POST")
+        try:
+            with self._opener.open(request, timeout=timeout_s) as answer:
+                text = _read(answer, timeout_s)
+        except HTTPError as error:
+            raise self._refusal(error) from error
+        except (OSError, HTTPException, UnicodeError) as error:  # the last for a host's name
+            reason = error.reason if isinstance(error, URLError) else error
+            if isinstance(reason, TimeoutError):
+                raise _TryAgain(f"no answer within {timeout_s:g} s") from error
+            broke = isinstance(reason, ConnectionError | HTTPException)
+            if broke and not isinstance(reason, ConnectionRefusedError):  # nobody is there
+                raise _TryAgain("the connection broke") from error
+            raise self._error(f"cannot be reached ({reason}); check the URL") from error
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise self._error("its answer is no JSON; is it an embeddings server?") from error
+
+    def _refusal(self, error: HTTPError) -> Exception:
+        with error:
+            status = f"{error.code} {error.reason}".strip()
+            said = _reason(error)
+        reason = f"{status} ({said})" if said else status
+        if error.code in AGAIN:
+            return _TryAgain(reason, _retry_after(error.headers.get("Retry-After")))
+        advice = ADVICE.get(error.code)
+        return self._error(f"{reason}; {advice}" if advice else reason)
+
+    def _error(self, problem: str) -> EmbedderError:
+        for secret in self._secrets:
+            problem = problem.replace(secret, "…")
+        return EmbedderError(f"{self.url}: {problem}")
+
+
+def _read(answer: Any, timeout_s: float) -> bytes:
+    """All of an answer; a server that goes on by drops runs out of time as a silent one does."""
+    until = time.monotonic() + timeout_s
+    parts = []
+    while part := answer.read1(CHUNK):
+        parts.append(part)
+        if time.monotonic() > until:
+            raise TimeoutError
+    if answer.length:  # what was promised and did not come
+        raise IncompleteRead(b"", answer.length)
+    return b"".join(parts)
+
+
+def _reason(error: HTTPError) -> str:
+    """What the server says of an error, as one short line; nothing where it says nothing."""
+    try:
+        text = error.read(CHUNK).decode("utf-8", "replace")
+    except (OSError, HTTPException):  # the status alone has to do
+        return ""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = text
+    for name in ("error", "message", "detail"):
+        if isinstance(found, dict) and name in found:
+            found = found[name]
+    line = " ".join(str(found).split())
+    return "".join(letter for letter in line if letter.isprintable())[:LONGEST_REASON]
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds from a Retry-After header, which holds them or a date; None for neither."""
+    if not value:
+        return None
+    try:
+        if value.strip().isdecimal():
+            return float(value)
+        return max((parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds(), 0.0)
+    except (TypeError, ValueError):
+        return None

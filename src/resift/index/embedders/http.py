@@ -1,0 +1,146 @@
+"""Vectors from a server that speaks OpenAI's embeddings protocol: ``POST {base}/embeddings``.
+
+Knows what is asked and what makes an answer; `endpoint.py` carries it there and back.
+"""
+
+import base64
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resift.errors import EmbedderError, InputError
+from resift.index.embedders.endpoint import Endpoint, Limits
+
+BATCH_TEXTS = 32  # what text-embeddings-inference takes by default, the least of the known servers
+BATCH_CHARACTERS = 64_000
+BULK = Limits(timeout_s=60, tries=6, longest_wait_s=60)
+QUERY = Limits(timeout_s=10, tries=2, longest_wait_s=2)  # somebody waits for the answer
+
+Floats = NDArray[np.float32]
+
+
+class HttpEmbedder:
+    """One model of a server. Nothing is sent before the first text or the first look at `dim`.
+
+    `spec` is ``http(s)://[user:password@]host[:port][/path]#model``. A user in it is sent as basic
+    authentication, else `key` as a bearer token. Methods raise `EmbedderError`.
+    """
+
+    def __init__(
+        self, spec: str, key: str | None = None, *, bulk: Limits = BULK, query: Limits = QUERY
+    ) -> None:
+        base, self._model, user = _parts(spec)
+        self.name = f"{base}#{self._model}"
+        self.fingerprint = f"openai-compatible {self.name}"
+        self._endpoint = Endpoint(f"{base}/embeddings", *_authorisation(user, key))
+        self._bulk, self._query = bulk, query
+        self._dim: int | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector; the server is asked once where no text has told it yet."""
+        return self._dim or len(self._vectors(["dimension"], self._query)[0])
+
+    def embed(self, texts: Sequence[str]) -> Floats:
+        """Unit vectors in input order, ``(n, dim)``, batch by batch."""
+        if not texts:
+            return np.empty((0, self.dim), np.float32)
+        return np.concatenate([self._vectors(own, self._bulk) for own in batches(texts)])
+
+    def embed_query(self, query: str) -> Floats:
+        """The unit vector of a query, ``(dim,)``; gives up earlier than `embed`."""
+        vector: Floats = self._vectors([query], self._query)[0]
+        return vector
+
+    def _vectors(self, texts: Sequence[str], limits: Limits) -> Floats:
+        body = {"model": self._model, "input": list(texts), "encoding_format": "float"}
+        answer = self._endpoint.post(body, limits)
+        try:
+            vectors = unit_vectors(answer, len(texts))
+        except ValueError as error:
+            raise EmbedderError(f"{self.name}: {error}; is it an embeddings server?") from error
+        found = vectors.shape[1]
+        with self._lock:
+            expected = self._dim = self._dim or found
+        if found != expected:
+            raise EmbedderError(
+                f"{self.name}: a vector of {found} numbers, where it gave {expected} before; "
+                "is another model served there now?"
+            )
+        return vectors
+
+
+def batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Neighbours, as many as one request may carry; a text over the bound goes alone."""
+    start, characters = 0, 0
+    for place, text in enumerate(texts):
+        characters += len(text)
+        full = place - start == BATCH_TEXTS or characters > BATCH_CHARACTERS
+        if full and place > start:
+            yield texts[start:place]
+            start, characters = place, len(text)
+    yield texts[start:]
+
+
+def unit_vectors(answer: Any, count: int) -> Floats:
+    """The vectors of an answer in the order of its indexes, made unit, ``(count, dim)``.
+
+    Raises `ValueError` for an answer that has not one vector of numbers for each text.
+    """
+    rows = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("expected a JSON object with a list of objects in data")
+    if len(rows) != count:
+        raise ValueError(f"{len(rows)} vectors for {count} texts")
+    indexes = [row.get("index", place) for place, row in enumerate(rows)]
+    if any(place not in indexes for place in range(count)):
+        raise ValueError(f"expected the indexes 0 to {count - 1}, each once")
+    try:
+        vectors = np.array(
+            [rows[indexes.index(place)].get("embedding") for place in range(count)], float
+        )
+    except (TypeError, ValueError, OverflowError):  # text, null, or rows of several lengths
+        vectors = np.empty(0)
+    if vectors.ndim != 2 or not vectors.size:
+        raise ValueError("expected an embedding of numbers for each text, all as long")
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not (np.isfinite(norms).all() and norms.all()):
+        raise ValueError("a vector of zeros, or with a number that is infinite or none")
+    return np.asarray(vectors / norms, np.float32)
+
+
+def _parts(spec: str) -> tuple[str, str, str | None]:
+    """(base without user and slash at its end, model, ``user:password``)."""
+    url, _, model = spec.partition("#")
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, or half an IPv6 address
+        usable = False
+    if not usable or parts.query or not model or not re.fullmatch(r"[!-~]+", url):
+        raise InputError(
+            f"{spec.rpartition('@')[2]}: expected a URL with a host and, behind #, a model, "
+            "such as http://host/v1#model"
+        )
+    user, _, host = parts.netloc.rpartition("@")
+    path = parts.path.rstrip("/").removesuffix("/embeddings")
+    return f"{parts.scheme}://{host.lower()}{path}", model, unquote(user) or None
+
+
+def _authorisation(user: str | None, key: str | None) -> tuple[str | None, tuple[str, ...]]:
+    """The header's value, and all that must never be shown."""
+    if user:
+        coded = base64.b64encode(user.encode()).decode()
+        return f"Basic {coded}", (coded, user, user.partition(":")[2])
+    if key is None or not key.strip():
+        return None, ()
+    key = key.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise InputError("embedder_key: has characters that no HTTP header can hold; copy it again")
+    return f"Bearer {key}", (key,)
