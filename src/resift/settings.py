@@ -13,6 +13,9 @@ The file is the one that ``RESIFT_CONFIG`` names; a variable wins over the file:
     embedder = "bundled"            # RESIFT_EMBEDDER: or wordllama, a folder, https://host/v1#model
     embedder_key = "..."            # RESIFT_EMBEDDER_KEY, OPENAI_API_KEY: for an embedder at a URL
 
+    cache_dir = "/var/cache/resift" # RESIFT_CACHE_DIR: searches of s3:// indexes read a copy there
+    cache_gb = 10                   # RESIFT_CACHE_GB: how much of it; larger indexes are read in place
+
     [storage]                       # the usual AWS variables, for s3:// URIs
     endpoint = "http://127.0.0.1:8333"   # AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL
     region = "eu-central-1"              # AWS_REGION, AWS_DEFAULT_REGION
@@ -39,6 +42,8 @@ _ENVIRONMENT = {
     "cache_file": ("RESIFT_CACHE_FILE",),
     "halves_mb": ("RESIFT_HALVES_MB",),
     "embedder": ("RESIFT_EMBEDDER",),
+    "cache_dir": ("RESIFT_CACHE_DIR",),
+    "cache_gb": ("RESIFT_CACHE_GB",),
     "embedder_key": ("RESIFT_EMBEDDER_KEY", "OPENAI_API_KEY"),
 }
 _STORAGE_ENVIRONMENT = {
@@ -88,6 +93,8 @@ class Settings:
     cache_mb: int = 0
     cache_file: str | None = None
     halves_mb: int = 0
+    cache_dir: str | None = None
+    cache_gb: int = 10
     storage: StorageSettings = field(default_factory=StorageSettings)
     embedder: str | None = field(default=None, repr=False)  # a URL may name a password
     embedder_key: str | None = field(default=None, repr=False)
@@ -114,6 +121,8 @@ class Settings:
             cache_mb=_count("cache_mb", values.get("cache_mb", 0), 0, "0 for none"),
             cache_file=_text("cache_file", values.get("cache_file")),
             halves_mb=_count("halves_mb", values.get("halves_mb", 0), 0, "0 for none"),
+            cache_dir=_text("cache_dir", values.get("cache_dir")),
+            cache_gb=_count("cache_gb", values.get("cache_gb", 10), 1),
             storage=StorageSettings(
                 **{name: _text(f"storage.{name}", value) for name, value in storage.items()}
             ),

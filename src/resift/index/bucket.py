@@ -30,3 +30,10 @@ def probe(location: Location, storage: StorageSettings) -> None:
     """List a little of the prefix: raise what obstore raises if that is not possible."""
     obstore = require("obstore", "index")
     next(iter(obstore.list(open_bucket(location, storage), chunk_size=1)), None)
+
+
+def lance_options(location: Location, storage: StorageSettings) -> dict[str, str] | None:
+    """The same for Lance."""
+    if location.bucket is None:
+        return None
+    return storage.options() | {"connect_timeout": "5s", "timeout": "30s"}

@@ -6,32 +6,42 @@ from functools import cached_property
 from resift.errors import InputError
 from resift.index.embed import Embedder, open_embedder
 from resift.index.keep import Keeper
+from resift.index.location import locate
+from resift.index.plan import Plan, plan
+from resift.index.publish import clean, roll_back
+from resift.index.reader import find_version, open_version
 from resift.index.snapshot import Snapshot
 from resift.index.source import open_source
-from resift.index.store import Store, open_snapshot
-from resift.index.sync import ProgressCallback, SyncReport, sync
+from resift.index.store import Store
+from resift.index.sync import Models, Place, ProgressCallback, Reading, SyncReport, sync
+from resift.index.versions import Version, Versions
+from resift.index.where import parse_where
 from resift.search.two_stage import MODES, Mode, Ranker, SearchPlan, search
 from resift.settings import Settings
 from resift.types import Ranking
+
+_DAY = 86_400.0
 
 
 class Index:
     """Documents in a folder or ``s3://`` index, searchable. Threads may share one.
 
-    A search reads the version that was published when this object first searched, or last
-    synced: a new object sees what another process has published since.
+    A search reads the version that was the newest when this object first searched, last synced or
+    was last refreshed; `version` pins another one.
     """
 
     def __init__(
         self,
         uri: str,
         *,
+        version: int | None = None,
         settings: Settings | None = None,
         embedder: Embedder | None = None,
         reranker: Ranker | None = None,
     ) -> None:
         """Name an index; nothing is read or loaded before it is needed."""
         self.uri = uri
+        self._pinned = version
         self._given_settings = settings
         self._given_embedder = embedder
         self._given_reranker = reranker
@@ -43,29 +53,34 @@ class Index:
         source_uri: str,
         progress: ProgressCallback | None = None,
         *,
+        reading: Reading = Reading(),
         keep_states: bool = False,
+        allow_unsafe: bool = False,
     ) -> SyncReport:
-        """Make the index hold what lies below `source_uri`, and publish that.
+        """Make the index hold what lies below `source_uri`, and publish that as a new version.
 
-        With `keep_states` the reranker's half of every passage is computed now and kept beside it
-        (`Reranker.keep`): a search then runs the query's half and the meeting of the two only, to
-        the same result. What it costs in bytes is in the report. Documents that were indexed
-        without are read again.
+        Any number of processes may do so at once. With `keep_states` the reranker's half of every
+        passage is computed now and kept beside it (`Reranker.keep`): a search then runs the
+        query's half and the meeting of the two only, to the same result. What it costs in bytes is
+        in the report. Documents that were indexed without are read again.
 
-        Raise `SourceError` or `StoreError` where one of the two cannot be reached. A file that
-        cannot be read is in the report, and costs nothing but itself.
+        Raise `SourceError` or `StoreError` where one of the two cannot be reached, `UnsafeStore`
+        where the index's store loses writes, unless `allow_unsafe`. A file that cannot be read is
+        in the report, and costs nothing but itself.
         """
+        self._refuse_pinned()
         source = open_source(source_uri, self._settings.storage)
-        embedder = self._embedder
-        store = Store.open(self.uri, self._settings.storage, embedder.fingerprint, embedder.dim)
-        reranker = self._reranker
-        keeper = reranker if isinstance(reranker, Keeper) else None
-        if keep_states and keeper is None:
-            raise InputError("keep_states: this reranker cannot keep what it reads")
-        report = sync(source, store, embedder, progress, keeper, keep_states)
-        with self._lock:
-            self._snapshot = None
+        models = self._models(keep_states)
+        report = sync(source, self._place, models, reading, progress, allow_unsafe=allow_unsafe)
+        self.refresh()
         return report
+
+    def plan(
+        self, source_uri: str, *, reading: Reading = Reading(), keep_states: bool = False
+    ) -> Plan:
+        """What `sync` would do: documents, passages, seconds, requests. Writes nothing."""
+        source = open_source(source_uri, self._settings.storage)
+        return plan(source, self._place, self._models(keep_states), reading)
 
     def search(
         self,
@@ -75,25 +90,94 @@ class Index:
         mode: Mode = "hybrid",
         rerank: bool = True,
         budget_ms: float | None = None,
+        *,
+        where: str | None = None,
+        max_requests: int | None = None,
     ) -> Ranking:
         """Find the `top_n` passages that answer `query` best, among `depth` candidates.
 
+        `where` keeps to passages that it is true of (`resift.index.where` has the language). With
+        `max_requests`, once so many were made to the object store only what was found by then is
+        answered with, and the receipt says so.
+
         Raise `InputError` for what no search can use and `IndexNotFound` where nothing was
-        published yet.
+        published yet, or not that version.
         """
         _check_query(query)
-        plan = SearchPlan(top_n=top_n, depth=depth, mode=mode, budget_ms=budget_ms)
-        _check_plan(plan)
+        condition = parse_where(where).sql() if where else None
+        asked = SearchPlan(top_n, depth, mode, budget_ms, max_requests, condition)
+        _check_plan(asked)
         snapshot = self._open()
         reranker = self._reranker if rerank else None
-        return search(query, snapshot, self._embedder, reranker, plan)
+        return search(query, snapshot, self._embedder, reranker, asked)
+
+    def refresh(self) -> None:
+        """Let the next search look for the newest version."""
+        with self._lock:
+            self._snapshot = None
+
+    def versions(self) -> list[Version]:
+        """The versions that can be searched, newest last."""
+        versions = self._place.versions
+        return [versions.get(number) for number in versions.numbers()]
+
+    def roll_back(self, number: int) -> Version:
+        """Publish version `number` once more, as the newest; the next `sync` goes on from there."""
+        self._refuse_pinned()
+        find_version(self._place.location, self._place.versions, number)
+        store = Store.open(self._place.location, self._settings.storage, self._embedder)
+        version = roll_back(store, self._place.versions, number)
+        self.refresh()
+        return version
+
+    def clean(self, *, keep: int = 1, older_than_days: float = 7.0) -> tuple[list[int], int]:
+        """Delete versions that were replaced so long ago, but the last `keep`.
+
+        Give their numbers and the bytes that were freed. Readers that opened one of them since it
+        was replaced, or keep a copy, are not disturbed.
+        """
+        for name, value, least in (("keep", keep, 1), ("older_than_days", older_than_days, 0)):
+            if not value >= least:
+                raise InputError(f"{name}={value}: expected {least} or more")
+        find_version(self._place.location, self._place.versions, None)
+        store = Store.open(self._place.location, self._settings.storage, self._embedder)
+        return clean(store, self._place.versions, keep, older_than_days * _DAY)
 
     def _open(self) -> Snapshot:
         with self._lock:
             if self._snapshot is None:
-                fingerprint = self._embedder.fingerprint
-                self._snapshot = open_snapshot(self.uri, self._settings.storage, fingerprint)
+                place = self._place
+                version = find_version(place.location, place.versions, self._pinned)
+                self._take_embedder_of(version)
+                self._snapshot = open_version(
+                    place.location, self._settings, version, self._embedder.fingerprint
+                )
             return self._snapshot
+
+    def _take_embedder_of(self, version: Version) -> None:
+        """An index is read with the embedder it was made by, unless another one was named."""
+        if self._given_embedder is None and self._settings.embedder is None:
+            self._given_embedder = open_embedder(version.embedder, self._settings)
+
+    def _models(self, keep_states: bool) -> Models:
+        def keeper() -> Keeper | None:
+            reranker = self._reranker
+            if isinstance(reranker, Keeper):
+                return reranker
+            if keep_states:
+                raise InputError("keep_states: this reranker cannot keep what it reads")
+            return None
+
+        return Models(self._embedder, keeper, keep_states)
+
+    def _refuse_pinned(self) -> None:
+        if self._pinned is not None:
+            raise InputError(f"version={self._pinned}: a version never changes: leave it out")
+
+    @cached_property
+    def _place(self) -> Place:
+        location = locate(self.uri)
+        return Place(location, self._settings.storage, Versions(location, self._settings.storage))
 
     @cached_property
     def _settings(self) -> Settings:
@@ -130,3 +214,5 @@ def _check_plan(plan: SearchPlan) -> None:
         raise InputError(f"mode={plan.mode!r}: expected one of {', '.join(MODES)}")
     if plan.budget_ms is not None and not plan.budget_ms > 0:
         raise InputError(f"budget_ms={plan.budget_ms}: expected more than 0, or None")
+    if plan.max_requests is not None and plan.max_requests < 1:
+        raise InputError(f"max_requests={plan.max_requests}: expected 1 or more, or None")

@@ -68,6 +68,7 @@ def search(
     ranking = _rerank(query, candidates, reranker, plan, clock)
     receipt = replace(
         ranking.receipt,
+        depth=len(window),
         version=snapshot.version.number,
         requests=view.requests,
         bytes=view.bytes,

@@ -1,0 +1,67 @@
+"""Published versions opened for searching: in place, or as a copy on this machine's disk."""
+
+from pathlib import Path
+from typing import Any
+
+from resift.errors import IndexMismatch, IndexNotFound
+from resift.extras import require
+from resift.index.faults import store_errors
+from resift.index.location import Location
+from resift.index.snapshot import Snapshot
+from resift.index.store import open_dataset
+from resift.index.versions import Version, Versions
+from resift.settings import Settings
+
+# What Lance may keep in memory of indexes and file footers; its own defaults are gigabytes.
+_READER_CACHE = {"index_cache_size_bytes": 1 << 30, "metadata_cache_size_bytes": 128 << 20}
+
+
+def find_version(location: Location, versions: Versions, number: int | None) -> Version:
+    """The version asked for, or the newest; raise `IndexNotFound` if there is none."""
+    if number is not None:
+        return versions.get(number)
+    version = versions.newest()
+    if version is None:
+        raise IndexNotFound(
+            f"{location.uri}: no index there: make one with  "
+            f"resift index SOURCE --index {location.uri}"
+        )
+    return version
+
+
+def open_version(
+    location: Location, settings: Settings, version: Version, fingerprint: str
+) -> Snapshot:
+    """Open a version; raise `IndexMismatch` if its vectors come from another embedder."""
+    if version.fingerprint != fingerprint:
+        raise IndexMismatch(
+            f"{location.uri}: made by embedder {version.embedder} ({version.fingerprint}), "
+            f"not by {fingerprint}: set RESIFT_EMBEDDER={version.embedder}"
+        )
+    session = require("lance", "index").Session(**_READER_CACHE)
+    options: dict[str, Any] = {"version": version.table_version, "session": session}
+    if location.bucket and settings.cache_dir:
+        local = _hydrate(location, settings, version)
+        if local is not None:
+            path, hold = local
+
+            def open_copy() -> Any:
+                hold.fileno()  # closed, and with it the lock, only when the snapshot goes
+                return require("lance", "index").dataset(path, **options)
+
+            return Snapshot(location.uri, version, open_copy, is_local=True)
+    return Snapshot(
+        location.uri,
+        version,
+        lambda: open_dataset(location, settings.storage, **options),
+        is_local=location.bucket is None,
+    )
+
+
+def _hydrate(location: Location, settings: Settings, version: Version) -> tuple[str, Any] | None:
+    from resift.index.hydrate import Cache  # only here: it needs file locks, which not all have
+
+    cache = Cache(Path(str(settings.cache_dir)).expanduser(), settings.cache_gb << 30)
+    with store_errors(location.uri):
+        local = cache.hydrate(location, settings.storage, version)
+    return (local.path, local.hold) if local else None
