@@ -5,6 +5,7 @@ models: how long something is, is told by where its tokens start.
 """
 
 import re
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,11 @@ _BORDER = re.compile(
     r"|\n\s*\n"
     r"|\n(?=\s*(?:[-*+•]|\d{1,3}[.)])\s)"
 )
+_LINE = re.compile(r"[^\n]+")
 _WORD = re.compile(r"\S+")
+VERSION = 2
+"""Raised whenever the same text would be cut in another way."""
+
 _TOLERANCE = 1.25
 _TINY = 0.2
 
@@ -70,7 +75,8 @@ class _Ruler:
 
     def __init__(self, text: str, token_starts: NDArray[np.int64], target: int) -> None:
         self.text = text
-        self.starts: list[int] = token_starts.tolist()
+        # 8 bytes a token: a list of Python's integers would be five times that.
+        self.starts = array("q", token_starts.tobytes())
         self.target = target
         self.limit = int(target * _TOLERANCE)
         self.tiny = target * _TINY
@@ -115,17 +121,28 @@ def _sentences(ruler: _Ruler, section: Section) -> Iterator[tuple[int, int]]:
 
 
 def _cut(ruler: _Ruler, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Cut a sentence that is too long before the words that no longer fit."""
+    """Cut what is too long before the lines that no longer fit, or the words of such a line."""
     piece = None
-    for word_start, word_end in _words(ruler, start, end):
-        if piece and ruler.count(piece[0], word_end) <= ruler.target:
-            piece = (piece[0], word_end)
+    for part_start, part_end in _parts(ruler, start, end):
+        if piece and ruler.count(piece[0], part_end) <= ruler.target:
+            piece = (piece[0], part_end)
             continue
         if piece:
             yield piece
-        piece = (word_start, word_end)
+        piece = (part_start, part_end)
     if piece:
         yield piece
+
+
+def _parts(ruler: _Ruler, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Lines: a table's rows are kept whole. One that alone is over the target gives its words."""
+    for line in _LINE.finditer(ruler.text, start, end):
+        left, right = ruler.trim(*line.span())
+        if ruler.count(left, right) <= ruler.target:
+            if left < right:
+                yield left, right
+        else:
+            yield from _words(ruler, left, right)
 
 
 def _words(ruler: _Ruler, start: int, end: int) -> Iterator[tuple[int, int]]:

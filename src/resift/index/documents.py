@@ -23,13 +23,18 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """A document as text. All that is not space in `text` lies in one of the `sections`."""
+    """A document as text. All that is not space in `text` lies in one of the `sections`.
+
+    `row` is the line or row of its file that it was read from, counted from 1; None where the file
+    is the document. `metadata` are JSON's types.
+    """
 
     id: str
     title: str
     text: str
     sections: tuple[Section, ...]
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    row: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

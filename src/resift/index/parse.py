@@ -1,40 +1,109 @@
 """Bytes to documents: the one place that knows which parser reads which file.
 
-Knows nothing of where the bytes came from.
+Knows nothing of where the bytes came from. Whoever does not trust them lets `Parsers` call this
+in a process of its own.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from resift.errors import SourceError
+from resift.errors import MissingExtra, SourceError
+from resift.index import chunk
+from resift.index.columns import Columns
 from resift.index.documents import Parsed, ParsedDocument
+from resift.index.limits import Limits
+from resift.index.parse_csv import parse_csv
 from resift.index.parse_html import parse_html
 from resift.index.parse_jsonl import parse_jsonl
+from resift.index.parse_office import OFFICE_SUFFIXES, parse_office
+from resift.index.parse_parquet import parse_parquet
 from resift.index.parse_pdf import parse_pdf
 from resift.index.parse_text import parse_markdown, parse_plain
 
-_One = Callable[[str, bytes], ParsedDocument]
-_ONE_DOCUMENT: dict[str, _One] = {
-    ".txt": parse_plain,
-    ".md": parse_markdown,
-    ".markdown": parse_markdown,
-    ".html": parse_html,
-    ".htm": parse_html,
-    ".pdf": parse_pdf,
+
+_Read = Callable[[str, bytes, Columns, Limits], Parsed]
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """A kind of file. `version` is raised whenever the same bytes would give another text."""
+
+    name: str
+    version: int
+    read: _Read
+    is_rows: bool = False
+
+
+def _whole(parser: Callable[[str, bytes], ParsedDocument]) -> _Read:
+    return lambda key, data, columns, limits: Parsed((parser(key, data),))
+
+
+def _paged(parser: Callable[[str, bytes, Limits], ParsedDocument]) -> _Read:
+    return lambda key, data, columns, limits: Parsed((parser(key, data, limits),))
+
+
+def _rows(parser: Callable[[bytes, Columns], Parsed]) -> _Read:
+    return lambda key, data, columns, limits: parser(data, columns)
+
+
+_TEXT = _Format("text", 2, _whole(parse_plain))
+_MARKDOWN = _Format("markdown", 2, _whole(parse_markdown))
+_HTML = _Format("html", 2, _whole(parse_html))
+_CSV = _Format("csv", 1, _rows(parse_csv), is_rows=True)
+_OFFICE = _Format("office", 1, _paged(parse_office))
+_FORMATS = {
+    ".txt": _TEXT,
+    ".md": _MARKDOWN,
+    ".markdown": _MARKDOWN,
+    ".html": _HTML,
+    ".htm": _HTML,
+    ".pdf": _Format("pdf", 1, _paged(parse_pdf)),
+    ".jsonl": _Format("jsonl", 2, _rows(parse_jsonl), is_rows=True),
+    ".csv": _CSV,
+    ".tsv": _CSV,
+    ".parquet": _Format("parquet", 1, _rows(parse_parquet), is_rows=True),
+    **dict.fromkeys(OFFICE_SUFFIXES, _OFFICE),
 }
+SUFFIXES = frozenset(_FORMATS)
+"""The files that are read, by the end of their name, in small letters."""
 
 
-def parse(key: str, data: bytes) -> Parsed:
-    """Read one file; `SourceError` says in one line why none of it can be indexed."""
+def parse(
+    key: str, data: bytes, columns: Columns | None = None, limits: Limits | None = None
+) -> Parsed:
+    """Read one file, here and now; the same bytes give the same documents.
+
+    `SourceError` says in one line why none of it can be indexed. Of `limits` bytes and pages are
+    held here; time and memory are for whoever holds the process.
+    """
+    limits = limits or Limits()
+    limits.check_bytes(len(data))
     if not data.strip():
         raise SourceError("empty file")
-    suffix = PurePosixPath(key).suffix.lower()
-    if suffix == ".jsonl":
-        parsed = parse_jsonl(data)
-    elif suffix in _ONE_DOCUMENT:
-        parsed = Parsed((_ONE_DOCUMENT[suffix](key, data),))
-    else:
+    suffix = _suffix(key)
+    if suffix not in _FORMATS:
         raise SourceError(f"{suffix or 'no suffix'}: not a kind of document that is read")
+    try:
+        parsed = _FORMATS[suffix].read(key, data, columns or Columns(), limits)
+    except MissingExtra as error:
+        raise SourceError(str(error)) from error
     if not parsed.problems and not any(document.text.strip() for document in parsed.documents):
         raise SourceError("no text in it")
     return parsed
+
+
+def parsing_fingerprint(key: str, columns: Columns | None = None) -> str:
+    """Names what makes passages of a file of this name; empty if nothing does.
+
+    Where it differs from the one that a file was read under, the file must be read again.
+    """
+    format_ = _FORMATS.get(_suffix(key))
+    if format_ is None:
+        return ""
+    by = f" {(columns or Columns()).fingerprint}" if format_.is_rows else ""
+    return f"{format_.name} {format_.version}, chunk {chunk.VERSION}{by}"
+
+
+def _suffix(key: str) -> str:
+    return PurePosixPath(key).suffix.lower()

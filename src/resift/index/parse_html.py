@@ -4,10 +4,13 @@ import re
 from typing import Any
 
 from resift.extras import require
+from resift.index.charset import decode
 from resift.index.documents import HeadingPath, ParsedDocument, Section
-from resift.index.parse_text import decode, stem
+from resift.index.parse_text import stem
 
-_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset=[\"']?([A-Za-z0-9_-]+)", re.IGNORECASE)
+_CHARSET = re.compile(
+    rb"(?:<meta[^>]{0,200}?charset|<\?xml[^>]{0,200}?encoding)=[\"']?([A-Za-z0-9_:-]+)", re.IGNORECASE
+)
 _UNSEEN = frozenset(
     "script style noscript template nav svg canvas iframe object head button select form "
     "-comment dialog".split()

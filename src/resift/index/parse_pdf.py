@@ -9,6 +9,7 @@ from typing import Any
 from resift.errors import SourceError
 from resift.extras import require
 from resift.index.documents import ParsedDocument, Section
+from resift.index.limits import Limits
 from resift.index.parse_text import stem
 
 # PDFium keeps global state and must never be entered by two threads at once.
@@ -18,12 +19,13 @@ _HYPHEN = re.compile("(?:\ufffe|\x02)\\s*")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0e-\x1f]")
 
 
-def parse_pdf(key: str, data: bytes) -> ParsedDocument:
+def parse_pdf(key: str, data: bytes, limits: Limits) -> ParsedDocument:
     """Read the text of all pages; raise `SourceError` where there is none to read."""
     pdfium = require("pypdfium2", "index")
     with _PDFIUM:
         try:
             with closing(pdfium.PdfDocument(data)) as pdf:
+                limits.check_pages(len(pdf))
                 title = _clean(pdf.get_metadata_value("Title")) or stem(key)
                 pages = [_clean(page) for page in _pages(pdf)]
         except pdfium.PdfiumError as error:

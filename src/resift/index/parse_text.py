@@ -1,51 +1,16 @@
 """Plain text and Markdown. The text is kept as it is written, so offsets are the file's own."""
 
-import codecs
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from resift.errors import SourceError
+from resift.index.charset import decode
 from resift.index.documents import HeadingPath, ParsedDocument, Section
 
 _HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)$")
 _FRONT_MATTER = re.compile(r"\A---\n(?:.*\n)*?(?:---|\.\.\.)[ \t]*(?:\n|\Z)")
 _FRONT_TITLE = re.compile(r"^title:[ \t]*(?:\"([^\"\n]*)\"|'([^'\n]*)'|([^\n]*))", re.MULTILINE)
-# Tab, line feed, form feed and carriage return are text; the rest of the control bytes are not.
-_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-
-
-def decode(data: bytes, declared: str | None = None) -> str:
-    """Bytes as text with line feeds: by BOM, else UTF-8, else `declared`, else cp1252.
-
-    Raise `SourceError` for what is binary: control bytes, or bytes that no reading allows.
-    """
-    text = _decode(data, declared)
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _decode(data: bytes, declared: str | None) -> str:
-    for bom, encoding in _BOMS:
-        if data.startswith(bom):
-            try:
-                return data.decode(encoding)
-            except UnicodeDecodeError as error:
-                raise SourceError(f"not text: broken {encoding.upper()}") from error
-    if _CONTROL.search(data):
-        raise SourceError("not text: it has control bytes, as binary files have")
-    for encoding in ("utf-8", declared or "cp1252", "cp1252"):
-        try:
-            return data.decode(encoding)
-        except (UnicodeDecodeError, LookupError):
-            continue
-    raise SourceError("not text: neither UTF-8, UTF-16 nor Windows-1252")
 
 
 def parse_plain(key: str, data: bytes) -> ParsedDocument:

@@ -1,0 +1,115 @@
+"""Rows to documents: which column is the text, which the title and the id; the rest is metadata.
+
+Knows nothing of files: JSON Lines, CSV and Parquet hand in their rows as they read them.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from resift.errors import SourceError
+from resift.index.documents import Parsed, ParsedDocument, Section
+
+_MOST_PROBLEMS = 20
+"""Problems of a file that are told one by one; more are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The names of the columns that rows of JSON Lines, CSV and Parquet become documents by.
+
+    `id` None means ``_id``, or else ``id``; rows without one are named after their number. Every
+    other column becomes metadata under its own name.
+    """
+
+    text: str = "text"
+    title: str = "title"
+    id: str | None = None
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The columns that are looked for an id in, the first that is there wins."""
+        return (self.id,) if self.id is not None else ("_id", "id")
+
+    @property
+    def own(self) -> frozenset[str]:
+        """The columns that are no metadata."""
+        return frozenset({self.text, self.title, *self.ids})
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal where the same rows become the same documents."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    def check(self, names: Iterable[str]) -> None:
+        """Raise `SourceError` if a table with these columns has none to read."""
+        names = list(names)
+        if self.text not in names and self.title not in names:
+            there = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+            raise SourceError(f"no column {self.text!r} in it, but {there}: name the text's column")
+
+
+class Rows:
+    """Gathers the documents of one file. A row that cannot be one costs nothing but itself."""
+
+    def __init__(self, columns: Columns, word: str = "line") -> None:
+        """`word` is what a row is called in names and problems: ``line-3``, ``line 3: …``."""
+        self._columns = columns
+        self._word = word
+        self._documents: dict[str, ParsedDocument] = {}
+        self._problems: list[str] = []
+        self._more = 0
+
+    def add(self, number: int, fields: Mapping[str, Any]) -> None:
+        """Take the row that stands at `number`, counted from 1; `fields` must be JSON's types."""
+        try:
+            document = self._document(number, fields)
+            if document.id in self._documents:
+                raise ValueError(f"id {document.id!r} was used before: the first one is kept")
+            self._documents[document.id] = document
+        except ValueError as error:
+            self.fault(number, str(error))
+
+    def fault(self, number: int, reason: str) -> None:
+        """Note that the row at `number` cannot be read."""
+        if len(self._problems) < _MOST_PROBLEMS:
+            self._problems.append(f"{self._word} {number}: {reason}")
+        else:
+            self._more += 1
+
+    def parsed(self) -> Parsed:
+        """All documents, and the first problems with a count of those left out."""
+        rest = [f"and {self._more:,} more {self._word}s that cannot be read"] if self._more else []
+        return Parsed(tuple(self._documents.values()), tuple(self._problems + rest))
+
+    def _document(self, number: int, fields: Mapping[str, Any]) -> ParsedDocument:
+        columns = self._columns
+        text = _string(fields, columns.text)
+        title = _string(fields, columns.title)
+        if not text.strip() and not title.strip():
+            missing = "" if columns.text in fields else f": it has no field {columns.text!r}"
+            raise ValueError(f"no text in it{missing}")
+        # A document may be all title: that is what there is to find and to read.
+        text = text if text.strip() else title
+        metadata = {name: value for name, value in fields.items() if name not in columns.own}
+        name = self._name(number, fields)
+        return ParsedDocument(name, title, text, (Section(0, len(text)),), metadata, number)
+
+    def _name(self, number: int, fields: Mapping[str, Any]) -> str:
+        there = (fields[name] for name in self._columns.ids if fields.get(name) is not None)
+        name = next(there, "")
+        if name == "":
+            return f"{self._word}-{number}"
+        if isinstance(name, bool) or not isinstance(name, str | int):
+            raise ValueError("expected a string or a whole number as id")
+        return str(name)
+
+
+def _string(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ValueError(f"expected a string in the field {name!r}, not {type(value).__name__}")
+    return value

@@ -1,0 +1,179 @@
+"""Office files, books and mails to text, by kreuzberg. A section a heading, a slide or a sheet.
+
+The text is put together here, from the blocks that kreuzberg finds: so headings are known where
+they stand, and a table is a line a row.
+"""
+
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from io import BytesIO
+from pathlib import PurePosixPath
+from typing import Any
+
+from resift.errors import SourceError
+from resift.extras import require
+from resift.index.documents import HeadingPath, ParsedDocument, Section
+from resift.index.limits import Limits
+from resift.index.parse_text import stem
+
+_OPEN_XML = "application/vnd.openxmlformats-officedocument"
+_ZIPPED = {
+    ".docx": f"{_OPEN_XML}.wordprocessingml.document",
+    ".pptx": f"{_OPEN_XML}.presentationml.presentation",
+    ".xlsx": f"{_OPEN_XML}.spreadsheetml.sheet",
+    ".odt": "application/vnd.oasis.opendocument.text",
+    ".epub": "application/epub+zip",
+}
+_PLAIN = {".rtf": "application/rtf", ".eml": "message/rfc822"}
+OFFICE_SUFFIXES = (*_ZIPPED, *_PLAIN)
+
+_SLIDE = "@@slide-{page_num}@@"
+_SLIDES = re.compile(r"^@@slide-(\d+)@@$", re.MULTILINE)
+_LONGEST_HEADING = 120
+
+
+def parse_office(key: str, data: bytes, limits: Limits) -> ParsedDocument:
+    """Read one file; its title is the one it has in its properties, its subject or its name.
+
+    Headers and footers of pages are left out. `page` is the number of a slide; other files have
+    pages only where they are printed. Attachments of a mail are not read.
+    """
+    suffix = PurePosixPath(key).suffix.lower()
+    if suffix in _ZIPPED:
+        _check_zip(suffix, data, limits)
+    elif suffix == ".rtf" and not data.lstrip().startswith(b"{\\rtf"):
+        raise SourceError(f"not a readable {suffix}: damaged, or something else under that name")
+    result = _extract(suffix, data)
+    title = _title(result.metadata) or stem(key)
+    if suffix == ".pptx":
+        text, sections = _slides(result.content, limits)
+    else:
+        text, sections = _blocks(result.document["nodes"] if result.document else (), title)
+    return ParsedDocument(key, title, text, sections)
+
+
+def _extract(suffix: str, data: bytes) -> Any:
+    kreuzberg = require("kreuzberg", "office")
+    config = kreuzberg.ExtractionConfig(
+        use_cache=False,
+        enable_quality_processing=False,
+        disable_ocr=True,
+        include_document_structure=suffix != ".pptx",
+        # Slides have no numbers among the blocks.
+        pages=kreuzberg.PageConfig(insert_page_markers=True, marker_format=f"\n\n{_SLIDE}\n\n")
+        if suffix == ".pptx"
+        else None,
+    )
+    mime = (_ZIPPED | _PLAIN)[suffix]
+    try:
+        return kreuzberg.extract_bytes_sync(data, mime, config)
+    except kreuzberg.KreuzbergError as error:
+        reason = str(error).partition("\n")[0]
+        raise SourceError(f"not a readable {suffix}: damaged or encrypted ({reason})") from error
+
+
+def _check_zip(suffix: str, data: bytes, limits: Limits) -> None:
+    """Refuse what is no archive, or says itself that it unpacks to too much."""
+    try:
+        with zipfile.ZipFile(BytesIO(data)) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
+        raise SourceError(
+            f"not a readable {suffix}: damaged, encrypted, or something else under that name"
+        ) from error
+    limits.check_bytes(unpacked, "it unpacks to")
+
+
+def _title(metadata: Mapping[str, Any]) -> str:
+    title = metadata.get("title") or metadata.get("subject") or ""
+    return " ".join(str(title).split())
+
+
+def _slides(content: str, limits: Limits) -> tuple[str, tuple[Section, ...]]:
+    """The text of all slides, with their notes; a section a slide, headed by its first line."""
+    before, *rest = _SLIDES.split(content)
+    limits.check_pages(len(rest) // 2)
+    built = _Text("")
+    built.block(before)
+    for number, body in zip(rest[::2], rest[1::2], strict=True):
+        first, _, _ = body.strip().partition("\n")
+        built.page = int(number)
+        built.heading(1, first if len(first) <= _LONGEST_HEADING else "")
+        built.block(body)
+    return built.finish()
+
+
+def _blocks(nodes: Iterable[Mapping[str, Any]], title: str) -> tuple[str, tuple[Section, ...]]:
+    """The text of a file's blocks in reading order."""
+    built = _Text(title)
+    for node in nodes:
+        content = node["content"]
+        if node.get("content_layer", "body") in ("header", "footer"):
+            continue
+        text = _block(content)
+        if content["node_type"] in ("heading", "title"):
+            built.heading(content.get("level", 1), " ".join(text.split()))
+        built.block(text)
+    return built.finish()
+
+
+def _block(content: Mapping[str, Any]) -> str:
+    kind = content["node_type"]
+    if kind == "table":
+        return _table(content["grid"]["cells"])
+    if kind == "metadata_block":
+        return "\n".join(f"{name}: {value}" for name, value in content["entries"])
+    if kind == "definition_item":
+        return f"{content.get('term', '')}\n{content.get('definition', '')}"
+    if kind == "group":  # a heading's own block comes next
+        return ""
+    return str(content.get("text") or content.get("description") or "")
+
+
+def _table(cells: Iterable[Mapping[str, Any]]) -> str:
+    """A line a row, as ``a | b``; empty rows and what only fills a row up are left out."""
+    rows: dict[int, list[str]] = {}
+    for cell in cells:
+        rows.setdefault(cell["row"], []).append(" ".join(str(cell["content"]).split()))
+    lines = (" | ".join(row).rstrip(" |") for _, row in sorted(rows.items()))
+    return "\n".join(line for line in lines if line)
+
+
+class _Text:
+    """The text so far, blocks apart by blank lines, and its sections."""
+
+    def __init__(self, title: str) -> None:
+        self.page: int | None = None
+        self._title = title
+        self._pieces: list[str] = []
+        self._length = 0
+        self._path = HeadingPath()
+        self._sections: list[Section] = []
+        self._start = 0
+        self._page: int | None = None
+
+    def heading(self, level: int, name: str) -> None:
+        """Begin a heading's own section."""
+        self._close()
+        self._path.enter(level, name)
+
+    def block(self, text: str) -> None:
+        """Add a block, if there is anything in it."""
+        text = text.strip()
+        if text:
+            piece = f"\n\n{text}" if self._pieces else text
+            self._pieces.append(piece)
+            self._length += len(piece)
+            self._page = self.page
+
+    def finish(self) -> tuple[str, tuple[Section, ...]]:
+        """The whole text and its sections."""
+        self._close()
+        return "".join(self._pieces), tuple(self._sections)
+
+    def _close(self) -> None:
+        if self._length > self._start:
+            heading = self._path.below(self._title)
+            self._sections.append(Section(self._start, self._length, heading, self._page))
+        self._start = self._length

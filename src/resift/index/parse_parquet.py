@@ -1,0 +1,70 @@
+"""Parquet: every row is a document. Read a batch at a time: a file may unpack to far more."""
+
+import math
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+from resift.errors import SourceError
+from resift.extras import require
+from resift.index.columns import Columns, Rows
+from resift.index.documents import Parsed
+
+_BATCH = 256
+
+
+def parse_parquet(data: bytes, columns: Columns) -> Parsed:
+    """Read all rows; `row` counts from 1. Raise `SourceError` if no column is the text.
+
+    Metadata are JSON's types: dates and times as ISO 8601, durations as seconds, decimals as
+    numbers, nested columns as objects and lists. Nulls, NaN and bytes are left out.
+    """
+    arrow = require("pyarrow", "index")
+    parquet = require("pyarrow.parquet", "index")
+    rows = Rows(columns, "row")
+    number = 0
+    try:
+        file = parquet.ParquetFile(arrow.BufferReader(data))
+        columns.check(file.schema_arrow.names)
+        for batch in file.iter_batches(_BATCH, use_threads=False):
+            for fields in _in_microseconds(arrow, batch).to_pylist():
+                number += 1
+                rows.add(number, _plain(fields))
+    except (arrow.ArrowException, OSError) as error:
+        where = f" after row {number:,}" if number else ""
+        raise SourceError(f"not a readable Parquet file{where}: damaged, or no Parquet") from error
+    return rows.parsed()
+
+
+def _in_microseconds(arrow: Any, batch: Any) -> Any:
+    """The same rows with times that Python's own types can hold."""
+    types = arrow.types
+    fields = []
+    for field in batch.schema:
+        if types.is_timestamp(field.type) and field.type.unit == "ns":
+            field = field.with_type(arrow.timestamp("us", field.type.tz))
+        elif types.is_duration(field.type) and field.type.unit == "ns":
+            field = field.with_type(arrow.duration("us"))
+        elif types.is_time64(field.type):
+            field = field.with_type(arrow.time64("us"))
+        fields.append(field)
+    return batch.cast(arrow.schema(fields), safe=False)
+
+
+def _plain(value: Any) -> Any:
+    """A value of Arrow's as JSON's types; what has no counterpart is None."""
+    if isinstance(value, str | bool | int) or value is None:
+        return value
+    if isinstance(value, float | Decimal):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Mapping):
+        plain = ((str(name), _plain(own)) for name, own in value.items())
+        return {name: own for name, own in plain if own is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(own) for own in value]
+    return None

@@ -1,0 +1,131 @@
+"""The process that parses: ``python -m resift.index.parse_worker``, fed and heard over pipes.
+
+It reads files that may be hostile, so it is told nothing but what to read, and limits itself
+before it reads any. Without a parent it ends: at the end of its input, at a closed output, or
+when the processor time of one file is used up.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO, Any
+
+from resift.errors import SourceError
+from resift.index import frames
+from resift.index.columns import Columns
+from resift.index.cut import cut, to_json
+from resift.index.limits import Limits
+from resift.index.measure import token_starts
+from resift.index.parse import parse
+
+try:
+    import resource
+except ImportError:  # Windows: the parent's clock is the only limit there
+    resource = None  # type: ignore[assignment]
+
+@dataclass(frozen=True, slots=True)
+class _Orders:
+    limits: Limits
+    columns: Columns
+    with_text: bool
+
+
+def main() -> None:
+    """Serve until the parent goes away."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it as well, and decides
+    requests, replies = sys.stdin.buffer, _own_stdout()
+    with suppress(EOFError, BrokenPipeError):
+        _serve(requests, replies)
+    # Without cleaning up: nobody is there to look at what a library leaves behind.
+    os._exit(0)
+
+
+def _own_stdout() -> IO[bytes]:
+    """The pipe to the parent; what libraries print goes nowhere."""
+    replies = os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    return replies
+
+
+def _serve(requests: IO[bytes], replies: IO[bytes]) -> None:
+    setup, _, _ = frames.read(requests)
+    limits = Limits(**setup["limits"])
+    orders = _Orders(limits, Columns(**setup["columns"]), setup["with_text"])
+    token_starts("ready")
+    _limit_memory(limits)
+    frames.write(replies, "ready")
+    fresh = True
+    while True:
+        head, body, _ = frames.read(requests)
+        for key, data in _files(head, body):
+            if not fresh and _has_grown(limits):
+                os._exit(frames.FULL)
+            fresh = False
+            _limit_time(limits)
+            try:
+                frames.write(replies, _answer(key, data, orders))
+            except MemoryError:
+                os._exit(frames.NO_MEMORY)
+
+
+def _files(head: list[list[Any]], body: bytes) -> Iterator[tuple[str, bytes]]:
+    if len(head) == 1:  # a large one, perhaps: not twice in memory
+        yield head[0][0], body
+        return
+    at = 0
+    for key, size in head:
+        yield key, body[at : at + size]
+        at += size
+
+
+def _answer(key: str, data: bytes, orders: _Orders) -> dict[str, Any]:
+    """The file cut into pieces, or the one line that says why not."""
+    try:
+        parsed = parse(key, data, orders.columns, orders.limits)
+        return to_json(cut(parsed, token_starts, orders.with_text))
+    except SourceError as error:
+        return {"error": str(error)}
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a parser's author did not think of costs one file
+        line = str(error).partition("\n")[0][:200]
+        return {"error": f"its parser failed ({type(error).__name__}: {line})"}
+
+
+def _limit_memory(limits: Limits) -> None:
+    if resource:
+        _limit(resource.RLIMIT_AS, limits.memory_mb << 20)
+
+
+def _limit_time(limits: Limits) -> None:
+    """Let the system end this process should it outlive its parent in the middle of a file."""
+    if resource:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        used = usage.ru_utime + usage.ru_stime
+        _limit(resource.RLIMIT_CPU, int(used + limits.max_seconds) + 2)
+
+
+def _limit(what: int, most: int) -> None:
+    _, hard = resource.getrlimit(what)
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)
+    # macOS refuses some; the parent's clock and its pipes are there still.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(what, (most, hard))
+
+
+def _has_grown(limits: Limits) -> bool:
+    """Whether earlier files have left too little for the next one."""
+    if not resource:
+        return False
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak > limits.memory_mb << 19
+
+
+if __name__ == "__main__":
+    main()
