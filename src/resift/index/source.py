@@ -16,7 +16,7 @@ from resift.extras import require
 from resift.index.bucket import open_bucket
 from resift.index.faults import are_credentials_bad, meaning
 from resift.index.location import Location, locate
-from resift.index.parse import SUFFIXES, is_document
+from resift.index.parse import SUFFIXES
 from resift.settings import StorageSettings
 
 _READERS = 16
@@ -175,6 +175,11 @@ def open_object(uri: str, storage: StorageSettings) -> tuple[Source, str]:
     return Source(stores.LocalStore(parent.path), parent), name
 
 
+def is_document(path: str) -> bool:
+    """Whether a file of this name is read."""
+    return Path(path).suffix.lower() in SUFFIXES
+
+
 def _open_folder(uri: str, location: Location) -> Source:
     stores = require("obstore.store", "index")
     path = Path(location.path)
@@ -205,7 +210,7 @@ def _refuse_unsupported(uri: str) -> None:
 def _refuse_large(size: int, max_bytes: int | None) -> None:
     if max_bytes is not None and size > max_bytes:
         raise SourceError(
-            f"{size:,} bytes, over the limit of {max_bytes:,}: split it, or raise max_document_mb"
+            f"{size:,} bytes, over the limit of {max_bytes:,} (max_bytes)"
         )
 
 

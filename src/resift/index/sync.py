@@ -12,18 +12,23 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import blake2b
 from secrets import token_hex
 
 from resift.errors import IndexMismatch, SourceError, Unreadable
+from resift.index.columns import Columns
+from resift.index.cut import CutFile
 from resift.index.diff import Diff, Expected, below, compare
 from resift.index.embed import Embedder
 from resift.index.keep import Keeper
+from resift.index.limits import Limits
 from resift.index.location import Location
 from resift.index.manifest import Entry, newest
-from resift.index.parse import Columns, Limits, parsing_fingerprint
-from resift.index.parsers import CutFile, Parsers
+from resift.index.parse import parsing_fingerprint
+from resift.index.parsers import Parsers
 from resift.index.publish import News, publish
-from resift.index.source import ALL, Fetched, Globs, Listing, Source, SourceObject
+from resift.index.rows import Origin
+from resift.index.source import ALL, Globs, Listing, Source, SourceObject
 from resift.index.store import Store
 from resift.index.versions import Version, Versions
 from resift.index.writer import Writer
@@ -102,6 +107,8 @@ def sync(
     models: Models,
     reading: Reading = Reading(),
     progress: ProgressCallback | None = None,
+    *,
+    allow_unsafe: bool = False,
 ) -> SyncReport:
     """Make the index hold what `source` holds, and publish it; without changes nothing is written.
 
@@ -112,7 +119,7 @@ def sync(
     attempt = _attempt()
     listing = source.list(reading.globs)
     before = place.versions.newest()
-    _check_embedder(place, before, models.embedder)
+    check_embedder(place, before, models.embedder)
     published = place.versions.entries(before) if before else {}
     expected = expect(models, reading)
     diff = compare(listing.objects, below(source.uri, published), expected)
@@ -125,9 +132,9 @@ def sync(
     diff = compare(listing.objects, below(source.uri, known), expected)
     writer = Writer(store, models, known, attempt)
     run = _Run(writer, expected, diff, progress)
-    for item, fetched, outcome in _read(source, diff.to_read, reading):
-        run.take(item, fetched, outcome)
-    writer.commit()
+    for found, outcome in read(source, diff.to_read, reading):
+        run.take(found, outcome)
+    writer.commit(run.tell)
     store.remove(run.stale())
     news = News(writer.read | run.skipped, frozenset(entry.origin.uri for entry in diff.gone))
     version = publish(store, place.versions, models.embedder, news)
@@ -156,23 +163,39 @@ def _known(store: Store, before: Version | None, published: dict[str, Entry]) ->
 Outcome = CutFile | SourceError
 
 
-def _read(
-    source: Source, items: Sequence[SourceObject], reading: Reading
-) -> Iterator[tuple[SourceObject, Fetched | None, Outcome]]:
-    """Each object as it was read, and as documents cut into passages; in order."""
-    fetched: dict[str, Fetched] = {}
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object, and what is known of it once it was read: its own ETag, and its bytes' hash."""
 
-    def pairs() -> Iterator[tuple[SourceObject, str, bytes | SourceError]]:
-        for item, found in source.read_many(items, reading.limits.max_bytes):
-            if isinstance(found, Fetched):
-                fetched[item.key] = found
-                yield item, item.key, found.data
+    item: SourceObject
+    etag: str
+    size: int
+    content: bytes
+    version: str | None
+
+    def origin(self, made_by: str, attempt: str) -> Origin:
+        """Where its passages come from."""
+        return Origin(
+            self.item.uri, self.etag, self.size, self.content, made_by, attempt, self.version
+        )
+
+
+def read(
+    source: Source, items: Sequence[SourceObject], reading: Reading
+) -> Iterator[tuple[Found, Outcome]]:
+    """Each object as documents cut into passages, or why there are none; in order."""
+
+    def files() -> Iterator[tuple[Found, str, bytes | SourceError]]:
+        for item, got in source.read_many(items, reading.limits.max_bytes):
+            if isinstance(got, SourceError):
+                yield Found(item, item.etag, item.size, b"", None), item.key, got
             else:
-                yield item, item.key, found
+                content = blake2b(got.data, digest_size=16).digest()
+                found = Found(item, got.etag, len(got.data), content, got.version)
+                yield found, item.key, got.data
 
     with Parsers(reading.limits, reading.columns) as parsers:
-        for item, outcome in parsers.map(pairs()):
-            yield item, fetched.pop(item.key, None), outcome
+        yield from parsers.map(files())
 
 
 @dataclass
@@ -188,23 +211,22 @@ class _Run:
     _done: int = 0
     _bytes: int = 0
 
-    def take(self, item: SourceObject, fetched: Fetched | None, outcome: Outcome) -> None:
+    def take(self, found: Found, outcome: Outcome) -> None:
         """Add an object's passages, or note why there are none."""
+        uri, key, attempt = found.item.uri, found.item.key, self.writer.attempt
         if isinstance(outcome, Unreadable):
-            self.unread.append((item.uri, str(outcome)))
-        elif isinstance(outcome, SourceError) or not any(d.pieces for d in outcome.documents):
-            made_by = self.expected.of(item.key, passages=0)
-            origin = self.writer.origin(item, fetched, made_by)
-            reasons = (str(outcome),) if isinstance(outcome, SourceError) else outcome.problems
-            self.skipped[item.uri] = Entry(origin, 0, problems=reasons)
-        elif fetched:
-            made_by = self.expected.of(item.key, passages=1)
-            self.writer.take(self.writer.origin(item, fetched, made_by), outcome)
+            self.unread.append((uri, str(outcome)))
+        elif isinstance(outcome, CutFile) and any(own.pieces for own in outcome.documents):
+            self.writer.take(found.origin(self.expected.of(key, passages=1), attempt), outcome)
+        else:
+            origin = found.origin(self.expected.of(key, passages=0), attempt)
+            reasons = outcome.problems if isinstance(outcome, CutFile) else (str(outcome),)
+            self.skipped[uri] = Entry(origin, 0, problems=reasons)
         self._done += 1
-        self._bytes += item.size
-        self._tell()
+        self._bytes += found.item.size
+        self.tell()
         if self.writer.is_full:
-            self.writer.commit(self._tell)
+            self.writer.commit(self.tell)
 
     def stale(self) -> list[Entry]:
         """What is in the index of objects that are gone, or of which nothing can be read now."""
@@ -215,7 +237,8 @@ class _Run:
                 entries.append(before)
         return entries
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Say how far it is."""
         if self.progress:
             total = self.diff.to_read
             self.progress(
@@ -253,7 +276,8 @@ def _report(
     )
 
 
-def _check_embedder(place: Place, before: Version | None, embedder: Embedder) -> None:
+def check_embedder(place: Place, before: Version | None, embedder: Embedder) -> None:
+    """Raise `IndexMismatch` if what is there was made by another embedder."""
     if before and before.fingerprint != embedder.fingerprint:
         raise IndexMismatch(
             f"{place.location.uri}: made by embedder {before.embedder} ({before.fingerprint}), "

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +10,8 @@ from numpy.typing import NDArray
 
 from resift.index.keep import Keeper, keep
 from resift.index.manifest import Entry
-from resift.index.parsers import CutDocument, CutFile
+from resift.index.cut import CutDocument, CutFile
 from resift.index.rows import Origin, Passage, to_arrow
-from resift.index.source import Fetched, SourceObject
 from resift.index.store import Store
 
 if TYPE_CHECKING:
@@ -66,18 +64,6 @@ class Writer:
         most = _COMMIT_WITH_STATES if self.models.keep_states else _COMMIT_PASSAGES
         late = time.monotonic() - self._since > _COMMIT_SECONDS
         return self._passages >= most or (late and self._passages > _EMBED)
-
-    def origin(self, item: SourceObject, fetched: Fetched | None, made_by: str) -> Origin:
-        """The object as it was read, by this run."""
-        return Origin(
-            uri=item.uri,
-            etag=fetched.etag if fetched else item.etag,
-            size=len(fetched.data) if fetched else item.size,
-            content=blake2b(fetched.data, digest_size=16).digest() if fetched else b"",
-            made_by=made_by,
-            attempt=self.attempt,
-            object_version=fetched.version if fetched else None,
-        )
 
     def take(self, origin: Origin, file: CutFile) -> None:
         """Add an object's passages."""

@@ -4,7 +4,7 @@ import threading
 from functools import cached_property
 
 from resift.errors import InputError
-from resift.index.embed import Embedder, open_embedder
+from resift.index.embed import BUNDLED, WORDLLAMA, Embedder, open_embedder
 from resift.index.keep import Keeper
 from resift.index.location import locate
 from resift.index.plan import Plan, plan
@@ -70,6 +70,7 @@ class Index:
         """
         self._refuse_pinned()
         source = open_source(source_uri, self._settings.storage)
+        self._take_embedder()
         models = self._models(keep_states)
         report = sync(source, self._place, models, reading, progress, allow_unsafe=allow_unsafe)
         self.refresh()
@@ -80,6 +81,7 @@ class Index:
     ) -> Plan:
         """What `sync` would do: documents, passages, seconds, requests. Writes nothing."""
         source = open_source(source_uri, self._settings.storage)
+        self._take_embedder()
         return plan(source, self._place, self._models(keep_states), reading)
 
     def search(
@@ -125,6 +127,7 @@ class Index:
         """Publish version `number` once more, as the newest; the next `sync` goes on from there."""
         self._refuse_pinned()
         find_version(self._place.location, self._place.versions, number)
+        self._take_embedder()
         store = Store.open(self._place.location, self._settings.storage, self._embedder)
         version = roll_back(store, self._place.versions, number)
         self.refresh()
@@ -139,7 +142,7 @@ class Index:
         for name, value, least in (("keep", keep, 1), ("older_than_days", older_than_days, 0)):
             if not value >= least:
                 raise InputError(f"{name}={value}: expected {least} or more")
-        find_version(self._place.location, self._place.versions, None)
+        self._take_embedder_of(find_version(self._place.location, self._place.versions, None))
         store = Store.open(self._place.location, self._settings.storage, self._embedder)
         return clean(store, self._place.versions, keep, older_than_days * _DAY)
 
@@ -154,9 +157,18 @@ class Index:
                 )
             return self._snapshot
 
+    def _take_embedder(self) -> None:
+        newest = self._place.versions.newest()
+        if newest:
+            self._take_embedder_of(newest)
+
     def _take_embedder_of(self, version: Version) -> None:
         """An index is read with the embedder it was made by, unless another one was named."""
-        if self._given_embedder is None and self._settings.embedder is None:
+        if self._given_embedder or self._settings.embedder:
+            return
+        # Not a URL or a folder: an index that somebody else has made does not choose where
+        # this machine sends its queries, nor what it loads.
+        if version.embedder in (BUNDLED, WORDLLAMA):
             self._given_embedder = open_embedder(version.embedder, self._settings)
 
     def _models(self, keep_states: bool) -> Models:
