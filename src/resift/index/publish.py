@@ -17,7 +17,7 @@ from resift.errors import IndexBusy
 from resift.index.embed import Embedder
 from resift.index.manifest import Entry, newest
 from resift.index.store import Conflict, Store
-from resift.index.versions import Version, VectorIndex, Versions
+from resift.index.versions import VectorIndex, Version, Versions
 
 _TRIES = 30
 _LONGEST_WAIT_S = 5.0
@@ -81,7 +81,9 @@ def roll_back(store: Store, versions: Versions, number: int) -> Version:
     raise IndexBusy(f"{store.uri}: others wrote there {_TRIES} times: roll back again")
 
 
-def clean(store: Store, versions: Versions, keep: int, older_than_s: float) -> tuple[list[int], int]:
+def clean(
+    store: Store, versions: Versions, keep: int, older_than_s: float
+) -> tuple[list[int], int]:
     """Delete versions that were replaced so long ago, but the last `keep`; (numbers, bytes freed).
 
     A reader that holds one of them still must have opened it before that.

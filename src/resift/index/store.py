@@ -22,9 +22,9 @@ from resift.index.embed import Embedder
 from resift.index.faults import store_errors
 from resift.index.location import Location
 from resift.index.manifest import Entry
+from resift.index.nearest import index_vectors
 from resift.index.rows import HAS_STATES, KEPT_BY, ORIGIN, Origin, schema
 from resift.index.versions import FORMAT, VectorIndex
-from resift.index.nearest import index_vectors
 from resift.settings import StorageSettings
 
 TABLE = "passages.lance"

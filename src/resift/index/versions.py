@@ -84,7 +84,9 @@ class Versions:
         """All published versions, ascending. One request."""
         obstore = require("obstore", "index")
         with store_errors(self._location.uri):
-            found = [meta["path"] for page in obstore.list(self._store, "versions") for meta in page]
+            found = [
+                meta["path"] for page in obstore.list(self._store, "versions") for meta in page
+            ]
         stems = (Path(path).stem for path in found if path.endswith(".json"))
         return sorted(int(stem) for stem in stems if stem.isdigit())
 

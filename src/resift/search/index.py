@@ -4,6 +4,7 @@ import threading
 from functools import cached_property
 
 from resift.errors import InputError
+from resift.index.citation import Verdict, verify
 from resift.index.embed import BUNDLED, WORDLLAMA, Embedder, open_embedder
 from resift.index.keep import Keeper
 from resift.index.location import locate
@@ -112,6 +113,19 @@ class Index:
         snapshot = self._open()
         reranker = self._reranker if rerank else None
         return search(query, snapshot, self._embedder, reranker, asked)
+
+    def verify_citation(self, passage_id: str) -> Verdict:
+        """Read the source of a passage again: does it still say so?
+
+        `passage_id` is a hit's id. Raise `InputError` if this version has no such passage, and
+        `SourceError` if its source cannot be asked.
+        """
+        passage = self._open().view().find(passage_id)
+        if passage is None:
+            raise InputError(
+                f"{passage_id}: no such passage in this version: use the one that it was found in"
+            )
+        return verify(passage, self._settings.storage)
 
     def refresh(self) -> None:
         """Let the next search look for the newest version."""

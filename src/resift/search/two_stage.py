@@ -74,7 +74,9 @@ def search(
         bytes=view.bytes,
         partial=ranking.receipt.partial or purse.is_empty,
         reason=ranking.receipt.reason or purse.reason,
-        timings_ms=clock.timings_ms | dict(ranking.receipt.timings_ms) | {"total": clock.elapsed_ms()},
+        timings_ms=clock.timings_ms
+        | dict(ranking.receipt.timings_ms)
+        | {"total": clock.elapsed_ms()},
     )
     return replace(ranking, receipt=receipt)
 
