@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from secrets import token_hex
 
 from resift.errors import IndexBusy
@@ -91,8 +92,9 @@ def clean(
     every = [versions.get(number) for number in versions.numbers()]
     border = datetime.now(UTC).timestamp() - older_than_s
     removed = []
-    for version, following in zip(every[:-keep], every[1:], strict=False):
-        if datetime.fromisoformat(following.created).timestamp() <= border:
+    for version, following in pairwise(every):
+        replaced = datetime.fromisoformat(following.created).timestamp()
+        if replaced <= border and version not in every[-keep:]:
             versions.remove(version)
             removed.append(version.number)
     kept = [version.table_version for version in every if version.number not in removed]

@@ -118,7 +118,8 @@ class Store:
                 groups = batch_groups(batch, columns)
                 for key, count in groups:
                     counts[key] = counts.get(key, 0) + count
-        whole, broken = [], []
+        whole: list[Entry] = []
+        broken: list[Entry] = []
         for (*origin, passages, kept_by, has_states), count in counts.items():
             entry = Entry(Origin(*origin), passages, kept_by if has_states else None)
             (whole if count == passages else broken).append(entry)

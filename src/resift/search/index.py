@@ -14,7 +14,7 @@ from resift.index.reader import find_version, open_version
 from resift.index.snapshot import Snapshot
 from resift.index.source import open_source
 from resift.index.store import Store
-from resift.index.sync import Models, Place, ProgressCallback, Reading, SyncReport, sync
+from resift.index.sync import AS_IT_IS, Models, Place, ProgressCallback, Reading, SyncReport, sync
 from resift.index.versions import Version, Versions
 from resift.index.where import parse_where
 from resift.search.two_stage import MODES, Mode, Ranker, SearchPlan, search
@@ -54,7 +54,7 @@ class Index:
         source_uri: str,
         progress: ProgressCallback | None = None,
         *,
-        reading: Reading = Reading(),
+        reading: Reading = AS_IT_IS,
         keep_states: bool = False,
         allow_unsafe: bool = False,
     ) -> SyncReport:
@@ -78,7 +78,7 @@ class Index:
         return report
 
     def plan(
-        self, source_uri: str, *, reading: Reading = Reading(), keep_states: bool = False
+        self, source_uri: str, *, reading: Reading = AS_IT_IS, keep_states: bool = False
     ) -> Plan:
         """What `sync` would do: documents, passages, seconds, requests. Writes nothing."""
         source = open_source(source_uri, self._settings.storage)
