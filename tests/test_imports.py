@@ -33,7 +33,7 @@ DOORS = {
     "lancedb": ("index/store.py", "index/snapshot.py"),
     "nncf": ("training/",),
     "numpy": ("rerank/", "index/", "training/"),
-    "obstore": ("index/source.py", "index/bucket.py", "index/doctor.py"),
+    "obstore": ("index/source.py", "index/bucket.py", "index/doctor.py", "index/trials.py"),
     "onnx": ("training/", "cli/convert.py"),
     "onnxruntime": ("rerank/runtimes/onnxruntime_session.py",),
     "openvino": ("rerank/runtimes/openvino_session.py",),

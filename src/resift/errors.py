@@ -14,7 +14,8 @@ ResiftError
 ├── SourceError            documents that cannot be listed or read
 ├── StoreError             an index that cannot be opened, read or written
 │   ├── IndexNotFound      nothing at the URI, or nothing published there yet
-│   └── IndexMismatch      an index made by another embedder or another format
+│   ├── IndexMismatch      an index made by another embedder or another format
+│   └── UnsafeStore        a bucket that would lose what an index's writers were told is kept
 └── DatasetError           a collection, run or judgment file that says what cannot be
 
 One line a message: the value, what was expected, what to do.
@@ -86,6 +87,10 @@ class IndexNotFound(StoreError):
 
 class IndexMismatch(StoreError):
     """An index made by another embedder or in another format."""
+
+
+class UnsafeStore(StoreError):
+    """A bucket that would lose what an index's writers were told is kept."""
 
 
 class DatasetError(ResiftError):

@@ -5,7 +5,18 @@ from io import TextIOWrapper
 
 import typer
 
-from resift.cli import convert, demo, index, models, rerank, rerank_run, search, train, verify
+from resift.cli import (
+    convert,
+    demo,
+    doctor,
+    index,
+    models,
+    rerank,
+    rerank_run,
+    search,
+    train,
+    verify,
+)
 from resift.cli.output import errors
 from resift.errors import ResiftError
 
@@ -23,6 +34,7 @@ app.command("rerank")(rerank.rerank)
 app.command("rerank-run")(rerank_run.rerank_run)
 app.command("models")(models.models)
 app.command("verify")(verify.verify)
+app.command("doctor")(doctor.doctor)
 app.command("convert")(convert.convert)
 app.command("train")(train.train)
 
