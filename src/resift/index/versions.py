@@ -70,6 +70,7 @@ class Versions:
 
     def __init__(self, location: Location, storage: StorageSettings) -> None:
         self._location = location
+        self._storage = storage
         if location.bucket:
             self._store = open_bucket(location, storage)
         else:
