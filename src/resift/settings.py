@@ -14,7 +14,7 @@ The file is the one that ``RESIFT_CONFIG`` names; a variable wins over the file:
     embedder_key = "..."            # RESIFT_EMBEDDER_KEY, OPENAI_API_KEY: for an embedder at a URL
 
     cache_dir = "/var/cache/resift" # RESIFT_CACHE_DIR: searches of s3:// indexes read a copy there
-    cache_gb = 10                   # RESIFT_CACHE_GB: how much of it; larger indexes are read in place
+    cache_gb = 10                   # RESIFT_CACHE_GB: of it; larger indexes are read in place
 
     [storage]                       # the usual AWS variables, for s3:// URIs
     endpoint = "http://127.0.0.1:8333"   # AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL

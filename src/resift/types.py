@@ -98,8 +98,8 @@ class Receipt:
     exit's logit and stand behind the rest. `exact` says that none could be let go: because it was
     asked for, or because the model has no exits. `cached` logits were known from an earlier call,
     and of `kept` documents the half that needs no query was; `tokens` counts none of theirs.
-    A search says which `version` of the index it read, and how many `requests` it made to the object
-    store for how many `bytes`; none where the index lies on this machine's disk.
+    A search says which `version` of the index it read, and how many `requests` for how many `bytes`
+    it made to the object store; none where the index lies on this machine's disk.
     """
 
     model: str

@@ -5,7 +5,19 @@ from io import TextIOWrapper
 
 import typer
 
-from resift.cli import convert, demo, index, models, rerank, rerank_run, search, train, verify
+from resift.cli import (
+    convert,
+    demo,
+    index,
+    models,
+    rerank,
+    rerank_run,
+    search,
+    train,
+    verify,
+    verify_citation,
+    versions,
+)
 from resift.cli.output import errors
 from resift.errors import ResiftError
 
@@ -19,6 +31,10 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("index")(index.index)
 app.command("search")(search.search)
+app.command("versions")(versions.versions)
+app.command("rollback")(versions.rollback)
+app.command("cleanup")(versions.cleanup)
+app.command("verify-citation")(verify_citation.verify_citation)
 app.command("rerank")(rerank.rerank)
 app.command("rerank-run")(rerank_run.rerank_run)
 app.command("models")(models.models)

@@ -108,6 +108,10 @@ def receipt_line(ranking: Ranking) -> str:
         parts.append(f"first stage weighs {receipt.fusion_weight:g}")
     if receipt.feedback_weight:
         parts.append(f"likeness to the leaders {receipt.feedback_weight:g}")
+    if receipt.version is not None:
+        parts.append(f"version {receipt.version}")
+    if receipt.requests:
+        parts.append(f"{receipt.requests} requests, {receipt.bytes / 1e6:.1f} MB")
     if receipt.partial:
         parts.append(f"partial: {receipt.reason}")
     return " · ".join(part for part in parts if part)

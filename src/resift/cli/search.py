@@ -24,13 +24,27 @@ def search(
     budget_ms: Annotated[float | None, typer.Option(help="Stop after this many ms.")] = None,
     mode: Annotated[Mode, typer.Option(help="The first stage.")] = Mode.hybrid,
     no_rerank: Annotated[bool, typer.Option("--no-rerank", help="First stage only.")] = False,
+    where: Annotated[
+        str | None, typer.Option(help="Only passages like this: \"lang = 'en' and year >= 2020\".")
+    ] = None,
+    version: Annotated[int | None, typer.Option(help="An older version of the index.")] = None,
+    max_requests: Annotated[
+        int | None, typer.Option(help="Begin nothing more once so many were made to the store.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a hit.")] = False,
 ) -> None:
     """Search an index: retrieve, fuse, rerank."""
     from resift.search.index import Index
 
-    ranking = Index(uri).search(
-        query, top_n, depth, mode.value, rerank=not no_rerank, budget_ms=budget_ms
+    ranking = Index(uri, version=version).search(
+        query,
+        top_n,
+        depth,
+        mode.value,
+        rerank=not no_rerank,
+        budget_ms=budget_ms,
+        where=where,
+        max_requests=max_requests,
     )
     if as_json:
         print_json_lines(ranking)

@@ -50,6 +50,12 @@ class Columns:
             raise SourceError(f"no column {self.text!r} in it, but {there}: name the text's column")
 
 
+def columns_of(made_by: str) -> Columns | None:
+    """The columns in a parser's fingerprint; None where it has none, for they did not count."""
+    at = made_by.find("{")
+    return Columns(**json.JSONDecoder().raw_decode(made_by[at:])[0]) if at >= 0 else None
+
+
 class Rows:
     """Gathers the documents of one file. A row that cannot be one costs nothing but itself."""
 

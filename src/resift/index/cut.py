@@ -65,9 +65,7 @@ def _cut(document: ParsedDocument, token_starts: TokenStarts, with_text: bool) -
         for own in chunk(text, document.sections, token_starts(text))
     )
     whole = text if with_text else None
-    return CutDocument(
-        document.id, document.title, document.metadata, document.row, pieces, whole
-    )
+    return CutDocument(document.id, document.title, document.metadata, document.row, pieces, whole)
 
 
 def to_json(file: CutFile) -> dict[str, Any]:
@@ -92,9 +90,7 @@ def from_json(value: Any) -> CutFile:
     return CutFile(documents, problems)
 
 
-def _document(
-    id_: Any, title: Any, metadata: Any, row: Any, text: Any, pieces: Any
-) -> CutDocument:
+def _document(id_: Any, title: Any, metadata: Any, row: Any, text: Any, pieces: Any) -> CutDocument:
     return CutDocument(
         id=_is(id_, str),
         title=_is(title, str),
@@ -108,9 +104,7 @@ def _document(
 def _piece(start: Any, end: Any, heading: Any, page: Any, text: Any) -> Piece:
     if not 0 <= _is(start, int) <= _is(end, int) or len(_is(text, str)) != end - start:
         raise ValueError(f"piece {start}:{end}: not a slice")
-    return Piece(
-        start, end, _is(heading, str), page if page is None else _is(page, int), text
-    )
+    return Piece(start, end, _is(heading, str), page if page is None else _is(page, int), text)
 
 
 def _is(value: Any, kind: type) -> Any:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from resift.errors import StoreError
 from resift.extras import require
@@ -116,9 +116,10 @@ class _Fetch:
         self._etags_are_md5 = True
 
     def all(self, files: Sequence[tuple[str, int]]) -> None:
-        """Fetch them; raise `StoreError` for the first that cannot be, without waiting for others."""
-        with ThreadPoolExecutor(_FETCHERS, "resift-hydrate") as pool, store_errors(
-            self._location.uri
+        """Fetch them; raise `StoreError` for one that cannot be fetched."""
+        with (
+            ThreadPoolExecutor(_FETCHERS, "resift-hydrate") as pool,
+            store_errors(self._location.uri),
         ):
             jobs = [pool.submit(self._one, path, size) for path, size in files]
             try:

@@ -35,9 +35,7 @@ class Limits:
     def check_bytes(self, size: int, what: str = "the file has") -> None:
         """Raise `SourceError` if `size` bytes are too many."""
         if size > self.max_bytes:
-            raise SourceError(
-                f"{what} {size:,} bytes: the limit is {self.max_bytes:,} (max_bytes)"
-            )
+            raise SourceError(f"{what} {size:,} bytes: the limit is {self.max_bytes:,} (max_bytes)")
 
     def check_pages(self, pages: int) -> None:
         """Raise `SourceError` if `pages` are too many."""

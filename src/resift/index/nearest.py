@@ -1,4 +1,4 @@
-"""How vectors are searched: exactly while there are few, else through a graph whose recall is known.
+"""How vectors are searched: exactly while they are few, else by a graph of known recall.
 
 Lance's HNSW over int8 vectors: of its kinds the one that finds most for the time, and small enough
 to be read whole, which from object storage is one request (LOG.md, 2026-11-23).

@@ -26,6 +26,7 @@ try:
 except ImportError:  # Windows: the parent's clock is the only limit there
     resource = None  # type: ignore[assignment]
 
+
 @dataclass(frozen=True, slots=True)
 class _Orders:
     limits: Limits

@@ -1,4 +1,4 @@
-"""What a sync would do, without doing it: a sample is read, parsed and embedded, the rest reckoned."""
+"""What a sync would do, without doing it: a sample is read and embedded, the rest reckoned."""
 
 import time
 from dataclasses import dataclass

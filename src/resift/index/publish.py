@@ -11,13 +11,14 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from secrets import token_hex
 
 from resift.errors import IndexBusy
 from resift.index.embed import Embedder
 from resift.index.manifest import Entry, newest
 from resift.index.store import Conflict, Store
-from resift.index.versions import Version, VectorIndex, Versions
+from resift.index.versions import VectorIndex, Version, Versions
 
 _TRIES = 30
 _LONGEST_WAIT_S = 5.0
@@ -81,7 +82,9 @@ def roll_back(store: Store, versions: Versions, number: int) -> Version:
     raise IndexBusy(f"{store.uri}: others wrote there {_TRIES} times: roll back again")
 
 
-def clean(store: Store, versions: Versions, keep: int, older_than_s: float) -> tuple[list[int], int]:
+def clean(
+    store: Store, versions: Versions, keep: int, older_than_s: float
+) -> tuple[list[int], int]:
     """Delete versions that were replaced so long ago, but the last `keep`; (numbers, bytes freed).
 
     A reader that holds one of them still must have opened it before that.
@@ -89,8 +92,9 @@ def clean(store: Store, versions: Versions, keep: int, older_than_s: float) -> t
     every = [versions.get(number) for number in versions.numbers()]
     border = datetime.now(UTC).timestamp() - older_than_s
     removed = []
-    for version, following in zip(every[:-keep], every[1:], strict=False):
-        if datetime.fromisoformat(following.created).timestamp() <= border:
+    for version, following in pairwise(every):
+        replaced = datetime.fromisoformat(following.created).timestamp()
+        if replaced <= border and version not in every[-keep:]:
             versions.remove(version)
             removed.append(version.number)
     kept = [version.table_version for version in every if version.number not in removed]

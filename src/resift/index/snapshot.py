@@ -80,6 +80,14 @@ class View:
         """The passages of these rows, in the order asked for."""
         return [from_row(row) for row in self._rows(row_ids, READ).to_pylist()]
 
+    def find(self, passage_id: str) -> Passage | None:
+        """The passage of this id, if it is there. Reads all ids."""
+        quoted = passage_id.replace("'", "''")
+        with store_errors(self._uri):
+            found = self._table.scanner(columns=list(READ), filter=f"id = '{quoted}'").to_table()
+        rows = found.to_pylist()
+        return from_row(rows[0]) if rows else None
+
     def states(self, row_ids: Sequence[int]) -> dict[int, bytes]:
         """What a reranker kept of these rows' passages: token states, by row."""
         if not row_ids:

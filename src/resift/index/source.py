@@ -102,7 +102,7 @@ class Source:
         objects = sorted(map(self._object, documents), key=lambda item: item.key)
         return Listing(tuple(objects), len(visible) - len(documents), max(1, len(pages)))
 
-    def read(self, key: str, max_bytes: int | None = None) -> Fetched:
+    def read(self, key: str, max_bytes: int | None = None, version: str | None = None) -> Fetched:
         """All bytes of one object.
 
         Raise `SourceError` if it is gone or over the limit, `Unreadable` if it is there and cannot
@@ -110,7 +110,8 @@ class Source:
         """
         obstore = require("obstore", "index")
         try:
-            answer = obstore.get(self._store, key)
+            options = {"version": version} if version else None
+            answer = obstore.get(self._store, key, options=options)
             _refuse_large(int(answer.meta["size"]), max_bytes)
             etag, version = _etag(answer.meta), answer.meta["version"]
             return Fetched(bytes(answer.bytes()), etag, version)
@@ -122,6 +123,17 @@ class Source:
             if are_credentials_bad(error):
                 raise SourceLost(f"{self.uri}: {meaning(error)}") from error
             raise Unreadable(f"cannot be read: {meaning(error)}") from error
+
+    def find(self, key: str, version: str | None = None) -> Fetched | None:
+        """The bytes of an object, or of an old version of it; None if there is no such thing."""
+        try:
+            return self.read(key, version=version)
+        except Unreadable as error:
+            raise SourceError(f"{self._location.child(key)}: {error}") from error
+        except SourceLost:
+            raise
+        except SourceError:
+            return None
 
     def read_many(
         self, items: Sequence[SourceObject], max_bytes: int | None = None
@@ -209,9 +221,7 @@ def _refuse_unsupported(uri: str) -> None:
 
 def _refuse_large(size: int, max_bytes: int | None) -> None:
     if max_bytes is not None and size > max_bytes:
-        raise SourceError(
-            f"{size:,} bytes, over the limit of {max_bytes:,} (max_bytes)"
-        )
+        raise SourceError(f"{size:,} bytes, over the limit of {max_bytes:,} (max_bytes)")
 
 
 def _etag(meta: dict[str, Any]) -> str:

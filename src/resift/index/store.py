@@ -22,9 +22,9 @@ from resift.index.embed import Embedder
 from resift.index.faults import store_errors
 from resift.index.location import Location
 from resift.index.manifest import Entry
+from resift.index.nearest import index_vectors
 from resift.index.rows import HAS_STATES, KEPT_BY, ORIGIN, Origin, schema
 from resift.index.versions import FORMAT, VectorIndex
-from resift.index.nearest import index_vectors
 from resift.settings import StorageSettings
 
 TABLE = "passages.lance"
@@ -118,7 +118,8 @@ class Store:
                 groups = batch_groups(batch, columns)
                 for key, count in groups:
                     counts[key] = counts.get(key, 0) + count
-        whole, broken = [], []
+        whole: list[Entry] = []
+        broken: list[Entry] = []
         for (*origin, passages, kept_by, has_states), count in counts.items():
             entry = Entry(Origin(*origin), passages, kept_by if has_states else None)
             (whole if count == passages else broken).append(entry)

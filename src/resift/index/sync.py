@@ -54,8 +54,11 @@ class Reading:
     """How a source is read: which keys, which columns of tables, within which limits."""
 
     globs: Globs = ALL
-    columns: Columns = Columns()
-    limits: Limits = Limits()
+    columns: Columns = field(default_factory=Columns)
+    limits: Limits = field(default_factory=Limits)
+
+
+AS_IT_IS = Reading()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ def sync(
     source: Source,
     place: Place,
     models: Models,
-    reading: Reading = Reading(),
+    reading: Reading = AS_IT_IS,
     progress: ProgressCallback | None = None,
     *,
     allow_unsafe: bool = False,

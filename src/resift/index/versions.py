@@ -29,7 +29,7 @@ _DIGITS = 8
 class VectorIndex:
     """How vectors are searched: `kind` is ``exact`` or Lance's name of an approximate index.
 
-    `rows` it was made of, in so many `partitions`; all of them are searched, each as far as `effort`
+    `rows` it was made of, in so many `partitions`; all of them are searched, as far as `effort`
     (HNSW's ef). `recall` is the share of the exact 100 nearest that this finds, measured when it
     was made on `sample` short queries out of the index's own texts.
     """
@@ -47,7 +47,8 @@ class Version:
     """A published version. `number` counts from 1, `created` is UTC in ISO format.
 
     `table` names the table itself: another one may be made in its place some day, with versions of
-    the same numbers. `files` are all the table's files that it needs, ``(path, bytes)``; none of them ever changes.
+    the same numbers. `files` are all files of it that are needed, ``(path, bytes)``; none of them
+    ever changes.
     """
 
     number: int
@@ -84,7 +85,9 @@ class Versions:
         """All published versions, ascending. One request."""
         obstore = require("obstore", "index")
         with store_errors(self._location.uri):
-            found = [meta["path"] for page in obstore.list(self._store, "versions") for meta in page]
+            found = [
+                meta["path"] for page in obstore.list(self._store, "versions") for meta in page
+            ]
         stems = (Path(path).stem for path in found if path.endswith(".json"))
         return sorted(int(stem) for stem in stems if stem.isdigit())
 

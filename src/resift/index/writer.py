@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resift.index.cut import CutDocument, CutFile
 from resift.index.keep import Keeper, keep
 from resift.index.manifest import Entry
-from resift.index.cut import CutDocument, CutFile
 from resift.index.rows import Origin, Passage, to_arrow
 from resift.index.store import Store
 
@@ -90,9 +90,7 @@ class Writer:
         self._passages = 0
         self._since = time.monotonic()
 
-    def _known_vectors(
-        self, pending: Sequence[tuple[Entry, list[Passage]]]
-    ) -> Vectors:
+    def _known_vectors(self, pending: Sequence[tuple[Entry, list[Passage]]]) -> Vectors:
         """Vectors that the index has already: by text, and by content and place.
 
         Of an object that has changed, since most of it may not have; and of one with the same
@@ -138,7 +136,9 @@ class Writer:
         for place, (passage, is_alone) in enumerate(passages):
             vector = known.get(passage.search_text)
             if vector is None and is_alone:
-                vector = known.get((passage.origin.content, passage.origin.made_by, passage.ordinal))
+                vector = known.get(
+                    (passage.origin.content, passage.origin.made_by, passage.ordinal)
+                )
             if vector is None:
                 missing.append(place)
             else:

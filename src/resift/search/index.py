@@ -4,6 +4,7 @@ import threading
 from functools import cached_property
 
 from resift.errors import InputError
+from resift.index.citation import Verdict, verify
 from resift.index.embed import BUNDLED, WORDLLAMA, Embedder, open_embedder
 from resift.index.keep import Keeper
 from resift.index.location import locate
@@ -13,7 +14,7 @@ from resift.index.reader import find_version, open_version
 from resift.index.snapshot import Snapshot
 from resift.index.source import open_source
 from resift.index.store import Store
-from resift.index.sync import Models, Place, ProgressCallback, Reading, SyncReport, sync
+from resift.index.sync import AS_IT_IS, Models, Place, ProgressCallback, Reading, SyncReport, sync
 from resift.index.versions import Version, Versions
 from resift.index.where import parse_where
 from resift.search.two_stage import MODES, Mode, Ranker, SearchPlan, search
@@ -53,7 +54,7 @@ class Index:
         source_uri: str,
         progress: ProgressCallback | None = None,
         *,
-        reading: Reading = Reading(),
+        reading: Reading = AS_IT_IS,
         keep_states: bool = False,
         allow_unsafe: bool = False,
     ) -> SyncReport:
@@ -77,7 +78,7 @@ class Index:
         return report
 
     def plan(
-        self, source_uri: str, *, reading: Reading = Reading(), keep_states: bool = False
+        self, source_uri: str, *, reading: Reading = AS_IT_IS, keep_states: bool = False
     ) -> Plan:
         """What `sync` would do: documents, passages, seconds, requests. Writes nothing."""
         source = open_source(source_uri, self._settings.storage)
@@ -112,6 +113,19 @@ class Index:
         snapshot = self._open()
         reranker = self._reranker if rerank else None
         return search(query, snapshot, self._embedder, reranker, asked)
+
+    def verify_citation(self, passage_id: str) -> Verdict:
+        """Read the source of a passage again: does it still say so?
+
+        `passage_id` is a hit's id. Raise `InputError` if this version has no such passage, and
+        `SourceError` if its source cannot be asked.
+        """
+        passage = self._open().view().find(passage_id)
+        if passage is None:
+            raise InputError(
+                f"{passage_id}: no such passage in this version: use the one that it was found in"
+            )
+        return verify(passage, self._settings.storage)
 
     def refresh(self) -> None:
         """Let the next search look for the newest version."""

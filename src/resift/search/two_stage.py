@@ -66,6 +66,7 @@ def search(
         passages = _fetch(view, [row_id for row_id, _ in window], reranker, plan, purse)
     candidates = _candidates(passages, window[: len(passages)])
     ranking = _rerank(query, candidates, reranker, plan, clock)
+    timings_ms = clock.timings_ms | dict(ranking.receipt.timings_ms)
     receipt = replace(
         ranking.receipt,
         depth=len(window),
@@ -74,7 +75,7 @@ def search(
         bytes=view.bytes,
         partial=ranking.receipt.partial or purse.is_empty,
         reason=ranking.receipt.reason or purse.reason,
-        timings_ms=clock.timings_ms | dict(ranking.receipt.timings_ms) | {"total": clock.elapsed_ms()},
+        timings_ms=timings_ms | {"total": clock.elapsed_ms()},
     )
     return replace(ranking, receipt=receipt)
 

@@ -1,0 +1,96 @@
+"""``resift versions``, ``rollback``, ``cleanup``: what was published, and which of it stays."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from resift.cli.output import console, print_json
+
+if TYPE_CHECKING:
+    from resift.index.versions import Version
+
+IndexUri = Annotated[str, typer.Option("--index", help="Folder or s3:// URI of the index.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
+
+
+def versions(uri: IndexUri, as_json: AsJson = False) -> None:
+    """List the versions of an index that can be searched; the last is what readers get."""
+    from resift.search.index import Index
+
+    found = Index(uri).versions()
+    if as_json:
+        print_json([_facts(version) for version in found])
+        return
+    table = Table(show_edge=False, pad_edge=False, box=None)
+    for name in ("version", "published", "documents", "passages", "MB", "vectors", "note"):
+        table.add_column(name, justify="left" if name in ("published", "note") else "right")
+    for version in found:
+        size = sum(size for _, size in version.files) / 1e6
+        table.add_row(
+            str(version.number),
+            version.created[:19].replace("T", " "),
+            f"{version.documents:,}",
+            f"{version.passages:,}",
+            f"{size:.1f}",
+            describe(version),
+            version.note,
+        )
+    console.print(table)
+
+
+def rollback(
+    number: Annotated[int, typer.Argument(metavar="VERSION", help="The version to go back to.")],
+    uri: IndexUri,
+    as_json: AsJson = False,
+) -> None:
+    """Publish an old version once more, as the newest; the next sync goes on from there."""
+    from resift.search.index import Index
+
+    version = Index(uri).roll_back(number)
+    if as_json:
+        print_json(_facts(version))
+        return
+    console.print(
+        f"{uri}: version {version.number} is version {number} again: "
+        f"{version.documents:,} documents, {version.passages:,} passages",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def cleanup(
+    uri: IndexUri,
+    keep: Annotated[int, typer.Option(help="How many of the last stay in any case.")] = 1,
+    older_than_days: Annotated[
+        float, typer.Option(help="Only versions that were replaced so long ago go.")
+    ] = 7.0,
+    as_json: AsJson = False,
+) -> None:
+    """Delete old versions, and the files that no other one needs."""
+    from resift.search.index import Index
+
+    removed, freed = Index(uri).clean(keep=keep, older_than_days=older_than_days)
+    if as_json:
+        print_json({"removed": removed, "freed_bytes": freed})
+        return
+    console.print(
+        f"{uri}: {len(removed)} versions deleted, {freed / 1e6:.1f} MB freed",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def describe(version: "Version") -> str:
+    """How vectors are searched, in a few words."""
+    how = version.vectors
+    if how.kind == "exact":
+        return "exact"
+    return f"{how.kind}, ef {how.effort}, recall@100 {how.recall:.3f}"
+
+
+def _facts(version: "Version") -> dict[str, object]:
+    return {name: value for name, value in asdict(version).items() if name != "files"} | {
+        "bytes": sum(size for _, size in version.files)
+    }
