@@ -14,6 +14,7 @@ ResiftError
 ├── EmbedderError          a server for vectors that cannot be reached or gives none
 ├── SourceError            documents that cannot be listed or read
 │   ├── Unreadable         an object that is there and could not be read this time
+│   ├── Vanished           an object that was listed and is not there any more
 │   └── SourceLost         the source cannot be read any more: credentials, network
 ├── StoreError             an index that cannot be opened, read or written
 │   ├── IndexNotFound      nothing at the URI, nothing published there, or no such version
@@ -87,6 +88,10 @@ class SourceError(ResiftError):
 
 class Unreadable(SourceError):
     """An object that is there and could not be read this time; what was indexed of it stays."""
+
+
+class Vanished(SourceError):
+    """An object that was listed and is not there any more."""
 
 
 class SourceLost(SourceError):

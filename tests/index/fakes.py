@@ -1,22 +1,31 @@
-"""A small embedder that needs no model: hashed words, so that shared words mean nearness."""
+"""Stand-ins that need no model and no second process: hashed words, parsers in this process."""
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resift.errors import SourceError
+from resift.index.columns import Columns
+from resift.index.cut import CutFile, cut
+from resift.index.limits import Limits
+from resift.index.parse import parse
+
+T = TypeVar("T")
 WORD = re.compile(r"\w+|[^\w\s]")
 
 
 class HashingEmbedder:
-    """Bag of hashed words, 64 numbers. Counts what it was asked to embed."""
+    """Bag of hashed words: shared words mean nearness. Counts what it was asked to embed."""
 
-    def __init__(self, fingerprint: str = "hashing-64") -> None:
+    def __init__(self, fingerprint: str = "hashing-64", dim: int = 64) -> None:
         self.name = fingerprint
         self.fingerprint = fingerprint
-        self.dim = 64
+        self.dim = dim
         self.embedded = 0
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -32,5 +41,39 @@ class HashingEmbedder:
         vector: NDArray[np.float32] = self.embed([query])[0]
         return vector
 
-    def token_starts(self, text: str) -> NDArray[np.int64]:
-        return np.array([match.start() for match in WORD.finditer(text)], dtype=np.int64)
+
+class ParsersHere:
+    """`Parsers` without processes: the same files come out the same, cut by words."""
+
+    def __init__(self, limits: Limits, columns: Columns) -> None:
+        self._limits = limits
+        self._columns = columns
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+    def map(
+        self, files: Iterable[tuple[T, str, bytes | SourceError]]
+    ) -> Iterator[tuple[T, CutFile | SourceError]]:
+        for item, key, data in files:
+            yield item, self._outcome(key, data)
+
+    def _outcome(self, key: str, data: bytes | SourceError) -> CutFile | SourceError:
+        if isinstance(data, SourceError):
+            return data
+        try:
+            return cut(parse(key, data, self._columns, self._limits), token_starts)
+        except SourceError as error:
+            return error
+
+
+def token_starts(text: str) -> NDArray[np.int64]:
+    return np.array([match.start() for match in WORD.finditer(text)], dtype=np.int64)

@@ -1,180 +1,164 @@
-"""Proves what readers see while an index is written, and what either search arm gives."""
+"""Proves what commits hold, what they leave, and what the version that comes of them is made of."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import lance
+import numpy as np
 import pytest
 
 from index.fakes import HashingEmbedder
-from resift.errors import IndexMismatch, IndexNotFound
-from resift.index.rows import Passage
-from resift.index.snapshot import Snapshot
-from resift.index.store import Indexed, Store, open_snapshot
-from resift.settings import StorageSettings
-
-LOCAL = StorageSettings()
-EMBEDDER = HashingEmbedder()
+from index.shelf import LOCAL, Shelf, entry, found, passage
+from resift.errors import IndexMismatch, StoreError
+from resift.index.rows import to_arrow
+from resift.index.store import TABLE, Conflict, Contents, Store
+from resift.index.versions import VectorIndex
 
 
-def passage(uri: str, text: str, ordinal: int = 0, of: int = 1, title: str = "") -> Passage:
-    return Passage(
-        id=f"{uri}#{ordinal}",
-        uri=uri,
-        etag="e1",
-        size=3,
-        passages=of,
-        doc_id=uri,
-        title=title,
-        heading="H > I",
-        text=text,
-        start=5,
-        end=5 + len(text),
-        page=2,
-        ordinal=ordinal,
-        metadata={"tags": ["ä", 1], "deep": {"a": None}},
-    )
+def test_objects_are_known_by_attempt_and_wholeness(shelf: Shelf) -> None:
+    shelf.add(passage("/d/a.txt", "1", of=2), passage("/d/a.txt", "2", 1, of=2))
+    shelf.add(passage("/d/half.txt", "1", of=2), passage("/dd/a.txt", "x"))
+    shelf.add(passage("/dd/a.txt", "x", attempt="2"))
+    contents = shelf.store().contents()
+    assert {(own.origin.uri, own.origin.attempt) for own in contents.whole} == {
+        ("/d/a.txt", "1"),
+        ("/dd/a.txt", "1"),
+        ("/dd/a.txt", "2"),
+    }
+    assert contents.broken == (entry("/d/half.txt", passages=2),)
 
 
-def store_at(path: Path) -> Store:
-    return Store.open(str(path / "index"), LOCAL, EMBEDDER.fingerprint, EMBEDDER.dim)
+def test_an_attempt_is_removed_and_no_other(shelf: Shelf) -> None:
+    for attempt in ("1", "2"):
+        shelf.add(passage("/d/a", "x", attempt=attempt), passage("/d/b", "y", attempt=attempt))
+    store = shelf.store()
+    store.remove([entry("/d/a", "1"), entry("/d/b", "2")])
+    left = {(own.origin.uri, own.origin.attempt) for own in store.contents().whole}
+    assert left == {("/d/a", "2"), ("/d/b", "1")}
+    store.remove([])
+    assert len(store) == 2
 
 
-def reader_at(path: Path) -> Snapshot:
-    return open_snapshot(str(path / "index"), LOCAL, EMBEDDER.fingerprint)
+def test_many_objects_are_removed_with_any_name(shelf: Shelf) -> None:
+    names = [f"/d/it's {n} \"%_\\.txt" for n in range(1_100)]
+    shelf.add(*(passage(name, "x") for name in names), passage("/d/stays", "y"))
+    store = shelf.store()
+    store.remove([entry(name) for name in names])
+    assert store.contents() == Contents((entry("/d/stays"),), ())
 
 
-def add(store: Store, *passages: Passage) -> None:
-    store.add(passages, EMBEDDER.embed([p.search_text for p in passages]))
+def test_an_append_is_whole_or_not_at_all(shelf: Shelf) -> None:
+    store = shelf.store()
+    before = store.version
+
+    def batches() -> Iterator[Any]:
+        for number in range(3):
+            if number == 2:
+                raise KeyError("from inside")
+            vectors = shelf.embedder.embed(["x"])
+            yield to_arrow([passage(f"/d/{number}", "x")], vectors, store.schema)
+
+    with pytest.raises(KeyError, match="from inside"):
+        store.append(batches())
+    assert (store.refresh(), len(store)) == (before, 0)
 
 
-def found(snapshot: Snapshot, query: str, k: int = 10) -> list[str]:
-    return [p.text for p in snapshot.take([row_id for row_id, _ in snapshot.lexical(query, k)])]
-
-
-def test_a_passage_comes_back_as_it_went_in(tmp_path: Path) -> None:
-    store = store_at(tmp_path)
-    rows = [passage("/d/it's.txt", "one"), passage("/d/b.txt", "two", title="T")]
-    add(store, *rows)
-    store.publish()
-    snapshot = reader_at(tmp_path)
-    ids = [row_id for row_id, _ in snapshot.dense(EMBEDDER.embed(["one"])[0], 10)]
-    assert sorted(snapshot.take(ids), key=lambda p: p.text) == rows
-    assert snapshot.take(ids[::-1]) == snapshot.take(ids)[::-1]
-    assert snapshot.take([]) == []
-
-
-def test_readers_see_the_published_version_until_the_next_is_whole(tmp_path: Path) -> None:
-    store = store_at(tmp_path)
-    add(store, passage("/d/a.txt", "old llama"))
-    first = store.publish()
-    reader = reader_at(tmp_path)
-    store.remove(["/d/a.txt"])
-    add(store, passage("/d/b.txt", "new llama"))
-    for snapshot in (reader, reader_at(tmp_path)):
-        assert snapshot.version == first
-        assert found(snapshot, "llama") == ["old llama"]
-    second = store.publish()
-    assert second > first
-    assert found(reader, "llama") == ["old llama"]
-    assert found(reader_at(tmp_path), "llama") == ["new llama"]
-    assert store.publish() == second
-
-
-def test_rows_that_were_never_published_are_no_index(tmp_path: Path) -> None:
-    with pytest.raises(IndexNotFound, match="no index there"):
-        reader_at(tmp_path)
-    assert not (tmp_path / "index").exists()
-    add(store_at(tmp_path), passage("/d/a.txt", "x"))
-    with pytest.raises(IndexNotFound, match="no index there"):
-        reader_at(tmp_path)
-
-
-def test_dense_scores_are_cosines_in_order(tmp_path: Path) -> None:
-    store = store_at(tmp_path)
-    texts = ["red fox", "red fox red", "blue whale sings", "green"]
-    add(store, *(passage(f"/d/{n}", text) for n, text in enumerate(texts)))
-    store.publish()
-    query = EMBEDDER.embed(["red fox"])[0]
-    expected = sorted(
-        (float(v @ query) for v in EMBEDDER.embed([f"H > I\n{text}" for text in texts])),
-        reverse=True,
-    )
-    scores = [score for _, score in reader_at(tmp_path).dense(query, 3)]
-    assert scores == pytest.approx(expected[:3], abs=1e-5)
-
-
-def test_words_are_found_in_title_and_heading_and_by_their_stem(tmp_path: Path) -> None:
-    store = store_at(tmp_path)
-    add(store, passage("/d/a", "nothing of note", title="Running shoes"), passage("/d/b", "other"))
-    store.publish()
-    assert found(reader_at(tmp_path), "shoe runs") == ["nothing of note"]
-
-
-@pytest.mark.parametrize(
-    "query", ["", "!!!", "the", '"llama', "llama AND -(", "llama'; --", "text:llama^2", "\0", "🦙"]
-)
-def test_any_string_is_a_query_and_nothing_in_it_an_operator(tmp_path: Path, query: str) -> None:
-    store = store_at(tmp_path)
-    add(store, passage("/d/a", "a llama"), passage("/d/b", "something else"))
-    store.publish()
-    expected = ["a llama"] if "llama" in query else []
-    assert found(reader_at(tmp_path), query) == expected
+def test_vectors_come_back_for_the_objects_asked_for_only(shelf: Shelf) -> None:
+    shelf.add(passage("/d/a", "red fox"), passage("/d/b", "blue"))
+    (known,) = shelf.store().vectors([entry("/d/a")])
+    assert (known.search_text, known.content, known.made_by, known.ordinal) == (
+        "H > I\nred fox", b"c", "text 1", 0
+    )  # fmt: skip
+    assert np.array_equal(known.vector, shelf.embedder.embed(["H > I\nred fox"])[0])
 
 
 def test_bm25_forgets_what_was_deleted(tmp_path: Path) -> None:
     """An index that had rows and lost them scores like one that never had them."""
-    stores = store_at(tmp_path / "one"), store_at(tmp_path / "two")
-    for store in stores:
-        add(store, *(passage(f"/d/{n}", f"word{n} llama" if n < 3 else "x") for n in range(9)))
-    add(stores[0], *(passage(f"/gone/{n}", "llama llama") for n in range(20)))
-    stores[0].publish()
-    stores[0].remove([f"/gone/{n}" for n in range(20)])
-    scores: list[Sequence[float]] = []
-    for store, name in zip(stores, ("one", "two"), strict=True):
-        store.publish()
-        scores.append([score for _, score in reader_at(tmp_path / name).lexical("llama", 9)])
+    with_past, plain = Shelf(tmp_path / "one"), Shelf(tmp_path / "two")
+    for shelf in (with_past, plain):
+        shelf.add(*(passage(f"/d/{n}", f"word{n} llama" if n < 3 else "x") for n in range(9)))
+    gone = [f"/gone/{n}" for n in range(20)]
+    with_past.add(*(passage(name, "llama llama") for name in gone))
+    with_past.publish()
+    with_past.store().remove([entry(name) for name in gone])
+    scores = []
+    for shelf in (with_past, plain):
+        shelf.publish()
+        scores.append([score for _, score in shelf.snapshot().view().lexical("llama", 9)])
     assert scores[0] == pytest.approx(scores[1])
     assert len(scores[0]) == 3
 
 
-def test_objects_below_a_source_are_known_by_their_etag_and_wholeness(tmp_path: Path) -> None:
-    store = store_at(tmp_path)
-    add(store, passage("/d/a.txt", "1", of=2), passage("/d/a.txt", "2", 1, of=2))
-    add(store, passage("/d/half.txt", "1", of=2), passage("/dd/a.txt", "x"))
-    whole, half = Indexed("e1", 3, True), Indexed("e1", 3, False)
-    assert store.objects("/d") == {"/d/a.txt": whole, "/d/half.txt": half}
-    assert store.objects("/d/a.txt") == {"/d/a.txt": whole}
-    assert store.objects("/") == {"/d/a.txt": whole, "/d/half.txt": half, "/dd/a.txt": whole}
+def test_many_small_files_become_few(shelf: Shelf) -> None:
+    for number in range(12):
+        shelf.add(passage(f"/d/{number}", f"word{number}"))
+    files = [path for path, _ in shelf.publish().files if path.startswith("data/")]
+    assert len(files) == 1
+    assert all(found(shelf.snapshot(), f"word{n}") == [f"word{n}"] for n in range(12))
 
 
-def test_many_objects_are_removed_with_any_name(tmp_path: Path) -> None:
-    store = store_at(tmp_path)
-    names = [f"/d/it's {n} \"%_\\.txt" for n in range(1_100)]
-    add(store, *(passage(name, "x") for name in names), passage("/d/stays", "y"))
-    store.remove(names)
-    assert list(store.objects("/d")) == ["/d/stays"]
+def test_the_files_of_a_version_are_all_that_it_needs(shelf: Shelf, tmp_path: Path) -> None:
+    shelf.write(a="a red fox", b="a blue whale")
+    first = shelf.sync()
+    shelf.write(b="a green frog")
+    shelf.sync()
+    version = shelf.versions.get(first.version)
+    for path, size in version.files:
+        copy = tmp_path / "copy" / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(shelf.index / TABLE / path, copy)
+        assert copy.stat().st_size == size
+    shutil.rmtree(shelf.index / TABLE)
+    table = lance.dataset(str(tmp_path / "copy"), version=version.table_version)
+    words = table.to_table(columns=["text"], full_text_query="whale")["text"].to_pylist()
+    assert words == ["a blue whale"]
+    assert len(table.to_table()) == 2
 
 
-def test_an_index_of_another_embedder_is_refused_by_both_sides(tmp_path: Path) -> None:
-    store_at(tmp_path).publish()
-    uri = str(tmp_path / "index")
-    with pytest.raises(IndexMismatch, match="made by embedder hashing-64, expected other"):
-        open_snapshot(uri, LOCAL, "other")
-    with pytest.raises(IndexMismatch, match="index into a new place"):
-        Store.open(uri, LOCAL, "other", 64)
-
-
-def test_an_index_of_another_format_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_rows_that_came_while_indexing_are_a_conflict(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store_at(tmp_path).publish()
-    monkeypatch.setattr("resift.index.store.FORMAT", "3")
-    with pytest.raises(IndexMismatch, match="index format 2, expected 3"):
-        reader_at(tmp_path)
+    shelf.add(passage("/d/a", "x"))
+    store = shelf.store()
+    monkeypatch.setattr(Store, "_unindexed", lambda self: 1)
+    with pytest.raises(Conflict, match="rows were added while they were indexed"):
+        store.index(VectorIndex(), shelf.embedder)
 
 
-def test_an_empty_index_is_searched_for_nothing(tmp_path: Path) -> None:
-    store_at(tmp_path).publish()
-    snapshot = reader_at(tmp_path)
-    assert (len(snapshot), snapshot.lexical("x", 3)) == (0, [])
-    assert snapshot.dense(EMBEDDER.embed(["x"])[0], 3) == []
+def test_a_restored_version_is_the_newest_and_what_came_after_is_gone(shelf: Shelf) -> None:
+    shelf.add(passage("/d/a", "x"))
+    store = shelf.store()
+    old = store.version
+    shelf.add(passage("/d/b", "y"))
+    store.restore(old)
+    assert store.version > old + 1
+    assert [own.origin.uri for own in store.contents().whole] == ["/d/a"]
+
+
+def test_an_index_of_another_embedder_is_refused_with_what_to_do(shelf: Shelf) -> None:
+    shelf.store()
+    with pytest.raises(IndexMismatch, match="by embedder hashing-64, expected other.*new place"):
+        Store.open(shelf.location, LOCAL, HashingEmbedder("other"))
+
+
+@pytest.mark.parametrize(
+    ("other", "remedy"), [(2, "index format 3, expected 2: update"), (4, "into a new place")]
+)
+def test_a_table_of_another_format_is_refused(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, other: int, remedy: str
+) -> None:
+    shelf.store()
+    monkeypatch.setattr("resift.index.store.FORMAT", other)
+    with pytest.raises(IndexMismatch, match=remedy):
+        shelf.store()
+
+
+def test_what_lance_says_comes_out_as_one_line_that_names_the_place(shelf: Shelf) -> None:
+    shelf.add(passage("/d/a", "x"))
+    store = shelf.store()
+    shutil.rmtree(shelf.index)
+    with pytest.raises(StoreError) as raised:
+        store.contents()
+    assert str(raised.value).startswith(f"{store.uri}: ") and "\n" not in str(raised.value)

@@ -1,209 +1,353 @@
-"""Proves that an index follows its source: added, changed, deleted, left alone, half-written."""
+"""Proves that an index follows its source: added, changed, deleted, left alone, half-done."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
-from index.fakes import HashingEmbedder
+from index.fakes import ParsersHere
 from index.pdfs import make_pdf
-from resift.errors import SourceError
-from resift.index.source import Source, SourceObject, open_source
-from resift.index.store import Store, open_snapshot
-from resift.index.sync import Progress, SyncReport, sync
-from resift.settings import StorageSettings
-
-LOCAL = StorageSettings()
-
-
-class Place:
-    """A folder of documents and its index."""
-
-    def __init__(self, root: Path) -> None:
-        self.docs = root / "docs"
-        self.docs.mkdir()
-        self.index = root / "index"
-        self.embedder = HashingEmbedder()
-        self.progress: list[Progress] = []
-
-    def write(self, **files: str) -> None:
-        for name, text in files.items():
-            (self.docs / f"{name}.txt").write_text(text)
-
-    def store(self) -> Store:
-        embedder = self.embedder
-        return Store.open(str(self.index), LOCAL, embedder.fingerprint, embedder.dim)
-
-    def sync(self, below: str = "") -> SyncReport:
-        source = open_source(str(self.docs / below), LOCAL)
-        return sync(source, self.store(), self.embedder, self.progress.append)
-
-    def texts(self) -> list[str]:
-        snapshot = open_snapshot(str(self.index), LOCAL, self.embedder.fingerprint)
-        ids = [row_id for row_id, _ in snapshot.dense(self.embedder.embed(["x"])[0], 10_000)]
-        return sorted(passage.text for passage in snapshot.take(ids))
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+from index.shelf import Shelf
+from resift.errors import IndexMismatch, SourceError, SourceLost, Unreadable, Vanished
+from resift.index import parse
+from resift.index.columns import Columns
+from resift.index.limits import Limits
+from resift.index.source import Fetched, Globs, Source
+from resift.index.store import Store
+from resift.index.sync import Models, Progress, Reading, SyncReport, expect
+from resift.index.versions import Versions
 
 
 def counts(report: SyncReport) -> tuple[int, int, int, int]:
     return report.added, report.changed, report.deleted, report.unchanged
 
 
-def test_a_first_run_indexes_everything(place: Place) -> None:
-    place.write(a="alpha", b="beta")
-    (place.docs / "pic.png").write_bytes(b"\x89PNG")
-    report = place.sync()
+def reasons(report: SyncReport) -> dict[str, str]:
+    return {Path(uri).name: reason for uri, reason in report.skipped}
+
+
+def broken_off(*_: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def test_a_first_run_indexes_everything(shelf: Shelf) -> None:
+    shelf.write(a="alpha", b="beta")
+    (shelf.docs / "pic.png").write_bytes(b"\x89PNG")
+    report = shelf.sync()
     assert counts(report) == (2, 0, 0, 0)
     assert (report.passages_embedded, report.unsupported, report.skipped) == (2, 1, ())
-    assert place.texts() == ["alpha", "beta"]
-    assert place.progress[-1] == Progress(2, 2, 2, len("alphabeta"))
+    assert report.version == 1
+    assert shelf.texts() == ["alpha", "beta"]
+    assert shelf.progress[-1] == Progress(2, 2, 2, len("alphabeta"), len("alphabeta"))
 
 
-def test_a_run_without_changes_embeds_and_writes_nothing(place: Place) -> None:
-    place.write(a="alpha", b="beta")
-    first = place.sync()
-    files = sorted(path for path in place.index.rglob("*") if path.is_file())
-    place.embedder.embedded = 0
-    second = place.sync()
+def test_a_run_without_changes_embeds_and_writes_nothing(shelf: Shelf) -> None:
+    shelf.write(a="alpha", b="beta")
+    first = shelf.sync()
+    files = shelf.files()
+    shelf.embedder.embedded = 0
+    second = shelf.sync()
     assert counts(second) == (0, 0, 0, 2)
     assert (second.passages_embedded, second.version) == (0, first.version)
-    assert place.embedder.embedded == 0
-    assert sorted(path for path in place.index.rglob("*") if path.is_file()) == files
+    assert shelf.embedder.embedded == 0
+    assert shelf.files() == files
 
 
-def test_changed_files_are_replaced_and_deleted_ones_gone(place: Place) -> None:
-    place.write(a="alpha", b="beta", c="gamma")
-    first = place.sync()
-    place.write(b="better beta", d="delta")
-    (place.docs / "c.txt").unlink()
-    report = place.sync()
+def test_changed_files_are_replaced_and_deleted_ones_gone(shelf: Shelf) -> None:
+    shelf.write(a="alpha", b="beta", c="gamma")
+    first = shelf.sync()
+    shelf.write(b="better beta", d="delta")
+    (shelf.docs / "c.txt").unlink()
+    report = shelf.sync()
     assert counts(report) == (1, 1, 1, 1)
     assert report.passages_embedded == 2
-    assert report.version > first.version
-    assert place.texts() == ["alpha", "better beta", "delta"]
+    assert report.version == first.version + 1
+    assert shelf.texts() == ["alpha", "better beta", "delta"]
 
 
-def test_what_cannot_be_read_is_reported_and_tried_again(place: Place) -> None:
-    place.write(a="alpha", b="nul \0 byte")
-    (place.docs / "locked.pdf").write_bytes(make_pdf(["x"], locked=True))
-    (place.docs / "c.jsonl").write_text('{"_id":"1","text":"good line"}\nbad line\n')
-    report = place.sync()
-    reasons = {Path(uri).name: reason for uri, reason in report.skipped}
-    assert reasons.keys() == {"b.txt", "locked.pdf", "c.jsonl"}
-    assert reasons["c.jsonl"].startswith("line 2: not JSON")
-    assert place.texts() == ["alpha", "good line"]
-    again = place.sync()
-    assert {Path(uri).name for uri, _ in again.skipped} == {"b.txt", "locked.pdf"}
-    assert again.version == report.version
-    place.write(b="fixed")
-    assert counts(place.sync()) == (1, 0, 0, 2)
+def test_what_cannot_be_read_is_told_each_time_and_tried_again_once_it_changes(
+    shelf: Shelf,
+) -> None:
+    shelf.write(a="alpha", b="nul \0 byte")
+    (shelf.docs / "locked.pdf").write_bytes(make_pdf(["x"], locked=True))
+    (shelf.docs / "c.jsonl").write_text('{"_id":"1","text":"good line"}\nbad line\n')
+    report = shelf.sync()
+    assert counts(report) == (2, 0, 0, 0)
+    assert reasons(report).keys() == {"b.txt", "locked.pdf", "c.jsonl"}
+    assert reasons(report)["c.jsonl"].startswith("line 2: not JSON")
+    assert shelf.texts() == ["alpha", "good line"]
+    again = shelf.sync()
+    assert again.skipped == report.skipped
+    assert (again.version, again.unchanged) == (report.version, 4)
+    shelf.write(b="fixed")
+    fixed = shelf.sync()
+    assert counts(fixed) == (0, 1, 0, 3)
+    assert reasons(fixed).keys() == {"locked.pdf", "c.jsonl"}
+    assert shelf.texts() == ["alpha", "fixed", "good line"]
 
 
-def test_a_file_that_turned_unreadable_is_found_no_more(place: Place) -> None:
-    place.write(a="alpha", b="beta")
-    place.sync()
-    place.write(b="\0\0")
-    report = place.sync()
+def test_what_a_limit_has_skipped_is_tried_again_under_another(shelf: Shelf) -> None:
+    shelf.write(a="alpha", b="b" * 200)
+    tight = Reading(limits=Limits(max_bytes=100))
+    assert reasons(shelf.sync(reading=tight)) == {
+        "b.txt": "200 bytes, over the limit of 100 (max_bytes)"
+    }
+    assert counts(shelf.sync(reading=tight)) == (0, 0, 0, 2)
+    assert counts(shelf.sync()) == (0, 1, 0, 1)
+    assert shelf.texts() == ["alpha", "b" * 200]
+
+
+def test_a_file_that_turned_unreadable_is_found_no_more(shelf: Shelf) -> None:
+    shelf.write(a="alpha", b="beta")
+    shelf.sync()
+    shelf.write(b="\0\0")
+    report = shelf.sync()
     assert counts(report) == (0, 0, 0, 1)
-    assert [reason for _, reason in report.skipped] == [
-        "not text: it has control bytes, as binary files have"
-    ]
-    assert place.texts() == ["alpha"]
+    assert reasons(report) == {"b.txt": "not text: it has control bytes, as binary files have"}
+    assert shelf.texts() == ["alpha"]
+    (shelf.docs / "b.txt").unlink()
+    assert shelf.sync().skipped == ()
+    assert shelf.versions.entries(shelf.newest()).keys() == {shelf.uri("a.txt")}
 
 
 def test_a_file_that_vanishes_while_reading_costs_only_itself(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place.write(a="alpha", b="beta")
+    shelf.write(a="alpha", b="beta")
     read = Source.read
 
-    def fail_for_a(self: Source, item: SourceObject) -> bytes:
-        (place.docs / "a.txt").unlink(missing_ok=True)
-        return read(self, item)
+    def fail_for_a(self: Source, key: str, max_bytes: int | None = None) -> Fetched:
+        (shelf.docs / "a.txt").unlink(missing_ok=True)
+        return read(self, key, max_bytes)
 
     monkeypatch.setattr(Source, "read", fail_for_a)
-    report = place.sync()
-    assert [reason for _, reason in report.skipped] == ["gone since the source was listed"]
-    assert place.texts() == ["beta"]
+    report = shelf.sync()
+    assert reasons(report) == {"a.txt": "gone since the source was listed"}
+    assert shelf.texts() == ["beta"]
 
 
-def test_an_object_left_half_written_is_done_again(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+def test_a_file_that_vanished_and_came_back_as_it_was_is_read_then(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resift.index.sync._COMMIT", 2)
-    (place.docs / "c.jsonl").write_text("".join(f'{{"text":"line {n}"}}\n' for n in range(5)))
-    add, calls = Store.add, []
+    """A bucket gives the same content the same ETag, whatever happened in between."""
+    shelf.write(a="alpha", b="beta")
+    shelf.sync()
+    shelf.write(a="alpha, changed", c="gamma")
 
-    def break_off(self: Store, *arguments: object) -> None:
-        calls.append(arguments)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        add(self, *arguments)  # type: ignore[arg-type]
+    def gone(self: Source, key: str, max_bytes: int | None = None) -> NoReturn:
+        raise Vanished("gone since the source was listed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "add", break_off)
+        patch.setattr(Source, "read", gone)
+        assert reasons(shelf.sync()).keys() == {"a.txt", "c.txt"}
+    assert shelf.texts() == ["beta"]
+    report = shelf.sync()
+    assert (counts(report), report.skipped) == ((2, 0, 0, 1), ())
+    assert shelf.texts() == ["alpha, changed", "beta", "gamma"]
+
+
+def test_what_cannot_be_read_this_time_stays_as_it_was(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.write(a="alpha", b="beta")
+    first = shelf.sync()
+    shelf.write(a="another alpha", c="gamma")
+
+    def fail(self: Source, key: str, max_bytes: int | None = None) -> NoReturn:
+        raise Unreadable("cannot be read: the server does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Source, "read", fail)
+        report = shelf.sync()
+    assert counts(report) == (0, 0, 0, 1)
+    assert reasons(report).keys() == {"a.txt", "c.txt"}
+    assert (report.version, shelf.texts()) == (first.version, ["alpha", "beta"])
+    assert counts(shelf.sync()) == (1, 1, 0, 1)
+    assert shelf.texts() == ["another alpha", "beta", "gamma"]
+
+
+def test_a_source_that_is_lost_keeps_what_was_committed(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resift.index.writer._COMMIT_PASSAGES", 1)
+    monkeypatch.setattr("resift.index.sync.Parsers", ParsersHere)
+    for number in range(30):
+        shelf.write(**{f"{number:02}": f"text {number}"})
+    read = Source.read
+
+    def expired(self: Source, key: str, max_bytes: int | None = None) -> Fetched:
+        if key >= "20":
+            raise SourceLost("the session token has expired")
+        return read(self, key, max_bytes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Source, "read", expired)
+        with pytest.raises(SourceLost, match="expired"):
+            shelf.sync()
+    shelf.embedder.embedded = 0
+    report = shelf.sync()
+    assert (report.passages_embedded, shelf.embedder.embedded) == (10, 10)
+    assert counts(report) == (10, 0, 0, 20)
+    assert len(shelf.texts()) == 30
+
+
+def test_a_run_that_was_killed_is_gone_on_with(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resift.index.writer._COMMIT_PASSAGES", 3)
+    for name in "abcd":
+        rows = "".join(f'{{"text":"{name} {number}"}}\n' for number in range(3))
+        (shelf.docs / f"{name}.jsonl").write_text(rows)
+    append, calls = Store.append, []
+
+    def break_off(self: Store, batches: Any) -> None:
+        calls.append(batches)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        append(self, batches)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "append", break_off)
         with pytest.raises(KeyboardInterrupt):
-            place.sync()
-    assert (
-        not place.store()
-        .objects(str(place.docs.resolve()))[f"{place.docs.resolve()}/c.jsonl"]
-        .is_whole
-    )
-    assert place.sync().passages_embedded == 5
-    assert place.texts() == [f"line {n}" for n in range(5)]
+            shelf.sync()
+    assert shelf.versions.numbers() == []
+    report = shelf.sync()
+    assert (counts(report), report.passages_embedded) == ((2, 0, 0, 2), 6)
+    assert shelf.texts() == sorted(f"{name} {number}" for name in "abcd" for number in range(3))
+
+
+def test_an_object_of_which_passages_are_missing_is_read_again(shelf: Shelf) -> None:
+    shelf.write(a="alpha", b="beta")
+    shelf.sync()
+    half = replace(shelf.passages()[0], passages=2)
+    shelf.store().remove([shelf.versions.entries(shelf.newest())[half.origin.uri]])
+    shelf.add(replace(half, origin=replace(half.origin, attempt="3")))
+    shelf.write(c="gamma")
+    assert counts(shelf.sync()) == (2, 0, 0, 1)
+    assert shelf.texts() == ["alpha", "beta", "gamma"]
 
 
 def test_rows_written_but_not_published_are_published_by_the_next_run(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place.write(a="alpha")
+    shelf.write(a="alpha")
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "publish", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Versions, "publish", broken_off)
         with pytest.raises(KeyboardInterrupt):
-            place.sync()
-    report = place.sync()
+            shelf.sync()
+    report = shelf.sync()
     assert (counts(report), report.passages_embedded) == ((0, 0, 0, 1), 0)
-    assert place.texts() == ["alpha"]
+    assert shelf.texts() == ["alpha"]
 
 
-def test_an_index_can_hold_several_sources(place: Place) -> None:
+def test_an_index_can_hold_several_sources(shelf: Shelf) -> None:
     for name in ("one", "one more"):
-        (place.docs / name).mkdir()
-        (place.docs / name / "a.txt").write_text(name)
-        place.sync(name)
-    assert place.texts() == ["one", "one more"]
-    (place.docs / "one" / "b.txt").write_text("two")
-    (place.docs / "one" / "a.txt").unlink()
-    assert counts(place.sync("one")) == (1, 0, 1, 0)
-    assert place.texts() == ["one more", "two"]
+        (shelf.docs / name).mkdir()
+        (shelf.docs / name / "a.txt").write_text(name)
+        shelf.sync(name)
+    assert shelf.texts() == ["one", "one more"]
+    (shelf.docs / "one" / "b.txt").write_text("two")
+    (shelf.docs / "one" / "a.txt").unlink()
+    assert counts(shelf.sync("one")) == (1, 0, 1, 0)
+    assert shelf.texts() == ["one more", "two"]
 
 
-def test_a_source_without_documents_is_an_error_unless_it_had_some(place: Place) -> None:
+def test_patterns_say_what_is_in_and_what_they_leave_out_goes(shelf: Shelf) -> None:
+    (shelf.docs / "old").mkdir()
+    (shelf.docs / "old" / "a.txt").write_text("old alpha")
+    shelf.write(a="alpha", b="beta")
+    shelf.sync()
+    report = shelf.sync(reading=Reading(Globs(("*.txt",), ("old/*", "b*"))))
+    assert (counts(report), shelf.texts()) == ((0, 0, 2, 1), ["alpha"])
+
+
+def test_other_columns_and_another_parser_read_only_what_they_concern(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.write(a="alpha")
+    (shelf.docs / "rows.jsonl").write_text('{"text": "one", "body": "two"}\n')
+    shelf.sync()
+    reading = Reading(columns=Columns(text="body"))
+    assert counts(shelf.sync(reading=reading)) == (0, 1, 0, 1)
+    assert shelf.texts() == ["alpha", "two"]
+    monkeypatch.setitem(parse._FORMATS, ".txt", replace(parse._FORMATS[".txt"], version=99))
+    assert counts(shelf.sync(reading=reading)) == (0, 1, 0, 1)
+    assert shelf.passages()[0].origin.made_by.startswith("text 99,")
+
+
+def test_a_source_without_documents_is_an_error_unless_it_had_some(shelf: Shelf) -> None:
     with pytest.raises(SourceError, match="no documents there"):
-        place.sync()
-    place.write(a="alpha")
-    place.sync()
-    (place.docs / "a.txt").unlink()
-    assert counts(place.sync()) == (0, 0, 1, 0)
-    assert place.texts() == []
+        shelf.sync()
+    shelf.write(a="alpha")
+    shelf.sync()
+    (shelf.docs / "a.txt").unlink()
+    assert counts(shelf.sync()) == (0, 0, 1, 0)
+    assert shelf.texts() == []
 
 
-def test_passages_know_where_they_stand(place: Place) -> None:
-    (place.docs / "g.md").write_text("# Guide\n\n" + "First words here. " * 150 + "\n## End\nBye.")
-    (place.docs / "c.jsonl").write_text('{"_id":"x","text":"Line.","year":1999}')
-    place.sync()
-    snapshot = open_snapshot(str(place.index), LOCAL, place.embedder.fingerprint)
-    rows = [row_id for row_id, _ in snapshot.dense(place.embedder.embed(["x"])[0], 100)]
-    passages = sorted(snapshot.take(rows), key=lambda p: p.id)
-    text = (place.docs / "g.md").read_text()
-    root = place.docs.resolve()
-    assert passages[0].id == f"{root}/c.jsonl#x#0"
-    assert passages[0].metadata == {"year": 1999}
-    guide = passages[1:]
-    assert [p.id for p in guide] == [f"{root}/g.md#{n}" for n in range(len(guide))]
+def test_a_source_of_which_nothing_can_be_read_is_published_and_told(shelf: Shelf) -> None:
+    shelf.write(a="\0")
+    report = shelf.sync()
+    assert (counts(report), len(report.skipped), report.version) == ((0, 0, 0, 0), 1, 1)
+    assert shelf.texts() == []
+
+
+def test_passages_know_where_they_stand(shelf: Shelf) -> None:
+    (shelf.docs / "g.md").write_text("# Guide\n\n" + "First words here. " * 150 + "\n## End\nBye.")
+    (shelf.docs / "c.jsonl").write_text('{"_id":"x","text":"Line.","year":1999}')
+    shelf.sync()
+    line, *guide = shelf.passages()
+    text = (shelf.docs / "g.md").read_text()
+    assert (line.id, line.row) == (f"{shelf.uri('c.jsonl')}#x#0", 1)
+    assert line.metadata == {"year": 1999}
+    assert [p.id for p in guide] == [f"{shelf.uri('g.md')}#{n}" for n in range(len(guide))]
     assert len(guide) > 2
     assert all(p.text == text[p.start : p.end] and p.title == "Guide" for p in guide)
-    assert {p.doc_id for p in guide} == {"g.md"}
+    assert {(p.doc_id, p.row, p.passages) for p in guide} == {("g.md", None, len(guide))}
+
+
+def test_what_was_read_is_what_the_index_says_was_read(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that changes between listing and reading has its new ETag, and is not read again."""
+    shelf.write(a="alpha")
+    read = Source.read
+
+    def late(self: Source, key: str, max_bytes: int | None = None) -> Fetched:
+        shelf.write(a="alpha, later")
+        return read(self, key, max_bytes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Source, "read", late)
+        shelf.sync()
+    assert (shelf.texts(), counts(shelf.sync())) == (["alpha, later"], (0, 0, 0, 1))
+
+
+def test_another_embedder_is_refused_before_anything_is_read(shelf: Shelf) -> None:
+    shelf.write(a="alpha")
+    shelf.sync()
+    files = shelf.files()
+    shelf.embedder.fingerprint = "other"
+    with pytest.raises(IndexMismatch, match="made by embedder hashing-64.*not by hashing-64"):
+        shelf.sync()
+    assert shelf.files() == files and shelf.progress[-1].done_objects == 1
+
+
+def test_a_clock_that_is_behind_does_not_make_news_old(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.write(a="alpha")
+    shelf.sync()
+    monkeypatch.setattr("resift.index.sync._attempt", lambda: "19990101T000000.000000Z-aaaaaa")
+    for text in ("changed", "changed again"):
+        shelf.write(a=text)
+        assert counts(shelf.sync()) == (0, 1, 0, 0)
+        assert shelf.texts() == [text]
+
+
+def test_without_states_it_does_not_matter_who_kept_some(shelf: Shelf) -> None:
+    def no_keeper() -> NoReturn:
+        raise AssertionError("no model is needed to compare")
+
+    assert expect(Models(shelf.embedder, no_keeper), Reading()).kept_by is None

@@ -81,6 +81,11 @@ class ParserProcess:
             if self._process:
                 self._process.kill()
 
+    def reap(self) -> None:
+        """After `close`, when no thread talks to the child any more: leave nothing of it."""
+        if self._process:
+            self._end(self._process)
+
     def _attempt(self, files: Sequence[tuple[str, bytes]]) -> list[Answer]:
         """The answers of one child, until all are there or it is gone."""
         process = self._running()

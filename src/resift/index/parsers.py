@@ -104,6 +104,8 @@ class Parsers:
             child.close()
         self._threads.shutdown(cancel_futures=True)
         self._watcher.join()
+        for child in self._children:
+            child.reap()
 
     def map(
         self, files: Iterable[tuple[T, str, bytes | SourceError]]

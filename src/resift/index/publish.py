@@ -62,7 +62,7 @@ def roll_back(store: Store, versions: Versions, number: int) -> Version:
     old = versions.get(number)
     entries = versions.entries(old)
     for _ in range(_TRIES):
-        before = versions.newest()
+        last = versions.numbers()[-1:]  # only its number: it may be the damaged one
         store.refresh()
         try:
             store.restore(old.table_version)
@@ -70,7 +70,7 @@ def roll_back(store: Store, versions: Versions, number: int) -> Version:
             continue
         made = replace(
             old,
-            number=before.number + 1 if before else 1,
+            number=max(last, default=0) + 1,
             table_version=store.version,
             created=_now(),
             manifest=_manifest(store),
@@ -89,7 +89,7 @@ def clean(
 
     A reader that holds one of them still must have opened it before that.
     """
-    every = [versions.get(number) for number in versions.numbers()]
+    every = versions.readable()
     border = datetime.now(UTC).timestamp() - older_than_s
     removed = []
     for version, following in pairwise(every):

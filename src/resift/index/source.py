@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from resift.errors import SourceError, SourceLost, Unreadable
+from resift.errors import SourceError, SourceLost, Unreadable, Vanished
 from resift.extras import require
 from resift.index.bucket import open_bucket
 from resift.index.faults import are_credentials_bad, meaning
@@ -111,8 +111,8 @@ class Source:
     def read(self, key: str, max_bytes: int | None = None, version: str | None = None) -> Fetched:
         """All bytes of one object.
 
-        Raise `SourceError` if it is gone or over the limit, `Unreadable` if it is there and cannot
-        be read, `SourceLost` if nothing there can be read with these credentials.
+        Raise `Vanished` if it is gone, `SourceError` if it is over the limit, `Unreadable` if it is
+        there and cannot be read, `SourceLost` if nothing there can be with these credentials.
         """
         obstore = require("obstore", "index")
         try:
@@ -124,7 +124,7 @@ class Source:
         except SourceError:
             raise
         except FileNotFoundError as error:
-            raise SourceError("gone since the source was listed") from error
+            raise Vanished("gone since the source was listed") from error
         except Exception as error:  # obstore raises its own classes and built-in ones
             if are_credentials_bad(error):
                 raise SourceLost(f"{self.uri}: {meaning(error)}") from error
@@ -136,9 +136,7 @@ class Source:
             return self.read(key, version=version)
         except Unreadable as error:
             raise SourceError(f"{self._location.child(key)}: {error}") from error
-        except SourceLost:
-            raise
-        except SourceError:
+        except Vanished:
             return None
 
     def read_many(

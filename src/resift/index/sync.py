@@ -9,13 +9,13 @@ Only what lies below the given source is compared: one index can hold several so
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
 from secrets import token_hex
 
-from resift.errors import IndexMismatch, SourceError, Unreadable
+from resift.errors import IndexMismatch, SourceError, Unreadable, Vanished
 from resift.index.columns import Columns
 from resift.index.cut import CutFile
 from resift.index.diff import Diff, Expected, below, compare
@@ -136,7 +136,7 @@ def sync(
     store = Store.open(place.location, place.storage, models.embedder)
     known = _known(store, before, published)
     diff = compare(listing.objects, below(source.uri, known), expected)
-    writer = Writer(store, models, known, attempt)
+    writer = Writer(store, models, known, _after(known.values(), attempt))
     run = _Run(writer, expected, diff, progress)
     for found, outcome in read(source, diff.to_read, reading):
         run.take(found, outcome)
@@ -214,14 +214,17 @@ class _Run:
     progress: ProgressCallback | None
     skipped: dict[str, Entry] = field(default_factory=dict)
     unread: list[tuple[str, str]] = field(default_factory=list)
+    vanished: list[str] = field(default_factory=list)
     _done: int = 0
     _bytes: int = 0
 
     def take(self, found: Found, outcome: Outcome) -> None:
         """Add an object's passages, or note why there are none."""
         uri, key, attempt = found.item.uri, found.item.key, self.writer.attempt
-        if isinstance(outcome, Unreadable):
+        if isinstance(outcome, Unreadable | Vanished):
+            # Not noted in the manifest: it may come back with the same ETag.
             self.unread.append((uri, str(outcome)))
+            self.vanished += [uri] if isinstance(outcome, Vanished) else []
         elif isinstance(outcome, CutFile) and any(own.pieces for own in outcome.documents):
             self.writer.take(found.origin(self.expected.of(key, passages=1), attempt), outcome)
         else:
@@ -237,7 +240,7 @@ class _Run:
     def stale(self) -> list[Entry]:
         """What is in the index of objects that are gone, or of which nothing can be read now."""
         entries = [entry for entry in self.diff.gone if entry.passages]
-        for uri in self.skipped:
+        for uri in [*self.skipped, *self.vanished]:
             before = self.writer.known.get(uri)
             if before and before.passages:
                 entries.append(before)
@@ -294,3 +297,9 @@ def check_embedder(place: Place, before: Version | None, embedder: Embedder) -> 
 def _attempt() -> str:
     """A name for this run; later runs have greater ones."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{token_hex(3)}"
+
+
+def _after(known: Iterable[Entry], attempt: str) -> str:
+    """The same, or a greater name where another machine's clock was ahead of this one's."""
+    last = max((entry.origin.attempt for entry in known), default="")
+    return attempt if attempt > last else f"{last}~{token_hex(3)}"

@@ -9,6 +9,7 @@ Knows nothing of Lance.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,32 +66,49 @@ class Version:
     note: str = ""
 
 
+class Damaged(StoreError):
+    """A record or a manifest that nobody has written so."""
+
+
 class Versions:
     """The published versions below one place. Threads may share it."""
 
     def __init__(self, location: Location, storage: StorageSettings) -> None:
+        """Name the place; nothing is read or made there yet."""
         self._location = location
         self._storage = storage
-        if location.bucket:
-            self._store = open_bucket(location, storage)
-        else:
-            stores = require("obstore.store", "index")
-            self._store = stores.LocalStore(location.path, mkdir=True)
 
-    @staticmethod
-    def exist(location: Location) -> bool:
-        """Whether it is worth asking: always in a bucket, on disk where there is such a folder."""
-        return bool(location.bucket) or (Path(location.path) / "versions").is_dir()
+    @cached_property
+    def _store(self) -> Any:
+        if self._location.bucket:
+            return open_bucket(self._location, self._storage, patient=True)
+        if not Path(self._location.path).is_dir():
+            raise FileNotFoundError(self._location.path)
+        return require("obstore.store", "index").LocalStore(self._location.path)
 
     def numbers(self) -> list[int]:
         """All published versions, ascending. One request."""
         obstore = require("obstore", "index")
+        try:
+            # The first thing that is asked of an index: a store that is not there is told so soon.
+            bucket = self._location.bucket
+            store = open_bucket(self._location, self._storage) if bucket else self._store
+        except FileNotFoundError:
+            return []
         with store_errors(self._location.uri):
-            found = [
-                meta["path"] for page in obstore.list(self._store, "versions") for meta in page
-            ]
+            found = [meta["path"] for page in obstore.list(store, "versions") for meta in page]
         stems = (Path(path).stem for path in found if path.endswith(".json"))
         return sorted(int(stem) for stem in stems if stem.isdigit())
+
+    def readable(self) -> list[Version]:
+        """All published versions, ascending, but for damaged ones: nobody can use those."""
+        found = []
+        for number in self.numbers():
+            try:
+                found.append(self.get(number))
+            except Damaged:
+                continue
+        return found
 
     def newest(self) -> Version | None:
         """The version that readers are given now, if there is one."""
@@ -100,21 +118,33 @@ class Versions:
     def get(self, number: int) -> Version:
         """One version; raise `IndexNotFound` if it is not there, or not there any more."""
         try:
-            record = json.loads(self._read(_record(number)))
+            body = self._read(_record(number))
         except FileNotFoundError as error:
             raise IndexNotFound(
                 f"{self._location.uri}: no version {number}: resift versions --index lists them"
             ) from error
-        return self._from_record(number, record)
+        try:
+            return self._from_record(json.loads(body))
+        except (KeyError, TypeError, ValueError) as error:
+            raise Damaged(
+                f"{self._location.uri}: {_record(number)} is damaged ({error!r}): "
+                "roll back to another version"
+            ) from error
 
     def entries(self, version: Version) -> dict[str, Entry]:
         """The objects of a version, by URI."""
         try:
-            return from_parquet(self._read(version.manifest))
+            data = self._read(version.manifest)
         except FileNotFoundError as error:
             raise StoreError(
                 f"{self._location.uri}: version {version.number} has lost its manifest: "
                 "it was cleaned up, or the index is damaged"
+            ) from error
+        try:
+            return from_parquet(data)
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise Damaged(
+                f"{self._location.uri}: {version.manifest} is damaged: roll back to another version"
             ) from error
 
     def publish(self, version: Version, entries: Mapping[str, Entry]) -> bool:
@@ -149,24 +179,17 @@ class Versions:
             with store_errors(self._location.uri):
                 raise
 
-    def _from_record(self, number: int, record: Any) -> Version:
-        found = record.get("format") if isinstance(record, dict) else None
-        if found != FORMAT:
-            newer = isinstance(found, int) and found > FORMAT
-            remedy = "update resift" if newer else "index into a new place"
+    def _from_record(self, record: Any) -> Version:
+        if record["format"] != FORMAT:
+            remedy = "update resift" if record["format"] > FORMAT else "index into a new place"
             raise IndexMismatch(
-                f"{self._location.uri}: index format {found}, expected {FORMAT}: {remedy}"
+                f"{self._location.uri}: index format {record['format']}, expected {FORMAT}: "
+                f"{remedy}"
             )
-        try:
-            values = {name: record[name] for name in Version.__dataclass_fields__}
-            values["vectors"] = VectorIndex(**values["vectors"])
-            values["files"] = tuple((str(path), int(size)) for path, size in values["files"])
-            return Version(**values)
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(
-                f"{self._location.uri}: {_record(number)} is damaged ({error!r}): "
-                "roll back to another version"
-            ) from error
+        values = {name: record[name] for name in Version.__dataclass_fields__}
+        values["vectors"] = VectorIndex(**values["vectors"])
+        values["files"] = tuple((str(path), int(size)) for path, size in values["files"])
+        return Version(**values)
 
 
 def _record(number: int) -> str:

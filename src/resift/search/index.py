@@ -134,14 +134,12 @@ class Index:
 
     def versions(self) -> list[Version]:
         """The versions that can be searched, newest last."""
-        versions = self._place.versions
-        return [versions.get(number) for number in versions.numbers()]
+        return self._place.versions.readable()
 
     def roll_back(self, number: int) -> Version:
         """Publish version `number` once more, as the newest; the next `sync` goes on from there."""
         self._refuse_pinned()
-        find_version(self._place.location, self._place.versions, number)
-        self._take_embedder()
+        self._take_embedder_of(self._place.versions.get(number))
         store = Store.open(self._place.location, self._settings.storage, self._embedder)
         version = roll_back(store, self._place.versions, number)
         self.refresh()

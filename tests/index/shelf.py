@@ -1,0 +1,125 @@
+"""A folder of documents beside its index, and rows that were never in a file."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lance
+
+from index.fakes import HashingEmbedder
+from resift.index.location import Location, locate
+from resift.index.manifest import Entry
+from resift.index.publish import News, publish
+from resift.index.reader import find_version, open_version
+from resift.index.rows import READ, Origin, Passage, from_row, to_arrow
+from resift.index.snapshot import Snapshot
+from resift.index.source import open_source
+from resift.index.store import TABLE, Store
+from resift.index.sync import Models, Place, Progress, Reading, SyncReport, sync
+from resift.index.versions import Version, Versions
+from resift.settings import Settings, StorageSettings
+
+LOCAL = StorageSettings()
+
+
+class Shelf:
+    """`docs` and the `index` made of it, below one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.docs = root / "docs"
+        self.docs.mkdir(parents=True, exist_ok=True)
+        self.index = root / "index"
+        self.embedder = HashingEmbedder()
+        self.progress: list[Progress] = []
+
+    @property
+    def location(self) -> Location:
+        return locate(str(self.index))
+
+    @property
+    def versions(self) -> Versions:
+        return Versions(self.location, LOCAL)
+
+    @property
+    def place(self) -> Place:
+        return Place(self.location, LOCAL, self.versions)
+
+    def write(self, **files: str) -> None:
+        for name, text in files.items():
+            (self.docs / f"{name}.txt").write_text(text)
+
+    def uri(self, name: str) -> str:
+        return str(self.docs.resolve() / name)
+
+    def sync(self, below: str = "", reading: Reading = Reading()) -> SyncReport:
+        source = open_source(str(self.docs / below), LOCAL)
+        return sync(source, self.place, Models(self.embedder), reading, self.progress.append)
+
+    def store(self) -> Store:
+        return Store.open(self.location, LOCAL, self.embedder)
+
+    def publish(self, news: News = News()) -> Version:
+        return publish(self.store(), self.versions, self.embedder, news)
+
+    def newest(self) -> Version:
+        return find_version(self.location, self.versions, None)
+
+    def snapshot(self, number: int | None = None) -> Snapshot:
+        version = find_version(self.location, self.versions, number)
+        return open_version(self.location, Settings(), version, self.embedder.fingerprint)
+
+    def passages(self, number: int | None = None) -> list[Passage]:
+        """All rows of a published version, by id."""
+        table_version = find_version(self.location, self.versions, number).table_version
+        table = lance.dataset(str(self.index / TABLE), version=table_version)
+        rows = table.to_table(columns=list(READ)).to_pylist()
+        return sorted(map(from_row, rows), key=lambda passage: passage.id)
+
+    def texts(self, number: int | None = None) -> list[str]:
+        return sorted(passage.text for passage in self.passages(number))
+
+    def add(self, *passages: Passage) -> None:
+        """Write rows in one commit, as a run that was killed before it could publish leaves them."""
+        store = self.store()
+        vectors = self.embedder.embed([passage.search_text for passage in passages])
+        store.append([to_arrow(passages, vectors, store.schema)])
+
+    def files(self) -> list[Path]:
+        return sorted(path for path in self.index.rglob("*") if path.is_file())
+
+
+def origin(uri: str, attempt: str = "1", **facts: Any) -> Origin:
+    plain = Origin(uri, etag="e1", size=3, content=b"c", made_by="text 1", attempt=attempt)
+    return replace(plain, **facts)
+
+
+def entry(uri: str, attempt: str = "1", passages: int = 1, **facts: Any) -> Entry:
+    return Entry(origin(uri, attempt), passages, **facts)
+
+
+def passage(
+    uri: str, text: str, ordinal: int = 0, of: int = 1, attempt: str = "1", **facts: Any
+) -> Passage:
+    plain = Passage(
+        id=f"{uri}#{ordinal}",
+        origin=origin(uri, attempt),
+        passages=of,
+        doc_id=uri,
+        title="",
+        heading="H > I",
+        text=text,
+        start=5,
+        end=5 + len(text),
+        page=2,
+        row=None,
+        ordinal=ordinal,
+        metadata={"tags": ["ä", 1], "deep": {"a": None}},
+    )
+    return replace(plain, **facts)
+
+
+def found(snapshot: Snapshot, query: str, k: int = 10, where: str | None = None) -> Sequence[str]:
+    """Texts that the words find, best first."""
+    view = snapshot.view()
+    return [p.text for p in view.take([row_id for row_id, _ in view.lexical(query, k, where)])]

@@ -1,0 +1,55 @@
+"""Proves that a manifest says what it was told, and which attempt at an object stays."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from index.shelf import entry
+from resift.index.manifest import Entry, from_parquet, newest, to_parquet
+from resift.index.rows import Origin
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+SIZES = st.integers(0, 2**63 - 1)
+ENTRIES = st.builds(
+    Entry,
+    st.builds(
+        Origin, TEXTS, TEXTS, SIZES, st.binary(max_size=16), TEXTS, TEXTS, st.none() | TEXTS
+    ),
+    SIZES,
+    st.none() | TEXTS,
+    st.lists(TEXTS, max_size=3).map(tuple),
+)
+
+
+@given(st.lists(ENTRIES, max_size=5))
+def test_a_manifest_comes_back_as_it_was_written(entries: list[Entry]) -> None:
+    by_uri = {own.origin.uri: own for own in entries}
+    assert from_parquet(to_parquet(by_uri)) == by_uri
+
+
+def test_objects_are_in_order_whoever_writes_them() -> None:
+    entries = {uri: entry(uri) for uri in ("/d/b", "/d/a", "/d/ü")}
+    backwards = dict(reversed(entries.items()))
+    assert to_parquet(entries) == to_parquet(backwards)
+    assert list(from_parquet(to_parquet(entries))) == ["/d/a", "/d/b", "/d/ü"]
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("123"), st.integers(1, 9))))
+def test_of_each_object_the_last_attempt_stays_and_the_others_are_replaced(
+    written: list[tuple[str, str, int]],
+) -> None:
+    groups = [entry(uri, attempt, passages) for uri, attempt, passages in written]
+    groups = list({(own.origin.uri, own.origin.attempt): own for own in groups}.values())
+    current, replaced = newest(groups)
+    assert sorted([*current.values(), *replaced], key=repr) == sorted(groups, key=repr)
+    for uri in {own.origin.uri for own in groups}:
+        last = max(own.origin.attempt for own in groups if own.origin.uri == uri)
+        assert current[uri].origin.attempt == last
+
+
+def test_an_attempt_is_later_whatever_it_found() -> None:
+    old, new = entry("/d/a", "1", passages=9), entry("/d/a", "2", passages=1)
+    old = replace(old, problems=("line 3",))
+    for groups in ([old, new], [new, old]):
+        assert newest(groups) == ({"/d/a": new}, [old])
