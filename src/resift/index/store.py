@@ -146,7 +146,7 @@ class Store:
 
     def remove(self, entries: Sequence[Entry]) -> None:
         """Delete the passages that these attempts have written of these objects, and no others."""
-        with store_errors(self.uri):
+        with store_errors(self.uri), _conflicts():
             for at in range(0, len(entries), _DELETE_AT_ONCE):
                 self._dataset.delete(_predicate(entries[at : at + _DELETE_AT_ONCE]))
 
