@@ -4,6 +4,7 @@ import json
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,9 @@ def test_a_profiles_command_is_asked_again_when_its_keys_expire(
         else:
             with pytest.raises(SettingsError, match=r"AWS profile 'work': .* \(RuntimeError\)"):
                 found()
+            with pytest.raises(Exception, match="credential provider") as refused:
+                probe(Location(bucket, ""), StorageSettings(server.endpoint, profile="work"))
+            assert "the AWS profile gives no keys any more" in meaning(refused.value)
             assert (aws_files / "calls").read_text().count("called") > 1
 
 
@@ -284,7 +288,9 @@ def test_no_secret_shows_in_settings_stores_and_refused_signatures(
     storage = StorageSettings(server.endpoint, "us-east-1", "owner", SECRET)
     place = Location(bucket, "")
     shown = [repr(storage), repr(open_bucket(place, storage))]
-    for way in (*ways_in(place, storage), lambda: through_lance(place, storage)):
+    ways: list[Callable[[], object]] = [*ways_in(place, storage)]
+    ways.append(partial(through_lance, place, storage))
+    for way in ways:
         with pytest.raises(Exception, match="SignatureDoesNotMatch") as refused:
             way()
         shown += [str(refused.value), repr(refused.value), meaning(refused.value)]

@@ -18,6 +18,7 @@ _PHRASES = (
     # First, for a refusal to give credentials is no refusal of the bucket: this is where
     # object_store asks for them when it was given none.
     ("169.254.169.254", f"no credentials were found: {_ACCESS}"),
+    ("External AWS credential provider", "the AWS profile gives no keys any more: log in again"),
     ("NoSuchBucket", "there is no such bucket: create it or check the name and the endpoint"),
     ("InvalidAccessKeyId", f"the access key is not known there: {_ACCESS}"),
     ("SignatureDoesNotMatch", f"the secret key does not match the access key: {_ACCESS}"),
