@@ -43,7 +43,7 @@ class Answer:
 
 
 class ParserProcess:
-    """A child and its deadline. One thread talks to it, another may `kill_if_late` or `close`."""
+    """A child and its deadline. One thread talks to it, another may `kill_if_late` or `stop`."""
 
     def __init__(self, limits: Limits, columns: Columns, with_text: bool) -> None:
         self._limits = limits
@@ -74,12 +74,17 @@ class ParserProcess:
                 self._until = None
                 self._process.kill()
 
-    def close(self) -> None:
-        """End the child and start no other."""
+    def stop(self) -> None:
+        """End the child and start no other; who waits for an answer waits no longer."""
         with self._lock:
             self._is_closed = True
             if self._process:
                 self._process.kill()
+
+    def close(self) -> None:
+        """Leave nothing of a stopped child, once nobody waits for its answers any more."""
+        if self._process:
+            self._end(self._process)
 
     def _attempt(self, files: Sequence[tuple[str, bytes]]) -> list[Answer]:
         """The answers of one child, until all are there or it is gone."""
