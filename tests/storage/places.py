@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -124,11 +125,29 @@ class Child:
     def kill(self) -> None:
         """``kill -9``, and forget it."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            cast(IO[bytes], pipe).close()
 
     @property
     def _out(self) -> IO[bytes]:
         return cast(IO[bytes], self.process.stdout)
+
+
+@contextmanager
+def children(storage: StorageSettings) -> Iterator[Callable[[], Child]]:
+    """Starts children; whatever happens, none of them outlives the test."""
+    started: list[Child] = []
+
+    def start() -> Child:
+        started.append(Child(storage))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for child in started:
+            child.kill()
 
 
 def _environment(storage: StorageSettings) -> dict[str, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from storage.conftest import Server
-from storage.places import Child, Place, Row
+from storage.places import Child, Place, Row, children
 
 ROUNDS = 15
 DOCUMENTS = 20
@@ -35,30 +35,29 @@ def test_a_killed_sync_is_taken_up_by_the_next_and_readers_never_notice(place: P
     twin = place.twin()
     change(place, round_=0)
     never_killed(place, twin)
-    seconds = unkilled_seconds(place)
-    waiting = Child(place.storage)
-    were_killed = []
-    for number in range(1, ROUNDS + 1):
-        child, waiting = waiting, Child(place.storage)
-        before, rows = place.newest().number, place.rows()
-        change(place, number)
-        wanted = never_killed(place, twin)
-        child.order(place.docs, place.index_uri, **PACE)
-        were_killed.append(killed_after(child, seconds * (number - rng.random()) / ROUNDS))
-        after = place.newest().number
-        assert place.rows(before) == rows
-        assert after == before or (after == before + 1 and place.rows() == wanted)
-        found = place.index().search(f"round{number - (after == before)}", rerank=False)
-        assert len(found)
-        assert place.index().sync(place.docs).passages_embedded <= len(wanted)
-        assert_is(place, wanted)
-    waiting.kill()
+    with children(place.storage) as start:
+        seconds = unkilled_seconds(place, start())
+        waiting = start()
+        were_killed = []
+        for number in range(1, ROUNDS + 1):
+            child, waiting = waiting, start()
+            before, rows = place.newest().number, place.rows()
+            change(place, number)
+            wanted = never_killed(place, twin)
+            child.order(place.docs, place.index_uri, **PACE)
+            were_killed.append(killed_after(child, seconds * (number - rng.random()) / ROUNDS))
+            after = place.newest().number
+            assert place.rows(before) == rows
+            assert after == before or (after == before + 1 and place.rows() == wanted)
+            found = place.index().search(f"round{number - (after == before)}", rerank=False)
+            assert len(found)
+            assert place.index().sync(place.docs).passages_embedded <= len(wanted)
+            assert_is(place, wanted)
     assert sum(were_killed) > ROUNDS // 2
 
 
-def unkilled_seconds(place: Place) -> float:
+def unkilled_seconds(place: Place, child: Child) -> float:
     """How long a sync takes, from its order on: the time there is to be killed in."""
-    child = Child(place.storage)
     child.order(place.docs, place.index_uri, **PACE)
     started = time.monotonic()
     child.result()
