@@ -27,13 +27,13 @@ ALSO = {"index/embedders/artifact.py": {"rerank"}, "index/tokens.py": {"rerank"}
 """Files that may know more than their room: how models run, and how texts are counted."""
 
 DOORS = {
-    "botocore": ("cli/botocore_corpus.py",),
+    "botocore": ("cli/botocore_corpus.py", "index/access.py"),
     "bm25s": ("training/",),
     "huggingface_hub": ("training/",),
     "lancedb": ("index/store.py", "index/snapshot.py"),
     "nncf": ("training/",),
     "numpy": ("rerank/", "index/", "training/"),
-    "obstore": ("index/source.py", "index/bucket.py"),
+    "obstore": ("index/source.py", "index/bucket.py", "index/doctor.py", "index/trials.py"),
     "onnx": ("training/", "cli/convert.py"),
     "onnxruntime": ("rerank/runtimes/onnxruntime_session.py",),
     "openvino": ("rerank/runtimes/openvino_session.py",),

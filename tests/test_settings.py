@@ -105,6 +105,33 @@ def test_options_hold_what_was_given_and_plain_http_only_where_it_was() -> None:
     assert StorageSettings("http://host").options()["allow_http"] == "true"
 
 
+def test_encryption_style_and_profile_are_read_and_become_options() -> None:
+    storage = Settings.load(
+        {
+            "AWS_PROFILE": "work",
+            "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "TRUE",
+            "AWS_SERVER_SIDE_ENCRYPTION": "aws:kms",
+            "AWS_SSE_KMS_KEY_ID": "k",
+            "AWS_SSE_BUCKET_KEY_ENABLED": "1",
+        }
+    ).storage
+    assert storage == StorageSettings(
+        profile="work",
+        virtual_hosted=True,
+        server_side_encryption="aws:kms",
+        kms_key_id="k",
+        bucket_key=True,
+    )
+    assert storage.options() == {
+        "aws_virtual_hosted_style_request": "true",
+        "aws_server_side_encryption": "aws:kms",
+        "aws_sse_kms_key_id": "k",
+        "aws_sse_bucket_key_enabled": "true",
+    }
+    off = {"AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "false", "AWS_SERVER_SIDE_ENCRYPTION": "AES256"}
+    assert Settings.load(off).storage.options() == {"aws_server_side_encryption": "AES256"}
+
+
 def test_secrets_are_in_no_representation() -> None:
     storage = StorageSettings("e", "r", "key-id", "secret-key", "session")
     shown = repr(Settings(storage=storage)) + str(storage)
@@ -141,6 +168,10 @@ def test_an_unknown_runtime_is_refused_with_those_there_are() -> None:
         ("runtime = 5", "runtime=5"),
         ("model = 5", "model=5"),
         ("[storage]\nregion = 5", "storage.region=5"),
+        ("[storage]\nvirtual_hosted = 'maybe'", "storage.virtual_hosted='maybe': expected true"),
+        ("[storage]\nserver_side_encryption = 'rot13'", "'rot13': expected one of AES256, aws:kms"),
+        ("[storage]\nkms_key_id = 'k'", "storage.kms_key_id: expected server_side_encryption"),
+        ("[storage]\nbucket_key = true", "storage.bucket_key: expected server_side_encryption"),
         ("threads =", "not a readable TOML file"),
     ],
 )

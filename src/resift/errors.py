@@ -19,7 +19,8 @@ ResiftError
 ├── StoreError             an index that cannot be opened, read or written
 │   ├── IndexNotFound      nothing at the URI, nothing published there, or no such version
 │   ├── IndexMismatch      an index made by another embedder or another format
-│   └── IndexBusy          other writers did not let this one publish
+│   ├── IndexBusy          other writers did not let this one publish
+│   └── UnsafeStore        a bucket that would lose what an index's writers were told is kept
 └── DatasetError           a collection, run or judgment file that says what cannot be
 
 One line a message: the value, what was expected, what to do.
@@ -111,6 +112,10 @@ class IndexMismatch(StoreError):
 
 class IndexBusy(StoreError):
     """Other writers did not let this one publish; what it wrote stays, and a next run goes on."""
+
+
+class UnsafeStore(StoreError):
+    """A bucket that would lose what an index's writers were told is kept."""
 
 
 class DatasetError(ResiftError):

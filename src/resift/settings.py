@@ -22,6 +22,12 @@ The file is the one that ``RESIFT_CONFIG`` names; a variable wins over the file:
     access_key_id = "..."                # AWS_ACCESS_KEY_ID
     secret_access_key = "..."            # AWS_SECRET_ACCESS_KEY
     session_token = "..."                # AWS_SESSION_TOKEN
+    profile = "work"                     # AWS_PROFILE: asked where no keys are given; extra aws
+    virtual_hosted = true                # AWS_VIRTUAL_HOSTED_STYLE_REQUEST: bucket in the host's
+                                         # name; else in the path, which every store understands
+    server_side_encryption = "aws:kms"   # AWS_SERVER_SIDE_ENCRYPTION: AES256 or aws:kms
+    kms_key_id = "arn:aws:kms:..."       # AWS_SSE_KMS_KEY_ID: else the account's own key
+    bucket_key = true                    # AWS_SSE_BUCKET_KEY_ENABLED: fewer calls of KMS
 """
 
 import os
@@ -52,7 +58,14 @@ _STORAGE_ENVIRONMENT = {
     "access_key_id": ("AWS_ACCESS_KEY_ID",),
     "secret_access_key": ("AWS_SECRET_ACCESS_KEY",),
     "session_token": ("AWS_SESSION_TOKEN",),
+    "profile": ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"),
+    "virtual_hosted": ("AWS_VIRTUAL_HOSTED_STYLE_REQUEST",),
+    "server_side_encryption": ("AWS_SERVER_SIDE_ENCRYPTION",),
+    "kms_key_id": ("AWS_SSE_KMS_KEY_ID",),
+    "bucket_key": ("AWS_SSE_BUCKET_KEY_ENABLED",),
 }
+_FLAGS = ("virtual_hosted", "bucket_key")
+ENCRYPTIONS = ("AES256", "aws:kms")
 RUNTIMES = ("openvino", "onnxruntime")
 LEAST_MEMORY_MB = 256
 
@@ -66,15 +79,24 @@ class StorageSettings:
     access_key_id: str | None = field(default=None, repr=False)
     secret_access_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
+    profile: str | None = None
+    virtual_hosted: bool = False
+    server_side_encryption: str | None = None
+    kms_key_id: str | None = None
+    bucket_key: bool = False
 
     def options(self) -> dict[str, str]:
-        """The object_store configuration that both obstore and LanceDB take."""
+        """The object_store configuration that both obstore and Lance take."""
         named = {
             "aws_endpoint": self.endpoint,
             "aws_region": self.region,
             "aws_access_key_id": self.access_key_id,
             "aws_secret_access_key": self.secret_access_key,
             "aws_session_token": self.session_token,
+            "aws_virtual_hosted_style_request": "true" if self.virtual_hosted else None,
+            "aws_server_side_encryption": self.server_side_encryption,
+            "aws_sse_kms_key_id": self.kms_key_id,
+            "aws_sse_bucket_key_enabled": "true" if self.bucket_key else None,
         }
         options = {key: value for key, value in named.items() if value}
         if self.endpoint and self.endpoint.startswith("http://"):
@@ -123,9 +145,7 @@ class Settings:
             halves_mb=_count("halves_mb", values.get("halves_mb", 0), 0, "0 for none"),
             cache_dir=_text("cache_dir", values.get("cache_dir")),
             cache_gb=_count("cache_gb", values.get("cache_gb", 10), 1),
-            storage=StorageSettings(
-                **{name: _text(f"storage.{name}", value) for name, value in storage.items()}
-            ),
+            storage=_storage(storage),
             embedder=_text("embedder", values.get("embedder")),
             embedder_key=_secret("embedder_key", values.get("embedder_key")),
         )
@@ -159,6 +179,23 @@ def _from_environment(
     return found
 
 
+def _storage(values: Mapping[str, Any]) -> StorageSettings:
+    checked: dict[str, Any] = {
+        name: (_flag if name in _FLAGS else _text)(f"storage.{name}", value)
+        for name, value in values.items()
+    }
+    encryption = checked.get("server_side_encryption")
+    if encryption not in (None, *ENCRYPTIONS):
+        raise SettingsError(
+            f"storage.server_side_encryption={encryption!r}: "
+            f"expected one of {', '.join(ENCRYPTIONS)}"
+        )
+    for name in ("kms_key_id", "bucket_key"):
+        if checked.get(name) and encryption != "aws:kms":
+            raise SettingsError(f"storage.{name}: expected server_side_encryption = 'aws:kms' too")
+    return StorageSettings(**checked)
+
+
 def _runtime(value: Any) -> str | None:
     if value is None:
         return None
@@ -177,6 +214,13 @@ def _secret(name: str, value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     raise SettingsError(f"{name}: expected text, got {type(value).__name__}")
+
+
+def _flag(name: str, value: Any) -> bool:
+    said = str(value).lower()
+    if said in ("true", "false", "1", "0"):
+        return said in ("true", "1")
+    raise SettingsError(f"{name}={value!r}: expected true or false")
 
 
 def _count(name: str, value: Any, least: int, meaning: str = "") -> int:

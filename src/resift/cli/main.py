@@ -8,6 +8,7 @@ import typer
 from resift.cli import (
     convert,
     demo,
+    doctor,
     index,
     models,
     rerank,
@@ -39,6 +40,7 @@ app.command("rerank")(rerank.rerank)
 app.command("rerank-run")(rerank_run.rerank_run)
 app.command("models")(models.models)
 app.command("verify")(verify.verify)
+app.command("doctor")(doctor.doctor)
 app.command("convert")(convert.convert)
 app.command("train")(train.train)
 

@@ -1,29 +1,65 @@
-"""An ``s3://`` prefix through obstore, set up to fail in seconds."""
+"""An ``s3://`` prefix through obstore and through Lance: both reach it in the same way."""
 
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from resift.extras import require
+from resift.index.access import Credentials, find_credentials
 from resift.index.location import Location
 from resift.settings import StorageSettings
 
-# object_store's own patience is three minutes; whoever mistyped an endpoint has less.
-_CLIENT = {"connect_timeout": "5s", "timeout": "10s"}
-_RETRIES = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
+# Whoever mistyped an endpoint is told so in seconds; object_store alone takes three minutes.
+# A store that has answered before is worth waiting for: SlowDown, resets, a restart.
+_CONNECT, _ANSWER, _PATIENT_ANSWER = "5s", "10s", "60s"
+_RETRIES, _SECONDS = 4, 10
+_PATIENT_RETRIES, _PATIENT_SECONDS = 10, 60
 
 
-def open_bucket(location: Location, storage: StorageSettings) -> Any:
-    """An obstore store rooted at the prefix. Does no I/O."""
+def open_bucket(location: Location, storage: StorageSettings, *, patient: bool = False) -> Any:
+    """An obstore store rooted at the prefix. Asks the bucket nothing.
+
+    `patient` is for work that a pause of the store must not end: `probe` first.
+    """
     stores = require("obstore.store", "index")
-    options = storage.options()
-    client = _CLIENT | {"allow_http": options.pop("allow_http", "false") == "true"}
+    credentials = find_credentials(storage)
+    options = _options(location, storage, credentials)
+    client = {
+        "connect_timeout": _CONNECT,
+        "timeout": _PATIENT_ANSWER if patient else _ANSWER,
+        "allow_http": options.pop("allow_http", "false") == "true",
+    }
+    retries, seconds = _retries(patient)
     return stores.S3Store(
         location.bucket,
         prefix=location.path or None,
         config=options,
         client_options=client,
-        retry_config=_RETRIES,
+        retry_config={"max_retries": retries, "retry_timeout": timedelta(seconds=seconds)},
+        **({"credential_provider": credentials} if credentials else {}),
     )
+
+
+def lance_options(
+    location: Location, storage: StorageSettings, *, patient: bool = False
+) -> dict[str, str]:
+    """``storage_options`` of Lance for the same bucket; there are none on the local disk.
+
+    A profile's keys are those of this moment: open anew what is open for longer than they last.
+    """
+    if location.bucket is None:
+        return {}
+    credentials = find_credentials(storage)
+    options = _options(location, storage, credentials)
+    retries, seconds = _retries(patient)
+    return {
+        **options,
+        **(credentials.options() if credentials else {}),
+        "connect_timeout": _CONNECT,
+        "timeout": _PATIENT_ANSWER if patient else _ANSWER,
+        "client_max_retries": str(retries),
+        "client_retry_timeout": str(seconds),
+    }
 
 
 def probe(location: Location, storage: StorageSettings) -> None:
@@ -32,8 +68,33 @@ def probe(location: Location, storage: StorageSettings) -> None:
     next(iter(obstore.list(open_bucket(location, storage), chunk_size=1)), None)
 
 
-def lance_options(location: Location, storage: StorageSettings) -> dict[str, str] | None:
-    """The same for Lance."""
-    if location.bucket is None:
-        return None
-    return storage.options() | {"connect_timeout": "5s", "timeout": "30s"}
+def _retries(patient: bool) -> tuple[int, int]:
+    """How often a request is tried again, and for how many seconds."""
+    return (_PATIENT_RETRIES, _PATIENT_SECONDS) if patient else (_RETRIES, _SECONDS)
+
+
+def _options(
+    location: Location, storage: StorageSettings, credentials: Credentials | None
+) -> dict[str, str]:
+    """The settings, and what the profile adds to them."""
+    options = storage.options()
+    if credentials:
+        if credentials.region:
+            options.setdefault("aws_region", credentials.region)
+        if credentials.endpoint:
+            options.setdefault("aws_endpoint", credentials.endpoint)
+    endpoint = options.get("aws_endpoint", "")
+    if endpoint.startswith("http://"):
+        options["allow_http"] = "true"
+    if endpoint and storage.virtual_hosted:
+        endpoint = _in_host(endpoint, str(location.bucket))
+    if endpoint:  # under both names: the environment's own would win over the one that is not said
+        options |= {"aws_endpoint": endpoint, "aws_endpoint_url_s3": endpoint}
+    return options
+
+
+def _in_host(endpoint: str, bucket: str) -> str:
+    """The endpoint with the bucket before its host, as object_store wants it; once is enough."""
+    url = urlsplit(endpoint)
+    host = url.netloc if url.netloc.startswith(f"{bucket}.") else f"{bucket}.{url.netloc}"
+    return url._replace(netloc=host).geturl()

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from resift.errors import ResiftError, StoreError
 
 _ACCESS = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
+_KEY = "the KMS key cannot be used: check kms_key_id, and the key's policy for kms:GenerateDataKey"
+_CUT = "the connection is cut again and again: check the network, or try again later"
 _PHRASES = (
     # First, for a refusal to give credentials is no refusal of the bucket: this is where
     # object_store asks for them when it was given none.
@@ -20,11 +22,24 @@ _PHRASES = (
     ("InvalidAccessKeyId", f"the access key is not known there: {_ACCESS}"),
     ("SignatureDoesNotMatch", f"the secret key does not match the access key: {_ACCESS}"),
     ("ExpiredToken", "the session token has expired: get new credentials"),
+    ("InvalidToken", "the session token is not known there: get new credentials"),
+    ("TokenRefreshRequired", "the session token must be renewed: get new credentials"),
+    ("RequestTimeTooSkewed", "this machine's clock is wrong: set it, or let NTP do so"),
+    ("KMS.", _KEY),
+    ("kms:", _KEY),  # in the words of a refusal that says which right is missing
+    ("QuotaExceeded", "the quota is used up: free some space, or raise it"),
+    ("InvalidRange", "an object changed while it was read: try again"),
+    ("SlowDown", "the store asks for fewer requests: try again later"),
+    ("503", "the store is overloaded or down: try again later"),
     ("AccessDenied", f"access denied: {_ACCESS}"),
     ("403", f"access denied: {_ACCESS}"),
     ("401", f"access denied: {_ACCESS}"),
     ("Failed to resolve region", "the bucket's region is not known: set AWS_REGION"),
     ("PermanentRedirect", "the bucket is in another region: set AWS_REGION"),
+    ("Connection reset", _CUT),
+    ("connection reset", _CUT),
+    ("IncompleteMessage", _CUT),
+    ("connection closed before", _CUT),
     ("HttpError", "the server does not answer: check the network and AWS_ENDPOINT_URL"),
     ("error sending request", "the server does not answer: check the network and AWS_ENDPOINT_URL"),
     ("Permission denied", "permission denied: check the rights of the files and folders"),

@@ -80,9 +80,15 @@ class Listing:
 class Source:
     """Documents below one place. `uri` is canonical."""
 
-    def __init__(self, store: Any, location: Location, only: str | None = None) -> None:
-        """Read from an obstore `store` rooted at `location`; `only` names a single file in it."""
+    def __init__(
+        self, store: Any, location: Location, only: str | None = None, patient: Any = None
+    ) -> None:
+        """Read from an obstore `store` rooted at `location`; `only` names a single file in it.
+
+        `patient` is the same store, for reading what was listed: a pause of it ends no work.
+        """
         self._store = store
+        self._patient = patient or store
         self._location = location
         self._only = only
         self.uri = location.child(only) if only else location.uri
@@ -111,7 +117,7 @@ class Source:
         obstore = require("obstore", "index")
         try:
             options = {"version": version} if version else None
-            answer = obstore.get(self._store, key, options=options)
+            answer = obstore.get(self._patient, key, options=options)
             _refuse_large(int(answer.meta["size"]), max_bytes)
             etag, version = _etag(answer.meta), answer.meta["version"]
             return Fetched(bytes(answer.bytes()), etag, version)
@@ -178,7 +184,7 @@ def open_object(uri: str, storage: StorageSettings) -> tuple[Source, str]:
     prefix, _, name = location.path.rpartition("/")
     parent = Location(location.bucket, prefix or ("" if location.bucket else "/"))
     if parent.bucket:
-        return Source(open_bucket(parent, storage), parent), name
+        return _in_bucket(parent, storage), name
     if not Path(parent.path).is_dir():
         raise SourceError(f"{uri}: no such file: check the path")
     stores = require("obstore.store", "index")
@@ -202,14 +208,19 @@ def _open_folder(uri: str, location: Location) -> Source:
 
 
 def _open_bucket(location: Location, storage: StorageSettings) -> Source:
-    root = Source(open_bucket(location, storage), location)
+    root = _in_bucket(location, storage)
     if not location.path or not is_document(location.path):
         return root
     if root.list().objects:  # a prefix may be named like a file
         return root
     prefix, _, name = location.path.rpartition("/")
     parent = Location(location.bucket, prefix)
-    return Source(open_bucket(parent, storage), parent, name)
+    return _in_bucket(parent, storage, name)
+
+
+def _in_bucket(location: Location, storage: StorageSettings, only: str | None = None) -> Source:
+    patient = open_bucket(location, storage, patient=True)
+    return Source(open_bucket(location, storage), location, only, patient)
 
 
 def _refuse_unsupported(uri: str) -> None:

@@ -80,7 +80,7 @@ class Store:
         """Open the table below `location` for writing, or begin one there."""
         with store_errors(location.uri):
             try:
-                dataset = open_dataset(location, storage, session=_session())
+                dataset = open_dataset(location, storage, patient=True, session=_session())
             except ValueError as error:
                 if "was not found" not in str(error):
                     raise
@@ -233,13 +233,18 @@ class Store:
         return int(stats["num_unindexed_rows"])
 
 
-def open_dataset(location: Location, storage: StorageSettings, **options: Any) -> Any:
-    """The table below a place; what Lance raises is let through."""
+def open_dataset(
+    location: Location, storage: StorageSettings, *, patient: bool = False, **options: Any
+) -> Any:
+    """The table below a place; what Lance raises is let through.
+
+    `patient` once the store has answered: then a pause of it must not end the work.
+    """
     # Lance logs to stderr what it will change in versions to come, as warnings.
     os.environ.setdefault("LANCE_LOG", "error")
     lance = require("lance", "index")
     uri = location.child(TABLE)
-    return lance.dataset(uri, storage_options=lance_options(location, storage), **options)
+    return lance.dataset(uri, storage_options=lance_options(location, storage, patient=patient), **options)
 
 
 def batch_groups(batch: Any, columns: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], int]]:
@@ -268,13 +273,13 @@ def _create(location: Location, storage: StorageSettings, embedder: Embedder) ->
         "table": uuid.uuid4().hex,
     }
     empty = schema(embedder.dim, facts).empty_table()
-    options = lance_options(location, storage)
+    options = lance_options(location, storage, patient=True)
     try:
         lance.write_dataset(empty, location.child(TABLE), storage_options=options)
     except OSError as error:
         if "already exists" not in str(error):  # another writer was first: theirs will do
             raise
-    return open_dataset(location, storage, session=_session())
+    return open_dataset(location, storage, patient=True, session=_session())
 
 
 def _session() -> Any:

@@ -19,6 +19,7 @@ from resift.errors import IndexMismatch, SourceError, Unreadable, Vanished
 from resift.index.columns import Columns
 from resift.index.cut import CutFile
 from resift.index.diff import Diff, Expected, below, compare
+from resift.index.doctor import refuse_unsafe
 from resift.index.embed import Embedder
 from resift.index.keep import Keeper
 from resift.index.limits import Limits
@@ -130,6 +131,8 @@ def sync(
         raise SourceError(f"{source.uri}: no documents there: check the place and the patterns")
     if before and not diff:
         return _report(started, listing, diff, None, before)
+    if not allow_unsafe:
+        refuse_unsafe(place.location, place.storage)
     store = Store.open(place.location, place.storage, models.embedder)
     known = _known(store, before, published)
     diff = compare(listing.objects, below(source.uri, known), expected)

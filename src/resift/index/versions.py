@@ -81,7 +81,7 @@ class Versions:
     @cached_property
     def _store(self) -> Any:
         if self._location.bucket:
-            return open_bucket(self._location, self._storage)
+            return open_bucket(self._location, self._storage, patient=True)
         if not Path(self._location.path).is_dir():
             raise FileNotFoundError(self._location.path)
         return require("obstore.store", "index").LocalStore(self._location.path)
@@ -90,7 +90,9 @@ class Versions:
         """All published versions, ascending. One request."""
         obstore = require("obstore", "index")
         try:
-            store = self._store
+            # The first thing that is asked of an index: a store that is not there is told so soon.
+            bucket = self._location.bucket
+            store = open_bucket(self._location, self._storage) if bucket else self._store
         except FileNotFoundError:
             return []
         with store_errors(self._location.uri):

@@ -1,0 +1,291 @@
+"""Proves who is let in and as whom, that obstore and Lance agree, and that no secret shows."""
+
+import json
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import obstore
+import pytest
+
+from resift.errors import MissingExtra, SettingsError
+from resift.index.access import Credentials, find_credentials
+from resift.index.bucket import lance_options, open_bucket, probe
+from resift.index.faults import meaning
+from resift.index.location import Location
+from resift.settings import StorageSettings
+from storage.conftest import Server
+from storage.faulty import Faults, FaultyProxy, faulty_proxy
+
+lance = pytest.importorskip("lance")
+arrow = pytest.importorskip("pyarrow")
+
+SECRET = "marker-of-a-secret"
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[FaultyProxy]:
+    with faulty_proxy(server.endpoint) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def aws_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for AWS's two shared files, empty so far."""
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    return tmp_path
+
+
+def write_and_read(bucket: str, storage: StorageSettings) -> None:
+    """Both ways in: an object through obstore, a table through Lance."""
+    place = Location(bucket, "pre/fix")
+    store = open_bucket(place, storage)
+    obstore.put(store, "object", b"x" * 100)
+    assert bytes(obstore.get(store, "object").bytes()) == b"x" * 100
+    table = arrow.table({"a": [1, 2]})
+    options = lance_options(place, storage)
+    lance.write_dataset(table, place.child("t.lance"), storage_options=options)
+    assert lance.dataset(place.child("t.lance"), storage_options=options).count_rows() == 2
+
+
+def profile(folder: Path, name: str, **lines: str) -> None:
+    section = name if name == "default" else f"profile {name}"
+    with (folder / "config").open("a") as file:
+        file.write("\n".join([f"[{section}]", *(f"{k} = {v}" for k, v in lines.items()), ""]))
+
+
+def command(folder: Path, answer: dict[str, Any] | None) -> str:
+    """A credential_process that gives this answer, or says a secret on stderr and fails."""
+    script = folder / "command.sh"
+    says = f"echo '{json.dumps(answer)}'" if answer else f"echo {SECRET} >&2; exit 1"
+    script.write_text(f"#!/bin/sh\necho called >> {folder}/calls\n{says}\n")
+    script.chmod(script.stat().st_mode | stat.S_IEXEC)
+    return str(script)
+
+
+def keys_until(expiration: str) -> dict[str, Any]:
+    keys = {"AccessKeyId": "owner", "SecretAccessKey": "owner-secret"}
+    return {"Version": 1, "Expiration": expiration, **keys}
+
+
+def test_encryption_is_asked_for_by_both_ways_in(proxy: FaultyProxy, bucket: str) -> None:
+    settings = Server(proxy.endpoint).settings()
+    storage = StorageSettings(
+        settings.endpoint,
+        settings.region,
+        settings.access_key_id,
+        settings.secret_access_key,
+        server_side_encryption="aws:kms",
+        kms_key_id="key-1",
+        bucket_key=True,
+    )
+    place = Location(bucket, "i")
+    for write in (
+        lambda: obstore.put(open_bucket(place, storage), "object", b"x"),
+        lambda: lance.write_dataset(
+            arrow.table({"a": [1]}),
+            place.child("t"),
+            storage_options=lance_options(place, storage),
+        ),
+    ):
+        proxy.restart()
+        try:
+            write()
+        except Exception as refused:  # the server has no KMS; what it was asked for is the matter
+            print(refused)
+        asked = [one.headers for one in proxy.seen if one.method == "PUT"]
+        prefix = "x-amz-server-side-encryption"
+        assert asked
+        assert asked[0][prefix] == "aws:kms"
+        assert asked[0][f"{prefix}-aws-kms-key-id"] == "key-1"
+        assert asked[0][f"{prefix}-bucket-key-enabled"] == "true"
+
+
+def test_a_session_token_goes_with_every_request(proxy: FaultyProxy) -> None:
+    storage = StorageSettings(proxy.endpoint, "us-east-1", "owner", "owner-secret", "token-1")
+    place = Location("bucket", "i")
+    with pytest.raises(Exception, match="Error performing"):  # the server never gave that token
+        probe(place, storage)
+    with pytest.raises(ValueError, match="Error performing"):
+        lance.dataset(place.child("t"), storage_options=lance_options(place, storage))
+    assert len(proxy.seen) > 1
+    assert {one.headers["x-amz-security-token"] for one in proxy.seen} == {"token-1"}
+    assert all(one.path.startswith("/bucket") for one in proxy.seen)
+
+
+def test_a_bucket_in_the_hosts_name_is_put_there_once() -> None:
+    place = Location("bucket", "i")
+    for endpoint in ("http://localhost:9", "http://bucket.localhost:9"):
+        storage = StorageSettings(endpoint, "r", "a", SECRET, virtual_hosted=True)
+        assert lance_options(place, storage)["aws_endpoint"] == "http://bucket.localhost:9"
+        with pytest.raises(Exception, match=r"GET http://bucket\.localhost:9/[?]") as refused:
+            probe(place, storage)
+        assert SECRET not in str(refused.value)
+
+
+def test_what_was_given_wins_over_the_environment(
+    server: Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    write_and_read(bucket, server.settings())
+
+
+def test_a_named_profile_gives_keys_region_and_endpoint(
+    server: Server, bucket: str, aws_files: Path
+) -> None:
+    profile(aws_files, "work", region="us-east-1", endpoint_url=server.endpoint)
+    (aws_files / "credentials").write_text(
+        "[work]\naws_access_key_id = owner\naws_secret_access_key = owner-secret\n"
+    )
+    write_and_read(bucket, StorageSettings(profile="work"))
+
+
+def test_the_default_profile_is_asked_where_its_file_is_and_no_keys_are_given(
+    server: Server, bucket: str, aws_files: Path
+) -> None:
+    assert find_credentials(StorageSettings()) is None
+    keys = {"aws_access_key_id": "owner", "aws_secret_access_key": "owner-secret"}
+    profile(aws_files, "default", region="us-east-1", **keys)
+    write_and_read(bucket, StorageSettings(server.endpoint))
+    assert find_credentials(server.settings()) is None
+
+
+def test_a_profiles_command_is_asked_again_when_its_keys_expire(
+    server: Server, bucket: str, aws_files: Path
+) -> None:
+    for expires, calls in (("2099-01-01T00:00:00Z", 1), ("2000-01-01T00:00:00Z", 2)):
+        (aws_files / "config").unlink(missing_ok=True)
+        (aws_files / "calls").unlink(missing_ok=True)
+        profile(
+            aws_files,
+            "work",
+            credential_process=command(aws_files, keys_until(expires)),
+            region="r",
+        )
+        found = find_credentials(StorageSettings(server.endpoint, profile="work"))
+        assert isinstance(found, Credentials)
+        assert (aws_files / "calls").read_text().count("called") == 1
+        if calls == 1:
+            assert found()["access_key_id"] == found.options()["aws_access_key_id"] == "owner"
+            write_and_read(bucket, StorageSettings(server.endpoint, profile="work"))
+        else:
+            with pytest.raises(SettingsError, match=r"AWS profile 'work': .* \(RuntimeError\)"):
+                found()
+            assert (aws_files / "calls").read_text().count("called") > 1
+
+
+def test_a_profile_that_gives_nothing_is_told_in_one_line(aws_files: Path) -> None:
+    profile(aws_files, "empty", region="r")
+    profile(aws_files, "failing", credential_process=command(aws_files, None))
+    for name, reason in (
+        ("absent", "no such profile"),
+        ("empty", "gives no credentials"),
+        ("failing", "CredentialRetrievalError"),
+    ):
+        with pytest.raises(SettingsError, match=reason) as refused:
+            open_bucket(Location("bucket", ""), StorageSettings(profile=name))
+        said = str(refused.value)
+        assert said.startswith(f"AWS profile '{name}': ") and "\n" not in said
+        assert SECRET not in said
+        assert refused.value.__suppress_context__ or not refused.value.__context__
+
+
+def test_without_botocore_a_named_profile_is_refused_and_a_shared_file_is_passed_over(
+    aws_files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile(aws_files, "default", aws_access_key_id="a", aws_secret_access_key="b")
+    monkeypatch.setitem(sys.modules, "botocore", None)
+    monkeypatch.setitem(sys.modules, "botocore.session", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'resift\[aws\]'"):
+        open_bucket(Location("bucket", ""), StorageSettings(profile="work"))
+    assert find_credentials(StorageSettings()) is None
+
+
+def test_a_patient_store_outlasts_what_ends_an_impatient_one(
+    proxy: FaultyProxy, bucket: str
+) -> None:
+    place, storage = Location(bucket, ""), Server(proxy.endpoint).settings()
+    proxy.restart(Faults(slow_down_until=6))
+    with pytest.raises(Exception, match="503"):
+        obstore.put(open_bucket(place, storage), "a", b"x")
+    assert len(proxy.seen) == 5
+    proxy.restart(Faults(slow_down_until=6))
+    obstore.put(open_bucket(place, storage, patient=True), "a", b"x")
+    assert len(proxy.seen) == 7
+
+
+def test_both_outlast_a_store_that_stumbles(proxy: FaultyProxy, bucket: str) -> None:
+    proxy.restart(Faults(slow_down_every=4, reset_every=7))
+    write_and_read(bucket, Server(proxy.endpoint).settings())
+    assert len(proxy.seen) > 7
+
+
+def ways_in(place: Location, storage: StorageSettings) -> list[Callable[[], object]]:
+    """A write and a listing, each of which asks the store at once."""
+    return [
+        lambda: obstore.put(open_bucket(place, storage), "a", b"x"),
+        lambda: probe(place, storage),
+    ]
+
+
+def through_lance(place: Location, storage: StorageSettings) -> None:
+    lance.dataset(place.child("t"), storage_options=lance_options(place, storage))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "phrase"),
+    [
+        ("403 Forbidden", "ExpiredToken", "the session token has expired"),
+        ("403 Forbidden", "RequestTimeTooSkewed", "this machine's clock is wrong"),
+        ("403 Forbidden", "KMS.DisabledException", "the KMS key cannot be used"),
+        ("403 Forbidden", "QuotaExceeded", "the quota is used up"),
+        ("400 Bad Request", "InvalidToken", "the session token is not known there"),
+        ("416 Range Not Satisfiable", "InvalidRange", "an object changed while it was read"),
+    ],
+)
+def test_a_refusal_is_told_in_a_phrase_and_without_a_secret(
+    proxy: FaultyProxy, bucket: str, status: str, code: str, phrase: str
+) -> None:
+    proxy.restart(Faults(refusal=(status, code)))
+    storage = StorageSettings(proxy.endpoint, "us-east-1", "owner", SECRET, f"{SECRET}-token")
+    for way in ways_in(Location(bucket, ""), storage):
+        with pytest.raises(Exception, match=code) as refused:
+            way()
+        assert phrase in meaning(refused.value)
+        assert SECRET not in str(refused.value) + repr(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("faults", "phrase"),
+    [
+        (Faults(slow_down_every=1), "the store asks for fewer requests"),
+        (Faults(reset_every=1), "the connection is cut again and again"),
+    ],
+)
+def test_what_does_not_pass_is_told_in_a_phrase_and_without_a_secret(
+    proxy: FaultyProxy, bucket: str, faults: Faults, phrase: str
+) -> None:
+    proxy.restart(faults)
+    storage = StorageSettings(proxy.endpoint, "us-east-1", "owner", SECRET)
+    for way in ways_in(Location(bucket, ""), storage):
+        with pytest.raises(Exception, match="retries") as refused:
+            way()
+        assert phrase in meaning(refused.value)
+        assert SECRET not in str(refused.value) + repr(refused.value)
+
+
+def test_no_secret_shows_in_settings_stores_and_refused_signatures(
+    server: Server, bucket: str
+) -> None:
+    storage = StorageSettings(server.endpoint, "us-east-1", "owner", SECRET)
+    place = Location(bucket, "")
+    shown = [repr(storage), repr(open_bucket(place, storage))]
+    for way in (*ways_in(place, storage), lambda: through_lance(place, storage)):
+        with pytest.raises(Exception, match="SignatureDoesNotMatch") as refused:
+            way()
+        shown += [str(refused.value), repr(refused.value), meaning(refused.value)]
+    assert SECRET not in "".join(shown)
