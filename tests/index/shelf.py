@@ -122,4 +122,5 @@ def passage(
 def found(snapshot: Snapshot, query: str, k: int = 10, where: str | None = None) -> Sequence[str]:
     """Texts that the words find, best first."""
     view = snapshot.view()
-    return [p.text for p in view.take([row_id for row_id, _ in view.lexical(query, k, where)])]
+    allowed = view.allowed(where) if where else None
+    return [p.text for p in view.take([row_id for row_id, _ in view.lexical(query, k, allowed)])]

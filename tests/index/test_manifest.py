@@ -13,9 +13,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 SIZES = st.integers(0, 2**63 - 1)
 ENTRIES = st.builds(
     Entry,
-    st.builds(
-        Origin, TEXTS, TEXTS, SIZES, st.binary(max_size=16), TEXTS, TEXTS, st.none() | TEXTS
-    ),
+    st.builds(Origin, TEXTS, TEXTS, SIZES, st.binary(max_size=16), TEXTS, TEXTS, st.none() | TEXTS),
     SIZES,
     st.none() | TEXTS,
     st.lists(TEXTS, max_size=3).map(tuple),

@@ -89,16 +89,16 @@ def clean(
 
     A reader that holds one of them still must have opened it before that.
     """
+    border = time.time() - older_than_s
+    listed = versions.listed()
+    old = {number for (number, _), (_, replaced) in pairwise(listed) if replaced <= border}
+    old -= {number for number, _ in listed[-keep:]}
     every = versions.readable()
-    border = datetime.now(UTC).timestamp() - older_than_s
-    removed = []
-    for version, following in pairwise(every):
-        replaced = datetime.fromisoformat(following.created).timestamp()
-        if replaced <= border and version not in every[-keep:]:
+    for version in every:
+        if version.number in old:
             versions.remove(version)
-            removed.append(version.number)
-    kept = [version.table_version for version in every if version.number not in removed]
-    return removed, store.clean(kept, older_than_s)
+    kept = [version.table_version for version in every if version.number not in old]
+    return sorted(old), store.clean(kept, older_than_s)
 
 
 def _prepare(

@@ -3,7 +3,10 @@
 The arms read ids and scores only. Texts are read once, for the few that are wanted.
 """
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,16 @@ from resift.index.versions import Version
 Scored = list[tuple[int, float]]
 """Row ids with a score, best first. Higher is better; equal scores are in order of row id."""
 
-SCAN = {"prefilter": True, "with_row_id": True}
+# Filters whose rows are remembered; the same few are asked for again and again.
+_FILTERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """The rows that a filter lets through: how many, and which, as Lance takes them."""
+
+    count: int
+    rows: bytes
 
 
 class Snapshot:
@@ -35,11 +47,26 @@ class Snapshot:
         self.version = version
         self.is_local = is_local
         self._open_table = open_table
+        self._filters: OrderedDict[str, Allowed] = OrderedDict()
+        self._lock = threading.Lock()
 
     def view(self) -> "View":
         """What one search reads through."""
         with store_errors(self.uri):
-            return View(self.uri, self.version, self._open_table(), self.is_local)
+            return View(self, self._open_table())
+
+    def remembered(self, where: str, find: Callable[[], Allowed]) -> Allowed:
+        """The rows of a filter, found once."""
+        with self._lock:
+            if where in self._filters:
+                self._filters.move_to_end(where)
+                return self._filters[where]
+        found = find()
+        with self._lock:
+            self._filters[where] = found
+            if len(self._filters) > _FILTERS:
+                self._filters.popitem(last=False)
+        return found
 
     def __len__(self) -> int:
         """How many passages there are."""
@@ -49,30 +76,44 @@ class Snapshot:
 class View:
     """A version as one search sees it, which counts what that search reads."""
 
-    def __init__(self, uri: str, version: Version, table: Any, is_local: bool) -> None:
-        """Hold a table of its own, open at `version`."""
-        self._uri = uri
-        self._version = version
+    def __init__(self, snapshot: Snapshot, table: Any) -> None:
+        """Hold a table of its own, open at the snapshot's version."""
+        self._snapshot = snapshot
+        self._uri = snapshot.uri
         self._table = table
-        self._is_local = is_local
         self._requests = 0
         self._bytes = 0
 
-    def dense(self, vector: NDArray[np.float32], k: int, where: str | None = None) -> Scored:
-        """The `k` nearest passages with their cosines; `vector` has unit length, shape (dim,).
+    def allowed(self, where: str) -> Allowed:
+        """The rows that `where`, SQL out of `index.where`, is true of; for both arms."""
 
-        `where` is SQL: only passages that it is true of are looked at, in both arms.
-        """
+        def find() -> Allowed:
+            serialize = require("lance.dataset", "index").serialize_row_addrs
+            with store_errors(self._uri):
+                found = self._table.scanner(columns=[], with_row_id=True, filter=where).to_table()
+            rows = found["_rowid"].to_pylist()
+            return Allowed(len(rows), serialize(rows))
+
+        return self._snapshot.remembered(where, find)
+
+    def dense(self, vector: NDArray[np.float32], k: int, allowed: Allowed | None = None) -> Scored:
+        """The `k` nearest passages with their cosines; `vector` has unit length, shape (dim,)."""
         with store_errors(self._uri):
-            found = nearest(self._table, vector, k, self._version.vectors, filter=where)
+            how = self._snapshot.version.vectors
+            found = nearest(self._table, vector, k, how, **_only(allowed))
         return _best_first(found, 1.0 - found["_distance"].to_numpy())
 
-    def lexical(self, query: str, k: int, where: str | None = None) -> Scored:
+    def lexical(self, query: str, k: int, allowed: Allowed | None = None) -> Scored:
         """The `k` best passages by BM25. Any string will do: nothing in it is an operator."""
         match = require("lance.query", "index").MatchQuery(query, "search_text")
         with store_errors(self._uri):
             found = self._table.scanner(
-                columns=["_score"], full_text_query=match, limit=k, filter=where, **SCAN
+                columns=["_score"],
+                full_text_query=match,
+                limit=k,
+                with_row_id=True,
+                prefilter=True,
+                **_only(allowed),
             ).to_table()
         return _best_first(found, found["_score"].to_numpy())
 
@@ -114,9 +155,13 @@ class View:
 
     def _count(self) -> None:
         done = self._table.io_stats_incremental()
-        if not self._is_local:
+        if not self._snapshot.is_local:
             self._requests += int(done.read_iops)
             self._bytes += int(done.read_bytes)
+
+
+def _only(allowed: Allowed | None) -> dict[str, bytes]:
+    return {"row_addr_allowlist": allowed.rows} if allowed else {}
 
 
 def _best_first(found: Any, scores: NDArray[np.float64]) -> Scored:

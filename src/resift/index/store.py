@@ -244,7 +244,9 @@ def open_dataset(
     os.environ.setdefault("LANCE_LOG", "error")
     lance = require("lance", "index")
     uri = location.child(TABLE)
-    return lance.dataset(uri, storage_options=lance_options(location, storage, patient=patient), **options)
+    return lance.dataset(
+        uri, storage_options=lance_options(location, storage, patient=patient), **options
+    )
 
 
 def batch_groups(batch: Any, columns: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], int]]:

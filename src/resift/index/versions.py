@@ -8,6 +8,7 @@ Knows nothing of Lance.
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ from resift.settings import StorageSettings
 # Raised by one whenever files or columns change their meaning.
 FORMAT = 3
 _DIGITS = 8
+_READERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,10 @@ class Versions:
 
     def numbers(self) -> list[int]:
         """All published versions, ascending. One request."""
+        return [number for number, _ in self.listed()]
+
+    def listed(self) -> list[tuple[int, float]]:
+        """All published versions, ascending, with the time at which each was: Unix seconds."""
         obstore = require("obstore", "index")
         try:
             # The first thing that is asked of an index: a store that is not there is told so soon.
@@ -96,19 +102,25 @@ class Versions:
         except FileNotFoundError:
             return []
         with store_errors(self._location.uri):
-            found = [meta["path"] for page in obstore.list(store, "versions") for meta in page]
-        stems = (Path(path).stem for path in found if path.endswith(".json"))
-        return sorted(int(stem) for stem in stems if stem.isdigit())
+            found = [meta for page in obstore.list(store, "versions") for meta in page]
+        records = [(Path(meta["path"]), meta["last_modified"].timestamp()) for meta in found]
+        return sorted(
+            (int(path.stem), published)
+            for path, published in records
+            if path.suffix == ".json" and path.stem.isdigit()
+        )
 
     def readable(self) -> list[Version]:
         """All published versions, ascending, but for damaged ones: nobody can use those."""
-        found = []
-        for number in self.numbers():
-            try:
-                found.append(self.get(number))
-            except Damaged:
-                continue
-        return found
+        with ThreadPoolExecutor(_READERS, "resift-versions") as pool:
+            found = list(pool.map(self._get_readable, self.numbers()))
+        return [version for version in found if version]
+
+    def _get_readable(self, number: int) -> Version | None:
+        try:
+            return self.get(number)
+        except (Damaged, IndexNotFound):  # or cleaned up meanwhile
+            return None
 
     def newest(self) -> Version | None:
         """The version that readers are given now, if there is one."""
@@ -158,6 +170,9 @@ class Versions:
                 body = json.dumps(record, indent=1).encode()
                 obstore.put(self._store, _record(version.number), body, mode="create")
             except already:
+                # Or it was this one, and the answer was lost on its way: then it is done.
+                if self.get(version.number).manifest == version.manifest:
+                    return True
                 obstore.delete(self._store, version.manifest)
                 return False
         return True

@@ -1,6 +1,7 @@
 """Index: what users hold. A place for passages, kept in step with documents, and searched."""
 
 import threading
+import time
 from functools import cached_property
 
 from resift.errors import InputError
@@ -22,6 +23,7 @@ from resift.settings import Settings
 from resift.types import Ranking
 
 _DAY = 86_400.0
+_KEEP_DAYS = 7.0
 
 
 class Index:
@@ -60,10 +62,11 @@ class Index:
     ) -> SyncReport:
         """Make the index hold what lies below `source_uri`, and publish that as a new version.
 
-        Any number of processes may do so at once. With `keep_states` the reranker's half of every
-        passage is computed now and kept beside it (`Reranker.keep`): a search then runs the
-        query's half and the meeting of the two only, to the same result. What it costs in bytes is
-        in the report. Documents that were indexed without are read again.
+        Any number of processes may do so at once. Versions that were replaced a week ago are
+        cleaned up. With `keep_states` the reranker's half of every passage is computed now and kept
+        beside it (`Reranker.keep`): a search then runs the query's half and the meeting of the two
+        only, to the same result. What it costs in bytes is in the report. Documents that were
+        indexed without are read again.
 
         Raise `SourceError` or `StoreError` where one of the two cannot be reached, `UnsafeStore`
         where the index's store loses writes, unless `allow_unsafe`. A file that cannot be read is
@@ -75,6 +78,10 @@ class Index:
         models = self._models(keep_states)
         report = sync(source, self._place, models, reading, progress, allow_unsafe=allow_unsafe)
         self.refresh()
+        listed = self._place.versions.listed()
+        # A day's worth at a time: it looks at every version that there is.
+        if len(listed) > 1 and listed[1][1] < time.time() - (_KEEP_DAYS + 1) * _DAY:
+            self.clean()
         return report
 
     def plan(
@@ -145,7 +152,7 @@ class Index:
         self.refresh()
         return version
 
-    def clean(self, *, keep: int = 1, older_than_days: float = 7.0) -> tuple[list[int], int]:
+    def clean(self, *, keep: int = 1, older_than_days: float = _KEEP_DAYS) -> tuple[list[int], int]:
         """Delete versions that were replaced so long ago, but the last `keep`.
 
         Give their numbers and the bytes that were freed. Readers that opened one of them since it

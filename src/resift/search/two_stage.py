@@ -84,16 +84,22 @@ def _retrieve(
     query: str, view: View, embedder: Embedder, plan: SearchPlan, clock: "_Clock", purse: "_Purse"
 ) -> Scored:
     """Row ids with scores, best first: one arm's, or both fused. The two look at once."""
+    allowed = None
+    if plan.where:
+        with clock.stage("filter"):
+            allowed = view.allowed(plan.where)
+        if not allowed.count:
+            return []
 
     def dense() -> Scored:
         with clock.stage("embed"):
             vector = embedder.embed_query(query)
         with clock.stage("dense"):
-            return view.dense(vector, plan.depth, plan.where)
+            return view.dense(vector, plan.depth, allowed)
 
     def lexical() -> Scored:
         with clock.stage("lexical"):
-            return view.lexical(query, plan.depth, plan.where)
+            return view.lexical(query, plan.depth, allowed)
 
     if plan.mode != "hybrid":
         return dense() if plan.mode == "dense" else lexical()
