@@ -8,7 +8,7 @@ import pytest
 import resift
 
 HEAVY = (
-    "lancedb", "nncf", "numpy", "obstore", "onnx", "onnxruntime", "openvino", "pyarrow", "rich",
+    "lance", "nncf", "numpy", "obstore", "onnx", "onnxruntime", "openvino", "pyarrow", "rich",
     "tokenizers", "torch", "transformers", "typer",
 )  # fmt: skip
 

@@ -36,7 +36,20 @@ def _refused(environ: dict[str, str], *messages: str) -> None:
 
 
 def test_without_anything_the_defaults_hold() -> None:
-    assert Settings.load({}) == Settings(None, 0, None, 512, 0, None, 0, StorageSettings())
+    assert Settings.load({}) == Settings(
+        runtime=None,
+        threads=0,
+        model=None,
+        max_memory_mb=512,
+        cache_mb=0,
+        cache_file=None,
+        halves_mb=0,
+        cache_dir=None,
+        cache_gb=10,
+        storage=StorageSettings(),
+        embedder=None,
+        embedder_key=None,
+    )
 
 
 def test_the_environment_is_read() -> None:
@@ -49,6 +62,10 @@ def test_the_environment_is_read() -> None:
             "RESIFT_CACHE_MB": "9",
             "RESIFT_CACHE_FILE": "c.db",
             "RESIFT_HALVES_MB": "7",
+            "RESIFT_EMBEDDER": "wordllama",
+            "RESIFT_EMBEDDER_KEY": "key",
+            "RESIFT_CACHE_DIR": "/c",
+            "RESIFT_CACHE_GB": "3",
             "AWS_ENDPOINT_URL": "https://one",
             "AWS_REGION": "r",
             "AWS_ACCESS_KEY_ID": "a",
@@ -57,7 +74,20 @@ def test_the_environment_is_read() -> None:
         }
     )
     storage = StorageSettings("https://one", "r", "a", "b", "c")
-    assert found == Settings("openvino", 2, "m", 400, 9, "c.db", 7, storage)
+    assert found == Settings(
+        runtime="openvino",
+        threads=2,
+        model="m",
+        max_memory_mb=400,
+        cache_mb=9,
+        cache_file="c.db",
+        halves_mb=7,
+        cache_dir="/c",
+        cache_gb=3,
+        storage=storage,
+        embedder="wordllama",
+        embedder_key="key",
+    )
 
 
 def test_the_processes_own_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,8 +164,10 @@ def test_encryption_style_and_profile_are_read_and_become_options() -> None:
 
 def test_secrets_are_in_no_representation() -> None:
     storage = StorageSettings("e", "r", "key-id", "secret-key", "session")
-    shown = repr(Settings(storage=storage)) + str(storage)
-    for secret in ("key-id", "secret-key", "session'"):
+    url = "https://someone:password@host/v1#model"
+    settings = Settings(storage=storage, embedder=url, embedder_key="embedder-secret")
+    shown = repr(settings) + str(storage)
+    for secret in ("key-id", "secret-key", "session'", "password", "embedder-secret"):
         assert secret not in shown
 
 
@@ -163,6 +195,9 @@ def test_an_unknown_runtime_is_refused_with_those_there_are() -> None:
         ("max_memory_mb = 255", "max_memory_mb=255: expected a whole number from 256"),
         ("cache_mb = -1", "cache_mb=-1: expected a whole number, 0 for none"),
         ("cache_file = 3", "cache_file=3"),
+        ("cache_dir = 3", "cache_dir=3"),
+        ("cache_gb = 0", "cache_gb=0: expected a whole number from 1"),
+        ("embedder_key = 3", "embedder_key: expected text, got int"),
         ("threads = 1.5", "threads=1.5"),
         ("threads = true", "threads=True"),
         ("runtime = 5", "runtime=5"),

@@ -9,7 +9,7 @@ from resift.cli.botocore_corpus import SERVICES, operations, plain_text
 from resift.errors import MissingExtra
 
 pytest.importorskip("botocore")
-pytest.importorskip("lancedb")
+pytest.importorskip("lance")
 
 
 def test_the_corpus_has_three_thousand_operations_with_titles_and_texts() -> None:

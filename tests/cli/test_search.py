@@ -7,7 +7,7 @@ import pytest
 
 from cli.command import Resift
 
-pytest.importorskip("lancedb")
+pytest.importorskip("lance")
 
 TEXTS = {
     "locks.md": "# Locks\n\nObject lock keeps an object from being deleted until a date.\n",

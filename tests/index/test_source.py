@@ -1,12 +1,14 @@
 """Proves what is listed as a document, in which order, and that reading ahead keeps it."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from resift.errors import SourceError
-from resift.index.source import open_source
+from resift.errors import SourceError, SourceLost, Unreadable, Vanished
+from resift.index.source import Fetched, Globs, Source, SourceObject, open_object, open_source
 from resift.settings import StorageSettings
 
 LOCAL = StorageSettings()
@@ -50,27 +52,117 @@ def test_a_single_file_is_a_source(tmp_path: Path) -> None:
     source = open_source(str(tmp_path / "a.txt"), LOCAL)
     (item,) = source.list().objects
     assert source.uri == item.uri == f"{tmp_path.resolve()}/a.txt"
-    assert source.read(item) == b"content of a.txt"
+    fetched = source.read(item.key)
+    assert (fetched.data, fetched.etag) == (b"content of a.txt", item.etag)
 
 
 def test_many_are_read_in_order_and_one_that_is_gone_is_its_own_error(tmp_path: Path) -> None:
-    write(tmp_path, *(f"{n:03}.txt" for n in range(60)))
+    write(tmp_path, *(f"{n:03}.txt" for n in range(100)))
     source = open_source(str(tmp_path), LOCAL)
     objects = source.list().objects
     (tmp_path / "030.txt").unlink()
     results = list(source.read_many(objects))
     assert [item for item, _ in results] == list(objects)
-    failed = {item.key: str(data) for item, data in results if isinstance(data, SourceError)}
-    assert failed == {"030.txt": "gone since the source was listed"}
-    assert results[59][1] == b"content of 059.txt"
+    failed = {item.key: got for item, got in results if isinstance(got, SourceError)}
+    assert {key: str(error) for key, error in failed.items()} == {
+        "030.txt": "gone since the source was listed"
+    }
+    assert isinstance(failed["030.txt"], Vanished)
+    assert bodies(results)["099.txt"] == b"content of 099.txt"
+
+
+def test_however_little_may_wait_all_are_read_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resift.index.source._READ_AHEAD_BYTES", 20)
+    write(tmp_path, *(f"{n:03}.txt" for n in range(20)))
+    source = open_source(str(tmp_path), LOCAL)
+    objects = source.list().objects
+    assert [item for item, _ in source.read_many(objects)] == list(objects)
 
 
 def test_reading_may_stop_half_way(tmp_path: Path) -> None:
     write(tmp_path, *(f"{n:03}.txt" for n in range(60)))
     source = open_source(str(tmp_path), LOCAL)
     reading = source.read_many(source.list().objects)
-    assert next(reading)[1] == b"content of 000.txt"
+    assert bodies([next(reading)]) == {"000.txt": b"content of 000.txt"}
     reading.close()  # type: ignore[attr-defined]
+
+
+def test_what_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.txt").write_text("small")
+    (tmp_path / "b.txt").write_text("large" * 9)
+    source = open_source(str(tmp_path), LOCAL)
+    objects = source.list().objects
+    asked = []
+    read = Source.read
+
+    def noted(self: Source, key: str, *rest: Any) -> Fetched:
+        asked.append(key)
+        return read(self, key, *rest)
+
+    monkeypatch.setattr(Source, "read", noted)
+    _, (_, error) = source.read_many(objects, max_bytes=44)
+    assert str(error) == "45 bytes, over the limit of 44 (max_bytes)"
+    assert asked == ["a.txt"]
+    with pytest.raises(SourceError, match="over the limit of 44"):  # it has grown since
+        read(source, "b.txt", 44)
+
+
+def test_one_that_cannot_be_read_is_its_own_error_and_many_in_a_row_are_the_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, *(f"{n:02}.txt" for n in range(40)))
+    source = open_source(str(tmp_path), LOCAL)
+    objects = source.list().objects
+    read, bad = Source.read, {f"{n:02}.txt" for n in (*range(5, 14), *range(15, 25))}
+
+    def failing(self: Source, key: str, *rest: Any) -> Fetched:
+        if key in bad:
+            raise Unreadable("cannot be read: no")
+        return read(self, key, *rest)
+
+    monkeypatch.setattr(Source, "read", failing)
+    got = []
+    with pytest.raises(SourceLost, match=r": 10 in a row cannot be read: no"):
+        for item, outcome in source.read_many(objects):
+            got.append((item.key, isinstance(outcome, Unreadable)))
+    assert got == [(f"{n:02}.txt", f"{n:02}.txt" in bad) for n in range(24)]
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_rights_is_unreadable_and_told_in_a_line(tmp_path: Path) -> None:
+    write(tmp_path, "a.txt")
+    (tmp_path / "a.txt").chmod(0)
+    source = open_source(str(tmp_path), LOCAL)
+    with pytest.raises(Unreadable, match="permission denied: check the rights"):
+        source.read("a.txt")
+
+
+@pytest.mark.parametrize(
+    ("globs", "keys"),
+    [
+        (Globs(), ["a.md", "a.txt", "d/a.txt", "d/e/b.txt"]),
+        (Globs(("*.txt",)), ["a.txt", "d/a.txt", "d/e/b.txt"]),
+        (Globs(("d/*", "*.md")), ["a.md", "d/a.txt", "d/e/b.txt"]),
+        (Globs((), ("*/a.*", "*.MD")), ["a.md", "a.txt", "d/e/b.txt"]),
+        (Globs(("*.txt",), ("*a*", "*b*")), []),
+    ],
+)
+def test_patterns_see_the_whole_key(tmp_path: Path, globs: Globs, keys: list[str]) -> None:
+    write(tmp_path, "a.md", "a.txt", "d/a.txt", "d/e/b.txt")
+    listing = open_source(str(tmp_path), LOCAL).list(globs)
+    assert [item.key for item in listing.objects] == keys
+
+
+def test_an_object_is_found_or_none_and_its_folder_need_not_be_listed(tmp_path: Path) -> None:
+    write(tmp_path, "d/a ü.txt")
+    source, key = open_object(f"{tmp_path}/d/a ü.txt", LOCAL)
+    found = source.find(key)
+    assert found and found.data == b"content of d/a \xc3\xbc.txt"
+    assert source.find("other.txt") is None
+    with pytest.raises(SourceError, match="no/a.txt: no such file: check the path"):
+        open_object(f"{tmp_path}/no/a.txt", LOCAL)
 
 
 @pytest.mark.parametrize(
@@ -80,3 +172,7 @@ def test_what_cannot_be_a_source_is_refused_by_name(tmp_path: Path, name: str, r
     write(tmp_path, "a.png")
     with pytest.raises(SourceError, match=rf"{name}: {reason}"):
         open_source(str(tmp_path / name), LOCAL)
+
+
+def bodies(read: Iterable[tuple[SourceObject, Fetched | SourceError]]) -> dict[str, bytes]:
+    return {item.key: got.data for item, got in read if isinstance(got, Fetched)}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from index.fakes import HashingEmbedder
-from resift.errors import IndexNotFound, InputError, SourceError, StoreError
+from resift.errors import IndexMismatch, IndexNotFound, InputError, SourceError, StoreError
 from resift.search.index import Index
 from resift.settings import Settings
 from search.stand_ins import Backwards
@@ -78,6 +78,9 @@ def test_an_index_inside_a_file_is_a_store_error(tmp_path: Path, docs: Path) -> 
         ({"depth": 0}, "depth=0: expected 1 or more"),
         ({"mode": "fuzzy"}, "mode='fuzzy': expected one of hybrid, dense, lexical"),
         ({"budget_ms": 0}, "budget_ms=0: expected more than 0"),
+        ({"max_requests": 0}, "max_requests=0: expected 1 or more, or None"),
+        ({"where": "lang ="}, "where, character 7: expected"),
+        ({"where": ""}, "where, character 1: expected a name, found the end"),
     ],
 )
 def test_what_no_search_can_use_is_refused(
@@ -87,10 +90,143 @@ def test_what_no_search_can_use_is_refused(
         index_at(tmp_path).search(**{"query": "cat", **arguments})
 
 
+def test_a_condition_is_given_in_words(tmp_path: Path, docs: Path) -> None:
+    index = index_at(tmp_path, reranker=Backwards())
+    index.sync(str(docs))
+    found = index.search("animal", where="doc_id = 'dog.md' or doc_id starts with 'b'")
+    assert {Path(hit.id).name for hit in found} == {"dog.md#0", "bird.md#0"}
+
+
 def test_more_hits_than_there_are_is_all_of_them(tmp_path: Path, docs: Path) -> None:
     index = index_at(tmp_path)
     index.sync(str(docs))
     assert len(index.search("animal", top_n=500, rerank=False)) == 3
+
+
+def texts(index: Index) -> list[str]:
+    return sorted(str(hit.text) for hit in index.search("animal", rerank=False))
+
+
+def test_a_search_stays_with_its_version_until_it_is_told(tmp_path: Path, docs: Path) -> None:
+    writer = index_at(tmp_path)
+    writer.sync(str(docs))
+    reader, pinned = index_at(tmp_path), index_at(tmp_path, version=1)
+    before = texts(reader)
+    (docs / "cat.md").write_text("# About\n\nThe llama is an animal.")
+    writer.sync(str(docs))
+    assert texts(reader) == texts(pinned) == before != texts(writer)
+    reader.refresh()
+    pinned.refresh()
+    assert (texts(reader), texts(pinned)) == (texts(writer), before)
+    assert reader.search("llama", rerank=False).receipt.version == 2
+
+
+def test_a_pinned_index_cannot_be_changed(tmp_path: Path, docs: Path) -> None:
+    index_at(tmp_path).sync(str(docs))
+    pinned = index_at(tmp_path, version=1)
+    for change in (lambda: pinned.sync(str(docs)), lambda: pinned.roll_back(1)):
+        with pytest.raises(InputError, match="version=1: a version never changes: leave it out"):
+            change()
+    with pytest.raises(IndexNotFound, match="no version 2: resift versions"):
+        index_at(tmp_path, version=2).search("cat", rerank=False)
+
+
+def test_versions_are_listed_gone_back_to_and_cleaned(tmp_path: Path, docs: Path) -> None:
+    index = index_at(tmp_path)
+    index.sync(str(docs))
+    before = texts(index)
+    (docs / "cat.md").unlink()
+    index.sync(str(docs))
+    assert [(own.number, own.documents) for own in index.versions()] == [(1, 3), (2, 2)]
+    assert index.roll_back(1).number == 3
+    assert texts(index) == before
+    assert index.clean() == ([], 0)
+    removed, freed = index.clean(older_than_days=0)
+    assert removed == [1, 2] and freed > 0
+    assert [own.number for own in index.versions()] == [3]
+    assert texts(index) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"keep": 0}, "keep=0: expected 1 or more"),
+        ({"older_than_days": -1}, "older_than_days=-1: expected 0 or more"),
+        ({"older_than_days": float("nan")}, "older_than_days=nan: expected 0 or more"),
+    ],
+)
+def test_cleaning_what_cannot_be_is_refused(
+    tmp_path: Path, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        index_at(tmp_path).clean(**arguments)
+
+
+def test_where_nothing_is_there_are_no_versions_and_none_is_made(tmp_path: Path) -> None:
+    index = index_at(tmp_path)
+    assert index.versions() == []
+    for act in (lambda: index.roll_back(1), index.clean):
+        with pytest.raises(IndexNotFound):
+            act()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_plan_tells_and_writes_nothing(tmp_path: Path, docs: Path) -> None:
+    index = index_at(tmp_path)
+    assert (index.plan(str(docs)).added, index.plan(str(docs)).passages) == (3, 3)
+    assert not (tmp_path / "index").exists()
+
+
+def test_an_index_is_opened_with_the_embedder_it_was_made_by(
+    tmp_path: Path, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str | None] = []
+
+    def open_by_name(name: str | None, settings: Settings) -> HashingEmbedder:
+        opened.append(name)
+        return HashingEmbedder(str(name))
+
+    monkeypatch.setattr("resift.search.index.open_embedder", open_by_name)
+    uri = str(tmp_path / "index")
+    Index(uri, settings=Settings(), embedder=HashingEmbedder("wordllama")).sync(str(docs))
+    Index(uri, settings=Settings()).search("cat", rerank=False)
+    Index(uri, settings=Settings()).sync(str(docs))
+    assert opened == ["wordllama", "wordllama"]
+    with pytest.raises(IndexMismatch, match="RESIFT_EMBEDDER=wordllama"):
+        Index(uri, settings=Settings(embedder="other")).search("cat", rerank=False)
+
+
+def test_an_index_does_not_choose_where_queries_are_sent(
+    tmp_path: Path, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str | None] = []
+
+    def open_by_name(name: str | None, settings: Settings) -> HashingEmbedder:
+        opened.append(name)
+        return HashingEmbedder("mine")
+
+    monkeypatch.setattr("resift.search.index.open_embedder", open_by_name)
+    uri = str(tmp_path / "index")
+    theirs = HashingEmbedder("http://elsewhere/v1#model")
+    Index(uri, settings=Settings(), embedder=theirs).sync(str(docs))
+    with pytest.raises(IndexMismatch, match="made by embedder http://elsewhere"):
+        Index(uri, settings=Settings()).search("cat", rerank=False)
+    assert opened == [None]
+
+
+def test_a_citation_is_verified_by_a_hits_id(tmp_path: Path, docs: Path) -> None:
+    index = index_at(tmp_path)
+    index.sync(str(docs))
+    hit = index.search("dog", rerank=False)[0]
+    assert index.verify_citation(hit.id).standing == "proved"
+    (docs / "dog.md").write_text("Foreword.\n\n# About\n\nThe dog is an animal.")
+    assert index.verify_citation(hit.id).standing == "still_there"
+    (docs / "dog.md").write_text("# About\n\nThe dog is a friend.")
+    assert index.verify_citation(hit.id).standing == "changed"
+    (docs / "dog.md").unlink()
+    assert index.verify_citation(hit.id).standing == "gone"
+    with pytest.raises(InputError, match="nothing: no such passage in this version"):
+        index.verify_citation("nothing")
 
 
 def test_threads_share_an_index(tmp_path: Path, docs: Path) -> None:

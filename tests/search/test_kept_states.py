@@ -10,6 +10,7 @@ import pytest
 from index.fakes import HashingEmbedder
 from resift import Index, Reranker
 from resift.errors import InputError
+from resift.index.snapshot import View
 from resift.rerank.pairs import Ids
 from resift.settings import Settings
 from search.stand_ins import Backwards
@@ -126,13 +127,12 @@ def test_states_that_are_torn_are_read_anew(
     index = index_at(tmp_path, reranker)
     index.sync(str(docs), keep_states=True)
     whole = index.search(QUERY, top_n=12)
-    snapshot = index._open()
-    states = snapshot.states
+    states = View.states
 
-    def torn(row_ids: Any) -> dict[int, bytes]:
-        return {row_id: own[:-1_000] for row_id, own in states(row_ids).items()}
+    def torn(self: View, row_ids: Sequence[int]) -> dict[int, bytes]:
+        return {row_id: own[:-1_000] for row_id, own in states(self, row_ids).items()}
 
-    monkeypatch.setattr(snapshot, "states", torn)
+    monkeypatch.setattr(View, "states", torn)
     found = index.search(QUERY, top_n=12)
     assert found.receipt.kept == 0
     assert [replace(hit, logit=0, score=0) for hit in found] == [

@@ -1,35 +1,42 @@
 """Proves what a search hands to the reranker, and that the first stage stands when that fails."""
 
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from index.fakes import HashingEmbedder
-from resift.errors import RuntimeFailure
-from resift.index.snapshot import Snapshot
-from resift.index.source import open_source
-from resift.index.store import Store, open_snapshot
-from resift.index.sync import sync
+from index.shelf import LOCAL, Shelf
+from resift.errors import RuntimeFailure, StoreError
+from resift.index.location import locate
+from resift.index.snapshot import Snapshot, View
+from resift.index.store import open_dataset
+from resift.index.where import parse_where
 from resift.search.two_stage import MODES, Mode, SearchPlan, search
-from resift.settings import StorageSettings
 from resift.types import Ranking
 from search.stand_ins import Backwards, Broken
 
-LOCAL = StorageSettings()
 EMBEDDER = HashingEmbedder()
 TEXTS = {"cat": "cat cat cat", "pets": "cat and dog", "dog": "dog dog", "bird": "a bird sings"}
 
 
 @pytest.fixture(scope="module")
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    root = tmp_path_factory.mktemp("search")
-    (root / "docs").mkdir()
-    for name, text in TEXTS.items():
-        (root / "docs" / f"{name}.txt").write_text(text)
-    uri = str(root / "index")
-    store = Store.open(uri, LOCAL, EMBEDDER.fingerprint, EMBEDDER.dim)
-    sync(open_source(str(root / "docs"), LOCAL), store, EMBEDDER)
-    return open_snapshot(uri, LOCAL, EMBEDDER.fingerprint)
+    shelf = Shelf(tmp_path_factory.mktemp("search"))
+    shelf.write(**TEXTS)
+    shelf.sync()
+    return shelf.snapshot()
+
+
+@pytest.fixture(scope="module")
+def remote(snapshot: Snapshot) -> Snapshot:
+    """The same as if it lay in a bucket: what it reads counts as requests."""
+    version, location = snapshot.version, locate(snapshot.uri)
+
+    def table() -> object:
+        return open_dataset(location, LOCAL, version=version.table_version)
+
+    return Snapshot(snapshot.uri, version, table, is_local=False)
 
 
 def first_stage(snapshot: Snapshot, query: str, plan: SearchPlan) -> Ranking:
@@ -62,7 +69,8 @@ def test_each_mode_uses_its_arms_and_times_them(
     snapshot: Snapshot, mode: Mode, stages: list[str], found: int
 ) -> None:
     ranking = first_stage(snapshot, "cat", SearchPlan(mode=mode))
-    assert list(ranking.receipt.timings_ms) == [*stages, "total"]
+    *timed, total = ranking.receipt.timings_ms  # two arms end in either order
+    assert (sorted(timed), total) == (sorted(stages), "total")
     assert len(ranking) == found
     assert names(ranking)[0] == "cat"
 
@@ -98,9 +106,71 @@ def test_a_candidate_says_where_it_is_from(snapshot: Snapshot) -> None:
     uri = candidate.metadata["uri"]
     assert Path(uri).read_text() == "cat cat cat"
     assert candidate.id == f"{uri}#0"
-    assert candidate.metadata == {
-        "uri": uri, "doc_id": "cat.txt", "heading": "", "page": None, "start": 0, "end": 11,
+    etag = candidate.metadata["etag"]
+    assert etag and candidate.metadata == {
+        "uri": uri, "etag": etag, "object_version": None, "doc_id": "cat.txt", "heading": "",
+        "page": None, "row": None, "start": 0, "end": 11,
     }  # fmt: skip
+
+
+def test_the_receipt_names_the_version_and_what_it_took(
+    snapshot: Snapshot, remote: Snapshot
+) -> None:
+    here = first_stage(snapshot, "cat", SearchPlan()).receipt
+    there = first_stage(remote, "cat", SearchPlan()).receipt
+    assert here.version == there.version == snapshot.version.number == 1
+    assert (here.requests, here.bytes) == (0, 0)
+    assert there.requests and there.bytes and there.requests > 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_condition_keeps_to_what_it_is_true_of_in_every_mode(
+    snapshot: Snapshot, mode: Mode
+) -> None:
+    sql = parse_where("doc_id in ('pets.txt', 'bird.txt')").sql()
+    for query, expected in (("cat", {"pets"}), ("a bird", {"bird"})):
+        ranking = first_stage(snapshot, query, SearchPlan(mode=mode, where=sql, top_n=1))
+        assert set(names(ranking)) == expected
+        every = first_stage(snapshot, query, SearchPlan(mode=mode, where=sql))
+        assert set(names(every)) <= {"pets", "bird"}
+        assert every.receipt.depth == len(every)
+
+
+def test_with_few_requests_the_answer_is_what_was_found_by_then(
+    snapshot: Snapshot, remote: Snapshot
+) -> None:
+    reranker = Backwards()
+    plan = SearchPlan(top_n=1, max_requests=1)
+    ranking = search("cat dog", remote, EMBEDDER, reranker, plan)
+    words = first_stage(snapshot, "cat dog", SearchPlan(mode="lexical"))
+    assert [hit.id for hit in ranking] == [hit.id for hit in words][:1]
+    assert len(reranker.calls[0][0]) == 1
+    assert (ranking.receipt.partial, ranking.receipt.reason) == (
+        True,
+        "max_requests=1 were made: without the dense arm, the rest of the window",
+    )
+    assert ranking.receipt.depth == len(words)
+
+
+def test_with_enough_requests_nothing_is_left_out(snapshot: Snapshot, remote: Snapshot) -> None:
+    plenty = SearchPlan(max_requests=10_000)
+    ranking, expected = (
+        search("cat dog", place, EMBEDDER, None, plan)
+        for place, plan in ((remote, plenty), (snapshot, SearchPlan()))
+    )
+    assert ranking.hits == expected.hits
+    assert not ranking.receipt.partial
+
+
+def test_an_arm_that_fails_fails_the_search(
+    snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_words(*arguments: object) -> NoReturn:
+        raise StoreError("the server does not answer")
+
+    monkeypatch.setattr(View, "lexical", no_words)
+    with pytest.raises(StoreError, match="does not answer"):
+        first_stage(snapshot, "cat", SearchPlan())
 
 
 @pytest.mark.parametrize(

@@ -71,9 +71,9 @@ def nearest(dataset: Any, vector: Floats, k: int, how: VectorIndex, **options: A
 
 def _is_stale(dataset: Any, before: VectorIndex, rows: int) -> bool:
     stats = dataset.stats.index_stats(VECTOR_INDEX)
-    unindexed = int(stats["num_unindexed_rows"])
-    changed = abs(rows - before.rows) + unindexed
-    return changed > _STALE * before.rows
+    # Of the large graph's own rows, those that are still there; each addition has a number here.
+    own = max(stats["num_indexed_rows_per_delta"], default=0)
+    return max(rows - own, before.rows - own) > _STALE * before.rows
 
 
 def _measured(dataset: Any, embedder: Embedder, how: VectorIndex) -> VectorIndex:

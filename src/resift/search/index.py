@@ -114,7 +114,7 @@ class Index:
         published yet, or not that version.
         """
         _check_query(query)
-        condition = parse_where(where).sql() if where else None
+        condition = None if where is None else parse_where(where).sql()
         asked = SearchPlan(top_n, depth, mode, budget_ms, max_requests, condition)
         _check_plan(asked)
         snapshot = self._open()
