@@ -38,9 +38,7 @@ def main() -> None:
     # So that one run has several commits.
     resift.index.writer._COMMIT_PASSAGES = order.get("commit", 10_000)  # type: ignore[attr-defined]
     embedder = Slow(order.get("embed_s", 0.0))
-    index = Index(
-        order["index"], settings=Settings.load(), embedder=embedder, reranker=Backwards()
-    )
+    index = Index(order["index"], settings=Settings.load(), embedder=embedder, reranker=Backwards())
     print(json.dumps(asdict(index.sync(order["source"])) | {"asked": embedder.embedded}))
 
 

@@ -1,6 +1,6 @@
 """What an object store's failure means to its user, in a few words.
 
-obstore and LanceDB both fail with the text of the same Rust crate: the HTTP status and S3's own
+obstore and Lance both fail with the text of the same Rust crate: the HTTP status and S3's own
 error code are in it, and so are stack positions and request dumps that nobody should have to
 read. Credentials are never in it, but only phrases written here are passed on where one fits.
 """
@@ -79,7 +79,7 @@ def are_credentials_bad(error: BaseException) -> bool:
 
 @contextmanager
 def store_errors(uri: str) -> Iterator[None]:
-    """Turn what LanceDB raises inside into a `StoreError` that names `uri`."""
+    """Turn what Lance raises inside into a `StoreError` that names `uri`."""
     try:
         yield
     except ResiftError:
