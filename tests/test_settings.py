@@ -36,7 +36,9 @@ def _refused(environ: dict[str, str], *messages: str) -> None:
 
 
 def test_without_anything_the_defaults_hold() -> None:
-    assert Settings.load({}) == Settings(None, 0, None, 512, 0, None, 0, StorageSettings())
+    assert Settings.load({}) == Settings(
+        None, 0, None, 512, 0, None, 0, StorageSettings(), None, None
+    )
 
 
 def test_the_environment_is_read() -> None:
@@ -49,6 +51,8 @@ def test_the_environment_is_read() -> None:
             "RESIFT_CACHE_MB": "9",
             "RESIFT_CACHE_FILE": "c.db",
             "RESIFT_HALVES_MB": "7",
+            "RESIFT_EMBEDDER": "wordllama",
+            "RESIFT_EMBEDDER_KEY": "k",
             "AWS_ENDPOINT_URL": "https://one",
             "AWS_REGION": "r",
             "AWS_ACCESS_KEY_ID": "a",
@@ -57,7 +61,7 @@ def test_the_environment_is_read() -> None:
         }
     )
     storage = StorageSettings("https://one", "r", "a", "b", "c")
-    assert found == Settings("openvino", 2, "m", 400, 9, "c.db", 7, storage)
+    assert found == Settings("openvino", 2, "m", 400, 9, "c.db", 7, storage, "wordllama", "k")
 
 
 def test_the_processes_own_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,6 +96,12 @@ def test_the_endpoint_of_s3_wins_over_the_one_of_all_services() -> None:
     assert Settings.load(regions).storage.region == "own"
 
 
+def test_the_embedders_own_key_wins_over_openais() -> None:
+    environ = {"OPENAI_API_KEY": "openai", "RESIFT_EMBEDDER_KEY": "own"}
+    assert Settings.load(environ).embedder_key == "own"
+    assert Settings.load({"OPENAI_API_KEY": "openai"}).embedder_key == "openai"
+
+
 def test_options_hold_what_was_given_and_plain_http_only_where_it_was() -> None:
     assert StorageSettings().options() == {}
     options = StorageSettings("https://host", "r", "a", "b", "c").options()
@@ -107,8 +117,10 @@ def test_options_hold_what_was_given_and_plain_http_only_where_it_was() -> None:
 
 def test_secrets_are_in_no_representation() -> None:
     storage = StorageSettings("e", "r", "key-id", "secret-key", "session")
-    shown = repr(Settings(storage=storage)) + str(storage)
-    for secret in ("key-id", "secret-key", "session'"):
+    url = "https://me:password@host/v1#m"
+    settings = Settings(storage=storage, embedder=url, embedder_key="sk-own")
+    shown = repr(settings) + str(storage)
+    for secret in ("key-id", "secret-key", "session'", "password", "sk-own"):
         assert secret not in shown
 
 
@@ -140,6 +152,7 @@ def test_an_unknown_runtime_is_refused_with_those_there_are() -> None:
         ("threads = true", "threads=True"),
         ("runtime = 5", "runtime=5"),
         ("model = 5", "model=5"),
+        ("embedder = 5", "embedder=5"),
         ("[storage]\nregion = 5", "storage.region=5"),
         ("threads =", "not a readable TOML file"),
     ],
@@ -150,6 +163,14 @@ def test_a_file_that_says_what_cannot_be_is_refused(
     file = tmp_path / "resift.toml"
     file.write_text(text)
     _refused({"RESIFT_CONFIG": str(file)}, message)
+
+
+def test_a_key_that_is_no_text_is_not_shown(tmp_path: Path) -> None:
+    file = tmp_path / "resift.toml"
+    file.write_text("embedder_key = 12345")
+    with pytest.raises(SettingsError) as caught:
+        Settings.load({"RESIFT_CONFIG": str(file)})
+    assert str(caught.value) == "embedder_key: expected text, got int"
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from index.fakes import HashingEmbedder
 from resift.errors import RuntimeFailure
@@ -65,6 +67,16 @@ def test_each_mode_uses_its_arms_and_times_them(
     assert list(ranking.receipt.timings_ms) == [*stages, "total"]
     assert len(ranking) == found
     assert names(ranking)[0] == "cat"
+
+
+def test_a_query_is_embedded_as_one_and_not_as_a_passage(snapshot: Snapshot) -> None:
+    class Prompted(HashingEmbedder):
+        def embed_query(self, query: str) -> NDArray[np.float32]:
+            return super().embed_query(f"{query} bird sings")
+
+    ranking = search("a", snapshot, Prompted(), None, SearchPlan(mode="dense"))
+    assert names(ranking)[0] == "bird"
+    assert names(search("a cat", snapshot, EMBEDDER, None, SearchPlan(mode="dense")))[0] != "bird"
 
 
 def test_first_stage_scores_are_the_arms_own_or_the_fused(snapshot: Snapshot) -> None:

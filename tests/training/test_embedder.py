@@ -96,6 +96,7 @@ def test_both_runtimes_agree_with_it(runtime: str, tmp_path: Path) -> None:
         ({"prompts": {"query": "ba ", "passage": "be "}}, "ba ", "be "),
         ({"prompts": {"query": "ba ", "document": "bi ", "passage": "be "}}, "ba ", "bi "),
         ({"prompts": {"query": "ba ", "document": ""}}, "ba ", ""),
+        ({"prompts": {"query": None, "document": "be "}}, "", "be "),
         ({"prompts": {"own": "bo "}, "default_prompt_name": "own"}, "", ""),
     ],
 )

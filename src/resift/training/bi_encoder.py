@@ -85,9 +85,10 @@ def _pooling(folder: Path) -> Pooling:
 def _prompts(folder: Path) -> dict[str, str]:
     file = folder / "config_sentence_transformers.json"
     prompts = (_read_json(file) if file.is_file() else {}).get("prompts") or {}
-    if not isinstance(prompts, dict) or not all(isinstance(own, str) for own in prompts.values()):
+    known = isinstance(prompts, dict) and [own or "" for own in prompts.values()]
+    if not isinstance(known, list) or not all(isinstance(own, str) for own in known):
         raise ModelError(f"{file}: prompts {prompts!r}; expected texts by name")
-    return prompts
+    return dict(zip(prompts, known, strict=True))
 
 
 def _minds_case(tokenizer: Any) -> bool:
