@@ -38,7 +38,7 @@ from resift.evaluation.trec import read_run
 from resift.index.chunk import chunk
 from resift.index.documents import Section
 from resift.index.embed import Embedder, open_embedder
-from resift.index.tokens import token_starts
+from resift.index.measure import token_starts
 from resift.search.fusion import reciprocal_rank_fusion
 from resift.settings import Settings
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resift.index.tokens import token_starts
+from resift.index.measure import token_starts
 
 
 def test_each_token_starts_where_it_stands() -> None:
