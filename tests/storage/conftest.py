@@ -27,10 +27,11 @@ _PEOPLE = {
 
 
 class Server:
-    """A running server, and the people it knows."""
+    """A running server, and the people it knows; `data` is where objects are files, if they are."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, data: Path | None = None) -> None:
         self.endpoint = endpoint
+        self.data = data
 
     def settings(self, person: str = "owner", secret: str | None = None) -> StorageSettings:
         return StorageSettings(
@@ -99,7 +100,7 @@ def careless_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
             env={"HOME": str(folder)},
         )
     try:
-        server = Server(f"http://127.0.0.1:{port}")
+        server = Server(f"http://127.0.0.1:{port}", folder / "data")
         _wait(lambda: obstore.put(server.bucket("kept"), "up", b"x"), process, folder / "log")
         yield server
     finally:
