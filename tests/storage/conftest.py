@@ -36,7 +36,7 @@ def careless_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
             env={"HOME": str(folder)},
         )
     try:
-        server = Server(f"http://127.0.0.1:{port}")
+        server = Server(f"http://127.0.0.1:{port}", folder / "data")
         wait_for(lambda: obstore.put(server.bucket("kept"), "up", b"x"), process, folder / "log")
         yield server
     finally:

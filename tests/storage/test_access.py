@@ -138,11 +138,14 @@ def test_what_was_given_wins_over_the_environment(
 def test_a_named_profile_gives_keys_region_and_endpoint(
     server: Server, bucket: str, aws_files: Path
 ) -> None:
-    profile(aws_files, "work", region="us-east-1", endpoint_url=server.endpoint)
+    profile(aws_files, "work", region="eu-north-1", endpoint_url=server.endpoint)
     (aws_files / "credentials").write_text(
         "[work]\naws_access_key_id = owner\naws_secret_access_key = owner-secret\n"
     )
-    write_and_read(bucket, StorageSettings(profile="work"))
+    storage = StorageSettings(profile="work")
+    write_and_read(bucket, storage)
+    assert lance_options(Location(bucket, ""), storage)["aws_region"] == "eu-north-1"
+    assert open_bucket(Location(bucket, ""), storage).config["region"] == "eu-north-1"
 
 
 def test_the_default_profile_is_asked_where_its_file_is_and_no_keys_are_given(
@@ -195,7 +198,7 @@ def test_a_profile_that_gives_nothing_is_told_in_one_line(aws_files: Path) -> No
         said = str(refused.value)
         assert said.startswith(f"AWS profile '{name}': ") and "\n" not in said
         assert SECRET not in said
-        assert refused.value.__suppress_context__ or not refused.value.__context__
+        assert refused.value.__cause__ is None
 
 
 def test_without_botocore_a_named_profile_is_refused_and_a_shared_file_is_passed_over(

@@ -27,10 +27,11 @@ _PEOPLE = {
 
 
 class Server:
-    """A running server, and the people it knows."""
+    """A running server, and the people it knows; `data` is where objects are files, if they are."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, data: Path | None = None) -> None:
         self.endpoint = endpoint
+        self.data = data
 
     def settings(self, person: str = "owner", secret: str | None = None) -> StorageSettings:
         return StorageSettings(

@@ -16,7 +16,6 @@ from typing import Any
 from resift.extras import require
 
 _ROUNDS, _WRITERS = 5, 8
-_CLEAN_UPS, _CLEAN_UP_WAIT_S = 5, 0.2
 _MORE_THAN_A_PAGE = 1_001  # S3 lists a thousand at a time
 _AT_ONCE = 32
 _SAMPLES = 9
@@ -72,13 +71,8 @@ class Place:
     def clean_up(self) -> str:
         """Remove what was written, whether it is listed or not."""
         if self._written:
-            left = sorted(self._written)
-            for _ in range(_CLEAN_UPS):
-                self._obstore.delete(self._store, left)
-                left = self.names()
-                if not left:
-                    break
-                time.sleep(_CLEAN_UP_WAIT_S)  # what eight writers wrote at once may land later
+            self._obstore.delete(self._store, sorted(self._written))
+            left = self.names()
             if left:
                 raise Broken(f"{len(left):,} objects could not be removed, from {left[0]} on")
         return "everything that was written is removed"
