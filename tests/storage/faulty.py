@@ -10,7 +10,7 @@ import socketserver
 import struct
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase
@@ -36,7 +36,8 @@ class Faults:
 
     `reset_every` cuts the connection before the server sees the request, `lose_every` after the
     server did what it asks: the answer alone is lost. From request `expired_from` on (counted from
-    1, as all are) the session token has expired.
+    1, as all are) the session token has expired, which AWS says with a 400 and others with a 403.
+    `before` is called with each request before the server sees it.
     """
 
     delay_s: float = 0.0
@@ -44,11 +45,13 @@ class Faults:
     reset_every: int = 0
     lose_every: int = 0
     expired_from: int = 0
+    expired_status: str = "403 Forbidden"
+    before: Callable[[Seen], None] | None = None
 
     def answer(self, number: int) -> bytes | None:
         """The answer to this request instead of the server's; None is the server's own."""
         if self.expired_from and number >= self.expired_from:
-            return _error("403 Forbidden", "ExpiredToken")
+            return _error(self.expired_status, "ExpiredToken")
         if _hits(self.slow_down_every, number):
             return _error("503 Slow Down", "SlowDown")
         return None
@@ -137,6 +140,8 @@ class _Connection(socketserver.StreamRequestHandler):
             return False
         method, path, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
         number, faults = self.server.note(Seen(method, path, lines))
+        if faults.before:
+            faults.before(self.server.seen[number - 1])
         time.sleep(faults.delay_s)
         if faults.resets(number):
             return self._cut()
