@@ -37,7 +37,8 @@ class Faults:
     `reset_every` cuts the connection before the server sees the request, `lose_every` after the
     server did what it asks: the answer alone is lost. From request `expired_from` on (counted from
     1, as all are) the session token has expired, which AWS says with a 400 and others with a 403.
-    `before` is called with each request before the server sees it.
+    `before` is called with each request before the server sees it. In the body of answer number
+    `spoil` one byte is wrong.
     """
 
     delay_s: float = 0.0
@@ -47,6 +48,7 @@ class Faults:
     expired_from: int = 0
     expired_status: str = "403 Forbidden"
     before: Callable[[Seen], None] | None = None
+    spoil: int = 0
 
     def answer(self, number: int) -> bytes | None:
         """The answer to this request instead of the server's; None is the server's own."""
@@ -154,19 +156,21 @@ class _Connection(socketserver.StreamRequestHandler):
         back.sendall(head)
         for block in _body(self.rfile, lines, always=False):
             back.sendall(block)
-        return self._answer(answers, method, faults.loses(number))
+        spoil = number == faults.spoil
+        return self._answer(answers, method, lose=faults.loses(number), spoil=spoil)
 
-    def _answer(self, answers: BufferedIOBase, method: str, lose: bool) -> bool:
+    def _answer(self, answers: BufferedIOBase, method: str, *, lose: bool, spoil: bool) -> bool:
         head, lines = _read_head(answers)
         status = int(head.split(b" ", 2)[1]) if head else 0
         if lose or not head:
             return self._cut()
         if status == 100:
             self.connection.sendall(head)
-            return self._answer(answers, method, lose)
+            return self._answer(answers, method, lose=lose, spoil=spoil)
         bare = method == "HEAD" or status in (204, 304)
         sent = 0
-        for block in chain([head], () if bare else _body(answers, lines, always=True)):
+        body = () if bare else _body(answers, lines, always=True)
+        for block in chain([head], (_spoilt(block) for block in body) if spoil else body):
             self.connection.sendall(block)
             sent += len(block)
         self.server.note_bytes(sent)
@@ -203,6 +207,10 @@ def _body(stream: BufferedIOBase, headers: Mapping[str, str], *, always: bool) -
     while left and (block := stream.read(min(left, _BLOCK))):
         left -= len(block)
         yield block
+
+
+def _spoilt(block: bytes) -> bytes:
+    return block[:-1] + bytes([block[-1] ^ 1])
 
 
 def _chunks(stream: BufferedIOBase) -> Iterator[bytes]:
