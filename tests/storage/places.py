@@ -94,7 +94,7 @@ class Place:
 
 
 class Child:
-    """A process that waits for an order, and then syncs: `storage.child`."""
+    """A process that waits for an order, to sync or to search: `storage.child`."""
 
     def __init__(self, storage: StorageSettings) -> None:
         known = {"PYTHONPATH": os.pathsep.join(map(str, _PACKAGES)), "PATH": os.environ["PATH"]}
@@ -107,7 +107,7 @@ class Child:
             start_new_session=True,  # its own process group: so its children can be found
         )
 
-    def order(self, source: str, index: str, **more: float) -> None:
+    def order(self, source: str, index: str, **more: float | str) -> None:
         """Let it begin, once it is ready."""
         self._out.readline()
         pipe = cast(IO[bytes], self.process.stdin)
