@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from index.fakes import HashingEmbedder  # noqa: E402
 from resift.search.index import Index  # noqa: E402
 from resift.settings import Settings, StorageSettings  # noqa: E402
-from storage.conftest import Server, serving  # noqa: E402
+from storage.conftest import serving  # noqa: E402
 from storage.faulty import Faults, FaultyProxy, Seen, faulty_proxy  # noqa: E402
 from storage.places import Place  # noqa: E402
 

@@ -17,7 +17,7 @@ from resift.index.location import locate
 from resift.index.store import TABLE
 from resift.types import Ranking
 from storage.conftest import Server
-from storage.faulty import Faults, FaultyProxy, Seen, faulty_proxy
+from storage.faulty import Faults, FaultyProxy, faulty_proxy
 from storage.places import Place, children
 
 DOCUMENTS = {f"{n}.txt": f"Document {n} of words{n % 7} and things." for n in range(60)}

@@ -1,9 +1,9 @@
 """A version's files on local disk: fetched once, never changed, shared by all that read them.
 
 ``CACHE/TABLE/`` holds the files of all versions of a table that are there, and ``N.version``, the
-names of its own, for each that is there or on its way. Files of a version are fetched beside those of the versions before it, so that
-only what is new moves. What was not opened for longest goes first when there is too much; a version
-that a process holds open stays.
+names of its own, for each that is there or on its way. Files of a version are fetched beside those
+of the versions before it, so that only what is new moves. What was not opened for longest goes
+first when there is too much; a version that a process holds open stays.
 """
 
 import fcntl
@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
-from typing import IO
 
 from resift.errors import StoreError
 from resift.extras import require
