@@ -1,10 +1,10 @@
-"""A sync in a process of its own: ``python -m storage.child``, which may be killed."""
+"""A sync, or a search, in a process of its own: ``python -m storage.child``; it may be killed."""
 
 import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +30,19 @@ class Slow(HashingEmbedder):
 
 
 def main() -> None:
-    """Say that it is ready, wait for the order, sync, and print the report."""
+    """Say that it is ready, wait for the order, do it, and print what came of it."""
     for module in ("lance", "obstore", "pyarrow"):
         __import__(module)
     print("ready", flush=True)
     order = json.loads(sys.stdin.readline())
+    if "query" in order:
+        settings = replace(Settings.load(), cache_dir=order["cache_dir"])
+        index = Index(order["index"], settings=settings, embedder=HashingEmbedder())
+        found = index.search(order["query"], rerank=False)
+        print(json.dumps({"ids": [hit.id for hit in found], "requests": found.receipt.requests}))
+        return
     # So that one run has several commits.
-    resift.index.writer._COMMIT_PASSAGES = order.get("commit", 10_000)  # type: ignore[attr-defined]
+    resift.index.writer._COMMIT_PASSAGES = order.get("commit", 10_000)
     embedder = Slow(order.get("embed_s", 0.0))
     index = Index(order["index"], settings=Settings.load(), embedder=embedder, reranker=Backwards())
     print(json.dumps(asdict(index.sync(order["source"])) | {"asked": embedder.embedded}))

@@ -7,7 +7,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -35,7 +35,7 @@ class Place:
     """Documents below ``ROOT/docs``, their index at ``ROOT/index``."""
 
     root: str
-    storage: StorageSettings = StorageSettings()
+    storage: StorageSettings = field(default_factory=StorageSettings)
 
     @property
     def docs(self) -> str:
@@ -94,7 +94,7 @@ class Place:
 
 
 class Child:
-    """A process that waits for an order, and then syncs: `storage.child`."""
+    """A process that waits for an order, to sync or to search: `storage.child`."""
 
     def __init__(self, storage: StorageSettings) -> None:
         known = {"PYTHONPATH": os.pathsep.join(map(str, _PACKAGES)), "PATH": os.environ["PATH"]}
@@ -107,7 +107,7 @@ class Child:
             start_new_session=True,  # its own process group: so its children can be found
         )
 
-    def order(self, source: str, index: str, **more: float) -> None:
+    def order(self, source: str, index: str, **more: float | str) -> None:
         """Let it begin, once it is ready."""
         self._out.readline()
         pipe = cast(IO[bytes], self.process.stdin)
