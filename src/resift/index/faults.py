@@ -49,6 +49,7 @@ _PHRASES = (
 )
 _CREDENTIALS = (
     "169.254.169.254",
+    "External AWS credential provider",
     "ExpiredToken",
     "InvalidAccessKeyId",
     "InvalidToken",
