@@ -13,8 +13,9 @@ class Limits:
     """What one file may cost; a file that asks for more is skipped, and its reason says so.
 
     `max_bytes` hold for the file and for what it unpacks to, `max_pages` for the pages of a PDF
-    and the slides of a deck. `max_seconds` are of a clock on the wall, `memory_mb` (2^20 bytes) of
-    a parser process's address space. Raise `InputError` for numbers that nothing could be read
+    and the slides of a deck. `max_seconds` are of a clock on the wall, until the file is read or,
+    of a file of rows, the next thousand rows or million characters are. `memory_mb` (2^20 bytes) are of a parser
+    process's address space. Raise `InputError` for numbers that nothing could be read
     with.
     """
 
@@ -35,9 +36,7 @@ class Limits:
     def check_bytes(self, size: int, what: str = "the file has") -> None:
         """Raise `SourceError` if `size` bytes are too many."""
         if size > self.max_bytes:
-            raise SourceError(
-                f"{what} {size:,} bytes: the limit is {self.max_bytes:,} (max_bytes)"
-            )
+            raise SourceError(f"{what} {size:,} bytes: the limit is {self.max_bytes:,} (max_bytes)")
 
     def check_pages(self, pages: int) -> None:
         """Raise `SourceError` if `pages` are too many."""

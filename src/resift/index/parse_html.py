@@ -9,7 +9,8 @@ from resift.index.documents import HeadingPath, ParsedDocument, Section
 from resift.index.parse_text import stem
 
 _CHARSET = re.compile(
-    rb"(?:<meta[^>]{0,200}?charset|<\?xml[^>]{0,200}?encoding)=[\"']?([A-Za-z0-9_:-]+)", re.IGNORECASE
+    rb"(?:<meta[^>]{0,200}?charset|<\?xml[^>]{0,200}?encoding)=[\"']?([A-Za-z0-9_:-]+)",
+    re.IGNORECASE,
 )
 _UNSEEN = frozenset(
     "script style noscript template nav svg canvas iframe object head button select form "

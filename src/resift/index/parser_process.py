@@ -16,7 +16,7 @@ from typing import IO, cast
 from resift.errors import ResiftError, SourceError
 from resift.index import frames
 from resift.index.columns import Columns
-from resift.index.cut import CutFile, from_json
+from resift.index.cut import CutDocument, CutFile, from_json
 from resift.index.limits import Limits
 
 # A parser loads Python, numpy and a tokenizer first.
@@ -90,7 +90,6 @@ class ParserProcess:
             head = [[key, len(data)] for key, data in files]
             frames.write(_pipe(process.stdin), head, [data for _, data in files])
             while len(answers) < len(files):
-                self._start_clock(self._limits.max_seconds)
                 answers.append(self._answer(process))
                 self._answered += 1
                 if self._stop_clock():  # killed, though it had answered in the last moment
@@ -108,11 +107,20 @@ class ParserProcess:
         return answers
 
     def _answer(self, process: subprocess.Popen[bytes]) -> Answer:
-        # It cannot have to say more than it can hold.
-        head, _, size = frames.read(_pipe(process.stdout), self._limits.memory_mb << 20)
-        if isinstance(head, dict) and isinstance(head.get("error"), str):
-            return Answer(SourceError(head["error"]), size)
-        return Answer(from_json(head), size)
+        """One file's answer, in as many parts as it comes; each part has its own time."""
+        documents: list[CutDocument] = []
+        left = most = self._limits.memory_mb << 20  # it cannot have to say more than it can hold
+        more = True
+        while more:
+            self._start_clock(self._limits.max_seconds)
+            head, _, size = frames.read(_pipe(process.stdout), left)
+            left -= size
+            if isinstance(head, dict) and isinstance(head.get("error"), str):
+                return Answer(SourceError(head["error"]), most - left)
+            part = from_json(head)
+            documents += part.documents
+            more = head.get("more") is True
+        return Answer(CutFile(tuple(documents), part.problems), most - left)
 
     def _reason(self, code: int, was_late: bool) -> str | None:
         """Why the file is skipped that a child died of; None if it is to be sent again."""
