@@ -20,7 +20,7 @@ def hide_entities(data: bytes) -> bytes:
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(hidden, "w") as new:
         for entry in old.infolist():
             content = old.read(entry)
-            if entry.filename.startswith("word/") and entry.filename.endswith(".xml"):
+            if entry.filename.endswith(".xml"):
                 content = _ENTITY.sub(_mark, content)
             new.writestr(entry.filename, content)
     return hidden.getvalue()

@@ -21,7 +21,6 @@ from resift.index.parse_parquet import parse_parquet
 from resift.index.parse_pdf import parse_pdf
 from resift.index.parse_text import parse_markdown, parse_plain
 
-
 _Read = Callable[[str, bytes, Columns, Limits], Parsed]
 
 

@@ -26,7 +26,7 @@ try:
 except ImportError:  # Windows: the parent's clock is the only limit there
     resource = None  # type: ignore[assignment]
 
-# Characters, and documents, after which a sign of life is given: a file of rows takes as long as its rows.
+# Characters, and documents, after which a sign of life is given: rows may be many.
 _PART = 1 << 20
 _PART_DOCUMENTS = 1_000
 
@@ -63,13 +63,13 @@ def _serve(requests: IO[bytes], replies: IO[bytes]) -> None:
     token_starts("ready")
     _limit_memory(limits)
     frames.write(replies, "ready")
-    fresh = True
+    # Half of what was free at the start must be free for each file.
+    most = (_address_space() + (limits.memory_mb << 20)) // 2
     while True:
         head, body, _ = frames.read(requests)
         for key, data in _files(head, body):
-            if not fresh and _has_grown(limits):
+            if _address_space() > most:
                 os._exit(frames.FULL)
-            fresh = False
             try:
                 for part in _answer(key, data, orders):
                     frames.write(replies, part)
@@ -133,13 +133,14 @@ def _limit(what: int, most: int) -> None:
         resource.setrlimit(what, (most, hard))
 
 
-def _has_grown(limits: Limits) -> bool:
-    """Whether earlier files have left too little for the next one."""
-    if not resource:
-        return False
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return peak > limits.memory_mb << 19
+def _address_space() -> int:
+    """Bytes that this process has reserved; 0 where the system does not say."""
+    # Not the peak that getrusage tells: that one is inherited from the parent.
+    try:
+        with open("/proc/self/statm", encoding="ascii") as pages:
+            return int(pages.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class Answer:
 
 
 class ParserProcess:
-    """A child and its deadline. One thread talks to it, another may `kill_if_late` or `close`."""
+    """A child and its deadline. One thread talks to it, another may `kill_if_late` or `kill`."""
 
     def __init__(self, limits: Limits, columns: Columns, with_text: bool) -> None:
         self._limits = limits
@@ -74,12 +74,17 @@ class ParserProcess:
                 self._until = None
                 self._process.kill()
 
-    def close(self) -> None:
-        """End the child and start no other."""
+    def kill(self) -> None:
+        """End the child, whatever it does, and start no other."""
         with self._lock:
             self._is_closed = True
             if self._process:
                 self._process.kill()
+
+    def close(self) -> None:
+        """Let go of a child that nobody talks to any more."""
+        if self._process:
+            self._end(self._process)
 
     def _attempt(self, files: Sequence[tuple[str, bytes]]) -> list[Answer]:
         """The answers of one child, until all are there or it is gone."""
@@ -126,10 +131,10 @@ class ParserProcess:
         """Why the file is skipped that a child died of; None if it is to be sent again."""
         if was_late or code == -getattr(signal, "SIGXCPU", 0):
             return self._limits.too_slow
-        if code == frames.NO_MEMORY:
-            return self._limits.too_large
         if code == frames.FULL and self._answered:
             return None
+        if code in (frames.NO_MEMORY, frames.FULL):
+            return self._limits.too_large
         memory = f"{self._limits.memory_mb:,} MB"
         return f"its parser {_death(code)}: the file is damaged, hostile or needs over {memory}"
 
@@ -146,6 +151,7 @@ class ParserProcess:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process and self._process.poll() is None:
             return self._process
+        self.close()
         with self._lock:
             if self._is_closed:
                 raise ResiftError("the parsers are closed: open new ones")

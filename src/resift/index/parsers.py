@@ -101,9 +101,11 @@ class Parsers:
     ) -> None:
         self._closed.set()
         for child in self._children:
-            child.close()
+            child.kill()
         self._threads.shutdown(cancel_futures=True)
         self._watcher.join()
+        for child in self._children:
+            child.close()
 
     def map(
         self, files: Iterable[tuple[T, str, bytes | SourceError]]
