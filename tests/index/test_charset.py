@@ -45,6 +45,7 @@ def test_other_scripts_are_told_by_their_letters(text: str, encoding: str) -> No
         "Les élèves ont été très occupés à préparer leur fête de fin d’année.",
         "Les élèves ont été très occupés à préparer la fête de fin d’année à l’école. " * 9,
         "Ångström’s längd är en tiondels nanometer; Ørsted målte fältet på Ærø. " * 9,
+        "Übung § où été © irmão § – © née «oui» 20° Malmö für © – ½ müde",
         "Blåbærsyltetøy på en solskinnsøy",
     ],
 )
