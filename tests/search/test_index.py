@@ -59,7 +59,7 @@ def test_making_an_index_touches_nothing(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_settings_name_the_embedder(tmp_path: Path) -> None:
     index = Index(str(tmp_path / "index"), settings=Settings(embedder="no-such-embedder"))
     with pytest.raises(ModelNotFound, match="no-such-embedder: no such embedder"):
-        index.search("dog")
+        index.sync(str(tmp_path))
 
 
 def test_a_search_where_there_is_no_index_says_so(tmp_path: Path) -> None:
