@@ -24,9 +24,9 @@ sys.path.insert(0, str(ROOT / "tests"))
 from index.fakes import HashingEmbedder  # noqa: E402
 from resift.search.index import Index  # noqa: E402
 from resift.settings import Settings, StorageSettings  # noqa: E402
-from storage.weed import running_server  # noqa: E402
 from storage.faulty import Faults, FaultyProxy, Seen, faulty_proxy  # noqa: E402
 from storage.places import Place  # noqa: E402
+from storage.weed import running_server  # noqa: E402
 
 ROUNDS = 3
 QUERY = "word17 of document 7"

@@ -23,15 +23,15 @@ MAY_IMPORT = {
 }
 """What each room knows of the others; every room also knows itself."""
 
-ALSO = {"index/embedders/artifact.py": {"rerank"}, "index/measure.py": {"rerank"}}
+ALSO = {"index/embedders/artifact.py": {"rerank"}, "index/parsing/measure.py": {"rerank"}}
 """Files that may know more than their room: how models run, and how texts are counted."""
 
 DOORS = {
     "botocore": ("cli/botocore_corpus.py", "index/access.py"),
     "bm25s": ("training/",),
-    "charset_normalizer": ("index/charset.py",),
+    "charset_normalizer": ("index/parsing/charset.py",),
     "huggingface_hub": ("training/",),
-    "kreuzberg": ("index/parse_office.py",),
+    "kreuzberg": ("index/parsing/parse_office.py",),
     "lance": ("index/store.py", "index/snapshot.py", "index/reader.py"),
     "nncf": ("training/",),
     "numpy": ("rerank/", "index/", "training/"),
@@ -48,14 +48,14 @@ DOORS = {
     "openvino": ("rerank/runtimes/openvino_session.py",),
     "pyarrow": (
         "index/manifest.py",
-        "index/parse_parquet.py",
+        "index/parsing/parse_parquet.py",
         "index/rows.py",
         "index/store.py",
     ),
-    "pypdfium2": ("index/parse_pdf.py",),
+    "pypdfium2": ("index/parsing/parse_pdf.py",),
     "rich": ("cli/",),
     "safetensors": ("training/",),
-    "selectolax": ("index/parse_html.py", "training/manuals.py"),
+    "selectolax": ("index/parsing/parse_html.py", "training/manuals.py"),
     "tokenizers": ("rerank/pairs.py",),
     "torch": ("training/", "cli/convert.py"),
     "transformers": ("training/",),

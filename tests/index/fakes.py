@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import SourceError
-from resift.index.columns import Columns
-from resift.index.cut import CutFile, cut
-from resift.index.limits import Limits
-from resift.index.parse import parse
+from resift.index.parsing.columns import Columns
+from resift.index.parsing.cut import CutFile, cut
+from resift.index.parsing.limits import Limits
+from resift.index.parsing.parse import parse
 
 T = TypeVar("T")
 WORD = re.compile(r"\w+|[^\w\s]")

@@ -1,4 +1,4 @@
-"""Proves that what is published is whole, once, and indexed; and what going back and cleaning do."""
+"""Proves that what is published is whole, once, and indexed; going back; cleaning."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ from resift.index.manifest import Entry
 from resift.index.nearest import index_vectors
 from resift.index.publish import News, clean, roll_back
 from resift.index.store import TABLE, TEXT_INDEX, Conflict, Store
-from resift.index.versions import Version, VectorIndex, Versions
+from resift.index.versions import VectorIndex, Version, Versions
 
 DAY = 86_400.0
 
@@ -194,12 +194,12 @@ def test_who_never_gets_through_says_so_and_loses_nothing(
     shelf.write(a="alpha")
     with monkeypatch.context() as patch:
         patch.setattr(Versions, "publish", lambda *arguments: False)
-        with pytest.raises(IndexBusy, match="others wrote there 30 times.*run the sync again"):
+        with pytest.raises(IndexBusy, match=r"others wrote there 30 times.*run the sync again"):
             shelf.sync()
     assert shelf.sync().passages_embedded == 0
     with monkeypatch.context() as patch:
         patch.setattr(Versions, "publish", lambda *arguments: False)
-        with pytest.raises(IndexBusy, match="others wrote there 30 times: roll back again"):
+        with pytest.raises(IndexBusy, match=r"others wrote there 30 times: roll back again"):
             roll_back(shelf.store(), shelf.versions, 1)
     assert shelf.texts() == ["alpha"]
 

@@ -7,12 +7,12 @@ from typing import Any, NoReturn
 import pytest
 
 from index.fakes import ParsersHere
-from index.pdfs import make_pdf
+from index.parsing.pdfs import make_pdf
 from index.shelf import Shelf
 from resift.errors import IndexMismatch, SourceError, SourceLost, Unreadable, Vanished
-from resift.index import parse
-from resift.index.columns import Columns
-from resift.index.limits import Limits
+from resift.index.parsing import parse
+from resift.index.parsing.columns import Columns
+from resift.index.parsing.limits import Limits
 from resift.index.source import Fetched, Globs, Source
 from resift.index.store import Store
 from resift.index.sync import Models, Progress, Reading, SyncReport, expect
@@ -329,7 +329,7 @@ def test_another_embedder_is_refused_before_anything_is_read(shelf: Shelf) -> No
     shelf.sync()
     files = shelf.files()
     shelf.embedder.fingerprint = "other"
-    with pytest.raises(IndexMismatch, match="made by embedder hashing-64.*not by hashing-64"):
+    with pytest.raises(IndexMismatch, match=r"made by embedder hashing-64.*not by hashing-64"):
         shelf.sync()
     assert shelf.files() == files and shelf.progress[-1].done_objects == 1
 

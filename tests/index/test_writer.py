@@ -1,4 +1,4 @@
-"""Proves what is embedded and what is not, what one commit holds, and that failures lose nothing."""
+"""Proves what is embedded and what not, what one commit holds, that failures lose nothing."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from index.fakes import ParsersHere
 from index.shelf import Shelf, entry, found, origin
 from resift.errors import EmbedderError
-from resift.index import parse
-from resift.index.cut import CutDocument, CutFile, Piece
+from resift.index.parsing import parse
+from resift.index.parsing.cut import CutDocument, CutFile, Piece
 from resift.index.store import Store
 from resift.index.sync import Models, SyncReport
 from resift.index.writer import Writer

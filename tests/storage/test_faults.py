@@ -14,8 +14,8 @@ import pytest
 from index.fakes import HashingEmbedder
 from resift.errors import IndexMismatch, ResiftError, SourceError, StoreError
 from resift.index.bucket import open_bucket
-from resift.index.limits import Limits
 from resift.index.location import locate
+from resift.index.parsing.limits import Limits
 from resift.index.store import open_dataset
 from resift.index.sync import Reading
 from storage.conftest import Server

@@ -42,6 +42,6 @@ def _words(operation: str) -> str:
 
 def plain_text(html: str) -> str:
     """Documentation markup as text, a block a line, by the parser that indexes HTML files."""
-    from resift.index.parse_html import parse_html
+    from resift.index.parsing.parse_html import parse_html
 
     return parse_html("operation.html", html.encode()).text

@@ -43,8 +43,8 @@ def index(
 
     Reads .txt .md .html .pdf .jsonl .csv .tsv .parquet, and office files with resift[office].
     """
-    from resift.index.columns import Columns
-    from resift.index.limits import Limits
+    from resift.index.parsing.columns import Columns
+    from resift.index.parsing.limits import Limits
     from resift.index.source import Globs
     from resift.index.sync import Reading
     from resift.search.index import Index

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from resift.errors import SourceError
-from resift.index.columns import columns_of
-from resift.index.cut import CutDocument
-from resift.index.parsers import Parsers
+from resift.index.parsing.columns import columns_of
+from resift.index.parsing.cut import CutDocument
+from resift.index.parsing.parsers import Parsers
 from resift.index.rows import Passage
 from resift.index.source import Fetched, Source, open_object
 from resift.settings import StorageSettings

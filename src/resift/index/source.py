@@ -16,7 +16,7 @@ from resift.extras import require
 from resift.index.bucket import open_bucket
 from resift.index.faults import are_credentials_bad, meaning
 from resift.index.location import Location, locate
-from resift.index.parse import SUFFIXES
+from resift.index.parsing.parse import SUFFIXES
 from resift.settings import StorageSettings
 
 _READERS = 16

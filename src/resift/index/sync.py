@@ -16,17 +16,17 @@ from hashlib import blake2b
 from secrets import token_hex
 
 from resift.errors import IndexMismatch, SourceError, Unreadable, Vanished
-from resift.index.columns import Columns
-from resift.index.cut import CutFile
 from resift.index.diff import Diff, Expected, below, compare
 from resift.index.doctor import refuse_unsafe
 from resift.index.embed import Embedder
 from resift.index.keep import Keeper
-from resift.index.limits import Limits
 from resift.index.location import Location
 from resift.index.manifest import Entry, newest
-from resift.index.parse import parsing_fingerprint
-from resift.index.parsers import Parsers
+from resift.index.parsing.columns import Columns
+from resift.index.parsing.cut import CutFile
+from resift.index.parsing.limits import Limits
+from resift.index.parsing.parse import parsing_fingerprint
+from resift.index.parsing.parsers import Parsers
 from resift.index.publish import News, publish
 from resift.index.rows import Origin
 from resift.index.source import ALL, Globs, Listing, Source, SourceObject

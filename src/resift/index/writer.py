@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.index.cut import CutDocument, CutFile
 from resift.index.keep import Keeper, keep
 from resift.index.manifest import Entry
+from resift.index.parsing.cut import CutDocument, CutFile
 from resift.index.rows import Origin, Passage, to_arrow
 from resift.index.store import Store
 

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from index.pdfs import make_pdf
+from index.parsing.pdfs import make_pdf
 from resift.errors import SourceError
-from resift.index.columns import Columns
-from resift.index.documents import ParsedDocument
-from resift.index.limits import Limits
-from resift.index.parse import parse, parsing_fingerprint
+from resift.index.parsing.columns import Columns
+from resift.index.parsing.documents import ParsedDocument
+from resift.index.parsing.limits import Limits
+from resift.index.parsing.parse import parse, parsing_fingerprint
 
 
 def one(key: str, data: bytes) -> ParsedDocument:

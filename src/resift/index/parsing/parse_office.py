@@ -14,10 +14,10 @@ from typing import Any
 
 from resift.errors import SourceError
 from resift.extras import require
-from resift.index.documents import HeadingPath, ParsedDocument, Section
-from resift.index.docx_entities import hide_entities, show_entities
-from resift.index.limits import Limits
-from resift.index.parse_text import stem
+from resift.index.parsing.documents import HeadingPath, ParsedDocument, Section
+from resift.index.parsing.docx_entities import hide_entities, show_entities
+from resift.index.parsing.limits import Limits
+from resift.index.parsing.parse_text import stem
 
 _OPEN_XML = "application/vnd.openxmlformats-officedocument"
 _ZIPPED = {

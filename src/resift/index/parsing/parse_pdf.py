@@ -8,9 +8,9 @@ from typing import Any
 
 from resift.errors import SourceError
 from resift.extras import require
-from resift.index.documents import ParsedDocument, Section
-from resift.index.limits import Limits
-from resift.index.parse_text import stem
+from resift.index.parsing.documents import ParsedDocument, Section
+from resift.index.parsing.limits import Limits
+from resift.index.parsing.parse_text import stem
 
 # PDFium keeps global state and must never be entered by two threads at once.
 _PDFIUM = threading.Lock()

@@ -3,7 +3,7 @@
 import pytest
 
 from resift.errors import SourceError
-from resift.index.charset import decode
+from resift.index.parsing.charset import decode
 
 RUSSIAN = "Съешь ещё этих мягких французских булок, да выпей чаю.\nОтчёт за квартал готов."
 JAPANESE = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。"

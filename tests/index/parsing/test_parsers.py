@@ -14,16 +14,16 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from index.office import make_docx
-from index.pdfs import make_pdf
+from index.parsing.office import make_docx
+from index.parsing.pdfs import make_pdf
 from resift.errors import InputError, ResiftError, SourceError
-from resift.index import frames
-from resift.index.columns import Columns
-from resift.index.cut import CutFile, cut, from_json
-from resift.index.limits import Limits
-from resift.index.measure import token_starts
-from resift.index.parse import parse
-from resift.index.parsers import Parsers
+from resift.index.parsing import frames
+from resift.index.parsing.columns import Columns
+from resift.index.parsing.cut import CutFile, cut, from_json
+from resift.index.parsing.limits import Limits
+from resift.index.parsing.measure import token_starts
+from resift.index.parsing.parse import parse
+from resift.index.parsing.parsers import Parsers
 
 File = tuple[str, str, bytes | SourceError]
 SLOW = b"<div>" * 400_000 + b"bottom"
@@ -241,8 +241,8 @@ def test_leaving_in_the_middle_does_not_wait_for_what_is_being_read() -> None:
 
 _ORPHANS = """
 import sys, time
-from resift.index.limits import Limits
-from resift.index.parsers import Parsers
+from resift.index.parsing.limits import Limits
+from resift.index.parsing.parsers import Parsers
 with Parsers(Limits(max_seconds=3), processes=2) as parsers:
     slow = b"<div>" * 400_000
     for _ in parsers.map([(1, "a.txt", b"x" * 300_000), (2, "s.html", slow), (3, "b.txt", b"x")]):
@@ -280,7 +280,7 @@ def test_starting_a_parser_loads_no_runtime_and_no_index() -> None:
     heavy = (
         "{'openvino', 'onnxruntime', 'lancedb', 'pyarrow', 'pypdfium2', 'kreuzberg', 'selectolax'}"
     )
-    code = f"import sys, resift.index.parse_worker; print({heavy} & set(sys.modules))"
+    code = f"import sys, resift.index.parsing.parse_worker; print({heavy} & set(sys.modules))"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
     assert found.stdout.strip() == b"set()"

@@ -1,4 +1,4 @@
-"""The process that parses: ``python -m resift.index.parse_worker``, fed and heard over pipes.
+"""The process that parses, ``python -m resift.index.parsing.parse_worker``: fed over pipes.
 
 It reads files that may be hostile, so it is told nothing but what to read, and limits itself
 before it reads any. Without a parent it ends: at the end of its input, at a closed output, or
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from resift.errors import SourceError
-from resift.index import frames
-from resift.index.columns import Columns
-from resift.index.cut import CutDocument, cut, to_json
-from resift.index.limits import Limits
-from resift.index.measure import token_starts
-from resift.index.parse import parse
+from resift.index.parsing import frames
+from resift.index.parsing.columns import Columns
+from resift.index.parsing.cut import CutDocument, cut, to_json
+from resift.index.parsing.limits import Limits
+from resift.index.parsing.measure import token_starts
+from resift.index.parsing.parse import parse
 
 try:
     import resource

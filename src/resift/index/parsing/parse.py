@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from resift.errors import MissingExtra, SourceError
-from resift.index import chunk
-from resift.index.columns import Columns
-from resift.index.documents import Parsed, ParsedDocument
-from resift.index.limits import Limits
-from resift.index.parse_csv import parse_csv
-from resift.index.parse_html import parse_html
-from resift.index.parse_jsonl import parse_jsonl
-from resift.index.parse_office import OFFICE_SUFFIXES, parse_office
-from resift.index.parse_parquet import parse_parquet
-from resift.index.parse_pdf import parse_pdf
-from resift.index.parse_text import parse_markdown, parse_plain
+from resift.index.parsing import chunk
+from resift.index.parsing.columns import Columns
+from resift.index.parsing.documents import Parsed, ParsedDocument
+from resift.index.parsing.limits import Limits
+from resift.index.parsing.parse_csv import parse_csv
+from resift.index.parsing.parse_html import parse_html
+from resift.index.parsing.parse_jsonl import parse_jsonl
+from resift.index.parsing.parse_office import OFFICE_SUFFIXES, parse_office
+from resift.index.parsing.parse_parquet import parse_parquet
+from resift.index.parsing.parse_pdf import parse_pdf
+from resift.index.parsing.parse_text import parse_markdown, parse_plain
 
 _Read = Callable[[str, bytes, Columns, Limits], Parsed]
 

@@ -4,9 +4,9 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 
-from resift.index.charset import decode
-from resift.index.columns import Columns, Rows
-from resift.index.documents import Parsed
+from resift.index.parsing.charset import decode
+from resift.index.parsing.columns import Columns, Rows
+from resift.index.parsing.documents import Parsed
 
 _DELIMITERS = ",;\t|"
 _WHOLE = re.compile(r"-?(?:0|[1-9]\d{0,14})\Z", re.ASCII)

@@ -4,12 +4,12 @@ import sys
 
 import pytest
 
-from index.office import make_docx, make_epub, make_odt, make_pptx, make_xlsx
+from index.parsing.office import make_docx, make_epub, make_odt, make_pptx, make_xlsx
 from resift.errors import SourceError
-from resift.index.documents import ParsedDocument
-from resift.index.limits import Limits
-from resift.index.parse import SUFFIXES, parse
-from resift.index.parse_office import OFFICE_SUFFIXES
+from resift.index.parsing.documents import ParsedDocument
+from resift.index.parsing.limits import Limits
+from resift.index.parsing.parse import SUFFIXES, parse
+from resift.index.parsing.parse_office import OFFICE_SUFFIXES
 
 MAIL = (
     b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nFrom: Ann <ann@example.org>\r\nTo: bob@x.org\r\n"

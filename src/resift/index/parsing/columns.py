@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from resift.errors import SourceError
-from resift.index.documents import Parsed, ParsedDocument, Section
+from resift.index.parsing.documents import Parsed, ParsedDocument, Section
 
 _MOST_PROBLEMS = 20
 """Problems of a file that are told one by one; more are counted."""

@@ -4,9 +4,9 @@ import json
 import re
 from typing import Any, NoReturn
 
-from resift.index.charset import decode
-from resift.index.columns import Columns, Rows
-from resift.index.documents import Parsed
+from resift.index.parsing.charset import decode
+from resift.index.parsing.columns import Columns, Rows
+from resift.index.parsing.documents import Parsed
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.index.chunk import chunk
-from resift.index.documents import ParsedDocument
+from resift.index.parsing.chunk import chunk
+from resift.index.parsing.documents import ParsedDocument
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.index.documents import HEADING_SEPARATOR, Section
+from resift.index.parsing.documents import HEADING_SEPARATOR, Section
 
 # A sentence ends at .?! before what can begin another one, at CJK full stops, at a blank line,
 # and before a list item.

@@ -15,10 +15,10 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from resift.errors import InputError, SourceError
-from resift.index.columns import Columns
-from resift.index.cut import CutFile
-from resift.index.limits import Limits
-from resift.index.parser_process import Answer, ParserProcess
+from resift.index.parsing.columns import Columns
+from resift.index.parsing.cut import CutFile
+from resift.index.parsing.limits import Limits
+from resift.index.parsing.parser_process import Answer, ParserProcess
 
 T = TypeVar("T")
 

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from resift.index.charset import decode
-from resift.index.documents import HeadingPath, ParsedDocument, Section
+from resift.index.parsing.charset import decode
+from resift.index.parsing.documents import HeadingPath, ParsedDocument, Section
 
 _HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)$")

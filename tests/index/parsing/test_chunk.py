@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from resift.index.chunk import Chunk, chunk
-from resift.index.documents import Section
+from resift.index.parsing.chunk import Chunk, chunk
+from resift.index.parsing.documents import Section
 
 WORDS = st.sampled_from(
     ["a", "Rain", "fell.", "Why?", "e.g.", "x" * 30, "\n", "\n\n", "- item", "1.", '"So."', " ",

@@ -4,9 +4,9 @@ import re
 from typing import Any
 
 from resift.extras import require
-from resift.index.charset import decode
-from resift.index.documents import HeadingPath, ParsedDocument, Section
-from resift.index.parse_text import stem
+from resift.index.parsing.charset import decode
+from resift.index.parsing.documents import HeadingPath, ParsedDocument, Section
+from resift.index.parsing.parse_text import stem
 
 _CHARSET = re.compile(
     rb"(?:<meta[^>]{0,200}?charset|<\?xml[^>]{0,200}?encoding)=[\"']?([A-Za-z0-9_:-]+)",

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from resift.index import measure
-from resift.index.measure import token_starts
+from resift.index.parsing import measure
+from resift.index.parsing.measure import token_starts
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.pairs import Tokens, load_tokenizer

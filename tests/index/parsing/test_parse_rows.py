@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resift.errors import SourceError
-from resift.index.columns import Columns
-from resift.index.documents import Parsed
-from resift.index.parse import parse
+from resift.index.parsing.columns import Columns
+from resift.index.parsing.documents import Parsed
+from resift.index.parsing.parse import parse
 
 NAMED = Columns(text="body", title="name", id="key")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from resift.errors import SourceError
 from resift.extras import require
-from resift.index.columns import Columns, Rows
-from resift.index.documents import Parsed
+from resift.index.parsing.columns import Columns, Rows
+from resift.index.parsing.documents import Parsed
 
 _BATCH = 256
 

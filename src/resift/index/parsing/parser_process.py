@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 from typing import IO, cast
 
 from resift.errors import ResiftError, SourceError
-from resift.index import frames
-from resift.index.columns import Columns
-from resift.index.cut import CutDocument, CutFile, from_json
-from resift.index.limits import Limits
+from resift.index.parsing import frames
+from resift.index.parsing.columns import Columns
+from resift.index.parsing.cut import CutDocument, CutFile, from_json
+from resift.index.parsing.limits import Limits
 
 # A parser loads Python, numpy and a tokenizer first.
 _START_SECONDS = 60.0
@@ -165,7 +165,7 @@ class ParserProcess:
             self._end(process)
             raise ResiftError(
                 f"no parser process starts (it {_death(process.returncode)}): run "
-                f"{sys.executable} -m resift.index.parse_worker  to see why"
+                f"{sys.executable} -m resift.index.parsing.parse_worker  to see why"
             ) from error
         finally:
             self._stop_clock()
@@ -189,7 +189,7 @@ def _start() -> subprocess.Popen[bytes]:
     # The same packages as here, in the same order; but nothing that lies in the current folder.
     packages = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "resift.index.parse_worker"],
+        [sys.executable, "-P", "-m", "resift.index.parsing.parse_worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
