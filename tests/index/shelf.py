@@ -16,11 +16,12 @@ from resift.index.rows import READ, Origin, Passage, from_row, to_arrow
 from resift.index.snapshot import Snapshot
 from resift.index.source import open_source
 from resift.index.store import TABLE, Store
-from resift.index.sync import Models, Place, Progress, Reading, SyncReport, sync
+from resift.index.sync import AS_IT_IS, Models, Place, Progress, Reading, SyncReport, sync
 from resift.index.versions import Version, Versions
 from resift.settings import Settings, StorageSettings
 
 LOCAL = StorageSettings()
+NOTHING = News()
 
 
 class Shelf:
@@ -52,14 +53,14 @@ class Shelf:
     def uri(self, name: str) -> str:
         return str(self.docs.resolve() / name)
 
-    def sync(self, below: str = "", reading: Reading = Reading()) -> SyncReport:
+    def sync(self, below: str = "", reading: Reading = AS_IT_IS) -> SyncReport:
         source = open_source(str(self.docs / below), LOCAL)
         return sync(source, self.place, Models(self.embedder), reading, self.progress.append)
 
     def store(self) -> Store:
         return Store.open(self.location, LOCAL, self.embedder)
 
-    def publish(self, news: News = News()) -> Version:
+    def publish(self, news: News = NOTHING) -> Version:
         return publish(self.store(), self.versions, self.embedder, news)
 
     def newest(self) -> Version:
@@ -80,7 +81,7 @@ class Shelf:
         return sorted(passage.text for passage in self.passages(number))
 
     def add(self, *passages: Passage) -> None:
-        """Write rows in one commit, as a run that was killed before it could publish leaves them."""
+        """Write rows in one commit, as a run that was killed before it published leaves them."""
         store = self.store()
         vectors = self.embedder.embed([passage.search_text for passage in passages])
         store.append([to_arrow(passages, vectors, store.schema)])

@@ -12,7 +12,7 @@ from resift.index import plan as planning
 from resift.index.limits import Limits
 from resift.index.plan import Plan, plan
 from resift.index.source import open_source
-from resift.index.sync import Models, Reading
+from resift.index.sync import AS_IT_IS, Models, Reading
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def _parsers_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resift.index.sync.Parsers", ParsersHere)
 
 
-def planned(shelf: Shelf, reading: Reading = Reading()) -> Plan:
+def planned(shelf: Shelf, reading: Reading = AS_IT_IS) -> Plan:
     source = open_source(str(shelf.docs), LOCAL)
     return plan(source, shelf.place, Models(shelf.embedder), reading)
 

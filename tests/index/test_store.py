@@ -139,7 +139,7 @@ def test_a_restored_version_is_the_newest_and_what_came_after_is_gone(shelf: She
 
 def test_an_index_of_another_embedder_is_refused_with_what_to_do(shelf: Shelf) -> None:
     shelf.store()
-    with pytest.raises(IndexMismatch, match="by embedder hashing-64, expected other.*new place"):
+    with pytest.raises(IndexMismatch, match=r"by embedder hashing-64, expected other.*new place"):
         Store.open(shelf.location, LOCAL, HashingEmbedder("other"))
 
 

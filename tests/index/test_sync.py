@@ -329,7 +329,7 @@ def test_another_embedder_is_refused_before_anything_is_read(shelf: Shelf) -> No
     shelf.sync()
     files = shelf.files()
     shelf.embedder.fingerprint = "other"
-    with pytest.raises(IndexMismatch, match="made by embedder hashing-64.*not by hashing-64"):
+    with pytest.raises(IndexMismatch, match=r"made by embedder hashing-64.*not by hashing-64"):
         shelf.sync()
     assert shelf.files() == files and shelf.progress[-1].done_objects == 1
 

@@ -1,4 +1,4 @@
-"""Proves what is embedded and what is not, what one commit holds, and that failures lose nothing."""
+"""Proves what is embedded and what is not, what a commit holds, and that failures lose nothing."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -72,7 +72,9 @@ def test_a_file_whose_name_is_its_title_keeps_the_vectors_it_had_under_the_old_o
     assert costs(shelf.sync()) == (0, 1)
     (own,) = shelf.passages()
     assert own.title == "new" and own.search_text.startswith("new")
-    assert np.array_equal(vectors(shelf)[own.search_text], shelf.embedder.embed(["old\na red fox"])[0])
+    assert np.array_equal(
+        vectors(shelf)[own.search_text], shelf.embedder.embed(["old\na red fox"])[0]
+    )
     assert found(shelf.snapshot(), "new") == ["a red fox"]
 
 
