@@ -136,7 +136,7 @@ def _installed(extra: str) -> float:
         subprocess.run(pip, check=True)
         print(
             f"{extra or 'default'}: torch {'in' if (site / 'torch').exists() else 'not in'}, "
-            f"lancedb {'in' if (site / 'lancedb').exists() else 'not in'}",
+            f"lance {'in' if (site / 'lance').exists() else 'not in'}",
             file=sys.stderr,
         )
         return _size(site) - before

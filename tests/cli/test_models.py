@@ -6,9 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from cli.command import Resift
+from embedder_artifacts import make_embedder_artifact
 from resift import Reranker
+from resift.index.embedders.artifact import ArtifactEmbedder
 from resift.rerank.artifact import ReferencePair, load_artifact, write_manifest
 from resift.rerank.catalogue import CHECKPOINTS
+from resift.settings import Settings
 
 
 def test_models_names_the_bundled_one_and_those_to_convert(resift: Resift) -> None:
@@ -51,6 +54,20 @@ def test_verify_fails_for_a_changed_file_and_for_a_wrong_logit(
     with (folder / "tokenizer.json").open("a") as tokenizer:
         tokenizer.write(" ")
     assert "SHA-256" in resift("verify", folder).error
+
+
+def test_verify_knows_an_embedder(resift: Resift, tmp_path: Path) -> None:
+    folder = make_embedder_artifact(tmp_path / "model")
+    embedder = ArtifactEmbedder(folder, Settings())
+    cosine = float(embedder.embed_query("sea") @ embedder.embed(["whales"])[0])
+    manifest = load_artifact(folder).manifest
+    own = ReferencePair("sea", "whales", cosine, cosine)
+    write_manifest(folder, replace(manifest, reference=(own,)))
+    done = resift("verify", folder)
+    assert done.code == 0 and "1 reference cosines on" in done.out
+    wrong = ReferencePair("sea", "whales", cosine - 0.01, cosine)
+    write_manifest(folder, replace(manifest, reference=(wrong,)))
+    assert "a cosine is 0.0100 from its reference" in resift("verify", folder).error
 
 
 def test_verify_says_what_a_folder_is_not(resift: Resift, tmp_path: Path) -> None:

@@ -70,7 +70,9 @@ class ParsersHere:
         if isinstance(data, SourceError):
             return data
         try:
-            return cut(parse(key, data, self._columns, self._limits), token_starts)
+            parsed = parse(key, data, self._columns, self._limits)
+            documents = tuple(cut(own, token_starts, with_text=False) for own in parsed.documents)
+            return CutFile(documents, parsed.problems)
         except SourceError as error:
             return error
 

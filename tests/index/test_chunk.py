@@ -121,3 +121,13 @@ def test_a_tiny_section_keeps_away_from_strangers() -> None:
     text = "Aa. Bb cc dd ee."
     sections = [Section(0, 4, "P > A"), Section(4, len(text), "Q > B")]
     assert [c.heading for c in chunk(text, sections, tokens(text), 10)] == ["P > A", "Q > B"]
+
+
+def test_the_rows_of_a_long_table_stay_whole() -> None:
+    rows = [f"name{n} | value{n} | more{n}" for n in range(20)]
+    text = "\n".join(rows)
+    passages = [
+        text[c.start : c.end] for c in chunk(text, [Section(0, len(text))], tokens(text), 20)
+    ]
+    assert len(passages) > 5
+    assert [row for passage in passages for row in passage.split("\n")] == rows

@@ -6,8 +6,10 @@ import pytest
 
 from index.pdfs import make_pdf
 from resift.errors import SourceError
+from resift.index.columns import Columns
 from resift.index.documents import ParsedDocument
-from resift.index.parse import parse
+from resift.index.limits import Limits
+from resift.index.parse import parse, parsing_fingerprint
 
 
 def one(key: str, data: bytes) -> ParsedDocument:
@@ -159,5 +161,49 @@ def test_bad_jsonl_lines_are_named_and_the_others_kept() -> None:
 
 
 def test_a_suffix_nobody_reads_is_refused() -> None:
-    with pytest.raises(SourceError, match=r"\.docx"):
-        parse("a.docx", b"x")
+    with pytest.raises(SourceError, match=r"\.doc: not a kind of document"):
+        parse("a.doc", b"x")
+
+
+def test_a_pdf_of_too_many_pages_is_refused() -> None:
+    with pytest.raises(SourceError, match=r"it has 3 pages: the limit is 2 \(max_pages\)"):
+        parse("a.pdf", make_pdf(["one", "two", "three"]), limits=Limits(max_pages=2))
+
+
+@pytest.mark.parametrize("count", [b"2", b"4000000000"])
+def test_a_pdf_whose_pages_lead_back_to_themselves_ends(count: bytes) -> None:
+    data = make_pdf(["one", "two"]).replace(b"/Kids [4 0 R 6 0 R] /Count 2",
+        b"/Kids [4 0 R 2 0 R] /Count " + count)  # fmt: skip
+    try:
+        (document,) = parse("a.pdf", data).documents
+    except SourceError as error:
+        assert "PDF" in str(error) or "pages" in str(error)
+    else:
+        assert document.text.startswith("one")
+
+
+def test_a_pdf_whose_tables_lead_back_to_themselves_ends() -> None:
+    data = make_pdf(["one"])
+    at = data.index(b"\nxref") + 1
+    looped = data.replace(b"/Root 1 0 R", b"/Prev %d /Root 1 0 R" % at)
+    assert parse("a.pdf", looped).documents[0].text == "one"
+
+
+def test_xml_declares_its_charset() -> None:
+    page = '<?xml version="1.0" encoding="windows-1250"?><p>Zażółć'.encode("cp1250")
+    assert one("p.html", page).text == "Zażółć"
+
+
+def test_the_same_bytes_give_the_same_documents() -> None:
+    for key, data in (("a.md", b"# A\nx"), ("a.pdf", make_pdf(["x"])), ("a.csv", b"text,n\na,1\n")):
+        assert parse(key, data) == parse(key, data)
+
+
+def test_fingerprints_name_the_kind_of_file_and_for_rows_the_columns() -> None:
+    assert parsing_fingerprint("a/b.TXT") == parsing_fingerprint("c.txt") != ""
+    assert parsing_fingerprint("a.txt") != parsing_fingerprint("a.pdf")
+    other = Columns(text="body")
+    assert parsing_fingerprint("a.txt", other) == parsing_fingerprint("a.txt")
+    for key in ("a.csv", "a.jsonl", "a.parquet"):
+        assert parsing_fingerprint(key, other) != parsing_fingerprint(key, Columns())
+    assert parsing_fingerprint("a.exe") == ""

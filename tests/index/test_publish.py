@@ -119,13 +119,14 @@ def test_an_empty_index_is_a_version_that_is_searched_for_nothing(shelf: Shelf) 
     assert snapshot.view().dense(shelf.embedder.embed(["x"])[0], 3) == []
 
 
-def disturb(monkeypatch: pytest.MonkeyPatch, how: Callable[[], None], times: int) -> list[None]:
+def disturb(monkeypatch: pytest.MonkeyPatch, how: Callable[[], None], times: int) -> list[int]:
     """Let another writer do something while the vectors are indexed."""
-    done: list[None] = []
+    done: list[int] = []
 
     def disturbed(*arguments: Any) -> VectorIndex:
         if len(done) < times:
-            done.append(how())
+            done.append(len(done))
+            how()
         return index_vectors(*arguments)
 
     monkeypatch.setattr("resift.index.store.index_vectors", disturbed)

@@ -89,11 +89,12 @@ def test_any_string_is_a_query_and_nothing_in_it_an_operator(shelf: Shelf, query
 def test_a_condition_holds_before_the_best_are_chosen_in_both_arms(
     shelf: Shelf, colours: Snapshot, where: str, names: set[str]
 ) -> None:
-    view, sql = colours.view(), parse_where(where).sql()
+    view = colours.view()
+    allowed = view.allowed(parse_where(where).sql())
     vector = shelf.embedder.embed(["red fox"])[0]
-    dense = view.dense(vector, len(names) or 1, sql)
+    dense = view.dense(vector, len(names) or 1, allowed)
     assert {p.doc_id for p in view.take([row_id for row_id, _ in dense])} == names
-    lexical = view.lexical("red blue green", len(names) or 1, sql)
+    lexical = view.lexical("red blue green", len(names) or 1, allowed)
     assert {p.doc_id for p in view.take([row_id for row_id, _ in lexical])} == names
 
 

@@ -338,6 +338,13 @@ def test_any_text_is_read_or_refused_in_one_line(text: str) -> None:
         assert str(error).isascii() and str(error).isprintable()
 
 
+def test_an_empty_text_is_a_value_like_others_alone_and_in_lists(tmp_path: Path) -> None:
+    rows = [Row({"k": ""}), Row({"k": ["a", ""]}), Row({"k": "a"}), Row({"k": []}), Row({})]
+    data = write(rows, str(tmp_path / "rows"))
+    assert found(data, "k = ''") == found(data, "k in ('', 'b')") == [0, 1]
+    assert found(data, "k != ''") == [2, 3]
+
+
 def test_the_longest_and_deepest_that_are_read_run(tmp_path: Path) -> None:
     data = write([Row({"k": "x7", "n": 1}), Row({"k": "y"})], str(tmp_path / "rows"))
     many = ", ".join(f"'x{number}'" for number in range(4_000))

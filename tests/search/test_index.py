@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from index.fakes import HashingEmbedder
-from resift.errors import IndexMismatch, IndexNotFound, InputError, SourceError, StoreError
+from resift.errors import (
+    IndexMismatch,
+    IndexNotFound,
+    InputError,
+    ModelNotFound,
+    SourceError,
+    StoreError,
+)
 from resift.search.index import Index
 from resift.settings import Settings
 from search.stand_ins import Backwards
@@ -47,6 +54,12 @@ def test_making_an_index_touches_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     Index(str(tmp_path / "index"))
     Index("s3://no-such-bucket/index")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_settings_name_the_embedder(tmp_path: Path) -> None:
+    index = Index(str(tmp_path / "index"), settings=Settings(embedder="no-such-embedder"))
+    with pytest.raises(ModelNotFound, match="no-such-embedder: no such embedder"):
+        index.search("dog")
 
 
 def test_a_search_where_there_is_no_index_says_so(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from index.fakes import HashingEmbedder
 from index.shelf import LOCAL, Shelf
@@ -73,6 +75,16 @@ def test_each_mode_uses_its_arms_and_times_them(
     assert (sorted(timed), total) == (sorted(stages), "total")
     assert len(ranking) == found
     assert names(ranking)[0] == "cat"
+
+
+def test_a_query_is_embedded_as_one_and_not_as_a_passage(snapshot: Snapshot) -> None:
+    class Prompted(HashingEmbedder):
+        def embed_query(self, query: str) -> NDArray[np.float32]:
+            return super().embed_query(f"{query} bird sings")
+
+    ranking = search("cat", snapshot, Prompted(), None, SearchPlan(mode="dense"))
+    assert names(ranking)[0] == "bird"
+    assert names(search("cat", snapshot, EMBEDDER, None, SearchPlan(mode="dense")))[0] == "cat"
 
 
 def test_first_stage_scores_are_the_arms_own_or_the_fused(snapshot: Snapshot) -> None:

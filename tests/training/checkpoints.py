@@ -1,6 +1,8 @@
 """Tiny checkpoints with random weights on disk, one a family, with a tokenizer of 80 words."""
 
+import json
 import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ BERT_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 ROBERTA_SPECIALS = ["<s>", "<pad>", "</s>", "<unk>"]
 ROBERTAS = ("roberta", "xlm-roberta", "camembert")
 FAMILIES = ("bert", "electra", "distilbert", *ROBERTAS)
+MEAN = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
+CLS = {"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True}
+NO_PROMPTS: dict[str, Any] = {"__version__": {"sentence_transformers": "2.2.2"}}
 
 
 def make_checkpoint(folder: Path, family: str, labels: int = 1, **changes: Any) -> Path:
@@ -24,14 +29,59 @@ def make_checkpoint(folder: Path, family: str, labels: int = 1, **changes: Any) 
     config = config_of(family, num_labels=labels, **changes)
     auto: Any = transformers.AutoModelForSequenceClassification
     model = auto.from_config(config)
-    for name, parameter in model.named_parameters():  # far enough apart to tell logits apart
+    _spread(model)
+    model.save_pretrained(folder)
+    tokenizer(family).save_pretrained(folder)
+    return folder
+
+
+def make_bi_encoder(
+    folder: Path,
+    family: str = "bert",
+    *,
+    pooling: Mapping[str, Any] = MEAN,
+    prompts: Mapping[str, Any] = NO_PROMPTS,
+    modules: Sequence[str] = ("Transformer", "Pooling", "Normalize"),
+    max_seq_length: int = 48,
+) -> Path:
+    """Write a sentence-transformers folder, as its versions before 5 do."""
+    import torch
+    import transformers
+
+    torch.manual_seed(12)
+    auto: Any = transformers.AutoModel
+    model = auto.from_config(config_of(family))
+    _spread(model)
+    model.save_pretrained(folder)
+    tokenizer(family).save_pretrained(folder)
+    rows = []
+    for place, name in enumerate(modules):
+        path = f"{place}_{name}" if place else ""
+        (folder / path).mkdir(exist_ok=True)
+        kind = f"sentence_transformers.models.{name}"
+        rows.append({"idx": place, "name": str(place), "path": path, "type": kind})
+        if name == "Pooling":
+            write_json(folder / path / "config.json", {"word_embedding_dimension": DIM, **pooling})
+    write_json(folder / "modules.json", rows)
+    write_json(folder / "config_sentence_transformers.json", prompts)
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_seq_length})
+    return folder
+
+
+def write_json(file: Path, value: Any) -> None:
+    """As it is."""
+    file.write_text(json.dumps(value))
+
+
+def _spread(model: Any) -> None:
+    """Random weights, far enough apart to tell logits and vectors apart."""
+    import torch
+
+    for name, parameter in model.named_parameters():
         if "LayerNorm.weight" in name or "layer_norm.weight" in name:
             torch.nn.init.normal_(parameter, mean=1, std=0.2)
         else:
             torch.nn.init.normal_(parameter, std=0.5)
-    model.save_pretrained(folder)
-    tokenizer(family).save_pretrained(folder)
-    return folder
 
 
 def config_of(family: str, **changes: Any) -> Any:

@@ -74,7 +74,7 @@ def _read(data: bytes, encoding: str) -> str | None:
     """The text, or None if the bytes are not of that encoding, or it is none of text."""
     try:
         return data.decode(encoding)
-    except (UnicodeDecodeError, LookupError):
+    except (UnicodeError, LookupError):
         return None
 
 

@@ -4,7 +4,7 @@ What comes out of a pipe was written by a process that read hostile files: it is
 executed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.index.chunk import chunk
-from resift.index.documents import Parsed, ParsedDocument
+from resift.index.documents import ParsedDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,36 +52,36 @@ class CutFile:
 TokenStarts = Callable[[str], NDArray[np.int64]]
 
 
-def cut(parsed: Parsed, token_starts: TokenStarts, with_text: bool = False) -> CutFile:
-    """Cut each document of a file into pieces, measured by `token_starts`."""
-    documents = tuple(_cut(document, token_starts, with_text) for document in parsed.documents)
-    return CutFile(documents, parsed.problems)
-
-
-def _cut(document: ParsedDocument, token_starts: TokenStarts, with_text: bool) -> CutDocument:
+def cut(document: ParsedDocument, token_starts: TokenStarts, with_text: bool) -> CutDocument:
+    """Cut a document into pieces, measured by `token_starts`."""
     text = document.text
-    pieces = tuple(
-        Piece(own.start, own.end, own.heading, own.page, text[own.start : own.end])
-        for own in chunk(text, document.sections, token_starts(text))
+    return CutDocument(
+        id=document.id,
+        title=document.title,
+        metadata=document.metadata,
+        row=document.row,
+        pieces=tuple(
+            Piece(own.start, own.end, own.heading, own.page, text[own.start : own.end])
+            for own in chunk(text, document.sections, token_starts(text))
+        ),
+        text=text if with_text else None,
     )
-    whole = text if with_text else None
-    return CutDocument(document.id, document.title, document.metadata, document.row, pieces, whole)
 
 
-def to_json(file: CutFile) -> dict[str, Any]:
-    """What `from_json` reads."""
-    documents = [
+def to_json(documents: Iterable[CutDocument], problems: Sequence[str]) -> dict[str, Any]:
+    """What `from_json` reads: a file or, where it has many documents, a part of one."""
+    rows = [
         [
             document.id, document.title, dict(document.metadata), document.row, document.text,
             [[own.start, own.end, own.heading, own.page, own.text] for own in document.pieces],
         ]
-        for document in file.documents
+        for document in documents
     ]  # fmt: skip
-    return {"documents": documents, "problems": file.problems}
+    return {"documents": rows, "problems": list(problems)}
 
 
 def from_json(value: Any) -> CutFile:
-    """The file that `to_json` was given; raise `ValueError` for anything that it did not write."""
+    """What `to_json` was given; raise `ValueError` for anything that it did not write."""
     try:
         documents = tuple(_document(*fields) for fields in value["documents"])
         problems = tuple(_is(problem, str) for problem in value["problems"])

@@ -60,7 +60,7 @@ def open_embedder(spec: str | None, settings: Settings) -> Embedder:
 
         return HttpEmbedder(spec, settings.embedder_key)
     folder = Path(spec).expanduser()
-    if folder.is_dir():
+    if spec and folder.is_dir():
         from resift.index.embedders.artifact import ArtifactEmbedder
 
         return ArtifactEmbedder(folder, settings)

@@ -1,6 +1,6 @@
 """What an object store's failure means to its user, in a few words.
 
-obstore and LanceDB both fail with the text of the same Rust crate: the HTTP status and S3's own
+obstore and Lance both fail with the text of the same Rust crate: the HTTP status and S3's own
 error code are in it, and so are stack positions and request dumps that nobody should have to
 read. Credentials are never in it, but only phrases written here are passed on where one fits.
 """
@@ -18,6 +18,7 @@ _PHRASES = (
     # First, for a refusal to give credentials is no refusal of the bucket: this is where
     # object_store asks for them when it was given none.
     ("169.254.169.254", f"no credentials were found: {_ACCESS}"),
+    ("External AWS credential provider", "the AWS profile gives no keys any more: log in again"),
     ("NoSuchBucket", "there is no such bucket: create it or check the name and the endpoint"),
     ("InvalidAccessKeyId", f"the access key is not known there: {_ACCESS}"),
     ("SignatureDoesNotMatch", f"the secret key does not match the access key: {_ACCESS}"),
@@ -48,6 +49,7 @@ _PHRASES = (
 )
 _CREDENTIALS = (
     "169.254.169.254",
+    "External AWS credential provider",
     "ExpiredToken",
     "InvalidAccessKeyId",
     "InvalidToken",
@@ -78,7 +80,7 @@ def are_credentials_bad(error: BaseException) -> bool:
 
 @contextmanager
 def store_errors(uri: str) -> Iterator[None]:
-    """Turn what LanceDB raises inside into a `StoreError` that names `uri`."""
+    """Turn what Lance raises inside into a `StoreError` that names `uri`."""
     try:
         yield
     except ResiftError:

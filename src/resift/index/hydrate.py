@@ -1,9 +1,9 @@
 """A version's files on local disk: fetched once, never changed, shared by all that read them.
 
-``CACHE/TABLE/`` holds the files of all versions of a table that are there, and ``N.version`` for
-each that is whole. Files of a version are fetched beside those of the versions before it, so that
-only what is new moves. What was not opened for longest goes first when there is too much; a version
-that a process holds open stays.
+``CACHE/TABLE/`` holds the files of all versions of a table that are there, and ``N.version``, the
+names of its own, for each that is there or on its way. Files of a version are fetched beside those
+of the versions before it, so that only what is new moves. What was not opened for longest goes
+first when there is too much; a version that a process holds open stays.
 """
 
 import fcntl
@@ -11,11 +11,13 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from secrets import token_hex
 
 from resift.errors import StoreError
 from resift.extras import require
@@ -34,12 +36,27 @@ _MD5 = 32
 _ABANDONED_S = 3600.0
 
 
+class _Hold:
+    """A version's marker, and a lock on it that says that somebody reads the version."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(marker, os.O_RDWR | os.O_CREAT, 0o666)
+        self.close = weakref.finalize(self, os.close, self._descriptor)
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    def write(self, text: str) -> None:
+        """Say which files are the version's; its time is that of the last opening."""
+        self.marker.write_text(text)
+
+
 @dataclass(frozen=True, slots=True)
 class Local:
-    """A version's table on this disk. `hold` keeps it from being evicted until it is closed."""
+    """A version's table on this disk; it is not evicted while `hold` lives and is not closed."""
 
     path: str
-    hold: IO[str]
+    hold: _Hold
     fetched_files: int
     fetched_bytes: int
 
@@ -61,18 +78,15 @@ class Cache:
         if sum(size for _, size in version.files) > self.max_bytes:
             return None
         root = self.folder / version.table
-        marker = root / f"{version.number}.version"
         try:
-            root.mkdir(parents=True, exist_ok=True)
-            hold = marker.open("a")
-            fcntl.flock(hold, fcntl.LOCK_SH)
-            missing = [file for file in version.files if not _is_there(root / TABLE, *file)]
-            self._evict(sum(size for _, size in missing), marker)
+            with _alone(self.folder):
+                hold = _Hold(root / f"{version.number}.version")
+                hold.write("\n".join(path for path, _ in version.files))
+                missing = [file for file in version.files if not _is_there(root / TABLE, *file)]
+                self._evict(sum(size for _, size in missing), hold.marker)
             _Fetch(location, storage, root / TABLE).all(missing)
-            marker.write_text("\n".join(path for path, _ in version.files))
         except OSError as error:
             raise StoreError(f"{self.folder}: cannot keep a copy there: {error}") from error
-        os.utime(marker)
         return Local(str(root / TABLE), hold, len(missing), sum(size for _, size in missing))
 
     def _evict(self, coming: int, own: Path) -> None:
@@ -83,6 +97,15 @@ class Cache:
                 return
             if marker != own:
                 _drop(marker)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else evicts meanwhile, nor counts on files that are about to go."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _drop(marker: Path) -> None:
@@ -133,15 +156,15 @@ class _Fetch:
         """One file, under another name until it is whole and known to be right."""
         path = self._root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        part = path.with_name(f"{path.name}.{token_hex(4)}.part")
         try:
             found, digest, etag = self._save(name, size, part)
             if self._etags_are_md5 and len(etag) == _MD5 and digest != etag:
                 # Wrong bytes, or a store whose ETags are no MD5 (SSE-KMS): then the same again.
                 found, again, _ = self._save(name, size, part)
-                if again != digest:
+                if again not in (etag, digest):
                     raise StoreError(f"{name}: was fetched twice and was not the same: try again")
-                self._etags_are_md5 = False
+                self._etags_are_md5 = again == etag
             if found != size:
                 raise StoreError(f"{name}: has {found:,} bytes there, expected {size:,}: damaged")
             part.rename(path)

@@ -13,9 +13,9 @@ class Limits:
     """What one file may cost; a file that asks for more is skipped, and its reason says so.
 
     `max_bytes` hold for the file and for what it unpacks to, `max_pages` for the pages of a PDF
-    and the slides of a deck. `max_seconds` are of a clock on the wall, `memory_mb` (2^20 bytes) of
-    a parser process's address space. Raise `InputError` for numbers that nothing could be read
-    with.
+    and the slides of a deck. `max_seconds` are of a clock on the wall, until the file is read or,
+    of a file of rows, the next thousand rows. `memory_mb` (2^20 bytes) are of a parser process's
+    address space. Raise `InputError` for numbers that nothing could be read with.
     """
 
     max_bytes: int = 100_000_000

@@ -6,6 +6,7 @@ they stand, and a table is a line a row.
 
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import PurePosixPath
@@ -14,6 +15,7 @@ from typing import Any
 from resift.errors import SourceError
 from resift.extras import require
 from resift.index.documents import HeadingPath, ParsedDocument, Section
+from resift.index.docx_entities import hide_entities, show_entities
 from resift.index.limits import Limits
 from resift.index.parse_text import stem
 
@@ -28,6 +30,9 @@ _ZIPPED = {
 _PLAIN = {".rtf": "application/rtf", ".eml": "message/rfc822"}
 OFFICE_SUFFIXES = (*_ZIPPED, *_PLAIN)
 
+# What zipfile raises beside its own error: a password, a method or a length that cannot be.
+_ODD_ARCHIVES = (RuntimeError, NotImplementedError, ValueError, EOFError, OSError)
+
 _SLIDE = "@@slide-{page_num}@@"
 _SLIDES = re.compile(r"^@@slide-(\d+)@@$", re.MULTILINE)
 _LONGEST_HEADING = 120
@@ -41,11 +46,11 @@ def parse_office(key: str, data: bytes, limits: Limits) -> ParsedDocument:
     """
     suffix = PurePosixPath(key).suffix.lower()
     if suffix in _ZIPPED:
-        _check_zip(suffix, data, limits)
+        data = _unpacked(suffix, data, limits)
     elif suffix == ".rtf" and not data.lstrip().startswith(b"{\\rtf"):
         raise SourceError(f"not a readable {suffix}: damaged, or something else under that name")
     result = _extract(suffix, data)
-    title = _title(result.metadata) or stem(key)
+    title = show_entities(_title(result.metadata)) or stem(key)
     if suffix == ".pptx":
         text, sections = _slides(result.content, limits)
     else:
@@ -73,16 +78,17 @@ def _extract(suffix: str, data: bytes) -> Any:
         raise SourceError(f"not a readable {suffix}: damaged or encrypted ({reason})") from error
 
 
-def _check_zip(suffix: str, data: bytes, limits: Limits) -> None:
-    """Refuse what is no archive, or says itself that it unpacks to too much."""
+def _unpacked(suffix: str, data: bytes, limits: Limits) -> bytes:
+    """An archive to read; refused is what is none, or says itself that it unpacks to too much."""
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
+        limits.check_bytes(unpacked, "it unpacks to")
+        return hide_entities(data) if suffix == ".docx" else data
+    except (zipfile.BadZipFile, zlib.error, *_ODD_ARCHIVES) as error:
         raise SourceError(
             f"not a readable {suffix}: damaged, encrypted, or something else under that name"
         ) from error
-    limits.check_bytes(unpacked, "it unpacks to")
 
 
 def _title(metadata: Mapping[str, Any]) -> str:
@@ -111,7 +117,7 @@ def _blocks(nodes: Iterable[Mapping[str, Any]], title: str) -> tuple[str, tuple[
         content = node["content"]
         if node.get("content_layer", "body") in ("header", "footer"):
             continue
-        text = _block(content)
+        text = show_entities(_block(content))
         if content["node_type"] in ("heading", "title"):
             built.heading(content.get("level", 1), " ".join(text.split()))
         built.block(text)

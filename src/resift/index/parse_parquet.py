@@ -31,6 +31,8 @@ def parse_parquet(data: bytes, columns: Columns) -> Parsed:
             for fields in _in_microseconds(arrow, batch).to_pylist():
                 number += 1
                 rows.add(number, _plain(fields))
+    except MemoryError:  # Arrow's own is an ArrowException as well
+        raise
     except (arrow.ArrowException, OSError) as error:
         where = f" after row {number:,}" if number else ""
         raise SourceError(f"not a readable Parquet file{where}: damaged, or no Parquet") from error

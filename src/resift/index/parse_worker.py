@@ -16,7 +16,7 @@ from typing import IO, Any
 from resift.errors import SourceError
 from resift.index import frames
 from resift.index.columns import Columns
-from resift.index.cut import cut, to_json
+from resift.index.cut import CutDocument, cut, to_json
 from resift.index.limits import Limits
 from resift.index.measure import token_starts
 from resift.index.parse import parse
@@ -25,6 +25,10 @@ try:
     import resource
 except ImportError:  # Windows: the parent's clock is the only limit there
     resource = None  # type: ignore[assignment]
+
+# Characters, and documents, after which a sign of life is given: rows may be many.
+_PART = 1 << 20
+_PART_DOCUMENTS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +63,16 @@ def _serve(requests: IO[bytes], replies: IO[bytes]) -> None:
     token_starts("ready")
     _limit_memory(limits)
     frames.write(replies, "ready")
-    fresh = True
+    # Half of what was free at the start must be free for each file.
+    most = (_address_space() + (limits.memory_mb << 20)) // 2
     while True:
         head, body, _ = frames.read(requests)
         for key, data in _files(head, body):
-            if not fresh and _has_grown(limits):
+            if _address_space() > most:
                 os._exit(frames.FULL)
-            fresh = False
-            _limit_time(limits)
             try:
-                frames.write(replies, _answer(key, data, orders))
+                for part in _answer(key, data, orders):
+                    frames.write(replies, part)
             except MemoryError:
                 os._exit(frames.NO_MEMORY)
 
@@ -83,18 +87,28 @@ def _files(head: list[list[Any]], body: bytes) -> Iterator[tuple[str, bytes]]:
         at += size
 
 
-def _answer(key: str, data: bytes, orders: _Orders) -> dict[str, Any]:
-    """The file cut into pieces, or the one line that says why not."""
+def _answer(key: str, data: bytes, orders: _Orders) -> Iterator[dict[str, Any]]:
+    """The file cut into pieces, in parts of which the last is no ``more``; or why it is not."""
     try:
+        _limit_time(orders.limits)
         parsed = parse(key, data, orders.columns, orders.limits)
-        return to_json(cut(parsed, token_starts, orders.with_text))
+        documents: list[CutDocument] = []
+        size = 0
+        for document in parsed.documents:
+            if size > _PART or len(documents) == _PART_DOCUMENTS:
+                yield {"more": True, **to_json(documents, ())}
+                _limit_time(orders.limits)
+                documents, size = [], 0
+            documents.append(cut(document, token_starts, orders.with_text))
+            size += len(document.text)
+        yield to_json(documents, parsed.problems)
     except SourceError as error:
-        return {"error": str(error)}
+        yield {"error": str(error)}
     except MemoryError:
         raise
     except Exception as error:  # whatever a parser's author did not think of costs one file
         line = str(error).partition("\n")[0][:200]
-        return {"error": f"its parser failed ({type(error).__name__}: {line})"}
+        yield {"error": f"its parser failed ({type(error).__name__}: {line})"}
 
 
 def _limit_memory(limits: Limits) -> None:
@@ -119,13 +133,14 @@ def _limit(what: int, most: int) -> None:
         resource.setrlimit(what, (most, hard))
 
 
-def _has_grown(limits: Limits) -> bool:
-    """Whether earlier files have left too little for the next one."""
-    if not resource:
-        return False
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return peak > limits.memory_mb << 19
+def _address_space() -> int:
+    """Bytes that this process has reserved; 0 where the system does not say."""
+    # Not the peak that getrusage tells: that one is inherited from the parent.
+    try:
+        with open("/proc/self/statm", encoding="ascii") as pages:
+            return int(pages.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 if __name__ == "__main__":

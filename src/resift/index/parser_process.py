@@ -16,7 +16,7 @@ from typing import IO, cast
 from resift.errors import ResiftError, SourceError
 from resift.index import frames
 from resift.index.columns import Columns
-from resift.index.cut import CutFile, from_json
+from resift.index.cut import CutDocument, CutFile, from_json
 from resift.index.limits import Limits
 
 # A parser loads Python, numpy and a tokenizer first.
@@ -43,7 +43,7 @@ class Answer:
 
 
 class ParserProcess:
-    """A child and its deadline. One thread talks to it, another may `kill_if_late` or `close`."""
+    """A child and its deadline. One thread talks to it, another may `kill_if_late` or `kill`."""
 
     def __init__(self, limits: Limits, columns: Columns, with_text: bool) -> None:
         self._limits = limits
@@ -74,15 +74,15 @@ class ParserProcess:
                 self._until = None
                 self._process.kill()
 
-    def close(self) -> None:
-        """End the child and start no other."""
+    def kill(self) -> None:
+        """End the child, whatever it does, and start no other."""
         with self._lock:
             self._is_closed = True
             if self._process:
                 self._process.kill()
 
-    def reap(self) -> None:
-        """After `close`, when no thread talks to the child any more: leave nothing of it."""
+    def close(self) -> None:
+        """Let go of a child that nobody talks to any more."""
         if self._process:
             self._end(self._process)
 
@@ -95,7 +95,6 @@ class ParserProcess:
             head = [[key, len(data)] for key, data in files]
             frames.write(_pipe(process.stdin), head, [data for _, data in files])
             while len(answers) < len(files):
-                self._start_clock(self._limits.max_seconds)
                 answers.append(self._answer(process))
                 self._answered += 1
                 if self._stop_clock():  # killed, though it had answered in the last moment
@@ -113,20 +112,29 @@ class ParserProcess:
         return answers
 
     def _answer(self, process: subprocess.Popen[bytes]) -> Answer:
-        # It cannot have to say more than it can hold.
-        head, _, size = frames.read(_pipe(process.stdout), self._limits.memory_mb << 20)
-        if isinstance(head, dict) and isinstance(head.get("error"), str):
-            return Answer(SourceError(head["error"]), size)
-        return Answer(from_json(head), size)
+        """One file's answer, in as many parts as it comes; each part has its own time."""
+        documents: list[CutDocument] = []
+        left = most = self._limits.memory_mb << 20  # it cannot have to say more than it can hold
+        more = True
+        while more:
+            self._start_clock(self._limits.max_seconds)
+            head, _, size = frames.read(_pipe(process.stdout), left)
+            left -= size
+            if isinstance(head, dict) and isinstance(head.get("error"), str):
+                return Answer(SourceError(head["error"]), most - left)
+            part = from_json(head)
+            documents += part.documents
+            more = head.get("more") is True
+        return Answer(CutFile(tuple(documents), part.problems), most - left)
 
     def _reason(self, code: int, was_late: bool) -> str | None:
         """Why the file is skipped that a child died of; None if it is to be sent again."""
         if was_late or code == -getattr(signal, "SIGXCPU", 0):
             return self._limits.too_slow
-        if code == frames.NO_MEMORY:
-            return self._limits.too_large
         if code == frames.FULL and self._answered:
             return None
+        if code in (frames.NO_MEMORY, frames.FULL):
+            return self._limits.too_large
         memory = f"{self._limits.memory_mb:,} MB"
         return f"its parser {_death(code)}: the file is damaged, hostile or needs over {memory}"
 
@@ -143,6 +151,7 @@ class ParserProcess:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process and self._process.poll() is None:
             return self._process
+        self.close()
         with self._lock:
             if self._is_closed:
                 raise ResiftError("the parsers are closed: open new ones")

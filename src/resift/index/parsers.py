@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from resift.errors import SourceError
+from resift.errors import InputError, SourceError
 from resift.index.columns import Columns
 from resift.index.cut import CutFile
 from resift.index.limits import Limits
@@ -101,11 +101,11 @@ class Parsers:
     ) -> None:
         self._closed.set()
         for child in self._children:
-            child.close()
+            child.kill()
         self._threads.shutdown(cancel_futures=True)
         self._watcher.join()
         for child in self._children:
-            child.reap()
+            child.close()
 
     def map(
         self, files: Iterable[tuple[T, str, bytes | SourceError]]
@@ -113,8 +113,11 @@ class Parsers:
         """Each (item, key, bytes) as (item, what became of it), in the same order.
 
         Files are taken from `files` ahead of what was given, some 64 MB of them. An item that
-        comes with its error keeps it. Raise `ResiftError` if no process starts at all.
+        comes with its error keeps it. Raise `ResiftError` if no process starts at all, and
+        `InputError` outside of a ``with``.
         """
+        if not self._watcher.is_alive():
+            raise InputError("these parsers are not open: use them in a with statement")
         window: deque[_Batch[T]] = deque()
         try:
             for batch in self._batches(files):

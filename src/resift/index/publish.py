@@ -17,6 +17,7 @@ from secrets import token_hex
 from resift.errors import IndexBusy
 from resift.index.embed import Embedder
 from resift.index.manifest import Entry, newest
+from resift.index.rows import Origin
 from resift.index.store import Conflict, Store
 from resift.index.versions import VectorIndex, Version, Versions
 
@@ -28,11 +29,13 @@ _LONGEST_WAIT_S = 5.0
 class News:
     """What a run knows that is not in the rows.
 
-    `read` are the objects it has read, `gone` the URIs that its source no longer has.
+    `read` are the objects it has read, `gone` the URIs that its source no longer has, `stale`
+    whose passages must go: of what is gone, or can no longer be read.
     """
 
     read: Mapping[str, Entry] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
+    stale: frozenset[Origin] = frozenset()
 
 
 def publish(store: Store, versions: Versions, embedder: Embedder, news: News) -> Version:
@@ -89,16 +92,16 @@ def clean(
 
     A reader that holds one of them still must have opened it before that.
     """
-    border = time.time() - older_than_s
-    listed = versions.listed()
-    old = {number for (number, _), (_, replaced) in pairwise(listed) if replaced <= border}
-    old -= {number for number, _ in listed[-keep:]}
     every = versions.readable()
-    for version in every:
-        if version.number in old:
+    border = datetime.now(UTC).timestamp() - older_than_s
+    removed = []
+    for version, following in pairwise(every):
+        replaced = datetime.fromisoformat(following.created).timestamp()
+        if replaced <= border and version not in every[-keep:]:
             versions.remove(version)
-    kept = [version.table_version for version in every if version.number not in old]
-    return sorted(old), store.clean(kept, older_than_s)
+            removed.append(version.number)
+    kept = [version.table_version for version in every if version.number not in removed]
+    return removed, store.clean(kept, older_than_s)
 
 
 def _prepare(
@@ -106,13 +109,17 @@ def _prepare(
 ) -> tuple[dict[str, Entry] | None, VectorIndex]:
     """The objects of the version to publish, None if it is published already; how it is indexed."""
     known = versions.entries(before) if before else {}
-    if before and before.table_version == store.version:
+    if (
+        before
+        and before.table_version == store.version
+        and not any(entry.origin in news.stale for entry in known.values())
+    ):
         entries = _entries([e for e in known.values() if e.passages], known, news)
         return (None if entries == known else entries), before.vectors
     contents = store.contents()
     _, replaced = newest(contents.whole)
-    if replaced or contents.broken:
-        store.remove([*replaced, *contents.broken])
+    stale = (entry for entry in contents.whole if entry.origin in news.stale)
+    store.remove([*replaced, *contents.broken, *stale])
     vectors = store.index(before.vectors if before else None, embedder)
     contents = store.contents()
     current, replaced = newest(contents.whole)

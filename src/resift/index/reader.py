@@ -1,7 +1,7 @@
 """Published versions opened for searching: in place, or as a copy on this machine's disk."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resift.errors import IndexMismatch, IndexNotFound
 from resift.extras import require
@@ -11,6 +11,9 @@ from resift.index.snapshot import Snapshot
 from resift.index.store import open_dataset
 from resift.index.versions import Version, Versions
 from resift.settings import Settings
+
+if TYPE_CHECKING:
+    from resift.index.hydrate import Local
 
 # What Lance may keep in memory of indexes and file footers; its own defaults are gigabytes.
 _READER_CACHE = {"index_cache_size_bytes": 1 << 30, "metadata_cache_size_bytes": 128 << 20}
@@ -43,11 +46,10 @@ def open_version(
     if location.bucket and settings.cache_dir:
         local = _hydrate(location, settings, version)
         if local is not None:
-            path, hold = local
 
             def open_copy() -> Any:
-                hold.fileno()  # closed, and with it the lock, only when the snapshot goes
-                return require("lance", "index").dataset(path, **options)
+                # `local` goes with the snapshot, and with it the lock on this version.
+                return require("lance", "index").dataset(local.path, **options)
 
             return Snapshot(location.uri, version, open_copy, is_local=True)
     return Snapshot(
@@ -58,10 +60,9 @@ def open_version(
     )
 
 
-def _hydrate(location: Location, settings: Settings, version: Version) -> tuple[str, Any] | None:
+def _hydrate(location: Location, settings: Settings, version: Version) -> "Local | None":
     from resift.index.hydrate import Cache  # only here: it needs file locks, which not all have
 
     cache = Cache(Path(str(settings.cache_dir)).expanduser(), settings.cache_gb << 30)
     with store_errors(location.uri):
-        local = cache.hydrate(location, settings.storage, version)
-    return (local.path, local.hold) if local else None
+        return cache.hydrate(location, settings.storage, version)

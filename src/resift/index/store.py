@@ -34,6 +34,7 @@ _DELETE_AT_ONCE = 500
 # and a search never opens many files.
 _FRAGMENT_ROWS = 50_000
 _SMALL_FRAGMENTS = 8
+_CONFLICTS = ("ommit conflict", "Incompatible transaction", "Too many concurrent writers")
 # What Lance may keep in memory of indexes and file footers; its own defaults are gigabytes.
 _WRITER_CACHE = {"index_cache_size_bytes": 64 << 20, "metadata_cache_size_bytes": 64 << 20}
 
@@ -146,7 +147,7 @@ class Store:
 
     def remove(self, entries: Sequence[Entry]) -> None:
         """Delete the passages that these attempts have written of these objects, and no others."""
-        with store_errors(self.uri):
+        with store_errors(self.uri), _conflicts(self.uri):
             for at in range(0, len(entries), _DELETE_AT_ONCE):
                 self._dataset.delete(_predicate(entries[at : at + _DELETE_AT_ONCE]))
 
@@ -170,7 +171,7 @@ class Store:
         BM25 would go on counting words that are no longer there. Vectors have none: theirs is
         added to until `nearest` finds that it should be made anew.
         """
-        with store_errors(self.uri), _conflicts():
+        with store_errors(self.uri), _conflicts(self.uri):
             self._compact()
             self._dataset.create_scalar_index(
                 "search_text", "INVERTED", name=TEXT_INDEX, replace=True, with_position=False
@@ -195,7 +196,7 @@ class Store:
 
     def restore(self, version: int) -> None:
         """Make an old version of the table the newest one."""
-        with store_errors(self.uri), _conflicts():
+        with store_errors(self.uri), _conflicts(self.uri):
             old = self._dataset.checkout_version(version)
             old.restore()
         self.refresh()
@@ -304,13 +305,15 @@ def _quote(text: str) -> str:
 
 
 @contextmanager
-def _conflicts() -> Iterator[None]:
+def _conflicts(uri: str) -> Iterator[None]:
     """Turn Lance's conflicts of commits into `Conflict`."""
-    lost = require("lance.commit", "index").CommitConflictError
     try:
         yield
-    except lost as error:
-        raise Conflict(str(error).partition(",")[0]) from error
+    except Exception as error:  # of several classes, as OSError: only the text tells
+        message = str(error)
+        if any(sign in message for sign in _CONFLICTS):
+            raise Conflict(f"{uri}: {message.partition(', /')[0]}") from error
+        raise
 
 
 def _utc(moment: datetime) -> datetime:

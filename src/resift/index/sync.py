@@ -141,8 +141,8 @@ def sync(
     for found, outcome in read(source, diff.to_read, reading):
         run.take(found, outcome)
     writer.commit(run.tell)
-    store.remove(run.stale())
-    news = News(writer.read | run.skipped, frozenset(entry.origin.uri for entry in diff.gone))
+    gone = frozenset(entry.origin.uri for entry in diff.gone)
+    news = News(writer.read | run.skipped, gone, run.stale())
     version = publish(store, place.versions, models.embedder, news)
     return _report(started, listing, diff, run, version)
 
@@ -237,14 +237,11 @@ class _Run:
         if self.writer.is_full:
             self.writer.commit(self.tell)
 
-    def stale(self) -> list[Entry]:
+    def stale(self) -> frozenset[Origin]:
         """What is in the index of objects that are gone, or of which nothing can be read now."""
-        entries = [entry for entry in self.diff.gone if entry.passages]
-        for uri in [*self.skipped, *self.vanished]:
-            before = self.writer.known.get(uri)
-            if before and before.passages:
-                entries.append(before)
-        return entries
+        unreadable = (self.writer.known.get(uri) for uri in (*self.skipped, *self.vanished))
+        entries = (*self.diff.gone, *unreadable)
+        return frozenset(entry.origin for entry in entries if entry and entry.passages)
 
     def tell(self) -> None:
         """Say how far it is."""

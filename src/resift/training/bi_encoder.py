@@ -18,7 +18,7 @@ MODULES = "modules.json"
 CONVERTIBLE = ("Transformer", "Pooling", "Normalize")
 _POOLINGS: dict[str, Pooling] = {"mean": "mean", "cls": "cls"}
 _OLD_POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
-_PASSAGE_PROMPTS = ("document", "passage", "corpus")  # the first that there is, as its makers do
+_PASSAGE_PROMPTS = ("document", "passage", "corpus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ def read_bi_encoder(folder: Path) -> BiEncoder:
     return BiEncoder(
         replace(encoder, max_tokens=limit - limit % LENGTH_STEP),
         _pooling(folder),
-        query_prompt=_first(prompts, ("query",)),
-        passage_prompt=_first(prompts, _PASSAGE_PROMPTS),
+        query_prompt=prompts.get("query") or "",
+        passage_prompt=next((prompts[name] for name in _PASSAGE_PROMPTS if prompts.get(name)), ""),
     )
 
 
@@ -83,16 +83,12 @@ def _pooling(folder: Path) -> Pooling:
 
 
 def _prompts(folder: Path) -> dict[str, str]:
-    """By name; under an empty name the one for whatever has none of its own."""
     file = folder / "config_sentence_transformers.json"
-    config = _read_json(file) if file.is_file() else {}
-    prompts = config.get("prompts") or {}
-    default = prompts.get(config.get("default_prompt_name")) or ""
-    return {name: text or "" for name, text in prompts.items()} | {"": default}
-
-
-def _first(prompts: dict[str, str], names: tuple[str, ...]) -> str:
-    return next((prompts[name] for name in names if name in prompts), prompts[""])
+    prompts = (_read_json(file) if file.is_file() else {}).get("prompts") or {}
+    known = isinstance(prompts, dict) and [own or "" for own in prompts.values()]
+    if not isinstance(known, list) or not all(isinstance(own, str) for own in known):
+        raise ModelError(f"{file}: prompts {prompts!r}; expected texts by name")
+    return dict(zip(prompts, known, strict=True))
 
 
 def _minds_case(tokenizer: Any) -> bool:

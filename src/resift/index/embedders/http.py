@@ -109,7 +109,8 @@ def unit_vectors(answer: Any, count: int) -> Floats:
         vectors = np.empty(0)
     if vectors.ndim != 2 or not vectors.size:
         raise ValueError("expected an embedding of numbers for each text, all as long")
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    with np.errstate(over="ignore"):  # what is too large is infinite, and refused as that
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not (np.isfinite(norms).all() and norms.all()):
         raise ValueError("a vector of zeros, or with a number that is infinite or none")
     return np.asarray(vectors / norms, np.float32)
@@ -125,7 +126,7 @@ def _parts(spec: str) -> tuple[str, str, str | None]:
         usable = False
     if not usable or parts.query or not model or not re.fullmatch(r"[!-~]+", url):
         raise InputError(
-            f"{spec.rpartition('@')[2]}: expected a URL with a host and, behind #, a model, "
+            f"{spec.rpartition('@')[2]!r}: expected a URL with a host and, behind #, a model, "
             "such as http://host/v1#model"
         )
     user, _, host = parts.netloc.rpartition("@")

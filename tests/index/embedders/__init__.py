@@ -1,0 +1,1 @@
+"""Embedders, one file a kind, and the servers that they meet."""

@@ -1,0 +1,123 @@
+"""A model folder embeds: pooled and prompted as its manifest says, or refused for what it is."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedder_artifacts import DIM, make_embedder_artifact
+from resift import Reranker
+from resift.errors import ArtifactError, ParityError
+from resift.index.embedders.artifact import ArtifactEmbedder
+from resift.rerank.artifact import Pooling, ReferencePair, load_artifact, write_manifest
+from resift.rerank.catalogue import BUNDLED
+from resift.rerank.encoder import Encoder
+from resift.rerank.pairs import Tokens, load_tokenizer
+from resift.rerank.runtimes import open_session
+from resift.settings import Settings
+
+TEXTS = ["blue whales sing", "a", "whales " * 60, "", "the sea is deep and cold in winter"]
+
+
+def opened(folder: Path, runtime: str = "openvino") -> ArtifactEmbedder:
+    return ArtifactEmbedder(folder, Settings(runtime=runtime))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_vectors_are_what_the_pooling_makes_of_the_states(
+    pooling: Pooling, runtime: str, tmp_path: Path
+) -> None:
+    folder = make_embedder_artifact(tmp_path / "m", pooling)
+    artifact = load_artifact(folder)
+    tokens = Tokens(load_tokenizer(artifact.tokenizer), 32)
+    states = list(Encoder(tokens, open_session(artifact.stages[0], runtime)).states(TEXTS))
+    found = opened(folder, runtime).embed(TEXTS)
+    assert found.shape == (5, DIM) and found.dtype == np.float32
+    for vector, own in zip(found, states, strict=True):
+        pooled = own.mean(axis=0) if pooling == "mean" else own[0]
+        np.testing.assert_allclose(vector, pooled / np.linalg.norm(pooled), atol=1e-5)
+
+
+def test_prompts_stand_before_queries_and_passages(tmp_path: Path) -> None:
+    plain = opened(make_embedder_artifact(tmp_path / "plain"))
+    prompted = opened(make_embedder_artifact(tmp_path / "p", "mean", "query: ", "passage: "))
+    np.testing.assert_array_equal(prompted.embed_query("sea"), plain.embed_query("query: sea"))
+    np.testing.assert_array_equal(prompted.embed(["sea"]), plain.embed(["passage: sea"]))
+    assert not np.allclose(prompted.embed_query("sea"), prompted.embed(["sea"])[0])
+
+
+def test_a_vector_is_the_same_alone_and_among_others(runtime: str, tmp_path: Path) -> None:
+    embedder = opened(make_embedder_artifact(tmp_path / "m"), runtime)
+    together = embedder.embed(TEXTS)
+    alone = np.stack([embedder.embed_query(text) for text in TEXTS])
+    assert np.abs(together - alone).max() <= 1e-6
+    assert embedder.embed([]).shape == (0, DIM)
+
+
+def test_the_fingerprint_tells_apart_all_that_changes_a_vector(tmp_path: Path) -> None:
+    made = [
+        make_embedder_artifact(tmp_path / "1"),
+        make_embedder_artifact(tmp_path / "2", "cls"),
+        make_embedder_artifact(tmp_path / "3", "mean", "a", "b"),
+        make_embedder_artifact(tmp_path / "4", "mean", "b", "a"),
+        make_embedder_artifact(tmp_path / "5", "mean", "", "a"),
+    ]
+    assert len({opened(folder).fingerprint for folder in made}) == len(made)
+    assert len({load_artifact(folder).manifest.fingerprint for folder in made}) == len(made)
+    again = make_embedder_artifact(tmp_path / "again")
+    assert opened(again).fingerprint == opened(made[0]).fingerprint
+
+
+def test_a_split_model_embeds_by_its_encoder() -> None:
+    bundled = ArtifactEmbedder(None, Settings())
+    folder = opened(BUNDLED)
+    assert folder.fingerprint == bundled.fingerprint
+    assert (bundled.name, folder.name) == ("bundled", str(BUNDLED.resolve()))
+
+
+def test_a_cross_encoder_is_no_embedder(joint_folder: Path) -> None:
+    with pytest.raises(ArtifactError, match="a cross-encoder, which has no vector") as caught:
+        opened(joint_folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_embedder_is_no_reranker(tmp_path: Path) -> None:
+    folder = make_embedder_artifact(tmp_path / "m")
+    with pytest.raises(ArtifactError, match="an embedder, which reads no pairs"):
+        Reranker(folder)
+
+
+def test_a_pooling_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    folder = make_embedder_artifact(tmp_path / "m")
+    file = folder / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"pooling": "max"}))
+    with pytest.raises(ArtifactError, match="pooling 'max', expected mean or cls"):
+        opened(folder)
+
+
+def with_reference(folder: Path, by: float) -> Path:
+    """Keep one cosine as it is here, off by so much."""
+    embedder = opened(folder)
+    cosine = float(embedder.embed_query("sea") @ embedder.embed(["whales"])[0])
+    manifest = load_artifact(folder).manifest
+    kept = ReferencePair("sea", "whales", cosine + by, cosine + 0.25)
+    write_manifest(folder, replace(manifest, reference=(kept,)))
+    return folder
+
+
+def test_verify_measures_the_kept_cosines(runtime: str, tmp_path: Path) -> None:
+    folder = with_reference(make_embedder_artifact(tmp_path / "m", "cls", "q ", "p "), by=0.0)
+    found = opened(folder, runtime).verify()
+    assert found.pairs == 1 and found.max_difference <= 1e-4
+    assert found.max_difference_fp32 == pytest.approx(0.25, abs=1e-3)
+    assert found.runtime.startswith(runtime)
+
+
+def test_verify_fails_for_a_cosine_that_is_off_and_for_none(tmp_path: Path) -> None:
+    folder = make_embedder_artifact(tmp_path / "m")
+    with pytest.raises(ParityError, match="no reference pairs"):
+        opened(folder).verify()
+    with pytest.raises(ParityError, match=r"a cosine is 0\.0100 from its reference"):
+        opened(with_reference(folder, by=0.01)).verify()

@@ -1,0 +1,354 @@
+"""Proves that files are read in other processes: in order, within limits, whatever they are."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from index.office import make_docx
+from index.pdfs import make_pdf
+from resift.errors import InputError, ResiftError, SourceError
+from resift.index import frames
+from resift.index.columns import Columns
+from resift.index.cut import CutFile, cut, from_json
+from resift.index.limits import Limits
+from resift.index.measure import token_starts
+from resift.index.parse import parse
+from resift.index.parsers import Parsers
+
+File = tuple[str, str, bytes | SourceError]
+SLOW = b"<div>" * 400_000 + b"bottom"
+"""HTML takes time that grows with the square of its depth: this page some minutes."""
+
+
+@pytest.fixture(scope="module")
+def parsers() -> Iterator[Parsers]:
+    with Parsers(Limits(max_seconds=30), processes=2) as opened:
+        yield opened
+
+
+def read(parsers: Parsers, *files: tuple[str, bytes]) -> list[CutFile | SourceError]:
+    """Each file's outcome."""
+    return [outcome for _, outcome in parsers.map((key, key, data) for key, data in files)]
+
+
+def texts(outcome: CutFile | SourceError) -> list[str]:
+    assert isinstance(outcome, CutFile), outcome
+    return [piece.text for document in outcome.documents for piece in document.pieces]
+
+
+def children_of(parent: int) -> list[int]:
+    """Process ids of a process's parsers."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+            command = status.with_name("cmdline").read_bytes()
+        except OSError:  # gone meanwhile
+            continue
+        if fields[1] == str(parent) and fields[0] != "Z" and b"parse_worker" in command:
+            found.append(int(status.parent.name))
+    return found
+
+
+@pytest.fixture
+def others(parsers: Parsers) -> list[int]:
+    """Parsers that are no business of this test."""
+    read(parsers, *((f"{n}.txt", b"x" * 300_000) for n in range(4)))
+    return children_of(os.getpid())
+
+
+def mine(others: list[int]) -> list[int]:
+    return [child for child in children_of(os.getpid()) if child not in others]
+
+
+def test_what_comes_back_is_what_parsing_here_gives(parsers: Parsers) -> None:
+    data = b"# One\nFirst sentence. " + b"More words follow here. " * 99 + b"\n## Two\nEnd."
+    (outcome,) = read(parsers, ("a/b.md", data))
+    (document,) = parse("a/b.md", data).documents
+    assert outcome == CutFile((cut(document, token_starts, False),))
+    assert len(texts(outcome)) > 2
+
+
+def test_rows_and_pages_are_kept(parsers: Parsers) -> None:
+    rows, pdf = read(
+        parsers,
+        ("r.jsonl", b'{"id": 5, "text": "words", "n": [1, null]}\n\nno json'),
+        ("p.pdf", make_pdf(["one", "two"])),
+    )
+    assert isinstance(rows, CutFile)
+    assert isinstance(pdf, CutFile)
+    (document,) = rows.documents
+    assert (document.id, document.row, document.metadata) == ("5", 1, {"n": [1, None]})
+    assert rows.problems[0].startswith("line 3: not JSON")
+    assert [piece.page for piece in pdf.documents[0].pieces] == [1, 2]
+
+
+def test_the_order_is_kept_whatever_is_quick(parsers: Parsers) -> None:
+    files: list[File] = [
+        (f"item {n}", f"{n}.txt", b"word " * (40_000 if n % 50 == 0 else 2)) for n in range(300)
+    ]
+    files[7] = ("item 7", "7.txt", SourceError("gone since the source was listed"))
+    files[8] = ("item 8", "8.bin", b"\x00")
+    outcomes = list(parsers.map(files))
+    assert [item for item, _ in outcomes] == [item for item, _, _ in files]
+    assert str(outcomes[7][1]) == "gone since the source was listed"
+    assert ".bin" in str(outcomes[8][1])
+    assert all(isinstance(outcome, CutFile) for _, outcome in outcomes[9:])
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["a b.txt", "../../etc/passwd.txt", "ü/日本 😀.txt", "new\nline.txt", "-x --y.txt", "'.txt"],
+)
+def test_a_name_is_a_name_and_never_a_path(parsers: Parsers, key: str) -> None:
+    (outcome,) = read(parsers, (key, b"fine"))
+    assert isinstance(outcome, CutFile)
+    assert outcome.documents[0].id == key
+
+
+def test_a_name_that_is_no_text_costs_its_own_file(parsers: Parsers) -> None:
+    odd, fine = read(parsers, ("odd\udcff.txt", b"x"), ("fine.txt", b"fine"))
+    assert "no answer that can be read" in str(odd)
+    assert texts(fine) == ["fine"]
+
+
+def test_the_whole_text_comes_where_it_is_asked_for() -> None:
+    with Parsers(with_text=True, processes=1) as parsers:
+        (outcome,) = read(parsers, ("a.txt", b"One. Two. " * 500))
+    assert isinstance(outcome, CutFile)
+    (document,) = outcome.documents
+    assert document.text == "One. Two. " * 500
+    assert len(document.pieces) > 1
+    assert all(document.text[own.start : own.end] == own.text for own in document.pieces)
+
+
+def test_columns_reach_the_parser() -> None:
+    with Parsers(columns=Columns(text="body"), processes=1) as parsers:
+        (outcome,) = read(parsers, ("a.csv", b"body\nwords\n"))
+    assert texts(outcome) == ["words"]
+
+
+def test_many_rows_come_in_parts_and_are_one_file(parsers: Parsers) -> None:
+    (outcome,) = read(parsers, ("many.csv", b"text\n" + b"a row\n" * 2_500 + b'"x"y\n'))
+    assert isinstance(outcome, CutFile)
+    assert [document.row for document in outcome.documents] == list(range(2, 2_502))
+    assert len(outcome.problems) == 1
+
+
+def test_a_file_that_is_too_large_is_not_sent() -> None:
+    with Parsers(Limits(max_bytes=10)) as parsers:
+        large, small = read(parsers, ("a.txt", b"x" * 11), ("b.txt", b"x" * 10))
+    assert str(large) == "the file has 11 bytes: the limit is 10 (max_bytes)"
+    assert texts(small) == ["x" * 10]
+
+
+def test_a_file_that_takes_too_long_costs_its_time_and_no_more() -> None:
+    with Parsers(Limits(max_seconds=1), processes=1) as parsers:
+        started = time.monotonic()
+        before, slow, after = read(
+            parsers, ("a.txt", b"before"), ("slow.html", SLOW), ("b.txt", b"after")
+        )
+        assert time.monotonic() - started < 15
+    assert str(slow) == "took longer than 1 s to read (max_seconds)"
+    assert texts(before) + texts(after) == ["before", "after"]
+
+
+def test_a_file_that_needs_too_much_memory_costs_only_itself() -> None:
+    sink = io.BytesIO()
+    table = pyarrow.table({"text": ["x" * 1_000_000] * 600})
+    pyarrow.parquet.write_table(table, sink, compression="zstd")
+    assert len(sink.getvalue()) < 1_000_000
+    with Parsers(Limits(memory_mb=512), processes=1) as parsers:
+        hungry, after = read(parsers, ("big.parquet", sink.getvalue()), ("b.txt", b"after"))
+    assert str(hungry) == "needs more than 512 MB of memory to read (memory_mb)"
+    assert texts(after) == ["after"]
+
+
+def test_a_parser_that_is_killed_costs_the_file_that_it_read(others: list[int]) -> None:
+    with Parsers(Limits(max_seconds=10), processes=1) as parsers:
+        read(parsers, ("a.txt", b"started"))
+        (child,) = mine(others)
+        threading.Timer(0.5, os.kill, (child, signal.SIGKILL)).start()
+        slow, after = read(parsers, ("slow.html", SLOW), ("b.txt", b"after"))
+    assert "was ended by SIGKILL" in str(slow)
+    assert texts(after) == ["after"]
+
+
+def test_a_parser_that_was_killed_between_two_files_costs_none(others: list[int]) -> None:
+    with Parsers(processes=1) as parsers:
+        read(parsers, ("a.txt", b"started"))
+        (child,) = mine(others)
+        os.kill(child, signal.SIGKILL)
+        while mine(others):
+            time.sleep(0.01)
+        (after,) = read(parsers, ("b.txt", b"after"))
+    assert texts(after) == ["after"]
+
+
+def test_a_parser_that_no_longer_moves_is_too_slow(others: list[int]) -> None:
+    with Parsers(Limits(max_seconds=1), processes=1) as parsers:
+        read(parsers, ("a.txt", b"started"))
+        (child,) = mine(others)
+        os.kill(child, signal.SIGSTOP)
+        still, after = read(parsers, ("large.txt", b"word " * 100_000), ("b.txt", b"after"))
+    assert "took longer than 1 s" in str(still)
+    assert texts(after) == ["after"]
+
+
+def test_a_parser_that_has_grown_is_replaced_and_no_file_is_lost(others: list[int]) -> None:
+    pytest.importorskip("kreuzberg")
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["row"]}), sink)
+    with Parsers(Limits(memory_mb=512), processes=1) as parsers:
+        read(parsers, ("a.txt", b"started"))
+        first = mine(others)
+        outcomes = read(
+            parsers,
+            # What these two need to be read at all is more than half of 512 MB.
+            ("r.parquet", sink.getvalue()),
+            ("w.docx", make_docx([("Normal", "word")], [])),
+            ("b.txt", b"after"),
+        )
+        assert mine(others) != first
+    assert [texts(outcome) for outcome in outcomes] == [["row"], ["word"], ["after"]]
+
+
+def test_no_parser_is_left_behind(others: list[int]) -> None:
+    with Parsers(processes=2) as parsers:
+        read(parsers, *((f"{n}.txt", b"x" * 300_000) for n in range(4)))
+        assert mine(others)
+    assert mine(others) == []
+
+
+def test_leaving_in_the_middle_does_not_wait_for_what_is_being_read() -> None:
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), Parsers(processes=1) as parsers:
+        for item, _ in parsers.map([("a", "a.txt", b"x" * 300_000), ("slow", "s.html", SLOW)]):
+            assert item == "a"
+            raise KeyboardInterrupt
+    assert time.monotonic() - started < 15
+
+
+_ORPHANS = """
+import sys, time
+from resift.index.limits import Limits
+from resift.index.parsers import Parsers
+with Parsers(Limits(max_seconds=3), processes=2) as parsers:
+    slow = b"<div>" * 400_000
+    for _ in parsers.map([(1, "a.txt", b"x" * 300_000), (2, "s.html", slow), (3, "b.txt", b"x")]):
+        print("reading", flush=True)
+"""
+
+
+def test_parsers_of_a_parent_that_was_killed_end_by_themselves() -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", _ORPHANS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as parent:
+        assert parent.stdout
+        parent.stdout.readline()
+        time.sleep(0.3)
+        orphans = children_of(parent.pid)
+        parent.kill()
+    assert len(orphans) == 2  # one waits for work, the other is in the middle of a file
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{child}").exists() for child in orphans):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_parsers_know_nothing_of_credentials(
+    monkeypatch: pytest.MonkeyPatch, others: list[int]
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with Parsers(processes=1) as parsers:
+        read(parsers, ("a.txt", b"started"))
+        (child,) = mine(others)
+        assert b"secret" not in Path(f"/proc/{child}/environ").read_bytes()
+
+
+def test_starting_a_parser_loads_no_runtime_and_no_index() -> None:
+    heavy = (
+        "{'openvino', 'onnxruntime', 'lancedb', 'pyarrow', 'pypdfium2', 'kreuzberg', 'selectolax'}"
+    )
+    code = f"import sys, resift.index.parse_worker; print({heavy} & set(sys.modules))"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+    assert found.stdout.strip() == b"set()"
+
+
+def test_files_are_taken_only_as_far_ahead_as_there_is_room(parsers: Parsers) -> None:
+    taken = 0
+
+    def files() -> Iterable[File]:
+        nonlocal taken
+        for number in range(60):
+            taken += 1
+            yield "item", f"{number}.html", b"<!--" + b"x" * 4_000_000 + b"-->text"
+
+    outcomes = parsers.map(files())
+    next(outcomes)
+    assert taken < 30
+    assert sum(1 for _ in outcomes) == 59
+
+
+def test_parsers_that_are_not_open_say_so() -> None:
+    with pytest.raises(InputError, match="with statement"):
+        next(Parsers().map([("a", "a.txt", b"x")]))
+
+
+def test_a_parser_that_does_not_start_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with (
+        pytest.raises(ResiftError, match="no parser process starts"),
+        Parsers(processes=1) as parsers,
+    ):
+        read(parsers, ("a.txt", b"x"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [],
+        {"documents": [], "problems": [1]},
+        {"documents": [["id", "t", {}, None, None]], "problems": []},
+        {"documents": [["id", "t", {}, "1", None, []]], "problems": []},
+        {"documents": [["id", "t", [], None, None, []]], "problems": []},
+        {"documents": [["id", "t", {}, None, None, [[5, 2, "", None, "x"]]]], "problems": []},
+        {"documents": [["id", "t", {}, None, None, [[0, 2, "", None, "x"]]]], "problems": []},
+        {"documents": [["id", "t", {}, None, None, [[True, 2, "", None, "x"]]]], "problems": []},
+    ],
+)
+def test_an_answer_of_another_shape_is_not_believed(answer: object) -> None:
+    with pytest.raises(ValueError):
+        from_json(answer)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff" * 16 + b"x",
+        bytes(7) + b"\x02" + bytes(8) + b"{x",
+        bytes(7) + b"\x02" + bytes(8) + b"\xff\xff",
+    ],
+)
+def test_a_frame_that_is_none_is_not_read(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        frames.read(io.BytesIO(data), 1 << 20)
+
+
+@pytest.mark.parametrize(
+    "values", [{"max_bytes": 0}, {"max_pages": -1}, {"max_seconds": 0}, {"memory_mb": 10}]
+)
+def test_limits_that_nothing_could_be_read_with_are_refused(values: dict[str, int]) -> None:
+    with pytest.raises(InputError, match=next(iter(values))):
+        Limits(**values)
