@@ -108,8 +108,12 @@ class History:
     def disturbed_sync(
         self, changes: list[Change], source: str, call: Call, turn: int, after: bool
     ) -> None:
+        def another_run() -> None:
+            for own in SOURCES:
+                self._sync(own)
+
         self._change(changes)
-        with at_call(*call, turn, after, lambda: [self._sync(own) for own in SOURCES]):
+        with at_call(*call, turn, after, another_run):
             self._sync(source)
 
     def _change(self, changes: list[Change]) -> None:
@@ -202,9 +206,7 @@ class History:
         assert scores[0] == pytest.approx(scores[1])
 
 
-def at_call(
-    owner: type, name: str, turn: int, after: bool, what: Callable[[], object]
-) -> ExitStack:
+def at_call(owner: type, name: str, turn: int, after: bool, what: Callable[[], None]) -> ExitStack:
     """Do something before or after one call of a method, inside a ``with``."""
     stack = ExitStack()
     patch = stack.enter_context(pytest.MonkeyPatch.context())
