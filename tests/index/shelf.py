@@ -10,7 +10,7 @@ import lance
 from index.fakes import HashingEmbedder
 from resift.index.location import Location, locate
 from resift.index.manifest import Entry
-from resift.index.publish import NOTHING_NEW, News, publish
+from resift.index.publish import News, publish
 from resift.index.reader import find_version, open_version
 from resift.index.rows import READ, Origin, Passage, from_row, to_arrow
 from resift.index.snapshot import Snapshot
@@ -21,6 +21,7 @@ from resift.index.versions import Version, Versions
 from resift.settings import Settings, StorageSettings
 
 LOCAL = StorageSettings()
+NOTHING = News()
 
 
 class Shelf:
@@ -59,7 +60,7 @@ class Shelf:
     def store(self) -> Store:
         return Store.open(self.location, LOCAL, self.embedder)
 
-    def publish(self, news: News = NOTHING_NEW) -> Version:
+    def publish(self, news: News = NOTHING) -> Version:
         return publish(self.store(), self.versions, self.embedder, news)
 
     def newest(self) -> Version:
@@ -80,7 +81,7 @@ class Shelf:
         return sorted(passage.text for passage in self.passages(number))
 
     def add(self, *passages: Passage) -> None:
-        """Write rows in one commit, as a run leaves them that was killed before it published."""
+        """Write rows in one commit, as a run that was killed before it published leaves them."""
         store = self.store()
         vectors = self.embedder.embed([passage.search_text for passage in passages])
         store.append([to_arrow(passages, vectors, store.schema)])

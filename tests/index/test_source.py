@@ -161,7 +161,7 @@ def test_an_object_is_found_or_none_and_its_folder_need_not_be_listed(tmp_path: 
     found = source.find(key)
     assert found and found.data == b"content of d/a \xc3\xbc.txt"
     assert source.find("other.txt") is None
-    with pytest.raises(SourceError, match=r"no/a.txt: no such file: check the path"):
+    with pytest.raises(SourceError, match=r"no/a\.txt: no such file: check the path"):
         open_object(f"{tmp_path}/no/a.txt", LOCAL)
 
 

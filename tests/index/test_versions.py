@@ -1,4 +1,4 @@
-"""Proves that versions are a line that nothing changes, and what is said of those that are torn."""
+"""Proves that versions are a line that nothing changes, and what is said of torn ones."""
 
 import json
 from dataclasses import asdict, replace
@@ -93,7 +93,7 @@ def test_a_record_without_its_manifest_says_so(versions: Versions, tmp_path: Pat
     with pytest.raises(StoreError, match="version 1 has lost its manifest: it was cleaned up"):
         versions.entries(ONE)
     (tmp_path / ONE.manifest).write_bytes(b"PAR1 no more")
-    with pytest.raises(Damaged, match=r"aaaa.parquet is damaged: roll back"):
+    with pytest.raises(Damaged, match=r"aaaa\.parquet is damaged: roll back"):
         versions.entries(ONE)
 
 
@@ -124,7 +124,7 @@ def test_a_damaged_record_is_told_in_a_line_and_hides_no_other(
     versions.publish(ONE, ENTRIES)
     versions.publish(TWO, ENTRIES)
     record(tmp_path, 2).write_text(body)
-    with pytest.raises(Damaged, match=r"00000002.json is damaged.*roll back to another") as raised:
+    with pytest.raises(Damaged, match=r"00000002\.json is damaged.*roll back to another") as raised:
         versions.newest()
     assert "\n" not in str(raised.value)
     assert versions.readable() == [ONE]

@@ -1,4 +1,4 @@
-"""Proves what is embedded and what not, what one commit holds, that failures lose nothing."""
+"""Proves what is embedded and what is not, what a commit holds, and that failures lose nothing."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -56,7 +56,8 @@ def test_making_an_index_touches_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     assert not list(tmp_path.iterdir())
 
 
-def test_the_settings_name_the_embedder(tmp_path: Path) -> None:
+def test_the_settings_name_the_embedder(tmp_path: Path, docs: Path) -> None:
+    index_at(tmp_path).sync(str(docs))
     index = Index(str(tmp_path / "index"), settings=Settings(embedder="no-such-embedder"))
     with pytest.raises(ModelNotFound, match="no-such-embedder: no such embedder"):
         index.sync(str(tmp_path))

@@ -38,9 +38,6 @@ class News:
     stale: frozenset[Origin] = frozenset()
 
 
-NOTHING_NEW = News()
-
-
 def publish(store: Store, versions: Versions, embedder: Embedder, news: News) -> Version:
     """Publish what is committed; raise `IndexBusy` if others always come between."""
     for attempt in range(_TRIES):
