@@ -32,7 +32,7 @@ DOORS = {
     "charset_normalizer": ("index/parsing/charset.py",),
     "huggingface_hub": ("training/",),
     "kreuzberg": ("index/parsing/parse_office.py",),
-    "lance": ("index/store.py", "index/snapshot.py", "index/reader.py"),
+    "lance": ("index/table.py", "index/store.py", "index/snapshot.py", "index/reader.py"),
     "nncf": ("training/",),
     "numpy": ("rerank/", "index/", "training/"),
     "obstore": (

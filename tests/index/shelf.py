@@ -15,8 +15,9 @@ from resift.index.reader import find_version, open_version
 from resift.index.rows import READ, Origin, Passage, from_row, to_arrow
 from resift.index.snapshot import Snapshot
 from resift.index.source import open_source
-from resift.index.store import TABLE, Store
+from resift.index.store import Store
 from resift.index.sync import AS_IT_IS, Models, Place, Progress, Reading, SyncReport, sync
+from resift.index.table import TABLE
 from resift.index.versions import Version, Versions
 from resift.settings import Settings, StorageSettings
 

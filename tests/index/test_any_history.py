@@ -23,7 +23,8 @@ from index.shelf import Shelf
 from resift.errors import SourceError
 from resift.index.publish import clean, roll_back
 from resift.index.rows import Passage
-from resift.index.store import TABLE, TEXT_INDEX, Store
+from resift.index.store import TEXT_INDEX, Store
+from resift.index.table import TABLE
 from resift.index.versions import Versions
 
 SOURCES = ("one", "two")

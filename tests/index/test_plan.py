@@ -101,7 +101,6 @@ def test_what_a_sync_would_refuse_is_refused(shelf: Shelf) -> None:
         planned(shelf)
 
 
-@pytest.mark.xfail(reason="a plan of no documents is no error yet", strict=True)
 def test_a_source_without_documents_is_refused_as_a_sync_does(shelf: Shelf) -> None:
     with pytest.raises(SourceError, match="no documents there"):
         planned(shelf)

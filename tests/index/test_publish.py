@@ -14,7 +14,8 @@ from resift.index import publish as publishing
 from resift.index.manifest import Entry
 from resift.index.nearest import index_vectors
 from resift.index.publish import News, clean, roll_back
-from resift.index.store import TABLE, TEXT_INDEX, Conflict, Store
+from resift.index.store import TEXT_INDEX, Conflict, Store
+from resift.index.table import TABLE
 from resift.index.versions import VectorIndex, Version, Versions
 
 DAY = 86_400.0

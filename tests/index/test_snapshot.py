@@ -12,7 +12,7 @@ from index.shelf import Shelf, found, passage
 from resift.errors import IndexMismatch, StoreError
 from resift.index.reader import open_version
 from resift.index.snapshot import Snapshot
-from resift.index.store import open_dataset
+from resift.index.table import open_table
 from resift.index.where import parse_where
 from resift.settings import Settings
 from resift.types import Kept
@@ -108,7 +108,7 @@ def test_requests_are_counted_by_search_and_only_grow(shelf: Shelf, colours: Sna
     location, version = shelf.location, colours.version
 
     def table() -> object:
-        return open_dataset(location, Settings().storage, version=version.table_version)
+        return open_table(location, Settings().storage, version=version.table_version)
 
     remote = Snapshot(colours.uri, version, table, is_local=False)
     view, other = remote.view(), remote.view()

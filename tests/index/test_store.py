@@ -13,7 +13,8 @@ from index.fakes import HashingEmbedder
 from index.shelf import LOCAL, Shelf, entry, found, passage
 from resift.errors import IndexMismatch, StoreError
 from resift.index.rows import to_arrow
-from resift.index.store import TABLE, Conflict, Contents, Store
+from resift.index.store import Conflict, Contents, Store
+from resift.index.table import TABLE
 from resift.index.versions import VectorIndex
 
 

@@ -339,7 +339,7 @@ def test_a_clock_that_is_behind_does_not_make_news_old(
 ) -> None:
     shelf.write(a="alpha")
     shelf.sync()
-    monkeypatch.setattr("resift.index.sync._attempt", lambda: "19990101T000000.000000Z-aaaaaa")
+    monkeypatch.setattr("resift.index.sync.new_attempt", lambda: "19990101T000000.000000Z-aaaaaa")
     for text in ("changed", "changed again"):
         shelf.write(a=text)
         assert counts(shelf.sync()) == (0, 1, 0, 0)

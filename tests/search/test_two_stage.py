@@ -12,7 +12,7 @@ from index.shelf import LOCAL, Shelf
 from resift.errors import RuntimeFailure, StoreError
 from resift.index.location import locate
 from resift.index.snapshot import Snapshot, View
-from resift.index.store import open_dataset
+from resift.index.table import open_table
 from resift.index.where import parse_where
 from resift.search.two_stage import MODES, Mode, SearchPlan, search
 from resift.types import Ranking
@@ -36,7 +36,7 @@ def remote(snapshot: Snapshot) -> Snapshot:
     version, location = snapshot.version, locate(snapshot.uri)
 
     def table() -> object:
-        return open_dataset(location, LOCAL, version=version.table_version)
+        return open_table(location, LOCAL, version=version.table_version)
 
     return Snapshot(snapshot.uri, version, table, is_local=False)
 

@@ -19,7 +19,7 @@ from index.fakes import HashingEmbedder
 from resift.index.bucket import open_bucket
 from resift.index.location import locate
 from resift.index.source import open_source
-from resift.index.store import open_dataset
+from resift.index.table import open_table
 from resift.index.versions import Version, Versions
 from resift.search.index import Index
 from resift.settings import Settings, StorageSettings
@@ -72,7 +72,7 @@ class Place:
     def rows(self, number: int | None = None) -> list[Row]:
         """What a published version holds, read without its indexes, by id."""
         version = self.versions.get(number) if number else self.newest()
-        table = open_dataset(locate(self.index_uri), self.storage, version=version.table_version)
+        table = open_table(locate(self.index_uri), self.storage, version=version.table_version)
         columns = table.to_table(columns=list(COLUMNS)).to_pydict()
         columns["vector"] = [tuple(vector) for vector in columns["vector"]]
         return sorted(zip(*(columns[name] for name in COLUMNS), strict=True))

@@ -16,8 +16,8 @@ from resift.errors import IndexMismatch, ResiftError, SourceError, StoreError
 from resift.index.bucket import open_bucket
 from resift.index.location import locate
 from resift.index.parsing.limits import Limits
-from resift.index.store import open_dataset
 from resift.index.sync import Reading
+from resift.index.table import open_table
 from storage.conftest import Server
 from storage.faulty import Faults, FaultyProxy, Seen, faulty_proxy
 from storage.places import Place
@@ -247,7 +247,7 @@ def write_format(place: Place, number: int, format_: int) -> None:
 
 def committed_passages(place: Place) -> int:
     """How many the table's newest version holds, published or not."""
-    return int(open_dataset(locate(place.index_uri), place.storage).count_rows())
+    return int(open_table(locate(place.index_uri), place.storage).count_rows())
 
 
 def assert_complete(place: Place, documents: dict[str, str]) -> None:

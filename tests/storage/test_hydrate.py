@@ -14,7 +14,7 @@ import pytest
 from resift.errors import StoreError
 from resift.index.hydrate import Cache, Local
 from resift.index.location import locate
-from resift.index.store import TABLE
+from resift.index.table import TABLE
 from resift.types import Ranking
 from storage.conftest import Server
 from storage.faulty import Faults, FaultyProxy, faulty_proxy

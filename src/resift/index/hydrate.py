@@ -24,7 +24,7 @@ from resift.extras import require
 from resift.index.bucket import open_bucket
 from resift.index.faults import store_errors
 from resift.index.location import Location
-from resift.index.store import TABLE
+from resift.index.table import TABLE
 from resift.index.versions import Version
 from resift.settings import StorageSettings
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from resift.errors import SourceError
 from resift.index.diff import below, compare
 from resift.index.source import Source, SourceObject
-from resift.index.sync import Models, Place, Reading, check_embedder, expect, read
+from resift.index.sync import Models, Place, Reading, check_embedder, expect, read, refuse_empty
 
 _SAMPLE_OBJECTS = 200
 _SAMPLE_BYTES = 8 << 20
@@ -46,6 +46,7 @@ def plan(source: Source, place: Place, models: Models, reading: Reading) -> Plan
     check_embedder(place, before, models.embedder)
     published = place.versions.entries(before) if before else {}
     diff = compare(listing.objects, below(source.uri, published), expect(models, reading))
+    refuse_empty(source, listing, diff)
     to_read = diff.to_read
     sample = _sample(to_read)
     passages, seconds, skipped = _try(source, sample, models, reading)

@@ -8,7 +8,7 @@ from resift.extras import require
 from resift.index.faults import store_errors
 from resift.index.location import Location
 from resift.index.snapshot import Snapshot
-from resift.index.store import open_dataset
+from resift.index.table import open_table
 from resift.index.versions import Version, Versions
 from resift.settings import Settings
 
@@ -55,7 +55,7 @@ def open_version(
     return Snapshot(
         location.uri,
         version,
-        lambda: open_dataset(location, settings.storage, **options),
+        lambda: open_table(location, settings.storage, **options),
         is_local=location.bucket is None,
     )
 

@@ -1,11 +1,9 @@
-"""The table of passages, written through Lance. With `snapshot` the only file that imports it.
+"""The table of passages, written through Lance.
 
 Any number of processes may write at once. Everything here is a commit of its own, which Lance
 makes with a conditional write, and none of it says what readers see: `publish` does.
 """
 
-import os
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,19 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import IndexMismatch, StoreError
+from resift.errors import StoreError
 from resift.extras import require
-from resift.index.bucket import lance_options
 from resift.index.embed import Embedder
 from resift.index.faults import store_errors
 from resift.index.location import Location
 from resift.index.manifest import Entry
 from resift.index.nearest import index_vectors
-from resift.index.rows import HAS_STATES, KEPT_BY, ORIGIN, Origin, schema
-from resift.index.versions import FORMAT, VectorIndex
+from resift.index.rows import HAS_STATES, KEPT_BY, ORIGIN, Origin
+from resift.index.table import check_table, create_table, open_table
+from resift.index.versions import VectorIndex
 from resift.settings import StorageSettings
 
-TABLE = "passages.lance"
 TEXT_INDEX = "search_text_bm25"
 _DELETE_AT_ONCE = 500
 # Fragments of fewer rows are merged once there are several: a small change then costs little,
@@ -35,8 +32,6 @@ _DELETE_AT_ONCE = 500
 _FRAGMENT_ROWS = 50_000
 _SMALL_FRAGMENTS = 8
 _CONFLICTS = ("ommit conflict", "Incompatible transaction", "Too many concurrent writers")
-# What Lance may keep in memory of indexes and file footers; its own defaults are gigabytes.
-_WRITER_CACHE = {"index_cache_size_bytes": 64 << 20, "metadata_cache_size_bytes": 64 << 20}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +76,12 @@ class Store:
         """Open the table below `location` for writing, or begin one there."""
         with store_errors(location.uri):
             try:
-                dataset = open_dataset(location, storage, patient=True, session=_session())
+                dataset = open_table(location, storage, patient=True)
             except ValueError as error:
                 if "was not found" not in str(error):
                     raise
-                dataset = _create(location, storage, embedder)
-        _check(location, dataset, embedder)
+                dataset = create_table(location, storage, embedder)
+        check_table(location, dataset, embedder)
         return cls(location, storage, dataset)
 
     @property
@@ -116,7 +111,7 @@ class Store:
         with store_errors(self.uri):
             columns = [*ORIGIN, "passages", KEPT_BY, HAS_STATES]
             for batch in self._dataset.scanner(columns=columns).to_batches():
-                groups = batch_groups(batch, columns)
+                groups = _groups(batch, columns)
                 for key, count in groups:
                     counts[key] = counts.get(key, 0) + count
         whole: list[Entry] = []
@@ -234,23 +229,7 @@ class Store:
         return int(stats["num_unindexed_rows"])
 
 
-def open_dataset(
-    location: Location, storage: StorageSettings, *, patient: bool = False, **options: Any
-) -> Any:
-    """The table below a place; what Lance raises is let through.
-
-    `patient` once the store has answered: then a pause of it must not end the work.
-    """
-    # Lance logs to stderr what it will change in versions to come, as warnings.
-    os.environ.setdefault("LANCE_LOG", "error")
-    lance = require("lance", "index")
-    uri = location.child(TABLE)
-    return lance.dataset(
-        uri, storage_options=lance_options(location, storage, patient=patient), **options
-    )
-
-
-def batch_groups(batch: Any, columns: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], int]]:
+def _groups(batch: Any, columns: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], int]]:
     """Distinct rows of a record batch, with how often each is there."""
     arrow = require("pyarrow", "index")
     table = arrow.Table.from_batches([batch])
@@ -266,27 +245,6 @@ def _noting(batches: Iterable[Any], raised: list[BaseException]) -> Iterator[Any
     except BaseException as error:
         raised.append(error)
         raise
-
-
-def _create(location: Location, storage: StorageSettings, embedder: Embedder) -> Any:
-    lance = require("lance", "index")
-    facts = {
-        "format": str(FORMAT),
-        "embedder": embedder.fingerprint,
-        "table": uuid.uuid4().hex,
-    }
-    empty = schema(embedder.dim, facts).empty_table()
-    options = lance_options(location, storage, patient=True)
-    try:
-        lance.write_dataset(empty, location.child(TABLE), storage_options=options)
-    except OSError as error:
-        if "already exists" not in str(error):  # another writer was first: theirs will do
-            raise
-    return open_dataset(location, storage, patient=True, session=_session())
-
-
-def _session() -> Any:
-    return require("lance", "index").Session(**_WRITER_CACHE)
 
 
 def _predicate(entries: Sequence[Entry]) -> str:
@@ -319,18 +277,3 @@ def _conflicts(uri: str) -> Iterator[None]:
 def _utc(moment: datetime) -> datetime:
     # Lance gives local time without a zone.
     return moment.astimezone(UTC)
-
-
-def _check(location: Location, dataset: Any, embedder: Embedder) -> None:
-    facts = dataset.schema.metadata or {}
-    found = facts.get(b"format", b"none").decode()
-    if found != str(FORMAT):
-        newer = found.isdigit() and int(found) > FORMAT
-        remedy = "update resift" if newer else "index into a new place"
-        raise IndexMismatch(f"{location.uri}: index format {found}, expected {FORMAT}: {remedy}")
-    own = facts.get(b"embedder", b"none").decode()
-    if own != embedder.fingerprint:
-        raise IndexMismatch(
-            f"{location.uri}: made by embedder {own}, expected {embedder.fingerprint}: "
-            "use that one, or index into a new place"
-        )

@@ -9,13 +9,12 @@ Only what lies below the given source is compared: one index can hold several so
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from hashlib import blake2b
-from secrets import token_hex
 
 from resift.errors import IndexMismatch, SourceError, Unreadable, Vanished
+from resift.index.attempts import after, new_attempt
 from resift.index.diff import Diff, Expected, below, compare
 from resift.index.doctor import refuse_unsafe
 from resift.index.embed import Embedder
@@ -120,15 +119,14 @@ def sync(
     `SourceLost` if it cannot be read any more: what was committed until then is not lost.
     """
     started = time.perf_counter()
-    attempt = _attempt()
+    attempt = new_attempt()
     listing = source.list(reading.globs)
     before = place.versions.newest()
     check_embedder(place, before, models.embedder)
     published = place.versions.entries(before) if before else {}
     expected = expect(models, reading)
     diff = compare(listing.objects, below(source.uri, published), expected)
-    if not listing.objects and not diff.gone:
-        raise SourceError(f"{source.uri}: no documents there: check the place and the patterns")
+    refuse_empty(source, listing, diff)
     if before and not diff:
         return _report(started, listing, diff, None, before)
     if not allow_unsafe:
@@ -136,7 +134,7 @@ def sync(
     store = Store.open(place.location, place.storage, models.embedder)
     known = _known(store, before, published)
     diff = compare(listing.objects, below(source.uri, known), expected)
-    writer = Writer(store, models, known, _after(known.values(), attempt))
+    writer = Writer(store, models, known, after(known.values(), attempt))
     run = _Run(writer, expected, diff, progress)
     for found, outcome in read(source, diff.to_read, reading):
         run.take(found, outcome)
@@ -155,6 +153,12 @@ def expect(models: Models, reading: Reading) -> Expected:
         limits=str(reading.limits),
         kept_by=keeper.fingerprint if keeper else None,
     )
+
+
+def refuse_empty(source: Source, listing: Listing, diff: Diff) -> None:
+    """Raise `SourceError` for a source without documents that never had any."""
+    if not listing.objects and not diff.gone:
+        raise SourceError(f"{source.uri}: no documents there: check the place and the patterns")
 
 
 def _known(store: Store, before: Version | None, published: dict[str, Entry]) -> dict[str, Entry]:
@@ -289,14 +293,3 @@ def check_embedder(place: Place, before: Version | None, embedder: Embedder) -> 
             f"{place.location.uri}: made by embedder {before.embedder} ({before.fingerprint}), "
             f"not by {embedder.name} ({embedder.fingerprint}): use that one, or another place"
         )
-
-
-def _attempt() -> str:
-    """A name for this run; later runs have greater ones."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{token_hex(3)}"
-
-
-def _after(known: Iterable[Entry], attempt: str) -> str:
-    """The same, or a greater name where another machine's clock was ahead of this one's."""
-    last = max((entry.origin.attempt for entry in known), default="")
-    return attempt if attempt > last else f"{last}~{token_hex(3)}"

@@ -174,11 +174,19 @@ def test_a_file_that_needs_too_much_memory_costs_only_itself() -> None:
     assert texts(after) == ["after"]
 
 
-def test_a_parser_that_is_killed_costs_the_file_that_it_read(others: list[int]) -> None:
+def test_two_parsers_that_are_killed_over_a_file_cost_that_file(others: list[int]) -> None:
+    def kill_two() -> None:
+        killed: list[int] = []
+        while len(killed) < 2:
+            time.sleep(0.5)
+            new = [child for child in mine(others) if child not in killed]
+            for child in new:
+                os.kill(child, signal.SIGKILL)
+            killed += new
+
     with Parsers(Limits(max_seconds=10), processes=1) as parsers:
         read(parsers, ("a.txt", b"started"))
-        (child,) = mine(others)
-        threading.Timer(0.5, os.kill, (child, signal.SIGKILL)).start()
+        threading.Thread(target=kill_two).start()
         slow, after = read(parsers, ("slow.html", SLOW), ("b.txt", b"after"))
     assert "was ended by SIGKILL" in str(slow)
     assert texts(after) == ["after"]

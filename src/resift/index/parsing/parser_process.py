@@ -131,7 +131,7 @@ class ParserProcess:
         """Why the file is skipped that a child died of; None if it is to be sent again."""
         if was_late or code == -getattr(signal, "SIGXCPU", 0):
             return self._limits.too_slow
-        if code == frames.FULL and self._answered:
+        if self._answered:  # it may have ailed before: what a new one dies of is the file's doing
             return None
         if code in (frames.NO_MEMORY, frames.FULL):
             return self._limits.too_large

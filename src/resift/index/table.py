@@ -1,0 +1,69 @@
+"""The table itself: where it is, what is written on it, how Lance opens it."""
+
+import os
+import uuid
+from typing import Any
+
+from resift.errors import IndexMismatch
+from resift.extras import require
+from resift.index.bucket import lance_options
+from resift.index.embed import Embedder
+from resift.index.location import Location
+from resift.index.rows import schema
+from resift.index.versions import FORMAT
+from resift.settings import StorageSettings
+
+TABLE = "passages.lance"
+# What Lance may keep in memory of indexes and file footers; its own defaults are gigabytes.
+_WRITER_CACHE = {"index_cache_size_bytes": 64 << 20, "metadata_cache_size_bytes": 64 << 20}
+
+
+def open_table(
+    location: Location, storage: StorageSettings, *, patient: bool = False, **options: Any
+) -> Any:
+    """The table below a place; what Lance raises is let through.
+
+    `patient` once the store has answered: then a pause of it must not end the work.
+    """
+    # Lance logs to stderr what it will change in versions to come, as warnings.
+    os.environ.setdefault("LANCE_LOG", "error")
+    lance = require("lance", "index")
+    uri = location.child(TABLE)
+    options.setdefault("session", lance.Session(**_WRITER_CACHE))
+    return lance.dataset(
+        uri, storage_options=lance_options(location, storage, patient=patient), **options
+    )
+
+
+def create_table(location: Location, storage: StorageSettings, embedder: Embedder) -> Any:
+    """Begin the table for vectors of this embedder, unless another writer has just done so."""
+    lance = require("lance", "index")
+    facts = {
+        "format": str(FORMAT),
+        "embedder": embedder.fingerprint,
+        "table": uuid.uuid4().hex,
+    }
+    empty = schema(embedder.dim, facts).empty_table()
+    options = lance_options(location, storage, patient=True)
+    try:
+        lance.write_dataset(empty, location.child(TABLE), storage_options=options)
+    except OSError as error:
+        if "already exists" not in str(error):  # another writer was first: theirs will do
+            raise
+    return open_table(location, storage, patient=True)
+
+
+def check_table(location: Location, dataset: Any, embedder: Embedder) -> None:
+    """Raise `IndexMismatch` for a table of another format, or of another embedder's vectors."""
+    facts = dataset.schema.metadata or {}
+    found = facts.get(b"format", b"none").decode()
+    if found != str(FORMAT):
+        newer = found.isdigit() and int(found) > FORMAT
+        remedy = "update resift" if newer else "index into a new place"
+        raise IndexMismatch(f"{location.uri}: index format {found}, expected {FORMAT}: {remedy}")
+    own = facts.get(b"embedder", b"none").decode()
+    if own != embedder.fingerprint:
+        raise IndexMismatch(
+            f"{location.uri}: made by embedder {own}, expected {embedder.fingerprint}: "
+            "use that one, or index into a new place"
+        )
