@@ -84,6 +84,7 @@ def _measure(local: Path, folder: Path, queries: list[str]) -> dict[str, Any]:
 
     from storage.weed import running_server
 
+    (folder / "server").mkdir()
     with running_server(folder / "server") as server:
         bucket = server.bucket("the-index")
         for path in local.rglob("*"):
