@@ -87,7 +87,7 @@ class Cache:
             _Fetch(location, storage, root / TABLE).all(missing)
         except OSError as error:
             raise StoreError(f"{self.folder}: cannot keep a copy there: {error}") from error
-        return Local(str(root / TABLE), hold, len(missing), sum(size for _, size in missing))
+        return Local(str(root), hold, len(missing), sum(size for _, size in missing))
 
     def _evict(self, coming: int, own: Path) -> None:
         """Make room: versions that nobody holds, longest unopened first."""

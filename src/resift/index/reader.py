@@ -49,7 +49,7 @@ def open_version(
 
             def open_copy() -> Any:
                 # `local` goes with the snapshot, and with it the lock on this version.
-                return require("lance", "index").dataset(local.path, **options)
+                return open_table(Location(None, local.path), settings.storage, **options)
 
             return Snapshot(location.uri, version, open_copy, is_local=True)
     return Snapshot(
