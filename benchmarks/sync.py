@@ -81,6 +81,7 @@ def _options() -> argparse.Namespace:
 
 def _speed(objects: int, embedder: Embedder | None) -> dict[str, Any]:
     import obstore
+
     from storage.weed import running_server
 
     with tempfile.TemporaryDirectory() as folder, running_server(Path(folder)) as server:
