@@ -1,5 +1,6 @@
 """Proves that an index follows its source: added, changed, deleted, left alone, half-done."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -239,6 +240,28 @@ def test_rows_written_but_not_published_are_published_by_the_next_run(
     report = shelf.sync()
     assert (counts(report), report.passages_embedded) == ((0, 0, 0, 1), 0)
     assert shelf.texts() == ["alpha"]
+
+
+def test_what_a_killed_run_has_read_is_not_published_once_the_file_is_as_before(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = shelf.docs / "a.txt"
+
+    def write(text: str, moment: int) -> None:
+        file.write_text(text)
+        os.utime(file, ns=(moment, moment))
+
+    write("alpha", 1_000)
+    shelf.sync()
+    write("gamma", 2_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(Versions, "publish", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            shelf.sync()
+    write("alpha", 1_000)
+    shelf.write(b="beta")
+    shelf.sync()
+    assert shelf.texts() == ["alpha", "beta"]
 
 
 def test_an_index_can_hold_several_sources(shelf: Shelf) -> None:
