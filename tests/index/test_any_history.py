@@ -72,7 +72,7 @@ class History:
         self._patch = pytest.MonkeyPatch()
         self._patch.setattr("resift.index.sync.Parsers", ParsersHere)
         self._patch.setattr("resift.index.source._etag", self._etag)
-        self._patch.setattr("resift.index.writer._COMMIT_PASSAGES", 2)
+        self._patch.setattr("resift.index.writer.COMMIT_PASSAGES", 2)
         self._patch.setattr("resift.index.publish.time.sleep", lambda seconds: None)
 
     def _etag(self, meta: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Proves that an index follows its source: added, changed, deleted, left alone, half-done."""
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -8,9 +9,11 @@ from typing import Any, NoReturn
 import pytest
 
 from index.fakes import ParsersHere
+from index.parsing.office import make_docx
 from index.parsing.pdfs import make_pdf
 from index.shelf import Shelf
 from resift.errors import IndexMismatch, SourceError, SourceLost, Unreadable, Vanished
+from resift.index.diff import Diff
 from resift.index.parsing import parse
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.limits import Limits
@@ -171,7 +174,7 @@ def test_what_cannot_be_read_this_time_stays_as_it_was(
 def test_a_source_that_is_lost_keeps_what_was_committed(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resift.index.writer._COMMIT_PASSAGES", 1)
+    monkeypatch.setattr("resift.index.writer.COMMIT_PASSAGES", 1)
     monkeypatch.setattr("resift.index.sync.Parsers", ParsersHere)
     for number in range(30):
         shelf.write(**{f"{number:02}": f"text {number}"})
@@ -196,7 +199,7 @@ def test_a_source_that_is_lost_keeps_what_was_committed(
 def test_a_run_that_was_killed_is_gone_on_with(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resift.index.writer._COMMIT_PASSAGES", 3)
+    monkeypatch.setattr("resift.index.writer.COMMIT_PASSAGES", 3)
     for name in "abcd":
         rows = "".join(f'{{"text":"{name} {number}"}}\n' for number in range(3))
         (shelf.docs / f"{name}.jsonl").write_text(rows)
@@ -374,3 +377,34 @@ def test_without_states_it_does_not_matter_who_kept_some(shelf: Shelf) -> None:
         raise AssertionError("no model is needed to compare")
 
     assert expect(Models(shelf.embedder, no_keeper), Reading()).kept_by is None
+
+
+def test_what_was_skipped_for_want_of_a_parser_is_read_once_that_is_installed(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resift.index.sync.Parsers", ParsersHere)
+    (shelf.docs / "a.docx").write_bytes(make_docx([("Normal", "alpha")], []))
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "kreuzberg", None)
+        patch.setattr("resift.index.sync.abilities", lambda: "")
+        ((_, reason),) = shelf.sync().skipped
+    assert "pip install 'resift[office]'" in reason
+    pytest.importorskip("kreuzberg")
+    assert shelf.sync().changed == 1
+    assert shelf.texts() == ["alpha"]
+
+
+def test_progress_counts_what_there_is_to_read_once(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: property = vars(Diff)["to_read"]
+    calls: list[int] = []
+
+    def counted(diff: Diff) -> Any:
+        calls.append(1)
+        return listed.__get__(diff)
+
+    monkeypatch.setattr(Diff, "to_read", property(counted))
+    shelf.write(**{f"f{n}": "text" for n in range(20)})
+    shelf.sync()
+    assert len(calls) == 1 and shelf.progress[-1].total_objects == 20

@@ -142,7 +142,7 @@ def test_equal_files_of_one_run_and_of_two(shelf: Shelf) -> None:
 def test_objects_are_committed_whole_and_a_giant_one_at_once(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr("resift.index.writer._COMMIT_PASSAGES", most)
+    monkeypatch.setattr("resift.index.writer.COMMIT_PASSAGES", most)
     monkeypatch.setattr("resift.index.writer._EMBED", 3)
     ends: list[int] = []
     told: list[int] = []
@@ -202,7 +202,7 @@ class Failing:
 def test_what_an_embedder_raises_comes_out_as_it_is_and_loses_nothing(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, error: BaseException, most: int
 ) -> None:
-    monkeypatch.setattr("resift.index.writer._COMMIT_PASSAGES", most)
+    monkeypatch.setattr("resift.index.writer.COMMIT_PASSAGES", most)
     shelf.write(a="alpha")
     first = shelf.sync()
     rows = "".join(f'{{"text": "row {number}"}}\n' for number in range(300))

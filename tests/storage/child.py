@@ -42,7 +42,7 @@ def main() -> None:
         print(json.dumps({"ids": [hit.id for hit in found], "requests": found.receipt.requests}))
         return
     # So that one run has several commits.
-    resift.index.writer._COMMIT_PASSAGES = order.get("commit", 10_000)
+    resift.index.writer.COMMIT_PASSAGES = order.get("commit", 10_000)
     embedder = Slow(order.get("embed_s", 0.0))
     index = Index(order["index"], settings=Settings.load(), embedder=embedder, reranker=Backwards())
     print(json.dumps(asdict(index.sync(order["source"])) | {"asked": embedder.embedded}))

@@ -2,11 +2,13 @@
 
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import obstore
 import pytest
 
 from cli.conftest import resift as resift
+from storage.places import Place
 from storage.weed import Server as Server
 from storage.weed import free_ports, packaged, running_server, wait_for
 
@@ -47,3 +49,12 @@ def careless_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
 @pytest.fixture
 def bucket(server: Server) -> str:
     return server.new_bucket()
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A folder, then a bucket, for documents and their index."""
+    if request.param == "folder":
+        return Place(str(tmp_path.resolve()))
+    server: Server = request.getfixturevalue("server")
+    return Place(f"s3://{server.new_bucket()}", server.settings())

@@ -46,7 +46,7 @@ def through(place: Place, proxy: FaultyProxy) -> Place:
 
 @pytest.fixture(autouse=True)
 def _small_commits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resift.index.writer._COMMIT_PASSAGES", 6)
+    monkeypatch.setattr("resift.index.writer.COMMIT_PASSAGES", 6)
 
 
 def test_a_store_that_is_busy_costs_time_only(

@@ -10,26 +10,14 @@ import random
 import time
 from collections import Counter
 from contextlib import suppress
-from pathlib import Path
 from subprocess import TimeoutExpired
 
-import pytest
-
-from storage.conftest import Server
 from storage.places import Child, Place, Row, children
 
 ROUNDS = 15
 DOCUMENTS = 20
 # A commit each few documents, so that most kills lie between two of them.
 PACE = {"commit": 10, "embed_s": 0.02}
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    if request.param == "folder":
-        return Place(str(tmp_path.resolve()))
-    server: Server = request.getfixturevalue("server")
-    return Place(f"s3://{server.new_bucket()}", server.settings())
 
 
 def test_a_killed_sync_is_taken_up_by_the_next_and_readers_never_notice(place: Place) -> None:

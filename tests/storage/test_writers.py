@@ -9,25 +9,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import pytest
 
 from resift.errors import IndexNotFound
-from storage.conftest import Server
 from storage.places import Place, children
 
 ROUNDS = 5
 DOCUMENTS = 24
 PACE = {"commit": 6, "embed_s": 0.01}
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    if request.param == "folder":
-        return Place(str(tmp_path.resolve()))
-    server: Server = request.getfixturevalue("server")
-    return Place(f"s3://{server.new_bucket()}", server.settings())
 
 
 def test_two_writers_at_once_lose_nothing_and_double_nothing(place: Place) -> None:

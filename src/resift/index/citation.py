@@ -6,6 +6,7 @@ from typing import Literal
 from resift.errors import SourceError
 from resift.index.parsing.columns import columns_of
 from resift.index.parsing.cut import CutDocument
+from resift.index.parsing.limits import Limits
 from resift.index.parsing.parsers import Parsers
 from resift.index.rows import Passage
 from resift.index.source import Fetched, Source, open_object
@@ -70,7 +71,10 @@ def verify(passage: Passage, storage: StorageSettings) -> Verdict:
 def _document(passage: Passage, data: bytes) -> CutDocument | str:
     """The passage's document as it reads now, or why there is none."""
     key = passage.origin.uri.rpartition("/")[2]
-    with Parsers(None, columns_of(passage.origin.made_by), processes=1, with_text=True) as parsers:
+    # It was read once, however large it is.
+    limits = Limits(max_bytes=max(Limits().max_bytes, len(data)))
+    columns = columns_of(passage.origin.made_by)
+    with Parsers(limits, columns, processes=1, with_text=True) as parsers:
         [(_, outcome)] = parsers.map([(None, key, data)])
     if isinstance(outcome, SourceError):
         return str(outcome)

@@ -33,8 +33,8 @@ class Diff:
 class Expected:
     """How an entry must have been made to be good still.
 
-    `made_by` names the parser of a key; `limits` decide what was skipped, `kept_by` is the model
-    whose states are wanted, if they are.
+    `made_by` names the parser of a key; `limits`, and which parsers are installed, decide what was
+    skipped; `kept_by` is the model whose states are wanted, if they are.
     """
 
     made_by: Callable[[str], str]
@@ -43,7 +43,7 @@ class Expected:
 
     def of(self, key: str, passages: int) -> str:
         """What `Origin.made_by` is for an object of so many passages."""
-        # What was skipped may have been so by a limit: another limit, another try.
+        # What was skipped may have been so by a limit, or for want of a parser: another try.
         return self.made_by(key) if passages else f"{self.made_by(key)} {self.limits}"
 
 

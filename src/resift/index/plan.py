@@ -7,14 +7,15 @@ from resift.errors import SourceError
 from resift.index.diff import below, compare
 from resift.index.source import Source, SourceObject
 from resift.index.sync import Models, Place, Reading, check_embedder, expect, read, refuse_empty
+from resift.index.writer import COMMIT_PASSAGES
 
 _SAMPLE_OBJECTS = 200
 _SAMPLE_BYTES = 8 << 20
 _SAMPLE_PASSAGES = 256
-# What a sync asks of the index whatever it does, and for each commit: measured, of Lance 14.
-_REQUESTS_TO_PUBLISH = 120
-_REQUESTS_TO_COMMIT = 10
-_COMMIT_PASSAGES = 10_000
+# What a sync asks of the index whatever it does, and for each commit: 45 to 51 requests with one
+# commit, 107 with ten (LOG.md, 2026-11-23).
+_REQUESTS_TO_PUBLISH = 40
+_REQUESTS_TO_COMMIT = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def plan(source: Source, place: Place, models: Models, reading: Reading) -> Plan
     count = round(passages * share)
     requests = listing.requests + len(to_read)
     if diff:
-        commits = 1 + count // _COMMIT_PASSAGES
+        commits = 1 + count // COMMIT_PASSAGES
         requests += _REQUESTS_TO_PUBLISH + commits * _REQUESTS_TO_COMMIT
     return Plan(
         added=len(diff.added),

@@ -64,11 +64,9 @@ class Conflict(StoreError):
 class Store:
     """The writer's side of an index's table."""
 
-    def __init__(self, location: Location, storage: StorageSettings, dataset: Any) -> None:
+    def __init__(self, uri: str, dataset: Any) -> None:
         """Hold an open dataset; use `Store.open`."""
-        self.uri = location.uri
-        self._location = location
-        self._storage = storage
+        self.uri = uri
         self._dataset = dataset
 
     @classmethod
@@ -82,7 +80,7 @@ class Store:
                     raise
                 dataset = create_table(location, storage, embedder)
         check_table(location, dataset, embedder)
-        return cls(location, storage, dataset)
+        return cls(location.uri, dataset)
 
     @property
     def version(self) -> int:

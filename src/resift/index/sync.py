@@ -24,7 +24,7 @@ from resift.index.manifest import Entry, newest
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.cut import CutFile
 from resift.index.parsing.limits import Limits
-from resift.index.parsing.parse import parsing_fingerprint
+from resift.index.parsing.parse import abilities, parsing_fingerprint
 from resift.index.parsing.parsers import Parsers
 from resift.index.publish import News, publish
 from resift.index.rows import Origin
@@ -150,7 +150,7 @@ def expect(models: Models, reading: Reading) -> Expected:
     keeper = models.keeper() if models.keep_states else None
     return Expected(
         made_by=lambda key: parsing_fingerprint(key, reading.columns),
-        limits=str(reading.limits),
+        limits=f"{reading.limits} {abilities()}",
         kept_by=keeper.fingerprint if keeper else None,
     )
 
@@ -222,6 +222,11 @@ class _Run:
     _done: int = 0
     _bytes: int = 0
 
+    def __post_init__(self) -> None:
+        # Once: it is told of each object.
+        self._total = len(self.diff.added) + len(self.diff.changed)
+        self._total_bytes = sum(item.size for item in self.diff.added + self.diff.changed)
+
     def take(self, found: Found, outcome: Outcome) -> None:
         """Add an object's passages, or note why there are none."""
         uri, key, attempt = found.item.uri, found.item.key, self.writer.attempt
@@ -250,15 +255,9 @@ class _Run:
     def tell(self) -> None:
         """Say how far it is."""
         if self.progress:
-            total = self.diff.to_read
+            written = self.writer.written
             self.progress(
-                Progress(
-                    self._done,
-                    len(total),
-                    self.writer.written,
-                    self._bytes,
-                    sum(item.size for item in total),
-                )
+                Progress(self._done, self._total, written, self._bytes, self._total_bytes)
             )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from resift.index.sync import Models
 
 # A commit is some files and a round of requests, and what a killed run has to do again.
-_COMMIT_PASSAGES = 10_000
+COMMIT_PASSAGES = 10_000
 _COMMIT_SECONDS = 20.0
 # With token states, some 200 kB a passage.
 _COMMIT_WITH_STATES = 500
@@ -61,7 +61,7 @@ class Writer:
     @property
     def is_full(self) -> bool:
         """Whether it is time to commit."""
-        most = _COMMIT_WITH_STATES if self.models.keep_states else _COMMIT_PASSAGES
+        most = _COMMIT_WITH_STATES if self.models.keep_states else COMMIT_PASSAGES
         late = time.monotonic() - self._since > _COMMIT_SECONDS
         return self._passages >= most or (late and self._passages > _EMBED)
 
@@ -81,7 +81,7 @@ class Writer:
         vectors = self._known_vectors(pending)
         batches = self._batches(pending, vectors, tell)
         # Computed here and not while Lance writes, unless one object alone is too large for that.
-        most = 2 * _COMMIT_PASSAGES
+        most = 2 * COMMIT_PASSAGES
         self.store.append(batches if self._passages > most else list(batches))
         kept_by = self._keeper.fingerprint if self._keeper and self.models.keep_states else None
         for entry, _ in pending:

@@ -6,6 +6,7 @@ in a process of its own.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import PurePosixPath
 
 from resift.errors import MissingExtra, SourceError
@@ -102,6 +103,11 @@ def parsing_fingerprint(key: str, columns: Columns | None = None) -> str:
         return ""
     by = f" {(columns or Columns()).fingerprint}" if format_.is_rows else ""
     return f"{format_.name} {format_.version}, chunk {chunk.VERSION}{by}"
+
+
+def abilities() -> str:
+    """Names the optional parsers that are installed: what was skipped without one can be read."""
+    return "office" if find_spec("kreuzberg") else ""
 
 
 def _suffix(key: str) -> str:
