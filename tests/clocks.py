@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.rerank.engine import Engine
+from resift.rerank.outcome import Outcome
 from resift.rerank.patience import Patience
-from resift.rerank.request import Outcome
 from resift.rerank.stages import Batch, Model, Stage
 
 

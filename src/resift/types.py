@@ -64,7 +64,9 @@ class Hit:
     ranking is ordered by, in 0..1: the logit, or the logit fused with the first stage's score (the
     receipt says which), made a probability by the model's calibration, or else its sigmoid. Both
     are None where `status` says that there is none. `span` is the range of characters of `text`
-    that the model read, `stages` how many of the model's stages its logit comes from.
+    that the model read, `stages` how many of the model's stages its logit comes from. The order is
+    by ``logit + prior + feedback``: what the first stage's score added, and the likeness to the
+    candidates that lead.
     """
 
     rank: int
@@ -82,6 +84,8 @@ class Hit:
     title: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     stages: int = 0
+    prior: float = 0.0
+    feedback: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ LINES = [
 ]
 FIELDS = [
     "rank", "index", "id", "score", "logit", "text", "first_stage_rank", "first_stage_score",
-    "tokens_seen", "tokens_dropped", "span", "status", "title", "metadata", "stages",
+    "tokens_seen", "tokens_dropped", "span", "status", "title", "metadata", "stages", "prior",
+    "feedback",
 ]  # fmt: skip
 
 

@@ -12,9 +12,9 @@ from artifacts import WordCountModel
 from clocks import step_until
 from resift.errors import RuntimeFailure
 from resift.rerank.engine import Engine
+from resift.rerank.outcome import Outcome
 from resift.rerank.pairs import TokenRow
 from resift.rerank.patience import Patience
-from resift.rerank.request import Outcome
 from resift.rerank.schedule import TOKEN_BUDGET, WAVE, padded_length
 from resift.rerank.stages import Batch, Halves, Stage
 

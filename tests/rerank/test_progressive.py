@@ -11,8 +11,8 @@ from resift.errors import InputError
 from resift.rerank.artifact import Exit
 from resift.rerank.engine import Engine
 from resift.rerank.order import Say
+from resift.rerank.outcome import Outcome
 from resift.rerank.progressive import Race, gain, survivors
-from resift.rerank.request import Outcome
 from texts import QUESTIONS, passages
 
 QUERY = "red blue"

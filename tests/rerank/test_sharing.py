@@ -20,8 +20,8 @@ from resift.errors import Overloaded, RuntimeFailure
 from resift.rerank import engine as engine_module
 from resift.rerank import worker as worker_module
 from resift.rerank.engine import Engine
+from resift.rerank.outcome import Outcome
 from resift.rerank.patience import Patience
-from resift.rerank.request import Outcome
 from resift.rerank.stages import Batch, Stage
 from texts import passages
 

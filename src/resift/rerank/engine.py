@@ -15,10 +15,11 @@ import numpy as np
 from resift.rerank.artifact import Exit
 from resift.rerank.cache import PairCache, Score
 from resift.rerank.kept import HalfCache, Known, digest, pack
+from resift.rerank.outcome import Outcome
 from resift.rerank.pairs import TokenRow
 from resift.rerank.patience import Patience
 from resift.rerank.progressive import Race
-from resift.rerank.request import Outcome, Request
+from resift.rerank.request import Request
 from resift.rerank.schedule import WAVE
 from resift.rerank.stages import Model
 from resift.rerank.tuning import Tuning

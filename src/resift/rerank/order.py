@@ -67,12 +67,15 @@ class Say:
     weight: float = 0.0
     likeness: float = 0.0
 
+    def feedback(self, logits: Numbers, means: Numbers | None) -> Numbers:
+        """What likeness to the leaders adds, ``(n,)``; NaN stays NaN, 0 where `means` is None."""
+        if not self.likeness or means is None:
+            return np.zeros(len(logits))
+        return self.likeness * feedback(logits + self.prior, means)
+
     def scores(self, logits: Numbers, means: Numbers | None) -> Numbers:
         """What the order is by, ``(n,)``; NaN stays NaN. `means` is None where there are none."""
-        scores: Numbers = logits + self.prior
-        if self.likeness and means is not None:
-            scores = scores + self.likeness * feedback(scores, means)
-        return scores
+        return logits + self.prior + self.feedback(logits, means)
 
 
 def fused(logits: Numbers, first_stage: Sequence[float | None], weight: float) -> Numbers:

@@ -5,95 +5,17 @@ Plain bookkeeping: the engine holds its lock while it calls anything here.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from resift.rerank.artifact import Exit
-from resift.rerank.cache import Score
 from resift.rerank.kept import Known
+from resift.rerank.outcome import Outcome
 from resift.rerank.pairs import TokenRow
 from resift.rerank.patience import Patience
 from resift.rerank.progressive import Race, survivors
 from resift.rerank.schedule import WAVE, padded_length, waves
 from resift.rerank.stages import Halves
-from resift.types import Status
-
-Floats = NDArray[np.float32]
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of each text, in input order.
-
-    `logits` is the best estimate, NaN where there is none; `stages` says how many of the model's
-    stages gave it, `let_go` which texts the race went on without, `cached` which were known, `kept`
-    of which the half that needs no query was.
-    `means` are unit mean vectors, ``(n, dim)``, zero where there is none, None for a joint model.
-    """
-
-    logits: Floats
-    stages: NDArray[np.int8]
-    let_go: NDArray[np.bool_]
-    cached: NDArray[np.bool_]
-    kept: NDArray[np.bool_]
-    statuses: list[Status]
-    means: NDArray[np.float64] | None = None
-    rows: dict[int, TokenRow] = field(default_factory=dict)
-    partial: bool = False
-    reason: str | None = None
-    timings_ms: dict[str, float] = field(default_factory=dict)
-    tokens: int = 0
-    positions: int = 0
-
-    @classmethod
-    def of(cls, texts: Sequence[object]) -> "Outcome":
-        """Nothing is known yet but what can be said before reading."""
-        size = len(texts)
-        none = np.full(size, np.nan, np.float32)
-        let_go, cached, kept = (np.zeros(size, bool) for _ in range(3))
-        statuses = [_status(text) for text in texts]
-        return cls(none, np.zeros(size, np.int8), let_go, cached, kept, statuses)
-
-    @property
-    def unread(self) -> list[int]:
-        """Places of the readable texts that have no logit."""
-        missing = np.isnan(self.logits)
-        return [n for n, own in enumerate(self.statuses) if missing[n] and own in ("ok", "cut")]
-
-    def recall(self, place: int, score: Score, stages: int) -> None:
-        """A text's score was known."""
-        nothing = np.empty(0, np.int64)
-        self.rows[place] = TokenRow(nothing, 0, score.seen, score.dropped, score.end)
-        self.logits[place], self.stages[place] = score.logit, stages
-        self.cached[place] = True
-        if score.mean:
-            self.keep_mean(place, np.frombuffer(score.mean, np.float16))
-        if score.dropped:
-            self.statuses[place] = "cut"
-
-    @property
-    def padding_share(self) -> float:
-        return 1 - self.tokens / self.positions if self.positions else 0.0
-
-    def keep_mean(self, place: int, mean: NDArray[Any]) -> None:
-        """A document's vector is known."""
-        if self.means is None:
-            self.means = np.zeros((len(self.logits), len(mean)))
-        self.means[place] = mean
-
-    def fail(self, place: int, reason: str) -> None:
-        """A row that an earlier stage gave a logit keeps it as its best estimate."""
-        if np.isnan(self.logits[place]):
-            self.statuses[place] = "failed"
-        self.note(reason)
-
-    def note(self, reason: str) -> None:
-        """Something that could have been scored was not; the first reason stays."""
-        self.partial = True
-        self.reason = self.reason or reason
 
 
 class Request:
@@ -261,19 +183,3 @@ def _portions(places: Sequence[int], lengths: Sequence[int], most: float | None)
             size = padded_length(length)
         portions[-1].append(place)
     return portions
-
-
-def _status(text: object) -> Status:
-    """What can be said of a text before it is read."""
-    if not isinstance(text, str) or not is_text(text):
-        return "not_text"
-    return "ok" if text.strip() else "empty"
-
-
-def is_text(text: str) -> bool:
-    """Whether a string has no lone surrogates: bytes that were decoded badly leave some."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

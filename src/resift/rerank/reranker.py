@@ -1,33 +1,39 @@
 """What users hold: candidates in, Ranking out."""
 
 import asyncio
-import math
 import os
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import InputError, QueryError
+from resift.errors import InputError
 from resift.rerank.artifact import ReferencePair, load_artifact
 from resift.rerank.cache import PairCache
+from resift.rerank.candidates import (
+    as_candidates,
+    check_documents,
+    check_query,
+    full_text,
+    is_finite,
+)
 from resift.rerank.catalogue import resolve
 from resift.rerank.engine import Engine
 from resift.rerank.kept import HalfCache, Known, unpack
-from resift.rerank.order import Say, order, prior, sigmoid
+from resift.rerank.outcome import is_text
 from resift.rerank.patience import Patience
 from resift.rerank.progressive import TOLERANCE, Race
-from resift.rerank.request import Outcome, is_text
+from resift.rerank.reading import Reading, checked_weight, weighed
 from resift.rerank.stages import load_model
 from resift.rerank.tuning import Tuning, machine, tuning_file
 from resift.rerank.verification import Verification, verified
 from resift.settings import Settings
-from resift.types import Candidate, Document, Hit, Kept, Ranking, Receipt
+from resift.types import Candidate, Document, Kept, Ranking, Receipt
 
 DEPTH_ADVICE = 100
 CACHE_MB = 64  # where a file is named and no size
@@ -46,14 +52,8 @@ class _Ask:
         top_n = self.top_n
         if top_n is not None and (not isinstance(top_n, int | np.integer) or top_n < 1):
             raise InputError(f"top_n={top_n!r}: expected a whole number from 1, or None for all")
-        if not (_is_finite(self.tolerance) and 0 < self.tolerance <= 0.5):
+        if not (is_finite(self.tolerance) and 0 < self.tolerance <= 0.5):
             raise InputError(f"tolerance={self.tolerance!r}: expected a number over 0, up to 0.5")
-
-    def race(self, say: Say) -> Race | None:
-        """The race for the first `top_n`; None where everything goes through every stage."""
-        if self.exact or self.top_n is None:
-            return None
-        return Race(int(self.top_n), say, self.tolerance)
 
 
 class Reranker:
@@ -124,7 +124,7 @@ class Reranker:
         range and `Overloaded` where too much work waits already. A document that cannot be read
         is a hit with a status, never an error.
         """
-        ask = _Ask(top_n, _weight(fusion_weight, self._manifest.fusion_weight), exact, tolerance)
+        ask = _Ask(top_n, checked_weight(fusion_weight, self._manifest), exact, tolerance)
         ranking = self._rank(query, documents, ask, Patience(_budget(budget_ms)))
         self._warn_of_depth(ranking.receipt)
         return ranking
@@ -141,12 +141,38 @@ class Reranker:
         fusion_weight: float | None = None,
     ) -> Ranking:
         """`rank` without blocking the event loop; a task that is cancelled stops costing."""
-        ask = _Ask(top_n, _weight(fusion_weight, self._manifest.fusion_weight), exact, tolerance)
+        ask = _Ask(top_n, checked_weight(fusion_weight, self._manifest), exact, tolerance)
         patience = Patience(_budget(budget_ms))
         try:
             return await asyncio.to_thread(self._rank, query, documents, ask, patience)
         finally:
             patience.give_up()  # nothing is lost where it was done
+
+    def read(
+        self,
+        query: str,
+        documents: Sequence[str | Document | Candidate],
+        *,
+        steps: Sequence[int] = (),
+    ) -> Reading:
+        """Every pair through every stage; rankings of any depth and weight follow from it.
+
+        With `steps` the first so many candidates are read before the next ones are begun, so that
+        `Reading.took_ms` says what each depth costs; that is slower than all at once. Raises as
+        `rank` does.
+        """
+        start = time.perf_counter()
+        check_query(query)
+        check_documents(documents)
+        candidates = as_candidates(documents)
+        ends = [step for step in sorted(steps) if 0 < step < len(candidates)] + [len(candidates)]
+        reading, took_ms = self._read(query, candidates[: ends[0]], Patience()), {}
+        took_ms[ends[0]] = (time.perf_counter() - start) * 1000
+        for begin, end in pairwise(ends):
+            later = self._read(query, candidates[begin:end], Patience())
+            reading = replace(reading, outcome=reading.outcome.joined(later.outcome))
+            took_ms[end] = (time.perf_counter() - start) * 1000
+        return replace(reading, candidates=candidates, took_ms=took_ms)
 
     def _rank(
         self,
@@ -155,30 +181,36 @@ class Reranker:
         ask: "_Ask",
         patience: Patience,
     ) -> Ranking:
-        """Check → score → add the first stage's say → order → hits."""
         start = time.perf_counter()
-        _check_query(query)
-        _check_documents(documents)
-        candidates = _candidates(documents)
-        texts = [_full_text(candidate) for candidate in candidates]
-        say = self._say(candidates, ask.weight)
+        check_query(query)
+        check_documents(documents)
+        reading = self._read(query, as_candidates(documents), patience, ask)
+        ranking = reading.ranking(ask.top_n, fusion_weight=ask.weight)
+        total = {"total": (time.perf_counter() - start) * 1000}
+        receipt = replace(ranking.receipt, timings_ms=dict(ranking.receipt.timings_ms) | total)
+        return replace(ranking, receipt=receipt)
+
+    def _read(
+        self,
+        query: str,
+        candidates: Sequence[Candidate],
+        patience: Patience,
+        ask: "_Ask | None" = None,
+    ) -> Reading:
+        """Score the candidates; with `ask` only as far as its first `top_n` need it."""
+        texts = [full_text(candidate) for candidate in candidates]
         known = self._known(candidates, texts)
-        race = ask.race(say) if self._manifest.exits else None
+        race = self._race(candidates, ask) if ask and self._manifest.exits else None
         outcome = self._engine.step(query, texts, patience, race, known)
-        logits = outcome.logits.astype(np.float64)
-        scores = say.scores(logits, outcome.means)
-        ranks = [_first_rank(index, candidate) for index, candidate in enumerate(candidates)]
-        places = order(scores, logits, ranks, _behind(outcome))[: ask.top_n]
-        scored = bool(np.isfinite(scores).any())
-        weight = say.weight if scored else 0.0
-        likeness = say.likeness if scored and outcome.means is not None else 0.0
-        values = self._probabilities(scores, bool(weight))
-        hits = tuple(
-            _hit(rank, int(place), candidates[place], outcome, values[place])
-            for rank, place in enumerate(places, 1)
-        )
-        timings = outcome.timings_ms | {"total": (time.perf_counter() - start) * 1000}
-        return Ranking(query, hits, self._receipt(outcome, weight, likeness, race is None, timings))
+        runtime = self._engine.model.runtime
+        return Reading(query, candidates, outcome, self._manifest, runtime, race is None, {})
+
+    def _race(self, candidates: Sequence[Candidate], ask: "_Ask") -> Race | None:
+        """The race for the first `top_n`; None where everything goes through every stage."""
+        if ask.exact or ask.top_n is None:
+            return None
+        say = weighed(candidates, ask.weight, self._manifest)
+        return Race(int(ask.top_n), say, ask.tolerance)
 
     def score(
         self, query: str, documents: Sequence[str | Document | Candidate]
@@ -187,10 +219,10 @@ class Reranker:
 
         Raises `QueryError` for an empty or over-long query.
         """
-        _check_query(query)
-        _check_documents(documents)
-        candidates = _candidates(documents)
-        texts = [_full_text(candidate) for candidate in candidates]
+        check_query(query)
+        check_documents(documents)
+        candidates = as_candidates(documents)
+        texts = [full_text(candidate) for candidate in candidates]
         return self._engine.step(query, texts, known=self._known(candidates, texts)).logits
 
     def keep(
@@ -203,8 +235,8 @@ class Reranker:
         `states=False` leaves the half out, which takes over a kilobyte a token with the bundled
         model. None for a document that cannot be read.
         """
-        _check_documents(documents)
-        texts = [_full_text(candidate) for candidate in _candidates(documents)]
+        check_documents(documents)
+        texts = [full_text(candidate) for candidate in as_candidates(documents)]
         return self._engine.keep(texts, self.fingerprint, states)
 
     def _known(self, candidates: Sequence[Candidate], texts: Sequence[object]) -> dict[int, Known]:
@@ -224,60 +256,6 @@ class Reranker:
             return float(self.score(pair.query, [pair.text])[0])
 
         return verified(self._manifest, self._engine.model.runtime, logit)
-
-    def _say(self, candidates: Sequence[Candidate], weight: float) -> Say:
-        """What is added to the logits; nothing where a text to be read has no score."""
-        scores = [own.score if _is_finite(own.score) else None for own in candidates]
-        own = prior(scores, weight)
-        missing = [
-            one for one, known in zip(candidates, own, strict=True)
-            if known != known and isinstance(one.text, str) and one.text.strip()
-        ]  # fmt: skip
-        if missing or not weight:
-            return Say(np.zeros(len(own)))
-        return Say(np.nan_to_num(own), weight, self._manifest.feedback_weight)
-
-    def _probabilities(
-        self, scores: NDArray[np.float64], with_first_stage: bool
-    ) -> NDArray[np.float64]:
-        """Logits, fused or not, as the chance of an answer; a plain sigmoid where not fitted."""
-        fitted = self._manifest.calibration
-        if fitted is None:
-            return sigmoid(scores)
-        if with_first_stage:
-            return sigmoid(fitted.fused_scale * scores + fitted.fused_bias)
-        return sigmoid(fitted.scale * scores + fitted.bias)
-
-    def _receipt(
-        self,
-        outcome: Outcome,
-        weight: float,
-        likeness: float,
-        exact: bool,
-        timings: Mapping[str, float],
-    ) -> Receipt:
-        statuses = outcome.statuses
-        scored = int(np.isfinite(outcome.logits).sum())
-        return Receipt(
-            model=self._manifest.name,
-            fingerprint=self._manifest.fingerprint,
-            runtime=self._engine.model.runtime,
-            depth=len(statuses),
-            scored=scored,
-            cut=statuses.count("cut"),
-            skipped=statuses.count("empty") + statuses.count("not_text"),
-            partial=outcome.partial,
-            reason=outcome.reason,
-            timings_ms=timings,
-            tokens=outcome.tokens,
-            padding_share=outcome.padding_share,
-            fusion_weight=weight,
-            feedback_weight=likeness,
-            let_go=int(outcome.let_go.sum()),
-            exact=exact,
-            cached=int(outcome.cached.sum()),
-            kept=int(outcome.kept.sum()),
-        )
 
     def _warn_of_depth(self, receipt: Receipt) -> None:
         depth = receipt.depth
@@ -305,90 +283,7 @@ def _tuning(settings: Settings, decisive: str) -> Tuning:
     return Tuning(f"{decisive}, {machine()}, threads {settings.threads}", tuning_file())
 
 
-def _candidates(documents: Sequence[Any]) -> list[Candidate]:
-    return [_candidate(index, given) for index, given in enumerate(documents)]
-
-
-def _candidate(index: int, given: Any) -> Candidate:
-    """Whatever was handed in, as a candidate; its text may still be no text."""
-    if isinstance(given, Candidate):
-        return given
-    if isinstance(given, Document):
-        return Candidate(given.id, given.text, given.title, given.metadata)
-    return Candidate(id=str(index), text=given)
-
-
-def _full_text(candidate: Candidate) -> object:
-    """What the model reads: the title, then the text. Not a string where the text is none."""
-    if not isinstance(candidate.text, str) or not candidate.title:
-        return candidate.text
-    return _title_part(candidate) + candidate.text
-
-
-def _title_part(candidate: Candidate) -> str:
-    return f"{candidate.title}\n" if candidate.title else ""
-
-
-def _first_rank(index: int, candidate: Candidate) -> int:
-    return candidate.rank if candidate.rank is not None else index + 1
-
-
-def _hit(rank: int, index: int, candidate: Candidate, outcome: Outcome, score: float) -> Hit:
-    row = outcome.rows.get(index)
-    logit = float(outcome.logits[index])
-    scored = math.isfinite(logit)
-    end = max(row.end - len(_title_part(candidate)), 0) if row and scored else 0
-    return Hit(
-        rank=rank,
-        index=index,
-        id=candidate.id,
-        score=float(score) if scored else None,
-        logit=logit if scored else None,
-        text=candidate.text,
-        first_stage_rank=_first_rank(index, candidate),
-        first_stage_score=candidate.score,
-        tokens_seen=row.seen if row and scored else 0,
-        tokens_dropped=row.dropped if row else 0,
-        span=(0, end),
-        status=outcome.statuses[index],
-        stages=int(outcome.stages[index]),
-        title=candidate.title,
-        metadata=candidate.metadata,
-    )
-
-
-def _behind(outcome: Outcome) -> NDArray[np.int8]:
-    """0 for what stayed in the race, and more the earlier a text was let go."""
-    return np.where(outcome.let_go, 100 - outcome.stages, 0).astype(np.int8)
-
-
-def _check_query(query: object) -> None:
-    if not isinstance(query, str):
-        raise QueryError(f"query: expected text, got {type(query).__name__}")
-    if not query.strip():
-        raise QueryError("query: empty; say what to look for")
-    if not is_text(query):
-        raise QueryError("query: has lone surrogates, so it is no text; decode its bytes again")
-
-
-def _check_documents(documents: object) -> None:
-    if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Iterable):
-        raise InputError(f"documents: expected a list of them, got {type(documents).__name__}")
-
-
 def _budget(budget_ms: float | None) -> float | None:
-    if budget_ms is not None and not (_is_finite(budget_ms) and budget_ms >= 0):
+    if budget_ms is not None and not (is_finite(budget_ms) and budget_ms >= 0):
         raise InputError(f"budget_ms={budget_ms!r}: expected milliseconds from 0, or None")
     return budget_ms
-
-
-def _weight(given: float | None, fitted: float) -> float:
-    if given is None:
-        return fitted
-    if not (_is_finite(given) and given >= 0):
-        raise InputError(f"fusion_weight={given!r}: expected a number from 0, or None")
-    return given
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float | np.number) and math.isfinite(value)

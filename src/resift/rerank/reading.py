@@ -1,0 +1,164 @@
+"""What was read of a call, as rankings: of any depth and weight, without reading again.
+
+A logit depends on its pair alone, so the order of the first 20 candidates follows from what was
+read of 100. Knows no model, only its manifest.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resift.errors import InputError
+from resift.rerank.artifact import Manifest
+from resift.rerank.candidates import first_rank, is_finite, title_part
+from resift.rerank.order import Say, order, prior, sigmoid
+from resift.rerank.outcome import Outcome
+from resift.types import Candidate, Hit, Ranking, Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A query, its candidates, and what the model made of each pair.
+
+    `took_ms` has the milliseconds after which the first so many candidates were read, by count.
+    """
+
+    query: str
+    candidates: Sequence[Candidate]
+    outcome: Outcome
+    manifest: Manifest
+    runtime: str
+    exact: bool
+    took_ms: Mapping[int, float]
+
+    def ranking(
+        self,
+        top_n: int | None = None,
+        *,
+        depth: int | None = None,
+        fusion_weight: float | None = None,
+    ) -> Ranking:
+        """The best `top_n` of the first `depth` candidates; all of all with None.
+
+        `fusion_weight` as in `Reranker.rank`. Raises `InputError` for a depth or weight that makes
+        no sense. Where some were let go on the way (not `exact`) a smaller depth or another
+        weight than the one that was raced for is an estimate.
+        """
+        if depth is not None and depth < 1:
+            raise InputError(f"depth={depth}: expected 1 or more, or None for all")
+        candidates = self.candidates[:depth]
+        outcome = self.outcome.head(len(candidates))
+        say = weighed(candidates, checked_weight(fusion_weight, self.manifest), self.manifest)
+        logits = outcome.logits.astype(np.float64)
+        likeness = say.feedback(logits, outcome.means)
+        scores = logits + say.prior + likeness
+        ranks = [first_rank(index, candidate) for index, candidate in enumerate(candidates)]
+        places = order(scores, logits, ranks, _behind(outcome))[:top_n]
+        values = _probabilities(scores, self.manifest, bool(say.weight))
+        hits = tuple(
+            _hit(rank, int(place), candidates[place], outcome, values[place],
+                 (float(say.prior[place]), float(likeness[place])))
+            for rank, place in enumerate(places, 1)
+        )  # fmt: skip
+        scored = bool(np.isfinite(scores).any())
+        weight = say.weight if scored else 0.0
+        feedback = say.likeness if scored and outcome.means is not None else 0.0
+        return Ranking(self.query, hits, self._receipt(outcome, weight, feedback))
+
+    def _receipt(self, outcome: Outcome, weight: float, likeness: float) -> Receipt:
+        statuses = outcome.statuses
+        return Receipt(
+            model=self.manifest.name,
+            fingerprint=self.manifest.fingerprint,
+            runtime=self.runtime,
+            depth=len(statuses),
+            scored=int(np.isfinite(outcome.logits).sum()),
+            cut=statuses.count("cut"),
+            skipped=statuses.count("empty") + statuses.count("not_text"),
+            partial=outcome.partial,
+            reason=outcome.reason,
+            timings_ms=outcome.timings_ms,
+            tokens=outcome.tokens,
+            padding_share=outcome.padding_share,
+            fusion_weight=weight,
+            feedback_weight=likeness,
+            let_go=int(outcome.let_go.sum()),
+            exact=self.exact,
+            cached=int(outcome.cached.sum()),
+            kept=int(outcome.kept.sum()),
+        )
+
+
+def weighed(candidates: Sequence[Candidate], weight: float, manifest: Manifest) -> Say:
+    """What is added to the logits; nothing where a text to be read has no score."""
+    scores = [own.score if is_finite(own.score) else None for own in candidates]
+    own = prior(scores, weight)
+    missing = [
+        one for one, known in zip(candidates, own, strict=True)
+        if known != known and isinstance(one.text, str) and one.text.strip()
+    ]  # fmt: skip
+    if missing or not weight:
+        return Say(np.zeros(len(own)))
+    return Say(np.nan_to_num(own), weight, manifest.feedback_weight)
+
+
+def checked_weight(given: float | None, manifest: Manifest) -> float:
+    """The first stage's weight: the caller's, or the one fitted for the model."""
+    if given is None:
+        return manifest.fusion_weight
+    if not (is_finite(given) and given >= 0):
+        raise InputError(f"fusion_weight={given!r}: expected a number from 0, or None")
+    return given
+
+
+def _probabilities(
+    scores: NDArray[np.float64], manifest: Manifest, with_first_stage: bool
+) -> NDArray[np.float64]:
+    """Logits, fused or not, as the chance of an answer; a plain sigmoid where not fitted."""
+    fitted = manifest.calibration
+    if fitted is None:
+        return sigmoid(scores)
+    if with_first_stage:
+        return sigmoid(fitted.fused_scale * scores + fitted.fused_bias)
+    return sigmoid(fitted.scale * scores + fitted.bias)
+
+
+def _hit(
+    rank: int,
+    index: int,
+    candidate: Candidate,
+    outcome: Outcome,
+    score: float,
+    added: tuple[float, float],
+) -> Hit:
+    row = outcome.rows.get(index)
+    logit = float(outcome.logits[index])
+    scored = math.isfinite(logit)
+    end = max(row.end - len(title_part(candidate.title)), 0) if row and scored else 0
+    return Hit(
+        rank=rank,
+        index=index,
+        id=candidate.id,
+        score=float(score) if scored else None,
+        logit=logit if scored else None,
+        text=candidate.text,
+        first_stage_rank=first_rank(index, candidate),
+        first_stage_score=candidate.score,
+        tokens_seen=row.seen if row and scored else 0,
+        tokens_dropped=row.dropped if row else 0,
+        span=(0, end),
+        status=outcome.statuses[index],
+        stages=int(outcome.stages[index]),
+        title=candidate.title,
+        metadata=candidate.metadata,
+        prior=added[0] if scored else 0.0,
+        feedback=added[1] if scored else 0.0,
+    )
+
+
+def _behind(outcome: Outcome) -> NDArray[np.int8]:
+    """0 for what stayed in the race, and more the earlier a text was let go."""
+    return np.where(outcome.let_go, 100 - outcome.stages, 0).astype(np.int8)
