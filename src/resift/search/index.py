@@ -18,7 +18,9 @@ from resift.index.store import Store
 from resift.index.sync import AS_IT_IS, Models, Place, ProgressCallback, Reading, SyncReport, sync
 from resift.index.versions import Version, Versions
 from resift.index.where import parse_where
-from resift.search.two_stage import MODES, Mode, Ranker, SearchPlan, search
+from resift.search.clock import Clock
+from resift.search.retrieval import MODES, Mode, Retrieved, SearchPlan, retrieve
+from resift.search.two_stage import Ranker, search
 from resift.settings import Settings
 from resift.types import Ranking
 
@@ -120,6 +122,19 @@ class Index:
         snapshot = self._open()
         reranker = self._reranker if rerank else None
         return search(query, snapshot, self._embedder, reranker, asked)
+
+    def retrieve(
+        self, query: str, depth: int = 100, mode: Mode = "hybrid", *, where: str | None = None
+    ) -> Retrieved:
+        """The `depth` candidates that `search` would rerank, with their texts and scores.
+
+        For a second stage of one's own, and to measure the first. Raises as `search` does.
+        """
+        _check_query(query)
+        condition = None if where is None else parse_where(where).sql()
+        asked = SearchPlan(depth, depth, mode, where=condition)
+        _check_plan(asked)
+        return retrieve(query, self._open(), self._embedder, self._reranker, asked, Clock(None))
 
     def verify_citation(self, passage_id: str) -> Verdict:
         """Read the source of a passage again: does it still say so?
