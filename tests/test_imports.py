@@ -31,10 +31,11 @@ DOORS = {
     "bm25s": ("training/",),
     "charset_normalizer": ("index/parsing/charset.py",),
     "huggingface_hub": ("training/",),
+    "ir_measures": ("evaluation/measures.py",),
     "kreuzberg": ("index/parsing/parse_office.py",),
     "lance": ("index/table.py", "index/store.py", "index/snapshot.py", "index/reader.py"),
     "nncf": ("training/",),
-    "numpy": ("rerank/", "index/", "training/"),
+    "numpy": ("rerank/", "index/", "training/", "evaluation/significance.py"),
     "obstore": (
         "index/bucket.py",
         "index/doctor.py",
