@@ -81,7 +81,7 @@ def test_a_summary_says_what_each_part_adds_and_quotes_the_strongest_sentences(
     assert f"{found.reading:+.2f} from reading (“Object lock keeps an obj" in found.summary
     assert f"{found.first_stage:+.2f} from the first stage, " in found.summary
     assert found.summary.endswith(f"{found.likeness:+.2f} from likeness to the leaders")
-    assert " against “Versions keep deleted objects.” +" in found.summary
+    assert " against “Deleting an object needs rights.” +" in found.summary
 
 
 def test_either_order_of_two_places_asks_the_same(bundled: Reranker) -> None:
