@@ -122,6 +122,8 @@ def test_without_anything_left_there_is_no_effect(bundled: Reranker, text: str) 
     found = bundled.explain(QUERY, text)
     assert [(part.text, part.effect) for part in found.parts] == [(text, None)]
     assert found.strongest() == ()
+    no_title: Any = None
+    assert bundled.explain(QUERY, Document("0", text, no_title)) == found
 
 
 def test_beside_a_title_a_single_sentence_has_an_effect(bundled: Reranker) -> None:

@@ -90,7 +90,7 @@ def _document(given: Any) -> Document:
 
 
 def _text(own: Document) -> str:
-    if not isinstance(own.text, str) or not is_text(own.title + own.text):
+    if not isinstance(own.text, str) or not is_text(title_part(own.title) + own.text):
         raise _unreadable(own.id, "not_text")
     return own.text
 
