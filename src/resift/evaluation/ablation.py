@@ -19,7 +19,7 @@ SECONDS = ("none", "reranked", "fused")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Variant:
     """A way to search: `second` is none, reranked (the model alone) or fused (with the arm's say).
 
     `latency` is of the whole search and `requests` are to the object store, both a query;
@@ -54,7 +54,7 @@ def ablate(
     depth: int,
     relevant: int,
     advance: Callable[[], None] = lambda: None,
-) -> list[Part]:
+) -> list[Variant]:
     """Nine ways to search, in the order of `MODES` and `SECONDS`; a query is read once an arm.
 
     Raises `InputError` where there are no judgments: nothing could be compared.
@@ -103,11 +103,13 @@ def _search(
     seen["fused"].note(query_id, ids, fused, both_ms)
 
 
-def _parts(mode: Mode, seen: dict[str, _Seen], evaluator: Evaluator, requests: float) -> list[Part]:
+def _parts(
+    mode: Mode, seen: dict[str, _Seen], evaluator: Evaluator, requests: float
+) -> list[Variant]:
     values = {second: evaluator.by_query(own.run) for second, own in seen.items()}
     before = values["none"][PRIMARY]
     return [
-        Part(
+        Variant(
             mode,
             second,
             means(values[second]),
