@@ -10,6 +10,7 @@ from resift.cli import (
     demo,
     doctor,
     index,
+    judge,
     models,
     rerank,
     rerank_run,
@@ -38,6 +39,7 @@ app.command("cleanup")(versions.cleanup)
 app.command("verify-citation")(verify_citation.verify_citation)
 app.command("rerank")(rerank.rerank)
 app.command("rerank-run")(rerank_run.rerank_run)
+app.command("judge")(judge.judge)
 app.command("models")(models.models)
 app.command("verify")(verify.verify)
 app.command("doctor")(doctor.doctor)

@@ -23,37 +23,28 @@ class Collection:
         """Query ids to their texts, in the file's order."""
         return {
             row["_id"]: row["text"]
-            for row in _rows(_find(self.folder, "queries.jsonl"), ("_id", "text"))
+            for row in read_rows(_find(self.folder, "queries.jsonl"), ("_id", "text"))
         }
 
     def documents(self, ids: Names[str] | None) -> dict[str, Document]:
         """Those of the named documents that the corpus has, all of them for None."""
         return {
             row["_id"]: Document(row["_id"], row["text"], row.get("title") or "")
-            for row in _rows(_find(self.folder, "corpus.jsonl"), ("_id", "text"))
+            for row in read_rows(_find(self.folder, "corpus.jsonl"), ("_id", "text"))
             if ids is None or row["_id"] in ids
         }
 
     def qrels(self) -> dict[str, dict[str, int]]:
         """Query ids to their documents' grades, from ``qrels.tsv`` or ``qrels/test.tsv``.
 
-        Lines are ``query doc grade`` or TREC's ``query 0 doc grade``; a first line without a
-        number at its end is a heading. Raises `DatasetError` for other lines and a missing file.
+        Raises `DatasetError` for lines that are no judgments and a missing file.
         """
-        file = _find_qrels(self.folder)
-        qrels: dict[str, dict[str, int]] = {}
-        number = 0
-        try:
-            with open_text(file) as lines:
-                for number, line in enumerate(lines, 1):
-                    fields = line.split("\t") if "\t" in line else line.split()
-                    if len(fields) in (3, 4) and _is_grade(fields[-1]):
-                        qrels.setdefault(fields[0], {})[fields[-2]] = int(fields[-1])
-                    elif fields and number > 1:
-                        raise DatasetError(f"{file}:{number}: expected query, document and grade")
-        except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
-            raise DatasetError(f"{file}: unreadable after line {number} ({error})") from error
-        return qrels
+        file = find_qrels(self.folder)
+        if file is None:
+            raise DatasetError(
+                f"{self.folder}: no qrels.tsv or qrels/test.tsv in it; expected judgments there"
+            )
+        return read_qrels(file)
 
 
 def open_collection(folder: Path) -> Collection:
@@ -74,12 +65,34 @@ def open_text(file: Path) -> IO[str]:
     return file.open(encoding="utf-8")
 
 
-def _find_qrels(folder: Path) -> Path:
+def find_qrels(folder: Path) -> Path | None:
+    """Where a BEIR folder has its judgments, if it has any."""
     for name in ("qrels.tsv", "qrels/test.tsv"):
         for file in (folder / name, folder / f"{name}.gz"):
             if file.is_file():
                 return file
-    raise DatasetError(f"{folder}: no qrels.tsv or qrels/test.tsv in it; expected judgments there")
+    return None
+
+
+def read_qrels(file: Path) -> dict[str, dict[str, int]]:
+    """Query ids to their documents' grades; of two judgments of a pair the later counts.
+
+    Lines are ``query doc grade`` or TREC's ``query 0 doc grade``; a first line without a number
+    at its end is a heading. Raises `DatasetError` for other lines.
+    """
+    qrels: dict[str, dict[str, int]] = {}
+    number = 0
+    try:
+        with open_text(file) as lines:
+            for number, line in enumerate(lines, 1):
+                fields = line.split("\t") if "\t" in line else line.split()
+                if len(fields) in (3, 4) and _is_grade(fields[-1]):
+                    qrels.setdefault(fields[0], {})[fields[-2]] = int(fields[-1])
+                elif fields and number > 1:
+                    raise DatasetError(f"{file}:{number}: expected query, document and grade")
+    except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
+        raise DatasetError(f"{file}: unreadable after line {number} ({error})") from error
+    return qrels
 
 
 def _is_grade(field: str) -> bool:
@@ -93,7 +106,8 @@ def _find(folder: Path, name: str) -> Path:
     raise DatasetError(f"{folder}: no {name} or {name}.gz in it; expected a BEIR collection")
 
 
-def _rows(file: Path, fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def read_rows(file: Path, fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """JSON Lines as objects that have text in `fields`; raises `DatasetError` for any other."""
     number = 0
     try:
         with open_text(file) as lines:
