@@ -72,11 +72,12 @@ def _pools(
     from resift.evaluation.collection import open_collection
     from resift.evaluation.pool import pools_of_index, pools_of_runs
     from resift.evaluation.trec import read_run
-    from resift.search.index import Index
 
     if bool(uri) == bool(files):
         raise InputError("expected candidates from one place: --index URI or --run RUN")
     if uri:
+        from resift.search.index import Index
+
         return pools_of_index(Index(uri), queries, size)
     runs = {file: read_run(file) for file in files}
     return pools_of_runs(open_collection(path), queries, runs, size)

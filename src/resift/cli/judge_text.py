@@ -40,7 +40,7 @@ def marked(text: str, query: str) -> Marked:
 
 
 def _pattern(query: str) -> re.Pattern[str] | None:
-    words = {word for word in _WORD.findall(query.casefold()) if word not in _LITTLE}
+    words = {word for word in _WORD.findall(query.lower()) if word not in _LITTLE}
     if not words:
         return None
     return re.compile(rf"\b(?:{'|'.join(map(_any_ending, sorted(words)))})\b", re.IGNORECASE)

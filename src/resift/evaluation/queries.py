@@ -25,7 +25,7 @@ def read_queries(path: Path) -> dict[str, str]:
     if not queries:
         raise DatasetError(f"{path}: no queries in it; expected a BEIR folder or one query a line")
     for query_id, text in queries.items():
-        if not text.strip():
+        if not text.strip() or not _is_text(text):
             raise DatasetError(f"{path}: query {query_id!r} has no text; write it or leave it out")
         if not is_storable(query_id):
             raise DatasetError(f"{path}: query id {query_id!r}: expected no tabs and line ends")
@@ -40,11 +40,16 @@ def line_id(text: str) -> str:
 
 def is_storable(name: str) -> bool:
     """Whether an id can be a field of a tab-separated line."""
+    return _is_text(name) and not any(end in name for end in "\t\r\n")
+
+
+def _is_text(text: str) -> bool:
+    """Not so with half a character in it, as JSON can write it."""
     try:
-        name.encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
-    return not any(end in name for end in "\t\r\n")
+    return True
 
 
 def _lines(file: Path) -> dict[str, str]:
