@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 QUERIES = {"q1": "bold <i>words</i>", "q2": "second"}
 HOSTILE = "<img src=x onerror=alert(1)><script>document.title = 'hit'</script>\n\nbold &amp; more"
 POOLS = {
-    "q1": Pool((Document("d1", HOSTILE, "A <b>bold</b> title"), Document("d2", "two")), ("a gap",)),
+    "q1": Pool(
+        (Document("d1", HOSTILE, "A <b>bold</b> title"), Document("d2", "two")), ("a <b>gap</b>",)
+    ),
     "q2": Pool((Document("d3", "three"),)),
 }
 
@@ -50,8 +52,7 @@ def judge(server: JudgeServer, page: "Page") -> "Page":
 
 
 def shows(page: "Page", doc_id: str) -> None:
-    page.wait_for_function("id => document.getElementById('id').textContent === id", arg=doc_id)
-    page.wait_for_function("!isBusy")
+    page.locator(f"body[aria-busy=false] #id:text-is('{doc_id}')").wait_for()
 
 
 def text(page: "Page", selector: str) -> str:
@@ -106,14 +107,29 @@ def test_a_key_held_down_judges_one_candidate(judge: "Page", file: Path) -> None
     assert read_qrels(file) == {"q1": {"d1": 1}}
 
 
+def test_keys_pressed_before_the_answer_is_there_are_dropped(judge: "Page", file: Path) -> None:
+    held: list[Any] = []
+    judge.route("**/press", lambda route: held.append(route))
+    judge.keyboard.press("1")
+    judge.keyboard.press("2")
+    judge.wait_for_timeout(100)
+    for route in held:
+        route.continue_()
+    shows(judge, "d2")
+    assert len(held) == 1 and read_qrels(file) == {"q1": {"d1": 1}}
+
+
 def test_texts_are_text_and_the_querys_words_are_marked(judge: "Page") -> None:
     assert text(judge, "#text") == HOSTILE
     assert text(judge, "#title") == "A <b>bold</b> title"
     assert text(judge, "#query") == QUERIES["q1"]
     assert judge.locator("#text *").evaluate_all("all => all.map(own => own.tagName)") == ["MARK"]
     assert judge.locator("mark").all_inner_texts() == ["bold", "bold"]
-    assert text(judge, "#problems") == "a gap"
+    assert text(judge, "#problems") == "a <b>gap</b>"
     assert judge.title() == "resift judge"
+    judge.keyboard.press("s")
+    shows(judge, "d2")
+    assert text(judge, "#problems") == "a <b>gap</b>"
 
 
 def test_the_policy_stops_what_gets_in_anyway(browser: "Browser", server: JudgeServer) -> None:

@@ -16,12 +16,21 @@ from resift.evaluation.collection import open_collection
 from resift.evaluation.pool import GAP, Ahead, Pool, pool, pools_of_index, pools_of_runs
 from resift.evaluation.trec import read_run
 from resift.search.index import Index
-from resift.search.two_stage import MODES
+from resift.search.two_stage import MODES, Mode
 from resift.settings import Settings
-from resift.types import Document
+from resift.types import Document, Ranking
 from search.stand_ins import Backwards, Broken
 
 NAMES = st.lists(st.text("abcdefgh", min_size=1, max_size=2), max_size=12)
+
+QUERY = "the dog"
+TEXTS = {
+    "words": "A dog, many other words stand here and make it long. " * 3,
+    "near": "the the the the",
+    "cat": "The cat is an animal.",
+    "last": "A hen is one.",
+}
+"""Each system puts another one first: words alone, vectors, and the reranker that turns it all."""
 
 
 def ids(made: Pool) -> list[str]:
@@ -30,6 +39,10 @@ def ids(made: Pool) -> list[str]:
 
 def ranking(*names: str) -> list[Document]:
     return [Document(name, f"text of {name}") for name in names]
+
+
+def first(found: Ranking) -> str:
+    return str(found[0].metadata["doc_id"])
 
 
 def passage(doc_id: str, start: int) -> Document:
@@ -85,8 +98,8 @@ def index(tmp_path: Path) -> Index:
     pytest.importorskip("lance")
     folder = tmp_path / "docs"
     folder.mkdir()
-    for number, name in enumerate(("cat", "dog", "bird", "cow", "hen")):
-        (folder / f"{name}.md").write_text(f"# About\n\nThe {name} is an animal. " + "x " * number)
+    for name, text in TEXTS.items():
+        (folder / f"{name}.md").write_text(text)
     made = Index(
         str(tmp_path / "index"), settings=Settings(), embedder=HashingEmbedder(),
         reranker=Backwards(),
@@ -98,12 +111,29 @@ def index(tmp_path: Path) -> Index:
 def test_the_pool_of_an_index_has_what_each_first_stage_and_the_reranker_put_first(
     index: Index,
 ) -> None:
-    made = pools_of_index(index, {"q": "the dog animal"}, 1)("q")
-    best = [index.search("the dog animal", 1, 100, mode, rerank=False) for mode in MODES]
-    best.append(index.search("the dog animal", 1, 100))
-    wanted = {found[0].metadata["doc_id"] for found in best}
-    assert len(wanted) > 1 and set(ids(made)) == wanted
+    made = pools_of_index(index, {"q": QUERY}, 1)("q")
+    best = {mode: first(index.search(QUERY, 1, 100, mode, rerank=False)) for mode in MODES}
+    reranked = first(index.search(QUERY, 1, 100))
+    assert len({best["lexical"], best["dense"], reranked}) == 3
+    assert set(ids(made)) == {*best.values(), reranked}
     assert made.problems == ()
+
+
+def test_no_system_is_left_out(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, bool]] = []
+    search = index.search
+
+    def noted(
+        query: str, top_n: int, depth: int, mode: Mode = "hybrid", rerank: bool = True
+    ) -> Ranking:
+        asked.append((mode, rerank))
+        return search(query, top_n, depth, mode, rerank)
+
+    monkeypatch.setattr(index, "search", noted)
+    pools_of_index(index, {"q": QUERY}, 10)("q")
+    assert set(asked) == {
+        ("lexical", False), ("dense", False), ("hybrid", False), ("hybrid", True)
+    }  # fmt: skip
 
 
 def test_a_reranker_that_fails_leaves_the_first_stages_and_is_named(index: Index) -> None:
@@ -112,7 +142,7 @@ def test_a_reranker_that_fails_leaves_the_first_stages_and_is_named(index: Index
         reranker=Broken(QueryError("too long")),
     )  # fmt: skip
     made = pools_of_index(broken, {"q": "dog"}, 3)("q")
-    assert "dog.md" in ids(made)
+    assert "words.md" in ids(made)
     assert "too long" in made.problems[0]
 
 

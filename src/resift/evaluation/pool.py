@@ -90,12 +90,14 @@ def pools_of_runs(
     Raises `DatasetError` where a run names queries or documents that are not there.
     """
     _check_size(size)
-    wanted = {own.doc_id for run in runs.values() for best in run.values() for own in best[:size]}
-    documents = collection.documents(wanted)
+    firsts = {
+        file: {own.doc_id for best in run.values() for own in best[:size]}
+        for file, run in runs.items()
+    }
+    documents = collection.documents(set().union(*firsts.values()))
     for file, run in runs.items():
-        first = {own.doc_id for best in run.values() for own in best[:size]}
         _check_known(file, "queries", run.keys() - queries.keys())
-        _check_known(file, "documents", first - documents.keys())
+        _check_known(file, "documents", firsts[file] - documents.keys())
 
     def make(query_id: str) -> Pool:
         best = [run.get(query_id, ())[:size] for run in runs.values()]

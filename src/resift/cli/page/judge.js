@@ -5,10 +5,9 @@ const part = (id) => document.getElementById(id);
 const KEYS = { b: "back", s: "skip", n: "next query", q: "quit" };
 let seen = null; // the query and the document on the screen: what a key is about
 let grades = [];
-let isBusy = true;
 
 async function ask(path, options) {
-  isBusy = true;
+  document.body.ariaBusy = "true";
   try {
     const answer = await fetch(path, options);
     const state = await answer.json();
@@ -22,11 +21,11 @@ async function ask(path, options) {
   } catch {
     part("note").textContent = "The server does not answer: is `resift judge` still running?";
   }
-  isBusy = false;
+  document.body.ariaBusy = "false";
 }
 
 function press(key) {
-  if (isBusy) return;
+  if (document.body.ariaBusy === "true") return;
   const body = JSON.stringify({ key, seen });
   ask("press", { method: "POST", headers: { "Content-Type": "application/json" }, body });
 }
