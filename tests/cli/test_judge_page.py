@@ -3,15 +3,17 @@
 import http.client
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import pytest
 
@@ -115,8 +117,6 @@ def test_texts_come_in_pieces_without_what_steers_and_otherwise_as_they_are(page
 @pytest.mark.parametrize("name", ["", "sheet", "judge.js", "judge.css", "absent"])
 @pytest.mark.parametrize("token", ["", "x", "é", "../"])
 def test_without_the_secret_nothing_is_given(page: Page, name: str, token: str) -> None:
-    from urllib.parse import quote
-
     status, answer = page.get(name, token=quote(token))
     assert status == HTTPStatus.FORBIDDEN and list(answer) == ["error"]
     assert page.server.token not in answer["error"]
@@ -231,15 +231,24 @@ def arguments(tmp_path: Path) -> list[str]:
     return ["judge", str(folder), "--run", str(run), "--web"]
 
 
-def test_the_command_says_where_the_page_is_and_ends_with_q_there(arguments: list[str]) -> None:
+@contextmanager
+def served(arguments: list[str]) -> Iterator[tuple[subprocess.Popen[str], SplitResult]]:
+    """The command in a process of its own, and the URL that it prints."""
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, *arguments],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
-        assert process.stderr
-        found = re.search(r"http://127\.0\.0\.1:\d+/\S+/", process.stderr.readline())
-        assert found
-        url = urlsplit(found.group())
+        try:
+            assert process.stderr
+            found = re.search(r"http://127\.0\.0\.1:\d+/\S+/", process.stderr.readline())
+            assert found
+            yield process, urlsplit(found.group())
+        finally:
+            process.kill()
+
+
+def test_the_command_says_where_the_page_is_and_ends_with_q_there(arguments: list[str]) -> None:
+    with served(arguments) as (process, url):
         for key in ("2", "q"):
             wire = http.client.HTTPConnection("127.0.0.1", url.port or 0, timeout=20)
             wire.request("GET", url.path + "sheet")
@@ -251,6 +260,14 @@ def test_the_command_says_where_the_page_is_and_ends_with_q_there(arguments: lis
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "")
     assert err.endswith("qrels.tsv: 1 judged; the same call goes on from here\n")
+
+
+def test_the_command_ends_with_an_interrupt_too(arguments: list[str]) -> None:
+    with served(arguments) as (process, _):
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "")
+    assert err.endswith("qrels.tsv: 0 judged; the same call goes on from here\n")
 
 
 def test_a_port_that_cannot_be_had_is_an_error_in_a_line(

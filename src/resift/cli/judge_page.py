@@ -52,8 +52,8 @@ def judge_on_page(judging: Judging, port: int) -> None:
     except (OSError, OverflowError) as error:
         raise InputError(f"port {port}: cannot be used ({error}); 0 takes a free one") from error
     with server:
-        say(f"judge at {server.url}  (q there, or Ctrl-C here, ends it)")
         try:
+            say(f"judge at {server.url}  (q there, or Ctrl-C here, ends it)")
             server.serve_forever(poll_interval=0.1)
         except KeyboardInterrupt:
             return
@@ -93,6 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: JudgeServer
     server_version, sys_version = "resift", ""
     timeout = 30  # seconds that a silent connection may hold a thread
+    _is_last = False
 
     def do_GET(self) -> None:
         self._answer(self._get)
@@ -122,6 +123,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+        if self._is_last:  # now that the page was told; from a thread, since it waits for the loop
+            threading.Thread(target=self.server.shutdown).start()
 
     def _name(self) -> str:
         """What is asked for below the secret, of those who may ask."""
@@ -160,8 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refused(HTTPStatus.NOT_FOUND, f"{name!r}: no such page")
         key, seen = _pressed(self.headers.get_content_type(), body)
         if key == QUIT:
-            # From another thread: it waits until the loop that started this one has ended.
-            threading.Thread(target=self.server.shutdown).start()
+            self._is_last = True
             return _json({"ended": True, "judged": self.server.judging.judged}), "application/json"
         with self.server.lock:
             sheet = self.server.judging.sheet()
