@@ -62,7 +62,7 @@ def ablate(
     if not task.qrels:
         raise InputError(f"{task.name}: no judgments, so that nothing can be compared; make some")
     evaluator = Evaluator(task.qrels, names([depth], relevant))
-    parts = []
+    variants: list[Variant] = []
     for mode in MODES:
         first_stage = FromIndex(index, mode, system.reranker)
         seen = {second: _Seen() for second in SECONDS}
@@ -72,8 +72,8 @@ def ablate(
             requests += window.requests
             _search(system, query_id, query, window, depth, seen)
             advance()
-        parts += _parts(mode, seen, evaluator, requests / len(task.queries))
-    return parts
+        variants += _variants(mode, seen, evaluator, requests / len(task.queries))
+    return variants
 
 
 def _search(
@@ -103,7 +103,7 @@ def _search(
     seen["fused"].note(query_id, ids, fused, both_ms)
 
 
-def _parts(
+def _variants(
     mode: Mode, seen: dict[str, _Seen], evaluator: Evaluator, requests: float
 ) -> list[Variant]:
     values = {second: evaluator.by_query(own.run) for second, own in seen.items()}
