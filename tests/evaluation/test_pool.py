@@ -16,7 +16,7 @@ from resift.evaluation.collection import open_collection
 from resift.evaluation.pool import GAP, Ahead, Pool, pool, pools_of_index, pools_of_runs
 from resift.evaluation.trec import read_run
 from resift.search.index import Index
-from resift.search.two_stage import MODES, Mode
+from resift.search.retrieval import MODES, Mode
 from resift.settings import Settings
 from resift.types import Document, Ranking
 from search.stand_ins import Backwards, Broken

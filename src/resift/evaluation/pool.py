@@ -160,7 +160,7 @@ def _joined(passages: Mapping[int, Document]) -> Document:
 def _rankings(
     index: "Index", query: str, size: int, problems: list[str]
 ) -> Iterator[list[Document]]:
-    from resift.search.two_stage import MODES
+    from resift.search.retrieval import MODES
 
     depth = max(DEPTH, PASSAGES * size)
     for mode in MODES:

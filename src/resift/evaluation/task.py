@@ -23,11 +23,12 @@ class Task:
 def make_task(path: Path, qrels_file: Path | None, relevant: int, most: int | None) -> Task:
     """The judged queries of a BEIR folder or a file; all of them where none is judged.
 
-    `most` are taken, spread evenly.     `relevant` is the least grade that counts. Raises `DatasetError` where judgments and queries
-    have nothing to do with each other, or a file says what cannot be.
+    `most` are taken, spread evenly; `relevant` is the least grade that counts. Judgments are in
+    `qrels_file` or beside the queries. Raises `DatasetError` where the two have nothing to do with
+    each other, or a file says what cannot be.
     """
     queries = read_queries(path)
-    file = qrels_file or (find_qrels(path) if path.is_dir() else None)
+    file = qrels_file or find_qrels(path if path.is_dir() else path.parent)
     qrels = read_qrels(file) if file else {}
     if not qrels:
         note = (
