@@ -31,7 +31,7 @@ def demo(
     from resift.search.index import Index
 
     documents, index_folder = folder / "documents", folder / "index"
-    count = _write_documents(documents)
+    count = write_documents(documents)
     console.print(
         f"[bold]{count:,} operations of {len(SERVICES)} services[/], out of the botocore package: "
         f"{documents}",
@@ -63,7 +63,7 @@ def demo(
     )
 
 
-def _write_documents(folder: Path) -> int:
+def write_documents(folder: Path) -> int:
     """One JSON Lines file a service; a file that says the same already is left as it is."""
     folder.mkdir(parents=True, exist_ok=True)
     count = 0

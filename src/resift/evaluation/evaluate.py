@@ -50,6 +50,7 @@ def evaluate(
     Raises `DatasetError` where no query has a candidate.
     """
     start = time.perf_counter()
+    evaluator = Evaluator(task.qrels, names(plan.depths, plan.relevant)) if task.qrels else None
     first, seconds = FirstSeen(), [SecondSeen() for _ in systems]
     for number, (query_id, query) in enumerate(task.queries.items()):
         window = first_stage.window(query_id, query, plan.depths[-1])
@@ -64,7 +65,6 @@ def evaluate(
             f"{first_stage.name}: no candidate for any of {len(task.queries)} queries; are the "
             "queries of this collection?"
         )
-    evaluator = Evaluator(task.qrels, names(plan.depths, plan.relevant)) if task.qrels else None
     comparison = Comparison(task, first, evaluator, plan.depths, plan.target_ms)
     results: list[SystemResult] = []
     for system, second in zip(systems, seconds, strict=True):

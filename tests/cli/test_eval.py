@@ -1,0 +1,171 @@
+"""``resift eval``: a verdict, figures, a gate; bad input in a line."""
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from cli.command import Done, Resift
+from evaluation.made import make_collection, make_run
+from resift.search.index import Index
+
+RANKED = {"q1": ["d4", "d3", "d1", "d2"], "q2": ["d1", "d4"]}
+QRELS = "q1\td2\t2\nq1\td1\t0\nq2\td4\t1\n"
+
+
+class Desk:
+    """A judged collection, a run, and the command over them."""
+
+    def __init__(self, resift: Resift, folder: Path) -> None:
+        self._resift = resift
+        self.collection = make_collection(folder / "made")
+        self.qrels = self.collection / "qrels.tsv"
+        self.qrels.write_text(QRELS)
+        self.run = self.rank(RANKED)
+
+    def rank(self, ranked: Mapping[str, list[str]]) -> Path:
+        return make_run(self.collection / "run.trec", ranked)
+
+    def eval(self, *options: object) -> Done:
+        return self._resift("eval", self.collection, "--run", self.run, *options)
+
+    def bare(self, *options: object) -> Done:
+        return self._resift("eval", *options)
+
+
+@pytest.fixture
+def desk(resift: Resift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return Desk(resift, tmp_path)
+
+
+def test_the_verdict_comes_first_then_figures_then_queries(desk: Desk) -> None:
+    done = desk.eval("--depths", "2,4")
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert re.match(r"no difference shown: nDCG@10 \.\d{3} → \.?\d", lines[0])
+    for said in ("made: 2 queries, first stage run.trec", "first stage", "depth 2", "depth 4",
+                 "nDCG@10", "RR@10", "R@4", "Judged@10", "p boot", "p rand", "helped most (2 of 2)",
+                 "advice:"):  # fmt: skip
+        assert said in done.out, said
+    assert max(map(len, lines)) <= 120
+    assert "grade   2" in done.out and "Object lock keeps an object" in done.out
+
+
+def test_json_is_one_document_and_nothing_else(desk: Desk) -> None:
+    done = desk.eval("--depths", "2,4", "--json")
+    found = json.loads(done.out)
+    assert found["queries"] == found["judged"] == 2
+    assert [row["depth"] for row in found["systems"][0]["rows"]] == [2, 4]
+    assert found["systems"][0]["compared"]["RR@10"]["after"] == 1.0
+
+
+def test_several_rerankers_are_compared(desk: Desk) -> None:
+    done = desk.eval("--depths", "4", "--compare", "bundled", "--compare",
+                     "bundled?fusion_weight=1000&exact=false")  # fmt: skip
+    assert done.code == 0
+    assert "bundled?fusion_weight=1000&exact=false" in done.out
+    assert "against the first reranker: -" in done.out
+
+
+def test_an_index_is_a_first_stage_and_needs_no_corpus(desk: Desk, tmp_path: Path) -> None:
+    Index(str(tmp_path / "index")).sync(str(desk.collection / "corpus.jsonl"))
+    (desk.collection / "corpus.jsonl").unlink()
+    done = desk.bare(desk.collection, "--index", tmp_path / "index", "--depths", "4")
+    assert done.code == 0 and "first stage hybrid of" in done.out and "p50" in done.out
+    table = desk.bare(desk.collection, "--index", tmp_path / "index", "--depths", "4", "--ablation")
+    assert [line.split()[:2] for line in table.out.splitlines()[-9:]] == [
+        [mode, second] for mode in ("hybrid", "dense", "lexical")
+        for second in ("none", "reranked", "fused")
+    ]  # fmt: skip
+
+
+def test_a_corpus_is_indexed_where_nothing_else_is_named(desk: Desk) -> None:
+    done = desk.bare(desk.collection, "--depths", "4", "--mode", "lexical")
+    assert done.code == 0 and "first stage lexical of" in done.out
+
+
+def test_without_judgments_the_missing_part_is_named(desk: Desk) -> None:
+    desk.qrels.unlink()
+    done = desk.eval("--depths", "4")
+    assert done.code == 0
+    assert done.out.startswith("cannot tell: there are no judgments")
+    assert "note: no judgments" in done.err and "of a query's first ten are new" in done.out
+
+
+@pytest.mark.parametrize(("floor", "code"), [("first-stage", 0), ("0.9", 0), ("1", 1)])
+def test_a_gate_for_ci(desk: Desk, floor: str, code: int) -> None:
+    desk.qrels.write_text(QRELS + "q2\td9\t2\n")  # an answer that no window has
+    done = desk.eval("--depths", "4", "--fail-below", floor if floor != "0.9" else "0.5")
+    assert done.code == code and "depth 4" in done.out
+    assert ("below 1.0000" in done.err) == bool(code)
+
+
+def test_a_reranker_that_hurts_does_not_pass_the_gate(desk: Desk) -> None:
+    desk.rank({"q1": ["d2", "d3"], "q2": ["d4", "d1"]})
+    desk.qrels.write_text("q1\td3\t1\nq2\td1\t1\n")
+    done = desk.eval("--depths", "2", "--compare", "bundled?fusion_weight=0",
+                     "--fail-below", "first-stage")  # fmt: skip
+    assert done.code == 0  # as wrong as the first stage, and no worse
+    desk.rank({"q1": ["d3", "d2"], "q2": ["d1", "d4"]})
+    done = desk.eval("--depths", "2", "--compare", "bundled?fusion_weight=0",
+                     "--fail-below", "first-stage")  # fmt: skip
+    assert done.code == 1 and "of the first stage" in done.err
+    assert "hurt most (2 of 2)" in done.out
+
+
+def _line(query_id: str, doc_id: str, score: str) -> str:
+    return f"{query_id} Q0 {doc_id} 1 {score} made\n"
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (_line("q1", "d1", "3") + _line("q1", "d1", "2"), "d1 is there twice for query q1"),
+        (_line("q1", "d1", "nan"), "score nan"),
+        (_line("q1", "d1", "much"), "could not convert"),
+        ("q1 d1 3\n", "3 fields, expected 6"),
+        ("", "empty; expected lines of"),
+        (_line("q1", "x1", "1"), "none of its 1 documents"),
+        (_line("q7", "d1", "1"), "no candidate for any of 2 queries"),
+    ],
+)
+def test_a_run_that_cannot_be_is_an_error_in_a_line(desk: Desk, run: str, message: str) -> None:
+    desk.run.write_text(run)
+    assert message in desk.eval().error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--depths", "ten"), "--depths ten: expected whole numbers"),
+        (("--depths", "20,10"), "depths=20,10: expected rising"),
+        (("--compare", "bundled?weight=1"), "weight=1 is no setting"),
+        (("--compare", "nowhere"), "nowhere"),
+        (("--fail-below", "7"), "--fail-below 7: expected a number in 0..1, or first-stage"),
+        (("--fail-below", "good"), "--fail-below good"),
+        (("--target-ms", "-1"), "target_ms=-1"),
+        (("--qrels", "nowhere.tsv"), "nowhere.tsv: no such file"),
+        (("--index", "x"), "expected one first stage"),
+        (("--ablation",), "--ablation, which is of an index"),
+    ],
+)
+def test_a_wrong_option_is_an_error_in_a_line(
+    desk: Desk, options: tuple[str, ...], message: str
+) -> None:
+    assert message in desk.eval(*options).error
+
+
+def test_a_folder_that_is_none_is_an_error_in_a_line(desk: Desk, tmp_path: Path) -> None:
+    assert "nowhere" in desk.bare(tmp_path / "nowhere").error
+    assert "no index there" in desk.bare(desk.collection, "--index", tmp_path / "none").error
+
+
+def test_without_the_extra_what_to_install_is_said(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ir_measures", None)
+    assert "ir_measures is not installed: run pip install 'resift[eval]'" in desk.eval().error

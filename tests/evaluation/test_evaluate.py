@@ -1,0 +1,161 @@
+"""The whole of an evaluation, over a small collection and the bundled model."""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from evaluation.made import make_collection, make_run
+from resift import Reranker
+from resift.errors import DatasetError, InputError
+from resift.evaluation.ablation import SECONDS, ablate
+from resift.evaluation.collection import open_collection
+from resift.evaluation.evaluate import Plan, evaluate
+from resift.evaluation.first_stage import from_run
+from resift.evaluation.measures import Evaluator, in_order
+from resift.evaluation.result import Evaluation
+from resift.evaluation.second_stage import SecondStage, Setting
+from resift.evaluation.task import Task
+from resift.evaluation.trec import read_run
+from resift.search.index import Index
+from resift.search.retrieval import MODES
+from resift.settings import Settings
+
+QUERIES = {"q1": "what stops an object from being deleted", "q2": "where do messages wait"}
+QRELS = {"q1": {"d2": 2, "d1": 0}, "q2": {"d4": 1}}
+WRONG = {"q1": ["d4", "d3", "d1", "d2"], "q2": ["d1", "d4"]}
+PLAN = Plan(depths=[1, 2, 4])
+
+
+@cache
+def free() -> SecondStage:
+    """The model alone."""
+    return SecondStage(Setting("alone", fusion_weight=0.0), Reranker(settings=Settings()))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_collection(tmp_path / "made")
+
+
+def measure(
+    folder: Path,
+    ranked: Mapping[str, Sequence[str]] = WRONG,
+    qrels: Mapping[str, Mapping[str, int]] = QRELS,
+    systems: Sequence[SecondStage] = (),
+    queries: Mapping[str, str] = QUERIES,
+) -> Evaluation:
+    run = read_run(make_run(folder / "run", ranked))
+    first_stage = from_run(open_collection(folder), run, "run", 4)
+    return evaluate(Task("made", queries, qrels), first_stage, systems or [free()], PLAN)
+
+
+def test_first_stage_and_every_depth_are_measured(folder: Path) -> None:
+    found = measure(folder)
+    first = Evaluator(QRELS, ["RR@10"]).by_query({q: in_order(own) for q, own in WRONG.items()})
+    assert found.first["RR@10"] == sum(first["RR@10"].values()) / 2 == 0.375
+    rows = found.systems[0].rows
+    assert [row.depth for row in rows] == [1, 2, 4]
+    assert rows[0].measures == found.first  # the order of one candidate is what it was
+    assert rows[1].measures["RR@10"] == (0.25 + 1) / 2
+    assert rows[2].measures["RR@10"] == 1.0
+    assert [row.pairs for row in rows] == [1, 2, 3]
+    assert rows[0].tokens < rows[1].tokens < rows[2].tokens
+
+
+def test_each_query_says_what_moved(folder: Path) -> None:
+    changes = {own.query_id: own for own in measure(folder).systems[0].changes}
+    assert (changes["q1"].query, changes["q1"].after) == (QUERIES["q1"], 1.0)
+    best = changes["q1"].moved[0]
+    assert (best.doc_id, best.grade, best.was, best.now) == ("d2", 2, 4, 1)
+    assert {own.doc_id: own.grade for own in changes["q1"].moved}["d4"] is None
+    assert best.title.startswith("Object lock keeps")
+
+
+def test_a_model_against_itself_is_no_better(folder: Path) -> None:
+    found = measure(folder, systems=[free(), free()])
+    against = found.systems[1].against
+    assert found.systems[0].against is None and against is not None
+    assert (against.difference, against.p_bootstrap, against.p_randomisation) == (0, 1, 1)
+
+
+def test_a_heavy_first_stage_is_the_first_stage(folder: Path) -> None:
+    found = measure(folder, systems=[SecondStage(Setting("w", fusion_weight=1e6), free().reranker)])
+    assert found.systems[0].rows[-1].measures == found.first
+    assert found.systems[0].verdict.startswith("changes nothing")
+    assert all(not own.moved for own in found.systems[0].changes)
+
+
+def test_no_judgments_leave_what_needs_none(folder: Path) -> None:
+    found = measure(folder, qrels={})
+    system = found.systems[0]
+    assert system.verdict == "cannot tell: there are no judgments"
+    assert (found.first, system.compared, system.changes, system.advice) == ({}, {}, (), None)
+    assert [row.pairs for row in system.rows] == [1, 2, 3] and system.rows[0].measures == {}
+    assert found.main() is None
+
+
+def test_what_is_odd_is_named_with_its_first_query(folder: Path) -> None:
+    queries = {**QUERIES, "q3": "nothing found", "q4": "unjudged", "q5": "word " * 600}
+    ranked = {**WRONG, "q4": ["d1", "d3"], "q5": ["d1", "d2"]}
+    qrels = {**QRELS, "q3": {"d1": 1}, "q4": {"d2": 1}, "q5": {"d2": 1}}
+    found = measure(folder, ranked, qrels, queries=queries)
+    notes = "\n".join(found.notes)
+    assert "1 of 5 queries have no candidate: they count as 0; the first is q3" in notes
+    assert "1 of 5 queries have no judged document among their candidates" in notes
+    assert "cannot be read by the reranker (empty or too long)" in notes and "is q5" in notes
+    kept = {own.query_id: own for own in found.systems[0].changes}["q5"]
+    assert kept.before == kept.after > 0
+    assert found.judged == 5 and len(found.systems[0].changes) == 5
+
+
+def test_ties_of_a_run_count_as_trec_eval_has_them(folder: Path) -> None:
+    (folder / "run").write_text(
+        "".join(f"q2 Q0 {name} 1 5.0 made\n" for name in ("d4", "d1", "d5"))
+    )
+    first_stage = from_run(open_collection(folder), read_run(folder / "run"), "run", 4)
+    task = Task("made", {"q2": QUERIES["q2"]}, {"q2": {"d4": 1}})
+    found = evaluate(task, first_stage, [free()], PLAN)
+    assert found.first["RR@10"] == 0.5  # d5, d4, d1
+    assert any("equal scores" in note and "the first is q2" in note for note in found.notes)
+
+
+def test_nothing_found_at_all_is_an_error(folder: Path) -> None:
+    with pytest.raises(DatasetError, match="no candidate for any of 1 queries"):
+        measure(folder, queries={"q7": "?"}, qrels={"q7": {"d1": 1}})
+
+
+def test_the_result_is_plain_json(folder: Path) -> None:
+    found = measure(folder)
+    value = json.loads(json.dumps(found.as_dict()))
+    assert value["systems"][0]["compared"]["nDCG@10"]["before"] == found.first["nDCG@10"]
+    assert value["systems"][0]["advice"]["depth"] in (1, 2, 4)
+    assert found.main() == (found.first["nDCG@10"], found.systems[0].rows[-1].measures["nDCG@10"])
+
+
+@pytest.mark.parametrize("depths", [[], [0, 1], [20, 10], [10, 10]])
+def test_depths_rise(depths: list[int]) -> None:
+    with pytest.raises(InputError, match="expected rising whole numbers"):
+        Plan(depths=depths)
+
+
+def test_a_target_is_a_time() -> None:
+    with pytest.raises(InputError, match="target_ms=0"):
+        Plan(target_ms=0)
+
+
+def test_an_ablation_is_every_arm_alone_reranked_and_fused(folder: Path, tmp_path: Path) -> None:
+    index = Index(str(tmp_path / "index"), settings=Settings())
+    index.sync(str(folder / "corpus.jsonl"))
+    found = ablate(Task("made", QUERIES, QRELS), index, free(), 4, 1)
+    assert [(own.mode, own.second) for own in found] == [
+        (mode, second) for mode in MODES for second in SECONDS
+    ]
+    assert all((own.compared is None) == (own.second == "none") for own in found)
+    by_name = {(own.mode, own.second): own for own in found}
+    assert by_name["dense", "reranked"].measures["RR@10"] == 1.0
+    assert all(own.latency is not None and own.latency.p50 > 0 for own in found)
+    with pytest.raises(InputError, match="no judgments"):
+        ablate(Task("made", QUERIES, {}), index, free(), 4, 1)

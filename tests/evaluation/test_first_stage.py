@@ -1,0 +1,98 @@
+"""Candidates of a run, an index and a corpus, under the names that judgments use."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evaluation.made import DOCUMENTS, make_collection, make_run
+from index.fakes import HashingEmbedder
+from resift.errors import DatasetError
+from resift.evaluation.collection import open_collection
+from resift.evaluation.first_stage import FromIndex, FromRun, doc_id, from_run, index_corpus
+from resift.evaluation.trec import read_run
+from resift.search.index import Index
+from resift.settings import Settings
+from resift.types import Document
+
+
+def _run(tmp_path: Path, ranked: dict[str, list[str]], depth: int = 2) -> FromRun:
+    collection = open_collection(make_collection(tmp_path / "made"))
+    return from_run(collection, read_run(make_run(tmp_path / "run", ranked)), "run", depth)
+
+
+def test_a_runs_window_and_what_lies_beyond(tmp_path: Path) -> None:
+    window = _run(tmp_path, {"q1": ["d4", "d3", "d1", "d2"]}).window("q1", "?", 2)
+    assert [(own.id, own.text, own.rank, own.score) for own in window.candidates] == [
+        ("d4", DOCUMENTS["d4"], 1, 10.0), ("d3", DOCUMENTS["d3"], 2, 9.0)
+    ]  # fmt: skip
+    assert list(window.beyond) == ["d1", "d2"]
+    assert window.scores == {"d4": 10.0, "d3": 9.0, "d1": 8.0, "d2": 7.0}
+    assert window.ms is None
+
+
+def test_a_query_that_a_run_lacks_has_no_candidates(tmp_path: Path) -> None:
+    assert _run(tmp_path, {"q1": ["d4"]}).window("q2", "?", 2).candidates == []
+
+
+def test_documents_that_the_corpus_lacks_are_named_and_cannot_be_read(tmp_path: Path) -> None:
+    first_stage = _run(tmp_path, {"q1": ["d4", "gone"]})
+    assert (
+        "1 of 2 documents of run are not in the corpus, the first is gone" in first_stage.notes[0]
+    )
+    assert [own.text for own in first_stage.window("q1", "?", 2).candidates] == [
+        DOCUMENTS["d4"],
+        "",
+    ]
+
+
+def test_a_run_of_another_collection_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"none of its 2 documents is in .* the first is x1"):
+        _run(tmp_path, {"q1": ["x1", "x2"]})
+
+
+def test_a_passage_goes_by_its_documents_name() -> None:
+    assert doc_id(Document("p#1", "text", metadata={"doc_id": "d"})) == "d"
+    assert doc_id(Document("d", "text")) == "d"
+
+
+def test_an_index_gives_what_a_search_would_rerank(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    rows = [json.dumps({"_id": name, "text": text}) for name, text in DOCUMENTS.items()]
+    (tmp_path / "docs" / "all.jsonl").write_text("\n".join(rows))
+    index = Index(str(tmp_path / "index"), settings=Settings(), embedder=HashingEmbedder())
+    index.sync(str(tmp_path / "docs"))
+    for mode in ("hybrid", "dense", "lexical"):
+        first_stage = FromIndex(index, mode)  # type: ignore[arg-type]
+        window = first_stage.window("q", "messages in a queue", 3)
+        assert doc_id(window.candidates[0]) == "d4"
+        assert window.ms is not None and window.ms > 0 and not window.scores
+        assert first_stage.name == f"{mode} of {tmp_path / 'index'}"
+
+
+def test_a_corpus_is_indexed_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    collection = open_collection(make_collection(tmp_path / "made"))
+    embedded = []
+
+    def note(state: object) -> None:
+        embedded.append(state)
+
+    index = index_corpus(collection, Settings(), note)
+    assert doc_id(index.retrieve("deleted objects").candidates[0]) == "d2"
+    assert len(index.versions()) == 1
+    assert len(index_corpus(collection, Settings()).versions()) == 1
+    with (tmp_path / "made" / "corpus.jsonl").open("a") as corpus:
+        corpus.write(json.dumps({"_id": "d5", "text": "Llamas spit."}) + "\n")
+    changed = index_corpus(collection, Settings())
+    assert doc_id(changed.retrieve("llamas").candidates[0]) == "d5"
+    assert len(changed.versions()) == 2
+
+
+def test_a_cache_folder_that_cannot_be_written_is_an_error_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").write_text("a file")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(DatasetError, match="cannot be written"):
+        index_corpus(open_collection(make_collection(tmp_path / "made")), Settings())

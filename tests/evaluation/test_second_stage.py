@@ -1,0 +1,87 @@
+"""Settings to compare, and orders of many depths from one reading."""
+
+import pytest
+
+from resift import Candidate, Reranker
+from resift.errors import InputError
+from resift.evaluation.second_stage import SecondStage, Setting, parse_setting
+from texts import QUESTIONS, passages
+
+DEPTHS = [3, 6, 12]
+
+
+def _window(size: int = 12) -> list[Candidate]:
+    return [
+        Candidate(str(n), text, rank=n + 1, score=9.0 - n)
+        for n, text in enumerate(passages(size, 200))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("bundled", Setting("bundled")),
+        ("models/mine", Setting("models/mine", "models/mine")),
+        ("bundled?fusion_weight=0", Setting("bundled?fusion_weight=0", None, 0.0)),
+        (
+            "m?exact=false&fusion_weight=.5",
+            Setting("m?exact=false&fusion_weight=.5", "m", 0.5, False),
+        ),
+    ],
+)
+def test_a_setting_is_read(text: str, expected: Setting) -> None:
+    assert parse_setting(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["m?depth=3", "m?fusion_weight=much", "m?fusion_weight=-1", "m?exact=maybe", "m?exact",
+             "m?fusion_weight=nan"]
+)  # fmt: skip
+def test_a_setting_that_there_is_not_is_named(text: str) -> None:
+    with pytest.raises(InputError, match="is no setting; expected fusion_weight=NUMBER"):
+        parse_setting(text)
+
+
+@pytest.mark.parametrize("weight", [None, 0.0])
+def test_every_depth_and_weight_is_what_a_user_would_get(
+    bundled: Reranker, weight: float | None
+) -> None:
+    window = _window()
+    system = SecondStage(Setting("s", fusion_weight=weight), bundled)
+    orders = system.orders(QUESTIONS[0], window, DEPTHS, [2.0], timed=False)
+    for depth in DEPTHS:
+        for asked, used in ((None, weight), (2.0, 2.0)):
+            ranked = bundled.rank(
+                QUESTIONS[0], window[:depth], None, exact=True, fusion_weight=used
+            )
+            assert orders.places[depth, asked] == [hit.index for hit in ranked]
+        assert orders.tokens[depth] == sum(
+            bundled.rank(QUESTIONS[0], [own], None).receipt.tokens for own in window[:depth]
+        )
+    assert list(orders.ms) == [12]
+
+
+def test_timing_goes_depth_by_depth_and_leaves_the_deepest_to_others(bundled: Reranker) -> None:
+    system = SecondStage(Setting("s"), bundled)
+    whole = system.orders(QUESTIONS[1], _window(), DEPTHS, [], timed=False)
+    timed = system.orders(QUESTIONS[1], _window(), DEPTHS, [], timed=True)
+    assert timed.places == whole.places
+    assert list(timed.ms) == [3, 6] and timed.ms[3] < timed.ms[6]
+
+
+def test_a_window_shorter_than_a_depth_is_read_whole(bundled: Reranker) -> None:
+    orders = SecondStage(Setting("s"), bundled).orders("a", _window(4), DEPTHS, [], timed=False)
+    assert sorted(orders.places[12, None]) == sorted(orders.places[6, None]) == [0, 1, 2, 3]
+    assert orders.ms[6] == orders.ms[12] and 3 not in orders.ms
+
+
+def test_a_race_ends_with_what_it_left_out_in_its_old_order(bundled: Reranker) -> None:
+    system = SecondStage(Setting("s", exact=False), bundled)
+    window = _window(14)
+    orders = system.orders(QUESTIONS[2], window, [5, 14], [2.0], timed=True)
+    assert list(orders.places) == [(5, None), (14, None)]  # a race is for one weight
+    first = [hit.index for hit in bundled.rank(QUESTIONS[2], window, 10)]
+    assert orders.places[14, None][:10] == first
+    rest = orders.places[14, None][10:]
+    assert list(rest) == sorted(rest) and len(orders.places[14, None]) == 14
+    assert list(orders.ms) == [5, 14]
