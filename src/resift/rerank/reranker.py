@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import InputError, QueryError
-from resift.rerank.artifact import ReferencePair, load_artifact
+from resift.rerank.artifact import load_artifact
 from resift.rerank.cache import PairCache
 from resift.rerank.catalogue import resolve
 from resift.rerank.engine import Engine
@@ -22,10 +22,11 @@ from resift.rerank.kept import HalfCache, Known, unpack
 from resift.rerank.order import Say, order, prior, sigmoid
 from resift.rerank.patience import Patience
 from resift.rerank.progressive import TOLERANCE, Race
+from resift.rerank.readings import read_references
 from resift.rerank.request import Outcome, is_text
 from resift.rerank.stages import load_model
 from resift.rerank.tuning import Tuning, machine, tuning_file
-from resift.rerank.verification import Verification, verified
+from resift.rerank.verification import Verification, references, verified
 from resift.settings import Settings
 from resift.types import Candidate, Document, Hit, Kept, Ranking, Receipt
 
@@ -218,12 +219,10 @@ class Reranker:
         return {place: known for place, known in found.items() if known is not None}
 
     def verify(self) -> Verification:
-        """Score the manifest's reference pairs; `ParityError` where one is off by too much."""
-
-        def logit(pair: ReferencePair) -> float:
-            return float(self.score(pair.query, [pair.text])[0])
-
-        return verified(self._manifest, self._engine.model.runtime, logit)
+        """Read the manifest's reference pairs; `ParityError` says what is wrong with the model."""
+        model = self._engine.model
+        readings = read_references(model, references(self._manifest))
+        return verified(self._manifest, model.runtime, readings)
 
     def _say(self, candidates: Sequence[Candidate], weight: float) -> Say:
         """What is added to the logits; nothing where a text to be read has no score."""
