@@ -14,7 +14,7 @@ from resift.rerank.artifact import Exit
 from resift.rerank.progressive import gain
 from resift.rerank.readings import Numbers, Readings
 
-FURTHEST, MEAN = 0.25, 0.1
+FURTHEST, MEAN = 0.15, 0.06
 """Of the range of float32's logits: how far int8's may be from them. Sound models: .11 and .05."""
 
 ORDER = 0.8

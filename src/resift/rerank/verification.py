@@ -48,6 +48,7 @@ def verified(manifest: Manifest, runtime: str, readings: Readings) -> Verificati
     if failed:
         wrong = Wrong(
             found,
+            kept,
             exact,
             manifest.tolerance,
             is_quantised=not manifest.quantisation.startswith("none"),
