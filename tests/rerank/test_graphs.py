@@ -22,9 +22,7 @@ from broken_artifacts import (
 from embedder_artifacts import make_embedder_artifact
 from resift.errors import ArtifactError
 from resift.index.embedders.artifact import ArtifactEmbedder
-from resift.rerank.artifact import (
-    load_artifact,
-)
+from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
 from resift.settings import Settings
 from resift.training.graph import Head, encoder_graph
