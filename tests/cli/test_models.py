@@ -10,7 +10,7 @@ from embedder_artifacts import make_embedder_artifact
 from resift import Reranker
 from resift.index.embedders.artifact import ArtifactEmbedder
 from resift.rerank.artifact import ReferencePair, load_artifact, write_manifest
-from resift.rerank.catalogue import CHECKPOINTS
+from resift.rerank.catalogue import BUNDLED, CHECKPOINTS
 from resift.settings import Settings
 
 
@@ -29,15 +29,20 @@ def test_models_as_json_is_one_document(resift: Resift) -> None:
     assert [row["hub_id"] for row in found["convertible"]] == [k.hub_id for k in CHECKPOINTS]
 
 
-def test_verify_says_that_the_bundled_model_is_sound(resift: Resift) -> None:
+def test_verify_says_what_it_asked_of_the_bundled_model(resift: Resift) -> None:
     done = resift("verify")
-    assert done.code == 0 and "files match their hashes" in done.out
+    lines = [line.split() for line in done.out.splitlines()]
+    assert done.code == 0 and lines[0] == ["ok", "files", "match", "their", "hashes"]
+    names = ["finite", "head", "reference", "float32", "float32", "order", "alone", "exit", "exit"]
+    assert [line[1] for line in lines[1:-1]] == names
+    assert {line[0] for line in lines[:-1]} == {"ok"}
 
 
 def test_verify_as_json_is_one_document(resift: Resift, joint_folder: Path) -> None:
     found = json.loads(resift("verify", "--json").out)
     assert found["max_difference"] <= found["tolerance"]
     assert found["pairs"] == 6
+    assert found["checks"] and all(check["passed"] for check in found["checks"])
     done = resift("verify", joint_folder, "--json")
     assert done.code == 1 and "no reference pairs" in done.error
 
@@ -65,9 +70,22 @@ def test_verify_knows_an_embedder(resift: Resift, tmp_path: Path) -> None:
     write_manifest(folder, replace(manifest, reference=(own,)))
     done = resift("verify", folder)
     assert done.code == 0 and "1 reference cosines on" in done.out
+    assert "furthest cosine from its reference" in done.out
     wrong = ReferencePair("sea", "whales", cosine - 0.01, cosine)
     write_manifest(folder, replace(manifest, reference=(wrong,)))
-    assert "a cosine is 0.0100 from its reference" in resift("verify", folder).error
+    assert "furthest cosine from its reference 0.0100" in resift("verify", folder).error
+
+
+def test_verify_names_what_a_broken_model_looks_like(resift: Resift, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(BUNDLED, folder)
+    manifest = load_artifact(folder).manifest
+    late = manifest.late_interaction
+    assert late is not None
+    write_manifest(folder, replace(manifest, late_interaction=replace(late, bias=late.bias + 3)))
+    error = resift("verify", folder, "--json").error
+    assert "wrong head: another scale or bias" in error
+    assert "furthest logit from its reference 1." in error
 
 
 def test_verify_says_what_a_folder_is_not(resift: Resift, tmp_path: Path) -> None:

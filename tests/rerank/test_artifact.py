@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 from resift import Reranker
-from resift.errors import ArtifactError, ModelNotFound, ParityError
+from resift.errors import ArtifactError, ModelNotFound
 from resift.rerank.artifact import (
     MANIFEST,
     TOKENIZER,
     Calibration,
     Exit,
-    ReferencePair,
     load_artifact,
     write_manifest,
 )
@@ -238,36 +237,6 @@ def test_the_fingerprint_is_of_what_decides_a_score() -> None:
     different = [{"files": files}, {"late_interaction": weights}, {"max_tokens": 256}]
     prints = {replace(manifest, **change).fingerprint for change in different}  # type: ignore[arg-type]
     assert len(prints | {manifest.fingerprint}) == 4
-
-
-def test_a_manifest_without_reference_pairs_verifies_nothing_and_says_so(
-    joint_folder: Path,
-) -> None:
-    with pytest.raises(ParityError, match="no reference pairs"):
-        Reranker(joint_folder).verify()
-
-
-def test_the_bundled_model_gives_its_reference_logits(bundled: Reranker, runtime: str) -> None:
-    result = bundled.verify()
-    assert result.pairs >= 5
-    assert result.max_difference <= result.tolerance
-    assert result.runtime.startswith(runtime)
-    assert (result.model, result.fingerprint) == (bundled.name, bundled.fingerprint)
-
-
-@pytest.mark.parametrize("off", [0.01, float("nan")])
-def test_a_wrong_reference_logit_fails_the_verification(folder: Path, off: float) -> None:
-    right = float(Reranker(folder).score("query", ["text"])[0])
-    manifest = load_artifact(folder).manifest
-
-    def verify(logit: float) -> float:
-        pair = ReferencePair("query", "text", logit, logit)
-        write_manifest(folder, replace(manifest, reference=(pair,)))
-        return Reranker(folder).verify().max_difference
-
-    assert verify(right) <= manifest.tolerance
-    with pytest.raises(ParityError, match="from its reference"):
-        verify(right + off)
 
 
 def test_the_same_artifact_has_one_fingerprint_in_every_runtime(joint_folder: Path) -> None:

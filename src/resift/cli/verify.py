@@ -1,4 +1,4 @@
-"""``resift verify``: hashes, and the model's own reference numbers on this machine."""
+"""``resift verify``: hashes, heads, and the model's own reference numbers on this machine."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -28,12 +28,15 @@ def verify(
     if as_json:
         print_json(asdict(result))
         return
+    lines = [("files", "match their hashes")]
+    lines += [(check.name, str(check)) for check in result.checks]
+    for name, line in lines:
+        console.print(f"ok  {name:10} {line}", soft_wrap=True, markup=False)
     console.print(
-        f"{result.model}: files match their hashes; {result.pairs} reference "
-        f"{'cosines' if embeds else 'logits'} on "
-        f"{result.runtime} within {result.max_difference:.5f} (allowed {result.tolerance}), "
-        f"within {result.max_difference_fp32:.4f} of float32",
+        f"{result.model} {result.fingerprint}: {result.pairs} reference "
+        f"{'cosines' if embeds else 'logits'} on {result.runtime}",
         soft_wrap=True,
+        markup=False,
     )
 
 

@@ -210,7 +210,7 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     if values["max_tokens"] < LENGTH_STEP or values["max_tokens"] % LENGTH_STEP:
         raise ValueError(f"max_tokens {values['max_tokens']}, expected a multiple of {LENGTH_STEP}")
     values["late_interaction"] = LateInteractionWeights(**late) if late else None
-    values["reference"] = tuple(ReferencePair(**pair) for pair in values["reference"])
+    values["reference"] = tuple(_reference(**pair) for pair in values["reference"])
     values["stages"] = tuple(values["stages"])
     values["exits"] = tuple(_exit(**own) for own in values.get("exits", ()))
     calibration = values.get("calibration")
@@ -231,6 +231,12 @@ def _manifest(values: dict[str, Any]) -> Manifest:
 
 def _is_finite(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _reference(query: str, text: str, logit: float, logit_fp32: float) -> ReferencePair:
+    if not (_is_finite(logit) and _is_finite(logit_fp32)):
+        raise ValueError("reference logits must be numbers")
+    return ReferencePair(query, text, logit, logit_fp32)
 
 
 def _exit(levels: list[float], gains: list[float], pairs: int) -> Exit:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import InputError
-from resift.rerank.artifact import ReferencePair, load_artifact
+from resift.rerank.artifact import load_artifact
 from resift.rerank.cache import PairCache
 from resift.rerank.candidates import (
     as_candidates,
@@ -30,9 +30,10 @@ from resift.rerank.outcome import is_text
 from resift.rerank.patience import Patience
 from resift.rerank.progressive import TOLERANCE, Race
 from resift.rerank.reading import Reading, checked_weight, weighed
+from resift.rerank.references import read_references
 from resift.rerank.stages import load_model
 from resift.rerank.tuning import Tuning, machine, tuning_file
-from resift.rerank.verification import Verification, verified
+from resift.rerank.verification import Verification, references, verified
 from resift.settings import Settings
 from resift.types import Candidate, Document, Explanation, Hit, Kept, Ranking, Receipt
 
@@ -259,12 +260,10 @@ class Reranker:
         return {place: known for place, known in found.items() if known is not None}
 
     def verify(self) -> Verification:
-        """Score the manifest's reference pairs; `ParityError` where one is off by too much."""
-
-        def logit(pair: ReferencePair) -> float:
-            return float(self.score(pair.query, [pair.text])[0])
-
-        return verified(self._manifest, self._engine.model.runtime, logit)
+        """Read the manifest's reference pairs; `ParityError` says what is wrong with the model."""
+        model = self._engine.model
+        readings = read_references(model, references(self._manifest))
+        return verified(self._manifest, model.runtime, readings)
 
     def _warn_of_depth(self, receipt: Receipt) -> None:
         depth = receipt.depth

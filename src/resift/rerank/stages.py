@@ -15,13 +15,11 @@ from numpy.typing import NDArray
 
 from resift.errors import ArtifactError
 from resift.rerank.artifact import Artifact
+from resift.rerank.graphs import NEXT_STATES, check_graphs
 from resift.rerank.late_interaction import LateInteractionWeights, own_tokens
 from resift.rerank.pairs import Ids, TokenRow, Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import Session, open_session
 from resift.rerank.schedule import padded_length, schedule
-
-NEXT_STATES = "next_states"
-"""What a joint model's stage calls the states that it hands on; the next one reads `states`."""
 
 Floats = NDArray[np.float32]
 Halves = NDArray[Any]
@@ -275,7 +273,7 @@ def run(
 
 
 def load_model(artifact: Artifact, runtime: str | None = None, threads: int = 0) -> Model:
-    """An artifact's stages, opened in a runtime."""
+    """An artifact's stages, opened in a runtime. Raises `ArtifactError` for a wrong head."""
     manifest = artifact.manifest
     if manifest.kind == "embedder":
         raise ArtifactError(
@@ -289,13 +287,8 @@ def load_model(artifact: Artifact, runtime: str | None = None, threads: int = 0)
         )
     tokens = Tokens(load_tokenizer(artifact.tokenizer), manifest.max_tokens)
     sessions = [open_session(stage, runtime, threads) for stage in artifact.stages]
+    check_graphs(artifact, sessions)
     if manifest.late_interaction is None:
-        if ["states" in session.inputs for session in sessions] != [
-            n > 0 for n in range(len(sessions))
-        ]:
-            raise ArtifactError(
-                f"{artifact.folder}: its stages do not follow one another; convert it again"
-            )
         return JointModel(tokens, *sessions)
     encoder, late, *meeting = sessions
     return SplitModel(tokens, encoder, late, manifest.late_interaction, *meeting)

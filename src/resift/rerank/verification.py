@@ -1,17 +1,22 @@
 """Is a model here what it was where it was made? Its reference pairs say so. Knows no runtime."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from resift.errors import ParityError
 from resift.rerank.artifact import Manifest, ReferencePair
+from resift.rerank.checks import Check, alone, at_most, exits, finite, float32, head
+from resift.rerank.diagnosis import Wrong, diagnosis
+from resift.rerank.references import Numbers, Readings
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """How far the model is from its own references, logits or cosines, on this machine."""
+    """How far the model is from its own references, logits or cosines, on this machine.
+
+    `checks` are all that was asked, in the order in which they are worth reading.
+    """
 
     model: str
     fingerprint: str
@@ -20,18 +25,40 @@ class Verification:
     max_difference: float
     tolerance: float
     max_difference_fp32: float
+    checks: tuple[Check, ...]
 
 
-def verified(
-    manifest: Manifest, runtime: str, measure: Callable[[ReferencePair], float]
-) -> Verification:
-    """Measure each reference pair here; raise `ParityError` where one is off by too much."""
+def references(manifest: Manifest) -> tuple[ReferencePair, ...]:
+    """What is to be read. Raises `ParityError` where there is nothing."""
     if not manifest.reference:
         raise ParityError(f"{manifest.name}: no reference pairs in its manifest; convert it again")
-    found = np.array([measure(pair) for pair in manifest.reference])
+    return manifest.reference
+
+
+def verified(manifest: Manifest, runtime: str, readings: Readings) -> Verification:
+    """Hold what was read here against the manifest; raise `ParityError` that names what is wrong.
+
+    The error's line says what the numbers look like, and each check that did not pass.
+    """
+    found = readings.alone
     kept = np.array([pair.logit for pair in manifest.reference])
     exact = np.array([pair.logit_fp32 for pair in manifest.reference])
-    result = Verification(
+    checks = _checks(manifest, readings, kept, exact)
+    failed = [check for check in checks if not check.passed]
+    if failed:
+        wrong = Wrong(
+            found,
+            kept,
+            exact,
+            manifest.tolerance,
+            is_quantised=not manifest.quantisation.startswith("none"),
+            is_embedder=manifest.kind == "embedder",
+        )
+        raise ParityError(
+            f"{manifest.name} on {runtime}: {diagnosis(wrong, checks)} "
+            f"({'; '.join(f'{check.name}: {check}' for check in failed)})"
+        )
+    return Verification(
         model=manifest.name,
         fingerprint=manifest.fingerprint,
         runtime=runtime,
@@ -39,11 +66,24 @@ def verified(
         max_difference=float(np.abs(found - kept).max()),
         tolerance=manifest.tolerance,
         max_difference_fp32=float(np.abs(found - exact).max()),
+        checks=checks,
     )
-    if not result.max_difference <= manifest.tolerance:
-        what = "cosine" if manifest.kind == "embedder" else "logit"
-        raise ParityError(
-            f"{manifest.name}: a {what} is {result.max_difference:.4f} from its reference, "
-            f"allowed are {manifest.tolerance}; the model or {runtime} is broken here"
-        )
-    return result
+
+
+def _checks(
+    manifest: Manifest, readings: Readings, kept: Numbers, exact: Numbers
+) -> tuple[Check, ...]:
+    number = "cosine" if manifest.kind == "embedder" else "logit"
+    found, tolerance = readings.alone, manifest.tolerance
+    sane = finite(readings, number)
+    if not sane.passed:
+        return (sane,)
+    off = np.abs(found - kept).max()
+    return (
+        sane,
+        *head(found, exact, tolerance),
+        at_most("reference", f"furthest {number} from its reference", off, tolerance),
+        *float32(found, exact, tolerance, number),
+        alone(readings),
+        *exits(readings.crossed, manifest.exits),
+    )

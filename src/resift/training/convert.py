@@ -23,9 +23,10 @@ from resift.rerank.artifact import (
     sha256,
     write_manifest,
 )
+from resift.rerank.graphs import NEXT_STATES
 from resift.rerank.pairs import Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import first_line, open_session
-from resift.rerank.stages import NEXT_STATES, Batch, Model, load_model
+from resift.rerank.stages import Batch, Model, load_model
 from resift.training.bi_encoder import is_bi_encoder
 from resift.training.calibration_text import calibration_pairs, candidate_lists
 from resift.training.checkpoint import Checkpoint, read_checkpoint

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from resift.errors import InputError
 from resift.rerank.artifact import Exit
+from resift.rerank.graphs import NEXT_STATES
 from resift.rerank.pairs import TokenRow, Tokens, pad
 from resift.rerank.runtimes import Session, open_session
 from resift.rerank.schedule import schedule
-from resift.rerank.stages import NEXT_STATES, Batch, Model, run
+from resift.rerank.stages import Batch, Model, run
 from resift.training.checkpoint import Checkpoint
 from resift.training.fit import exit_of
 from resift.training.graph import Weights, encoder_graph

@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import ArtifactError
-from resift.rerank.artifact import ReferencePair, load_artifact
+from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.encoder import Encoder
+from resift.rerank.graphs import check_encoder
 from resift.rerank.pairs import Tokens, load_tokenizer
+from resift.rerank.references import Readings, crossing
 from resift.rerank.runtimes import open_session
-from resift.rerank.verification import Verification, verified
+from resift.rerank.verification import Verification, references, verified
 from resift.settings import Settings
 
 
@@ -36,6 +38,7 @@ class ArtifactEmbedder:
             )
         limit = manifest.embedding_tokens or manifest.max_tokens
         session = open_session(artifact.stages[0], settings.runtime, settings.threads)
+        check_encoder(str(artifact.stages[0]), session)
         self._manifest = manifest
         self._encoder = Encoder(Tokens(load_tokenizer(artifact.tokenizer), limit), session)
         self.name = str(folder.resolve()) if folder else "bundled"
@@ -59,9 +62,10 @@ class ArtifactEmbedder:
         return vector
 
     def verify(self) -> Verification:
-        """Measure the manifest's reference pairs; `ParityError` where one is off by too much."""
-
-        def cosine(pair: ReferencePair) -> float:
-            return float(self.embed_query(pair.query) @ self.embed([pair.text])[0])
-
-        return verified(self._manifest, self._encoder.runtime, cosine)
+        """Measure the manifest's reference pairs; `ParityError` says what is wrong."""
+        pairs = references(self._manifest)
+        queries, texts, places = crossing(pairs)
+        alone = [self.embed_query(own.query) @ self.embed([own.text])[0] for own in pairs]
+        crossed = np.stack([self.embed_query(query) for query in queries]) @ self.embed(texts).T
+        readings = Readings(np.array(alone, np.float64), crossed[None].astype(np.float64), places)
+        return verified(self._manifest, self._encoder.runtime, readings)

@@ -18,6 +18,8 @@ from resift.errors import InputError, MissingExtra, RuntimeFailure
 ORDER = ("openvino", "onnxruntime")  # the first that is installed is the default
 
 Arrays = Mapping[str, NDArray[Any]]
+Shape = tuple[int | None, ...] | None
+"""An array's sizes, as far as a graph tells: None where one is free, or where nothing is known."""
 
 
 class Session(Protocol):
@@ -32,8 +34,8 @@ class Session(Protocol):
         """The names that `run` expects."""
 
     @property
-    def outputs(self) -> frozenset[str]:
-        """The names that `run` can give."""
+    def outputs(self) -> Mapping[str, Shape]:
+        """The names that `run` can give, and the shape of each."""
 
     def run(self, feeds: Arrays, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         """Inputs by name → outputs by name, the caller's to keep; all of them with None.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from resift.errors import RuntimeFailure
 from resift.extras import require
-from resift.rerank.runtimes import Arrays, first_line
+from resift.rerank.runtimes import Arrays, Shape, first_line
 
 
 class OnnxRuntimeSession:
@@ -17,7 +17,7 @@ class OnnxRuntimeSession:
     def __init__(self, session: Any, version: str) -> None:
         self.runtime = f"onnxruntime {version}"
         self.inputs = frozenset(port.name for port in session.get_inputs())
-        self.outputs = frozenset(port.name for port in session.get_outputs())
+        self.outputs = {port.name: _shape(port.shape) for port in session.get_outputs()}
         self._session = session
 
     def run(self, feeds: Arrays, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
@@ -27,6 +27,11 @@ class OnnxRuntimeSession:
         except Exception as error:
             raise RuntimeFailure(f"onnxruntime: {first_line(error)}") from error
         return dict(zip(wanted, values, strict=True))
+
+
+def _shape(declared: Sequence[int | str | None]) -> Shape:
+    """Free sizes have names; a shape that is not known is as empty as a single number's."""
+    return tuple(size if isinstance(size, int) else None for size in declared) or None
 
 
 def open_model(model: Path, threads: int) -> OnnxRuntimeSession:

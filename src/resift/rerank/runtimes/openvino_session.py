@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from resift.errors import RuntimeFailure
 from resift.extras import require, without_telemetry
-from resift.rerank.runtimes import Arrays, first_line
+from resift.rerank.runtimes import Arrays, Shape, first_line
 
 
 class OpenVinoSession:
@@ -21,7 +21,8 @@ class OpenVinoSession:
         self.inputs = frozenset(port.get_any_name() for port in compiled.inputs)
         names = [port.get_names() for port in compiled.outputs]  # fusing leaves aliases
         self._places = {name: place for place, own in enumerate(names) for name in own}
-        self.outputs = frozenset(self._places)
+        shapes = [_shape(port.get_partial_shape()) for port in compiled.outputs]
+        self.outputs = {name: shapes[place] for name, place in self._places.items()}
         self._request = compiled.create_infer_request()
 
     def run(self, feeds: Arrays, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
@@ -34,6 +35,12 @@ class OpenVinoSession:
             name: np.array(self._request.get_output_tensor(self._places[name]).data)
             for name in wanted
         }
+
+
+def _shape(declared: Any) -> Shape:
+    if declared.rank.is_dynamic:
+        return None
+    return tuple(None if size.is_dynamic else size.get_length() for size in declared)
 
 
 def open_model(model: Path, threads: int) -> OpenVinoSession:
