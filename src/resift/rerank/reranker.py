@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from resift.errors import InputError
 from resift.rerank.artifact import ReferencePair, load_artifact
 from resift.rerank.cache import PairCache
+from resift.rerank.calibration import open_scale
 from resift.rerank.candidates import (
     as_candidates,
     check_documents,
@@ -30,6 +31,7 @@ from resift.rerank.patience import Patience
 from resift.rerank.progressive import TOLERANCE, Race
 from resift.rerank.reading import Reading, checked_weight, weighed
 from resift.rerank.stages import load_model
+from resift.rerank.thresholds import ANYTHING, Thresholds
 from resift.rerank.tuning import Tuning, machine, tuning_file
 from resift.rerank.verification import Verification, verified
 from resift.settings import Settings
@@ -47,6 +49,7 @@ class _Ask:
     weight: float
     exact: bool
     tolerance: float
+    thresholds: Thresholds = ANYTHING
 
     def __post_init__(self) -> None:
         top_n = self.top_n
@@ -60,7 +63,9 @@ class Reranker:
     """Puts documents in the order of how well each answers a query.
 
     ``Reranker()`` is the bundled model; a folder is an artifact that ``resift convert`` made.
-    The model is loaded here and shared by threads. Raises `ModelNotFound` and `ArtifactError`.
+    `calibration` is a file that ``resift calibrate`` wrote for this model; scores are then chances
+    of an answer. The model is loaded here and shared by threads. Raises `ModelNotFound`,
+    `ArtifactError` and `CalibrationError`.
     """
 
     def __init__(
@@ -68,12 +73,15 @@ class Reranker:
         model: str | os.PathLike[str] | None = None,
         *,
         revision: str | None = None,
+        calibration: str | os.PathLike[str] | None = None,
         settings: Settings | None = None,
     ) -> None:
         settings = settings or Settings.load()
         folder = resolve(model if model is not None else settings.model, revision)
         artifact = load_artifact(folder)
         self._manifest = artifact.manifest
+        named = calibration if calibration is not None else settings.calibration
+        self._scale = open_scale(self._manifest, Path(named).expanduser() if named else None)
         loaded = load_model(artifact, settings.runtime, settings.threads)
         self._engine = Engine(
             loaded,
@@ -83,7 +91,7 @@ class Reranker:
             halves=HalfCache(settings.halves_mb) if settings.halves_mb else None,
             tuning=_tuning(settings, f"{self.fingerprint} {loaded.runtime}"),
         )
-        self._warned = False
+        self._warned: set[str] = set()
 
     @property
     def name(self) -> str:
@@ -105,6 +113,8 @@ class Reranker:
         exact: bool = False,
         tolerance: float = TOLERANCE,
         fusion_weight: float | None = None,
+        min_score: float | None = None,
+        abstain: float | None = None,
     ) -> Ranking:
         """The best `top_n` documents in order (all of them with None).
 
@@ -120,13 +130,20 @@ class Reranker:
         `budget_ms` is for all of it: tokenising, waiting for other callers, running. What is not
         scored then keeps its first-stage order behind the rest, and the receipt says so.
 
+        `min_score` (0 to 1) leaves out what is scored below it or cannot be read; what nobody came
+        to score stays. `abstain` (0 to 1) makes `Ranking.abstained` say whether all that can be
+        read was scored and the best score is below it: then nothing in the window answers. Scores
+        are chances only where a calibration was fitted (`Receipt.calibration`).
+
         Raises `QueryError` for an empty or over-long query, `InputError` for an argument out of
         range and `Overloaded` where too much work waits already. A document that cannot be read
         is a hit with a status, never an error.
         """
-        ask = _Ask(top_n, checked_weight(fusion_weight, self._manifest), exact, tolerance)
+        weight = checked_weight(fusion_weight, self._manifest)
+        ask = _Ask(top_n, weight, exact, tolerance, Thresholds(min_score, abstain))
         ranking = self._rank(query, documents, ask, Patience(_budget(budget_ms)))
         self._warn_of_depth(ranking.receipt)
+        self._warn_of_scores(ranking.receipt, ask.thresholds)
         return ranking
 
     async def arank(
@@ -139,14 +156,19 @@ class Reranker:
         exact: bool = False,
         tolerance: float = TOLERANCE,
         fusion_weight: float | None = None,
+        min_score: float | None = None,
+        abstain: float | None = None,
     ) -> Ranking:
         """`rank` without blocking the event loop; a task that is cancelled stops costing."""
-        ask = _Ask(top_n, checked_weight(fusion_weight, self._manifest), exact, tolerance)
+        weight = checked_weight(fusion_weight, self._manifest)
+        ask = _Ask(top_n, weight, exact, tolerance, Thresholds(min_score, abstain))
         patience = Patience(_budget(budget_ms))
         try:
-            return await asyncio.to_thread(self._rank, query, documents, ask, patience)
+            ranking = await asyncio.to_thread(self._rank, query, documents, ask, patience)
         finally:
             patience.give_up()  # nothing is lost where it was done
+        self._warn_of_scores(ranking.receipt, ask.thresholds)
+        return ranking
 
     def read(
         self,
@@ -185,7 +207,7 @@ class Reranker:
         check_query(query)
         check_documents(documents)
         reading = self._read(query, as_candidates(documents), patience, ask)
-        ranking = reading.ranking(ask.top_n, fusion_weight=ask.weight)
+        ranking = reading.ranking(ask.top_n, fusion_weight=ask.weight, thresholds=ask.thresholds)
         total = {"total": (time.perf_counter() - start) * 1000}
         receipt = replace(ranking.receipt, timings_ms=dict(ranking.receipt.timings_ms) | total)
         return replace(ranking, receipt=receipt)
@@ -203,7 +225,8 @@ class Reranker:
         race = self._race(candidates, ask) if ask and self._manifest.exits else None
         outcome = self._engine.step(query, texts, patience, race, known)
         runtime = self._engine.model.runtime
-        return Reading(query, candidates, outcome, self._manifest, runtime, race is None, {})
+        scale, exact = self._scale, race is None
+        return Reading(query, candidates, outcome, self._manifest, scale, runtime, exact, {})
 
     def _race(self, candidates: Sequence[Candidate], ask: "_Ask") -> Race | None:
         """The race for the first `top_n`; None where everything goes through every stage."""
@@ -259,13 +282,22 @@ class Reranker:
 
     def _warn_of_depth(self, receipt: Receipt) -> None:
         depth = receipt.depth
-        if depth > DEPTH_ADVICE and not receipt.partial and not self._warned:
-            self._warned = True
+        if depth > DEPTH_ADVICE and not receipt.partial and "depth" not in self._warned:
+            self._warned.add("depth")
             took_ms = receipt.timings_ms["total"]
             rest = took_ms * (1 - DEPTH_ADVICE / depth)
             warnings.warn(
                 f"{depth} candidates took {took_ms:.0f} ms, about {rest:.0f} ms of it for those "
                 f"beyond {DEPTH_ADVICE}; depths over {DEPTH_ADVICE} seldom pay",
+                stacklevel=3,
+            )
+
+    def _warn_of_scores(self, receipt: Receipt, thresholds: Thresholds) -> None:
+        if thresholds.asked and receipt.calibration == "none" and "scores" not in self._warned:
+            self._warned.add("scores")
+            warnings.warn(
+                "min_score and abstain look at scores that are not calibrated: 0.5 is a logit of "
+                "0, no even chance; fit chances to your judgments with  resift calibrate",
                 stacklevel=3,
             )
 

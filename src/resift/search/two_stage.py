@@ -19,7 +19,10 @@ MODES: tuple[Mode, ...] = ("hybrid", "dense", "lexical")
 
 
 class Ranker(Protocol):
-    """A second stage: what `search` asks of a reranker."""
+    """A second stage: what `search` asks of a reranker.
+
+    `min_score` and `abstain` are handed to `rank` as well, only where a search sets them.
+    """
 
     def rank(
         self,
@@ -39,7 +42,8 @@ class SearchPlan:
 
     `budget_ms` is for the whole search: the reranker gets what the first stage leaves of it.
     `max_requests` to the object store: once they are made only the first `top_n` passages are read
-    yet, and nothing else is begun. `where` is the filter as SQL, from `index.where`.
+    yet, and nothing else is begun. `where` is the filter as SQL, from `index.where`. `min_score`
+    and `abstain` are the reranker's.
     """
 
     top_n: int = 10
@@ -48,6 +52,8 @@ class SearchPlan:
     budget_ms: float | None = None
     max_requests: int | None = None
     where: str | None = None
+    min_score: float | None = None
+    abstain: float | None = None
 
 
 def search(
@@ -75,6 +81,7 @@ def search(
         bytes=view.bytes,
         partial=ranking.receipt.partial or purse.is_empty,
         reason=ranking.receipt.reason or purse.reason,
+        abstained=ranking.receipt.abstained and not purse.is_empty,  # some of it was not seen
         timings_ms=timings_ms | {"total": clock.elapsed_ms()},
     )
     return replace(ranking, receipt=receipt)
@@ -153,8 +160,10 @@ def _rerank(
     left = clock.left_ms()
     if left is not None and left <= 0:
         return _first_stage(query, candidates, plan, clock, "time was up before reranking")
+    asked = {"min_score": plan.min_score, "abstain": plan.abstain}
+    more = {name: value for name, value in asked.items() if value is not None}
     try:
-        return reranker.rank(query, candidates, top_n=plan.top_n, budget_ms=left)
+        return reranker.rank(query, candidates, top_n=plan.top_n, budget_ms=left, **more)
     except Exception as error:  # whatever goes wrong there, the first stage's answer stands
         reason = f"the reranker failed: {type(error).__name__}: {error}".partition("\n")[0]
         return _first_stage(query, candidates, plan, clock, reason)
