@@ -34,7 +34,7 @@ DOORS = {
     "kreuzberg": ("index/parsing/parse_office.py",),
     "lance": ("index/table.py", "index/store.py", "index/snapshot.py", "index/reader.py"),
     "nncf": ("training/",),
-    "numpy": ("rerank/", "index/", "training/"),
+    "numpy": ("rerank/", "index/", "evaluation/", "training/"),
     "obstore": (
         "index/bucket.py",
         "index/doctor.py",
@@ -55,6 +55,7 @@ DOORS = {
     "pypdfium2": ("index/parsing/parse_pdf.py",),
     "rich": ("cli/",),
     "safetensors": ("training/",),
+    "scipy": ("evaluation/calibrate.py",),
     "selectolax": ("index/parsing/parse_html.py", "training/manuals.py"),
     "tokenizers": ("rerank/pairs.py",),
     "torch": ("training/", "cli/convert.py"),
