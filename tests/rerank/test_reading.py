@@ -30,7 +30,10 @@ def test_any_depth_and_weight_is_what_ranking_it_gives(
     bundled: Reranker, depth: int | None, weight: float | None
 ) -> None:
     window = _window(12)
-    derived = bundled.read(QUERY, window).ranking(depth=depth, fusion_weight=weight)
+    reading = bundled.read(QUERY, window)
+    derived = reading.ranking(depth=depth, fusion_weight=weight)
+    order = reading.order(depth=depth, fusion_weight=weight)
+    assert order == [hit.index for hit in derived]
     ranked = bundled.rank(QUERY, window[:depth], None, fusion_weight=weight)
     assert _places(derived) == _places(ranked)
     np.testing.assert_allclose(_logits(derived), _logits(ranked), atol=2e-4)

@@ -40,6 +40,18 @@ def test_sync_then_search(tmp_path: Path, docs: Path) -> None:
     assert "dog" in index.search("dog", top_n=3)[2].text
 
 
+def test_what_is_retrieved_is_what_a_search_would_rerank(tmp_path: Path, docs: Path) -> None:
+    index = index_at(tmp_path, reranker=Backwards())
+    index.sync(str(docs))
+    found = index.retrieve("dog", depth=2)
+    first = index.search("dog", top_n=2, depth=2, rerank=False)
+    assert [own.id for own in found.candidates] == [hit.id for hit in first]
+    assert [own.score for own in found.candidates] == [hit.first_stage_score for hit in first]
+    assert (found.depth, found.version, found.reason) == (2, 1, None)
+    with pytest.raises(InputError, match="depth=0"):
+        index.retrieve("dog", depth=0)
+
+
 def test_a_search_after_a_sync_sees_it(tmp_path: Path, docs: Path) -> None:
     index = index_at(tmp_path)
     index.sync(str(docs))

@@ -14,7 +14,8 @@ from resift.index.location import locate
 from resift.index.snapshot import Snapshot, View
 from resift.index.table import open_table
 from resift.index.where import parse_where
-from resift.search.two_stage import MODES, Mode, SearchPlan, search
+from resift.search.retrieval import MODES, Mode, SearchPlan
+from resift.search.two_stage import search
 from resift.types import Ranking
 from search.stand_ins import Backwards, Broken
 

@@ -51,16 +51,9 @@ class Reading:
         weight that makes no sense. Where some were let go on the way (not `exact`) a smaller depth
         or another weight than the one that was raced for is an estimate.
         """
-        if depth is not None and depth < 1:
-            raise InputError(f"depth={depth}: expected 1 or more, or None for all")
-        candidates = self.candidates[:depth]
-        outcome = self.outcome.head(len(candidates))
-        say = weighed(candidates, checked_weight(fusion_weight, self.manifest), self.manifest)
-        logits = outcome.logits.astype(np.float64)
-        likeness = say.feedback(logits, outcome.means)
-        scores = logits + say.prior + likeness
-        ranks = [first_rank(index, candidate) for index, candidate in enumerate(candidates)]
-        places = order(scores, logits, ranks, _behind(outcome))
+        candidates, outcome, say = self._head(depth, fusion_weight)
+        scores, likeness = _scores(outcome, say)
+        places = _order(candidates, outcome, scores)
         curve, calibrated = self.scale.curve(say.weight, say.likeness)
         values = curve(scores)
         kept = thresholds.kept(places, values, outcome.statuses)
@@ -79,6 +72,21 @@ class Reading:
             abstained=thresholds.abstains(_first(values[places]), outcome.partial),
         )
         return Ranking(self.query, hits, receipt)
+
+    def order(self, *, depth: int | None = None, fusion_weight: float | None = None) -> list[int]:
+        """The places of the first `depth` candidates, best first: `ranking` without its hits."""
+        candidates, outcome, say = self._head(depth, fusion_weight)
+        return [int(place) for place in _order(candidates, outcome, _scores(outcome, say)[0])]
+
+    def _head(
+        self, depth: int | None, fusion_weight: float | None
+    ) -> tuple[Sequence[Candidate], Outcome, Say]:
+        if depth is not None and depth < 1:
+            raise InputError(f"depth={depth}: expected 1 or more, or None for all")
+        candidates = self.candidates[:depth]
+        weight = checked_weight(fusion_weight, self.manifest)
+        say = weighed(candidates, weight, self.manifest)
+        return candidates, self.outcome.head(len(candidates)), say
 
     def _receipt(self, outcome: Outcome, weight: float, likeness: float) -> Receipt:
         statuses = outcome.statuses
@@ -124,6 +132,20 @@ def checked_weight(given: float | None, manifest: Manifest) -> float:
     if not (is_finite(given) and given >= 0):
         raise InputError(f"fusion_weight={given!r}: expected a number from 0, or None")
     return given
+
+
+def _scores(outcome: Outcome, say: Say) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What the order is by, and what likeness to the leaders is of that, ``(n,)`` each."""
+    logits = outcome.logits.astype(np.float64)
+    likeness = say.feedback(logits, outcome.means)
+    return logits + say.prior + likeness, likeness
+
+
+def _order(
+    candidates: Sequence[Candidate], outcome: Outcome, scores: NDArray[np.float64]
+) -> NDArray[np.intp]:
+    ranks = [first_rank(index, candidate) for index, candidate in enumerate(candidates)]
+    return order(scores, outcome.logits.astype(np.float64), ranks, _behind(outcome))
 
 
 def _first(scores: NDArray[np.float64]) -> float:

@@ -19,7 +19,9 @@ from resift.index.sync import AS_IT_IS, Models, Place, ProgressCallback, Reading
 from resift.index.versions import Version, Versions
 from resift.index.where import parse_where
 from resift.rerank.thresholds import Thresholds
-from resift.search.two_stage import MODES, Mode, Ranker, SearchPlan, search
+from resift.search.clock import Clock
+from resift.search.retrieval import MODES, Mode, Retrieved, SearchPlan, retrieve
+from resift.search.two_stage import Ranker, search
 from resift.settings import Settings
 from resift.types import Ranking
 
@@ -119,13 +121,27 @@ class Index:
         """
         _check_query(query)
         condition = None if where is None else parse_where(where).sql()
-        asked = SearchPlan(
-            top_n, depth, mode, budget_ms, max_requests, condition, min_score, abstain
-        )
-        _check_plan(asked, rerank)
+        thresholds = Thresholds(min_score, abstain)
+        if thresholds.asked and not rerank:
+            raise InputError("rerank=False: min_score and abstain need the reranker's scores")
+        asked = SearchPlan(top_n, depth, mode, budget_ms, max_requests, condition, thresholds)
+        _check_plan(asked)
         snapshot = self._open()
         reranker = self._reranker if rerank else None
         return search(query, snapshot, self._embedder, reranker, asked)
+
+    def retrieve(
+        self, query: str, depth: int = 100, mode: Mode = "hybrid", *, where: str | None = None
+    ) -> Retrieved:
+        """The `depth` candidates that `search` would rerank, with their texts and scores.
+
+        For a second stage of one's own, and to measure the first. Raises as `search` does.
+        """
+        _check_query(query)
+        condition = None if where is None else parse_where(where).sql()
+        asked = SearchPlan(depth, depth, mode, where=condition)
+        _check_plan(asked)
+        return retrieve(query, self._open(), self._embedder, self._reranker, asked, Clock(None))
 
     def verify_citation(self, passage_id: str) -> Verdict:
         """Read the source of a passage again: does it still say so?
@@ -243,9 +259,7 @@ def _check_query(query: str) -> None:
         raise InputError("query: expected some words, got none")
 
 
-def _check_plan(plan: SearchPlan, rerank: bool) -> None:
-    if Thresholds(plan.min_score, plan.abstain).asked and not rerank:
-        raise InputError("rerank=False: min_score and abstain need the reranker's scores")
+def _check_plan(plan: SearchPlan) -> None:
     for name, value in (("top_n", plan.top_n), ("depth", plan.depth)):
         if value < 1:
             raise InputError(f"{name}={value}: expected 1 or more")
