@@ -39,20 +39,25 @@ class Fitted:
     held_out: Floats
 
 
-def fit(judged: JudgedLogits) -> Fitted:
+def fit(judged: JudgedLogits, before: Mapping[str, Curve]) -> Fitted:
     """The better curve, fitted on all of it, with what it does on held-out queries.
+
+    `before` are curves that were fitted elsewhere, by name, to be measured on the same pairs.
 
     Raises `DatasetError` where the judgments are too few, all of one kind, or do not rise with the
     logits, and `MissingExtra` without SciPy.
     """
     check(judged)
-    folds = folds_of(judged.queries)
-    held_out = {method: _held_out(judged, folds, method) for method in _METHODS}
-    losses = {method: log_loss(own, judged.relevant) for method, own in held_out.items()}
-    best = min(losses, key=losses.__getitem__)
-    curve = _METHODS[best](judged.logits, judged.relevant)
-    missed = calibration_error(held_out[best], judged.relevant)
-    return Fitted(Fit(curve, losses, missed), held_out[best])
+    folds, relevant = folds_of(judged.queries), judged.relevant
+    chances = {method: _held_out(judged, folds, method) for method in _METHODS}
+    best = min(chances, key=lambda method: log_loss(chances[method], relevant))
+    everyone = {name: curve(judged.logits) for name, curve in before.items()} | chances
+    found = Fit(
+        _METHODS[best](judged.logits, relevant),
+        {name: log_loss(own, relevant) for name, own in everyone.items()},
+        {name: calibration_error(own, relevant) for name, own in everyone.items()},
+    )
+    return Fitted(found, chances[best])
 
 
 _FALLING = (

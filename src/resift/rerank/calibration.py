@@ -69,15 +69,21 @@ SIGMOID = Platt(1.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A curve, and how it did on queries that it was not fitted on.
+    """A curve, and how it and the others did on queries that they were not fitted on.
 
-    `log_loss` is in nats a pair, by method; the curve is of the one that has less.
-    `calibration_error` is the expected one (`evaluation.reliability`) of that method.
+    By method: `log_loss` in nats a pair, and the expected `calibration_error`
+    (`evaluation.reliability`). "platt" and "isotonic" were fitted, and the one with less loss is
+    `curve`; "none" is the sigmoid, "model" the model's own.
     """
 
     curve: Curve
     log_loss: Mapping[str, float]
-    calibration_error: float
+    calibration_error: Mapping[str, float]
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error of what was chosen."""
+        return self.calibration_error[self.curve.method]
 
 
 @dataclass(frozen=True, slots=True)
