@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from resift.cli.output import print_json_lines, print_ranking, say
+from resift.cli.output import plain_warnings, print_answer, say
+from resift.cli.scores import Abstain, Calibration, MinScore
 from resift.errors import InputError
 from resift.types import Candidate
 
@@ -22,17 +23,21 @@ def rerank(
     top_n: Annotated[int | None, typer.Option(help="How many to print; all by default.")] = None,
     budget_ms: Annotated[float | None, typer.Option(help="Stop after this many ms.")] = None,
     model: Annotated[str | None, typer.Option(help="Artifact folder; bundled by default.")] = None,
+    calibration: Calibration = None,
+    min_score: MinScore = None,
+    abstain: Abstain = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a hit.")] = False,
 ) -> None:
     """Rerank lines: plain text, or JSON objects with "text" and maybe "id", "title", "score"."""
     from resift.rerank.reranker import Reranker
 
     candidates = list(read_candidates(file))
-    ranking = Reranker(model).rank(query, candidates, top_n, budget_ms=budget_ms)
-    if as_json:
-        print_json_lines(ranking)
-    else:
-        print_ranking(ranking)
+    reranker = Reranker(model, calibration=calibration)
+    with plain_warnings():
+        ranking = reranker.rank(
+            query, candidates, top_n, budget_ms=budget_ms, min_score=min_score, abstain=abstain
+        )
+    print_answer(ranking, as_json)
 
 
 def read_candidates(file: Path) -> Iterator[Candidate]:
