@@ -31,6 +31,7 @@ DOORS = {
     "bm25s": ("training/",),
     "charset_normalizer": ("index/parsing/charset.py",),
     "huggingface_hub": ("training/",),
+    "ir_measures": ("evaluation/measures.py",),
     "kreuzberg": ("index/parsing/parse_office.py",),
     "lance": ("index/table.py", "index/store.py", "index/snapshot.py", "index/reader.py"),
     "nncf": ("training/",),

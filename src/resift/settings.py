@@ -155,6 +155,15 @@ class Settings:
         )
 
 
+def cache_folder(environ: Mapping[str, str] | None = None) -> Path | None:
+    """Where what can be made again is kept between processes; None where there is no home."""
+    environ = os.environ if environ is None else environ
+    try:
+        return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "resift"
+    except RuntimeError:
+        return None
+
+
 def _read_file(name: str | None) -> dict[str, Any]:
     if not name:
         return {}

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from resift.rerank.schedule import TOKEN_BUDGET
+from resift.settings import cache_folder
 
 BUDGETS = (TOKEN_BUDGET, 512, 256)
 """Positions a batch, the usual first. Smaller ones suit small caches; larger ones never paid and
@@ -75,11 +76,8 @@ class Tuning:
 
 def tuning_file() -> Path | None:
     """Where choices are kept between processes: in the user's cache folder, where there is one."""
-    try:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError:
-        return None
-    return Path(home) / "resift" / "tuning.json"
+    folder = cache_folder()
+    return folder and folder / "tuning.json"
 
 
 def machine() -> str:

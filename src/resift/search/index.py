@@ -131,17 +131,24 @@ class Index:
         return search(query, snapshot, self._embedder, reranker, asked)
 
     def retrieve(
-        self, query: str, depth: int = 100, mode: Mode = "hybrid", *, where: str | None = None
+        self,
+        query: str,
+        depth: int = 100,
+        mode: Mode = "hybrid",
+        *,
+        where: str | None = None,
+        reranker: Keeper | None = None,
     ) -> Retrieved:
         """The `depth` candidates that `search` would rerank, with their texts and scores.
 
-        For a second stage of one's own, and to measure the first. Raises as `search` does.
+        For a second stage of one's own, and to measure the first. With `reranker`, what is kept for
+        it comes along. Raises as `search` does.
         """
         _check_query(query)
         condition = None if where is None else parse_where(where).sql()
         asked = SearchPlan(depth, depth, mode, where=condition)
         _check_plan(asked)
-        return retrieve(query, self._open(), self._embedder, self._reranker, asked, Clock(None))
+        return retrieve(query, self._open(), self._embedder, reranker, asked, Clock(None))
 
     def verify_citation(self, passage_id: str) -> Verdict:
         """Read the source of a passage again: does it still say so?
@@ -260,7 +267,7 @@ def _check_query(query: str) -> None:
 
 
 def _check_plan(plan: SearchPlan) -> None:
-    for name, value in (("top_n", plan.top_n), ("depth", plan.depth)):
+    for name, value in (("depth", plan.depth), ("top_n", plan.top_n)):
         if value < 1:
             raise InputError(f"{name}={value}: expected 1 or more")
     if plan.mode not in MODES:

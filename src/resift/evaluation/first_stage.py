@@ -1,0 +1,152 @@
+"""Where candidates come from: a run, an index, or a corpus that is indexed for it.
+
+Knows no judgments and no reranker but what an index has kept for one.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from resift.errors import DatasetError
+from resift.evaluation.collection import Collection
+from resift.evaluation.trec import Run
+from resift.index.keep import Keeper
+from resift.search.index import Index
+from resift.search.retrieval import Mode
+from resift.settings import Settings, cache_folder
+from resift.types import Candidate, Document, Hit
+
+ROWS_A_FILE = 2_000  # of a corpus: one file that changes is read again whole
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A query's candidates, best first. `ms` is None where nobody timed them.
+
+    `beyond` are ids of documents that the first stage ranked below the candidates.
+    """
+
+    candidates: Sequence[Candidate]
+    ms: float | None = None
+    requests: int = 0
+    beyond: Sequence[str] = field(default=())
+
+
+class FirstStage(Protocol):
+    """What gives each query its candidates."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for people."""
+
+    def window(self, query_id: str, query: str, depth: int) -> Window:
+        """The best `depth` candidates, or as many as there are."""
+
+
+def doc_id(own: Document | Hit) -> str:
+    """The judged name: a passage of an index goes by its document's."""
+    return str(own.metadata.get("doc_id", own.id))
+
+
+@dataclass(frozen=True, slots=True)
+class FromRun:
+    """A TREC run over a collection's documents."""
+
+    name: str
+    run: Run
+    documents: Mapping[str, Document]
+    absent: frozenset[str] = frozenset()
+
+    def window(self, query_id: str, query: str, depth: int) -> Window:
+        scored = self.run.get(query_id, ())
+        candidates = [
+            _candidate(rank, own.score, self.documents[own.doc_id])
+            for rank, own in enumerate(scored[:depth], 1)
+        ]
+        return Window(candidates, beyond=[own.doc_id for own in scored[depth:]])
+
+
+def from_run(collection: Collection, run: Run, name: str, depth: int) -> FromRun:
+    """Read the texts that the first `depth` of a run need; raise `DatasetError` for missing ones.
+
+    Those that are missing beside others (a corpus that is a sample) cannot be read: they are
+    `absent`, and stand behind what is scored.
+    """
+    needed = {own.doc_id for scored in run.values() for own in scored[:depth]}
+    documents = collection.documents(needed)
+    if needed and not documents:
+        raise DatasetError(
+            f"{name}: none of its {len(needed)} documents is in {collection.folder}, the first is "
+            f"{min(needed)}; is the run of this collection?"
+        )
+    absent = frozenset(needed - documents.keys())
+    return FromRun(name, run, documents | {own: Document(own, "") for own in absent}, absent)
+
+
+@dataclass(frozen=True, slots=True)
+class FromIndex:
+    """A search of an index without reranking; passages are candidates."""
+
+    index: Index
+    mode: Mode = "hybrid"
+    keeper: Keeper | None = None
+
+    @property
+    def name(self) -> str:
+        """The arms that look, and where."""
+        return f"{self.mode} of {self.index.uri}"
+
+    def window(self, query_id: str, query: str, depth: int) -> Window:
+        start = time.perf_counter()
+        found = self.index.retrieve(query, depth, self.mode, reranker=self.keeper)
+        return Window(found.candidates, (time.perf_counter() - start) * 1000, found.requests)
+
+
+def index_corpus(
+    collection: Collection, settings: Settings, progress: Callable[..., None] | None = None
+) -> Index:
+    """An index of a collection's corpus, kept in the user's cache folder and brought up to date.
+
+    Raises `DatasetError` where there is no such folder to keep it in.
+    """
+    cache = cache_folder()
+    if cache is None:
+        raise DatasetError("no home folder to keep an index in: make one and name it by --index")
+    name = hashlib.sha256(str(collection.folder.resolve()).encode()).hexdigest()[:16]
+    folder = cache / "collections" / name
+    documents = folder / "documents"
+    try:
+        _write_documents(collection, documents)
+    except OSError as error:
+        raise DatasetError(f"{documents}: cannot be written ({error.strerror})") from error
+    index = Index(str(folder / "index"), settings=settings)
+    index.sync(str(documents), progress)
+    return index
+
+
+def _write_documents(collection: Collection, folder: Path) -> None:
+    """The corpus as files that say the same for the same documents; others are deleted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [
+        json.dumps({"_id": own.id, "title": own.title, "text": own.text}, ensure_ascii=False)
+        for own in collection.documents(None).values()
+    ]
+    files = set()
+    for start in range(0, len(rows), ROWS_A_FILE):
+        file = folder / f"{start // ROWS_A_FILE:05}.jsonl"
+        text = "\n".join(rows[start : start + ROWS_A_FILE]) + "\n"
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            file.write_text(text, encoding="utf-8")
+        files.add(file)
+    for file in set(folder.iterdir()) - files:
+        file.unlink()
+
+
+def _candidate(rank: int, score: float, document: Document) -> Candidate:
+    return Candidate(
+        document.id, document.text, document.title, document.metadata, rank, score
+    )

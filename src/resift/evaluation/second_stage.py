@@ -1,0 +1,117 @@
+"""What reranks a window in an evaluation: a model and its setting, at many depths at once."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from resift.errors import InputError, ResiftError
+from resift.rerank.reranker import Reranker
+from resift.types import Candidate
+
+RACED_FOR = 10  # the measures' cutoff
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A reranker to compare: `model` is a folder, None the bundled one.
+
+    `exact` reads every pair through every stage, so that one reading gives all depths; otherwise
+    each depth is raced for its first ten, as a search does.
+    """
+
+    label: str
+    model: str | None = None
+    fusion_weight: float | None = None
+    exact: bool = True
+
+
+def parse_setting(text: str) -> Setting:
+    """``MODEL[?fusion_weight=W][&exact=false]``, MODEL a folder or ``bundled``.
+
+    Raises `InputError` for an option that there is not.
+    """
+    model, _, options = text.partition("?")
+    values: dict[str, Any] = {"label": text, "model": None if model == "bundled" else model}
+    for option in filter(None, options.split("&")):
+        name, _, value = option.partition("=")
+        try:
+            values[name] = {"fusion_weight": float, "exact": _flag}[name](value)
+        except (KeyError, ValueError) as error:
+            raise InputError(
+                f"{text}: {option} is no setting; expected fusion_weight=NUMBER or exact=false"
+            ) from error
+    return Setting(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """One window, reranked.
+
+    `places` are the candidates' places, best first, by (depth, weight), None the setting's weight.
+    `ms` are milliseconds by depth, where that was timed; `tokens` by depth.
+    """
+
+    places: Mapping[tuple[int, float | None], Sequence[int]]
+    ms: Mapping[int, float]
+    tokens: Mapping[int, int]
+
+
+class SecondStage:
+    """A reranker under one setting."""
+
+    def __init__(self, setting: Setting, reranker: Reranker) -> None:
+        self.setting = setting
+        self.reranker = reranker
+
+    def orders(
+        self,
+        query: str,
+        candidates: Sequence[Candidate],
+        depths: Sequence[int],
+        weights: Sequence[float],
+        timed: bool,
+    ) -> Orders:
+        """Rerank to each depth and with each weight; `depths` rise.
+
+        `timed` reads depth by depth, to know what each costs. Raises `ResiftError` for a query
+        that cannot be read.
+        """
+        if not self.setting.exact:
+            return self._raced(query, candidates, depths)
+        reading = self.reranker.read(query, candidates, steps=depths if timed else ())
+        own = self.setting.fusion_weight
+        places = {
+            (depth, weight): reading.order(
+                depth=depth, fusion_weight=own if weight is None else weight
+            )
+            for depth in depths
+            for weight in (None, *weights)
+        }
+        deepest = len(candidates)
+        ms = {depth: reading.took_ms[min(depth, deepest)] for depth in depths
+              if min(depth, deepest) in reading.took_ms}  # fmt: skip
+        if timed:  # in steps it takes longer than at once
+            ms.pop(depths[-1], None)
+        tokens = {depth: reading.outcome.head(depth).tokens for depth in depths}
+        return Orders(places, ms, tokens)
+
+    def _raced(self, query: str, candidates: Sequence[Candidate], depths: Sequence[int]) -> Orders:
+        """Each depth on its own; what the race left out keeps its order behind the first ten."""
+        places: dict[tuple[int, float | None], Sequence[int]] = {}
+        ms, tokens = {}, {}
+        for depth in depths:
+            start = time.perf_counter()
+            ranking = self.reranker.rank(
+                query, candidates[:depth], RACED_FOR, fusion_weight=self.setting.fusion_weight
+            )
+            ms[depth] = (time.perf_counter() - start) * 1000
+            tokens[depth] = ranking.receipt.tokens
+            first = [hit.index for hit in ranking]
+            rest = set(range(len(candidates[:depth]))) - set(first)
+            places[depth, None] = [*first, *sorted(rest)]
+        return Orders(places, ms, tokens)
+
+
+def _flag(text: str) -> bool:
+    return {"true": True, "false": False}[text.lower()]
