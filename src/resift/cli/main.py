@@ -6,6 +6,7 @@ from io import TextIOWrapper
 import typer
 
 from resift.cli import (
+    calibrate,
     convert,
     demo,
     doctor,
@@ -38,6 +39,7 @@ app.command("cleanup")(versions.cleanup)
 app.command("verify-citation")(verify_citation.verify_citation)
 app.command("rerank")(rerank.rerank)
 app.command("rerank-run")(rerank_run.rerank_run)
+app.command("calibrate")(calibrate.calibrate)
 app.command("models")(models.models)
 app.command("verify")(verify.verify)
 app.command("doctor")(doctor.doctor)

@@ -122,8 +122,8 @@ def isotonic(logits: Floats, relevant: Bools) -> Isotonic:
     blocks = np.asarray(regression(shares, weights=weights).blocks[:-1])
     total = np.add.reduceat(weights, blocks)
     centres = np.add.reduceat(own * weights, blocks) / total
-    chances = np.maximum.accumulate(np.add.reduceat(shares * weights, blocks) / total)
-    return Isotonic(tuple(centres.tolist()), tuple(chances.tolist()))
+    chances = np.add.reduceat(shares * weights, blocks) / total
+    return Isotonic(tuple(centres.tolist()), tuple(float(f"{own:.6g}") for own in chances))
 
 
 _METHODS: Mapping[str, Callable[[Floats, Bools], Curve]] = {"platt": platt, "isotonic": isotonic}

@@ -1,12 +1,13 @@
 """Readings of judged queries in, a `Calibration` out: for plain logits, and for fused ones."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from resift.errors import DatasetError
 from resift.evaluation.calibrate import Fitted, JudgedLogits, fit
+from resift.evaluation.first_stage import doc_id
 from resift.evaluation.reliability import BINS
 from resift.rerank.artifact import Manifest
 from resift.rerank.calibration import SIGMOID, Calibration, Curve, model_scale
@@ -58,27 +59,40 @@ def judge(readings: Iterable[tuple[Reading, Grades]], how: Judging) -> Judged:
     Raises `DatasetError` where there are no readings.
     """
     manifest: Manifest | None = None
-    rankings: list[tuple[Ranking, Grades]] = []
-    for reading, grades in readings:
-        manifest = reading.manifest
-        rankings.append((reading.ranking(), grades))
+    weights: list[float] = []
+    rows: list[tuple[int, float, float, bool]] = []
+    for number, (reading, grades) in enumerate(readings):
+        manifest, ranking = reading.manifest, reading.ranking()
+        if ranking.receipt.scored:
+            weights.append(ranking.receipt.fusion_weight)
+        rows += [(number, *pair) for pair in _pairs(ranking, grades, how)]
     if manifest is None:
-        raise DatasetError("no query is both judged and searched: expected at least ten")
-    rows = [
-        (number, hit.logit, hit.prior + hit.feedback, grades.get(hit.id, 0) >= how.least)
-        for number, (ranking, grades) in enumerate(rankings)
-        for hit in ranking
-        if hit.logit is not None and (hit.id in grades or not how.judged_only)
-    ]
-    queries = np.array([row[0] for row in rows], np.int64)
-    logits, said = (np.array([row[n] for row in rows], np.float64) for n in (1, 2))
-    relevant = np.array([row[3] for row in rows], np.bool_)
-    plain = JudgedLogits(logits, relevant, queries)
-    receipts = [ranking.receipt for ranking, _ in rankings if ranking.receipt.scored]
-    if not receipts or not all(own.fusion_weight for own in receipts):
+        raise DatasetError("no query is both asked and judged; are the judgments of this run?")
+    columns = list(zip(*rows, strict=True)) or [()] * 4
+    queries, relevant = np.array(columns[0], np.int64), np.array(columns[3], np.bool_)
+    plain, fused = (
+        JudgedLogits(np.array(own, np.float64), relevant, queries) for own in columns[1:3]
+    )
+    if not (weights and all(weights)):
         return Judged(manifest, plain, None)
-    fused = JudgedLogits(logits + said, relevant, queries)
     return Judged(manifest, plain, fused, manifest.fusion_weight, manifest.feedback_weight)
+
+
+def _pairs(ranking: Ranking, grades: Grades, how: Judging) -> Iterator[tuple[float, float, bool]]:
+    """Logit, fused logit, and whether it is an answer, of each hit that says something.
+
+    Of several passages of a document that answers, the first counts: it is not known of the others
+    whether they do.
+    """
+    found: set[str] = set()
+    for hit in ranking:
+        name = doc_id(hit)
+        if hit.logit is None or name in found or (how.judged_only and name not in grades):
+            continue
+        relevant = grades.get(name, 0) >= how.least
+        if relevant:
+            found.add(name)
+        yield hit.logit, hit.logit + hit.prior + hit.feedback, relevant
 
 
 def calibrate(judged: Judged, made: Mapping[str, str]) -> CalibrationReport:
