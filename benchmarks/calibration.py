@@ -7,7 +7,8 @@ Its judged queries are shuffled, always alike, at most `--queries` are taken, an
 calibrate``'s fit on one half is measured on the other: expected calibration error (bins of like
 size), of all pairs and of each query's first ten; log loss and Brier score. Beside it what there
 was before: the sigmoid, and the model's own calibration. Plain logits, and with the first stage's
-say. Unjudged candidates count as no answers. Needs  pip install 'resift[eval]'. Last line of
+say. "floor" is the error that chances which are right would have on so many pairs, by chance: labels
+drawn by the fitted chances themselves. Unjudged candidates count as no answers. Needs  pip install 'resift[eval]'. Last line of
 stdout: JSON.
 """
 
@@ -36,6 +37,7 @@ TARGET = 0.05
 DEPTH = 100
 TOP = 10
 SEED = 7
+DRAWS = 100
 
 
 @dataclass(frozen=True)
@@ -130,8 +132,16 @@ def _row(
         "method": curve.method,
         "answers": round(float(other.relevant.mean()), 4),
         "pairs": len(other.logits),
+        "floor": round(_floor(curve(other.logits)), 4),
         **{way: _measures(use(other.logits), other.relevant, first) for way, use in ways.items()},
     }
+
+
+def _floor(chances: Floats) -> float:
+    """The mean calibration error of chances that are right, over drawn labels."""
+    rng = np.random.default_rng(SEED)
+    drawn = (rng.random(len(chances)) < chances for _ in range(DRAWS))
+    return float(np.mean([calibration_error(chances, relevant) for relevant in drawn]))
 
 
 def _measures(chances: Floats, relevant: Bools, first: Bools) -> dict[str, float]:
@@ -155,11 +165,14 @@ def _first(judged: JudgedLogits) -> Bools:
 def _print(rows: list[dict[str, Any]]) -> None:
     ways, measures = ("sigmoid", "model", "after"), ("ece", "ece of 10", "log loss", "brier")
     wide = max(len(row["collection"]) for row in rows)
-    print(" " * wide, f"{'':16}", *(f"{name:^26}" for name in measures))
-    print(" " * wide, f"{'':16}", *(f"{way:>8}" for _ in measures for way in ways))
+    print(" " * wide, f"{'':16}{'':>8}", *(f"{name:^26}" for name in measures))
+    print(" " * wide, f"{'':16}{'floor':>8}", *(f"{way:>8}" for _ in measures for way in ways))
     for row in rows:
         numbers = [f"{row[way][measure]:8.4f}" for measure in measures for way in ways]
-        print(f"{row['collection']:<{wide}} {row['scale']:6} {row['method']:9}", *numbers)
+        print(
+            f"{row['collection']:<{wide}} {row['scale']:6} {row['method']:9}{row['floor']:8.4f}",
+            *numbers,
+        )
 
 
 if __name__ == "__main__":
