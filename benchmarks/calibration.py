@@ -3,13 +3,13 @@
     python benchmarks/calibration.py COLLECTIONS_FOLDER [NAME …] [--queries 200] [--run bm25]
 
 Each collection is a BEIR folder with ``run.NAME.txt.gz`` and ``qrels.tsv`` or ``qrels/test.tsv``.
-Its judged queries are shuffled, always alike, at most `--queries` are taken, and ``resift
-calibrate``'s fit on one half is measured on the other: expected calibration error (bins of like
-size), of all pairs and of each query's first ten; log loss and Brier score. Beside it what there
-was before: the sigmoid, and the model's own calibration. Plain logits, and with the first stage's
-say. "floor" is the error that chances which are right would have on so many pairs, by chance: labels
-drawn by the fitted chances themselves. Unjudged candidates count as no answers. Needs  pip install 'resift[eval]'. Last line of
-stdout: JSON.
+At most `--queries` judged queries are read once, then halved at random, always alike, 20 times:
+``resift calibrate``'s fit on one half is measured on the other. Means over the halvings: expected
+calibration error (bins of like size), of all pairs and of each query's first ten; log loss and
+Brier score; beside them what there was before, the sigmoid and the model's own calibration. Plain
+logits, and with the first stage's say. "floor" is the error of chances that are quite right, from
+the chance of so many labels alone; that queries differ comes on top. Unjudged candidates count as
+no answers. Needs  pip install 'resift[eval]'. Last line of stdout: JSON.
 """
 
 import argparse
@@ -27,17 +27,18 @@ from resift import Candidate, Reranker
 from resift.errors import DatasetError
 from resift.evaluation.calibrate import JudgedLogits, fit
 from resift.evaluation.collection import open_collection
-from resift.evaluation.judgments import Grades, Judged, Judging, before, judge
+from resift.evaluation.judgments import Grades, Judging, before, judge
 from resift.evaluation.reliability import Bools, Floats, brier, calibration_error, log_loss
 from resift.evaluation.trec import read_run
-from resift.rerank.artifact import Manifest
+from resift.rerank.calibration import Curve
 from resift.rerank.reading import Reading
 
 TARGET = 0.05
 DEPTH = 100
 TOP = 10
 SEED = 7
-DRAWS = 100
+SPLITS = 20
+WAYS = ("sigmoid", "model", "after")
 
 
 @dataclass(frozen=True)
@@ -56,18 +57,18 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for name in options.names or sorted(path.name for path in options.folder.iterdir()):
         asked = read_asked(options.folder / name, options.run, options.queries)
-        half = len(asked) // 2
-        try:
-            fitted, unseen = (
-                judge(read(reranker, own), Judging()) for own in (asked[:half], asked[half:])
-            )
-            found = list(compare(fitted, unseen))
-        except DatasetError as error:
-            print(f"{name}: left out: {error}", file=sys.stderr)
-            continue
-        for row in found:
-            rows.append({"collection": name, "queries": len(asked), **row})
-            print(rows[-1], file=sys.stderr, flush=True)
+        judged = judge(read(reranker, asked), Judging())
+        for scale, pairs in (("plain", judged.plain), ("fused", judged.fused)):
+            if pairs is None:
+                continue
+            old = before(judged.manifest, fused=scale == "fused")
+            try:
+                row = {"collection": name, "scale": scale, **halved(pairs, old)}
+            except DatasetError as error:
+                print(f"{name}: left out: {error}", file=sys.stderr)
+                continue
+            rows.append(row)
+            print(row, file=sys.stderr, flush=True)
     _print(rows)
     worst = max(row["after"]["ece"] for row in rows)
     print(json.dumps({"rows": rows, "worst_ece": worst, "target": TARGET}))
@@ -111,45 +112,56 @@ def read(reranker: Reranker, asked: list[Asked]) -> Iterator[tuple[Reading, Grad
         yield reranker.read(own.query, own.window), own.grades
 
 
-def compare(fitted: Judged, unseen: Judged) -> Iterator[dict[str, Any]]:
-    """A row for plain logits and one for fused ones."""
-    for scale, own, other in (
-        ("plain", fitted.plain, unseen.plain),
-        ("fused", fitted.fused, unseen.fused),
-    ):
-        if own is not None and other is not None:
-            yield {"scale": scale, **_row(fitted.manifest, scale, own, other)}
+def halved(judged: JudgedLogits, old: Mapping[str, Curve]) -> dict[str, Any]:
+    """Means over the halvings, and what the whole of it is."""
+    found = [_halving(judged, old, seed) for seed in range(SPLITS)]
+    methods = [str(own.pop("method")) for own in found]
+    ways = {
+        way: {name: round(float(np.mean([own[way][name] for own in found])), 4)
+              for name in found[0][way]}
+        for way in WAYS
+    }  # fmt: skip
+    return {
+        "queries": len(np.unique(judged.queries)),
+        "pairs": len(judged.logits),
+        "answers": int(judged.relevant.sum()),
+        "platt": methods.count("platt"),
+        "ece in the file": round(fit(judged, old).fit.error, 4),
+        "floor": round(float(np.mean([own["floor"] for own in found])), 4),
+        **ways,
+    }  # fmt: skip
 
 
-def _row(
-    manifest: Manifest, scale: str, own: JudgedLogits, other: JudgedLogits
-) -> Mapping[str, Any]:
-    old = before(manifest, fused=scale == "fused")
-    curve = fit(own, old).fit.curve
+def _halving(judged: JudgedLogits, old: Mapping[str, Curve], seed: int) -> dict[str, Any]:
+    queries = np.random.default_rng(seed).permutation(np.unique(judged.queries))
+    chosen = np.isin(judged.queries, queries[: len(queries) // 2])
+    own, other = _part(judged, chosen), _part(judged, ~chosen)
+    curve = fit(own, {}).fit.curve
     first = _first(other)
-    ways = {"sigmoid": old["none"], "model": old.get("model", old["none"]), "after": curve}
+    uses = {"sigmoid": old["none"], "model": old.get("model", old["none"]), "after": curve}
     return {
         "method": curve.method,
-        "answers": round(float(other.relevant.mean()), 4),
-        "pairs": len(other.logits),
-        "floor": round(_floor(curve(other.logits)), 4),
-        **{way: _measures(use(other.logits), other.relevant, first) for way, use in ways.items()},
+        "floor": _floor(curve(other.logits), seed),
+        **{way: _measures(use(other.logits), other.relevant, first) for way, use in uses.items()},
     }
 
 
-def _floor(chances: Floats) -> float:
-    """The mean calibration error of chances that are right, over drawn labels."""
-    rng = np.random.default_rng(SEED)
-    drawn = (rng.random(len(chances)) < chances for _ in range(DRAWS))
-    return float(np.mean([calibration_error(chances, relevant) for relevant in drawn]))
+def _part(judged: JudgedLogits, chosen: Bools) -> JudgedLogits:
+    return JudgedLogits(judged.logits[chosen], judged.relevant[chosen], judged.queries[chosen])
+
+
+def _floor(chances: Floats, seed: int) -> float:
+    """The calibration error of chances that are right: labels are drawn by them."""
+    drawn = np.random.default_rng(seed).random(len(chances)) < chances
+    return calibration_error(chances, drawn)
 
 
 def _measures(chances: Floats, relevant: Bools, first: Bools) -> dict[str, float]:
     return {
-        "ece": round(calibration_error(chances, relevant), 4),
-        "ece of 10": round(calibration_error(chances[first], relevant[first]), 4),
-        "log loss": round(log_loss(chances, relevant), 4),
-        "brier": round(brier(chances, relevant), 4),
+        "ece": calibration_error(chances, relevant),
+        "ece of 10": calibration_error(chances[first], relevant[first]),
+        "log loss": log_loss(chances, relevant),
+        "brier": brier(chances, relevant),
     }
 
 
@@ -163,16 +175,16 @@ def _first(judged: JudgedLogits) -> Bools:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    ways, measures = ("sigmoid", "model", "after"), ("ece", "ece of 10", "log loss", "brier")
+    measures = ("ece", "ece of 10", "log loss", "brier")
     wide = max(len(row["collection"]) for row in rows)
-    print(" " * wide, f"{'':16}{'':>8}", *(f"{name:^26}" for name in measures))
-    print(" " * wide, f"{'':16}{'floor':>8}", *(f"{way:>8}" for _ in measures for way in ways))
+    print(" " * wide, f"{'':21}{'in file':>8}{'floor':>8}", *(f"{own:^26}" for own in measures))
+    heads = (f"{way:>8}" for _ in measures for way in WAYS)
+    print(" " * wide, f"{'':6}{'queries':>8}{'platt':>7}{'':16}", *heads)
     for row in rows:
-        numbers = [f"{row[way][measure]:8.4f}" for measure in measures for way in ways]
-        print(
-            f"{row['collection']:<{wide}} {row['scale']:6} {row['method']:9}{row['floor']:8.4f}",
-            *numbers,
-        )
+        counts = f"{row['scale']:6}{row['queries']:8}{row['platt']:4}/{SPLITS}"
+        errors = f"{row['ece in the file']:8.4f}{row['floor']:8.4f}"
+        numbers = [f"{row[way][measure]:8.4f}" for measure in measures for way in WAYS]
+        print(f"{row['collection']:<{wide}} {counts}{errors}", *numbers)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from resift.errors import InputError
+from resift.errors import InputError, ResiftError
 from resift.rerank.reranker import Reranker
 from resift.types import Candidate
 
