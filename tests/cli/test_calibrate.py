@@ -13,6 +13,8 @@ from resift import Candidate, Reranker
 from resift.rerank.calibration import read_calibration
 from texts import passages
 
+pytest.importorskip("scipy")
+
 POOL = passages(12)
 ASKED = 12
 QUERIES = {f"q{n}": " ".join(POOL[n].split()[:12]) for n in range(ASKED)}

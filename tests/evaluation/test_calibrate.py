@@ -21,6 +21,8 @@ from resift.evaluation.calibrate import (
 from resift.evaluation.reliability import Floats, calibration_error, log_loss
 from resift.rerank.calibration import SIGMOID, Isotonic
 
+pytest.importorskip("scipy")
+
 labels = st.lists(st.tuples(st.integers(-20, 20), st.booleans()), min_size=1, max_size=80)
 
 
@@ -35,7 +37,8 @@ def test_platt_recovers_the_scale_and_bias_that_labels_were_drawn_by() -> None:
 def test_isotonic_is_scipys_regression_at_the_centres_of_its_blocks(
     own: list[tuple[int, bool]],
 ) -> None:
-    optimize = pytest.importorskip("scipy.optimize")
+    from scipy import optimize
+
     logits = np.array([one / 4 for one, _ in own])
     relevant = np.array([other for _, other in own])
     order = np.argsort(logits, kind="stable")

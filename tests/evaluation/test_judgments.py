@@ -10,6 +10,8 @@ from resift.rerank.catalogue import BUNDLED
 from resift.rerank.reading import Reading
 from texts import QUESTIONS, passages
 
+pytest.importorskip("scipy")
+
 POOL = passages(12)
 WINDOW = [Candidate(f"d{n}", text, score=30.0 - n) for n, text in enumerate(POOL)]
 GRADES = {"d0": 2, "d1": 1, "d2": 0, "absent": 3}

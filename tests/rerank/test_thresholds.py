@@ -2,6 +2,7 @@
 
 import asyncio
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -130,6 +131,23 @@ def test_abstaining_asks_the_best_score_whatever_is_asked_for(
         assert found.abstained is found.receipt.abstained is expected
         assert len(found) == (top_n or 40)  # it is said, and nothing is left out
     assert not bundled.rank(QUERY, POOL, top_n).abstained
+
+
+def test_late_ones_come_up_where_those_before_them_are_left_out(bundled: Reranker) -> None:
+    """The first two of what stays, not what stays of the first two."""
+    reading = bundled.read(QUERY, POOL[:6])
+    logits, statuses = reading.outcome.logits.copy(), list(reading.outcome.statuses)
+    logits[4:], statuses[4:] = np.nan, ["late", "late"]
+    outcome = replace(reading.outcome, logits=logits, statuses=statuses, partial=True)
+    found = replace(reading, outcome=outcome).ranking(2, thresholds=Thresholds(1.0, 1.0))
+    assert [(hit.rank, hit.index, hit.status) for hit in found] == [(1, 4, "late"), (2, 5, "late")]
+    assert found.receipt.below_min_score == 4 and not found.abstained
+
+
+def test_the_best_score_counts_for_abstaining_though_it_is_left_out(bundled: Reranker) -> None:
+    best = _scores(bundled.rank(QUERY, POOL, 1))[0]
+    found = bundled.rank(QUERY, POOL, min_score=1.0, abstain=best / 2)
+    assert list(found) == [] and not found.abstained
 
 
 @pytest.mark.parametrize("documents", [[], [""], ["", cast(str, None)]])

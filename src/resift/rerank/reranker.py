@@ -3,7 +3,6 @@
 import asyncio
 import os
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import InputError
+from resift.rerank.advice import Advice
 from resift.rerank.artifact import ReferencePair, load_artifact
 from resift.rerank.cache import PairCache
 from resift.rerank.calibration import open_scale
@@ -35,9 +35,8 @@ from resift.rerank.thresholds import ANYTHING, Thresholds
 from resift.rerank.tuning import Tuning, machine, tuning_file
 from resift.rerank.verification import Verification, verified
 from resift.settings import Settings
-from resift.types import Candidate, Document, Kept, Ranking, Receipt
+from resift.types import Candidate, Document, Kept, Ranking
 
-DEPTH_ADVICE = 100
 CACHE_MB = 64  # where a file is named and no size
 
 
@@ -91,7 +90,7 @@ class Reranker:
             halves=HalfCache(settings.halves_mb) if settings.halves_mb else None,
             tuning=_tuning(settings, f"{self.fingerprint} {loaded.runtime}"),
         )
-        self._warned: set[str] = set()
+        self._advice = Advice()
 
     @property
     def name(self) -> str:
@@ -142,8 +141,8 @@ class Reranker:
         weight = checked_weight(fusion_weight, self._manifest)
         ask = _Ask(top_n, weight, exact, tolerance, Thresholds(min_score, abstain))
         ranking = self._rank(query, documents, ask, Patience(_budget(budget_ms)))
-        self._warn_of_depth(ranking.receipt)
-        self._warn_of_scores(ranking.receipt, ask.thresholds)
+        self._advice.of_depth(ranking.receipt)
+        self._advice.of_scores(ranking.receipt, ask.thresholds)
         return ranking
 
     async def arank(
@@ -167,7 +166,7 @@ class Reranker:
             ranking = await asyncio.to_thread(self._rank, query, documents, ask, patience)
         finally:
             patience.give_up()  # nothing is lost where it was done
-        self._warn_of_scores(ranking.receipt, ask.thresholds)
+        self._advice.of_scores(ranking.receipt, ask.thresholds)
         return ranking
 
     def read(
@@ -279,27 +278,6 @@ class Reranker:
             return float(self.score(pair.query, [pair.text])[0])
 
         return verified(self._manifest, self._engine.model.runtime, logit)
-
-    def _warn_of_depth(self, receipt: Receipt) -> None:
-        depth = receipt.depth
-        if depth > DEPTH_ADVICE and not receipt.partial and "depth" not in self._warned:
-            self._warned.add("depth")
-            took_ms = receipt.timings_ms["total"]
-            rest = took_ms * (1 - DEPTH_ADVICE / depth)
-            warnings.warn(
-                f"{depth} candidates took {took_ms:.0f} ms, about {rest:.0f} ms of it for those "
-                f"beyond {DEPTH_ADVICE}; depths over {DEPTH_ADVICE} seldom pay",
-                stacklevel=3,
-            )
-
-    def _warn_of_scores(self, receipt: Receipt, thresholds: Thresholds) -> None:
-        if thresholds.asked and receipt.calibration == "none" and "scores" not in self._warned:
-            self._warned.add("scores")
-            warnings.warn(
-                "min_score and abstain look at scores that are not calibrated: 0.5 is a logit of "
-                "0, no even chance; fit chances to your judgments with  resift calibrate",
-                stacklevel=3,
-            )
 
 
 def _cache(settings: Settings, decisive: str) -> PairCache | None:
