@@ -22,6 +22,7 @@ ResiftError
 │   ├── IndexMismatch      an index made by another embedder or another format
 │   ├── IndexBusy          other writers did not let this one publish
 │   └── UnsafeStore        a bucket that would lose what an index's writers were told is kept
+├── BelowFloor             a measured quality that is below what was asked for
 └── DatasetError           a collection, run or judgment file that says what cannot be
 
 One line a message: the value, what was expected, what to do.
@@ -121,6 +122,10 @@ class IndexBusy(StoreError):
 
 class UnsafeStore(StoreError):
     """A bucket that would lose what an index's writers were told is kept."""
+
+
+class BelowFloor(ResiftError):
+    """A measured quality is below what was asked for."""
 
 
 class DatasetError(ResiftError):

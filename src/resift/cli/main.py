@@ -10,6 +10,7 @@ from resift.cli import (
     convert,
     demo,
     doctor,
+    eval,
     index,
     models,
     rerank,
@@ -40,6 +41,7 @@ app.command("verify-citation")(verify_citation.verify_citation)
 app.command("rerank")(rerank.rerank)
 app.command("rerank-run")(rerank_run.rerank_run)
 app.command("calibrate")(calibrate.calibrate)
+app.command("eval")(eval.evaluate)
 app.command("models")(models.models)
 app.command("verify")(verify.verify)
 app.command("doctor")(doctor.doctor)

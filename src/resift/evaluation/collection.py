@@ -35,32 +35,58 @@ class Collection:
         }
 
     def qrels(self) -> dict[str, dict[str, int]]:
-        """Query ids to their documents' grades, from ``qrels.tsv`` or ``qrels/test.tsv``.
+        """Query ids to their documents' grades; raises `DatasetError` where no file has them."""
+        file = self.qrels_file()
+        if file is None:
+            raise DatasetError(
+                f"{self.folder}: no qrels.tsv or qrels/test.tsv in it; expected judgments there"
+            )
+        return read_qrels(file)
 
-        Lines are ``query doc grade`` or TREC's ``query 0 doc grade``; a first line without a
-        number at its end is a heading. Raises `DatasetError` for other lines and a missing file.
-        """
-        file = _find_qrels(self.folder)
-        qrels: dict[str, dict[str, int]] = {}
-        number = 0
-        try:
-            with open_text(file) as lines:
-                for number, line in enumerate(lines, 1):
-                    fields = line.split("\t") if "\t" in line else line.split()
-                    if len(fields) in (3, 4) and _is_grade(fields[-1]):
-                        qrels.setdefault(fields[0], {})[fields[-2]] = int(fields[-1])
-                    elif fields and number > 1:
-                        raise DatasetError(f"{file}:{number}: expected query, document and grade")
-        except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
-            raise DatasetError(f"{file}: unreadable after line {number} ({error})") from error
-        return qrels
+    def qrels_file(self) -> Path | None:
+        """``qrels.tsv`` or ``qrels/test.tsv``, plain or ``.gz``; None where there is neither."""
+        for name in ("qrels.tsv", "qrels/test.tsv"):
+            for file in (self.folder / name, self.folder / f"{name}.gz"):
+                if file.is_file():
+                    return file
+        return None
 
 
-def open_collection(folder: Path) -> Collection:
-    """A BEIR folder; raises `DatasetError` where its files are missing."""
+def read_qrels(file: Path) -> dict[str, dict[str, int]]:
+    """Query ids to their documents' grades.
+
+    Lines are ``query doc grade`` or TREC's ``query 0 doc grade``; a first line without a
+    number at its end is a heading. Raises `DatasetError` for other lines, two grades of one
+    document and a missing file.
+    """
+    qrels: dict[str, dict[str, int]] = {}
+    number = 0
+    try:
+        with open_text(file) as lines:
+            for number, line in enumerate(lines, 1):
+                fields = line.split("\t") if "\t" in line else line.split()
+                if len(fields) in (3, 4) and _is_grade(fields[-1]):
+                    grade = int(fields[-1])
+                    if qrels.setdefault(fields[0], {}).setdefault(fields[-2], grade) != grade:
+                        raise DatasetError(
+                            f"{file}:{number}: another grade for {fields[-2]} of query "
+                            f"{fields[0]} above; expected one"
+                        )
+                elif fields and number > 1:
+                    raise DatasetError(f"{file}:{number}: expected query, document and grade")
+    except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
+        raise DatasetError(f"{file}: unreadable after line {number} ({error})") from error
+    return qrels
+
+
+def open_collection(folder: Path, *, corpus: bool = True) -> Collection:
+    """A BEIR folder; raises `DatasetError` where its files are missing.
+
+    Without `corpus` the documents may be elsewhere.
+    """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder; expected a BEIR collection")
-    for name in ("corpus.jsonl", "queries.jsonl"):
+    for name in ("corpus.jsonl", "queries.jsonl") if corpus else ("queries.jsonl",):
         _find(folder, name)
     return Collection(folder)
 
@@ -72,14 +98,6 @@ def open_text(file: Path) -> IO[str]:
     if file.suffix == ".gz":
         return gzip.open(file, "rt", encoding="utf-8")
     return file.open(encoding="utf-8")
-
-
-def _find_qrels(folder: Path) -> Path:
-    for name in ("qrels.tsv", "qrels/test.tsv"):
-        for file in (folder / name, folder / f"{name}.gz"):
-            if file.is_file():
-                return file
-    raise DatasetError(f"{folder}: no qrels.tsv or qrels/test.tsv in it; expected judgments there")
 
 
 def _is_grade(field: str) -> bool:

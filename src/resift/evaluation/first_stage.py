@@ -27,13 +27,15 @@ ROWS_A_FILE = 2_000  # of a corpus: one file that changes is read again whole
 class Window:
     """A query's candidates, best first. `ms` is None where nobody timed them.
 
-    `beyond` are ids of documents that the first stage ranked below the candidates.
+    `beyond` are ids of documents that the first stage ranked below the candidates, `scores` its own
+    of all of them where ties should count as it has them.
     """
 
     candidates: Sequence[Candidate]
     ms: float | None = None
     requests: int = 0
-    beyond: Sequence[str] = field(default=())
+    beyond: Sequence[str] = ()
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 class FirstStage(Protocol):
@@ -42,6 +44,10 @@ class FirstStage(Protocol):
     @property
     def name(self) -> str:
         """What it is, for people."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is missing, a sentence each."""
 
     def window(self, query_id: str, query: str, depth: int) -> Window:
         """The best `depth` candidates, or as many as there are."""
@@ -61,13 +67,23 @@ class FromRun:
     documents: Mapping[str, Document]
     absent: frozenset[str] = frozenset()
 
+    @property
+    def notes(self) -> Sequence[str]:
+        if not self.absent:
+            return ()
+        return (
+            f"{len(self.absent)} of {len(self.documents)} documents of {self.name} are not in the "
+            f"corpus, the first is {min(self.absent)}: they stand behind what can be read",
+        )
+
     def window(self, query_id: str, query: str, depth: int) -> Window:
         scored = self.run.get(query_id, ())
         candidates = [
             _candidate(rank, own.score, self.documents[own.doc_id])
             for rank, own in enumerate(scored[:depth], 1)
         ]
-        return Window(candidates, beyond=[own.doc_id for own in scored[depth:]])
+        beyond = [own.doc_id for own in scored[depth:]]
+        return Window(candidates, beyond=beyond, scores={own.doc_id: own.score for own in scored})
 
 
 def from_run(collection: Collection, run: Run, name: str, depth: int) -> FromRun:
@@ -99,6 +115,10 @@ class FromIndex:
     def name(self) -> str:
         """The arms that look, and where."""
         return f"{self.mode} of {self.index.uri}"
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return ()
 
     def window(self, query_id: str, query: str, depth: int) -> Window:
         start = time.perf_counter()
@@ -147,6 +167,4 @@ def _write_documents(collection: Collection, folder: Path) -> None:
 
 
 def _candidate(rank: int, score: float, document: Document) -> Candidate:
-    return Candidate(
-        document.id, document.text, document.title, document.metadata, rank, score
-    )
+    return Candidate(document.id, document.text, document.title, document.metadata, rank, score)

@@ -1,7 +1,8 @@
 """What an evaluation found: plain data, the same for the terminal, JSON and HTML."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from resift.evaluation.significance import Paired
 
@@ -103,3 +104,15 @@ class Evaluation:
     systems: tuple[SystemResult, ...]
     notes: tuple[str, ...]
     seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def main(self) -> tuple[float, float] | None:
+        """The main measure of the first stage, and of the first system at its greatest depth.
+
+        None where there are no judgments.
+        """
+        compared = self.systems[0].compared.get(self.main_measure)
+        return (compared.before, compared.after) if compared else None

@@ -1,11 +1,12 @@
 """What reranks a window in an evaluation: a model and its setting, at many depths at once."""
 
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from resift.errors import InputError, ResiftError
+from resift.errors import InputError
 from resift.rerank.reranker import Reranker
 from resift.types import Candidate
 
@@ -36,7 +37,7 @@ def parse_setting(text: str) -> Setting:
     for option in filter(None, options.split("&")):
         name, _, value = option.partition("=")
         try:
-            values[name] = {"fusion_weight": float, "exact": _flag}[name](value)
+            values[name] = _READ[name](value)
         except (KeyError, ValueError) as error:
             raise InputError(
                 f"{text}: {option} is no setting; expected fusion_weight=NUMBER or exact=false"
@@ -113,5 +114,15 @@ class SecondStage:
         return Orders(places, ms, tokens)
 
 
+def _weight(text: str) -> float:
+    weight = float(text)
+    if not 0 <= weight < math.inf:
+        raise ValueError(text)
+    return weight
+
+
 def _flag(text: str) -> bool:
     return {"true": True, "false": False}[text.lower()]
+
+
+_READ: Mapping[str, Callable[[str], object]] = {"fusion_weight": _weight, "exact": _flag}

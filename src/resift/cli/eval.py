@@ -1,0 +1,143 @@
+"""``resift eval``: does reranking help on these queries?"""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resift.cli.eval_report import print_evaluation
+from resift.cli.output import print_json, progress, say
+from resift.cli.search import Mode
+from resift.errors import BelowFloor, InputError
+
+FIRST_STAGE = "first-stage"
+
+if TYPE_CHECKING:
+    from resift.evaluation.collection import Collection
+    from resift.evaluation.first_stage import FirstStage
+    from resift.evaluation.second_stage import SecondStage
+
+
+def evaluate(
+    collection: Annotated[
+        Path, typer.Argument(help="BEIR folder: queries.jsonl, qrels, maybe corpus.jsonl.")
+    ],
+    run: Annotated[Path | None, typer.Option(help="First stage: a TREC run, plain or .gz.")] = None,
+    uri: Annotated[
+        str | None, typer.Option("--index", help="First stage: an index; else the corpus.")
+    ] = None,
+    mode: Annotated[Mode, typer.Option(help="Which arms of an index look.")] = Mode.hybrid,
+    qrels: Annotated[Path | None, typer.Option(help="Judgments, where not in the folder.")] = None,
+    depths: Annotated[str, typer.Option(help="Candidates reranked a query.")] = "10,20,50,100",
+    queries: Annotated[int | None, typer.Option(help="Only so many, spread evenly.")] = None,
+    relevant: Annotated[int, typer.Option(help="The least grade that counts as relevant.")] = 1,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(help='A reranker: FOLDER, bundled, "bundled?fusion_weight=0&exact=false".'),
+    ] = None,
+    target_ms: Annotated[
+        float | None, typer.Option(help="Advise a depth whose p95 stays below this.")
+    ] = None,
+    fail_below: Annotated[
+        str | None,
+        typer.Option(help="Exit 1 where nDCG@10 is below: a number, or first-stage."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with plots.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Measure the first stage against reranked, and say whether it helps. Needs the eval extra."""
+    from resift.evaluation.collection import open_collection
+    from resift.evaluation.evaluate import Plan
+    from resift.evaluation.evaluate import evaluate as measure
+    from resift.evaluation.task import make_task
+
+    if run and uri:
+        raise InputError(f"--run {run} and --index {uri}: expected one first stage; leave one out")
+    plan = Plan(_depths(depths), relevant, target_ms)
+    floor = _floor(fail_below)
+    folder = open_collection(collection, corpus=not uri)
+    task = make_task(folder, qrels, relevant, queries)
+    systems = _systems(compare or ["bundled"])
+    first_stage = _first_stage(folder, run, uri, mode, plan.depths[-1], systems)
+    with progress() as bar:
+        shown = bar.add_task("reranking", total=len(task.queries), note="queries")
+        found = measure(task, first_stage, systems, plan, lambda _: bar.update(shown, advance=1))
+    if html:
+        from resift.evaluation.page import write_page
+
+        write_page(html, found)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        print_evaluation(found)
+    if html:
+        say(f"{html}: the same with plots")
+    if floor is not None:
+        _hold(found.main(), floor)
+
+
+def _first_stage(
+    folder: "Collection",
+    run: Path | None,
+    uri: str | None,
+    mode: Mode,
+    depth: int,
+    systems: "list[SecondStage]",
+) -> "FirstStage":
+    from resift.evaluation.first_stage import FromIndex, from_run, index_corpus
+    from resift.evaluation.trec import read_run
+    from resift.search.index import Index
+    from resift.settings import Settings
+
+    if run:
+        return from_run(folder, read_run(run), run.name, depth)
+    keeper = systems[0].reranker
+    if uri:
+        return FromIndex(Index(uri), mode.value, keeper)
+    from resift.cli.index import sync_progress
+
+    with sync_progress() as show:
+        return FromIndex(index_corpus(folder, Settings.load(), show), mode.value, keeper)
+
+
+def _systems(texts: list[str]) -> "list[SecondStage]":
+    from resift.evaluation.second_stage import SecondStage, parse_setting
+    from resift.rerank.reranker import Reranker
+
+    settings = [parse_setting(text) for text in texts]
+    models = {setting.model: Reranker(setting.model) for setting in settings}
+    return [SecondStage(setting, models[setting.model]) for setting in settings]
+
+
+def _depths(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"--depths {text}: expected whole numbers like 10,20,50,100") from error
+
+
+def _floor(text: str | None) -> float | None:
+    """A number, or infinity below zero for the first stage's own; None for no gate."""
+    if text is None:
+        return None
+    if text == FIRST_STAGE:
+        return -math.inf
+    try:
+        floor = float(text)
+    except ValueError:
+        floor = math.nan
+    if not 0 <= floor <= 1:
+        raise InputError(f"--fail-below {text}: expected a number in 0..1, or {FIRST_STAGE}")
+    return floor
+
+
+def _hold(main: tuple[float, float] | None, floor: float) -> None:
+    """Raise `BelowFloor` where quality is below the floor, or not known."""
+    if main is None:
+        raise BelowFloor("--fail-below: there are no judgments, so that nothing holds it")
+    before, after = main
+    least = before if floor == -math.inf else floor
+    if after < least:
+        what = " of the first stage" if floor == -math.inf else ""
+        raise BelowFloor(f"nDCG@10 is {after:.4f}, below {least:.4f}{what}")

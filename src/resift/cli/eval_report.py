@@ -1,0 +1,143 @@
+"""An evaluation for the terminal: the verdict first, then figures, then queries."""
+
+from collections.abc import Sequence
+
+from rich.markup import escape
+from rich.table import Table
+
+from resift.cli.output import console, errors, printable, snippet
+from resift.evaluation.advice import chance, short
+from resift.evaluation.result import Advice, Evaluation, Latency, Moved, QueryChange, SystemResult
+
+MOST = 5  # queries helped and hurt
+SHOWN = ("nDCG", "RR", "P", "Success")  # by depth; all are shown against chance
+
+
+def print_evaluation(found: Evaluation) -> None:
+    """Everything that a person needs to decide; notes go to stderr."""
+    for note in found.notes:
+        errors.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
+    for system in found.systems:
+        _line(f"[bold]{escape(system.verdict)}[/]  [dim]({escape(system.label)})[/]")
+    _line(
+        f"{escape(found.collection)}: {found.queries} queries, first stage "
+        f"{escape(found.first_stage)}{_first_cost(found)}\n"
+    )
+    _figures(found)
+    for system in found.systems:
+        if system.compared:
+            _significance(system)
+            _advice(system.advice)
+            _queries(system)
+        else:
+            _line(f"{escape(system.label)}: {system.replaced:.1f} of a query's first ten are new")
+
+
+def _first_cost(found: Evaluation) -> str:
+    parts = []
+    if found.first_latency:
+        parts.append(f"p50 {found.first_latency.p50:.0f} ms")
+        parts.append(f"p95 {found.first_latency.p95:.0f} ms")
+    if found.requests:
+        parts.append(f"{found.requests:.1f} requests a query")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _figures(found: Evaluation) -> None:
+    """First stage and each depth: measures, milliseconds, pairs and tokens."""
+    names = [name for name in found.first if name.startswith(SHOWN)]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for name in [*names, "p50 ms", "p95", "pairs", "tokens"]:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_row("first stage", *(short(found.first[name]) for name in names), "", "", "", "")
+    for system in found.systems:
+        table.add_section()
+        if len(found.systems) > 1:
+            table.add_row(f"[dim]{escape(system.label)}[/]")
+        for row in system.rows:
+            table.add_row(
+                f"depth {row.depth}",
+                *(short(row.measures[name]) for name in names),
+                *_milliseconds(row.latency),
+                f"{row.pairs:.0f}",
+                f"{row.tokens:,.0f}",
+            )
+    console.print(table)
+
+
+def _milliseconds(latency: Latency | None) -> tuple[str, str]:
+    return (f"{latency.p50:.0f}", f"{latency.p95:.0f}") if latency else ("", "")
+
+
+def _significance(system: SystemResult) -> None:
+    """Every measure at the greatest depth against the first stage."""
+    table = Table(box=None, pad_edge=False, title=f"\ndepth {system.rows[-1].depth}",
+                  title_justify="left")  # fmt: skip
+    table.add_column("")
+    for name in ("first", "now", "change", "95 %", "p boot", "p rand", "better", "worse"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, own in system.compared.items():
+        table.add_row(
+            name,
+            short(own.before),
+            short(own.after),
+            f"{own.difference:+.3f}",
+            f"{own.low:+.3f} {own.high:+.3f}",
+            chance(own.p_bootstrap).removeprefix("p ").removeprefix("= "),
+            chance(own.p_randomisation).removeprefix("p ").removeprefix("= "),
+            str(own.better),
+            str(own.worse),
+        )
+    console.print(table)
+    if system.against:
+        own = system.against
+        _line(
+            f"against the first reranker: {own.difference:+.3f}, "
+            f"{chance(max(own.p_bootstrap, own.p_randomisation))}"
+        )
+
+
+def _advice(advice: Advice | None) -> None:
+    if advice is None:
+        return
+    if not advice.depth:
+        _line(f"\n[bold]advice:[/] do not rerank ({escape(advice.why)})")
+        return
+    weight = "the model's own weight of the first stage"
+    if advice.fusion_weight is not None:
+        weight = f"fusion_weight={advice.fusion_weight:g} (chosen on these queries)"
+    _line(f"\n[bold]advice:[/] depth={advice.depth} ({escape(advice.why)}), {weight}")
+
+
+def _queries(system: SystemResult) -> None:
+    hurt = [own for own in system.changes if own.after < own.before]
+    helped = [own for own in reversed(system.changes) if own.after > own.before]
+    for title, changes in (("hurt most", hurt), ("helped most", helped)):
+        if changes:
+            _line(f"\n[bold]{title}[/] ({min(MOST, len(changes))} of {len(changes)})")
+        for change in changes[:MOST]:
+            _change(change)
+
+
+def _change(change: QueryChange) -> None:
+    query = escape(snippet(change.query, 100))
+    _line(
+        f"{short(change.before)} → {short(change.after)}  {query}  [dim]{_safe(change.query_id)}[/]"
+    )
+    _documents(change.moved)
+
+
+def _documents(moved: Sequence[Moved]) -> None:
+    for own in moved:
+        grade = "  ?" if own.grade is None else f"{own.grade:3}"
+        was, now = own.was or "-", own.now or "-"
+        _line(f"  grade {grade}  {was:>4} → {now!s:<4} {_safe(own.title) or _safe(own.doc_id)}")
+
+
+def _safe(text: str) -> str:
+    return escape(printable(text))
+
+
+def _line(text: str) -> None:
+    console.print(text, soft_wrap=True, highlight=False)

@@ -1,0 +1,106 @@
+"""Does reranking help? candidates → rerank at every depth → measure → compare → advise.
+
+Every query is read once. Knows no files and prints nothing.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from resift.errors import DatasetError, InputError
+from resift.evaluation.compare import Comparison
+from resift.evaluation.first_stage import FirstStage
+from resift.evaluation.measures import PRIMARY, Evaluator, means, names
+from resift.evaluation.observed import FirstSeen, SecondSeen
+from resift.evaluation.result import Evaluation, SystemResult
+from resift.evaluation.second_stage import SecondStage
+from resift.evaluation.task import Task
+
+DEPTHS = (10, 20, 50, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to evaluate: rising `depths`, the least grade that counts, and a latency to stay below.
+
+    `target_ms` is of the 95th percentile of reranking.
+    """
+
+    depths: Sequence[int] = DEPTHS
+    relevant: int = 1
+    target_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.depths or list(self.depths) != sorted(set(self.depths)) or self.depths[0] < 1:
+            given = ",".join(map(str, self.depths))
+            raise InputError(f"depths={given}: expected rising whole numbers from 1")
+        if self.target_ms is not None and not self.target_ms > 0:
+            raise InputError(f"target_ms={self.target_ms}: expected more than 0, or None")
+
+
+def evaluate(
+    task: Task,
+    first_stage: FirstStage,
+    systems: Sequence[SecondStage],
+    plan: Plan,
+    advance: Callable[[str], None] = lambda query_id: None,
+) -> Evaluation:
+    """Measure the first stage and every system on all of a task's queries.
+
+    Raises `DatasetError` where no query has a candidate.
+    """
+    start = time.perf_counter()
+    first, seconds = FirstSeen(), [SecondSeen() for _ in systems]
+    for number, (query_id, query) in enumerate(task.queries.items()):
+        window = first_stage.window(query_id, query, plan.depths[-1])
+        first.note(query_id, window)
+        shown = list(window.candidates[:10])
+        for system, second in zip(systems, seconds, strict=True):
+            shown += second.rerank(system, (query_id, query, number), window, plan.depths)
+        first.note_titles(shown)
+        advance(query_id)
+    if not any(first.lists.values()):
+        raise DatasetError(
+            f"{first_stage.name}: no candidate for any of {len(task.queries)} queries; are the "
+            "queries of this collection?"
+        )
+    evaluator = Evaluator(task.qrels, names(plan.depths, plan.relevant)) if task.qrels else None
+    comparison = Comparison(task, first, evaluator, plan.depths, plan.target_ms)
+    results: list[SystemResult] = []
+    for system, second in zip(systems, seconds, strict=True):
+        results.append(comparison.result(system, second))
+    return Evaluation(
+        collection=task.name,
+        first_stage=first_stage.name,
+        queries=len(task.queries),
+        judged=len(task.qrels),
+        main_measure=PRIMARY,
+        first=means(comparison.before),
+        first_latency=first.latency,
+        requests=first.requests,
+        systems=tuple(results),
+        notes=(*task.notes, *first_stage.notes, *_oddities(task, first, seconds)),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _oddities(task: Task, first: FirstSeen, seconds: Sequence[SecondSeen]) -> list[str]:
+    """What a reader of the figures should know, a sentence each."""
+    empty = [query_id for query_id, found in first.lists.items() if not found]
+    unjudged = [
+        query_id for query_id, found in first.lists.items()
+        if found and task.qrels and not task.qrels[query_id].keys() & set(found)
+    ]  # fmt: skip
+    unread = list(dict.fromkeys(query_id for own in seconds for query_id in own.unread))
+    cases = (
+        (empty, "have no candidate: they count as 0"),
+        (unjudged, "have no judged document among their candidates: reranking cannot change them"),
+        (unread, "cannot be read by the reranker (empty or too long): they keep their order"),
+        (first.tied, "have candidates with equal scores among the first: the first stage is "
+                     "measured by document id there, downwards, as trec_eval does"),
+    )  # fmt: skip
+    return [
+        f"{len(found)} of {len(task.queries)} queries {what}; the first is {found[0]}"
+        for found, what in cases
+        if found
+    ]

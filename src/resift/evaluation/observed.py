@@ -1,0 +1,135 @@
+"""What was seen of each query while it was evaluated: lists of documents, milliseconds."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from resift.errors import QueryError
+from resift.evaluation.first_stage import Window, doc_id
+from resift.evaluation.result import Latency
+from resift.evaluation.second_stage import SecondStage
+from resift.types import Candidate
+
+WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0)
+TIMED_EVERY = 5  # queries; these are read depth by depth, which takes longer
+CUT = 10  # what people look at
+TITLE = 80  # characters of a text that has none
+
+Lists = dict[str, Sequence[str]]
+"""Query ids to ids of documents, best first."""
+
+
+@dataclass(slots=True)
+class FirstSeen:
+    """The first stage: its lists, with its own scores where it is a run."""
+
+    lists: Lists = field(default_factory=dict)
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    titles: dict[str, str] = field(default_factory=dict)
+    tied: list[str] = field(default_factory=list)
+    _ms: list[float] = field(default_factory=list)
+    _requests: int = 0
+
+    def note(self, query_id: str, window: Window) -> None:
+        """Keep what a query's window says, but no texts."""
+        found = [*map(doc_id, window.candidates), *window.beyond]
+        self.lists[query_id] = _once(found)
+        self.scores[query_id] = dict(window.scores) or {
+            own: float(-rank) for rank, own in enumerate(self.lists[query_id])
+        }
+        own = [candidate.score for candidate in window.candidates[: CUT + 1]]
+        if window.scores and any(score == other for score, other in pairwise(own)):
+            self.tied.append(query_id)
+        if window.ms is not None:
+            self._ms.append(window.ms)
+        self._requests += window.requests
+
+    def note_titles(self, candidates: Sequence[Candidate]) -> None:
+        """Keep what people call these documents."""
+        for own in candidates:
+            text = own.text if isinstance(own.text, str) else ""
+            title = own.title or " ".join(text[: 2 * TITLE].split())[:TITLE]
+            self.titles.setdefault(doc_id(own), title)
+
+    @property
+    def latency(self) -> Latency | None:
+        """The first query loads and warms up: it is left out where there are others."""
+        return latency(self._ms[1:] or self._ms)
+
+    @property
+    def requests(self) -> float:
+        """To the object store, a query."""
+        return self._requests / max(len(self.lists), 1)
+
+
+@dataclass(slots=True)
+class SecondSeen:
+    """One system: its lists by (depth, weight), None the setting's own weight."""
+
+    lists: dict[tuple[int, float | None], Lists] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+    _ms: dict[int, list[float]] = field(default_factory=dict)
+    _tokens: dict[int, int] = field(default_factory=dict)
+    _pairs: dict[int, int] = field(default_factory=dict)
+
+    def rerank(
+        self,
+        system: SecondStage,
+        query: tuple[str, str, int],
+        window: Window,
+        depths: Sequence[int],
+    ) -> list[Candidate]:
+        """Rerank one (id, text, number) query to each depth; the first of the deepest come back.
+
+        A query that the model cannot read keeps its order, as a search would answer.
+        """
+        query_id, text, number = query
+        candidates = window.candidates
+        if not candidates:
+            return []
+        try:
+            timed = number % TIMED_EVERY == 1
+            orders = system.orders(text, candidates, depths, WEIGHTS, timed)
+        except QueryError:
+            self.unread.append(query_id)
+            return []
+        ids = [doc_id(own) for own in candidates]
+        for (depth, weight), places in orders.places.items():
+            rest = [*ids[depth:], *window.beyond]
+            found = _once([*(ids[place] for place in places), *rest])
+            self.lists.setdefault((depth, weight), {})[query_id] = found
+        for depth in depths:
+            if number and depth in orders.ms:  # the first query warms up
+                self._ms.setdefault(depth, []).append(orders.ms[depth])
+            self._tokens[depth] = self._tokens.get(depth, 0) + orders.tokens[depth]
+            self._pairs[depth] = self._pairs.get(depth, 0) + min(depth, len(candidates))
+        return [candidates[place] for place in orders.places[depths[-1], None][:CUT]]
+
+    def cost(self, depth: int, queries: int) -> tuple[Latency | None, float, float]:
+        """Latency, pairs and tokens of a query."""
+        own = latency(self._ms.get(depth, ()))
+        return own, self._pairs.get(depth, 0) / queries, self._tokens.get(depth, 0) / queries
+
+    def filled(self, first: Lists, key: tuple[int, float | None]) -> Lists:
+        """The lists of all queries: those that were not reranked keep the first stage's."""
+        return {**first, **self.lists.get(key, {})}
+
+
+def latency(ms: Sequence[float]) -> Latency | None:
+    """Median and 95th percentile; None where nothing was timed."""
+    if not ms:
+        return None
+    rising = sorted(ms)
+    place = max(0, -(-95 * len(rising) // 100) - 1)  # nearest rank: a time that was seen
+    return Latency(statistics.median(rising), rising[place], len(rising))
+
+
+def _once(doc_ids: Iterable[str]) -> list[str]:
+    """Each document where it first occurs: the best of its passages stands for it."""
+    return list(dict.fromkeys(doc_ids))
+
+
+def ranks(doc_ids: Sequence[str]) -> Mapping[str, int]:
+    """Document → rank, from 1."""
+    return {own: rank for rank, own in enumerate(doc_ids, 1)}

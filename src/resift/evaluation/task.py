@@ -1,0 +1,72 @@
+"""What is to be measured: queries with judgments, and what is missing of either."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from resift.errors import DatasetError
+from resift.evaluation.collection import Collection, read_qrels
+from resift.evaluation.measures import Qrels
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Queries by id, and the grades of their judged documents: none at all, or some for each."""
+
+    name: str
+    queries: Mapping[str, str]
+    qrels: Qrels
+    notes: tuple[str, ...] = ()
+
+
+def make_task(
+    collection: Collection, qrels_file: Path | None, relevant: int, most: int | None
+) -> Task:
+    """The judged queries of a collection, `most` of them spread evenly; all where none is judged.
+
+    `relevant` is the least grade that counts. Raises `DatasetError` where judgments and queries
+    have nothing to do with each other, or a file says what cannot be.
+    """
+    queries = collection.queries()
+    file = qrels_file or collection.qrels_file()
+    qrels = read_qrels(file) if file else {}
+    if not qrels:
+        note = (
+            "no judgments: whether reranking helps cannot be said; make some with "
+            f"  resift judge {collection.folder}"
+        )
+        return Task(collection.folder.name, _spread(queries, most), {}, (note,))
+    judged = {query_id: queries[query_id] for query_id in queries if query_id in qrels}
+    if not judged:
+        raise DatasetError(
+            f"{file}: none of its {len(qrels)} queries is in {collection.folder}, the first is "
+            f"{min(qrels)}; are the judgments of this collection?"
+        )
+    chosen = _spread(judged, most)
+    own = {query_id: qrels[query_id] for query_id in chosen}
+    return Task(collection.folder.name, chosen, own, tuple(_gaps(queries, qrels, own, relevant)))
+
+
+def _spread(queries: Mapping[str, str], most: int | None) -> dict[str, str]:
+    """Every so many-th, so that a part stands for the whole whatever its order."""
+    ids = list(queries)
+    if most is not None and most < len(ids):
+        ids = [ids[place * len(ids) // most] for place in range(most)]
+    return {query_id: queries[query_id] for query_id in ids}
+
+
+def _gaps(queries: Mapping[str, str], qrels: Qrels, own: Qrels, relevant: int) -> list[str]:
+    unknown = [query_id for query_id in qrels if query_id not in queries]
+    answerless = [query_id for query_id, grades in own.items() if max(grades.values()) < relevant]
+    found = []
+    if unknown:
+        found.append(
+            f"{len(unknown)} of {len(qrels)} judged queries are not among the queries, the first "
+            f"is {unknown[0]}: left out"
+        )
+    if answerless:
+        found.append(
+            f"{len(answerless)} of {len(own)} queries have no document of grade {relevant} or "
+            f"more, the first is {answerless[0]}: they count as 0 whatever is found"
+        )
+    return found
