@@ -84,6 +84,11 @@ def test_options_decide_what_counts(desk: Desk) -> None:
     assert "12 judged queries with 12 answers" in desk.calibrate("--relevant", 2).error
 
 
+def test_judgments_may_be_in_another_file(desk: Desk, tmp_path: Path) -> None:
+    qrels = (desk.collection / "qrels.tsv").rename(tmp_path / "other.tsv")
+    assert json.loads(desk.calibrate("--qrels", qrels, "--json").out)["relevant"] == 24
+
+
 def test_an_index_gives_candidates_too(desk: Desk, tmp_path: Path) -> None:
     pytest.importorskip("lance")
     source, index = tmp_path / "source", tmp_path / "index"
@@ -106,7 +111,7 @@ def test_the_corpus_itself_does(desk: Desk) -> None:
 
 def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(desk: Desk, tmp_path: Path) -> None:
     assert "depth=0" in desk.calibrate("--depth", 0).error
-    assert "expected one of them" in desk.calibrate("--index", tmp_path / "index").error
+    assert "expected one first stage" in desk.calibrate("--index", tmp_path / "index").error
     good = (desk.collection / "qrels.tsv").read_text()
     desk.judge([("q0", "d0", 1)])
     assert "judge 9 more queries and 19 more answers" in desk.calibrate().error
@@ -115,9 +120,9 @@ def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(desk: Desk, tmp_
     desk.judge(rows)
     assert "no higher logits than the rest" in desk.calibrate().error
     desk.judge([("q99", "d0", 1)])
-    assert "both asked and judged" in desk.calibrate().error
+    assert "are the judgments of this collection?" in desk.calibrate().error
     (desk.collection / "qrels.tsv").unlink()
-    assert "no qrels.tsv" in desk.calibrate().error
+    assert "no judgments: expected qrels.tsv in it" in desk.calibrate().error
     (desk.collection / "qrels.tsv").write_text(good)
     desk.output = tmp_path / "absent" / "own.json"
     assert "does not exist" in desk.calibrate().error

@@ -1,6 +1,6 @@
 """``resift calibrate``: a judged collection in, a file out that makes chances of scores."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from resift.cli.index import sync_progress
+from resift.cli.first_stage import check_one, open_first_stage
 from resift.cli.output import console, print_json, progress, say
-from resift.errors import InputError, QueryError
+from resift.cli.search import Mode
+from resift.errors import DatasetError, InputError, QueryError
 from resift.settings import Settings
 
 if TYPE_CHECKING:
     from resift.evaluation.calibrate import Fitted, JudgedLogits
-    from resift.evaluation.collection import Collection
     from resift.evaluation.first_stage import FirstStage
     from resift.evaluation.judgments import CalibrationReport, Grades
+    from resift.evaluation.task import Task
     from resift.rerank.reading import Reading
     from resift.rerank.reranker import Reranker
 
@@ -27,7 +28,11 @@ def calibrate(
     collection: Annotated[Path, typer.Argument(help="BEIR folder with qrels.tsv.")],
     output: Annotated[Path, typer.Option(help="Where the calibration goes: a JSON file.")],
     run: Annotated[Path | None, typer.Option(help="TREC run that gives the candidates.")] = None,
-    index: Annotated[str | None, typer.Option(help="Index that does, if no run is given.")] = None,
+    uri: Annotated[
+        str | None, typer.Option("--index", help="Index that does; else the corpus.")
+    ] = None,
+    mode: Annotated[Mode, typer.Option(help="Which arms of an index look.")] = Mode.hybrid,
+    qrels: Annotated[Path | None, typer.Option(help="Judgments, where not in the folder.")] = None,
     depth: Annotated[int, typer.Option(help="Candidates a query.")] = 100,
     relevant: Annotated[int, typer.Option(help="The least grade of an answer.")] = 1,
     judged_only: Annotated[
@@ -43,22 +48,23 @@ def calibrate(
     from resift.evaluation.collection import open_collection
     from resift.evaluation.judgments import Judging, judge
     from resift.evaluation.judgments import calibrate as fit
+    from resift.evaluation.task import make_task
     from resift.rerank.calibration import write_calibration
     from resift.rerank.reranker import Reranker
 
-    if run is not None and index is not None:
-        raise InputError(f"--run {run} --index {index}: expected one of them")
+    check_one(run, uri)
     if depth < 1:
         raise InputError(f"depth={depth}: expected 1 or more")
     if not output.parent.is_dir():
         raise InputError(f"{output}: the folder {output.parent} does not exist")
+    folder = open_collection(collection, corpus=not uri)
+    task = make_task(folder, qrels, relevant, None)
+    if not task.qrels:
+        raise DatasetError(f"{collection}: no judgments: expected qrels.tsv in it, or --qrels FILE")
     settings = replace(Settings.load(), calibration=None)  # the one to be replaced
-    judged_collection = open_collection(collection)
-    qrels = judged_collection.qrels()
-    queries = {name: own for name, own in judged_collection.queries().items() if name in qrels}
-    first_stage = _first_stage(judged_collection, run, index, settings, depth)
     reranker = Reranker(model, settings=settings)
-    readings = _readings(queries, qrels, first_stage, reranker, depth)
+    first_stage = open_first_stage(folder, run, uri, mode, depth, reranker)
+    readings = _readings(task, first_stage, reranker, depth)
     made = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "collection": collection.resolve().name,
@@ -76,38 +82,22 @@ def calibrate(
     say(f"{output}: use it as --calibration {output} or RESIFT_CALIBRATION")
 
 
-def _first_stage(
-    collection: "Collection", run: Path | None, uri: str | None, settings: Settings, depth: int
-) -> "FirstStage":
-    from resift.evaluation.first_stage import FromIndex, from_run, index_corpus
-    from resift.evaluation.trec import read_run
-    from resift.search.index import Index
-
-    if run is not None:
-        return from_run(collection, read_run(run), run.name, depth)
-    if uri is not None:
-        return FromIndex(Index(uri, settings=settings))
-    with sync_progress() as show:
-        return FromIndex(index_corpus(collection, settings, show))
-
-
 def _readings(
-    queries: Mapping[str, str],
-    qrels: Mapping[str, "Grades"],
+    task: "Task",
     first_stage: "FirstStage",
     reranker: "Reranker",
     depth: int,
 ) -> Iterator[tuple["Reading", "Grades"]]:
     """Queries that cannot be read are named and left out."""
     with progress() as bar:
-        task = bar.add_task("reading", total=len(queries), note="queries")
-        for query_id, query in queries.items():
+        shown = bar.add_task("reading", total=len(task.queries), note="queries")
+        for query_id, query in task.queries.items():
             try:
                 window = first_stage.window(query_id, query, depth)
-                yield reranker.read(query, window.candidates), qrels[query_id]
+                yield reranker.read(query, window.candidates), task.qrels[query_id]
             except QueryError as error:
                 say(f"query {query_id} is left out: {error}")
-            bar.update(task, advance=1)
+            bar.update(shown, advance=1)
 
 
 def _print(report: "CalibrationReport") -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resift.cli.eval_report import print_evaluation
+from resift.cli.first_stage import check_one, open_first_stage
 from resift.cli.output import print_json, progress, say
 from resift.cli.search import Mode
 from resift.errors import BelowFloor, InputError
@@ -14,8 +15,6 @@ from resift.errors import BelowFloor, InputError
 FIRST_STAGE = "first-stage"
 
 if TYPE_CHECKING:
-    from resift.evaluation.collection import Collection
-    from resift.evaluation.first_stage import FirstStage
     from resift.evaluation.second_stage import SecondStage
 
 
@@ -52,14 +51,14 @@ def evaluate(
     from resift.evaluation.evaluate import evaluate as measure
     from resift.evaluation.task import make_task
 
-    if run and uri:
-        raise InputError(f"--run {run} and --index {uri}: expected one first stage; leave one out")
+    check_one(run, uri)
     plan = Plan(_depths(depths), relevant, target_ms)
     floor = _floor(fail_below)
     folder = open_collection(collection, corpus=not uri)
     task = make_task(folder, qrels, relevant, queries)
     systems = _systems(compare or ["bundled"])
-    first_stage = _first_stage(folder, run, uri, mode, plan.depths[-1], systems)
+    keeper = systems[0].reranker
+    first_stage = open_first_stage(folder, run, uri, mode, plan.depths[-1], keeper)
     with progress() as bar:
         shown = bar.add_task("reranking", total=len(task.queries), note="queries")
         found = measure(task, first_stage, systems, plan, lambda _: bar.update(shown, advance=1))
@@ -75,30 +74,6 @@ def evaluate(
         say(f"{html}: the same with plots")
     if floor is not None:
         _hold(found.main(), floor)
-
-
-def _first_stage(
-    folder: "Collection",
-    run: Path | None,
-    uri: str | None,
-    mode: Mode,
-    depth: int,
-    systems: "list[SecondStage]",
-) -> "FirstStage":
-    from resift.evaluation.first_stage import FromIndex, from_run, index_corpus
-    from resift.evaluation.trec import read_run
-    from resift.search.index import Index
-    from resift.settings import Settings
-
-    if run:
-        return from_run(folder, read_run(run), run.name, depth)
-    keeper = systems[0].reranker
-    if uri:
-        return FromIndex(Index(uri), mode.value, keeper)
-    from resift.cli.index import sync_progress
-
-    with sync_progress() as show:
-        return FromIndex(index_corpus(folder, Settings.load(), show), mode.value, keeper)
 
 
 def _systems(texts: list[str]) -> "list[SecondStage]":
