@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from resift.cli.first_stage import check_one, open_first_stage
+from resift.cli.first_stage import open_first_stage
 from resift.cli.output import console, print_json, progress, say
 from resift.cli.search import Mode
 from resift.errors import DatasetError, InputError, QueryError
@@ -52,7 +52,8 @@ def calibrate(
     from resift.rerank.calibration import write_calibration
     from resift.rerank.reranker import Reranker
 
-    check_one(run, uri)
+    if run and uri:
+        raise InputError(f"--run {run} and --index {uri}: expected one first stage; leave one out")
     if depth < 1:
         raise InputError(f"depth={depth}: expected 1 or more")
     if not output.parent.is_dir():

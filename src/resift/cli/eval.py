@@ -1,13 +1,14 @@
 """``resift eval``: does reranking help on these queries?"""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resift.cli.eval_report import print_evaluation
-from resift.cli.first_stage import check_one, open_first_stage
+from resift.cli.eval_report import print_ablation, print_evaluation
+from resift.cli.first_stage import open_first_stage
 from resift.cli.output import print_json, progress, say
 from resift.cli.search import Mode
 from resift.errors import BelowFloor, InputError
@@ -15,7 +16,10 @@ from resift.errors import BelowFloor, InputError
 FIRST_STAGE = "first-stage"
 
 if TYPE_CHECKING:
+    from resift.evaluation.evaluate import Plan
     from resift.evaluation.second_stage import SecondStage
+    from resift.evaluation.task import Task
+    from resift.search.index import Index
 
 
 def evaluate(
@@ -42,6 +46,9 @@ def evaluate(
         str | None,
         typer.Option(help="Exit 1 where nDCG@10 is below: a number, or first-stage."),
     ] = None,
+    ablation: Annotated[
+        bool, typer.Option("--ablation", help="Each arm of the index alone, reranked, fused.")
+    ] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
@@ -49,9 +56,12 @@ def evaluate(
     from resift.evaluation.collection import open_collection
     from resift.evaluation.evaluate import Plan
     from resift.evaluation.evaluate import evaluate as measure
+    from resift.evaluation.first_stage import FromIndex
     from resift.evaluation.task import make_task
 
-    check_one(run, uri)
+    if run and (uri or ablation):
+        other = f"--index {uri}" if uri else "--ablation, which is of an index"
+        raise InputError(f"--run {run} and {other}: expected one first stage; leave one out")
     plan = Plan(_depths(depths), relevant, target_ms)
     floor = _floor(fail_below)
     folder = open_collection(collection, corpus=not uri)
@@ -59,6 +69,9 @@ def evaluate(
     systems = _systems(compare or ["bundled"])
     keeper = systems[0].reranker
     first_stage = open_first_stage(folder, run, uri, mode, plan.depths[-1], keeper)
+    if ablation and isinstance(first_stage, FromIndex):
+        _ablate(task, first_stage.index, systems[0], plan, as_json)
+        return
     with progress() as bar:
         shown = bar.add_task("reranking", total=len(task.queries), note="queries")
         found = measure(task, first_stage, systems, plan, lambda _: bar.update(shown, advance=1))
@@ -74,6 +87,22 @@ def evaluate(
         say(f"{html}: the same with plots")
     if floor is not None:
         _hold(found.main(), floor)
+
+
+def _ablate(
+    task: "Task", index: "Index", system: "SecondStage", plan: "Plan", as_json: bool
+) -> None:
+    from resift.evaluation.ablation import ablate
+    from resift.search.retrieval import MODES
+
+    with progress() as bar:
+        shown = bar.add_task("reranking", total=len(MODES) * len(task.queries), note="queries")
+        parts = ablate(task, index, system, plan.depths[-1], plan.relevant,
+                       lambda: bar.update(shown, advance=1))  # fmt: skip
+    if as_json:
+        print_json([asdict(part) for part in parts])
+    else:
+        print_ablation(parts)
 
 
 def _systems(texts: list[str]) -> "list[SecondStage]":

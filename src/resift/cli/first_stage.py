@@ -5,19 +5,12 @@ from typing import TYPE_CHECKING
 
 from resift.cli.index import sync_progress
 from resift.cli.search import Mode
-from resift.errors import InputError
 from resift.settings import Settings
 
 if TYPE_CHECKING:
     from resift.evaluation.collection import Collection
     from resift.evaluation.first_stage import FirstStage
     from resift.index.keep import Keeper
-
-
-def check_one(run: Path | None, uri: str | None) -> None:
-    """Raise `InputError` where two are named."""
-    if run and uri:
-        raise InputError(f"--run {run} and --index {uri}: expected one first stage; leave one out")
 
 
 def open_first_stage(

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import chain, repeat
 from typing import Any
 
 from rich.console import Console
@@ -65,10 +66,10 @@ def print_json(value: Any) -> None:
     print(_json(value, indent=2))
 
 
-def print_json_lines(hits: Iterable[Hit]) -> None:
-    """One object a hit on stdout, in rank order."""
-    for hit in hits:
-        print(_json(asdict(hit)))
+def print_json_lines(hits: Iterable[Hit], more: Iterable[Mapping[str, Any]] = ()) -> None:
+    """One object a hit on stdout, in rank order; `more` is for the first of them, beside theirs."""
+    for hit, beside in zip(hits, chain(more, repeat({})), strict=False):
+        print(_json(asdict(hit) | dict(beside)))
 
 
 def _json(value: Any, indent: int | None = None) -> str:
@@ -79,16 +80,6 @@ def _json(value: Any, indent: int | None = None) -> str:
     except UnicodeEncodeError:
         return json.dumps(value, indent=indent, default=str)
     return text
-
-
-def print_answer(ranking: Ranking, as_json: bool) -> None:
-    """A ranking on stdout, for people or for programs; that nothing answers on stderr."""
-    if as_json:
-        print_json_lines(ranking)
-    else:
-        print_ranking(ranking)
-    if ranking.abstained:
-        say("nothing here answers: the best score is below what was asked for")
 
 
 def print_ranking(ranking: Ranking) -> None:

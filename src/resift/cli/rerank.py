@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from resift.cli.output import plain_warnings, print_answer, say
+from resift.cli.explanation import ExplainOption, check_explain, print_answer
+from resift.cli.output import plain_warnings, say
 from resift.cli.scores import Abstain, Calibration, MinScore
 from resift.errors import InputError
 from resift.types import Candidate
@@ -26,18 +27,20 @@ def rerank(
     calibration: Calibration = None,
     min_score: MinScore = None,
     abstain: Abstain = None,
+    explain: ExplainOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a hit.")] = False,
 ) -> None:
     """Rerank lines: plain text, or JSON objects with "text" and maybe "id", "title", "score"."""
     from resift.rerank.reranker import Reranker
 
+    check_explain(explain)
     candidates = list(read_candidates(file))
     reranker = Reranker(model, calibration=calibration)
     with plain_warnings():
         ranking = reranker.rank(
             query, candidates, top_n, budget_ms=budget_ms, min_score=min_score, abstain=abstain
         )
-    print_answer(ranking, as_json)
+    print_answer(ranking, as_json, explain)
 
 
 def read_candidates(file: Path) -> Iterator[Candidate]:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from resift.cli.output import plain_warnings, print_answer
+from resift.cli.explanation import ExplainOption, check_explain, print_answer
+from resift.cli.output import plain_warnings
 from resift.cli.scores import Abstain, Calibration, MinScore
 from resift.settings import Settings
 
@@ -37,11 +38,13 @@ def search(
     calibration: Calibration = None,
     min_score: MinScore = None,
     abstain: Abstain = None,
+    explain: ExplainOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a hit.")] = False,
 ) -> None:
     """Search an index: retrieve, fuse, rerank."""
     from resift.search.index import Index
 
+    check_explain(explain, reranked=not no_rerank)
     settings = Settings.load()
     if calibration is not None:
         settings = replace(settings, calibration=str(calibration))
@@ -59,4 +62,4 @@ def search(
             min_score=min_score,
             abstain=abstain,
         )
-    print_answer(ranking, as_json)
+    print_answer(ranking, as_json, explain)

@@ -75,11 +75,14 @@ def verdict(compared: Paired | None, rows: Sequence[Row], advice: Advice | None)
         word = "helps" if compared.difference > 0 else "hurts"
     parts = [f"{word}: {change}, {chance(max(compared.p_bootstrap, compared.p_randomisation))}"]
     deepest = rows[-1].depth
-    if advice.depth and advice.depth < deepest and advice.share is not None:
+    if not advice.depth:
+        parts.append(f"do not rerank: {advice.why}")
+    elif word != "helps":
+        if advice.depth < deepest:
+            parts.append(f"depth {advice.depth} is better, {short(advice.quality)}")
+    elif advice.depth < deepest and advice.share is not None:
         at = f" at {_part(advice.time)} the time" if advice.time is not None else ""
         parts.append(f"depth {advice.depth} gives {advice.share:.0%} of the gain{at}")
-    elif not advice.depth and deepest:
-        parts.append("do not rerank: " + advice.why)
     judged = compared.better + compared.worse + compared.equal
     listed = ", list below" if compared.worse else ""
     parts.append(f"hurts {compared.worse} of {judged} queries{listed}")

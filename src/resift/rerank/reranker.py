@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from resift.errors import InputError
 from resift.rerank.advice import Advice
 from resift.rerank.artifact import ReferencePair, load_artifact
+from resift.rerank.ask import Ask
 from resift.rerank.cache import PairCache
 from resift.rerank.calibration import open_scale
 from resift.rerank.candidates import (
@@ -25,37 +26,20 @@ from resift.rerank.candidates import (
 )
 from resift.rerank.catalogue import resolve
 from resift.rerank.engine import Engine
+from resift.rerank.explain import Occlusion
 from resift.rerank.kept import HalfCache, Known, unpack
 from resift.rerank.outcome import is_text
 from resift.rerank.patience import Patience
 from resift.rerank.progressive import TOLERANCE, Race
 from resift.rerank.reading import Reading, checked_weight, weighed
 from resift.rerank.stages import load_model
-from resift.rerank.thresholds import ANYTHING, Thresholds
+from resift.rerank.thresholds import Thresholds
 from resift.rerank.tuning import Tuning, machine, tuning_file
 from resift.rerank.verification import Verification, verified
 from resift.settings import Settings
-from resift.types import Candidate, Document, Kept, Ranking
+from resift.types import Candidate, Document, Explanation, Hit, Kept, Ranking
 
 CACHE_MB = 64  # where a file is named and no size
-
-
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """What a caller wants of a ranking, checked."""
-
-    top_n: int | None
-    weight: float
-    exact: bool
-    tolerance: float
-    thresholds: Thresholds = ANYTHING
-
-    def __post_init__(self) -> None:
-        top_n = self.top_n
-        if top_n is not None and (not isinstance(top_n, int | np.integer) or top_n < 1):
-            raise InputError(f"top_n={top_n!r}: expected a whole number from 1, or None for all")
-        if not (is_finite(self.tolerance) and 0 < self.tolerance <= 0.5):
-            raise InputError(f"tolerance={self.tolerance!r}: expected a number over 0, up to 0.5")
 
 
 class Reranker:
@@ -90,6 +74,7 @@ class Reranker:
             halves=HalfCache(settings.halves_mb) if settings.halves_mb else None,
             tuning=_tuning(settings, f"{self.fingerprint} {loaded.runtime}"),
         )
+        self._occlusion = Occlusion(self._engine)
         self._advice = Advice()
 
     @property
@@ -139,7 +124,7 @@ class Reranker:
         is a hit with a status, never an error.
         """
         weight = checked_weight(fusion_weight, self._manifest)
-        ask = _Ask(top_n, weight, exact, tolerance, Thresholds(min_score, abstain))
+        ask = Ask(top_n, weight, exact, tolerance, Thresholds(min_score, abstain))
         ranking = self._rank(query, documents, ask, Patience(_budget(budget_ms)))
         self._advice.of_depth(ranking.receipt)
         self._advice.of_scores(ranking.receipt, ask.thresholds)
@@ -160,7 +145,7 @@ class Reranker:
     ) -> Ranking:
         """`rank` without blocking the event loop; a task that is cancelled stops costing."""
         weight = checked_weight(fusion_weight, self._manifest)
-        ask = _Ask(top_n, weight, exact, tolerance, Thresholds(min_score, abstain))
+        ask = Ask(top_n, weight, exact, tolerance, Thresholds(min_score, abstain))
         patience = Patience(_budget(budget_ms))
         try:
             ranking = await asyncio.to_thread(self._rank, query, documents, ask, patience)
@@ -199,7 +184,7 @@ class Reranker:
         self,
         query: str,
         documents: Sequence[str | Document | Candidate],
-        ask: "_Ask",
+        ask: Ask,
         patience: Patience,
     ) -> Ranking:
         start = time.perf_counter()
@@ -209,14 +194,14 @@ class Reranker:
         ranking = reading.ranking(ask.top_n, fusion_weight=ask.weight, thresholds=ask.thresholds)
         total = {"total": (time.perf_counter() - start) * 1000}
         receipt = replace(ranking.receipt, timings_ms=dict(ranking.receipt.timings_ms) | total)
-        return replace(ranking, receipt=receipt)
+        return replace(ranking, receipt=receipt, explainer=self._occlusion)
 
     def _read(
         self,
         query: str,
         candidates: Sequence[Candidate],
         patience: Patience,
-        ask: "_Ask | None" = None,
+        ask: Ask | None = None,
     ) -> Reading:
         """Score the candidates; with `ask` only as far as its first `top_n` need it."""
         texts = [full_text(candidate) for candidate in candidates]
@@ -227,7 +212,7 @@ class Reranker:
         scale, exact = self._scale, race is None
         return Reading(query, candidates, outcome, self._manifest, scale, runtime, exact, {})
 
-    def _race(self, candidates: Sequence[Candidate], ask: "_Ask") -> Race | None:
+    def _race(self, candidates: Sequence[Candidate], ask: Ask) -> Race | None:
         """The race for the first `top_n`; None where everything goes through every stage."""
         if ask.exact or ask.top_n is None:
             return None
@@ -246,6 +231,13 @@ class Reranker:
         candidates = as_candidates(documents)
         texts = [full_text(candidate) for candidate in candidates]
         return self._engine.step(query, texts, known=self._known(candidates, texts)).logits
+
+    def explain(self, query: str, document: str | Document | Candidate | Hit) -> Explanation:
+        """Which sentences of a document move its logit for a query: each is left out once.
+
+        Raises `QueryError` as `rank` does and `InputError` for a document that cannot be read.
+        """
+        return self._occlusion.explain(query, document)
 
     def keep(
         self, documents: Sequence[str | Document | Candidate], *, states: bool = True
