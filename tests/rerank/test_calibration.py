@@ -40,7 +40,8 @@ logits = st.lists(st.floats(-30, 30), min_size=1, max_size=30)
 
 @st.composite
 def isotonics(draw: st.DrawFn) -> Isotonic:
-    places = sorted(draw(st.sets(st.floats(-20, 20), min_size=1, max_size=8)))
+    thousandths = st.sets(st.integers(-20_000, 20_000), min_size=1, max_size=8)
+    places = sorted(place / 1000 for place in draw(thousandths))
     inside = st.floats(1e-6, 1 - 1e-6)
     chances = sorted(draw(st.lists(inside, min_size=len(places), max_size=len(places))))
     return Isotonic(tuple(places), tuple(chances))
@@ -81,16 +82,14 @@ def file(tmp_path: Path) -> Path:
 @given(curves, logits)
 def test_a_curve_never_falls_and_is_never_quite_sure(curve: Curve, own: list[float]) -> None:
     chances = curve(np.sort(np.array(own)))
-    assert (np.diff(chances) >= 0).all()
+    assert (np.diff(chances) >= -1e-15).all()  # but for rounding
     assert ((chances > 0) & (chances < 1)).all()
 
 
 @given(isotonics(), st.floats(-25, 25))
 def test_an_isotonic_curve_has_no_steps(curve: Isotonic, logit: float) -> None:
-    gaps = np.diff(curve.logits, append=np.inf)
-    steepest = 1 / min(gaps.min(), 1)
-    near = curve(np.array([logit, logit + 1e-9 / steepest]))
-    assert near[1] - near[0] <= 1e-6
+    near = curve(np.array([logit, logit + 1e-9]))
+    assert near[1] - near[0] <= 1e-6  # knots are a thousandth apart at least
 
 
 def test_an_isotonic_curve_is_level_beyond_its_ends_and_straight_between() -> None:
