@@ -10,6 +10,7 @@ ResiftError
 │   ├── ModelNotFound      no such model, bundled, on disk or in the catalogue
 │   ├── ArtifactError      a folder that is no artifact, or one that is not what its manifest says
 │   ├── ParityError        a model that does not give its own reference logits
+│   ├── CalibrationError   a calibration that cannot be read or written, or of another model
 │   └── RuntimeFailure     a runtime that could not load or run a model
 ├── EmbedderError          a server for vectors that cannot be reached or gives none
 ├── SourceError            documents that cannot be listed or read
@@ -73,6 +74,10 @@ class ArtifactError(ModelError):
 
 class ParityError(ModelError):
     """A model that does not give its own reference logits."""
+
+
+class CalibrationError(ModelError):
+    """A calibration file that cannot be read or written, or that is for another model."""
 
 
 class RuntimeFailure(ModelError):

@@ -5,6 +5,7 @@ The file is the one that ``RESIFT_CONFIG`` names; a variable wins over the file:
     runtime = "openvino"            # RESIFT_RUNTIME: openvino or onnxruntime
     threads = 2                     # RESIFT_THREADS: 0 is all cores
     model = "/models/mine"          # RESIFT_MODEL: artifact folder instead of the bundled one
+    calibration = "/models/mine.json"  # RESIFT_CALIBRATION: of that model, by resift calibrate
     max_memory_mb = 512             # RESIFT_MAX_MEMORY_MB: for running, beyond the loaded model
     cache_mb = 64                   # RESIFT_CACHE_MB: for scores of pairs read before; 0 is none
     halves_mb = 64                  # RESIFT_HALVES_MB: for documents' halves read before; 0 is none
@@ -43,6 +44,7 @@ _ENVIRONMENT = {
     "runtime": ("RESIFT_RUNTIME",),
     "threads": ("RESIFT_THREADS",),
     "model": ("RESIFT_MODEL",),
+    "calibration": ("RESIFT_CALIBRATION",),
     "max_memory_mb": ("RESIFT_MAX_MEMORY_MB",),
     "cache_mb": ("RESIFT_CACHE_MB",),
     "cache_file": ("RESIFT_CACHE_FILE",),
@@ -111,6 +113,7 @@ class Settings:
     runtime: str | None = None
     threads: int = 0
     model: str | None = None
+    calibration: str | None = None
     max_memory_mb: int = 512
     cache_mb: int = 0
     cache_file: str | None = None
@@ -137,6 +140,7 @@ class Settings:
             runtime=_runtime(values.get("runtime")),
             threads=_count("threads", values.get("threads", 0), 0, "0 for all cores"),
             model=_text("model", values.get("model")),
+            calibration=_text("calibration", values.get("calibration")),
             max_memory_mb=_count(
                 "max_memory_mb", values.get("max_memory_mb", 512), LEAST_MEMORY_MB
             ),

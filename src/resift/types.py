@@ -19,6 +19,15 @@ was asked for, or is all there is. The last five have no score; they keep their 
 order behind the scored ones.
 """
 
+Calibrated = Literal["none", "model", "judged"]
+"""What a score means.
+
+``none``: nothing was fitted; a score is the sigmoid of its logit and no chance of anything, or a
+model's curve at weights that it was not fitted at. ``model``: the chance of an answer on the
+judgments that the model's maker had. ``judged``: the chance of an answer on the user's own, by
+``resift calibrate``.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -64,11 +73,11 @@ class Hit:
     `rank` counts from 1; `index` is the document's place in the caller's list, from 0. `logit`
     is the model's own output for the pair and depends on nothing else. `score` is what the
     ranking is ordered by, in 0..1: the logit, or the logit fused with the first stage's score (the
-    receipt says which), made a probability by the model's calibration, or else its sigmoid. Both
-    are None where `status` says that there is none. `span` is the range of characters of `text`
-    that the model read, `stages` how many of the model's stages its logit comes from. The order is
-    by ``logit + prior + feedback``: what the first stage's score added, and the likeness to the
-    candidates that lead.
+    receipt says which), made a probability by a calibration, or else its sigmoid; what it means is
+    in `Receipt.calibration`. Both are None where `status` says that there is none. `span` is the
+    range of characters of `text` that the model read, `stages` how many of the model's stages its
+    logit comes from. The order is by ``logit + prior + feedback``: what the first stage's score
+    added, and the likeness to the candidates that lead.
     """
 
     rank: int
@@ -104,6 +113,9 @@ class Receipt:
     exit's logit and stand behind the rest. `exact` says that none could be let go: because it was
     asked for, or because the model has no exits. `cached` logits were known from an earlier call,
     and of `kept` documents the half that needs no query was; `tokens` counts none of theirs.
+    `calibration` says what scores mean. `below_min_score` candidates were scored and left out.
+    `abstained` says that nothing in the window answers: all of it that can be read was scored, and
+    the best score is below what was asked for; it is False where that was not asked or not seen.
     A search says which `version` of the index it read, and how many `requests` for how many `bytes`
     it made to the object store; none where the index lies on this machine's disk.
     """
@@ -126,6 +138,9 @@ class Receipt:
     exact: bool = True
     cached: int = 0
     kept: int = 0
+    calibration: Calibrated = "none"
+    below_min_score: int = 0
+    abstained: bool = False
     version: int | None = None
     requests: int = 0
     bytes: int = 0
@@ -222,6 +237,11 @@ class Ranking(Sequence[Hit]):
     hits: tuple[Hit, ...]
     receipt: Receipt
     explainer: Explainer | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def abstained(self) -> bool:
+        """Whether nothing in the window answers, as the receipt has it."""
+        return self.receipt.abstained
 
     def __len__(self) -> int:
         return len(self.hits)

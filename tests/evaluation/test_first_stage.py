@@ -63,7 +63,7 @@ def test_an_index_gives_what_a_search_would_rerank(tmp_path: Path) -> None:
     index = Index(str(tmp_path / "index"), settings=Settings(), embedder=HashingEmbedder())
     index.sync(str(tmp_path / "docs"))
     for mode in ("hybrid", "dense", "lexical"):
-        first_stage = FromIndex(index, mode)  # type: ignore[arg-type]
+        first_stage = FromIndex(index, mode)
         window = first_stage.window("q", "messages in a queue", 3)
         assert doc_id(window.candidates[0]) == "d4"
         assert window.ms is not None and window.ms > 0 and not window.scores

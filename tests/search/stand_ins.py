@@ -1,6 +1,7 @@
 """Rerankers without a model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from resift.types import Candidate, Hit, Ranking, Receipt
 
@@ -27,6 +28,27 @@ class Backwards:
             timings_ms={"run": 1.5}, tokens=0, padding_share=0.0, fusion_weight=0.0,
         )  # fmt: skip
         return Ranking(query, tuple(hits[:top_n]), receipt)
+
+
+class Picky(Backwards):
+    """Takes thresholds too, and remembers those; it always abstains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[dict[str, float]] = []
+
+    def rank(
+        self,
+        query: str,
+        documents: Sequence[Candidate],
+        *,
+        top_n: int | None = None,
+        budget_ms: float | None = None,
+        **thresholds: float,
+    ) -> Ranking:
+        self.asked.append(thresholds)
+        ranking = super().rank(query, documents, top_n=top_n, budget_ms=budget_ms)
+        return replace(ranking, receipt=replace(ranking.receipt, abstained=True))
 
 
 class Broken:

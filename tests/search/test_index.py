@@ -17,7 +17,7 @@ from resift.errors import (
 )
 from resift.search.index import Index
 from resift.settings import Settings
-from search.stand_ins import Backwards
+from search.stand_ins import Backwards, Picky
 
 
 def index_at(path: Path, **options: Any) -> Index:
@@ -261,3 +261,15 @@ def test_threads_share_an_index(tmp_path: Path, docs: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: [h.id for h in index.search("dog")], range(40)))
     assert all(answer == answers[0] for answer in answers)
+
+
+@pytest.mark.parametrize("name", ["min_score", "abstain"])
+def test_thresholds_need_scores_and_sense(tmp_path: Path, docs: Path, name: str) -> None:
+    index = index_at(tmp_path, reranker=Picky())
+    index.sync(str(docs))
+    least: dict[str, Any] = {name: 0.5}
+    assert len(index.search("dog", **least)) == 3
+    with pytest.raises(InputError, match="rerank=False: min_score and abstain need"):
+        index.search("dog", rerank=False, **least)
+    with pytest.raises(InputError, match=f"{name}=5: expected a number from 0 to 1"):
+        index.search("dog", **(least | {name: 5}))

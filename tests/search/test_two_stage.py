@@ -14,10 +14,11 @@ from resift.index.location import locate
 from resift.index.snapshot import Snapshot, View
 from resift.index.table import open_table
 from resift.index.where import parse_where
+from resift.rerank.thresholds import ANYTHING, Thresholds
 from resift.search.retrieval import MODES, Mode, SearchPlan
 from resift.search.two_stage import search
 from resift.types import Ranking
-from search.stand_ins import Backwards, Broken
+from search.stand_ins import Backwards, Broken, Picky
 
 EMBEDDER = HashingEmbedder()
 TEXTS = {"cat": "cat cat cat", "pets": "cat and dog", "dog": "dog dog", "bird": "a bird sings"}
@@ -222,3 +223,36 @@ def test_a_query_that_finds_nothing_is_an_empty_ranking(snapshot: Snapshot) -> N
     assert len(first_stage(snapshot, "zzz", SearchPlan(mode="lexical"))) == 0
     ranking = search("zzz", snapshot, EMBEDDER, Backwards(), SearchPlan(mode="lexical"))
     assert len(ranking) == 0
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "expected"),
+    [
+        (ANYTHING, {}),
+        (Thresholds(min_score=0.2), {"min_score": 0.2}),
+        (Thresholds(0.0, 0.7), {"min_score": 0.0, "abstain": 0.7}),
+    ],
+)
+def test_thresholds_are_handed_on_only_where_they_are_set(
+    snapshot: Snapshot, thresholds: Thresholds, expected: dict[str, float]
+) -> None:
+    """So that rerankers which know nothing of them keep working."""
+    picky = Picky()
+    found = search("cat", snapshot, EMBEDDER, picky, SearchPlan(thresholds=thresholds))
+    assert picky.asked == [expected]
+    assert found.abstained and not found.receipt.partial
+    assert not search("cat", snapshot, EMBEDDER, Backwards(), SearchPlan()).receipt.partial
+
+
+def test_of_a_window_that_was_not_read_whole_nobody_says_that_nothing_answers(
+    remote: Snapshot,
+) -> None:
+    plan = SearchPlan(top_n=1, max_requests=1, thresholds=Thresholds(abstain=0.5))
+    found = search("cat", remote, EMBEDDER, Picky(), plan)
+    assert found.receipt.partial and not found.abstained
+
+
+def test_without_scores_nobody_abstains(snapshot: Snapshot) -> None:
+    plan = SearchPlan(thresholds=Thresholds(0.5, 0.5))
+    found = search("cat", snapshot, EMBEDDER, Broken(RuntimeFailure("no")), plan)
+    assert len(found) == 4 and found.receipt.partial and not found.abstained

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resift.cli.eval_report import print_ablation, print_evaluation
+from resift.cli.first_stage import open_first_stage
 from resift.cli.output import print_json, progress, say
 from resift.cli.search import Mode
 from resift.errors import BelowFloor, InputError
@@ -16,7 +17,6 @@ FIRST_STAGE = "first-stage"
 
 if TYPE_CHECKING:
     from resift.evaluation.evaluate import Plan
-    from resift.evaluation.first_stage import FirstStage
     from resift.evaluation.second_stage import SecondStage
     from resift.evaluation.task import Task
     from resift.search.index import Index
@@ -67,7 +67,7 @@ def evaluate(
     floor = _floor(fail_below)
     task = make_task(collection, qrels, relevant, queries)
     systems = _systems(compare or ["bundled"])
-    first_stage = _first_stage(collection, run, uri, mode, plan.depths[-1], systems)
+    first_stage = open_first_stage(collection, run, uri, mode, plan.depths[-1], systems[0].reranker)
     if ablation and isinstance(first_stage, FromIndex):
         _ablate(task, first_stage.index, systems[0], plan, as_json)
         return
@@ -86,32 +86,6 @@ def evaluate(
         say(f"{html}: the same with plots")
     if floor is not None:
         _hold(found.main(), floor)
-
-
-def _first_stage(
-    path: Path,
-    run: Path | None,
-    uri: str | None,
-    mode: Mode,
-    depth: int,
-    systems: "list[SecondStage]",
-) -> "FirstStage":
-    from resift.evaluation.collection import open_collection
-    from resift.evaluation.first_stage import FromIndex, from_run, index_corpus
-    from resift.evaluation.trec import read_run
-    from resift.search.index import Index
-    from resift.settings import Settings
-
-    keeper = systems[0].reranker
-    if uri:
-        return FromIndex(Index(uri), mode.value, keeper)
-    folder = open_collection(path)
-    if run:
-        return from_run(folder, read_run(run), run.name, depth)
-    from resift.cli.index import sync_progress
-
-    with sync_progress() as show:
-        return FromIndex(index_corpus(folder, Settings.load(), show), mode.value, keeper)
 
 
 def _ablate(

@@ -31,6 +31,8 @@ def check_explain(count: int | None, reranked: bool = True) -> None:
 def print_answer(ranking: Ranking, as_json: bool, explain: int | None) -> None:
     """A ranking as it was asked for: lines of JSON or a table, with its first hits explained."""
     own = _explained(ranking, explain or 0)
+    if ranking.abstained:
+        say("nothing here answers: the best score is below what was asked for")
     if as_json:
         more = [{"explanation": None if one is None else asdict(one)} for one in own]
         print_json_lines(ranking, more)

@@ -6,6 +6,7 @@ from io import TextIOWrapper
 import typer
 
 from resift.cli import (
+    calibrate,
     convert,
     demo,
     doctor,
@@ -40,6 +41,7 @@ app.command("cleanup")(versions.cleanup)
 app.command("verify-citation")(verify_citation.verify_citation)
 app.command("rerank")(rerank.rerank)
 app.command("rerank-run")(rerank_run.rerank_run)
+app.command("calibrate")(calibrate.calibrate)
 app.command("eval")(eval.evaluate)
 app.command("judge")(judge.judge)
 app.command("models")(models.models)

@@ -2,7 +2,9 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain, repeat
 from typing import Any
@@ -12,17 +14,32 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from resift.types import Hit, Ranking
+from resift.types import Calibrated, Hit, Ranking
 
 console = Console(highlight=False)
 errors = Console(stderr=True)
 
 SNIPPET = 160  # characters of a passage
 
+MEANINGS: Mapping[Calibrated, str] = {
+    "none": "scores are not calibrated",
+    "model": "calibrated by the model's maker",
+    "judged": "calibrated on judgments",
+}
+
 
 def say(line: str) -> None:
     """One line on stderr, as it is."""
     errors.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """What is warned of inside is a line each on stderr, without the place in the code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: say(str(message))
+        yield
 
 
 def printable(text: str) -> str:
@@ -109,6 +126,10 @@ def receipt_line(ranking: Ranking) -> str:
         parts.append(f"first stage weighs {receipt.fusion_weight:g}")
     if receipt.feedback_weight:
         parts.append(f"likeness to the leaders {receipt.feedback_weight:g}")
+    if receipt.scored:
+        parts.append(MEANINGS[receipt.calibration])
+    if receipt.below_min_score:
+        parts.append(f"{receipt.below_min_score} below the least score")
     if receipt.version is not None:
         parts.append(f"version {receipt.version}")
     if receipt.requests:

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from resift.cli.explanation import ExplainOption, check_explain, print_answer
-from resift.cli.output import say
+from resift.cli.output import plain_warnings, say
+from resift.cli.scores import Abstain, Calibration, MinScore
 from resift.errors import InputError
 from resift.types import Candidate
 
@@ -23,6 +24,9 @@ def rerank(
     top_n: Annotated[int | None, typer.Option(help="How many to print; all by default.")] = None,
     budget_ms: Annotated[float | None, typer.Option(help="Stop after this many ms.")] = None,
     model: Annotated[str | None, typer.Option(help="Artifact folder; bundled by default.")] = None,
+    calibration: Calibration = None,
+    min_score: MinScore = None,
+    abstain: Abstain = None,
     explain: ExplainOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a hit.")] = False,
 ) -> None:
@@ -31,7 +35,11 @@ def rerank(
 
     check_explain(explain)
     candidates = list(read_candidates(file))
-    ranking = Reranker(model).rank(query, candidates, top_n, budget_ms=budget_ms)
+    reranker = Reranker(model, calibration=calibration)
+    with plain_warnings():
+        ranking = reranker.rank(
+            query, candidates, top_n, budget_ms=budget_ms, min_score=min_score, abstain=abstain
+        )
     print_answer(ranking, as_json, explain)
 
 

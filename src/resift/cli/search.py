@@ -1,11 +1,15 @@
 """``resift search``: two stages over an index."""
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from resift.cli.explanation import ExplainOption, check_explain, print_answer
+from resift.cli.output import plain_warnings
+from resift.cli.scores import Abstain, Calibration, MinScore
+from resift.settings import Settings
 
 
 class Mode(StrEnum):
@@ -31,6 +35,9 @@ def search(
     max_requests: Annotated[
         int | None, typer.Option(help="Begin nothing more once so many were made to the store.")
     ] = None,
+    calibration: Calibration = None,
+    min_score: MinScore = None,
+    abstain: Abstain = None,
     explain: ExplainOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a hit.")] = False,
 ) -> None:
@@ -38,14 +45,21 @@ def search(
     from resift.search.index import Index
 
     check_explain(explain, reranked=not no_rerank)
-    ranking = Index(uri, version=version).search(
-        query,
-        top_n,
-        depth,
-        mode.value,
-        rerank=not no_rerank,
-        budget_ms=budget_ms,
-        where=where,
-        max_requests=max_requests,
-    )
+    settings = Settings.load()
+    if calibration is not None:
+        settings = replace(settings, calibration=str(calibration))
+    index = Index(uri, version=version, settings=settings)
+    with plain_warnings():
+        ranking = index.search(
+            query,
+            top_n,
+            depth,
+            mode.value,
+            rerank=not no_rerank,
+            budget_ms=budget_ms,
+            where=where,
+            max_requests=max_requests,
+            min_score=min_score,
+            abstain=abstain,
+        )
     print_answer(ranking, as_json, explain)

@@ -6,22 +6,24 @@ read of 100. Knows no model, only its manifest.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import InputError
 from resift.rerank.artifact import Manifest
+from resift.rerank.calibration import Scale
 from resift.rerank.candidates import first_rank, is_finite, title_part
-from resift.rerank.order import Say, order, prior, sigmoid
+from resift.rerank.order import Say, order, prior
 from resift.rerank.outcome import Outcome
+from resift.rerank.thresholds import ANYTHING, Thresholds
 from resift.types import Candidate, Hit, Ranking, Receipt
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A query, its candidates, and what the model made of each pair.
+    """A query, its candidates, and what the model made of each pair; `scale` makes scores of it.
 
     `took_ms` has the milliseconds after which the first so many candidates were read, by count.
     """
@@ -30,6 +32,7 @@ class Reading:
     candidates: Sequence[Candidate]
     outcome: Outcome
     manifest: Manifest
+    scale: Scale
     runtime: str
     exact: bool
     took_ms: Mapping[int, float]
@@ -40,26 +43,35 @@ class Reading:
         *,
         depth: int | None = None,
         fusion_weight: float | None = None,
+        thresholds: Thresholds = ANYTHING,
     ) -> Ranking:
         """The best `top_n` of the first `depth` candidates; all of all with None.
 
-        `fusion_weight` as in `Reranker.rank`. Raises `InputError` for a depth or weight that makes
-        no sense. Where some were let go on the way (not `exact`) a smaller depth or another
-        weight than the one that was raced for is an estimate.
+        `fusion_weight` and `thresholds` as in `Reranker.rank`. Raises `InputError` for a depth or
+        weight that makes no sense. Where some were let go on the way (not `exact`) a smaller depth
+        or another weight than the one that was raced for is an estimate.
         """
         candidates, outcome, say = self._head(depth, fusion_weight)
         scores, likeness = _scores(outcome, say)
-        places = _order(candidates, outcome, scores)[:top_n]
-        values = _probabilities(scores, self.manifest, bool(say.weight))
+        places = _order(candidates, outcome, scores)
+        curve, calibrated = self.scale.curve(say.weight, say.likeness)
+        values = curve(scores)
+        kept = thresholds.kept(places, values, outcome.statuses)
         hits = tuple(
             _hit(rank, int(place), candidates[place], outcome, values[place],
                  (float(say.prior[place]), float(likeness[place])))
-            for rank, place in enumerate(places, 1)
+            for rank, place in enumerate(kept[:top_n], 1)
         )  # fmt: skip
         scored = bool(np.isfinite(scores).any())
         weight = say.weight if scored else 0.0
         feedback = say.likeness if scored and outcome.means is not None else 0.0
-        return Ranking(self.query, hits, self._receipt(outcome, weight, feedback))
+        receipt = replace(
+            self._receipt(outcome, weight, feedback),
+            calibration=calibrated,
+            below_min_score=int(np.isfinite(values).sum() - np.isfinite(values[kept]).sum()),
+            abstained=thresholds.abstains(_first(values[places]), outcome.partial),
+        )
+        return Ranking(self.query, hits, receipt)
 
     def order(self, *, depth: int | None = None, fusion_weight: float | None = None) -> list[int]:
         """The places of the first `depth` candidates, best first: `ranking` without its hits."""
@@ -136,16 +148,9 @@ def _order(
     return order(scores, outcome.logits.astype(np.float64), ranks, _behind(outcome))
 
 
-def _probabilities(
-    scores: NDArray[np.float64], manifest: Manifest, with_first_stage: bool
-) -> NDArray[np.float64]:
-    """Logits, fused or not, as the chance of an answer; a plain sigmoid where not fitted."""
-    fitted = manifest.calibration
-    if fitted is None:
-        return sigmoid(scores)
-    if with_first_stage:
-        return sigmoid(fitted.fused_scale * scores + fitted.fused_bias)
-    return sigmoid(fitted.scale * scores + fitted.bias)
+def _first(scores: NDArray[np.float64]) -> float:
+    """The best one's score, of scores in rank order; NaN where none has any."""
+    return float(scores[0]) if len(scores) else math.nan
 
 
 def _hit(

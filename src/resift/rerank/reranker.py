@@ -3,9 +3,8 @@
 import asyncio
 import os
 import time
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,8 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import InputError
+from resift.rerank.advice import Advice
 from resift.rerank.artifact import load_artifact
+from resift.rerank.ask import Ask
 from resift.rerank.cache import PairCache
+from resift.rerank.calibration import open_scale
 from resift.rerank.candidates import (
     as_candidates,
     check_documents,
@@ -32,37 +34,22 @@ from resift.rerank.progressive import TOLERANCE, Race
 from resift.rerank.reading import Reading, checked_weight, weighed
 from resift.rerank.references import read_references
 from resift.rerank.stages import load_model
+from resift.rerank.thresholds import Thresholds
 from resift.rerank.tuning import Tuning, machine, tuning_file
 from resift.rerank.verification import Verification, references, verified
 from resift.settings import Settings
-from resift.types import Candidate, Document, Explanation, Hit, Kept, Ranking, Receipt
+from resift.types import Candidate, Document, Explanation, Hit, Kept, Ranking
 
-DEPTH_ADVICE = 100
 CACHE_MB = 64  # where a file is named and no size
-
-
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """What a caller wants of a ranking, checked."""
-
-    top_n: int | None
-    weight: float
-    exact: bool
-    tolerance: float
-
-    def __post_init__(self) -> None:
-        top_n = self.top_n
-        if top_n is not None and (not isinstance(top_n, int | np.integer) or top_n < 1):
-            raise InputError(f"top_n={top_n!r}: expected a whole number from 1, or None for all")
-        if not (is_finite(self.tolerance) and 0 < self.tolerance <= 0.5):
-            raise InputError(f"tolerance={self.tolerance!r}: expected a number over 0, up to 0.5")
 
 
 class Reranker:
     """Puts documents in the order of how well each answers a query.
 
     ``Reranker()`` is the bundled model; a folder is an artifact that ``resift convert`` made.
-    The model is loaded here and shared by threads. Raises `ModelNotFound` and `ArtifactError`.
+    `calibration` is a file that ``resift calibrate`` wrote for this model; scores are then chances
+    of an answer. The model is loaded here and shared by threads. Raises `ModelNotFound`,
+    `ArtifactError` and `CalibrationError`.
     """
 
     def __init__(
@@ -70,12 +57,15 @@ class Reranker:
         model: str | os.PathLike[str] | None = None,
         *,
         revision: str | None = None,
+        calibration: str | os.PathLike[str] | None = None,
         settings: Settings | None = None,
     ) -> None:
         settings = settings or Settings.load()
         folder = resolve(model if model is not None else settings.model, revision)
         artifact = load_artifact(folder)
         self._manifest = artifact.manifest
+        named = calibration if calibration is not None else settings.calibration
+        self._scale = open_scale(self._manifest, Path(named).expanduser() if named else None)
         loaded = load_model(artifact, settings.runtime, settings.threads)
         self._engine = Engine(
             loaded,
@@ -86,7 +76,7 @@ class Reranker:
             tuning=_tuning(settings, f"{self.fingerprint} {loaded.runtime}"),
         )
         self._occlusion = Occlusion(self._engine)
-        self._warned = False
+        self._advice = Advice()
 
     @property
     def name(self) -> str:
@@ -108,6 +98,8 @@ class Reranker:
         exact: bool = False,
         tolerance: float = TOLERANCE,
         fusion_weight: float | None = None,
+        min_score: float | None = None,
+        abstain: float | None = None,
     ) -> Ranking:
         """The best `top_n` documents in order (all of them with None).
 
@@ -123,13 +115,20 @@ class Reranker:
         `budget_ms` is for all of it: tokenising, waiting for other callers, running. What is not
         scored then keeps its first-stage order behind the rest, and the receipt says so.
 
+        `min_score` (0 to 1) leaves out what is scored below it or cannot be read; what nobody came
+        to score stays. `abstain` (0 to 1) makes `Ranking.abstained` say whether all that can be
+        read was scored and the best score is below it: then nothing in the window answers. Scores
+        are chances only where a calibration was fitted (`Receipt.calibration`).
+
         Raises `QueryError` for an empty or over-long query, `InputError` for an argument out of
         range and `Overloaded` where too much work waits already. A document that cannot be read
         is a hit with a status, never an error.
         """
-        ask = _Ask(top_n, checked_weight(fusion_weight, self._manifest), exact, tolerance)
+        weight = checked_weight(fusion_weight, self._manifest)
+        ask = Ask(top_n, weight, exact, tolerance, Thresholds(min_score, abstain))
         ranking = self._rank(query, documents, ask, Patience(_budget(budget_ms)))
-        self._warn_of_depth(ranking.receipt)
+        self._advice.of_depth(ranking.receipt)
+        self._advice.of_scores(ranking.receipt, ask.thresholds)
         return ranking
 
     async def arank(
@@ -142,14 +141,19 @@ class Reranker:
         exact: bool = False,
         tolerance: float = TOLERANCE,
         fusion_weight: float | None = None,
+        min_score: float | None = None,
+        abstain: float | None = None,
     ) -> Ranking:
         """`rank` without blocking the event loop; a task that is cancelled stops costing."""
-        ask = _Ask(top_n, checked_weight(fusion_weight, self._manifest), exact, tolerance)
+        weight = checked_weight(fusion_weight, self._manifest)
+        ask = Ask(top_n, weight, exact, tolerance, Thresholds(min_score, abstain))
         patience = Patience(_budget(budget_ms))
         try:
-            return await asyncio.to_thread(self._rank, query, documents, ask, patience)
+            ranking = await asyncio.to_thread(self._rank, query, documents, ask, patience)
         finally:
             patience.give_up()  # nothing is lost where it was done
+        self._advice.of_scores(ranking.receipt, ask.thresholds)
+        return ranking
 
     def read(
         self,
@@ -181,14 +185,14 @@ class Reranker:
         self,
         query: str,
         documents: Sequence[str | Document | Candidate],
-        ask: "_Ask",
+        ask: Ask,
         patience: Patience,
     ) -> Ranking:
         start = time.perf_counter()
         check_query(query)
         check_documents(documents)
         reading = self._read(query, as_candidates(documents), patience, ask)
-        ranking = reading.ranking(ask.top_n, fusion_weight=ask.weight)
+        ranking = reading.ranking(ask.top_n, fusion_weight=ask.weight, thresholds=ask.thresholds)
         total = {"total": (time.perf_counter() - start) * 1000}
         receipt = replace(ranking.receipt, timings_ms=dict(ranking.receipt.timings_ms) | total)
         return replace(ranking, receipt=receipt, explainer=self._occlusion)
@@ -198,7 +202,7 @@ class Reranker:
         query: str,
         candidates: Sequence[Candidate],
         patience: Patience,
-        ask: "_Ask | None" = None,
+        ask: Ask | None = None,
     ) -> Reading:
         """Score the candidates; with `ask` only as far as its first `top_n` need it."""
         texts = [full_text(candidate) for candidate in candidates]
@@ -206,9 +210,10 @@ class Reranker:
         race = self._race(candidates, ask) if ask and self._manifest.exits else None
         outcome = self._engine.step(query, texts, patience, race, known)
         runtime = self._engine.model.runtime
-        return Reading(query, candidates, outcome, self._manifest, runtime, race is None, {})
+        scale, exact = self._scale, race is None
+        return Reading(query, candidates, outcome, self._manifest, scale, runtime, exact, {})
 
-    def _race(self, candidates: Sequence[Candidate], ask: "_Ask") -> Race | None:
+    def _race(self, candidates: Sequence[Candidate], ask: Ask) -> Race | None:
         """The race for the first `top_n`; None where everything goes through every stage."""
         if ask.exact or ask.top_n is None:
             return None
@@ -264,18 +269,6 @@ class Reranker:
         model = self._engine.model
         readings = read_references(model, references(self._manifest))
         return verified(self._manifest, model.runtime, readings)
-
-    def _warn_of_depth(self, receipt: Receipt) -> None:
-        depth = receipt.depth
-        if depth > DEPTH_ADVICE and not receipt.partial and not self._warned:
-            self._warned = True
-            took_ms = receipt.timings_ms["total"]
-            rest = took_ms * (1 - DEPTH_ADVICE / depth)
-            warnings.warn(
-                f"{depth} candidates took {took_ms:.0f} ms, about {rest:.0f} ms of it for those "
-                f"beyond {DEPTH_ADVICE}; depths over {DEPTH_ADVICE} seldom pay",
-                stacklevel=3,
-            )
 
 
 def _cache(settings: Settings, decisive: str) -> PairCache | None:

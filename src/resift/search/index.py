@@ -18,6 +18,7 @@ from resift.index.store import Store
 from resift.index.sync import AS_IT_IS, Models, Place, ProgressCallback, Reading, SyncReport, sync
 from resift.index.versions import Version, Versions
 from resift.index.where import parse_where
+from resift.rerank.thresholds import Thresholds
 from resift.search.clock import Clock
 from resift.search.retrieval import MODES, Mode, Retrieved, SearchPlan, retrieve
 from resift.search.two_stage import Ranker, search
@@ -105,19 +106,25 @@ class Index:
         *,
         where: str | None = None,
         max_requests: int | None = None,
+        min_score: float | None = None,
+        abstain: float | None = None,
     ) -> Ranking:
         """Find the `top_n` passages that answer `query` best, among `depth` candidates.
 
         `where` keeps to passages that it is true of (`resift.index.where` has the language). With
         `max_requests`, once so many were made to the object store only what was found by then is
-        answered with, and the receipt says so.
+        answered with, and the receipt says so. `min_score` and `abstain` are as in `Reranker.rank`;
+        where the window was not read as a whole, `Ranking.abstained` is False.
 
         Raise `InputError` for what no search can use and `IndexNotFound` where nothing was
         published yet, or not that version.
         """
         _check_query(query)
         condition = None if where is None else parse_where(where).sql()
-        asked = SearchPlan(top_n, depth, mode, budget_ms, max_requests, condition)
+        thresholds = Thresholds(min_score, abstain)
+        if thresholds.asked and not rerank:
+            raise InputError("rerank=False: min_score and abstain need the reranker's scores")
+        asked = SearchPlan(top_n, depth, mode, budget_ms, max_requests, condition, thresholds)
         _check_plan(asked)
         snapshot = self._open()
         reranker = self._reranker if rerank else None

@@ -9,6 +9,7 @@ from resift.index.embed import Embedder
 from resift.index.keep import Keeper
 from resift.index.rows import Passage
 from resift.index.snapshot import Scored, Snapshot, View
+from resift.rerank.thresholds import ANYTHING, Thresholds
 from resift.search.clock import Clock
 from resift.search.fusion import reciprocal_rank_fusion
 from resift.types import Candidate
@@ -23,7 +24,8 @@ class SearchPlan:
 
     `budget_ms` is for the whole search: the reranker gets what the first stage leaves of it.
     `max_requests` to the object store: once they are made only the first `top_n` passages are read
-    yet, and nothing else is begun. `where` is the filter as SQL, from `index.where`.
+    yet, and nothing else is begun. `where` is the filter as SQL, from `index.where`. `thresholds`
+    are for the reranker's scores.
     """
 
     top_n: int = 10
@@ -32,6 +34,7 @@ class SearchPlan:
     budget_ms: float | None = None
     max_requests: int | None = None
     where: str | None = None
+    thresholds: Thresholds = ANYTHING
 
 
 @dataclass(frozen=True, slots=True)

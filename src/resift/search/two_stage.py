@@ -1,7 +1,7 @@
 """One search: text → retrieve → rerank → Ranking."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Protocol
 
 from resift.index.embed import Embedder
@@ -12,7 +12,10 @@ from resift.types import Candidate, Hit, Ranking, Receipt
 
 
 class Ranker(Protocol):
-    """A second stage: what `search` asks of a reranker."""
+    """A second stage: what `search` asks of a reranker.
+
+    `min_score` and `abstain` are handed to `rank` as well, only where a search sets them.
+    """
 
     def rank(
         self,
@@ -46,6 +49,7 @@ def search(
         bytes=found.bytes,
         partial=ranking.receipt.partial or found.reason is not None,
         reason=ranking.receipt.reason or found.reason,
+        abstained=ranking.receipt.abstained and found.reason is None,  # else not all was seen
         timings_ms=timings_ms | {"total": clock.elapsed_ms()},
     )
     return replace(ranking, receipt=receipt)
@@ -63,8 +67,9 @@ def _rerank(
     left = clock.left_ms()
     if left is not None and left <= 0:
         return _first_stage(query, candidates, plan, clock, "time was up before reranking")
+    more = {name: own for name, own in asdict(plan.thresholds).items() if own is not None}
     try:
-        return reranker.rank(query, candidates, top_n=plan.top_n, budget_ms=left)
+        return reranker.rank(query, candidates, top_n=plan.top_n, budget_ms=left, **more)
     except Exception as error:  # whatever goes wrong there, the first stage's answer stands
         reason = f"the reranker failed: {type(error).__name__}: {error}".partition("\n")[0]
         return _first_stage(query, candidates, plan, clock, reason)

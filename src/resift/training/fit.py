@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from resift.evaluation.calibrate import platt_parameters
 from resift.rerank.artifact import Calibration, Exit
 from resift.rerank.order import Say, standardised
 
@@ -101,8 +102,8 @@ def fit_calibration(
         counts[own.source] = counts.get(own.source, 0) + len(own.final)
     weights = np.concatenate([np.full(len(o.final), 1 / counts[o.source]) for o in scores])
     relevant = np.concatenate([own.relevant for own in scores])
-    scale, bias = _logistic(np.concatenate([own.final for own in scores]), relevant, weights)
-    fused_scale, fused_bias = _logistic(
+    scale, bias = platt_parameters(np.concatenate([own.final for own in scores]), relevant, weights)
+    fused_scale, fused_bias = platt_parameters(
         np.concatenate([fused(own, weight, likeness) for own in scores]), relevant, weights
     )
     if not (round(scale, 4) > 0 and round(fused_scale, 4) > 0):
@@ -134,27 +135,3 @@ def by_source(scores: Sequence[Scores], values: Sequence[Floats]) -> list[Floats
     for own, value in zip(scores, values, strict=True):
         found[own.source].append(ndcg(value, own.relevant))
     return [np.array(values) for values in found.values()]
-
-
-def _logistic(x: Floats, relevant: NDArray[np.bool_], weights: Floats) -> tuple[float, float]:
-    """Newton's method on ``relevant ~ sigmoid(scale * x + bias)``.
-
-    With Platt's smoothed targets (1999): few pairs that part cleanly would ask for endless scales.
-    """
-    if not np.isfinite(x).all():
-        return np.nan, np.nan
-    answers = int(relevant.sum())
-    y = np.where(relevant, (answers + 1) / (answers + 2), 1 / (len(relevant) - answers + 2))
-    design = np.stack([x, np.ones_like(x)], axis=1)
-    weights = weights / weights.sum()
-    parameters = np.zeros(2)
-    for _ in range(100):
-        chance = 1 / (1 + np.exp(-np.clip(design @ parameters, -40, 40)))
-        gradient = design.T @ (weights * (y - chance))
-        curvature = (design.T * (weights * chance * (1 - chance))) @ design
-        step = np.linalg.solve(curvature + 1e-9 * np.eye(2), gradient)
-        step *= min(1.0, 4.0 / max(float(np.abs(step).max()), 1e-12))  # far steps overshoot
-        parameters += step
-        if np.abs(step).max() < 1e-9:
-            break
-    return float(parameters[0]), float(parameters[1])

@@ -1,0 +1,149 @@
+"""``resift calibrate``: a judged collection in, a file out that makes chances of scores."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from resift.cli.first_stage import open_first_stage
+from resift.cli.output import console, print_json, progress, say
+from resift.cli.search import Mode
+from resift.errors import DatasetError, InputError, QueryError
+from resift.settings import Settings
+
+if TYPE_CHECKING:
+    from resift.evaluation.calibrate import Fitted, JudgedLogits
+    from resift.evaluation.first_stage import FirstStage
+    from resift.evaluation.judged import CalibrationReport, Grades
+    from resift.evaluation.task import Task
+    from resift.rerank.reading import Reading
+    from resift.rerank.reranker import Reranker
+
+
+def calibrate(
+    collection: Annotated[Path, typer.Argument(help="BEIR folder with qrels.tsv.")],
+    output: Annotated[Path, typer.Option(help="Where the calibration goes: a JSON file.")],
+    run: Annotated[Path | None, typer.Option(help="TREC run that gives the candidates.")] = None,
+    uri: Annotated[
+        str | None, typer.Option("--index", help="Index that does; else the corpus.")
+    ] = None,
+    mode: Annotated[Mode, typer.Option(help="Which arms of an index look.")] = Mode.hybrid,
+    qrels: Annotated[Path | None, typer.Option(help="Judgments, where not in the folder.")] = None,
+    depth: Annotated[int, typer.Option(help="Candidates a query.")] = 100,
+    relevant: Annotated[int, typer.Option(help="The least grade of an answer.")] = 1,
+    judged_only: Annotated[
+        bool, typer.Option("--judged-only", help="Leave unjudged candidates out.")
+    ] = False,
+    model: Annotated[str | None, typer.Option(help="Artifact folder; bundled by default.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Fit scores to judgments, so that of what scores 0.8 four in five are answers.
+
+    Without a run or an index the corpus is indexed. Candidates that nobody judged count as none.
+    """
+    from resift.evaluation.judged import Reckoning, judge
+    from resift.evaluation.judged import calibrate as fit
+    from resift.evaluation.task import make_task
+    from resift.rerank.calibration import write_calibration
+    from resift.rerank.reranker import Reranker
+
+    if run and uri:
+        raise InputError(f"--run {run} and --index {uri}: expected one first stage; leave one out")
+    if depth < 1:
+        raise InputError(f"depth={depth}: expected 1 or more")
+    if not output.parent.is_dir():
+        raise InputError(f"{output}: the folder {output.parent} does not exist")
+    task = make_task(collection, qrels, relevant, None)
+    if not task.qrels:
+        raise DatasetError(f"{collection}: no judgments: expected qrels.tsv in it, or --qrels FILE")
+    settings = replace(Settings.load(), calibration=None)  # the one to be replaced
+    reranker = Reranker(model, settings=settings)
+    first_stage = open_first_stage(collection, run, uri, mode, depth, reranker)
+    readings = _readings(task, first_stage, reranker, depth)
+    made = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "collection": collection.resolve().name,
+        "first_stage": first_stage.name,
+        "depth": str(depth),
+        "answers": f"grade {relevant} and more",
+        "unjudged": "left out" if judged_only else "no answers",
+    }
+    report = fit(judge(readings, Reckoning(relevant, judged_only)), made)
+    write_calibration(output, report.calibration)
+    if as_json:
+        print_json(_as_json(report))
+    else:
+        _print(report)
+    say(f"{output}: use it as --calibration {output} or RESIFT_CALIBRATION")
+
+
+def _readings(
+    task: "Task",
+    first_stage: "FirstStage",
+    reranker: "Reranker",
+    depth: int,
+) -> Iterator[tuple["Reading", "Grades"]]:
+    """Queries that cannot be read are named and left out."""
+    with progress() as bar:
+        shown = bar.add_task("reading", total=len(task.queries), note="queries")
+        for query_id, query in task.queries.items():
+            try:
+                window = first_stage.window(query_id, query, depth)
+                yield reranker.read(query, window.candidates), task.qrels[query_id]
+            except QueryError as error:
+                say(f"query {query_id} is left out: {error}")
+            bar.update(shown, advance=1)
+
+
+def _print(report: "CalibrationReport") -> None:
+    own = report.calibration
+    console.print(
+        f"{own.model}: {own.pairs:,} pairs of {own.queries:,} queries, {own.relevant:,} answers",
+        markup=False,
+    )
+    _print_scale("logits alone", report.plain, report.judged.plain)
+    if report.fused and report.judged.fused:
+        name = f"with the first stage at {own.fusion_weight:g}"
+        _print_scale(name, report.fused, report.judged.fused)
+
+
+def _print_scale(name: str, fitted: "Fitted", judged: "JudgedLogits") -> None:
+    """What each way does, the chosen one in bold, and its reliability."""
+    from resift.evaluation.reliability import reliability
+
+    fit = fitted.fit
+    ways = _table(name, "log loss", "calibration error")
+    for way, loss in fit.log_loss.items():
+        style = "bold" if way == fit.curve.method else ""
+        ways.add_row(way, f"{loss:.4f}", f"{fit.calibration_error[way]:.4f}", style=style)
+    bins = _table("pairs", "mean score", "answers")
+    for own in reliability(fitted.held_out, judged.relevant):
+        bins.add_row(f"{own.pairs:,}", f"{own.chance:.4f}", f"{own.share:.4f}")
+    console.print("", ways, "", bins)
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(show_edge=False, pad_edge=False, box=None)
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _as_json(report: "CalibrationReport") -> dict[str, Any]:
+    """What was written, and the bins that its error comes from."""
+    from resift.evaluation.reliability import reliability
+
+    scales = (("plain", report.plain, report.judged.plain),
+              ("fused", report.fused, report.judged.fused))  # fmt: skip
+    return asdict(report.calibration) | {
+        "reliability": {
+            name: [asdict(own) for own in reliability(fitted.held_out, judged.relevant)]
+            for name, fitted, judged in scales
+            if fitted is not None and judged is not None
+        }
+    }

@@ -1,0 +1,35 @@
+"""The first stage of a verb that reads a judged collection: a run, an index, or its corpus."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resift.cli.index import sync_progress
+from resift.cli.search import Mode
+from resift.settings import Settings
+
+if TYPE_CHECKING:
+    from resift.evaluation.first_stage import FirstStage
+    from resift.index.keep import Keeper
+
+
+def open_first_stage(
+    path: Path,
+    run: Path | None,
+    uri: str | None,
+    mode: Mode,
+    depth: int,
+    keeper: "Keeper",
+) -> "FirstStage":
+    """The run or index that is named; else the corpus, indexed."""
+    from resift.evaluation.collection import open_collection
+    from resift.evaluation.first_stage import FromIndex, from_run, index_corpus
+    from resift.evaluation.trec import read_run
+    from resift.search.index import Index
+
+    if uri:
+        return FromIndex(Index(uri), mode.value, keeper)
+    folder = open_collection(path)
+    if run:
+        return from_run(folder, read_run(run), run.name, depth)
+    with sync_progress() as show:
+        return FromIndex(index_corpus(folder, Settings.load(), show), mode.value, keeper)

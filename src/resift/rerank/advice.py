@@ -1,0 +1,40 @@
+"""What a caller should know of its own calls, said once: depths that cost, scores that mislead."""
+
+import warnings
+
+from resift.rerank.thresholds import Thresholds
+from resift.types import Receipt
+
+DEPTH_ADVICE = 100
+
+
+class Advice:
+    """Warns of each thing once, at the place of whoever called its caller."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def of_depth(self, receipt: Receipt) -> None:
+        """Candidates beyond the depth that pays."""
+        depth = receipt.depth
+        if depth <= DEPTH_ADVICE or receipt.partial or "depth" in self._said:
+            return
+        self._said.add("depth")
+        took_ms = receipt.timings_ms["total"]
+        rest = took_ms * (1 - DEPTH_ADVICE / depth)
+        warnings.warn(
+            f"{depth} candidates took {took_ms:.0f} ms, about {rest:.0f} ms of it for those "
+            f"beyond {DEPTH_ADVICE}; depths over {DEPTH_ADVICE} seldom pay",
+            stacklevel=3,
+        )
+
+    def of_scores(self, receipt: Receipt, thresholds: Thresholds) -> None:
+        """Thresholds for scores that are no chances."""
+        if not thresholds.asked or receipt.calibration != "none" or "scores" in self._said:
+            return
+        self._said.add("scores")
+        warnings.warn(
+            "min_score and abstain look at scores that are not calibrated, so that 0.5 is no even "
+            "chance; fit chances to your judgments with  resift calibrate",
+            stacklevel=3,
+        )

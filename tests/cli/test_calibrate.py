@@ -1,0 +1,216 @@
+"""``resift calibrate``, and what rerank and search then say: in files, tables and lines."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from cli.command import Done, Resift
+from evaluation.made import json_lines, make_run
+from resift import Candidate, Reranker
+from resift.rerank.calibration import read_calibration
+from texts import passages
+
+pytest.importorskip("scipy")
+
+POOL = passages(12)
+ASKED = 12
+QUERIES = {f"q{n}": " ".join(POOL[n].split()[:12]) for n in range(ASKED)}
+RANKED = {f"q{n}": [f"d{(n + k) % len(POOL)}" for k in range(len(POOL))] for n in range(ASKED)}
+METHODS = ("none", "model", "platt", "isotonic")
+
+
+class Desk:
+    """A judged collection with a run, and the command over it."""
+
+    def __init__(self, resift: Resift, folder: Path) -> None:
+        self.resift = resift
+        self.collection = folder / "made"
+        self.collection.mkdir()
+        corpus = [{"_id": f"d{n}", "text": text} for n, text in enumerate(POOL)]
+        (self.collection / "corpus.jsonl").write_text(json_lines(corpus))
+        queries = [{"_id": name, "text": text} for name, text in QUERIES.items()]
+        (self.collection / "queries.jsonl").write_text(json_lines(queries))
+        self.judge([(f"q{n}", f"d{(n + k) % len(POOL)}", 1) for n in range(ASKED) for k in (0, 1)])
+        self.run = make_run(folder / "run.trec", RANKED)
+        self.output = folder / "own.json"
+
+    def judge(self, rows: Sequence[tuple[str, str, int]]) -> None:
+        lines = [f"{query}\t{document}\t{grade}\n" for query, document, grade in rows]
+        (self.collection / "qrels.tsv").write_text("".join(lines))
+
+    def calibrate(self, *options: object) -> Done:
+        return self.resift(
+            "calibrate", self.collection, "--run", self.run, "--output", self.output, *options
+        )
+
+
+@pytest.fixture
+def desk(resift: Resift, tmp_path: Path) -> Desk:
+    return Desk(resift, tmp_path)
+
+
+def test_a_table_for_each_scale_and_a_file(desk: Desk) -> None:
+    done = desk.calibrate()
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[0].endswith("144 pairs of 12 queries, 24 answers")
+    for title in ("logits alone", "with the first stage at 0.3"):
+        start = next(n for n, line in enumerate(lines) if line.startswith(title))
+        assert [line.split()[0] for line in lines[start + 1 : start + 5]] == list(METHODS)
+    assert sum(line.startswith("pairs ") for line in lines) == 2
+    assert done.err.splitlines() == [
+        f"{desk.output}: use it as --calibration {desk.output} or RESIFT_CALIBRATION"
+    ]
+    found = read_calibration(desk.output)
+    assert (found.queries, found.pairs, found.relevant) == (12, 144, 24)
+    assert found.made["first_stage"] == "run.trec" and found.made["collection"] == "made"
+
+
+def test_json_is_the_file_and_its_bins(desk: Desk) -> None:
+    printed = json.loads(desk.calibrate("--json").out)
+    bins = printed.pop("reliability")
+    assert printed == json.loads(desk.output.read_text())
+    assert [sum(own["pairs"] for own in bins[name]) for name in ("plain", "fused")] == [144, 144]
+
+
+def test_options_decide_what_counts(desk: Desk) -> None:
+    desk.judge([(f"q{n}", f"d{(n + k) % 12}", max(2 - k, 0)) for n in range(12) for k in range(4)])
+    assert json.loads(desk.calibrate("--judged-only", "--json").out)["pairs"] == 48
+    found = json.loads(desk.calibrate("--depth", "4", "--json").out)
+    assert (found["pairs"], found["relevant"]) == (48, 24)
+    assert "12 judged queries with 12 answers" in desk.calibrate("--relevant", 2).error
+
+
+def test_judgments_may_be_in_another_file(desk: Desk, tmp_path: Path) -> None:
+    qrels = (desk.collection / "qrels.tsv").rename(tmp_path / "other.tsv")
+    assert json.loads(desk.calibrate("--qrels", qrels, "--json").out)["relevant"] == 24
+
+
+def test_an_index_gives_candidates_too(desk: Desk, tmp_path: Path) -> None:
+    pytest.importorskip("lance")
+    source, index = tmp_path / "source", tmp_path / "index"
+    source.mkdir()
+    shutil.copy(desk.collection / "corpus.jsonl", source)
+    assert desk.resift("index", source, "--index", index).code == 0
+    arguments = ("--index", index, "--output", desk.output, "--json")
+    found = json.loads(desk.resift("calibrate", desk.collection, *arguments).out)
+    assert found["made"]["first_stage"] == f"hybrid of {index}"
+    assert (found["queries"], found["relevant"]) == (12, 24)
+
+
+def test_the_corpus_itself_does(desk: Desk) -> None:
+    pytest.importorskip("lance")
+    done = desk.resift("calibrate", desk.collection, "--output", desk.output, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["queries"] == 12 and found["made"]["first_stage"].startswith("hybrid of ")
+
+
+def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(desk: Desk, tmp_path: Path) -> None:
+    assert "depth=0" in desk.calibrate("--depth", 0).error
+    assert "expected one first stage" in desk.calibrate("--index", tmp_path / "index").error
+    good = (desk.collection / "qrels.tsv").read_text()
+    desk.judge([("q0", "d0", 1)])
+    assert "judge 9 more queries and 19 more answers" in desk.calibrate().error
+    rows = [(f"q{n}", f"d{m}", int(m not in (n, (n + 1) % 12))) for n in range(12)
+            for m in range(12)]  # fmt: skip
+    desk.judge(rows)
+    assert "no higher logits than the rest" in desk.calibrate().error
+    desk.judge([("q99", "d0", 1)])
+    assert "are the judgments of this collection?" in desk.calibrate().error
+    (desk.collection / "qrels.tsv").unlink()
+    assert "no judgments: expected qrels.tsv in it" in desk.calibrate().error
+    (desk.collection / "qrels.tsv").write_text(good)
+    desk.output = tmp_path / "absent" / "own.json"
+    assert "does not exist" in desk.calibrate().error
+    desk.output = desk.collection
+    assert "cannot be written" in desk.calibrate().error
+    assert not (tmp_path / "own.json").exists()
+
+
+def test_a_query_that_cannot_be_read_is_named_and_left_out(desk: Desk) -> None:
+    queries = QUERIES | {"q0": "word " * 3_000}
+    rows = [{"_id": name, "text": text} for name, text in queries.items()]
+    (desk.collection / "queries.jsonl").write_text(json_lines(rows))
+    done = desk.calibrate("--json")
+    assert json.loads(done.out)["queries"] == 11
+    assert done.err.startswith("query q0 is left out: ")
+
+
+def test_a_calibration_that_is_set_already_does_not_stand_in_the_way(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESIFT_CALIBRATION", str(desk.output))  # not there yet
+    assert desk.calibrate().code == 0
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Path:
+    file = tmp_path / "lines.jsonl"
+    rows = [{"text": text, "score": 20 - n} for n, text in enumerate(POOL)]
+    file.write_text(json_lines(rows))
+    return file
+
+
+def test_reranked_scores_are_the_files(desk: Desk, lines: Path) -> None:
+    desk.calibrate()
+    options = ("rerank", "-q", QUERIES["q3"], lines)
+    done = desk.resift(*options, "--calibration", desk.output, "--json")
+    window = [Candidate(str(n + 1), text, score=20.0 - n) for n, text in enumerate(POOL)]
+    expected = Reranker(calibration=desk.output).rank(QUERIES["q3"], window)
+    assert [(row["id"], row["score"]) for row in done.rows[:10]] == [
+        (hit.id, hit.score) for hit in expected
+    ]
+    assert "calibrated on judgments" in desk.resift(*options, "--calibration", desk.output).err
+    assert "calibrated by the model's maker" in desk.resift(*options).err
+
+
+def test_a_least_score_leaves_out_and_abstaining_says_so(desk: Desk, lines: Path) -> None:
+    options = ("rerank", "-q", "a cake of apples", lines)
+    whole = desk.resift(*options, "--json").rows
+    least = (whole[1]["score"] + whole[2]["score"]) / 2
+    done = desk.resift(*options, "--json", "--min-score", least, "--abstain", 1)
+    assert done.rows == whole[:2]
+    assert done.err == "nothing here answers: the best score is below what was asked for\n"
+    assert "10 below the least score" in desk.resift(*options, "--min-score", least).err
+    for option in ("--min-score", "--abstain"):
+        assert "expected a number from 0 to 1" in desk.resift(*options, option, 2).error
+
+
+def test_scores_that_are_not_calibrated_are_said_to_be_so(
+    desk: Desk, lines: Path, joint_folder: Path
+) -> None:
+    options = ("rerank", "-q", "a query", lines, "--model", joint_folder)
+    assert "scores are not calibrated" in desk.resift(*options).err
+    warned = desk.resift(*options, "--min-score", 0.1).err.splitlines()
+    assert warned[0].startswith("min_score and abstain look at scores that are not calibrated")
+    assert len(warned) == 2
+
+
+def test_another_models_calibration_is_refused(desk: Desk, lines: Path, joint_folder: Path) -> None:
+    desk.calibrate()
+    options = ("-q", "a query", lines, "--model", joint_folder, "--calibration", desk.output)
+    error = desk.resift("rerank", *options).error
+    assert "fitted for resift-minilm" in error and "tiny-joint" in error
+
+
+def test_a_search_takes_them_too(desk: Desk, tmp_path: Path) -> None:
+    pytest.importorskip("lance")
+    desk.calibrate()
+    source, index = tmp_path / "source", tmp_path / "index"
+    source.mkdir()
+    for n, text in enumerate(POOL):
+        (source / f"{n}.txt").write_text(text)
+    assert desk.resift("index", source, "--index", index).code == 0
+    options = ("search", QUERIES["q3"], "--index", index, "--calibration", desk.output)
+    whole = desk.resift(*options, "--json").rows
+    done = desk.resift(*options, "--min-score", whole[0]["score"], "--abstain", 1)
+    assert "calibrated on judgments" in done.err and "below the least score" in done.err
+    assert "nothing here answers" in done.err
+    assert "calibrated by the model's maker" in desk.resift(*options[:4]).err
+    assert "rerank=False" in desk.resift(*options, "--no-rerank", "--abstain", 0.5).error
+    absent = ("--calibration", tmp_path / "absent.json")
+    assert "absent.json: no such file" in desk.resift(*options[:4], *absent).error
