@@ -50,12 +50,15 @@ def evaluate(
     from resift.evaluation.collection import open_collection
     from resift.evaluation.evaluate import Plan
     from resift.evaluation.evaluate import evaluate as measure
+    from resift.evaluation.page import check_page, write_page
     from resift.evaluation.task import make_task
 
     if run and uri:
         raise InputError(f"--run {run} and --index {uri}: expected one first stage; leave one out")
     plan = Plan(_depths(depths), relevant, target_ms)
     floor = _floor(fail_below)
+    if html:
+        check_page(html)
     folder = open_collection(collection, corpus=not uri)
     task = make_task(folder, qrels, relevant, queries)
     systems = _systems(compare or ["bundled"])
@@ -64,8 +67,6 @@ def evaluate(
         shown = bar.add_task("reranking", total=len(task.queries), note="queries")
         found = measure(task, first_stage, systems, plan, lambda _: bar.update(shown, advance=1))
     if html:
-        from resift.evaluation.page import write_page
-
         write_page(html, found)
     if as_json:
         print_json(found.as_dict())
