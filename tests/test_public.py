@@ -24,10 +24,13 @@ def _loaded_after(code: str) -> set[str]:
 def test_the_public_names_are_pinned() -> None:
     assert resift.__all__ == [
         "Candidate",
+        "Comparison",
         "Document",
+        "Explanation",
         "Hit",
         "Index",
         "Kept",
+        "Part",
         "Ranking",
         "Receipt",
         "Reranker",

@@ -7,19 +7,44 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from resift.rerank.reranker import Reranker
     from resift.search.index import Index
-    from resift.types import Candidate, Document, Hit, Kept, Ranking, Receipt
+    from resift.types import (
+        Candidate,
+        Comparison,
+        Document,
+        Explanation,
+        Hit,
+        Kept,
+        Part,
+        Ranking,
+        Receipt,
+    )
 
 _HOMES = {
     "Candidate": "resift.types",
+    "Comparison": "resift.types",
     "Document": "resift.types",
+    "Explanation": "resift.types",
     "Hit": "resift.types",
     "Index": "resift.search.index",
     "Kept": "resift.types",
+    "Part": "resift.types",
     "Ranking": "resift.types",
     "Receipt": "resift.types",
     "Reranker": "resift.rerank.reranker",
 }
-__all__ = ["Candidate", "Document", "Hit", "Index", "Kept", "Ranking", "Receipt", "Reranker"]
+__all__ = [
+    "Candidate",
+    "Comparison",
+    "Document",
+    "Explanation",
+    "Hit",
+    "Index",
+    "Kept",
+    "Part",
+    "Ranking",
+    "Receipt",
+    "Reranker",
+]
 
 
 def __getattr__(name: str) -> Any:

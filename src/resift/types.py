@@ -5,7 +5,7 @@ Knows nothing of models, storage or the command line.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, overload
+from typing import Any, Literal, Protocol, overload
 
 Status = Literal["ok", "cut", "empty", "not_text", "late", "failed", "not_reranked"]
 """What became of a candidate.
@@ -130,12 +130,96 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a hit, characters `start` to `end` of its title or its text, as `where` says.
+
+    `effect` is how much the logit falls without it, in logits: over 0 the part speaks for the
+    document, under 0 against it. None where nothing is left without it that could be read.
+    """
+
+    text: str
+    start: int
+    end: int
+    effect: float | None
+    where: Literal["title", "text"] = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What of a document moved its logit.
+
+    `parts` are its title, if it has one, and all of `span`, the text that the model read, in
+    order; effects do not add up, since what two sentences both say is missing only without both.
+    `logit` is of every stage: of a hit that was let go, not the one that it was ranked by. `unread`
+    characters came after what the model reads. `rank` is None outside a ranking.
+    """
+
+    id: str
+    rank: int | None
+    logit: float
+    parts: tuple[Part, ...]
+    span: tuple[int, int]
+    unread: int
+
+    def strongest(self, count: int = 3) -> tuple[Part, ...]:
+        """The parts that move the logit most, up or down, the strongest first."""
+        moving = [part for part in self.parts if part.effect]
+        return tuple(sorted(moving, key=lambda part: -abs(part.effect or 0.0))[:count])
+
+
+Basis = Literal["score", "tie", "exit", "unscored", "first_stage"]
+"""Why one hit stands above another.
+
+``score``: it has more of ``logit + prior + feedback``. ``tie``: as much, so the higher logit comes
+first, then the earlier of the caller's list. ``exit``: the other was let go at an earlier exit of
+the model. ``unscored``: the other has no score. ``first_stage``: neither has.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Why `above` stands above `below`: `summary` says it in a sentence.
+
+    What the order is by differs by `lead`, which is ``reading + first_stage + likeness``: the
+    differences of `logit`, `prior` and `feedback`; all None where one of the two has no logit.
+    The explanations are None for a document that cannot be read.
+    """
+
+    above: Hit
+    below: Hit
+    basis: Basis
+    lead: float | None
+    reading: float | None
+    first_stage: float | None
+    likeness: float | None
+    above_explained: Explanation | None
+    below_explained: Explanation | None
+    summary: str
+
+
+class Explainer(Protocol):
+    """What a ranking asks of the reranker that made it."""
+
+    def explain(self, query: str, document: Hit) -> Explanation:
+        """Which parts of the document moved its logit."""
+        ...
+
+    def compare(self, query: str, one: Hit, other: Hit) -> Comparison:
+        """Why one of two hits of a ranking stands above the other."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Ranking(Sequence[Hit]):
-    """Hits in rank order, at most `top_n` of them, with the receipt of the call."""
+    """Hits in rank order, at most `top_n` of them, with the receipt of the call.
+
+    `explainer` is the way back to the model. What was pickled or copied deeply has none.
+    """
 
     query: str
     hits: tuple[Hit, ...]
     receipt: Receipt
+    explainer: Explainer | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.hits)
@@ -149,3 +233,33 @@ class Ranking(Sequence[Hit]):
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
+
+    def explain(self, index: int) -> Explanation:
+        """Which sentences moved the logit of ``ranking[index]``: each is left out once.
+
+        A reading for each sentence, all in one batch. Raises `InputError` for a hit that cannot
+        be read, `IndexError` where there is no such hit, and `ValueError` without an `explainer`.
+        """
+        return self._explainer().explain(self.query, self._at(index))
+
+    def compare(self, one: int, other: int) -> Comparison:
+        """Why the higher of ``ranking[one]`` and ``ranking[other]`` stands above the lower.
+
+        Explains both; raises as `explain` does, but a hit that cannot be read is no error.
+        """
+        return self._explainer().compare(self.query, self._at(one), self._at(other))
+
+    def _at(self, index: int) -> Hit:
+        try:
+            return self.hits[index]
+        except IndexError:
+            size = len(self.hits)
+            raise IndexError(f"hit {index}: there are {size}; they count from 0") from None
+
+    def _explainer(self) -> Explainer:
+        if self.explainer is None:
+            raise ValueError(
+                "this ranking has no reranker at hand (first stage only, unpickled or copied): "
+                "use Reranker().explain(query, hit)"
+            )
+        return self.explainer

@@ -1,12 +1,13 @@
 """``resift eval``: does reranking help on these queries?"""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resift.cli.eval_report import print_evaluation
+from resift.cli.eval_report import print_ablation, print_evaluation
 from resift.cli.output import print_json, progress, say
 from resift.cli.search import Mode
 from resift.errors import BelowFloor, InputError
@@ -15,8 +16,11 @@ FIRST_STAGE = "first-stage"
 
 if TYPE_CHECKING:
     from resift.evaluation.collection import Collection
+    from resift.evaluation.evaluate import Plan
     from resift.evaluation.first_stage import FirstStage
     from resift.evaluation.second_stage import SecondStage
+    from resift.evaluation.task import Task
+    from resift.search.index import Index
 
 
 def evaluate(
@@ -43,6 +47,9 @@ def evaluate(
         str | None,
         typer.Option(help="Exit 1 where nDCG@10 is below: a number, or first-stage."),
     ] = None,
+    ablation: Annotated[
+        bool, typer.Option("--ablation", help="Each arm of the index alone, reranked, fused.")
+    ] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
@@ -50,11 +57,15 @@ def evaluate(
     from resift.evaluation.collection import open_collection
     from resift.evaluation.evaluate import Plan
     from resift.evaluation.evaluate import evaluate as measure
+    from resift.evaluation.first_stage import FromIndex
     from resift.evaluation.page import check_page, write_page
     from resift.evaluation.task import make_task
 
-    if run and uri:
-        raise InputError(f"--run {run} and --index {uri}: expected one first stage; leave one out")
+    if run and (uri or ablation):
+        other = f"--index {uri}" if uri else "--ablation, which is of an index"
+        raise InputError(f"--run {run} and {other}: expected one first stage; leave one out")
+    if html and ablation:
+        raise InputError(f"--html {html} and --ablation, which has no page: leave one out")
     plan = Plan(_depths(depths), relevant, target_ms)
     floor = _floor(fail_below)
     if html:
@@ -63,6 +74,9 @@ def evaluate(
     task = make_task(folder, qrels, relevant, queries)
     systems = _systems(compare or ["bundled"])
     first_stage = _first_stage(folder, run, uri, mode, plan.depths[-1], systems)
+    if ablation and isinstance(first_stage, FromIndex):
+        _ablate(task, first_stage.index, systems[0], plan, as_json)
+        return
     with progress() as bar:
         shown = bar.add_task("reranking", total=len(task.queries), note="queries")
         found = measure(task, first_stage, systems, plan, lambda _: bar.update(shown, advance=1))
@@ -100,6 +114,22 @@ def _first_stage(
 
     with sync_progress() as show:
         return FromIndex(index_corpus(folder, Settings.load(), show), mode.value, keeper)
+
+
+def _ablate(
+    task: "Task", index: "Index", system: "SecondStage", plan: "Plan", as_json: bool
+) -> None:
+    from resift.evaluation.ablation import ablate
+    from resift.search.retrieval import MODES
+
+    with progress() as bar:
+        shown = bar.add_task("reranking", total=len(MODES) * len(task.queries), note="queries")
+        parts = ablate(task, index, system, plan.depths[-1], plan.relevant,
+                       lambda: bar.update(shown, advance=1))  # fmt: skip
+    if as_json:
+        print_json([asdict(part) for part in parts])
+    else:
+        print_ablation(parts)
 
 
 def _systems(texts: list[str]) -> "list[SecondStage]":

@@ -6,7 +6,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from resift.cli.output import console, errors, printable, snippet
-from resift.evaluation.advice import chance, first_cost, in_words, short
+from resift.evaluation.ablation import Part
+from resift.evaluation.advice import chance, chance_alone, first_cost, in_words, short
 from resift.evaluation.result import Evaluation, Latency, Moved, QueryChange, SystemResult
 
 MOST = 5  # queries helped and hurt
@@ -33,6 +34,29 @@ def print_evaluation(found: Evaluation) -> None:
             _queries(system)
         else:
             _line(f"{escape(system.label)}: {system.replaced:.1f} of a query's first ten are new")
+
+
+def print_ablation(parts: Sequence[Part]) -> None:
+    """A table: what each way to search is worth, how long it takes, what it asks of the store."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("first stage")
+    table.add_column("second")
+    names = [name for name in parts[0].measures if name.startswith((*SHOWN, "R("))]
+    names += [name for name in parts[0].measures if name.startswith("R@")]
+    for name in [*names, "change", "p", "p50 ms", "p95", "requests"]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for part in parts:
+        own = part.compared
+        table.add_row(
+            part.mode,
+            part.second,
+            *(short(part.measures[name]) for name in names),
+            f"{own.difference:+.3f}" if own else "",
+            chance_alone(max(own.p_bootstrap, own.p_randomisation)) if own else "",
+            *_milliseconds(part.latency),
+            f"{part.requests:.1f}",
+        )
+    console.print(table)
 
 
 def _figures(found: Evaluation) -> None:
@@ -76,8 +100,8 @@ def _significance(system: SystemResult) -> None:
             short(own.after),
             f"{own.difference:+.3f}",
             f"{own.low:+.3f} {own.high:+.3f}",
-            chance(own.p_bootstrap).removeprefix("p ").removeprefix("= "),
-            chance(own.p_randomisation).removeprefix("p ").removeprefix("= "),
+            chance_alone(own.p_bootstrap),
+            chance_alone(own.p_randomisation),
             str(own.better),
             str(own.worse),
         )

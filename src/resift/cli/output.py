@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain, repeat
 from typing import Any
 
 from rich.console import Console
@@ -48,10 +49,10 @@ def print_json(value: Any) -> None:
     print(_json(value, indent=2))
 
 
-def print_json_lines(hits: Iterable[Hit]) -> None:
-    """One object a hit on stdout, in rank order."""
-    for hit in hits:
-        print(_json(asdict(hit)))
+def print_json_lines(hits: Iterable[Hit], more: Iterable[Mapping[str, Any]] = ()) -> None:
+    """One object a hit on stdout, in rank order; `more` is for the first of them, beside theirs."""
+    for hit, beside in zip(hits, chain(more, repeat({})), strict=False):
+        print(_json(asdict(hit) | dict(beside)))
 
 
 def _json(value: Any, indent: int | None = None) -> str:

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from resift.cli.output import print_json_lines, print_ranking, say
+from resift.cli.explanation import ExplainOption, check_explain, print_answer
+from resift.cli.output import say
 from resift.errors import InputError
 from resift.types import Candidate
 
@@ -22,17 +23,16 @@ def rerank(
     top_n: Annotated[int | None, typer.Option(help="How many to print; all by default.")] = None,
     budget_ms: Annotated[float | None, typer.Option(help="Stop after this many ms.")] = None,
     model: Annotated[str | None, typer.Option(help="Artifact folder; bundled by default.")] = None,
+    explain: ExplainOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a hit.")] = False,
 ) -> None:
     """Rerank lines: plain text, or JSON objects with "text" and maybe "id", "title", "score"."""
     from resift.rerank.reranker import Reranker
 
+    check_explain(explain)
     candidates = list(read_candidates(file))
     ranking = Reranker(model).rank(query, candidates, top_n, budget_ms=budget_ms)
-    if as_json:
-        print_json_lines(ranking)
-    else:
-        print_ranking(ranking)
+    print_answer(ranking, as_json, explain)
 
 
 def read_candidates(file: Path) -> Iterator[Candidate]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from resift.cli.output import print_json_lines, print_ranking
+from resift.cli.explanation import ExplainOption, check_explain, print_answer
 
 
 class Mode(StrEnum):
@@ -31,11 +31,13 @@ def search(
     max_requests: Annotated[
         int | None, typer.Option(help="Begin nothing more once so many were made to the store.")
     ] = None,
+    explain: ExplainOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a hit.")] = False,
 ) -> None:
     """Search an index: retrieve, fuse, rerank."""
     from resift.search.index import Index
 
+    check_explain(explain, reranked=not no_rerank)
     ranking = Index(uri, version=version).search(
         query,
         top_n,
@@ -46,7 +48,4 @@ def search(
         where=where,
         max_requests=max_requests,
     )
-    if as_json:
-        print_json_lines(ranking)
-    else:
-        print_ranking(ranking)
+    print_answer(ranking, as_json, explain)

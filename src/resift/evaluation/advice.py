@@ -75,11 +75,14 @@ def verdict(compared: Paired | None, rows: Sequence[Row], advice: Advice | None)
         word = "helps" if compared.difference > 0 else "hurts"
     parts = [f"{word}: {change}, {chance(max(compared.p_bootstrap, compared.p_randomisation))}"]
     deepest = rows[-1].depth
-    if advice.depth and advice.depth < deepest and advice.share is not None:
+    if not advice.depth:
+        parts.append(f"do not rerank: {advice.why}")
+    elif word != "helps":
+        if advice.depth < deepest:
+            parts.append(f"depth {advice.depth} is better, {short(advice.quality)}")
+    elif advice.depth < deepest and advice.share is not None:
         at = f" at {_part(advice.time)} the time" if advice.time is not None else ""
         parts.append(f"depth {advice.depth} gives {advice.share:.0%} of the gain{at}")
-    elif not advice.depth and deepest:
-        parts.append("do not rerank: " + advice.why)
     judged = compared.better + compared.worse + compared.equal
     listed = ", list below" if compared.worse else ""
     parts.append(f"hurts {compared.worse} of {judged} queries{listed}")
@@ -115,6 +118,11 @@ def short(value: float) -> str:
 def chance(p: float) -> str:
     """A p-value as far as resampling knows it."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def chance_alone(p: float) -> str:
+    """The same for a column of them."""
+    return chance(p).removeprefix("p ").removeprefix("= ")
 
 
 def _within(row: Row, target_ms: float | None) -> bool:

@@ -111,6 +111,11 @@ class Engine:
             kept[place] = pack(text, one, fingerprint)
         return kept
 
+    def reads_to(self, query: str, text: str) -> int:
+        """The character of a text at which the model stops reading beside this query."""
+        rows = self.model.rows(self.model.read(query), [text], self.model.ids([text]))
+        return rows[0].end
+
     def _recall(self, query: str, texts: Sequence[object], outcome: Outcome) -> dict[int, bytes]:
         """Take from the cache what it has; returns the keys of all readable texts by place."""
         if self._cache is None:

@@ -24,6 +24,7 @@ from resift.rerank.candidates import (
 )
 from resift.rerank.catalogue import resolve
 from resift.rerank.engine import Engine
+from resift.rerank.explain import Occlusion
 from resift.rerank.kept import HalfCache, Known, unpack
 from resift.rerank.outcome import is_text
 from resift.rerank.patience import Patience
@@ -33,7 +34,7 @@ from resift.rerank.stages import load_model
 from resift.rerank.tuning import Tuning, machine, tuning_file
 from resift.rerank.verification import Verification, verified
 from resift.settings import Settings
-from resift.types import Candidate, Document, Kept, Ranking, Receipt
+from resift.types import Candidate, Document, Explanation, Hit, Kept, Ranking, Receipt
 
 DEPTH_ADVICE = 100
 CACHE_MB = 64  # where a file is named and no size
@@ -83,6 +84,7 @@ class Reranker:
             halves=HalfCache(settings.halves_mb) if settings.halves_mb else None,
             tuning=_tuning(settings, f"{self.fingerprint} {loaded.runtime}"),
         )
+        self._occlusion = Occlusion(self._engine)
         self._warned = False
 
     @property
@@ -188,7 +190,7 @@ class Reranker:
         ranking = reading.ranking(ask.top_n, fusion_weight=ask.weight)
         total = {"total": (time.perf_counter() - start) * 1000}
         receipt = replace(ranking.receipt, timings_ms=dict(ranking.receipt.timings_ms) | total)
-        return replace(ranking, receipt=receipt)
+        return replace(ranking, receipt=receipt, explainer=self._occlusion)
 
     def _read(
         self,
@@ -224,6 +226,13 @@ class Reranker:
         candidates = as_candidates(documents)
         texts = [full_text(candidate) for candidate in candidates]
         return self._engine.step(query, texts, known=self._known(candidates, texts)).logits
+
+    def explain(self, query: str, document: str | Document | Candidate | Hit) -> Explanation:
+        """Which sentences of a document move its logit for a query: each is left out once.
+
+        Raises `QueryError` as `rank` does and `InputError` for a document that cannot be read.
+        """
+        return self._occlusion.explain(query, document)
 
     def keep(
         self, documents: Sequence[str | Document | Candidate], *, states: bool = True

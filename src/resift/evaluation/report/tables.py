@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from resift.evaluation.advice import chance, short
+from resift.evaluation.advice import chance_alone, short
 from resift.evaluation.report.axes import thousands
 from resift.evaluation.report.markup import Markup, element, join
 from resift.evaluation.result import Evaluation, Row, SystemResult
@@ -41,8 +41,8 @@ def against_chance(system: SystemResult) -> Markup:
                 short(own.after),
                 signed(own.difference),
                 f"{signed(own.low)} to {signed(own.high)}",
-                _p(own.p_bootstrap),
-                _p(own.p_randomisation),
+                chance_alone(own.p_bootstrap),
+                chance_alone(own.p_randomisation),
                 *map(str, (own.better, own.worse, own.equal)),
             ],
         )
@@ -90,7 +90,3 @@ def _timed(row: Row) -> tuple[str, str, str]:
         thousands(row.latency.p95),
         str(row.latency.queries),
     )
-
-
-def _p(value: float) -> str:
-    return chance(value).removeprefix("p ").removeprefix("= ")

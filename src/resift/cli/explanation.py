@@ -1,0 +1,86 @@
+"""How explanations look: colours and signed numbers in the terminal, JSON beside the hits."""
+
+from dataclasses import asdict
+from itertools import pairwise
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from resift.cli.output import console, print_json_lines, print_ranking, printable, say
+from resift.errors import InputError
+from resift.rerank.compare import compared
+from resift.types import Explanation, Hit, Part, Ranking
+
+ExplainOption = Annotated[
+    int | None, typer.Option("--explain", metavar="N", help="Say why the first N hits stand there.")
+]
+
+NUMBERED = 3  # parts of a hit that get their effect in figures
+STRONG, WEAK = 0.5, 0.15  # of the strongest effect in a hit: what is bold, what is not coloured
+
+
+def check_explain(count: int | None, reranked: bool = True) -> None:
+    """Raise `InputError` for what cannot be explained, before anything is searched."""
+    if count is not None and count < 1:
+        raise InputError(f"explain={count}: expected 1 hit or more")
+    if count is not None and not reranked:
+        raise InputError(f"explain={count}: only what was reranked; leave out --no-rerank")
+
+
+def print_answer(ranking: Ranking, as_json: bool, explain: int | None) -> None:
+    """A ranking as it was asked for: lines of JSON or a table, with its first hits explained."""
+    own = _explained(ranking, explain or 0)
+    if as_json:
+        more = [{"explanation": None if one is None else asdict(one)} for one in own]
+        print_json_lines(ranking, more)
+        return
+    print_ranking(ranking)
+    hits = ranking[: len(own)]
+    for hit, one in zip(hits, own, strict=True):
+        console.print(Text("\n").append(marked(hit, one)))
+    for (above, one), (below, other) in pairwise(zip(hits, own, strict=True)):
+        summary = compared(above, below, one, other).summary
+        console.print(Text(f"\nwhy: {printable(summary)}"))
+
+
+def _explained(ranking: Ranking, count: int) -> list[Explanation | None]:
+    """Of the first hits; None for one that cannot be read."""
+    if count and ranking.explainer is None:
+        say(f"nothing to explain: {ranking.receipt.reason or 'nothing was reranked'}")
+        return []
+    readable = ("ok", "cut", "late", "not_reranked")
+    return [
+        ranking.explain(place) if hit.status in readable else None
+        for place, hit in enumerate(ranking[:count])
+    ]
+
+
+def marked(hit: Hit, own: Explanation | None) -> Text:
+    """A hit's title and text, its parts marked by what they do to its logit."""
+    text = Text(f"{hit.rank}. ", style="bold")
+    if own is None:
+        return text.append(f"{printable(hit.id)}: nothing to explain: {hit.status}", "not bold")
+    text.append(f"logit {own.logit:+.2f}  ", "dim not bold")
+    numbered = own.strongest(NUMBERED)
+    most = max((abs(part.effect or 0.0) for part in own.parts), default=0.0)
+    for part in own.parts:
+        words = " ".join(printable(part.text).split())
+        text.append(words, _style(part, most))
+        if any(part is one for one in numbered):
+            text.append(f" [{part.effect:+.2f}]", "not bold")
+        text.append("\n" if part.where == "title" else " ")
+    if len(own.parts) == 1:
+        text.append("(all there is: nothing is left without it) ", "dim not bold")
+    if own.unread:
+        text.append(f"… {own.unread:,} characters were not read", "dim not bold")
+    return text
+
+
+def _style(part: Part, most: float) -> str:
+    """Green for what speaks for the document, red for what speaks against it."""
+    share = (part.effect or 0.0) / most if most else 0.0
+    if abs(share) < WEAK:
+        return "not bold"
+    colour = "green" if share > 0 else "red"
+    return f"bold {colour}" if abs(share) >= STRONG else f"not bold {colour}"
