@@ -3,6 +3,9 @@
 What is shown is in `report`; this says in which order, and writes the file.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from string import Template
@@ -21,14 +24,12 @@ TEMPLATE = Path(__file__).parent / "report" / "report.html"
 
 def check_page(file: Path) -> None:
     """Raise `DatasetError` where `write_page` could not write, before minutes of work are lost."""
-    if file.exists() and not file.is_file():
-        raise DatasetError(f"{file}: cannot be written (expected a file, or a name for one)")
-    partial = _partial(file)
-    try:
+    with _told(file):
+        if file.exists() and not file.is_file():
+            raise DatasetError(f"{file}: cannot be written (expected a file, or a name for one)")
+        partial = _partial(file)
         partial.touch()
         partial.unlink()
-    except OSError as error:
-        raise DatasetError(f"{file}: cannot be written ({error.strerror})") from error
 
 
 def write_page(file: Path, found: Evaluation) -> None:
@@ -36,15 +37,13 @@ def write_page(file: Path, found: Evaluation) -> None:
 
     Raises `DatasetError` where it cannot be written.
     """
-    partial = _partial(file)
-    try:
+    text, partial = page(found), _partial(file)
+    with _told(file):
         try:
-            partial.write_text(page(found), encoding="utf-8")
-            partial.replace(file.resolve())
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(_real(file))
         finally:
             partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise DatasetError(f"{file}: cannot be written ({error.strerror})") from error
 
 
 def page(found: Evaluation) -> str:
@@ -124,6 +123,20 @@ def _own_weight(system: SystemResult, measure: str) -> str:
     return f"At depth {depth}, where {system.label} itself gives {short(row.measures[measure])}:"
 
 
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    """What the system says of a file that cannot be written, in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise DatasetError(f"{file}: cannot be written ({error.strerror})") from error
+
+
 def _partial(file: Path) -> Path:
-    real = file.resolve()
+    real = _real(file)
     return real.with_name(f".{real.name}.partial")
+
+
+def _real(file: Path) -> Path:
+    """What a link leads to is written, and the link stays."""
+    return Path(os.path.realpath(file))

@@ -1,0 +1,1 @@
+"""Pages in a real browser; skipped where there is none."""
