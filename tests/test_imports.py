@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "resift"
 BASE = {"types", "errors", "extras", "settings"}
 
 MAY_IMPORT = {
-    "types": set[str](),
+    "types": {"errors"},
     "errors": set[str](),
     "extras": {"errors"},
     "settings": {"errors"},

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, overload
 
+from resift.errors import InputError
+
 Status = Literal["ok", "cut", "empty", "not_text", "late", "failed", "not_reranked"]
 """What became of a candidate.
 
@@ -238,7 +240,7 @@ class Ranking(Sequence[Hit]):
         """Which sentences moved the logit of ``ranking[index]``: each is left out once.
 
         A reading for each sentence, all in one batch. Raises `InputError` for a hit that cannot
-        be read, `IndexError` where there is no such hit, and `ValueError` without an `explainer`.
+        be read, `IndexError` where there is no such hit, and `InputError` without an `explainer`.
         """
         return self._explainer().explain(self.query, self._at(index))
 
@@ -258,7 +260,7 @@ class Ranking(Sequence[Hit]):
 
     def _explainer(self) -> Explainer:
         if self.explainer is None:
-            raise ValueError(
+            raise InputError(
                 "this ranking has no reranker at hand (first stage only, unpickled or copied): "
                 "use Reranker().explain(query, hit)"
             )

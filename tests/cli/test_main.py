@@ -10,7 +10,10 @@ import pytest
 import resift as package
 from cli.command import PROGRAM, Resift, process
 
-VERBS = ("demo", "index", "search", "rerank", "rerank-run", "models", "verify", "convert", "train")
+VERBS = (
+    "demo", "index", "search", "rerank", "rerank-run", "judge", "models", "verify", "convert",
+    "train",
+)  # fmt: skip
 
 
 def test_the_version_is_the_packages(resift: Resift) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from resift.evaluation.advice import verdict
-from resift.evaluation.measures import PRIMARY
+from resift.evaluation.measures import PRIMARY, names
 from resift.evaluation.result import (
     Advice,
     Evaluation,
@@ -45,7 +45,7 @@ def make_evaluation(
         queries=queries,
         judged=queries,
         main_measure=PRIMARY,
-        first={PRIMARY: before, "RR@10": before},
+        first=dict.fromkeys(names(depths, 1), before),
         first_latency=Latency(12.0, 30.0, queries),
         requests=3.5,
         systems=systems,
@@ -85,7 +85,7 @@ def _system(
     rows = tuple(
         Row(
             depth,
-            dict.fromkeys((PRIMARY, "RR@10"), compared.after - 0.02 * (depth != depths[-1])),
+            dict.fromkeys(names(depths, 1), compared.after - 0.02 * (depth != depths[-1])),
             Latency(4.0 * depth, 9.0 * depth, queries),
             depth,
             120.0 * depth,
@@ -107,7 +107,7 @@ def _system(
         model=text,
         fingerprint="b90e534ed06310a9",
         rows=rows,
-        compared={PRIMARY: compared, "RR@10": compared},
+        compared=dict.fromkeys(names(depths, 1), compared),
         against=compared if number else None,
         weights={0.0: compared.before, 0.3: compared.after},
         changes=tuple(sorted(changes, key=lambda own: own.after - own.before)),

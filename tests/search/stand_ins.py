@@ -51,5 +51,6 @@ def _hit(rank: int, document: Candidate) -> Hit:
     return Hit(
         rank=rank, index=document.rank - 1, id=document.id, score=1 / rank, logit=0.0,
         text=document.text, first_stage_rank=document.rank, first_stage_score=document.score,
-        tokens_seen=1, tokens_dropped=0, span=(0, 1), status="ok",
+        tokens_seen=1, tokens_dropped=0, span=(0, 1), status="ok", title=document.title,
+        metadata=document.metadata,
     )  # fmt: skip

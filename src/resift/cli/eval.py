@@ -15,7 +15,6 @@ from resift.errors import BelowFloor, InputError
 FIRST_STAGE = "first-stage"
 
 if TYPE_CHECKING:
-    from resift.evaluation.collection import Collection
     from resift.evaluation.evaluate import Plan
     from resift.evaluation.first_stage import FirstStage
     from resift.evaluation.second_stage import SecondStage
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     collection: Annotated[
-        Path, typer.Argument(help="BEIR folder: queries.jsonl, qrels, maybe corpus.jsonl.")
+        Path, typer.Argument(help="BEIR folder; with --index also a file of queries.")
     ],
     run: Annotated[Path | None, typer.Option(help="First stage: a TREC run, plain or .gz.")] = None,
     uri: Annotated[
@@ -34,8 +33,10 @@ def evaluate(
     mode: Annotated[Mode, typer.Option(help="Which arms of an index look.")] = Mode.hybrid,
     qrels: Annotated[Path | None, typer.Option(help="Judgments, where not in the folder.")] = None,
     depths: Annotated[str, typer.Option(help="Candidates reranked a query.")] = "10,20,50,100",
-    queries: Annotated[int | None, typer.Option(help="Only so many, spread evenly.")] = None,
-    relevant: Annotated[int, typer.Option(help="The least grade that counts as relevant.")] = 1,
+    queries: Annotated[int | None, typer.Option(min=1, help="Only so many, spread evenly.")] = None,
+    relevant: Annotated[
+        int, typer.Option(min=1, help="The least grade that counts as relevant.")
+    ] = 1,
     compare: Annotated[
         list[str] | None,
         typer.Option(help='A reranker: FOLDER, bundled, "bundled?fusion_weight=0&exact=false".'),
@@ -54,7 +55,6 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Measure the first stage against reranked, and say whether it helps. Needs the eval extra."""
-    from resift.evaluation.collection import open_collection
     from resift.evaluation.evaluate import Plan
     from resift.evaluation.evaluate import evaluate as measure
     from resift.evaluation.first_stage import FromIndex
@@ -70,10 +70,9 @@ def evaluate(
     floor = _floor(fail_below)
     if html:
         check_page(html)
-    folder = open_collection(collection, corpus=not uri)
-    task = make_task(folder, qrels, relevant, queries)
+    task = make_task(collection, qrels, relevant, queries)
     systems = _systems(compare or ["bundled"])
-    first_stage = _first_stage(folder, run, uri, mode, plan.depths[-1], systems)
+    first_stage = _first_stage(collection, run, uri, mode, plan.depths[-1], systems)
     if ablation and isinstance(first_stage, FromIndex):
         _ablate(task, first_stage.index, systems[0], plan, as_json)
         return
@@ -93,23 +92,25 @@ def evaluate(
 
 
 def _first_stage(
-    folder: "Collection",
+    path: Path,
     run: Path | None,
     uri: str | None,
     mode: Mode,
     depth: int,
     systems: "list[SecondStage]",
 ) -> "FirstStage":
+    from resift.evaluation.collection import open_collection
     from resift.evaluation.first_stage import FromIndex, from_run, index_corpus
     from resift.evaluation.trec import read_run
     from resift.search.index import Index
     from resift.settings import Settings
 
-    if run:
-        return from_run(folder, read_run(run), run.name, depth)
     keeper = systems[0].reranker
     if uri:
         return FromIndex(Index(uri), mode.value, keeper)
+    folder = open_collection(path)
+    if run:
+        return from_run(folder, read_run(run), run.name, depth)
     from resift.cli.index import sync_progress
 
     with sync_progress() as show:

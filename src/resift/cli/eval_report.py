@@ -6,7 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from resift.cli.output import console, errors, printable, snippet
-from resift.evaluation.ablation import Part
+from resift.evaluation.ablation import Variant
 from resift.evaluation.advice import chance, chance_alone, first_cost, in_words, short
 from resift.evaluation.result import Evaluation, Latency, Moved, QueryChange, SystemResult
 
@@ -36,13 +36,12 @@ def print_evaluation(found: Evaluation) -> None:
             _line(f"{escape(system.label)}: {system.replaced:.1f} of a query's first ten are new")
 
 
-def print_ablation(parts: Sequence[Part]) -> None:
+def print_ablation(parts: Sequence[Variant]) -> None:
     """A table: what each way to search is worth, how long it takes, what it asks of the store."""
     table = Table(box=None, pad_edge=False)
     table.add_column("first stage")
     table.add_column("second")
-    names = [name for name in parts[0].measures if name.startswith((*SHOWN, "R("))]
-    names += [name for name in parts[0].measures if name.startswith("R@")]
+    names = [name for name in parts[0].measures if name.startswith(("nDCG", "RR", "R(", "R@"))]
     for name in [*names, "change", "p", "p50 ms", "p95", "requests"]:
         table.add_column(name, justify="right", no_wrap=True)
     for part in parts:

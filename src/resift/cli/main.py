@@ -11,6 +11,7 @@ from resift.cli import (
     doctor,
     eval,
     index,
+    judge,
     models,
     rerank,
     rerank_run,
@@ -40,6 +41,7 @@ app.command("verify-citation")(verify_citation.verify_citation)
 app.command("rerank")(rerank.rerank)
 app.command("rerank-run")(rerank_run.rerank_run)
 app.command("eval")(eval.evaluate)
+app.command("judge")(judge.judge)
 app.command("models")(models.models)
 app.command("verify")(verify.verify)
 app.command("doctor")(doctor.doctor)

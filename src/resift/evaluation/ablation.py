@@ -19,7 +19,7 @@ SECONDS = ("none", "reranked", "fused")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Variant:
     """A way to search: `second` is none, reranked (the model alone) or fused (with the arm's say).
 
     `latency` is of the whole search and `requests` are to the object store, both a query;
@@ -54,7 +54,7 @@ def ablate(
     depth: int,
     relevant: int,
     advance: Callable[[], None] = lambda: None,
-) -> list[Part]:
+) -> list[Variant]:
     """Nine ways to search, in the order of `MODES` and `SECONDS`; a query is read once an arm.
 
     Raises `InputError` where there are no judgments: nothing could be compared.
@@ -62,7 +62,7 @@ def ablate(
     if not task.qrels:
         raise InputError(f"{task.name}: no judgments, so that nothing can be compared; make some")
     evaluator = Evaluator(task.qrels, names([depth], relevant))
-    parts = []
+    variants: list[Variant] = []
     for mode in MODES:
         first_stage = FromIndex(index, mode, system.reranker)
         seen = {second: _Seen() for second in SECONDS}
@@ -72,8 +72,8 @@ def ablate(
             requests += window.requests
             _search(system, query_id, query, window, depth, seen)
             advance()
-        parts += _parts(mode, seen, evaluator, requests / len(task.queries))
-    return parts
+        variants += _variants(mode, seen, evaluator, requests / len(task.queries))
+    return variants
 
 
 def _search(
@@ -103,11 +103,13 @@ def _search(
     seen["fused"].note(query_id, ids, fused, both_ms)
 
 
-def _parts(mode: Mode, seen: dict[str, _Seen], evaluator: Evaluator, requests: float) -> list[Part]:
+def _variants(
+    mode: Mode, seen: dict[str, _Seen], evaluator: Evaluator, requests: float
+) -> list[Variant]:
     values = {second: evaluator.by_query(own.run) for second, own in seen.items()}
     before = values["none"][PRIMARY]
     return [
-        Part(
+        Variant(
             mode,
             second,
             means(values[second]),

@@ -23,33 +23,25 @@ class Collection:
         """Query ids to their texts, in the file's order."""
         return {
             row["_id"]: row["text"]
-            for row in _rows(_find(self.folder, "queries.jsonl"), ("_id", "text"))
+            for row in read_rows(_find(self.folder, "queries.jsonl"), ("_id", "text"))
         }
 
     def documents(self, ids: Names[str] | None) -> dict[str, Document]:
         """Those of the named documents that the corpus has, all of them for None."""
         return {
             row["_id"]: Document(row["_id"], row["text"], row.get("title") or "")
-            for row in _rows(_find(self.folder, "corpus.jsonl"), ("_id", "text"))
+            for row in read_rows(_find(self.folder, "corpus.jsonl"), ("_id", "text"))
             if ids is None or row["_id"] in ids
         }
 
     def qrels(self) -> dict[str, dict[str, int]]:
         """Query ids to their documents' grades; raises `DatasetError` where no file has them."""
-        file = self.qrels_file()
+        file = find_qrels(self.folder)
         if file is None:
             raise DatasetError(
                 f"{self.folder}: no qrels.tsv or qrels/test.tsv in it; expected judgments there"
             )
         return read_qrels(file)
-
-    def qrels_file(self) -> Path | None:
-        """``qrels.tsv`` or ``qrels/test.tsv``, plain or ``.gz``; None where there is neither."""
-        for name in ("qrels.tsv", "qrels/test.tsv"):
-            for file in (self.folder / name, self.folder / f"{name}.gz"):
-                if file.is_file():
-                    return file
-        return None
 
 
 def read_qrels(file: Path) -> dict[str, dict[str, int]]:
@@ -100,6 +92,15 @@ def open_text(file: Path) -> IO[str]:
     return file.open(encoding="utf-8")
 
 
+def find_qrels(folder: Path) -> Path | None:
+    """Where a BEIR folder has its judgments, if it has any."""
+    for name in ("qrels.tsv", "qrels/test.tsv"):
+        for file in (folder / name, folder / f"{name}.gz"):
+            if file.is_file():
+                return file
+    return None
+
+
 def _is_grade(field: str) -> bool:
     return field.strip().removeprefix("-").isdecimal()
 
@@ -111,7 +112,8 @@ def _find(folder: Path, name: str) -> Path:
     raise DatasetError(f"{folder}: no {name} or {name}.gz in it; expected a BEIR collection")
 
 
-def _rows(file: Path, fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def read_rows(file: Path, fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """JSON Lines as objects that have text in `fields`; raises `DatasetError` for any other."""
     number = 0
     try:
         with open_text(file) as lines:

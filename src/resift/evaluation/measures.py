@@ -1,5 +1,6 @@
 """What a run is worth, by ir_measures: the semantics of trec_eval. The only door to it."""
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -44,11 +45,20 @@ class Evaluator:
         found: dict[str, dict[str, float]] = {
             str(measure): dict.fromkeys(self._qrels, 0.0) for measure in self._measures
         }
-        listed = {query_id: dict(scores) for query_id, scores in run.items() if scores}
+        listed = {query_id: _ranked(scores) for query_id, scores in run.items() if scores}
         for metric in self._evaluator.iter_calc(listed) if listed else ():
             if metric.query_id in self._qrels:
                 found[str(metric.measure)][metric.query_id] = float(metric.value)
         return found
+
+
+def _ranked(scores: Mapping[str, float]) -> dict[str, float]:
+    """The order that trec_eval sees, without its ties: not every provider breaks them as it does.
+
+    It keeps scores in single precision, and orders what is equal there by id, downwards.
+    """
+    single = dict(zip(scores, array("f", scores.values()), strict=True))
+    return in_order(sorted(single, key=lambda doc_id: (single[doc_id], doc_id), reverse=True))
 
 
 def means(values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

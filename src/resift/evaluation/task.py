@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resift.errors import DatasetError
-from resift.evaluation.collection import Collection, read_qrels
+from resift.evaluation.collection import find_qrels, read_qrels
 from resift.evaluation.measures import Qrels
+from resift.evaluation.queries import read_queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,32 +20,31 @@ class Task:
     notes: tuple[str, ...] = ()
 
 
-def make_task(
-    collection: Collection, qrels_file: Path | None, relevant: int, most: int | None
-) -> Task:
-    """The judged queries of a collection, `most` of them spread evenly; all where none is judged.
+def make_task(path: Path, qrels_file: Path | None, relevant: int, most: int | None) -> Task:
+    """The judged queries of a BEIR folder or a file; all of them where none is judged.
 
-    `relevant` is the least grade that counts. Raises `DatasetError` where judgments and queries
-    have nothing to do with each other, or a file says what cannot be.
+    `most` are taken, spread evenly; `relevant` is the least grade that counts. Judgments are in
+    `qrels_file` or beside the queries. Raises `DatasetError` where the two have nothing to do with
+    each other, or a file says what cannot be.
     """
-    queries = collection.queries()
-    file = qrels_file or collection.qrels_file()
+    queries = read_queries(path)
+    file = qrels_file or find_qrels(path if path.is_dir() else path.parent)
     qrels = read_qrels(file) if file else {}
     if not qrels:
         note = (
             "no judgments: whether reranking helps cannot be said; make some with "
-            f"  resift judge {collection.folder}"
+            f"  resift judge {path}"
         )
-        return Task(collection.folder.name, _spread(queries, most), {}, (note,))
+        return Task(path.name, _spread(queries, most), {}, (note,))
     judged = {query_id: queries[query_id] for query_id in queries if query_id in qrels}
     if not judged:
         raise DatasetError(
-            f"{file}: none of its {len(qrels)} queries is in {collection.folder}, the first is "
+            f"{file}: none of its {len(qrels)} queries is in {path}, the first is "
             f"{min(qrels)}; are the judgments of this collection?"
         )
     chosen = _spread(judged, most)
     own = {query_id: qrels[query_id] for query_id in chosen}
-    return Task(collection.folder.name, chosen, own, tuple(_gaps(queries, qrels, own, relevant)))
+    return Task(path.name, chosen, own, tuple(_gaps(queries, qrels, own, relevant)))
 
 
 def _spread(queries: Mapping[str, str], most: int | None) -> dict[str, str]:

@@ -50,10 +50,12 @@ class Series:
 
     def labels(self, plane: Plane, texts: Sequence[str]) -> Markup:
         """A text a point: above it, or below where the system before has its own above."""
-        away = -9 if self.number % 2 == 0 else 18
+        aside, away = (5, -9) if self.number % 2 == 0 else (-5, 18)
         return self._coloured(
             join(
-                element("text", text, x=plane.x(own.x), y=plane.y(own.y) + away, class_="depth")
+                element(
+                    "text", text, x=plane.x(own.x) + aside, y=plane.y(own.y) + away, class_="depth"
+                )
                 for own, text in zip(self.points, texts, strict=True)
             )
         )

@@ -1,0 +1,91 @@
+"""``resift judge``: shows candidates, and keeps what a person says of them as qrels."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resift.cli.output import say
+from resift.errors import InputError
+
+if TYPE_CHECKING:
+    from resift.evaluation.pool import Pools
+
+
+class Scale(StrEnum):
+    """How many grades there are."""
+
+    two = "0-1"
+    three = "0-2"
+    four = "0-3"
+
+
+def judge(
+    queries: Annotated[
+        Path, typer.Argument(help="BEIR folder, queries.jsonl, or a text file with a query a line.")
+    ],
+    uri: Annotated[
+        str | None, typer.Option("--index", help="Folder or s3:// URI of the index searched.")
+    ] = None,
+    run: Annotated[
+        list[Path],
+        typer.Option(help="Instead: a TREC run over the BEIR folder; may be given again."),
+    ] = [],  # noqa: B006
+    output: Annotated[
+        Path | None, typer.Option(help="Judgments.  [default: qrels.tsv beside the queries]")
+    ] = None,
+    pool: Annotated[int, typer.Option(help="How many documents each system puts in.")] = 10,
+    grades: Annotated[Scale, typer.Option(help="The grades; a key each.")] = Scale.three,
+    web: Annotated[bool, typer.Option("--web", help="On a page, for this machine only.")] = False,
+    port: Annotated[int, typer.Option(help="Of the page; 0 is any that is free.")] = 0,
+) -> None:
+    """Judge by hand what lexical, dense, hybrid and reranked search find, or what runs have.
+
+    Each key is on disk before the next candidate is shown; a later call goes on from there.
+    """
+    from resift.evaluation.judging import Judging, visiting_order
+    from resift.evaluation.judgments import Judgments
+    from resift.evaluation.pool import Ahead
+    from resift.evaluation.queries import read_queries
+
+    texts = read_queries(queries)
+    judgments = Judgments(output or _beside(queries))
+    make = _pools(queries, texts, uri, run, pool)
+    with Ahead(make, visiting_order(texts, judgments.known)) as pools:
+        judging = Judging(texts, pools, judgments, grades.value)
+        if web:
+            from resift.cli.judge_page import judge_on_page
+
+            judge_on_page(judging, port)
+        else:
+            from resift.cli.judge_terminal import judge_in_terminal
+
+            judge_in_terminal(judging)
+        end = "nothing is left" if judging.sheet() is None else "the same call goes on from here"
+    say(f"{judgments.file}: {judging.judged} judged; {end}")
+
+
+def _pools(
+    path: Path, queries: dict[str, str], uri: str | None, files: list[Path], size: int
+) -> "Pools":
+    from resift.evaluation.collection import open_collection
+    from resift.evaluation.pool import pools_of_index, pools_of_runs
+    from resift.evaluation.trec import read_run
+
+    if bool(uri) == bool(files):
+        raise InputError("expected candidates from one place: --index URI or --run RUN")
+    if uri:
+        from resift.search.index import Index
+
+        return pools_of_index(Index(uri), queries, size)
+    runs = {file: read_run(file) for file in files}
+    return pools_of_runs(open_collection(path), queries, runs, size)
+
+
+def _beside(queries: Path) -> Path:
+    """The judgments that are there already, or else ``qrels.tsv``."""
+    from resift.evaluation.collection import find_qrels
+
+    folder = queries if queries.is_dir() else queries.parent
+    return find_qrels(folder) or folder / "qrels.tsv"

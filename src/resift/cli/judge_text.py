@@ -1,0 +1,52 @@
+"""What a judge reads, on screen or page: harmless characters, and where the query's words are."""
+
+import re
+
+_WORD = re.compile(r"\w+")
+_SHORT = 4  # letters; longer words may have other endings
+_LITTLE = frozenset(
+    "a about after all an and any are as at be before being by can could do does for from get has "
+    "have how i if in into is it its me my no not of on one or our out should so some than that "
+    "the their them there they this to too up was we what when where which who why will with "
+    "without would you your".split()
+)
+"""Words that mark nothing when they are marked."""
+
+Marked = list[tuple[str, bool]]
+
+
+def harmless(text: str) -> str:
+    """The text with its lines, without control characters."""
+    return "\n".join(
+        "".join(char if char.isprintable() else " " for char in line) for line in text.splitlines()
+    )
+
+
+def marked(text: str, query: str) -> Marked:
+    """A text in pieces, in order, and whether each is a word of the query.
+
+    Words of five letters and more may end otherwise: *deleted* marks *deletes* and *deletion*.
+    """
+    pattern = _pattern(query)
+    if pattern is None:
+        return [(text, False)]
+    pieces: Marked = []
+    end = 0
+    for match in pattern.finditer(text):
+        pieces += [(text[end : match.start()], False), (match.group(), True)]
+        end = match.end()
+    pieces.append((text[end:], False))
+    return [(piece, is_marked) for piece, is_marked in pieces if piece]
+
+
+def _pattern(query: str) -> re.Pattern[str] | None:
+    words = {word for word in _WORD.findall(query.lower()) if word not in _LITTLE}
+    if not words:
+        return None
+    return re.compile(rf"\b(?:{'|'.join(map(_any_ending, sorted(words)))})\b", re.IGNORECASE)
+
+
+def _any_ending(word: str) -> str:
+    if len(word) <= _SHORT or not word.isalpha():
+        return rf"{re.escape(word)}s?"
+    return rf"{re.escape(word[: max(_SHORT, len(word) - 2)])}\w{{0,4}}"

@@ -1,0 +1,184 @@
+"""``resift judge`` with keys from a pipe: judgments in a file, or an error in a line."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from cli.command import Done, Resift
+from evaluation.made import DOCUMENTS, QUERIES, json_lines, make_collection, make_run
+from resift.evaluation.collection import read_qrels
+from resift.evaluation.queries import line_id
+
+RANKED = {"q1": ["d4", "d3", "d1"], "q2": ["d1", "d4"]}
+
+
+class Desk:
+    """A collection and a run, and the command over them."""
+
+    def __init__(self, resift: Resift, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self._resift = resift
+        self._patch = monkeypatch
+        self.folder = make_collection(folder / "made")
+        self.run = make_run(folder / "run.trec", RANKED)
+        self.output = self.folder / "qrels.tsv"
+
+    def judge(self, keys: str, *options: object, queries: Path | None = None) -> Done:
+        self._patch.setattr("sys.stdin", io.StringIO(keys))
+        options = options or ("--run", self.run)
+        return self._resift("judge", queries or self.folder, *options)
+
+    @property
+    def qrels(self) -> dict[str, dict[str, int]]:
+        return read_qrels(self.output)
+
+
+@pytest.fixture
+def desk(resift: Resift, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Desk:
+    return Desk(resift, monkeypatch, tmp_path)
+
+
+def test_keys_become_judgments_beside_the_queries(desk: Desk) -> None:
+    done = desk.judge("2 0\n1\n00\n")
+    assert done.code == 0
+    assert {name: set(found) for name, found in desk.qrels.items()} == {
+        name: set(found) for name, found in RANKED.items()
+    }
+    assert sorted(desk.qrels["q1"].values()) == [0, 1, 2]
+    assert done.err == f"{desk.output}: 5 judged; nothing is left\n"
+
+
+def test_a_candidate_is_shown_whole_with_its_query_and_place(desk: Desk) -> None:
+    done = desk.judge("")
+    assert "query 1 of 2 · candidate 1 of 3 · 0 judged now" in done.out
+    assert f"? {QUERIES['q1']}" in done.out
+    shown = [name for name, text in DOCUMENTS.items() if name in done.out and text in done.out]
+    assert len(shown) == 1
+    assert done.err.endswith("0 judged; the same call goes on from here\n")
+    assert not desk.output.exists()
+
+
+def test_a_second_call_goes_on_and_what_was_passed_over_comes_last(desk: Desk) -> None:
+    assert desk.judge("s1 n 2 q 0").code == 0
+    assert [len(found) for found in desk.qrels.values()] == [1, 1]
+    done = desk.judge("0b0q")
+    assert done.out.startswith("query 2 of 2 · candidate 2 of 2")
+    assert "took back: 0 not relevant" in done.out
+    assert "query 1 of 2 · candidate 1 of 3 · 1 judged now" in done.out
+    assert desk.judge("11").err.endswith("2 judged; nothing is left\n")
+    assert desk.judge("1").err.endswith("0 judged; nothing is left\n")
+
+
+def test_judgments_that_are_there_are_added_to_where_they_are(desk: Desk) -> None:
+    file = desk.folder / "qrels" / "test.tsv"
+    file.parent.mkdir()
+    file.write_text("query-id\tcorpus-id\tscore\nq1\td4\t1\nother\td9\t1\n")
+    assert desk.judge("2q").code == 0
+    assert not desk.output.exists()
+    assert set(read_qrels(file)) == {"q1", "other"} and len(read_qrels(file)["q1"]) == 2
+
+
+def test_the_output_can_be_elsewhere(desk: Desk, tmp_path: Path) -> None:
+    file = tmp_path / "mine.tsv"
+    assert desk.judge("2q", "--run", desk.run, "--output", file).code == 0
+    assert len(read_qrels(file)["q1"]) == 1 and not desk.output.exists()
+
+
+def test_two_runs_are_pooled(desk: Desk, tmp_path: Path) -> None:
+    other = make_run(tmp_path / "other.trec", {"q1": ["d2"]})
+    done = desk.judge("", "--run", desk.run, "--run", other, "--pool", 1)
+    assert "candidate 1 of 2" in done.out
+
+
+def test_the_scale_decides_which_grades_there_are(desk: Desk) -> None:
+    assert "3 answers it" in desk.judge("3q", "--run", desk.run, "--grades", "0-3").out.replace(
+        "\xa0", " "
+    )
+    assert list(desk.qrels["q1"].values()) == [3]
+    desk.output.unlink()
+    error = desk.judge("3", "--run", desk.run, "--grades", "0-1")
+    assert error.code == 1 and error.err == "error: grade 3: expected 0 to 1\n"
+    assert desk.judge("", "--run", desk.run, "--grades", "0-9").code == 2
+
+
+def test_what_steers_a_terminal_is_not_printed(desk: Desk) -> None:
+    text = "\x1b[2J\x07red\x1b]0;title\x07\n\u202esecond line\r[bold]kept[/bold]"
+    (desk.folder / "corpus.jsonl").write_text(json_lines([{"_id": "d1", "text": text}]))
+    (desk.folder / "queries.jsonl").write_text(json_lines([{"_id": "q1", "text": "a\x1b[1m?"}]))
+    make_run(desk.run, {"q1": ["d1"]})
+    out = desk.judge("").out
+    assert not any(char in out for char in "\x1b\x07\u202e\r")
+    assert "second line\n[bold]kept[/bold]\n" in out
+
+
+def test_an_unknown_key_in_a_script_is_an_error_and_what_was_before_it_counts(desk: Desk) -> None:
+    done = desk.judge("2x0")
+    assert done.code == 1 and done.err == "error: key 'x': expected 0, 1, 2, s, n or b\n"
+    assert list(desk.qrels["q1"].values()) == [2]
+
+
+def _change(desk: Desk, what: str) -> None:
+    if what == "no queries":
+        (desk.folder / "queries.jsonl").write_text("")
+    elif what == "bad queries":
+        (desk.folder / "queries.jsonl").write_text('{"_id": "q1"}\n')
+    elif what == "bad judgments":
+        desk.output.write_text("query doc grade\nq1\n")
+    elif what == "other run":
+        make_run(desk.run, {"q7": ["d1"]})
+    elif what == "no corpus":
+        (desk.folder / "corpus.jsonl").unlink()
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("no queries", "no queries in it"),
+        ("bad queries", "queries.jsonl:1: expected a JSON object"),
+        ("bad judgments", "qrels.tsv:2: expected query, document and grade"),
+        ("other run", "the first is q7"),
+        ("no corpus", "no corpus.jsonl"),
+    ],
+)
+def test_files_that_say_what_cannot_be_are_an_error_in_a_line(
+    desk: Desk, what: str, message: str
+) -> None:
+    _change(desk, what)
+    assert message in desk.judge("2").error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--pool", 5), "--index URI or --run RUN"),
+        (("--run", "absent.trec"), "absent.trec: no such file"),
+        (("--index", "absent"), "absent"),
+        (("--index", "absent", "--run", "absent"), "--index URI or --run RUN"),
+        (("--index", "absent", "--pool", 0), "pool=0"),
+        (("--index", "absent", "--output", "nowhere/qrels.tsv"), "nowhere does not exist"),
+    ],
+)
+def test_arguments_that_lead_nowhere_are_an_error_in_a_line(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, options: tuple[object, ...], message: str
+) -> None:
+    pytest.importorskip("lance")
+    monkeypatch.chdir(desk.folder)
+    assert message in desk.judge("2", *options).error
+
+
+def test_an_index_is_searched_in_four_ways_for_plain_questions(
+    desk: Desk, resift: Resift, tmp_path: Path
+) -> None:
+    pytest.importorskip("lance")
+    source = tmp_path / "source"
+    source.mkdir()
+    for name, text in DOCUMENTS.items():
+        (source / f"{name}.txt").write_text(text)
+    index = tmp_path / "index"
+    assert resift("index", source, "--index", index).code == 0
+    asked = tmp_path / "asked.txt"
+    asked.write_text("where do messages wait\n")
+    done = desk.judge("2222", "--index", index, queries=asked)
+    assert "candidate 4 of 4" in done.out
+    qrels = read_qrels(tmp_path / "qrels.tsv")
+    assert qrels == {line_id("where do messages wait"): {f"{name}.txt": 2 for name in DOCUMENTS}}

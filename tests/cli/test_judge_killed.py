@@ -1,0 +1,64 @@
+"""A judge that is killed with ``kill -9`` loses nothing, and the next one goes on there."""
+
+import random
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+
+from cli.command import PROGRAM
+from evaluation.made import json_lines, make_run
+from resift.evaluation.collection import read_qrels
+
+QUERIES = [f"q{number}" for number in range(6)]
+DOCUMENTS = [f"d{number}" for number in range(15)]
+PAIRS = len(QUERIES) * len(DOCUMENTS)
+
+
+def make(folder: Path) -> Path:
+    names = [{"_id": name, "text": f"text of {name}"} for name in DOCUMENTS]
+    (folder / "corpus.jsonl").write_text(json_lines(names))
+    asked = [{"_id": name, "text": f"query {name}"} for name in QUERIES]
+    (folder / "queries.jsonl").write_text(json_lines(asked))
+    return make_run(folder / "run.trec", {name: DOCUMENTS for name in QUERIES})
+
+
+def judged(file: Path) -> list[tuple[str, str]]:
+    """Pairs in the file's order; fails where a line is no judgment."""
+    qrels = read_qrels(file) if file.exists() else {}
+    return [(query_id, doc_id) for query_id, found in qrels.items() for doc_id in found]
+
+
+def killed_at(sheet: int, folder: Path, run: Path) -> bool:
+    """Judge all, and kill it when it shows its `sheet`-th candidate; whether it came so far."""
+    command = ["judge", str(folder), "--run", str(run), "--pool", str(len(DOCUMENTS))]
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *command],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        assert process.stdin and process.stdout
+        process.stdin.write(b"1\n" * PAIRS)
+        process.stdin.flush()
+        shown = count(1)
+        for line in process.stdout:
+            if line.startswith(b"query ") and next(shown) == sheet:
+                process.kill()
+                return True
+    return False
+
+
+def test_what_was_judged_before_a_candidate_is_shown_is_there_after_a_kill(tmp_path: Path) -> None:
+    run, file = make(tmp_path), tmp_path / "qrels.tsv"
+    rng = random.Random(3)
+    before: list[tuple[str, str]] = []
+    kills = 0
+    while len(before) < PAIRS:
+        sheet = rng.randint(2, 25)
+        was_killed = killed_at(sheet, tmp_path, run)
+        kills += was_killed
+        after = judged(file)
+        assert after[: len(before)] == before
+        if was_killed:
+            assert len(after) >= len(before) + sheet - 1
+        before = after
+    assert kills >= 4 and len(file.read_text().splitlines()) == 1 + PAIRS

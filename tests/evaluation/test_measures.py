@@ -1,0 +1,93 @@
+"""Our figures are trec_eval's, by its own C code, on runs of every kind."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+import pytrec_eval
+
+from resift.evaluation.measures import Evaluator, in_order, means, names
+
+DEPTHS = (10, 20, 50, 100)
+Run = dict[str, dict[str, float]]
+QUERIES = [f"q{number}" for number in range(40)]
+
+
+def _qrels(grades: tuple[int, ...], judged: int) -> dict[str, dict[str, int]]:
+    draw = random.Random(7)
+    return {
+        query: {f"d{draw.randrange(300)}": draw.choice(grades) for _ in range(judged)}
+        for query in QUERIES
+    }
+
+
+def _run(score: Callable[[random.Random], float], size: int, seed: int) -> Run:
+    draw = random.Random(seed)
+    return {
+        query: {f"d{number}": score(draw) for number in draw.sample(range(300), size)}
+        for query in QUERIES
+    }
+
+
+RUNS: dict[str, tuple[Run, dict[str, dict[str, int]]]] = {
+    "bm25-like, binary": (_run(lambda d: d.gammavariate(2, 4), 100, 1), _qrels((0, 1), 40)),
+    "graded": (_run(lambda d: d.gauss(0, 1), 100, 2), _qrels((0, 0, 1, 2, 3), 60)),
+    "ties everywhere": (_run(lambda d: float(d.randrange(4)), 100, 3), _qrels((0, 1, 2), 60)),
+    "shorter than the cutoffs": (_run(lambda d: d.random(), 7, 4), _qrels((0, 1), 100)),
+    "half of the queries are missing": (
+        dict(list(_run(lambda d: d.random(), 60, 5).items())[::2]),
+        _qrels((0, 1, 2), 50),
+    ),
+}
+
+
+def _by_trec_eval(qrels: dict[str, dict[str, int]], run: Run) -> dict[str, dict[str, float]]:
+    """Measure → query → value; RR@10 is recip_rank of the first ten in trec_eval's own order."""
+    cuts = ",".join(map(str, DEPTHS))
+    asked = {"ndcg_cut.10", "P.1,10", f"recall.{cuts}", "success.10", "recip_rank"}
+    full = pytrec_eval.RelevanceEvaluator(qrels, asked).evaluate(run)
+    heads = {
+        query: dict(sorted(scores.items(), key=lambda own: (own[1], own[0]), reverse=True)[:10])
+        for query, scores in run.items()
+    }
+    cut = pytrec_eval.RelevanceEvaluator(qrels, asked).evaluate(heads)
+    ours = {"nDCG@10": "ndcg_cut_10", "P@10": "P_10", "P@1": "P_1", "Success@10": "success_10"}
+    ours |= {f"R@{depth}": f"recall_{depth}" for depth in DEPTHS}
+    found = {
+        name: {query: full.get(query, {}).get(theirs, 0.0) for query in qrels}
+        for name, theirs in ours.items()
+    }
+    found["RR@10"] = {query: cut.get(query, {}).get("recip_rank", 0.0) for query in qrels}
+    return found
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_every_measure_is_trec_evals(kind: str) -> None:
+    run, qrels = RUNS[kind]
+    ours = Evaluator(qrels, names(DEPTHS, 1)).by_query(run)
+    theirs = _by_trec_eval(qrels, run)
+    assert ours.keys() == theirs.keys() | {"Judged@10"}
+    for measure, values in theirs.items():
+        assert ours[measure] == pytest.approx(values, abs=1e-9), measure
+    assert any(value not in (0.0, 1.0) for value in ours["nDCG@10"].values())
+
+
+def test_judged_is_the_share_of_the_first_ten_with_a_grade() -> None:
+    qrels = {"q": {"a": 0, "b": 1}}
+    run = {"q": in_order(["b", "x", "a", "y"])}
+    assert Evaluator(qrels, ["Judged@10"]).by_query(run)["Judged@10"]["q"] == 0.5
+
+
+def test_a_higher_least_grade_counts_for_all_but_ndcg() -> None:
+    qrels, run = {"q": {"a": 1, "b": 2}}, {"q": in_order(["a", "b"])}
+    found = Evaluator(qrels, names((10,), 2)).by_query(run)
+    assert found["RR(rel=2)@10"]["q"] == 0.5
+    assert found["R(rel=2)@10"]["q"] == 1.0
+    assert 0 < found["nDCG@10"]["q"] < 1
+
+
+def test_a_query_without_results_counts_as_nothing_found() -> None:
+    qrels = {"q": {"a": 1}, "r": {"b": 1}}
+    found = Evaluator(qrels, ["nDCG@10", "RR@10"]).by_query({"q": in_order(["a"]), "r": {}})
+    assert means(found) == {"nDCG@10": 0.5, "RR@10": 0.5}
+    assert means(Evaluator(qrels, ["P@1"]).by_query({})) == {"P@1": 0.0}

@@ -1,0 +1,78 @@
+"""Chance is found where there is nothing else, and a difference where there is one."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resift.evaluation.significance import paired
+
+VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
+
+
+def _two_runs(difference: float, size: int = 60) -> tuple[list[float], list[float]]:
+    generator = np.random.default_rng(3)
+    before = generator.uniform(0, 1, size)
+    return list(before), list(before + generator.normal(difference, 0.2, size))
+
+
+@given(VALUES)
+def test_a_run_is_no_better_than_itself(values: list[float]) -> None:
+    found = paired(values, values)
+    assert (found.p_bootstrap, found.p_randomisation) == (1.0, 1.0)
+    assert (found.difference, found.low, found.high) == (0.0, 0.0, 0.0)
+    assert (found.better, found.worse, found.equal) == (0, 0, len(values))
+
+
+def test_a_known_difference_is_found() -> None:
+    found = paired(*_two_runs(0.15))
+    assert found.p_bootstrap < 0.001 and found.p_randomisation < 0.001
+    assert 0 < found.low < found.difference < found.high
+    assert found.low < 0.15 < found.high
+
+
+def test_noise_is_not_a_difference() -> None:
+    generator = np.random.default_rng(5)
+    found = []
+    for _ in range(200):
+        before, noise = generator.uniform(0, 1, 40), generator.normal(0, 0.2, 40)
+        result = paired(list(before), list(before + noise))
+        found.append((result.p_bootstrap < 0.05, result.p_randomisation < 0.05))
+    wrong = np.mean(found, axis=0)
+    assert (wrong < 0.11).all() and (wrong > 0.005).all()  # 5 % are wrong by definition
+
+
+@pytest.mark.parametrize("difference", [0.02, 0.05, -0.04])
+def test_both_are_what_scipy_finds(difference: float) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    before, after = _two_runs(difference, 35)
+    ours = paired(before, after)
+    differences = np.subtract(after, before)
+    flips = stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=20_000, rng=1
+    )
+    drawn = stats.bootstrap((differences,), np.mean, n_resamples=20_000, method="percentile", rng=1)
+    assert ours.p_randomisation == pytest.approx(flips.pvalue, abs=0.015)
+    interval = drawn.confidence_interval
+    assert (ours.low, ours.high) == pytest.approx((interval.low, interval.high), abs=0.004)
+    shifted = drawn.bootstrap_distribution - differences.mean()
+    expected = np.mean(np.abs(shifted) >= abs(differences.mean()))
+    assert ours.p_bootstrap == pytest.approx(expected, abs=0.015)
+
+
+@given(VALUES, VALUES)
+def test_the_other_way_round_is_the_mirror_image(one: list[float], other: list[float]) -> None:
+    size = min(len(one), len(other))
+    there, back = paired(one[:size], other[:size]), paired(other[:size], one[:size])
+    assert there.difference == pytest.approx(-back.difference, abs=1e-12)
+    assert there.low == pytest.approx(-back.high, abs=0.05)
+    assert (there.better, there.worse) == (back.worse, back.better)
+    assert there.p_bootstrap == pytest.approx(back.p_bootstrap, abs=0.02)
+
+
+def test_thousands_of_queries_need_no_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, after = _two_runs(0.01, 500)
+    whole = paired(before, after)
+    monkeypatch.setattr("resift.evaluation.significance.AT_ONCE", 5_000)
+    parts = paired(before, after)
+    assert parts.p_randomisation == pytest.approx(whole.p_randomisation, abs=0.02)
