@@ -58,13 +58,18 @@ def evaluate(
     from resift.evaluation.evaluate import Plan
     from resift.evaluation.evaluate import evaluate as measure
     from resift.evaluation.first_stage import FromIndex
+    from resift.evaluation.page import check_page, write_page
     from resift.evaluation.task import make_task
 
     if run and (uri or ablation):
         other = f"--index {uri}" if uri else "--ablation, which is of an index"
         raise InputError(f"--run {run} and {other}: expected one first stage; leave one out")
+    if html and ablation:
+        raise InputError(f"--html {html} and --ablation, which has no page: leave one out")
     plan = Plan(_depths(depths), relevant, target_ms)
     floor = _floor(fail_below)
+    if html:
+        check_page(html)
     task = make_task(collection, qrels, relevant, queries)
     systems = _systems(compare or ["bundled"])
     first_stage = open_first_stage(collection, run, uri, mode, plan.depths[-1], systems[0].reranker)
@@ -75,8 +80,6 @@ def evaluate(
         shown = bar.add_task("reranking", total=len(task.queries), note="queries")
         found = measure(task, first_stage, systems, plan, lambda _: bar.update(shown, advance=1))
     if html:
-        from resift.evaluation.page import write_page
-
         write_page(html, found)
     if as_json:
         print_json(found.as_dict())

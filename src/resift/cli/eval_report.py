@@ -7,8 +7,8 @@ from rich.table import Table
 
 from resift.cli.output import console, errors, printable, snippet
 from resift.evaluation.ablation import Variant
-from resift.evaluation.advice import chance, short
-from resift.evaluation.result import Advice, Evaluation, Latency, Moved, QueryChange, SystemResult
+from resift.evaluation.advice import chance, chance_alone, first_cost, in_words, short
+from resift.evaluation.result import Evaluation, Latency, Moved, QueryChange, SystemResult
 
 MOST = 5  # queries helped and hurt
 SHOWN = ("nDCG", "RR", "P", "Success")  # by depth; all are shown against chance
@@ -20,15 +20,17 @@ def print_evaluation(found: Evaluation) -> None:
         errors.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
     for system in found.systems:
         _line(f"[bold]{escape(system.verdict)}[/]  [dim]({escape(system.label)})[/]")
+    cost = first_cost(found)
     _line(
         f"{escape(found.collection)}: {found.queries} queries, first stage "
-        f"{escape(found.first_stage)}{_first_cost(found)}\n"
+        f"{escape(found.first_stage)}{f' ({cost})' if cost else ''}\n"
     )
     _figures(found)
     for system in found.systems:
         if system.compared:
             _significance(system)
-            _advice(system.advice)
+            if system.advice:
+                _line(f"\n[bold]advice:[/] {escape(in_words(system.advice))}")
             _queries(system)
         else:
             _line(f"{escape(system.label)}: {system.replaced:.1f} of a query's first ten are new")
@@ -49,25 +51,11 @@ def print_ablation(parts: Sequence[Variant]) -> None:
             part.second,
             *(short(part.measures[name]) for name in names),
             f"{own.difference:+.3f}" if own else "",
-            _chance(max(own.p_bootstrap, own.p_randomisation)) if own else "",
+            chance_alone(max(own.p_bootstrap, own.p_randomisation)) if own else "",
             *_milliseconds(part.latency),
             f"{part.requests:.1f}",
         )
     console.print(table)
-
-
-def _chance(p: float) -> str:
-    return chance(p).removeprefix("p ").removeprefix("= ")
-
-
-def _first_cost(found: Evaluation) -> str:
-    parts = []
-    if found.first_latency:
-        parts.append(f"p50 {found.first_latency.p50:.0f} ms")
-        parts.append(f"p95 {found.first_latency.p95:.0f} ms")
-    if found.requests:
-        parts.append(f"{found.requests:.1f} requests a query")
-    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _figures(found: Evaluation) -> None:
@@ -111,8 +99,8 @@ def _significance(system: SystemResult) -> None:
             short(own.after),
             f"{own.difference:+.3f}",
             f"{own.low:+.3f} {own.high:+.3f}",
-            _chance(own.p_bootstrap),
-            _chance(own.p_randomisation),
+            chance_alone(own.p_bootstrap),
+            chance_alone(own.p_randomisation),
             str(own.better),
             str(own.worse),
         )
@@ -125,22 +113,8 @@ def _significance(system: SystemResult) -> None:
         )
 
 
-def _advice(advice: Advice | None) -> None:
-    if advice is None:
-        return
-    if not advice.depth:
-        _line(f"\n[bold]advice:[/] do not rerank ({escape(advice.why)})")
-        return
-    weight = "the model's own weight of the first stage"
-    if advice.fusion_weight is not None:
-        weight = f"fusion_weight={advice.fusion_weight:g} (chosen on these queries)"
-    _line(f"\n[bold]advice:[/] depth={advice.depth} ({escape(advice.why)}), {weight}")
-
-
 def _queries(system: SystemResult) -> None:
-    hurt = [own for own in system.changes if own.after < own.before]
-    helped = [own for own in reversed(system.changes) if own.after > own.before]
-    for title, changes in (("hurt most", hurt), ("helped most", helped)):
+    for title, changes in (("hurt most", system.hurt()), ("helped most", system.helped())):
         if changes:
             _line(f"\n[bold]{title}[/] ({min(MOST, len(changes))} of {len(changes)})")
         for change in changes[:MOST]:

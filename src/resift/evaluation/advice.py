@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from resift.evaluation.measures import PRIMARY
-from resift.evaluation.result import Advice, Latency, Row
+from resift.evaluation.result import Advice, Evaluation, Latency, Row
 from resift.evaluation.significance import Paired, paired
 
 SURE = 0.05
@@ -89,6 +89,27 @@ def verdict(compared: Paired | None, rows: Sequence[Row], advice: Advice | None)
     return "; ".join(parts)
 
 
+def in_words(advice: Advice) -> str:
+    """What to set, and why."""
+    if not advice.depth:
+        return f"do not rerank ({advice.why})"
+    weight = "the model's own weight of the first stage"
+    if advice.fusion_weight is not None:
+        weight = f"fusion_weight={advice.fusion_weight:g} (chosen on these queries)"
+    return f"depth={advice.depth} ({advice.why}), {weight}"
+
+
+def first_cost(found: Evaluation) -> str:
+    """What the first stage takes a query; empty where that is not known."""
+    parts = []
+    if found.first_latency:
+        parts.append(f"p50 {found.first_latency.p50:.0f} ms")
+        parts.append(f"p95 {found.first_latency.p95:.0f} ms")
+    if found.requests:
+        parts.append(f"{found.requests:.1f} requests a query")
+    return ", ".join(parts)
+
+
 def short(value: float) -> str:
     """A measure as papers write it: .66."""
     return f"{value:.3f}".removeprefix("0") if 0 <= value < 1 else f"{value:.3f}"
@@ -97,6 +118,11 @@ def short(value: float) -> str:
 def chance(p: float) -> str:
     """A p-value as far as resampling knows it."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def chance_alone(p: float) -> str:
+    """The same for a column of them."""
+    return chance(p).removeprefix("p ").removeprefix("= ")
 
 
 def _within(row: Row, target_ms: float | None) -> bool:

@@ -88,6 +88,14 @@ class SystemResult:
     advice: Advice | None
     verdict: str
 
+    def hurt(self) -> list[QueryChange]:
+        """Worst first."""
+        return [own for own in self.changes if own.after < own.before]
+
+    def helped(self) -> list[QueryChange]:
+        """Best first."""
+        return [own for own in reversed(self.changes) if own.after > own.before]
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:

@@ -1,0 +1,182 @@
+"""The page of an evaluation: complete, escaped, of one piece, and written whole or not at all."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from evaluation.evaluated import HOSTILE, make_evaluation, without_judgments, without_times
+from resift.errors import DatasetError
+from resift.evaluation.page import check_page, page, write_page
+
+VOID = {"meta", "link"}
+
+
+class Seen(HTMLParser):
+    """What a browser would make of a page: elements, texts, and tags that do not match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    def names(self) -> set[str]:
+        return {name for name, _ in self.elements}
+
+    def figures(self) -> list[str]:
+        """What each plot says to who cannot see it."""
+        return [str(told["aria-label"]) for name, told in self.elements
+                if name == "svg" and "aria-label" in told]  # fmt: skip
+
+    def text(self) -> str:
+        return "".join(self.texts)
+
+
+def seen(text: str) -> Seen:
+    found = Seen(text)
+    assert found.open == []
+    return found
+
+
+def test_all_that_the_terminal_says_is_there() -> None:
+    found = make_evaluation(queries=12)
+    text = seen(page(found)).text()
+    system = found.systems[0]
+    answer, *more = system.verdict.split("; ")
+    for said in (answer, *more, found.collection, system.fingerprint, "12, 12 of them judged",
+                 "p50 12 ms, p95 30 ms, 3.5 requests a query", "depth 100", "RR@10", "12,000",
+                 "depth=10 (the least depth), fusion_weight=0.3", "Hurt: 4", "Helped: 4",
+                 "3.4 of a query's first ten"):  # fmt: skip
+        assert said in text
+
+
+def test_a_plot_for_each_question_and_one_of_the_changes_a_system() -> None:
+    told = seen(page(make_evaluation(labels=("bundled", "other")))).figures()
+    assert [own.split(";")[0].split(":")[0] for own in told] == [
+        "nDCG@10 by depth",
+        "nDCG@10 against p95",
+        "Milliseconds by depth",
+        "change in nDCG@10 by query",
+        "change in nDCG@10 by query",
+    ]
+    assert all("bundled: depth 10" in own and "other: depth 10" in own for own in told[:3])
+
+
+def test_without_judgments_the_latency_is_there_and_a_sentence_for_the_rest() -> None:
+    found = seen(page(without_judgments(make_evaluation())))
+    assert [own.split(";")[0] for own in found.figures()] == ["Milliseconds by depth"]
+    assert "There are no judgments, so there is no curve" in found.text()
+    assert "12, none judged" in found.text() and "p95 ms" in found.text()
+
+
+def test_without_times_the_quality_is_there_and_a_sentence_for_the_rest() -> None:
+    found = seen(page(without_times(make_evaluation())))
+    assert len(found.figures()) == 2
+    assert "No query was timed" in found.text() and "p95 ms" not in found.text()
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_no_text_is_markup(judged: bool) -> None:
+    found, odd = make_evaluation(labels="ab"), make_evaluation(labels=("a", HOSTILE), text=HOSTILE)
+    if not judged:
+        found, odd = without_judgments(found), without_judgments(odd)
+    plain, hostile = seen(page(found)), seen(page(odd))
+    assert [name for name, _ in hostile.elements] == [name for name, _ in plain.elements]
+    allowed = {key for _, told in plain.elements for key in told}
+    assert {key for _, told in hostile.elements for key in told} == allowed
+    assert "<script>alert('hit')</script>" in hostile.text() and "$notes" in hostile.text()
+
+
+def test_nothing_that_a_file_or_a_screen_cannot_hold() -> None:
+    text = page(make_evaluation(text=HOSTILE))
+    assert text.encode() and "\ufffd" in text
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
+
+
+def test_it_refers_to_nothing_outside_itself() -> None:
+    text = page(make_evaluation())
+    assert "://" not in text and "@import" not in text and "url(" not in text
+    found = seen(text)
+    assert not {"script", "img", "iframe", "object", "use", "image"} & found.names()
+    asked = {value for _, told in found.elements for key, value in told.items()
+             if key in {"href", "src", "srcset", "action"}}  # fmt: skip
+    assert asked == {"data:,"}
+    policy = next(told["content"] for name, told in found.elements
+                  if told.get("http-equiv") == "Content-Security-Policy")  # fmt: skip
+    assert str(policy).startswith("default-src 'none'; style-src 'unsafe-inline';")
+
+
+def test_many_queries_are_all_drawn_and_the_most_changed_listed() -> None:
+    found = seen(page(make_evaluation(queries=900)))
+    bars = [told for name, told in found.elements if str(told.get("class")).startswith("bar ")]
+    assert sum(name == "details" for name, _ in found.elements) == 50
+    assert "Hurt most: 25 of " in found.text()
+    assert len(bars) == 900 + 3  # and the legend
+
+
+@pytest.mark.parametrize("depths", [(50,), (1, 2), tuple(range(1, 60))])
+@pytest.mark.parametrize("queries", [1, 2])
+def test_any_depths_and_few_queries(depths: tuple[int, ...], queries: int) -> None:
+    text = page(
+        make_evaluation(queries=queries, depths=depths, labels=[str(own) for own in range(9)])
+    )
+    assert len(seen(text).figures()) == 3 + 9 and "nan" not in text and "inf" not in text
+
+
+def test_the_file_is_there_complete_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "report.html"
+    write_page(file, make_evaluation())
+    whole = file.read_text(encoding="utf-8")
+    assert whole.endswith("</html>\n")
+
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(DatasetError, match=r"report\.html: cannot be written \(No space left"):
+        write_page(file, make_evaluation(queries=3))
+    assert file.read_text(encoding="utf-8") == whole and list(tmp_path.iterdir()) == [file]
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    real = tmp_path / "real.html"
+    (tmp_path / "link.html").symlink_to(real)
+    write_page(tmp_path / "link.html", make_evaluation())
+    assert real.is_file() and (tmp_path / "link.html").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["missing/report.html", "folder", "file/report.html", "n" * 300])
+def test_where_no_file_can_be_written_is_said_before_and_after(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for write in (check_page, lambda file: write_page(file, make_evaluation())):
+        with pytest.raises(DatasetError, match="cannot be written") as raised:
+            write(tmp_path / name)
+        assert "\n" not in str(raised.value)
+    assert sorted(own.name for own in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_looking_whether_it_can_be_written_leaves_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    check_page(file)
+    assert list(tmp_path.iterdir()) == []
+    file.write_text("an earlier one")
+    check_page(file)
+    assert file.read_text() == "an earlier one" and list(tmp_path.iterdir()) == [file]
