@@ -18,9 +18,9 @@ FLAGS = (
 HERE = {"127.0.0.1", "localhost", ""}  # and what has no host: files, data
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator["Browser"]:
-    """One for all tests."""
+    """One for the tests of this folder: playwright's event loop runs as long as it does."""
     playwright = pytest.importorskip("playwright.sync_api")
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:

@@ -102,12 +102,16 @@ def logits(folder: Path, runtime: str | None = None) -> tuple[NDArray[np.float32
     return tuple(np.concatenate([getattr(o, n) for o in found]) for n in ("early", "final"))
 
 
-def test_the_folder_holds_a_model_that_verifies(folder: Path, runtime: str) -> None:
+def test_the_folder_holds_a_model_that_gives_its_references(
+    folder: Path, manifest: Manifest, runtime: str
+) -> None:
+    """Not `verify`: random weights are too far from float32 in int8 for that."""
     assert {file.name for file in folder.iterdir()} == NAMES
     reranker = Reranker(folder, settings=Settings(runtime=runtime))
-    result = reranker.verify()
-    assert (result.model, result.pairs) == ("made", len(REFERENCE))
-    assert result.max_difference <= result.tolerance
+    assert (reranker.name, len(manifest.reference)) == ("made", len(REFERENCE))
+    for pair in manifest.reference:
+        logit = float(reranker.score(pair.query, [pair.text])[0])
+        assert abs(logit - pair.logit) <= manifest.tolerance
 
 
 def test_every_file_is_hashed(folder: Path, manifest: Manifest) -> None:

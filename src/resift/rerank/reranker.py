@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import InputError
-from resift.rerank.advice import Advice
 from resift.rerank.artifact import load_artifact
 from resift.rerank.ask import Ask
 from resift.rerank.cache import PairCache
@@ -27,6 +26,7 @@ from resift.rerank.candidates import (
 from resift.rerank.catalogue import resolve
 from resift.rerank.engine import Engine
 from resift.rerank.explain import Occlusion
+from resift.rerank.hints import Hints
 from resift.rerank.kept import HalfCache, Known, unpack
 from resift.rerank.outcome import is_text
 from resift.rerank.patience import Patience
@@ -76,7 +76,7 @@ class Reranker:
             tuning=_tuning(settings, f"{self.fingerprint} {loaded.runtime}"),
         )
         self._occlusion = Occlusion(self._engine)
-        self._advice = Advice()
+        self._hints = Hints()
 
     @property
     def name(self) -> str:
@@ -127,8 +127,8 @@ class Reranker:
         weight = checked_weight(fusion_weight, self._manifest)
         ask = Ask(top_n, weight, exact, tolerance, Thresholds(min_score, abstain))
         ranking = self._rank(query, documents, ask, Patience(_budget(budget_ms)))
-        self._advice.of_depth(ranking.receipt)
-        self._advice.of_scores(ranking.receipt, ask.thresholds)
+        self._hints.of_depth(ranking.receipt)
+        self._hints.of_scores(ranking.receipt, ask.thresholds)
         return ranking
 
     async def arank(
@@ -152,7 +152,7 @@ class Reranker:
             ranking = await asyncio.to_thread(self._rank, query, documents, ask, patience)
         finally:
             patience.give_up()  # nothing is lost where it was done
-        self._advice.of_scores(ranking.receipt, ask.thresholds)
+        self._hints.of_scores(ranking.receipt, ask.thresholds)
         return ranking
 
     def read(

@@ -8,7 +8,7 @@ from resift.types import Receipt
 DEPTH_ADVICE = 100
 
 
-class Advice:
+class Hints:
     """Warns of each thing once, at the place of whoever called its caller."""
 
     def __init__(self) -> None:
