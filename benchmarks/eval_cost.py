@@ -3,9 +3,9 @@
     python benchmarks/eval_cost.py COLLECTION RUN [--queries 50] [--rounds 3]
 
 A BEIR folder with judgments and a TREC run. `evaluate` (every depth, every fusion weight, all
-measures, significance, advice) against `rerank_run` at the greatest depth, over the same queries and
-texts in memory with the same loaded model, in turn; a round of each before them. Peers: none measures
-both. Needs  pip install 'resift[eval]'. Last line of stdout: JSON.
+measures, significance, advice) against `rerank_run` at the greatest depth, over the same queries
+and texts in memory with the same loaded model, in turn; a round of each before them. Needs
+pip install 'resift[eval]'. Last line of stdout: JSON.
 """
 
 import argparse

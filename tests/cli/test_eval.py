@@ -79,7 +79,7 @@ def test_an_index_is_a_first_stage_and_needs_no_corpus(desk: Desk, tmp_path: Pat
     table = desk.bare(desk.collection, "--index", tmp_path / "index", "--depths", "4", "--ablation")
     assert [line.split()[:2] for line in table.out.splitlines()[-9:]] == [
         [mode, second] for mode in ("hybrid", "dense", "lexical")
-        for second in ("none", "reranked", "fused")
+        for second in ("none", "alone", "fused")
     ]  # fmt: skip
 
 

@@ -155,7 +155,7 @@ def test_an_ablation_is_every_arm_alone_reranked_and_fused(folder: Path, tmp_pat
     ]
     assert all((own.compared is None) == (own.second == "none") for own in found)
     by_name = {(own.mode, own.second): own for own in found}
-    assert by_name["dense", "reranked"].measures["RR@10"] == 1.0
+    assert by_name["dense", "alone"].measures["RR@10"] == 1.0
     assert all(own.latency is not None and own.latency.p50 > 0 for own in found)
     with pytest.raises(InputError, match="no judgments"):
         ablate(Task("made", QUERIES, {}), index, free(), 4, 1)

@@ -28,7 +28,7 @@ def test_a_new_file_has_a_heading_and_each_judgment_as_soon_as_it_is_made(tmp_pa
     [
         b"query\tdoc\tgrade\nq1\td1\t1\nq9\td9\t7\n",
         b"q1 d1 1\r\n\r\nq9 d9 7\r\n",
-        b"q1\td1\t0\nq9\td9\t7\nq1\td1\t1\n",
+        b"q1\td1\t1\nq9\td9\t7\nq1\td1\t1\n",
     ],
 )
 def test_what_was_there_stays_byte_for_byte(tmp_path: Path, before: bytes) -> None:

@@ -33,10 +33,10 @@ def _ignore(query_id: str, result: Ranking | QueryError) -> None:
 
 
 class ByName:
-    """Ranks by id, the lowest first, gives `score`, and remembers what it was asked."""
+    """Ranks by id, the lowest first, gives `logit`, and remembers what it was asked."""
 
-    def __init__(self, joint: Reranker, score: float | None = 0.5) -> None:
-        self._joint, self._score = joint, score
+    def __init__(self, joint: Reranker, logit: float | None = 0.5) -> None:
+        self._joint, self._logit = joint, logit
         self.calls: list[tuple[str, list[Candidate], float | None]] = []
 
     def rank(
@@ -50,7 +50,7 @@ class ByName:
         self.calls.append((query, list(documents), fusion_weight))
         ranking = self._joint.rank(query, documents, top_n=None)
         hits = sorted(ranking, key=lambda hit: hit.id)
-        return replace(ranking, hits=tuple(replace(hit, score=self._score) for hit in hits))
+        return replace(ranking, hits=tuple(replace(hit, logit=self._logit) for hit in hits))
 
 
 def _rerank(job: Job, reranker: ByName, tmp_path: Path) -> dict[str, list[str]]:
@@ -76,11 +76,11 @@ def test_every_query_is_asked_with_its_candidates(
     ]
 
 
-@pytest.mark.parametrize("score", [0.5, 1e-30, 0.0, 1.0, None])
+@pytest.mark.parametrize("logit", [0.5, -70.0, 1e6, None])
 def test_the_window_is_reordered_and_the_tail_keeps_its_order_behind(
-    collection: Collection, tmp_path: Path, joint: Reranker, score: float | None
+    collection: Collection, tmp_path: Path, joint: Reranker, logit: float | None
 ) -> None:
-    found = _rerank(_job(collection, tmp_path, 2), ByName(joint, score), tmp_path)
+    found = _rerank(_job(collection, tmp_path, 2), ByName(joint, logit), tmp_path)
     assert found == {"q1": ["d3", "d4", "d2", "d1"], "q2": ["d1", "d4"]}
 
 

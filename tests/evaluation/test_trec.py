@@ -133,8 +133,9 @@ def test_a_run_is_there_whole_or_as_it_was(tmp_path: Path, name: str) -> None:
 def test_an_output_that_cannot_be_written_is_an_error_in_a_line(tmp_path: Path) -> None:
     taken = tmp_path / "folder"
     taken.mkdir()
-    for file in (taken, tmp_path / "absent" / "run"):
+    (tmp_path / "file").write_text("")
+    for file in (taken, tmp_path / "absent" / "run", tmp_path / "file" / "run"):
         with pytest.raises(DatasetError, match="cannot be written") as caught:
             write_run(file, ["q Q0 a 1 1 t\n"])
         assert "\n" not in str(caught.value)
-    assert [other.name for other in tmp_path.iterdir()] == ["folder"]
+    assert sorted(other.name for other in tmp_path.iterdir()) == ["file", "folder"]

@@ -40,6 +40,14 @@ def test_sync_then_search(tmp_path: Path, docs: Path) -> None:
     assert "dog" in index.search("dog", top_n=3)[2].text
 
 
+def test_half_a_character_is_no_query(tmp_path: Path, docs: Path) -> None:
+    index = index_at(tmp_path)
+    index.sync(str(docs))
+    for ask in (index.search, index.retrieve):
+        with pytest.raises(InputError, match="lone surrogates"):
+            ask("dog \ud800")
+
+
 def test_what_is_retrieved_is_what_a_search_would_rerank(tmp_path: Path, docs: Path) -> None:
     index = index_at(tmp_path, reranker=Backwards())
     index.sync(str(docs))

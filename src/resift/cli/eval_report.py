@@ -39,8 +39,8 @@ def print_evaluation(found: Evaluation) -> None:
 def print_ablation(parts: Sequence[Variant]) -> None:
     """A table: what each way to search is worth, how long it takes, what it asks of the store."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("first stage")
-    table.add_column("second")
+    table.add_column("first", no_wrap=True)
+    table.add_column("rerank", no_wrap=True)
     names = [name for name in parts[0].measures if name.startswith(("nDCG", "RR", "R(", "R@"))]
     for name in [*names, "change", "p", "p50 ms", "p95", "requests"]:
         table.add_column(name, justify="right", no_wrap=True)

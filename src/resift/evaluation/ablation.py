@@ -15,12 +15,12 @@ from resift.evaluation.task import Task
 from resift.search.index import Index
 from resift.search.retrieval import MODES, Mode
 
-SECONDS = ("none", "reranked", "fused")
+SECONDS = ("none", "alone", "fused")
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A way to search: `second` is none, reranked (the model alone) or fused (with the arm's say).
+    """A way to search: `second` is none, alone (by the model) or fused (with the arm's say).
 
     `latency` is of the whole search and `requests` are to the object store, both a query;
     `compared` is the main measure against the same arm without reranking.
@@ -99,7 +99,7 @@ def _search(
             pass  # as a search answers it: by the first stage
     both_ms = first_ms + (time.perf_counter() - start) * 1000
     seen["none"].note(query_id, ids, as_found, first_ms)
-    seen["reranked"].note(query_id, ids, alone, both_ms)
+    seen["alone"].note(query_id, ids, alone, both_ms)
     seen["fused"].note(query_id, ids, fused, both_ms)
 
 

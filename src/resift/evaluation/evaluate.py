@@ -11,7 +11,7 @@ from resift.errors import DatasetError, InputError
 from resift.evaluation.compare import Comparison
 from resift.evaluation.first_stage import FirstStage
 from resift.evaluation.measures import PRIMARY, Evaluator, means, names
-from resift.evaluation.observed import FirstSeen, SecondSeen
+from resift.evaluation.observed import TITLED, FirstSeen, SecondSeen
 from resift.evaluation.result import Evaluation, SystemResult
 from resift.evaluation.second_stage import SecondStage
 from resift.evaluation.task import Task
@@ -55,7 +55,7 @@ def evaluate(
     for number, (query_id, query) in enumerate(task.queries.items()):
         window = first_stage.window(query_id, query, plan.depths[-1])
         first.note(query_id, window)
-        shown = list(window.candidates[:10])
+        shown = list(window.candidates[:TITLED])
         for system, second in zip(systems, seconds, strict=True):
             shown += second.rerank(system, (query_id, query, number), window, plan.depths)
         first.note_titles(shown)

@@ -14,6 +14,7 @@ from resift.types import Candidate
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0)
 TIMED_EVERY = 5  # queries; these are read depth by depth, which takes longer
 CUT = 10  # what people look at
+TITLED = 3 * CUT  # candidates that are named: several passages may be one document's
 TITLE = 80  # characters of a text that has none
 
 Lists = dict[str, Sequence[str]]
@@ -104,7 +105,7 @@ class SecondSeen:
                 self._ms.setdefault(depth, []).append(orders.ms[depth])
             self._tokens[depth] = self._tokens.get(depth, 0) + orders.tokens[depth]
             self._pairs[depth] = self._pairs.get(depth, 0) + min(depth, len(candidates))
-        return [candidates[place] for place in orders.places[depths[-1], None][:CUT]]
+        return [candidates[place] for place in orders.places[depths[-1], None][:TITLED]]
 
     def cost(self, depth: int, queries: int) -> tuple[Latency | None, float, float]:
         """Latency, pairs and tokens of a query."""

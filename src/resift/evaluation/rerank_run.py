@@ -1,6 +1,5 @@
 """A collection and a run in, a reranked run out."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,6 @@ from resift.evaluation.collection import Collection
 from resift.evaluation.trec import Run, ScoredDocument, run_lines
 from resift.rerank.reranker import Reranker
 from resift.types import Candidate, Document, Hit, Ranking
-
-SATURATED = 1e-12  # the sigmoid of a larger logit is 1 in float64: its inverse stops here
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +62,13 @@ def rerank_run(
 
 
 def _scored(hits: Sequence[Hit], tail: Sequence[str]) -> list[tuple[str, float]]:
-    """The fused logit of each hit; documents without one go one below the least each."""
-    ranked = [(hit.id, _logit(hit.score)) for hit in hits if hit.score is not None]
+    """What the order is by, in logits; documents without one go one below the least each."""
+    ranked = [
+        (hit.id, hit.logit + hit.prior + hit.feedback) for hit in hits if hit.logit is not None
+    ]
     lowest = min((score for _, score in ranked), default=0.0)
-    rest = [hit.id for hit in hits if hit.score is None] + list(tail)
+    rest = [hit.id for hit in hits if hit.logit is None] + list(tail)
     return ranked + [(doc_id, lowest - place) for place, doc_id in enumerate(rest, 1)]
-
-
-def _logit(score: float) -> float:
-    kept = min(max(score, SATURATED), 1 - SATURATED)
-    return math.log(kept) - math.log1p(-kept)
 
 
 def _candidate(rank: int, scored: ScoredDocument, document: Document) -> Candidate:

@@ -4,6 +4,7 @@ import gzip
 import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +71,8 @@ def write_run(file: Path, lines: Iterable[str]) -> None:
     except OSError as error:
         raise DatasetError(f"{file}: cannot be written ({error.strerror})") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # then there is nothing to take away either
+            partial.unlink(missing_ok=True)
 
 
 def run_lines(query_id: str, ranked: Sequence[tuple[str, float]], tag: str) -> list[str]:

@@ -18,6 +18,7 @@ from resift.index.store import Store
 from resift.index.sync import AS_IT_IS, Models, Place, ProgressCallback, Reading, SyncReport, sync
 from resift.index.versions import Version, Versions
 from resift.index.where import parse_where
+from resift.rerank.outcome import is_text
 from resift.rerank.thresholds import Thresholds
 from resift.search.clock import Clock
 from resift.search.retrieval import MODES, Mode, Retrieved, SearchPlan, retrieve
@@ -264,6 +265,8 @@ class Index:
 def _check_query(query: str) -> None:
     if not isinstance(query, str) or not query.strip():
         raise InputError("query: expected some words, got none")
+    if not is_text(query):
+        raise InputError("query: has lone surrogates, so it is no text; decode its bytes again")
 
 
 def _check_plan(plan: SearchPlan) -> None:
