@@ -159,3 +159,10 @@ def test_an_ablation_is_every_arm_alone_reranked_and_fused(folder: Path, tmp_pat
     assert all(own.latency is not None and own.latency.p50 > 0 for own in found)
     with pytest.raises(InputError, match="no judgments"):
         ablate(Task("made", QUERIES, {}), index, free(), 4, 1)
+
+
+def test_the_first_query_is_timed_where_there_is_no_other(folder: Path) -> None:
+    one = measure(folder, queries={"q1": QUERIES["q1"]}, qrels={"q1": QRELS["q1"]})
+    latency = one.systems[0].rows[-1].latency
+    assert latency is not None and latency.queries == 1 and latency.p50 == latency.p95 > 0
+    assert one.systems[0].rows[0].latency is None  # only ever read as a whole

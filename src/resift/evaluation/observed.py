@@ -70,7 +70,7 @@ class SecondSeen:
 
     lists: dict[tuple[int, float | None], Lists] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
-    _ms: dict[int, list[float]] = field(default_factory=dict)
+    _ms: dict[int, dict[int, float]] = field(default_factory=dict)
     _tokens: dict[int, int] = field(default_factory=dict)
     _pairs: dict[int, int] = field(default_factory=dict)
 
@@ -101,15 +101,18 @@ class SecondSeen:
             found = _once([*(ids[place] for place in places), *rest])
             self.lists.setdefault((depth, weight), {})[query_id] = found
         for depth in depths:
-            if number and depth in orders.ms:  # the first query warms up
-                self._ms.setdefault(depth, []).append(orders.ms[depth])
+            if depth in orders.ms:
+                self._ms.setdefault(depth, {})[number] = orders.ms[depth]
             self._tokens[depth] = self._tokens.get(depth, 0) + orders.tokens[depth]
             self._pairs[depth] = self._pairs.get(depth, 0) + min(depth, len(candidates))
         return [candidates[place] for place in orders.places[depths[-1], None][:TITLED]]
 
     def cost(self, depth: int, queries: int) -> tuple[Latency | None, float, float]:
         """Latency, pairs and tokens of a query."""
-        own = latency(self._ms.get(depth, ()))
+        timed = dict(self._ms.get(depth, {}))
+        if len(timed) > 1:
+            timed.pop(0, None)  # the first query warms up
+        own = latency(list(timed.values()))
         return own, self._pairs.get(depth, 0) / queries, self._tokens.get(depth, 0) / queries
 
     def filled(self, first: Lists, key: tuple[int, float | None]) -> Lists:
