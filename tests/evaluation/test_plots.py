@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evaluation.evaluated import make_evaluation, without_times
@@ -98,6 +98,7 @@ def test_no_times_are_no_plot() -> None:
     assert latency_curve(found) is None and trade_off(found) is None
 
 
+@example([(0.0, 5e-324)])  # less than any tick
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=40))
 def test_bars_are_as_tall_as_the_change_and_on_its_side_of_zero(
     pairs: list[tuple[float, float]],

@@ -8,6 +8,7 @@ from resift.evaluation.report.markup import Markup, element, join
 
 WIDTH, HEIGHT = 480, 300
 LEFT, RIGHT, TOP, BOTTOM = 50, 466, 26, 254  # of what lies between the axes
+SAME = 1e-6  # what differs by less is one value: ticks are rounded, and labels more so
 CLOSE = 26  # two labels nearer than this would touch
 
 
@@ -74,7 +75,7 @@ class Plane:
 
 def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Numbers 1, 2 or 5 times a power of ten apart, around `low` to `high`; about `most`."""
-    if not high > low:
+    if not high - low > SAME:
         low, high = low - abs(low) / 10 - 0.01, high + abs(high) / 10 + 0.01
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
