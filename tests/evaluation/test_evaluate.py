@@ -99,7 +99,7 @@ def test_no_judgments_leave_what_needs_none(folder: Path) -> None:
 
 def test_what_is_odd_is_named_with_its_first_query(folder: Path) -> None:
     queries = {**QUERIES, "q3": "nothing found", "q4": "unjudged", "q5": "word " * 600}
-    ranked = {**WRONG, "q4": ["d1", "d3"], "q5": ["d1", "d2"]}
+    ranked = {**WRONG, "q4": ["d1", "d3", "d4", "x1", "d2"], "q5": ["d1", "d2"]}  # depth is 4
     qrels = {**QRELS, "q3": {"d1": 1}, "q4": {"d2": 1}, "q5": {"d2": 1}}
     found = measure(folder, ranked, qrels, queries=queries)
     notes = "\n".join(found.notes)

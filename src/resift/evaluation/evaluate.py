@@ -89,7 +89,9 @@ def _oddities(task: Task, first: FirstSeen, seconds: Sequence[SecondSeen]) -> li
     empty = [query_id for query_id, found in first.lists.items() if not found]
     unjudged = [
         query_id for query_id, found in first.lists.items()
-        if found and task.qrels and not task.qrels[query_id].keys() & set(found)
+        if found
+        and task.qrels
+        and not task.qrels[query_id].keys() & set(found[: first.windows[query_id]])
     ]  # fmt: skip
     unread = list(dict.fromkeys(query_id for own in seconds for query_id in own.unread))
     cases = (

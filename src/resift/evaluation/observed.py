@@ -23,9 +23,13 @@ Lists = dict[str, Sequence[str]]
 
 @dataclass(slots=True)
 class FirstSeen:
-    """The first stage: its lists, with its own scores where it is a run."""
+    """The first stage: its lists, with its own scores where it is a run.
+
+    `windows` are the documents among a list's candidates, those that can be reranked.
+    """
 
     lists: Lists = field(default_factory=dict)
+    windows: dict[str, int] = field(default_factory=dict)
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
     tied: list[str] = field(default_factory=list)
@@ -34,8 +38,9 @@ class FirstSeen:
 
     def note(self, query_id: str, window: Window) -> None:
         """Keep what a query's window says, but no texts."""
-        found = [*map(doc_id, window.candidates), *window.beyond]
-        self.lists[query_id] = _once(found)
+        candidates = _once(map(doc_id, window.candidates))
+        self.windows[query_id] = len(candidates)
+        self.lists[query_id] = _once([*candidates, *window.beyond])
         self.scores[query_id] = dict(window.scores) or {
             own: float(-rank) for rank, own in enumerate(self.lists[query_id])
         }
