@@ -2,7 +2,8 @@
 
 ResiftError
 ├── InputError             an argument that no call can use (also a ValueError)
-│   └── QueryError         a query that is empty, no text, or longer than the model reads
+│   ├── QueryError         a query that is empty, no text, or longer than the model reads
+│   └── OutputError        a file that cannot be written, or that holds something else
 ├── Overloaded             more work waits than a machine should promise; try again later
 ├── SettingsError          an environment variable or settings file that cannot be read
 ├── MissingExtra           an optional package is not installed (also an ImportError)
@@ -39,6 +40,10 @@ class InputError(ResiftError, ValueError):
 
 class QueryError(InputError):
     """A query that is empty, no text, or longer than the model reads."""
+
+
+class OutputError(InputError):
+    """A file that cannot be written, or that is there and holds something else."""
 
 
 class Overloaded(ResiftError):

@@ -1,0 +1,112 @@
+"""Files that people name: written whole, and never over what is no file of that kind.
+
+Knows no format: whoever writes says by which beginning it knows its own files.
+"""
+
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from resift.errors import OutputError
+
+HEAD_BYTES = 65_536
+"""How much of a file's beginning is looked at to tell what it is."""
+
+STDOUT = "-"
+
+Recognise = Callable[[bytes], bool]
+"""Whether a file that begins like this is of the kind that is about to be written."""
+
+
+@contextmanager
+def output(path: str | os.PathLike[str], what: str, recognise: Recognise) -> Iterator[IO[bytes]]:
+    """Open a file for writing; it is there whole once the block ends without an error.
+
+    ``-`` is stdout. A pipe or a character device is written to as it is. A link is followed, and
+    stays a link. A file that is there already is replaced only where it is empty or `recognise`
+    knows its beginning; `what` names the kind for messages ("a TREC run"). Raises `OutputError`.
+    """
+    if os.fspath(path) == STDOUT:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    named = Path(path)
+    with _one_line(named):
+        target = check_output(named, what, recognise)
+        if target.exists() and not target.is_file():
+            with target.open("wb") as stream:
+                yield stream
+            return
+        with _beside(target) as (part, stream):
+            yield stream
+            stream.close()
+            check_output(named, what, recognise)  # it may have come meanwhile
+            os.replace(part, target)
+
+
+def check_output(path: str | os.PathLike[str], what: str, recognise: Recognise) -> Path:
+    """The file that would be written, links followed; raise `OutputError` where it must not be.
+
+    To be called before long work, so that nothing is computed in vain.
+    """
+    named = Path(path)
+    if os.fspath(path) == STDOUT:
+        return named
+    with _one_line(named):
+        target = Path(os.path.realpath(named, strict=False))
+        if target.is_symlink():
+            raise OutputError(f"{named}: a link that leads to itself; name another file")
+        if not target.parent.is_dir():
+            raise OutputError(f"{named}: there is no folder {target.parent}; make it first")
+        try:
+            mode = target.stat().st_mode
+        except FileNotFoundError:
+            return target
+        if stat.S_ISDIR(mode) or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "no file"
+            raise OutputError(f"{named}: is {kind}; expected the name of a file")
+        if stat.S_ISREG(mode) and not _ours(target, recognise):
+            raise OutputError(
+                f"{named}: is there and is not {what}; name another file, or delete it first"
+            )
+        return target
+
+
+def _ours(file: Path, recognise: Recognise) -> bool:
+    with file.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+    return not head or recognise(head)
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[tuple[Path, IO[bytes]]]:
+    """A new file in the same folder with the target's permissions; gone where it is not used."""
+    part = target.with_name(f".resift-{secrets.token_hex(8)}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            if target.exists():
+                with suppress(OSError):  # a file system without permissions
+                    os.chmod(part, stat.S_IMODE(target.stat().st_mode))
+            yield part, stream
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    except ValueError as error:  # a NUL in the name
+        if isinstance(error, OutputError) or "null" not in str(error):
+            raise
+        raise OutputError(f"{os.fspath(path)!r}: no name that a file can have") from error
