@@ -5,7 +5,6 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from itertools import chain, repeat
 from typing import Any
 
@@ -14,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from resift.rerank.plain import as_json
 from resift.types import Calibrated, Hit, Ranking
 
 console = Console(highlight=False)
@@ -69,16 +69,17 @@ def print_json(value: Any) -> None:
 def print_json_lines(hits: Iterable[Hit], more: Iterable[Mapping[str, Any]] = ()) -> None:
     """One object a hit on stdout, in rank order; `more` is for the first of them, beside theirs."""
     for hit, beside in zip(hits, chain(more, repeat({})), strict=False):
-        print(_json(asdict(hit) | dict(beside)))
+        print(_json(as_json(hit) | dict(beside)))
 
 
 def _json(value: Any, indent: int | None = None) -> str:
     """As people read it where stdout can show that, else in ASCII; lone surrogates need it."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent, default=str)
+    value = as_json(value)  # valid JSON, whatever callers carried through
+    text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
-        return json.dumps(value, indent=indent, default=str)
+        return json.dumps(value, indent=indent, allow_nan=False)
     return text
 
 
@@ -122,10 +123,13 @@ def receipt_line(ranking: Ranking) -> str:
     for count, what in ((receipt.cut, "cut"), (receipt.skipped, "unreadable")):
         if count:
             parts.append(f"{count} {what}")
-    if receipt.fusion_weight:
-        parts.append(f"first stage weighs {receipt.fusion_weight:g}")
-    if receipt.feedback_weight:
-        parts.append(f"likeness to the leaders {receipt.feedback_weight:g}")
+    for counts, what in (
+        (receipt.fusion_weight, f"first stage weighs {receipt.fusion_weight:g}"),
+        (receipt.first_stage_left_out, f"first stage left out: {receipt.first_stage_left_out}"),
+        (receipt.feedback_weight, f"likeness to the leaders {receipt.feedback_weight:g}"),
+    ):
+        if counts:
+            parts.append(what)
     if receipt.scored:
         parts.append(MEANINGS[receipt.calibration])
     if receipt.below_min_score:
