@@ -42,6 +42,7 @@ from pathlib import Path
 from typing import Any
 
 from resift.errors import SettingsError
+from resift.setting_values import RUNTIMES as RUNTIMES
 from resift.setting_values import count, flag, path, runtime, secret, text
 from resift.setting_values import expanded as expanded
 

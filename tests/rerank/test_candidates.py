@@ -23,6 +23,7 @@ from resift.rerank.candidates import as_candidates, check_query, from_fields
 from resift.settings import Settings
 
 QUERY = "what stops an object from being deleted"
+ROW = namedtuple("ROW", ("id", "text"))
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,7 @@ def test_a_hit_is_the_candidate_that_it_was(tiny: Reranker) -> None:
     [
         ([PageContent("a")] * 3, "PageContent; expected str, Document, "),
         ([PageContent("a")], "use Document(id, document.page_content)"),
-        ([namedtuple("Row", "id text")("1", "a")], "use Document(id, document.text)"),
+        ([ROW("1", "a")], "use Document(id, document.text)"),
         ([("1", "a")], "use Document(id, text)"),
         ({"a": "b"}.items(), "use Document(id, text)"),
         ([{"body": "a", "n": 1}], "without \"text\" (it has 'body', 'n')"),

@@ -51,7 +51,7 @@ def resolve(model: str | os.PathLike[str] | None, revision: str | None = None) -
     if model is None or model == "bundled":
         _refuse_revision("the bundled model", revision)
         return BUNDLED
-    name = _name(model)
+    name = checked_name("model", model)
     folder = expanded(name)
     if _exists(folder):
         _refuse_revision(f"{name} is a folder and", revision)
@@ -75,12 +75,11 @@ def named_by(origin: str | None) -> Iterator[None]:
         raise type(error)(f"{error} ({origin} names it)") from error
 
 
-def _name(model: object) -> str:
-    name = os.fspath(model) if isinstance(model, str | os.PathLike) else None
+def checked_name(what: str, given: object) -> str:
+    """The name of a file or folder as text; raise `InputError` for what is none."""
+    name = os.fspath(given) if isinstance(given, str | os.PathLike) else None
     if not isinstance(name, str) or not name.strip() or "\0" in name:
-        raise InputError(
-            f"model={shown(model)}: expected the name of a folder, or None for the bundled"
-        )
+        raise InputError(f"{what}={shown(given)}: expected the name of a file or folder, or None")
     return name
 
 

@@ -18,7 +18,7 @@ from resift.rerank.ask import Ask, checked_budget
 from resift.rerank.cache import PairCache
 from resift.rerank.calibration import open_scale
 from resift.rerank.candidates import as_candidates, check_query, full_text
-from resift.rerank.catalogue import BUNDLED, named_by, resolve
+from resift.rerank.catalogue import BUNDLED, checked_name, named_by, resolve
 from resift.rerank.engine import Engine
 from resift.rerank.explain import Occlusion
 from resift.rerank.hints import Hints
@@ -43,8 +43,8 @@ class Reranker:
 
     ``Reranker()`` is the bundled model; a folder is an artifact that ``resift convert`` made.
     `calibration` is a file that ``resift calibrate`` wrote for this model; scores are then chances
-    of an answer. The model is loaded here and shared by threads; copies are the object itself, and
-    a pickle opens the model anew where it is read, once a process. Raises `ModelNotFound`,
+    of an answer. The model is loaded here and shared by threads; a copy is the object itself, and a
+    pickle opens the model anew where it is read, once a process. Raises `ModelNotFound`,
     `ArtifactError` and `CalibrationError`.
     """
 
@@ -58,15 +58,16 @@ class Reranker:
     ) -> None:
         settings = settings or Settings.load()
         with named_by(None if model is not None else settings.origin("model")):
-            folder = resolve(model if model is not None else settings.model, revision)
+            # Absolute: a fork opens its files anew, wherever the process is by then.
+            folder = resolve(model if model is not None else settings.model, revision).absolute()
             artifact = load_artifact(folder)
         self._manifest = artifact.manifest
         named = calibration if calibration is not None else settings.calibration
-        file = expanded(named) if named else None
+        file = None if named is None else expanded(checked_name("calibration", named))
         with named_by(None if calibration is not None else settings.origin("calibration")):
             self._scale = open_scale(self._manifest, file)
         self._opened_with = (
-            None if folder == BUNDLED else folder.absolute(),
+            None if folder == BUNDLED else folder,
             file and file.absolute(),
             replace(settings, storage=StorageSettings(), embedder=None, embedder_key=None),
         )
@@ -85,11 +86,10 @@ class Reranker:
     def __reduce__(self) -> tuple[object, ...]:
         return _opened, (*self._opened_with, self.fingerprint)
 
-    def __copy__(self) -> "Reranker":
+    def __deepcopy__(self, memo: object = None) -> "Reranker":
         return self
 
-    def __deepcopy__(self, memo: object) -> "Reranker":
-        return self
+    __copy__ = __deepcopy__
 
     @property
     def name(self) -> str:
