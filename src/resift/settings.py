@@ -77,6 +77,7 @@ ENCRYPTIONS = ("AES256", "aws:kms")
 LEAST_MEMORY_MB = 256
 
 _FILE_BYTES = 1_000_000
+_PREFIX = "RESIFT_"
 _FILE_VARIABLE = "RESIFT_CONFIG"
 
 _log = logging.getLogger("resift")
@@ -212,11 +213,12 @@ def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], prefix:
 
 def _name_unknown(environ: Mapping[str, str]) -> None:
     """A mistyped variable would be no setting at all. Another version's may be there as well."""
-    known = [variable for variables in _ENVIRONMENT.values() for variable in variables]
+    known = [own for names in _ENVIRONMENT.values() for own in names if own.startswith(_PREFIX)]
+    short = [own.removeprefix(_PREFIX) for own in known]
     for variable in sorted(environ):
-        if variable.startswith("RESIFT_") and variable not in (*known, _FILE_VARIABLE):
-            nearest = difflib.get_close_matches(variable, known, 1)
-            hint = f"; is {nearest[0]} meant?" if nearest else ""
+        if variable.startswith(_PREFIX) and variable not in (*known, _FILE_VARIABLE):
+            nearest = difflib.get_close_matches(variable.removeprefix(_PREFIX), short, 1)
+            hint = f"; is {_PREFIX}{nearest[0]} meant?" if nearest else ""
             _log.warning("%s: no such setting%s", variable, hint)
 
 

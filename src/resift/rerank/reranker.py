@@ -227,8 +227,7 @@ class Reranker:
         """The race for the first `top_n`; None where everything goes through every stage."""
         if ask.exact or ask.top_n is None:
             return None
-        say = weighed(candidates, ask.weight, self._manifest)
-        return Race(ask.top_n, say, ask.tolerance)
+        return Race(ask.top_n, weighed(candidates, ask.weight, self._manifest), ask.tolerance)
 
     def score(self, query: str, documents: Iterable[Given]) -> NDArray[np.float32]:
         """Logits in input order, float32 ``(n,)``; NaN for a document that cannot be read.
