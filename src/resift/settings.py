@@ -79,6 +79,7 @@ LEAST_MEMORY_MB = 256
 _FILE_BYTES = 1_000_000
 _PREFIX = "RESIFT_"
 _FILE_VARIABLE = "RESIFT_CONFIG"
+_OTHER_VARIABLES = (_FILE_VARIABLE, "RESIFT_DEBUG")
 
 _log = logging.getLogger("resift")
 
@@ -216,7 +217,7 @@ def _name_unknown(environ: Mapping[str, str]) -> None:
     known = [own for names in _ENVIRONMENT.values() for own in names if own.startswith(_PREFIX)]
     short = [own.removeprefix(_PREFIX) for own in known]
     for variable in sorted(environ):
-        if variable.startswith(_PREFIX) and variable not in (*known, _FILE_VARIABLE):
+        if variable.startswith(_PREFIX) and variable not in (*known, *_OTHER_VARIABLES):
             nearest = difflib.get_close_matches(variable.removeprefix(_PREFIX), short, 1)
             hint = f"; is {_PREFIX}{nearest[0]} meant?" if nearest else ""
             _log.warning("%s: no such setting%s", variable, hint)

@@ -93,10 +93,13 @@ def test_a_hit_is_the_candidate_that_it_was(tiny: Reranker) -> None:
     candidates = [
         Candidate("a", "a lock", "T", {"page": 1}, rank=2, score=1.0),
         Candidate("b", "a bucket", rank=1, score=2.0),
+        Candidate("c", None, rank=3),  # type: ignore[arg-type]
+        Candidate("d", "\udcff", rank=4),
     ]
     ranking = tiny.rank(QUERY, candidates)
     again = tiny.rank(QUERY, ranking)
-    assert [(hit.id, hit.logit) for hit in again] == [(hit.id, hit.logit) for hit in ranking]
+    for one, other in zip(ranking, again, strict=True):
+        assert (one.id, one.logit, one.status) == (other.id, other.logit, other.status)
     assert sorted(as_candidates(ranking), key=lambda one: one.id) == candidates
 
 

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import chain, repeat
 from typing import Any
 
@@ -13,7 +14,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from resift.rerank.plain import as_json
 from resift.types import Calibrated, Hit, Ranking
 
 console = Console(highlight=False)
@@ -69,17 +69,16 @@ def print_json(value: Any) -> None:
 def print_json_lines(hits: Iterable[Hit], more: Iterable[Mapping[str, Any]] = ()) -> None:
     """One object a hit on stdout, in rank order; `more` is for the first of them, beside theirs."""
     for hit, beside in zip(hits, chain(more, repeat({})), strict=False):
-        print(_json(as_json(hit) | dict(beside)))
+        print(_json(asdict(hit) | dict(beside)))
 
 
 def _json(value: Any, indent: int | None = None) -> str:
     """As people read it where stdout can show that, else in ASCII; lone surrogates need it."""
-    value = as_json(value)  # valid JSON, whatever callers carried through
-    text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    text = json.dumps(value, ensure_ascii=False, indent=indent, default=str)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
-        return json.dumps(value, indent=indent, allow_nan=False)
+        return json.dumps(value, indent=indent, default=str)
     return text
 
 

@@ -1,6 +1,7 @@
 """What callers hand in, read as candidates: what is odd about one of them costs itself at most."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from resift.errors import InputError, QueryError
@@ -27,12 +28,7 @@ def as_candidates(documents: object) -> list[Candidate]:
     of documents, and where none of several things, or the only one, is a document.
     """
     refuse_collection(documents)
-    try:
-        given = iter(documents)  # type: ignore[call-overload]
-    except TypeError:
-        name = type(documents).__name__
-        raise InputError(f"documents: expected a list of them, got {name}") from None
-    every: list[Any] = list(given)
+    every = list(_iterated(documents))
     read = [_candidate(str(place), document) for place, document in enumerate(every)]
     if every and not any(read):
         raise refuse_all(every)
@@ -80,6 +76,11 @@ def first_rank(index: int, candidate: Candidate) -> int:
     return candidate.rank if candidate.rank is not None else index + 1
 
 
+def is_finite(value: object) -> bool:
+    """Whether a value is a number that can be reckoned with; a truth value is none."""
+    return number(value) is not None
+
+
 def check_query(query: object) -> str:
     """The query as plain text; raise `QueryError` for what is no query."""
     text = string(query)
@@ -92,6 +93,13 @@ def check_query(query: object) -> str:
     return text
 
 
+def _iterated(documents: object) -> Iterator[Any]:
+    if isinstance(documents, Iterable):
+        with suppress(TypeError):  # an array without a dimension says only here that it is no list
+            return iter(documents)
+    raise InputError(f"documents: expected a list of them, got {type(documents).__name__}")
+
+
 def _candidate(place: str, given: Any) -> Candidate | None:
     """None for what is no document."""
     if isinstance(given, str):
@@ -101,8 +109,9 @@ def _candidate(place: str, given: Any) -> Candidate | None:
     if isinstance(given, Document):
         return _clean(place, Candidate(given.id, given.text, given.title, given.metadata))
     if isinstance(given, Hit):
+        text = None if given.status == "not_text" and not given.text else given.text
         rank, score = given.first_stage_rank, given.first_stage_score
-        was = Candidate(given.id, given.text, given.title, given.metadata, rank, score)
+        was = Candidate(given.id, text, given.title, given.metadata, rank, score)  # type: ignore[arg-type]
         return _clean(place, was)
     return _from_mapping(place, given)
 

@@ -7,17 +7,11 @@ Knows no library but numpy.
 
 import math
 import operator
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
-from typing import Any
 
 import numpy as np
 
 _MISSING = ("NAType", "NaTType")  # pandas' own, which are no floats
 _SHOWN = 60  # characters of a value in a message
-_WRITTEN_BITS = 14_000  # Python writes no longer integers
-DEEPEST = 100
-"""Levels of lists and mappings in what is written as JSON."""
 
 
 def number(value: object, *, text: bool = False) -> float | None:
@@ -69,42 +63,6 @@ def shown(value: object) -> str:
     except Exception:  # a foreign __repr__, or a number of too many digits
         return f"a {type(value).__name__}"
     return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
-
-
-def as_json(value: object, depth: int = DEEPEST) -> Any:
-    """The value as every JSON reader understands it: no NaN, no infinity, names that are texts.
-
-    Numbers of any library become plain ones, and null where they are not finite or have more digits
-    than Python writes; frozen results become objects, arrays and sets lists, bytes and all else
-    text. What lies deeper than `depth` is null.
-    """
-    value = _unwrapped(value)
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, int):
-        return int(value) if value.bit_length() < _WRITTEN_BITS else None
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    return _nested_as_json(value, depth - 1)
-
-
-def _nested_as_json(value: object, depth: int) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        value = {field.name: getattr(value, field.name) for field in fields(value)}
-    if isinstance(value, Mapping):
-        named = {_key(key): part for key, part in value.items()}
-        return {key: as_json(part, depth) for key, part in named.items()} if depth else None
-    if isinstance(value, list | tuple | set | frozenset | np.ndarray):
-        return [as_json(part, depth) for part in value] if depth else None
-    return None if is_missing(value) else str(value)
-
-
-def _key(key: object) -> str:
-    return str.__str__(key) if isinstance(key, str) else str(_unwrapped(key))
 
 
 def _unwrapped(value: object) -> object:
