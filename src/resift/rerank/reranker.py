@@ -116,17 +116,18 @@ class Reranker:
     ) -> Ranking:
         """The best `top_n` documents in order (all of them with None).
 
-        Where all that can be read is a `Candidate` with a score, the order is by ``logit +
-        fusion_weight × standardised first-stage score``, and a model that is split adds how like
-        a document is to those that lead then (`feedback`). None takes the weights fitted for the
-        model, 0 leaves both out.
+        Where all that can be read has a first stage's score, the order is by ``logit +
+        fusion_weight × standardised score``, and a model that is split adds how like a document is
+        to those that lead then (`feedback`). None takes the weights fitted for the model; 0 leaves
+        both out, and so do scores that some lack, which the receipt says.
 
         A model of several stages lets go, after each, what cannot reach the `top_n` any more:
         `tolerance` (0 to 0.5) is the chance, on either side, that a logit moves further than is
         reckoned with, and `exact` forbids it. Those let go keep their order behind the rest.
 
         `budget_ms` is for all of it: tokenising, waiting for other callers, running. What is not
-        scored then keeps its first-stage order behind the rest, and the receipt says so.
+        scored then keeps its first-stage order behind the rest, and the receipt says so. Infinity
+        is no limit.
 
         `min_score` (0 to 1) leaves out what is scored below it or cannot be read; what nobody came
         to score stays. `abstain` (0 to 1) makes `Ranking.abstained` say whether all that can be
@@ -134,8 +135,8 @@ class Reranker:
         are chances only where a calibration was fitted (`Receipt.calibration`).
 
         Raises `QueryError` for an empty or over-long query, `InputError` for an argument out of
-        range and `Overloaded` where too much work waits already. A document that cannot be read
-        is a hit with a status, never an error.
+        range or where nothing of what was handed in is a document, and `Overloaded` where too much
+        work waits already. One document that cannot be read is a hit with a status, never an error.
         """
         weight = checked_weight(fusion_weight, self._manifest)
         ask = Ask(top_n, weight, exact, tolerance, Thresholds(min_score, abstain))
@@ -219,9 +220,8 @@ class Reranker:
         known = self._known(candidates, texts)
         race = self._race(candidates, ask) if ask and self._manifest.exits else None
         outcome = self._engine.step(query, texts, patience, race, known)
-        runtime = self._engine.model.runtime
-        scale, exact = self._scale, race is None
-        return Reading(query, candidates, outcome, self._manifest, scale, runtime, exact, {})
+        scale, runtime = self._scale, self._engine.model.runtime
+        return Reading(query, candidates, outcome, self._manifest, scale, runtime, race is None, {})
 
     def _race(self, candidates: Sequence[Candidate], ask: Ask) -> Race | None:
         """The race for the first `top_n`; None where everything goes through every stage."""
