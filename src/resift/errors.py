@@ -60,9 +60,6 @@ class Overloaded(ResiftError):
         self.waiting_tokens = waiting_tokens
         self.retry_after_s = retry_after_s
 
-    def __reduce__(self) -> tuple[type["Overloaded"], tuple[int, float]]:
-        return type(self), (self.waiting_tokens, self.retry_after_s)  # out of a process pool
-
 
 class SettingsError(ResiftError):
     """An environment variable or settings file that cannot be read."""

@@ -11,11 +11,19 @@ DEPTH_ADVICE = 100
 _log = logging.getLogger("resift")
 
 
-class Hints:
-    """Warns of each thing once, at the place of whoever called its caller.
+def warn(message: str, category: type[Warning], stacklevel: int) -> None:
+    """Warn, at the cost of no answer: where warnings are errors it goes to the log ``resift``.
 
-    A hint never costs an answer: where warnings are errors it goes to the log ``resift`` instead.
+    `stacklevel` 1 is the caller.
     """
+    try:
+        warnings.warn(message, category, stacklevel=stacklevel + 1)
+    except category:  # the filters made an error of it; nothing else raises one here
+        _log.warning(message)
+
+
+class Hints:
+    """Warns of each thing once, at the place of whoever called its caller."""
 
     def __init__(self) -> None:
         self._said: set[str] = set()
@@ -47,7 +55,4 @@ class Hints:
         if topic in self._said:
             return
         self._said.add(topic)
-        try:
-            warnings.warn(hint, UserWarning, stacklevel=4)
-        except UserWarning:  # the filters make it an error; nothing else can raise it here
-            _log.warning(hint)
+        warn(hint, UserWarning, stacklevel=4)
