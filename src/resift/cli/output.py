@@ -122,10 +122,13 @@ def receipt_line(ranking: Ranking) -> str:
     for count, what in ((receipt.cut, "cut"), (receipt.skipped, "unreadable")):
         if count:
             parts.append(f"{count} {what}")
-    if receipt.fusion_weight:
-        parts.append(f"first stage weighs {receipt.fusion_weight:g}")
-    if receipt.feedback_weight:
-        parts.append(f"likeness to the leaders {receipt.feedback_weight:g}")
+    for counts, what in (
+        (receipt.fusion_weight, f"first stage weighs {receipt.fusion_weight:g}"),
+        (receipt.first_stage_left_out, f"first stage left out: {receipt.first_stage_left_out}"),
+        (receipt.feedback_weight, f"likeness to the leaders {receipt.feedback_weight:g}"),
+    ):
+        if counts:
+            parts.append(what)
     if receipt.scored:
         parts.append(MEANINGS[receipt.calibration])
     if receipt.below_min_score:
