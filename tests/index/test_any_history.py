@@ -70,7 +70,7 @@ class History:
         for source in SOURCES:
             (self.shelf.docs / source).mkdir()
         self._patch = pytest.MonkeyPatch()
-        self._patch.setattr("resift.index.sync.Parsers", ParsersHere)
+        self._patch.setattr("resift.index.run.Parsers", ParsersHere)
         self._patch.setattr("resift.index.source._etag", self._etag)
         self._patch.setattr("resift.index.writer.COMMIT_PASSAGES", 2)
         self._patch.setattr("resift.index.publish.time.sleep", lambda seconds: None)

@@ -12,14 +12,17 @@ from index.fakes import ParsersHere
 from index.parsing.office import make_docx
 from index.parsing.pdfs import make_pdf
 from index.shelf import Shelf
-from resift.errors import IndexMismatch, SourceError, SourceLost, Unreadable, Vanished
+from resift.errors import IndexMismatch, MassDeletion, SourceError, SourceLost, Unreadable, Vanished
 from resift.index.diff import Diff
 from resift.index.parsing import parse
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.limits import Limits
+from resift.index.reading import AS_IT_IS, Reading
+from resift.index.report import SyncReport
+from resift.index.run import Progress
 from resift.index.source import Fetched, Globs, Source
 from resift.index.store import Store
-from resift.index.sync import Models, Progress, Reading, SyncReport, expect
+from resift.index.sync import Models, expect
 from resift.index.versions import Versions
 
 
@@ -40,10 +43,11 @@ def test_a_first_run_indexes_everything(shelf: Shelf) -> None:
     (shelf.docs / "pic.png").write_bytes(b"\x89PNG")
     report = shelf.sync()
     assert counts(report) == (2, 0, 0, 0)
-    assert (report.passages_embedded, report.unsupported, report.skipped) == (2, 1, ())
+    assert (report.passages_embedded, report.passed_over, report.skipped) == (2, {".png": 1}, ())
+    assert report.listed == 3
     assert report.version == 1
     assert shelf.texts() == ["alpha", "beta"]
-    assert shelf.progress[-1] == Progress(2, 2, 2, len("alphabeta"), len("alphabeta"))
+    assert shelf.progress[-1] == Progress(2, 2, 2, len("alphabeta"), len("alphabeta"), 1.0)
 
 
 def test_a_run_without_changes_embeds_and_writes_nothing(shelf: Shelf) -> None:
@@ -83,10 +87,10 @@ def test_what_cannot_be_read_is_told_each_time_and_tried_again_once_it_changes(
     assert shelf.texts() == ["alpha", "good line"]
     again = shelf.sync()
     assert again.skipped == report.skipped
-    assert (again.version, again.unchanged) == (report.version, 4)
+    assert (again.version, again.unchanged, again.unindexed) == (report.version, 2, 2)
     shelf.write(b="fixed")
     fixed = shelf.sync()
-    assert counts(fixed) == (0, 1, 0, 3)
+    assert (counts(fixed), fixed.unindexed) == ((0, 1, 0, 2), 1)
     assert reasons(fixed).keys() == {"locked.pdf", "c.jsonl"}
     assert shelf.texts() == ["alpha", "fixed", "good line"]
 
@@ -97,8 +101,9 @@ def test_what_a_limit_has_skipped_is_tried_again_under_another(shelf: Shelf) -> 
     assert reasons(shelf.sync(reading=tight)) == {
         "b.txt": "200 bytes, over the limit of 100 (max_bytes)"
     }
-    assert counts(shelf.sync(reading=tight)) == (0, 0, 0, 2)
-    assert counts(shelf.sync()) == (0, 1, 0, 1)
+    assert counts(shelf.sync(reading=tight)) == (0, 0, 0, 1)
+    assert counts(shelf.sync()) == (0, 0, 0, 1)  # as before: it is remembered
+    assert counts(shelf.sync(reading=AS_IT_IS)) == (0, 1, 0, 1)
     assert shelf.texts() == ["alpha", "b" * 200]
 
 
@@ -107,7 +112,7 @@ def test_a_file_that_turned_unreadable_is_found_no_more(shelf: Shelf) -> None:
     shelf.sync()
     shelf.write(b="\0\0")
     report = shelf.sync()
-    assert counts(report) == (0, 0, 0, 1)
+    assert (counts(report), report.emptied, report.unindexed) == ((0, 0, 0, 1), 1, 1)
     assert reasons(report) == {"b.txt": "not text: it has control bytes, as binary files have"}
     assert shelf.texts() == ["alpha"]
     (shelf.docs / "b.txt").unlink()
@@ -164,7 +169,7 @@ def test_what_cannot_be_read_this_time_stays_as_it_was(
     with monkeypatch.context() as patch:
         patch.setattr(Source, "read", fail)
         report = shelf.sync()
-    assert counts(report) == (0, 0, 0, 1)
+    assert (counts(report), report.unindexed) == ((0, 0, 0, 2), 1)
     assert reasons(report).keys() == {"a.txt", "c.txt"}
     assert (report.version, shelf.texts()) == (first.version, ["alpha", "beta"])
     assert counts(shelf.sync()) == (1, 1, 0, 1)
@@ -175,7 +180,7 @@ def test_a_source_that_is_lost_keeps_what_was_committed(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resift.index.writer.COMMIT_PASSAGES", 1)
-    monkeypatch.setattr("resift.index.sync.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
     for number in range(30):
         shelf.write(**{f"{number:02}": f"text {number}"})
     read = Source.read
@@ -308,7 +313,9 @@ def test_a_source_without_documents_is_an_error_unless_it_had_some(shelf: Shelf)
     shelf.write(a="alpha")
     shelf.sync()
     (shelf.docs / "a.txt").unlink()
-    assert counts(shelf.sync()) == (0, 0, 1, 0)
+    with pytest.raises(MassDeletion, match="1 of 1 indexed documents would leave the index"):
+        shelf.sync()
+    assert counts(shelf.sync(allow_deletes=True)) == (0, 0, 1, 0)
     assert shelf.texts() == []
 
 
@@ -382,7 +389,7 @@ def test_without_states_it_does_not_matter_who_kept_some(shelf: Shelf) -> None:
 def test_what_was_skipped_for_want_of_a_parser_is_read_once_that_is_installed(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resift.index.sync.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
     (shelf.docs / "a.docx").write_bytes(make_docx([("Normal", "alpha")], []))
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "kreuzberg", None)

@@ -29,7 +29,7 @@ class SyncReport:
     changed is named again. Of the passages written, `passages_embedded` were new and
     `passages_reused` had a vector already, from before a change, under another name or in an
     earlier version. `kept_bytes` of token states were written beside them. `version` is the one
-    that readers are given now.
+    that readers are given now; `other_sources` are what else it was made of.
     """
 
     added: int
@@ -46,12 +46,23 @@ class SyncReport:
     kept_bytes: int = 0
     passages_reused: int = 0
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    other_sources: tuple[str, ...] = ()
 
 
-def make_report(
-    started: float, listing: Listing, diff: Diff, run: Run | None, version: Version
-) -> SyncReport:
-    """The report of a run, or of finding that none was needed."""
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a report is made of; `run` is None where none was needed."""
+
+    source_uri: str
+    listing: Listing
+    diff: Diff
+    run: Run | None
+    version: Version
+
+
+def make_report(started: float, finished: Finished) -> SyncReport:
+    """The report of a sync that began at `started` (``time.perf_counter``)."""
+    listing, diff, run = finished.listing, finished.diff, finished.run
     entries = [*diff.unchanged]
     read: dict[str, Entry] = {}
     known: Mapping[str, Entry] = {}
@@ -80,6 +91,7 @@ def make_report(
         kept_bytes=run.writer.kept_bytes if run else 0,
         skipped=tuple(sorted(skipped)),
         seconds=time.perf_counter() - started,
-        version=version.number,
+        version=finished.version.number,
         passed_over=listing.passed_over,
+        other_sources=tuple(sorted({*finished.version.readings} - {finished.source_uri})),
     )

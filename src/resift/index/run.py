@@ -110,7 +110,7 @@ class Run:
         uri, key, attempt = found.item.uri, found.item.key, self.writer.attempt
         if isinstance(outcome, CutFile) and any(document.pieces for document in outcome.documents):
             origin = found.origin(self.expected.of(key, passages=1), attempt)
-            self.writer.take(origin, outcome, found.item.size)
+            self.writer.take(origin, outcome)
         else:
             self._bytes_without += found.item.size
             if isinstance(outcome, Unreadable | Vanished):
@@ -141,13 +141,10 @@ class Run:
 
     def tell(self) -> None:
         """Say how far it is."""
-        if self.progress:
-            finished = self._bytes_without + self.writer.bytes
-            work = _READ_SHARE * self._bytes + (1 - _READ_SHARE) * finished
-            share = work / self._total_bytes if self._total_bytes else 1.0
-            written = self.writer.written
-            self.progress(
-                Progress(
-                    self._done, self._total, written, self._bytes, self._total_bytes, min(1.0, share)
-                )
-            )
+        if not self.progress:
+            return
+        finished = self._bytes_without + self.writer.bytes
+        work = _READ_SHARE * self._bytes + (1 - _READ_SHARE) * finished
+        share = min(1.0, work / self._total_bytes) if self._total_bytes else 1.0
+        counts = (self._done, self._total, self.writer.written, self._bytes, self._total_bytes)
+        self.progress(Progress(*counts, share))

@@ -16,8 +16,10 @@ from resift.index.location import Location, locate
 from resift.index.marker import TABLE, is_part, is_table
 from resift.index.objects import Objects
 from resift.index.parsing.parse import SUFFIXES
-from resift.index.patterns import ALL, Globs
-from resift.index.seen import Fetched, File, Odd, Seen, refuse_large, shown
+from resift.index.patterns import ALL
+from resift.index.patterns import Globs as Globs
+from resift.index.seen import Fetched as Fetched
+from resift.index.seen import File, Odd, Seen, refuse_large, shown
 from resift.settings import StorageSettings
 
 _READERS = 16
@@ -61,8 +63,8 @@ class Listing:
         return sum(map(len, counts)) + sum(self.passed_over.values())
 
 
-class Place(Protocol):
-    """Where files lie: `Folder` or `Objects`. Threads may share it."""
+class Files(Protocol):
+    """What lies at a place: `Folder` or `Objects`. Threads may share it."""
 
     def look(self, follow_links: bool) -> Seen: ...
     def look_at(self, key: str) -> File: ...
@@ -73,9 +75,9 @@ class Place(Protocol):
 class Source:
     """Documents below one place. `uri` is canonical."""
 
-    def __init__(self, place: Place, location: Location, only: str | None = None) -> None:
-        """Read from a place that is rooted at `location`; `only` names a single file in it."""
-        self._place = place
+    def __init__(self, files: Files, location: Location, only: str | None = None) -> None:
+        """Read `files`, which are rooted at `location`; `only` names a single file in it."""
+        self._files = files
         self._location = location
         self._only = only
         self.uri = location.child(only) if only else location.uri
@@ -83,8 +85,8 @@ class Source:
     def list(self, globs: Globs = ALL, *, follow_links: bool = False) -> Listing:
         """Every document, sorted by key; raise `SourceError` if the place cannot be listed."""
         if self._only:
-            return Listing((self._object(self._place.look_at(self._only)),))
-        seen = self._place.look(follow_links)
+            return Listing((self._object(self._files.look_at(self._only)),))
+        seen = self._files.look(follow_links)
         wanted = [f for f in seen.files if not _is_hidden(f.key) and globs.match(f.key)]
         objects = [self._object(file) for file in wanted if is_document(file.key)]
         odd, others = [], [file.key for file in wanted if not is_document(file.key)]
@@ -107,7 +109,7 @@ class Source:
 
     def check(self) -> None:
         """Raise `SourceError` if nothing can be read there now."""
-        self._place.check()
+        self._files.check()
 
     def read(self, key: str, max_bytes: int | None = None, version: str | None = None) -> Fetched:
         """All bytes of one object.
@@ -115,7 +117,7 @@ class Source:
         Raise `Vanished` if it is gone, `SourceError` if it is over the limit, `Unreadable` if it is
         there and cannot be read, `SourceLost` if nothing there can be with these credentials.
         """
-        return self._place.read(key, max_bytes, version)
+        return self._files.read(key, max_bytes, version)
 
     def find(self, key: str, version: str | None = None) -> Fetched | None:
         """The bytes of an object, or of an old version of it; None if there is no such thing."""

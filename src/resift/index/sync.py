@@ -26,7 +26,7 @@ from resift.index.parsing.parse import abilities, parsing_fingerprint
 from resift.index.publish import News, publish, rolled_back
 from resift.index.reading import AS_IT_IS as AS_IT_IS
 from resift.index.reading import Reading, remembered
-from resift.index.report import SyncReport, make_report
+from resift.index.report import Finished, SyncReport, make_report
 from resift.index.run import Progress as Progress
 from resift.index.run import ProgressCallback, Run, read
 from resift.index.source import Listing, Source
@@ -104,7 +104,7 @@ def sync(
         refuse(guard.why_not(diff))
     remember = {source.uri: compared.reading.to_json()}
     if before and not diff and remember.items() <= before.readings.items():
-        return make_report(started, compared.listing, diff, None, before)
+        return make_report(started, Finished(source.uri, compared.listing, diff, None, before))
     if not allowed.unsafe:
         refuse_unsafe(place.location, place.storage)
     store = Store.open(place.location, place.storage, models.embedder)
@@ -121,7 +121,7 @@ def sync(
     gone = frozenset(entry.origin.uri for entry in diff.gone)
     news = News(writer.read | run.skipped, gone, run.stale(), remember)
     version = publish(store, place.versions, models.embedder, news)
-    return make_report(started, compared.listing, diff, run, version)
+    return make_report(started, Finished(source.uri, compared.listing, diff, run, version))
 
 
 def look(source: Source, place: Place, models: Models, reading: Reading | None) -> Comparison:
