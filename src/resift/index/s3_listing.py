@@ -6,6 +6,7 @@ that obstore signs, and each is looked at before it is believed.
 """
 
 import random
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ _LONGEST_WAIT_S = 5.0
 _TRIES, _SECONDS = 4, 10.0
 _PATIENT_TRIES, _PATIENT_SECONDS = 10, 60.0
 _LARGEST_PAGE = 32 << 20
+_WORD = re.compile(r"[\w.-]{1,60}", re.ASCII)
+# As object_store begins: what follows is no name of anything.
+_TRIED = "Error performing GET listing in 0s - "
 
 
 class Refusal(Exception):
@@ -88,15 +92,16 @@ class Pages:
                 return self._once(self._sign(query))
             except HTTPError as error:
                 with error:
-                    said = f"status code: {error.code} {_code(error.read(1 << 16))}"
-                problem = Refusal(said.strip())
+                    problem = _refused(error.code, error.read(1 << 16))
                 if error.code not in _AGAIN:
                     raise problem from None
             except (OSError, HTTPException) as error:
                 # Never the error's own text: the URL in it is signed.
                 broke = isinstance(error, ConnectionResetError | HTTPException)
                 reason = error.reason if isinstance(error, URLError) else error
-                problem = Refusal("Connection reset" if broke else f"HttpError: {reason}")
+                problem = Refusal(
+                    _TRIED + ("Connection reset" if broke else f"HttpError: {reason}")
+                )
             wait = min(_LONGEST_WAIT_S, random.uniform(0.1, 0.2) * 2**tried)
             if tried == tries or time.monotonic() + wait > until:
                 break
@@ -120,7 +125,7 @@ def _parse(body: bytes, prefix: str) -> _Page:
         begin = body[:40].decode("ascii", "backslashreplace").strip()
         raise Refusal(_no_listing(repr(begin) if begin else "nothing")) from error
     if _name(root) != "ListBucketResult":
-        raise Refusal(_no_listing(_code(body) or f"<{_name(root)[:40]}>"))
+        raise Refusal(_no_listing(_words(body).get("Code") or f"<{_name(root)[:40]}>"))
     fields = {_name(child): child.text or "" for child in root}
     is_encoded = fields.get("EncodingType") == "url"
     objects = [_object(child, is_encoded) for child in root if _name(child) == "Contents"]
@@ -154,14 +159,22 @@ def without_etag(changed: datetime, size: int) -> str:
     return f"{int(changed.timestamp())}-{size}"
 
 
-def _code(body: bytes) -> str:
-    """S3's own word for an error, and nothing else of it: the rest may quote a key."""
+def _refused(status: int, body: bytes) -> Refusal:
+    """S3's own words for an error, and nothing else of the answer: the rest may quote a key."""
+    said = "".join(f"<{name}>{text}</{name}>" for name, text in _words(body).items())
+    return Refusal(f"{_TRIED}Server returned non-2xx status code: {status}: {said}")
+
+
+def _words(body: bytes) -> dict[str, str]:
+    """The code and the region that an error names."""
     try:
         root = ElementTree.fromstring(body)
     except (ElementTree.ParseError, ValueError, LookupError):
-        return ""
-    word = next((child.text or "" for child in root.iter() if _name(child) == "Code"), "")
-    return word[:60] if word.replace(".", "").isalnum() else ""
+        return {}
+    texts = {_name(child): child.text or "" for child in root.iter()}
+    return {
+        name: texts[name] for name in ("Code", "Region") if _WORD.fullmatch(texts.get(name, ""))
+    }
 
 
 def _name(element: ElementTree.Element) -> str:
