@@ -69,7 +69,7 @@ class _Walk:
     def _look(self, entry: "os.DirEntry[str]", below: _Below, names: set[str]) -> None:
         key = below.prefix + entry.name
         try:
-            is_folder = entry.is_dir()  # of what a link leads to
+            is_folder = os.path.isdir(entry.path)  # of what a link leads to, if it leads anywhere
             reason = why_odd(entry.name) or self._why_not(entry)
             if reason:
                 self.odd.append(Odd(key, reason, is_folder))
