@@ -105,3 +105,23 @@ def test_what_a_sync_would_refuse_is_refused(shelf: Shelf) -> None:
 def test_a_source_without_documents_is_refused_as_a_sync_does(shelf: Shelf) -> None:
     with pytest.raises(SourceError, match="no documents there"):
         planned(shelf)
+
+
+def test_a_servers_embedder_is_sent_nothing(shelf: Shelf) -> None:
+    shelf.embedder.name = "https://example.test/v1#model"
+    shelf.write(a="alpha", b="beta")
+    expected = planned(shelf)
+    assert shelf.embedder.embedded == 0
+    assert (expected.passages, expected.embeds_elsewhere) == (2, True)
+    assert expected.seconds > 0
+
+
+def test_a_plan_says_that_a_sync_would_stop(shelf: Shelf) -> None:
+    shelf.write(a="alpha", b="beta")
+    shelf.sync()
+    assert planned(shelf).refusal is None
+    for name in "ab":
+        (shelf.docs / f"{name}.txt").unlink()
+    expected = planned(shelf)
+    assert (expected.deleted, expected.refusal is None) == (2, False)
+    assert "2 of 2 indexed documents would leave the index" in str(expected.refusal)

@@ -3,6 +3,7 @@
 import os
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +18,7 @@ from resift.index.diff import Diff
 from resift.index.parsing import parse
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.limits import Limits
+from resift.index.publish import roll_back
 from resift.index.reading import AS_IT_IS, Reading
 from resift.index.report import SyncReport
 from resift.index.run import Progress
@@ -415,3 +417,87 @@ def test_progress_counts_what_there_is_to_read_once(
     shelf.write(**{f"f{n}": "text" for n in range(20)})
     shelf.sync()
     assert len(calls) == 1 and shelf.progress[-1].total_objects == 20
+
+
+def adds_up(report: SyncReport) -> bool:
+    parts = (report.added, report.changed, report.unchanged, report.unindexed)
+    return report.listed == sum(parts) + sum(report.passed_over.values())
+
+
+def test_the_report_adds_up_whatever_becomes_of_a_file(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
+    shelf.write(same="same", late="late", gone="gone", bad="bad", locked="locked", left="left")
+    (shelf.docs / "pic.png").write_bytes(b"x")
+    (shelf.docs / "link.md").symlink_to("same.txt")
+    (shelf.docs / "tab\t.md").write_text("x")
+    report = shelf.sync()
+    assert adds_up(report) and report.listed == 9
+    assert (counts(report), report.unindexed) == ((6, 0, 0, 0), 2)
+    again = shelf.sync()
+    assert adds_up(again) and (counts(again), again.version) == ((0, 0, 0, 6), report.version)
+    shelf.write(late="later", gone="going", bad="\0", locked="locked, changed", new="new")
+    (shelf.docs / "left.txt").unlink()
+    read = Source.read
+
+    def failing(self: Source, key: str, max_bytes: int | None = None) -> Fetched:
+        if key == "locked.txt":
+            raise Unreadable("cannot be read: permission denied")
+        if key == "gone.txt":
+            raise Vanished("gone since the source was listed")
+        return read(self, key, max_bytes)
+
+    monkeypatch.setattr(Source, "read", failing)
+    report = shelf.sync()
+    assert adds_up(report) and report.listed == 9
+    assert counts(report) == (1, 1, 2, 2)  # gone and left are deleted, same and locked are there
+    assert (report.emptied, report.unindexed) == (1, 4)  # bad, gone, link and tab
+    assert shelf.texts() == ["later", "locked", "new", "same"]
+
+
+def test_a_sync_after_a_rollback_embeds_nothing_that_was_embedded(shelf: Shelf) -> None:
+    shelf.write(a="alpha", b="beta")
+    shelf.sync()
+    shelf.write(a="another alpha", c="gamma")
+    (shelf.docs / "rows.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    shelf.sync()
+    for number in (1, 2, 1):  # however often
+        roll_back(shelf.store(), shelf.versions, number)
+    shelf.embedder.embedded = 0
+    report = shelf.sync()
+    assert (report.added, report.changed, report.unchanged) == (2, 1, 1)
+    assert (report.passages_embedded, report.passages_reused) == (0, 4)
+    assert shelf.embedder.embedded == 0
+    assert shelf.texts() == ["another alpha", "beta", "gamma", "one", "two"]
+
+
+def test_progress_is_by_the_work_that_is_done(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by what was read: of a second half that is embedded nothing would be seen."""
+    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.writer._EMBED", 10)
+    shelf.write(**{f"f{n:03}": f"text number {n:03}" for n in range(100)})
+    shelf.sync()
+    work = [progress.work for progress in shelf.progress]
+    assert work == sorted(work) and work[-1] == 1.0
+    read = [progress.work for progress in shelf.progress if progress.passages == 0]
+    assert max(read) <= 0.101
+    steps = [after - before for before, after in pairwise(work)]
+    assert max(steps) < 0.1
+
+
+def test_an_index_below_its_own_source_is_none_of_its_documents(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    shelf.index = shelf.docs / "index"
+    shelf.write(a="alpha")
+    first = shelf.sync()
+    for _ in range(2):
+        again = shelf.sync()
+        assert (again.version, again.added, again.unchanged) == (first.version, 0, 1)
+        assert again.passed_over == {"index": 3}
+    shelf.index = shelf.docs  # and in the very same folder
+    shelf.sync()
+    assert shelf.sync().version == 1
+    assert shelf.texts() == ["alpha"]

@@ -59,7 +59,8 @@ def publish(store: Store, versions: Versions, embedder: Embedder, news: News) ->
                 return before
             entries = versions.entries(before)
         made = _version(store, embedder, before, entries or {}, vectors)
-        if versions.publish(replace(made, readings=readings), entries or {}):
+        made = replace(made, readings=readings)
+        if versions.publish(made, entries or {}):
             return made
     raise IndexBusy(
         f"{store.uri}: others wrote there {_TRIES} times while this version was made: "

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from resift.errors import InputError
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.limits import Limits
 from resift.index.patterns import ALL, Globs, Pattern
@@ -64,7 +63,7 @@ class Reading:
                 tuple(by_pattern),
                 _is(value["follow_links"], bool),
             )
-        except (KeyError, TypeError, AttributeError, InputError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"no options of a sync ({error})") from error
 
 
