@@ -69,7 +69,8 @@ class _Walk:
     def _look(self, entry: "os.DirEntry[str]", below: _Below, names: set[str]) -> None:
         key = below.prefix + entry.name
         try:
-            is_folder = os.path.isdir(entry.path)  # of what a link leads to, if it leads anywhere
+            # Of what a link leads to, if it leads anywhere. For all else nothing is asked.
+            is_folder = os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
             reason = why_odd(entry.name) or self._why_not(entry)
             if reason:
                 self.odd.append(Odd(key, reason, is_folder))
