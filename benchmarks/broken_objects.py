@@ -23,7 +23,10 @@ _SPARSE = 101_000_000  # over the limit of 100 MB, though it takes no room
 
 
 def _content(suffix: str, data: bytes) -> Callable[[Path, int], None]:
-    return lambda folder, n: (folder / f"broken {n}{suffix}").write_bytes(data) and None
+    def make(folder: Path, n: int) -> None:
+        (folder / f"broken {n}{suffix}").write_bytes(data)
+
+    return make
 
 
 def _link(target: str) -> Callable[[Path, int], None]:
