@@ -1,7 +1,9 @@
 """Proves what commits hold, what they leave, and what the version that comes of them is made of."""
 
 import shutil
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from index.shelf import LOCAL, Shelf, entry, found, passage
 from resift.errors import IndexMismatch, StoreError
 from resift.index.rows import to_arrow
 from resift.index.store import Conflict, Contents, Store
-from resift.index.table import TABLE
+from resift.index.table import TABLE, create_table
 from resift.index.versions import VectorIndex
 
 
@@ -163,3 +165,20 @@ def test_what_lance_says_comes_out_as_one_line_that_names_the_place(shelf: Shelf
     with pytest.raises(StoreError) as raised:
         store.contents()
     assert str(raised.value).startswith(f"{store.uri}: ") and "\n" not in str(raised.value)
+
+
+def test_of_two_that_begin_a_table_at_once_neither_overwrites_the_other(tmp_path: Path) -> None:
+    """What the first has written by then was gone with the second's table: one run of two lost."""
+    for number in range(10):
+        shelf = Shelf(tmp_path / str(number))
+        start = threading.Barrier(3)
+
+        def begin(shelf: Shelf = shelf, start: threading.Barrier = start) -> bytes:
+            start.wait()
+            table = create_table(shelf.location, LOCAL, shelf.embedder)
+            return bytes(table.schema.metadata[b"table"])
+
+        with ThreadPoolExecutor(3) as pool:
+            made = [pool.submit(begin) for _ in range(3)]
+        assert len({future.result() for future in made}) == 1
+        assert shelf.store().version == 1

@@ -15,6 +15,7 @@ from resift.settings import Settings
 
 BUNDLED = "bundled"
 WORDLLAMA = "wordllama"
+_URLS = ("http://", "https://")
 
 
 class Embedder(Protocol):
@@ -39,6 +40,11 @@ class Embedder(Protocol):
         """The unit vector of a query, ``(dim,)``: some models read one otherwise than a passage."""
 
 
+def is_remote(embedder: Embedder) -> bool:
+    """Whether texts leave this machine, or at least this process, to be embedded: by its name."""
+    return embedder.name.lower().startswith(_URLS)
+
+
 def open_embedder(spec: str | None, settings: Settings) -> Embedder:
     """Open an embedder by name.
 
@@ -55,7 +61,7 @@ def open_embedder(spec: str | None, settings: Settings) -> Embedder:
         from resift.index.embedders.static import StaticEmbedder
 
         return StaticEmbedder()
-    if spec.lower().startswith(("http://", "https://")):
+    if spec.lower().startswith(_URLS):
         from resift.index.embedders.http import HttpEmbedder
 
         return HttpEmbedder(spec, settings.embedder_key)

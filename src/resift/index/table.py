@@ -43,13 +43,18 @@ def create_table(location: Location, storage: StorageSettings, embedder: Embedde
         "embedder": embedder.fingerprint,
         "table": uuid.uuid4().hex,
     }
-    empty = schema(embedder.dim, facts).empty_table()
+    nothing = lance.LanceOperation.Overwrite(schema(embedder.dim, facts), [])
     options = lance_options(location, storage, patient=True)
     try:
-        lance.write_dataset(empty, location.child(TABLE), storage_options=options)
-    except OSError as error:
-        if "already exists" not in str(error):  # another writer was first: theirs will do
-            raise
+        # Not `write_dataset`: of two at once it lets the second overwrite what the first has made.
+        lance.LanceDataset.commit(
+            location.child(TABLE), nothing, read_version=0, max_retries=0, storage_options=options
+        )
+    except OSError as error:  # another writer was first: theirs will do
+        try:
+            return open_table(location, storage, patient=True)
+        except ValueError:
+            raise error from None
     return open_table(location, storage, patient=True)
 
 

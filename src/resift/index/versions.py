@@ -9,7 +9,7 @@ Knows nothing of Lance.
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ class Version:
 
     `table` names the table itself: another one may be made in its place some day, with versions of
     the same numbers. `files` are all files of it that are needed, ``(path, bytes)``; none of them
-    ever changes.
+    ever changes. `readings` says how each source was read, by its URI (`Reading.to_json`).
     """
 
     number: int
@@ -66,6 +66,7 @@ class Version:
     files: tuple[tuple[str, int], ...]
     vectors: VectorIndex = VectorIndex()
     note: str = ""
+    readings: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Damaged(StoreError):
@@ -201,7 +202,9 @@ class Versions:
                 f"{self._location.uri}: index format {record['format']}, expected {FORMAT}: "
                 f"{remedy}"
             )
+        record.setdefault("readings", {})  # of a version that remembers none
         values = {name: record[name] for name in Version.__dataclass_fields__}
+        values["readings"] = dict(values["readings"])
         values["vectors"] = VectorIndex(**values["vectors"])
         values["files"] = tuple((str(path), int(size)) for path, size in values["files"])
         return Version(**values)
