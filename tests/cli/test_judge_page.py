@@ -20,10 +20,10 @@ import pytest
 from cli.command import PROGRAM, Resift
 from evaluation.made import make_collection, make_run
 from resift.cli.judge_page import JudgeServer
-from resift.evaluation.collection import read_qrels
 from resift.evaluation.judging import Judging
 from resift.evaluation.judgments import Judgments
 from resift.evaluation.pool import Pool
+from resift.evaluation.qrels import read_qrels
 from resift.types import Document
 
 QUERIES = {"q1": "what is <b>bold</b>", "q2": "second"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.made import json_lines, make_collection, make_run
-from resift.evaluation.collection import read_qrels
+from resift.evaluation.qrels import read_qrels
 
 if sys.platform == "win32":
     pytest.skip("no ptys here", allow_module_level=True)
