@@ -75,6 +75,7 @@ class SecondSeen:
 
     lists: dict[tuple[int, float | None], Lists] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
+    recalled: list[str] = field(default_factory=list)
     _ms: dict[int, dict[int, float]] = field(default_factory=dict)
     _tokens: dict[int, int] = field(default_factory=dict)
     _pairs: dict[int, int] = field(default_factory=dict)
@@ -100,6 +101,8 @@ class SecondSeen:
         except QueryError:
             self.unread.append(query_id)
             return []
+        if orders.recalled:
+            self.recalled.append(query_id)
         ids = [doc_id(own) for own in candidates]
         for (depth, weight), places in orders.places.items():
             rest = [*ids[depth:], *window.beyond]
