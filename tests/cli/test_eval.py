@@ -144,7 +144,7 @@ def test_every_table_fits_in_80_columns(
 ) -> None:
     monkeypatch.setattr(console, "width", 80)
     long = "models/a-name-that-is-long?fusion_weight=0.3&exact="
-    found = make_evaluation(12_345, (f"{long}true", f"{long}false"), (10, 50, 100, 1_000))
+    found = make_evaluation(1_500, (f"{long}true", f"{long}false"), (10, 50, 100, 1_000))
     print_evaluation(found)
     out = capsys.readouterr().out
     tables = [
@@ -212,8 +212,8 @@ def _line(query_id: str, doc_id: str, score: str) -> str:
         (_line("q1", "d1", "3") + _line("q1", "d1", "2"), "d1 is there twice for query q1"),
         (_line("q1", "d1", "nan"), "the score nan is no finite number"),
         (_line("q1", "d1", "much"), "the score much is no finite number"),
-        ("q1 d1\n", "run.trec:1: expected  query_id Q0 doc_id rank score tag"),
-        ("", "empty; expected  query_id Q0"),
+        ("q1 d1\n", "run.trec:1: expected query_id Q0 doc_id rank score tag"),
+        ("", "empty; expected query_id Q0"),
         (_line("q1", "x1", "1"), "none of its 1 documents"),
         (_line("q7", "d1", "1"), "no candidate for any of 2 queries"),
     ],

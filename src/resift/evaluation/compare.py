@@ -74,21 +74,17 @@ class Comparison:
     def _measured(self, second: SecondSeen, depth: int, weight: float | None = None) -> ByQuery:
         if self.evaluator is None:
             return {}
-        lists = second.filled(self.first.lists, (depth, weight))
         # A query that was not reranked keeps the first stage's scores, so that its ties stay.
-        run = {
-            query_id: self.first.scores[query_id]
-            if query_id not in second.lists.get((depth, weight), {})
-            else in_order(found)
-            for query_id, found in lists.items()
-        }
+        run: dict[str, Mapping[str, float]] = dict(self.first.scores)
+        for query_id, doc_ids in second.reranked((depth, weight)).items():
+            run[query_id] = in_order(doc_ids)
         return self.evaluator.by_query(run)
 
     def _by_weight(self, second: SecondSeen, depth: int) -> dict[float, Mapping[str, float]]:
         return {
             weight: self._measured(second, depth, weight)[PRIMARY]
             for weight in WEIGHTS
-            if (depth, weight) in second.lists
+            if second.has((depth, weight))
         }
 
     def _changes(
