@@ -70,7 +70,7 @@ def test_the_least_depth_with_nearly_all_of_the_gain_is_advised() -> None:
 
 def test_a_curve_that_falls_again_is_left_at_its_top() -> None:
     advice = Case(0.05, 0.12, 0.1, 0.08).advice()
-    assert (advice.depth, advice.quality) == (20, pytest.approx(BEFORE + 0.12))
+    assert advice.depth == 20 and advice.quality == pytest.approx(BEFORE + 0.12)
 
 
 def test_a_target_keeps_deeper_ones_out() -> None:

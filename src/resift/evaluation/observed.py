@@ -136,7 +136,8 @@ class SecondSeen:
 
     def reranked(self, key: Key) -> Lists:
         """The lists of the queries that were reranked."""
-        depth, lists = key[0], {}
+        depth = key[0]
+        lists: Lists = {}
         for query_id, places in self._places.get(key, {}).items():
             ids, beyond = self._ids[query_id]
             lists[query_id] = _once([*(ids[place] for place in places), *ids[depth:], *beyond])
