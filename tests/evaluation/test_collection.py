@@ -11,7 +11,7 @@ import pytest
 from evaluation.made import DOCUMENTS, QUERIES, json_lines, make_collection
 from resift.errors import DatasetError
 from resift.evaluation.collection import Collection, open_collection
-from resift.evaluation.qrels import read_qrels
+from resift.evaluation.qrels import read_all_qrels, read_qrels
 from resift.types import Document
 
 
@@ -237,7 +237,7 @@ def test_blank_lines_and_a_file_without_any_judge_nothing(folder: Path) -> None:
     "line",
     ["q1\td1", "q1 d1", "q1", "q1\td1\thigh", "q1\td1\t1.5", "q1\t0\td1\t1\tmore", "q1 0 d1 --1",
      "q1\td1\t", "q1\td1\tnan", "q1\td1\tinf", "q1\td1\t1e999", "q1\td1\t99999999", "q1\t\t1",
-     "q1 a document 1", "q1\td1\t1,0", "query\tdoc\tgrade", "q1\td1\t1_0"],
+     "q1 a document 1", "q1," + "d" * 200_000 + ",1,1,1", "q1\td1\t1,0", "query\tdoc\tgrade", "q1\td1\t1_0"],
 )  # fmt: skip
 @pytest.mark.parametrize("place", PLACES)
 def test_a_judgment_that_is_wrong_is_named_by_its_line(folder: Path, place: str, line: str) -> None:
@@ -264,6 +264,16 @@ def test_a_first_line_that_is_neither_judgment_nor_heading_is_refused(folder: Pa
 def test_ids_keep_what_is_no_blank_and_may_begin_like_a_comment(folder: Path) -> None:
     _judge(folder, "#1 d\u00a0x 1\n# q1 d1 1\n#q1 is not judged yet\n")
     assert open_collection(folder).qrels() == {"#1": {"d\u00a0x": 1}}
+
+
+def test_judgments_that_are_no_file_are_said(folder: Path) -> None:
+    (folder / "qrels.tsv").mkdir()
+    with pytest.raises(DatasetError, match=r"qrels\.tsv: is a folder"):
+        open_collection(folder).qrels()
+    (folder / "qrels.tsv").rmdir()
+    (folder / "qrels.tsv").symlink_to("qrels.tsv")
+    with pytest.raises(DatasetError, match=r"qrels\.tsv: cannot be read"):
+        read_all_qrels(folder)
 
 
 def test_a_folder_and_a_pipe_in_place_of_a_file(tmp_path: Path) -> None:

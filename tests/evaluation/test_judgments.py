@@ -184,13 +184,13 @@ def test_a_link_and_the_rights_stay(tmp_path: Path) -> None:
     assert read_qrels(file) == {"q1": {"d1": 1, "d2": 1}}
 
 
-@pytest.mark.parametrize("name", ["absent/judgments.tsv", "folder", os.devnull, "a\0b"])
+@pytest.mark.parametrize("name", ["absent/judgments.tsv", "folder", os.devnull, "a\0b", "-"])
 def test_a_name_that_cannot_hold_judgments_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(ResiftError, match=r"no folder|is a folder|is no file|no name") as caught:
-        Judgments(tmp_path / name)
+        Judgments(Path(name) if name == "-" else tmp_path / name)
     assert "\n" not in str(caught.value)
-    assert not Path(os.devnull).is_file()
+    assert not Path("-").exists() and not Path(os.devnull).is_file()
 
 
 def test_what_cannot_be_written_does_not_count(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from resift.errors import DatasetError
 from resift.evaluation.qrels import read_qrels
-from resift.files import check_output
+from resift.files import STDOUT, check_output
 
 try:
     import fcntl
@@ -38,7 +38,7 @@ class Judgments:
         be read or somebody else has it open.
         """
         self.file = check_output(file, WHAT, is_own)
-        if self.file.exists() and not self.file.is_file():
+        if str(file) == STDOUT or (self.file.exists() and not self.file.is_file()):
             raise DatasetError(f"{file}: is no file; judgments are read again, so name one")
         self._descriptor: int | None = None
         self._added: dict[tuple[str, str], int] = {}

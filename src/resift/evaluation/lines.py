@@ -80,7 +80,7 @@ def fields(line: str, expected: Sequence[int]) -> list[str]:
     blanked = re.split(f"[{BLANKS}]+", line)
     is_parted = _fits(blanked, expected) and not _commas_part(blanked)
     if "," in line and "\t" not in line and not is_parted:
-        parted = [field.strip(BLANKS) for field in next(csv.reader([line]), [])]
+        parted = _parted(line)
         if _fits(parted, expected):
             return parted
     return blanked if "\t" not in line or _fits(blanked, expected) else tabbed
@@ -88,6 +88,14 @@ def fields(line: str, expected: Sequence[int]) -> list[str]:
 
 def _fits(parts: Sequence[str], expected: Sequence[int]) -> bool:
     return len(parts) in expected and all(parts)
+
+
+def _parted(line: str) -> list[str]:
+    """Fields between commas, which may be quoted; none where they cannot be."""
+    try:
+        return [field.strip(BLANKS) for field in next(csv.reader([line]), [])]
+    except csv.Error:  # a field as long as a book
+        return []
 
 
 def _commas_part(parts: Sequence[str]) -> bool:

@@ -1,5 +1,6 @@
 """Judgments: ``query doc grade`` or TREC's ``query 0 doc grade`` a line, whoever wrote them."""
 
+import os
 from pathlib import Path
 
 from resift.errors import DatasetError
@@ -42,7 +43,7 @@ def find_qrels(folder: Path) -> Path | None:
     """Where a BEIR folder has its judgments, if it has any."""
     for name in ("qrels.tsv", "qrels/test.tsv"):
         for file in (folder / name, folder / f"{name}.gz"):
-            if file.is_file():
+            if os.path.lexists(file):  # what is no file is said where it is read
                 return file
     return None
 
@@ -53,7 +54,7 @@ def read_all_qrels(folder: Path) -> tuple[dict[str, dict[str, int]], list[Path]]
     The published grade of a pair stands. With the files that were read.
     """
     published, added = find_qrels(folder), folder / JUDGMENTS
-    files = [file for file in (published, added) if file is not None and file.is_file()]
+    files = [file for file in (published, added) if file is not None and os.path.lexists(file)]
     merged: dict[str, dict[str, int]] = {}
     for file in files:
         for query_id, grades in read_qrels(file).items():
