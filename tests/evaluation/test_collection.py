@@ -237,7 +237,8 @@ def test_blank_lines_and_a_file_without_any_judge_nothing(folder: Path) -> None:
     "line",
     ["q1\td1", "q1 d1", "q1", "q1\td1\thigh", "q1\td1\t1.5", "q1\t0\td1\t1\tmore", "q1 0 d1 --1",
      "q1\td1\t", "q1\td1\tnan", "q1\td1\tinf", "q1\td1\t1e999", "q1\td1\t99999999", "q1\t\t1",
-     "q1 a document 1", "q1," + "d" * 200_000 + ",1,1,1", "q1\td1\t1,0", "query\tdoc\tgrade", "q1\td1\t1_0"],
+     "q1 a document 1", "q1," + "d" * 200_000 + ",1,1,1",
+     "q1\td1\t1,0", "query\tdoc\tgrade", "q1\td1\t1_0"],
 )  # fmt: skip
 @pytest.mark.parametrize("place", PLACES)
 def test_a_judgment_that_is_wrong_is_named_by_its_line(folder: Path, place: str, line: str) -> None:

@@ -185,7 +185,9 @@ def _depths(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError as error:
-        raise InputError(f"--depths {text:.40}: expected whole numbers like 10,20,50,100") from error
+        raise InputError(
+            f"--depths {text:.40}: expected whole numbers like 10,20,50,100"
+        ) from error
 
 
 def _floor(text: str | None) -> float | None:

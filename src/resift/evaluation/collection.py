@@ -79,7 +79,8 @@ def open_collection(folder: Path, *, corpus: bool = True) -> Collection:
     Without `corpus` the documents may be elsewhere.
     """
     if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder; expected a BEIR collection")
+        what = "is no folder" if folder.exists() else "no such folder"
+        raise DatasetError(f"{folder}: {what}; expected a BEIR collection")
     for name in ("corpus.jsonl", "queries.jsonl") if corpus else ("queries.jsonl",):
         _find(folder, name)
     return Collection(folder)
