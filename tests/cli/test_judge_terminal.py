@@ -30,7 +30,7 @@ class Desk:
 
     @property
     def grades(self) -> list[int]:
-        file = self.folder / "qrels.tsv"
+        file = self.folder / "judgments.tsv"
         if not file.exists():
             return []
         return [grade for found in read_qrels(file).values() for grade in found.values()]

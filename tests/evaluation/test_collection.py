@@ -11,7 +11,7 @@ import pytest
 from evaluation.made import DOCUMENTS, QUERIES, json_lines, make_collection
 from resift.errors import DatasetError
 from resift.evaluation.collection import Collection, open_collection
-from resift.evaluation.qrels import read_all_qrels, read_qrels
+from resift.evaluation.qrels import JUDGMENTS, read_all_qrels, read_qrels
 from resift.types import Document
 
 
@@ -265,6 +265,14 @@ def test_a_first_line_that_is_neither_judgment_nor_heading_is_refused(folder: Pa
 def test_ids_keep_what_is_no_blank_and_may_begin_like_a_comment(folder: Path) -> None:
     _judge(folder, "#1 d\u00a0x 1\n# q1 d1 1\n#q1 is not judged yet\n")
     assert open_collection(folder).qrels() == {"#1": {"d\u00a0x": 1}}
+
+
+def test_what_was_judged_by_hand_is_read_beside_what_was_published(folder: Path) -> None:
+    _judge(folder, "q1\td1\t0\n")
+    _judge(folder, "query-id\tcorpus-id\tscore\tresift\nq1\td1\t2\nq2\td4\t1\n", JUDGMENTS)
+    assert open_collection(folder).qrels() == {"q1": {"d1": 0}, "q2": {"d4": 1}}
+    (folder / "qrels.tsv").unlink()
+    assert open_collection(folder).qrels() == {"q1": {"d1": 2}, "q2": {"d4": 1}}
 
 
 def test_judgments_that_are_no_file_are_said(folder: Path) -> None:

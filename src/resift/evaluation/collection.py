@@ -9,7 +9,7 @@ from typing import Any
 
 from resift.errors import DatasetError
 from resift.evaluation.lines import BLANKS, Skipped, as_text, is_comment, read_lines
-from resift.evaluation.qrels import find_qrels, read_qrels
+from resift.evaluation.qrels import read_all_qrels
 from resift.types import Document
 
 _FORM = "expected a JSON object with _id and text"
@@ -64,13 +64,16 @@ class Collection:
         return Documents(documents, skipped.notes(len(seen)))
 
     def qrels(self) -> dict[str, dict[str, int]]:
-        """Query ids to their documents' grades; raises `DatasetError` where no file has them."""
-        file = find_qrels(self.folder)
-        if file is None:
+        """Query ids to their documents' grades, published and added by ``resift judge``.
+
+        Raises `DatasetError` where no file has them.
+        """
+        qrels, files = read_all_qrels(self.folder)
+        if not files:
             raise DatasetError(
                 f"{self.folder}: no qrels.tsv or qrels/test.tsv in it; expected judgments there"
             )
-        return read_qrels(file)
+        return qrels
 
 
 def open_collection(folder: Path, *, corpus: bool = True) -> Collection:

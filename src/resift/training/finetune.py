@@ -153,9 +153,12 @@ def _judgments(folder: Path, say: Say) -> list[dict[str, Any]]:
     """A BEIR folder's qrels as pairs: grade 1 and more answers, 0 and less does not."""
     collection = open_collection(folder)
     queries, qrels = collection.queries(), collection.qrels()
+    corpus = collection.read({doc_id for grades in qrels.values() for doc_id in grades})
+    for note in corpus.notes:
+        say(note)
     texts = {
         doc_id: f"{own.title}\n{own.text}" if own.title else own.text
-        for doc_id, own in collection.documents({d for own in qrels.values() for d in own}).items()
+        for doc_id, own in corpus.by_id.items()
     }
     texts = {doc_id: text for doc_id, text in texts.items() if text.strip()}
     rows: list[dict[str, Any]] = []
