@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from resift.cli.judge_page import JudgeServer
-from resift.evaluation.collection import read_qrels
 from resift.evaluation.judging import Judging
 from resift.evaluation.judgments import Judgments
 from resift.evaluation.pool import Pool
+from resift.evaluation.qrels import read_qrels
 from resift.types import Document
 
 if TYPE_CHECKING:

@@ -125,10 +125,34 @@ def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(desk: Desk, tmp_
     assert "no judgments: expected qrels.tsv in it" in desk.calibrate().error
     (desk.collection / "qrels.tsv").write_text(good)
     desk.output = tmp_path / "absent" / "own.json"
-    assert "does not exist" in desk.calibrate().error
+    assert "there is no folder" in desk.calibrate().error
     desk.output = desk.collection
-    assert "cannot be written" in desk.calibrate().error
+    assert "is a folder" in desk.calibrate().error
     assert not (tmp_path / "own.json").exists()
+
+
+@pytest.mark.parametrize("before", ["thesis", '{"format": 1}', "[]", '{"bins": 15}'])
+def test_only_a_calibration_is_replaced(desk: Desk, before: str) -> None:
+    desk.output.write_text(before)
+    assert "is there and is not a calibration that resift wrote" in desk.calibrate().error
+    assert desk.output.read_text() == before
+
+
+def test_a_device_stays_one_and_stdout_holds_one_document(desk: Desk) -> None:
+    desk.output = Path("/dev/null")
+    assert desk.calibrate().code == 0 and not desk.output.is_file()
+    assert (
+        "both go to stdout"
+        in desk.resift(
+            "calibrate", desk.collection, "--run", desk.run, "--output", "-", "--json"
+        ).error
+    )
+
+
+def test_another_weight_is_fitted_where_it_is_named(desk: Desk) -> None:
+    assert "with the first stage at 0.8" in desk.calibrate("--fusion-weight", 0.8).out
+    assert read_calibration(desk.output).fusion_weight == 0.8
+    assert "fusion_weight=-1" in desk.calibrate("--fusion-weight", -1).error
 
 
 def test_a_query_that_cannot_be_read_is_named_and_left_out(desk: Desk) -> None:

@@ -30,7 +30,7 @@ def test_a_page_that_cannot_be_written_is_known_before_anything_is_read(
     resift: Resift, tmp_path: Path
 ) -> None:
     error = resift("eval", tmp_path / "none", "--html", tmp_path / "missing" / "report.html").error
-    assert "missing/report.html: cannot be written (No such file or directory)" in error
+    assert "missing/report.html: there is no folder" in error
 
 
 def test_an_ablation_has_no_page(resift: Resift, tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """``resift judge`` with keys from a pipe: judgments in a file, or an error in a line."""
 
 import io
+import json
 from pathlib import Path
 
 import pytest
 
 from cli.command import Done, Resift
 from evaluation.made import DOCUMENTS, QUERIES, json_lines, make_collection, make_run
-from resift.evaluation.collection import read_qrels
+from resift.evaluation.judgments import HEADING
+from resift.evaluation.qrels import read_qrels
 from resift.evaluation.queries import line_id
 
 RANKED = {"q1": ["d4", "d3", "d1"], "q2": ["d1", "d4"]}
@@ -21,7 +23,7 @@ class Desk:
         self._patch = monkeypatch
         self.folder = make_collection(folder / "made")
         self.run = make_run(folder / "run.trec", RANKED)
-        self.output = self.folder / "qrels.tsv"
+        self.output = self.folder / "judgments.tsv"
 
     def judge(self, keys: str, *options: object, queries: Path | None = None) -> Done:
         self._patch.setattr("sys.stdin", io.StringIO(keys))
@@ -69,13 +71,36 @@ def test_a_second_call_goes_on_and_what_was_passed_over_comes_last(desk: Desk) -
     assert desk.judge("1").err.endswith("0 judged; nothing is left\n")
 
 
-def test_judgments_that_are_there_are_added_to_where_they_are(desk: Desk) -> None:
-    file = desk.folder / "qrels" / "test.tsv"
-    file.parent.mkdir()
-    file.write_text("query-id\tcorpus-id\tscore\nq1\td4\t1\nother\td9\t1\n")
-    assert desk.judge("2q").code == 0
-    assert not desk.output.exists()
-    assert set(read_qrels(file)) == {"q1", "other"} and len(read_qrels(file)["q1"]) == 2
+@pytest.mark.parametrize("place", ["qrels.tsv", "qrels/test.tsv"])
+def test_judgments_that_others_made_are_read_and_never_changed(desk: Desk, place: str) -> None:
+    file = desk.folder / place
+    file.parent.mkdir(exist_ok=True)
+    published = "query-id\tcorpus-id\tscore\nq1\td4\t1\nother\td9\t1\n"
+    file.write_text(published)
+    assert desk.judge("2222").err.endswith("4 judged; nothing is left\n")
+    assert file.read_text() == published
+    assert {name: set(found) for name, found in desk.qrels.items()} == {
+        "q1": {"d3", "d1"}, "q2": {"d1", "d4"}
+    }  # fmt: skip
+    error = desk.judge("2", "--run", desk.run, "--output", file).error
+    assert "is there and is not a file that resift judge wrote" in error
+    assert file.read_text() == published
+
+
+def test_what_was_judged_by_hand_is_measured_beside_what_was_published(
+    desk: Desk, resift: Resift
+) -> None:
+    (desk.folder / "qrels.tsv").write_text("q1\td4\t1\n")
+    desk.judge("2222")
+    done = resift("eval", desk.folder, "--run", desk.run, "--depths", 2, "--json")
+    assert json.loads(done.out)["judged"] == 2
+
+
+def test_judgments_elsewhere_may_be_named(desk: Desk, tmp_path: Path) -> None:
+    published = tmp_path / "theirs.tsv"
+    published.write_text("q1 0 d4 1\nq1 0 d3 0\n")
+    done = desk.judge("222", "--run", desk.run, "--qrels", published)
+    assert done.err.endswith("3 judged; nothing is left\n")
 
 
 def test_the_output_can_be_elsewhere(desk: Desk, tmp_path: Path) -> None:
@@ -123,7 +148,7 @@ def _change(desk: Desk, what: str) -> None:
     elif what == "bad queries":
         (desk.folder / "queries.jsonl").write_text('{"_id": "q1"}\n')
     elif what == "bad judgments":
-        desk.output.write_text("query doc grade\nq1\n")
+        desk.output.write_text(HEADING + "q1\n")
     elif what == "other run":
         make_run(desk.run, {"q7": ["d1"]})
     elif what == "no corpus":
@@ -135,7 +160,7 @@ def _change(desk: Desk, what: str) -> None:
     [
         ("no queries", "no queries in it"),
         ("bad queries", "queries.jsonl:1: expected a JSON object"),
-        ("bad judgments", "qrels.tsv:2: expected query, document and grade"),
+        ("bad judgments", "judgments.tsv:2: expected query, document and grade"),
         ("other run", "the first is q7"),
         ("no corpus", "no corpus.jsonl"),
     ],
@@ -155,7 +180,7 @@ def test_files_that_say_what_cannot_be_are_an_error_in_a_line(
         (("--index", "absent"), "absent"),
         (("--index", "absent", "--run", "absent"), "--index URI or --run RUN"),
         (("--index", "absent", "--pool", 0), "pool=0"),
-        (("--index", "absent", "--output", "nowhere/qrels.tsv"), "nowhere does not exist"),
+        (("--index", "absent", "--output", "nowhere/qrels.tsv"), "there is no folder"),
     ],
 )
 def test_arguments_that_lead_nowhere_are_an_error_in_a_line(
@@ -180,5 +205,5 @@ def test_an_index_is_searched_in_four_ways_for_plain_questions(
     asked.write_text("where do messages wait\n")
     done = desk.judge("2222", "--index", index, queries=asked)
     assert "candidate 4 of 4" in done.out
-    qrels = read_qrels(tmp_path / "qrels.tsv")
+    qrels = read_qrels(tmp_path / "judgments.tsv")
     assert qrels == {line_id("where do messages wait"): {f"{name}.txt": 2 for name in DOCUMENTS}}

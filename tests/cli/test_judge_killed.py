@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cli.command import PROGRAM
 from evaluation.made import json_lines, make_run
-from resift.evaluation.collection import read_qrels
+from resift.evaluation.qrels import read_qrels
 
 QUERIES = [f"q{number}" for number in range(6)]
 DOCUMENTS = [f"d{number}" for number in range(15)]
@@ -48,7 +48,7 @@ def killed_at(sheet: int, folder: Path, run: Path) -> bool:
 
 
 def test_what_was_judged_before_a_candidate_is_shown_is_there_after_a_kill(tmp_path: Path) -> None:
-    run, file = make(tmp_path), tmp_path / "qrels.tsv"
+    run, file = make(tmp_path), tmp_path / "judgments.tsv"
     rng = random.Random(3)
     before: list[tuple[str, str]] = []
     kills = 0

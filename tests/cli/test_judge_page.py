@@ -20,10 +20,10 @@ import pytest
 from cli.command import PROGRAM, Resift
 from evaluation.made import make_collection, make_run
 from resift.cli.judge_page import JudgeServer
-from resift.evaluation.collection import read_qrels
 from resift.evaluation.judging import Judging
 from resift.evaluation.judgments import Judgments
 from resift.evaluation.pool import Pool
+from resift.evaluation.qrels import read_qrels
 from resift.types import Document
 
 QUERIES = {"q1": "what is <b>bold</b>", "q2": "second"}
@@ -82,7 +82,7 @@ class Page:
 
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[Page]:
-    page = Page(tmp_path / "qrels.tsv")
+    page = Page(tmp_path / "judgments.tsv")
     yield page
     page.close()
 
@@ -259,7 +259,7 @@ def test_the_command_says_where_the_page_is_and_ends_with_q_there(arguments: lis
         assert answer == {"ended": True, "judged": 1}
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "")
-    assert err.endswith("qrels.tsv: 1 judged; the same call goes on from here\n")
+    assert err.endswith("judgments.tsv: 1 judged; the same call goes on from here\n")
 
 
 def test_the_command_ends_with_an_interrupt_too(arguments: list[str]) -> None:
@@ -267,7 +267,7 @@ def test_the_command_ends_with_an_interrupt_too(arguments: list[str]) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "")
-    assert err.endswith("qrels.tsv: 0 judged; the same call goes on from here\n")
+    assert err.endswith("judgments.tsv: 0 judged; the same call goes on from here\n")
 
 
 def test_a_port_that_cannot_be_had_is_an_error_in_a_line(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.made import json_lines, make_collection, make_run
-from resift.evaluation.collection import read_qrels
+from resift.evaluation.qrels import read_qrels
 
 if sys.platform == "win32":
     pytest.skip("no ptys here", allow_module_level=True)
@@ -30,7 +30,7 @@ class Desk:
 
     @property
     def grades(self) -> list[int]:
-        file = self.folder / "qrels.tsv"
+        file = self.folder / "judgments.tsv"
         if not file.exists():
             return []
         return [grade for found in read_qrels(file).values() for grade in found.values()]

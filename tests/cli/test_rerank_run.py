@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.command import Done, Resift
+from cli.command import Done, Resift, process
 from evaluation.made import make_collection, make_run
 from resift.evaluation.trec import read_run
 
@@ -71,8 +71,8 @@ def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(desk: Desk, tmp_
     assert "fusion_weight=-1" in desk.rerank("--fusion-weight", -1).error
     desk.run = make_run(tmp_path / "other", {"q9": ["d1"]})
     assert "queries are not in" in desk.rerank().error
-    desk.run = make_run(tmp_path / "other", {"q1": ["d1", "d9"]})
-    assert "1 of 2 documents are not in" in desk.rerank().error
+    desk.run = make_run(tmp_path / "other", {"q1": ["d1", "d8", "d9"]})
+    assert "2 of 3 documents are not in" in desk.rerank().error
     (tmp_path / "other").write_text("no run at all\n")
     assert "other:1: " in desk.rerank().error
     desk.run = tmp_path / "absent"
@@ -84,6 +84,34 @@ def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(desk: Desk, tmp_
 
 def test_an_output_that_cannot_be_is_refused(desk: Desk, tmp_path: Path) -> None:
     desk.output = tmp_path / "absent" / "out"
-    assert "does not exist" in desk.rerank().error
+    assert "there is no folder" in desk.rerank().error
     desk.output = tmp_path / "made"
-    assert "made: cannot be written" in desk.rerank().error
+    assert "made: is a folder" in desk.rerank().error
+
+
+def test_nothing_but_a_run_of_ours_is_replaced(desk: Desk) -> None:
+    before = desk.run.read_bytes()
+    desk.output = desk.run
+    assert "is there and is not a run that resift wrote" in desk.rerank().error
+    assert desk.run.read_bytes() == before
+    desk.output = desk.run.with_name("out.trec")
+    assert desk.rerank().code == desk.rerank().code == 0
+    desk.run = desk.output
+    assert "is the run itself" in desk.rerank().error
+
+
+def test_a_dash_is_stdout_and_a_device_stays_one(desk: Desk) -> None:
+    assert desk.rerank().code == 0
+    arguments = ["rerank-run", str(desk.collection), "--run", str(desk.run), "--output", "-"]
+    assert process(*arguments).out == desk.output.read_text()
+    desk.output = Path("/dev/null")
+    assert desk.rerank().code == 0
+    assert not desk.output.is_file()
+
+
+def test_what_the_collection_lacks_is_said_and_keeps_its_place(desk: Desk) -> None:
+    desk.run = make_run(desk.run.with_name("more"), {**RANKED, "q2": ["d9", "d1"], "q9": ["d1"]})
+    done = desk.rerank()
+    assert done.code == 0 and len(done.err.splitlines()) == 3
+    assert "1 of 3 queries are not in" in done.err and "1 of 5 documents are not in" in done.err
+    assert desk.order()["q9"] == ["d1"] and desk.order()["q2"] == ["d1", "d9"]

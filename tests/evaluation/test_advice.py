@@ -1,84 +1,189 @@
-"""A depth, a weight and a sentence, from figures that are given."""
+"""A depth, a weight and a sentence, from figures that are given: and none where chance would do."""
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 import pytest
 
-from resift.evaluation.advice import advise, chance, short, verdict
+from resift.evaluation import significance
+from resift.evaluation.advice import Tried, Values, advise, chance, in_words, short, verdict
 from resift.evaluation.measures import PRIMARY
-from resift.evaluation.result import Latency, Row
-from resift.evaluation.significance import Paired, paired
+from resift.evaluation.result import Advice, Latency, Row
+from resift.evaluation.significance import holm, paired
+
+DEPTHS = (10, 20, 50, 100)
+FIRST = {f"q{n}": 0.5 + n % 7 / 100 for n in range(40)}
+BEFORE = sum(FIRST.values()) / 40  # 0.5285
 
 
-def rows(*quality: float, ms: float = 1.0) -> list[Row]:
-    """Depths 10, 20, 50, 100 of such quality; `ms` a candidate."""
-    return [
-        Row(depth, {PRIMARY: own}, Latency(depth * ms, depth * ms * 1.5, 40), depth, depth * 100)
-        for depth, own in zip((10, 20, 50, 100), quality, strict=True)
-    ]
+def shifted(by: float, spread: float = 0.01, values: Values = FIRST) -> Values:
+    """Every query's value moved by about as much."""
+    return {query: value + by + (spread, -spread)[n % 2] for n, (query, value) in
+            enumerate(values.items())}  # fmt: skip
 
 
-def compared(before: float, after: float, p: float = 0.0001, worse: int = 7) -> Paired:
-    difference = after - before
-    return Paired(before, after, difference, 0, 0, p, p, 30, worse, 16)
+class Case:
+    """Four depths with such gains over the first stage, and weights."""
+
+    def __init__(
+        self,
+        *gains: float | Values,
+        weights: Mapping[float, Values] | None = None,
+        ms: float = 1.0,
+    ) -> None:
+        by_depth = {
+            depth: shifted(gain) if isinstance(gain, float) else gain
+            for depth, gain in zip(DEPTHS, gains, strict=True)
+        }
+        self.rows = [
+            Row(depth, {PRIMARY: sum(values.values()) / len(values)},
+                Latency(depth * ms, depth * ms * 1.5, 40), depth, depth * 100)
+            for depth, values in by_depth.items()
+        ]  # fmt: skip
+        self.tried = Tried(FIRST, by_depth, lambda _: weights or {})
+
+    def advice(self, target_ms: float | None = None) -> Advice:
+        return advise(self.rows, self.tried, target_ms)
+
+    def said(self) -> str:
+        last = self.tried.by_depth[DEPTHS[-1]]
+        return verdict(paired(list(FIRST.values()), list(last.values())), self.rows, self.advice())
 
 
-def said(found: Paired, own: list[Row], target_ms: float | None = None) -> str:
-    advice = advise(own, found, target_ms).with_weight({}, {})
-    return verdict(found, own, advice)
+NONE = shifted(0.0)
+LUCK = {query: value + (0.05 if n % 2 else -0.045) for n, (query, value) in
+        enumerate(FIRST.items())}  # fmt: skip
 
 
 def test_what_helps_is_said_in_a_sentence() -> None:
-    sentence = said(compared(0.58, 0.66), rows(0.60, 0.63, 0.658, 0.66))
-    assert sentence == (
-        "helps: nDCG@10 .580 → .660, p < 0.001; depth 50 gives 98% of the gain at half the time; "
-        "hurts 7 of 53 queries, list below"
+    assert Case(0.02, 0.05, 0.078, 0.08).said() == (
+        "helps: nDCG@10 .529 → .609, p < 0.001; depth 50 gives 98% of the gain at half the time; "
+        "hurts 0 of 40 queries"
     )
 
 
 def test_the_least_depth_with_nearly_all_of_the_gain_is_advised() -> None:
-    found = compared(0.5, 0.6)
-    assert advise(rows(0.52, 0.55, 0.596, 0.6), found, None).depth == 50
-    assert advise(rows(0.596, 0.597, 0.598, 0.6), found, None).depth == 10
-    assert advise(rows(0.52, 0.55, 0.59, 0.6), found, None).depth == 100
+    assert Case(0.02, 0.05, 0.096, 0.1).advice().depth == 50
+    assert Case(0.096, 0.097, 0.098, 0.1).advice().depth == 10
+    assert Case(0.02, 0.05, 0.09, 0.1).advice().depth == 100
 
 
 def test_a_curve_that_falls_again_is_left_at_its_top() -> None:
-    found = advise(rows(0.55, 0.62, 0.6, 0.58), compared(0.5, 0.58), None)
-    assert (found.depth, found.quality) == (20, 0.62)
+    advice = Case(0.05, 0.12, 0.1, 0.08).advice()
+    assert advice.depth == 20 and advice.quality == pytest.approx(BEFORE + 0.12)
 
 
 def test_a_target_keeps_deeper_ones_out() -> None:
-    found = advise(rows(0.52, 0.55, 0.59, 0.6), compared(0.5, 0.6), 40)
-    assert found.depth == 20 and found.share == pytest.approx(0.5)
-    assert found.latency is not None and found.latency.p95 <= 40
-    nothing = advise(rows(0.52, 0.55, 0.59, 0.6), compared(0.5, 0.6), 5)
-    assert nothing.depth == 0 and "below 5 ms" in nothing.why
+    case = Case(0.02, 0.05, 0.09, 0.1)
+    advice = case.advice(40)
+    assert advice.depth == 20 and advice.share == pytest.approx(0.5)
+    assert advice.latency is not None and advice.latency.p95 <= 40
+    assert in_words(case.advice(5)) == "do not rerank: no depth's p95 is known to be below 5 ms"
 
 
-def test_what_is_below_the_first_stage_everywhere_is_not_to_be_reranked() -> None:
-    sentence = said(compared(0.6, 0.5), rows(0.59, 0.58, 0.55, 0.5))
-    assert sentence.startswith("hurts: nDCG@10 .600 → .500, p < 0.001; do not rerank")
+def test_what_is_shown_to_be_worse_is_not_to_be_reranked() -> None:
+    case = Case(-0.01, -0.02, -0.05, -0.1)
+    assert case.said().startswith(
+        "hurts: nDCG@10 .529 → .429, p < 0.001; do not rerank: depth 100 is worse"
+    )
+    assert case.advice().depth == 0 and case.advice().p is None
 
 
-def test_where_chance_would_do_nothing_is_claimed() -> None:
-    sentence = said(compared(0.6, 0.61, p=0.4), rows(0.6, 0.6, 0.6, 0.61))
-    assert sentence.startswith("no difference shown: ") and "p = 0.40" in sentence
-    same = said(compared(0.6, 0.6, p=1.0, worse=0), rows(0.6, 0.6, 0.6, 0.6))
-    assert same.startswith("changes nothing: ") and "list below" not in same
+@pytest.mark.parametrize("last", [NONE, LUCK, FIRST])
+def test_where_chance_would_do_nothing_is_claimed(last: Values) -> None:
+    case = Case(NONE, LUCK, NONE, last, weights={0.0: LUCK, 0.3: NONE})
+    assert case.said().startswith(("no difference shown: ", "changes nothing: "))
+    assert "depth" not in case.said() and "do not" not in case.said()
+    assert case.advice().depth == 0 and case.advice().fusion_weight is None
+    assert in_words(case.advice()).startswith(
+        "no depth and no weight is shown to be better than the first stage by 40 queries"
+    )
+
+
+def test_a_lesser_depth_that_is_shown_to_be_better_is_said() -> None:
+    assert "; depth 20 is better, .579; " in Case(NONE, 0.05, NONE, NONE).said()
 
 
 def test_without_judgments_there_is_no_verdict() -> None:
-    assert verdict(None, rows(0, 0, 0, 0), None) == "cannot tell: there are no judgments"
+    assert verdict(None, Case(0.0, 0.0, 0.0, 0.0).rows, None) == (
+        "cannot tell: there are no judgments"
+    )
 
 
-def test_another_weight_is_advised_only_where_it_is_surely_better() -> None:
-    own = {f"q{n}": 0.5 + n % 7 / 100 for n in range(40)}
-    surely = {query: value + 0.05 for query, value in own.items()}
-    by_luck = {query: value + (0.01 if n % 2 else -0.009) for n, (query, value) in
-               enumerate(own.items())}  # fmt: skip
-    base = advise(rows(0.55, 0.56, 0.57, 0.58), compared(0.5, 0.58), None)
-    assert base.with_weight({0.0: surely, 0.3: own}, own).fusion_weight == 0.0
-    assert base.with_weight({0.0: by_luck, 0.3: own}, own).fusion_weight is None
-    assert paired(list(own.values()), list(surely.values())).p_bootstrap < 0.001
+def test_another_weight_is_advised_only_where_it_is_better_than_the_models_own() -> None:
+    gains = (0.05, 0.05, 0.05, 0.05)
+    own = shifted(0.05)
+    surely, by_luck = shifted(0.05, values=own), {
+        query: value + (0.05 if n % 2 else -0.045) for n, (query, value) in enumerate(own.items())
+    }  # fmt: skip
+    advice = Case(*gains, weights={0.0: surely, 0.3: own}).advice()
+    assert (advice.depth, advice.fusion_weight) == (10, 0.0)
+    assert advice.quality == pytest.approx(BEFORE + 0.1) and "fusion_weight=0 " in in_words(advice)
+    assert Case(*gains, weights={0.0: by_luck, 0.3: own}).advice().fusion_weight is None
+
+
+def test_a_weight_is_advised_where_no_depth_is() -> None:
+    case = Case(NONE, NONE, NONE, NONE, weights={0.0: NONE, 0.8: shifted(0.05)})
+    assert (case.advice().depth, case.advice().fusion_weight) == (100, 0.8)
+    assert "; depth 100 with fusion_weight=0.8 is better, .579; " in case.said()
+
+
+def test_no_saving_of_time_is_said_where_there_is_none() -> None:
+    case = Case(0.08, 0.08, 0.08, 0.08, ms=-1.0)  # a lesser depth takes longer
+    assert case.advice().depth == 10 and case.advice().time is None
+    assert "depth 10 gives 100% of the gain; " in case.said()
+
+
+def test_holm_is_what_the_paper_says() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == [] and holm([0.7]) == [0.7] and holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def _drawn(seed: int, gain: float) -> Case:
+    """50 queries; depths and weights move each by what is theirs and what is the query's."""
+    draw = np.random.default_rng(seed)
+    names = [f"q{n}" for n in range(50)]
+    first = draw.uniform(0, 1, 50)
+    both = draw.normal(0, 0.1, 50)
+
+    def values(shift: float) -> Values:
+        return dict(zip(names, first + shift + both + draw.normal(0, 0.1, 50), strict=True))
+
+    by_depth = {depth: values(gain) for depth in DEPTHS}
+    weights = {weight: values(gain) for weight in np.linspace(0, 2, 8).tolist()}
+    case = Case(0.0, 0.0, 0.0, 0.0)
+    case.rows = [
+        Row(depth, {PRIMARY: sum(own.values()) / 50}, None, depth, depth)
+        for depth, own in by_depth.items()
+    ]
+    start = dict(zip(names, first.tolist(), strict=True))
+    case.tried = Tried(start, by_depth, lambda _: weights)
+    return case
+
+
+def _advised(gain: float, seeds: Sequence[int]) -> tuple[float, float]:
+    """The share of draws in which a depth or weight is advised, and in which another weight is."""
+    advice = [_drawn(seed, gain).advice() for seed in seeds]
+    return (
+        sum(own.depth > 0 for own in advice) / len(seeds),
+        sum(own.fusion_weight is not None for own in advice) / len(seeds),
+    )
+
+
+def test_of_pure_noise_nothing_is_advised_but_one_time_in_twenty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(significance, "RESAMPLES", 1_000)
+    anything, _ = _advised(0.0, range(300))
+    assert 0 < anything <= 0.06
+
+
+def test_a_real_difference_is_advised_and_weights_that_are_alike_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(significance, "RESAMPLES", 1_000)
+    anything, another_weight = _advised(0.1, range(60))
+    assert anything == 1.0 and another_weight <= 0.06
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """BEIR folders are read plain or packed, and a line that is wrong is named."""
 
 import gzip
+import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from evaluation.made import DOCUMENTS, QUERIES, json_lines, make_collection
 from resift.errors import DatasetError
 from resift.evaluation.collection import Collection, open_collection
+from resift.evaluation.qrels import JUDGMENTS, read_all_qrels, read_qrels
 from resift.types import Document
 
 
@@ -71,20 +75,89 @@ def test_a_missing_file_is_named_before_anything_is_read(folder: Path, name: str
         open_collection(folder)
 
 
-@pytest.mark.parametrize(
-    "line",
-    ["not json", '{"_id": "d9"}', '{"text": "a"}', '{"_id": "d9", "text": 5}', "[1]", "7",
-     '{"_id": 9, "text": "a"}', '{"_id": "d9", "text": null}'],
+BAD_LINES = (
+    b"not json", b'{"_id": "d9"}', b'{"text": "a"}', b'{"_id": "d9", "text": 5}', b"[1]", b"7",
+    b'{"_id": null, "text": "a"}', b'{"_id": true, "text": "a"}', b'{"_id": 1.5, "text": "a"}',
+    b'{"_id": " ", "text": "a"}', b"[" * 100_000, b'{"_id": "d9", "text": "\xff"}', b"a\0b",
+    b'{"_id": "d9", "text": ["a"]}', b'{"_id": "d1", "text": "another text of d1"}',
 )  # fmt: skip
-def test_a_line_that_is_wrong_is_named_by_its_number(folder: Path, line: str) -> None:
-    good = (folder / "corpus.jsonl").read_text().splitlines()
-    (folder / "corpus.jsonl").write_text("\n".join([*good[:2], line, *good[2:]]))
-    _refused(folder, "corpus.jsonl:3: ", "_id, text")
 
 
-def test_bytes_that_are_no_text_are_refused(folder: Path) -> None:
-    (folder / "corpus.jsonl").write_bytes(b"\xff\xfe\n")
-    _refused(folder, "corpus.jsonl:")
+@pytest.mark.parametrize("line", BAD_LINES)
+def test_a_line_that_is_no_document_costs_itself_and_is_named(folder: Path, line: bytes) -> None:
+    file = folder / "corpus.jsonl"
+    good = file.read_bytes().splitlines()
+    file.write_bytes(b"\n".join([*good[:2], line, *good[2:]]))
+    found = open_collection(folder).read(None)
+    assert found.by_id == {name: Document(name, text) for name, text in DOCUMENTS.items()}
+    assert len(found.notes) == 1 and "\n" not in found.notes[0] and len(found.notes[0]) < 400
+    assert "1 of 5 documents of" in found.notes[0] and "the first is line 3: " in found.notes[0]
+
+
+def test_most_lines_bad_are_no_corpus(folder: Path) -> None:
+    file = folder / "corpus.jsonl"
+    file.write_bytes(b"\n".join([b"a", *file.read_bytes().splitlines(), *BAD_LINES]))
+    _refused(folder, "corpus.jsonl:1: ", "_id and text", "16 of 20 lines cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ('{"_id": 7, "text": "a"}', Document("7", "a")),
+        ('{"id": "x", "text": "a"}', Document("x", "a")),
+        ('{"_id": "x", "text": null, "title": null}', Document("x", "")),
+        ('{"_id": "x", "text": NaN, "title": NaN}', Document("x", "")),
+        ('{"_id": "x", "text": "a", "title": 1984}', Document("x", "a", "1984")),
+        ('{"_id": "x", "text": "a", "title": ["b"]}', Document("x", "a", "")),
+        ('{"_id": "a b\u00a0c", "text": "a"}', Document("a b\u00a0c", "a")),
+    ],
+)
+def test_rows_as_people_have_them(folder: Path, row: str, expected: Document) -> None:
+    (folder / "corpus.jsonl").write_text(f"{row}\n{row}\n# a comment\n")
+    found = open_collection(folder).read(None)
+    assert found.by_id == {expected.id: expected} and found.notes == ()
+
+
+ENCODINGS: dict[str, Callable[[str], bytes]] = {
+    "mark": lambda text: b"\xef\xbb\xbf" + text.encode(),
+    "crlf": lambda text: text.replace("\n", "\r\n").encode(),
+    "old mac": lambda text: text.replace("\n", "\r").encode(),
+    "utf-16": lambda text: text.encode("utf-16"),
+    "utf-16-be": lambda text: b"\xfe\xff" + text.encode("utf-16-be"),
+    "packed under a plain name": lambda text: gzip.compress(text.encode()),
+    "no last end": lambda text: text.rstrip("\n").encode(),
+}
+
+
+@pytest.mark.parametrize("how", ENCODINGS)
+def test_files_in_any_encoding_say_the_same(folder: Path, how: str) -> None:
+    _judge(folder, _lines("{query}\t{doc}\t{grade}"))
+    collection = open_collection(folder)
+    before = (*_everything(collection), collection.qrels())
+    for name in ("corpus.jsonl", "queries.jsonl", "qrels.tsv"):
+        text = (folder / name).read_text()
+        (folder / name).write_bytes(ENCODINGS[how](text))
+    assert (*_everything(collection), collection.qrels()) == before
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ('{"_id": "q1", "text": "a"}\n{"_id": "q1", "text": "b"}', ":2: query q1 is there already"),
+        ('{"_id": "q1", "text": 5}', ":1: expected a JSON object with _id and text"),
+        ('[{"_id": "q1", "text": "a"}]', ":1: expected a JSON object with _id and text"),
+    ],
+)
+def test_queries_that_cannot_be_are_named(folder: Path, rows: str, message: str) -> None:
+    (folder / "queries.jsonl").write_text(rows)
+    with pytest.raises(DatasetError) as caught:
+        open_collection(folder).queries()
+    assert f"queries.jsonl{message}" in str(caught.value)
+
+
+def test_queries_have_whole_numbers_as_ids_and_may_have_no_text(folder: Path) -> None:
+    (folder / "queries.jsonl").write_text('{"_id": 7, "text": null}\n{"_id": "8", "text": "a"}')
+    assert open_collection(folder).queries() == {"7": "", "8": "a"}
 
 
 def test_a_packed_file_that_is_damaged_is_refused(folder: Path) -> None:
@@ -127,9 +200,14 @@ def test_all_documents_are_read_where_none_are_named(folder: Path) -> None:
 @pytest.mark.parametrize(
     "layout",
     ["{query}\t{doc}\t{grade}", "{query} {doc} {grade}", "{query}\t0\t{doc}\t{grade}",
-     "{query} Q0 {doc} {grade}", "{query}  0   {doc} {grade}\r"],
+     "{query} Q0 {doc} {grade}", "{query}  0   {doc} {grade}\r", "{query},{doc},{grade}",
+     "{query} \t 0 \t{doc}\t {grade}.0 ", "{query}\t{doc}\t{grade}e0",
+     "{query}, 0, {doc}, {grade}"],
 )  # fmt: skip
-@pytest.mark.parametrize("heading", ["", "query-id\tcorpus-id\tscore\n", "query doc grade\n"])
+@pytest.mark.parametrize(
+    "heading",
+    ["", "query-id\tcorpus-id\tscore\n", "query doc grade\n", "# made by hand\n", "qid,doc,rel\n"],
+)
 def test_judgments_are_read_in_both_places_and_layouts(
     folder: Path, place: str, layout: str, heading: str
 ) -> None:
@@ -158,7 +236,9 @@ def test_blank_lines_and_a_file_without_any_judge_nothing(folder: Path) -> None:
 @pytest.mark.parametrize(
     "line",
     ["q1\td1", "q1 d1", "q1", "q1\td1\thigh", "q1\td1\t1.5", "q1\t0\td1\t1\tmore", "q1 0 d1 --1",
-     "q1\td1\t"],
+     "q1\td1\t", "q1\td1\tnan", "q1\td1\tinf", "q1\td1\t1e999", "q1\td1\t99999999", "q1\t\t1",
+     "q1 a document 1", "q1," + "d" * 200_000 + ",1,1,1",
+     "q1\td1\t1,0", "query\tdoc\tgrade", "q1\td1\t1_0"],
 )  # fmt: skip
 @pytest.mark.parametrize("place", PLACES)
 def test_a_judgment_that_is_wrong_is_named_by_its_line(folder: Path, place: str, line: str) -> None:
@@ -174,6 +254,47 @@ def test_judgments_that_are_no_text_or_no_number_are_refused(folder: Path, text:
     file = _judge(folder, text)
     with pytest.raises(DatasetError, match=file.name):
         open_collection(folder).qrels()
+
+
+def test_a_first_line_that_is_neither_judgment_nor_heading_is_refused(folder: Path) -> None:
+    file = _judge(folder, "q1\td1\thigh\nq1\td2\t1\n")
+    with pytest.raises(DatasetError, match=f"{file.name}:1: expected query, document and grade"):
+        open_collection(folder).qrels()
+
+
+def test_ids_keep_what_is_no_blank_and_may_begin_like_a_comment(folder: Path) -> None:
+    _judge(folder, "#1 d\u00a0x 1\n# q1 d1 1\n#q1 is not judged yet\n")
+    assert open_collection(folder).qrels() == {"#1": {"d\u00a0x": 1}}
+
+
+def test_what_was_judged_by_hand_is_read_beside_what_was_published(folder: Path) -> None:
+    _judge(folder, "q1\td1\t0\n")
+    _judge(folder, "query-id\tcorpus-id\tscore\tresift\nq1\td1\t2\nq2\td4\t1\n", JUDGMENTS)
+    assert open_collection(folder).qrels() == {"q1": {"d1": 0}, "q2": {"d4": 1}}
+    (folder / "qrels.tsv").unlink()
+    assert open_collection(folder).qrels() == {"q1": {"d1": 2}, "q2": {"d4": 1}}
+
+
+def test_judgments_that_are_no_file_are_said(folder: Path) -> None:
+    (folder / "qrels.tsv").mkdir()
+    with pytest.raises(DatasetError, match=r"qrels\.tsv: is a folder"):
+        open_collection(folder).qrels()
+    (folder / "qrels.tsv").rmdir()
+    (folder / "qrels.tsv").symlink_to("qrels.tsv")
+    with pytest.raises(DatasetError, match=r"qrels\.tsv: cannot be read"):
+        read_all_qrels(folder)
+
+
+def test_a_folder_and_a_pipe_in_place_of_a_file(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="is a folder, expected a file"):
+        read_qrels(tmp_path)
+    with pytest.raises(DatasetError, match="no name that a file can have"):
+        read_qrels(tmp_path / "a\0b")
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=("q1 d1 1\n",))
+    writer.start()
+    assert read_qrels(tmp_path / "pipe") == {"q1": {"d1": 1}}
+    writer.join()
 
 
 def test_judgments_that_are_missing_are_asked_for_in_both_places(folder: Path) -> None:

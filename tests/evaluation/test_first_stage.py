@@ -78,13 +78,16 @@ def test_a_corpus_is_indexed_once_and_kept(tmp_path: Path, monkeypatch: pytest.M
     def note(state: object) -> None:
         embedded.append(state)
 
-    index = index_corpus(collection, Settings(), note)
+    index, notes = index_corpus(collection, Settings(), note)
+    assert notes == ()
     assert doc_id(index.retrieve("deleted objects").candidates[0]) == "d2"
     assert len(index.versions()) == 1
-    assert len(index_corpus(collection, Settings()).versions()) == 1
+    assert len(index_corpus(collection, Settings())[0].versions()) == 1
     with (tmp_path / "made" / "corpus.jsonl").open("a") as corpus:
-        corpus.write(json.dumps({"_id": "d5", "text": "Llamas spit."}) + "\n")
-    changed = index_corpus(collection, Settings())
+        corpus.write(json.dumps({"_id": "d5", "text": "Llamas spit."}) + "\nno document\n")
+        corpus.write(json.dumps({"_id": "d6", "text": "half a character \ud800"}) + "\n")
+    changed, notes = index_corpus(collection, Settings())
+    assert len(notes) == 1 and "1 of 7 documents of" in notes[0]
     assert doc_id(changed.retrieve("llamas").candidates[0]) == "d5"
     assert len(changed.versions()) == 2
 

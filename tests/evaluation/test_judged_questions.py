@@ -7,9 +7,9 @@ import pytest
 
 from resift.cli.botocore_corpus import SERVICES, operations
 from resift.cli.demo import write_documents
-from resift.evaluation.collection import read_qrels
 from resift.evaluation.evaluate import Plan, evaluate
 from resift.evaluation.first_stage import FromIndex
+from resift.evaluation.qrels import read_qrels
 from resift.evaluation.queries import read_queries
 from resift.evaluation.second_stage import SecondStage, Setting
 from resift.evaluation.task import make_task

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resift.errors import InputError
-from resift.evaluation.collection import read_qrels
 from resift.evaluation.judging import Judging, visiting_order
-from resift.evaluation.judgments import Judgments
+from resift.evaluation.judgments import HEADING, Judgments
 from resift.evaluation.pool import Pool
+from resift.evaluation.qrels import read_qrels
 from resift.types import Document
 
 QUERIES = {"q1": "first", "q2": "second", "q3": "none", "q4": "last"}
@@ -26,8 +26,15 @@ def made_pool(query_id: str) -> Pool:
     return Pool(tuple(Document(name, f"text of {name}") for name in POOLS[query_id]))
 
 
+BEFORE: list[Judgments] = []
+
+
 def start_at(file: Path) -> Judging:
-    return Judging(QUERIES, made_pool, Judgments(file))
+    """A run of judging, after the one before has ended."""
+    while BEFORE:
+        BEFORE.pop().close()
+    BEFORE.append(Judgments(file))
+    return Judging(QUERIES, made_pool, BEFORE[-1])
 
 
 @pytest.fixture
@@ -102,12 +109,12 @@ def test_what_is_skipped_stays_unjudged_and_comes_in_the_next_run(file: Path) ->
 
 
 def test_the_next_run_goes_on_in_the_query_where_this_one_stopped(file: Path) -> None:
-    file.write_text("q1\tb\t1\nq1\tc\t1\nother\tx\t1\nq2\tc\t2\nelsewhere\ta\t0\n")
+    file.write_text(HEADING + "q1\tb\t1\nq1\tc\t1\nother\tx\t1\nq2\tc\t2\nelsewhere\ta\t0\n")
     assert rest(start_at(file)) == [("q2", "d"), ("q4", "a"), ("q1", "a")]
 
 
 def test_what_others_have_judged_is_not_asked_again_and_stays(file: Path) -> None:
-    file.write_text("q1\ta\t3\nelsewhere\td\t1\nq4\tz\t1\n")
+    file.write_text(HEADING + "q1\ta\t3\nelsewhere\td\t1\nq4\tz\t1\n")
     judging = start_at(file)
     assert set(rest(judging)) == set(ALL) - {("q1", "a")}
     qrels = read_qrels(file)
@@ -128,7 +135,7 @@ def test_back_shows_what_was_judged_and_takes_it_back(file: Path) -> None:
 
 
 def test_at_the_beginning_there_is_nothing_to_take_back(file: Path) -> None:
-    file.write_text("q1\ta\t1\n")
+    file.write_text(HEADING + "q1\ta\t1\n")
     judging = start_at(file)
     judging.press("b")
     assert shown(judging) == ("q1", "b") and read_qrels(file) == {"q1": {"a": 1}}
@@ -151,7 +158,7 @@ KEYS = st.lists(st.sampled_from("012snb"), max_size=20)
 def test_back_restores_what_was_before_any_key(keys: list[str], last: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "qrels.tsv")
-        file.write_text("q1\tb\t1\nother\tx\t1\n")
+        file.write_text(HEADING + "q1\tb\t1\nother\tx\t1\n")
         judging = start_at(file)
         for key in keys:
             if shown(judging) or key == "b":

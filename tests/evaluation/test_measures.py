@@ -91,3 +91,13 @@ def test_a_query_without_results_counts_as_nothing_found() -> None:
     found = Evaluator(qrels, ["nDCG@10", "RR@10"]).by_query({"q": in_order(["a"]), "r": {}})
     assert means(found) == {"nDCG@10": 0.5, "RR@10": 0.5}
     assert means(Evaluator(qrels, ["P@1"]).by_query({})) == {"P@1": 0.0}
+
+
+@pytest.mark.parametrize("grade", [-1, -2, -1_000])
+def test_a_grade_below_zero_counts_as_zero_and_harms_nobody(grade: int) -> None:
+    qrels = {"q1": {"d1": grade, "d2": 1_000}, "q2": {"d1": grade}}
+    run = {"q1": in_order(["d1", "d2"]), "q2": in_order(["d1"])}
+    found = Evaluator(qrels, names([10], 1)).by_query(run)
+    as_zero = {"q1": {"d1": 0, "d2": 1_000}, "q2": {"d1": 0}}
+    assert found == Evaluator(as_zero, names([10], 1)).by_query(run)
+    assert found["RR@10"] == {"q1": 0.5, "q2": 0.0} and found["Judged@10"] == {"q1": 1, "q2": 1}

@@ -1,5 +1,6 @@
 """The page of an evaluation: complete, escaped, of one piece, and written whole or not at all."""
 
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.evaluated import HOSTILE, make_evaluation, without_judgments, without_times
-from resift.errors import DatasetError
+from resift.errors import OutputError
 from resift.evaluation.page import check_page, page, write_page
 
 VOID = {"meta", "link"}
@@ -146,11 +147,11 @@ def test_the_file_is_there_complete_or_not_at_all(
     whole = file.read_text(encoding="utf-8")
     assert whole.endswith("</html>\n")
 
-    def full(self: Path, target: Path) -> None:
+    def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(DatasetError, match=r"report\.html: cannot be written \(No space left"):
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OutputError, match=r"report\.html: cannot be written \(No space left"):
         write_page(file, make_evaluation(queries=3))
     assert file.read_text(encoding="utf-8") == whole and list(tmp_path.iterdir()) == [file]
 
@@ -167,7 +168,7 @@ def test_where_no_file_can_be_written_is_said_before_and_after(tmp_path: Path, n
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     for write in (check_page, lambda file: write_page(file, make_evaluation())):
-        with pytest.raises(DatasetError, match="cannot be written") as raised:
+        with pytest.raises(OutputError, match=r"cannot be written|a folder|no folder") as raised:
             write(tmp_path / name)
         assert "\n" not in str(raised.value)
     assert sorted(own.name for own in tmp_path.iterdir()) == ["file", "folder"]
@@ -177,6 +178,19 @@ def test_looking_whether_it_can_be_written_leaves_nothing(tmp_path: Path) -> Non
     file = tmp_path / "report.html"
     check_page(file)
     assert list(tmp_path.iterdir()) == []
-    file.write_text("an earlier one")
+    write_page(file, make_evaluation())
+    before = file.read_text()
     check_page(file)
-    assert file.read_text() == "an earlier one" and list(tmp_path.iterdir()) == [file]
+    assert file.read_text() == before and list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("before", ["an essay", "<!doctype html>\n<title>My thesis</title>"])
+def test_another_page_is_never_replaced(tmp_path: Path, before: str) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(before)
+    for write in (check_page, lambda path: write_page(path, make_evaluation())):
+        with pytest.raises(OutputError, match="is there and is not a page that resift eval wrote"):
+            write(file)
+    assert file.read_text() == before
+    write_page(Path(os.devnull), make_evaluation())
+    assert not Path(os.devnull).is_file()

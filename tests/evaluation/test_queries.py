@@ -72,5 +72,31 @@ def test_what_is_no_text_or_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_ids_with_spaces_can_be_stored_and_those_that_end_a_field_cannot() -> None:
-    assert all(is_storable(name) for name in ("a", "a b", "ä/文.md", ""))
-    assert not any(is_storable(name) for name in ("a\tb", "a\n", "\r", "\ud800"))
+    assert all(is_storable(name) for name in ("a", "a b", "ä/文.md", "a\u00a0"))
+    assert not any(is_storable(name) for name in ("a\tb", "a\n", "\r", "\ud800", "", " a", "a "))
+
+
+@pytest.mark.parametrize("heading", ["", "qid\tquery\n", "# made by hand\n", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_topics_are_an_id_a_tab_and_a_query(tmp_path: Path, heading: str, end: str) -> None:
+    file = tmp_path / "topics.tsv"
+    text = f"{heading}301\twhat is  a cat \nq\u00a02 \t where is it\n\n#3\ta hash\n"
+    file.write_bytes(text.replace("\n", end).encode())
+    assert read_queries(file) == {
+        "301": "what is a cat", "q\u00a02": "where is it", "#3": "a hash"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1\ta\n2\tb\n3 c\n", ":3: expected  id<TAB>query"),
+        ("1\ta\n1\tb\n", ":2: query 1 is there already, with another text"),
+        ("1\ta\n2\t\n3\tc\n", ":2: expected  id<TAB>query"),
+        ("<top>\n<num> 301\n<title> cats\n</top>\n", ":1: neither topics nor plain queries"),
+        ('{"_id": "1", "text": "a"}\n', ":1: neither topics nor plain queries"),
+    ],
+)
+def test_topics_that_cannot_be_are_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "topics.txt").write_text(text)
+    assert message in refused(tmp_path / "topics.txt")

@@ -151,18 +151,43 @@ def test_a_document_without_text_goes_behind_the_window(tmp_path: Path, joint: R
     assert [line.split()[2] for line in lines] == ["d2", "d1", "d3", "d4"]
 
 
-def test_queries_that_the_collection_has_not_are_named(
-    collection: Collection, tmp_path: Path
-) -> None:
-    with pytest.raises(DatasetError, match=r"run: 1 of 2 queries are not in .*first is q9"):
-        _job(collection, tmp_path, 10, {"q1": ["d1"], "q9": ["d1"]})
+MANY = {"q1": ["d1", "d9", "d2"], "q2": ["d4", "d3"], "q9": ["d7", "d8"]}
 
 
-def test_documents_that_the_collection_has_not_are_named(
+def test_what_the_collection_lacks_keeps_its_place_behind_and_is_said(
+    collection: Collection, tmp_path: Path, joint: Reranker
+) -> None:
+    job = _job(collection, tmp_path, 10, MANY)
+    assert len(job.notes) == 2
+    assert "run: 1 of 3 queries are not in" in job.notes[0] and "is q9" in job.notes[0]
+    assert "run: 1 of 5 documents are not in" in job.notes[1] and "is d9" in job.notes[1]
+    found = _rerank(job, ByName(joint), tmp_path)
+    assert found["q9"] == MANY["q9"] and found["q1"][-1] == "d9"
+    assert {name: set(own) for name, own in found.items()} == {
+        name: set(own) for name, own in MANY.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("ranked", "message"),
+    [
+        ({"q1": ["d1"], "q8": ["d1"], "q9": ["d1"]}, "run: 2 of 3 queries .*first is q8"),
+        ({"q1": ["d1", "d9"], "q2": ["d8"]}, "run: 2 of 3 documents .*first is d8"),
+    ],
+)
+def test_a_run_of_another_collection_is_refused(
+    collection: Collection, tmp_path: Path, ranked: dict[str, list[str]], message: str
+) -> None:
+    with pytest.raises(DatasetError, match=message):
+        _job(collection, tmp_path, 10, ranked)
+
+
+def test_ids_that_no_run_can_hold_are_refused_at_once(
     collection: Collection, tmp_path: Path
 ) -> None:
-    with pytest.raises(DatasetError, match=r"run: 2 of 3 documents .*first is d8"):
-        _job(collection, tmp_path, 10, {"q1": ["d1", "d9"], "q2": ["d8"]})
+    (tmp_path / "run").write_text("q1\tQ0\ta document\t1\t2.0\tmade\n")
+    with pytest.raises(DatasetError, match="document id 'a document' has blanks"):
+        prepare(collection, read_run(tmp_path / "run"), 10, "run")
 
 
 def test_unknown_documents_beyond_the_depth_are_no_matter(

@@ -5,6 +5,7 @@ import pytest
 from resift import Candidate, Reranker
 from resift.errors import InputError
 from resift.evaluation.second_stage import SecondStage, Setting, parse_setting
+from resift.settings import Settings
 from texts import QUESTIONS, passages
 
 DEPTHS = [3, 6, 12]
@@ -85,3 +86,14 @@ def test_a_race_ends_with_what_it_left_out_in_its_old_order(bundled: Reranker) -
     rest = orders.places[14, None][10:]
     assert list(rest) == sorted(rest) and len(orders.places[14, None]) == 14
     assert list(orders.ms) == [5, 14]
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_what_was_read_before_is_not_timed(exact: bool) -> None:
+    cached = Reranker(settings=Settings(cache_mb=8))
+    system = SecondStage(Setting("s", exact=exact), cached)
+    first = system.orders(QUESTIONS[2], _window(), DEPTHS, [], timed=True)
+    again = system.orders(QUESTIONS[2], _window(), DEPTHS, [], timed=True)
+    assert again.recalled and again.ms == {}
+    assert exact is False or (not first.recalled and first.ms)
+    assert again.places[12, None] == first.places[12, None]

@@ -1,6 +1,8 @@
 """Runs come back from disk as they were, best first, and a line that is wrong is named."""
 
 import gzip
+import os
+from array import array
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resift.errors import DatasetError
+from resift.errors import DatasetError, OutputError
 from resift.evaluation.trec import LEAST_STEP, ScoredDocument, read_run, run_lines, write_run
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=("Z", "C")), min_size=1, max_size=8)
@@ -30,7 +32,7 @@ def test_a_run_comes_back_in_the_order_it_was_written(
     lines = [
         line
         for query_id, documents in run.items()
-        for line in run_lines(query_id, _sorted(documents), "tag")
+        for line in run_lines(query_id, _sorted(documents))
     ]
     with TemporaryDirectory() as folder:
         file = Path(folder) / ("run.gz" if packed else "run.trec")
@@ -45,14 +47,14 @@ def test_a_run_comes_back_in_the_order_it_was_written(
 @given(st.lists(scores, min_size=1, max_size=20))
 def test_written_scores_fall_from_each_to_the_next(own: list[float]) -> None:
     documents = [(str(place), score) for place, score in enumerate(sorted(own, reverse=True))]
-    written = [float(line.split()[4]) for line in run_lines("q", documents, "tag")]
+    written = [float(line.split()[4]) for line in run_lines("q", documents)]
     assert all(one > other for one, other in pairwise(written))
     for (_, score), found in zip(documents, written, strict=True):
         assert score - len(own) * LEAST_STEP - 1e-6 <= found <= score + 1e-6
 
 
 def test_a_line_has_the_six_fields() -> None:
-    assert run_lines("q", [("d", 1.5)], "tag") == ["q Q0 d 1 1.500000 tag\n"]
+    assert run_lines("q", [("d", 1.5)]) == ["q Q0 d 1 1.500000 resift\n"]
 
 
 def test_the_score_decides_and_ties_keep_the_files_order(tmp_path: Path) -> None:
@@ -66,11 +68,11 @@ def test_the_score_decides_and_ties_keep_the_files_order(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("q Q0 d 1 1.0", "5 fields, expected 6"),
-        ("q Q0 d 1 1.0 t extra", "7 fields, expected 6"),
+        ("q Q0 d 1 1.0", "expected  query_id Q0 doc_id rank score tag"),
+        ("q Q0 d 1 1.0 t extra", "7 fields"),
         ("q Q0 d 1 high t", "high"),
-        ("q Q0 d 1 nan t", "score nan"),
-        ("q Q0 d 1 inf t", "score inf"),
+        ("q Q0 d 1 nan t", "score nan is no finite number"),
+        ("q Q0 d 1 inf t", "score inf is no finite number"),
         ("q Q0 a 2 0.5 t", "a is there twice for query q"),
     ],
 )
@@ -122,7 +124,7 @@ def test_a_run_is_there_whole_or_as_it_was(tmp_path: Path, name: str) -> None:
         raise RuntimeError("half way")
 
     file = tmp_path / name
-    write_run(file, ["q Q0 old 1 1 t\n"])
+    write_run(file, ["q Q0 old 1 1 resift\n"])
     before = file.read_bytes()
     with pytest.raises(RuntimeError, match="half way"):
         write_run(file, broken())
@@ -135,7 +137,80 @@ def test_an_output_that_cannot_be_written_is_an_error_in_a_line(tmp_path: Path) 
     taken.mkdir()
     (tmp_path / "file").write_text("")
     for file in (taken, tmp_path / "absent" / "run", tmp_path / "file" / "run"):
-        with pytest.raises(DatasetError, match="cannot be written") as caught:
+        with pytest.raises(OutputError, match=r"is a folder|there is no folder") as caught:
             write_run(file, ["q Q0 a 1 1 t\n"])
         assert "\n" not in str(caught.value)
     assert sorted(other.name for other in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize(
+    "layout",
+    ["{q} Q0 {d} 1 {s} t", "{q}\tQ0\t{d}\t1\t{s}\ta tag", "{q}\t{d}\t{s}", "{q} {d} {s}e0",
+     "{q},{d},{s}", " {q}  {d}  {s} \r", "{q} {d} 1 {s}", "{q}, Q0, {d}, 1, {s}, t"],
+)  # fmt: skip
+@pytest.mark.parametrize("heading", ["", "qid doc score\n", "# made by hand\n\n", "\ufeff"])
+def test_runs_as_people_have_them(tmp_path: Path, layout: str, heading: str) -> None:
+    file = tmp_path / "run"
+    rows = [("q", "d\u00a01", 2.5), ("q", "d2", 3), ("q", "d\u00a01", 2.5), ("p", "#3", -1)]
+    file.write_text(heading + "\n".join(layout.format(q=q, d=d, s=s) for q, d, s in rows))
+    assert read_run(file) == {
+        "q": [ScoredDocument("d2", 3.0), ScoredDocument("d\u00a01", 2.5)],
+        "p": [ScoredDocument("#3", -1.0)],
+    }
+
+
+def test_ranks_of_three_columns_are_ranks(tmp_path: Path) -> None:
+    file = tmp_path / "run"
+    file.write_text("q\ta\t1\nq\tb\t2\np\ta\t1\nq\tc\t3\n")
+    run = read_run(file)
+    assert [own.doc_id for own in run["q"]] == ["a", "b", "c"]
+    assert [own.score for own in run["q"]] == [1 / 61, 1 / 62, 1 / 63]
+    file.write_text("q a 3\nq b 2\nq c 1\n")  # falling numbers are scores
+    assert [own.doc_id for own in read_run(file)["q"]] == ["a", "b", "c"]
+    file.write_text("q a 2\nq b 3\nq c 1\n")
+    with pytest.raises(DatasetError, match="may be scores or ranks"):
+        read_run(file)
+
+
+@pytest.mark.parametrize(
+    "line", ["q d", "q d 1,5 x", "q d 1_0", "q d 1e999", "q d -inf", "q 0 d 1", "q Q0 d 1 2.0 t"]
+)
+def test_a_line_of_another_form_is_named(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "run"
+    file.write_text(f"q a 0.7\n{line}\n")
+    with pytest.raises(DatasetError, match="run:2: expected  query_id Q0") as caught:
+        read_run(file)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [b"thesis\n", b"q Q0 a 1 1 bm25\n", b"\x1f\x8bnot packed", gzip.compress(b"q Q0 a 1 1 bm25\n"),
+     b"q Q0 a 1 1.0 resift\nand a note\n"],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["run", "run.gz"])
+def test_what_is_no_run_of_ours_is_never_replaced(tmp_path: Path, before: bytes, name: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(before)
+    with pytest.raises(OutputError, match="is there and is not a run that resift wrote"):
+        write_run(file, run_lines("q", [("a", 1.0)]))
+    assert file.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["run", "run.gz"])
+def test_a_run_of_ours_is_replaced_however_long(tmp_path: Path, name: str) -> None:
+    lines = [
+        line for n in range(40) for line in run_lines(f"q{n}", [(str(k), -k) for k in range(99)])
+    ]
+    for _ in range(2):
+        write_run(tmp_path / name, lines)
+    assert len(read_run(tmp_path / name)) == 40
+    write_run(Path(os.devnull), lines)
+    assert not Path(os.devnull).is_file()
+
+
+@pytest.mark.parametrize("size", [1e3, 1e8, 1e20, -1e9])
+def test_scores_of_any_size_fall_for_tools_of_single_precision(size: float) -> None:
+    lines = run_lines("q", [(str(n), size) for n in range(50)])
+    single = array("f", [float(line.split()[4]) for line in lines])
+    assert all(one > other for one, other in pairwise(single))

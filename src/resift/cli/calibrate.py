@@ -13,6 +13,7 @@ from resift.cli.first_stage import open_first_stage
 from resift.cli.output import console, print_json, progress, say
 from resift.cli.search import Mode
 from resift.errors import DatasetError, InputError, QueryError
+from resift.files import STDOUT, check_output
 from resift.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 def calibrate(
     collection: Annotated[Path, typer.Argument(help="BEIR folder with qrels.tsv.")],
-    output: Annotated[Path, typer.Option(help="Where the calibration goes: a JSON file.")],
+    output: Annotated[
+        Path, typer.Option(help="Where the calibration goes: a JSON file; - is stdout.")
+    ],
     run: Annotated[Path | None, typer.Option(help="TREC run that gives the candidates.")] = None,
     uri: Annotated[
         str | None, typer.Option("--index", help="Index that does; else the corpus.")
@@ -39,6 +42,9 @@ def calibrate(
         bool, typer.Option("--judged-only", help="Leave unjudged candidates out.")
     ] = False,
     model: Annotated[str | None, typer.Option(help="Artifact folder; bundled by default.")] = None,
+    fusion_weight: Annotated[
+        float | None, typer.Option(help="Weight of the first stage's scores; 0 leaves them out.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Fit scores to judgments, so that of what scores 0.8 four in five are answers.
@@ -48,21 +54,24 @@ def calibrate(
     from resift.evaluation.judged import Reckoning, judge
     from resift.evaluation.judged import calibrate as fit
     from resift.evaluation.task import make_task
-    from resift.rerank.calibration import write_calibration
+    from resift.rerank.calibration import WHAT, is_own_calibration, write_calibration
     from resift.rerank.reranker import Reranker
 
     if run and uri:
         raise InputError(f"--run {run} and --index {uri}: expected one first stage; leave one out")
     if depth < 1:
         raise InputError(f"depth={depth}: expected 1 or more")
-    if not output.parent.is_dir():
-        raise InputError(f"{output}: the folder {output.parent} does not exist")
+    if as_json and str(output) == STDOUT:
+        raise InputError("--output - and --json: both go to stdout; name a file")
+    check_output(output, WHAT, is_own_calibration)
     task = make_task(collection, qrels, relevant, None)
     if not task.qrels:
         raise DatasetError(f"{collection}: no judgments: expected qrels.tsv in it, or --qrels FILE")
     settings = replace(Settings.load(), calibration=None)  # the one to be replaced
     reranker = Reranker(model, settings=settings)
     first_stage = open_first_stage(collection, run, uri, mode, depth, reranker)
+    for note in (*task.notes, *first_stage.notes):
+        say(f"note: {note}")
     readings = _readings(task, first_stage, reranker, depth)
     made = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -72,11 +81,11 @@ def calibrate(
         "answers": f"grade {relevant} and more",
         "unjudged": "left out" if judged_only else "no answers",
     }
-    report = fit(judge(readings, Reckoning(relevant, judged_only)), made)
+    report = fit(judge(readings, Reckoning(relevant, judged_only, fusion_weight)), made)
     write_calibration(output, report.calibration)
     if as_json:
         print_json(_as_json(report))
-    else:
+    elif str(output) != STDOUT:
         _print(report)
     say(f"{output}: use it as --calibration {output} or RESIFT_CALIBRATION")
 

@@ -1,23 +1,28 @@
 """``resift eval``: does reranking help on these queries?"""
 
 import math
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resift.cli.eval_report import print_ablation, print_evaluation
+from resift.cli.eval_report import print_ablation, print_evaluation, print_notes
 from resift.cli.first_stage import open_first_stage
 from resift.cli.output import print_json, progress, say
 from resift.cli.search import Mode
 from resift.errors import BelowFloor, InputError
+from resift.files import STDOUT
+from resift.settings import Settings
 
 FIRST_STAGE = "first-stage"
 
 if TYPE_CHECKING:
+    from resift.evaluation.ablation import Variant
     from resift.evaluation.evaluate import Plan
-    from resift.evaluation.second_stage import SecondStage
+    from resift.evaluation.first_stage import FirstStage
+    from resift.evaluation.second_stage import SecondStage, Setting
     from resift.evaluation.task import Task
     from resift.search.index import Index
 
@@ -37,63 +42,92 @@ def evaluate(
     relevant: Annotated[
         int, typer.Option(min=1, help="The least grade that counts as relevant.")
     ] = 1,
+    model: Annotated[str | None, typer.Option(help="Artifact folder; bundled by default.")] = None,
+    fusion_weight: Annotated[
+        float | None, typer.Option(help="Weight of the first stage's scores; 0 leaves them out.")
+    ] = None,
     compare: Annotated[
         list[str] | None,
-        typer.Option(help='A reranker: FOLDER, bundled, "bundled?fusion_weight=0&exact=false".'),
+        typer.Option(help='Others: FOLDER, bundled, "bundled?fusion_weight=0&exact=false".'),
     ] = None,
     target_ms: Annotated[
         float | None, typer.Option(help="Advise a depth whose p95 stays below this.")
     ] = None,
     fail_below: Annotated[
         str | None,
-        typer.Option(help="Exit 1 where nDCG@10 is below: a number, or first-stage."),
+        typer.Option(help="Exit 3 where nDCG@10 is below: a number, or first-stage."),
     ] = None,
     ablation: Annotated[
         bool, typer.Option("--ablation", help="Each arm of the index alone, reranked, fused.")
     ] = False,
-    html: Annotated[Path | None, typer.Option(help="Write a page with plots.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with plots; - is stdout.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Measure the first stage against reranked, and say whether it helps. Needs the eval extra."""
     from resift.evaluation.evaluate import Plan
-    from resift.evaluation.evaluate import evaluate as measure
     from resift.evaluation.first_stage import FromIndex
-    from resift.evaluation.page import check_page, write_page
+    from resift.evaluation.page import check_page
     from resift.evaluation.task import make_task
 
-    if run and (uri or ablation):
-        other = f"--index {uri}" if uri else "--ablation, which is of an index"
-        raise InputError(f"--run {run} and {other}: expected one first stage; leave one out")
-    if html and ablation:
-        raise InputError(f"--html {html} and --ablation, which has no page: leave one out")
+    _check_together(run, uri, html, ablation, as_json)
     plan = Plan(_depths(depths), relevant, target_ms)
     floor = _floor(fail_below)
     if html:
         check_page(html)
     task = make_task(collection, qrels, relevant, queries)
-    systems = _systems(compare or ["bundled"])
+    systems = _systems(_named(model, fusion_weight, compare or []))
     first_stage = open_first_stage(collection, run, uri, mode, plan.depths[-1], systems[0].reranker)
+    main: tuple[float, float] | None
     if ablation and isinstance(first_stage, FromIndex):
-        _ablate(task, first_stage.index, systems[0], plan, as_json)
-        return
+        print_notes((*task.notes, *first_stage.notes))
+        main = _of_mode(_ablate(task, first_stage.index, systems[0], plan, as_json), mode)
+    else:
+        main = _evaluate(task, first_stage, systems, plan, html, as_json)
+    if floor is not None:
+        _hold(main, floor)
+
+
+def _check_together(
+    run: Path | None, uri: str | None, html: Path | None, ablation: bool, as_json: bool
+) -> None:
+    """Raise `InputError` for options that exclude each other."""
+    if run and (uri or ablation):
+        other = f"--index {uri}" if uri else "--ablation, which is of an index"
+        raise InputError(f"--run {run} and {other}: expected one first stage; leave one out")
+    if html and ablation:
+        raise InputError(f"--html {html} and --ablation, which has no page: leave one out")
+    if as_json and str(html) == STDOUT:
+        raise InputError("--html - and --json: both go to stdout; name a file for the page")
+
+
+def _evaluate(
+    task: "Task",
+    first_stage: "FirstStage",
+    systems: "list[SecondStage]",
+    plan: "Plan",
+    html: Path | None,
+    as_json: bool,
+) -> tuple[float, float] | None:
+    """Measure, print, and write the page last: what was measured is not lost with it."""
+    from resift.evaluation.evaluate import evaluate as measure
+    from resift.evaluation.page import write_page
+
     with progress() as bar:
         shown = bar.add_task("reranking", total=len(task.queries), note="queries")
         found = measure(task, first_stage, systems, plan, lambda _: bar.update(shown, advance=1))
-    if html:
-        write_page(html, found)
     if as_json:
         print_json(found.as_dict())
-    else:
+    elif str(html) != STDOUT:
         print_evaluation(found)
     if html:
+        write_page(html, found)
         say(f"{html}: the same with plots")
-    if floor is not None:
-        _hold(found.main(), floor)
+    return found.main()
 
 
 def _ablate(
     task: "Task", index: "Index", system: "SecondStage", plan: "Plan", as_json: bool
-) -> None:
+) -> "list[Variant]":
     from resift.evaluation.ablation import ablate
     from resift.search.retrieval import MODES
 
@@ -105,14 +139,45 @@ def _ablate(
         print_json([asdict(part) for part in parts])
     else:
         print_ablation(parts)
+    return parts
 
 
-def _systems(texts: list[str]) -> "list[SecondStage]":
-    from resift.evaluation.second_stage import SecondStage, parse_setting
+def _of_mode(parts: "Sequence[Variant]", mode: Mode) -> tuple[float, float]:
+    """The main measure of one mode, as it is and with the reranker and its own say."""
+    from resift.evaluation.measures import PRIMARY
+
+    first, fused = (
+        next(part for part in parts if (part.mode, part.second) == (mode.value, second))
+        for second in ("none", "fused")
+    )
+    return first.measures[PRIMARY], fused.measures[PRIMARY]
+
+
+def _named(
+    model: str | None, fusion_weight: float | None, others: Sequence[str]
+) -> "list[Setting]":
+    """What is to be compared: the reranker of --model first, or else the first of the others."""
+    from resift.evaluation.second_stage import Setting, parse_setting
+
+    settings = [parse_setting(text) for text in others]
+    if settings and model is None and fusion_weight is None:
+        return settings
+    label = model or "bundled"
+    if fusion_weight is not None:
+        label += f"?fusion_weight={fusion_weight:g}"
+    return [Setting(label, model, fusion_weight), *settings]
+
+
+def _systems(settings: "Sequence[Setting]") -> "list[SecondStage]":
+    """Their models, each loaded once, without caches: what was read before is no measure of time.
+
+    Raises `InputError` for a weight that is no number from 0.
+    """
+    from resift.evaluation.second_stage import SecondStage
     from resift.rerank.reranker import Reranker
 
-    settings = [parse_setting(text) for text in texts]
-    models = {setting.model: Reranker(setting.model) for setting in settings}
+    fresh = replace(Settings.load(), cache_mb=0, cache_file=None, halves_mb=0)
+    models = {setting.model: Reranker(setting.model, settings=fresh) for setting in settings}
     return [SecondStage(setting, models[setting.model]) for setting in settings]
 
 
@@ -120,7 +185,9 @@ def _depths(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError as error:
-        raise InputError(f"--depths {text}: expected whole numbers like 10,20,50,100") from error
+        raise InputError(
+            f"--depths {text:.40}: expected whole numbers like 10,20,50,100"
+        ) from error
 
 
 def _floor(text: str | None) -> float | None:

@@ -1,5 +1,6 @@
 """An evaluation for the terminal: the verdict first, then figures, then queries."""
 
+import re
 from collections.abc import Sequence
 
 from rich.markup import escape
@@ -11,13 +12,13 @@ from resift.evaluation.advice import chance, chance_alone, first_cost, in_words,
 from resift.evaluation.result import Evaluation, Latency, Moved, QueryChange, SystemResult
 
 MOST = 5  # queries helped and hurt
+_GRADE = re.compile(r"\(rel=\d+\)")
 SHOWN = ("nDCG", "RR", "P", "Success")  # by depth; all are shown against chance
 
 
 def print_evaluation(found: Evaluation) -> None:
     """Everything that a person needs to decide; notes go to stderr."""
-    for note in found.notes:
-        errors.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
+    print_notes(found.notes)
     for system in found.systems:
         _line(f"[bold]{escape(system.verdict)}[/]  [dim]({escape(system.label)})[/]")
     cost = first_cost(found)
@@ -28,7 +29,7 @@ def print_evaluation(found: Evaluation) -> None:
     _figures(found)
     for system in found.systems:
         if system.compared:
-            _significance(system)
+            _significance(system, found.systems[0].label)
             if system.advice:
                 _line(f"\n[bold]advice:[/] {escape(in_words(system.advice))}")
             _queries(system)
@@ -36,13 +37,20 @@ def print_evaluation(found: Evaluation) -> None:
             _line(f"{escape(system.label)}: {system.replaced:.1f} of a query's first ten are new")
 
 
+def print_notes(notes: Sequence[str]) -> None:
+    """What is missing or odd, a line each on stderr."""
+    for note in notes:
+        line = f"[yellow]note:[/] {escape(printable(note))}"
+        errors.print(line, highlight=False, soft_wrap=True)
+
+
 def print_ablation(parts: Sequence[Variant]) -> None:
     """A table: what each way to search is worth, how long it takes, what it asks of the store."""
-    table = Table(box=None, pad_edge=False)
+    names = [name for name in parts[0].measures if name.startswith(("nDCG", "RR", "R(", "R@"))]
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("first", no_wrap=True)
     table.add_column("rerank", no_wrap=True)
-    names = [name for name in parts[0].measures if name.startswith(("nDCG", "RR", "R(", "R@"))]
-    for name in [*names, "change", "p", "p50 ms", "p95", "requests"]:
+    for name in [*map(_short_name, names), "change", "p", "p50 ms", "p95", "requests"]:
         table.add_column(name, justify="right", no_wrap=True)
     for part in parts:
         own = part.compared
@@ -61,15 +69,15 @@ def print_ablation(parts: Sequence[Variant]) -> None:
 def _figures(found: Evaluation) -> None:
     """First stage and each depth: measures, milliseconds, pairs and tokens."""
     names = [name for name in found.first if name.startswith(SHOWN)]
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    for name in [*names, "p50 ms", "p95", "pairs", "tokens"]:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_row("first stage", *(short(found.first[name]) for name in names), "", "", "", "")
-    for system in found.systems:
-        table.add_section()
+    if any(_GRADE.search(name) for name in names):
+        _line("all but nDCG count documents of the grade that --relevant names, and more\n")
+    for number, system in enumerate(found.systems):
+        table = _table(["", *map(_short_name, names), "p50 ms", "p95", "pairs", "tokens"])
+        if number == 0:
+            first = (short(found.first[name]) for name in names)
+            table.add_row("first stage", *first, "", "", "", "")
         if len(found.systems) > 1:
-            table.add_row(f"[dim]{escape(system.label)}[/]")
+            _line(f"{chr(10) if number else ''}[dim]{escape(system.label)}[/]")
         for row in system.rows:
             table.add_row(
                 f"depth {row.depth}",
@@ -78,23 +86,34 @@ def _figures(found: Evaluation) -> None:
                 f"{row.pairs:.0f}",
                 f"{row.tokens:,.0f}",
             )
-    console.print(table)
+        console.print(table)
+
+
+def _table(heads: Sequence[str]) -> Table:
+    """Names on the left and numbers on the right, whole; names are as wide in every table."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(heads[0], no_wrap=True, min_width=len("first stage"))
+    for name in heads[1:]:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _short_name(measure: str) -> str:
+    """Without the grade that counts, which is the same for all."""
+    return _GRADE.sub("", measure)
 
 
 def _milliseconds(latency: Latency | None) -> tuple[str, str]:
     return (f"{latency.p50:.0f}", f"{latency.p95:.0f}") if latency else ("", "")
 
 
-def _significance(system: SystemResult) -> None:
+def _significance(system: SystemResult, first: str) -> None:
     """Every measure at the greatest depth against the first stage."""
-    table = Table(box=None, pad_edge=False, title=f"\ndepth {system.rows[-1].depth}",
-                  title_justify="left")  # fmt: skip
-    table.add_column("")
-    for name in ("first", "now", "change", "95 %", "p boot", "p rand", "better", "worse"):
-        table.add_column(name, justify="right", no_wrap=True)
+    _line(f"\n[italic]depth {system.rows[-1].depth}[/]  [dim]({escape(system.label)})[/]")
+    table = _table(["", "first", "now", "change", "95 %", "p boot", "p rand", "better", "worse"])
     for name, own in system.compared.items():
         table.add_row(
-            name,
+            _short_name(name),
             short(own.before),
             short(own.after),
             f"{own.difference:+.3f}",
@@ -108,7 +127,7 @@ def _significance(system: SystemResult) -> None:
     if system.against:
         own = system.against
         _line(
-            f"against the first reranker: {own.difference:+.3f}, "
+            f"against {escape(first)}: {own.difference:+.3f}, "
             f"{chance(max(own.p_bootstrap, own.p_randomisation))}"
         )
 

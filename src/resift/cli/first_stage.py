@@ -32,4 +32,5 @@ def open_first_stage(
     if run:
         return from_run(folder, read_run(run), run.name, depth)
     with sync_progress() as show:
-        return FromIndex(index_corpus(folder, Settings.load(), show), mode.value, keeper)
+        index, notes = index_corpus(folder, Settings.load(), show)
+    return FromIndex(index, mode.value, keeper, notes)

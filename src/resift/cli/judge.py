@@ -1,5 +1,6 @@
 """``resift judge``: shows candidates, and keeps what a person says of them as qrels."""
 
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,7 +34,11 @@ def judge(
         typer.Option(help="Instead: a TREC run over the BEIR folder; may be given again."),
     ] = [],  # noqa: B006
     output: Annotated[
-        Path | None, typer.Option(help="Judgments.  [default: qrels.tsv beside the queries]")
+        Path | None,
+        typer.Option(help="Where judgments go.  [default: judgments.tsv beside the queries]"),
+    ] = None,
+    qrels: Annotated[
+        Path | None, typer.Option(help="Judgments of others, where not in the folder; read only.")
     ] = None,
     pool: Annotated[int, typer.Option(help="How many documents each system puts in.")] = 10,
     grades: Annotated[Scale, typer.Option(help="The grades; a key each.")] = Scale.three,
@@ -43,26 +48,32 @@ def judge(
     """Judge by hand what lexical, dense, hybrid and reranked search find, or what runs have.
 
     Each key is on disk before the next candidate is shown; a later call goes on from there.
+    Judgments that were there are read, and never changed.
     """
     from resift.evaluation.judging import Judging, visiting_order
     from resift.evaluation.judgments import Judgments
     from resift.evaluation.pool import Ahead
+    from resift.evaluation.qrels import JUDGMENTS, find_qrels, read_qrels
     from resift.evaluation.queries import read_queries
 
     texts = read_queries(queries)
-    judgments = Judgments(output or _beside(queries))
-    make = _pools(queries, texts, uri, run, pool)
-    with Ahead(make, visiting_order(texts, judgments.known)) as pools:
-        judging = Judging(texts, pools, judgments, grades.value)
-        if web:
-            from resift.cli.judge_page import judge_on_page
+    folder = queries if queries.is_dir() else queries.parent
+    others = qrels or find_qrels(folder)
+    published = read_qrels(others) if others else {}
+    with closing(Judgments(output or folder / JUDGMENTS, published)) as judgments:
+        make = _pools(queries, texts, uri, run, pool)
+        with Ahead(make, visiting_order(texts, judgments.begun)) as pools:
+            judging = Judging(texts, pools, judgments, grades.value)
+            if web:
+                from resift.cli.judge_page import judge_on_page
 
-            judge_on_page(judging, port)
-        else:
-            from resift.cli.judge_terminal import judge_in_terminal
+                judge_on_page(judging, port)
+            else:
+                from resift.cli.judge_terminal import judge_in_terminal
 
-            judge_in_terminal(judging)
-        end = "nothing is left" if judging.sheet() is None else "the same call goes on from here"
+                judge_in_terminal(judging)
+            is_done = judging.sheet() is None
+    end = "nothing is left" if is_done else "the same call goes on from here"
     say(f"{judgments.file}: {judging.judged} judged; {end}")
 
 
@@ -81,11 +92,3 @@ def _pools(
         return pools_of_index(Index(uri), queries, size)
     runs = {file: read_run(file) for file in files}
     return pools_of_runs(open_collection(path), queries, runs, size)
-
-
-def _beside(queries: Path) -> Path:
-    """The judgments that are there already, or else ``qrels.tsv``."""
-    from resift.evaluation.collection import find_qrels
-
-    folder = queries if queries.is_dir() else queries.parent
-    return find_qrels(folder) or folder / "qrels.tsv"

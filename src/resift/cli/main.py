@@ -23,7 +23,7 @@ from resift.cli import (
     versions,
 )
 from resift.cli.output import errors
-from resift.errors import ResiftError
+from resift.errors import BelowFloor, ResiftError
 
 app = typer.Typer(
     name="resift",
@@ -68,14 +68,14 @@ def version(
 
 
 def run() -> None:
-    """Run the command line: exit 0 done, 1 an error in one line, 2 wrong usage."""
+    """Run the command line: exit 0 done, 1 an error in a line, 2 wrong usage, 3 a gate not met."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # no text is too odd to be shown
     try:
         app()
     except ResiftError as error:
         errors.print(f"[bold red]error:[/] {_one_line(error)}", soft_wrap=True, highlight=False)
-        sys.exit(1)
+        sys.exit(3 if isinstance(error, BelowFloor) else 1)
     except KeyboardInterrupt:
         errors.print("interrupted")
         sys.exit(130)

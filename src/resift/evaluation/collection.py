@@ -1,16 +1,26 @@
-"""BEIR folders: ``corpus.jsonl``, ``queries.jsonl``, both plain or ``.gz``."""
+"""BEIR folders: ``corpus.jsonl``, ``queries.jsonl``, both plain or packed."""
 
-import gzip
 import json
-import zlib
 from collections.abc import Collection as Names
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from resift.errors import DatasetError
+from resift.evaluation.lines import BLANKS, Skipped, as_text, is_comment, read_lines
+from resift.evaluation.qrels import read_all_qrels
 from resift.types import Document
+
+_FORM = "expected a JSON object with _id and text"
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Documents by id, and what could not be read of their file, a sentence each."""
+
+    by_id: dict[str, Document]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,55 +30,50 @@ class Collection:
     folder: Path
 
     def queries(self) -> dict[str, str]:
-        """Query ids to their texts, in the file's order."""
-        return {
-            row["_id"]: row["text"]
-            for row in read_rows(_find(self.folder, "queries.jsonl"), ("_id", "text"))
-        }
+        """Query ids to their texts, in the file's order; raises as `read_query_rows` does."""
+        return read_query_rows(_find(self.folder, "queries.jsonl"))
 
     def documents(self, ids: Names[str] | None) -> dict[str, Document]:
         """Those of the named documents that the corpus has, all of them for None."""
-        return {
-            row["_id"]: Document(row["_id"], row["text"], row.get("title") or "")
-            for row in read_rows(_find(self.folder, "corpus.jsonl"), ("_id", "text"))
-            if ids is None or row["_id"] in ids
-        }
+        return self.read(ids).by_id
+
+    def read(self, ids: Names[str] | None) -> Documents:
+        """The same, and what was passed over.
+
+        A line that is no document costs itself, and so does the second of two documents with one
+        id. One without text is there, and has none. Raises `DatasetError` where most lines are no
+        documents.
+        """
+        file = _find(self.folder, "corpus.jsonl")
+        documents: dict[str, Document] = {}
+        skipped = Skipped(file, "documents")
+        seen: set[str] = set()
+        for number, row in _objects(file, skipped):
+            try:
+                document = _document(row)
+            except ValueError as error:
+                skipped.note(number, str(error))
+                continue
+            if document.id in seen:
+                if documents.get(document.id, document) != document:
+                    skipped.note(number, f"{document.id} is there already, with another text")
+                continue
+            seen.add(document.id)
+            if ids is None or document.id in ids:
+                documents[document.id] = document
+        return Documents(documents, skipped.notes(len(seen)))
 
     def qrels(self) -> dict[str, dict[str, int]]:
-        """Query ids to their documents' grades; raises `DatasetError` where no file has them."""
-        file = find_qrels(self.folder)
-        if file is None:
+        """Query ids to their documents' grades, published and added by ``resift judge``.
+
+        Raises `DatasetError` where no file has them.
+        """
+        qrels, files = read_all_qrels(self.folder)
+        if not files:
             raise DatasetError(
                 f"{self.folder}: no qrels.tsv or qrels/test.tsv in it; expected judgments there"
             )
-        return read_qrels(file)
-
-
-def read_qrels(file: Path) -> dict[str, dict[str, int]]:
-    """Query ids to their documents' grades.
-
-    Lines are ``query doc grade`` or TREC's ``query 0 doc grade``; a first line without a
-    number at its end is a heading. Raises `DatasetError` for other lines, two grades of one
-    document and a missing file.
-    """
-    qrels: dict[str, dict[str, int]] = {}
-    number = 0
-    try:
-        with open_text(file) as lines:
-            for number, line in enumerate(lines, 1):
-                fields = line.split("\t") if "\t" in line else line.split()
-                if len(fields) in (3, 4) and _is_grade(fields[-1]):
-                    grade = int(fields[-1])
-                    if qrels.setdefault(fields[0], {}).setdefault(fields[-2], grade) != grade:
-                        raise DatasetError(
-                            f"{file}:{number}: another grade for {fields[-2]} of query "
-                            f"{fields[0]} above; expected one"
-                        )
-                elif fields and number > 1:
-                    raise DatasetError(f"{file}:{number}: expected query, document and grade")
-    except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
-        raise DatasetError(f"{file}: unreadable after line {number} ({error})") from error
-    return qrels
+        return qrels
 
 
 def open_collection(folder: Path, *, corpus: bool = True) -> Collection:
@@ -77,32 +82,88 @@ def open_collection(folder: Path, *, corpus: bool = True) -> Collection:
     Without `corpus` the documents may be elsewhere.
     """
     if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder; expected a BEIR collection")
+        what = "is no folder" if folder.exists() else "no such folder"
+        raise DatasetError(f"{folder}: {what}; expected a BEIR collection")
     for name in ("corpus.jsonl", "queries.jsonl") if corpus else ("queries.jsonl",):
         _find(folder, name)
     return Collection(folder)
 
 
-def open_text(file: Path) -> IO[str]:
-    """A text file for reading, unpacked where it ends in ``.gz``."""
-    if not file.is_file():
-        raise DatasetError(f"{file}: no such file")
-    if file.suffix == ".gz":
-        return gzip.open(file, "rt", encoding="utf-8")
-    return file.open(encoding="utf-8")
+def read_query_rows(file: Path) -> dict[str, str]:
+    """JSON Lines of queries: ids to texts, in the file's order; a null text is an empty one.
+
+    Raises `DatasetError` for a line that is no query, and for two queries with one id.
+    """
+    queries: dict[str, str] = {}
+    for number, row in _objects(file, None):
+        try:
+            query_id, text = _id(row), row["text"]
+            if text is not None and not isinstance(text, str):
+                raise ValueError(f"text is {text!r:.40}")
+        except (ValueError, KeyError) as error:
+            raise DatasetError(f"{file}:{number}: {_FORM} ({error})") from error
+        if queries.setdefault(query_id, text or "") != (text or ""):
+            raise DatasetError(
+                f"{file}:{number}: query {query_id} is there already, with another text; give each "
+                "an id of its own"
+            )
+    return queries
 
 
-def find_qrels(folder: Path) -> Path | None:
-    """Where a BEIR folder has its judgments, if it has any."""
-    for name in ("qrels.tsv", "qrels/test.tsv"):
-        for file in (folder / name, folder / f"{name}.gz"):
-            if file.is_file():
-                return file
-    return None
+def _objects(file: Path, skipped: Skipped | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of JSON Lines; what is none is passed over, or refused where nobody counts."""
+    for number, line in read_lines(file):
+        try:
+            text = as_text(file, number, line)
+            if text.strip(BLANKS) and not is_comment(text):
+                yield number, _object(text)
+        except (ValueError, RecursionError) as error:
+            reason = f"{_FORM} ({error})"
+            if skipped is None:
+                raise DatasetError(f"{file}:{number}: {reason}") from error
+            skipped.note(number, reason)
+        except DatasetError as error:
+            if skipped is None:
+                raise
+            skipped.note(number, str(error).removeprefix(f"{file}:{number}: "))
 
 
-def _is_grade(field: str) -> bool:
-    return field.strip().removeprefix("-").isdecimal()
+def _object(text: str) -> dict[str, Any]:
+    row = json.loads(text)
+    if not isinstance(row, dict):
+        raise ValueError(f"a {type(row).__name__}, no object")
+    return row
+
+
+def _document(row: Mapping[str, Any]) -> Document:
+    """A row of a corpus; raises `ValueError` for one that has no id or no text field."""
+    try:
+        document_id, text = _id(row), row["text"]
+    except KeyError as error:
+        raise ValueError(f"{_FORM} (there is no {error})") from None
+    if _is_null(text):
+        text = ""
+    if not isinstance(text, str):
+        raise ValueError(f"expected text in the field text, not {text!r:.40}")
+    title = row.get("title")
+    if isinstance(title, int | float) and not _is_null(title):
+        title = str(title)
+    return Document(document_id, text, title if isinstance(title, str) else "")
+
+
+def _id(row: Mapping[str, Any]) -> str:
+    """An id as text; a whole number is one. Raises `ValueError` for others."""
+    value = row["_id"] if "_id" in row else row.get("id")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value.strip(BLANKS):
+        raise ValueError(f"_id is {value!r:.40}, expected text or a whole number")
+    return value
+
+
+def _is_null(value: object) -> bool:
+    """None, or the NaN that pandas writes for it."""
+    return value is None or value != value
 
 
 def _find(folder: Path, name: str) -> Path:
@@ -110,25 +171,3 @@ def _find(folder: Path, name: str) -> Path:
         if candidate.is_file():
             return candidate
     raise DatasetError(f"{folder}: no {name} or {name}.gz in it; expected a BEIR collection")
-
-
-def read_rows(file: Path, fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """JSON Lines as objects that have text in `fields`; raises `DatasetError` for any other."""
-    number = 0
-    try:
-        with open_text(file) as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield _row(line, fields)
-    except (ValueError, TypeError, KeyError, OSError, EOFError, zlib.error) as error:
-        raise DatasetError(
-            f"{file}:{number}: expected a JSON object with text in {', '.join(fields)} ({error})"
-        ) from error
-
-
-def _row(line: str, fields: tuple[str, ...]) -> dict[str, Any]:
-    row: dict[str, Any] = json.loads(line)
-    for field in fields:
-        if not isinstance(row[field], str):
-            raise TypeError(f"{field} is {row[field]!r}")
-    return row

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
-from resift.evaluation.advice import advise, verdict
+from resift.evaluation.advice import Tried, advise, verdict
 from resift.evaluation.measures import PRIMARY, Evaluator, in_order, means
 from resift.evaluation.observed import CUT, WEIGHTS, FirstSeen, Lists, SecondSeen, ranks
 from resift.evaluation.result import Moved, QueryChange, Row, SystemResult
@@ -32,8 +33,8 @@ class Comparison:
     def __post_init__(self) -> None:
         self.before = self.evaluator.by_query(self.first.scores) if self.evaluator else {}
 
-    def result(self, system: SecondStage, second: SecondSeen) -> SystemResult:
-        """All that is to be said of one system."""
+    def result(self, label: str, system: SecondStage, second: SecondSeen) -> SystemResult:
+        """All that is to be said of one system, which goes by `label`."""
         measured = {depth: self._measured(second, depth) for depth in self.depths}
         after = measured[self.depths[-1]]
         rows = tuple(
@@ -51,13 +52,13 @@ class Comparison:
         advice = None
         weights: dict[float, float] = {}
         if after:
-            base = advise(rows, compared[PRIMARY], self.target_ms)
-            by_weight = self._by_weight(second, base.depth or self.depths[-1])
-            weights = {weight: _mean(own) for weight, own in by_weight.items()}
-            advice = base.with_weight(by_weight, quality[base.depth or self.depths[-1]])
+            by_weight = cache(lambda depth: self._by_weight(second, depth))
+            advice = advise(rows, Tried(first, quality, by_weight), self.target_ms)
+            shown = by_weight(advice.depth or self.depths[-1])
+            weights = {weight: _mean(values) for weight, values in shown.items()}
         deepest = second.filled(self.first.lists, (self.depths[-1], None))
         return SystemResult(
-            label=system.setting.label,
+            label=label,
             model=system.reranker.name,
             fingerprint=system.reranker.fingerprint,
             rows=rows,
@@ -73,21 +74,17 @@ class Comparison:
     def _measured(self, second: SecondSeen, depth: int, weight: float | None = None) -> ByQuery:
         if self.evaluator is None:
             return {}
-        lists = second.filled(self.first.lists, (depth, weight))
         # A query that was not reranked keeps the first stage's scores, so that its ties stay.
-        run = {
-            query_id: self.first.scores[query_id]
-            if query_id not in second.lists.get((depth, weight), {})
-            else in_order(found)
-            for query_id, found in lists.items()
-        }
+        run: dict[str, Mapping[str, float]] = dict(self.first.scores)
+        for query_id, doc_ids in second.reranked((depth, weight)).items():
+            run[query_id] = in_order(doc_ids)
         return self.evaluator.by_query(run)
 
     def _by_weight(self, second: SecondSeen, depth: int) -> dict[float, Mapping[str, float]]:
         return {
             weight: self._measured(second, depth, weight)[PRIMARY]
             for weight in WEIGHTS
-            if (depth, weight) in second.lists
+            if second.has((depth, weight))
         }
 
     def _changes(

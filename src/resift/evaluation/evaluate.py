@@ -67,8 +67,9 @@ def evaluate(
         )
     comparison = Comparison(task, first, evaluator, plan.depths, plan.target_ms)
     results: list[SystemResult] = []
-    for system, second in zip(systems, seconds, strict=True):
-        results.append(comparison.result(system, second))
+    labels = _distinct([system.setting.label for system in systems])
+    for label, system, second in zip(labels, systems, seconds, strict=True):
+        results.append(comparison.result(label, system, second))
     return Evaluation(
         collection=task.name,
         first_stage=first_stage.name,
@@ -84,6 +85,16 @@ def evaluate(
     )
 
 
+def _distinct(labels: Sequence[str]) -> list[str]:
+    """Labels that tell the systems apart: the second of one name has its number."""
+    seen: dict[str, int] = {}
+    distinct = []
+    for label in labels:
+        seen[label] = seen.get(label, 0) + 1
+        distinct.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
+    return distinct
+
+
 def _oddities(task: Task, first: FirstSeen, seconds: Sequence[SecondSeen]) -> list[str]:
     """What a reader of the figures should know, a sentence each."""
     empty = [query_id for query_id, found in first.lists.items() if not found]
@@ -94,10 +105,12 @@ def _oddities(task: Task, first: FirstSeen, seconds: Sequence[SecondSeen]) -> li
         and not task.qrels[query_id].keys() & set(found[: first.windows[query_id]])
     ]  # fmt: skip
     unread = list(dict.fromkeys(query_id for own in seconds for query_id in own.unread))
+    recalled = list(dict.fromkeys(query_id for own in seconds for query_id in own.recalled))
     cases = (
         (empty, "have no candidate: they count as 0"),
         (unjudged, "have no judged document among their candidates: reranking cannot change them"),
         (unread, "cannot be read by the reranker (empty or too long): they keep their order"),
+        (recalled, "were read before, and came out of the pair cache: they are not timed"),
         (first.tied, "have candidates with equal scores among the first: the first stage is "
                      "measured by document id there, downwards, as trec_eval does"),
     )  # fmt: skip

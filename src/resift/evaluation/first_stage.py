@@ -5,8 +5,9 @@ Knows no judgments and no reranker but what an index has kept for one.
 
 import hashlib
 import json
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +21,7 @@ from resift.search.retrieval import Mode
 from resift.settings import Settings, cache_folder
 from resift.types import Candidate, Document, Hit
 
+_OWN_FILE = re.compile(r"\d{5}\.jsonl")
 ROWS_A_FILE = 2_000  # of a corpus: one file that changes is read again whole
 
 
@@ -65,16 +67,7 @@ class FromRun:
     name: str
     run: Run
     documents: Mapping[str, Document]
-    absent: frozenset[str] = frozenset()
-
-    @property
-    def notes(self) -> Sequence[str]:
-        if not self.absent:
-            return ()
-        return (
-            f"{len(self.absent)} of {len(self.documents)} documents of {self.name} are not in the "
-            f"corpus, the first is {min(self.absent)}: they stand behind what can be read",
-        )
+    notes: tuple[str, ...] = ()
 
     def window(self, query_id: str, query: str, depth: int) -> Window:
         scored = self.run.get(query_id, ())
@@ -89,18 +82,25 @@ class FromRun:
 def from_run(collection: Collection, run: Run, name: str, depth: int) -> FromRun:
     """Read the texts that the first `depth` of a run need; raise `DatasetError` for missing ones.
 
-    Those that are missing beside others (a corpus that is a sample) cannot be read: they are
-    `absent`, and stand behind what is scored.
+    Those that are missing beside others (a corpus that is a sample) cannot be read: they stand
+    behind what is scored, and are noted.
     """
     needed = {own.doc_id for scored in run.values() for own in scored[:depth]}
-    documents = collection.documents(needed)
-    if needed and not documents:
+    corpus = collection.read(needed)
+    if needed and not corpus.by_id:
         raise DatasetError(
             f"{name}: none of its {len(needed)} documents is in {collection.folder}, the first is "
             f"{min(needed)}; is the run of this collection?"
         )
-    absent = frozenset(needed - documents.keys())
-    return FromRun(name, run, documents | {own: Document(own, "") for own in absent}, absent)
+    absent = needed - corpus.by_id.keys()
+    notes = corpus.notes
+    if absent:
+        notes += (
+            f"{len(absent)} of {len(needed)} documents of {name} are not in the corpus, the first "
+            f"is {min(absent)}: they stand behind what can be read",
+        )
+    documents = corpus.by_id | {doc_id: Document(doc_id, "") for doc_id in absent}
+    return FromRun(name, run, documents, notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +110,12 @@ class FromIndex:
     index: Index
     mode: Mode = "hybrid"
     keeper: Keeper | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """The arms that look, and where."""
         return f"{self.mode} of {self.index.uri}"
-
-    @property
-    def notes(self) -> Sequence[str]:
-        return ()
 
     def window(self, query_id: str, query: str, depth: int) -> Window:
         start = time.perf_counter()
@@ -128,8 +125,10 @@ class FromIndex:
 
 def index_corpus(
     collection: Collection, settings: Settings, progress: Callable[..., None] | None = None
-) -> Index:
+) -> tuple[Index, tuple[str, ...]]:
     """An index of a collection's corpus, kept in the user's cache folder and brought up to date.
+
+    With what of the corpus could not be read, a sentence each.
 
     Raises `DatasetError` where there is no such folder to keep it in.
     """
@@ -140,21 +139,19 @@ def index_corpus(
     folder = cache / "collections" / name
     documents = folder / "documents"
     try:
-        _write_documents(collection, documents)
+        corpus = collection.read(None)
+        _write_documents(corpus.by_id.values(), documents)
     except OSError as error:
         raise DatasetError(f"{documents}: cannot be written ({error.strerror})") from error
     index = Index(str(folder / "index"), settings=settings)
-    index.sync(str(documents), progress)
-    return index
+    index.sync(str(documents), progress, allow_deletes=True)  # both folders are ours
+    return index, corpus.notes
 
 
-def _write_documents(collection: Collection, folder: Path) -> None:
+def _write_documents(corpus: Iterable[Document], folder: Path) -> None:
     """The corpus as files that say the same for the same documents; others are deleted."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [
-        json.dumps({"_id": own.id, "title": own.title, "text": own.text}, ensure_ascii=False)
-        for own in collection.documents(None).values()
-    ]
+    rows = [_row({"_id": own.id, "title": own.title, "text": own.text}) for own in corpus]
     files = set()
     for start in range(0, len(rows), ROWS_A_FILE):
         file = folder / f"{start // ROWS_A_FILE:05}.jsonl"
@@ -163,7 +160,18 @@ def _write_documents(collection: Collection, folder: Path) -> None:
             file.write_text(text, encoding="utf-8")
         files.add(file)
     for file in set(folder.iterdir()) - files:
-        file.unlink()
+        if _OWN_FILE.fullmatch(file.name):
+            file.unlink()
+
+
+def _row(values: Mapping[str, str]) -> str:
+    """As JSON that people can read; half a character, as JSON can hold it, needs escapes."""
+    row = json.dumps(values, ensure_ascii=False)
+    try:
+        row.encode()
+    except UnicodeEncodeError:
+        return json.dumps(values)
+    return row
 
 
 def _candidate(rank: int, score: float, document: Document) -> Candidate:

@@ -23,10 +23,12 @@ class Reckoning:
     """How judgments are taken: a grade from `least` on is an answer.
 
     An unjudged candidate counts as none, as measures have it, or with `judged_only` not at all.
+    `fusion_weight` is the first stage's in fused logits, None the model's own.
     """
 
     least: int = 1
     judged_only: bool = False
+    fusion_weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ def judge(readings: Iterable[tuple[Reading, Grades]], how: Reckoning) -> Judged:
     weights: list[float] = []
     rows: list[tuple[int, float, float, bool]] = []
     for number, (reading, grades) in enumerate(readings):
-        manifest, ranking = reading.manifest, reading.ranking()
+        manifest = reading.manifest
+        ranking = reading.ranking(fusion_weight=how.fusion_weight)
         if ranking.receipt.scored:
             weights.append(ranking.receipt.fusion_weight)
         rows += [(number, *pair) for pair in _pairs(ranking, grades, how)]
@@ -75,7 +78,7 @@ def judge(readings: Iterable[tuple[Reading, Grades]], how: Reckoning) -> Judged:
     )
     if not (weights and all(weights)):
         return Judged(manifest, plain, None)
-    return Judged(manifest, plain, fused, manifest.fusion_weight, manifest.feedback_weight)
+    return Judged(manifest, plain, fused, weights[0], manifest.feedback_weight)
 
 
 def _pairs(ranking: Ranking, grades: Grades, how: Reckoning) -> Iterator[tuple[float, float, bool]]:

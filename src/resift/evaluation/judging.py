@@ -79,7 +79,7 @@ class Judging:
         self._numbers = {query_id: number for number, query_id in enumerate(queries, 1)}
         self._pools = pools
         self._judgments = judgments
-        self._order = visiting_order(queries, judgments.known)
+        self._order = visiting_order(queries, judgments.begun)
         self._at = 0
         self._passed: set[tuple[str, str]] = set()
         self._steps: list[_Step] = []

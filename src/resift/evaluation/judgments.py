@@ -2,36 +2,60 @@
 
 import gzip
 import os
-import shutil
+import zlib
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from resift.errors import DatasetError
-from resift.evaluation.collection import read_qrels
+from resift.evaluation.qrels import read_qrels
+from resift.files import STDOUT, check_output
 
-HEADING = "query-id\tcorpus-id\tscore\n"
-"""Of a new file: BEIR's readers pass over the first line, whatever it says."""
+try:
+    import fcntl
+except ImportError:  # Windows: two judges are then told apart by the file's size alone
+    fcntl = None  # type: ignore[assignment]
 
-Stamp = tuple[int, int, int]
+HEADING = "query-id\tcorpus-id\tscore\tresift\n"
+"""Of a new file: BEIR's readers pass over the first line, whatever it says; here it says whose."""
+
+WHAT = "a file that resift judge wrote"
 
 
 class Judgments:
-    """What a qrels file says, and what is added to it. One writer at a time.
+    """What others have judged, and a file of one's own that grows by a line a judgment.
 
-    The file is replaced as a whole at each change: whoever reads it, and whoever comes after a
-    crash, finds it as it was before or after. What was in it stays, byte for byte, in front. A file
-    with TREC's four columns gets lines of four.
+    Nothing but that file is written, and of it nothing but its end: whoever reads it, and whoever
+    comes after a crash, finds all that was judged before. One judge at a time has it.
     """
 
-    def __init__(self, file: Path) -> None:
-        """Read what is there; raises `DatasetError` where it, or its folder, cannot be used."""
-        self.file = file.resolve()  # a link stays one
-        if not self.file.parent.is_dir():
-            raise DatasetError(f"{file}: the folder {file.parent} does not exist; make it first")
-        self._stamp = self._stamp_now()
-        self._before = b"" if self._stamp is None else self._bytes()
-        self._known = read_qrels(self.file) if self._before else {}
+    def __init__(
+        self, file: Path, published: Mapping[str, Mapping[str, int]] | None = None
+    ) -> None:
+        """Read what is there; `published` is what is judged elsewhere, and stays there.
+
+        Raises `OutputError` for a file that somebody else made, and `DatasetError` where it cannot
+        be read or somebody else has it open.
+        """
+        self.file = check_output(file, WHAT, is_own)
+        if str(file) == STDOUT or (self.file.exists() and not self.file.is_file()):
+            raise DatasetError(f"{file}: is no file; judgments are read again, so name one")
+        self._descriptor: int | None = None
         self._added: dict[tuple[str, str], int] = {}
+        self._ends: list[int] = []
+        self._end = 0
+        with ExitStack() as failed:
+            failed.callback(self.close)
+            if self.file.exists():
+                self._open(0)
+            written = read_qrels(self.file) if self._end else {}
+            failed.pop_all()
+        self.begun = tuple(written)
+        """Queries of the file, in the order in which they were begun."""
+        self._known = {
+            query_id: {**written.get(query_id, {}), **(published or {}).get(query_id, {})}
+            for query_id in dict.fromkeys([*(published or {}), *written])
+        }
 
     @property
     def known(self) -> Mapping[str, Mapping[str, int]]:
@@ -53,68 +77,129 @@ class Judgments:
         Raises `DatasetError`, and changes nothing, where the file cannot be written or somebody
         else has changed it.
         """
-        self._save({**self._added, (query_id, doc_id): grade})
+        before = self._checked_end()
+        line = f"{query_id}\t{doc_id}\t{grade}\n"
+        self._append(line if before else HEADING + line)
+        self._ends.append(before)
+        self._added[query_id, doc_id] = grade
 
     def remove(self, query_id: str, doc_id: str) -> int:
-        """Take back what was added, and say what it was; raises as `add` does."""
-        left = dict(self._added)
-        grade = left.pop((query_id, doc_id))
-        self._save(left)
-        return grade
+        """Take back what was added last, and say what it was; raises as `add` does."""
+        if not self._added or next(reversed(self._added)) != (query_id, doc_id):
+            raise DatasetError(f"{doc_id} of query {query_id}: was not judged last")
+        self._checked_end()
+        self._cut(self._ends[-1])
+        self._ends.pop()
+        return self._added.pop((query_id, doc_id))
 
-    def _save(self, added: dict[tuple[str, str], int]) -> None:
-        if self._stamp_now() != self._stamp:
-            raise DatasetError(
-                f"{self.file}: somebody else has changed it meanwhile; start again to go on there"
-            )
-        data = self._before or HEADING.encode()
-        if not data.endswith(b"\n"):
-            data += b"\n"
-        zero = "\t0" if _columns(self._before) == 4 else ""
-        lines = (f"{query}{zero}\t{doc}\t{grade}\n" for (query, doc), grade in added.items())
-        data += "".join(lines).encode()
-        try:
-            self._replace(gzip.compress(data) if self.file.suffix == ".gz" else data)
-        except OSError as error:
-            raise DatasetError(f"{self.file}: cannot be written ({error.strerror})") from error
-        self._stamp = self._stamp_now()
-        self._added = added
+    def close(self) -> None:
+        """Let others judge into the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
-    def _replace(self, data: bytes) -> None:
-        partial = self.file.with_name(f".{self.file.name}.partial")
-        try:
-            with partial.open("wb") as out:
-                out.write(data)
-                out.flush()
-                os.fsync(out.fileno())
-            if self._stamp is not None:
-                shutil.copymode(self.file, partial)
-            partial.replace(self.file)
-        finally:
-            partial.unlink(missing_ok=True)
-        if os.name == "posix":  # elsewhere a folder cannot be opened, and need not
-            folder = os.open(self.file.parent, os.O_RDONLY)
+    def _open(self, flags: int) -> int:
+        """The file, opened once and held against other judges."""
+        if self._descriptor is None:
+            flags |= os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0)
             try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+                self._descriptor = os.open(self.file, flags, 0o666)
+                self._hold(self._descriptor)
+                self._end = os.fstat(self._descriptor).st_size
+                self._mend()
+            except FileExistsError as error:
+                raise self._changed() from error
+            except OSError as error:
+                raise self._unwritten(error) from error
+        return self._descriptor
 
-    def _bytes(self) -> bytes:
+    def _hold(self, descriptor: int) -> None:
+        if fcntl is None:
+            return
         try:
-            data = self.file.read_bytes()
-            return gzip.decompress(data) if self.file.suffix == ".gz" else data
-        except (OSError, EOFError, ValueError) as error:
-            raise DatasetError(f"{self.file}: cannot be read ({error})") from error
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.close()
+            raise DatasetError(
+                f"{self.file}: somebody else is judging into it; wait, or name another by --output"
+            ) from error
+        except OSError:  # a file system without locks: sizes tell
+            return
 
-    def _stamp_now(self) -> Stamp | None:
+    def _mend(self) -> None:
+        """End a last line that has no end; one that a crash cut short was never promised, and goes.
+
+        A packed file that is cut short cannot be read, and is refused then.
+        """
+        if self.file.suffix == ".gz" or not self._end:
+            return
+        data = self.file.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        last = data[whole:]
+        if not last:
+            return
+        if last.startswith(b"#") or (last.count(b"\t") == 2 and last[-1:].isdigit()):
+            self._append("\n")
+        else:
+            self._cut(whole)
+
+    def _checked_end(self) -> int:
+        """Where the file ends; raises where that is not where this left it."""
+        descriptor = self._open(os.O_CREAT | os.O_EXCL)
         try:
-            now = self.file.stat()
-        except FileNotFoundError:
-            return None
-        return now.st_ino, now.st_size, now.st_mtime_ns
+            now = os.fstat(descriptor)
+            is_same = os.path.samestat(now, os.stat(self.file)) and now.st_size == self._end
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise self._changed()
+        return self._end
+
+    def _append(self, text: str) -> None:
+        descriptor, before = self._open(0), self._end
+        data = gzip.compress(text.encode()) if self.file.suffix == ".gz" else text.encode()
+        try:
+            self._end += _written(descriptor, data)
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(descriptor, before)
+            raise self._unwritten(error) from error
+
+    def _cut(self, end: int) -> None:
+        descriptor, tail = self._open(0), self.file.read_bytes()[end:]
+        try:
+            os.ftruncate(descriptor, end)
+            os.fsync(descriptor)
+        except OSError as error:
+            with suppress(OSError):
+                if os.fstat(descriptor).st_size == end:
+                    os.write(descriptor, tail)
+            raise self._unwritten(error) from error
+        self._end = end
+
+    def _changed(self) -> DatasetError:
+        return DatasetError(
+            f"{self.file}: somebody else has changed it meanwhile; start again to go on there"
+        )
+
+    def _unwritten(self, error: OSError) -> DatasetError:
+        return DatasetError(f"{self.file}: cannot be written ({error.strerror})")
 
 
-def _columns(data: bytes) -> int:
-    """Of the last line; those before it may be a heading."""
-    lines = data.rstrip().splitlines()
-    return len(lines[-1].split(b"\t" if b"\t" in lines[-1] else None)) if lines else 0
+def _written(descriptor: int, data: bytes) -> int:
+    """Write all of it, to the disk; how much that was."""
+    left = data
+    while left:
+        left = left[os.write(descriptor, left) :]
+    os.fsync(descriptor)
+    return len(data)
+
+
+def is_own(head: bytes) -> bool:
+    """Whether a file that begins like this was made by judging here, packed or not."""
+    if head.startswith(b"\x1f\x8b"):
+        try:
+            head = zlib.decompressobj(wbits=31).decompress(head, 4096)
+        except zlib.error:
+            return False
+    return head.startswith(HEADING.encode())

@@ -35,8 +35,9 @@ class Evaluator:
         ir_measures = require("ir_measures", "eval")
         self._qrels = qrels
         self._measures: list[Any] = [ir_measures.parse_measure(name) for name in measures]
+        # trec_eval counts grades by number: where all are below -1 it writes before its memory.
         self._evaluator = ir_measures.evaluator(self._measures, [
-            ir_measures.Qrel(query_id, doc_id, grade)
+            ir_measures.Qrel(query_id, doc_id, max(grade, 0))
             for query_id, grades in qrels.items() for doc_id, grade in grades.items()
         ])  # fmt: skip
 

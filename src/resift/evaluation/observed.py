@@ -1,6 +1,7 @@
 """What was seen of each query while it was evaluated: lists of documents, milliseconds."""
 
 import statistics
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -19,6 +20,9 @@ TITLE = 80  # characters of a text that has none
 
 Lists = dict[str, Sequence[str]]
 """Query ids to ids of documents, best first."""
+
+Key = tuple[int, float | None]
+"""A depth, and a weight of the first stage's scores, None for the setting's own."""
 
 
 @dataclass(slots=True)
@@ -71,10 +75,15 @@ class FirstSeen:
 
 @dataclass(slots=True)
 class SecondSeen:
-    """One system: its lists by (depth, weight), None the setting's own weight."""
+    """One system: its orders by (depth, weight), None the setting's own weight.
 
-    lists: dict[tuple[int, float | None], Lists] = field(default_factory=dict)
+    Orders are kept as places among a query's candidates: of thousands of queries there are many.
+    """
+
+    _places: dict[Key, dict[str, "array[int]"]] = field(default_factory=dict)
+    _ids: dict[str, tuple[Sequence[str], Sequence[str]]] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
+    recalled: list[str] = field(default_factory=list)
     _ms: dict[int, dict[int, float]] = field(default_factory=dict)
     _tokens: dict[int, int] = field(default_factory=dict)
     _pairs: dict[int, int] = field(default_factory=dict)
@@ -100,11 +109,12 @@ class SecondSeen:
         except QueryError:
             self.unread.append(query_id)
             return []
-        ids = [doc_id(own) for own in candidates]
-        for (depth, weight), places in orders.places.items():
-            rest = [*ids[depth:], *window.beyond]
-            found = _once([*(ids[place] for place in places), *rest])
-            self.lists.setdefault((depth, weight), {})[query_id] = found
+        if orders.recalled:
+            self.recalled.append(query_id)
+        self._ids[query_id] = [doc_id(own) for own in candidates], window.beyond
+        kind = "H" if len(candidates) < 65_536 else "I"
+        for key, places in orders.places.items():
+            self._places.setdefault(key, {})[query_id] = array(kind, places)
         for depth in depths:
             if depth in orders.ms:
                 self._ms.setdefault(depth, {})[number] = orders.ms[depth]
@@ -120,9 +130,22 @@ class SecondSeen:
         own = latency(list(timed.values()))
         return own, self._pairs.get(depth, 0) / queries, self._tokens.get(depth, 0) / queries
 
-    def filled(self, first: Lists, key: tuple[int, float | None]) -> Lists:
+    def has(self, key: Key) -> bool:
+        """Whether anything was reranked so."""
+        return key in self._places
+
+    def reranked(self, key: Key) -> Lists:
+        """The lists of the queries that were reranked."""
+        depth = key[0]
+        lists: Lists = {}
+        for query_id, places in self._places.get(key, {}).items():
+            ids, beyond = self._ids[query_id]
+            lists[query_id] = _once([*(ids[place] for place in places), *ids[depth:], *beyond])
+        return lists
+
+    def filled(self, first: Lists, key: Key) -> Lists:
         """The lists of all queries: those that were not reranked keep the first stage's."""
-        return {**first, **self.lists.get(key, {})}
+        return {**first, **self.reranked(key)}
 
 
 def latency(ms: Sequence[float]) -> Latency | None:

@@ -3,47 +3,42 @@
 What is shown is in `report`; this says in which order, and writes the file.
 """
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from string import Template
 
 import resift
-from resift.errors import DatasetError
 from resift.evaluation.advice import chance, first_cost, in_words, short
 from resift.evaluation.report.figures import figures
 from resift.evaluation.report.markup import Markup, element, join
 from resift.evaluation.report.queries import changed
 from resift.evaluation.report.tables import against_chance, by_depth, by_weight, signed
 from resift.evaluation.result import Evaluation, SystemResult
+from resift.files import check_output, output
 
 TEMPLATE = Path(__file__).parent / "report" / "report.html"
+WHAT = "a page that resift eval wrote"
+MARK = b'<meta name="generator" content="resift eval">'
 
 
 def check_page(file: Path) -> None:
-    """Raise `DatasetError` where `write_page` could not write, before minutes of work are lost."""
-    with _told(file):
-        if file.exists() and not file.is_file():
-            raise DatasetError(f"{file}: cannot be written (expected a file, or a name for one)")
-        partial = _partial(file)
-        partial.touch()
-        partial.unlink()
+    """Raise `OutputError` where `write_page` could not write, before minutes of work are lost."""
+    check_output(file, WHAT, is_own_page)
 
 
 def write_page(file: Path, found: Evaluation) -> None:
-    """Write the page as a whole: the file is there complete or not at all.
+    """Write the page as a whole: the file is there complete or not at all; ``-`` is stdout.
 
-    Raises `DatasetError` where it cannot be written.
+    Raises `OutputError` where it cannot be written, or would replace what is no such page.
     """
-    text, partial = page(found), _partial(file)
-    with _told(file):
-        try:
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(_real(file))
-        finally:
-            partial.unlink(missing_ok=True)
+    text = page(found)
+    with output(file, WHAT, is_own_page) as out:
+        out.write(text.encode())
+
+
+def is_own_page(head: bytes) -> bool:
+    """Whether a file that begins like this is a page that was written here."""
+    return head.startswith(b"<!doctype html>") and MARK in head
 
 
 def page(found: Evaluation) -> str:
@@ -121,22 +116,3 @@ def _own_weight(system: SystemResult, measure: str) -> str:
     depth = (system.advice and system.advice.depth) or system.rows[-1].depth
     row = next(own for own in system.rows if own.depth == depth)
     return f"At depth {depth}, where {system.label} itself gives {short(row.measures[measure])}:"
-
-
-@contextmanager
-def _told(file: Path) -> Iterator[None]:
-    """What the system says of a file that cannot be written, in one line."""
-    try:
-        yield
-    except OSError as error:
-        raise DatasetError(f"{file}: cannot be written ({error.strerror})") from error
-
-
-def _partial(file: Path) -> Path:
-    real = _real(file)
-    return real.with_name(f".{real.name}.partial")
-
-
-def _real(file: Path) -> Path:
-    """What a link leads to is written, and the link stays."""
-    return Path(os.path.realpath(file))

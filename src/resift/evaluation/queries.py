@@ -1,10 +1,11 @@
-"""Queries to judge or to measure with: a BEIR folder, JSON Lines, or a query a line."""
+"""Queries to judge or to measure with: a BEIR folder, JSON Lines, topics, or a query a line."""
 
 import hashlib
 from pathlib import Path
 
 from resift.errors import DatasetError
-from resift.evaluation.collection import Collection, open_text, read_rows
+from resift.evaluation.collection import Collection, read_query_rows
+from resift.evaluation.lines import BLANKS, HEADINGS, text_lines
 
 _JSON_LINES = (".jsonl", ".jsonl.gz")
 
@@ -12,14 +13,15 @@ _JSON_LINES = (".jsonl", ".jsonl.gz")
 def read_queries(path: Path) -> dict[str, str]:
     """Query ids to their texts, in the file's order.
 
-    `path` is a BEIR folder, a file of ``{"_id": …, "text": …}`` lines (``.jsonl``), or any other
-    text file with a query a line; `line_id` names those. Raises `DatasetError` for a file without
-    queries, a query without text and an id that no judgment file can hold.
+    `path` is a BEIR folder, a file of ``{"_id": …, "text": …}`` lines (``.jsonl``), topics (an id,
+    a tab and a query a line), or any other text file with a query a line; `line_id` names those.
+    Raises `DatasetError` for a file without queries, a query without text and an id that no
+    judgment file can hold.
     """
     if path.is_dir():
         queries = Collection(path).queries()
     elif path.name.endswith(_JSON_LINES):
-        queries = {row["_id"]: row["text"] for row in read_rows(path, ("_id", "text"))}
+        queries = read_query_rows(path)
     else:
         queries = _lines(path)
     if not queries:
@@ -28,7 +30,10 @@ def read_queries(path: Path) -> dict[str, str]:
         if not text.strip() or not _is_text(text):
             raise DatasetError(f"{path}: query {query_id!r} has no text; write it or leave it out")
         if not is_storable(query_id):
-            raise DatasetError(f"{path}: query id {query_id!r}: expected no tabs and line ends")
+            raise DatasetError(
+                f"{path}: query id {query_id!r}: expected no tabs and line ends, and no blanks "
+                "around it"
+            )
     return queries
 
 
@@ -40,7 +45,9 @@ def line_id(text: str) -> str:
 
 def is_storable(name: str) -> bool:
     """Whether an id can be a field of a tab-separated line."""
-    return _is_text(name) and not any(end in name for end in "\t\r\n")
+    if not name.strip(BLANKS) or name != name.strip(BLANKS) or name == "#":
+        return False
+    return not any(end in name for end in "\t\r\n\0") and _is_text(name)
 
 
 def _is_text(text: str) -> bool:
@@ -53,9 +60,45 @@ def _is_text(text: str) -> bool:
 
 
 def _lines(file: Path) -> dict[str, str]:
-    try:
-        with open_text(file) as lines:
-            texts = [" ".join(line.removeprefix("\ufeff").split()) for line in lines]
-    except (OSError, EOFError, ValueError) as error:
-        raise DatasetError(f"{file}: cannot be read as text ({error})") from error
-    return {line_id(text): text for text in texts if text}
+    """Topics where most lines have a tab after an id, else a query a line.
+
+    ``# `` begins a comment. Raises `DatasetError` for a line of topics that is none, and for other
+    formats.
+    """
+    lines = [
+        (number, line.strip(BLANKS))
+        for number, line in text_lines(file)
+        if line.strip() and not line.startswith("# ")
+    ]
+    if lines and lines[0][1].startswith(("<top>", "<?xml", "{", "[")):
+        raise DatasetError(
+            f"{file}:{lines[0][0]}: neither topics nor plain queries; expected  id<TAB>query  or a "
+            "query a line (a name that ends in .jsonl for JSON Lines)"
+        )
+    topics = [_topic(line) for _, line in lines]
+    if sum(topic is not None for topic in topics) * 2 <= len(topics):
+        texts = [" ".join(line.split()) for _, line in lines]
+        return {line_id(text): text for text in texts}
+    queries: dict[str, str] = {}
+    for place, (topic, (number, line)) in enumerate(zip(topics, lines, strict=True)):
+        if topic is None:
+            raise DatasetError(
+                f"{file}:{number}: expected  id<TAB>query  as in most lines, not {line[:40]!r}"
+            )
+        query_id, text = topic
+        if place == 0 and query_id.lower() in HEADINGS:
+            continue
+        if queries.setdefault(query_id, text) != text:
+            raise DatasetError(
+                f"{file}:{number}: query {query_id} is there already, with another text; give each "
+                "an id of its own"
+            )
+    return queries
+
+
+def _topic(line: str) -> tuple[str, str] | None:
+    """An id and its query; None where no tab parts them, or an id would have blanks in it."""
+    name, tab, text = line.partition("\t")
+    if not tab or any(blank in name.strip(BLANKS) for blank in BLANKS):
+        return None
+    return name.strip(BLANKS), " ".join(text.split())

@@ -1,6 +1,7 @@
 """A collection and a run in, a reranked run out."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,24 +14,41 @@ from resift.types import Candidate, Document, Hit, Ranking
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A run checked against its collection: every text that will be read is here."""
+    """A run checked against its collection: every text that will be read is here.
+
+    `notes` say what is missing, a sentence each.
+    """
 
     queries: dict[str, str]
     documents: dict[str, Document]
     run: Run
     depth: int
+    notes: tuple[str, ...] = ()
 
 
 def prepare(collection: Collection, run: Run, depth: int, name: str) -> Job:
-    """Read what a run needs; raises `DatasetError` for queries or documents that are not there."""
+    """Read what a run needs.
+
+    Queries and documents that the collection lacks keep their places behind what can be read, and
+    are noted. Raises `DatasetError` where these are most of them, and for ids that no run can hold.
+    """
     if depth < 1:
         raise DatasetError(f"depth={depth}: expected a whole number from 1")
+    _check_ids(run, name)
     queries = collection.queries()
-    _all_known(run.keys() - queries.keys(), len(run), "queries", name, collection.folder)
-    needed = {document.doc_id for documents in run.values() for document in documents[:depth]}
-    documents = collection.documents(needed)
-    _all_known(needed - documents.keys(), len(needed), "documents", name, collection.folder)
-    return Job({query_id: queries[query_id] for query_id in run}, documents, run, depth)
+    unknown = run.keys() - queries.keys()
+    notes = [*_missing(unknown, len(run), "queries", name, collection.folder)]
+    needed = {
+        document.doc_id
+        for query_id, documents in run.items()
+        if query_id not in unknown
+        for document in documents[:depth]
+    }
+    corpus = collection.read(needed)
+    absent = needed - corpus.by_id.keys()
+    notes += _missing(absent, len(needed), "documents", name, collection.folder)
+    documents = corpus.by_id | {doc_id: Document(doc_id, "") for doc_id in absent}
+    return Job(queries, documents, run, depth, (*notes, *corpus.notes))
 
 
 def rerank_run(
@@ -41,33 +59,45 @@ def rerank_run(
 ) -> Iterator[str]:
     """Lines of the reranked run; what lies beyond the depth keeps its order behind the rest.
 
-    A query that the model cannot read keeps its whole order. `advance` is told what became of each.
+    A query that the model cannot read, or that the collection lacks, keeps its whole order.
+    `advance` is told what became of each.
     """
     for query_id, documents in job.run.items():
-        window = [
-            _candidate(rank, scored, job.documents[scored.doc_id])
-            for rank, scored in enumerate(documents[: job.depth], 1)
-        ]
-        query = job.queries[query_id]
-        try:
-            ranking = reranker.rank(query, window, top_n=None, fusion_weight=fusion_weight)
-        except QueryError as error:
-            advance(query_id, error)
-            kept = [(document.doc_id, document.score) for document in documents]
-            yield from run_lines(query_id, kept, "resift")
-            continue
-        advance(query_id, ranking)
-        tail = [document.doc_id for document in documents[job.depth :]]
-        yield from run_lines(query_id, _scored(ranking.hits, tail), "resift")
+        ranked = [(document.doc_id, document.score) for document in documents]
+        result = _rerank(job, query_id, documents, reranker, fusion_weight)
+        advance(query_id, result)
+        if isinstance(result, Ranking):
+            tail = [document.doc_id for document in documents[job.depth :]]
+            ranked = _scored(result.hits, tail)
+        yield from run_lines(query_id, ranked)
+
+
+def _rerank(
+    job: Job,
+    query_id: str,
+    documents: Sequence[ScoredDocument],
+    reranker: Reranker,
+    fusion_weight: float | None,
+) -> Ranking | QueryError:
+    if query_id not in job.queries:
+        return QueryError("is not in the collection")
+    window = [
+        _candidate(rank, scored, job.documents[scored.doc_id])
+        for rank, scored in enumerate(documents[: job.depth], 1)
+    ]
+    try:
+        return reranker.rank(job.queries[query_id], window, None, fusion_weight=fusion_weight)
+    except QueryError as error:
+        return error
 
 
 def _scored(hits: Sequence[Hit], tail: Sequence[str]) -> list[tuple[str, float]]:
     """What the order is by, in logits; documents without one go one below the least each."""
-    ranked = [
-        (hit.id, hit.logit + hit.prior + hit.feedback) for hit in hits if hit.logit is not None
-    ]
+    scores = {hit.id: hit.logit + hit.prior + hit.feedback for hit in hits if hit.logit is not None}
+    ranked = [(doc_id, score) for doc_id, score in scores.items() if math.isfinite(score)]
     lowest = min((score for _, score in ranked), default=0.0)
-    rest = [hit.id for hit in hits if hit.logit is None] + list(tail)
+    known = {doc_id for doc_id, _ in ranked}
+    rest = [hit.id for hit in hits if hit.id not in known] + list(tail)
     return ranked + [(doc_id, lowest - place) for place, doc_id in enumerate(rest, 1)]
 
 
@@ -77,9 +107,22 @@ def _candidate(rank: int, scored: ScoredDocument, document: Document) -> Candida
     )
 
 
-def _all_known(unknown: set[str], of: int, what: str, run: str, folder: Path) -> None:
-    if unknown:
-        raise DatasetError(
-            f"{run}: {len(unknown)} of {of} {what} are not in {folder}, the first is "
-            f"{min(unknown)}; is the run of this collection?"
-        )
+def _missing(unknown: Set[str], of: int, what: str, run: str, folder: Path) -> list[str]:
+    """What to say of ids that a collection lacks; `DatasetError` where it lacks most."""
+    if not unknown:
+        return []
+    said = f"{run}: {len(unknown)} of {of} {what} are not in {folder}, the first is {min(unknown)}"
+    if 2 * len(unknown) > of:
+        raise DatasetError(f"{said}; is the run of this collection?")
+    return [f"{said}: they keep their places behind what can be read"]
+
+
+def _check_ids(run: Run, name: str) -> None:
+    """A run's fields stand between blanks."""
+    ids = (doc.doc_id for documents in run.values() for doc in documents)
+    for kind, names in (("query", iter(run)), ("document", ids)):
+        for own in names:
+            if len(own.encode().split()) != 1:
+                raise DatasetError(
+                    f"{name}: {kind} id {own!r} has blanks, which a TREC run cannot hold"
+                )

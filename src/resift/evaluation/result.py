@@ -54,7 +54,8 @@ class Advice:
     """What to set. `depth` 0 is: do not rerank. `fusion_weight` None is the model's own.
 
     `share` is the part of the greatest gain that is left at this depth, `time` the part of its
-    milliseconds. Chosen on the queries that it is measured on.
+    milliseconds. `p` is how often chance would show as much, corrected for all that was tried; None
+    where nothing is advised. Chosen on the queries that it is measured on.
     """
 
     depth: int
@@ -64,6 +65,7 @@ class Advice:
     time: float | None
     latency: Latency | None
     why: str
+    p: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,12 +50,14 @@ class Orders:
     """One window, reranked.
 
     `places` are the candidates' places, best first, by (depth, weight), None the setting's weight.
-    `ms` are milliseconds by depth, where that was timed; `tokens` by depth.
+    `ms` are milliseconds by depth, where that was timed; `tokens` by depth. What came out of a pair
+    cache (`recalled`) is not timed: nobody's next query is so quick.
     """
 
     places: Mapping[tuple[int, float | None], Sequence[int]]
     ms: Mapping[int, float]
     tokens: Mapping[int, int]
+    recalled: bool = False
 
 
 class SecondStage:
@@ -95,12 +97,13 @@ class SecondStage:
         if timed:  # in steps it takes longer than at once
             ms.pop(depths[-1], None)
         tokens = {depth: reading.outcome.head(depth).tokens for depth in depths}
-        return Orders(places, ms, tokens)
+        recalled = bool(reading.outcome.cached.any())
+        return Orders(places, {} if recalled else ms, tokens, recalled)
 
     def _raced(self, query: str, candidates: Sequence[Candidate], depths: Sequence[int]) -> Orders:
         """Each depth on its own; what the race left out keeps its order behind the first ten."""
         places: dict[tuple[int, float | None], Sequence[int]] = {}
-        ms, tokens = {}, {}
+        ms, tokens, recalled = {}, {}, False
         for depth in depths:
             start = time.perf_counter()
             ranking = self.reranker.rank(
@@ -108,10 +111,11 @@ class SecondStage:
             )
             ms[depth] = (time.perf_counter() - start) * 1000
             tokens[depth] = ranking.receipt.tokens
+            recalled = recalled or ranking.receipt.cached > 0
             first = [hit.index for hit in ranking]
             rest = set(range(len(candidates[:depth]))) - set(first)
             places[depth, None] = [*first, *sorted(rest)]
-        return Orders(places, ms, tokens)
+        return Orders(places, {} if recalled else ms, tokens, recalled)
 
 
 def _weight(text: str) -> float:

@@ -58,6 +58,16 @@ def paired(before: Sequence[float], after: Sequence[float]) -> Paired:
     )
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number (Holm 1979), in the same order; never above 1."""
+    corrected = [0.0] * len(p_values)
+    least = 0.0
+    for done, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        least = max(least, min(1.0, (len(p_values) - done) * p_values[place]))
+        corrected[place] = least
+    return corrected
+
+
 def _means(differences: Numbers, draw: Callable[[Numbers, int, Generator], Numbers]) -> Numbers:
     """Means of `RESAMPLES` samples, ``(RESAMPLES,)``, drawn some at a time."""
     generator = np.random.default_rng(SEED)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resift.errors import DatasetError
-from resift.evaluation.collection import find_qrels, read_qrels
 from resift.evaluation.measures import Qrels
+from resift.evaluation.qrels import read_all_qrels, read_qrels
 from resift.evaluation.queries import read_queries
 
 
@@ -24,12 +24,14 @@ def make_task(path: Path, qrels_file: Path | None, relevant: int, most: int | No
     """The judged queries of a BEIR folder or a file; all of them where none is judged.
 
     `most` are taken, spread evenly; `relevant` is the least grade that counts. Judgments are in
-    `qrels_file` or beside the queries. Raises `DatasetError` where the two have nothing to do with
-    each other, or a file says what cannot be.
+    `qrels_file`, or those beside the queries, published and added by hand. Raises `DatasetError`
+    where the two have nothing to do with each other, or a file says what cannot be.
     """
     queries = read_queries(path)
-    file = qrels_file or find_qrels(path if path.is_dir() else path.parent)
-    qrels = read_qrels(file) if file else {}
+    if qrels_file is not None:
+        qrels, files = read_qrels(qrels_file), [qrels_file]
+    else:
+        qrels, files = read_all_qrels(path if path.is_dir() else path.parent)
     if not qrels:
         note = (
             "no judgments: whether reranking helps cannot be said; make some with "
@@ -39,8 +41,8 @@ def make_task(path: Path, qrels_file: Path | None, relevant: int, most: int | No
     judged = {query_id: queries[query_id] for query_id in queries if query_id in qrels}
     if not judged:
         raise DatasetError(
-            f"{file}: none of its {len(qrels)} queries is in {path}, the first is "
-            f"{min(qrels)}; are the judgments of this collection?"
+            f"{', '.join(map(str, files))}: none of its {len(qrels)} queries is in {path}, the "
+            f"first is {min(qrels)}; are the judgments of this collection?"
         )
     chosen = _spread(judged, most)
     own = {query_id: qrels[query_id] for query_id in chosen}

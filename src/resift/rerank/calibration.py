@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from resift.errors import CalibrationError
+from resift.files import output
 from resift.rerank.artifact import Manifest
 from resift.rerank.order import Numbers, sigmoid
 from resift.types import Calibrated
@@ -170,17 +171,23 @@ def open_scale(manifest: Manifest, file: Path | None) -> Scale:
     )
 
 
+WHAT = "a calibration that resift wrote"
+
+
 def write_calibration(file: Path, calibration: Calibration) -> None:
-    """Write it as JSON, whole or not at all; raises `CalibrationError` where it cannot be."""
+    """Write it as JSON, whole or not at all; ``-`` is stdout.
+
+    Raises `OutputError` where it cannot be written, or would replace what is no calibration.
+    """
     text = json.dumps(asdict(calibration), indent=2, ensure_ascii=False, sort_keys=True)
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(file)
-    except OSError as error:
-        raise CalibrationError(f"{file}: cannot be written ({error.strerror})") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with output(file, WHAT, is_own_calibration) as out:
+        out.write(f"{text}\n".encode())
+
+
+def is_own_calibration(head: bytes) -> bool:
+    """Whether a file that begins like this was written here: its first keys are known."""
+    keys = (b'"bins": ', b'"feedback_weight": ', b'"fingerprint": "', b'"format": ')
+    return head.startswith(b"{") and all(key in head[:4096] for key in keys)
 
 
 def read_calibration(file: Path) -> Calibration:

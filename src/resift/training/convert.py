@@ -4,7 +4,6 @@ What a checkpoint is, is read off it: a bi-encoder's conversion is `embedder.py`
 """
 
 import re
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,6 +31,7 @@ from resift.training.calibration_text import CalibrationTexts, calibration_texts
 from resift.training.checkpoint import Checkpoint, read_checkpoint
 from resift.training.embedder import convert_embedder
 from resift.training.exits import Feeds, fit_exits, measure_exits, parts, through
+from resift.training.folders import check_new, put_model
 from resift.training.made import (
     FP32_TOLERANCE,
     Conversion,
@@ -69,8 +69,7 @@ def convert_checkpoint(
     for exits that it cannot have, `ParityError` where the exported graphs do not give what the
     checkpoint gives; nothing is left at `out` then.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: is there already; name a new folder")
+    check_new(out)
     folder = _folder(checkpoint, revision)
     if is_bi_encoder(folder):
         if exits:
@@ -125,7 +124,7 @@ def _convert_cross_encoder(
         )
         write_manifest(folder, manifest)
         load_artifact(folder)
-        shutil.copytree(folder, out, dirs_exist_ok=True)
+        put_model(folder, out)
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
     difference = float(np.abs(found - expected).max())
     return Conversion(manifest.quantisation, difference, len(expected), size, tuple(foreseen))

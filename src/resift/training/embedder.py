@@ -1,6 +1,5 @@
 """A sentence-transformers bi-encoder → an embedder's artifact, checked against its torch model."""
 
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +19,7 @@ from resift.rerank.pairs import Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import open_session
 from resift.training.bi_encoder import BiEncoder, read_bi_encoder
 from resift.training.calibration_text import CalibrationTexts, Pairs
+from resift.training.folders import put_model
 from resift.training.graph import encoder_graph
 from resift.training.made import (
     Conversion,
@@ -67,7 +67,7 @@ def convert_embedder(
         )
         write_manifest(folder, manifest)
         load_artifact(folder)
-        shutil.copytree(folder, out, dirs_exist_ok=True)
+        put_model(folder, out)
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
     return Conversion(
         manifest.quantisation,

@@ -5,7 +5,6 @@ some queries are held out, and the model that is written is the best on them. Wh
 better than the base, nothing is written.
 """
 
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import DatasetError, InputError, ModelError, QueryError
+from resift.errors import DatasetError, ModelError, QueryError
 from resift.evaluation.collection import open_collection
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import resolve
@@ -26,6 +25,7 @@ from resift.rerank.stages import Model, load_model
 from resift.training.base import Base, open_base
 from resift.training.export import Identity, dev_scores, export
 from resift.training.fit import mean_ndcg
+from resift.training.folders import check_new, put_model
 from resift.training.groups import Corpus
 from resift.training.loop import train
 from resift.training.mining import NONE, Mined, mine
@@ -63,8 +63,7 @@ def fine_tune(
     `DatasetError` for data too small or unreadable, `ModelError` where the model did not become
     better than the base: nothing is written then.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: is there already; name a new folder")
+    check_new(out)
     base = open_base(base_name)
     artifact = load_artifact(resolve(base_name))
     tokens = Tokens(load_tokenizer(base.tokenizer), base.max_tokens)
@@ -91,7 +90,7 @@ def fine_tune(
                 f"{data}: nDCG@10 on held-out queries is {after:.4f} after training and "
                 f"{before:.4f} before, so nothing was written; more pairs may help"
             )
-        shutil.copytree(made, out, dirs_exist_ok=True)
+        put_model(made, out)
     return Tuned(learned, len(source.dev), before, after)
 
 
@@ -154,9 +153,12 @@ def _judgments(folder: Path, say: Say) -> list[dict[str, Any]]:
     """A BEIR folder's qrels as pairs: grade 1 and more answers, 0 and less does not."""
     collection = open_collection(folder)
     queries, qrels = collection.queries(), collection.qrels()
+    corpus = collection.read({doc_id for grades in qrels.values() for doc_id in grades})
+    for note in corpus.notes:
+        say(note)
     texts = {
         doc_id: f"{own.title}\n{own.text}" if own.title else own.text
-        for doc_id, own in collection.documents({d for own in qrels.values() for d in own}).items()
+        for doc_id, own in corpus.by_id.items()
     }
     texts = {doc_id: text for doc_id, text in texts.items() if text.strip()}
     rows: list[dict[str, Any]] = []

@@ -8,14 +8,14 @@ import hashlib
 import json
 import random
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from resift.errors import DatasetError
-from resift.evaluation.collection import open_collection, open_text
+from resift.evaluation.collection import open_collection
+from resift.evaluation.lines import text_lines
 from resift.training.recipe import SourceSpec
 
 _WORD = re.compile(r"[^\W_]+")
@@ -111,16 +111,9 @@ def pair_source(rows: Sequence[dict[str, Any]], spec: SourceSpec, words: int, se
 
 def read_pairs(file: Path) -> Iterator[dict[str, Any]]:
     """A file's lines, plain or .gz; raises `DatasetError` naming one that is no pair."""
-    number = 0
-    try:
-        with open_text(file) as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield _pair(line, f"{file}:{number}")
-    except (UnicodeDecodeError, EOFError, OSError, zlib.error) as error:
-        raise DatasetError(
-            f"{file}: unreadable after line {number} ({error}); expected UTF-8 text, plain or .gz"
-        ) from error
+    for number, line in text_lines(file):
+        if line.strip():
+            yield _pair(line, f"{file}:{number}")
 
 
 def _pair(line: str, where: str) -> dict[str, Any]:
