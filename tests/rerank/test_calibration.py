@@ -156,7 +156,7 @@ def test_a_file_that_is_not_there_says_how_to_make_one(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     for file in (tmp_path / "taken", tmp_path / "absent" / "own.json"):
-        with pytest.raises(OutputError, match="is a folder|there is no folder"):
+        with pytest.raises(OutputError, match=r"is a folder|there is no folder"):
             write_calibration(file, made())
     assert [own.name for own in tmp_path.iterdir()] == ["taken"]
 
