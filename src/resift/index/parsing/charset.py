@@ -12,16 +12,29 @@ from resift.extras import require
 # Tab, line feed, form feed, escape and carriage return are text; other control bytes are not.
 # ISO-2022-JP needs escape.
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+_CONTROL_CHARACTER = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+# In text a control byte is an accident; binary files have one byte in ten of them.
+_BINARY_SHARE = 0.04
+# What DOS ends a text with, and what a disk fills a block up with.
+_PADDING = b"\x1a\x00"
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# Other encodings hardly ever look like UTF-8: so many whole characters for one broken, never.
+_WHOLE_TO_BROKEN = 4
+_NO_ASCII = re.compile("[^\x00-\x7f]")
 _WESTERN = "cp1252"
 # What is guessed between: encodings of scripts that hardly use ASCII letters.
 _OTHERS = ("cp1251", "koi8_r", "cp932", "euc_jp", "cp949", "gb18030", "big5", "cp1253", "cp1255",
            "cp1256")  # fmt: skip
+# Where these read a text as kana, it is Japanese: no other language has any.
+_JAPANESE = ("euc_jp", "cp932")
+_KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa]")
+_KANA_SHARE = 0.2
 # What a page that declares the one on the left is nearly always written in.
 _SUPERSETS = {
     "ascii": _WESTERN, "iso8859-1": _WESTERN, "shift_jis": "cp932", "euc_kr": "cp949",
@@ -36,29 +49,78 @@ _SHARE = 0.6
 # Fewer than this say too little to tell Greek from Korean: a name, a price.
 _ENOUGH = 16
 _SAMPLE = 1 << 15
+# Of UTF-16 without a BOM, half of the bytes of a text in Latin letters are NUL.
+_WIDE_SHARE = 0.4
 
 
 def decode(data: bytes, declared: str | None = None) -> str:
     """Bytes as text with line feeds: by BOM, else UTF-8, else `declared`, else by its letters.
 
     Other scripts than Latin are guessed; whatever leaves doubt is Windows-1252, for a wrong accent
-    costs less than a page of Chinese made of French. Raise `SourceError` for what is binary:
-    control bytes, or bytes that no reading allows.
+    costs less than a page of Chinese made of French. A control byte here and there becomes a
+    space, a broken byte of UTF-8 the replacement character. Raise `SourceError` for what is
+    binary: many control bytes, or bytes that no reading allows.
     """
-    text = _decode(data, declared)
+    encoding, data = _marked(data)
+    if encoding is None:
+        controls = len(_CONTROL.findall(data[:_SAMPLE]))
+        if controls > _BINARY_SHARE * min(len(data), _SAMPLE):
+            raise SourceError("not text: it has control bytes, as binary files have")
+    return without_controls(_lines(_decode(data, encoding, declared)))
+
+
+def decode_rows(data: bytes) -> list[str]:
+    """The lines of a file of rows, decoded as by `decode`; control characters stay in them.
+
+    So a line with a NUL in it can be named: it costs itself and not its file.
+    """
+    encoding, data = _marked(data)
+    return _lines(_decode(data, encoding, None)).split("\n")
+
+
+def has_controls(text: str) -> bool:
+    """Whether it has characters that no text has: NUL, backspace, substitute and their like."""
+    return _CONTROL_CHARACTER.search(text) is not None
+
+
+def without_controls(text: str) -> str:
+    """The text with spaces for such characters: every other one stays at its place."""
+    return _CONTROL_CHARACTER.sub(" ", text)
+
+
+def _lines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _decode(data: bytes, declared: str | None) -> str:
+def _marked(data: bytes) -> tuple[str | None, bytes]:
+    """The encoding that a BOM or wide characters show, and the bytes without padding."""
     for bom, encoding in _BOMS:
         if data.startswith(bom):
-            try:
-                return data.decode(encoding)
-            except UnicodeDecodeError as error:
-                raise SourceError(f"not text: broken {encoding.upper()}") from error
-    if _CONTROL.search(data):
-        raise SourceError("not text: it has control bytes, as binary files have")
+            return encoding, data
+    wide = _wide(data[:_SAMPLE])
+    return wide, data if wide else data.rstrip(_PADDING)
+
+
+def _wide(sample: bytes) -> str | None:
+    """UTF-16 without a BOM, by its zeros: nearly every second byte, and none between."""
+    pairs = len(sample) // 2
+    low, high = sample[: 2 * pairs : 2], sample[1 : 2 * pairs : 2]
+    if pairs and high.count(0) > 2 * _WIDE_SHARE * pairs and not low.count(0):
+        return "utf-16-le"
+    if pairs and low.count(0) > 2 * _WIDE_SHARE * pairs and not high.count(0):
+        return "utf-16-be"
+    return None
+
+
+def _decode(data: bytes, encoding: str | None, declared: str | None) -> str:
+    if encoding is not None:
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError as error:
+            raise SourceError(f"not text: broken {encoding.upper()}") from error
     text = _read(data, "utf-8")
+    if text is None:
+        text = _nearly_utf8(data)
     if text is None and declared:
         text = _read(data, _known(declared))
     if text is None:
@@ -78,11 +140,19 @@ def _read(data: bytes, encoding: str) -> str | None:
         return None
 
 
+def _nearly_utf8(data: bytes) -> str | None:
+    """UTF-8 in which some bytes are broken, as U+FFFD; None if it is another encoding."""
+    text = data.decode("utf-8", "replace")
+    broken = text.count("\ufffd")
+    whole = len(_NO_ASCII.findall(text)) - broken
+    return text if whole >= _WHOLE_TO_BROKEN * broken else None
+
+
 def _known(declared: str) -> str:
     """Python's name for a declared encoding, or one that fits no bytes beyond ASCII."""
     try:
         name = codecs.lookup(declared).name
-    except LookupError:
+    except (LookupError, ValueError):
         return "ascii"
     return "ascii" if name in _NO_ENCODINGS else _SUPERSETS.get(name, name)
 
@@ -90,19 +160,27 @@ def _known(declared: str) -> str:
 def _guess(data: bytes) -> str:
     sample = _sample(data)
     beyond = len(_BEYOND_ASCII.findall(sample))
-    share = beyond / (beyond + len(_ASCII_LETTER.findall(sample)))
-    if beyond < _ENOUGH or share < _SHARE:
+    letters = beyond + len(_ASCII_LETTER.findall(sample))
+    if beyond < _ENOUGH or beyond < _SHARE * letters:
         return _WESTERN
+    for encoding in _JAPANESE:
+        text = sample.decode(encoding, "ignore")
+        if len(_KANA.findall(text)) > _KANA_SHARE * len(text):
+            return encoding
     detector = require("charset_normalizer", "index")
     best = detector.from_bytes(sample, cp_isolation=list(_OTHERS)).best()
     return best.encoding if best else _WESTERN
 
 
 def _sample(data: bytes) -> bytes:
-    """About 32 kB, cut at a line's end, from the first byte that is not ASCII."""
+    """About 32 kB from the first byte that is not ASCII on, which is in it; cut at line ends."""
     first = _BEYOND_ASCII.search(data)
-    start = data.rfind(b"\n", 0, first.start()) + 1 if first else 0
+    if not first:
+        return data[:_SAMPLE]
+    start = data.rfind(b"\n", 0, first.start()) + 1
+    if first.start() - start >= _SAMPLE // 2:  # a long line of ASCII before it
+        start = first.start()
     if len(data) - start <= _SAMPLE:
         return data[start:]
     end = data.rfind(b"\n", start, start + _SAMPLE)
-    return data[start : end if end > start else start + _SAMPLE]
+    return data[start : end if end > first.start() else start + _SAMPLE]
