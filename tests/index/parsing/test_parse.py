@@ -1,6 +1,7 @@
 """Proves that each kind of file becomes the text its reader sees, and what is refused and why."""
 
 import json
+import time
 
 import pytest
 
@@ -71,6 +72,66 @@ def test_front_matter_names_a_page_and_is_no_text_of_it() -> None:
     document = one("a.md", b'---\ntitle: "The Name"\ntags: [x]\n---\n# Other\nBody')
     assert document.title == "The Name"
     assert outline(document) == [("Other", "# Other\nBody")]
+
+
+@pytest.mark.parametrize(
+    ("front", "title"),
+    [
+        ('title: "The Name"\ntags:\n- x\n- y\n', "The Name"),
+        ("# a comment\n\ntitle: The Name\n", "The Name"),
+        ("tags: [\n  a,\n]\ntitle: >-\n  The Name\nmore: |\n  Text: of\n\n  it.\n", "The Name"),
+        ("'quoted key': 1\ndate: 2020-01-01\n", "page"),
+        ("", "page"),
+    ],
+)
+@pytest.mark.parametrize("end", ["---", "...", "---  "])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_mapping_from_the_first_line_on_is_front_matter(
+    front: str, title: str, end: str, encoding: str
+) -> None:
+    for line_end in ("\n", "\r\n"):
+        page = f"---\n{front}{end}\nBody"
+        document = one("page.md", page.replace("\n", line_end).encode(encoding))
+        assert (document.title, outline(document)) == (title, [("", "Body")])
+
+
+def test_front_matter_may_be_toml() -> None:
+    page = '+++\ntitle = "The Name"\n[extra]\ntags = [\n  "a",\n]\n+++\nBody'
+    document = one("page.md", page.encode())
+    assert (document.title, outline(document)) == ("The Name", [("", "Body")])
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "---\nText between two rules.\n---\nMore.",
+        "---\n\nIn short: this is a sentence, and so on.\n\n---\nMore.",
+        "---\nThe sentence goes on\nauthor: Ann\n---\nMore.",
+        "---\n# A heading\n\nText.\n\n---\nMore.",
+        "---\ntitle: never ends\nText.",
+        "---\n- a\n- b\n---\nMore.",
+        "\n---\ntitle: not at the first line\n---\nMore.",
+        "----\ntitle: a longer rule\n----\nMore.",
+        "+++\nText between.\n+++\nMore.",
+        "+++\ntitle = 'never ends'\nText.",
+        "---\ntitle: all there is\n---\n",
+        "---",
+        "---\nhttp://example.org\n---\nMore.",
+    ],
+)
+def test_text_between_two_rules_is_text(page: str) -> None:
+    document = one("page.md", page.encode())
+    assert document.title in ("page", "A heading")
+    covered = "".join(document.text[s.start : s.end] for s in document.sections)
+    assert covered == page
+
+
+def test_front_matter_that_is_long_or_never_ends_takes_no_time() -> None:
+    started = time.monotonic()
+    for line in ("key: value", "", " ", "  x", "- a", "-", "# c", "  # c", "a" * 40, "]", "k = 1"):
+        for first in ("---\n", "---\na: b\n", "+++\n", "+++\na = b\n"):
+            one("page.md", (first + 10_000 * (line + "\n") + "the end").encode())
+    assert time.monotonic() - started < 20
 
 
 def test_markdown_without_a_heading_is_named_after_its_file() -> None:

@@ -6,11 +6,10 @@ from pathlib import PurePosixPath
 
 from resift.index.parsing.charset import decode
 from resift.index.parsing.documents import HeadingPath, ParsedDocument, Section
+from resift.index.parsing.front_matter import front_matter
 
 _HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)$")
-_FRONT_MATTER = re.compile(r"\A---\n(?:.*\n)*?(?:---|\.\.\.)[ \t]*(?:\n|\Z)")
-_FRONT_TITLE = re.compile(r"^title:[ \t]*(?:\"([^\"\n]*)\"|'([^'\n]*)'|([^\n]*))", re.MULTILINE)
 
 
 def parse_plain(key: str, data: bytes) -> ParsedDocument:
@@ -22,13 +21,11 @@ def parse_plain(key: str, data: bytes) -> ParsedDocument:
 def parse_markdown(key: str, data: bytes) -> ParsedDocument:
     """Markdown: a section a heading; the title is the front matter's, the first H1 or the name."""
     text = decode(data)
-    front = _FRONT_MATTER.match(text)
-    body = front.end() if front else 0
-    headings = list(_headings(text, body))
-    named = _FRONT_TITLE.search(front.group()) if front else None
-    title = next((group.strip() for group in named.groups() if group), "") if named else ""
-    title = title or next((name for _, level, name in headings if level == 1 and name), stem(key))
-    return ParsedDocument(key, title, text, _sections(text, body, headings, title))
+    front = front_matter(text)
+    headings = list(_headings(text, front.end))
+    first = next((name for _, level, name in headings if level == 1 and name), "")
+    title = front.title or first or stem(key)
+    return ParsedDocument(key, title, text, _sections(text, front.end, headings, title))
 
 
 def stem(key: str) -> str:
