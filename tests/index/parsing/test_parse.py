@@ -179,7 +179,8 @@ def test_pdf_keeps_its_pages() -> None:
         (make_pdf(["secret"], locked=True), "encrypted PDF"),
         (make_pdf(["", ""]), r"without a text layer \(2 pages\)"),
         (make_pdf(["text"])[:150], "not a readable PDF"),
-        (b"PK\x03\x04 something else", "not a readable PDF"),
+        (b"PK\x03\x04 something else", "not a readable .pdf: it is a ZIP archive"),
+        (b"something else", "not a readable PDF"),
     ],
 )
 def test_pdf_that_cannot_be_read_says_why(data: bytes, reason: str) -> None:

@@ -149,12 +149,17 @@ def _nearly_utf8(data: bytes) -> str | None:
 
 
 def _known(declared: str) -> str:
-    """Python's name for a declared encoding, or one that fits no bytes beyond ASCII."""
+    """Python's name for a declared encoding, or one that fits no bytes beyond ASCII.
+
+    The declaration was read as ASCII: what does not contain ASCII cannot be true.
+    """
     try:
         name = codecs.lookup(declared).name
     except (LookupError, ValueError):
         return "ascii"
-    return "ascii" if name in _NO_ENCODINGS else _SUPERSETS.get(name, name)
+    if name in _NO_ENCODINGS or _read(b"<a>", name) != "<a>":
+        return "ascii"
+    return _SUPERSETS.get(name, name)
 
 
 def _guess(data: bytes) -> str:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from resift.errors import SourceError
+from resift.index.normalisation import is_visible
 from resift.index.parsing.charset import has_controls, without_controls
 from resift.index.parsing.documents import Parsed, ParsedDocument, Section
 
@@ -105,11 +106,11 @@ class Rows:
         columns = self._columns
         text = _string(fields, columns.text)
         title = _string(fields, columns.title)
-        if not text.strip() and not title.strip():
+        if not is_visible(text) and not is_visible(title):
             missing = "" if columns.text in fields else f": it has no field {columns.text!r}"
             raise ValueError(f"no text in it{missing}")
         # A document may be all title: that is what there is to find and to read.
-        text = text if text.strip() else title
+        text = text if is_visible(text) else title
         metadata = {name: value for name, value in fields.items() if name not in columns.own}
         for name, value in metadata.items():
             _check(name, value)

@@ -1,4 +1,4 @@
-"""What stands above the text of a Markdown file: a mapping in YAML or TOML, from the first line on."""
+"""What stands above the text of a Markdown file: a mapping in YAML or TOML, from its first line."""
 
 import re
 from dataclasses import dataclass

@@ -16,6 +16,11 @@ from resift.index.parsing.parse_text import stem
 _PDFIUM = threading.Lock()
 # What PDFium writes where a word was hyphenated at the end of a line.
 _HYPHEN = re.compile("(?:\ufffe|\x02)\\s*")
+# How typesetters write these letters together: nothing that the text says.
+_LIGATURES = str.maketrans(
+    {"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl",
+     "\ufb05": "st", "\ufb06": "st", "\u00ad": ""}
+)  # fmt: skip
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0e-\x1f]")
 
 
@@ -57,7 +62,7 @@ def _join(pages: list[str]) -> tuple[str, tuple[Section, ...]]:
 
 def _clean(text: str) -> str:
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
-    return _UNPRINTABLE.sub("", _HYPHEN.sub("", lines)).strip()
+    return _UNPRINTABLE.sub("", _HYPHEN.sub("", lines)).translate(_LIGATURES).strip()
 
 
 def _reason(error: Exception) -> str:
