@@ -8,9 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resift import Index
-from resift.index.citation import verify
 from resift.index.normalisation import is_visible, searchable
-from resift.settings import StorageSettings
 
 
 @pytest.mark.parametrize(
@@ -60,7 +58,4 @@ def test_hidden_characters_are_found_and_cited_where_they_stand(tmp_path: Path) 
         assert first.text == text.strip()
         (start, end) = (first.metadata[name] for name in ("start", "end"))
         assert text[start:end] == first.text
-    storage = StorageSettings()
-    passage = index.passage(first.id) if hasattr(index, "passage") else None
-    if passage is not None:
-        assert verify(passage, storage).standing == "proved"
+        assert index.verify_citation(first.id).standing == "proved"

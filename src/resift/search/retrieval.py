@@ -67,7 +67,7 @@ def retrieve(
 
     Without a reranker only the first `top_n` are read.
     """
-    query = searchable(query)
+    query = searchable(query) or query
     view = snapshot.view()
     purse = _Purse(view, plan.max_requests)
     window = _retrieve(query, view, embedder, plan, clock, purse)[: plan.depth]

@@ -7,6 +7,7 @@ import pytest
 
 from index.parsing.pdfs import make_pdf
 from resift.errors import SourceError
+from resift.index.parsing import parse_pdf
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.documents import ParsedDocument
 from resift.index.parsing.limits import Limits
@@ -177,7 +178,7 @@ def test_pdf_keeps_its_pages() -> None:
     ("data", "reason"),
     [
         (make_pdf(["secret"], locked=True), "encrypted PDF"),
-        (make_pdf(["", ""]), r"without a text layer \(2 pages\)"),
+        (make_pdf(["", ""]), r"without a text layer in its 2 pages: scanned\?"),
         (make_pdf(["text"])[:150], "not a readable PDF"),
         (b"PK\x03\x04 something else", "not a readable .pdf: it is a ZIP archive"),
         (b"something else", "not a readable PDF"),
@@ -230,6 +231,22 @@ def test_a_suffix_nobody_reads_is_refused() -> None:
 def test_a_pdf_of_too_many_pages_is_refused() -> None:
     with pytest.raises(SourceError, match=r"it has 3 pages: the limit is 2 \(max_pages\)"):
         parse("a.pdf", make_pdf(["one", "two", "three"]), limits=Limits(max_pages=2))
+
+
+def test_a_damaged_page_costs_itself_and_a_missing_end_is_named() -> None:
+    whole = make_pdf(["one", "two", "three"])
+    start = whole.index(b"6 0 obj") + 8
+    size = whole.index(b"endobj", start) - start
+    damaged = parse("a.pdf", whole[:start] + b"[1]".ljust(size) + whole[start + size :])
+    assert damaged.documents[0].text == "one\n\nthree"
+    assert damaged.problems == ("page 2: damaged, left out",)
+    cut = parse("a.pdf", whole[: whole.index(b"startxref")])
+    assert cut.documents[0].text.startswith("one")
+    assert cut.problems == ("the file is cut off: pages of it may be missing",)
+
+
+def test_letters_that_a_typesetter_joined_are_letters() -> None:
+    assert parse_pdf._clean("o\ufb03ce, \ufb01nd, soft\u00adware") == "office, find, software"
 
 
 @pytest.mark.parametrize("count", [b"2", b"4000000000"])

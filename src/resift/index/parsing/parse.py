@@ -41,8 +41,8 @@ def _whole(parser: Callable[[str, bytes], ParsedDocument]) -> _Read:
     return lambda key, data, columns, limits: Parsed((parser(key, data),))
 
 
-def _paged(parser: Callable[[str, bytes, Limits], ParsedDocument]) -> _Read:
-    return lambda key, data, columns, limits: Parsed((parser(key, data, limits),))
+def _paged(parser: Callable[[str, bytes, Limits], Parsed]) -> _Read:
+    return lambda key, data, columns, limits: parser(key, data, limits)
 
 
 def _rows(parser: Callable[[bytes, Columns], Parsed]) -> _Read:

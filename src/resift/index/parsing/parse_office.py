@@ -14,7 +14,7 @@ from typing import Any
 
 from resift.errors import SourceError
 from resift.extras import require
-from resift.index.parsing.documents import HeadingPath, ParsedDocument, Section, Table
+from resift.index.parsing.documents import HeadingPath, Parsed, ParsedDocument, Section, Table
 from resift.index.parsing.docx_entities import hide_entities, show_entities
 from resift.index.parsing.limits import Limits
 from resift.index.parsing.parse_text import stem
@@ -39,7 +39,7 @@ _SLIDES = re.compile(r"^@@slide-(\d+)@@$", re.MULTILINE)
 _LONGEST_HEADING = 120
 
 
-def parse_office(key: str, data: bytes, limits: Limits) -> ParsedDocument:
+def parse_office(key: str, data: bytes, limits: Limits) -> Parsed:
     """Read one file; its title is the one it has in its properties, its subject or its name.
 
     Headers and footers of pages are left out. `page` is the number of a slide; other files have
@@ -57,7 +57,7 @@ def parse_office(key: str, data: bytes, limits: Limits) -> ParsedDocument:
     else:
         built = _blocks(result.document["nodes"] if result.document else (), title)
     text, sections, tables = built.finish()
-    return ParsedDocument(key, title, text, sections, tables=tables)
+    return Parsed((ParsedDocument(key, title, text, sections, tables=tables),))
 
 
 def _extract(suffix: str, data: bytes) -> Any:
