@@ -127,7 +127,7 @@ WHOLE = [
         ("a.docx", b"", "empty file"),
         ("a.parquet", b"", "empty file"),
         ("a.txt", b" \r\n\t\f\n", "empty file"),
-        ("a.txt", bytes(5_000), "no text in it"),
+        ("a.txt", bytes(5_000), "control bytes"),
         ("a.txt", "\ufeff \u200b\n".encode(), "no text in it"),
         ("a.txt", "\u00ad\u200b".encode(), "no text in it"),
         ("a.md", "# \u200b\n".encode("utf-16"), None),

@@ -138,3 +138,18 @@ def test_one_broken_byte_of_utf8_costs_its_character_and_no_other() -> None:
     text = "Zażółć gęślą jaźń. " * 3
     assert decode(text.encode() + b"\xff end") == text + "\ufffd end"
     assert decode(text.encode()[:-2] + b"\xc5") == text[:-2] + "\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Привет", "cp1251"),
+        ("Привет", "koi8-r"),
+        ("МОСКВА 2020", "cp1251"),
+        ("id,text\n1,Привет, мир\n", "cp1251"),
+        ("English first, then Отчёт за год", "koi8-r"),
+        ("їжак і ґанок", "cp1251"),
+    ],
+)
+def test_one_cyrillic_word_is_enough(text: str, encoding: str) -> None:
+    assert decode(text.encode(encoding)) == text

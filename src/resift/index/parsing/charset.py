@@ -35,6 +35,12 @@ _OTHERS = ("cp1251", "koi8_r", "cp932", "euc_jp", "cp949", "gb18030", "big5", "c
 _JAPANESE = ("euc_jp", "cp932")
 _KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa]")
 _KANA_SHARE = 0.2
+# Where these read each word that is not ASCII as a Cyrillic one, with capitals only where words
+# begin or all over, it is Cyrillic: Western words have letters of ASCII in them.
+_CYRILLIC = ("cp1251", "koi8_r")
+_WORD = re.compile(r"[^\W\d_]+")
+_CYRILLIC_WORD = re.compile("[А-ЯЁІЇЄҐ]?[а-яёіїєґ]+|[А-ЯЁІЇЄҐ]+")
+_LONG_WORD = 4
 # What a page that declares the one on the left is nearly always written in.
 _SUPERSETS = {
     "ascii": _WESTERN, "iso8859-1": _WESTERN, "shift_jis": "cp932", "euc_kr": "cp949",
@@ -61,12 +67,12 @@ def decode(data: bytes, declared: str | None = None) -> str:
     space, a broken byte of UTF-8 the replacement character. Raise `SourceError` for what is
     binary: many control bytes, or bytes that no reading allows.
     """
-    encoding, data = _marked(data)
+    encoding, text = _marked(data)
     if encoding is None:
-        controls = len(_CONTROL.findall(data[:_SAMPLE]))
-        if controls > _BINARY_SHARE * min(len(data), _SAMPLE):
+        controls = len(_CONTROL.findall(text[:_SAMPLE]))
+        if (data and not text) or controls > _BINARY_SHARE * min(len(text), _SAMPLE):
             raise SourceError("not text: it has control bytes, as binary files have")
-    return without_controls(_lines(_decode(data, encoding, declared)))
+    return without_controls(_lines(_decode(text, encoding, declared)))
 
 
 def decode_rows(data: bytes) -> list[str]:
@@ -167,7 +173,7 @@ def _guess(data: bytes) -> str:
     beyond = len(_BEYOND_ASCII.findall(sample))
     letters = beyond + len(_ASCII_LETTER.findall(sample))
     if beyond < _ENOUGH or beyond < _SHARE * letters:
-        return _WESTERN
+        return next((name for name in _CYRILLIC if _is_cyrillic(sample, name)), _WESTERN)
     for encoding in _JAPANESE:
         text = sample.decode(encoding, "ignore")
         if len(_KANA.findall(text)) > _KANA_SHARE * len(text):
@@ -175,6 +181,14 @@ def _guess(data: bytes) -> str:
     detector = require("charset_normalizer", "index")
     best = detector.from_bytes(sample, cp_isolation=list(_OTHERS)).best()
     return best.encoding if best else _WESTERN
+
+
+def _is_cyrillic(sample: bytes, encoding: str) -> bool:
+    words = [
+        word for word in _WORD.findall(sample.decode(encoding, "replace")) if not word.isascii()
+    ]
+    is_long = any(len(word) >= _LONG_WORD for word in words)
+    return is_long and all(map(_CYRILLIC_WORD.fullmatch, words))
 
 
 def _sample(data: bytes) -> bytes:
