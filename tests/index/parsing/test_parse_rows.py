@@ -239,6 +239,22 @@ def test_json_that_could_not_be_stored_costs_its_line(line: str, reason: str) ->
     assert reason in problem
 
 
+def test_a_field_that_is_a_text_of_its_own_is_left_out_and_named() -> None:
+    row = {"text": "words", "html": "x" * 70_000, "tree": ["y" * 70_000], "year": 2020}
+    parsed = parse("c.jsonl", json.dumps(row).encode())
+    assert parsed.documents[0].metadata == {"year": 2020}
+    assert parsed.problems == (
+        "line 1: html is left out: over 65,536 characters",
+        "line 1: tree is left out: over 65,536 characters",
+    )
+
+
+def test_a_reason_is_short_however_long_what_it_names_is() -> None:
+    row = json.dumps({"id": "x" * 10_000, "text": "a"})
+    parsed = parse("c.jsonl", f"{row}\n{row}".encode())
+    assert len(parsed.problems[0]) < 400
+
+
 def test_numbers_of_64_bits_and_odd_keys_are_kept() -> None:
     metadata = {"x": -(2**63), "y": 2**63 - 1, "z": 1e308, "": 1, "a.b": None, "t": [True, "é"]}
     line = json.dumps({"id": 2**100, "text": "a"} | metadata)

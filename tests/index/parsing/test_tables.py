@@ -71,6 +71,14 @@ def test_a_table_that_fits_is_one_piece_and_its_text_is_as_it_was() -> None:
     assert sum("name " in piece.text for piece in document.pieces) == 1
 
 
+def test_a_title_or_heading_that_is_a_text_is_not_repeated_as_a_whole() -> None:
+    (parsed,) = parse("a.md", b"# " + b"word " * 20_000).documents
+    document = cut(parsed, token_starts, with_text=False)
+    assert len(document.pieces) > 50
+    assert len(document.title) <= 500
+    assert all(len(piece.heading) <= 500 for piece in document.pieces)
+
+
 def test_a_table_in_a_fence_is_code_and_a_rule_is_no_table() -> None:
     (fenced,) = parse("a.md", b"```\na | b\n--|--\nc | d\n```\n").documents
     (ruled,) = parse("a.md", b"a | b\n\n---\n\nc\n---\n").documents

@@ -19,6 +19,9 @@ _MOST_PROBLEMS = 20
 _DEEPEST = 64
 """Levels of lists and objects in metadata: beyond, readers of JSON run out of stack."""
 _LONGEST_SHOWN = 80
+_LONGEST_REASON = 300
+_LARGEST_FIELD = 1 << 16
+"""Characters of one field of metadata: it is kept, and can be filtered by, beside every passage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class Rows:
     def fault(self, number: int, reason: str) -> None:
         """Note that the row at `number` cannot be read."""
         if len(self._problems) < _MOST_PROBLEMS:
-            self._problems.append(f"{self._word} {number}: {reason}")
+            self._problems.append(f"{self._word} {number}: {reason[:_LONGEST_REASON]}")
         else:
             self._more += 1
 
@@ -115,6 +118,9 @@ class Rows:
         for name, value in metadata.items():
             _check(name, value)
         id_ = self._name(number, fields)
+        for name in [name for name, value in metadata.items() if _is_large(value)]:
+            self.fault(number, f"{_shown(name)} is left out: over {_LARGEST_FIELD:,} characters")
+            del metadata[name]
         return ParsedDocument(id_, title, text, (Section(0, len(text)),), metadata, number)
 
     def _name(self, number: int, fields: Mapping[str, Any]) -> str:
@@ -157,6 +163,13 @@ def _check(name: str, value: Any, depth: int = 0) -> None:
             raise ValueError(f"{_shown(name)} is nested deeper than {_DEEPEST} levels")
         for inner in value.values() if isinstance(value, Mapping) else value:
             _check(name, inner, depth + 1)
+
+
+def _is_large(value: Any) -> bool:
+    """Whether a field is a text or a structure that does not belong beside every passage."""
+    if isinstance(value, Mapping | list):
+        value = json.dumps(value)
+    return isinstance(value, str) and len(value) > _LARGEST_FIELD
 
 
 def _shown(name: str) -> str:

@@ -51,6 +51,7 @@ class CutFile:
     problems: tuple[str, ...] = ()
 
 
+_LONGEST_NAME = 500
 TokenStarts = Callable[[str], NDArray[np.int64]]
 
 
@@ -67,16 +68,21 @@ def cut(document: ParsedDocument, token_starts: TokenStarts, with_text: bool) ->
     text = whole.text
     return CutDocument(
         id=document.id,
-        title=document.title,
+        title=_name(document.title),
         metadata=document.metadata,
         row=document.row,
         pieces=tuple(
-            Piece(own.start, own.end, own.heading, own.page, text[own.start : own.end])
+            Piece(own.start, own.end, _name(own.heading), own.page, text[own.start : own.end])
             for own in chunk(text, whole.sections, starts, tables=whole.tables)
             if is_visible(text[own.start : own.end])
         ),
         text=text if with_text else None,
     )
+
+
+def _name(text: str) -> str:
+    """A title or heading, cut where it is a text itself: it is searched with every passage."""
+    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
 
 
 def to_json(documents: Iterable[CutDocument], problems: Sequence[str]) -> dict[str, Any]:
