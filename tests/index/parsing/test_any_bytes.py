@@ -31,7 +31,7 @@ def check(outcome: CutFile | SourceError) -> None:
     """Text that can be stored, or one line that says why there is none."""
     if isinstance(outcome, SourceError):
         assert str(outcome).isprintable()
-        assert 5 < len(str(outcome)) < 400
+        assert 5 < len(str(outcome)) < 500
         return
     assert outcome.documents or outcome.problems
     for document in outcome.documents:

@@ -9,8 +9,10 @@ from index.parsing.pdfs import make_pdf
 from resift.errors import SourceError
 from resift.index.parsing import parse_pdf
 from resift.index.parsing.columns import Columns
+from resift.index.parsing.cut import cut
 from resift.index.parsing.documents import ParsedDocument
 from resift.index.parsing.limits import Limits
+from resift.index.parsing.measure import token_starts
 from resift.index.parsing.parse import parse, parsing_fingerprint
 
 
@@ -131,8 +133,38 @@ def test_front_matter_that_is_long_or_never_ends_takes_no_time() -> None:
     started = time.monotonic()
     for line in ("key: value", "", " ", "  x", "- a", "-", "# c", "  # c", "a" * 40, "]", "k = 1"):
         for first in ("---\n", "---\na: b\n", "+++\n", "+++\na = b\n"):
-            one("page.md", (first + 10_000 * (line + "\n") + "the end").encode())
+            one("page.md", (first + 3_000 * (line + "\n") + "the end").encode())
     assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "# a" + " " * 100_000 + "b",
+        "# " + "# " * 50_000 + "b",
+        "a|b\n" + " " * 100_000 + "|x",
+        "a|b\n" + "-" * 100_000 + "|x",
+        "a|b\n" + "|-" * 50_000 + "x",
+        "<!-- -->" * 250 + "x",
+        "." + " " * 100_000 + "x",
+        "\n" * 100_000 + "x",
+        "\n " * 100_000 + "- x",
+    ],
+)
+def test_no_line_takes_for_ever(page: str) -> None:
+    started = time.monotonic()
+    cut(one("a.md", page.encode()), token_starts, with_text=False)
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [("# a", "a"), ("## a ##", "a"), ("# a#", "a#"), ("# a # b", "a # b"), ("#", ""), ("# #", ""),
+     ("   ###\ta  #  ", "a"), ("# C# #", "C#")],
+)  # fmt: skip
+def test_the_end_of_a_heading_is_no_part_of_it(line: str, name: str) -> None:
+    document = one("a.md", f"# Title\n{line}\ntext".encode())
+    assert document.sections[-1].heading == name
 
 
 def test_markdown_without_a_heading_is_named_after_its_file() -> None:

@@ -56,10 +56,9 @@ class Columns:
         names = list(names)
         if self.text not in names and self.title not in names:
             there = ", ".join(_shown(name) for name in names[:10]) or "none at all"
-            more = ", …" if len(names) > 10 else ""
-            raise SourceError(
-                f"no column {self.text!r} in it, but {there}{more}: name the text's column"
-            )
+            if len(names) > 10 or len(there) > _LONGEST_REASON:
+                there = f"{there[:_LONGEST_REASON]}, …"
+            raise SourceError(f"no column {self.text!r} in it, but {there}: name the text's column")
 
 
 def columns_of(made_by: str) -> Columns | None:

@@ -17,7 +17,8 @@ _CHARSET = re.compile(
     re.IGNORECASE,
 )
 _PAGE = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html)\b",
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*"
+    rb"<(?:!doctype html|html)\b",
     re.IGNORECASE | re.DOTALL,
 )
 _TEMPLATE = re.compile(r"<(/?)template\b", re.IGNORECASE)

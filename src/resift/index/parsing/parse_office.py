@@ -14,6 +14,7 @@ from typing import Any
 
 from resift.errors import SourceError
 from resift.extras import require
+from resift.index.parsing.charset import without_controls
 from resift.index.parsing.documents import HeadingPath, Parsed, ParsedDocument, Section, Table
 from resift.index.parsing.docx_entities import hide_entities, show_entities
 from resift.index.parsing.limits import Limits
@@ -95,7 +96,7 @@ def _unpacked(suffix: str, data: bytes, limits: Limits) -> bytes:
 
 def _title(metadata: Mapping[str, Any]) -> str:
     title = metadata.get("title") or metadata.get("subject") or ""
-    return " ".join(str(title).split())
+    return " ".join(without_controls(str(title)).split())
 
 
 def _slides(content: str, limits: Limits) -> "_Text":
@@ -177,7 +178,7 @@ class _Text:
 
     def block(self, text: str) -> None:
         """Add a block, if there is anything in it."""
-        text = text.strip()
+        text = without_controls(text).strip()
         if text:
             piece = f"\n\n{text}" if self._pieces else text
             self._pieces.append(piece)

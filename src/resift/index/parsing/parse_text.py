@@ -11,8 +11,9 @@ from resift.index.parsing.charset import decode
 from resift.index.parsing.documents import HeadingPath, ParsedDocument, Section, Table
 from resift.index.parsing.front_matter import front_matter
 
-_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
-_RULE = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
+# Written so that no line can be read in two ways: a long one would be read for ever.
+_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t](.*))?$")
+_RULE = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)$")
 
 
@@ -73,7 +74,14 @@ def _headings(lines: list[tuple[int, str]]) -> Iterator[tuple[int, int, str]]:
     """Give (offset, level, name) of the ``#`` lines."""
     for at, line in lines:
         if heading := _HEADING.match(line):
-            yield at, len(heading.group(1)), (heading.group(2) or "").strip()
+            yield at, len(heading.group(1)), _without_end(heading.group(2) or "")
+
+
+def _without_end(name: str) -> str:
+    """A heading's name without the ``#`` that may close it, which stand apart from it."""
+    name = name.strip()
+    rest = name.rstrip("#")
+    return rest.rstrip() if not rest or rest[-1].isspace() else name
 
 
 def _tables(lines: list[tuple[int, str]]) -> Iterator[Table]:
@@ -82,7 +90,7 @@ def _tables(lines: list[tuple[int, str]]) -> Iterator[Table]:
     while place < len(lines):
         (start, head), (at, rule) = lines[place - 1 : place + 1]
         place += 1
-        if "|" not in head or "|" not in rule or not _RULE.match(rule):
+        if "|" not in head or "|" not in rule or not _RULE.match(rule.strip()):
             continue
         headed = end = at + len(rule)
         while place < len(lines) and "|" in lines[place][1] and lines[place][0] == end + 1:
