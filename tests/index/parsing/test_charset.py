@@ -153,3 +153,7 @@ def test_one_broken_byte_of_utf8_costs_its_character_and_no_other() -> None:
 )
 def test_one_cyrillic_word_is_enough(text: str, encoding: str) -> None:
     assert decode(text.encode(encoding)) == text
+
+
+def test_bytes_of_no_encoding_in_a_long_text_cost_themselves() -> None:
+    assert decode(b"plain words " * 20 + b"\x81\xff") == "plain words " * 20 + "\ufffd\ufffd"

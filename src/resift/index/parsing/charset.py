@@ -24,7 +24,7 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# Other encodings hardly ever look like UTF-8: so many whole characters for one broken, never.
+# So many whole characters of UTF-8 for one that is broken are no chance.
 _WHOLE_TO_BROKEN = 4
 _NO_ASCII = re.compile("[^\x00-\x7f]")
 _WESTERN = "cp1252"
@@ -125,17 +125,20 @@ def _decode(data: bytes, encoding: str | None, declared: str | None) -> str:
         except UnicodeDecodeError as error:
             raise SourceError(f"not text: broken {encoding.upper()}") from error
     text = _read(data, "utf-8")
-    if text is None:
-        text = _nearly_utf8(data)
-    if text is None and declared:
-        text = _read(data, _known(declared))
-    if text is None:
-        text = _read(data, _guess(data))
-    if text is None:
-        text = _read(data, _WESTERN)
-    if text is None:
-        raise SourceError("not text: neither UTF-8, UTF-16 nor any other known encoding")
-    return text
+    if text is not None:
+        return text
+    text = data.decode("utf-8", "replace")
+    broken = text.count("\ufffd")
+    # Other encodings hardly ever look like UTF-8.
+    if len(_NO_ASCII.findall(text)) - broken >= _WHOLE_TO_BROKEN * broken:
+        return text
+    for encoding in (declared and _known(declared), _guess(data), _WESTERN):
+        other = _read(data, encoding) if encoding else None
+        if other is not None:
+            return other
+    if broken <= _BINARY_SHARE * len(text):
+        return text
+    raise SourceError("not text: neither UTF-8, UTF-16 nor any other known encoding")
 
 
 def _read(data: bytes, encoding: str) -> str | None:
@@ -144,14 +147,6 @@ def _read(data: bytes, encoding: str) -> str | None:
         return data.decode(encoding)
     except (UnicodeError, LookupError):
         return None
-
-
-def _nearly_utf8(data: bytes) -> str | None:
-    """UTF-8 in which some bytes are broken, as U+FFFD; None if it is another encoding."""
-    text = data.decode("utf-8", "replace")
-    broken = text.count("\ufffd")
-    whole = len(_NO_ASCII.findall(text)) - broken
-    return text if whole >= _WHOLE_TO_BROKEN * broken else None
 
 
 def _known(declared: str) -> str:

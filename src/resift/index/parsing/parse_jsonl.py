@@ -49,7 +49,8 @@ def _fields(line: str) -> dict[str, Any]:
     try:
         fields = json.loads(line, parse_constant=_refuse)
     except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg} at column {error.colno})") from error
+        reason = error.msg.removesuffix(" at")
+        raise ValueError(f"not JSON ({reason} at column {error.colno})") from error
     if not isinstance(fields, dict):
         raise ValueError(f"expected a JSON object, not {type(fields).__name__}")
     # An escape can spell half a character, which no later step could write down.
