@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.extras import require
+from resift.index.normalisation import searchable
 from resift.types import Kept
 
 
@@ -60,9 +61,11 @@ class Passage:
         """What both arms search: the text under its title and heading.
 
         A passage from deep inside a document often never says what it is about; its title does.
-        One text for both, and BM25 over one field, whose scores need no weights to be added.
+        One text for both, and BM25 over one field, whose scores need no weights to be added. It is
+        normalised: `text` is the document's, character by character.
         """
-        return "\n".join(part for part in (self.title, self.heading, self.text) if part)
+        parts = (self.title, self.heading, self.text)
+        return searchable("\n".join(part for part in parts if part))
 
 
 def schema(dim: int, metadata: Mapping[str, str]) -> Any:

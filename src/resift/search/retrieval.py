@@ -7,6 +7,7 @@ from typing import Literal
 
 from resift.index.embed import Embedder
 from resift.index.keep import Keeper
+from resift.index.normalisation import searchable
 from resift.index.rows import Passage
 from resift.index.snapshot import Scored, Snapshot, View
 from resift.rerank.thresholds import ANYTHING, Thresholds
@@ -66,6 +67,7 @@ def retrieve(
 
     Without a reranker only the first `top_n` are read.
     """
+    query = searchable(query) or query
     view = snapshot.view()
     purse = _Purse(view, plan.max_requests)
     window = _retrieve(query, view, embedder, plan, clock, purse)[: plan.depth]

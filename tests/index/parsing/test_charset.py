@@ -1,6 +1,8 @@
 """Proves that text is read in the encoding it was written in, and what of it is no text."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from resift.errors import SourceError
 from resift.index.parsing.charset import decode
@@ -85,3 +87,73 @@ def test_what_declares_nonsense_is_read_all_the_same(declared: str) -> None:
 def test_what_is_no_text_is_refused(data: bytes, reason: str) -> None:
     with pytest.raises(SourceError, match=reason):
         decode(data)
+
+
+def test_a_stray_control_byte_is_a_space_at_its_place() -> None:
+    text = "one page\x0btwo\0pages\x08 and some more words of it, so that it is a text\n" + "x" * 40
+    decoded = decode(text.encode())
+    assert decoded == text.replace("\x0b", " ").replace("\0", " ").replace("\x08", " ")
+    assert len(decoded) == len(text)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_wide_characters_are_seen_without_a_bom(encoding: str) -> None:
+    assert decode("Grüße, plain words.".encode(encoding)) == "Grüße, plain words."
+
+
+def test_japanese_in_either_of_its_encodings_is_no_korean() -> None:
+    for text in (JAPANESE, "これはペンです。それはほんです。" * 3):
+        for encoding in ("euc_jp", "cp932"):
+            assert decode(text.encode(encoding)) == text
+    assert decode(KOREAN.encode("euc-kr")) == KOREAN
+    assert decode(CHINESE.encode("gb18030")) == CHINESE
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"1," * 20_000 + b"\xe9",
+        b"1" * 100_000 + b"\n" + b"\xe9" * 40,
+        b"\xe9" + b"1," * 20_000,
+        b"1," * 20_000 + b"\xe9" * 20,
+    ],
+)
+def test_a_letter_after_much_that_is_none_is_read(data: bytes) -> None:
+    assert "é" in decode(data) or len(decode(data)) == len(data)
+
+
+@given(st.binary(max_size=400), st.one_of(st.none(), st.text(max_size=20)))
+def test_any_bytes_are_text_or_none(data: bytes, declared: str | None) -> None:
+    try:
+        text = decode(data, declared)
+    except SourceError as error:
+        assert str(error).startswith("not text")
+    else:
+        text.encode()
+        assert "\0" not in text
+        assert "\r" not in text
+
+
+def test_one_broken_byte_of_utf8_costs_its_character_and_no_other() -> None:
+    text = "Zażółć gęślą jaźń. " * 3
+    assert decode(text.encode() + b"\xff end") == text + "\ufffd end"
+    assert decode(text.encode()[:-2] + b"\xc5") == text[:-2] + "\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Привет", "cp1251"),
+        ("Привет", "koi8-r"),
+        ("МОСКВА 2020", "cp1251"),
+        ("id,text\n1,Привет, мир\n", "cp1251"),
+        ("English first, then Отчёт за год", "koi8-r"),
+        ("їжак і ґанок", "cp1251"),
+    ],
+)
+def test_one_cyrillic_word_is_enough(text: str, encoding: str) -> None:
+    assert decode(text.encode(encoding)) == text
+
+
+def test_bytes_of_no_encoding_in_a_long_text_cost_themselves() -> None:
+    assert decode(b"plain words " * 20 + b"\x81\xff") == "plain words " * 20 + "\ufffd\ufffd"

@@ -1,14 +1,18 @@
 """Proves that each kind of file becomes the text its reader sees, and what is refused and why."""
 
 import json
+import time
 
 import pytest
 
 from index.parsing.pdfs import make_pdf
 from resift.errors import SourceError
+from resift.index.parsing import parse_pdf
 from resift.index.parsing.columns import Columns
+from resift.index.parsing.cut import cut
 from resift.index.parsing.documents import ParsedDocument
 from resift.index.parsing.limits import Limits
+from resift.index.parsing.measure import token_starts
 from resift.index.parsing.parse import parse, parsing_fingerprint
 
 
@@ -73,6 +77,96 @@ def test_front_matter_names_a_page_and_is_no_text_of_it() -> None:
     assert outline(document) == [("Other", "# Other\nBody")]
 
 
+@pytest.mark.parametrize(
+    ("front", "title"),
+    [
+        ('title: "The Name"\ntags:\n- x\n- y\n', "The Name"),
+        ("# a comment\n\ntitle: The Name\n", "The Name"),
+        ("tags: [\n  a,\n]\ntitle: >-\n  The Name\nmore: |\n  Text: of\n\n  it.\n", "The Name"),
+        ("'quoted key': 1\ndate: 2020-01-01\n", "page"),
+        ("", "page"),
+    ],
+)
+@pytest.mark.parametrize("end", ["---", "...", "---  "])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_mapping_from_the_first_line_on_is_front_matter(
+    front: str, title: str, end: str, encoding: str
+) -> None:
+    for line_end in ("\n", "\r\n"):
+        page = f"---\n{front}{end}\nBody"
+        document = one("page.md", page.replace("\n", line_end).encode(encoding))
+        assert (document.title, outline(document)) == (title, [("", "Body")])
+
+
+def test_front_matter_may_be_toml() -> None:
+    page = '+++\ntitle = "The Name"\n[extra]\ntags = [\n  "a",\n]\n+++\nBody'
+    document = one("page.md", page.encode())
+    assert (document.title, outline(document)) == ("The Name", [("", "Body")])
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "---\nText between two rules.\n---\nMore.",
+        "---\n\nIn short: this is a sentence, and so on.\n\n---\nMore.",
+        "---\nThe sentence goes on\nauthor: Ann\n---\nMore.",
+        "---\n# A heading\n\nText.\n\n---\nMore.",
+        "---\ntitle: never ends\nText.",
+        "---\n- a\n- b\n---\nMore.",
+        "\n---\ntitle: not at the first line\n---\nMore.",
+        "----\ntitle: a longer rule\n----\nMore.",
+        "+++\nText between.\n+++\nMore.",
+        "+++\ntitle = 'never ends'\nText.",
+        "---\ntitle: all there is\n---\n",
+        "---",
+        "---\nhttp://example.org\n---\nMore.",
+    ],
+)
+def test_text_between_two_rules_is_text(page: str) -> None:
+    document = one("page.md", page.encode())
+    assert document.title in ("page", "A heading")
+    covered = "".join(document.text[s.start : s.end] for s in document.sections)
+    assert covered == page
+
+
+def test_front_matter_that_is_long_or_never_ends_takes_no_time() -> None:
+    started = time.monotonic()
+    for line in ("key: value", "", " ", "  x", "- a", "-", "# c", "  # c", "a" * 40, "]", "k = 1"):
+        for first in ("---\n", "---\na: b\n", "+++\n", "+++\na = b\n"):
+            one("page.md", (first + 3_000 * (line + "\n") + "the end").encode())
+    assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "# a" + " " * 100_000 + "b",
+        "# " + "# " * 50_000 + "b",
+        "a|b\n" + " " * 100_000 + "|x",
+        "a|b\n" + "-" * 100_000 + "|x",
+        "a|b\n" + "|-" * 50_000 + "x",
+        "<!-- -->" * 250 + "x",
+        "." + " " * 100_000 + "x",
+        "\n" * 100_000 + "x",
+        "\n " * 100_000 + "- x",
+    ],
+)
+def test_no_line_takes_for_ever(page: str) -> None:
+    started = time.monotonic()
+    cut(one("a.md", page.encode()), token_starts, with_text=False)
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [("# a", "a"), ("## a ##", "a"), ("# a#", "a#"), ("# a # b", "a # b"), ("#", ""), ("# #", ""),
+     ("   ###\ta  #  ", "a"), ("# C# #", "C#")],
+)  # fmt: skip
+def test_the_end_of_a_heading_is_no_part_of_it(line: str, name: str) -> None:
+    document = one("a.md", f"# Title\n{line}\ntext".encode())
+    assert document.sections[-1].heading == name
+
+
 def test_markdown_without_a_heading_is_named_after_its_file() -> None:
     assert one("a/read me.md", b"#hashtag is no heading").title == "read me"
 
@@ -116,9 +210,10 @@ def test_pdf_keeps_its_pages() -> None:
     ("data", "reason"),
     [
         (make_pdf(["secret"], locked=True), "encrypted PDF"),
-        (make_pdf(["", ""]), r"without a text layer \(2 pages\)"),
+        (make_pdf(["", ""]), r"without a text layer in its 2 pages: scanned\?"),
         (make_pdf(["text"])[:150], "not a readable PDF"),
-        (b"PK\x03\x04 something else", "not a readable PDF"),
+        (b"PK\x03\x04 something else", "not a readable .pdf: it is a ZIP archive"),
+        (b"something else", "not a readable PDF"),
     ],
 )
 def test_pdf_that_cannot_be_read_says_why(data: bytes, reason: str) -> None:
@@ -168,6 +263,22 @@ def test_a_suffix_nobody_reads_is_refused() -> None:
 def test_a_pdf_of_too_many_pages_is_refused() -> None:
     with pytest.raises(SourceError, match=r"it has 3 pages: the limit is 2 \(max_pages\)"):
         parse("a.pdf", make_pdf(["one", "two", "three"]), limits=Limits(max_pages=2))
+
+
+def test_a_damaged_page_costs_itself_and_a_missing_end_is_named() -> None:
+    whole = make_pdf(["one", "two", "three"])
+    start = whole.index(b"6 0 obj") + 8
+    size = whole.index(b"endobj", start) - start
+    damaged = parse("a.pdf", whole[:start] + b"[1]".ljust(size) + whole[start + size :])
+    assert damaged.documents[0].text == "one\n\nthree"
+    assert damaged.problems == ("page 2: damaged, left out",)
+    cut = parse("a.pdf", whole[: whole.index(b"startxref")])
+    assert cut.documents[0].text.startswith("one")
+    assert cut.problems == ("the file is cut off: pages of it may be missing",)
+
+
+def test_letters_that_a_typesetter_joined_are_letters() -> None:
+    assert parse_pdf._clean("o\ufb03ce, \ufb01nd, soft\u00adware") == "office, find, software"
 
 
 @pytest.mark.parametrize("count", [b"2", b"4000000000"])

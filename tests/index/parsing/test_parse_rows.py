@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resift.errors import SourceError
+from resift.index.normalisation import is_visible
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.documents import Parsed
 from resift.index.parsing.parse import parse
@@ -111,9 +112,38 @@ def test_a_csv_field_may_be_long() -> None:
     assert [len(d.text) for d in parse("c.csv", data).documents] == [1_100_000, 4]
 
 
-def test_a_csv_with_a_nul_is_no_text() -> None:
-    with pytest.raises(SourceError, match="control bytes"):
-        parse("c.csv", b"text\na\x00b\n")
+@pytest.mark.parametrize("nul", ["a\0b", "\0", '"quoted \0"'])
+def test_a_nul_costs_a_csv_row_its_text_and_no_other(nul: str) -> None:
+    parsed = parse("c.csv", f"id,text\n1,good\n2,{nul}\n3,last\n".encode())
+    assert [d.text for d in parsed.documents] == ["good", "last"]
+    (problem,) = parsed.problems
+    assert problem.startswith("line 3: ")
+
+
+def test_what_dos_ends_a_file_with_costs_nothing() -> None:
+    assert [d.text for d in parse("c.csv", b"text\r\na\r\nb\r\n\x1a").documents] == ["a", "b"]
+    assert [d.text for d in parse("c.jsonl", b'{"text": "a"}\r\n\x1a\0\0').documents] == ["a"]
+    assert parse("c.txt", b"one two\r\n\x1a").documents[0].text == "one two\n"
+
+
+def test_a_csv_without_a_bom_of_wide_characters_is_read() -> None:
+    for encoding in ("utf-16-le", "utf-16-be", "utf-16"):
+        (document,) = parse("c.csv", "id,text\r\n1,Müller\r\n".encode(encoding)).documents
+        assert (document.id, document.text) == ("1", "Müller")
+
+
+def test_columns_of_one_name_are_named_and_the_first_is_read() -> None:
+    parsed = parse("c.csv", b"text,tag,tag,,\nwords,a,b,c,d\n")
+    assert parsed.documents[0].metadata == {"tag": "a", "": "c"}
+    assert parsed.problems == (
+        "line 1: more than one column is called 'tag': only the first is read",
+        "line 1: more than one column is called '': only the first is read",
+    )
+
+
+def test_the_line_that_excel_writes_for_itself_says_the_delimiter() -> None:
+    (document,) = parse("c.csv", b"sep=;\r\nid;text\r\n1;a, b, c\r\n").documents
+    assert (document.id, document.text, document.row) == ("1", "a, b, c", 3)
 
 
 def test_parquet_keeps_types_as_json_has_them() -> None:
@@ -185,6 +215,21 @@ def test_problems_are_told_up_to_twenty_and_counted_beyond() -> None:
         ('{"text": "half \\ud800"}', "surrogate"),
         ('{"text": "a", "x": {"y": ["\\udc00"]}}', "surrogate"),
         ('{"text": "a", "x": ' + "9" * 5_000 + "}", "digits"),
+        ('{"text": "a", "x": ' + "9" * 39 + "}", "beyond 64 bits in x"),
+        ('{"text": "a", "x": {"y": [-' + "9" * 20 + "]}}", "beyond 64 bits in x"),
+        ('{"text": "a", "x": 1e400}', "in x"),
+        ('{"text": "a", "x": [{"y": -1e400}]}', "in x"),
+        ('{"text": "a", "x": ' + "[" * 100 + "]" * 100 + "}", "nested deeper"),
+        ('{"text": "a", "x": ' + '{"a":' * 990 + "1" + "}" * 990 + "}", "line 1: "),
+        ('{"text": "a\\u0000b"}', "NUL"),
+        ('{"title": "a\\u0000b"}', "NUL"),
+        ('{"id": "a\\u0000b", "text": "a"}', "control"),
+        ('{"text": "a\0b"}', "control"),
+        ('{"text": "a\x1ab"}', "control"),
+        ('{"text": ["a", "list"]}', "list"),
+        ('{"text": 5}', "int"),
+        ('{"id": 1.5, "text": "a"}', "whole number as id"),
+        ('{"id": ["a"], "text": "a"}', "whole number as id"),
     ],
 )
 def test_json_that_could_not_be_stored_costs_its_line(line: str, reason: str) -> None:
@@ -195,6 +240,104 @@ def test_json_that_could_not_be_stored_costs_its_line(line: str, reason: str) ->
     assert reason in problem
 
 
+def test_a_field_that_is_a_text_of_its_own_is_left_out_and_named() -> None:
+    row = {"text": "words", "html": "x" * 70_000, "tree": ["y" * 70_000], "year": 2020}
+    parsed = parse("c.jsonl", json.dumps(row).encode())
+    assert parsed.documents[0].metadata == {"year": 2020}
+    assert parsed.problems == (
+        "line 1: html is left out: over 65,536 characters",
+        "line 1: tree is left out: over 65,536 characters",
+    )
+
+
+def test_a_reason_is_short_however_long_what_it_names_is() -> None:
+    row = json.dumps({"id": "x" * 10_000, "text": "a"})
+    parsed = parse("c.jsonl", f"{row}\n{row}".encode())
+    assert len(parsed.problems[0]) < 400
+
+
+def test_numbers_of_64_bits_and_odd_keys_are_kept() -> None:
+    metadata = {"x": -(2**63), "y": 2**63 - 1, "z": 1e308, "": 1, "a.b": None, "t": [True, "é"]}
+    line = json.dumps({"id": 2**100, "text": "a"} | metadata)
+    (document,) = parse("c.jsonl", line.encode()).documents
+    assert document.id == str(2**100)
+    assert document.metadata == metadata
+
+
+def test_an_id_that_pandas_made_a_float_is_the_whole_number() -> None:
+    parsed = parse("c.parquet", make_parquet({"text": ["a", "b"], "id": [7.0, None]}))
+    assert [d.id for d in parsed.documents] == ["7", "row-2"]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("value", [[{"text": "a"}, {"text": "b"}], {"text": "a", "x": 1}])
+def test_json_that_is_no_json_lines_is_named_as_what_it_is(value: Any, indent: int | None) -> None:
+    data = json.dumps(value, indent=indent).encode()
+    if isinstance(value, dict) and indent is None:
+        assert parse("c.jsonl", data).documents[0].text == "a"
+    else:
+        with pytest.raises(SourceError, match="write each object on its line"):
+            parse("c.jsonl", data)
+
+
+def test_a_column_name_of_a_damaged_file_does_not_spoil_the_message() -> None:
+    with pytest.raises(SourceError) as raised:
+        parse("c.csv", b"a\x00\x1b[31m,b" + b"x" * 1_000 + b"\n1,2\n")
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 300
+
+
+def test_a_value_of_parquet_that_nothing_can_hold_costs_itself() -> None:
+    far = pyarrow.array([0, 10**14, 1], pyarrow.int64())
+    broken = pyarrow.Array.from_buffers(
+        pyarrow.string(), 3, pyarrow.array([b"a", b"\xff\xfe", b"c"], pyarrow.binary()).buffers()
+    )
+    data = make_parquet(
+        {"text": ["a", "b", "c"], "when": far.cast(pyarrow.timestamp("s")), "name": broken}
+    )
+    parsed = parse("c.parquet", data)
+    assert [d.text for d in parsed.documents] == ["a", "b", "c"]
+    assert parsed.documents[1].metadata == {}
+    assert parsed.documents[2].metadata["name"] == "c"
+    assert [problem.partition(" is")[0] for problem in parsed.problems] == [
+        "row 2: column 'when'",
+        "row 2: column 'name'",
+    ]
+
+
+def test_a_text_of_parquet_that_is_not_utf8_costs_its_row() -> None:
+    broken = pyarrow.Array.from_buffers(
+        pyarrow.string(), 2, pyarrow.array([b"good", b"\xff"], pyarrow.binary()).buffers()
+    )
+    parsed = parse("c.parquet", make_parquet({"text": broken}))
+    assert [d.text for d in parsed.documents] == ["good"]
+    assert {problem.partition(":")[0] for problem in parsed.problems} == {"row 2"}
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pyarrow.array(["a", "b"]).dictionary_encode(),
+        pyarrow.array(["a", "b"], pyarrow.large_string()),
+        pyarrow.array(["a", "b"], pyarrow.string_view()),
+    ],
+)
+def test_all_kinds_of_strings_are_texts(column: Any) -> None:
+    assert [d.text for d in parse("c.parquet", make_parquet({"text": column})).documents] == [
+        "a",
+        "b",
+    ]
+
+
+def test_a_parquet_file_without_rows_or_columns_or_key_says_so() -> None:
+    with pytest.raises(SourceError, match="no text in it"):
+        parse("c.parquet", make_parquet({"text": pyarrow.array([], pyarrow.string())}))
+    with pytest.raises(SourceError, match="but none at all"):
+        parse("c.parquet", make_parquet({}))
+    with pytest.raises(SourceError, match="encrypted Parquet"):
+        parse("c.parquet", b"PARE" + b"x" * 50 + b"PARE")
+
+
 _CELLS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=8)
 
 
@@ -203,4 +346,4 @@ def test_every_row_that_is_written_is_read_or_named(rows: list[tuple[str, str, s
     data = make_csv([["text", "more"], *([a + sign, b] for a, b, sign in rows)])
     parsed = parse("c.csv", data)
     texts = [a + sign for a, _, sign in rows]
-    assert [d.text for d in parsed.documents] == [text for text in texts if text.strip()]
+    assert [d.text for d in parsed.documents] == list(filter(is_visible, texts))

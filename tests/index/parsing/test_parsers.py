@@ -17,7 +17,7 @@ import pytest
 from index.parsing.office import make_docx
 from index.parsing.pdfs import make_pdf
 from resift.errors import InputError, ResiftError, SourceError
-from resift.index.parsing import frames
+from resift.index.parsing import frames, parser_process
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.cut import CutFile, cut, from_json
 from resift.index.parsing.limits import Limits
@@ -174,12 +174,20 @@ def test_a_file_that_needs_too_much_memory_costs_only_itself() -> None:
     assert texts(after) == ["after"]
 
 
+def is_reading(child: int) -> bool:
+    """Whether a parser is in the middle of a page: only then is the library for it loaded."""
+    try:
+        return "selectolax" in Path(f"/proc/{child}/maps").read_text()
+    except OSError:
+        return False
+
+
 def test_two_parsers_that_are_killed_over_a_file_cost_that_file(others: list[int]) -> None:
     def kill_two() -> None:
         killed: list[int] = []
         while len(killed) < 2:
-            time.sleep(0.5)
-            new = [child for child in mine(others) if child not in killed]
+            time.sleep(0.1)
+            new = [child for child in mine(others) if child not in killed and is_reading(child)]
             for child in new:
                 os.kill(child, signal.SIGKILL)
             killed += new
@@ -229,6 +237,26 @@ def test_a_parser_that_has_grown_is_replaced_and_no_file_is_lost(others: list[in
         )
         assert mine(others) != first
     assert [texts(outcome) for outcome in outcomes] == [["row"], ["word"], ["after"]]
+
+
+def test_a_parser_that_is_killed_while_it_starts_costs_no_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = parser_process._start
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start_and_kill_the_first() -> "subprocess.Popen[bytes]":
+        child = start()
+        if not started:
+            child.kill()
+        started.append(child)
+        return child
+
+    monkeypatch.setattr(parser_process, "_start", start_and_kill_the_first)
+    with Parsers(processes=1) as parsers:
+        (outcome,) = read(parsers, ("a.txt", b"read"))
+    assert texts(outcome) == ["read"]
+    assert len(started) == 2
 
 
 def test_no_parser_is_left_behind(others: list[int]) -> None:
@@ -355,7 +383,16 @@ def test_a_frame_that_is_none_is_not_read(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"max_bytes": 0}, {"max_pages": -1}, {"max_seconds": 0}, {"memory_mb": 10}]
+    "values",
+    [
+        {"max_bytes": 0},
+        {"max_pages": -1},
+        {"max_seconds": 0},
+        {"max_seconds": float("nan")},
+        {"max_seconds": float("inf")},
+        {"memory_mb": 10},
+        {"memory_mb": 10**13},
+    ],
 )
 def test_limits_that_nothing_could_be_read_with_are_refused(values: dict[str, int]) -> None:
     with pytest.raises(InputError, match=next(iter(values))):

@@ -12,16 +12,35 @@ from resift.extras import require
 # Tab, line feed, form feed, escape and carriage return are text; other control bytes are not.
 # ISO-2022-JP needs escape.
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+_CONTROL_CHARACTER = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+# In text a control byte is an accident; binary files have one byte in ten of them.
+_BINARY_SHARE = 0.04
+# What DOS ends a text with, and what a disk fills a block up with.
+_PADDING = b"\x1a\x00"
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# So many whole characters of UTF-8 for one that is broken are no chance.
+_WHOLE_TO_BROKEN = 4
+_NO_ASCII = re.compile("[^\x00-\x7f]")
 _WESTERN = "cp1252"
 # What is guessed between: encodings of scripts that hardly use ASCII letters.
 _OTHERS = ("cp1251", "koi8_r", "cp932", "euc_jp", "cp949", "gb18030", "big5", "cp1253", "cp1255",
            "cp1256")  # fmt: skip
+# Where these read a text as kana, it is Japanese: no other language has any.
+_JAPANESE = ("euc_jp", "cp932")
+_KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa]")
+_KANA_SHARE = 0.2
+# Where these read each word that is not ASCII as a Cyrillic one, with capitals only where words
+# begin or all over, it is Cyrillic: Western words have letters of ASCII in them.
+_CYRILLIC = ("cp1251", "koi8_r")
+_WORD = re.compile(r"[^\W\d_]+")
+_CYRILLIC_WORD = re.compile("[А-ЯЁІЇЄҐ]?[а-яёіїєґ]+|[А-ЯЁІЇЄҐ]+")
+_LONG_WORD = 4
 # What a page that declares the one on the left is nearly always written in.
 _SUPERSETS = {
     "ascii": _WESTERN, "iso8859-1": _WESTERN, "shift_jis": "cp932", "euc_kr": "cp949",
@@ -36,38 +55,90 @@ _SHARE = 0.6
 # Fewer than this say too little to tell Greek from Korean: a name, a price.
 _ENOUGH = 16
 _SAMPLE = 1 << 15
+# Of UTF-16 without a BOM, half of the bytes of a text in Latin letters are NUL.
+_WIDE_SHARE = 0.4
 
 
 def decode(data: bytes, declared: str | None = None) -> str:
     """Bytes as text with line feeds: by BOM, else UTF-8, else `declared`, else by its letters.
 
     Other scripts than Latin are guessed; whatever leaves doubt is Windows-1252, for a wrong accent
-    costs less than a page of Chinese made of French. Raise `SourceError` for what is binary:
-    control bytes, or bytes that no reading allows.
+    costs less than a page of Chinese made of French. A control byte here and there becomes a
+    space, a broken byte of UTF-8 the replacement character. Raise `SourceError` for what is
+    binary: many control bytes, or bytes that no reading allows.
     """
-    text = _decode(data, declared)
+    encoding, text = _marked(data)
+    if encoding is None:
+        controls = len(_CONTROL.findall(text[:_SAMPLE]))
+        if (data and not text) or controls > _BINARY_SHARE * min(len(text), _SAMPLE):
+            raise SourceError("not text: it has control bytes, as binary files have")
+    return without_controls(_lines(_decode(text, encoding, declared)))
+
+
+def decode_rows(data: bytes) -> list[str]:
+    """The lines of a file of rows, decoded as by `decode`; control characters stay in them.
+
+    So a line with a NUL in it can be named: it costs itself and not its file.
+    """
+    encoding, data = _marked(data)
+    return _lines(_decode(data, encoding, None)).split("\n")
+
+
+def has_controls(text: str) -> bool:
+    """Whether it has characters that no text has: NUL, backspace, substitute and their like."""
+    return _CONTROL_CHARACTER.search(text) is not None
+
+
+def without_controls(text: str) -> str:
+    """The text with spaces for such characters: every other one stays at its place."""
+    return _CONTROL_CHARACTER.sub(" ", text)
+
+
+def _lines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _decode(data: bytes, declared: str | None) -> str:
+def _marked(data: bytes) -> tuple[str | None, bytes]:
+    """The encoding that a BOM or wide characters show, and the bytes without padding."""
     for bom, encoding in _BOMS:
         if data.startswith(bom):
-            try:
-                return data.decode(encoding)
-            except UnicodeDecodeError as error:
-                raise SourceError(f"not text: broken {encoding.upper()}") from error
-    if _CONTROL.search(data):
-        raise SourceError("not text: it has control bytes, as binary files have")
+            return encoding, data
+    wide = _wide(data[:_SAMPLE])
+    return wide, data if wide else data.rstrip(_PADDING)
+
+
+def _wide(sample: bytes) -> str | None:
+    """UTF-16 without a BOM, by its zeros: nearly every second byte, and none between."""
+    pairs = len(sample) // 2
+    low, high = sample[: 2 * pairs : 2], sample[1 : 2 * pairs : 2]
+    if pairs and high.count(0) > 2 * _WIDE_SHARE * pairs and not low.count(0):
+        return "utf-16-le"
+    if pairs and low.count(0) > 2 * _WIDE_SHARE * pairs and not high.count(0):
+        return "utf-16-be"
+    return None
+
+
+def _decode(data: bytes, encoding: str | None, declared: str | None) -> str:
+    if encoding is not None:
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError as error:
+            raise SourceError(f"not text: broken {encoding.upper()}") from error
     text = _read(data, "utf-8")
-    if text is None and declared:
-        text = _read(data, _known(declared))
-    if text is None:
-        text = _read(data, _guess(data))
-    if text is None:
-        text = _read(data, _WESTERN)
-    if text is None:
-        raise SourceError("not text: neither UTF-8, UTF-16 nor any other known encoding")
-    return text
+    if text is not None:
+        return text
+    text = data.decode("utf-8", "replace")
+    broken = text.count("\ufffd")
+    # Other encodings hardly ever look like UTF-8.
+    if len(_NO_ASCII.findall(text)) - broken >= _WHOLE_TO_BROKEN * broken:
+        return text
+    for encoding in (declared and _known(declared), _guess(data), _WESTERN):
+        other = _read(data, encoding) if encoding else None
+        if other is not None:
+            return other
+    if broken <= _BINARY_SHARE * len(text):
+        return text
+    raise SourceError("not text: neither UTF-8, UTF-16 nor any other known encoding")
 
 
 def _read(data: bytes, encoding: str) -> str | None:
@@ -79,30 +150,51 @@ def _read(data: bytes, encoding: str) -> str | None:
 
 
 def _known(declared: str) -> str:
-    """Python's name for a declared encoding, or one that fits no bytes beyond ASCII."""
+    """Python's name for a declared encoding, or one that fits no bytes beyond ASCII.
+
+    The declaration was read as ASCII: what does not contain ASCII cannot be true.
+    """
     try:
         name = codecs.lookup(declared).name
-    except LookupError:
+    except (LookupError, ValueError):
         return "ascii"
-    return "ascii" if name in _NO_ENCODINGS else _SUPERSETS.get(name, name)
+    if name in _NO_ENCODINGS or _read(b"<a>", name) != "<a>":
+        return "ascii"
+    return _SUPERSETS.get(name, name)
 
 
 def _guess(data: bytes) -> str:
     sample = _sample(data)
     beyond = len(_BEYOND_ASCII.findall(sample))
-    share = beyond / (beyond + len(_ASCII_LETTER.findall(sample)))
-    if beyond < _ENOUGH or share < _SHARE:
-        return _WESTERN
+    letters = beyond + len(_ASCII_LETTER.findall(sample))
+    if beyond < _ENOUGH or beyond < _SHARE * letters:
+        return next((name for name in _CYRILLIC if _is_cyrillic(sample, name)), _WESTERN)
+    for encoding in _JAPANESE:
+        text = sample.decode(encoding, "ignore")
+        if len(_KANA.findall(text)) > _KANA_SHARE * len(text):
+            return encoding
     detector = require("charset_normalizer", "index")
     best = detector.from_bytes(sample, cp_isolation=list(_OTHERS)).best()
     return best.encoding if best else _WESTERN
 
 
+def _is_cyrillic(sample: bytes, encoding: str) -> bool:
+    words = [
+        word for word in _WORD.findall(sample.decode(encoding, "replace")) if not word.isascii()
+    ]
+    is_long = any(len(word) >= _LONG_WORD for word in words)
+    return is_long and all(map(_CYRILLIC_WORD.fullmatch, words))
+
+
 def _sample(data: bytes) -> bytes:
-    """About 32 kB, cut at a line's end, from the first byte that is not ASCII."""
+    """About 32 kB from the first byte that is not ASCII on, which is in it; cut at line ends."""
     first = _BEYOND_ASCII.search(data)
-    start = data.rfind(b"\n", 0, first.start()) + 1 if first else 0
+    if not first:
+        return data[:_SAMPLE]
+    start = data.rfind(b"\n", 0, first.start()) + 1
+    if first.start() - start >= _SAMPLE // 2:  # a long line of ASCII before it
+        start = first.start()
     if len(data) - start <= _SAMPLE:
         return data[start:]
     end = data.rfind(b"\n", start, start + _SAMPLE)
-    return data[start : end if end > start else start + _SAMPLE]
+    return data[start : end if end > first.start() else start + _SAMPLE]

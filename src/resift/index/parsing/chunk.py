@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.index.parsing.documents import HEADING_SEPARATOR, Section
+from resift.index.parsing.documents import HEADING_SEPARATOR, Section, Table
 
 # A sentence ends at .?! before what can begin another one, at CJK full stops, at a blank line,
 # and before a list item.
@@ -26,8 +26,9 @@ _BORDER = re.compile(
 )
 _LINE = re.compile(r"[^\n]+")
 _WORD = re.compile(r"\S+")
-VERSION = 2
+VERSION = 3
 """Raised whenever the same text would be cut in another way."""
+TARGET_TOKENS = 200
 
 _TOLERANCE = 1.25
 _TINY = 0.2
@@ -47,14 +48,16 @@ def chunk(
     text: str,
     sections: Sequence[Section],
     token_starts: NDArray[np.int64],
-    target_tokens: int = 200,
+    target_tokens: int = TARGET_TOKENS,
+    tables: Sequence[Table] = (),
 ) -> list[Chunk]:
     """Cut `text` into passages of about `target_tokens`, in order, none over 1.25 times that.
 
     A piece of under a fifth of the target joins its neighbour where the limit allows: a short
-    tail the passage before it, a short section its sibling, or the section that it opens.
+    tail the passage before it, a short section its sibling, or the section that it opens. One of
+    `tables` is kept in one piece where it fits, and its rows where it does not.
     """
-    ruler = _Ruler(text, token_starts, target_tokens)
+    ruler = _Ruler(text, token_starts, target_tokens, tables)
     chunks: list[Chunk] = []
     previous_is_whole = False
     for section in sections:
@@ -73,8 +76,15 @@ def chunk(
 class _Ruler:
     """A text, and how many tokens lie between two of its characters."""
 
-    def __init__(self, text: str, token_starts: NDArray[np.int64], target: int) -> None:
+    def __init__(
+        self,
+        text: str,
+        token_starts: NDArray[np.int64],
+        target: int,
+        tables: Sequence[Table],
+    ) -> None:
         self.text = text
+        self.tables = tables
         # 8 bytes a token: a list of Python's integers would be five times that.
         self.starts = array("q", token_starts.tobytes())
         self.target = target
@@ -84,6 +94,20 @@ class _Ruler:
     def count(self, start: int, end: int) -> int:
         """Tokens that start in ``start:end``."""
         return bisect_left(self.starts, end) - bisect_left(self.starts, start)
+
+    def borders(self, section: Section) -> list[int]:
+        """Where sentences begin and end in a section; a table is as one of them."""
+        matches = _BORDER.finditer(self.text, section.start, section.end)
+        cuts = [match.end() for match in matches]
+        first = bisect_left(self.tables, section.start, key=lambda table: table.start)
+        last = bisect_left(self.tables, section.end, key=lambda table: table.start)
+        tables = self.tables[first:last]
+        if tables:
+            starts = [table.start for table in tables]
+            ends = [0, *(table.end for table in tables)]
+            cuts = [at for at in cuts if at >= ends[bisect_left(starts, at)]]
+            cuts = sorted([*cuts, *starts, *ends[1:]])
+        return [section.start, *cuts, section.end]
 
     def trim(self, start: int, end: int) -> tuple[int, int]:
         """The same range without the white space around it."""
@@ -108,9 +132,7 @@ def _pack(ruler: _Ruler, section: Section) -> list[Chunk]:
 
 def _sentences(ruler: _Ruler, section: Section) -> Iterator[tuple[int, int]]:
     """The section's sentences, trimmed, those over the target cut at word borders."""
-    cuts = [match.end() for match in _BORDER.finditer(ruler.text, section.start, section.end)]
-    borders = [section.start, *cuts, section.end]
-    for left, right in pairwise(borders):
+    for left, right in pairwise(ruler.borders(section)):
         start, end = ruler.trim(left, right)
         if start >= end:
             continue

@@ -4,15 +4,24 @@ Knows nothing of files: JSON Lines, CSV and Parquet hand in their rows as they r
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from resift.errors import SourceError
+from resift.index.normalisation import is_visible
+from resift.index.parsing.charset import has_controls, without_controls
 from resift.index.parsing.documents import Parsed, ParsedDocument, Section
 
 _MOST_PROBLEMS = 20
 """Problems of a file that are told one by one; more are counted."""
+_DEEPEST = 64
+"""Levels of lists and objects in metadata: beyond, readers of JSON run out of stack."""
+_LONGEST_SHOWN = 80
+_LONGEST_REASON = 300
+_LARGEST_FIELD = 1 << 16
+"""Characters of one field of metadata: it is kept, and can be filtered by, beside every passage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,9 @@ class Columns:
         """Raise `SourceError` if a table with these columns has none to read."""
         names = list(names)
         if self.text not in names and self.title not in names:
-            there = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+            there = ", ".join(_shown(name) for name in names[:10]) or "none at all"
+            if len(names) > 10 or len(there) > _LONGEST_REASON:
+                there = f"{there[:_LONGEST_REASON]}, …"
             raise SourceError(f"no column {self.text!r} in it, but {there}: name the text's column")
 
 
@@ -68,7 +79,11 @@ class Rows:
         self._more = 0
 
     def add(self, number: int, fields: Mapping[str, Any]) -> None:
-        """Take the row that stands at `number`, counted from 1; `fields` must be JSON's types."""
+        """Take the row that stands at `number`, counted from 1; `fields` must be JSON's types.
+
+        A row that the index could not hold as it is, is a fault: numbers beyond 64 bits, nesting
+        without end, a NUL in its text. Other control characters in it are read as spaces.
+        """
         try:
             document = self._document(number, fields)
             if document.id in self._documents:
@@ -80,7 +95,7 @@ class Rows:
     def fault(self, number: int, reason: str) -> None:
         """Note that the row at `number` cannot be read."""
         if len(self._problems) < _MOST_PROBLEMS:
-            self._problems.append(f"{self._word} {number}: {reason}")
+            self._problems.append(f"{self._word} {number}: {reason[:_LONGEST_REASON]}")
         else:
             self._more += 1
 
@@ -93,22 +108,31 @@ class Rows:
         columns = self._columns
         text = _string(fields, columns.text)
         title = _string(fields, columns.title)
-        if not text.strip() and not title.strip():
+        if not is_visible(text) and not is_visible(title):
             missing = "" if columns.text in fields else f": it has no field {columns.text!r}"
             raise ValueError(f"no text in it{missing}")
         # A document may be all title: that is what there is to find and to read.
-        text = text if text.strip() else title
+        text = text if is_visible(text) else title
         metadata = {name: value for name, value in fields.items() if name not in columns.own}
-        name = self._name(number, fields)
-        return ParsedDocument(name, title, text, (Section(0, len(text)),), metadata, number)
+        for name, value in metadata.items():
+            _check(name, value)
+        id_ = self._name(number, fields)
+        for name in [name for name, value in metadata.items() if _is_large(value)]:
+            self.fault(number, f"{_shown(name)} is left out: over {_LARGEST_FIELD:,} characters")
+            del metadata[name]
+        return ParsedDocument(id_, title, text, (Section(0, len(text)),), metadata, number)
 
     def _name(self, number: int, fields: Mapping[str, Any]) -> str:
         there = (fields[name] for name in self._columns.ids if fields.get(name) is not None)
         name = next(there, "")
         if name == "":
             return f"{self._word}-{number}"
+        if isinstance(name, float) and name.is_integer():
+            name = int(name)  # pandas writes whole numbers so where one of them is missing
         if isinstance(name, bool) or not isinstance(name, str | int):
             raise ValueError("expected a string or a whole number as id")
+        if isinstance(name, str) and has_controls(name):
+            raise ValueError(f"control characters in its id {_shown(name)}")
         return str(name)
 
 
@@ -118,4 +142,35 @@ def _string(fields: Mapping[str, Any], name: str) -> str:
         return ""
     if not isinstance(value, str):
         raise ValueError(f"expected a string in the field {name!r}, not {type(value).__name__}")
-    return value
+    if "\0" in value:
+        raise ValueError(f"a NUL in the field {name!r}: not text")
+    return without_controls(value)
+
+
+def _check(name: str, value: Any, depth: int = 0) -> None:
+    """Raise `ValueError` for metadata that the index would not give back as it is."""
+    if isinstance(value, str):
+        return
+    if isinstance(value, int):
+        if not -(2**63) <= value < 2**64:
+            raise ValueError(f"a number beyond 64 bits in {_shown(name)}: write it as a string")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"a number beyond what 64 bits hold in {_shown(name)}")
+    elif isinstance(value, Mapping | list):
+        if depth == _DEEPEST:
+            raise ValueError(f"{_shown(name)} is nested deeper than {_DEEPEST} levels")
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            _check(name, inner, depth + 1)
+
+
+def _is_large(value: Any) -> bool:
+    """Whether a field is a text or a structure that does not belong beside every passage."""
+    if isinstance(value, Mapping | list):
+        value = json.dumps(value)
+    return isinstance(value, str) and len(value) > _LARGEST_FIELD
+
+
+def _shown(name: str) -> str:
+    """A column's name in a message: one line of it, whatever a damaged file names its columns."""
+    return name if name.isprintable() and len(name) <= _LONGEST_SHOWN else ascii(name[:40])

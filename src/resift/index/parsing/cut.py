@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.index.parsing.chunk import chunk
+from resift.index.normalisation import is_visible
+from resift.index.parsing.chunk import TARGET_TOKENS, chunk
 from resift.index.parsing.documents import ParsedDocument
+from resift.index.parsing.tables import repeat_heads
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +51,38 @@ class CutFile:
     problems: tuple[str, ...] = ()
 
 
+_LONGEST_NAME = 500
 TokenStarts = Callable[[str], NDArray[np.int64]]
 
 
 def cut(document: ParsedDocument, token_starts: TokenStarts, with_text: bool) -> CutDocument:
-    """Cut a document into pieces, measured by `token_starts`."""
-    text = document.text
+    """Cut a document into pieces, measured by `token_starts`.
+
+    Where one of its tables is cut, its head is repeated in the document's text itself: a piece is
+    a slice of that text in any case.
+    """
+    starts = token_starts(document.text)
+    whole = repeat_heads(document, starts, TARGET_TOKENS)
+    if whole is not document:
+        starts = token_starts(whole.text)
+    text = whole.text
     return CutDocument(
         id=document.id,
-        title=document.title,
+        title=_name(document.title),
         metadata=document.metadata,
         row=document.row,
         pieces=tuple(
-            Piece(own.start, own.end, own.heading, own.page, text[own.start : own.end])
-            for own in chunk(text, document.sections, token_starts(text))
+            Piece(own.start, own.end, _name(own.heading), own.page, text[own.start : own.end])
+            for own in chunk(text, whole.sections, starts, tables=whole.tables)
+            if is_visible(text[own.start : own.end])
         ),
         text=text if with_text else None,
     )
+
+
+def _name(text: str) -> str:
+    """A title or heading, cut where it is a text itself: it is searched with every passage."""
+    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
 
 
 def to_json(documents: Iterable[CutDocument], problems: Sequence[str]) -> dict[str, Any]:

@@ -22,8 +22,21 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """The characters ``start:end`` of a text: a table, a line a row, within one section.
+
+    ``start:head`` is its head, which says what stands in the columns; often there is none.
+    """
+
+    start: int
+    head: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedDocument:
     """A document as text. All that is not space in `text` lies in one of the `sections`.
+    `tables` are in the order of the text.
 
     `row` is the line or row of its file that it was read from, counted from 1; None where the file
     is the document. `metadata` are JSON's types.
@@ -35,6 +48,7 @@ class ParsedDocument:
     sections: tuple[Section, ...]
     metadata: Mapping[str, Any] = field(default_factory=dict)
     row: int | None = None
+    tables: tuple[Table, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,9 @@ from resift.errors import InputError, SourceError
 _LEAST_MEMORY_MB = 512
 """What Python, a tokenizer and an office parser take before they read anything."""
 
+_MOST = 10**12
+"""No limit at all, and still a number that the system takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -24,9 +27,11 @@ class Limits:
     memory_mb: int = 2_048
 
     def __post_init__(self) -> None:
-        for name in ("max_bytes", "max_pages", "max_seconds"):
-            if not getattr(self, name) > 0:  # NaN is not
-                raise InputError(f"{name}={getattr(self, name)}: expected a number above 0")
+        for name in ("max_bytes", "max_pages", "max_seconds", "memory_mb"):
+            if not 0 < getattr(self, name) <= _MOST:
+                raise InputError(
+                    f"{name}={getattr(self, name)}: expected a number above 0, at most {_MOST:,}"
+                )
         if self.memory_mb < _LEAST_MEMORY_MB:
             raise InputError(
                 f"memory_mb={self.memory_mb}: parsers need {_LEAST_MEMORY_MB} to start at all"

@@ -10,12 +10,14 @@ from importlib.util import find_spec
 from pathlib import PurePosixPath
 
 from resift.errors import MissingExtra, SourceError
+from resift.index.normalisation import is_visible
 from resift.index.parsing import chunk
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.documents import Parsed, ParsedDocument
+from resift.index.parsing.kinds import check_kind
 from resift.index.parsing.limits import Limits
 from resift.index.parsing.parse_csv import parse_csv
-from resift.index.parsing.parse_html import parse_html
+from resift.index.parsing.parse_html import is_page, parse_html
 from resift.index.parsing.parse_jsonl import parse_jsonl
 from resift.index.parsing.parse_office import OFFICE_SUFFIXES, parse_office
 from resift.index.parsing.parse_parquet import parse_parquet
@@ -39,30 +41,37 @@ def _whole(parser: Callable[[str, bytes], ParsedDocument]) -> _Read:
     return lambda key, data, columns, limits: Parsed((parser(key, data),))
 
 
-def _paged(parser: Callable[[str, bytes, Limits], ParsedDocument]) -> _Read:
-    return lambda key, data, columns, limits: Parsed((parser(key, data, limits),))
+def _paged(parser: Callable[[str, bytes, Limits], Parsed]) -> _Read:
+    return lambda key, data, columns, limits: parser(key, data, limits)
 
 
 def _rows(parser: Callable[[bytes, Columns], Parsed]) -> _Read:
     return lambda key, data, columns, limits: parser(data, columns)
 
 
-_TEXT = _Format("text", 2, _whole(parse_plain))
-_MARKDOWN = _Format("markdown", 2, _whole(parse_markdown))
-_HTML = _Format("html", 2, _whole(parse_html))
-_CSV = _Format("csv", 1, _rows(parse_csv), is_rows=True)
-_OFFICE = _Format("office", 1, _paged(parse_office))
+def _text(parser: Callable[[str, bytes], ParsedDocument]) -> _Read:
+    """What says at once that it is an HTML page is read as one, whatever its name is."""
+    return lambda key, data, columns, limits: Parsed(
+        (parse_html(key, data) if is_page(data) else parser(key, data),)
+    )
+
+
+_HTML = _Format("html", 3, _whole(parse_html))
+_TEXT = _Format("text", 3 + _HTML.version, _text(parse_plain))
+_MARKDOWN = _Format("markdown", 3 + _HTML.version, _text(parse_markdown))
+_CSV = _Format("csv", 2, _rows(parse_csv), is_rows=True)
+_OFFICE = _Format("office", 2, _paged(parse_office))
 _FORMATS = {
     ".txt": _TEXT,
     ".md": _MARKDOWN,
     ".markdown": _MARKDOWN,
     ".html": _HTML,
     ".htm": _HTML,
-    ".pdf": _Format("pdf", 1, _paged(parse_pdf)),
-    ".jsonl": _Format("jsonl", 2, _rows(parse_jsonl), is_rows=True),
+    ".pdf": _Format("pdf", 2, _paged(parse_pdf)),
+    ".jsonl": _Format("jsonl", 3, _rows(parse_jsonl), is_rows=True),
     ".csv": _CSV,
     ".tsv": _CSV,
-    ".parquet": _Format("parquet", 1, _rows(parse_parquet), is_rows=True),
+    ".parquet": _Format("parquet", 2, _rows(parse_parquet), is_rows=True),
     **dict.fromkeys(OFFICE_SUFFIXES, _OFFICE),
 }
 SUFFIXES = frozenset(_FORMATS)
@@ -84,11 +93,12 @@ def parse(
     suffix = _suffix(key)
     if suffix not in _FORMATS:
         raise SourceError(f"{suffix or 'no suffix'}: not a kind of document that is read")
+    check_kind(suffix, data)
     try:
         parsed = _FORMATS[suffix].read(key, data, columns or Columns(), limits)
     except MissingExtra as error:
         raise SourceError(str(error)) from error
-    if not parsed.problems and not any(document.text.strip() for document in parsed.documents):
+    if not parsed.problems and not any(map(_has_text, parsed.documents)):
         raise SourceError("no text in it")
     return parsed
 
@@ -108,6 +118,10 @@ def parsing_fingerprint(key: str, columns: Columns | None = None) -> str:
 def abilities() -> str:
     """Names the optional parsers that are installed: what was skipped without one can be read."""
     return "office" if find_spec("kreuzberg") else ""
+
+
+def _has_text(document: ParsedDocument) -> bool:
+    return any(is_visible(document.text[part.start : part.end]) for part in document.sections)
 
 
 def _suffix(key: str) -> str:

@@ -4,7 +4,7 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 
-from resift.index.parsing.charset import decode
+from resift.index.parsing.charset import decode_rows
 from resift.index.parsing.columns import Columns, Rows
 from resift.index.parsing.documents import Parsed
 
@@ -13,6 +13,8 @@ _WHOLE = re.compile(r"-?(?:0|[1-9]\d{0,14})\Z", re.ASCII)
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?\Z", re.ASCII)
 # A quote that nobody closes reads to the end of the file; a file of them would be read for ever.
 _MOST_OPEN = 10
+# What Excel writes above the first row for itself.
+_SEPARATOR = re.compile(r"\s*sep=([^\"\w\n])\s*\Z", re.IGNORECASE)
 
 _Row = tuple[int, list[str]]
 
@@ -20,32 +22,35 @@ _Row = tuple[int, list[str]]
 def parse_csv(data: bytes, columns: Columns) -> Parsed:
     """Read rows by the names in the first; a document's `row` is the line on which it begins.
 
-    The delimiter is the one of ``, ; tab |`` that the first line has most of. A column of metadata
+    The delimiter is the one of ``, ; tab |`` that the first line has most of, or what a line
+    ``sep=;`` above it says. Of columns with the same name the first is read. A column of metadata
     whose every value is written as a number, without leading zeros, is numbers; in all others
     values are strings. Empty fields are left out. Raise `SourceError` if no column is the text.
     """
     csv.field_size_limit(max(csv.field_size_limit(), len(data) + 1))
     rows = Rows(columns)
-    reader = _read(decode(data).split("\n"), rows)
-    _, header = next(reader, (0, []))
+    reader = _read(decode_rows(data), rows)
+    line, header = next(reader, (0, []))
     names = [name.strip() for name in header]
     columns.check(names)
+    places = {name: names.index(name) for name in names}
+    for name in (name for name in places if names.count(name) > 1):
+        rows.fault(line, f"more than one column is called {name!r}: only the first is read")
     records = [(number, row) for number, row in reader if _fits(number, row, names, rows)]
-    kinds = [_kind(records, place, name in columns.own) for place, name in enumerate(names)]
+    kinds = {name: _kind(records, place, name in columns.own) for name, place in places.items()}
     for number, row in records:
-        fields: dict[str, str | int | float] = {}
-        for name, value, kind in zip(names, row, kinds, strict=False):
-            if value:
-                fields.setdefault(name, kind(value))
-        rows.add(number, fields)
+        there = ((name, row[place]) for name, place in places.items() if place < len(row))
+        rows.add(number, {name: kinds[name](value) for name, value in there if value})
     return rows.parsed()
 
 
 def _read(lines: list[str], rows: Rows) -> Iterator[_Row]:
     """Rows with the line that each begins on; after one that is no CSV go on at the next line."""
-    first = next((line for line in lines if line.strip()), "")
-    delimiter = max(_DELIMITERS, key=first.count)
-    at = opened = 0
+    at = next((place for place, line in enumerate(lines) if line.strip()), 0)
+    named = _SEPARATOR.match(lines[at])
+    at += named is not None
+    delimiter = named.group(1) if named else max(_DELIMITERS, key=lines[at].count)
+    opened = 0
     while at < len(lines):
         rest = (f"{lines[place]}\n" for place in range(at, len(lines)))
         reader = csv.reader(rest, delimiter=delimiter, strict=True)

@@ -14,10 +14,12 @@ from typing import Any
 
 from resift.errors import SourceError
 from resift.extras import require
-from resift.index.parsing.documents import HeadingPath, ParsedDocument, Section
+from resift.index.parsing.charset import without_controls
+from resift.index.parsing.documents import HeadingPath, Parsed, ParsedDocument, Section, Table
 from resift.index.parsing.docx_entities import hide_entities, show_entities
 from resift.index.parsing.limits import Limits
 from resift.index.parsing.parse_text import stem
+from resift.index.parsing.tables import Grid
 
 _OPEN_XML = "application/vnd.openxmlformats-officedocument"
 _ZIPPED = {
@@ -38,7 +40,7 @@ _SLIDES = re.compile(r"^@@slide-(\d+)@@$", re.MULTILINE)
 _LONGEST_HEADING = 120
 
 
-def parse_office(key: str, data: bytes, limits: Limits) -> ParsedDocument:
+def parse_office(key: str, data: bytes, limits: Limits) -> Parsed:
     """Read one file; its title is the one it has in its properties, its subject or its name.
 
     Headers and footers of pages are left out. `page` is the number of a slide; other files have
@@ -52,10 +54,11 @@ def parse_office(key: str, data: bytes, limits: Limits) -> ParsedDocument:
     result = _extract(suffix, data)
     title = show_entities(_title(result.metadata)) or stem(key)
     if suffix == ".pptx":
-        text, sections = _slides(result.content, limits)
+        built = _slides(result.content, limits)
     else:
-        text, sections = _blocks(result.document["nodes"] if result.document else (), title)
-    return ParsedDocument(key, title, text, sections)
+        built = _blocks(result.document["nodes"] if result.document else (), title)
+    text, sections, tables = built.finish()
+    return Parsed((ParsedDocument(key, title, text, sections, tables=tables),))
 
 
 def _extract(suffix: str, data: bytes) -> Any:
@@ -93,10 +96,10 @@ def _unpacked(suffix: str, data: bytes, limits: Limits) -> bytes:
 
 def _title(metadata: Mapping[str, Any]) -> str:
     title = metadata.get("title") or metadata.get("subject") or ""
-    return " ".join(str(title).split())
+    return " ".join(without_controls(str(title)).split())
 
 
-def _slides(content: str, limits: Limits) -> tuple[str, tuple[Section, ...]]:
+def _slides(content: str, limits: Limits) -> "_Text":
     """The text of all slides, with their notes; a section a slide, headed by its first line."""
     before, *rest = _SLIDES.split(content)
     limits.check_pages(len(rest) // 2)
@@ -107,27 +110,28 @@ def _slides(content: str, limits: Limits) -> tuple[str, tuple[Section, ...]]:
         built.page = int(number)
         built.heading(1, first if len(first) <= _LONGEST_HEADING else "")
         built.block(body)
-    return built.finish()
+    return built
 
 
-def _blocks(nodes: Iterable[Mapping[str, Any]], title: str) -> tuple[str, tuple[Section, ...]]:
+def _blocks(nodes: Iterable[Mapping[str, Any]], title: str) -> "_Text":
     """The text of a file's blocks in reading order."""
     built = _Text(title)
     for node in nodes:
         content = node["content"]
         if node.get("content_layer", "body") in ("header", "footer"):
             continue
+        if content["node_type"] == "table":
+            built.table(_table(content["grid"]["cells"]))
+            continue
         text = show_entities(_block(content))
         if content["node_type"] in ("heading", "title"):
             built.heading(content.get("level", 1), " ".join(text.split()))
         built.block(text)
-    return built.finish()
+    return built
 
 
 def _block(content: Mapping[str, Any]) -> str:
     kind = content["node_type"]
-    if kind == "table":
-        return _table(content["grid"]["cells"])
     if kind == "metadata_block":
         return "\n".join(f"{name}: {value}" for name, value in content["entries"])
     if kind == "definition_item":
@@ -137,13 +141,20 @@ def _block(content: Mapping[str, Any]) -> str:
     return str(content.get("text") or content.get("description") or "")
 
 
-def _table(cells: Iterable[Mapping[str, Any]]) -> str:
-    """A line a row, as ``a | b``; empty rows and what only fills a row up are left out."""
+def _table(cells: Iterable[Mapping[str, Any]]) -> Grid:
+    """The rows that have anything in them, without what only fills a row up."""
     rows: dict[int, list[str]] = {}
+    heads = set()
     for cell in cells:
-        rows.setdefault(cell["row"], []).append(" ".join(str(cell["content"]).split()))
-    lines = (" | ".join(row).rstrip(" |") for _, row in sorted(rows.items()))
-    return "\n".join(line for line in lines if line)
+        rows.setdefault(cell["row"], []).append(show_entities(str(cell["content"])).strip())
+        if cell.get("is_header"):
+            heads.add(cell["row"])
+    whole = {number: row for number, row in sorted(rows.items()) if any(row)}
+    for row in whole.values():
+        while not row[-1]:
+            row.pop()
+    head = sum(number in heads for number in whole)
+    return Grid(list(whole.values()), head if head < len(whole) else 0)
 
 
 class _Text:
@@ -156,6 +167,7 @@ class _Text:
         self._length = 0
         self._path = HeadingPath()
         self._sections: list[Section] = []
+        self._tables: list[Table] = []
         self._start = 0
         self._page: int | None = None
 
@@ -166,17 +178,23 @@ class _Text:
 
     def block(self, text: str) -> None:
         """Add a block, if there is anything in it."""
-        text = text.strip()
+        text = without_controls(text).strip()
         if text:
             piece = f"\n\n{text}" if self._pieces else text
             self._pieces.append(piece)
             self._length += len(piece)
             self._page = self.page
 
-    def finish(self) -> tuple[str, tuple[Section, ...]]:
-        """The whole text and its sections."""
+    def table(self, grid: Grid) -> None:
+        """Add a table, a line a row."""
+        self.block(grid.text)
+        if grid.text:
+            self._tables.append(grid.at(self._length - len(grid.text)))
+
+    def finish(self) -> tuple[str, tuple[Section, ...], tuple[Table, ...]]:
+        """The whole text, its sections and its tables."""
         self._close()
-        return "".join(self._pieces), tuple(self._sections)
+        return "".join(self._pieces), tuple(self._sections), tuple(self._tables)
 
     def _close(self) -> None:
         if self._length > self._start:

@@ -12,14 +12,18 @@ from resift.index.parsing.columns import Columns, Rows
 from resift.index.parsing.documents import Parsed
 
 _BATCH = 256
+_ENCRYPTED = b"PARE"
 
 
 def parse_parquet(data: bytes, columns: Columns) -> Parsed:
     """Read all rows; `row` counts from 1. Raise `SourceError` if no column is the text.
 
     Metadata are JSON's types: dates and times as ISO 8601, durations as seconds, decimals as
-    numbers, nested columns as objects and lists. Nulls, NaN and bytes are left out.
+    numbers, nested columns as objects and lists. Nulls, NaN and bytes are left out, and with a
+    word what Python's types cannot hold: a date in the year 10,000, a string that is not UTF-8.
     """
+    if data[-4:] == _ENCRYPTED:
+        raise SourceError("an encrypted Parquet file: write it without encryption")
     arrow = require("pyarrow", "index")
     parquet = require("pyarrow.parquet", "index")
     rows = Rows(columns, "row")
@@ -28,8 +32,10 @@ def parse_parquet(data: bytes, columns: Columns) -> Parsed:
         file = parquet.ParquetFile(arrow.BufferReader(data))
         columns.check(file.schema_arrow.names)
         for batch in file.iter_batches(_BATCH, use_threads=False):
-            for fields in _in_microseconds(arrow, batch).to_pylist():
+            for fields, unread in _python(arrow, batch):
                 number += 1
+                for reason in unread:
+                    rows.fault(number, reason)
                 rows.add(number, _plain(fields))
     except MemoryError:  # Arrow's own is an ArrowException as well
         raise
@@ -37,6 +43,34 @@ def parse_parquet(data: bytes, columns: Columns) -> Parsed:
         where = f" after row {number:,}" if number else ""
         raise SourceError(f"not a readable Parquet file{where}: damaged, or no Parquet") from error
     return rows.parsed()
+
+
+def _python(arrow: Any, batch: Any) -> list[tuple[dict[str, Any], list[str]]]:
+    """Each row's values, and a word for each that Python's types cannot hold."""
+    try:
+        rows = _in_microseconds(arrow, batch).to_pylist()
+    except MemoryError:
+        raise
+    except (ValueError, OverflowError, arrow.ArrowException):
+        return [_by_value(arrow, batch, place) for place in range(batch.num_rows)]
+    return [(fields, []) for fields in rows]
+
+
+def _by_value(arrow: Any, batch: Any, place: int) -> tuple[dict[str, Any], list[str]]:
+    """One row, value by value: slower, and one that cannot be read costs no other."""
+    fields: dict[str, Any] = {}
+    unread = []
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        cell = arrow.record_batch([column.slice(place, 1)], [name])
+        try:
+            [row] = _in_microseconds(arrow, cell).to_pylist()
+            fields.setdefault(name, row[name])
+        except MemoryError:
+            raise
+        except (ValueError, OverflowError, arrow.ArrowException) as error:
+            reason = str(error).partition("\n")[0][:100]
+            unread.append(f"column {name!r} is left out ({reason})")
+    return fields, unread
 
 
 def _in_microseconds(arrow: Any, batch: Any) -> Any:

@@ -2,13 +2,12 @@
 
 import re
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 from resift.errors import SourceError
 from resift.extras import require
-from resift.index.parsing.documents import ParsedDocument, Section
+from resift.index.parsing.documents import Parsed, ParsedDocument, Section
 from resift.index.parsing.limits import Limits
 from resift.index.parsing.parse_text import stem
 
@@ -16,30 +15,48 @@ from resift.index.parsing.parse_text import stem
 _PDFIUM = threading.Lock()
 # What PDFium writes where a word was hyphenated at the end of a line.
 _HYPHEN = re.compile("(?:\ufffe|\x02)\\s*")
+# How typesetters write these letters together: nothing that the text says.
+_LIGATURES = str.maketrans(
+    {"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl",
+     "\ufb05": "st", "\ufb06": "st", "\u00ad": ""}
+)  # fmt: skip
+# What a PDF ends with, give or take what was put behind it.
+_END, _TAIL = b"%%EOF", 2_048
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0e-\x1f]")
 
 
-def parse_pdf(key: str, data: bytes, limits: Limits) -> ParsedDocument:
-    """Read the text of all pages; raise `SourceError` where there is none to read."""
+def parse_pdf(key: str, data: bytes, limits: Limits) -> Parsed:
+    """Read the text of all pages; raise `SourceError` where there is none to read.
+
+    A page that cannot be read costs itself, and so does what is missing at the end of the file.
+    """
+    problems: list[str] = []
     pdfium = require("pypdfium2", "index")
     with _PDFIUM:
         try:
             with closing(pdfium.PdfDocument(data)) as pdf:
                 limits.check_pages(len(pdf))
                 title = _clean(pdf.get_metadata_value("Title")) or stem(key)
-                pages = [_clean(page) for page in _pages(pdf)]
+                pages = [_clean(_page(pdf, number, problems)) for number in range(len(pdf))]
         except pdfium.PdfiumError as error:
             raise SourceError(_reason(error)) from error
     text, sections = _join(pages)
+    if _END not in data[-_TAIL:]:
+        problems.append("the file is cut off: pages of it may be missing")
     if not text:
-        raise SourceError(f"a PDF without a text layer ({len(pages)} pages): run OCR on it first")
-    return ParsedDocument(key, title, text, sections)
+        why = f" ({'; '.join(problems[:1])})" if problems else ": scanned? Run OCR on it first"
+        raise SourceError(f"a PDF without a text layer in its {len(pages)} pages{why}")
+    return Parsed((ParsedDocument(key, title, text, sections),), tuple(problems))
 
 
-def _pages(pdf: Any) -> Iterator[str]:
-    for number in range(len(pdf)):
+def _page(pdf: Any, number: int, problems: list[str]) -> str:
+    pdfium = require("pypdfium2", "index")
+    try:
         with closing(pdf[number]) as page, closing(page.get_textpage()) as text:
-            yield text.get_text_bounded()
+            return str(text.get_text_bounded())
+    except pdfium.PdfiumError:
+        problems.append(f"page {number + 1}: damaged, left out")
+        return ""
 
 
 def _join(pages: list[str]) -> tuple[str, tuple[Section, ...]]:
@@ -57,7 +74,7 @@ def _join(pages: list[str]) -> tuple[str, tuple[Section, ...]]:
 
 def _clean(text: str) -> str:
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
-    return _UNPRINTABLE.sub("", _HYPHEN.sub("", lines)).strip()
+    return _UNPRINTABLE.sub("", _HYPHEN.sub("", lines)).translate(_LIGATURES).strip()
 
 
 def _reason(error: Exception) -> str:

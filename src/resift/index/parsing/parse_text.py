@@ -1,16 +1,20 @@
-"""Plain text and Markdown. The text is kept as it is written, so offsets are the file's own."""
+"""Plain text and Markdown. The text is kept as it is written, so offsets are the file's own.
+
+But for a table in Markdown that is cut into passages: its head is repeated (`tables`).
+"""
 
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from resift.index.parsing.charset import decode
-from resift.index.parsing.documents import HeadingPath, ParsedDocument, Section
+from resift.index.parsing.documents import HeadingPath, ParsedDocument, Section, Table
+from resift.index.parsing.front_matter import front_matter
 
-_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
+# Written so that no line can be read in two ways: a long one would be read for ever.
+_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t](.*))?$")
+_RULE = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)$")
-_FRONT_MATTER = re.compile(r"\A---\n(?:.*\n)*?(?:---|\.\.\.)[ \t]*(?:\n|\Z)")
-_FRONT_TITLE = re.compile(r"^title:[ \t]*(?:\"([^\"\n]*)\"|'([^'\n]*)'|([^\n]*))", re.MULTILINE)
 
 
 def parse_plain(key: str, data: bytes) -> ParsedDocument:
@@ -22,13 +26,13 @@ def parse_plain(key: str, data: bytes) -> ParsedDocument:
 def parse_markdown(key: str, data: bytes) -> ParsedDocument:
     """Markdown: a section a heading; the title is the front matter's, the first H1 or the name."""
     text = decode(data)
-    front = _FRONT_MATTER.match(text)
-    body = front.end() if front else 0
-    headings = list(_headings(text, body))
-    named = _FRONT_TITLE.search(front.group()) if front else None
-    title = next((group.strip() for group in named.groups() if group), "") if named else ""
-    title = title or next((name for _, level, name in headings if level == 1 and name), stem(key))
-    return ParsedDocument(key, title, text, _sections(text, body, headings, title))
+    front = front_matter(text)
+    lines = list(_lines(text, front.end))
+    headings = list(_headings(lines))
+    first = next((name for _, level, name in headings if level == 1 and name), "")
+    title = front.title or first or stem(key)
+    sections = _sections(text, front.end, headings, title)
+    return ParsedDocument(key, title, text, sections, tables=tuple(_tables(lines)))
 
 
 def stem(key: str) -> str:
@@ -50,8 +54,8 @@ def _sections(
     return tuple(sections)
 
 
-def _headings(text: str, at: int) -> Iterator[tuple[int, int, str]]:
-    """Give (offset, level, name) of the ``#`` lines that are outside code fences."""
+def _lines(text: str, at: int) -> Iterator[tuple[int, str]]:
+    """Give (offset, line) of the lines that are outside code fences."""
     fence = ""
     for line in text[at:].split("\n"):
         marks = _FENCE.match(line)
@@ -61,6 +65,35 @@ def _headings(text: str, at: int) -> Iterator[tuple[int, int, str]]:
                 fence = ""
         elif marks:
             fence = marks.group(1)
-        elif heading := _HEADING.match(line):
-            yield at, len(heading.group(1)), (heading.group(2) or "").strip()
+        else:
+            yield at, line
         at += len(line) + 1
+
+
+def _headings(lines: list[tuple[int, str]]) -> Iterator[tuple[int, int, str]]:
+    """Give (offset, level, name) of the ``#`` lines."""
+    for at, line in lines:
+        if heading := _HEADING.match(line):
+            yield at, len(heading.group(1)), _without_end(heading.group(2) or "")
+
+
+def _without_end(name: str) -> str:
+    """A heading's name without the ``#`` that may close it, which stand apart from it."""
+    name = name.strip()
+    rest = name.rstrip("#")
+    return rest.rstrip() if not rest or rest[-1].isspace() else name
+
+
+def _tables(lines: list[tuple[int, str]]) -> Iterator[Table]:
+    """Give the pipe tables: a head, the line of hyphens under it, rows up to one without a pipe."""
+    place = 1
+    while place < len(lines):
+        (start, head), (at, rule) = lines[place - 1 : place + 1]
+        place += 1
+        if "|" not in head or "|" not in rule or not _RULE.match(rule.strip()):
+            continue
+        headed = end = at + len(rule)
+        while place < len(lines) and "|" in lines[place][1] and lines[place][0] == end + 1:
+            end += 1 + len(lines[place][1])
+            place += 1
+        yield Table(start, headed, end)

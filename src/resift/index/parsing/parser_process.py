@@ -151,6 +151,12 @@ class ParserProcess:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process and self._process.poll() is None:
             return self._process
+        try:
+            return self._started()
+        except ResiftError:  # killed while it started, perhaps: once is no reason to give up
+            return self._started()
+
+    def _started(self) -> subprocess.Popen[bytes]:
         self.close()
         with self._lock:
             if self._is_closed:
