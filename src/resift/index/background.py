@@ -6,31 +6,35 @@ without them, and they end by themselves.
 
 import atexit
 import os
+import sys
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 AT_EXIT_S = 2.0
-"""So long the interpreter's end waits for jobs that run."""
+"""So long the interpreter's end waits for jobs that a network may hold up."""
 
 
 class Background:
     """Jobs in daemon threads, at most `most` at once; the rest wait their turn.
 
     A thread ends when there is nothing left to do, so there is nothing to close. When the
-    interpreter ends, jobs that have not begun are cancelled and those that run are waited for a
-    little: a thread that comes back from native code to an interpreter that is gone would abort
-    the process. A forked child begins with none.
+    interpreter ends, jobs that have not begun are cancelled and those that run are waited for: a
+    thread that comes back from native code to an interpreter that is gone aborts the process. So
+    jobs that end by themselves (`finite`) are waited for however long, others a little. A forked
+    child begins with none.
     """
 
-    def __init__(self, most: int, name: str) -> None:
+    def __init__(self, most: int, name: str, *, finite: bool = False) -> None:
+        self.finite = finite
         self._most = most
         self._name = name
         self._begin()
@@ -69,7 +73,7 @@ class Background:
         for job in jobs:
             job.cancel()
 
-    def rest(self, seconds: float) -> bool:
+    def rest(self, seconds: float | None = None) -> bool:
         """Wait until nothing runs, `seconds` at the most; whether nothing does."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._running, seconds)
@@ -174,6 +178,9 @@ def _end_all() -> None:
         for background in backgrounds:
             background.end()
         for background in backgrounds:
-            background.rest(max(until - time.monotonic(), 0.0))
-    except KeyboardInterrupt:  # whoever presses it again has waited long enough
-        return
+            background.rest(None if background.finite else max(until - time.monotonic(), 0.0))
+    except KeyboardInterrupt:  # Ctrl-C once more: at once, and without threads that come back
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(130)

@@ -41,11 +41,11 @@ class Arms:
         """
         names = _ARMS[self._plan.mode]
         jobs = self._one_by_one(names, allowed, gaps)
-        answers, errors = [], []
+        answers, errors, late = [], [], []
         for name, job in jobs.items():
             if not job.done():
                 job.cancel()
-                gaps.note(f"without the {name} arm: time was up")
+                late.append(name)
             elif error := job.exception():
                 if len(names) == 1 or not is_outage(error):
                     raise error
@@ -53,10 +53,12 @@ class Arms:
                 gaps.note(noted(f"the {name} arm", error))
             else:
                 answers.append(job.result())
-        if not answers:
-            if len(errors) == len(jobs):
-                raise errors[0]
+        if not answers and late:
             raise Late("time was up before an arm had answered")
+        if not answers:
+            raise errors[0]
+        for name in late:
+            gaps.note(f"without the {name} arm: time was up")
         if len(names) == 1:
             return answers[0]
         with self._clock.stage("fuse"):

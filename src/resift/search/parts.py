@@ -21,6 +21,7 @@ from resift.types import Candidate, Ranking
 
 _LOOKS = 32  # reads of the index at once; the rest of them wait
 _OPENINGS = 8
+_LOADINGS = 4
 
 
 class Ranker(Protocol):
@@ -69,6 +70,7 @@ class Opened:
     ) -> None:
         self.background = Background(_LOOKS, "resift-search")
         self._opening = Background(_OPENINGS, "resift-open")
+        self._loading = Background(_LOADINGS, "resift-load", finite=True)
         self._place = place
         self._settings = settings
         self._pinned = pinned
@@ -76,6 +78,7 @@ class Opened:
         self._given_reranker = reranker
         self._embedders: dict[str | None, Shared[Embedder]] = {}
         self._lock = threading.RLock()
+        self._libraries: Shared[None] = Shared(lambda: self._loading.run(load))
         self._version: Shared[Version] = Shared(self._begin_version)
         self._snapshot: Shared[Snapshot] = Shared(self._begin_snapshot)
         self._reranker: Shared[Ranker] = Shared(self._begin_reranker)
@@ -92,7 +95,7 @@ class Opened:
 
     def load(self, dense: bool, rerank: bool) -> None:
         """Wait until models and libraries are there; nothing of the index is read."""
-        jobs: list[Future[Any]] = [self._opening.run(load)]
+        jobs: list[Future[Any]] = [self._libraries.job()]
         jobs += [self.embedder_of(None)] if dense else []
         jobs += [self.reranker()] if rerank else []
         for job in jobs:
@@ -120,7 +123,7 @@ class Opened:
         with self._lock:
             if name not in self._embedders:
                 self._embedders[name] = Shared(
-                    lambda: self._opening.run(lambda: open_embedder(name, self._settings()))
+                    lambda: self._loading.run(lambda: open_embedder(name, self._settings()))
                 )
             return self._embedders[name].job()
 
@@ -148,7 +151,7 @@ class Opened:
             place = self._place()
             return find_version(place.location, place.versions, self._pinned)
 
-        return self._opening.run(find)
+        return then(self._libraries.job(), lambda _: self._opening.run(find))
 
     def _begin_snapshot(self) -> "Future[Snapshot]":
         def opened(version: Version) -> "Future[Snapshot]":
@@ -159,10 +162,10 @@ class Opened:
         return then(self._version.job(), opened)
 
     def _begin_reranker(self) -> "Future[Ranker]":
-        def load() -> Ranker:
+        def load_model() -> Ranker:
             # Here, so that a search without reranking loads no model for it.
             from resift.rerank.reranker import Reranker
 
             return Reranker(settings=self._settings())
 
-        return self._opening.run(load)
+        return self._loading.run(load_model)
