@@ -1,9 +1,12 @@
 """Proves the public Index: what it refuses, what it loads when, and that threads may share it."""
 
+import copy
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from index.fakes import HashingEmbedder
@@ -296,3 +299,57 @@ def test_thresholds_need_scores_and_sense(tmp_path: Path, docs: Path, name: str)
         index.search("dog", rerank=False, **least)
     with pytest.raises(InputError, match=f"{name}=5: expected a number from 0 to 1"):
         index.search("dog", **(least | {name: 5}))
+
+
+def test_a_pickled_index_opens_anew_where_it_arrives(tmp_path: Path, docs: Path) -> None:
+    index = index_at(tmp_path, version=1, reranker=Backwards())
+    index_at(tmp_path).sync(str(docs))
+    expected = [hit.id for hit in index.search("dog")]
+    for own in (index, pickle.loads(pickle.dumps(index)), copy.deepcopy(index)):
+        found = own.search("dog")
+        assert [hit.id for hit in found] == expected and found.receipt.version == 1
+
+
+def test_a_closed_index_opens_again(tmp_path: Path, docs: Path) -> None:
+    with index_at(tmp_path) as index:
+        index.sync(str(docs))
+        assert len(index.search("dog", rerank=False)) == 3
+        index.close()
+        assert len(index.search("dog", rerank=False)) == 3
+    index.close()
+
+
+@pytest.mark.parametrize("number", [np.int64(2), np.uint8(2)])
+def test_numpy_numbers_are_numbers(tmp_path: Path, docs: Path, number: Any) -> None:
+    index = index_at(tmp_path)
+    index.sync(str(docs))
+    budgets: list[Any] = [np.float32(60_000), np.int64(60_000), 1e308, float("inf")]
+    for budget_ms in budgets:
+        found = index.search("dog", number, number, rerank=False, budget_ms=budget_ms)
+        assert len(found) == 2 and not found.receipt.partial
+
+
+def test_who_asks_for_more_than_the_depth_gets_them(tmp_path: Path, docs: Path) -> None:
+    index = index_at(tmp_path, reranker=Backwards())
+    index.sync(str(docs))
+    found = index.search("animal", top_n=3, depth=1)
+    assert len(found) == 3 and found.receipt.scored == 3
+    assert len(index.search("animal", top_n=10**30, depth=10**30, rerank=False)) == 3
+
+
+def test_what_is_loaded_beforehand_is_not_loaded_by_a_search(
+    tmp_path: Path, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+
+    def open_by_name(name: str | None, settings: Settings) -> HashingEmbedder:
+        loaded.append("embedder")
+        return HashingEmbedder()
+
+    index_at(tmp_path).sync(str(docs))
+    monkeypatch.setattr("resift.search.parts.open_embedder", open_by_name)
+    index = Index(tmp_path / "index", settings=Settings(), reranker=Backwards())
+    index.load()
+    assert loaded == ["embedder"]
+    index.search("dog")
+    assert loaded == ["embedder"]

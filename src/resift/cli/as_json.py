@@ -48,11 +48,13 @@ def text(value: Any, indent: int | None = None) -> str:
 
 def plain(value: Any, depth: int = 0) -> Any:
     """The same of what JSON has: a number that is none is null, what it has no word for is text."""
-    if value is None or isinstance(value, bool | str):
-        return str(value) if isinstance(value, str) else value
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str(value)
     number = _number(value)
     if number is not None:
-        return number if math.isfinite(number) else None
+        return None if isinstance(number, float) and not math.isfinite(number) else number
     if depth >= _DEEPEST:
         return str(value)
     if is_dataclass(value) and not isinstance(value, type):

@@ -3,18 +3,12 @@
 0 done, 1 a clear error in one line, 2 wrong usage, 3 a gate not met, 130 interrupted.
 """
 
-import errno
-import sys
-import traceback
-from typing import NoReturn
+import sys  # and nothing that takes time: Ctrl-C may come while this is imported
 
 REPORT = "this is a bug in resift: please report it with what RESIFT_DEBUG=1 prints"
 
-_OUTPUT = {errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO}
-"""What writing to stdout fails with, and nothing that a verb lets through of its files."""
 
-
-def run() -> NoReturn:
+def run() -> None:
     """Run the command line; ends the process with an exit code and never with a traceback."""
     try:
         code = _run()
@@ -50,7 +44,7 @@ def _guarded() -> int:
     except ResiftError as error:
         _say(str(error), error)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _OUTPUT and not error.filename:
+        if streams.is_of_output(error):
             streams.discard(streams.STDOUT)
             return _stdout_failed(error)
         _say(f"{type(error).__name__}: {error}; {REPORT}", error)
@@ -66,7 +60,7 @@ def _code(end: SystemExit) -> int:
 
 def _stdout_failed(error: Exception) -> int:
     """A reader that is gone (``| head``) has what it wanted; a full disk is said."""
-    if not (isinstance(error, OSError) and error.errno == errno.EPIPE):
+    if not isinstance(error, BrokenPipeError):
         reason = getattr(error, "strerror", None) or error
         _say(f"the output cannot be written: {reason}", error)
     return 1
@@ -80,6 +74,8 @@ def _say(message: str, error: BaseException) -> None:
     line = " ".join(printable(message).split())
     errors.print(f"[bold red]error:[/] {_escaped(line)}", soft_wrap=True, highlight=False)
     if debugging():
+        import traceback
+
         trace = "".join(traceback.format_exception(error))
         errors.print(trace, markup=False, highlight=False, soft_wrap=True)
 

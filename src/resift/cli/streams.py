@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TextIO
 
 STDOUT, STDERR = 1, 2
+_FAILURES = {errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO}
 
 
 class _Closed(io.TextIOBase):
@@ -68,6 +69,11 @@ def finish() -> None:
     for stream in (sys.stdout, sys.__stdout__):
         if stream is not None and not isinstance(stream, _Closed) and not stream.closed:
             stream.flush()
+
+
+def is_of_output(error: Exception) -> bool:
+    """Whether that is what writing to stdout fails with, and not a verb's own file."""
+    return isinstance(error, OSError) and error.errno in _FAILURES and not error.filename
 
 
 def discard(descriptor: int) -> None:

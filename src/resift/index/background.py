@@ -97,14 +97,17 @@ class Shared(Generic[T]):
         """`begin` starts the making of it and returns at once."""
         self._begin = begin
         self._job: Future[T] | None = None
+        self._pid = os.getpid()
         self._lock = threading.RLock()
 
     def job(self) -> "Future[T]":
         """The making of it, begun by whoever comes first."""
         with self._lock:
-            if self._job is None or _has_failed(self._job):
-                self._job = self._begin()
-            return self._job
+            job = self._job
+            if job is None or _has_failed(job) or (self._pid != os.getpid() and not job.done()):
+                self._pid = os.getpid()  # the thread that made it did not come along into a fork
+                job = self._job = self._begin()
+            return job
 
     def forget(self) -> None:
         """The next one who asks has it made anew."""

@@ -1,5 +1,6 @@
 """Where the time of a search goes, and how long it may wait."""
 
+import threading
 import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -78,5 +79,7 @@ class Clock:
         """Until all jobs (or the `first`) are done, or that share of what is left is over."""
         left_ms = self.left_ms()
         timeout = None if left_ms is None else max(left_ms * share + grace_ms, 0.0) / 1000
+        if timeout is not None:
+            timeout = min(timeout, threading.TIMEOUT_MAX)
         how = {"return_when": FIRST_COMPLETED} if first else {}
         wait(jobs, timeout, **how)
