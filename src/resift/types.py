@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, overload
 
 from resift.errors import InputError
 
-DEPTH = 50
+DEPTH = 30
 """How many candidates a search reranks where nobody says (benchmarks/default_depth.py)."""
 
 Status = Literal["ok", "cut", "empty", "not_text", "late", "failed", "not_reranked"]

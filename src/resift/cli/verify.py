@@ -9,6 +9,7 @@ import typer
 from resift.cli.options import Model
 from resift.cli.output import console, print_json
 from resift.errors import InputError
+from resift.settings import Settings
 
 if TYPE_CHECKING:
     from resift.rerank.verification import Verification
@@ -27,7 +28,7 @@ def verify(
 
     if folder is not None and model is not None:
         raise InputError(f"{folder} and --model {model}: expected one of them; leave one out")
-    named = folder if folder is not None else model
+    named = folder or model or Settings.load().model
     artifact = resolve(named)
     embeds = load_artifact(artifact).manifest.kind == "embedder"
     result = _verify_embedder(artifact) if embeds else _verify_reranker(named)
@@ -54,6 +55,5 @@ def _verify_reranker(model: str | None) -> "Verification":
 
 def _verify_embedder(folder: Path) -> "Verification":
     from resift.index.embedders.artifact import ArtifactEmbedder
-    from resift.settings import Settings
 
     return ArtifactEmbedder(folder, Settings.load()).verify()

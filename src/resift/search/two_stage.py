@@ -10,8 +10,11 @@ from resift.search.plan import SearchPlan
 from resift.search.retrieval import retrieve
 from resift.types import Candidate, Hit, Ranking, Receipt
 
+_MARGIN_MS = 10.0
+"""What a reranker is not told of: so long after its budget one that keeps it may come back."""
+
 _GRACE_MS = 10.0
-"""A reranker that keeps its budget is back so soon after it; another one is not waited for."""
+"""So long after the search's budget one that does not keep its own is waited for."""
 
 
 def search(query: str, parts: Parts, plan: SearchPlan, clock: Clock) -> Ranking:
@@ -74,7 +77,12 @@ def _ranked(
     rank = partial(reranker.rank, query, candidates, top_n=plan.top_n, **plan.reranking.arguments)
     if not clock.bounded:
         return rank(budget_ms=None)
-    job = parts.background.run(lambda: rank(budget_ms=max(clock.left_ms() or 0.0, 0.0)))
+
+    def in_time() -> Ranking:
+        left_ms = max(clock.left_ms() or 0.0, 0.0)
+        return rank(budget_ms=max(left_ms - _MARGIN_MS, left_ms / 2))
+
+    job = parts.background.run(in_time)
     try:
         return clock.wait(job, "the reranker answered", _GRACE_MS)
     finally:
