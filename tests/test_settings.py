@@ -1,12 +1,17 @@
 """Settings come from a file and the environment, the environment wins, and nonsense is refused."""
 
-from dataclasses import FrozenInstanceError
+import os
+from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from resift.errors import SettingsError
-from resift.settings import Settings, StorageSettings
+from resift.settings import Settings, StorageSettings, expanded
+
+VARIABLES = {f"RESIFT_{own.name.upper()}" for own in fields(Settings)} | {"RESIFT_CONFIG"}
 
 FILE = """
 runtime = "onnxruntime"
@@ -225,3 +230,128 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     _refused({"RESIFT_CONFIG": str(tmp_path / "absent.toml")}, "absent.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     _refused({"RESIFT_CONFIG": str(tmp_path / "binary.toml")}, "binary.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("threads = 1000000001", "threads: expected a whole number up to 1,000,000,000"),
+        ("threads = " + "9" * 400, "threads: expected a whole number up to"),
+        ("threads = " + "9" * 5000, "not a readable TOML file"),
+        ("threads = '" + "9" * 5000 + "'", "threads='999"),
+        ("threads = '1_0'", "threads='1_0': expected a whole number"),
+        ("threads = '-" + "9" * 400 + "'", "threads='-999"),
+        ("threads = [1]", "threads=[1]"),
+        ("threads = nan", "threads=nan"),
+        ("threads = 2026-01-02", "threads=datetime.date(2026, 1, 2)"),
+        ("runtime = ['openvino']", "runtime=['openvino']: expected one of"),
+        ("model = {a = 1}", "model={'a': 1}: expected text"),
+        ('model = "a\\u0000b"', "no name that a file can have"),
+        ("embedder = ['sk-secret']", "embedder: expected text, got list"),
+        ("a = " + "[" * 5000, "not a readable TOML file"),
+        ("a = 1\nb = 2\nc = 3", "a: no such setting"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_odd_values_are_refused_in_a_short_line(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "resift.toml"
+    file.write_text(text)
+    _refused({"RESIFT_CONFIG": str(file)}, message)
+    with pytest.raises(SettingsError) as caught:
+        Settings.load({"RESIFT_CONFIG": str(file)})
+    assert len(str(caught.value)) < 400 and "secret" not in str(caught.value)
+
+
+def test_a_refusal_names_the_variable_or_the_file(config: Path) -> None:
+    _refused({"RESIFT_THREADS": "x"}, "threads='x'", "(from RESIFT_THREADS)")
+    config.write_text("threads = 'x'")
+    _refused({"RESIFT_CONFIG": str(config)}, "threads='x'", f"(from {config})")
+    both = {"RESIFT_CONFIG": str(config), "RESIFT_THREADS": "y"}
+    _refused(both, "threads='y'", "(from RESIFT_THREADS)")
+
+
+def test_where_a_value_came_from_is_known_and_makes_no_difference(config: Path) -> None:
+    settings = Settings.load({"RESIFT_CONFIG": str(config), "RESIFT_THREADS": "3"})
+    assert settings.origin("threads") == "RESIFT_THREADS"
+    assert settings.origin("model") == str(config)
+    assert settings.origin("calibration") is None
+    same = Settings("onnxruntime", 3, "/models/mine", storage=settings.storage)
+    assert settings == same and hash(settings) == hash(same)
+
+
+@pytest.mark.parametrize("name", ["model", "calibration", "cache_file", "cache_dir"])
+def test_a_path_may_begin_with_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    variable = f"RESIFT_{name.upper()}"
+    config = tmp_path / "resift.toml"
+    config.write_text(f'{name} = "~/x"')
+    for settings in (
+        Settings.load({variable: "~/x"}),
+        Settings.load({"RESIFT_CONFIG": str(config)}),
+        Settings(**{name: "~/x"}),  # type: ignore[arg-type]
+        Settings(**{name: Path("~/x")}),  # type: ignore[arg-type]
+    ):
+        assert getattr(settings, name) == "/home/somebody/x"
+    for empty in ("", "  "):
+        assert getattr(Settings(**{name: empty}), name) is None  # type: ignore[arg-type]
+    for odd in (5, b"x", ["x"]):
+        with pytest.raises(SettingsError, match=f"{name}="):
+            Settings(**{name: odd})  # type: ignore[arg-type]
+
+
+def test_the_config_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "resift.toml").write_bytes(b"\xef\xbb\xbfthreads = 3\r\n")
+    assert Settings.load({"RESIFT_CONFIG": "~/resift.toml"}).threads == 3
+
+
+def test_without_a_home_a_path_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setenv("HOME", "")
+    assert expanded("~/x") == Path("~/x")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    assert expanded("~/x") == Path("~/x") and Settings(model="~/x").model == "~/x"
+    assert expanded("~no-such-user/x") == Path("~no-such-user/x")
+
+
+def test_a_config_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in (tmp_path, tmp_path / "pipe", "/dev/zero"):
+        _refused({"RESIFT_CONFIG": str(name)}, f"RESIFT_CONFIG={name}", "expected a TOML file")
+    (tmp_path / "large").write_text("#" * 1_000_001)
+    _refused({"RESIFT_CONFIG": str(tmp_path / "large")}, "over 1,000,000 bytes")
+    _refused({"RESIFT_CONFIG": "a\0b"}, "not a readable TOML file")
+    assert Settings.load({"RESIFT_CONFIG": "/dev/null"}) == Settings()
+
+
+def test_values_of_the_constructor_are_checked_as_well() -> None:
+    for values in ({"threads": -1}, {"threads": True}, {"cache_gb": 0}, {"runtime": "abacus"}):
+        with pytest.raises(SettingsError):
+            Settings(**values)
+    assert Settings(threads="2").threads == 2  # type: ignore[arg-type]
+    assert Settings.load({"RESIFT_THREADS": " 2 "}).threads == 2
+
+
+def test_a_mistyped_variable_is_named_with_the_nearest(caplog: pytest.LogCaptureFixture) -> None:
+    environ = {"RESIFT_CACHE_MBB": "5", "RESIFT_OF_TOMORROW": "x", "OTHER": "y"}
+    assert Settings.load(environ) == Settings()
+    assert [record.getMessage() for record in caplog.records] == [
+        "RESIFT_CACHE_MBB: no such setting; is RESIFT_CACHE_MB meant?",
+        "RESIFT_OF_TOMORROW: no such setting",
+    ]
+    caplog.clear()
+    Settings.load({"RESIFT_CACHE_MB": "5", "RESIFT_CONFIG": "", "RESIFT_EMBEDDER_KEY": "k"})
+    assert caplog.records == []
+
+
+@given(st.dictionaries(st.sampled_from(sorted(VARIABLES)), st.text(max_size=8)))
+def test_any_environment_is_read_or_refused_in_a_line(environ: dict[str, str]) -> None:
+    try:
+        Settings.load(environ)
+    except SettingsError as error:
+        assert "\n" not in str(error)

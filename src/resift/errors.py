@@ -33,6 +33,10 @@ One line a message: the value, what was expected, what to do.
 class ResiftError(Exception):
     """The root: catch this to catch all that resift raises on purpose."""
 
+    def __str__(self) -> str:
+        """One line, whatever the value in it was."""
+        return " ".join(super().__str__().splitlines())
+
 
 class InputError(ResiftError, ValueError):
     """An argument that no call can use."""

@@ -31,14 +31,20 @@ The file is the one that ``RESIFT_CONFIG`` names; a variable wins over the file:
     bucket_key = true                    # AWS_SSE_BUCKET_KEY_ENABLED: fewer calls of KMS
 """
 
+import difflib
+import logging
 import os
+import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from resift.errors import SettingsError
+from resift.setting_values import RUNTIMES as RUNTIMES
+from resift.setting_values import count, flag, path, runtime, secret, text
+from resift.setting_values import expanded as expanded
 
 _ENVIRONMENT = {
     "runtime": ("RESIFT_RUNTIME",),
@@ -68,8 +74,14 @@ _STORAGE_ENVIRONMENT = {
 }
 _FLAGS = ("virtual_hosted", "bucket_key")
 ENCRYPTIONS = ("AES256", "aws:kms")
-RUNTIMES = ("openvino", "onnxruntime")
 LEAST_MEMORY_MB = 256
+
+_FILE_BYTES = 1_000_000
+_PREFIX = "RESIFT_"
+_FILE_VARIABLE = "RESIFT_CONFIG"
+_OTHER_VARIABLES = (_FILE_VARIABLE, "RESIFT_DEBUG")
+
+_log = logging.getLogger("resift")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +120,11 @@ class StorageSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the library needs to know of its surroundings."""
+    """What the library needs to know of its surroundings.
+
+    A ``~`` in a path is the home, where there is one; an empty text is none. `origins` says by name
+    which variable or file gave a value. Raises `SettingsError` for a value that makes no sense.
+    """
 
     runtime: str | None = None
     threads: int = 0
@@ -123,36 +139,43 @@ class Settings:
     storage: StorageSettings = field(default_factory=StorageSettings)
     embedder: str | None = field(default=None, repr=False)  # a URL may name a password
     embedder_key: str | None = field(default=None, repr=False)
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            try:
+                object.__setattr__(self, name, check(name, getattr(self, name)))
+            except SettingsError as error:
+                raise SettingsError(f"{error}{self._source(name)}") from None
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> "Settings":
-        """Read the file and the environment; raise `SettingsError` for what makes no sense."""
+        """Read the file and the environment; raise `SettingsError` for what makes no sense.
+
+        A variable ``RESIFT_…`` that is none of ours is named in the log, with the nearest one.
+        """
         environ = os.environ if environ is None else environ
-        values = _read_file(environ.get("RESIFT_CONFIG"))
+        file = environ.get(_FILE_VARIABLE, "").strip()
+        values = _read_file(file) if file else {}
         storage = values.pop("storage", {})
         if not isinstance(storage, dict):
             raise SettingsError("storage: expected a [storage] table in the settings file")
         _refuse_unknown(values, _ENVIRONMENT, "")
         _refuse_unknown(storage, _STORAGE_ENVIRONMENT, "storage.")
-        values |= _from_environment(environ, _ENVIRONMENT)
-        storage |= _from_environment(environ, _STORAGE_ENVIRONMENT)
-        return cls(
-            runtime=_runtime(values.get("runtime")),
-            threads=_count("threads", values.get("threads", 0), 0, "0 for all cores"),
-            model=_text("model", values.get("model")),
-            calibration=_text("calibration", values.get("calibration")),
-            max_memory_mb=_count(
-                "max_memory_mb", values.get("max_memory_mb", 512), LEAST_MEMORY_MB
-            ),
-            cache_mb=_count("cache_mb", values.get("cache_mb", 0), 0, "0 for none"),
-            cache_file=_text("cache_file", values.get("cache_file")),
-            halves_mb=_count("halves_mb", values.get("halves_mb", 0), 0, "0 for none"),
-            cache_dir=_text("cache_dir", values.get("cache_dir")),
-            cache_gb=_count("cache_gb", values.get("cache_gb", 10), 1),
-            storage=_storage(storage),
-            embedder=_text("embedder", values.get("embedder")),
-            embedder_key=_secret("embedder_key", values.get("embedder_key")),
-        )
+        _name_unknown(environ)
+        variables = _from_environment(environ, _ENVIRONMENT)
+        origins = dict.fromkeys(values, file) | {name: own for name, (own, _) in variables.items()}
+        values |= {name: value for name, (_, value) in variables.items()}
+        more = _from_environment(environ, _STORAGE_ENVIRONMENT)
+        storage |= {name: value for name, (_, value) in more.items()}
+        return cls(**values, storage=_storage(storage), origins=origins)
+
+    def origin(self, name: str) -> str | None:
+        """The variable or the file that gave a value; None where the caller or nobody did."""
+        return self.origins.get(name)
+
+    def _source(self, name: str) -> str:
+        return f" (from {self.origins[name]})" if name in self.origins else ""
 
 
 def cache_folder(environ: Mapping[str, str] | None = None) -> Path | None:
@@ -169,37 +192,58 @@ def debugging() -> bool:
     return bool(os.environ.get("RESIFT_DEBUG"))
 
 
-def _read_file(name: str | None) -> dict[str, Any]:
-    if not name:
-        return {}
+def _read_file(name: str) -> dict[str, Any]:
+    """A settings file; never waits, as a pipe would make it, and reads no endless device."""
+    file = expanded(name)
     try:
-        return tomllib.loads(Path(name).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"RESIFT_CONFIG={name}: not a readable TOML file ({error})") from error
+        mode = file.stat().st_mode
+        if not stat.S_ISREG(mode) and os.fspath(file) != os.devnull:
+            raise SettingsError(f"{_FILE_VARIABLE}={name}: expected a TOML file, this is none")
+        with file.open("rb") as stream:
+            content = stream.read(_FILE_BYTES + 1)
+        if len(content) > _FILE_BYTES:
+            raise SettingsError(f"{_FILE_VARIABLE}={name}: over {_FILE_BYTES:,} bytes; no settings")
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SettingsError(
+            f"{_FILE_VARIABLE}={name}: not a readable TOML file ({error})"
+        ) from error
 
 
 def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -> None:
-    for name in values.keys() - known.keys():
+    for name in sorted(values.keys() - known.keys()):
         raise SettingsError(
             f"{prefix}{name}: no such setting; there are {', '.join(sorted(known))}"
         )
 
 
+def _name_unknown(environ: Mapping[str, str]) -> None:
+    """A mistyped variable would be no setting at all. Another version's may be there as well."""
+    known = [own for names in _ENVIRONMENT.values() for own in names if own.startswith(_PREFIX)]
+    short = [own.removeprefix(_PREFIX) for own in known]
+    for variable in sorted(environ):
+        if variable.startswith(_PREFIX) and variable not in (*known, *_OTHER_VARIABLES):
+            nearest = difflib.get_close_matches(variable.removeprefix(_PREFIX), short, 1)
+            hint = f"; is {_PREFIX}{nearest[0]} meant?" if nearest else ""
+            _log.warning("%s: no such setting%s", variable, hint)
+
+
 def _from_environment(
     environ: Mapping[str, str], names: Mapping[str, tuple[str, ...]]
-) -> dict[str, str]:
-    found = {}
+) -> dict[str, tuple[str, str]]:
+    """The variable and the value of each setting that has one."""
+    given = {}
     for setting, variables in names.items():
         for variable in variables:
-            if environ.get(variable):
-                found[setting] = environ[variable]
+            if environ.get(variable, "").strip():
+                given[setting] = (variable, environ[variable])
                 break
-    return found
+    return given
 
 
 def _storage(values: Mapping[str, Any]) -> StorageSettings:
     checked: dict[str, Any] = {
-        name: (_flag if name in _FLAGS else _text)(f"storage.{name}", value)
+        name: (flag if name in _FLAGS else text)(f"storage.{name}", value)
         for name, value in values.items()
     }
     encryption = checked.get("server_side_encryption")
@@ -214,39 +258,17 @@ def _storage(values: Mapping[str, Any]) -> StorageSettings:
     return StorageSettings(**checked)
 
 
-def _runtime(value: Any) -> str | None:
-    if value is None:
-        return None
-    if value in RUNTIMES:
-        return str(value)
-    raise SettingsError(f"runtime={value!r}: expected one of {', '.join(RUNTIMES)}")
-
-
-def _text(name: str, value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    raise SettingsError(f"{name}={value!r}: expected text")
-
-
-def _secret(name: str, value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    raise SettingsError(f"{name}: expected text, got {type(value).__name__}")
-
-
-def _flag(name: str, value: Any) -> bool:
-    said = str(value).lower()
-    if said in ("true", "false", "1", "0"):
-        return said in ("true", "1")
-    raise SettingsError(f"{name}={value!r}: expected true or false")
-
-
-def _count(name: str, value: Any, least: int, meaning: str = "") -> int:
-    try:
-        count = int(value) if isinstance(value, str) or type(value) is int else -1
-    except ValueError:
-        count = -1
-    if count < least:
-        more = f", {meaning}" if meaning else f" from {least}"
-        raise SettingsError(f"{name}={value!r}: expected a whole number{more}")
-    return count
+_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    "runtime": runtime,
+    "threads": count(0, "0 for all cores"),
+    "model": path,
+    "calibration": path,
+    "max_memory_mb": count(LEAST_MEMORY_MB),
+    "cache_mb": count(0, "0 for none"),
+    "cache_file": path,
+    "halves_mb": count(0, "0 for none"),
+    "cache_dir": path,
+    "cache_gb": count(1),
+    "embedder": secret,
+    "embedder_key": secret,
+}

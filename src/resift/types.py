@@ -16,10 +16,10 @@ Status = Literal["ok", "cut", "empty", "not_text", "late", "failed", "not_rerank
 """What became of a candidate.
 
 ``ok``: read whole. ``cut``: scored, but only its first `Hit.tokens_seen` tokens fitted.
-``empty``: nothing to read. ``not_text``: its text is no string. ``late``: time was up before
-its turn. ``failed``: the model gave no number for it. ``not_reranked``: the first stage's order
-was asked for, or is all there is. The last five have no score; they keep their first-stage
-order behind the scored ones.
+``empty``: nothing to read. ``not_text``: its text is no string, or it is no document at all.
+``late``: time was up before its turn. ``failed``: the model gave no number for it.
+``not_reranked``: the first stage's order was asked for, or is all there is. The last five have no
+score; they keep their first-stage order behind the scored ones.
 """
 
 Calibrated = Literal["none", "model", "judged"]
@@ -77,10 +77,11 @@ class Hit:
     is the model's own output for the pair and depends on nothing else. `score` is what the
     ranking is ordered by, in 0..1: the logit, or the logit fused with the first stage's score (the
     receipt says which), made a probability by a calibration, or else its sigmoid; what it means is
-    in `Receipt.calibration`. Both are None where `status` says that there is none. `span` is the
-    range of characters of `text` that the model read, `stages` how many of the model's stages its
-    logit comes from. The order is by ``logit + prior + feedback``: what the first stage's score
-    added, and the likeness to the candidates that lead.
+    in `Receipt.calibration`. Both are None where `status` says that there is none. `text` is empty
+    where the document's is no string. `span` is the range of characters of `text` that the model
+    read, `stages` how many of the model's stages its logit comes from. The order is by ``logit +
+    prior + feedback``: what the first stage's score added, and the likeness to the candidates that
+    lead. Numbers are Python's own, whatever the caller's were.
     """
 
     rank: int
@@ -102,6 +103,15 @@ class Hit:
     feedback: float = 0.0
 
 
+Given = str | Document | Hit | Mapping[str, Any]
+"""What is taken for a document.
+
+A mapping has ``text`` and maybe ``id`` (or ``_id``), ``title``, ``score``, ``rank``, ``metadata``;
+what else it has is metadata. A `Hit` is the candidate that it was, with its first stage's rank and
+score.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What was done for a ranking, and what was not.
@@ -121,6 +131,8 @@ class Receipt:
     the best score is below what was asked for; it is False where that was not asked or not seen.
     A search says which `version` of the index it read, and how many `requests` for how many `bytes`
     it made to the object store; none where the index lies on this machine's disk.
+    `first_stage_left_out` says why the first stage's scores played no part although some candidates
+    came with one: they count only where every text that can be read has one.
     """
 
     model: str
@@ -147,6 +159,7 @@ class Receipt:
     version: int | None = None
     requests: int = 0
     bytes: int = 0
+    first_stage_left_out: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

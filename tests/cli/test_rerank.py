@@ -1,5 +1,6 @@
 """``resift rerank``: lines in, hits out, and no line spoils the others."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -164,3 +165,127 @@ def test_another_model_is_used_where_it_is_named(
     assert [row["logit"] for row in done.rows] == [hit.logit for hit in expected]
     error = resift("rerank", "-q", QUERY, plain, "--model", "owner/name").error
     assert "resift convert owner/name" in error
+
+
+@pytest.mark.parametrize("row", [{"body": "a", "n": 1}, {"body": "a", "text ": "b"}])
+def test_json_lines_without_a_text_are_refused_with_the_fields_there_are(
+    resift: Resift, tmp_path: Path, row: object
+) -> None:
+    file = _json_file(tmp_path, row, {"body": LINES[1]})
+    error = resift("rerank", "-q", QUERY, file).error
+    assert f'{file.name}:1: no "text" in this JSON object, which has "body"' in error
+    assert "--text-field" in error
+    assert "which has nothing" in resift("rerank", "-q", QUERY, _json_file(tmp_path, {})).error
+
+
+def test_another_field_can_be_the_text(resift: Resift, tmp_path: Path) -> None:
+    rows = [{"body": text, "text": place, "page": 4} for place, text in enumerate(LINES)]
+    file = _json_file(tmp_path, *rows, {"text": "no body"})
+    done = resift("rerank", "-q", QUERY, file, "--text-field", "body", "--jsonl")
+    assert sorted(row["text"] for row in done.rows[:3]) == sorted(LINES)
+    assert all(set(row["metadata"]) == {"text", "page"} for row in done.rows[:3])
+    assert done.rows[3]["status"] == "not_text" and f"{file.name}:4: " in done.err
+    error = resift("rerank", "-q", QUERY, file, "--text-field", "nope").error
+    assert 'no "nope" in this JSON object' in error
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['[{"text": "a"},\n{"text": "b"}]', '[\n  {"text": "a"}\n]', '{\n  "text": "a"\n}',
+     '["a", "b"]', '[ {"text": "a"', '[["a"]]'],
+)  # fmt: skip
+def test_a_json_document_is_no_lines(resift: Resift, tmp_path: Path, content: str) -> None:
+    file = tmp_path / "rows.json"
+    file.write_text(content)
+    assert "rows.json:1: one JSON document" in resift("rerank", "-q", QUERY, file).error
+
+
+@pytest.mark.parametrize("line", ["[1] A footnote.", "[1]", "[sic]", "{curly} text", "{", "["])
+def test_brackets_are_text_where_no_json_begins(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "lines.txt"
+    file.write_text(f"A first line.\n{line}\n")
+    assert [candidate.text for candidate in read_candidates(file)] == ["A first line.", line]
+    if len(line) > 1:
+        file.write_text(f"{line}\n")
+        assert [candidate.text for candidate in read_candidates(file)] == [line]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("a lock".encode("utf-16"), "UTF-16"),
+        ("a lock".encode("utf-32"), "UTF-16"),
+        ("a lock\n".encode("utf-16-le"), "UTF-16"),
+        (gzip.compress(b"a lock"), "gzip"),
+        (b"PK\x03\x04....", "zip"),
+        (b"PAR1....", "Parquet"),
+        (b"%PDF-1.7", "PDF"),
+    ],
+)
+def test_a_file_that_is_no_text_is_refused_with_the_remedy(
+    resift: Resift, tmp_path: Path, content: bytes, what: str
+) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(content)
+    error = resift("rerank", "-q", QUERY, file).error
+    assert f"{file}: " in error and what in error and "UTF-8" in error
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a\0lock", "a lock\r", "\ufeffa lock", "a\u2028lock", "a\x0block", "lock " * 200_000,
+     "a\x85lock"],
+    ids=range(7),
+)  # fmt: skip
+def test_odd_characters_are_part_of_their_line(tmp_path: Path, joint: Reranker, text: str) -> None:
+    file = tmp_path / "lines.txt"
+    file.write_bytes(f"{text}\nFunctions run code.\r\n\r\n".encode())
+    candidates = list(read_candidates(file))
+    assert [candidate.id for candidate in candidates] == ["1", "2"]
+    assert candidates[0].text == text.removeprefix("\ufeff").strip()
+    assert {hit.status for hit in joint.rank(QUERY, candidates)} <= {"ok", "cut"}
+
+
+def test_odd_fields_of_a_line_cost_themselves_and_the_output_is_json(
+    resift: Resift, tmp_path: Path, joint_folder: Path
+) -> None:
+    rows = [
+        {
+            "text": "a lock",
+            "id": None,
+            "title": None,
+            "rank": "abc",
+            "score": "3.5",
+            "metadata": [1],
+        },
+        '{"text": "a bucket", "id": 12345678901234567890, "title": 5, "score": NaN}',
+        '{"text": "deep", "deep": [[[]]]}',
+        {"text": 5, "id": True},
+        {"text": None, "id": "x", "rank": -1},
+        '{"text": ' + "[" * 200_000,
+        '{"text": "digits", "digits": ' + "9" * 5000 + "}",
+    ]
+    file = _json_file(tmp_path, *rows)
+    done = resift("rerank", "-q", QUERY, file, "--jsonl", "--model", joint_folder)
+    assert done.code == 0, done.err
+    for line in done.out.splitlines():
+        json.loads(line, parse_constant=_refuse)
+    by_id = {row["id"]: row for row in done.rows}
+    assert sorted(by_id) == ["1", "12345678901234567890", "3", "6", "7", "True", "x"]
+    assert (by_id["1"]["first_stage_score"], by_id["1"]["metadata"]) == (3.5, {"metadata": [1]})
+    statuses = {name: row["status"] for name, row in by_id.items()}
+    assert [name for name, status in statuses.items() if status == "not_text"] == [
+        "True", "x", "6", "7"
+    ]  # fmt: skip
+    assert "first stage left out: " in resift("rerank", "-q", QUERY, file).err
+
+
+def _refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is no JSON")
+
+
+def test_a_closed_stdin_is_an_error_in_a_line(
+    resift: Resift, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    assert "stdin is closed" in resift("rerank", "-q", QUERY).error

@@ -163,6 +163,9 @@ def test_what_cannot_be_read_cannot_be_explained(bundled: Reranker, text: Any, r
     with pytest.raises(InputError, match=f"document bad: nothing to explain: .*{reason}"):
         ranking.explain(1)
     with pytest.raises(InputError, match=reason):
+        bundled.explain(QUERY, Candidate("bad", text))
+    refused = reason if isinstance(text, str) else "expected str, Document"
+    with pytest.raises(InputError, match=refused):
         bundled.explain(QUERY, text)
 
 

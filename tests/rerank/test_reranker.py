@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resift import Candidate, Document, Reranker
-from resift.errors import InputError, ModelNotFound
+from resift.errors import InputError, ModelNotFound, SettingsError
 from resift.index.embed import open_embedder
 from resift.rerank.artifact import Calibration, load_artifact
 from resift.rerank.catalogue import BUNDLED
@@ -376,7 +376,7 @@ def test_with_time_enough_a_budget_changes_nothing(reranker: Reranker) -> None:
     assert not ranking.receipt.partial
 
 
-@pytest.mark.parametrize("budget_ms", [-1, float("nan"), float("inf"), "5"])
+@pytest.mark.parametrize("budget_ms", [-1, float("nan"), float("-inf"), "5"])
 def test_a_budget_that_is_no_time_is_refused(joint: Reranker, budget_ms: Any) -> None:
     _refused(lambda: joint.rank(QUERY, TEXTS, budget_ms=budget_ms), "budget_ms=")
 
@@ -470,7 +470,8 @@ def test_a_folder_has_no_revisions(joint_folder: Path) -> None:
 
 
 def test_an_unknown_runtime_is_refused() -> None:
-    _refused(lambda: Reranker(settings=Settings(runtime="abacus")), "runtime='abacus'")
+    with pytest.raises(SettingsError, match="runtime='abacus'"):
+        Reranker(settings=Settings(runtime="abacus"))
 
 
 def test_settings_name_the_model(joint_folder: Path) -> None:

@@ -21,7 +21,7 @@ from resift.errors import InputError, ModelError, ModelNotFound, ResiftError
 from resift.rerank.artifact import load_artifact
 from resift.settings import Settings
 from resift.training.convert import convert_checkpoint
-from training.checkpoints import FAMILIES, POSITIONS, ROBERTAS, make_checkpoint, pairs
+from training.checkpoints import FAMILIES, POSITIONS, ROBERTAS, make_checkpoint, pairs, write_json
 from training.loopback_hub import COMMIT, serve
 
 pytest.importorskip("torch")
@@ -32,7 +32,7 @@ TOLERANCE = 1e-3
 PAIRS = pairs(48)
 
 
-def reference_logits(folder: Path, batch: int = 16) -> NDArray[np.float64]:
+def reference_logits(folder: Path, batch: int = 16, prompt: str = "") -> NDArray[np.float64]:
     """What the checkpoint itself says of `PAIRS`: its tokenizer, its model, padded batches."""
     import torch
     import transformers
@@ -43,7 +43,7 @@ def reference_logits(folder: Path, batch: int = 16) -> NDArray[np.float64]:
     for start in range(0, len(PAIRS), batch):
         queries, texts = zip(*PAIRS[start : start + batch], strict=True)
         feeds = tokenizer(
-            list(queries),
+            [prompt + query for query in queries],
             list(texts),
             padding=True,
             truncation="only_second",
@@ -72,7 +72,11 @@ def converted(checkpoint: Path) -> Path:
 
 def edit_config(folder: Path, **changes: Any) -> None:
     """Overwrite some of ``config.json``; None takes an entry out."""
-    file = folder / "config.json"
+    edit_json(folder / "config.json", **changes)
+
+
+def edit_json(file: Path, **changes: Any) -> None:
+    """Overwrite some of a JSON object; None takes an entry out."""
     values = json.loads(file.read_text()) | changes
     file.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
 
@@ -93,6 +97,105 @@ def test_two_labels_become_the_second_less_the_first(family: str, tmp_path: Path
     found = own_logits(converted(checkpoint), "openvino")
     np.testing.assert_allclose(found, labels[:, 1] - labels[:, 0], atol=TOLERANCE, rtol=0)
     assert np.ptp(found) > 100 * TOLERANCE
+
+
+NAMED = [
+    (("irrelevant", "relevant"), 1),
+    (("relevant", "irrelevant"), 0),
+    (("Relevant", "Not relevant"), 0),
+    (("yes", "no"), 0),
+    (("False", "True"), 1),
+    (("LABEL_1", "LABEL_0"), 0),
+    (("1", "0"), 0),
+    (("something", "relevant"), 1),
+    (("non-relevant", "something"), 1),
+]
+
+
+@pytest.mark.parametrize(("names", "relevant"), NAMED, ids=["-".join(names) for names, _ in NAMED])
+def test_the_names_of_two_labels_tell_which_one_means_relevance(
+    names: tuple[str, str], relevant: int, tmp_path: Path
+) -> None:
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert", labels=2)
+    edit_config(checkpoint, id2label=dict(enumerate(names)), label2id=None)
+    labels = reference_logits(checkpoint)
+    found = own_logits(converted(checkpoint), "openvino")
+    expected = labels[:, relevant] - labels[:, 1 - relevant]
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "names", [("contradiction", "neutral"), ("yes", "relevant"), ("a", "b"), ("LABEL_0", "b")]
+)
+def test_names_that_do_not_tell_are_refused(names: tuple[str, str], tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert", labels=2)
+    edit_config(checkpoint, id2label=dict(enumerate(names)), label2id=None)
+    error = refusal(str(checkpoint), tmp_path / "out")
+    assert isinstance(error, ModelError)
+    assert "do not tell which one means relevance; name them" in str(error)
+
+
+def test_one_label_may_be_called_anything(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert")
+    edit_config(checkpoint, id2label={0: "score"}, label2id=None)
+    found = own_logits(converted(checkpoint), "openvino")
+    np.testing.assert_allclose(found, reference_logits(checkpoint), atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("family", ["bert", "electra"])
+def test_types_are_those_that_the_checkpoints_tokenizer_gives(
+    family: str, runtime: str, tmp_path: Path
+) -> None:
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", family)
+    typed = reference_logits(checkpoint)
+    edit_json(
+        checkpoint / "tokenizer_config.json", model_input_names=["input_ids", "attention_mask"]
+    )
+    untyped = reference_logits(checkpoint)
+    found = own_logits(converted(checkpoint), runtime)
+    np.testing.assert_allclose(found, untyped, atol=TOLERANCE, rtol=0)
+    assert np.abs(untyped - typed).max() > 10 * TOLERANCE
+
+
+def test_the_prompt_of_a_sentence_transformers_folder_stands_before_the_query(
+    tmp_path: Path,
+) -> None:
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert")
+    settings = {"prompts": {"ask": "ba be ", "other": "bo "}, "default_prompt_name": "ask"}
+    write_json(checkpoint / "config_sentence_transformers.json", settings)
+    out = converted(checkpoint)
+    expected = reference_logits(checkpoint, prompt="ba be ")
+    np.testing.assert_allclose(own_logits(out, "openvino"), expected, atol=TOLERANCE, rtol=0)
+    assert np.abs(expected - reference_logits(checkpoint)).max() > 10 * TOLERANCE
+    assert Reranker(out).verify().pairs
+
+
+def test_prompts_without_a_default_are_not_read(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert")
+    settings = {"prompts": {"query": "ba "}, "default_prompt_name": None}
+    write_json(checkpoint / "config_sentence_transformers.json", settings)
+    found = own_logits(converted(checkpoint), "openvino")
+    np.testing.assert_allclose(found, reference_logits(checkpoint), atol=TOLERANCE, rtol=0)
+
+
+def test_a_prompt_is_a_part_of_what_decides_a_logit(tmp_path: Path) -> None:
+    fingerprints = set()
+    for name in ("", "ask"):
+        checkpoint = make_checkpoint(tmp_path / f"checkpoint{name}", "bert")
+        if name:
+            settings = {"prompts": {name: "ba "}, "default_prompt_name": name}
+            write_json(checkpoint / "config_sentence_transformers.json", settings)
+        out = tmp_path / f"out{name}"
+        convert_checkpoint(str(checkpoint), out, int8=False)
+        fingerprints.add(load_artifact(out).manifest.fingerprint)
+    assert len(fingerprints) == 2
+
+
+def test_a_cross_encoders_own_limit_is_kept(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert", max_position_embeddings=128)
+    edit_json(checkpoint / "tokenizer_config.json", model_max_length=10**30)
+    write_json(checkpoint / "sentence_bert_config.json", {"max_seq_length": 80})
+    assert load_artifact(converted(checkpoint)).manifest.max_tokens == 80
 
 
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu"])
@@ -186,6 +289,39 @@ def no_tokenizer(folder: Path) -> None:
         file.unlink()
 
 
+def not_a_number(folder: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.weight"][0, 3] = np.nan
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def tokenizer_larger_than_the_table(folder: Path) -> None:
+    file = folder / "tokenizer.json"
+    values = json.loads(file.read_text())
+    values["model"]["vocab"]["unheard"] = 84
+    file.write_text(json.dumps(values))
+
+
+def only_a_sentencepiece_model(folder: Path) -> None:
+    no_tokenizer(folder)
+    (folder / "spiece.model").write_bytes(b"no protobuf")
+
+
+def unknown_default_prompt(folder: Path) -> None:
+    settings = {"prompts": {"a": "b"}, "default_prompt_name": "c"}
+    write_json(folder / "config_sentence_transformers.json", settings)
+
+
+def no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def odd_limit(folder: Path) -> None:
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": "many"})
+
+
 def broken_config(folder: Path) -> None:
     (folder / "config.json").write_text("{")
 
@@ -197,7 +333,13 @@ FAULTS: list[tuple[Callable[[Path], None], str]] = [
     (no_architecture, "no architecture"),
     (unknown_activation, "activation silu; expected one of gelu"),
     (relative_positions, "relative_key positions"),
-    (pickle_only, "not a readable safetensors checkpoint"),
+    (pickle_only, "no safetensors weights, only pytorch_model.bin, which can run code"),
+    (no_weights, "no safetensors weights; take a revision"),
+    (not_a_number, r"1 weights hold NaN or infinity, head\.projection\.weight among them"),
+    (tokenizer_larger_than_the_table, "ids up to 84, its embedding table has 84 rows"),
+    (only_a_sentencepiece_model, "pip install sentencepiece protobuf"),
+    (unknown_default_prompt, "default_prompt_name 'c' is none of its prompts"),
+    (odd_limit, "max_seq_length 'many'; expected a whole number"),
     (cut_short, "not a readable safetensors checkpoint"),
     (no_head, r"2 weights are missing.*classifier\.bias"),
     (too_few_layers, r"weights are missing.*encoder\.layer\.2"),
@@ -224,7 +366,7 @@ def test_what_cannot_be_converted_is_refused_in_one_line(
     fault(checkpoint)
     error = refusal(str(checkpoint), tmp_path / "out")
     assert type(error) is ModelError
-    assert str(error).startswith(f"{checkpoint}: ")
+    assert str(error).startswith(str(checkpoint))
     with pytest.raises(ModelError, match=said):
         raise error
 

@@ -68,9 +68,9 @@ def converted(checkpoint: Path) -> Path:
 
 
 def quantised(checkpoint: Path) -> Conversion:
-    """Make the int8 artifact beside it, with ranges read off `PAIRS`."""
+    """Make the int8 artifact beside it, with ranges read off pairs of its own words."""
     file = checkpoint.with_name("pairs.jsonl")
-    file.write_text("".join(json.dumps({"query": q, "text": t}) + "\n" for q, t in PAIRS))
+    file.write_text("".join(json.dumps({"query": q, "text": t}) + "\n" for q, t in pairs(60)))
     return convert_checkpoint(str(checkpoint), checkpoint.with_name("out"), calibration=file)
 
 
@@ -189,7 +189,7 @@ def test_int8_vectors_are_near_and_its_references_hold_in_every_runtime(
 ) -> None:
     checkpoint = make_bi_encoder(tmp_path / "checkpoint", prompts={"prompts": {"query": "ba "}})
     made = quantised(checkpoint)
-    assert made.likeness is not None and made.pairs == len(PAIRS)
+    assert made.likeness is not None and made.pairs > 8
     mean, lowest = made.likeness
     for own, theirs in zip(found(tmp_path / "out"), reference(checkpoint), strict=True):
         cosines = (own * theirs).sum(axis=1)

@@ -41,8 +41,8 @@ def convert(
     what = "cosines" if result.likeness else "logits"
     console.print(
         f"{escape(str(out))}: {result.quantisation}; {what} within "
-        f"{result.max_difference:.4f} of the checkpoint over {result.pairs} pairs, "
-        f"{result.megabytes:.0f} MB"
+        f"{result.max_difference:.4f} of the checkpoint's own over {result.pairs} held-out "
+        f"pairs, {result.megabytes:.0f} MB"
     )
     if result.likeness:
         mean, lowest = result.likeness

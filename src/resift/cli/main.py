@@ -18,10 +18,11 @@ def run() -> None:
 
 
 def _run() -> int:
-    from resift.cli import streams
+    from resift.cli import output, streams
 
     streams.prepare()
-    code = _guarded()
+    with output.logged():
+        code = _guarded()
     try:
         streams.finish()
     except (OSError, ValueError) as error:

@@ -1,5 +1,6 @@
 """What every verb prints with: results on stdout, progress and errors on stderr."""
 
+import logging
 import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from resift.cli import as_json
+from resift.settings import debugging
 from resift.types import Calibrated, Ranking
 
 console = Console(highlight=False)
@@ -37,6 +39,27 @@ def plain_warnings() -> Iterator[None]:
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *_, **__: say(str(message))
         yield
+
+
+class _Lines(logging.Handler):
+    """What the library logs, a line each; the traceback only for whoever asks for it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
+        if record.exc_info and debugging():
+            trace = logging.Formatter().formatException(record.exc_info)
+            errors.print(trace, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def logged() -> Iterator[None]:
+    """What is logged as a warning inside is said on stderr."""
+    logger, lines = logging.getLogger("resift"), _Lines(logging.WARNING)
+    logger.addHandler(lines)
+    try:
+        yield
+    finally:
+        logger.removeHandler(lines)
 
 
 def printable(text: str) -> str:
@@ -88,10 +111,13 @@ def receipt_line(ranking: Ranking) -> str:
     for count, what in ((receipt.cut, "cut"), (receipt.skipped, "unreadable")):
         if count:
             parts.append(f"{count} {what}")
-    if receipt.fusion_weight:
-        parts.append(f"first stage weighs {receipt.fusion_weight:g}")
-    if receipt.feedback_weight:
-        parts.append(f"likeness to the leaders {receipt.feedback_weight:g}")
+    for counts, what in (
+        (receipt.fusion_weight, f"first stage weighs {receipt.fusion_weight:g}"),
+        (receipt.first_stage_left_out, f"first stage left out: {receipt.first_stage_left_out}"),
+        (receipt.feedback_weight, f"likeness to the leaders {receipt.feedback_weight:g}"),
+    ):
+        if counts:
+            parts.append(what)
     if receipt.scored:
         parts.append(MEANINGS[receipt.calibration])
     if receipt.below_min_score:

@@ -1,11 +1,10 @@
 """``resift rerank``: candidates on stdin or in a file, one a line."""
 
 import json
-import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
@@ -23,9 +22,19 @@ from resift.cli.options import (
 )
 from resift.cli.output import plain_warnings, say
 from resift.errors import InputError
+from resift.rerank.candidates import from_fields
 from resift.types import Candidate
 
 STDIN = Path("-")
+_KEYS_SHOWN = 8
+_NO_LINES = (
+    (b"\xff\xfe", "UTF-16", "iconv -f UTF-16 -t UTF-8"),
+    (b"\xfe\xff", "UTF-16", "iconv -f UTF-16 -t UTF-8"),
+    (b"\x1f\x8b", "gzip", "zcat FILE | resift rerank …"),
+    (b"PK\x03\x04", "a zip archive", "unzip it"),
+    (b"PAR1", "Parquet", "write its rows as JSON lines"),
+    (b"%PDF-", "a PDF", "extract its text"),
+)
 
 
 def rerank(
@@ -40,6 +49,7 @@ def rerank(
     min_score: MinScore = None,
     abstain: Abstain = None,
     explain: ExplainOption = None,
+    text_field: Annotated[str, typer.Option(help="The text's field in JSON lines.")] = "text",
     as_json: AsJson = False,
     as_lines: AsLines = False,
 ) -> None:
@@ -47,7 +57,7 @@ def rerank(
     from resift.rerank.reranker import Reranker
 
     shape = Shape(as_json, as_lines, explain)
-    candidates = list(read_candidates(file))
+    candidates = list(read_candidates(file, text_field))
     reranker = Reranker(model, calibration=calibration)
     with plain_warnings():
         ranking = reranker.rank(
@@ -63,69 +73,89 @@ def rerank(
     print_answer(ranking, shape)
 
 
-def read_candidates(file: Path) -> Iterator[Candidate]:
+def read_candidates(file: Path, text_field: str = "text") -> Iterator[Candidate]:
     """Lines → candidates in order; blank lines are passed over.
 
-    The first line decides: if it is a JSON object with a text, all lines are, and one that is
-    not becomes a candidate that cannot be read (status ``not_text``), named on stderr.
+    The first line decides: if it is a JSON object, all lines are, and one that is not, or that has
+    no `text_field`, becomes a candidate that cannot be read (status ``not_text``), named on stderr.
+    Raises `InputError` where the first line is one without `text_field`, and for a file that is no
+    lines: one JSON document, UTF-16, compressed.
     """
-    lines = _lines(file)
     as_json: bool | None = None
-    for number, line in lines:
+    for number, line in _lines(file):
+        row = None if as_json is False else _object(line)
         if as_json is None:
-            as_json = _object(line) is not None
+            as_json = row is not None
+            _check_first(f"{file}:{number}", line, row, text_field)
         if not as_json:
             yield Candidate(id=str(number), text=line)
-            continue
-        row = _object(line)
-        if row is None:
-            say(f'{file}:{number}: not a JSON object with a "text"; it is kept, unread')
-            yield Candidate(id=str(number), text=None)  # type: ignore[arg-type]
+        elif row is not None and text_field in row:
+            yield from_fields(str(number), row, text_field)
         else:
-            yield _candidate(number, row)
+            say(f'{file}:{number}: not a JSON object with a "{text_field}"; it is kept, unread')
+            yield Candidate(id=str(number), text=None)  # type: ignore[arg-type]
 
 
-def _candidate(number: int, row: dict[str, Any]) -> Candidate:
-    known = {"id", "_id", "text", "title", "score", "rank", "metadata"}
-    score, rank, metadata = row.get("score"), row.get("rank"), row.get("metadata")
-    extra = {key: value for key, value in row.items() if key not in known}
-    return Candidate(
-        id=str(row.get("id", row.get("_id", number))),
-        text=row["text"],
-        title=str(row.get("title") or ""),
-        metadata=(metadata if isinstance(metadata, dict) else {}) | extra,
-        rank=rank if isinstance(rank, int) else None,
-        score=_finite(score),
-    )
+def _check_first(place: str, line: str, row: dict[str, Any] | None, text_field: str) -> None:
+    if row is not None and text_field not in row:
+        keys = ", ".join(f'"{key}"' for key in list(row)[:_KEYS_SHOWN])
+        raise InputError(
+            f'{place}: no "{text_field}" in this JSON object, which has {keys or "nothing"}; '
+            "name the text's field with --text-field"
+        )
+    if row is None and (line in ("{", "[") or _is_array(line)):
+        raise InputError(
+            f"{place}: one JSON document, expected an object a line; make lines of it, for "
+            "instance with  jq -c '.[]'"
+        )
 
 
-def _finite(value: Any) -> float | None:
-    """A number that JSON can hold; Python's reader lets NaN and Infinity in as well."""
-    try:
-        number = float(value) if isinstance(value, int | float) else math.nan
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
+def _is_array(line: str) -> bool:
+    """Whether a line is, or begins, an array of objects or texts; "[1]" is a footnote's mark."""
+    if line.startswith(("[{", "[ {")):
+        return True
+    rows = _parsed(line) if line.startswith("[") else None
+    return isinstance(rows, list) and any(isinstance(row, str | dict | list) for row in rows)
 
 
 def _object(line: str) -> dict[str, Any] | None:
-    if not line.startswith("{"):
-        return None
+    row = _parsed(line) if line.startswith("{") else None
+    return row if isinstance(row, dict) else None
+
+
+def _parsed(line: str) -> Any:
     try:
-        row = json.loads(line)
-    except ValueError:
+        return json.loads(line)
+    except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) and "text" in row else None
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
     """Numbered lines without blank ones; bytes that are no UTF-8 become surrogates."""
     try:
-        stream = sys.stdin.buffer if file == STDIN else file.open("rb")
+        stream = _stdin() if file == STDIN else file.open("rb")
         with stream:
             for number, raw in enumerate(stream, 1):
+                if number == 1:
+                    _check_bytes(file, raw)
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")
                 if line.strip():
                     yield number, line.strip()
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+
+
+def _stdin() -> BinaryIO:
+    if sys.stdin is None:  # closed by whoever started this process
+        raise InputError("-: stdin is closed; name a file")
+    return sys.stdin.buffer
+
+
+def _check_bytes(file: Path, first_line: bytes) -> None:
+    """Raise `InputError` for a beginning that no lines of text have."""
+    for beginning, what, how in _NO_LINES:
+        if first_line.startswith(beginning):
+            raise InputError(f"{file}: {what}, expected lines of UTF-8: {how}")
+    head = first_line[:1000]
+    if head.count(0) * 3 > len(head):
+        raise InputError(f"{file}: no text, expected lines of UTF-8 (UTF-16 needs its mark)")

@@ -84,7 +84,7 @@ class Manifest:
     `feedback_weight` the one on the likeness to the leading candidates where a first stage has a
     say. `exits` has one entry for each exit but the last. `calibration` is absent where nothing
     judged was at hand. `files` maps names to SHA-256. `pooling` makes one vector of an encoder's
-    states; the prompts are what an embedder reads before a query and before a passage.
+    states; the prompts are what a model reads before a query and an embedder before a passage.
     """
 
     name: str
@@ -118,7 +118,7 @@ class Manifest:
             "files": dict(self.files),
             "late_interaction": self.late_interaction and asdict(self.late_interaction),
         }
-        if self.kind == "embedder":
+        if self.kind == "embedder" or self.query_prompt:
             decisive["reading"] = [self.pooling, self.query_prompt, self.passage_prompt]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 

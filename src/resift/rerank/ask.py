@@ -1,13 +1,20 @@
-"""What a caller wants of a ranking, checked."""
+"""What a caller wants of a ranking, checked: each argument is taken, or refused in one line.
 
-import math
+Numbers may be of any library. Truth values and texts are none, so that a mistake is not taken.
+"""
+
+import sys
+import threading
 from dataclasses import dataclass
 
 import numpy as np
 
 from resift.errors import InputError
-from resift.rerank.candidates import is_finite
+from resift.rerank.plain import number, shown, whole
 from resift.rerank.thresholds import Thresholds
+
+MOST_MS = threading.TIMEOUT_MAX * 1000
+"""What a thread can wait for: 292 years, so that more is no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,25 +32,38 @@ class Ask:
     thresholds: Thresholds
 
     def __post_init__(self) -> None:
-        top_n = self.top_n
-        if top_n is not None and (not isinstance(top_n, int | np.integer) or top_n < 1):
-            raise InputError(f"top_n={top_n!r}: expected a whole number from 1, or None for all")
-        if not (is_finite(self.tolerance) and 0 < self.tolerance <= 0.5):
-            raise InputError(f"tolerance={self.tolerance!r}: expected a number over 0, up to 0.5")
+        if not isinstance(self.exact, bool | np.bool_):
+            raise InputError(f"exact={shown(self.exact)}: expected True or False")
+        tolerance = number(self.tolerance)
+        if tolerance is None or not 0 < tolerance <= 0.5:
+            raise InputError(
+                f"tolerance={shown(self.tolerance)}: expected a number over 0, up to 0.5"
+            )
+        object.__setattr__(self, "top_n", checked_count("top_n", self.top_n))
+        object.__setattr__(self, "exact", bool(self.exact))
+        object.__setattr__(self, "tolerance", tolerance)
+
+
+def checked_count(name: str, count: object) -> int | None:
+    """A whole number from 1; None, for all, stays None. Raises `InputError`."""
+    if count is None:
+        return None
+    value = whole(count)
+    if value is None or value < 1:
+        raise InputError(f"{name}={shown(count)}: expected a whole number from 1, or None for all")
+    return min(value, sys.maxsize)
 
 
 def checked_budget(budget_ms: object) -> float | None:
-    """Milliseconds as a float; None for no limit, which infinity is as well.
+    """Milliseconds from 0: at 0 what is known already is the answer. None is no limit.
 
-    0 takes what is known at once. Raises `InputError` for what is no time.
+    So are infinity and more than a thread can wait for. Raises `InputError` for what is no time.
     """
     if budget_ms is None:
         return None
-    number = isinstance(budget_ms, int | float | np.number) and not isinstance(budget_ms, bool)
-    try:
-        value = float(budget_ms) if number else math.nan  # type: ignore[arg-type]
-    except (OverflowError, TypeError):
-        value = math.nan if not number else math.inf
-    if not value >= 0:
-        raise InputError(f"budget_ms={budget_ms!r}: expected milliseconds from 0, or None")
-    return None if math.isinf(value) else value
+    if isinstance(budget_ms, int | float | np.floating) and budget_ms >= MOST_MS:
+        return None
+    value = number(budget_ms)
+    if value is None or value < 0:
+        raise InputError(f"budget_ms={shown(budget_ms)}: expected milliseconds from 0, or None")
+    return value if value < MOST_MS else None

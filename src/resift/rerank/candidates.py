@@ -1,19 +1,62 @@
-"""What callers hand in, as candidates, and the text of them that a model reads."""
+"""What callers hand in, read as candidates: what is odd about one of them costs itself at most."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
-
-import numpy as np
 
 from resift.errors import InputError, QueryError
 from resift.rerank.outcome import is_text
-from resift.types import Candidate, Document
+from resift.rerank.plain import is_missing, number, string, whole
+from resift.rerank.remedies import refuse_all, refuse_collection
+from resift.types import Candidate, Document, Hit, Kept
+
+FIELDS = ("id", "_id", "title", "score", "rank", "metadata")
+"""What is read of a mapping beside its text; all else in it is metadata."""
+
+LAST_RANK = 2**53
+"""As far as ranks stay apart as floats."""
 
 
-def as_candidates(documents: Sequence[Any]) -> list[Candidate]:
-    """Strings, documents and candidates as candidates, in order; their texts may still be none."""
-    return [_candidate(index, given) for index, given in enumerate(documents)]
+def as_candidates(documents: object) -> list[Candidate]:
+    """Documents of any kind as candidates of plain Python, in order.
+
+    A string, `Document`, `Candidate` or mapping with ``text`` is a document, a `Hit` the candidate
+    that it was. What is none of these becomes a candidate without a text, and so does a mapping
+    whose reading raises. Ids that are missing are places, other ids their text; titles that are no
+    text, ranks below 1, scores that are no numbers and what else a field cannot be are left out. An
+    iterable is read once, and what it raises goes through. Raises `InputError` for what is no list
+    of documents, and where none of several things, or the only one, is a document.
+    """
+    refuse_collection(documents)
+    every = list(_iterated(documents))
+    read = [_candidate(str(place), document) for place, document in enumerate(every)]
+    if every and not any(read):
+        raise refuse_all(every)
+    return [
+        Candidate(str(place), None) if candidate is None else candidate  # type: ignore[arg-type]
+        for place, candidate in enumerate(read)
+    ]
+
+
+def from_fields(place: str, fields: Mapping[Any, Any], text: str = "text") -> Candidate:
+    """A document out of a mapping with its field `text`, named `place` where it has no id.
+
+    ``_id`` is an id, as in BEIR; what is no known field becomes metadata.
+    """
+    name = fields.get("id")
+    metadata = _metadata(fields.get("metadata"))
+    more = {key: part for key, part in fields.items() if key not in FIELDS and key != text}
+    return _clean(
+        place,
+        Candidate(
+            id=fields.get("_id") if is_missing(name) else name,  # type: ignore[arg-type]
+            text=fields[text],
+            title=fields.get("title", "") if text != "title" else "",
+            metadata={**metadata, **more} if more else metadata,
+            rank=fields.get("rank"),
+            score=fields.get("score"),
+        ),
+    )
 
 
 def full_text(candidate: Candidate) -> object:
@@ -34,29 +77,93 @@ def first_rank(index: int, candidate: Candidate) -> int:
 
 
 def is_finite(value: object) -> bool:
-    """Whether a value is a number that can be reckoned with."""
-    return isinstance(value, int | float | np.number) and math.isfinite(value)
+    """Whether a value is a number that can be reckoned with; a truth value is none."""
+    return number(value) is not None
 
 
-def check_query(query: object) -> None:
-    """Raise `QueryError` for what is no query."""
-    if not isinstance(query, str):
+def check_query(query: object) -> str:
+    """The query as plain text; raise `QueryError` for what is no query."""
+    text = string(query)
+    if text is None:
         raise QueryError(f"query: expected text, got {type(query).__name__}")
-    if not query.strip():
+    if not text.strip():
         raise QueryError("query: empty; say what to look for")
-    if not is_text(query):
+    if not is_text(text):
         raise QueryError("query: has lone surrogates, so it is no text; decode its bytes again")
+    return text
 
 
-def check_documents(documents: object) -> None:
-    """Raise `InputError` for what is no list of documents."""
-    if isinstance(documents, str | bytes | Mapping) or not isinstance(documents, Iterable):
-        raise InputError(f"documents: expected a list of them, got {type(documents).__name__}")
+def _iterated(documents: object) -> Iterator[Any]:
+    if isinstance(documents, Iterable):
+        with suppress(TypeError):  # an array without a dimension says only here that it is no list
+            return iter(documents)
+    raise InputError(f"documents: expected a list of them, got {type(documents).__name__}")
 
 
-def _candidate(index: int, given: Any) -> Candidate:
+def _candidate(place: str, given: Any) -> Candidate | None:
+    """None for what is no document."""
+    if isinstance(given, str):
+        return Candidate(place, string(given) or "")
     if isinstance(given, Candidate):
-        return given
+        return _clean(place, given)
     if isinstance(given, Document):
-        return Candidate(given.id, given.text, given.title, given.metadata)
-    return Candidate(id=str(index), text=given)
+        return _clean(place, Candidate(given.id, given.text, given.title, given.metadata))
+    if isinstance(given, Hit):
+        text = None if given.status == "not_text" and not given.text else given.text
+        rank, score = given.first_stage_rank, given.first_stage_score
+        was = Candidate(given.id, text, given.title, given.metadata, rank, score)  # type: ignore[arg-type]
+        return _clean(place, was)
+    return _from_mapping(place, given)
+
+
+def _from_mapping(place: str, given: Any) -> Candidate | None:
+    """What has keys and gives values for them: a dict, a database's row, a row of a table."""
+    kind = type(given)
+    if not (hasattr(kind, "keys") and hasattr(kind, "__getitem__")):
+        return None
+    try:
+        fields = given if kind is dict else dict(given)
+    except Exception:  # a foreign mapping runs foreign code, and costs itself
+        return None
+    return from_fields(place, fields) if "text" in fields else None
+
+
+def _clean(place: str, given: Candidate) -> Candidate:
+    """The same in plain Python, without what its fields cannot be."""
+    text, title, rank = string(given.text), string(given.title), whole(given.rank, text=True)
+    return Candidate(
+        id=_name(given.id, place),
+        text=given.text if text is None else text,
+        title=title if title and is_text(title) else "",
+        metadata=_metadata(given.metadata),
+        rank=rank if rank is not None and 1 <= rank <= LAST_RANK else None,
+        score=number(given.score, text=True),
+        kept=_kept(given.kept),
+    )
+
+
+def _name(given: object, place: str) -> str:
+    """An id as text: its own, or the place where it has none that can be said."""
+    if isinstance(given, str):
+        return str.__str__(given)
+    if is_missing(given):
+        return place
+    try:
+        return given.decode("utf-8", "backslashreplace") if isinstance(given, bytes) else str(given)
+    except Exception:  # a foreign __str__, or a number of too many digits
+        return place
+
+
+def _metadata(given: Any) -> Mapping[str, Any]:
+    """What is no mapping is kept under a name of its own."""
+    if isinstance(given, Mapping):
+        return given
+    return {} if is_missing(given) else {"metadata": given}
+
+
+def _kept(given: Any) -> Kept | None:
+    """What can be a `Kept`; whose it is, `kept.unpack` sees."""
+    if not isinstance(given, Kept):
+        return None
+    parts = (given.text, given.tokens, given.states)
+    return given if all(isinstance(part, bytes) for part in parts) else None

@@ -1,12 +1,19 @@
 """Which models there are: the bundled one, folders, and well-known checkpoints to convert."""
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from resift.errors import InputError, ModelNotFound
+from resift.errors import InputError, ModelError, ModelNotFound
+from resift.rerank.plain import shown
+from resift.settings import expanded
 
 BUNDLED = Path(__file__).parent / "bundled"
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +49,47 @@ def resolve(model: str | os.PathLike[str] | None, revision: str | None = None) -
     Nothing is downloaded here: a hub id raises `ModelNotFound` saying how to convert it.
     """
     if model is None or model == "bundled":
+        _refuse_revision("the bundled model", revision)
         return BUNDLED
-    folder = Path(model).expanduser()
-    if folder.exists():
-        if revision is not None:
-            raise InputError(f"revision={revision!r}: {model} is a folder and has no revisions")
+    name = checked_name("model", model)
+    folder = expanded(name)
+    if _exists(folder):
+        _refuse_revision(f"{name} is a folder and", revision)
         return folder
-    name = os.fspath(model)
-    if any(name == known.hub_id for known in CHECKPOINTS) or name.count("/") == 1:
+    if _HUB_ID.fullmatch(name):
         raise ModelNotFound(
             f"{name}: no such folder. If it is a hub model, convert it once with  "
             f"resift convert {name} OUT --revision COMMIT  and pass OUT"
         )
     raise ModelNotFound(f"{name}: no such model folder; resift models lists what there is")
+
+
+@contextmanager
+def named_by(origin: str | None) -> Iterator[None]:
+    """Whoever named what cannot be opened, a variable or a settings file, is in the message."""
+    try:
+        yield
+    except ModelError as error:
+        if origin is None:
+            raise
+        raise type(error)(f"{error} ({origin} names it)") from error
+
+
+def checked_name(what: str, given: object) -> str:
+    """The name of a file or folder as text; raise `InputError` for what is none."""
+    name = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    if not isinstance(name, str) or not name.strip() or "\0" in name:
+        raise InputError(f"{what}={shown(given)}: expected the name of a file or folder, or None")
+    return name
+
+
+def _exists(folder: Path) -> bool:
+    try:
+        return folder.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise ModelNotFound(f"{folder}: cannot be read ({error.strerror})") from error
+
+
+def _refuse_revision(what: str, revision: str | None) -> None:
+    if revision is not None:
+        raise InputError(f"revision={revision!r}: {what} has no revisions; leave it out")

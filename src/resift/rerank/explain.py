@@ -7,7 +7,6 @@ first stage: what that added to a hit is `compare`'s.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from resift.errors import InputError
 from resift.rerank.candidates import as_candidates, check_query, title_part
@@ -15,7 +14,7 @@ from resift.rerank.compare import compared
 from resift.rerank.engine import Engine
 from resift.rerank.outcome import is_text
 from resift.rerank.sentences import MOST_PARTS, sentences
-from resift.types import Candidate, Comparison, Document, Explanation, Hit, Part
+from resift.types import Candidate, Comparison, Explanation, Given, Hit, Part
 
 MOST_CHARACTERS = 2_000_000
 """Of all readings of a document together: fewer parts where it is longer, as by endless spaces."""
@@ -42,14 +41,14 @@ class Occlusion:
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         return type(None), ()
 
-    def explain(self, query: str, document: str | Document | Candidate | Hit) -> Explanation:
+    def explain(self, query: str, document: Given) -> Explanation:
         """What moves the logit of a document for a query; one batch, a reading for each part.
 
         A part without which nothing is left has no effect to tell (None): a text of one sentence
         without a title. Raises `InputError` where there is no logit.
         """
-        check_query(query)
-        own = _document(document)
+        query = check_query(query)
+        (own,) = as_candidates([document])
         title, text = title_part(own.title), _text(own)
         end = max(self._engine.reads_to(query, title + text) - len(title), 0)
         parts = _places(own.title, text[:end])
@@ -82,14 +81,7 @@ class Occlusion:
         return None if hit.status in _WHY else self.explain(query, hit)
 
 
-def _document(given: Any) -> Document:
-    if isinstance(given, Hit):
-        return Document(given.id, given.text, given.title)
-    (candidate,) = as_candidates([given])
-    return candidate
-
-
-def _text(own: Document) -> str:
+def _text(own: Candidate) -> str:
     if not isinstance(own.text, str) or not is_text(title_part(own.title) + own.text):
         raise _unreadable(own.id, "not_text")
     return own.text

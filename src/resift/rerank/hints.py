@@ -1,11 +1,25 @@
 """What a caller should know of its own calls, said once: depths that cost, scores that mislead."""
 
+import logging
 import warnings
 
 from resift.rerank.thresholds import Thresholds
 from resift.types import Receipt
 
 DEPTH_ADVICE = 100
+
+_log = logging.getLogger("resift")
+
+
+def warn(message: str, category: type[Warning], stacklevel: int) -> None:
+    """Warn, at the cost of no answer: where warnings are errors it goes to the log ``resift``.
+
+    `stacklevel` 1 is the caller.
+    """
+    try:
+        warnings.warn(message, category, stacklevel=stacklevel + 1)
+    except category:  # the filters made an error of it; nothing else raises one here
+        _log.warning(message)
 
 
 class Hints:
@@ -17,24 +31,28 @@ class Hints:
     def of_depth(self, receipt: Receipt) -> None:
         """Candidates beyond the depth that pays."""
         depth = receipt.depth
-        if depth <= DEPTH_ADVICE or receipt.partial or "depth" in self._said:
+        if depth <= DEPTH_ADVICE or receipt.partial:
             return
-        self._said.add("depth")
         took_ms = receipt.timings_ms["total"]
         rest = took_ms * (1 - DEPTH_ADVICE / depth)
-        warnings.warn(
+        self._say(
+            "depth",
             f"{depth} candidates took {took_ms:.0f} ms, about {rest:.0f} ms of it for those "
             f"beyond {DEPTH_ADVICE}; depths over {DEPTH_ADVICE} seldom pay",
-            stacklevel=3,
         )
 
     def of_scores(self, receipt: Receipt, thresholds: Thresholds) -> None:
         """Thresholds for scores that are no chances."""
-        if not thresholds.asked or receipt.calibration != "none" or "scores" in self._said:
+        if not thresholds.asked or receipt.calibration != "none":
             return
-        self._said.add("scores")
-        warnings.warn(
+        self._say(
+            "scores",
             "min_score and abstain look at scores that are not calibrated, so that 0.5 is no even "
             "chance; fit chances to your judgments with  resift calibrate",
-            stacklevel=3,
         )
+
+    def _say(self, topic: str, hint: str) -> None:
+        if topic in self._said:
+            return
+        self._said.add(topic)
+        warn(hint, UserWarning, stacklevel=4)

@@ -19,9 +19,11 @@ def standardised(scores: Numbers) -> Numbers:
     """Scores of one list with mean 0 and deviation 1; all 0 where they are all equal."""
     if not len(scores):
         return scores
+    peak = float(np.abs(scores).max())
+    scores = np.ldexp(scores, -np.frexp(peak)[1])  # to 1 or less, so that no square is lost
     centred = scores - scores.mean()
     deviation = float(centred.std())
-    if deviation <= 1e-12 * float(np.abs(scores).max(initial=1e-300)):  # rounding, not a difference
+    if deviation <= 1e-12:  # rounding, not a difference
         return np.zeros_like(centred)
     result: Numbers = centred / deviation
     return result
@@ -61,11 +63,13 @@ class Say:
     """What the order of a list adds to its logits.
 
     `prior` is the first stage's part, ``(n,)``, at `weight`; `likeness` is that of `feedback`.
+    `left_out` says why the first stage's scores are not in it although there are some.
     """
 
     prior: Numbers
     weight: float = 0.0
     likeness: float = 0.0
+    left_out: str | None = None
 
     def feedback(self, logits: Numbers, means: Numbers | None) -> Numbers:
         """What likeness to the leaders adds, ``(n,)``; NaN stays NaN, 0 where `means` is None."""

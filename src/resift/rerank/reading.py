@@ -13,12 +13,17 @@ from numpy.typing import NDArray
 
 from resift.errors import InputError
 from resift.rerank.artifact import Manifest
+from resift.rerank.ask import checked_count
 from resift.rerank.calibration import Scale
-from resift.rerank.candidates import first_rank, is_finite, title_part
+from resift.rerank.candidates import first_rank, title_part
 from resift.rerank.order import Say, order, prior
 from resift.rerank.outcome import Outcome
+from resift.rerank.plain import number, shown
 from resift.rerank.thresholds import ANYTHING, Thresholds
 from resift.types import Candidate, Hit, Ranking, Receipt
+
+MOST_WEIGHT = 1_000_000
+"""Of the first stage: by far enough that it alone decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class Reading:
         weight that makes no sense. Where some were let go on the way (not `exact`) a smaller depth
         or another weight than the one that was raced for is an estimate.
         """
+        top_n = checked_count("top_n", top_n)
         candidates, outcome, say = self._head(depth, fusion_weight)
         scores, likeness = _scores(outcome, say)
         places = _order(candidates, outcome, scores)
@@ -70,6 +76,7 @@ class Reading:
             calibration=calibrated,
             below_min_score=int(np.isfinite(values).sum() - np.isfinite(values[kept]).sum()),
             abstained=thresholds.abstains(_first(values[places]), outcome.partial),
+            first_stage_left_out=say.left_out,
         )
         return Ranking(self.query, hits, receipt)
 
@@ -81,9 +88,7 @@ class Reading:
     def _head(
         self, depth: int | None, fusion_weight: float | None
     ) -> tuple[Sequence[Candidate], Outcome, Say]:
-        if depth is not None and depth < 1:
-            raise InputError(f"depth={depth}: expected 1 or more, or None for all")
-        candidates = self.candidates[:depth]
+        candidates = self.candidates[: checked_count("depth", depth)]
         weight = checked_weight(fusion_weight, self.manifest)
         say = weighed(candidates, weight, self.manifest)
         return candidates, self.outcome.head(len(candidates)), say
@@ -102,7 +107,7 @@ class Reading:
             reason=outcome.reason,
             timings_ms=outcome.timings_ms,
             tokens=outcome.tokens,
-            padding_share=outcome.padding_share,
+            padding_share=float(outcome.padding_share),
             fusion_weight=weight,
             feedback_weight=likeness,
             let_go=int(outcome.let_go.sum()),
@@ -114,24 +119,36 @@ class Reading:
 
 def weighed(candidates: Sequence[Candidate], weight: float, manifest: Manifest) -> Say:
     """What is added to the logits; nothing where a text to be read has no score."""
-    scores = [own.score if is_finite(own.score) else None for own in candidates]
-    own = prior(scores, weight)
+    scores = [candidate.score for candidate in candidates]
     missing = [
-        one for one, known in zip(candidates, own, strict=True)
-        if known != known and isinstance(one.text, str) and one.text.strip()
-    ]  # fmt: skip
+        place
+        for place, candidate in enumerate(candidates)
+        if candidate.score is None and isinstance(candidate.text, str) and candidate.text.strip()
+    ]
     if missing or not weight:
-        return Say(np.zeros(len(own)))
-    return Say(np.nan_to_num(own), weight, manifest.feedback_weight)
+        some = weight and any(score is not None for score in scores)
+        why = _left_out(missing, len(scores)) if some else None
+        return Say(np.zeros(len(scores)), left_out=why)
+    return Say(np.nan_to_num(prior(scores, weight)), weight, manifest.feedback_weight)
+
+
+def _left_out(missing: Sequence[int], size: int) -> str:
+    return (
+        f"{len(missing)} of {size} candidates came without a score that is a number, "
+        f"the first at index {missing[0]}"
+    )
 
 
 def checked_weight(given: float | None, manifest: Manifest) -> float:
     """The first stage's weight: the caller's, or the one fitted for the model."""
     if given is None:
         return manifest.fusion_weight
-    if not (is_finite(given) and given >= 0):
-        raise InputError(f"fusion_weight={given!r}: expected a number from 0, or None")
-    return given
+    weight = number(given)
+    if weight is None or not 0 <= weight <= MOST_WEIGHT:
+        raise InputError(
+            f"fusion_weight={shown(given)}: expected a number from 0 to {MOST_WEIGHT:,}, or None"
+        )
+    return weight
 
 
 def _scores(outcome: Outcome, say: Say) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -171,7 +188,7 @@ def _hit(
         id=candidate.id,
         score=float(score) if scored else None,
         logit=logit if scored else None,
-        text=candidate.text,
+        text=candidate.text if isinstance(candidate.text, str) else "",
         first_stage_rank=first_rank(index, candidate),
         first_stage_score=candidate.score,
         tokens_seen=row.seen if row and scored else 0,

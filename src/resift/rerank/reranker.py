@@ -3,27 +3,22 @@
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import InputError
+from resift.errors import ArtifactError
 from resift.rerank.artifact import load_artifact
-from resift.rerank.ask import Ask
+from resift.rerank.ask import Ask, checked_budget
 from resift.rerank.cache import PairCache
 from resift.rerank.calibration import open_scale
-from resift.rerank.candidates import (
-    as_candidates,
-    check_documents,
-    check_query,
-    full_text,
-    is_finite,
-)
-from resift.rerank.catalogue import resolve
+from resift.rerank.candidates import as_candidates, check_query, full_text
+from resift.rerank.catalogue import BUNDLED, checked_name, named_by, resolve
 from resift.rerank.engine import Engine
 from resift.rerank.explain import Occlusion
 from resift.rerank.hints import Hints
@@ -37,8 +32,8 @@ from resift.rerank.stages import load_model
 from resift.rerank.thresholds import Thresholds
 from resift.rerank.tuning import Tuning, machine, tuning_file
 from resift.rerank.verification import Verification, references, verified
-from resift.settings import Settings
-from resift.types import Candidate, Document, Explanation, Hit, Kept, Ranking
+from resift.settings import Settings, StorageSettings, expanded
+from resift.types import Candidate, Explanation, Given, Kept, Ranking
 
 CACHE_MB = 64  # where a file is named and no size
 
@@ -48,7 +43,8 @@ class Reranker:
 
     ``Reranker()`` is the bundled model; a folder is an artifact that ``resift convert`` made.
     `calibration` is a file that ``resift calibrate`` wrote for this model; scores are then chances
-    of an answer. The model is loaded here and shared by threads. Raises `ModelNotFound`,
+    of an answer. The model is loaded here and shared by threads; a copy is the object itself, and a
+    pickle opens the model anew where it is read, once a process. Raises `ModelNotFound`,
     `ArtifactError` and `CalibrationError`.
     """
 
@@ -61,11 +57,20 @@ class Reranker:
         settings: Settings | None = None,
     ) -> None:
         settings = settings or Settings.load()
-        folder = resolve(model if model is not None else settings.model, revision)
-        artifact = load_artifact(folder)
+        with named_by(None if model is not None else settings.origin("model")):
+            # Absolute: a fork opens its files anew, wherever the process is by then.
+            folder = resolve(model if model is not None else settings.model, revision).absolute()
+            artifact = load_artifact(folder)
         self._manifest = artifact.manifest
         named = calibration if calibration is not None else settings.calibration
-        self._scale = open_scale(self._manifest, Path(named).expanduser() if named else None)
+        file = None if named is None else expanded(checked_name("calibration", named))
+        with named_by(None if calibration is not None else settings.origin("calibration")):
+            self._scale = open_scale(self._manifest, file)
+        self._opened_with = (
+            None if folder == BUNDLED else folder,
+            file and file.absolute(),
+            replace(settings, storage=StorageSettings(), embedder=None, embedder_key=None),
+        )
         loaded = load_model(artifact, settings.runtime, settings.threads)
         self._engine = Engine(
             loaded,
@@ -77,6 +82,14 @@ class Reranker:
         )
         self._occlusion = Occlusion(self._engine)
         self._hints = Hints()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _opened, (*self._opened_with, self.fingerprint)
+
+    def __deepcopy__(self, memo: object = None) -> "Reranker":
+        return self
+
+    __copy__ = __deepcopy__
 
     @property
     def name(self) -> str:
@@ -91,7 +104,7 @@ class Reranker:
     def rank(
         self,
         query: str,
-        documents: Sequence[str | Document | Candidate],
+        documents: Iterable[Given],
         top_n: int | None = 10,
         *,
         budget_ms: float | None = None,
@@ -103,17 +116,18 @@ class Reranker:
     ) -> Ranking:
         """The best `top_n` documents in order (all of them with None).
 
-        Where all that can be read is a `Candidate` with a score, the order is by ``logit +
-        fusion_weight × standardised first-stage score``, and a model that is split adds how like
-        a document is to those that lead then (`feedback`). None takes the weights fitted for the
-        model, 0 leaves both out.
+        Where all that can be read has a first stage's score, the order is by ``logit +
+        fusion_weight × standardised score``, and a model that is split adds how like a document is
+        to those that lead then (`feedback`). None takes the weights fitted for the model; 0 leaves
+        both out, and so do scores that some lack, which the receipt says.
 
         A model of several stages lets go, after each, what cannot reach the `top_n` any more:
         `tolerance` (0 to 0.5) is the chance, on either side, that a logit moves further than is
         reckoned with, and `exact` forbids it. Those let go keep their order behind the rest.
 
         `budget_ms` is for all of it: tokenising, waiting for other callers, running. What is not
-        scored then keeps its first-stage order behind the rest, and the receipt says so.
+        scored then keeps its first-stage order behind the rest, and the receipt says so. Infinity
+        is no limit.
 
         `min_score` (0 to 1) leaves out what is scored below it or cannot be read; what nobody came
         to score stays. `abstain` (0 to 1) makes `Ranking.abstained` say whether all that can be
@@ -121,12 +135,12 @@ class Reranker:
         are chances only where a calibration was fitted (`Receipt.calibration`).
 
         Raises `QueryError` for an empty or over-long query, `InputError` for an argument out of
-        range and `Overloaded` where too much work waits already. A document that cannot be read
-        is a hit with a status, never an error.
+        range or where nothing of what was handed in is a document, and `Overloaded` where too much
+        work waits already. One document that cannot be read is a hit with a status, never an error.
         """
         weight = checked_weight(fusion_weight, self._manifest)
         ask = Ask(top_n, weight, exact, tolerance, Thresholds(min_score, abstain))
-        ranking = self._rank(query, documents, ask, Patience(_budget(budget_ms)))
+        ranking = self._rank(query, documents, ask, Patience(checked_budget(budget_ms)))
         self._hints.of_depth(ranking.receipt)
         self._hints.of_scores(ranking.receipt, ask.thresholds)
         return ranking
@@ -134,7 +148,7 @@ class Reranker:
     async def arank(
         self,
         query: str,
-        documents: Sequence[str | Document | Candidate],
+        documents: Iterable[Given],
         top_n: int | None = 10,
         *,
         budget_ms: float | None = None,
@@ -147,7 +161,7 @@ class Reranker:
         """`rank` without blocking the event loop; a task that is cancelled stops costing."""
         weight = checked_weight(fusion_weight, self._manifest)
         ask = Ask(top_n, weight, exact, tolerance, Thresholds(min_score, abstain))
-        patience = Patience(_budget(budget_ms))
+        patience = Patience(checked_budget(budget_ms))
         try:
             ranking = await asyncio.to_thread(self._rank, query, documents, ask, patience)
         finally:
@@ -158,7 +172,7 @@ class Reranker:
     def read(
         self,
         query: str,
-        documents: Sequence[str | Document | Candidate],
+        documents: Iterable[Given],
         *,
         steps: Sequence[int] = (),
     ) -> Reading:
@@ -169,9 +183,7 @@ class Reranker:
         `rank` does.
         """
         start = time.perf_counter()
-        check_query(query)
-        check_documents(documents)
-        candidates = as_candidates(documents)
+        query, candidates = check_query(query), as_candidates(documents)
         ends = [step for step in sorted(steps) if 0 < step < len(candidates)] + [len(candidates)]
         reading, took_ms = self._read(query, candidates[: ends[0]], Patience()), {}
         took_ms[ends[0]] = (time.perf_counter() - start) * 1000
@@ -184,13 +196,12 @@ class Reranker:
     def _rank(
         self,
         query: str,
-        documents: Sequence[str | Document | Candidate],
+        documents: Iterable[Given],
         ask: Ask,
         patience: Patience,
     ) -> Ranking:
         start = time.perf_counter()
-        check_query(query)
-        check_documents(documents)
+        query = check_query(query)
         reading = self._read(query, as_candidates(documents), patience, ask)
         ranking = reading.ranking(ask.top_n, fusion_weight=ask.weight, thresholds=ask.thresholds)
         total = {"total": (time.perf_counter() - start) * 1000}
@@ -209,40 +220,32 @@ class Reranker:
         known = self._known(candidates, texts)
         race = self._race(candidates, ask) if ask and self._manifest.exits else None
         outcome = self._engine.step(query, texts, patience, race, known)
-        runtime = self._engine.model.runtime
-        scale, exact = self._scale, race is None
-        return Reading(query, candidates, outcome, self._manifest, scale, runtime, exact, {})
+        scale, runtime = self._scale, self._engine.model.runtime
+        return Reading(query, candidates, outcome, self._manifest, scale, runtime, race is None, {})
 
     def _race(self, candidates: Sequence[Candidate], ask: Ask) -> Race | None:
         """The race for the first `top_n`; None where everything goes through every stage."""
         if ask.exact or ask.top_n is None:
             return None
-        say = weighed(candidates, ask.weight, self._manifest)
-        return Race(int(ask.top_n), say, ask.tolerance)
+        return Race(ask.top_n, weighed(candidates, ask.weight, self._manifest), ask.tolerance)
 
-    def score(
-        self, query: str, documents: Sequence[str | Document | Candidate]
-    ) -> NDArray[np.float32]:
+    def score(self, query: str, documents: Iterable[Given]) -> NDArray[np.float32]:
         """Logits in input order, float32 ``(n,)``; NaN for a document that cannot be read.
 
         Raises `QueryError` for an empty or over-long query.
         """
-        check_query(query)
-        check_documents(documents)
-        candidates = as_candidates(documents)
+        query, candidates = check_query(query), as_candidates(documents)
         texts = [full_text(candidate) for candidate in candidates]
         return self._engine.step(query, texts, known=self._known(candidates, texts)).logits
 
-    def explain(self, query: str, document: str | Document | Candidate | Hit) -> Explanation:
+    def explain(self, query: str, document: Given) -> Explanation:
         """Which sentences of a document move its logit for a query: each is left out once.
 
         Raises `QueryError` as `rank` does and `InputError` for a document that cannot be read.
         """
         return self._occlusion.explain(query, document)
 
-    def keep(
-        self, documents: Sequence[str | Document | Candidate], *, states: bool = True
-    ) -> list[Kept | None]:
+    def keep(self, documents: Iterable[Given], *, states: bool = True) -> list[Kept | None]:
         """What of each document need not be read again when a query comes, in input order.
 
         Hand it back as `Candidate.kept`. Token ids, and for a split model its half of the pair as
@@ -250,7 +253,6 @@ class Reranker:
         `states=False` leaves the half out, which takes over a kilobyte a token with the bundled
         model. None for a document that cannot be read.
         """
-        check_documents(documents)
         texts = [full_text(candidate) for candidate in as_candidates(documents)]
         return self._engine.keep(texts, self.fingerprint, states)
 
@@ -275,7 +277,7 @@ def _cache(settings: Settings, decisive: str) -> PairCache | None:
     """A cache where there is room for one or a file is named."""
     if not (settings.cache_mb or settings.cache_file):
         return None
-    file = Path(settings.cache_file) if settings.cache_file else None
+    file = expanded(settings.cache_file) if settings.cache_file else None
     return PairCache(decisive, settings.cache_mb or CACHE_MB, file)
 
 
@@ -284,7 +286,15 @@ def _tuning(settings: Settings, decisive: str) -> Tuning:
     return Tuning(f"{decisive}, {machine()}, threads {settings.threads}", tuning_file())
 
 
-def _budget(budget_ms: float | None) -> float | None:
-    if budget_ms is not None and not (is_finite(budget_ms) and budget_ms >= 0):
-        raise InputError(f"budget_ms={budget_ms!r}: expected milliseconds from 0, or None")
-    return budget_ms
+@lru_cache(maxsize=4)
+def _opened(
+    folder: Path | None, calibration: Path | None, settings: Settings, fingerprint: str
+) -> Reranker:
+    """What a pickle says: a process that is handed one with every task loads the model once."""
+    opened = Reranker(folder or "bundled", calibration=calibration, settings=settings)
+    if opened.fingerprint != fingerprint:
+        raise ArtifactError(
+            f"{opened.name}: is {opened.fingerprint} here, and was {fingerprint} where it was "
+            "pickled; use the same files and the same version of resift in both processes"
+        )
+    return opened

@@ -89,10 +89,11 @@ class Model(Protocol):
 
 
 class JointModel:
-    """A classic cross-encoder."""
+    """A classic cross-encoder; `prompt` stands before every query."""
 
-    def __init__(self, tokens: Tokens, *sessions: Session) -> None:
+    def __init__(self, tokens: Tokens, *sessions: Session, prompt: str = "") -> None:
         self._tokens = tokens
+        self._prompt = prompt
         self.runtime = sessions[0].runtime
         self.state_bytes = 0
         self.kept_type = None
@@ -102,7 +103,7 @@ class JointModel:
             self.state_bytes = probe.shape[-1] * probe.itemsize
 
     def read(self, query: str) -> TokenRow:
-        return self._tokens.head(query)
+        return self._tokens.head(self._prompt + query)
 
     def ids(self, texts: Sequence[str]) -> list[Ids]:
         return self._tokens.ids(texts)
@@ -289,6 +290,6 @@ def load_model(artifact: Artifact, runtime: str | None = None, threads: int = 0)
     sessions = [open_session(stage, runtime, threads) for stage in artifact.stages]
     check_graphs(artifact, sessions)
     if manifest.late_interaction is None:
-        return JointModel(tokens, *sessions)
+        return JointModel(tokens, *sessions, prompt=manifest.query_prompt)
     encoder, late, *meeting = sessions
     return SplitModel(tokens, encoder, late, manifest.late_interaction, *meeting)

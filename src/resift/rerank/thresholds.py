@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import InputError
-from resift.rerank.candidates import is_finite
 from resift.rerank.order import Numbers
+from resift.rerank.plain import number, shown
 from resift.types import Status
 
 UNREADABLE: tuple[Status, ...] = ("empty", "not_text")
@@ -26,8 +26,12 @@ class Thresholds:
 
     def __post_init__(self) -> None:
         for name, value in (("min_score", self.min_score), ("abstain", self.abstain)):
-            if value is not None and not (is_finite(value) and 0 <= value <= 1):
-                raise InputError(f"{name}={value!r}: expected a number from 0 to 1, or None")
+            if value is None:
+                continue
+            plain = number(value)
+            if plain is None or not 0 <= plain <= 1:
+                raise InputError(f"{name}={shown(value)}: expected a number from 0 to 1, or None")
+            object.__setattr__(self, name, plain)
 
     @property
     def asked(self) -> bool:

@@ -1,11 +1,11 @@
 """What a search is asked for, checked before anything is opened."""
 
-import operator
 from dataclasses import dataclass
 from typing import Literal
 
 from resift.errors import InputError
-from resift.rerank.candidates import is_finite
+from resift.rerank.plain import number, shown, whole
+from resift.rerank.reading import MOST_WEIGHT
 from resift.rerank.thresholds import ANYTHING, Thresholds
 from resift.types import DEPTH
 
@@ -25,11 +25,17 @@ class Reranking:
     thresholds: Thresholds = ANYTHING
 
     def __post_init__(self) -> None:
-        if not isinstance(self.exact, bool):
-            raise InputError(f"exact={self.exact!r}: expected True or False")
-        weight = self.fusion_weight
-        if weight is not None and not (is_finite(weight) and weight >= 0):
-            raise InputError(f"fusion_weight={weight!r}: expected a number from 0, or None")
+        exact = self.exact.item() if hasattr(self.exact, "item") else self.exact  # numpy's
+        if not isinstance(exact, bool):
+            raise InputError(f"exact={shown(exact)}: expected True or False")
+        weight = number(self.fusion_weight)
+        if self.fusion_weight is not None and (weight is None or not 0 <= weight <= MOST_WEIGHT):
+            raise InputError(
+                f"fusion_weight={shown(self.fusion_weight)}: expected a number from 0 to "
+                f"{MOST_WEIGHT:,}, or None"
+            )
+        object.__setattr__(self, "exact", exact)
+        object.__setattr__(self, "fusion_weight", weight)
 
     @property
     def arguments(self) -> dict[str, float]:
@@ -67,9 +73,10 @@ class SearchPlan:
         for name, value in (("depth", self.depth), ("top_n", self.top_n)):
             object.__setattr__(self, name, _count(name, value, "a whole number from 1"))
         if not (isinstance(self.mode, str) and self.mode in MODES):
-            raise InputError(f"mode={self.mode!r}: expected one of {', '.join(MODES)}")
+            raise InputError(f"mode={shown(self.mode)}: expected one of {', '.join(MODES)}")
         if self.max_requests is not None:
-            _count("max_requests", self.max_requests, "a whole number from 1, or None")
+            most = _count("max_requests", self.max_requests, "a whole number from 1, or None")
+            object.__setattr__(self, "max_requests", most)
 
     @property
     def window(self) -> int:
@@ -78,11 +85,8 @@ class SearchPlan:
 
 
 def _count(name: str, value: object, expected: str) -> int:
-    """A whole number from 1, numpy's too; True is none, and neither is 2.5."""
-    try:
-        count = 0 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        count = 0
-    if count < 1:
-        raise InputError(f"{name}={value!r}: expected {expected}")
+    """A whole number from 1, of any library."""
+    count = whole(value)
+    if count is None or count < 1:
+        raise InputError(f"{name}={shown(value)}: expected {expected}")
     return count

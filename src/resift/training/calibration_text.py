@@ -10,7 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +18,60 @@ import numpy as np
 from resift.errors import InputError
 
 PAIRS = 300
+HELD_OUT = 64
+EACH = 5  # of so many pages, or lines of a file, one is held out
+FEWEST = 8  # held-out pairs of a file; with fewer, the built-in ones measure
 LISTS = 320
 CANDIDATES = 12
 LEAST = 40
 
 Words = frozenset[str]
+Pairs = list[tuple[str, str]]
 
 
-def calibration_pairs(file: Path | None = None) -> list[tuple[str, str]]:
-    """At most `PAIRS` pairs of query and text, of lengths from a line to several pages."""
-    pairs = list(islice(_read(file) if file else _manual(), PAIRS))
-    if not pairs:
+@dataclass(frozen=True, slots=True)
+class CalibrationTexts:
+    """Pairs that set the ranges, and others, of other pages, that measure what came of it.
+
+    Every other one of both has a text that does not belong to its query: most candidates do not.
+    """
+
+    ranges: list[tuple[str, str]]
+    held_out: list[tuple[str, str]]
+
+
+def calibration_texts(file: Path | None = None) -> CalibrationTexts:
+    """Of lengths from a line to several pages. Raises `InputError` for a file without pairs."""
+    ranges, held_out = _parts(list(_read(file))) if file else _manual_parts()
+    if not ranges:
         raise InputError(f'{file}: no pairs in it; expected lines of {{"query": …, "text": …}}')
-    return pairs
+    if len(held_out) < FEWEST:
+        held_out = _manual_parts()[1]
+    return CalibrationTexts(_crossed(ranges[:PAIRS]), _crossed(held_out[:HELD_OUT]))
+
+
+def _parts(pairs: Pairs) -> tuple[Pairs, Pairs]:
+    held_out = pairs[EACH - 1 :: EACH]
+    if len(held_out) < FEWEST:
+        return pairs, []
+    return [pair for place, pair in enumerate(pairs) if (place + 1) % EACH], held_out
+
+
+def _manual_parts() -> tuple[Pairs, Pairs]:
+    """No page is in both."""
+    pages = _pages()
+    held_out = pages[EACH - 1 :: EACH]
+    ranges = [page for place, page in enumerate(pages) if (place + 1) % EACH]
+    return list(_manual(ranges)), list(_manual(held_out))
+
+
+def _crossed(pairs: Pairs) -> Pairs:
+    """Every other text goes to the next query but one: as many pairs, half of them at random."""
+    texts = [text for _, text in pairs]
+    return [
+        (query, texts[(place + 2) % len(texts)] if place % 2 else texts[place])
+        for place, (query, _) in enumerate(pairs)
+    ]
 
 
 def candidate_lists(file: Path | None = None) -> list[tuple[str, list[str]]]:
@@ -39,7 +80,7 @@ def candidate_lists(file: Path | None = None) -> list[tuple[str, list[str]]]:
     From its own text and the nearest in words down to texts that share few: an exit is there to
     tell these apart, and a model's logits for pairs at random are all alike.
     """
-    pairs = list(_read(file) if file else _manual())
+    pairs = list(_read(file) if file else _manual(_pages()))
     texts = list(dict.fromkeys(text for _, text in pairs))
     own = dict(pairs)
     if len(own) < LEAST or len(texts) < LEAST:
@@ -78,25 +119,37 @@ def _graded(nearest: Sequence[int]) -> list[int]:
 
 
 def _read(file: Path) -> Iterator[tuple[str, str]]:
-    with file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line)
-                yield str(row["query"]), str(row["text"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(
-                    f'{file}:{number}: expected a line of {{"query": …, "text": …}}'
-                ) from error
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: not a readable file of UTF-8 text ({error})") from error
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            query, text = row["query"], row["text"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise _bad_line(file, number) from error
+        if not (isinstance(query, str) and isinstance(text, str)):
+            raise _bad_line(file, number)
+        yield query, text
 
 
-def _manual() -> Iterator[tuple[str, str]]:
-    """(first words of a paragraph, 1 to 8 paragraphs from there on), topics in turn."""
+def _bad_line(file: Path, number: int) -> InputError:
+    return InputError(f'{file}:{number}: expected a line of {{"query": …, "text": …}}')
+
+
+def _pages() -> list[list[str]]:
+    """Paragraphs of each topic."""
     from pydoc_data.topics import topics
 
-    pages = [
+    return [
         [re.sub(r"\s+", " ", part).strip() for part in re.split(r"\n\s*\n", topics[name])]
         for name in sorted(topics)
     ]
+
+
+def _manual(pages: Sequence[list[str]]) -> Iterator[tuple[str, str]]:
+    """(first words of a paragraph, 1 to 8 paragraphs from there on), topics in turn."""
     for turn in range(40):
         for page in pages:
             start = 3 * turn

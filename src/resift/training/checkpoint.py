@@ -4,7 +4,8 @@ Only safetensors are read and no remote code is run. Four families share one lay
 and differ in names, heads and position counting; anything else is refused by name.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,15 @@ from numpy.typing import NDArray
 from resift.errors import ModelError, ModelNotFound
 from resift.extras import require
 from resift.rerank.schedule import LENGTH_STEP
+from resift.training.checkpoint_tokenizer import (
+    check_size,
+    gives_types,
+    open_tokenizer,
+    without_types,
+)
 from resift.training.graph import Activation, EncoderShape, Head
+from resift.training.labels import one_logit, relevant_label
+from resift.training.sentence_folder import read_limit, read_prompts
 
 ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu",
@@ -24,7 +33,6 @@ ACTIVATIONS: dict[str, Activation] = {
     "relu": "relu",
 }
 MIN_TOKENS = 64  # a model that reads less has no room for a query beside a document
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 _HEAD_NAMES = {
     "pooler.dense.": "head.dense.",
     "pre_classifier.": "head.dense.",
@@ -70,7 +78,11 @@ FAMILIES = {
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model read into memory: canonical float32 weights, and the torch model itself."""
+    """A model read into memory: canonical float32 weights, and the torch model itself.
+
+    `query_prompt` stands before every query. `relevant` is the label that means relevance, of a
+    head with two; `shape` says whether positions have types, as its own tokenizer gives them.
+    """
 
     weights: dict[str, NDArray[np.float32]]
     shape: EncoderShape
@@ -79,12 +91,58 @@ class Checkpoint:
     max_tokens: int
     torch_model: Any
     tokenizer: Any
+    query_prompt: str = ""
+    relevant: int = 1
+
+    def logits(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
+        """What the checkpoint itself says of texts, ``(n,)``: its own tokenizer, its own model.
+
+        Only the document is cut, as this project does.
+        """
+        torch = require("torch", "convert")
+        logits = []
+        for query, text in pairs:
+            feeds = self.tokenizer(
+                self.query_prompt + query,
+                text,
+                truncation="only_second",
+                max_length=self.max_tokens,
+                return_tensors="pt",
+            )
+            if not self.shape.token_types:
+                feeds.pop("token_type_ids", None)
+            with torch.inference_mode():
+                labels = self.torch_model(**feeds).logits[0].double().numpy()
+            alone = len(labels) == 1
+            logits.append(float(labels[0] if alone else self._margin(labels)))
+        return np.array(logits)
+
+    def _margin(self, labels: NDArray[np.float64]) -> float:
+        return float(labels[self.relevant] - labels[1 - self.relevant])
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Load a sequence-classification checkpoint with one relevance logit or two labels."""
     source = _read(folder, classifies=True)
-    return replace(source, weights=_one_logit(source.weights, folder))
+    labels = len(source.weights["head.projection.weight"])
+    named = source.torch_model.config.id2label
+    relevant = relevant_label(named, folder) if labels == 2 else 1
+    weights = one_logit(source.weights, relevant, folder)
+    limit = read_limit(folder, source.tokenizer, source.max_tokens)
+    if limit < MIN_TOKENS:
+        raise ModelError(f"{folder}: reads {limit} tokens; a pair needs at least {MIN_TOKENS}")
+    source = replace(
+        source,
+        weights=weights,
+        relevant=relevant,
+        max_tokens=limit - limit % LENGTH_STEP,
+        query_prompt=read_prompts(folder).default,
+    )
+    types = source.weights.get("embeddings.token_type_embeddings.weight", ())
+    if len(types) > 1 and gives_types(source.tokenizer, folder):
+        return source
+    shape = replace(source.shape, token_types=False)
+    return replace(source, weights=without_types(source.weights), shape=shape)
 
 
 def read_encoder(folder: Path) -> Checkpoint:
@@ -97,15 +155,16 @@ def _read(folder: Path, *, classifies: bool) -> Checkpoint:
         raise ModelNotFound(
             f"{folder}: no config.json there; expected a transformers checkpoint folder"
         )
-    if not any(file for name in _TOKENIZER_FILES for file in folder.glob(name)):
-        raise ModelError(f"{folder}: no tokenizer there; expected {', '.join(_TOKENIZER_FILES)}")
     transformers = require("transformers", "convert")
     require("torch", "convert")
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    try:
+    with _unreadable(folder, "not a readable checkpoint"):
         config = transformers.AutoConfig.from_pretrained(folder, **options)
-        family = _family(config, folder, classifies=classifies)
-        kind = "AutoModelForSequenceClassification" if classifies else "AutoModel"
+    family = _family(config, folder, classifies=classifies)
+    tokenizer = open_tokenizer(folder, options)
+    _check_weights_are_safe(folder)
+    kind = "AutoModelForSequenceClassification" if classifies else "AutoModel"
+    with _unreadable(folder, "not a readable safetensors checkpoint"):
         model, loading = getattr(transformers, kind).from_pretrained(
             folder,
             use_safetensors=True,
@@ -114,15 +173,12 @@ def _read(folder: Path, *, classifies: bool) -> Checkpoint:
             ignore_mismatched_sizes=True,  # they are refused below, by name
             **options,
         )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, use_fast=True, **options)
-    except ModelError:
-        raise
-    except Exception as error:  # safetensors raises its own kind, and torch RuntimeError
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise ModelError(f"{folder}: not a readable safetensors checkpoint ({reason})") from error
     _check_complete(loading, folder)
+    weights = _canonical(model)
+    _check_numbers(weights, folder)
+    check_size(tokenizer, weights, folder)
     return Checkpoint(
-        weights=_canonical(model),
+        weights=weights,
         shape=_shape(config, family),
         head=Head(family.head),
         model_type=config.model_type,
@@ -130,6 +186,37 @@ def _read(folder: Path, *, classifies: bool) -> Checkpoint:
         torch_model=model.eval(),
         tokenizer=tokenizer,
     )
+
+
+@contextmanager
+def _unreadable(folder: Path, what: str) -> Iterator[None]:
+    """Whatever the libraries raise, safetensors its own kind and torch RuntimeError, in a line."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise ModelError(f"{folder}: {what} ({reason})") from error
+
+
+def _check_weights_are_safe(folder: Path) -> None:
+    """Only safetensors are read: a pickle runs what its maker put there."""
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(file.name for end in ("*.bin", "*.pt", "*.ckpt") for file in folder.glob(end))
+    there = f", only {pickles[0]}, which can run code when it is read" if pickles else ""
+    raise ModelError(
+        f"{folder}: no safetensors weights{there}; take a revision that has model.safetensors, or "
+        "load it where you trust it and save it again with save_pretrained"
+    )
+
+
+def _check_numbers(weights: dict[str, NDArray[np.float32]], folder: Path) -> None:
+    broken = [name for name, values in weights.items() if not np.isfinite(values).all()]
+    if broken:
+        raise ModelError(
+            f"{folder}: {len(broken)} weights hold NaN or infinity, {broken[0]} among them; "
+            "expected finite numbers: take a checkpoint from before the training broke"
+        )
 
 
 def _family(config: Any, folder: Path, *, classifies: bool) -> Family:
@@ -204,17 +291,3 @@ def _canonical(model: Any) -> dict[str, NDArray[np.float32]]:
                 break
         weights[name] = cast("NDArray[np.float32]", tensor.float().numpy())
     return weights
-
-
-def _one_logit(
-    weights: dict[str, NDArray[np.float32]], folder: Path
-) -> dict[str, NDArray[np.float32]]:
-    """Two labels become one logit: softmax over (no, yes) is the sigmoid of yes minus no."""
-    kernel, bias = weights["head.projection.weight"], weights["head.projection.bias"]
-    if len(kernel) == 2:
-        kernel, bias = kernel[1:] - kernel[:1], bias[1:] - bias[:1]
-    if len(kernel) != 1:
-        raise ModelError(
-            f"{folder}: a head of {len(kernel)} labels; a reranker has one logit or two labels"
-        )
-    return weights | {"head.projection.weight": kernel, "head.projection.bias": bias}

@@ -24,11 +24,11 @@ from resift.rerank.artifact import (
     write_manifest,
 )
 from resift.rerank.graphs import NEXT_STATES
-from resift.rerank.pairs import Tokens, load_tokenizer, pad
+from resift.rerank.pairs import TokenRow, Tokens, load_tokenizer
 from resift.rerank.runtimes import first_line, open_session
 from resift.rerank.stages import Batch, Model, load_model
 from resift.training.bi_encoder import is_bi_encoder
-from resift.training.calibration_text import calibration_pairs, candidate_lists
+from resift.training.calibration_text import CalibrationTexts, calibration_texts, candidate_lists
 from resift.training.checkpoint import Checkpoint, read_checkpoint
 from resift.training.embedder import convert_embedder
 from resift.training.exits import Feeds, fit_exits, measure_exits, parts, through
@@ -44,7 +44,6 @@ from resift.training.made import (
 from resift.training.quantise import int8_output, int8_steps, quantise
 from resift.training.stage_graph import stage_graph
 
-CHECKED_PAIRS = 64
 EXPORT_TOLERANCE = 1e-3  # logits of the float32 graph against the checkpoint's
 MEASURED = 4  # of so many candidate lists one measures the exits, the others fit them
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -76,8 +75,8 @@ def convert_checkpoint(
     if is_bi_encoder(folder):
         if exits:
             raise InputError(f"{checkpoint}: an embedder, which reads no pairs and has no exits")
-        pairs = calibration_pairs(calibration)
-        return convert_embedder(checkpoint, folder, out, pairs, int8=int8)
+        texts = calibration_texts(calibration)
+        return convert_embedder(checkpoint, folder, out, texts, int8=int8)
     return _convert_cross_encoder(checkpoint, folder, out, calibration, int8, exits)
 
 
@@ -91,20 +90,24 @@ def _convert_cross_encoder(
 ) -> Conversion:
     source = read_checkpoint(read_from)
     layers = parts(source.shape.layers, exits)
-    pairs = calibration_pairs(calibration)
+    texts = calibration_texts(calibration)
     lists = candidate_lists(calibration) if exits else []
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         source.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
         tokens = Tokens(load_tokenizer(folder / TOKENIZER), source.max_tokens)
-        expected = _torch_logits(source, tokens, pairs[:CHECKED_PAIRS])
-        to_fit = [own for n, own in enumerate(lists) if n % MEASURED]
+        expected = source.logits(texts.held_out)
+        to_fit = [
+            (source.query_prompt + query, candidates)
+            for place, (query, candidates) in enumerate(lists)
+            if place % MEASURED
+        ]
         fitted = fit_exits(source, tokens, layers, to_fit, folder) if exits else {}
         _export(
             replace(source, weights={**source.weights, **fitted}),
             tokens,
             layers,
-            pairs,
+            texts,
             expected,
             folder,
             int8,
@@ -112,12 +115,12 @@ def _convert_cross_encoder(
         manifest = _manifest(checkpoint, source, folder, len(layers), int8)
         write_manifest(folder, manifest)
         model = load_model(load_artifact(folder))
-        found = _logits(model, pairs[:CHECKED_PAIRS])
+        found = _logits(model, texts.held_out)
         measured, foreseen = measure_exits(model, lists[::MEASURED]) if exits else ([], [])
         manifest = replace(
             manifest,
             exits=tuple(measured),
-            reference=reference_pairs(pairs, found, expected),
+            reference=reference_pairs(texts.held_out, found, expected),
             tolerance=tolerance(expected, int8),
         )
         write_manifest(folder, manifest)
@@ -156,7 +159,7 @@ def _export(
     source: Checkpoint,
     tokens: Tokens,
     layers: Sequence[range],
-    pairs: Pairs,
+    texts: CalibrationTexts,
     expected: NDArray[np.float64],
     folder: Path,
     int8: bool,
@@ -166,18 +169,18 @@ def _export(
     for file, own in zip(files, layers, strict=True):
         onnx.save(stage_graph(source.weights, source.shape, source.head, own), str(file))
     sessions = [open_session(file) for file in files]
-    read = pairs if int8 else pairs[: len(expected)]  # int8 takes its ranges from all of them
-    rows = [tokens.pairs(tokens.head(query), [text])[0] for query, text in read]
-    steps = [through(sessions, [row]) for row in rows]
-    found = np.array([own[-1][1]["logits"][0] for own in steps[: len(expected)]])
-    difference = float(np.abs(found - expected).max())
+    checked = [through(sessions, [_row(source, tokens, pair)]) for pair in texts.held_out]
+    logits = np.array([steps[-1][1]["logits"][0] for steps in checked])
+    difference = float(np.abs(logits - expected).max())
     if not difference <= EXPORT_TOLERANCE:
         raise ParityError(
-            f"the exported graph is {difference:.4f} from the checkpoint's logits, allowed are "
-            f"{EXPORT_TOLERANCE}; this checkpoint is not laid out as its type says"
+            f"the exported graph is {difference:.4f} from the checkpoint's logits for the same "
+            f"texts, allowed are {EXPORT_TOLERANCE}; this checkpoint does not read or is not laid "
+            "out as its type says"
         )
     if not int8:
         return
+    steps = [through(sessions, [_row(source, tokens, pair)]) for pair in texts.ranges]
     scales: NDArray[np.float32] | None = None
     for place, (file, own) in enumerate(zip(files, layers, strict=True)):
         graph = stage_graph(source.weights, source.shape, source.head, own, True, scales)
@@ -187,6 +190,12 @@ def _export(
             scales = int8_steps([step[place][1][NEXT_STATES][0] for step in steps])
             int8_output(made, NEXT_STATES, scales)
         onnx.save(made, str(file))
+
+
+def _row(source: Checkpoint, tokens: Tokens, pair: tuple[str, str]) -> TokenRow:
+    """A pair as the artifact reads it."""
+    query, text = pair
+    return tokens.pairs(tokens.head(source.query_prompt + query), [text])[0]
 
 
 def _rounded(feeds: Feeds, scales: NDArray[np.float32] | None) -> Feeds:
@@ -212,23 +221,6 @@ def _logits(model: Model, pairs: Pairs) -> NDArray[np.float64]:
     return np.array(logits)
 
 
-def _torch_logits(source: Checkpoint, tokens: Tokens, pairs: Pairs) -> NDArray[np.float64]:
-    """The checkpoint's own logits for the same token ids, in float32."""
-    torch = require("torch", "convert")
-    logits = []
-    for query, text in pairs:
-        row = tokens.pairs(tokens.head(query), [text])[0]
-        feeds = {name: torch.tensor(ids) for name, ids in pad([row]).items()}
-        if not source.shape.token_types:
-            del feeds["token_type_ids"]
-        elif len(source.weights["embeddings.token_type_embeddings.weight"]) == 1:
-            feeds["token_type_ids"].zero_()
-        with torch.inference_mode():
-            labels = source.torch_model(**feeds).logits[0].double().numpy()
-        logits.append(float(labels[0] if len(labels) == 1 else labels[1] - labels[0]))
-    return np.array(logits)
-
-
 def _manifest(
     checkpoint: str, source: Checkpoint, folder: Path, stages: int, int8: bool
 ) -> Manifest:
@@ -246,4 +238,5 @@ def _manifest(
         reference=(),
         files={name: sha256(folder / name) for name in (*names, TOKENIZER)},
         made_with=tools(int8),
+        query_prompt=source.query_prompt,
     )

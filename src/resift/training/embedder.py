@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from resift.rerank.late_interaction import unit
 from resift.rerank.pairs import Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import open_session
 from resift.training.bi_encoder import BiEncoder, read_bi_encoder
+from resift.training.calibration_text import CalibrationTexts, Pairs
 from resift.training.graph import encoder_graph
 from resift.training.made import (
     Conversion,
@@ -30,7 +32,6 @@ from resift.training.made import (
 from resift.training.quantise import quantise
 
 ENCODER = "encoder.onnx"
-CHECKED_PAIRS = 64
 SHARE_OF_QUERIES = 3  # activation ranges are read off all texts and every third query
 EXPORT_TOLERANCE = 1e-4  # numbers of the float32 graph's unit vectors against the checkpoint's
 
@@ -38,7 +39,7 @@ Floats = NDArray[np.float32]
 
 
 def convert_embedder(
-    name: str, checkpoint: Path, out: Path, pairs: Sequence[tuple[str, str]], *, int8: bool
+    name: str, checkpoint: Path, out: Path, pairs: CalibrationTexts, *, int8: bool
 ) -> Conversion:
     """Convert the folder `checkpoint`, which the manifest calls `name`, into the new folder `out`.
 
@@ -46,14 +47,13 @@ def convert_embedder(
     where the exported graph does not give the checkpoint's vectors; nothing is left at `out` then.
     """
     source = read_bi_encoder(checkpoint)
-    queries = [source.query_prompt + query for query, _ in pairs]
-    texts = [source.passage_prompt + text for _, text in pairs]
-    checked = queries[:CHECKED_PAIRS] + texts[:CHECKED_PAIRS]
+    queries, texts = _prompted(source, pairs.ranges)
+    checked = list(chain(*_prompted(source, pairs.held_out)))
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         source.encoder.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
         tokens = Tokens(load_tokenizer(folder / TOKENIZER), source.encoder.max_tokens)
-        expected = _torch_vectors(source, tokens, checked)
+        expected = _torch_vectors(source, checked)
         _export(source, tokens, checked, expected, folder)
         if int8:
             _quantise(source, tokens, [*texts, *queries[::SHARE_OF_QUERIES]], folder)
@@ -62,7 +62,7 @@ def convert_embedder(
         own, full = _pair_cosines(found), _pair_cosines(expected)
         manifest = replace(
             _manifest(name, source, folder, int8),
-            reference=reference_pairs(pairs, own, full),
+            reference=reference_pairs(pairs.held_out, own, full),
             tolerance=tolerance(full, int8),
         )
         write_manifest(folder, manifest)
@@ -107,14 +107,25 @@ def _vectors(source: BiEncoder, tokens: Tokens, texts: Sequence[str], folder: Pa
     return Encoder(tokens, open_session(folder / ENCODER)).vectors(texts, source.pooling)
 
 
-def _torch_vectors(source: BiEncoder, tokens: Tokens, texts: Sequence[str]) -> Floats:
-    """The checkpoint's own unit vectors of the same token ids, in float32, without padding."""
+def _prompted(source: BiEncoder, pairs: Pairs) -> tuple[list[str], list[str]]:
+    """Queries and texts of pairs, as they are read."""
+    queries = [source.query_prompt + query for query, _ in pairs]
+    return queries, [source.passage_prompt + text for _, text in pairs]
+
+
+def _torch_vectors(source: BiEncoder, texts: Sequence[str]) -> Floats:
+    """The checkpoint's own unit vectors: its tokenizer, its model in float32, without padding."""
     torch = require("torch", "convert")
+    encoder = source.encoder
     vectors = []
-    for row in tokens.single(texts):
-        ids = torch.tensor(row.ids)[None]
+    for text in texts:
+        feeds = encoder.tokenizer(
+            text, truncation=True, max_length=encoder.max_tokens, return_tensors="pt"
+        )
+        if not encoder.shape.token_types:
+            feeds.pop("token_type_ids", None)
         with torch.inference_mode():
-            states = source.encoder.torch_model(input_ids=ids).last_hidden_state[0].numpy()
+            states = encoder.torch_model(**feeds).last_hidden_state[0].numpy()
         vectors.append(states.mean(axis=0) if source.pooling == "mean" else states[0])
     return unit(np.stack(vectors))
 
