@@ -131,3 +131,25 @@ def test_the_command_says_what_states_take(resift: Resift, source: Path, tmp_pat
     assert "states kept" not in resift("index", str(source), "--index", place).out
     (row,) = resift("search", "what is a cat", "--index", place, "--top-n", "1", "--jsonl").rows
     assert row["rank"] == 1
+
+
+def test_an_embedder_that_is_down_is_a_line_and_the_words_answer(
+    resift: Resift, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from resift.errors import EmbedderError
+    from resift.index.embedders.artifact import ArtifactEmbedder
+
+    embed = ArtifactEmbedder.embed_query
+
+    def down(self: ArtifactEmbedder, query: str) -> object:
+        if query:
+            raise EmbedderError("the server does not answer")
+        return embed(self, query)
+
+    monkeypatch.setattr(ArtifactEmbedder, "embed_query", down)
+    done = resift("search", "messages", "--index", index, "--json", "--no-rerank")
+    found = json.loads(done.out)
+    assert done.code == 0 and done.err == "the dense arm failed; the search goes on without it\n"
+    assert [hit["metadata"]["doc_id"] for hit in found["hits"]] == ["queues.txt"]
+    assert found["receipt"]["reason"].startswith("the dense arm failed: EmbedderError: the server")
+    assert "Traceback" not in done.err
