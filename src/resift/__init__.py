@@ -1,7 +1,6 @@
 """resift: the second pass of a search. Reads query and document together, on your CPU."""
 
 from importlib import import_module
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Load a public name on first use: importing resift imports no runtime."""
     if name == "__version__":
-        return _version("resift")
+        return import_module("importlib.metadata").version("resift")
     if name not in _HOMES:
         raise AttributeError(f"module 'resift' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

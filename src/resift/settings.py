@@ -187,6 +187,11 @@ def cache_folder(environ: Mapping[str, str] | None = None) -> Path | None:
         return None
 
 
+def debugging() -> bool:
+    """Whether errors of the command show where they came from: ``RESIFT_DEBUG``."""
+    return bool(os.environ.get("RESIFT_DEBUG"))
+
+
 def _read_file(name: str) -> dict[str, Any]:
     """A settings file; never waits, as a pipe would make it, and reads no endless device."""
     file = expanded(name)

@@ -182,7 +182,7 @@ def lines(tmp_path: Path) -> Path:
 def test_reranked_scores_are_the_files(desk: Desk, lines: Path) -> None:
     desk.calibrate()
     options = ("rerank", "-q", QUERIES["q3"], lines)
-    done = desk.resift(*options, "--calibration", desk.output, "--json")
+    done = desk.resift(*options, "--calibration", desk.output, "--jsonl")
     window = [Candidate(str(n + 1), text, score=20.0 - n) for n, text in enumerate(POOL)]
     expected = Reranker(calibration=desk.output).rank(QUERIES["q3"], window)
     assert [(row["id"], row["score"]) for row in done.rows[:10]] == [
@@ -194,9 +194,9 @@ def test_reranked_scores_are_the_files(desk: Desk, lines: Path) -> None:
 
 def test_a_least_score_leaves_out_and_abstaining_says_so(desk: Desk, lines: Path) -> None:
     options = ("rerank", "-q", "a cake of apples", lines)
-    whole = desk.resift(*options, "--json").rows
+    whole = desk.resift(*options, "--jsonl").rows
     least = (whole[1]["score"] + whole[2]["score"]) / 2
-    done = desk.resift(*options, "--json", "--min-score", least, "--abstain", 1)
+    done = desk.resift(*options, "--jsonl", "--min-score", least, "--abstain", 1)
     assert done.rows == whole[:2]
     assert done.err == "nothing here answers: the best score is below what was asked for\n"
     assert "10 below the least score" in desk.resift(*options, "--min-score", least).err
@@ -230,7 +230,7 @@ def test_a_search_takes_them_too(desk: Desk, tmp_path: Path) -> None:
         (source / f"{n}.txt").write_text(text)
     assert desk.resift("index", source, "--index", index).code == 0
     options = ("search", QUERIES["q3"], "--index", index, "--calibration", desk.output)
-    whole = desk.resift(*options, "--json").rows
+    whole = desk.resift(*options, "--jsonl").rows
     done = desk.resift(*options, "--min-score", whole[0]["score"], "--abstain", 1)
     assert "calibrated on judgments" in done.err and "below the least score" in done.err
     assert "nothing here answers" in done.err

@@ -1,9 +1,12 @@
 """Proves the public Index: what it refuses, what it loads when, and that threads may share it."""
 
+import copy
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from index.fakes import HashingEmbedder
@@ -105,14 +108,29 @@ def test_an_index_inside_a_file_is_a_store_error(tmp_path: Path, docs: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"query": ""}, "query: expected some words"),
-        ({"query": " \n"}, "query: expected some words"),
-        ({"query": None}, "query: expected some words"),
-        ({"top_n": 0}, "top_n=0: expected 1 or more"),
-        ({"depth": 0}, "depth=0: expected 1 or more"),
+        ({"query": ""}, "query: empty"),
+        ({"query": " \n"}, "query: empty"),
+        ({"query": None}, "query: expected text, got NoneType"),
+        ({"top_n": 0}, "top_n=0: expected a whole number from 1"),
+        ({"top_n": None}, "top_n=None: expected a whole number from 1"),
+        ({"top_n": 2.5}, "top_n=2.5: expected a whole number from 1"),
+        ({"depth": True}, "depth=True: expected a whole number from 1"),
+        ({"depth": "20"}, "depth='20': expected a whole number from 1"),
+        ({"depth": float("nan")}, "depth=nan: expected a whole number from 1"),
+        ({"depth": 0}, "depth=0: expected a whole number from 1"),
         ({"mode": "fuzzy"}, "mode='fuzzy': expected one of hybrid, dense, lexical"),
-        ({"budget_ms": 0}, "budget_ms=0: expected more than 0"),
-        ({"max_requests": 0}, "max_requests=0: expected 1 or more, or None"),
+        ({"mode": ["dense"]}, r"mode=\['dense'\]: expected one of"),
+        ({"mode": None}, "mode=None: expected one of"),
+        ({"budget_ms": -1}, "budget_ms=-1: expected milliseconds from 0"),
+        ({"budget_ms": float("nan")}, "budget_ms=nan: expected milliseconds from 0"),
+        ({"budget_ms": True}, "budget_ms=True: expected milliseconds from 0"),
+        ({"budget_ms": "50"}, "budget_ms='50': expected milliseconds from 0"),
+        ({"max_requests": 0}, "max_requests=0: expected a whole number from 1, or None"),
+        ({"exact": "yes"}, "exact='yes': expected True or False"),
+        ({"fusion_weight": -1}, "fusion_weight=-1: expected a number from 0 to"),
+        ({"fusion_weight": "big"}, "fusion_weight='big': expected a number from 0 to"),
+        ({"exact": True, "rerank": False}, "rerank=False: exact needs the reranker"),
+        ({"where": 5}, "where=5: expected text, or None"),
         ({"where": "lang ="}, "where, character 7: expected"),
         ({"where": ""}, "where, character 1: expected a name, found the end"),
     ],
@@ -220,7 +238,7 @@ def test_an_index_is_opened_with_the_embedder_it_was_made_by(
         opened.append(name)
         return HashingEmbedder(str(name))
 
-    monkeypatch.setattr("resift.search.index.open_embedder", open_by_name)
+    monkeypatch.setattr("resift.search.parts.open_embedder", open_by_name)
     uri = str(tmp_path / "index")
     Index(uri, settings=Settings(), embedder=HashingEmbedder("wordllama")).sync(str(docs))
     Index(uri, settings=Settings()).search("cat", rerank=False)
@@ -239,7 +257,7 @@ def test_an_index_does_not_choose_where_queries_are_sent(
         opened.append(name)
         return HashingEmbedder("mine")
 
-    monkeypatch.setattr("resift.search.index.open_embedder", open_by_name)
+    monkeypatch.setattr("resift.search.parts.open_embedder", open_by_name)
     uri = str(tmp_path / "index")
     theirs = HashingEmbedder("http://elsewhere/v1#model")
     Index(uri, settings=Settings(), embedder=theirs).sync(str(docs))
@@ -277,7 +295,61 @@ def test_thresholds_need_scores_and_sense(tmp_path: Path, docs: Path, name: str)
     index.sync(str(docs))
     least: dict[str, Any] = {name: 0.5}
     assert len(index.search("dog", **least)) == 3
-    with pytest.raises(InputError, match="rerank=False: min_score and abstain need"):
+    with pytest.raises(InputError, match=f"rerank=False: {name} needs the reranker"):
         index.search("dog", rerank=False, **least)
     with pytest.raises(InputError, match=f"{name}=5: expected a number from 0 to 1"):
         index.search("dog", **(least | {name: 5}))
+
+
+def test_a_pickled_index_opens_anew_where_it_arrives(tmp_path: Path, docs: Path) -> None:
+    index = index_at(tmp_path, version=1, reranker=Backwards())
+    index_at(tmp_path).sync(str(docs))
+    expected = [hit.id for hit in index.search("dog")]
+    for own in (index, pickle.loads(pickle.dumps(index)), copy.deepcopy(index)):
+        found = own.search("dog")
+        assert [hit.id for hit in found] == expected and found.receipt.version == 1
+
+
+def test_a_closed_index_opens_again(tmp_path: Path, docs: Path) -> None:
+    with index_at(tmp_path) as index:
+        index.sync(str(docs))
+        assert len(index.search("dog", rerank=False)) == 3
+        index.close()
+        assert len(index.search("dog", rerank=False)) == 3
+    index.close()
+
+
+@pytest.mark.parametrize("number", [np.int64(2), np.uint8(2)])
+def test_numpy_numbers_are_numbers(tmp_path: Path, docs: Path, number: Any) -> None:
+    index = index_at(tmp_path)
+    index.sync(str(docs))
+    budgets: list[Any] = [np.float32(60_000), np.int64(60_000), 1e308, float("inf")]
+    for budget_ms in budgets:
+        found = index.search("dog", number, number, rerank=False, budget_ms=budget_ms)
+        assert len(found) == 2 and not found.receipt.partial
+
+
+def test_who_asks_for_more_than_the_depth_gets_them(tmp_path: Path, docs: Path) -> None:
+    index = index_at(tmp_path, reranker=Backwards())
+    index.sync(str(docs))
+    found = index.search("animal", top_n=3, depth=1)
+    assert len(found) == 3 and found.receipt.scored == 3
+    assert len(index.search("animal", top_n=10**30, depth=10**30, rerank=False)) == 3
+
+
+def test_what_is_loaded_beforehand_is_not_loaded_by_a_search(
+    tmp_path: Path, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+
+    def open_by_name(name: str | None, settings: Settings) -> HashingEmbedder:
+        loaded.append("embedder")
+        return HashingEmbedder()
+
+    index_at(tmp_path).sync(str(docs))
+    monkeypatch.setattr("resift.search.parts.open_embedder", open_by_name)
+    index = Index(tmp_path / "index", settings=Settings(), reranker=Backwards())
+    index.load()
+    assert loaded == ["embedder"]
+    index.search("dog")
+    assert loaded == ["embedder"]

@@ -6,25 +6,32 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from resift.cli.options import Model
 from resift.cli.output import console, print_json
+from resift.errors import InputError
+from resift.settings import Settings
 
 if TYPE_CHECKING:
     from resift.rerank.verification import Verification
 
 
 def verify(
-    model: Annotated[
-        str | None, typer.Argument(help="Artifact folder; bundled by default.")
+    folder: Annotated[
+        str | None, typer.Argument(help="Artifact folder, as --model has it.")
     ] = None,
+    model: Model = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Check that a model gives here the numbers that it gave where it was made."""
     from resift.rerank.artifact import load_artifact
     from resift.rerank.catalogue import resolve
 
-    folder = resolve(model)
-    embeds = load_artifact(folder).manifest.kind == "embedder"
-    result = _verify_embedder(folder) if embeds else _verify_reranker(model)
+    if folder is not None and model is not None:
+        raise InputError(f"{folder} and --model {model}: expected one of them; leave one out")
+    named = folder or model or Settings.load().model
+    artifact = resolve(named)
+    embeds = load_artifact(artifact).manifest.kind == "embedder"
+    result = _verify_embedder(artifact) if embeds else _verify_reranker(named)
     if as_json:
         print_json(asdict(result))
         return
@@ -48,6 +55,5 @@ def _verify_reranker(model: str | None) -> "Verification":
 
 def _verify_embedder(folder: Path) -> "Verification":
     from resift.index.embedders.artifact import ArtifactEmbedder
-    from resift.settings import Settings
 
     return ArtifactEmbedder(folder, Settings.load()).verify()

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 _READER_CACHE = {"index_cache_size_bytes": 1 << 30, "metadata_cache_size_bytes": 128 << 20}
 
 
+def load() -> None:
+    """Import what opening takes, which is a good part of a first search; nothing is read."""
+    require("lance", "index")
+
+
 def find_version(location: Location, versions: Versions, number: int | None) -> Version:
     """The version asked for, or the newest; raise `IndexNotFound` if there is none."""
     if number is not None:
@@ -32,15 +37,21 @@ def find_version(location: Location, versions: Versions, number: int | None) -> 
     return version
 
 
-def open_version(
-    location: Location, settings: Settings, version: Version, fingerprint: str
-) -> Snapshot:
-    """Open a version; raise `IndexMismatch` if its vectors come from another embedder."""
+def check_embedder(location: Location, version: Version, fingerprint: str) -> None:
+    """Raise `IndexMismatch` if a version's vectors come from another embedder."""
     if version.fingerprint != fingerprint:
         raise IndexMismatch(
             f"{location.uri}: made by embedder {version.embedder} ({version.fingerprint}), "
             f"not by {fingerprint}: set RESIFT_EMBEDDER={version.embedder}"
         )
+
+
+def open_version(
+    location: Location, settings: Settings, version: Version, fingerprint: str | None = None
+) -> Snapshot:
+    """Open a version; with `fingerprint` check first that it has that embedder's vectors."""
+    if fingerprint is not None:
+        check_embedder(location, version, fingerprint)
     session = require("lance", "index").Session(**_READER_CACHE)
     options: dict[str, Any] = {"version": version.table_version, "session": session}
     if location.bucket and settings.cache_dir:

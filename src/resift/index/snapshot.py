@@ -84,6 +84,10 @@ class View:
         self._requests = 0
         self._bytes = 0
 
+    def __len__(self) -> int:
+        """How many passages there are."""
+        return len(self._snapshot)
+
     def allowed(self, where: str) -> Allowed:
         """The rows that `where`, SQL out of `index.where`, is true of; for both arms."""
 
