@@ -94,7 +94,8 @@ def _measured(
 def _first_stage(folder: Path, hybrid: bool) -> FirstStage:
     collection = open_collection(folder)
     if hybrid:
-        return FromIndex(index_corpus(collection, Settings.load()))
+        index, _ = index_corpus(collection, Settings.load())
+        return FromIndex(index)
     return from_run(collection, read_run(folder / "run.bm25.txt.gz"), "bm25", DEPTHS[-1])
 
 
