@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from resift.cores import cores
 from resift.errors import InputError
 from resift.rerank.artifact import load_artifact
 from resift.rerank.ask import Ask
@@ -281,7 +282,8 @@ def _cache(settings: Settings, decisive: str) -> PairCache | None:
 
 def _tuning(settings: Settings, decisive: str) -> Tuning:
     """What was chosen on this machine, with so many threads."""
-    return Tuning(f"{decisive}, {machine()}, threads {settings.threads}", tuning_file())
+    threads = settings.threads or cores()
+    return Tuning(f"{decisive}, {machine()}, {threads} threads", tuning_file())
 
 
 def _budget(budget_ms: float | None) -> float | None:

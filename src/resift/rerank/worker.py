@@ -19,6 +19,7 @@ from resift.errors import Overloaded, RuntimeFailure
 from resift.rerank.kept import HalfCache, Known
 from resift.rerank.pairs import TokenRow
 from resift.rerank.request import Request
+from resift.rerank.runtimes import first_line
 from resift.rerank.schedule import TOKEN_BUDGET, fill, first_batch, padded_length
 from resift.rerank.stages import Batch, Halves, Model, Stage
 from resift.rerank.tuning import Tuning
@@ -104,30 +105,45 @@ class Worker:
     def run(self, request: Request) -> None:
         """Sleep until a request is done or nobody waits for it any more.
 
-        Raises `Overloaded` where too much is waiting already.
+        Raises as `submit` does.
         """
-        self._submit(request)
         try:
+            self.submit(request)
             request.patience.wait()
         finally:
-            self._leave(request)
+            self.leave(request)
 
-    def _submit(self, request: Request) -> None:
+    def submit(self, request: Request) -> None:
+        """Queue a request; its patience hears when it is done. Whoever submits must `leave`.
+
+        Raises `Overloaded` where too much is waiting already and `RuntimeFailure` where no thread
+        can be started.
+        """
         with self._changed:
             waiting = sum(other.waiting_tokens for other in self._requests)
             excess = waiting + request.waiting_tokens - self._max_waiting_tokens
             if waiting and excess > 0:
                 raise Overloaded(waiting, self.pace.seconds(excess))
+            self._start()
             request.served = min((other.served for other in self._requests), default=0.0)
             self._requests.append(request)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._work, name="resift-engine", daemon=True
-                )
-                self._thread.start()
             self._changed.notify()
 
-    def _leave(self, request: Request) -> None:
+    def _start(self) -> None:
+        """See that a thread is at work."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        self._thread = threading.Thread(target=self._work, name="resift-engine", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # the machine has no more, or the interpreter is ending
+            self._thread = None
+            raise RuntimeFailure(
+                f"the model's thread cannot be started ({error}); "
+                "let other threads end, or raise the limit on them"
+            ) from error
+
+    def leave(self, request: Request) -> None:
         """Done or not, the request is no longer worked on."""
         with self._changed:
             if request in self._requests:
@@ -135,7 +151,24 @@ class Worker:
             request.close()
 
     def _work(self) -> None:
-        """The worker's whole life: a batch at a time until nothing waits."""
+        """The worker's whole life. However it ends, nobody is left waiting for it."""
+        try:
+            self._run_batches()
+        except BaseException as error:  # whatever it is, the callers hear of it
+            self._end(error)
+
+    def _end(self, error: BaseException) -> None:
+        """All that wait get an error of their own; the next call starts another thread."""
+        said = f"the model's thread ended: {type(error).__name__}: {first_line(error)}; try again"
+        with self._changed:
+            self._thread = None
+            for request in tuple(self._requests):
+                request.error = RuntimeFailure(said)
+                request.error.__cause__ = error
+                self._done(request)
+
+    def _run_batches(self) -> None:
+        """A batch at a time until nothing waits."""
         while True:
             with self._changed:
                 pairs = self._take()
