@@ -76,7 +76,8 @@ class Hit:
     receipt says which), made a probability by a calibration, or else its sigmoid; what it means is
     in `Receipt.calibration`. Both are None where `status` says that there is none. `span` is the
     range of characters of `text` that the model read, `stages` how many of the model's stages its
-    logit comes from. The order is by ``logit + prior + feedback``: what the first stage's score
+    logit comes from. `tokens_dropped` come after those that were read; where a budget left no time
+    to count them, `dropped_counted` is False and more than so many do. The order is by ``logit + prior + feedback``: what the first stage's score
     added, and the likeness to the candidates that lead.
     """
 
@@ -97,6 +98,7 @@ class Hit:
     stages: int = 0
     prior: float = 0.0
     feedback: float = 0.0
+    dropped_counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

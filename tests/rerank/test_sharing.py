@@ -173,7 +173,7 @@ def test_a_worker_that_dies_is_heard_by_all_and_replaced(
 
 def test_a_tuning_that_makes_no_sense_is_an_error_and_no_hang() -> None:
     class Odd(Tuning):
-        token_budget = property(lambda _: 512.5)  # type: ignore[assignment]
+        token_budget = property(lambda _: 512.5)
 
     engine = Engine(WordCountModel(), tuning=Odd("key", None))
     with ThreadPoolExecutor(1) as threads, pytest.raises(RuntimeFailure, match="thread ended"):

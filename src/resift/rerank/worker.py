@@ -7,7 +7,7 @@ of the others, and lets each go stage by stage; whoever leaves costs nothing mor
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from weakref import ref
@@ -133,15 +133,8 @@ class Worker:
         """See that a thread is at work."""
         if self._thread is not None and self._thread.is_alive():
             return
-        self._thread = threading.Thread(target=self._work, name="resift-engine", daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError as error:  # the machine has no more, or the interpreter is ending
-            self._thread = None
-            raise RuntimeFailure(
-                f"the model's thread cannot be started ({error}); "
-                "let other threads end, or raise the limit on them"
-            ) from error
+        self._thread = None
+        self._thread = started("resift-engine", self._work)
 
     def leave(self, request: Request) -> None:
         """Done or not, the request is no longer worked on."""
@@ -159,12 +152,10 @@ class Worker:
 
     def _end(self, error: BaseException) -> None:
         """All that wait get an error of their own; the next call starts another thread."""
-        said = f"the model's thread ended: {type(error).__name__}: {first_line(error)}; try again"
         with self._changed:
             self._thread = None
             for request in tuple(self._requests):
-                request.error = RuntimeFailure(said)
-                request.error.__cause__ = error
+                request.error = ended(error)
                 self._done(request)
 
     def _run_batches(self) -> None:
@@ -303,7 +294,7 @@ class Worker:
         request, place = own.pair.request, own.pair.place
         name = request.names.pop(place, None)
         if self._halves is not None and name is not None and own.states is not None:
-            self._halves.put(name, Known(request.known[place].ids, own.states))
+            self._halves.put(name, Known(request.known[place].tokens, own.states))
 
     def _hand_on(self, error: Exception, pairs: Sequence[_Pair]) -> None:
         with self._changed:
@@ -316,6 +307,27 @@ class Worker:
         request.finished = True
         self._requests.remove(request)
         request.patience.done()
+
+
+def started(name: str, work: Callable[[], None]) -> threading.Thread:
+    """A thread at work that keeps no process from ending. Raises `RuntimeFailure` for none."""
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:  # the machine has no more, or the interpreter is ending
+        raise RuntimeFailure(
+            f"the model's thread cannot be started ({error}); "
+            "let other threads end, or raise the limit on them"
+        ) from error
+    return thread
+
+
+def ended(error: BaseException) -> RuntimeFailure:
+    """What they hear who waited for a thread that an unforeseen error ended."""
+    said = f"the model's thread ended: {type(error).__name__}: {first_line(error)}; try again"
+    failure = RuntimeFailure(said)
+    failure.__cause__ = error
+    return failure
 
 
 def _begin_anew(worker: "ref[Worker]") -> None:
