@@ -77,8 +77,9 @@ class Hit:
     in `Receipt.calibration`. Both are None where `status` says that there is none. `span` is the
     range of characters of `text` that the model read, `stages` how many of the model's stages its
     logit comes from. `tokens_dropped` come after those that were read; where a budget left no time
-    to count them, `dropped_counted` is False and more than so many do. The order is by ``logit + prior + feedback``: what the first stage's score
-    added, and the likeness to the candidates that lead.
+    to count them, `dropped_counted` is False and more than so many do. The order is by
+    ``logit + prior + feedback``: what the first stage's score added, and the likeness to the
+    candidates that lead.
     """
 
     rank: int

@@ -27,8 +27,8 @@ FIRST = 6 * MOST
 def _byte_level() -> Tokenizer:
     """A tokenizer as RoBERTa's: blanks are of the next word, and nothing is unknown."""
     tokenizer = Tokenizer(BPE())
-    tokenizer.normalizer = NFC()  # type: ignore[assignment]
-    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
+    tokenizer.normalizer = NFC()
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
     trainer = BpeTrainer(
         vocab_size=400,
         initial_alphabet=ByteLevel.alphabet(),

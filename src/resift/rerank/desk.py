@@ -95,6 +95,7 @@ class Desk:
         """
         loop = asyncio.get_running_loop()
         call = _Call(steps, patience, loop, loop.create_future())
+        patience.tell(partial(self._wake, call))
         with self._changed:
             self._admit(patience)
             if self._thread is None or not self._thread.is_alive():
@@ -103,7 +104,6 @@ class Desk:
             self._calls.open.add(call)
             self._calls.go_on(call, inf if patience.at is None else patience.at)
             self._changed.notify()
-        patience.tell(partial(self._wake, call))
         return call.future
 
     def _admit(self, patience: Patience) -> None:
@@ -114,7 +114,7 @@ class Desk:
         calls = len(self._calls.open)
         need_s, most_s = calls * self._last_step_s, left_s / LAST_STEPS
         if need_s > most_s:
-            raise Overloaded(None, need_s - most_s, calls)
+            raise Overloaded(0, need_s - most_s, calls)
         patience.hasten(need_s)
 
     def _wake(self, call: _Call) -> None:
