@@ -5,9 +5,13 @@ Knows nothing of models, storage or the command line.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from reprlib import Repr
 from typing import Any, Literal, Protocol, overload
 
 from resift.errors import InputError
+
+_REPR = Repr()
+_REPR.maxstring = _REPR.maxother = 80
 
 Status = Literal["ok", "cut", "empty", "not_text", "late", "failed", "not_reranked"]
 """What became of a candidate.
@@ -66,7 +70,7 @@ class Candidate(Document):
     kept: Kept | None = field(default=None, repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Hit:
     """One document of a ranking.
 
@@ -100,6 +104,11 @@ class Hit:
     prior: float = 0.0
     feedback: float = 0.0
     dropped_counted: bool = True
+
+    def __repr__(self) -> str:
+        """Texts are shortened: asyncio writes out what a task gave, however long it is."""
+        shown = (f"{name}={_REPR.repr(getattr(self, name))}" for name in self.__dataclass_fields__)
+        return f"Hit({', '.join(shown)})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resift.errors import InputError, ModelNotFound
+from resift.files import from_home
 
 BUNDLED = Path(__file__).parent / "bundled"
 
@@ -43,7 +44,7 @@ def resolve(model: str | os.PathLike[str] | None, revision: str | None = None) -
     """
     if model is None or model == "bundled":
         return BUNDLED
-    folder = Path(model).expanduser()
+    folder = from_home(model)
     if folder.exists():
         if revision is not None:
             raise InputError(f"revision={revision!r}: {model} is a folder and has no revisions")

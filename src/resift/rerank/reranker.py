@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from resift.cores import cores
 from resift.errors import InputError
+from resift.files import from_home
 from resift.rerank.artifact import load_artifact
 from resift.rerank.ask import Ask
 from resift.rerank.cache import PairCache
@@ -66,7 +67,7 @@ class Reranker:
         artifact = load_artifact(folder)
         self._manifest = artifact.manifest
         named = calibration if calibration is not None else settings.calibration
-        self._scale = open_scale(self._manifest, Path(named).expanduser() if named else None)
+        self._scale = open_scale(self._manifest, from_home(named) if named else None)
         loaded = load_model(artifact, settings.runtime, settings.threads)
         self._engine = Engine(
             loaded,
