@@ -21,7 +21,8 @@ from resift.errors import Overloaded
 from resift.rerank.patience import Patience
 from resift.rerank.request import Request
 from resift.rerank.steps import Steps
-from resift.rerank.worker import IDLE_S, Worker, ended, started
+from resift.rerank.threads import ended, started
+from resift.rerank.worker import IDLE_S, Worker
 
 LAST_STEP_S = 1e-3
 """What the last step of a call takes, its result: a guess, soon outweighed."""

@@ -7,7 +7,7 @@ of the others, and lets each go stage by stage; whoever leaves costs nothing mor
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from weakref import ref
@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from resift.errors import Overloaded, RuntimeFailure
 from resift.rerank.kept import HalfCache, Known
+from resift.rerank.pace import Pace
 from resift.rerank.pairs import TokenRow
 from resift.rerank.request import Request
-from resift.rerank.runtimes import first_line
 from resift.rerank.schedule import TOKEN_BUDGET, fill, first_batch, padded_length
 from resift.rerank.stages import Batch, Halves, Model, Stage
+from resift.rerank.threads import ended, started
 from resift.rerank.tuning import Tuning
 
 IDLE_S = 1.0
@@ -54,25 +55,6 @@ class _Found:
     states: Halves | None = None
     mean: Floats | None = None
     fault: str | None = None
-
-
-class Pace:
-    """How many tokens a second the machine gets done, of late."""
-
-    def __init__(self) -> None:
-        self._tokens, self._seconds = 1_000.0, 0.1  # a guess, soon outweighed
-
-    def add(self, tokens: int, seconds: float) -> None:
-        self._tokens = 0.98 * self._tokens + tokens
-        self._seconds = 0.98 * self._seconds + seconds
-
-    def tokens(self, seconds: float) -> float:
-        """How many get done in so long."""
-        return seconds * self._tokens / self._seconds
-
-    def seconds(self, tokens: int) -> float:
-        """How long so many take."""
-        return tokens * self._seconds / self._tokens
 
 
 class Worker:
@@ -307,27 +289,6 @@ class Worker:
         request.finished = True
         self._requests.remove(request)
         request.patience.done()
-
-
-def started(name: str, work: Callable[[], None]) -> threading.Thread:
-    """A thread at work that keeps no process from ending. Raises `RuntimeFailure` for none."""
-    thread = threading.Thread(target=work, name=name, daemon=True)
-    try:
-        thread.start()
-    except RuntimeError as error:  # the machine has no more, or the interpreter is ending
-        raise RuntimeFailure(
-            f"the model's thread cannot be started ({error}); "
-            "let other threads end, or raise the limit on them"
-        ) from error
-    return thread
-
-
-def ended(error: BaseException) -> RuntimeFailure:
-    """What they hear who waited for a thread that an unforeseen error ended."""
-    said = f"the model's thread ended: {type(error).__name__}: {first_line(error)}; try again"
-    failure = RuntimeFailure(said)
-    failure.__cause__ = error
-    return failure
 
 
 def _begin_anew(worker: "ref[Worker]") -> None:
