@@ -63,6 +63,28 @@ def test_calls_at_once_are_answered_in_time_or_refused(bundled: Reranker) -> Non
     assert not bundled._engine._desk._calls.open
 
 
+def test_calls_without_a_deadline_refuse_nobody_who_has_one() -> None:
+    engine = Engine(WordCountModel())
+    engine._desk._last_step_s = 0.1
+
+    async def beside() -> object:
+        patiences = [Patience() for _ in range(20)]
+        steps = [engine.steps(QUERY, [LONG], own) for own in patiences]
+        busy = [
+            asyncio.create_task(engine.arun(*own)) for own in zip(steps, patiences, strict=True)
+        ]
+        await asyncio.sleep(0)
+        patience = Patience(200)
+        try:
+            return await engine.arun(engine.steps(QUERY, ["red"], patience), patience)
+        finally:
+            for task in busy:
+                task.cancel()
+            await asyncio.gather(*busy, return_exceptions=True)
+
+    assert asyncio.run(beside()) is not None
+
+
 def test_errors_reach_the_caller(bundled: Reranker) -> None:
     for query, documents in (("", ["red"]), ("red " * 9000, ["red"])):
         with pytest.raises(QueryError):

@@ -45,12 +45,28 @@ class _Call:
 
 @dataclass(slots=True)
 class _Calls:
-    """All that are open: those to go on with in order, and the moments that others wait for."""
+    """All that are open: those to go on with in order, and the moments that others wait for.
+
+    `bounded` are those of them that have a deadline.
+    """
 
     open: set[_Call] = field(default_factory=set)
+    bounded: set[_Call] = field(default_factory=set)
     ready: list[tuple[float, int, _Call]] = field(default_factory=list)
     due: list[tuple[float, int, _Call]] = field(default_factory=list)
     numbers: "count[int]" = field(default_factory=count)
+
+    def add(self, call: _Call) -> None:
+        self.open.add(call)
+        if call.patience.at is None:
+            self.go_on(call, inf)
+        else:
+            self.bounded.add(call)
+            self.go_on(call, call.patience.at)
+
+    def end(self, call: _Call) -> None:
+        self.open.discard(call)
+        self.bounded.discard(call)
 
     def go_on(self, call: _Call, at: float) -> None:
         call.waits = False
@@ -102,17 +118,16 @@ class Desk:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = None
                 self._thread = started("resift-desk", self._work)
-            self._calls.open.add(call)
-            self._calls.go_on(call, inf if patience.at is None else patience.at)
+            self._calls.add(call)
             self._changed.notify()
         return call.future
 
     def _admit(self, patience: Patience) -> None:
-        """Results take time to make: all that are open are made before this one's moment."""
+        """Results take time to make: those of all with a deadline are, before this one's moment."""
         left_s = patience.left_s
         if left_s is None:
             return
-        calls = len(self._calls.open)
+        calls = len(self._calls.bounded)
         need_s, most_s = calls * self._last_step_s, left_s / LAST_STEPS
         if need_s > most_s:
             raise Overloaded(0, need_s - most_s, calls)
@@ -166,7 +181,7 @@ class Desk:
             error = raised
         call.steps.close()
         with self._changed:
-            self._calls.open.discard(call)
+            self._calls.end(call)
         _tell(call, result, error)
 
     def _hand_on(self, call: _Call, request: Request | None) -> None:
