@@ -1,22 +1,27 @@
 """Does a budget hold? How much later than it `Reranker.rank` returns, alone and under load.
 
-    python benchmarks/deadline.py [--calls 40] [--runtime openvino]
+    python benchmarks/deadline.py [--calls 40] [--runtime openvino] [--long] [--loop]
 
-The bundled model; texts of 120 tokens on the mean. "Load" is seven other threads that rank the same
-candidates without a budget all the while. Overrun is in ms, over all calls of a row. Last line of
-stdout: JSON.
+The bundled model; texts of 120 tokens on the mean. "Load" is seven other threads that rank short
+candidates without a budget all the while. Overrun is in ms, over all calls of a row. ``--long``
+measures long texts instead (100 of 100 kB, one of 10 MB, 20 of 1 MB; `rank`, `arank`), ``--loop``
+how many of 500 calls at once of an event loop, of 100 candidates and 50 ms each, are answered in
+time or refused, and for how long the loop was blocked. Last line of stdout: JSON.
 """
 
 import argparse
+import asyncio
 import json
 import statistics
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from manual_texts import QUERY, texts
 
-from resift import Reranker
+from resift import Ranking, Reranker
+from resift.errors import Overloaded
 from resift.settings import Settings
 
 BUDGETS_MS = (0, 1, 10, 50, 200)
@@ -28,37 +33,111 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--calls", type=int, default=40)
     parser.add_argument("--runtime", default=None)
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--loop", action="store_true")
     options = parser.parse_args()
     reranker = Reranker(settings=Settings(runtime=options.runtime))
+    rows: list[dict[str, Any]] = []
+    if options.loop:
+        rows = [_at_once(reranker) for _ in range(5)]
+    elif options.long:
+        rows = _long(reranker, options.calls)
+    else:
+        rows = _short(reranker, options.calls)
+    print(json.dumps({"calls": options.calls, "rows": rows}))
+
+
+def _short(reranker: Reranker, calls: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for candidates in (100, 1000):
         documents = texts(candidates, 120, spread=0.5)
         for load in (False, True):
             for budget_ms in BUDGETS_MS:
                 row = {"candidates": candidates, "load": load, "budget_ms": budget_ms}
-                rows.append(row | _measure(reranker, documents, budget_ms, load, options.calls))
-                print("  ".join(f"{name} {value}" for name, value in rows[-1].items()))
-    print(json.dumps({"calls": options.calls, "rows": rows}))
+                rows.append(row | _measure(reranker.rank, documents, budget_ms, load, calls))
+                print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+    return rows
+
+
+def _long(reranker: Reranker, calls: int) -> list[dict[str, Any]]:
+    word = " ".join(texts(200, 120)) + " "
+
+    def arank(*given: Any, **named: Any) -> Ranking:
+        return asyncio.run(reranker.arank(*given, **named))
+
+    rows: list[dict[str, Any]] = []
+    for count, size in ((100, 100_000), (1, 10_000_000), (20, 1_000_000)):
+        documents = [f"{place} {word * (size // len(word) + 1)}"[:size] for place in range(count)]
+        for load in (False, True):
+            for name, rank in (("rank", reranker.rank), ("arank", arank)):
+                row = {"texts": count, "characters": size, "load": load, "by": name}
+                rows.append(row | _measure(rank, documents, 100, load, calls))
+                print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+    return rows
+
+
+def _at_once(reranker: Reranker, calls: int = 500, budget_ms: float = 50) -> dict[str, Any]:
+    asked = [texts(100, 120, spread=0.5, seed=seed) for seed in range(8)]
+    took: list[float] = []
+    refused: list[float] = []
+    gaps: list[float] = []
+
+    async def call(number: int) -> None:
+        start = time.perf_counter()
+        try:
+            await reranker.arank(QUERY, asked[number % len(asked)], budget_ms=budget_ms)
+        except Overloaded:
+            refused.append((time.perf_counter() - start) * 1000)
+        else:
+            took.append((time.perf_counter() - start) * 1000)
+
+    async def beat(stop: asyncio.Event) -> None:
+        last = time.perf_counter()
+        while not stop.is_set():
+            await asyncio.sleep(0)
+            gaps.append((time.perf_counter() - last) * 1000)
+            last = time.perf_counter()
+
+    async def all_at_once() -> None:
+        stop = asyncio.Event()
+        beating = asyncio.create_task(beat(stop))
+        await asyncio.gather(*(call(number) for number in range(calls)))
+        stop.set()
+        await beating
+
+    reranker.score(QUERY, asked[0][:20])
+    asyncio.run(all_at_once())
+    overruns = sorted(ms - budget_ms for ms in took)
+    row = {
+        "answered": len(took),
+        "refused": len(refused),
+        "overrun_p95": round(overruns[int(0.95 * len(overruns))], 2),
+        "refused_after_ms": round(max(refused, default=0.0), 2),
+        "loop_blocked_ms": round(max(gaps), 2),
+    }
+    print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+    return row
 
 
 def _measure(
-    reranker: Reranker, documents: list[str], budget_ms: float, load: bool, calls: int
+    rank: Callable[..., Ranking], documents: list[str], budget_ms: float, load: bool, calls: int
 ) -> dict[str, Any]:
+    others_texts = texts(100, 120, spread=0.5)
     stop = threading.Event()
 
     def keep_busy() -> None:
         while not stop.is_set():
-            reranker.score(QUERY, documents[:100])
+            rank(QUERY, others_texts)
 
     others = [threading.Thread(target=keep_busy) for _ in range(CALLERS * load)]
     for other in others:
         other.start()
-    reranker.score(QUERY, documents[:20])
+    rank(QUERY, others_texts[:20])
     overruns, scored = [], []
     try:
         for _ in range(calls):
             start = time.perf_counter()
-            ranking = reranker.rank(QUERY, documents, budget_ms=budget_ms)
+            ranking = rank(QUERY, documents, budget_ms=budget_ms)
             overruns.append((time.perf_counter() - start) * 1000 - budget_ms)
             scored.append(ranking.receipt.scored)
     finally:

@@ -165,7 +165,7 @@ class _Halves:
             raise SystemExit(f"{artifact.folder}: no split model")
         self._model, self._first, self._later = model, first, model.stages[1:]
         ids, own = list(texts), list(texts.values())
-        tokens = model.ids(own)
+        tokens = [read for read in model.tokens(own, "beginning") if read is not None]
         rows = model.rows(model.read("a"), own, tokens)
         self._rows: dict[str, TokenRow] = dict(zip(ids, rows, strict=True))
         self._states = {ids[place]: half for place, half in model.halves(own, tokens)}

@@ -19,8 +19,9 @@ from resift.rerank.artifact import (
     write_manifest,
 )
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.pairs import Ids, TokenRow, Tokens, load_tokenizer
+from resift.rerank.pairs import TokenRow, Tokens, load_tokenizer
 from resift.rerank.stages import Batch, Halves, Stage
+from resift.rerank.windows import TextTokens, Wanted
 from resift.training.graph import EncoderShape, Head, encoder_graph
 from resift.training.stage_graph import stage_graph
 
@@ -147,15 +148,17 @@ class WordCountModel:
     def read(self, query: str) -> TokenRow:
         return self._tokens.head(query)
 
-    def ids(self, texts: Sequence[str]) -> list[Ids]:
-        return self._tokens.ids(texts)
+    def tokens(self, texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:
+        return self._tokens.read(texts, wanted)
 
     def rows(
-        self, query: TokenRow, texts: Sequence[str], ids: Sequence[Ids] | None = None
+        self, query: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
     ) -> list[TokenRow]:
-        return self._tokens.pairs(query, texts, ids)
+        return self._tokens.pairs(query, texts, tokens)
 
-    def halves(self, texts: Sequence[str], ids: Sequence[Ids]) -> Iterator[tuple[int, Halves]]:
+    def halves(
+        self, texts: Sequence[str], tokens: Sequence[TextTokens]
+    ) -> Iterator[tuple[int, Halves]]:
         return iter(())
 
     def half(self, query: TokenRow) -> Halves | None:

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "resift"
-BASE = {"types", "errors", "extras", "files", "settings"}
+BASE = {"types", "errors", "extras", "files", "cores", "settings"}
 
 MAY_IMPORT = {
     "types": {"errors"},
     "errors": set[str](),
     "extras": {"errors"},
+    "cores": set[str](),
     "files": {"errors"},
     "setting_values": {"errors"},
     "settings": {"errors", "setting_values"},

@@ -52,14 +52,20 @@ class OutputError(InputError):
 
 
 class Overloaded(ResiftError):
-    """More work waits than a machine should promise; `retry_after_s` says when to try again."""
+    """More work waits than a machine should promise; `retry_after_s` says when to try again.
 
-    def __init__(self, waiting_tokens: int, retry_after_s: float) -> None:
-        super().__init__(
-            f"{waiting_tokens:,} tokens are waiting already; try again in {retry_after_s:.1f} s"
-        )
+    It is `waiting_tokens` that were too many, or `waiting_calls` where those are 0.
+    """
+
+    def __init__(self, waiting_tokens: int, retry_after_s: float, waiting_calls: int = 0) -> None:
+        what = f"{waiting_calls} calls" if waiting_calls else f"{waiting_tokens:,} tokens"
+        super().__init__(f"{what} are waiting already; try again in {retry_after_s:.1f} s")
         self.waiting_tokens = waiting_tokens
+        self.waiting_calls = waiting_calls
         self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[type["Overloaded"], tuple[int, float, int]]:
+        return type(self), (self.waiting_tokens, self.retry_after_s, self.waiting_calls)
 
 
 class SettingsError(ResiftError):

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from resift.errors import OutputError
+from resift.errors import InputError, OutputError
 
 HEAD_BYTES = 65_536
 """How much of a file's beginning is looked at to tell what it is."""
@@ -21,6 +21,19 @@ STDOUT = "-"
 
 Recognise = Callable[[bytes], bool]
 """Whether a file that begins like this is of the kind that is about to be written."""
+
+
+def from_home(path: str | os.PathLike[str]) -> Path:
+    """A path with ``~`` read; raise `InputError` where nobody knows whose home that is."""
+    try:
+        if os.environ.get("HOME") == "" and os.fspath(path).startswith("~"):
+            raise RuntimeError("HOME is empty")  # else ~ would be the root folder
+        return Path(path).expanduser()
+    except RuntimeError as error:  # a container without HOME, or a user whom there is not
+        home = Path(path).parts[0]
+        raise InputError(
+            f"{os.fspath(path)}: no home folder is known for {home}; write the whole path"
+        ) from error
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 The file is the one that ``RESIFT_CONFIG`` names; a variable wins over the file::
 
     runtime = "openvino"            # RESIFT_RUNTIME: openvino or onnxruntime
-    threads = 2                     # RESIFT_THREADS: 0 is all cores
+    threads = 2                     # RESIFT_THREADS: 0 is all cores that are ours
     model = "/models/mine"          # RESIFT_MODEL: artifact folder instead of the bundled one
     calibration = "/models/mine.json"  # RESIFT_CALIBRATION: of that model, by resift calibrate
     max_memory_mb = 512             # RESIFT_MAX_MEMORY_MB: for running, beyond the loaded model

@@ -5,9 +5,13 @@ Knows nothing of models, storage or the command line.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from reprlib import Repr
 from typing import Any, Literal, Protocol, overload
 
 from resift.errors import InputError
+
+_REPR = Repr()
+_REPR.maxstring = _REPR.maxother = 80
 
 DEPTH = 30
 """How many candidates a search reranks where nobody says (benchmarks/default_depth.py)."""
@@ -69,7 +73,7 @@ class Candidate(Document):
     kept: Kept | None = field(default=None, repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Hit:
     """One document of a ranking.
 
@@ -79,9 +83,11 @@ class Hit:
     receipt says which), made a probability by a calibration, or else its sigmoid; what it means is
     in `Receipt.calibration`. Both are None where `status` says that there is none. `text` is empty
     where the document's is no string. `span` is the range of characters of `text` that the model
-    read, `stages` how many of the model's stages its logit comes from. The order is by ``logit +
-    prior + feedback``: what the first stage's score added, and the likeness to the candidates that
-    lead. Numbers are Python's own, whatever the caller's were.
+    read, `stages` how many of the model's stages its logit comes from. `tokens_dropped` come after
+    those that were read; where a budget left no time to count them, `dropped_counted` is False and
+    more than so many do. The order is by ``logit + prior + feedback``: what the first stage's score
+    added, and the likeness to the candidates that lead. Numbers are Python's own, whatever the
+    caller's were.
     """
 
     rank: int
@@ -101,6 +107,12 @@ class Hit:
     stages: int = 0
     prior: float = 0.0
     feedback: float = 0.0
+    dropped_counted: bool = True
+
+    def __repr__(self) -> str:
+        """Texts are shortened: asyncio writes out what a task gave, however long it is."""
+        shown = (f"{name}={_REPR.repr(getattr(self, name))}" for name in self.__dataclass_fields__)
+        return f"Hit({', '.join(shown)})"
 
 
 Given = str | Document | Hit | Mapping[str, Any]

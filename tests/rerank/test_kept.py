@@ -1,7 +1,7 @@
 """What was kept of a document gives the same logits as reading it, and another's is never used."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -16,8 +16,9 @@ from resift import Candidate, Document, Kept, Reranker
 from resift.rerank import stages
 from resift.rerank.kept import HalfCache, Known, digest, pack, unpack
 from resift.rerank.outcome import is_text
-from resift.rerank.pairs import Ids, TokenRow
+from resift.rerank.pairs import TokenRow
 from resift.rerank.runtimes import Session
+from resift.rerank.windows import TextTokens, Wanted
 from resift.settings import Settings
 from resift.types import Receipt
 from split_artifacts import WORDS, make_split_artifact
@@ -163,17 +164,17 @@ def test_a_joint_model_keeps_ids_and_tokenises_nothing_but_the_query(
     expected = joint.score(QUERY, texts)
     read: list[str] = []
     tokens = joint._engine.model._tokens  # type: ignore[attr-defined]
-    ids = tokens.ids
+    tokenise: Callable[..., Iterator[TextTokens | None]] = tokens.read
 
-    def noted(texts: Sequence[str]) -> list[Ids]:
+    def noted(texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:
         read.extend(texts)
-        return list(ids(texts))
+        return tokenise(texts, wanted)
 
-    monkeypatch.setattr(tokens, "ids", noted)
+    monkeypatch.setattr(tokens, "read", noted)
     np.testing.assert_allclose(joint.score(QUERY, held(texts, kept)), expected, atol=1e-6, rtol=0)
-    assert read == []
+    assert read == [QUERY]
     joint.score(QUERY, texts)
-    assert read == texts
+    assert read == [QUERY, QUERY, *texts]
 
 
 def test_what_cannot_be_read_is_kept_as_nothing(bundled: Reranker) -> None:
@@ -217,7 +218,7 @@ def test_threads_may_share_what_is_kept(runtime: str) -> None:
 
 
 def _known(tokens: int) -> Known:
-    return Known(np.arange(tokens), np.ones((tokens + 2, TOKEN_BYTES), np.int8))
+    return Known(TextTokens(np.arange(tokens)), np.ones((tokens + 2, TOKEN_BYTES), np.int8))
 
 
 @given(st.text(max_size=20), st.integers(0, 9))
@@ -226,7 +227,7 @@ def test_bytes_come_back_as_they_went(text: str, tokens: int) -> None:
     known = _known(tokens)
     back = unpack(pack(text, known, "f"), text, "f", INT8, TOKEN_BYTES)
     assert back is not None and back.states is not None and known.states is not None
-    np.testing.assert_array_equal(back.ids, known.ids)
+    np.testing.assert_array_equal(back.tokens.ids, known.tokens.ids)
     np.testing.assert_array_equal(back.states, known.states)
 
 
@@ -237,11 +238,13 @@ def test_a_cache_never_holds_more_than_its_bytes(puts: list[tuple[int, int]]) ->
         cache.put(bytes([name]), _known(tokens))
         kept = cache.get(bytes([one]) for one in range(13)).values()
         assert (
-            sum(own.ids.nbytes + own.states.nbytes for own in kept if own.states is not None)
+            sum(own.tokens.ids.nbytes + own.states.nbytes for own in kept if own.states is not None)
             <= 2000
         )
         assert cache._bytes == sum(
-            400 + own.ids.nbytes + own.states.nbytes for own in kept if own.states is not None
+            400 + own.tokens.ids.nbytes + own.states.nbytes
+            for own in kept
+            if own.states is not None
         )
 
 

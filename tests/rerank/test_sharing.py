@@ -23,6 +23,7 @@ from resift.rerank.engine import Engine
 from resift.rerank.outcome import Outcome
 from resift.rerank.patience import Patience
 from resift.rerank.stages import Batch, Stage
+from resift.rerank.tuning import Tuning
 from texts import passages
 
 QUERY = "red blue"
@@ -147,6 +148,53 @@ def test_what_nobody_foresaw_reaches_the_caller_and_the_next_call_works() -> Non
     assert engine.step(QUERY, ["red"]).logits.tolist() == [1.5]
 
 
+@pytest.mark.parametrize("step", ["_take", "_timed", "_scatter"])
+def test_a_worker_that_dies_is_heard_by_all_and_replaced(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Gated()
+    engine = Engine(model)
+
+    def dies(*_: object) -> None:
+        raise ZeroDivisionError("nobody thought of this")
+
+    with busy(model, engine) as threads:
+        calls = [threads.submit(engine.step, QUERY, ["red", "blue"]) for _ in range(3)]
+        waiting(engine, 4)
+        monkeypatch.setattr(engine._worker, step, dies)
+        model.gate.set()
+        for call in calls:
+            with pytest.raises(RuntimeFailure, match="ZeroDivisionError: nobody thought") as own:
+                call.result(SOON)
+            assert isinstance(own.value.__cause__, ZeroDivisionError)
+    monkeypatch.undo()
+    assert engine.step(QUERY, ["red"]).logits.tolist() == [1.5]
+
+
+def test_a_tuning_that_makes_no_sense_is_an_error_and_no_hang() -> None:
+    class Odd(Tuning):
+        token_budget = property(lambda _: 512.5)
+
+    engine = Engine(WordCountModel(), tuning=Odd("key", None))
+    with ThreadPoolExecutor(1) as threads, pytest.raises(RuntimeFailure, match="thread ended"):
+        threads.submit(engine.step, QUERY, ["red"] * 100).result(SOON)
+
+
+def test_a_thread_that_cannot_be_started_is_an_error_and_no_hang(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    engine = Engine(WordCountModel())
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(RuntimeFailure, match="can't start new thread"):
+            engine.step(QUERY, ["red"])
+    assert not engine._worker._requests
+    assert engine.step(QUERY, ["red"]).logits.tolist() == [1.5]
+
+
 def test_a_budget_ends_while_a_batch_still_runs() -> None:
     model = Gated()
     engine = Engine(model)
@@ -181,7 +229,7 @@ def test_a_caller_that_leaves_between_two_stages_harms_nobody_in_its_batch() -> 
     engine._worker._requests.extend(requests)
     worker._scatter(list(worker._run(model.stages[0], worker._take())))
     pairs = worker._take()
-    worker._leave(requests[0])
+    worker.leave(requests[0])
     found = list(worker._run(model.stages[1], pairs))
     worker._scatter(found)
     assert [(own.fault, own.logit) for own in found] == [(None, 1.5), (None, 2.5)]

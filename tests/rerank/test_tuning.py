@@ -1,6 +1,7 @@
 """Batch sizes are tried on real batches, the best is kept on disk, and no logit depends on it."""
 
 import json
+import os
 import warnings
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from artifacts import WordCountModel
 from resift import Reranker
 from resift.rerank.engine import Engine
 from resift.rerank.schedule import TOKEN_BUDGET
-from resift.rerank.tuning import BATCHES, BUDGETS, Tuning, tuning_file
+from resift.rerank.tuning import BATCHES, BUDGETS, KIND, MOST_BYTES, Tuning, tuning_file
 from texts import passages
 
 KEY = "model, runtime, machine"
@@ -27,7 +28,11 @@ def try_all(tuning: Tuning, fastest: int, by: float) -> None:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    return tmp_path / "cache" / "tuning.json"
+    return tmp_path / "cache" / "batch-sizes.json"
+
+
+def choices(file: Path) -> object:
+    return json.loads(file.read_text())["choices"]
 
 
 @pytest.mark.parametrize("fastest", BUDGETS)
@@ -41,7 +46,7 @@ def test_the_fastest_is_chosen_and_known_to_the_next_process(file: Path, fastest
 
 def test_noise_chooses_the_usual(file: Path) -> None:
     try_all(Tuning(KEY, file), 256, by=1.02)
-    assert json.loads(file.read_text()) == {KEY: TOKEN_BUDGET}
+    assert choices(file) == {KEY: TOKEN_BUDGET}
 
 
 def test_one_slow_batch_decides_nothing() -> None:
@@ -62,33 +67,85 @@ def test_another_model_or_machine_is_tried_on_its_own(file: Path) -> None:
     try_all(Tuning(KEY, file), 256, by=2.0)
     other = Tuning("another", file)
     try_all(other, 512, by=2.0)
-    assert json.loads(file.read_text()) == {KEY: 256, "another": 512}
+    assert choices(file) == {KEY: 256, "another": 512}
 
 
-@pytest.mark.parametrize("kept", ["", "{", "[1]", "\xff"])
-def test_a_corrupt_file_is_said_and_written_anew(file: Path, kept: str) -> None:
+@pytest.mark.parametrize(
+    "kept",
+    [
+        b"{",
+        b"[1]",
+        b"\xff",
+        b"7",
+        b"null",
+        b"[" * 100_000,
+        b"9" * 10_000,
+        b'{"dark_mode": true}',
+        b'{"kind": "another", "choices": {}}',
+        b'{"kind": "resift batch sizes", "choices": 7}',
+        b'{"kind": "resift batch sizes"}' + b" " * MOST_BYTES,
+    ],
+)
+def test_a_file_that_is_not_ours_is_said_and_left_alone(file: Path, kept: bytes) -> None:
     file.parent.mkdir()
-    file.write_bytes(kept.encode("latin-1"))
-    with pytest.warns(RuntimeWarning, match=r"tuning\.json: .*anew"):
+    file.write_bytes(kept)
+    with pytest.warns(RuntimeWarning, match=r"batch-sizes\.json: not a file of .*left alone"):
         tuning = Tuning(KEY, file)
     try_all(tuning, 512, by=2.0)
-    assert json.loads(file.read_text()) == {KEY: 512}
+    assert tuning.token_budget == 512
+    assert file.read_bytes() == kept
+    assert [own.name for own in file.parent.iterdir()] == [file.name]
 
 
-@pytest.mark.parametrize("kept", [7, 1e9, "512", None, [512]])
+def test_a_file_that_becomes_anothers_meanwhile_is_left_alone(file: Path) -> None:
+    tuning = Tuning(KEY, file)
+    file.parent.mkdir()
+    file.write_bytes(b"{}")
+    try_all(tuning, 512, by=2.0)
+    assert tuning.token_budget == 512 and file.read_bytes() == b"{}"
+
+
+def test_an_empty_file_is_filled(file: Path) -> None:
+    file.parent.mkdir()
+    file.touch()
+    try_all(Tuning(KEY, file), 512, by=2.0)
+    assert choices(file) == {KEY: 512}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes")
+def test_a_pipe_nobody_writes_to_is_not_waited_for(file: Path) -> None:
+    file.parent.mkdir()
+    os.mkfifo(file)
+    with pytest.warns(RuntimeWarning, match="not a regular file"):
+        tuning = Tuning(KEY, file)
+    try_all(tuning, 512, by=2.0)
+    assert file.is_fifo()
+
+
+def test_a_folder_in_its_place_is_left_alone(file: Path) -> None:
+    file.mkdir(parents=True)
+    with pytest.warns(RuntimeWarning, match="not a regular file"):
+        tuning = Tuning(KEY, file)
+    try_all(tuning, 512, by=2.0)
+    assert tuning.token_budget == 512 and file.is_dir()
+
+
+@pytest.mark.parametrize("kept", [7, 1e9, 512.0, 10**30, -256, 0, True, "512", None, [512]])
 def test_a_choice_that_is_none_is_measured_again(file: Path, kept: object) -> None:
     file.parent.mkdir()
-    file.write_text(json.dumps({KEY: kept}))
+    file.write_text(json.dumps({"kind": KIND, "choices": {KEY: kept, "another": 256}}))
     tuning = Tuning(KEY, file)
     assert tuning.token_budget == BUDGETS[0]
+    assert type(tuning.token_budget) is int
+    file.write_text(json.dumps({"kind": KIND, "choices": {KEY: kept, "another": 256}}, indent=1))
     try_all(tuning, 512, by=2.0)
-    assert json.loads(file.read_text()) == {KEY: 512}
+    assert choices(file) == {KEY: 512, "another": 256}
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with warnings.catch_warnings(action="error"):
-        tuning = Tuning(KEY, tmp_path / "file" / "tuning.json")
+        tuning = Tuning(KEY, tmp_path / "file" / "batch-sizes.json")
         try_all(tuning, 256, by=2.0)
     assert tuning.token_budget == 256
 
@@ -97,10 +154,10 @@ def test_the_file_is_in_the_users_cache_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert tuning_file() == tmp_path / "resift" / "tuning.json"
+    assert tuning_file() == tmp_path / "resift" / "batch-sizes.json"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert tuning_file() == tmp_path / ".cache" / "resift" / "tuning.json"
+    assert tuning_file() == tmp_path / ".cache" / "resift" / "batch-sizes.json"
 
 
 def test_an_engine_tries_all_sizes_and_settles() -> None:

@@ -14,6 +14,7 @@ def models(
     """List the bundled model and known checkpoints for resift convert."""
     from rich.table import Table
 
+    from resift.cores import cores
     from resift.rerank.artifact import load_artifact
     from resift.rerank.catalogue import BUNDLED, CHECKPOINTS
 
@@ -27,13 +28,15 @@ def models(
             "fingerprint": manifest.fingerprint,
             "max_tokens": manifest.max_tokens,
         }
-        print_json({"bundled": bundled, "convertible": [asdict(known) for known in CHECKPOINTS]})
+        convertible = [asdict(known) for known in CHECKPOINTS]
+        print_json({"bundled": bundled, "convertible": convertible, "cores": cores()})
         return
     console.print(
         f"[bold]{manifest.name}[/]  bundled, {manifest.kind}, {manifest.licence}, "
         f"from {manifest.base_model}, fingerprint {manifest.fingerprint}\n",
         soft_wrap=True,
     )
+    console.print(f"{cores()} of this machine's cores are ours: threads = 0 uses them\n")
     console.print("to convert with [bold]resift convert[/]:")
     table = Table(box=None, show_header=False)
     table.add_column(no_wrap=True)

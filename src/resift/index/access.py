@@ -8,11 +8,11 @@ AWS's shared files are there.
 
 import os
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, NoReturn
 
-from resift.errors import MissingExtra, SettingsError
+from resift.errors import InputError, MissingExtra, SettingsError
 from resift.extras import require
+from resift.files import from_home
 from resift.settings import StorageSettings
 
 # botocore gives no keys that expire in less than ten minutes while it can get others.
@@ -89,7 +89,10 @@ def find_credentials(storage: StorageSettings) -> Credentials | None:
 
 def _has_shared_files() -> bool:
     places = (os.environ.get(name) or usual for name, usual in _SHARED_FILES.items())
-    return any(Path(place).expanduser().is_file() for place in places)
+    try:
+        return any(from_home(place).is_file() for place in places)
+    except InputError:  # no home, so none of its files
+        return False
 
 
 def _fail(name: str, error: Exception) -> NoReturn:

@@ -4,13 +4,13 @@ Knows no model: each kind of embedder has a file of its own in `embedders/`.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import ModelNotFound
+from resift.files import from_home
 from resift.settings import Settings
 
 BUNDLED = "bundled"
@@ -65,7 +65,7 @@ def open_embedder(spec: str | None, settings: Settings) -> Embedder:
         from resift.index.embedders.http import HttpEmbedder
 
         return HttpEmbedder(spec, settings.embedder_key)
-    folder = Path(spec).expanduser()
+    folder = from_home(spec)
     if spec and folder.is_dir():
         from resift.index.embedders.artifact import ArtifactEmbedder
 

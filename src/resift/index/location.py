@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resift.errors import InputError
+from resift.files import from_home
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def locate(uri: str) -> Location:
     if not separator:
         if not uri.strip():
             raise InputError(f"{uri!r}: expected a folder or s3://bucket/prefix")
-        return Location(None, str(Path(uri).expanduser().resolve()))
+        return Location(None, str(from_home(uri).resolve()))
     if scheme == "file":
         return Location(None, str(Path(rest).resolve()))
     bucket, _, prefix = rest.partition("/")

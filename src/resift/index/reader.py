@@ -1,10 +1,10 @@
 """Published versions opened for searching: in place, or as a copy on this machine's disk."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resift.errors import IndexMismatch, IndexNotFound
 from resift.extras import require
+from resift.files import from_home
 from resift.index.faults import store_errors
 from resift.index.location import Location
 from resift.index.snapshot import Snapshot
@@ -74,6 +74,6 @@ def open_version(
 def _hydrate(location: Location, settings: Settings, version: Version) -> "Local | None":
     from resift.index.hydrate import Cache  # only here: it needs file locks, which not all have
 
-    cache = Cache(Path(str(settings.cache_dir)).expanduser(), settings.cache_gb << 30)
+    cache = Cache(from_home(str(settings.cache_dir)), settings.cache_gb << 30)
     with store_errors(location.uri):
         return cache.hydrate(location, settings.storage, version)

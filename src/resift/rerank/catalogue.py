@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resift.errors import InputError, ModelError, ModelNotFound
+from resift.files import from_home
 from resift.rerank.plain import shown
-from resift.settings import expanded
 
 BUNDLED = Path(__file__).parent / "bundled"
 
@@ -52,7 +52,7 @@ def resolve(model: str | os.PathLike[str] | None, revision: str | None = None) -
         _refuse_revision("the bundled model", revision)
         return BUNDLED
     name = checked_name("model", model)
-    folder = expanded(name)
+    folder = from_home(name)
     if _exists(folder):
         _refuse_revision(f"{name} is a folder and", revision)
         return folder

@@ -28,7 +28,7 @@ class Encoder:
 
     def states(self, texts: Sequence[str]) -> Iterator[Floats]:
         """Token states of each text, ``(tokens, dim)``, special tokens included."""
-        rows = self._tokens.single(texts)
+        rows = self._rows(texts)
         states: list[Floats] = [np.empty((0, 0), np.float32)] * len(rows)
         for places, batch, _ in self._batches(rows):
             for place, own in zip(places, batch, strict=True):
@@ -41,12 +41,16 @@ class Encoder:
 
     def vectors(self, texts: Sequence[str], pooling: Pooling) -> Floats:
         """A unit vector for each of one or more texts, ``(n, dim)``: of all states or the first."""
-        rows = self._tokens.single(texts)
+        rows = self._rows(texts)
         found: dict[int, Floats] = {}
         for places, states, mask in self._batches(rows):
             own = mean_states(states, mask) if pooling == "mean" else unit(states[:, 0])
             found.update(zip(places, own, strict=True))
         return np.stack([found[place] for place in range(len(rows))])
+
+    def _rows(self, texts: Sequence[str]) -> list[TokenRow]:
+        beginnings = self._tokens.read(texts, "beginning")
+        return self._tokens.single(texts, [own for own in beginnings if own is not None])
 
     def _batches(
         self, rows: Sequence[TokenRow]

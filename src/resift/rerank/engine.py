@@ -1,30 +1,33 @@
 """One call: recall → find what is kept → tokenise → hand over → wait → remember.
 
-Texts in, logits in input order out. A caller tokenises in its own thread, hands its rows to the
-`Worker` that all threads share, sleeps, and wakes when they are done or its patience is spent.
+Texts in, logits in input order out. A caller tokenises in its own thread, an event loop's calls in
+the `Desk`'s; rows go to the `Worker` that all threads share, and the caller sleeps until they are
+done or its patience is spent.
 Knows no first stage, no ranks and no documents; a row that cannot be scored is marked and costs
 nobody else anything.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from resift.rerank.artifact import Exit
 from resift.rerank.cache import PairCache, Score
+from resift.rerank.desk import Desk
 from resift.rerank.kept import HalfCache, Known, digest, pack
 from resift.rerank.outcome import Outcome
 from resift.rerank.pairs import TokenRow
 from resift.rerank.patience import Patience
 from resift.rerank.progressive import Race
 from resift.rerank.request import Request
-from resift.rerank.schedule import WAVE
 from resift.rerank.stages import Model
+from resift.rerank.steps import Steps, T
 from resift.rerank.tuning import Tuning
+from resift.rerank.windows import Wanted
 from resift.rerank.worker import Worker
-from resift.types import Kept
+from resift.types import Kept, Status
 
 MAX_WAITING_TOKENS = 1_000_000
 """More waiting work than this is refused: half a minute of a small machine."""
@@ -34,6 +37,9 @@ MAX_MEMORY_MB = 512
 
 BATCH_MB = 200
 """What a batch takes of that: activations, and a runtime's arena (measured)."""
+
+READ, HASHED = 16_384, 1_000_000
+"""Characters that are tokenised, or hashed, in one step of a call: some milliseconds."""
 
 PORTIONS = 4
 """No call's states take more than this part of the memory that there is for states."""
@@ -65,6 +71,7 @@ class Engine:
         self._cache = cache
         self._halves = halves
         self._worker = Worker(model, self._max_states, max_waiting_tokens, halves, tuning)
+        self._desk = Desk(self._worker)
 
     def step(
         self,
@@ -76,22 +83,60 @@ class Engine:
     ) -> Outcome:
         """Score each text against the query, as far as the caller's patience goes.
 
+        As `steps`, which is done here in the caller's thread.
+        """
+        return self.run(self.steps(query, texts, patience or Patience(), race, known))
+
+    def run(self, steps: Steps[T]) -> T:
+        """Do all steps of a call, waiting where it waits."""
+        try:
+            while True:
+                request = next(steps)
+                if request is not None:
+                    self._worker.run(request)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def arun(self, steps: Steps[T], patience: Patience) -> T:
+        """Do all steps of a call elsewhere; a task that is cancelled stops costing."""
+        try:
+            result: T = await self._desk.submit(steps, patience)
+        finally:
+            patience.give_up()  # nothing is lost where it was done
+        return result
+
+    def steps(
+        self,
+        query: str,
+        texts: Sequence[object],
+        patience: Patience,
+        race: Race | None = None,
+        known: Mapping[int, Known] | None = None,
+        wanted: Wanted = "count",
+    ) -> Steps[Outcome]:
+        """One call, in steps of some milliseconds: a request is to be run by the worker before the
+        next, None is nothing, and others may have their turn.
+
         With `race`, candidates that cannot reach its first `top_n` any more are let go at the
         exits. `known` are texts by place that need not be read again. Raises `QueryError` for a
-        query that does not fit whole and `Overloaded` where too much is waiting already.
+        query that does not fit whole and, in running, `Overloaded` where too much is waiting.
         """
-        patience = patience or Patience()
         start = time.perf_counter()
         prompt = self.model.read(query)
         outcome = Outcome.of(texts)
-        keys = self._recall(query, texts, outcome)
-        names, found = self._find(texts, outcome, known or {})
-        alive = self._tokenise(prompt, texts, outcome, patience, found)
+        keys = yield from self._recall(query, texts, outcome, patience)
+        names, found = self._find(texts, outcome, known or {}, patience)
+        if patience.bounded:
+            wanted = "beginning"
+        alive = yield from self._tokenise(prompt, texts, outcome, patience, found, wanted)
         tokenised = time.perf_counter()
         outcome.timings_ms["tokenise"] = (tokenised - start) * 1000
         if alive:
             request = self._request(prompt, alive, outcome, patience, race, found, names)
-            self._finish(request, tokenised)
+            if not patience.spent:
+                yield request
+            _finished(request, tokenised)
         if outcome.unread:
             _late(outcome, patience)
         self._remember(keys, outcome)
@@ -101,10 +146,10 @@ class Engine:
         """What is known of each text without a query; None for one that cannot be read."""
         places = Outcome.of(texts).unread
         own = [str(texts[place]) for place in places]
-        ids = self.model.ids(own)
-        known = [Known(one) for one in ids]
+        tokens = [read for read in self.model.tokens(own, "all") if read is not None]
+        known = [Known(read) for read in tokens]
         if states:
-            for place, half in self.model.halves(own, ids):
+            for place, half in self.model.halves(own, tokens):
                 known[place] = replace(known[place], states=half)
         kept: list[Kept | None] = [None] * len(texts)
         for place, text, one in zip(places, own, known, strict=True):
@@ -113,17 +158,22 @@ class Engine:
 
     def reads_to(self, query: str, text: str) -> int:
         """The character of a text at which the model stops reading beside this query."""
-        rows = self.model.rows(self.model.read(query), [text], self.model.ids([text]))
-        return rows[0].end
+        tokens = [read for read in self.model.tokens([text], "beginning") if read is not None]
+        return self.model.rows(self.model.read(query), [text], tokens)[0].end
 
-    def _recall(self, query: str, texts: Sequence[object], outcome: Outcome) -> dict[int, bytes]:
-        """Take from the cache what it has; returns the keys of all readable texts by place."""
+    def _recall(
+        self, query: str, texts: Sequence[object], outcome: Outcome, patience: Patience
+    ) -> Steps[dict[int, bytes]]:
+        """Take from the cache what it has; gives the keys of readable texts by place."""
         if self._cache is None:
             return {}
-        places = [place for place, status in enumerate(outcome.statuses) if status == "ok"]
-        keys = dict(
-            zip(places, self._cache.keys(query, [str(texts[p]) for p in places]), strict=True)
-        )
+        keys: dict[int, bytes] = {}
+        for places in _slices(outcome.unread, texts, HASHED):
+            own = self._cache.keys(query, [str(texts[place]) for place in places])
+            keys |= zip(places, own, strict=True)
+            if patience.spent:  # what is known by now is an answer all the same
+                break
+            yield None
         found = self._cache.get(list(keys.values()))
         for place, key in keys.items():
             if key in found:
@@ -131,7 +181,11 @@ class Engine:
         return keys
 
     def _find(
-        self, texts: Sequence[object], outcome: Outcome, known: Mapping[int, Known]
+        self,
+        texts: Sequence[object],
+        outcome: Outcome,
+        known: Mapping[int, Known],
+        patience: Patience,
     ) -> tuple[dict[int, bytes], dict[int, Known]]:
         """Names of the texts whose halves are to be kept, and what is known of any, by place."""
         unread = outcome.unread
@@ -141,7 +195,7 @@ class Engine:
         names = {
             place: digest(str(texts[place]))
             for place in unread
-            if place not in found or found[place].states is None
+            if (place not in found or found[place].states is None) and not patience.spent
         }
         lately = self._halves.get(names.values())
         found |= {place: lately[name] for place, name in names.items() if name in lately}
@@ -166,45 +220,54 @@ class Engine:
         outcome: Outcome,
         patience: Patience,
         known: dict[int, Known],
-    ) -> list[int]:
-        """Rows of the readable texts; returns their places. Stops where patience is spent.
+        wanted: Wanted,
+    ) -> Steps[list[int]]:
+        """Rows of the readable texts; gives their places. Stops where patience is spent.
 
         What is tokenised becomes known.
         """
-        places = outcome.unread
-        size = WAVE if patience.bounded else max(len(places), 1)
         alive: list[int] = []
         tokens = 0
-        for first in range(0, len(places), size):
+        for places in _slices(outcome.unread, texts, READ):
             left = patience.left_s
-            if patience.spent or (left is not None and tokens > 4 * self._worker.pace.tokens(left)):
+            if left is not None and tokens > 4 * self._worker.pace.tokens(left):
                 break  # more than could be scored is not worth reading
-            wave = places[first : first + size]
-            for place, row in zip(wave, self._rows(prompt, texts, wave, known), strict=True):
+            yield from self._read(texts, places, patience, known, wanted)
+            ready = [place for place in places if place in known]
+            own = [str(texts[place]) for place in ready]
+            rows = self.model.rows(prompt, own, [known[place].tokens for place in ready])
+            for place, row in zip(ready, rows, strict=True):
                 outcome.rows[place] = row
                 outcome.kept[place] = _has_half(known.get(place), row)
                 tokens += 0 if outcome.kept[place] else len(row.ids)
-                if not row.seen:
-                    outcome.statuses[place] = "empty"
-                elif row.dropped:
-                    outcome.statuses[place] = "cut"
                 if row.seen:
                     alive.append(place)
+                outcome.statuses[place] = _status(row)
+            if patience.spent:
+                break
         return alive
 
-    def _rows(
+    def _read(
         self,
-        prompt: TokenRow,
         texts: Sequence[object],
         places: Sequence[int],
+        patience: Patience,
         known: dict[int, Known],
-    ) -> list[TokenRow]:
-        """Only texts of which nothing is known are tokenised."""
+        wanted: Wanted,
+    ) -> Steps[None]:
+        """Tokenise texts of which nothing is known, as far as patience goes."""
         new = [place for place in places if place not in known]
-        ids = self.model.ids([str(texts[place]) for place in new])
-        known |= {place: Known(own) for place, own in zip(new, ids, strict=True)}
-        own = [str(texts[place]) for place in places]
-        return self.model.rows(prompt, own, [known[place].ids for place in places])
+        if patience.spent or not new:
+            return
+        left = iter(new)
+        for tokens in self.model.tokens([str(texts[place]) for place in new], wanted):
+            if tokens is not None:
+                known[next(left)] = Known(tokens)
+            if patience.spent:
+                return
+            if tokens is None:
+                yield None
+        yield None
 
     def _request(
         self,
@@ -222,18 +285,38 @@ class Engine:
         exits = [*self._exits, *[None] * stages][: stages - 1]
         return Request(prompt, alive, outcome, patience, exits, race, portion, known, names)
 
-    def _finish(self, request: Request, submitted: float) -> None:
-        """Hand a request to the worker and sleep until it is done or nobody waits any more."""
-        outcome = request.outcome
-        if not request.patience.spent:
-            self._worker.run(request)
-        begun = request.begun or time.perf_counter()
-        outcome.timings_ms["wait"] = (begun - submitted) * 1000
-        outcome.timings_ms["score"] = (time.perf_counter() - begun) * 1000
-        if request.error is not None:
-            raise request.error
-        if not request.finished:
-            _late(outcome, request.patience)
+
+def _finished(request: Request, submitted: float) -> None:
+    """A request was run, or nobody waits for it any more."""
+    outcome = request.outcome
+    begun = request.begun or time.perf_counter()
+    outcome.timings_ms["wait"] = (begun - submitted) * 1000
+    outcome.timings_ms["score"] = (time.perf_counter() - begun) * 1000
+    if request.error is not None:
+        raise request.error
+    if not request.finished:
+        _late(outcome, request.patience)
+
+
+def _slices(places: Sequence[int], texts: Sequence[object], most: int) -> Iterator[list[int]]:
+    """Places in order, in lists of texts of so many characters together, or one longer text."""
+    taken: list[int] = []
+    size = 0
+    for place in places:
+        length = len(str(texts[place]))
+        if taken and size + length > most:
+            yield taken
+            taken, size = [], 0
+        taken.append(place)
+        size += length
+    if taken:
+        yield taken
+
+
+def _status(row: TokenRow) -> Status:
+    if not row.seen:
+        return "empty"
+    return "cut" if row.dropped else "ok"
 
 
 def _has_half(known: Known | None, row: TokenRow) -> bool:
@@ -242,10 +325,11 @@ def _has_half(known: Known | None, row: TokenRow) -> bool:
 
 
 def _score(outcome: Outcome, place: int) -> Score:
-    """What a cache keeps of a row."""
+    """What a cache keeps of a row; at least so many tokens dropped are a number below 0."""
     row, means = outcome.rows[place], outcome.means
     mean = b"" if means is None else means[place].astype(np.float16).tobytes()
-    return Score(float(outcome.logits[place]), row.seen, row.dropped, row.end, mean)
+    dropped = row.dropped if row.counted else -row.dropped
+    return Score(float(outcome.logits[place]), row.seen, dropped, row.end, mean)
 
 
 def _late(outcome: Outcome, patience: Patience) -> None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.rerank.pairs import Ids
 from resift.rerank.stages import Halves
+from resift.rerank.windows import TextTokens
 from resift.types import Kept
 
 _TOKENS = np.dtype("<u4")
@@ -23,9 +23,9 @@ _ENTRY_BYTES = 400  # key, the heads of two arrays and the dictionary's part, re
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A document's own token ids, ``(n,)``, and its states, ``(tokens, layers * dim)``."""
+    """A document's own tokens, and its states, ``(tokens, layers * dim)``."""
 
-    ids: Ids
+    tokens: TextTokens
     states: Halves | None = None
 
 
@@ -35,9 +35,9 @@ def digest(text: str) -> bytes:
 
 
 def pack(text: str, known: Known, fingerprint: str) -> Kept:
-    """What is known of a text, as bytes that name the text and the model."""
+    """What is known of a text, all of its tokens, as bytes that name the text and the model."""
     states = b"" if known.states is None else known.states.tobytes()
-    return Kept(fingerprint, digest(text), known.ids.astype(_TOKENS).tobytes(), states)
+    return Kept(fingerprint, digest(text), known.tokens.ids.astype(_TOKENS).tobytes(), states)
 
 
 def unpack(
@@ -51,12 +51,12 @@ def unpack(
         return None
     if len(kept.tokens) % _TOKENS.itemsize:
         return None
-    ids = np.frombuffer(kept.tokens, _TOKENS).astype(np.int64)
+    tokens = TextTokens(np.frombuffer(kept.tokens, _TOKENS).astype(np.int64))
     if kind is None or not kept.states or len(kept.states) % token_bytes:
-        return Known(ids)
+        return Known(tokens)
     width = token_bytes // kind.itemsize
     states: NDArray[np.generic] = np.frombuffer(kept.states, kind).reshape(-1, width)
-    return Known(ids, states)
+    return Known(tokens, states)
 
 
 class HalfCache:
@@ -87,4 +87,5 @@ class HalfCache:
 
 
 def _size(known: Known) -> int:
-    return _ENTRY_BYTES + known.ids.nbytes + (0 if known.states is None else known.states.nbytes)
+    arrays = (known.tokens.ids, known.tokens.ends, known.states)
+    return _ENTRY_BYTES + sum(array.nbytes for array in arrays if array is not None)

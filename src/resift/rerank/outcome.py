@@ -13,6 +13,9 @@ from resift.types import Status
 
 Floats = NDArray[np.float32]
 
+BEGINNING = 65_536
+"""Characters of a text that are looked at before it is read; what comes later is seldom read."""
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -97,7 +100,8 @@ class Outcome:
     def recall(self, place: int, score: Score, stages: int) -> None:
         """A text's score was known."""
         nothing = np.empty(0, np.int64)
-        self.rows[place] = TokenRow(nothing, 0, score.seen, score.dropped, score.end)
+        dropped, counted = abs(score.dropped), score.dropped >= 0
+        self.rows[place] = TokenRow(nothing, 0, score.seen, dropped, score.end, counted)
         self.logits[place], self.stages[place] = score.logit, stages
         self.cached[place] = True
         if score.mean:
@@ -128,10 +132,12 @@ class Outcome:
 
 
 def _status(text: object) -> Status:
-    """What can be said of a text before it is read."""
-    if not isinstance(text, str) or not is_text(text):
+    """What can be said of a text before it is read, by its beginning."""
+    if not isinstance(text, str) or not is_text(text[:BEGINNING]):
         return "not_text"
-    return "ok" if text.strip() else "empty"
+    if len(text) <= BEGINNING and not text.strip():
+        return "empty"
+    return "ok"
 
 
 def is_text(text: str) -> bool:

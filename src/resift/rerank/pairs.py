@@ -5,7 +5,8 @@ tokenizer's own template, so BERT's ``[CLS] q [SEP] d [SEP]`` and RoBERTa's
 ``<s> q </s></s> d </s>`` need no case of their own. Knows no model and no runtime.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,16 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from resift.errors import ArtifactError, QueryError
+from resift.rerank.native import native
 from resift.rerank.schedule import padded_length
+from resift.rerank.windows import WINDOW, Reader, TextTokens, Wanted
 
 MIN_DOCUMENT_TOKENS = 16
 """A query that leaves a document less room than this is refused rather than cut."""
 
 Ids = NDArray[np.int64]
+
+_HALVES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +33,8 @@ class TokenRow:
     """One sequence for the encoder and what it holds of the document.
 
     `ids` is ``(tokens,)`` with special tokens; positions from `second` on are of type 1.
-    `seen` and `dropped` count the document's own tokens; `end` is the character of the
-    document at which reading stopped.
+    `seen` and `dropped` count the document's own tokens, the latter at least where it was not
+    `counted`; `end` is the character of the document at which reading stopped.
     """
 
     ids: Ids
@@ -37,6 +42,7 @@ class TokenRow:
     seen: int
     dropped: int
     end: int
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,73 +73,109 @@ class Tokens:
         self.max_tokens = max_tokens
         self._single = _template(tokenizer, pair=False)
         self._pair = _template(tokenizer, pair=True)
+        added = tokenizer.get_added_tokens_decoder().values()
+        reach = max((len(token.content) for token in added), default=0)
+        self._reader = Reader(self._encode, reach, not len(self.query("  \n")))
+        self._window = min(6 * max_tokens, WINDOW)
 
     def query(self, text: str) -> Ids:
         """The query's own tokens, ``(n,)``, without special ones."""
-        return _ids(self._tokenizer.encode(text, add_special_tokens=False))
+        return _ids(self._encode(text))
 
-    def ids(self, texts: Sequence[str]) -> list[Ids]:
-        """Each text's own tokens, ``(n,)``, whole and without special ones."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [_ids(encoding) for encoding in encodings]
+    def read(self, texts: Sequence[str], wanted: Wanted = "count") -> Iterator[TextTokens | None]:
+        """Each text's own tokens in order, without special ones.
 
-    def single(self, texts: Sequence[str], ids: Sequence[Ids] | None = None) -> list[TokenRow]:
-        """One row a text, each cut to `max_tokens`; `ids` are their own tokens, where known."""
-        rows = self._rows(texts, ids, self._single.prefix, self._single.suffix)
+        None now and then in between, where a text is long: time to look at the clock, and to stop
+        if there is none left.
+        """
+        short = [text for text in texts if len(text) <= self._window]
+        with native:
+            encodings = self._tokenizer.encode_batch_fast(short, add_special_tokens=False)
+        known = iter(encodings)
+        for text in texts:
+            if len(text) <= self._window:
+                yield TextTokens(_ids(next(known)))
+            else:
+                most = len(text) if wanted == "all" else self.max_tokens
+                yield from self._reader.read(text, most, wanted)
+
+    def _encode(self, text: str) -> Any:
+        """Of a text, with offsets. A half of a surrogate pair, far in a long one, is no character.
+
+        As a batch of one, for that lets other threads run meanwhile.
+        """
+        with native:
+            try:
+                return self._tokenizer.encode_batch([text], add_special_tokens=False)[0]
+            except TypeError:
+                text = _HALVES.sub("\ufffd", text)
+                return self._tokenizer.encode_batch([text], add_special_tokens=False)[0]
+
+    def single(
+        self, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
+    ) -> list[TokenRow]:
+        """One row a text, each cut to `max_tokens`; `tokens` are their own, where known."""
+        rows = self._rows(texts, tokens, self._single.prefix, self._single.suffix)
         return [replace(row, second=len(row.ids)) for row in rows]
 
     def whole_query(self, text: str) -> TokenRow:
         """A query's row for an encoder that reads it apart; refused if it does not fit whole."""
-        row = self.single([text])[0]
+        row = self.single([text], [self._beginning(text)])[0]
         if row.dropped:
-            raise _too_long(row.seen + row.dropped, row.seen)
+            raise _too_long(row.seen + row.dropped, row.counted, row.seen)
         if not row.seen:
             raise _unreadable()
         return row
 
+    def _beginning(self, text: str) -> TextTokens:
+        return next(own for own in self.read([text], "beginning") if own is not None)
+
     def head(self, query: str) -> TokenRow:
         """What stands before every document in a pair; refused where it leaves too little room."""
-        ids = self.query(query)
+        tokens = self._beginning(query)
+        ids = tokens.ids
         template = self._pair
         special = len(template.prefix) + len(template.middle) + len(template.suffix)
         room = self.max_tokens - special - MIN_DOCUMENT_TOKENS
-        if len(ids) > room:
-            raise _too_long(len(ids), room)
+        if tokens.total > room:
+            raise _too_long(tokens.total, tokens.counted, room)
         if not len(ids):
             raise _unreadable()
         whole = np.concatenate([template.prefix, ids, template.middle])
         return TokenRow(whole, len(whole), len(ids), 0, len(query))
 
     def pairs(
-        self, head: TokenRow, texts: Sequence[str], ids: Sequence[Ids] | None = None
+        self, head: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
     ) -> list[TokenRow]:
         """One row a document, the query whole in each and the document cut to what is left."""
-        return self._rows(texts, ids, head.ids, self._pair.suffix)
+        return self._rows(texts, tokens, head.ids, self._pair.suffix)
 
     def _rows(
-        self, texts: Sequence[str], ids: Sequence[Ids] | None, head: Ids, suffix: Ids
+        self, texts: Sequence[str], tokens: Sequence[TextTokens] | None, head: Ids, suffix: Ids
     ) -> list[TokenRow]:
         room = self.max_tokens - len(head) - len(suffix)
         second = len(head)
         rows = []
-        for own, text in zip(self.ids(texts) if ids is None else ids, texts, strict=True):
-            dropped = max(len(own) - room, 0)
-            end = len(text)
+        if tokens is None:
+            tokens = [own for own in self.read(texts) if own is not None]
+        for own, text in zip(tokens, texts, strict=True):
+            ids, dropped, end = own.ids, max(own.total - room, 0), len(text)
             if dropped:
-                own = own[:room]
-                end = self._end_of(text, room)
-            whole = np.concatenate([head, own, suffix])
-            rows.append(TokenRow(whole, second, len(own), dropped, end))
+                ids = ids[:room]
+                end = self._end_of(text, room) if own.ends is None else int(own.ends[room - 1])
+            whole = np.concatenate([head, ids, suffix])
+            rows.append(TokenRow(whole, second, len(ids), dropped, end, own.counted))
         return rows
 
     def _end_of(self, text: str, tokens: int) -> int:
         """The character after the last of a text's first `tokens` tokens."""
-        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
-        return int(offsets[tokens - 1][1])
+        beginning = self._reader.read(text, tokens, "beginning")
+        (ends,) = (own.ends for own in beginning if own is not None and own.ends is not None)
+        return int(ends[tokens - 1])
 
     def starts(self, text: str) -> NDArray[np.int64]:
         """The character at which each token of a text begins, ``(n,)``, ascending."""
-        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        offsets = self._encode(text).offsets
         return np.fromiter((start for start, _ in offsets), np.int64, len(offsets))
 
 
@@ -150,9 +192,10 @@ def pad(rows: Sequence[TokenRow]) -> dict[str, Ids]:
     return feeds
 
 
-def _too_long(tokens: int, room: int) -> QueryError:
+def _too_long(tokens: int, counted: bool, room: int) -> QueryError:
+    more = "" if counted else "over "
     return QueryError(
-        f"query: {tokens} tokens, but this model has room for {room} beside a document; "
+        f"query: {more}{tokens} tokens, but this model has room for {room} beside a document; "
         "the query is never cut, so shorten it"
     )
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 
 class Patience:
@@ -14,6 +15,7 @@ class Patience:
         self.at = None if budget_ms is None else time.perf_counter() + budget_ms / 1000
         self._over = threading.Event()
         self._gone = False
+        self._told: Callable[[], None] = _nobody
 
     @property
     def bounded(self) -> bool:
@@ -35,10 +37,24 @@ class Patience:
         """Whether the caller has gone away."""
         return self._gone
 
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing more to wait for: `done`, or gone away."""
+        return self._over.is_set()
+
+    def hasten(self, seconds: float) -> None:
+        """End so much earlier, where there is a moment."""
+        if self.at is not None:
+            self.at -= seconds
+
+    def tell(self, told: Callable[[], None]) -> None:
+        """`told` is called, from whatever thread, when it is over: instead of `wait`."""
+        self._told = told
+
     def give_up(self) -> None:
         """The caller goes away: what waits for it wakes up at once."""
         self._gone = True
-        self._over.set()
+        self.done()
 
     def wait(self) -> None:
         """Sleep until `done`, until the moment or until `give_up`."""
@@ -47,3 +63,8 @@ class Patience:
     def done(self) -> None:
         """What was waited for is there."""
         self._over.set()
+        self._told()
+
+
+def _nobody() -> None:
+    """Nobody is told."""

@@ -200,6 +200,7 @@ def _hit(
         metadata=candidate.metadata,
         prior=added[0] if scored else 0.0,
         feedback=added[1] if scored else 0.0,
+        dropped_counted=row.counted if row else True,
     )
 
 

@@ -1,6 +1,5 @@
 """What users hold: candidates in, Ranking out."""
 
-import asyncio
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -12,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from resift.cores import cores
 from resift.errors import ArtifactError
+from resift.files import from_home
 from resift.rerank.artifact import load_artifact
 from resift.rerank.ask import Ask, checked_budget
 from resift.rerank.cache import PairCache
@@ -29,10 +30,11 @@ from resift.rerank.progressive import TOLERANCE, Race
 from resift.rerank.reading import Reading, checked_weight, weighed
 from resift.rerank.references import read_references
 from resift.rerank.stages import load_model
+from resift.rerank.steps import Steps
 from resift.rerank.thresholds import Thresholds
 from resift.rerank.tuning import Tuning, machine, tuning_file
 from resift.rerank.verification import Verification, references, verified
-from resift.settings import Settings, StorageSettings, expanded
+from resift.settings import Settings, StorageSettings
 from resift.types import Candidate, Explanation, Given, Kept, Ranking
 
 CACHE_MB = 64  # where a file is named and no size
@@ -63,7 +65,7 @@ class Reranker:
             artifact = load_artifact(folder)
         self._manifest = artifact.manifest
         named = calibration if calibration is not None else settings.calibration
-        file = None if named is None else expanded(checked_name("calibration", named))
+        file = None if named is None else from_home(checked_name("calibration", named))
         with named_by(None if calibration is not None else settings.origin("calibration")):
             self._scale = open_scale(self._manifest, file)
         self._opened_with = (
@@ -140,7 +142,8 @@ class Reranker:
         """
         weight = checked_weight(fusion_weight, self._manifest)
         ask = Ask(top_n, weight, exact, tolerance, Thresholds(min_score, abstain))
-        ranking = self._rank(query, documents, ask, Patience(checked_budget(budget_ms)))
+        patience = Patience(checked_budget(budget_ms))
+        ranking = self._engine.run(self._rank(query, documents, ask, patience))
         self._hints.of_depth(ranking.receipt)
         self._hints.of_scores(ranking.receipt, ask.thresholds)
         return ranking
@@ -158,14 +161,14 @@ class Reranker:
         min_score: float | None = None,
         abstain: float | None = None,
     ) -> Ranking:
-        """`rank` without blocking the event loop; a task that is cancelled stops costing."""
+        """`rank` without blocking the event loop; a task that is cancelled stops costing.
+
+        `Overloaded` is raised as well where more calls are open than can be answered in time.
+        """
         weight = checked_weight(fusion_weight, self._manifest)
         ask = Ask(top_n, weight, exact, tolerance, Thresholds(min_score, abstain))
         patience = Patience(checked_budget(budget_ms))
-        try:
-            ranking = await asyncio.to_thread(self._rank, query, documents, ask, patience)
-        finally:
-            patience.give_up()  # nothing is lost where it was done
+        ranking = await self._engine.arun(self._rank(query, documents, ask, patience), patience)
         self._hints.of_scores(ranking.receipt, ask.thresholds)
         return ranking
 
@@ -185,10 +188,11 @@ class Reranker:
         start = time.perf_counter()
         query, candidates = check_query(query), as_candidates(documents)
         ends = [step for step in sorted(steps) if 0 < step < len(candidates)] + [len(candidates)]
-        reading, took_ms = self._read(query, candidates[: ends[0]], Patience()), {}
+        run = self._engine.run
+        reading, took_ms = run(self._read(query, candidates[: ends[0]], Patience())), {}
         took_ms[ends[0]] = (time.perf_counter() - start) * 1000
         for begin, end in pairwise(ends):
-            later = self._read(query, candidates[begin:end], Patience())
+            later = run(self._read(query, candidates[begin:end], Patience()))
             reading = replace(reading, outcome=reading.outcome.joined(later.outcome))
             took_ms[end] = (time.perf_counter() - start) * 1000
         return replace(reading, candidates=candidates, took_ms=took_ms)
@@ -199,10 +203,10 @@ class Reranker:
         documents: Iterable[Given],
         ask: Ask,
         patience: Patience,
-    ) -> Ranking:
+    ) -> Steps[Ranking]:
         start = time.perf_counter()
         query = check_query(query)
-        reading = self._read(query, as_candidates(documents), patience, ask)
+        reading = yield from self._read(query, as_candidates(documents), patience, ask)
         ranking = reading.ranking(ask.top_n, fusion_weight=ask.weight, thresholds=ask.thresholds)
         total = {"total": (time.perf_counter() - start) * 1000}
         receipt = replace(ranking.receipt, timings_ms=dict(ranking.receipt.timings_ms) | total)
@@ -214,12 +218,12 @@ class Reranker:
         candidates: Sequence[Candidate],
         patience: Patience,
         ask: Ask | None = None,
-    ) -> Reading:
+    ) -> Steps[Reading]:
         """Score the candidates; with `ask` only as far as its first `top_n` need it."""
         texts = [full_text(candidate) for candidate in candidates]
-        known = self._known(candidates, texts)
+        known = self._known(candidates, texts, patience)
         race = self._race(candidates, ask) if ask and self._manifest.exits else None
-        outcome = self._engine.step(query, texts, patience, race, known)
+        outcome = yield from self._engine.steps(query, texts, patience, race, known)
         scale, runtime = self._scale, self._engine.model.runtime
         return Reading(query, candidates, outcome, self._manifest, scale, runtime, race is None, {})
 
@@ -236,7 +240,10 @@ class Reranker:
         """
         query, candidates = check_query(query), as_candidates(documents)
         texts = [full_text(candidate) for candidate in candidates]
-        return self._engine.step(query, texts, known=self._known(candidates, texts)).logits
+        patience = Patience()
+        known = self._known(candidates, texts, patience)
+        steps = self._engine.steps(query, texts, patience, known=known, wanted="beginning")
+        return self._engine.run(steps).logits
 
     def explain(self, query: str, document: Given) -> Explanation:
         """Which sentences of a document move its logit for a query: each is left out once.
@@ -256,13 +263,16 @@ class Reranker:
         texts = [full_text(candidate) for candidate in as_candidates(documents)]
         return self._engine.keep(texts, self.fingerprint, states)
 
-    def _known(self, candidates: Sequence[Candidate], texts: Sequence[object]) -> dict[int, Known]:
-        """What is known of the candidates, by place."""
+    def _known(
+        self, candidates: Sequence[Candidate], texts: Sequence[object], patience: Patience
+    ) -> dict[int, Known]:
+        """What is known of the candidates, by place, as far as patience goes."""
         model = self._engine.model
         found = {
             place: unpack(own.kept, text, self.fingerprint, model.kept_type, model.state_bytes)
             for place, (own, text) in enumerate(zip(candidates, texts, strict=True))
-            if own.kept is not None and isinstance(text, str) and is_text(text)
+            if own.kept is not None and not patience.spent and isinstance(text, str)
+            if is_text(text)
         }
         return {place: known for place, known in found.items() if known is not None}
 
@@ -277,13 +287,14 @@ def _cache(settings: Settings, decisive: str) -> PairCache | None:
     """A cache where there is room for one or a file is named."""
     if not (settings.cache_mb or settings.cache_file):
         return None
-    file = expanded(settings.cache_file) if settings.cache_file else None
+    file = from_home(settings.cache_file) if settings.cache_file else None
     return PairCache(decisive, settings.cache_mb or CACHE_MB, file)
 
 
 def _tuning(settings: Settings, decisive: str) -> Tuning:
     """What was chosen on this machine, with so many threads."""
-    return Tuning(f"{decisive}, {machine()}, threads {settings.threads}", tuning_file())
+    threads = settings.threads or cores()
+    return Tuning(f"{decisive}, {machine()}, {threads} threads", tuning_file())
 
 
 @lru_cache(maxsize=4)

@@ -17,9 +17,10 @@ from resift.errors import ArtifactError
 from resift.rerank.artifact import Artifact
 from resift.rerank.graphs import NEXT_STATES, check_graphs
 from resift.rerank.late_interaction import LateInteractionWeights, own_tokens
-from resift.rerank.pairs import Ids, TokenRow, Tokens, load_tokenizer, pad
+from resift.rerank.pairs import TokenRow, Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import Session, open_session
 from resift.rerank.schedule import padded_length, schedule
+from resift.rerank.windows import TextTokens, Wanted
 
 Floats = NDArray[np.float32]
 Halves = NDArray[Any]
@@ -73,15 +74,17 @@ class Model(Protocol):
     def read(self, query: str) -> TokenRow:
         """The query's tokens, once a call. Raises `QueryError` for one that does not fit whole."""
 
-    def ids(self, texts: Sequence[str]) -> list[Ids]:
-        """Each document's own tokens, ``(n,)``, whole."""
+    def tokens(self, texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:
+        """Each document's own tokens in order; None now and then, to look at the clock."""
 
     def rows(
-        self, query: TokenRow, texts: Sequence[str], ids: Sequence[Ids] | None = None
+        self, query: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
     ) -> list[TokenRow]:
-        """One row a document; `ids` are their own tokens, where they are known."""
+        """One row a document; `tokens` are their own, where they are known."""
 
-    def halves(self, texts: Sequence[str], ids: Sequence[Ids]) -> Iterator[tuple[int, Halves]]:
+    def halves(
+        self, texts: Sequence[str], tokens: Sequence[TextTokens]
+    ) -> Iterator[tuple[int, Halves]]:
         """Documents' halves with their places, in no order; nothing where they have none."""
 
     def half(self, query: TokenRow) -> Halves | None:
@@ -105,15 +108,17 @@ class JointModel:
     def read(self, query: str) -> TokenRow:
         return self._tokens.head(self._prompt + query)
 
-    def ids(self, texts: Sequence[str]) -> list[Ids]:
-        return self._tokens.ids(texts)
+    def tokens(self, texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:
+        return self._tokens.read(texts, wanted)
 
     def rows(
-        self, query: TokenRow, texts: Sequence[str], ids: Sequence[Ids] | None = None
+        self, query: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
     ) -> list[TokenRow]:
-        return self._tokens.pairs(query, texts, ids)
+        return self._tokens.pairs(query, texts, tokens)
 
-    def halves(self, texts: Sequence[str], ids: Sequence[Ids]) -> Iterator[tuple[int, Halves]]:
+    def halves(
+        self, texts: Sequence[str], tokens: Sequence[TextTokens]
+    ) -> Iterator[tuple[int, Halves]]:
         return iter(())
 
     def half(self, query: TokenRow) -> None:
@@ -163,16 +168,18 @@ class SplitModel:
     def read(self, query: str) -> TokenRow:
         return self._tokens.whole_query(query)
 
-    def ids(self, texts: Sequence[str]) -> list[Ids]:
-        return self._tokens.ids(texts)
+    def tokens(self, texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:
+        return self._tokens.read(texts, wanted)
 
     def rows(
-        self, query: TokenRow, texts: Sequence[str], ids: Sequence[Ids] | None = None
+        self, query: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
     ) -> list[TokenRow]:
-        return self._tokens.single(texts, ids)
+        return self._tokens.single(texts, tokens)
 
-    def halves(self, texts: Sequence[str], ids: Sequence[Ids]) -> Iterator[tuple[int, Halves]]:
-        rows = self._tokens.single(texts, ids)
+    def halves(
+        self, texts: Sequence[str], tokens: Sequence[TextTokens]
+    ) -> Iterator[tuple[int, Halves]]:
+        rows = self._tokens.single(texts, tokens)
         for group in schedule([len(row.ids) for row in rows]):
             states = encoded(self._encoder, [rows[place] for place in group.rows])
             for place, own in zip(group.rows, states, strict=True):

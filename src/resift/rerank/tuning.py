@@ -8,11 +8,14 @@ import contextlib
 import json
 import os
 import platform
+import stat
 import statistics
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from resift.errors import OutputError
+from resift.files import output
 from resift.rerank.schedule import TOKEN_BUDGET
 from resift.settings import cache_folder
 
@@ -26,12 +29,22 @@ BATCHES = 8
 BETTER = 1.03
 """What is not this much faster than the usual is noise."""
 
+KIND, CHOICES = "resift batch sizes", "choices"
+"""By these a file is known for one of these."""
+
+MOST_BYTES = 1 << 20
+MOST_CHOICES = 1000
+"""More than models and machines make; beyond that the oldest go."""
+
+_BEGINNING = json.dumps({"kind": KIND}, indent=1).rstrip("}\n").encode()
+
 
 class Tuning:
     """One model's on one machine; for one thread at a time, the engine's worker.
 
-    `file` is where choices are kept, by `key`; None keeps none. A file that makes no sense is said
-    and written anew, a folder that cannot be written costs the next process the trial again.
+    `file` is where choices are kept, by `key`; None keeps none. A file that is not such a table is
+    said and left as it is, and a folder that cannot be written costs the next process the trial
+    again.
     """
 
     def __init__(self, key: str, file: Path | None) -> None:
@@ -43,8 +56,9 @@ class Tuning:
             try:
                 self._chosen = _read(file).get(key)
             except ValueError as error:
-                message = f"{file}: {error}; measured and written anew"
+                message = f"{file}: {error}; it is left alone, and batch sizes are tried anew"
                 warnings.warn(message, RuntimeWarning, stacklevel=4)
+                self._file = None
 
     @property
     def token_budget(self) -> int:
@@ -70,20 +84,19 @@ class Tuning:
         fastest = max(paces)
         self._chosen = BUDGETS[0 if fastest < BETTER * paces[0] else paces.index(fastest)]
         if self._file is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OutputError, ValueError):  # or it is tried again next time
                 _write(self._file, self._key, self._chosen)
 
 
 def tuning_file() -> Path | None:
     """Where choices are kept between processes: in the user's cache folder, where there is one."""
     folder = cache_folder()
-    return folder and folder / "tuning.json"
+    return folder and folder / "batch-sizes.json"
 
 
 def machine() -> str:
-    """What decides here beside model and runtime: the processor and how many cores are ours."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{_processor()}, {cores} cores"
+    """What decides here beside model, runtime and threads: the processor."""
+    return _processor()
 
 
 def _processor() -> str:
@@ -95,28 +108,40 @@ def _processor() -> str:
 
 
 def _read(file: Path) -> dict[str, int]:
-    """Choices by key; none where the file cannot be read. Raises `ValueError` for another's."""
+    """Choices by key; none where there is no file. Raises `ValueError` for what is not ours."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe may block
     except OSError:
         return {}
-    if not isinstance(found, dict):
-        raise ValueError("not a table of choices")
-    return {key: budget for key, budget in found.items() if budget in BUDGETS}
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError("not a regular file")
+    with os.fdopen(descriptor, "rb") as stream:
+        content = stream.read(MOST_BYTES + 1)
+    if not content:
+        return {}
+    try:
+        table = json.loads(content.decode()) if len(content) <= MOST_BYTES else None
+    except (ValueError, RecursionError):
+        table = None
+    choices = table.get(CHOICES) if isinstance(table, dict) and table.get("kind") == KIND else None
+    if not isinstance(choices, dict):
+        raise ValueError(f"not a file of {KIND}")
+    return {key: size for key, size in choices.items() if type(size) is int and size in BUDGETS}
 
 
-def _write(file: Path, key: str, budget: int) -> None:
+def _write(file: Path, key: str, size: int) -> None:
     """Put a choice beside those of others; whoever reads meanwhile sees the file before or after.
 
     Of two processes that write at once one's choice is lost, and measured again.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    known = {}
-    with contextlib.suppress(ValueError):
-        known = _read(file)
-    made = file.with_name(f"{file.name}.{os.getpid()}")
-    try:
-        made.write_text(json.dumps(known | {key: budget}, indent=1) + "\n", encoding="utf-8")
-        made.replace(file)
-    finally:
-        made.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    choices = dict(list(_read(file).items())[-MOST_CHOICES:]) | {key: size}
+    content = json.dumps({"kind": KIND, CHOICES: choices}, indent=1) + "\n"
+    with output(file, f"a file of {KIND}", _is_ours) as stream:
+        stream.write(content.encode())
+
+
+def _is_ours(head: bytes) -> bool:
+    return head.startswith(_BEGINNING)

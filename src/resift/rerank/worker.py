@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from resift.errors import Overloaded, RuntimeFailure
 from resift.rerank.kept import HalfCache, Known
+from resift.rerank.pace import Pace
 from resift.rerank.pairs import TokenRow
 from resift.rerank.request import Request
 from resift.rerank.schedule import TOKEN_BUDGET, fill, first_batch, padded_length
 from resift.rerank.stages import Batch, Halves, Model, Stage
+from resift.rerank.threads import ended, started
 from resift.rerank.tuning import Tuning
 
 IDLE_S = 1.0
@@ -55,25 +57,6 @@ class _Found:
     fault: str | None = None
 
 
-class Pace:
-    """How many tokens a second the machine gets done, of late."""
-
-    def __init__(self) -> None:
-        self._tokens, self._seconds = 1_000.0, 0.1  # a guess, soon outweighed
-
-    def add(self, tokens: int, seconds: float) -> None:
-        self._tokens = 0.98 * self._tokens + tokens
-        self._seconds = 0.98 * self._seconds + seconds
-
-    def tokens(self, seconds: float) -> float:
-        """How many get done in so long."""
-        return seconds * self._tokens / self._seconds
-
-    def seconds(self, tokens: int) -> float:
-        """How long so many take."""
-        return tokens * self._seconds / self._tokens
-
-
 class Worker:
     """Runs requests of all threads, in batches, in a thread of its own while there are any."""
 
@@ -104,30 +87,38 @@ class Worker:
     def run(self, request: Request) -> None:
         """Sleep until a request is done or nobody waits for it any more.
 
-        Raises `Overloaded` where too much is waiting already.
+        Raises as `submit` does.
         """
-        self._submit(request)
         try:
+            self.submit(request)
             request.patience.wait()
         finally:
-            self._leave(request)
+            self.leave(request)
 
-    def _submit(self, request: Request) -> None:
+    def submit(self, request: Request) -> None:
+        """Queue a request; its patience hears when it is done. Whoever submits must `leave`.
+
+        Raises `Overloaded` where too much is waiting already and `RuntimeFailure` where no thread
+        can be started.
+        """
         with self._changed:
             waiting = sum(other.waiting_tokens for other in self._requests)
             excess = waiting + request.waiting_tokens - self._max_waiting_tokens
             if waiting and excess > 0:
                 raise Overloaded(waiting, self.pace.seconds(excess))
+            self._start()
             request.served = min((other.served for other in self._requests), default=0.0)
             self._requests.append(request)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._work, name="resift-engine", daemon=True
-                )
-                self._thread.start()
             self._changed.notify()
 
-    def _leave(self, request: Request) -> None:
+    def _start(self) -> None:
+        """See that a thread is at work."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        self._thread = None
+        self._thread = started("resift-engine", self._work)
+
+    def leave(self, request: Request) -> None:
         """Done or not, the request is no longer worked on."""
         with self._changed:
             if request in self._requests:
@@ -135,7 +126,22 @@ class Worker:
             request.close()
 
     def _work(self) -> None:
-        """The worker's whole life: a batch at a time until nothing waits."""
+        """The worker's whole life. However it ends, nobody is left waiting for it."""
+        try:
+            self._run_batches()
+        except BaseException as error:  # whatever it is, the callers hear of it
+            self._end(error)
+
+    def _end(self, error: BaseException) -> None:
+        """All that wait get an error of their own; the next call starts another thread."""
+        with self._changed:
+            self._thread = None
+            for request in tuple(self._requests):
+                request.error = ended(error)
+                self._done(request)
+
+    def _run_batches(self) -> None:
+        """A batch at a time until nothing waits."""
         while True:
             with self._changed:
                 pairs = self._take()
@@ -270,7 +276,7 @@ class Worker:
         request, place = own.pair.request, own.pair.place
         name = request.names.pop(place, None)
         if self._halves is not None and name is not None and own.states is not None:
-            self._halves.put(name, Known(request.known[place].ids, own.states))
+            self._halves.put(name, Known(request.known[place].tokens, own.states))
 
     def _hand_on(self, error: Exception, pairs: Sequence[_Pair]) -> None:
         with self._changed:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from resift.errors import InputError, ModelNotFound, ParityError
 from resift.extras import require
+from resift.files import from_home
 from resift.rerank.artifact import (
     TOKENIZER,
     Manifest,
@@ -132,7 +133,7 @@ def _convert_cross_encoder(
 
 def _folder(checkpoint: str, revision: str | None) -> Path:
     """A local folder as it is; a hub id is downloaded at its commit, safetensors only."""
-    folder = Path(checkpoint).expanduser()
+    folder = from_home(checkpoint)
     if folder.exists():
         if revision is not None:
             raise InputError(f"--revision {revision}: {checkpoint} is a folder and has none")

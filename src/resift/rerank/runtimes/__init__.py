@@ -13,7 +13,9 @@ from weakref import WeakValueDictionary
 
 from numpy.typing import NDArray
 
+from resift.cores import cores
 from resift.errors import InputError, MissingExtra, RuntimeFailure
+from resift.rerank.native import native
 
 ORDER = ("openvino", "onnxruntime")  # the first that is installed is the default
 
@@ -59,7 +61,7 @@ class SharedSession:
         self.turn = threading.Lock()  # two runs at once would fight for the cores and the memory
 
     def run(self, feeds: Arrays, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
-        with self.turn:
+        with self.turn, native:
             if self._own is None:
                 self._own = self._open_model()
             return self._own.run(feeds, outputs)
@@ -88,11 +90,12 @@ def default_runtime() -> str:
 def open_session(model: Path, runtime: str | None = None, threads: int = 0) -> Session:
     """Load an ONNX file, or share the session that this process already has for it.
 
-    `threads` is 0 for all cores. Raises `InputError` for a runtime that there is not,
+    `threads` is 0 for all cores that are ours. Raises `InputError` for a runtime that there is not,
     `MissingExtra` for one that is not installed and `RuntimeFailure` for a file that it cannot
     load.
     """
     name = runtime or default_runtime()
+    threads = threads or _limited()
     if name not in ORDER:
         raise InputError(f"runtime={name!r}: expected one of {', '.join(ORDER)}")
     state = model.stat() if model.is_file() else None
@@ -103,7 +106,8 @@ def open_session(model: Path, runtime: str | None = None, threads: int = 0) -> S
         if session is None:
             module = import_module(f"resift.rerank.runtimes.{name}_session")
             try:
-                session = SharedSession(partial(module.open_model, model, threads))
+                with native:
+                    session = SharedSession(partial(module.open_model, model, threads))
             except MissingExtra:
                 raise
             except Exception as error:
@@ -113,6 +117,16 @@ def open_session(model: Path, runtime: str | None = None, threads: int = 0) -> S
                 ) from error
             _open[key] = session
     return session
+
+
+def _limited() -> int:
+    """Our cores where they are not all of the machine's; else 0, the runtime's own choice of all.
+
+    Runtimes count the machine's cores, whatever a container is given of them; on a whole machine
+    they know which of them are one core twice.
+    """
+    count = cores()
+    return count if count < (os.cpu_count() or 1) else 0
 
 
 @cache

@@ -1,0 +1,157 @@
+"""A text's tokens, a window of characters at a time: no more of it is read than is asked for.
+
+What is taken of a window ends where a word begins, as the tokenizer's own pre-tokenizer sees words,
+and the next window begins there. So the tokens are those of the whole text, whether it has blanks
+or not, and neither time nor memory grows with it. Knows no model and no limit on tokens.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+WINDOW = 8_192
+"""Characters that are read at once. A tokenizer takes a millisecond for each thousand, and keeps
+some 200 bytes for each; a word that is longer is cut here, or is one unknown token altogether."""
+
+Ids = NDArray[np.int64]
+
+Wanted = Literal["beginning", "count", "all"]
+"""What of a long text: the tokens of its beginning, the number of the rest too, or all tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextTokens:
+    """A text's own tokens: the ids of the first, ``(n,)``, and how many follow.
+
+    `ends` are the characters of the text after each of `ids`, ascending, None where nobody knows.
+    Where `counted` is False the text goes on, and more than `rest` tokens follow.
+    """
+
+    ids: Ids
+    ends: Ids | None = None
+    rest: int = 0
+    counted: bool = True
+
+    @property
+    def total(self) -> int:
+        """Tokens of the whole text; at least so many where they were not `counted`."""
+        return len(self.ids) + self.rest
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads texts window by window.
+
+    `encode` gives a string's tokens, as the tokenizers package does; `reach` is the length of the
+    longest text that it knows as one added token, and `blind` says that it gives none for blanks.
+    """
+
+    encode: Callable[[str], Any]
+    reach: int
+    blind: bool
+
+    def read(self, text: str, most: int, wanted: Wanted) -> Iterator[TextTokens | None]:
+        """The text's tokens come last; None after each window before: time to look at the clock.
+
+        `ids` has more than `most` of them, unless the text has fewer.
+        """
+        ids, ends = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        read = rest = 0
+        counted = True
+        for part, stops in self._windows(text, min(most * 6, WINDOW)):
+            if read > most and wanted == "beginning":
+                counted = False
+                break
+            if read > most and wanted == "count":
+                rest += len(part)
+            else:
+                ids.append(part)
+                ends.append(stops)
+                read += len(part)
+            yield None
+        yield TextTokens(np.concatenate(ids), np.concatenate(ends), rest, counted)
+
+    def _windows(self, text: str, first: int) -> Iterator[tuple[Ids, Ids]]:
+        """(ids, ends) of windows in order; the first is of `first` characters."""
+        at, size = 0, first
+        inside = False  # a word of which all that matters is known, one character back
+        while at < len(text):
+            end = min(at + size, len(text))
+            window = text[at:end]
+            if self.blind and window.isspace():
+                at, size, inside = end, WINDOW, False
+                yield _NONE
+                continue
+            part = _Part.of(window, self.encode(window))
+            begin = part.continued() if inside else 0
+            if end == len(text):
+                yield part.tokens(begin, len(part.ids), at)
+                return
+            stop, forward, inside = self._take(part, begin, len(window), size)
+            yield part.tokens(begin, stop, at)
+            at, size = at + forward, WINDOW
+
+    def _take(self, part: "_Part", begin: int, length: int, size: int) -> tuple[int, int, bool]:
+        """Up to which token a window is taken, how far it is left behind, and whether in a word."""
+        if begin == len(part.ids):  # nothing here, or nothing but the rest of a word
+            return begin, length - bool(begin), bool(begin)
+        if stop := part.border(begin, length - self.reach):
+            return stop, part.start(stop), False
+        if part.offsets[0][0] and not begin:  # blanks lie before the only word
+            return 0, part.offsets[0][0], False
+        if begin and part.start(begin):
+            return begin, part.start(begin), False
+        if size < WINDOW:
+            return 0, 0, False
+        if stop := part.border(begin, length):
+            return stop, part.start(stop), False
+        unknown = len(part.ids) == 1  # and stays one token however long it is
+        return len(part.ids), length - unknown, unknown
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A window's tokens: which word each is of, and from where to where it goes."""
+
+    window: str
+    ids: Ids
+    offsets: Sequence[tuple[int, int]]
+    words: Sequence[int | None]
+
+    @classmethod
+    def of(cls, window: str, encoding: Any) -> "_Part":
+        ids = np.array(encoding.ids, np.int64)
+        return cls(window, ids, encoding.offsets, encoding.word_ids)
+
+    def tokens(self, begin: int, end: int, at: int) -> tuple[Ids, Ids]:
+        stops = np.fromiter((stop for _, stop in self.offsets[begin:end]), np.int64, end - begin)
+        return self.ids[begin:end], stops + at
+
+    def continued(self) -> int:
+        """How many tokens are of the word that the window begins in."""
+        if not self.words or self.offsets[0][0]:
+            return 0
+        first = self.words[0]
+        return next((n for n, word in enumerate(self.words) if word != first), len(self.words))
+
+    def start(self, place: int) -> int:
+        """Where a token's word begins, with the blanks before it: some tokenizers read them too."""
+        start, before = self.offsets[place][0], self.offsets[place - 1][1]
+        while start > before and self.window[start - 1].isspace():
+            start -= 1
+        return start
+
+    def border(self, begin: int, last: int) -> int:
+        """The last token that begins a word at character `last` or before; 0 where none does."""
+        words, offsets = self.words, self.offsets
+        for place in range(len(words) - 1, max(begin, 1) - 1, -1):
+            begins = words[place] != words[place - 1] and 0 < offsets[place][0] <= last
+            if begins and self.start(place):
+                return place
+        return 0
+
+
+_NONE = (np.empty(0, np.int64), np.empty(0, np.int64))
