@@ -2,10 +2,12 @@
 
 import os
 import uuid
+from pathlib import Path
 from typing import Any
 
 from resift.errors import IndexMismatch
 from resift.extras import require
+from resift.index import names
 from resift.index.bucket import lance_options
 from resift.index.embed import Embedder
 from resift.index.location import Location
@@ -14,6 +16,8 @@ from resift.index.versions import FORMAT
 from resift.settings import StorageSettings
 
 TABLE = "passages.lance"
+_PARTS = ("data", "_versions", "_indices", "_transactions", "_deletions")
+_FOLDERS = (TABLE, *(f"{TABLE}/{part}" for part in _PARTS))
 # What Lance may keep in memory of indexes and file footers; its own defaults are gigabytes.
 _WRITER_CACHE = {"index_cache_size_bytes": 64 << 20, "metadata_cache_size_bytes": 64 << 20}
 
@@ -28,7 +32,7 @@ def open_table(
     # Lance logs to stderr what it will change in versions to come, as warnings.
     os.environ.setdefault("LANCE_LOG", "error")
     lance = require("lance", "index")
-    uri = location.child(TABLE)
+    uri = _uri(location)
     options.setdefault("session", lance.Session(**_WRITER_CACHE))
     return lance.dataset(
         uri, storage_options=lance_options(location, storage, patient=patient), **options
@@ -46,7 +50,7 @@ def create_table(location: Location, storage: StorageSettings, embedder: Embedde
     empty = schema(embedder.dim, facts).empty_table()
     options = lance_options(location, storage, patient=True)
     try:
-        lance.write_dataset(empty, location.child(TABLE), storage_options=options)
+        lance.write_dataset(empty, _uri(location), storage_options=options)
     except OSError as error:
         if "already exists" not in str(error):  # another writer was first: theirs will do
             raise
@@ -67,3 +71,10 @@ def check_table(location: Location, dataset: Any, embedder: Embedder) -> None:
             f"{location.uri}: made by embedder {own}, expected {embedder.fingerprint}: "
             "use that one, or index into a new place"
         )
+
+
+def _uri(location: Location) -> str:
+    """The table's URI; `ValueError` where links in it would have Lance write somewhere else."""
+    if location.bucket is None:
+        names.refuse_links(Path(location.path), _FOLDERS)
+    return location.child(TABLE)
