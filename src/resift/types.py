@@ -117,7 +117,9 @@ class Receipt:
     `abstained` says that nothing in the window answers: all of it that can be read was scored, and
     the best score is below what was asked for; it is False where that was not asked or not seen.
     A search says which `version` of the index it read, and how many `requests` for how many `bytes`
-    it made to the object store; none where the index lies on this machine's disk.
+    it made to the object store; none where the index lies on this machine's disk. `notes` say where
+    an answer comes from when that is not as usual: a version other than the one that was open, a
+    copy of which nobody knows whether it is the newest.
     """
 
     model: str
@@ -144,6 +146,7 @@ class Receipt:
     version: int | None = None
     requests: int = 0
     bytes: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,7 +158,7 @@ def test_a_search_stays_with_its_version_until_it_is_told(tmp_path: Path, docs: 
 def test_a_pinned_index_cannot_be_changed(tmp_path: Path, docs: Path) -> None:
     index_at(tmp_path).sync(str(docs))
     pinned = index_at(tmp_path, version=1)
-    for change in (lambda: pinned.sync(str(docs)), lambda: pinned.roll_back(1)):
+    for change in (lambda: pinned.sync(str(docs)), lambda: pinned.rollback(1)):
         with pytest.raises(InputError, match="version=1: a version never changes: leave it out"):
             change()
     with pytest.raises(IndexNotFound, match="no version 2: resift versions"):
@@ -172,7 +172,7 @@ def test_versions_are_listed_gone_back_to_and_cleaned(tmp_path: Path, docs: Path
     (docs / "cat.md").unlink()
     index.sync(str(docs))
     assert [(own.number, own.documents) for own in index.versions()] == [(1, 3), (2, 2)]
-    assert index.roll_back(1).number == 3
+    assert index.rollback(1).number == 3
     assert texts(index) == before
     assert index.clean() == ([], 0)
     removed, freed = index.clean(older_than_days=0)
@@ -199,7 +199,7 @@ def test_cleaning_what_cannot_be_is_refused(
 def test_where_nothing_is_there_are_no_versions_and_none_is_made(tmp_path: Path) -> None:
     index = index_at(tmp_path)
     assert index.versions() == []
-    for act in (lambda: index.roll_back(1), index.clean):
+    for act in (lambda: index.rollback(1), index.clean):
         with pytest.raises(IndexNotFound):
             act()
     assert not list(tmp_path.iterdir())

@@ -2,16 +2,19 @@
 
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
+from typing import TypeVar
 
-from resift.errors import InputError
+from resift.errors import InputError, VersionGone
 from resift.index.citation import Verdict, verify
 from resift.index.embed import BUNDLED, WORDLLAMA, Embedder, open_embedder
 from resift.index.keep import Keeper
 from resift.index.location import locate
 from resift.index.plan import Plan, plan
-from resift.index.publish import clean, roll_back
-from resift.index.reader import find_version, open_version
+from resift.index.publish import clean, rollback
+from resift.index.reader import find_version, open_latest
 from resift.index.snapshot import Snapshot
 from resift.index.source import open_source
 from resift.index.store import Store
@@ -28,6 +31,8 @@ from resift.types import Ranking
 
 _DAY = 86_400.0
 _KEEP_DAYS = 7.0
+
+T = TypeVar("T")
 
 
 class Index:
@@ -127,9 +132,14 @@ class Index:
             raise InputError("rerank=False: min_score and abstain need the reranker's scores")
         asked = SearchPlan(top_n, depth, mode, budget_ms, max_requests, condition, thresholds)
         _check_plan(asked)
-        snapshot = self._open()
         reranker = self._reranker if rerank else None
-        return search(query, snapshot, self._embedder, reranker, asked)
+        ranking, note = self._read(
+            lambda snapshot: search(query, snapshot, self._embedder, reranker, asked)
+        )
+        if note is None:
+            return ranking
+        receipt = replace(ranking.receipt, notes=(*ranking.receipt.notes, note))
+        return replace(ranking, receipt=receipt)
 
     def retrieve(
         self,
@@ -149,7 +159,10 @@ class Index:
         condition = None if where is None else parse_where(where).sql()
         asked = SearchPlan(depth, depth, mode, where=condition)
         _check_plan(asked)
-        return retrieve(query, self._open(), self._embedder, reranker, asked, Clock(None))
+        retrieved, _ = self._read(
+            lambda snapshot: retrieve(query, snapshot, self._embedder, reranker, asked, Clock(None))
+        )
+        return retrieved
 
     def verify_citation(self, passage_id: str) -> Verdict:
         """Read the source of a passage again: does it still say so?
@@ -157,7 +170,7 @@ class Index:
         `passage_id` is a hit's id. Raise `InputError` if this version has no such passage, and
         `SourceError` if its source cannot be asked.
         """
-        passage = self._open().view().find(passage_id)
+        passage, _ = self._read(lambda snapshot: snapshot.view().find(passage_id))
         if passage is None:
             raise InputError(
                 f"{passage_id}: no such passage in this version: use the one that it was found in"
@@ -173,12 +186,12 @@ class Index:
         """The versions that can be searched, newest last."""
         return self._place.versions.readable()
 
-    def roll_back(self, number: int) -> Version:
+    def rollback(self, number: int) -> Version:
         """Publish version `number` once more, as the newest; the next `sync` goes on from there."""
         self._refuse_pinned()
         self._take_embedder_of(self._place.versions.get(number))
         store = Store.open(self._place.location, self._settings.storage, self._embedder)
-        version = roll_back(store, self._place.versions, number)
+        version = rollback(store, self._place.versions, number)
         self.refresh()
         return version
 
@@ -195,16 +208,37 @@ class Index:
         store = Store.open(self._place.location, self._settings.storage, self._embedder)
         return clean(store, self._place.versions, keep, older_than_days * _DAY)
 
+    def _read(self, work: Callable[[Snapshot], T]) -> tuple[T, str | None]:
+        """What `work` makes of the open version, or of the newest where that was cleaned up.
+
+        The second is a note that says so.
+        """
+        snapshot = self._open()
+        try:
+            return work(snapshot), None
+        except VersionGone:
+            if self._pinned is not None:
+                raise
+            with self._lock:
+                if self._snapshot is snapshot:
+                    self._snapshot = None
+            newer = self._open()
+        gone = snapshot.version.number
+        return work(newer), f"version {gone} was gone: version {newer.version.number} was read"
+
     def _open(self) -> Snapshot:
         with self._lock:
-            if self._snapshot is None:
+            if self._snapshot is None or self._snapshot.is_due:
                 place = self._place
-                version = find_version(place.location, place.versions, self._pinned)
-                self._take_embedder_of(version)
-                self._snapshot = open_version(
-                    place.location, self._settings, version, self._embedder.fingerprint
+                self._snapshot = open_latest(
+                    place.location, self._settings, place.versions, self._pinned, self._read_with
                 )
             return self._snapshot
+
+    def _read_with(self, version: Version) -> str:
+        """The fingerprint of the embedder that this version is read with."""
+        self._take_embedder_of(version)
+        return self._embedder.fingerprint
 
     def _take_embedder(self) -> None:
         newest = self._place.versions.newest()

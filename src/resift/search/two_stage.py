@@ -49,6 +49,7 @@ def search(
         bytes=found.bytes,
         partial=ranking.receipt.partial or found.reason is not None,
         reason=ranking.receipt.reason or found.reason,
+        notes=(*ranking.receipt.notes, *snapshot.notes),
         abstained=ranking.receipt.abstained and found.reason is None,  # else not all was seen
         timings_ms=timings_ms | {"total": clock.elapsed_ms()},
     )
