@@ -122,6 +122,13 @@ class IndexNotFound(StoreError):
 class VersionGone(IndexNotFound):
     """A version that was opened and is not whole any more: it was cleaned up meanwhile."""
 
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (str(self), self.number)
+
 
 class IndexMismatch(StoreError):
     """An index made by another embedder or in another format."""

@@ -168,6 +168,11 @@ def cache_folder(environ: Mapping[str, str] | None = None) -> Path | None:
         return None
 
 
+def debugging() -> bool:
+    """Whether errors of the command show where they came from: ``RESIFT_DEBUG``."""
+    return bool(os.environ.get("RESIFT_DEBUG"))
+
+
 def _read_file(name: str | None) -> dict[str, Any]:
     if not name:
         return {}

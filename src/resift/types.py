@@ -9,6 +9,9 @@ from typing import Any, Literal, Protocol, overload
 
 from resift.errors import InputError
 
+DEPTH = 50
+"""How many candidates a search reranks where nobody says (benchmarks/default_depth.py)."""
+
 Status = Literal["ok", "cut", "empty", "not_text", "late", "failed", "not_reranked"]
 """What became of a candidate.
 

@@ -37,8 +37,8 @@ def _ranking() -> Ranking:
 def test_json_has_the_explanation_of_the_first_hits_beside_their_fields(
     resift: Resift, lines: Path
 ) -> None:
-    plain = resift("rerank", "-q", QUERY, lines, "--json").rows
-    rows = resift("rerank", "-q", QUERY, lines, "--json", "--explain", 2).rows
+    plain = resift("rerank", "-q", QUERY, lines, "--jsonl").rows
+    rows = resift("rerank", "-q", QUERY, lines, "--jsonl", "--explain", 2).rows
     assert [list(row) for row in rows] == [[*plain[0], "explanation"]] * 2 + [list(plain[0])] * 2
     assert [{**row, "explanation": None} for row in rows] == [
         {**row, "explanation": None} for row in plain
@@ -53,7 +53,7 @@ def test_json_has_the_explanation_of_the_first_hits_beside_their_fields(
 def test_what_cannot_be_read_has_no_explanation_and_spoils_none(
     resift: Resift, lines: Path
 ) -> None:
-    rows = resift("rerank", "-q", QUERY, lines, "--json", "--explain", 99).rows
+    rows = resift("rerank", "-q", QUERY, lines, "--jsonl", "--explain", 99).rows
     assert [row["explanation"] is None for row in rows] == [False, False, False, True]
     done = resift("rerank", "-q", QUERY, lines, "--explain", 99)
     assert done.code == 0 and "4. 4: nothing to explain: empty" in done.out
@@ -81,7 +81,7 @@ def test_a_search_explains_what_it_found(resift: Resift, tmp_path: Path) -> None
         (source / f"{number}.txt").write_text(str(row["text"]))
     index = tmp_path / "index"
     assert resift("index", source, "--index", index).code == 0
-    rows = resift("search", QUERY, "--index", index, "--json", "--explain", 1).rows
+    rows = resift("search", QUERY, "--index", index, "--jsonl", "--explain", 1).rows
     best = max(rows[0]["explanation"]["parts"], key=lambda part: part["effect"])
     assert best["text"].startswith("Object lock")
     assert "why: rank 1" in resift("search", QUERY, "--index", index, "--explain", 2).out
@@ -99,11 +99,11 @@ def test_a_search_whose_reranker_failed_says_that_there_is_nothing_to_explain(
 ) -> None:
     from dataclasses import replace
 
-    from resift.cli.explanation import print_answer
+    from resift.cli.explanation import Shape, print_answer
 
     ranking = _ranking()
     failed = replace(ranking, explainer=None, receipt=replace(ranking.receipt, reason="it broke"))
-    print_answer(failed, True, 1)
+    print_answer(failed, Shape(as_lines=True, explain=1))
     out, err = capsys.readouterr()
     assert "nothing to explain: it broke" in err
     assert len(out.splitlines()) == 4 and "explanation" not in out

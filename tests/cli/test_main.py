@@ -86,7 +86,7 @@ def test_a_reader_that_leaves_early_gets_no_traceback(as_json: bool) -> None:
 
 
 def test_head_takes_its_line_and_nobody_complains() -> None:
-    command = f'{sys.executable} -c "{PROGRAM}" rerank --query text --json | head -1'
+    command = f'{sys.executable} -c "{PROGRAM}" rerank --query text --jsonl | head -1'
     lines = b"".join(b"a text of number %d\n" % n for n in range(90))
     done = subprocess.run(command, shell=True, input=lines, capture_output=True, timeout=120)
     assert json.loads(done.stdout)["rank"] == 1

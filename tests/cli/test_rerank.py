@@ -38,7 +38,7 @@ def _json_file(tmp_path: Path, *rows: object) -> Path:
 
 
 def test_plain_lines_come_back_as_the_library_ranks_them(resift: Resift, plain: Path) -> None:
-    done = resift("rerank", "--query", QUERY, plain, "--json")
+    done = resift("rerank", "--query", QUERY, plain, "--jsonl")
     assert done.code == 0 and done.err == ""
     expected = Reranker().rank(QUERY, LINES)
     assert [row["text"] for row in done.rows] == [hit.text for hit in expected]
@@ -60,7 +60,7 @@ def test_people_get_a_table_on_stdout_and_the_receipt_on_stderr(
 
 def test_candidates_come_through_a_real_pipe() -> None:
     data = "\ufeffA bucket.\r\n\n   \nObject lock keeps an object é 物.\r\n".encode()
-    done = process("rerank", "--query", QUERY, "--json", "-", stdin=data)
+    done = process("rerank", "--query", QUERY, "--jsonl", "-", stdin=data)
     assert done.code == 0 and done.err == ""
     assert [(row["id"], row["text"]) for row in done.rows] == [
         ("4", "Object lock keeps an object é 物."),
@@ -71,7 +71,7 @@ def test_candidates_come_through_a_real_pipe() -> None:
 def test_json_lines_carry_id_title_score_and_the_rest(resift: Resift, tmp_path: Path) -> None:
     first = {"id": "a", "text": LINES[0], "title": "Owners", "score": 3, "page": 4, "rank": 9}
     second = {"_id": 7, "text": LINES[1], "score": 1.5, "metadata": {"tags": ["x"]}}
-    done = resift("rerank", "--query", QUERY, "--json", _json_file(tmp_path, first, second))
+    done = resift("rerank", "--query", QUERY, "--jsonl", _json_file(tmp_path, first, second))
     rows = {row["id"]: row for row in done.rows}
     assert rows["a"]["title"] == "Owners" and rows["a"]["metadata"] == {"page": 4}
     assert rows["7"]["metadata"] == {"tags": ["x"]}
@@ -84,7 +84,7 @@ def test_a_bad_json_line_is_named_and_the_rest_ranked(
     resift: Resift, tmp_path: Path, bad: str
 ) -> None:
     file = _json_file(tmp_path, {"text": LINES[0]}, bad, {"text": LINES[1]})
-    done = resift("rerank", "--query", QUERY, "--json", file)
+    done = resift("rerank", "--query", QUERY, "--jsonl", file)
     assert done.code == 0
     assert [row["status"] for row in done.rows] == ["ok", "ok", "not_text"]
     assert done.rows[2]["id"] == "2"
@@ -94,7 +94,7 @@ def test_a_bad_json_line_is_named_and_the_rest_ranked(
 def test_text_that_is_no_text_is_a_hit_with_a_status(resift: Resift, tmp_path: Path) -> None:
     texts = [LINES[0], None, 5, "", "\udcff"]
     file = _json_file(tmp_path, *({"text": text} for text in texts))
-    done = resift("rerank", "--query", QUERY, "--json", file)
+    done = resift("rerank", "--query", QUERY, "--jsonl", file)
     assert done.code == 0
     statuses = ["ok", "not_text", "not_text", "empty", "not_text"]
     assert [row["status"] for row in done.rows] == statuses
@@ -103,7 +103,7 @@ def test_text_that_is_no_text_is_a_hit_with_a_status(resift: Resift, tmp_path: P
 
 def test_bytes_that_are_no_utf8_cost_only_their_line() -> None:
     data = b"A bucket.\ncaf\xe9\nObject lock.\n"
-    as_json = process("rerank", "--query", QUERY, "--json", stdin=data)
+    as_json = process("rerank", "--query", QUERY, "--jsonl", stdin=data)
     assert as_json.code == 0, as_json.err
     assert [row["status"] for row in as_json.rows] == ["ok", "ok", "not_text"]
     assert as_json.rows[2]["text"] == "caf\udce9"
@@ -115,7 +115,7 @@ def test_bytes_that_are_no_utf8_cost_only_their_line() -> None:
 @pytest.mark.parametrize("score", ["NaN", "Infinity", "1e999", "1" + "0" * 400])
 def test_a_score_that_is_no_number_is_none(resift: Resift, tmp_path: Path, score: str) -> None:
     file = _json_file(tmp_path, f'{{"text": "a", "score": {score}}}')
-    done = resift("rerank", "--query", QUERY, "--json", file)
+    done = resift("rerank", "--query", QUERY, "--jsonl", file)
     assert done.code == 0 and done.rows[0]["first_stage_score"] is None
 
 
@@ -126,7 +126,7 @@ def test_a_line_that_only_begins_like_json_is_plain(tmp_path: Path) -> None:
 
 def test_top_n_cuts_and_more_than_there_are_gives_all(resift: Resift, plain: Path) -> None:
     def count(*options: object) -> int:
-        return len(resift("rerank", "--query", QUERY, plain, "--json", *options).rows)
+        return len(resift("rerank", "--query", QUERY, plain, "--jsonl", *options).rows)
 
     assert (count("--top-n", 1), count("--top-n", 99), count()) == (1, 3, 3)
     assert "top_n=0" in resift("rerank", "--query", QUERY, plain, "--top-n", 0).error
@@ -135,13 +135,13 @@ def test_top_n_cuts_and_more_than_there_are_gives_all(resift: Resift, plain: Pat
 def test_no_candidates_are_no_hits(resift: Resift, tmp_path: Path) -> None:
     file = tmp_path / "empty"
     file.write_text("\n \n")
-    done = resift("rerank", "--query", QUERY, file, "--json")
+    done = resift("rerank", "--query", QUERY, file, "--jsonl")
     assert (done.code, done.out, done.err) == (0, "", "")
     assert resift("rerank", "--query", QUERY, file).code == 0
 
 
 def test_without_time_the_order_stays_and_the_receipt_says_why(resift: Resift, plain: Path) -> None:
-    done = resift("rerank", "--query", QUERY, plain, "--budget-ms", 0, "--json")
+    done = resift("rerank", "--query", QUERY, plain, "--budget-ms", 0, "--jsonl")
     assert [row["text"] for row in done.rows] == LINES
     assert "partial: time was up" in resift("rerank", "-q", QUERY, plain, "--budget-ms", 0).err
 
@@ -159,7 +159,7 @@ def test_what_cannot_be_opened_is_named(resift: Resift, tmp_path: Path) -> None:
 def test_another_model_is_used_where_it_is_named(
     resift: Resift, plain: Path, joint_folder: Path
 ) -> None:
-    done = resift("rerank", "-q", QUERY, plain, "--json", "--model", joint_folder)
+    done = resift("rerank", "-q", QUERY, plain, "--jsonl", "--model", joint_folder)
     expected = Reranker(joint_folder, settings=Settings()).rank(QUERY, LINES)
     assert [row["logit"] for row in done.rows] == [hit.logit for hit in expected]
     error = resift("rerank", "-q", QUERY, plain, "--model", "owner/name").error

@@ -62,7 +62,7 @@ def test_a_file_that_cannot_be_read_is_named_and_the_rest_indexed(
 
 @pytest.mark.parametrize("mode", ["hybrid", "dense"])
 def test_the_answer_comes_first(resift: Resift, index: Path, mode: str) -> None:
-    done = resift("search", QUERY, "--index", index, "--mode", mode, "--json")
+    done = resift("search", QUERY, "--index", index, "--mode", mode, "--jsonl")
     assert done.code == 0 and done.err == ""
     assert done.rows[0]["metadata"]["uri"].endswith("locks.md")
     assert [row["rank"] for row in done.rows] == [1, 2, 3]
@@ -70,12 +70,12 @@ def test_the_answer_comes_first(resift: Resift, index: Path, mode: str) -> None:
 
 
 def test_words_alone_find_only_what_has_them(resift: Resift, index: Path) -> None:
-    done = resift("search", "messages", "--index", index, "--mode", "lexical", "--json")
+    done = resift("search", "messages", "--index", index, "--mode", "lexical", "--jsonl")
     assert [row["metadata"]["uri"].rpartition("/")[2] for row in done.rows] == ["queues.txt"]
 
 
 def test_without_reranking_the_first_stages_order_comes_back(resift: Resift, index: Path) -> None:
-    done = resift("search", QUERY, "--index", index, "--no-rerank", "--json")
+    done = resift("search", QUERY, "--index", index, "--no-rerank", "--jsonl")
     assert [row["first_stage_rank"] for row in done.rows] == [1, 2, 3]
     assert {row["status"] for row in done.rows} == {"not_reranked"}
 
@@ -89,9 +89,10 @@ def test_people_get_a_table_and_a_receipt(resift: Resift, index: Path) -> None:
 
 def test_top_n_and_depth_cut(resift: Resift, index: Path) -> None:
     def count(*options: object) -> int:
-        return len(resift("search", QUERY, "--index", index, "--json", *options).rows)
+        return len(resift("search", QUERY, "--index", index, "--jsonl", *options).rows)
 
-    assert (count("--top-n", 1), count("--depth", 2), count("--top-n", 99)) == (1, 2, 3)
+    assert (count("--top-n", 1), count("--top-n", 99)) == (1, 3)
+    assert count("--depth", 1, "--top-n", 2) == 2  # who asks for two gets two that were compared
 
 
 @pytest.mark.parametrize(
@@ -128,5 +129,5 @@ def test_the_command_says_what_states_take(resift: Resift, source: Path, tmp_pat
     done = resift("index", str(source), "--index", place, "--keep-states")
     assert done.code == 0 and "states kept: " in done.out and "kB a passage" in done.out
     assert "states kept" not in resift("index", str(source), "--index", place).out
-    (row,) = resift("search", "what is a cat", "--index", place, "--top-n", "1", "--json").rows
+    (row,) = resift("search", "what is a cat", "--index", place, "--top-n", "1", "--jsonl").rows
     assert row["rank"] == 1

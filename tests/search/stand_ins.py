@@ -64,6 +64,7 @@ class Broken:
         *,
         top_n: int | None = None,
         budget_ms: float | None = None,
+        **more: object,
     ) -> Ranking:
         raise self.error
 

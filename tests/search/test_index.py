@@ -105,14 +105,29 @@ def test_an_index_inside_a_file_is_a_store_error(tmp_path: Path, docs: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"query": ""}, "query: expected some words"),
-        ({"query": " \n"}, "query: expected some words"),
-        ({"query": None}, "query: expected some words"),
-        ({"top_n": 0}, "top_n=0: expected 1 or more"),
-        ({"depth": 0}, "depth=0: expected 1 or more"),
+        ({"query": ""}, "query: empty"),
+        ({"query": " \n"}, "query: empty"),
+        ({"query": None}, "query: expected text, got NoneType"),
+        ({"top_n": 0}, "top_n=0: expected a whole number from 1"),
+        ({"top_n": None}, "top_n=None: expected a whole number from 1"),
+        ({"top_n": 2.5}, "top_n=2.5: expected a whole number from 1"),
+        ({"depth": True}, "depth=True: expected a whole number from 1"),
+        ({"depth": "20"}, "depth='20': expected a whole number from 1"),
+        ({"depth": float("nan")}, "depth=nan: expected a whole number from 1"),
+        ({"depth": 0}, "depth=0: expected a whole number from 1"),
         ({"mode": "fuzzy"}, "mode='fuzzy': expected one of hybrid, dense, lexical"),
-        ({"budget_ms": 0}, "budget_ms=0: expected more than 0"),
-        ({"max_requests": 0}, "max_requests=0: expected 1 or more, or None"),
+        ({"mode": ["dense"]}, r"mode=\['dense'\]: expected one of"),
+        ({"mode": None}, "mode=None: expected one of"),
+        ({"budget_ms": -1}, "budget_ms=-1: expected milliseconds from 0"),
+        ({"budget_ms": float("nan")}, "budget_ms=nan: expected milliseconds from 0"),
+        ({"budget_ms": True}, "budget_ms=True: expected milliseconds from 0"),
+        ({"budget_ms": "50"}, "budget_ms='50': expected milliseconds from 0"),
+        ({"max_requests": 0}, "max_requests=0: expected a whole number from 1, or None"),
+        ({"exact": "yes"}, "exact='yes': expected True or False"),
+        ({"fusion_weight": -1}, "fusion_weight=-1: expected a number from 0, or None"),
+        ({"fusion_weight": "big"}, "fusion_weight='big': expected a number from 0, or None"),
+        ({"exact": True, "rerank": False}, "rerank=False: exact needs the reranker"),
+        ({"where": 5}, "where=5: expected text, or None"),
         ({"where": "lang ="}, "where, character 7: expected"),
         ({"where": ""}, "where, character 1: expected a name, found the end"),
     ],
@@ -220,7 +235,7 @@ def test_an_index_is_opened_with_the_embedder_it_was_made_by(
         opened.append(name)
         return HashingEmbedder(str(name))
 
-    monkeypatch.setattr("resift.search.index.open_embedder", open_by_name)
+    monkeypatch.setattr("resift.search.parts.open_embedder", open_by_name)
     uri = str(tmp_path / "index")
     Index(uri, settings=Settings(), embedder=HashingEmbedder("wordllama")).sync(str(docs))
     Index(uri, settings=Settings()).search("cat", rerank=False)
@@ -239,7 +254,7 @@ def test_an_index_does_not_choose_where_queries_are_sent(
         opened.append(name)
         return HashingEmbedder("mine")
 
-    monkeypatch.setattr("resift.search.index.open_embedder", open_by_name)
+    monkeypatch.setattr("resift.search.parts.open_embedder", open_by_name)
     uri = str(tmp_path / "index")
     theirs = HashingEmbedder("http://elsewhere/v1#model")
     Index(uri, settings=Settings(), embedder=theirs).sync(str(docs))
@@ -277,7 +292,7 @@ def test_thresholds_need_scores_and_sense(tmp_path: Path, docs: Path, name: str)
     index.sync(str(docs))
     least: dict[str, Any] = {name: 0.5}
     assert len(index.search("dog", **least)) == 3
-    with pytest.raises(InputError, match="rerank=False: min_score and abstain need"):
+    with pytest.raises(InputError, match=f"rerank=False: {name} needs the reranker"):
         index.search("dog", rerank=False, **least)
     with pytest.raises(InputError, match=f"{name}=5: expected a number from 0 to 1"):
         index.search("dog", **(least | {name: 5}))

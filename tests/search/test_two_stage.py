@@ -1,7 +1,6 @@
 """Proves what a search hands to the reranker, and that the first stage stands when that fails."""
 
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -9,15 +8,15 @@ from numpy.typing import NDArray
 
 from index.fakes import HashingEmbedder
 from index.shelf import LOCAL, Shelf
-from resift.errors import RuntimeFailure, StoreError
+from resift.errors import RuntimeFailure
 from resift.index.location import locate
-from resift.index.snapshot import Snapshot, View
+from resift.index.snapshot import Snapshot
 from resift.index.table import open_table
 from resift.index.where import parse_where
 from resift.rerank.thresholds import ANYTHING, Thresholds
-from resift.search.retrieval import MODES, Mode, SearchPlan
-from resift.search.two_stage import search
+from resift.search.plan import MODES, Mode, Reranking, SearchPlan
 from resift.types import Ranking
+from search.opened import search_parts as search
 from search.stand_ins import Backwards, Broken, Picky
 
 EMBEDDER = HashingEmbedder()
@@ -100,7 +99,7 @@ def test_first_stage_scores_are_the_arms_own_or_the_fused(snapshot: Snapshot) ->
 
 def test_the_reranker_gets_the_window_and_its_order_is_the_answer(snapshot: Snapshot) -> None:
     reranker = Backwards()
-    before = first_stage(snapshot, "cat dog", SearchPlan(top_n=10, depth=3))
+    before = first_stage(snapshot, "cat dog", SearchPlan(top_n=3, depth=3))
     ranking = search("cat dog", snapshot, EMBEDDER, reranker, SearchPlan(top_n=2, depth=3))
     ((candidates, top_n, budget_ms),) = reranker.calls
     assert (top_n, budget_ms) == (2, None)
@@ -114,7 +113,7 @@ def test_the_reranker_gets_the_window_and_its_order_is_the_answer(snapshot: Snap
 
 def test_a_candidate_says_where_it_is_from(snapshot: Snapshot) -> None:
     reranker = Backwards()
-    search("cat", snapshot, EMBEDDER, reranker, SearchPlan(depth=1))
+    search("cat", snapshot, EMBEDDER, reranker, SearchPlan(top_n=1, depth=1))
     (candidate,) = reranker.calls[0][0]
     assert (candidate.title, candidate.text) == ("cat", "cat cat cat")
     uri = candidate.metadata["uri"]
@@ -176,17 +175,6 @@ def test_with_enough_requests_nothing_is_left_out(snapshot: Snapshot, remote: Sn
     assert not ranking.receipt.partial
 
 
-def test_an_arm_that_fails_fails_the_search(
-    snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_words(*arguments: object) -> NoReturn:
-        raise StoreError("the server does not answer")
-
-    monkeypatch.setattr(View, "lexical", no_words)
-    with pytest.raises(StoreError, match="does not answer"):
-        first_stage(snapshot, "cat", SearchPlan())
-
-
 @pytest.mark.parametrize(
     "error", [RuntimeFailure("no memory\ntrace"), ValueError("odd"), KeyError("x")]
 )
@@ -202,21 +190,10 @@ def test_a_reranker_that_fails_leaves_the_first_stage(snapshot: Snapshot, error:
 
 def test_the_reranker_gets_what_is_left_of_the_budget(snapshot: Snapshot) -> None:
     reranker = Backwards()
-    search("cat", snapshot, EMBEDDER, reranker, SearchPlan(budget_ms=60_000))
+    search("cat", snapshot, EMBEDDER, reranker, SearchPlan(), 60_000)
     left = reranker.calls[0][2]
     assert left is not None
     assert 0 < left < 60_000
-
-
-def test_a_budget_that_is_gone_leaves_the_first_stage(snapshot: Snapshot) -> None:
-    reranker = Backwards()
-    ranking = search("cat", snapshot, EMBEDDER, reranker, SearchPlan(budget_ms=0.001))
-    assert not reranker.calls
-    assert names(ranking)[0] == "cat"
-    assert (ranking.receipt.partial, ranking.receipt.reason) == (
-        True,
-        "time was up before reranking",
-    )
 
 
 def test_a_query_that_finds_nothing_is_an_empty_ranking(snapshot: Snapshot) -> None:
@@ -238,7 +215,9 @@ def test_thresholds_are_handed_on_only_where_they_are_set(
 ) -> None:
     """So that rerankers which know nothing of them keep working."""
     picky = Picky()
-    found = search("cat", snapshot, EMBEDDER, picky, SearchPlan(thresholds=thresholds))
+    found = search(
+        "cat", snapshot, EMBEDDER, picky, SearchPlan(reranking=Reranking(thresholds=thresholds))
+    )
     assert picky.asked == [expected]
     assert found.abstained and not found.receipt.partial
     assert not search("cat", snapshot, EMBEDDER, Backwards(), SearchPlan()).receipt.partial
@@ -247,12 +226,14 @@ def test_thresholds_are_handed_on_only_where_they_are_set(
 def test_of_a_window_that_was_not_read_whole_nobody_says_that_nothing_answers(
     remote: Snapshot,
 ) -> None:
-    plan = SearchPlan(top_n=1, max_requests=1, thresholds=Thresholds(abstain=0.5))
+    plan = SearchPlan(
+        top_n=1, max_requests=1, reranking=Reranking(thresholds=Thresholds(abstain=0.5))
+    )
     found = search("cat", remote, EMBEDDER, Picky(), plan)
     assert found.receipt.partial and not found.abstained
 
 
 def test_without_scores_nobody_abstains(snapshot: Snapshot) -> None:
-    plan = SearchPlan(thresholds=Thresholds(0.5, 0.5))
+    plan = SearchPlan(reranking=Reranking(thresholds=Thresholds(0.5, 0.5)))
     found = search("cat", snapshot, EMBEDDER, Broken(RuntimeFailure("no")), plan)
     assert len(found) == 4 and found.receipt.partial and not found.abstained

@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 from resift.cli.botocore_corpus import SERVICES, operations
+from resift.cli.hits import passage
 from resift.cli.index import print_skipped, sync_progress
-from resift.cli.output import console, milliseconds, passage
-from resift.types import Hit, Ranking
+from resift.cli.options import Calibration, Model, settings_with
+from resift.cli.output import console, milliseconds
+from resift.types import DEPTH, Hit, Ranking
 
 QUESTIONS = (
     "keep an object from being deleted before a date",
@@ -19,13 +21,14 @@ QUESTIONS = (
     "wait before a deleted encryption key is really gone",
 )
 SHOWN = 3
-DEPTH = 100
 
 
 def demo(
     folder: Annotated[
         Path, typer.Option(help="Where the documents and the index go; kept for the next run.")
     ] = Path(".demo"),
+    model: Model = None,
+    calibration: Calibration = None,
 ) -> None:
     """Index the service documentation in the botocore package and ask it five questions."""
     from resift.search.index import Index
@@ -38,7 +41,7 @@ def demo(
         highlight=False,
         soft_wrap=True,
     )
-    index = Index(str(index_folder))
+    index = Index(str(index_folder), settings=settings_with(model, calibration))
     with sync_progress() as show:
         report = index.sync(str(documents), show)
     print_skipped(report)
@@ -50,7 +53,7 @@ def demo(
     )
     index.search(QUESTIONS[0], top_n=1)  # loads the model, so that the times below are a search's
     for question in QUESTIONS:
-        _show(index.search(question, top_n=DEPTH, depth=DEPTH))
+        _show(index.search(question, top_n=DEPTH))
     console.print(
         "Now your own documents, a folder or a bucket:\n\n"
         "  resift index FOLDER --index my-index          resift index s3://BUCKET/DOCS "
@@ -80,6 +83,7 @@ def write_documents(folder: Path) -> int:
 def _show(ranking: Ranking) -> None:
     """First-stage order beside reranked order, the passage that won, and the milliseconds."""
     from rich.markup import escape
+    from rich.padding import Padding
     from rich.table import Table
 
     first = sorted(ranking, key=lambda hit: hit.first_stage_rank)
@@ -93,7 +97,7 @@ def _show(ranking: Ranking) -> None:
             break
         table.add_row(str(rank), escape(before.title), escape(after.title), _moved(after))
     console.print(table)
-    console.print(f"  {passage(ranking[0])}", highlight=False)
+    console.print(Padding(passage(ranking.query, ranking[0]), (0, 0, 0, 2)))
     timings = ", ".join(milliseconds(ranking.receipt.timings_ms))
     console.print(f"  [dim]{ranking.receipt.scored} passages read: {timings}[/]\n", highlight=False)
 

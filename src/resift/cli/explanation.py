@@ -1,13 +1,15 @@
 """How explanations look: colours and signed numbers in the terminal, JSON beside the hits."""
 
-from dataclasses import asdict
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from resift.cli.output import console, print_json_lines, print_ranking, printable, say
+from resift.cli import as_json
+from resift.cli.hits import print_ranking
+from resift.cli.output import console, print_json, printable, say
 from resift.errors import InputError
 from resift.rerank.compare import compared
 from resift.types import Explanation, Hit, Part, Ranking
@@ -20,22 +22,43 @@ NUMBERED = 3  # parts of a hit that get their effect in figures
 STRONG, WEAK = 0.5, 0.15  # of the strongest effect in a hit: what is bold, what is not coloured
 
 
-def check_explain(count: int | None, reranked: bool = True) -> None:
-    """Raise `InputError` for what cannot be explained, before anything is searched."""
-    if count is not None and count < 1:
-        raise InputError(f"explain={count}: expected 1 hit or more")
-    if count is not None and not reranked:
-        raise InputError(f"explain={count}: only what was reranked; leave out --no-rerank")
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How an answer is printed: one JSON document, a JSON object a hit, or a table for people.
+
+    Its first `explain` hits are explained. Raises `InputError` for what cannot be, before anything
+    is searched.
+    """
+
+    as_json: bool = False
+    as_lines: bool = False
+    explain: int | None = None
+    reranked: bool = True
+
+    def __post_init__(self) -> None:
+        count = self.explain
+        if self.as_json and self.as_lines:
+            raise InputError("--json and --jsonl: expected one of them; leave one out")
+        if count is not None and count < 1:
+            raise InputError(f"explain={count}: expected 1 hit or more")
+        if count is not None and not self.reranked:
+            raise InputError(f"explain={count}: only what was reranked; leave out --no-rerank")
 
 
-def print_answer(ranking: Ranking, as_json: bool, explain: int | None) -> None:
-    """A ranking as it was asked for: lines of JSON or a table, with its first hits explained."""
-    own = _explained(ranking, explain or 0)
+def print_answer(ranking: Ranking, shape: Shape) -> None:
+    """A ranking as it was asked for, with its first hits explained."""
+    own = _explained(ranking, shape.explain or 0)
     if ranking.abstained:
         say("nothing here answers: the best score is below what was asked for")
-    if as_json:
-        more = [{"explanation": None if one is None else asdict(one)} for one in own]
-        print_json_lines(ranking, more)
+    more = [{"explanation": one} for one in own]
+    if shape.as_json:
+        print_json(as_json.document(ranking, more))
+        return
+    if shape.as_lines:
+        for line in as_json.lines(ranking, more):
+            print(as_json.text(line))
+        if ranking.receipt.partial:
+            say(f"partial: {ranking.receipt.reason}")
         return
     print_ranking(ranking)
     hits = ranking[: len(own)]

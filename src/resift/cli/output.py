@@ -1,24 +1,21 @@
 """What every verb prints with: results on stdout, progress and errors on stderr."""
 
-import json
-import sys
+import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from itertools import chain, repeat
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from resift.types import Calibrated, Hit, Ranking
+from resift.cli import as_json
+from resift.types import Calibrated, Ranking
 
 console = Console(highlight=False)
 errors = Console(stderr=True)
 
+_WIDTHLESS = {"Cf": ""}
 SNIPPET = 160  # characters of a passage
 
 MEANINGS: Mapping[Calibrated, str] = {
@@ -28,9 +25,9 @@ MEANINGS: Mapping[Calibrated, str] = {
 }
 
 
-def say(line: str) -> None:
+def say(line: str, style: str | None = None) -> None:
     """One line on stderr, as it is."""
-    errors.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+    errors.print(printable(line), markup=False, highlight=False, soft_wrap=True, style=style)
 
 
 @contextmanager
@@ -43,8 +40,15 @@ def plain_warnings() -> Iterator[None]:
 
 
 def printable(text: str) -> str:
-    """The text without control characters: a document must not steer the terminal."""
-    return "".join(char if char.isprintable() else " " for char in text)
+    """The text without control characters: a document must not steer the terminal.
+
+    What has no width (soft hyphens, direction marks) goes, other controls are spaces.
+    """
+    if text.isprintable():
+        return text
+    shown = (char if char.isprintable() else _WIDTHLESS.get(unicodedata.category(char), " ")
+             for char in text)  # fmt: skip
+    return "".join(shown)
 
 
 def progress() -> Progress:
@@ -63,45 +67,7 @@ def progress() -> Progress:
 
 def print_json(value: Any) -> None:
     """One document on stdout."""
-    print(_json(value, indent=2))
-
-
-def print_json_lines(hits: Iterable[Hit], more: Iterable[Mapping[str, Any]] = ()) -> None:
-    """One object a hit on stdout, in rank order; `more` is for the first of them, beside theirs."""
-    for hit, beside in zip(hits, chain(more, repeat({})), strict=False):
-        print(_json(asdict(hit) | dict(beside)))
-
-
-def _json(value: Any, indent: int | None = None) -> str:
-    """As people read it where stdout can show that, else in ASCII; lone surrogates need it."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent, default=str)
-    try:
-        text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:
-        return json.dumps(value, indent=indent, default=str)
-    return text
-
-
-def print_ranking(ranking: Ranking) -> None:
-    """A table of hits, and the receipt in a line."""
-    table = Table(show_edge=False, pad_edge=False, box=None, expand=True)
-    table.add_column("rank", justify="right", no_wrap=True)
-    table.add_column("was", justify="right", no_wrap=True)
-    table.add_column("score", justify="right", no_wrap=True)
-    table.add_column("passage", ratio=1)
-    for hit in ranking:
-        score = hit.status if hit.score is None else f"{hit.score:.4f}"
-        table.add_row(str(hit.rank), str(hit.first_stage_rank), score, passage(hit))
-    console.print(table)
-    errors.print(f"[dim]{escape(receipt_line(ranking))}[/]", highlight=False, soft_wrap=True)
-
-
-def passage(hit: Hit) -> str:
-    """Title in bold, then the beginning of the text, as markup."""
-    text = str(hit.text) if hit.text is not None else ""
-    short = snippet(text)
-    title = escape(printable(hit.title))
-    return f"[bold]{title}[/]  {escape(short)}" if title else escape(short)
+    print(as_json.text(value, indent=2))
 
 
 def snippet(text: str, characters: int = SNIPPET) -> str:

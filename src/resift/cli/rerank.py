@@ -9,9 +9,19 @@ from typing import Annotated, Any
 
 import typer
 
-from resift.cli.explanation import ExplainOption, check_explain, print_answer
+from resift.cli.explanation import ExplainOption, Shape, print_answer
+from resift.cli.options import (
+    Abstain,
+    AsJson,
+    AsLines,
+    BudgetMs,
+    Calibration,
+    Exact,
+    FusionWeight,
+    MinScore,
+    Model,
+)
 from resift.cli.output import plain_warnings, say
-from resift.cli.scores import Abstain, Calibration, MinScore
 from resift.errors import InputError
 from resift.types import Candidate
 
@@ -22,25 +32,35 @@ def rerank(
     query: Annotated[str, typer.Option("--query", "-q", help="What was searched for.")],
     file: Annotated[Path, typer.Argument(help="Candidates, one a line; - is stdin.")] = STDIN,
     top_n: Annotated[int | None, typer.Option(help="How many to print; all by default.")] = None,
-    budget_ms: Annotated[float | None, typer.Option(help="Stop after this many ms.")] = None,
-    model: Annotated[str | None, typer.Option(help="Artifact folder; bundled by default.")] = None,
+    budget_ms: BudgetMs = None,
+    model: Model = None,
     calibration: Calibration = None,
+    exact: Exact = False,
+    fusion_weight: FusionWeight = None,
     min_score: MinScore = None,
     abstain: Abstain = None,
     explain: ExplainOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a hit.")] = False,
+    as_json: AsJson = False,
+    as_lines: AsLines = False,
 ) -> None:
     """Rerank lines: plain text, or JSON objects with "text" and maybe "id", "title", "score"."""
     from resift.rerank.reranker import Reranker
 
-    check_explain(explain)
+    shape = Shape(as_json, as_lines, explain)
     candidates = list(read_candidates(file))
     reranker = Reranker(model, calibration=calibration)
     with plain_warnings():
         ranking = reranker.rank(
-            query, candidates, top_n, budget_ms=budget_ms, min_score=min_score, abstain=abstain
+            query,
+            candidates,
+            top_n,
+            budget_ms=budget_ms,
+            exact=exact,
+            fusion_weight=fusion_weight,
+            min_score=min_score,
+            abstain=abstain,
         )
-    print_answer(ranking, as_json, explain)
+    print_answer(ranking, shape)
 
 
 def read_candidates(file: Path) -> Iterator[Candidate]:

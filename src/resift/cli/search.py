@@ -1,31 +1,35 @@
 """``resift search``: two stages over an index."""
 
-from dataclasses import replace
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from resift.cli.explanation import ExplainOption, check_explain, print_answer
+from resift.cli.explanation import ExplainOption, Shape, print_answer
+from resift.cli.options import (
+    Abstain,
+    AsJson,
+    AsLines,
+    BudgetMs,
+    Calibration,
+    Exact,
+    FusionWeight,
+    MinScore,
+    Model,
+    settings_with,
+)
+from resift.cli.options import Mode as Mode
 from resift.cli.output import plain_warnings
-from resift.cli.scores import Abstain, Calibration, MinScore
-from resift.settings import Settings
-
-
-class Mode(StrEnum):
-    """Which arms of the first stage look."""
-
-    hybrid = "hybrid"
-    dense = "dense"
-    lexical = "lexical"
+from resift.types import DEPTH
 
 
 def search(
     query: Annotated[str, typer.Argument(help="What to search for.")],
     uri: Annotated[str, typer.Option("--index", help="Folder or s3:// URI of the index.")],
     top_n: Annotated[int, typer.Option(help="How many to print.")] = 10,
-    depth: Annotated[int, typer.Option(help="How many candidates are reranked.")] = 100,
-    budget_ms: Annotated[float | None, typer.Option(help="Stop after this many ms.")] = None,
+    depth: Annotated[
+        int, typer.Option(help="How many candidates are reranked, at least --top-n.")
+    ] = DEPTH,
+    budget_ms: BudgetMs = None,
     mode: Annotated[Mode, typer.Option(help="The first stage.")] = Mode.hybrid,
     no_rerank: Annotated[bool, typer.Option("--no-rerank", help="First stage only.")] = False,
     where: Annotated[
@@ -35,21 +39,26 @@ def search(
     max_requests: Annotated[
         int | None, typer.Option(help="Begin nothing more once so many were made to the store.")
     ] = None,
+    model: Model = None,
     calibration: Calibration = None,
+    exact: Exact = False,
+    fusion_weight: FusionWeight = None,
     min_score: MinScore = None,
     abstain: Abstain = None,
     explain: ExplainOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a hit.")] = False,
+    as_json: AsJson = False,
+    as_lines: AsLines = False,
 ) -> None:
     """Search an index: retrieve, fuse, rerank."""
+    from resift.rerank.ask import checked_budget
     from resift.search.index import Index
 
-    check_explain(explain, reranked=not no_rerank)
-    settings = Settings.load()
-    if calibration is not None:
-        settings = replace(settings, calibration=str(calibration))
-    index = Index(uri, version=version, settings=settings)
+    shape = Shape(as_json, as_lines, explain, reranked=not no_rerank)
+    index = Index(uri, version=version, settings=settings_with(model, calibration))
     with plain_warnings():
+        if checked_budget(budget_ms) is not None:
+            # A process that has just begun has no model yet: that is no part of a search.
+            index.load(mode.value, rerank=not no_rerank)
         ranking = index.search(
             query,
             top_n,
@@ -59,7 +68,9 @@ def search(
             budget_ms=budget_ms,
             where=where,
             max_requests=max_requests,
+            exact=exact,
+            fusion_weight=fusion_weight,
             min_score=min_score,
             abstain=abstain,
         )
-    print_answer(ranking, as_json, explain)
+    print_answer(ranking, shape)

@@ -8,14 +8,15 @@ holds open stays.
 import hashlib
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import IO
 
 from resift.errors import StoreError
 from resift.extras import require
+from resift.index.background import Background
 from resift.index.bucket import open_bucket
 from resift.index.copies import Copies, Hold, drop, is_there, make_parent, usable
 from resift.index.faults import store_errors
@@ -96,17 +97,16 @@ class _Fetch:
 
     def all(self, files: Sequence[tuple[str, int]]) -> None:
         """Fetch them; raise `StoreError` for one that cannot be fetched."""
-        with (
-            ThreadPoolExecutor(_FETCHERS, "resift-hydrate") as pool,
-            store_errors(self._location.uri),
-        ):
-            jobs = [pool.submit(self._one, path, size) for path, size in files]
+        # Not a pool that the interpreter's end would wait for, for gigabytes.
+        background = Background(_FETCHERS, "resift-hydrate")
+        with store_errors(self._location.uri):
+            jobs = [background.run(partial(self._one, path, size)) for path, size in files]
             try:
                 for job in jobs:
                     job.result()
             finally:
-                for job in jobs:
-                    job.cancel()
+                background.end()
+                background.rest()
 
     def _one(self, name: str, size: int) -> None:
         """One file, under another name until it is whole and known to be right."""

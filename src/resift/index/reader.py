@@ -1,6 +1,6 @@
 """Published versions opened for searching: in place, or as a copy on this machine's disk."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 _READER_CACHE = {"index_cache_size_bytes": 1 << 30, "metadata_cache_size_bytes": 128 << 20}
 
 
+def load() -> None:
+    """Import what opening takes, which is a good part of a first search; nothing is read."""
+    require("lance", "index")
+
+
 def find_version(location: Location, versions: Versions, number: int | None) -> Version:
     """The version asked for, or the newest; raise `IndexNotFound` if there is none."""
     if number is not None:
@@ -33,46 +38,61 @@ def find_version(location: Location, versions: Versions, number: int | None) -> 
     return version
 
 
-def open_latest(
-    place: Location,
-    settings: Settings,
-    versions: Versions,
-    number: int | None,
-    fingerprint: Callable[[Version], str],
-) -> Snapshot:
-    """Open the version asked for, or the newest; `fingerprint` is of the embedder it is read with.
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A version to read: the newest, or `pinned`. `notes` say where it is not as that promises."""
+
+    version: Version
+    pinned: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+def choose_version(
+    location: Location, settings: Settings, versions: Versions, pinned: int | None
+) -> Choice:
+    """Find the version to read as `find_version` does.
 
     A store that is down is no reason not to answer where a copy lies on this machine's disk: then
-    that is opened, and `Snapshot.notes` say so. Raises as `find_version` and `open_version` do.
+    it is the version of that.
     """
     try:
-        version = find_version(place, versions, number)
-        return open_version(place, settings, version, fingerprint(version))
+        return Choice(find_version(location, versions, pinned), pinned)
     except StoreError as error:
-        cache = _cache(place, settings) if is_down(error.__cause__) else None
-        version_there = cache.newest(place, number) if cache else None
-        if version_there is None:
+        if (copy := _copy(location, settings, pinned, error)) is None:
             raise
-        note = (
-            f"{error}; version {version_there.number} was read from its copy on this disk, "
-            "and there may be a newer one"
+        return copy
+
+
+def open_choice(location: Location, settings: Settings, choice: Choice) -> Snapshot:
+    """Open what was chosen, or an older copy where the store goes down meanwhile."""
+    try:
+        return open_version(location, settings, choice.version, notes=choice.notes)
+    except StoreError as error:
+        copy = _copy(location, settings, choice.pinned, error)
+        if copy is None or copy.version.fingerprint != choice.version.fingerprint:
+            raise
+        return open_version(location, settings, copy.version, notes=copy.notes)
+
+
+def check_embedder(location: Location, version: Version, fingerprint: str) -> None:
+    """Raise `IndexMismatch` if a version's vectors come from another embedder."""
+    if version.fingerprint != fingerprint:
+        raise IndexMismatch(
+            f"{location.uri}: made by embedder {version.embedder} ({version.fingerprint}), "
+            f"not by {fingerprint}: set RESIFT_EMBEDDER={version.embedder}"
         )
-        return open_version(place, settings, version_there, fingerprint(version_there), (note,))
 
 
 def open_version(
     location: Location,
     settings: Settings,
     version: Version,
-    fingerprint: str,
+    fingerprint: str | None = None,
     notes: tuple[str, ...] = (),
 ) -> Snapshot:
-    """Open a version; raise `IndexMismatch` if its vectors come from another embedder."""
-    if version.fingerprint != fingerprint:
-        raise IndexMismatch(
-            f"{location.uri}: made by embedder {version.embedder} ({version.fingerprint}), "
-            f"not by {fingerprint}: set RESIFT_EMBEDDER={version.embedder}"
-        )
+    """Open a version; with `fingerprint` check first that it has that embedder's vectors."""
+    if fingerprint is not None:
+        check_embedder(location, version, fingerprint)
     session = require("lance", "index").Session(**_READER_CACHE)
     options: dict[str, Any] = {"version": version.table_version, "session": session}
     if cache := _cache(location, settings):
@@ -90,6 +110,21 @@ def open_version(
         is_local=location.bucket is None,
         notes=notes,
     )
+
+
+def _copy(
+    location: Location, settings: Settings, pinned: int | None, error: StoreError
+) -> Choice | None:
+    """What lies on this machine's disk, where `error` says that the store is down."""
+    cache = _cache(location, settings) if is_down(error.__cause__) else None
+    version = cache.newest(location, pinned) if cache else None
+    if version is None:
+        return None
+    note = (
+        f"{error}; version {version.number} was read from its copy on this disk, "
+        "and there may be a newer one"
+    )
+    return Choice(version, pinned, (note,))
 
 
 def _snapshot_of_copy(

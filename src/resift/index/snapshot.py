@@ -102,6 +102,10 @@ class View:
         self._requests = 0
         self._bytes = 0
 
+    def __len__(self) -> int:
+        """How many passages there are."""
+        return len(self._snapshot)
+
     def allowed(self, where: str) -> Allowed:
         """The rows that `where`, SQL out of `index.where`, is true of; for both arms."""
 
@@ -189,7 +193,8 @@ def reading(uri: str, version: Version) -> Iterator[None]:
             raise
         raise VersionGone(
             f"{uri}: version {version.number} is not whole any more; it was cleaned up, or files "
-            "were deleted: open a version that resift versions lists"
+            "were deleted: open a version that resift versions lists",
+            version.number,
         ) from error
 
 

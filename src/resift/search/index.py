@@ -1,33 +1,36 @@
 """Index: what users hold. A place for passages, kept in step with documents, and searched."""
 
-import threading
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
-from typing import TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
 from resift.errors import InputError, VersionGone
+from resift.index.background import ready
 from resift.index.citation import Verdict, verify
-from resift.index.embed import BUNDLED, WORDLLAMA, Embedder, open_embedder
+from resift.index.embed import Embedder
 from resift.index.keep import Keeper
 from resift.index.location import locate
 from resift.index.plan import Plan, plan
 from resift.index.publish import clean, rollback
-from resift.index.reader import find_version, open_latest
-from resift.index.snapshot import Snapshot
+from resift.index.reader import find_version
 from resift.index.source import open_source
 from resift.index.store import Store
 from resift.index.sync import AS_IT_IS, Models, Place, ProgressCallback, Reading, SyncReport, sync
 from resift.index.versions import Version, Versions
 from resift.index.where import parse_where
-from resift.rerank.outcome import is_text
+from resift.rerank.candidates import check_query
 from resift.rerank.thresholds import Thresholds
 from resift.search.clock import Clock
-from resift.search.retrieval import MODES, Mode, Retrieved, SearchPlan, retrieve
-from resift.search.two_stage import Ranker, search
+from resift.search.parts import Opened, Parts, Ranker
+from resift.search.plan import Mode, Reranking, SearchPlan
+from resift.search.retrieval import Retrieved, retrieve
+from resift.search.two_stage import search
 from resift.settings import Settings
-from resift.types import Ranking
+from resift.types import DEPTH, Ranking
 
 _DAY = 86_400.0
 _KEEP_DAYS = 7.0
@@ -44,7 +47,7 @@ class Index:
 
     def __init__(
         self,
-        uri: str,
+        uri: str | os.PathLike[str],
         *,
         version: int | None = None,
         settings: Settings | None = None,
@@ -52,13 +55,27 @@ class Index:
         reranker: Ranker | None = None,
     ) -> None:
         """Name an index; nothing is read or loaded before it is needed."""
-        self.uri = uri
+        self.uri = os.fspath(uri)
         self._pinned = version
-        self._given_settings = settings
-        self._given_embedder = embedder
-        self._given_reranker = reranker
-        self._snapshot: Snapshot | None = None
-        self._lock = threading.RLock()
+        self._given = (settings, embedder, reranker)
+        self._opened = Opened(
+            lambda: self._place, lambda: self._settings, version, embedder, reranker
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled it is its name and settings: where it arrives, it opens what it needs anew."""
+        return _again, (self.uri, self._pinned, *self._given)
 
     def sync(
         self,
@@ -83,7 +100,6 @@ class Index:
         """
         self._refuse_pinned()
         source = open_source(source_uri, self._settings.storage)
-        self._take_embedder()
         models = self._models(keep_states)
         report = sync(source, self._place, models, reading, progress, allow_unsafe=allow_unsafe)
         self.refresh()
@@ -98,44 +114,50 @@ class Index:
     ) -> Plan:
         """What `sync` would do: documents, passages, seconds, requests. Writes nothing."""
         source = open_source(source_uri, self._settings.storage)
-        self._take_embedder()
         return plan(source, self._place, self._models(keep_states), reading)
 
     def search(
         self,
         query: str,
         top_n: int = 10,
-        depth: int = 100,
+        depth: int = DEPTH,
         mode: Mode = "hybrid",
         rerank: bool = True,
         budget_ms: float | None = None,
         *,
         where: str | None = None,
         max_requests: int | None = None,
+        exact: bool = False,
+        fusion_weight: float | None = None,
         min_score: float | None = None,
         abstain: float | None = None,
     ) -> Ranking:
         """Find the `top_n` passages that answer `query` best, among `depth` candidates.
 
-        `where` keeps to passages that it is true of (`resift.index.where` has the language). With
-        `max_requests`, once so many were made to the object store only what was found by then is
-        answered with, and the receipt says so. `min_score` and `abstain` are as in `Reranker.rank`;
-        where the window was not read as a whole, `Ranking.abstained` is False.
+        `depth` is raised to `top_n` where that is more. `where` keeps to passages that it is true
+        of (`resift.index.where` has the language). With `max_requests`, once so many were made to
+        the object store only what was found by then is answered with. `exact`, `fusion_weight`,
+        `min_score` and `abstain` are as in `Reranker.rank`; where the window was not read as a
+        whole, `Ranking.abstained` is False.
 
-        Raise `InputError` for what no search can use and `IndexNotFound` where nothing was
-        published yet, or not that version.
+        `budget_ms` counts from this call on, opening the index and loading models too (`load` does
+        that beforehand): what is not there in time is left out, and goes on in the background for
+        the next call. None and infinity are no limit, 0 takes what is known at once. A server for
+        vectors, an arm of the first stage or a reranker that fails is left out as well. The receipt
+        is `partial` then, and says why.
+
+        Raise `InputError` for what no search can use (`QueryError` for the query), `IndexNotFound`
+        where nothing was published yet, or not that version, and what both arms failed with.
         """
-        _check_query(query)
-        condition = None if where is None else parse_where(where).sql()
-        thresholds = Thresholds(min_score, abstain)
-        if thresholds.asked and not rerank:
-            raise InputError("rerank=False: min_score and abstain need the reranker's scores")
-        asked = SearchPlan(top_n, depth, mode, budget_ms, max_requests, condition, thresholds)
-        _check_plan(asked)
-        reranker = self._reranker if rerank else None
-        ranking, note = self._read(
-            lambda snapshot: search(query, snapshot, self._embedder, reranker, asked)
-        )
+        clock = Clock(budget_ms)
+        check_query(query)
+        reranking = Reranking(exact, fusion_weight, Thresholds(min_score, abstain))
+        asked = SearchPlan(top_n, depth, mode, max_requests, _condition(where), reranking)
+        if reranking.arguments and not rerank:
+            asked_for = " and ".join(reranking.arguments)
+            need = "need" if len(reranking.arguments) > 1 else "needs"
+            raise InputError(f"rerank=False: {asked_for} {need} the reranker")
+        ranking, note = self._read(lambda: search(query, self._parts(mode, rerank), asked, clock))
         if note is None:
             return ranking
         receipt = replace(ranking.receipt, notes=(*ranking.receipt.notes, note))
@@ -144,7 +166,7 @@ class Index:
     def retrieve(
         self,
         query: str,
-        depth: int = 100,
+        depth: int = DEPTH,
         mode: Mode = "hybrid",
         *,
         where: str | None = None,
@@ -155,14 +177,28 @@ class Index:
         For a second stage of one's own, and to measure the first. With `reranker`, what is kept for
         it comes along. Raises as `search` does.
         """
-        _check_query(query)
-        condition = None if where is None else parse_where(where).sql()
-        asked = SearchPlan(depth, depth, mode, where=condition)
-        _check_plan(asked)
-        retrieved, _ = self._read(
-            lambda snapshot: retrieve(query, snapshot, self._embedder, reranker, asked, Clock(None))
-        )
-        return retrieved
+        clock = Clock()
+        check_query(query)
+        asked = SearchPlan(depth, depth, mode, where=_condition(where))
+        keeper = ready(reranker) if reranker is not None else None
+
+        def read() -> Retrieved:
+            parts = replace(self._parts(mode, False), reranker=keeper)
+            return retrieve(query, parts, asked, clock)
+
+        retrieved, note = self._read(read)
+        return retrieved if note is None else replace(retrieved, notes=(*retrieved.notes, note))
+
+    def load(self, mode: Mode = "hybrid", rerank: bool = True) -> None:
+        """Load the models that a search needs, so that the first one does not wait for them.
+
+        Reads nothing of the index. Raises `ModelError` for what cannot be loaded.
+        """
+        self._opened.load(dense=mode != "lexical", rerank=rerank)
+
+    def close(self) -> None:
+        """Let go of the version that is open, and of what is still on its way; it opens again."""
+        self._opened.forget()
 
     def verify_citation(self, passage_id: str) -> Verdict:
         """Read the source of a passage again: does it still say so?
@@ -170,7 +206,7 @@ class Index:
         `passage_id` is a hit's id. Raise `InputError` if this version has no such passage, and
         `SourceError` if its source cannot be asked.
         """
-        passage, _ = self._read(lambda snapshot: snapshot.view().find(passage_id))
+        passage, _ = self._read(lambda: self._opened.snapshot().result().view().find(passage_id))
         if passage is None:
             raise InputError(
                 f"{passage_id}: no such passage in this version: use the one that it was found in"
@@ -179,8 +215,7 @@ class Index:
 
     def refresh(self) -> None:
         """Let the next search look for the newest version."""
-        with self._lock:
-            self._snapshot = None
+        self._opened.forget()
 
     def versions(self) -> list[Version]:
         """The versions that can be searched, newest last."""
@@ -189,8 +224,8 @@ class Index:
     def rollback(self, number: int) -> Version:
         """Publish version `number` once more, as the newest; the next `sync` goes on from there."""
         self._refuse_pinned()
-        self._take_embedder_of(self._place.versions.get(number))
-        store = Store.open(self._place.location, self._settings.storage, self._embedder)
+        embedder = self._embedder(self._place.versions.get(number))
+        store = Store.open(self._place.location, self._settings.storage, embedder)
         version = rollback(store, self._place.versions, number)
         self.refresh()
         return version
@@ -204,66 +239,41 @@ class Index:
         for name, value, least in (("keep", keep, 1), ("older_than_days", older_than_days, 0)):
             if not value >= least:
                 raise InputError(f"{name}={value}: expected {least} or more")
-        self._take_embedder_of(find_version(self._place.location, self._place.versions, None))
-        store = Store.open(self._place.location, self._settings.storage, self._embedder)
+        newest = find_version(self._place.location, self._place.versions, None)
+        store = Store.open(self._place.location, self._settings.storage, self._embedder(newest))
         return clean(store, self._place.versions, keep, older_than_days * _DAY)
 
-    def _read(self, work: Callable[[Snapshot], T]) -> tuple[T, str | None]:
+    def _read(self, work: Callable[[], T]) -> tuple[T, str | None]:
         """What `work` makes of the open version, or of the newest where that was cleaned up.
 
         The second is a note that says so.
         """
-        snapshot = self._open()
         try:
-            return work(snapshot), None
-        except VersionGone:
+            return work(), None
+        except VersionGone as gone:
             if self._pinned is not None:
                 raise
-            with self._lock:
-                if self._snapshot is snapshot:
-                    self._snapshot = None
-            newer = self._open()
-        gone = snapshot.version.number
-        return work(newer), f"version {gone} was gone: version {newer.version.number} was read"
+            self._opened.forget()
+            note = f"version {gone.number} was gone: the newest was read"
+        return work(), note
 
-    def _open(self) -> Snapshot:
-        with self._lock:
-            if self._snapshot is None or self._snapshot.is_due:
-                place = self._place
-                self._snapshot = open_latest(
-                    place.location, self._settings, place.versions, self._pinned, self._read_with
-                )
-            return self._snapshot
+    def _parts(self, mode: Mode, rerank: bool) -> Parts:
+        return self._opened.parts(dense=mode != "lexical", rerank=rerank)
 
-    def _read_with(self, version: Version) -> str:
-        """The fingerprint of the embedder that this version is read with."""
-        self._take_embedder_of(version)
-        return self._embedder.fingerprint
-
-    def _take_embedder(self) -> None:
-        newest = self._place.versions.newest()
-        if newest:
-            self._take_embedder_of(newest)
-
-    def _take_embedder_of(self, version: Version) -> None:
-        """An index is read with the embedder it was made by, unless another one was named."""
-        if self._given_embedder or self._settings.embedder:
-            return
-        # Not a URL or a folder: an index that somebody else has made does not choose where
-        # this machine sends its queries, nor what it loads.
-        if version.embedder in (BUNDLED, WORDLLAMA):
-            self._given_embedder = open_embedder(version.embedder, self._settings)
+    def _embedder(self, version: Version | None) -> Embedder:
+        return self._opened.embedder_of(version).result()
 
     def _models(self, keep_states: bool) -> Models:
         def keeper() -> Keeper | None:
-            reranker = self._reranker
+            reranker = self._opened.reranker().result()
             if isinstance(reranker, Keeper):
                 return reranker
             if keep_states:
                 raise InputError("keep_states: this reranker cannot keep what it reads")
             return None
 
-        return Models(self._embedder, keeper, keep_states)
+        embedder = self._embedder(self._place.versions.newest())
+        return Models(embedder, keeper, keep_states)
 
     def _refuse_pinned(self) -> None:
         if self._pinned is not None:
@@ -276,40 +286,22 @@ class Index:
 
     @cached_property
     def _settings(self) -> Settings:
-        return self._given_settings or Settings.load()
-
-    @property
-    def _embedder(self) -> Embedder:
-        with self._lock:
-            if self._given_embedder is None:
-                self._given_embedder = open_embedder(self._settings.embedder, self._settings)
-            return self._given_embedder
-
-    @property
-    def _reranker(self) -> Ranker:
-        with self._lock:
-            if self._given_reranker is None:
-                # Here, so that a search without reranking loads no model for it.
-                from resift.rerank.reranker import Reranker
-
-                self._given_reranker = Reranker(settings=self._settings)
-            return self._given_reranker
+        return self._given[0] or Settings.load()
 
 
-def _check_query(query: str) -> None:
-    if not isinstance(query, str) or not query.strip():
-        raise InputError("query: expected some words, got none")
-    if not is_text(query):
-        raise InputError("query: has lone surrogates, so it is no text; decode its bytes again")
+def _again(
+    uri: str,
+    version: int | None,
+    settings: Settings | None,
+    embedder: Embedder | None,
+    reranker: Ranker | None,
+) -> Index:
+    return Index(uri, version=version, settings=settings, embedder=embedder, reranker=reranker)
 
 
-def _check_plan(plan: SearchPlan) -> None:
-    for name, value in (("depth", plan.depth), ("top_n", plan.top_n)):
-        if value < 1:
-            raise InputError(f"{name}={value}: expected 1 or more")
-    if plan.mode not in MODES:
-        raise InputError(f"mode={plan.mode!r}: expected one of {', '.join(MODES)}")
-    if plan.budget_ms is not None and not plan.budget_ms > 0:
-        raise InputError(f"budget_ms={plan.budget_ms}: expected more than 0, or None")
-    if plan.max_requests is not None and plan.max_requests < 1:
-        raise InputError(f"max_requests={plan.max_requests}: expected 1 or more, or None")
+def _condition(where: object) -> str | None:
+    if where is None:
+        return None
+    if not isinstance(where, str):
+        raise InputError(f"where={where!r}: expected text, or None")
+    return parse_where(where).sql()

@@ -1,169 +1,146 @@
 """The first stage: text → retrieve → fuse → take the window's texts → candidates."""
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TypeVar
 
-from resift.index.embed import Embedder
 from resift.index.keep import Keeper
 from resift.index.rows import Passage
-from resift.index.snapshot import Scored, Snapshot, View
-from resift.rerank.thresholds import ANYTHING, Thresholds
-from resift.search.clock import Clock
-from resift.search.fusion import reciprocal_rank_fusion
+from resift.index.snapshot import Allowed, Scored, View
+from resift.search.arms import Arms
+from resift.search.clock import Clock, Late
+from resift.search.gaps import Gaps
+from resift.search.parts import Parts
+from resift.search.plan import MODES as MODES
+from resift.search.plan import Mode as Mode
+from resift.search.plan import SearchPlan
 from resift.types import Candidate
 
-Mode = Literal["hybrid", "dense", "lexical"]
-MODES: tuple[Mode, ...] = ("hybrid", "dense", "lexical")
-
-
-@dataclass(frozen=True, slots=True)
-class SearchPlan:
-    """How to search: `depth` candidates go to the reranker, `top_n` come back.
-
-    `budget_ms` is for the whole search: the reranker gets what the first stage leaves of it.
-    `max_requests` to the object store: once they are made only the first `top_n` passages are read
-    yet, and nothing else is begun. `where` is the filter as SQL, from `index.where`. `thresholds`
-    are for the reranker's scores.
-    """
-
-    top_n: int = 10
-    depth: int = 100
-    mode: Mode = "hybrid"
-    budget_ms: float | None = None
-    max_requests: int | None = None
-    where: str | None = None
-    thresholds: Thresholds = ANYTHING
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
     """What a first stage found, best first, and what it took: nothing that a reranker did.
 
-    `depth` candidates were found; `candidates` are those that were read. `reason` says why some
-    were not.
+    `depth` candidates were found; `candidates` are those that were read. `reason` says what is
+    missing and why. `version` is None where time was up before any was open; `notes` are the
+    receipt's.
     """
 
     candidates: list[Candidate]
     depth: int
-    version: int
+    version: int | None
     requests: int
     bytes: int
     reason: str | None
     timings_ms: Mapping[str, float]
+    notes: tuple[str, ...] = ()
 
 
-def retrieve(
-    query: str,
-    snapshot: Snapshot,
-    embedder: Embedder,
-    reranker: object,
-    plan: SearchPlan,
-    clock: Clock,
-) -> Retrieved:
-    """The candidates that a search would hand to `reranker`, with what is kept for it.
+def retrieve(query: str, parts: Parts, plan: SearchPlan, clock: Clock) -> Retrieved:
+    """The candidates that a search would hand to its reranker, with what is kept for it.
 
-    Without a reranker only the first `top_n` are read.
+    Without a reranker only the first `top_n` are read. What is not there when time is up is left
+    out; where an arm fails the other's order stands.
     """
-    view = snapshot.view()
-    purse = _Purse(view, plan.max_requests)
-    window = _retrieve(query, view, embedder, plan, clock, purse)[: plan.depth]
-    with clock.stage("fetch"):
-        passages = _fetch(view, [row_id for row_id, _ in window], reranker, plan, purse)
-    return Retrieved(
-        _candidates(passages, window[: len(passages)]),
-        len(window),
-        snapshot.version.number,
-        view.requests,
-        view.bytes,
-        purse.reason,
-        clock.timings_ms | {"total": clock.elapsed_ms()},
-    )
+    search = _Search(query, parts, plan, clock)
+    try:
+        search.run()
+    except Late as late:
+        search.gaps.note(str(late))
+    return search.retrieved()
 
 
-def _retrieve(
-    query: str, view: View, embedder: Embedder, plan: SearchPlan, clock: Clock, purse: "_Purse"
-) -> Scored:
-    """Row ids with scores, best first: one arm's, or both fused. The two look at once."""
-    allowed = None
-    if plan.where:
-        with clock.stage("filter"):
-            allowed = view.allowed(plan.where)
-        if not allowed.count:
-            return []
+class _Search:
+    """What is known of one search, so that what there is can be told when time is up."""
 
-    def dense() -> Scored:
-        with clock.stage("embed"):
-            vector = embedder.embed_query(query)
-        with clock.stage("dense"):
-            return view.dense(vector, plan.depth, allowed)
+    def __init__(self, query: str, parts: Parts, plan: SearchPlan, clock: Clock) -> None:
+        self._query, self._parts, self._plan, self._clock = query, parts, plan, clock
+        self.gaps = Gaps(plan.max_requests)
+        self._version: int | None = None
+        self._notes: tuple[str, ...] = ()
+        self._view: View | None = None
+        self._window: Scored = []
+        self._passages: list[Passage] = []
 
-    def lexical() -> Scored:
-        with clock.stage("lexical"):
-            return view.lexical(query, plan.depth, allowed)
+    def run(self) -> None:
+        """Open, filter, look, read; `Late` at the step that time was up in."""
+        clock, plan = self._clock, self._plan
+        snapshot = clock.open("open", self._parts.snapshot, "the index was open")
+        self._version, self._notes = snapshot.version.number, snapshot.notes
+        view = self._view = self._wait(snapshot.view, "the index was open")
+        allowed = self._allowed(view, plan.where) if plan.where else None
+        if allowed and not allowed.count:
+            return
+        arms = Arms(self._query, view, self._parts, plan, clock)
+        self._window = arms.look(allowed, self.gaps)[: plan.window]
+        reranker = self._reranker()
+        with clock.stage("fetch"):
+            rows = [row_id for row_id, _ in self._window]
+            self._passages = self._wait(
+                lambda: self._fetch(view, rows, reranker), "the texts were read"
+            )
 
-    if plan.mode != "hybrid":
-        return dense() if plan.mode == "dense" else lexical()
-    if plan.max_requests is None:
-        with ThreadPoolExecutor(1, "resift-lexical") as other:
-            words = other.submit(lexical)
-            arms = [dense(), words.result()]
-    else:
-        arms = [lexical()]
-        if purse.has("the dense arm"):
-            arms.insert(0, dense())
-    with clock.stage("fuse"):
-        return reciprocal_rank_fusion([[row_id for row_id, _ in arm] for arm in arms])
+    def retrieved(self) -> Retrieved:
+        """As far as it came."""
+        view, count = self._view, len(self._passages)
+        return Retrieved(
+            _candidates(self._passages, self._window[:count]),
+            len(self._window),
+            self._version,
+            view.requests if view else 0,
+            view.bytes if view else 0,
+            self.gaps.reason,
+            self._clock.timed(),
+            self._notes,
+        )
 
+    def _allowed(self, view: View, where: str) -> Allowed:
+        with self._clock.stage("filter"):
+            return self._wait(lambda: view.allowed(where), "the filter was looked up")
 
-def _fetch(
-    view: View, row_ids: Sequence[int], reranker: object, plan: SearchPlan, purse: "_Purse"
-) -> list[Passage]:
-    """The window's passages, with the states that this reranker has kept of them.
+    def _wait(self, work: Callable[[], T], before: str) -> T:
+        """Run what reads the index; it goes on by itself where nobody waits any more."""
+        job = self._parts.background.run(work)
+        try:
+            return self._clock.wait(job, before)
+        finally:
+            job.cancel()
 
-    Without a reranker nobody looks at more of them than are asked for.
-    """
-    if reranker is None or (len(row_ids) > plan.top_n and not purse.has("the rest of the window")):
-        return view.take(row_ids[: plan.top_n])
-    passages = view.take(row_ids)
-    if not isinstance(reranker, Keeper):
-        return passages
-    own = [
-        row_id
-        for row_id, passage in zip(row_ids, passages, strict=True)
-        if passage.has_states and passage.kept and passage.kept.model == reranker.fingerprint
-    ]
-    states = view.states(own) if own and purse.has("kept states") else {}
-    return [
-        replace(passage, kept=replace(passage.kept, states=states[row_id]))
-        if passage.kept and row_id in states
-        else passage
-        for row_id, passage in zip(row_ids, passages, strict=True)
-    ]
-
-
-class _Purse:
-    """How many requests may still be made."""
-
-    def __init__(self, view: View, most: int | None) -> None:
-        self._view = view
-        self._most = most
-        self._refused: list[str] = []
-
-    def has(self, what: str) -> bool:
-        """Whether `what` may be read; noted where it may not."""
-        if self._most is None or self._view.requests < self._most:
-            return True
-        self._refused.append(what)
-        return False
-
-    @property
-    def reason(self) -> str | None:
-        """What was left out, if anything was."""
-        if not self._refused:
+    def _reranker(self) -> object:
+        """As far as it is known: what is kept for one that still loads is read another time."""
+        job = self._parts.reranker
+        if job is None or (self._clock.bounded and not job.done()):
             return None
-        return f"max_requests={self._most} were made: without {', '.join(self._refused)}"
+        return self._clock.open("load", job, "the reranker was loaded")
+
+    def _fetch(self, view: View, row_ids: Sequence[int], reranker: object) -> list[Passage]:
+        """The window's passages, with the states that this reranker has kept of them.
+
+        Where nothing is reranked nobody looks at more of them than are asked for.
+        """
+        top_n = self._plan.top_n
+        if self._parts.reranker is None:
+            return view.take(row_ids[:top_n])
+        if len(row_ids) > top_n and not self.gaps.may(view.requests, "the rest of the window"):
+            return view.take(row_ids[:top_n])
+        passages = view.take(row_ids)
+        if not isinstance(reranker, Keeper):
+            return passages
+        known = [
+            row_id
+            for row_id, passage in zip(row_ids, passages, strict=True)
+            if passage.has_states and passage.kept and passage.kept.model == reranker.fingerprint
+        ]
+        may = known and self.gaps.may(view.requests, "kept states")
+        states = view.states(known) if may else {}
+        return [
+            replace(passage, kept=replace(passage.kept, states=states[row_id]))
+            if passage.kept and row_id in states
+            else passage
+            for row_id, passage in zip(row_ids, passages, strict=True)
+        ]
 
 
 def _candidates(passages: list[Passage], window: Scored) -> list[Candidate]:

@@ -1,83 +1,89 @@
 """One search: text → retrieve → rerank → Ranking."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import Protocol
+from dataclasses import replace
+from functools import partial
 
-from resift.index.embed import Embedder
-from resift.index.snapshot import Snapshot
-from resift.search.clock import Clock
-from resift.search.retrieval import SearchPlan, retrieve
+from resift.search.clock import Clock, Late
+from resift.search.faults import is_outage, noted
+from resift.search.parts import Parts, Ranker
+from resift.search.plan import SearchPlan
+from resift.search.retrieval import retrieve
 from resift.types import Candidate, Hit, Ranking, Receipt
 
-
-class Ranker(Protocol):
-    """A second stage: what `search` asks of a reranker.
-
-    `min_score` and `abstain` are handed to `rank` as well, only where a search sets them.
-    """
-
-    def rank(
-        self,
-        query: str,
-        documents: Sequence[Candidate],
-        *,
-        top_n: int | None = None,
-        budget_ms: float | None = None,
-    ) -> Ranking:
-        """Put `documents` in order for `query` and keep the first `top_n`."""
-        ...
+_GRACE_MS = 10.0
+"""A reranker that keeps its budget is back so soon after it; another one is not waited for."""
 
 
-def search(
-    query: str, snapshot: Snapshot, embedder: Embedder, reranker: Ranker | None, plan: SearchPlan
-) -> Ranking:
+def search(query: str, parts: Parts, plan: SearchPlan, clock: Clock) -> Ranking:
     """Search one version of an index.
 
-    Without a reranker, or when it fails or has no time left, the first stage's order is the
-    answer; in the last two cases the receipt is `partial` and says why.
+    Without a reranker, or when it fails or is late, the first stage's order is the answer; in the
+    last two cases, and where the first stage left something out, the receipt is `partial` and says
+    why. Raises where there is nothing to answer with but an error (`search.faults`).
     """
-    clock = Clock(plan.budget_ms)
-    found = retrieve(query, snapshot, embedder, reranker, plan, clock)
-    ranking = _rerank(query, found.candidates, reranker, plan, clock)
-    timings_ms = clock.timings_ms | dict(ranking.receipt.timings_ms)
+    found = retrieve(query, parts, plan, clock)
+    ranking = _rerank(query, found.candidates, parts, plan, clock)
+    receipt = ranking.receipt
+    reasons = [reason for reason in (found.reason, receipt.reason) if reason]
     receipt = replace(
-        ranking.receipt,
+        receipt,
         depth=found.depth,
         version=found.version,
         requests=found.requests,
         bytes=found.bytes,
-        partial=ranking.receipt.partial or found.reason is not None,
-        reason=ranking.receipt.reason or found.reason,
-        notes=(*ranking.receipt.notes, *snapshot.notes),
-        abstained=ranking.receipt.abstained and found.reason is None,  # else not all was seen
-        timings_ms=timings_ms | {"total": clock.elapsed_ms()},
+        partial=receipt.partial or bool(reasons),
+        reason="; ".join(reasons) or None,
+        notes=(*receipt.notes, *found.notes),
+        abstained=receipt.abstained and found.reason is None,  # else not all was seen
+        timings_ms=clock.timings_ms | dict(receipt.timings_ms) | {"total": clock.elapsed_ms()},
     )
     return replace(ranking, receipt=receipt)
 
 
 def _rerank(
+    query: str, candidates: list[Candidate], parts: Parts, plan: SearchPlan, clock: Clock
+) -> Ranking:
+    as_they_came = partial(_first_stage, query, candidates, plan.top_n)
+    if parts.reranker is None:
+        return as_they_came(reason=None)
+    left_ms = clock.left_ms()
+    if left_ms is not None and left_ms <= 0:
+        return as_they_came(reason="time was up before reranking" if candidates else None)
+    try:
+        reranker = clock.open("load", parts.reranker, "the reranker was loaded")
+    except Late as late:
+        return as_they_came(reason=str(late))
+    try:
+        return _ranked(query, candidates, reranker, parts, plan, clock)
+    except Late as late:
+        return as_they_came(reason=str(late))
+    except Exception as error:
+        if not is_outage(error):
+            raise
+        return as_they_came(reason=noted("the reranker", error))
+
+
+def _ranked(
     query: str,
     candidates: list[Candidate],
-    reranker: Ranker | None,
+    reranker: Ranker,
+    parts: Parts,
     plan: SearchPlan,
     clock: Clock,
 ) -> Ranking:
-    if reranker is None:
-        return _first_stage(query, candidates, plan, clock, reason=None)
-    left = clock.left_ms()
-    if left is not None and left <= 0:
-        return _first_stage(query, candidates, plan, clock, "time was up before reranking")
-    more = {name: own for name, own in asdict(plan.thresholds).items() if own is not None}
+    """What the reranker says; with a budget in the background, since not every one keeps to it."""
+    rank = partial(reranker.rank, query, candidates, top_n=plan.top_n, **plan.reranking.arguments)
+    if not clock.bounded:
+        return rank(budget_ms=None)
+    job = parts.background.run(lambda: rank(budget_ms=max(clock.left_ms() or 0.0, 0.0)))
     try:
-        return reranker.rank(query, candidates, top_n=plan.top_n, budget_ms=left, **more)
-    except Exception as error:  # whatever goes wrong there, the first stage's answer stands
-        reason = f"the reranker failed: {type(error).__name__}: {error}".partition("\n")[0]
-        return _first_stage(query, candidates, plan, clock, reason)
+        return clock.wait(job, "the reranker answered", _GRACE_MS)
+    finally:
+        job.cancel()
 
 
 def _first_stage(
-    query: str, candidates: list[Candidate], plan: SearchPlan, clock: Clock, reason: str | None
+    query: str, candidates: list[Candidate], top_n: int, *, reason: str | None
 ) -> Ranking:
     """The candidates as they came. Not reranked: they have no score of their own."""
     hits = tuple(
@@ -97,7 +103,7 @@ def _first_stage(
             title=candidate.title,
             metadata=candidate.metadata,
         )
-        for index, candidate in enumerate(candidates[: plan.top_n])
+        for index, candidate in enumerate(candidates[:top_n])
     )
     receipt = Receipt(
         model="none",
@@ -109,7 +115,7 @@ def _first_stage(
         skipped=0,
         partial=reason is not None,
         reason=reason,
-        timings_ms=clock.timings_ms | {"total": clock.elapsed_ms()},
+        timings_ms={},
         tokens=0,
         padding_share=0.0,
         fusion_weight=0.0,

@@ -1,0 +1,107 @@
+"""How many candidates are worth reranking? Quality and time by depth, over judged collections.
+
+    python benchmarks/default_depth.py COLLECTIONS_FOLDER [NAME …] [--queries 50] [--timed 5]
+        [--hybrid]
+
+Each collection is a BEIR folder with ``run.bm25.txt.gz``, the first stage; with `--hybrid` the
+first stage is a hybrid search of an index of the corpus instead, which is kept in the cache
+folder. A row a collection: nDCG@10 of the first stage and of the default `rank` for ten at each
+depth, and the milliseconds of `rank` at each depth, the mean over `--timed` of the queries, depths
+interleaved, no cache. Quality is read with documents' halves kept from the deepest depth on, which
+changes no logit. Needs  pip install 'resift[eval]'. Last line of stdout: JSON.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resift import Reranker
+from resift.evaluation.collection import open_collection
+from resift.evaluation.first_stage import FirstStage, FromIndex, doc_id, from_run, index_corpus
+from resift.evaluation.measures import PRIMARY, Evaluator, in_order
+from resift.evaluation.task import make_task
+from resift.evaluation.trec import read_run
+from resift.settings import Settings
+from resift.types import Candidate
+
+DEPTHS = (10, 20, 30, 50, 100)
+TOP_N = 10
+
+
+def main() -> None:
+    """Print a row a collection, then the mean."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--queries", type=int, default=50)
+    parser.add_argument("--timed", type=int, default=5)
+    parser.add_argument("--hybrid", action="store_true")
+    options = parser.parse_args()
+    readers = (
+        Reranker(settings=Settings(halves_mb=512)),
+        Reranker(settings=Settings(halves_mb=0)),
+    )
+    names = options.names or sorted(path.name for path in options.folder.iterdir())
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        row = _measured(options.folder / name, readers, options)
+        rows.append({"collection": name, **row})
+        print(rows[-1], file=sys.stderr, flush=True)
+    measures = [key for key in rows[0] if key != "collection"]
+    means = {key: round(float(np.mean([row[key] for row in rows])), 4) for key in measures}
+    print(f"{'':20}", *(f"{key:>12}" for key in measures))
+    for row in [*rows, {"collection": "mean", **means}]:
+        print(f"{row['collection']:20}", *(f"{row[key]:12.4f}" for key in measures))
+    print(json.dumps({"hybrid": options.hybrid, "rows": rows, "mean": means}))
+
+
+def _measured(
+    folder: Path, readers: tuple[Reranker, Reranker], options: argparse.Namespace
+) -> dict[str, float]:
+    task = make_task(folder, None, 1, options.queries)
+    first_stage = _first_stage(folder, options.hybrid)
+    kept, fresh = readers
+    ways = ("first stage", *DEPTHS)
+    runs: dict[str | int, dict[str, dict[str, float]]] = {way: {} for way in ways}
+    ms: dict[int, list[float]] = {depth: [] for depth in DEPTHS}
+    every = max(len(task.queries) // options.timed, 1)
+    for number, (query_id, query) in enumerate(task.queries.items()):
+        candidates = list(first_stage.window(query_id, query, DEPTHS[-1]).candidates)
+        runs["first stage"][query_id] = in_order(_ids(candidates))
+        for depth in reversed(DEPTHS):
+            ranking = kept.rank(query, candidates[:depth], TOP_N)
+            best = [candidates[hit.index] for hit in ranking]
+            runs[depth][query_id] = in_order(_ids(best))
+        if number % every == 0:
+            for depth in DEPTHS:
+                start = time.perf_counter()
+                fresh.rank(query, candidates[:depth], TOP_N)
+                ms[depth].append((time.perf_counter() - start) * 1000)
+    evaluator = Evaluator(task.qrels, [PRIMARY])
+    quality = {way: evaluator.by_query(run)[PRIMARY] for way, run in runs.items()}
+    return {
+        **{str(way): round(float(np.mean([*own.values()])), 4) for way, own in quality.items()},
+        **{f"{depth} ms": round(float(np.mean(own)), 1) for depth, own in ms.items()},
+    }
+
+
+def _first_stage(folder: Path, hybrid: bool) -> FirstStage:
+    collection = open_collection(folder)
+    if hybrid:
+        return FromIndex(index_corpus(collection, Settings.load()))
+    return from_run(collection, read_run(folder / "run.bm25.txt.gz"), "bm25", DEPTHS[-1])
+
+
+def _ids(candidates: Sequence[Candidate]) -> list[str]:
+    """Judged ids in order, each once: several passages may be of one document."""
+    return list(dict.fromkeys(doc_id(own) for own in candidates))
+
+
+if __name__ == "__main__":
+    main()

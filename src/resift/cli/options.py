@@ -1,0 +1,54 @@
+"""Options that several verbs have: each is named, said and meant once."""
+
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resift.settings import Settings
+
+
+class Mode(StrEnum):
+    """Which arms of the first stage look."""
+
+    hybrid = "hybrid"
+    dense = "dense"
+    lexical = "lexical"
+
+
+Model = Annotated[
+    str | None, typer.Option("--model", help="Artifact folder; RESIFT_MODEL or bundled by default.")
+]
+Calibration = Annotated[
+    Path | None, typer.Option(help="What resift calibrate wrote for this model.")
+]
+BudgetMs = Annotated[
+    float | None,
+    typer.Option(help="Answer in so many ms, once models are loaded; leave out what is late."),
+]
+Exact = Annotated[
+    bool, typer.Option("--exact", help="Read every candidate through the whole model.")
+]
+FusionWeight = Annotated[
+    float | None, typer.Option(help="Weight of the first stage's scores; 0 leaves them out.")
+]
+MinScore = Annotated[
+    float | None, typer.Option(help="Leave out what is scored below this, 0 to 1.")
+]
+Abstain = Annotated[
+    float | None, typer.Option(help="Say so where the best score is below this, 0 to 1.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document: query, hits, receipt.")]
+AsLines = Annotated[bool, typer.Option("--jsonl", help="One JSON object a hit, for pipes.")]
+
+
+def settings_with(model: str | None, calibration: Path | None) -> Settings:
+    """The settings of this process, with a model and a calibration that the command names."""
+    settings = Settings.load()
+    if model is not None:
+        settings = replace(settings, model=model)
+    if calibration is not None:
+        settings = replace(settings, calibration=str(calibration))
+    return settings

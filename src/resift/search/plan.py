@@ -1,0 +1,88 @@
+"""What a search is asked for, checked before anything is opened."""
+
+import operator
+from dataclasses import dataclass
+from typing import Literal
+
+from resift.errors import InputError
+from resift.rerank.candidates import is_finite
+from resift.rerank.thresholds import ANYTHING, Thresholds
+from resift.types import DEPTH
+
+Mode = Literal["hybrid", "dense", "lexical"]
+MODES: tuple[Mode, ...] = ("hybrid", "dense", "lexical")
+
+
+@dataclass(frozen=True, slots=True)
+class Reranking:
+    """How the reranker reads; what is left as it is here is not handed to it.
+
+    So rerankers that know nothing of it keep working.
+    """
+
+    exact: bool = False
+    fusion_weight: float | None = None
+    thresholds: Thresholds = ANYTHING
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.exact, bool):
+            raise InputError(f"exact={self.exact!r}: expected True or False")
+        weight = self.fusion_weight
+        if weight is not None and not (is_finite(weight) and weight >= 0):
+            raise InputError(f"fusion_weight={weight!r}: expected a number from 0, or None")
+
+    @property
+    def arguments(self) -> dict[str, float]:
+        """What `Ranker.rank` is handed beside the usual."""
+        asked = {
+            "exact": self.exact or None,
+            "fusion_weight": self.fusion_weight,
+            "min_score": self.thresholds.min_score,
+            "abstain": self.thresholds.abstain,
+        }
+        return {name: value for name, value in asked.items() if value is not None}
+
+
+DEFAULT = Reranking()
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPlan:
+    """How to search: `depth` candidates go to the reranker, `top_n` come back.
+
+    Where `top_n` is more than `depth`, that many are read: who asks for 50 gets 50 that were
+    compared. `max_requests` to the object store: once they are made only the first `top_n` passages
+    are read yet, and nothing else is begun. `where` is the filter as SQL, from `index.where`.
+    Raises `InputError` for what no search can use.
+    """
+
+    top_n: int = 10
+    depth: int = DEPTH
+    mode: Mode = "hybrid"
+    max_requests: int | None = None
+    where: str | None = None
+    reranking: Reranking = DEFAULT
+
+    def __post_init__(self) -> None:
+        for name, value in (("depth", self.depth), ("top_n", self.top_n)):
+            object.__setattr__(self, name, _count(name, value, "a whole number from 1"))
+        if not (isinstance(self.mode, str) and self.mode in MODES):
+            raise InputError(f"mode={self.mode!r}: expected one of {', '.join(MODES)}")
+        if self.max_requests is not None:
+            _count("max_requests", self.max_requests, "a whole number from 1, or None")
+
+    @property
+    def window(self) -> int:
+        """How many candidates are taken."""
+        return max(self.depth, self.top_n)
+
+
+def _count(name: str, value: object, expected: str) -> int:
+    """A whole number from 1, numpy's too; True is none, and neither is 2.5."""
+    try:
+        count = 0 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise InputError(f"{name}={value!r}: expected {expected}")
+    return count

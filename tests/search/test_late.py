@@ -1,0 +1,196 @@
+"""Proves that a budget holds from the first line on: what is late is left out, and said."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from index.fakes import HashingEmbedder
+from index.shelf import Shelf
+from resift.index.reader import open_choice
+from resift.index.snapshot import Snapshot, View
+from resift.search.index import Index
+from resift.search.plan import SearchPlan
+from resift.settings import Settings
+from resift.types import Ranking
+from search.opened import NEVER, Gate, search_parts
+from search.stand_ins import Backwards
+
+EMBEDDER = HashingEmbedder()
+TEXTS = {"cat": "cat cat cat", "pets": "cat and dog", "dog": "dog dog", "bird": "a bird sings"}
+BUDGET_MS = 300
+SLACK_MS = 150  # of a busy machine; a benchmark measures the overrun
+
+
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    shelf = Shelf(tmp_path_factory.mktemp("search"))
+    shelf.write(**TEXTS)
+    shelf.sync()
+    return shelf.snapshot()
+
+
+@pytest.fixture
+def gate() -> Any:
+    with Gate() as gate:
+        yield gate
+
+
+def in_time(ask: Any) -> Ranking:
+    """The answer, which has to be there when the budget is over."""
+    start = time.perf_counter()
+    ranking: Ranking = ask()
+    assert (time.perf_counter() - start) * 1000 < BUDGET_MS + SLACK_MS
+    return ranking
+
+
+def names(ranking: Ranking) -> list[str]:
+    return [Path(hit.metadata["doc_id"]).stem for hit in ranking]
+
+
+@pytest.mark.parametrize(
+    ("late", "left", "reason"),
+    [
+        ("dense", "lexical", "without the dense arm: time was up"),
+        ("lexical", "dense", "without the lexical arm: time was up"),
+    ],
+)
+def test_an_arm_that_is_late_is_left_out_and_the_others_order_stands(
+    snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, gate: Gate, late: str, left: Any,
+    reason: str,
+) -> None:  # fmt: skip
+    expected = search_parts("cat", snapshot, EMBEDDER, None, SearchPlan(mode=left))
+    monkeypatch.setattr(View, late, gate.hold(getattr(View, late)))
+    reranker = Backwards()
+    found = in_time(
+        lambda: search_parts("cat", snapshot, EMBEDDER, reranker, SearchPlan(), BUDGET_MS)
+    )
+    assert names(found) == names(expected)[::-1] != []
+    assert (found.receipt.partial, found.receipt.reason) == (True, reason)
+    ((_, _, budget_ms),) = reranker.calls
+    assert budget_ms is not None and 0 < budget_ms <= BUDGET_MS / 2
+
+
+def test_without_a_budget_nobody_is_left_out(
+    snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = View.lexical
+
+    def lexical(*arguments: Any) -> Any:
+        time.sleep(0.3)
+        return slow(*arguments)
+
+    monkeypatch.setattr(View, "lexical", lexical)
+    for budget_ms in (None, float("inf")):
+        found = search_parts("cat", snapshot, EMBEDDER, None, SearchPlan(), budget_ms)
+        assert not found.receipt.partial and found.receipt.timings_ms["lexical"] >= 300
+
+
+@pytest.mark.parametrize(
+    ("held", "reason"),
+    [
+        (("dense", "lexical"), "time was up before an arm had answered"),
+        (("take",), "time was up before the texts were read"),
+        (("allowed",), "time was up before the filter was looked up"),
+    ],
+)
+def test_where_nothing_is_there_in_time_the_ranking_is_empty_and_says_why(
+    snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, gate: Gate, held: Any, reason: str
+) -> None:
+    for name in held:
+        monkeypatch.setattr(View, name, gate.hold(getattr(View, name)))
+    plan = SearchPlan(where="doc_id = 'cat.txt'" if "allowed" in held else None)
+    found = in_time(lambda: search_parts("cat", snapshot, EMBEDDER, Backwards(), plan, BUDGET_MS))
+    assert len(found) == 0 and found.receipt.partial
+    assert str(found.receipt.reason).endswith(reason)
+
+
+def test_an_embedder_that_still_loads_is_the_dense_arm_late(snapshot: Snapshot) -> None:
+    found = in_time(lambda: search_parts("cat", snapshot, NEVER, None, SearchPlan(), BUDGET_MS))
+    assert names(found) == ["cat", "pets"]
+    assert found.receipt.reason == "without the dense arm: time was up"
+
+
+def test_a_reranker_that_still_loads_leaves_the_first_stage(snapshot: Snapshot) -> None:
+    found = in_time(lambda: search_parts("cat", snapshot, EMBEDDER, NEVER, SearchPlan(), BUDGET_MS))
+    assert names(found)[0] == "cat" and len(found) == 4
+    assert found.receipt.reason == "time was up before the reranker was loaded"
+
+
+def test_a_reranker_that_takes_no_notice_of_its_budget_is_not_waited_for(
+    snapshot: Snapshot, gate: Gate
+) -> None:
+    class Slow(Backwards):
+        pass
+
+    slow = Slow()
+    slow.rank = gate.hold(slow.rank)  # type: ignore[method-assign]
+    found = in_time(lambda: search_parts("cat", snapshot, EMBEDDER, slow, SearchPlan(), BUDGET_MS))
+    assert names(found)[0] == "cat" and len(found) == 4
+    assert found.receipt.reason == "time was up before the reranker answered"
+
+
+def test_with_no_time_at_all_nothing_is_known_and_nothing_is_wrong(snapshot: Snapshot) -> None:
+    found = search_parts("cat", snapshot, EMBEDDER, Backwards(), SearchPlan(), 0)
+    assert found.receipt.partial and "time was up" in str(found.receipt.reason)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "cat.md").write_text("The cat is an animal.")
+    Index(tmp_path / "index", settings=Settings(), embedder=HashingEmbedder()).sync(str(docs))
+    return tmp_path / "index"
+
+
+@pytest.mark.parametrize("held", ["choose_version", "open_choice"])
+def test_what_opens_too_slowly_goes_on_for_the_next_call_and_is_opened_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, gate: Gate, held: str
+) -> None:
+    import resift.search.parts as parts
+
+    monkeypatch.setattr(parts, held, gate.hold(getattr(parts, held)))
+    index = Index(folder, settings=Settings(), embedder=HashingEmbedder(), reranker=Backwards())
+    for _ in range(5):
+        found = index.search("cat", budget_ms=20)
+        assert len(found) == 0 and found.receipt.version is None
+        assert found.receipt.reason == "time was up before the index was open"
+    gate.open()
+    assert len(index.search("cat")) == 1
+    assert gate.came == 1
+
+
+def test_models_that_load_too_slowly_go_on_for_the_next_call(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, gate: Gate
+) -> None:
+    import resift.rerank.reranker as loading
+
+    monkeypatch.setattr(loading, "Reranker", gate.hold(lambda **_: Backwards()))
+    index = Index(folder, settings=Settings(), embedder=HashingEmbedder())
+    index.search("cat", rerank=False)
+    for _ in range(3):
+        found = index.search("cat", budget_ms=BUDGET_MS)
+        assert len(found) == 1 and found[0].status == "not_reranked"
+        assert found.receipt.reason == "time was up before the reranker was loaded"
+    gate.open()
+    assert index.search("cat")[0].status == "ok"
+    assert gate.came == 1
+
+
+def test_an_opening_that_fails_is_tried_again_by_the_next_call(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, faults = open_choice, [OSError("a blink of the network")]
+
+    def once_not(*arguments: Any) -> Snapshot:
+        if faults:
+            raise faults.pop()
+        return opening(*arguments)
+
+    monkeypatch.setattr("resift.search.parts.open_choice", once_not)
+    index = Index(folder, settings=Settings(), embedder=HashingEmbedder())
+    with pytest.raises(OSError, match="blink"):
+        index.search("cat", rerank=False)
+    assert len(index.search("cat", rerank=False)) == 1

@@ -1,0 +1,173 @@
+"""Proves that a search answers with what works, says what does not, and hides no mistake."""
+
+import logging
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from index.fakes import HashingEmbedder
+from index.shelf import Shelf
+from resift.errors import (
+    EmbedderError,
+    IndexMismatch,
+    InputError,
+    MissingExtra,
+    ModelNotFound,
+    Overloaded,
+    QueryError,
+    RuntimeFailure,
+    StoreError,
+)
+from resift.index.snapshot import Snapshot, View
+from resift.search.index import Index
+from resift.search.plan import SearchPlan
+from resift.settings import Settings
+from resift.types import Ranking
+from search.opened import FailingEmbedder, search_parts
+from search.stand_ins import Backwards, Broken
+
+EMBEDDER = HashingEmbedder()
+TEXTS = {"cat": "cat cat cat", "pets": "cat and dog", "dog": "dog dog", "bird": "a bird sings"}
+DOWN = EmbedderError("http://host/v1#m: does not answer")
+
+
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    shelf = Shelf(tmp_path_factory.mktemp("search"))
+    shelf.write(**TEXTS)
+    shelf.sync()
+    return shelf.snapshot()
+
+
+def no_words(*arguments: object) -> NoReturn:
+    raise StoreError("the server does not answer")
+
+
+def ids(ranking: Ranking) -> list[str]:
+    return [hit.id for hit in ranking]
+
+
+@pytest.mark.parametrize("error", [DOWN, OSError("reset"), RuntimeError("odd"), MemoryError()])
+def test_without_the_embedder_the_words_answer(
+    snapshot: Snapshot, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = search_parts("cat", snapshot, EMBEDDER, None, SearchPlan(mode="lexical"))
+    with caplog.at_level(logging.WARNING, "resift"):
+        found = search_parts("cat", snapshot, FailingEmbedder(error), None, SearchPlan())
+    assert ids(found) == ids(words) != []
+    assert found.receipt.partial
+    reason = str(found.receipt.reason)
+    assert reason.startswith(f"the dense arm failed: {type(error).__name__}: ")
+    (record,) = caplog.records
+    assert record.exc_info and record.exc_info[1] is error
+
+
+def test_without_the_words_the_vectors_answer(
+    snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near = search_parts("cat", snapshot, EMBEDDER, None, SearchPlan(mode="dense"))
+    monkeypatch.setattr(View, "lexical", no_words)
+    found = search_parts("cat", snapshot, EMBEDDER, None, SearchPlan())
+    assert ids(found) == ids(near)
+    assert found.receipt.reason == (
+        "the lexical arm failed: StoreError: the server does not answer"
+    )
+
+
+def test_where_both_arms_fail_or_one_alone_was_asked_that_is_the_error(
+    snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = FailingEmbedder(DOWN)
+    with pytest.raises(EmbedderError, match="does not answer"):
+        search_parts("cat", snapshot, broken, None, SearchPlan(mode="dense"))
+    monkeypatch.setattr(View, "lexical", no_words)
+    with pytest.raises(StoreError, match="does not answer"):
+        search_parts("cat", snapshot, broken, None, SearchPlan())
+    with pytest.raises(StoreError, match="does not answer"):
+        search_parts("cat", snapshot, EMBEDDER, None, SearchPlan(mode="lexical"))
+
+
+def test_two_things_that_are_missing_are_both_said(snapshot: Snapshot) -> None:
+    found = search_parts(
+        "cat", snapshot, FailingEmbedder(DOWN), Broken(RuntimeFailure("no memory")), SearchPlan()
+    )
+    first, second = str(found.receipt.reason).split("; ")
+    assert first.startswith("the dense arm failed") and second.startswith("the reranker failed")
+
+
+MISTAKES = [
+    TypeError("rank() got an unexpected keyword"),
+    AttributeError("x"),
+    NameError("x"),
+    AssertionError(),
+    MissingExtra("torch is not installed"),
+    UserWarning("made an error"),
+    DeprecationWarning("made an error"),
+    InputError("fusion_weight=-1"),
+    KeyboardInterrupt(),
+    SystemExit(3),
+]
+
+
+@pytest.mark.parametrize("error", MISTAKES, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("budget_ms", [None, 60_000])
+def test_what_is_no_fault_of_the_model_is_not_hidden(
+    snapshot: Snapshot, error: Any, budget_ms: float | None
+) -> None:
+    with pytest.raises(type(error)):
+        search_parts("cat", snapshot, EMBEDDER, Broken(error), SearchPlan(), budget_ms)
+    with pytest.raises(type(error)):
+        search_parts("cat", snapshot, FailingEmbedder(error), None, SearchPlan(), budget_ms)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeFailure("no\ntrace"), Overloaded(9, 1.0), QueryError("query: too long"),
+     ValueError("odd"), KeyError("x"), OSError("reset"), MemoryError()],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_a_reranker_that_fails_is_logged_with_its_traceback(
+    snapshot: Snapshot, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "resift"):
+        found = search_parts("cat dog", snapshot, EMBEDDER, Broken(error), SearchPlan())
+    assert len(found) == 4 and found.receipt.partial
+    assert str(found.receipt.reason).startswith(f"the reranker failed: {type(error).__name__}: ")
+    assert "\n" not in str(found.receipt.reason)
+    (record,) = caplog.records
+    assert record.name == "resift" and record.exc_info and record.exc_info[1] is error
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "cat.md").write_text("The cat is an animal.")
+    index = Index(tmp_path / "index", settings=Settings(), embedder=HashingEmbedder("wordllama"))
+    index.sync(str(docs))
+    return index.uri
+
+
+def test_an_embedder_that_cannot_be_opened_is_the_dense_arm_down(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(name: str | None, settings: Settings) -> NoReturn:
+        raise ModelNotFound(f"{name}: no such embedder")
+
+    monkeypatch.setattr("resift.search.parts.open_embedder", gone)
+    index = Index(uri, settings=Settings(embedder="/models/mine"), reranker=Backwards())
+    found = index.search("cat")
+    assert len(found) == 1
+    assert "the dense arm failed: ModelNotFound: /models/mine" in str(found.receipt.reason)
+    with pytest.raises(ModelNotFound):
+        index.search("cat", mode="dense")
+
+
+def test_another_embedders_index_is_an_error_and_the_words_need_none(uri: str) -> None:
+    index = Index(uri, settings=Settings(), embedder=HashingEmbedder("another"))
+    for mode in ("hybrid", "dense"):
+        with pytest.raises(IndexMismatch, match="RESIFT_EMBEDDER=wordllama"):
+            index.search("cat", mode=mode, rerank=False)
+    found = index.search("cat", mode="lexical", rerank=False)
+    assert len(found) == 1 and not found.receipt.partial
