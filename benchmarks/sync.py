@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the server that 
 
 from resift import Reranker
 from resift.index.embed import Embedder
-from resift.index.sync import SyncReport
+from resift.index.report import SyncReport
 from resift.search.index import Index
 from resift.settings import Settings
 

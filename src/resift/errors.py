@@ -17,7 +17,8 @@ ResiftError
 ├── SourceError            documents that cannot be listed or read
 │   ├── Unreadable         an object that is there and could not be read this time
 │   ├── Vanished           an object that was listed and is not there any more
-│   └── SourceLost         the source cannot be read any more: credentials, network
+│   ├── SourceLost         the source cannot be read any more: credentials, network
+│   └── MassDeletion       a sync that would take most of what is indexed out of the index
 ├── StoreError             an index that cannot be opened, read or written
 │   ├── IndexNotFound      nothing at the URI, nothing published there, or no such version
 │   │   └── VersionGone    a version that was cleaned up while it was open
@@ -109,6 +110,10 @@ class Vanished(SourceError):
 
 class SourceLost(SourceError):
     """The source cannot be read any more; what was done so far stays, and a next run goes on."""
+
+
+class MassDeletion(SourceError):
+    """A sync would take most of what is indexed out of the index, and was not told to."""
 
 
 class StoreError(ResiftError):

@@ -12,11 +12,14 @@ from resift.index.location import Location, locate
 from resift.index.manifest import Entry
 from resift.index.publish import News, publish
 from resift.index.reader import find_version, open_version
+from resift.index.reading import Reading
+from resift.index.report import SyncReport
 from resift.index.rows import READ, Origin, Passage, from_row, to_arrow
+from resift.index.run import Progress
 from resift.index.snapshot import Snapshot
 from resift.index.source import open_source
 from resift.index.store import Store
-from resift.index.sync import AS_IT_IS, Models, Place, Progress, Reading, SyncReport, sync
+from resift.index.sync import Allowed, Models, Place, sync
 from resift.index.table import TABLE
 from resift.index.versions import Version, Versions
 from resift.settings import Settings, StorageSettings
@@ -54,9 +57,12 @@ class Shelf:
     def uri(self, name: str) -> str:
         return str(self.docs.resolve() / name)
 
-    def sync(self, below: str = "", reading: Reading = AS_IT_IS) -> SyncReport:
+    def sync(
+        self, below: str = "", reading: Reading | None = None, *, allow_deletes: bool = False
+    ) -> SyncReport:
         source = open_source(str(self.docs / below), LOCAL)
-        return sync(source, self.place, Models(self.embedder), reading, self.progress.append)
+        models, allowed = Models(self.embedder), Allowed(deletes=allow_deletes)
+        return sync(source, self.place, models, reading, self.progress.append, allowed=allowed)
 
     def store(self) -> Store:
         return Store.open(self.location, LOCAL, self.embedder)

@@ -9,6 +9,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from hashlib import md5
 from pathlib import Path
 from typing import Any, Self
@@ -21,8 +22,10 @@ from hypothesis import strategies as st
 from index.fakes import HashingEmbedder, ParsersHere
 from index.shelf import Shelf
 from resift.errors import SourceError
+from resift.index.folder import Folder
 from resift.index.publish import clean, rollback
 from resift.index.rows import Passage
+from resift.index.seen import Fetched, Seen
 from resift.index.store import TEXT_INDEX, Store
 from resift.index.table import TABLE
 from resift.index.versions import Versions
@@ -59,6 +62,27 @@ def die() -> None:
     raise Killed
 
 
+LOOK, READ = Folder.look, Folder.read
+
+
+def look_by_content(folder: Folder, follow_links: bool) -> Seen:
+    """With ETags as a bucket's: the same for the same content, whenever it was written."""
+    seen = LOOK(folder, follow_links)
+    files = [
+        replace(file, etag=content_hash(READ(folder, file.key, None).data)) for file in seen.files
+    ]
+    return replace(seen, files=files)
+
+
+def read_by_content(folder: Folder, key: str, most: int | None, version: str | None) -> Fetched:
+    fetched = READ(folder, key, most, version)
+    return replace(fetched, etag=content_hash(fetched.data))
+
+
+def content_hash(data: bytes) -> str:
+    return md5(data, usedforsecurity=False).hexdigest()
+
+
 class History:
     """Two sources in one index. Every text has the word ``common``, so that words find them all."""
 
@@ -66,29 +90,21 @@ class History:
         self._folder = tempfile.TemporaryDirectory()
         self.shelf = Shelf(Path(self._folder.name))
         self.published: dict[int, list[Passage]] = {}
-        self._source = ""  # the one that is being read
         for source in SOURCES:
             (self.shelf.docs / source).mkdir()
         self._patch = pytest.MonkeyPatch()
-        self._patch.setattr("resift.index.sync.Parsers", ParsersHere)
-        self._patch.setattr("resift.index.source._etag", self._etag)
+        self._patch.setattr("resift.index.run.Parsers", ParsersHere)
+        self._patch.setattr(Folder, "look", look_by_content)
+        self._patch.setattr(Folder, "read", read_by_content)
         self._patch.setattr("resift.index.writer.COMMIT_PASSAGES", 2)
         self._patch.setattr("resift.index.publish.time.sleep", lambda seconds: None)
 
-    def _etag(self, meta: dict[str, Any]) -> str:
-        """As a bucket's: the same for the same content, whenever it was written."""
-        content = (self.shelf.docs / self._source / meta["path"]).read_bytes()
-        return md5(content, usedforsecurity=False).hexdigest()
-
     def _sync(self, source: str) -> None:
-        before, self._source = self._source, source
         try:
-            self.shelf.sync(source)
+            self.shelf.sync(source, allow_deletes=True)
         except SourceError as error:
             assert "no documents there" in str(error)
             assert not list((self.shelf.docs / source).iterdir())
-        finally:
-            self._source = before
 
     def begin(self, changes: list[Change]) -> None:
         self._change(changes)

@@ -11,13 +11,14 @@ from resift.errors import IndexMismatch, SourceError
 from resift.index import plan as planning
 from resift.index.parsing.limits import Limits
 from resift.index.plan import Plan, plan
+from resift.index.reading import AS_IT_IS, Reading
 from resift.index.source import open_source
-from resift.index.sync import AS_IT_IS, Models, Reading
+from resift.index.sync import Models
 
 
 @pytest.fixture(autouse=True)
 def _parsers_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resift.index.sync.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
 
 
 def planned(shelf: Shelf, reading: Reading = AS_IT_IS) -> Plan:
@@ -36,8 +37,8 @@ def test_where_everything_is_sampled_the_numbers_are_those_of_the_sync(shelf: Sh
     reading = Reading(limits=Limits(max_bytes=1_000))
     expected = planned(shelf, reading)
     report = shelf.sync(reading=reading)
-    assert (expected.added, expected.passages, expected.unsupported) == (4, 3, 1)
-    assert (report.passages_embedded, report.unsupported) == (3, 1)
+    assert (expected.added, expected.passages, expected.passed_over) == (4, 3, {".png": 1})
+    assert (report.passages_embedded, report.passed_over) == (3, {".png": 1})
     assert sorted(expected.skipped) == sorted(report.skipped)
     assert expected.sampled == 4
     assert expected.bytes == sum(path.stat().st_size for path in shelf.docs.glob("*.[tj]*"))
@@ -65,7 +66,7 @@ def test_where_nothing_has_changed_nothing_is_to_be_done(shelf: Shelf) -> None:
     shelf.sync()
     shelf.embedder.embedded = 0
     found = asdict(planned(shelf))
-    assert (found.pop("unchanged"), found.pop("requests")) == (2, 1)
+    assert (found.pop("unchanged"), found.pop("requests")) == (1, 1)
     assert found.pop("skipped") == () and not any(found.values())
     assert shelf.embedder.embedded == 0
 
@@ -104,3 +105,23 @@ def test_what_a_sync_would_refuse_is_refused(shelf: Shelf) -> None:
 def test_a_source_without_documents_is_refused_as_a_sync_does(shelf: Shelf) -> None:
     with pytest.raises(SourceError, match="no documents there"):
         planned(shelf)
+
+
+def test_a_servers_embedder_is_sent_nothing(shelf: Shelf) -> None:
+    shelf.embedder.name = "https://example.test/v1#model"
+    shelf.write(a="alpha", b="beta")
+    expected = planned(shelf)
+    assert shelf.embedder.embedded == 0
+    assert (expected.passages, expected.embeds_elsewhere) == (2, True)
+    assert expected.seconds > 0
+
+
+def test_a_plan_says_that_a_sync_would_stop(shelf: Shelf) -> None:
+    shelf.write(a="alpha", b="beta")
+    shelf.sync()
+    assert planned(shelf).refusal is None
+    for name in "ab":
+        (shelf.docs / f"{name}.txt").unlink()
+    expected = planned(shelf)
+    assert (expected.deleted, expected.refusal is None) == (2, False)
+    assert "2 of 2 indexed documents would leave the index" in str(expected.refusal)

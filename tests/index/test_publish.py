@@ -240,8 +240,9 @@ def test_rolling_back_publishes_the_old_version_again_and_keeps_what_it_left(
     assert entries(version) == entries(shelf.versions.get(1))
     assert found(shelf.snapshot(), "fox whale frog") == ["a red fox"]
     report = shelf.sync()
-    assert (report.added, report.changed, report.unchanged) == (1, 1, 1)
+    assert (report.added, report.changed, report.unchanged, report.unindexed) == (1, 1, 0, 1)
     assert shelf.texts() == ["a blue whale", "a green frog"]
+    assert (report.passages_embedded, report.passages_reused) == (0, 2)
 
 
 def test_rolling_back_is_not_undone_by_rows_that_were_never_published(shelf: Shelf) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from resift.errors import SourceError, SourceLost, Unreadable, Vanished
+from resift.errors import InputError, SourceError, SourceLost, Unreadable, Vanished
 from resift.index.source import Fetched, Globs, Source, SourceObject, open_object, open_source
 from resift.settings import StorageSettings
 
@@ -34,7 +34,7 @@ def test_documents_are_listed_below_the_folder_by_key(tmp_path: Path) -> None:
     ]
     assert listing.objects[0].uri == f"{tmp_path.resolve()}/a/b #1 ü.html"
     assert listing.objects[2].size == len("content of b.TXT")
-    assert listing.unsupported == 2
+    assert listing.passed_over == {".png": 1, "no suffix": 1}
 
 
 def test_an_etag_stays_until_the_content_changes(tmp_path: Path) -> None:
@@ -109,25 +109,38 @@ def test_what_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.Monke
         read(source, "b.txt", 44)
 
 
-def test_one_that_cannot_be_read_is_its_own_error_and_many_in_a_row_are_the_sources(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_there", [True, False])
+def test_many_that_cannot_be_read_in_a_row_are_the_sources_only_if_it_cannot_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
 ) -> None:
     write(tmp_path, *(f"{n:02}.txt" for n in range(40)))
     source = open_source(str(tmp_path), LOCAL)
     objects = source.list().objects
-    read, bad = Source.read, {f"{n:02}.txt" for n in (*range(5, 14), *range(15, 25))}
+    read, bad = Source.read, {f"{n:02}.txt" for n in (*range(5, 14), *range(15, 35))}
 
     def failing(self: Source, key: str, *rest: Any) -> Fetched:
         if key in bad:
             raise Unreadable("cannot be read: no")
         return read(self, key, *rest)
 
+    def ask(self: Source) -> None:
+        asked.append(len(got))
+        if not is_there:
+            raise SourceError("/gone: no such file or directory")
+
+    asked: list[int] = []
+    got: list[tuple[str, bool]] = []
     monkeypatch.setattr(Source, "read", failing)
-    got = []
-    with pytest.raises(SourceLost, match=r": 10 in a row cannot be read: no"):
+    monkeypatch.setattr(Source, "check", ask)
+    everything = [(item.key, item.key in bad) for item in objects]
+    try:
         for item, outcome in source.read_many(objects):
             got.append((item.key, isinstance(outcome, Unreadable)))
-    assert got == [(f"{n:02}.txt", f"{n:02}.txt" in bad) for n in range(24)]
+    except SourceLost as error:
+        assert "/gone: no such file or directory (10 in a row cannot be read: no)" in str(error)
+        assert (got, is_there) == (everything[:24], False)
+    else:
+        assert (got, asked, is_there) == (everything, [24, 34], True)
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
@@ -142,17 +155,30 @@ def test_a_file_without_rights_is_unreadable_and_told_in_a_line(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("globs", "keys"),
     [
-        (Globs(), ["a.md", "a.txt", "d/a.txt", "d/e/b.txt"]),
+        (Globs(), ["a.md", "a.txt", "d/a.txt", "d/e/b.md", "d/e/b.txt"]),
         (Globs(("*.txt",)), ["a.txt", "d/a.txt", "d/e/b.txt"]),
-        (Globs(("d/*", "*.md")), ["a.md", "d/a.txt", "d/e/b.txt"]),
-        (Globs((), ("*/a.*", "*.MD")), ["a.md", "a.txt", "d/e/b.txt"]),
+        (Globs(("**/*.md",)), ["a.md", "d/e/b.md"]),
+        (Globs(("/*.txt", "/*.md")), ["a.md", "a.txt"]),
+        (Globs(("d/*",)), ["d/a.txt", "d/e/b.md", "d/e/b.txt"]),
+        (Globs(("d/**/*.md",)), ["d/e/b.md"]),
+        (Globs(("e/",)), ["d/e/b.md", "d/e/b.txt"]),
+        (Globs((), ("*/a.*", "*.MD")), ["a.md", "a.txt", "d/e/b.md", "d/e/b.txt"]),
+        (Globs((), ("*.md", "!/d/e/*.md")), ["a.txt", "d/a.txt", "d/e/b.md", "d/e/b.txt"]),
         (Globs(("*.txt",), ("*a*", "*b*")), []),
     ],
 )
-def test_patterns_see_the_whole_key(tmp_path: Path, globs: Globs, keys: list[str]) -> None:
-    write(tmp_path, "a.md", "a.txt", "d/a.txt", "d/e/b.txt")
+def test_patterns_are_those_of_gitignore(tmp_path: Path, globs: Globs, keys: list[str]) -> None:
+    write(tmp_path, "a.md", "a.txt", "d/a.txt", "d/e/b.txt", "d/e/b.md")
     listing = open_source(str(tmp_path), LOCAL).list(globs)
     assert [item.key for item in listing.objects] == keys
+
+
+@pytest.mark.parametrize("pattern", ["", "  ", "#x", "!", "[", "\\"])
+def test_a_pattern_that_can_match_nothing_is_refused(pattern: str) -> None:
+    with pytest.raises(InputError, match="expected a pattern as in"):
+        Globs((pattern,))
+    with pytest.raises(InputError, match="expected a pattern as in"):
+        Globs((), (pattern,))
 
 
 def test_an_object_is_found_or_none_and_its_folder_need_not_be_listed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,14 +13,18 @@ from index.fakes import ParsersHere
 from index.parsing.office import make_docx
 from index.parsing.pdfs import make_pdf
 from index.shelf import Shelf
-from resift.errors import IndexMismatch, SourceError, SourceLost, Unreadable, Vanished
+from resift.errors import IndexMismatch, MassDeletion, SourceError, SourceLost, Unreadable, Vanished
 from resift.index.diff import Diff
 from resift.index.parsing import parse
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.limits import Limits
+from resift.index.publish import rollback
+from resift.index.reading import AS_IT_IS, Reading
+from resift.index.report import SyncReport
+from resift.index.run import Progress
 from resift.index.source import Fetched, Globs, Source
 from resift.index.store import Store
-from resift.index.sync import Models, Progress, Reading, SyncReport, expect
+from resift.index.sync import Models, expect
 from resift.index.versions import Versions
 
 
@@ -40,10 +45,11 @@ def test_a_first_run_indexes_everything(shelf: Shelf) -> None:
     (shelf.docs / "pic.png").write_bytes(b"\x89PNG")
     report = shelf.sync()
     assert counts(report) == (2, 0, 0, 0)
-    assert (report.passages_embedded, report.unsupported, report.skipped) == (2, 1, ())
+    assert (report.passages_embedded, report.passed_over, report.skipped) == (2, {".png": 1}, ())
+    assert report.listed == 3
     assert report.version == 1
     assert shelf.texts() == ["alpha", "beta"]
-    assert shelf.progress[-1] == Progress(2, 2, 2, len("alphabeta"), len("alphabeta"))
+    assert shelf.progress[-1] == Progress(2, 2, 2, len("alphabeta"), len("alphabeta"), 1.0)
 
 
 def test_a_run_without_changes_embeds_and_writes_nothing(shelf: Shelf) -> None:
@@ -83,10 +89,10 @@ def test_what_cannot_be_read_is_told_each_time_and_tried_again_once_it_changes(
     assert shelf.texts() == ["alpha", "good line"]
     again = shelf.sync()
     assert again.skipped == report.skipped
-    assert (again.version, again.unchanged) == (report.version, 4)
+    assert (again.version, again.unchanged, again.unindexed) == (report.version, 2, 2)
     shelf.write(b="fixed")
     fixed = shelf.sync()
-    assert counts(fixed) == (0, 1, 0, 3)
+    assert (counts(fixed), fixed.unindexed) == ((0, 1, 0, 2), 1)
     assert reasons(fixed).keys() == {"locked.pdf", "c.jsonl"}
     assert shelf.texts() == ["alpha", "fixed", "good line"]
 
@@ -97,8 +103,9 @@ def test_what_a_limit_has_skipped_is_tried_again_under_another(shelf: Shelf) -> 
     assert reasons(shelf.sync(reading=tight)) == {
         "b.txt": "200 bytes, over the limit of 100 (max_bytes)"
     }
-    assert counts(shelf.sync(reading=tight)) == (0, 0, 0, 2)
-    assert counts(shelf.sync()) == (0, 1, 0, 1)
+    assert counts(shelf.sync(reading=tight)) == (0, 0, 0, 1)
+    assert counts(shelf.sync()) == (0, 0, 0, 1)  # as before: it is remembered
+    assert counts(shelf.sync(reading=AS_IT_IS)) == (0, 1, 0, 1)
     assert shelf.texts() == ["alpha", "b" * 200]
 
 
@@ -107,7 +114,7 @@ def test_a_file_that_turned_unreadable_is_found_no_more(shelf: Shelf) -> None:
     shelf.sync()
     shelf.write(b="\0\0")
     report = shelf.sync()
-    assert counts(report) == (0, 0, 0, 1)
+    assert (counts(report), report.emptied, report.unindexed) == ((0, 0, 0, 1), 1, 1)
     assert reasons(report) == {"b.txt": "not text: it has control bytes, as binary files have"}
     assert shelf.texts() == ["alpha"]
     (shelf.docs / "b.txt").unlink()
@@ -164,7 +171,7 @@ def test_what_cannot_be_read_this_time_stays_as_it_was(
     with monkeypatch.context() as patch:
         patch.setattr(Source, "read", fail)
         report = shelf.sync()
-    assert counts(report) == (0, 0, 0, 1)
+    assert (counts(report), report.unindexed) == ((0, 0, 0, 2), 1)
     assert reasons(report).keys() == {"a.txt", "c.txt"}
     assert (report.version, shelf.texts()) == (first.version, ["alpha", "beta"])
     assert counts(shelf.sync()) == (1, 1, 0, 1)
@@ -175,7 +182,7 @@ def test_a_source_that_is_lost_keeps_what_was_committed(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resift.index.writer.COMMIT_PASSAGES", 1)
-    monkeypatch.setattr("resift.index.sync.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
     for number in range(30):
         shelf.write(**{f"{number:02}": f"text {number}"})
     read = Source.read
@@ -308,7 +315,9 @@ def test_a_source_without_documents_is_an_error_unless_it_had_some(shelf: Shelf)
     shelf.write(a="alpha")
     shelf.sync()
     (shelf.docs / "a.txt").unlink()
-    assert counts(shelf.sync()) == (0, 0, 1, 0)
+    with pytest.raises(MassDeletion, match="1 of 1 indexed documents would leave the index"):
+        shelf.sync()
+    assert counts(shelf.sync(allow_deletes=True)) == (0, 0, 1, 0)
     assert shelf.texts() == []
 
 
@@ -382,7 +391,7 @@ def test_without_states_it_does_not_matter_who_kept_some(shelf: Shelf) -> None:
 def test_what_was_skipped_for_want_of_a_parser_is_read_once_that_is_installed(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resift.index.sync.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
     (shelf.docs / "a.docx").write_bytes(make_docx([("Normal", "alpha")], []))
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "kreuzberg", None)
@@ -408,3 +417,87 @@ def test_progress_counts_what_there_is_to_read_once(
     shelf.write(**{f"f{n}": "text" for n in range(20)})
     shelf.sync()
     assert len(calls) == 1 and shelf.progress[-1].total_objects == 20
+
+
+def adds_up(report: SyncReport) -> bool:
+    parts = (report.added, report.changed, report.unchanged, report.unindexed)
+    return report.listed == sum(parts) + sum(report.passed_over.values())
+
+
+def test_the_report_adds_up_whatever_becomes_of_a_file(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
+    shelf.write(same="same", late="late", gone="gone", bad="bad", locked="locked", left="left")
+    (shelf.docs / "pic.png").write_bytes(b"x")
+    (shelf.docs / "link.md").symlink_to("same.txt")
+    (shelf.docs / "tab\t.md").write_text("x")
+    report = shelf.sync()
+    assert adds_up(report) and report.listed == 9
+    assert (counts(report), report.unindexed) == ((6, 0, 0, 0), 2)
+    again = shelf.sync()
+    assert adds_up(again) and (counts(again), again.version) == ((0, 0, 0, 6), report.version)
+    shelf.write(late="later", gone="going", bad="\0", locked="locked, changed", new="new")
+    (shelf.docs / "left.txt").unlink()
+    read = Source.read
+
+    def failing(self: Source, key: str, max_bytes: int | None = None) -> Fetched:
+        if key == "locked.txt":
+            raise Unreadable("cannot be read: permission denied")
+        if key == "gone.txt":
+            raise Vanished("gone since the source was listed")
+        return read(self, key, max_bytes)
+
+    monkeypatch.setattr(Source, "read", failing)
+    report = shelf.sync()
+    assert adds_up(report) and report.listed == 9
+    assert counts(report) == (1, 1, 2, 2)  # gone and left are deleted, same and locked are there
+    assert (report.emptied, report.unindexed) == (1, 4)  # bad, gone, link and tab
+    assert shelf.texts() == ["later", "locked", "new", "same"]
+
+
+def test_a_sync_after_a_rollback_embeds_nothing_that_was_embedded(shelf: Shelf) -> None:
+    shelf.write(a="alpha", b="beta")
+    shelf.sync()
+    shelf.write(a="another alpha", c="gamma")
+    (shelf.docs / "rows.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    shelf.sync()
+    for number in (1, 2, 1):  # however often
+        rollback(shelf.store(), shelf.versions, number)
+    shelf.embedder.embedded = 0
+    report = shelf.sync()
+    assert (report.added, report.changed, report.unchanged) == (2, 1, 1)
+    assert (report.passages_embedded, report.passages_reused) == (0, 4)
+    assert shelf.embedder.embedded == 0
+    assert shelf.texts() == ["another alpha", "beta", "gamma", "one", "two"]
+
+
+def test_progress_is_by_the_work_that_is_done(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by what was read: of a second half that is embedded nothing would be seen."""
+    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.writer._EMBED", 10)
+    shelf.write(**{f"f{n:03}": f"text number {n:03}" for n in range(100)})
+    shelf.sync()
+    work = [progress.work for progress in shelf.progress]
+    assert work == sorted(work) and work[-1] == 1.0
+    read = [progress.work for progress in shelf.progress if progress.passages == 0]
+    assert max(read) <= 0.101
+    steps = [after - before for before, after in pairwise(work)]
+    assert max(steps) < 0.1
+
+
+def test_an_index_below_its_own_source_is_none_of_its_documents(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    shelf.index = shelf.docs / "index"
+    shelf.write(a="alpha")
+    first = shelf.sync()
+    for _ in range(2):
+        again = shelf.sync()
+        assert (again.version, again.added, again.unchanged) == (first.version, 0, 1)
+        assert again.passed_over == {"index": 3}
+    shelf.index = shelf.docs  # and in the very same folder
+    shelf.sync()
+    assert shelf.sync().version == 1
+    assert shelf.texts() == ["alpha"]

@@ -13,8 +13,9 @@ from index.shelf import Shelf, entry, found, origin
 from resift.errors import EmbedderError
 from resift.index.parsing import parse
 from resift.index.parsing.cut import CutDocument, CutFile, Piece
+from resift.index.report import SyncReport
 from resift.index.store import Store
-from resift.index.sync import Models, SyncReport
+from resift.index.sync import Models
 from resift.index.writer import Writer
 from resift.types import Document, Kept
 
@@ -23,7 +24,7 @@ MADE = "# {title}\n\n" + "\n\n".join(f"## Part {n}\n\n{f'word{n} ' * 150}." for 
 
 @pytest.fixture(autouse=True)
 def _parsers_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resift.index.sync.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
 
 
 def costs(report: SyncReport) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from resift.errors import IndexMismatch, ResiftError, SourceError, StoreError
 from resift.index.bucket import open_bucket
 from resift.index.location import locate
 from resift.index.parsing.limits import Limits
-from resift.index.sync import Reading
+from resift.index.reading import Reading
 from resift.index.table import open_table
 from storage.conftest import Server
 from storage.faulty import Faults, FaultyProxy, Seen, faulty_proxy

@@ -41,7 +41,7 @@ def test_a_bucket_is_indexed_into_a_bucket_and_searched(
 ) -> None:
     index = index_at(f"s3://{bucket}/index", server.settings())
     report = index.sync(documents)
-    assert (report.added, report.passages_embedded, report.unsupported) == (3, 3, 1)
+    assert (report.added, report.passages_embedded, report.passed_over) == (3, 3, {".png": 1})
     assert [(Path(uri).name, reason[:6]) for uri, reason in report.skipped] == [
         ("rows.jsonl", "line 2")
     ]

@@ -1,6 +1,6 @@
 """``resift index``: bring an index up to date with a folder or bucket of documents."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
@@ -11,8 +11,11 @@ from resift.cli.output import console, print_json, progress, say
 from resift.settings import Settings
 
 if TYPE_CHECKING:
+    from resift.cli.reading_options import Given
     from resift.index.plan import Plan
-    from resift.index.sync import Progress, SyncReport
+    from resift.index.reading import Reading
+    from resift.index.report import SyncReport
+    from resift.index.run import Progress
     from resift.search.index import Index
 
 SHOWN = 20  # skipped files named one by one
@@ -22,18 +25,35 @@ Flag = typer.Option
 def index(
     source: Annotated[str, typer.Argument(help="Folder, file or s3:// prefix of documents.")],
     uri: Annotated[str, Flag("--index", help="Folder or s3:// URI of the index.")],
-    include: Annotated[list[str], Flag(help="Only keys like this; * is anything.")] = [],  # noqa: B006
-    exclude: Annotated[list[str], Flag(help="No keys like this; those indexed go.")] = [],  # noqa: B006
-    text_column: Annotated[str, Flag(help="Of .jsonl .csv .parquet rows: the text.")] = "text",
-    title_column: Annotated[str, Flag(help="The same: the title.")] = "title",
-    id_column: Annotated[str | None, Flag(help="The same: the id.  [default: _id or id]")] = None,
-    max_mb: Annotated[float, Flag(help="Larger files are skipped.")] = 100.0,
-    max_seconds: Annotated[float, Flag(help="Files that take longer to parse, too.")] = 60.0,
+    include: Annotated[
+        list[str] | None, Flag(help="Only files like this, as in .gitignore.")
+    ] = None,
+    exclude: Annotated[list[str] | None, Flag(help="None like this; those indexed go.")] = None,
+    text_column: Annotated[
+        list[str] | None, Flag(help="Of rows: the text; or PATTERN=COLUMN.  [default: text]")
+    ] = None,
+    title_column: Annotated[
+        list[str] | None, Flag(help="The same: the title.  [default: title]")
+    ] = None,
+    id_column: Annotated[
+        list[str] | None, Flag(help="The same: the id.  [default: _id or id]")
+    ] = None,
+    max_mb: Annotated[float | None, Flag(help="Larger files are skipped.  [default: 100]")] = None,
+    max_seconds: Annotated[
+        float | None, Flag(help="Files that take longer to parse, too.  [default: 60]")
+    ] = None,
+    follow_links: Annotated[
+        bool | None, Flag("--follow-links/--no-follow-links", help="Follow links of a folder.")
+    ] = None,
+    forget: Annotated[bool, Flag("--forget", help="Not as it was read last: anew.")] = False,
     embedder: Annotated[str | None, Flag(help="bundled, wordllama, folder, URL#model.")] = None,
     keep_states: Annotated[
         bool, Flag("--keep-states", help="Keep the reranker's half: faster, larger.")
     ] = False,
     dry_run: Annotated[bool, Flag("--dry-run", help="Say what would be done.")] = False,
+    allow_deletes: Annotated[
+        bool, Flag("--allow-deletes", help="Go on though most documents are gone.")
+    ] = False,
     unsafe_store: Annotated[
         bool, Flag("--unsafe-store", help="Write even where writes can be lost.")
     ] = False,
@@ -41,45 +61,61 @@ def index(
 ) -> None:
     """Index documents, and publish them as a new version; a second run does what has changed.
 
-    Reads .txt .md .html .pdf .jsonl .csv .tsv .parquet, and office files with resift[office].
+    Reads .txt .md .html .pdf .jsonl .csv .tsv .parquet, and office files with resift[office]. How
+    a source is read (files, columns, limits, links) is remembered with the index.
     """
-    from resift.index.parsing.columns import Columns
-    from resift.index.parsing.limits import Limits
-    from resift.index.source import Globs
-    from resift.index.sync import Reading
+    from resift.cli.reading_options import Given
     from resift.search.index import Index
 
     settings = Settings.load()
     target = Index(uri, settings=replace(settings, embedder=embedder or settings.embedder))
-    reading = Reading(
-        globs=Globs(tuple(include), tuple(exclude)),
-        columns=Columns(text_column, title_column, id_column),
-        limits=Limits(max_bytes=int(max_mb * 1e6), max_seconds=max_seconds),
+    given = Given(
+        include, exclude, text_column, title_column, id_column, max_mb, max_seconds, follow_links
     )
+    reading = _reading(target, source, given, forget)
     if dry_run:
         _print_plan(target.plan(source, reading=reading, keep_states=keep_states), as_json)
         return
     with sync_progress() as show:
         report = target.sync(
-            source, show, reading=reading, keep_states=keep_states, allow_unsafe=unsafe_store
-        )
+            source, show, reading=reading, keep_states=keep_states, allow_unsafe=unsafe_store,
+            allow_deletes=allow_deletes,
+        )  # fmt: skip
     _print_report(target, report, as_json)
+
+
+def _reading(target: "Index", source: str, given: "Given", forget: bool) -> "Reading":
+    """How the source is read now; what is remembered, and what changes of it, is said."""
+    from resift.cli.reading_options import described, differences
+    from resift.index.reading import AS_IT_IS
+
+    before = target.reading_of(source)
+    reading = given.upon(AS_IT_IS if forget else before)
+    changed = differences(before, reading)
+    if before != AS_IT_IS and changed:
+        say(f"options changed: {', '.join(changed)}")
+    elif before != AS_IT_IS:
+        say(f"read as before: {described(before)}")
+    return reading
 
 
 def _print_plan(plan: "Plan", as_json: bool) -> None:
     if as_json:
         print_json(asdict(plan))
         return
-    _name_skipped(plan.skipped)
+    _name_skipped(plan.skipped, plan.passed_over)
     about = "" if plan.sampled == plan.added + plan.changed else "about "
+    without = " without embedding, which a server does" if plan.embeds_elsewhere else ""
     console.print(
         f"would add {plan.added}, change {plan.changed}, delete {plan.deleted}, leave "
         f"{plan.unchanged}: {plan.bytes / 1e6:.1f} MB to read, {about}{plan.passages:,} passages "
-        f"to embed, about {_duration(plan.seconds)}, about {plan.requests:,} requests "
+        f"to embed, about {_duration(plan.seconds)}{without}, about {plan.requests:,} requests "
         f"({plan.sampled} documents were read to say so)",
         markup=False,
         soft_wrap=True,
     )
+    if plan.refusal:
+        say(f"it would stop: {plan.refusal}")
 
 
 def _print_report(target: "Index", report: "SyncReport", as_json: bool) -> None:
@@ -87,11 +123,14 @@ def _print_report(target: "Index", report: "SyncReport", as_json: bool) -> None:
         print_json(asdict(report))
         return
     print_skipped(report)
+    if report.other_sources:
+        say(f"the index also holds {', '.join(report.other_sources)}")
     reused = f", {report.passages_reused:,} had vectors" if report.passages_reused else ""
+    emptied = f", {report.emptied} have no text any more" if report.emptied else ""
     console.print(
         f"{target.uri}: version {report.version}: {report.added} added, {report.changed} changed, "
-        f"{report.deleted} deleted, {report.unchanged} unchanged; "
-        f"{report.passages_embedded:,} passages embedded{reused} "
+        f"{report.deleted} deleted, {report.unchanged} unchanged, {report.unindexed} not indexed"
+        f"{emptied}; {report.passages_embedded:,} passages embedded{reused} "
         f"in {report.seconds:.1f} s{_kept(report)}",
         markup=False,
         soft_wrap=True,
@@ -108,34 +147,33 @@ def _kept(report: "SyncReport") -> str:
 
 @contextmanager
 def sync_progress() -> Iterator[Callable[["Progress"], None]]:
-    """A bar of objects read; passages, megabytes and the rate beside it."""
+    """A bar of the work done; documents, passages and megabytes beside it."""
     with progress() as bar:
         task = bar.add_task("indexing", total=None, note="")
 
         def show(state: "Progress") -> None:
-            own = bar.tasks[task]
-            rate = state.done_objects / own.elapsed if own.elapsed else 0.0
             note = (
                 f"{state.done_objects:,}/{state.total_objects:,} documents, "
-                f"{state.passages:,} passages, {state.bytes / 1e6:.1f} MB, {rate:.0f}/s"
+                f"{state.passages:,} passages, {state.bytes / 1e6:.1f} MB"
             )
-            bar.update(task, completed=state.bytes, total=state.total_bytes, note=note)
+            bar.update(task, completed=state.work, total=1.0, note=note)
 
         yield show
 
 
 def print_skipped(report: "SyncReport") -> None:
     """Name what was left out, and why, on stderr."""
-    _name_skipped(report.skipped)
-    if report.unsupported:
-        say(f"{report.unsupported} files of other kinds were passed over")
+    _name_skipped(report.skipped, report.passed_over)
 
 
-def _name_skipped(skipped: tuple[tuple[str, str], ...]) -> None:
+def _name_skipped(skipped: tuple[tuple[str, str], ...], passed_over: Mapping[str, int]) -> None:
     for uri, reason in skipped[:SHOWN]:
         say(f"skipped {uri}: {reason}")
     if len(skipped) > SHOWN:
-        say(f"and {len(skipped) - SHOWN} more; --json lists all")
+        say(f"and {len(skipped) - SHOWN:,} more; --json lists all")
+    if passed_over:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in passed_over.items())
+        say(f"passed over, no documents: {kinds}")
 
 
 def _duration(seconds: float) -> str:

@@ -1,8 +1,9 @@
 """An ``s3://`` prefix through obstore and through Lance: both reach it in the same way."""
 
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from resift.extras import require
 from resift.index.access import Credentials, find_credentials
@@ -14,6 +15,8 @@ from resift.settings import StorageSettings
 _CONNECT, _ANSWER, _PATIENT_ANSWER = "5s", "10s", "60s"
 _RETRIES, _SECONDS = 4, 10
 _PATIENT_RETRIES, _PATIENT_SECONDS = 10, 60
+# As long as AWS puts up with a clock that is wrong.
+_SIGNED_FOR = timedelta(minutes=15)
 
 
 def open_bucket(location: Location, storage: StorageSettings, *, patient: bool = False) -> Any:
@@ -66,6 +69,38 @@ def probe(location: Location, storage: StorageSettings) -> None:
     """List a little of the prefix: raise what obstore raises if that is not possible."""
     obstore = require("obstore", "index")
     next(iter(obstore.list(open_bucket(location, storage), chunk_size=1)), None)
+
+
+def list_signer(location: Location, storage: StorageSettings) -> Callable[[Mapping[str, str]], str]:
+    """What makes a URL that lists the bucket with these parameters, signed for some minutes.
+
+    obstore signs a key's URL and no parameters. They are put into its endpoint: they are signed
+    along with the rest of it, with the credentials that it finds and renews for itself. Nobody
+    else is to see such a URL.
+    """
+    stores = require("obstore.store", "index")
+    obstore = require("obstore", "index")
+    credentials = find_credentials(storage)
+    options = _options(location, storage, credentials)
+    client = {"allow_http": options.pop("allow_http", "false") == "true"}
+    provider = {"credential_provider": credentials} if credentials else {}
+
+    def sign(key: str, **changed: str) -> str:
+        config = options | changed
+        store = stores.S3Store(location.bucket, config=config, client_options=client, **provider)
+        return str(obstore.sign(store, "GET", key, _SIGNED_FOR))
+
+    root = ""
+
+    def sign_listing(query: Mapping[str, str]) -> str:
+        nonlocal root
+        root = root or sign("x").partition("?")[0].removesuffix("/x")
+        # The last parameter is what a slash is added to; stores take no notice of it.
+        endpoint = f"{root}?{urlencode(query, quote_via=quote, safe='')}&x-id=ListObjectsV2"
+        named = {"aws_endpoint": endpoint, "aws_endpoint_url_s3": endpoint}
+        return sign("", **named, aws_virtual_hosted_style_request="true")
+
+    return sign_listing
 
 
 def _retries(patient: bool) -> tuple[int, int]:

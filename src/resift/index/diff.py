@@ -13,12 +13,14 @@ class Diff:
 
     `added` and `changed` objects are to be read. `gone` entries are in the index and no longer in
     the source; `unchanged` are as they should be, those of which nothing could be indexed as well.
+    Of `unseen` entries nothing is known: they lie in folders that could not be listed.
     """
 
     added: tuple[SourceObject, ...]
     changed: tuple[SourceObject, ...]
     gone: tuple[Entry, ...]
     unchanged: tuple[Entry, ...]
+    unseen: tuple[Entry, ...] = ()
 
     @property
     def to_read(self) -> tuple[SourceObject, ...]:
@@ -48,9 +50,15 @@ class Expected:
 
 
 def compare(
-    objects: Sequence[SourceObject], entries: Mapping[str, Entry], expected: Expected
+    objects: Sequence[SourceObject],
+    entries: Mapping[str, Entry],
+    expected: Expected,
+    unseen: Sequence[str] = (),
 ) -> Diff:
-    """Compare by URI, ETag, size and by what has parsed the object and kept its states."""
+    """Compare by URI, ETag, size and by what has parsed the object and kept its states.
+
+    `unseen` are the URIs of folders that could not be listed.
+    """
     added, changed, unchanged = [], [], []
     for item in objects:
         entry = entries.get(item.uri)
@@ -61,8 +69,11 @@ def compare(
         else:
             changed.append(item)
     listed = {item.uri for item in objects}
-    gone = (entry for uri, entry in entries.items() if uri not in listed)
-    return Diff(tuple(added), tuple(changed), tuple(gone), tuple(unchanged))
+    missing = {uri: entry for uri, entry in entries.items() if uri not in listed}
+    unknown = {uri for folder in unseen for uri in below(folder, missing)}
+    gone = tuple(entry for uri, entry in missing.items() if uri not in unknown)
+    kept = tuple(entry for uri, entry in missing.items() if uri in unknown)
+    return Diff(tuple(added), tuple(changed), gone, tuple(unchanged), kept)
 
 
 def below(root: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BUNDLED = "bundled"
 WORDLLAMA = "wordllama"
+_URLS = ("http://", "https://")
 
 
 class Embedder(Protocol):
@@ -42,6 +43,11 @@ class Embedder(Protocol):
         """The unit vector of a query, ``(dim,)``: some models read one otherwise than a passage."""
 
 
+def is_remote(embedder: Embedder) -> bool:
+    """Whether texts leave this machine, or at least this process, to be embedded: by its name."""
+    return embedder.name.lower().startswith(_URLS)
+
+
 def open_embedder(spec: str | None, settings: Settings) -> Embedder:
     """Open an embedder by name.
 
@@ -58,7 +64,7 @@ def open_embedder(spec: str | None, settings: Settings) -> Embedder:
         from resift.index.embedders.static import StaticEmbedder
 
         return StaticEmbedder()
-    if spec.lower().startswith(("http://", "https://")):
+    if spec.lower().startswith(_URLS):
         from resift.index.embedders.http import HttpEmbedder
 
         return HttpEmbedder(spec, _keys(spec, settings))

@@ -69,6 +69,13 @@ def moment(value: Any) -> str:
     return str(value)
 
 
+def mapping(value: Any) -> dict[str, Any]:
+    """A JSON object; whoever uses its values checks them."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{_shown(value)}: expected an object")
+    return value
+
+
 def files(value: Any) -> tuple[tuple[str, int], ...]:
     """Pairs of a path inside and a size in bytes, each path once."""
     if not isinstance(value, list) or len(value) > _MOST_FILES:

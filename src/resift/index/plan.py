@@ -1,12 +1,17 @@
 """What a sync would do, without doing it: a sample is read and embedded, the rest reckoned."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from resift.errors import SourceError
-from resift.index.diff import below, compare
+from resift.index.diff import below
+from resift.index.embed import Embedder, is_remote
+from resift.index.guard import Guard
+from resift.index.reading import Reading
+from resift.index.run import read
 from resift.index.source import Source, SourceObject
-from resift.index.sync import Models, Place, Reading, check_embedder, expect, read, refuse_empty
+from resift.index.sync import Models, Place, look, refuse_empty
 from resift.index.writer import COMMIT_PASSAGES
 
 _SAMPLE_OBJECTS = 200
@@ -23,34 +28,36 @@ class Plan:
     """What a sync would do. Counts are of objects, unless they say otherwise.
 
     Of the objects to be read `sampled` were read now; `passages` to be embedded and `seconds` are
-    reckoned from those, by bytes, and are exact for nothing but them. `requests` go to the source
-    and to the index, those of this plan not counted.
+    reckoned from those, by bytes, and are exact for nothing but them. A server's embedder is sent
+    nothing: `embeds_elsewhere`, and `seconds` are without it. `requests` go to the source and to
+    the index, those of this plan not counted. `refusal` is why a sync would stop unless it is
+    allowed to delete; None where it would not.
     """
 
     added: int
     changed: int
     deleted: int
     unchanged: int
-    unsupported: int
     bytes: int
     passages: int
     seconds: float
     requests: int
     sampled: int
     skipped: tuple[tuple[str, str], ...]
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    embeds_elsewhere: bool = False
+    refusal: str | None = None
 
 
-def plan(source: Source, place: Place, models: Models, reading: Reading) -> Plan:
+def plan(source: Source, place: Place, models: Models, reading: Reading | None = None) -> Plan:
     """Compare, read a sample, and reckon; raise `SourceError` if the source cannot be listed."""
-    listing = source.list(reading.globs)
-    before = place.versions.newest()
-    check_embedder(place, before, models.embedder)
-    published = place.versions.entries(before) if before else {}
-    diff = compare(listing.objects, below(source.uri, published), expect(models, reading))
+    compared = look(source, place, models, reading)
+    listing = compared.listing
+    diff = compared.diff(source, compared.published)
     refuse_empty(source, listing, diff)
     to_read = diff.to_read
     sample = _sample(to_read)
-    passages, seconds, skipped = _try(source, sample, models, reading)
+    passages, seconds, skipped = _try(source, sample, models.embedder, compared.reading)
     share = sum(item.size for item in to_read) / max(1, sum(item.size for item in sample))
     if len(sample) == len(to_read):
         share = 1.0
@@ -63,14 +70,16 @@ def plan(source: Source, place: Place, models: Models, reading: Reading) -> Plan
         added=len(diff.added),
         changed=len(diff.changed),
         deleted=sum(1 for entry in diff.gone if entry.passages),
-        unchanged=len(diff.unchanged),
-        unsupported=listing.unsupported,
+        unchanged=sum(1 for entry in diff.unchanged if entry.passages),
         bytes=sum(item.size for item in to_read),
         passages=count,
         seconds=seconds * share,
         requests=requests,
         sampled=len(sample),
-        skipped=skipped,
+        skipped=tuple(sorted((*skipped, *listing.odd, *listing.unseen))),
+        passed_over=listing.passed_over,
+        embeds_elsewhere=is_remote(models.embedder),
+        refusal=Guard(source.uri, below(source.uri, compared.published)).why_not(diff),
     )
 
 
@@ -88,7 +97,7 @@ def _sample(items: tuple[SourceObject, ...]) -> list[SourceObject]:
 
 
 def _try(
-    source: Source, sample: list[SourceObject], models: Models, reading: Reading
+    source: Source, sample: list[SourceObject], embedder: Embedder, reading: Reading
 ) -> tuple[int, float, tuple[tuple[str, str], ...]]:
     """(passages, seconds, what would be skipped) of a sample; of its passages some are embedded."""
     if not sample:
@@ -105,9 +114,9 @@ def _try(
             texts += [f"{document.title}\n{piece.text}" for piece in document.pieces]
     seconds = time.perf_counter() - started
     some = texts[:: max(1, len(texts) // _SAMPLE_PASSAGES)][:_SAMPLE_PASSAGES]
-    if some:
-        models.embedder.embed(some[:8])  # what is only slow the first time does not count
+    if some and not is_remote(embedder):
+        embedder.embed(some[:8])  # what is only slow the first time does not count
         started = time.perf_counter()
-        models.embedder.embed(some)
+        embedder.embed(some)
         seconds += (time.perf_counter() - started) * len(texts) / len(some)
     return len(texts), seconds, tuple(skipped)

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from secrets import token_hex
+from typing import Any
 
-from resift.errors import IndexBusy
+from resift.errors import IndexBusy, StoreError
 from resift.index.embed import Embedder
 from resift.index.manifest import Entry, newest
 from resift.index.rows import Origin
 from resift.index.store import Conflict, Store
 from resift.index.versions import VectorIndex, Version, Versions
+from resift.index.writer import Past
 
 _TRIES = 30
 _LONGEST_WAIT_S = 5.0
@@ -30,12 +32,14 @@ class News:
     """What a run knows that is not in the rows.
 
     `read` are the objects it has read, `gone` the URIs that its source no longer has, `stale`
-    whose passages must go: of what is gone, or can no longer be read.
+    whose passages must go: of what is gone, or can no longer be read. `readings` are how sources
+    were read, by their URI, to be remembered.
     """
 
     read: Mapping[str, Entry] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
     stale: frozenset[Origin] = frozenset()
+    readings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def publish(store: Store, versions: Versions, embedder: Embedder, news: News) -> Version:
@@ -49,9 +53,13 @@ def publish(store: Store, versions: Versions, embedder: Embedder, news: News) ->
             entries, vectors = _prepare(store, versions, embedder, before, news)
         except Conflict:
             continue
+        readings = {**(before.readings if before else {}), **news.readings}
         if before and entries is None:
-            return before
+            if readings == before.readings:
+                return before
+            entries = versions.entries(before)
         made = _version(store, embedder, before, entries or {}, vectors)
+        made = replace(made, readings=readings)
         if versions.publish(made, entries or {}):
             return made
     raise IndexBusy(
@@ -83,6 +91,19 @@ def rollback(store: Store, versions: Versions, number: int) -> Version:
         if versions.publish(made, entries):
             return made
     raise IndexBusy(f"{store.uri}: others wrote there {_TRIES} times: roll back again")
+
+
+def rolled_back(versions: Versions, newest: Version | None) -> tuple[Past, ...]:
+    """What the versions held that a rollback to the newest one has taken back, latest first."""
+    past: list[Past] = []
+    version = newest
+    while version and version.note:
+        try:
+            version = versions.get(version.number - 1)
+            past.append(Past(version.table_version, versions.entries(version)))
+        except StoreError:  # cleaned up, or damaged: which may be why it was rolled back
+            break
+    return tuple(past)
 
 
 def clean(

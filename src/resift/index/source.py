@@ -1,28 +1,34 @@
-"""Documents as objects: a folder or an ``s3://`` prefix, listed and read through obstore.
+"""Documents as objects: a folder or an ``s3://`` prefix, listed and read.
 
 Knows what a document is called, not what is in it.
 """
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from resift.errors import SourceError, SourceLost, Unreadable, Vanished
-from resift.extras import require
-from resift.index.bucket import open_bucket
-from resift.index.faults import are_credentials_bad, meaning
+from resift.index.folder import Folder, lies_in_an_index
 from resift.index.location import Location, locate
+from resift.index.marker import TABLE, is_part, is_table
+from resift.index.objects import Objects
 from resift.index.parsing.parse import SUFFIXES
+from resift.index.patterns import ALL
+from resift.index.patterns import Globs as Globs
+from resift.index.seen import Fetched as Fetched
+from resift.index.seen import File, Odd, Seen, refuse_large, shown
 from resift.settings import StorageSettings
 
 _READERS = 16
 # What may wait in memory to be parsed; one object more than that is read all the same.
 _READ_AHEAD_BYTES = 64 << 20
+# So many failures in a row, and the source itself is asked whether it is still there.
 _FAILURES_IN_A_ROW = 10
+INDEX = "index"
+"""The kind under which an index between the files is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,77 +42,74 @@ class SourceObject:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """An object's bytes, and the ETag (and the version, where the store keeps some) they have.
-
-    It is the answer's own ETag: an object may have changed since it was listed.
-    """
-
-    data: bytes
-    etag: str
-    version: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Globs:
-    """Which keys are documents of a source: one of `include`, and none of `exclude`.
-
-    A pattern is matched against the whole key below the source; ``*`` stands for any characters,
-    slashes as well. Without `include` everything is included.
-    """
-
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-
-    def match(self, key: str) -> bool:
-        """Whether this key is wanted."""
-        if any(fnmatchcase(key, pattern) for pattern in self.exclude):
-            return False
-        return not self.include or any(fnmatchcase(key, pattern) for pattern in self.include)
-
-
-ALL = Globs()
-
-
-@dataclass(frozen=True, slots=True)
 class Listing:
-    """The documents of a source, by key, and how many other files lie between them."""
+    """What a source holds, but for hidden files and what the patterns leave out.
+
+    `objects` are its documents, by key. `odd` has ``(uri, reason)`` for what is there and is not
+    read, `unseen` for folders that could not be listed this time: what is below them is not known.
+    `passed_over` counts what is no document, by suffix.
+    """
 
     objects: tuple[SourceObject, ...]
-    unsupported: int
+    odd: tuple[tuple[str, str], ...] = ()
+    unseen: tuple[tuple[str, str], ...] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
     requests: int = 1
+
+    @property
+    def count(self) -> int:
+        """Of all of it."""
+        counts = (self.objects, self.odd, self.unseen)
+        return sum(map(len, counts)) + sum(self.passed_over.values())
+
+
+class Files(Protocol):
+    """What lies at a place: `Folder` or `Objects`. Threads may share it."""
+
+    def look(self, follow_links: bool) -> Seen: ...
+    def look_at(self, key: str) -> File: ...
+    def check(self) -> None: ...
+    def read(self, key: str, max_bytes: int | None, version: str | None = None) -> Fetched: ...
 
 
 class Source:
     """Documents below one place. `uri` is canonical."""
 
-    def __init__(
-        self, store: Any, location: Location, only: str | None = None, patient: Any = None
-    ) -> None:
-        """Read from an obstore `store` rooted at `location`; `only` names a single file in it.
-
-        `patient` is the same store, for reading what was listed: a pause of it ends no work.
-        """
-        self._store = store
-        self._patient = patient or store
+    def __init__(self, files: Files, location: Location, only: str | None = None) -> None:
+        """Read `files`, which are rooted at `location`; `only` names a single file in it."""
+        self._files = files
         self._location = location
         self._only = only
         self.uri = location.child(only) if only else location.uri
 
-    def list(self, globs: Globs = ALL) -> Listing:
+    def list(self, globs: Globs = ALL, *, follow_links: bool = False) -> Listing:
         """Every document, sorted by key; raise `SourceError` if the place cannot be listed."""
-        obstore = require("obstore", "index")
-        try:
-            if self._only:
-                return Listing((self._object(obstore.head(self._store, self._only)),), 0)
-            pages = list(obstore.list(self._store, chunk_size=1000))
-        except Exception as error:  # obstore raises its own classes and built-in ones
-            raise SourceError(f"{self.uri}: {meaning(error)}") from error
-        found = [meta for page in pages for meta in page]
-        visible = [m for m in found if not _is_hidden(m["path"]) and globs.match(m["path"])]
-        documents = [meta for meta in visible if is_document(meta["path"])]
-        objects = sorted(map(self._object, documents), key=lambda item: item.key)
-        return Listing(tuple(objects), len(visible) - len(documents), max(1, len(pages)))
+        if self._only:
+            return Listing((self._object(self._files.look_at(self._only)),))
+        seen = self._files.look(follow_links)
+        wanted = [f for f in seen.files if not _is_hidden(f.key) and globs.match(f.key)]
+        objects = [self._object(file) for file in wanted if is_document(file.key)]
+        odd, others = [], [file.key for file in wanted if not is_document(file.key)]
+        for item in seen.odd:
+            if _is_hidden(item.key) or not _is_wanted(item, globs):
+                continue
+            if item.is_folder or is_document(item.key):
+                odd.append(self._named(item))
+            else:
+                others.append(item.key)
+        indexes = [key for key in seen.indexes if globs.may_match_below(key)]
+        passed_over = Counter(Path(key).suffix.lower() or "no suffix" for key in others)
+        return Listing(
+            tuple(sorted(objects, key=lambda item: item.key)),
+            tuple(sorted(odd)),
+            tuple(self._named(item) for item in seen.unseen if _is_wanted(item, globs)),
+            dict(sorted(passed_over.items())) | ({INDEX: len(indexes)} if indexes else {}),
+            seen.requests,
+        )
+
+    def check(self) -> None:
+        """Raise `SourceError` if nothing can be read there now."""
+        self._files.check()
 
     def read(self, key: str, max_bytes: int | None = None, version: str | None = None) -> Fetched:
         """All bytes of one object.
@@ -114,21 +117,7 @@ class Source:
         Raise `Vanished` if it is gone, `SourceError` if it is over the limit, `Unreadable` if it is
         there and cannot be read, `SourceLost` if nothing there can be with these credentials.
         """
-        obstore = require("obstore", "index")
-        try:
-            options = {"version": version} if version else None
-            answer = obstore.get(self._patient, key, options=options)
-            _refuse_large(int(answer.meta["size"]), max_bytes)
-            etag, version = _etag(answer.meta), answer.meta["version"]
-            return Fetched(bytes(answer.bytes()), etag, version)
-        except SourceError:
-            raise
-        except FileNotFoundError as error:
-            raise Vanished("gone since the source was listed") from error
-        except Exception as error:  # obstore raises its own classes and built-in ones
-            if are_credentials_bad(error):
-                raise SourceLost(f"{self.uri}: {meaning(error)}") from error
-            raise Unreadable(f"cannot be read: {meaning(error)}") from error
+        return self._files.read(key, max_bytes, version)
 
     def find(self, key: str, version: str | None = None) -> Fetched | None:
         """The bytes of an object, or of an old version of it; None if there is no such thing."""
@@ -144,11 +133,12 @@ class Source:
     ) -> Iterator[tuple[SourceObject, Fetched | SourceError]]:
         """Read ahead, some at once; give each object with its bytes or its error, in order.
 
-        Raise `SourceLost` where one after the other cannot be read: then it is not the objects.
+        Raise `SourceLost` where one after the other cannot be read and the source cannot be listed
+        any more either: then it is not the objects.
         """
         waiting: deque[tuple[SourceObject, Future[Fetched]]] = deque()
         ahead = 0
-        patience = _Patience(self.uri)
+        patience = _Patience(self.check)
         with ThreadPoolExecutor(_READERS, "resift-read") as pool:
             try:
                 for item in items:
@@ -164,17 +154,21 @@ class Source:
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def _read_listed(self, item: SourceObject, max_bytes: int | None) -> Fetched:
-        _refuse_large(item.size, max_bytes)  # known from the listing: nothing is asked for
+        refuse_large(item.size, max_bytes)  # known from the listing: nothing is asked for
         return self.read(item.key, max_bytes)
 
-    def _object(self, meta: dict[str, Any]) -> SourceObject:
-        key = meta["path"]
-        return SourceObject(key, self._location.child(key), _etag(meta), meta["size"])
+    def _object(self, file: File) -> SourceObject:
+        return SourceObject(file.key, self._location.child(file.key), file.etag, file.size)
+
+    def _named(self, item: Odd) -> tuple[str, str]:
+        return shown(self._location.child(item.key)), item.reason
 
 
 def open_source(uri: str, storage: StorageSettings) -> Source:
     """Open a folder, a bucket's prefix or a single file; raise `SourceError` if there is none."""
     location = locate(uri)
+    if any(is_table(part) for part in location.path.split("/")):
+        raise SourceError(f"{uri}: an index, or a part of one: expected the documents it is of")
     return _open_bucket(location, storage) if location.bucket else _open_folder(uri, location)
 
 
@@ -184,11 +178,10 @@ def open_object(uri: str, storage: StorageSettings) -> tuple[Source, str]:
     prefix, _, name = location.path.rpartition("/")
     parent = Location(location.bucket, prefix or ("" if location.bucket else "/"))
     if parent.bucket:
-        return _in_bucket(parent, storage), name
+        return Source(Objects(parent, storage), parent), name
     if not Path(parent.path).is_dir():
         raise SourceError(f"{uri}: no such file: check the path")
-    stores = require("obstore.store", "index")
-    return Source(stores.LocalStore(parent.path), parent), name
+    return Source(Folder(parent.path), parent), name
 
 
 def is_document(path: str) -> bool:
@@ -197,30 +190,28 @@ def is_document(path: str) -> bool:
 
 
 def _open_folder(uri: str, location: Location) -> Source:
-    stores = require("obstore.store", "index")
     path = Path(location.path)
     if path.is_file():
         _refuse_unsupported(uri)
-        return Source(stores.LocalStore(path.parent), locate(str(path.parent)), path.name)
+        return Source(Folder(str(path.parent)), locate(str(path.parent)), path.name)
     if not path.is_dir():
         raise SourceError(f"{uri}: no such folder or file: check the path")
-    return Source(stores.LocalStore(path), location)
+    if lies_in_an_index(location.path):
+        raise SourceError(f"{uri}: a part of an index: expected the documents it is of")
+    return Source(Folder(location.path), location)
 
 
 def _open_bucket(location: Location, storage: StorageSettings) -> Source:
-    root = _in_bucket(location, storage)
-    if not location.path or not is_document(location.path):
-        return root
-    if root.list().objects:  # a prefix may be named like a file
-        return root
+    place = Objects(location, storage)
     prefix, _, name = location.path.rpartition("/")
     parent = Location(location.bucket, prefix)
-    return _in_bucket(parent, storage, name)
-
-
-def _in_bucket(location: Location, storage: StorageSettings, only: str | None = None) -> Source:
-    patient = open_bucket(location, storage, patient=True)
-    return Source(open_bucket(location, storage), location, only, patient)
+    beside = Location(location.bucket, f"{prefix}/{TABLE}".strip("/"))
+    if is_part(name, [TABLE]) and Objects(beside, storage).holds_any():
+        raise SourceError(f"{location.uri}: a part of an index: expected the documents it is of")
+    # A prefix may be named like a file.
+    if not location.path or not is_document(location.path) or place.holds_any():
+        return Source(place, location)
+    return Source(Objects(parent, storage), parent, name)
 
 
 def _refuse_unsupported(uri: str) -> None:
@@ -228,26 +219,19 @@ def _refuse_unsupported(uri: str) -> None:
         raise SourceError(f"{uri}: not a document: expected one of {', '.join(sorted(SUFFIXES))}")
 
 
-def _refuse_large(size: int, max_bytes: int | None) -> None:
-    if max_bytes is not None and size > max_bytes:
-        raise SourceError(f"{size:,} bytes, over the limit of {max_bytes:,} (max_bytes)")
-
-
-def _etag(meta: dict[str, Any]) -> str:
-    # A store without ETags still tells time and size.
-    etag = meta["e_tag"] or f"{meta['last_modified'].timestamp()}-{meta['size']}"
-    return str(etag).strip('"')
-
-
 def _is_hidden(path: str) -> bool:
-    return any(part.startswith(".") for part in path.split("/"))
+    return any(part.strip(".") and part.startswith(".") for part in path.split("/"))
+
+
+def _is_wanted(item: Odd, globs: Globs) -> bool:
+    return globs.may_match_below(item.key) if item.is_folder else globs.match(item.key)
 
 
 class _Patience:
-    """Counts what could not be read in a row."""
+    """Counts what could not be read in a row, and asks the source then whether it is its fault."""
 
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
         self._failed = 0
 
     def result(
@@ -260,10 +244,16 @@ class _Patience:
             raise
         except Unreadable as error:
             self._failed += 1
-            if self._failed >= _FAILURES_IN_A_ROW:
-                raise SourceLost(f"{self._uri}: {self._failed} in a row {error}") from error
+            if self._failed % _FAILURES_IN_A_ROW == 0:
+                self._ask(error)
             return item, error
         except SourceError as error:
             return item, error
         self._failed = 0
         return item, fetched
+
+    def _ask(self, error: Unreadable) -> None:
+        try:
+            self._check()
+        except SourceError as lost:
+            raise SourceLost(f"{lost} ({self._failed} in a row {error})") from error

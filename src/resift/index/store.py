@@ -144,13 +144,20 @@ class Store:
             for at in range(0, len(entries), _DELETE_AT_ONCE):
                 self._dataset.delete(_predicate(entries[at : at + _DELETE_AT_ONCE]))
 
-    def vectors(self, entries: Sequence[Entry]) -> Iterator[Known]:
-        """What is there of these objects' passages that need not be computed again."""
+    def vectors(self, entries: Sequence[Entry], version: int | None = None) -> Iterator[Known]:
+        """What is there of these objects' passages that need not be computed again.
+
+        `version` is an earlier one of the table; None is the one that is open.
+        """
+        if not entries:
+            return
+        with store_errors(self.uri):
+            table = self._dataset.checkout_version(version) if version else self._dataset
         columns = ["search_text", "content", "made_by", "ordinal", "vector"]
         for at in range(0, len(entries), _DELETE_AT_ONCE):
             predicate = _predicate(entries[at : at + _DELETE_AT_ONCE])
             with store_errors(self.uri):
-                scanner = self._dataset.scanner(columns=columns, filter=predicate)
+                scanner = table.scanner(columns=columns, filter=predicate)
                 for batch in scanner.to_batches():
                     numbers = batch["vector"].flatten().to_numpy(zero_copy_only=False)
                     rows = numbers.reshape(batch.num_rows, -1)

@@ -5,60 +5,35 @@ beside what was there, whole objects in a commit; `publish` drops what is replac
 end at any moment: the next one finds what is done, and does the rest. Readers see none of it before
 it is all there.
 
-Only what lies below the given source is compared: one index can hold several sources.
+Only what lies below the given source is compared: one index can hold several sources. A run that
+would take most of what is indexed out of the index stops (`guard`).
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from hashlib import blake2b
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from resift.errors import IndexMismatch, SourceError, Unreadable, Vanished
+from resift.errors import IndexMismatch, SourceError, StoreError
 from resift.index.attempts import after, new_attempt
 from resift.index.diff import Diff, Expected, below, compare
 from resift.index.doctor import refuse_unsafe
 from resift.index.embed import Embedder
+from resift.index.guard import Guard, refuse
 from resift.index.keep import Keeper
 from resift.index.location import Location
 from resift.index.manifest import Entry, newest
-from resift.index.parsing.columns import Columns
-from resift.index.parsing.cut import CutFile
-from resift.index.parsing.limits import Limits
 from resift.index.parsing.parse import abilities, parsing_fingerprint
-from resift.index.parsing.parsers import Parsers
-from resift.index.publish import News, publish
-from resift.index.rows import Origin
-from resift.index.source import ALL, Globs, Listing, Source, SourceObject
+from resift.index.publish import News, publish, rolled_back
+from resift.index.reading import AS_IT_IS as AS_IT_IS
+from resift.index.reading import Reading, remembered
+from resift.index.report import Finished, SyncReport, make_report
+from resift.index.run import Progress as Progress
+from resift.index.run import ProgressCallback, Run, read
+from resift.index.source import Listing, Source
 from resift.index.store import Store
 from resift.index.versions import Version, Versions
 from resift.index.writer import Writer
 from resift.settings import StorageSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a sync is: `passages` are in the index, `bytes` of documents read."""
-
-    done_objects: int
-    total_objects: int
-    passages: int
-    bytes: int
-    total_bytes: int
-
-
-ProgressCallback = Callable[[Progress], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How a source is read: which keys, which columns of tables, within which limits."""
-
-    globs: Globs = ALL
-    columns: Columns = field(default_factory=Columns)
-    limits: Limits = field(default_factory=Limits)
-
-
-AS_IT_IS = Reading()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,76 +55,100 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class SyncReport:
-    """What a sync did. Counts are of objects (files), unless they say otherwise.
+class Allowed:
+    """What a sync stops at unless it is allowed: a store that loses writes, most documents gone."""
 
-    `skipped` has ``(uri, reason)`` for each file that is not in the index and, where a file has
-    rows, for each of those that is not; files that were skipped before and have not changed are
-    named again. `unsupported` files have a suffix that is not read. Of the passages written,
-    `passages_embedded` were new and `passages_reused` had a vector already, from before a change
-    or under another name. `kept_bytes` of token states were written beside them. `version` is the
-    one that readers are given now.
-    """
+    unsafe: bool = False
+    deletes: bool = False
 
-    added: int
-    changed: int
-    deleted: int
-    unchanged: int
-    unsupported: int
-    passages_embedded: int
-    skipped: tuple[tuple[str, str], ...]
-    seconds: float
-    version: int
-    kept_bytes: int = 0
-    passages_reused: int = 0
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What is known before anything is read: the newest version, the listing, how they differ."""
+
+    before: Version | None
+    published: dict[str, Entry]
+    reading: Reading
+    expected: Expected
+    listing: Listing
+
+    def diff(self, source: Source, entries: dict[str, Entry]) -> Diff:
+        """How the listing differs from these entries."""
+        unseen = [uri for uri, _ in self.listing.unseen]
+        return compare(self.listing.objects, below(source.uri, entries), self.expected, unseen)
 
 
 def sync(
     source: Source,
     place: Place,
     models: Models,
-    reading: Reading = AS_IT_IS,
+    reading: Reading | None = None,
     progress: ProgressCallback | None = None,
     *,
-    allow_unsafe: bool = False,
+    allowed: Allowed = Allowed(),
 ) -> SyncReport:
     """Make the index hold what `source` holds, and publish it; without changes nothing is written.
 
-    Raise `SourceError` if the source cannot be listed, or has no documents and never had, and
-    `SourceLost` if it cannot be read any more: what was committed until then is not lost.
+    `reading` None is as the source was read last. Raise `SourceError` if the source cannot be
+    listed, or has no documents and never had, `SourceLost` if it cannot be read any more: what was
+    committed until then is not lost; and `MassDeletion` before most of what is indexed would go.
     """
     started = time.perf_counter()
     attempt = new_attempt()
-    listing = source.list(reading.globs)
-    before = place.versions.newest()
-    check_embedder(place, before, models.embedder)
-    published = place.versions.entries(before) if before else {}
-    expected = expect(models, reading)
-    diff = compare(listing.objects, below(source.uri, published), expected)
-    refuse_empty(source, listing, diff)
-    if before and not diff:
-        return _report(started, listing, diff, None, before)
-    if not allow_unsafe:
+    compared = look(source, place, models, reading)
+    before, published = compared.before, compared.published
+    diff = compared.diff(source, published)
+    refuse_empty(source, compared.listing, diff)
+    guard = Guard(source.uri, below(source.uri, published))
+    if not allowed.deletes:
+        refuse(guard.why_not(diff))
+    remember = {source.uri: compared.reading.to_json()}
+    if before and not diff and remember.items() <= before.readings.items():
+        return make_report(started, Finished(source.uri, compared.listing, diff, None, before))
+    if not allowed.unsafe:
         refuse_unsafe(place.location, place.storage)
     store = Store.open(place.location, place.storage, models.embedder)
     known = _known(store, before, published)
-    diff = compare(listing.objects, below(source.uri, known), expected)
-    writer = Writer(store, models, known, after(known.values(), attempt))
-    run = _Run(writer, expected, diff, progress)
-    for found, outcome in read(source, diff.to_read, reading):
+    diff = compared.diff(source, known)
+    earlier = rolled_back(place.versions, before)
+    writer = Writer(store, models, known, after(known.values(), attempt), earlier)
+    run = Run(writer, compared.expected, diff, progress)
+    for found, outcome in read(source, diff.to_read, compared.reading):
         run.take(found, outcome)
     writer.commit(run.tell)
+    if not allowed.deletes:
+        refuse(guard.why_not(diff, run.emptied, new=len(writer.read)))
     gone = frozenset(entry.origin.uri for entry in diff.gone)
-    news = News(writer.read | run.skipped, gone, run.stale())
+    news = News(writer.read | run.skipped, gone, run.stale(), remember)
     version = publish(store, place.versions, models.embedder, news)
-    return _report(started, listing, diff, run, version)
+    return make_report(started, Finished(source.uri, compared.listing, diff, run, version))
+
+
+def look(source: Source, place: Place, models: Models, reading: Reading | None) -> Comparison:
+    """Find out how the source is read, list it and load what the index holds."""
+    before = place.versions.newest()
+    check_embedder(place, before, models.embedder)
+    reading = reading or reading_of(place, before, source.uri)
+    listing = source.list(reading.globs, follow_links=reading.follow_links)
+    published = place.versions.entries(before) if before else {}
+    return Comparison(before, published, reading, expect(models, reading), listing)
+
+
+def reading_of(place: Place, version: Version | None, source_uri: str) -> Reading:
+    """How a source was read when this version was made; raise `StoreError` if that is damaged."""
+    try:
+        return remembered(version.readings if version else {}, source_uri)
+    except ValueError as error:
+        raise StoreError(
+            f"{place.location.uri}: the options that it remembers are damaged ({error}): give them"
+        ) from error
 
 
 def expect(models: Models, reading: Reading) -> Expected:
     """How an entry must have been made to be left alone."""
     keeper = models.keeper() if models.keep_states else None
     return Expected(
-        made_by=lambda key: parsing_fingerprint(key, reading.columns),
+        made_by=lambda key: parsing_fingerprint(key, reading.columns_for(key)),
         limits=f"{reading.limits} {abilities()}",
         kept_by=keeper.fingerprint if keeper else None,
     )
@@ -157,7 +156,7 @@ def expect(models: Models, reading: Reading) -> Expected:
 
 def refuse_empty(source: Source, listing: Listing, diff: Diff) -> None:
     """Raise `SourceError` for a source without documents that never had any."""
-    if not listing.objects and not diff.gone:
+    if not (listing.objects or listing.odd or listing.unseen or diff.gone):
         raise SourceError(f"{source.uri}: no documents there: check the place and the patterns")
 
 
@@ -168,121 +167,6 @@ def _known(store: Store, before: Version | None, published: dict[str, Entry]) ->
     rows, _ = newest(store.contents().whole)
     empty = {uri: entry for uri, entry in published.items() if not entry.passages}
     return empty | rows
-
-
-Outcome = CutFile | SourceError
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """An object, and what is known of it once it was read: its own ETag, and its bytes' hash."""
-
-    item: SourceObject
-    etag: str
-    size: int
-    content: bytes
-    version: str | None
-
-    def origin(self, made_by: str, attempt: str) -> Origin:
-        """Where its passages come from."""
-        return Origin(
-            self.item.uri, self.etag, self.size, self.content, made_by, attempt, self.version
-        )
-
-
-def read(
-    source: Source, items: Sequence[SourceObject], reading: Reading
-) -> Iterator[tuple[Found, Outcome]]:
-    """Each object as documents cut into passages, or why there are none; in order."""
-
-    def files() -> Iterator[tuple[Found, str, bytes | SourceError]]:
-        for item, got in source.read_many(items, reading.limits.max_bytes):
-            if isinstance(got, SourceError):
-                yield Found(item, item.etag, item.size, b"", None), item.key, got
-            else:
-                content = blake2b(got.data, digest_size=16).digest()
-                found = Found(item, got.etag, len(got.data), content, got.version)
-                yield found, item.key, got.data
-
-    with Parsers(reading.limits, reading.columns) as parsers:
-        yield from parsers.map(files())
-
-
-@dataclass
-class _Run:
-    """Notes what becomes of each object."""
-
-    writer: Writer
-    expected: Expected
-    diff: Diff
-    progress: ProgressCallback | None
-    skipped: dict[str, Entry] = field(default_factory=dict)
-    unread: list[tuple[str, str]] = field(default_factory=list)
-    vanished: list[str] = field(default_factory=list)
-    _done: int = 0
-    _bytes: int = 0
-
-    def __post_init__(self) -> None:
-        # Once: it is told of each object.
-        self._total = len(self.diff.added) + len(self.diff.changed)
-        self._total_bytes = sum(item.size for item in self.diff.added + self.diff.changed)
-
-    def take(self, found: Found, outcome: Outcome) -> None:
-        """Add an object's passages, or note why there are none."""
-        uri, key, attempt = found.item.uri, found.item.key, self.writer.attempt
-        if isinstance(outcome, Unreadable | Vanished):
-            # Not noted in the manifest: it may come back with the same ETag.
-            self.unread.append((uri, str(outcome)))
-            self.vanished += [uri] if isinstance(outcome, Vanished) else []
-        elif isinstance(outcome, CutFile) and any(own.pieces for own in outcome.documents):
-            self.writer.take(found.origin(self.expected.of(key, passages=1), attempt), outcome)
-        else:
-            origin = found.origin(self.expected.of(key, passages=0), attempt)
-            reasons = outcome.problems if isinstance(outcome, CutFile) else (str(outcome),)
-            self.skipped[uri] = Entry(origin, 0, problems=reasons)
-        self._done += 1
-        self._bytes += found.item.size
-        self.tell()
-        if self.writer.is_full:
-            self.writer.commit(self.tell)
-
-    def stale(self) -> frozenset[Origin]:
-        """What is in the index of objects that are gone, or of which nothing can be read now."""
-        unreadable = (self.writer.known.get(uri) for uri in (*self.skipped, *self.vanished))
-        entries = (*self.diff.gone, *unreadable)
-        return frozenset(entry.origin for entry in entries if entry and entry.passages)
-
-    def tell(self) -> None:
-        """Say how far it is."""
-        if self.progress:
-            written = self.writer.written
-            self.progress(
-                Progress(self._done, self._total, written, self._bytes, self._total_bytes)
-            )
-
-
-def _report(
-    started: float, listing: Listing, diff: Diff, run: _Run | None, version: Version
-) -> SyncReport:
-    entries = [*diff.unchanged]
-    read: dict[str, Entry] = {}
-    if run:
-        read = run.writer.read
-        entries += [*read.values(), *run.skipped.values()]
-    skipped = [(entry.origin.uri, reason) for entry in entries for reason in entry.problems]
-    return SyncReport(
-        added=sum(item.uri in read for item in diff.added),
-        changed=sum(item.uri in read for item in diff.changed),
-        deleted=sum(1 for entry in diff.gone if entry.passages),
-        unchanged=len(diff.unchanged),
-        unsupported=listing.unsupported,
-        passages_embedded=run.writer.embedded if run else 0,
-        passages_reused=run.writer.reused if run else 0,
-        kept_bytes=run.writer.kept_bytes if run else 0,
-        skipped=tuple(sorted(skipped + (run.unread if run else []))),
-        seconds=time.perf_counter() - started,
-        version=version.number,
-    )
 
 
 def check_embedder(place: Place, before: Version | None, embedder: Embedder) -> None:

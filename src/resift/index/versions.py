@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ class Version:
 
     `table` names the table itself: another one may be made in its place some day, with versions of
     the same numbers. `files` are all files of it that are needed, ``(path, bytes)``; none of them
-    ever changes.
+    ever changes. `readings` says how each source was read, by its URI (`Reading.to_json`).
     """
 
     number: int
@@ -73,6 +73,7 @@ class Version:
     files: tuple[tuple[str, int], ...]
     vectors: VectorIndex = VectorIndex()
     note: str = ""
+    readings: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Damaged(StoreError):
@@ -224,6 +225,7 @@ def read_record(body: bytes, number: int, uri: str) -> Version:
     if found != FORMAT:
         remedy = "update resift" if found > FORMAT else "index into a new place"
         raise IndexMismatch(f"{uri}: index format {found}, expected {FORMAT}: {remedy}")
+    record.setdefault("readings", {})  # of a version that remembers none
     values = names.read_fields(record, _FIELDS)
     if values["number"] != number:
         raise ValueError(f"number: {values['number']}, expected {number}")
@@ -263,6 +265,7 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "files": names.files,
     "vectors": _read_vectors,
     "note": names.line,
+    "readings": names.mapping,
 }
 _VECTOR_FIELDS: dict[str, Callable[[Any], Any]] = {
     "kind": names.line,

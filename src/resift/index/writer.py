@@ -1,13 +1,14 @@
 """Passages of many objects, embedded and committed a batch at a time. Never half an object."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resift.errors import StoreError
 from resift.index.keep import Keeper, keep
 from resift.index.manifest import Entry
 from resift.index.parsing.cut import CutDocument, CutFile
@@ -33,30 +34,50 @@ def _silent() -> None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What an earlier version of the table held, by URI: its vectors need not be computed again."""
+
+    table_version: int
+    entries: Mapping[str, Entry]
+
+
 @dataclass
 class Writer:
-    """Gathers objects, and commits them. `known` is what the index holds, by URI."""
+    """Gathers objects, and commits them. `known` is what the index holds, by URI.
+
+    `earlier` are versions that hold more than that: those that a rollback has taken back.
+    """
 
     store: Store
     models: "Models"
     known: dict[str, Entry]
     attempt: str
+    earlier: Sequence[Past] = ()
     read: dict[str, Entry] = field(default_factory=dict)
     embedded: int = 0
     reused: int = 0
     kept_bytes: int = 0
     _pending: list[tuple[Entry, list[Passage]]] = field(default_factory=list)
     _passages: int = 0
+    _bytes: int = 0
+    _bytes_before: int = 0
+    _done: float = 0.0
     _since: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self._by_content = {e.origin.content: e for e in self.known.values() if e.passages}
+        self._by_content = _by_content(self.known)
         self._keeper: Keeper | None = None
 
     @property
     def written(self) -> int:
         """Passages that have their vectors."""
         return self.embedded + self.reused
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the objects whose passages have their vectors: of a commit, a part of them."""
+        return self._bytes_before + int(self._done * self._bytes)
 
     @property
     def is_full(self) -> bool:
@@ -71,6 +92,7 @@ class Writer:
         passages = [replace(passage, passages=len(passages)) for passage in passages]
         self._pending.append((Entry(origin, len(passages), problems=file.problems), passages))
         self._passages += len(passages)
+        self._bytes += origin.size
 
     def commit(self, tell: Tell = _silent) -> None:
         """Embed and write what is waiting, all of it in one commit."""
@@ -87,7 +109,8 @@ class Writer:
         for entry, _ in pending:
             self.read[entry.origin.uri] = replace(entry, kept_by=kept_by)
             self._by_content[entry.origin.content] = entry
-        self._passages = 0
+        self._bytes_before += self._bytes
+        self._passages, self._bytes, self._done = 0, 0, 0.0
         self._since = time.monotonic()
 
     def _known_vectors(self, pending: Sequence[tuple[Entry, list[Passage]]]) -> Vectors:
@@ -97,19 +120,17 @@ class Writer:
         bytes under another name. There even the title that a text was embedded under may differ,
         if it is the file's name: a document that is moved is not embedded again.
         """
-        entries = {}
-        for entry, _ in pending:
-            for other in (
-                self.known.get(entry.origin.uri),
-                self._by_content.get(entry.origin.content),
-            ):
-                if other and other.passages:
-                    entries[other.origin.uri, other.origin.attempt] = other
-        found: Vectors = {}
-        for known in self.store.vectors(list(entries.values())):
-            found[known.search_text] = known.vector
-            found[known.content, known.made_by, known.ordinal] = known.vector
-        return found
+        vectors = _vectors_of(self.store, pending, self.known, self._by_content)
+        for past in self.earlier:
+            by_content = _by_content(past.entries)
+            try:
+                more = _vectors_of(
+                    self.store, pending, past.entries, by_content, past.table_version
+                )
+            except StoreError:  # perhaps that is why it was rolled back: then all is embedded
+                continue
+            vectors = more | vectors
+        return vectors
 
     def _batches(
         self,
@@ -122,6 +143,7 @@ class Writer:
             some = passages[at : at + _EMBED]
             rows = self._vectors(some, vectors)
             batch = self._kept([passage for passage, _ in some])
+            self._done = min(1.0, (at + _EMBED) / len(passages))
             yield to_arrow(batch, rows, self.store.schema)
             tell()
 
@@ -156,6 +178,30 @@ class Writer:
         kept = keep(passages, self._keeper, self.models.keep_states)
         self.kept_bytes += sum(len(own.states) for own in kept if own)
         return [replace(one, kept=own) for one, own in zip(passages, kept, strict=True)]
+
+
+def _by_content(entries: Mapping[str, Entry]) -> dict[bytes, Entry]:
+    return {entry.origin.content: entry for entry in entries.values() if entry.passages}
+
+
+def _vectors_of(
+    store: Store,
+    pending: Sequence[tuple[Entry, list[Passage]]],
+    known: Mapping[str, Entry],
+    by_content: Mapping[bytes, Entry],
+    table_version: int | None = None,
+) -> Vectors:
+    """The vectors of objects with the same name or bytes as what is pending."""
+    entries = {}
+    for entry, _ in pending:
+        for other in (known.get(entry.origin.uri), by_content.get(entry.origin.content)):
+            if other and other.passages:
+                entries[other.origin.uri, other.origin.attempt] = other
+    vectors: Vectors = {}
+    for row in store.vectors(list(entries.values()), table_version):
+        vectors[row.search_text] = row.vector
+        vectors[row.content, row.made_by, row.ordinal] = row.vector
+    return vectors
 
 
 def _is_alone(passages: Sequence[Passage]) -> bool:

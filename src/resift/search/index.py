@@ -17,9 +17,12 @@ from resift.index.location import locate
 from resift.index.plan import Plan, plan
 from resift.index.publish import clean, rollback
 from resift.index.reader import find_version
+from resift.index.reading import Reading
+from resift.index.report import SyncReport
+from resift.index.run import ProgressCallback
 from resift.index.source import open_source
 from resift.index.store import Store
-from resift.index.sync import AS_IT_IS, Models, Place, ProgressCallback, Reading, SyncReport, sync
+from resift.index.sync import Allowed, Models, Place, reading_of, sync
 from resift.index.versions import Version, Versions
 from resift.index.where import parse_where
 from resift.rerank.candidates import check_query
@@ -82,11 +85,15 @@ class Index:
         source_uri: str,
         progress: ProgressCallback | None = None,
         *,
-        reading: Reading = AS_IT_IS,
+        reading: Reading | None = None,
         keep_states: bool = False,
         allow_unsafe: bool = False,
+        allow_deletes: bool = False,
     ) -> SyncReport:
         """Make the index hold what lies below `source_uri`, and publish that as a new version.
+
+        `reading` says how the source is read, and is remembered with the index: None is as it was
+        read last.
 
         Any number of processes may do so at once. Versions that were replaced a week ago are
         cleaned up. With `keep_states` the reranker's half of every passage is computed now and kept
@@ -95,13 +102,15 @@ class Index:
         indexed without are read again.
 
         Raise `SourceError` or `StoreError` where one of the two cannot be reached, `UnsafeStore`
-        where the index's store loses writes, unless `allow_unsafe`. A file that cannot be read is
-        in the report, and costs nothing but itself.
+        where the index's store loses writes, unless `allow_unsafe`, and `MassDeletion` where all or
+        most of what is indexed of the source would leave the index, unless `allow_deletes`. A file
+        that cannot be read is in the report, and costs nothing but itself.
         """
         self._refuse_pinned()
         source = open_source(source_uri, self._settings.storage)
         models = self._models(keep_states)
-        report = sync(source, self._place, models, reading, progress, allow_unsafe=allow_unsafe)
+        allowed = Allowed(allow_unsafe, allow_deletes)
+        report = sync(source, self._place, models, reading, progress, allowed=allowed)
         self.refresh()
         listed = self._place.versions.listed()
         # A day's worth at a time: it looks at every version that there is.
@@ -109,8 +118,13 @@ class Index:
             self.clean()
         return report
 
+    def reading_of(self, source_uri: str) -> Reading:
+        """How a source was read last, or as what is read that was not: see `Reading`."""
+        uri = open_source(source_uri, self._settings.storage).uri
+        return reading_of(self._place, self._place.versions.newest(), uri)
+
     def plan(
-        self, source_uri: str, *, reading: Reading = AS_IT_IS, keep_states: bool = False
+        self, source_uri: str, *, reading: Reading | None = None, keep_states: bool = False
     ) -> Plan:
         """What `sync` would do: documents, passages, seconds, requests. Writes nothing."""
         source = open_source(source_uri, self._settings.storage)

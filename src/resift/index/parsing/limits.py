@@ -25,7 +25,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("max_bytes", "max_pages", "max_seconds"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:  # NaN is not
                 raise InputError(f"{name}={getattr(self, name)}: expected a number above 0")
         if self.memory_mb < _LEAST_MEMORY_MB:
             raise InputError(

@@ -1,0 +1,102 @@
+"""A bucket's prefix as a source: listed by `s3_listing`, read through obstore."""
+
+from functools import cached_property
+from typing import Any
+
+from resift.errors import SourceError, SourceLost, Unreadable, Vanished
+from resift.extras import require
+from resift.index.bucket import open_bucket
+from resift.index.faults import are_credentials_bad, meaning
+from resift.index.location import Location
+from resift.index.marker import lies_in, parts_of_indexes
+from resift.index.s3_listing import Object, Pages, without_etag
+from resift.index.seen import Fetched, File, Odd, Seen, refuse_large, why_odd
+from resift.settings import StorageSettings
+
+
+class Objects:
+    """The objects below a prefix. Threads may share it."""
+
+    def __init__(self, location: Location, storage: StorageSettings) -> None:
+        """Name the prefix; the bucket is asked nothing yet."""
+        self._location = location
+        self._storage = storage
+        self._prefix = f"{location.path}/" if location.path else ""
+
+    @cached_property
+    def _store(self) -> Any:
+        """For reading what was listed: a pause of the store ends no work."""
+        return open_bucket(self._location, self._storage, patient=True)
+
+    def look(self, follow_links: bool) -> Seen:
+        """Every object; raise `SourceError` if they cannot be listed. Buckets have no links."""
+        requests = 0
+        listed: dict[str, Object] = {}
+        try:
+            for page in Pages(self._location, self._storage).all(self._prefix):
+                requests += 1
+                listed |= {item.key.removeprefix(self._prefix): item for item in page}
+        except Exception as error:  # obstore signs, and raises its own classes
+            raise SourceError(f"{self._location.uri}: {meaning(error)}") from error
+        parts = parts_of_indexes(listed)
+        files, odd, indexes = [], [], set()
+        for key, item in listed.items():
+            part = lies_in(key, parts)
+            reason = why_odd(key)
+            if part is not None:
+                indexes.add(part)
+            elif not key or (key.endswith("/") and not item.size):
+                continue  # a folder's marker
+            elif reason:
+                odd.append(Odd(key, reason))
+            else:
+                files.append(File(key, item.etag, item.size))
+        return Seen(files, odd, (), sorted(indexes), requests)
+
+    def holds_any(self) -> bool:
+        """Whether there is anything below the prefix; raise `SourceError` if that is not known."""
+        try:
+            page = next(Pages(self._location, self._storage).all(self._prefix, at_once=2))
+        except Exception as error:  # obstore signs, and raises its own classes
+            raise SourceError(f"{self._location.uri}: {meaning(error)}") from error
+        return any(item.key != self._prefix for item in page)  # a folder's marker is nothing in it
+
+    def look_at(self, key: str) -> File:
+        """One object; raise `SourceError` if it is not there."""
+        obstore = require("obstore", "index")
+        try:
+            meta = obstore.head(open_bucket(self._location, self._storage), key)
+        except Exception as error:  # obstore raises its own classes and built-in ones
+            raise SourceError(f"{self._location.child(key)}: {meaning(error)}") from error
+        return File(key, _etag(meta), meta["size"])
+
+    def check(self) -> None:
+        """Raise `SourceError` if the prefix cannot be listed now."""
+        self.holds_any()
+
+    def read(self, key: str, max_bytes: int | None, version: str | None = None) -> Fetched:
+        """All bytes of an object, or of an old version of it.
+
+        Raise `Vanished`, `Unreadable`, `SourceError` for a large one, or `SourceLost` if nothing
+        can be read with these credentials.
+        """
+        obstore = require("obstore", "index")
+        try:
+            answer = obstore.get(
+                self._store, key, options={"version": version} if version else None
+            )
+            refuse_large(int(answer.meta["size"]), max_bytes)
+            return Fetched(bytes(answer.bytes()), _etag(answer.meta), answer.meta["version"])
+        except SourceError:
+            raise
+        except FileNotFoundError as error:
+            raise Vanished("gone since the source was listed") from error
+        except Exception as error:  # obstore raises its own classes and built-in ones
+            if are_credentials_bad(error):
+                raise SourceLost(f"{self._location.uri}: {meaning(error)}") from error
+            raise Unreadable(f"cannot be read: {meaning(error)}") from error
+
+
+def _etag(meta: dict[str, Any]) -> str:
+    etag = meta["e_tag"] or without_etag(meta["last_modified"], meta["size"])
+    return str(etag).strip('"')

@@ -1,0 +1,106 @@
+"""Proves what `resift index` remembers, refuses and says."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.command import Resift
+from resift.cli.reading_options import Given, described, differences
+from resift.errors import InputError
+from resift.index.parsing.columns import Columns
+from resift.index.reading import AS_IT_IS, Reading
+
+
+def test_what_is_given_goes_upon_what_was() -> None:
+    first = Given(
+        include=["*.csv"],
+        text_column=["answer", "faq/*.csv=body"],
+        title_column=["faq/*.csv=head"],
+        max_mb=2,
+    ).upon(AS_IT_IS)
+    assert first.columns == Columns("answer")
+    assert first.columns_by_pattern == (("faq/*.csv", Columns("body", "head")),)
+    assert (first.globs.include, first.limits.max_bytes) == (("*.csv",), 2_000_000)
+    assert Given().upon(first) == first
+    second = Given(exclude=["old/"], text_column=["text"], follow_links=True).upon(first)
+    assert second.columns_by_pattern == first.columns_by_pattern
+    assert differences(first, second) == [
+        "text-column answer → text", "exclude none → old/", "follow-links none → yes",
+    ]  # fmt: skip
+    assert described(first) == (
+        "include *.csv, text-column answer, max-mb 2, text-column of faq/*.csv body, "
+        "title-column of faq/*.csv head"
+    )
+    assert described(AS_IT_IS) == "" and differences(first, first) == []
+
+
+def test_the_last_pattern_that_was_given_counts() -> None:
+    reading = Given(text_column=["*.csv=a", "/x.csv=b", "year=2020/*.csv=c"]).upon(AS_IT_IS)
+    keys = ("a.csv", "x.csv", "d/x.csv", "year=2020/x.csv", "x.jsonl")
+    assert [reading.columns_for(key).text for key in keys] == ["a", "b", "a", "c", "text"]
+    again = Given(text_column=["*.csv=a"]).upon(reading)
+    assert again.columns_for("x.csv").text == "a"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        Given(text_column=["=a"]),
+        Given(id_column=["*.csv="]),
+        Given(title_column=[""]),
+        Given(text_column=["!=a"]),
+        Given(include=[""]),
+        Given(max_mb=0),
+        Given(max_mb=float("nan")),
+        Given(max_mb=float("inf")),
+        Given(max_seconds=-1),
+        Given(max_seconds=float("nan")),
+    ],
+)
+def test_options_that_say_nothing_are_refused(given: Given) -> None:
+    with pytest.raises(InputError, match="expected"):
+        given.upon(Reading())
+
+
+def test_options_are_remembered_shown_and_forgotten(resift: Resift, tmp_path: Path) -> None:
+    source, uri = tmp_path / "source", tmp_path / "index"
+    source.mkdir()
+    (source / "a.csv").write_text("question,answer\nwhy,because of the tides\n")
+    (source / "b.txt").write_text("left out")
+    options = ("--text-column", "answer", "--include", "*.csv")
+    first = resift("index", source, "--index", uri, *options)
+    assert first.code == 0 and first.err == ""
+    again = resift("index", source, "--index", uri)
+    assert "1 unchanged" in again.out
+    assert again.err == "read as before: include *.csv, text-column answer\n"
+    changed = resift("index", source, "--index", uri, "--exclude", "old/")
+    assert changed.err == "options changed: exclude none → old/\n"
+    refused = resift("index", source, "--index", uri, "--include", "*.md")
+    assert refused.code == 1 and "would leave the index" in refused.err.splitlines()[-1]
+    assert "--allow-deletes" in refused.err.splitlines()[-1]
+    would = resift("index", source, "--index", uri, "--include", "*.md", "--dry-run")
+    assert would.code == 0 and "it would stop: " in would.err
+    assert "1 unchanged" in resift("index", source, "--index", uri).out
+    forgot = resift("index", source, "--index", uri, "--forget", "--allow-deletes", "--json")
+    report = json.loads(forgot.out)
+    assert (report["added"], report["emptied"], report["listed"]) == (1, 1, 2)
+
+
+def test_what_is_passed_over_is_counted_by_kind(resift: Resift, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("a.txt", "x.png", "y.PNG", "z.zip", "Makefile", "tab\t.md"):
+        (source / name).write_text("words")
+    (source / "link.md").symlink_to("a.txt")
+    done = resift("index", source, "--index", source / "index")
+    assert "1 added, 0 changed, 0 deleted, 0 unchanged, 2 not indexed" in done.out
+    lines = done.err.splitlines()
+    assert lines[-1] == "passed over, no documents: 2 .png, 1 .zip, 1 no suffix"
+    assert lines[0].endswith("link.md: a link, and links are followed only with --follow-links")
+    assert lines[1].endswith("tab .md: its name has the control character '\\t': rename it")
+    again = resift("index", source, "--index", source / "index")
+    assert again.err.splitlines()[-1].endswith(", 3 index")
+    assert "version 1" in again.out
+    followed = resift("index", source, "--index", source / "index", "--follow-links")
+    assert "1 added" in followed.out

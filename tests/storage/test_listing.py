@@ -1,0 +1,212 @@
+"""Proves that every key of a bucket is itself, and that only a listing is taken for one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from index.fakes import HashingEmbedder
+from resift.errors import MassDeletion, SourceError
+from resift.index.source import Listing, open_source
+from resift.search.index import Index
+from resift.settings import Settings
+from search.stand_ins import Backwards
+from storage.conftest import Server
+from storage.made_up import BUCKET, Answer, MadeUp, Query, listing, made_up_server, refusal
+
+DOCS = f"s3://{BUCKET}/docs"
+HTML = b"<!doctype html><html><head><title>Log in</title></head><body><p>Welcome</body></html>"
+
+
+@pytest.fixture
+def made_up() -> Iterator[MadeUp]:
+    with made_up_server() as server:
+        yield server
+
+
+def listed(server: MadeUp, uri: str = DOCS) -> Listing:
+    return open_source(uri, server.settings).list()
+
+
+def odd(listing: Listing) -> dict[str, str]:
+    return {uri.removeprefix(f"{DOCS}/"): reason for uri, reason in listing.odd}
+
+
+def index_of(server: MadeUp, folder: Path) -> Index:
+    return Index(
+        str(folder / "index"),
+        settings=Settings(storage=server.settings),
+        embedder=HashingEmbedder(),
+        reranker=Backwards(),
+    )
+
+
+def test_every_key_is_itself_and_an_odd_one_is_named(made_up: MadeUp, tmp_path: Path) -> None:
+    good = ["a.md", "100%.md", "sp ace+plus.md", "ü/e\u0301.md", "\u00e9.md", "A.md", "x/a..b.md"]
+    strange = {
+        "/a.md": "an empty part",
+        "x//a.md": "an empty part",
+        "b.md/": "an empty part",
+        "x/../a.md": "the part '..'",
+        "./a.md": "the part '.'",
+        "tab\t.md": r"the control character '\t'",
+        "cr\r.md": r"the control character '\r'",
+        "lf\n.md": r"the control character '\n'",
+        "nul\0.md": r"the control character '\x00'",
+    }
+    long = "y/" * 500 + "z" * (1024 - 5 - 1000 - 3) + ".md"
+    for key in (*good, *strange, long):
+        made_up.objects[f"docs/{key}"] = f"words of {key!r}".encode()
+    made_up.objects |= {"docs/": b"", "docs/a.md/": b"", "docs/x/": b"", "docs2/a.md": b"other"}
+    assert len(f"docs/{long}".encode()) == 1024
+    seen = listed(made_up)
+    assert [item.key for item in seen.objects] == sorted([*good, long])
+    assert odd(seen) == {key: f"its name has {why}: rename it" for key, why in strange.items()}
+    report = index_of(made_up, tmp_path).sync(DOCS)
+    assert (report.added, report.unindexed, report.listed) == (8, 9, 17)
+    again = index_of(made_up, tmp_path).sync(DOCS)
+    assert (again.unchanged, again.version) == (8, report.version)
+    assert again.skipped == report.skipped
+
+
+def test_a_name_that_is_not_utf8_costs_itself(made_up: MadeUp) -> None:
+    page = listing({"docs/a.md": b"a", "docs/latin.md": b"x"}).replace(b"latin", b"latin%E9")
+    made_up.listing = lambda query: (200, page)
+    seen = listed(made_up)
+    assert [item.key for item in seen.objects] == ["a.md"]
+    assert odd(seen) == {r"latin\xe9.md": "its name is not UTF-8: rename it"}
+
+
+def test_a_listing_of_many_pages_is_whole(made_up: MadeUp) -> None:
+    made_up.page = 7
+    made_up.objects = {f"docs/{n:03}.md": b"x" for n in range(50)}
+    seen = listed(made_up)
+    assert (len(seen.objects), seen.requests) == (50, 8)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ((200, HTML), "no S3 listing"),
+        ((200, b"<html><body/></html>"), "no S3 listing (<html>)"),
+        ((200, b""), "no S3 listing (nothing)"),
+        ((204, b""), "no S3 listing"),
+        ((200, b"[]"), "no S3 listing"),
+        ((200, b"\xff\xfe\x00"), "no S3 listing"),
+        ((200, b"<ListAllMyBucketsResult><Buckets/></ListAllMyBucketsResult>"), "no S3 listing"),
+        ((200, b"<ListBucketResult/>"), "cut short"),
+        ((200, refusal("InternalError")), "no S3 listing (InternalError)"),
+        ((200, listing({"docs/a.md": b"a"})[:-40]), "no S3 listing"),
+        ((200, listing({"docs/a.md": b"a"}, count=2)), "1 keys where it says 2"),
+        ((200, listing({"docs/a.md": b"a"}, "x").replace(b"NextC", b"C")), "cut short"),
+        ((200, listing({"docs/a.md": b"a"}).replace(b"Size", b"Sise")), "without key, size"),
+        ((200, listing({"other/a.md": b"a"})), "do not begin with 'docs/'"),
+        ((200, listing({"docs/a.md": b"a"}, "same")), "round in a circle"),
+        ((403, refusal("AccessDenied", Message="docs/ExpiredToken.html")), "access denied"),
+        ((404, refusal("NoSuchBucket")), "there is no such bucket"),
+        ((301, refusal("PermanentRedirect")), "AWS_REGION"),
+        ((400, refusal("ExpiredToken")), "the session token has expired"),
+    ],
+)
+def test_what_is_no_listing_takes_nothing_out_of_the_index(
+    made_up: MadeUp, tmp_path: Path, answer: Answer, reason: str
+) -> None:
+    made_up.objects = {"docs/a.md": b"alpha", "docs/b.md": b"beta"}
+    index = index_of(made_up, tmp_path)
+    first = index.sync(DOCS)
+    made_up.listing = lambda query: answer
+    with pytest.raises(SourceError) as raised:
+        index.sync(DOCS, allow_deletes=True)
+    message = str(raised.value)
+    assert message.startswith(f"{DOCS}: ") and reason in message and len(message) < 250
+    assert "X-Amz" not in message and "\n" not in message
+    made_up.listing = lambda query: None
+    again = index.sync(DOCS)
+    assert (again.unchanged, again.version) == (2, first.version)
+
+
+def test_a_listing_that_ends_with_its_first_page_is_refused(made_up: MadeUp) -> None:
+    def cut(query: Query) -> Answer | None:
+        return (200, HTML) if "continuation-token" in query else None
+
+    made_up.page = 5
+    made_up.objects = {f"docs/{n}.md": b"x" for n in range(9)}
+    made_up.listing = cut
+    with pytest.raises(SourceError, match="no S3 listing"):
+        listed(made_up)
+
+
+def test_a_pause_of_the_store_is_waited_for(made_up: MadeUp) -> None:
+    made_up.objects = {"docs/a.md": b"x"}
+    made_up.listing = lambda query: (503, refusal("SlowDown")) if made_up.listings < 3 else None
+    assert len(listed(made_up).objects) == 1
+    assert made_up.listings == 3
+
+
+def test_a_bucket_that_is_suddenly_empty_asks_first(made_up: MadeUp, tmp_path: Path) -> None:
+    made_up.objects = {"docs/a.md": b"alpha", "docs/b.md": b"beta"}
+    index = index_of(made_up, tmp_path)
+    index.sync(DOCS)
+    made_up.objects = {}
+    with pytest.raises(MassDeletion, match="2 of 2 indexed documents would leave the index"):
+        index.sync(DOCS)
+    assert index.sync(DOCS, allow_deletes=True).deleted == 2
+
+
+def test_archived_objects_cost_themselves_however_many(made_up: MadeUp, tmp_path: Path) -> None:
+    made_up.objects = {f"docs/{n:02}.md": f"text {n}".encode() for n in range(30)}
+    made_up.archived = {f"docs/{n:02}.md" for n in range(5, 25)}
+    index = index_of(made_up, tmp_path)
+    report = index.sync(DOCS)
+    assert (report.added, report.unindexed) == (10, 20)
+    assert {reason for _, reason in report.skipped} == {
+        "cannot be read: the object is archived: restore it first"
+    }
+    # What was indexed stays when it is archived, and when it cannot be read for a change.
+    made_up.archived = {f"docs/{n:02}.md" for n in range(3)}
+    made_up.objects["docs/00.md"] = b"another text"
+    after = index.sync(DOCS)
+    assert (after.added, after.unchanged, after.changed, after.emptied) == (20, 10, 0, 0)
+
+
+def test_a_name_is_no_reason_to_end_a_run(made_up: MadeUp, tmp_path: Path) -> None:
+    """What went wrong is told by the store's code, not by words in the key that it quotes."""
+    names = ("ExpiredToken", "InvalidAccessKeyId", "169.254.169.254", "NoSuchBucket")
+    made_up.objects = {f"docs/{name}.html": b"<p>words" for name in names}
+    made_up.objects["docs/good.md"] = b"good"
+    made_up.archived = {f"docs/{name}.html" for name in names}
+    report = index_of(made_up, tmp_path).sync(DOCS)
+    assert (report.added, report.unindexed) == (1, 4)
+    assert {reason.rpartition(": ")[2] for _, reason in report.skipped} == {"restore it first"}
+
+
+def test_an_index_in_its_own_bucket_is_no_source(made_up: MadeUp) -> None:
+    made_up.objects = {
+        "docs/a.md": b"alpha",
+        "docs/index/passages.lance/data/x.md": b"",
+        "docs/index/manifests/00000001-aa.parquet": b"x",
+        "docs/index/versions/00000001.json": b"{}",
+        "docs/manifests/b.md": b"beta",
+    }
+    seen = listed(made_up)
+    assert [item.key for item in seen.objects] == ["a.md", "manifests/b.md"]
+    assert seen.passed_over == {"index": 3}
+    for part in ("index/passages.lance", "index/manifests"):
+        with pytest.raises(SourceError, match="part of"):
+            open_source(f"{DOCS}/{part}", made_up.settings)
+
+
+def test_an_object_with_a_folders_marker_beside_it_is_a_source(made_up: MadeUp) -> None:
+    made_up.objects = {"docs/a.md": b"alpha", "docs/a.md/": b""}
+    assert [item.uri for item in listed(made_up, f"{DOCS}/a.md").objects] == [f"{DOCS}/a.md"]
+
+
+def test_odd_keys_of_a_real_store(server: Server, bucket: str) -> None:
+    """SeaweedFS takes some of them, under other names: those it lists are told apart."""
+    store = server.bucket(bucket)
+    for key in ("docs/a.md", "docs/sp ace+%.md", "docs/ü.md"):
+        store.put(key, b"words")
+    source = open_source(f"s3://{bucket}/docs", server.settings())
+    seen = source.list()
+    assert [item.key for item in seen.objects] == ["a.md", "sp ace+%.md", "ü.md"]
+    assert {source.read(item.key).etag == item.etag for item in seen.objects} == {True}
