@@ -2,18 +2,19 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from resift.errors import InputError, VersionGone
 from resift.index.background import ready
-from resift.index.citation import Verdict, verify
+from resift.index.citation import Verdict, Verifier, of_hit, of_passage
 from resift.index.embed import Embedder
 from resift.index.keep import Keeper
 from resift.index.location import locate
+from resift.index.manifest import Entry
 from resift.index.plan import Plan, plan
 from resift.index.publish import clean, rollback
 from resift.index.reader import find_version
@@ -33,7 +34,7 @@ from resift.search.plan import Mode, Reranking, SearchPlan
 from resift.search.retrieval import Retrieved, retrieve
 from resift.search.two_stage import search
 from resift.settings import Settings
-from resift.types import DEPTH, Ranking
+from resift.types import DEPTH, Hit, Ranking
 
 _DAY = 86_400.0
 _KEEP_DAYS = 7.0
@@ -61,6 +62,7 @@ class Index:
         self.uri = os.fspath(uri)
         self._pinned = version
         self._given = (settings, embedder, reranker)
+        self._manifest: tuple[int, dict[str, Entry]] | None = None
         self._opened = Opened(
             lambda: self._place, lambda: self._settings, version, embedder, reranker
         )
@@ -214,26 +216,55 @@ class Index:
         """Let go of the version that is open, and of what is still on its way; it opens again."""
         self._opened.forget()
 
-    def verify_citation(self, passage_id: str) -> Verdict:
-        """Read the source of a passage again: does it still say so?
+    def verify_citation(self, citation: Hit | Mapping[str, Any] | str) -> Verdict:
+        """Read the source of a hit again: does it still say so?
 
-        `passage_id` is a hit's id. Raise `InputError` if this version has no such passage, and
-        `SourceError` if its source cannot be asked.
+        A hit, or the same as JSON, is proved by its own text, place and ETag, whatever version of
+        the index it is from. A hit's id stands for the passage that has it in this version.
         """
-        passage, _ = self._read(lambda: self._opened.snapshot().result().view().find(passage_id))
-        if passage is None:
-            raise InputError(
-                f"{passage_id}: no such passage in this version: use the one that it was found in"
-            )
-        return verify(passage, self._settings.storage)
+        return self.verify_citations([citation])[0]
+
+    def verify_citations(self, citations: Iterable[Hit | Mapping[str, Any] | str]) -> list[Verdict]:
+        """A verdict for each, in order; one that is none is ``malformed`` and ends nothing."""
+        verifier = Verifier(self._settings.storage)
+        return [self._verify(citation, verifier) for citation in citations]
+
+    def _verify(self, citation: Hit | Mapping[str, Any] | str, verifier: Verifier) -> Verdict:
+        if isinstance(citation, str):
+            passage, _ = self._read(lambda: self._opened.snapshot().result().view().find(citation))
+            if passage is None:
+                return Verdict(citation, "", "unknown", "no such passage in this version")
+            return verifier.verify(of_passage(passage))
+        if not isinstance(citation, Hit | Mapping):
+            raise InputError(f"{type(citation).__name__}: expected a hit, or its id")
+        try:
+            return verifier.verify(of_hit(citation, self._made_by))
+        except InputError as error:
+            name = citation.id if isinstance(citation, Hit) else str(citation.get("id", ""))
+            return Verdict(name, "", "malformed", str(error))
+
+    def _made_by(self, uri: str) -> str:
+        """The fingerprint of the parser that read an object; nothing where it is not indexed."""
+        entries, _ = self._read(lambda: self._entries(self._opened.snapshot().result().version))
+        return entries[uri].origin.made_by if uri in entries else ""
+
+    def _entries(self, version: Version) -> dict[str, Entry]:
+        number, entries = self._manifest or (0, {})
+        if number != version.number:
+            entries = self._place.versions.entries(version)
+            self._manifest = (version.number, entries)
+        return entries
 
     def refresh(self) -> None:
         """Let the next search look for the newest version."""
         self._opened.forget()
 
     def versions(self) -> list[Version]:
-        """The versions that can be searched, newest last."""
-        return self._place.versions.readable()
+        """The versions that can be searched, newest last; `IndexNotFound` where there is none."""
+        versions = self._place.versions.readable()
+        if not versions:  # or none but damaged ones, which this names
+            find_version(self._place.location, self._place.versions, None)
+        return versions
 
     def rollback(self, number: int) -> Version:
         """Publish version `number` once more, as the newest; the next `sync` goes on from there."""
