@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from resift.errors import InputError, SourceError
-from resift.index.location import locate
+from resift.index.location import locate_object
 from resift.index.parsing.columns import columns_of
 from resift.index.parsing.cut import CutDocument
 from resift.index.parsing.limits import Limits
@@ -199,8 +199,8 @@ class _Now:
 
 
 def _open(uri: str, storage: StorageSettings) -> tuple[Source | None, str]:
-    location = locate(uri)
-    if location.bucket is None and not Path(location.path).is_file():
+    parent, name = locate_object(uri)
+    if parent.bucket is None and not (Path(parent.path) / name).is_file():
         return None, ""  # nothing there, or what is no file: a pipe would be waited for
     return open_object(uri, storage)
 
