@@ -12,7 +12,7 @@ from resift.settings import StorageSettings
 pytest.importorskip("lance")
 
 PLACE = Location("bucket", "prefix")
-KEYS = {"access_key_id": "a", "secret_access_key": "s3cret"}
+KEYS: dict[str, Any] = {"access_key_id": "a", "secret_access_key": "s3cret"}
 
 
 @pytest.mark.parametrize(

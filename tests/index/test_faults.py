@@ -89,7 +89,7 @@ def test_the_region_that_the_store_names_is_said() -> None:
     ("reason", "dump", "phrase"),
     [
         ("HTTP error: error sending request", "kind: ConnectionRefused", "nobody listens there"),
-        ("HTTP error: error sending request", '"dns error"', "no host of that name"),
+        ("HTTP error: error sending request", '"dns error"', "no host has that name"),
         ("HTTP error: error sending request", "InvalidContentType", "does not speak TLS"),
         ("HTTP error: error sending request", "kind: TimedOut", "does not answer in time"),
         ("HTTP error: error sending request", "", "does not answer"),

@@ -21,6 +21,7 @@ _DOWN = "the store is overloaded or down: try again later"
 _FULL = "the quota is used up: free some space, or raise it"
 _ENDPOINT = "check the network and AWS_ENDPOINT_URL"
 _CODES = {
+    "AccessDenied": f"access denied: {_ACCESS}",
     "NoSuchBucket": "there is no such bucket: create it or check the name and the endpoint",
     "InvalidBucketName": "no bucket can have that name: check the URI",
     "InvalidAccessKeyId": f"the access key is not known there: {_ACCESS}",
@@ -79,10 +80,10 @@ _SILENCE = ("HttpError", "error sending request", "error decoding response body"
 # Where no answer came: words of the client's own, looked for behind the request's URL only.
 _NO_ANSWER = (
     ("Received redirect without LOCATION", _REGION),
-    ("dns error", f"there is no host of that name: {_ENDPOINT}"),
-    ("failed to lookup address", f"there is no host of that name: {_ENDPOINT}"),
-    ("Connection refused", f"nobody listens there: {_ENDPOINT}"),
-    ("ConnectionRefused", f"nobody listens there: {_ENDPOINT}"),
+    ("dns error", f"the server does not answer, no host has that name: {_ENDPOINT}"),
+    ("failed to lookup address", f"the server does not answer, no host has that name: {_ENDPOINT}"),
+    ("Connection refused", f"the server does not answer, nobody listens there: {_ENDPOINT}"),
+    ("ConnectionRefused", f"the server does not answer, nobody listens there: {_ENDPOINT}"),
     ("InvalidCertificate", "its certificate is not trusted: check AWS_ENDPOINT_URL and its CA"),
     ("invalid peer certificate", "its certificate is not trusted: check AWS_ENDPOINT_URL"),
     ("InvalidContentType", "it does not speak TLS: write http:// in AWS_ENDPOINT_URL"),
@@ -107,6 +108,10 @@ _BEFORE = (
 _TRIED = re.compile(r"Error performing [A-Z]+ \S+ in [\d.]+(?:ns|µs|ms|s)\b")
 _SHORT_ANSWER = re.compile(r"- Server returned non-2xx status code: (\d{3})[^:]*:?(.*)", re.DOTALL)
 _ANSWER = re.compile(r"^ *status: (\d{3}),\n *body: (.*)", re.MULTILINE | re.DOTALL)
+# Of several objects deleted at once; the key stands in front of the store's own words.
+_BULK_ANSWER = re.compile(
+    r"DeleteObjects request failed for key .*\(code: ([\w.]+)\)\s*$", re.DOTALL
+)
 _CODE = re.compile(r"<Code>([\w.]+)</Code>")
 _WANTED_REGION = re.compile(r"<Region>([a-z0-9-]{2,40})</Region>|expecting '([a-z0-9-]{2,40})'")
 _GONE = re.compile(r"(?:was not found: |^Not found: |^LanceError\(IO\): Not found: )")
@@ -184,8 +189,10 @@ def _phrase(error: BaseException, said: _Said) -> str | None:
         return before
     if said.code.startswith("KMS.") or "kms:" in said.body:
         return _KEY
+    if said.code in _CODES:
+        return _CODES[said.code]
     if said.status:
-        return _CODES.get(said.code) or _STATUSES.get(said.status) or f"it answers {said.status}"
+        return _STATUSES.get(said.status) or f"it answers {said.status}"
     for sign, phrase in _NO_ANSWER:
         if sign in said.reason:
             return phrase
@@ -214,6 +221,8 @@ def _read(error: BaseException) -> _Said:
     after = message[last.end() :] if last else ""
     if answer := _SHORT_ANSWER.search(after):
         return _Said(int(answer[1]), _code(answer[2]), answer[2])
+    if bulk := _BULK_ANSWER.search(message):
+        return _Said(code=bulk[1])
     return _Said(reason=f"{after}\n{dump if last else ''}" if last else message)
 
 
