@@ -10,6 +10,7 @@ from index.fakes import HashingEmbedder
 from index.shelf import Shelf
 from resift.index.reader import open_choice
 from resift.index.snapshot import Snapshot, View
+from resift.index.where import parse_where
 from resift.search.index import Index
 from resift.search.plan import SearchPlan
 from resift.settings import Settings
@@ -100,7 +101,7 @@ def test_where_nothing_is_there_in_time_the_ranking_is_empty_and_says_why(
 ) -> None:
     for name in held:
         monkeypatch.setattr(View, name, gate.hold(getattr(View, name)))
-    plan = SearchPlan(where="doc_id = 'cat.txt'" if "allowed" in held else None)
+    plan = SearchPlan(where=parse_where("doc_id = 'cat.txt'") if "allowed" in held else None)
     found = in_time(lambda: search_parts("cat", snapshot, EMBEDDER, Backwards(), plan, BUDGET_MS))
     assert len(found) == 0 and found.receipt.partial
     assert str(found.receipt.reason).endswith(reason)

@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 from resift.errors import NoCopy, StoreError, VersionGone
 from resift.extras import require
 from resift.index.faults import is_missing, store_errors
+from resift.index.keys import compared_keys, keys_of, refuse_mixed, refuse_unknown
 from resift.index.nearest import nearest
+from resift.index.predicate import Where
 from resift.index.rows import READ, STATES, Passage, from_row
 from resift.index.versions import Version
+from resift.index.where import COLUMNS
 
 Scored = list[tuple[int, float]]
 """Row ids with a score, best first. Higher is better; equal scores are in order of row id."""
@@ -106,17 +109,39 @@ class View:
         """How many passages there are."""
         return len(self._snapshot)
 
-    def allowed(self, where: str) -> Allowed:
-        """The rows that `where`, SQL out of `index.where`, is true of; for both arms."""
+    def allowed(self, where: Where) -> Allowed:
+        """The rows that `where` is true of, for both arms.
+
+        Raise `InputError` where it compares a key that no passage has, or finds nothing because it
+        compares one with a kind of value that it never has.
+        """
 
         def find() -> Allowed:
             serialize = require("lance.dataset", "index").serialize_row_addrs
-            with reading(self._uri, self._snapshot.version):
-                found = self._table.scanner(columns=[], with_row_id=True, filter=where).to_table()
-            rows = found["_rowid"].to_pylist()
+            rows = self._where(where.sql())["_rowid"].to_pylist()
+            if len(self):
+                self._check_keys(where, len(rows))
             return Allowed(len(rows), serialize(rows))
 
-        return self._snapshot.remembered(where, find)
+        return self._snapshot.remembered(where.sql(), find)
+
+    def _where(self, sql: str, limit: int | None = None) -> Any:
+        with reading(self._uri, self._snapshot.version):
+            return self._table.scanner(
+                columns=[], with_row_id=True, filter=sql, limit=limit
+            ).to_table()
+
+    def _check_keys(self, where: Where, count: int) -> None:
+        missing = (f for f in compared_keys(where) if not len(self._where(f.exists(), limit=1)))
+        unknown = next(missing, None)
+        if unknown is None and count:
+            return
+        with reading(self._uri, self._snapshot.version):
+            batches = self._table.scanner(columns=["metadata"]).to_batches()
+            keys = keys_of(text for batch in batches for text in batch["metadata"].to_pylist())
+        if unknown is not None:
+            refuse_unknown(unknown, keys, COLUMNS)
+        refuse_mixed(where, keys)
 
     def dense(self, vector: NDArray[np.float32], k: int, allowed: Allowed | None = None) -> Scored:
         """The `k` nearest passages with their cosines; `vector` has unit length, shape (dim,)."""

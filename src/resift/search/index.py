@@ -16,6 +16,7 @@ from resift.index.keep import Keeper
 from resift.index.location import locate
 from resift.index.manifest import Entry
 from resift.index.plan import Plan, plan
+from resift.index.predicate import Where
 from resift.index.publish import clean, rollback
 from resift.index.reader import find_version
 from resift.index.reading import Reading
@@ -344,9 +345,9 @@ def _again(
     return Index(uri, version=version, settings=settings, embedder=embedder, reranker=reranker)
 
 
-def _condition(where: object) -> str | None:
+def _condition(where: object) -> Where | None:
     if where is None:
         return None
     if not isinstance(where, str):
         raise InputError(f"where={where!r}: expected text, or None")
-    return parse_where(where).sql()
+    return parse_where(where)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from resift.index.keep import Keeper
+from resift.index.predicate import Where
 from resift.index.rows import Passage
 from resift.index.snapshot import Allowed, Scored, View
 from resift.search.arms import Arms
@@ -96,7 +97,7 @@ class _Search:
             self._notes,
         )
 
-    def _allowed(self, view: View, where: str) -> Allowed:
+    def _allowed(self, view: View, where: Where) -> Allowed:
         with self._clock.stage("filter"):
             return self._wait(lambda: view.allowed(where), "the filter was looked up")
 
