@@ -21,6 +21,7 @@ from resift.index.keys import compared_keys, keys_of, refuse_mixed, refuse_unkno
 from resift.index.nearest import nearest
 from resift.index.predicate import Where
 from resift.index.rows import READ, STATES, Passage, from_row
+from resift.index.table import check_files
 from resift.index.versions import Version
 from resift.index.where import COLUMNS
 
@@ -62,6 +63,7 @@ class Snapshot:
         self.is_local = is_local
         self.notes = notes
         self._opened = time.monotonic()
+        self._is_checked = False
         self._open_table = open_table
         self._filters: OrderedDict[str, Allowed] = OrderedDict()
         self._lock = threading.Lock()
@@ -69,7 +71,11 @@ class Snapshot:
     def view(self) -> "View":
         """What one search reads through."""
         with reading(self.uri, self.version):
-            return View(self, self._open_table())
+            table = self._open_table()
+            if not self._is_checked:
+                check_files(table)
+                self._is_checked = True
+            return View(self, table)
 
     @property
     def is_due(self) -> bool:

@@ -73,6 +73,15 @@ def check_table(location: Location, dataset: Any, embedder: Embedder) -> None:
         )
 
 
+def check_files(dataset: Any) -> None:
+    """Raise `ValueError` for a table whose manifest names data that lie somewhere else."""
+    for fragment in dataset.get_fragments():
+        for file in fragment.metadata.files:
+            names.path_inside(file.path)
+            if file.base_id is not None:
+                raise ValueError(f"{file.path}: lies outside of the index")
+
+
 def _uri(location: Location) -> str:
     """The table's URI; `ValueError` where links in it would have Lance write somewhere else."""
     if location.bucket is None:

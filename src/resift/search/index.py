@@ -10,11 +10,10 @@ from typing import Any, Self, TypeVar
 
 from resift.errors import InputError, VersionGone
 from resift.index.background import ready
-from resift.index.citation import Verdict, Verifier, of_hit, of_passage
+from resift.index.citation import Verdict
 from resift.index.embed import Embedder
 from resift.index.keep import Keeper
 from resift.index.location import locate
-from resift.index.manifest import Entry
 from resift.index.plan import Plan, plan
 from resift.index.predicate import Where
 from resift.index.publish import clean, rollback
@@ -22,6 +21,7 @@ from resift.index.reader import find_version
 from resift.index.reading import Reading
 from resift.index.report import SyncReport
 from resift.index.run import ProgressCallback
+from resift.index.snapshot import Snapshot
 from resift.index.source import open_source
 from resift.index.store import Store
 from resift.index.sync import Allowed, Models, Place, reading_of, sync
@@ -32,6 +32,7 @@ from resift.rerank.thresholds import Thresholds
 from resift.search.clock import Clock
 from resift.search.parts import Opened, Parts, Ranker
 from resift.search.plan import Mode, Reranking, SearchPlan
+from resift.search.prover import Prover
 from resift.search.retrieval import Retrieved, retrieve
 from resift.search.two_stage import search
 from resift.settings import Settings
@@ -63,7 +64,6 @@ class Index:
         self.uri = os.fspath(uri)
         self._pinned = version
         self._given = (settings, embedder, reranker)
-        self._manifest: tuple[int, dict[str, Entry]] | None = None
         self._opened = Opened(
             lambda: self._place, lambda: self._settings, version, embedder, reranker
         )
@@ -227,34 +227,12 @@ class Index:
 
     def verify_citations(self, citations: Iterable[Hit | Mapping[str, Any] | str]) -> list[Verdict]:
         """A verdict for each, in order; one that is none is ``malformed`` and ends nothing."""
-        verifier = Verifier(self._settings.storage)
-        return [self._verify(citation, verifier) for citation in citations]
+        storage, versions = self._settings.storage, self._place.versions
+        prover = Prover(storage, versions, lambda work: self._read(lambda: work(self._now()))[0])
+        return [prover.prove(citation) for citation in citations]
 
-    def _verify(self, citation: Hit | Mapping[str, Any] | str, verifier: Verifier) -> Verdict:
-        if isinstance(citation, str):
-            passage, _ = self._read(lambda: self._opened.snapshot().result().view().find(citation))
-            if passage is None:
-                return Verdict(citation, "", "unknown", "no such passage in this version")
-            return verifier.verify(of_passage(passage))
-        if not isinstance(citation, Hit | Mapping):
-            raise InputError(f"{type(citation).__name__}: expected a hit, or its id")
-        try:
-            return verifier.verify(of_hit(citation, self._made_by))
-        except InputError as error:
-            name = citation.id if isinstance(citation, Hit) else str(citation.get("id", ""))
-            return Verdict(name, "", "malformed", str(error))
-
-    def _made_by(self, uri: str) -> str:
-        """The fingerprint of the parser that read an object; nothing where it is not indexed."""
-        entries, _ = self._read(lambda: self._entries(self._opened.snapshot().result().version))
-        return entries[uri].origin.made_by if uri in entries else ""
-
-    def _entries(self, version: Version) -> dict[str, Entry]:
-        number, entries = self._manifest or (0, {})
-        if number != version.number:
-            entries = self._place.versions.entries(version)
-            self._manifest = (version.number, entries)
-        return entries
+    def _now(self) -> Snapshot:
+        return self._opened.snapshot().result()
 
     def refresh(self) -> None:
         """Let the next search look for the newest version."""
