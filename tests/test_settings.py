@@ -55,6 +55,7 @@ def test_without_anything_the_defaults_hold() -> None:
         storage=StorageSettings(),
         embedder=None,
         embedder_key=None,
+        openai_key=None,
     )
 
 
@@ -71,6 +72,7 @@ def test_the_environment_is_read() -> None:
             "RESIFT_HALVES_MB": "7",
             "RESIFT_EMBEDDER": "wordllama",
             "RESIFT_EMBEDDER_KEY": "key",
+            "OPENAI_API_KEY": "another",
             "RESIFT_CACHE_DIR": "/c",
             "RESIFT_CACHE_GB": "3",
             "AWS_ENDPOINT_URL": "https://one",
@@ -95,6 +97,7 @@ def test_the_environment_is_read() -> None:
         storage=storage,
         embedder="wordllama",
         embedder_key="key",
+        openai_key="another",
     )
 
 
@@ -173,9 +176,18 @@ def test_encryption_style_and_profile_are_read_and_become_options() -> None:
 def test_secrets_are_in_no_representation() -> None:
     storage = StorageSettings("e", "r", "key-id", "secret-key", "session")
     url = "https://someone:password@host/v1#model"
-    settings = Settings(storage=storage, embedder=url, embedder_key="embedder-secret")
+    settings = Settings(
+        storage=storage, embedder=url, embedder_key="embedder-secret", openai_key="openai-secret"
+    )
     shown = repr(settings) + str(storage)
-    for secret in ("key-id", "secret-key", "session'", "password", "embedder-secret"):
+    for secret in (
+        "key-id",
+        "secret-key",
+        "session'",
+        "password",
+        "embedder-secret",
+        "openai-secret",
+    ):
         assert secret not in shown
 
 

@@ -21,7 +21,9 @@ ResiftError
 │   └── MassDeletion       a sync that would take most of what is indexed out of the index
 ├── StoreError             an index that cannot be opened, read or written
 │   ├── IndexNotFound      nothing at the URI, nothing published there, or no such version
+│   │   └── VersionGone    a version that was cleaned up while it was open
 │   ├── IndexMismatch      an index made by another embedder or another format
+│   ├── NoCopy             a folder for copies of indexes that cannot be used
 │   ├── IndexBusy          other writers did not let this one publish
 │   └── UnsafeStore        a bucket that would lose what an index's writers were told is kept
 ├── BelowFloor             a measured quality that is below what was asked for
@@ -132,8 +134,23 @@ class IndexNotFound(StoreError):
     """Nothing at the URI, or nothing published there yet."""
 
 
+class VersionGone(IndexNotFound):
+    """A version that was opened and is not whole any more: it was cleaned up meanwhile."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (str(self), self.number)
+
+
 class IndexMismatch(StoreError):
     """An index made by another embedder or in another format."""
+
+
+class NoCopy(StoreError):
+    """The folder for copies of indexes cannot be used; the index itself can still be read."""
 
 
 class IndexBusy(StoreError):

@@ -12,7 +12,8 @@ The file is the one that ``RESIFT_CONFIG`` names; a variable wins over the file:
     cache_file = "/var/pairs.db"    # RESIFT_CACHE_FILE: where they outlive the process, if named
 
     embedder = "bundled"            # RESIFT_EMBEDDER: or wordllama, a folder, https://host/v1#model
-    embedder_key = "..."            # RESIFT_EMBEDDER_KEY, OPENAI_API_KEY: for an embedder at a URL
+    embedder_key = "..."            # RESIFT_EMBEDDER_KEY: for the server that embedder names
+    openai_key = "..."              # OPENAI_API_KEY: for https://api.openai.com and no other
 
     cache_dir = "/var/cache/resift" # RESIFT_CACHE_DIR: searches of s3:// indexes read a copy there
     cache_gb = 10                   # RESIFT_CACHE_GB: of it; larger indexes are read in place
@@ -58,7 +59,8 @@ _ENVIRONMENT = {
     "embedder": ("RESIFT_EMBEDDER",),
     "cache_dir": ("RESIFT_CACHE_DIR",),
     "cache_gb": ("RESIFT_CACHE_GB",),
-    "embedder_key": ("RESIFT_EMBEDDER_KEY", "OPENAI_API_KEY"),
+    "embedder_key": ("RESIFT_EMBEDDER_KEY",),
+    "openai_key": ("OPENAI_API_KEY",),
 }
 _STORAGE_ENVIRONMENT = {
     "endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
@@ -139,6 +141,7 @@ class Settings:
     storage: StorageSettings = field(default_factory=StorageSettings)
     embedder: str | None = field(default=None, repr=False)  # a URL may name a password
     embedder_key: str | None = field(default=None, repr=False)
+    openai_key: str | None = field(default=None, repr=False)
     origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -271,4 +274,5 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "cache_gb": count(1),
     "embedder": secret,
     "embedder_key": secret,
+    "openai_key": secret,
 }

@@ -144,7 +144,9 @@ class Receipt:
     A search says which `version` of the index it read, and how many `requests` for how many `bytes`
     it made to the object store; none where the index lies on this machine's disk.
     `first_stage_left_out` says why the first stage's scores played no part although some candidates
-    came with one: they count only where every text that can be read has one.
+    came with one: they count only where every text that can be read has one. `notes` say where
+    an answer comes from when that is not as usual: a version other than the one that was open, a
+    copy of which nobody knows whether it is the newest.
     """
 
     model: str
@@ -172,6 +174,7 @@ class Receipt:
     requests: int = 0
     bytes: int = 0
     first_stage_left_out: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from resift.index.store import Store
 from resift.index.sync import Allowed, Models, Place, sync
 from resift.index.table import TABLE
 from resift.index.versions import Version, Versions
+from resift.index.where import parse_where
 from resift.settings import Settings, StorageSettings
 
 LOCAL = StorageSettings()
@@ -130,5 +131,5 @@ def passage(
 def found(snapshot: Snapshot, query: str, k: int = 10, where: str | None = None) -> Sequence[str]:
     """Texts that the words find, best first."""
     view = snapshot.view()
-    allowed = view.allowed(where) if where else None
+    allowed = view.allowed(parse_where(where)) if where else None
     return [p.text for p in view.take([row_id for row_id, _ in view.lexical(query, k, allowed)])]

@@ -23,7 +23,7 @@ from index.fakes import HashingEmbedder, ParsersHere
 from index.shelf import Shelf
 from resift.errors import SourceError
 from resift.index.folder import Folder
-from resift.index.publish import clean, roll_back
+from resift.index.publish import clean, rollback
 from resift.index.rows import Passage
 from resift.index.seen import Fetched, Seen
 from resift.index.store import TEXT_INDEX, Store
@@ -155,7 +155,7 @@ class History:
         number = numbers[pick % len(numbers)]
         with at_call(Versions, "publish", 1 if is_killed else 99, False, die):
             try:
-                version = roll_back(self.shelf.store(), self.shelf.versions, number)
+                version = rollback(self.shelf.store(), self.shelf.versions, number)
             except Killed:
                 return
         assert self.shelf.passages(version.number) == self.published[number]
@@ -207,7 +207,7 @@ class History:
         for source in SOURCES:
             self._sync(source)
         self.shelf = old
-        # Twice: what a killed roll_back leaves of the first source goes with a sync of the second.
+        # Twice: what a killed rollback leaves of the first source goes with a sync of the second.
         for source in SOURCES * 2:
             self._sync(source)
         if not fresh.versions.numbers():

@@ -82,8 +82,9 @@ def test_many_are_searched_by_a_graph_of_the_recall_that_it_has(
     how = index_vectors(data, None, embedder)
     assert (how.kind, how.rows, how.partitions, how.sample) == ("IVF_HNSW_SQ", 3_000, 1, 64)
     assert index_names(data) == [VECTOR_INDEX]
-    asked = embedder.texts
-    assert len(asked) == 64 and all(len(text.split()) == 10 for text in asked)
+    asked = embedder.texts[:64]
+    assert embedder.texts[64:] == asked[:1]  # as a query, to see that it is read no otherwise
+    assert all(len(text.split()) == 10 for text in asked)
     shares = [
         len({*best(data, query, NEAREST)} & {*found(data, query, NEAREST, how)}) / NEAREST
         for query in embedder.embed(asked)
@@ -140,9 +141,9 @@ def test_a_graph_of_which_much_is_gone_is_made_anew_and_at_last_no_more(tmp_path
 def test_a_graph_that_nobody_knows_of_is_made_anew(tmp_path: Path) -> None:
     data, embedder = dataset(tmp_path, 500), Recording()
     how = index_vectors(data, None, embedder)
-    assert len(embedder.texts) == 64
+    assert len(embedder.texts) == 65
     assert index_vectors(data, EXACT, embedder).rows == how.rows == 500
-    assert len(embedder.texts) == 128
+    assert len(embedder.texts) == 130
 
 
 def test_a_graph_of_which_all_was_replaced_little_by_little_is_made_anew(tmp_path: Path) -> None:
@@ -155,3 +156,31 @@ def test_a_graph_of_which_all_was_replaced_little_by_little_is_made_anew(tmp_pat
         data = lance.write_dataset(rows(150, 10 + turn), data, mode="append")
         how = index_vectors(data, how, embedder)
     assert embedder.texts
+
+
+class Prompted(Recording):
+    """Reads a query as no passage is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries: list[str] = []
+
+    def embed_query(self, query: str) -> NDArray[np.float32]:
+        self.queries.append(query)
+        vector: NDArray[np.float32] = super().embed([f"search_query: {query}"])[0]
+        return vector
+
+
+def test_recall_is_measured_with_what_searches_ask_where_queries_have_a_prompt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(near, "_EFFORTS", (1,))
+    data, embedder = dataset(tmp_path, 1_000), Prompted()
+    how = index_vectors(data, None, embedder)
+    asked = embedder.queries[1:]
+    assert len(asked) == how.sample == 64
+    shares = [
+        len({*best(data, query, NEAREST)} & {*found(data, query, NEAREST, how)}) / NEAREST
+        for query in (embedder.embed_query(text) for text in asked)
+    ]
+    assert how.recall == pytest.approx(np.mean(shares), abs=1e-4)

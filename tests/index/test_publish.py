@@ -13,7 +13,7 @@ from resift.errors import IndexBusy, IndexNotFound, StoreError
 from resift.index import publish as publishing
 from resift.index.manifest import Entry
 from resift.index.nearest import index_vectors
-from resift.index.publish import News, clean, roll_back
+from resift.index.publish import News, clean, rollback
 from resift.index.store import TEXT_INDEX, Conflict, Store
 from resift.index.table import TABLE
 from resift.index.versions import VectorIndex, Version, Versions
@@ -221,7 +221,7 @@ def test_who_never_gets_through_says_so_and_loses_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(Versions, "publish", lambda *arguments: False)
         with pytest.raises(IndexBusy, match=r"others wrote there 30 times: roll back again"):
-            roll_back(shelf.store(), shelf.versions, 1)
+            rollback(shelf.store(), shelf.versions, 1)
     assert shelf.texts() == ["alpha"]
 
 
@@ -233,7 +233,7 @@ def test_rolling_back_publishes_the_old_version_again_and_keeps_what_it_left(
     shelf.write(a="a blue whale", c="a green frog")
     shelf.sync()
     old, new = shelf.passages(1), shelf.passages(2)
-    version = roll_back(shelf.store(), shelf.versions, 1)
+    version = rollback(shelf.store(), shelf.versions, 1)
     assert (version.number, version.note, version.passages) == (3, "version 1 again", 1)
     assert (shelf.passages(3), shelf.passages(2), shelf.passages(1)) == (old, new, old)
     entries = shelf.versions.entries
@@ -249,7 +249,7 @@ def test_rolling_back_is_not_undone_by_rows_that_were_never_published(shelf: She
     shelf.write(a="a red fox")
     shelf.sync()
     shelf.add(passage(shelf.uri("a.txt"), "half-done", attempt="99"))
-    roll_back(shelf.store(), shelf.versions, 1)
+    rollback(shelf.store(), shelf.versions, 1)
     shelf.write(b="a blue whale")
     shelf.sync()
     assert shelf.texts() == ["a blue whale", "a red fox"]
@@ -270,7 +270,7 @@ def test_rolling_back_that_was_killed_costs_no_other_source(
     with monkeypatch.context() as patch:
         patch.setattr(Versions, "publish", killed)
         with pytest.raises(KeyboardInterrupt):
-            roll_back(shelf.store(), shelf.versions, 1)
+            rollback(shelf.store(), shelf.versions, 1)
     (shelf.docs / "one" / "b.txt").write_text("more")
     shelf.sync("one")
     assert shelf.texts() == ["more", "words of one", "words of two"]
@@ -281,7 +281,7 @@ def test_rolling_back_to_what_is_not_there_changes_nothing(shelf: Shelf) -> None
     shelf.sync()
     files = shelf.files()
     with pytest.raises(IndexNotFound, match="no version 7"):
-        roll_back(shelf.store(), shelf.versions, 7)
+        rollback(shelf.store(), shelf.versions, 7)
     assert shelf.files() == files
 
 
@@ -293,7 +293,7 @@ def test_rolling_back_is_the_way_out_of_a_damaged_version(shelf: Shelf) -> None:
     (shelf.index / "versions" / "00000002.json").write_text("{")
     with pytest.raises(StoreError, match="is damaged"):
         shelf.sync()
-    assert roll_back(shelf.store(), shelf.versions, 1).number == 3
+    assert rollback(shelf.store(), shelf.versions, 1).number == 3
     assert shelf.texts() == ["a red fox"]
     shelf.sync()
     assert shelf.texts() == ["a blue whale"]

@@ -18,7 +18,7 @@ from resift.index.diff import Diff
 from resift.index.parsing import parse
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.limits import Limits
-from resift.index.publish import roll_back
+from resift.index.publish import rollback
 from resift.index.reading import AS_IT_IS, Reading
 from resift.index.report import SyncReport
 from resift.index.run import Progress
@@ -463,7 +463,7 @@ def test_a_sync_after_a_rollback_embeds_nothing_that_was_embedded(shelf: Shelf) 
     (shelf.docs / "rows.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
     shelf.sync()
     for number in (1, 2, 1):  # however often
-        roll_back(shelf.store(), shelf.versions, number)
+        rollback(shelf.store(), shelf.versions, number)
     shelf.embedder.embedded = 0
     report = shelf.sync()
     assert (report.added, report.changed, report.unchanged) == (2, 1, 1)

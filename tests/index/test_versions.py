@@ -142,3 +142,75 @@ def test_another_format_is_refused_and_never_passed_over(
     for read in (versions.newest, versions.readable):
         with pytest.raises(IndexMismatch, match=message):
             read()
+
+
+def spoilt(**changes: Any) -> str:
+    return json.dumps({"format": FORMAT} | asdict(ONE) | changes)
+
+
+EVIL_PATHS = [
+    *("../evil", "/etc/x", "a/../../x", "a//b", "./a", "", "a\\..\\b", "a\0b", "a\nb"),
+    "x" * 2_000,
+]
+ODD_FILES: list[Any] = [{}, [["a"]], ["ab"], [["a", 1], ["a", 1]]]
+ODD_VECTORS: list[dict[str, Any]] = [
+    *({"recall": 2}, {"effort": -1}, {"kind": "IVF_HNSW_SQ"}, {"kind": []}),
+]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(spoilt(files=[[path, 5]]) for path in EVIL_PATHS),
+        *(spoilt(manifest=path) for path in (*EVIL_PATHS, "passages.lance/data/x")),
+        *(spoilt(table=name) for name in (*EVIL_PATHS, "a/b", "..", ".hidden", 7, None)),
+        *(spoilt(files=[["a", size]]) for size in (-1, 1.5, "9", None, True, 2**63)),
+        *(spoilt(files=files) for files in ODD_FILES),
+        *(spoilt(number=number) for number in (0, -1, 2, "1", 1.0, True)),
+        *(spoilt(passages=count) for count in (-1, 2**64, float("nan"))),
+        *(spoilt(created=moment) for moment in ("", "soon", "2026-01-01", 3)),
+        *(spoilt(embedder=name) for name in (None, "a\x1b[2J", 7)),
+        *(spoilt(vectors=asdict(VectorIndex()) | change) for change in ODD_VECTORS),
+        "[" * 200_000,
+        '{"format": ' + "9" * 5_000 + "}",
+    ],
+)
+def test_what_a_hostile_record_names_is_refused_where_it_is_read(
+    versions: Versions, tmp_path: Path, body: str
+) -> None:
+    versions.publish(ONE, ENTRIES)
+    record(tmp_path).write_text(body)
+    with pytest.raises(Damaged) as raised:
+        versions.get(1)
+    said = str(raised.value)
+    assert "\n" not in said and len(said) < 400 and said.isprintable()
+    assert versions.readable() == []
+
+
+def test_a_record_of_any_size_is_not_taken_into_memory(versions: Versions, tmp_path: Path) -> None:
+    versions.publish(ONE, ENTRIES)
+    with record(tmp_path).open("ab") as file:
+        file.truncate(1 << 32)  # sparse: nothing is written
+    with pytest.raises(Damaged, match="has 4,294,967,296 bytes, expected at most"):
+        versions.get(1)
+
+
+def test_odd_names_beside_records_are_no_versions(versions: Versions, tmp_path: Path) -> None:
+    versions.publish(ONE, ENTRIES)
+    odd = ("²²²²²²²².json", "1.json", "000000002.json", "x/00000003.json", f"{'9' * 30}.json")
+    for name in odd:
+        path = tmp_path / "versions" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{}")
+    assert versions.numbers() == [1]
+
+
+@pytest.mark.parametrize("name", ["versions", "manifests"])
+def test_a_link_out_of_the_index_is_refused(tmp_path: Path, name: str) -> None:
+    elsewhere, index = tmp_path / "elsewhere", tmp_path / "index"
+    elsewhere.mkdir()
+    index.mkdir()
+    (index / name).symlink_to(elsewhere)
+    with pytest.raises(StoreError, match="a link that leads out of the index"):
+        Versions(locate(str(index)), LOCAL).publish(ONE, ENTRIES)
+    assert not list(elsewhere.iterdir())

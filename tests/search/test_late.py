@@ -8,8 +8,9 @@ import pytest
 
 from index.fakes import HashingEmbedder
 from index.shelf import Shelf
-from resift.index.reader import open_version
+from resift.index.reader import open_choice
 from resift.index.snapshot import Snapshot, View
+from resift.index.where import parse_where
 from resift.search.index import Index
 from resift.search.plan import SearchPlan
 from resift.settings import Settings
@@ -100,7 +101,7 @@ def test_where_nothing_is_there_in_time_the_ranking_is_empty_and_says_why(
 ) -> None:
     for name in held:
         monkeypatch.setattr(View, name, gate.hold(getattr(View, name)))
-    plan = SearchPlan(where="doc_id = 'cat.txt'" if "allowed" in held else None)
+    plan = SearchPlan(where=parse_where("doc_id = 'cat.txt'") if "allowed" in held else None)
     found = in_time(lambda: search_parts("cat", snapshot, EMBEDDER, Backwards(), plan, BUDGET_MS))
     assert len(found) == 0 and found.receipt.partial
     assert str(found.receipt.reason).endswith(reason)
@@ -145,7 +146,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "index"
 
 
-@pytest.mark.parametrize("held", ["find_version", "open_version"])
+@pytest.mark.parametrize("held", ["choose_version", "open_choice"])
 def test_what_opens_too_slowly_goes_on_for_the_next_call_and_is_opened_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch, gate: Gate, held: str
 ) -> None:
@@ -182,14 +183,14 @@ def test_models_that_load_too_slowly_go_on_for_the_next_call(
 def test_an_opening_that_fails_is_tried_again_by_the_next_call(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opening, faults = open_version, [OSError("a blink of the network")]
+    opening, faults = open_choice, [OSError("a blink of the network")]
 
     def once_not(*arguments: Any) -> Snapshot:
         if faults:
             raise faults.pop()
         return opening(*arguments)
 
-    monkeypatch.setattr("resift.search.parts.open_version", once_not)
+    monkeypatch.setattr("resift.search.parts.open_choice", once_not)
     index = Index(folder, settings=Settings(), embedder=HashingEmbedder())
     with pytest.raises(OSError, match="blink"):
         index.search("cat", rerank=False)

@@ -140,11 +140,11 @@ def test_the_receipt_names_the_version_and_what_it_took(
 def test_a_condition_keeps_to_what_it_is_true_of_in_every_mode(
     snapshot: Snapshot, mode: Mode
 ) -> None:
-    sql = parse_where("doc_id in ('pets.txt', 'bird.txt')").sql()
+    condition = parse_where("doc_id in ('pets.txt', 'bird.txt')")
     for query, expected in (("cat", {"pets"}), ("a bird", {"bird"})):
-        ranking = first_stage(snapshot, query, SearchPlan(mode=mode, where=sql, top_n=1))
+        ranking = first_stage(snapshot, query, SearchPlan(mode=mode, where=condition, top_n=1))
         assert set(names(ranking)) == expected
-        every = first_stage(snapshot, query, SearchPlan(mode=mode, where=sql))
+        every = first_stage(snapshot, query, SearchPlan(mode=mode, where=condition))
         assert set(names(every)) <= {"pets", "bird"}
         assert every.receipt.depth == len(every)
 

@@ -298,3 +298,28 @@ def test_no_secret_shows_in_settings_stores_and_refused_signatures(
             way()
         shown += [str(refused.value), repr(refused.value), meaning(refused.value)]
     assert SECRET not in "".join(shown)
+
+
+def test_who_we_are_is_asked_once_and_again_when_aws_files_change(
+    server: Server, bucket: str, aws_files: Path
+) -> None:
+    answer = keys_until("2099-01-01T00:00:00Z")
+    profile(aws_files, "work", credential_process=command(aws_files, answer), region="r")
+    storage = StorageSettings(server.endpoint, profile="work")
+    for _ in range(5):
+        open_bucket(Location(bucket, ""), storage)
+        lance_options(Location(bucket, ""), storage)
+    assert (aws_files / "calls").read_text().count("called") == 1
+    profile(aws_files, "other", region="r")
+    assert find_credentials(storage) is not None
+    assert (aws_files / "calls").read_text().count("called") == 2
+
+
+def test_a_profile_that_cannot_be_read_is_asked_again_each_time(aws_files: Path) -> None:
+    storage = StorageSettings(profile="work")
+    with pytest.raises(SettingsError, match="no such profile"):
+        find_credentials(storage)
+    (aws_files / "credentials").write_text(
+        "[work]\naws_access_key_id = a\naws_secret_access_key = b\n"
+    )
+    assert find_credentials(storage) is not None

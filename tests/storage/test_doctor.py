@@ -110,6 +110,14 @@ def test_a_folder_that_cannot_be_is_told_in_a_line(tmp_path: Path) -> None:
         examine("ftp://x", Server("http://unused").settings())
 
 
+@pytest.mark.parametrize("path", ["file", "file/below", "file/below/it"])
+def test_where_a_file_is_there_can_be_no_index(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StoreError, match=f"^{tmp_path / path}: Not a directory"):
+        examine(str(tmp_path / path), Server("http://unused").settings())
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("file", "mine")]
+
+
 @pytest.mark.parametrize(
     ("person", "check", "reason"),
     [
@@ -131,7 +139,7 @@ def test_who_may_not_write_there_is_told_so(
 def test_what_cannot_be_reached_is_told_at_once_and_nothing_else_is_tried() -> None:
     found = examine("s3://bucket/i", Server("http://127.0.0.1:9").settings())
     assert failed(found) == ["reach"] and found.checks[-1].name == "clean up"
-    assert "does not answer" in found.verdict
+    assert "nobody listens there" in found.verdict
     assert found.latency_ms == {} and found.clock_skew_s is None
 
 

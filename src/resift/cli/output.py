@@ -128,6 +128,7 @@ def receipt_line(ranking: Ranking) -> str:
         parts.append(f"{receipt.requests} requests, {receipt.bytes / 1e6:.1f} MB")
     if receipt.partial:
         parts.append(f"partial: {receipt.reason}")
+    parts += receipt.notes
     return " · ".join(part for part in parts if part)
 
 

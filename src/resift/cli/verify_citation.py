@@ -2,29 +2,39 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from resift.cli.output import console, print_json, printable
 from resift.errors import InputError
+from resift.index.citation import Verdict
+
+Given = Mapping[str, Any] | str | Verdict
+"""A hit, a passage's id, or what is to be said of input that is neither."""
 
 
 def verify_citation(
     passages: Annotated[
-        list[str], typer.Argument(help="Passage ids, or - for lines of `resift search --json`.")
+        list[str],
+        typer.Argument(help="Passage ids, or - for what `resift search --json` prints."),
     ],
     uri: Annotated[str, typer.Option("--index", help="Folder or s3:// URI of the index.")],
     version: Annotated[int | None, typer.Option(help="The version that was searched.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
-    """Read the sources of passages again; exit 1 if one does not say so any more."""
+    """Read the sources of passages again; a verdict a line, exit 1 if one is not good.
+
+    A hit on stdin is proved by its own text, place and ETag, an id by what the index has.
+    """
     from resift.search.index import Index
 
     index = Index(uri, version=version)
-    verdicts = [index.verify_citation(passage) for passage in _ids(passages)]
+    given = [item for argument in passages for item in _given(argument)]
+    found = iter(index.verify_citations(item for item in given if not isinstance(item, Verdict)))
+    verdicts = [item if isinstance(item, Verdict) else next(found) for item in given]
     if as_json:
         print_json([asdict(verdict) for verdict in verdicts])
     else:
@@ -35,15 +45,53 @@ def verify_citation(
         raise typer.Exit(1)
 
 
-def _ids(passages: list[str]) -> Iterator[str]:
-    for given in passages:
-        if given != "-":
-            yield given
-            continue
-        for number, line in enumerate(sys.stdin, start=1):
-            try:
-                yield str(json.loads(line)["id"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(
-                    f"line {number}: expected a hit of `resift search --json`, with its id"
-                ) from error
+def _given(argument: str) -> Iterator[Given]:
+    if argument != "-":
+        yield argument
+        return
+    data = sys.stdin.buffer.read()
+    if not data.strip():
+        raise InputError("stdin: expected hits of `resift search --json`, got nothing")
+    try:
+        yield from _hits(json.loads(data), "stdin")
+    except (ValueError, RecursionError):  # lines, then
+        for number, line in enumerate(data.splitlines(), start=1):
+            if line.strip():
+                yield from _line(line, f"line {number}")
+
+
+def _line(line: bytes, name: str) -> Iterator[Given]:
+    if not line.lstrip().startswith((b"{", b"[", b'"')):
+        try:
+            yield line.decode().strip()  # an id
+        except UnicodeDecodeError:
+            yield _malformed(name)
+        return
+    try:
+        yield from _hits(json.loads(line), name)
+    except (ValueError, RecursionError):
+        yield _malformed(name)
+
+
+def _hits(value: Any, name: str) -> Iterator[Given]:
+    """The hits in a piece of JSON: an answer, a list of hits, or one of them."""
+    if isinstance(value, dict) and isinstance(value.get("hits"), list):
+        value = value["hits"]
+    if isinstance(value, list):
+        for place, hit in enumerate(value, start=1):
+            yield from _hit(hit, f"{name}, hit {place}")
+    else:
+        yield from _hit(value, name)
+
+
+def _hit(value: Any, name: str) -> Iterator[Given]:
+    if isinstance(value, dict) and isinstance(value.get("id"), str):
+        yield value if "text" in value else value["id"]
+    elif isinstance(value, str):
+        yield value
+    elif not (isinstance(value, dict) and "receipt" in value):  # a search's last line
+        yield _malformed(name)
+
+
+def _malformed(name: str) -> Verdict:
+    return Verdict(name, "", "malformed", "expected a hit of `resift search --json`, with its id")

@@ -48,7 +48,7 @@ def rollback(
     """Publish an old version once more, as the newest; the next sync goes on from there."""
     from resift.search.index import Index
 
-    version = Index(uri).roll_back(number)
+    version = Index(uri).rollback(number)
     if as_json:
         print_json(_facts(version))
         return

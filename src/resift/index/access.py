@@ -7,7 +7,12 @@ AWS's shared files are there.
 """
 
 import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, NoReturn
 
 from resift.errors import InputError, MissingExtra, SettingsError
@@ -17,6 +22,7 @@ from resift.settings import StorageSettings
 
 # botocore gives no keys that expire in less than ten minutes while it can get others.
 _GOOD_FOR = timedelta(minutes=10)
+_KNOWN_FOR_S = 300.0
 _SHARED_FILES = {
     "AWS_CONFIG_FILE": "~/.aws/config",
     "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials",
@@ -61,13 +67,45 @@ class Credentials:
             _fail(self._name, error)
 
 
+class _Known:
+    """What was found, for as long as nothing says otherwise: looking takes a file or a program.
+
+    botocore renews by itself what expires; keys without an end are looked up anew after a while,
+    and whenever one of AWS's files has changed.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: dict[tuple[object, ...], tuple[float, Credentials | None]] = {}
+
+    def get(
+        self, name: tuple[object, ...], find: Callable[[], Credentials | None]
+    ) -> Credentials | None:
+        """The same as last time, or what `find` gives; a failure is not remembered."""
+        with self._lock:
+            until, credentials = self._found.get(name, (0.0, None))
+            if time.monotonic() < until:
+                return credentials
+            credentials = find()
+            self._found = {name: (time.monotonic() + _KNOWN_FOR_S, credentials)}
+            return credentials
+
+
+_KNOWN = _Known()
+
+
 def find_credentials(storage: StorageSettings) -> Credentials | None:
     """Ask botocore, or give None where obstore and Lance find their own.
 
-    Raise `SettingsError` for a named profile that is not there or gives no keys.
+    Searches ask often, so what was found is remembered for some minutes. Raise `SettingsError` for
+    a named profile that is not there or gives no keys.
     """
     if storage.access_key_id or not (storage.profile or _has_shared_files()):
         return None
+    return _KNOWN.get((storage.profile, *_surroundings()), lambda: _ask(storage))
+
+
+def _ask(storage: StorageSettings) -> Credentials | None:
     try:
         botocore = require("botocore.session", "aws")
     except MissingExtra:
@@ -87,12 +125,32 @@ def find_credentials(storage: StorageSettings) -> Credentials | None:
     return None
 
 
-def _has_shared_files() -> bool:
+def _shared_files() -> list[Path]:
+    """AWS's own files, whether they are there or not; none where there is no home."""
     places = (os.environ.get(name) or usual for name, usual in _SHARED_FILES.items())
-    try:
-        return any(from_home(place).is_file() for place in places)
-    except InputError:  # no home, so none of its files
-        return False
+    found = []
+    for place in places:
+        with suppress(InputError):  # nobody's home
+            found.append(from_home(place))
+    return found
+
+
+def _has_shared_files() -> bool:
+    return any(path.is_file() for path in _shared_files())
+
+
+def _surroundings() -> tuple[object, ...]:
+    """What botocore's answer depends on: AWS's variables, and the state of its files."""
+    variables = sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))
+    states: list[object] = []
+    for path in _shared_files():
+        try:
+            state = path.stat()
+        except OSError:
+            states.append((str(path), None))
+        else:
+            states.append((str(path), state.st_mtime_ns, state.st_size, state.st_ino))
+    return (tuple(variables), *states)
 
 
 def _fail(name: str, error: Exception) -> NoReturn:

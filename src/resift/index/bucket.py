@@ -1,10 +1,12 @@
 """An ``s3://`` prefix through obstore and through Lance: both reach it in the same way."""
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from resift.errors import SettingsError
 from resift.extras import require
 from resift.index.access import Credentials, find_credentials
 from resift.index.location import Location
@@ -111,14 +113,19 @@ def _retries(patient: bool) -> tuple[int, int]:
 def _options(
     location: Location, storage: StorageSettings, credentials: Credentials | None
 ) -> dict[str, str]:
-    """The settings, and what the profile adds to them."""
+    """The settings, and what the profile adds to them.
+
+    Raise `SettingsError` for what no request can be made with: Rust code panics at some of it.
+    """
     options = storage.options()
+    _check_keys(storage)
     if credentials:
         if credentials.region:
             options.setdefault("aws_region", credentials.region)
         if credentials.endpoint:
             options.setdefault("aws_endpoint", credentials.endpoint)
-    endpoint = options.get("aws_endpoint", "")
+    _check_region(options.get("aws_region", ""))
+    endpoint = _checked_endpoint(options.get("aws_endpoint", ""))
     if endpoint.startswith("http://"):
         options["allow_http"] = "true"
     if endpoint and storage.virtual_hosted:
@@ -126,6 +133,48 @@ def _options(
     if endpoint:  # under both names: the environment's own would win over the one that is not said
         options |= {"aws_endpoint": endpoint, "aws_endpoint_url_s3": endpoint}
     return options
+
+
+def _checked_endpoint(endpoint: str) -> str:
+    """An endpoint with its scheme and host in lower case; nothing where there is none."""
+    if not endpoint:
+        return ""
+    try:
+        url = urlsplit(endpoint)
+        port = url.port
+    except ValueError:  # a port that is no number, half an IPv6 address
+        url, port = urlsplit(""), 0
+    usable = url.scheme in ("http", "https") and url.hostname and port != 0
+    if not usable or not re.fullmatch(r"[!-~]+", endpoint) or url.query or url.fragment:
+        shown = ascii(endpoint.rpartition("@")[2])
+        raise SettingsError(
+            f"AWS_ENDPOINT_URL: {shown[:100]} is no endpoint; expected http(s)://host[:port]"
+        )
+    if "@" in url.netloc:
+        raise SettingsError(
+            "AWS_ENDPOINT_URL: has a user in it; put keys into AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY"
+        )
+    return url._replace(netloc=url.netloc.lower()).geturl().rstrip("/")
+
+
+def _check_keys(storage: StorageSettings) -> None:
+    keys = {
+        "AWS_ACCESS_KEY_ID": storage.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": storage.secret_access_key,
+    }
+    missing = [name for name, value in keys.items() if not value]
+    if len(missing) == 1 or (missing and storage.session_token):
+        there = [name for name in keys if name not in missing] or ["AWS_SESSION_TOKEN"]
+        raise SettingsError(f"{there[0]}: is set without {missing[0]}: set both, or neither")
+    for name, value in (keys | {"AWS_SESSION_TOKEN": storage.session_token}).items():
+        if value and not re.fullmatch(r"[!-~]+", value):
+            raise SettingsError(f"{name}: has blanks or odd characters in it; copy it again")
+
+
+def _check_region(region: str) -> None:
+    if region and not re.fullmatch(r"[A-Za-z0-9._-]{1,60}", region):
+        raise SettingsError(f"AWS_REGION: {ascii(region)[:100]} is no region, such as eu-west-1")
 
 
 def _in_host(endpoint: str, bucket: str) -> str:

@@ -1,9 +1,17 @@
-"""Is a passage still in its source? The source is read again, and what it says is compared."""
+"""Is a passage still in its source? The source is read again, and what it says is compared.
 
+A citation is proved by what it says itself, its text, its place and its object's ETag, never by its
+id: an id names whatever stands at that place in the index by now.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
-from resift.errors import SourceError
+from resift.errors import InputError, SourceError
+from resift.index.location import locate_object
 from resift.index.parsing.columns import columns_of
 from resift.index.parsing.cut import CutDocument
 from resift.index.parsing.limits import Limits
@@ -11,21 +19,58 @@ from resift.index.parsing.parsers import Parsers
 from resift.index.rows import Passage
 from resift.index.source import Fetched, Source, open_object
 from resift.settings import StorageSettings
+from resift.types import Hit
 
-Standing = Literal["proved", "still_there", "replaced", "changed", "gone", "unproved"]
+# Objects that are kept as they were read: hits of one object mostly come one after the other.
+_OBJECTS = 8
+
+Standing = Literal[
+    "proved",
+    "still_there",
+    "replaced",
+    "changed",
+    "gone",
+    "unproved",
+    "unknown",
+    "unasked",
+    "malformed",
+]
 """How a citation stands.
 
-``proved``: the object is the one that was indexed, and has the text where the citation says.
-``still_there``: the object has changed since, and has the text (`Verdict.span` says where).
+``proved``: the object is the one that was cited, and has the text where the citation says.
+``still_there``: the text is there, at another place or in an object that has changed since
+(`Verdict.span` says where).
 ``replaced``: the object has changed and does not have it any more; the store's old version does.
 ``changed``: the object has changed and does not have it any more. ``gone``: no such object, or no
-such document in it. ``unproved``: the object is the one that was indexed and reads otherwise now.
+such document in it. ``unproved``: the object is the one that was cited and does not say so: the
+text was altered, or another parser reads it otherwise. ``unknown``: an id that this version of the
+index does not have. ``unasked``: the source could not be asked. ``malformed``: no citation.
 """
 
 
 @dataclass(frozen=True, slots=True)
+class Citation:
+    """What is to be proved: that characters `start` to `end` of a document are `text`.
+
+    `etag` is of the object at `uri` when it was read; None where the citation does not say.
+    `made_by` is the parser's fingerprint, where it is known: the columns of tables are in it.
+    """
+
+    passage_id: str
+    uri: str
+    text: str
+    start: int
+    end: int
+    doc_id: str = ""
+    row: int | None = None
+    etag: str | None = None
+    object_version: str | None = None
+    made_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a passage. `span` is where the text is in the document as it reads now."""
+    """What became of a citation. `span` is where the text is in the document as it reads now."""
 
     passage_id: str
     uri: str
@@ -35,66 +80,176 @@ class Verdict:
 
     @property
     def is_good(self) -> bool:
-        """Whether the source says today what the passage says."""
+        """Whether the source says today what the citation says."""
         return self.standing in ("proved", "still_there")
 
 
-def verify(passage: Passage, storage: StorageSettings) -> Verdict:
-    """Read a passage's object again; raise `SourceError` if it cannot be asked at all."""
+def of_passage(passage: Passage) -> Citation:
+    """The citation of a passage, as the index has it."""
     origin = passage.origin
-    source, key = open_object(origin.uri, storage)
-    fetched = source.find(key)
-    if fetched is None:
-        return _verdict(passage, "gone", "the object is not there any more")
-    is_same = fetched.etag == origin.etag
-    document = _document(passage, fetched.data)
-    if isinstance(document, str):
-        return _verdict(passage, "gone" if not is_same else "unproved", document)
-    text = document.text or ""
-    if text[passage.start : passage.end] == passage.text:
-        span = (passage.start, passage.end)
+    return Citation(
+        passage.id,
+        origin.uri,
+        passage.text,
+        passage.start,
+        passage.end,
+        passage.doc_id,
+        passage.row,
+        origin.etag,
+        origin.object_version,
+        origin.made_by,
+    )
+
+
+def of_hit(hit: Hit | Mapping[str, Any], made_by: Callable[[str], str]) -> Citation:
+    """The citation of a search's hit, or of the same as JSON; raise `InputError` for what is none.
+
+    `made_by` gives the parser's fingerprint of an object, by its URI.
+    """
+    if isinstance(hit, Hit):
+        hit = {"id": hit.id, "text": hit.text, "metadata": hit.metadata}
+    place = hit.get("metadata")
+    if not isinstance(place, Mapping):
+        raise InputError("metadata: expected where the hit comes from, as a search gives it")
+    start, end = _field(place, "start", int), _field(place, "end", int)
+    if not 0 <= start <= end:
+        raise InputError(f"start={start}, end={end}: expected characters of a document")
+    uri = _field(place, "uri", str)
+    return Citation(
+        str(hit.get("id", uri)),
+        uri,
+        _field(hit, "text", str),
+        start,
+        end,
+        _field(place, "doc_id", str, ""),
+        _field(place, "row", int, None),
+        _field(place, "etag", str, None),
+        _field(place, "object_version", str, None),
+        made_by(uri),
+    )
+
+
+class Verifier:
+    """Reads sources again, each object once for all citations of it that come near each other."""
+
+    def __init__(self, storage: StorageSettings) -> None:
+        self._storage = storage
+        self._read: OrderedDict[tuple[str, str], _Now] = OrderedDict()
+
+    def verify(self, citation: Citation) -> Verdict:
+        """Say how a citation stands; raises nothing for a source that cannot be asked."""
+        try:
+            return self._verify(citation)
+        except (SourceError, InputError) as error:  # the latter for a URI that is none
+            return _verdict(citation, "unasked", str(error))
+
+    def _verify(self, citation: Citation) -> Verdict:
+        if not citation.text.strip():
+            return _verdict(citation, "unproved", "the citation has no text")
+        now = self._now(citation)
+        if now is None:
+            return _verdict(citation, "gone", "the object is not there any more")
+        is_same = citation.etag == now.fetched.etag
+        document = now.document(citation)
+        if isinstance(document, str):
+            return _verdict(citation, "unproved" if is_same else "gone", document)
+        text = document.text or ""
+        if text[citation.start : citation.end] == citation.text:
+            span = (citation.start, citation.end)
+            if is_same:
+                return _verdict(citation, "proved", f"ETag {citation.etag}, same place", span)
+            return _verdict(citation, "still_there", f"{_changed(citation)}; same place", span)
+        at = text.find(citation.text)
+        if at >= 0:
+            span = (at, at + len(citation.text))
+            what = "the citation's place is wrong" if is_same else _changed(citation)
+            return _verdict(citation, "still_there", f"{what}; at another place", span)
         if is_same:
-            return _verdict(passage, "proved", f"ETag {origin.etag}, at the same place", span)
-        return _verdict(passage, "still_there", "the object has changed; at the same place", span)
-    at = text.find(passage.text)
-    if at >= 0:
-        moved = (at, at + len(passage.text))
-        return _verdict(passage, "still_there", "the object has changed; at another place", moved)
-    if is_same:
-        return _verdict(passage, "unproved", "the same object reads otherwise: another parser?")
-    if _old_version_has_it(passage, source, key):
-        detail = f"the object has changed; its version {origin.object_version} has it"
-        return _verdict(passage, "replaced", detail)
-    return _verdict(passage, "changed", "the object has changed and does not say so any more")
+            return _verdict(citation, "unproved", "the object is the same and does not say so")
+        if _old_version_has_it(citation, now.source, now.key):
+            detail = f"the object has changed; its version {citation.object_version} has it"
+            return _verdict(citation, "replaced", detail)
+        return _verdict(citation, "changed", "the object has changed and does not say so any more")
+
+    def _now(self, citation: Citation) -> "_Now | None":
+        name = (citation.uri, citation.made_by)
+        if name not in self._read:
+            source, key = _open(citation.uri, self._storage)
+            fetched = source.find(key) if source else None
+            if source is None or fetched is None:
+                return None
+            self._read[name] = _Now(source, key, fetched)
+            if len(self._read) > _OBJECTS:
+                self._read.popitem(last=False)
+        return self._read[name]
 
 
-def _document(passage: Passage, data: bytes) -> CutDocument | str:
-    """The passage's document as it reads now, or why there is none."""
-    key = passage.origin.uri.rpartition("/")[2]
+class _Now:
+    """An object as it is today, parsed once."""
+
+    def __init__(self, source: Source, key: str, fetched: Fetched) -> None:
+        self.source, self.key, self.fetched = source, key, fetched
+        self._documents: tuple[CutDocument, ...] | str | None = None
+
+    def document(self, citation: Citation) -> CutDocument | str:
+        """The citation's document as it reads now, or why there is none."""
+        if self._documents is None:
+            self._documents = _parse(citation, self.fetched.data)
+        return _pick(citation, self._documents)
+
+
+def _open(uri: str, storage: StorageSettings) -> tuple[Source | None, str]:
+    parent, name = locate_object(uri)
+    if parent.bucket is None and not (Path(parent.path) / name).is_file():
+        return None, ""  # nothing there, or what is no file: a pipe would be waited for
+    return open_object(uri, storage)
+
+
+def _parse(citation: Citation, data: bytes) -> tuple[CutDocument, ...] | str:
+    key = citation.uri.rpartition("/")[2]
     # It was read once, however large it is.
     limits = Limits(max_bytes=max(Limits().max_bytes, len(data)))
-    columns = columns_of(passage.origin.made_by)
+    columns = columns_of(citation.made_by)
     with Parsers(limits, columns, processes=1, with_text=True) as parsers:
         [(_, outcome)] = parsers.map([(None, key, data)])
-    if isinstance(outcome, SourceError):
-        return str(outcome)
-    if passage.row is None:
-        return outcome.documents[0] if outcome.documents else "no text in it"
-    found = [document for document in outcome.documents if document.id == passage.doc_id]
-    return found[0] if found else f"no row {passage.doc_id} in it any more"
+    return str(outcome) if isinstance(outcome, SourceError) else tuple(outcome.documents)
 
 
-def _old_version_has_it(passage: Passage, source: Source, key: str) -> bool:
-    if passage.origin.object_version is None:
+def _pick(citation: Citation, documents: tuple[CutDocument, ...] | str) -> CutDocument | str:
+    if isinstance(documents, str):
+        return documents
+    if citation.row is None:
+        return documents[0] if documents else "no text in it"
+    for document in documents:
+        if document.id == citation.doc_id:
+            return document
+    return f"no row {citation.doc_id} in it any more"
+
+
+def _old_version_has_it(citation: Citation, source: Source, key: str) -> bool:
+    if citation.object_version is None:
         return False
-    old: Fetched | None = source.find(key, passage.origin.object_version)
-    document = _document(passage, old.data) if old else "not kept"
+    old = source.find(key, citation.object_version)
+    document = _pick(citation, _parse(citation, old.data)) if old else "not kept"
     if isinstance(document, str):
         return False
-    return (document.text or "")[passage.start : passage.end] == passage.text
+    return (document.text or "")[citation.start : citation.end] == citation.text
+
+
+def _changed(citation: Citation) -> str:
+    return "the object has changed" if citation.etag else "the citation has no ETag"
+
+
+def _field(values: Mapping[str, Any], name: str, kind: type, *default: Any) -> Any:
+    value = values.get(name)
+    if value is None and default:
+        return default[0]
+    if type(value) is not kind:
+        raise InputError(f"{name}: expected {kind.__name__}, got {type(value).__name__}")
+    return value
 
 
 def _verdict(
-    passage: Passage, standing: Standing, detail: str, span: tuple[int, int] | None = None
+    citation: Citation, standing: Standing, detail: str, span: tuple[int, int] | None = None
 ) -> Verdict:
-    return Verdict(passage.id, passage.origin.uri, standing, detail, span)
+    return Verdict(citation.passage_id, citation.uri, standing, detail, span)

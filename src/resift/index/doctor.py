@@ -11,7 +11,7 @@ from resift.errors import StoreError, UnsafeStore
 from resift.extras import require
 from resift.index import trials
 from resift.index.bucket import open_bucket
-from resift.index.faults import meaning, store_errors
+from resift.index.faults import is_panic, meaning, store_errors
 from resift.index.location import Location, locate
 from resift.index.trials import Broken, Place
 from resift.settings import StorageSettings
@@ -118,16 +118,16 @@ def _own_place(location: Location, storage: StorageSettings) -> Iterator[Place]:
         yield Place(open_bucket(Location(location.bucket, prefix), storage))
         return
     there = Path(location.path)
-    nearest = next(folder for folder in (there, *there.parents) if folder.is_dir())
-    own = nearest / name
     try:
-        own.mkdir()
+        nearest = next(folder for folder in (there, *there.parents) if folder.exists())
+        own = nearest / name
+        own.mkdir()  # fails where it is a file
     except OSError as error:
         raise StoreError(f"{location.uri}: {meaning(error)}") from error
     try:
         yield Place(require("obstore.store", "index").LocalStore(own))
     finally:
-        shutil.rmtree(own)
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def _tried(name: str, trial: Callable[[Place], str], place: Place, *, needed: bool = True) -> Check:
@@ -136,4 +136,8 @@ def _tried(name: str, trial: Callable[[Place], str], place: Place, *, needed: bo
     except Broken as broken:
         return Check(name, False, str(broken), needed)
     except Exception as error:  # obstore raises its own classes and built-in ones
+        return Check(name, False, meaning(error), needed)
+    except BaseException as error:
+        if not is_panic(error):
+            raise
         return Check(name, False, meaning(error), needed)

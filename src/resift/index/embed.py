@@ -4,7 +4,7 @@ Knows no model: each kind of embedder has a file of its own in `embedders/`.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from resift.errors import ModelNotFound
 from resift.files import from_home
 from resift.settings import Settings
+
+if TYPE_CHECKING:
+    from resift.index.embedders.keys import Keys
 
 BUNDLED = "bundled"
 WORDLLAMA = "wordllama"
@@ -64,7 +67,7 @@ def open_embedder(spec: str | None, settings: Settings) -> Embedder:
     if spec.lower().startswith(_URLS):
         from resift.index.embedders.http import HttpEmbedder
 
-        return HttpEmbedder(spec, settings.embedder_key)
+        return HttpEmbedder(spec, _keys(spec, settings))
     folder = from_home(spec)
     if spec and folder.is_dir():
         from resift.index.embedders.artifact import ArtifactEmbedder
@@ -75,3 +78,12 @@ def open_embedder(spec: str | None, settings: Settings) -> Embedder:
         f"{shown}: no such embedder; expected {BUNDLED}, {WORDLLAMA}, a folder made by "
         "resift convert, or a URL like http://host/v1#model"
     )
+
+
+def _keys(spec: str, settings: Settings) -> "Keys":
+    """The keys that may be sent: the embedder's own only to the server that the settings name."""
+    from resift.index.embedders.keys import Keys, same_server
+
+    named = settings.embedder or spec
+    is_meant = spec == named or same_server(spec, named)
+    return Keys(settings.embedder_key if is_meant else None, settings.openai_key)

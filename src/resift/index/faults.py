@@ -1,89 +1,246 @@
 """What an object store's failure means to its user, in a few words.
 
-obstore and Lance both fail with the text of the same Rust crate: the HTTP status and S3's own
-error code are in it, and so are stack positions and request dumps that nobody should have to
-read. Credentials are never in it, but only phrases written here are passed on where one fits.
+obstore and Lance both fail with the text of the same Rust crate. What happened is told by the HTTP
+status and by S3's own error code in the answer, never by other words: those may be an object's
+name. Only phrases written here are passed on where one fits.
 """
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from resift.errors import ResiftError, StoreError
 
 _ACCESS = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
 _KEY = "the KMS key cannot be used: check kms_key_id, and the key's policy for kms:GenerateDataKey"
 _CUT = "the connection is cut again and again: check the network, or try again later"
-_PHRASES = (
-    # First, for a refusal to give credentials is no refusal of the bucket: this is where
-    # object_store asks for them when it was given none.
-    ("169.254.169.254", f"no credentials were found: {_ACCESS}"),
-    ("External AWS credential provider", "the AWS profile gives no keys any more: log in again"),
-    ("NoSuchBucket", "there is no such bucket: create it or check the name and the endpoint"),
-    ("InvalidAccessKeyId", f"the access key is not known there: {_ACCESS}"),
-    ("SignatureDoesNotMatch", f"the secret key does not match the access key: {_ACCESS}"),
-    ("ExpiredToken", "the session token has expired: get new credentials"),
-    ("InvalidToken", "the session token is not known there: get new credentials"),
-    ("TokenRefreshRequired", "the session token must be renewed: get new credentials"),
-    ("RequestTimeTooSkewed", "this machine's clock is wrong: set it, or let NTP do so"),
-    ("KMS.", _KEY),
-    ("kms:", _KEY),  # in the words of a refusal that says which right is missing
-    ("QuotaExceeded", "the quota is used up: free some space, or raise it"),
-    ("InvalidRange", "an object changed while it was read: try again"),
-    ("SlowDown", "the store asks for fewer requests: try again later"),
-    ("503", "the store is overloaded or down: try again later"),
-    ("AccessDenied", f"access denied: {_ACCESS}"),
-    ("403", f"access denied: {_ACCESS}"),
-    ("401", f"access denied: {_ACCESS}"),
-    ("Failed to resolve region", "the bucket's region is not known: set AWS_REGION"),
-    ("PermanentRedirect", "the bucket is in another region: set AWS_REGION"),
-    ("Connection reset", _CUT),
-    ("connection reset", _CUT),
-    ("IncompleteMessage", _CUT),
-    ("connection closed before", _CUT),
-    ("HttpError", "the server does not answer: check the network and AWS_ENDPOINT_URL"),
-    ("error sending request", "the server does not answer: check the network and AWS_ENDPOINT_URL"),
-    ("Permission denied", "permission denied: check the rights of the files and folders"),
-    ("No space left", "no space left on the disk"),
-    ("404", "not found there: check the name and the endpoint"),
-)
-_CREDENTIALS = (
-    "169.254.169.254",
-    "External AWS credential provider",
+_REGION = "the bucket is in another region: set AWS_REGION"
+_BUSY = "the store asks for fewer requests: try again later"
+_DOWN = "the store is overloaded or down: try again later"
+_FULL = "the quota is used up: free some space, or raise it"
+_ENDPOINT = "check the network and AWS_ENDPOINT_URL"
+_CODES = {
+    "AccessDenied": f"access denied: {_ACCESS}",
+    "NoSuchBucket": "there is no such bucket: create it or check the name and the endpoint",
+    "InvalidBucketName": "no bucket can have that name: check the URI",
+    "InvalidAccessKeyId": f"the access key is not known there: {_ACCESS}",
+    "SignatureDoesNotMatch": f"the secret key does not match the access key: {_ACCESS}",
+    "ExpiredToken": "the session token has expired: get new credentials",
+    "ExpiredTokenException": "the session token has expired: get new credentials",
+    "InvalidToken": "the session token is not known there: get new credentials",
+    "TokenRefreshRequired": "the session token must be renewed: get new credentials",
+    "RequestTimeTooSkewed": "this machine's clock is wrong: set it, or let NTP do so",
+    "RequestExpired": "this machine's clock is wrong: set it, or let NTP do so",
+    "QuotaExceeded": _FULL,
+    "XMinioStorageFull": _FULL,
+    "InvalidRange": "an object changed while it was read: try again",
+    "InvalidObjectState": "the object is archived: restore it first",
+    "SlowDown": _BUSY,
+    "TooManyRequests": _BUSY,
+    "RequestTimeout": _CUT,
+    "PermanentRedirect": _REGION,
+    "TemporaryRedirect": "the bucket is being moved: try again later, or name its own endpoint",
+    "AuthorizationHeaderMalformed": _REGION,
+    "IllegalLocationConstraintException": _REGION,
+    "NotImplemented": "the store cannot do this: run  resift doctor  on the place",
+    "MethodNotAllowed": "the store does not allow this: check AWS_ENDPOINT_URL and the policy",
+}
+_STATUSES = {
+    301: _REGION,
+    307: _CODES["TemporaryRedirect"],
+    400: "the store does not understand the request: check AWS_ENDPOINT_URL, region and bucket",
+    401: f"access denied: {_ACCESS}",
+    403: f"access denied: {_ACCESS}",
+    404: "not found there: check the name and the endpoint",
+    405: _CODES["MethodNotAllowed"],
+    408: _CUT,
+    409: "another writer was at the same object: try again",
+    412: "the object changed meanwhile: try again",
+    416: _CODES["InvalidRange"],
+    429: _BUSY,
+    500: "the store has an error of its own: try again later",
+    501: _CODES["NotImplemented"],
+    502: f"what is before the store does not reach it: try again later, or {_ENDPOINT}",
+    503: _DOWN,
+    504: f"what is before the store does not reach it: try again later, or {_ENDPOINT}",
+    507: _FULL,
+}
+_BAD_CREDENTIALS = (
     "ExpiredToken",
+    "ExpiredTokenException",
     "InvalidAccessKeyId",
     "InvalidToken",
     "RequestTimeTooSkewed",
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
 )
-_NUMBER = re.compile(r"\bstatus(?: code)?: (\d{3})\b")
+_FOR_THE_MOMENT = {408, 429, 500, 502, 503, 504}
+_SILENCE = ("HttpError", "error sending request", "error decoding response body")
+# Where no answer came: words of the client's own, looked for behind the request's URL only.
+_NO_ANSWER = (
+    ("Received redirect without LOCATION", _REGION),
+    ("dns error", f"the server does not answer, no host has that name: {_ENDPOINT}"),
+    ("failed to lookup address", f"the server does not answer, no host has that name: {_ENDPOINT}"),
+    ("Connection refused", f"the server does not answer, nobody listens there: {_ENDPOINT}"),
+    ("ConnectionRefused", f"the server does not answer, nobody listens there: {_ENDPOINT}"),
+    ("InvalidCertificate", "its certificate is not trusted: check AWS_ENDPOINT_URL and its CA"),
+    ("invalid peer certificate", "its certificate is not trusted: check AWS_ENDPOINT_URL"),
+    ("InvalidContentType", "it does not speak TLS: write http:// in AWS_ENDPOINT_URL"),
+    ("TimedOut", f"the server does not answer in time: {_ENDPOINT}"),
+    ("operation timed out", f"the server does not answer in time: {_ENDPOINT}"),
+    ("onnection reset", _CUT),
+    ("ConnectionReset", _CUT),
+    ("IncompleteMessage", _CUT),
+    ("connection closed before", _CUT),
+    ("HTTP error: builder error", "AWS_ENDPOINT_URL is no URL: expected http(s)://host[:port]"),
+    ("Failed to resolve region", "the bucket's region is not known: set AWS_REGION"),
+    ("HttpError", f"the server does not answer: {_ENDPOINT}"),
+    ("error sending request", f"the server does not answer: {_ENDPOINT}"),
+    ("error decoding response body", _CUT),
+)
+# What is said in front of any request.
+_BEFORE = (
+    (" http://169.254.169.254/", f"no credentials were found: {_ACCESS}"),
+    (" http://169.254.170.", f"no credentials were found: {_ACCESS}"),
+    ("External AWS credential provider", "the AWS profile gives no keys any more: log in again"),
+)
+_TRIED = re.compile(r"Error performing [A-Z]+ \S+ in [\d.]+(?:ns|µs|ms|s)\b")
+_SHORT_ANSWER = re.compile(r"- Server returned non-2xx status code: (\d{3})[^:]*:?(.*)", re.DOTALL)
+_ANSWER = re.compile(r"^ *status: (\d{3}),\n *body: (.*)", re.MULTILINE | re.DOTALL)
+# Of several objects deleted at once; the key stands in front of the store's own words.
+_BULK_ANSWER = re.compile(
+    r"DeleteObjects request failed for key .*\(code: ([\w.]+)\)\s*$", re.DOTALL
+)
+_CODE = re.compile(r"<Code>([\w.]+)</Code>")
+_WANTED_REGION = re.compile(r"<Region>([a-z0-9-]{2,40})</Region>|expecting '([a-z0-9-]{2,40})'")
+_GONE = re.compile(r"(?:was not found: |^Not found: |^LanceError\(IO\): Not found: )")
 _LONGEST = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a failure says for sure: the answer's status, its code and body, or why none came."""
+
+    status: int = 0
+    code: str = ""
+    body: str = ""
+    reason: str = ""
 
 
 def meaning(error: BaseException) -> str:
     """One line for a person: what went wrong and what to do about it."""
-    message = str(error)
-    status = _NUMBER.search(message)
-    for sign, phrase in _PHRASES:
-        if (status and status.group(1) == sign) or (not sign.isdigit() and sign in message):
-            return phrase
-    first_line = message.partition("\n")[0].strip() or type(error).__name__
+    said = _read(error)
+    phrase = _phrase(error, said)
+    if phrase == _REGION and (region := _WANTED_REGION.search(said.body)):
+        return f"{_REGION}={region[1] or region[2]}"
+    if phrase:
+        return phrase
+    first_line = str(error).partition("\n")[0].strip() or type(error).__name__
     return first_line[:_LONGEST]
 
 
 def are_credentials_bad(error: BaseException) -> bool:
     """Whether no request of this session can succeed, whatever it asks for."""
-    message = str(error)
-    return any(sign in message for sign in _CREDENTIALS)
+    return _read(error).code in _BAD_CREDENTIALS or bool(_before(error))
+
+
+def is_missing(error: BaseException | None) -> bool:
+    """Whether the object or file that was asked for is not there."""
+    if error is None:
+        return False
+    said = _read(error)
+    missing = isinstance(error, FileNotFoundError) or bool(_GONE.search(str(error)))
+    return said.code != "NoSuchBucket" and (missing or said.status == 404)
+
+
+def is_down(error: BaseException | None) -> bool:
+    """Whether the store does not answer, or not for the moment; a refusal is an answer."""
+    if error is None or isinstance(error, FileNotFoundError):
+        return False
+    said = _read(error)
+    if said.status:
+        return said.status in _FOR_THE_MOMENT
+    return any(sign in said.reason for sign in _SILENCE)
 
 
 @contextmanager
 def store_errors(uri: str) -> Iterator[None]:
-    """Turn what Lance raises inside into a `StoreError` that names `uri`."""
+    """Turn what obstore or Lance raises inside into a `StoreError` that names `uri`."""
     try:
         yield
     except ResiftError:
         raise
     except Exception as error:  # ValueError, RuntimeError and OSError alike
         raise StoreError(f"{uri}: {meaning(error)}") from error
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        raise StoreError(f"{uri}: {meaning(error)}") from error
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether Rust code gave up: not an `Exception`, yet nothing that should end a program."""
+    return type(error).__name__ == "PanicException"
+
+
+def _phrase(error: BaseException, said: _Said) -> str | None:
+    if before := _before(error):
+        return before
+    if said.code.startswith("KMS.") or "kms:" in said.body:
+        return _KEY
+    if said.code in _CODES:
+        return _CODES[said.code]
+    if said.status:
+        return _STATUSES.get(said.status) or f"it answers {said.status}"
+    for sign, phrase in _NO_ANSWER:
+        if sign in said.reason:
+            return phrase
+    return _of_the_disk(error)
+
+
+def _before(error: BaseException) -> str | None:
+    """Nobody was let in, for there were no keys: then it was not the bucket that was asked."""
+    message = str(error).partition("\n\nDebug source:\n")[0]
+    tried = _TRIED.search(message)
+    for sign, phrase in _BEFORE:
+        if sign in (tried[0] if tried else message):
+            return phrase
+    return None
+
+
+def _read(error: BaseException) -> _Said:
+    """An answer is looked for where no name of an object can stand."""
+    message, _, dump = str(error).rpartition("\n\nDebug source:\n")
+    if answer := _ANSWER.search(dump):  # in it texts are quoted, so nothing looks like a field
+        return _Said(int(answer[1]), _code(answer[2]), answer[2])
+    message = message or dump
+    last = None
+    for last in _TRIED.finditer(message):
+        pass
+    after = message[last.end() :] if last else ""
+    if answer := _SHORT_ANSWER.search(after):
+        return _Said(int(answer[1]), _code(answer[2]), answer[2])
+    if bulk := _BULK_ANSWER.search(message):
+        return _Said(code=bulk[1])
+    return _Said(reason=f"{after}\n{dump if last else ''}" if last else message)
+
+
+def _code(body: str) -> str:
+    found = _CODE.search(body)
+    return found[1] if found else ""
+
+
+def _of_the_disk(error: BaseException) -> str | None:
+    """What the local disk says; obstore hands it on as text."""
+    for sign, phrase in (
+        ("Permission denied (os error 13)", "permission denied: check the rights of the files"),
+        ("Read-only file system (os error 30)", "the file system is read-only"),
+        ("No space left on device (os error 28)", "no space left on the disk"),
+        ("Disk quota exceeded", _FULL),
+    ):
+        if sign in str(error):
+            return phrase
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return None

@@ -1,10 +1,23 @@
-"""Where documents and indexes live: a local path or ``s3://bucket/prefix``. Does no I/O."""
+"""Where documents and indexes live: a local path or ``s3://bucket/prefix``. Reads nothing there."""
 
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 from resift.errors import InputError
 from resift.files import from_home
+
+_EXPECTED = "expected a folder or s3://bucket/prefix"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+# What other programs take for a URI and a path would be made of: one slash too few, or none.
+_HALF = re.compile(r"(s3a?|s3n|gs|gcs|az|abfss?|https?|ftp):", re.IGNORECASE)
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+# What AWS allows now and has allowed, and what other stores do; a URL can hold all of it.
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_LONGEST_NAME = 255
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +43,108 @@ class Location:
         return f"{self.uri.rstrip('/')}/{key}"
 
 
-def locate(uri: str) -> Location:
-    """Read a URI; raise `InputError` for one that is neither a path nor ``s3://bucket/…``."""
-    scheme, separator, rest = uri.partition("://")
-    if not separator:
-        if not uri.strip():
-            raise InputError(f"{uri!r}: expected a folder or s3://bucket/prefix")
-        return Location(None, str(from_home(uri).resolve()))
-    if scheme == "file":
-        return Location(None, str(Path(rest).resolve()))
+def locate(uri: str | os.PathLike[str]) -> Location:
+    """Read a path or a URI; raise `InputError` for one that is neither.
+
+    A path and the key in ``s3://bucket/key`` are taken as they are. ``file://`` is a URI: in it
+    ``%20`` is a blank. The user's home may be written ``~`` in a path.
+    """
+    if isinstance(uri, os.PathLike):
+        path = os.fspath(uri)
+        return _folder(path, path)
+    if not isinstance(uri, str):
+        raise InputError(f"{type(uri).__name__}: {_EXPECTED}, as text or as a path")
+    if not uri.strip():
+        raise InputError(f"{uri!r}: {_EXPECTED}")
+    if found := _SCHEME.fullmatch(uri):
+        scheme, rest = found[1].lower(), found[2]
+        if scheme == "s3":
+            return _bucket(rest)
+        if scheme == "file":
+            return _folder(_decoded(uri, rest), uri)
+        raise InputError(
+            f"{_shown(uri)}: {_EXPECTED}; stores that speak S3 are reached by AWS_ENDPOINT_URL"
+        )
+    if uri[:5].lower() == "file:":
+        return _folder(_decoded(uri, f"//{uri[5:]}" if uri[5:6] != "/" else uri[5:]), uri)
+    if _HALF.match(uri):
+        raise InputError(f"{_shown(uri)}: {_EXPECTED}, with two slashes behind the colon")
+    return _folder(uri, uri)
+
+
+def locate_object(uri: str) -> tuple[Location, str]:
+    """The place that holds one object, as a hit names it, and the object's key below that place.
+
+    In a bucket that is the whole bucket: any key is a key, dots, blanks and double slashes too.
+    """
+    if uri.startswith("s3://"):
+        bucket, _, key = uri[5:].partition("/")
+        return _bucket(bucket), key
+    path = Path(locate(uri).path)
+    return Location(None, str(path.parent)), path.name
+
+
+def _folder(path: object, given: object) -> Location:
+    if not isinstance(path, str):
+        raise InputError(f"{given!r}: {_EXPECTED}, as text and not as bytes")
+    if os.name == "posix" and _WINDOWS.match(path):
+        raise InputError(f"{path!r}: a path of Windows; {_EXPECTED} of this machine")
+    try:
+        path.encode()
+        place = str(from_home(path).resolve())
+        if any(len(part.encode()) > _LONGEST_NAME for part in place.split("/")):
+            raise ValueError("a name in it is too long")
+        return Location(None, place)
+    except UnicodeEncodeError:
+        raise InputError(f"{path!r}: not UTF-8; {_EXPECTED} whose name is") from None
+    except InputError:  # nobody's home
+        raise
+    except RuntimeError as error:  # links that lead in a circle
+        raise InputError(f"{path!r}: {str(error).rstrip('.')}; {_EXPECTED}") from None
+    except (ValueError, OSError) as error:  # a NUL in it, or more than a name can have
+        raise InputError(f"{_shown(path)}: no path ({error}); {_EXPECTED}") from None
+
+
+def _decoded(uri: str, rest: str) -> str:
+    """The path of a file URI, as RFC 8089 has it: this machine's, with its escapes resolved."""
+    host, slash, path = rest.partition("/")
+    if host.lower() not in ("", "localhost"):
+        raise InputError(
+            f"{_shown(uri)}: a file on {host!r}; expected file:///path, of this machine"
+        )
+    if not slash:
+        raise InputError(f"{_shown(uri)}: expected file:///path")
+    try:
+        return "/" + unquote_to_bytes(path.encode()).decode()
+    except UnicodeError:
+        raise InputError(f"{_shown(uri)}: not UTF-8; {_EXPECTED} whose name is") from None
+
+
+def _bucket(rest: str) -> Location:
     bucket, _, prefix = rest.partition("/")
-    if scheme != "s3" or not bucket:
-        raise InputError(f"{uri}: expected a folder or s3://bucket/prefix")
-    return Location(bucket, prefix.strip("/"))
+    if not _BUCKET.fullmatch(bucket):
+        shown = _shown(f"s3://{bucket.rpartition('@')[2]}")  # what stands before an @ is a secret
+        raise InputError(
+            f"{shown}: no name of a bucket; {_EXPECTED}: letters, digits, dots and dashes"
+        )
+    path = prefix.strip("/")
+    odd = [part for part in path.split("/") if part in (".", "..") or (not part and path)]
+    if odd or _CONTROL.search(path):
+        raise InputError(
+            f"{_shown(f's3://{rest}')}: a prefix with control characters or an empty or dotted "
+            f"part; {_EXPECTED} without"
+        )
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{_shown(f's3://{rest}')}: not UTF-8; {_EXPECTED} that is") from None
+    return Location(bucket, path)
+
+
+def _shown(uri: str) -> str:
+    """The URI in a line, without what a user may have put in front of an @ in it."""
+    scheme, separator, rest = uri.partition("://")
+    host, slash, path = rest.partition("/")
+    whole = f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}" if separator else uri
+    text = whole if whole.isprintable() else ascii(whole)
+    return text if len(text) <= 200 else f"{text[:200]}…"

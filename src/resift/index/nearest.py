@@ -79,7 +79,7 @@ def _is_stale(dataset: Any, before: VectorIndex, rows: int) -> bool:
 
 def _measured(dataset: Any, embedder: Embedder, how: VectorIndex) -> VectorIndex:
     """The same with the least effort that finds enough of the exact nearest."""
-    queries = embedder.embed(_sample(dataset, how.rows))
+    queries = _as_queries(embedder, _sample(dataset, how.rows))
     wanted = exact_nearest(dataset, queries)
     for effort in _EFFORTS:
         tried = replace(how, effort=effort, sample=len(queries))
@@ -92,6 +92,18 @@ def _measured(dataset: Any, embedder: Embedder, how: VectorIndex) -> VectorIndex
         if tried.recall >= _RECALL:
             break
     return tried
+
+
+def _as_queries(embedder: Embedder, texts: Sequence[str]) -> Floats:
+    """Vectors of texts as a search would have them, ``(n, dim)``.
+
+    Where a model reads a query as it reads a passage, all at once; else one by one, for a vector
+    behind the passages' prompt lies nearer to passages than any query's does.
+    """
+    vectors = embedder.embed(texts)
+    if not len(texts) or np.allclose(embedder.embed_query(texts[0]), vectors[0], atol=1e-3):
+        return vectors
+    return np.stack([embedder.embed_query(text) for text in texts])
 
 
 def _sample(dataset: Any, rows: int) -> list[str]:

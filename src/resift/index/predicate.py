@@ -6,7 +6,7 @@ another kind does not match. (`json_get_int` and its sisters fail the whole scan
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, Protocol
@@ -15,11 +15,17 @@ Value = str | int | float | bool
 Order = Literal["<", "<=", ">", ">="]
 
 
+Compared = tuple["Field", tuple[Value, ...]]
+
+
 class Where(Protocol):
     """A condition on a row."""
 
     def sql(self) -> str:
         """A filter for Lance, in DataFusion's SQL."""
+
+    def compared(self) -> Iterator[Compared]:
+        """What is compared with what; whether something exists is no comparison."""
 
 
 class Field(Protocol):
@@ -119,6 +125,9 @@ class Among:
     def sql(self) -> str:
         return self.field.among(self.values)
 
+    def compared(self) -> Iterator[Compared]:
+        yield self.field, self.values
+
 
 @dataclass(frozen=True, slots=True)
 class Compare:
@@ -131,6 +140,9 @@ class Compare:
     def sql(self) -> str:
         return self.field.compare(self.order, self.value)
 
+    def compared(self) -> Iterator[Compared]:
+        yield self.field, (self.value,)
+
 
 @dataclass(frozen=True, slots=True)
 class StartsWith:
@@ -142,6 +154,9 @@ class StartsWith:
     def sql(self) -> str:
         return self.field.starts_with(self.prefix)
 
+    def compared(self) -> Iterator[Compared]:
+        yield self.field, (self.prefix,)
+
 
 @dataclass(frozen=True, slots=True)
 class Exists:
@@ -151,6 +166,9 @@ class Exists:
 
     def sql(self) -> str:
         return self.field.exists()
+
+    def compared(self) -> Iterator[Compared]:
+        yield from ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +180,9 @@ class Not:
     def sql(self) -> str:
         return f"NOT ({self.part.sql()})"
 
+    def compared(self) -> Iterator[Compared]:
+        yield from self.part.compared()
+
 
 @dataclass(frozen=True, slots=True)
 class All:
@@ -172,6 +193,10 @@ class All:
     def sql(self) -> str:
         return f"({' AND '.join(part.sql() for part in self.parts)})"
 
+    def compared(self) -> Iterator[Compared]:
+        for part in self.parts:
+            yield from part.compared()
+
 
 @dataclass(frozen=True, slots=True)
 class Any:
@@ -181,6 +206,10 @@ class Any:
 
     def sql(self) -> str:
         return f"({' OR '.join(part.sql() for part in self.parts)})"
+
+    def compared(self) -> Iterator[Compared]:
+        for part in self.parts:
+            yield from part.compared()
 
 
 def _literal(value: Value) -> str:

@@ -68,7 +68,7 @@ def publish(store: Store, versions: Versions, embedder: Embedder, news: News) ->
     )
 
 
-def roll_back(store: Store, versions: Versions, number: int) -> Version:
+def rollback(store: Store, versions: Versions, number: int) -> Version:
     """Publish an old version anew, as the newest; raise `IndexNotFound` if it is not there."""
     old = versions.get(number)
     entries = versions.entries(old)

@@ -1,19 +1,20 @@
 """Published versions opened for searching: in place, or as a copy on this machine's disk."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from resift.errors import IndexMismatch, IndexNotFound
+from resift.errors import IndexMismatch, IndexNotFound, NoCopy, StoreError
 from resift.extras import require
 from resift.files import from_home
-from resift.index.faults import store_errors
+from resift.index.faults import is_down
 from resift.index.location import Location
-from resift.index.snapshot import Snapshot
+from resift.index.snapshot import Snapshot, reading
 from resift.index.table import open_table
 from resift.index.versions import Version, Versions
-from resift.settings import Settings
+from resift.settings import Settings, StorageSettings
 
 if TYPE_CHECKING:
-    from resift.index.hydrate import Local
+    from resift.index.hydrate import Cache, Local
 
 # What Lance may keep in memory of indexes and file footers; its own defaults are gigabytes.
 _READER_CACHE = {"index_cache_size_bytes": 1 << 30, "metadata_cache_size_bytes": 128 << 20}
@@ -37,6 +38,42 @@ def find_version(location: Location, versions: Versions, number: int | None) -> 
     return version
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A version to read: the newest, or `pinned`. `notes` say where it is not as that promises."""
+
+    version: Version
+    pinned: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+def choose_version(
+    location: Location, settings: Settings, versions: Versions, pinned: int | None
+) -> Choice:
+    """Find the version to read as `find_version` does.
+
+    A store that is down is no reason not to answer where a copy lies on this machine's disk: then
+    it is the version of that.
+    """
+    try:
+        return Choice(find_version(location, versions, pinned), pinned)
+    except StoreError as error:
+        if (copy := _copy(location, settings, pinned, error)) is None:
+            raise
+        return copy
+
+
+def open_choice(location: Location, settings: Settings, choice: Choice) -> Snapshot:
+    """Open what was chosen, or an older copy where the store goes down meanwhile."""
+    try:
+        return open_version(location, settings, choice.version, notes=choice.notes)
+    except StoreError as error:
+        copy = _copy(location, settings, choice.pinned, error)
+        if copy is None or copy.version.fingerprint != choice.version.fingerprint:
+            raise
+        return open_version(location, settings, copy.version, notes=copy.notes)
+
+
 def check_embedder(location: Location, version: Version, fingerprint: str) -> None:
     """Raise `IndexMismatch` if a version's vectors come from another embedder."""
     if version.fingerprint != fingerprint:
@@ -47,33 +84,63 @@ def check_embedder(location: Location, version: Version, fingerprint: str) -> No
 
 
 def open_version(
-    location: Location, settings: Settings, version: Version, fingerprint: str | None = None
+    location: Location,
+    settings: Settings,
+    version: Version,
+    fingerprint: str | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Snapshot:
     """Open a version; with `fingerprint` check first that it has that embedder's vectors."""
     if fingerprint is not None:
         check_embedder(location, version, fingerprint)
     session = require("lance", "index").Session(**_READER_CACHE)
     options: dict[str, Any] = {"version": version.table_version, "session": session}
-    if location.bucket and settings.cache_dir:
-        local = _hydrate(location, settings, version)
+    if cache := _cache(location, settings):
+        try:
+            with reading(location.uri, version):
+                local = cache.hydrate(location, settings.storage, version)
+        except NoCopy as error:
+            local, notes = None, (*notes, f"{error}; the index was read in place")
         if local is not None:
-
-            def open_copy() -> Any:
-                # `local` goes with the snapshot, and with it the lock on this version.
-                return open_table(Location(None, local.path), settings.storage, **options)
-
-            return Snapshot(location.uri, version, open_copy, is_local=True)
+            return _snapshot_of_copy(location.uri, version, local, options, notes)
     return Snapshot(
         location.uri,
         version,
         lambda: open_table(location, settings.storage, **options),
         is_local=location.bucket is None,
+        notes=notes,
     )
 
 
-def _hydrate(location: Location, settings: Settings, version: Version) -> "Local | None":
+def _copy(
+    location: Location, settings: Settings, pinned: int | None, error: StoreError
+) -> Choice | None:
+    """What lies on this machine's disk, where `error` says that the store is down."""
+    cache = _cache(location, settings) if is_down(error.__cause__) else None
+    version = cache.newest(location, pinned) if cache else None
+    if version is None:
+        return None
+    note = (
+        f"{error}; version {version.number} was read from its copy on this disk, "
+        "and there may be a newer one"
+    )
+    return Choice(version, pinned, (note,))
+
+
+def _snapshot_of_copy(
+    uri: str, version: Version, local: "Local", options: dict[str, Any], notes: tuple[str, ...]
+) -> Snapshot:
+    def open_copy() -> Any:
+        # `local` goes with the snapshot, and with it the lock on this version.
+        return open_table(Location(None, local.path), StorageSettings(), **options)
+
+    return Snapshot(uri, version, open_copy, is_local=True, notes=notes)
+
+
+def _cache(location: Location, settings: Settings) -> "Cache | None":
+    """The folder for copies, where one is named and there is anything to copy."""
+    if not location.bucket or not settings.cache_dir:
+        return None
     from resift.index.hydrate import Cache  # only here: it needs file locks, which not all have
 
-    cache = Cache(from_home(str(settings.cache_dir)), settings.cache_gb << 30)
-    with store_errors(location.uri):
-        return cache.hydrate(location, settings.storage, version)
+    return Cache(from_home(settings.cache_dir), settings.cache_gb << 30)

@@ -4,25 +4,34 @@ The arms read ids and scores only. Texts are read once, for the few that are wan
 """
 
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resift.errors import NoCopy, StoreError, VersionGone
 from resift.extras import require
-from resift.index.faults import store_errors
+from resift.index.faults import is_missing, store_errors
+from resift.index.keys import compared_keys, keys_of, refuse_mixed, refuse_unknown
 from resift.index.nearest import nearest
+from resift.index.predicate import Where
 from resift.index.rows import READ, STATES, Passage, from_row
+from resift.index.table import check_files
 from resift.index.versions import Version
+from resift.index.where import COLUMNS
 
 Scored = list[tuple[int, float]]
 """Row ids with a score, best first. Higher is better; equal scores are in order of row id."""
 
 # Filters whose rows are remembered; the same few are asked for again and again.
 _FILTERS = 16
+# A store that was down is not asked again by every search: asking costs seconds.
+_LOOK_AGAIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +45,42 @@ class Allowed:
 class Snapshot:
     """A version that never changes: row ids are good for as long as it is held.
 
-    `is_local` says that its files lie on this machine's disk. Threads may share it.
+    `is_local` says that its files lie on this machine's disk, `notes` what a reader of its answers
+    should know of where they come from. Threads may share it.
     """
 
     def __init__(
-        self, uri: str, version: Version, open_table: Callable[[], Any], is_local: bool
+        self,
+        uri: str,
+        version: Version,
+        open_table: Callable[[], Any],
+        is_local: bool,
+        notes: tuple[str, ...] = (),
     ) -> None:
         """`open_table` gives a handle of the version's table; handles share what they cache."""
         self.uri = uri
         self.version = version
         self.is_local = is_local
+        self.notes = notes
+        self._opened = time.monotonic()
+        self._is_checked = False
         self._open_table = open_table
         self._filters: OrderedDict[str, Allowed] = OrderedDict()
         self._lock = threading.Lock()
 
     def view(self) -> "View":
         """What one search reads through."""
-        with store_errors(self.uri):
-            return View(self, self._open_table())
+        with reading(self.uri, self.version):
+            table = self._open_table()
+            if not self._is_checked:
+                check_files(table)
+                self._is_checked = True
+            return View(self, table)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to see if what the notes say still holds."""
+        return bool(self.notes) and time.monotonic() - self._opened > _LOOK_AGAIN_S
 
     def remembered(self, where: str, find: Callable[[], Allowed]) -> Allowed:
         """The rows of a filter, found once."""
@@ -88,21 +115,43 @@ class View:
         """How many passages there are."""
         return len(self._snapshot)
 
-    def allowed(self, where: str) -> Allowed:
-        """The rows that `where`, SQL out of `index.where`, is true of; for both arms."""
+    def allowed(self, where: Where) -> Allowed:
+        """The rows that `where` is true of, for both arms.
+
+        Raise `InputError` where it compares a key that no passage has, or finds nothing because it
+        compares one with a kind of value that it never has.
+        """
 
         def find() -> Allowed:
             serialize = require("lance.dataset", "index").serialize_row_addrs
-            with store_errors(self._uri):
-                found = self._table.scanner(columns=[], with_row_id=True, filter=where).to_table()
-            rows = found["_rowid"].to_pylist()
+            rows = self._where(where.sql())["_rowid"].to_pylist()
+            if len(self):
+                self._check_keys(where, len(rows))
             return Allowed(len(rows), serialize(rows))
 
-        return self._snapshot.remembered(where, find)
+        return self._snapshot.remembered(where.sql(), find)
+
+    def _where(self, sql: str, limit: int | None = None) -> Any:
+        with reading(self._uri, self._snapshot.version):
+            return self._table.scanner(
+                columns=[], with_row_id=True, filter=sql, limit=limit
+            ).to_table()
+
+    def _check_keys(self, where: Where, count: int) -> None:
+        missing = (f for f in compared_keys(where) if not len(self._where(f.exists(), limit=1)))
+        unknown = next(missing, None)
+        if unknown is None and count:
+            return
+        with reading(self._uri, self._snapshot.version):
+            batches = self._table.scanner(columns=["metadata"]).to_batches()
+            keys = keys_of(text for batch in batches for text in batch["metadata"].to_pylist())
+        if unknown is not None:
+            refuse_unknown(unknown, keys, COLUMNS)
+        refuse_mixed(where, keys)
 
     def dense(self, vector: NDArray[np.float32], k: int, allowed: Allowed | None = None) -> Scored:
         """The `k` nearest passages with their cosines; `vector` has unit length, shape (dim,)."""
-        with store_errors(self._uri):
+        with reading(self._uri, self._snapshot.version):
             how = self._snapshot.version.vectors
             found = nearest(self._table, vector, k, how, **_only(allowed))
         return _best_first(found, 1.0 - found["_distance"].to_numpy())
@@ -110,7 +159,7 @@ class View:
     def lexical(self, query: str, k: int, allowed: Allowed | None = None) -> Scored:
         """The `k` best passages by BM25. Any string will do: nothing in it is an operator."""
         match = require("lance.query", "index").MatchQuery(query, "search_text")
-        with store_errors(self._uri):
+        with reading(self._uri, self._snapshot.version):
             found = self._table.scanner(
                 columns=["_score"],
                 full_text_query=match,
@@ -128,7 +177,7 @@ class View:
     def find(self, passage_id: str) -> Passage | None:
         """The passage of this id, if it is there. Reads all ids."""
         quoted = passage_id.replace("'", "''")
-        with store_errors(self._uri):
+        with reading(self._uri, self._snapshot.version):
             found = self._table.scanner(columns=list(READ), filter=f"id = '{quoted}'").to_table()
         rows = found.to_pylist()
         return from_row(rows[0]) if rows else None
@@ -154,7 +203,7 @@ class View:
         return self._bytes
 
     def _rows(self, row_ids: Sequence[int], columns: Sequence[str]) -> Any:
-        with store_errors(self._uri):
+        with reading(self._uri, self._snapshot.version):
             return self._table._take_rows(list(row_ids), columns=list(columns))
 
     def _count(self) -> None:
@@ -162,6 +211,22 @@ class View:
         if not self._snapshot.is_local:
             self._requests += int(done.read_iops)
             self._bytes += int(done.read_bytes)
+
+
+@contextmanager
+def reading(uri: str, version: Version) -> Iterator[None]:
+    """Turn what goes wrong inside into a `StoreError`: `VersionGone` where a file is missing."""
+    try:
+        with store_errors(uri):
+            yield
+    except StoreError as error:
+        if isinstance(error, NoCopy) or not is_missing(error.__cause__):
+            raise
+        raise VersionGone(
+            f"{uri}: version {version.number} is not whole any more; it was cleaned up, or files "
+            "were deleted: open a version that resift versions lists",
+            version.number,
+        ) from error
 
 
 def _only(allowed: Allowed | None) -> dict[str, bytes]:

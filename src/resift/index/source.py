@@ -12,7 +12,7 @@ from typing import Protocol
 
 from resift.errors import SourceError, SourceLost, Unreadable, Vanished
 from resift.index.folder import Folder, lies_in_an_index
-from resift.index.location import Location, locate
+from resift.index.location import Location, locate, locate_object
 from resift.index.marker import TABLE, is_part, is_table
 from resift.index.objects import Objects
 from resift.index.parsing.parse import SUFFIXES
@@ -174,9 +174,7 @@ def open_source(uri: str, storage: StorageSettings) -> Source:
 
 def open_object(uri: str, storage: StorageSettings) -> tuple[Source, str]:
     """The source that holds the object `uri`, and its key there. Does no I/O in a bucket."""
-    location = locate(uri)
-    prefix, _, name = location.path.rpartition("/")
-    parent = Location(location.bucket, prefix or ("" if location.bucket else "/"))
+    parent, name = locate_object(uri)
     if parent.bucket:
         return Source(Objects(parent, storage), parent), name
     if not Path(parent.path).is_dir():

@@ -2,10 +2,12 @@
 
 import os
 import uuid
+from pathlib import Path
 from typing import Any
 
 from resift.errors import IndexMismatch
 from resift.extras import require
+from resift.index import names
 from resift.index.bucket import lance_options
 from resift.index.embed import Embedder
 from resift.index.location import Location
@@ -14,6 +16,8 @@ from resift.index.versions import FORMAT
 from resift.settings import StorageSettings
 
 TABLE = "passages.lance"
+_PARTS = ("data", "_versions", "_indices", "_transactions", "_deletions")
+_FOLDERS = (TABLE, *(f"{TABLE}/{part}" for part in _PARTS))
 # What Lance may keep in memory of indexes and file footers; its own defaults are gigabytes.
 _WRITER_CACHE = {"index_cache_size_bytes": 64 << 20, "metadata_cache_size_bytes": 64 << 20}
 
@@ -28,7 +32,7 @@ def open_table(
     # Lance logs to stderr what it will change in versions to come, as warnings.
     os.environ.setdefault("LANCE_LOG", "error")
     lance = require("lance", "index")
-    uri = location.child(TABLE)
+    uri = _uri(location)
     options.setdefault("session", lance.Session(**_WRITER_CACHE))
     return lance.dataset(
         uri, storage_options=lance_options(location, storage, patient=patient), **options
@@ -48,7 +52,7 @@ def create_table(location: Location, storage: StorageSettings, embedder: Embedde
     try:
         # Not `write_dataset`: of two at once it lets the second overwrite what the first has made.
         lance.LanceDataset.commit(
-            location.child(TABLE), nothing, read_version=0, max_retries=0, storage_options=options
+            _uri(location), nothing, read_version=0, max_retries=0, storage_options=options
         )
     except OSError as error:  # another writer was first: theirs will do
         try:
@@ -72,3 +76,19 @@ def check_table(location: Location, dataset: Any, embedder: Embedder) -> None:
             f"{location.uri}: made by embedder {own}, expected {embedder.fingerprint}: "
             "use that one, or index into a new place"
         )
+
+
+def check_files(dataset: Any) -> None:
+    """Raise `ValueError` for a table whose manifest names data that lie somewhere else."""
+    for fragment in dataset.get_fragments():
+        for file in fragment.metadata.files:
+            names.path_inside(file.path)
+            if file.base_id is not None:
+                raise ValueError(f"{file.path}: lies outside of the index")
+
+
+def _uri(location: Location) -> str:
+    """The table's URI; `ValueError` where links in it would have Lance write somewhere else."""
+    if location.bucket is None:
+        names.refuse_links(Path(location.path), _FOLDERS)
+    return location.child(TABLE)

@@ -7,15 +7,17 @@ Knows nothing of Lance.
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from resift.errors import IndexMismatch, IndexNotFound, StoreError
 from resift.extras import require
+from resift.index import names
 from resift.index.bucket import open_bucket
 from resift.index.faults import store_errors
 from resift.index.location import Location
@@ -26,6 +28,11 @@ from resift.settings import StorageSettings
 FORMAT = 3
 _DIGITS = 8
 _READERS = 16
+_RECORD = re.compile(r"versions/([0-9]{8,18})\.json")
+# What is larger was written by nobody who means well, and would have to be held in memory.
+_MOST_RECORD_BYTES, _MOST_MANIFEST_BYTES = 64 << 20, 1 << 30
+_MOST_EFFORT = 1_000_000
+_FOLDERS = ("versions", "manifests")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,8 @@ class Versions:
             return open_bucket(self._location, self._storage, patient=True)
         if not Path(self._location.path).is_dir():
             raise FileNotFoundError(self._location.path)
+        with store_errors(self._location.uri):
+            names.refuse_links(Path(self._location.path), _FOLDERS)
         return require("obstore.store", "index").LocalStore(self._location.path)
 
     def numbers(self) -> list[int]:
@@ -104,11 +113,11 @@ class Versions:
             return []
         with store_errors(self._location.uri):
             found = [meta for page in obstore.list(store, "versions") for meta in page]
-        records = [(Path(meta["path"]), meta["last_modified"].timestamp()) for meta in found]
+        records = [(_RECORD.fullmatch(meta["path"]), meta["last_modified"]) for meta in found]
         return sorted(
-            (int(path.stem), published)
-            for path, published in records
-            if path.suffix == ".json" and path.stem.isdigit()
+            (int(name[1]), published.timestamp())
+            for name, published in records
+            if name and name[0] == _record(int(name[1]))
         )
 
     def readable(self) -> list[Version]:
@@ -131,23 +140,23 @@ class Versions:
     def get(self, number: int) -> Version:
         """One version; raise `IndexNotFound` if it is not there, or not there any more."""
         try:
-            body = self._read(_record(number))
+            body = self._read(_record(number), _MOST_RECORD_BYTES)
         except FileNotFoundError as error:
             raise IndexNotFound(
                 f"{self._location.uri}: no version {number}: resift versions --index lists them"
             ) from error
         try:
-            return self._from_record(json.loads(body))
-        except (KeyError, TypeError, ValueError) as error:
+            return read_record(body, number, self._location.uri)
+        except ValueError as error:
             raise Damaged(
-                f"{self._location.uri}: {_record(number)} is damaged ({error!r}): "
+                f"{self._location.uri}: {_record(number)} is damaged ({error}): "
                 "roll back to another version"
             ) from error
 
     def entries(self, version: Version) -> dict[str, Entry]:
         """The objects of a version, by URI."""
         try:
-            data = self._read(version.manifest)
+            data = self._read(version.manifest, _MOST_MANIFEST_BYTES)
         except FileNotFoundError as error:
             raise StoreError(
                 f"{self._location.uri}: version {version.number} has lost its manifest: "
@@ -155,7 +164,7 @@ class Versions:
             ) from error
         try:
             return from_parquet(data)
-        except (KeyError, TypeError, ValueError, OSError) as error:
+        except (KeyError, TypeError, ValueError, OSError, NotImplementedError) as error:
             raise Damaged(
                 f"{self._location.uri}: {version.manifest} is damaged: roll back to another version"
             ) from error
@@ -164,11 +173,10 @@ class Versions:
         """Create the version; give False if another writer has created that number before."""
         obstore = require("obstore", "index")
         already = require("obstore.exceptions", "index").AlreadyExistsError
-        record = {"format": FORMAT} | asdict(version)
         with store_errors(self._location.uri):
             obstore.put(self._store, version.manifest, to_parquet(entries))
             try:
-                body = json.dumps(record, indent=1).encode()
+                body = write_record(version)
                 obstore.put(self._store, _record(version.number), body, mode="create")
             except already:
                 # Or it was this one, and the answer was lost on its way: then it is done.
@@ -185,30 +193,85 @@ class Versions:
             obstore.delete(self._store, _record(version.number))
             obstore.delete(self._store, version.manifest)
 
-    def _read(self, path: str) -> bytes:
+    def _read(self, path: str, most: int) -> bytes:
         obstore = require("obstore", "index")
         try:
-            return bytes(obstore.get(self._store, path).bytes())
+            answer = obstore.get(self._store, path)
+            if answer.meta["size"] > most:
+                raise Damaged(
+                    f"{self._location.uri}: {path} has {answer.meta['size']:,} bytes, expected at "
+                    f"most {most:,}: roll back to another version"
+                )
+            return bytes(answer.bytes())
         except FileNotFoundError:
             raise
         except Exception:  # obstore raises its own classes and built-in ones
             with store_errors(self._location.uri):
                 raise
 
-    def _from_record(self, record: Any) -> Version:
-        if record["format"] != FORMAT:
-            remedy = "update resift" if record["format"] > FORMAT else "index into a new place"
-            raise IndexMismatch(
-                f"{self._location.uri}: index format {record['format']}, expected {FORMAT}: "
-                f"{remedy}"
-            )
-        record.setdefault("readings", {})  # of a version that remembers none
-        values = {name: record[name] for name in Version.__dataclass_fields__}
-        values["readings"] = dict(values["readings"])
-        values["vectors"] = VectorIndex(**values["vectors"])
-        values["files"] = tuple((str(path), int(size)) for path, size in values["files"])
-        return Version(**values)
+
+def write_record(version: Version) -> bytes:
+    """The record of a version, as `read_record` reads it."""
+    return json.dumps({"format": FORMAT} | asdict(version), indent=1).encode()
+
+
+def read_record(body: bytes, number: int, uri: str) -> Version:
+    """Read the record of version `number` at `uri`, whoever has written it.
+
+    Raise `IndexMismatch` for another format and `ValueError` for what no resift has written.
+    """
+    record = names.read_object(body)
+    found = names.count(record.get("format"))
+    if found != FORMAT:
+        remedy = "update resift" if found > FORMAT else "index into a new place"
+        raise IndexMismatch(f"{uri}: index format {found}, expected {FORMAT}: {remedy}")
+    record.setdefault("readings", {})  # of a version that remembers none
+    values = names.read_fields(record, _FIELDS)
+    if values["number"] != number:
+        raise ValueError(f"number: {values['number']}, expected {number}")
+    return Version(**values)
+
+
+def _read_vectors(value: Any) -> VectorIndex:
+    if not isinstance(value, dict) or value.keys() - _VECTOR_FIELDS.keys():
+        raise ValueError("expected an object that says how vectors are searched")
+    how = VectorIndex(**names.read_fields(value, _VECTOR_FIELDS))
+    if how.kind != "exact" and not (how.partitions and how.effort):
+        raise ValueError("expected partitions and an effort")
+    return how
+
+
+def _read_manifest_name(value: Any) -> str:
+    name = names.path_inside(value)
+    if not name.startswith("manifests/"):  # a clean-up deletes it
+        raise ValueError("expected a name below manifests/")
+    return name
 
 
 def _record(number: int) -> str:
     return f"versions/{number:0{_DIGITS}d}.json"
+
+
+_FIELDS: dict[str, Callable[[Any], Any]] = {
+    "number": partial(names.count, least=1),
+    "table": names.single_name,
+    "table_version": partial(names.count, least=1),
+    "created": names.moment,
+    "embedder": names.line,
+    "fingerprint": names.line,
+    "passages": names.count,
+    "documents": names.count,
+    "manifest": _read_manifest_name,
+    "files": names.files,
+    "vectors": _read_vectors,
+    "note": names.line,
+    "readings": names.mapping,
+}
+_VECTOR_FIELDS: dict[str, Callable[[Any], Any]] = {
+    "kind": names.line,
+    "rows": names.count,
+    "partitions": partial(names.count, most=_MOST_EFFORT),
+    "effort": partial(names.count, most=_MOST_EFFORT),
+    "recall": names.share,
+    "sample": names.count,
+}

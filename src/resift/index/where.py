@@ -17,6 +17,8 @@
   one of its values does: ``tags = 'faq'``.
 - ``!=`` and ``not in`` want the key to be there, with another value. ``not (lang = 'en')`` also
   takes documents without it, and ``exists(lang)`` those where it is not null.
+- A key that no passage of the index has is refused where it is compared, with the nearest that
+  there is; so is a comparison that finds nothing because the key never has such a value.
 - ``and`` binds closer than ``or``, ``not`` closer than both. Words may be in capitals.
 """
 
@@ -43,7 +45,7 @@ from resift.index.predicate import (
     Where,
 )
 
-_COLUMNS = {
+COLUMNS = {
     "source": Column("uri"),
     "doc_id": Column("doc_id"),
     "title": Column("title"),
@@ -158,10 +160,10 @@ class _Parser:
         names = [self._name()]
         while self._took("."):
             names.append(self._name())
-        if first.kind == "word" and first.text in _COLUMNS:
+        if first.kind == "word" and first.text in COLUMNS:
             if len(names) > 1:
                 _fail(first.start, f'"{first.text}" in double quotes for a key', first.text)
-            return _COLUMNS[first.text]
+            return COLUMNS[first.text]
         return Metadata(tuple(names))
 
     def _name(self) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 
-from resift.errors import IndexMismatch, InputError, QueryError
+from resift.errors import IndexMismatch, InputError, QueryError, VersionGone
 
 _LOG = logging.getLogger("resift")
 
@@ -16,6 +16,7 @@ _MISTAKES = (
     SyntaxError,
     NotImplementedError,
     IndexMismatch,  # another embedder's vectors: no outage ends that
+    VersionGone,  # the newest version is read instead (`Index`)
 )
 
 

@@ -2,23 +2,26 @@
 
 import os
 import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
-from resift.errors import InputError
+from resift.errors import InputError, VersionGone
 from resift.index.background import ready
-from resift.index.citation import Verdict, verify
+from resift.index.citation import Verdict
 from resift.index.embed import Embedder
 from resift.index.keep import Keeper
 from resift.index.location import locate
 from resift.index.plan import Plan, plan
-from resift.index.publish import clean, roll_back
+from resift.index.predicate import Where
+from resift.index.publish import clean, rollback
 from resift.index.reader import find_version
 from resift.index.reading import Reading
 from resift.index.report import SyncReport
 from resift.index.run import ProgressCallback
+from resift.index.snapshot import Snapshot
 from resift.index.source import open_source
 from resift.index.store import Store
 from resift.index.sync import Allowed, Models, Place, reading_of, sync
@@ -29,13 +32,16 @@ from resift.rerank.thresholds import Thresholds
 from resift.search.clock import Clock
 from resift.search.parts import Opened, Parts, Ranker
 from resift.search.plan import Mode, Reranking, SearchPlan
+from resift.search.prover import Prover
 from resift.search.retrieval import Retrieved, retrieve
 from resift.search.two_stage import search
 from resift.settings import Settings
-from resift.types import DEPTH, Ranking
+from resift.types import DEPTH, Hit, Ranking
 
 _DAY = 86_400.0
 _KEEP_DAYS = 7.0
+
+T = TypeVar("T")
 
 
 class Index:
@@ -168,7 +174,11 @@ class Index:
             asked_for = " and ".join(reranking.arguments)
             need = "need" if len(reranking.arguments) > 1 else "needs"
             raise InputError(f"rerank=False: {asked_for} {need} the reranker")
-        return search(query, self._parts(mode, rerank), asked, clock)
+        ranking, note = self._read(lambda: search(query, self._parts(mode, rerank), asked, clock))
+        if note is None:
+            return ranking
+        receipt = replace(ranking.receipt, notes=(*ranking.receipt.notes, note))
+        return replace(ranking, receipt=receipt)
 
     def retrieve(
         self,
@@ -188,8 +198,13 @@ class Index:
         check_query(query)
         asked = SearchPlan(depth, depth, mode, where=_condition(where))
         keeper = ready(reranker) if reranker is not None else None
-        parts = replace(self._parts(mode, False), reranker=keeper)
-        return retrieve(query, parts, asked, clock)
+
+        def read() -> Retrieved:
+            parts = replace(self._parts(mode, False), reranker=keeper)
+            return retrieve(query, parts, asked, clock)
+
+        retrieved, note = self._read(read)
+        return retrieved if note is None else replace(retrieved, notes=(*retrieved.notes, note))
 
     def load(self, mode: Mode = "hybrid", rerank: bool = True) -> None:
         """Load the models that a search needs, so that the first one does not wait for them.
@@ -202,33 +217,40 @@ class Index:
         """Let go of the version that is open, and of what is still on its way; it opens again."""
         self._opened.forget()
 
-    def verify_citation(self, passage_id: str) -> Verdict:
-        """Read the source of a passage again: does it still say so?
+    def verify_citation(self, citation: Hit | Mapping[str, Any] | str) -> Verdict:
+        """Read the source of a hit again: does it still say so?
 
-        `passage_id` is a hit's id. Raise `InputError` if this version has no such passage, and
-        `SourceError` if its source cannot be asked.
+        A hit, or the same as JSON, is proved by its own text, place and ETag, whatever version of
+        the index it is from. A hit's id stands for the passage that has it in this version.
         """
-        passage = self._opened.snapshot().result().view().find(passage_id)
-        if passage is None:
-            raise InputError(
-                f"{passage_id}: no such passage in this version: use the one that it was found in"
-            )
-        return verify(passage, self._settings.storage)
+        return self.verify_citations([citation])[0]
+
+    def verify_citations(self, citations: Iterable[Hit | Mapping[str, Any] | str]) -> list[Verdict]:
+        """A verdict for each, in order; one that is none is ``malformed`` and ends nothing."""
+        storage, versions = self._settings.storage, self._place.versions
+        prover = Prover(storage, versions, lambda work: self._read(lambda: work(self._now()))[0])
+        return [prover.prove(citation) for citation in citations]
+
+    def _now(self) -> Snapshot:
+        return self._opened.snapshot().result()
 
     def refresh(self) -> None:
         """Let the next search look for the newest version."""
         self._opened.forget()
 
     def versions(self) -> list[Version]:
-        """The versions that can be searched, newest last."""
-        return self._place.versions.readable()
+        """The versions that can be searched, newest last; `IndexNotFound` where there is none."""
+        versions = self._place.versions.readable()
+        if not versions:  # or none but damaged ones, which this names
+            find_version(self._place.location, self._place.versions, None)
+        return versions
 
-    def roll_back(self, number: int) -> Version:
+    def rollback(self, number: int) -> Version:
         """Publish version `number` once more, as the newest; the next `sync` goes on from there."""
         self._refuse_pinned()
         embedder = self._embedder(self._place.versions.get(number))
         store = Store.open(self._place.location, self._settings.storage, embedder)
-        version = roll_back(store, self._place.versions, number)
+        version = rollback(store, self._place.versions, number)
         self.refresh()
         return version
 
@@ -244,6 +266,20 @@ class Index:
         newest = find_version(self._place.location, self._place.versions, None)
         store = Store.open(self._place.location, self._settings.storage, self._embedder(newest))
         return clean(store, self._place.versions, keep, older_than_days * _DAY)
+
+    def _read(self, work: Callable[[], T]) -> tuple[T, str | None]:
+        """What `work` makes of the open version, or of the newest where that was cleaned up.
+
+        The second is a note that says so.
+        """
+        try:
+            return work(), None
+        except VersionGone as gone:
+            if self._pinned is not None:
+                raise
+            self._opened.forget()
+            note = f"version {gone.number} was gone: the newest was read"
+        return work(), note
 
     def _parts(self, mode: Mode, rerank: bool) -> Parts:
         return self._opened.parts(dense=mode != "lexical", rerank=rerank)
@@ -287,9 +323,9 @@ def _again(
     return Index(uri, version=version, settings=settings, embedder=embedder, reranker=reranker)
 
 
-def _condition(where: object) -> str | None:
+def _condition(where: object) -> Where | None:
     if where is None:
         return None
     if not isinstance(where, str):
         raise InputError(f"where={where!r}: expected text, or None")
-    return parse_where(where).sql()
+    return parse_where(where)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from resift.index.background import Background, Shared, ready, then
 from resift.index.embed import BUNDLED, WORDLLAMA, Embedder, open_embedder
-from resift.index.reader import check_embedder, find_version, load, open_version
+from resift.index.reader import Choice, check_embedder, choose_version, load, open_choice
 from resift.index.snapshot import Snapshot
 from resift.index.sync import Place
 from resift.index.versions import Version
@@ -79,7 +79,7 @@ class Opened:
         self._embedders: dict[str | None, Shared[Embedder]] = {}
         self._lock = threading.RLock()
         self._libraries: Shared[None] = Shared(lambda: self._loading.run(load))
-        self._version: Shared[Version] = Shared(self._begin_version)
+        self._version: Shared[Choice] = Shared(self._begin_version)
         self._snapshot: Shared[Snapshot] = Shared(self._begin_snapshot)
         self._reranker: Shared[Ranker] = Shared(self._begin_reranker)
 
@@ -87,7 +87,7 @@ class Opened:
         """Begin to open what a search needs, all of it at once."""
         with self._lock:
             return Parts(
-                self._snapshot.job(),
+                self.snapshot(),
                 self.embedder() if dense else None,
                 self.reranker() if rerank else None,
                 self.background,
@@ -102,14 +102,18 @@ class Opened:
             job.result()
 
     def snapshot(self) -> "Future[Snapshot]":
-        """The version that is searched, open."""
-        return self._snapshot.job()
+        """The version that is searched, open; looked for anew where its notes may be old."""
+        with self._lock:
+            job = self._snapshot.job()
+            if job.done() and not job.exception() and job.result().is_due:
+                self.forget()
+            return self._snapshot.job()
 
     def embedder(self) -> "Future[Embedder]":
         """The one for queries; fails with `IndexMismatch` where the index has another's vectors."""
         if self._given_embedder is not None or self._settings().embedder:
             self.embedder_of(None)  # known before the version is: it begins to load at once
-        return then(self._version.job(), self._embedder_for)
+        return then(self._version.job(), lambda choice: self._embedder_for(choice.version))
 
     def embedder_of(self, version: Version | None) -> "Future[Embedder]":
         """An index is read with the embedder it was made by, unless another one was named."""
@@ -146,18 +150,18 @@ class Opened:
 
         return then(self.embedder_of(version), check)
 
-    def _begin_version(self) -> "Future[Version]":
-        def find() -> Version:
-            place = self._place()
-            return find_version(place.location, place.versions, self._pinned)
+    def _begin_version(self) -> "Future[Choice]":
+        def find() -> Choice:
+            place, settings = self._place(), self._settings()
+            return choose_version(place.location, settings, place.versions, self._pinned)
 
         return then(self._libraries.job(), lambda _: self._opening.run(find))
 
     def _begin_snapshot(self) -> "Future[Snapshot]":
-        def opened(version: Version) -> "Future[Snapshot]":
+        def opened(choice: Choice) -> "Future[Snapshot]":
             settings = self._settings()
             location = self._place().location
-            return self._opening.run(lambda: open_version(location, settings, version))
+            return self._opening.run(lambda: open_choice(location, settings, choice))
 
         return then(self._version.job(), opened)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from resift.errors import InputError
+from resift.index.predicate import Where
 from resift.rerank.plain import number, shown, whole
 from resift.rerank.reading import MOST_WEIGHT
 from resift.rerank.thresholds import ANYTHING, Thresholds
@@ -58,7 +59,7 @@ class SearchPlan:
 
     Where `top_n` is more than `depth`, that many are read: who asks for 50 gets 50 that were
     compared. `max_requests` to the object store: once they are made only the first `top_n` passages
-    are read yet, and nothing else is begun. `where` is the filter as SQL, from `index.where`.
+    are read yet, and nothing else is begun. `where` is the filter, from `index.where`.
     Raises `InputError` for what no search can use.
     """
 
@@ -66,7 +67,7 @@ class SearchPlan:
     depth: int = DEPTH
     mode: Mode = "hybrid"
     max_requests: int | None = None
-    where: str | None = None
+    where: Where | None = None
     reranking: Reranking = DEFAULT
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from resift.index.keep import Keeper
 from resift.index.normalisation import searchable
+from resift.index.predicate import Where
 from resift.index.rows import Passage
 from resift.index.snapshot import Allowed, Scored, View
 from resift.search.arms import Arms
@@ -25,7 +26,8 @@ class Retrieved:
     """What a first stage found, best first, and what it took: nothing that a reranker did.
 
     `depth` candidates were found; `candidates` are those that were read. `reason` says what is
-    missing and why. `version` is None where time was up before any was open.
+    missing and why. `version` is None where time was up before any was open; `notes` are the
+    receipt's.
     """
 
     candidates: list[Candidate]
@@ -35,6 +37,7 @@ class Retrieved:
     bytes: int
     reason: str | None
     timings_ms: Mapping[str, float]
+    notes: tuple[str, ...] = ()
 
 
 def retrieve(query: str, parts: Parts, plan: SearchPlan, clock: Clock) -> Retrieved:
@@ -58,6 +61,7 @@ class _Search:
         self._query, self._parts, self._plan, self._clock = query, parts, plan, clock
         self.gaps = Gaps(plan.max_requests)
         self._version: int | None = None
+        self._notes: tuple[str, ...] = ()
         self._view: View | None = None
         self._window: Scored = []
         self._passages: list[Passage] = []
@@ -66,7 +70,7 @@ class _Search:
         """Open, filter, look, read; `Late` at the step that time was up in."""
         clock, plan = self._clock, self._plan
         snapshot = clock.open("open", self._parts.snapshot, "the index was open")
-        self._version = snapshot.version.number
+        self._version, self._notes = snapshot.version.number, snapshot.notes
         view = self._view = self._wait(snapshot.view, "the index was open")
         allowed = self._allowed(view, plan.where) if plan.where else None
         if allowed and not allowed.count:
@@ -91,9 +95,10 @@ class _Search:
             view.bytes if view else 0,
             self.gaps.reason,
             self._clock.timed(),
+            self._notes,
         )
 
-    def _allowed(self, view: View, where: str) -> Allowed:
+    def _allowed(self, view: View, where: Where) -> Allowed:
         with self._clock.stage("filter"):
             return self._wait(lambda: view.allowed(where), "the filter was looked up")
 

@@ -36,6 +36,7 @@ def search(query: str, parts: Parts, plan: SearchPlan, clock: Clock) -> Ranking:
         bytes=found.bytes,
         partial=receipt.partial or bool(reasons),
         reason="; ".join(reasons) or None,
+        notes=(*receipt.notes, *found.notes),
         abstained=receipt.abstained and found.reason is None,  # else not all was seen
         timings_ms=clock.timings_ms | dict(receipt.timings_ms) | {"total": clock.elapsed_ms()},
     )

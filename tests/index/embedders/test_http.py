@@ -1,5 +1,6 @@
 """What a server gives is taken in the right order, unit and whole, or refused in one line."""
 
+import base64
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -20,13 +21,14 @@ from resift.index.embedders.http import (
     batches,
     unit_vectors,
 )
+from resift.index.embedders.keys import Keys
 
 TEXTS = [f"{'word ' * place}{place}" for place in range(70)]
 ONCE = Limits(timeout_s=5, tries=1, longest_wait_s=1)
 
 
 def opened(spec: str, key: str | None = None) -> HttpEmbedder:
-    return HttpEmbedder(spec, key, bulk=ONCE, query=ONCE)
+    return HttpEmbedder(spec, Keys(key), bulk=ONCE, query=ONCE)
 
 
 def test_vectors_are_the_servers_made_unit_in_input_order_over_batches() -> None:
@@ -197,7 +199,7 @@ def test_what_cannot_be_asked_is_refused_at_once(spec: str) -> None:
 def test_its_name_is_the_url_without_who_asks(spec: str, name: str) -> None:
     embedder = opened(spec)
     assert embedder.name == name == opened(embedder.name).name
-    assert embedder.fingerprint == opened(name, "another key").fingerprint
+    assert embedder.fingerprint == opened(name).fingerprint
 
 
 def test_a_key_is_sent_as_a_bearer_token_and_a_user_as_basic() -> None:
@@ -212,5 +214,54 @@ def test_a_key_is_sent_as_a_bearer_token_and_a_user_as_basic() -> None:
 @pytest.mark.parametrize("key", ["s3cret\nX-Other: 1", "s3crét"])
 def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(key: str) -> None:
     with pytest.raises(InputError, match="embedder_key: has characters") as caught:
-        opened("http://host/v1#m", key)
+        opened("https://host/v1#m", key)
     assert "s3cr" not in str(caught.value)
+
+
+def test_a_fingerprint_knows_no_key() -> None:
+    spec = "https://host/v1#m"
+    assert opened(spec).fingerprint == opened(spec, "key").fingerprint
+
+
+def test_vectors_in_base64_are_the_same() -> None:
+    def coded(request: Request) -> None:
+        answer = good(request.texts)
+        for row in answer["data"]:
+            row["embedding"] = base64.b64encode(
+                np.array(row["embedding"], "<f4").tobytes()
+            ).decode()
+        request.send(200, answer)
+
+    with serve(coded) as server:
+        embedder = opened(server.spec)
+        np.testing.assert_array_equal(embedder.embed(TEXTS[:9]), embedder.embed(TEXTS[:9]))
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_text_that_is_refused_costs_itself_only(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = [*TEXTS[:20], "too long " * 1_000, "poison", *TEXTS[20:40]]
+
+    def strict(request: Request) -> None:
+        if any(len(text) > 3_000 or "poison" in text for text in request.texts):
+            request.send(status, {"error": {"message": "no"}})
+        else:
+            request.send(200, good(request.texts))
+
+    with serve(*[strict] * 100) as server:
+        embedder = opened(server.spec)
+        found = embedder.embed(texts)
+        expected = embedder.embed([*texts[:20], texts[20][:2_250], "x", *texts[22:]])
+    expected[21] = 0
+    np.testing.assert_array_equal(found, expected)
+    assert ("poison" in caplog.text and "400" in caplog.text) or str(status) in caplog.text
+
+
+def test_a_server_that_refuses_everything_ends_the_work() -> None:
+    def never(request: Request) -> None:
+        request.send(400, {"error": "no such model"})
+
+    with serve(*[never] * 10) as server, pytest.raises(EmbedderError, match="no such model"):
+        opened(server.spec).embed(TEXTS)
+    assert len(server.requests) == 2

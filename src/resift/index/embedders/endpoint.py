@@ -14,7 +14,7 @@ from http.client import HTTPException, IncompleteRead
 from itertools import count
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from resift.errors import EmbedderError
 
@@ -30,6 +30,10 @@ ADVICE = {
 FIRST_WAIT_S = 0.5
 CHUNK = 1 << 16
 LONGEST_REASON = 200
+# 32 vectors of 4,096 numbers are 3 MB as JSON; what goes on beyond this is no answer.
+MOST_ANSWER_BYTES = 64 << 20
+# Not what was asked for is wrong there, but with what: too long, too large, not to be read.
+REFUSALS = {400, 413, 422}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,10 @@ class Limits:
     timeout_s: float
     tries: int
     longest_wait_s: float
+
+
+class Refused(EmbedderError):
+    """The server does not take what it was sent: another text may do better."""
 
 
 class _TryAgain(Exception):
@@ -59,16 +67,24 @@ class _NoRedirect(HTTPRedirectHandler):
 class Endpoint:
     """A URL that takes JSON by POST. Threads may share it; each request is a connection of its own.
 
-    `authorisation` is that header's value; `secrets` is what no message may hold.
+    `authorisation` is that header's value; `secrets` is what no message may hold. A server that
+    `is_here`, on this machine, is never asked through a proxy, which would see all of it.
     """
 
-    def __init__(self, url: str, authorisation: str | None, secrets: Sequence[str]) -> None:
+    def __init__(
+        self,
+        url: str,
+        authorisation: str | None,
+        secrets: Sequence[str],
+        *,
+        is_here: bool = False,
+    ) -> None:
         self.url = url
         self._secrets = [secret for secret in secrets if secret]
         self._headers = {"Content-Type": "application/json", "User-Agent": "resift"}
         if authorisation:
             self._headers["Authorization"] = authorisation
-        self._opener = build_opener(_NoRedirect)
+        self._opener = build_opener(_NoRedirect, *([ProxyHandler({})] if is_here else []))
 
     def post(self, body: dict[str, Any], limits: Limits) -> Any:
         """The answer's JSON; raises `EmbedderError` where there is none after all tries."""
@@ -105,7 +121,7 @@ class Endpoint:
             raise self._error(f"cannot be reached ({reason}); check the URL") from error
         try:
             return json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._error("its answer is no JSON; is it an embeddings server?") from error
 
     def _refusal(self, error: HTTPError) -> Exception:
@@ -115,21 +131,27 @@ class Endpoint:
         reason = f"{status} ({said})" if said else status
         if error.code in AGAIN:
             return _TryAgain(reason, _retry_after(error.headers.get("Retry-After")))
+        if error.code in REFUSALS:
+            return self._error(reason, Refused)
         advice = ADVICE.get(error.code)
         return self._error(f"{reason}; {advice}" if advice else reason)
 
-    def _error(self, problem: str) -> EmbedderError:
+    def _error(self, problem: str, kind: type[EmbedderError] = EmbedderError) -> EmbedderError:
         for secret in self._secrets:
             problem = problem.replace(secret, "…")
-        return EmbedderError(f"{self.url}: {problem}")
+        return kind(f"{self.url}: {problem}")
 
 
 def _read(answer: Any, timeout_s: float) -> bytes:
     """All of an answer; a server that goes on by drops runs out of time as a silent one does."""
     until = time.monotonic() + timeout_s
     parts = []
+    size = 0
     while part := answer.read1(CHUNK):
         parts.append(part)
+        size += len(part)
+        if size > MOST_ANSWER_BYTES:
+            raise OSError(f"its answer has over {MOST_ANSWER_BYTES >> 20} MB")
         if time.monotonic() > until:
             raise TimeoutError
     if answer.length:  # what was promised and did not come

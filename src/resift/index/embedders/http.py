@@ -4,6 +4,7 @@ Knows what is asked and what makes an answer; `endpoint.py` carries it there and
 """
 
 import base64
+import logging
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,12 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import EmbedderError, InputError
-from resift.index.embedders.endpoint import Endpoint, Limits
+from resift.index.embedders.endpoint import Endpoint, Limits, Refused
+from resift.index.embedders.keys import Keys, authorise, is_loopback
 
 BATCH_TEXTS = 32  # what text-embeddings-inference takes by default, the least of the known servers
 BATCH_CHARACTERS = 64_000
+SHORTEST = 200  # characters: what is shorter is not refused for its length
 BULK = Limits(timeout_s=60, tries=6, longest_wait_s=60)
 QUERY = Limits(timeout_s=10, tries=2, longest_wait_s=2)  # somebody waits for the answer
+
+NO_KEYS = Keys()
+_LOG = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 
@@ -28,16 +34,21 @@ class HttpEmbedder:
     """One model of a server. Nothing is sent before the first text or the first look at `dim`.
 
     `spec` is ``http(s)://[user:password@]host[:port][/path]#model``. A user in it is sent as basic
-    authentication, else `key` as a bearer token. Methods raise `EmbedderError`.
+    authentication, else what `keys` holds for that host as a bearer token. Methods raise
+    `EmbedderError`.
     """
 
     def __init__(
-        self, spec: str, key: str | None = None, *, bulk: Limits = BULK, query: Limits = QUERY
+        self, spec: str, keys: Keys = NO_KEYS, *, bulk: Limits = BULK, query: Limits = QUERY
     ) -> None:
         base, self._model, user = _parts(spec)
         self.name = f"{base}#{self._model}"
         self.fingerprint = f"openai-compatible {self.name}"
-        self._endpoint = Endpoint(f"{base}/embeddings", *_authorisation(user, key))
+        url = urlsplit(base)
+        sent = authorise(url, user, keys)
+        self._endpoint = Endpoint(
+            f"{base}/embeddings", sent.header, sent.secrets, is_here=is_loopback(url.hostname)
+        )
         self._bulk, self._query = bulk, query
         self._dim: int | None = None
         self._lock = threading.Lock()
@@ -51,12 +62,30 @@ class HttpEmbedder:
         """Unit vectors in input order, ``(n, dim)``, batch by batch."""
         if not texts:
             return np.empty((0, self.dim), np.float32)
-        return np.concatenate([self._vectors(own, self._bulk) for own in batches(texts)])
+        return np.concatenate([self._taken(batch) for batch in batches(texts)])
 
     def embed_query(self, query: str) -> Floats:
         """The unit vector of a query, ``(dim,)``; gives up earlier than `embed`."""
         vector: Floats = self._vectors([query], self._query)[0]
         return vector
+
+    def _taken(self, texts: Sequence[str]) -> Floats:
+        """Vectors of a batch, of which a text that the server refuses costs itself only.
+
+        Of a text that is too long the first half is tried, and so on; one of which nothing is taken
+        has a vector of zeros, which no search finds, and is logged.
+        """
+        try:
+            return self._vectors(texts, self._bulk)
+        except Refused as error:
+            dim = self.dim  # raises where nothing is taken from us at all
+            if len(texts) > 1:
+                middle = len(texts) // 2
+                return np.concatenate([self._taken(texts[:middle]), self._taken(texts[middle:])])
+            if len(texts[0]) > SHORTEST:
+                return self._taken([texts[0][: len(texts[0]) // 2]])
+            _LOG.warning("a text beginning %r has no vector: %s", texts[0][:40], error)
+            return np.zeros((1, dim), np.float32)
 
     def _vectors(self, texts: Sequence[str], limits: Limits) -> Floats:
         body = {"model": self._model, "input": list(texts), "encoding_format": "float"}
@@ -103,7 +132,8 @@ def unit_vectors(answer: Any, count: int) -> Floats:
         raise ValueError(f"expected the indexes 0 to {count - 1}, each once")
     try:
         vectors = np.array(
-            [rows[indexes.index(place)].get("embedding") for place in range(count)], float
+            [_numbers(rows[indexes.index(place)].get("embedding")) for place in range(count)],
+            float,
         )
     except (TypeError, ValueError, OverflowError):  # text, null, or rows of several lengths
         vectors = np.empty(0)
@@ -114,6 +144,13 @@ def unit_vectors(answer: Any, count: int) -> Floats:
     if not (np.isfinite(norms).all() and norms.all()):
         raise ValueError("a vector of zeros, or with a number that is infinite or none")
     return np.asarray(vectors / norms, np.float32)
+
+
+def _numbers(embedding: Any) -> Any:
+    """An embedding as it came; some servers give float32 in base64 unasked."""
+    if not isinstance(embedding, str):
+        return embedding
+    return np.frombuffer(base64.b64decode(embedding, validate=True), "<f4")
 
 
 def _parts(spec: str) -> tuple[str, str, str | None]:
@@ -132,16 +169,3 @@ def _parts(spec: str) -> tuple[str, str, str | None]:
     user, _, host = parts.netloc.rpartition("@")
     path = parts.path.rstrip("/").removesuffix("/embeddings")
     return f"{parts.scheme}://{host.lower()}{path}", model, unquote(user) or None
-
-
-def _authorisation(user: str | None, key: str | None) -> tuple[str | None, tuple[str, ...]]:
-    """The header's value, and all that must never be shown."""
-    if user:
-        coded = base64.b64encode(user.encode()).decode()
-        return f"Basic {coded}", (coded, user, user.partition(":")[2])
-    if key is None or not key.strip():
-        return None, ()
-    key = key.strip()
-    if not (key.isascii() and key.isprintable()):
-        raise InputError("embedder_key: has characters that no HTTP header can hold; copy it again")
-    return f"Bearer {key}", (key,)

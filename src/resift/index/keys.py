@@ -1,0 +1,91 @@
+"""Which keys the documents' metadata has, and what a filter that names another one is told. Pure.
+
+A key that no passage has can only be a slip: silently, it would find nothing.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+from resift.errors import InputError
+from resift.index.predicate import Metadata, Value, Where
+
+_MOST, _DEEPEST, _SHOWN = 1_000, 4, 20
+_PLURALS = {"text": "texts", "number": "numbers", "truth": "true or false"}
+
+Keys = Mapping[tuple[str, ...], set[str]]
+"""The kinds of the values below each key: ``text``, ``number``, ``truth``."""
+
+
+def keys_of(metadata: Iterable[str]) -> Keys:
+    """The keys in documents' metadata, each document as JSON, down to keys inside of some."""
+    keys: dict[tuple[str, ...], set[str]] = {}
+    seen: set[str] = set()  # passages of a document share its metadata
+    for text in metadata:
+        if text not in seen:
+            seen = {text} if len(seen) > _MOST else seen | {text}
+            for path, kind in _values(json.loads(text), ()):
+                if path in keys or len(keys) < _MOST:
+                    keys.setdefault(path, set()).add(kind)
+    return keys
+
+
+def compared_keys(where: Where) -> list[Metadata]:
+    """The keys that a filter compares, each once."""
+    return list(dict.fromkeys(f for f, _ in where.compared() if isinstance(f, Metadata)))
+
+
+def refuse_unknown(field: Metadata, keys: Keys, columns: Iterable[str]) -> NoReturn:
+    """Raise `InputError` for a key that no passage has: with the nearest one, and all there are."""
+    names = {_written(path): path for path in keys}
+    near = get_close_matches(_written(field.path), [*names, *columns], 1)
+    hint = f"; did you mean {near[0]}?" if near else ";"
+    there = sorted(names)[:_SHOWN]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    known = f"there are {', '.join(there)}{more}" if there else "the documents have no metadata"
+    raise InputError(
+        f"where: no passage has {_written(field.path)}{hint} {known}, beside {', '.join(columns)}"
+    )
+
+
+def refuse_mixed(where: Where, keys: Keys) -> None:
+    """Raise `InputError` where a key is compared with a kind of value that it never has."""
+    for field, values in where.compared():
+        if not isinstance(field, Metadata):
+            continue
+        there = keys.get(field.path, set())
+        asked = {_kind(value) for value in values}
+        if there and not there & asked:
+            kinds = " and ".join(sorted(_PLURALS[kind] for kind in there))
+            raise InputError(
+                f"where: {_written(field.path)} holds {kinds}, and "
+                f"{json.dumps(values[0], ensure_ascii=False)} is a {_kind(values[0])}: "
+                "texts stand in single quotes, numbers and true or false in none"
+            )
+
+
+def _values(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items() if len(path) < _DEEPEST else ():
+            yield from _values(inner, (*path, key))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _values(inner, path)
+    elif value is not None and path:
+        yield path, _kind(value)
+
+
+def _kind(value: Value) -> str:
+    if isinstance(value, bool):
+        return "truth"
+    return "text" if isinstance(value, str) else "number"
+
+
+def _written(path: tuple[str, ...]) -> str:
+    """A key as a filter names it."""
+    return ".".join(key if _is_plain(key) else f'"{key}"' for key in path)
+
+
+def _is_plain(key: str) -> bool:
+    return key.replace("-", "_").isidentifier() and not key.startswith("-")

@@ -1,0 +1,67 @@
+"""Proves that settings no request can be made with are refused in a line, before Rust sees them."""
+
+from typing import Any
+
+import pytest
+
+from resift.errors import SettingsError
+from resift.index.bucket import lance_options, open_bucket
+from resift.index.location import Location
+from resift.settings import StorageSettings
+
+pytest.importorskip("lance")
+
+PLACE = Location("bucket", "prefix")
+KEYS: dict[str, Any] = {"access_key_id": "a", "secret_access_key": "s3cret"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"endpoint": "127.0.0.1:9000"},
+        {"endpoint": "localhost"},
+        {"endpoint": "http://a b"},
+        {"endpoint": " http://host"},
+        {"endpoint": "http://host\n"},
+        {"endpoint": "ftp://host"},
+        {"endpoint": "http://"},
+        {"endpoint": "http://host:port"},
+        {"endpoint": "http://host:99999"},
+        {"endpoint": "http://[::1"},
+        {"endpoint": "http://höst"},
+        {"endpoint": "http://host?x=1"},
+        {"endpoint": "http://me:s3cret@host"},
+        {"endpoint": "me:s3cret@host"},
+        {"access_key_id": "a"},
+        {"secret_access_key": "s3cret"},
+        {"session_token": "s3cret"},
+        {"access_key_id": "a", "session_token": "s3cret"},
+        KEYS | {"secret_access_key": "s3cret\n"},
+        KEYS | {"access_key_id": "a b"},
+        KEYS | {"session_token": "s3crét"},
+        KEYS | {"region": "eu west"},
+        KEYS | {"region": "eu\nwest"},
+    ],
+)
+def test_what_no_request_can_be_made_with_is_refused(settings: dict[str, Any]) -> None:
+    storage = StorageSettings(**settings)
+    for way in (open_bucket, lance_options):
+        with pytest.raises(SettingsError) as refused:
+            way(PLACE, storage)
+        said = str(refused.value)
+        assert said.startswith("AWS_") and said.isprintable() and "s3cr" not in said
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "taken"),
+    [
+        ("http://host:9000/", "http://host:9000"),
+        ("HTTP://Host:9000", "http://host:9000"),
+        ("https://host/path", "https://host/path"),
+        ("http://[::1]:9000", "http://[::1]:9000"),
+    ],
+)
+def test_an_endpoint_has_one_spelling(endpoint: str, taken: str) -> None:
+    options = lance_options(PLACE, StorageSettings(endpoint, "r", **KEYS))
+    assert options["aws_endpoint"] == taken
+    assert (options.get("allow_http") == "true") == taken.startswith("http://")

@@ -1,0 +1,105 @@
+"""Proves that a filter that names no key, or compares what cannot match, is told and not silent."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from index.fakes import HashingEmbedder
+from resift.errors import InputError
+from resift.index.keys import keys_of
+from resift.search.index import Index
+from resift.settings import Settings
+
+ROWS: list[dict[str, Any]] = [
+    {"text": "a cat", "lang": "en", "year": 2020, "tags": ["x", "y"], "author": {"name": "Eve"}},
+    {"text": "a dog", "lang": "de", "year": 2021, "draft": True, "content type": "z", "page": "p"},
+    {"text": "a cow", "lang": "fr", "gone": None, "mixed": 1},
+    {"text": "a fox", "mixed": "one"},
+]
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    folder = tmp_path_factory.mktemp("keys")
+    (folder / "docs").mkdir()
+    lines = "\n".join(json.dumps(row) for row in ROWS)
+    (folder / "docs" / "rows.jsonl").write_text(lines)
+    made = Index(str(folder / "index"), settings=Settings(), embedder=HashingEmbedder())
+    made.sync(str(folder / "docs"))
+    return made
+
+
+def found(index: Index, where: str) -> set[str]:
+    return {hit.text for hit in index.search("a", where=where, rerank=False, mode="dense")}
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("lnag = 'en'", "no passage has lnag; did you mean lang? there are"),
+        ("lang = 'en' and yeer >= 2020", "no passage has yeer; did you mean year?"),
+        ("lang = 'en' or yeer = 2020", "did you mean year?"),
+        ("not (Lang = 'en')", "did you mean lang?"),
+        ("autor.name = 'Eve'", "did you mean author.name?"),
+        ("author.nam starts with 'E'", "did you mean author.name?"),
+        ("contenttype = 'z'", 'did you mean "content type"?'),
+        ("uri = 'x'", "beside source, doc_id, title, page"),
+        ("Title = 'x'", "did you mean title?"),
+        ("gone = 'x'", "no passage has gone"),
+        ("zzzz = 1", "no passage has zzzz; there are"),
+    ],
+)
+def test_a_key_that_no_passage_has_is_refused_with_the_nearest(
+    index: Index, where: str, said: str
+) -> None:
+    for _ in range(2):
+        with pytest.raises(InputError) as refused:
+            found(index, where)
+        assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("year = '2020'", 'year holds numbers, and "2020" is a text'),
+        ("lang > 3", "lang holds texts, and 3 is a number"),
+        ("draft = 'true'", 'draft holds true or false, and "true" is a text'),
+        ("year starts with '20'", "year holds numbers"),
+        ("tags in (1, 2)", "tags holds texts"),
+    ],
+)
+def test_a_kind_that_a_key_never_has_is_told(index: Index, where: str, said: str) -> None:
+    with pytest.raises(InputError) as refused:
+        found(index, where)
+    assert said in str(refused.value)
+
+
+def test_what_is_right_is_left_alone_also_where_it_finds_nothing(index: Index) -> None:
+    assert found(index, "lang = 'en'") == {"a cat"}
+    assert found(index, "lang = 'xx'") == set()
+    assert found(index, "year > 3000") == set()
+    assert found(index, "mixed = 1") == {"a cow"}
+    assert found(index, "year in (2020, '2020')") == {"a cat"}
+    assert found(index, "not exists(archived)") == {row["text"] for row in ROWS}
+    assert found(index, "exists(archived)") == set()
+    assert found(index, "page = 3") == set()
+    assert found(index, "\"page\" = 'p'") == {"a dog"}
+    assert found(index, "\"content type\" = 'z' and author.name != 'x'") == set()
+
+
+def test_keys_of_anything_that_json_holds_are_few() -> None:
+    deep = json.dumps({"a": {"b": {"c": {"d": {"e": 1}}}}, "l": [[1, {"x": True}], "t"]})
+    many = [json.dumps({f"k{n}": n}) for n in range(3_000)]
+    assert dict(keys_of([deep, "{}"])) == {("l",): {"number", "text"}, ("l", "x"): {"truth"}}
+    assert len(keys_of(many)) == 1_000
+
+
+def test_an_index_without_metadata_says_so(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.txt").write_text("Nothing but text.")
+    index = Index(str(tmp_path / "index"), settings=Settings(), embedder=HashingEmbedder())
+    index.sync(str(tmp_path / "docs"))
+    with pytest.raises(InputError, match="no passage has lang; the documents have no metadata"):
+        found(index, "lang = 'en'")

@@ -1,0 +1,132 @@
+"""Proves that a citation is proved by its own text, place and ETag, and that each has a verdict."""
+
+import io
+import json
+import os
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.command import Resift
+from cli.conftest import resift as resift
+from index.fakes import HashingEmbedder
+from resift.search.index import Index
+from resift.settings import Settings
+from resift.types import Hit
+
+OLD = "# About\n\nThe dog is an animal that barks."
+NEW = "# About\n\nThe dog is a friend that sleeps."
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    folder = tmp_path / "a b#?%41ü"
+    folder.mkdir()
+    (folder / "dog 1%.md").write_text(OLD)
+    (folder / "rows.csv").write_text("id,text\na,The cat is grey.\nb,The fox is red.\n")
+    return folder
+
+
+@pytest.fixture
+def index(tmp_path: Path, docs: Path) -> Index:
+    index = Index(str(tmp_path / "index"), settings=Settings(), embedder=HashingEmbedder())
+    index.sync(str(docs))
+    return index
+
+
+def hit_of(index: Index, query: str) -> Hit:
+    return index.search(query, rerank=False, mode="lexical")[0]
+
+
+def test_a_hit_is_proved_by_its_own_text_whatever_the_index_says_by_now(
+    index: Index, docs: Path
+) -> None:
+    hit = hit_of(index, "dog barks")
+    assert index.verify_citation(hit).standing == "proved"
+    assert index.verify_citation(json.loads(json.dumps(asdict(hit)))).standing == "proved"
+    (docs / "dog 1%.md").write_text(NEW)
+    index.sync(str(docs))
+    assert hit_of(index, "dog friend").id == hit.id  # an id is no citation
+    assert index.verify_citation(hit.id).standing == "proved"
+    for cited in (hit, asdict(hit)):
+        assert index.verify_citation(cited).standing == "changed"
+
+
+@pytest.mark.parametrize(
+    ("changes", "place", "standing"),
+    [
+        ({"text": "The dog is an alien that barks."}, {}, "unproved"),
+        ({"text": ""}, {}, "unproved"),
+        ({"text": " \n"}, {"start": 0, "end": 2}, "unproved"),
+        ({"text": None}, {}, "malformed"),
+        ({}, {"etag": "another"}, "still_there"),
+        ({}, {"etag": None}, "still_there"),
+        ({}, {"start": 0, "end": 5}, "still_there"),
+        ({}, {"start": -5, "end": 5}, "malformed"),
+        ({}, {"start": True}, "malformed"),
+        ({}, {"start": "0"}, "malformed"),
+        ({}, {"uri": 7}, "malformed"),
+        ({}, {"uri": "/nowhere/dog.md"}, "gone"),
+        ({}, {"uri": "gs://bucket/dog.md"}, "unasked"),
+        ({}, {"uri": "/dev/zero"}, "gone"),
+        ({"metadata": {}}, None, "malformed"),
+        ({"metadata": "x"}, None, "malformed"),
+    ],
+)
+def test_what_was_altered_is_not_proved(
+    index: Index, changes: dict[str, Any], place: dict[str, Any] | None, standing: str
+) -> None:
+    hit = asdict(hit_of(index, "dog barks"))
+    cited = hit | changes
+    if place is not None:
+        cited["metadata"] = dict(hit["metadata"]) | place
+    assert index.verify_citation(cited).standing == standing
+
+
+def test_a_pipe_is_not_waited_for(index: Index, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.md")
+    hit = hit_of(index, "dog barks")
+    cited = replace(hit, metadata=dict(hit.metadata) | {"uri": str(tmp_path / "pipe.md")})
+    assert index.verify_citation(cited).standing == "gone"
+
+
+def test_a_row_is_its_own_document(index: Index, docs: Path) -> None:
+    cat, fox = hit_of(index, "cat grey"), hit_of(index, "fox red")
+    (docs / "rows.csv").write_text("id,text\nb,The fox is red.\n")
+    standings = [verdict.standing for verdict in index.verify_citations([cat, fox, "no such"])]
+    assert standings == ["gone", "still_there", "unknown"]
+
+
+def test_the_command_reads_what_a_search_prints_and_names_what_it_cannot(
+    resift: Resift, tmp_path: Path, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "bundled"
+    assert resift("index", docs, "--index", place).code == 0
+    answer = resift("search", "dog", "--index", place, "--no-rerank", "--json").out
+    hits = json.loads(answer)["hits"]
+    lines = "\n".join(json.dumps(hit) for hit in hits)
+    for text in (answer, lines, json.dumps(hits), f"{lines}\n" + '{"receipt": {}}\n'):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        done = resift("verify-citation", "-", "--index", place)
+        assert done.code == 0, done.out
+        assert [line.split()[0] for line in done.out.splitlines()] == ["proved"] * len(hits)
+    odd = f'{{"id": 7}}\n{lines}\n{{"id\nno such id\n[]\n'
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(odd.encode() + b"\xff\xfe\n")))
+    done = resift("verify-citation", "-", "--index", place)
+    said = [line.partition(":")[0] for line in done.out.splitlines()]
+    proved = [f"proved  {hit['id'].partition(':')[0]}" for hit in hits]
+    last = len(hits) + 2
+    assert done.code == 1
+    assert said == [
+        "malformed  line 1",
+        *proved,
+        f"malformed  line {last}",
+        "unknown  no such id",
+        f"malformed  line {last + 3}",
+    ]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    done = resift("verify-citation", "-", "--index", place)
+    assert done.code == 1 and "got nothing" in done.err

@@ -1,0 +1,300 @@
+"""Proves that in a folder for copies nothing else is touched, and what copies are good for.
+
+A store that is down, or a version that was cleaned up, is answered for, and the receipt says so.
+"""
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import obstore
+import pytest
+
+from index.fakes import HashingEmbedder
+from resift.errors import NoCopy, StoreError, VersionGone
+from resift.index.copies import Copies, drop
+from resift.index.hydrate import Cache
+from resift.index.location import locate
+from resift.index.table import TABLE
+from resift.index.versions import write_record
+from resift.types import Ranking
+from storage.conftest import Server
+from storage.faulty import Faults, FaultyProxy, Seen, faulty_proxy
+from storage.places import Place
+
+DOCUMENTS = {f"{n}.txt": f"Document {n} of words{n % 7} and things." for n in range(20)}
+MUCH = 1 << 30
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[FaultyProxy]:
+    with faulty_proxy(server.endpoint) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def place(proxy: FaultyProxy, bucket: str) -> Place:
+    place = Place(f"s3://{bucket}", Server(proxy.endpoint).settings())
+    place.write(DOCUMENTS)
+    place.index().sync(place.docs)
+    proxy.restart()
+    return place
+
+
+def search(index: Any, **options: Any) -> Ranking:
+    found: Ranking = index.search("words3 and things", rerank=False, **options)
+    return found
+
+
+def state(folder: Path) -> dict[str, tuple[bytes, float]]:
+    """What is in a folder that is no copy."""
+    return {
+        path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_mtime)
+        for path in folder.rglob("*")
+        if path.is_file() and "resift-copies" not in path.parts
+    }
+
+
+def test_a_users_own_files_stay_as_they_are_whatever_they_are_called(
+    place: Place, server: Server, tmp_path: Path
+) -> None:
+    table = place.newest().table
+    names = [
+        *("1.version", "lock", "CACHEDIR.TAG", "x/1.version", "x/passages.lance/data/a.lance"),
+        *(f"{table}/1.version", f"{table}/passages.lance/data/old.lance", "x/0123abcd.part"),
+    ]
+    for name in names:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"mine: {name}")
+        os.utime(path, (0, 0))
+    before = state(tmp_path)
+    first = Cache(tmp_path, MUCH)
+    local = first.hydrate(locate(place.index_uri), place.storage, place.newest())
+    assert local is not None
+    local.hold.close()
+    small = Cache(tmp_path, sum(size for _, size in place.newest().files) + 100)
+    other = Place(f"s3://{server.new_bucket()}", place.storage)
+    other.write(DOCUMENTS)
+    other.index().sync(other.docs)
+    assert small.hydrate(locate(other.index_uri), other.storage, other.newest())
+    assert not Path(local.path).exists()  # evicted
+    assert state(tmp_path) == before
+
+
+def test_what_stands_among_the_copies_and_is_none_stays(place: Place, tmp_path: Path) -> None:
+    cache = Cache(tmp_path, MUCH)
+    local = cache.hydrate(locate(place.index_uri), place.storage, place.newest())
+    assert local is not None
+    local.hold.close()
+    root = Path(local.path)
+    mine = [root / "notes.txt", root / TABLE / "data" / "mine.lance", root / "2.version"]
+    for path in mine:
+        path.write_text("mine")
+    for marker in Copies(tmp_path).markers():
+        drop(marker)
+    assert [path.read_text() for path in mine] == ["mine"] * 3
+    left = {path for path in root.rglob("*") if path.is_file()}
+    assert left == set(mine)
+    second = replace(place.newest(), number=2)
+    with pytest.raises(NoCopy, match="is there and is none of resift's"):
+        cache.hydrate(locate(place.index_uri), place.storage, second)
+    assert mine[2].read_text() == "mine"
+
+
+def test_a_folder_of_that_name_that_is_not_ours_is_left_alone(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "resift-copies").mkdir()
+    (tmp_path / "resift-copies" / "thesis.doc").write_text("mine")
+    found = search(place.index(cache_dir=str(tmp_path)))
+    assert len(found) == 10 and found.receipt.requests
+    assert "was not made by resift" in found.receipt.notes[0]
+    assert [path.name for path in tmp_path.rglob("*")] == ["resift-copies", "thesis.doc"]
+
+
+def test_a_hostile_record_makes_no_file_outside(place: Place, tmp_path: Path) -> None:
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    version = place.newest()
+    up = "../" * 12
+    hostile = [
+        replace(version, number=2, files=((f"{up}{victim}".replace("//", "/"), 0),)),
+        replace(version, number=2, table="../../evil"),
+        replace(version, number=2, manifest=f"{up}evil"),
+    ]
+    for wrong in hostile:
+        store = Server(str(place.storage.endpoint)).bucket(place.root.removeprefix("s3://"))
+        obstore.put(store, "index/versions/00000002.json", write_record(wrong))
+        for index in (place.index(cache_dir=str(tmp_path / "cache")), place.index()):
+            with pytest.raises(StoreError, match=r"00000002\.json is damaged"):
+                search(index)
+    assert victim.read_text() == "mine"
+    assert [path.name for path in tmp_path.rglob("*")] == ["victim.txt"]
+
+
+def test_links_among_the_copies_lead_nowhere(place: Place, tmp_path: Path) -> None:
+    elsewhere, cache = tmp_path / "elsewhere", tmp_path / "cache"
+    elsewhere.mkdir()
+    search(place.index(cache_dir=str(cache)))
+    [data] = cache.rglob("data")
+    shutil.rmtree(data)
+    data.symlink_to(elsewhere)
+    found = search(place.index(cache_dir=str(cache)))
+    assert len(found) == 10 and "a link that leads out" in found.receipt.notes[0]
+    assert not list(elsewhere.iterdir())
+
+
+def test_two_indexes_never_share_files_whatever_they_claim(
+    place: Place, server: Server, tmp_path: Path
+) -> None:
+    cache = Cache(tmp_path, MUCH)
+    first = cache.hydrate(locate(place.index_uri), place.storage, place.newest())
+    bucket = server.new_bucket()
+    for path, size in place.newest().files:  # the same names and sizes, another content
+        obstore.put(server.bucket(bucket), f"index/{TABLE}/{path}", b"x" * size)
+    other = cache.hydrate(locate(f"s3://{bucket}/index"), place.storage, place.newest())
+    assert first and other and first.path != other.path
+    assert other.fetched_files == first.fetched_files
+
+
+def test_a_part_that_vanishes_meanwhile_costs_nothing(place: Place, tmp_path: Path) -> None:
+    cache = Cache(tmp_path, MUCH)
+    local = cache.hydrate(locate(place.index_uri), place.storage, place.newest())
+    assert local is not None
+    data = Path(local.path) / TABLE / "data"
+    stop = threading.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            parts = [data / f"{n:08x}.part" for n in range(50)]
+            for part in parts:
+                part.touch()
+            for part in parts:
+                part.unlink()
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            Copies(tmp_path).size()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_folder_that_cannot_be_written_to_costs_the_copy_only(
+    place: Place, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none")):
+        found = search(place.index(cache_dir=str(folder)))
+        assert len(found) == 10 and found.receipt.requests and not found.receipt.partial
+        assert "cannot keep a copy there" in found.receipt.notes[0]
+        assert "the index was read in place" in found.receipt.notes[0]
+
+
+def test_a_full_disk_costs_the_copy_only(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("resift.index.hydrate.os.replace", full)
+    found = search(place.index(cache_dir=str(tmp_path)))
+    assert len(found) == 10 and "No space left on device" in found.receipt.notes[0]
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    "faults", [Faults(reset_every=1), Faults(refusal=("503 Service Unavailable", "ServiceDown"))]
+)
+def test_a_store_that_is_down_is_answered_for_by_the_copy_and_said(
+    place: Place, proxy: FaultyProxy, tmp_path: Path, faults: Faults
+) -> None:
+    wanted = [hit.id for hit in search(place.index(cache_dir=str(tmp_path)))]
+    proxy.restart(faults)
+    index = place.index(cache_dir=str(tmp_path))
+    found = search(index)
+    assert [hit.id for hit in found] == wanted and found.receipt.version == 1
+    [note] = found.receipt.notes
+    assert "version 1 was read from its copy on this disk" in note and "\n" not in note
+    with pytest.raises(StoreError):
+        search(place.index())  # no copy, no answer
+    proxy.restart()
+    index.refresh()
+    assert search(index).receipt.notes == ()
+
+
+def test_a_store_that_goes_down_in_the_middle_of_a_fetch_is_answered_for(
+    place: Place, proxy: FaultyProxy, tmp_path: Path
+) -> None:
+    search(place.index(cache_dir=str(tmp_path)))
+    place.write({"new.txt": "Something new about words."})
+    place.index().sync(place.docs)
+
+    def cut(request: Seen) -> None:
+        if TABLE in request.path:
+            proxy.faults.reset_every = 1
+
+    proxy.restart(Faults(before=cut))
+    found = search(place.index(cache_dir=str(tmp_path)))
+    assert found.receipt.version == 1 and "may be a newer one" in found.receipt.notes[0]
+
+
+def test_who_is_not_let_in_any_more_gets_no_copy(
+    place: Place, proxy: FaultyProxy, tmp_path: Path
+) -> None:
+    search(place.index(cache_dir=str(tmp_path)))
+    proxy.restart(Faults(refusal=("403 Forbidden", "AccessDenied")))
+    with pytest.raises(StoreError, match="access denied"):
+        search(place.index(cache_dir=str(tmp_path)))
+
+
+def test_a_store_that_is_up_again_is_seen_without_a_refresh(
+    place: Place, proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search(place.index(cache_dir=str(tmp_path)))
+    proxy.restart(Faults(reset_every=1))
+    index = place.index(cache_dir=str(tmp_path))
+    assert search(index).receipt.notes
+    proxy.restart()
+    assert search(index).receipt.notes  # asked again only after a while
+    monkeypatch.setattr("resift.index.snapshot._LOOK_AGAIN_S", 0.0)
+    assert not search(index).receipt.notes
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_version_that_was_cleaned_up_is_left_for_the_newest_and_said(
+    place: Place, tmp_path: Path, copied: bool
+) -> None:
+    index = place.index(cache_dir=str(tmp_path) if copied else None)
+    search(index)
+    writer = place.index()
+    place.write({"new.txt": "Something new about words3 and things."})
+    writer.sync(place.docs)
+    writer.clean(keep=1, older_than_days=0)
+    if copied:  # a copy outlives that, until somebody deletes it
+        assert search(index).receipt.version == 1
+        shutil.rmtree(tmp_path / "resift-copies")
+    found = search(index)
+    assert found.receipt.version == 2 and "new.txt" in str([hit.id for hit in found])
+    assert found.receipt.notes == ("version 1 was gone: the newest was read",)
+    assert search(index).receipt.notes == ()
+
+
+def test_a_pinned_version_that_was_cleaned_up_is_an_error(place: Place) -> None:
+    index = place.index()
+    pinned = type(index)(
+        place.index_uri, version=1, settings=index._settings, embedder=HashingEmbedder()
+    )
+    search(pinned)
+    place.write({"new.txt": "Something new about words3 and things."})
+    index.sync(place.docs)
+    index.clean(keep=1, older_than_days=0)
+    with pytest.raises(VersionGone, match="version 1 is not whole any more"):
+        search(pinned)
