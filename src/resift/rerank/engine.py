@@ -13,7 +13,8 @@ from dataclasses import replace
 import numpy as np
 
 from resift.rerank.artifact import Exit
-from resift.rerank.cache import PairCache, Score
+from resift.rerank.cache import PairCache
+from resift.rerank.cache_file import Score
 from resift.rerank.kept import HalfCache, Known, digest, pack
 from resift.rerank.outcome import Outcome
 from resift.rerank.pairs import TokenRow
@@ -244,8 +245,8 @@ def _has_half(known: Known | None, row: TokenRow) -> bool:
 def _score(outcome: Outcome, place: int) -> Score:
     """What a cache keeps of a row."""
     row, means = outcome.rows[place], outcome.means
-    mean = b"" if means is None else means[place].astype(np.float16).tobytes()
-    return Score(float(outcome.logits[place]), row.seen, row.dropped, row.end, mean)
+    mean = b"" if means is None else means[place].astype(np.float32).tobytes()
+    return Score((float(outcome.logits[place]),), row.seen, row.dropped, row.end, mean)
 
 
 def _late(outcome: Outcome, patience: Patience) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.rerank.cache import Score
+from resift.rerank.cache_file import Score
 from resift.rerank.pairs import TokenRow
 from resift.types import Status
 
@@ -98,10 +98,10 @@ class Outcome:
         """A text's score was known."""
         nothing = np.empty(0, np.int64)
         self.rows[place] = TokenRow(nothing, 0, score.seen, score.dropped, score.end)
-        self.logits[place], self.stages[place] = score.logit, stages
+        self.logits[place], self.stages[place] = score.logits[-1], stages
         self.cached[place] = True
         if score.mean:
-            self.keep_mean(place, np.frombuffer(score.mean, np.float16))
+            self.keep_mean(place, np.frombuffer(score.mean, np.float32))
         if score.dropped:
             self.statuses[place] = "cut"
 

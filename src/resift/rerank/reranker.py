@@ -275,7 +275,7 @@ def _cache(settings: Settings, decisive: str) -> PairCache | None:
     """A cache where there is room for one or a file is named."""
     if not (settings.cache_mb or settings.cache_file):
         return None
-    file = Path(settings.cache_file) if settings.cache_file else None
+    file = Path(os.path.expanduser(settings.cache_file)) if settings.cache_file else None
     return PairCache(decisive, settings.cache_mb or CACHE_MB, file)
 
 
