@@ -192,7 +192,7 @@ class LateInteractionStage:
 
     def __call__(self, batch: Batch) -> tuple[Batch, Floats]:
         states = encoded(self.encoder, batch.rows) if batch.states is None else batch.states
-        found = run(self.late, meeting_feeds(_halves(batch), states, batch.rows))
+        found = meet(self.late, meeting_feeds(_halves(batch), states, batch.rows))
         out = replace(batch, states=states, means=found["means"])
         return out, self.weights.logits(found["features"])
 
@@ -208,7 +208,7 @@ class MeetingStage:
             raise ValueError("a meeting needs the states and logits of the stage before: a bug")
         feeds = meeting_feeds(_halves(batch), batch.states, batch.rows)
         feeds["logits"] = batch.logits
-        return batch, batch.logits + run(self.session, feeds)["residual"]
+        return batch, batch.logits + meet(self.session, feeds)["residual"]
 
 
 def encoded(encoder: Session, rows: Sequence[TokenRow]) -> Halves:
@@ -258,6 +258,18 @@ def meeting_feeds(
         "attention_mask": mask,
         "own": own_tokens(mask).astype(np.int64),
     }
+
+
+def meet(session: Session, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Run a graph in which halves meet; a single row goes as two of the same.
+
+    ONNX Runtime sums a single row in another order, and its logit would be another in its last bit.
+    """
+    rows = len(feeds["states"])
+    if rows > 1:
+        return run(session, feeds)
+    both = {name: np.concatenate([given, given]) for name, given in feeds.items()}
+    return {name: given[:rows] for name, given in run(session, both).items()}
 
 
 def run_rows(session: Session, rows: Sequence[TokenRow]) -> dict[str, NDArray[Any]]:
