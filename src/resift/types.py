@@ -13,10 +13,11 @@ Status = Literal["ok", "cut", "empty", "not_text", "late", "failed", "not_rerank
 """What became of a candidate.
 
 ``ok``: read whole. ``cut``: scored, but only its first `Hit.tokens_seen` tokens fitted.
-``empty``: nothing to read. ``not_text``: its text is no string. ``late``: time was up before
-its turn. ``failed``: the model gave no number for it. ``not_reranked``: the first stage's order
-was asked for, or is all there is. The last five have no score; they keep their first-stage
-order behind the scored ones.
+``empty``: nothing to read, or no word that the model knows. ``not_text``: its text is no string.
+``late``: time was up before its turn. ``failed``: the model gave no number for it.
+``not_reranked``: the first stage's order was asked for, or is all there is: the model knows no
+word of the query. The last five have no score; they keep their first-stage order behind the scored
+ones.
 """
 
 Calibrated = Literal["none", "model", "judged"]
@@ -118,6 +119,8 @@ class Receipt:
     the best score is below what was asked for; it is False where that was not asked or not seen.
     A search says which `version` of the index it read, and how many `requests` for how many `bytes`
     it made to the object store; none where the index lies on this machine's disk.
+    `query_unknown_share` (0..1) of the query's tokens the model does not know: they had no part in
+    any score, and where they are all of it nothing is scored and the receipt is `partial`.
     """
 
     model: str
@@ -144,6 +147,7 @@ class Receipt:
     version: int | None = None
     requests: int = 0
     bytes: int = 0
+    query_unknown_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,8 +108,8 @@ def test_titles_are_part_of_what_is_kept(bundled: Reranker) -> None:
     assert bundled.rank(QUERY, [replace(own, title="Another")]).receipt.kept == 0
 
 
-def _receipt(reranker: Reranker, text: str, kept: Kept) -> Receipt:
-    return reranker.rank(QUERY, [Candidate("0", text, kept=kept)]).receipt
+def _receipt(reranker: Reranker, text: str, kept: Kept, query: str = QUERY) -> Receipt:
+    return reranker.rank(query, [Candidate("0", text, kept=kept)]).receipt
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,8 @@ def test_another_split_models_states_are_not_used(
     (theirs,) = bundled.keep([text])
     (own,) = other.keep([text])
     assert theirs is not None and own is not None
-    assert _receipt(other, text, theirs).kept == 0
-    assert _receipt(other, text, own).kept == 1
+    assert _receipt(other, text, theirs, WORDS[2]).kept == 0
+    assert _receipt(other, text, own, WORDS[2]).kept == 1
 
 
 def test_without_states_only_ids_are_kept(bundled: Reranker) -> None:

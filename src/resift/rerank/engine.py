@@ -78,13 +78,18 @@ class Engine:
         """Score each text against the query, as far as the caller's patience goes.
 
         With `race`, candidates that cannot reach its first `top_n` any more are let go at the
-        exits. `known` are texts by place that need not be read again. Raises `QueryError` for a
+        exits. `known` are texts by place that need not be read again. Of a query of which the model
+        knows no word nothing is scored. Raises `QueryError` for a
         query that does not fit whole and `Overloaded` where too much is waiting already.
         """
         patience = patience or Patience()
         start = time.perf_counter()
         prompt = self.model.read(query)
         outcome = Outcome.of(texts)
+        outcome.query_unknown_share = prompt.unknown / (prompt.unknown + prompt.seen)
+        if not prompt.seen:
+            outcome.leave("the query has no word that this model knows")
+            return outcome
         keys = self._recall(query, texts, outcome)
         names, found = self._find(texts, outcome, known or {})
         alive = self._tokenise(prompt, texts, outcome, patience, found)

@@ -57,7 +57,7 @@ class Occlusion:
         outcome = self._engine.step(query, [title + text[:end], *without])
         logit, *left = outcome.logits.tolist()
         if logit != logit:
-            raise _unreadable(own.id, outcome.statuses[0])
+            raise _unreadable(own.id, outcome.reason or outcome.statuses[0])
         return Explanation(
             id=own.id,
             rank=document.rank if isinstance(document, Hit) else None,
@@ -78,8 +78,10 @@ class Occlusion:
         return compared(above, below, self.explained(query, above), self.explained(query, below))
 
     def explained(self, query: str, hit: Hit) -> Explanation | None:
-        """`explain`, or None for a hit that cannot be read."""
-        return None if hit.status in _WHY else self.explain(query, hit)
+        """`explain`, or None for a hit that cannot be read, or beside a query that cannot."""
+        if hit.status in _WHY or not self._engine.model.read(query).seen:
+            return None
+        return self.explain(query, hit)
 
 
 def _document(given: Any) -> Document:

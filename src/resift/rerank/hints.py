@@ -1,4 +1,4 @@
-"""What a caller should know of its own calls, said once: depths that cost, scores that mislead."""
+"""What a caller should know of its own calls, said once: costly depths, odd scores, odd words."""
 
 import warnings
 
@@ -25,6 +25,19 @@ class Hints:
         warnings.warn(
             f"{depth} candidates took {took_ms:.0f} ms, about {rest:.0f} ms of it for those "
             f"beyond {DEPTH_ADVICE}; depths over {DEPTH_ADVICE} seldom pay",
+            stacklevel=3,
+        )
+
+    def of_query(self, receipt: Receipt) -> None:
+        """Words of the query that the model does not know."""
+        share = receipt.query_unknown_share
+        if not share or "query" in self._said:
+            return
+        self._said.add("query")
+        warnings.warn(
+            f"{receipt.model} does not know {share:.0%} of the query's tokens, which count for "
+            "nothing in its scores; use a model of the query's language "
+            "(Receipt.query_unknown_share has the share of each call)",
             stacklevel=3,
         )
 

@@ -21,6 +21,7 @@ class Outcome:
     `logits` is the best estimate, NaN where there is none; `stages` says how many of the model's
     stages gave it, `let_go` which texts the race went on without, `cached` which were known, `kept`
     of which the half that needs no query was.
+    `query_unknown_share` is of the query's tokens, 0..1.
     `means` are unit mean vectors, ``(n, dim)``, zero where there is none, None for a joint model.
     """
 
@@ -37,6 +38,7 @@ class Outcome:
     timings_ms: dict[str, float] = field(default_factory=dict)
     tokens: int = 0
     positions: int = 0
+    query_unknown_share: float = 0.0
 
     @classmethod
     def of(cls, texts: Sequence[object]) -> "Outcome":
@@ -85,6 +87,7 @@ class Outcome:
             name: self.timings_ms.get(name, 0.0) + later.timings_ms.get(name, 0.0)
             for name in self.timings_ms | later.timings_ms
         }
+        both.query_unknown_share = self.query_unknown_share
         both.tokens, both.positions = self.tokens + later.tokens, self.positions + later.positions
         return both
 
@@ -114,6 +117,11 @@ class Outcome:
         if self.means is None:
             self.means = np.zeros((len(self.logits), len(mean)))
         self.means[place] = mean
+
+    def leave(self, reason: str) -> None:
+        """Nothing can be scored: the first stage's order is all there is."""
+        self.statuses = ["not_reranked" if own == "ok" else own for own in self.statuses]
+        self.note(reason)
 
     def fail(self, place: int, reason: str) -> None:
         """A row that an earlier stage gave a logit keeps it as its best estimate."""

@@ -109,6 +109,7 @@ class Reading:
             exact=self.exact,
             cached=int(outcome.cached.sum()),
             kept=int(outcome.kept.sum()),
+            query_unknown_share=outcome.query_unknown_share,
         )
 
 

@@ -77,12 +77,14 @@ class Request:
         return sum(len(self.outcome.rows[place].ids) for own in left for place in own)
 
     @property
-    def step(self) -> tuple[int, bool]:
-        """What the first wave waits for: its stage, and whether its rows have states to begin with.
+    def step(self) -> tuple[int, bool, int]:
+        """What the first wave waits for: its stage, whether its rows have states to begin with, and
+        to what its query is padded.
 
         Rows of one step may run together.
         """
-        return self.stage, bool(self.waiting) and self.waiting[0][0] in self.states
+        has_states = bool(self.waiting) and self.waiting[0][0] in self.states
+        return self.stage, has_states, padded_length(len(self.prompt.ids))
 
     def lengths(self) -> list[int]:
         """Of the first wave that waits, in tokens, longest first; empty where none waits."""

@@ -128,6 +128,7 @@ class Reranker:
         ask = Ask(top_n, weight, exact, tolerance, Thresholds(min_score, abstain))
         ranking = self._rank(query, documents, ask, Patience(_budget(budget_ms)))
         self._hints.of_depth(ranking.receipt)
+        self._hints.of_query(ranking.receipt)
         self._hints.of_scores(ranking.receipt, ask.thresholds)
         return ranking
 
@@ -152,6 +153,7 @@ class Reranker:
             ranking = await asyncio.to_thread(self._rank, query, documents, ask, patience)
         finally:
             patience.give_up()  # nothing is lost where it was done
+        self._hints.of_query(ranking.receipt)
         self._hints.of_scores(ranking.receipt, ask.thresholds)
         return ranking
 
@@ -224,6 +226,8 @@ class Reranker:
         self, query: str, documents: Sequence[str | Document | Candidate]
     ) -> NDArray[np.float32]:
         """Logits in input order, float32 ``(n,)``; NaN for a document that cannot be read.
+
+        All of them are NaN for a query of which the model knows no word.
 
         Raises `QueryError` for an empty or over-long query.
         """
