@@ -44,6 +44,7 @@ REMEDY = "name another file as cache_file (RESIFT_CACHE_FILE), or delete it your
 class Score:
     """A pair's logit after each stage, and what of the document was read for it.
 
+    `tokens` are the row's, special ones too: what it counts for where rows are taken in portions.
     `mean` is the document's mean vector in float32, as it was computed; empty where the model has
     none.
     """
@@ -53,6 +54,7 @@ class Score:
     dropped: int
     end: int
     mean: bytes = b""
+    tokens: int = 0
 
 
 class CacheFile:
@@ -137,20 +139,20 @@ _CREATE = """
 CREATE TABLE pairs (
     number INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB UNIQUE NOT NULL, logits BLOB NOT NULL,
     seen INTEGER NOT NULL, dropped INTEGER NOT NULL, "end" INTEGER NOT NULL, mean BLOB NOT NULL,
-    checksum BLOB NOT NULL
+    tokens INTEGER NOT NULL, checksum BLOB NOT NULL
 )"""
-_COLUMNS = ["number", "key", "logits", "seen", "dropped", "end", "mean", "checksum"]
-_GET = 'SELECT logits, seen, dropped, "end", mean, checksum FROM pairs WHERE key = ?'
+_COLUMNS = ["number", "key", "logits", "seen", "dropped", "end", "mean", "tokens", "checksum"]
+_GET = 'SELECT logits, seen, dropped, "end", mean, tokens, checksum FROM pairs WHERE key = ?'
 _PUT = (
-    'INSERT OR REPLACE INTO pairs (key, logits, seen, dropped, "end", mean, checksum) '
-    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+    'INSERT OR REPLACE INTO pairs (key, logits, seen, dropped, "end", mean, tokens, checksum) '
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _TRIM = "DELETE FROM pairs WHERE number <= (SELECT max(number) FROM pairs) - ?"
 
 
 def _row(key: bytes, score: Score) -> tuple[bytes | int, ...]:
     logits = struct.pack(f"<{len(score.logits)}d", *score.logits)
-    values = (logits, score.seen, score.dropped, score.end, score.mean)
+    values = (logits, score.seen, score.dropped, score.end, score.mean, score.tokens)
     return key, *values, _checksum(key, values)
 
 
@@ -159,9 +161,9 @@ def _score(key: bytes, row: Sequence[Any]) -> Score | None:
     *values, checksum = row
     if checksum != _checksum(key, values):
         return None
-    logits, seen, dropped, end, mean = values
+    logits, seen, dropped, end, mean, tokens = values
     numbers = struct.unpack(f"<{len(logits) // 8}d", logits)  # of the kinds that were written
-    return Score(numbers, seen, dropped, end, mean)
+    return Score(numbers, seen, dropped, end, mean, tokens)
 
 
 def _checksum(key: bytes, values: Sequence[object]) -> bytes:

@@ -95,8 +95,10 @@ class Engine:
         alive = self._tokenise(prompt, texts, outcome, patience, found)
         tokenised = time.perf_counter()
         outcome.timings_ms["tokenise"] = (tokenised - start) * 1000
-        if alive:
-            request = self._request(prompt, alive, outcome, patience, race, found, names)
+        recalled = outcome.recalled if race else {}  # a race goes as it would without a cache
+        if alive or recalled:
+            places = sorted([*alive, *recalled])
+            request = self._request(prompt, places, outcome, patience, race, found, names)
             self._finish(request, tokenised)
         if outcome.unread:
             _late(outcome, patience)
@@ -232,13 +234,17 @@ class Engine:
         """Hand a request to the worker and sleep until it is done or nobody waits any more."""
         outcome = request.outcome
         if not request.patience.spent:
-            self._worker.run(request)
+            if request.advance():
+                request.finished = True
+            else:
+                self._worker.run(request)
         begun = request.begun or time.perf_counter()
         outcome.timings_ms["wait"] = (begun - submitted) * 1000
         outcome.timings_ms["score"] = (time.perf_counter() - begun) * 1000
         if request.error is not None:
             raise request.error
         if not request.finished:
+            request.leave_recalled()
             _late(outcome, request.patience)
 
 
@@ -251,7 +257,8 @@ def _score(outcome: Outcome, place: int) -> Score:
     """What a cache keeps of a row."""
     row, means = outcome.rows[place], outcome.means
     mean = b"" if means is None else means[place].astype(np.float32).tobytes()
-    return Score((float(outcome.logits[place]),), row.seen, row.dropped, row.end, mean)
+    logits, tokens = outcome.by_stage[place], len(row.ids)
+    return Score(logits, row.seen, row.dropped, row.end, mean, tokens)
 
 
 def _late(outcome: Outcome, patience: Patience) -> None:

@@ -21,6 +21,7 @@ class Outcome:
     `logits` is the best estimate, NaN where there is none; `stages` says how many of the model's
     stages gave it, `let_go` which texts the race went on without, `cached` which were known, `kept`
     of which the half that needs no query was.
+    `by_stage` has what each stage gave, by place, and `recalled` what a cache has of a text.
     `query_unknown_share` is of the query's tokens, 0..1.
     `means` are unit mean vectors, ``(n, dim)``, zero where there is none, None for a joint model.
     """
@@ -39,6 +40,8 @@ class Outcome:
     tokens: int = 0
     positions: int = 0
     query_unknown_share: float = 0.0
+    by_stage: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    recalled: dict[int, Score] = field(default_factory=dict)
 
     @classmethod
     def of(cls, texts: Sequence[object]) -> "Outcome":
@@ -102,6 +105,7 @@ class Outcome:
         nothing = np.empty(0, np.int64)
         self.rows[place] = TokenRow(nothing, 0, score.seen, score.dropped, score.end)
         self.logits[place], self.stages[place] = score.logits[-1], stages
+        self.recalled[place] = score
         self.cached[place] = True
         if score.mean:
             self.keep_mean(place, np.frombuffer(score.mean, np.float32))
