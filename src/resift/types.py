@@ -20,13 +20,14 @@ word of the query. The last five have no score; they keep their first-stage orde
 ones.
 """
 
-Calibrated = Literal["none", "model", "judged"]
+Calibrated = Literal["none", "model", "judged", "judged_otherwise"]
 """What a score means.
 
 ``none``: nothing was fitted; a score is the sigmoid of its logit and no chance of anything, or a
 model's curve at weights that it was not fitted at. ``model``: the chance of an answer on the
 judgments that the model's maker had. ``judged``: the chance of an answer on the user's own, by
-``resift calibrate``.
+``resift calibrate``. ``judged_otherwise``: as that, but judged in lists of another depth, where
+answers are more or less frequent: no chance in this list (`Receipt.notes` has both depths).
 """
 
 
@@ -120,7 +121,8 @@ class Receipt:
     A search says which `version` of the index it read, and how many `requests` for how many `bytes`
     it made to the object store; none where the index lies on this machine's disk.
     `query_unknown_share` (0..1) of the query's tokens the model does not know: they had no part in
-    any score, and where they are all of it nothing is scored and the receipt is `partial`.
+    any score, and where they are all of it nothing is scored and the receipt is `partial`. `notes`
+    say why something that was at hand played no part, or means less than it seems to.
     """
 
     model: str
@@ -148,6 +150,7 @@ class Receipt:
     requests: int = 0
     bytes: int = 0
     query_unknown_share: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

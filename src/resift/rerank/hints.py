@@ -43,9 +43,13 @@ class Hints:
 
     def of_scores(self, receipt: Receipt, thresholds: Thresholds) -> None:
         """Thresholds for scores that are no chances."""
-        if not thresholds.asked or receipt.calibration != "none" or "scores" in self._said:
+        is_chance = receipt.calibration in ("model", "judged")
+        if not thresholds.asked or is_chance or "scores" in self._said:
             return
         self._said.add("scores")
+        if receipt.calibration == "judged_otherwise":
+            warnings.warn(f"min_score and abstain: {receipt.notes[-1]}", stacklevel=3)
+            return
         warnings.warn(
             "min_score and abstain look at scores that are not calibrated, so that 0.5 is no even "
             "chance; fit chances to your judgments with  resift calibrate",

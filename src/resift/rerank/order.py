@@ -61,11 +61,13 @@ class Say:
     """What the order of a list adds to its logits.
 
     `prior` is the first stage's part, ``(n,)``, at `weight`; `likeness` is that of `feedback`.
+    `note` says why scores of the first stage that are there have no part.
     """
 
     prior: Numbers
     weight: float = 0.0
     likeness: float = 0.0
+    note: str | None = None
 
     def feedback(self, logits: Numbers, means: Numbers | None) -> Numbers:
         """What likeness to the leaders adds, ``(n,)``; NaN stays NaN, 0 where `means` is None."""

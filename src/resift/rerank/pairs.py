@@ -213,7 +213,7 @@ def _unknown_id(tokenizer: Tokenizer) -> int | None:
     """The token that stands for all that has none; None where everything has one."""
     if hasattr(tokenizer.model, "unk_token"):
         name = tokenizer.model.unk_token
-        return None if name is None else int(tokenizer.token_to_id(name))
+        return None if name is None else tokenizer.token_to_id(name)
     unknown: int | None = json.loads(tokenizer.to_str())["model"].get("unk_id")
     return unknown
 

@@ -54,7 +54,8 @@ class Reading:
         candidates, outcome, say = self._head(depth, fusion_weight)
         scores, likeness = _scores(outcome, say)
         places = _order(candidates, outcome, scores)
-        curve, calibrated = self.scale.curve(say.weight, say.likeness)
+        curve, source = self.scale.curve(say.weight, say.likeness)
+        calibrated, note = self.scale.vouches(source, len(candidates))
         values = curve(scores)
         kept = thresholds.kept(places, values, outcome.statuses)
         hits = tuple(
@@ -68,6 +69,7 @@ class Reading:
         receipt = replace(
             self._receipt(outcome, weight, feedback),
             calibration=calibrated,
+            notes=tuple(said for said in (say.note, note) if said and scored),
             below_min_score=int(np.isfinite(values).sum() - np.isfinite(values[kept]).sum()),
             abstained=thresholds.abstains(_first(values[places]), outcome.partial),
         )
@@ -122,7 +124,13 @@ def weighed(candidates: Sequence[Candidate], weight: float, manifest: Manifest) 
         if known != known and isinstance(one.text, str) and one.text.strip()
     ]  # fmt: skip
     if missing or not weight:
-        return Say(np.zeros(len(own)))
+        note = (
+            f"{len(missing)} of {len(candidates)} candidates have no first-stage score (the first "
+            f"is {missing[0].id!r}), so that nobody's counts: score all or none"
+            if weight and missing and any(score is not None for score in scores)
+            else None
+        )
+        return Say(np.zeros(len(own)), note=note)
     return Say(np.nan_to_num(own), weight, manifest.feedback_weight)
 
 
