@@ -3,8 +3,11 @@
 import copy
 import json
 import pickle
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -13,6 +16,7 @@ from resift import Candidate, Document, Explanation, Ranking, Reranker
 from resift.errors import InputError, QueryError
 from resift.rerank.explain import Occlusion
 from resift.rerank.sentences import MOST_PARTS
+from resift.settings import Settings
 from texts import QUESTIONS, passages
 
 QUERY = "what stops an object from being deleted"
@@ -211,3 +215,19 @@ def test_what_was_ranked_asynchronously_can_be_explained(bundled: Reranker) -> N
     import asyncio
 
     assert asyncio.run(_arank(bundled)).explain(0).parts[0].text == ANSWER
+
+
+def test_an_explanation_fills_no_cache(tmp_path: Path) -> None:
+    """Nobody asks for a text without its third sentence again."""
+    text = "The sky is blue. Grass is green. Snow is white. Coal is black."
+    settings = Settings(cache_mb=1, cache_file=str(tmp_path / "pairs.db"), halves_mb=1)
+    reranker = Reranker(settings=settings)
+    ranking = reranker.rank("which colour has snow", [text])
+    cache, halves = reranker._engine._cache, reranker._engine._halves
+    assert cache is not None and halves is not None
+    before = len(cache._kept), len(halves._kept)
+    explained = ranking.explain(0)
+    assert len(explained.parts) == 4 and explained.logit == ranking[0].logit
+    assert (len(cache._kept), len(halves._kept)) == before == (1, 1)
+    with closing(sqlite3.connect(tmp_path / "pairs.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM pairs").fetchone() == (1,)

@@ -199,6 +199,19 @@ def test_documents_read_lately_are_not_encoded_again(runtime: str) -> None:
         assert one.logit == pytest.approx(other.logit, abs=1e-5)
 
 
+def test_a_model_that_ends_in_late_interaction_encodes_nothing_again_either(
+    runtime: str, tmp_path: Path
+) -> None:
+    folder = make_split_artifact(tmp_path / "m", meeting=False)
+    reranker = Reranker(folder, settings=Settings(runtime=runtime, halves_mb=5))
+    texts = [" ".join(WORDS[n : n + 7]) for n in range(12)]
+    first = reranker.rank(WORDS[3], texts)
+    second = reranker.rank(WORDS[5], texts)
+    assert (first.receipt.kept, second.receipt.kept, second.receipt.tokens) == (0, 12, 0)
+    plain = Reranker(folder, settings=Settings(runtime=runtime)).rank(WORDS[5], texts)
+    assert [(hit.index, hit.logit) for hit in second] == [(hit.index, hit.logit) for hit in plain]
+
+
 def test_threads_may_share_what_is_kept(runtime: str) -> None:
     reranker = Reranker(settings=Settings(runtime=runtime, halves_mb=3))  # room for a few
     expected = [reranker.score(question, TEXTS[:20]) for question in QUESTIONS[:3]]

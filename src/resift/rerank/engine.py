@@ -74,12 +74,15 @@ class Engine:
         patience: Patience | None = None,
         race: Race | None = None,
         known: Mapping[int, Known] | None = None,
+        *,
+        remembered: bool = True,
     ) -> Outcome:
         """Score each text against the query, as far as the caller's patience goes.
 
         With `race`, candidates that cannot reach its first `top_n` any more are let go at the
         exits. `known` are texts by place that need not be read again. Of a query of which the model
-        knows no word nothing is scored. Raises `QueryError` for a
+        knows no word nothing is scored. What is not to be `remembered` fills no cache: nobody will
+        ask for it again. Raises `QueryError` for a
         query that does not fit whole and `Overloaded` where too much is waiting already.
         """
         patience = patience or Patience()
@@ -92,6 +95,7 @@ class Engine:
             return outcome
         keys = self._recall(query, texts, outcome)
         names, found = self._find(texts, outcome, known or {})
+        names = names if remembered else {}
         alive = self._tokenise(prompt, texts, outcome, patience, found)
         tokenised = time.perf_counter()
         outcome.timings_ms["tokenise"] = (tokenised - start) * 1000
@@ -102,7 +106,8 @@ class Engine:
             self._finish(request, tokenised)
         if outcome.unread:
             _late(outcome, patience)
-        self._remember(keys, outcome)
+        if remembered:
+            self._remember(keys, outcome)
         return outcome
 
     def keep(self, texts: Sequence[object], fingerprint: str, states: bool) -> list[Kept | None]:

@@ -54,7 +54,7 @@ class Occlusion:
         end = max(self._engine.reads_to(query, title + text) - len(title), 0)
         parts = _places(own.title, text[:end])
         without = [_without(title, text[:end], part) for part in parts]
-        outcome = self._engine.step(query, [title + text[:end], *without])
+        outcome = self._engine.step(query, [title + text[:end], *without], remembered=False)
         logit, *left = outcome.logits.tolist()
         if logit != logit:
             raise _unreadable(own.id, outcome.reason or outcome.statuses[0])
