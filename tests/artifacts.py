@@ -150,6 +150,9 @@ class WordCountModel:
     def ids(self, texts: Sequence[str]) -> list[Ids]:
         return self._tokens.ids(texts)
 
+    def has(self, ids: Ids) -> bool:
+        return self._tokens.has(ids)
+
     def rows(
         self, query: TokenRow, texts: Sequence[str], ids: Sequence[Ids] | None = None
     ) -> list[TokenRow]:

@@ -114,7 +114,22 @@ def _receipt(reranker: Reranker, text: str, kept: Kept, query: str = QUERY) -> R
 
 @pytest.mark.parametrize(
     "fault",
-    ["another model", "another text", "states cut short", "states of one token less", "torn ids"],
+    [
+        "another model",
+        "another text",
+        "states cut short",
+        "states of one token less",
+        "torn ids",
+        "one id less",
+        "one token less in both",
+        "ids of no vocabulary",
+        "ids that are special",
+        "ids of another order",
+        "numbers",
+        "text",
+        "nothing",
+        "an object",
+    ],
 )
 def test_what_was_kept_of_something_else_is_read_anew(fault: str, bundled: Reranker) -> None:
     (kept,) = bundled.keep(TEXTS[:1])
@@ -125,12 +140,31 @@ def test_what_was_kept_of_something_else_is_read_anew(fault: str, bundled: Reran
         "states cut short": replace(kept, states=kept.states[:-1]),
         "states of one token less": replace(kept, states=kept.states[:-1152]),
         "torn ids": replace(kept, tokens=kept.tokens[:-1]),
+        "one id less": replace(kept, tokens=kept.tokens[:-4]),
+        "one token less in both": replace(
+            kept, tokens=kept.tokens[:-4], states=kept.states[:-1152]
+        ),
+        "ids of no vocabulary": replace(kept, tokens=b"\xff" * len(kept.tokens)),
+        "ids that are special": replace(kept, tokens=bytes(len(kept.tokens))),
+        "ids of another order": replace(kept, tokens=kept.tokens[4:] + kept.tokens[:4]),
+        "numbers": replace(kept, tokens=cast(bytes, 7), states=cast(bytes, 1.5)),
+        "text": replace(kept, text=cast(bytes, "text"), tokens=cast(bytes, "abcd")),
+        "nothing": replace(kept, text=cast(bytes, None), states=cast(bytes, None)),
+        "an object": cast(Kept, object()),
     }[fault]
     expected = bundled.score(QUERY, TEXTS[:1])
     found = bundled.score(QUERY, [Candidate("0", TEXTS[0], kept=wrong)])
     np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
     assert _receipt(bundled, TEXTS[0], wrong).kept == 0
     assert _receipt(bundled, TEXTS[0], kept).kept == 1
+
+
+def test_sealed_ids_that_no_text_has_are_not_used(bundled: Reranker) -> None:
+    """As an older resift kept them, which read "[SEP]" in a text as the end of it."""
+    for ids in ([101, 2003, 102], [40_000]):
+        forged = pack(TEXTS[0], Known(np.array(ids, np.int64)), bundled.fingerprint)
+        expected = bundled.score(QUERY, TEXTS[:1])
+        assert bundled.score(QUERY, [Candidate("0", TEXTS[0], kept=forged)]) == expected
 
 
 def test_another_split_models_states_are_not_used(

@@ -88,6 +88,11 @@ class Reranker:
         """16 hex digits that change with anything that changes a logit."""
         return self._manifest.fingerprint
 
+    @property
+    def keeps_states(self) -> bool:
+        """Whether `keep` has more of a document than its tokens: a split model does."""
+        return self._engine.model.kept_type is not None
+
     def rank(
         self,
         query: str,
@@ -266,7 +271,11 @@ class Reranker:
             for place, (own, text) in enumerate(zip(candidates, texts, strict=True))
             if own.kept is not None and isinstance(text, str) and is_text(text)
         }
-        return {place: known for place, known in found.items() if known is not None}
+        return {
+            place: known
+            for place, known in found.items()
+            if known is not None and model.has(known.ids)
+        }
 
     def verify(self) -> Verification:
         """Read the manifest's reference pairs; `ParityError` says what is wrong with the model."""

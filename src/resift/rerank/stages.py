@@ -76,6 +76,9 @@ class Model(Protocol):
     def ids(self, texts: Sequence[str]) -> list[Ids]:
         """Each document's own tokens, ``(n,)``, whole."""
 
+    def has(self, ids: Ids) -> bool:
+        """Whether a text can have these tokens."""
+
     def rows(
         self, query: TokenRow, texts: Sequence[str], ids: Sequence[Ids] | None = None
     ) -> list[TokenRow]:
@@ -106,6 +109,9 @@ class JointModel:
 
     def ids(self, texts: Sequence[str]) -> list[Ids]:
         return self._tokens.ids(texts)
+
+    def has(self, ids: Ids) -> bool:
+        return self._tokens.has(ids)
 
     def rows(
         self, query: TokenRow, texts: Sequence[str], ids: Sequence[Ids] | None = None
@@ -164,6 +170,9 @@ class SplitModel:
 
     def ids(self, texts: Sequence[str]) -> list[Ids]:
         return self._tokens.ids(texts)
+
+    def has(self, ids: Ids) -> bool:
+        return self._tokens.has(ids)
 
     def rows(
         self, query: TokenRow, texts: Sequence[str], ids: Sequence[Ids] | None = None

@@ -223,6 +223,11 @@ class Index:
     def _models(self, keep_states: bool) -> Models:
         def keeper() -> Keeper | None:
             reranker = self._reranker
+            if keep_states and not getattr(reranker, "keeps_states", True):
+                raise InputError(
+                    "keep_states: this reranker reads query and document together, so that there "
+                    "is nothing of a document to keep; leave keep_states out"
+                )
             if isinstance(reranker, Keeper):
                 return reranker
             if keep_states:
