@@ -121,7 +121,7 @@ def test_a_title_that_fills_the_model_leaves_no_text(bundled: Reranker) -> None:
     assert (found.span, found.unread) == ((0, 0), len(ANSWER))
 
 
-@pytest.mark.parametrize("text", [ANSWER, "x", "物"])
+@pytest.mark.parametrize("text", [ANSWER, "x", "中"])
 def test_without_anything_left_there_is_no_effect(bundled: Reranker, text: str) -> None:
     found = bundled.explain(QUERY, text)
     assert [(part.text, part.effect) for part in found.parts] == [(text, None)]
@@ -138,7 +138,13 @@ def test_beside_a_title_a_single_sentence_has_an_effect(bundled: Reranker) -> No
 
 
 @pytest.mark.parametrize(
-    "text", ["A. " * 300_000, "word" + " " * 3_000_000 + "word. And.", "x" * 1_000_000, ". " * 9999]
+    "text",
+    [
+        "A. " * 300_000,
+        "word" + " " * 3_000_000 + "word. And.",
+        "x" * 99 + " x" * 500_000,
+        ". " * 9999,
+    ],
 )
 def test_a_huge_text_costs_no_more_than_a_long_one(
     bundled: Reranker, text: str, monkeypatch: pytest.MonkeyPatch
@@ -147,9 +153,9 @@ def test_a_huge_text_costs_no_more_than_a_long_one(
     engine: Any = bundled._engine
     step = engine.step
 
-    def noted(query: str, texts: Sequence[str]) -> Any:
+    def noted(query: str, texts: Sequence[str], **others: Any) -> Any:
         scored.append(texts)
-        return step(query, texts)
+        return step(query, texts, **others)
 
     monkeypatch.setattr(engine, "step", noted)
     found = bundled.explain(QUERY, text)
@@ -159,7 +165,8 @@ def test_a_huge_text_costs_no_more_than_a_long_one(
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"), [("", "nothing in it"), (" \n", "nothing in it"), ("\x00", "nothing in it"),
+    ("text", "reason"), [("", "nothing in it"), ("物", "nothing in it"),
+                         (" \n", "nothing in it"), ("\x00", "nothing in it"),
                          (None, "no string"), (b"x", "no string"), ("a\udcff", "no string")]
 )  # fmt: skip
 def test_what_cannot_be_read_cannot_be_explained(bundled: Reranker, text: Any, reason: str) -> None:
