@@ -19,7 +19,7 @@ from resift.rerank.artifact import (
     write_manifest,
 )
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.pairs import TokenRow, Tokens, load_tokenizer
+from resift.rerank.pairs import Ids, TokenRow, Tokens, load_tokenizer
 from resift.rerank.stages import Batch, Halves, Stage
 from resift.rerank.windows import TextTokens, Wanted
 from resift.training.graph import EncoderShape, Head, encoder_graph
@@ -150,6 +150,9 @@ class WordCountModel:
 
     def tokens(self, texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:
         return self._tokens.read(texts, wanted)
+
+    def has(self, ids: Ids) -> bool:
+        return self._tokens.has(ids)
 
     def rows(
         self, query: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None

@@ -20,19 +20,21 @@ Status = Literal["ok", "cut", "empty", "not_text", "late", "failed", "not_rerank
 """What became of a candidate.
 
 ``ok``: read whole. ``cut``: scored, but only its first `Hit.tokens_seen` tokens fitted.
-``empty``: nothing to read. ``not_text``: its text is no string, or it is no document at all.
-``late``: time was up before its turn. ``failed``: the model gave no number for it.
-``not_reranked``: the first stage's order was asked for, or is all there is. The last five have no
-score; they keep their first-stage order behind the scored ones.
+``empty``: nothing to read, or no word that the model knows. ``not_text``: its text is no string, or
+it is no document at all. ``late``: time was up before its turn. ``failed``: the model gave no
+number for it. ``not_reranked``: the first stage's order was asked for, or is all there is: the
+model knows no word of the query. The last five have no score; they keep their first-stage order
+behind the scored ones.
 """
 
-Calibrated = Literal["none", "model", "judged"]
+Calibrated = Literal["none", "model", "judged", "judged_otherwise"]
 """What a score means.
 
 ``none``: nothing was fitted; a score is the sigmoid of its logit and no chance of anything, or a
 model's curve at weights that it was not fitted at. ``model``: the chance of an answer on the
 judgments that the model's maker had. ``judged``: the chance of an answer on the user's own, by
-``resift calibrate``.
+``resift calibrate``. ``judged_otherwise``: as that, but judged in lists of another depth, where
+answers are more or less frequent: no chance in this list (`Receipt.notes` has both depths).
 """
 
 
@@ -50,9 +52,10 @@ class Document:
 class Kept:
     """What a model has read of a document before any query came; `Reranker.keep` makes it.
 
-    `model` is the model's fingerprint and `text` names the text: for another model or another text
-    it is not used, and the document is read anew. `tokens` are the token ids (4 bytes each, little
-    endian), `states` the token states of a split model, empty where they were not kept.
+    `model` is the model's fingerprint and `text` names the text and its tokens: what is of another
+    model or another text, or torn, is not used, and the document is read anew. `tokens` are the
+    token ids (4 bytes each, little endian), `states` the token states of a split model, empty where
+    they were not kept.
     """
 
     model: str
@@ -144,9 +147,12 @@ class Receipt:
     A search says which `version` of the index it read, and how many `requests` for how many `bytes`
     it made to the object store; none where the index lies on this machine's disk.
     `first_stage_left_out` says why the first stage's scores played no part although some candidates
-    came with one: they count only where every text that can be read has one. `notes` say where
-    an answer comes from when that is not as usual: a version other than the one that was open, a
-    copy of which nobody knows whether it is the newest.
+    came with one: they count only where every text that can be read has one.
+    `query_unknown_share` (0..1) of the query's tokens the model does not know: they had no part in
+    any score, and where they are all of it nothing is scored and the receipt is `partial`. `notes`
+    say what is not as usual: a version other than the one that was open, a copy of which nobody
+    knows whether it is the newest, something at hand that played no part or means less than it
+    seems to.
     """
 
     model: str
@@ -174,6 +180,7 @@ class Receipt:
     requests: int = 0
     bytes: int = 0
     first_stage_left_out: str | None = None
+    query_unknown_share: float = 0.0
     notes: tuple[str, ...] = ()
 
 

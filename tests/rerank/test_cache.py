@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from artifacts import WordCountModel
 from resift import Reranker
 from resift.rerank import cache as cache_module
-from resift.rerank.cache import ENTRY_BYTES, PairCache, Score
+from resift.rerank.cache import ENTRY_BYTES, PairCache
+from resift.rerank.cache_file import Score
 from resift.rerank.engine import Engine
 from resift.rerank.patience import Patience
 from resift.settings import Settings
@@ -23,7 +24,7 @@ from texts import QUESTIONS, passages
 
 QUERY = "red blue"
 KEYS = [bytes([n]) * 16 for n in range(20)]
-SCORES = {key: Score(n / 7, n, 2 * n, 3 * n, bytes([n])) for n, key in enumerate(KEYS)}
+SCORES = {key: Score((n / 7, n / 3), n, 2 * n, 3 * n, bytes([n])) for n, key in enumerate(KEYS)}
 
 
 @given(st.tuples(*[st.text(max_size=12)] * 3), st.tuples(*[st.text(max_size=12)] * 3))
@@ -67,40 +68,6 @@ def test_a_file_keeps_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert set(PairCache("model", 0.5, file).get(KEYS)) == set(KEYS[-5:])
 
 
-@pytest.mark.parametrize(
-    "content", [b"no database at all" * 100, b"SQLite format 3\0" + b"x" * 5000]
-)
-def test_a_file_that_is_no_cache_is_begun_anew_and_said(tmp_path: Path, content: bytes) -> None:
-    file = tmp_path / "pairs.db"
-    file.write_bytes(content)
-    cache = PairCache("model", 1, file)
-    with pytest.warns(RuntimeWarning, match=r"pairs\.db: not a readable cache"):
-        assert cache.get(KEYS) == {}
-    cache.put(SCORES)
-    assert PairCache("model", 1, file).get(KEYS) == SCORES
-
-
-def test_a_file_of_another_version_is_begun_anew(tmp_path: Path) -> None:
-    file = tmp_path / "pairs.db"
-    with sqlite3.connect(file) as other:
-        other.execute("PRAGMA user_version = 99")
-    other.close()
-    cache = PairCache("model", 1, file)
-    with pytest.warns(RuntimeWarning, match="begun anew"):
-        cache.put(SCORES)
-    cache.put(SCORES)
-    assert PairCache("model", 1, file).get(KEYS) == SCORES
-
-
-def test_a_file_that_cannot_be_written_is_said_once_and_memory_goes_on(tmp_path: Path) -> None:
-    cache = PairCache("model", 1, tmp_path / "no-such-folder" / "pairs.db")
-    with pytest.warns(RuntimeWarning, match="going on without it") as said:
-        cache.put(SCORES)
-        assert cache.get(KEYS) == SCORES
-        assert cache.get([b"unknown"]) == {}
-    assert len(said) == 1
-
-
 def test_a_file_that_another_process_writes_is_done_without_once(tmp_path: Path) -> None:
     file = tmp_path / "pairs.db"
     cache = PairCache("model", 1, file)
@@ -117,11 +84,12 @@ def test_a_file_that_another_process_writes_is_done_without_once(tmp_path: Path)
 WRITER = """
 import sys
 from pathlib import Path
-from resift.rerank.cache import PairCache, Score
+from resift.rerank.cache import PairCache
+from resift.rerank.cache_file import Score
 cache = PairCache("model", 10, Path(sys.argv[1]))
 number = 0
 while True:
-    keys = {n.to_bytes(16, "big"): Score(n / 2, n, 0, n) for n in range(number, number + 50)}
+    keys = {n.to_bytes(16, "big"): Score((n / 2,), n, 0, n) for n in range(number, number + 50)}
     cache.put(keys)
     number += 50
     print(number, flush=True)
@@ -145,7 +113,7 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
         found.close()
         keys = [n.to_bytes(16, "big") for n in range(written)]
         kept = PairCache("model", 10, file).get(keys)
-        assert kept == {key: Score(n / 2, n, 0, n) for n, key in enumerate(keys)}
+        assert kept == {key: Score((n / 2,), n, 0, n) for n, key in enumerate(keys)}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")

@@ -1,6 +1,7 @@
 """Scores mean what was fitted, orders stay, and a file for another model is refused."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from resift import Candidate, Reranker
 from resift.errors import CalibrationError, OutputError
 from resift.rerank.artifact import load_artifact
 from resift.rerank.calibration import (
+    MOST_BYTES,
     SIGMOID,
     Calibration,
     Curve,
@@ -51,7 +53,7 @@ platts = st.builds(Platt, st.floats(0.01, 1), st.floats(-3, 3))
 curves = st.one_of(platts, isotonics())
 
 
-def made(plain: Curve = FLAT, fused: Curve | None = FUSED) -> Calibration:
+def made(plain: Curve = FLAT, fused: Curve | None = FUSED, depth: int | None = 30) -> Calibration:
     """For the bundled model."""
 
     def fit(curve: Curve) -> Fit:
@@ -69,6 +71,7 @@ def made(plain: Curve = FLAT, fused: Curve | None = FUSED) -> Calibration:
         feedback_weight=MANIFEST.feedback_weight,
         bins=15,
         made={"at": "a day"},
+        depth=depth,
     )
 
 
@@ -244,3 +247,110 @@ def test_a_scale_takes_a_weight_for_its_own_but_for_rounding() -> None:
     assert scale.curve(0.3001, 4.0) == (FUSED, "none")
     assert scale.curve(0.3, 0.0) == (FUSED, "none")
     assert scale.curve(0.0, 0.0) == (SIGMOID, "judged")
+
+
+@pytest.mark.parametrize(
+    ("depth", "meaning"), [(30, "judged"), (25, "judged"), (100, "judged_otherwise")]
+)
+def test_at_another_depth_a_receipt_says_so(tmp_path: Path, depth: int, meaning: str) -> None:
+    write_calibration(tmp_path / "own.json", made(depth=depth))
+    own = Reranker(calibration=tmp_path / "own.json")
+    for documents in (POOL, WINDOW):
+        receipt = own.rank(QUERY, documents, 3).receipt
+        assert receipt.calibration == meaning
+        notes = [note for note in receipt.notes if "calibrate --depth 30" in note]
+        assert len(notes) == (meaning != "judged")
+    assert own.read(QUERY, POOL).ranking(depth=5).receipt.calibration == "judged_otherwise"
+    with pytest.warns(UserWarning, match="not 4"):
+        own.rank(QUERY, POOL[:4], min_score=0.1)
+
+
+def test_a_file_that_does_not_say_its_depth_is_read_and_that_is_said(file: Path) -> None:
+    values = json.loads(file.read_text())
+    del values["depth"]
+    file.write_text(json.dumps(values))
+    receipt = Reranker(calibration=file).rank(QUERY, POOL).receipt
+    assert receipt.calibration == "judged"
+    assert receipt.notes == ("the calibration does not say at which depth it was fitted",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("fusion_weight", float("nan")),
+        ("feedback_weight", "4"),
+        ("fusion_weight", -1.0),
+        ("fusion_weight", True),
+        ("feedback_weight", 10**400),
+        ("queries", "many"),
+        ("pairs", -1),
+        ("relevant", 1.5),
+        ("bins", None),
+        ("depth", "deep"),
+        ("depth", -5),
+        ("depth", True),
+        ("model", None),
+        ("fingerprint", 7),
+        ("made", "today"),
+        ("made", None),
+        ("plain", None),
+        ("plain", []),
+        ("fused", "curve"),
+        ("more", 1),
+    ],
+)
+def test_every_value_of_a_file_is_checked(file: Path, name: str, value: object) -> None:
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps(values | {name: value}))
+    _refused(file, "")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"log_loss": {}},
+        {"log_loss": {"isotonic": "low"}},
+        {"calibration_error": {"platt": 0.1}},
+        {"calibration_error": {"isotonic": float("nan")}},
+        {"calibration_error": [1]},
+        {"curve": {"method": "isotonic", "logits": ["0", "1"], "chances": [0.1, 0.2]}},
+        {"curve": {"method": "isotonic", "logits": [0, True], "chances": [0.1, 0.2]}},
+        {"curve": {"method": "isotonic", "logits": [0, 1e999], "chances": [0.1, 0.2]}},
+        {"curve": {"method": "isotonic", "logits": [0, 10**400], "chances": [0.1, 0.2]}},
+        {"curve": {"method": "isotonic", "logits": 3, "chances": [0.1]}},
+        {"curve": {"method": "isotonic", "logits": [[0]], "chances": [[0.1]]}},
+        {"curve": {"method": "platt", "scale": float("nan"), "bias": 0}},
+        {"curve": {"method": "platt", "scale": True, "bias": 0}},
+    ],
+)
+def test_every_value_of_a_fit_is_checked(file: Path, change: dict[str, object]) -> None:
+    values = json.loads(file.read_text())
+    values["plain"] |= change
+    file.write_text(json.dumps(values))
+    _refused(file, "")
+
+
+def test_what_cannot_be_a_calibration_is_not_read(file: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    _refused(tmp_path / "pipe", "no regular file")
+    large = tmp_path / "large.json"
+    with large.open("wb") as stream:
+        stream.truncate(MOST_BYTES + 1)
+    _refused(large, "larger")
+    deep = tmp_path / "deep.json"
+    deep.write_text("[" * 200_000)
+    _refused(deep, "not readable as JSON")
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert read_calibration(file) == made()
+
+
+def test_one_candidate_without_a_score_is_said(bundled: Reranker) -> None:
+    """A list is fused whole or not at all, and never in silence."""
+    odd = [*WINDOW[:5], Candidate("x", POOL[6]), Candidate("e", "")]
+    receipt = bundled.rank(QUERY, odd).receipt
+    assert receipt.fusion_weight == 0
+    assert len(receipt.notes) == 1 and "1 of 7 candidates" in receipt.notes[0]
+    assert "'x'" in receipt.notes[0]
+    assert bundled.rank(QUERY, odd, fusion_weight=0).receipt.notes == ()
+    for whole in (WINDOW, POOL[:5], [*WINDOW[:5], Candidate("e", "")]):
+        assert bundled.rank(QUERY, whole).receipt.notes == ()

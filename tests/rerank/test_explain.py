@@ -3,8 +3,11 @@
 import copy
 import json
 import pickle
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -13,6 +16,7 @@ from resift import Candidate, Document, Explanation, Ranking, Reranker
 from resift.errors import InputError, QueryError
 from resift.rerank.explain import Occlusion
 from resift.rerank.sentences import MOST_PARTS
+from resift.settings import Settings
 from texts import QUESTIONS, passages
 
 QUERY = "what stops an object from being deleted"
@@ -117,7 +121,7 @@ def test_a_title_that_fills_the_model_leaves_no_text(bundled: Reranker) -> None:
     assert (found.span, found.unread) == ((0, 0), len(ANSWER))
 
 
-@pytest.mark.parametrize("text", [ANSWER, "x", "物"])
+@pytest.mark.parametrize("text", [ANSWER, "x", "中"])
 def test_without_anything_left_there_is_no_effect(bundled: Reranker, text: str) -> None:
     found = bundled.explain(QUERY, text)
     assert [(part.text, part.effect) for part in found.parts] == [(text, None)]
@@ -134,7 +138,13 @@ def test_beside_a_title_a_single_sentence_has_an_effect(bundled: Reranker) -> No
 
 
 @pytest.mark.parametrize(
-    "text", ["A. " * 300_000, "word" + " " * 3_000_000 + "word. And.", "x" * 1_000_000, ". " * 9999]
+    "text",
+    [
+        "A. " * 300_000,
+        "word" + " " * 3_000_000 + "word. And.",
+        "x" * 99 + " x" * 500_000,
+        ". " * 9999,
+    ],
 )
 def test_a_huge_text_costs_no_more_than_a_long_one(
     bundled: Reranker, text: str, monkeypatch: pytest.MonkeyPatch
@@ -143,9 +153,9 @@ def test_a_huge_text_costs_no_more_than_a_long_one(
     engine: Any = bundled._engine
     step = engine.step
 
-    def noted(query: str, texts: Sequence[str]) -> Any:
+    def noted(query: str, texts: Sequence[str], **others: Any) -> Any:
         scored.append(texts)
-        return step(query, texts)
+        return step(query, texts, **others)
 
     monkeypatch.setattr(engine, "step", noted)
     found = bundled.explain(QUERY, text)
@@ -155,7 +165,8 @@ def test_a_huge_text_costs_no_more_than_a_long_one(
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"), [("", "nothing in it"), (" \n", "nothing in it"), ("\x00", "nothing in it"),
+    ("text", "reason"), [("", "nothing in it"), ("物", "nothing in it"),
+                         (" \n", "nothing in it"), ("\x00", "nothing in it"),
                          (None, "no string"), (b"x", "no string"), ("a\udcff", "no string")]
 )  # fmt: skip
 def test_what_cannot_be_read_cannot_be_explained(bundled: Reranker, text: Any, reason: str) -> None:
@@ -214,3 +225,19 @@ def test_what_was_ranked_asynchronously_can_be_explained(bundled: Reranker) -> N
     import asyncio
 
     assert asyncio.run(_arank(bundled)).explain(0).parts[0].text == ANSWER
+
+
+def test_an_explanation_fills_no_cache(tmp_path: Path) -> None:
+    """Nobody asks for a text without its third sentence again."""
+    text = "The sky is blue. Grass is green. Snow is white. Coal is black."
+    settings = Settings(cache_mb=1, cache_file=str(tmp_path / "pairs.db"), halves_mb=1)
+    reranker = Reranker(settings=settings)
+    ranking = reranker.rank("which colour has snow", [text])
+    cache, halves = reranker._engine._cache, reranker._engine._halves
+    assert cache is not None and halves is not None
+    before = len(cache._kept), len(halves._kept)
+    explained = ranking.explain(0)
+    assert len(explained.parts) == 4 and explained.logit == ranking[0].logit
+    assert (len(cache._kept), len(halves._kept)) == before == (1, 1)
+    with closing(sqlite3.connect(tmp_path / "pairs.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM pairs").fetchone() == (1,)

@@ -109,13 +109,28 @@ def test_titles_are_part_of_what_is_kept(bundled: Reranker) -> None:
     assert bundled.rank(QUERY, [replace(own, title="Another")]).receipt.kept == 0
 
 
-def _receipt(reranker: Reranker, text: str, kept: Kept) -> Receipt:
-    return reranker.rank(QUERY, [Candidate("0", text, kept=kept)]).receipt
+def _receipt(reranker: Reranker, text: str, kept: Kept, query: str = QUERY) -> Receipt:
+    return reranker.rank(query, [Candidate("0", text, kept=kept)]).receipt
 
 
 @pytest.mark.parametrize(
     "fault",
-    ["another model", "another text", "states cut short", "states of one token less", "torn ids"],
+    [
+        "another model",
+        "another text",
+        "states cut short",
+        "states of one token less",
+        "torn ids",
+        "one id less",
+        "one token less in both",
+        "ids of no vocabulary",
+        "ids that are special",
+        "ids of another order",
+        "numbers",
+        "text",
+        "nothing",
+        "an object",
+    ],
 )
 def test_what_was_kept_of_something_else_is_read_anew(fault: str, bundled: Reranker) -> None:
     (kept,) = bundled.keep(TEXTS[:1])
@@ -126,12 +141,31 @@ def test_what_was_kept_of_something_else_is_read_anew(fault: str, bundled: Reran
         "states cut short": replace(kept, states=kept.states[:-1]),
         "states of one token less": replace(kept, states=kept.states[:-1152]),
         "torn ids": replace(kept, tokens=kept.tokens[:-1]),
+        "one id less": replace(kept, tokens=kept.tokens[:-4]),
+        "one token less in both": replace(
+            kept, tokens=kept.tokens[:-4], states=kept.states[:-1152]
+        ),
+        "ids of no vocabulary": replace(kept, tokens=b"\xff" * len(kept.tokens)),
+        "ids that are special": replace(kept, tokens=bytes(len(kept.tokens))),
+        "ids of another order": replace(kept, tokens=kept.tokens[4:] + kept.tokens[:4]),
+        "numbers": replace(kept, tokens=cast(bytes, 7), states=cast(bytes, 1.5)),
+        "text": replace(kept, text=cast(bytes, "text"), tokens=cast(bytes, "abcd")),
+        "nothing": replace(kept, text=cast(bytes, None), states=cast(bytes, None)),
+        "an object": cast(Kept, object()),
     }[fault]
     expected = bundled.score(QUERY, TEXTS[:1])
     found = bundled.score(QUERY, [Candidate("0", TEXTS[0], kept=wrong)])
     np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
     assert _receipt(bundled, TEXTS[0], wrong).kept == 0
     assert _receipt(bundled, TEXTS[0], kept).kept == 1
+
+
+def test_sealed_ids_that_no_text_has_are_not_used(bundled: Reranker) -> None:
+    """As an older resift kept them, which read "[SEP]" in a text as the end of it."""
+    for ids in ([101, 2003, 102], [40_000]):
+        forged = pack(TEXTS[0], Known(TextTokens(np.array(ids, np.int64))), bundled.fingerprint)
+        expected = bundled.score(QUERY, TEXTS[:1])
+        assert bundled.score(QUERY, [Candidate("0", TEXTS[0], kept=forged)]) == expected
 
 
 def test_another_split_models_states_are_not_used(
@@ -142,8 +176,8 @@ def test_another_split_models_states_are_not_used(
     (theirs,) = bundled.keep([text])
     (own,) = other.keep([text])
     assert theirs is not None and own is not None
-    assert _receipt(other, text, theirs).kept == 0
-    assert _receipt(other, text, own).kept == 1
+    assert _receipt(other, text, theirs, WORDS[2]).kept == 0
+    assert _receipt(other, text, own, WORDS[2]).kept == 1
 
 
 def test_without_states_only_ids_are_kept(bundled: Reranker) -> None:
@@ -198,6 +232,19 @@ def test_documents_read_lately_are_not_encoded_again(runtime: str) -> None:
     assert [hit.index for hit in second] == [hit.index for hit in plain]
     for one, other in zip(second, plain, strict=True):
         assert one.logit == pytest.approx(other.logit, abs=1e-5)
+
+
+def test_a_model_that_ends_in_late_interaction_encodes_nothing_again_either(
+    runtime: str, tmp_path: Path
+) -> None:
+    folder = make_split_artifact(tmp_path / "m", meeting=False)
+    reranker = Reranker(folder, settings=Settings(runtime=runtime, halves_mb=5))
+    texts = [" ".join(WORDS[n : n + 7]) for n in range(12)]
+    first = reranker.rank(WORDS[3], texts)
+    second = reranker.rank(WORDS[5], texts)
+    assert (first.receipt.kept, second.receipt.kept, second.receipt.tokens) == (0, 12, 0)
+    plain = Reranker(folder, settings=Settings(runtime=runtime)).rank(WORDS[5], texts)
+    assert [(hit.index, hit.logit) for hit in second] == [(hit.index, hit.logit) for hit in plain]
 
 
 def test_threads_may_share_what_is_kept(runtime: str) -> None:

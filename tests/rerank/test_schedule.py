@@ -5,8 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resift.rerank.schedule import (
-    ALIKE,
-    BATCH_COST,
     LENGTH_STEP,
     REST,
     fill,
@@ -28,8 +26,7 @@ def test_every_row_is_scheduled_once(own: list[int], budget: int) -> None:
 def test_groups_fit_the_budget_unless_one_row_alone_does_not(own: list[int], budget: int) -> None:
     groups = schedule(own, budget)
     for group in groups:
-        most = budget if group is not groups[-1] else REST * budget
-        assert group.positions <= most or len(group.rows) == 1
+        assert group.positions <= REST * budget or len(group.rows) == 1
         assert group.length >= max(own[row] for row in group.rows)
 
 
@@ -50,7 +47,7 @@ def test_a_wave_is_done_before_the_next_begins(own: list[int], size: int) -> Non
 
 
 @given(st.lists(st.integers(1, 512), max_size=80), st.integers(1, 32), st.integers(0, 20))
-def test_a_batch_is_filled_with_its_like_and_no_longer_ones(
+def test_a_batch_is_filled_with_rows_of_its_padded_length(
     own: list[int], steps: int, room: int
 ) -> None:
     longest = LENGTH_STEP * steps
@@ -58,9 +55,9 @@ def test_a_batch_is_filled_with_its_like_and_no_longer_ones(
     taken = fill(falling, longest, room)
     padded = [padded_length(length) for length in falling[taken]]
     assert len(padded) <= room
-    assert all(ALIKE * longest <= length <= longest for length in padded)
+    assert all(length == longest for length in padded)
     left = [padded_length(length) for length in falling[: taken.start] + falling[taken.stop :]]
-    fit = [length for length in left if ALIKE * longest <= length <= longest]
+    fit = [length for length in left if length == longest]
     assert not fit or len(padded) == room
 
 
@@ -72,17 +69,15 @@ def test_padded_length_is_the_next_whole_step(tokens: int) -> None:
 
 
 @given(lengths, st.integers(16, 4096))
-def test_shorter_rows_join_only_where_a_batch_of_their_own_costs_more(
-    own: list[int], budget: int
-) -> None:
+def test_only_rows_of_one_padded_length_run_together(own: list[int], budget: int) -> None:
     for group in schedule(own, budget):
-        padding = sum(group.length - padded_length(own[row]) for row in group.rows)
-        assert padding <= BATCH_COST
+        assert {padded_length(own[row]) for row in group.rows} == {group.length}
 
 
 def test_a_small_rest_joins_the_batch_before_it() -> None:
     assert [len(group.rows) for group in schedule([60] * 20, 1024)] == [20]
     assert [len(group.rows) for group in schedule([60] * 21, 1024)] == [16, 5]
+    assert [len(group.rows) for group in schedule([60] * 20 + [20], 1024)] == [20, 1]
 
 
 def test_mixed_lengths_waste_little() -> None:

@@ -121,6 +121,16 @@ def test_a_reranker_that_keeps_nothing_is_said_before_anything_is_written(
     assert len(index.search(QUERY)) == 10
 
 
+def test_a_model_without_states_says_so_before_anything_is_written(
+    tmp_path: Path, docs: Path, joint_folder: Path
+) -> None:
+    """Its passages would be read again at every run, and never have any."""
+    index = index_at(tmp_path, Reranker(joint_folder))
+    with pytest.raises(InputError, match="nothing of a document to keep; leave keep_states out"):
+        index.sync(str(docs), keep_states=True)
+    assert index.sync(str(docs)).added == 12
+
+
 def test_states_that_are_torn_are_read_anew(
     tmp_path: Path, docs: Path, reranker: Reranker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

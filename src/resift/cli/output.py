@@ -24,6 +24,7 @@ MEANINGS: Mapping[Calibrated, str] = {
     "none": "scores are not calibrated",
     "model": "calibrated by the model's maker",
     "judged": "calibrated on judgments",
+    "judged_otherwise": "calibrated on judgments of lists of another depth",
 }
 
 
@@ -126,6 +127,7 @@ def receipt_line(ranking: Ranking) -> str:
         parts.append(f"version {receipt.version}")
     if receipt.requests:
         parts.append(f"{receipt.requests} requests, {receipt.bytes / 1e6:.1f} MB")
+    parts.extend(receipt.notes)
     if receipt.partial:
         parts.append(f"partial: {receipt.reason}")
     parts += receipt.notes

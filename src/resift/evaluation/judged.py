@@ -36,6 +36,7 @@ class Judged:
     """What was read of judged queries by the model of `manifest`.
 
     `fused` is None where a list had no say of its first stage; it is at the two weights.
+    `depth` candidates a query were read, in the median.
     """
 
     manifest: Manifest
@@ -43,6 +44,7 @@ class Judged:
     fused: JudgedLogits | None
     fusion_weight: float = 0.0
     feedback_weight: float = 0.0
+    depth: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +64,26 @@ def judge(readings: Iterable[tuple[Reading, Grades]], how: Reckoning) -> Judged:
     """
     manifest: Manifest | None = None
     weights: list[float] = []
+    depths: list[int] = []
     rows: list[tuple[int, float, float, bool]] = []
     for number, (reading, grades) in enumerate(readings):
         manifest = reading.manifest
         ranking = reading.ranking(fusion_weight=how.fusion_weight)
+        depths.append(len(reading.candidates))
         if ranking.receipt.scored:
             weights.append(ranking.receipt.fusion_weight)
         rows += [(number, *pair) for pair in _pairs(ranking, grades, how)]
     if manifest is None:
         raise DatasetError("no query is both asked and judged; are the judgments of this run?")
+    depth = round(float(np.median(depths)))
     columns = list(zip(*rows, strict=True)) or [()] * 4
     queries, relevant = np.array(columns[0], np.int64), np.array(columns[3], np.bool_)
     plain, fused = (
         JudgedLogits(np.array(own, np.float64), relevant, queries) for own in columns[1:3]
     )
     if not (weights and all(weights)):
-        return Judged(manifest, plain, None)
-    return Judged(manifest, plain, fused, weights[0], manifest.feedback_weight)
+        return Judged(manifest, plain, None, depth=depth)
+    return Judged(manifest, plain, fused, weights[0], manifest.feedback_weight, depth)
 
 
 def _pairs(ranking: Ranking, grades: Grades, how: Reckoning) -> Iterator[tuple[float, float, bool]]:
@@ -115,6 +120,7 @@ def calibrate(judged: Judged, made: Mapping[str, str]) -> CalibrationReport:
         feedback_weight=judged.feedback_weight,
         bins=BINS,
         made=made,
+        depth=judged.depth or None,
     )
     return CalibrationReport(calibration, judged, plain, fused)
 

@@ -7,6 +7,7 @@ curves, and how they are kept; not how they are fitted. No curve ever changes an
 
 import json
 import math
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,13 @@ FORMAT = 1
 Method = Literal["platt", "isotonic"]
 
 
+def _is_number(value: object) -> bool:
+    """Whether a value is a finite number, and no larger than a float holds exactly."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return type(value) is int and abs(value) <= 2**53
+
+
 @dataclass(frozen=True, slots=True)
 class Platt:
     """``sigmoid(scale × logit + bias)`` (Platt 1999). Raises `ValueError` where it would fall."""
@@ -33,7 +41,7 @@ class Platt:
     method: Method = "platt"
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.scale) and math.isfinite(self.bias) and self.scale > 0):
+        if not (_is_number(self.scale) and _is_number(self.bias) and self.scale > 0):
             raise ValueError(f"{self}: expected numbers, and a scale above 0")
 
     def __call__(self, logits: Numbers) -> Numbers:
@@ -52,9 +60,10 @@ class Isotonic:
     method: Method = "isotonic"
 
     def __post_init__(self) -> None:
-        logits, chances = np.array(self.logits, float), np.array(self.chances, float)
-        if not (len(logits) == len(chances) > 0 and np.isfinite(logits).all()):
+        are_numbers = all(_is_number(value) for value in (*self.logits, *self.chances))
+        if not (len(self.logits) == len(self.chances) > 0 and are_numbers):
             raise ValueError("isotonic: expected as many chances as logits, all of them numbers")
+        logits, chances = np.array(self.logits, float), np.array(self.chances, float)
         if not ((np.diff(logits) > 0).all() and (np.diff(chances) >= 0).all()):
             raise ValueError("isotonic: expected logits that rise and chances that never fall")
         if not ((chances > 0) & (chances < 1)).all():
@@ -66,6 +75,11 @@ class Isotonic:
 
 Curve = Platt | Isotonic
 SIGMOID = Platt(1.0, 0.0)
+ALIKE = 1.25
+"""A list that is longer or shorter by no more than this is as deep as another."""
+
+MOST_BYTES = 16_000_000
+"""A calibration is a few kilobytes; what is larger than this is something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +95,14 @@ class Fit:
     log_loss: Mapping[str, float]
     calibration_error: Mapping[str, float]
 
+    def __post_init__(self) -> None:
+        """Raises `ValueError` where what was measured is no numbers, or not of the curve."""
+        for measured in (self.log_loss, self.calibration_error):
+            if not isinstance(measured, Mapping) or self.curve.method not in measured:
+                raise ValueError(f"{measured!r}: expected a number for {self.curve.method}")
+            if not all(_is_number(value) and value >= 0 for value in measured.values()):
+                raise ValueError(f"{measured!r}: expected numbers from 0")
+
     @property
     def error(self) -> float:
         """The expected calibration error of what was chosen."""
@@ -94,7 +116,7 @@ class Calibration:
     `pairs` were judged for `queries`, `relevant` of them as answers. `fused` is for calls in which
     the first stage has a say, at just these two weights; None where the judged lists had no scores
     or the model gives them none. `bins` are those of the calibration error; `made` says when and
-    of what.
+    of what. `depth` candidates a query were judged, None in files that do not say.
     """
 
     model: str
@@ -109,6 +131,22 @@ class Calibration:
     bins: int
     made: Mapping[str, str]
     format: int = FORMAT
+    depth: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for what no calibration can be."""
+        for name in ("model", "fingerprint"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} {getattr(self, name)!r}: expected text")
+        for name in ("queries", "pairs", "relevant", "bins", "depth"):
+            count = getattr(self, name)
+            if (name, count) != ("depth", None) and not (type(count) is int and count >= 0):
+                raise ValueError(f"{name} {count!r}: expected a whole number")
+        for name in ("fusion_weight", "feedback_weight"):
+            if not (_is_number(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ValueError(f"{name} {getattr(self, name)!r}: expected a number from 0")
+        if not isinstance(self.made, Mapping):
+            raise ValueError(f"made {self.made!r}: expected names with values")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +163,7 @@ class Scale:
     fusion_weight: float = 0.0
     feedback_weight: float = 0.0
     otherwise: "Scale | None" = None
+    depth: int | None = None
 
     def curve(self, weight: float, likeness: float) -> tuple[Curve, Calibrated]:
         """The curve for a call's weights, of the first stage and of feedback."""
@@ -136,6 +175,22 @@ class Scale:
         if self.otherwise is not None:
             return self.otherwise.curve(weight, likeness)
         return self.fused or SIGMOID, "none"
+
+    def vouches(self, source: Calibrated, depth: int) -> tuple[Calibrated, str | None]:
+        """What a curve of `source` means in a list of `depth` candidates, and what to say of it.
+
+        Answers are rarer the deeper a list goes, so a chance is one at its own depth only.
+        """
+        if source != "judged" or not depth:
+            return source, None
+        if self.depth is None:
+            return source, "the calibration does not say at which depth it was fitted"
+        if max(depth, self.depth) <= ALIKE * min(depth, self.depth):
+            return source, None
+        return "judged_otherwise", (
+            f"the calibration was fitted on {self.depth} candidates a query, not {depth}: "
+            f"run  resift calibrate --depth {depth}  for chances at this depth"
+        )
 
 
 def model_scale(manifest: Manifest) -> Scale:
@@ -168,6 +223,7 @@ def open_scale(manifest: Manifest, file: Path | None) -> Scale:
         found.fusion_weight,
         found.feedback_weight,
         otherwise=own,
+        depth=found.depth or None,
     )
 
 
@@ -193,12 +249,16 @@ def is_own_calibration(head: bytes) -> bool:
 def read_calibration(file: Path) -> Calibration:
     """A file that ``resift calibrate`` wrote; raises `CalibrationError` for any other."""
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        if not stat.S_ISREG(file.stat().st_mode):  # a pipe would be waited for
+            raise CalibrationError(f"{file}: cannot be read (no regular file)")
+        if file.stat().st_size > MOST_BYTES:
+            raise CalibrationError(f"{file}: cannot be read (larger than any calibration)")
+        values = json.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise CalibrationError(f"{file}: no such file;  resift calibrate  makes one") from error
     except OSError as error:
         raise CalibrationError(f"{file}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CalibrationError(f"{file}: not readable as JSON ({error})") from error
     found = values.get("format") if isinstance(values, dict) else None
     if found != FORMAT:

@@ -14,7 +14,8 @@ from dataclasses import replace
 import numpy as np
 
 from resift.rerank.artifact import Exit
-from resift.rerank.cache import PairCache, Score
+from resift.rerank.cache import PairCache
+from resift.rerank.cache_file import Score
 from resift.rerank.desk import Desk
 from resift.rerank.kept import HalfCache, Known, digest, pack
 from resift.rerank.outcome import Outcome
@@ -80,12 +81,15 @@ class Engine:
         patience: Patience | None = None,
         race: Race | None = None,
         known: Mapping[int, Known] | None = None,
+        *,
+        remembered: bool = True,
     ) -> Outcome:
         """Score each text against the query, as far as the caller's patience goes.
 
         As `steps`, which is done here in the caller's thread.
         """
-        return self.run(self.steps(query, texts, patience or Patience(), race, known))
+        steps = self.steps(query, texts, patience or Patience(), race, known, remembered=remembered)
+        return self.run(steps)
 
     def run(self, steps: Steps[T]) -> T:
         """Do all steps of a call, waiting where it waits."""
@@ -114,32 +118,46 @@ class Engine:
         race: Race | None = None,
         known: Mapping[int, Known] | None = None,
         wanted: Wanted = "count",
+        *,
+        remembered: bool = True,
     ) -> Steps[Outcome]:
         """One call, in steps of some milliseconds: a request is to be run by the worker before the
         next, None is nothing, and others may have their turn.
 
         With `race`, candidates that cannot reach its first `top_n` any more are let go at the
-        exits. `known` are texts by place that need not be read again. Raises `QueryError` for a
-        query that does not fit whole and, in running, `Overloaded` where too much is waiting.
+        exits. `known` are texts by place that need not be read again. Of a query of which the model
+        knows no word nothing is scored. What is not to be `remembered` fills no cache: nobody will
+        ask for it again. Raises `QueryError` for a query that does not fit whole and, in running,
+        `Overloaded` where too much is waiting.
         """
         start = time.perf_counter()
         prompt = self.model.read(query)
         outcome = Outcome.of(texts)
+        outcome.query_unknown_share = prompt.unknown / (prompt.unknown + prompt.seen)
+        if not prompt.seen:
+            outcome.leave("the query has no word that this model knows")
+            return outcome
         keys = yield from self._recall(query, texts, outcome, patience)
         names, found = self._find(texts, outcome, known or {}, patience)
+        names = names if remembered else {}
         if patience.bounded:
             wanted = "beginning"
         alive = yield from self._tokenise(prompt, texts, outcome, patience, found, wanted)
         tokenised = time.perf_counter()
         outcome.timings_ms["tokenise"] = (tokenised - start) * 1000
-        if alive:
-            request = self._request(prompt, alive, outcome, patience, race, found, names)
+        recalled = outcome.recalled if race else {}  # a race goes as it would without a cache
+        if alive or recalled:
+            places = sorted([*alive, *recalled])
+            request = self._request(prompt, places, outcome, patience, race, found, names)
             if not patience.spent:
-                yield request
+                request.finished = request.advance()  # where all of it is known already
+                if not request.finished:
+                    yield request
             _finished(request, tokenised)
         if outcome.unread:
             _late(outcome, patience)
-        self._remember(keys, outcome)
+        if remembered:
+            self._remember(keys, outcome)
         return outcome
 
     def keep(self, texts: Sequence[object], fingerprint: str, states: bool) -> list[Kept | None]:
@@ -295,6 +313,7 @@ def _finished(request: Request, submitted: float) -> None:
     if request.error is not None:
         raise request.error
     if not request.finished:
+        request.leave_recalled()
         _late(outcome, request.patience)
 
 
@@ -327,9 +346,10 @@ def _has_half(known: Known | None, row: TokenRow) -> bool:
 def _score(outcome: Outcome, place: int) -> Score:
     """What a cache keeps of a row; at least so many tokens dropped are a number below 0."""
     row, means = outcome.rows[place], outcome.means
-    mean = b"" if means is None else means[place].astype(np.float16).tobytes()
+    mean = b"" if means is None else means[place].astype(np.float32).tobytes()
     dropped = row.dropped if row.counted else -row.dropped
-    return Score(float(outcome.logits[place]), row.seen, dropped, row.end, mean)
+    logits, tokens = outcome.by_stage[place], len(row.ids)
+    return Score(logits, row.seen, dropped, row.end, mean, tokens)
 
 
 def _late(outcome: Outcome, patience: Patience) -> None:

@@ -53,10 +53,10 @@ class Occlusion:
         end = max(self._engine.reads_to(query, title + text) - len(title), 0)
         parts = _places(own.title, text[:end])
         without = [_without(title, text[:end], part) for part in parts]
-        outcome = self._engine.step(query, [title + text[:end], *without])
+        outcome = self._engine.step(query, [title + text[:end], *without], remembered=False)
         logit, *left = outcome.logits.tolist()
         if logit != logit:
-            raise _unreadable(own.id, outcome.statuses[0])
+            raise _unreadable(own.id, outcome.reason or outcome.statuses[0])
         return Explanation(
             id=own.id,
             rank=document.rank if isinstance(document, Hit) else None,
@@ -77,8 +77,10 @@ class Occlusion:
         return compared(above, below, self.explained(query, above), self.explained(query, below))
 
     def explained(self, query: str, hit: Hit) -> Explanation | None:
-        """`explain`, or None for a hit that cannot be read."""
-        return None if hit.status in _WHY else self.explain(query, hit)
+        """`explain`, or None for a hit that cannot be read, or beside a query that cannot."""
+        if hit.status in _WHY or not self._engine.model.read(query).seen:
+            return None
+        return self.explain(query, hit)
 
 
 def _text(own: Candidate) -> str:

@@ -1,4 +1,4 @@
-"""What a caller should know of its own calls, said once: depths that cost, scores that mislead."""
+"""What a caller should know of its own calls, said once: costly depths, odd scores, odd words."""
 
 import logging
 import warnings
@@ -41,9 +41,23 @@ class Hints:
             f"beyond {DEPTH_ADVICE}; depths over {DEPTH_ADVICE} seldom pay",
         )
 
+    def of_query(self, receipt: Receipt) -> None:
+        """Words of the query that the model does not know."""
+        share = receipt.query_unknown_share
+        if share:
+            self._say(
+                "query",
+                f"{receipt.model} does not know {share:.0%} of the query's tokens, which count for "
+                "nothing in its scores; use a model of the query's language "
+                "(Receipt.query_unknown_share has the share of each call)",
+            )
+
     def of_scores(self, receipt: Receipt, thresholds: Thresholds) -> None:
         """Thresholds for scores that are no chances."""
-        if not thresholds.asked or receipt.calibration != "none":
+        if not thresholds.asked or receipt.calibration in ("model", "judged"):
+            return
+        if receipt.calibration == "judged_otherwise":
+            self._say("scores", f"min_score and abstain: {receipt.notes[-1]}")
             return
         self._say(
             "scores",

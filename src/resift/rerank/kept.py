@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,13 @@ def digest(text: str) -> bytes:
 def pack(text: str, known: Known, fingerprint: str) -> Kept:
     """What is known of a text, all of its tokens, as bytes that name the text and the model."""
     states = b"" if known.states is None else known.states.tobytes()
-    return Kept(fingerprint, digest(text), known.tokens.ids.astype(_TOKENS).tobytes(), states)
+    tokens = known.tokens.ids.astype(_TOKENS).tobytes()
+    return Kept(fingerprint, _seal(text, tokens), tokens, states)
+
+
+def _seal(text: str, tokens: bytes) -> bytes:
+    """16 bytes that name a text and its tokens: with one of them missing it is another text."""
+    return hashlib.blake2b(digest(text) + tokens, digest_size=16).digest()
 
 
 def unpack(
@@ -47,9 +54,9 @@ def unpack(
 
     `kind` is the type of the model's states, `token_bytes` what they take for a token.
     """
-    if kept.model != fingerprint or kept.text != digest(text):
+    if not _is_whole(kept) or kept.model != fingerprint:
         return None
-    if len(kept.tokens) % _TOKENS.itemsize:
+    if kept.text not in (_seal(text, kept.tokens), digest(text)):  # the latter in older indexes
         return None
     tokens = TextTokens(np.frombuffer(kept.tokens, _TOKENS).astype(np.int64))
     if kind is None or not kept.states or len(kept.states) % token_bytes:
@@ -57,6 +64,14 @@ def unpack(
     width = token_bytes // kind.itemsize
     states: NDArray[np.generic] = np.frombuffer(kept.states, kind).reshape(-1, width)
     return Known(tokens, states)
+
+
+def _is_whole(kept: Any) -> bool:
+    """Whether something is made of bytes as `pack` makes it: callers may hand in anything."""
+    parts = [getattr(kept, name, None) for name in ("text", "tokens", "states")]
+    return (
+        all(isinstance(part, bytes) for part in parts) and not len(kept.tokens) % _TOKENS.itemsize
+    )
 
 
 class HalfCache:

@@ -26,8 +26,10 @@ class LateInteractionWeights:
 
     def logits(self, features: Floats) -> Floats:
         """Features ``(rows, 3)`` in the order of `FEATURES` → logits ``(rows,)``."""
-        weights = np.array([getattr(self, name) for name in FEATURES], np.float32)
-        return features @ weights + np.float32(self.bias)
+        logits = np.full(len(features), self.bias, np.float32)
+        for name, column in zip(FEATURES, features.T, strict=True):  # no product of matrices: the
+            logits += np.float32(getattr(self, name)) * column  # order of a sum is the rows' there
+        return logits
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.rerank.cache import Score
+from resift.rerank.cache_file import Score
 from resift.rerank.pairs import TokenRow
 from resift.types import Status
 
@@ -24,6 +24,8 @@ class Outcome:
     `logits` is the best estimate, NaN where there is none; `stages` says how many of the model's
     stages gave it, `let_go` which texts the race went on without, `cached` which were known, `kept`
     of which the half that needs no query was.
+    `by_stage` has what each stage gave, by place, and `recalled` what a cache has of a text.
+    `query_unknown_share` is of the query's tokens, 0..1.
     `means` are unit mean vectors, ``(n, dim)``, zero where there is none, None for a joint model.
     """
 
@@ -40,6 +42,9 @@ class Outcome:
     timings_ms: dict[str, float] = field(default_factory=dict)
     tokens: int = 0
     positions: int = 0
+    query_unknown_share: float = 0.0
+    by_stage: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    recalled: dict[int, Score] = field(default_factory=dict)
 
     @classmethod
     def of(cls, texts: Sequence[object]) -> "Outcome":
@@ -88,6 +93,7 @@ class Outcome:
             name: self.timings_ms.get(name, 0.0) + later.timings_ms.get(name, 0.0)
             for name in self.timings_ms | later.timings_ms
         }
+        both.query_unknown_share = self.query_unknown_share
         both.tokens, both.positions = self.tokens + later.tokens, self.positions + later.positions
         return both
 
@@ -102,10 +108,11 @@ class Outcome:
         nothing = np.empty(0, np.int64)
         dropped, counted = abs(score.dropped), score.dropped >= 0
         self.rows[place] = TokenRow(nothing, 0, score.seen, dropped, score.end, counted)
-        self.logits[place], self.stages[place] = score.logit, stages
+        self.logits[place], self.stages[place] = score.logits[-1], stages
+        self.recalled[place] = score
         self.cached[place] = True
         if score.mean:
-            self.keep_mean(place, np.frombuffer(score.mean, np.float16))
+            self.keep_mean(place, np.frombuffer(score.mean, np.float32))
         if score.dropped:
             self.statuses[place] = "cut"
 
@@ -118,6 +125,11 @@ class Outcome:
         if self.means is None:
             self.means = np.zeros((len(self.logits), len(mean)))
         self.means[place] = mean
+
+    def leave(self, reason: str) -> None:
+        """Nothing can be scored: the first stage's order is all there is."""
+        self.statuses = ["not_reranked" if own == "ok" else own for own in self.statuses]
+        self.note(reason)
 
     def fail(self, place: int, reason: str) -> None:
         """A row that an earlier stage gave a logit keeps it as its best estimate."""

@@ -2,9 +2,12 @@
 
 The query is tokenised once a call. Which special tokens stand around the two is read off the
 tokenizer's own template, so BERT's ``[CLS] q [SEP] d [SEP]`` and RoBERTa's
-``<s> q </s></s> d </s>`` need no case of their own. Knows no model and no runtime.
+``<s> q </s></s> d </s>`` need no case of their own. Words that the tokenizer does not know are all
+one token, [UNK]: a model takes any of them for any other, so none of them is shown to it. A text
+that spells a special token, "[SEP]", is text. Knows no model and no runtime.
 """
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +37,8 @@ class TokenRow:
 
     `ids` is ``(tokens,)`` with special tokens; positions from `second` on are of type 1.
     `seen` and `dropped` count the document's own tokens, the latter at least where it was not
-    `counted`; `end` is the character of the document at which reading stopped.
+    `counted`; `end` is the character of the document at which reading stopped. `unknown` tokens
+    before that were left out.
     """
 
     ids: Ids
@@ -43,6 +47,7 @@ class TokenRow:
     dropped: int
     end: int
     counted: bool = True
+    unknown: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +60,28 @@ class _Template:
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """Read a ``tokenizer.json`` with its own truncation and padding switched off."""
+    """Read a ``tokenizer.json``, its own truncation, padding and special tokens switched off.
+
+    With special tokens read out of texts a document could end the query, or hide in padding.
+    """
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises plain Exception for every kind of fault
         raise ArtifactError(f"{path}: not a readable tokenizer.json ({error})") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True  # as any other text
     return tokenizer
 
 
 class Tokens:
     """A tokenizer with a limit: makes rows for one text, or for a query and a document."""
 
-    def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, max_tokens: int, *, known_only: bool = True) -> None:
+        """`known_only` leaves out of rows what the tokenizer does not know."""
+        self._unknown = _unknown_id(tokenizer) if known_only else None
+        self._vocabulary = tokenizer.get_vocab_size()
+        self._special = _special_ids(tokenizer)
         self._tokenizer = tokenizer
         self.max_tokens = max_tokens
         self._single = _template(tokenizer, pair=False)
@@ -122,10 +135,11 @@ class Tokens:
         """A query's row for an encoder that reads it apart; refused if it does not fit whole."""
         row = self.single([text], [self._beginning(text)])[0]
         if row.dropped:
-            raise _too_long(row.seen + row.dropped, row.counted, row.seen)
-        if not row.seen:
+            read = row.seen + row.unknown
+            raise _too_long(read + row.dropped, row.counted, read)
+        if not row.seen + row.unknown:
             raise _unreadable()
-        return row
+        return self._said(row, row.ids)
 
     def _beginning(self, text: str) -> TextTokens:
         return next(own for own in self.read([text], "beginning") if own is not None)
@@ -141,8 +155,18 @@ class Tokens:
             raise _too_long(tokens.total, tokens.counted, room)
         if not len(ids):
             raise _unreadable()
-        whole = np.concatenate([template.prefix, ids, template.middle])
-        return TokenRow(whole, len(whole), len(ids), 0, len(query))
+        known = self._known(ids)
+        whole = np.concatenate([template.prefix, known, template.middle])
+        unknown = len(ids) - len(known)
+        row = TokenRow(whole, len(whole), len(known), 0, len(query), unknown=unknown)
+        return self._said(row, known)
+
+    def _said(self, query: TokenRow, ids: Ids) -> TokenRow:
+        """Of a query's words that are unknown, signs between them say nothing: any would match."""
+        names = [self._tokenizer.id_to_token(int(token)) for token in ids if self.has(token)]
+        if not query.unknown or any(sign.isalnum() for name in names for sign in name or ""):
+            return query
+        return replace(query, seen=0, unknown=query.seen + query.unknown)
 
     def pairs(
         self, head: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
@@ -163,9 +187,19 @@ class Tokens:
             if dropped:
                 ids = ids[:room]
                 end = self._end_of(text, room) if own.ends is None else int(own.ends[room - 1])
-            whole = np.concatenate([head, ids, suffix])
-            rows.append(TokenRow(whole, second, len(ids), dropped, end, own.counted))
+            known = self._known(ids)
+            whole, unknown = np.concatenate([head, known, suffix]), len(ids) - len(known)
+            rows.append(TokenRow(whole, second, len(known), dropped, end, own.counted, unknown))
         return rows
+
+    def _known(self, ids: Ids) -> Ids:
+        """The tokens that stand for something."""
+        return ids if self._unknown is None else ids[ids != self._unknown]
+
+    def has(self, ids: Ids) -> bool:
+        """Whether a text can have these tokens: all are in the vocabulary, and none is special."""
+        known = (ids >= 0) & (ids < self._vocabulary) & ~np.isin(ids, self._special)
+        return bool(np.all(known))
 
     def _end_of(self, text: str, tokens: int) -> int:
         """The character after the last of a text's first `tokens` tokens."""
@@ -217,3 +251,19 @@ def _template(tokenizer: Tokenizer, pair: bool) -> _Template:
     }
     first, last = places[0], places[1] or places[0]
     return _Template(ids[: first[0]], ids[first[-1] + 1 : last[0]], ids[last[-1] + 1 :])
+
+
+def _unknown_id(tokenizer: Tokenizer) -> int | None:
+    """The token that stands for all that has none; None where everything has one."""
+    if hasattr(tokenizer.model, "unk_token"):
+        name = tokenizer.model.unk_token
+        return None if name is None else tokenizer.token_to_id(name)
+    unknown: int | None = json.loads(tokenizer.to_str())["model"].get("unk_id")
+    return unknown
+
+
+def _special_ids(tokenizer: Tokenizer) -> Ids:
+    """Of tokens that no text has, since what spells one is text; the unknown one is had by many."""
+    unknown = _unknown_id(tokenizer)
+    added = tokenizer.get_added_tokens_decoder()
+    return np.array([n for n, own in added.items() if own.special and n != unknown], np.int64)

@@ -60,7 +60,8 @@ class Reading:
         candidates, outcome, say = self._head(depth, fusion_weight)
         scores, likeness = _scores(outcome, say)
         places = _order(candidates, outcome, scores)
-        curve, calibrated = self.scale.curve(say.weight, say.likeness)
+        curve, source = self.scale.curve(say.weight, say.likeness)
+        calibrated, note = self.scale.vouches(source, len(candidates))
         values = curve(scores)
         kept = thresholds.kept(places, values, outcome.statuses)
         hits = tuple(
@@ -74,6 +75,7 @@ class Reading:
         receipt = replace(
             self._receipt(outcome, weight, feedback),
             calibration=calibrated,
+            notes=(note,) if note and scored else (),
             below_min_score=int(np.isfinite(values).sum() - np.isfinite(values[kept]).sum()),
             abstained=thresholds.abstains(_first(values[places]), outcome.partial),
             first_stage_left_out=say.left_out,
@@ -114,6 +116,7 @@ class Reading:
             exact=self.exact,
             cached=int(outcome.cached.sum()),
             kept=int(outcome.kept.sum()),
+            query_unknown_share=outcome.query_unknown_share,
         )
 
 

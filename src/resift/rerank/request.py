@@ -41,6 +41,8 @@ class Request:
 
         `known` is what is known of the texts, by place: rows whose halves `outcome` counts as kept
         have nothing to encode and go first. `names` are of texts whose halves are to be kept.
+        Rows among `places` that `outcome` recalled ran in an earlier call: they take part in the
+        race by what each stage gave then, so that it goes as it goes without a cache.
         """
         self.prompt = prompt
         self.outcome = outcome
@@ -54,6 +56,9 @@ class Request:
             for place, own in self.known.items()
             if outcome.kept[place] and own.states is not None
         }
+        self._recalled = {n: outcome.recalled[n] for n in places if n in outcome.recalled}
+        for place in self._recalled:
+            outcome.logits[place], outcome.stages[place] = np.nan, 0
         self.stage = 0
         self.running = 0
         self.served = 0.0
@@ -77,12 +82,14 @@ class Request:
         return sum(len(self.outcome.rows[place].ids) for own in left for place in own)
 
     @property
-    def step(self) -> tuple[int, bool]:
-        """What the first wave waits for: its stage, and whether its rows have states to begin with.
+    def step(self) -> tuple[int, bool, int]:
+        """What the first wave waits for: its stage, whether its rows have states to begin with, and
+        to what its query is padded.
 
         Rows of one step may run together.
         """
-        return self.stage, bool(self.waiting) and self.waiting[0][0] in self.states
+        has_states = bool(self.waiting) and self.waiting[0][0] in self.states
+        return self.stage, has_states, padded_length(len(self.prompt.ids))
 
     def lengths(self) -> list[int]:
         """Of the first wave that waits, in tokens, longest first; empty where none waits."""
@@ -108,6 +115,7 @@ class Request:
             outcome.tokens += len(outcome.rows[place].ids)
         outcome.logits[place] = logit
         outcome.stages[place] = self.stage + 1
+        outcome.by_stage[place] = (*outcome.by_stage.get(place, ()), logit)
         if states is not None:
             self.states[place] = states
         self._passed.append(place)
@@ -128,6 +136,13 @@ class Request:
             else:
                 return True
         return False
+
+    def leave_recalled(self) -> None:
+        """The race was not run to its end: what is known of rows is their last stage's again."""
+        for place, score in self._recalled.items():
+            self.outcome.logits[place] = score.logits[-1]
+            self.outcome.stages[place] = len(score.logits)
+            self.outcome.let_go[place] = False
 
     def close(self) -> None:
         """Nothing more is taken from here or written to it."""
@@ -160,6 +175,12 @@ class Request:
     def _wait(self, places: Sequence[int]) -> None:
         """Queue rows for the stage, in waves of rows that may run together."""
         size = WAVE if self.patience.bounded else None
+        for place in places:
+            if place in self._recalled:
+                self.outcome.logits[place] = self._recalled[place].logits[self.stage]
+                self.outcome.stages[place] = self.stage + 1
+                self._passed.append(place)
+        places = [place for place in places if place not in self._recalled]
         ready = [place for place in places if place in self.states]
         fresh = [place for place in places if place not in self.states]
         self.waiting = [
@@ -169,7 +190,11 @@ class Request:
         ]
 
     def _lengths(self, places: Sequence[int]) -> list[int]:
-        return [len(self.outcome.rows[place].ids) for place in places]
+        return [self._length(place) for place in places]
+
+    def _length(self, place: int) -> int:
+        recalled = self._recalled.get(place)
+        return len(self.outcome.rows[place].ids) if recalled is None else recalled.tokens
 
 
 def _portions(places: Sequence[int], lengths: Sequence[int], most: float | None) -> list[list[int]]:

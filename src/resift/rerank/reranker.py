@@ -103,6 +103,11 @@ class Reranker:
         """16 hex digits that change with anything that changes a logit."""
         return self._manifest.fingerprint
 
+    @property
+    def keeps_states(self) -> bool:
+        """Whether `keep` has more of a document than its tokens: a split model does."""
+        return self._engine.model.kept_type is not None
+
     def rank(
         self,
         query: str,
@@ -145,6 +150,7 @@ class Reranker:
         patience = Patience(checked_budget(budget_ms))
         ranking = self._engine.run(self._rank(query, documents, ask, patience))
         self._hints.of_depth(ranking.receipt)
+        self._hints.of_query(ranking.receipt)
         self._hints.of_scores(ranking.receipt, ask.thresholds)
         return ranking
 
@@ -169,6 +175,7 @@ class Reranker:
         ask = Ask(top_n, weight, exact, tolerance, Thresholds(min_score, abstain))
         patience = Patience(checked_budget(budget_ms))
         ranking = await self._engine.arun(self._rank(query, documents, ask, patience), patience)
+        self._hints.of_query(ranking.receipt)
         self._hints.of_scores(ranking.receipt, ask.thresholds)
         return ranking
 
@@ -236,6 +243,8 @@ class Reranker:
     def score(self, query: str, documents: Iterable[Given]) -> NDArray[np.float32]:
         """Logits in input order, float32 ``(n,)``; NaN for a document that cannot be read.
 
+        All of them are NaN for a query of which the model knows no word.
+
         Raises `QueryError` for an empty or over-long query.
         """
         query, candidates = check_query(query), as_candidates(documents)
@@ -274,7 +283,11 @@ class Reranker:
             if own.kept is not None and not patience.spent and isinstance(text, str)
             if is_text(text)
         }
-        return {place: known for place, known in found.items() if known is not None}
+        return {
+            place: known
+            for place, known in found.items()
+            if known is not None and model.has(known.tokens.ids)
+        }
 
     def verify(self) -> Verification:
         """Read the manifest's reference pairs; `ParityError` says what is wrong with the model."""

@@ -5,7 +5,6 @@ Pure: lengths in, groups of row numbers out. Knows no runtime, no text and no cl
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,23 +12,17 @@ from numpy.typing import NDArray
 TOKEN_BUDGET = 1024
 """Positions a batch. Measured best on small CPUs: beyond 2,048 a batch falls out of the cache."""
 
-BATCH_COST = 16
-"""What a batch costs beside its positions, in positions: shorter rows join while padding them up
-costs no more than that. Measured: 16 to 64 take the same time, and pad more the more it is."""
-
 REST = 1.25
-"""A batch takes all that is left rather than leave less than a quarter of a batch behind."""
+"""A batch takes all that is left of its length rather than leave less than a quarter behind."""
 
 LENGTH_STEP = 16
-"""Rows are padded to a multiple of this, the width of the widest vector registers. Sums over a
-row then run in the same order whatever the row is padded to, and so a pair's score is the same,
-bit for bit, alone and among others; int8 layers would make of a last bit a visible difference."""
+"""Rows are padded to a multiple of this, the width of the widest vector registers, and run with
+rows of the same padded length only. So a sum over a row runs in the same order and a pair's score
+is the same, bit for bit, alone and among others, fresh and out of a cache; a last bit would part
+two equal documents. Measured: to let shorter rows join costs as much as a batch of their own."""
 
 WAVE = 16
 """Under a deadline, candidates are taken this many at a time in first-stage order."""
-
-ALIKE = 0.9
-"""A row of another request fills up a batch if it is at least this share of the longest row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,26 +76,16 @@ def waves(lengths: Sequence[int], size: int | None = None) -> list[list[int]]:
 def first_batch(lengths: Sequence[int], token_budget: int = TOKEN_BUDGET) -> int:
     """How many rows, from the front of a wave, longest first, make a batch; at least one."""
     longest = padded_length(lengths[0])
-    most = max(token_budget // longest, 1)
-    if len(lengths) * longest <= REST * token_budget:
-        most = len(lengths)
-    count, padding = 0, 0
-    for own, alike in groupby(lengths[:most], key=padded_length):
-        size = sum(1 for _ in alike)
-        padding += size * (longest - own)
-        if padding > BATCH_COST:
-            break
-        count += size
-    return count
+    alike = next((n for n, own in enumerate(lengths) if padded_length(own) < longest), len(lengths))
+    if alike * longest <= REST * token_budget:
+        return alike
+    return min(alike, max(token_budget // longest, 1))
 
 
 def fill(lengths: Sequence[int], longest: int, room: int) -> slice:
-    """Which rows of another wave, longest first, fill a batch up: no longer, and not much shorter.
+    """Which rows of another wave, longest first, fill a batch up: those padded to as much.
 
     `longest` is the batch's padded length, `room` how many rows it still takes.
     """
-    first = next((n for n, own in enumerate(lengths) if padded_length(own) <= longest), None)
-    if first is None or room <= 0:
-        return slice(0, 0)
-    alike = [padded_length(own) >= ALIKE * longest for own in lengths[first : first + room]]
-    return slice(first, first + alike.index(False) if False in alike else first + len(alike))
+    alike = [n for n, own in enumerate(lengths) if padded_length(own) == longest][: max(room, 0)]
+    return slice(alike[0], alike[-1] + 1) if alike else slice(0, 0)

@@ -17,7 +17,7 @@ from resift.errors import ArtifactError
 from resift.rerank.artifact import Artifact
 from resift.rerank.graphs import NEXT_STATES, check_graphs
 from resift.rerank.late_interaction import LateInteractionWeights, own_tokens
-from resift.rerank.pairs import TokenRow, Tokens, load_tokenizer, pad
+from resift.rerank.pairs import Ids, TokenRow, Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import Session, open_session
 from resift.rerank.schedule import padded_length, schedule
 from resift.rerank.windows import TextTokens, Wanted
@@ -77,6 +77,9 @@ class Model(Protocol):
     def tokens(self, texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:
         """Each document's own tokens in order; None now and then, to look at the clock."""
 
+    def has(self, ids: Ids) -> bool:
+        """Whether a text can have these tokens."""
+
     def rows(
         self, query: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
     ) -> list[TokenRow]:
@@ -110,6 +113,9 @@ class JointModel:
 
     def tokens(self, texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:
         return self._tokens.read(texts, wanted)
+
+    def has(self, ids: Ids) -> bool:
+        return self._tokens.has(ids)
 
     def rows(
         self, query: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
@@ -171,6 +177,9 @@ class SplitModel:
     def tokens(self, texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:
         return self._tokens.read(texts, wanted)
 
+    def has(self, ids: Ids) -> bool:
+        return self._tokens.has(ids)
+
     def rows(
         self, query: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
     ) -> list[TokenRow]:
@@ -200,7 +209,7 @@ class LateInteractionStage:
 
     def __call__(self, batch: Batch) -> tuple[Batch, Floats]:
         states = encoded(self.encoder, batch.rows) if batch.states is None else batch.states
-        found = run(self.late, meeting_feeds(_halves(batch), states, batch.rows))
+        found = meet(self.late, meeting_feeds(_halves(batch), states, batch.rows))
         out = replace(batch, states=states, means=found["means"])
         return out, self.weights.logits(found["features"])
 
@@ -216,7 +225,7 @@ class MeetingStage:
             raise ValueError("a meeting needs the states and logits of the stage before: a bug")
         feeds = meeting_feeds(_halves(batch), batch.states, batch.rows)
         feeds["logits"] = batch.logits
-        return batch, batch.logits + run(self.session, feeds)["residual"]
+        return batch, batch.logits + meet(self.session, feeds)["residual"]
 
 
 def encoded(encoder: Session, rows: Sequence[TokenRow]) -> Halves:
@@ -266,6 +275,18 @@ def meeting_feeds(
         "attention_mask": mask,
         "own": own_tokens(mask).astype(np.int64),
     }
+
+
+def meet(session: Session, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Run a graph in which halves meet; a single row goes as two of the same.
+
+    ONNX Runtime sums a single row in another order, and its logit would be another in its last bit.
+    """
+    rows = len(feeds["states"])
+    if rows > 1:
+        return run(session, feeds)
+    both = {name: np.concatenate([given, given]) for name, given in feeds.items()}
+    return {name: given[:rows] for name, given in run(session, both).items()}
 
 
 def run_rows(session: Session, rows: Sequence[TokenRow]) -> dict[str, NDArray[Any]]:

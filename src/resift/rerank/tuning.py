@@ -10,12 +10,12 @@ import os
 import platform
 import stat
 import statistics
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from resift.errors import OutputError
 from resift.files import output
+from resift.rerank.hints import warn
 from resift.rerank.schedule import TOKEN_BUDGET
 from resift.settings import cache_folder
 
@@ -57,7 +57,7 @@ class Tuning:
                 self._chosen = _read(file).get(key)
             except ValueError as error:
                 message = f"{file}: {error}; it is left alone, and batch sizes are tried anew"
-                warnings.warn(message, RuntimeWarning, stacklevel=4)
+                warn(message, RuntimeWarning, stacklevel=4)
                 self._file = None
 
     @property

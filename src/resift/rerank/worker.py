@@ -229,10 +229,11 @@ class Worker:
             for pair in pairs:
                 yield from self._run(stage, [pair])
             return
-        keep = out.states is not None and stage is not self._model.stages[-1]
+        is_last = stage is self._model.stages[-1]
         for number, (pair, logit) in enumerate(zip(pairs, logits, strict=True)):
             states = None
-            if keep and out.states is not None:
+            wanted = not is_last or pair.place in pair.request.names  # by no stage, but by a cache
+            if wanted and out.states is not None:
                 same = out.states is given  # nothing was encoded: no need of a second copy
                 states = pair.states if same else out.states[number, : len(pair.row.ids)].copy()
             mean = None if out.means is None else out.means[number]

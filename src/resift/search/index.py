@@ -290,6 +290,11 @@ class Index:
     def _models(self, keep_states: bool) -> Models:
         def keeper() -> Keeper | None:
             reranker = self._opened.reranker().result()
+            if keep_states and not getattr(reranker, "keeps_states", True):
+                raise InputError(
+                    "keep_states: this reranker reads query and document together, so that there "
+                    "is nothing of a document to keep; leave keep_states out"
+                )
             if isinstance(reranker, Keeper):
                 return reranker
             if keep_states:

@@ -52,7 +52,8 @@ def convert_embedder(
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         source.encoder.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
-        tokens = Tokens(load_tokenizer(folder / TOKENIZER), source.encoder.max_tokens)
+        tokenizer, limit = load_tokenizer(folder / TOKENIZER), source.encoder.max_tokens
+        tokens = Tokens(tokenizer, limit, known_only=False)
         expected = _torch_vectors(source, checked)
         _export(source, tokens, checked, expected, folder)
         if int8:

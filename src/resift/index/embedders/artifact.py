@@ -40,7 +40,9 @@ class ArtifactEmbedder:
         session = open_session(artifact.stages[0], settings.runtime, settings.threads)
         check_encoder(str(artifact.stages[0]), session)
         self._manifest = manifest
-        self._encoder = Encoder(Tokens(load_tokenizer(artifact.tokenizer), limit), session)
+        # an index has vectors in which unknown words are one token; they would not be comparable
+        tokens = Tokens(load_tokenizer(artifact.tokenizer), limit, known_only=False)
+        self._encoder = Encoder(tokens, session)
         self.name = str(folder.resolve()) if folder else "bundled"
         self.dim = len(self.embed_query(""))
         weights = manifest.files[manifest.stages[0]][:16]
