@@ -192,6 +192,10 @@ class Tokens:
             rows.append(TokenRow(whole, second, len(known), dropped, end, own.counted, unknown))
         return rows
 
+    def words(self) -> list[str]:
+        """What of the vocabulary is a word as it stands, in order."""
+        return sorted(word for word in self._tokenizer.get_vocab() if word.isalpha())
+
     def _known(self, ids: Ids) -> Ids:
         """The tokens that stand for something."""
         return ids if self._unknown is None else ids[ids != self._unknown]

@@ -7,6 +7,7 @@ them as lines of JSON, ``{"query": …, "text": …}``.
 
 import json
 import math
+import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -48,6 +49,15 @@ def calibration_texts(file: Path | None = None) -> CalibrationTexts:
     if len(held_out) < FEWEST:
         held_out = _manual_parts()[1]
     return CalibrationTexts(_crossed(ranges[:PAIRS]), _crossed(held_out[:HELD_OUT]))
+
+
+def vocabulary_pairs(words: Sequence[str]) -> Pairs:
+    """Pairs of a vocabulary's own words at random, of all lengths: read whole, meaning nothing."""
+    rng = random.Random(7)
+    return [
+        (" ".join(rng.choices(words, k=rng.randint(1, 6))), " ".join(rng.choices(words, k=length)))
+        for length in (rng.choice([5, 12, 30, 48, 90]) for _ in range(HELD_OUT))
+    ]
 
 
 def _parts(pairs: Pairs) -> tuple[Pairs, Pairs]:

@@ -28,7 +28,13 @@ from resift.rerank.pairs import TokenRow, Tokens, load_tokenizer
 from resift.rerank.runtimes import first_line, open_session
 from resift.rerank.stages import Batch, Model, load_model
 from resift.training.bi_encoder import is_bi_encoder
-from resift.training.calibration_text import CalibrationTexts, calibration_texts, candidate_lists
+from resift.training.calibration_text import (
+    FEWEST,
+    CalibrationTexts,
+    calibration_texts,
+    candidate_lists,
+    vocabulary_pairs,
+)
 from resift.training.checkpoint import Checkpoint, read_checkpoint
 from resift.training.embedder import convert_embedder
 from resift.training.exits import Feeds, fit_exits, measure_exits, parts, through
@@ -96,6 +102,7 @@ def _convert_cross_encoder(
         folder = Path(made)
         source.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
         tokens = Tokens(load_tokenizer(folder / TOKENIZER), source.max_tokens)
+        texts = replace(texts, held_out=_readable(texts.held_out, tokens))
         expected = source.logits(texts.held_out)
         to_fit = [
             (source.query_prompt + query, candidates)
@@ -190,6 +197,20 @@ def _export(
             scales = int8_steps([step[place][1][NEXT_STATES][0] for step in steps])
             int8_output(made, NEXT_STATES, scales)
         onnx.save(made, str(file))
+
+
+def _readable(pairs: Sequence[tuple[str, str]], tokens: Tokens) -> list[tuple[str, str]]:
+    """Pairs of which the tokenizer knows every word: of others the artifact reads less.
+
+    Where it knows too few, of a language that the built-in pages are not in, words of its own.
+    """
+    heads = [tokens.head(query) for query, _ in pairs]
+    known = [
+        pair
+        for pair, head in zip(pairs, heads, strict=True)
+        if head.seen and not head.unknown and not tokens.pairs(head, [pair[1]])[0].unknown
+    ]
+    return known if len(known) >= FEWEST else vocabulary_pairs(tokens.words())
 
 
 def _row(source: Checkpoint, tokens: Tokens, pair: tuple[str, str]) -> TokenRow:
