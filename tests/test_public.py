@@ -24,6 +24,7 @@ def _loaded_after(code: str) -> set[str]:
 def test_the_public_names_are_pinned() -> None:
     assert resift.__all__ == [
         "Candidate",
+        "Citation",
         "Comparison",
         "Document",
         "Explanation",

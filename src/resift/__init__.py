@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from resift.search.index import Index
     from resift.types import (
         Candidate,
+        Citation,
         Comparison,
         Document,
         Explanation,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Candidate": "resift.types",
+    "Citation": "resift.types",
     "Comparison": "resift.types",
     "Document": "resift.types",
     "Explanation": "resift.types",
@@ -33,6 +35,7 @@ _HOMES = {
 }
 __all__ = [
     "Candidate",
+    "Citation",
     "Comparison",
     "Document",
     "Explanation",

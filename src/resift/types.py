@@ -65,15 +65,35 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Citation:
+    """Where a passage of an index comes from, so that it can be shown and proved.
+
+    The text is characters `start` to `end` of the document `doc_id` in the object at `uri`, whose
+    ETag was `etag` when it was read. `row` counts from 0 in files of rows, `page` from 1.
+    """
+
+    uri: str
+    doc_id: str
+    start: int
+    end: int
+    etag: str | None = None
+    object_version: str | None = None
+    heading: str = ""
+    page: int | None = None
+    row: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate(Document):
     """A document as a first stage hands it over: `rank` counts from 1, higher `score` is better.
 
-    `kept` is what the reranker need not read again.
+    `kept` is what the reranker need not read again. `citation` is carried through untouched.
     """
 
     rank: int | None = None
     score: float | None = None
     kept: Kept | None = field(default=None, repr=False, compare=False)
+    citation: Citation | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -90,7 +110,8 @@ class Hit:
     those that were read; where a budget left no time to count them, `dropped_counted` is False and
     more than so many do. The order is by ``logit + prior + feedback``: what the first stage's score
     added, and the likeness to the candidates that lead. Numbers are Python's own, whatever the
-    caller's were.
+    caller's were. `metadata` is the document's own, and `citation` says where a passage of an index
+    comes from.
     """
 
     rank: int
@@ -111,6 +132,7 @@ class Hit:
     prior: float = 0.0
     feedback: float = 0.0
     dropped_counted: bool = True
+    citation: Citation | None = None
 
     def __repr__(self) -> str:
         """Texts are shortened: asyncio writes out what a task gave, however long it is."""

@@ -10,7 +10,7 @@ from resift.cli import hits
 from resift.cli.hits import passage, print_ranking, where
 from resift.cli.output import console
 from resift.cli.sentence import best_sentence
-from resift.types import Candidate, Hit, Ranking
+from resift.types import Candidate, Citation, Hit, Ranking
 from search.stand_ins import Backwards
 
 TEXT = (
@@ -25,13 +25,15 @@ WHERE: dict[str, Any] = {
     "row": None,
     "heading": "Vacation",
 }
+"""Of a citation."""
 
 
-def hit(text: Any, title: str = "", **metadata: Any) -> Hit:
+def hit(text: Any, title: str = "", **place: Any) -> Hit:
+    cited: dict[str, Any] = {"uri": "", "doc_id": "", "start": 0, "end": 0, **place}
     return Hit(
         rank=1, index=0, id="a", score=0.5, logit=1.0, text=text, first_stage_rank=1,
         first_stage_score=None, tokens_seen=1, tokens_dropped=0, span=(0, 0), status="ok",
-        title=title, metadata=metadata,
+        title=title, citation=Citation(**cited) if place else None,
     )  # fmt: skip
 
 
@@ -83,7 +85,7 @@ def test_a_hit_says_where_it_is_from() -> None:
     assert where(hit("x")) == ""
     assert where(hit("x", doc_id="d/" * 200 + "end.md")).endswith("d/end.md")
     assert len(where(hit("x", doc_id="d/" * 200 + "end.md"))) == hits.PATH
-    assert "\x1b" not in where(hit("x", doc_id="a\x1b[31m", page={"x": 1}, heading="h\n\x07"))
+    assert "\x1b" not in where(hit("x", doc_id="a\x1b[31m", heading="h\n\x07"))
 
 
 ODD = [
@@ -103,7 +105,7 @@ def test_eighty_columns_hold_everything(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     ranking = Ranking(
-        odd, tuple(hit(odd, odd, doc_id=odd, heading=odd, page=10**6, row=odd) for _ in range(2)),
+        odd, tuple(hit(odd, odd, doc_id=odd, heading=odd, page=10**6, row=10**6) for _ in range(2)),
         Backwards().rank("q", [Candidate("a", "b", rank=1)]).receipt,
     )  # fmt: skip
     monkeypatch.setattr(console, "_width", None)

@@ -64,14 +64,14 @@ def test_a_file_that_cannot_be_read_is_named_and_the_rest_indexed(
 def test_the_answer_comes_first(resift: Resift, index: Path, mode: str) -> None:
     done = resift("search", QUERY, "--index", index, "--mode", mode, "--jsonl")
     assert done.code == 0 and done.err == ""
-    assert done.rows[0]["metadata"]["uri"].endswith("locks.md")
+    assert done.rows[0]["citation"]["uri"].endswith("locks.md")
     assert [row["rank"] for row in done.rows] == [1, 2, 3]
     assert all(row["status"] == "ok" and row["logit"] is not None for row in done.rows)
 
 
 def test_words_alone_find_only_what_has_them(resift: Resift, index: Path) -> None:
     done = resift("search", "messages", "--index", index, "--mode", "lexical", "--jsonl")
-    assert [row["metadata"]["uri"].rpartition("/")[2] for row in done.rows] == ["queues.txt"]
+    assert [row["citation"]["uri"].rpartition("/")[2] for row in done.rows] == ["queues.txt"]
 
 
 def test_without_reranking_the_first_stages_order_comes_back(resift: Resift, index: Path) -> None:
@@ -150,6 +150,6 @@ def test_an_embedder_that_is_down_is_a_line_and_the_words_answer(
     done = resift("search", "messages", "--index", index, "--json", "--no-rerank")
     found = json.loads(done.out)
     assert done.code == 0 and done.err == "the dense arm failed; the search goes on without it\n"
-    assert [hit["metadata"]["doc_id"] for hit in found["hits"]] == ["queues.txt"]
+    assert [hit["citation"]["doc_id"] for hit in found["hits"]] == ["queues.txt"]
     assert found["receipt"]["reason"].startswith("the dense arm failed: EmbedderError: the server")
     assert "Traceback" not in done.err

@@ -13,7 +13,7 @@ from resift.evaluation.first_stage import FromIndex, FromRun, doc_id, from_run, 
 from resift.evaluation.trec import read_run
 from resift.search.index import Index
 from resift.settings import Settings
-from resift.types import Document
+from resift.types import Candidate, Citation
 
 
 def _run(tmp_path: Path, ranked: dict[str, list[str]], depth: int = 2) -> FromRun:
@@ -52,8 +52,8 @@ def test_a_run_of_another_collection_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_passage_goes_by_its_documents_name() -> None:
-    assert doc_id(Document("p#1", "text", metadata={"doc_id": "d"})) == "d"
-    assert doc_id(Document("d", "text")) == "d"
+    assert doc_id(Candidate("p#1", "text", citation=Citation("u", "d", 0, 4))) == "d"
+    assert doc_id(Candidate("d", "text")) == "d"
 
 
 def test_an_index_gives_what_a_search_would_rerank(tmp_path: Path) -> None:

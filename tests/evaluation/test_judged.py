@@ -2,8 +2,9 @@
 
 import pytest
 
-from resift import Candidate, Reranker
+from resift import Candidate, Citation, Reranker
 from resift.errors import DatasetError
+from resift.evaluation.first_stage import doc_id
 from resift.evaluation.judged import Grades, Judged, Reckoning, calibrate, judge
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
@@ -70,12 +71,13 @@ def test_what_has_no_logit_is_no_pair(bundled: Reranker) -> None:
 
 
 def test_of_the_passages_of_an_answering_document_the_best_counts(bundled: Reranker) -> None:
-    parts = [Candidate(f"p{n}", text, metadata={"doc_id": f"d{n % 3}"}, score=1.0 * n)
+    parts = [Candidate(f"p{n}", text, score=1.0 * n,
+                       citation=Citation("u", f"d{n % 3}", 0, 9))
              for n, text in enumerate(POOL)]  # fmt: skip
     reading = bundled.read(QUESTIONS[0], parts)
     judged = judge([(reading, {"d1": 1, "d2": 0})], Reckoning())
     assert _answers(judged) == (9, 1)
-    best = next(hit for hit in reading.ranking() if hit.metadata["doc_id"] == "d1")
+    best = next(hit for hit in reading.ranking() if doc_id(hit) == "d1")
     assert judged.plain.logits[judged.plain.relevant].tolist() == [best.logit]
 
 

@@ -13,6 +13,7 @@ from evaluation.made import DOCUMENTS, QUERIES, make_collection, make_run
 from index.fakes import HashingEmbedder
 from resift.errors import DatasetError, InputError, QueryError
 from resift.evaluation.collection import open_collection
+from resift.evaluation.first_stage import doc_id
 from resift.evaluation.pool import GAP, Ahead, Pool, pool, pools_of_index, pools_of_runs
 from resift.evaluation.trec import read_run
 from resift.search.index import Index
@@ -42,7 +43,7 @@ def ranking(*names: str) -> list[Document]:
 
 
 def first(found: Ranking) -> str:
-    return str(found[0].metadata["doc_id"])
+    return doc_id(found[0])
 
 
 def passage(doc_id: str, start: int) -> Document:

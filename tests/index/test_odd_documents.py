@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from resift import Index
+from resift.evaluation.first_stage import doc_id
 
 
 def test_each_part_of_a_cut_table_says_its_columns_and_is_proved(tmp_path: Path) -> None:
@@ -27,7 +28,8 @@ def test_each_part_of_a_cut_table_says_its_columns_and_is_proved(tmp_path: Path)
         assert "river" not in hit.text or "Name | Sea | Length" in hit.text
         verdict = index.verify_citation(hit.id)
         assert verdict.standing == "proved"
-        assert verdict.span == (hit.metadata["start"], hit.metadata["end"])
+        assert hit.citation
+        assert verdict.span == (hit.citation.start, hit.citation.end)
 
 
 def test_odd_rows_break_no_commit_and_no_filter(tmp_path: Path) -> None:
@@ -59,7 +61,7 @@ def test_odd_rows_break_no_commit_and_no_filter(tmp_path: Path) -> None:
 
     def found(where: str) -> set[int]:
         hits = index.search("row number", 50, rerank=False, where=where)
-        return {int(hit.metadata["doc_id"][1:]) for hit in hits}
+        return {int(doc_id(hit)[1:]) for hit in hits}
 
     assert found("not exists(nothing)") == set(range(len(odd)))
     assert found("x = 1") == {0, 5}

@@ -76,4 +76,5 @@ def _hit(rank: int, document: Candidate) -> Hit:
         text=document.text, first_stage_rank=document.rank, first_stage_score=document.score,
         tokens_seen=1, tokens_dropped=0, span=(0, 1), status="ok", title=document.title,
         metadata=document.metadata,
+        citation=document.citation,
     )  # fmt: skip

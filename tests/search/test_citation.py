@@ -72,8 +72,8 @@ def test_a_hit_is_proved_by_its_own_text_whatever_the_index_says_by_now(
         ({}, {"uri": "/nowhere/dog.md"}, "gone"),
         ({}, {"uri": "gs://bucket/dog.md"}, "unasked"),
         ({}, {"uri": "/dev/zero"}, "gone"),
-        ({"metadata": {}}, None, "malformed"),
-        ({"metadata": "x"}, None, "malformed"),
+        ({"citation": {}}, None, "malformed"),
+        ({"citation": "x"}, None, "malformed"),
     ],
 )
 def test_what_was_altered_is_not_proved(
@@ -82,14 +82,15 @@ def test_what_was_altered_is_not_proved(
     hit = asdict(hit_of(index, "dog barks"))
     cited = hit | changes
     if place is not None:
-        cited["metadata"] = dict(hit["metadata"]) | place
+        cited["citation"] = dict(hit["citation"]) | place
     assert index.verify_citation(cited).standing == standing
 
 
 def test_a_pipe_is_not_waited_for(index: Index, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.md")
     hit = hit_of(index, "dog barks")
-    cited = replace(hit, metadata=dict(hit.metadata) | {"uri": str(tmp_path / "pipe.md")})
+    assert hit.citation
+    cited = replace(hit, citation=replace(hit.citation, uri=str(tmp_path / "pipe.md")))
     assert index.verify_citation(cited).standing == "gone"
 
 

@@ -1,6 +1,6 @@
 """An index that keeps the reranker's half of its passages gives the same answer for less."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from index.fakes import HashingEmbedder
 from resift import Index, Reranker
 from resift.errors import InputError
 from resift.index.snapshot import View
-from resift.rerank.pairs import Ids
+from resift.rerank.windows import TextTokens, Wanted
 from resift.settings import Settings
 from search.stand_ins import Backwards
 from split_artifacts import make_split_artifact
@@ -63,13 +63,13 @@ def test_token_ids_are_there_without_states(
     index.sync(str(docs))
     read: list[str] = []
     tokens = reranker._engine.model._tokens  # type: ignore[attr-defined]
-    ids = tokens.ids
+    reads = tokens.read
 
-    def noted(texts: Sequence[str]) -> list[Ids]:
+    def noted(texts: Sequence[str], *wanted: Wanted) -> Iterator[TextTokens | None]:
         read.extend(texts)
-        return list(ids(texts))
+        return iter(reads(texts, *wanted))
 
-    monkeypatch.setattr(tokens, "ids", noted)
+    monkeypatch.setattr(tokens, "read", noted)
     index.search(QUERY)
     assert read == [QUERY]
 

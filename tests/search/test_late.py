@@ -47,7 +47,7 @@ def in_time(ask: Any) -> Ranking:
 
 
 def names(ranking: Ranking) -> list[str]:
-    return [Path(hit.metadata["doc_id"]).stem for hit in ranking]
+    return [Path(hit.citation.doc_id).stem for hit in ranking if hit.citation]
 
 
 @pytest.mark.parametrize(

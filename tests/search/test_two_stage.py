@@ -1,5 +1,6 @@
 """Proves what a search hands to the reranker, and that the first stage stands when that fails."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from resift.index.snapshot import Snapshot
 from resift.index.table import open_table
 from resift.index.where import parse_where
 from resift.rerank.thresholds import ANYTHING, Thresholds
+from resift.search.index import Index
 from resift.search.plan import MODES, Mode, Reranking, SearchPlan
-from resift.types import Ranking
+from resift.types import Citation, Ranking
 from search.opened import search_parts as search
 from search.stand_ins import Backwards, Broken, Picky
 
@@ -47,7 +49,7 @@ def first_stage(snapshot: Snapshot, query: str, plan: SearchPlan) -> Ranking:
 
 
 def names(ranking: Ranking) -> list[str]:
-    return [Path(hit.metadata["doc_id"]).stem for hit in ranking]
+    return [Path(hit.citation.doc_id).stem for hit in ranking if hit.citation]
 
 
 def test_without_a_reranker_the_first_stage_is_the_answer(snapshot: Snapshot) -> None:
@@ -116,14 +118,24 @@ def test_a_candidate_says_where_it_is_from(snapshot: Snapshot) -> None:
     search("cat", snapshot, EMBEDDER, reranker, SearchPlan(top_n=1, depth=1))
     (candidate,) = reranker.calls[0][0]
     assert (candidate.title, candidate.text) == ("cat", "cat cat cat")
-    uri = candidate.metadata["uri"]
+    assert candidate.citation and candidate.metadata == {}
+    uri = candidate.citation.uri
     assert Path(uri).read_text() == "cat cat cat"
     assert candidate.id == f"{uri}#0"
-    etag = candidate.metadata["etag"]
-    assert etag and candidate.metadata == {
-        "uri": uri, "etag": etag, "object_version": None, "doc_id": "cat.txt", "heading": "",
-        "page": None, "row": None, "start": 0, "end": 11,
-    }  # fmt: skip
+    assert candidate.citation.etag
+    assert candidate.citation == Citation(uri, "cat.txt", 0, 11, candidate.citation.etag)
+
+
+def test_metadata_is_the_documents_own_whatever_its_names_are(tmp_path: Path) -> None:
+    """Names that an index has for itself too: a row's own uri, page, start and row stay."""
+    row = {"id": "a", "text": "a cat", "uri": "mine", "page": "first", "start": 7, "row": [1]}
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "rows.jsonl").write_text(json.dumps(row))
+    index = Index(str(tmp_path / "index"), embedder=EMBEDDER)
+    index.sync(str(tmp_path / "docs"))
+    (hit,) = index.search("cat", rerank=False)
+    assert hit.metadata == {"uri": "mine", "page": "first", "start": 7, "row": [1]}
+    assert hit.citation and hit.citation.uri.endswith("rows.jsonl") and hit.citation.start == 0
 
 
 def test_the_receipt_names_the_version_and_what_it_took(

@@ -11,6 +11,7 @@ from index.fakes import HashingEmbedder
 from resift.errors import IndexNotFound, ResiftError, SourceError, StoreError
 from resift.search.index import Index
 from resift.settings import Settings, StorageSettings
+from resift.types import Hit
 from search.stand_ins import Backwards
 from storage.conftest import Server
 
@@ -27,6 +28,11 @@ DOCS = {
 def index_at(uri: str, storage: StorageSettings) -> Index:
     settings = Settings(storage=storage)
     return Index(uri, settings=settings, embedder=HashingEmbedder(), reranker=Backwards())
+
+
+def uri_of(hit: Hit) -> str:
+    """Of the object that a hit is from."""
+    return hit.citation.uri if hit.citation else ""
 
 
 @pytest.fixture
@@ -46,7 +52,7 @@ def test_a_bucket_is_indexed_into_a_bucket_and_searched(
         ("rows.jsonl", "line 2")
     ]
     ranking = index.search("a dog and llamas", rerank=False)
-    assert ranking[0].metadata["uri"] == f"{documents}/deep/er/dog ü #1.md"
+    assert uri_of(ranking[0]) == f"{documents}/deep/er/dog ü #1.md"
     assert ranking[0].id == f"{documents}/deep/er/dog ü #1.md#0"
     assert index.search("a dog and llamas", top_n=9)[len(ranking) - 1].id == ranking[0].id
 
@@ -70,7 +76,7 @@ def test_a_bucket_is_followed_by_its_etags(server: Server, bucket: str, document
 def test_one_object_is_a_source(server: Server, bucket: str, documents: str) -> None:
     index = index_at(f"s3://{bucket}/index", server.settings())
     assert index.sync(f"{documents}/cat.txt").added == 1
-    assert index.search("cat", rerank=False)[0].metadata["uri"] == f"{documents}/cat.txt"
+    assert uri_of(index.search("cat", rerank=False)[0]) == f"{documents}/cat.txt"
     assert index.sync(documents).added == 2
 
 

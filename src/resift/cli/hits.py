@@ -39,13 +39,14 @@ def passage(query: str, hit: Hit) -> Text:
 
 def where(hit: Hit) -> str:
     """Path, page or row, and heading, as far as they are known."""
-    metadata = hit.metadata
-    path = _tail(printable(str(metadata.get("doc_id") or metadata.get("uri") or "")))
-    parts = [path]
-    for name in ("page", "row"):
-        if metadata.get(name) is not None and not isinstance(metadata[name], dict | list):
-            parts.append(f"{name} {snippet(str(metadata[name]), 20)}")
-    parts.append(snippet(str(metadata.get("heading") or ""), PATH))
+    citation = hit.citation
+    if citation is None:
+        return ""
+    parts = [_tail(printable(citation.doc_id or citation.uri))]
+    for name, number in (("page", citation.page), ("row", citation.row)):
+        if number is not None:
+            parts.append(f"{name} {number}")
+    parts.append(snippet(citation.heading, PATH))
     return " · ".join(part for part in parts if part)
 
 

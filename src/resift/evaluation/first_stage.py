@@ -55,9 +55,9 @@ class FirstStage(Protocol):
         """The best `depth` candidates, or as many as there are."""
 
 
-def doc_id(own: Document | Hit) -> str:
+def doc_id(candidate: Candidate | Hit) -> str:
     """The judged name: a passage of an index goes by its document's."""
-    return str(own.metadata.get("doc_id", own.id))
+    return candidate.citation.doc_id if candidate.citation else candidate.id
 
 
 @dataclass(frozen=True, slots=True)

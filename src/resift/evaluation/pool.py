@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Self
 
 from resift.errors import DatasetError, InputError
 from resift.evaluation.collection import Collection
+from resift.evaluation.first_stage import doc_id
 from resift.evaluation.queries import is_storable
 from resift.evaluation.trec import Run
 from resift.types import Document, Hit
@@ -172,7 +173,8 @@ def _rankings(
 
 
 def _document(hit: Hit) -> Document:
-    return Document(str(hit.metadata["doc_id"]), hit.text, hit.title, hit.metadata)
+    start = hit.citation.start if hit.citation else 0
+    return Document(doc_id(hit), hit.text, hit.title, {"start": start})
 
 
 def _check_size(size: int) -> None:

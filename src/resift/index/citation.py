@@ -6,7 +6,7 @@ id: an id names whatever stands at that place in the index by now.
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,7 +49,7 @@ index does not have. ``unasked``: the source could not be asked. ``malformed``: 
 
 
 @dataclass(frozen=True, slots=True)
-class Citation:
+class Claim:
     """What is to be proved: that characters `start` to `end` of a document are `text`.
 
     `etag` is of the object at `uri` when it was read; None where the citation does not say.
@@ -84,10 +84,10 @@ class Verdict:
         return self.standing in ("proved", "still_there")
 
 
-def of_passage(passage: Passage) -> Citation:
+def of_passage(passage: Passage) -> Claim:
     """The citation of a passage, as the index has it."""
     origin = passage.origin
-    return Citation(
+    return Claim(
         passage.id,
         origin.uri,
         passage.text,
@@ -101,21 +101,22 @@ def of_passage(passage: Passage) -> Citation:
     )
 
 
-def of_hit(hit: Hit | Mapping[str, Any], made_by: Callable[[str], str]) -> Citation:
+def of_hit(hit: Hit | Mapping[str, Any], made_by: Callable[[str], str]) -> Claim:
     """The citation of a search's hit, or of the same as JSON; raise `InputError` for what is none.
 
     `made_by` gives the parser's fingerprint of an object, by its URI.
     """
     if isinstance(hit, Hit):
-        hit = {"id": hit.id, "text": hit.text, "metadata": hit.metadata}
-    place = hit.get("metadata")
+        citation = hit.citation and asdict(hit.citation)
+        hit = {"id": hit.id, "text": hit.text, "citation": citation}
+    place = hit.get("citation")
     if not isinstance(place, Mapping):
-        raise InputError("metadata: expected where the hit comes from, as a search gives it")
+        raise InputError("citation: expected where the hit comes from, as a search gives it")
     start, end = _field(place, "start", int), _field(place, "end", int)
     if not 0 <= start <= end:
         raise InputError(f"start={start}, end={end}: expected characters of a document")
     uri = _field(place, "uri", str)
-    return Citation(
+    return Claim(
         str(hit.get("id", uri)),
         uri,
         _field(hit, "text", str),
@@ -136,14 +137,14 @@ class Verifier:
         self._storage = storage
         self._read: OrderedDict[tuple[str, str], _Now] = OrderedDict()
 
-    def verify(self, citation: Citation) -> Verdict:
+    def verify(self, citation: Claim) -> Verdict:
         """Say how a citation stands; raises nothing for a source that cannot be asked."""
         try:
             return self._verify(citation)
         except (SourceError, InputError) as error:  # the latter for a URI that is none
             return _verdict(citation, "unasked", str(error))
 
-    def _verify(self, citation: Citation) -> Verdict:
+    def _verify(self, citation: Claim) -> Verdict:
         if not citation.text.strip():
             return _verdict(citation, "unproved", "the citation has no text")
         now = self._now(citation)
@@ -171,7 +172,7 @@ class Verifier:
             return _verdict(citation, "replaced", detail)
         return _verdict(citation, "changed", "the object has changed and does not say so any more")
 
-    def _now(self, citation: Citation) -> "_Now | None":
+    def _now(self, citation: Claim) -> "_Now | None":
         name = (citation.uri, citation.made_by)
         if name not in self._read:
             source, key = _open(citation.uri, self._storage)
@@ -191,7 +192,7 @@ class _Now:
         self.source, self.key, self.fetched = source, key, fetched
         self._documents: tuple[CutDocument, ...] | str | None = None
 
-    def document(self, citation: Citation) -> CutDocument | str:
+    def document(self, citation: Claim) -> CutDocument | str:
         """The citation's document as it reads now, or why there is none."""
         if self._documents is None:
             self._documents = _parse(citation, self.fetched.data)
@@ -205,7 +206,7 @@ def _open(uri: str, storage: StorageSettings) -> tuple[Source | None, str]:
     return open_object(uri, storage)
 
 
-def _parse(citation: Citation, data: bytes) -> tuple[CutDocument, ...] | str:
+def _parse(citation: Claim, data: bytes) -> tuple[CutDocument, ...] | str:
     key = citation.uri.rpartition("/")[2]
     # It was read once, however large it is.
     limits = Limits(max_bytes=max(Limits().max_bytes, len(data)))
@@ -215,7 +216,7 @@ def _parse(citation: Citation, data: bytes) -> tuple[CutDocument, ...] | str:
     return str(outcome) if isinstance(outcome, SourceError) else tuple(outcome.documents)
 
 
-def _pick(citation: Citation, documents: tuple[CutDocument, ...] | str) -> CutDocument | str:
+def _pick(citation: Claim, documents: tuple[CutDocument, ...] | str) -> CutDocument | str:
     if isinstance(documents, str):
         return documents
     if citation.row is None:
@@ -226,7 +227,7 @@ def _pick(citation: Citation, documents: tuple[CutDocument, ...] | str) -> CutDo
     return f"no row {citation.doc_id} in it any more"
 
 
-def _old_version_has_it(citation: Citation, source: Source, key: str) -> bool:
+def _old_version_has_it(citation: Claim, source: Source, key: str) -> bool:
     if citation.object_version is None:
         return False
     old = source.find(key, citation.object_version)
@@ -236,7 +237,7 @@ def _old_version_has_it(citation: Citation, source: Source, key: str) -> bool:
     return (document.text or "")[citation.start : citation.end] == citation.text
 
 
-def _changed(citation: Citation) -> str:
+def _changed(citation: Claim) -> str:
     return "the object has changed" if citation.etag else "the citation has no ETag"
 
 
@@ -250,6 +251,6 @@ def _field(values: Mapping[str, Any], name: str, kind: type, *default: Any) -> A
 
 
 def _verdict(
-    citation: Citation, standing: Standing, detail: str, span: tuple[int, int] | None = None
+    citation: Claim, standing: Standing, detail: str, span: tuple[int, int] | None = None
 ) -> Verdict:
     return Verdict(citation.passage_id, citation.uri, standing, detail, span)

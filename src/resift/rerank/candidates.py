@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from resift.errors import InputError, QueryError
 from resift.rerank.outcome import is_text
 from resift.rerank.plain import is_missing, number, string, whole
 from resift.rerank.remedies import refuse_all, refuse_collection
-from resift.types import Candidate, Document, Hit, Kept
+from resift.types import Candidate, Citation, Document, Hit, Kept
 
 FIELDS = ("id", "_id", "title", "score", "rank", "metadata")
 """What is read of a mapping beside its text; all else in it is metadata."""
@@ -112,7 +113,7 @@ def _candidate(place: str, given: Any) -> Candidate | None:
         text = None if given.status == "not_text" and not given.text else given.text
         rank, score = given.first_stage_rank, given.first_stage_score
         was = Candidate(given.id, text, given.title, given.metadata, rank, score)  # type: ignore[arg-type]
-        return _clean(place, was)
+        return _clean(place, replace(was, citation=given.citation))
     return _from_mapping(place, given)
 
 
@@ -139,6 +140,7 @@ def _clean(place: str, given: Candidate) -> Candidate:
         rank=rank if rank is not None and 1 <= rank <= LAST_RANK else None,
         score=number(given.score, text=True),
         kept=_kept(given.kept),
+        citation=given.citation if isinstance(given.citation, Citation) else None,
     )
 
 

@@ -201,6 +201,7 @@ def _hit(
         stages=int(outcome.stages[index]),
         title=candidate.title,
         metadata=candidate.metadata,
+        citation=candidate.citation,
         prior=added[0] if scored else 0.0,
         feedback=added[1] if scored else 0.0,
         dropped_counted=row.counted if row else True,

@@ -16,7 +16,7 @@ from resift.search.parts import Parts
 from resift.search.plan import MODES as MODES
 from resift.search.plan import Mode as Mode
 from resift.search.plan import SearchPlan
-from resift.types import Candidate
+from resift.types import Candidate, Citation
 
 T = TypeVar("T")
 
@@ -151,21 +151,26 @@ def _candidates(passages: list[Passage], window: Scored) -> list[Candidate]:
             id=passage.id,
             text=passage.text,
             title=passage.title,
-            metadata={
-                **passage.metadata,
-                "uri": passage.origin.uri,
-                "etag": passage.origin.etag,
-                "object_version": passage.origin.object_version,
-                "doc_id": passage.doc_id,
-                "heading": passage.heading,
-                "page": passage.page,
-                "row": passage.row,
-                "start": passage.start,
-                "end": passage.end,
-            },
+            metadata=passage.metadata,
             rank=rank,
             score=score,
             kept=passage.kept,
+            citation=_citation(passage),
         )
         for rank, (passage, (_, score)) in enumerate(zip(passages, window, strict=True), start=1)
     ]
+
+
+def _citation(passage: Passage) -> Citation:
+    origin = passage.origin
+    return Citation(
+        uri=origin.uri,
+        doc_id=passage.doc_id,
+        start=passage.start,
+        end=passage.end,
+        etag=origin.etag,
+        object_version=origin.object_version,
+        heading=passage.heading,
+        page=passage.page,
+        row=passage.row,
+    )

@@ -110,6 +110,7 @@ def _first_stage(
             status="not_reranked",
             title=candidate.title,
             metadata=candidate.metadata,
+            citation=candidate.citation,
         )
         for index, candidate in enumerate(candidates[:top_n])
     )
