@@ -9,7 +9,8 @@ The file is the one that ``RESIFT_CONFIG`` names; a variable wins over the file:
     max_memory_mb = 512             # RESIFT_MAX_MEMORY_MB: for running, beyond the loaded model
     cache_mb = 64                   # RESIFT_CACHE_MB: for scores of pairs read before; 0 is none
     halves_mb = 64                  # RESIFT_HALVES_MB: for documents' halves read before; 0 is none
-    cache_file = "/var/pairs.db"    # RESIFT_CACHE_FILE: where they outlive the process, if named
+    cache_file = "/var/pairs.db"    # RESIFT_CACHE_FILE: where they outlive the process, if named;
+                                    # a new name or a cache of resift: nothing else is written to
 
     embedder = "bundled"            # RESIFT_EMBEDDER: or wordllama, a folder, https://host/v1#model
     embedder_key = "..."            # RESIFT_EMBEDDER_KEY: for the server that embedder names

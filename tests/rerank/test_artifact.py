@@ -268,3 +268,14 @@ def test_stages_that_would_not_run_are_refused(folder: Path) -> None:
     write_manifest(folder, replace(manifest, stages=manifest.stages * 2))
     with pytest.raises(ArtifactError, match="stages do not follow one another"):
         Reranker(folder)
+
+
+@pytest.mark.parametrize("name", ["fusion_weight", "feedback_weight", "tolerance", "max_tokens"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, "1", True, None, 128.0])
+def test_a_number_that_cannot_be_is_refused(folder: Path, name: str, value: object) -> None:
+    if value == 128.0 and name != "max_tokens":
+        return
+    values = json.loads((folder / MANIFEST).read_text())
+    for given in (value, 10**400):
+        (folder / MANIFEST).write_text(json.dumps(values | {name: given}))
+        _refused(folder, name)

@@ -6,7 +6,6 @@ it gives for a handful of pairs, so that a broken copy is found out. Knows no ru
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from resift.rerank.late_interaction import LateInteractionWeights
 from resift.rerank.schedule import LENGTH_STEP
 
 FORMAT = 2
+MOST_TOKENS = 1_048_576  # longer than any model reads
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 Kind = Literal["joint", "split", "embedder"]
@@ -207,8 +207,7 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     late = values.get("late_interaction")
     if values["kind"] == "split" and late is None:
         raise ValueError("a split model needs late_interaction weights")
-    if values["max_tokens"] < LENGTH_STEP or values["max_tokens"] % LENGTH_STEP:
-        raise ValueError(f"max_tokens {values['max_tokens']}, expected a multiple of {LENGTH_STEP}")
+    _check_numbers(values)
     values["late_interaction"] = LateInteractionWeights(**late) if late else None
     values["reference"] = tuple(_reference(**pair) for pair in values["reference"])
     values["stages"] = tuple(values["stages"])
@@ -229,8 +228,19 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     return Manifest(**values)
 
 
+def _check_numbers(values: dict[str, Any]) -> None:
+    """Raise `ValueError` for a number that no model can have."""
+    for name in ("tolerance", "fusion_weight", "feedback_weight"):
+        if not (_is_finite(values.get(name, 0.0)) and values.get(name, 0.0) >= 0):
+            raise ValueError(f"{name} {values[name]!r}, expected a number from 0")
+    limit = values["max_tokens"]
+    if type(limit) is not int or not LENGTH_STEP <= limit <= MOST_TOKENS or limit % LENGTH_STEP:
+        raise ValueError(f"max_tokens {limit!r}, expected a multiple of {LENGTH_STEP}")
+
+
 def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    """No whole number of hundreds of digits either, which no float can hold."""
+    return isinstance(value, int | float) and type(value) is not bool and abs(value) < 1e300
 
 
 def _reference(query: str, text: str, logit: float, logit_fp32: float) -> ReferencePair:
