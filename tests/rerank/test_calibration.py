@@ -342,15 +342,3 @@ def test_what_cannot_be_a_calibration_is_not_read(file: Path, tmp_path: Path) ->
     _refused(deep, "not readable as JSON")
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
     assert read_calibration(file) == made()
-
-
-def test_one_candidate_without_a_score_is_said(bundled: Reranker) -> None:
-    """A list is fused whole or not at all, and never in silence."""
-    odd = [*WINDOW[:5], Candidate("x", POOL[6]), Candidate("e", "")]
-    receipt = bundled.rank(QUERY, odd).receipt
-    assert receipt.fusion_weight == 0
-    assert len(receipt.notes) == 1 and "1 of 7 candidates" in receipt.notes[0]
-    assert "'x'" in receipt.notes[0]
-    assert bundled.rank(QUERY, odd, fusion_weight=0).receipt.notes == ()
-    for whole in (WINDOW, POOL[:5], [*WINDOW[:5], Candidate("e", "")]):
-        assert bundled.rank(QUERY, whole).receipt.notes == ()

@@ -10,6 +10,7 @@ from artifacts import make_exits_artifact, make_joint_artifact
 from resift import Reranker
 from resift.errors import ArtifactError
 from resift.rerank.artifact import load_artifact, write_manifest
+from resift.rerank.engine import Engine
 from resift.rerank.order import Say
 from resift.rerank.progressive import Race
 from resift.rerank.stages import load_model
@@ -47,11 +48,11 @@ def test_scores_are_the_same_alone_together_and_in_any_order(reranker: Reranker)
 
 
 def test_scores_are_the_same_in_portions(folder: Path, reranker: Reranker) -> None:
-    small = Reranker(folder, settings=Settings(max_memory_mb=201))
+    model = load_model(load_artifact(folder))
     many = TEXTS * 20
-    per_portion = 1e6 / 4 / load_model(load_artifact(folder)).state_bytes
+    per_portion = 1e6 / 4 / model.state_bytes
     assert sum(len(text.split()) for text in many) > 2 * per_portion
-    found = small.score(QUERY, many)
+    found = Engine(model, max_memory_mb=201).step(QUERY, many).logits
     np.testing.assert_allclose(found, np.tile(reranker.score(QUERY, TEXTS), 20), atol=1e-4, rtol=0)
 
 
