@@ -21,6 +21,8 @@ FIELDS = [
     "rank", "index", "id", "score", "logit", "text", "first_stage_rank", "first_stage_score",
     "tokens_seen", "tokens_dropped", "span", "status", "title", "metadata", "stages", "prior",
     "feedback",
+    "dropped_counted",
+    "citation",
 ]  # fmt: skip
 
 

@@ -133,7 +133,9 @@ def test_a_reranker_that_fails_is_logged_with_its_traceback(
     with caplog.at_level(logging.WARNING, "resift"):
         found = search_parts("cat dog", snapshot, EMBEDDER, Broken(error), SearchPlan())
     assert len(found) == 4 and found.receipt.partial
-    assert str(found.receipt.reason).startswith(f"the reranker failed: {type(error).__name__}: ")
+    of_query = isinstance(error, QueryError)
+    reason = "not reranked: " if of_query else f"the reranker failed: {type(error).__name__}: "
+    assert str(found.receipt.reason).startswith(reason)
     assert "\n" not in str(found.receipt.reason)
     (record,) = caplog.records
     assert record.name == "resift" and record.exc_info and record.exc_info[1] is error

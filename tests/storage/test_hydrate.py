@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import pytest
 
 from resift.errors import StoreError
+from resift.index import reader
 from resift.index.hydrate import Cache, Local
 from resift.index.location import locate
 from resift.index.table import TABLE
@@ -115,8 +116,11 @@ def test_a_byte_that_went_wrong_on_the_way_is_noticed(
         assert {path.name: path.read_bytes() for path in data_files(folder)} == right
 
 
-def test_what_does_not_fit_is_read_in_place(place: Place, tmp_path: Path) -> None:
-    found = search(place.index(cache_dir=str(tmp_path), cache_gb=0))
+def test_what_does_not_fit_is_read_in_place(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "GIGABYTE", 1)
+    found = search(place.index(cache_dir=str(tmp_path), cache_gb=1))
     assert found.receipt.requests
     assert not on_disk(tmp_path)
 

@@ -22,7 +22,10 @@ def print_ranking(ranking: Ranking) -> None:
     for hit in ranking:
         score = hit.status if hit.score is None else f"{hit.score:.4f}"
         table.add_row(str(hit.rank), str(hit.first_stage_rank), score, passage(ranking.query, hit))
-    console.print(table)
+    if len(ranking):
+        console.print(table)
+    else:
+        console.print("nothing to show", style="dim")
     say(receipt_line(ranking), style="dim")
 
 

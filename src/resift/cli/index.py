@@ -61,7 +61,7 @@ def index(
 ) -> None:
     """Index documents, and publish them as a new version; a second run does what has changed.
 
-    Reads .txt .md .html .pdf .jsonl .csv .tsv .parquet, and office files with resift[office]. How
+    Reads .txt .md .html .pdf .jsonl .csv .tsv .parquet, and office files with the extra office. How
     a source is read (files, columns, limits, links) is remembered with the index.
     """
     from resift.cli.reading_options import Given

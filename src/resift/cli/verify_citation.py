@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,7 +20,7 @@ Given = Mapping[str, Any] | str | Verdict
 def verify_citation(
     passages: Annotated[
         list[str],
-        typer.Argument(help="Passage ids, or - for what `resift search --json` prints."),
+        typer.Argument(help="Passage ids, or a file of what `resift search --json` prints, or -."),
     ],
     uri: Annotated[str, typer.Option("--index", help="Folder or s3:// URI of the index.")],
     version: Annotated[int | None, typer.Option(help="The version that was searched.")] = None,
@@ -46,14 +47,18 @@ def verify_citation(
 
 
 def _given(argument: str) -> Iterator[Given]:
-    if argument != "-":
+    name = "stdin" if argument == "-" else argument
+    if argument != "-" and not Path(argument).is_file():
         yield argument
         return
-    data = sys.stdin.buffer.read()
-    if not data.strip():
-        raise InputError("stdin: expected hits of `resift search --json`, got nothing")
     try:
-        yield from _hits(json.loads(data), "stdin")
+        data = sys.stdin.buffer.read() if argument == "-" else Path(argument).read_bytes()
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({error.strerror})") from error
+    if not data.strip():
+        raise InputError(f"{name}: expected hits of `resift search --json`, got nothing")
+    try:
+        yield from _hits(json.loads(data), name)
     except (ValueError, RecursionError):  # lines, then
         for number, line in enumerate(data.splitlines(), start=1):
             if line.strip():

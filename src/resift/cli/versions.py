@@ -76,7 +76,8 @@ def cleanup(
         print_json({"removed": removed, "freed_bytes": freed})
         return
     console.print(
-        f"{uri}: {len(removed)} versions deleted, {freed / 1e6:.1f} MB freed",
+        f"{uri}: {len(removed)} versions deleted, {freed / 1e6:.1f} MB freed; the last {keep} and "
+        f"those that were replaced in the last {older_than_days:g} days stay",
         markup=False,
         soft_wrap=True,
     )

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # What Lance may keep in memory of indexes and file footers; its own defaults are gigabytes.
 _READER_CACHE = {"index_cache_size_bytes": 1 << 30, "metadata_cache_size_bytes": 128 << 20}
 
+GIGABYTE = 1 << 30
+
 
 def load() -> None:
     """Import what opening takes, which is a good part of a first search; nothing is read."""
@@ -143,4 +145,4 @@ def _cache(location: Location, settings: Settings) -> "Cache | None":
         return None
     from resift.index.hydrate import Cache  # only here: it needs file locks, which not all have
 
-    return Cache(from_home(settings.cache_dir), settings.cache_gb << 30)
+    return Cache(from_home(settings.cache_dir), settings.cache_gb * GIGABYTE)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from resift.errors import IndexMismatch, SourceError, StoreError
+from resift.errors import IndexMismatch, InputError, SourceError, StoreError
 from resift.index.attempts import after, new_attempt
 from resift.index.diff import Diff, Expected, below, compare
 from resift.index.doctor import refuse_unsafe
@@ -97,6 +97,8 @@ def sync(
     attempt = new_attempt()
     compared = look(source, place, models, reading)
     before, published = compared.before, compared.published
+    if before is None:
+        _refuse_among_documents(source, place)
     diff = compared.diff(source, published)
     refuse_empty(source, compared.listing, diff)
     guard = Guard(source.uri, below(source.uri, published))
@@ -122,6 +124,15 @@ def sync(
     news = News(writer.read | run.skipped, gone, run.stale(), remember)
     version = publish(store, place.versions, models.embedder, news)
     return make_report(started, Finished(source.uri, compared.listing, diff, run, version))
+
+
+def _refuse_among_documents(source: Source, place: Place) -> None:
+    """An index that begins in the very folder of its documents is a slip of the command line."""
+    if source.uri.rstrip("/") == place.location.uri.rstrip("/"):
+        raise InputError(
+            f"{place.location.uri}: the index would lie among the documents that it is of; name "
+            "another folder or prefix for it, below this one if you like"
+        )
 
 
 def look(source: Source, place: Place, models: Models, reading: Reading | None) -> Comparison:

@@ -111,6 +111,8 @@ class Versions:
             store = open_bucket(self._location, self._storage) if bucket else self._store
         except FileNotFoundError:
             return []
+        if not bucket and Path(self._location.path).is_file():
+            raise IndexNotFound(f"{self._location.uri}: is a file; name the folder of an index")
         with store_errors(self._location.uri):
             found = [meta for page in obstore.list(store, "versions") for meta in page]
         records = [(_RECORD.fullmatch(meta["path"]), meta["last_modified"]) for meta in found]

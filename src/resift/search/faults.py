@@ -37,4 +37,6 @@ def noted(part: str, error: BaseException) -> str:
     """Log what failed, with its traceback, to ``resift``; give the reason for the receipt."""
     _LOG.warning("%s failed; the search goes on without it", part, exc_info=error)
     said = " ".join(str(error).split()) or "no message"
+    if isinstance(error, QueryError):
+        return f"not reranked: {said}"
     return f"{part} failed: {type(error).__name__}: {said}"

@@ -71,7 +71,8 @@ class _Search:
         clock, plan = self._clock, self._plan
         snapshot = clock.open("open", self._parts.snapshot, "the index was open")
         self._version, self._notes = snapshot.version.number, snapshot.notes
-        view = self._view = self._wait(snapshot.view, "the index was open")
+        with clock.stage("table"):
+            view = self._view = self._wait(snapshot.view, "the index was open")
         allowed = self._allowed(view, plan.where) if plan.where else None
         if allowed and not allowed.count:
             return

@@ -18,6 +18,8 @@ from resift.index.normalisation import is_visible
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.documents import Parsed
 from resift.index.parsing.parse import parse
+from resift.index.parsing.parse_csv import parse_csv
+from resift.index.parsing.parse_jsonl import parse_jsonl
 
 NAMED = Columns(text="body", title="name", id="key")
 
@@ -347,3 +349,23 @@ def test_every_row_that_is_written_is_read_or_named(rows: list[tuple[str, str, s
     parsed = parse("c.csv", data)
     texts = [a + sign for a, _, sign in rows]
     assert [d.text for d in parsed.documents] == list(filter(is_visible, texts))
+
+
+NOWHERE = {
+    "jsonl": b'{"title": "a", "body": "x"}\n{"title": "b", "body": "y"}\n',
+    "csv": b"title,body\na,x\nb,y\n",
+}
+
+
+@pytest.mark.parametrize("kind", NOWHERE)
+@pytest.mark.parametrize(
+    ("columns", "named"), [(Columns(text="bodyy"), "bodyy"), (Columns(text="body", id="no"), "no")]
+)
+def test_a_named_column_that_is_in_no_row_is_a_slip(
+    kind: str, columns: Columns, named: str
+) -> None:
+    """Titles alone, or made-up ids, would take the place of what is indexed."""
+    parse = {"jsonl": parse_jsonl, "csv": parse_csv}[kind]
+    with pytest.raises(SourceError, match=f"no column '{named}' in it, but title, body"):
+        parse(NOWHERE[kind], columns)
+    assert len(parse(NOWHERE[kind], Columns(text="body")).documents) == 2

@@ -18,6 +18,7 @@ _MOST_PROBLEMS = 20
 """Problems of a file that are told one by one; more are counted."""
 _DEEPEST = 64
 """Levels of lists and objects in metadata: beyond, readers of JSON run out of stack."""
+_MOST_NAMES = 10_000
 _LONGEST_SHOWN = 80
 _LONGEST_REASON = 300
 _LARGEST_FIELD = 1 << 16
@@ -52,13 +53,28 @@ class Columns:
         return json.dumps(asdict(self), sort_keys=True)
 
     def check(self, names: Iterable[str]) -> None:
-        """Raise `SourceError` if a table with these columns has none to read."""
+        """Raise `SourceError` if a table with these columns has no text, or not the named id.
+
+        A text column that is nowhere is a slip: documents of nothing but their titles, or none,
+        would take the place of those that are indexed.
+        """
         names = list(names)
-        if self.text not in names and self.title not in names:
-            there = ", ".join(_shown(name) for name in names[:10]) or "none at all"
-            if len(names) > 10 or len(there) > _LONGEST_REASON:
-                there = f"{there[:_LONGEST_REASON]}, …"
-            raise SourceError(f"no column {self.text!r} in it, but {there}: name the text's column")
+        if self.text not in names:
+            raise SourceError(
+                f"no column {self.text!r} in it, but {_listed(names)}: name the text's column"
+            )
+        if self.id is not None and self.id not in names:
+            raise SourceError(
+                f"no column {self.id!r} in it, but {_listed(names)}: name the ids' column"
+            )
+
+
+def _listed(names: list[str]) -> str:
+    """Names of columns for a message."""
+    there = ", ".join(_shown(name) for name in names[:10]) or "none at all"
+    if len(names) > 10 or len(there) > _LONGEST_REASON:
+        there = f"{there[:_LONGEST_REASON]}, …"
+    return there
 
 
 def columns_of(made_by: str) -> Columns | None:
@@ -74,6 +90,7 @@ class Rows:
         """`word` is what a row is called in names and problems: ``line-3``, ``line 3: …``."""
         self._columns = columns
         self._word = word
+        self._names: dict[str, None] = {}
         self._documents: dict[str, ParsedDocument] = {}
         self._problems: list[str] = []
         self._more = 0
@@ -84,6 +101,8 @@ class Rows:
         A row that the index could not hold as it is, is a fault: numbers beyond 64 bits, nesting
         without end, a NUL in its text. Other control characters in it are read as spaces.
         """
+        if len(self._names) < _MOST_NAMES:
+            self._names |= dict.fromkeys(fields)
         try:
             document = self._document(number, fields)
             if document.id in self._documents:
@@ -100,7 +119,13 @@ class Rows:
             self._more += 1
 
     def parsed(self) -> Parsed:
-        """All documents, and the first problems with a count of those left out."""
+        """All documents, and the first problems with a count of those left out.
+
+        Raises `SourceError` where the column of the text, or the one that was named for ids, is in
+        no row.
+        """
+        if self._documents and len(self._names) < _MOST_NAMES:
+            self._columns.check(self._names)
         rest = [f"and {self._more:,} more {self._word}s that cannot be read"] if self._more else []
         return Parsed(tuple(self._documents.values()), tuple(self._problems + rest))
 
