@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "search": BASE | {"rerank", "index"},
     "evaluation": BASE | {"rerank", "index", "search"},
     "training": BASE | {"rerank", "evaluation"},
+    "__main__": {"cli"},
     "cli": BASE | {"rerank", "index", "search", "evaluation", "training"},
 }
 """What each room knows of the others; every room also knows itself."""

@@ -164,8 +164,8 @@ class Settings:
         storage = values.pop("storage", {})
         if not isinstance(storage, dict):
             raise SettingsError("storage: expected a [storage] table in the settings file")
-        _refuse_unknown(values, _ENVIRONMENT, "")
-        _refuse_unknown(storage, _STORAGE_ENVIRONMENT, "storage.")
+        _refuse_unknown(values, _ENVIRONMENT, f"{file}: ")
+        _refuse_unknown(storage, _STORAGE_ENVIRONMENT, f"{file}: storage.")
         _name_unknown(environ)
         variables = _from_environment(environ, _ENVIRONMENT)
         origins = dict.fromkeys(values, file) | {name: own for name, (own, _) in variables.items()}
@@ -180,6 +180,16 @@ class Settings:
 
     def _source(self, name: str) -> str:
         return f" (from {self.origins[name]})" if name in self.origins else ""
+
+
+def checked_settings(settings: Settings | None) -> Settings:
+    """The settings given, or those of the surroundings; raise `SettingsError` for other things."""
+    if settings is not None and not isinstance(settings, Settings):
+        raise SettingsError(
+            f"settings: expected Settings, got {type(settings).__name__}; for instance "
+            "Settings(threads=2)"
+        )
+    return settings or Settings.load()
 
 
 def cache_folder(environ: Mapping[str, str] | None = None) -> Path | None:

@@ -122,9 +122,24 @@ def test_a_score_that_is_no_number_is_none(resift: Resift, tmp_path: Path, score
     assert done.code == 0 and done.rows[0]["first_stage_score"] is None
 
 
-def test_a_line_that_only_begins_like_json_is_plain(tmp_path: Path) -> None:
-    file = _json_file(tmp_path, "{curly} text", '{"text": "a"}')
-    assert [c.text for c in read_candidates(file)] == ["{curly} text", '{"text": "a"}']
+def test_a_line_that_only_begins_like_json_is_plain(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["{curly} text", "more", '{"text": "a"}']
+    assert [c.text for c in read_candidates(_json_file(tmp_path, *lines))] == lines
+    assert "1 lines are JSON objects, most are not" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "bad", ["{broken", "a heading", '{"text": "a", "score": ' + "9" * 5_000 + "}", "{" * 9_000]
+)
+def test_a_bad_first_line_costs_itself_alone(
+    tmp_path: Path, bad: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = _json_file(tmp_path, bad, '{"id": "a", "text": "b", "score": 2}')
+    first, second = read_candidates(file)
+    assert first.text is None and (second.id, second.text, second.score) == ("a", "b", 2.0)
+    assert ":1: not a JSON object" in capsys.readouterr().err
 
 
 def test_top_n_cuts_and_more_than_there_are_gives_all(resift: Resift, plain: Path) -> None:
@@ -132,7 +147,7 @@ def test_top_n_cuts_and_more_than_there_are_gives_all(resift: Resift, plain: Pat
         return len(resift("rerank", "--query", QUERY, plain, "--jsonl", *options).rows)
 
     assert (count("--top-n", 1), count("--top-n", 99), count()) == (1, 3, 3)
-    assert "top_n=0" in resift("rerank", "--query", QUERY, plain, "--top-n", 0).error
+    assert "--top-n 0: expected" in resift("rerank", "--query", QUERY, plain, "--top-n", 0).error
 
 
 def test_no_candidates_are_no_hits(resift: Resift, tmp_path: Path) -> None:
@@ -216,7 +231,7 @@ def test_brackets_are_text_where_no_json_begins(tmp_path: Path, line: str) -> No
     ("content", "what"),
     [
         ("a lock".encode("utf-16"), "UTF-16"),
-        ("a lock".encode("utf-32"), "UTF-16"),
+        ("a lock".encode("utf-32"), "UTF-32"),
         ("a lock\n".encode("utf-16-le"), "UTF-16"),
         (gzip.compress(b"a lock"), "gzip"),
         (b"PK\x03\x04....", "zip"),

@@ -51,8 +51,7 @@ def test_a_file_without_queries_is_refused(tmp_path: Path, name: str, text: str)
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"_id": "a", "text": "  "}, "'a' has no text"),
-        ({"_id": "a", "text": "\ud800"}, "'a' has no text"),
+        ({"_id": "a", "text": "\ud800"}, "'a' has half a character"),
         ({"_id": "a\tb", "text": "what"}, "no tabs and line ends"),
         ({"_id": "a\nb", "text": "what"}, "no tabs and line ends"),
         ({"_id": "a"}, ":1: expected a JSON object"),

@@ -73,3 +73,12 @@ def test_a_part_is_spread_evenly(tmp_path: Path) -> None:
     chosen = make_task(file, None, 1, 3).queries.values()
     assert list(chosen) == ["question 0", "question 3", "question 6"]
     assert len(make_task(file, None, 1, 99).queries) == 10
+
+
+def test_a_query_without_text_costs_itself_and_is_named(folder: Path) -> None:
+    _judge(folder, "q1\td2\t1\nq0\td2\t1\n")
+    with (folder / "queries.jsonl").open("a") as lines:
+        lines.write('{"_id": "q0", "text": null}\n')
+    task = make_task(folder, None, 1, None)
+    assert list(task.queries) == ["q1"]
+    assert task.notes[0] == "1 queries have no text, the first is q0: left out"

@@ -294,6 +294,16 @@ def test_a_score_that_is_none_leaves_the_first_stage_out_and_the_receipt_says_so
     assert not ranking.receipt.partial
 
 
+@pytest.mark.parametrize("score", NO_NUMBERS, ids=lambda score: type(score).__name__)
+def test_scores_that_are_all_no_numbers_are_said_too(tiny: Reranker, score: Any) -> None:
+    if score is None:
+        return
+    candidates = [{"text": "a lock", "score": score}, {"text": "a bucket", "score": score}]
+    ranking = tiny.rank(QUERY, candidates, fusion_weight=1.0)
+    assert str(ranking.receipt.first_stage_left_out).startswith("2 of 2 candidates")
+    assert {hit.first_stage_score for hit in ranking} == {None}
+
+
 def test_nothing_is_said_of_scores_where_there_are_none_or_none_are_wanted(tiny: Reranker) -> None:
     some = [Candidate("a", "a lock", score=1.0), Candidate("b", "a bucket")]
     for ranking in (

@@ -56,7 +56,7 @@ def judge(
     from resift.evaluation.qrels import JUDGMENTS, find_qrels, read_qrels
     from resift.evaluation.queries import read_queries
 
-    texts = read_queries(queries)
+    texts = {name: text for name, text in read_queries(queries).items() if text.strip()}
     folder = queries if queries.is_dir() else queries.parent
     others = qrels or find_qrels(folder)
     published = read_qrels(others) if others else {}

@@ -43,7 +43,7 @@ def _guarded() -> int:
     except SystemExit as end:
         return _code(end)
     except ResiftError as error:
-        _say(str(error), error)
+        _say(_as_typed(error), error)
         return 3 if isinstance(error, BelowFloor) else 1
     except Exception as error:
         if streams.is_of_output(error):
@@ -80,6 +80,23 @@ def _say(message: str, error: BaseException) -> None:
 
         trace = "".join(traceback.format_exception(error))
         errors.print(trace, markup=False, highlight=False, soft_wrap=True)
+
+
+def _as_typed(error: Exception) -> str:
+    """The message, with an argument's name as the option that it was typed as."""
+    import re
+
+    from resift.errors import InputError
+
+    message = str(error)
+    named = re.match(r"([a-z_]+)=", message) if isinstance(error, InputError) else None
+    if named is None or f"--{_dashed(named[1])}" not in sys.argv:
+        return message
+    return f"--{_dashed(named[1])} {message[named.end() :]}"
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _escaped(line: str) -> str:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -27,7 +28,9 @@ from resift.types import Candidate
 
 STDIN = Path("-")
 _KEYS_SHOWN = 8
+_LOOKED_AT = 10  # lines that tell whether a file is JSON Lines
 _NO_LINES = (
+    (b"\xff\xfe\0\0", "UTF-32", "iconv -f UTF-32 -t UTF-8"),
     (b"\xff\xfe", "UTF-16", "iconv -f UTF-16 -t UTF-8"),
     (b"\xfe\xff", "UTF-16", "iconv -f UTF-16 -t UTF-8"),
     (b"\x1f\x8b", "gzip", "zcat FILE | resift rerank …"),
@@ -76,34 +79,51 @@ def rerank(
 def read_candidates(file: Path, text_field: str = "text") -> Iterator[Candidate]:
     """Lines → candidates in order; blank lines are passed over.
 
-    The first line decides: if it is a JSON object, all lines are, and one that is not, or that has
-    no `text_field`, becomes a candidate that cannot be read (status ``not_text``), named on stderr.
-    Raises `InputError` where the first line is one without `text_field`, and for a file that is no
-    lines: one JSON document, UTF-16, compressed.
+    The first lines decide: if half of them are JSON objects, all lines are, and one that is not, or
+    that has no `text_field`, becomes a candidate that cannot be read (status ``not_text``), named
+    on stderr. Raises `InputError` where the first object has no `text_field`, and for a file that
+    is no lines: one JSON document, UTF-16, compressed.
     """
-    as_json: bool | None = None
-    for number, line in _lines(file):
-        row = None if as_json is False else _object(line)
-        if as_json is None:
-            as_json = row is not None
-            _check_first(f"{file}:{number}", line, row, text_field)
-        if not as_json:
-            yield Candidate(id=str(number), text=line)
-        elif row is not None and text_field in row:
-            yield from_fields(str(number), row, text_field)
-        else:
-            say(f'{file}:{number}: not a JSON object with a "{text_field}"; it is kept, unread')
-            yield Candidate(id=str(number), text=None)  # type: ignore[arg-type]
+    lines = _lines(file)
+    head = list(islice(lines, _LOOKED_AT))
+    objects = [(number, row) for number, line in head if (row := _object(line)) is not None]
+    is_json = bool(objects) and 2 * len(objects) >= len(head)
+    if head:
+        _refuse_document(f"{file}:{head[0][0]}", head[0][1])
+    if is_json:
+        _check_first(f"{file}:{objects[0][0]}", objects[0][1], text_field)
+    read = _json_line if is_json else _plain_line
+    late = 0
+    for number, line in chain(head, lines):
+        late += not is_json and _object(line) is not None
+        yield read(file, number, line, text_field)
+    if late:
+        say(f"{file}: {late} lines are JSON objects, most are not: all are taken as plain text")
 
 
-def _check_first(place: str, line: str, row: dict[str, Any] | None, text_field: str) -> None:
-    if row is not None and text_field not in row:
+def _plain_line(file: Path, number: int, line: str, text_field: str) -> Candidate:
+    return Candidate(id=str(number), text=line)
+
+
+def _json_line(file: Path, number: int, line: str, text_field: str) -> Candidate:
+    row = _object(line)
+    if row is not None and text_field in row:
+        return from_fields(str(number), row, text_field)
+    say(f'{file}:{number}: not a JSON object with a "{text_field}"; it is kept, unread')
+    return Candidate(id=str(number), text=None)  # type: ignore[arg-type]
+
+
+def _check_first(place: str, row: dict[str, Any], text_field: str) -> None:
+    if text_field not in row:
         keys = ", ".join(f'"{key}"' for key in list(row)[:_KEYS_SHOWN])
         raise InputError(
             f'{place}: no "{text_field}" in this JSON object, which has {keys or "nothing"}; '
             "name the text's field with --text-field"
         )
-    if row is None and (line in ("{", "[") or _is_array(line)):
+
+
+def _refuse_document(place: str, line: str) -> None:
+    if line in ("{", "[") or _is_array(line):
         raise InputError(
             f"{place}: one JSON document, expected an object a line; make lines of it, for "
             "instance with  jq -c '.[]'"

@@ -15,8 +15,8 @@ def read_queries(path: Path) -> dict[str, str]:
 
     `path` is a BEIR folder, a file of ``{"_id": …, "text": …}`` lines (``.jsonl``), topics (an id,
     a tab and a query a line), or any other text file with a query a line; `line_id` names those.
-    Raises `DatasetError` for a file without queries, a query without text and an id that no
-    judgment file can hold.
+    A query without text stays, empty: whoever asks it says that it cannot be read. Raises
+    `DatasetError` for a file without queries and an id that no judgment file can hold.
     """
     if path.is_dir():
         queries = Collection(path).queries()
@@ -27,8 +27,8 @@ def read_queries(path: Path) -> dict[str, str]:
     if not queries:
         raise DatasetError(f"{path}: no queries in it; expected a BEIR folder or one query a line")
     for query_id, text in queries.items():
-        if not text.strip() or not _is_text(text):
-            raise DatasetError(f"{path}: query {query_id!r} has no text; write it or leave it out")
+        if not _is_text(text):
+            raise DatasetError(f"{path}: query {query_id!r} has half a character; write it anew")
         if not is_storable(query_id):
             raise DatasetError(
                 f"{path}: query id {query_id!r}: expected no tabs and line ends, and no blanks "

@@ -27,7 +27,7 @@ def make_task(path: Path, qrels_file: Path | None, relevant: int, most: int | No
     `qrels_file`, or those beside the queries, published and added by hand. Raises `DatasetError`
     where the two have nothing to do with each other, or a file says what cannot be.
     """
-    queries = read_queries(path)
+    queries, notes = _asked(read_queries(path))
     if qrels_file is not None:
         qrels, files = read_qrels(qrels_file), [qrels_file]
     else:
@@ -37,7 +37,7 @@ def make_task(path: Path, qrels_file: Path | None, relevant: int, most: int | No
             "no judgments: whether reranking helps cannot be said; make some with "
             f"  resift judge {path}"
         )
-        return Task(path.name, _spread(queries, most), {}, (note,))
+        return Task(path.name, _spread(queries, most), {}, (note, *notes))
     judged = {query_id: queries[query_id] for query_id in queries if query_id in qrels}
     if not judged:
         raise DatasetError(
@@ -46,7 +46,16 @@ def make_task(path: Path, qrels_file: Path | None, relevant: int, most: int | No
         )
     chosen = _spread(judged, most)
     own = {query_id: qrels[query_id] for query_id in chosen}
-    return Task(path.name, chosen, own, tuple(_gaps(queries, qrels, own, relevant)))
+    return Task(path.name, chosen, own, (*notes, *_gaps(queries, qrels, own, relevant)))
+
+
+def _asked(queries: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Queries that can be asked, and a sentence about those that cannot."""
+    asked = {query_id: text for query_id, text in queries.items() if text.strip()}
+    empty = [query_id for query_id in queries if query_id not in asked]
+    if not empty:
+        return asked, []
+    return asked, [f"{len(empty)} queries have no text, the first is {empty[0]}: left out"]
 
 
 def _spread(queries: Mapping[str, str], most: int | None) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What callers hand in, read as candidates: what is odd about one of them costs itself at most."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -138,10 +139,16 @@ def _clean(place: str, given: Candidate) -> Candidate:
         title=title if title and is_text(title) else "",
         metadata=_metadata(given.metadata),
         rank=rank if rank is not None and 1 <= rank <= LAST_RANK else None,
-        score=number(given.score, text=True),
+        score=_score(given.score),
         kept=_kept(given.kept),
         citation=given.citation if isinstance(given.citation, Citation) else None,
     )
+
+
+def _score(given: object) -> float | None:
+    """A number, None where none is given, NaN for what is none: then the receipt says so."""
+    score = number(given, text=True)
+    return math.nan if score is None and given is not None else score
 
 
 def _name(given: object, place: str) -> str:

@@ -126,13 +126,20 @@ def weighed(candidates: Sequence[Candidate], weight: float, manifest: Manifest) 
     missing = [
         place
         for place, candidate in enumerate(candidates)
-        if candidate.score is None and isinstance(candidate.text, str) and candidate.text.strip()
+        if not _is_number(candidate.score)
+        and isinstance(candidate.text, str)
+        and candidate.text.strip()
     ]
     if missing or not weight:
         some = weight and any(score is not None for score in scores)
         why = _left_out(missing, len(scores)) if some else None
         return Say(np.zeros(len(scores)), left_out=why)
     return Say(np.nan_to_num(prior(scores, weight)), weight, manifest.feedback_weight)
+
+
+def _is_number(score: float | None) -> bool:
+    """Not None, and not the NaN that stands for a score that is no number."""
+    return score is not None and not math.isnan(score)
 
 
 def _left_out(missing: Sequence[int], size: int) -> str:
@@ -193,7 +200,7 @@ def _hit(
         logit=logit if scored else None,
         text=candidate.text if isinstance(candidate.text, str) else "",
         first_stage_rank=first_rank(index, candidate),
-        first_stage_score=candidate.score,
+        first_stage_score=candidate.score if _is_number(candidate.score) else None,
         tokens_seen=row.seen if row and scored else 0,
         tokens_dropped=row.dropped if row else 0,
         span=(0, end),

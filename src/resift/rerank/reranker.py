@@ -34,7 +34,7 @@ from resift.rerank.steps import Steps
 from resift.rerank.thresholds import Thresholds
 from resift.rerank.tuning import Tuning, machine, tuning_file
 from resift.rerank.verification import Verification, references, verified
-from resift.settings import Settings, StorageSettings
+from resift.settings import Settings, StorageSettings, checked_settings
 from resift.types import Candidate, Explanation, Given, Kept, Ranking
 
 CACHE_MB = 64  # where a file is named and no size
@@ -58,7 +58,7 @@ class Reranker:
         calibration: str | os.PathLike[str] | None = None,
         settings: Settings | None = None,
     ) -> None:
-        settings = settings or Settings.load()
+        settings = checked_settings(settings)
         with named_by(None if model is not None else settings.origin("model")):
             # Absolute: a fork opens its files anew, wherever the process is by then.
             folder = resolve(model if model is not None else settings.model, revision).absolute()
