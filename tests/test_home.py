@@ -28,7 +28,7 @@ def _no_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("path", ["~", "~/models/mine", "~nobody-at-all/x"])
 def test_whose_home_is_not_known_is_a_clear_error(path: str) -> None:
-    with pytest.raises(InputError, match=r"no home folder is known for ~.*; write the whole path"):
+    with pytest.raises(InputError, match=r"no home folder is known for ~.*; expected a whole path"):
         from_home(path)
 
 

@@ -32,7 +32,7 @@ def from_home(path: str | os.PathLike[str]) -> Path:
     except RuntimeError as error:  # a container without HOME, or a user whom there is not
         home = Path(path).parts[0]
         raise InputError(
-            f"{os.fspath(path)}: no home folder is known for {home}; write the whole path"
+            f"{os.fspath(path)}: no home folder is known for {home}; expected a whole path"
         ) from error
 
 

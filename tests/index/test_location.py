@@ -116,7 +116,7 @@ def test_without_a_home_only_the_home_is_refused(monkeypatch: pytest.MonkeyPatch
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "expanduser", no_home)
-    with pytest.raises(InputError, match="Could not determine home directory; expected"):
+    with pytest.raises(InputError, match="no home folder is known for ~; expected"):
         locate("~/x")
 
 

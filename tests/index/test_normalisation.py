@@ -56,6 +56,7 @@ def test_hidden_characters_are_found_and_cited_where_they_stand(tmp_path: Path) 
     for query in ("Donaudampfschifffahrt", "Donau\u00addampfschiff\u200bfahrt", "était", "finie"):
         (first, *_) = index.search(query, mode="lexical", rerank=False)
         assert first.text == text.strip()
-        (start, end) = (first.metadata[name] for name in ("start", "end"))
+        assert first.citation
+        start, end = first.citation.start, first.citation.end
         assert text[start:end] == first.text
         assert index.verify_citation(first.id).standing == "proved"
