@@ -130,7 +130,10 @@ def test_the_manifest_says_what_it_is_and_how_it_was_made(manifest: Manifest) ->
     assert manifest.quantisation.startswith("static int8 (NNCF)")
     assert set(manifest.made_with) >= {"nncf", "onnx", "torch"}
     assert manifest.late_interaction == LATE
-    assert [(own.query, own.text) for own in manifest.reference] == list(REFERENCE)
+    # The tokenizer knows no word of the fixed pairs: they are of the held-out lists.
+    texts = {text for source in SOURCES for text in source.texts}
+    assert {pair.text for pair in manifest.reference} <= texts
+    assert all(np.isfinite([pair.logit, pair.logit_fp32]).all() for pair in manifest.reference)
 
 
 def test_what_is_fitted_is_there(manifest: Manifest) -> None:

@@ -2,10 +2,11 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -168,12 +169,7 @@ def _fitted(
     likeness = fit_feedback(held_out, weight) if weight else 0.0
     trained = [own for source in sources for own in _unlabelled(model, source)]
     model32 = load_model(load_artifact(exact))
-    reference = tuple(
-        ReferencePair(
-            query, text, *(round(_logit(own, query, text), 5) for own in (model, model32))
-        )
-        for query, text in REFERENCE
-    )
+    reference = _references(model, model32, sources)
     return replace(
         manifest,
         fusion_weight=weight,
@@ -182,6 +178,27 @@ def _fitted(
         exits=(fit_exit(trained),),
         reference=reference,
     )
+
+
+def _references(
+    model: Model, model32: Model, sources: Sequence[Mined]
+) -> tuple[ReferencePair, ...]:
+    """The fixed pairs; where the tokenizer knows no word of one, a pair of the sources."""
+    made = (
+        ReferencePair(
+            query, text, *(round(_logit(own, query, text), 5) for own in (model, model32))
+        )
+        for query, text in chain(REFERENCE, _held_out_pairs(sources))
+    )
+    readable = (pair for pair in made if np.isfinite([pair.logit, pair.logit_fp32]).all())
+    return tuple(islice(readable, len(REFERENCE)))
+
+
+def _held_out_pairs(sources: Sequence[Mined]) -> Iterator[tuple[str, str]]:
+    """A query and the first text of its list, source by source."""
+    for source in sources:
+        for query, documents in zip(source.dev.queries, source.dev.documents, strict=True):
+            yield source.query_texts[int(query)], source.texts[documents[0]]
 
 
 def _logit(model: Model, query: str, text: str) -> float:
