@@ -137,3 +137,10 @@ def test_store_errors_are_named_and_what_is_ours_goes_through() -> None:
         raise PanicException("InvalidUri")
     with pytest.raises(KeyboardInterrupt), store_errors("s3://b/i"):
         raise KeyboardInterrupt
+
+
+def test_a_line_says_nothing_of_where_a_library_was_built() -> None:
+    where = "/home/runner/work/lance/rust/src/store.rs:1013:21"
+    assert meaning(OSError(f"LanceError(IO): it went wrong, {where}")) == "it went wrong"
+    parsed = "Unable to parse url /b/x: relative URL without a base"
+    assert "unset it" in meaning(ValueError(parsed))

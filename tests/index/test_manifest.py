@@ -1,7 +1,11 @@
 """Proves that a manifest says what it was told, and which attempt at an object stays."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,3 +55,18 @@ def test_an_attempt_is_later_whatever_it_found() -> None:
     old = replace(old, problems=("line 3",))
     for groups in ([old, new], [new, old]):
         assert newest(groups) == ({"/d/a": new}, [old])
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux does")
+def test_a_manifest_is_read_in_the_callers_thread_alone() -> None:
+    """A thread of Arrow's that lets go of bytes while Python ends aborts the process."""
+    script = (
+        "import os, pyarrow.parquet\n"
+        "from resift.index.manifest import from_parquet, to_parquet\n"
+        "data = to_parquet({})\n"
+        "before = len(os.listdir('/proc/self/task'))\n"
+        "from_parquet(data)\n"
+        "print(len(os.listdir('/proc/self/task')) - before)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout == "0\n"

@@ -14,10 +14,12 @@ import pytest
 from index.fakes import HashingEmbedder
 from index.shelf import LOCAL, Shelf, entry, found, passage
 from resift.errors import IndexMismatch, StoreError
+from resift.index.location import locate
 from resift.index.rows import to_arrow
 from resift.index.store import Conflict, Contents, Store
 from resift.index.table import TABLE, create_table
 from resift.index.versions import VectorIndex
+from resift.settings import StorageSettings
 
 
 def test_objects_are_known_by_attempt_and_wholeness(shelf: Shelf) -> None:
@@ -182,3 +184,16 @@ def test_of_two_that_begin_a_table_at_once_neither_overwrites_the_other(tmp_path
             made = [pool.submit(begin) for _ in range(3)]
         assert len({future.result() for future in made}) == 1
         assert shelf.store().version == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "said"), [("file", "is a file; name a folder"), ("/proc/no", "no folder can be made")]
+)
+def test_a_place_that_can_be_no_folder_is_refused_in_a_line(
+    tmp_path: Path, place: str, said: str
+) -> None:
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(StoreError, match=said) as caught:
+        Store.open(locate(str(tmp_path / place)), StorageSettings(), HashingEmbedder())
+    assert ".rs" not in str(caught.value)
+    assert (tmp_path / "file").read_text() == "precious"

@@ -19,6 +19,7 @@ from resift.errors import (
     MassDeletion,
     SourceError,
     SourceLost,
+    StoreError,
     Unreadable,
     Vanished,
 )
@@ -510,3 +511,18 @@ def test_an_index_below_its_own_source_is_none_of_its_documents(tmp_path: Path) 
     with pytest.raises(InputError, match="would lie among the documents"):
         shelf.sync()
     assert sorted(shelf.docs.rglob("*")) == before
+
+
+@pytest.mark.parametrize("harm", ["unlink", "cut"])
+def test_an_index_that_has_lost_a_file_says_so(tmp_path: Path, harm: str) -> None:
+    """A sync that finds nothing changed would call it fine, and nobody could search it."""
+    shelf = Shelf(tmp_path)
+    shelf.write(a="alpha")
+    shelf.sync()
+    file = next((shelf.index / "passages.lance" / "data").iterdir())
+    if harm == "unlink":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(StoreError, match=r"version 1 has lost 1 of its .* files, data/"):
+        shelf.sync()

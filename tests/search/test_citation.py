@@ -72,6 +72,11 @@ def test_a_hit_is_proved_by_its_own_text_whatever_the_index_says_by_now(
         ({}, {"uri": "/nowhere/dog.md"}, "gone"),
         ({}, {"uri": "gs://bucket/dog.md"}, "unasked"),
         ({}, {"uri": "/dev/zero"}, "gone"),
+        ({}, {"page": 40}, "unproved"),
+        ({}, {"row": 9}, "unproved"),
+        ({}, {"heading": "Made up"}, "unproved"),
+        ({}, {"doc_id": "another.md"}, "unproved"),
+        ({}, {"page": "2"}, "malformed"),
         ({"citation": {}}, None, "malformed"),
         ({"citation": "x"}, None, "malformed"),
     ],
@@ -99,6 +104,13 @@ def test_a_row_is_its_own_document(index: Index, docs: Path) -> None:
     (docs / "rows.csv").write_text("id,text\nb,The fox is red.\n")
     standings = [verdict.standing for verdict in index.verify_citations([cat, fox, "no such"])]
     assert standings == ["gone", "still_there", "unknown"]
+
+
+def test_a_row_by_another_number_is_not_proved(index: Index) -> None:
+    cat = hit_of(index, "cat grey")
+    assert cat.citation and index.verify_citation(cat).standing == "proved"
+    cited = replace(cat, citation=replace(cat.citation, row=900))
+    assert index.verify_citation(cited).standing == "unproved"
 
 
 def test_the_command_reads_what_a_search_prints_and_names_what_it_cannot(

@@ -43,8 +43,9 @@ Standing = Literal[
 ``replaced``: the object has changed and does not have it any more; the store's old version does.
 ``changed``: the object has changed and does not have it any more. ``gone``: no such object, or no
 such document in it. ``unproved``: the object is the one that was cited and does not say so: the
-text was altered, or another parser reads it otherwise. ``unknown``: an id that this version of the
-index does not have. ``unasked``: the source could not be asked. ``malformed``: no citation.
+text, its page, row or heading was altered, or another parser reads it otherwise. ``unknown``: an id
+that this version of the index does not have. ``unasked``: the source could not be asked.
+``malformed``: no citation.
 """
 
 
@@ -66,6 +67,8 @@ class Claim:
     etag: str | None = None
     object_version: str | None = None
     made_by: str = ""
+    page: int | None = None
+    heading: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,8 @@ def of_passage(passage: Passage) -> Claim:
         origin.etag,
         origin.object_version,
         origin.made_by,
+        passage.page,
+        passage.heading,
     )
 
 
@@ -127,6 +132,8 @@ def of_hit(hit: Hit | Mapping[str, Any], made_by: Callable[[str], str]) -> Claim
         _field(place, "etag", str, None),
         _field(place, "object_version", str, None),
         made_by(uri),
+        _field(place, "page", int, None),
+        _field(place, "heading", str, ""),
     )
 
 
@@ -157,6 +164,8 @@ class Verifier:
         text = document.text or ""
         if text[citation.start : citation.end] == citation.text:
             span = (citation.start, citation.end)
+            if is_same and (wrong := _misplaced(citation, document)):
+                return _verdict(citation, "unproved", wrong, span)
             if is_same:
                 return _verdict(citation, "proved", f"ETag {citation.etag}, same place", span)
             return _verdict(citation, "still_there", f"{_changed(citation)}; same place", span)
@@ -235,6 +244,21 @@ def _old_version_has_it(citation: Claim, source: Source, key: str) -> bool:
     if isinstance(document, str):
         return False
     return (document.text or "")[citation.start : citation.end] == citation.text
+
+
+def _misplaced(claim: Claim, document: CutDocument) -> str | None:
+    """What the citation says of its place besides the characters, where that is not so."""
+    piece = next((p for p in document.pieces if p.start <= claim.start < p.end), None)
+    there: dict[str, object] = {"row": document.row}
+    if piece is not None:
+        there |= {"page": piece.page, "heading": piece.heading}
+    if document.row is None and claim.doc_id and not claim.uri.endswith(claim.doc_id):
+        return f"the text is there, but the object is no document {claim.doc_id!r}"
+    for name, value in there.items():
+        if getattr(claim, name) != value:
+            cited = getattr(claim, name)
+            return f"the text is there, but its {name} is {value!r} and not {cited!r}"
+    return None
 
 
 def _changed(citation: Claim) -> str:

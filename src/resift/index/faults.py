@@ -94,6 +94,10 @@ _NO_ANSWER = (
     ("IncompleteMessage", _CUT),
     ("connection closed before", _CUT),
     ("HTTP error: builder error", "AWS_ENDPOINT_URL is no URL: expected http(s)://host[:port]"),
+    (
+        "relative URL without a base",
+        "AWS_ENDPOINT_URL is empty or no URL: expected http(s)://host[:port], or unset it",
+    ),
     ("Failed to resolve region", "the bucket's region is not known: set AWS_REGION"),
     ("HttpError", f"the server does not answer: {_ENDPOINT}"),
     ("error sending request", f"the server does not answer: {_ENDPOINT}"),
@@ -115,6 +119,8 @@ _BULK_ANSWER = re.compile(
 _CODE = re.compile(r"<Code>([\w.]+)</Code>")
 _WANTED_REGION = re.compile(r"<Region>([a-z0-9-]{2,40})</Region>|expecting '([a-z0-9-]{2,40})'")
 _GONE = re.compile(r"(?:was not found: |^Not found: |^LanceError\(IO\): Not found: )")
+# What Lance says of itself: the kind of its error, and where in its maker's sources that was.
+_BUILD = re.compile(r"^LanceError\(\w+\): |,? ?[^\s,]*\.rs:\d+(:\d+)?$")
 _LONGEST = 200
 
 
@@ -137,7 +143,7 @@ def meaning(error: BaseException) -> str:
     if phrase:
         return phrase
     first_line = str(error).partition("\n")[0].strip() or type(error).__name__
-    return first_line[:_LONGEST]
+    return _BUILD.sub("", first_line)[:_LONGEST]
 
 
 def are_credentials_bad(error: BaseException) -> bool:

@@ -9,6 +9,9 @@ from urllib.parse import unquote_to_bytes
 from resift.errors import InputError
 from resift.files import from_home
 
+TABLE = "passages.lance"
+"""Where an index has its table, below its own place."""
+
 _EXPECTED = "expected a folder or s3://bucket/prefix"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 # What other programs take for a URI and a path would be made of: one slash too few, or none.

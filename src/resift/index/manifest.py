@@ -39,11 +39,11 @@ def to_parquet(entries: Mapping[str, Entry]) -> bytes:
 
 def from_parquet(data: bytes) -> dict[str, Entry]:
     """Entries by URI."""
-    # In this thread alone: Arrow's own let go of `data` when they like, and where that is while
-    # Python ends, the process is aborted (6 of 150).
-    table = require("pyarrow.parquet", "index").read_table(
-        io.BytesIO(data), use_threads=False, pre_buffer=False
-    )
+    # In this thread alone, and not by `read_table`: that scans in Arrow's threads whatever it is
+    # told, they let go of `data` when they like, and where that is while Python ends, the process
+    # is aborted (6 of 80).
+    parquet = require("pyarrow.parquet", "index")
+    table = parquet.ParquetFile(io.BytesIO(data), pre_buffer=False).read(use_threads=False)
     origins = map(Origin, *(table[name].to_pylist() for name in ORIGIN))
     own = zip(*(table[name].to_pylist() for name in _OWN), strict=True)
     return {

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,19 @@ class Conflict(StoreError):
     """Another writer has committed something that this change does not go with: do it again."""
 
 
+def _make_folder(location: Location) -> None:
+    if location.bucket:
+        return
+    try:
+        Path(location.path).mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise StoreError(f"{location.uri}: is a file; name a folder for the index") from error
+    except OSError as error:
+        raise StoreError(
+            f"{location.uri}: no folder can be made there ({error.strerror}); name another one"
+        ) from error
+
+
 class Store:
     """The writer's side of an index's table."""
 
@@ -72,6 +86,7 @@ class Store:
     @classmethod
     def open(cls, location: Location, storage: StorageSettings, embedder: Embedder) -> "Store":
         """Open the table below `location` for writing, or begin one there."""
+        _make_folder(location)
         with store_errors(location.uri):
             try:
                 dataset = open_table(location, storage, patient=True)

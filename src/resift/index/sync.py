@@ -99,6 +99,8 @@ def sync(
     before, published = compared.before, compared.published
     if before is None:
         _refuse_among_documents(source, place)
+    else:
+        _refuse_damaged(place, before)
     diff = compared.diff(source, published)
     refuse_empty(source, compared.listing, diff)
     guard = Guard(source.uri, below(source.uri, published))
@@ -124,6 +126,17 @@ def sync(
     news = News(writer.read | run.skipped, gone, run.stale(), remember)
     version = publish(store, place.versions, models.embedder, news)
     return make_report(started, Finished(source.uri, compared.listing, diff, run, version))
+
+
+def _refuse_damaged(place: Place, version: Version) -> None:
+    """A version whose files were deleted answers nobody, whatever a sync adds to it."""
+    lost = place.versions.lost(version)
+    if lost:
+        raise StoreError(
+            f"{place.location.uri}: version {version.number} has lost {len(lost)} of its "
+            f"{len(version.files)} files, {lost[0]} first: restore them, roll back to a version "
+            "that is whole, or index into a new place"
+        )
 
 
 def _refuse_among_documents(source: Source, place: Place) -> None:

@@ -10,12 +10,12 @@ from resift.extras import require
 from resift.index import names
 from resift.index.bucket import lance_options
 from resift.index.embed import Embedder
+from resift.index.location import TABLE as TABLE
 from resift.index.location import Location
 from resift.index.rows import schema
 from resift.index.versions import FORMAT
 from resift.settings import StorageSettings
 
-TABLE = "passages.lance"
 _PARTS = ("data", "_versions", "_indices", "_transactions", "_deletions")
 _FOLDERS = (TABLE, *(f"{TABLE}/{part}" for part in _PARTS))
 # What Lance may keep in memory of indexes and file footers; its own defaults are gigabytes.

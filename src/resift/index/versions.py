@@ -20,7 +20,7 @@ from resift.extras import require
 from resift.index import names
 from resift.index.bucket import open_bucket
 from resift.index.faults import store_errors
-from resift.index.location import Location
+from resift.index.location import TABLE, Location
 from resift.index.manifest import Entry, from_parquet, to_parquet
 from resift.settings import StorageSettings
 
@@ -187,6 +187,14 @@ class Versions:
                 obstore.delete(self._store, version.manifest)
                 return False
         return True
+
+    def lost(self, version: Version) -> list[str]:
+        """Files of a version that are not there any more, or not whole. One request a thousand."""
+        obstore = require("obstore", "index")
+        with store_errors(self._location.uri):
+            pages = obstore.list(self._store, TABLE)
+            there = {meta["path"]: meta["size"] for page in pages for meta in page}
+        return [path for path, size in version.files if there.get(f"{TABLE}/{path}") != size]
 
     def remove(self, version: Version) -> None:
         """Take a version from the list, then its manifest; the table's files are not touched."""
