@@ -110,7 +110,7 @@ def test_the_corpus_itself_does(desk: Desk) -> None:
 
 
 def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(desk: Desk, tmp_path: Path) -> None:
-    assert "depth=0" in desk.calibrate("--depth", 0).error
+    assert "--depth 0" in desk.calibrate("--depth", 0).error
     assert "expected one first stage" in desk.calibrate("--index", tmp_path / "index").error
     good = (desk.collection / "qrels.tsv").read_text()
     desk.judge([("q0", "d0", 1)])
@@ -152,7 +152,7 @@ def test_a_device_stays_one_and_stdout_holds_one_document(desk: Desk) -> None:
 def test_another_weight_is_fitted_where_it_is_named(desk: Desk) -> None:
     assert "with the first stage at 0.8" in desk.calibrate("--fusion-weight", 0.8).out
     assert read_calibration(desk.output).fusion_weight == 0.8
-    assert "fusion_weight=-1" in desk.calibrate("--fusion-weight", -1).error
+    assert "--fusion-weight -1" in desk.calibrate("--fusion-weight", -1).error
 
 
 def test_a_query_that_cannot_be_read_is_named_and_left_out(desk: Desk) -> None:

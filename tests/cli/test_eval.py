@@ -172,7 +172,7 @@ def test_a_model_and_a_weight_are_named_as_everywhere(desk: Desk, tmp_path: Path
     assert done.code == 0 and done.out.startswith("changes nothing")
     assert "(bundled?fusion_weight=1000)" in done.out and "against bundled?fusion" in done.out
     assert "nowhere" in desk.eval("--model", tmp_path / "nowhere").error
-    assert "fusion_weight=-1" in desk.eval("--fusion-weight", -1).error
+    assert "--fusion-weight -1" in desk.eval("--fusion-weight", -1).error
 
 
 def test_times_are_of_reading_whatever_the_pair_cache_holds(
@@ -227,12 +227,12 @@ def test_a_run_that_cannot_be_is_an_error_in_a_line(desk: Desk, run: str, messag
     ("options", "message"),
     [
         (("--depths", "ten"), "--depths ten: expected whole numbers"),
-        (("--depths", "20,10"), "depths=20,10: expected rising"),
+        (("--depths", "20,10"), "--depths 20,10: expected rising"),
         (("--compare", "bundled?weight=1"), "weight=1 is no setting"),
         (("--compare", "nowhere"), "nowhere"),
         (("--fail-below", "7"), "--fail-below 7: expected a number in 0..1, or first-stage"),
         (("--fail-below", "good"), "--fail-below good"),
-        (("--target-ms", "-1"), "target_ms=-1"),
+        (("--target-ms", "-1"), "--target-ms -1"),
         (("--qrels", "nowhere.tsv"), "nowhere.tsv: no such file"),
         (("--index", "x"), "expected one first stage"),
         (("--ablation",), "--ablation, which is of an index"),

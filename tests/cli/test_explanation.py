@@ -91,7 +91,7 @@ def test_a_search_explains_what_it_found(resift: Resift, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("count", [0, -1])
 def test_fewer_than_one_hit_is_refused(resift: Resift, lines: Path, count: int) -> None:
-    assert f"explain={count}" in resift("rerank", "-q", QUERY, lines, "--explain", count).error
+    assert f"--explain {count}" in resift("rerank", "-q", QUERY, lines, "--explain", count).error
 
 
 def test_a_search_whose_reranker_failed_says_that_there_is_nothing_to_explain(

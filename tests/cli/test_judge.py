@@ -179,7 +179,7 @@ def test_files_that_say_what_cannot_be_are_an_error_in_a_line(
         (("--run", "absent.trec"), "absent.trec: no such file"),
         (("--index", "absent"), "absent"),
         (("--index", "absent", "--run", "absent"), "--index URI or --run RUN"),
-        (("--index", "absent", "--pool", 0), "pool=0"),
+        (("--index", "absent", "--pool", 0), "--pool 0"),
         (("--index", "absent", "--output", "nowhere/qrels.tsv"), "there is no folder"),
     ],
 )

@@ -67,8 +67,8 @@ def test_packed_in_and_packed_out(desk: Desk) -> None:
 
 def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(desk: Desk, tmp_path: Path) -> None:
     good = desk.run
-    assert "depth=0" in desk.rerank("--depth", 0).error
-    assert "fusion_weight=-1" in desk.rerank("--fusion-weight", -1).error
+    assert "--depth 0" in desk.rerank("--depth", 0).error
+    assert "--fusion-weight -1" in desk.rerank("--fusion-weight", -1).error
     desk.run = make_run(tmp_path / "other", {"q9": ["d1"]})
     assert "queries are not in" in desk.rerank().error
     desk.run = make_run(tmp_path / "other", {"q1": ["d1", "d8", "d9"]})

@@ -98,9 +98,9 @@ def test_top_n_and_depth_cut(resift: Resift, index: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--top-n", 0), "top_n=0"),
-        (("--depth", 0), "depth=0"),
-        (("--budget-ms", -5), "budget_ms=-5"),
+        (("--top-n", 0), "--top-n 0"),
+        (("--depth", 0), "--depth 0"),
+        (("--budget-ms", -5), "--budget-ms -5"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(

@@ -86,10 +86,11 @@ def _as_typed(error: Exception) -> str:
     """The message, with an argument's name as the option that it was typed as."""
     import re
 
-    from resift.errors import InputError
+    from resift.errors import DatasetError, InputError
 
     message = str(error)
-    named = re.match(r"([a-z_]+)=", message) if isinstance(error, InputError) else None
+    is_of_argument = isinstance(error, InputError | DatasetError)
+    named = re.match(r"([a-z_]+)=", message) if is_of_argument else None
     if named is None or f"--{_dashed(named[1])}" not in sys.argv:
         return message
     return f"--{_dashed(named[1])} {message[named.end() :]}"
