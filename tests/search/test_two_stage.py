@@ -65,9 +65,9 @@ def test_without_a_reranker_the_first_stage_is_the_answer(snapshot: Snapshot) ->
 @pytest.mark.parametrize(
     ("mode", "stages", "found"),
     [
-        ("hybrid", ["embed", "dense", "lexical", "fuse", "fetch"], 4),
-        ("dense", ["embed", "dense", "fetch"], 4),
-        ("lexical", ["lexical", "fetch"], 2),
+        ("hybrid", ["table", "embed", "dense", "lexical", "fuse", "fetch"], 4),
+        ("dense", ["table", "embed", "dense", "fetch"], 4),
+        ("lexical", ["table", "lexical", "fetch"], 2),
     ],
 )
 def test_each_mode_uses_its_arms_and_times_them(
