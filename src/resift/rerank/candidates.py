@@ -78,11 +78,6 @@ def first_rank(index: int, candidate: Candidate) -> int:
     return candidate.rank if candidate.rank is not None else index + 1
 
 
-def is_finite(value: object) -> bool:
-    """Whether a value is a number that can be reckoned with; a truth value is none."""
-    return number(value) is not None
-
-
 def check_query(query: object) -> str:
     """The query as plain text; raise `QueryError` for what is no query."""
     text = string(query)
