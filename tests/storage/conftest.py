@@ -8,9 +8,12 @@ import obstore
 import pytest
 
 from cli.conftest import resift as resift
+from storage.faulty import FaultyProxy, faulty_proxy
 from storage.places import Place
 from storage.weed import Server as Server
 from storage.weed import free_ports, packaged, running_server, wait_for
+
+DOCUMENTS = {f"{n}.txt": f"Document {n} of words{n % 7} and things." for n in range(60)}
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +52,23 @@ def careless_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
 @pytest.fixture
 def bucket(server: Server) -> str:
     return server.new_bucket()
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[FaultyProxy]:
+    """Before the server: counts what moves, and does what a test tells it to."""
+    with faulty_proxy(server.endpoint) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def published(proxy: FaultyProxy, bucket: str) -> Place:
+    """A published index of `DOCUMENTS`, reached through the proxy."""
+    place = Place(f"s3://{bucket}", Server(proxy.endpoint).settings())
+    place.write(DOCUMENTS)
+    place.index().sync(place.docs)
+    proxy.restart()
+    return place
 
 
 @pytest.fixture(params=["folder", "bucket"])

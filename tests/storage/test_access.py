@@ -3,7 +3,7 @@
 import json
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,12 @@ from resift.index.faults import meaning
 from resift.index.location import Location
 from resift.settings import StorageSettings
 from storage.conftest import Server
-from storage.faulty import Faults, FaultyProxy, faulty_proxy
+from storage.faulty import Faults, FaultyProxy
 
 lance = pytest.importorskip("lance")
 arrow = pytest.importorskip("pyarrow")
 
 SECRET = "marker-of-a-secret"
-
-
-@pytest.fixture
-def proxy(server: Server) -> Iterator[FaultyProxy]:
-    with faulty_proxy(server.endpoint) as proxy:
-        yield proxy
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,27 +22,11 @@ from resift.index.location import locate
 from resift.index.table import TABLE
 from resift.index.versions import write_record
 from resift.types import Ranking
-from storage.conftest import Server
-from storage.faulty import Faults, FaultyProxy, Seen, faulty_proxy
+from storage.conftest import DOCUMENTS, Server
+from storage.faulty import Faults, FaultyProxy, Seen
 from storage.places import Place
 
-DOCUMENTS = {f"{n}.txt": f"Document {n} of words{n % 7} and things." for n in range(20)}
 MUCH = 1 << 30
-
-
-@pytest.fixture
-def proxy(server: Server) -> Iterator[FaultyProxy]:
-    with faulty_proxy(server.endpoint) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def place(proxy: FaultyProxy, bucket: str) -> Place:
-    place = Place(f"s3://{bucket}", Server(proxy.endpoint).settings())
-    place.write(DOCUMENTS)
-    place.index().sync(place.docs)
-    proxy.restart()
-    return place
 
 
 def search(index: Any, **options: Any) -> Ranking:
@@ -61,9 +44,9 @@ def state(folder: Path) -> dict[str, tuple[bytes, float]]:
 
 
 def test_a_users_own_files_stay_as_they_are_whatever_they_are_called(
-    place: Place, server: Server, tmp_path: Path
+    published: Place, server: Server, tmp_path: Path
 ) -> None:
-    table = place.newest().table
+    table = published.newest().table
     names = [
         *("1.version", "lock", "CACHEDIR.TAG", "x/1.version", "x/passages.lance/data/a.lance"),
         *(f"{table}/1.version", f"{table}/passages.lance/data/old.lance", "x/0123abcd.part"),
@@ -75,11 +58,11 @@ def test_a_users_own_files_stay_as_they_are_whatever_they_are_called(
         os.utime(path, (0, 0))
     before = state(tmp_path)
     first = Cache(tmp_path, MUCH)
-    local = first.hydrate(locate(place.index_uri), place.storage, place.newest())
+    local = first.hydrate(locate(published.index_uri), published.storage, published.newest())
     assert local is not None
     local.hold.close()
-    small = Cache(tmp_path, sum(size for _, size in place.newest().files) + 100)
-    other = Place(f"s3://{server.new_bucket()}", place.storage)
+    small = Cache(tmp_path, sum(size for _, size in published.newest().files) + 100)
+    other = Place(f"s3://{server.new_bucket()}", published.storage)
     other.write(DOCUMENTS)
     other.index().sync(other.docs)
     assert small.hydrate(locate(other.index_uri), other.storage, other.newest())
@@ -87,9 +70,9 @@ def test_a_users_own_files_stay_as_they_are_whatever_they_are_called(
     assert state(tmp_path) == before
 
 
-def test_what_stands_among_the_copies_and_is_none_stays(place: Place, tmp_path: Path) -> None:
+def test_what_stands_among_the_copies_and_is_none_stays(published: Place, tmp_path: Path) -> None:
     cache = Cache(tmp_path, MUCH)
-    local = cache.hydrate(locate(place.index_uri), place.storage, place.newest())
+    local = cache.hydrate(locate(published.index_uri), published.storage, published.newest())
     assert local is not None
     local.hold.close()
     root = Path(local.path)
@@ -101,25 +84,27 @@ def test_what_stands_among_the_copies_and_is_none_stays(place: Place, tmp_path: 
     assert [path.read_text() for path in mine] == ["mine"] * 3
     left = {path for path in root.rglob("*") if path.is_file()}
     assert left == set(mine)
-    second = replace(place.newest(), number=2)
+    second = replace(published.newest(), number=2)
     with pytest.raises(NoCopy, match="is there and is none of resift's"):
-        cache.hydrate(locate(place.index_uri), place.storage, second)
+        cache.hydrate(locate(published.index_uri), published.storage, second)
     assert mine[2].read_text() == "mine"
 
 
-def test_a_folder_of_that_name_that_is_not_ours_is_left_alone(place: Place, tmp_path: Path) -> None:
+def test_a_folder_of_that_name_that_is_not_ours_is_left_alone(
+    published: Place, tmp_path: Path
+) -> None:
     (tmp_path / "resift-copies").mkdir()
     (tmp_path / "resift-copies" / "thesis.doc").write_text("mine")
-    found = search(place.index(cache_dir=str(tmp_path)))
+    found = search(published.index(cache_dir=str(tmp_path)))
     assert len(found) == 10 and found.receipt.requests
     assert "was not made by resift" in found.receipt.notes[0]
     assert [path.name for path in tmp_path.rglob("*")] == ["resift-copies", "thesis.doc"]
 
 
-def test_a_hostile_record_makes_no_file_outside(place: Place, tmp_path: Path) -> None:
+def test_a_hostile_record_makes_no_file_outside(published: Place, tmp_path: Path) -> None:
     victim = tmp_path / "victim.txt"
     victim.write_text("mine")
-    version = place.newest()
+    version = published.newest()
     up = "../" * 12
     hostile = [
         replace(version, number=2, files=((f"{up}{victim}".replace("//", "/"), 0),)),
@@ -127,43 +112,43 @@ def test_a_hostile_record_makes_no_file_outside(place: Place, tmp_path: Path) ->
         replace(version, number=2, manifest=f"{up}evil"),
     ]
     for wrong in hostile:
-        store = Server(str(place.storage.endpoint)).bucket(place.root.removeprefix("s3://"))
+        store = Server(str(published.storage.endpoint)).bucket(published.root.removeprefix("s3://"))
         obstore.put(store, "index/versions/00000002.json", write_record(wrong))
-        for index in (place.index(cache_dir=str(tmp_path / "cache")), place.index()):
+        for index in (published.index(cache_dir=str(tmp_path / "cache")), published.index()):
             with pytest.raises(StoreError, match=r"00000002\.json is damaged"):
                 search(index)
     assert victim.read_text() == "mine"
     assert [path.name for path in tmp_path.rglob("*")] == ["victim.txt"]
 
 
-def test_links_among_the_copies_lead_nowhere(place: Place, tmp_path: Path) -> None:
+def test_links_among_the_copies_lead_nowhere(published: Place, tmp_path: Path) -> None:
     elsewhere, cache = tmp_path / "elsewhere", tmp_path / "cache"
     elsewhere.mkdir()
-    search(place.index(cache_dir=str(cache)))
+    search(published.index(cache_dir=str(cache)))
     [data] = cache.rglob("data")
     shutil.rmtree(data)
     data.symlink_to(elsewhere)
-    found = search(place.index(cache_dir=str(cache)))
+    found = search(published.index(cache_dir=str(cache)))
     assert len(found) == 10 and "a link that leads out" in found.receipt.notes[0]
     assert not list(elsewhere.iterdir())
 
 
 def test_two_indexes_never_share_files_whatever_they_claim(
-    place: Place, server: Server, tmp_path: Path
+    published: Place, server: Server, tmp_path: Path
 ) -> None:
     cache = Cache(tmp_path, MUCH)
-    first = cache.hydrate(locate(place.index_uri), place.storage, place.newest())
+    first = cache.hydrate(locate(published.index_uri), published.storage, published.newest())
     bucket = server.new_bucket()
-    for path, size in place.newest().files:  # the same names and sizes, another content
+    for path, size in published.newest().files:  # the same names and sizes, another content
         obstore.put(server.bucket(bucket), f"index/{TABLE}/{path}", b"x" * size)
-    other = cache.hydrate(locate(f"s3://{bucket}/index"), place.storage, place.newest())
+    other = cache.hydrate(locate(f"s3://{bucket}/index"), published.storage, published.newest())
     assert first and other and first.path != other.path
     assert other.fetched_files == first.fetched_files
 
 
-def test_a_part_that_vanishes_meanwhile_costs_nothing(place: Place, tmp_path: Path) -> None:
+def test_a_part_that_vanishes_meanwhile_costs_nothing(published: Place, tmp_path: Path) -> None:
     cache = Cache(tmp_path, MUCH)
-    local = cache.hydrate(locate(place.index_uri), place.storage, place.newest())
+    local = cache.hydrate(locate(published.index_uri), published.storage, published.newest())
     assert local is not None
     data = Path(local.path) / TABLE / "data"
     stop = threading.Event()
@@ -188,24 +173,24 @@ def test_a_part_that_vanishes_meanwhile_costs_nothing(place: Place, tmp_path: Pa
 
 
 def test_a_folder_that_cannot_be_written_to_costs_the_copy_only(
-    place: Place, tmp_path: Path
+    published: Place, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("x")
     for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none")):
-        found = search(place.index(cache_dir=str(folder)))
+        found = search(published.index(cache_dir=str(folder)))
         assert len(found) == 10 and found.receipt.requests and not found.receipt.partial
         assert "cannot keep a copy there" in found.receipt.notes[0]
         assert "the index was read in place" in found.receipt.notes[0]
 
 
 def test_a_full_disk_costs_the_copy_only(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    published: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("resift.index.hydrate.os.replace", full)
-    found = search(place.index(cache_dir=str(tmp_path)))
+    found = search(published.index(cache_dir=str(tmp_path)))
     assert len(found) == 10 and "No space left on device" in found.receipt.notes[0]
     assert not list(tmp_path.rglob("*.part"))
 
@@ -214,53 +199,53 @@ def test_a_full_disk_costs_the_copy_only(
     "faults", [Faults(reset_every=1), Faults(refusal=("503 Service Unavailable", "ServiceDown"))]
 )
 def test_a_store_that_is_down_is_answered_for_by_the_copy_and_said(
-    place: Place, proxy: FaultyProxy, tmp_path: Path, faults: Faults
+    published: Place, proxy: FaultyProxy, tmp_path: Path, faults: Faults
 ) -> None:
-    wanted = [hit.id for hit in search(place.index(cache_dir=str(tmp_path)))]
+    wanted = [hit.id for hit in search(published.index(cache_dir=str(tmp_path)))]
     proxy.restart(faults)
-    index = place.index(cache_dir=str(tmp_path))
+    index = published.index(cache_dir=str(tmp_path))
     found = search(index)
     assert [hit.id for hit in found] == wanted and found.receipt.version == 1
     [note] = found.receipt.notes
     assert "version 1 was read from its copy on this disk" in note and "\n" not in note
     with pytest.raises(StoreError):
-        search(place.index())  # no copy, no answer
+        search(published.index())  # no copy, no answer
     proxy.restart()
     index.refresh()
     assert search(index).receipt.notes == ()
 
 
 def test_a_store_that_goes_down_in_the_middle_of_a_fetch_is_answered_for(
-    place: Place, proxy: FaultyProxy, tmp_path: Path
+    published: Place, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
-    search(place.index(cache_dir=str(tmp_path)))
-    place.write({"new.txt": "Something new about words."})
-    place.index().sync(place.docs)
+    search(published.index(cache_dir=str(tmp_path)))
+    published.write({"new.txt": "Something new about words."})
+    published.index().sync(published.docs)
 
     def cut(request: Seen) -> None:
         if TABLE in request.path:
             proxy.faults.reset_every = 1
 
     proxy.restart(Faults(before=cut))
-    found = search(place.index(cache_dir=str(tmp_path)))
+    found = search(published.index(cache_dir=str(tmp_path)))
     assert found.receipt.version == 1 and "may be a newer one" in found.receipt.notes[0]
 
 
 def test_who_is_not_let_in_any_more_gets_no_copy(
-    place: Place, proxy: FaultyProxy, tmp_path: Path
+    published: Place, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
-    search(place.index(cache_dir=str(tmp_path)))
+    search(published.index(cache_dir=str(tmp_path)))
     proxy.restart(Faults(refusal=("403 Forbidden", "AccessDenied")))
     with pytest.raises(StoreError, match="access denied"):
-        search(place.index(cache_dir=str(tmp_path)))
+        search(published.index(cache_dir=str(tmp_path)))
 
 
 def test_a_store_that_is_up_again_is_seen_without_a_refresh(
-    place: Place, proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    published: Place, proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    search(place.index(cache_dir=str(tmp_path)))
+    search(published.index(cache_dir=str(tmp_path)))
     proxy.restart(Faults(reset_every=1))
-    index = place.index(cache_dir=str(tmp_path))
+    index = published.index(cache_dir=str(tmp_path))
     assert search(index).receipt.notes
     proxy.restart()
     assert search(index).receipt.notes  # asked again only after a while
@@ -270,13 +255,13 @@ def test_a_store_that_is_up_again_is_seen_without_a_refresh(
 
 @pytest.mark.parametrize("copied", [False, True])
 def test_a_version_that_was_cleaned_up_is_left_for_the_newest_and_said(
-    place: Place, tmp_path: Path, copied: bool
+    published: Place, tmp_path: Path, copied: bool
 ) -> None:
-    index = place.index(cache_dir=str(tmp_path) if copied else None)
+    index = published.index(cache_dir=str(tmp_path) if copied else None)
     search(index)
-    writer = place.index()
-    place.write({"new.txt": "Something new about words3 and things."})
-    writer.sync(place.docs)
+    writer = published.index()
+    published.write({"new.txt": "Something new about words3 and things."})
+    writer.sync(published.docs)
     writer.clean(keep=1, older_than_days=0)
     if copied:  # a copy outlives that, until somebody deletes it
         assert search(index).receipt.version == 1
@@ -287,14 +272,14 @@ def test_a_version_that_was_cleaned_up_is_left_for_the_newest_and_said(
     assert search(index).receipt.notes == ()
 
 
-def test_a_pinned_version_that_was_cleaned_up_is_an_error(place: Place) -> None:
-    index = place.index()
+def test_a_pinned_version_that_was_cleaned_up_is_an_error(published: Place) -> None:
+    index = published.index()
     pinned = type(index)(
-        place.index_uri, version=1, settings=index._settings, embedder=HashingEmbedder()
+        published.index_uri, version=1, settings=index._settings, embedder=HashingEmbedder()
     )
     search(pinned)
-    place.write({"new.txt": "Something new about words3 and things."})
-    index.sync(place.docs)
+    published.write({"new.txt": "Something new about words3 and things."})
+    index.sync(published.docs)
     index.clean(keep=1, older_than_days=0)
     with pytest.raises(VersionGone, match="version 1 is not whole any more"):
         search(pinned)

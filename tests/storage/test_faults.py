@@ -5,7 +5,6 @@ And that it is told in one line, and that the next sync does what is left and no
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import obstore
@@ -19,17 +18,11 @@ from resift.index.parsing.limits import Limits
 from resift.index.reading import Reading
 from resift.index.table import open_table
 from storage.conftest import Server
-from storage.faulty import Faults, FaultyProxy, Seen, faulty_proxy
+from storage.faulty import Faults, FaultyProxy, Seen
 from storage.places import Place
 
 OLD = {f"old {n}.txt": f"An old document, {n}." for n in range(4)}
 NEW = {f"new {n}.txt": f"A new document, {n}." for n in range(24)}
-
-
-@pytest.fixture
-def proxy(server: Server) -> Iterator[FaultyProxy]:
-    with faulty_proxy(server.endpoint) as proxy:
-        yield proxy
 
 
 @pytest.fixture

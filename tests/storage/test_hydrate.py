@@ -4,7 +4,6 @@ The proxy counts what moves.
 """
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -17,124 +16,111 @@ from resift.index.hydrate import Cache, Local
 from resift.index.location import locate
 from resift.index.table import TABLE
 from resift.types import Ranking
-from storage.conftest import Server
-from storage.faulty import Faults, FaultyProxy, faulty_proxy
+from storage.conftest import DOCUMENTS, Server
+from storage.faulty import Faults, FaultyProxy
 from storage.places import Place, children
 
-DOCUMENTS = {f"{n}.txt": f"Document {n} of words{n % 7} and things." for n in range(60)}
 MUCH = 1 << 30
 
 
-@pytest.fixture
-def proxy(server: Server) -> Iterator[FaultyProxy]:
-    with faulty_proxy(server.endpoint) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def place(proxy: FaultyProxy, bucket: str) -> Place:
-    """A published index, reached through the proxy."""
-    place = Place(f"s3://{bucket}", Server(proxy.endpoint).settings())
-    place.write(DOCUMENTS)
-    place.index().sync(place.docs)
-    proxy.restart()
-    return place
-
-
-def test_a_copy_finds_what_the_index_itself_finds(place: Place, tmp_path: Path) -> None:
-    copy = place.index(cache_dir=str(tmp_path))
+def test_a_copy_finds_what_the_index_itself_finds(published: Place, tmp_path: Path) -> None:
+    copy = published.index(cache_dir=str(tmp_path))
     for mode in ("dense", "lexical", "hybrid"):
-        in_place = search(place.index(), mode=mode)
+        in_place = search(published.index(), mode=mode)
         found = search(copy, mode=mode)
         assert answers(found) == answers(in_place)
         assert in_place.receipt.requests and not found.receipt.requests
 
 
-def test_a_second_opening_moves_nothing(place: Place, proxy: FaultyProxy, tmp_path: Path) -> None:
-    search(place.index(cache_dir=str(tmp_path)))
-    assert moved(proxy) == {path for path, _ in place.newest().files}
+def test_a_second_opening_moves_nothing(
+    published: Place, proxy: FaultyProxy, tmp_path: Path
+) -> None:
+    search(published.index(cache_dir=str(tmp_path)))
+    assert moved(proxy) == {path for path, _ in published.newest().files}
     proxy.restart()
-    search(place.index(cache_dir=str(tmp_path)))
+    search(published.index(cache_dir=str(tmp_path)))
     assert not moved(proxy)
     assert len(proxy.seen) == 2  # the list of versions, and the newest one's record
 
 
 def test_a_new_version_moves_only_its_new_files(
-    place: Place, proxy: FaultyProxy, tmp_path: Path
+    published: Place, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
     cache = Cache(tmp_path, MUCH)
-    hydrate(cache, place)
-    before = {path for path, _ in place.newest().files}
-    place.write({"new.txt": "Something new about words."})
-    place.index().sync(place.docs)
-    after = {path for path, _ in place.newest().files}
+    hydrate(cache, published)
+    before = {path for path, _ in published.newest().files}
+    published.write({"new.txt": "Something new about words."})
+    published.index().sync(published.docs)
+    after = {path for path, _ in published.newest().files}
     proxy.restart()
-    local = hydrate(cache, place)
+    local = hydrate(cache, published)
     assert moved(proxy) == after - before
     assert (local.fetched_files, len(before & after) > 0) == (len(after - before), True)
 
 
 def test_a_fetch_that_broke_off_goes_on_where_it_was(
-    place: Place, proxy: FaultyProxy, tmp_path: Path
+    published: Place, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
-    files = {path for path, _ in place.newest().files}
+    files = {path for path, _ in published.newest().files}
     broken_off = 2 + len(files) // 2
     proxy.restart(Faults(expired_from=broken_off))
     with pytest.raises(StoreError, match="the session token has expired") as raised:
-        search(place.index(cache_dir=str(tmp_path)))
+        search(published.index(cache_dir=str(tmp_path)))
     assert "\n" not in str(raised.value)
     there = on_disk(tmp_path)
     assert there and not [path for path in there if path.endswith(".part")]
     proxy.restart()
-    search(place.index(cache_dir=str(tmp_path)))
+    search(published.index(cache_dir=str(tmp_path)))
     assert moved(proxy) == files - there
 
 
 def test_a_file_that_was_cut_short_on_disk_is_fetched_again(
-    place: Place, proxy: FaultyProxy, tmp_path: Path
+    published: Place, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
-    hydrate(Cache(tmp_path, MUCH), place)
+    hydrate(Cache(tmp_path, MUCH), published)
     [data] = [path for path in tmp_path.rglob("data/*.lance")]
     whole = data.read_bytes()
     data.write_bytes(whole[:-100])
     proxy.restart()
-    search(place.index(cache_dir=str(tmp_path)))
+    search(published.index(cache_dir=str(tmp_path)))
     assert data.read_bytes() == whole
     assert len(moved(proxy)) == 1
 
 
 def test_a_byte_that_went_wrong_on_the_way_is_noticed(
-    place: Place, proxy: FaultyProxy, tmp_path: Path
+    published: Place, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
-    files = len(place.newest().files)
+    files = len(published.newest().files)
     for number in range(3, 3 + files):
         proxy.restart(Faults(spoil=number))
         folder = tmp_path / str(number)
-        assert answers(search(place.index(cache_dir=str(folder)))) == answers(search(place.index()))
+        assert answers(search(published.index(cache_dir=str(folder)))) == answers(
+            search(published.index())
+        )
         assert sum(unquote(one.path).count(TABLE) for one in proxy.seen) > files
         right = {path.name: path.read_bytes() for path in data_files(tmp_path / "3")}
         assert {path.name: path.read_bytes() for path in data_files(folder)} == right
 
 
 def test_what_does_not_fit_is_read_in_place(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    published: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "GIGABYTE", 1)
-    found = search(place.index(cache_dir=str(tmp_path), cache_gb=1))
+    found = search(published.index(cache_dir=str(tmp_path), cache_gb=1))
     assert found.receipt.requests
     assert not on_disk(tmp_path)
 
 
 def test_what_was_not_opened_for_longest_goes_unless_it_is_open(
-    place: Place, server: Server, tmp_path: Path
+    published: Place, server: Server, tmp_path: Path
 ) -> None:
-    others = [Place(f"s3://{server.new_bucket()}", place.storage) for _ in range(3)]
+    others = [Place(f"s3://{server.new_bucket()}", published.storage) for _ in range(3)]
     for other in others:
         other.write(DOCUMENTS)
         other.index().sync(other.docs)
-    size = max(sum(size for _, size in own.newest().files) for own in (place, *others))
+    size = max(sum(size for _, size in own.newest().files) for own in (published, *others))
     cache = Cache(tmp_path, int(2.5 * size))
-    first, second = hydrate(cache, place), hydrate(cache, others[0])
+    first, second = hydrate(cache, published), hydrate(cache, others[0])
     third = hydrate(cache, others[1])
     assert all(Path(own.path).is_dir() for own in (first, second, third))
     second.hold.close()
@@ -147,22 +133,22 @@ def test_what_was_not_opened_for_longest_goes_unless_it_is_open(
 
 
 def test_processes_and_threads_may_fetch_at_once(
-    place: Place, proxy: FaultyProxy, tmp_path: Path
+    published: Place, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
-    wanted = answers(search(place.index()))
+    wanted = answers(search(published.index()))
     proxy.restart(Faults(delay_s=0.03))
     found: list[Any] = []
     threads = [
         threading.Thread(
-            target=lambda: found.append(answers(search(place.index(cache_dir=str(tmp_path)))))
+            target=lambda: found.append(answers(search(published.index(cache_dir=str(tmp_path)))))
         )
         for _ in range(2)
     ]
-    with children(place.storage) as start:
+    with children(published.storage) as start:
         running = [start(), start()]
         for child in running:
             order = {"query": "words3 and things", "cache_dir": str(tmp_path)}
-            child.order(place.docs, place.index_uri, **order)
+            child.order(published.docs, published.index_uri, **order)
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -171,7 +157,7 @@ def test_processes_and_threads_may_fetch_at_once(
     assert found == [wanted, wanted]
     for result in results:
         assert result == {"ids": [own_id for own_id, _ in wanted], "requests": 0}
-    assert on_disk(tmp_path) == {path for path, _ in place.newest().files}
+    assert on_disk(tmp_path) == {path for path, _ in published.newest().files}
 
 
 def search(index: Any, **options: Any) -> Ranking:
@@ -183,8 +169,8 @@ def answers(found: Ranking) -> list[tuple[str | None, float | None]]:
     return [(hit.id, hit.first_stage_score) for hit in found]
 
 
-def hydrate(cache: Cache, place: Place) -> Local:
-    local = cache.hydrate(locate(place.index_uri), place.storage, place.newest())
+def hydrate(cache: Cache, published: Place) -> Local:
+    local = cache.hydrate(locate(published.index_uri), published.storage, published.newest())
     assert local is not None
     return local
 
