@@ -13,7 +13,7 @@ from storage.places import Place
 from storage.weed import Server as Server
 from storage.weed import free_ports, packaged, running_server, wait_for
 
-DOCUMENTS = {f"{n}.txt": f"Document {n} of words{n % 7} and things." for n in range(60)}
+DOCUMENTS = {f"{n}.txt": f"Document {n} of words{n % 7} and things." for n in range(20)}
 
 
 @pytest.fixture(scope="session")
