@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from resift.errors import OutputError
-from resift.files import check_output, output
+from resift.files import check_output, open_regular, output, read_regular
 
 WHAT = "a note"
 
@@ -127,3 +127,34 @@ def test_names_that_cannot_be_written(tmp_path: Path, name: str, message: str) -
         with pytest.raises(OutputError, match=message) as caught:
             write(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+def test_only_a_regular_file_is_opened_and_nothing_is_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    kinds = {pipe: "is a pipe", tmp_path: "is a folder", Path("/dev/zero"): "is a device"}
+    for path, kind in kinds.items():
+        with pytest.raises(OSError, match=f"{kind}, expected a file"):
+            open_regular(path)
+
+
+def test_a_pipe_that_comes_meanwhile_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe, file = tmp_path / "pipe", tmp_path / "file"
+    os.mkfifo(pipe)
+    file.touch()
+    before = file.stat()
+    monkeypatch.setattr("resift.files.os.stat", lambda path: before)
+    with pytest.raises(OSError, match="is a pipe, expected a file"):
+        open_regular(pipe)
+
+
+def test_a_file_is_read_up_to_a_bound(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"12345")
+    (tmp_path / "link").symlink_to("file")
+    assert read_regular(tmp_path / "link", 5) == b"12345"
+    with pytest.raises(OSError, match="has more than 4 bytes"):
+        read_regular(tmp_path / "file", 4)
+    with pytest.raises(OSError, match="has more than 4 bytes"):
+        read_regular("/proc/self/status", 4)  # it says that it has none

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "cores": set[str](),
     "files": {"errors"},
     "setting_values": {"errors"},
-    "settings": {"errors", "setting_values"},
+    "settings": {"errors", "files", "setting_values"},
     "rerank": BASE,
     "index": BASE,
     "search": BASE | {"rerank", "index"},

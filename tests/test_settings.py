@@ -334,9 +334,9 @@ def test_without_a_home_a_path_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -
 def test_a_config_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name in (tmp_path, tmp_path / "pipe", "/dev/zero"):
-        _refused({"RESIFT_CONFIG": str(name)}, f"RESIFT_CONFIG={name}", "expected a TOML file")
+        _refused({"RESIFT_CONFIG": str(name)}, f"RESIFT_CONFIG={name}", "expected a file")
     (tmp_path / "large").write_text("#" * 1_000_001)
-    _refused({"RESIFT_CONFIG": str(tmp_path / "large")}, "over 1,000,000 bytes")
+    _refused({"RESIFT_CONFIG": str(tmp_path / "large")}, "has more than 1,000,000 bytes")
     _refused({"RESIFT_CONFIG": "a\0b"}, "not a readable TOML file")
     assert Settings.load({"RESIFT_CONFIG": "/dev/null"}) == Settings()
 

@@ -1,14 +1,16 @@
-"""Files that people name: written whole, and never over what is no file of that kind.
+"""Files: written whole and never over what is no file of that kind; read without waiting.
 
 Knows no format: whoever writes says by which beginning it knows its own files.
 """
 
+import errno
 import os
 import secrets
 import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +23,55 @@ STDOUT = "-"
 
 Recognise = Callable[[bytes], bool]
 """Whether a file that begins like this is of the kind that is about to be written."""
+
+_KINDS = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISDIR, "a folder"),
+)
+# Whoever opens a pipe waits for its other end, unless told not to.
+_NO_WAIT = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def irregular(mode: int) -> str | None:
+    """What something of this mode is, as "a pipe"; None for a regular file."""
+    if stat.S_ISREG(mode):
+        return None
+    return next((kind for is_kind, kind in _KINDS if is_kind(mode)), "something else")
+
+
+def check_regular(path: str | os.PathLike[str], mode: int) -> None:
+    """Raise `OSError` for what is no regular file: whoever reads a pipe may wait for ever."""
+    kind = irregular(mode)
+    if kind:
+        raise OSError(errno.EINVAL, f"is {kind}, expected a file", os.fspath(path))
+
+
+def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
+    """Open a regular file for reading, without ever waiting; raise `OSError` for anything else.
+
+    Links are followed. What is opened is looked at again: it may have been put there meanwhile.
+    """
+    check_regular(path, os.stat(path).st_mode)  # a socket cannot be opened to be looked at
+    stream = os.fdopen(os.open(path, _NO_WAIT), "rb")
+    try:
+        check_regular(path, os.fstat(stream.fileno()).st_mode)
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def read_regular(path: str | os.PathLike[str], most: int) -> bytes:
+    """All of a regular file; raise `OSError` for anything else and for more than `most` bytes."""
+    with open_regular(path) as stream:
+        is_larger = os.fstat(stream.fileno()).st_size > most
+        content = b"" if is_larger else stream.read(most + 1)
+    if is_larger or len(content) > most:
+        raise OSError(errno.EFBIG, f"has more than {most:,} bytes", os.fspath(path))
+    return content
 
 
 def from_home(path: str | os.PathLike[str]) -> Path:
@@ -91,7 +142,7 @@ def check_output(path: str | os.PathLike[str], what: str, recognise: Recognise) 
 
 
 def _ours(file: Path, recognise: Recognise) -> bool:
-    with file.open("rb") as stream:
+    with open_regular(file) as stream:
         head = stream.read(HEAD_BYTES)
     return not head or recognise(head)
 

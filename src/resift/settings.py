@@ -36,7 +36,6 @@ The file is the one that ``RESIFT_CONFIG`` names; a variable wins over the file:
 import difflib
 import logging
 import os
-import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -44,6 +43,7 @@ from pathlib import Path
 from typing import Any
 
 from resift.errors import SettingsError
+from resift.files import read_regular
 from resift.setting_values import RUNTIMES as RUNTIMES
 from resift.setting_values import count, flag, path, runtime, secret, text
 from resift.setting_values import expanded as expanded
@@ -210,17 +210,12 @@ def _read_file(name: str) -> dict[str, Any]:
     """A settings file; never waits, as a pipe would make it, and reads no endless device."""
     file = expanded(name)
     try:
-        mode = file.stat().st_mode
-        if not stat.S_ISREG(mode) and os.fspath(file) != os.devnull:
-            raise SettingsError(f"{_FILE_VARIABLE}={name}: expected a TOML file, this is none")
-        with file.open("rb") as stream:
-            content = stream.read(_FILE_BYTES + 1)
-        if len(content) > _FILE_BYTES:
-            raise SettingsError(f"{_FILE_VARIABLE}={name}: over {_FILE_BYTES:,} bytes; no settings")
+        content = b"" if os.fspath(file) == os.devnull else read_regular(file, _FILE_BYTES)
         return tomllib.loads(content.decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise SettingsError(
-            f"{_FILE_VARIABLE}={name}: not a readable TOML file ({error})"
+            f"{_FILE_VARIABLE}={name}: not a readable TOML file ({reason})"
         ) from error
 
 

@@ -1,6 +1,7 @@
 """A model folder is what its manifest says, or the error says in a line what is wrong with it."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -279,3 +280,10 @@ def test_a_number_that_cannot_be_is_refused(folder: Path, name: str, value: obje
     for given in (value, 10**400):
         (folder / MANIFEST).write_text(json.dumps(values | {name: given}))
         _refused(folder, name)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, TOKENIZER, STAGE])
+def test_a_pipe_in_a_model_folder_is_not_waited_for(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    _refused(folder, name)

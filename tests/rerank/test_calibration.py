@@ -332,11 +332,11 @@ def test_every_value_of_a_fit_is_checked(file: Path, change: dict[str, object]) 
 
 def test_what_cannot_be_a_calibration_is_not_read(file: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    _refused(tmp_path / "pipe", "no regular file")
+    _refused(tmp_path / "pipe", "is a pipe, expected a file")
     large = tmp_path / "large.json"
     with large.open("wb") as stream:
         stream.truncate(MOST_BYTES + 1)
-    _refused(large, "larger")
+    _refused(large, "has more than")
     deep = tmp_path / "deep.json"
     deep.write_text("[" * 200_000)
     _refused(deep, "not readable as JSON")

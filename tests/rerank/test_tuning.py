@@ -89,7 +89,7 @@ def test_another_model_or_machine_is_tried_on_its_own(file: Path) -> None:
 def test_a_file_that_is_not_ours_is_said_and_left_alone(file: Path, kept: bytes) -> None:
     file.parent.mkdir()
     file.write_bytes(kept)
-    with pytest.warns(RuntimeWarning, match=r"batch-sizes\.json: not a file of .*left alone"):
+    with pytest.warns(RuntimeWarning, match=r"batch-sizes\.json: (not a file of|has more than) .*left alone"):
         tuning = Tuning(KEY, file)
     try_all(tuning, 512, by=2.0)
     assert tuning.token_budget == 512
@@ -116,7 +116,7 @@ def test_an_empty_file_is_filled(file: Path) -> None:
 def test_a_pipe_nobody_writes_to_is_not_waited_for(file: Path) -> None:
     file.parent.mkdir()
     os.mkfifo(file)
-    with pytest.warns(RuntimeWarning, match="not a regular file"):
+    with pytest.warns(RuntimeWarning, match="expected a file"):
         tuning = Tuning(KEY, file)
     try_all(tuning, 512, by=2.0)
     assert file.is_fifo()
@@ -124,7 +124,7 @@ def test_a_pipe_nobody_writes_to_is_not_waited_for(file: Path) -> None:
 
 def test_a_folder_in_its_place_is_left_alone(file: Path) -> None:
     file.mkdir(parents=True)
-    with pytest.warns(RuntimeWarning, match="not a regular file"):
+    with pytest.warns(RuntimeWarning, match="expected a file"):
         tuning = Tuning(KEY, file)
     try_all(tuning, 512, by=2.0)
     assert tuning.token_budget == 512 and file.is_dir()

@@ -183,6 +183,23 @@ def test_a_folder_that_cannot_be_written_to_costs_the_copy_only(
         assert "the index was read in place" in found.receipt.notes[0]
 
 
+@pytest.mark.parametrize("name", ["*/*/1.version", "lock", "CACHEDIR.TAG"])
+def test_a_pipe_among_the_copies_is_not_waited_for(
+    published: Place, proxy: FaultyProxy, tmp_path: Path, name: str
+) -> None:
+    search(published.index(cache_dir=str(tmp_path)))
+    [path] = (tmp_path / "resift-copies").glob(name)
+    path.unlink()
+    os.mkfifo(path)
+    found = search(published.index(cache_dir=str(tmp_path)))
+    assert len(found) == 10 and "the index was read in place" in found.receipt.notes[0]
+    assert ("is a pipe" in found.receipt.notes[0]) == (name != "CACHEDIR.TAG")
+    proxy.restart(Faults(refusal=("503 Service Unavailable", "ServiceDown")))
+    if "version" in name:
+        with pytest.raises(StoreError):
+            search(published.index(cache_dir=str(tmp_path)))
+
+
 def test_a_full_disk_costs_the_copy_only(
     published: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

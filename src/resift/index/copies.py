@@ -21,6 +21,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from resift.errors import NoCopy, StoreError
+from resift.files import check_regular, read_regular
 from resift.index import names
 from resift.index.location import Location
 from resift.index.table import TABLE
@@ -39,7 +40,7 @@ _OURS = b'{"resift_copy_of": '
 _MOST_MARKER_BYTES = 64 << 20
 # A part of a fetch that broke off; another process may be writing a younger one.
 _ABANDONED_S = 3600.0
-_NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
+_OURS_TO_WRITE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class Hold:
@@ -47,8 +48,9 @@ class Hold:
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
-        self._descriptor = os.open(marker, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
+        self._descriptor = os.open(marker, _OURS_TO_WRITE, 0o666)
         self.close = weakref.finalize(self, os.close, self._descriptor)
+        check_regular(marker, os.fstat(self._descriptor).st_mode)
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
     def write(self, uri: str, version: Version) -> None:
@@ -84,8 +86,9 @@ class Copies:
         """Nobody else makes room meanwhile, nor counts on files that are about to go."""
         with usable(self.folder):
             self._claim()
-            lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
+            lock = os.open(self.folder / "lock", _OURS_TO_WRITE, 0o666)
             try:
+                check_regular(self.folder / "lock", os.fstat(lock).st_mode)
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 yield
             finally:
@@ -97,7 +100,8 @@ class Copies:
         for marker in self.of(location).glob("*/*.version"):
             version = read_marker(marker, location.uri)
             if version and number in (None, version.number):
-                there.append((version.number, marker.stat().st_mtime, marker, version))
+                with suppress(FileNotFoundError):  # it goes just now
+                    there.append((version.number, marker.stat().st_mtime, marker, version))
         for _, _, marker, version in sorted(there, key=lambda entry: entry[:2], reverse=True):
             if all(is_there(marker.parent / TABLE, *file) for file in version.files):
                 return version
@@ -133,7 +137,7 @@ class Copies:
                 return
             (made / _TAG).unlink()
             made.rmdir()
-        if not tag.is_file() or tag.read_text(errors="replace") != _TAG_TEXT:
+        if _content(tag, len(_TAG_TEXT)) != _TAG_TEXT.encode():
             raise NoCopy(
                 f"{self.folder}: was not made by resift: move it away, or name another "
                 "folder for copies (RESIFT_CACHE_DIR)"
@@ -145,7 +149,7 @@ def drop(marker: Path) -> None:
     version = read_marker(marker)
     if version is None:
         return
-    descriptor = os.open(marker, os.O_RDWR | _NO_LINK)
+    descriptor = os.open(marker, _OURS_TO_WRITE & ~os.O_CREAT)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -168,9 +172,9 @@ def read_marker(marker: Path, uri: str | None = None) -> Version | None:
     """The version that a marker of ours names, of the index at `uri` if one is given; or None."""
     name = _MARKER.fullmatch(marker.name)
     try:
-        if not name or marker.is_symlink() or marker.stat().st_size > _MOST_MARKER_BYTES:
+        if not name or marker.is_symlink():
             return None
-        head, _, body = marker.read_bytes().partition(b"\n")
+        head, _, body = read_regular(marker, _MOST_MARKER_BYTES).partition(b"\n")
         facts = names.read_object(head)
         if facts.keys() != {"resift_copy_of"} or uri not in (None, facts["resift_copy_of"]):
             return None
@@ -185,6 +189,14 @@ def is_there(root: Path, name: str, size: int) -> bool:
         path = root / name
         return path.is_file() and not path.is_symlink() and path.stat().st_size == size
     return False
+
+
+def _content(path: Path, most: int) -> bytes | None:
+    """What is in a file; None where it cannot be read, is none, or is larger."""
+    try:
+        return read_regular(path, most)
+    except OSError:
+        return None
 
 
 @contextmanager

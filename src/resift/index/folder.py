@@ -6,25 +6,17 @@ a socket or a device is never opened for reading, so none of them can hold up a 
 
 import errno
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from resift.errors import SourceError, Unreadable, Vanished
+from resift.files import irregular, open_regular
 from resift.index.marker import is_part, is_table
 from resift.index.seen import Fetched, File, Odd, Seen, refuse_large, why_odd
 
 _RIGHTS = "permission denied: check the rights of the files and folders"
-_KINDS = (
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
 _AT_ONCE = 1 << 20
-# Whoever opens a pipe waits for its other end, unless told not to.
-_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _Node = tuple[int, int]
 
 
@@ -95,9 +87,7 @@ class _Walk:
                 return "a link that leads nowhere"
         if entry.is_dir() or entry.is_file():
             return None
-        mode = entry.stat().st_mode
-        kinds = [kind for is_kind, kind in _KINDS if is_kind(mode)]
-        return f"{kinds[0] if kinds else 'something'}, not a file"
+        return f"{irregular(entry.stat().st_mode) or 'something'}, not a file"
 
     def _descend(self, entry: "os.DirEntry[str]", key: str, below: _Below) -> None:
         if self.follow_links and _node(entry.stat()) in below.above:
@@ -146,11 +136,9 @@ class Folder:
         Its ETag is from before it was read: who writes meanwhile makes another one.
         """
         try:
-            handle = os.open(self._join(key), _READ)
-            with open(handle, "rb", buffering=0):
+            with open_regular(self._join(key)) as stream:
+                handle = stream.fileno()
                 state = os.fstat(handle)
-                if not stat.S_ISREG(state.st_mode):
-                    raise Unreadable("cannot be read: not a file any more")
                 refuse_large(state.st_size, max_bytes)
                 data = b"".join(_blocks(handle, None if max_bytes is None else max_bytes + 1))
                 refuse_large(len(data), max_bytes)  # it has grown, or says nothing of its size

@@ -9,7 +9,6 @@ import math
 import re
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 _LONGEST_NAME, _LONGEST_PART, _LONGEST_LINE = 1_024, 255, 65_536
@@ -112,14 +111,6 @@ def read_fields(record: dict[str, Any], kinds: dict[str, Callable[[Any], Any]]) 
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     return values
-
-
-def refuse_links(folder: Path, names: tuple[str, ...]) -> None:
-    """Raise `ValueError` for a folder in `folder` that is a link to somewhere else."""
-    for name in names:
-        path = folder / name
-        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-            raise ValueError(f"{path}: a link that leads out of the index")
 
 
 def _no_number(name: str) -> float:

@@ -1,13 +1,15 @@
 """Published versions opened for searching: in place, or as a copy on this machine's disk."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resift.errors import IndexMismatch, IndexNotFound, NoCopy, StoreError
 from resift.extras import require
 from resift.files import from_home
+from resift.index import local
 from resift.index.faults import is_down
-from resift.index.location import Location
+from resift.index.location import TABLE, Location
 from resift.index.snapshot import Snapshot, reading
 from resift.index.table import open_table
 from resift.index.versions import Version, Versions
@@ -100,11 +102,14 @@ def open_version(
     if cache := _cache(location, settings):
         try:
             with reading(location.uri, version):
-                local = cache.hydrate(location, settings.storage, version)
+                copy = cache.hydrate(location, settings.storage, version)
         except NoCopy as error:
-            local, notes = None, (*notes, f"{error}; the index was read in place")
-        if local is not None:
-            return _snapshot_of_copy(location.uri, version, local, options, notes)
+            copy, notes = None, (*notes, f"{error}; the index was read in place")
+        if copy is not None:
+            return _snapshot_of_copy(location.uri, version, copy, options, notes)
+    if not location.bucket:
+        with reading(location.uri, version):
+            local.check_files(Path(location.path) / TABLE, (name for name, _ in version.files))
     return Snapshot(
         location.uri,
         version,
@@ -130,11 +135,11 @@ def _copy(
 
 
 def _snapshot_of_copy(
-    uri: str, version: Version, local: "Local", options: dict[str, Any], notes: tuple[str, ...]
+    uri: str, version: Version, copy: "Local", options: dict[str, Any], notes: tuple[str, ...]
 ) -> Snapshot:
     def open_copy() -> Any:
-        # `local` goes with the snapshot, and with it the lock on this version.
-        return open_table(Location(None, local.path), StorageSettings(), **options)
+        # `copy` goes with the snapshot, and with it the lock on this version.
+        return open_table(Location(None, copy.path), StorageSettings(), **options)
 
     return Snapshot(uri, version, open_copy, is_local=True, notes=notes)
 

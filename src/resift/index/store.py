@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from resift.errors import StoreError
 from resift.extras import require
+from resift.index import local
 from resift.index.embed import Embedder
 from resift.index.faults import store_errors
-from resift.index.location import Location
+from resift.index.location import TABLE, Location
 from resift.index.manifest import Entry
 from resift.index.nearest import index_vectors
 from resift.index.rows import HAS_STATES, KEPT_BY, ORIGIN, Origin
@@ -88,6 +89,8 @@ class Store:
         """Open the table below `location` for writing, or begin one there."""
         _make_folder(location)
         with store_errors(location.uri):
+            if not location.bucket:
+                local.check_tree(Path(location.path) / TABLE)
             try:
                 dataset = open_table(location, storage, patient=True)
             except ValueError as error:
@@ -221,10 +224,10 @@ class Store:
         border = datetime.now(UTC) - timedelta(seconds=older_than_s)
         kept = {*keep, self.refresh()}
         with store_errors(self.uri):
-            old = [
+            old = [  # Lance gives local time without a zone
                 int(found["version"])
                 for found in self._dataset.versions()
-                if int(found["version"]) not in kept and _utc(found["timestamp"]) < border
+                if int(found["version"]) not in kept and found["timestamp"].astimezone(UTC) < border
             ]
             if not old:
                 return 0
@@ -292,8 +295,3 @@ def _conflicts(uri: str) -> Iterator[None]:
         if any(sign in message for sign in _CONFLICTS):
             raise Conflict(f"{uri}: {message.partition(', /')[0]}") from error
         raise
-
-
-def _utc(moment: datetime) -> datetime:
-    # Lance gives local time without a zone.
-    return moment.astimezone(UTC)

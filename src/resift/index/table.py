@@ -7,7 +7,7 @@ from typing import Any
 
 from resift.errors import IndexMismatch
 from resift.extras import require
-from resift.index import names
+from resift.index import local, names
 from resift.index.bucket import lance_options
 from resift.index.embed import Embedder
 from resift.index.location import TABLE as TABLE
@@ -90,5 +90,5 @@ def check_files(dataset: Any) -> None:
 def _uri(location: Location) -> str:
     """The table's URI; `ValueError` where links in it would have Lance write somewhere else."""
     if location.bucket is None:
-        names.refuse_links(Path(location.path), _FOLDERS)
+        local.refuse_links(Path(location.path), _FOLDERS)
     return location.child(TABLE)

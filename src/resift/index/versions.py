@@ -17,7 +17,7 @@ from typing import Any
 
 from resift.errors import IndexMismatch, IndexNotFound, StoreError
 from resift.extras import require
-from resift.index import names
+from resift.index import local, names
 from resift.index.bucket import open_bucket
 from resift.index.faults import store_errors
 from resift.index.location import TABLE, Location
@@ -95,7 +95,7 @@ class Versions:
         if not Path(self._location.path).is_dir():
             raise FileNotFoundError(self._location.path)
         with store_errors(self._location.uri):
-            names.refuse_links(Path(self._location.path), _FOLDERS)
+            local.refuse_links(Path(self._location.path), _FOLDERS)
         return require("obstore.store", "index").LocalStore(self._location.path)
 
     def numbers(self) -> list[int]:
@@ -104,23 +104,27 @@ class Versions:
 
     def listed(self) -> list[tuple[int, float]]:
         """All published versions, ascending, with the time at which each was: Unix seconds."""
-        obstore = require("obstore", "index")
-        try:
-            # The first thing that is asked of an index: a store that is not there is told so soon.
-            bucket = self._location.bucket
-            store = open_bucket(self._location, self._storage) if bucket else self._store
-        except FileNotFoundError:
-            return []
-        if not bucket and Path(self._location.path).is_file():
-            raise IndexNotFound(f"{self._location.uri}: is a file; name the folder of an index")
-        with store_errors(self._location.uri):
-            found = [meta for page in obstore.list(store, "versions") for meta in page]
-        records = [(_RECORD.fullmatch(meta["path"]), meta["last_modified"]) for meta in found]
+        names = self._names_in_bucket() if self._location.bucket else self._names_in_folder()
+        records = [(_RECORD.fullmatch(name), published) for name, published in names]
         return sorted(
-            (int(name[1]), published.timestamp())
+            (int(name[1]), published)
             for name, published in records
             if name and name[0] == _record(int(name[1]))
         )
+
+    def _names_in_bucket(self) -> list[tuple[str, float]]:
+        obstore = require("obstore", "index")
+        with store_errors(self._location.uri):
+            # The first thing that is asked of an index: a store that is not there is told so soon.
+            pages = obstore.list(open_bucket(self._location, self._storage), "versions")
+            metas = [meta for page in pages for meta in page]
+        return [(meta["path"], meta["last_modified"].timestamp()) for meta in metas]
+
+    def _names_in_folder(self) -> list[tuple[str, float]]:
+        if Path(self._location.path).is_file():
+            raise IndexNotFound(f"{self._location.uri}: is a file; name the folder of an index")
+        with store_errors(self._location.uri):
+            return local.listed(Path(self._location.path), "versions")
 
     def readable(self) -> list[Version]:
         """All published versions, ascending, but for damaged ones: nobody can use those."""
@@ -150,10 +154,7 @@ class Versions:
         try:
             return read_record(body, number, self._location.uri)
         except ValueError as error:
-            raise Damaged(
-                f"{self._location.uri}: {_record(number)} is damaged ({error}): "
-                "roll back to another version"
-            ) from error
+            raise self._damaged(f"{_record(number)} is damaged ({error})") from error
 
     def entries(self, version: Version) -> dict[str, Entry]:
         """The objects of a version, by URI."""
@@ -167,9 +168,10 @@ class Versions:
         try:
             return from_parquet(data)
         except (KeyError, TypeError, ValueError, OSError, NotImplementedError) as error:
-            raise Damaged(
-                f"{self._location.uri}: {version.manifest} is damaged: roll back to another version"
-            ) from error
+            raise self._damaged(f"{version.manifest} is damaged") from error
+
+    def _damaged(self, what: str) -> Damaged:
+        return Damaged(f"{self._location.uri}: {what}: roll back to another version")
 
     def publish(self, version: Version, entries: Mapping[str, Entry]) -> bool:
         """Create the version; give False if another writer has created that number before."""
@@ -206,13 +208,14 @@ class Versions:
     def _read(self, path: str, most: int) -> bytes:
         obstore = require("obstore", "index")
         try:
+            if not self._location.bucket:
+                return local.read(Path(self._location.path), path, most)
             answer = obstore.get(self._store, path)
             if answer.meta["size"] > most:
-                raise Damaged(
-                    f"{self._location.uri}: {path} has {answer.meta['size']:,} bytes, expected at "
-                    f"most {most:,}: roll back to another version"
-                )
+                raise local.NoFile(f"{path} has more than {most:,} bytes")
             return bytes(answer.bytes())
+        except local.NoFile as error:
+            raise self._damaged(str(error)) from error
         except FileNotFoundError:
             raise
         except Exception:  # obstore raises its own classes and built-in ones

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from resift.errors import ArtifactError, ModelNotFound
+from resift.files import open_regular, read_regular
 from resift.rerank.late_interaction import LateInteractionWeights
 from resift.rerank.schedule import LENGTH_STEP
 
 FORMAT = 2
 MOST_TOKENS = 1_048_576  # longer than any model reads
 MANIFEST = "manifest.json"
+_MOST_MANIFEST_BYTES = 256 << 20
 TOKENIZER = "tokenizer.json"
 Kind = Literal["joint", "split", "embedder"]
 Pooling = Literal["mean", "cls"]
@@ -164,7 +166,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 def sha256(file: Path) -> str:
     """Hex digest of a file's bytes."""
-    with file.open("rb") as stream:
+    with open_regular(file) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -182,13 +184,15 @@ def _check_hash(file: Path, expected: str) -> None:
 def _read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_regular(path, _MOST_MANIFEST_BYTES).decode())
     except FileNotFoundError as error:
         raise ArtifactError(
             f"{folder}: no {MANIFEST} in it, so it is no resift model; "
             "for a transformers checkpoint run  resift convert FOLDER OUT"
         ) from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: not readable as JSON ({error})") from error
     found = values.get("format") if isinstance(values, dict) else None
     if found != FORMAT:

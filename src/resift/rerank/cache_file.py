@@ -5,11 +5,9 @@ Nothing else is ever written, renamed or deleted: neither the file nor what SQLi
 it. So a file is looked at as plain bytes before SQLite, which would write to it, may open it.
 """
 
-import errno
 import hashlib
 import os
 import sqlite3
-import stat
 import struct
 import threading
 from collections.abc import Mapping, Sequence
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from resift.errors import SettingsError
+from resift.files import open_regular
 from resift.rerank.hints import warn
 
 BUSY_S = 0.005
@@ -253,13 +252,10 @@ def _is_ours(head: bytes) -> bool:
 def _head(file: Path) -> bytes | None:
     """How a file begins; None where there is none. Raises `OSError` for what is no regular file."""
     try:
-        mode = file.stat().st_mode
+        with open_regular(file) as stream:
+            return stream.read(_ID_AT + 4)
     except FileNotFoundError:
         return None
-    if not stat.S_ISREG(mode):  # a pipe would hang, a device would be written to
-        raise OSError(errno.EINVAL, "no regular file")
-    with file.open("rb") as stream:
-        return stream.read(_ID_AT + 4)
 
 
 def _delete(file: Path) -> None:

@@ -7,7 +7,6 @@ curves, and how they are kept; not how they are fitted. No curve ever changes an
 
 import json
 import math
-import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from resift.errors import CalibrationError
-from resift.files import output
+from resift.files import output, read_regular
 from resift.rerank.artifact import Manifest
 from resift.rerank.order import Numbers, sigmoid
 from resift.types import Calibrated
@@ -249,11 +248,7 @@ def is_own_calibration(head: bytes) -> bool:
 def read_calibration(file: Path) -> Calibration:
     """A file that ``resift calibrate`` wrote; raises `CalibrationError` for any other."""
     try:
-        if not stat.S_ISREG(file.stat().st_mode):  # a pipe would be waited for
-            raise CalibrationError(f"{file}: cannot be read (no regular file)")
-        if file.stat().st_size > MOST_BYTES:
-            raise CalibrationError(f"{file}: cannot be read (larger than any calibration)")
-        values = json.loads(file.read_text(encoding="utf-8-sig"))
+        values = json.loads(read_regular(file, MOST_BYTES).decode("utf-8-sig"))
     except FileNotFoundError as error:
         raise CalibrationError(f"{file}: no such file;  resift calibrate  makes one") from error
     except OSError as error:

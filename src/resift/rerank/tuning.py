@@ -5,16 +5,15 @@ Nothing is run for the sake of measuring, and no logit depends on what is chosen
 """
 
 import contextlib
+import errno
 import json
-import os
 import platform
-import stat
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
 from resift.errors import OutputError
-from resift.files import output
+from resift.files import output, read_regular
 from resift.rerank.hints import warn
 from resift.rerank.schedule import TOKEN_BUDGET
 from resift.settings import cache_folder
@@ -110,18 +109,15 @@ def _processor() -> str:
 def _read(file: Path) -> dict[str, int]:
     """Choices by key; none where there is no file. Raises `ValueError` for what is not ours."""
     try:
-        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe may block
-    except OSError:
+        content = read_regular(file, MOST_BYTES)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EFBIG):
+            raise ValueError(error.strerror) from error
         return {}
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ValueError("not a regular file")
-    with os.fdopen(descriptor, "rb") as stream:
-        content = stream.read(MOST_BYTES + 1)
     if not content:
         return {}
     try:
-        table = json.loads(content.decode()) if len(content) <= MOST_BYTES else None
+        table = json.loads(content.decode())
     except (ValueError, RecursionError):
         table = None
     choices = table.get(CHOICES) if isinstance(table, dict) and table.get("kind") == KIND else None

@@ -1,0 +1,123 @@
+"""Proves that an index in a folder never waits for a pipe, whatever file of it that stands for.
+
+Nor is anything else read that is no file: what it is, is said in one line.
+"""
+
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from index.fakes import HashingEmbedder
+from resift.errors import StoreError
+from resift.search.index import Index
+from resift.settings import Settings
+from search.stand_ins import Backwards
+
+Make = Callable[[Path], None]
+RECORD, MANIFEST = "versions/00000001.json", "manifests/*"
+DATA, TABLE_VERSION = "passages.lance/data/*", "passages.lance/_versions/*"
+
+
+def a_socket(path: Path) -> None:
+    """Bound by a short name: that of a path may not be long."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        folder = os.open(path.parent, os.O_RDONLY)
+        listener.bind(f"/proc/self/fd/{folder}/{path.name}")
+        os.close(folder)
+
+
+def a_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def nothing(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "docs").mkdir()
+    for n in range(3):
+        (folder / "docs" / f"{n}.txt").write_text(f"Document {n} of words and things.")
+    index_of(folder).sync(str(folder / "docs"))
+    return folder
+
+
+@pytest.fixture
+def place(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def index_of(folder: Path) -> Index:
+    return Index(
+        str(folder / "index"),
+        settings=Settings(),
+        embedder=HashingEmbedder(),
+        reranker=Backwards(),
+    )
+
+
+def search(folder: Path) -> int:
+    return len(index_of(folder).search("words and things", rerank=False))
+
+
+def sync(folder: Path) -> None:
+    (folder / "docs" / "new.txt").write_text("Another one of words.")
+    index_of(folder).sync(str(folder / "docs"))
+
+
+def swap(folder: Path, pattern: str, make: Make) -> None:
+    for path in list((folder / "index").glob(pattern)):
+        path.unlink()
+        make(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (os.mkfifo, "is a pipe, expected a file"),
+        (Path.mkdir, "is a folder, expected a file"),
+        (a_socket, "is a socket, expected a file"),
+        (a_device, "is a device, expected a file"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("pattern", "use"),
+    [(RECORD, search), (RECORD, sync), (MANIFEST, sync), (DATA, search), (TABLE_VERSION, search)],
+)
+def test_what_is_no_file_is_named_and_not_waited_for(
+    place: Path, pattern: str, use: Callable[[Path], object], make: Make, kind: str
+) -> None:
+    swap(place, pattern, make)
+    with pytest.raises(StoreError, match=kind) as raised:
+        use(place)
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["_versions/18446744073709551000.manifest", "_transactions/x.txn"])
+def test_a_writer_looks_at_what_no_version_names(place: Path, name: str) -> None:
+    os.mkfifo(place / "index" / "passages.lance" / name)
+    assert search(place) == 3
+    with pytest.raises(StoreError, match="is a pipe, expected a file"):
+        sync(place)
+
+
+def test_a_record_that_is_a_link_to_nowhere_is_damaged(place: Path) -> None:
+    swap(place, RECORD, nothing)
+    with pytest.raises(StoreError, match=r"00000001\.json is a link that leads nowhere"):
+        search(place)
+
+
+def test_a_version_behind_a_pipe_can_be_rolled_back_to(place: Path) -> None:
+    sync(place)
+    swap(place, "versions/00000002.json", os.mkfifo)
+    index = index_of(place)
+    assert [version.number for version in index.versions()] == [1]
+    index.rollback(1)
+    assert search(place) == 3
