@@ -26,6 +26,7 @@ The file is the one that ``RESIFT_CONFIG`` names; a variable wins over the file:
     secret_access_key = "..."            # AWS_SECRET_ACCESS_KEY
     session_token = "..."                # AWS_SESSION_TOKEN
     profile = "work"                     # AWS_PROFILE: asked where no keys are given; extra aws
+    skip_signature = true                # AWS_SKIP_SIGNATURE: no keys, for buckets open to all
     virtual_hosted = true                # AWS_VIRTUAL_HOSTED_STYLE_REQUEST: bucket in the host's
                                          # name; else in the path, which every store understands
     server_side_encryption = "aws:kms"   # AWS_SERVER_SIDE_ENCRYPTION: AES256 or aws:kms
@@ -70,12 +71,13 @@ _STORAGE_ENVIRONMENT = {
     "secret_access_key": ("AWS_SECRET_ACCESS_KEY",),
     "session_token": ("AWS_SESSION_TOKEN",),
     "profile": ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"),
+    "skip_signature": ("AWS_SKIP_SIGNATURE",),
     "virtual_hosted": ("AWS_VIRTUAL_HOSTED_STYLE_REQUEST",),
     "server_side_encryption": ("AWS_SERVER_SIDE_ENCRYPTION",),
     "kms_key_id": ("AWS_SSE_KMS_KEY_ID",),
     "bucket_key": ("AWS_SSE_BUCKET_KEY_ENABLED",),
 }
-_FLAGS = ("virtual_hosted", "bucket_key")
+_FLAGS = ("virtual_hosted", "bucket_key", "skip_signature")
 ENCRYPTIONS = ("AES256", "aws:kms")
 LEAST_MEMORY_MB = 256
 
@@ -101,15 +103,22 @@ class StorageSettings:
     server_side_encryption: str | None = None
     kms_key_id: str | None = None
     bucket_key: bool = False
+    skip_signature: bool = False
 
     def options(self) -> dict[str, str]:
-        """The object_store configuration that both obstore and Lance take."""
-        named = {
-            "aws_endpoint": self.endpoint,
-            "aws_region": self.region,
+        """The object_store configuration that both obstore and Lance take.
+
+        Without signatures there are no keys in it, whatever keys are there.
+        """
+        keys = {
             "aws_access_key_id": self.access_key_id,
             "aws_secret_access_key": self.secret_access_key,
             "aws_session_token": self.session_token,
+        }
+        named = {
+            "aws_endpoint": self.endpoint,
+            "aws_region": self.region,
+            **({"aws_skip_signature": "true"} if self.skip_signature else keys),
             "aws_virtual_hosted_style_request": "true" if self.virtual_hosted else None,
             "aws_server_side_encryption": self.server_side_encryption,
             "aws_sse_kms_key_id": self.kms_key_id,

@@ -19,6 +19,9 @@ from resift.index.location import Location
 from resift.settings import StorageSettings
 
 _PORTS = ("master.port", "volume.port", "filer.port", "s3.port")
+PUBLIC = "public"
+"""The bucket that is open to all for reading."""
+
 _PEOPLE = {
     "owner": ["Admin", "Read", "Write", "List", "Tagging"],
     "reader": ["Read", "List"],
@@ -63,6 +66,7 @@ def running_server(folder: Path) -> Iterator[Server]:
         }
         for name, actions in _PEOPLE.items()
     ]
+    identities.append({"name": "anonymous", "actions": [f"Read:{PUBLIC}", f"List:{PUBLIC}"]})
     (folder / "s3.json").write_text(json.dumps({"identities": identities}))
     ports = free_ports()
     with (folder / "log").open("wb") as log:

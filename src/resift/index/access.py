@@ -100,7 +100,11 @@ def find_credentials(storage: StorageSettings) -> Credentials | None:
     Searches ask often, so what was found is remembered for some minutes. Raise `SettingsError` for
     a named profile that is not there or gives no keys.
     """
-    if storage.access_key_id or not (storage.profile or _has_shared_files()):
+    if (
+        storage.skip_signature
+        or storage.access_key_id
+        or not (storage.profile or _has_shared_files())
+    ):
         return None
     return _KNOWN.get((storage.profile, *_surroundings()), lambda: _ask(storage))
 

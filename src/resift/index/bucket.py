@@ -17,6 +17,11 @@ from resift.settings import StorageSettings
 _CONNECT, _ANSWER, _PATIENT_ANSWER = "5s", "10s", "60s"
 _RETRIES, _SECONDS = 4, 10
 _PATIENT_RETRIES, _PATIENT_SECONDS = 10, 60
+_NO_KEYS = {
+    "aws_skip_signature": "false",
+    "aws_access_key_id": "none",
+    "aws_secret_access_key": "none",
+}
 # As long as AWS puts up with a clock that is wrong.
 _SIGNED_FOR = timedelta(minutes=15)
 
@@ -76,6 +81,8 @@ def probe(location: Location, storage: StorageSettings) -> None:
 def list_signer(location: Location, storage: StorageSettings) -> Callable[[Mapping[str, str]], str]:
     """What makes a URL that lists the bucket with these parameters, signed for some minutes.
 
+    Where nothing is to be signed, the URL is all there is to it.
+
     obstore signs a key's URL and no parameters. They are put into its endpoint: they are signed
     along with the rest of it, with the credentials that it finds and renews for itself. Nobody
     else is to see such a URL.
@@ -87,6 +94,9 @@ def list_signer(location: Location, storage: StorageSettings) -> Callable[[Mappi
     client = {"allow_http": options.pop("allow_http", "false") == "true"}
     provider = {"credential_provider": credentials} if credentials else {}
 
+    if storage.skip_signature:  # no keys are needed to know where the bucket is
+        options |= _NO_KEYS
+
     def sign(key: str, **changed: str) -> str:
         config = options | changed
         store = stores.S3Store(location.bucket, config=config, client_options=client, **provider)
@@ -97,6 +107,8 @@ def list_signer(location: Location, storage: StorageSettings) -> Callable[[Mappi
     def sign_listing(query: Mapping[str, str]) -> str:
         nonlocal root
         root = root or sign("x").partition("?")[0].removesuffix("/x")
+        if storage.skip_signature:
+            return f"{root}?{urlencode(query, quote_via=quote, safe='')}"
         # The last parameter is what a slash is added to; stores take no notice of it.
         endpoint = f"{root}?{urlencode(query, quote_via=quote, safe='')}&x-id=ListObjectsV2"
         named = {"aws_endpoint": endpoint, "aws_endpoint_url_s3": endpoint}
@@ -118,7 +130,8 @@ def _options(
     Raise `SettingsError` for what no request can be made with: Rust code panics at some of it.
     """
     options = storage.options()
-    _check_keys(storage)
+    if not storage.skip_signature:
+        _check_keys(storage)
     if credentials:
         if credentials.region:
             options.setdefault("aws_region", credentials.region)

@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from resift.errors import ResiftError, StoreError
 
 _ACCESS = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
+_NOBODY = (
+    "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
+    "or AWS_SKIP_SIGNATURE=true for a bucket that is open to all"
+)
 _KEY = "the KMS key cannot be used: check kms_key_id, and the key's policy for kms:GenerateDataKey"
 _CUT = "the connection is cut again and again: check the network, or try again later"
 _REGION = "the bucket is in another region: set AWS_REGION"
@@ -105,8 +109,8 @@ _NO_ANSWER = (
 )
 # What is said in front of any request.
 _BEFORE = (
-    (" http://169.254.169.254/", f"no credentials were found: {_ACCESS}"),
-    (" http://169.254.170.", f"no credentials were found: {_ACCESS}"),
+    (" http://169.254.169.254/", _NOBODY),
+    (" http://169.254.170.", _NOBODY),
     ("External AWS credential provider", "the AWS profile gives no keys any more: log in again"),
 )
 _TRIED = re.compile(r"Error performing [A-Z]+ \S+ in [\d.]+(?:ns|µs|ms|s)\b")
