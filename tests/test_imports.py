@@ -43,8 +43,8 @@ DOORS = {
     "obstore": (
         "index/bucket.py",
         "index/doctor.py",
-        "index/hydrate.py",
         "index/objects.py",
+        "index/pace.py",
         "index/trials.py",
         "index/versions.py",
     ),

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase
 from itertools import chain
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 _BLOCK = 1 << 16
 _ERROR = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>by the proxy</Message></Error>"
@@ -40,6 +40,8 @@ class Faults:
     1, as all are) the session token has expired, which AWS says with a 400 and others with a 403.
     `refusal` answers every request with a status line and S3's word for it. `before` is called with
     each request before the server sees it. In the body of answer number `spoil` one byte is wrong.
+    Bodies of answers to requests with `drip` in their path come a byte at a time, `drip_s` apart;
+    with `drips_head` the head does too.
     """
 
     delay_s: float = 0.0
@@ -52,6 +54,9 @@ class Faults:
     refusal: tuple[str, str] | None = None
     before: Callable[[Seen], None] | None = None
     spoil: int = 0
+    drip: str | None = None
+    drip_s: float = 0.02
+    drips_head: bool = False
 
     def answer(self, number: int) -> bytes | None:
         """The answer to this request instead of the server's; None is the server's own."""
@@ -159,8 +164,20 @@ class _Connection(socketserver.StreamRequestHandler):
         back.sendall(head)
         for block in _body(self.rfile, lines, always=False):
             back.sendall(block)
+        if faults.drip is not None and faults.drip in unquote(path):
+            return self._drip(answers, faults)
         spoil = number == faults.spoil
         return self._answer(answers, method, lose=faults.loses(number), spoil=spoil)
+
+    def _drip(self, answers: BufferedIOBase, faults: Faults) -> bool:
+        head, lines = _read_head(answers)
+        body = b"".join(_body(answers, lines, always=True))
+        if not faults.drips_head:
+            self.connection.sendall(head)
+        for byte in body if not faults.drips_head else head + body:
+            self.connection.sendall(bytes([byte]))
+            time.sleep(faults.drip_s)
+        return True
 
     def _answer(self, answers: BufferedIOBase, method: str, *, lose: bool, spoil: bool) -> bool:
         head, lines = _read_head(answers)

@@ -15,6 +15,8 @@ from resift.settings import StorageSettings
 # Whoever mistyped an endpoint is told so in seconds; object_store alone takes three minutes.
 # A store that has answered before is worth waiting for: SlowDown, resets, a restart.
 _CONNECT, _ANSWER, _PATIENT_ANSWER = "5s", "10s", "60s"
+# Lance would ask anew, from the start, for what its client has tried in vain for so long already.
+_LANCE_ANSWER, _LANCE_DOWNLOADS_AGAIN = "45s", "0"
 _RETRIES, _SECONDS = 4, 10
 _PATIENT_RETRIES, _PATIENT_SECONDS = 10, 60
 _NO_KEYS = {
@@ -66,7 +68,8 @@ def lance_options(
         **options,
         **(credentials.options() if credentials else {}),
         "connect_timeout": _CONNECT,
-        "timeout": _PATIENT_ANSWER if patient else _ANSWER,
+        "timeout": _LANCE_ANSWER if patient else _ANSWER,
+        "download_retry_count": _LANCE_DOWNLOADS_AGAIN,
         "client_max_retries": str(retries),
         "client_retry_timeout": str(seconds),
     }

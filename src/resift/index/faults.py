@@ -19,6 +19,7 @@ _NOBODY = (
 )
 _KEY = "the KMS key cannot be used: check kms_key_id, and the key's policy for kms:GenerateDataKey"
 _CUT = "the connection is cut again and again: check the network, or try again later"
+_DRIPS = "it sends too slowly, or is cut off: check the network, or try again later"
 _REGION = "the bucket is in another region: set AWS_REGION"
 _BUSY = "the store asks for fewer requests: try again later"
 _DOWN = "the store is overloaded or down: try again later"
@@ -80,7 +81,13 @@ _BAD_CREDENTIALS = (
     "TokenRefreshRequired",
 )
 _FOR_THE_MOMENT = {408, 429, 500, 502, 503, 504}
-_SILENCE = ("HttpError", "error sending request", "error decoding response body")
+_SILENCE = (
+    "HttpError",
+    "error sending request",
+    "error decoding response body",
+    "request or response body error",
+    "it drips: ",
+)
 # Where no answer came: words of the client's own, looked for behind the request's URL only.
 _NO_ANSWER = (
     ("Received redirect without LOCATION", _REGION),
@@ -103,6 +110,8 @@ _NO_ANSWER = (
         "AWS_ENDPOINT_URL is empty or no URL: expected http(s)://host[:port], or unset it",
     ),
     ("Failed to resolve region", "the bucket's region is not known: set AWS_REGION"),
+    ("it drips: ", _DRIPS),
+    ("request or response body error", _DRIPS),
     ("HttpError", f"the server does not answer: {_ENDPOINT}"),
     ("error sending request", f"the server does not answer: {_ENDPOINT}"),
     ("error decoding response body", _CUT),

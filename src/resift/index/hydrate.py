@@ -7,20 +7,20 @@ holds open stays.
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import IO
+from typing import IO, Any
 
 from resift.errors import StoreError
-from resift.extras import require
 from resift.index.background import Background
 from resift.index.bucket import open_bucket
 from resift.index.copies import Copies, Hold, drop, is_there, make_parent, usable
 from resift.index.faults import store_errors
 from resift.index.location import Location
+from resift.index.pace import fetch
 from resift.index.table import TABLE
 from resift.index.versions import Version
 from resift.settings import StorageSettings
@@ -135,7 +135,12 @@ class _Fetch:
 
     def _save(self, name: str, size: int, file: IO[bytes]) -> tuple[str, str]:
         """(MD5, ETag) of what was fetched, which has `size` bytes or is refused."""
-        obstore = require("obstore", "index")
+
+        def check(meta: Mapping[str, Any]) -> None:
+            there = int(meta["size"])
+            if there != size:
+                raise StoreError(f"{name}: has {there:,} bytes there, expected {size:,}: damaged")
+
         digest = hashlib.md5(usedforsecurity=False)
         etag = ""
         with usable(self._root):
@@ -143,12 +148,8 @@ class _Fetch:
             file.truncate()
         for at in range(0, size, _PART):
             span = (at, min(at + _PART, size))
-            answer = obstore.get(self._store, f"{TABLE}/{name}", options={"range": span})
-            there = int(answer.meta["size"])
-            if there != size:
-                raise StoreError(f"{name}: has {there:,} bytes there, expected {size:,}: damaged")
-            data = bytes(answer.bytes())
-            etag = (answer.meta["e_tag"] or "").strip('"')
+            data, meta = fetch(self._store, f"{TABLE}/{name}", check, {"range": span})
+            etag = (meta["e_tag"] or "").strip('"')
             digest.update(data)
             with usable(self._root):
                 file.write(data)

@@ -1,5 +1,6 @@
 """A bucket's prefix as a source: listed by `s3_listing`, read through obstore."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -9,6 +10,7 @@ from resift.index.bucket import open_bucket
 from resift.index.faults import are_credentials_bad, meaning
 from resift.index.location import Location
 from resift.index.marker import lies_in, parts_of_indexes
+from resift.index.pace import fetch
 from resift.index.s3_listing import Object, Pages, without_etag
 from resift.index.seen import Fetched, File, Odd, Seen, refuse_large, why_odd
 from resift.settings import StorageSettings
@@ -80,13 +82,14 @@ class Objects:
         Raise `Vanished`, `Unreadable`, `SourceError` for a large one, or `SourceLost` if nothing
         can be read with these credentials.
         """
-        obstore = require("obstore", "index")
+
+        def check(meta: Mapping[str, Any]) -> None:
+            refuse_large(int(meta["size"]), max_bytes)
+
         try:
-            answer = obstore.get(
-                self._store, key, options={"version": version} if version else None
-            )
-            refuse_large(int(answer.meta["size"]), max_bytes)
-            return Fetched(bytes(answer.bytes()), _etag(answer.meta), answer.meta["version"])
+            options = {"version": version} if version else None
+            data, meta = fetch(self._store, key, check, options)
+            return Fetched(data, _etag(meta), meta["version"])
         except SourceError:
             raise
         except FileNotFoundError as error:
@@ -97,6 +100,6 @@ class Objects:
             raise Unreadable(f"cannot be read: {meaning(error)}") from error
 
 
-def _etag(meta: dict[str, Any]) -> str:
+def _etag(meta: Mapping[str, Any]) -> str:
     etag = meta["e_tag"] or without_etag(meta["last_modified"], meta["size"])
     return str(etag).strip('"')

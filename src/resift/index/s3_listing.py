@@ -11,15 +11,23 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from io import BufferedReader, RawIOBase
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote_plus
-from urllib.request import HTTPRedirectHandler, build_opener
+from urllib.request import (
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    Request,
+    build_opener,
+)
 from xml.etree import ElementTree
 
 from resift.index.bucket import list_signer
 from resift.index.location import Location
+from resift.index.pace import Pace, TooSlow
 from resift.settings import StorageSettings
 
 _AGAIN = {429, 500, 502, 503, 504}
@@ -60,13 +68,57 @@ class _NoRedirect(HTTPRedirectHandler):
         return None
 
 
+class _Counted(RawIOBase):
+    """What comes from a socket; each read is counted, so that a header that drips is seen too."""
+
+    def __init__(self, raw: RawIOBase) -> None:
+        self._raw = raw
+        self._pace = Pace()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        count = self._raw.readinto(buffer)
+        self._pace.note(count or 0)
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Answer(HTTPResponse):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fp = BufferedReader(_Counted(self.fp.detach()))
+
+
+class _Plain(HTTPConnection):
+    response_class = _Answer
+
+
+class _Secure(HTTPSConnection):
+    response_class = _Answer
+
+
+class _Http(HTTPHandler):
+    def http_open(self, req: Request) -> Any:
+        return self.do_open(_Plain, req)
+
+
+class _Https(HTTPSHandler):
+    def https_open(self, req: Request) -> Any:
+        return self.do_open(_Secure, req)
+
+
 class Pages:
     """Asks for pages of one bucket's listing. Threads may share it."""
 
     def __init__(self, location: Location, storage: StorageSettings) -> None:
         """Name the bucket; credentials are looked up now, and the bucket is asked nothing."""
         self._sign = list_signer(location, storage)
-        self._opener = build_opener(_NoRedirect)
+        self._opener = build_opener(_NoRedirect, _Http, _Https)
 
     def all(self, prefix: str, at_once: int = 1000) -> Iterator[list[Object]]:
         """Each page of what lies below `prefix`; raise `Refusal` for an answer that is no page."""
@@ -89,12 +141,14 @@ class Pages:
         until = time.monotonic() + seconds
         for tried in range(1, tries + 1):
             try:
-                return self._once(self._sign(query))
-            except HTTPError as error:
-                with error:
-                    problem = _refused(error.code, error.read(1 << 16))
-                if error.code not in _AGAIN:
-                    raise problem from None
+                status, body = self._once(self._sign(query))
+                if status == 200:
+                    return body
+                problem = _refused(status, body)
+                if status not in _AGAIN:
+                    raise problem
+            except TooSlow as error:
+                problem = Refusal(f"{_TRIED}{error}")
             except (OSError, HTTPException) as error:
                 # Never the error's own text: the URL in it is signed.
                 broke = isinstance(error, ConnectionResetError | HTTPException)
@@ -108,13 +162,18 @@ class Pages:
             time.sleep(wait)
         raise problem
 
-    def _once(self, url: str) -> bytes:
-        with self._opener.open(url, timeout=_TIMEOUT_S) as answer:
-            body: bytes = answer.read(_LARGEST_PAGE + 1)
-            status = answer.status
+    def _once(self, url: str) -> tuple[int, bytes]:
+        """An answer's status and its body, or the beginning of an error's."""
+        try:
+            with self._opener.open(url, timeout=_TIMEOUT_S) as answer:
+                body: bytes = answer.read(_LARGEST_PAGE + 1)
+                status = int(answer.status)
+        except HTTPError as error:
+            with error:
+                return error.code, error.read(1 << 16)
         if status != 200 or len(body) > _LARGEST_PAGE:
             raise Refusal(_no_listing(f"status {status}, {len(body):,} bytes"))
-        return body
+        return status, body
 
 
 def _parse(body: bytes, prefix: str) -> _Page:

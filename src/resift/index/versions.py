@@ -22,6 +22,7 @@ from resift.index.bucket import open_bucket
 from resift.index.faults import store_errors
 from resift.index.location import TABLE, Location
 from resift.index.manifest import Entry, from_parquet, to_parquet
+from resift.index.pace import fetch
 from resift.settings import StorageSettings
 
 # Raised by one whenever files or columns change their meaning.
@@ -206,14 +207,14 @@ class Versions:
             obstore.delete(self._store, version.manifest)
 
     def _read(self, path: str, most: int) -> bytes:
-        obstore = require("obstore", "index")
+        def check(meta: Mapping[str, Any]) -> None:
+            if meta["size"] > most:
+                raise local.NoFile(f"{path} has more than {most:,} bytes")
+
         try:
             if not self._location.bucket:
                 return local.read(Path(self._location.path), path, most)
-            answer = obstore.get(self._store, path)
-            if answer.meta["size"] > most:
-                raise local.NoFile(f"{path} has more than {most:,} bytes")
-            return bytes(answer.bytes())
+            return fetch(self._store, path, check)[0]
         except local.NoFile as error:
             raise self._damaged(str(error)) from error
         except FileNotFoundError:

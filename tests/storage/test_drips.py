@@ -1,0 +1,135 @@
+"""Proves that a store that sends a byte at a time is given up, as one that sends none is.
+
+The room's patience is cut to half a second here: so much is waited for the first bytes and more.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from resift.errors import SourceError, StoreError
+from resift.index.hydrate import Cache
+from resift.index.location import locate
+from resift.index.pace import Pace, Patience, TooSlow
+from resift.index.source import open_source
+from storage.conftest import Server
+from storage.faulty import Faults, FaultyProxy
+from storage.places import Place
+
+SLOW = "it sends too slowly, or is cut off: check the network, or try again later"
+SOON_S = 6.0
+
+
+@pytest.fixture(autouse=True)
+def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resift.index.pace.PATIENCE", Patience(0.5, 2_000))
+    monkeypatch.setattr("resift.index.s3_listing._SECONDS", 1.0)
+    monkeypatch.setattr("resift.index.bucket._ANSWER", "1s")
+    monkeypatch.setattr("resift.index.bucket._SECONDS", 1)
+
+
+@pytest.fixture
+def soon() -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started < SOON_S
+
+
+def said(error: BaseException) -> None:
+    assert SLOW in str(error) and "\n" not in str(error) and len(str(error)) < 200
+
+
+@pytest.mark.parametrize("drips_head", [False, True])
+def test_a_listing(published: Place, proxy: FaultyProxy, soon: None, drips_head: bool) -> None:
+    proxy.restart(Faults(drip="list-type", drips_head=drips_head))
+    with pytest.raises(SourceError) as raised:
+        open_source(published.docs, published.storage).list()
+    said(raised.value)
+    assert proxy.count("GET") > 1  # it was tried again
+
+
+def test_a_refusal(published: Place, proxy: FaultyProxy, soon: None) -> None:
+    """Whose words nobody waits for either."""
+    wrong = Server(proxy.endpoint).settings("owner", "wrong")
+    proxy.restart(Faults(drip="list-type"))
+    with pytest.raises(SourceError) as raised:
+        open_source(published.docs, wrong).list()
+    said(raised.value)
+
+
+def test_a_record_of_a_version(published: Place, proxy: FaultyProxy, soon: None) -> None:
+    proxy.restart(Faults(drip="versions/0"))
+    with pytest.raises(StoreError) as raised:
+        published.versions.newest()
+    said(raised.value)
+    assert proxy.count("GET", "versions/0") == 2
+
+
+def test_a_table(published: Place, proxy: FaultyProxy, soon: None) -> None:
+    proxy.restart(Faults(drip="passages.lance/"))
+    with pytest.raises(StoreError) as raised:
+        published.index().search("words", rerank=False)
+    said(raised.value)
+
+
+def test_a_copy(published: Place, proxy: FaultyProxy, tmp_path: Path, soon: None) -> None:
+    proxy.restart(Faults(drip="passages.lance/data"))
+    cache = Cache(tmp_path, 1 << 30)
+    with pytest.raises(StoreError) as raised:
+        cache.hydrate(locate(published.index_uri), published.storage, published.newest())
+    said(raised.value)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_copy_that_is_there_answers_for_it(
+    published: Place, proxy: FaultyProxy, tmp_path: Path, soon: None
+) -> None:
+    published.index(cache_dir=str(tmp_path)).search("words", rerank=False)
+    proxy.restart(Faults(drip="versions/0"))
+    found = published.index(cache_dir=str(tmp_path)).search("words", rerank=False)
+    assert "version 1 was read from its copy on this disk" in found.receipt.notes[0]
+
+
+def test_an_object_of_a_source_costs_itself(
+    published: Place, proxy: FaultyProxy, soon: None
+) -> None:
+    published.write({"slow.txt": "words " * 2_000, "new.txt": "Something new."})
+    proxy.restart(Faults(drip="docs/slow"))
+    report = published.index().sync(published.docs)
+    assert report.added == 1
+    [(uri, reason)] = report.skipped
+    assert uri.endswith("slow.txt") and SLOW in reason
+
+
+def test_a_search_with_a_budget_is_not_late(published: Place, proxy: FaultyProxy) -> None:
+    index = published.index()
+    proxy.restart(Faults(drip="", drips_head=True))
+    started = time.monotonic()
+    found = index.search("words", rerank=False, budget_ms=200)
+    assert time.monotonic() - started < 0.5
+    assert found.receipt.partial and "time was up" in str(found.receipt.reason)
+
+
+def test_what_comes_slowly_and_steadily_is_waited_for(
+    published: Place, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resift.index.pace.PATIENCE", Patience(0.1, 10))
+    proxy.restart(Faults(drip="versions/0", drip_s=0.0002))
+    assert published.versions.newest() is not None
+
+
+def test_the_clock_starts_with_the_first_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("resift.index.pace.time.monotonic", lambda: now[0])
+    pace = Pace()
+    now[0] = 100.0
+    pace.note(1)
+    now[0] = 100.4
+    pace.note(1_998)
+    now[0] = 100.6
+    pace.note(1)
+    now[0] = 101.2
+    with pytest.raises(TooSlow, match="it drips: 1 bytes came in 1 s"):
+        pace.note(1)
