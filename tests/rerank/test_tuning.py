@@ -89,7 +89,9 @@ def test_another_model_or_machine_is_tried_on_its_own(file: Path) -> None:
 def test_a_file_that_is_not_ours_is_said_and_left_alone(file: Path, kept: bytes) -> None:
     file.parent.mkdir()
     file.write_bytes(kept)
-    with pytest.warns(RuntimeWarning, match=r"batch-sizes\.json: (not a file of|has more than) .*left alone"):
+    with pytest.warns(
+        RuntimeWarning, match=r"batch-sizes\.json: (not a file of|has more than) .*left alone"
+    ):
         tuning = Tuning(KEY, file)
     try_all(tuning, 512, by=2.0)
     assert tuning.token_budget == 512

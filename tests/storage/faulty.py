@@ -164,7 +164,7 @@ class _Connection(socketserver.StreamRequestHandler):
         back.sendall(head)
         for block in _body(self.rfile, lines, always=False):
             back.sendall(block)
-        if faults.drip is not None and faults.drip in unquote(path):
+        if method == "GET" and faults.drip is not None and faults.drip in unquote(path):
             return self._drip(answers, faults)
         spoil = number == faults.spoil
         return self._answer(answers, method, lose=faults.loses(number), spoil=spoil)
