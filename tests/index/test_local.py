@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from index.fakes import HashingEmbedder
-from resift.errors import StoreError
+from resift.errors import IndexMismatch, StoreError
 from resift.search.index import Index
 from resift.settings import Settings
 from search.stand_ins import Backwards
@@ -121,3 +121,46 @@ def test_a_version_behind_a_pipe_can_be_rolled_back_to(place: Path) -> None:
     assert [version.number for version in index.versions()] == [1]
     index.rollback(1)
     assert search(place) == 3
+
+
+@pytest.mark.parametrize("pattern", [DATA, "passages.lance/_indices/*/*"])
+def test_a_version_that_has_lost_files_is_not_rolled_back_to(place: Path, pattern: str) -> None:
+    """It would be published as if it were whole."""
+    for path in (place / "index").glob(pattern):
+        path.write_bytes(path.read_bytes()[:-10])
+    sizes = len(list((place / "index" / "versions").iterdir()))
+    with pytest.raises(StoreError, match=r"version 1 has lost \d+ of its \d+ files"):
+        index_of(place).rollback(1)
+    assert len(list((place / "index" / "versions").iterdir())) == sizes
+
+
+def test_an_index_of_a_newer_resift_is_not_rolled_back(place: Path) -> None:
+    record = place / "index" / "versions" / "00000002.json"
+    record.write_text('{"format": 99}')
+    with pytest.raises(IndexMismatch, match="update resift"):
+        index_of(place).rollback(1)
+
+
+def test_a_number_that_leaves_none_for_the_next_is_said(place: Path) -> None:
+    """What was published after it would be seen by nobody."""
+    (place / "index" / "versions" / f"{10**18 - 1}.json").write_text("{}")
+    with pytest.raises(StoreError, match="leaves no number for another"):
+        index_of(place).rollback(1)
+
+
+def test_a_clean_up_goes_on_where_a_manifest_is_gone_already(place: Path) -> None:
+    sync(place)
+    for path in (place / "index").glob(MANIFEST):
+        path.unlink()
+    assert index_of(place).clean(keep=1, older_than_days=0)[0] == [1]
+
+
+@pytest.mark.parametrize("size", [0, 10, 300])
+@pytest.mark.parametrize("pattern", [DATA, TABLE_VERSION])
+def test_a_file_that_is_cut_short_is_said_to_be_damaged(
+    place: Path, pattern: str, size: int
+) -> None:
+    for path in (place / "index").glob(pattern):
+        path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(StoreError, match="a file of the index is damaged: restore it"):
+        search(place)

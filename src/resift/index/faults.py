@@ -20,6 +20,10 @@ _NOBODY = (
 _KEY = "the KMS key cannot be used: check kms_key_id, and the key's policy for kms:GenerateDataKey"
 _CUT = "the connection is cut again and again: check the network, or try again later"
 _DRIPS = "it sends too slowly, or is cut off: check the network, or try again later"
+_DAMAGED = (
+    "a file of the index is damaged: restore it, roll back to a version that is whole, or index "
+    "into a new place"
+)
 _REGION = "the bucket is in another region: set AWS_REGION"
 _BUSY = "the store asks for fewer requests: try again later"
 _DOWN = "the store is overloaded or down: try again later"
@@ -115,6 +119,16 @@ _NO_ANSWER = (
     ("HttpError", f"the server does not answer: {_ENDPOINT}"),
     ("error sending request", f"the server does not answer: {_ENDPOINT}"),
     ("error decoding response body", _CUT),
+)
+# What Lance says of a file that is cut short, or that another program has written.
+_UNREADABLE = (
+    "does not have sufficient data, len: ",
+    "failed to decode Protobuf message",
+    "failed to fill whole buffer",
+    "file does not appear to be a Lance file",
+    "file size is too small",
+    "Invalid range ",
+    "Is a directory (os error 21)",
 )
 # What is said in front of any request.
 _BEFORE = (
@@ -260,6 +274,8 @@ def _of_the_disk(error: BaseException) -> str | None:
     ):
         if sign in str(error):
             return phrase
+    if any(sign in str(error) for sign in _UNREADABLE):
+        return _DAMAGED
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     return None

@@ -9,18 +9,19 @@ So it does not matter who else writes meanwhile: whoever is disturbed does it ag
 import random
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from secrets import token_hex
 from typing import Any
 
-from resift.errors import IndexBusy, StoreError
+from resift.errors import IndexBusy, IndexNotFound, StoreError
 from resift.index.embed import Embedder
 from resift.index.manifest import Entry, newest
 from resift.index.rows import Origin
 from resift.index.store import Conflict, Store
-from resift.index.versions import VectorIndex, Version, Versions
+from resift.index.versions import Damaged, VectorIndex, Version, Versions
 from resift.index.writer import Past
 
 _TRIES = 30
@@ -72,6 +73,9 @@ def rollback(store: Store, versions: Versions, number: int) -> Version:
     """Publish an old version anew, as the newest; raise `IndexNotFound` if it is not there."""
     old = versions.get(number)
     entries = versions.entries(old)
+    versions.refuse_lost(old)
+    with suppress(Damaged, IndexNotFound):  # that may be why; one of a newer resift is not
+        versions.newest()
     for _ in range(_TRIES):
         last = versions.numbers()[-1:]  # only its number: it may be the damaged one
         store.refresh()

@@ -100,7 +100,7 @@ def sync(
     if before is None:
         _refuse_among_documents(source, place)
     else:
-        _refuse_damaged(place, before)
+        place.versions.refuse_lost(before)
     diff = compared.diff(source, published)
     refuse_empty(source, compared.listing, diff)
     guard = Guard(source.uri, below(source.uri, published))
@@ -126,17 +126,6 @@ def sync(
     news = News(writer.read | run.skipped, gone, run.stale(), remember)
     version = publish(store, place.versions, models.embedder, news)
     return make_report(started, Finished(source.uri, compared.listing, diff, run, version))
-
-
-def _refuse_damaged(place: Place, version: Version) -> None:
-    """A version whose files were deleted answers nobody, whatever a sync adds to it."""
-    lost = place.versions.lost(version)
-    if lost:
-        raise StoreError(
-            f"{place.location.uri}: version {version.number} has lost {len(lost)} of its "
-            f"{len(version.files)} files, {lost[0]} first: restore them, roll back to a version "
-            "that is whole, or index into a new place"
-        )
 
 
 def _refuse_among_documents(source: Source, place: Place) -> None:

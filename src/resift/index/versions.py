@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -178,6 +179,8 @@ class Versions:
         """Create the version; give False if another writer has created that number before."""
         obstore = require("obstore", "index")
         already = require("obstore.exceptions", "index").AlreadyExistsError
+        if not _RECORD.fullmatch(_record(version.number)):
+            raise self._damaged(f"{_record(version.number - 1)} leaves no number for another")
         with store_errors(self._location.uri):
             obstore.put(self._store, version.manifest, to_parquet(entries))
             try:
@@ -191,20 +194,26 @@ class Versions:
                 return False
         return True
 
-    def lost(self, version: Version) -> list[str]:
-        """Files of a version that are not there any more, or not whole. One request a thousand."""
+    def refuse_lost(self, version: Version) -> None:
+        """Raise `StoreError` for files that are gone or not whole. One request a thousand."""
         obstore = require("obstore", "index")
         with store_errors(self._location.uri):
             pages = obstore.list(self._store, TABLE)
             there = {meta["path"]: meta["size"] for page in pages for meta in page}
-        return [path for path, size in version.files if there.get(f"{TABLE}/{path}") != size]
+        lost = [path for path, size in version.files if there.get(f"{TABLE}/{path}") != size]
+        if lost:
+            raise StoreError(
+                f"{self._location.uri}: version {version.number} has lost {len(lost)} of its "
+                f"{len(version.files)} files, {lost[0]} first: restore them, roll back to a version"
+                " that is whole, or index into a new place"
+            )
 
     def remove(self, version: Version) -> None:
         """Take a version from the list, then its manifest; the table's files are not touched."""
         obstore = require("obstore", "index")
-        with store_errors(self._location.uri):
-            obstore.delete(self._store, _record(version.number))
-            obstore.delete(self._store, version.manifest)
+        for path in (_record(version.number), version.manifest):
+            with store_errors(self._location.uri), suppress(FileNotFoundError):
+                obstore.delete(self._store, path)
 
     def _read(self, path: str, most: int) -> bytes:
         def check(meta: Mapping[str, Any]) -> None:
