@@ -4,6 +4,7 @@ A store that is down, or a version that was cleaned up, is answered for, and the
 """
 
 import os
+import resource
 import shutil
 import threading
 import time
@@ -209,6 +210,22 @@ def test_a_full_disk_costs_the_copy_only(
     monkeypatch.setattr("resift.index.hydrate.os.replace", full)
     found = search(published.index(cache_dir=str(tmp_path)))
     assert len(found) == 10 and "No space left on device" in found.receipt.notes[0]
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_file_costs_the_copy_only(
+    published: Place, tmp_path: Path
+) -> None:
+    """As a file may have no more bytes here, each write beyond them fails, as on a full disk."""
+    largest = max(size for _, size in published.newest().files)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    index = published.index(cache_dir=str(tmp_path))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest - 100, limits[1]))
+    try:
+        found = search(index)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert len(found) == 10 and "cannot keep a copy there" in found.receipt.notes[0]
     assert not list(tmp_path.rglob("*.part"))
 
 

@@ -5,14 +5,16 @@ moves. What was not opened for longest goes first when there is too much; a vers
 holds open stays.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from secrets import token_hex
-from typing import IO, Any
+from typing import Any
 
 from resift.errors import StoreError
 from resift.index.background import Background
@@ -114,7 +116,7 @@ class _Fetch:
         part = path.with_name(f"{token_hex(4)}.part")
         with usable(self._root):
             make_parent(path, self._root)
-            file = part.open("xb")
+            file = part.open("xb", buffering=0)  # nothing is left for its end to write in vain
         try:
             with file:
                 self._save_right(name, size, file)
@@ -124,7 +126,7 @@ class _Fetch:
             with usable(self._root):
                 part.unlink(missing_ok=True)
 
-    def _save_right(self, name: str, size: int, file: IO[bytes]) -> None:
+    def _save_right(self, name: str, size: int, file: FileIO) -> None:
         digest, etag = self._save(name, size, file)
         if self._etags_are_md5 and len(etag) == _MD5 and digest != etag:
             # Wrong bytes, or a store whose ETags are no MD5 (SSE-KMS): then the same again.
@@ -133,7 +135,7 @@ class _Fetch:
                 raise StoreError(f"{name}: was fetched twice and was not the same: try again")
             self._etags_are_md5 = again == etag
 
-    def _save(self, name: str, size: int, file: IO[bytes]) -> tuple[str, str]:
+    def _save(self, name: str, size: int, file: FileIO) -> tuple[str, str]:
         """(MD5, ETag) of what was fetched, which has `size` bytes or is refused."""
 
         def check(meta: Mapping[str, Any]) -> None:
@@ -152,9 +154,9 @@ class _Fetch:
             etag = (meta["e_tag"] or "").strip('"')
             digest.update(data)
             with usable(self._root):
-                file.write(data)
+                if file.write(data) < len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with usable(self._root):
-            file.flush()
             if file.tell() != size:
                 raise StoreError(f"{name}: {file.tell():,} bytes came of {size:,}: try again")
         return digest.hexdigest(), etag
