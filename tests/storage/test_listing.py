@@ -1,6 +1,7 @@
 """Proves that every key of a bucket is itself, and that only a listing is taken for one."""
 
 from collections.abc import Iterator
+from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
@@ -210,3 +211,27 @@ def test_odd_keys_of_a_real_store(server: Server, bucket: str) -> None:
     seen = source.list()
     assert [item.key for item in seen.objects] == ["a.md", "sp ace+%.md", "ü.md"]
     assert {source.read(item.key).etag == item.etag for item in seen.objects} == {True}
+
+
+@pytest.mark.parametrize("size", ["-1", "9" * 30, "9" * 5_000])
+def test_a_size_that_no_object_has_is_no_listing(made_up: MadeUp, size: str) -> None:
+    """It would end a run where its manifest is written."""
+    page = listing({"docs/a.md": b"x"}).replace(b"<Size>1<", f"<Size>{size}<".encode())
+    made_up.listing = lambda query: (200, page)
+    with pytest.raises(SourceError, match="an object without key, size or time"):
+        listed(made_up)
+
+
+def test_a_page_that_is_cut_off_is_asked_for_again(
+    made_up: MadeUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_up.objects["docs/a.md"] = b"words"
+    read = HTTPResponse.read
+    cut = iter([100])
+
+    def read_less(answer: HTTPResponse, most: int | None = None) -> bytes:
+        return read(answer, next(cut, most))
+
+    monkeypatch.setattr(HTTPResponse, "read", read_less)
+    assert [item.key for item in listed(made_up).objects] == ["a.md"]
+    assert made_up.listings == 2

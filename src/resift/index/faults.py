@@ -114,6 +114,7 @@ _NO_ANSWER = (
         "AWS_ENDPOINT_URL is empty or no URL: expected http(s)://host[:port], or unset it",
     ),
     ("Failed to resolve region", "the bucket's region is not known: set AWS_REGION"),
+    ("Got invalid list response", f"the answer is no S3 listing: {_ENDPOINT}"),
     ("it drips: ", _DRIPS),
     ("request or response body error", _DRIPS),
     ("HttpError", f"the server does not answer: {_ENDPOINT}"),

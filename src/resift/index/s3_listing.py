@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
 from io import BufferedReader, RawIOBase
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -25,6 +25,7 @@ from urllib.request import (
 )
 from xml.etree import ElementTree
 
+from resift.index import names
 from resift.index.bucket import list_signer
 from resift.index.location import Location
 from resift.index.pace import Pace, TooSlow
@@ -168,6 +169,8 @@ class Pages:
             with self._opener.open(url, timeout=_TIMEOUT_S) as answer:
                 body: bytes = answer.read(_LARGEST_PAGE + 1)
                 status = int(answer.status)
+                if answer.length and len(body) <= _LARGEST_PAGE:  # cut off: `read` says nothing
+                    raise IncompleteRead(body, answer.length)
         except HTTPError as error:
             with error:
                 return error.code, error.read(1 << 16)
@@ -203,7 +206,7 @@ def _parse(body: bytes, prefix: str) -> _Page:
 def _object(element: ElementTree.Element, is_encoded: bool) -> Object:
     fields = {_name(child): child.text or "" for child in element}
     try:
-        key, size = fields["Key"], int(fields["Size"])
+        key, size = fields["Key"], names.count(int(fields["Size"]))
         etag = fields.get("ETag", "").strip('"')
         if not etag:  # a store without ETags still tells time and size
             changed = datetime.fromisoformat(fields["LastModified"])
