@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from index.fakes import HashingEmbedder
-from resift.errors import MassDeletion, SourceError
+from resift.errors import MassDeletion, SourceError, StoreError
+from resift.index.location import locate
 from resift.index.source import Listing, open_source
+from resift.index.versions import Versions
 from resift.search.index import Index
 from resift.settings import Settings
 from search.stand_ins import Backwards
@@ -235,3 +237,10 @@ def test_a_page_that_is_cut_off_is_asked_for_again(
     monkeypatch.setattr(HTTPResponse, "read", read_less)
     assert [item.key for item in listed(made_up).objects] == ["a.md"]
     assert made_up.listings == 2
+
+
+@pytest.mark.parametrize("body", [HTML, b"", b"{}", b"<ListBucketResult></ListBucketResult>"])
+def test_what_is_no_listing_is_no_index_without_versions(made_up: MadeUp, body: bytes) -> None:
+    made_up.listing = lambda query: (200, body)
+    with pytest.raises(StoreError, match="listing"):
+        Versions(locate(f"s3://{BUCKET}/index"), made_up.settings).newest()

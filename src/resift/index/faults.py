@@ -87,6 +87,7 @@ _BAD_CREDENTIALS = (
 _FOR_THE_MOMENT = {408, 429, 500, 502, 503, 504}
 _SILENCE = (
     "HttpError",
+    "Connection reset",
     "error sending request",
     "error decoding response body",
     "request or response body error",

@@ -49,11 +49,12 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """An object as it is listed. `key` is whole, from the bucket's root."""
+    """An object as it is listed. `key` is whole, from the bucket's root; `changed` Unix seconds."""
 
     key: str
     etag: str
     size: int
+    changed: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,13 +208,15 @@ def _object(element: ElementTree.Element, is_encoded: bool) -> Object:
     fields = {_name(child): child.text or "" for child in element}
     try:
         key, size = fields["Key"], names.count(int(fields["Size"]))
-        etag = fields.get("ETag", "").strip('"')
-        if not etag:  # a store without ETags still tells time and size
-            changed = datetime.fromisoformat(fields["LastModified"])
-            etag = without_etag(changed, size)
-    except (KeyError, ValueError) as error:
+        changed = datetime.fromisoformat(fields["LastModified"])
+        seconds = changed.timestamp()
+        # A store without ETags still tells time and size.
+        etag = fields.get("ETag", "").strip('"') or without_etag(changed, size)
+    except (KeyError, ValueError, OverflowError) as error:
         raise Refusal(_no_listing("an object without key, size or time")) from error
-    return Object(unquote_plus(key, errors="surrogateescape") if is_encoded else key, etag, size)
+    return Object(
+        unquote_plus(key, errors="surrogateescape") if is_encoded else key, etag, size, seconds
+    )
 
 
 def without_etag(changed: datetime, size: int) -> str:

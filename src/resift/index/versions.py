@@ -24,6 +24,7 @@ from resift.index.faults import store_errors
 from resift.index.location import TABLE, Location
 from resift.index.manifest import Entry, from_parquet, to_parquet
 from resift.index.pace import fetch
+from resift.index.s3_listing import Pages
 from resift.settings import StorageSettings
 
 # Raised by one whenever files or columns change their meaning.
@@ -115,12 +116,11 @@ class Versions:
         )
 
     def _names_in_bucket(self) -> list[tuple[str, float]]:
-        obstore = require("obstore", "index")
+        """What is no listing must not pass for an index that is empty."""
+        above = f"{self._location.path}/" if self._location.path else ""
         with store_errors(self._location.uri):
-            # The first thing that is asked of an index: a store that is not there is told so soon.
-            pages = obstore.list(open_bucket(self._location, self._storage), "versions")
-            metas = [meta for page in pages for meta in page]
-        return [(meta["path"], meta["last_modified"].timestamp()) for meta in metas]
+            pages = list(Pages(self._location, self._storage).all(f"{above}versions/"))
+        return [(file.key.removeprefix(above), file.changed) for page in pages for file in page]
 
     def _names_in_folder(self) -> list[tuple[str, float]]:
         if Path(self._location.path).is_file():
