@@ -31,7 +31,7 @@ class Desk:
         return self._resift("judge", queries or self.folder, *options)
 
     @property
-    def qrels(self) -> dict[str, dict[str, int]]:
+    def qrels(self) -> dict[str, dict[str, float]]:
         return read_qrels(self.output)
 
 

@@ -235,7 +235,7 @@ def test_blank_lines_and_a_file_without_any_judge_nothing(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["q1\td1", "q1 d1", "q1", "q1\td1\thigh", "q1\td1\t1.5", "q1\t0\td1\t1\tmore", "q1 0 d1 --1",
+    ["q1\td1", "q1 d1", "q1", "q1\td1\thigh", "q1\td1\t1.5.0", "q1\t0\td1\t1\tmore", "q1 0 d1 --1",
      "q1\td1\t", "q1\td1\tnan", "q1\td1\tinf", "q1\td1\t1e999", "q1\td1\t99999999", "q1\t\t1",
      "q1 a document 1", "q1," + "d" * 200_000 + ",1,1,1",
      "q1\td1\t1,0", "query\tdoc\tgrade", "q1\td1\t1_0"],
@@ -302,3 +302,11 @@ def test_judgments_that_are_missing_are_asked_for_in_both_places(folder: Path) -
     with pytest.raises(DatasetError, match=r"no qrels\.tsv or qrels/test\.tsv in it") as caught:
         collection.qrels()
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_grade_may_have_a_fraction_and_a_whole_one_is_an_int(folder: Path, place: str) -> None:
+    _judge(folder, "q1 0 d1 1.5\nq1 0 d2 2.0\nq1 0 d3 -.25\nq2 0 d4 1e0\n", place)
+    grades = open_collection(folder).qrels()
+    assert grades == {"q1": {"d1": 1.5, "d2": 2, "d3": -0.25}, "q2": {"d4": 1}}
+    assert [type(grade) for grade in grades["q1"].values()] == [float, int, float]

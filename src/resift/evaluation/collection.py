@@ -63,7 +63,7 @@ class Collection:
                 documents[document.id] = document
         return Documents(documents, skipped.notes(len(seen)))
 
-    def qrels(self) -> dict[str, dict[str, int]]:
+    def qrels(self) -> dict[str, dict[str, float]]:
         """Query ids to their documents' grades, published and added by ``resift judge``.
 
         Raises `DatasetError` where no file has them.
