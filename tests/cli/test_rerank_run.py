@@ -179,3 +179,15 @@ def test_a_calibration_of_another_model_does_not_stand_in_the_way(
 ) -> None:
     monkeypatch.setenv("RESIFT_CALIBRATION", "of-another.json")
     assert desk.rerank().code == 0
+
+
+def test_a_name_that_is_too_long_is_refused_in_a_line(desk: Desk) -> None:
+    kept, desk.run = desk.run, Path("a" * 5_000)
+    assert "too long" in desk.rerank().error
+    desk.run, desk.collection = kept, Path("a" * 5_000)
+    assert "no such folder" in desk.rerank().error
+
+
+def test_an_id_as_long_as_a_book_does_not_fill_the_screen(desk: Desk) -> None:
+    desk.run.write_text(f"q1 Q0 d2 1 2 x\nq1 Q0 {'d' * 100_000} 2 1 x\nq2 Q0 d4 1 1 x\n")
+    assert len(desk.rerank().err) < 2_000

@@ -160,7 +160,8 @@ def _named(
     settings = [parse_setting(text) for text in others]
     if settings and model is None and fusion_weight is None:
         return settings
-    label = named = model or Settings.load().model or "bundled"
+    named = model if model is not None else Settings.load().model or "bundled"
+    label = named
     if fusion_weight is not None:
         label += f"?fusion_weight={fusion_weight:g}"
     return [Setting(label, named, fusion_weight), *settings]

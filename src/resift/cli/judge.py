@@ -1,5 +1,6 @@
 """``resift judge``: shows candidates, and keeps what a person says of them as qrels."""
 
+import os
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
@@ -59,7 +60,7 @@ def judge(
     from resift.evaluation.queries import read_queries
 
     texts = {name: text for name, text in read_queries(queries).items() if text.strip()}
-    folder = queries if queries.is_dir() else queries.parent
+    folder = queries if os.path.isdir(queries) else queries.parent
     others = qrels or find_qrels(folder)
     published = read_qrels(others) if others else {}
     with closing(Judgments(output or folder / JUDGMENTS, published)) as judgments:

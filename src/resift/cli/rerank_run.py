@@ -1,5 +1,6 @@
 """``resift rerank-run``: a BEIR folder and a TREC run in, a TREC run out."""
 
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +45,7 @@ def rerank_run(
         raise InputError("--output - and --json: both go to stdout; name a file")
     how = How(fusion_weight, top_n, exact, budget_ms)
     check_output(output, WHAT, is_own_run)
-    if str(output) != STDOUT and output.is_file() and run.exists() and output.samefile(run):
+    if str(output) != STDOUT and output.is_file() and os.path.exists(run) and output.samefile(run):
         raise InputError(f"{output}: is the run itself; name another file")
     reranker = Reranker(model, settings=options.uncalibrated())
     job = prepare(open_collection(collection), read_run(run), depth, str(run))

@@ -1,6 +1,7 @@
 """``resift verify-citation``: does the source still say what a passage says?"""
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -49,7 +50,7 @@ def verify_citation(
 
 def _given(argument: str) -> Iterator[Given]:
     name = "stdin" if argument == "-" else argument
-    if argument != "-" and not Path(argument).is_file():
+    if argument != "-" and not os.path.isfile(argument):
         yield argument
         return
     try:

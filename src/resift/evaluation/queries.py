@@ -1,6 +1,7 @@
 """Queries to judge or measure with: a BEIR folder, JSON Lines, TREC topics, or a query a line."""
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def read_queries(path: Path) -> dict[str, str]:
     A query without text stays, empty: whoever asks it says that it cannot be read. Raises
     `DatasetError` for a file without queries and an id that no judgment file can hold.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         queries = Collection(path).queries()
     elif path.name.endswith(_JSON_LINES):
         queries = read_query_rows(path)

@@ -139,7 +139,9 @@ def _missing(unknown: Set[str], of: int, what: str, run: str, folder: Path) -> l
     """What to say of ids that a collection lacks; `DatasetError` where it lacks most."""
     if not unknown:
         return []
-    said = f"{run}: {len(unknown)} of {of} {what} are not in {folder}, the first is {min(unknown)}"
+    said = (
+        f"{run}: {len(unknown)} of {of} {what} are not in {folder}, the first is {min(unknown):.80}"
+    )
     if 2 * len(unknown) > of:
         raise DatasetError(f"{said}; is the run of this collection?")
     return [f"{said}: they keep their places behind what can be read"]
