@@ -77,6 +77,22 @@ FORMS = {
         {"1": "all of it"},
     ),
     "nothing to ask": ('<topics>\n<topic number="1"><title/></topic></topics>', {"1": ""}),
+    "all on a line": (
+        '<topics><topic number="1"><query lang="en">a</query><query lang="de">b</query></topic>'
+        '<TOPIC NUMBER="2"><TITLE>c</TITLE></TOPIC></topics>',
+        {"1": "a", "2": "c"},
+    ),
+    "with a namespace": (
+        '<t:topics xmlns:t="x"><t:topic number="1"><t:query>a <http://b.c></t:query></t:topic>'
+        "</t:topics>",
+        {"1": "a <http://b.c>"},
+    ),
+    "precision medicine": (
+        '<topics task="2017"><topic number="1"><disease>Liposarcoma</disease><gene>CDK4</gene>'
+        "<other/></topic></topics>",
+        {"1": "Liposarcoma CDK4"},
+    ),
+    "with comments": ("# mine\n<top>\n# two\n<num> 1\n<title> a\n</top>\n", {"1": "a"}),
     "one a line, with other ends": (
         "<top>\r<num>1\r<title>a b\r</top>\r<top>\r<num>2\r<title>c\r</top>\r",
         {"1": "a b", "2": "c"},

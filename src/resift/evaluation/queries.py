@@ -65,7 +65,7 @@ def _is_text(text: str) -> bool:
 
 def _text(file: Path) -> dict[str, str]:
     lines = list(text_lines(file))
-    text = "\n".join(line for _, line in lines)
+    text = "\n".join("" if line.startswith("# ") else line for _, line in lines)
     return read_topics(file, text) if is_tagged(text) else _lines(file, lines)
 
 

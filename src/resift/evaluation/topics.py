@@ -30,33 +30,39 @@ _LABEL = re.compile(r"(?:number|topic|description)\s*:", re.IGNORECASE)
 _LANGUAGE = re.compile(r"[a-z]{2}-(?=title$|desc$)")
 _CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_ALONE = re.compile(r"<[?!/]?[a-z][^<>]*>", re.IGNORECASE)
+_PREFIX = re.compile(r"(?<=<)(/?)[a-z][\w.-]*:(?=[a-z])", re.IGNORECASE)
+_BEGINNING = re.compile(r"<(?:[?!]|[a-z])", re.IGNORECASE)
+_ALONE = re.compile(r"<[?!]?[a-z-][^<>]*>", re.IGNORECASE)
+_CLOSE = re.compile(r"</(?:[a-z][\w.-]*:)?(?:top|topic)\s*>", re.IGNORECASE)
 
 
 def is_tagged(text: str) -> bool:
-    """Whether a file's text is topics in tags, or looks like nothing but tags."""
+    """Whether a file's text begins with a tag and has topics, or looks like nothing but tags."""
     first = text.lstrip().split("\n", 1)[0].strip()
-    return bool(
-        _ALONE.fullmatch(first) or _OPEN.match(first) or first.startswith(("<?xml", "<!--"))
-    )
+    if first.startswith("<?xml") or _ALONE.fullmatch(first):
+        return True
+    return bool(_BEGINNING.match(first) and _CLOSE.search(text))
 
 
 def read_topics(file: Path, text: str) -> dict[str, str]:
-    """Ids to queries, in the file's order; the query of a topic is its title, or what it has.
+    """Ids to queries, in the file's order.
 
-    Labels (``Number:``, ``Topic:``) and tags inside of a field are no part of it. A topic without
+    The query of a topic is its title, or else the first of `_TEXTS` that it has, or else all of it.
+    Labels (``Number:``, ``Topic:``) and tags inside of a field are no part of it; a topic without
     any text has an empty query. Raises `DatasetError` for a file without topics, a topic without an
     id or an end, and two topics with one id.
     """
     text = _COMMENT.sub(_blank, _CDATA.sub(lambda match: html.escape(match[1]), text))
+    text = _PREFIX.sub(r"\1", text)
     queries: dict[str, str] = {}
     for number, attributes, body in _topics(file, text):
-        fields = dict(_fields(body))
+        fields = _fields(body)
         name = attributes.keys() & set(_IDS)
         query_id = attributes[min(name)] if name else _first(fields, _IDS)
         if not query_id:
             raise DatasetError(f"{file}:{number}: this topic has no id; {FORM}")
-        query = _first(fields, _TEXTS) or ("" if fields else _words(body))
+        others = [words for field, words in fields.items() if field not in _IDS]
+        query = _first(fields, _TEXTS) or " ".join(filter(None, others or [_words(body)]))
         if query_id in queries:
             raise DatasetError(
                 f"{file}:{number}: topic {query_id} is there already; give each an id of its own"
@@ -88,12 +94,12 @@ def _topics(file: Path, text: str) -> Iterator[tuple[int, dict[str, str], str]]:
         yield number, attributes, body[: close.start()]
 
 
-def _fields(body: str) -> Iterator[tuple[str, str]]:
-    """Fields by name, the last of a name first: `dict` keeps the first one of the file.
+def _fields(body: str) -> dict[str, str]:
+    """Fields by name, the first of a name that has a text.
 
     A field goes on to its end tag, or else to the next tag.
     """
-    fields: list[tuple[str, str]] = []
+    fields: dict[str, str] = {}
     body = _BREAK.sub(" ", _STYLE.sub("", body))
     place = 0
     while match := _FIELD.search(body, place):
@@ -101,8 +107,8 @@ def _fields(body: str) -> Iterator[tuple[str, str]]:
         following = end or _TAG.search(body, match.end())
         place = following.start() if following else len(body)
         name = _LANGUAGE.sub("", match[1].lower())
-        fields.append((name, _words(body[match.end() : place])))
-    return reversed(fields)
+        fields[name] = fields.get(name) or _words(body[match.end() : place])
+    return fields
 
 
 def _first(fields: dict[str, str], names: tuple[str, ...]) -> str:
