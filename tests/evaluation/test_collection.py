@@ -302,11 +302,3 @@ def test_judgments_that_are_missing_are_asked_for_in_both_places(folder: Path) -
     with pytest.raises(DatasetError, match=r"no qrels\.tsv or qrels/test\.tsv in it") as caught:
         collection.qrels()
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("place", PLACES)
-def test_a_grade_may_have_a_fraction_and_a_whole_one_is_an_int(folder: Path, place: str) -> None:
-    _judge(folder, "q1 0 d1 1.5\nq1 0 d2 2.0\nq1 0 d3 -.25\nq2 0 d4 1e0\n", place)
-    grades = open_collection(folder).qrels()
-    assert grades == {"q1": {"d1": 1.5, "d2": 2, "d3": -0.25}, "q2": {"d4": 1}}
-    assert [type(grade) for grade in grades["q1"].values()] == [float, int, float]
