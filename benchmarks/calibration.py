@@ -28,7 +28,7 @@ from resift.errors import DatasetError
 from resift.evaluation.calibrate import JudgedLogits, fit
 from resift.evaluation.collection import open_collection
 from resift.evaluation.judged import Grades, Reckoning, before, judge
-from resift.evaluation.reliability import Bools, Floats, brier, calibration_error, log_loss
+from resift.evaluation.reliability import Bools, Floats, calibration_error, log_loss
 from resift.evaluation.trec import read_run
 from resift.rerank.calibration import Curve
 from resift.rerank.reading import Reading
@@ -161,7 +161,7 @@ def _measures(chances: Floats, relevant: Bools, first: Bools) -> dict[str, float
         "ece": calibration_error(chances, relevant),
         "ece of 10": calibration_error(chances[first], relevant[first]),
         "log loss": log_loss(chances, relevant),
-        "brier": brier(chances, relevant),
+        "brier": float(np.square(chances - relevant).mean()),
     }
 
 

@@ -56,7 +56,7 @@ class Judged:
 
     name: str
     queries: dict[str, str]
-    qrels: dict[str, dict[str, int]]
+    qrels: dict[str, dict[str, float]]
     lexical: dict[str, list[int]]
     doc_ids: list[str]
     passages: list[str]

@@ -18,7 +18,7 @@ from resift import Reranker
 from resift.evaluation.collection import open_collection
 from resift.evaluation.evaluate import Plan, evaluate
 from resift.evaluation.first_stage import from_run
-from resift.evaluation.rerank_run import prepare, rerank_run
+from resift.evaluation.rerank_run import How, prepare, rerank_run
 from resift.evaluation.second_stage import SecondStage, Setting
 from resift.evaluation.task import make_task
 from resift.evaluation.trec import read_run
@@ -44,7 +44,7 @@ def main() -> None:
 
     def reranking() -> float:
         start = time.perf_counter()
-        for _ in rerank_run(job, reranker, None, lambda query_id, result: None):
+        for _ in rerank_run(job, reranker, How(), lambda query_id, result: None):
             pass
         return time.perf_counter() - start
 

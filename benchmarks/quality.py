@@ -38,7 +38,7 @@ from resift.rerank.stages import Batch, LateInteractionStage, load_model, meetin
 
 WEIGHTS = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
 RRF_K = 60
-Qrels = dict[str, dict[str, int]]
+Qrels = dict[str, dict[str, float]]
 Floats = NDArray[np.float32]
 
 

@@ -5,16 +5,20 @@ import sys
 import pytest
 
 from cli.command import Done, Resift
+from cli.process_state import left_as_it_was
 from resift.cli.main import run
 
 
 @pytest.fixture
 def resift(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Resift:
-    """Call it with arguments; the exit code and both outputs come back."""
+    """Call it with arguments; the exit code and both outputs come back.
+
+    A process of its own would take what the command changes of it along; here that is put back.
+    """
 
     def call(*arguments: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["resift", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
+        with left_as_it_was(), pytest.raises(SystemExit) as caught:
             run()
         code = caught.value.code
         out, err = capsys.readouterr()

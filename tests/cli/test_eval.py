@@ -226,6 +226,9 @@ def test_a_run_that_cannot_be_is_an_error_in_a_line(desk: Desk, run: str, messag
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--depths", "2,9999999999999999999"), "rising whole numbers from 1 to 1,000,000"),
+        (("--relevant", "9999999999999999999"), "expected a grade from 1 to 1,000"),
+        (("--model", ""), "expected the name of a file or folder"),
         (("--depths", "ten"), "--depths ten: expected whole numbers"),
         (("--depths", "20,10"), "--depths 20,10: expected rising"),
         (("--compare", "bundled?weight=1"), "weight=1 is no setting"),
@@ -254,3 +257,27 @@ def test_without_the_extra_what_to_install_is_said(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ir_measures", None)
     assert "ir_measures is not installed: run pip install 'resift[eval]'" in desk.eval().error
+
+
+def test_the_model_of_the_surroundings_is_named_and_bundled_is_the_bundled_one(
+    desk: Desk, joint_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESIFT_MODEL", str(joint_folder))
+    monkeypatch.setenv("RESIFT_CALIBRATION", "of-another.json")
+    found = json.loads(desk.eval("--depths", "2", "--json").out)
+    assert found["systems"][0]["label"] == str(joint_folder)
+    options = ("--compare", "bundled", "--model", joint_folder)
+    own, other = json.loads(desk.eval("--depths", "2", "--json", *options).out)["systems"]
+    assert own["fingerprint"] == found["systems"][0]["fingerprint"] != other["fingerprint"]
+
+
+def test_grades_with_a_fraction_are_measured_and_shown(desk: Desk, tmp_path: Path) -> None:
+    desk.qrels.write_text("q1 0 d2 1.5\nq1 0 d1 0.25\nq2 0 d4 1.0\n")
+    found = json.loads(desk.eval("--depths", "2,4", "--json").out)
+    changes = {change["query_id"]: change["moved"] for change in found["systems"][0]["changes"]}
+    grades = {move["doc_id"]: move["grade"] for move in changes["q1"]}
+    assert (grades["d2"], grades["d1"], grades["d4"]) == (1.5, 0.25, None)
+    assert "grade 1.5" in desk.eval("--depths", "2,4").out
+    page = tmp_path / "page.html"
+    assert desk.eval("--depths", "2,4", "--html", page).code == 0
+    assert "<td>1.5</td>" in page.read_text()

@@ -104,3 +104,14 @@ def test_what_is_passed_over_is_counted_by_kind(resift: Resift, tmp_path: Path) 
     assert "version 1" in again.out
     followed = resift("index", source, "--index", source / "index", "--follow-links")
     assert "1 added" in followed.out
+
+
+def test_the_model_whose_half_is_kept_is_the_one_that_is_named(
+    resift: Resift, tmp_path: Path, joint_folder: Path
+) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "a.txt").write_text("An object lock keeps an object.")
+    options = ("index", tmp_path / "source", "--index", tmp_path / "index", "--keep-states")
+    assert "nothing of a document to keep" in resift(*options, "--model", joint_folder).error
+    assert "no such model folder" in resift(*options, "--model", tmp_path / "absent").error
+    assert "states kept" in resift(*options, "--model", "bundled").out

@@ -3,14 +3,18 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cli.command import Done, Resift
 from evaluation.made import DOCUMENTS, QUERIES, json_lines, make_collection, make_run
+from resift import Index, Ranking, Reranker
 from resift.evaluation.judgments import HEADING
 from resift.evaluation.qrels import read_qrels
 from resift.evaluation.queries import line_id
+from resift.settings import Settings
+from resift.types import Receipt
 
 RANKED = {"q1": ["d4", "d3", "d1"], "q2": ["d1", "d4"]}
 
@@ -31,7 +35,7 @@ class Desk:
         return self._resift("judge", queries or self.folder, *options)
 
     @property
-    def qrels(self) -> dict[str, dict[str, int]]:
+    def qrels(self) -> dict[str, dict[str, float]]:
         return read_qrels(self.output)
 
 
@@ -207,3 +211,36 @@ def test_an_index_is_searched_in_four_ways_for_plain_questions(
     assert "candidate 4 of 4" in done.out
     qrels = read_qrels(tmp_path / "judgments.tsv")
     assert qrels == {line_id("where do messages wait"): {f"{name}.txt": 2 for name in DOCUMENTS}}
+
+
+def test_the_model_that_reranks_is_the_one_that_is_named(
+    desk: Desk, tmp_path: Path, joint_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = tmp_path / "index"
+    Index(str(index)).sync(str(desk.folder / "corpus.jsonl"))
+    monkeypatch.setenv("RESIFT_CALIBRATION", "of-another.json")
+    receipts = _noted(monkeypatch)
+    assert desk.judge("1", "--index", index, "--model", joint_folder).code == 0
+    named = {receipt.model for receipt in receipts if receipt.scored}
+    assert named == {Reranker(joint_folder, settings=Settings()).name}
+    assert not any(receipt.partial for receipt in receipts)
+    line = desk.judge("1", "--run", desk.run, "--model", joint_folder).error
+    assert f"--model {joint_folder}: reranks what an index finds; leave it out with --run" in line
+
+
+def _noted(monkeypatch: pytest.MonkeyPatch) -> list[Receipt]:
+    """Receipts of searches from here on."""
+    receipts: list[Receipt] = []
+    search = Index.search
+
+    def noting(*given: Any, **named: Any) -> Ranking:
+        ranking = search(*given, **named)
+        receipts.append(ranking.receipt)
+        return ranking
+
+    monkeypatch.setattr(Index, "search", noting)
+    return receipts
+
+
+def test_a_name_that_is_too_long_is_refused_in_a_line(desk: Desk) -> None:
+    assert "too long" in desk.judge("1", queries=Path("a" * 5_000)).error

@@ -76,7 +76,7 @@ class Page:
         return self.post(json.dumps({"key": key, "seen": seen}).encode())
 
     @property
-    def qrels(self) -> dict[str, dict[str, int]]:
+    def qrels(self) -> dict[str, dict[str, float]]:
         return read_qrels(self.file) if self.file.exists() else {}
 
 

@@ -29,7 +29,7 @@ class Desk:
         return Terminal("judge", self.folder, "--run", self.run, **size)
 
     @property
-    def grades(self) -> list[int]:
+    def grades(self) -> list[float]:
         file = self.folder / "judgments.tsv"
         if not file.exists():
             return []

@@ -1,6 +1,7 @@
 """``resift rerank-run``: a collection and a run in, a run out, or an error in a line."""
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,78 @@ def test_what_the_collection_lacks_is_said_and_keeps_its_place(desk: Desk) -> No
     assert done.code == 0 and len(done.err.splitlines()) == 3
     assert "1 of 3 queries are not in" in done.err and "1 of 5 documents are not in" in done.err
     assert desk.order()["q9"] == ["d1"] and desk.order()["q2"] == ["d1", "d9"]
+
+
+def test_json_is_one_document_of_what_was_done(desk: Desk) -> None:
+    done = desk.rerank(
+        "--json", "--depth", 3, "--exact", "--fusion-weight", 0, "--budget-ms", 60_000
+    )
+    assert done.code == 0
+    said = json.loads(done.out)
+    assert said["output"] == str(desk.output) and said["model"] and said["fingerprint"]
+    assert {name: said[name] for name in ("depth", "top_n", "exact", "budget_ms")} == {
+        "depth": 3, "top_n": None, "exact": True, "budget_ms": 60_000
+    }  # fmt: skip
+    assert (said["queries"], said["pairs"], said["scored"], said["partial"]) == (2, 5, 5, 0)
+    assert said["fusion_weights"] == [0] and said["kept"] == [] and said["notes"] == []
+    assert said["seconds"] > 0 and desk.order()["q2"] == ["d4", "d1"]
+
+
+def test_json_and_a_run_do_not_share_stdout(desk: Desk) -> None:
+    desk.output = Path("-")
+    assert "both go to stdout; name a file" in desk.rerank("--json").error
+
+
+def test_json_names_the_queries_that_keep_their_order(desk: Desk) -> None:
+    (desk.collection / "queries.jsonl").write_text(
+        '{"_id": "q1", "text": " "}\n{"_id": "q2", "text": "where do messages wait"}\n'
+    )
+    said = json.loads(desk.rerank("--json").out)
+    (kept,) = said["kept"]
+    assert kept["query_id"] == "q1" and "empty" in kept["reason"]
+    assert desk.order()["q1"] == RANKED["q1"]
+
+
+def test_what_is_late_keeps_its_order_behind_and_is_said(desk: Desk) -> None:
+    done = desk.rerank("--budget-ms", 0, "--json")
+    said = json.loads(done.out)
+    assert (said["scored"], said["partial"]) == (0, 2) and len(said["reasons"]) == 1
+    assert desk.order() == RANKED
+    assert "2 queries partial, the first: " in done.err
+
+
+def test_so_many_are_written_a_query(desk: Desk) -> None:
+    assert desk.rerank("--top-n", 1, "--fusion-weight", 0).code == 0
+    assert desk.order() == {"q1": ["d2"], "q2": ["d4"]}
+    assert desk.rerank("--top-n", 3, "--depth", 1).code == 0
+    assert desk.order() == {"q1": ["d4", "d3", "d1"], "q2": ["d1", "d4"]}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--top-n", 0), ("--budget-ms", -1), ("--budget-ms", "nan")]
+)
+def test_a_number_that_is_none_is_said_before_anything_is_read(
+    desk: Desk, option: str, value: object
+) -> None:
+    desk.run = desk.run.with_name("absent")
+    assert option in desk.rerank(option, value).error
+    assert not desk.output.exists()
+
+
+def test_a_calibration_of_another_model_does_not_stand_in_the_way(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESIFT_CALIBRATION", "of-another.json")
+    assert desk.rerank().code == 0
+
+
+def test_a_name_that_is_too_long_is_refused_in_a_line(desk: Desk) -> None:
+    kept, desk.run = desk.run, Path("a" * 5_000)
+    assert "too long" in desk.rerank().error
+    desk.run, desk.collection = kept, Path("a" * 5_000)
+    assert "no such folder" in desk.rerank().error
+
+
+def test_an_id_as_long_as_a_book_does_not_fill_the_screen(desk: Desk) -> None:
+    desk.run.write_text(f"q1 Q0 d2 1 2 x\nq1 Q0 {'d' * 100_000} 2 1 x\nq2 Q0 d4 1 1 x\n")
+    assert len(desk.rerank().err) < 2_000

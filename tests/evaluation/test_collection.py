@@ -235,7 +235,7 @@ def test_blank_lines_and_a_file_without_any_judge_nothing(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["q1\td1", "q1 d1", "q1", "q1\td1\thigh", "q1\td1\t1.5", "q1\t0\td1\t1\tmore", "q1 0 d1 --1",
+    ["q1\td1", "q1 d1", "q1", "q1\td1\thigh", "q1\td1\t1.5.0", "q1\t0\td1\t1\tmore", "q1 0 d1 --1",
      "q1\td1\t", "q1\td1\tnan", "q1\td1\tinf", "q1\td1\t1e999", "q1\td1\t99999999", "q1\t\t1",
      "q1 a document 1", "q1," + "d" * 200_000 + ",1,1,1",
      "q1\td1\t1,0", "query\tdoc\tgrade", "q1\td1\t1_0"],

@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parents[2] / "examples" / "aws-operations"
 SPLITS = ("dev", "test")
 
 
-def _qrels(split: str) -> dict[str, dict[str, int]]:
+def _qrels(split: str) -> dict[str, dict[str, float]]:
     return read_qrels(FOLDER / "qrels" / f"{split}.tsv")
 
 

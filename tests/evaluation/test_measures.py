@@ -1,5 +1,6 @@
 """Our figures are trec_eval's, by its own C code, on runs of every kind."""
 
+import math
 import random
 from collections.abc import Callable
 
@@ -101,3 +102,22 @@ def test_a_grade_below_zero_counts_as_zero_and_harms_nobody(grade: int) -> None:
     as_zero = {"q1": {"d1": 0, "d2": 1_000}, "q2": {"d1": 0}}
     assert found == Evaluator(as_zero, names([10], 1)).by_query(run)
     assert found["RR@10"] == {"q1": 0.5, "q2": 0.0} and found["Judged@10"] == {"q1": 1, "q2": 1}
+
+
+def test_a_part_of_a_grade_is_a_gain_of_ndcg_and_none_of_what_counts_answers() -> None:
+    qrels = {"q": {"a": 1.5, "b": 0.5, "c": 3}}
+    found = Evaluator(qrels, names([10], 1)).by_query({"q": in_order(["b", "a", "x", "c"])})
+    gained = 0.5 / math.log2(2) + 1.5 / math.log2(3) + 3 / math.log2(5)
+    ideal = 3 / math.log2(2) + 1.5 / math.log2(3) + 0.5 / math.log2(4)
+    assert found["nDCG@10"]["q"] == pytest.approx(gained / ideal, abs=1e-12)
+    assert found["RR@10"]["q"] == 0.5  # b is below 1
+    assert found["P@10"]["q"] == 0.2 and found["Judged@10"]["q"] == 0.75
+    doubled = {"q": {"a": 3, "b": 1, "c": 6}}
+    theirs = Evaluator(doubled, ["nDCG@10"]).by_query({"q": in_order(["b", "a", "x", "c"])})
+    assert found["nDCG@10"]["q"] == pytest.approx(theirs["nDCG@10"]["q"], abs=1e-12)
+
+
+def test_a_least_grade_of_two_is_not_reached_by_less() -> None:
+    qrels = {"q": {"a": 1.999, "b": 2.001}}
+    found = Evaluator(qrels, names((10,), 2)).by_query({"q": in_order(["a", "b"])})
+    assert found["RR(rel=2)@10"]["q"] == 0.5 and found["R(rel=2)@10"]["q"] == 1

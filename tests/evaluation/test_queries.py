@@ -92,7 +92,7 @@ def test_topics_are_an_id_a_tab_and_a_query(tmp_path: Path, heading: str, end: s
         ("1\ta\n2\tb\n3 c\n", ":3: expected  id<TAB>query"),
         ("1\ta\n1\tb\n", ":2: query 1 is there already, with another text"),
         ("1\ta\n2\t\n3\tc\n", ":2: expected  id<TAB>query"),
-        ("<top>\n<num> 301\n<title> cats\n</top>\n", ":1: neither topics nor plain queries"),
+        ("<top>\n<num> 301\n<title> cats\n", ":1: this topic does not end"),
         ('{"_id": "1", "text": "a"}\n', ":1: neither topics nor plain queries"),
     ],
 )

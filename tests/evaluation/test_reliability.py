@@ -11,7 +11,6 @@ from resift.evaluation.reliability import (
     BINS,
     Bools,
     Floats,
-    brier,
     calibration_error,
     log_loss,
     reliability,
@@ -82,10 +81,9 @@ def test_one_chance_for_all_is_one_bin() -> None:
     assert calibration_error(chances, relevant) == 0
 
 
-def test_losses_are_what_they_are_by_hand() -> None:
+def test_the_loss_is_what_it_is_by_hand() -> None:
     chances, relevant = np.array([0.8, 0.4]), np.array([True, False])
     assert log_loss(chances, relevant) == pytest.approx(-(np.log(0.8) + np.log(0.6)) / 2)
-    assert brier(chances, relevant) == pytest.approx((0.2**2 + 0.4**2) / 2)
 
 
 def test_being_sure_and_wrong_costs_much_and_not_everything() -> None:

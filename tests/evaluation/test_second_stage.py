@@ -21,9 +21,9 @@ def _window(size: int = 12) -> list[Candidate]:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("bundled", Setting("bundled")),
+        ("bundled", Setting("bundled", "bundled")),
         ("models/mine", Setting("models/mine", "models/mine")),
-        ("bundled?fusion_weight=0", Setting("bundled?fusion_weight=0", None, 0.0)),
+        ("bundled?fusion_weight=0", Setting("bundled?fusion_weight=0", "bundled", 0.0)),
         (
             "m?exact=false&fusion_weight=.5",
             Setting("m?exact=false&fusion_weight=.5", "m", 0.5, False),

@@ -1,7 +1,7 @@
 """``resift calibrate``: a judged collection in, a file out that makes chances of scores."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,11 +10,10 @@ import typer
 from rich.table import Table
 
 from resift.cli.first_stage import open_first_stage
+from resift.cli.options import AsJson, FusionWeight, Mode, Model, uncalibrated
 from resift.cli.output import console, print_json, progress, say
-from resift.cli.search import Mode
 from resift.errors import DatasetError, InputError, QueryError
 from resift.files import STDOUT, check_output
-from resift.settings import Settings
 
 if TYPE_CHECKING:
     from resift.evaluation.calibrate import Fitted, JudgedLogits
@@ -41,11 +40,9 @@ def calibrate(
     judged_only: Annotated[
         bool, typer.Option("--judged-only", help="Leave unjudged candidates out.")
     ] = False,
-    model: Annotated[str | None, typer.Option(help="Artifact folder; bundled by default.")] = None,
-    fusion_weight: Annotated[
-        float | None, typer.Option(help="Weight of the first stage's scores; 0 leaves them out.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    model: Model = None,
+    fusion_weight: FusionWeight = None,
+    as_json: AsJson = False,
 ) -> None:
     """Fit scores to judgments, so that of what scores 0.8 four in five are answers.
 
@@ -67,8 +64,7 @@ def calibrate(
     task = make_task(collection, qrels, relevant, None)
     if not task.qrels:
         raise DatasetError(f"{collection}: no judgments: expected qrels.tsv in it, or --qrels FILE")
-    settings = replace(Settings.load(), calibration=None)  # the one to be replaced
-    reranker = Reranker(model, settings=settings)
+    reranker = Reranker(model, settings=uncalibrated())
     first_stage = open_first_stage(collection, run, uri, mode, depth, reranker)
     for note in (*task.notes, *first_stage.notes):
         say(f"note: {note}")

@@ -14,7 +14,7 @@ def convert(
     revision: Annotated[
         str | None, typer.Option(help="Commit of a hub checkpoint; needed for a hub id.")
     ] = None,
-    calibration: Annotated[
+    texts: Annotated[
         Path | None,
         typer.Option(help='Lines of {"query", "text"} to read activation ranges from.'),
     ] = None,
@@ -35,9 +35,7 @@ def convert(
 
     with errors.status(f"converting {escape(checkpoint)}"):
         after = _numbers(exits)
-        result = convert_checkpoint(
-            checkpoint, out, revision, calibration, int8=not fp32, exits=after
-        )
+        result = convert_checkpoint(checkpoint, out, revision, texts, int8=not fp32, exits=after)
     what = "cosines" if result.likeness else "logits"
     console.print(
         f"{escape(str(out))}: {result.quantisation}; {what} within "

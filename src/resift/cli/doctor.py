@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
+from resift.cli.options import AsJson
 from resift.cli.output import console, print_json, printable, say
 
 
 def doctor(
     uri: Annotated[str, typer.Argument(help="Folder or s3:// prefix where an index is to be.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Try out whether a place keeps what an index relies on. Exit 0: safe, 1: not."""
     from resift.index.doctor import examine

@@ -10,8 +10,8 @@ import typer
 
 from resift.cli.eval_report import print_ablation, print_evaluation, print_notes
 from resift.cli.first_stage import open_first_stage
+from resift.cli.options import AsJson, FusionWeight, Mode, Model, uncalibrated
 from resift.cli.output import print_json, progress, say
-from resift.cli.search import Mode
 from resift.errors import BelowFloor, InputError
 from resift.files import STDOUT
 from resift.settings import Settings
@@ -42,10 +42,8 @@ def evaluate(
     relevant: Annotated[
         int, typer.Option(min=1, help="The least grade that counts as relevant.")
     ] = 1,
-    model: Annotated[str | None, typer.Option(help="Artifact folder; bundled by default.")] = None,
-    fusion_weight: Annotated[
-        float | None, typer.Option(help="Weight of the first stage's scores; 0 leaves them out.")
-    ] = None,
+    model: Model = None,
+    fusion_weight: FusionWeight = None,
     compare: Annotated[
         list[str] | None,
         typer.Option(help='Others: FOLDER, bundled, "bundled?fusion_weight=0&exact=false".'),
@@ -61,7 +59,7 @@ def evaluate(
         bool, typer.Option("--ablation", help="Each arm of the index alone, reranked, fused.")
     ] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots; - is stdout.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure the first stage against reranked, and say whether it helps. Needs the eval extra."""
     from resift.evaluation.evaluate import Plan
@@ -162,10 +160,11 @@ def _named(
     settings = [parse_setting(text) for text in others]
     if settings and model is None and fusion_weight is None:
         return settings
-    label = model or "bundled"
+    named = model if model is not None else Settings.load().model or "bundled"
+    label = named
     if fusion_weight is not None:
         label += f"?fusion_weight={fusion_weight:g}"
-    return [Setting(label, model, fusion_weight), *settings]
+    return [Setting(label, named, fusion_weight), *settings]
 
 
 def _systems(settings: "Sequence[Setting]") -> "list[SecondStage]":
@@ -176,7 +175,7 @@ def _systems(settings: "Sequence[Setting]") -> "list[SecondStage]":
     from resift.evaluation.second_stage import SecondStage
     from resift.rerank.reranker import Reranker
 
-    fresh = replace(Settings.load(), cache_mb=0, cache_file=None, halves_mb=0)
+    fresh = replace(uncalibrated(), cache_mb=0, cache_file=None, halves_mb=0)
     models = {setting.model: Reranker(setting.model, settings=fresh) for setting in settings}
     return [SecondStage(setting, models[setting.model]) for setting in settings]
 

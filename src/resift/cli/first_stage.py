@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resift.cli.index import sync_progress
-from resift.cli.search import Mode
+from resift.cli.options import Mode
 from resift.settings import Settings
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from resift.cli.options import AsJson, IndexUri, Model, uncalibrated
 from resift.cli.output import console, print_json, progress, say
-from resift.settings import Settings
 
 if TYPE_CHECKING:
     from resift.cli.reading_options import Given
@@ -24,7 +24,7 @@ Flag = typer.Option
 
 def index(
     source: Annotated[str, typer.Argument(help="Folder, file or s3:// prefix of documents.")],
-    uri: Annotated[str, Flag("--index", help="Folder or s3:// URI of the index.")],
+    uri: IndexUri,
     include: Annotated[
         list[str] | None, Flag(help="Only files like this, as in .gitignore.")
     ] = None,
@@ -50,6 +50,7 @@ def index(
     keep_states: Annotated[
         bool, Flag("--keep-states", help="Keep the reranker's half: faster, larger.")
     ] = False,
+    model: Model = None,
     dry_run: Annotated[bool, Flag("--dry-run", help="Say what would be done.")] = False,
     allow_deletes: Annotated[
         bool, Flag("--allow-deletes", help="Go on though most documents are gone.")
@@ -57,7 +58,7 @@ def index(
     unsafe_store: Annotated[
         bool, Flag("--unsafe-store", help="Write even where writes can be lost.")
     ] = False,
-    as_json: Annotated[bool, Flag("--json", help="One JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Index documents, and publish them as a new version; a second run does what has changed.
 
@@ -67,7 +68,7 @@ def index(
     from resift.cli.reading_options import Given
     from resift.search.index import Index
 
-    settings = Settings.load()
+    settings = uncalibrated(model)
     target = Index(uri, settings=replace(settings, embedder=embedder or settings.embedder))
     given = Given(
         include, exclude, text_column, title_column, id_column, max_mb, max_seconds, follow_links

@@ -1,5 +1,6 @@
 """``resift judge``: shows candidates, and keeps what a person says of them as qrels."""
 
+import os
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from resift.cli.options import Model, uncalibrated
 from resift.cli.output import say
 from resift.errors import InputError
 
@@ -41,6 +43,7 @@ def judge(
         Path | None, typer.Option(help="Judgments of others, where not in the folder; read only.")
     ] = None,
     pool: Annotated[int, typer.Option(help="How many documents each system puts in.")] = 10,
+    model: Model = None,
     grades: Annotated[Scale, typer.Option(help="The grades; a key each.")] = Scale.three,
     web: Annotated[bool, typer.Option("--web", help="On a page, for this machine only.")] = False,
     port: Annotated[int, typer.Option(help="Of the page; 0 is any that is free.")] = 0,
@@ -57,11 +60,11 @@ def judge(
     from resift.evaluation.queries import read_queries
 
     texts = {name: text for name, text in read_queries(queries).items() if text.strip()}
-    folder = queries if queries.is_dir() else queries.parent
+    folder = queries if os.path.isdir(queries) else queries.parent
     others = qrels or find_qrels(folder)
     published = read_qrels(others) if others else {}
     with closing(Judgments(output or folder / JUDGMENTS, published)) as judgments:
-        make = _pools(queries, texts, uri, run, pool)
+        make = _pools(queries, texts, uri, model, run, pool)
         with Ahead(make, visiting_order(texts, judgments.begun)) as pools:
             judging = Judging(texts, pools, judgments, grades.value)
             if web:
@@ -78,7 +81,12 @@ def judge(
 
 
 def _pools(
-    path: Path, queries: dict[str, str], uri: str | None, files: list[Path], size: int
+    path: Path,
+    queries: dict[str, str],
+    uri: str | None,
+    model: str | None,
+    files: list[Path],
+    size: int,
 ) -> "Pools":
     from resift.evaluation.collection import open_collection
     from resift.evaluation.pool import pools_of_index, pools_of_runs
@@ -89,6 +97,8 @@ def _pools(
     if uri:
         from resift.search.index import Index
 
-        return pools_of_index(Index(uri), queries, size)
+        return pools_of_index(Index(uri, settings=uncalibrated(model)), queries, size)
+    if model:
+        raise InputError(f"--model {model}: reranks what an index finds; leave it out with --run")
     runs = {file: read_run(file) for file in files}
     return pools_of_runs(open_collection(path), queries, runs, size)

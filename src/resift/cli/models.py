@@ -1,15 +1,13 @@
 """``resift models``: what can be used at once, and what can be converted."""
 
 from dataclasses import asdict
-from typing import Annotated
 
-import typer
-
+from resift.cli.options import AsJson
 from resift.cli.output import console, print_json
 
 
 def models(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the bundled model and known checkpoints for resift convert."""
     from rich.table import Table

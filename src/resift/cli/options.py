@@ -28,6 +28,9 @@ BudgetMs = Annotated[
     float | None,
     typer.Option(help="Answer in so many ms, once models are loaded; leave out what is late."),
 ]
+QueryBudgetMs = Annotated[
+    float | None, typer.Option("--budget-ms", help="Milliseconds a query; leave out what is late.")
+]
 Exact = Annotated[
     bool, typer.Option("--exact", help="Read every candidate through the whole model.")
 ]
@@ -40,8 +43,22 @@ MinScore = Annotated[
 Abstain = Annotated[
     float | None, typer.Option(help="Say so where the best score is below this, 0 to 1.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document: query, hits, receipt.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
+HitsAsJson = Annotated[
+    bool, typer.Option("--json", help="One JSON document: query, hits, receipt.")
+]
 AsLines = Annotated[bool, typer.Option("--jsonl", help="One JSON object a hit, for pipes.")]
+
+
+IndexUri = Annotated[str, typer.Option("--index", help="Folder or s3:// URI of the index.")]
+
+
+def uncalibrated(model: str | None = None) -> Settings:
+    """The settings of this process without a calibration, for a verb that shows no scores.
+
+    One that was fitted to another model would be refused, and would say nothing here.
+    """
+    return replace(settings_with(model, None), calibration=None)
 
 
 def settings_with(model: str | None, calibration: Path | None) -> Settings:

@@ -9,18 +9,8 @@ from typing import Annotated, Any, BinaryIO
 
 import typer
 
+from resift.cli import options
 from resift.cli.explanation import ExplainOption, Shape, print_answer
-from resift.cli.options import (
-    Abstain,
-    AsJson,
-    AsLines,
-    BudgetMs,
-    Calibration,
-    Exact,
-    FusionWeight,
-    MinScore,
-    Model,
-)
 from resift.cli.output import plain_warnings, say
 from resift.errors import InputError
 from resift.rerank.candidates import from_fields
@@ -44,17 +34,17 @@ def rerank(
     query: Annotated[str, typer.Option("--query", "-q", help="What was searched for.")],
     file: Annotated[Path, typer.Argument(help="Candidates, one a line; - is stdin.")] = STDIN,
     top_n: Annotated[int | None, typer.Option(help="How many to print; all by default.")] = None,
-    budget_ms: BudgetMs = None,
-    model: Model = None,
-    calibration: Calibration = None,
-    exact: Exact = False,
-    fusion_weight: FusionWeight = None,
-    min_score: MinScore = None,
-    abstain: Abstain = None,
+    budget_ms: options.BudgetMs = None,
+    model: options.Model = None,
+    calibration: options.Calibration = None,
+    exact: options.Exact = False,
+    fusion_weight: options.FusionWeight = None,
+    min_score: options.MinScore = None,
+    abstain: options.Abstain = None,
     explain: ExplainOption = None,
     text_field: Annotated[str, typer.Option(help="The text's field in JSON lines.")] = "text",
-    as_json: AsJson = False,
-    as_lines: AsLines = False,
+    as_json: options.HitsAsJson = False,
+    as_lines: options.AsLines = False,
 ) -> None:
     """Rerank lines: plain text, or JSON objects with "text" and maybe "id", "title", "score"."""
     from resift.rerank.reranker import Reranker

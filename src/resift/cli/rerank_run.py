@@ -1,13 +1,22 @@
 """``resift rerank-run``: a BEIR folder and a TREC run in, a TREC run out."""
 
+import os
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resift.cli.output import progress, say
+from resift.cli import options
+from resift.cli.output import print_json, progress, say
 from resift.errors import InputError, QueryError
 from resift.files import STDOUT, check_output
+from resift.types import Ranking, Receipt
+
+if TYPE_CHECKING:
+    from resift.evaluation.rerank_run import How, Job
+    from resift.rerank.reranker import Reranker
 
 
 def rerank_run(
@@ -17,37 +26,102 @@ def rerank_run(
         Path, typer.Option(help="Where the reranked run goes, plain or .gz; - is stdout.")
     ],
     depth: Annotated[int, typer.Option(help="Candidates reranked a query.")] = 100,
-    fusion_weight: Annotated[
-        float | None, typer.Option(help="Weight of the run's own scores; 0 leaves them out.")
+    top_n: Annotated[
+        int | None, typer.Option(help="How many to write a query; all by default.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Artifact folder; bundled by default.")] = None,
+    budget_ms: options.QueryBudgetMs = None,
+    model: options.Model = None,
+    exact: options.Exact = False,
+    fusion_weight: options.FusionWeight = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Rerank every query of a run; what lies beyond the depth keeps its order behind."""
     from resift.evaluation.collection import open_collection
-    from resift.evaluation.rerank_run import prepare, rerank_run
+    from resift.evaluation.rerank_run import How, prepare, rerank_run
     from resift.evaluation.trec import WHAT, is_own_run, read_run, write_run
     from resift.rerank.reranker import Reranker
-    from resift.types import Ranking
 
+    if as_json and str(output) == STDOUT:
+        raise InputError("--output - and --json: both go to stdout; name a file")
+    how = How(fusion_weight, top_n, exact, budget_ms)
     check_output(output, WHAT, is_own_run)
-    if str(output) != STDOUT and output.is_file() and run.exists() and output.samefile(run):
+    if str(output) != STDOUT and output.is_file() and os.path.exists(run) and output.samefile(run):
         raise InputError(f"{output}: is the run itself; name another file")
-    reranker = Reranker(model)
+    reranker = Reranker(model, settings=options.uncalibrated())
     job = prepare(open_collection(collection), read_run(run), depth, str(run))
     for note in job.notes:
         say(f"note: {note}")
-    pairs = sum(min(len(documents), depth) for documents in job.run.values())
+    tally = Tally(job)
     with progress() as bar:
-        task = bar.add_task("reranking", total=pairs, note="")
-        weights: set[float] = set()
+        task = bar.add_task("reranking", total=tally.pairs, note="")
 
         def advance(query_id: str, result: Ranking | QueryError) -> None:
-            if isinstance(result, Ranking):
-                weights.add(result.receipt.fusion_weight)
-            elif query_id in job.queries:
-                say(f"query {query_id} keeps its order: {result}")
+            tally.count(query_id, result)
             bar.update(task, advance=min(len(job.run[query_id]), depth), note="pairs")
 
-        write_run(output, rerank_run(job, reranker, fusion_weight, advance))
-    used = ", ".join(f"{weight:g}" for weight in sorted(weights))
-    say(f"{output}: {len(job.run)} queries, {pairs:,} pairs, first stage's weight {used or 'none'}")
+        write_run(output, rerank_run(job, reranker, how, advance))
+    if as_json:
+        print_json({"output": str(output)} | _model(reranker) | tally.as_dict(how))
+    say(f"{output}: {tally.line()}")
+
+
+def _model(reranker: "Reranker") -> dict[str, str]:
+    return {"model": reranker.name, "fingerprint": reranker.fingerprint}
+
+
+@dataclass
+class Tally:
+    """What became of the queries of a run."""
+
+    job: "Job"
+    began: float = field(default_factory=time.perf_counter)
+    receipts: list[Receipt] = field(default_factory=list)
+    kept: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def pairs(self) -> int:
+        """How many candidates the run has within the depth."""
+        return sum(min(len(documents), self.job.depth) for documents in self.job.run.values())
+
+    @property
+    def partial(self) -> list[Receipt]:
+        """Of queries for which not everything was read that can be."""
+        return [receipt for receipt in self.receipts if receipt.partial]
+
+    def count(self, query_id: str, result: Ranking | QueryError) -> None:
+        """Take a query's result; one that keeps its order is named."""
+        if isinstance(result, Ranking):
+            self.receipts.append(result.receipt)
+            return
+        self.kept[query_id] = str(result)
+        if query_id in self.job.queries:  # the others are a note
+            say(f"query {query_id} keeps its order: {result}")
+
+    def line(self) -> str:
+        """The same for people."""
+        weights = ", ".join(f"{weight:g}" for weight in self._weights()) or "none"
+        line = f"{len(self.job.run)} queries, {self.pairs:,} pairs, first stage's weight {weights}"
+        if not self.partial:
+            return line
+        return f"{line}; {len(self.partial)} queries partial, the first: {self.partial[0].reason}"
+
+    def as_dict(self, how: "How") -> dict[str, Any]:
+        """For JSON: what was asked for, and what was done."""
+        return {
+            "depth": self.job.depth,
+            "top_n": how.top_n,
+            "exact": how.exact,
+            "budget_ms": how.budget_ms,
+            "fusion_weights": self._weights(),
+            "queries": len(self.job.run),
+            "pairs": self.pairs,
+            "scored": sum(receipt.scored for receipt in self.receipts),
+            "partial": len(self.partial),
+            "reasons": sorted({str(receipt.reason) for receipt in self.partial}),
+            "kept": [{"query_id": name, "reason": reason} for name, reason in self.kept.items()],
+            "notes": list(self.job.notes),
+            "seconds": time.perf_counter() - self.began,
+        }
+
+    def _weights(self) -> list[float]:
+        return sorted({receipt.fusion_weight for receipt in self.receipts})

@@ -4,33 +4,21 @@ from typing import Annotated
 
 import typer
 
+from resift.cli import options
 from resift.cli.explanation import ExplainOption, Shape, print_answer
-from resift.cli.options import (
-    Abstain,
-    AsJson,
-    AsLines,
-    BudgetMs,
-    Calibration,
-    Exact,
-    FusionWeight,
-    MinScore,
-    Model,
-    settings_with,
-)
-from resift.cli.options import Mode as Mode
 from resift.cli.output import plain_warnings
 from resift.types import DEPTH
 
 
 def search(
     query: Annotated[str, typer.Argument(help="What to search for.")],
-    uri: Annotated[str, typer.Option("--index", help="Folder or s3:// URI of the index.")],
+    uri: options.IndexUri,
     top_n: Annotated[int, typer.Option(help="How many to print.")] = 10,
     depth: Annotated[
         int, typer.Option(help="How many candidates are reranked, at least --top-n.")
     ] = DEPTH,
-    budget_ms: BudgetMs = None,
-    mode: Annotated[Mode, typer.Option(help="The first stage.")] = Mode.hybrid,
+    budget_ms: options.BudgetMs = None,
+    mode: Annotated[options.Mode, typer.Option(help="The first stage.")] = options.Mode.hybrid,
     no_rerank: Annotated[bool, typer.Option("--no-rerank", help="First stage only.")] = False,
     where: Annotated[
         str | None, typer.Option(help="Only passages like this: \"lang = 'en' and year >= 2020\".")
@@ -39,22 +27,22 @@ def search(
     max_requests: Annotated[
         int | None, typer.Option(help="Begin nothing more once so many were made to the store.")
     ] = None,
-    model: Model = None,
-    calibration: Calibration = None,
-    exact: Exact = False,
-    fusion_weight: FusionWeight = None,
-    min_score: MinScore = None,
-    abstain: Abstain = None,
+    model: options.Model = None,
+    calibration: options.Calibration = None,
+    exact: options.Exact = False,
+    fusion_weight: options.FusionWeight = None,
+    min_score: options.MinScore = None,
+    abstain: options.Abstain = None,
     explain: ExplainOption = None,
-    as_json: AsJson = False,
-    as_lines: AsLines = False,
+    as_json: options.HitsAsJson = False,
+    as_lines: options.AsLines = False,
 ) -> None:
     """Search an index: retrieve, fuse, rerank."""
     from resift.rerank.ask import checked_budget
     from resift.search.index import Index
 
     shape = Shape(as_json, as_lines, explain, reranked=not no_rerank)
-    index = Index(uri, version=version, settings=settings_with(model, calibration))
+    index = Index(uri, version=version, settings=options.settings_with(model, calibration))
     with plain_warnings():
         if checked_budget(budget_ms) is not None:
             # A process that has just begun has no model yet: that is no part of a search.

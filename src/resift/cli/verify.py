@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resift.cli.options import Model
+from resift.cli.options import AsJson, Model
 from resift.cli.output import console, print_json
 from resift.errors import InputError
 from resift.settings import Settings
@@ -20,7 +20,7 @@ def verify(
         str | None, typer.Argument(help="Artifact folder, as --model has it.")
     ] = None,
     model: Model = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check that a model gives here the numbers that it gave where it was made."""
     from resift.rerank.artifact import load_artifact

@@ -1,6 +1,7 @@
 """``resift verify-citation``: does the source still say what a passage says?"""
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from resift.cli.options import AsJson, IndexUri
 from resift.cli.output import console, print_json, printable
 from resift.errors import InputError
 from resift.index.citation import Verdict
@@ -22,9 +24,9 @@ def verify_citation(
         list[str],
         typer.Argument(help="Passage ids, or a file of what `resift search --json` prints, or -."),
     ],
-    uri: Annotated[str, typer.Option("--index", help="Folder or s3:// URI of the index.")],
+    uri: IndexUri,
     version: Annotated[int | None, typer.Option(help="The version that was searched.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read the sources of passages again; a verdict a line, exit 1 if one is not good.
 
@@ -48,7 +50,7 @@ def verify_citation(
 
 def _given(argument: str) -> Iterator[Given]:
     name = "stdin" if argument == "-" else argument
-    if argument != "-" and not Path(argument).is_file():
+    if argument != "-" and not os.path.isfile(argument):
         yield argument
         return
     try:

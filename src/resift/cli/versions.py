@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from resift.cli.options import AsJson, IndexUri
 from resift.cli.output import console, print_json
 
 if TYPE_CHECKING:
     from resift.index.versions import Version
-
-IndexUri = Annotated[str, typer.Option("--index", help="Folder or s3:// URI of the index.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
 
 def versions(uri: IndexUri, as_json: AsJson = False) -> None:

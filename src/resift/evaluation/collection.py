@@ -1,6 +1,7 @@
 """BEIR folders: ``corpus.jsonl``, ``queries.jsonl``, both plain or packed."""
 
 import json
+import os
 from collections.abc import Collection as Names
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class Collection:
                 documents[document.id] = document
         return Documents(documents, skipped.notes(len(seen)))
 
-    def qrels(self) -> dict[str, dict[str, int]]:
+    def qrels(self) -> dict[str, dict[str, float]]:
         """Query ids to their documents' grades, published and added by ``resift judge``.
 
         Raises `DatasetError` where no file has them.
@@ -81,8 +82,8 @@ def open_collection(folder: Path, *, corpus: bool = True) -> Collection:
 
     Without `corpus` the documents may be elsewhere.
     """
-    if not folder.is_dir():
-        what = "is no folder" if folder.exists() else "no such folder"
+    if not os.path.isdir(folder):
+        what = "is no folder" if os.path.lexists(folder) else "no such folder"
         raise DatasetError(f"{folder}: {what}; expected a BEIR collection")
     for name in ("corpus.jsonl", "queries.jsonl") if corpus else ("queries.jsonl",):
         _find(folder, name)
@@ -168,6 +169,6 @@ def _is_null(value: object) -> bool:
 
 def _find(folder: Path, name: str) -> Path:
     for candidate in (folder / name, folder / f"{name}.gz"):
-        if candidate.is_file():
+        if os.path.isfile(candidate):
             return candidate
     raise DatasetError(f"{folder}: no {name} or {name}.gz in it; expected a BEIR collection")

@@ -12,11 +12,13 @@ from resift.evaluation.compare import Comparison
 from resift.evaluation.first_stage import FirstStage
 from resift.evaluation.measures import PRIMARY, Evaluator, means, names
 from resift.evaluation.observed import TITLED, FirstSeen, SecondSeen
+from resift.evaluation.qrels import MOST
 from resift.evaluation.result import Evaluation, SystemResult
 from resift.evaluation.second_stage import SecondStage
 from resift.evaluation.task import Task
 
 DEPTHS = (10, 20, 50, 100)
+DEEPEST = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +33,12 @@ class Plan:
     target_ms: float | None = None
 
     def __post_init__(self) -> None:
-        if not self.depths or list(self.depths) != sorted(set(self.depths)) or self.depths[0] < 1:
+        rising = list(self.depths) == sorted(set(self.depths))
+        if not (self.depths and rising and 1 <= self.depths[0] and self.depths[-1] <= DEEPEST):
             given = ",".join(map(str, self.depths))
-            raise InputError(f"depths={given}: expected rising whole numbers from 1")
+            raise InputError(f"depths={given}: expected rising whole numbers from 1 to {DEEPEST:,}")
+        if not 1 <= self.relevant <= MOST:
+            raise InputError(f"relevant={self.relevant}: expected a grade from 1 to {MOST:,}")
         if self.target_ms is not None and not self.target_ms > 0:
             raise InputError(f"target_ms={self.target_ms}: expected more than 0, or None")
 
@@ -115,7 +120,7 @@ def _oddities(task: Task, first: FirstSeen, seconds: Sequence[SecondSeen]) -> li
                      "measured by document id there, downwards, as trec_eval does"),
     )  # fmt: skip
     return [
-        f"{len(found)} of {len(task.queries)} queries {what}; the first is {found[0]}"
+        f"{len(found)} of {len(task.queries)} queries {what}; the first is {found[0]:.80}"
         for found, what in cases
         if found
     ]

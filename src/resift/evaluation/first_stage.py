@@ -90,14 +90,14 @@ def from_run(collection: Collection, run: Run, name: str, depth: int) -> FromRun
     if needed and not corpus.by_id:
         raise DatasetError(
             f"{name}: none of its {len(needed)} documents is in {collection.folder}, the first is "
-            f"{min(needed)}; is the run of this collection?"
+            f"{min(needed):.80}; is the run of this collection?"
         )
     absent = needed - corpus.by_id.keys()
     notes = corpus.notes
     if absent:
         notes += (
             f"{len(absent)} of {len(needed)} documents of {name} are not in the corpus, the first "
-            f"is {min(absent)}: they stand behind what can be read",
+            f"is {min(absent):.80}: they stand behind what can be read",
         )
     documents = corpus.by_id | {doc_id: Document(doc_id, "") for doc_id in absent}
     return FromRun(name, run, documents, notes)

@@ -14,7 +14,7 @@ from resift.rerank.calibration import SIGMOID, Calibration, Curve, model_scale
 from resift.rerank.reading import Reading
 from resift.types import Ranking
 
-Grades = Mapping[str, int]
+Grades = Mapping[str, float]
 """Documents' ids to how well they answer one query."""
 
 

@@ -30,7 +30,7 @@ class Judgments:
     """
 
     def __init__(
-        self, file: Path, published: Mapping[str, Mapping[str, int]] | None = None
+        self, file: Path, published: Mapping[str, Mapping[str, float]] | None = None
     ) -> None:
         """Read what is there; `published` is what is judged elsewhere, and stays there.
 
@@ -58,7 +58,7 @@ class Judgments:
         }
 
     @property
-    def known(self) -> Mapping[str, Mapping[str, int]]:
+    def known(self) -> Mapping[str, Mapping[str, float]]:
         """Query ids to their documents' grades, as they were when this was opened."""
         return self._known
 

@@ -186,5 +186,5 @@ def _check_known(run: Path, what: str, unknown: set[str]) -> None:
     if unknown:
         raise DatasetError(
             f"{run}: {len(unknown)} {what} are not in the collection, the first is "
-            f"{min(unknown)}; is the run of this collection?"
+            f"{min(unknown):.80}; is the run of this collection?"
         )

@@ -1,4 +1,8 @@
-"""Judgments: ``query doc grade`` or TREC's ``query 0 doc grade`` a line, whoever wrote them."""
+"""Judgments: ``query doc grade`` or TREC's ``query 0 doc grade`` a line, whoever wrote them.
+
+A grade is a number: whole ones are read as int, others (1.5) as they are. What becomes of a part of
+a grade is up to each measure: see `measures.Evaluator`.
+"""
 
 import os
 from pathlib import Path
@@ -16,14 +20,14 @@ _ITERATIONS = ("Q0", "q0")
 _FORM = "expected query, document and grade (or  query 0 document grade)"
 
 
-def read_qrels(file: Path) -> dict[str, dict[str, int]]:
+def read_qrels(file: Path) -> dict[str, dict[str, float]]:
     """Query ids to their documents' grades.
 
     Between tabs, blanks or commas; with a heading or none; lines that begin with # and are no
     judgment are comments. Raises `DatasetError` for other lines, two grades of one document and a
     file that cannot be read.
     """
-    qrels: dict[str, dict[str, int]] = {}
+    qrels: dict[str, dict[str, float]] = {}
     for number, line in text_lines(file):
         try:
             query_id, doc_id, grade = _judgment(line)
@@ -48,21 +52,21 @@ def find_qrels(folder: Path) -> Path | None:
     return None
 
 
-def read_all_qrels(folder: Path) -> tuple[dict[str, dict[str, int]], list[Path]]:
+def read_all_qrels(folder: Path) -> tuple[dict[str, dict[str, float]], list[Path]]:
     """What a folder's published judgments say, and what ``resift judge`` has added beside them.
 
     The published grade of a pair stands. With the files that were read.
     """
     published, added = find_qrels(folder), folder / JUDGMENTS
     files = [file for file in (published, added) if file is not None and os.path.lexists(file)]
-    merged: dict[str, dict[str, int]] = {}
+    merged: dict[str, dict[str, float]] = {}
     for file in files:
         for query_id, grades in read_qrels(file).items():
             merged[query_id] = grades | merged.get(query_id, {})
     return merged, files
 
 
-def _judgment(line: str) -> tuple[str, str, int]:
+def _judgment(line: str) -> tuple[str, str, float]:
     """Raises `ValueError` where a line is none."""
     parts = fields(line, (3, 4))
     if len(parts) not in (3, 4) or not all(parts):
@@ -72,6 +76,6 @@ def _judgment(line: str) -> tuple[str, str, int]:
     if len(parts) == 4 and parts[1] not in _ITERATIONS and number_of(parts[1]) is None:
         raise ValueError(f"the second of four fields is {parts[1]}; ids with blanks need tabs")
     grade = number_of(parts[-1])
-    if grade is None or not grade.is_integer() or abs(grade) > MOST:
-        raise ValueError(f"the grade {parts[-1]} is no whole number in -{MOST}..{MOST}")
-    return parts[0], parts[-2], int(grade)
+    if grade is None or abs(grade) > MOST:
+        raise ValueError(f"the grade {parts[-1]} is no number in -{MOST}..{MOST}")
+    return parts[0], parts[-2], int(grade) if grade.is_integer() else grade

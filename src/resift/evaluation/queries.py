@@ -1,11 +1,14 @@
-"""Queries to judge or to measure with: a BEIR folder, JSON Lines, topics, or a query a line."""
+"""Queries to judge or measure with: a BEIR folder, JSON Lines, TREC topics, or a query a line."""
 
 import hashlib
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from resift.errors import DatasetError
 from resift.evaluation.collection import Collection, read_query_rows
 from resift.evaluation.lines import BLANKS, HEADINGS, text_lines
+from resift.evaluation.topics import is_tagged, read_topics
 
 _JSON_LINES = (".jsonl", ".jsonl.gz")
 
@@ -13,17 +16,18 @@ _JSON_LINES = (".jsonl", ".jsonl.gz")
 def read_queries(path: Path) -> dict[str, str]:
     """Query ids to their texts, in the file's order.
 
-    `path` is a BEIR folder, a file of ``{"_id": …, "text": …}`` lines (``.jsonl``), topics (an id,
-    a tab and a query a line), or any other text file with a query a line; `line_id` names those.
+    `path` is a BEIR folder, a file of ``{"_id": …, "text": …}`` lines (``.jsonl``), TREC's topics
+    in SGML or XML, topics that are an id, a tab and a query a line, or any other text file with a
+    query a line; `line_id` names those.
     A query without text stays, empty: whoever asks it says that it cannot be read. Raises
     `DatasetError` for a file without queries and an id that no judgment file can hold.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         queries = Collection(path).queries()
     elif path.name.endswith(_JSON_LINES):
         queries = read_query_rows(path)
     else:
-        queries = _lines(path)
+        queries = _text(path)
     if not queries:
         raise DatasetError(f"{path}: no queries in it; expected a BEIR folder or one query a line")
     for query_id, text in queries.items():
@@ -59,7 +63,13 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _lines(file: Path) -> dict[str, str]:
+def _text(file: Path) -> dict[str, str]:
+    lines = list(text_lines(file))
+    text = "\n".join("" if line.startswith("# ") else line for _, line in lines)
+    return read_topics(file, text) if is_tagged(text) else _lines(file, lines)
+
+
+def _lines(file: Path, numbered: Iterable[tuple[int, str]]) -> dict[str, str]:
     """Topics where most lines have a tab after an id, else a query a line.
 
     ``# `` begins a comment. Raises `DatasetError` for a line of topics that is none, and for other
@@ -67,10 +77,10 @@ def _lines(file: Path) -> dict[str, str]:
     """
     lines = [
         (number, line.strip(BLANKS))
-        for number, line in text_lines(file)
+        for number, line in numbered
         if line.strip() and not line.startswith("# ")
     ]
-    if lines and lines[0][1].startswith(("<top>", "<?xml", "{", "[")):
+    if lines and lines[0][1].startswith(("{", "[")):
         raise DatasetError(
             f"{file}:{lines[0][0]}: neither topics nor plain queries; expected  id<TAB>query  or a "
             "query a line (a name that ends in .jsonl for JSON Lines)"

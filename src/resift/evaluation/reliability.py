@@ -55,8 +55,3 @@ def log_loss(chances: Floats, relevant: Bools) -> float:
     """Mean of minus the log of the chance that was given to what happened, in nats."""
     given = np.where(relevant, chances, 1 - chances)
     return float(-np.log(np.maximum(given, LEAST)).mean())
-
-
-def brier(chances: Floats, relevant: Bools) -> float:
-    """Mean squared distance of the chance from what happened (Brier 1950)."""
-    return float(np.square(chances - relevant).mean())

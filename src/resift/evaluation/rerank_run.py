@@ -8,6 +8,7 @@ from pathlib import Path
 from resift.errors import DatasetError, QueryError
 from resift.evaluation.collection import Collection
 from resift.evaluation.trec import Run, ScoredDocument, run_lines
+from resift.rerank.ask import checked_budget, checked_count
 from resift.rerank.reranker import Reranker
 from resift.types import Candidate, Document, Hit, Ranking
 
@@ -24,6 +25,24 @@ class Job:
     run: Run
     depth: int
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How each query of a run is ranked, in the words of `Reranker.rank`.
+
+    `top_n` documents of a query are written, None for all: then none is let go on the way.
+    `budget_ms` is for each query. Raises `InputError` for a count or a time that is none.
+    """
+
+    fusion_weight: float | None = None
+    top_n: int | None = None
+    exact: bool = False
+    budget_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        checked_count("top_n", self.top_n)
+        checked_budget(self.budget_ms)
 
 
 def prepare(collection: Collection, run: Run, depth: int, name: str) -> Job:
@@ -54,22 +73,24 @@ def prepare(collection: Collection, run: Run, depth: int, name: str) -> Job:
 def rerank_run(
     job: Job,
     reranker: Reranker,
-    fusion_weight: float | None,
+    how: How,
     advance: Callable[[str, Ranking | QueryError], None],
 ) -> Iterator[str]:
     """Lines of the reranked run; what lies beyond the depth keeps its order behind the rest.
+
+    So does what a query's budget left no time for.
 
     A query that the model cannot read, or that the collection lacks, keeps its whole order.
     `advance` is told what became of each.
     """
     for query_id, documents in job.run.items():
         ranked = [(document.doc_id, document.score) for document in documents]
-        result = _rerank(job, query_id, documents, reranker, fusion_weight)
+        result = _rerank(job, query_id, documents, reranker, how)
         advance(query_id, result)
         if isinstance(result, Ranking):
             tail = [document.doc_id for document in documents[job.depth :]]
             ranked = _scored(result.hits, tail)
-        yield from run_lines(query_id, ranked)
+        yield from run_lines(query_id, ranked[: how.top_n])
 
 
 def _rerank(
@@ -77,7 +98,7 @@ def _rerank(
     query_id: str,
     documents: Sequence[ScoredDocument],
     reranker: Reranker,
-    fusion_weight: float | None,
+    how: How,
 ) -> Ranking | QueryError:
     if query_id not in job.queries:
         return QueryError("is not in the collection")
@@ -86,7 +107,14 @@ def _rerank(
         for rank, scored in enumerate(documents[: job.depth], 1)
     ]
     try:
-        return reranker.rank(job.queries[query_id], window, None, fusion_weight=fusion_weight)
+        return reranker.rank(
+            job.queries[query_id],
+            window,
+            how.top_n,
+            budget_ms=how.budget_ms,
+            exact=how.exact,
+            fusion_weight=how.fusion_weight,
+        )
     except QueryError as error:
         return error
 
@@ -111,7 +139,9 @@ def _missing(unknown: Set[str], of: int, what: str, run: str, folder: Path) -> l
     """What to say of ids that a collection lacks; `DatasetError` where it lacks most."""
     if not unknown:
         return []
-    said = f"{run}: {len(unknown)} of {of} {what} are not in {folder}, the first is {min(unknown)}"
+    said = (
+        f"{run}: {len(unknown)} of {of} {what} are not in {folder}, the first is {min(unknown):.80}"
+    )
     if 2 * len(unknown) > of:
         raise DatasetError(f"{said}; is the run of this collection?")
     return [f"{said}: they keep their places behind what can be read"]

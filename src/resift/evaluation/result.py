@@ -33,7 +33,7 @@ class Moved:
 
     doc_id: str
     title: str
-    grade: int | None
+    grade: float | None
     was: int | None
     now: int | None
 

@@ -15,7 +15,7 @@ RACED_FOR = 10  # the measures' cutoff
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A reranker to compare: `model` is a folder, None the bundled one.
+    """A reranker to compare: `model` is a folder or ``bundled``; None is the settings' own.
 
     `exact` reads every pair through every stage, so that one reading gives all depths; otherwise
     each depth is raced for its first ten, as a search does.
@@ -33,7 +33,7 @@ def parse_setting(text: str) -> Setting:
     Raises `InputError` for an option that there is not.
     """
     model, _, options = text.partition("?")
-    values: dict[str, Any] = {"label": text, "model": None if model == "bundled" else model}
+    values: dict[str, Any] = {"label": text, "model": model}
     for option in filter(None, options.split("&")):
         name, _, value = option.partition("=")
         try:

@@ -1,5 +1,6 @@
 """What is to be measured: queries with judgments, and what is missing of either."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ def make_task(path: Path, qrels_file: Path | None, relevant: int, most: int | No
     if qrels_file is not None:
         qrels, files = read_qrels(qrels_file), [qrels_file]
     else:
-        qrels, files = read_all_qrels(path if path.is_dir() else path.parent)
+        qrels, files = read_all_qrels(path if os.path.isdir(path) else path.parent)
     if not qrels:
         note = (
             "no judgments: whether reranking helps cannot be said; make some with "
@@ -42,7 +43,7 @@ def make_task(path: Path, qrels_file: Path | None, relevant: int, most: int | No
     if not judged:
         raise DatasetError(
             f"{', '.join(map(str, files))}: none of its {len(qrels)} queries is in {path}, the "
-            f"first is {min(qrels)}; are the judgments of this collection?"
+            f"first is {min(qrels):.80}; are the judgments of this collection?"
         )
     chosen = _spread(judged, most)
     own = {query_id: qrels[query_id] for query_id in chosen}
@@ -55,7 +56,7 @@ def _asked(queries: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     empty = [query_id for query_id in queries if query_id not in asked]
     if not empty:
         return asked, []
-    return asked, [f"{len(empty)} queries have no text, the first is {empty[0]}: left out"]
+    return asked, [f"{len(empty)} queries have no text, the first is {empty[0]:.80}: left out"]
 
 
 def _spread(queries: Mapping[str, str], most: int | None) -> dict[str, str]:
@@ -73,11 +74,11 @@ def _gaps(queries: Mapping[str, str], qrels: Qrels, own: Qrels, relevant: int) -
     if unknown:
         found.append(
             f"{len(unknown)} of {len(qrels)} judged queries are not among the queries, the first "
-            f"is {unknown[0]}: left out"
+            f"is {unknown[0]:.80}: left out"
         )
     if answerless:
         found.append(
             f"{len(answerless)} of {len(own)} queries have no document of grade {relevant} or "
-            f"more, the first is {answerless[0]}: they count as 0 whatever is found"
+            f"more, the first is {answerless[0]:.80}: all measures but nDCG count them as 0"
         )
     return found

@@ -96,7 +96,7 @@ def candidate_lists(file: Path | None = None) -> list[tuple[str, list[str]]]:
     if len(own) < LEAST or len(texts) < LEAST:
         raise InputError(
             f"{file}: {len(own)} queries of their own and {len(texts)} texts, exits need {LEAST} "
-            "of each at least; give more, or leave --calibration out"
+            "of each at least; give more, or leave --texts out"
         )
     words = [_words(text) for text in texts]
     counts = Counter(word for found in words for word in found)

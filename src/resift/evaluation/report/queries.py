@@ -52,5 +52,5 @@ def _document(moved: Moved) -> Markup:
         element("td", str(moved.was or "–")),
         element("td", str(moved.now or "–")),
         element("td", *named),
-        class_="relevant" if moved.grade else None,
+        class_="relevant" if (moved.grade or 0) > 0 else None,
     )

@@ -1,0 +1,43 @@
+"""An option of one name is said and read in one way, and every verb has those that make sense."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+
+from resift.cli.app import app
+
+ALIKE = ("--model", "--calibration", "--exact", "--fusion-weight", "--min-score", "--abstain")
+VERBS = {
+    "--model": "demo index search rerank rerank-run calibrate eval judge verify",
+    "--calibration": "demo search rerank",
+    "--budget-ms": "search rerank rerank-run",
+    "--exact": "search rerank rerank-run",
+    "--fusion-weight": "search rerank rerank-run calibrate eval",
+    "--top-n": "search rerank rerank-run",
+    "--output": "rerank-run calibrate judge",
+    "--json": "index search versions rollback cleanup verify-citation rerank rerank-run calibrate "
+    "eval models verify doctor",
+}
+
+
+def _options() -> Iterator[tuple[str, str, Any]]:
+    """Verb, name and what it is, of every option."""
+    group = typer.main.get_command(app)
+    for verb, command in group.commands.items():  # type: ignore[attr-defined]
+        for parameter in command.params:
+            for name in parameter.opts:
+                if name.startswith("--"):
+                    yield verb, name, parameter
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_a_verb_has_the_options_that_make_sense(name: str) -> None:
+    assert {verb for verb, option, _ in _options() if option == name} == set(VERBS[name].split())
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_an_option_means_the_same_everywhere(name: str) -> None:
+    meanings = {(option.help, str(option.default)) for _, own, option in _options() if own == name}
+    assert len(meanings) == 1
