@@ -34,6 +34,7 @@ from resift.rerank.steps import Steps
 from resift.rerank.thresholds import Thresholds
 from resift.rerank.tuning import Tuning, machine, tuning_file
 from resift.rerank.verification import Verification, references, verified
+from resift.rerank.window import window
 from resift.settings import Settings, StorageSettings, checked_settings
 from resift.types import Candidate, Explanation, Given, Kept, Ranking
 
@@ -213,11 +214,14 @@ class Reranker:
     ) -> Steps[Ranking]:
         start = time.perf_counter()
         query = check_query(query)
-        reading = yield from self._read(query, as_candidates(documents), patience, ask)
-        ranking = reading.ranking(ask.top_n, fusion_weight=ask.weight, thresholds=ask.thresholds)
+        candidates, rest = yield from window(documents, patience)
+        reading = yield from self._read(query, candidates, patience, ask)
+        hits, receipt = replace(reading, rest=rest).ranked(
+            ask.top_n, fusion_weight=ask.weight, thresholds=ask.thresholds
+        )
         total = {"total": (time.perf_counter() - start) * 1000}
-        receipt = replace(ranking.receipt, timings_ms=dict(ranking.receipt.timings_ms) | total)
-        return replace(ranking, receipt=receipt, explainer=self._occlusion)
+        receipt = replace(receipt, timings_ms=dict(receipt.timings_ms) | total)
+        return Ranking.of(query, hits, receipt, self._occlusion)
 
     def _read(
         self,
