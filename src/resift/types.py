@@ -52,10 +52,10 @@ class Document:
 class Kept:
     """What a model has read of a document before any query came; `Reranker.keep` makes it.
 
-    `model` is the model's fingerprint and `text` names the text and its tokens: what is of another
-    model or another text, or torn, is not used, and the document is read anew. `tokens` are the
-    token ids (4 bytes each, little endian), `states` the token states of a split model, empty where
-    they were not kept.
+    `model` is the model's fingerprint and `text` names the text, its tokens and its states: what is
+    of another model or another text, torn or altered, is not used, and the document is read anew.
+    `tokens` are the token ids (4 bytes each, little endian), `states` the token states of a split
+    model, empty where they were not kept.
     """
 
     model: str
