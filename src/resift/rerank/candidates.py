@@ -113,13 +113,14 @@ def iterated(documents: object) -> Iterator[Any]:
 
 def as_candidate(place: str, given: Any) -> Candidate | None:
     """One document, named `place` where it has no id; None for what is no document."""
-    if isinstance(given, str):
+    kind = type(given)  # what it says of its class itself may raise, or be no more than a promise
+    if issubclass(kind, str):
         return Candidate(place, string(given) or "")
-    if isinstance(given, Candidate):
+    if issubclass(kind, Candidate):
         return _clean(place, given)
-    if isinstance(given, Document):
+    if issubclass(kind, Document):
         return _clean(place, Candidate(given.id, given.text, given.title, given.metadata))
-    if isinstance(given, Hit):
+    if issubclass(kind, Hit):
         text = None if given.status == "not_text" and not given.text else given.text
         rank, score = given.first_stage_rank, given.first_stage_score
         was = Candidate(given.id, text, given.title, given.metadata, rank, score)  # type: ignore[arg-type]
