@@ -12,6 +12,7 @@ from resift.errors import InputError
 
 _REPR = Repr()
 _REPR.maxstring = _REPR.maxother = 80
+_HITS_SHOWN = 10
 
 DEPTH = 30
 """How many candidates a search reranks where nobody says (benchmarks/default_depth.py)."""
@@ -293,11 +294,12 @@ class _Made:
     _source: Sequence[Hit] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Ranking(Sequence[Hit], _Made):
     """Hits in rank order, at most `top_n` of them, with the receipt of the call.
 
-    A hit is made when it is first looked at, `hits` makes all of them. `explainer` is the way back
+    A hit is made when it is first looked at, `hits` makes all of them. What is written out are the
+    first ten. `explainer` is the way back
     to the model. What was pickled or copied deeply has none.
     """
 
@@ -338,6 +340,14 @@ class Ranking(Sequence[Hit], _Made):
     def abstained(self) -> bool:
         """Whether nothing in the window answers, as the receipt has it."""
         return self.receipt.abstained
+
+    def __repr__(self) -> str:
+        """Not all of many hits: asyncio writes out what a task gave."""
+        hits = [repr(hit) for hit in self[:_HITS_SHOWN]]
+        if len(self) > len(hits):
+            hits.append(f"… {len(self) - len(hits):,} more")
+        shown = f"{', '.join(hits)}{',' * (len(hits) == 1)}"
+        return f"Ranking(query={self.query!r}, hits=({shown}), receipt={self.receipt!r})"
 
     def _all(self) -> Sequence[Hit]:
         source = self._source

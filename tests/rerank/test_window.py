@@ -195,3 +195,17 @@ def test_a_dict_that_changes_afterwards_changes_no_hit(tiny: Reranker) -> None:
     for row in rows:
         row["text"] = "changed"
     assert {hit.text for hit in ranking} == {f"red {place}" for place in range(2 * AT_LEAST)}
+
+
+def test_of_many_hits_ten_are_written_out_and_made(tiny: Reranker) -> None:
+    """Asyncio writes out what a task gave: of 100,000 hits that took seconds."""
+    ranking = tiny.rank(QUERY, ["red"] * MANY, None, budget_ms=0)
+    start = time.perf_counter()
+    said = repr(ranking)
+    assert time.perf_counter() - start < 0.1
+    assert said.count("Hit(") == 10
+    assert f"… {MANY - 10:,} more), receipt=" in said
+    short = tiny.rank(QUERY, ["red"], None)
+    assert repr(short) == (
+        f"Ranking(query='red blue', hits={short.hits!r}, receipt={short.receipt!r})"
+    )
