@@ -18,6 +18,7 @@ import statistics
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from manual_texts import QUERY, texts
@@ -95,24 +96,22 @@ def _many(reranker: Reranker, calls: int) -> list[dict[str, Any]]:
             for top_n in (10, None):
                 blocked: list[float] = []
 
-                def rank(*given: Any, top_n: int | None = top_n, **named: Any) -> Ranking:
-                    return reranker.rank(*given, top_n, **named)
-
-                def arank(
-                    *given: Any,
-                    top_n: int | None = top_n,
-                    gaps: list[float] = blocked,
-                    **named: Any,
-                ) -> Ranking:
-                    return asyncio.run(_watched(reranker.arank(*given, top_n, **named), gaps))
-
+                rank = partial(reranker.rank, top_n=top_n)
+                arank = partial(_awaited, partial(reranker.arank, top_n=top_n), blocked)
                 for name, call in (("rank", rank), ("arank", arank)):
-                    row = {"candidates": count, "kind": kind, "top_n": top_n, "by": name}
+                    row: dict[str, Any] = {"candidates": count, "kind": kind, "top_n": top_n}
+                    row["by"] = name
                     row |= _measure(call, documents, 100, False, calls)
                     row |= {"loop_blocked_ms": round(max(blocked), 2)} if blocked else {}
                     rows.append(row)
                     print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
     return rows
+
+
+def _awaited(
+    call: Callable[..., Awaitable[Ranking]], gaps: list[float], *given: Any, **named: Any
+) -> Ranking:
+    return asyncio.run(_watched(call(*given, **named), gaps))
 
 
 async def _watched(call: Awaitable[Ranking], gaps: list[float]) -> Ranking:

@@ -134,8 +134,10 @@ class Reranker:
         reckoned with, and `exact` forbids it. Those let go keep their order behind the rest.
 
         `budget_ms` is for all of it: tokenising, waiting for other callers, running. What is not
-        scored then keeps its first-stage order behind the rest, and the receipt says so. Infinity
-        is no limit.
+        scored then keeps its first-stage order behind the rest, and the receipt says so. Of more
+        than a thousand candidates a fifth of it goes to reading them; first-stage scores count
+        among those that were read. A lazy iterable is left, and the receipt says where, when time
+        is up. Infinity is no limit.
 
         `min_score` (0 to 1) leaves out what is scored below it or cannot be read; what nobody came
         to score stays. `abstain` (0 to 1) makes `Ranking.abstained` say whether all that can be
@@ -170,7 +172,9 @@ class Reranker:
     ) -> Ranking:
         """`rank` without blocking the event loop; a task that is cancelled stops costing.
 
-        `Overloaded` is raised as well where more calls are open than can be answered in time.
+        `Overloaded` is raised as well where more calls are open than can be answered in time. All
+        calls' documents are read in one thread, so that a slow iterable delays the others: hand in
+        a list.
         """
         weight = checked_weight(fusion_weight, self._manifest)
         ask = Ask(top_n, weight, exact, tolerance, Thresholds(min_score, abstain))
