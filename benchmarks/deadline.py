@@ -1,12 +1,14 @@
 """Does a budget hold? How much later than it `Reranker.rank` returns, alone and under load.
 
-    python benchmarks/deadline.py [--calls 40] [--runtime openvino] [--long] [--loop]
+    python benchmarks/deadline.py [--calls 40] [--runtime openvino] [--long] [--loop] [--many]
 
 The bundled model; texts of 120 tokens on the mean. "Load" is seven other threads that rank short
 candidates without a budget all the while. Overrun is in ms, over all calls of a row. ``--long``
 measures long texts instead (100 of 100 kB, one of 10 MB, 20 of 1 MB; `rank`, `arank`), ``--loop``
 how many of 500 calls at once of an event loop, of 100 candidates and 50 ms each, are answered in
-time or refused, and for how long the loop was blocked. Last line of stdout: JSON.
+time or refused, and for how long the loop was blocked, ``--many`` 10,000 and 100,000 candidates of
+each kind at 100 ms, by `rank` and, with the longest that the loop was blocked, by `arank`. Last
+line of stdout: JSON.
 """
 
 import argparse
@@ -15,12 +17,13 @@ import json
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from manual_texts import QUERY, texts
 
-from resift import Ranking, Reranker
+from resift import Document, Ranking, Reranker
 from resift.errors import Overloaded
 from resift.settings import Settings
 
@@ -35,11 +38,14 @@ def main() -> None:
     parser.add_argument("--runtime", default=None)
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--loop", action="store_true")
+    parser.add_argument("--many", action="store_true")
     options = parser.parse_args()
     reranker = Reranker(settings=Settings(runtime=options.runtime))
     rows: list[dict[str, Any]] = []
     if options.loop:
         rows = [_at_once(reranker) for _ in range(5)]
+    elif options.many:
+        rows = _many(reranker, options.calls)
     elif options.long:
         rows = _long(reranker, options.calls)
     else:
@@ -74,6 +80,54 @@ def _long(reranker: Reranker, calls: int) -> list[dict[str, Any]]:
                 rows.append(row | _measure(rank, documents, 100, load, calls))
                 print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
     return rows
+
+
+def _many(reranker: Reranker, calls: int) -> list[dict[str, Any]]:
+    some = texts(1000, 60)
+    kinds: dict[str, Callable[[int], Any]] = {
+        "str": lambda place: f"{place} {some[place % 1000]}",
+        "Document": lambda place: Document(str(place), some[place % 1000], "a title"),
+        "dict": lambda place: {"id": str(place), "text": some[place % 1000], "page": place},
+    }
+    rows: list[dict[str, Any]] = []
+    for count in (10_000, 100_000):
+        for kind, make in kinds.items():
+            documents = [make(place) for place in range(count)]
+            for top_n in (10, None):
+                blocked: list[float] = []
+
+                rank = partial(reranker.rank, top_n=top_n)
+                arank = partial(_awaited, partial(reranker.arank, top_n=top_n), blocked)
+                for name, call in (("rank", rank), ("arank", arank)):
+                    row: dict[str, Any] = {"candidates": count, "kind": kind, "top_n": top_n}
+                    row["by"] = name
+                    row |= _measure(call, documents, 100, False, calls)
+                    row |= {"loop_blocked_ms": round(max(blocked), 2)} if blocked else {}
+                    rows.append(row)
+                    print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+    return rows
+
+
+def _awaited(
+    call: Callable[..., Awaitable[Ranking]], gaps: list[float], *given: Any, **named: Any
+) -> Ranking:
+    return asyncio.run(_watched(call(*given, **named), gaps))
+
+
+async def _watched(call: Awaitable[Ranking], gaps: list[float]) -> Ranking:
+    """A call, with a beat of a millisecond beside it whose gaps are put down."""
+
+    async def beat() -> None:
+        while True:
+            last = time.perf_counter()
+            await asyncio.sleep(0.001)
+            gaps.append((time.perf_counter() - last) * 1000 - 1)
+
+    beating = asyncio.create_task(beat())
+    try:
+        return await call
+    finally:
+        beating.cancel()
 
 
 def _at_once(reranker: Reranker, calls: int = 500, budget_ms: float = 50) -> dict[str, Any]:
@@ -120,7 +174,7 @@ def _at_once(reranker: Reranker, calls: int = 500, budget_ms: float = 50) -> dic
 
 
 def _measure(
-    rank: Callable[..., Ranking], documents: list[str], budget_ms: float, load: bool, calls: int
+    rank: Callable[..., Ranking], documents: list[Any], budget_ms: float, load: bool, calls: int
 ) -> dict[str, Any]:
     others_texts = texts(100, 120, spread=0.5)
     stop = threading.Event()

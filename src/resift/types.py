@@ -6,12 +6,13 @@ Knows nothing of models, storage or the command line.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from reprlib import Repr
-from typing import Any, Literal, Protocol, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, overload
 
 from resift.errors import InputError
 
 _REPR = Repr()
 _REPR.maxstring = _REPR.maxother = 80
+_HITS_SHOWN = 10
 
 DEPTH = 30
 """How many candidates a search reranks where nobody says (benchmarks/default_depth.py)."""
@@ -52,10 +53,10 @@ class Document:
 class Kept:
     """What a model has read of a document before any query came; `Reranker.keep` makes it.
 
-    `model` is the model's fingerprint and `text` names the text and its tokens: what is of another
-    model or another text, or torn, is not used, and the document is read anew. `tokens` are the
-    token ids (4 bytes each, little endian), `states` the token states of a split model, empty where
-    they were not kept.
+    `model` is the model's fingerprint and `text` names the text, its tokens and its states: what is
+    of another model or another text, torn or altered, is not used, and the document is read anew.
+    `tokens` are the token ids (4 bytes each, little endian), `states` the token states of a split
+    model, empty where they were not kept.
     """
 
     model: str
@@ -286,11 +287,20 @@ class Explainer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking(Sequence[Hit]):
+class _Made:
+    """Where a `Ranking` keeps hits that are made when they are looked at: in no field of it."""
+
+    __slots__ = ("_source",)
+    _source: Sequence[Hit] | None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Ranking(Sequence[Hit], _Made):
     """Hits in rank order, at most `top_n` of them, with the receipt of the call.
 
-    `explainer` is the way back to the model. What was pickled or copied deeply has none.
+    A hit is made when it is first looked at, `hits` makes all of them. What is written out are the
+    first ten. `explainer` is the way back
+    to the model. What was pickled or copied deeply has none.
     """
 
     query: str
@@ -298,23 +308,65 @@ class Ranking(Sequence[Hit]):
     receipt: Receipt
     explainer: Explainer | None = field(default=None, repr=False, compare=False)
 
+    @classmethod
+    def of(
+        cls,
+        query: str,
+        source: Sequence[Hit],
+        receipt: Receipt,
+        explainer: Explainer | None = None,
+    ) -> Self:
+        """A ranking whose hits `source` makes, the same object at each time."""
+        ranking = object.__new__(cls)
+        values = {"query": query, "receipt": receipt, "explainer": explainer, "_source": source}
+        for name, value in values.items():
+            object.__setattr__(ranking, name, value)
+        return ranking
+
+    if not TYPE_CHECKING:  # else any name would be an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """Called where a slot is empty: that of `hits` is filled."""
+            if name == "_source":
+                return None
+            source = self._source
+            if name != "hits" or source is None:
+                return object.__getattribute__(self, name)
+            object.__setattr__(self, "hits", tuple(source))
+            object.__setattr__(self, "_source", None)
+            return self.hits
+
     @property
     def abstained(self) -> bool:
         """Whether nothing in the window answers, as the receipt has it."""
         return self.receipt.abstained
 
+    def __repr__(self) -> str:
+        """Not all of many hits: asyncio writes out what a task gave."""
+        hits = [repr(hit) for hit in self[:_HITS_SHOWN]]
+        if len(self) > len(hits):
+            hits.append(f"… {len(self) - len(hits):,} more")
+        shown = f"{', '.join(hits)}{',' * (len(hits) == 1)}"
+        return f"Ranking(query={self.query!r}, hits=({shown}), receipt={self.receipt!r})"
+
+    def _all(self) -> Sequence[Hit]:
+        source = self._source
+        return self.hits if source is None else source
+
     def __len__(self) -> int:
-        return len(self.hits)
+        return len(self._all())
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...
     @overload
     def __getitem__(self, index: slice) -> tuple[Hit, ...]: ...
     def __getitem__(self, index: int | slice) -> Hit | tuple[Hit, ...]:
-        return self.hits[index]
+        if isinstance(index, slice):
+            return tuple(self._all()[index])
+        return self._all()[index]
 
     def __iter__(self) -> Iterator[Hit]:
-        return iter(self.hits)
+        return iter(self._all())
 
     def explain(self, index: int) -> Explanation:
         """Which sentences moved the logit of ``ranking[index]``: each is left out once.
@@ -333,9 +385,9 @@ class Ranking(Sequence[Hit]):
 
     def _at(self, index: int) -> Hit:
         try:
-            return self.hits[index]
+            return self[index]
         except IndexError:
-            size = len(self.hits)
+            size = len(self)
             raise IndexError(f"hit {index}: there are {size}; they count from 0") from None
 
     def _explainer(self) -> Explainer:

@@ -172,3 +172,18 @@ def test_a_ranking_out_of_the_cache_is_the_same_and_its_receipt_says_so(tmp_path
         if one.logit is not None and other.logit is not None:
             assert abs(one.logit - other.logit) <= 1e-5
     assert [hit.score is not None for hit in known] == [True] * 9 + [False]
+
+
+@pytest.mark.parametrize("cached", [{"cache_mb": 1}, {"halves_mb": 50}])
+def test_what_a_budget_left_uncounted_is_counted_where_nobody_hurries(
+    cached: dict[str, float],
+) -> None:
+    long = ["red sky " * 100_000]
+    fresh = Reranker().rank("red", long)[0]
+    reranker = Reranker(settings=Settings(**cached))  # type: ignore[arg-type]
+    assert not reranker.rank("red", long, budget_ms=60_000)[0].dropped_counted
+    for _ in range(2):
+        hit = reranker.rank("red", long)[0]
+        assert (hit.dropped_counted, hit.tokens_dropped) == (True, fresh.tokens_dropped)
+    if "cache_mb" in cached:
+        assert reranker.rank("red", long, budget_ms=60_000)[0].dropped_counted

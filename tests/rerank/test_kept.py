@@ -302,3 +302,26 @@ def test_the_least_recently_used_make_room() -> None:
     cache.get([b"a"])
     cache.put(b"c", _known(20))
     assert set(cache.get([b"a", b"b", b"c"])) == {b"a", b"c"}
+
+
+def test_a_bit_that_flipped_in_kept_states_is_seen_and_the_text_read_anew() -> None:
+    reranker = Reranker()
+    kept = reranker.keep(TEXTS[:3])
+    fresh = reranker.score(QUERY, TEXTS[:3])
+    assert kept[1] is not None
+    states = bytearray(kept[1].states)
+    states[len(states) // 2] ^= 0x40
+    altered = [kept[0], replace(kept[1], states=bytes(states)), kept[2]]
+    ranking = reranker.rank(QUERY, held(TEXTS[:3], altered), None)
+    assert ranking.receipt.kept == 2
+    np.testing.assert_allclose(
+        reranker.score(QUERY, held(TEXTS[:3], altered)), fresh, atol=1e-5, rtol=0
+    )
+
+
+def test_states_of_an_older_index_have_no_checksum_and_are_used() -> None:
+    reranker = Reranker()
+    (kept,) = reranker.keep(TEXTS[:1])
+    assert kept is not None
+    older = replace(kept, text=kept.text[:16])
+    assert reranker.rank(QUERY, held(TEXTS[:1], [older])).receipt.kept == 1

@@ -40,7 +40,10 @@ class Embedder(Protocol):
         """Unit vectors of passages in input order, ``(n, dim)``."""
 
     def embed_query(self, query: str) -> NDArray[np.float32]:
-        """The unit vector of a query, ``(dim,)``: some models read one otherwise than a passage."""
+        """The unit vector of a query, ``(dim,)``: some models read one otherwise than a passage.
+
+        Zeros where the model knows no word of it: nothing is near to that, and nothing is found.
+        """
 
 
 def is_remote(embedder: Embedder) -> bool:

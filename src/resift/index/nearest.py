@@ -103,7 +103,9 @@ def _as_queries(embedder: Embedder, texts: Sequence[str]) -> Floats:
     vectors = embedder.embed(texts)
     if not len(texts) or np.allclose(embedder.embed_query(texts[0]), vectors[0], atol=1e-3):
         return vectors
-    return np.stack([embedder.embed_query(text) for text in texts])
+    queries = np.stack([embedder.embed_query(text) for text in texts])
+    asked = queries[queries.any(axis=1)]  # a query without a known word finds nothing anyhow
+    return asked if len(asked) else vectors
 
 
 def _sample(dataset: Any, rows: int) -> list[str]:

@@ -30,14 +30,27 @@ def as_candidates(documents: object) -> list[Candidate]:
     of documents, and where none of several things, or the only one, is a document.
     """
     refuse_collection(documents)
-    every = list(_iterated(documents))
-    read = [_candidate(str(place), document) for place, document in enumerate(every)]
+    every = list(iterated(documents))
+    read = [as_candidate(str(place), document) for place, document in enumerate(every)]
     if every and not any(read):
         raise refuse_all(every)
-    return [
-        Candidate(str(place), None) if candidate is None else candidate  # type: ignore[arg-type]
-        for place, candidate in enumerate(read)
-    ]
+    return [candidate_of(str(place), candidate) for place, candidate in enumerate(read)]
+
+
+def candidate_of(place: str, candidate: Candidate | None) -> Candidate:
+    """What is no document is a candidate without a text."""
+    return Candidate(place, None) if candidate is None else candidate  # type: ignore[arg-type]
+
+
+def said_rank(given: Any) -> int | None:
+    """The first stage's rank of what may be a document, where it says one: nothing else is read."""
+    kind = type(given)
+    if kind is Candidate:
+        return _rank(given.rank)
+    if kind is dict:
+        return _rank(given.get("rank")) if "rank" in given else None
+    read = None if kind in (str, Document) else as_candidate("", given)
+    return read.rank if read else None
 
 
 def from_fields(place: str, fields: Mapping[Any, Any], text: str = "text") -> Candidate:
@@ -90,22 +103,24 @@ def check_query(query: object) -> str:
     return text
 
 
-def _iterated(documents: object) -> Iterator[Any]:
+def iterated(documents: object) -> Iterator[Any]:
+    """An iterator over them; raise `InputError` for what has none."""
     if isinstance(documents, Iterable):
         with suppress(TypeError):  # an array without a dimension says only here that it is no list
             return iter(documents)
     raise InputError(f"documents: expected a list of them, got {type(documents).__name__}")
 
 
-def _candidate(place: str, given: Any) -> Candidate | None:
-    """None for what is no document."""
-    if isinstance(given, str):
+def as_candidate(place: str, given: Any) -> Candidate | None:
+    """One document, named `place` where it has no id; None for what is no document."""
+    kind = type(given)  # what it says of its class itself may raise, or be no more than a promise
+    if issubclass(kind, str):
         return Candidate(place, string(given) or "")
-    if isinstance(given, Candidate):
+    if issubclass(kind, Candidate):
         return _clean(place, given)
-    if isinstance(given, Document):
+    if issubclass(kind, Document):
         return _clean(place, Candidate(given.id, given.text, given.title, given.metadata))
-    if isinstance(given, Hit):
+    if issubclass(kind, Hit):
         text = None if given.status == "not_text" and not given.text else given.text
         rank, score = given.first_stage_rank, given.first_stage_score
         was = Candidate(given.id, text, given.title, given.metadata, rank, score)  # type: ignore[arg-type]
@@ -127,17 +142,22 @@ def _from_mapping(place: str, given: Any) -> Candidate | None:
 
 def _clean(place: str, given: Candidate) -> Candidate:
     """The same in plain Python, without what its fields cannot be."""
-    text, title, rank = string(given.text), string(given.title), whole(given.rank, text=True)
+    text, title = string(given.text), string(given.title)
     return Candidate(
         id=_name(given.id, place),
         text=given.text if text is None else text,
         title=title if title and is_text(title) else "",
         metadata=_metadata(given.metadata),
-        rank=rank if rank is not None and 1 <= rank <= LAST_RANK else None,
+        rank=_rank(given.rank),
         score=_score(given.score),
         kept=_kept(given.kept),
         citation=given.citation if isinstance(given.citation, Citation) else None,
     )
+
+
+def _rank(given: object) -> int | None:
+    rank = whole(given, text=True)
+    return rank if rank is not None and 1 <= rank <= LAST_RANK else None
 
 
 def _score(given: object) -> float | None:

@@ -17,7 +17,7 @@ from math import inf
 from typing import Any
 from weakref import ref
 
-from resift.errors import Overloaded
+from resift.errors import InputError, Overloaded
 from resift.rerank.patience import Patience
 from resift.rerank.request import Request
 from resift.rerank.steps import Steps
@@ -107,10 +107,16 @@ class Desk:
     def submit(self, steps: Steps[Any], patience: Patience) -> "asyncio.Future[Any]":
         """What becomes of a call; to be called, and waited for, in a running loop.
 
-        Whoever waits no more says so to `patience`. Raises `Overloaded` where more is open than can
+        Whoever waits no more says so to `patience`. Raises `InputError` out of a step of another
+        call, which would never end, `Overloaded` where more is open than can
         be answered in time and `RuntimeFailure` where no thread can be started.
         """
         loop = asyncio.get_running_loop()
+        if threading.current_thread() is self._thread:
+            raise InputError(
+                "documents: what hands them in calls arank itself, which would wait for itself; "
+                "make a list of them first"
+            )
         call = _Call(steps, patience, loop, loop.create_future())
         patience.tell(partial(self._wake, call))
         with self._changed:
@@ -179,6 +185,8 @@ class Desk:
             self._last_step_s += 0.1 * (time.perf_counter() - start - self._last_step_s)
         except Exception as raised:  # the caller's to see, whatever it is
             error = raised
+        except BaseException as raised:  # a document's own code ends this call, not the thread
+            error = ended(raised)
         call.steps.close()
         with self._changed:
             self._calls.end(call)

@@ -137,11 +137,12 @@ class Engine:
         if not prompt.seen:
             outcome.leave("the query has no word that this model knows")
             return outcome
-        keys = yield from self._recall(query, texts, outcome, patience)
-        names, found = self._find(texts, outcome, known or {}, patience)
-        names = names if remembered else {}
         if patience.bounded:
             wanted = "beginning"
+        keys = yield from self._recall(query, texts, outcome, patience)
+        counted = yield from self._count(prompt, texts, outcome, patience, wanted)
+        names, found = self._find(texts, outcome, known or {}, patience, wanted)
+        names = names if remembered else {}
         alive = yield from self._tokenise(prompt, texts, outcome, patience, found, wanted)
         tokenised = time.perf_counter()
         outcome.timings_ms["tokenise"] = (tokenised - start) * 1000
@@ -157,7 +158,7 @@ class Engine:
         if outcome.unread:
             _late(outcome, patience)
         if remembered:
-            self._remember(keys, outcome)
+            self._remember(keys, outcome, counted)
         return outcome
 
     def keep(self, texts: Sequence[object], fingerprint: str, states: bool) -> list[Kept | None]:
@@ -198,12 +199,39 @@ class Engine:
                 outcome.recall(place, found[key], len(self.model.stages))
         return keys
 
+    def _count(
+        self,
+        prompt: TokenRow,
+        texts: Sequence[object],
+        outcome: Outcome,
+        patience: Patience,
+        wanted: Wanted,
+    ) -> Steps[list[int]]:
+        """Count what earlier calls had no time to count of known texts; gives their places."""
+        counted: list[int] = []
+        if wanted == "beginning":
+            return counted
+        for place, score in list(outcome.recalled.items()):
+            row = outcome.rows[place]
+            if row.counted:
+                continue
+            read: dict[int, Known] = {}
+            yield from self._read(texts, [place], patience, read, wanted)
+            if place not in read:
+                break
+            whole = self.model.rows(prompt, [str(texts[place])], [read[place].tokens])[0]
+            outcome.rows[place] = replace(row, dropped=whole.dropped, counted=True)
+            outcome.recalled[place] = replace(score, dropped=whole.dropped)
+            counted.append(place)
+        return counted
+
     def _find(
         self,
         texts: Sequence[object],
         outcome: Outcome,
         known: Mapping[int, Known],
         patience: Patience,
+        wanted: Wanted,
     ) -> tuple[dict[int, bytes], dict[int, Known]]:
         """Names of the texts whose halves are to be kept, and what is known of any, by place."""
         unread = outcome.unread
@@ -216,11 +244,17 @@ class Engine:
             if (place not in found or found[place].states is None) and not patience.spent
         }
         lately = self._halves.get(names.values())
-        found |= {place: lately[name] for place, name in names.items() if name in lately}
+        found |= {
+            place: lately[name]
+            for place, name in names.items()
+            if name in lately and (lately[name].tokens.counted or wanted == "beginning")
+        }
         return names, found
 
-    def _remember(self, keys: Mapping[int, bytes], outcome: Outcome) -> None:
-        """Keep what went through every stage and was not known before."""
+    def _remember(
+        self, keys: Mapping[int, bytes], outcome: Outcome, counted: Sequence[int]
+    ) -> None:
+        """Keep what went through every stage and was not known before, or was not `counted`."""
         if self._cache is None:
             return
         final = outcome.stages == len(self.model.stages)
@@ -229,6 +263,7 @@ class Engine:
             for place, key in keys.items()
             if final[place] and not outcome.cached[place]
         }
+        new |= {keys[place]: outcome.recalled[place] for place in counted}
         self._cache.put(new)
 
     def _tokenise(

@@ -6,6 +6,7 @@ Both are bound to the text and to the model: another's are never used.
 
 import hashlib
 import threading
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from resift.rerank.windows import TextTokens
 from resift.types import Kept
 
 _TOKENS = np.dtype("<u4")
+_SEAL = 16  # bytes that name a text
 _ENTRY_BYTES = 400  # key, the heads of two arrays and the dictionary's part, reckoned
 
 
@@ -32,19 +34,24 @@ class Known:
 
 def digest(text: str) -> bytes:
     """16 bytes that name a text."""
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+    return hashlib.blake2b(text.encode(), digest_size=_SEAL).digest()
 
 
 def pack(text: str, known: Known, fingerprint: str) -> Kept:
     """What is known of a text, all of its tokens, as bytes that name the text and the model."""
     states = b"" if known.states is None else known.states.tobytes()
     tokens = known.tokens.ids.astype(_TOKENS).tobytes()
-    return Kept(fingerprint, _seal(text, tokens), tokens, states)
+    return Kept(fingerprint, _seal(text, tokens) + _checksum(states), tokens, states)
 
 
 def _seal(text: str, tokens: bytes) -> bytes:
     """16 bytes that name a text and its tokens: with one of them missing it is another text."""
-    return hashlib.blake2b(digest(text) + tokens, digest_size=16).digest()
+    return hashlib.blake2b(digest(text) + tokens, digest_size=_SEAL).digest()
+
+
+def _checksum(states: bytes) -> bytes:
+    """4 bytes that change where a bit of the states does; none where there are no states."""
+    return zlib.crc32(states).to_bytes(4, "little") if states else b""
 
 
 def unpack(
@@ -56,10 +63,13 @@ def unpack(
     """
     if not _is_whole(kept) or kept.model != fingerprint:
         return None
-    if kept.text not in (_seal(text, kept.tokens), digest(text)):  # the latter in older indexes
+    seal, checksum = kept.text[:_SEAL], kept.text[_SEAL:]
+    if seal not in (_seal(text, kept.tokens), digest(text)):  # the latter in older indexes
         return None
     tokens = TextTokens(np.frombuffer(kept.tokens, _TOKENS).astype(np.int64))
     if kind is None or not kept.states or len(kept.states) % token_bytes:
+        return Known(tokens)
+    if checksum and checksum != _checksum(kept.states):  # none in older indexes
         return Known(tokens)
     width = token_bytes // kind.itemsize
     states: NDArray[np.generic] = np.frombuffer(kept.states, kind).reshape(-1, width)

@@ -141,6 +141,11 @@ class Tokens:
             raise _unreadable()
         return self._said(row, row.ids)
 
+    def knows(self, query: str) -> bool:
+        """Whether there is a word in a query that the tokenizer knows, or at least a known sign."""
+        row = self.single([query], [self._beginning(query)])[0]
+        return self._said(row, row.ids).seen > 0
+
     def _beginning(self, text: str) -> TextTokens:
         return next(own for own in self.read([text], "beginning") if own is not None)
 

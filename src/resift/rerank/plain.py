@@ -46,7 +46,7 @@ def whole(value: object, *, text: bool = False) -> int | None:
 
 def string(value: object) -> str | None:
     """A plain string for any kind of string (numpy's, an enumeration's), None for all else."""
-    return str.__str__(value) if isinstance(value, str) else None
+    return str.__str__(value) if issubclass(type(value), str) else None
 
 
 def is_missing(value: object) -> bool:

@@ -15,12 +15,14 @@ from resift.errors import InputError
 from resift.rerank.artifact import Manifest
 from resift.rerank.ask import checked_count
 from resift.rerank.calibration import Scale
-from resift.rerank.candidates import first_rank, title_part
+from resift.rerank.candidates import first_rank
+from resift.rerank.hits import Hits
 from resift.rerank.order import Say, order, prior
 from resift.rerank.outcome import Outcome
 from resift.rerank.plain import number, shown
 from resift.rerank.thresholds import ANYTHING, Thresholds
-from resift.types import Candidate, Hit, Ranking, Receipt
+from resift.rerank.window import NO_RANKS, NONE, Ranks, Rest
+from resift.types import Candidate, Ranking, Receipt
 
 MOST_WEIGHT = 1_000_000
 """Of the first stage: by far enough that it alone decides."""
@@ -31,6 +33,7 @@ class Reading:
     """A query, its candidates, and what the model made of each pair; `scale` makes scores of it.
 
     `took_ms` has the milliseconds after which the first so many candidates were read, by count.
+    Of the `rest`, which time did not suffice to look at, nothing is known but ranks.
     """
 
     query: str
@@ -41,6 +44,7 @@ class Reading:
     runtime: str
     exact: bool
     took_ms: Mapping[int, float]
+    rest: Rest = NONE
 
     def ranking(
         self,
@@ -56,31 +60,50 @@ class Reading:
         weight that makes no sense. Where some were let go on the way (not `exact`) a smaller depth
         or another weight than the one that was raced for is an estimate.
         """
+        hits, receipt = self.ranked(
+            top_n, depth=depth, fusion_weight=fusion_weight, thresholds=thresholds
+        )
+        return Ranking.of(self.query, hits, receipt)
+
+    def ranked(
+        self,
+        top_n: int | None = None,
+        *,
+        depth: int | None = None,
+        fusion_weight: float | None = None,
+        thresholds: Thresholds = ANYTHING,
+    ) -> tuple[Hits, Receipt]:
+        """The parts of a `ranking`."""
         top_n = checked_count("top_n", top_n)
         candidates, outcome, say = self._head(depth, fusion_weight)
+        rest = self.rest if depth is None else NONE
         scores, likeness = _scores(outcome, say)
-        places = _order(candidates, outcome, scores)
+        places = _order(candidates, outcome, scores, rest.ranks)
         curve, source = self.scale.curve(say.weight, say.likeness)
-        calibrated, note = self.scale.vouches(source, len(candidates))
-        values = curve(scores)
+        calibrated, note = self.scale.vouches(source, len(places))
+        values = np.append(curve(scores), np.full(len(rest), np.nan))
         kept = thresholds.kept(places, values, outcome.statuses)
-        hits = tuple(
-            _hit(rank, int(place), candidates[place], outcome, values[place],
-                 (float(say.prior[place]), float(likeness[place])))
-            for rank, place in enumerate(kept[:top_n], 1)
-        )  # fmt: skip
+        taken = kept[:top_n]
+        every = [*candidates, *rest.documents]
+        given = list(map(every.__getitem__, taken.tolist()))
+        hits = Hits(taken, given, outcome, values, (say.prior, likeness))
         scored = bool(np.isfinite(scores).any())
         weight = say.weight if scored else 0.0
         feedback = say.likeness if scored and outcome.means is not None else 0.0
+        partial = outcome.partial or bool(rest.missing)
+        late = (outcome.reason or "time was up", *rest.missing) if rest.missing else ()
         receipt = replace(
             self._receipt(outcome, weight, feedback),
+            depth=len(places),
+            partial=partial,
+            reason="; ".join(late) or outcome.reason,
             calibration=calibrated,
             notes=(note,) if note and scored else (),
             below_min_score=int(np.isfinite(values).sum() - np.isfinite(values[kept]).sum()),
-            abstained=thresholds.abstains(_first(values[places]), outcome.partial),
+            abstained=thresholds.abstains(_first(values[places]), partial),
             first_stage_left_out=say.left_out,
         )
-        return Ranking(self.query, hits, receipt)
+        return hits, receipt
 
     def order(self, *, depth: int | None = None, fusion_weight: float | None = None) -> list[int]:
         """The places of the first `depth` candidates, best first: `ranking` without its hits."""
@@ -169,50 +192,25 @@ def _scores(outcome: Outcome, say: Say) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def _order(
-    candidates: Sequence[Candidate], outcome: Outcome, scores: NDArray[np.float64]
+    candidates: Sequence[Candidate],
+    outcome: Outcome,
+    scores: NDArray[np.float64],
+    rest: Ranks = NO_RANKS,
 ) -> NDArray[np.intp]:
+    """Places, best first; those of the `rest`, after all candidates, are among the unscored."""
     ranks = [first_rank(index, candidate) for index, candidate in enumerate(candidates)]
-    return order(scores, outcome.logits.astype(np.float64), ranks, _behind(outcome))
+    places = order(scores, outcome.logits.astype(np.float64), ranks, _behind(outcome))
+    if not len(rest):
+        return places
+    scored, unscored = np.split(places, [len(places) - int(np.isnan(scores).sum())])
+    behind = np.append(unscored, np.arange(len(places), len(places) + len(rest)))
+    by_rank = np.argsort(np.append(np.array(ranks, float)[unscored], rest), kind="stable")
+    return np.append(scored, behind[by_rank])
 
 
 def _first(scores: NDArray[np.float64]) -> float:
     """The best one's score, of scores in rank order; NaN where none has any."""
     return float(scores[0]) if len(scores) else math.nan
-
-
-def _hit(
-    rank: int,
-    index: int,
-    candidate: Candidate,
-    outcome: Outcome,
-    score: float,
-    added: tuple[float, float],
-) -> Hit:
-    row = outcome.rows.get(index)
-    logit = float(outcome.logits[index])
-    scored = math.isfinite(logit)
-    end = max(row.end - len(title_part(candidate.title)), 0) if row and scored else 0
-    return Hit(
-        rank=rank,
-        index=index,
-        id=candidate.id,
-        score=float(score) if scored else None,
-        logit=logit if scored else None,
-        text=candidate.text if isinstance(candidate.text, str) else "",
-        first_stage_rank=first_rank(index, candidate),
-        first_stage_score=candidate.score if _is_number(candidate.score) else None,
-        tokens_seen=row.seen if row and scored else 0,
-        tokens_dropped=row.dropped if row else 0,
-        span=(0, end),
-        status=outcome.statuses[index],
-        stages=int(outcome.stages[index]),
-        title=candidate.title,
-        metadata=candidate.metadata,
-        citation=candidate.citation,
-        prior=added[0] if scored else 0.0,
-        feedback=added[1] if scored else 0.0,
-        dropped_counted=row.counted if row else True,
-    )
 
 
 def _behind(outcome: Outcome) -> NDArray[np.int8]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from resift.errors import InputError
+from resift.rerank.plain import shown
 from resift.types import Document
 
 EXPECTED = 'expected str, Document, Candidate, Hit or a mapping with "text"'
@@ -21,7 +22,7 @@ def refuse_collection(documents: object) -> None:
     if isinstance(documents, bytes | bytearray | memoryview):
         raise InputError(f"documents: expected a list of texts, got {name}: decode and split it")
     if isinstance(documents, Mapping):
-        use = "[document]" if "text" in documents else "[Document(id, text), …]"
+        use = "[document]" if "text" in (_keys(documents) or ()) else "[Document(id, text), …]"
         raise InputError(f"documents: expected a list of them, got {name}: use {use}")
     if isinstance(documents, set | frozenset):
         raise InputError(f"documents: a {name} has no order: use sorted(documents) or a list")
@@ -42,8 +43,11 @@ def refuse_all(documents: list[Any]) -> InputError:
 
 
 def _what(document: object) -> str:
-    if isinstance(document, Mapping):
-        keys = [repr(key) for key in document]
+    if issubclass(type(document), Mapping):
+        keys = _keys(document)
+        if keys is None or "text" in keys:
+            return f"a {type(document).__name__} that cannot be read"
+        keys = [shown(key) for key in keys]
         more = ", …" if len(keys) > _KEYS_SHOWN else ""
         return (
             f'a mapping without "text" (it has {", ".join(keys[:_KEYS_SHOWN]) or "no keys"}{more})'
@@ -52,17 +56,25 @@ def _what(document: object) -> str:
 
 
 def _remedy(document: object) -> str:
-    if isinstance(document, bytes | bytearray):
+    if issubclass(type(document), bytes | bytearray):
         return ": use document.decode()"
-    if isinstance(document, Mapping):
-        named = next((field for field in _FIELDS if field in document), None)
+    if issubclass(type(document), Mapping):
+        named = next((field for field in _FIELDS if field in (_keys(document) or ())), None)
         return f': use Document(id, document["{named}"])' if named else ""
     if _has(document, "as_py"):
         return ": use documents.to_pylist()"
     named = next((field for field in _FIELDS if _has(document, field)), None)
     if named:
         return f": use Document(id, document.{named})"
-    return ": use Document(id, text)" if isinstance(document, tuple | list) else ""
+    return ": use Document(id, text)" if issubclass(type(document), tuple | list) else ""
+
+
+def _keys(mapping: Any) -> list[Any] | None:
+    """A mapping's keys; None where it does not give them: it runs code of its own."""
+    try:
+        return list(mapping)
+    except Exception:
+        return None
 
 
 def _has(value: object, name: str) -> bool:

@@ -34,6 +34,7 @@ from resift.rerank.steps import Steps
 from resift.rerank.thresholds import Thresholds
 from resift.rerank.tuning import Tuning, machine, tuning_file
 from resift.rerank.verification import Verification, references, verified
+from resift.rerank.window import window
 from resift.settings import Settings, StorageSettings, checked_settings
 from resift.types import Candidate, Explanation, Given, Kept, Ranking
 
@@ -133,8 +134,10 @@ class Reranker:
         reckoned with, and `exact` forbids it. Those let go keep their order behind the rest.
 
         `budget_ms` is for all of it: tokenising, waiting for other callers, running. What is not
-        scored then keeps its first-stage order behind the rest, and the receipt says so. Infinity
-        is no limit.
+        scored then keeps its first-stage order behind the rest, and the receipt says so. Of more
+        than a thousand candidates a fifth of it goes to reading them; first-stage scores count
+        among those that were read. A lazy iterable is left, and the receipt says where, when time
+        is up. Infinity is no limit.
 
         `min_score` (0 to 1) leaves out what is scored below it or cannot be read; what nobody came
         to score stays. `abstain` (0 to 1) makes `Ranking.abstained` say whether all that can be
@@ -169,7 +172,9 @@ class Reranker:
     ) -> Ranking:
         """`rank` without blocking the event loop; a task that is cancelled stops costing.
 
-        `Overloaded` is raised as well where more calls are open than can be answered in time.
+        `Overloaded` is raised as well where more calls are open than can be answered in time. All
+        calls' documents are read in one thread, so that a slow iterable delays the others: hand in
+        a list.
         """
         weight = checked_weight(fusion_weight, self._manifest)
         ask = Ask(top_n, weight, exact, tolerance, Thresholds(min_score, abstain))
@@ -213,11 +218,14 @@ class Reranker:
     ) -> Steps[Ranking]:
         start = time.perf_counter()
         query = check_query(query)
-        reading = yield from self._read(query, as_candidates(documents), patience, ask)
-        ranking = reading.ranking(ask.top_n, fusion_weight=ask.weight, thresholds=ask.thresholds)
+        candidates, rest = yield from window(documents, patience)
+        reading = yield from self._read(query, candidates, patience, ask)
+        hits, receipt = replace(reading, rest=rest).ranked(
+            ask.top_n, fusion_weight=ask.weight, thresholds=ask.thresholds
+        )
         total = {"total": (time.perf_counter() - start) * 1000}
-        receipt = replace(ranking.receipt, timings_ms=dict(ranking.receipt.timings_ms) | total)
-        return replace(ranking, receipt=receipt, explainer=self._occlusion)
+        receipt = replace(receipt, timings_ms=dict(receipt.timings_ms) | total)
+        return Ranking.of(query, hits, receipt, self._occlusion)
 
     def _read(
         self,

@@ -72,7 +72,7 @@ class Arms:
         for name in names:
             if jobs and not gaps.may(self._view.requests, f"the {name} arm"):
                 break
-            jobs[name] = self._begin(name, allowed)
+            jobs[name] = self._begin(name, allowed, gaps)
             if gaps.counting:
                 self._wait(jobs)
         self._wait(jobs)
@@ -85,12 +85,15 @@ class Arms:
         if not any(job.done() and job.exception() is None for job in jobs.values()):
             self._clock.wait_for(late, first=True)
 
-    def _begin(self, name: str, allowed: Allowed | None) -> "Future[Scored]":
+    def _begin(self, name: str, allowed: Allowed | None, gaps: Gaps) -> "Future[Scored]":
         run, clock, view = self._parts.background.run, self._clock, self._view
 
         def dense(embedder: Embedder) -> Scored:
             with clock.stage("embed"):
                 vector = embedder.embed_query(self._query)
+            if not vector.any():
+                gaps.note("without the dense arm: its embedder knows no word of the query")
+                return []
             with clock.stage("dense"):
                 return view.dense(vector, self._most, allowed)
 

@@ -51,7 +51,7 @@ def test_prompts_stand_before_queries_and_passages(tmp_path: Path) -> None:
 def test_a_vector_is_the_same_alone_and_among_others(runtime: str, tmp_path: Path) -> None:
     embedder = opened(make_embedder_artifact(tmp_path / "m"), runtime)
     together = embedder.embed(TEXTS)
-    alone = np.stack([embedder.embed_query(text) for text in TEXTS])
+    alone = np.concatenate([embedder.embed([text]) for text in TEXTS])
     assert np.abs(together - alone).max() <= 1e-6
     assert embedder.embed([]).shape == (0, DIM)
 
@@ -122,3 +122,21 @@ def test_verify_fails_for_a_cosine_that_is_off_and_for_none(tmp_path: Path) -> N
     off = r"furthest cosine from its reference 0\.0100, allowed 0\.0010"
     with pytest.raises(ParityError, match=off):
         opened(with_reference(folder, by=0.01)).verify()
+
+
+def test_words_that_the_tokenizer_does_not_know_are_no_part_of_a_query(runtime: str) -> None:
+    embedder = ArtifactEmbedder(None, Settings(runtime=runtime))
+    unknown = "w" * 150
+    for query in ("", unknown, f"{unknown} , {unknown}!", "\U0001f9a4\U0001f9a4"):
+        assert not embedder.embed_query(query).any()
+    mixed = embedder.embed_query(f"{unknown} city {unknown}")
+    np.testing.assert_array_equal(mixed, embedder.embed_query("city"))
+    np.testing.assert_array_equal(embedder.embed_query("city"), embedder.embed(["city"])[0])
+    passages = embedder.embed([unknown * 2, "a city in China"])
+    assert np.argmax(passages @ mixed) == 1
+
+
+def test_passages_keep_their_vectors_so_that_an_index_stays_what_it_is() -> None:
+    embedder = ArtifactEmbedder(None, Settings())
+    with_unknown, without = embedder.embed([f"{'w' * 150} city", "city"])
+    assert not np.allclose(with_unknown, without)

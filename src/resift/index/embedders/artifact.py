@@ -40,11 +40,14 @@ class ArtifactEmbedder:
         session = open_session(artifact.stages[0], settings.runtime, settings.threads)
         check_encoder(str(artifact.stages[0]), session)
         self._manifest = manifest
-        # an index has vectors in which unknown words are one token; they would not be comparable
-        tokens = Tokens(load_tokenizer(artifact.tokenizer), limit, known_only=False)
-        self._encoder = Encoder(tokens, session)
+        tokenizer = load_tokenizer(artifact.tokenizer)
+        # Unknown words are all one token. A query without it agrees with none in any passage, so
+        # passages keep theirs, and indexes that have them their vectors.
+        self._encoder = Encoder(Tokens(tokenizer, limit, known_only=False), session)
+        self._query_tokens = Tokens(tokenizer, limit)
+        self._query_encoder = Encoder(self._query_tokens, session)
         self.name = str(folder.resolve()) if folder else "bundled"
-        self.dim = len(self.embed_query(""))
+        self.dim = self._encoder.vectors([""], manifest.pooling).shape[1]
         weights = manifest.files[manifest.stages[0]][:16]
         self.fingerprint = f"{manifest.base_model} {weights} {manifest.pooling} {limit}"
         if manifest.query_prompt or manifest.passage_prompt:
@@ -58,16 +61,22 @@ class ArtifactEmbedder:
         return self._encoder.vectors([prompt + text for text in texts], self._manifest.pooling)
 
     def embed_query(self, query: str) -> NDArray[np.float32]:
-        """The unit vector of a query, ``(dim,)``."""
+        """The unit vector of a query's known words, ``(dim,)``; zeros where it has none."""
+        if not self._query_tokens.knows(query):
+            return np.zeros(self.dim, np.float32)
+        return self._query(query, self._query_encoder)
+
+    def _query(self, query: str, encoder: Encoder) -> NDArray[np.float32]:
         own = self._manifest.query_prompt + query
-        vector: NDArray[np.float32] = self._encoder.vectors([own], self._manifest.pooling)[0]
+        vector: NDArray[np.float32] = encoder.vectors([own], self._manifest.pooling)[0]
         return vector
 
     def verify(self) -> Verification:
         """Measure the manifest's reference pairs; `ParityError` says what is wrong."""
         pairs = references(self._manifest)
         queries, texts, places = crossing(pairs)
-        alone = [self.embed_query(own.query) @ self.embed([own.text])[0] for own in pairs]
-        crossed = np.stack([self.embed_query(query) for query in queries]) @ self.embed(texts).T
+        alone = [self._query(own.query, self._encoder) @ self.embed([own.text])[0] for own in pairs]
+        vectors = np.stack([self._query(query, self._encoder) for query in queries])
+        crossed = vectors @ self.embed(texts).T
         readings = Readings(np.array(alone, np.float64), crossed[None].astype(np.float64), places)
         return verified(self._manifest, self._encoder.runtime, readings)
