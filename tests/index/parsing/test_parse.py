@@ -43,7 +43,7 @@ def test_text_is_read_in_the_usual_encodings(encoding: str) -> None:
     [
         (b"\x7fELF\x02\x00\x00", "control bytes"),
         (b"caf\xe9 \x81\x8d", "neither UTF-8"),
-        ("text".encode("utf-16") + b"\x00", "broken UTF-16"),
+        (b"\xff\xfea\x00" + b"\x00\xd8" * 3, "broken UTF-16"),
         (b"", "empty file"),
         (b" \n\t\n", "empty file"),
         (b"\xef\xbb\xbf \n", "no text in it"),
@@ -318,3 +318,26 @@ def test_fingerprints_name_the_kind_of_file_and_for_rows_the_columns() -> None:
     for key in ("a.csv", "a.jsonl", "a.parquet"):
         assert parsing_fingerprint(key, other) != parsing_fingerprint(key, Columns())
     assert parsing_fingerprint("a.exe") == ""
+
+
+def test_a_heading_with_nothing_under_it_stands_with_the_next_one() -> None:
+    text = "# Guide\n\n## Set up\n\n### Linux\nx\n## Empty\n## Use\ny\n## Last\n"
+    page = "<h1>Guide</h1><h2>Set up</h2><h3>Linux</h3>x<h2>Empty</h2><h2>Use</h2>y<h2>Last</h2>"
+    for key, data in (("guide.md", text), ("guide.html", f"<title>Guide</title>{page}")):
+        document = one(key, data.encode())
+        assert [heading for heading, _ in outline(document)] == ["Set up > Linux", "Use", "Last"]
+        words = [" ".join(body.replace("#", "").split()) for _, body in outline(document)]
+        assert words == ["Guide Set up Linux x", "Empty Use y", "Last"]
+
+
+@pytest.mark.parametrize("key", ["a.txt", "a.md", "a.html", "a.csv", "a.jsonl"])
+def test_what_is_broken_in_a_text_is_read_and_told(key: str) -> None:
+    lines = {
+        "a.csv": ["text", "Größe, wählen".replace(",", ""), "Maß X"],
+        "a.jsonl": ['{"text": "a b"}', '{"text": "Größe wählen"}', '{"text": "Maß X"}'],
+    }.get(key, ["Titel", "Größe wählen", "Maß X"])
+    data = "\n".join(lines).encode().replace(b"X", b"\xff\xfe")
+    parsed = parse(key, data)
+    assert "Maß \ufffd\ufffd" in parsed.documents[-1].text
+    assert parsed.problems == ("2 × no UTF-8, read as \ufffd, first in line 3",)
+    assert not parse(key, "\n".join(lines).encode()).problems

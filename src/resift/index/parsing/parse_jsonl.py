@@ -18,8 +18,9 @@ def parse_jsonl(data: bytes, columns: Columns) -> Parsed:
     The text is taken as it is: no guessing whether it might be HTML. Raise `SourceError` where all
     of the file is one JSON value, written over many lines or as one array.
     """
-    rows = Rows(columns)
-    lines = decode_rows(data)
+    decoded = decode_rows(data)
+    rows = Rows(columns, problems=decoded.problems)
+    lines = decoded.text.split("\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from resift.index.parsing.charset import decode
-from resift.index.parsing.documents import HeadingPath, ParsedDocument, Section, Table
+from resift.index.parsing.documents import Outline, Parsed, ParsedDocument, Section, Table
 from resift.index.parsing.front_matter import front_matter
 
 # Written so that no line can be read in two ways: a long one would be read for ever.
@@ -17,22 +17,26 @@ _RULE = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)$")
 
 
-def parse_plain(key: str, data: bytes) -> ParsedDocument:
+def parse_plain(key: str, data: bytes) -> Parsed:
     """A text file: one section, its title is the file's name."""
-    text = decode(data)
-    return ParsedDocument(key, stem(key), text, (Section(0, len(text)),))
+    decoded = decode(data)
+    text = decoded.text
+    document = ParsedDocument(key, stem(key), text, (Section(0, len(text)),))
+    return Parsed((document,), decoded.problems)
 
 
-def parse_markdown(key: str, data: bytes) -> ParsedDocument:
+def parse_markdown(key: str, data: bytes) -> Parsed:
     """Markdown: a section a heading; the title is the front matter's, the first H1 or the name."""
-    text = decode(data)
+    decoded = decode(data)
+    text = decoded.text
     front = front_matter(text)
     lines = list(_lines(text, front.end))
     headings = list(_headings(lines))
     first = next((name for _, level, name in headings if level == 1 and name), "")
     title = front.title or first or stem(key)
     sections = _sections(text, front.end, headings, title)
-    return ParsedDocument(key, title, text, sections, tables=tuple(_tables(lines)))
+    document = ParsedDocument(key, title, text, sections, tables=tuple(_tables(lines)))
+    return Parsed((document,), decoded.problems)
 
 
 def stem(key: str) -> str:
@@ -43,15 +47,12 @@ def stem(key: str) -> str:
 def _sections(
     text: str, body: int, headings: list[tuple[int, int, str]], title: str
 ) -> tuple[Section, ...]:
-    path = HeadingPath()
-    sections, start = [], body
+    outline = Outline(title, body)
+    last = body
     for at, level, name in headings:
-        if text[start:at].strip():
-            sections.append(Section(start, at, path.below(title)))
-        path.enter(level, name)
-        start = at
-    sections.append(Section(start, len(text), path.below(title)))
-    return tuple(sections)
+        outline.heading(at, level, name, text[last:at])
+        last = at
+    return outline.finish(len(text), text[last:])
 
 
 def _lines(text: str, at: int) -> Iterator[tuple[int, str]]:
