@@ -69,7 +69,7 @@ _FORMATS = {
     ".jsonl": _Format("jsonl", 4, _rows(parse_jsonl), is_rows=True),
     ".csv": _CSV,
     ".tsv": _CSV,
-    ".parquet": _Format("parquet", 2, _rows(parse_parquet), is_rows=True),
+    ".parquet": _Format("parquet", 3, _rows(parse_parquet), is_rows=True),
     **dict.fromkeys(OFFICE_SUFFIXES, _OFFICE),
 }
 SUFFIXES = frozenset(_FORMATS)

@@ -26,8 +26,10 @@ def parse_jsonl(data: bytes, columns: Columns) -> Parsed:
             continue
         try:
             rows.add(number, _fields(line))
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             rows.fault(number, str(error))
+        except RecursionError:
+            rows.fault(number, "lists and objects in it are nested without end")
     parsed = rows.parsed()
     if not parsed.documents and _is_one_value(lines):
         raise SourceError("one JSON value, but no object a line: write each object on its line")
