@@ -341,3 +341,18 @@ def test_what_is_broken_in_a_text_is_read_and_told(key: str) -> None:
     assert "Maß \ufffd\ufffd" in parsed.documents[-1].text
     assert parsed.problems == ("2 × no UTF-8, read as \ufffd, first in line 3",)
     assert not parse(key, "\n".join(lines).encode()).problems
+
+
+def test_an_underlined_line_is_a_heading() -> None:
+    text = (
+        "Guide\n=====\n\nHello.\n\nSet up\n------\nx\n\n- item\n---\ntwo lines\nof text\n---\n"
+        "> quote\n---\n\n    code\n    ---\n| a |\n---\n```\nfenced\n---\n```\nLinux\n\n"
+        "---\nUse\n-\ny"
+    )
+    document = one("guide.md", text.encode())
+    assert document.title == "Guide"
+    assert [heading for heading, _ in outline(document)] == ["", "Set up", "Use"]
+    assert outline(document)[2][1] == "Use\n-\ny"
+    assert outline(one("a.md", b"# A\n\nB\n---\n\n### C\nx")) == [
+        ("B > C", "# A\n\nB\n---\n\n### C\nx")
+    ]

@@ -104,4 +104,4 @@ class Outline:
 
 def _letters(text: str) -> str:
     """A heading's text without its spaces, and without the marks that Markdown has round it."""
-    return "".join(text.split()).strip("#")
+    return "".join(text.split()).strip("#=-")

@@ -13,6 +13,9 @@ from resift.index.parsing.front_matter import front_matter
 
 # Written so that no line can be read in two ways: a long one would be read for ever.
 _HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t](.*))?$")
+_UNDERLINE = re.compile(r" {0,3}(=+|-+)[ \t]*$")
+# A line that is no item, quote, row, tag or code: what an underline makes a heading of.
+_PARAGRAPH = re.compile(r" {0,3}(?![-*+>|<=]|\d{1,9}[.)][ \t])\S")
 _RULE = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)$")
 
@@ -72,10 +75,20 @@ def _lines(text: str, at: int) -> Iterator[tuple[int, str]]:
 
 
 def _headings(lines: list[tuple[int, str]]) -> Iterator[tuple[int, int, str]]:
-    """Give (offset, level, name) of the ``#`` lines."""
+    """Give (offset, level, name) of the ``#`` lines, and of those underlined with = or -."""
+    above: tuple[int, str] | None = None
+    is_alone = True
     for at, line in lines:
         if heading := _HEADING.match(line):
             yield at, len(heading.group(1)), _without_end(heading.group(2) or "")
+            above, is_alone = None, True
+            continue
+        mark = _UNDERLINE.match(line)
+        if mark and above and at == above[0] + len(above[1]) + 1:
+            yield above[0], 1 if mark.group(1)[0] == "=" else 2, above[1].strip()
+        is_blank = not line.strip() or mark is not None
+        above = (at, line) if is_alone and not is_blank and _PARAGRAPH.match(line) else None
+        is_alone = is_blank
 
 
 def _without_end(name: str) -> str:
