@@ -1,8 +1,10 @@
 """Proves that each kind of file becomes the text its reader sees, and what is refused and why."""
 
+import io
 import json
 import time
 
+import pypdfium2
 import pytest
 
 from index.parsing.pdfs import make_pdf
@@ -356,3 +358,28 @@ def test_an_underlined_line_is_a_heading() -> None:
     assert outline(one("a.md", b"# A\n\nB\n---\n\n### C\nx")) == [
         ("B > C", "# A\n\nB\n---\n\n### C\nx")
     ]
+
+
+def scanned(words: list[str]) -> bytes:
+    """A PDF of pages with words, or with an image where there are none."""
+    pdf = pypdfium2.PdfDocument(make_pdf(words))
+    for page, text in zip(pdf, words, strict=True):
+        if not text:
+            image = pypdfium2.PdfImage.new(pdf)
+            image.set_bitmap(pypdfium2.PdfBitmap.new_native(8, 8, 4))
+            page.insert_obj(image)
+            page.gen_content()
+    data = io.BytesIO()
+    pdf.save(data)
+    return data.getvalue()
+
+
+def test_a_scanned_page_between_others_is_named() -> None:
+    parsed = parse("a.pdf", scanned(["first words", "", "third words"]))
+    assert parsed.problems == ("page 2: an image without text: run OCR on it first",)
+    assert [section.page for section in parsed.documents[0].sections] == [1, 3]
+    assert not parse("a.pdf", make_pdf(["first words", ""])).problems
+    many = parse("a.pdf", scanned(["first words", *[""] * 30])).problems
+    assert (len(many), many[-1]) == (21, "and 10 more pages that cannot be read")
+    with pytest.raises(SourceError, match="OCR"):
+        parse("a.pdf", scanned([""]))

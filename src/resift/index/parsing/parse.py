@@ -65,7 +65,7 @@ _FORMATS = {
     ".markdown": _MARKDOWN,
     ".html": _HTML,
     ".htm": _HTML,
-    ".pdf": _Format("pdf", 2, _paged(parse_pdf)),
+    ".pdf": _Format("pdf", 3, _paged(parse_pdf)),
     ".jsonl": _Format("jsonl", 4, _rows(parse_jsonl), is_rows=True),
     ".csv": _CSV,
     ".tsv": _CSV,
