@@ -178,8 +178,7 @@ class Verifier:
             return _verdict(citation, "still_there", f"{what}; at another place", span)
         if is_same:
             return _verdict(citation, "unproved", "the object is the same and does not say so")
-        detail = "the object has changed and does not say so any more"
-        return self._replaced(citation, detail, "changed")
+        return self._replaced(citation, "the object has changed and does not say so", "changed")
 
     def _replaced(self, citation: Claim, detail: str, otherwise: Standing) -> Verdict:
         """Whether the version that was cited has the text, where the object has not."""
