@@ -1,5 +1,6 @@
 """Proves that a citation is proved by its own text, place and ETag, and that each has a verdict."""
 
+import hashlib
 import io
 import json
 import os
@@ -13,6 +14,8 @@ import pytest
 from cli.command import Resift
 from cli.conftest import resift as resift
 from index.fakes import HashingEmbedder
+from resift.index import citation
+from resift.index.seen import Fetched
 from resift.search.index import Index
 from resift.settings import Settings
 from resift.types import Hit
@@ -76,6 +79,9 @@ def test_a_hit_is_proved_by_its_own_text_whatever_the_index_says_by_now(
         ({}, {"row": 9}, "unproved"),
         ({}, {"heading": "Made up"}, "unproved"),
         ({}, {"doc_id": "another.md"}, "unproved"),
+        ({}, {"doc_id": "og 1%.md"}, "unproved"),
+        ({}, {"object_version": "v9"}, "unproved"),
+        ({}, {"object_version": 9}, "malformed"),
         ({}, {"page": "2"}, "malformed"),
         ({"citation": {}}, None, "malformed"),
         ({"citation": "x"}, None, "malformed"),
@@ -97,6 +103,68 @@ def test_a_pipe_is_not_waited_for(index: Index, tmp_path: Path) -> None:
     assert hit.citation
     cited = replace(hit, citation=replace(hit.citation, uri=str(tmp_path / "pipe.md")))
     assert index.verify_citation(cited).standing == "gone"
+
+
+class Versioned:
+    """A bucket's object with its versions, newest last, by id."""
+
+    uri = "s3://bucket/docs/dog.md"
+
+    def __init__(self) -> None:
+        self.versions: dict[str, str] = {}
+        self.is_deleted = False
+
+    def put(self, version: str, text: str) -> None:
+        self.versions[version] = text
+
+    def find(self, key: str, version: str | None = None) -> Fetched | None:
+        if version is None and self.is_deleted:
+            return None
+        version = version or list(self.versions)[-1]
+        data = self.versions.get(version, "").encode()
+        return Fetched(data, hashlib.md5(data).hexdigest(), version) if data else None
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Versioned:
+    bucket = Versioned()
+    monkeypatch.setattr(citation, "_open", lambda uri, storage: (bucket, "docs/dog.md"))
+    return bucket
+
+
+def cited(bucket: Versioned, **changes: Any) -> dict[str, Any]:
+    fetched = bucket.find("docs/dog.md")
+    assert fetched
+    place = {"uri": bucket.uri, "start": 9, "end": len(OLD), "doc_id": "docs/dog.md"}
+    seen = {"etag": fetched.etag, "object_version": fetched.version, "heading": ""}
+    return {"id": "x", "text": OLD[9:], "citation": place | seen | changes}
+
+
+def test_the_version_of_an_object_is_proved_as_well(index: Index, bucket: Versioned) -> None:
+    bucket.put("v1", OLD)
+    hit = cited(bucket)
+    verdict = index.verify_citation(hit)
+    assert (verdict.standing, "version v1" in verdict.detail) == ("proved", True)
+    assert index.verify_citation(cited(bucket, object_version="v0")).standing == "unproved"
+    bucket.put("v2", NEW)
+    assert index.verify_citation(hit).standing == "replaced"
+    assert (
+        index.verify_citation(cited(bucket, etag="no", object_version="v1")).standing == "changed"
+    )
+    bucket.put("v3", OLD)  # the same again: what was cited is kept, under its own version
+    assert index.verify_citation(hit).standing == "proved"
+    assert index.verify_citation(cited(bucket, object_version="v2")).standing == "unproved"
+    del bucket.versions["v1"]
+    assert index.verify_citation(hit).standing == "unproved"
+
+
+def test_a_version_outlives_its_object(index: Index, bucket: Versioned) -> None:
+    bucket.put("v1", OLD)
+    hit = cited(bucket)
+    bucket.is_deleted = True
+    assert index.verify_citation(hit).standing == "replaced"
+    bucket.versions.clear()
+    assert index.verify_citation(hit).standing == "gone"
 
 
 def test_a_row_is_its_own_document(index: Index, docs: Path) -> None:

@@ -44,4 +44,4 @@ def plain_text(html: str) -> str:
     """Documentation markup as text, a block a line, by the parser that indexes HTML files."""
     from resift.index.parsing.parse_html import parse_html
 
-    return parse_html("operation.html", html.encode()).text
+    return parse_html("operation.html", html.encode()).documents[0].text

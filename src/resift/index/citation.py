@@ -37,15 +37,15 @@ Standing = Literal[
 ]
 """How a citation stands.
 
-``proved``: the object is the one that was cited, and has the text where the citation says.
-``still_there``: the text is there, at another place or in an object that has changed since
-(`Verdict.span` says where).
-``replaced``: the object has changed and does not have it any more; the store's old version does.
+``proved``: the object is the one that was cited, by its ETag and by its version where the citation
+names one, and has the text where the citation says.
+``still_there``: the text is there, at another place or in an object that has changed since.
+``replaced``: the object has changed or is gone; the version that was cited is kept and has it.
 ``changed``: the object has changed and does not have it any more. ``gone``: no such object, or no
 such document in it. ``unproved``: the object is the one that was cited and does not say so: the
-text, its page, row or heading was altered, or another parser reads it otherwise. ``unknown``: an id
-that this version of the index does not have. ``unasked``: the source could not be asked.
-``malformed``: no citation.
+text, its page, row, heading or version was altered, or another parser reads it otherwise.
+``unknown``: an id that this version of the index does not have. ``unasked``: the source could not
+be asked. ``malformed``: no citation.
 """
 
 
@@ -73,7 +73,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a citation. `span` is where the text is in the document as it reads now."""
+    """What became of a citation. `span` is where the text is in the document now."""
 
     passage_id: str
     uri: str
@@ -156,7 +156,7 @@ class Verifier:
             return _verdict(citation, "unproved", "the citation has no text")
         now = self._now(citation)
         if now is None:
-            return _verdict(citation, "gone", "the object is not there any more")
+            return self._replaced(citation, "the object is not there any more", "gone")
         is_same = citation.etag == now.fetched.etag
         document = now.document(citation)
         if isinstance(document, str):
@@ -164,10 +164,12 @@ class Verifier:
         text = document.text or ""
         if text[citation.start : citation.end] == citation.text:
             span = (citation.start, citation.end)
-            if is_same and (wrong := _misplaced(citation, document)):
-                return _verdict(citation, "unproved", wrong, span)
+            if is_same and (wrong := _misplaced(citation, document) or now.not_version(citation)):
+                return _verdict(citation, "unproved", f"the text is there, but {wrong}", span)
             if is_same:
-                return _verdict(citation, "proved", f"ETag {citation.etag}, same place", span)
+                version = f", version {citation.object_version}" if citation.object_version else ""
+                detail = f"ETag {citation.etag}{version}, same place"
+                return _verdict(citation, "proved", detail, span)
             return _verdict(citation, "still_there", f"{_changed(citation)}; same place", span)
         at = text.find(citation.text)
         if at >= 0:
@@ -176,10 +178,16 @@ class Verifier:
             return _verdict(citation, "still_there", f"{what}; at another place", span)
         if is_same:
             return _verdict(citation, "unproved", "the object is the same and does not say so")
-        if _old_version_has_it(citation, now.source, now.key):
-            detail = f"the object has changed; its version {citation.object_version} has it"
-            return _verdict(citation, "replaced", detail)
-        return _verdict(citation, "changed", "the object has changed and does not say so any more")
+        return self._replaced(citation, "the object has changed and does not say so", "changed")
+
+    def _replaced(self, citation: Claim, detail: str, otherwise: Standing) -> Verdict:
+        """Whether the version that was cited has the text, where the object has not."""
+        version = citation.object_version
+        source, key = _open(citation.uri, self._storage) if version else (None, "")
+        old = source.find(key, version) if source else None
+        if old and _is_cited(citation, old) and _has_it(citation, old):
+            return _verdict(citation, "replaced", f"{detail}; its version {version} has it")
+        return _verdict(citation, otherwise, detail)
 
     def _now(self, citation: Claim) -> "_Now | None":
         name = (citation.uri, citation.made_by)
@@ -206,6 +214,21 @@ class _Now:
         if self._documents is None:
             self._documents = _parse(citation, self.fetched.data)
         return _pick(citation, self._documents)
+
+    def not_version(self, citation: Claim) -> str | None:
+        """Why the version that the citation names is not the object that it is of."""
+        version = citation.object_version
+        if version in (None, self.fetched.version):
+            return None
+        old = self.source.find(self.key, version)
+        if old and _is_cited(citation, old):
+            return None
+        return f"the store has no version {version!r} of it with that ETag"
+
+
+def _is_cited(citation: Claim, old: Fetched) -> bool:
+    # Who keeps no versions gives what there is.
+    return old.version == citation.object_version and citation.etag in (None, old.etag)
 
 
 def _open(uri: str, storage: StorageSettings) -> tuple[Source | None, str]:
@@ -236,11 +259,8 @@ def _pick(citation: Claim, documents: tuple[CutDocument, ...] | str) -> CutDocum
     return f"no row {citation.doc_id} in it any more"
 
 
-def _old_version_has_it(citation: Claim, source: Source, key: str) -> bool:
-    if citation.object_version is None:
-        return False
-    old = source.find(key, citation.object_version)
-    document = _pick(citation, _parse(citation, old.data)) if old else "not kept"
+def _has_it(citation: Claim, old: Fetched) -> bool:
+    document = _pick(citation, _parse(citation, old.data))
     if isinstance(document, str):
         return False
     return (document.text or "")[citation.start : citation.end] == citation.text
@@ -252,12 +272,12 @@ def _misplaced(claim: Claim, document: CutDocument) -> str | None:
     there: dict[str, object] = {"row": document.row}
     if piece is not None:
         there |= {"page": piece.page, "heading": piece.heading}
-    if document.row is None and claim.doc_id and not claim.uri.endswith(claim.doc_id):
-        return f"the text is there, but the object is no document {claim.doc_id!r}"
+    if document.row is None and claim.doc_id and not f"/{claim.uri}".endswith(f"/{claim.doc_id}"):
+        return f"the object is no document {claim.doc_id!r}"
     for name, value in there.items():
         if getattr(claim, name) != value:
             cited = getattr(claim, name)
-            return f"the text is there, but its {name} is {value!r} and not {cited!r}"
+            return f"its {name} is {value!r} and not {cited!r}"
     return None
 
 

@@ -111,16 +111,14 @@ def test_a_long_section_is_a_border() -> None:
     assert cut(text, 10, *sections) == ["Aa bb cc dd.", "Ee ff gg hh."]
 
 
-def test_a_tiny_section_joins_its_sibling_and_takes_the_longer_ones_heading() -> None:
-    text = "Aa. Bb cc dd ee."
-    sections = [Section(0, 4, "P > A"), Section(4, len(text), "P > B")]
-    assert chunk(text, sections, tokens(text), 10) == [Chunk(0, len(text), "P > B", None)]
-
-
-def test_a_tiny_section_keeps_away_from_strangers() -> None:
-    text = "Aa. Bb cc dd ee."
-    sections = [Section(0, 4, "P > A"), Section(4, len(text), "Q > B")]
-    assert [c.heading for c in chunk(text, sections, tokens(text), 10)] == ["P > A", "Q > B"]
+def test_no_passage_goes_on_under_another_heading() -> None:
+    text = "Aa. Bb cc dd ee. Ff. Gg."
+    names = ["P > A", "P > B", "P > B > C", "Q"]
+    places = [0, 4, 17, 21, len(text)]
+    sections = [Section(places[n], places[n + 1], name) for n, name in enumerate(names)]
+    passages = chunk(text, sections, tokens(text), 10)
+    assert [passage.heading for passage in passages] == names
+    assert [text[p.start : p.end] for p in passages] == ["Aa.", "Bb cc dd ee.", "Ff.", "Gg."]
 
 
 def test_the_rows_of_a_long_table_stay_whole() -> None:

@@ -1,8 +1,10 @@
 """Proves that each kind of file becomes the text its reader sees, and what is refused and why."""
 
+import io
 import json
 import time
 
+import pypdfium2
 import pytest
 
 from index.parsing.pdfs import make_pdf
@@ -43,7 +45,7 @@ def test_text_is_read_in_the_usual_encodings(encoding: str) -> None:
     [
         (b"\x7fELF\x02\x00\x00", "control bytes"),
         (b"caf\xe9 \x81\x8d", "neither UTF-8"),
-        ("text".encode("utf-16") + b"\x00", "broken UTF-16"),
+        (b"\xff\xfea\x00" + b"\x00\xd8" * 3, "broken UTF-16"),
         (b"", "empty file"),
         (b" \n\t\n", "empty file"),
         (b"\xef\xbb\xbf \n", "no text in it"),
@@ -318,3 +320,66 @@ def test_fingerprints_name_the_kind_of_file_and_for_rows_the_columns() -> None:
     for key in ("a.csv", "a.jsonl", "a.parquet"):
         assert parsing_fingerprint(key, other) != parsing_fingerprint(key, Columns())
     assert parsing_fingerprint("a.exe") == ""
+
+
+def test_a_heading_with_nothing_under_it_stands_with_the_next_one() -> None:
+    text = "# Guide\n\n## Set up\n\n### Linux\nx\n## Empty\n## Use\ny\n## Last\n"
+    page = "<h1>Guide</h1><h2>Set up</h2><h3>Linux</h3>x<h2>Empty</h2><h2>Use</h2>y<h2>Last</h2>"
+    for key, data in (("guide.md", text), ("guide.html", f"<title>Guide</title>{page}")):
+        document = one(key, data.encode())
+        assert [heading for heading, _ in outline(document)] == ["Set up > Linux", "Use", "Last"]
+        words = [" ".join(body.replace("#", "").split()) for _, body in outline(document)]
+        assert words == ["Guide Set up Linux x", "Empty Use y", "Last"]
+
+
+@pytest.mark.parametrize("key", ["a.txt", "a.md", "a.html", "a.csv", "a.jsonl"])
+def test_what_is_broken_in_a_text_is_read_and_told(key: str) -> None:
+    lines = {
+        "a.csv": ["text", "Größe, wählen".replace(",", ""), "Maß X"],
+        "a.jsonl": ['{"text": "a b"}', '{"text": "Größe wählen"}', '{"text": "Maß X"}'],
+    }.get(key, ["Titel", "Größe wählen", "Maß X"])
+    data = "\n".join(lines).encode().replace(b"X", b"\xff\xfe")
+    parsed = parse(key, data)
+    assert "Maß \ufffd\ufffd" in parsed.documents[-1].text
+    assert parsed.problems == ("2 × no UTF-8, read as \ufffd, first in line 3",)
+    assert not parse(key, "\n".join(lines).encode()).problems
+
+
+def test_an_underlined_line_is_a_heading() -> None:
+    text = (
+        "Guide\n=====\n\nHello.\n\nSet up\n------\nx\n\n- item\n---\ntwo lines\nof text\n---\n"
+        "> quote\n---\n\n    code\n    ---\n| a |\n---\n```\nfenced\n---\n```\nLinux\n\n"
+        "---\nUse\n-\ny"
+    )
+    document = one("guide.md", text.encode())
+    assert document.title == "Guide"
+    assert [heading for heading, _ in outline(document)] == ["", "Set up", "Use"]
+    assert outline(document)[2][1] == "Use\n-\ny"
+    assert outline(one("a.md", b"# A\n\nB\n---\n\n### C\nx")) == [
+        ("B > C", "# A\n\nB\n---\n\n### C\nx")
+    ]
+
+
+def scanned(words: list[str]) -> bytes:
+    """A PDF of pages with words, or with an image where there are none."""
+    pdf = pypdfium2.PdfDocument(make_pdf(words))
+    for page, text in zip(pdf, words, strict=True):
+        if not text:
+            image = pypdfium2.PdfImage.new(pdf)
+            image.set_bitmap(pypdfium2.PdfBitmap.new_native(8, 8, 4))
+            page.insert_obj(image)
+            page.gen_content()
+    data = io.BytesIO()
+    pdf.save(data)
+    return data.getvalue()
+
+
+def test_a_scanned_page_between_others_is_named() -> None:
+    parsed = parse("a.pdf", scanned(["first words", "", "third words"]))
+    assert parsed.problems == ("page 2: an image without text: run OCR on it first",)
+    assert [section.page for section in parsed.documents[0].sections] == [1, 3]
+    assert not parse("a.pdf", make_pdf(["first words", ""])).problems
+    many = parse("a.pdf", scanned(["first words", *[""] * 30])).problems
+    assert (len(many), many[-1]) == (21, "and 10 more pages that cannot be read")
+    with pytest.raises(SourceError, match="OCR"):
+        parse("a.pdf", scanned([""]))

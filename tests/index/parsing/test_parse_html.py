@@ -180,3 +180,12 @@ def test_a_page_under_the_name_of_a_text_is_read_as_a_page() -> None:
         document = page(html, key)
         assert (document.title, document.text) == ("T", "Text.")
     assert page("<p align=center>A README</p>\n\n# Name", "a.md").text.startswith("<p align")
+
+
+def test_a_cell_reaches_down_to_the_end_of_its_part_and_no_further() -> None:
+    table = (
+        "<table><thead><tr><th rowspan=2>A<th>B</thead><tbody><tr><td>1<td>2</tbody>"
+        "<tbody><tr><td rowspan=0>r<td>3<tr><td>4<tr><td>5</tbody><tr><td>6<td>7</table>"
+    )
+    (document,) = parse("a.html", table.encode()).documents
+    assert document.text == "A | B\n1 | 2\nr | 3\nr | 4\nr | 5\n6 | 7"

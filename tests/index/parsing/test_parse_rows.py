@@ -30,6 +30,12 @@ def make_parquet(columns: dict[str, Any]) -> bytes:
     return sink.getvalue()
 
 
+def written(table: Any) -> bytes:
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(table, buffer)
+    return buffer.getvalue()
+
+
 def make_csv(rows: list[list[str]], delimiter: str = ",") -> bytes:
     sink = io.StringIO()
     csv.writer(sink, delimiter=delimiter).writerows(rows)
@@ -369,3 +375,38 @@ def test_a_named_column_that_is_in_no_row_is_a_slip(
     with pytest.raises(SourceError, match=f"no column '{named}' in it, but title, body"):
         parse(NOWHERE[kind], columns)
     assert len(parse(NOWHERE[kind], Columns(text="body")).documents) == 2
+
+
+def test_parquet_reads_texts_that_were_written_as_bytes() -> None:
+    table = pyarrow.table(
+        {
+            "text": pyarrow.array(["Größe".encode(), b"\xff\xfe", None], pyarrow.binary()),
+            "title": pyarrow.array([b"T", b"U", b"V"], pyarrow.large_binary()),
+            "hash": pyarrow.array([b"abc"] * 3, pyarrow.binary()),
+        }
+    )
+    parsed = parse("a.parquet", written(table))
+    assert [(d.title, d.text, d.metadata) for d in parsed.documents] == [
+        ("T", "Größe", {}),
+        ("U", "U", {}),
+        ("V", "V", {}),
+    ]
+    (problem,) = parsed.problems
+    assert problem.startswith("row 2: column 'text' is left out")
+
+
+def test_parquet_reads_the_first_of_columns_with_one_name_and_says_so() -> None:
+    table = pyarrow.table([["a words"], ["b words"], [1], [2]], names=["text", "text", "n", "n"])
+    parsed = parse("a.parquet", written(table))
+    assert [(d.text, d.metadata) for d in parsed.documents] == [("a words", {"n": 1})]
+    assert [problem.partition(":")[0] for problem in parsed.problems] == ["row 1", "row 1"]
+
+
+def test_a_null_is_no_missing_column() -> None:
+    table = pyarrow.table({"text": pyarrow.array([None, "x"], pyarrow.string())})
+    assert parse("a.parquet", written(table)).problems == ("row 1: no text in it",)
+
+
+def test_a_line_nested_without_end_is_named_in_plain_words() -> None:
+    line = '{"text": "a", "m": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    assert "nested without end" in parse("a.jsonl", line.encode()).problems[0]

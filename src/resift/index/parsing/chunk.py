@@ -8,13 +8,13 @@ import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.index.parsing.documents import HEADING_SEPARATOR, Section, Table
+from resift.index.parsing.documents import Section, Table
 
 # A sentence ends at .?! before what can begin another one, at CJK full stops, at a blank line,
 # and before a list item.
@@ -26,7 +26,7 @@ _BORDER = re.compile(
 )
 _LINE = re.compile(r"[^\n]+")
 _WORD = re.compile(r"\S+")
-VERSION = 3
+VERSION = 4
 """Raised whenever the same text would be cut in another way."""
 TARGET_TOKENS = 200
 
@@ -53,24 +53,12 @@ def chunk(
 ) -> list[Chunk]:
     """Cut `text` into passages of about `target_tokens`, in order, none over 1.25 times that.
 
-    A piece of under a fifth of the target joins its neighbour where the limit allows: a short
-    tail the passage before it, a short section its sibling, or the section that it opens. One of
-    `tables` is kept in one piece where it fits, and its rows where it does not.
+    No passage goes on under another heading: it stands wholly under its own. A short tail of a
+    section, under a fifth of the target, joins the passage before it where the limit allows. One
+    of `tables` is kept in one piece where it fits, and its rows where it does not.
     """
     ruler = _Ruler(text, token_starts, target_tokens, tables)
-    chunks: list[Chunk] = []
-    previous_is_whole = False
-    for section in sections:
-        packed = _pack(ruler, section)
-        if not packed:
-            continue
-        is_whole = len(packed) == 1
-        if chunks and (joined := _join(ruler, chunks[-1], packed[0], previous_is_whole, is_whole)):
-            chunks[-1:] = [joined]
-            packed = packed[1:]
-        chunks.extend(packed)
-        previous_is_whole = is_whole
-    return chunks
+    return [piece for section in sections for piece in _pack(ruler, section)]
 
 
 class _Ruler:
@@ -175,20 +163,3 @@ def _words(ruler: _Ruler, start: int, end: int) -> Iterator[tuple[int, int]]:
         cuts = ruler.starts[first + ruler.target : last : ruler.target]
         borders = [left, *cuts, right]
         yield from pairwise(borders)
-
-
-def _join(
-    ruler: _Ruler, one: Chunk, two: Chunk, one_is_whole: bool, two_is_whole: bool
-) -> Chunk | None:
-    """Two neighbours from different sections as one, if one of them is a tiny section."""
-    sizes = ruler.count(one.start, one.end), ruler.count(two.start, two.end)
-    is_tiny = (one_is_whole and sizes[0] < ruler.tiny) or (two_is_whole and sizes[1] < ruler.tiny)
-    parent = two.heading.rpartition(HEADING_SEPARATOR)[0]
-    is_related = parent in (one.heading, one.heading.rpartition(HEADING_SEPARATOR)[0])
-    if not (is_tiny and is_related and one.page == two.page):
-        return None
-    if ruler.count(one.start, two.end) > ruler.limit:
-        return None
-    # The heading of the longer part says what most of the passage is about.
-    heading = one.heading if sizes[0] > sizes[1] else two.heading
-    return replace(one, end=two.end, heading=heading)

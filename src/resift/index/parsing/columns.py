@@ -5,7 +5,7 @@ Knows nothing of files: JSON Lines, CSV and Parquet hand in their rows as they r
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -86,13 +86,16 @@ def columns_of(made_by: str) -> Columns | None:
 class Rows:
     """Gathers the documents of one file. A row that cannot be one costs nothing but itself."""
 
-    def __init__(self, columns: Columns, word: str = "line") -> None:
-        """`word` is what a row is called in names and problems: ``line-3``, ``line 3: …``."""
+    def __init__(self, columns: Columns, word: str = "line", problems: Sequence[str] = ()) -> None:
+        """`word` is what a row is called in names and problems: ``line-3``, ``line 3: …``.
+
+        `problems` are the file's own, which come first.
+        """
         self._columns = columns
         self._word = word
         self._names: dict[str, None] = {}
         self._documents: dict[str, ParsedDocument] = {}
-        self._problems: list[str] = []
+        self._problems = list(problems)
         self._more = 0
 
     def add(self, number: int, fields: Mapping[str, Any]) -> None:

@@ -59,20 +59,49 @@ class Parsed:
     problems: tuple[str, ...] = ()
 
 
-class HeadingPath:
-    """The headings that are open at a place in a text."""
+class Outline:
+    """The sections of a text, while its headings come.
 
-    def __init__(self) -> None:
+    A heading with nothing under it stands in the section of the one that comes next.
+    """
+
+    def __init__(self, title: str, start: int = 0) -> None:
+        """`title` is the document's: a first heading that repeats it is in no path."""
+        self._title = title
+        self._start = start
+        self._page: int | None = None
         self._open: list[tuple[int, str]] = []
+        self._sections: list[Section] = []
 
-    def enter(self, level: int, heading: str) -> None:
-        """Open a heading and close those of its level and deeper."""
+    def heading(self, at: int, level: int, name: str, before: str, page: int | None = None) -> None:
+        """Begin a heading's section at `at`, on `page`; close headings of its level and deeper.
+
+        `before` is the text since the heading that came before this one.
+        """
+        is_bare = bool(self._open) and _letters(before) == _letters(self._open[-1][1])
+        if not (is_bare and page == self._page):
+            self._close(at, before)
+        self._page = page
         self._open = [entry for entry in self._open if entry[0] < level]
-        self._open.append((level, heading))
+        self._open.append((level, name))
 
-    def below(self, title: str) -> str:
-        """The path as one string, without a first heading that is the title itself."""
+    def finish(self, end: int, before: str) -> tuple[Section, ...]:
+        """All sections of a text that ends at `end`."""
+        self._close(end, before)
+        return tuple(self._sections)
+
+    def _close(self, at: int, before: str) -> None:
+        if before.strip():
+            self._sections.append(Section(self._start, at, self._path(), self._page))
+        self._start = at
+
+    def _path(self) -> str:
         names = [name for _, name in self._open if name]
-        if names and names[0] == title:
+        if names and names[0] == self._title:
             names = names[1:]
         return HEADING_SEPARATOR.join(names)
+
+
+def _letters(text: str) -> str:
+    """A heading's text without its spaces, and without the marks that Markdown has round it."""
+    return "".join(text.split()).strip("#=-")

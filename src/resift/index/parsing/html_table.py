@@ -20,10 +20,14 @@ _LONGEST_REPEATED = 80
 
 @dataclass(slots=True)
 class HtmlTable:
-    """The cells' nodes a row, how many rows are the head, and the caption's node."""
+    """The cells' nodes a row, how many rows are the head, and the caption's node.
+
+    `starts` are the rows that begin a part of the table: no cell reaches down into one.
+    """
 
     rows: list[list[Any]] = field(default_factory=list)
     head: int = 0
+    starts: set[int] = field(default_factory=set)
     caption: Any = None
 
 
@@ -34,8 +38,12 @@ def html_table(node: Any) -> HtmlTable | None:
         return None
     table = HtmlTable()
     heads = []
+    part = None
     for row, is_head in _rows(node, table):
         cells = [cell for cell in _children(row) if cell.tag in _CELLS]
+        if row.parent.mem_id != part:
+            part = row.parent.mem_id
+            table.starts.add(len(table.rows))
         if cells:
             table.rows.append(cells)
             heads.append(is_head or all(cell.tag == "th" for cell in cells))
@@ -55,6 +63,8 @@ def grid(table: HtmlTable, text_of: Callable[[Any], str]) -> Grid:
     head = 0
     for number, cells in enumerate(table.rows):
         row: list[str] = []
+        if number in table.starts:
+            below.clear()
         for cell in cells:
             _take_from_above(row, below)
             text = text_of(cell)
@@ -102,4 +112,6 @@ def _take_from_above(row: list[str], below: dict[int, tuple[int, str]]) -> None:
 
 def _span(cell: Any, name: str) -> int:
     digits = (cell.attributes.get(name) or "1").strip()
+    if name == "rowspan" and digits == "0":  # down to the end of its part
+        return _MOST_SPAN
     return min(max(int(digits), 1), _MOST_SPAN) if digits.isdecimal() and len(digits) < 9 else 1

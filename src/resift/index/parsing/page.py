@@ -1,6 +1,6 @@
 """The text of a page while it is put together out of a tree's words, headings and tables."""
 
-from resift.index.parsing.documents import HeadingPath, Section, Table
+from resift.index.parsing.documents import Outline, Section, Table
 from resift.index.parsing.tables import Grid
 
 
@@ -8,14 +8,12 @@ class Page:
     """The text so far. Space between two words is decided when the second one comes."""
 
     def __init__(self, title: str) -> None:
-        self._title = title
         self._pieces: list[str] = []
         self._length = 0
         self._gap = ""
-        self._path = HeadingPath()
-        self._sections: list[Section] = []
+        self._outline = Outline(title)
         self._tables: list[Table] = []
-        self._start = 0
+        self._last = 0
 
     @property
     def is_empty(self) -> bool:
@@ -58,14 +56,13 @@ class Page:
             self._gap = gap
 
     def heading(self, level: int, name: str) -> None:
-        """Close the section that is open and begin the heading's own."""
-        self._close()
-        self._path.enter(level, name)
+        """Begin the heading's section; its text is still to come."""
+        self._outline.heading(self._length, level, name, self._since())
 
     def finish(self) -> tuple[str, tuple[Section, ...], tuple[Table, ...]]:
         """The whole text, its sections and its tables."""
-        self._close()
-        return "".join(self._pieces), tuple(self._sections), tuple(self._tables)
+        sections = self._outline.finish(self._length, self._since())
+        return "".join(self._pieces), sections, tuple(self._tables)
 
     def _add(self, text: str) -> None:
         piece = self._gap + text if self._length else text
@@ -73,8 +70,8 @@ class Page:
         self._length += len(piece)
         self._gap = ""
 
-    def _close(self) -> None:
-        if self._length > self._start:
-            heading = self._path.below(self._title)
-            self._sections.append(Section(self._start, self._length, heading))
-        self._start = self._length
+    def _since(self) -> str:
+        """The text since the last heading."""
+        pieces = self._pieces[self._last :]
+        self._last = len(self._pieces)
+        return "".join(pieces)

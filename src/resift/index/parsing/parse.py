@@ -37,8 +37,8 @@ class _Format:
     is_rows: bool = False
 
 
-def _whole(parser: Callable[[str, bytes], ParsedDocument]) -> _Read:
-    return lambda key, data, columns, limits: Parsed((parser(key, data),))
+def _whole(parser: Callable[[str, bytes], Parsed]) -> _Read:
+    return lambda key, data, columns, limits: parser(key, data)
 
 
 def _paged(parser: Callable[[str, bytes, Limits], Parsed]) -> _Read:
@@ -49,29 +49,27 @@ def _rows(parser: Callable[[bytes, Columns], Parsed]) -> _Read:
     return lambda key, data, columns, limits: parser(data, columns)
 
 
-def _text(parser: Callable[[str, bytes], ParsedDocument]) -> _Read:
+def _text(parser: Callable[[str, bytes], Parsed]) -> _Read:
     """What says at once that it is an HTML page is read as one, whatever its name is."""
-    return lambda key, data, columns, limits: Parsed(
-        (parse_html(key, data) if is_page(data) else parser(key, data),)
-    )
+    return lambda key, data, columns, limits: (parse_html if is_page(data) else parser)(key, data)
 
 
-_HTML = _Format("html", 3, _whole(parse_html))
-_TEXT = _Format("text", 3 + _HTML.version, _text(parse_plain))
-_MARKDOWN = _Format("markdown", 3 + _HTML.version, _text(parse_markdown))
-_CSV = _Format("csv", 2, _rows(parse_csv), is_rows=True)
-_OFFICE = _Format("office", 2, _paged(parse_office))
+_HTML = _Format("html", 4, _whole(parse_html))
+_TEXT = _Format("text", 4 + _HTML.version, _text(parse_plain))
+_MARKDOWN = _Format("markdown", 4 + _HTML.version, _text(parse_markdown))
+_CSV = _Format("csv", 3, _rows(parse_csv), is_rows=True)
+_OFFICE = _Format("office", 3, _paged(parse_office))
 _FORMATS = {
     ".txt": _TEXT,
     ".md": _MARKDOWN,
     ".markdown": _MARKDOWN,
     ".html": _HTML,
     ".htm": _HTML,
-    ".pdf": _Format("pdf", 2, _paged(parse_pdf)),
-    ".jsonl": _Format("jsonl", 3, _rows(parse_jsonl), is_rows=True),
+    ".pdf": _Format("pdf", 3, _paged(parse_pdf)),
+    ".jsonl": _Format("jsonl", 4, _rows(parse_jsonl), is_rows=True),
     ".csv": _CSV,
     ".tsv": _CSV,
-    ".parquet": _Format("parquet", 2, _rows(parse_parquet), is_rows=True),
+    ".parquet": _Format("parquet", 3, _rows(parse_parquet), is_rows=True),
     **dict.fromkeys(OFFICE_SUFFIXES, _OFFICE),
 }
 SUFFIXES = frozenset(_FORMATS)

@@ -28,8 +28,9 @@ def parse_csv(data: bytes, columns: Columns) -> Parsed:
     values are strings. Empty fields are left out. Raise `SourceError` if no column is the text.
     """
     csv.field_size_limit(max(csv.field_size_limit(), len(data) + 1))
-    rows = Rows(columns)
-    reader = _read(decode_rows(data), rows)
+    decoded = decode_rows(data)
+    rows = Rows(columns, problems=decoded.problems)
+    reader = _read(decoded.text.split("\n"), rows)
     line, header = next(reader, (0, []))
     names = [name.strip() for name in header]
     columns.check(names)

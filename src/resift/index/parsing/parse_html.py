@@ -7,7 +7,7 @@ from typing import Any
 from resift.errors import SourceError
 from resift.extras import require
 from resift.index.parsing.charset import decode
-from resift.index.parsing.documents import ParsedDocument
+from resift.index.parsing.documents import Parsed, ParsedDocument
 from resift.index.parsing.html_table import HtmlTable, grid, html_table
 from resift.index.parsing.page import Page
 from resift.index.parsing.parse_text import stem
@@ -48,7 +48,7 @@ def is_page(data: bytes) -> bool:
     return _PAGE.match(data[:2048]) is not None
 
 
-def parse_html(key: str, data: bytes) -> ParsedDocument:
+def parse_html(key: str, data: bytes) -> Parsed:
     """Read a page; its title is ``<title>``, else the first ``<h1>``, else the file's name.
 
     A table of data is a line a row. Raise `SourceError` for a page of frames, whose text is in
@@ -56,7 +56,8 @@ def parse_html(key: str, data: bytes) -> ParsedDocument:
     """
     lexbor = require("selectolax.lexbor", "index")
     charset = _CHARSET.search(data[:2048])
-    html = decode(data, charset.group(1).decode() if charset else None)
+    decoded = decode(data, charset.group(1).decode() if charset else None)
+    html = decoded.text
     if html.lstrip().startswith("<?xml"):
         html = _as_html(html)
     tree = lexbor.LexborHTMLParser(html)
@@ -68,7 +69,7 @@ def parse_html(key: str, data: bytes) -> ParsedDocument:
     if page.is_empty and tree.css_first("frameset") is not None:
         raise SourceError("a page of frames: its text is in the pages that it shows")
     text, sections, tables = page.finish()
-    return ParsedDocument(key, title, text, sections, tables=tables)
+    return Parsed((ParsedDocument(key, title, text, sections, tables=tables),), decoded.problems)
 
 
 def _as_html(xml: str) -> str:

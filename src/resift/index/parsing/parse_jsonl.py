@@ -18,15 +18,18 @@ def parse_jsonl(data: bytes, columns: Columns) -> Parsed:
     The text is taken as it is: no guessing whether it might be HTML. Raise `SourceError` where all
     of the file is one JSON value, written over many lines or as one array.
     """
-    rows = Rows(columns)
-    lines = decode_rows(data)
+    decoded = decode_rows(data)
+    rows = Rows(columns, problems=decoded.problems)
+    lines = decoded.text.split("\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             rows.add(number, _fields(line))
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             rows.fault(number, str(error))
+        except RecursionError:
+            rows.fault(number, "lists and objects in it are nested without end")
     parsed = rows.parsed()
     if not parsed.documents and _is_one_value(lines):
         raise SourceError("one JSON value, but no object a line: write each object on its line")

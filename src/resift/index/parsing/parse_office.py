@@ -15,7 +15,7 @@ from typing import Any
 from resift.errors import SourceError
 from resift.extras import require
 from resift.index.parsing.charset import without_controls
-from resift.index.parsing.documents import HeadingPath, Parsed, ParsedDocument, Section, Table
+from resift.index.parsing.documents import Outline, Parsed, ParsedDocument, Section, Table
 from resift.index.parsing.docx_entities import hide_entities, show_entities
 from resift.index.parsing.limits import Limits
 from resift.index.parsing.parse_text import stem
@@ -162,19 +162,15 @@ class _Text:
 
     def __init__(self, title: str) -> None:
         self.page: int | None = None
-        self._title = title
         self._pieces: list[str] = []
         self._length = 0
-        self._path = HeadingPath()
-        self._sections: list[Section] = []
+        self._outline = Outline(title)
         self._tables: list[Table] = []
-        self._start = 0
-        self._page: int | None = None
+        self._last = 0
 
     def heading(self, level: int, name: str) -> None:
-        """Begin a heading's own section."""
-        self._close()
-        self._path.enter(level, name)
+        """Begin a heading's own section; its text is still to come."""
+        self._outline.heading(self._length, level, name, self._since(), self.page)
 
     def block(self, text: str) -> None:
         """Add a block, if there is anything in it."""
@@ -183,7 +179,6 @@ class _Text:
             piece = f"\n\n{text}" if self._pieces else text
             self._pieces.append(piece)
             self._length += len(piece)
-            self._page = self.page
 
     def table(self, grid: Grid) -> None:
         """Add a table, a line a row."""
@@ -193,11 +188,11 @@ class _Text:
 
     def finish(self) -> tuple[str, tuple[Section, ...], tuple[Table, ...]]:
         """The whole text, its sections and its tables."""
-        self._close()
-        return "".join(self._pieces), tuple(self._sections), tuple(self._tables)
+        sections = self._outline.finish(self._length, self._since())
+        return "".join(self._pieces), sections, tuple(self._tables)
 
-    def _close(self) -> None:
-        if self._length > self._start:
-            heading = self._path.below(self._title)
-            self._sections.append(Section(self._start, self._length, heading, self._page))
-        self._start = self._length
+    def _since(self) -> str:
+        """The text since the last heading."""
+        pieces = self._pieces[self._last :]
+        self._last = len(self._pieces)
+        return "".join(pieces)

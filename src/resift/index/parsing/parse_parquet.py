@@ -30,19 +30,39 @@ def parse_parquet(data: bytes, columns: Columns) -> Parsed:
     number = 0
     try:
         file = parquet.ParquetFile(arrow.BufferReader(data))
-        columns.check(file.schema_arrow.names)
+        names = file.schema_arrow.names
+        columns.check(names)
+        for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+            rows.fault(1, f"more than one column is called {name!r}: only the first is read")
         for batch in file.iter_batches(_BATCH, use_threads=False):
-            for fields, unread in _python(arrow, batch):
+            for fields, unread in _python(arrow, _readable(arrow, batch, columns)):
                 number += 1
                 for reason in unread:
                     rows.fault(number, reason)
-                rows.add(number, _plain(fields))
+                rows.add(number, {columns.text: None, **_plain(fields)})
     except MemoryError:  # Arrow's own is an ArrowException as well
         raise
     except (arrow.ArrowException, OSError) as error:
         where = f" after row {number:,}" if number else ""
         raise SourceError(f"not a readable Parquet file{where}: damaged, or no Parquet") from error
     return rows.parsed()
+
+
+def _readable(arrow: Any, batch: Any, columns: Columns) -> Any:
+    """The batch with each name once, and bytes in the columns of texts as the text that they are.
+
+    Writers that know no strings leave them as bytes; what is not UTF-8 of them is found by value.
+    """
+    names = batch.schema.names
+    batch = batch.select([names.index(name) for name in dict.fromkeys(names)])
+    types = arrow.types
+    for place, field in enumerate(batch.schema):
+        is_bytes = types.is_binary(field.type) or types.is_large_binary(field.type)
+        if field.name in columns.own and is_bytes:
+            kind = arrow.string() if types.is_binary(field.type) else arrow.large_string()
+            texts = batch.column(place).view(kind)
+            batch = batch.set_column(place, field.with_type(kind), texts)
+    return batch
 
 
 def _python(arrow: Any, batch: Any) -> list[tuple[dict[str, Any], list[str]]]:

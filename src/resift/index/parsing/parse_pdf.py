@@ -22,6 +22,8 @@ _LIGATURES = str.maketrans(
 )  # fmt: skip
 # What a PDF ends with, give or take what was put behind it.
 _END, _TAIL = b"%%EOF", 2_048
+# Pages that are named one by one; more are counted.
+_MOST_PROBLEMS = 20
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0e-\x1f]")
 
 
@@ -41,10 +43,13 @@ def parse_pdf(key: str, data: bytes, limits: Limits) -> Parsed:
         except pdfium.PdfiumError as error:
             raise SourceError(_reason(error)) from error
     text, sections = _join(pages)
+    if len(problems) > _MOST_PROBLEMS:
+        more = f"and {len(problems) - _MOST_PROBLEMS:,} more pages that cannot be read"
+        problems[_MOST_PROBLEMS:] = [more]
     if _END not in data[-_TAIL:]:
         problems.append("the file is cut off: pages of it may be missing")
     if not text:
-        why = f" ({'; '.join(problems[:1])})" if problems else ": scanned? Run OCR on it first"
+        why = f" ({problems[0]})" if problems else ": scanned? Run OCR on it first"
         raise SourceError(f"a PDF without a text layer in its {len(pages)} pages{why}")
     return Parsed((ParsedDocument(key, title, text, sections),), tuple(problems))
 
@@ -53,7 +58,11 @@ def _page(pdf: Any, number: int, problems: list[str]) -> str:
     pdfium = require("pypdfium2", "index")
     try:
         with closing(pdf[number]) as page, closing(page.get_textpage()) as text:
-            return str(text.get_text_bounded())
+            words = str(text.get_text_bounded())
+            images = page.get_objects([pdfium.raw.FPDF_PAGEOBJ_IMAGE])
+            if not words.strip() and next(images, None) is not None:
+                problems.append(f"page {number + 1}: an image without text: run OCR on it first")
+            return words
     except pdfium.PdfiumError:
         problems.append(f"page {number + 1}: damaged, left out")
         return ""
