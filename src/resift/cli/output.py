@@ -130,7 +130,6 @@ def receipt_line(ranking: Ranking) -> str:
     parts.extend(receipt.notes)
     if receipt.partial:
         parts.append(f"partial: {receipt.reason}")
-    parts += receipt.notes
     return " · ".join(part for part in parts if part)
 
 
