@@ -5,11 +5,20 @@ import sys
 import pytest
 
 from cli.command import Done, Resift
+from resift import Reranker
 from resift.cli.main import run
 
 
+@pytest.fixture(scope="session")
+def opened() -> Reranker:
+    """Holds the bundled model open: a process opens each graph once for all who use it."""
+    return Reranker()
+
+
 @pytest.fixture
-def resift(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Resift:
+def resift(
+    opened: Reranker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Resift:
     """Call it with arguments; the exit code and both outputs come back."""
 
     def call(*arguments: object) -> Done:
