@@ -1,14 +1,30 @@
 """Fixtures for all tests. The default suite is offline and needs neither torch nor a GPU."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from artifacts import make_joint_artifact
 from resift import Reranker
 from resift.settings import Settings
+
+# How long an example takes says how busy the machine is, and nothing of what is tested.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+
+
+def pytest_configure() -> None:
+    """What tests start hears Ctrl-C, also where a shell started the tests deaf to it.
+
+    A background job ignores it, and so would each of its children; a handler that does nothing
+    leaves the job as deaf and is not handed on.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: None)
 
 
 @pytest.fixture(autouse=True, scope="session")
