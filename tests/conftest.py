@@ -59,6 +59,12 @@ def bundled(runtime: str) -> Reranker:
 
 
 @pytest.fixture(scope="session")
+def in_one_runtime() -> Reranker:
+    """The bundled model in the default runtime, for what no runtime decides; held open."""
+    return Reranker()
+
+
+@pytest.fixture(scope="session")
 def joint_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small joint artifact with random weights: 2 layers of 32."""
     return make_joint_artifact(tmp_path_factory.mktemp("joint"))

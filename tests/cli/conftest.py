@@ -9,17 +9,14 @@ from resift import Reranker
 from resift.cli.main import run
 
 
-@pytest.fixture(scope="session")
-def opened() -> Reranker:
-    """Holds the bundled model open: a process opens each graph once for all who use it."""
-    return Reranker()
-
-
 @pytest.fixture
 def resift(
-    opened: Reranker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    in_one_runtime: Reranker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Resift:
-    """Call it with arguments; the exit code and both outputs come back."""
+    """Call it with arguments; the exit code and both outputs come back.
+
+    A process opens a model's graphs once for all who use them: calls do not open them each anew.
+    """
 
     def call(*arguments: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["resift", *map(str, arguments)])

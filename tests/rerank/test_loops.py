@@ -21,6 +21,12 @@ QUERY = "red blue"
 LONG = "red sky " * 2_000_000
 
 
+@pytest.fixture(scope="module")
+def bundled(in_one_runtime: Reranker) -> Reranker:
+    """In one runtime: what is asked here is decided around it."""
+    return in_one_runtime
+
+
 def call(engine: Engine, texts: list[str], budget_ms: float | None = None) -> Steps[object]:
     return engine.steps(QUERY, texts, Patience(budget_ms))
 
