@@ -4,9 +4,10 @@ And that it is told in one line, and that the next sync does what is left and no
 """
 
 import json
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import obstore
 import pytest
@@ -18,6 +19,7 @@ from resift.index.location import locate
 from resift.index.parsing.limits import Limits
 from resift.index.reading import Reading
 from resift.index.table import open_table
+from resift.index.writer import Writer
 from storage.conftest import Server
 from storage.faulty import Faults, FaultyProxy, Seen, faulty_proxy
 from storage.places import Place
@@ -145,16 +147,26 @@ def test_credentials_that_expire_on_the_way_lose_nothing(
 
 
 def test_a_source_that_refuses_from_now_on_leaves_what_was_committed(
-    place: Place, through: Place, proxy: FaultyProxy, tmp_path: Path
+    place: Place,
+    through: Place,
+    proxy: FaultyProxy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     documents = {f"{n:03}.txt": f"Document {n}." for n in range(200)}
     place.write(documents)
     index = Place(str(tmp_path), through.storage).index()
+    parsed, take = threading.Event(), Writer.take
+
+    def noted(writer: Writer, *parts: Any) -> None:
+        take(writer, *parts)
+        parsed.set()
 
     def wait_for_parsers(request: Seen) -> None:
         if request.path.endswith("100.txt"):
-            time.sleep(3)
+            assert parsed.wait(60)
 
+    monkeypatch.setattr(Writer, "take", noted)
     proxy.restart(Faults(expired_from=150, before=wait_for_parsers))
     with pytest.raises(SourceError, match="the session token has expired") as raised:
         index.sync(through.docs)
