@@ -60,7 +60,7 @@ def test_calls_at_once_are_answered_in_time_or_refused(bundled: Reranker) -> Non
 
     start = time.perf_counter()
     found = asyncio.run(all_at_once())
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 15  # one after the other they take a minute
     refused = [own for own in found if isinstance(own, Overloaded)]
     assert len(refused) < 500
     assert all("calls are waiting already" in str(own) for own in refused)
