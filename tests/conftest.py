@@ -1,5 +1,6 @@
 """Fixtures for all tests. The default suite is offline and needs neither torch nor a GPU."""
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -42,6 +43,27 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         if name.startswith(("AWS_", "RESIFT_", "HF_", "OPENAI_")):
             monkeypatch.delenv(name)
     yield
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Whoever leaves logging other than it was fails itself, and not the tests that come later."""
+    before = _logging()
+    yield
+    after = _logging()
+    left = {name: state for name, state in after.items() if state != before.get(name, _UNTOUCHED)}
+    assert not left, f"this test leaves logging changed: {left}, before {before}"
+
+
+_UNTOUCHED = (logging.NOTSET, False, True)
+
+
+def _logging() -> dict[str, tuple[int, bool, bool]]:
+    """Level, disabled and propagate of the loggers that our warnings go through."""
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("resift")]
+    loggers = [logging.root, *map(logging.getLogger, names)]
+    states = {logger.name: (logger.level, logger.disabled, logger.propagate) for logger in loggers}
+    return states | {"all": (logging.root.manager.disable, False, True)}
 
 
 @pytest.fixture(scope="session", params=["openvino", "onnxruntime"])
