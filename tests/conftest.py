@@ -45,12 +45,21 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
+@pytest.fixture(scope="session")
+def _logging_known() -> dict[str, tuple[int, bool, bool]]:
+    """How logging was left by the test before."""
+    return _logging()
+
+
 @pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    """Whoever leaves logging other than it was fails itself, and not the tests that come later."""
-    before = _logging()
+def _logging_as_it_was(_logging_known: dict[str, tuple[int, bool, bool]]) -> Iterator[None]:
+    """Whoever leaves logging other than it was fails itself, and not the tests that come later.
+
+    What a test's wider fixtures change counts as its own.
+    """
     yield
-    after = _logging()
+    after, before = _logging(), dict(_logging_known)
+    _logging_known |= after
     left = {name: state for name, state in after.items() if state != before.get(name, _UNTOUCHED)}
     assert not left, f"this test leaves logging changed: {left}, before {before}"
 
