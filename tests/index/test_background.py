@@ -123,6 +123,7 @@ def test_a_process_ends_soon_and_with_its_own_code(finite: bool, seconds: float,
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
 def test_a_forked_child_begins_with_no_jobs(tmp_path: Path) -> None:
     background, gate = Background(1, "test"), threading.Event()
     background.run(lambda: gate.wait(30))
