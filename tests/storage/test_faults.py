@@ -17,7 +17,7 @@ from resift.errors import IndexMismatch, ResiftError, SourceError, StoreError
 from resift.index.bucket import open_bucket
 from resift.index.location import locate
 from resift.index.parsing.limits import Limits
-from resift.index.parsing.parsers import _BATCH_FILES, Parsers
+from resift.index.parsing.parsers import Parsers
 from resift.index.reading import Reading
 from resift.index.table import open_table
 from storage.conftest import Server
@@ -156,17 +156,16 @@ def test_a_source_that_refuses_from_now_on_leaves_what_was_committed(
     documents = {f"{n:03}.txt": f"Document {n}." for n in range(200)}
     place.write(documents)
     index = Place(str(tmp_path), through.storage).index()
-    parsed, parse = threading.Semaphore(0), Parsers._parse
+    parsed, parse = threading.Event(), Parsers._parse
 
     def noted(parsers: Parsers, files: list[tuple[str, bytes]]) -> Any:
         answers = parse(parsers, files)
-        parsed.release()
+        parsed.set()
         return answers
 
     def wait_for_parsers(request: Seen) -> None:
-        if request.path.endswith("100.txt"):
-            for _ in range(100 // _BATCH_FILES):  # all that was handed over by then
-                assert parsed.acquire(timeout=60)
+        if request.path.endswith("040.txt"):  # the first batch has been handed over
+            assert parsed.wait(60)
 
     monkeypatch.setattr(Parsers, "_parse", noted)
     proxy.restart(Faults(expired_from=150, before=wait_for_parsers))
