@@ -1,14 +1,31 @@
 """Fixtures for all tests. The default suite is offline and needs neither torch nor a GPU."""
 
+import logging
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from artifacts import make_joint_artifact
 from resift import Reranker
 from resift.settings import Settings
+
+# How long an example takes says how busy the machine is, and nothing of what is tested.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+
+
+def pytest_configure() -> None:
+    """What tests start hears Ctrl-C, also where a shell started the tests deaf to it.
+
+    A background job ignores it, and so would each of its children; a handler that does nothing
+    leaves the job as deaf and is not handed on.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: None)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -28,6 +45,36 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
+@pytest.fixture(scope="session")
+def _logging_known() -> dict[str, tuple[int, bool, bool]]:
+    """How logging was left by the test before."""
+    return _logging()
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was(_logging_known: dict[str, tuple[int, bool, bool]]) -> Iterator[None]:
+    """Whoever leaves logging other than it was fails itself, and not the tests that come later.
+
+    What a test's wider fixtures change counts as its own.
+    """
+    yield
+    after, before = _logging(), dict(_logging_known)
+    _logging_known |= after
+    left = {name: state for name, state in after.items() if state != before.get(name, _UNTOUCHED)}
+    assert not left, f"this test leaves logging changed: {left}, before {before}"
+
+
+_UNTOUCHED = (logging.NOTSET, False, True)
+
+
+def _logging() -> dict[str, tuple[int, bool, bool]]:
+    """Level, disabled and propagate of the loggers that our warnings go through."""
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("resift")]
+    loggers = [logging.root, *map(logging.getLogger, names)]
+    states = {logger.name: (logger.level, logger.disabled, logger.propagate) for logger in loggers}
+    return states | {"all": (logging.root.manager.disable, False, True)}
+
+
 @pytest.fixture(scope="session", params=["openvino", "onnxruntime"])
 def runtime(request: pytest.FixtureRequest) -> str:
     """Each runtime in turn."""
@@ -40,6 +87,12 @@ def runtime(request: pytest.FixtureRequest) -> str:
 def bundled(runtime: str) -> Reranker:
     """The bundled model in each runtime."""
     return Reranker(settings=Settings(runtime=runtime))
+
+
+@pytest.fixture(scope="session")
+def in_one_runtime() -> Reranker:
+    """The bundled model in the default runtime, for what no runtime decides; held open."""
+    return Reranker()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ QUESTIONS = (
 )
 
 
-def passages(count: int, longest: int = 1500) -> list[str]:
+def passages(count: int, longest: int = 500) -> list[str]:
     """Stretches of Python's help, from a line to `longest` characters, all of other lengths."""
     text = "\n".join(topics[name].strip() for name in sorted(topics))
     found = []

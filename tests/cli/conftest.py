@@ -6,13 +6,17 @@ import pytest
 
 from cli.command import Done, Resift
 from cli.process_state import left_as_it_was
+from resift import Reranker
 from resift.cli.main import run
 
 
 @pytest.fixture
-def resift(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Resift:
+def resift(
+    in_one_runtime: Reranker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Resift:
     """Call it with arguments; the exit code and both outputs come back.
 
+    A process opens a model's graphs once for all who use them: calls do not open them each anew.
     A process of its own would take what the command changes of it along; here that is put back.
     """
 

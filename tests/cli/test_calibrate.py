@@ -15,7 +15,7 @@ from texts import passages
 
 pytest.importorskip("scipy")
 
-POOL = passages(12)
+POOL = [" ".join(text.split()[:16]) for text in passages(12)]
 ASKED = 12
 QUERIES = {f"q{n}": " ".join(POOL[n].split()[:12]) for n in range(ASKED)}
 RANKED = {f"q{n}": [f"d{(n + k) % len(POOL)}" for k in range(len(POOL))] for n in range(ASKED)}
@@ -185,9 +185,9 @@ def test_reranked_scores_are_the_files(desk: Desk, lines: Path) -> None:
     done = desk.resift(*options, "--calibration", desk.output, "--jsonl")
     window = [Candidate(str(n + 1), text, score=20.0 - n) for n, text in enumerate(POOL)]
     expected = Reranker(calibration=desk.output).rank(QUERIES["q3"], window)
-    assert [(row["id"], row["score"]) for row in done.rows[:10]] == [
-        (hit.id, hit.score) for hit in expected
-    ]
+    assert [row["id"] for row in done.rows[:10]] == [hit.id for hit in expected]
+    scores = [row["score"] for row in done.rows[:10]]
+    assert scores == pytest.approx([hit.score for hit in expected], rel=1e-6)
     assert "calibrated on judgments" in desk.resift(*options, "--calibration", desk.output).err
     assert "calibrated by the model's maker" in desk.resift(*options).err
 

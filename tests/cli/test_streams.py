@@ -66,11 +66,14 @@ def test_without_an_environment_it_works() -> None:
     assert done.returncode == 0, done.stderr
 
 
+BEGUN = "from resift.cli.main import run; print('begun', flush=True); run()"
+
+
 @pytest.mark.parametrize("pause_s", [0.2, 0.8])
 def test_ctrl_c_at_any_time_is_130_and_no_traceback(pause_s: float) -> None:
     """While it imports, loads its model, waits for its input."""
     command = subprocess.Popen(
-        [sys.executable, "-c", f"print('begun', flush=True); {PROGRAM}", "rerank", "-q", "cats"],
+        [sys.executable, "-c", BEGUN, "rerank", "-q", "cats"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert command.stdout and command.stdout.readline() == b"begun\n"

@@ -20,6 +20,12 @@ MANIFEST = load_artifact(BUNDLED).manifest
 
 
 @pytest.fixture(scope="module")
+def bundled(in_one_runtime: Reranker) -> Reranker:
+    """In one runtime: what is asked here is decided around it."""
+    return in_one_runtime
+
+
+@pytest.fixture(scope="module")
 def reading(bundled: Reranker) -> Reading:
     return bundled.read(QUESTIONS[0], WINDOW)
 

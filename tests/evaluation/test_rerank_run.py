@@ -18,6 +18,12 @@ from resift.evaluation.trec import read_run, write_run
 RANKED = {"q1": ["d4", "d3", "d2", "d1"], "q2": ["d1", "d4"]}
 
 
+@pytest.fixture(scope="module")
+def bundled(in_one_runtime: Reranker) -> Reranker:
+    """In one runtime: what is asked here is decided around it."""
+    return in_one_runtime
+
+
 @pytest.fixture
 def collection(tmp_path: Path) -> Collection:
     return open_collection(make_collection(tmp_path / "made"))

@@ -11,6 +11,12 @@ from texts import QUESTIONS, passages
 DEPTHS = [3, 6, 12]
 
 
+@pytest.fixture(scope="module")
+def bundled(in_one_runtime: Reranker) -> Reranker:
+    """In one runtime: what is asked here is decided around it."""
+    return in_one_runtime
+
+
 def _window(size: int = 12) -> list[Candidate]:
     return [
         Candidate(str(n), text, rank=n + 1, score=9.0 - n)

@@ -87,14 +87,22 @@ def test_one_after_the_other_is_one_job() -> None:
 
 
 ENDS = """
-import sys, time
+import sys, threading, time
 from resift.index import background
 background.AT_EXIT_S = 0.2
+begun, end = threading.Semaphore(0), threading.Event()
+def job():
+    begun.release()
+    end.wait()
+    time.sleep({seconds})
+    sys.stdout.write("done\\n")
 work = background.Background(2, "t", finite={finite})
 for _ in range(5):
-    work.run(lambda: time.sleep({seconds}) or print("done", flush=True))
-time.sleep(0.1)
-print("end", flush=True)
+    work.run(job)
+begun.acquire(), begun.acquire()
+sys.stdout.write("end\\n")
+sys.stdout.flush()
+end.set()
 sys.exit(7)
 """
 
@@ -115,6 +123,7 @@ def test_a_process_ends_soon_and_with_its_own_code(finite: bool, seconds: float,
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
 def test_a_forked_child_begins_with_no_jobs(tmp_path: Path) -> None:
     background, gate = Background(1, "test"), threading.Event()
     background.run(lambda: gate.wait(30))

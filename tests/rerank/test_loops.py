@@ -21,6 +21,12 @@ QUERY = "red blue"
 LONG = "red sky " * 2_000_000
 
 
+@pytest.fixture(scope="module")
+def bundled(in_one_runtime: Reranker) -> Reranker:
+    """In one runtime: what is asked here is decided around it."""
+    return in_one_runtime
+
+
 def call(engine: Engine, texts: list[str], budget_ms: float | None = None) -> Steps[object]:
     return engine.steps(QUERY, texts, Patience(budget_ms))
 
@@ -54,7 +60,7 @@ def test_calls_at_once_are_answered_in_time_or_refused(bundled: Reranker) -> Non
 
     start = time.perf_counter()
     found = asyncio.run(all_at_once())
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 15  # one after the other they take a minute
     refused = [own for own in found if isinstance(own, Overloaded)]
     assert len(refused) < 500
     assert all("calls are waiting already" in str(own) for own in refused)

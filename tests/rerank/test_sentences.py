@@ -84,6 +84,6 @@ def test_nothing_has_no_parts() -> None:
 )
 def test_no_text_takes_more_than_linear_time(unit: str) -> None:
     text = unit * (400_000 // len(unit))
-    start = time.perf_counter()
+    start = time.thread_time()
     assert "".join(_parts(text)) == text
-    assert time.perf_counter() - start < 5
+    assert time.thread_time() - start < 5

@@ -209,7 +209,13 @@ def test_a_budget_ends_while_a_batch_still_runs() -> None:
 def test_what_comes_after_the_budget_is_not_written() -> None:
     model = Gated()
     engine = Engine(model)
-    outcome = engine.step(QUERY, ["red"], Patience(budget_ms=20))
+    patience = Patience(budget_ms=600_000)
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(engine.step, QUERY, ["red"], patience)
+        assert model.began.wait(SOON)
+        patience.at = time.perf_counter()
+        patience.done()
+        outcome = call.result(SOON)
     model.gate.set()
     _until(lambda: bool(model.calls))
     engine.step(QUERY, ["sky"])

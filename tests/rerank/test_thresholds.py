@@ -18,9 +18,15 @@ from resift.types import Status
 from texts import QUESTIONS, passages
 
 QUERY = QUESTIONS[0]
-POOL = passages(40)
+POOL = passages(40, 200)
 
 scores = st.lists(st.one_of(st.just(np.nan), st.floats(0, 1)), max_size=30)
+
+
+@pytest.fixture(scope="module")
+def bundled(in_one_runtime: Reranker) -> Reranker:
+    """In one runtime: what is asked here is decided around it."""
+    return in_one_runtime
 
 
 def _kept(least: float | None, values: list[float], statuses: list[Status]) -> list[int]:
@@ -101,7 +107,7 @@ def test_a_ranking_is_cut_at_the_least_score(bundled: Reranker, top_n: int | Non
 
 def test_a_race_changes_nothing_of_what_is_kept(bundled: Reranker) -> None:
     """Not even where fewer than are raced for are good enough, so that the let go come next."""
-    texts = passages(60)
+    texts = passages(60, 200)
     whole = bundled.rank(QUERY, texts, None)
     for count in (1, 2):
         least = (_scores(whole)[count - 1] + _scores(whole)[count]) / 2

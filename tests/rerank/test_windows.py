@@ -138,9 +138,9 @@ TEN_MB = {
 @pytest.mark.parametrize("kind", TEN_MB)
 def test_a_beginning_takes_no_longer_where_the_text_is_long(kind: str) -> None:
     tokens = Tokens(WORDPIECE, 512)
-    start = time.perf_counter()
+    start = time.thread_time()
     beginning = read(tokens, TEN_MB[kind] + " alpha", "beginning")
-    assert time.perf_counter() - start < 2  # whole it takes ten
+    assert time.thread_time() - start < 2  # whole it takes ten
     assert len(beginning.ids) <= WINDOW
 
 

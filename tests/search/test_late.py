@@ -20,8 +20,8 @@ from search.stand_ins import Backwards
 
 EMBEDDER = HashingEmbedder()
 TEXTS = {"cat": "cat cat cat", "pets": "cat and dog", "dog": "dog dog", "bird": "a bird sings"}
-BUDGET_MS = 300
-SLACK_MS = 150  # of a busy machine; a benchmark measures the overrun
+BUDGET_MS = 1_000  # all who are not held are done by then on a busy machine too
+SLACK_MS = 10_000  # who is held stays so for a minute; a benchmark measures the overrun
 
 
 @pytest.fixture(scope="module")

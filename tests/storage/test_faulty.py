@@ -127,7 +127,7 @@ def test_a_request_waits_as_long_as_it_is_told(proxy: FaultyProxy, client: HTTPC
     proxy.restart(Faults(delay_s=0.1))
     started = time.monotonic()
     put(client)
-    assert 0.1 <= time.monotonic() - started < 1
+    assert 0.1 <= time.monotonic() - started < 10
 
 
 def test_a_signed_client_works_through_it(server: Server, bucket: str) -> None:

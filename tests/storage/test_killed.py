@@ -14,7 +14,7 @@ from subprocess import TimeoutExpired
 
 from storage.places import Child, Place, Row, children
 
-ROUNDS = 15
+ROUNDS = 8
 DOCUMENTS = 20
 # A commit each few documents, so that most kills lie between two of them.
 PACE = {"commit": 10, "embed_s": 0.02}

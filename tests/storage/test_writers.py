@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from resift.errors import IndexNotFound
 from storage.places import Place, children
 
-ROUNDS = 5
+ROUNDS = 4
 DOCUMENTS = 24
 PACE = {"commit": 6, "embed_s": 0.01}
 

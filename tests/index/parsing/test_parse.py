@@ -132,11 +132,11 @@ def test_text_between_two_rules_is_text(page: str) -> None:
 
 
 def test_front_matter_that_is_long_or_never_ends_takes_no_time() -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     for line in ("key: value", "", " ", "  x", "- a", "-", "# c", "  # c", "a" * 40, "]", "k = 1"):
         for first in ("---\n", "---\na: b\n", "+++\n", "+++\na = b\n"):
             one("page.md", (first + 3_000 * (line + "\n") + "the end").encode())
-    assert time.monotonic() - started < 20
+    assert time.thread_time() - started < 20
 
 
 @pytest.mark.parametrize(
@@ -154,9 +154,9 @@ def test_front_matter_that_is_long_or_never_ends_takes_no_time() -> None:
     ],
 )
 def test_no_line_takes_for_ever(page: str) -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     cut(one("a.md", page.encode()), token_starts, with_text=False)
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5
 
 
 @pytest.mark.parametrize(

@@ -166,12 +166,12 @@ def test_a_heading_in_a_layout_is_one_and_in_a_table_is_a_cell() -> None:
 
 
 def test_spans_that_a_page_only_claims_cost_nothing() -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     cell = "<td rowspan=65534 colspan=1000>" + "x" * 10_000
     text = page(f"<table><tr>{cell}</tr>{'<tr><td>y</tr>' * 2_000}</table>").text
     assert len(text) < 1_000_000
     assert text.count("y") == 2_000
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5
 
 
 def test_a_page_under_the_name_of_a_text_is_read_as_a_page() -> None:
