@@ -1,5 +1,7 @@
 """What is int8 after quantisation is what both runtimes run fast; the rest is left as it was."""
 
+import logging
+
 import numpy as np
 import onnx
 import pytest
@@ -30,8 +32,12 @@ def float32() -> onnx.ModelProto:
 
 @pytest.fixture(scope="module")
 def model() -> onnx.ModelProto:
+    return quantise(float32(), samples())
+
+
+def samples() -> list[dict[str, np.ndarray[tuple[int, ...], np.dtype[np.int64]]]]:
     rng = np.random.default_rng(2)
-    samples = []
+    drawn = []
     for length in (16, 32, 48, 16, 32, 48, 64, 16):
         names = ("input_ids", "attention_mask", "token_type_ids")
         highest = (VOCABULARY, 2, 2)
@@ -39,8 +45,8 @@ def model() -> onnx.ModelProto:
             name: rng.integers(0, end, (1, length))
             for name, end in zip(names, highest, strict=True)
         }
-        samples.append(feeds | {"attention_mask": np.ones((1, length), np.int64)})
-    return quantise(float32(), samples)
+        drawn.append(feeds | {"attention_mask": np.ones((1, length), np.int64)})
+    return drawn
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +143,14 @@ def test_inputs_and_output_keep_their_names(model: onnx.ModelProto) -> None:
     original = float32().graph
     assert [port.name for port in model.graph.input] == [port.name for port in original.input]
     assert [port.name for port in model.graph.output] == ["logits"]
+
+
+def test_whoever_listens_to_nncf_goes_on_hearing() -> None:
+    logger, heard = logging.getLogger("nncf"), logging.NullHandler()
+    logger.addHandler(heard)
+    before = logger.level, heard.level, logging.getLoggerClass()
+    try:
+        quantise(float32(), samples())
+        assert (logger.level, heard.level, logging.getLoggerClass()) == before
+    finally:
+        logger.removeHandler(heard)

@@ -9,8 +9,9 @@ writes, it ran slower than float32 (LOG.md).
 import logging
 import re
 import sys
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,11 +35,9 @@ LEAST, HIGHEST = np.array(-127, np.float32), np.array(127, np.float32)
 
 def quantise(model: onnx.ModelProto, samples: Sequence[dict[str, NDArray[Any]]]) -> onnx.ModelProto:
     """Float32 graph → int8 graph with ranges read off `samples` (inputs by name)."""
-    with without_telemetry():
-        nncf = require("nncf", "convert")
-    nncf.set_log_level(logging.ERROR)
+    nncf = _nncf()
     names = [node.name for node in model.graph.node if _LEFT_ALONE.fullmatch(node.name)]
-    with redirect_stdout(sys.stderr):  # its progress bars are no result
+    with _errors_only(), redirect_stdout(sys.stderr):  # its progress bars are no result
         quantised: onnx.ModelProto = nncf.quantize(
             model,
             nncf.Dataset(samples),
@@ -51,6 +50,28 @@ def quantise(model: onnx.ModelProto, samples: Sequence[dict[str, NDArray[Any]]])
     _unsigned_activations(quantised)
     onnx.checker.check_model(quantised)
     return quantised
+
+
+def _nncf() -> ModuleType:
+    """NNCF, whose import reports to its makers and makes all loggers of the program its own."""
+    logger_class = logging.getLoggerClass()
+    try:
+        with without_telemetry():
+            return require("nncf", "convert")
+    finally:
+        logging.setLoggerClass(logger_class)
+
+
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    """NNCF's own way to be quiet sets the level of whoever listens to it, for good."""
+    logger = logging.getLogger("nncf")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def int8_steps(states: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

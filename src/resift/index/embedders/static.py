@@ -48,11 +48,10 @@ class StaticEmbedder:
 
 @contextmanager
 def _log_left_alone() -> Iterator[None]:
-    """Importing wordllama makes the whole program log from INFO on; take that back."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+    """Importing wordllama calls `logging.basicConfig`, which does nothing where a handler is."""
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addHandler(handler)
     try:
         yield
     finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
+        root.removeHandler(handler)
