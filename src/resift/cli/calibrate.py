@@ -11,7 +11,7 @@ from rich.table import Table
 
 from resift.cli.first_stage import open_first_stage
 from resift.cli.options import AsJson, FusionWeight, Mode, Model, uncalibrated
-from resift.cli.output import console, print_json, progress, say
+from resift.cli.output import console, print_json, print_table, progress, say
 from resift.errors import DatasetError, InputError, QueryError
 from resift.files import STDOUT, check_output
 
@@ -109,6 +109,7 @@ def _print(report: "CalibrationReport") -> None:
     console.print(
         f"{own.model}: {own.pairs:,} pairs of {own.queries:,} queries, {own.relevant:,} answers",
         markup=False,
+        soft_wrap=True,
     )
     _print_scale("logits alone", report.plain, report.judged.plain)
     if report.fused and report.judged.fused:
@@ -128,7 +129,9 @@ def _print_scale(name: str, fitted: "Fitted", judged: "JudgedLogits") -> None:
     bins = _table("pairs", "mean score", "answers")
     for own in reliability(fitted.held_out, judged.relevant):
         bins.add_row(f"{own.pairs:,}", f"{own.chance:.4f}", f"{own.share:.4f}")
-    console.print("", ways, "", bins)
+    for table in (ways, bins):
+        console.print()
+        print_table(table)
 
 
 def _table(first: str, *others: str) -> Table:

@@ -10,7 +10,8 @@ from resift.cli.botocore_corpus import SERVICES, operations
 from resift.cli.hits import passage
 from resift.cli.index import print_skipped, sync_progress
 from resift.cli.options import Calibration, Model, settings_with
-from resift.cli.output import console, milliseconds
+from resift.cli.output import console, milliseconds, print_table, print_text
+from resift.cli.width import PASSAGE_TABLE
 from resift.types import DEPTH, Hit, Ranking
 
 QUESTIONS = (
@@ -96,10 +97,10 @@ def _show(ranking: Ranking) -> None:
         if rank > SHOWN:
             break
         table.add_row(str(rank), escape(before.title), escape(after.title), _moved(after))
-    console.print(table)
-    console.print(Padding(passage(ranking.query, ranking[0]), (0, 0, 0, 2)))
+    print_table(table, PASSAGE_TABLE)
+    print_text(Padding(passage(ranking.query, ranking[0]), (0, 0, 0, 2)))
     timings = ", ".join(milliseconds(ranking.receipt.timings_ms))
-    console.print(f"  [dim]{ranking.receipt.scored} passages read: {timings}[/]\n", highlight=False)
+    console.print(f"  [dim]{ranking.receipt.scored} passages read: {timings}[/]\n", soft_wrap=True)
 
 
 def _moved(hit: Hit) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from resift.cli.output import console, errors, printable, snippet
+from resift.cli.output import console, errors, print_table, printable, snippet
 from resift.evaluation.ablation import Variant
 from resift.evaluation.advice import chance, chance_alone, first_cost, in_words, short
 from resift.evaluation.result import Evaluation, Latency, Moved, QueryChange, SystemResult
@@ -63,7 +63,7 @@ def print_ablation(parts: Sequence[Variant]) -> None:
             *_milliseconds(part.latency),
             f"{part.requests:.1f}",
         )
-    console.print(table)
+    print_table(table)
 
 
 def _figures(found: Evaluation) -> None:
@@ -86,7 +86,7 @@ def _figures(found: Evaluation) -> None:
                 f"{row.pairs:.0f}",
                 f"{row.tokens:,.0f}",
             )
-        console.print(table)
+        print_table(table)
 
 
 def _table(heads: Sequence[str]) -> Table:
@@ -123,7 +123,7 @@ def _significance(system: SystemResult, first: str) -> None:
             str(own.better),
             str(own.worse),
         )
-    console.print(table)
+    print_table(table)
     if system.against:
         own = system.against
         _line(

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from resift.cli import as_json
 from resift.cli.hits import print_ranking
-from resift.cli.output import console, print_json, printable, say
+from resift.cli.output import print_json, print_text, printable, say
 from resift.errors import InputError
 from resift.rerank.compare import compared
 from resift.types import Explanation, Hit, Part, Ranking
@@ -63,10 +63,10 @@ def print_answer(ranking: Ranking, shape: Shape) -> None:
     print_ranking(ranking)
     hits = ranking[: len(own)]
     for hit, one in zip(hits, own, strict=True):
-        console.print(Text("\n").append(marked(hit, one)))
+        print_text(Text("\n").append(marked(hit, one)))
     for (above, one), (below, other) in pairwise(zip(hits, own, strict=True)):
         summary = compared(above, below, one, other).summary
-        console.print(Text(f"\nwhy: {printable(summary)}"))
+        print_text(Text(f"\nwhy: {printable(summary)}"))
 
 
 def _explained(ranking: Ranking, count: int) -> list[Explanation | None]:

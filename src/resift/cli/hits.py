@@ -3,8 +3,9 @@
 from rich.table import Table
 from rich.text import Text
 
-from resift.cli.output import console, printable, receipt_line, say, snippet
+from resift.cli.output import console, print_table, printable, receipt_line, say, snippet
 from resift.cli.sentence import best_sentence
+from resift.cli.width import PASSAGE_TABLE
 from resift.types import Hit, Ranking
 
 SHOWN = 240  # characters of a passage
@@ -23,9 +24,9 @@ def print_ranking(ranking: Ranking) -> None:
         score = hit.status if hit.score is None else f"{hit.score:.4f}"
         table.add_row(str(hit.rank), str(hit.first_stage_rank), score, passage(ranking.query, hit))
     if len(ranking):
-        console.print(table)
+        print_table(table, PASSAGE_TABLE)
     else:
-        console.print("nothing to show", style="dim")
+        console.print("nothing to show", style="dim", soft_wrap=True)
     say(receipt_line(ranking), style="dim")
 
 

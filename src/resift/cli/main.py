@@ -18,6 +18,9 @@ def run() -> None:
 
 
 def _run() -> int:
+    from resift.cli import width
+
+    width.prepare()  # before rich and typer look at it
     from resift.cli import output, streams
 
     streams.prepare()

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from resift.cli.options import AsJson
-from resift.cli.output import console, print_json
+from resift.cli.output import console, print_json, print_table
 
 
 def models(
@@ -40,4 +40,4 @@ def models(
     table.add_column(no_wrap=True)
     for known in CHECKPOINTS:
         table.add_row(known.hub_id, known.licence, known.languages, known.note)
-    console.print(table)
+    print_table(table)

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from resift.cli import as_json
+from resift.cli.width import FIGURE_TABLE, PASSAGE_TABLE
 from resift.settings import debugging
 from resift.types import Calibrated, Ranking
 
@@ -73,6 +75,19 @@ def printable(text: str) -> str:
     shown = (char if char.isprintable() else _WIDTHLESS.get(unicodedata.category(char), " ")
              for char in text)  # fmt: skip
     return "".join(shown)
+
+
+def print_table(table: Table, least: int = FIGURE_TABLE) -> None:
+    """A table on stdout, in `least` columns or more if it needs them: a narrower terminal wraps."""
+    if console.width < least:
+        natural = console.measure(table, options=console.options.update_width(least)).maximum
+        table.width = least if table.expand else min(natural, least)
+    console.print(table, crop=False)
+
+
+def print_text(text: RenderableType) -> None:
+    """Running text on stdout; a terminal that is too narrow for a table breaks it itself."""
+    console.print(text, soft_wrap=console.width < PASSAGE_TABLE)
 
 
 def progress() -> Progress:

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from resift.cli.options import AsJson, IndexUri
-from resift.cli.output import console, print_json
+from resift.cli.output import console, print_json, print_table
 
 if TYPE_CHECKING:
     from resift.index.versions import Version
@@ -35,7 +35,7 @@ def versions(uri: IndexUri, as_json: AsJson = False) -> None:
             describe(version),
             version.note,
         )
-    console.print(table)
+    print_table(table)
 
 
 def rollback(
