@@ -38,7 +38,7 @@ def test_other_paths_are_as_they_are(path: str) -> None:
 
 
 def test_a_model_is_loaded_and_ranks_without_a_home() -> None:
-    assert cache_folder() is None
+    assert cache_folder(Settings()) is None
     assert len(Reranker().rank("red", ["a red sky", "blue"])) == 2
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "resift"
-BASE = {"types", "errors", "extras", "files", "cores", "settings"}
+BASE = {"types", "errors", "extras", "files", "cores", "settings", "tagged"}
 
 MAY_IMPORT = {
     "types": {"errors"},
@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "extras": {"errors"},
     "cores": set[str](),
     "files": {"errors"},
+    "tagged": {"files"},
     "setting_values": {"errors"},
     "settings": {"errors", "files", "setting_values"},
     "rerank": BASE,

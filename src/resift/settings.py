@@ -16,8 +16,10 @@ The file is the one that ``RESIFT_CONFIG`` names; a variable wins over the file:
     embedder_key = "..."            # RESIFT_EMBEDDER_KEY: for the server that embedder names
     openai_key = "..."              # OPENAI_API_KEY: for https://api.openai.com and no other
 
-    cache_dir = "/var/cache/resift" # RESIFT_CACHE_DIR: searches of s3:// indexes read a copy there
-    cache_gb = 10                   # RESIFT_CACHE_GB: of it; larger indexes are read in place
+    cache_dir = "/var/cache/resift" # RESIFT_CACHE_DIR: for all that can be made again, else
+                                    # $XDG_CACHE_HOME/resift or ~/.cache/resift; if it is named,
+                                    # searches of s3:// indexes read a copy there
+    cache_gb = 10                   # RESIFT_CACHE_GB: of copies; larger indexes are read in place
 
     [storage]                       # the usual AWS variables, for s3:// URIs
     endpoint = "http://127.0.0.1:8333"   # AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL
@@ -43,8 +45,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from resift.errors import SettingsError
-from resift.files import read_regular
+from resift.errors import InputError, SettingsError
+from resift.files import from_home, read_regular
 from resift.setting_values import RUNTIMES as RUNTIMES
 from resift.setting_values import count, flag, path, runtime, secret, text
 from resift.setting_values import expanded as expanded
@@ -201,12 +203,14 @@ def checked_settings(settings: Settings | None) -> Settings:
     return settings or Settings.load()
 
 
-def cache_folder(environ: Mapping[str, str] | None = None) -> Path | None:
+def cache_folder(settings: Settings, environ: Mapping[str, str] | None = None) -> Path | None:
     """Where what can be made again is kept between processes; None where there is no home."""
     environ = os.environ if environ is None else environ
     try:
+        if settings.cache_dir:
+            return from_home(settings.cache_dir)
         return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "resift"
-    except RuntimeError:
+    except (InputError, RuntimeError):
         return None
 
 

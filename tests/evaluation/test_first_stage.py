@@ -1,6 +1,8 @@
 """Candidates of a run, an index and a corpus, under the names that judgments use."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -99,3 +101,89 @@ def test_a_cache_folder_that_cannot_be_written_is_an_error_in_a_line(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(DatasetError, match="cannot be written"):
         index_corpus(open_collection(make_collection(tmp_path / "made")), Settings())
+
+
+def _kept(cache: Path) -> Path:
+    """The one place in a cache folder that an index of a corpus is kept in."""
+    (place,) = (cache / "collections").iterdir()
+    return place
+
+
+def test_the_cache_folder_of_the_settings_is_where_the_index_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "usual"))
+    collection = open_collection(make_collection(tmp_path / "made"))
+    index, _ = index_corpus(collection, Settings(cache_dir=str(tmp_path / "named")))
+    assert index.uri == str(_kept(tmp_path / "named") / "index")
+    assert not (tmp_path / "usual" / "resift" / "collections").exists()
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.mark.parametrize("name", ["index", "documents", "documents/00000.jsonl", "notes.txt"])
+def test_what_somebody_else_put_into_the_place_of_the_index_is_left_alone(
+    tmp_path: Path, name: str
+) -> None:
+    collection = open_collection(make_collection(tmp_path / "made"))
+    settings = Settings(cache_dir=str(tmp_path / "cache"))
+    index_corpus(collection, settings)
+    place = _kept(tmp_path / "cache")
+    shutil.rmtree(place)
+    (place / name).parent.mkdir(parents=True)
+    (place / name).write_text("a stranger's")
+    before = _tree(tmp_path / "cache")
+    with pytest.raises(DatasetError) as caught:
+        index_corpus(collection, settings)
+    message = str(caught.value)
+    assert message.startswith(f"{place}: was not made by resift")
+    assert str(collection.folder) in message and "RESIFT_CACHE_DIR" in message
+    assert _tree(tmp_path / "cache") == before
+
+
+@pytest.mark.parametrize("name", ["index", "documents"])
+@pytest.mark.parametrize("kind", ["file", "link", "dangling"])
+def test_what_came_into_the_place_later_is_named_and_left_alone(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    collection = open_collection(make_collection(tmp_path / "made"))
+    settings = Settings(cache_dir=str(tmp_path / "cache"))
+    index_corpus(collection, settings)
+    place = _kept(tmp_path / "cache")
+    (place / name).rename(tmp_path / "elsewhere")
+    if kind == "file":
+        (place / name).write_text("a stranger's")
+    else:
+        (place / name).symlink_to(tmp_path / ("elsewhere" if kind == "link" else "nowhere"))
+    before = _tree(tmp_path)
+    with pytest.raises(DatasetError, match=f"{name}: is no folder, expected the index"):
+        index_corpus(collection, settings)
+    assert _tree(tmp_path) == before
+
+
+def test_a_pipe_in_the_place_is_not_waited_for(tmp_path: Path) -> None:
+    collection = open_collection(make_collection(tmp_path / "made"))
+    settings = Settings(cache_dir=str(tmp_path / "cache"))
+    index_corpus(collection, settings)
+    file = _kept(tmp_path / "cache") / "documents" / "00000.jsonl"
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(DatasetError, match=r"00000\.jsonl: is no file"):
+        index_corpus(collection, settings)
+
+
+def test_a_document_file_that_was_damaged_is_made_again(tmp_path: Path) -> None:
+    collection = open_collection(make_collection(tmp_path / "made"))
+    settings = Settings(cache_dir=str(tmp_path / "cache"))
+    index_corpus(collection, settings)
+    file = _kept(tmp_path / "cache") / "documents" / "00000.jsonl"
+    before = file.read_bytes()
+    file.write_bytes(b"\xff\xfe\x00")
+    index, _ = index_corpus(collection, settings)
+    assert file.read_bytes() == before
+    assert doc_id(index.retrieve("deleted objects").candidates[0]) == "d2"

@@ -12,6 +12,7 @@ from resift import Reranker
 from resift.rerank.engine import Engine
 from resift.rerank.schedule import TOKEN_BUDGET
 from resift.rerank.tuning import BATCHES, BUDGETS, KIND, MOST_BYTES, Tuning, tuning_file
+from resift.settings import Settings
 from texts import passages
 
 KEY = "model, runtime, machine"
@@ -156,10 +157,13 @@ def test_the_file_is_in_the_users_cache_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert tuning_file() == tmp_path / "resift" / "batch-sizes.json"
+    assert tuning_file(Settings()) == tmp_path / "resift" / "batch-sizes.json"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert tuning_file() == tmp_path / ".cache" / "resift" / "batch-sizes.json"
+    assert tuning_file(Settings()) == tmp_path / ".cache" / "resift" / "batch-sizes.json"
+    named = Settings(cache_dir=str(tmp_path / "named"))
+    assert tuning_file(named) == tmp_path / "named" / "batch-sizes.json"
+    assert tuning_file(Settings(cache_dir="~nobody-at-all/x")) is None
 
 
 def test_an_engine_tries_all_sizes_and_settles() -> None:

@@ -40,13 +40,20 @@ def convert(
     console.print(
         f"{escape(str(out))}: {result.quantisation}; {what} within "
         f"{result.max_difference:.4f} of the checkpoint's own over {result.pairs} held-out "
-        f"pairs, {result.megabytes:.0f} MB"
+        f"pairs, {result.megabytes:.0f} MB",
+        soft_wrap=True,
     )
     if result.likeness:
         mean, lowest = result.likeness
-        console.print(f"vectors: cosine {mean:.4f} with the checkpoint's, {lowest:.4f} at least")
+        console.print(
+            f"vectors: cosine {mean:.4f} with the checkpoint's, {lowest:.4f} at least",
+            soft_wrap=True,
+        )
     for layers, share in zip(after, result.foreseen, strict=True):
-        console.print(f"exit after {layers} layers: foresees {share:.0%} of what tells texts apart")
+        console.print(
+            f"exit after {layers} layers: foresees {share:.0%} of what tells texts apart",
+            soft_wrap=True,
+        )
 
 
 def _numbers(exits: str | None) -> list[int]:

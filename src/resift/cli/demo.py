@@ -10,7 +10,7 @@ from resift.cli.botocore_corpus import SERVICES, operations
 from resift.cli.hits import passage
 from resift.cli.index import print_skipped, sync_progress
 from resift.cli.options import Calibration, Model, settings_with
-from resift.cli.output import console, milliseconds, print_table, print_text
+from resift.cli.output import console, milliseconds, print_table
 from resift.cli.width import PASSAGE_TABLE
 from resift.types import DEPTH, Hit, Ranking
 
@@ -84,7 +84,6 @@ def write_documents(folder: Path) -> int:
 def _show(ranking: Ranking) -> None:
     """First-stage order beside reranked order, the passage that won, and the milliseconds."""
     from rich.markup import escape
-    from rich.padding import Padding
     from rich.table import Table
 
     first = sorted(ranking, key=lambda hit: hit.first_stage_rank)
@@ -98,7 +97,9 @@ def _show(ranking: Ranking) -> None:
             break
         table.add_row(str(rank), escape(before.title), escape(after.title), _moved(after))
     print_table(table, PASSAGE_TABLE)
-    print_text(Padding(passage(ranking.query, ranking[0]), (0, 0, 0, 2)))
+    winner = Table(box=None, show_header=False, padding=(0, 0, 0, 2))
+    winner.add_row(passage(ranking.query, ranking[0]))
+    print_table(winner, PASSAGE_TABLE)
     timings = ", ".join(milliseconds(ranking.receipt.timings_ms))
     console.print(f"  [dim]{ranking.receipt.scored} passages read: {timings}[/]\n", soft_wrap=True)
 

@@ -45,5 +45,6 @@ def train(
     tuned = fine_tune(pairs, base, out, work, say, epochs)
     console.print(
         f"{escape(str(out))}: nDCG@10 {tuned.tuned:.4f} on {tuned.held_out} held-out queries, "
-        f"{tuned.base:.4f} before; learned from {tuned.queries}"
+        f"{tuned.base:.4f} before; learned from {tuned.queries}",
+        soft_wrap=True,
     )

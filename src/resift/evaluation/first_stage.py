@@ -5,6 +5,7 @@ Knows no judgments and no reranker but what an index has kept for one.
 
 import hashlib
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,9 +20,12 @@ from resift.index.keep import Keeper
 from resift.search.index import Index
 from resift.search.retrieval import Mode
 from resift.settings import Settings, cache_folder
+from resift.tagged import claim
 from resift.types import Candidate, Document, Hit
 
 _OWN_FILE = re.compile(r"\d{5}\.jsonl")
+_COMMENT = "A corpus and its index, for resift eval and calibrate. All of it can be made again."
+_OTHER_PLACE = "move that away, name another cache folder (RESIFT_CACHE_DIR), or an index (--index)"
 ROWS_A_FILE = 2_000  # of a corpus: one file that changes is read again whole
 
 
@@ -130,22 +134,42 @@ def index_corpus(
 
     With what of the corpus could not be read, a sentence each.
 
-    Raises `DatasetError` where there is no such folder to keep it in.
+    Raises `DatasetError` where there is no such folder to keep it in, or where something else is in
+    its place; nothing is written then.
     """
-    cache = cache_folder()
+    cache = cache_folder(settings)
     if cache is None:
         raise DatasetError("no home folder to keep an index in: make one and name it by --index")
-    name = hashlib.sha256(str(collection.folder.resolve()).encode()).hexdigest()[:16]
-    folder = cache / "collections" / name
-    documents = folder / "documents"
+    place = cache / "collections" / _name_of(collection)
+    documents, index_folder = place / "documents", place / "index"
     try:
+        _check_place(place, (documents, index_folder), collection)
         corpus = collection.read(None)
         _write_documents(corpus.by_id.values(), documents)
     except OSError as error:
-        raise DatasetError(f"{documents}: cannot be written ({error.strerror})") from error
-    index = Index(str(folder / "index"), settings=settings)
+        raise DatasetError(
+            f"{error.filename or place}: cannot be written ({error.strerror}); {_OTHER_PLACE}"
+        ) from error
+    index = Index(str(index_folder), settings=settings)
     index.sync(str(documents), progress, allow_deletes=True)  # both folders are ours
     return index, corpus.notes
+
+
+def _name_of(collection: Collection) -> str:
+    return hashlib.sha256(str(collection.folder.resolve()).encode()).hexdigest()[:16]
+
+
+def _check_place(place: Path, folders: Sequence[Path], collection: Collection) -> None:
+    """Raise `DatasetError` for a place that somebody else made, or put something into."""
+    purpose = f"expected the index that resift keeps of {collection.folder} there"
+    if not claim(place, _COMMENT):
+        raise DatasetError(f"{place}: was not made by resift, {purpose}; {_OTHER_PLACE}")
+    documents = folders[0]
+    files = [file for file in documents.glob("*") if _OWN_FILE.fullmatch(file.name)]
+    for path, kind in [*((folder, "folder") for folder in folders), *((f, "file") for f in files)]:
+        is_right = path.is_dir() if kind == "folder" else path.is_file()
+        if os.path.lexists(path) and (not is_right or path.is_symlink()):
+            raise DatasetError(f"{path}: is no {kind}, {purpose}; {_OTHER_PLACE}")
 
 
 def _write_documents(corpus: Iterable[Document], folder: Path) -> None:
@@ -155,9 +179,9 @@ def _write_documents(corpus: Iterable[Document], folder: Path) -> None:
     files = set()
     for start in range(0, len(rows), ROWS_A_FILE):
         file = folder / f"{start // ROWS_A_FILE:05}.jsonl"
-        text = "\n".join(rows[start : start + ROWS_A_FILE]) + "\n"
-        if not file.exists() or file.read_text(encoding="utf-8") != text:
-            file.write_text(text, encoding="utf-8")
+        content = ("\n".join(rows[start : start + ROWS_A_FILE]) + "\n").encode()
+        if not file.exists() or file.read_bytes() != content:
+            file.write_bytes(content)
         files.add(file)
     for file in set(folder.iterdir()) - files:
         if _OWN_FILE.fullmatch(file.name):

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from secrets import token_hex
 
 from resift.errors import NoCopy, StoreError
 from resift.files import check_regular, read_regular
@@ -26,14 +25,10 @@ from resift.index import names
 from resift.index.location import Location
 from resift.index.table import TABLE
 from resift.index.versions import Version, read_record, write_record
+from resift.tagged import claim
 
 _FOLDER = "resift-copies"
-_TAG = "CACHEDIR.TAG"
-# The signature of the Cache Directory Tagging specification: backups leave the folder out.
-_TAG_TEXT = (
-    "Signature: 8a477f597d28d172789f06886806bc55\n"
-    "# Copies of indexes that resift searches. All of it can be fetched again.\n"
-)
+_COMMENT = "Copies of indexes that resift searches. All of it can be fetched again."
 _MARKER = re.compile(r"([0-9]{1,18})\.version")
 _PART = re.compile(r"[0-9a-f]{8}\.part")
 _OURS = b'{"resift_copy_of": '
@@ -126,18 +121,7 @@ class Copies:
 
     def _claim(self) -> None:
         """Make the folder, tag and all at once, or see that it was made here."""
-        self.cache.mkdir(parents=True, exist_ok=True)
-        tag = self.folder / _TAG
-        if not self.folder.exists() or not any(self.folder.iterdir()):
-            made = self.cache / f".{_FOLDER}-{token_hex(8)}"
-            made.mkdir()
-            (made / _TAG).write_text(_TAG_TEXT)
-            with suppress(OSError):  # another process was first: what it made is looked at below
-                made.rename(self.folder)
-                return
-            (made / _TAG).unlink()
-            made.rmdir()
-        if _content(tag, len(_TAG_TEXT)) != _TAG_TEXT.encode():
+        if not claim(self.folder, _COMMENT):
             raise NoCopy(
                 f"{self.folder}: was not made by resift: move it away, or name another "
                 "folder for copies (RESIFT_CACHE_DIR)"

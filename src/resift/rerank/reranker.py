@@ -315,7 +315,7 @@ def _cache(settings: Settings, decisive: str) -> PairCache | None:
 def _tuning(settings: Settings, decisive: str) -> Tuning:
     """What was chosen on this machine, with so many threads."""
     threads = settings.threads or cores()
-    return Tuning(f"{decisive}, {machine()}, {threads} threads", tuning_file())
+    return Tuning(f"{decisive}, {machine()}, {threads} threads", tuning_file(settings))
 
 
 @lru_cache(maxsize=4)

@@ -16,7 +16,7 @@ from resift.errors import OutputError
 from resift.files import output, read_regular
 from resift.rerank.hints import warn
 from resift.rerank.schedule import TOKEN_BUDGET
-from resift.settings import cache_folder
+from resift.settings import Settings, cache_folder
 
 BUDGETS = (TOKEN_BUDGET, 512, 256)
 """Positions a batch, the usual first. Smaller ones suit small caches; larger ones never paid and
@@ -87,9 +87,9 @@ class Tuning:
                 _write(self._file, self._key, self._chosen)
 
 
-def tuning_file() -> Path | None:
+def tuning_file(settings: Settings) -> Path | None:
     """Where choices are kept between processes: in the user's cache folder, where there is one."""
-    folder = cache_folder()
+    folder = cache_folder(settings)
     return folder and folder / "batch-sizes.json"
 
 
