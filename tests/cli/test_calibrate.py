@@ -235,6 +235,13 @@ def test_a_search_takes_them_too(desk: Desk, tmp_path: Path) -> None:
     assert "calibrated on judgments" in done.err and "below the least score" in done.err
     assert "nothing here answers" in done.err
     assert "calibrated by the model's maker" in desk.resift(*options[:4]).err
-    assert "rerank=False" in desk.resift(*options, "--no-rerank", "--abstain", 0.5).error
+    line = desk.resift(*options[:4], "--no-rerank", "--abstain", 0.5).error
+    assert "--abstain 0.5: of the reranker; leave out --no-rerank" in line
     absent = ("--calibration", tmp_path / "absent.json")
     assert "absent.json: no such file" in desk.resift(*options[:4], *absent).error
+
+
+def test_what_goes_to_stdout_is_not_called_a_file(desk: Desk) -> None:
+    done = desk.resift("calibrate", desk.collection, "--run", desk.run, "--output", "-")
+    assert done.code == 0 and json.loads(done.out)["queries"] == 12
+    assert "--calibration -" not in done.err and "--calibration FILE" in done.err

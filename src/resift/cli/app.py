@@ -19,6 +19,7 @@ from resift.cli import (
     verify_citation,
     versions,
 )
+from resift.cli.verb import Verb
 
 app = typer.Typer(
     name="resift",
@@ -26,23 +27,23 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.command("demo")(demo.demo)
-app.command("index")(index.index)
-app.command("search")(search.search)
-app.command("versions")(versions.versions)
-app.command("rollback")(versions.rollback)
-app.command("cleanup")(versions.cleanup)
-app.command("verify-citation")(verify_citation.verify_citation)
-app.command("rerank")(rerank.rerank)
-app.command("rerank-run")(rerank_run.rerank_run)
-app.command("calibrate")(calibrate.calibrate)
-app.command("eval")(eval.evaluate)
-app.command("judge")(judge.judge)
-app.command("models")(models.models)
-app.command("verify")(verify.verify)
-app.command("doctor")(doctor.doctor)
-app.command("convert")(convert.convert)
-app.command("train")(train.train)
+app.command("demo", cls=Verb)(demo.demo)
+app.command("index", cls=Verb)(index.index)
+app.command("search", cls=Verb)(search.search)
+app.command("versions", cls=Verb)(versions.versions)
+app.command("rollback", cls=Verb)(versions.rollback)
+app.command("cleanup", cls=Verb)(versions.cleanup)
+app.command("verify-citation", cls=Verb)(verify_citation.verify_citation)
+app.command("rerank", cls=Verb)(rerank.rerank)
+app.command("rerank-run", cls=Verb)(rerank_run.rerank_run)
+app.command("calibrate", cls=Verb)(calibrate.calibrate)
+app.command("eval", cls=Verb)(eval.evaluate)
+app.command("judge", cls=Verb)(judge.judge)
+app.command("models", cls=Verb)(models.models)
+app.command("verify", cls=Verb)(verify.verify)
+app.command("doctor", cls=Verb)(doctor.doctor)
+app.command("convert", cls=Verb)(convert.convert)
+app.command("train", cls=Verb)(train.train)
 
 
 @app.callback(invoke_without_command=True)

@@ -10,7 +10,15 @@ import typer
 from rich.table import Table
 
 from resift.cli.first_stage import open_first_stage
-from resift.cli.options import AsJson, FusionWeight, Mode, Model, uncalibrated
+from resift.cli.options import (
+    AsJson,
+    FirstStageMode,
+    FusionWeight,
+    Mode,
+    Model,
+    refuse_pointless,
+    uncalibrated,
+)
 from resift.cli.output import console, print_json, print_table, progress, say
 from resift.errors import DatasetError, InputError, QueryError
 from resift.files import STDOUT, check_output
@@ -33,7 +41,7 @@ def calibrate(
     uri: Annotated[
         str | None, typer.Option("--index", help="Index that does; else the corpus.")
     ] = None,
-    mode: Annotated[Mode, typer.Option(help="Which arms of an index look.")] = Mode.hybrid,
+    mode: FirstStageMode = None,
     qrels: Annotated[Path | None, typer.Option(help="Judgments, where not in the folder.")] = None,
     depth: Annotated[int, typer.Option(help="Candidates a query.")] = 100,
     relevant: Annotated[int, typer.Option(help="The least grade of an answer.")] = 1,
@@ -56,6 +64,8 @@ def calibrate(
 
     if run and uri:
         raise InputError(f"--run {run} and --index {uri}: expected one first stage; leave one out")
+    if run:
+        refuse_pointless("a run has no arms; leave it out with --run", mode=mode)
     if depth < 1:
         raise InputError(f"depth={depth}: expected 1 or more")
     if as_json and str(output) == STDOUT:
@@ -65,7 +75,7 @@ def calibrate(
     if not task.qrels:
         raise DatasetError(f"{collection}: no judgments: expected qrels.tsv in it, or --qrels FILE")
     reranker = Reranker(model, settings=uncalibrated())
-    first_stage = open_first_stage(collection, run, uri, mode, depth, reranker)
+    first_stage = open_first_stage(collection, run, uri, mode or Mode.hybrid, depth, reranker)
     for note in (*task.notes, *first_stage.notes):
         say(f"note: {note}")
     readings = _readings(task, first_stage, reranker, depth)
@@ -83,7 +93,10 @@ def calibrate(
         print_json(_as_json(report))
     elif str(output) != STDOUT:
         _print(report)
-    say(f"{output}: use it as --calibration {output} or RESIFT_CALIBRATION")
+    if str(output) == STDOUT:
+        say("written to stdout: what is kept of it in a file is used as --calibration FILE")
+    else:
+        say(f"{output}: use it as --calibration {output} or RESIFT_CALIBRATION")
 
 
 def _readings(

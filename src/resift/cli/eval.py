@@ -10,7 +10,15 @@ import typer
 
 from resift.cli.eval_report import print_ablation, print_evaluation, print_notes
 from resift.cli.first_stage import open_first_stage
-from resift.cli.options import AsJson, FusionWeight, Mode, Model, uncalibrated
+from resift.cli.options import (
+    AsJson,
+    FirstStageMode,
+    FusionWeight,
+    Mode,
+    Model,
+    refuse_pointless,
+    uncalibrated,
+)
 from resift.cli.output import print_json, progress, say
 from resift.errors import BelowFloor, InputError
 from resift.files import STDOUT
@@ -35,7 +43,7 @@ def evaluate(
     uri: Annotated[
         str | None, typer.Option("--index", help="First stage: an index; else the corpus.")
     ] = None,
-    mode: Annotated[Mode, typer.Option(help="Which arms of an index look.")] = Mode.hybrid,
+    mode: FirstStageMode = None,
     qrels: Annotated[Path | None, typer.Option(help="Judgments, where not in the folder.")] = None,
     depths: Annotated[str, typer.Option(help="Candidates reranked a query.")] = "10,20,50,100",
     queries: Annotated[int | None, typer.Option(min=1, help="Only so many, spread evenly.")] = None,
@@ -68,6 +76,14 @@ def evaluate(
     from resift.evaluation.task import make_task
 
     _check_together(run, uri, html, ablation, as_json)
+    if run:
+        refuse_pointless("a run has no arms; leave it out with --run", mode=mode)
+    if ablation:
+        refuse_pointless("the ablation measures one reranker; leave it out", compare=compare)
+        refuse_pointless("the ablation advises no depth; leave it out", target_ms=target_ms)
+    if ablation and fail_below is None:
+        refuse_pointless("the ablation measures all; leave it out, or add --fail-below", mode=mode)
+    mode = mode or Mode.hybrid
     plan = Plan(_depths(depths), relevant, target_ms)
     floor = _floor(fail_below)
     if html:
@@ -119,7 +135,8 @@ def _evaluate(
         print_evaluation(found)
     if html:
         write_page(html, found)
-        say(f"{html}: the same with plots")
+        if str(html) != STDOUT:
+            say(f"{html}: the same with plots")
     return found.main()
 
 

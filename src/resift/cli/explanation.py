@@ -33,7 +33,6 @@ class Shape:
     as_json: bool = False
     as_lines: bool = False
     explain: int | None = None
-    reranked: bool = True
 
     def __post_init__(self) -> None:
         count = self.explain
@@ -41,8 +40,6 @@ class Shape:
             raise InputError("--json and --jsonl: expected one of them; leave one out")
         if count is not None and count < 1:
             raise InputError(f"explain={count}: expected 1 hit or more")
-        if count is not None and not self.reranked:
-            raise InputError(f"explain={count}: only what was reranked; leave out --no-rerank")
 
 
 def print_answer(ranking: Ranking, shape: Shape) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resift.cli.options import Model, uncalibrated
+from resift.cli.options import Model, refuse_pointless, uncalibrated
 from resift.cli.output import say
 from resift.errors import InputError
+from resift.files import STDOUT as STDIN
 
 if TYPE_CHECKING:
     from resift.evaluation.pool import Pools
@@ -46,7 +47,9 @@ def judge(
     model: Model = None,
     grades: Annotated[Scale, typer.Option(help="The grades; a key each.")] = Scale.three,
     web: Annotated[bool, typer.Option("--web", help="On a page, for this machine only.")] = False,
-    port: Annotated[int, typer.Option(help="Of the page; 0 is any that is free.")] = 0,
+    port: Annotated[
+        int | None, typer.Option(help="Of the page; any that is free by default, or for 0.")
+    ] = None,
 ) -> None:
     """Judge by hand what lexical, dense, hybrid and reranked search find, or what runs have.
 
@@ -59,6 +62,9 @@ def judge(
     from resift.evaluation.qrels import JUDGMENTS, find_qrels, read_qrels
     from resift.evaluation.queries import read_queries
 
+    if not web:
+        refuse_pointless("of the page; add --web, or leave it out", port=port)
+    _refuse_stdin(queries, *run, qrels)
     texts = {name: text for name, text in read_queries(queries).items() if text.strip()}
     folder = queries if os.path.isdir(queries) else queries.parent
     others = qrels or find_qrels(folder)
@@ -70,7 +76,7 @@ def judge(
             if web:
                 from resift.cli.judge_page import judge_on_page
 
-                judge_on_page(judging, port)
+                judge_on_page(judging, port or 0)
             else:
                 from resift.cli.judge_terminal import judge_in_terminal
 
@@ -78,6 +84,11 @@ def judge(
             is_done = judging.sheet() is None
     end = "nothing is left" if is_done else "the same call goes on from here"
     say(f"{judgments.file}: {judging.judged} judged; {end}")
+
+
+def _refuse_stdin(*files: Path | None) -> None:
+    if any(str(file) == STDIN for file in files):
+        raise InputError("-: stdin is for the keys; name a file")
 
 
 def _pools(
@@ -98,7 +109,6 @@ def _pools(
         from resift.search.index import Index
 
         return pools_of_index(Index(uri, settings=uncalibrated(model)), queries, size)
-    if model:
-        raise InputError(f"--model {model}: reranks what an index finds; leave it out with --run")
+    refuse_pointless("reranks what an index finds; leave it out with --run", model=model)
     runs = {file: read_run(file) for file in files}
     return pools_of_runs(open_collection(path), queries, runs, size)

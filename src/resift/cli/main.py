@@ -91,10 +91,10 @@ def _as_typed(error: Exception) -> str:
 
     from resift.errors import DatasetError, InputError
 
-    message = str(error)
+    message = re.sub(r",? or None\b( for all)?", "", str(error))  # which nobody can type
     is_of_argument = isinstance(error, InputError | DatasetError)
     named = re.match(r"([a-z_]+)=", message) if is_of_argument else None
-    if named is None or f"--{_dashed(named[1])}" not in sys.argv:
+    if named is None or f"--{_dashed(named[1])}" not in [word.split("=")[0] for word in sys.argv]:
         return message
     return f"--{_dashed(named[1])} {message[named.end() :]}"
 

@@ -7,7 +7,22 @@ from typing import Annotated
 
 import typer
 
+from resift.errors import InputError
 from resift.settings import Settings
+
+
+def refuse_pointless(why: str, **given: object) -> None:
+    """Raise `InputError` for options that change nothing here; `given` by their names in Python.
+
+    What was not given is None, False or empty.
+    """
+    named = [
+        f"--{name.replace('_', '-')}{'' if value is True else f' {value}'}"
+        for name, value in given.items()
+        if value is not None and value is not False and value != []
+    ]
+    if named:
+        raise InputError(f"{' and '.join(named)}: {why}")
 
 
 class Mode(StrEnum):
@@ -18,6 +33,9 @@ class Mode(StrEnum):
     lexical = "lexical"
 
 
+FirstStageMode = Annotated[
+    Mode | None, typer.Option("--mode", help="Which arms of an index look.  [default: hybrid]")
+]
 Model = Annotated[
     str | None, typer.Option("--model", help="Artifact folder; RESIFT_MODEL or bundled by default.")
 ]

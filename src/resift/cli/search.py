@@ -41,7 +41,18 @@ def search(
     from resift.rerank.ask import checked_budget
     from resift.search.index import Index
 
-    shape = Shape(as_json, as_lines, explain, reranked=not no_rerank)
+    if no_rerank:
+        options.refuse_pointless(
+            "of the reranker; leave out --no-rerank, or that",
+            model=model,
+            calibration=calibration,
+            exact=exact,
+            fusion_weight=fusion_weight,
+            min_score=min_score,
+            abstain=abstain,
+            explain=explain,
+        )
+    shape = Shape(as_json, as_lines, explain)
     index = Index(uri, version=version, settings=options.settings_with(model, calibration))
     with plain_warnings():
         if checked_budget(budget_ms) is not None:

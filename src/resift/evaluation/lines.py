@@ -9,6 +9,7 @@ import csv
 import gzip
 import io
 import re
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from resift.errors import DatasetError
+from resift.files import STDOUT as STDIN
 
 BLANKS = " \t\r\n\v\f"
 """What parts fields. Not a no-break space, which may stand in an id."""
@@ -154,7 +156,7 @@ def _open(file: Path, opened: ExitStack) -> IO[bytes]:
     """The bytes of a file, unpacked where they are packed; UTF-16 as UTF-8."""
     if file.is_dir():
         raise DatasetError(f"{file}: is a folder, expected a file")
-    raw = opened.enter_context(file.open("rb"))
+    raw = _stdin() if str(file) == STDIN else opened.enter_context(file.open("rb"))
     stream: io.BufferedReader | gzip.GzipFile = raw
     if raw.peek(2)[:2] == _GZIP:
         stream = opened.enter_context(gzip.open(raw, "rb"))
@@ -163,6 +165,12 @@ def _open(file: Path, opened: ExitStack) -> IO[bytes]:
     if stream.peek(2)[:2] in _WIDE:
         return io.BytesIO(stream.read().decode("utf-16").encode())
     return cast(IO[bytes], stream)
+
+
+def _stdin() -> io.BufferedReader:
+    if sys.stdin is None:  # closed by whoever started this process
+        raise DatasetError("-: stdin is closed; name a file")
+    return cast(io.BufferedReader, sys.stdin.buffer)
 
 
 def _ended(stream: IO[bytes]) -> Iterator[bytes]:

@@ -33,6 +33,11 @@ def parse_setting(text: str) -> Setting:
     Raises `InputError` for an option that there is not.
     """
     model, _, options = text.partition("?")
+    if not model.strip():
+        raise InputError(
+            f"--compare {text!r}: names no model; expected FOLDER or bundled, such as "
+            "bundled?exact=false"
+        )
     values: dict[str, Any] = {"label": text, "model": model}
     for option in filter(None, options.split("&")):
         name, _, value = option.partition("=")

@@ -99,7 +99,11 @@ def check_query(query: object) -> str:
     if not text.strip():
         raise QueryError("query: empty; say what to look for")
     if not is_text(text):
-        raise QueryError("query: has lone surrogates, so it is no text; decode its bytes again")
+        raise QueryError(
+            "query: has lone surrogates, so it is no text: its bytes are in another encoding than "
+            "they were read in; decode them again, on a command line with the locale of the "
+            "terminal, such as LC_ALL=C.UTF-8"
+        )
     return text
 
 
