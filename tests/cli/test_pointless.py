@@ -108,7 +108,7 @@ def test_a_query_that_is_no_text_names_the_locale(resift: Resift, made: Path) ->
 
 
 def _on_stdin(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
-    buffer = io.BufferedReader(io.BytesIO(file.read_bytes()))  # type: ignore[arg-type]
+    buffer = io.BufferedReader(io.BytesIO(file.read_bytes()))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(buffer))
 
 

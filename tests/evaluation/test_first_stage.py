@@ -141,7 +141,7 @@ def test_what_somebody_else_put_into_the_place_of_the_index_is_left_alone(
     with pytest.raises(DatasetError) as caught:
         index_corpus(collection, settings)
     message = str(caught.value)
-    assert message.startswith(f"{place}: was not made by resift")
+    assert message.startswith(f"{place}: has no CACHEDIR.TAG that says that resift made it")
     assert str(collection.folder) in message and "RESIFT_CACHE_DIR" in message
     assert _tree(tmp_path / "cache") == before
 

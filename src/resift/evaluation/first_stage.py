@@ -148,7 +148,7 @@ def index_corpus(
         _write_documents(corpus.by_id.values(), documents)
     except OSError as error:
         raise DatasetError(
-            f"{error.filename or place}: cannot be written ({error.strerror}); {_OTHER_PLACE}"
+            f"{place}: cannot be written ({error.strerror}); {_OTHER_PLACE}"
         ) from error
     index = Index(str(index_folder), settings=settings)
     index.sync(str(documents), progress, allow_deletes=True)  # both folders are ours
@@ -163,7 +163,9 @@ def _check_place(place: Path, folders: Sequence[Path], collection: Collection) -
     """Raise `DatasetError` for a place that somebody else made, or put something into."""
     purpose = f"expected the index that resift keeps of {collection.folder} there"
     if not claim(place, _COMMENT):
-        raise DatasetError(f"{place}: was not made by resift, {purpose}; {_OTHER_PLACE}")
+        raise DatasetError(
+            f"{place}: has no CACHEDIR.TAG that says that resift made it, {purpose}; {_OTHER_PLACE}"
+        )
     documents = folders[0]
     files = [file for file in documents.glob("*") if _OWN_FILE.fullmatch(file.name)]
     for path, kind in [*((folder, "folder") for folder in folders), *((f, "file") for f in files)]:
