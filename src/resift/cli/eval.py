@@ -76,13 +76,7 @@ def evaluate(
     from resift.evaluation.task import make_task
 
     _check_together(run, uri, html, ablation, as_json)
-    if run:
-        refuse_pointless("a run has no arms; leave it out with --run", mode=mode)
-    if ablation:
-        refuse_pointless("the ablation measures one reranker; leave it out", compare=compare)
-        refuse_pointless("the ablation advises no depth; leave it out", target_ms=target_ms)
-    if ablation and fail_below is None:
-        refuse_pointless("the ablation measures all; leave it out, or add --fail-below", mode=mode)
+    _check_effect(run, ablation, fail_below, mode, compare, target_ms)
     mode = mode or Mode.hybrid
     plan = Plan(_depths(depths), relevant, target_ms)
     floor = _floor(fail_below)
@@ -112,6 +106,24 @@ def _check_together(
         raise InputError(f"--html {html} and --ablation, which has no page: leave one out")
     if as_json and str(html) == STDOUT:
         raise InputError("--html - and --json: both go to stdout; name a file for the page")
+
+
+def _check_effect(
+    run: Path | None,
+    ablation: bool,
+    fail_below: str | None,
+    mode: Mode | None,
+    compare: list[str] | None,
+    target_ms: float | None,
+) -> None:
+    """Raise `InputError` for options that change nothing beside the others."""
+    if run:
+        refuse_pointless("a run has no arms; leave it out with --run", mode=mode)
+    if ablation:
+        refuse_pointless("the ablation measures one reranker; leave it out", compare=compare)
+        refuse_pointless("the ablation advises no depth; leave it out", target_ms=target_ms)
+    if ablation and fail_below is None:
+        refuse_pointless("the ablation measures all; leave it out, or add --fail-below", mode=mode)
 
 
 def _evaluate(
