@@ -136,8 +136,8 @@ class Reranker:
         `budget_ms` is for all of it: tokenising, waiting for other callers, running. What is not
         scored then keeps its first-stage order behind the rest, and the receipt says so. Of more
         than a thousand candidates a fifth of it goes to reading them; first-stage scores count
-        among those that were read. A lazy iterable is left, and the receipt says where, when time
-        is up. Infinity is no limit.
+        among those that were read. An iterable without a length is left, and the receipt says where,
+        after ten thousand documents or half of the time. Infinity is no limit.
 
         `min_score` (0 to 1) leaves out what is scored below it or cannot be read; what nobody came
         to score stays. `abstain` (0 to 1) makes `Ranking.abstained` say whether all that can be
