@@ -1,14 +1,16 @@
 """The one vocabulary: what goes into a reranker and what comes out. All of it is frozen.
 
-Knows nothing of models, storage or the command line.
+Equal ones have one hash; what is a mapping in them, and the many hits of a ranking, has no part in
+it. Knows nothing of models, storage or the command line.
 """
 
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, overload
 
-from resift.errors import InputError
+from resift.errors import InputError, shown
 
 _REPR = Repr()
 _REPR.maxstring = _REPR.maxother = 80
@@ -46,7 +48,7 @@ class Document:
     id: str
     text: str
     title: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class Hit:
     span: tuple[int, int]
     status: Status
     title: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
     stages: int = 0
     prior: float = 0.0
     feedback: float = 0.0
@@ -187,7 +189,7 @@ class Receipt:
     skipped: int
     partial: bool
     reason: str | None
-    timings_ms: Mapping[str, float]
+    timings_ms: Mapping[str, float] = field(hash=False)
     tokens: int
     padding_share: float
     fusion_weight: float
@@ -304,7 +306,7 @@ class Ranking(Sequence[Hit], _Made):
     """
 
     query: str
-    hits: tuple[Hit, ...]
+    hits: tuple[Hit, ...] = field(hash=False)
     receipt: Receipt
     explainer: Explainer | None = field(default=None, repr=False, compare=False)
 
@@ -385,7 +387,13 @@ class Ranking(Sequence[Hit], _Made):
 
     def _at(self, index: int) -> Hit:
         try:
-            return self[index]
+            place = operator.index(None if isinstance(index, bool) else index)  # type: ignore[arg-type]
+        except TypeError:
+            raise InputError(
+                f"{shown(index)}: expected a hit's place, a whole number from 0"
+            ) from None
+        try:
+            return self[place]
         except IndexError:
             size = len(self)
             raise IndexError(f"hit {index}: there are {size}; they count from 0") from None

@@ -121,7 +121,8 @@ def as_candidate(place: str, given: Any) -> Candidate | None:
     if issubclass(kind, Document):
         return _clean(place, Candidate(given.id, given.text, given.title, given.metadata))
     if issubclass(kind, Hit):
-        text = None if given.status == "not_text" and not given.text else given.text
+        without = string(given.status) == "not_text" and string(given.text) == ""
+        text = None if without else given.text
         rank, score = given.first_stage_rank, given.first_stage_score
         was = Candidate(given.id, text, given.title, given.metadata, rank, score)  # type: ignore[arg-type]
         return _clean(place, replace(was, citation=given.citation))
@@ -187,7 +188,7 @@ def _metadata(given: Any) -> Mapping[str, Any]:
 
 def _kept(given: Any) -> Kept | None:
     """What can be a `Kept`; whose it is, `kept.unpack` sees."""
-    if not isinstance(given, Kept):
+    if not isinstance(given, Kept) or not isinstance(given.model, str):
         return None
     parts = (given.text, given.tokens, given.states)
     return given if all(isinstance(part, bytes) for part in parts) else None

@@ -61,7 +61,7 @@ def unpack(
 
     `kind` is the type of the model's states, `token_bytes` what they take for a token.
     """
-    if not _is_whole(kept) or kept.model != fingerprint:
+    if not _is_whole(kept) or str(kept.model) != fingerprint:
         return None
     seal, checksum = kept.text[:_SEAL], kept.text[_SEAL:]
     if seal not in (_seal(text, kept.tokens), digest(text)):  # the latter in older indexes

@@ -15,7 +15,7 @@ from resift.cores import cores
 from resift.errors import ArtifactError
 from resift.files import from_home
 from resift.rerank.artifact import load_artifact
-from resift.rerank.ask import Ask, checked_budget
+from resift.rerank.ask import Ask, checked_budget, checked_flag, checked_steps
 from resift.rerank.cache import PairCache
 from resift.rerank.calibration import open_scale
 from resift.rerank.candidates import as_candidates, check_query, full_text
@@ -136,8 +136,8 @@ class Reranker:
         `budget_ms` is for all of it: tokenising, waiting for other callers, running. What is not
         scored then keeps its first-stage order behind the rest, and the receipt says so. Of more
         than a thousand candidates a fifth of it goes to reading them; first-stage scores count
-        among those that were read. An iterable without a length is left, and the receipt says where,
-        after ten thousand documents or half of the time. Infinity is no limit.
+        among those that were read. An iterable without a length is left after ten thousand
+        documents or half of the time, and the receipt says where. Infinity is no limit.
 
         `min_score` (0 to 1) leaves out what is scored below it or cannot be read; what nobody came
         to score stays. `abstain` (0 to 1) makes `Ranking.abstained` say whether all that can be
@@ -198,8 +198,9 @@ class Reranker:
         `rank` does.
         """
         start = time.perf_counter()
+        steps = checked_steps(steps)
         query, candidates = check_query(query), as_candidates(documents)
-        ends = [step for step in sorted(steps) if 0 < step < len(candidates)] + [len(candidates)]
+        ends = [step for step in steps if 0 < step < len(candidates)] + [len(candidates)]
         run = self._engine.run
         reading, took_ms = run(self._read(query, candidates[: ends[0]], Patience())), {}
         took_ms[ends[0]] = (time.perf_counter() - start) * 1000
@@ -277,6 +278,7 @@ class Reranker:
         `states=False` leaves the half out, which takes over a kilobyte a token with the bundled
         model. None for a document that cannot be read.
         """
+        states = checked_flag("states", states)
         texts = [full_text(candidate) for candidate in as_candidates(documents)]
         return self._engine.keep(texts, self.fingerprint, states)
 
