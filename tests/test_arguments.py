@@ -168,7 +168,7 @@ def test_steps_are_whole_numbers(tiny: Reranker) -> None:
 
 def test_places_in_a_ranking_are_whole_numbers(ranking: Ranking) -> None:
     odd: list[Any] = ["a", None, 1.0, True, slice(0, 1), np.zeros(3), [], b"a"]
-    message = "expected a hit's place, a whole number from 0"
+    message = "expected a hit's place, a whole number"
     for place in odd:
         with pytest.raises(InputError, match=message):
             ranking.explain(place)
@@ -179,6 +179,26 @@ def test_places_in_a_ranking_are_whole_numbers(ranking: Ranking) -> None:
     with pytest.raises(IndexError, match="there are 3"):
         ranking.explain(3)
     assert ranking.explain(np.int64(0)) == ranking.explain(0)  # type: ignore[arg-type]
+
+
+def test_counts_of_an_explanation_are_whole_numbers(ranking: Ranking) -> None:
+    explained = ranking.explain(0)
+    odd: list[Any] = ["a", None, 1.0, True, np.zeros(3), []]
+    for count in odd:
+        with pytest.raises(InputError, match="expected how many parts, a whole number"):
+            explained.strongest(count)
+    assert explained.strongest(-1) == ()
+    assert explained.strongest(np.int64(0)) == ()  # type: ignore[arg-type]
+
+
+def test_arguments_of_a_reading(tiny: Reranker) -> None:
+    reading = tiny.read("red", TEXTS)
+    for method in (reading.ranking, reading.ranked, reading.order):
+        for name in names_of(method):
+            for value in ODD:
+                refused(method, name, value)
+    with pytest.raises(InputError, match=r"^thresholds='no': expected Thresholds"):
+        reading.ranking(thresholds="no")  # type: ignore[arg-type]
 
 
 def test_kept_states_that_were_tampered_cost_themselves(tiny: Reranker) -> None:

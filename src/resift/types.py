@@ -41,6 +41,14 @@ answers are more or less frequent: no chance in this list (`Receipt.notes` has b
 """
 
 
+def _whole(value: object, what: str) -> int:
+    """A whole number of any library; raise `InputError` for all else, a truth value among them."""
+    try:
+        return operator.index(None if isinstance(value, bool) else value)  # type: ignore[arg-type]
+    except TypeError:
+        raise InputError(f"{shown(value)}: expected {what}, a whole number") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A text with a name. `metadata` is carried through untouched."""
@@ -242,7 +250,11 @@ class Explanation:
     unread: int
 
     def strongest(self, count: int = 3) -> tuple[Part, ...]:
-        """The parts that move the logit most, up or down, the strongest first."""
+        """The parts that move the logit most, up or down, the strongest first; none below 1.
+
+        Raises `InputError` for a `count` that is no whole number.
+        """
+        count = max(_whole(count, "how many parts"), 0)
         moving = [part for part in self.parts if part.effect]
         return tuple(sorted(moving, key=lambda part: -abs(part.effect or 0.0))[:count])
 
@@ -386,12 +398,7 @@ class Ranking(Sequence[Hit], _Made):
         return self._explainer().compare(self.query, self._at(one), self._at(other))
 
     def _at(self, index: int) -> Hit:
-        try:
-            place = operator.index(None if isinstance(index, bool) else index)  # type: ignore[arg-type]
-        except TypeError:
-            raise InputError(
-                f"{shown(index)}: expected a hit's place, a whole number from 0"
-            ) from None
+        place = _whole(index, "a hit's place")
         try:
             return self[place]
         except IndexError:

@@ -74,6 +74,8 @@ class Reading:
         thresholds: Thresholds = ANYTHING,
     ) -> tuple[Hits, Receipt]:
         """The parts of a `ranking`."""
+        if not isinstance(thresholds, Thresholds):
+            raise InputError(f"thresholds={shown(thresholds)}: expected Thresholds(…)")
         top_n = checked_count("top_n", top_n)
         candidates, outcome, say = self._head(depth, fusion_weight)
         rest = self.rest if depth is None else NONE
