@@ -34,7 +34,7 @@ class Known:
 
 def digest(text: str) -> bytes:
     """16 bytes that name a text."""
-    return hashlib.blake2b(text.encode(), digest_size=_SEAL).digest()
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_SEAL).digest()
 
 
 def pack(text: str, known: Known, fingerprint: str) -> Kept:

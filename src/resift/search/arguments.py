@@ -59,9 +59,9 @@ def checked_keep(keep: object, older_than_days: object) -> tuple[int, float]:
     """How many versions stay, and for how long."""
     count, days = whole(keep), number(older_than_days)
     if count is None or count < 1:
-        raise InputError(f"keep={shown(keep)}: expected a whole number, 1 or more")
+        raise InputError(f"keep={shown(keep)}: expected 1 or more, a whole number")
     if days is None or days < 0:
-        raise InputError(f"older_than_days={shown(older_than_days)}: expected days, 0 or more")
+        raise InputError(f"older_than_days={shown(older_than_days)}: expected 0 or more, in days")
     return count, days
 
 
