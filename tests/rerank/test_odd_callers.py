@@ -112,7 +112,7 @@ def test_documents_that_call_arank_are_refused_and_nobody_waits_for_ever(tiny: R
 @pytest.mark.parametrize("remembering", [{}, {"cache_mb": 8}, {"halves_mb": 8}])
 @pytest.mark.parametrize("budget_ms", [None, 5_000])
 def test_half_a_character_far_into_a_text_costs_itself(
-    remembering: dict[str, int], budget_ms: float | None
+    remembering: dict[str, Any], budget_ms: float | None
 ) -> None:
     reranker = Reranker(settings=Settings(**remembering))
     documents = ["word " * 20_000 + "\ud800", "word"]

@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from resift.errors import InputError, QueryError
-from resift.rerank.outcome import is_text
-from resift.rerank.plain import is_missing, number, string, whole
+from resift.rerank.plain import is_missing, is_text, number, string, whole
 from resift.rerank.remedies import refuse_all, refuse_collection
 from resift.types import Candidate, Citation, Document, Hit, Kept
 

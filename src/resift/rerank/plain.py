@@ -56,6 +56,15 @@ def string(value: object) -> str | None:
     return str.__str__(value) if issubclass(type(value), str) else None
 
 
+def is_text(text: str) -> bool:
+    """Whether a string has no lone surrogates: bytes that were decoded badly leave some."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_missing(value: object) -> bool:
     """Whether a value stands for none: None, NaN, pandas' NA and NaT."""
     if value is None or type(value).__name__ in _MISSING:

@@ -24,13 +24,14 @@ from resift.rerank.engine import Engine
 from resift.rerank.explain import Occlusion
 from resift.rerank.hints import Hints
 from resift.rerank.kept import HalfCache, Known, unpack
-from resift.rerank.outcome import is_text
 from resift.rerank.patience import Patience
+from resift.rerank.plain import is_text
 from resift.rerank.progressive import TOLERANCE, Race
 from resift.rerank.reading import Reading, checked_weight, weighed
 from resift.rerank.references import read_references
 from resift.rerank.stages import load_model
 from resift.rerank.steps import Steps
+from resift.rerank.texts import Texts
 from resift.rerank.thresholds import Thresholds
 from resift.rerank.tuning import Tuning, machine, tuning_file
 from resift.rerank.verification import Verification, references, verified
@@ -236,7 +237,7 @@ class Reranker:
         ask: Ask | None = None,
     ) -> Steps[Reading]:
         """Score the candidates; with `ask` only as far as its first `top_n` need it."""
-        texts = [full_text(candidate) for candidate in candidates]
+        texts = Texts(candidates)
         known = self._known(candidates, texts, patience)
         race = self._race(candidates, ask) if ask and self._manifest.exits else None
         outcome = yield from self._engine.steps(query, texts, patience, race, known)
@@ -289,9 +290,9 @@ class Reranker:
         model = self._engine.model
         found = {
             place: unpack(own.kept, text, self.fingerprint, model.kept_type, model.state_bytes)
-            for place, (own, text) in enumerate(zip(candidates, texts, strict=True))
-            if own.kept is not None and not patience.spent and isinstance(text, str)
-            if is_text(text)
+            for place, own in enumerate(candidates)
+            if own.kept is not None and not patience.spent
+            if isinstance(text := texts[place], str) and is_text(text)
         }
         return {
             place: known
