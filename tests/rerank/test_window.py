@@ -105,6 +105,14 @@ def test_the_rest_is_in_the_first_stages_order_wherever_it_stands(tiny: Reranker
     assert [hit.index for hit in tiny.rank(QUERY, odd, 3, budget_ms=0)] == [0, 1, 2]
 
 
+def test_ranks_of_short_lists_are_looked_at_on_a_busy_machine(
+    tiny: Reranker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resift.rerank.window.GRACE_S", -1.0)
+    rows = [{"text": "red", "rank": 5 * AT_LEAST - n} for n in range(5 * AT_LEAST)]
+    assert tiny.rank(QUERY, rows, budget_ms=0)[0].index == len(rows) - 1
+
+
 def test_without_a_budget_all_are_read() -> None:
     documents: list[Any] = ["red"] * (2 * AT_LEAST) + [None]
     candidates, rest = read(documents, Patience())

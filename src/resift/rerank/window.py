@@ -20,8 +20,9 @@ from resift.rerank.remedies import refuse_all, refuse_collection
 from resift.rerank.steps import Steps
 from resift.types import Candidate, Document
 
-AT_LEAST = 1_000
-"""So many are read whatever the deadline: some milliseconds, and a cache may know them."""
+AT_LEAST, RANKED_AT_LEAST = 1_000, 5_000
+"""So many are read whatever the deadline: some milliseconds, and a cache may know them. Of so many
+more the ranks are looked at, so that short lists are in order on a busy machine too."""
 
 SHARE = 0.2
 """Of the time that is left: so long candidates are read."""
@@ -152,7 +153,7 @@ def _ranks(left: Rest, until: float | None) -> Steps[Ranks]:
     until = max(until or 0.0, time.perf_counter() + GRACE_S)
     ranks: list[Ranks] = []
     for start in range(left.begin, left.size, RANKS):
-        if time.perf_counter() >= until:
+        if start - left.begin >= RANKED_AT_LEAST and time.perf_counter() >= until:
             break
         part = left.documents[start : min(start + RANKS, left.size)]
         said = np.arange(start + 1, start + 1 + len(part), dtype=np.float64)
