@@ -263,7 +263,7 @@ def test_a_budget_holds_of_millions(tiny: Reranker) -> None:
         start = time.perf_counter()
         ranking = tiny.rank(QUERY, documents, budget_ms=20)
         took.append(time.perf_counter() - start)
-    assert min(took) < 0.06  # the best of four: others have the cores as well
+    assert min(took) < 0.1  # the best of four: others have the cores as well
     assert ranking.receipt.depth == len(documents)
     assert len(ranking) == 10
 
@@ -298,7 +298,7 @@ def test_long_texts_under_titles_are_joined_only_where_they_are_read(tiny: Reran
         start = time.perf_counter()
         ranking = tiny.rank(QUERY, documents, budget_ms=20)
         took.append(time.perf_counter() - start)
-    assert min(took) < 0.07  # the best of four: others have the cores as well
+    assert min(took) < 0.1  # the best of four: others have the cores as well
     assert ranking.receipt.depth == 400
     assert expected[0].span[1] > 0
     assert [hit.logit for hit in tiny.rank(QUERY, documents[:2], None)] == [
