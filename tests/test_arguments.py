@@ -291,3 +291,15 @@ def test_fields_of_what_is_handed_to_them(made: Any) -> None:
             refused(made, name, value)
     with pytest.raises(InputError, match="expected a list of patterns"):
         Globs(include="*.md")  # type: ignore[arg-type]
+
+
+def test_a_first_stage_takes_what_keeps_and_need_not_rank(index: Index) -> None:
+    class Keeps:
+        fingerprint = "none"
+
+        def keep(self, documents: Any, *, states: bool = True) -> list[None]:
+            return [None] * len(documents)
+
+    assert index.retrieve("cat", reranker=Keeps()).depth == 1  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"^reranker='x': expected an object with a method keep"):
+        index.retrieve("cat", reranker="x")  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from resift.types import Hit
 _PARTS = {
     "embedder": ("embed", "Settings(embedder=…)"),
     "reranker": ("rank", "Reranker(…)"),
+    "keeper": ("keep", "Reranker(…)"),
 }
 """What each part of an index has, and what takes the name of one."""
 
@@ -30,9 +31,9 @@ def checked_version(name: str, given: object) -> int:
     return value
 
 
-def check_part(name: str, given: object) -> None:
+def check_part(name: str, given: object, kind: str | None = None) -> None:
     """An embedder or a reranker, anybody's; None is the one that the settings name."""
-    method, named = _PARTS[name]
+    method, named = _PARTS[kind or name]
     if given is None:
         return
     if isinstance(given, type) or not hasattr(given, method):

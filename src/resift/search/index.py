@@ -218,7 +218,7 @@ class Index:
         clock = Clock()
         check_query(query)
         asked = SearchPlan(depth, depth, mode, where=condition(where))
-        check_part("reranker", reranker)
+        check_part("reranker", reranker, "keeper")
         keeper = ready(reranker) if reranker is not None else None
 
         def read() -> Retrieved:
