@@ -32,6 +32,17 @@ ResiftError
 One line a message: the value, what was expected, what to do.
 """
 
+_SHOWN = 60  # characters of a value in a message
+
+
+def shown(value: object) -> str:
+    """A value in a message: on one line, and not without end."""
+    try:
+        line = " ".join(repr(value).split())
+    except Exception:  # a foreign __repr__, or a number of too many digits
+        return f"a {type(value).__name__}"
+    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
+
 
 class ResiftError(Exception):
     """The root: catch this to catch all that resift raises on purpose."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from resift.errors import SettingsError
+from resift.errors import SettingsError, shown
 
 RUNTIMES = ("openvino", "onnxruntime")
 MOST = 1_000_000_000
@@ -24,39 +24,39 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 def runtime(name: str, value: Any) -> str | None:
     """One of `RUNTIMES`; None where nothing is said."""
     named = text(name, value) if isinstance(value, str) else value
-    if named is None or named in RUNTIMES:
+    if named is None or (isinstance(named, str) and named in RUNTIMES):
         return named
-    raise SettingsError(f"{name}={value!r}: expected one of {', '.join(RUNTIMES)}")
+    raise SettingsError(f"{name}={shown(value)}: expected one of {', '.join(RUNTIMES)}")
 
 
 def text(name: str, value: Any) -> str | None:
     """Text; an empty one is none."""
     if value is None or isinstance(value, str):
         return value if value and value.strip() else None
-    raise SettingsError(f"{name}={value!r}: expected text")
+    raise SettingsError(f"{name}={shown(value)}: expected text")
 
 
 def path(name: str, value: Any) -> str | None:
     """The name of a file or folder, `expanded`; an empty one is none."""
     named = text(name, os.fspath(value) if isinstance(value, os.PathLike) else value)
     if named is not None and "\0" in named:
-        raise SettingsError(f"{name}={named!r}: no name that a file can have")
+        raise SettingsError(f"{name}={shown(named)}: no name that a file can have")
     return None if named is None else os.fspath(expanded(named))
 
 
 def secret(name: str, value: Any) -> str | None:
     """Text that no message shows."""
     if value is None or isinstance(value, str):
-        return value or None
+        return value if value and value.strip() else None
     raise SettingsError(f"{name}: expected text, got {type(value).__name__}")
 
 
 def flag(name: str, value: Any) -> bool:
     """True or false, as themselves or in words."""
-    said = str(value).strip().lower()
-    if said in ("true", "false", "1", "0"):
-        return said in ("true", "1")
-    raise SettingsError(f"{name}={value!r}: expected true or false")
+    said = value.strip().lower() if isinstance(value, str) else value
+    if type(said) in (bool, int, str) and said in (True, False, "true", "false", "1", "0"):
+        return said in (True, "true", "1")
+    raise SettingsError(f"{name}={shown(value)}: expected true or false")
 
 
 def count(least: int, meaning: str = "") -> Callable[[str, Any], int]:
@@ -70,8 +70,8 @@ def count(least: int, meaning: str = "") -> Callable[[str, Any], int]:
             raise SettingsError(f"{name}: expected a whole number up to {MOST:,}, got a larger one")
         if given < least:
             more = f", {meaning}" if meaning else f" from {least}"
-            shown = repr(value) if type(value) is not int or abs(value) < MOST else "under zero"
-            raise SettingsError(f"{name}={shown[:40]}: expected a whole number{more}")
+            said = shown(value) if type(value) is not int or abs(value) < MOST else "under zero"
+            raise SettingsError(f"{name}={said[:40]}: expected a whole number{more}")
         return given
 
     return check

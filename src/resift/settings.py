@@ -45,7 +45,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from resift.errors import InputError, SettingsError
+from resift.errors import InputError, SettingsError, shown
 from resift.files import from_home, read_regular
 from resift.setting_values import RUNTIMES as RUNTIMES
 from resift.setting_values import count, flag, path, runtime, secret, text
@@ -80,6 +80,7 @@ _STORAGE_ENVIRONMENT = {
     "bucket_key": ("AWS_SSE_BUCKET_KEY_ENABLED",),
 }
 _FLAGS = ("virtual_hosted", "bucket_key", "skip_signature")
+_SECRETS = ("access_key_id", "secret_access_key", "session_token")
 ENCRYPTIONS = ("AES256", "aws:kms")
 LEAST_MEMORY_MB = 256
 
@@ -93,7 +94,10 @@ _log = logging.getLogger("resift")
 
 @dataclass(frozen=True, slots=True)
 class StorageSettings:
-    """How ``s3://`` URIs are reached. What is None is left to the S3 client's own defaults."""
+    """How ``s3://`` URIs are reached. What is None is left to the S3 client's own defaults.
+
+    Flags may be in words, as variables have them. Raises `SettingsError` for what makes no sense.
+    """
 
     endpoint: str | None = None
     region: str | None = None
@@ -106,6 +110,22 @@ class StorageSettings:
     kms_key_id: str | None = None
     bucket_key: bool = False
     skip_signature: bool = False
+
+    def __post_init__(self) -> None:
+        for name in _STORAGE_ENVIRONMENT:
+            check = flag if name in _FLAGS else secret if name in _SECRETS else text
+            object.__setattr__(self, name, check(f"storage.{name}", getattr(self, name)))
+        encryption = self.server_side_encryption
+        if encryption not in (None, *ENCRYPTIONS):
+            raise SettingsError(
+                f"storage.server_side_encryption={shown(encryption)}: "
+                f"expected one of {', '.join(ENCRYPTIONS)}"
+            )
+        for name in ("kms_key_id", "bucket_key"):
+            if getattr(self, name) and encryption != "aws:kms":
+                raise SettingsError(
+                    f"storage.{name}: expected server_side_encryption = 'aws:kms' too"
+                )
 
     def options(self) -> dict[str, str]:
         """The object_store configuration that both obstore and Lance take.
@@ -157,6 +177,12 @@ class Settings:
     origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.storage, StorageSettings):
+            raise SettingsError(
+                f"storage: expected StorageSettings, got {type(self.storage).__name__}"
+            )
+        if not isinstance(self.origins, Mapping):
+            raise SettingsError(f"origins: expected names, got {type(self.origins).__name__}")
         for name, check in _CHECKS.items():
             try:
                 object.__setattr__(self, name, check(name, getattr(self, name)))
@@ -183,7 +209,7 @@ class Settings:
         values |= {name: value for name, (_, value) in variables.items()}
         more = _from_environment(environ, _STORAGE_ENVIRONMENT)
         storage |= {name: value for name, (_, value) in more.items()}
-        return cls(**values, storage=_storage(storage), origins=origins)
+        return cls(**values, storage=StorageSettings(**storage), origins=origins)
 
     def origin(self, name: str) -> str | None:
         """The variable or the file that gave a value; None where the caller or nobody did."""
@@ -261,23 +287,6 @@ def _from_environment(
                 given[setting] = (variable, environ[variable])
                 break
     return given
-
-
-def _storage(values: Mapping[str, Any]) -> StorageSettings:
-    checked: dict[str, Any] = {
-        name: (flag if name in _FLAGS else text)(f"storage.{name}", value)
-        for name, value in values.items()
-    }
-    encryption = checked.get("server_side_encryption")
-    if encryption not in (None, *ENCRYPTIONS):
-        raise SettingsError(
-            f"storage.server_side_encryption={encryption!r}: "
-            f"expected one of {', '.join(ENCRYPTIONS)}"
-        )
-    for name in ("kms_key_id", "bucket_key"):
-        if checked.get(name) and encryption != "aws:kms":
-            raise SettingsError(f"storage.{name}: expected server_side_encryption = 'aws:kms' too")
-    return StorageSettings(**checked)
 
 
 _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {

@@ -1,14 +1,16 @@
 """The one vocabulary: what goes into a reranker and what comes out. All of it is frozen.
 
-Knows nothing of models, storage or the command line.
+Equal ones have one hash; what is a mapping in them, and the many hits of a ranking, has no part in
+it. Knows nothing of models, storage or the command line.
 """
 
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, overload
 
-from resift.errors import InputError
+from resift.errors import InputError, shown
 
 _REPR = Repr()
 _REPR.maxstring = _REPR.maxother = 80
@@ -39,6 +41,14 @@ answers are more or less frequent: no chance in this list (`Receipt.notes` has b
 """
 
 
+def _whole(value: object, what: str) -> int:
+    """A whole number of any library; raise `InputError` for all else, a truth value among them."""
+    try:
+        return operator.index(None if isinstance(value, bool) else value)  # type: ignore[arg-type]
+    except TypeError:
+        raise InputError(f"{shown(value)}: expected {what}, a whole number") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A text with a name. `metadata` is carried through untouched."""
@@ -46,7 +56,7 @@ class Document:
     id: str
     text: str
     title: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +138,7 @@ class Hit:
     span: tuple[int, int]
     status: Status
     title: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
     stages: int = 0
     prior: float = 0.0
     feedback: float = 0.0
@@ -187,7 +197,7 @@ class Receipt:
     skipped: int
     partial: bool
     reason: str | None
-    timings_ms: Mapping[str, float]
+    timings_ms: Mapping[str, float] = field(hash=False)
     tokens: int
     padding_share: float
     fusion_weight: float
@@ -240,7 +250,11 @@ class Explanation:
     unread: int
 
     def strongest(self, count: int = 3) -> tuple[Part, ...]:
-        """The parts that move the logit most, up or down, the strongest first."""
+        """The parts that move the logit most, up or down, the strongest first; none below 1.
+
+        Raises `InputError` for a `count` that is no whole number.
+        """
+        count = max(_whole(count, "how many parts"), 0)
         moving = [part for part in self.parts if part.effect]
         return tuple(sorted(moving, key=lambda part: -abs(part.effect or 0.0))[:count])
 
@@ -304,7 +318,7 @@ class Ranking(Sequence[Hit], _Made):
     """
 
     query: str
-    hits: tuple[Hit, ...]
+    hits: tuple[Hit, ...] = field(hash=False)
     receipt: Receipt
     explainer: Explainer | None = field(default=None, repr=False, compare=False)
 
@@ -384,8 +398,9 @@ class Ranking(Sequence[Hit], _Made):
         return self._explainer().compare(self.query, self._at(one), self._at(other))
 
     def _at(self, index: int) -> Hit:
+        place = _whole(index, "a hit's place")
         try:
-            return self[index]
+            return self[place]
         except IndexError:
             size = len(self)
             raise IndexError(f"hit {index}: there are {size}; they count from 0") from None

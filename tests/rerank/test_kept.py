@@ -16,8 +16,8 @@ from artifacts import make_joint_artifact
 from resift import Candidate, Document, Kept, Reranker
 from resift.rerank import stages
 from resift.rerank.kept import HalfCache, Known, digest, pack, unpack
-from resift.rerank.outcome import is_text
 from resift.rerank.pairs import TokenRow
+from resift.rerank.plain import is_text
 from resift.rerank.runtimes import Session
 from resift.rerank.windows import TextTokens, Wanted
 from resift.settings import Settings

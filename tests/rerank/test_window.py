@@ -13,12 +13,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from resift import Candidate, Document, Ranking, Reranker
 from resift.errors import InputError
 from resift.rerank.patience import Patience
-from resift.rerank.window import AT_LEAST, Rest, window
+from resift.rerank.window import AT_LEAST, MOST_COPIED, MOST_DRAWN, Rest, window
 from resift.settings import Settings
 
 QUERY = "red blue"
@@ -102,6 +103,14 @@ def test_the_rest_is_in_the_first_stages_order_wherever_it_stands(tiny: Reranker
         Candidate(str(n), "red", rank=cast(Any, "x") if n else None) for n in range(size)
     ]
     assert [hit.index for hit in tiny.rank(QUERY, odd, 3, budget_ms=0)] == [0, 1, 2]
+
+
+def test_ranks_of_short_lists_are_looked_at_on_a_busy_machine(
+    tiny: Reranker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resift.rerank.window.GRACE_S", -1.0)
+    rows = [{"text": "red", "rank": 5 * AT_LEAST - n} for n in range(5 * AT_LEAST)]
+    assert tiny.rank(QUERY, rows, budget_ms=0)[0].index == len(rows) - 1
 
 
 def test_without_a_budget_all_are_read() -> None:
@@ -209,3 +218,91 @@ def test_of_many_hits_ten_are_written_out_and_made(tiny: Reranker) -> None:
     assert repr(short) == (
         f"Ranking(query='red blue', hits={short.hits!r}, receipt={short.receipt!r})"
     )
+
+
+def test_an_endless_iterable_is_left_in_time_and_little_of_it_is_held(tiny: Reranker) -> None:
+    def endless() -> Iterator[str]:
+        while True:
+            yield "red sky " * 20
+
+    for budget_ms in (0, 30, 300):
+        took = []
+        for _ in range(4):
+            start = time.perf_counter()
+            ranking = tiny.rank(QUERY, endless(), budget_ms=budget_ms)
+            took.append((time.perf_counter() - start) * 1000)
+        assert min(took) < budget_ms + 50  # the best of four: others have the cores as well
+        receipt = ranking.receipt
+        assert AT_LEAST <= receipt.depth <= MOST_DRAWN
+        assert f"left after {receipt.depth} of them" in (receipt.reason or "")
+        assert len(ranking) == 10
+
+
+def test_a_slow_iterable_leaves_time_to_read_what_came(tiny: Reranker) -> None:
+    def slow() -> Iterator[str]:
+        while True:
+            time.sleep(0.005)
+            yield "red"
+
+    ranking = tiny.rank(QUERY, slow(), budget_ms=200)
+    assert ranking.receipt.scored > 0
+    assert ranking[0].score is not None
+
+
+def test_what_has_a_length_is_no_endless_iterable(tiny: Reranker) -> None:
+    texts = np.array([f"red {place}" for place in range(2 * MOST_DRAWN)])
+    assert tiny.rank(QUERY, texts, budget_ms=2_000).receipt.depth == len(texts)
+    lazy = (str(text) for text in texts)
+    assert len(read(lazy, Patience())[0]) == len(texts)
+
+
+def test_a_budget_holds_of_millions(tiny: Reranker) -> None:
+    documents = [f"red {place}" for place in range(4_000_000)]
+    took = []
+    for _ in range(4):
+        start = time.perf_counter()
+        ranking = tiny.rank(QUERY, documents, budget_ms=20)
+        took.append(time.perf_counter() - start)
+    assert min(took) < 0.1  # the best of four: others have the cores as well
+    assert ranking.receipt.depth == len(documents)
+    assert len(ranking) == 10
+
+
+def test_a_list_that_shrinks_meanwhile_costs_its_late_hits_their_texts() -> None:
+    documents = ["red"] * (MOST_COPIED + 1)
+    _, rest = read(documents, Patience(0))
+    del documents[-1]
+    assert (rest.at(MOST_COPIED - 1), rest.at(MOST_COPIED)) == ("red", None)
+
+
+def test_a_least_score_leaves_what_nobody_came_to_read(tiny: Reranker) -> None:
+    documents: list[Any] = ["red", None] + ["red sky"] * 3 * AT_LEAST
+    ranking = tiny.rank(QUERY, documents, None, budget_ms=0, min_score=0.5)
+    assert [hit.index for hit in ranking[:2]] == [0, 2]
+    assert len(ranking) == len(documents) - 1
+
+
+def test_ranks_of_the_rest_stand_among_those_of_the_read(tiny: Reranker) -> None:
+    size = 2 * AT_LEAST
+    candidates = [Candidate(str(n), "red", rank=1 + (n * 7) % size) for n in range(size)]
+    for top_n in (1, 7, size, None):
+        ranking = tiny.rank(QUERY, candidates, top_n, budget_ms=0)
+        assert [hit.first_stage_rank for hit in ranking] == list(range(1, (top_n or size) + 1))
+
+
+def test_long_texts_under_titles_are_joined_only_where_they_are_read(tiny: Reranker) -> None:
+    documents = [Document(str(n), f"{n} " + "red sky " * 60_000, "blue") for n in range(400)]
+    expected = tiny.rank(QUERY, documents[:2], None)
+    took = []
+    for _ in range(4):
+        start = time.perf_counter()
+        ranking = tiny.rank(QUERY, documents, budget_ms=20)
+        took.append(time.perf_counter() - start)
+    assert min(took) < 0.1  # the best of four: others have the cores as well
+    assert ranking.receipt.depth == 400
+    assert expected[0].span[1] > 0
+    assert [hit.logit for hit in tiny.rank(QUERY, documents[:2], None)] == [
+        hit.logit for hit in expected
+    ]
+    alone = tiny.score(QUERY, [f"blue\n{documents[0].text}"])[0]
+    assert {hit.index: hit.logit for hit in expected}[0] == alone

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from resift.errors import InputError
+from resift.errors import InputError, shown
 from resift.extras import require
 
 
@@ -20,6 +20,7 @@ class Pattern:
     _spec: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "lines", checked_lines(self.lines))
         pathspec = require("pathspec", "index")
         for line in self.lines:
             if not _says_something(pathspec, line):
@@ -29,6 +30,13 @@ class Pattern:
     def match(self, key: str) -> bool:
         """Whether a file of this key is meant; a key that ends with a slash is a folder's."""
         return bool(self._spec.match_file(key))
+
+
+def checked_lines(lines: Any) -> tuple[str, ...]:
+    """Patterns, as a tuple; raise `InputError` for what is no list of texts."""
+    if not isinstance(lines, tuple | list) or not all(isinstance(line, str) for line in lines):
+        raise InputError(f"{shown(lines)}: expected a list of patterns, like ['*.md']")
+    return tuple(lines)
 
 
 def _says_something(pathspec: Any, line: str) -> bool:
@@ -53,8 +61,10 @@ class Globs:
     _exclude: Pattern = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_include", Pattern(self.include))
-        object.__setattr__(self, "_exclude", Pattern(self.exclude))
+        for name in ("include", "exclude"):
+            pattern = Pattern(getattr(self, name))
+            object.__setattr__(self, name, pattern.lines)
+            object.__setattr__(self, f"_{name}", pattern)
 
     def match(self, key: str) -> bool:
         """Whether the file of this key is wanted."""

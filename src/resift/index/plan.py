@@ -44,7 +44,7 @@ class Plan:
     requests: int
     sampled: int
     skipped: tuple[tuple[str, str], ...]
-    passed_over: Mapping[str, int] = field(default_factory=dict)
+    passed_over: Mapping[str, int] = field(default_factory=dict, hash=False)
     embeds_elsewhere: bool = False
     refusal: str | None = None
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from resift.errors import InputError, shown
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.limits import Limits
 from resift.index.patterns import ALL, Globs, Pattern
@@ -30,6 +31,14 @@ class Reading:
     _patterns: tuple[Pattern, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        for name, kind in (("globs", Globs), ("columns", Columns), ("limits", Limits)):
+            if not isinstance(getattr(self, name), kind):
+                raise InputError(
+                    f"{name}={shown(getattr(self, name))}: expected {kind.__name__}(…)"
+                )
+        if not isinstance(self.follow_links, bool):
+            raise InputError(f"follow_links={shown(self.follow_links)}: expected True or False")
+        object.__setattr__(self, "columns_by_pattern", _rules(self.columns_by_pattern))
         patterns = tuple(Pattern((pattern,)) for pattern, _ in self.columns_by_pattern)
         object.__setattr__(self, "_patterns", patterns)
 
@@ -65,6 +74,18 @@ class Reading:
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"no options of a sync ({error})") from error
+
+
+def _rules(given: Any) -> tuple[tuple[str, Columns], ...]:
+    """Pairs of a pattern and columns; raise `InputError` for anything else."""
+    expected = 'expected pairs like [("*.csv", Columns(text="body"))]'
+    if not isinstance(given, tuple | list):
+        raise InputError(f"columns_by_pattern={shown(given)}: {expected}")
+    for rule in given:
+        is_pair = isinstance(rule, tuple | list) and len(rule) == 2
+        if not (is_pair and isinstance(rule[0], str) and isinstance(rule[1], Columns)):
+            raise InputError(f"columns_by_pattern: {shown(rule)}: {expected}")
+    return tuple((pattern, columns) for pattern, columns in given)
 
 
 AS_IT_IS = Reading()

@@ -45,7 +45,7 @@ class SyncReport:
     version: int
     kept_bytes: int = 0
     passages_reused: int = 0
-    passed_over: Mapping[str, int] = field(default_factory=dict)
+    passed_over: Mapping[str, int] = field(default_factory=dict, hash=False)
     other_sources: tuple[str, ...] = ()
 
 

@@ -76,7 +76,7 @@ class Version:
     files: tuple[tuple[str, int], ...]
     vectors: VectorIndex = VectorIndex()
     note: str = ""
-    readings: Mapping[str, Any] = field(default_factory=dict)
+    readings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 class Damaged(StoreError):

@@ -5,12 +5,13 @@ Numbers may be of any library. Truth values and texts are none, so that a mistak
 
 import sys
 import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from resift.errors import InputError
-from resift.rerank.plain import number, shown, whole
+from resift.rerank.plain import number, shown, truth, whole
 from resift.rerank.thresholds import Thresholds
 
 MOST_MS = threading.TIMEOUT_MAX * 1000
@@ -32,15 +33,13 @@ class Ask:
     thresholds: Thresholds
 
     def __post_init__(self) -> None:
-        if not isinstance(self.exact, bool | np.bool_):
-            raise InputError(f"exact={shown(self.exact)}: expected True or False")
         tolerance = number(self.tolerance)
         if tolerance is None or not 0 < tolerance <= 0.5:
             raise InputError(
                 f"tolerance={shown(self.tolerance)}: expected a number over 0, up to 0.5"
             )
         object.__setattr__(self, "top_n", checked_count("top_n", self.top_n))
-        object.__setattr__(self, "exact", bool(self.exact))
+        object.__setattr__(self, "exact", checked_flag("exact", self.exact))
         object.__setattr__(self, "tolerance", tolerance)
 
 
@@ -52,6 +51,28 @@ def checked_count(name: str, count: object) -> int | None:
     if value is None or value < 1:
         raise InputError(f"{name}={shown(count)}: expected a whole number from 1, or None for all")
     return min(value, sys.maxsize)
+
+
+def checked_flag(name: str, flag: object) -> bool:
+    """True or False, of any library. Raises `InputError`: texts that say no are true in Python."""
+    value = truth(flag)
+    if value is None:
+        raise InputError(f"{name}={shown(flag)}: expected True or False")
+    return value
+
+
+def checked_steps(steps: object) -> list[int]:
+    """Whole numbers, ascending, each once. Raises `InputError`."""
+    expected = f"steps={shown(steps)}: expected whole numbers, like [10, 20]"
+    if not isinstance(steps, Iterable) or isinstance(steps, str | bytes | bytearray | Mapping):
+        raise InputError(expected)
+    try:
+        counts = [whole(step) for step in steps]
+    except TypeError:  # an array without a dimension says only here that it is no list
+        raise InputError(expected) from None
+    if None in counts:
+        raise InputError(expected)
+    return sorted({count for count in counts if count is not None})
 
 
 def checked_budget(budget_ms: object) -> float | None:

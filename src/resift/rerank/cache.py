@@ -40,7 +40,7 @@ class PairCache:
         keys = []
         for text in texts:
             own = seed.copy()
-            own.update(text.encode())
+            own.update(text.encode("utf-8", "surrogatepass"))  # half a character far behind
             keys.append(own.digest())
         return keys
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from resift.errors import InputError, QueryError
-from resift.rerank.outcome import is_text
-from resift.rerank.plain import is_missing, number, string, whole
+from resift.rerank.plain import is_missing, is_text, number, string, whole
 from resift.rerank.remedies import refuse_all, refuse_collection
 from resift.types import Candidate, Citation, Document, Hit, Kept
 
@@ -125,7 +124,8 @@ def as_candidate(place: str, given: Any) -> Candidate | None:
     if issubclass(kind, Document):
         return _clean(place, Candidate(given.id, given.text, given.title, given.metadata))
     if issubclass(kind, Hit):
-        text = None if given.status == "not_text" and not given.text else given.text
+        without = string(given.status) == "not_text" and string(given.text) == ""
+        text = None if without else given.text
         rank, score = given.first_stage_rank, given.first_stage_score
         was = Candidate(given.id, text, given.title, given.metadata, rank, score)  # type: ignore[arg-type]
         return _clean(place, replace(was, citation=given.citation))
@@ -191,7 +191,7 @@ def _metadata(given: Any) -> Mapping[str, Any]:
 
 def _kept(given: Any) -> Kept | None:
     """What can be a `Kept`; whose it is, `kept.unpack` sees."""
-    if not isinstance(given, Kept):
+    if not isinstance(given, Kept) or not isinstance(given.model, str):
         return None
     parts = (given.text, given.tokens, given.states)
     return given if all(isinstance(part, bytes) for part in parts) else None

@@ -48,7 +48,7 @@ def resolve(model: str | os.PathLike[str] | None, revision: str | None = None) -
 
     Nothing is downloaded here: a hub id raises `ModelNotFound` saying how to convert it.
     """
-    if model is None or model == "bundled":
+    if model is None or (isinstance(model, str) and model == "bundled"):
         _refuse_revision("the bundled model", revision)
         return BUNDLED
     name = checked_name("model", model)
@@ -92,4 +92,4 @@ def _exists(folder: Path) -> bool:
 
 def _refuse_revision(what: str, revision: str | None) -> None:
     if revision is not None:
-        raise InputError(f"revision={revision!r}: {what} has no revisions; leave it out")
+        raise InputError(f"revision={shown(revision)}: {what} has no revisions; leave it out")

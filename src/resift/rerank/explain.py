@@ -12,7 +12,7 @@ from resift.errors import InputError
 from resift.rerank.candidates import as_candidates, check_query, title_part
 from resift.rerank.compare import compared
 from resift.rerank.engine import Engine
-from resift.rerank.outcome import is_text
+from resift.rerank.plain import is_text
 from resift.rerank.sentences import MOST_PARTS, sentences
 from resift.types import Candidate, Comparison, Explanation, Given, Hit, Part
 

@@ -34,7 +34,7 @@ class Known:
 
 def digest(text: str) -> bytes:
     """16 bytes that name a text."""
-    return hashlib.blake2b(text.encode(), digest_size=_SEAL).digest()
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_SEAL).digest()
 
 
 def pack(text: str, known: Known, fingerprint: str) -> Kept:
@@ -61,7 +61,7 @@ def unpack(
 
     `kind` is the type of the model's states, `token_bytes` what they take for a token.
     """
-    if not _is_whole(kept) or kept.model != fingerprint:
+    if not _is_whole(kept) or str(kept.model) != fingerprint:
         return None
     seal, checksum = kept.text[:_SEAL], kept.text[_SEAL:]
     if seal not in (_seal(text, kept.tokens), digest(text)):  # the latter in older indexes

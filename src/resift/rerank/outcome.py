@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from resift.rerank.cache_file import Score
 from resift.rerank.pairs import TokenRow
+from resift.rerank.plain import is_text
+from resift.rerank.texts import Texts
 from resift.types import Status
 
 Floats = NDArray[np.float32]
@@ -52,7 +54,8 @@ class Outcome:
         size = len(texts)
         none = np.full(size, np.nan, np.float32)
         let_go, cached, kept = (np.zeros(size, bool) for _ in range(3))
-        statuses = [_status(text) for text in texts]
+        beginnings = texts.beginnings(BEGINNING) if isinstance(texts, Texts) else texts
+        statuses = [_status(text) for text in beginnings]
         return cls(none, np.zeros(size, np.int8), let_go, cached, kept, statuses)
 
     def head(self, size: int) -> "Outcome":
@@ -150,12 +153,3 @@ def _status(text: object) -> Status:
     if len(text) <= BEGINNING and not text.strip():
         return "empty"
     return "ok"
-
-
-def is_text(text: str) -> bool:
-    """Whether a string has no lone surrogates: bytes that were decoded badly leave some."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

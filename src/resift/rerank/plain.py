@@ -10,8 +10,9 @@ import operator
 
 import numpy as np
 
+from resift.errors import shown as shown
+
 _MISSING = ("NAType", "NaTType")  # pandas' own, which are no floats
-_SHOWN = 60  # characters of a value in a message
 
 
 def number(value: object, *, text: bool = False) -> float | None:
@@ -44,9 +45,24 @@ def whole(value: object, *, text: bool = False) -> int | None:
     return int(approximate) if approximate is not None and approximate.is_integer() else None
 
 
+def truth(value: object) -> bool | None:
+    """A truth value of any library; None for all else, numbers and texts among them."""
+    value = _unwrapped(value)
+    return bool(value) if isinstance(value, bool | np.bool_) else None
+
+
 def string(value: object) -> str | None:
     """A plain string for any kind of string (numpy's, an enumeration's), None for all else."""
     return str.__str__(value) if issubclass(type(value), str) else None
+
+
+def is_text(text: str) -> bool:
+    """Whether a string has no lone surrogates: bytes that were decoded badly leave some."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_missing(value: object) -> bool:
@@ -54,15 +70,6 @@ def is_missing(value: object) -> bool:
     if value is None or type(value).__name__ in _MISSING:
         return True
     return isinstance(value, float | np.floating) and math.isnan(value)
-
-
-def shown(value: object) -> str:
-    """A value in a message: on one line, and not without end."""
-    try:
-        line = " ".join(repr(value).split())
-    except Exception:  # a foreign __repr__, or a number of too many digits
-        return f"a {type(value).__name__}"
-    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
 
 
 def _unwrapped(value: object) -> object:

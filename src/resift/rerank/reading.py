@@ -21,14 +21,14 @@ from resift.rerank.order import Say, order, prior
 from resift.rerank.outcome import Outcome
 from resift.rerank.plain import number, shown
 from resift.rerank.thresholds import ANYTHING, Thresholds
-from resift.rerank.window import NO_RANKS, NONE, Ranks, Rest
+from resift.rerank.window import NONE, Rest
 from resift.types import Candidate, Ranking, Receipt
 
 MOST_WEIGHT = 1_000_000
 """Of the first stage: by far enough that it alone decides."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Reading:
     """A query, its candidates, and what the model made of each pair; `scale` makes scores of it.
 
@@ -74,18 +74,22 @@ class Reading:
         thresholds: Thresholds = ANYTHING,
     ) -> tuple[Hits, Receipt]:
         """The parts of a `ranking`."""
+        if not isinstance(thresholds, Thresholds):
+            raise InputError(f"thresholds={shown(thresholds)}: expected Thresholds(…)")
         top_n = checked_count("top_n", top_n)
         candidates, outcome, say = self._head(depth, fusion_weight)
         rest = self.rest if depth is None else NONE
         scores, likeness = _scores(outcome, say)
-        places = _order(candidates, outcome, scores, rest.ranks)
+        places, given_in = _order(candidates, outcome, scores), len(candidates) + len(rest)
         curve, source = self.scale.curve(say.weight, say.likeness)
-        calibrated, note = self.scale.vouches(source, len(places))
-        values = np.append(curve(scores), np.full(len(rest), np.nan))
+        calibrated, note = self.scale.vouches(source, given_in)
+        values = curve(scores)
         kept = thresholds.kept(places, values, outcome.statuses)
-        taken = kept[:top_n]
-        every = [*candidates, *rest.documents]
-        given = list(map(every.__getitem__, taken.tolist()))
+        taken = _with_rest(kept, candidates, scores, rest, top_n)
+        given = [
+            candidates[place] if place < len(candidates) else rest.at(place)
+            for place in taken.tolist()
+        ]
         hits = Hits(taken, given, outcome, values, (say.prior, likeness))
         scored = bool(np.isfinite(scores).any())
         weight = say.weight if scored else 0.0
@@ -94,7 +98,7 @@ class Reading:
         late = (outcome.reason or "time was up", *rest.missing) if rest.missing else ()
         receipt = replace(
             self._receipt(outcome, weight, feedback),
-            depth=len(places),
+            depth=given_in,
             partial=partial,
             reason="; ".join(late) or outcome.reason,
             calibration=calibrated,
@@ -192,20 +196,33 @@ def _scores(outcome: Outcome, say: Say) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def _order(
-    candidates: Sequence[Candidate],
-    outcome: Outcome,
-    scores: NDArray[np.float64],
-    rest: Ranks = NO_RANKS,
+    candidates: Sequence[Candidate], outcome: Outcome, scores: NDArray[np.float64]
 ) -> NDArray[np.intp]:
-    """Places, best first; those of the `rest`, after all candidates, are among the unscored."""
+    """Places, best first."""
     ranks = [first_rank(index, candidate) for index, candidate in enumerate(candidates)]
-    places = order(scores, outcome.logits.astype(np.float64), ranks, _behind(outcome))
-    if not len(rest):
-        return places
-    scored, unscored = np.split(places, [len(places) - int(np.isnan(scores).sum())])
-    behind = np.append(unscored, np.arange(len(places), len(places) + len(rest)))
-    by_rank = np.argsort(np.append(np.array(ranks, float)[unscored], rest), kind="stable")
-    return np.append(scored, behind[by_rank])
+    return order(scores, outcome.logits.astype(np.float64), ranks, _behind(outcome))
+
+
+def _with_rest(
+    places: NDArray[np.intp],
+    candidates: Sequence[Candidate],
+    scores: NDArray[np.float64],
+    rest: Rest,
+    top_n: int | None,
+) -> NDArray[np.intp]:
+    """The first `top_n` of `places`, best first, with the `rest` among those without a score.
+
+    What of the rest cannot come back costs nothing, however much it is.
+    """
+    scored = places[~np.isnan(scores[places])]
+    if not len(rest) or (top_n is not None and len(scored) >= top_n):
+        return places[:top_n]
+    unscored = places[np.isnan(scores[places])]
+    ranks = np.array([first_rank(place, candidates[place]) for place in unscored.tolist()], float)
+    unread, unread_ranks = rest.head(None if top_n is None else top_n - len(scored))
+    behind = np.append(unscored, unread)
+    by_rank = np.argsort(np.append(ranks, unread_ranks), kind="stable")
+    return np.append(scored, behind[by_rank])[:top_n]
 
 
 def _first(scores: NDArray[np.float64]) -> float:

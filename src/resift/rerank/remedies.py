@@ -1,7 +1,7 @@
 """What to tell a caller whose documents are no documents: what they are, and what to hand in."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resift.errors import InputError
@@ -35,7 +35,7 @@ def refuse_collection(documents: object) -> None:
                 )
 
 
-def refuse_all(documents: list[Any]) -> InputError:
+def refuse_all(documents: Sequence[Any]) -> InputError:
     """The error for documents of which none is one, by the first of them."""
     first, count = documents[0], len(documents)
     which = "it is" if count == 1 else f"the first of {count} is"

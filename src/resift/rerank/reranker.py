@@ -15,7 +15,7 @@ from resift.cores import cores
 from resift.errors import ArtifactError
 from resift.files import from_home
 from resift.rerank.artifact import load_artifact
-from resift.rerank.ask import Ask, checked_budget
+from resift.rerank.ask import Ask, checked_budget, checked_flag, checked_steps
 from resift.rerank.cache import PairCache
 from resift.rerank.calibration import open_scale
 from resift.rerank.candidates import as_candidates, check_query, full_text
@@ -24,13 +24,14 @@ from resift.rerank.engine import Engine
 from resift.rerank.explain import Occlusion
 from resift.rerank.hints import Hints
 from resift.rerank.kept import HalfCache, Known, unpack
-from resift.rerank.outcome import is_text
 from resift.rerank.patience import Patience
+from resift.rerank.plain import is_text
 from resift.rerank.progressive import TOLERANCE, Race
 from resift.rerank.reading import Reading, checked_weight, weighed
 from resift.rerank.references import read_references
 from resift.rerank.stages import load_model
 from resift.rerank.steps import Steps
+from resift.rerank.texts import Texts
 from resift.rerank.thresholds import Thresholds
 from resift.rerank.tuning import Tuning, machine, tuning_file
 from resift.rerank.verification import Verification, references, verified
@@ -136,8 +137,8 @@ class Reranker:
         `budget_ms` is for all of it: tokenising, waiting for other callers, running. What is not
         scored then keeps its first-stage order behind the rest, and the receipt says so. Of more
         than a thousand candidates a fifth of it goes to reading them; first-stage scores count
-        among those that were read. A lazy iterable is left, and the receipt says where, when time
-        is up. Infinity is no limit.
+        among those that were read. An iterable without a length is left after ten thousand
+        documents or half of the time, and the receipt says where. Infinity is no limit.
 
         `min_score` (0 to 1) leaves out what is scored below it or cannot be read; what nobody came
         to score stays. `abstain` (0 to 1) makes `Ranking.abstained` say whether all that can be
@@ -198,8 +199,9 @@ class Reranker:
         `rank` does.
         """
         start = time.perf_counter()
+        steps = checked_steps(steps)
         query, candidates = check_query(query), as_candidates(documents)
-        ends = [step for step in sorted(steps) if 0 < step < len(candidates)] + [len(candidates)]
+        ends = [step for step in steps if 0 < step < len(candidates)] + [len(candidates)]
         run = self._engine.run
         reading, took_ms = run(self._read(query, candidates[: ends[0]], Patience())), {}
         took_ms[ends[0]] = (time.perf_counter() - start) * 1000
@@ -235,7 +237,7 @@ class Reranker:
         ask: Ask | None = None,
     ) -> Steps[Reading]:
         """Score the candidates; with `ask` only as far as its first `top_n` need it."""
-        texts = [full_text(candidate) for candidate in candidates]
+        texts = Texts(candidates)
         known = self._known(candidates, texts, patience)
         race = self._race(candidates, ask) if ask and self._manifest.exits else None
         outcome = yield from self._engine.steps(query, texts, patience, race, known)
@@ -277,6 +279,7 @@ class Reranker:
         `states=False` leaves the half out, which takes over a kilobyte a token with the bundled
         model. None for a document that cannot be read.
         """
+        states = checked_flag("states", states)
         texts = [full_text(candidate) for candidate in as_candidates(documents)]
         return self._engine.keep(texts, self.fingerprint, states)
 
@@ -287,9 +290,9 @@ class Reranker:
         model = self._engine.model
         found = {
             place: unpack(own.kept, text, self.fingerprint, model.kept_type, model.state_bytes)
-            for place, (own, text) in enumerate(zip(candidates, texts, strict=True))
-            if own.kept is not None and not patience.spent and isinstance(text, str)
-            if is_text(text)
+            for place, own in enumerate(candidates)
+            if own.kept is not None and not patience.spent
+            if isinstance(text := texts[place], str) and is_text(text)
         }
         return {
             place: known

@@ -2,11 +2,12 @@
 
 A model scores some hundred candidates a second and reading takes microseconds each, so what a
 share of the time does not suffice to read could not be scored either. Of the rest only the first
-stage's ranks are looked at. Without a deadline all are read.
+stage's ranks are looked at, and a lazy iterable is not drawn to its end. Without a deadline all are
+read.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -19,11 +20,20 @@ from resift.rerank.remedies import refuse_all, refuse_collection
 from resift.rerank.steps import Steps
 from resift.types import Candidate, Document
 
-AT_LEAST = 1_000
-"""So many are read whatever the deadline: some milliseconds, and a cache may know them."""
+AT_LEAST, RANKED_AT_LEAST = 1_000, 5_000
+"""So many are read whatever the deadline: some milliseconds, and a cache may know them. Of so many
+more the ranks are looked at, so that short lists are in order on a busy machine too."""
 
 SHARE = 0.2
 """Of the time that is left: so long candidates are read."""
+
+MOST_DRAWN, DRAWING = 10_000, 0.5
+"""Of a lazy iterable, under a deadline: so many, and in so much of the time. No machine scores
+more, and what comes later could not be scored. What has a length is drawn as far as time allows."""
+
+MOST_COPIED = 200_000
+"""A longer list under a deadline is read where it is: copying millions takes tens of milliseconds.
+Whoever changes it meanwhile changes hits that nobody came to read."""
 
 GRACE_S = 0.01
 """So long an iterable may go on, and ranks are looked at, although time is up."""
@@ -40,19 +50,36 @@ Ranks = NDArray[np.float64]
 NO_RANKS: Ranks = np.empty(0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rest:
-    """Documents that nobody came to read, as they were handed in, with first-stage `ranks`.
+    """Documents that nobody came to read: those from place `begin` on of `size` in `documents`.
 
-    `missing` says what was left out for want of time.
+    `ranks` are the first stage's, of the first so many of them; the others stand where they are in
+    the list. `missing` says what was left out for want of time.
     """
 
     documents: Sequence[object] = ()
+    begin: int = 0
+    size: int = 0
     ranks: Ranks = field(default_factory=lambda: NO_RANKS)
     missing: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.documents)
+        return self.size - self.begin
+
+    def at(self, place: int) -> object:
+        """What was handed in at a place of the whole list; None where it is not there any more."""
+        try:
+            return self.documents[place]
+        except IndexError:  # its owner took some away
+            return None
+
+    def head(self, most: int | None) -> tuple[NDArray[np.intp], Ranks]:
+        """Places and ranks of those that can be among the first `most` of them; all with None."""
+        ranked = len(self.ranks)
+        more = len(self) - ranked if most is None else min(len(self) - ranked, most)
+        places = np.arange(self.begin, self.begin + ranked + more)
+        return places, np.append(self.ranks, places[ranked:] + 1.0)
 
 
 NONE = Rest()
@@ -67,21 +94,24 @@ def window(documents: object, patience: Patience) -> Steps[tuple[list[Candidate]
     left_s = patience.left_s
     until = None if left_s is None else time.perf_counter() + SHARE * left_s
     every, is_whole = yield from _handed_in(documents, patience)
+    size = len(every)
     read: list[Candidate | None] = []
-    while len(read) < len(every) and not _is_enough(len(read), until, patience):
+    while len(read) < size and not _is_enough(len(read), until, patience):
         begin = len(read)
-        part = every[begin : begin + CHUNK]
+        part = every[begin : min(begin + CHUNK, size)]
         read.extend(as_candidate(str(place), given) for place, given in enumerate(part, begin))
         yield None
     if read and not any(read):
         raise refuse_all(every)
     candidates = [candidate_of(str(n), candidate) for n, candidate in enumerate(read)]
-    rest = every[len(read) :]
-    ranks = yield from _ranks(rest, len(read), until)
-    missing = [f"{len(rest)} of {len(every)} candidates were not looked at"] if rest else []
+    if len(read) == size and is_whole:
+        return candidates, NONE
+    left = Rest(every, len(read), size)
+    ranks = yield from _ranks(left, until)
+    missing = [f"{len(left)} of {size} candidates were not looked at"] if len(left) else []
     if not is_whole:
-        missing.append(f"the iterable of documents was left after {len(every)} of them")
-    return candidates, Rest(rest, ranks, tuple(missing))
+        missing.append(f"the iterable of documents was left after {size} of them")
+    return candidates, Rest(every, len(read), size, ranks, tuple(missing))
 
 
 def _is_enough(count: int, until: float | None, patience: Patience) -> bool:
@@ -90,11 +120,16 @@ def _is_enough(count: int, until: float | None, patience: Patience) -> bool:
     return until is not None and count >= AT_LEAST and time.perf_counter() >= until
 
 
-def _handed_in(documents: object, patience: Patience) -> Steps[tuple[list[object], bool]]:
+def _handed_in(documents: object, patience: Patience) -> Steps[tuple[Sequence[object], bool]]:
     """All documents, and whether that is all; a lazy iterable is left where it takes too long."""
     if type(documents) in (list, tuple):
+        if patience.bounded and len(documents) > MOST_COPIED:  # type: ignore[arg-type]
+            return documents, True  # type: ignore[return-value]
         return list(documents), True  # type: ignore[call-overload]
     start = time.perf_counter()
+    left_s = patience.left_s
+    longest = GRACE_S if left_s is None else max(DRAWING * left_s, GRACE_S)
+    is_limited = patience.bounded and not isinstance(documents, Sized)
     iterator = iterated(documents)
     every: list[object] = []
     size = 1
@@ -105,25 +140,27 @@ def _handed_in(documents: object, patience: Patience) -> Steps[tuple[list[object
         now = time.perf_counter()
         if len(every) - before < size:
             return every, True
-        if patience.spent and now - start > GRACE_S:
+        is_long = now - start > longest and (patience.bounded or patience.gone)
+        if is_long or (is_limited and len(every) >= MOST_DRAWN):
             return every, False
         size = min(2 * size, MOST_AT_ONCE) if now - asked < BRIEF_S else max(size // 2, 1)
+        size = min(size, MOST_DRAWN - len(every)) if is_limited else size
         yield None
 
 
-def _ranks(rest: Sequence[object], begin: int, until: float | None) -> Steps[Ranks]:
-    """First-stage ranks; places, from `begin`, where none is said or time does not suffice."""
-    ranks = np.arange(begin + 1, begin + 1 + len(rest), dtype=np.float64)
+def _ranks(left: Rest, until: float | None) -> Steps[Ranks]:
+    """First-stage ranks of as many as time suffices for; the place where a document says none."""
     until = max(until or 0.0, time.perf_counter() + GRACE_S)
-    for start in range(0, len(rest), RANKS):
-        if time.perf_counter() >= until:
+    ranks: list[Ranks] = []
+    for start in range(left.begin, left.size, RANKS):
+        if start - left.begin >= RANKED_AT_LEAST and time.perf_counter() >= until:
             break
-        part = rest[start : start + RANKS]
-        if set(map(type, part)) <= {str, Document}:
-            continue
-        for place, given in enumerate(part, start):
-            rank = said_rank(given)
-            if rank is not None:
-                ranks[place] = rank
+        part = left.documents[start : min(start + RANKS, left.size)]
+        said = np.arange(start + 1, start + 1 + len(part), dtype=np.float64)
+        if not set(map(type, part)) <= {str, Document}:
+            for number, given in enumerate(part):
+                rank = said_rank(given)
+                said[number] = said[number] if rank is None else rank
+        ranks.append(said)
         yield None
-    return ranks
+    return np.concatenate(ranks) if ranks else NO_RANKS

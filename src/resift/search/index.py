@@ -15,7 +15,6 @@ from resift.index.embed import Embedder
 from resift.index.keep import Keeper
 from resift.index.location import locate
 from resift.index.plan import Plan, plan
-from resift.index.predicate import Where
 from resift.index.publish import clean, rollback
 from resift.index.reader import find_version
 from resift.index.reading import Reading
@@ -24,18 +23,27 @@ from resift.index.run import ProgressCallback
 from resift.index.snapshot import Snapshot
 from resift.index.source import open_source
 from resift.index.store import Store
-from resift.index.sync import Allowed, Models, Place, reading_of, sync
+from resift.index.sync import Models, Place, reading_of, sync
 from resift.index.versions import Version, Versions
-from resift.index.where import parse_where
+from resift.rerank.ask import checked_flag
 from resift.rerank.candidates import check_query
 from resift.rerank.thresholds import Thresholds
+from resift.search.arguments import (
+    check_part,
+    check_sync,
+    checked_allowed,
+    checked_citations,
+    checked_keep,
+    checked_version,
+    condition,
+)
 from resift.search.clock import Clock
 from resift.search.parts import Opened, Parts, Ranker
-from resift.search.plan import Mode, Reranking, SearchPlan
+from resift.search.plan import Mode, Reranking, SearchPlan, check_mode
 from resift.search.prover import Prover
 from resift.search.retrieval import Retrieved, retrieve
 from resift.search.two_stage import search
-from resift.settings import Settings
+from resift.settings import Settings, checked_settings
 from resift.types import DEPTH, Hit, Ranking
 
 _DAY = 86_400.0
@@ -60,8 +68,16 @@ class Index:
         embedder: Embedder | None = None,
         reranker: Ranker | None = None,
     ) -> None:
-        """Name an index; nothing is read or loaded before it is needed."""
+        """Name an index; nothing is read or loaded before it is needed.
+
+        Raises `InputError` and `SettingsError` for what these cannot be.
+        """
+        locate(uri)
         self.uri = os.fspath(uri)
+        version = None if version is None else checked_version("version", version)
+        settings = None if settings is None else checked_settings(settings)
+        check_part("embedder", embedder)
+        check_part("reranker", reranker)
         self._pinned = version
         self._given = (settings, embedder, reranker)
         self._opened = Opened(
@@ -110,9 +126,11 @@ class Index:
         that cannot be read is in the report, and costs nothing but itself.
         """
         self._refuse_pinned()
+        check_sync(reading, progress)
+        allowed = checked_allowed(allow_unsafe, allow_deletes)
+        keep_states = checked_flag("keep_states", keep_states)
         source = open_source(source_uri, self._settings.storage)
         models = self._models(keep_states)
-        allowed = Allowed(allow_unsafe, allow_deletes)
         report = sync(source, self._place, models, reading, progress, allowed=allowed)
         self.refresh()
         listed = self._place.versions.listed()
@@ -130,6 +148,8 @@ class Index:
         self, source_uri: str, *, reading: Reading | None = None, keep_states: bool = False
     ) -> Plan:
         """What `sync` would do: documents, passages, seconds, requests. Writes nothing."""
+        check_sync(reading)
+        keep_states = checked_flag("keep_states", keep_states)
         source = open_source(source_uri, self._settings.storage)
         return plan(source, self._place, self._models(keep_states), reading)
 
@@ -168,8 +188,9 @@ class Index:
         """
         clock = Clock(budget_ms)
         check_query(query)
+        rerank = checked_flag("rerank", rerank)
         reranking = Reranking(exact, fusion_weight, Thresholds(min_score, abstain))
-        asked = SearchPlan(top_n, depth, mode, max_requests, _condition(where), reranking)
+        asked = SearchPlan(top_n, depth, mode, max_requests, condition(where), reranking)
         if reranking.arguments and not rerank:
             asked_for = " and ".join(reranking.arguments)
             need = "need" if len(reranking.arguments) > 1 else "needs"
@@ -196,7 +217,8 @@ class Index:
         """
         clock = Clock()
         check_query(query)
-        asked = SearchPlan(depth, depth, mode, where=_condition(where))
+        asked = SearchPlan(depth, depth, mode, where=condition(where))
+        check_part("reranker", reranker, "keeper")
         keeper = ready(reranker) if reranker is not None else None
 
         def read() -> Retrieved:
@@ -211,6 +233,8 @@ class Index:
 
         Reads nothing of the index. Raises `ModelError` for what cannot be loaded.
         """
+        check_mode(mode)
+        rerank = checked_flag("rerank", rerank)
         self._opened.load(dense=mode != "lexical", rerank=rerank)
 
     def close(self) -> None:
@@ -229,7 +253,7 @@ class Index:
         """A verdict for each, in order; one that is none is ``malformed`` and ends nothing."""
         storage, versions = self._settings.storage, self._place.versions
         prover = Prover(storage, versions, lambda work: self._read(lambda: work(self._now()))[0])
-        return [prover.prove(citation) for citation in citations]
+        return [prover.prove(citation) for citation in checked_citations(citations)]
 
     def _now(self) -> Snapshot:
         return self._opened.snapshot().result()
@@ -248,6 +272,7 @@ class Index:
     def rollback(self, number: int) -> Version:
         """Publish version `number` once more, as the newest; the next `sync` goes on from there."""
         self._refuse_pinned()
+        number = checked_version("number", number)
         embedder = self._embedder(self._place.versions.get(number))
         store = Store.open(self._place.location, self._settings.storage, embedder)
         version = rollback(store, self._place.versions, number)
@@ -260,9 +285,7 @@ class Index:
         Give their numbers and the bytes that were freed. Readers that opened one of them since it
         was replaced, or keep a copy, are not disturbed.
         """
-        for name, value, least in (("keep", keep, 1), ("older_than_days", older_than_days, 0)):
-            if not value >= least:
-                raise InputError(f"{name}={value}: expected {least} or more")
+        keep, older_than_days = checked_keep(keep, older_than_days)
         newest = find_version(self._place.location, self._place.versions, None)
         store = Store.open(self._place.location, self._settings.storage, self._embedder(newest))
         return clean(store, self._place.versions, keep, older_than_days * _DAY)
@@ -326,11 +349,3 @@ def _again(
     reranker: Ranker | None,
 ) -> Index:
     return Index(uri, version=version, settings=settings, embedder=embedder, reranker=reranker)
-
-
-def _condition(where: object) -> Where | None:
-    if where is None:
-        return None
-    if not isinstance(where, str):
-        raise InputError(f"where={where!r}: expected text, or None")
-    return parse_where(where)

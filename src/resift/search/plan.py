@@ -5,6 +5,7 @@ from typing import Literal
 
 from resift.errors import InputError
 from resift.index.predicate import Where
+from resift.rerank.ask import checked_flag
 from resift.rerank.plain import number, shown, whole
 from resift.rerank.reading import MOST_WEIGHT
 from resift.rerank.thresholds import ANYTHING, Thresholds
@@ -26,9 +27,7 @@ class Reranking:
     thresholds: Thresholds = ANYTHING
 
     def __post_init__(self) -> None:
-        exact = self.exact.item() if hasattr(self.exact, "item") else self.exact  # numpy's
-        if not isinstance(exact, bool):
-            raise InputError(f"exact={shown(exact)}: expected True or False")
+        exact = checked_flag("exact", self.exact)
         weight = number(self.fusion_weight)
         if self.fusion_weight is not None and (weight is None or not 0 <= weight <= MOST_WEIGHT):
             raise InputError(
@@ -73,8 +72,7 @@ class SearchPlan:
     def __post_init__(self) -> None:
         for name, value in (("depth", self.depth), ("top_n", self.top_n)):
             object.__setattr__(self, name, _count(name, value, "a whole number from 1"))
-        if not (isinstance(self.mode, str) and self.mode in MODES):
-            raise InputError(f"mode={shown(self.mode)}: expected one of {', '.join(MODES)}")
+        check_mode(self.mode)
         if self.max_requests is not None:
             most = _count("max_requests", self.max_requests, "a whole number from 1, or None")
             object.__setattr__(self, "max_requests", most)
@@ -83,6 +81,12 @@ class SearchPlan:
     def window(self) -> int:
         """How many candidates are taken."""
         return max(self.depth, self.top_n)
+
+
+def check_mode(mode: object) -> None:
+    """Raise `InputError` for what is no mode."""
+    if not (isinstance(mode, str) and mode in MODES):
+        raise InputError(f"mode={shown(mode)}: expected one of {', '.join(MODES)}")
 
 
 def _count(name: str, value: object, expected: str) -> int:

@@ -1,7 +1,7 @@
 """The first stage: text → retrieve → fuse → take the window's texts → candidates."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from resift.index.keep import Keeper
@@ -30,13 +30,13 @@ class Retrieved:
     receipt's.
     """
 
-    candidates: list[Candidate]
+    candidates: list[Candidate] = field(hash=False)
     depth: int
     version: int | None
     requests: int
     bytes: int
     reason: str | None
-    timings_ms: Mapping[str, float]
+    timings_ms: Mapping[str, float] = field(hash=False)
     notes: tuple[str, ...] = ()
 
 

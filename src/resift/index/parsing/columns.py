@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from resift.errors import SourceError
+from resift.errors import InputError, SourceError, shown
 from resift.index.normalisation import is_visible
 from resift.index.parsing.charset import has_controls, without_controls
 from resift.index.parsing.documents import Parsed, ParsedDocument, Section
@@ -36,6 +36,12 @@ class Columns:
     text: str = "text"
     title: str = "title"
     id: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("text", "title", "id"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and not (name == "id" and value is None):
+                raise InputError(f"{name}={shown(value)}: expected the name of a column")
 
     @property
     def ids(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from resift.errors import InputError, SourceError
+from resift.errors import InputError, SourceError, shown
 
 _LEAST_MEMORY_MB = 512
 """What Python, a tokenizer and an office parser take before they read anything."""
@@ -28,9 +28,10 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("max_bytes", "max_pages", "max_seconds", "memory_mb"):
-            if not 0 < getattr(self, name) <= _MOST:
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not 0 < value <= _MOST:
                 raise InputError(
-                    f"{name}={getattr(self, name)}: expected a number above 0, at most {_MOST:,}"
+                    f"{name}={shown(value)}: expected a number above 0, at most {_MOST:,}"
                 )
         if self.memory_mb < _LEAST_MEMORY_MB:
             raise InputError(

@@ -1,0 +1,61 @@
+"""The frozen vocabulary: what is equal has one hash, whatever a document carries along."""
+
+from collections.abc import Hashable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from resift import Candidate, Citation, Document, Reranker
+from resift.settings import Settings
+
+METADATA = {"tags": ["a", {"b": 1}]}
+
+
+@pytest.fixture(scope="module")
+def tiny(joint_folder: Path) -> Reranker:
+    """One small model."""
+    return Reranker(joint_folder, settings=Settings())
+
+
+def test_documents_are_keys_and_metadata_is_no_part_of_their_hash() -> None:
+    document = Document("a", "red", metadata=METADATA)
+    assert hash(document) == hash(Document("a", "red", metadata=dict(METADATA)))
+    assert hash(document) == hash(replace(document, metadata={}))
+    assert document != replace(document, metadata={})
+    assert {document: 1}[Document("a", "red", metadata=dict(METADATA))] == 1
+    candidate = Candidate("a", "red", metadata=METADATA, rank=1, score=0.5)
+    assert len({candidate, replace(candidate), replace(candidate, metadata={})}) == 2
+    assert isinstance(hash(replace(candidate, citation=Citation("s3://b/k", "a", 0, 3))), int)
+
+
+def test_what_a_ranking_holds_are_keys(tiny: Reranker) -> None:
+    documents: list[Any] = [Document("a", "red. sky.", metadata=METADATA), "blue", None]
+    ranking = tiny.rank("red", documents)
+    again = tiny.rank("red", documents)
+    assert ranking[0] == again[0]
+    assert hash(ranking[0]) == hash(again[0])
+    assert len({*ranking, *again}) == 3
+    same = replace(again, receipt=ranking.receipt)
+    assert same == ranking
+    assert hash(same) == hash(ranking)
+    assert hash(replace(ranking.receipt, timings_ms={})) == hash(ranking.receipt)
+    made: list[Hashable] = [ranking.receipt, ranking.explain(0), ranking.compare(0, 1)]
+    assert all(isinstance(hash(one), int) for one in made)
+    reading = tiny.read("red", documents)
+    assert reading == reading
+    assert reading != tiny.read("red", documents)
+    assert isinstance(hash(reading), int)
+
+
+def test_a_hash_makes_no_hits(tiny: Reranker) -> None:
+    ranking = tiny.rank("red", ["red"] * 50_000, None, budget_ms=0)
+    assert isinstance(hash(ranking), int)
+    assert ranking._source is not None
+
+
+def test_numbers_of_numpy_are_no_part_of_a_hit(tiny: Reranker) -> None:
+    hit = tiny.rank("red", [Candidate("a", "red", rank=np.int64(3), score=np.float32(1))])[0]  # type: ignore[arg-type]
+    assert hash(hit) == hash(replace(hit))
