@@ -13,7 +13,7 @@ from resift.cli.first_stage import open_first_stage
 from resift.cli.options import AsJson, FusionWeight, Mode, Model, uncalibrated
 from resift.cli.output import console, print_json, progress, say
 from resift.errors import DatasetError, InputError, QueryError
-from resift.files import STDOUT, check_output
+from resift.files import check_output, is_stdout
 
 if TYPE_CHECKING:
     from resift.evaluation.calibrate import Fitted, JudgedLogits
@@ -58,8 +58,8 @@ def calibrate(
         raise InputError(f"--run {run} and --index {uri}: expected one first stage; leave one out")
     if depth < 1:
         raise InputError(f"depth={depth}: expected 1 or more")
-    if as_json and str(output) == STDOUT:
-        raise InputError("--output - and --json: both go to stdout; name a file")
+    if as_json and is_stdout(output):
+        raise InputError(f"--output {output} and --json: both go to stdout; name a file")
     check_output(output, WHAT, is_own_calibration)
     task = make_task(collection, qrels, relevant, None)
     if not task.qrels:
@@ -81,7 +81,7 @@ def calibrate(
     write_calibration(output, report.calibration)
     if as_json:
         print_json(_as_json(report))
-    elif str(output) != STDOUT:
+    elif not is_stdout(output):
         _print(report)
     say(f"{output}: use it as --calibration {output} or RESIFT_CALIBRATION")
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from resift.errors import InputError
+from resift.errors import DatasetError, InputError
+from resift.evaluation.lines import text_lines
 
 PAIRS = 300
 HELD_OUT = 64
@@ -129,11 +130,7 @@ def _graded(nearest: Sequence[int]) -> list[int]:
 
 
 def _read(file: Path) -> Iterator[tuple[str, str]]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: not a readable file of UTF-8 text ({error})") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in _numbered(file):
         try:
             row = json.loads(line)
             query, text = row["query"], row["text"]
@@ -142,6 +139,13 @@ def _read(file: Path) -> Iterator[tuple[str, str]]:
         if not (isinstance(query, str) and isinstance(text, str)):
             raise _bad_line(file, number)
         yield query, text
+
+
+def _numbered(file: Path) -> Iterator[tuple[int, str]]:
+    try:
+        yield from text_lines(file)
+    except DatasetError as error:
+        raise InputError(f"not a readable file of UTF-8 text: {error}") from error
 
 
 def _bad_line(file: Path, number: int) -> InputError:
