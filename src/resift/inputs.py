@@ -15,7 +15,7 @@ from resift.errors import DatasetError, InputError
 from resift.files import check_regular, open_regular
 
 MOST_LINE = 64 << 20
-"""Bytes of a line; the longest books have a tenth of it."""
+"""Bytes of a line with its end; the longest books have a tenth of it."""
 
 _CHUNK = 1 << 20
 

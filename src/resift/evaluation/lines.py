@@ -43,7 +43,7 @@ def read_lines(file: Path) -> Iterator[tuple[int, bytes]]:
     except FileNotFoundError as error:
         raise DatasetError(f"{file}: no such file") from error
     except (OSError, EOFError, zlib.error, UnicodeError) as error:
-        where = f" as text after line {number}" if number else ""
+        where = "" if isinstance(error, OSError) and not number else f" as text after line {number}"
         reason = getattr(error, "strerror", None) or error
         raise DatasetError(f"{file}: cannot be read{where} ({reason})") from error
     except ValueError as error:  # a NUL in the name
