@@ -63,3 +63,12 @@ def test_what_is_no_file_of_pairs_is_refused(content: bytes, message: str, tmp_p
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a readable file"):
         calibration_texts(tmp_path / "none")
+
+
+def test_lines_are_those_of_other_files(tmp_path: Path) -> None:
+    file = _file(tmp_path, 12)
+    row = json.dumps({"query": "q", "text": "a\u2028b"}, ensure_ascii=False)
+    file.write_text("\r".join([row, *file.read_text().splitlines()]), encoding="utf-8", newline="")
+    assert ("q", "a\u2028b") in calibration_texts(file).ranges
+    with pytest.raises(InputError, match="is a device, expected a file"):
+        calibration_texts(Path("/dev/zero"))
