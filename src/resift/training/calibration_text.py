@@ -36,20 +36,23 @@ class CalibrationTexts:
     """Pairs that set the ranges, and others, of other pages, that measure what came of it.
 
     Every other one of both has a text that does not belong to its query: most candidates do not.
+    `given` is all that a file has, as it is there; a pipe is read once.
     """
 
     ranges: list[tuple[str, str]]
     held_out: list[tuple[str, str]]
+    given: list[tuple[str, str]]
 
 
 def calibration_texts(file: Path | None = None) -> CalibrationTexts:
     """Of lengths from a line to several pages. Raises `InputError` for a file without pairs."""
-    ranges, held_out = _parts(list(_read(file))) if file else _manual_parts()
+    given = list(_read(file)) if file else []
+    ranges, held_out = _parts(given) if file else _manual_parts()
     if not ranges:
         raise InputError(f'{file}: no pairs in it; expected lines of {{"query": …, "text": …}}')
     if len(held_out) < FEWEST:
         held_out = _manual_parts()[1]
-    return CalibrationTexts(_crossed(ranges[:PAIRS]), _crossed(held_out[:HELD_OUT]))
+    return CalibrationTexts(_crossed(ranges[:PAIRS]), _crossed(held_out[:HELD_OUT]), given)
 
 
 def vocabulary_pairs(words: Sequence[str]) -> Pairs:
@@ -85,18 +88,19 @@ def _crossed(pairs: Pairs) -> Pairs:
     ]
 
 
-def candidate_lists(file: Path | None = None) -> list[tuple[str, list[str]]]:
+def candidate_lists(given: Pairs) -> list[tuple[str, list[str]]]:
     """At most `LISTS` queries with `CANDIDATES` texts each, as a first stage would hand them over.
 
     From its own text and the nearest in words down to texts that share few: an exit is there to
-    tell these apart, and a model's logits for pairs at random are all alike.
+    tell these apart, and a model's logits for pairs at random are all alike. Without any `given`
+    pairs they are of the built-in pages.
     """
-    pairs = list(_read(file) if file else _manual(_pages()))
+    pairs = given or list(_manual(_pages()))
     texts = list(dict.fromkeys(text for _, text in pairs))
     own = dict(pairs)
     if len(own) < LEAST or len(texts) < LEAST:
         raise InputError(
-            f"{file}: {len(own)} queries of their own and {len(texts)} texts, exits need {LEAST} "
+            f"{len(own)} queries of their own and {len(texts)} texts, exits need {LEAST} "
             "of each at least; give more, or leave --texts out"
         )
     words = [_words(text) for text in texts]
