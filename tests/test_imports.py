@@ -7,15 +7,19 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "resift"
-BASE = {"types", "errors", "extras", "files", "cores", "settings", "tagged"}
+BASE = {
+    "types", "errors", "extras", "descriptors", "files", "inputs", "cores", "settings", "tagged",
+}  # fmt: skip
 
 MAY_IMPORT = {
     "types": {"errors"},
     "errors": set[str](),
     "extras": {"errors"},
     "cores": set[str](),
-    "files": {"errors"},
+    "descriptors": set[str](),
     "tagged": {"files"},
+    "files": {"errors", "descriptors"},
+    "inputs": {"errors", "descriptors", "files"},
     "setting_values": {"errors"},
     "settings": {"errors", "files", "setting_values"},
     "rerank": BASE,

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
+from resift.descriptors import check_writable, descriptor
 from resift.errors import InputError, OutputError
 
 HEAD_BYTES = 65_536
@@ -91,16 +92,27 @@ def from_home(path: str | os.PathLike[str]) -> Path:
 def output(path: str | os.PathLike[str], what: str, recognise: Recognise) -> Iterator[IO[bytes]]:
     """Open a file for writing; it is there whole once the block ends without an error.
 
-    ``-`` is stdout. A pipe or a character device is written to as it is. A link is followed, and
-    stays a link. A file that is there already is replaced only where it is empty or `recognise`
+    ``-`` is stdout. A pipe or a character device is written to as it is, and so is what somebody
+    opened for this process, whatever it is (``/dev/stdout``, ``/dev/fd/63``). A link is followed,
+    and stays a link. A file that is there already is replaced only where it is empty or `recognise`
     knows its beginning; `what` names the kind for messages ("a TREC run"). Raises `OutputError`.
     """
     if os.fspath(path) == STDOUT:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        printed = _stdout()
+        sys.stdout.flush()  # what was printed before
+        yield printed
+        printed.flush()
         return
     named = Path(path)
     with _one_line(named):
+        number = descriptor(named)
+        if number is not None:
+            check_writable(number)
+            if number == 1 and sys.stdout is not None:
+                sys.stdout.flush()
+            with os.fdopen(os.dup(number), "wb") as stream:
+                yield stream
+            return
         target = check_output(named, what, recognise)
         if target.exists() and not target.is_file():
             with target.open("wb") as stream:
@@ -120,8 +132,13 @@ def check_output(path: str | os.PathLike[str], what: str, recognise: Recognise) 
     """
     named = Path(path)
     if os.fspath(path) == STDOUT:
+        _stdout()
         return named
     with _one_line(named):
+        number = descriptor(named)
+        if number is not None:
+            check_writable(number)
+            return named
         target = Path(os.path.realpath(named, strict=False))
         if target.is_symlink():
             raise OutputError(f"{named}: a link that leads to itself; name another file")
@@ -139,6 +156,19 @@ def check_output(path: str | os.PathLike[str], what: str, recognise: Recognise) 
                 f"{named}: is there and is not {what}; name another file, or delete it first"
             )
         return target
+
+
+def is_stdout(path: str | os.PathLike[str] | None) -> bool:
+    """Whether what is written there comes out where results are printed, by whatever name."""
+    return path is not None and (os.fspath(path) == STDOUT or descriptor(path) == 1)
+
+
+def _stdout() -> BinaryIO:
+    """Stdout for bytes; raises `OutputError` where there is none."""
+    stream: BinaryIO | None = getattr(sys.stdout, "buffer", None)
+    if stream is None:
+        raise OutputError(f"{STDOUT}: stdout is closed or takes no bytes; name a file")
+    return stream
 
 
 def _ours(file: Path, recognise: Recognise) -> bool:

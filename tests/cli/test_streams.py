@@ -108,3 +108,23 @@ def test_a_shell_can_complete_verbs_and_options() -> None:
             capture_output=True, timeout=60, env={**os.environ, **environment},
         )  # fmt: skip
         assert done.returncode == 0 and expected in done.stdout.decode()
+
+
+INTERRUPT = "os.kill(os.getpid(), signal.SIGINT)"
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        f"atexit.register(lambda: {INTERRUPT})",
+        f"threading._register_atexit(lambda: {INTERRUPT})",
+        f"main.sys = Namespace(argv=sys.argv, exit=lambda code: ({INTERRUPT}, sys.exit(code)))",
+    ],
+)
+@pytest.mark.parametrize(("verb", "code"), [("--version", 0), ("nothing", 2)])
+def test_ctrl_c_after_the_work_changes_nothing(late: str, verb: str, code: int) -> None:
+    names = "from types import SimpleNamespace as Namespace; import resift.cli.main as main"
+    program = f"import atexit, os, signal, sys, threading; {names}; {late}; {PROGRAM}"
+    done = subprocess.run([sys.executable, "-c", program, verb], capture_output=True, timeout=60)
+    assert done.returncode == code, done.stderr
+    assert b"Traceback" not in done.stderr and b"KeyboardInterrupt" not in done.stderr

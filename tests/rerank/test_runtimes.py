@@ -63,6 +63,28 @@ def test_a_file_that_is_no_onnx_is_refused_in_a_line(tmp_path: Path, runtime: st
     assert "\n" not in str(caught.value) and runtime in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        MemoryError(),
+        RuntimeError("Exception from src/inference.cpp:87:\nstd::bad_alloc"),
+        RuntimeError("[CPU] node 'matmul' can't alloc"),
+        RuntimeError("Resource temporarily unavailable"),
+        RuntimeError("[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer"),
+    ],
+)
+def test_little_memory_is_said_and_no_file_is_blamed(
+    stage: Path, runtime: str, said: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise said
+
+    monkeypatch.setattr(f"resift.rerank.runtimes.{runtime}_session.open_model", refuse)
+    with pytest.raises(RuntimeFailure, match="the memory does not suffice") as caught:
+        open_session(stage, runtime, 3)
+    assert "is it an ONNX file" not in str(caught.value)
+
+
 def test_inputs_that_do_not_fit_are_a_failure_in_a_line(stage: Path, runtime: str) -> None:
     session = open_session(stage, runtime)
     wrong = {name: np.zeros((1, 1, 1, 1), np.int64) for name in session.inputs}

@@ -1,12 +1,20 @@
 """What sets a conversion's ranges never measures what came of it."""
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from resift.errors import InputError
-from resift.training.calibration_text import FEWEST, HELD_OUT, PAIRS, calibration_texts
+from resift.training.calibration_text import (
+    FEWEST,
+    HELD_OUT,
+    PAIRS,
+    calibration_texts,
+    candidate_lists,
+)
 
 
 def _file(folder: Path, count: int) -> Path:
@@ -63,3 +71,22 @@ def test_what_is_no_file_of_pairs_is_refused(content: bytes, message: str, tmp_p
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a readable file"):
         calibration_texts(tmp_path / "none")
+
+
+def test_lines_are_those_of_other_files(tmp_path: Path) -> None:
+    file = _file(tmp_path, 12)
+    row = json.dumps({"query": "q", "text": "a\u2028b"}, ensure_ascii=False)
+    file.write_text("\r".join([row, *file.read_text().splitlines()]), encoding="utf-8", newline="")
+    assert ("q", "a\u2028b") in calibration_texts(file).ranges
+    with pytest.raises(InputError, match="is a device, expected a file"):
+        calibration_texts(Path("/dev/zero"))
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    content = _file(tmp_path, 60).read_bytes()
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(content,))
+    writer.start()
+    texts = calibration_texts(tmp_path / "pipe")
+    writer.join(10)
+    assert len(texts.given) == 60 and candidate_lists(texts.given)[0][0] == "q0"

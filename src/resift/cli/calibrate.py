@@ -21,7 +21,7 @@ from resift.cli.options import (
 )
 from resift.cli.output import console, print_json, print_table, progress, say
 from resift.errors import DatasetError, InputError, QueryError
-from resift.files import STDOUT, check_output
+from resift.files import check_output, is_stdout
 
 if TYPE_CHECKING:
     from resift.evaluation.calibrate import Fitted, JudgedLogits
@@ -68,8 +68,8 @@ def calibrate(
         refuse_pointless("a run has no arms; leave it out with --run", mode=mode)
     if depth < 1:
         raise InputError(f"depth={depth}: expected 1 or more")
-    if as_json and str(output) == STDOUT:
-        raise InputError("--output - and --json: both go to stdout; name a file")
+    if as_json and is_stdout(output):
+        raise InputError(f"--output {output} and --json: both go to stdout; name a file")
     check_output(output, WHAT, is_own_calibration)
     task = make_task(collection, qrels, relevant, None)
     if not task.qrels:
@@ -91,9 +91,9 @@ def calibrate(
     write_calibration(output, report.calibration)
     if as_json:
         print_json(_as_json(report))
-    elif str(output) != STDOUT:
+    elif not is_stdout(output):
         _print(report)
-    if str(output) == STDOUT:
+    if is_stdout(output):
         say("written to stdout: what is kept of it in a file is used as --calibration FILE")
     else:
         say(f"{output}: use it as --calibration {output} or RESIFT_CALIBRATION")

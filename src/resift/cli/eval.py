@@ -21,7 +21,7 @@ from resift.cli.options import (
 )
 from resift.cli.output import print_json, progress, say
 from resift.errors import BelowFloor, InputError
-from resift.files import STDOUT
+from resift.files import is_stdout
 from resift.settings import Settings
 
 FIRST_STAGE = "first-stage"
@@ -104,8 +104,8 @@ def _check_together(
         raise InputError(f"--run {run} and {other}: expected one first stage; leave one out")
     if html and ablation:
         raise InputError(f"--html {html} and --ablation, which has no page: leave one out")
-    if as_json and str(html) == STDOUT:
-        raise InputError("--html - and --json: both go to stdout; name a file for the page")
+    if as_json and is_stdout(html):
+        raise InputError(f"--html {html} and --json: both go to stdout; name a file for the page")
 
 
 def _check_effect(
@@ -143,11 +143,11 @@ def _evaluate(
         found = measure(task, first_stage, systems, plan, lambda _: bar.update(shown, advance=1))
     if as_json:
         print_json(found.as_dict())
-    elif str(html) != STDOUT:
+    elif not is_stdout(html):
         print_evaluation(found)
     if html:
         write_page(html, found)
-        if str(html) != STDOUT:
+        if not is_stdout(html):
             say(f"{html}: the same with plots")
     return found.main()
 

@@ -12,9 +12,18 @@ def run() -> None:
     """Run the command line; ends the process with an exit code and never with a traceback."""
     try:
         code = _run()
+        _ignore_interrupts()
     except KeyboardInterrupt:  # while it is still importing, or already ending
         code = 130
+        _ignore_interrupts()
     sys.exit(code)
+
+
+def _ignore_interrupts() -> None:
+    """The work is done: Ctrl-C while the interpreter shuts down would kill it by the signal."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _run() -> int:
@@ -48,6 +57,8 @@ def _guarded() -> int:
     except ResiftError as error:
         _say(_as_typed(error), error)
         return 3 if isinstance(error, BelowFloor) else 1
+    except MemoryError as error:
+        _say("the memory does not suffice; give this process more", error)
     except Exception as error:
         if streams.is_of_output(error):
             streams.discard(streams.STDOUT)

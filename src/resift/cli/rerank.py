@@ -1,24 +1,25 @@
 """``resift rerank``: candidates on stdin or in a file, one a line."""
 
 import json
-import sys
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 import typer
 
-from resift.cli import options
+from resift.cli import options, streams
 from resift.cli.explanation import ExplainOption, Shape, print_answer
 from resift.cli.output import plain_warnings, say
 from resift.errors import InputError
+from resift.inputs import chunks, lines, open_input
 from resift.rerank.candidates import from_fields
 from resift.types import Candidate
 
 STDIN = Path("-")
 _KEYS_SHOWN = 8
 _LOOKED_AT = 10  # lines that tell whether a file is JSON Lines
+_MOST_LINES, _MOST_BYTES = 1_000_000, 1 << 30  # days of reading; what is endless fills no memory
 _NO_LINES = (
     (b"\xff\xfe\0\0", "UTF-32", "iconv -f UTF-32 -t UTF-8"),
     (b"\xff\xfe", "UTF-16", "iconv -f UTF-16 -t UTF-8"),
@@ -74,8 +75,8 @@ def read_candidates(file: Path, text_field: str = "text") -> Iterator[Candidate]
     on stderr. Raises `InputError` where the first object has no `text_field`, and for a file that
     is no lines: one JSON document, UTF-16, compressed.
     """
-    lines = _lines(file)
-    head = list(islice(lines, _LOOKED_AT))
+    numbered = _lines(file)
+    head = list(islice(numbered, _LOOKED_AT))
     objects = [(number, row) for number, line in head if (row := _object(line)) is not None]
     is_json = bool(objects) and 2 * len(objects) >= len(head)
     if head:
@@ -84,7 +85,7 @@ def read_candidates(file: Path, text_field: str = "text") -> Iterator[Candidate]
         _check_first(f"{file}:{objects[0][0]}", objects[0][1], text_field)
     read = _json_line if is_json else _plain_line
     late = 0
-    for number, line in chain(head, lines):
+    for number, line in chain(head, numbered):
         late += not is_json and _object(line) is not None
         yield read(file, number, line, text_field)
     if late:
@@ -142,23 +143,23 @@ def _parsed(line: str) -> Any:
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
     """Numbered lines without blank ones; bytes that are no UTF-8 become surrogates."""
+    size = 0
     try:
-        stream = _stdin() if file == STDIN else file.open("rb")
-        with stream:
-            for number, raw in enumerate(stream, 1):
+        with streams.stdin() if file == STDIN else open_input(file) as stream:
+            for number, raw in enumerate(lines(file, chunks(stream)), 1):
                 if number == 1:
                     _check_bytes(file, raw)
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")
+                size += len(raw)
+                if number > _MOST_LINES or size > _MOST_BYTES:
+                    raise InputError(
+                        f"{file}: more than {_MOST_LINES:,} lines or {_MOST_BYTES >> 20:,} MB of "
+                        "candidates; expected the first of a first stage"
+                    )
                 if line.strip():
                     yield number, line.strip()
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from error
-
-
-def _stdin() -> BinaryIO:
-    if sys.stdin is None:  # closed by whoever started this process
-        raise InputError("-: stdin is closed; name a file")
-    return sys.stdin.buffer
 
 
 def _check_bytes(file: Path, first_line: bytes) -> None:

@@ -11,7 +11,7 @@ import typer
 from resift.cli import options
 from resift.cli.output import print_json, progress, say
 from resift.errors import InputError, QueryError
-from resift.files import STDOUT, check_output
+from resift.files import STDOUT, check_output, is_stdout
 from resift.types import Ranking, Receipt
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def rerank_run(
     from resift.evaluation.trec import WHAT, is_own_run, read_run, write_run
     from resift.rerank.reranker import Reranker
 
-    if as_json and str(output) == STDOUT:
-        raise InputError("--output - and --json: both go to stdout; name a file")
+    if as_json and is_stdout(output):
+        raise InputError(f"--output {output} and --json: both go to stdout; name a file")
     how = How(fusion_weight, top_n, exact, budget_ms)
     check_output(output, WHAT, is_own_run)
     if str(output) != STDOUT and output.is_file() and os.path.exists(run) and output.samefile(run):

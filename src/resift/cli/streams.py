@@ -5,9 +5,11 @@ import io
 import os
 import sys
 from contextlib import suppress
-from typing import TextIO
+from typing import BinaryIO, NoReturn, TextIO, cast
 
-STDOUT, STDERR = 1, 2
+from resift.errors import InputError
+
+STDIN, STDOUT, STDERR = 0, 1, 2
 _FAILURES = {errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO}
 
 
@@ -15,6 +17,13 @@ class _Closed(io.TextIOBase):
     """Stdout where the caller has closed it: Python has none then, and prints into the void."""
 
     def write(self, text: str) -> int:
+        self._refuse()
+
+    @property
+    def buffer(self) -> BinaryIO:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 
@@ -55,13 +64,33 @@ class _Lenient(io.TextIOBase):
 
 
 def prepare() -> None:
-    """Make both fit to be printed to."""
+    """Make both fit to be printed to; what is closed stays so, and its number is nobody else's."""
+    for number, flags in ((STDIN, os.O_WRONLY), (STDOUT, os.O_RDONLY), (STDERR, os.O_RDONLY)):
+        _occupy(number, flags)
     if sys.stdout is None:
         sys.stdout = _Closed()
     elif isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # no text is too odd to be shown
     if sys.stderr is None or isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr = _Lenient(sys.stderr)
+
+
+def _occupy(number: int, flags: int) -> None:
+    """Let no file that is opened later have a stream's number, and be written to as if it were."""
+    try:
+        os.fstat(number)
+    except OSError:
+        nowhere = os.open(os.devnull, flags)  # it may have got the number already
+        if nowhere != number:
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+
+
+def stdin() -> io.BufferedIOBase:
+    """Stdin for bytes; raises `InputError` where whoever started this process has closed it."""
+    if sys.stdin is None:
+        raise InputError("-: stdin is closed; name a file")
+    return cast(io.BufferedIOBase, sys.stdin.buffer)
 
 
 def finish() -> None:

@@ -2,18 +2,21 @@
 
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from resift.cli import streams
 from resift.cli.options import AsJson, IndexUri
 from resift.cli.output import console, print_json, printable
 from resift.errors import InputError
 from resift.index.citation import Verdict
+from resift.inputs import open_input, read_all
+
+MOST_BYTES = 256 << 20
+"""Of input; a search prints a thousandth of it."""
 
 Given = Mapping[str, Any] | str | Verdict
 """A hit, a passage's id, or what is to be said of input that is neither."""
@@ -50,11 +53,12 @@ def verify_citation(
 
 def _given(argument: str) -> Iterator[Given]:
     name = "stdin" if argument == "-" else argument
-    if argument != "-" and not os.path.isfile(argument):
+    if argument != "-" and (not os.path.exists(argument) or os.path.isdir(argument)):
         yield argument
         return
     try:
-        data = sys.stdin.buffer.read() if argument == "-" else Path(argument).read_bytes()
+        with streams.stdin() if argument == "-" else open_input(argument) as stream:
+            data = read_all(name, stream, MOST_BYTES)
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror})") from error
     if not data.strip():

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from resift.descriptors import descriptor
 from resift.errors import DatasetError
 from resift.evaluation.qrels import read_qrels
 from resift.files import STDOUT, check_output
@@ -38,7 +39,8 @@ class Judgments:
         be read or somebody else has it open.
         """
         self.file = check_output(file, WHAT, is_own)
-        if str(file) == STDOUT or (self.file.exists() and not self.file.is_file()):
+        is_opened = str(file) == STDOUT or descriptor(file) is not None
+        if is_opened or (self.file.exists() and not self.file.is_file()):
             raise DatasetError(f"{file}: is no file; judgments are read again, so name one")
         self._descriptor: int | None = None
         self._added: dict[tuple[str, str], int] = {}

@@ -14,10 +14,11 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 from resift.errors import DatasetError
 from resift.files import STDOUT as STDIN
+from resift.inputs import chunks, lines, open_input
 
 BLANKS = " \t\r\n\v\f"
 """What parts fields. Not a no-break space, which may stand in an id."""
@@ -35,19 +36,19 @@ _GZIP = b"\x1f\x8b"
 def read_lines(file: Path) -> Iterator[tuple[int, bytes]]:
     """Each line's number, from 1, and its bytes in UTF-8 without its end.
 
-    Raises `DatasetError` for what is no file, or one that cannot be unpacked.
+    Raises `DatasetError` for what is no file, one that cannot be unpacked, and an endless line.
     """
     number = 0
     try:
         with ExitStack() as opened:
-            for number, line in enumerate(_ended(_open(file, opened)), 1):
-                yield number, line
+            for number, line in enumerate(lines(file, _open(file, opened)), 1):
+                yield number, line.removeprefix(codecs.BOM_UTF8)
     except FileNotFoundError as error:
         raise DatasetError(f"{file}: no such file") from error
     except (OSError, EOFError, zlib.error, UnicodeError) as error:
-        raise DatasetError(
-            f"{file}: cannot be read as text after line {number} ({error})"
-        ) from error
+        where = "" if isinstance(error, OSError) and not number else f" as text after line {number}"
+        reason = getattr(error, "strerror", None) or error
+        raise DatasetError(f"{file}: cannot be read{where} ({reason})") from error
     except ValueError as error:  # a NUL in the name
         raise DatasetError(f"{str(file)!r}: no name that a file can have") from error
 
@@ -152,30 +153,22 @@ class Skipped:
         )
 
 
-def _open(file: Path, opened: ExitStack) -> IO[bytes]:
+def _open(file: Path, opened: ExitStack) -> Iterator[bytes]:
     """The bytes of a file, unpacked where they are packed; UTF-16 as UTF-8."""
     if file.is_dir():
         raise DatasetError(f"{file}: is a folder, expected a file")
-    raw = _stdin() if str(file) == STDIN else opened.enter_context(file.open("rb"))
+    raw = _stdin() if str(file) == STDIN else opened.enter_context(open_input(file))
     stream: io.BufferedReader | gzip.GzipFile = raw
     if raw.peek(2)[:2] == _GZIP:
         stream = opened.enter_context(gzip.open(raw, "rb"))
     elif file.suffix == ".gz" and raw.peek(1):
         raise DatasetError(f"{file}: ends in .gz and is not packed; rename it, or pack it")
     if stream.peek(2)[:2] in _WIDE:
-        return io.BytesIO(stream.read().decode("utf-16").encode())
-    return cast(IO[bytes], stream)
+        return (text.encode() for text in codecs.iterdecode(chunks(stream), "utf-16"))
+    return chunks(stream)
 
 
 def _stdin() -> io.BufferedReader:
     if sys.stdin is None:  # closed by whoever started this process
         raise DatasetError("-: stdin is closed; name a file")
     return cast(io.BufferedReader, sys.stdin.buffer)
-
-
-def _ended(stream: IO[bytes]) -> Iterator[bytes]:
-    """Lines by any of the three ends, without them and without byte order marks."""
-    for line in stream:
-        line = line.removesuffix(b"\n").removesuffix(b"\r")
-        for part in line.split(b"\r"):
-            yield part.removeprefix(codecs.BOM_UTF8)

@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ WHAT = "a run that resift wrote"
 RANK_CONSTANT = 60
 """Of 1 / (constant + rank), the score where a run has ranks alone: as in reciprocal rank fusion."""
 
+_OURS = re.compile(rb"\S+ Q0 \S+ [1-9]\d* -?\d+\.\d{6} " + TAG.encode())
 _COLUMNS = (3, 4, 6)
 RANKED = 3
 _FORM = (
@@ -102,10 +104,7 @@ def is_own_run(head: bytes) -> bool:
         except zlib.error:
             return False
     whole = head.splitlines()[: -1 if len(head) >= HEAD_BYTES else None]
-    rows = [line.split() for line in whole]
-    return bool(rows) and all(
-        len(row) == 6 and (row[1], row[5]) == (b"Q0", TAG.encode()) for row in rows
-    )
+    return bool(whole) and all(map(_OURS.fullmatch, whole))
 
 
 def run_lines(query_id: str, ranked: Sequence[tuple[str, float]]) -> list[str]:

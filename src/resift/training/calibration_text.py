@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from resift.errors import InputError
+from resift.errors import DatasetError, InputError
+from resift.evaluation.lines import text_lines
 
 PAIRS = 300
 HELD_OUT = 64
@@ -35,20 +36,23 @@ class CalibrationTexts:
     """Pairs that set the ranges, and others, of other pages, that measure what came of it.
 
     Every other one of both has a text that does not belong to its query: most candidates do not.
+    `given` is all that a file has, as it is there; a pipe is read once.
     """
 
     ranges: list[tuple[str, str]]
     held_out: list[tuple[str, str]]
+    given: list[tuple[str, str]]
 
 
 def calibration_texts(file: Path | None = None) -> CalibrationTexts:
     """Of lengths from a line to several pages. Raises `InputError` for a file without pairs."""
-    ranges, held_out = _parts(list(_read(file))) if file else _manual_parts()
+    given = list(_read(file)) if file else []
+    ranges, held_out = _parts(given) if file else _manual_parts()
     if not ranges:
         raise InputError(f'{file}: no pairs in it; expected lines of {{"query": …, "text": …}}')
     if len(held_out) < FEWEST:
         held_out = _manual_parts()[1]
-    return CalibrationTexts(_crossed(ranges[:PAIRS]), _crossed(held_out[:HELD_OUT]))
+    return CalibrationTexts(_crossed(ranges[:PAIRS]), _crossed(held_out[:HELD_OUT]), given)
 
 
 def vocabulary_pairs(words: Sequence[str]) -> Pairs:
@@ -84,18 +88,19 @@ def _crossed(pairs: Pairs) -> Pairs:
     ]
 
 
-def candidate_lists(file: Path | None = None) -> list[tuple[str, list[str]]]:
+def candidate_lists(given: Pairs) -> list[tuple[str, list[str]]]:
     """At most `LISTS` queries with `CANDIDATES` texts each, as a first stage would hand them over.
 
     From its own text and the nearest in words down to texts that share few: an exit is there to
-    tell these apart, and a model's logits for pairs at random are all alike.
+    tell these apart, and a model's logits for pairs at random are all alike. Without any `given`
+    pairs they are of the built-in pages.
     """
-    pairs = list(_read(file) if file else _manual(_pages()))
+    pairs = given or list(_manual(_pages()))
     texts = list(dict.fromkeys(text for _, text in pairs))
     own = dict(pairs)
     if len(own) < LEAST or len(texts) < LEAST:
         raise InputError(
-            f"{file}: {len(own)} queries of their own and {len(texts)} texts, exits need {LEAST} "
+            f"{len(own)} queries of their own and {len(texts)} texts, exits need {LEAST} "
             "of each at least; give more, or leave --texts out"
         )
     words = [_words(text) for text in texts]
@@ -129,11 +134,7 @@ def _graded(nearest: Sequence[int]) -> list[int]:
 
 
 def _read(file: Path) -> Iterator[tuple[str, str]]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: not a readable file of UTF-8 text ({error})") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in _numbered(file):
         try:
             row = json.loads(line)
             query, text = row["query"], row["text"]
@@ -142,6 +143,13 @@ def _read(file: Path) -> Iterator[tuple[str, str]]:
         if not (isinstance(query, str) and isinstance(text, str)):
             raise _bad_line(file, number)
         yield query, text
+
+
+def _numbered(file: Path) -> Iterator[tuple[int, str]]:
+    try:
+        yield from text_lines(file)
+    except DatasetError as error:
+        raise InputError(f"not a readable file of UTF-8 text: {error}") from error
 
 
 def _bad_line(file: Path, number: int) -> InputError:

@@ -97,7 +97,7 @@ def _convert_cross_encoder(
     source = read_checkpoint(read_from)
     layers = parts(source.shape.layers, exits)
     texts = calibration_texts(calibration)
-    lists = candidate_lists(calibration) if exits else []
+    lists = candidate_lists(texts.given) if exits else []
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         source.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from resift.errors import InputError
+from resift.files import read_regular
 
 RECIPES = Path(__file__).parent / "recipes"
+MOST_BYTES = 1 << 20
 _KINDS: dict[Any, tuple[type, ...]] = {
     int: (int,),
     float: (int, float),
@@ -114,7 +116,7 @@ class Recipe:
 def read_recipe(file: Path) -> Recipe:
     """Read a recipe; raises `InputError` naming the key that is unknown, missing or misplaced."""
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_regular(file, MOST_BYTES).decode())
     except OSError as error:
         raise InputError(
             f"{file}: no recipe to read ({error.strerror}); the ones that ship are in {RECIPES}"

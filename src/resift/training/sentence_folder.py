@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from resift.errors import ModelError
+from resift.files import read_regular
 
 MODULES = "modules.json"
 SETTINGS = "config_sentence_transformers.json"
+MOST_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,6 @@ def _minds_case(tokenizer: Any) -> bool:
 
 def _parsed(file: Path) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(read_regular(file, MOST_BYTES).decode())
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{file}: not readable as JSON ({error})") from error

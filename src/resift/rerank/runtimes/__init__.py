@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from ctypes import py_object, pythonapi
@@ -18,6 +19,12 @@ from resift.errors import InputError, MissingExtra, RuntimeFailure
 from resift.rerank.native import native
 
 ORDER = ("openvino", "onnxruntime")  # the first that is installed is the default
+
+_NO_MEMORY = re.compile(
+    r"bad[ _]alloc|out of memory|not enough memory|insufficient memory|cannot allocate|can't alloc|"
+    r"failed to allocate|resource temporarily unavailable|can't start new thread",
+    re.IGNORECASE,
+)
 
 Arrays = Mapping[str, NDArray[Any]]
 Shape = tuple[int | None, ...] | None
@@ -111,9 +118,11 @@ def open_session(model: Path, runtime: str | None = None, threads: int = 0) -> S
             except MissingExtra:
                 raise
             except Exception as error:
+                remedy = (
+                    "" if _is_of_memory(error) else ("; is it an ONNX file made by resift convert?")
+                )
                 raise RuntimeFailure(
-                    f"{model}: {name} cannot load it ({first_line(error)}); "
-                    "is it an ONNX file made by resift convert?"
+                    f"{model}: {name} cannot load it ({first_line(error)}){remedy}"
                 ) from error
             _open[key] = session
     return session
@@ -155,8 +164,18 @@ def _let_go() -> None:
     _opening.release()
 
 
+def _is_of_memory(error: BaseException) -> bool:
+    """Whether a runtime got no memory, or no thread, whose stack is memory too."""
+    return isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) is not None
+
+
 def first_line(error: BaseException) -> str:
-    """A runtime's message without its stack: the first line that says something."""
+    """A runtime's message without its stack: the first line that says something.
+
+    Whatever a runtime says where memory does not suffice, this says just that.
+    """
+    if _is_of_memory(error):
+        return "the memory does not suffice; give this process more"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith("Exception from ")]  # OpenVINO's stack
     return (telling or lines or [type(error).__name__])[0][:200]
