@@ -276,11 +276,11 @@ def test_a_run_that_was_killed_is_gone_on_with(
         (shelf.docs / f"{name}.jsonl").write_text(rows)
     append, calls = Store.append, []
 
-    def break_off(self: Store, batches: Any) -> None:
+    def break_off(self: Store, batches: Any, problems: Any) -> None:
         calls.append(batches)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        append(self, batches)
+        append(self, batches, problems)
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "append", break_off)
@@ -346,6 +346,26 @@ def test_a_report_says_what_changes_for_readers_whoever_has_read_it(
     )
     assert shelf.embedder.embedded == 1
     assert len(shelf.texts()) == 31
+
+
+def test_what_a_killed_run_could_not_read_of_a_file_is_told_by_the_next(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = shelf.docs / "rows.jsonl"
+    rows.write_text('{"text": "good"}\nbad\n')
+    break_off_before_publishing(shelf, monkeypatch)
+    reason = "line 2: not JSON"
+    first = shelf.sync()
+    assert reasons(first)["rows.jsonl"].startswith(reason) and first.partly_read
+    shelf.write(a="alpha")
+    assert reasons(shelf.sync())["rows.jsonl"].startswith(reason)
+    rows.write_text('{"text": "good"}\n\nbad\n{"text": "more"}\n')
+    shelf.write(b="beta")
+    break_off_before_publishing(shelf, monkeypatch)
+    later = shelf.sync()
+    assert reasons(later)["rows.jsonl"].startswith("line 3")
+    assert (counts(later), later.passages_embedded) == ((1, 1, 0, 1), 0)
+    assert shelf.sync().skipped == later.skipped
 
 
 def test_documents_that_a_killed_run_has_moved_or_replaced_are_not_lost(

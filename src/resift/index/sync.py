@@ -11,7 +11,7 @@ would take most of what is indexed out of the index stops (`guard`).
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from resift.errors import IndexMismatch, InputError, SourceError, StoreError
@@ -123,7 +123,7 @@ def sync(
     if not allowed.deletes:
         refuse(guard.why_not(changes, run.emptied(published), new=run.new(published)))
     gone = frozenset(entry.origin.uri for entry in diff.gone)
-    news = News(writer.read | run.again | run.skipped, gone, run.stale(), remember)
+    news = News(run.current(), gone, run.stale(), remember)
     version = publish(store, place.versions, models.embedder, news)
     return make_report(started, told(run, version))
 
@@ -197,8 +197,15 @@ def _known(store: Store, before: Version | None, published: dict[str, Entry]) ->
     if before and before.table_version == store.version:
         return published
     rows, _ = newest(store.contents().whole)
+    problems = {
+        (uri, entry.origin.attempt): entry.problems for uri, entry in published.items()
+    } | store.notes(since=before.table_version if before else 0)
+    told = {
+        uri: replace(entry, problems=problems.get((uri, entry.origin.attempt), ()))
+        for uri, entry in rows.items()
+    }
     empty = {uri: entry for uri, entry in published.items() if not entry.passages}
-    return empty | rows
+    return empty | told
 
 
 def check_embedder(place: Place, before: Version | None, embedder: Embedder) -> None:
