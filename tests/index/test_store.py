@@ -209,3 +209,13 @@ def test_damaged_notes_of_a_commit_are_told(shelf: Shelf, noted: str) -> None:
     )
     with pytest.raises(StoreError, match=r"what is noted with version \d+ of its table is damaged"):
         shelf.store().notes(since=0)
+
+
+def test_notes_of_commits_that_were_cleaned_up_are_none(shelf: Shelf) -> None:
+    (shelf.docs / "a.jsonl").write_text('{"text": "good"}\nbad\n')
+    shelf.sync()
+    [problems] = shelf.store().notes(since=0).values()
+    assert problems[0].startswith("line 2")
+    store = shelf.store()
+    store.clean([], 0)
+    assert store.notes(since=0) == {}

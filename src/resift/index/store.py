@@ -18,7 +18,7 @@ from resift.errors import StoreError
 from resift.extras import require
 from resift.index import local
 from resift.index.embed import Embedder
-from resift.index.faults import store_errors
+from resift.index.faults import is_missing, store_errors
 from resift.index.location import TABLE, Location
 from resift.index.manifest import Entry
 from resift.index.nearest import index_vectors
@@ -166,8 +166,13 @@ class Store:
         """What was noted with the commits after version `since` of the table. A read for each."""
         notes: dict[Wrote, tuple[str, ...]] = {}
         for version in range(since + 1, self.version + 1):
-            with store_errors(self.uri):
-                properties = self._dataset.read_transaction(version).transaction_properties
+            try:
+                with store_errors(self.uri):
+                    properties = self._dataset.read_transaction(version).transaction_properties
+            except StoreError as error:
+                if not is_missing(error.__cause__):
+                    raise
+                continue  # cleaned up
             try:
                 notes |= from_properties(properties)
             except ValueError as error:
