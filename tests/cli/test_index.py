@@ -54,13 +54,68 @@ def test_the_last_pattern_that_was_given_counts() -> None:
         Given(max_mb=0),
         Given(max_mb=float("nan")),
         Given(max_mb=float("inf")),
+        Given(max_mb=1e300),
+        Given(max_mb=1e-300),
         Given(max_seconds=-1),
+        Given(max_seconds=1e-9),
+        Given(max_seconds=1e300),
         Given(max_seconds=float("nan")),
     ],
 )
 def test_options_that_say_nothing_are_refused(given: Given) -> None:
-    with pytest.raises(InputError, match="expected"):
+    with pytest.raises(InputError, match="expected") as refused:
         given.upon(Reading())
+    assert "max_" not in str(refused.value)
+
+
+def test_numbers_that_no_limit_can_be_are_told_as_they_were_given() -> None:
+    for megabytes in (1e300, 1e-300):
+        with pytest.raises(InputError) as refused:
+            Given(max_mb=megabytes).upon(Reading())
+        assert str(refused.value) == (
+            f"--max-mb {megabytes:g}: expected a number of megabytes from 0.000001 (one byte) to "
+            "1,000,000"
+        )
+    assert Given(max_mb=1e-6).upon(Reading()).limits.max_bytes == 1
+    assert Given(max_mb=1e6).upon(Reading()).limits.max_bytes == 10**12
+
+
+def test_what_is_in_the_index_is_not_called_skipped(resift: Resift, tmp_path: Path) -> None:
+    source, uri = tmp_path / "source", tmp_path / "index"
+    source.mkdir()
+    (source / "a.txt").write_bytes("größer als ".encode() * 20 + b"\xff")
+    (source / "b.csv").write_text("text,text\nfirst,second\n")
+    (source / "c.txt").write_text("")
+    for more in (["--dry-run"], []):
+        lines = resift("index", source, "--index", uri, *more).err.splitlines()
+        words = {line.split(":")[0].split("/")[-1]: line.split()[0] for line in lines}
+        assert words == {"a.txt": "note", "b.csv": "note", "c.txt": "skipped"}
+
+
+def test_a_plan_that_may_delete_does_not_say_that_it_would_stop(
+    resift: Resift, tmp_path: Path
+) -> None:
+    source, uri = tmp_path / "source", tmp_path / "index"
+    source.mkdir()
+    (source / "a.txt").write_text("text")
+    assert resift("index", source, "--index", uri).code == 0
+    (source / "a.txt").unlink()
+    assert "it would stop" in resift("index", source, "--index", uri, "--dry-run").err
+    allowed = resift("index", source, "--index", uri, "--dry-run", "--allow-deletes")
+    assert (allowed.code, "would stop" in allowed.err) == (0, False)
+
+
+def test_damaged_options_can_be_forgotten(resift: Resift, tmp_path: Path) -> None:
+    source, uri = tmp_path / "source", tmp_path / "index"
+    source.mkdir()
+    (source / "a.txt").write_text("text")
+    assert resift("index", source, "--index", uri).code == 0
+    record = uri / "versions" / "00000001.json"
+    record.write_text(record.read_text().replace('"max_seconds": 60.0', '"max_seconds": 1e-9'))
+    refused = resift("index", source, "--index", uri)
+    assert refused.code == 1 and "--forget" in refused.err
+    again = resift("index", source, "--index", uri, "--forget")
+    assert again.code == 0 and "it remembers the changed options" in again.out
 
 
 def test_options_are_remembered_shown_and_forgotten(resift: Resift, tmp_path: Path) -> None:

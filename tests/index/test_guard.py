@@ -120,7 +120,7 @@ def test_other_columns_that_are_in_no_file_stop_it(shelf: Shelf) -> None:
         (shelf.docs / f"{n}.csv").write_text(f"question,answer\nq{n},a{n}\n")
     shelf.sync(reading=answers)
     message = stops(shelf, Reading())
-    assert "3 of 3 indexed documents would leave the index: 3 have no text any more" in message
+    assert "3 of 3 indexed documents would leave the index: 3 give no text any more" in message
     assert "no column 'text' in it" in message
     # What is remembered is how it was read when it was published.
     report = shelf.sync()
@@ -134,7 +134,7 @@ def test_documents_that_lost_their_text_stop_it_and_are_counted_as_that(shelf: S
     for n in range(21):
         (shelf.docs / f"{n:02}.pdf").write_bytes(b"%PDF-1.4 cut")
     message = stops(shelf)
-    assert "21 of 41" in message and "21 have no text any more" in message
+    assert "21 of 41" in message and "21 give no text any more" in message
     assert "not a readable PDF" in message
     report = shelf.sync(allow_deletes=True)
     assert (report.emptied, report.deleted, report.unchanged, report.unindexed) == (21, 0, 20, 21)
@@ -149,7 +149,7 @@ def test_some_gone_and_some_empty_are_counted_together(shelf: Shelf) -> None:
     for n in range(12, 20):
         (shelf.docs / f"{n:02}.txt").write_text("")
     message = stops(shelf)
-    assert "20 of 30" in message and "12 are not there" in message and "8 have no text" in message
+    assert "20 of 30" in message and "12 are not there" in message and "8 give no text" in message
 
 
 def test_what_is_in_a_locked_folder_stays(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,13 +7,15 @@ import pytest
 
 from index.fakes import ParsersHere
 from index.shelf import LOCAL, Shelf
-from resift.errors import IndexMismatch, SourceError
+from resift.errors import IndexMismatch, InputError, MassDeletion, SourceError, StoreError
 from resift.index import plan as planning
+from resift.index.location import locate
 from resift.index.parsing.limits import Limits
 from resift.index.plan import Plan, plan
 from resift.index.reading import AS_IT_IS, Reading
 from resift.index.source import open_source
-from resift.index.sync import Models
+from resift.index.sync import Allowed, Models, Place
+from resift.index.versions import Versions
 
 
 @pytest.fixture(autouse=True)
@@ -21,9 +23,14 @@ def _parsers_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
 
 
-def planned(shelf: Shelf, reading: Reading = AS_IT_IS) -> Plan:
+def planned(
+    shelf: Shelf,
+    reading: Reading = AS_IT_IS,
+    *,
+    allowed: Allowed = Allowed(),  # noqa: B008
+) -> Plan:
     source = open_source(str(shelf.docs), LOCAL)
-    return plan(source, shelf.place, Models(shelf.embedder), reading)
+    return plan(source, shelf.place, Models(shelf.embedder), reading, allowed=allowed)
 
 
 def reasons(of: Plan) -> dict[str, str]:
@@ -125,3 +132,25 @@ def test_a_plan_says_that_a_sync_would_stop(shelf: Shelf) -> None:
     expected = planned(shelf)
     assert (expected.deleted, expected.refusal is None) == (2, False)
     assert "2 of 2 indexed documents would leave the index" in str(expected.refusal)
+    assert planned(shelf, allowed=Allowed(deletes=True)).refusal is None
+
+
+def test_a_plan_says_that_a_sync_would_stop_for_what_has_lost_its_text(shelf: Shelf) -> None:
+    shelf.write(a="alpha", b="beta")
+    shelf.sync()
+    shelf.write(a="\0", b="\0")
+    refusal = planned(shelf).refusal
+    with pytest.raises(MassDeletion) as stopped:
+        shelf.sync()
+    assert refusal == str(stopped.value)
+
+
+def test_a_plan_refuses_a_place_that_a_sync_refuses(shelf: Shelf) -> None:
+    shelf.write(a="alpha")
+    place = Place(locate(str(shelf.docs)), LOCAL, Versions(locate(str(shelf.docs)), LOCAL))
+    with pytest.raises(InputError, match="would lie among the documents"):
+        plan(open_source(str(shelf.docs), LOCAL), place, Models(shelf.embedder))
+    shelf.sync()
+    next(shelf.index.glob("passages.lance/data/*")).unlink()
+    with pytest.raises(StoreError, match="has lost"):
+        planned(shelf)

@@ -197,3 +197,25 @@ def test_a_place_that_can_be_no_folder_is_refused_in_a_line(
         Store.open(locate(str(tmp_path / place)), StorageSettings(), HashingEmbedder())
     assert ".rs" not in str(caught.value)
     assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("noted", ["no JSON", "7", '[["a"]]', "[[1, 2, 3]]", "null"])
+def test_damaged_notes_of_a_commit_are_told(shelf: Shelf, noted: str) -> None:
+    shelf.write(a="alpha")
+    shelf.sync()
+    table = lance.dataset(str(shelf.index / TABLE))
+    lance.write_dataset(
+        table.to_table(), table, mode="append", transaction_properties={"resift.problems": noted}
+    )
+    with pytest.raises(StoreError, match=r"what is noted with version \d+ of its table is damaged"):
+        shelf.store().notes(since=0)
+
+
+def test_notes_of_commits_that_were_cleaned_up_are_none(shelf: Shelf) -> None:
+    (shelf.docs / "a.jsonl").write_text('{"text": "good"}\nbad\n')
+    shelf.sync()
+    [problems] = shelf.store().notes(since=0).values()
+    assert problems[0].startswith("line 2")
+    store = shelf.store()
+    store.clean([], 0)
+    assert store.notes(since=0) == {}

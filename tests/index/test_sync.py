@@ -118,6 +118,61 @@ def test_what_a_limit_has_skipped_is_tried_again_under_another(shelf: Shelf) -> 
     assert shelf.texts() == ["alpha", "b" * 200]
 
 
+def test_a_lower_limit_takes_out_what_is_over_it(shelf: Shelf) -> None:
+    shelf.write(a="alpha", b="b" * 200, c="\0")
+    first = shelf.sync()
+    assert not first.options_changed
+    lower = Reading(limits=Limits(max_bytes=100))
+    report = shelf.sync(reading=lower)
+    assert (counts(report), report.emptied, report.unindexed) == ((0, 0, 0, 1), 1, 2)
+    assert reasons(report)["b.txt"] == "200 bytes, over the limit of 100 (max_bytes)"
+    assert report.options_changed and shelf.texts() == ["alpha"]
+    again = shelf.sync()
+    assert (again.version, again.skipped) == (report.version, report.skipped)
+    assert not again.options_changed
+
+
+def test_under_lower_limits_of_another_kind_files_are_read_again_and_stay_if_they_can(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
+    (shelf.docs / "three.pdf").write_bytes(make_pdf(["one", "two", "three"]))
+    (shelf.docs / "one.pdf").write_bytes(make_pdf(["only"]))
+    shelf.write(a="alpha")
+    first = shelf.sync()
+    read: list[str] = []
+    really = Source.read
+
+    def noted(self: Source, key: str, *more: Any) -> Fetched:
+        read.append(key)
+        return really(self, key, *more)
+
+    monkeypatch.setattr(Source, "read", noted)
+    shelf.embedder.embedded = 0
+    report = shelf.sync(reading=Reading(limits=Limits(max_pages=2)))
+    assert sorted(read) == ["one.pdf", "three.pdf"]
+    assert (counts(report), report.emptied) == ((0, 0, 0, 2), 1)
+    assert reasons(report) == {"three.pdf": "it has 3 pages: the limit is 2 (max_pages)"}
+    assert (report.passages_embedded, report.passages_reused, shelf.embedder.embedded) == (0, 0, 0)
+    read.clear()
+    report = shelf.sync(reading=Reading(limits=Limits(max_pages=2, max_seconds=30)))
+    assert sorted(read) == ["a.txt", "one.pdf", "three.pdf"]  # what was skipped is tried again
+    assert (counts(report), report.version) == ((0, 0, 0, 2), first.version + 2)
+    read.clear()
+    assert counts(shelf.sync(reading=Reading(limits=Limits(max_pages=2)))) == (0, 0, 0, 2)
+    assert set(read) <= {"three.pdf"}  # a higher one: what is indexed is left alone
+
+
+def test_problems_of_a_file_are_told_in_its_own_order(shelf: Shelf) -> None:
+    rows = [f'{{"text": "row {n}"}}' if n not in (2, 10) else "bad" for n in range(1, 12)]
+    (shelf.docs / "rows.jsonl").write_text("\n".join(rows))
+    shelf.write(bad="\0")
+    for report in (shelf.sync(), shelf.sync()):
+        lines = [reason.split(":")[0] for uri, reason in report.skipped if uri.endswith("jsonl")]
+        assert lines == ["line 2", "line 10"]
+        assert report.partly_read == (shelf.uri("rows.jsonl"),)
+
+
 def test_a_file_that_turned_unreadable_is_found_no_more(shelf: Shelf) -> None:
     shelf.write(a="alpha", b="beta")
     shelf.sync()
@@ -208,7 +263,7 @@ def test_a_source_that_is_lost_keeps_what_was_committed(
     shelf.embedder.embedded = 0
     report = shelf.sync()
     assert (report.passages_embedded, shelf.embedder.embedded) == (10, 10)
-    assert counts(report) == (10, 0, 0, 20)
+    assert counts(report) == (30, 0, 0, 0)
     assert len(shelf.texts()) == 30
 
 
@@ -221,11 +276,11 @@ def test_a_run_that_was_killed_is_gone_on_with(
         (shelf.docs / f"{name}.jsonl").write_text(rows)
     append, calls = Store.append, []
 
-    def break_off(self: Store, batches: Any) -> None:
+    def break_off(self: Store, batches: Any, problems: Any) -> None:
         calls.append(batches)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        append(self, batches)
+        append(self, batches, problems)
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "append", break_off)
@@ -233,7 +288,7 @@ def test_a_run_that_was_killed_is_gone_on_with(
             shelf.sync()
     assert shelf.versions.numbers() == []
     report = shelf.sync()
-    assert (counts(report), report.passages_embedded) == ((2, 0, 0, 2), 6)
+    assert (counts(report), report.passages_embedded) == ((4, 0, 0, 0), 6)
     assert shelf.texts() == sorted(f"{name} {number}" for name in "abcd" for number in range(3))
 
 
@@ -244,7 +299,7 @@ def test_an_object_of_which_passages_are_missing_is_read_again(shelf: Shelf) -> 
     shelf.store().remove([shelf.versions.entries(shelf.newest())[half.origin.uri]])
     shelf.add(replace(half, origin=replace(half.origin, attempt="3")))
     shelf.write(c="gamma")
-    assert counts(shelf.sync()) == (2, 0, 0, 1)
+    assert counts(shelf.sync()) == (1, 1, 0, 1)
     assert shelf.texts() == ["alpha", "beta", "gamma"]
 
 
@@ -257,8 +312,73 @@ def test_rows_written_but_not_published_are_published_by_the_next_run(
         with pytest.raises(KeyboardInterrupt):
             shelf.sync()
     report = shelf.sync()
-    assert (counts(report), report.passages_embedded) == ((0, 0, 0, 1), 0)
+    assert (counts(report), report.passages_embedded) == ((1, 0, 0, 0), 0)
+    assert (report.passages_reused, report.passages_resumed) == (1, 1)
     assert shelf.texts() == ["alpha"]
+
+
+def break_off_before_publishing(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("resift.index.sync.publish", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            shelf.sync()
+
+
+def test_a_report_says_what_changes_for_readers_whoever_has_read_it(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.write(**{f"old{n:02}": f"old text {n}" for n in range(20)})
+    shelf.sync()
+    shelf.write(old00="changed 0", old01="changed 1", old02="changed 2")
+    shelf.write(**{f"new{n:02}": f"new text {n}" for n in range(14)})
+    break_off_before_publishing(shelf, monkeypatch)
+    (shelf.docs / "old19.txt").unlink()
+    (shelf.docs / "new13.txt").unlink()  # no reader has ever seen it
+    shelf.write(old18="\0", new12="\0", late="late text")
+    shelf.embedder.embedded = 0
+    report = shelf.sync()
+    assert counts(report) == (13, 3, 1, 15)
+    assert (report.emptied, report.unindexed) == (1, 2) and adds_up(report)
+    assert (report.passages_embedded, report.passages_reused, report.passages_resumed) == (
+        1,
+        15,
+        15,
+    )
+    assert shelf.embedder.embedded == 1
+    assert len(shelf.texts()) == 31
+
+
+def test_what_a_killed_run_could_not_read_of_a_file_is_told_by_the_next(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = shelf.docs / "rows.jsonl"
+    rows.write_text('{"text": "good"}\nbad\n')
+    break_off_before_publishing(shelf, monkeypatch)
+    reason = "line 2: not JSON"
+    first = shelf.sync()
+    assert reasons(first)["rows.jsonl"].startswith(reason) and first.partly_read
+    shelf.write(a="alpha")
+    assert reasons(shelf.sync())["rows.jsonl"].startswith(reason)
+    rows.write_text('{"text": "good"}\n\nbad\n{"text": "more"}\n')
+    shelf.write(b="beta")
+    break_off_before_publishing(shelf, monkeypatch)
+    later = shelf.sync()
+    assert reasons(later)["rows.jsonl"].startswith("line 3")
+    assert (counts(later), later.passages_embedded) == ((1, 1, 0, 1), 0)
+    assert shelf.sync().skipped == later.skipped
+
+
+def test_documents_that_a_killed_run_has_moved_or_replaced_are_not_lost(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard compares with what readers have, as the report does."""
+    shelf.write(**{f"a{n}": f"text {n}" for n in range(3)})
+    shelf.sync()
+    for n in range(3):
+        (shelf.docs / f"a{n}.txt").unlink()
+    shelf.write(**{f"b{n}": f"other text {n}" for n in range(3)})
+    break_off_before_publishing(shelf, monkeypatch)
+    assert counts(shelf.sync()) == (3, 0, 3, 0)
 
 
 def test_what_a_killed_run_has_read_is_not_published_once_the_file_is_as_before(

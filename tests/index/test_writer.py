@@ -149,8 +149,8 @@ def test_objects_are_committed_whole_and_a_giant_one_at_once(
     told: list[int] = []
     append = Store.append
 
-    def noted(self: Store, batches: Any) -> None:
-        append(self, batches)
+    def noted(self: Store, batches: Any, problems: Any) -> None:
+        append(self, batches, problems)
         ends.append(len(self))
         assert not self.contents().broken
 

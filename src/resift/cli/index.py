@@ -1,6 +1,6 @@
 """``resift index``: bring an index up to date with a folder or bucket of documents."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
@@ -75,7 +75,10 @@ def index(
     )
     reading = _reading(target, source, given, forget)
     if dry_run:
-        _print_plan(target.plan(source, reading=reading, keep_states=keep_states), as_json)
+        plan = target.plan(
+            source, reading=reading, keep_states=keep_states, allow_deletes=allow_deletes
+        )
+        _print_plan(plan, as_json)
         return
     with sync_progress() as show:
         report = target.sync(
@@ -88,9 +91,15 @@ def index(
 def _reading(target: "Index", source: str, given: "Given", forget: bool) -> "Reading":
     """How the source is read now; what is remembered, and what changes of it, is said."""
     from resift.cli.reading_options import described, differences
+    from resift.errors import StoreError
     from resift.index.reading import AS_IT_IS
 
-    before = target.reading_of(source)
+    try:
+        before = target.reading_of(source)
+    except StoreError:  # damaged
+        if not forget:
+            raise
+        before = AS_IT_IS
     reading = given.upon(AS_IT_IS if forget else before)
     changed = differences(before, reading)
     if before != AS_IT_IS and changed:
@@ -104,7 +113,7 @@ def _print_plan(plan: "Plan", as_json: bool) -> None:
     if as_json:
         print_json(asdict(plan))
         return
-    _name_skipped(plan.skipped, plan.passed_over)
+    _name_skipped(plan)
     about = "" if plan.sampled == plan.added + plan.changed else "about "
     without = " without embedding, which a server does" if plan.embeds_elsewhere else ""
     console.print(
@@ -127,12 +136,13 @@ def _print_report(target: "Index", report: "SyncReport", as_json: bool) -> None:
     if report.other_sources:
         say(f"the index also holds {', '.join(report.other_sources)}")
     reused = f", {report.passages_reused:,} had vectors" if report.passages_reused else ""
-    emptied = f", {report.emptied} have no text any more" if report.emptied else ""
+    emptied = f", {report.emptied} give no text any more" if report.emptied else ""
+    options = "; it remembers the changed options" if report.options_changed else ""
     console.print(
         f"{target.uri}: version {report.version}: {report.added} added, {report.changed} changed, "
         f"{report.deleted} deleted, {report.unchanged} unchanged, {report.unindexed} not indexed"
         f"{emptied}; {report.passages_embedded:,} passages embedded{reused} "
-        f"in {report.seconds:.1f} s{_kept(report)}",
+        f"in {report.seconds:.1f} s{_kept(report)}{options}",
         markup=False,
         soft_wrap=True,
     )
@@ -142,7 +152,8 @@ def _kept(report: "SyncReport") -> str:
     """What token states take, where some were written."""
     if not report.kept_bytes:
         return ""
-    each = report.kept_bytes / (report.passages_embedded + report.passages_reused)
+    written = report.passages_embedded + report.passages_reused - report.passages_resumed
+    each = report.kept_bytes / written
     return f"; states kept: {report.kept_bytes / 1e6:.1f} MB, {each / 1e3:.0f} kB a passage"
 
 
@@ -164,16 +175,17 @@ def sync_progress() -> Iterator[Callable[["Progress"], None]]:
 
 def print_skipped(report: "SyncReport") -> None:
     """Name what was left out, and why, on stderr."""
-    _name_skipped(report.skipped, report.passed_over)
+    _name_skipped(report)
 
 
-def _name_skipped(skipped: tuple[tuple[str, str], ...], passed_over: Mapping[str, int]) -> None:
-    for uri, reason in skipped[:SHOWN]:
-        say(f"skipped {uri}: {reason}")
-    if len(skipped) > SHOWN:
-        say(f"and {len(skipped) - SHOWN:,} more; --json lists all")
-    if passed_over:
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in passed_over.items())
+def _name_skipped(report: "SyncReport | Plan") -> None:
+    partly = {*report.partly_read}
+    for uri, reason in report.skipped[:SHOWN]:
+        say(f"{'note' if uri in partly else 'skipped'} {uri}: {reason}")
+    if len(report.skipped) > SHOWN:
+        say(f"and {len(report.skipped) - SHOWN:,} more; --json lists all")
+    if report.passed_over:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in report.passed_over.items())
         say(f"passed over, no documents: {kinds}")
 
 

@@ -5,8 +5,11 @@ from dataclasses import dataclass, replace
 
 from resift.errors import InputError
 from resift.index.parsing.columns import Columns
+from resift.index.parsing.limits import LEAST_SECONDS, MOST
 from resift.index.patterns import Globs
 from resift.index.reading import AS_IT_IS, Reading
+
+_LEAST_MB, _MOST_MB = 1e-6, MOST // 10**6
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Given:
         if self.max_mb is not None:
             limits = replace(limits, max_bytes=_bytes(self.max_mb))
         if self.max_seconds is not None:
-            limits = replace(limits, max_seconds=self.max_seconds)
+            limits = replace(limits, max_seconds=_seconds(self.max_seconds))
         follow = before.follow_links if self.follow_links is None else self.follow_links
         columns, by_pattern = self._columns(before)
         return Reading(globs, columns, limits, tuple(by_pattern.items()), follow)
@@ -100,6 +103,18 @@ def _columns_as_options(columns: Columns, where: str) -> dict[str, str]:
 
 
 def _bytes(megabytes: float) -> int:
-    if not 0 < megabytes < 1e9:
-        raise InputError(f"--max-mb {megabytes}: expected a number above 0")
-    return int(megabytes * 1e6)
+    if not _LEAST_MB <= megabytes <= _MOST_MB:
+        raise InputError(
+            f"--max-mb {megabytes:g}: expected a number of megabytes from {_LEAST_MB:f} (one byte) "
+            f"to {_MOST_MB:,}"
+        )
+    return round(megabytes * 1e6)
+
+
+def _seconds(seconds: float) -> float:
+    if not LEAST_SECONDS <= seconds <= MOST:
+        raise InputError(
+            f"--max-seconds {seconds:g}: expected a number of seconds from {LEAST_SECONDS} to "
+            f"{MOST:,}"
+        )
+    return seconds

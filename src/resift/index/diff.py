@@ -36,12 +36,14 @@ class Expected:
     """How an entry must have been made to be good still.
 
     `made_by` names the parser of a key; `limits`, and which parsers are installed, decide what was
-    skipped; `kept_by` is the model whose states are wanted, if they are.
+    skipped; `kept_by` is the model whose states are wanted, if they are. `may_exceed` says of what
+    is indexed whether the limits of now might skip it: then it is read again.
     """
 
     made_by: Callable[[str], str]
     limits: str = ""
     kept_by: str | None = None
+    may_exceed: Callable[[SourceObject], bool] = lambda item: False
 
     def of(self, key: str, passages: int) -> str:
         """What `Origin.made_by` is for an object of so many passages."""
@@ -82,10 +84,23 @@ def below(root: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
     return {uri: own for uri, own in entries.items() if uri == root or uri.startswith(prefix)}
 
 
+def is_new(entry: Entry, published: Mapping[str, Entry]) -> bool:
+    """Whether these are other passages than those that readers were given of the object."""
+    before = published.get(entry.origin.uri)
+    return before is None or before.origin.attempt != entry.origin.attempt
+
+
+def is_made_so(entry: Entry, expected: Expected, key: str) -> bool:
+    """Whether an entry was made as it is expected to be, whatever it was made of."""
+    if entry.origin.made_by != expected.of(key, entry.passages):
+        return False
+    return not (expected.kept_by and entry.passages) or entry.kept_by == expected.kept_by
+
+
 def _is_good(item: SourceObject, entry: Entry, expected: Expected) -> bool:
     origin = entry.origin
     if (origin.etag, origin.size) != (item.etag, item.size):
         return False
-    if origin.made_by != expected.of(item.key, entry.passages):
+    if entry.passages and expected.may_exceed(item):
         return False
-    return not (expected.kept_by and entry.passages) or entry.kept_by == expected.kept_by
+    return is_made_so(entry, expected, item.key)

@@ -29,7 +29,7 @@ class Guard:
     ) -> str | None:
         """One line that says what would go and what to do; None if it is not too much.
 
-        `emptied` are entries whose documents are there and have no text any more, with a reason
+        `emptied` are entries whose documents are there and give no text any more, with a reason
         each; `new` is how many documents were added, if that is known. Too much is more than half,
         if that is 20 or more; and everything, however little that is. A document that has moved
         does not count.
@@ -47,7 +47,7 @@ class Guard:
         if emptied:
             entry, reason = emptied[0]
             uri = entry.origin.uri
-            parts.append(f"{len(emptied):,} have no text any more (like {uri}: {reason})")
+            parts.append(f"{len(emptied):,} give no text any more (like {uri}: {reason})")
         return (
             f"{self.source_uri}: {lost:,} of {documents:,} indexed documents would leave the "
             f"index: {' and '.join(parts)}; check the place and the options, or go on with "

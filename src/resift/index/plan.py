@@ -4,16 +4,27 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from resift.errors import SourceError
-from resift.index.diff import below
+from resift.errors import SourceError, Unreadable, Vanished
+from resift.index.diff import Diff, below
 from resift.index.embed import Embedder, is_remote
 from resift.index.guard import Guard
+from resift.index.parsing.parse import NO_TEXT
 from resift.index.reading import Reading
+from resift.index.report import by_file
 from resift.index.run import read
 from resift.index.source import Source, SourceObject
-from resift.index.sync import Models, Place, look, refuse_empty
+from resift.index.sync import (
+    Allowed,
+    Comparison,
+    Models,
+    Place,
+    look,
+    refuse_empty,
+    refuse_place,
+)
 from resift.index.writer import COMMIT_PASSAGES
 
+_NOTHING = Allowed()
 _SAMPLE_OBJECTS = 200
 _SAMPLE_BYTES = 8 << 20
 _SAMPLE_PASSAGES = 256
@@ -30,8 +41,9 @@ class Plan:
     Of the objects to be read `sampled` were read now; `passages` to be embedded and `seconds` are
     reckoned from those, by bytes, and are exact for nothing but them. A server's embedder is sent
     nothing: `embeds_elsewhere`, and `seconds` are without it. `requests` go to the source and to
-    the index, those of this plan not counted. `refusal` is why a sync would stop unless it is
-    allowed to delete; None where it would not.
+    the index, those of this plan not counted. `refusal` is why a sync would stop, as far as that
+    is known before all is read; None where it would not. `skipped` and `partly_read` are those of
+    a `SyncReport`.
     """
 
     added: int
@@ -47,21 +59,41 @@ class Plan:
     passed_over: Mapping[str, int] = field(default_factory=dict, hash=False)
     embeds_elsewhere: bool = False
     refusal: str | None = None
+    partly_read: tuple[str, ...] = ()
 
 
-def plan(source: Source, place: Place, models: Models, reading: Reading | None = None) -> Plan:
-    """Compare, read a sample, and reckon; raise `SourceError` if the source cannot be listed."""
+@dataclass
+class _Sample:
+    """What reading some of the objects has shown."""
+
+    passages: int = 0
+    seconds: float = 0.0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    without_text: dict[str, str] = field(default_factory=dict)
+    partly_read: list[str] = field(default_factory=list)
+
+
+def plan(
+    source: Source,
+    place: Place,
+    models: Models,
+    reading: Reading | None = None,
+    *,
+    allowed: Allowed = _NOTHING,
+) -> Plan:
+    """Compare, read a sample, and reckon; raise what a sync would raise before it reads."""
     compared = look(source, place, models, reading)
+    refuse_place(source, place, compared.before)
     listing = compared.listing
     diff = compared.diff(source, compared.published)
     refuse_empty(source, listing, diff)
     to_read = diff.to_read
     sample = _sample(to_read)
-    passages, seconds, skipped = _try(source, sample, models.embedder, compared.reading)
+    tried = _try(source, sample, models.embedder, compared.reading)
     share = sum(item.size for item in to_read) / max(1, sum(item.size for item in sample))
     if len(sample) == len(to_read):
         share = 1.0
-    count = round(passages * share)
+    count = round(tried.passages * share)
     requests = listing.requests + len(to_read)
     if diff:
         commits = 1 + count // COMMIT_PASSAGES
@@ -73,13 +105,14 @@ def plan(source: Source, place: Place, models: Models, reading: Reading | None =
         unchanged=sum(1 for entry in diff.unchanged if entry.passages),
         bytes=sum(item.size for item in to_read),
         passages=count,
-        seconds=seconds * share,
+        seconds=tried.seconds * share,
         requests=requests,
         sampled=len(sample),
-        skipped=tuple(sorted((*skipped, *listing.odd, *listing.unseen))),
+        skipped=by_file((*tried.skipped, *listing.odd, *listing.unseen)),
+        partly_read=tuple(sorted(tried.partly_read)),
         passed_over=listing.passed_over,
         embeds_elsewhere=is_remote(models.embedder),
-        refusal=Guard(source.uri, below(source.uri, compared.published)).why_not(diff),
+        refusal=None if allowed.deletes else _refusal(source, compared, diff, tried),
     )
 
 
@@ -96,27 +129,47 @@ def _sample(items: tuple[SourceObject, ...]) -> list[SourceObject]:
     return sample
 
 
+def _refusal(source: Source, compared: Comparison, diff: Diff, tried: _Sample) -> str | None:
+    """Why a sync would stop: for what is gone, or for what the sample has no text of any more."""
+    indexed = below(source.uri, compared.published)
+    emptied = [
+        (indexed[uri], reason)
+        for uri, reason in tried.without_text.items()
+        if uri in indexed and indexed[uri].passages
+    ]
+    came = len(diff.added) + len(diff.changed) - len(tried.without_text)
+    return Guard(source.uri, indexed).why_not(diff, emptied, new=came)
+
+
 def _try(
-    source: Source, sample: list[SourceObject], embedder: Embedder, reading: Reading
-) -> tuple[int, float, tuple[tuple[str, str], ...]]:
-    """(passages, seconds, what would be skipped) of a sample; of its passages some are embedded."""
-    if not sample:
-        return 0, 0.0, ()
+    source: Source, items: list[SourceObject], embedder: Embedder, reading: Reading
+) -> _Sample:
+    """Read a sample, and embed some of its passages."""
+    tried = _Sample()
+    if not items:
+        return tried
     started = time.perf_counter()
     texts: list[str] = []
-    skipped = []
-    for found, outcome in read(source, sample, reading):
-        if isinstance(outcome, SourceError):
-            skipped.append((found.item.uri, str(outcome)))
+    for found, outcome in read(source, items, reading):
+        uri = found.item.uri
+        if isinstance(outcome, Unreadable | Vanished):
+            tried.skipped.append((uri, str(outcome)))
             continue
-        skipped += [(found.item.uri, problem) for problem in outcome.problems]
-        for document in outcome.documents:
-            texts += [f"{document.title}\n{piece.text}" for piece in document.pieces]
-    seconds = time.perf_counter() - started
+        problems = (str(outcome),) if isinstance(outcome, SourceError) else outcome.problems
+        documents = () if isinstance(outcome, SourceError) else outcome.documents
+        passages = [f"{own.title}\n{piece.text}" for own in documents for piece in own.pieces]
+        if not passages:
+            problems = problems or (NO_TEXT,)
+            tried.without_text[uri] = problems[0]
+        elif problems:
+            tried.partly_read.append(uri)
+        tried.skipped += [(uri, problem) for problem in problems]
+        texts += passages
+    tried.passages, tried.seconds = len(texts), time.perf_counter() - started
     some = texts[:: max(1, len(texts) // _SAMPLE_PASSAGES)][:_SAMPLE_PASSAGES]
     if some and not is_remote(embedder):
         embedder.embed(some[:8])  # what is only slow the first time does not count
         started = time.perf_counter()
         embedder.embed(some)
-        seconds += (time.perf_counter() - started) * len(texts) / len(some)
-    return len(texts), seconds, tuple(skipped)
+        tried.seconds += (time.perf_counter() - started) * len(texts) / len(some)
+    return tried

@@ -32,9 +32,9 @@ _LONGEST_WAIT_S = 5.0
 class News:
     """What a run knows that is not in the rows.
 
-    `read` are the objects it has read, `gone` the URIs that its source no longer has, `stale`
-    whose passages must go: of what is gone, or can no longer be read. `readings` are how sources
-    were read, by their URI, to be remembered.
+    `read` are the objects of which it knows what came, `gone` the URIs that its source no longer
+    has, `stale` whose passages must go: of what is gone, or can no longer be read. `readings` are
+    how sources were read, by their URI, to be remembered.
     """
 
     read: Mapping[str, Entry] = field(default_factory=dict)

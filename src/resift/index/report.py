@@ -1,10 +1,11 @@
 """What a sync did, as numbers that add up."""
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from resift.index.diff import Diff
+from resift.index.diff import Diff, is_new
 from resift.index.manifest import Entry
 from resift.index.run import Run
 from resift.index.source import Listing
@@ -16,20 +17,25 @@ class SyncReport:
     """What a sync did. Counts are of objects (files), unless they say otherwise.
 
     What the source holds is `listed` = `added` + `changed` + `unchanged` + `unindexed` + those in
-    `passed_over`. `added` and `changed` were read now; `unchanged` are in the index as they were;
-    of the `unindexed` nothing is in it, and `skipped` says why. `passed_over` counts files that are
+    `passed_over`. `added`, `changed` and `unchanged` are what the version holds, against the one
+    that readers were given before, whoever has read it: this run, or one that was broken off. Of
+    the `unindexed` nothing is in it, and `skipped` says why. `passed_over` counts files that are
     no documents, by suffix (and ``index`` for an index that lies between them). Hidden files, and
     what the patterns leave out, do not count.
 
-    `deleted` were in the index and are not in the source any more; `emptied` were in the index, and
+    `deleted` were in that version and are not in the source any more; `emptied` were in it, and
     nothing can be read of them any more (they are `unindexed` now).
 
     `skipped` has ``(uri, reason)`` for each file that is not in the index, or could not be read
     this time, or has rows that are not in it, a line each; what was skipped before and has not
     changed is named again. Of the passages written, `passages_embedded` were new and
     `passages_reused` had a vector already, from before a change, under another name or in an
-    earlier version. `kept_bytes` of token states were written beside them. `version` is the one
-    that readers are given now; `other_sources` are what else it was made of.
+    earlier version; `passages_resumed` of these were written by a run that was broken off.
+    `kept_bytes` of token states were written beside them. `version` is the one that readers are
+    given now; `other_sources` are what else it was made of. `options_changed` says that it
+    remembers other options for this source than the version before.
+
+    `partly_read` are the URIs that `skipped` names though the file is in the index.
     """
 
     added: int
@@ -47,14 +53,23 @@ class SyncReport:
     passages_reused: int = 0
     passed_over: Mapping[str, int] = field(default_factory=dict, hash=False)
     other_sources: tuple[str, ...] = ()
+    passages_resumed: int = 0
+    options_changed: bool = False
+    partly_read: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a report is made of; `run` is None where none was needed."""
+    """What a report is made of; `run` is None where none was needed.
+
+    `before` is the version that readers were given until now, `published` what it holds, and
+    `diff` how the source differs from that.
+    """
 
     source_uri: str
     listing: Listing
+    before: Version | None
+    published: Mapping[str, Entry]
     diff: Diff
     run: Run | None
     version: Version
@@ -63,35 +78,65 @@ class Finished:
 def make_report(started: float, finished: Finished) -> SyncReport:
     """The report of a sync that began at `started` (``time.perf_counter``)."""
     listing, diff, run = finished.listing, finished.diff, finished.run
-    entries = [*diff.unchanged]
-    read: dict[str, Entry] = {}
-    known: Mapping[str, Entry] = {}
-    unread: list[str] = []
-    vanished: list[str] = []
+    published = finished.published
+    current = {entry.origin.uri: entry for entry in diff.unchanged}
     if run:
-        read, known, vanished = run.writer.read, run.writer.known, run.vanished
-        entries += [*read.values(), *run.skipped.values()]
-        unread = [uri for uri, _ in run.unread]
-    indexed = {uri for uri, entry in known.items() if entry.passages}
-    kept = (indexed & {*unread}) - {*vanished}
-    skipped = [(entry.origin.uri, reason) for entry in entries for reason in entry.problems]
+        current = run.current()
+    fates = Counter(_fate(item.uri, current, published) for item in listing.objects)
+    resumed = _resumed(current, published, run.writer.read if run else {})
+    skipped = [(uri, reason) for uri, entry in current.items() for reason in entry.problems]
+    partly = {uri for uri, entry in current.items() if entry.problems and entry.passages}
     skipped += [*(run.unread if run else ()), *listing.odd, *listing.unseen]
-    without = sum(1 for entry in diff.unchanged if not entry.passages)
-    unindexed = without + len(run.skipped if run else ()) + len(unread) - len(kept)
+    gone = {entry.origin.uri for entry in diff.gone} | {*(run.vanished if run else ())}
     return SyncReport(
-        added=sum(item.uri in read for item in diff.added),
-        changed=sum(item.uri in read for item in diff.changed),
-        deleted=sum(1 for entry in diff.gone if entry.passages) + len(indexed & {*vanished}),
-        unchanged=len(diff.unchanged) - without + len(kept),
-        emptied=len(run.emptied) if run else 0,
-        unindexed=unindexed + len(listing.odd) + len(listing.unseen),
+        added=fates["added"],
+        changed=fates["changed"],
+        deleted=sum(1 for uri in gone if uri in published and published[uri].passages),
+        unchanged=fates["unchanged"],
+        emptied=len(run.emptied(published)) if run else 0,
+        unindexed=fates["unindexed"] + len(listing.odd) + len(listing.unseen),
         listed=listing.count,
         passages_embedded=run.writer.embedded if run else 0,
-        passages_reused=run.writer.reused if run else 0,
+        passages_reused=(run.writer.reused if run else 0) + resumed,
+        passages_resumed=resumed,
         kept_bytes=run.writer.kept_bytes if run else 0,
-        skipped=tuple(sorted(skipped)),
+        skipped=by_file(skipped),
+        partly_read=tuple(sorted(partly)),
         seconds=time.perf_counter() - started,
         version=finished.version.number,
         passed_over=listing.passed_over,
         other_sources=tuple(sorted({*finished.version.readings} - {finished.source_uri})),
+        options_changed=_have_options_changed(finished),
     )
+
+
+def by_file(skipped: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Ordered by URI; what is said of one file stays in the order in which it was said."""
+    return tuple(sorted(skipped, key=lambda line: line[0]))
+
+
+def _fate(uri: str, current: Mapping[str, Entry], published: Mapping[str, Entry]) -> str:
+    entry = current.get(uri)
+    if entry is None or not entry.passages:
+        return "unindexed"
+    if uri not in published:
+        return "added"
+    return "changed" if is_new(entry, published) else "unchanged"
+
+
+def _resumed(
+    current: Mapping[str, Entry], published: Mapping[str, Entry], read: Mapping[str, Entry]
+) -> int:
+    """Passages that are new to readers, and were not written by this run."""
+    return sum(
+        entry.passages
+        for uri, entry in current.items()
+        if uri not in read and is_new(entry, published)
+    )
+
+
+def _have_options_changed(finished: Finished) -> bool:
+    before, uri = finished.before, finished.source_uri
+    if before is None or uri not in before.readings:
+        return False
+    return bool(before.readings[uri] != finished.version.readings.get(uri))

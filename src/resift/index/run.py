@@ -1,14 +1,15 @@
 """What becomes of each object that a sync reads, and how far it is."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import groupby
 
 from resift.errors import SourceError, Unreadable, Vanished
-from resift.index.diff import Diff, Expected
+from resift.index.diff import Diff, Expected, is_made_so, is_new
 from resift.index.manifest import Entry
 from resift.index.parsing.cut import CutFile
+from resift.index.parsing.parse import NO_TEXT
 from resift.index.parsing.parsers import Parsers
 from resift.index.reading import Reading
 from resift.index.rows import Origin
@@ -85,8 +86,10 @@ def _files(
 class Run:
     """Notes what becomes of each object.
 
-    `skipped` are those of which nothing could be indexed; `unread` those that could not be read
-    this time, with the reason; `vanished` the URIs of those that are gone since they were listed.
+    `diff` is between the source and what the table holds, published or not. `again` are objects
+    that were read once more and gave what the table holds already, `skipped` those of which nothing
+    could be indexed; `unread` those that could not be read this time, with the reason; `vanished`
+    the URIs of those that are gone since they were listed.
     """
 
     writer: Writer
@@ -94,6 +97,7 @@ class Run:
     diff: Diff
     progress: ProgressCallback | None
     skipped: dict[str, Entry] = field(default_factory=dict)
+    again: dict[str, Entry] = field(default_factory=dict)
     unread: list[tuple[str, str]] = field(default_factory=list)
     vanished: list[str] = field(default_factory=list)
     _done: int = 0
@@ -110,7 +114,12 @@ class Run:
         uri, key, attempt = found.item.uri, found.item.key, self.writer.attempt
         if isinstance(outcome, CutFile) and any(document.pieces for document in outcome.documents):
             origin = found.origin(self.expected.of(key, passages=1), attempt)
-            self.writer.take(origin, outcome)
+            known = self.writer.known.get(uri)
+            if known and known.passages and self._is_same(key, origin, known):
+                self._bytes_without += found.item.size
+                self.again[uri] = replace(known, problems=outcome.problems)
+            else:
+                self.writer.take(origin, outcome)
         else:
             self._bytes_without += found.item.size
             if isinstance(outcome, Unreadable | Vanished):
@@ -120,23 +129,46 @@ class Run:
             else:
                 origin = found.origin(self.expected.of(key, passages=0), attempt)
                 reasons = outcome.problems if isinstance(outcome, CutFile) else (str(outcome),)
-                self.skipped[uri] = Entry(origin, 0, problems=reasons or ("no text in it",))
+                self.skipped[uri] = Entry(origin, 0, problems=reasons or (NO_TEXT,))
         self._done += 1
         self._bytes += found.item.size
         self.tell()
         if self.writer.is_full:
             self.writer.commit(self.tell)
 
-    @property
-    def emptied(self) -> list[tuple[Entry, str]]:
-        """What was indexed of objects that have no text any more, with the reason."""
-        known = ((self.writer.known.get(uri), entry) for uri, entry in self.skipped.items())
-        return [(old, entry.problems[0]) for old, entry in known if old and old.passages]
+    def _is_same(self, key: str, read: Origin, known: Entry) -> bool:
+        held = known.origin
+        if (read.content, read.etag, read.size) != (held.content, held.etag, held.size):
+            return False
+        return is_made_so(known, self.expected, key)
+
+    def current(self) -> dict[str, Entry]:
+        """What the index holds of each object of the source after this run, by URI.
+
+        What could not be read this time stays as it was, unless it is gone.
+        """
+        known = self.writer.known
+        kept = {uri: known[uri] for uri, _ in self.unread if uri in known}
+        kept = {uri: entry for uri, entry in kept.items() if entry.passages}
+        unchanged = {entry.origin.uri: entry for entry in self.diff.unchanged}
+        current = unchanged | kept | self.again | self.writer.read | self.skipped
+        return {uri: entry for uri, entry in current.items() if uri not in self.vanished}
+
+    def new(self, published: Mapping[str, Entry]) -> int:
+        """How many objects have other passages now than those that are published."""
+        entries = self.current().values()
+        return sum(1 for entry in entries if entry.passages and is_new(entry, published))
+
+    def emptied(self, published: Mapping[str, Entry]) -> list[tuple[Entry, str]]:
+        """Published entries of objects that give no text any more, with the reason."""
+        before = ((published.get(uri), entry) for uri, entry in self.skipped.items())
+        return [(old, entry.problems[0]) for old, entry in before if old and old.passages]
 
     def stale(self) -> frozenset[Origin]:
         """What is in the index of objects that are gone, or of which nothing can be read now."""
         vanished = (self.writer.known.get(uri) for uri in self.vanished)
-        entries = (*self.diff.gone, *vanished, *(entry for entry, _ in self.emptied))
+        emptied = (entry for entry, _ in self.emptied(self.writer.known))
+        entries = (*self.diff.gone, *vanished, *emptied)
         return frozenset(entry.origin for entry in entries if entry and entry.passages)
 
     def tell(self) -> None:

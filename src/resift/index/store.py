@@ -18,10 +18,11 @@ from resift.errors import StoreError
 from resift.extras import require
 from resift.index import local
 from resift.index.embed import Embedder
-from resift.index.faults import store_errors
+from resift.index.faults import is_missing, store_errors
 from resift.index.location import TABLE, Location
 from resift.index.manifest import Entry
 from resift.index.nearest import index_vectors
+from resift.index.notes import NONE, Notes, Wrote, from_properties, to_properties
 from resift.index.rows import HAS_STATES, KEPT_BY, ORIGIN, Origin
 from resift.index.table import check_table, create_table, open_table
 from resift.index.versions import VectorIndex
@@ -137,9 +138,10 @@ class Store:
             (whole if count == passages else broken).append(entry)
         return Contents(tuple(whole), tuple(broken))
 
-    def append(self, batches: Iterable[Any]) -> None:
+    def append(self, batches: Iterable[Any], notes: Notes = NONE) -> None:
         """Add record batches in one commit: all of them are there then, or none is.
 
+        `notes` are kept with the commit: nothing in the rows says them.
         What the iterable itself raises comes out as it is.
         """
         arrow = require("pyarrow", "index")
@@ -149,12 +151,36 @@ class Store:
         try:
             with store_errors(self.uri):
                 self._dataset = lance.write_dataset(
-                    reader, self._dataset, mode="append", max_rows_per_file=_FRAGMENT_ROWS
+                    reader,
+                    self._dataset,
+                    mode="append",
+                    max_rows_per_file=_FRAGMENT_ROWS,
+                    transaction_properties=to_properties(notes),
                 )
         except StoreError:
             if raised:
                 raise raised[0] from None
             raise
+
+    def notes(self, since: int) -> dict[Wrote, tuple[str, ...]]:
+        """What was noted with the commits after version `since` of the table. A read for each."""
+        notes: dict[Wrote, tuple[str, ...]] = {}
+        for version in range(since + 1, self.version + 1):
+            try:
+                with store_errors(self.uri):
+                    properties = self._dataset.read_transaction(version).transaction_properties
+            except StoreError as error:
+                if not is_missing(error.__cause__):
+                    raise
+                continue  # cleaned up
+            try:
+                notes |= from_properties(properties)
+            except ValueError as error:
+                raise StoreError(
+                    f"{self.uri}: what is noted with version {version} of its table is damaged "
+                    f"({error}): roll back, or index into a new place"
+                ) from error
+        return notes
 
     def remove(self, entries: Sequence[Entry]) -> None:
         """Delete the passages that these attempts have written of these objects, and no others."""

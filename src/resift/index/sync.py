@@ -11,7 +11,8 @@ would take most of what is indexed out of the index stops (`guard`).
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from resift.errors import IndexMismatch, InputError, SourceError, StoreError
 from resift.index.attempts import after, new_attempt
@@ -22,7 +23,8 @@ from resift.index.guard import Guard, refuse
 from resift.index.keep import Keeper
 from resift.index.location import Location
 from resift.index.manifest import Entry, newest
-from resift.index.parsing.parse import abilities, parsing_fingerprint
+from resift.index.parsing.limits import NO_LIMITS, Limits
+from resift.index.parsing.parse import abilities, may_exceed, parsing_fingerprint
 from resift.index.publish import News, publish, rolled_back
 from resift.index.reading import AS_IT_IS as AS_IT_IS
 from resift.index.reading import Reading, remembered
@@ -97,23 +99,21 @@ def sync(
     attempt = new_attempt()
     compared = look(source, place, models, reading)
     before, published = compared.before, compared.published
-    if before is None:
-        _refuse_among_documents(source, place)
-    else:
-        place.versions.refuse_lost(before)
-    diff = compared.diff(source, published)
-    refuse_empty(source, compared.listing, diff)
+    refuse_place(source, place, before)
+    changes = compared.diff(source, published)
+    refuse_empty(source, compared.listing, changes)
     guard = Guard(source.uri, below(source.uri, published))
     if not allowed.deletes:
-        refuse(guard.why_not(diff))
+        refuse(guard.why_not(changes))
     remember = {source.uri: compared.reading.to_json()}
-    if before and not diff and remember.items() <= before.readings.items():
-        return make_report(started, Finished(source.uri, compared.listing, diff, None, before))
+    told = partial(Finished, source.uri, compared.listing, before, published, changes)
+    if before and not changes and remember.items() <= before.readings.items():
+        return make_report(started, told(None, before))
     if not allowed.unsafe:
         refuse_unsafe(place.location, place.storage)
     store = Store.open(place.location, place.storage, models.embedder)
     known = _known(store, before, published)
-    diff = compared.diff(source, known)
+    diff = compared.diff(source, known)  # a run that was broken off may have done some of it
     earlier = rolled_back(place.versions, before)
     writer = Writer(store, models, known, after(known.values(), attempt), earlier)
     run = Run(writer, compared.expected, diff, progress)
@@ -121,16 +121,21 @@ def sync(
         run.take(found, outcome)
     writer.commit(run.tell)
     if not allowed.deletes:
-        refuse(guard.why_not(diff, run.emptied, new=len(writer.read)))
+        refuse(guard.why_not(changes, run.emptied(published), new=run.new(published)))
     gone = frozenset(entry.origin.uri for entry in diff.gone)
-    news = News(writer.read | run.skipped, gone, run.stale(), remember)
+    news = News(run.current(), gone, run.stale(), remember)
     version = publish(store, place.versions, models.embedder, news)
-    return make_report(started, Finished(source.uri, compared.listing, diff, run, version))
+    return make_report(started, told(run, version))
 
 
-def _refuse_among_documents(source: Source, place: Place) -> None:
-    """An index that begins in the very folder of its documents is a slip of the command line."""
-    if source.uri.rstrip("/") == place.location.uri.rstrip("/"):
+def refuse_place(source: Source, place: Place, before: Version | None) -> None:
+    """Raise `StoreError` for an index that has lost files, `InputError` for one in its source.
+
+    An index that begins in the very folder of its documents is a slip of the command line.
+    """
+    if before is not None:
+        place.versions.refuse_lost(before)
+    elif source.uri.rstrip("/") == place.location.uri.rstrip("/"):
         raise InputError(
             f"{place.location.uri}: the index would lie among the documents that it is of; name "
             "another folder or prefix for it, below this one if you like"
@@ -141,10 +146,11 @@ def look(source: Source, place: Place, models: Models, reading: Reading | None) 
     """Find out how the source is read, list it and load what the index holds."""
     before = place.versions.newest()
     check_embedder(place, before, models.embedder)
+    last = _last_limits(place, before, source.uri)
     reading = reading or reading_of(place, before, source.uri)
     listing = source.list(reading.globs, follow_links=reading.follow_links)
     published = place.versions.entries(before) if before else {}
-    return Comparison(before, published, reading, expect(models, reading), listing)
+    return Comparison(before, published, reading, expect(models, reading, last), listing)
 
 
 def reading_of(place: Place, version: Version | None, source_uri: str) -> Reading:
@@ -153,17 +159,30 @@ def reading_of(place: Place, version: Version | None, source_uri: str) -> Readin
         return remembered(version.readings if version else {}, source_uri)
     except ValueError as error:
         raise StoreError(
-            f"{place.location.uri}: the options that it remembers are damaged ({error}): give them"
+            f"{place.location.uri}: the options that it remembers are damaged ({error}): give them "
+            "anew, beginning with the usual ones (--forget, or reading=Reading(…))"
         ) from error
 
 
-def expect(models: Models, reading: Reading) -> Expected:
-    """How an entry must have been made to be left alone."""
+def _last_limits(place: Place, before: Version | None, source_uri: str) -> Limits:
+    try:
+        return reading_of(place, before, source_uri).limits
+    except StoreError:  # damaged: how it was read is not known
+        return NO_LIMITS
+
+
+def expect(models: Models, reading: Reading, last: Limits | None = None) -> Expected:
+    """How an entry must have been made to be left alone; `last` are the limits it was read in.
+
+    None is those of `reading`.
+    """
     keeper = models.keeper() if models.keep_states else None
+    limits = reading.limits
     return Expected(
         made_by=lambda key: parsing_fingerprint(key, reading.columns_for(key)),
         limits=f"{reading.limits} {abilities()}",
         kept_by=keeper.fingerprint if keeper else None,
+        may_exceed=lambda item: may_exceed(item.key, item.size, last or limits, limits),
     )
 
 
@@ -178,8 +197,15 @@ def _known(store: Store, before: Version | None, published: dict[str, Entry]) ->
     if before and before.table_version == store.version:
         return published
     rows, _ = newest(store.contents().whole)
+    problems = {
+        (uri, entry.origin.attempt): entry.problems for uri, entry in published.items()
+    } | store.notes(since=before.table_version if before else 0)
+    told = {
+        uri: replace(entry, problems=problems.get((uri, entry.origin.attempt), ()))
+        for uri, entry in rows.items()
+    }
     empty = {uri: entry for uri, entry in published.items() if not entry.passages}
-    return empty | rows
+    return empty | told
 
 
 def check_embedder(place: Place, before: Version | None, embedder: Embedder) -> None:

@@ -104,7 +104,8 @@ class Writer:
         batches = self._batches(pending, vectors, tell)
         # Computed here and not while Lance writes, unless one object alone is too large for that.
         most = 2 * COMMIT_PASSAGES
-        self.store.append(batches if self._passages > most else list(batches))
+        problems = {(e.origin.uri, e.origin.attempt): e.problems for e, _ in pending}
+        self.store.append(batches if self._passages > most else list(batches), problems)
         kept_by = self._keeper.fingerprint if self._keeper and self.models.keep_states else None
         for entry, _ in pending:
             self.read[entry.origin.uri] = replace(entry, kept_by=kept_by)

@@ -145,13 +145,19 @@ class Index:
         return reading_of(self._place, self._place.versions.newest(), uri)
 
     def plan(
-        self, source_uri: str, *, reading: Reading | None = None, keep_states: bool = False
+        self,
+        source_uri: str,
+        *,
+        reading: Reading | None = None,
+        keep_states: bool = False,
+        allow_deletes: bool = False,
     ) -> Plan:
         """What `sync` would do: documents, passages, seconds, requests. Writes nothing."""
         check_sync(reading)
         keep_states = checked_flag("keep_states", keep_states)
         source = open_source(source_uri, self._settings.storage)
-        return plan(source, self._place, self._models(keep_states), reading)
+        allowed = checked_allowed(False, allow_deletes)
+        return plan(source, self._place, self._models(keep_states), reading, allowed=allowed)
 
     def search(
         self,

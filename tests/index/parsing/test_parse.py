@@ -106,6 +106,15 @@ def test_front_matter_may_be_toml() -> None:
     assert (document.title, outline(document)) == ("The Name", [("", "Body")])
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\n \n\n"])
+@pytest.mark.parametrize(
+    "front", ["---\ntitle: all there is\n---", "+++\ntitle = 'all'\n+++", "---\n---"]
+)
+def test_of_a_page_that_is_front_matter_alone_nothing_is_searched(front: str, end: str) -> None:
+    with pytest.raises(SourceError, match=r"^no text in it$"):
+        parse("page.md", (front + end).encode())
+
+
 @pytest.mark.parametrize(
     "page",
     [
@@ -119,7 +128,6 @@ def test_front_matter_may_be_toml() -> None:
         "----\ntitle: a longer rule\n----\nMore.",
         "+++\nText between.\n+++\nMore.",
         "+++\ntitle = 'never ends'\nText.",
-        "---\ntitle: all there is\n---\n",
         "---",
         "---\nhttp://example.org\n---\nMore.",
     ],

@@ -410,3 +410,13 @@ def test_a_null_is_no_missing_column() -> None:
 def test_a_line_nested_without_end_is_named_in_plain_words() -> None:
     line = '{"text": "a", "m": ' + "[" * 100_000 + "]" * 100_000 + "}"
     assert "nested without end" in parse("a.jsonl", line.encode()).problems[0]
+
+
+def test_problems_of_rows_are_in_the_order_of_the_rows() -> None:
+    lines = ["text,n", ",1", *["good,1"] * 8, "too,many,fields", ",2"]
+    reasons = parse("a.csv", "\n".join(lines).encode()).problems
+    assert reasons == (
+        "line 2: no text in it",
+        "line 11: 3 fields, but the first row names 2",
+        "line 12: no text in it",
+    )

@@ -388,6 +388,7 @@ def test_a_frame_that_is_none_is_not_read(data: bytes) -> None:
         {"max_bytes": 0},
         {"max_pages": -1},
         {"max_seconds": 0},
+        {"max_seconds": 1e-9},
         {"max_seconds": float("nan")},
         {"max_seconds": float("inf")},
         {"memory_mb": 10},

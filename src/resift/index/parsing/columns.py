@@ -101,7 +101,7 @@ class Rows:
         self._word = word
         self._names: dict[str, None] = {}
         self._documents: dict[str, ParsedDocument] = {}
-        self._problems = list(problems)
+        self._problems = [(0, problem) for problem in problems]
         self._more = 0
 
     def add(self, number: int, fields: Mapping[str, Any]) -> None:
@@ -123,12 +123,12 @@ class Rows:
     def fault(self, number: int, reason: str) -> None:
         """Note that the row at `number` cannot be read."""
         if len(self._problems) < _MOST_PROBLEMS:
-            self._problems.append(f"{self._word} {number}: {reason[:_LONGEST_REASON]}")
+            self._problems.append((number, f"{self._word} {number}: {reason[:_LONGEST_REASON]}"))
         else:
             self._more += 1
 
     def parsed(self) -> Parsed:
-        """All documents, and the first problems with a count of those left out.
+        """All documents, and the first problems by row, with a count of those left out.
 
         Raises `SourceError` where the column of the text, or the one that was named for ids, is in
         no row.
@@ -136,7 +136,8 @@ class Rows:
         if self._documents and len(self._names) < _MOST_NAMES:
             self._columns.check(self._names)
         rest = [f"and {self._more:,} more {self._word}s that cannot be read"] if self._more else []
-        return Parsed(tuple(self._documents.values()), tuple(self._problems + rest))
+        problems = [text for _, text in sorted(self._problems, key=lambda problem: problem[0])]
+        return Parsed(tuple(self._documents.values()), (*problems, *rest))
 
     def _document(self, number: int, fields: Mapping[str, Any]) -> ParsedDocument:
         columns = self._columns

@@ -32,7 +32,7 @@ def front_matter(text: str) -> FrontMatter:
     """Find the front matter; what stands between two rules and is no mapping is none."""
     for block, named in ((_YAML, _YAML_TITLE), (_TOML, _TOML_TITLE)):
         match = block.match(text)
-        if match and text[match.end() :].strip():
+        if match:
             title = named.search(match.group())
             values = title.groups() if title else ()
             return FrontMatter(match.end(), next((v.strip() for v in values if v), ""))

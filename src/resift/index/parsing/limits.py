@@ -7,7 +7,10 @@ from resift.errors import InputError, SourceError, shown
 _LEAST_MEMORY_MB = 512
 """What Python, a tokenizer and an office parser take before they read anything."""
 
-_MOST = 10**12
+LEAST_SECONDS = 1
+"""Parsers are looked at every 0.1 s, and one may wait as long for a core: less is no limit."""
+
+MOST = 10**12
 """No limit at all, and still a number that the system takes."""
 
 
@@ -29,10 +32,15 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("max_bytes", "max_pages", "max_seconds", "memory_mb"):
             value = getattr(self, name)
-            if type(value) not in (int, float) or not 0 < value <= _MOST:
+            if type(value) not in (int, float) or not 0 < value <= MOST:
                 raise InputError(
-                    f"{name}={shown(value)}: expected a number above 0, at most {_MOST:,}"
+                    f"{name}={shown(value)}: expected a number above 0, at most {MOST:,}"
                 )
+        if self.max_seconds < LEAST_SECONDS:
+            raise InputError(
+                f"max_seconds={self.max_seconds}: expected {LEAST_SECONDS} or more: what takes "
+                "less is not watched"
+            )
         if self.memory_mb < _LEAST_MEMORY_MB:
             raise InputError(
                 f"memory_mb={self.memory_mb}: parsers need {_LEAST_MEMORY_MB} to start at all"
@@ -59,3 +67,6 @@ class Limits:
     def too_large(self) -> str:
         """The reason to give for a file that needs too much memory."""
         return f"needs more than {self.memory_mb:,} MB of memory to read (memory_mb)"
+
+
+NO_LIMITS = Limits(MOST, MOST, MOST, MOST)

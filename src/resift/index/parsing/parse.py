@@ -56,7 +56,7 @@ def _text(parser: Callable[[str, bytes], Parsed]) -> _Read:
 
 _HTML = _Format("html", 4, _whole(parse_html))
 _TEXT = _Format("text", 4 + _HTML.version, _text(parse_plain))
-_MARKDOWN = _Format("markdown", 4 + _HTML.version, _text(parse_markdown))
+_MARKDOWN = _Format("markdown", 5 + _HTML.version, _text(parse_markdown))
 _CSV = _Format("csv", 3, _rows(parse_csv), is_rows=True)
 _OFFICE = _Format("office", 3, _paged(parse_office))
 _FORMATS = {
@@ -72,6 +72,8 @@ _FORMATS = {
     ".parquet": _Format("parquet", 3, _rows(parse_parquet), is_rows=True),
     **dict.fromkeys(OFFICE_SUFFIXES, _OFFICE),
 }
+NO_TEXT = "no text in it"
+_PAGED = (".pdf", ".pptx")
 SUFFIXES = frozenset(_FORMATS)
 """The files that are read, by the end of their name, in small letters."""
 
@@ -97,7 +99,7 @@ def parse(
     except MissingExtra as error:
         raise SourceError(str(error)) from error
     if not parsed.problems and not any(map(_has_text, parsed.documents)):
-        raise SourceError("no text in it")
+        raise SourceError(NO_TEXT)
     return parsed
 
 
@@ -111,6 +113,22 @@ def parsing_fingerprint(key: str, columns: Columns | None = None) -> str:
         return ""
     by = f" {(columns or Columns()).fingerprint}" if format_.is_rows else ""
     return f"{format_.name} {format_.version}, chunk {chunk.VERSION}{by}"
+
+
+def may_exceed(key: str, size: int, before: Limits, now: Limits) -> bool:
+    """Whether a file that could be read within `before` might be skipped under the limits of now.
+
+    Of its size that is known; what it unpacks to, its pages, and the time and memory that it takes
+    show when it is read again: where such a limit is lower than it was, it has to be.
+    """
+    suffix = _suffix(key)
+    return (
+        size > now.max_bytes
+        or now.max_seconds < before.max_seconds
+        or now.memory_mb < before.memory_mb
+        or (now.max_bytes < before.max_bytes and suffix in OFFICE_SUFFIXES)
+        or (now.max_pages < before.max_pages and suffix in _PAGED)
+    )
 
 
 def abilities() -> str:

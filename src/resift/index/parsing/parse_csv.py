@@ -41,7 +41,8 @@ def parse_csv(data: bytes, columns: Columns) -> Parsed:
     kinds = {name: _kind(records, place, name in columns.own) for name, place in places.items()}
     for number, row in records:
         there = ((name, row[place]) for name, place in places.items() if place < len(row))
-        rows.add(number, {name: kinds[name](value) for name, value in there if value})
+        fields = {name: kinds[name](value) for name, value in there if value}
+        rows.add(number, {columns.text: "", **fields})
     return rows.parsed()
 
 
