@@ -180,7 +180,7 @@ def test_what_cannot_be_read_this_time_stays_as_it_was(
     with monkeypatch.context() as patch:
         patch.setattr(Source, "read", fail)
         report = shelf.sync()
-    assert (counts(report), report.unindexed) == ((0, 0, 0, 2), 1)
+    assert (counts(report), report.unread, report.unindexed) == ((0, 0, 0, 1), 1, 1)
     assert reasons(report).keys() == {"a.txt", "c.txt"}
     assert (report.version, shelf.texts()) == (first.version, ["alpha", "beta"])
     assert counts(shelf.sync()) == (1, 1, 0, 1)
@@ -429,8 +429,8 @@ def test_progress_counts_what_there_is_to_read_once(
 
 
 def adds_up(report: SyncReport) -> bool:
-    parts = (report.added, report.changed, report.unchanged, report.unindexed)
-    return report.listed == sum(parts) + sum(report.passed_over.values())
+    held = (report.added, report.changed, report.unchanged, report.unread)
+    return report.listed == sum(held) + report.unindexed + sum(report.passed_over.values())
 
 
 def test_the_report_adds_up_whatever_becomes_of_a_file(
@@ -460,7 +460,8 @@ def test_the_report_adds_up_whatever_becomes_of_a_file(
     monkeypatch.setattr(Source, "read", failing)
     report = shelf.sync()
     assert adds_up(report) and report.listed == 9
-    assert counts(report) == (1, 1, 2, 2)  # gone and left are deleted, same and locked are there
+    assert counts(report) == (1, 1, 2, 1)  # gone and left are deleted
+    assert report.unread == 1  # locked is there, and nobody knows what it says now
     assert (report.emptied, report.unindexed) == (1, 4)  # bad, gone, link and tab
     assert shelf.texts() == ["later", "locked", "new", "same"]
 

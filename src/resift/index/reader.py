@@ -1,7 +1,6 @@
 """Published versions opened for searching: in place, or as a copy on this machine's disk."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resift.errors import IndexMismatch, IndexNotFound, NoCopy, StoreError
@@ -109,7 +108,7 @@ def open_version(
             return _snapshot_of_copy(location.uri, version, copy, options, notes)
     if not location.bucket:
         with reading(location.uri, version):
-            local.check_files(Path(location.path) / TABLE, (name for name, _ in version.files))
+            local.check_files(location.folder / TABLE, (name for name, _ in version.files))
     return Snapshot(
         location.uri,
         version,

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from resift.index.diff import Diff
+from resift.index.diff import Diff, lies_below
 from resift.index.manifest import Entry
 from resift.index.run import Run
 from resift.index.source import Listing
@@ -15,11 +15,14 @@ from resift.index.versions import Version
 class SyncReport:
     """What a sync did. Counts are of objects (files), unless they say otherwise.
 
-    What the source holds is `listed` = `added` + `changed` + `unchanged` + `unindexed` + those in
-    `passed_over`. `added` and `changed` were read now; `unchanged` are in the index as they were;
-    of the `unindexed` nothing is in it, and `skipped` says why. `passed_over` counts files that are
-    no documents, by suffix (and ``index`` for an index that lies between them). Hidden files, and
-    what the patterns leave out, do not count.
+    What the source holds is `listed` = `added` + `changed` + `unchanged` + `unread` + `unindexed` +
+    those in `passed_over`. `added` and `changed` were read now; `unchanged` are in the index as
+    they are; `unread` are in it as they were, and could not be read or looked at this time, so that
+    nobody knows if that is still so. These four are all of the source that the version holds. Of
+    the `unindexed` nothing is in it, and `skipped` says why; a folder that could not be listed is
+    one of them where nothing of it is in the index, and else it is what is. `passed_over` counts
+    files that are no documents, by suffix (and ``index`` for an index that lies between them).
+    Hidden files, and what the patterns leave out, do not count.
 
     `deleted` were in the index and are not in the source any more; `emptied` were in the index, and
     nothing can be read of them any more (they are `unindexed` now).
@@ -47,6 +50,7 @@ class SyncReport:
     passages_reused: int = 0
     passed_over: Mapping[str, int] = field(default_factory=dict)
     other_sources: tuple[str, ...] = ()
+    unread: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +82,18 @@ def make_report(started: float, finished: Finished) -> SyncReport:
     skipped += [*(run.unread if run else ()), *listing.odd, *listing.unseen]
     without = sum(1 for entry in diff.unchanged if not entry.passages)
     unindexed = without + len(run.skipped if run else ()) + len(unread) - len(kept)
+    # What could not be looked at is what the index has of it, or itself.
+    places = {uri for uri, _ in listing.unseen}
+    empty = len(places - {lies_below(entry.origin.uri, places) for entry in diff.unseen})
     return SyncReport(
         added=sum(item.uri in read for item in diff.added),
         changed=sum(item.uri in read for item in diff.changed),
         deleted=sum(1 for entry in diff.gone if entry.passages) + len(indexed & {*vanished}),
-        unchanged=len(diff.unchanged) - without + len(kept),
+        unchanged=len(diff.unchanged) - without,
+        unread=len(kept) + sum(1 for entry in diff.unseen if entry.passages),
         emptied=len(run.emptied) if run else 0,
-        unindexed=unindexed + len(listing.odd) + len(listing.unseen),
-        listed=listing.count,
+        unindexed=unindexed + len(listing.odd) + empty + sum(not e.passages for e in diff.unseen),
+        listed=listing.count - len(listing.unseen) + empty + len(diff.unseen),
         passages_embedded=run.writer.embedded if run else 0,
         passages_reused=run.writer.reused if run else 0,
         kept_bytes=run.writer.kept_bytes if run else 0,

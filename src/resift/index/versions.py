@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 from resift.errors import IndexMismatch, IndexNotFound, StoreError
@@ -95,10 +94,12 @@ class Versions:
     def _store(self) -> Any:
         if self._location.bucket:
             return open_bucket(self._location, self._storage, patient=True)
-        if not Path(self._location.path).is_dir():
-            raise FileNotFoundError(self._location.path)
+        folder = self._location.folder
         with store_errors(self._location.uri):
-            local.refuse_links(Path(self._location.path), _FOLDERS)
+            is_there = folder.is_dir()
+            local.refuse_links(folder, _FOLDERS)
+        if not is_there:
+            raise FileNotFoundError(self._location.path)
         return require("obstore.store", "index").LocalStore(self._location.path)
 
     def numbers(self) -> list[int]:
@@ -123,10 +124,11 @@ class Versions:
         return [(file.key.removeprefix(above), file.changed) for page in pages for file in page]
 
     def _names_in_folder(self) -> list[tuple[str, float]]:
-        if Path(self._location.path).is_file():
-            raise IndexNotFound(f"{self._location.uri}: is a file; name the folder of an index")
+        folder = self._location.folder
         with store_errors(self._location.uri):
-            return local.listed(Path(self._location.path), "versions")
+            if folder.exists() and not folder.is_dir():
+                raise IndexNotFound(f"{self._location.uri}: is a file; name the folder of an index")
+            return local.listed(folder, "versions")
 
     def readable(self) -> list[Version]:
         """All published versions, ascending, but for damaged ones: nobody can use those."""
@@ -222,7 +224,7 @@ class Versions:
 
         try:
             if not self._location.bucket:
-                return local.read(Path(self._location.path), path, most)
+                return local.read(self._location.folder, path, most)
             return fetch(self._store, path, check)[0]
         except local.NoFile as error:
             raise self._damaged(str(error)) from error
