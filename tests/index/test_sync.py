@@ -12,7 +12,7 @@ import pytest
 from index.fakes import ParsersHere
 from index.parsing.office import make_docx
 from index.parsing.pdfs import make_pdf
-from index.shelf import Shelf
+from index.shelf import LOCAL, Shelf
 from resift.errors import (
     IndexMismatch,
     InputError,
@@ -27,11 +27,12 @@ from resift.index.diff import Diff
 from resift.index.parsing import parse
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.limits import Limits
+from resift.index.plan import plan
 from resift.index.publish import rollback
 from resift.index.reading import AS_IT_IS, Reading
 from resift.index.report import SyncReport
 from resift.index.run import Progress
-from resift.index.source import Fetched, Globs, Source
+from resift.index.source import Fetched, Globs, Source, open_source
 from resift.index.store import Store
 from resift.index.sync import Models, expect
 from resift.index.versions import Versions
@@ -512,6 +513,22 @@ def test_an_index_below_its_own_source_is_none_of_its_documents(tmp_path: Path) 
     with pytest.raises(InputError, match="would lie among the documents"):
         shelf.sync()
     assert sorted(shelf.docs.rglob("*")) == before
+
+
+@pytest.mark.parametrize("below", ["passages.lance", "passages.lance/x", "versions", "manifests/x"])
+def test_an_index_in_an_index_is_refused_before_anything_is_written(
+    shelf: Shelf, below: str
+) -> None:
+    shelf.write(a="alpha")
+    shelf.sync()
+    files = shelf.files()
+    shelf.index = shelf.index / below
+    with pytest.raises(InputError, match=f"{below}: lies in an index; name another place"):
+        shelf.sync()
+    with pytest.raises(InputError, match="lies in an index"):
+        plan(open_source(str(shelf.docs), LOCAL), shelf.place, Models(shelf.embedder))
+    shelf.index = Path(str(shelf.index).removesuffix(f"/{below}"))
+    assert shelf.files() == files
 
 
 @pytest.mark.parametrize("harm", ["unlink", "cut"])

@@ -21,7 +21,7 @@ _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 # What AWS allows now and has allowed, and what other stores do; a URL can hold all of it.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _LONGEST_NAME = 255
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from resift.errors import IndexMismatch, IndexNotFound, NoCopy, StoreError
+from resift.errors import IndexMismatch, NoCopy, StoreError
 from resift.extras import require
 from resift.files import from_home
 from resift.index import local
@@ -34,10 +34,7 @@ def find_version(location: Location, versions: Versions, number: int | None) -> 
         return versions.get(number)
     version = versions.newest()
     if version is None:
-        raise IndexNotFound(
-            f"{location.uri}: no index there: make one with  "
-            f"resift index SOURCE --index {location.uri}"
-        )
+        raise versions.no_index()
     return version
 
 
