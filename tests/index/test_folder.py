@@ -292,13 +292,14 @@ def test_names_are_utf8_whatever_the_locale(tmp_path: Path, locale: str, name: s
     assert said["read"] == ["content of plain.md", "content of é.md", "content of 日/本.md"]
     assert said["found"] == said["read"]
     assert said["odd"] == [rf"{root}/latin \xe9.md"] and not said["unseen"]
-    assert said["folder"] is True
+    assert said["folder"] is True and said["published"] == [1]
 
 
 LIST = """
 import json, sys
 from resift.index.location import locate
 from resift.index.source import open_object, open_source
+from resift.index.versions import Version, Versions
 from resift.settings import StorageSettings
 storage = StorageSettings()
 source = open_source(sys.argv[1], storage)
@@ -310,6 +311,12 @@ if len(sys.argv) > 2:
     said["read"] = [source.read(item.key).data.decode() for item in listing.objects]
     opened = [open_object(item.uri, storage) for item in listing.objects]
     said["found"] = [place.find(key).data.decode() for place, key in opened]
+    versions = Versions(locate(sys.argv[1] + " index"), storage)
+    versions._location.folder.mkdir()
+    when = "2026-01-01T00:00:00.000+00:00"
+    made = Version(1, "t", 1, when, "e", "f", 0, 0, "manifests/m", ())
+    versions.publish(made, {})
+    said["published"] = versions.numbers()
 print(json.dumps(said))
 """
 

@@ -59,7 +59,7 @@ class Versions:
             local.refuse_links(folder, _FOLDERS)
         if not is_there:
             raise FileNotFoundError(self._location.path)
-        return require("obstore.store", "index").LocalStore(self._location.path)
+        return require("obstore.store", "index").LocalStore(folder)
 
     def numbers(self) -> list[int]:
         """All published versions, ascending. One request."""
