@@ -32,8 +32,32 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
     (stat.S_ISDIR, "a folder"),
 )
+_RIGHTS = "permission denied: check the rights of the files and folders"
+_OPEN = "too many files are open: raise the limit with  ulimit -n"
+_REASONS = {
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EMFILE: _OPEN,
+    errno.ENFILE: _OPEN,
+    errno.EROFS: "the file system is read-only",
+    errno.ENOSPC: "no space left on the disk",
+    errno.EFBIG: "a file would be larger than the limit: raise it with  ulimit -f",
+    getattr(errno, "EDQUOT", errno.ENOSPC): "the quota is used up: free some space, or raise it",
+}
 # Whoever opens a pipe waits for its other end, unless told not to.
 _NO_WAIT = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def remedy(number: int | None) -> str | None:
+    """What to tell who meets this error number of the operating system; None for one of which
+    the system's own words say all there is.
+    """
+    return _REASONS.get(number) if number is not None else None
+
+
+def reason(error: OSError) -> str:
+    """Why the operating system refused, in a few words, and what to do where that is known."""
+    return remedy(error.errno) or (error.strerror or type(error).__name__).lower()
 
 
 def irregular(mode: int) -> str | None:
@@ -43,14 +67,14 @@ def irregular(mode: int) -> str | None:
     return next((kind for is_kind, kind in _KINDS if is_kind(mode)), "something else")
 
 
-def check_regular(path: str | os.PathLike[str], mode: int) -> None:
+def check_regular(path: str | bytes | os.PathLike[str], mode: int) -> None:
     """Raise `OSError` for what is no regular file: whoever reads a pipe may wait for ever."""
     kind = irregular(mode)
     if kind:
         raise OSError(errno.EINVAL, f"is {kind}, expected a file", os.fspath(path))
 
 
-def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
+def open_regular(path: str | bytes | os.PathLike[str]) -> BufferedReader:
     """Open a regular file for reading, without ever waiting; raise `OSError` for anything else.
 
     Links are followed. What is opened is looked at again: it may have been put there meanwhile.

@@ -1,9 +1,11 @@
 """Exit codes and errors: 0 done, 1 one line on stderr, 2 wrong usage; never a traceback."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+from typing import NoReturn
 
 import pytest
 
@@ -66,6 +68,20 @@ def test_brackets_in_an_error_are_shown_as_they_are(resift: Resift) -> None:
 def test_an_error_ends_a_real_process_with_one_and_one_line() -> None:
     done = process("rerank", "--query", "q", "absent.txt")
     assert "absent.txt" in done.error
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(errno.EMFILE, "ulimit -n"), (errno.EROFS, "the file system is read-only")]
+)
+def test_what_the_machine_lacks_is_no_bug(
+    resift: Resift, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+) -> None:
+    def fail(*given: object) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("resift.search.index.Index.versions", fail)
+    done = resift("versions", "--index", "x")
+    assert said in done.error and "bug" not in done.error
 
 
 @pytest.mark.parametrize("as_json", [True, False])

@@ -20,6 +20,8 @@ KEYS: dict[str, Any] = {"access_key_id": "a", "secret_access_key": "s3cret"}
     [
         {"endpoint": "127.0.0.1:9000"},
         {"endpoint": "localhost"},
+        {"endpoint": "http://127.0.0.1:9000", "virtual_hosted": True},
+        {"endpoint": "http://[::1]:9000", "virtual_hosted": True},
         {"endpoint": "http://a b"},
         {"endpoint": " http://host"},
         {"endpoint": "http://host\n"},

@@ -3,6 +3,9 @@
 The texts are those of obstore 0.12 and of Lance 14.
 """
 
+import errno
+import os
+
 import pytest
 
 from resift.errors import MissingExtra, StoreError
@@ -121,7 +124,27 @@ def test_an_unknown_failure_is_its_own_first_line_cut_short() -> None:
     assert meaning(ValueError("something odd\nand its dump")) == "something odd"
     assert len(meaning(ValueError("x" * 5_000))) == 200
     assert meaning(ValueError()) == "ValueError"
-    assert meaning(PermissionError(13, "Permission denied", "/x")) == "Permission denied: /x"
+    assert meaning(NotADirectoryError(20, "Not a directory", "/x")) == "Not a directory: /x"
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EACCES, "permission denied: check the rights of the files and folders"),
+        (errno.EPERM, "permission denied: check the rights of the files and folders"),
+        (errno.EMFILE, "too many files are open: raise the limit with  ulimit -n"),
+        (errno.ENOSPC, "no space left on the disk"),
+        (errno.EROFS, "the file system is read-only"),
+    ],
+)
+def test_what_the_disk_refuses_says_what_to_do_whoever_hands_it_on(number: int, said: str) -> None:
+    text = os.strerror(number)
+    assert meaning(OSError(number, text, "/x")) == said
+    assert (
+        meaning(OSError(f"LanceError(IO): Generic: {text} (os error {number}), a.rs:1:2")) == said
+    )
+    assert meaning(ValueError(f'Tokio: Os {{ code: {number}, message: "{text}" }}')) == said
+    assert meaning(ValueError(f"Unable to open file /x: {text} (os error {number})")) == said
 
 
 class PanicException(BaseException):

@@ -1,12 +1,22 @@
 """Proves that what is odd in a folder costs itself, is named, and holds nothing up."""
 
+import errno
+import json
 import os
+import shutil
 import socket
+import subprocess
+import sys
 import time
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
+from index.fakes import ParsersHere
+from index.shelf import Shelf
 from resift.errors import SourceError, Unreadable, Vanished
 from resift.index.folder import Folder
 from resift.index.source import Listing, open_source
@@ -171,9 +181,158 @@ def forbid(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Take the right to list it away, also from root."""
     scandir = os.scandir
 
-    def refuse(path: str) -> object:
-        if Path(path) == folder:
+    def refuse(path: bytes) -> object:
+        if Path(os.fsdecode(path)) == folder:
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
     monkeypatch.setattr("resift.index.folder.os.scandir", refuse)
+
+
+class Blind:
+    """An entry of a folder that says what it is called, and what it is if `kind` is known."""
+
+    def __init__(self, entry: "os.DirEntry[bytes]", error: OSError, *, kind: bool) -> None:
+        self.name, self.path = entry.name, entry.path
+        self._entry, self._error, self._kind = entry, error, kind
+
+    def stat(self, *, follow_symlinks: bool = True) -> NoReturn:
+        raise self._error
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        return self._entry.is_dir() if self._kind else self.stat()
+
+    def is_file(self, *, follow_symlinks: bool = True) -> bool:
+        return self._entry.is_file() if self._kind else self.stat()
+
+    def is_symlink(self) -> bool:
+        return self._entry.is_symlink()
+
+
+def blind(monkeypatch: pytest.MonkeyPatch, folder: Path, number: int, *, kind: bool = True) -> None:
+    """What lies in this folder is listed and cannot be looked at."""
+    scandir = os.scandir
+
+    def entries(path: bytes) -> AbstractContextManager[Iterable[object]]:
+        inside = scandir(path)
+        if Path(os.fsdecode(path)) != folder:
+            return inside
+        error = OSError(number, os.strerror(number))
+        return nullcontext([Blind(entry, error, kind=kind) for entry in inside])
+
+    monkeypatch.setattr("resift.index.folder.os.scandir", entries)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ENAMETOOLONG])
+@pytest.mark.parametrize("kind", [True, False])
+def test_what_is_listed_and_cannot_be_looked_at_is_unseen_and_stays_in_the_index(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, number: int, kind: bool
+) -> None:
+    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
+    write(shelf.docs, "a.md", "b/c.md", "b/d.md", "b/pic.png")
+    first = shelf.sync()
+    blind(monkeypatch, shelf.docs / "b", number, kind=kind)
+    write(shelf.docs, "a.md", "b/new.md")
+    report = shelf.sync()
+    assert shelf.newest().documents == 3 and len(shelf.texts()) == 3
+    assert (report.deleted, report.changed, report.unchanged, report.unread) == (0, 1, 0, 2)
+    assert (first.listed, report.listed) == (4, 5)
+    unindexed = 1 if kind else 2  # new.md; that pic.png is no folder is not known
+    assert (report.unindexed, sum(report.passed_over.values())) == (unindexed, 2 - unindexed)
+    reasons = dict(report.skipped)
+    assert reasons[shelf.uri("b/c.md")].startswith("cannot be looked at: ")
+
+
+def test_only_what_the_system_says_is_not_there_is_gone(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
+    write(shelf.docs, "a.md", "b/c.md")
+    shelf.sync()
+    blind(monkeypatch, shelf.docs / "b", errno.ENOENT)
+    report = shelf.sync()
+    assert (report.deleted, report.unchanged, report.unread) == (1, 1, 0)
+
+
+def test_a_link_whose_end_cannot_be_looked_at_leads_somewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "docs/a.md", "locked/b.md")
+    (tmp_path / "docs" / "link").symlink_to(tmp_path / "locked" / "in")
+    stat = os.stat
+
+    def refuse(path: bytes, **options: bool) -> os.stat_result:
+        if os.fsdecode(path).endswith("link"):
+            raise PermissionError(13, "Permission denied")
+        return stat(path, **options)
+
+    monkeypatch.setattr("resift.index.folder.os.stat", refuse)
+    listing = listed(tmp_path / "docs", follow_links=True)
+    assert keys(listing) == ["a.md"] and not listing.odd
+    assert [uri for uri, _ in listing.unseen] == [f"{tmp_path}/docs/link"]
+
+
+def test_a_folder_without_the_right_to_enter_it_is_unseen_file_by_file(tmp_path: Path) -> None:
+    write(tmp_path, "a.md", "b/c.md", "b/d.md", "b/pic.png")
+    (tmp_path / "b").chmod(0o644)
+    said = elsewhere(without_rights(), LIST, str(tmp_path))
+    assert said["objects"] == [f"{tmp_path}/a.md"] and not said["odd"]
+    assert said["unseen"] == [f"{tmp_path}/b/c.md", f"{tmp_path}/b/d.md"]
+
+
+@pytest.mark.parametrize("name", ["docs", "dö cs"])
+@pytest.mark.parametrize("locale", ["C", "POSIX", "de_DE.ISO-8859-1"])
+def test_names_are_utf8_whatever_the_locale(tmp_path: Path, locale: str, name: str) -> None:
+    root = tmp_path / name
+    write(root, "é.md", "日/本.md", "plain.md")
+    (root / os.fsdecode(b"latin \xe9.md")).write_text("x")
+    env = {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    said = elsewhere([], LIST, str(root), **env)
+    assert said["objects"] == sorted(f"{root}/{key}" for key in ("é.md", "日/本.md", "plain.md"))
+    assert said["read"] == ["content of plain.md", "content of é.md", "content of 日/本.md"]
+    assert said["found"] == said["read"]
+    assert said["odd"] == [rf"{root}/latin \xe9.md"] and not said["unseen"]
+    assert said["folder"] is True and said["published"] == [1]
+
+
+LIST = """
+import json, sys
+from resift.index.location import locate
+from resift.index.source import open_object, open_source
+from resift.index.versions import Version, Versions
+from resift.settings import StorageSettings
+storage = StorageSettings()
+source = open_source(sys.argv[1], storage)
+listing = source.list()
+said = {name: [uri for uri, _ in getattr(listing, name)] for name in ("odd", "unseen")}
+said["objects"] = [item.uri for item in listing.objects]
+said["folder"] = locate(sys.argv[1]).folder.is_dir()
+if len(sys.argv) > 2:
+    said["read"] = [source.read(item.key).data.decode() for item in listing.objects]
+    opened = [open_object(item.uri, storage) for item in listing.objects]
+    said["found"] = [place.find(key).data.decode() for place, key in opened]
+    versions = Versions(locate(sys.argv[1] + " index"), storage)
+    versions._location.folder.mkdir()
+    when = "2026-01-01T00:00:00.000+00:00"
+    made = Version(1, "t", 1, when, "e", "f", 0, 0, "manifests/m", ())
+    versions.publish(made, {})
+    said["published"] = versions.numbers()
+print(json.dumps(said))
+"""
+
+
+def elsewhere(before: list[str], code: str, root: str, **env: str) -> dict[str, Any]:
+    """What another process says, under another locale or without rights."""
+    command = [*before, sys.executable, "-c", code, root, *(["read"] if env else [])]
+    ended = subprocess.run(command, env=os.environ | env, capture_output=True, check=True)
+    said: dict[str, Any] = json.loads(ended.stdout)
+    return said
+
+
+def without_rights() -> list[str]:
+    """A command before a command, under which root has no rights but those of the files."""
+    if os.geteuid():
+        return []
+    if not shutil.which("setpriv"):
+        pytest.skip("root has all rights, and there is no setpriv to give them up")
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]

@@ -48,6 +48,9 @@ def found(index: Index, where: str) -> set[str]:
         ("uri = 'x'", "beside source, doc_id, title, page"),
         ("Title = 'x'", "did you mean title?"),
         ("gone = 'x'", "no passage has gone"),
+        ("LANG = 'en'", "did you mean lang?"),
+        ("AUTHOR.NAME = 'Eve'", "did you mean author.name?"),
+        ("TITLE = 'x'", "did you mean title?"),
         ("zzzz = 1", "no passage has zzzz; there are"),
     ],
 )
@@ -68,6 +71,10 @@ def test_a_key_that_no_passage_has_is_refused_with_the_nearest(
         ("draft = 'true'", 'draft holds true or false, and "true" is a text'),
         ("year starts with '20'", "year holds numbers"),
         ("tags in (1, 2)", "tags holds texts"),
+        ("year in (2020, '2021')", 'year holds numbers, and "2021" is a text'),
+        ("lang = 'en' or year = '2021'", 'year holds numbers, and "2021" is a text'),
+        ("year not in (2020, true)", "year holds numbers, and true is a truth"),
+        ("mixed in (1, 'one', false)", "mixed holds numbers and texts, and false is a truth"),
     ],
 )
 def test_a_kind_that_a_key_never_has_is_told(index: Index, where: str, said: str) -> None:
@@ -81,7 +88,9 @@ def test_what_is_right_is_left_alone_also_where_it_finds_nothing(index: Index) -
     assert found(index, "lang = 'xx'") == set()
     assert found(index, "year > 3000") == set()
     assert found(index, "mixed = 1") == {"a cow"}
-    assert found(index, "year in (2020, '2020')") == {"a cat"}
+    assert found(index, "mixed > 0 or mixed < 'z'") == {"a cow", "a fox"}
+    assert found(index, "draft in (true, false) or author.name = 'Adam'") == {"a dog"}
+    assert found(index, "mixed in (1, 'one')") == {"a cow", "a fox"}
     assert found(index, "not exists(archived)") == {row["text"] for row in ROWS}
     assert found(index, "exists(archived)") == set()
     assert found(index, "page = 3") == set()

@@ -135,3 +135,10 @@ def test_any_text_is_a_place_or_refused_in_a_line(uri: str) -> None:
         assert "\n" not in str(error)
     else:
         assert locate(place.uri) == place
+
+
+@pytest.mark.parametrize("path", ["a\nb", "a\tb/c", "x\x7f", "\x85y", "file:///a%0Ab"])
+def test_a_path_with_control_characters_is_refused_in_a_line(path: str) -> None:
+    with pytest.raises(InputError, match="a path with control characters") as refused:
+        locate(path)
+    assert "\n" not in str(refused.value)

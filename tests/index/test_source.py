@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from resift.errors import InputError, SourceError, SourceLost, Unreadable, Vanished
-from resift.index.source import Fetched, Globs, Source, SourceObject, open_object, open_source
+from resift.index.location import Location, locate
+from resift.index.objects import Objects
+from resift.index.source import (
+    Fetched,
+    Globs,
+    Source,
+    SourceObject,
+    lies_in_an_index,
+    open_object,
+    open_source,
+)
 from resift.settings import StorageSettings
 
 LOCAL = StorageSettings()
@@ -198,6 +208,64 @@ def test_what_cannot_be_a_source_is_refused_by_name(tmp_path: Path, name: str, r
     write(tmp_path, "a.png")
     with pytest.raises(SourceError, match=rf"{name}: {reason}"):
         open_source(str(tmp_path / name), LOCAL)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pipes")
+def test_a_pipe_or_a_device_is_no_source_and_told_as_what_it_is(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    for path, what in ((tmp_path / "pipe.txt", "a pipe"), (Path("/dev/null"), "a device")):
+        with pytest.raises(SourceError, match=f"{path}: {what}: expected a folder or a file"):
+            open_source(str(path), LOCAL)
+
+
+def test_a_place_that_nobody_may_look_at_is_refused_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "locked/a.txt")
+    stat = os.stat
+
+    def refuse(path: bytes, **options: bool) -> os.stat_result:
+        if b"locked" in os.fsencode(path):
+            raise PermissionError(13, "Permission denied", path)
+        return stat(path, **options)
+
+    monkeypatch.setattr("resift.index.folder.os.stat", refuse)
+    rights = "permission denied: check the rights of the files and folders"
+    for name in ("locked", "locked/a.txt", "locked/absent"):
+        with pytest.raises(SourceError, match=f"^{tmp_path}/{name}: {rights}$"):
+            open_source(f"{tmp_path}/{name}", LOCAL)
+    with pytest.raises(SourceError, match=f"^{tmp_path}/locked: {rights}$"):
+        open_object(f"{tmp_path}/locked/a.txt", LOCAL)
+
+
+@pytest.mark.parametrize(
+    ("path", "lies_in"),
+    [
+        ("i/passages.lance", True),
+        ("i/passages.lance/data/x", True),
+        ("i/versions", True),
+        ("i/versions/x/y", True),
+        ("i/manifests/x", True),
+        ("other.lance/x", True),
+        ("i", False),
+        ("i/other", False),
+        ("versions/i", False),
+    ],
+)
+def test_a_place_in_an_index_is_known_by_the_names_that_lead_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, lies_in: bool
+) -> None:
+    (tmp_path / "i" / "passages.lance").mkdir(parents=True)
+    assert lies_in_an_index(locate(str(tmp_path / path)), LOCAL) is lies_in
+    asked: list[str] = []
+
+    def holds_any(place: Objects) -> bool:
+        asked.append(place._location.path)
+        return place._location.path == "a/i/passages.lance"
+
+    monkeypatch.setattr(Objects, "holds_any", holds_any)
+    assert lies_in_an_index(Location("bucket", f"a/{path}"), LOCAL) is lies_in
+    assert bool(asked) is ("versions" in path or "manifests" in path)
 
 
 def bodies(read: Iterable[tuple[SourceObject, Fetched | SourceError]]) -> dict[str, bytes]:

@@ -12,7 +12,7 @@ import pytest
 from index.fakes import ParsersHere
 from index.parsing.office import make_docx
 from index.parsing.pdfs import make_pdf
-from index.shelf import Shelf
+from index.shelf import LOCAL, Shelf
 from resift.errors import (
     IndexMismatch,
     InputError,
@@ -27,11 +27,12 @@ from resift.index.diff import Diff
 from resift.index.parsing import parse
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.limits import Limits
+from resift.index.plan import plan
 from resift.index.publish import rollback
 from resift.index.reading import AS_IT_IS, Reading
 from resift.index.report import SyncReport
 from resift.index.run import Progress
-from resift.index.source import Fetched, Globs, Source
+from resift.index.source import Fetched, Globs, Source, open_source
 from resift.index.store import Store
 from resift.index.sync import Models, expect
 from resift.index.versions import Versions
@@ -235,7 +236,7 @@ def test_what_cannot_be_read_this_time_stays_as_it_was(
     with monkeypatch.context() as patch:
         patch.setattr(Source, "read", fail)
         report = shelf.sync()
-    assert (counts(report), report.unindexed) == ((0, 0, 0, 2), 1)
+    assert (counts(report), report.unread, report.unindexed) == ((0, 0, 0, 1), 1, 1)
     assert reasons(report).keys() == {"a.txt", "c.txt"}
     assert (report.version, shelf.texts()) == (first.version, ["alpha", "beta"])
     assert counts(shelf.sync()) == (1, 1, 0, 1)
@@ -549,8 +550,8 @@ def test_progress_counts_what_there_is_to_read_once(
 
 
 def adds_up(report: SyncReport) -> bool:
-    parts = (report.added, report.changed, report.unchanged, report.unindexed)
-    return report.listed == sum(parts) + sum(report.passed_over.values())
+    held = (report.added, report.changed, report.unchanged, report.unread)
+    return report.listed == sum(held) + report.unindexed + sum(report.passed_over.values())
 
 
 def test_the_report_adds_up_whatever_becomes_of_a_file(
@@ -580,7 +581,8 @@ def test_the_report_adds_up_whatever_becomes_of_a_file(
     monkeypatch.setattr(Source, "read", failing)
     report = shelf.sync()
     assert adds_up(report) and report.listed == 9
-    assert counts(report) == (1, 1, 2, 2)  # gone and left are deleted, same and locked are there
+    assert counts(report) == (1, 1, 2, 1)  # gone and left are deleted
+    assert report.unread == 1  # locked is there, and nobody knows what it says now
     assert (report.emptied, report.unindexed) == (1, 4)  # bad, gone, link and tab
     assert shelf.texts() == ["later", "locked", "new", "same"]
 
@@ -631,6 +633,22 @@ def test_an_index_below_its_own_source_is_none_of_its_documents(tmp_path: Path) 
     with pytest.raises(InputError, match="would lie among the documents"):
         shelf.sync()
     assert sorted(shelf.docs.rglob("*")) == before
+
+
+@pytest.mark.parametrize("below", ["passages.lance", "passages.lance/x", "versions", "manifests/x"])
+def test_an_index_in_an_index_is_refused_before_anything_is_written(
+    shelf: Shelf, below: str
+) -> None:
+    shelf.write(a="alpha")
+    shelf.sync()
+    files = shelf.files()
+    shelf.index = shelf.index / below
+    with pytest.raises(InputError, match=f"{below}: lies in an index; name another place"):
+        shelf.sync()
+    with pytest.raises(InputError, match="lies in an index"):
+        plan(open_source(str(shelf.docs), LOCAL), shelf.place, Models(shelf.embedder))
+    shelf.index = Path(str(shelf.index).removesuffix(f"/{below}"))
+    assert shelf.files() == files
 
 
 @pytest.mark.parametrize("harm", ["unlink", "cut"])

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -82,7 +82,7 @@ def test_a_removed_version_is_not_found_and_the_others_are(
 def test_where_nothing_is_there_is_nothing_and_nothing_is_made(tmp_path: Path) -> None:
     versions = Versions(locate(str(tmp_path / "nowhere")), LOCAL)
     assert (versions.numbers(), versions.newest(), versions.readable()) == ([], None, [])
-    with pytest.raises(IndexNotFound, match="no version 3"):
+    with pytest.raises(IndexNotFound, match="no index there"):
         versions.get(3)
     assert not list(tmp_path.iterdir())
 
@@ -93,7 +93,7 @@ def test_a_record_without_its_manifest_says_so(versions: Versions, tmp_path: Pat
     with pytest.raises(StoreError, match="version 1 has lost its manifest: it was cleaned up"):
         versions.entries(ONE)
     (tmp_path / ONE.manifest).write_bytes(b"PAR1 no more")
-    with pytest.raises(Damaged, match=r"aaaa\.parquet is damaged: roll back"):
+    with pytest.raises(Damaged, match=r"aaaa\.parquet is damaged: restore it"):
         versions.entries(ONE)
 
 
@@ -128,6 +128,37 @@ def test_a_damaged_record_is_told_in_a_line_and_hides_no_other(
         versions.newest()
     assert "\n" not in str(raised.value)
     assert versions.readable() == [ONE]
+
+
+def test_nobody_is_sent_to_a_version_that_there_is_not(versions: Versions, tmp_path: Path) -> None:
+    with pytest.raises(IndexNotFound, match="no index there: make one with  resift index"):
+        versions.get(1)
+    versions.publish(ONE, ENTRIES)
+    with pytest.raises(IndexNotFound, match="no version 7: resift versions --index lists them"):
+        versions.get(7)
+    with pytest.raises(StoreError, match=r"lost 2 of its 2 files.*restore it, or index into a new"):
+        versions.refuse_lost(ONE)
+    record(tmp_path, 1).write_text("")
+    with pytest.raises(Damaged, match=r"damaged \(.*\): restore it, or index into a new place$"):
+        versions.newest()
+    versions.publish(TWO, ENTRIES)
+    with pytest.raises(StoreError, match="roll back to another version"):
+        versions.refuse_lost(TWO)
+
+
+def test_an_index_that_nobody_may_look_at_is_told_in_a_line(
+    versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object, **options: object) -> NoReturn:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    versions.publish(ONE, ENTRIES)
+    monkeypatch.setattr("resift.index.local.os.scandir", refuse)
+    with pytest.raises(StoreError, match="permission denied: check the rights of the files"):
+        versions.numbers()
+    monkeypatch.setattr(Path, "stat", refuse)  # nor at the folder that it lies in
+    with pytest.raises(StoreError, match="permission denied: check the rights of the files"):
+        versions.numbers()
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,25 @@ def test_a_pipe_is_not_waited_for(index: Index, tmp_path: Path) -> None:
     assert index.verify_citation(cited).standing == "gone"
 
 
+def test_a_source_that_nobody_may_look_at_is_not_asked(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hit = hit_of(index, "dog barks")
+    assert hit.citation
+    uri, stat = hit.citation.uri, os.stat
+
+    def refuse(path: Any, **options: Any) -> os.stat_result:
+        if isinstance(path, bytes) and path == uri.encode():
+            raise PermissionError(13, "Permission denied", path)
+        return stat(path, **options)
+
+    monkeypatch.setattr("resift.index.folder.os.stat", refuse)
+    verdict = index.verify_citation(hit)
+    assert verdict.standing == "unasked"
+    rights = "permission denied: check the rights of the files and folders"
+    assert verdict.detail == f"{uri}: {rights}"
+
+
 class Versioned:
     """A bucket's object with its versions, newest last, by id."""
 

@@ -136,12 +136,13 @@ def _print_report(target: "Index", report: "SyncReport", as_json: bool) -> None:
     if report.other_sources:
         say(f"the index also holds {', '.join(report.other_sources)}")
     reused = f", {report.passages_reused:,} had vectors" if report.passages_reused else ""
+    unread = f", {report.unread} kept as they were, unread" if report.unread else ""
     emptied = f", {report.emptied} give no text any more" if report.emptied else ""
     options = "; it remembers the changed options" if report.options_changed else ""
     console.print(
         f"{target.uri}: version {report.version}: {report.added} added, {report.changed} changed, "
         f"{report.deleted} deleted, {report.unchanged} unchanged, {report.unindexed} not indexed"
-        f"{emptied}; {report.passages_embedded:,} passages embedded{reused} "
+        f"{unread}{emptied}; {report.passages_embedded:,} passages embedded{reused} "
         f"in {report.seconds:.1f} s{_kept(report)}{options}",
         markup=False,
         soft_wrap=True,

@@ -63,8 +63,20 @@ def _guarded() -> int:
         if streams.is_of_output(error):
             streams.discard(streams.STDOUT)
             return _stdout_failed(error)
-        _say(f"{type(error).__name__}: {error}; {REPORT}", error)
+        _say(_not_ours(error) or f"{type(error).__name__}: {error}; {REPORT}", error)
     return 1
+
+
+def _not_ours(error: Exception) -> str | None:
+    """What the machine lacks, wherever that came up: files that may be open, room on the disk."""
+    from resift.files import remedy
+
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, OSError) and (said := remedy(at.errno)):
+            return f"{at.filename}: {said}" if at.filename else said
+        at = at.__cause__
+    return None
 
 
 def _code(end: SystemExit) -> int:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -193,8 +194,20 @@ def _check_region(region: str) -> None:
         raise SettingsError(f"AWS_REGION: {ascii(region)[:100]} is no region, such as eu-west-1")
 
 
+def _is_address(host: str) -> bool:
+    try:
+        return bool(ip_address(host.partition("%")[0]))
+    except ValueError:
+        return False
+
+
 def _in_host(endpoint: str, bucket: str) -> str:
     """The endpoint with the bucket before its host, as object_store wants it; once is enough."""
     url = urlsplit(endpoint)
+    if _is_address(str(url.hostname)):
+        raise SettingsError(
+            f"AWS_VIRTUAL_HOSTED_STYLE_REQUEST: puts the bucket in front of the host, and "
+            f"{url.hostname} is an address: name the host in AWS_ENDPOINT_URL, or set it to false"
+        )
     host = url.netloc if url.netloc.startswith(f"{bucket}.") else f"{bucket}.{url.netloc}"
     return url._replace(netloc=host).geturl()

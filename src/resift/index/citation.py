@@ -7,10 +7,10 @@ id: an id names whatever stands at that place in the index by now.
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from resift.errors import InputError, SourceError
+from resift.index.folder import kind_of
 from resift.index.location import locate_object
 from resift.index.parsing.columns import columns_of
 from resift.index.parsing.cut import CutDocument
@@ -233,7 +233,7 @@ def _is_cited(citation: Claim, old: Fetched) -> bool:
 
 def _open(uri: str, storage: StorageSettings) -> tuple[Source | None, str]:
     parent, name = locate_object(uri)
-    if parent.bucket is None and not (Path(parent.path) / name).is_file():
+    if parent.bucket is None and kind_of(parent.child(name)) != "file":
         return None, ""  # nothing there, or what is no file: a pipe would be waited for
     return open_object(uri, storage)
 

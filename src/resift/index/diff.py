@@ -1,6 +1,6 @@
 """A listing against a manifest: what is to be read, what is gone. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from resift.index.manifest import Entry
@@ -13,7 +13,7 @@ class Diff:
 
     `added` and `changed` objects are to be read. `gone` entries are in the index and no longer in
     the source; `unchanged` are as they should be, those of which nothing could be indexed as well.
-    Of `unseen` entries nothing is known: they lie in folders that could not be listed.
+    Of `unseen` entries nothing is known: they, or a folder above them, could not be looked at.
     """
 
     added: tuple[SourceObject, ...]
@@ -59,7 +59,7 @@ def compare(
 ) -> Diff:
     """Compare by URI, ETag, size and by what has parsed the object and kept its states.
 
-    `unseen` are the URIs of folders that could not be listed.
+    `unseen` are the URIs of what could not be looked at; nothing is known of what is below them.
     """
     added, changed, unchanged = [], [], []
     for item in objects:
@@ -72,10 +72,17 @@ def compare(
             changed.append(item)
     listed = {item.uri for item in objects}
     missing = {uri: entry for uri, entry in entries.items() if uri not in listed}
-    unknown = {uri for folder in unseen for uri in below(folder, missing)}
-    gone = tuple(entry for uri, entry in missing.items() if uri not in unknown)
-    kept = tuple(entry for uri, entry in missing.items() if uri in unknown)
+    unknown = {uri.rstrip("/") for uri in unseen}
+    gone = tuple(entry for uri, entry in missing.items() if not lies_below(uri, unknown))
+    kept = tuple(entry for uri, entry in missing.items() if lies_below(uri, unknown))
     return Diff(tuple(added), tuple(changed), gone, tuple(unchanged), kept)
+
+
+def lies_below(uri: str, places: Set[str]) -> str | None:
+    """The one of these places, without slash at its end, that something is or lies below."""
+    while uri and uri not in places:
+        uri = uri.rpartition("/")[0]
+    return uri or None
 
 
 def below(root: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:

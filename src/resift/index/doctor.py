@@ -5,7 +5,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from resift.errors import StoreError, UnsafeStore
 from resift.extras import require
@@ -117,7 +116,7 @@ def _own_place(location: Location, storage: StorageSettings) -> Iterator[Place]:
         prefix = f"{location.path}/{name}".lstrip("/")
         yield Place(open_bucket(Location(location.bucket, prefix), storage))
         return
-    there = Path(location.path)
+    there = location.folder
     try:
         nearest = next(folder for folder in (there, *there.parents) if folder.exists())
         own = nearest / name

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from resift.errors import ResiftError, StoreError
+from resift.files import remedy
 
 _ACCESS = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
 _NOBODY = (
@@ -21,8 +22,8 @@ _KEY = "the KMS key cannot be used: check kms_key_id, and the key's policy for k
 _CUT = "the connection is cut again and again: check the network, or try again later"
 _DRIPS = "it sends too slowly, or is cut off: check the network, or try again later"
 _DAMAGED = (
-    "a file of the index is damaged: restore it, roll back to a version that is whole, or index "
-    "into a new place"
+    "a file of the index is damaged: restore it, index into a new place, or roll back to a version "
+    "that is whole, if there is one"
 )
 _REGION = "the bucket is in another region: set AWS_REGION"
 _BUSY = "the store asks for fewer requests: try again later"
@@ -150,6 +151,7 @@ _WANTED_REGION = re.compile(r"<Region>([a-z0-9-]{2,40})</Region>|expecting '([a-
 _GONE = re.compile(r"(?:was not found: |^Not found: |^LanceError\(IO\): Not found: )")
 # What Lance says of itself: the kind of its error, and where in its maker's sources that was.
 _BUILD = re.compile(r"^LanceError\(\w+\): |,? ?[^\s,]*\.rs:\d+(:\d+)?$")
+_OS_ERROR = re.compile(r"(?:\(os error |\bOs \{ code: )(\d+)")
 _LONGEST = 200
 
 
@@ -268,14 +270,10 @@ def _code(body: str) -> str:
 
 def _of_the_disk(error: BaseException) -> str | None:
     """What the local disk says; obstore hands it on as text."""
-    for sign, phrase in (
-        ("Permission denied (os error 13)", "permission denied: check the rights of the files"),
-        ("Read-only file system (os error 30)", "the file system is read-only"),
-        ("No space left on device (os error 28)", "no space left on the disk"),
-        ("Disk quota exceeded", _FULL),
-    ):
-        if sign in str(error):
-            return phrase
+    said = _OS_ERROR.search(str(error))
+    number = error.errno if isinstance(error, OSError) and error.errno else said and int(said[1])
+    if phrase := remedy(number or None):
+        return phrase
     if any(sign in str(error) for sign in _UNREADABLE):
         return _DAMAGED
     if isinstance(error, OSError) and error.strerror:

@@ -1,30 +1,33 @@
 """A folder of the local disk as a source: walked and read by the operating system's own means.
 
-What cannot be listed or read costs itself. Links are followed only if that is asked for; a pipe,
-a socket or a device is never opened for reading, so none of them can hold up a run.
+Names are bytes, read as UTF-8 whatever the locale. What cannot be listed, looked at or read costs
+itself: only what the system says is not there is gone. Links are followed only if that is asked
+for; a pipe, a socket or a device is never opened for reading, so none of them can hold up a run.
 """
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from resift.errors import SourceError, Unreadable, Vanished
-from resift.files import irregular, open_regular
-from resift.index.marker import is_part, is_table
+from resift.files import irregular, open_regular, reason
+from resift.index.location import from_disk, on_disk
+from resift.index.marker import is_part
 from resift.index.seen import Fetched, File, Odd, Seen, refuse_large, why_odd
 
-_RIGHTS = "permission denied: check the rights of the files and folders"
 _AT_ONCE = 1 << 20
+_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _Node = tuple[int, int]
+_Entry = os.DirEntry[bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class _Below:
     """A folder that is still to be walked; `above` are the folders that lead there."""
 
-    path: str
+    path: bytes
     prefix: str
     above: frozenset[_Node] = frozenset()
 
@@ -50,23 +53,24 @@ class _Walk:
         except OSError as error:
             if not below.prefix:
                 raise
-            reason = f"the folder cannot be listed: {_why(error)}"
-            self.unseen.append(Odd(below.prefix.rstrip("/"), reason, is_folder=True))
+            why = f"the folder cannot be listed: {reason(error)}"
+            self.unseen.append(Odd(below.prefix.rstrip("/"), why, is_folder=True))
             return
-        names = {entry.name for entry in inside}
+        names = {from_disk(entry.name) for entry in inside}
         for entry in inside:
-            if not entry.name.startswith("."):
+            if not entry.name.startswith(b"."):
                 self._look(entry, below, names)
 
-    def _look(self, entry: "os.DirEntry[str]", below: _Below, names: set[str]) -> None:
-        key = below.prefix + entry.name
+    def _look(self, entry: _Entry, below: _Below, names: set[str]) -> None:
+        name = from_disk(entry.name)
+        key = below.prefix + name
         try:
             # Of what a link leads to, if it leads anywhere. For all else nothing is asked.
             is_folder = os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
-            reason = why_odd(entry.name) or self._why_not(entry)
-            if reason:
-                self.odd.append(Odd(key, reason, is_folder))
-            elif is_folder and is_part(entry.name, names):
+            why = why_odd(name) or self._why_not(entry)
+            if why:
+                self.odd.append(Odd(key, why, is_folder))
+            elif is_folder and is_part(name, names):
                 self.indexes.append(key)
             elif is_folder:
                 self._descend(entry, key, below)
@@ -75,21 +79,26 @@ class _Walk:
                 self.files.append(File(key, _etag(state), state.st_size))
         except FileNotFoundError:
             return  # gone since the folder was listed
-        except OSError as error:
-            self.odd.append(Odd(key, f"cannot be looked at: {_why(error)}"))
+        except OSError as error:  # it is there, whatever it is
+            why = f"cannot be looked at: {reason(error)}"
+            self.unseen.append(Odd(key, why, _is_folder(entry)))
 
-    def _why_not(self, entry: "os.DirEntry[str]") -> str | None:
-        """Why something is no file or folder that is read."""
+    def _why_not(self, entry: _Entry) -> str | None:
+        """Why something is no file or folder that is read; raise `OSError` if nobody can say."""
         if entry.is_symlink():
             if not self.follow_links:
                 return "a link, and links are followed only with --follow-links"
-            if not os.path.exists(entry.path):
+            try:
+                os.stat(entry.path)
+            except OSError as error:
+                if error.errno not in _NOWHERE:
+                    raise
                 return "a link that leads nowhere"
         if entry.is_dir() or entry.is_file():
             return None
         return f"{irregular(entry.stat().st_mode) or 'something'}, not a file"
 
-    def _descend(self, entry: "os.DirEntry[str]", key: str, below: _Below) -> None:
+    def _descend(self, entry: _Entry, key: str, below: _Below) -> None:
         if self.follow_links and _node(entry.stat()) in below.above:
             self.odd.append(Odd(key, "a link to a folder that it lies in", is_folder=True))
         else:
@@ -100,18 +109,18 @@ class Folder:
     """The files below one folder. Threads may share it."""
 
     def __init__(self, path: str) -> None:
-        """Name the folder; nothing is looked at yet."""
+        """Name the folder by its canonical path; nothing is looked at yet."""
         self._path = path
 
     def look(self, follow_links: bool) -> Seen:
         """Everything below, but for hidden files; raise `SourceError` for the folder itself."""
         walk = _Walk(follow_links)
-        walk.waiting.append(_Below(self._path, ""))
+        walk.waiting.append(_Below(on_disk(self._path), ""))
         try:
             while walk.waiting:
                 walk.enter(walk.waiting.pop())
         except OSError as error:
-            raise SourceError(f"{self._path}: {_why(error)}") from error
+            raise SourceError(f"{self._path}: {reason(error)}") from error
         return Seen(walk.files, walk.odd, walk.unseen, walk.indexes)
 
     def look_at(self, key: str) -> File:
@@ -119,16 +128,16 @@ class Folder:
         try:
             state = os.stat(self._join(key))
         except OSError as error:
-            raise SourceError(f"{self._join(key)}: {_why(error)}") from error
+            raise SourceError(f"{self._path}/{key}: {reason(error)}") from error
         return File(key, _etag(state), state.st_size)
 
     def check(self) -> None:
         """Raise `SourceError` if nothing in the folder can be read now."""
         try:
-            with os.scandir(self._path) as entries:
+            with os.scandir(on_disk(self._path)) as entries:
                 next(entries, None)
         except OSError as error:
-            raise SourceError(f"{self._path}: {_why(error)}") from error
+            raise SourceError(f"{self._path}: {reason(error)}") from error
 
     def read(self, key: str, max_bytes: int | None, version: str | None = None) -> Fetched:
         """All bytes of a file; raise `Vanished`, `Unreadable`, or `SourceError` for a large one.
@@ -146,21 +155,26 @@ class Folder:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise Vanished("gone since the source was listed") from error
         except OSError as error:
-            raise Unreadable(f"cannot be read: {_why(error)}") from error
+            raise Unreadable(f"cannot be read: {reason(error)}") from error
 
-    def _join(self, key: str) -> str:
-        return str(Path(self._path) / key)
+    def _join(self, key: str) -> bytes:
+        return os.path.join(on_disk(self._path), on_disk(key))
 
 
-def lies_in_an_index(path: str) -> bool:
-    """Whether a folder is a part of an index, by its own name and its neighbours'."""
-    folder = Path(path)
-    if any(is_table(part) for part in folder.parts):
-        return True
+def kind_of(path: str) -> str | None:
+    """What is at a canonical path: ``file``, ``folder``, "a pipe" and the like; None for nothing.
+
+    Raise `SourceError` where nobody can say.
+    """
     try:
-        return is_part(folder.name, {entry.name for entry in os.scandir(folder.parent)})
-    except OSError:
-        return False  # it says so itself once it is listed
+        mode = os.stat(on_disk(path)).st_mode
+    except OSError as error:
+        if error.errno in _NOWHERE:
+            return None
+        raise SourceError(f"{path}: {reason(error)}") from error
+    if stat.S_ISDIR(mode):
+        return "folder"
+    return irregular(mode) or "file"
 
 
 def _blocks(handle: int, most: int | None) -> Iterator[bytes]:
@@ -182,7 +196,9 @@ def _node(state: os.stat_result) -> _Node:
     return state.st_dev, state.st_ino
 
 
-def _why(error: OSError) -> str:
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return _RIGHTS
-    return (error.strerror or type(error).__name__).lower()
+def _is_folder(entry: _Entry) -> bool | None:
+    """Whether what cannot be looked at is a folder, as far as its folder says so."""
+    try:
+        return None if entry.is_symlink() else entry.is_dir()
+    except OSError:
+        return None

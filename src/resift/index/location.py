@@ -2,8 +2,9 @@
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from urllib.parse import unquote_to_bytes
 
 from resift.errors import InputError
@@ -20,7 +21,7 @@ _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 # What AWS allows now and has allowed, and what other stores do; a URL can hold all of it.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _LONGEST_NAME = 255
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +42,41 @@ class Location:
             return self.path
         return f"s3://{self.bucket}/{self.path}".rstrip("/")
 
+    @property
+    def folder(self) -> Path:
+        """The place on the local disk, as Python's own functions want it under this locale."""
+        return Path(os.fsdecode(on_disk(self.path)))
+
     def child(self, key: str) -> str:
         """The URI of something below this place."""
         return f"{self.uri.rstrip('/')}/{key}"
 
 
+def on_disk(path: str) -> bytes:
+    """A canonical path, or a key below one, as the disk has it: UTF-8, whatever the locale."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def from_disk(name: bytes) -> str:
+    """The name that `on_disk` gives back; what is not UTF-8 in it becomes half surrogate pairs."""
+    return name.decode("utf-8", "surrogateescape")
+
+
 def locate(uri: str | os.PathLike[str]) -> Location:
     """Read a path or a URI; raise `InputError` for one that is neither.
 
-    A path and the key in ``s3://bucket/key`` are taken as they are. ``file://`` is a URI: in it
-    ``%20`` is a blank. The user's home may be written ``~`` in a path.
+    A path, which is what the system takes it for under this locale, and the key in
+    ``s3://bucket/key`` are taken as they are. ``file://`` is a URI: in it ``%20`` is a blank. The
+    user's home may be written ``~`` in a path.
     """
+    return _locate(uri, _typed)
+
+
+def _locate(uri: object, encode: Callable[[str], bytes]) -> Location:
+    """The same, with a path's characters as bytes by `encode`."""
     if isinstance(uri, os.PathLike):
         path = os.fspath(uri)
-        return _folder(path, path)
+        return _folder(path, path, encode)
     if not isinstance(uri, str):
         raise InputError(f"{type(uri).__name__}: {_EXPECTED}, as text or as a path")
     if not uri.strip():
@@ -64,15 +86,16 @@ def locate(uri: str | os.PathLike[str]) -> Location:
         if scheme == "s3":
             return _bucket(rest)
         if scheme == "file":
-            return _folder(_decoded(uri, rest), uri)
+            return _folder(_decoded(uri, rest), uri, on_disk)
         raise InputError(
             f"{_shown(uri)}: {_EXPECTED}; stores that speak S3 are reached by AWS_ENDPOINT_URL"
         )
     if uri[:5].lower() == "file:":
-        return _folder(_decoded(uri, f"//{uri[5:]}" if uri[5:6] != "/" else uri[5:]), uri)
+        path = _decoded(uri, f"//{uri[5:]}" if uri[5:6] != "/" else uri[5:])
+        return _folder(path, uri, on_disk)
     if _HALF.match(uri):
         raise InputError(f"{_shown(uri)}: {_EXPECTED}, with two slashes behind the colon")
-    return _folder(uri, uri)
+    return _folder(uri, uri, encode)
 
 
 def locate_object(uri: str) -> tuple[Location, str]:
@@ -83,29 +106,39 @@ def locate_object(uri: str) -> tuple[Location, str]:
     if uri.startswith("s3://"):
         bucket, _, key = uri[5:].partition("/")
         return _bucket(bucket), key
-    path = Path(locate(uri).path)
+    path = PurePath(_locate(uri, on_disk).path)
     return Location(None, str(path.parent)), path.name
 
 
-def _folder(path: object, given: object) -> Location:
+def _typed(path: str) -> bytes:
+    """What a path that somebody has typed, or a program has made, is on the disk."""
+    try:
+        return os.fsencode(path)
+    except UnicodeEncodeError:  # text that this locale has no letters for
+        return on_disk(path)
+
+
+def _folder(path: object, given: object, encode: Callable[[str], bytes]) -> Location:
     if not isinstance(path, str):
         raise InputError(f"{given!r}: {_EXPECTED}, as text and not as bytes")
     if os.name == "posix" and _WINDOWS.match(path):
         raise InputError(f"{path!r}: a path of Windows; {_EXPECTED} of this machine")
     try:
-        path.encode()
-        place = str(from_home(path).resolve())
-        if any(len(part.encode()) > _LONGEST_NAME for part in place.split("/")):
+        place = os.path.realpath(encode(str(from_home(path))))
+        if any(len(part) > _LONGEST_NAME for part in place.split(os.fsencode(os.sep))):
             raise ValueError("a name in it is too long")
-        return Location(None, place)
-    except UnicodeEncodeError:
+        if os.path.islink(place):
+            raise InputError(f"{path!r}: a link that leads in a circle; {_EXPECTED}")
+        text = place.decode()
+    except UnicodeError:
         raise InputError(f"{path!r}: not UTF-8; {_EXPECTED} whose name is") from None
     except InputError:  # nobody's home
         raise
-    except RuntimeError as error:  # links that lead in a circle
-        raise InputError(f"{path!r}: {str(error).rstrip('.')}; {_EXPECTED}") from None
     except (ValueError, OSError) as error:  # a NUL in it, or more than a name can have
         raise InputError(f"{_shown(path)}: no path ({error}); {_EXPECTED}") from None
+    if _CONTROL.search(text):
+        raise InputError(f"{_shown(text)}: a path with control characters; {_EXPECTED} without")
+    return Location(None, text)
 
 
 def _decoded(uri: str, rest: str) -> str:

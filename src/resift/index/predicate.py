@@ -13,7 +13,14 @@ from typing import Literal, Protocol
 
 Value = str | int | float | bool
 Order = Literal["<", "<=", ">", ">="]
+Kind = Literal["text", "number", "truth"]
 
+# True of each value of a kind, and of no other.
+_KINDS: dict[Kind, str] = {
+    "text": r'@ < "\u0000" || @ >= "\u0000"',
+    "number": "@ < 0 || @ >= 0",
+    "truth": "@ == true || @ == false",
+}
 
 Compared = tuple["Field", tuple[Value, ...]]
 
@@ -94,6 +101,10 @@ class Metadata:
 
     def exists(self) -> str:
         return f"{self._json} <> 'null'"
+
+    def holds(self, kind: Kind) -> str:
+        """It has a value of this kind."""
+        return self._has(_KINDS[kind])
 
     def _among_texts(self, texts: Sequence[str]) -> str:
         # Lance parses a path anew for each row: a thousand texts in it took .8 ms a row. So single

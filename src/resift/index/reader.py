@@ -1,10 +1,9 @@
 """Published versions opened for searching: in place, or as a copy on this machine's disk."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resift.errors import IndexMismatch, IndexNotFound, NoCopy, StoreError
+from resift.errors import IndexMismatch, NoCopy, StoreError
 from resift.extras import require
 from resift.files import from_home
 from resift.index import local
@@ -35,10 +34,7 @@ def find_version(location: Location, versions: Versions, number: int | None) -> 
         return versions.get(number)
     version = versions.newest()
     if version is None:
-        raise IndexNotFound(
-            f"{location.uri}: no index there: make one with  "
-            f"resift index SOURCE --index {location.uri}"
-        )
+        raise versions.no_index()
     return version
 
 
@@ -109,7 +105,7 @@ def open_version(
             return _snapshot_of_copy(location.uri, version, copy, options, notes)
     if not location.bucket:
         with reading(location.uri, version):
-            local.check_files(Path(location.path) / TABLE, (name for name, _ in version.files))
+            local.check_files(location.folder / TABLE, (name for name, _ in version.files))
     return Snapshot(
         location.uri,
         version,

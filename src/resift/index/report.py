@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from resift.index.diff import Diff, is_new
+from resift.index.diff import Diff, is_new, lies_below
 from resift.index.manifest import Entry
 from resift.index.run import Run
 from resift.index.source import Listing
@@ -16,12 +16,14 @@ from resift.index.versions import Version
 class SyncReport:
     """What a sync did. Counts are of objects (files), unless they say otherwise.
 
-    What the source holds is `listed` = `added` + `changed` + `unchanged` + `unindexed` + those in
-    `passed_over`. `added`, `changed` and `unchanged` are what the version holds, against the one
-    that readers were given before, whoever has read it: this run, or one that was broken off. Of
-    the `unindexed` nothing is in it, and `skipped` says why. `passed_over` counts files that are
-    no documents, by suffix (and ``index`` for an index that lies between them). Hidden files, and
-    what the patterns leave out, do not count.
+    What the source holds is `listed` = `added` + `changed` + `unchanged` + `unread` + `unindexed` +
+    those in `passed_over`. `added`, `changed` and `unchanged` are what the version holds, against
+    the one that readers were given before, whoever has read it: this run, or one that was broken
+    off. `unread` are in it as they were, and could not be read or looked at this time, so that
+    nobody knows if that is still so. Of the `unindexed` nothing is in it, and `skipped` says why; a
+    folder that could not be listed is one of them where nothing of it is in the index, and else it
+    is what is. `passed_over` counts files that are no documents, by suffix (and ``index`` for an
+    index that lies between them). Hidden files, and what the patterns leave out, do not count.
 
     `deleted` were in that version and are not in the source any more; `emptied` were in it, and
     nothing can be read of them any more (they are `unindexed` now).
@@ -56,6 +58,7 @@ class SyncReport:
     passages_resumed: int = 0
     options_changed: bool = False
     partly_read: tuple[str, ...] = ()
+    unread: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,14 @@ def make_report(started: float, finished: Finished) -> SyncReport:
     current = {entry.origin.uri: entry for entry in diff.unchanged}
     if run:
         current = run.current()
-    fates = Counter(_fate(item.uri, current, published) for item in listing.objects)
+    unread = {uri for uri, _ in run.unread} if run else set()
+    fates = Counter(
+        _fate(current.get(item.uri), published, item.uri in unread) for item in listing.objects
+    )
+    # What could not be looked at is what the index has of it, or itself.
+    unseen = Counter("unread" if entry.passages else "unindexed" for entry in diff.unseen)
+    places = {uri.rstrip("/") for uri, _ in listing.unseen}
+    empty = len(places - {lies_below(entry.origin.uri, places) for entry in diff.unseen})
     resumed = _resumed(current, published, run.writer.read if run else {})
     skipped = [(uri, reason) for uri, entry in current.items() for reason in entry.problems]
     partly = {uri for uri, entry in current.items() if entry.problems and entry.passages}
@@ -94,8 +104,9 @@ def make_report(started: float, finished: Finished) -> SyncReport:
         deleted=sum(1 for uri in gone if uri in published and published[uri].passages),
         unchanged=fates["unchanged"],
         emptied=len(run.emptied(published)) if run else 0,
-        unindexed=fates["unindexed"] + len(listing.odd) + len(listing.unseen),
-        listed=listing.count,
+        unread=fates["unread"] + unseen["unread"],
+        unindexed=fates["unindexed"] + len(listing.odd) + empty + unseen["unindexed"],
+        listed=listing.count - len(listing.unseen) + empty + len(diff.unseen),
         passages_embedded=run.writer.embedded if run else 0,
         passages_reused=(run.writer.reused if run else 0) + resumed,
         passages_resumed=resumed,
@@ -115,11 +126,12 @@ def by_file(skipped: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(skipped, key=lambda line: line[0]))
 
 
-def _fate(uri: str, current: Mapping[str, Entry], published: Mapping[str, Entry]) -> str:
-    entry = current.get(uri)
+def _fate(entry: Entry | None, published: Mapping[str, Entry], is_unread: bool) -> str:
     if entry is None or not entry.passages:
         return "unindexed"
-    if uri not in published:
+    if is_unread:
+        return "unread"
+    if entry.origin.uri not in published:
         return "added"
     return "changed" if is_new(entry, published) else "unchanged"
 

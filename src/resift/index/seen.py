@@ -19,16 +19,22 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Odd:
-    """Something that is there and is not read, and why; of a folder nothing below it is."""
+    """Something that is there and is not read, and why; of a folder nothing below it is.
+
+    `is_folder` is None where nobody can say.
+    """
 
     key: str
     reason: str
-    is_folder: bool = False
+    is_folder: bool | None = False
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A look at a place. `unseen` are folders whose content could not be listed this time.
+    """A look at a place.
+
+    `unseen` is what is there and could not be looked at this time: folders that could not be
+    listed, files of which nothing was said. Nothing is known of it, so nothing of it is gone.
 
     `indexes` are folders that hold an index: what lies in them was made out of documents.
     """

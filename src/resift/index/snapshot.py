@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from resift.errors import NoCopy, StoreError, VersionGone
 from resift.extras import require
 from resift.index.faults import is_missing, store_errors
-from resift.index.keys import compared_keys, keys_of, refuse_mixed, refuse_unknown
+from resift.index.keys import compared_keys, compared_kinds, keys_of, refuse_mixed, refuse_unknown
 from resift.index.nearest import nearest
 from resift.index.predicate import Where
 from resift.index.rows import READ, STATES, Passage, from_row
@@ -118,15 +118,15 @@ class View:
     def allowed(self, where: Where) -> Allowed:
         """The rows that `where` is true of, for both arms.
 
-        Raise `InputError` where it compares a key that no passage has, or finds nothing because it
-        compares one with a kind of value that it never has.
+        Raise `InputError` where it compares a key that no passage has, or one with a value of a
+        kind that it never has.
         """
 
         def find() -> Allowed:
             serialize = require("lance.dataset", "index").serialize_row_addrs
             rows = self._where(where.sql())["_rowid"].to_pylist()
             if len(self):
-                self._check_keys(where, len(rows))
+                self._check_keys(where)
             return Allowed(len(rows), serialize(rows))
 
         return self._snapshot.remembered(where.sql(), find)
@@ -137,10 +137,13 @@ class View:
                 columns=[], with_row_id=True, filter=sql, limit=limit
             ).to_table()
 
-    def _check_keys(self, where: Where, count: int) -> None:
-        missing = (f for f in compared_keys(where) if not len(self._where(f.exists(), limit=1)))
-        unknown = next(missing, None)
-        if unknown is None and count:
+    def _is_any(self, sql: str) -> bool:
+        return len(self._where(sql, limit=1)) > 0
+
+    def _check_keys(self, where: Where) -> None:
+        unknown = next((f for f in compared_keys(where) if not self._is_any(f.exists())), None)
+        kinds = (field.holds(kind) for field, kind in compared_kinds(where))
+        if unknown is None and all(map(self._is_any, kinds)):
             return
         with reading(self._uri, self._snapshot.version):
             batches = self._table.scanner(columns=["metadata"]).to_batches()
@@ -224,7 +227,8 @@ def reading(uri: str, version: Version) -> Iterator[None]:
             raise
         raise VersionGone(
             f"{uri}: version {version.number} is not whole any more; it was cleaned up, or files "
-            "were deleted: open a version that resift versions lists",
+            "were deleted: open another one if resift versions lists any, restore them, or index "
+            "into a new place",
             version.number,
         ) from error
 

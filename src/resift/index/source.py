@@ -7,11 +7,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePath
 from typing import Protocol
 
 from resift.errors import SourceError, SourceLost, Unreadable, Vanished
-from resift.index.folder import Folder, lies_in_an_index
+from resift.index.folder import Folder, kind_of
 from resift.index.location import Location, locate, locate_object
 from resift.index.marker import TABLE, is_part, is_table
 from resift.index.objects import Objects
@@ -46,7 +46,8 @@ class Listing:
     """What a source holds, but for hidden files and what the patterns leave out.
 
     `objects` are its documents, by key. `odd` has ``(uri, reason)`` for what is there and is not
-    read, `unseen` for folders that could not be listed this time: what is below them is not known.
+    read, `unseen` for what is there and could not be looked at this time, and what is below it: of
+    these nothing is known.
     `passed_over` counts what is no document, by suffix.
     """
 
@@ -89,20 +90,18 @@ class Source:
         seen = self._files.look(follow_links)
         wanted = [f for f in seen.files if not _is_hidden(f.key) and globs.match(f.key)]
         objects = [self._object(file) for file in wanted if is_document(file.key)]
-        odd, others = [], [file.key for file in wanted if not is_document(file.key)]
-        for item in seen.odd:
-            if _is_hidden(item.key) or not _is_wanted(item, globs):
-                continue
-            if item.is_folder or is_document(item.key):
-                odd.append(self._named(item))
-            else:
-                others.append(item.key)
+        others = [file.key for file in wanted if not is_document(file.key)]
+        odd, no_documents = self._sort(seen.odd, globs)
+        unseen, unknown = self._sort(seen.unseen, globs)
         indexes = [key for key in seen.indexes if globs.may_match_below(key)]
-        passed_over = Counter(Path(key).suffix.lower() or "no suffix" for key in others)
+        passed_over = Counter(
+            PurePath(key).suffix.lower() or "no suffix"
+            for key in (*others, *no_documents, *unknown)
+        )
         return Listing(
             tuple(sorted(objects, key=lambda item: item.key)),
             tuple(sorted(odd)),
-            tuple(self._named(item) for item in seen.unseen if _is_wanted(item, globs)),
+            tuple(sorted(unseen)),
             dict(sorted(passed_over.items())) | ({INDEX: len(indexes)} if indexes else {}),
             seen.requests,
         )
@@ -160,6 +159,19 @@ class Source:
     def _object(self, file: File) -> SourceObject:
         return SourceObject(file.key, self._location.child(file.key), file.etag, file.size)
 
+    def _sort(
+        self, items: Sequence[Odd], globs: Globs
+    ) -> tuple[Sequence[tuple[str, str]], Sequence[str]]:
+        """What of this would be a document or may hold some, named; the keys of all else."""
+        wanted = [item for item in items if not _is_hidden(item.key) and _is_wanted(item, globs)]
+        named = [
+            self._named(item)
+            for item in wanted
+            if item.is_folder is not False or is_document(item.key)
+        ]
+        others = [i.key for i in wanted if i.is_folder is False and not is_document(i.key)]
+        return named, others
+
     def _named(self, item: Odd) -> tuple[str, str]:
         return shown(self._location.child(item.key)), item.reason
 
@@ -167,9 +179,27 @@ class Source:
 def open_source(uri: str, storage: StorageSettings) -> Source:
     """Open a folder, a bucket's prefix or a single file; raise `SourceError` if there is none."""
     location = locate(uri)
-    if any(is_table(part) for part in location.path.split("/")):
+    if lies_in_an_index(location, storage):
         raise SourceError(f"{uri}: an index, or a part of one: expected the documents it is of")
     return _open_bucket(location, storage) if location.bucket else _open_folder(uri, location)
+
+
+def lies_in_an_index(location: Location, storage: StorageSettings) -> bool:
+    """Whether a place is a part of an index or lies in one, by the names that lead to it.
+
+    A bucket is asked only where a name on the way is one that an index uses.
+    """
+    parts = location.path.split("/")
+    if any(map(is_table, parts)):
+        return True
+    tables = [
+        Location(location.bucket, "/".join([*parts[:depth], TABLE]))
+        for depth, name in enumerate(parts)
+        if is_part(name, [TABLE])
+    ]
+    if location.bucket:
+        return any(Objects(table, storage).holds_any() for table in tables)
+    return any(kind_of(table.path) == "folder" for table in tables)
 
 
 def open_object(uri: str, storage: StorageSettings) -> tuple[Source, str]:
@@ -177,25 +207,27 @@ def open_object(uri: str, storage: StorageSettings) -> tuple[Source, str]:
     parent, name = locate_object(uri)
     if parent.bucket:
         return Source(Objects(parent, storage), parent), name
-    if not Path(parent.path).is_dir():
+    if kind_of(parent.path) != "folder":
         raise SourceError(f"{uri}: no such file: check the path")
     return Source(Folder(parent.path), parent), name
 
 
 def is_document(path: str) -> bool:
     """Whether a file of this name is read."""
-    return Path(path).suffix.lower() in SUFFIXES
+    return PurePath(path).suffix.lower() in SUFFIXES
 
 
 def _open_folder(uri: str, location: Location) -> Source:
-    path = Path(location.path)
-    if path.is_file():
+    kind = kind_of(location.path)
+    if kind == "file":
         _refuse_unsupported(uri)
-        return Source(Folder(str(path.parent)), locate(str(path.parent)), path.name)
-    if not path.is_dir():
+        path = PurePath(location.path)
+        parent = Location(None, str(path.parent))
+        return Source(Folder(parent.path), parent, path.name)
+    if kind is None:
         raise SourceError(f"{uri}: no such folder or file: check the path")
-    if lies_in_an_index(location.path):
-        raise SourceError(f"{uri}: a part of an index: expected the documents it is of")
+    if kind != "folder":
+        raise SourceError(f"{uri}: {kind}: expected a folder or a file")
     return Source(Folder(location.path), location)
 
 
@@ -203,9 +235,6 @@ def _open_bucket(location: Location, storage: StorageSettings) -> Source:
     place = Objects(location, storage)
     prefix, _, name = location.path.rpartition("/")
     parent = Location(location.bucket, prefix)
-    beside = Location(location.bucket, f"{prefix}/{TABLE}".strip("/"))
-    if is_part(name, [TABLE]) and Objects(beside, storage).holds_any():
-        raise SourceError(f"{location.uri}: a part of an index: expected the documents it is of")
     # A prefix may be named like a file.
     if not location.path or not is_document(location.path) or place.holds_any():
         return Source(place, location)
@@ -222,7 +251,8 @@ def _is_hidden(path: str) -> bool:
 
 
 def _is_wanted(item: Odd, globs: Globs) -> bool:
-    return globs.may_match_below(item.key) if item.is_folder else globs.match(item.key)
+    as_folder = item.is_folder is not False and globs.may_match_below(item.key)
+    return as_folder or (not item.is_folder and globs.match(item.key))
 
 
 class _Patience:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,7 +67,7 @@ def _make_folder(location: Location) -> None:
     if location.bucket:
         return
     try:
-        Path(location.path).mkdir(parents=True, exist_ok=True)
+        location.folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise StoreError(f"{location.uri}: is a file; name a folder for the index") from error
     except OSError as error:
@@ -91,7 +90,7 @@ class Store:
         _make_folder(location)
         with store_errors(location.uri):
             if not location.bucket:
-                local.check_tree(Path(location.path) / TABLE)
+                local.check_tree(location.folder / TABLE)
             try:
                 dataset = open_table(location, storage, patient=True)
             except ValueError as error:

@@ -31,7 +31,7 @@ from resift.index.reading import Reading, remembered
 from resift.index.report import Finished, SyncReport, make_report
 from resift.index.run import Progress as Progress
 from resift.index.run import ProgressCallback, Run, read
-from resift.index.source import Listing, Source
+from resift.index.source import Listing, Source, lies_in_an_index
 from resift.index.store import Store
 from resift.index.versions import Version, Versions
 from resift.index.writer import Writer
@@ -145,6 +145,8 @@ def refuse_place(source: Source, place: Place, before: Version | None) -> None:
 def look(source: Source, place: Place, models: Models, reading: Reading | None) -> Comparison:
     """Find out how the source is read, list it and load what the index holds."""
     before = place.versions.newest()
+    if before is None and lies_in_an_index(place.location, place.storage):
+        raise InputError(f"{place.location.uri}: lies in an index; name another place for this one")
     check_embedder(place, before, models.embedder)
     last = _last_limits(place, before, source.uri)
     reading = reading or reading_of(place, before, source.uri)

@@ -2,7 +2,6 @@
 
 import os
 import uuid
-from pathlib import Path
 from typing import Any
 
 from resift.errors import IndexMismatch
@@ -90,5 +89,5 @@ def check_files(dataset: Any) -> None:
 def _uri(location: Location) -> str:
     """The table's URI; `ValueError` where links in it would have Lance write somewhere else."""
     if location.bucket is None:
-        local.refuse_links(Path(location.path), _FOLDERS)
+        local.refuse_links(location.folder, _FOLDERS)
     return location.child(TABLE)

@@ -6,77 +6,35 @@ The record names a version of the table, the files that it is made of, and the m
 Knows nothing of Lance.
 """
 
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from functools import cached_property, partial
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
-from resift.errors import IndexMismatch, IndexNotFound, StoreError
+from resift.errors import IndexNotFound, StoreError
 from resift.extras import require
-from resift.index import local, names
+from resift.index import local
 from resift.index.bucket import open_bucket
 from resift.index.faults import store_errors
 from resift.index.location import TABLE, Location
 from resift.index.manifest import Entry, from_parquet, to_parquet
 from resift.index.pace import fetch
+from resift.index.record import FORMAT as FORMAT
+from resift.index.record import VectorIndex as VectorIndex
+from resift.index.record import Version as Version
+from resift.index.record import read_record as read_record
+from resift.index.record import write_record as write_record
 from resift.index.s3_listing import Pages
 from resift.settings import StorageSettings
 
-# Raised by one whenever files or columns change their meaning.
-FORMAT = 3
 _DIGITS = 8
 _READERS = 16
 _RECORD = re.compile(r"versions/([0-9]{8,18})\.json")
 # What is larger was written by nobody who means well, and would have to be held in memory.
 _MOST_RECORD_BYTES, _MOST_MANIFEST_BYTES = 64 << 20, 1 << 30
-_MOST_EFFORT = 1_000_000
 _FOLDERS = ("versions", "manifests")
-
-
-@dataclass(frozen=True, slots=True)
-class VectorIndex:
-    """How vectors are searched: `kind` is ``exact`` or Lance's name of an approximate index.
-
-    `rows` it was made of, in so many `partitions`; all of them are searched, as far as `effort`
-    (HNSW's ef). `recall` is the share of the exact 100 nearest that this finds, measured when it
-    was made on `sample` short queries out of the index's own texts.
-    """
-
-    kind: str = "exact"
-    rows: int = 0
-    partitions: int = 0
-    effort: int = 0
-    recall: float = 1.0
-    sample: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A published version. `number` counts from 1, `created` is UTC in ISO format.
-
-    `table` names the table itself: another one may be made in its place some day, with versions of
-    the same numbers. `files` are all files of it that are needed, ``(path, bytes)``; none of them
-    ever changes. `readings` says how each source was read, by its URI (`Reading.to_json`).
-    """
-
-    number: int
-    table: str
-    table_version: int
-    created: str
-    embedder: str
-    fingerprint: str
-    passages: int
-    documents: int
-    manifest: str
-    files: tuple[tuple[str, int], ...]
-    vectors: VectorIndex = VectorIndex()
-    note: str = ""
-    readings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 class Damaged(StoreError):
@@ -95,11 +53,13 @@ class Versions:
     def _store(self) -> Any:
         if self._location.bucket:
             return open_bucket(self._location, self._storage, patient=True)
-        if not Path(self._location.path).is_dir():
-            raise FileNotFoundError(self._location.path)
+        folder = self._location.folder
         with store_errors(self._location.uri):
-            local.refuse_links(Path(self._location.path), _FOLDERS)
-        return require("obstore.store", "index").LocalStore(self._location.path)
+            is_there = folder.is_dir()
+            local.refuse_links(folder, _FOLDERS)
+        if not is_there:
+            raise FileNotFoundError(self._location.path)
+        return require("obstore.store", "index").LocalStore(folder)
 
     def numbers(self) -> list[int]:
         """All published versions, ascending. One request."""
@@ -123,10 +83,13 @@ class Versions:
         return [(file.key.removeprefix(above), file.changed) for page in pages for file in page]
 
     def _names_in_folder(self) -> list[tuple[str, float]]:
-        if Path(self._location.path).is_file():
-            raise IndexNotFound(f"{self._location.uri}: is a file; name the folder of an index")
+        folder = self._location.folder
         with store_errors(self._location.uri):
-            return local.listed(Path(self._location.path), "versions")
+            if folder.exists() and not folder.is_dir():
+                raise IndexNotFound(
+                    f"{self._location.uri}: is no folder; expected one for an index"
+                )
+            return local.listed(folder, "versions")
 
     def readable(self) -> list[Version]:
         """All published versions, ascending, but for damaged ones: nobody can use those."""
@@ -145,11 +108,20 @@ class Versions:
         numbers = self.numbers()
         return self.get(numbers[-1]) if numbers else None
 
+    def no_index(self) -> IndexNotFound:
+        """What to raise where nothing was published."""
+        uri = self._location.uri
+        return IndexNotFound(
+            f"{uri}: no index there: make one with  resift index SOURCE --index {uri}"
+        )
+
     def get(self, number: int) -> Version:
         """One version; raise `IndexNotFound` if it is not there, or not there any more."""
         try:
             body = self._read(_record(number), _MOST_RECORD_BYTES)
         except FileNotFoundError as error:
+            if not self.numbers():
+                raise self.no_index() from error
             raise IndexNotFound(
                 f"{self._location.uri}: no version {number}: resift versions --index lists them"
             ) from error
@@ -173,7 +145,13 @@ class Versions:
             raise self._damaged(f"{version.manifest} is damaged") from error
 
     def _damaged(self, what: str) -> Damaged:
-        return Damaged(f"{self._location.uri}: {what}: roll back to another version")
+        return Damaged(f"{self._location.uri}: {what}: {self._way_out()}")
+
+    def _way_out(self) -> str:
+        """What to do about a version that cannot be used."""
+        if len(self.numbers()) > 1:
+            return "restore it, roll back to another version, or index into a new place"
+        return "restore it, or index into a new place"
 
     def publish(self, version: Version, entries: Mapping[str, Entry]) -> bool:
         """Create the version; give False if another writer has created that number before."""
@@ -204,8 +182,7 @@ class Versions:
         if lost:
             raise StoreError(
                 f"{self._location.uri}: version {version.number} has lost {len(lost)} of its "
-                f"{len(version.files)} files, {lost[0]} first: restore them, roll back to a version"
-                " that is whole, or index into a new place"
+                f"{len(version.files)} files, {lost[0]} first: {self._way_out()}"
             )
 
     def remove(self, version: Version) -> None:
@@ -222,7 +199,7 @@ class Versions:
 
         try:
             if not self._location.bucket:
-                return local.read(Path(self._location.path), path, most)
+                return local.read(self._location.folder, path, most)
             return fetch(self._store, path, check)[0]
         except local.NoFile as error:
             raise self._damaged(str(error)) from error
@@ -233,68 +210,5 @@ class Versions:
                 raise
 
 
-def write_record(version: Version) -> bytes:
-    """The record of a version, as `read_record` reads it."""
-    return json.dumps({"format": FORMAT} | asdict(version), indent=1).encode()
-
-
-def read_record(body: bytes, number: int, uri: str) -> Version:
-    """Read the record of version `number` at `uri`, whoever has written it.
-
-    Raise `IndexMismatch` for another format and `ValueError` for what no resift has written.
-    """
-    record = names.read_object(body)
-    found = names.count(record.get("format"))
-    if found != FORMAT:
-        remedy = "update resift" if found > FORMAT else "index into a new place"
-        raise IndexMismatch(f"{uri}: index format {found}, expected {FORMAT}: {remedy}")
-    record.setdefault("readings", {})  # of a version that remembers none
-    values = names.read_fields(record, _FIELDS)
-    if values["number"] != number:
-        raise ValueError(f"number: {values['number']}, expected {number}")
-    return Version(**values)
-
-
-def _read_vectors(value: Any) -> VectorIndex:
-    if not isinstance(value, dict) or value.keys() - _VECTOR_FIELDS.keys():
-        raise ValueError("expected an object that says how vectors are searched")
-    how = VectorIndex(**names.read_fields(value, _VECTOR_FIELDS))
-    if how.kind != "exact" and not (how.partitions and how.effort):
-        raise ValueError("expected partitions and an effort")
-    return how
-
-
-def _read_manifest_name(value: Any) -> str:
-    name = names.path_inside(value)
-    if not name.startswith("manifests/"):  # a clean-up deletes it
-        raise ValueError("expected a name below manifests/")
-    return name
-
-
 def _record(number: int) -> str:
     return f"versions/{number:0{_DIGITS}d}.json"
-
-
-_FIELDS: dict[str, Callable[[Any], Any]] = {
-    "number": partial(names.count, least=1),
-    "table": names.single_name,
-    "table_version": partial(names.count, least=1),
-    "created": names.moment,
-    "embedder": names.line,
-    "fingerprint": names.line,
-    "passages": names.count,
-    "documents": names.count,
-    "manifest": _read_manifest_name,
-    "files": names.files,
-    "vectors": _read_vectors,
-    "note": names.line,
-    "readings": names.mapping,
-}
-_VECTOR_FIELDS: dict[str, Callable[[Any], Any]] = {
-    "kind": names.line,
-    "rows": names.count,
-    "partitions": partial(names.count, most=_MOST_EFFORT),
-    "effort": partial(names.count, most=_MOST_EFFORT),
-    "recall": names.share,
-    "sample": names.count,
-}

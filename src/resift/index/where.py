@@ -18,7 +18,7 @@
 - ``!=`` and ``not in`` want the key to be there, with another value. ``not (lang = 'en')`` also
   takes documents without it, and ``exists(lang)`` those where it is not null.
 - A key that no passage of the index has is refused where it is compared, with the nearest that
-  there is; so is a comparison that finds nothing because the key never has such a value.
+  there is; so is a comparison with a value of a kind that the key never has.
 - ``and`` binds closer than ``or``, ``not`` closer than both. Words may be in capitals.
 """
 
