@@ -219,3 +219,10 @@ def test_notes_of_commits_that_were_cleaned_up_are_none(shelf: Shelf) -> None:
     store = shelf.store()
     store.clean([], 0)
     assert store.notes(since=0) == {}
+
+
+def test_commits_that_merge_files_note_nothing(shelf: Shelf) -> None:
+    for n in range(10):  # so many small files are merged
+        shelf.write(**{f"f{n}": f"text {n}"})
+        shelf.sync()
+    assert shelf.store().notes(since=0) == {}

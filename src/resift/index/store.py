@@ -169,9 +169,11 @@ class Store:
                 with store_errors(self.uri):
                     properties = self._dataset.read_transaction(version).transaction_properties
             except StoreError as error:
-                if not is_missing(error.__cause__):
+                if isinstance(error.__cause__, OSError) and not is_missing(error.__cause__):
                     raise
-                continue  # cleaned up
+                # Cleaned up; or a merge of files, which pylance 14.0.2 cannot put into Python: that
+                # has added no rows.
+                continue
             try:
                 notes |= from_properties(properties)
             except ValueError as error:
