@@ -185,7 +185,8 @@ def test_a_line_of_another_form_is_named(tmp_path: Path, line: str) -> None:
 
 @pytest.mark.parametrize(
     "before",
-    [b"thesis\n", b"q Q0 a 1 1 bm25\n", b"\x1f\x8bnot packed", gzip.compress(b"q Q0 a 1 1 bm25\n", mtime=0),
+    [b"thesis\n", b"q Q0 a 1 1 bm25\n", b"\x1f\x8bnot packed",
+     gzip.compress(b"q Q0 a 1 1 bm25\n", mtime=0),
      b"q Q0 a 1 1.0 resift\nand a note\n", b"q1 Q0 my 1 notes resift\n",
      b"q1 Q0 my notes 1.000000 resift\n", b"q1 Q0 d 1 nan resift\n",
      gzip.compress(b"q1 Q0 my own notes resift\n", mtime=0)],
