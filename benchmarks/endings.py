@@ -78,7 +78,7 @@ WAYS: dict[str, tuple[str, int]] = {
 SIGNALS = {"interrupt": signal.SIGINT, "terminate": signal.SIGTERM}
 CALL = "from resift.cli.main import run; run()"
 CLI = {"cli": False, "cli_interrupt": True, "cli_pipe": False}
-LINES = "".join(f"{place} {'a text that is read word by word ' * 12}\n" for place in range(600))
+LINES = "".join(f"{place} {'a text that is read word by word ' * 12}\n" for place in range(3_000))
 
 
 def main() -> None:
