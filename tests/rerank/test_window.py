@@ -8,8 +8,9 @@ import asyncio
 import copy
 import pickle
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,6 +39,16 @@ def tiny(joint_folder: Path) -> Reranker:
     return Reranker(joint_folder, settings=Settings())
 
 
+def quickest(call: Callable[[], Ranking]) -> tuple[float, Ranking]:
+    """Seconds of the best of four calls, others have the cores as well; and an answer."""
+    took = []
+    for _ in range(4):
+        start = time.perf_counter()
+        ranking = call()
+        took.append(time.perf_counter() - start)
+    return min(took), ranking
+
+
 def read(documents: Any, patience: Patience) -> tuple[list[Candidate], Rest]:
     steps = window(documents, patience)
     while True:
@@ -52,12 +63,8 @@ def read(documents: Any, patience: Patience) -> tuple[list[Candidate], Rest]:
 def test_many_candidates_answer_in_time_and_keep_their_order(tiny: Reranker, kind: str) -> None:
     documents = [KINDS[kind](place) for place in range(MANY)]
     tiny.rank(QUERY, documents[:5])
-    took = []
-    for _ in range(4):
-        start = time.perf_counter()
-        ranking = tiny.rank(QUERY, documents, budget_ms=100)
-        took.append(time.perf_counter() - start)
-    assert min(took) < 0.15  # the best of four: others have the cores as well
+    seconds, ranking = quickest(lambda: tiny.rank(QUERY, documents, budget_ms=100))
+    assert seconds < 0.15
     receipt = ranking.receipt
     assert (receipt.depth, receipt.partial) == (MANY, True)
     assert receipt.reason and receipt.reason.startswith("time was up")
@@ -226,12 +233,8 @@ def test_an_endless_iterable_is_left_in_time_and_little_of_it_is_held(tiny: Rera
             yield "red sky " * 20
 
     for budget_ms in (0, 30, 300):
-        took = []
-        for _ in range(4):
-            start = time.perf_counter()
-            ranking = tiny.rank(QUERY, endless(), budget_ms=budget_ms)
-            took.append((time.perf_counter() - start) * 1000)
-        assert min(took) < budget_ms + 50  # the best of four: others have the cores as well
+        seconds, ranking = quickest(partial(tiny.rank, QUERY, endless(), budget_ms=budget_ms))
+        assert seconds < (budget_ms + 50) / 1000
         receipt = ranking.receipt
         assert AT_LEAST <= receipt.depth <= MOST_DRAWN
         assert f"left after {receipt.depth} of them" in (receipt.reason or "")
@@ -256,16 +259,12 @@ def test_what_has_a_length_is_no_endless_iterable(tiny: Reranker) -> None:
     assert len(read(lazy, Patience())[0]) == len(texts)
 
 
-def test_a_budget_holds_of_millions(tiny: Reranker) -> None:
-    documents = [f"red {place}" for place in range(4_000_000)]
-    took = []
-    for _ in range(4):
-        start = time.perf_counter()
-        ranking = tiny.rank(QUERY, documents, budget_ms=20)
-        took.append(time.perf_counter() - start)
-    assert min(took) < 0.1  # the best of four: others have the cores as well
+def test_a_list_too_long_to_be_copied_is_ranked_where_it_is(tiny: Reranker) -> None:
+    documents = [f"red {place}" for place in range(MOST_COPIED + 1)]
+    ranking = tiny.rank(QUERY, documents, budget_ms=20)
     assert ranking.receipt.depth == len(documents)
     assert len(ranking) == 10
+    assert read(documents, Patience(0))[1].documents is documents
 
 
 def test_a_list_that_shrinks_meanwhile_costs_its_late_hits_their_texts() -> None:
@@ -293,12 +292,8 @@ def test_ranks_of_the_rest_stand_among_those_of_the_read(tiny: Reranker) -> None
 def test_long_texts_under_titles_are_joined_only_where_they_are_read(tiny: Reranker) -> None:
     documents = [Document(str(n), f"{n} " + "red sky " * 60_000, "blue") for n in range(400)]
     expected = tiny.rank(QUERY, documents[:2], None)
-    took = []
-    for _ in range(4):
-        start = time.perf_counter()
-        ranking = tiny.rank(QUERY, documents, budget_ms=20)
-        took.append(time.perf_counter() - start)
-    assert min(took) < 0.1  # the best of four: others have the cores as well
+    seconds, ranking = quickest(lambda: tiny.rank(QUERY, documents, budget_ms=20))
+    assert seconds < 0.1
     assert ranking.receipt.depth == 400
     assert expected[0].span[1] > 0
     assert [hit.logit for hit in tiny.rank(QUERY, documents[:2], None)] == [

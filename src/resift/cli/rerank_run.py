@@ -62,7 +62,7 @@ def rerank_run(
         write_run(output, rerank_run(job, reranker, how, advance))
     if as_json:
         print_json({"output": str(output)} | _model(reranker) | tally.as_dict(how))
-    say(f"{output}: {tally.line()}")
+    say(f"{'stdout' if is_stdout(output) else output}: {tally.line()}")
 
 
 def _model(reranker: "Reranker") -> dict[str, str]:
