@@ -31,7 +31,7 @@ from resift.evaluation.judged import Grades, Reckoning, before, judge
 from resift.evaluation.reliability import Bools, Floats, calibration_error, log_loss
 from resift.evaluation.trec import read_run
 from resift.rerank.calibration import Curve
-from resift.rerank.reading import Reading
+from resift.rerank.scored import ScoredCandidates
 
 TARGET = 0.05
 DEPTH = 100
@@ -106,10 +106,10 @@ def read_asked(folder: Path, run_name: str, limit: int) -> list[Asked]:
     ]  # fmt: skip
 
 
-def read(reranker: Reranker, asked: list[Asked]) -> Iterator[tuple[Reading, Grades]]:
+def read(reranker: Reranker, asked: list[Asked]) -> Iterator[tuple[ScoredCandidates, Grades]]:
     """Every pair through every stage."""
     for own in asked:
-        yield reranker.read(own.query, own.window), own.grades
+        yield reranker.score_candidates(own.query, own.window), own.grades
 
 
 def halved(judged: JudgedLogits, old: Mapping[str, Curve]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
     python benchmarks/callers.py [--callers 16] [--rounds 7] [--runtime openvino onnxruntime]
 
-So many callers begin at once, each with 50 mixed candidates of its own and a joint model, exact.
+So many callers begin at once, each with 50 mixed candidates of its own and a cross-encoder, exact.
 Fair and free of waste is: p95 of a call at most 1.15 times as many single callers' p50, and nobody
 waits longer than twice the mean. Rounds of one caller and of all are interleaved.
 Needs  pip install 'resift[convert,onnxruntime]'. Last line of stdout: JSON.

@@ -53,7 +53,7 @@ def untrained_model() -> Path:
         shutil.copy(base.tokenizer, folder / "tokenizer.json")
         manifest = Manifest(
             name="untrained",
-            kind="split",
+            kind="late_interaction",
             base_model=base.base_model,
             licence=base.licence,
             quantisation="none (float32)",

@@ -44,8 +44,8 @@ def main() -> None:
     parser.add_argument("--hybrid", action="store_true")
     options = parser.parse_args()
     readers = (
-        Reranker(settings=Settings(halves_mb=512)),
-        Reranker(settings=Settings(halves_mb=0)),
+        Reranker(settings=Settings(state_cache_mb=512)),
+        Reranker(settings=Settings(state_cache_mb=0)),
     )
     names = options.names or sorted(path.name for path in options.folder.iterdir())
     rows: list[dict[str, Any]] = []

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from resift import Reranker
 from resift.evaluation.collection import open_collection
-from resift.evaluation.evaluate import Plan, evaluate
+from resift.evaluation.evaluate import EvaluationPlan, evaluate
 from resift.evaluation.first_stage import from_run
 from resift.evaluation.rerank_run import How, prepare, rerank_run
 from resift.evaluation.second_stage import SecondStage, Setting
@@ -50,7 +50,7 @@ def main() -> None:
 
     def evaluation() -> float:
         start = time.perf_counter()
-        evaluate(task, first_stage, [system], Plan())
+        evaluate(task, first_stage, [system], EvaluationPlan())
         return time.perf_counter() - start
 
     rounds = []

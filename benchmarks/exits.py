@@ -1,10 +1,10 @@
-"""What do exits cost and save? nDCG@10 of a joint artifact, exact and progressive, and its speed.
+"""What do exits cost and save? nDCG@10 of a cross-encoder, exact and progressive, and its speed.
 
     python benchmarks/exits.py ARTIFACT COLLECTIONS_FOLDER [NAME …] [--queries 60] [--timed 10]
 
 ARTIFACT is what  resift convert CHECKPOINT ARTIFACT --exits …  made, collections are as for
 `quality.py`; of each only the first run is read. Every stage runs once for every candidate, and the
-race for the first ten is run on their logits, by the code that `Reranker.rank` runs, at several
+early_exit for the first ten is run on their logits, by the code that `Reranker.rank` runs, at several
 tolerances. `go on` is the share of token positions that go on after each exit. `faster` is the time
 of `rank(exact=True)` over that of `rank`, at its own tolerance, medians of calls in turn. Needs
 pip install 'resift[eval,convert]'. Last line of stdout: JSON.
@@ -25,10 +25,10 @@ from quality import Judged, ndcg, read_judged
 
 from resift import Reranker
 from resift.rerank.artifact import Artifact, Exit, load_artifact
-from resift.rerank.order import Numbers, Say, order
-from resift.rerank.progressive import TOLERANCE, Race, survivors
-from resift.rerank.schedule import padded_length
-from resift.rerank.stages import Model, load_model
+from resift.rerank.batching import padded_length
+from resift.rerank.early_exit import TOLERANCE, EarlyExit, survivors
+from resift.rerank.models import Model, load_model
+from resift.rerank.ordering import Interpolation, Numbers, order
 from resift.training.exits import stage_logits
 
 TOLERANCES = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -87,7 +87,7 @@ def _quality(judged: Judged, artifact: Artifact, model: Model) -> dict[str, Any]
         ways: dict[str, Numbers] = {f"exit {n}": own for n, own in enumerate(logits[:-1], 1)}
         ways["exact"] = logits[-1]
         for tolerance in TOLERANCES:
-            scores, going = _raced(logits, artifact.manifest.exits, tolerance)
+            scores, going = _with_early_exit(logits, artifact.manifest.exits, tolerance)
             ways[f"at {tolerance:g}"] = scores
             own = [float(positions[left].sum() / positions.sum()) for left in going]
             shares.setdefault(f"go on {tolerance:g}", []).append(own)
@@ -97,17 +97,17 @@ def _quality(judged: Judged, artifact: Artifact, model: Model) -> dict[str, Any]
     return quality | {way: np.mean(own, axis=0).round(4).tolist() for way, own in shares.items()}
 
 
-def _raced(
+def _with_early_exit(
     logits: Sequence[Numbers], exits: Sequence[Exit], tolerance: float
 ) -> tuple[Numbers, list[list[int]]]:
     """Scores in the order of a `rank` for ten, and who went on after each exit."""
     size = len(logits[0])
-    race = Race(TOP_N, Say(np.zeros(size)), tolerance)
+    early_exit = EarlyExit(TOP_N, Interpolation(np.zeros(size)), tolerance)
     best, places, none = logits[0].copy(), list(range(size)), np.zeros(size, bool)
     behind: NDArray[np.int8] = np.zeros(size, np.int8)
     went = []
     for stage, exit_ in enumerate(exits, 1):
-        going = survivors(race, exit_, places, best, none)
+        going = survivors(early_exit, exit_, places, best, none)
         behind[sorted(set(places) - set(going))] = 100 - stage
         best[going] = logits[stage][going]
         places = going

@@ -4,7 +4,7 @@
 
 Each figure is a fresh process; medians of five. ``--cap`` measures what 1,000 texts of 512 tokens
 take above the loaded model where ``max_memory_mb`` is 400, once each, for the bundled model and for
-a joint one (that needs ``resift[convert]``). ``--install`` also makes two fresh environments
+a cross-encoder (that needs ``resift[convert]``). ``--install`` also makes two fresh environments
 (``resift`` and ``resift[all]``) and measures them. Needs  pip install 'resift[onnxruntime]'.
 Last line of stdout: JSON.
 """
@@ -94,7 +94,7 @@ def _capped() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as made:
         longest = Path(made) / "longest.json"
         longest.write_text(json.dumps(texts(1000, 512, spread=0.0)), encoding="utf-8")
-        for name, model in {"bundled": None, "joint": str(joint_model())}.items():
+        for name, model in {"bundled": None, "cross_encoder": str(joint_model())}.items():
             for runtime in ("openvino", "onnxruntime"):
                 code = CAPPED.format(
                     longest=str(longest), runtime=runtime, cap=CAP_MB, model=model, query=QUERY

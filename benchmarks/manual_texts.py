@@ -6,7 +6,7 @@ from functools import cache
 from pydoc_data.topics import topics
 
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.pairs import Tokens, load_tokenizer
+from resift.rerank.tokenization import Tokens, load_tokenizer
 
 QUERY = "how are attributes looked up on an instance of a class"
 LONGEST = 3  # times the mean: a log-normal's tail is cut there

@@ -41,10 +41,10 @@ def progressive(folder: Path, runtime: str) -> Scores:
     return lambda query, texts: reranker.rank(query, texts, top_n=10)
 
 
-def bundled(kept: bool) -> Scores:
+def bundled(precomputed: bool) -> Scores:
     """The model that ships, for the first ten: other weights than the others', as the user has it.
 
-    With `kept`, documents' halves are there before the query comes (they are made when a text is
+    With `precomputed`, documents' halves are there before the query comes (they are made when a text is
     first seen, before anything is timed).
     """
     from resift import Candidate, Reranker
@@ -54,8 +54,10 @@ def bundled(kept: bool) -> Scores:
 
     def rank(query: str, texts: Sequence[str]) -> Any:
         new = [text for text in texts if text not in known]
-        halves = reranker.keep(new) if kept else [None] * len(new)
-        known.update((t, Candidate("", t, kept=own)) for t, own in zip(new, halves, strict=True))
+        halves = reranker.precompute(new) if precomputed else [None] * len(new)
+        known.update(
+            (t, Candidate("", t, precomputed=own)) for t, own in zip(new, halves, strict=True)
+        )
         return reranker.rank(query, [known[text] for text in texts], top_n=10)
 
     return rank
@@ -123,8 +125,8 @@ CONTESTANTS: Mapping[str, Callable[[Path], Scores]] = {
     "rerankers": rerankers,
     "resift openvino": lambda own: resift(own, "openvino"),
     "resift openvino progressive": lambda own: progressive(own, "openvino"),
-    "resift bundled": lambda own: bundled(kept=False),
-    "resift bundled, kept halves": lambda own: bundled(kept=True),
+    "resift bundled": lambda own: bundled(precomputed=False),
+    "resift bundled, kept halves": lambda own: bundled(precomputed=True),
     "resift onnxruntime": lambda own: resift(own, "onnxruntime"),
 }
 """Name → how to load it from the folder of `peer_models`."""

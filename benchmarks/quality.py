@@ -27,14 +27,14 @@ from ir_measures import nDCG
 from numpy.typing import NDArray
 
 from resift.evaluation.collection import open_collection
-from resift.evaluation.trec import ScoredDocument, read_run
+from resift.evaluation.trec import RunEntry, read_run
 from resift.rerank.artifact import Artifact, load_artifact
+from resift.rerank.batching import schedule
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.order import Numbers, Say, fused, order, prior
-from resift.rerank.pairs import TokenRow
-from resift.rerank.progressive import Race, survivors
-from resift.rerank.schedule import schedule
-from resift.rerank.stages import Batch, LateInteractionStage, load_model, meeting_feeds, run
+from resift.rerank.early_exit import EarlyExit, survivors
+from resift.rerank.models import Batch, LateInteractionStage, cross_attention_feeds, load_model, run
+from resift.rerank.ordering import Interpolation, Numbers, fused, fusion, order
+from resift.rerank.tokenization import TokenRow
 
 WEIGHTS = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
 RRF_K = 60
@@ -48,7 +48,7 @@ class Judged:
 
     name: str
     queries: dict[str, str]
-    run: Mapping[str, Sequence[ScoredDocument]]
+    run: Mapping[str, Sequence[RunEntry]]
     texts: dict[str, str]
     qrels: Qrels
 
@@ -129,24 +129,26 @@ def measure(judged: Judged, artifact: Artifact) -> dict[str, float]:
             ways[f"fused {weight:g}"] = fused(logits, first.tolist(), weight)
         early = ways["first exit"].astype(np.float64)
         weight = manifest.fusion_weight
-        say = Say(prior(first.tolist(), weight), weight, manifest.feedback_weight)
+        say = Interpolation(fusion(first.tolist(), weight), weight, manifest.feedback_weight)
         ways["exit fused"] = fused(early, first.tolist(), weight)
         ways["shipped"] = say.scores(logits, means)
         ways["exit shipped"] = say.scores(early, means)
-        ways["progressive"] = _raced(say, artifact, early, logits, means)
+        ways["progressive"] = _with_early_exit(say, artifact, early, logits, means)
         ways["rrf"] = _rrf(first) + _rrf(ways["cosine"])
         for way, own in ways.items():
             scores.setdefault(way, {})[query_id] = dict(zip(ids, own.tolist(), strict=True))
     return {way: ndcg(judged.qrels, run) for way, run in scores.items()}
 
 
-def _raced(
-    say: Say, artifact: Artifact, early: Numbers, logits: Numbers, means: Numbers
+def _with_early_exit(
+    say: Interpolation, artifact: Artifact, early: Numbers, logits: Numbers, means: Numbers
 ) -> Numbers:
     """Scores whose order is that of a `rank` for ten, which lets go at the first exit."""
     rows, none = range(len(early)), np.zeros(len(early), bool)
     exits = artifact.manifest.exits
-    going = survivors(Race(10, say), exits[0], rows, early, none, means) if exits else list(rows)
+    going = (
+        survivors(EarlyExit(10, say), exits[0], rows, early, none, means) if exits else list(rows)
+    )
     behind = np.ones(len(early), np.int8)
     behind[going] = 0
     mixed = np.where(behind, early, logits)
@@ -156,13 +158,13 @@ def _raced(
 
 
 class _Halves:
-    """A split model with its document halves kept: a query pays for the meeting only."""
+    """A late-interaction model with its document halves kept: a query pays for the meeting only."""
 
     def __init__(self, artifact: Artifact, texts: Mapping[str, str]) -> None:
         model = load_model(artifact)
         first = model.stages[0]
         if not isinstance(first, LateInteractionStage):
-            raise SystemExit(f"{artifact.folder}: no split model")
+            raise SystemExit(f"{artifact.folder}: no late-interaction model")
         self._model, self._first, self._later = model, first, model.stages[1:]
         ids, own = list(texts), list(texts.values())
         tokens = [read for read in model.tokens(own, "beginning") if read is not None]
@@ -174,7 +176,7 @@ class _Halves:
         """Scores by way, and the documents' unit mean vectors, ``(ids, dim)``."""
         half = self._model.half(self._model.read(query))
         if half is None:
-            raise SystemExit("a split model without a query's half")
+            raise SystemExit("a late-interaction model without a query's half")
         rows = [self._rows[doc_id] for doc_id in ids]
         numbers, final = np.empty((len(ids), 3), np.float32), np.empty(len(ids), np.float32)
         means: list[Floats] = [final] * len(ids)
@@ -184,7 +186,7 @@ class _Halves:
             states = np.zeros((len(own), group.length, half.shape[1]), half.dtype)
             for place, kept in enumerate(known):
                 states[place, : len(kept)] = kept
-            found = run(self._first.late, meeting_feeds([half] * len(own), states, own))
+            found = run(self._first.late, cross_attention_feeds([half] * len(own), states, own))
             logits = self._first.weights.logits(found["features"])
             numbers[group.rows] = found["features"]
             batch = Batch(own, [half] * len(own), states, logits)

@@ -19,8 +19,8 @@ from resift.rerank.artifact import (
     write_manifest,
 )
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.pairs import Ids, TokenRow, Tokens, load_tokenizer
-from resift.rerank.stages import Batch, Halves, Stage
+from resift.rerank.models import Batch, Stage, TokenStates
+from resift.rerank.tokenization import Ids, TokenRow, Tokens, load_tokenizer
 from resift.rerank.windows import TextTokens, Wanted
 from resift.training.graph import EncoderShape, Head, encoder_graph
 from resift.training.stage_graph import stage_graph
@@ -89,7 +89,7 @@ def make_exits_artifact(folder: Path) -> Path:
     shutil.copy(BUNDLED / TOKENIZER, folder / TOKENIZER)
     manifest = Manifest(
         name="tiny-exits",
-        kind="joint",
+        kind="cross_encoder",
         base_model="random",
         licence="apache-2.0",
         quantisation="none: float32",
@@ -114,7 +114,7 @@ def make_joint_artifact(folder: Path, reference: tuple[ReferencePair, ...] = ())
     shutil.copy(BUNDLED / TOKENIZER, folder / TOKENIZER)
     manifest = Manifest(
         name="tiny-joint",
-        kind="joint",
+        kind="cross_encoder",
         base_model="random",
         licence="apache-2.0",
         quantisation="none: float32",
@@ -139,7 +139,7 @@ class WordCountModel:
     calls: list[tuple[int, int]] = field(default_factory=list)
     runtime: str = "python"
     state_bytes: int = 2
-    kept_type: np.dtype[Any] | None = None
+    state_type: np.dtype[Any] | None = None
 
     def __post_init__(self) -> None:
         self._tokens = Tokens(load_tokenizer(BUNDLED / TOKENIZER), 64)
@@ -161,10 +161,10 @@ class WordCountModel:
 
     def halves(
         self, texts: Sequence[str], tokens: Sequence[TextTokens]
-    ) -> Iterator[tuple[int, Halves]]:
+    ) -> Iterator[tuple[int, TokenStates]]:
         return iter(())
 
-    def half(self, query: TokenRow) -> Halves | None:
+    def half(self, query: TokenRow) -> TokenStates | None:
         return None
 
     def _first(self, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from resift.rerank.deadline import Deadline
 from resift.rerank.engine import Engine
-from resift.rerank.outcome import Outcome
-from resift.rerank.patience import Patience
-from resift.rerank.stages import Batch, Model, Stage
+from resift.rerank.models import Batch, Model, Stage
+from resift.rerank.state import CallState
 
 
-def step_until(model: Model, batches: int, query: str, texts: Sequence[object]) -> Outcome:
+def step_until(model: Model, batches: int, query: str, texts: Sequence[object]) -> CallState:
     """What an engine has to say when time is up after so many batches, before the next is done."""
-    patience = Patience(budget_ms=600_000)
+    deadline = Deadline(budget_ms=600_000)
     left = threading.Event()
     run = 0
 
@@ -24,8 +24,8 @@ def step_until(model: Model, batches: int, query: str, texts: Sequence[object]) 
             nonlocal run
             run += 1
             if run > batches:
-                patience.at = time.perf_counter()
-                patience.done()
+                deadline.at = time.perf_counter()
+                deadline.done()
                 left.wait(60)
             return stage(batch)
 
@@ -33,7 +33,7 @@ def step_until(model: Model, batches: int, query: str, texts: Sequence[object]) 
 
     stages, model.stages = model.stages, [until(stage) for stage in model.stages]  # type: ignore[misc]
     try:
-        return Engine(model).step(query, texts, patience)
+        return Engine(model).score(query, texts, deadline)
     finally:
         left.set()
         model.stages = stages  # type: ignore[misc]

@@ -98,10 +98,10 @@ def in_one_runtime() -> Reranker:
 @pytest.fixture(scope="session")
 def joint_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small joint artifact with random weights: 2 layers of 32."""
-    return make_joint_artifact(tmp_path_factory.mktemp("joint"))
+    return make_joint_artifact(tmp_path_factory.mktemp("cross_encoder"))
 
 
 @pytest.fixture(scope="session")
 def joint(joint_folder: Path, runtime: str) -> Reranker:
-    """The small joint model in each runtime."""
+    """The small cross-encoder in each runtime."""
     return Reranker(joint_folder, settings=Settings(runtime=runtime))

@@ -16,16 +16,16 @@ from tokenizers.models import WordLevel
 from artifacts import DIM, random_weights
 from resift.rerank.artifact import TOKENIZER, Manifest, sha256, write_manifest
 from resift.rerank.late_interaction import LateInteractionWeights
+from resift.training.cross_attention_graph import cross_attention_graph
 from resift.training.graph import EncoderShape, encoder_graph
 from resift.training.late_graph import late_graph
-from resift.training.meeting import meeting_graph
 
 LAYERS, MEETING_LAYERS = 2, 1
 SHAPE = EncoderShape(LAYERS, heads=4, epsilon=1e-12, activation="gelu")
 LATE = LateInteractionWeights(12.0, 1.5, 2.5, -12.0)
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnpr" for b in "aeiou" for c in "lnrs"]
-FILES = ("encoder.onnx", "late.onnx", "meeting.onnx")
+FILES = ("encoder.onnx", "late.onnx", "cross_attention.onnx")
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -80,14 +80,14 @@ def make_split_artifact(
     weights = split_weights(seed, late)
     meets = MEETING_LAYERS * meeting
     graphs = [encoder_graph(weights, SHAPE, meets=meets), late_graph(meets + 1, DIM)]
-    graphs += [meeting_graph(weights, SHAPE)] * meeting
+    graphs += [cross_attention_graph(weights, SHAPE)] * meeting
     stages = FILES[: len(graphs)]
     for name, graph in zip(stages, graphs, strict=True):
         onnx.save(graph, str(folder / name))
     write_tokenizer(folder / TOKENIZER)
     manifest = Manifest(
         name="tiny-split",
-        kind="split",
+        kind="late_interaction",
         base_model="random",
         licence="apache-2.0",
         quantisation="none (float32)",

@@ -18,9 +18,9 @@ from index.fakes import HashingEmbedder
 from resift import Candidate, Index, Ranking, Reranker
 from resift.errors import InputError, ResiftError, SettingsError
 from resift.index.parsing.columns import Columns
-from resift.index.parsing.limits import Limits
-from resift.index.reading import Reading
+from resift.index.parsing.limits import ParseLimits
 from resift.index.source import Globs
+from resift.index.source_options import SourceOptions
 from resift.search.plan import Reranking
 from resift.settings import Settings, StorageSettings
 
@@ -101,16 +101,16 @@ def test_flags_are_true_or_false(
     new = Index(tmp_path / "new", settings=Settings(), embedder=HashingEmbedder())
     calls: list[tuple[str, Callable[[], object]]] = [
         ("exact", lambda: tiny.rank("red", TEXTS, exact=flag)),
-        ("states", lambda: tiny.keep(TEXTS, states=flag)),
+        ("states", lambda: tiny.precompute(TEXTS, states=flag)),
         ("rerank", lambda: index.search("cat", rerank=flag)),
         ("exact", lambda: index.search("cat", exact=flag)),
         ("exact", lambda: Reranking(exact=flag)),
         ("rerank", lambda: index.load(rerank=flag)),
-        ("keep_states", lambda: new.sync(str(docs), keep_states=flag)),
+        ("token_states", lambda: new.sync(str(docs), token_states=flag)),
         ("allow_unsafe", lambda: new.sync(str(docs), allow_unsafe=flag)),
         ("allow_deletes", lambda: new.sync(str(docs), allow_deletes=flag)),
-        ("keep_states", lambda: new.plan(str(docs), keep_states=flag)),
-        ("follow_links", lambda: Reading(follow_links=flag)),
+        ("token_states", lambda: new.plan(str(docs), token_states=flag)),
+        ("follow_links", lambda: SourceOptions(follow_links=flag)),
     ]
     for name, call in calls:
         with pytest.raises(InputError, match=rf"^{name}=.*: expected True or False$"):
@@ -121,7 +121,7 @@ def test_flags_are_true_or_false(
 @pytest.mark.parametrize("flag", [True, np.bool_(True), np.array(True)])
 def test_flags_may_be_numpys(tiny: Reranker, index: Index, flag: Any) -> None:
     assert tiny.rank("red", TEXTS, exact=flag).receipt.exact
-    assert len(tiny.keep(TEXTS, states=flag)) == len(TEXTS)
+    assert len(tiny.precompute(TEXTS, states=flag)) == len(TEXTS)
     assert index.search("cat", rerank=flag)[0].score is not None
     assert index.search("cat", rerank=np.bool_(False))[0].score is None  # type: ignore[arg-type]
 
@@ -160,10 +160,10 @@ def test_arguments_of_making_one(joint_folder: Path) -> None:
 def test_steps_are_whole_numbers(tiny: Reranker) -> None:
     for steps in ("abc", [0, "a"], None, 5, [1.5], [True], b"ab", [None], {"a": 1}):
         with pytest.raises(InputError, match=r"^steps=.*: expected whole numbers, like \[10, 20\]"):
-            tiny.read("red", TEXTS, steps=steps)  # type: ignore[arg-type]
+            tiny.score_candidates("red", TEXTS, steps=steps)  # type: ignore[arg-type]
     for good in ((1, 1, 2), [np.int64(1), 2.0], np.array([2, 1]), range(5), ()):
-        reading = tiny.read("red", TEXTS, steps=good)  # type: ignore[arg-type]
-        assert len(reading.candidates) == 3
+        scored = tiny.score_candidates("red", TEXTS, steps=good)  # type: ignore[arg-type]
+        assert len(scored.candidates) == 3
 
 
 def test_places_in_a_ranking_are_whole_numbers(ranking: Ranking) -> None:
@@ -192,24 +192,24 @@ def test_counts_of_an_explanation_are_whole_numbers(ranking: Ranking) -> None:
 
 
 def test_arguments_of_a_reading(tiny: Reranker) -> None:
-    reading = tiny.read("red", TEXTS)
-    for method in (reading.ranking, reading.ranked, reading.order):
+    scored = tiny.score_candidates("red", TEXTS)
+    for method in (scored.ranking, scored.ranked, scored.order):
         for name in names_of(method):
             for value in ODD:
                 refused(method, name, value)
     with pytest.raises(InputError, match=r"^thresholds='no': expected Thresholds"):
-        reading.ranking(thresholds="no")  # type: ignore[arg-type]
+        scored.ranking(thresholds="no")  # type: ignore[arg-type]
 
 
 def test_kept_states_that_were_tampered_cost_themselves(tiny: Reranker) -> None:
-    (kept,) = tiny.keep(["red sky"])
+    (kept,) = tiny.precompute(["red sky"])
     expected = tiny.score("red", ["red sky", "blue"]).tolist()
     for name in ("model", "text", "tokens", "states"):
         for value in ODD:
             odd = object.__new__(type(kept))
             for field in ("model", "text", "tokens", "states"):
                 object.__setattr__(odd, field, value if field == name else getattr(kept, field))
-            documents: list[Any] = [Candidate("a", "red sky", kept=odd), "blue"]
+            documents: list[Any] = [Candidate("a", "red sky", precomputed=odd), "blue"]
             assert tiny.score("red", documents).tolist() == expected, (name, value)
 
 
@@ -258,7 +258,7 @@ def test_an_index_that_is_no_place(uri: Any) -> None:
 
 @pytest.mark.parametrize(
     "method",
-    "search retrieve load verify_citation verify_citations reading_of plan sync rollback "
+    "search retrieve load verify_citation verify_citations source_options plan sync rollback "
     "clean".split(),
 )
 def test_arguments_of_its_methods(
@@ -284,7 +284,9 @@ def test_arguments_of_its_methods(
             refused(call, "progress", value, **needed)
 
 
-@pytest.mark.parametrize("made", [Reading, Limits, Columns, Globs, StorageSettings, Settings])
+@pytest.mark.parametrize(
+    "made", [SourceOptions, ParseLimits, Columns, Globs, StorageSettings, Settings]
+)
 def test_fields_of_what_is_handed_to_them(made: Any) -> None:
     for name in names_of(made):
         for value in ODD:
@@ -297,7 +299,7 @@ def test_a_first_stage_takes_what_keeps_and_need_not_rank(index: Index) -> None:
     class Keeps:
         fingerprint = "none"
 
-        def keep(self, documents: Any, *, states: bool = True) -> list[None]:
+        def precompute(self, documents: Any, *, states: bool = True) -> list[None]:
             return [None] * len(documents)
 
     assert index.retrieve("cat", reranker=Keeps()).depth == 1  # type: ignore[arg-type]

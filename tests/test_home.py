@@ -8,7 +8,7 @@ import pytest
 from resift import Reranker
 from resift.errors import InputError
 from resift.files import from_home
-from resift.index import access
+from resift.index import credentials
 from resift.index.location import locate
 from resift.settings import Settings, cache_folder
 
@@ -54,6 +54,6 @@ def test_an_index_that_names_a_home_is_a_clear_error() -> None:
 
 
 def test_a_profile_is_looked_for_in_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in access._SHARED_FILES:
+    for name in credentials._SHARED_FILES:
         monkeypatch.delenv(name, raising=False)
-    assert not access._has_shared_files()
+    assert not credentials._has_shared_files()

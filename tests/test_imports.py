@@ -36,7 +36,7 @@ ALSO = {"index/embedders/artifact.py": {"rerank"}, "index/parsing/measure.py": {
 """Files that may know more than their room: how models run, and how texts are counted."""
 
 DOORS = {
-    "botocore": ("cli/botocore_corpus.py", "index/access.py"),
+    "botocore": ("cli/botocore_corpus.py", "index/credentials.py"),
     "bm25s": ("training/",),
     "charset_normalizer": ("index/parsing/charset.py",),
     "huggingface_hub": ("training/",),
@@ -49,8 +49,8 @@ DOORS = {
         "index/bucket.py",
         "index/doctor.py",
         "index/objects.py",
-        "index/pace.py",
-        "index/trials.py",
+        "index/transfer.py",
+        "index/store_checks.py",
         "index/versions.py",
     ),
     "onnx": ("training/", "cli/convert.py"),
@@ -68,7 +68,7 @@ DOORS = {
     "safetensors": ("training/",),
     "scipy": ("evaluation/calibrate.py",),
     "selectolax": ("index/parsing/parse_html.py", "training/manuals.py"),
-    "tokenizers": ("rerank/pairs.py",),
+    "tokenizers": ("rerank/tokenization.py",),
     "torch": ("training/", "cli/convert.py"),
     "transformers": ("training/",),
     "Stemmer": ("training/",),

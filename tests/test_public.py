@@ -30,7 +30,7 @@ def test_the_public_names_are_pinned() -> None:
         "Explanation",
         "Hit",
         "Index",
-        "Kept",
+        "Precomputed",
         "Part",
         "Ranking",
         "Receipt",

@@ -44,10 +44,10 @@ def test_what_a_ranking_holds_are_keys(tiny: Reranker) -> None:
     assert hash(replace(ranking.receipt, timings_ms={})) == hash(ranking.receipt)
     made: list[Hashable] = [ranking.receipt, ranking.explain(0), ranking.compare(0, 1)]
     assert all(isinstance(hash(one), int) for one in made)
-    reading = tiny.read("red", documents)
-    assert reading == reading
-    assert reading != tiny.read("red", documents)
-    assert isinstance(hash(reading), int)
+    scored = tiny.score_candidates("red", documents)
+    assert scored == scored
+    assert scored != tiny.score_candidates("red", documents)
+    assert isinstance(hash(scored), int)
 
 
 def test_a_hash_makes_no_hits(tiny: Reranker) -> None:

@@ -8,7 +8,7 @@ The file is the one that ``RESIFT_CONFIG`` names; a variable wins over the file:
     calibration = "/models/mine.json"  # RESIFT_CALIBRATION: of that model, by resift calibrate
     max_memory_mb = 512             # RESIFT_MAX_MEMORY_MB: for running, beyond the loaded model
     cache_mb = 64                   # RESIFT_CACHE_MB: for scores of pairs read before; 0 is none
-    halves_mb = 64                  # RESIFT_HALVES_MB: for documents' halves read before; 0 is none
+    state_cache_mb = 64                  # RESIFT_STATE_CACHE_MB: for documents' halves read before; 0 is none
     cache_file = "/var/pairs.db"    # RESIFT_CACHE_FILE: where they outlive the process, if named;
                                     # a new name or a cache of resift: nothing else is written to
 
@@ -59,7 +59,7 @@ _ENVIRONMENT = {
     "max_memory_mb": ("RESIFT_MAX_MEMORY_MB",),
     "cache_mb": ("RESIFT_CACHE_MB",),
     "cache_file": ("RESIFT_CACHE_FILE",),
-    "halves_mb": ("RESIFT_HALVES_MB",),
+    "state_cache_mb": ("RESIFT_STATE_CACHE_MB",),
     "embedder": ("RESIFT_EMBEDDER",),
     "cache_dir": ("RESIFT_CACHE_DIR",),
     "cache_gb": ("RESIFT_CACHE_GB",),
@@ -167,7 +167,7 @@ class Settings:
     max_memory_mb: int = 512
     cache_mb: int = 0
     cache_file: str | None = None
-    halves_mb: int = 0
+    state_cache_mb: int = 0
     cache_dir: str | None = None
     cache_gb: int = 10
     storage: StorageSettings = field(default_factory=StorageSettings)
@@ -297,7 +297,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "max_memory_mb": count(LEAST_MEMORY_MB),
     "cache_mb": count(0, "0 for none"),
     "cache_file": path,
-    "halves_mb": count(0, "0 for none"),
+    "state_cache_mb": count(0, "0 for none"),
     "cache_dir": path,
     "cache_gb": count(1),
     "embedder": secret,

@@ -60,8 +60,8 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What a model has read of a document before any query came; `Reranker.keep` makes it.
+class Precomputed:
+    """What a model has read of a document before any query came; `Reranker.precompute` makes it.
 
     `model` is the model's fingerprint and `text` names the text, its tokens and its states: what is
     of another model or another text, torn or altered, is not used, and the document is read anew.
@@ -98,12 +98,12 @@ class Citation:
 class Candidate(Document):
     """A document as a first stage hands it over: `rank` counts from 1, higher `score` is better.
 
-    `kept` is what the reranker need not read again. `citation` is carried through untouched.
+    `precomputed` is what the reranker need not read again. `citation` is carried through untouched.
     """
 
     rank: int | None = None
     score: float | None = None
-    kept: Kept | None = field(default=None, repr=False, compare=False)
+    precomputed: Precomputed | None = field(default=None, repr=False, compare=False)
     citation: Citation | None = None
 
 
@@ -119,7 +119,7 @@ class Hit:
     where the document's is no string. `span` is the range of characters of `text` that the model
     read, `stages` how many of the model's stages its logit comes from. `tokens_dropped` come after
     those that were read; where a budget left no time to count them, `dropped_counted` is False and
-    more than so many do. The order is by ``logit + prior + feedback``: what the first stage's score
+    more than so many do. The order is by ``logit + fusion + feedback``: what the first stage's score
     added, and the likeness to the candidates that lead. Numbers are Python's own, whatever the
     caller's were. `metadata` is the document's own, and `citation` says where a passage of an index
     comes from.
@@ -140,7 +140,7 @@ class Hit:
     title: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
     stages: int = 0
-    prior: float = 0.0
+    fusion: float = 0.0
     feedback: float = 0.0
     dropped_counted: bool = True
     citation: Citation | None = None
@@ -169,11 +169,11 @@ class Receipt:
     could have been scored were not: `reason` says why. `timings_ms` has one entry a stage, in
     the order in which they ran. `tokens` were read, `padding_share` (0..1) of all positions
     computed were padding. `fusion_weight` is 0 where the first stage's scores played no part, and
-    `feedback_weight` where the likeness to the leading candidates played none. `let_go` candidates
+    `feedback_weight` where the likeness to the leading candidates played none. `pruned` candidates
     stopped at an exit of the model, since they could not reach the top any more: they have that
     exit's logit and stand behind the rest. `exact` says that none could be let go: because it was
     asked for, or because the model has no exits. `cached` logits were known from an earlier call,
-    and of `kept` documents the half that needs no query was; `tokens` counts none of theirs.
+    and of `precomputed` documents the half that needs no query was; `tokens` counts none of theirs.
     `calibration` says what scores mean. `below_min_score` candidates were scored and left out.
     `abstained` says that nothing in the window answers: all of it that can be read was scored, and
     the best score is below what was asked for; it is False where that was not asked or not seen.
@@ -202,10 +202,10 @@ class Receipt:
     padding_share: float
     fusion_weight: float
     feedback_weight: float = 0.0
-    let_go: int = 0
+    pruned: int = 0
     exact: bool = True
     cached: int = 0
-    kept: int = 0
+    precomputed: int = 0
     calibration: Calibrated = "none"
     below_min_score: int = 0
     abstained: bool = False
@@ -262,7 +262,7 @@ class Explanation:
 Basis = Literal["score", "tie", "exit", "unscored", "first_stage"]
 """Why one hit stands above another.
 
-``score``: it has more of ``logit + prior + feedback``. ``tie``: as much, so the higher logit comes
+``score``: it has more of ``logit + fusion + feedback``. ``tie``: as much, so the higher logit comes
 first, then the earlier of the caller's list. ``exit``: the other was let go at an earlier exit of
 the model. ``unscored``: the other has no score. ``first_stage``: neither has.
 """
@@ -272,8 +272,8 @@ the model. ``unscored``: the other has no score. ``first_stage``: neither has.
 class Comparison:
     """Why `above` stands above `below`: `summary` says it in a sentence.
 
-    What the order is by differs by `lead`, which is ``reading + first_stage + likeness``: the
-    differences of `logit`, `prior` and `feedback`; all None where one of the two has no logit.
+    What the order is by differs by `lead`, which is ``logit + fusion + feedback``: the
+    differences of `logit`, `fusion` and `feedback`; all None where one of the two has no logit.
     The explanations are None for a document that cannot be read.
     """
 
@@ -281,9 +281,9 @@ class Comparison:
     below: Hit
     basis: Basis
     lead: float | None
-    reading: float | None
-    first_stage: float | None
-    likeness: float | None
+    logit: float | None
+    fusion: float | None
+    feedback: float | None
     above_explained: Explanation | None
     below_explained: Explanation | None
     summary: str

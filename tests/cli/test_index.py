@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from cli.command import Resift
-from resift.cli.reading_options import Given, described, differences
+from resift.cli.source_options import Given, described, differences
 from resift.errors import InputError
 from resift.index.parsing.columns import Columns
-from resift.index.reading import AS_IT_IS, Reading
+from resift.index.source_options import AS_IT_IS, SourceOptions
 
 
 def test_what_is_given_goes_upon_what_was() -> None:
@@ -36,10 +36,10 @@ def test_what_is_given_goes_upon_what_was() -> None:
 
 
 def test_the_last_pattern_that_was_given_counts() -> None:
-    reading = Given(text_column=["*.csv=a", "/x.csv=b", "year=2020/*.csv=c"]).upon(AS_IT_IS)
+    source_options = Given(text_column=["*.csv=a", "/x.csv=b", "year=2020/*.csv=c"]).upon(AS_IT_IS)
     keys = ("a.csv", "x.csv", "d/x.csv", "year=2020/x.csv", "x.jsonl")
-    assert [reading.columns_for(key).text for key in keys] == ["a", "b", "a", "c", "text"]
-    again = Given(text_column=["*.csv=a"]).upon(reading)
+    assert [source_options.columns_for(key).text for key in keys] == ["a", "b", "a", "c", "text"]
+    again = Given(text_column=["*.csv=a"]).upon(source_options)
     assert again.columns_for("x.csv").text == "a"
 
 
@@ -64,20 +64,20 @@ def test_the_last_pattern_that_was_given_counts() -> None:
 )
 def test_options_that_say_nothing_are_refused(given: Given) -> None:
     with pytest.raises(InputError, match="expected") as refused:
-        given.upon(Reading())
+        given.upon(SourceOptions())
     assert "max_" not in str(refused.value)
 
 
 def test_numbers_that_no_limit_can_be_are_told_as_they_were_given() -> None:
     for megabytes in (1e300, 1e-300):
         with pytest.raises(InputError) as refused:
-            Given(max_mb=megabytes).upon(Reading())
+            Given(max_mb=megabytes).upon(SourceOptions())
         assert str(refused.value) == (
             f"--max-mb {megabytes:g}: expected a number of megabytes from 0.000001 (one byte) to "
             "1,000,000"
         )
-    assert Given(max_mb=1e-6).upon(Reading()).limits.max_bytes == 1
-    assert Given(max_mb=1e6).upon(Reading()).limits.max_bytes == 10**12
+    assert Given(max_mb=1e-6).upon(SourceOptions()).limits.max_bytes == 1
+    assert Given(max_mb=1e6).upon(SourceOptions()).limits.max_bytes == 10**12
 
 
 def test_what_is_in_the_index_is_not_called_skipped(resift: Resift, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_the_model_whose_half_is_kept_is_the_one_that_is_named(
 ) -> None:
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "a.txt").write_text("An object lock keeps an object.")
-    options = ("index", tmp_path / "source", "--index", tmp_path / "index", "--keep-states")
+    options = ("index", tmp_path / "source", "--index", tmp_path / "index", "--token-states")
     assert "nothing of a document to keep" in resift(*options, "--model", joint_folder).error
     assert "no such model folder" in resift(*options, "--model", tmp_path / "absent").error
     assert "states kept" in resift(*options, "--model", "bundled").out

@@ -19,7 +19,7 @@ LINES = [
 ]
 FIELDS = [
     "rank", "index", "id", "score", "logit", "text", "first_stage_rank", "first_stage_score",
-    "tokens_seen", "tokens_dropped", "span", "status", "title", "metadata", "stages", "prior",
+    "tokens_seen", "tokens_dropped", "span", "status", "title", "metadata", "stages", "fusion",
     "feedback",
     "dropped_counted",
     "citation",

@@ -171,7 +171,7 @@ def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(
     assert "absent: no such file" in error("--pairs", tmp_path / "absent")
     assert "no qrels.tsv" in error("--pairs", make_collection(tmp_path / "made"))
     assert "no-such" in error("--pairs", pairs, "--base", "no-such")
-    assert "a joint model" in error("--pairs", pairs, "--base", joint_folder)
+    assert "a cross-encoder" in error("--pairs", pairs, "--base", joint_folder)
     (tmp_path / "lines").write_text("no pair\n")
     assert "lines:1: expected a line of" in error("--pairs", tmp_path / "lines")
     assert "is there already" in resift("train", "--pairs", pairs, "--out", pairs).error

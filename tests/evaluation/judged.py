@@ -4,7 +4,7 @@ import numpy as np
 
 from resift.evaluation.calibrate import JudgedLogits
 from resift.evaluation.reliability import Floats
-from resift.rerank.order import sigmoid
+from resift.rerank.ordering import sigmoid
 
 SCALE, BIAS = 0.7, -2.5
 

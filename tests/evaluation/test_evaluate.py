@@ -12,7 +12,7 @@ from resift import Reranker
 from resift.errors import DatasetError, InputError
 from resift.evaluation.ablation import SECONDS, ablate
 from resift.evaluation.collection import open_collection
-from resift.evaluation.evaluate import Plan, evaluate
+from resift.evaluation.evaluate import EvaluationPlan, evaluate
 from resift.evaluation.first_stage import from_run
 from resift.evaluation.measures import Evaluator, in_order
 from resift.evaluation.result import Evaluation
@@ -26,7 +26,7 @@ from resift.settings import Settings
 QUERIES = {"q1": "what stops an object from being deleted", "q2": "where do messages wait"}
 QRELS = {"q1": {"d2": 2, "d1": 0}, "q2": {"d4": 1}}
 WRONG = {"q1": ["d4", "d3", "d1", "d2"], "q2": ["d1", "d4"]}
-PLAN = Plan(depths=[1, 2, 4])
+PLAN = EvaluationPlan(depths=[1, 2, 4])
 
 
 @cache
@@ -138,12 +138,12 @@ def test_the_result_is_plain_json(folder: Path) -> None:
 @pytest.mark.parametrize("depths", [[], [0, 1], [20, 10], [10, 10]])
 def test_depths_rise(depths: list[int]) -> None:
     with pytest.raises(InputError, match="expected rising whole numbers"):
-        Plan(depths=depths)
+        EvaluationPlan(depths=depths)
 
 
 def test_a_target_is_a_time() -> None:
     with pytest.raises(InputError, match="target_ms=0"):
-        Plan(target_ms=0)
+        EvaluationPlan(target_ms=0)
 
 
 def test_an_ablation_is_every_arm_alone_reranked_and_fused(folder: Path, tmp_path: Path) -> None:

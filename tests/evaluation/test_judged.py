@@ -5,10 +5,10 @@ import pytest
 from resift import Candidate, Citation, Reranker
 from resift.errors import DatasetError
 from resift.evaluation.first_stage import doc_id
-from resift.evaluation.judged import Grades, Judged, Reckoning, calibrate, judge
+from resift.evaluation.judged import Grades, JudgedPairs, Reckoning, calibrate, judge
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.reading import Reading
+from resift.rerank.scored import ScoredCandidates
 from texts import QUESTIONS, passages
 
 pytest.importorskip("scipy")
@@ -26,11 +26,11 @@ def bundled(in_one_runtime: Reranker) -> Reranker:
 
 
 @pytest.fixture(scope="module")
-def reading(bundled: Reranker) -> Reading:
-    return bundled.read(QUESTIONS[0], WINDOW)
+def reading(bundled: Reranker) -> ScoredCandidates:
+    return bundled.score_candidates(QUESTIONS[0], WINDOW)
 
 
-def _answers(judged: Judged) -> tuple[int, int]:
+def _answers(judged: JudgedPairs) -> tuple[int, int]:
     """Pairs, and answers among them."""
     return len(judged.plain.logits), int(judged.plain.relevant.sum())
 
@@ -45,18 +45,20 @@ def _answers(judged: Judged) -> tuple[int, int]:
     ],
 )
 def test_grades_and_unjudged_candidates_count_as_was_said(
-    reading: Reading, how: Reckoning, expected: tuple[int, int]
+    scored: ScoredCandidates, how: Reckoning, expected: tuple[int, int]
 ) -> None:
-    assert _answers(judge([(reading, GRADES)], how)) == expected
+    assert _answers(judge([(scored, GRADES)], how)) == expected
 
 
-def test_logits_are_the_readings_plain_and_with_the_first_stages_say(reading: Reading) -> None:
-    judged = judge([(reading, GRADES), (reading, {})], Reckoning())
-    ranking = reading.ranking()
+def test_logits_are_the_readings_plain_and_with_the_first_stages_say(
+    scored: ScoredCandidates,
+) -> None:
+    judged = judge([(scored, GRADES), (scored, {})], Reckoning())
+    ranking = scored.ranking()
     assert judged.fused is not None
     assert judged.plain.logits[:12].tolist() == [hit.logit for hit in ranking]
     assert judged.fused.logits[:12].tolist() == [
-        (hit.logit or 0) + hit.prior + hit.feedback for hit in ranking
+        (hit.logit or 0) + hit.fusion + hit.feedback for hit in ranking
     ]
     assert judged.plain.queries.tolist() == judged.fused.queries.tolist() == [0] * 12 + [1] * 12
     weights = judged.fusion_weight, judged.feedback_weight
@@ -64,15 +66,15 @@ def test_logits_are_the_readings_plain_and_with_the_first_stages_say(reading: Re
 
 
 def test_without_first_stage_scores_there_is_no_fused_scale(bundled: Reranker) -> None:
-    plain = bundled.read(QUESTIONS[0], POOL)
-    found = judge([(bundled.read(QUESTIONS[0], WINDOW), {}), (plain, {})], Reckoning())
+    plain = bundled.score_candidates(QUESTIONS[0], POOL)
+    found = judge([(bundled.score_candidates(QUESTIONS[0], WINDOW), {}), (plain, {})], Reckoning())
     assert found.fused is None and found.fusion_weight == 0
 
 
 def test_what_has_no_logit_is_no_pair(bundled: Reranker) -> None:
-    own = bundled.read(QUESTIONS[0], [*WINDOW, Candidate("d12", "", score=0.0)])
+    own = bundled.score_candidates(QUESTIONS[0], [*WINDOW, Candidate("d12", "", score=0.0)])
     assert _answers(judge([(own, {"d12": 1})], Reckoning())) == (12, 0)
-    empty = bundled.read(QUESTIONS[0], [])
+    empty = bundled.score_candidates(QUESTIONS[0], [])
     assert _answers(judge([(empty, GRADES)], Reckoning())) == (0, 0)
 
 
@@ -80,10 +82,10 @@ def test_of_the_passages_of_an_answering_document_the_best_counts(bundled: Reran
     parts = [Candidate(f"p{n}", text, score=1.0 * n,
                        citation=Citation("u", f"d{n % 3}", 0, 9))
              for n, text in enumerate(POOL)]  # fmt: skip
-    reading = bundled.read(QUESTIONS[0], parts)
-    judged = judge([(reading, {"d1": 1, "d2": 0})], Reckoning())
+    scored = bundled.score_candidates(QUESTIONS[0], parts)
+    judged = judge([(scored, {"d1": 1, "d2": 0})], Reckoning())
     assert _answers(judged) == (9, 1)
-    best = next(hit for hit in reading.ranking() if doc_id(hit) == "d1")
+    best = next(hit for hit in scored.ranking() if doc_id(hit) == "d1")
     assert judged.plain.logits[judged.plain.relevant].tolist() == [best.logit]
 
 
@@ -109,11 +111,11 @@ def test_a_calibration_says_what_it_was_fitted_on(bundled: Reranker) -> None:
         assert fit.curve.method == best and fit.error == fit.calibration_error[best]
 
 
-def _queries(bundled: Reranker) -> list[tuple[Reading, Grades]]:
+def _queries(bundled: Reranker) -> list[tuple[ScoredCandidates, Grades]]:
     """Twelve queries, each a passage's own words; that passage and the next one answer."""
     return [
         (
-            bundled.read(" ".join(POOL[n].split()[:12]), WINDOW),
+            bundled.score_candidates(" ".join(POOL[n].split()[:12]), WINDOW),
             {f"d{n}": 1, f"d{(n + 1) % len(POOL)}": 1},
         )
         for n in range(12)

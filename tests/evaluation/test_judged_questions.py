@@ -8,7 +8,7 @@ import pytest
 from evaluation.made import json_lines
 from resift.cli.botocore_corpus import SERVICES, operations
 from resift.cli.demo import write_documents
-from resift.evaluation.evaluate import Plan, evaluate
+from resift.evaluation.evaluate import EvaluationPlan, evaluate
 from resift.evaluation.first_stage import FromIndex
 from resift.evaluation.qrels import read_qrels
 from resift.evaluation.queries import read_queries
@@ -82,4 +82,4 @@ def _evaluated(task: Task, folder: Path) -> Evaluation:
     index = Index(str(folder / "index"), settings=Settings())
     index.sync(str(folder / "documents"))
     system = SecondStage(Setting("bundled"), Reranker(settings=Settings()))
-    return evaluate(task, FromIndex(index), [system], Plan(depths=[10, 20]))
+    return evaluate(task, FromIndex(index), [system], EvaluationPlan(depths=[10, 20]))

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import cast
 
 from resift import Candidate
-from resift.evaluation.first_stage import Window
+from resift.evaluation.first_stage import FirstStageCandidates
 from resift.evaluation.observed import WEIGHTS, SecondSeen
 from resift.evaluation.second_stage import Orders, SecondStage
 
@@ -27,7 +27,7 @@ def _reversed(*_: object) -> Orders:
 
 def test_lists_are_whole_and_take_little_room() -> None:
     system = cast(SecondStage, SimpleNamespace(orders=_reversed))
-    window = Window(CANDIDATES, beyond=NAMES[100:])
+    window = FirstStageCandidates(CANDIDATES, beyond=NAMES[100:])
     second = SecondSeen()
     second.rerank(system, ("first", "text", 0), window, DEPTHS)
     tracemalloc.start()
@@ -47,5 +47,5 @@ def test_what_came_out_of_the_cache_is_named() -> None:
 
     second = SecondSeen()
     system = cast(SecondStage, SimpleNamespace(orders=recalled))
-    second.rerank(system, ("q1", "text", 0), Window(CANDIDATES[:1]), [10])
+    second.rerank(system, ("q1", "text", 0), FirstStageCandidates(CANDIDATES[:1]), [10])
     assert second.recalled == ["q1"] and second.cost(10, 1)[0] is None

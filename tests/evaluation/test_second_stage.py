@@ -1,4 +1,4 @@
-"""Settings to compare, and orders of many depths from one reading."""
+"""Settings to compare, and orders of many depths from one scored."""
 
 import pytest
 
@@ -86,7 +86,7 @@ def test_a_race_ends_with_what_it_left_out_in_its_old_order(bundled: Reranker) -
     system = SecondStage(Setting("s", exact=False), bundled)
     window = _window(14)
     orders = system.orders(QUESTIONS[2], window, [5, 14], [2.0], timed=True)
-    assert list(orders.places) == [(5, None), (14, None)]  # a race is for one weight
+    assert list(orders.places) == [(5, None), (14, None)]  # an early exit is for one weight
     first = [hit.index for hit in bundled.rank(QUESTIONS[2], window, 10)]
     assert orders.places[14, None][:10] == first
     rest = orders.places[14, None][10:]

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resift.errors import DatasetError, OutputError
-from resift.evaluation.trec import LEAST_STEP, ScoredDocument, read_run, run_lines, write_run
+from resift.evaluation.trec import LEAST_STEP, RunEntry, read_run, run_lines, write_run
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=("Z", "C")), min_size=1, max_size=8)
 scores = st.floats(-50, 50)
@@ -62,7 +62,7 @@ def test_the_score_decides_and_ties_keep_the_files_order(tmp_path: Path) -> None
     file.write_text("q Q0 a 1 1.0 t\nq\tQ0\tb 2 3e0 t\n\nq Q0 c 3 1.0 t\np Q0 a 1 -2 t\n")
     run = read_run(file)
     assert [document.doc_id for document in run["q"]] == ["b", "a", "c"]
-    assert run["p"] == [ScoredDocument("a", -2.0)]
+    assert run["p"] == [RunEntry("a", -2.0)]
 
 
 @pytest.mark.parametrize(
@@ -154,8 +154,8 @@ def test_runs_as_people_have_them(tmp_path: Path, layout: str, heading: str) -> 
     rows = [("q", "d\u00a01", 2.5), ("q", "d2", 3), ("q", "d\u00a01", 2.5), ("p", "#3", -1)]
     file.write_text(heading + "\n".join(layout.format(q=q, d=d, s=s) for q, d, s in rows))
     assert read_run(file) == {
-        "q": [ScoredDocument("d2", 3.0), ScoredDocument("d\u00a01", 2.5)],
-        "p": [ScoredDocument("#3", -1.0)],
+        "q": [RunEntry("d2", 3.0), RunEntry("d\u00a01", 2.5)],
+        "p": [RunEntry("#3", -1.0)],
     }
 
 

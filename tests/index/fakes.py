@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from resift.errors import SourceError
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.cut import CutFile, cut
-from resift.index.parsing.limits import Limits
+from resift.index.parsing.limits import ParseLimits
 from resift.index.parsing.parse import parse
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class HashingEmbedder:
 class ParsersHere:
     """`Parsers` without processes: the same files come out the same, cut by words."""
 
-    def __init__(self, limits: Limits, columns: Columns) -> None:
+    def __init__(self, limits: ParseLimits, columns: Columns) -> None:
         self._limits = limits
         self._columns = columns
 

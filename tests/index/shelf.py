@@ -10,23 +10,23 @@ import lance
 from index.fakes import HashingEmbedder
 from resift.index.location import Location, locate
 from resift.index.manifest import Entry
-from resift.index.publish import News, publish
+from resift.index.publish import SyncDelta, publish
 from resift.index.reader import find_version, open_version
-from resift.index.reading import Reading
 from resift.index.report import SyncReport
 from resift.index.rows import READ, Origin, Passage, from_row, to_arrow
 from resift.index.run import Progress
 from resift.index.snapshot import Snapshot
 from resift.index.source import open_source
+from resift.index.source_options import SourceOptions
 from resift.index.store import Store
-from resift.index.sync import Allowed, Models, Place, sync
+from resift.index.sync import IndexHandle, Models, SyncConsent, sync
 from resift.index.table import TABLE
 from resift.index.versions import Version, Versions
 from resift.index.where import parse_where
 from resift.settings import Settings, StorageSettings
 
 LOCAL = StorageSettings()
-NOTHING = News()
+NOTHING = SyncDelta()
 
 
 class Shelf:
@@ -48,8 +48,8 @@ class Shelf:
         return Versions(self.location, LOCAL)
 
     @property
-    def place(self) -> Place:
-        return Place(self.location, LOCAL, self.versions)
+    def place(self) -> IndexHandle:
+        return IndexHandle(self.location, LOCAL, self.versions)
 
     def write(self, **files: str) -> None:
         for name, text in files.items():
@@ -59,16 +59,22 @@ class Shelf:
         return str(self.docs.resolve() / name)
 
     def sync(
-        self, below: str = "", reading: Reading | None = None, *, allow_deletes: bool = False
+        self,
+        below: str = "",
+        source_options: SourceOptions | None = None,
+        *,
+        allow_deletes: bool = False,
     ) -> SyncReport:
         source = open_source(str(self.docs / below), LOCAL)
-        models, allowed = Models(self.embedder), Allowed(deletes=allow_deletes)
-        return sync(source, self.place, models, reading, self.progress.append, allowed=allowed)
+        models, allowed = Models(self.embedder), SyncConsent(deletes=allow_deletes)
+        return sync(
+            source, self.place, models, source_options, self.progress.append, allowed=allowed
+        )
 
     def store(self) -> Store:
         return Store.open(self.location, LOCAL, self.embedder)
 
-    def publish(self, news: News = NOTHING) -> Version:
+    def publish(self, news: SyncDelta = NOTHING) -> Version:
         return publish(self.store(), self.versions, self.embedder, news)
 
     def newest(self) -> Version:

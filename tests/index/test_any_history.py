@@ -24,8 +24,8 @@ from index.shelf import Shelf
 from resift.errors import SourceError
 from resift.index.folder import Folder
 from resift.index.publish import clean, rollback
+from resift.index.raw_listing import Fetched, RawListing
 from resift.index.rows import Passage
-from resift.index.seen import Fetched, Seen
 from resift.index.store import TEXT_INDEX, Store
 from resift.index.table import TABLE
 from resift.index.versions import Versions
@@ -65,7 +65,7 @@ def die() -> None:
 LOOK, READ = Folder.look, Folder.read
 
 
-def look_by_content(folder: Folder, follow_links: bool) -> Seen:
+def look_by_content(folder: Folder, follow_links: bool) -> RawListing:
     """With ETags as a bucket's: the same for the same content, whenever it was written."""
     seen = LOOK(folder, follow_links)
     files = [

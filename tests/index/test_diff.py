@@ -67,8 +67,8 @@ def test_another_parser_or_for_what_was_skipped_another_limit_is_another_try(
 
 def test_states_are_wanted_of_all_that_has_passages_or_of_none() -> None:
     plain, empty = known("a"), known("b", passages=0)
-    mine, other = replace(plain, kept_by="m"), replace(plain, kept_by="n")
-    wanted = Expected(EXPECTED.made_by, EXPECTED.limits, kept_by="m")
+    mine, other = replace(plain, precomputed_by="m"), replace(plain, precomputed_by="n")
+    wanted = Expected(EXPECTED.made_by, EXPECTED.limits, precomputed_by="m")
     for own, is_good in ((plain, False), (other, False), (mine, True), (empty, True)):
         item = listed(own.origin.uri[-1])
         assert bool(compare([item], by_uri(own), wanted)) is not is_good

@@ -10,11 +10,11 @@ from index.shelf import LOCAL, Shelf
 from resift.errors import IndexMismatch, InputError, MassDeletion, SourceError, StoreError
 from resift.index import plan as planning
 from resift.index.location import locate
-from resift.index.parsing.limits import Limits
-from resift.index.plan import Plan, plan
-from resift.index.reading import AS_IT_IS, Reading
+from resift.index.parsing.limits import ParseLimits
+from resift.index.plan import SyncPlan, plan
 from resift.index.source import open_source
-from resift.index.sync import Allowed, Models, Place
+from resift.index.source_options import AS_IT_IS, SourceOptions
+from resift.index.sync import IndexHandle, Models, SyncConsent
 from resift.index.versions import Versions
 
 
@@ -25,15 +25,15 @@ def _parsers_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def planned(
     shelf: Shelf,
-    reading: Reading = AS_IT_IS,
+    source_options: SourceOptions = AS_IT_IS,
     *,
-    allowed: Allowed = Allowed(),  # noqa: B008
-) -> Plan:
+    allowed: SyncConsent = SyncConsent(),  # noqa: B008
+) -> SyncPlan:
     source = open_source(str(shelf.docs), LOCAL)
-    return plan(source, shelf.place, Models(shelf.embedder), reading, allowed=allowed)
+    return plan(source, shelf.place, Models(shelf.embedder), source_options, allowed=allowed)
 
 
-def reasons(of: Plan) -> dict[str, str]:
+def reasons(of: SyncPlan) -> dict[str, str]:
     return {Path(uri).name: reason for uri, reason in of.skipped}
 
 
@@ -41,9 +41,9 @@ def test_where_everything_is_sampled_the_numbers_are_those_of_the_sync(shelf: Sh
     shelf.write(a="alpha", b="nul \0 byte", c="x" * 2_000)
     (shelf.docs / "rows.jsonl").write_text('{"text": "one"}\n{"text": "two"}\nbad line\n')
     (shelf.docs / "pic.png").write_bytes(b"\x89PNG")
-    reading = Reading(limits=Limits(max_bytes=1_000))
-    expected = planned(shelf, reading)
-    report = shelf.sync(reading=reading)
+    source_options = SourceOptions(limits=ParseLimits(max_bytes=1_000))
+    expected = planned(shelf, source_options)
+    report = shelf.sync(source_options=source_options)
     assert (expected.added, expected.passages, expected.passed_over) == (4, 3, {".png": 1})
     assert (report.passages_embedded, report.passed_over) == (3, {".png": 1})
     assert sorted(expected.skipped) == sorted(report.skipped)
@@ -51,7 +51,7 @@ def test_where_everything_is_sampled_the_numbers_are_those_of_the_sync(shelf: Sh
     assert expected.bytes == sum(path.stat().st_size for path in shelf.docs.glob("*.[tj]*"))
     shelf.write(a="alpha, changed", d="new")
     (shelf.docs / "rows.jsonl").unlink()
-    expected, report = planned(shelf, reading), shelf.sync(reading=reading)
+    expected, report = planned(shelf, source_options), shelf.sync(source_options=source_options)
     for name in ("added", "changed", "deleted", "unchanged"):
         assert getattr(expected, name) == getattr(report, name)
     assert expected.passages == report.passages_embedded == 2
@@ -132,7 +132,7 @@ def test_a_plan_says_that_a_sync_would_stop(shelf: Shelf) -> None:
     expected = planned(shelf)
     assert (expected.deleted, expected.refusal is None) == (2, False)
     assert "2 of 2 indexed documents would leave the index" in str(expected.refusal)
-    assert planned(shelf, allowed=Allowed(deletes=True)).refusal is None
+    assert planned(shelf, allowed=SyncConsent(deletes=True)).refusal is None
 
 
 def test_a_plan_says_that_a_sync_would_stop_for_what_has_lost_its_text(shelf: Shelf) -> None:
@@ -147,7 +147,7 @@ def test_a_plan_says_that_a_sync_would_stop_for_what_has_lost_its_text(shelf: Sh
 
 def test_a_plan_refuses_a_place_that_a_sync_refuses(shelf: Shelf) -> None:
     shelf.write(a="alpha")
-    place = Place(locate(str(shelf.docs)), LOCAL, Versions(locate(str(shelf.docs)), LOCAL))
+    place = IndexHandle(locate(str(shelf.docs)), LOCAL, Versions(locate(str(shelf.docs)), LOCAL))
     with pytest.raises(InputError, match="would lie among the documents"):
         plan(open_source(str(shelf.docs), LOCAL), place, Models(shelf.embedder))
     shelf.sync()

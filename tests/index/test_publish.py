@@ -14,7 +14,7 @@ from resift.errors import IndexBusy, IndexNotFound, StoreError
 from resift.index import publish as publishing
 from resift.index.manifest import Entry
 from resift.index.nearest import index_vectors
-from resift.index.publish import News, clean, rollback
+from resift.index.publish import SyncDelta, clean, rollback
 from resift.index.store import TEXT_INDEX, Conflict, Store
 from resift.index.table import TABLE
 from resift.index.versions import VectorIndex, Version, Versions
@@ -99,20 +99,20 @@ def test_what_could_not_be_read_is_carried_on_until_it_can_or_is_gone(shelf: She
     shelf.add(passage("/d/a", "x"))
     noted = {"/d/a": entry("/d/a", "1", 1, problems=("line 2",))}
     news = skipped("/d/b", "1", "empty file") | skipped("/d/c", "1", "locked")
-    shelf.publish(News(noted | news))
+    shelf.publish(SyncDelta(noted | news))
     shelf.add(passage("/d/e", "y", attempt="2"))
     shelf.publish()
     before = {"/d/a": ("line 2",), "/d/b": ("empty file",), "/d/c": ("locked",), "/d/e": ()}
     assert published() == before
     shelf.add(passage("/d/b", "now it can", attempt="3"), passage("/d/a", "z", attempt="3"))
-    shelf.publish(News(skipped("/d/f", "3", "torn"), frozenset({"/d/c"})))
+    shelf.publish(SyncDelta(skipped("/d/f", "3", "torn"), frozenset({"/d/c"})))
     assert published() == {"/d/a": (), "/d/b": (), "/d/e": (), "/d/f": ("torn",)}
 
 
 def test_news_without_rows_is_a_version_of_the_same_table(shelf: Shelf) -> None:
     shelf.add(passage("/d/a", "x"))
     first = shelf.publish()
-    news = News({"/d/b": entry("/d/b", "2", 0, problems=("locked",))})
+    news = SyncDelta({"/d/b": entry("/d/b", "2", 0, problems=("locked",))})
     second = shelf.publish(news)
     assert (second.number, second.table_version) == (2, first.table_version)
     assert shelf.publish(news) == second

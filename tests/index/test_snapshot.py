@@ -15,7 +15,7 @@ from resift.index.snapshot import Snapshot
 from resift.index.table import open_table
 from resift.index.where import parse_where
 from resift.settings import Settings
-from resift.types import Kept
+from resift.types import Precomputed
 
 TEXTS = ("red fox", "red fox red", "blue whale sings", "green")
 
@@ -28,16 +28,16 @@ def colours(shelf: Shelf) -> Iterator[Snapshot]:
 
 
 def test_a_passage_comes_back_as_it_went_in(shelf: Shelf) -> None:
-    kept = Kept("model", b"hash", b"tokens", b"states")
+    kept = Precomputed("model", b"hash", b"tokens", b"states")
     rows = [
         passage("/d/it's.txt", "one"),
-        passage("/d/b.jsonl", "two", title="T", page=None, row=7, kept=kept),
+        passage("/d/b.jsonl", "two", title="T", page=None, row=7, precomputed=kept),
     ]
     shelf.add(*rows)
     shelf.publish()
     view = shelf.snapshot().view()
     ids = [row_id for row_id, _ in view.dense(shelf.embedder.embed(["one"])[0], 10)]
-    read = [rows[0], replace(rows[1], kept=replace(kept, states=b""), has_states=True)]
+    read = [rows[0], replace(rows[1], precomputed=replace(kept, states=b""), has_states=True)]
     assert sorted(view.take(ids), key=lambda p: p.text) == read
     assert view.take(ids[::-1]) == view.take(ids)[::-1]
     assert view.take([ids[1]]) == view.take(ids)[1:]

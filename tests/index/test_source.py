@@ -94,9 +94,9 @@ def test_however_little_may_wait_all_are_read_in_order(
 def test_reading_may_stop_half_way(tmp_path: Path) -> None:
     write(tmp_path, *(f"{n:03}.txt" for n in range(60)))
     source = open_source(str(tmp_path), LOCAL)
-    reading = source.read_many(source.list().objects)
-    assert bodies([next(reading)]) == {"000.txt": b"content of 000.txt"}
-    reading.close()  # type: ignore[attr-defined]
+    source_options = source.read_many(source.list().objects)
+    assert bodies([next(source_options)]) == {"000.txt": b"content of 000.txt"}
+    source_options.close()  # type: ignore[attr-defined]
 
 
 def test_what_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,13 +26,13 @@ from resift.errors import (
 from resift.index.diff import Diff
 from resift.index.parsing import parse
 from resift.index.parsing.columns import Columns
-from resift.index.parsing.limits import Limits
+from resift.index.parsing.limits import ParseLimits
 from resift.index.plan import plan
 from resift.index.publish import rollback
-from resift.index.reading import AS_IT_IS, Reading
 from resift.index.report import SyncReport
 from resift.index.run import Progress
 from resift.index.source import Fetched, Globs, Source, open_source
+from resift.index.source_options import AS_IT_IS, SourceOptions
 from resift.index.store import Store
 from resift.index.sync import Models, expect
 from resift.index.versions import Versions
@@ -109,13 +109,13 @@ def test_what_cannot_be_read_is_told_each_time_and_tried_again_once_it_changes(
 
 def test_what_a_limit_has_skipped_is_tried_again_under_another(shelf: Shelf) -> None:
     shelf.write(a="alpha", b="b" * 200)
-    tight = Reading(limits=Limits(max_bytes=100))
-    assert reasons(shelf.sync(reading=tight)) == {
+    tight = SourceOptions(limits=ParseLimits(max_bytes=100))
+    assert reasons(shelf.sync(source_options=tight)) == {
         "b.txt": "200 bytes, over the limit of 100 (max_bytes)"
     }
-    assert counts(shelf.sync(reading=tight)) == (0, 0, 0, 1)
+    assert counts(shelf.sync(source_options=tight)) == (0, 0, 0, 1)
     assert counts(shelf.sync()) == (0, 0, 0, 1)  # as before: it is remembered
-    assert counts(shelf.sync(reading=AS_IT_IS)) == (0, 1, 0, 1)
+    assert counts(shelf.sync(source_options=AS_IT_IS)) == (0, 1, 0, 1)
     assert shelf.texts() == ["alpha", "b" * 200]
 
 
@@ -123,8 +123,8 @@ def test_a_lower_limit_takes_out_what_is_over_it(shelf: Shelf) -> None:
     shelf.write(a="alpha", b="b" * 200, c="\0")
     first = shelf.sync()
     assert not first.options_changed
-    lower = Reading(limits=Limits(max_bytes=100))
-    report = shelf.sync(reading=lower)
+    lower = SourceOptions(limits=ParseLimits(max_bytes=100))
+    report = shelf.sync(source_options=lower)
     assert (counts(report), report.emptied, report.unindexed) == ((0, 0, 0, 1), 1, 2)
     assert reasons(report)["b.txt"] == "200 bytes, over the limit of 100 (max_bytes)"
     assert report.options_changed and shelf.texts() == ["alpha"]
@@ -150,17 +150,24 @@ def test_under_lower_limits_of_another_kind_files_are_read_again_and_stay_if_the
 
     monkeypatch.setattr(Source, "read", noted)
     shelf.embedder.embedded = 0
-    report = shelf.sync(reading=Reading(limits=Limits(max_pages=2)))
+    report = shelf.sync(source_options=SourceOptions(limits=ParseLimits(max_pages=2)))
     assert sorted(read) == ["one.pdf", "three.pdf"]
     assert (counts(report), report.emptied) == ((0, 0, 0, 2), 1)
     assert reasons(report) == {"three.pdf": "it has 3 pages: the limit is 2 (max_pages)"}
     assert (report.passages_embedded, report.passages_reused, shelf.embedder.embedded) == (0, 0, 0)
     read.clear()
-    report = shelf.sync(reading=Reading(limits=Limits(max_pages=2, max_seconds=30)))
+    report = shelf.sync(
+        source_options=SourceOptions(limits=ParseLimits(max_pages=2, max_seconds=30))
+    )
     assert sorted(read) == ["a.txt", "one.pdf", "three.pdf"]  # what was skipped is tried again
     assert (counts(report), report.version) == ((0, 0, 0, 2), first.version + 2)
     read.clear()
-    assert counts(shelf.sync(reading=Reading(limits=Limits(max_pages=2)))) == (0, 0, 0, 2)
+    assert counts(shelf.sync(source_options=SourceOptions(limits=ParseLimits(max_pages=2)))) == (
+        0,
+        0,
+        0,
+        2,
+    )
     assert set(read) <= {"three.pdf"}  # a higher one: what is indexed is left alone
 
 
@@ -421,7 +428,7 @@ def test_patterns_say_what_is_in_and_what_they_leave_out_goes(shelf: Shelf) -> N
     (shelf.docs / "old" / "a.txt").write_text("old alpha")
     shelf.write(a="alpha", b="beta")
     shelf.sync()
-    report = shelf.sync(reading=Reading(Globs(("*.txt",), ("old/*", "b*"))))
+    report = shelf.sync(source_options=SourceOptions(Globs(("*.txt",), ("old/*", "b*"))))
     assert (counts(report), shelf.texts()) == ((0, 0, 2, 1), ["alpha"])
 
 
@@ -431,11 +438,11 @@ def test_other_columns_and_another_parser_read_only_what_they_concern(
     shelf.write(a="alpha")
     (shelf.docs / "rows.jsonl").write_text('{"text": "one", "body": "two"}\n')
     shelf.sync()
-    reading = Reading(columns=Columns(text="body"))
-    assert counts(shelf.sync(reading=reading)) == (0, 1, 0, 1)
+    source_options = SourceOptions(columns=Columns(text="body"))
+    assert counts(shelf.sync(source_options=source_options)) == (0, 1, 0, 1)
     assert shelf.texts() == ["alpha", "two"]
     monkeypatch.setitem(parse._FORMATS, ".txt", replace(parse._FORMATS[".txt"], version=99))
-    assert counts(shelf.sync(reading=reading)) == (0, 1, 0, 1)
+    assert counts(shelf.sync(source_options=source_options)) == (0, 1, 0, 1)
     assert shelf.passages()[0].origin.made_by.startswith("text 99,")
 
 
@@ -515,7 +522,7 @@ def test_without_states_it_does_not_matter_who_kept_some(shelf: Shelf) -> None:
     def no_keeper() -> NoReturn:
         raise AssertionError("no model is needed to compare")
 
-    assert expect(Models(shelf.embedder, no_keeper), Reading()).kept_by is None
+    assert expect(Models(shelf.embedder, no_keeper), SourceOptions()).precomputed_by is None
 
 
 def test_what_was_skipped_for_want_of_a_parser_is_read_once_that_is_installed(

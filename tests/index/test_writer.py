@@ -17,7 +17,7 @@ from resift.index.report import SyncReport
 from resift.index.store import Store
 from resift.index.sync import Models
 from resift.index.writer import Writer
-from resift.types import Document, Kept
+from resift.types import Document, Precomputed
 
 MADE = "# {title}\n\n" + "\n\n".join(f"## Part {n}\n\n{f'word{n} ' * 150}." for n in range(6))
 
@@ -235,24 +235,28 @@ class Keeps:
     def __init__(self, fingerprint: str = "keeps") -> None:
         self.fingerprint = fingerprint
 
-    def keep(self, documents: Sequence[Document], *, states: bool = True) -> list[Kept | None]:
+    def precompute(
+        self, documents: Sequence[Document], *, states: bool = True
+    ) -> list[Precomputed | None]:
         return [
-            Kept(self.fingerprint, b"h", document.title.encode(), document.text.encode() * states)
+            Precomputed(
+                self.fingerprint, b"h", document.title.encode(), document.text.encode() * states
+            )
             for document in documents
         ]
 
 
 @pytest.mark.parametrize("states", [True, False])
 def test_what_a_reranker_keeps_lies_beside_the_passage(shelf: Shelf, states: bool) -> None:
-    keeper = Keeps()
-    writing = writer(shelf, keeper=lambda: keeper, keep_states=states)
+    precomputer = Keeps()
+    writing = writer(shelf, precomputer=lambda: precomputer, token_states=states)
     writing.take(origin("/d/a", "9"), file("one text"))
     writing.commit()
     shelf.publish()
     (own,) = shelf.passages()
-    assert (own.kept, own.has_states) == (Kept("keeps", b"h", b""), states)
-    assert writing.kept_bytes == (len("one text") if states else 0)
-    assert writing.read["/d/a"].kept_by == ("keeps" if states else None)
+    assert (own.precomputed, own.has_states) == (Precomputed("keeps", b"h", b""), states)
+    assert writing.precomputed_bytes == (len("one text") if states else 0)
+    assert writing.read["/d/a"].precomputed_by == ("keeps" if states else None)
     assert shelf.store().contents().whole == (
-        entry("/d/a", "9", kept_by="keeps" if states else None),
+        entry("/d/a", "9", precomputed_by="keeps" if states else None),
     )

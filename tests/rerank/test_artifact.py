@@ -15,8 +15,8 @@ from resift.errors import ArtifactError, ModelNotFound
 from resift.rerank.artifact import (
     MANIFEST,
     TOKENIZER,
-    Calibration,
     Exit,
+    ModelCalibration,
     load_artifact,
     write_manifest,
 )
@@ -25,7 +25,7 @@ from resift.settings import Settings
 
 STAGE = "stage-0.onnx"
 EXIT = Exit((0.01, 0.5, 0.99), (-1.25, 0.0, 2.5), 3000)
-CALIBRATION = Calibration(0.75, -1.5, 0.5, -2.0, 4000)
+CALIBRATION = ModelCalibration(0.75, -1.5, 0.5, -2.0, 4000)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_manifest_reads_as_it_was_written(folder: Path) -> None:
 @pytest.mark.parametrize("exits", [(), (EXIT,), (EXIT, replace(EXIT, gains=(0.0, 0.0, 0.0)))])
 @pytest.mark.parametrize("calibration", [None, CALIBRATION])
 def test_exits_and_calibration_read_as_they_were_written(
-    folder: Path, exits: tuple[Exit, ...], calibration: Calibration | None
+    folder: Path, exits: tuple[Exit, ...], calibration: ModelCalibration | None
 ) -> None:
     manifest = replace(load_artifact(folder).manifest, exits=exits, calibration=calibration)
     write_manifest(folder, manifest)
@@ -259,7 +259,7 @@ def test_the_bundled_model_is_small_and_has_no_float32_twin() -> None:
 
 def test_the_bundled_model_reads_query_and_document_together() -> None:
     manifest = load_artifact(BUNDLED).manifest
-    assert manifest.stages == ("encoder.onnx", "late.onnx", "meeting.onnx")
+    assert manifest.stages == ("encoder.onnx", "late.onnx", "cross_attention.onnx")
     assert manifest.calibration is not None and len(manifest.exits) == 1
     assert len(manifest.reference) >= 6
 

@@ -17,8 +17,8 @@ from resift import Reranker
 from resift.rerank import cache as cache_module
 from resift.rerank.cache import ENTRY_BYTES, PairCache
 from resift.rerank.cache_file import Score
+from resift.rerank.deadline import Deadline
 from resift.rerank.engine import Engine
-from resift.rerank.patience import Patience
 from resift.settings import Settings
 from texts import QUESTIONS, passages
 
@@ -132,29 +132,29 @@ def test_a_fork_opens_the_file_anew(tmp_path: Path) -> None:
 def test_the_engine_reads_no_pair_twice() -> None:
     model = WordCountModel()
     engine = Engine(model, cache=PairCache("model", 1))
-    first = engine.step(QUERY, ["red", "sky " * 90, ""])
+    first = engine.score(QUERY, ["red", "sky " * 90, ""])
     calls = len(model.calls)
-    again = engine.step(QUERY, ["", "red", "sky " * 90, "blue blue"])
+    again = engine.score(QUERY, ["", "red", "sky " * 90, "blue blue"])
     assert again.logits[[1, 2]].tolist() == first.logits[:2].tolist()
     assert again.cached.tolist() == [False, True, True, False]
     assert again.statuses == ["empty", "ok", "cut", "ok"]
     assert again.rows[2].seen == first.rows[1].seen and again.rows[2].end == first.rows[1].end
     assert [size for _, size in model.calls[calls:]] == [1, 1]
     assert again.tokens == len(again.rows[3].ids)
-    other = engine.step("green", ["red"])
+    other = engine.score("green", ["red"])
     assert not other.cached.any()
 
 
 def test_what_stopped_early_is_not_kept() -> None:
     engine = Engine(WordCountModel(), cache=PairCache("model", 1))
-    engine.step(QUERY, ["red"], Patience(budget_ms=0))
-    assert not engine.step(QUERY, ["red"]).cached.any()
+    engine.score(QUERY, ["red"], Deadline(budget_ms=0))
+    assert not engine.score(QUERY, ["red"]).cached.any()
 
 
 def test_known_pairs_are_an_answer_even_without_time() -> None:
     engine = Engine(WordCountModel(), cache=PairCache("model", 1))
-    engine.step(QUERY, ["red"])
-    outcome = engine.step(QUERY, ["red", "blue"], Patience(budget_ms=0))
+    engine.score(QUERY, ["red"])
+    outcome = engine.score(QUERY, ["red", "blue"], Deadline(budget_ms=0))
     assert outcome.statuses == ["ok", "late"] and outcome.partial
 
 
@@ -174,7 +174,7 @@ def test_a_ranking_out_of_the_cache_is_the_same_and_its_receipt_says_so(tmp_path
     assert [hit.score is not None for hit in known] == [True] * 9 + [False]
 
 
-@pytest.mark.parametrize("cached", [{"cache_mb": 1}, {"halves_mb": 50}])
+@pytest.mark.parametrize("cached", [{"cache_mb": 1}, {"state_cache_mb": 50}])
 def test_what_a_budget_left_uncounted_is_counted_where_nobody_hurries(
     cached: dict[str, float],
 ) -> None:

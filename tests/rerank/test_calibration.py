@@ -16,12 +16,12 @@ from resift.rerank.artifact import load_artifact
 from resift.rerank.calibration import (
     MOST_BYTES,
     SIGMOID,
-    Calibration,
     Curve,
     Fit,
     Isotonic,
+    JudgedCalibration,
     Platt,
-    Scale,
+    ScoreScale,
     open_scale,
     read_calibration,
     write_calibration,
@@ -59,13 +59,15 @@ platts = st.builds(Platt, st.floats(0.01, 1), st.floats(-3, 3))
 curves = st.one_of(platts, isotonics())
 
 
-def made(plain: Curve = FLAT, fused: Curve | None = FUSED, depth: int | None = 30) -> Calibration:
+def made(
+    plain: Curve = FLAT, fused: Curve | None = FUSED, depth: int | None = 30
+) -> JudgedCalibration:
     """For the bundled model."""
 
     def fit(curve: Curve) -> Fit:
         return Fit(curve, {curve.method: 0.1}, {curve.method: 0.02})
 
-    return Calibration(
+    return JudgedCalibration(
         model=MANIFEST.name,
         fingerprint=MANIFEST.fingerprint,
         queries=40,
@@ -198,7 +200,7 @@ def test_scores_are_the_files_and_the_order_is_as_it_was(bundled: Reranker, file
         ranking, before = (model.rank(QUERY, documents, None) for model in (own, bundled))
         assert [hit.index for hit in ranking] == [hit.index for hit in before]
         assert [hit.logit for hit in ranking] == [hit.logit for hit in before]
-        sums = [(hit.logit or 0) + (hit.prior + hit.feedback) * added for hit in ranking]
+        sums = [(hit.logit or 0) + (hit.fusion + hit.feedback) * added for hit in ranking]
         assert [hit.score for hit in ranking] == pytest.approx(_chances(curve, sums))
         assert (ranking.receipt.calibration, before.receipt.calibration) == ("judged", "model")
 
@@ -248,7 +250,7 @@ def test_without_any_calibration_the_receipt_says_so(joint: Reranker) -> None:
 
 
 def test_a_scale_takes_a_weight_for_its_own_but_for_rounding() -> None:
-    scale = Scale("judged", SIGMOID, FUSED, 0.3, 4.0)
+    scale = ScoreScale("judged", SIGMOID, FUSED, 0.3, 4.0)
     assert scale.curve(0.1 + 0.2, 4.0) == (FUSED, "judged")
     assert scale.curve(0.3001, 4.0) == (FUSED, "none")
     assert scale.curve(0.3, 0.0) == (FUSED, "none")
@@ -266,7 +268,9 @@ def test_at_another_depth_a_receipt_says_so(tmp_path: Path, depth: int, meaning:
         assert receipt.calibration == meaning
         notes = [note for note in receipt.notes if "calibrate --depth 30" in note]
         assert len(notes) == (meaning != "judged")
-    assert own.read(QUERY, POOL).ranking(depth=5).receipt.calibration == "judged_otherwise"
+    assert (
+        own.score_candidates(QUERY, POOL).ranking(depth=5).receipt.calibration == "judged_otherwise"
+    )
     with pytest.warns(UserWarning, match="not 4"):
         own.rank(QUERY, POOL[:4], min_score=0.1)
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resift import Candidate, Document, Hit, Kept, Ranking, Reranker
+from resift import Candidate, Document, Hit, Precomputed, Ranking, Reranker
 from resift.errors import InputError, QueryError
 from resift.rerank.candidates import as_candidates, check_query, from_fields
 from resift.settings import Settings
@@ -321,15 +321,15 @@ def test_scores_of_any_size_have_the_same_say(tiny: Reranker, scale: float) -> N
         Candidate(str(place), text, score=score * scale)
         for place, (text, score) in enumerate(zip(texts, (0.25, 1.5, -0.75), strict=True))
     ]
-    priors = {hit.id: hit.prior for hit in tiny.rank(QUERY, candidates, fusion_weight=1.0)}
+    priors = {hit.id: hit.fusion for hit in tiny.rank(QUERY, candidates, fusion_weight=1.0)}
     assert priors == pytest.approx({"0": -0.0905, "1": 1.2675, "2": -1.177}, abs=0.01)
 
 
 @pytest.mark.parametrize(
-    "kept", ["abc", 5, Kept("m", "t", b"", b""), Kept("m", b"t", None), Kept(None, b"", b"")]  # type: ignore[arg-type]
+    "kept", ["abc", 5, Precomputed("m", "t", b"", b""), Precomputed("m", b"t", None), Precomputed(None, b"", b"")]  # type: ignore[arg-type]
 )  # fmt: skip
 def test_what_cannot_be_kept_is_not_used(tiny: Reranker, kept: Any) -> None:
-    (hit,) = tiny.rank(QUERY, [Candidate("a", "a lock", kept=kept)])
+    (hit,) = tiny.rank(QUERY, [Candidate("a", "a lock", precomputed=kept)])
     assert (hit.status, hit.logit) == ("ok", tiny.rank(QUERY, ["a lock"])[0].logit)
 
 
@@ -347,7 +347,7 @@ def test_another_field_can_be_the_text() -> None:
     assert read == Candidate("x", "a", metadata={"text": 5})
 
 
-@pytest.mark.filterwarnings("ignore:min_score and abstain")
+@pytest.mark.filterwarnings("ignore:min_score and abstain_below")
 def test_what_comes_out_is_plain_python_and_valid_json(tiny: Reranker) -> None:
     candidates = [
         Candidate(np.str_("a"), np.str_("a lock"), np.str_("T"), {}, np.int64(2), np.float32(1)),  # type: ignore[arg-type]
@@ -360,7 +360,7 @@ def test_what_comes_out_is_plain_python_and_valid_json(tiny: Reranker) -> None:
         candidates,
         np.int64(4),  # type: ignore[arg-type]
         budget_ms=np.float32(60_000),  # type: ignore[arg-type]
-        abstain=np.float16(0),  # type: ignore[arg-type]
+        abstain_below=np.float16(0),  # type: ignore[arg-type]
         fusion_weight=np.float32(0.5),  # type: ignore[arg-type]
         tolerance=np.float64(0.1),
         exact=np.True_,  # type: ignore[arg-type]
@@ -382,7 +382,7 @@ def _all_plain(value: object) -> None:
 
 @pytest.mark.parametrize("query", ["", " \n", None, 5, b"a", "\udcff", ["a"], math.nan])
 def test_a_query_that_is_none_is_one_kind_of_error(tiny: Reranker, query: Any) -> None:
-    for call in (tiny.rank, tiny.score, tiny.read):
+    for call in (tiny.rank, tiny.score, tiny.score_candidates):
         with pytest.raises(QueryError, match="query: "):
             call(query, ["a"])
     with pytest.raises(QueryError, match="query: "):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from resift import Candidate, Explanation, Part, Reranker
 from resift.errors import InputError
 from resift.rerank.compare import compared
-from resift.rerank.reading import Reading
+from resift.rerank.scored import ScoredCandidates
 from resift.types import Hit
 
 QUERY = "what stops an object from being deleted"
@@ -36,8 +36,8 @@ def _window(scores: list[float] | None = None) -> list[Candidate]:
 
 
 @pytest.fixture(scope="module")
-def reading(bundled: Reranker) -> Reading:
-    return bundled.read(QUERY, _window())
+def reading(bundled: Reranker) -> ScoredCandidates:
+    return bundled.score_candidates(QUERY, _window())
 
 
 def _hit(rank: int, logit: float | None, **more: float | str) -> Hit:
@@ -56,23 +56,21 @@ def _hit(rank: int, logit: float | None, **more: float | str) -> Hit:
     st.integers(1, len(TEXTS)),
 )
 def test_the_parts_of_a_lead_add_up_to_it_whatever_the_first_stage_said(
-    reading: Reading, scores: list[float], weight: float, depth: int
+    scored: ScoredCandidates, scores: list[float], weight: float, depth: int
 ) -> None:
-    ranking = replace(reading, candidates=_window(scores)).ranking(
-        depth=depth, fusion_weight=weight
-    )
+    ranking = replace(scored, candidates=_window(scores)).ranking(depth=depth, fusion_weight=weight)
     for one in ranking:
         for other in ranking.hits[one.rank :]:
             found = compared(one, other, None, None)
             if other.logit is None:
-                assert (found.basis, found.lead, found.reading) == ("unscored", None, None)
+                assert (found.basis, found.lead, found.logit) == ("unscored", None, None)
                 continue
             assert found.basis in ("score", "tie")
-            lead, parts = found.lead, (found.reading, found.first_stage, found.likeness)
+            lead, parts = found.lead, (found.logit, found.fusion, found.feedback)
             assert lead is not None and lead >= 0
             assert sum(part or 0.0 for part in parts) == pytest.approx(lead, abs=1e-12)
-            assert found.first_stage == one.prior - other.prior
-            assert found.likeness == one.feedback - other.feedback
+            assert found.fusion == one.fusion - other.fusion
+            assert found.feedback == one.feedback - other.feedback
 
 
 def test_a_summary_says_what_each_part_adds_and_quotes_the_strongest_sentences(
@@ -84,9 +82,9 @@ def test_a_summary_says_what_each_part_adds_and_quotes_the_strongest_sentences(
     assert found.above_explained == ranking.explain(0)
     assert found.below_explained == ranking.explain(1)
     assert found.summary.startswith(f"rank 1 stands above rank 2 by {found.lead:.2f}: ")
-    assert f"{found.reading:+.2f} from reading (“Object lock keeps an obj" in found.summary
-    assert f"{found.first_stage:+.2f} from the first stage, " in found.summary
-    assert found.summary.endswith(f"{found.likeness:+.2f} from likeness to the leaders")
+    assert f"{found.logit:+.2f} from reading (“Object lock keeps an obj" in found.summary
+    assert f"{found.fusion:+.2f} from the first stage, " in found.summary
+    assert found.summary.endswith(f"{found.feedback:+.2f} from feedback to the leaders")
     assert " against “Deleting an object needs rights.” +" in found.summary
 
 
@@ -99,7 +97,7 @@ def test_either_order_of_two_places_asks_the_same(bundled: Reranker) -> None:
 
 def test_without_a_first_stage_only_reading_and_likeness_are_named(bundled: Reranker) -> None:
     found = bundled.rank(QUERY, TEXTS[:3]).compare(0, 1)
-    assert found.first_stage == 0 and "first stage" not in found.summary
+    assert found.fusion == 0 and "first stage" not in found.summary
 
 
 def test_a_hit_that_cannot_be_read_is_below_for_that(bundled: Reranker) -> None:
@@ -116,8 +114,8 @@ def test_equal_documents_are_level_and_the_earlier_comes_first(joint: Reranker) 
 
 
 def test_of_equal_sums_the_higher_logit_comes_first() -> None:
-    found = compared(_hit(1, 2.0, prior=0.5), _hit(2, 1.0, prior=1.5), None, None)
-    assert (found.basis, found.lead, found.reading, found.first_stage) == ("tie", 0, 1, -1)
+    found = compared(_hit(1, 2.0, fusion=0.5), _hit(2, 1.0, fusion=1.5), None, None)
+    assert (found.basis, found.lead, found.logit, found.fusion) == ("tie", 0, 1, -1)
     assert "level; a higher logit came first: +1.00 from reading, -1.00 from" in found.summary
 
 

@@ -10,9 +10,9 @@ from resift.index.embedders.artifact import ArtifactEmbedder
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.encoder import Encoder
-from resift.rerank.pairs import Tokens, load_tokenizer
+from resift.rerank.models import encoded
 from resift.rerank.runtimes import open_session
-from resift.rerank.stages import encoded
+from resift.rerank.tokenization import Tokens, load_tokenizer
 from resift.settings import Settings
 from split_artifacts import WORDS, make_split_artifact
 from texts import passages

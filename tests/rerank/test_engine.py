@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from artifacts import WordCountModel
 from clocks import step_until
 from resift.errors import RuntimeFailure
+from resift.rerank.batching import TOKEN_BUDGET, WAVE, padded_length
+from resift.rerank.deadline import Deadline
 from resift.rerank.engine import Engine
-from resift.rerank.outcome import Outcome
-from resift.rerank.pairs import TokenRow
-from resift.rerank.patience import Patience
-from resift.rerank.schedule import TOKEN_BUDGET, WAVE, padded_length
-from resift.rerank.stages import Batch, Halves, Stage
+from resift.rerank.models import Batch, Stage, TokenStates
+from resift.rerank.state import CallState
+from resift.rerank.tokenization import TokenRow
 
 QUERY = "red blue"
 words = st.lists(st.sampled_from(["red", "blue", "green", "sky"]), min_size=1, max_size=50)
@@ -54,7 +54,7 @@ class Saboteur(WordCountModel):
 @settings(max_examples=40, deadline=None)
 def test_every_logit_reaches_its_place_through_both_stages(documents: list[list[str]]) -> None:
     texts = [" ".join(document) for document in documents]
-    outcome = Engine(WordCountModel()).step(QUERY, texts)
+    outcome = Engine(WordCountModel()).score(QUERY, texts)
     assert outcome.logits.tolist() == [_counted(text) for text in texts]
     assert outcome.statuses == ["ok"] * len(texts)
     assert not outcome.partial and outcome.reason is None
@@ -63,7 +63,7 @@ def test_every_logit_reaches_its_place_through_both_stages(documents: list[list[
 def test_states_of_mixed_lengths_find_their_rows_again() -> None:
     texts = ["red " * (1 + place % 7 * 7) for place in range(60)]
     model = WordCountModel()
-    outcome = Engine(model).step(QUERY, texts)
+    outcome = Engine(model).score(QUERY, texts)
     assert outcome.logits.tolist() == [_counted(text) for text in texts]
     sizes = [size for stage, size in model.calls if stage == 1]
     assert len(sizes) > 1 and sum(sizes) == 60
@@ -72,13 +72,13 @@ def test_states_of_mixed_lengths_find_their_rows_again() -> None:
 
 def test_batches_keep_to_the_token_budget() -> None:
     model = WordCountModel()
-    Engine(model).step(QUERY, ["red"] * 200)
+    Engine(model).score(QUERY, ["red"] * 200)
     full = TOKEN_BUDGET // padded_length(6)
     assert [size for stage, size in model.calls if stage == 1] == [full, full, 200 - 2 * full]
 
 
 def test_tokens_and_positions_are_counted_in_the_first_stage_only() -> None:
-    outcome = Engine(WordCountModel()).step(QUERY, ["red", "green sky"])
+    outcome = Engine(WordCountModel()).score(QUERY, ["red", "green sky"])
     assert outcome.tokens == (3 + 2 + 1) + (3 + 2 + 2)
     assert outcome.positions == 2 * 16
     assert outcome.padding_share == pytest.approx(1 - 13 / 32)
@@ -87,7 +87,7 @@ def test_tokens_and_positions_are_counted_in_the_first_stage_only() -> None:
 @pytest.mark.parametrize("stage", [0, 1])
 def test_only_the_row_at_fault_fails_with_its_batch(stage: int) -> None:
     texts = ["red", "red red red", "blue", "green sky", "sky"]
-    outcome = Engine(Saboteur(stage, tokens=3, logit=None)).step(QUERY, texts)
+    outcome = Engine(Saboteur(stage, tokens=3, logit=None)).score(QUERY, texts)
     _one_is_spoilt(outcome, stage)
     assert np.delete(outcome.logits, 1).tolist() == [1.5, 1.5, 0.5, 0.5]
     assert outcome.partial and outcome.reason == "the row at fault"
@@ -97,13 +97,13 @@ def test_only_the_row_at_fault_fails_with_its_batch(stage: int) -> None:
 @pytest.mark.parametrize("logit", [float("nan"), float("inf"), float("-inf")])
 def test_a_logit_that_is_no_number_is_that_rows_alone(stage: int, logit: float) -> None:
     texts = ["red", "red red red", "blue"]
-    outcome = Engine(Saboteur(stage, tokens=3, logit=logit)).step(QUERY, texts)
+    outcome = Engine(Saboteur(stage, tokens=3, logit=logit)).score(QUERY, texts)
     _one_is_spoilt(outcome, stage)
     assert outcome.logits[[0, 2]].tolist() == [1.5, 1.5]
     assert outcome.partial and "finite" in str(outcome.reason)
 
 
-def _one_is_spoilt(outcome: Outcome, stage: int) -> None:
+def _one_is_spoilt(outcome: CallState, stage: int) -> None:
     """The second row failed, or kept the logit that the first stage gave it."""
     statuses = outcome.statuses.copy()
     assert statuses.pop(1) == ("failed" if stage == 0 else "ok")
@@ -113,13 +113,13 @@ def _one_is_spoilt(outcome: Outcome, stage: int) -> None:
 
 def test_a_row_that_failed_does_not_go_on_to_the_next_stage() -> None:
     model = Saboteur(0, tokens=3, logit=float("nan"))
-    Engine(model).step(QUERY, ["red", "red red red", "blue"])
+    Engine(model).score(QUERY, ["red", "red red red", "blue"])
     assert model.calls == [(1, 3), (2, 2)]
 
 
 def test_when_time_was_up_before_the_start_all_are_late() -> None:
     model = WordCountModel()
-    outcome = Engine(model).step(QUERY, ["red", "", "blue"], Patience(budget_ms=0))
+    outcome = Engine(model).score(QUERY, ["red", "", "blue"], Deadline(budget_ms=0))
     assert outcome.statuses == ["late", "empty", "late"]
     assert np.isnan(outcome.logits).all()
     assert outcome.partial and outcome.reason == "time was up"
@@ -142,7 +142,7 @@ def test_a_deadline_takes_candidates_in_waves_of_the_first_stages_order() -> Non
 
 def test_without_a_deadline_the_longest_go_first() -> None:
     model = WordCountModel()
-    outcome = Engine(model).step(QUERY, ["red"] * WAVE + ["blue " * 40] * 20)
+    outcome = Engine(model).score(QUERY, ["red"] * WAVE + ["blue " * 40] * 20)
     assert model.calls == [(1, 20), (1, WAVE), (2, 20), (2, WAVE)]
     assert outcome.positions == 20 * 48 + WAVE * 16
 
@@ -150,8 +150,8 @@ def test_without_a_deadline_the_longest_go_first() -> None:
 def test_a_deadline_that_does_not_pass_changes_no_logit() -> None:
     texts = ["red " * (1 + place % 9) for place in range(50)]
     engine = Engine(WordCountModel())
-    free = engine.step(QUERY, texts)
-    bound = engine.step(QUERY, texts, Patience(budget_ms=60_000))
+    free = engine.score(QUERY, texts)
+    bound = engine.score(QUERY, texts, Deadline(budget_ms=60_000))
     assert bound.logits.tolist() == free.logits.tolist()
     assert not bound.partial
 
@@ -159,7 +159,7 @@ def test_a_deadline_that_does_not_pass_changes_no_logit() -> None:
 def test_what_cannot_be_read_costs_nobody_else_anything() -> None:
     texts: Sequence[object] = ["red", "", " \n\t", None, b"red", 7, "red \udcff", "\u200b", "blue"]
     model = WordCountModel()
-    outcome = Engine(model).step(QUERY, texts)
+    outcome = Engine(model).score(QUERY, texts)
     unread = ["empty", "empty", "not_text", "not_text", "not_text", "not_text", "empty"]
     assert outcome.statuses == ["ok", *unread, "ok"]
     assert outcome.logits[[0, 8]].tolist() == [1.5, 1.5]
@@ -169,7 +169,7 @@ def test_what_cannot_be_read_costs_nobody_else_anything() -> None:
 
 
 def test_an_over_long_text_is_cut_and_scored() -> None:
-    outcome = Engine(WordCountModel()).step(QUERY, ["red " * 100, "blue"])
+    outcome = Engine(WordCountModel()).score(QUERY, ["red " * 100, "blue"])
     assert outcome.statuses == ["cut", "ok"]
     seen = outcome.rows[0].seen
     assert seen + outcome.rows[0].dropped == 100
@@ -178,11 +178,11 @@ def test_an_over_long_text_is_cut_and_scored() -> None:
 
 def test_a_query_half_that_fails_fails_the_readable_texts_and_raises_nothing() -> None:
     class NoHalf(WordCountModel):
-        def half(self, query: TokenRow) -> Halves | None:
+        def half(self, query: TokenRow) -> TokenStates | None:
             raise RuntimeFailure("no half")
 
     model = NoHalf()
-    outcome = Engine(model).step(QUERY, ["red", "", None])
+    outcome = Engine(model).score(QUERY, ["red", "", None])
     assert outcome.statuses == ["failed", "empty", "not_text"]
     assert outcome.partial and outcome.reason == "no half"
     assert model.calls == []
@@ -190,7 +190,7 @@ def test_a_query_half_that_fails_fails_the_readable_texts_and_raises_nothing() -
 
 def test_no_texts_are_no_work() -> None:
     model = WordCountModel()
-    outcome = Engine(model).step(QUERY, [])
+    outcome = Engine(model).score(QUERY, [])
     assert outcome.logits.shape == (0,)
     assert outcome.padding_share == 0.0
     assert list(outcome.timings_ms) == ["tokenise"]

@@ -32,7 +32,7 @@ def bundled(in_one_runtime: Reranker) -> Reranker:
     return in_one_runtime
 
 
-@pytest.fixture(params=["split", "joint"])
+@pytest.fixture(params=["split", "cross_encoder"])
 def reranker(request: pytest.FixtureRequest, bundled: Reranker, joint: Reranker) -> Reranker:
     """Each kind of model in turn, in each runtime."""
     return bundled if request.param == "split" else joint
@@ -93,7 +93,7 @@ def test_the_strongest_are_by_how_far_they_move_it_either_way(bundled: Reranker)
 
 def test_the_logit_is_of_every_stage_whatever_the_hit_was_ranked_by(bundled: Reranker) -> None:
     raced = bundled.rank(QUESTIONS[0], passages(40, 400), 3)
-    assert raced.receipt.let_go
+    assert raced.receipt.pruned
     hit = replace(raced[2], logit=99.0, stages=1)
     found = replace(raced, hits=(*raced.hits[:2], hit)).explain(2)
     assert found.logit == pytest.approx(raced[2].logit, abs=BOTH)
@@ -157,7 +157,7 @@ def test_a_huge_text_costs_no_more_than_a_long_one(
 ) -> None:
     scored: list[Sequence[str]] = []
     engine: Any = bundled._engine
-    step = engine.step
+    step = engine.score
 
     def noted(query: str, texts: Sequence[str], **others: Any) -> Any:
         scored.append(texts)
@@ -236,7 +236,7 @@ def test_what_was_ranked_asynchronously_can_be_explained(bundled: Reranker) -> N
 def test_an_explanation_fills_no_cache(tmp_path: Path) -> None:
     """Nobody asks for a text without its third sentence again."""
     text = "The sky is blue. Grass is green. Snow is white. Coal is black."
-    settings = Settings(cache_mb=1, cache_file=str(tmp_path / "pairs.db"), halves_mb=1)
+    settings = Settings(cache_mb=1, cache_file=str(tmp_path / "pairs.db"), state_cache_mb=1)
     reranker = Reranker(settings=settings)
     ranking = reranker.rank("which colour has snow", [text])
     cache, halves = reranker._engine._cache, reranker._engine._halves

@@ -33,5 +33,5 @@ def test_hints_name_the_line_that_called(joint_folder: Path) -> None:
         reranker.rank("lock", DEEP)
     assert caught[0].filename == __file__
     with pytest.warns(UserWarning, match="not calibrated") as caught:
-        reranker.rank("lock", DEEP, abstain=0.5)
+        reranker.rank("lock", DEEP, abstain_below=0.5)
     assert caught[0].filename == __file__

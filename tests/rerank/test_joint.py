@@ -1,4 +1,4 @@
-"""A joint model in stages: the same scores by every way, and a race that says where it let go."""
+"""A cross-encoder in stages: the same scores by every way, and an early exit that says where it let go."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +10,10 @@ from artifacts import make_exits_artifact, make_joint_artifact
 from resift import Reranker
 from resift.errors import ArtifactError
 from resift.rerank.artifact import load_artifact, write_manifest
+from resift.rerank.early_exit import EarlyExit
 from resift.rerank.engine import Engine
-from resift.rerank.order import Say
-from resift.rerank.progressive import Race
-from resift.rerank.stages import load_model
+from resift.rerank.models import load_model
+from resift.rerank.ordering import Interpolation
 from resift.settings import Settings
 from resift.training.exits import measure_exits
 from texts import QUESTIONS, passages
@@ -52,7 +52,7 @@ def test_scores_are_the_same_in_portions(folder: Path, reranker: Reranker) -> No
     many = TEXTS * 20
     per_portion = 1e6 / 4 / model.state_bytes
     assert sum(len(text.split()) for text in many) > 2 * per_portion
-    found = Engine(model, max_memory_mb=201).step(QUERY, many).logits
+    found = Engine(model, max_memory_mb=201).score(QUERY, many).logits
     np.testing.assert_allclose(found, np.tile(reranker.score(QUERY, TEXTS), 20), atol=1e-4, rtol=0)
 
 
@@ -61,23 +61,23 @@ def test_a_race_without_risk_ends_as_if_all_had_run(reranker: Reranker) -> None:
     raced = reranker.rank(QUERY, TEXTS, top_n=1, tolerance=0.001)
     assert {hit.stages for hit in exact} == {3}
     assert [hit.index for hit in raced] == [hit.index for hit in exact]
-    assert exact.receipt.let_go == 0 < raced.receipt.let_go
+    assert exact.receipt.pruned == 0 < raced.receipt.pruned
     assert (exact.receipt.exact, raced.receipt.exact) == (True, False)
 
 
 def test_those_let_go_say_where_and_are_not_first(reranker: Reranker) -> None:
     raced = reranker.rank(QUERY, TEXTS, top_n=3, tolerance=0.25)
-    race = Race(3, Say(np.zeros(len(TEXTS))), 0.25)
-    outcome = reranker._engine.step(QUERY, TEXTS, race=race)
+    early_exit = EarlyExit(3, Interpolation(np.zeros(len(TEXTS))), 0.25)
+    outcome = reranker._engine.score(QUERY, TEXTS, early_exit=early_exit)
     assert {hit.stages for hit in raced} == {3}
     assert {1, 3} <= set(outcome.stages.tolist()) <= {1, 2, 3}
-    assert outcome.let_go.tolist() == (outcome.stages < 3).tolist()
-    assert outcome.let_go.sum() == raced.receipt.let_go
+    assert outcome.pruned.tolist() == (outcome.stages < 3).tolist()
+    assert outcome.pruned.sum() == raced.receipt.pruned
 
 
 def test_a_model_without_exits_runs_whole_and_says_so(tmp_path: Path) -> None:
     ranking = Reranker(make_joint_artifact(tmp_path)).rank(QUERY, TEXTS, top_n=3, tolerance=0.5)
-    assert ranking.receipt.let_go == 0 and ranking.receipt.exact
+    assert ranking.receipt.pruned == 0 and ranking.receipt.exact
     assert {hit.stages for hit in ranking} == {1}
 
 
@@ -86,7 +86,7 @@ def test_stages_that_nothing_was_measured_of_run_whole(folder: Path, tmp_path: P
     manifest = load_artifact(unmeasured).manifest
     write_manifest(unmeasured, replace(manifest, exits=()))
     ranking = Reranker(unmeasured).rank(QUERY, TEXTS, top_n=3, tolerance=0.5)
-    assert ranking.receipt.let_go == 0 and ranking.receipt.exact
+    assert ranking.receipt.pruned == 0 and ranking.receipt.exact
     assert {hit.stages for hit in ranking} == {3}
 
 

@@ -11,9 +11,9 @@ import pytest
 from artifacts import WordCountModel
 from resift import Reranker
 from resift.errors import Overloaded, QueryError, RuntimeFailure
-from resift.rerank.desk import Desk
+from resift.rerank.async_calls import Desk
+from resift.rerank.deadline import Deadline
 from resift.rerank.engine import Engine
-from resift.rerank.patience import Patience
 from resift.rerank.steps import Steps
 from texts import passages
 
@@ -28,7 +28,7 @@ def bundled(in_one_runtime: Reranker) -> Reranker:
 
 
 def call(engine: Engine, texts: list[str], budget_ms: float | None = None) -> Steps[object]:
-    return engine.steps(QUERY, texts, Patience(budget_ms))
+    return engine.steps(QUERY, texts, Deadline(budget_ms))
 
 
 def test_many_calls_of_a_loop_are_answered_by_one_thread() -> None:
@@ -36,9 +36,9 @@ def test_many_calls_of_a_loop_are_answered_by_one_thread() -> None:
 
     async def all_at_once() -> list[list[float]]:
         async def one(number: int) -> list[float]:
-            patience = Patience()
-            steps = engine.steps(QUERY, ["red " * (1 + number % 9), "sky"], patience)
-            return list((await engine.arun(steps, patience)).logits)
+            deadline = Deadline()
+            steps = engine.steps(QUERY, ["red " * (1 + number % 9), "sky"], deadline)
+            return list((await engine.arun(steps, deadline)).logits)
 
         before = threading.active_count()
         tasks = [asyncio.create_task(one(number)) for number in range(200)]
@@ -74,15 +74,15 @@ def test_calls_without_a_deadline_refuse_nobody_who_has_one() -> None:
     engine._desk._last_step_s = 0.1
 
     async def beside() -> object:
-        patiences = [Patience() for _ in range(20)]
+        patiences = [Deadline() for _ in range(20)]
         steps = [engine.steps(QUERY, [LONG], own) for own in patiences]
         busy = [
             asyncio.create_task(engine.arun(*own)) for own in zip(steps, patiences, strict=True)
         ]
         await asyncio.sleep(0)
-        patience = Patience(200)
+        deadline = Deadline(200)
         try:
-            return await engine.arun(engine.steps(QUERY, ["red"], patience), patience)
+            return await engine.arun(engine.steps(QUERY, ["red"], deadline), deadline)
         finally:
             for task in busy:
                 task.cancel()
@@ -101,11 +101,11 @@ def test_a_long_call_does_not_hold_up_a_short_one() -> None:
     engine = Engine(WordCountModel())
 
     async def both() -> bool:
-        long_ = Patience()
+        long_ = Deadline()
         slow = asyncio.create_task(engine.arun(call(engine, [LONG]), long_))
         await asyncio.sleep(0.05)
-        patience = Patience(5_000)
-        await engine.arun(engine.steps(QUERY, ["red"], patience), patience)
+        deadline = Deadline(5_000)
+        await engine.arun(engine.steps(QUERY, ["red"], deadline), deadline)
         first = not slow.done()
         slow.cancel()
         await asyncio.gather(slow, return_exceptions=True)
@@ -118,9 +118,9 @@ def test_a_task_that_is_cancelled_while_it_is_read_stops_costing() -> None:
     engine = Engine(WordCountModel())
 
     async def cancelled() -> None:
-        patience = Patience()
-        steps = engine.steps(QUERY, [LONG], patience)
-        task = asyncio.create_task(engine.arun(steps, patience))
+        deadline = Deadline()
+        steps = engine.steps(QUERY, [LONG], deadline)
+        task = asyncio.create_task(engine.arun(steps, deadline))
         await asyncio.sleep(0.1)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -142,8 +142,8 @@ def test_a_desk_that_dies_is_heard_by_all_and_replaced(monkeypatch: pytest.Monke
         raise ZeroDivisionError("nobody thought of this")
 
     async def rank() -> object:
-        patience = Patience()
-        return await engine.arun(engine.steps(QUERY, ["red"], patience), patience)
+        deadline = Deadline()
+        return await engine.arun(engine.steps(QUERY, ["red"], deadline), deadline)
 
     with monkeypatch.context() as patch:
         patch.setattr(Desk, "_step", dies)
@@ -156,9 +156,9 @@ def test_loops_of_many_threads_share_a_desk() -> None:
     engine = Engine(WordCountModel())
 
     async def rank(number: int) -> list[float]:
-        patience = Patience()
-        steps = engine.steps(QUERY, ["red " * (1 + number)], patience)
-        return list((await engine.arun(steps, patience)).logits)
+        deadline = Deadline()
+        steps = engine.steps(QUERY, ["red " * (1 + number)], deadline)
+        return list((await engine.arun(steps, deadline)).logits)
 
     with ThreadPoolExecutor(6) as threads:
         found = list(threads.map(lambda number: asyncio.run(rank(number)), range(24)))

@@ -17,21 +17,21 @@ from clocks import step_until
 from resift import Reranker
 from resift.errors import ArtifactError, RuntimeFailure
 from resift.rerank.artifact import Artifact, load_artifact, write_manifest
+from resift.rerank.batching import WAVE, padded_length
 from resift.rerank.engine import Engine
 from resift.rerank.late_interaction import features, query_states
-from resift.rerank.pairs import pad
-from resift.rerank.runtimes import open_session
-from resift.rerank.schedule import WAVE, padded_length
-from resift.rerank.stages import (
+from resift.rerank.models import (
     Batch,
+    CrossAttentionStage,
+    LateInteractionModel,
     LateInteractionStage,
-    MeetingStage,
-    SplitModel,
+    cross_attention_feeds,
     encoded,
     load_model,
-    meeting_feeds,
     run,
 )
+from resift.rerank.runtimes import open_session
+from resift.rerank.tokenization import pad
 from resift.settings import Settings
 from split_artifacts import FILES, LATE, WORDS, make_split_artifact
 
@@ -75,12 +75,12 @@ def reranker(runtime: str, folder: Path) -> Reranker:
 
 
 @pytest.fixture
-def model(runtime: str, artifact: Artifact) -> SplitModel:
+def model(runtime: str, artifact: Artifact) -> LateInteractionModel:
     """A model of its own, whose stages a test may replace."""
-    return cast(SplitModel, load_model(artifact, runtime))
+    return cast(LateInteractionModel, load_model(artifact, runtime))
 
 
-def spoilt(model: SplitModel, spoil: Callable[[Sequence[int], Floats], None]) -> Engine:
+def spoilt(model: LateInteractionModel, spoil: Callable[[Sequence[int], Floats], None]) -> Engine:
     """The model with something done to the logits of the meeting, given its rows' lengths."""
     first, meeting = model.stages
 
@@ -93,14 +93,14 @@ def spoilt(model: SplitModel, spoil: Callable[[Sequence[int], Floats], None]) ->
     return Engine(model)
 
 
-def test_a_split_model_of_two_files_has_two_stages(model: SplitModel) -> None:
+def test_a_split_model_of_two_files_has_two_stages(model: LateInteractionModel) -> None:
     first, second = model.stages
-    assert isinstance(first, LateInteractionStage) and isinstance(second, MeetingStage)
+    assert isinstance(first, LateInteractionStage) and isinstance(second, CrossAttentionStage)
     assert first.weights == LATE
 
 
 def test_logits_are_the_first_exits_and_the_residual(
-    runtime: str, artifact: Artifact, model: SplitModel, reranker: Reranker
+    runtime: str, artifact: Artifact, model: LateInteractionModel, reranker: Reranker
 ) -> None:
     encoder, _, meeting = (open_session(stage, runtime) for stage in artifact.stages)
     found = reranker.score(QUERY, TEXTS)
@@ -111,7 +111,7 @@ def test_logits_are_the_first_exits_and_the_residual(
         kept = encoded(encoder, rows)
         own, read = (states.astype(np.float32)[..., -DIM:] for states in (half, kept))
         first = LATE.logits(features(query_states(own), read, pad(rows)["attention_mask"]))
-        feeds = meeting_feeds([half], kept, rows) | {"logits": first}
+        feeds = cross_attention_feeds([half], kept, rows) | {"logits": first}
         residual = run(meeting, feeds)["residual"]
         assert residual.shape == (1,) and residual.dtype == np.float32
         assert logit == pytest.approx(float(first[0] + residual[0]), abs=PRECISION)
@@ -120,12 +120,12 @@ def test_logits_are_the_first_exits_and_the_residual(
 
 
 def test_the_first_exit_is_a_model_without_a_meeting(
-    model: SplitModel, early: Reranker, reranker: Reranker
+    model: LateInteractionModel, early: Reranker, reranker: Reranker
 ) -> None:
     engine = Engine(model)
     model.stages = model.stages[:1]
     logits = early.score(QUERY, TEXTS)
-    assert engine.step(QUERY, TEXTS).logits.tolist() == logits.tolist()
+    assert engine.score(QUERY, TEXTS).logits.tolist() == logits.tolist()
     assert np.abs(reranker.score(QUERY, TEXTS) - logits).min() > PRECISION
     assert early.fingerprint != reranker.fingerprint
 
@@ -145,14 +145,14 @@ def test_the_order_of_the_input_does_not_matter(seed: int, reranker: Reranker) -
 
 
 @pytest.mark.parametrize("more", [16, 64])
-def test_padding_changes_nothing(more: int, runtime: str, model: SplitModel) -> None:
+def test_padding_changes_nothing(more: int, runtime: str, model: LateInteractionModel) -> None:
     """Neither the query's nor the documents', whatever stands in it."""
     prompt = model.read(QUERY)
     half, rows = model.half(prompt), model.rows(prompt, TEXTS[:5])
     first, meeting = model.stages
     batch, logits = first(Batch(rows, [half] * len(rows)))
-    assert batch.states is not None and isinstance(meeting, MeetingStage)
-    feeds = meeting_feeds([half] * len(rows), batch.states, rows) | {"logits": logits}
+    assert batch.states is not None and isinstance(meeting, CrossAttentionStage)
+    feeds = cross_attention_feeds([half] * len(rows), batch.states, rows) | {"logits": logits}
     expected = run(meeting.session, feeds)["residual"]
     for names in (("query_states", "query_mask", "query_own"), ("states", "attention_mask", "own")):
         longer = dict(feeds)
@@ -166,13 +166,13 @@ def test_padding_changes_nothing(more: int, runtime: str, model: SplitModel) -> 
     np.testing.assert_allclose(whole, logits + expected, atol=PRECISION, rtol=0)
 
 
-def test_queries_of_all_lengths_meet_in_padded_halves(model: SplitModel) -> None:
+def test_queries_of_all_lengths_meet_in_padded_halves(model: LateInteractionModel) -> None:
     rows = model.rows(model.read(QUERY), TEXTS[:2])
     for words in (1, 13, 14, 15, 40):
         half = model.half(model.read(" ".join(WORDS[:words])))
         batch, _ = model.stages[0](Batch(rows, [half] * len(rows)))
         assert batch.states is not None
-        feeds = meeting_feeds([half] * len(rows), batch.states, rows)
+        feeds = cross_attention_feeds([half] * len(rows), batch.states, rows)
         assert feeds["query_states"].shape[:2] == (2, padded_length(words + 2))
         assert feeds["query_mask"].sum(axis=1).tolist() == [words + 2] * 2
         assert feeds["query_own"].sum(axis=1).tolist() == [words] * 2
@@ -200,7 +200,7 @@ def test_a_model_of_four_files_is_refused(folder: Path, tmp_path: Path) -> None:
     manifest = load_artifact(made).manifest
     write_manifest(made, replace(manifest, stages=(*FILES, FILES[1])))
     with pytest.raises(
-        ArtifactError, match="a split model of 4 files, this resift runs 2 or 3"
+        ArtifactError, match="a late-interaction model of 4 files, this resift runs 2 or 3"
     ) as own:
         load_model(load_artifact(made))
     assert "\n" not in str(own.value)
@@ -208,7 +208,7 @@ def test_a_model_of_four_files_is_refused(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", [0, 7, 37])
 def test_a_meeting_that_fails_for_a_row_leaves_it_its_first_logit(
-    place: int, model: SplitModel, early: Reranker, reranker: Reranker
+    place: int, model: LateInteractionModel, early: Reranker, reranker: Reranker
 ) -> None:
     texts = [*TEXTS[:place], " ".join(WORDS[:111]), *TEXTS[place:]]
 
@@ -216,7 +216,7 @@ def test_a_meeting_that_fails_for_a_row_leaves_it_its_first_logit(
         if 113 in lengths:
             raise RuntimeFailure("the row at fault")
 
-    outcome = spoilt(model, fail).step(QUERY, texts)
+    outcome = spoilt(model, fail).score(QUERY, texts)
     assert outcome.statuses == ["ok"] * len(texts)
     assert outcome.partial and outcome.reason == "the row at fault"
     assert outcome.logits[place] == pytest.approx(early.score(QUERY, texts)[place], abs=PRECISION)
@@ -226,12 +226,12 @@ def test_a_meeting_that_fails_for_a_row_leaves_it_its_first_logit(
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_meeting_that_gives_no_number_leaves_the_first_logit(
-    value: float, model: SplitModel, early: Reranker
+    value: float, model: LateInteractionModel, early: Reranker
 ) -> None:
     def spoil(lengths: Sequence[int], logits: Floats) -> None:
         logits[:] = value
 
-    outcome = spoilt(model, spoil).step(QUERY, TEXTS)
+    outcome = spoilt(model, spoil).score(QUERY, TEXTS)
     assert outcome.statuses == ["ok"] * len(TEXTS)
     assert outcome.partial and "finite" in str(outcome.reason)
     np.testing.assert_allclose(outcome.logits, early.score(QUERY, TEXTS), atol=PRECISION, rtol=0)
@@ -240,10 +240,10 @@ def test_a_meeting_that_gives_no_number_leaves_the_first_logit(
 def test_a_ranking_whose_meeting_failed_is_of_first_logits_and_says_so(
     folder: Path, runtime: str, early: Reranker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(stage: MeetingStage, batch: Batch) -> tuple[Batch, Floats]:
+    def fail(stage: CrossAttentionStage, batch: Batch) -> tuple[Batch, Floats]:
         raise RuntimeFailure("no meeting today")
 
-    monkeypatch.setattr(MeetingStage, "__call__", fail)
+    monkeypatch.setattr(CrossAttentionStage, "__call__", fail)
     reranker = Reranker(folder, settings=Settings(runtime=runtime))
     ranking, expected = (own.rank(QUERY, TEXTS, top_n=None) for own in (reranker, early))
     assert [(hit.index, hit.logit) for hit in ranking] == [(h.index, h.logit) for h in expected]
@@ -253,7 +253,7 @@ def test_a_ranking_whose_meeting_failed_is_of_first_logits_and_says_so(
 
 
 def test_time_that_ends_between_the_stages_leaves_first_logits(
-    model: SplitModel, early: Reranker
+    model: LateInteractionModel, early: Reranker
 ) -> None:
     outcome = step_until(model, 1, QUERY, ALIKE[:WAVE])
     assert outcome.statuses == ["ok"] * WAVE
@@ -263,7 +263,7 @@ def test_time_that_ends_between_the_stages_leaves_first_logits(
 
 
 def test_time_that_ends_within_the_meeting_leaves_the_rest_their_first_logits(
-    model: SplitModel, early: Reranker, reranker: Reranker
+    model: LateInteractionModel, early: Reranker, reranker: Reranker
 ) -> None:
     texts = ALIKE[: 2 * WAVE]
     outcome = step_until(model, 3, QUERY, texts)
@@ -275,8 +275,10 @@ def test_time_that_ends_within_the_meeting_leaves_the_rest_their_first_logits(
     np.testing.assert_allclose(unmet, first[WAVE:], atol=PRECISION, rtol=0)
 
 
-def test_tokens_are_counted_once(model: SplitModel, early: Reranker, reranker: Reranker) -> None:
-    outcome = Engine(model).step(QUERY, TEXTS)
+def test_tokens_are_counted_once(
+    model: LateInteractionModel, early: Reranker, reranker: Reranker
+) -> None:
+    outcome = Engine(model).score(QUERY, TEXTS)
     rows = model.rows(model.read(QUERY), TEXTS)
     assert outcome.tokens == sum(len(row.ids) for row in rows)
     one, other = (own.rank(QUERY, TEXTS).receipt for own in (early, reranker))

@@ -109,7 +109,7 @@ def test_documents_that_call_arank_are_refused_and_nobody_waits_for_ever(tiny: R
     assert len(tiny.rank(QUERY, within())) == 1
 
 
-@pytest.mark.parametrize("remembering", [{}, {"cache_mb": 8}, {"halves_mb": 8}])
+@pytest.mark.parametrize("remembering", [{}, {"cache_mb": 8}, {"state_cache_mb": 8}])
 @pytest.mark.parametrize("budget_ms", [None, 5_000])
 def test_half_a_character_far_into_a_text_costs_itself(
     remembering: dict[str, Any], budget_ms: float | None
@@ -119,4 +119,4 @@ def test_half_a_character_far_into_a_text_costs_itself(
     for _ in range(2):  # the second time from what is remembered
         ranking = reranker.rank("word", documents, budget_ms=budget_ms)
         assert {hit.index: hit.status for hit in ranking} == {0: "cut", 1: "ok"}
-    assert [kept is not None for kept in reranker.keep(documents)][1]
+    assert [kept is not None for kept in reranker.precompute(documents)][1]

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from resift import Candidate, Document, Reranker
 from resift.errors import InputError, ModelNotFound, SettingsError
 from resift.index.embed import open_embedder
-from resift.rerank.artifact import Calibration, load_artifact
+from resift.rerank.artifact import ModelCalibration, load_artifact
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.order import feedback, fused
+from resift.rerank.ordering import feedback, fused
 from resift.settings import Settings
 from split_artifacts import WORDS, make_split_artifact
 from texts import QUESTIONS, passages
@@ -35,12 +35,12 @@ TEXTS = [
 ]
 POOL = passages(50)
 KNOWN = [" ".join(WORDS[place : place + 4]) for place in range(40)]  # to `split_artifacts`
-PLAIN = Calibration(1.0, 0.0, 1.0, 0.0, 0)
-CALIBRATION = Calibration(0.6, -0.8, 0.4, 0.3, 500)
+PLAIN = ModelCalibration(1.0, 0.0, 1.0, 0.0, 0)
+CALIBRATION = ModelCalibration(0.6, -0.8, 0.4, 0.3, 500)
 FUSION_WEIGHT = 0.7
 
 
-@pytest.fixture(params=["split", "joint"])
+@pytest.fixture(params=["split", "cross_encoder"])
 def reranker(request: pytest.FixtureRequest, bundled: Reranker, joint: Reranker) -> Reranker:
     """Each kind of model in turn, in each runtime."""
     return bundled if request.param == "split" else joint
@@ -77,7 +77,7 @@ def test_the_bundled_models_scores_follow_its_manifest(bundled: Reranker) -> Non
 
 @pytest.fixture(scope="session")
 def calibrated(runtime: str, tmp_path_factory: pytest.TempPathFactory) -> Reranker:
-    """A split model with a meeting whose manifest holds `CALIBRATION` and a fusion weight."""
+    """A late-interaction model with a meeting whose manifest holds `CALIBRATION` and a fusion weight."""
     folder = make_split_artifact(
         tmp_path_factory.mktemp("calibrated"), calibration=CALIBRATION, fusion_weight=FUSION_WEIGHT
     )
@@ -332,12 +332,12 @@ def test_the_order_is_by_logit_first_stage_and_likeness_to_the_leaders(bundled: 
     means = (
         open_embedder(None, Settings()).embed(POOL).astype(np.float64)
     )  # the same vectors, by another way
-    say = fused(logits, first, manifest.fusion_weight)
-    scores = say + manifest.feedback_weight * feedback(say, means)
+    interpolated = fused(logits, first, manifest.fusion_weight)
+    scores = interpolated + manifest.feedback_weight * feedback(interpolated, means)
     found = [hit.index for hit in ranking]
     top = found[:10]  # its own vectors are made of states kept in int8
     assert np.diff(scores[top]).max() <= 0.1 and scores[top].min() >= np.sort(scores)[-10] - 0.1
-    assert np.diff(say[top]).max() > 0.2  # without the likeness it is another order
+    assert np.diff(interpolated[top]).max() > 0.2  # without the likeness it is another order
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), float("inf")])
@@ -386,11 +386,11 @@ def alone(runtime: str, bundled: Reranker, joint: Reranker) -> Mapping[str, list
     """Each text of the pool scored in a call of its own."""
     return {
         kind: [float(model.score(QUESTIONS[0], [text])[0]) for text in POOL]
-        for kind, model in (("split", bundled), ("joint", joint))
+        for kind, model in (("split", bundled), ("cross_encoder", joint))
     }
 
 
-@pytest.mark.parametrize("kind", ["split", "joint"])
+@pytest.mark.parametrize("kind", ["split", "cross_encoder"])
 @given(order=st.permutations(range(len(POOL))), size=st.sampled_from([len(POOL), 30, 17]))
 @settings(
     max_examples=3,
@@ -405,7 +405,7 @@ def test_a_score_is_the_same_alone_and_among_others_in_any_order(
     order: list[int],
     size: int,
 ) -> None:
-    model = bundled if kind == "split" else joint
+    model = bundled if kind == "late_interaction" else joint
     chosen = order[:size]
     found = model.score(QUESTIONS[0], [POOL[place] for place in chosen])
     difference = np.abs(found - np.array([alone[kind][place] for place in chosen]))

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from resift.errors import InputError, MissingExtra, RuntimeFailure
-from resift.rerank.pairs import Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import ORDER, default_runtime, open_session
+from resift.rerank.tokenization import Tokens, load_tokenizer, pad
 from resift.settings import RUNTIMES
 
 

@@ -40,7 +40,7 @@ QUERIES = [QUERY, " ".join(WORDS[20:23])]
 EXIT = Exit((0.001, 0.5, 0.999), (-0.4, 0.0, 0.4), 100)
 
 
-@pytest.fixture(scope="module", params=["split", "joint"])
+@pytest.fixture(scope="module", params=["split", "cross_encoder"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Models that let candidates go, with weights on the first stage and on likeness."""
     made = tmp_path_factory.mktemp("model")
@@ -66,7 +66,7 @@ def ways(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ways:
         {},
         {"cache_mb": 5},
         {"cache_mb": 5, "cache_file": str(file)},
-        {"halves_mb": 5},
+        {"state_cache_mb": 5},
     ]
     return Ways(*(Reranker(folder, settings=Settings(**own)) for own in memories))
 
@@ -94,9 +94,9 @@ def test_cached_kept_and_fresh_give_one_answer(ways: Ways, data: st.DataObject) 
         reranker.rank(query, candidates[: len(candidates) // 2], top_n, exact=True)
         for _ in range(2):
             assert answer(reranker.rank(query, candidates, top_n)) == expected
-    kept = ways.plain.keep(candidates)
+    kept = ways.plain.precompute(candidates)
     held = [
-        replace(candidate, kept=own if n % 3 else None)
+        replace(candidate, precomputed=own if n % 3 else None)
         for n, (candidate, own) in enumerate(zip(candidates, kept, strict=True))
     ]
     assert answer(ways.plain.rank(query, held, top_n)) == expected
@@ -115,4 +115,4 @@ def test_a_warm_race_runs_nothing_that_is_known(ways: Ways) -> None:
     ways.pairs.rank(QUERY, TEXTS, None)
     receipt = ways.pairs.rank(QUERY, TEXTS, 3).receipt
     assert receipt.cached == len(TEXTS) and receipt.tokens == 0 and not receipt.partial
-    assert receipt.let_go == ways.plain.rank(QUERY, TEXTS, 3).receipt.let_go > 0
+    assert receipt.pruned == ways.plain.rank(QUERY, TEXTS, 3).receipt.pruned > 0

@@ -19,10 +19,10 @@ from resift import Reranker
 from resift.errors import Overloaded, RuntimeFailure
 from resift.rerank import engine as engine_module
 from resift.rerank import worker as worker_module
+from resift.rerank.deadline import Deadline
 from resift.rerank.engine import Engine
-from resift.rerank.outcome import Outcome
-from resift.rerank.patience import Patience
-from resift.rerank.stages import Batch, Stage
+from resift.rerank.models import Batch, Stage
+from resift.rerank.state import CallState
 from resift.rerank.tuning import Tuning
 from texts import passages
 
@@ -54,7 +54,7 @@ class Gated(WordCountModel):
 def busy(model: Gated, engine: Engine) -> Iterator[ThreadPoolExecutor]:
     """A worker that holds a batch of one row until the gate opens, so that what follows waits."""
     with ThreadPoolExecutor(20) as threads:
-        threads.submit(engine.step, QUERY, ["sky"])
+        threads.submit(engine.score, QUERY, ["sky"])
         assert model.began.wait(SOON)
         try:
             yield threads
@@ -78,7 +78,7 @@ def test_rows_of_many_calls_run_in_one_batch_and_find_their_way_home() -> None:
     engine = Engine(model)
     texts = [["red " * (call + 1), "blue sky"] for call in range(6)]
     with busy(model, engine) as threads:
-        calls = [threads.submit(engine.step, f"{QUERY} w{n}", own) for n, own in enumerate(texts)]
+        calls = [threads.submit(engine.score, f"{QUERY} w{n}", own) for n, own in enumerate(texts)]
         waiting(engine, 7)
         model.gate.set()
         found = [call.result(SOON).logits.tolist() for call in calls]
@@ -90,9 +90,9 @@ def test_a_small_call_does_not_wait_behind_a_large_one() -> None:
     model = Gated()
     engine = Engine(model)
     with busy(model, engine) as threads:
-        large = threads.submit(engine.step, QUERY, ["red " * 30] * 1000)
+        large = threads.submit(engine.score, QUERY, ["red " * 30] * 1000)
         waiting(engine, 2)
-        small = threads.submit(engine.step, QUERY, ["red " * 29] * 20)
+        small = threads.submit(engine.score, QUERY, ["red " * 29] * 20)
         waiting(engine, 3)
         model.gate.set()
         small.result(SOON)
@@ -106,7 +106,7 @@ def test_calls_alike_are_served_alike() -> None:
     engine = Engine(model)
     with busy(model, engine) as threads:
         calls = [
-            threads.submit(engine.step, QUERY, ["red " * (20 + call)] * 60) for call in range(4)
+            threads.submit(engine.score, QUERY, ["red " * (20 + call)] * 60) for call in range(4)
         ]
         waiting(engine, 5)
         model.gate.set()
@@ -126,8 +126,8 @@ def test_a_batch_of_many_that_fails_costs_only_the_row_at_fault() -> None:
     model = Faulty()
     engine = Engine(model)
     with busy(model, engine) as threads:
-        bad = threads.submit(engine.step, QUERY, ["red", "red red red"])
-        good = threads.submit(engine.step, QUERY, ["blue", "blue blue"])
+        bad = threads.submit(engine.score, QUERY, ["red", "red red red"])
+        good = threads.submit(engine.score, QUERY, ["blue", "blue blue"])
         waiting(engine, 3)
         model.gate.set()
         spoilt, whole = bad.result(SOON), good.result(SOON)
@@ -144,8 +144,8 @@ def test_what_nobody_foresaw_reaches_the_caller_and_the_next_call_works() -> Non
 
     engine = Engine(Broken())
     with pytest.raises(MemoryError, match="no more"):
-        engine.step(QUERY, ["red", "blue"])
-    assert engine.step(QUERY, ["red"]).logits.tolist() == [1.5]
+        engine.score(QUERY, ["red", "blue"])
+    assert engine.score(QUERY, ["red"]).logits.tolist() == [1.5]
 
 
 @pytest.mark.parametrize("step", ["_take", "_timed", "_scatter"])
@@ -159,7 +159,7 @@ def test_a_worker_that_dies_is_heard_by_all_and_replaced(
         raise ZeroDivisionError("nobody thought of this")
 
     with busy(model, engine) as threads:
-        calls = [threads.submit(engine.step, QUERY, ["red", "blue"]) for _ in range(3)]
+        calls = [threads.submit(engine.score, QUERY, ["red", "blue"]) for _ in range(3)]
         waiting(engine, 4)
         monkeypatch.setattr(engine._worker, step, dies)
         model.gate.set()
@@ -168,7 +168,7 @@ def test_a_worker_that_dies_is_heard_by_all_and_replaced(
                 call.result(SOON)
             assert isinstance(own.value.__cause__, ZeroDivisionError)
     monkeypatch.undo()
-    assert engine.step(QUERY, ["red"]).logits.tolist() == [1.5]
+    assert engine.score(QUERY, ["red"]).logits.tolist() == [1.5]
 
 
 def test_a_tuning_that_makes_no_sense_is_an_error_and_no_hang() -> None:
@@ -177,7 +177,7 @@ def test_a_tuning_that_makes_no_sense_is_an_error_and_no_hang() -> None:
 
     engine = Engine(WordCountModel(), tuning=Odd("key", None))
     with ThreadPoolExecutor(1) as threads, pytest.raises(RuntimeFailure, match="thread ended"):
-        threads.submit(engine.step, QUERY, ["red"] * 100).result(SOON)
+        threads.submit(engine.score, QUERY, ["red"] * 100).result(SOON)
 
 
 def test_a_thread_that_cannot_be_started_is_an_error_and_no_hang(
@@ -190,9 +190,9 @@ def test_a_thread_that_cannot_be_started_is_an_error_and_no_hang(
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", none_left)
         with pytest.raises(RuntimeFailure, match="can't start new thread"):
-            engine.step(QUERY, ["red"])
+            engine.score(QUERY, ["red"])
     assert not engine._worker._requests
-    assert engine.step(QUERY, ["red"]).logits.tolist() == [1.5]
+    assert engine.score(QUERY, ["red"]).logits.tolist() == [1.5]
 
 
 def test_a_budget_ends_while_a_batch_still_runs() -> None:
@@ -200,7 +200,7 @@ def test_a_budget_ends_while_a_batch_still_runs() -> None:
     engine = Engine(model)
     with busy(model, engine):
         start = time.perf_counter()
-        outcome = engine.step(QUERY, ["red", "blue"], Patience(budget_ms=50))
+        outcome = engine.score(QUERY, ["red", "blue"], Deadline(budget_ms=50))
         assert 0.05 <= time.perf_counter() - start < SOON / 2
     assert outcome.statuses == ["late", "late"]
     assert outcome.partial and outcome.reason == "time was up"
@@ -209,16 +209,16 @@ def test_a_budget_ends_while_a_batch_still_runs() -> None:
 def test_what_comes_after_the_budget_is_not_written() -> None:
     model = Gated()
     engine = Engine(model)
-    patience = Patience(budget_ms=600_000)
+    deadline = Deadline(budget_ms=600_000)
     with ThreadPoolExecutor(1) as threads:
-        call = threads.submit(engine.step, QUERY, ["red"], patience)
+        call = threads.submit(engine.score, QUERY, ["red"], deadline)
         assert model.began.wait(SOON)
-        patience.at = time.perf_counter()
-        patience.done()
+        deadline.at = time.perf_counter()
+        deadline.done()
         outcome = call.result(SOON)
     model.gate.set()
     _until(lambda: bool(model.calls))
-    engine.step(QUERY, ["sky"])
+    engine.score(QUERY, ["sky"])
     assert np.isnan(outcome.logits).all() and outcome.statuses == ["late"]
 
 
@@ -229,9 +229,9 @@ def test_a_caller_that_leaves_between_two_stages_harms_nobody_in_its_batch() -> 
     worker = engine._worker
     requests = []
     for text in ("red", "blue blue"):
-        prompt, outcome = model.read(QUERY), Outcome.of([text])
+        prompt, outcome = model.read(QUERY), CallState.of([text])
         outcome.rows[0] = model.rows(prompt, [text])[0]
-        requests.append(engine._request(prompt, [0], outcome, Patience(), None, {}, {}))
+        requests.append(engine._request(prompt, [0], outcome, Deadline(), None, {}, {}))
     engine._worker._requests.extend(requests)
     worker._scatter(list(worker._run(model.stages[0], worker._take())))
     pairs = worker._take()
@@ -247,12 +247,12 @@ def test_a_caller_that_goes_away_stops_costing() -> None:
     model = Gated()
     engine = Engine(model)
     with busy(model, engine) as threads:
-        patience = Patience()
-        call = threads.submit(engine.step, QUERY, ["red " * 9] * 500, patience)
+        deadline = Deadline()
+        call = threads.submit(engine.score, QUERY, ["red " * 9] * 500, deadline)
         waiting(engine, 2)
-        patience.give_up()
+        deadline.give_up()
         outcome = call.result(SOON)
-        assert not [own for own in engine._worker._requests if own.patience is patience]
+        assert not [own for own in engine._worker._requests if own.deadline is deadline]
     assert outcome.reason == "the caller went away"
     assert sum(size for _, size in model.calls) < 10
 
@@ -284,17 +284,17 @@ def test_too_much_waiting_work_is_refused_with_a_time() -> None:
     model = Gated()
     engine = Engine(model, max_waiting_tokens=2_000)
     with busy(model, engine) as threads:
-        threads.submit(engine.step, QUERY, ["red " * 20] * 100)
+        threads.submit(engine.score, QUERY, ["red " * 20] * 100)
         waiting(engine, 2)
         with pytest.raises(Overloaded, match=r"tokens are waiting already; try again in") as own:
-            engine.step(QUERY, ["red"])
+            engine.score(QUERY, ["red"])
         assert own.value.retry_after_s > 0 and own.value.waiting_tokens > 2_000
-    assert engine.step(QUERY, ["red"]).logits.tolist() == [1.5]
+    assert engine.score(QUERY, ["red"]).logits.tolist() == [1.5]
 
 
 def test_an_idle_engine_refuses_nobody() -> None:
     engine = Engine(WordCountModel(), max_waiting_tokens=10)
-    assert len(engine.step(QUERY, ["red " * 20] * 100).logits) == 100
+    assert len(engine.score(QUERY, ["red " * 20] * 100).logits) == 100
 
 
 def test_a_worker_with_nothing_to_do_ends_and_another_begins(
@@ -302,24 +302,24 @@ def test_a_worker_with_nothing_to_do_ends_and_another_begins(
 ) -> None:
     monkeypatch.setattr(worker_module, "IDLE_S", 0.05)
     engine = Engine(WordCountModel())
-    engine.step(QUERY, ["red"])
+    engine.score(QUERY, ["red"])
     _until(lambda: engine._worker._thread is None)
-    assert engine.step(QUERY, ["red"]).logits.tolist() == [1.5]
+    assert engine.score(QUERY, ["red"]).logits.tolist() == [1.5]
 
 
 def test_an_interruption_leaves_the_engine_usable() -> None:
     model = Gated()
     engine = Engine(model)
 
-    class Interrupted(Patience):
+    class Interrupted(Deadline):
         def wait(self) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        engine.step(QUERY, ["red"] * 50, Interrupted())
+        engine.score(QUERY, ["red"] * 50, Interrupted())
     assert not engine._worker._requests
     model.gate.set()
-    assert engine.step(QUERY, ["red"]).logits.tolist() == [1.5]
+    assert engine.score(QUERY, ["red"]).logits.tolist() == [1.5]
 
 
 FORKED = """
@@ -368,7 +368,7 @@ def test_states_keep_to_the_memory_there_is() -> None:
     engine = Engine(model, max_memory_mb=engine_module.BATCH_MB + 100)
     texts = ["red " * (1 + place % 30) for place in range(200)]
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda _: engine.step(QUERY, texts), range(8)))
+        found = list(threads.map(lambda _: engine.score(QUERY, texts), range(8)))
     expected = [1.5 + place % 30 for place in range(200)]
     assert all(own.logits.tolist() == expected for own in found)
     tokens = 100e6 / 100_000

@@ -63,7 +63,7 @@ def test_what_a_race_let_go_does_not_come_up_behind_one_that_is_below() -> None:
 
 
 @pytest.mark.parametrize(
-    ("abstain", "best", "partial", "expected"),
+    ("abstain_below", "best", "partial", "expected"),
     [
         (0.5, 0.4, False, True),
         (0.5, 0.5, False, False),
@@ -74,12 +74,12 @@ def test_what_a_race_let_go_does_not_come_up_behind_one_that_is_below() -> None:
     ],
 )
 def test_nothing_answers_where_all_was_read_and_the_best_is_below(
-    abstain: float | None, best: float, partial: bool, expected: bool
+    abstain_below: float | None, best: float, partial: bool, expected: bool
 ) -> None:
-    assert Thresholds(abstain=abstain).abstains(best, partial) is expected
+    assert Thresholds(abstain_below=abstain_below).abstains(best, partial) is expected
 
 
-@pytest.mark.parametrize("name", ["min_score", "abstain"])
+@pytest.mark.parametrize("name", ["min_score", "abstain_below"])
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), float("inf"), "high"])
 def test_what_no_score_can_be_is_refused(joint: Reranker, name: str, value: Any) -> None:
     given: dict[str, Any] = {name: value}
@@ -112,7 +112,7 @@ def test_a_race_changes_nothing_of_what_is_kept(bundled: Reranker) -> None:
     for count in (1, 2):
         least = (_scores(whole)[count - 1] + _scores(whole)[count]) / 2
         raced = bundled.rank(QUERY, texts, 3, min_score=least)
-        assert raced.receipt.let_go > 0
+        assert raced.receipt.pruned > 0
         assert [hit.index for hit in raced] == [hit.index for hit in whole[:count]]
         assert raced.receipt.below_min_score == 60 - count
 
@@ -122,7 +122,7 @@ def test_unreadable_documents_are_left_out_and_late_ones_stay(bundled: Reranker)
     found = bundled.rank(QUERY, documents, min_score=0.0)
     assert [hit.index for hit in found] == [0]
     assert (found.receipt.skipped, found.receipt.below_min_score) == (2, 0)
-    late = bundled.rank(QUERY, documents, min_score=1.0, abstain=1.0, budget_ms=0)
+    late = bundled.rank(QUERY, documents, min_score=1.0, abstain_below=1.0, budget_ms=0)
     assert [(hit.index, hit.status) for hit in late] == [(0, "late")]
     assert late.receipt.partial and not late.abstained
 
@@ -133,7 +133,7 @@ def test_abstaining_asks_the_best_score_whatever_is_asked_for(
 ) -> None:
     best = _scores(bundled.rank(QUERY, POOL, 1))[0]
     for least, expected in ((best * 0.99, False), (min(best * 1.01, 1.0), True)):
-        found = bundled.rank(QUERY, POOL, top_n, abstain=least)
+        found = bundled.rank(QUERY, POOL, top_n, abstain_below=least)
         assert found.abstained is found.receipt.abstained is expected
         assert len(found) == (top_n or 40)  # it is said, and nothing is left out
     assert not bundled.rank(QUERY, POOL, top_n).abstained
@@ -141,18 +141,18 @@ def test_abstaining_asks_the_best_score_whatever_is_asked_for(
 
 def test_late_ones_come_up_where_those_before_them_are_left_out(bundled: Reranker) -> None:
     """The first two of what stays, not what stays of the first two."""
-    reading = bundled.read(QUERY, POOL[:6])
-    logits, statuses = reading.outcome.logits.copy(), list(reading.outcome.statuses)
+    scored = bundled.score_candidates(QUERY, POOL[:6])
+    logits, statuses = scored.outcome.logits.copy(), list(scored.outcome.statuses)
     logits[4:], statuses[4:] = np.nan, ["late", "late"]
-    outcome = replace(reading.outcome, logits=logits, statuses=statuses, partial=True)
-    found = replace(reading, outcome=outcome).ranking(2, thresholds=Thresholds(1.0, 1.0))
+    outcome = replace(scored.outcome, logits=logits, statuses=statuses, partial=True)
+    found = replace(scored, outcome=outcome).ranking(2, thresholds=Thresholds(1.0, 1.0))
     assert [(hit.rank, hit.index, hit.status) for hit in found] == [(1, 4, "late"), (2, 5, "late")]
     assert found.receipt.below_min_score == 4 and not found.abstained
 
 
 def test_the_best_score_counts_for_abstaining_though_it_is_left_out(bundled: Reranker) -> None:
     best = _scores(bundled.rank(QUERY, POOL, 1))[0]
-    found = bundled.rank(QUERY, POOL, min_score=1.0, abstain=best / 2)
+    found = bundled.rank(QUERY, POOL, min_score=1.0, abstain_below=best / 2)
     assert list(found) == [] and not found.abstained
 
 
@@ -160,13 +160,13 @@ def test_the_best_score_counts_for_abstaining_though_it_is_left_out(bundled: Rer
 def test_where_there_is_nothing_to_read_nothing_answers(
     bundled: Reranker, documents: list[str]
 ) -> None:
-    assert bundled.rank(QUERY, documents, abstain=0.0).abstained
+    assert bundled.rank(QUERY, documents, abstain_below=0.0).abstained
     assert not bundled.rank(QUERY, documents).abstained
 
 
 def test_the_same_without_blocking(bundled: Reranker) -> None:
-    found = asyncio.run(bundled.arank(QUERY, POOL, min_score=0.3, abstain=0.3))
-    assert found.hits == bundled.rank(QUERY, POOL, min_score=0.3, abstain=0.3).hits
+    found = asyncio.run(bundled.arank(QUERY, POOL, min_score=0.3, abstain_below=0.3))
+    assert found.hits == bundled.rank(QUERY, POOL, min_score=0.3, abstain_below=0.3).hits
     assert found.receipt.below_min_score > 0
 
 
@@ -177,10 +177,10 @@ def test_scores_that_are_not_calibrated_are_warned_of_once(joint_folder: Path) -
     assert caught[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        reranker.rank(QUERY, POOL[:3], abstain=0.1)
+        reranker.rank(QUERY, POOL[:3], abstain_below=0.1)
         Reranker(joint_folder).rank(QUERY, POOL[:3])
     with pytest.warns(UserWarning, match="not calibrated"):
-        asyncio.run(Reranker(joint_folder).arank(QUERY, POOL[:3], abstain=0.1))
+        asyncio.run(Reranker(joint_folder).arank(QUERY, POOL[:3], abstain_below=0.1))
 
 
 def test_the_fused_score_is_what_is_compared(bundled: Reranker) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from artifacts import WordCountModel
 from resift import Reranker
+from resift.rerank.batching import TOKEN_BUDGET
 from resift.rerank.engine import Engine
-from resift.rerank.schedule import TOKEN_BUDGET
 from resift.rerank.tuning import BATCHES, BUDGETS, KIND, MOST_BYTES, Tuning, tuning_file
 from resift.settings import Settings
 from texts import passages
@@ -170,12 +170,12 @@ def test_an_engine_tries_all_sizes_and_settles() -> None:
     model, tuning = WordCountModel(), Tuning(KEY, None)
     engine = Engine(model, tuning=tuning)
     texts = ["red"] * 2000
-    outcome = engine.step("red blue", texts)
+    outcome = engine.score("red blue", texts)
     sizes = {size for stage, size in model.calls if stage == 1}
     assert {budget // 16 for budget in BUDGETS} <= sizes
     assert outcome.logits.tolist() == [1.5] * len(texts)
     model.calls.clear()
-    engine.step("red blue", texts)
+    engine.score("red blue", texts)
     assert model.calls[0] == (1, tuning.token_budget // 16)
 
 

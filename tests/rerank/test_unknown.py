@@ -10,7 +10,7 @@ from artifacts import make_joint_artifact
 from resift import Candidate, Reranker
 from resift.errors import QueryError
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.pairs import Tokens, load_tokenizer
+from resift.rerank.tokenization import Tokens, load_tokenizer
 from resift.settings import Settings
 from split_artifacts import WORDS, make_split_artifact
 
@@ -24,7 +24,7 @@ def bundled() -> Reranker:
     return Reranker(settings=Settings(cache_mb=5))
 
 
-@pytest.fixture(scope="module", params=["split", "joint"])
+@pytest.fixture(scope="module", params=["split", "cross_encoder"])
 def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Reranker:
     make = make_split_artifact if request.param == "split" else make_joint_artifact
     return Reranker(make(tmp_path_factory.mktemp("model")))
@@ -37,7 +37,9 @@ def test_of_an_unknown_query_the_first_stages_order_stands_unscored(
 ) -> None:
     given = [Candidate(str(n), text, rank=4 - n, score=n) for n, text in enumerate(TEXTS)]
     for _ in range(2):  # out of the cache too
-        ranking = bundled.rank(query, [*given, Candidate("e", "")], abstain=0.5, min_score=0.1)
+        ranking = bundled.rank(
+            query, [*given, Candidate("e", "")], abstain_below=0.5, min_score=0.1
+        )
         assert [hit.index for hit in ranking] == [3, 2, 1, 0]
         assert {hit.status for hit in ranking} == {"not_reranked"}
         assert all(hit.score is None and hit.logit is None for hit in ranking)
@@ -45,7 +47,7 @@ def test_of_an_unknown_query_the_first_stages_order_stands_unscored(
         assert (receipt.query_unknown_share, receipt.scored, receipt.partial) == (1, 0, True)
         assert "no word" in (receipt.reason or "") and not ranking.abstained
     assert np.isnan(bundled.score(query, TEXTS)).all()
-    assert bundled.read(query, given).ranking().receipt.query_unknown_share == 1
+    assert bundled.score_candidates(query, given).ranking().receipt.query_unknown_share == 1
 
 
 @pytest.mark.filterwarnings("ignore:.*does not know")
@@ -70,11 +72,11 @@ def test_unknown_words_of_a_document_change_nothing(tiny: Reranker) -> None:
 
 def test_what_is_kept_of_them_is_the_same(bundled: Reranker) -> None:
     texts = [*TEXTS, "weather 深圳 in 圳圳 Shenzhen"]
-    kept = bundled.keep(texts)
-    held = [Candidate(str(n), text, kept=kept[n]) for n, text in enumerate(texts)]
+    kept = bundled.precompute(texts)
+    held = [Candidate(str(n), text, precomputed=kept[n]) for n, text in enumerate(texts)]
     query = "the weather in Shenzhen"
     np.testing.assert_array_equal(bundled.score(query, held), bundled.score(query, texts))
-    assert bundled.rank("Shenzhen weather today", held, exact=True).receipt.kept == 5
+    assert bundled.rank("Shenzhen weather today", held, exact=True).receipt.precomputed == 5
 
 
 def test_the_hint_is_given_once() -> None:

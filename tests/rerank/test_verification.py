@@ -34,7 +34,7 @@ from resift.rerank.artifact import (
     ReferencePair,
     load_artifact,
 )
-from resift.rerank.stages import load_model
+from resift.rerank.models import load_model
 from resift.settings import Settings
 from resift.training.exits import measure_exits
 from resift.training.graph import EncoderShape, Head, encoder_graph
@@ -148,7 +148,7 @@ def test_a_runtime_that_is_a_little_off_is_not_called_a_broken_model(joint_copy:
     [
         ("encoder.onnx", "scale_encoder.layer.5.output.dense.kernel", 0.0),
         ("encoder.onnx", "scale_encoder.layer.0.attention.self.value.kernel", 2.0),
-        ("meeting.onnx", "scale_meeting.layer.1.output.dense.kernel", 3.0),
+        ("cross_attention.onnx", "scale_meeting.layer.1.output.dense.kernel", 3.0),
     ],
 )
 def test_one_broken_scale_of_int8_is_a_broken_quantisation(

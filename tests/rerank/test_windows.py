@@ -16,7 +16,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.pairs import TokenRow, Tokens, load_tokenizer
+from resift.rerank.tokenization import TokenRow, Tokens, load_tokenizer
 from resift.rerank.windows import WINDOW, TextTokens, Wanted
 
 WORDPIECE = load_tokenizer(BUNDLED / "tokenizer.json")

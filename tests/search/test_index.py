@@ -289,7 +289,7 @@ def test_threads_share_an_index(tmp_path: Path, docs: Path) -> None:
     assert all(answer == answers[0] for answer in answers)
 
 
-@pytest.mark.parametrize("name", ["min_score", "abstain"])
+@pytest.mark.parametrize("name", ["min_score", "abstain_below"])
 def test_thresholds_need_scores_and_sense(tmp_path: Path, docs: Path, name: str) -> None:
     index = index_at(tmp_path, reranker=Picky())
     index.sync(str(docs))

@@ -45,14 +45,14 @@ def test_with_and_without_states_the_answer_is_the_same(
     tmp_path: Path, docs: Path, reranker: Reranker
 ) -> None:
     plain, kept = index_at(tmp_path / "plain", reranker), index_at(tmp_path / "kept", reranker)
-    assert plain.sync(str(docs)).kept_bytes == 0
-    report = kept.sync(str(docs), keep_states=True)
-    assert report.kept_bytes > 1_000 * report.passages_embedded
+    assert plain.sync(str(docs)).precomputed_bytes == 0
+    report = kept.sync(str(docs), token_states=True)
+    assert report.precomputed_bytes > 1_000 * report.passages_embedded
     one, other = (index.search(QUERY, top_n=12) for index in (plain, kept))
     assert [hit.text for hit in one] == [hit.text for hit in other]
     for mine, theirs in zip(one, other, strict=True):
         assert mine.logit == pytest.approx(theirs.logit, abs=1e-5)
-    assert (one.receipt.kept, other.receipt.kept) == (0, other.receipt.depth)
+    assert (one.receipt.precomputed, other.receipt.precomputed) == (0, other.receipt.depth)
     assert one.receipt.tokens > 0 == other.receipt.tokens
 
 
@@ -78,22 +78,22 @@ def test_documents_indexed_without_states_are_read_again_for_them(
     tmp_path: Path, docs: Path, reranker: Reranker
 ) -> None:
     index_at(tmp_path, reranker).sync(str(docs))
-    again = index_at(tmp_path, reranker).sync(str(docs), keep_states=True)
-    assert (again.changed, again.unchanged) == (12, 0) and again.kept_bytes
-    third = index_at(tmp_path, reranker).sync(str(docs), keep_states=True)
-    assert (third.changed, third.unchanged, third.kept_bytes) == (0, 12, 0)
+    again = index_at(tmp_path, reranker).sync(str(docs), token_states=True)
+    assert (again.changed, again.unchanged) == (12, 0) and again.precomputed_bytes
+    third = index_at(tmp_path, reranker).sync(str(docs), token_states=True)
+    assert (third.changed, third.unchanged, third.precomputed_bytes) == (0, 12, 0)
     assert third.version == again.version
 
 
 def test_a_document_that_changes_later_without_states_is_read_at_search(
     tmp_path: Path, docs: Path, reranker: Reranker
 ) -> None:
-    index_at(tmp_path, reranker).sync(str(docs), keep_states=True)
+    index_at(tmp_path, reranker).sync(str(docs), token_states=True)
     (docs / "3.txt").write_text("A file is opened for reading with open.")
     index = index_at(tmp_path, reranker)
     index.sync(str(docs))
     ranking = index.search(QUERY, top_n=12)
-    assert ranking.receipt.kept == ranking.receipt.depth - 1
+    assert ranking.receipt.precomputed == ranking.receipt.depth - 1
     assert "opened for reading with open" in ranking[0].text
 
 
@@ -101,13 +101,13 @@ def test_another_models_states_are_read_anew_and_replaced(
     tmp_path: Path, docs: Path, reranker: Reranker
 ) -> None:
     other = Reranker(make_split_artifact(tmp_path / "model"))
-    index_at(tmp_path, other).sync(str(docs), keep_states=True)
+    index_at(tmp_path, other).sync(str(docs), token_states=True)
     index = index_at(tmp_path, reranker)
     plain = index.search(QUERY, top_n=12)
-    assert plain.receipt.kept == 0 and plain.receipt.scored == plain.receipt.depth
-    assert index.sync(str(docs), keep_states=True).changed == 12
+    assert plain.receipt.precomputed == 0 and plain.receipt.scored == plain.receipt.depth
+    assert index.sync(str(docs), token_states=True).changed == 12
     found = index.search(QUERY, top_n=12)
-    assert found.receipt.kept == found.receipt.depth
+    assert found.receipt.precomputed == found.receipt.depth
     assert [hit.text for hit in found] == [hit.text for hit in plain]
 
 
@@ -115,8 +115,8 @@ def test_a_reranker_that_keeps_nothing_is_said_before_anything_is_written(
     tmp_path: Path, docs: Path
 ) -> None:
     index = index_at(tmp_path, Backwards())
-    with pytest.raises(InputError, match="keep_states: this reranker cannot keep what it reads"):
-        index.sync(str(docs), keep_states=True)
+    with pytest.raises(InputError, match="token_states: this reranker cannot keep what it reads"):
+        index.sync(str(docs), token_states=True)
     assert index.sync(str(docs)).added == 12
     assert len(index.search(QUERY)) == 10
 
@@ -126,8 +126,8 @@ def test_a_model_without_states_says_so_before_anything_is_written(
 ) -> None:
     """Its passages would be read again at every run, and never have any."""
     index = index_at(tmp_path, Reranker(joint_folder))
-    with pytest.raises(InputError, match="nothing of a document to keep; leave keep_states out"):
-        index.sync(str(docs), keep_states=True)
+    with pytest.raises(InputError, match="nothing of a document to keep; leave token_states out"):
+        index.sync(str(docs), token_states=True)
     assert index.sync(str(docs)).added == 12
 
 
@@ -135,7 +135,7 @@ def test_states_that_are_torn_are_read_anew(
     tmp_path: Path, docs: Path, reranker: Reranker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = index_at(tmp_path, reranker)
-    index.sync(str(docs), keep_states=True)
+    index.sync(str(docs), token_states=True)
     whole = index.search(QUERY, top_n=12)
     states = View.states
 
@@ -144,7 +144,7 @@ def test_states_that_are_torn_are_read_anew(
 
     monkeypatch.setattr(View, "states", torn)
     found = index.search(QUERY, top_n=12)
-    assert found.receipt.kept == 0
+    assert found.receipt.precomputed == 0
     assert [replace(hit, logit=0, score=0) for hit in found] == [
         replace(hit, logit=0, score=0) for hit in whole
     ]

@@ -219,7 +219,7 @@ def test_a_query_that_finds_nothing_is_an_empty_ranking(snapshot: Snapshot) -> N
     [
         (ANYTHING, {}),
         (Thresholds(min_score=0.2), {"min_score": 0.2}),
-        (Thresholds(0.0, 0.7), {"min_score": 0.0, "abstain": 0.7}),
+        (Thresholds(0.0, 0.7), {"min_score": 0.0, "abstain_below": 0.7}),
     ],
 )
 def test_thresholds_are_handed_on_only_where_they_are_set(
@@ -239,7 +239,7 @@ def test_of_a_window_that_was_not_read_whole_nobody_says_that_nothing_answers(
     remote: Snapshot,
 ) -> None:
     plan = SearchPlan(
-        top_n=1, max_requests=1, reranking=Reranking(thresholds=Thresholds(abstain=0.5))
+        top_n=1, max_requests=1, reranking=Reranking(thresholds=Thresholds(abstain_below=0.5))
     )
     found = search("cat", remote, EMBEDDER, Picky(), plan)
     assert found.receipt.partial and not found.abstained

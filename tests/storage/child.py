@@ -30,7 +30,7 @@ class Slow(HashingEmbedder):
 
 
 def main() -> None:
-    """Say that it is ready, wait for the order, do it, and print what came of it."""
+    """Interpolation that it is ready, wait for the order, do it, and print what came of it."""
     for module in ("lance", "obstore", "pyarrow"):
         __import__(module)
     print("ready", flush=True)

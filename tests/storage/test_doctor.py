@@ -13,11 +13,11 @@ import pytest
 
 from cli.command import Resift
 from resift.errors import InputError, StoreError, UnsafeStore
-from resift.index import trials
+from resift.index import store_checks
 from resift.index.bucket import open_bucket
 from resift.index.doctor import Diagnosis, examine, refuse_unsafe
 from resift.index.location import Location
-from resift.index.trials import Broken, Place
+from resift.index.store_checks import Broken, ScratchStore
 from storage.conftest import Server
 from storage.faulty import Faults, faulty_proxy
 
@@ -31,8 +31,8 @@ SAFE = "safe: an index may be written there"
 @pytest.fixture(autouse=True)
 def _fewer(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand objects are written where listing them is the matter, and fewer rounds run."""
-    monkeypatch.setattr(trials, "_ROUNDS", 2)
-    monkeypatch.setattr(trials, "_MORE_THAN_A_PAGE", 20)
+    monkeypatch.setattr(store_checks, "_ROUNDS", 2)
+    monkeypatch.setattr(store_checks, "_MORE_THAN_A_PAGE", 20)
 
 
 def left(server: Server, bucket: str) -> list[str]:
@@ -55,7 +55,7 @@ def failed(found: Diagnosis) -> list[str]:
 def test_a_store_that_keeps_its_promises_is_safe(
     server: Server, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trials, "_MORE_THAN_A_PAGE", 1_001)
+    monkeypatch.setattr(store_checks, "_MORE_THAN_A_PAGE", 1_001)
     found = examine(f"s3://{bucket}/some/where/", server.settings())
     assert found.uri == f"s3://{bucket}/some/where"
     assert [check.name for check in found.checks] == NAMES and failed(found) == []
@@ -155,13 +155,13 @@ def test_a_stumbling_store_is_still_safe(server: Server, bucket: str) -> None:
 
 
 @pytest.fixture
-def place(server: Server, bucket: str) -> Iterator[Place]:
-    place = Place(open_bucket(Location(bucket, "own"), server.settings()))
+def place(server: Server, bucket: str) -> Iterator[ScratchStore]:
+    place = ScratchStore(open_bucket(Location(bucket, "own"), server.settings()))
     yield place
     place.clean_up()
 
 
-def test_each_broken_promise_is_seen(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_broken_promise_is_seen(place: ScratchStore, monkeypatch: pytest.MonkeyPatch) -> None:
     get, names, create = place.get, place.names, place.create
     lock = threading.Lock()
     some: dict[str, Any] = {}
@@ -181,18 +181,23 @@ def test_each_broken_promise_is_seen(place: Place, monkeypatch: pytest.MonkeyPat
         return won
 
     wrong: list[tuple[str, Any, Any, str]] = [
-        ("get", lambda _: b"odd", trials.read_after_write, "read back as something else"),
-        ("get", stale, trials.overwrite, "an older content"),
-        ("create", all_win, trials.create_once, "can be created again"),
-        ("get", lambda _: b"again", trials.create_once, "is refused, and changes it"),
-        ("create", all_win, trials.contention, "8 writers at once all"),
-        ("create", lambda *_: False, trials.contention, "no writer of several"),
-        ("create", another_wins, trials.contention, "another's data is there"),
-        ("get_range", lambda *_: b"odd", trials.ranges, "read as others"),
-        ("names", lambda: names()[:19], trials.listing, "objects are listed of 20"),
-        ("names", lambda: [*names(), "deleted"], trials.deletion, "still listed"),
-        ("get", lambda _: b"x", trials.deletion, "still read"),
-        ("names", lambda: ["x"], Place.clean_up, "1 objects could not be removed, from x on"),
+        ("get", lambda _: b"odd", store_checks.read_after_write, "read back as something else"),
+        ("get", stale, store_checks.overwrite, "an older content"),
+        ("create", all_win, store_checks.create_once, "can be created again"),
+        ("get", lambda _: b"again", store_checks.create_once, "is refused, and changes it"),
+        ("create", all_win, store_checks.contention, "8 writers at once all"),
+        ("create", lambda *_: False, store_checks.contention, "no writer of several"),
+        ("create", another_wins, store_checks.contention, "another's data is there"),
+        ("get_range", lambda *_: b"odd", store_checks.ranges, "read as others"),
+        ("names", lambda: names()[:19], store_checks.listing, "objects are listed of 20"),
+        ("names", lambda: [*names(), "deleted"], store_checks.deletion, "still listed"),
+        ("get", lambda _: b"x", store_checks.deletion, "still read"),
+        (
+            "names",
+            lambda: ["x"],
+            ScratchStore.clean_up,
+            "1 objects could not be removed, from x on",
+        ),
     ]
     for method, instead, trial, said in wrong:
         with monkeypatch.context() as patch, pytest.raises(Broken, match=said):
@@ -203,14 +208,14 @@ def test_each_broken_promise_is_seen(place: Place, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(("off_s", "seen_s"), [(0, 0), (90, 90), (-90, 90), (0.5, 0)])
 def test_clocks_apart_are_measured_and_are_a_warning_only(
-    place: Place, monkeypatch: pytest.MonkeyPatch, off_s: float, seen_s: float
+    place: ScratchStore, monkeypatch: pytest.MonkeyPatch, off_s: float, seen_s: float
 ) -> None:
     moment = datetime.now(UTC) + timedelta(seconds=off_s)
     monkeypatch.setattr(place, "last_modified", lambda _: moment)
-    assert trials.clock_skew_s(place) == pytest.approx(seen_s, abs=1.5)
+    assert store_checks.clock_skew_s(place) == pytest.approx(seen_s, abs=1.5)
     if seen_s:
         with pytest.raises(Broken, match="NTP"):
-            trials.judge_skew(seen_s)
+            store_checks.judge_skew(seen_s)
 
 
 def test_a_warning_does_not_make_a_place_unsafe(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Proves that a store that sends a byte at a time is given up, as one that sends none is.
 
-The room's patience is cut to half a second here: so much is waited for the first bytes and more.
+The room's deadline is cut to half a second here: so much is waited for the first bytes and more.
 """
 
 import time
@@ -12,8 +12,8 @@ import pytest
 from resift.errors import SourceError, StoreError
 from resift.index.hydrate import Cache
 from resift.index.location import locate
-from resift.index.pace import Pace, Patience, TooSlow
 from resift.index.source import open_source
+from resift.index.transfer import MinimumRate, TooSlow, TransferRate
 from storage.conftest import Server
 from storage.faulty import Faults, FaultyProxy
 from storage.places import Place
@@ -24,7 +24,7 @@ SOON_S = 6.0
 
 @pytest.fixture(autouse=True)
 def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resift.index.pace.PATIENCE", Patience(0.5, 2_000))
+    monkeypatch.setattr("resift.index.transfer.MINIMUM_RATE", MinimumRate(0.5, 2_000))
     monkeypatch.setattr("resift.index.s3_listing._SECONDS", 1.0)
     monkeypatch.setattr("resift.index.bucket._ANSWER", "1s")
     monkeypatch.setattr("resift.index.bucket._SECONDS", 1)
@@ -115,15 +115,15 @@ def test_a_search_with_a_budget_is_not_late(published: Place, proxy: FaultyProxy
 def test_what_comes_slowly_and_steadily_is_waited_for(
     published: Place, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resift.index.pace.PATIENCE", Patience(0.1, 10))
+    monkeypatch.setattr("resift.index.transfer.MINIMUM_RATE", MinimumRate(0.1, 10))
     proxy.restart(Faults(drip="versions/0", drip_s=0.0002))
     assert published.versions.newest() is not None
 
 
 def test_the_clock_starts_with_the_first_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("resift.index.pace.time.monotonic", lambda: now[0])
-    pace = Pace()
+    monkeypatch.setattr("resift.index.transfer.time.monotonic", lambda: now[0])
+    pace = TransferRate()
     now[0] = 100.0
     pace.note(1)
     now[0] = 100.4

@@ -15,9 +15,9 @@ from index.fakes import HashingEmbedder
 from resift.errors import IndexMismatch, ResiftError, SourceError, StoreError
 from resift.index.bucket import open_bucket
 from resift.index.location import locate
-from resift.index.parsing.limits import Limits
+from resift.index.parsing.limits import ParseLimits
 from resift.index.parsing.parsers import Parsers
-from resift.index.reading import Reading
+from resift.index.source_options import SourceOptions
 from resift.index.table import open_table
 from storage.conftest import Server
 from storage.faulty import Faults, FaultyProxy, Seen
@@ -218,7 +218,9 @@ def test_what_is_too_large_is_not_asked_for(
 ) -> None:
     place.write({"small.txt": "small", "large.txt": "large " * 200})
     proxy.restart()
-    report = through.index().sync(through.docs, reading=Reading(limits=Limits(max_bytes=1000)))
+    report = through.index().sync(
+        through.docs, source_options=SourceOptions(limits=ParseLimits(max_bytes=1000))
+    )
     reason = "1,200 bytes, over the limit of 1,000 (max_bytes)"
     assert report.skipped == ((f"{place.docs}/large.txt", reason),)
     assert proxy.count("GET", "docs/small.txt") == 1

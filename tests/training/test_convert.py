@@ -19,8 +19,8 @@ from resift import Reranker
 from resift.errors import InputError
 from resift.rerank.artifact import load_artifact
 from resift.settings import Settings
+from resift.training.conversion_report import INT8_SHARE, Conversion
 from resift.training.convert import convert_checkpoint
-from resift.training.made import INT8_SHARE, Conversion
 
 pytest.importorskip("torch")
 pytest.importorskip("nncf")
@@ -149,7 +149,7 @@ def test_the_manifest_says_how_it_was_made(float32: Made, int8: Made) -> None:
     assert exact.quantisation == "none: float32"
     assert rounded.quantisation.startswith("static int8 (NNCF)")
     assert set(rounded.made_with) == {"onnx", "openvino", "nncf"}
-    assert exact.kind == rounded.kind == "joint"
+    assert exact.kind == rounded.kind == "cross_encoder"
     assert exact.max_tokens == rounded.max_tokens == 512
     assert exact.fingerprint != rounded.fingerprint
 

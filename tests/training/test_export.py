@@ -1,4 +1,4 @@
-"""An export is a model that loads, verifies, and says nearly what its float32 weights say."""
+"""An export is a model that loads, verifies, and says nearly what its float32 weights interpolation."""
 
 import shutil
 from dataclasses import replace
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from resift import Candidate, Reranker
 from resift.rerank.artifact import Manifest, load_artifact, sha256
-from resift.rerank.stages import load_model
+from resift.rerank.models import load_model
 from resift.settings import Settings
 from resift.training.fit import LEVELS
 from resift.training.mining import NONE, Lists, Mined
@@ -126,7 +126,7 @@ def test_the_manifest_says_what_it_is_and_how_it_was_made(manifest: Manifest) ->
         "random",
         "apache-2.0",
     )
-    assert manifest.kind == "split" and manifest.stages == FILES
+    assert manifest.kind == "late_interaction" and manifest.stages == FILES
     assert manifest.quantisation.startswith("static int8 (NNCF)")
     assert set(manifest.made_with) >= {"nncf", "onnx", "torch"}
     assert manifest.late_interaction == LATE

@@ -19,7 +19,7 @@ from resift.errors import DatasetError, InputError, ModelError, ModelNotFound, R
 from resift.rerank.artifact import load_artifact
 from resift.rerank.late_interaction import LateInteractionWeights
 from resift.training.base import open_base
-from resift.training.pairs import Source
+from resift.training.pairs import TrainingSource
 from split_artifacts import LATE, WORDS, make_split_artifact
 
 for needed in ("torch", "nncf", "bm25s", "Stemmer"):
@@ -43,7 +43,7 @@ teacher_early = 0.0
 steps = 0
 queries = 8
 rate = 1e-4
-meeting_rate = 1e-3
+cross_attention_rate = 1e-3
 head_rate = 0.1
 dev_every = 10
 save_every = 10
@@ -65,7 +65,7 @@ def made_pairs(count: int = QUERIES, seed: int = 1, shared: int = 2) -> list[Row
     return list(rows.values())
 
 
-def noisy(rows: Sequence[Row], source: Source) -> list[Row]:
+def noisy(rows: Sequence[Row], source: TrainingSource) -> list[Row]:
     """Answers of other queries, but for those that are held out: on them one can see it."""
     kept = {source.queries[place] for place in source.dev}
     trained = [row for row in rows if row["query"] not in kept]
@@ -160,7 +160,7 @@ class Run:
 def run(bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
     desk = Desk(tmp_path_factory.mktemp("run"), bases["averse"]).hold(made_pairs())
     said: list[str] = []
-    return Run(desk, desk.tune(say=said.append), said)
+    return Run(desk, desk.tune(interpolation=said.append), said)
 
 
 def answers_found(model: Path, rows: Sequence[Row]) -> float:
@@ -207,7 +207,7 @@ def test_the_base_is_left_as_it_was(run: Run) -> None:
 @pytest.mark.usefixtures("float32")
 def test_a_tuned_model_is_a_base_again(run: Run, tmp_path: Path) -> None:
     base = open_base(str(run.desk.out))
-    assert base.meeting_layers == 1
+    assert base.cross_attention_layers == 1
     assert base.late == load_artifact(run.desk.out).manifest.late_interaction != AVERSE
     desk = Desk(tmp_path, run.desk.out).hold(made_pairs(seed=5))
     try:
@@ -302,7 +302,7 @@ def test_a_run_goes_on_in_its_work_folder(desk: Desk, capsys: pytest.CaptureFixt
     assert one.fingerprint == other.fingerprint
 
 
-def source_of(data: Path) -> Source:
+def source_of(data: Path) -> TrainingSource:
     class AnyLength:
         def whole_query(self, text: str) -> None:
             pass
@@ -350,7 +350,7 @@ def test_a_base_that_is_none_is_refused(desk: Desk, joint_folder: Path) -> None:
     desk.hold(made_pairs())
     desk.refused(ModelNotFound, "no-such", base_name="no-such")
     desk.refused(ModelNotFound, "owner/model", base_name="owner/model")
-    message = desk.refused(ModelError, "a joint model", base_name=str(joint_folder))
+    message = desk.refused(ModelError, "a cross-encoder", base_name=str(joint_folder))
     assert str(joint_folder) in message and "bundled" in message
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resift.rerank.artifact import Calibration
-from resift.rerank.order import feedback, sigmoid, standardised
-from resift.rerank.order import fused as fused_at_rank_time
+from resift.rerank.artifact import ModelCalibration
+from resift.rerank.ordering import feedback, sigmoid, standardised
+from resift.rerank.ordering import fused as fused_at_rank_time
 from resift.training.fit import (
     FEEDBACK_WEIGHTS,
     FUSION_WEIGHTS,
@@ -131,8 +131,10 @@ def test_fused_logits_are_those_that_rank_at_run_time() -> None:
 def test_fused_logits_with_feedback_are_those_that_rank_at_run_time() -> None:
     means = unit_rows(DEPTH, seed=3)
     own = replace(judged(1.0)[0], means=means)
-    say = fused(own, 0.3)
-    np.testing.assert_allclose(fused(own, 0.3, 2.0), say + 2.0 * feedback(say, means))
+    interpolated = fused(own, 0.3)
+    np.testing.assert_allclose(
+        fused(own, 0.3, 2.0), interpolated + 2.0 * feedback(interpolated, means)
+    )
 
 
 def unit_rows(rows: int, seed: int) -> Floats:
@@ -283,7 +285,7 @@ def test_a_source_of_many_pairs_calibrates_as_one_of_few() -> None:
     assert numbers(calibrated(steep, WEIGHT)) != pytest.approx(numbers(few), abs=0.1)
 
 
-def calibrated(scores: Sequence[Scores], weight: float) -> Calibration:
+def calibrated(scores: Sequence[Scores], weight: float) -> ModelCalibration:
     """A fit that there is: labels rise with the logits."""
     fitted = fit_calibration(scores, weight)
     assert fitted is not None
@@ -298,7 +300,7 @@ def test_labels_that_do_not_rise_with_the_logits_are_not_calibrated() -> None:
     assert fit_calibration(unsure, WEIGHT) is None
 
 
-def numbers(fitted: Calibration) -> list[float]:
+def numbers(fitted: ModelCalibration) -> list[float]:
     return [fitted.scale, fitted.bias, fitted.fused_scale, fitted.fused_bias]
 
 

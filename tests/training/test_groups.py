@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from resift.errors import ResiftError
 from resift.rerank.artifact import TOKENIZER
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.pairs import Tokens, load_tokenizer
+from resift.rerank.tokenization import Tokens, load_tokenizer
 from resift.training.mining import NONE, Lists, Mined
 from texts import passages
 

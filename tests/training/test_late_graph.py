@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from resift.rerank.late_interaction import features, mean_states, query_states
-from resift.rerank.pairs import TokenRow
+from resift.rerank.models import cross_attention_feeds, run
 from resift.rerank.runtimes import open_session
-from resift.rerank.stages import meeting_feeds, run
+from resift.rerank.tokenization import TokenRow
 from resift.training.graph import EncoderShape, encoder_graph
 from resift.training.late_graph import late_graph
 from resift.training.quantise import int8_output
@@ -41,7 +41,7 @@ def test_features_and_means_are_those_of_the_definition(
     queries = [drawn(length, LAYERS * DIM) for length in (4, 4, 9, 3, 12)]
     states = drawn(len(LENGTHS), 48, LAYERS * DIM)  # padding is noise
     rows = [row(length) for length in LENGTHS]
-    found = run(late, meeting_feeds(queries, states, rows))
+    found = run(late, cross_attention_feeds(queries, states, rows))
     for place, length in enumerate(LENGTHS):
         step = np.ones(DIM, np.float32) if scales is None else scales[-1]
         query = queries[place].astype(np.float32)[:, -DIM:] * step

@@ -23,7 +23,7 @@ from resift.errors import InputError, ResiftError
 from resift.rerank.artifact import TOKENIZER
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.late_interaction import LateInteractionWeights
-from resift.rerank.pairs import Tokens, load_tokenizer
+from resift.rerank.tokenization import Tokens, load_tokenizer
 from resift.training.graph import EncoderShape
 from resift.training.mining import Lists, Mined
 from resift.training.recipe import LoopSpec, Recipe
@@ -37,7 +37,7 @@ import torch  # noqa: E402 - only where it is installed
 from resift.training import loop  # noqa: E402
 from resift.training.dev import Quality  # noqa: E402
 from resift.training.groups import Corpus  # noqa: E402
-from resift.training.loop import HISTORY, STATE, Average, Guard, train  # noqa: E402
+from resift.training.loop import HISTORY, STATE, Average, EarlyStopping, train  # noqa: E402
 from resift.training.loss import score  # noqa: E402
 from resift.training.network import Network  # noqa: E402
 
@@ -47,7 +47,7 @@ SPEC = LoopSpec(
     queries=3,
     documents=3,
     rate=1e-3,
-    meeting_rate=1e-2,
+    cross_attention_rate=1e-2,
     dev_every=3,
     save_every=SAVE_EVERY,
     patience=2,
@@ -327,7 +327,7 @@ def test_the_guard_stops_a_run_that_gets_worse_and_gives_its_best_weights_back(
 def test_a_guard_gives_up_after_so_many_in_a_row_below_the_best(
     qualities: list[int], patience: int
 ) -> None:
-    guard, network = Guard(patience), torch.nn.Linear(1, 1, bias=False)
+    guard, network = EarlyStopping(patience), torch.nn.Linear(1, 1, bias=False)
     for place, quality in enumerate(qualities):
         network.load_state_dict({"weight": torch.tensor([[float(place)]])})
         guard.see(10 * place, Quality({}, {"made": quality / 10}), network)

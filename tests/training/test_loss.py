@@ -17,15 +17,15 @@ pytestmark = pytest.mark.torch
 import torch  # noqa: E402 - only where it is installed
 from torch import Tensor  # noqa: E402
 
-from resift.training.groups import Chunk, Groups, pad  # noqa: E402
+from resift.training.groups import DocumentBatch, Groups, pad  # noqa: E402
 from resift.training.loss import Scored, accuracy, loss, score  # noqa: E402
-from resift.training.network import Network, Rows  # noqa: E402
+from resift.training.network import Network, TokenBatch  # noqa: E402
 
 QUERIES, WIDTH = 5, 6
 SEEDS = range(8)
 NOTHING = LossSpec(labels=0, labels_early=0, teacher=0, teacher_early=0)
 PARTS = ("labels", "labels_early", "teacher", "teacher_early")
-NO_ROWS = Rows(*(torch.empty(0, 0) for _ in range(3)))
+NO_ROWS = TokenBatch(*(torch.empty(0, 0) for _ in range(3)))
 
 
 def only(*parts: str) -> LossSpec:
@@ -222,15 +222,15 @@ def test_the_first_stage_speaks_beside_both_logits_and_the_teacher(part: str, se
     assert float(loss(scored, groups, only(part))) != pytest.approx(float(expected), abs=1e-4)
 
 
-def rows_of(lengths: tuple[int, ...], seed: int) -> Rows:
+def rows_of(lengths: tuple[int, ...], seed: int) -> TokenBatch:
     rng = np.random.default_rng(seed)
     return pad([rng.integers(1, 50, length).astype(np.int32) for length in lengths])
 
 
-def alone(rows: Rows, row: int) -> Rows:
+def alone(rows: TokenBatch, row: int) -> TokenBatch:
     """One row without its padding."""
     read = rows.mask[row]
-    return Rows(*(own[row][read][None] for own in (rows.ids, rows.mask, rows.own)))
+    return TokenBatch(*(own[row][read][None] for own in (rows.ids, rows.mask, rows.own)))
 
 
 def made_network() -> Network:
@@ -243,7 +243,7 @@ def made_network() -> Network:
 def made_groups() -> Groups:
     """Two queries of three places, the last empty, in two chunks that mix the queries."""
     chunks = tuple(
-        Chunk(rows_of(lengths, seed), torch.tensor(places) // 3, torch.tensor(places))
+        DocumentBatch(rows_of(lengths, seed), torch.tensor(places) // 3, torch.tensor(places))
         for seed, lengths, places in ((2, (5, 6), [4, 0]), (3, (9, 12), [1, 3]))
     )
     known = torch.tensor([[True, True, False]] * 2)

@@ -142,7 +142,7 @@ def test_a_manual_gives_each_heading_with_the_text_up_to_the_next(
 ) -> None:
     body = f"""
         <p>before any heading {LONG}</p>
-        <h1>1. Reading rows<a class="headerlink" href="#x">¶</a></h1>
+        <h1>1. ScoredCandidates rows<a class="headerlink" href="#x">¶</a></h1>
         <p>{LONG}</p><pre>code   here</pre><dl><dt>a term</dt></dl>
         <h2>1.2. Too short</h2><p>few words</p>
         <h3>Writing</h3><ul><li><p>{OTHER}</p></li></ul>"""
@@ -150,7 +150,7 @@ def test_a_manual_gives_each_heading_with_the_text_up_to_the_next(
     written(tmp_path / folder / "deeper" / "b.html", page("Other", f"<h2>Last</h2><p>{LONG}</p>"))
     written(tmp_path / folder / "c.txt", page("No page", f"<h2>Not read</h2><p>{LONG}</p>"))
     assert read(reader, tmp_path) == [
-        (f"{product} Reading rows", f"{LONG} code here a term"),
+        (f"{product} ScoredCandidates rows", f"{LONG} code here a term"),
         (f"{product} rows Writing", OTHER),
         (f"{product} Other Last", LONG),
     ]

@@ -19,7 +19,7 @@ from resift.rerank.encoder import Encoder
 from resift.rerank.late_interaction import features, query_states
 from resift.training import mining
 from resift.training.mining import NONE, Bm25, Lists, Mined, load, mine, save
-from resift.training.pairs import Source
+from resift.training.pairs import TrainingSource
 from resift.training.recipe import MiningSpec, SourceSpec
 
 pytest.importorskip("bm25s")
@@ -58,7 +58,7 @@ def states(text: str) -> Floats:
     return next(FakeEncoder().states([text]))
 
 
-def made_source() -> Source:
+def made_source() -> TrainingSource:
     """A query a topic and deed; its answer shares its words or, for every third, none of them."""
     texts: list[str] = []
     queries: list[str] = []
@@ -78,14 +78,16 @@ def made_source() -> Source:
                 positives.append((place, place + 1) if place % 5 == 0 else (place,))
                 negatives.append(((place + 7) % 64,) if place % 4 else ())
     dev = frozenset(range(DEV))
-    return Source("made", tuple(texts), tuple(queries), tuple(positives), tuple(negatives), dev)
+    return TrainingSource(
+        "made", tuple(texts), tuple(queries), tuple(positives), tuple(negatives), dev
+    )
 
 
 SOURCE = made_source()
 
 
 def mined(
-    source: Source = SOURCE,
+    source: TrainingSource = SOURCE,
     spec: SourceSpec = SPEC,
     size: MiningSpec = MINING,
     teacher: mining.Embed | None = embed,

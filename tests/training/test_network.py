@@ -15,8 +15,8 @@ from artifacts import random_weights
 from resift.errors import ResiftError
 from resift.rerank.late_interaction import LateInteractionWeights, features, query_states
 from resift.rerank.runtimes import Session, open_session
+from resift.training.cross_attention_graph import cross_attention_graph
 from resift.training.graph import EncoderShape, encoder_graph
-from resift.training.meeting import meeting_graph
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -26,9 +26,9 @@ from torch import Tensor  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from resift.training.groups import pad  # noqa: E402
-from resift.training.network import SHARE, Network, Rows  # noqa: E402
+from resift.training.network import SHARE, Network, TokenBatch  # noqa: E402
 
-LAYERS, MEETING, VOCABULARY, DIM = 2, 2, 50, 32
+LAYERS, CROSS_ATTENTION, VOCABULARY, DIM = 2, 2, 50, 32
 SHAPE = EncoderShape(LAYERS, heads=2, epsilon=1e-12, activation="gelu")
 LATE = LateInteractionWeights(12.0, 1.5, 2.5, -8.0)
 QUERIES, DOCUMENTS = (3, 9, 5, 6), (12, 4, 30, 17)
@@ -49,7 +49,7 @@ def trained_weights() -> Weights:
     """The encoder, meeting layers of their own, and a share that is not the start's."""
     layers = {
         name.replace("encoder.", "meeting."): value
-        for name, value in random_weights(MEETING, seed=8).items()
+        for name, value in random_weights(CROSS_ATTENTION, seed=8).items()
         if name.startswith("encoder.")
     }
     return encoder_weights() | layers | {"meeting.share": np.array(0.8, np.float32)}
@@ -57,12 +57,12 @@ def trained_weights() -> Weights:
 
 @pytest.fixture(scope="module")
 def trained() -> Network:
-    return Network(trained_weights(), SHAPE, LATE, MEETING)
+    return Network(trained_weights(), SHAPE, LATE, CROSS_ATTENTION)
 
 
 @pytest.fixture(scope="module")
 def untrained() -> Network:
-    return Network(encoder_weights(), SHAPE, LATE, MEETING)
+    return Network(encoder_weights(), SHAPE, LATE, CROSS_ATTENTION)
 
 
 def exported(network: Network) -> Weights:
@@ -70,23 +70,23 @@ def exported(network: Network) -> Weights:
     return {name: value.numpy() for name, value in network.state_dict().items()}
 
 
-def drawn(lengths: tuple[int, ...], seed: int) -> Rows:
+def drawn(lengths: tuple[int, ...], seed: int) -> TokenBatch:
     """Random rows of these lengths, padded together."""
     rng = np.random.default_rng(seed)
     return pad([rng.integers(1, VOCABULARY, length).astype(np.int32) for length in lengths])
 
 
-def longer(rows: Rows, more: int) -> Rows:
+def longer(rows: TokenBatch, more: int) -> TokenBatch:
     """The same rows with more padding, and words in it that must not be read."""
     ids = F.pad(rows.ids, (0, more), value=3).masked_fill(~F.pad(rows.mask, (0, more)), 3)
-    return Rows(ids, F.pad(rows.mask, (0, more)), F.pad(rows.own, (0, more)))
+    return TokenBatch(ids, F.pad(rows.mask, (0, more)), F.pad(rows.own, (0, more)))
 
 
-def some(rows: Rows, places: slice) -> Rows:
-    return Rows(rows.ids[places], rows.mask[places], rows.own[places])
+def some(rows: TokenBatch, places: slice) -> TokenBatch:
+    return TokenBatch(rows.ids[places], rows.mask[places], rows.own[places])
 
 
-def meet(network: Network, query: Rows, documents: Rows) -> tuple[Tensor, Tensor]:
+def meet(network: Network, query: TokenBatch, documents: TokenBatch) -> tuple[Tensor, Tensor]:
     """Features and residual of row by row pairs."""
     with torch.inference_mode():
         q, d = network.encode(query), network.encode(documents)
@@ -107,7 +107,9 @@ def integers(values: Tensor) -> NDArray[np.int64]:
 def test_states_are_those_of_the_encoders_graph(
     untrained: Network, runtime: str, tmp_path: Path
 ) -> None:
-    session = opened(tmp_path, encoder_graph(exported(untrained), SHAPE, meets=MEETING), runtime)
+    session = opened(
+        tmp_path, encoder_graph(exported(untrained), SHAPE, meets=CROSS_ATTENTION), runtime
+    )
     rows = drawn(DOCUMENTS, 2)
     feeds = {
         "input_ids": integers(rows.ids),
@@ -120,7 +122,7 @@ def test_states_are_those_of_the_encoders_graph(
     read = rows.mask.numpy()
     for own, name in ((found[-1], "states"), (torch.cat(found, 2), "layers")):
         np.testing.assert_allclose(own.numpy()[read], expected[name][read], atol=1e-4, rtol=0)
-    assert len(found) == MEETING + 1 and np.ptp(expected["states"][read]) > 1
+    assert len(found) == CROSS_ATTENTION + 1 and np.ptp(expected["states"][read]) > 1
     assert np.abs(found[0].numpy() - found[-1].numpy())[read].mean() > 0.1
 
 
@@ -147,7 +149,7 @@ def test_the_early_logit_is_the_weighted_sum_of_features(trained: Network) -> No
 def test_the_residual_is_that_of_the_meetings_graph(
     trained: Network, runtime: str, tmp_path: Path
 ) -> None:
-    session = opened(tmp_path, meeting_graph(exported(trained), SHAPE), runtime)
+    session = opened(tmp_path, cross_attention_graph(exported(trained), SHAPE), runtime)
     query, documents = drawn(QUERIES, 3), drawn(DOCUMENTS, 4)
     with torch.inference_mode():
         q, d = (torch.cat(trained.encode(rows), 2).numpy() for rows in (query, documents))
@@ -176,7 +178,7 @@ def test_an_untrained_meeting_is_a_share_of_what_reading_again_changes(
         q, d = untrained.encode(query), untrained.encode(documents)
         mask = torch.cat([query.mask, documents.mask], 1)
         x = q[0]
-        for layer, own in zip(untrained.encoder["layer"][-MEETING:], d[:-1], strict=True):
+        for layer, own in zip(untrained.encoder["layer"][-CROSS_ATTENTION:], d[:-1], strict=True):
             x = layer(x, torch.cat([x, own], 1), mask)
         change = untrained.early(untrained.features(query, x, documents, d[-1]) - found)
         expected = SHARE * (change - untrained.bias)
@@ -214,7 +216,7 @@ def test_weights_go_out_and_in_again_unchanged(trained: Network) -> None:
     for name, value in given.items():
         np.testing.assert_array_equal(own[name], value)
     neutral = LateInteractionWeights(0.0, 0.0, 0.0, 0.0)
-    again = exported(Network(own, SHAPE, neutral, MEETING))
+    again = exported(Network(own, SHAPE, neutral, CROSS_ATTENTION))
     for name, value in own.items():
         np.testing.assert_array_equal(again[name], value)
 
@@ -254,7 +256,7 @@ def test_document_states_never_depend_on_the_query(trained: Network) -> None:
             parts = [
                 torch.cat([getattr(own, name) for own in rows]) for name in ("ids", "mask", "own")
             ]
-            together = trained.encode(Rows(*parts))
+            together = trained.encode(TokenBatch(*parts))
             read = documents.mask
             for whole, own in zip(together, kept, strict=True):
                 beside = whole[len(QUERIES) :, : own.shape[1]]
@@ -295,7 +297,7 @@ def test_what_is_ranked_by_keeps_float32_beside_bfloat16_layers(
 )
 def test_a_shape_that_it_does_not_compute_is_refused(shape: EncoderShape) -> None:
     with pytest.raises(ResiftError):
-        Network(encoder_weights(), shape, LATE, MEETING)
+        Network(encoder_weights(), shape, LATE, CROSS_ATTENTION)
 
 
 @pytest.mark.parametrize("fault", ["a weight is missing", "more meeting layers than layers"])
@@ -304,4 +306,4 @@ def test_weights_that_are_not_there_are_refused(fault: str) -> None:
     if fault == "a weight is missing":
         del weights["encoder.layer.0.output.dense.bias"]
     with pytest.raises((ResiftError, KeyError)):
-        Network(weights, SHAPE, LATE, LAYERS + 1 if fault.startswith("more") else MEETING)
+        Network(weights, SHAPE, LATE, LAYERS + 1 if fault.startswith("more") else CROSS_ATTENTION)

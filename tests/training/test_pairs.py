@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from resift.errors import DatasetError
 from resift.training import pairs
 from resift.training.pairs import (
-    Judged,
+    JudgedTexts,
     Removed,
-    Source,
+    TrainingSource,
     normalised,
     read_judged,
     read_pairs,
@@ -27,7 +27,7 @@ from resift.training.pairs import (
 )
 from resift.training.recipe import SourceSpec
 
-NOTHING = Judged(frozenset(), frozenset())
+NOTHING = JudgedTexts(frozenset(), frozenset())
 WORDS = 12
 QUERIES = [f"how to mend thing number {place}" for place in range(30)]
 TEXTS = [f"Thing {place} is mended by turning the red handle slowly" for place in range(40)]
@@ -61,8 +61,8 @@ def raw(folder: Path, lines: Sequence[str], name: str = "made.jsonl") -> Path:
 
 
 def read(
-    file: Path, queries: int = 8, dev: int = 4, judged: Judged = NOTHING, seed: int = 7
-) -> tuple[Source, Removed]:
+    file: Path, queries: int = 8, dev: int = 4, judged: JudgedTexts = NOTHING, seed: int = 7
+) -> tuple[TrainingSource, Removed]:
     return read_source(file, SourceSpec("made", "MIT", queries, dev), judged, WORDS, seed)
 
 
@@ -70,7 +70,7 @@ def cut(text: str) -> str:
     return " ".join(text.split()[:WORDS])
 
 
-def judged_by(folder: Path, queries: Sequence[str], texts: Sequence[str]) -> Judged:
+def judged_by(folder: Path, queries: Sequence[str], texts: Sequence[str]) -> JudgedTexts:
     """What a BEIR folder with these queries and passages keeps out."""
     beir = folder / "beir"
     beir.mkdir()

@@ -8,9 +8,9 @@ import onnx
 import pytest
 
 from artifacts import DIM, VOCABULARY, random_weights, with_exits
-from resift.rerank.pairs import TokenRow
+from resift.rerank.models import run, run_rows
 from resift.rerank.runtimes import Session, open_session
-from resift.rerank.stages import run, run_rows
+from resift.rerank.tokenization import TokenRow
 from resift.training.exits import through
 from resift.training.graph import EncoderShape, Head, Weights, encoder_graph
 from resift.training.stage_graph import stage_graph

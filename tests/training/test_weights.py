@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.late_interaction import features, query_states
-from resift.rerank.pairs import Tokens, load_tokenizer, pad
+from resift.rerank.models import cross_attention_feeds
 from resift.rerank.runtimes import open_session
-from resift.rerank.stages import meeting_feeds
+from resift.rerank.tokenization import Tokens, load_tokenizer, pad
+from resift.training.cross_attention_graph import cross_attention_graph
 from resift.training.graph import Activation, EncoderShape, encoder_graph, quantise_rows
-from resift.training.meeting import meeting_graph
 from resift.training.quantise import quantise
 from resift.training.weights import read_shape, read_weights
 from split_artifacts import LATE, MEETING_LAYERS, SHAPE, WORDS, split_weights, write_tokenizer
@@ -49,7 +49,7 @@ def states(model: Path, feeds: Feeds) -> Floats:
 
 def test_weights_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     encoder = saved(tmp_path, encoder_graph(WEIGHTS, SHAPE), "encoder.onnx")
-    meeting = saved(tmp_path, meeting_graph(WEIGHTS, SHAPE), "meeting.onnx")
+    meeting = saved(tmp_path, cross_attention_graph(WEIGHTS, SHAPE), "cross_attention.onnx")
     found = read_weights([encoder, meeting])
     assert set(found) == set(WEIGHTS)
     for name, value in found.items():
@@ -61,11 +61,11 @@ def test_weights_are_read_back_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_graphs_of_weights_read_back_are_the_same_to_the_byte(tmp_path: Path) -> None:
-    models = [encoder_graph(WEIGHTS, SHAPE), meeting_graph(WEIGHTS, SHAPE)]
+    models = [encoder_graph(WEIGHTS, SHAPE), cross_attention_graph(WEIGHTS, SHAPE)]
     files = [saved(tmp_path, model, f"{place}.onnx") for place, model in enumerate(models)]
     found, shape = read_weights(files), replace(read_shape(files[0]), epsilon=SHAPE.epsilon)
     assert encoder_graph(found, shape).SerializeToString() == models[0].SerializeToString()
-    assert meeting_graph(found, shape).SerializeToString() == models[1].SerializeToString()
+    assert cross_attention_graph(found, shape).SerializeToString() == models[1].SerializeToString()
 
 
 def test_an_int8_table_is_read_back_as_its_rounded_values(tmp_path: Path) -> None:
@@ -114,11 +114,13 @@ def int8(tmp_path_factory: pytest.TempPathFactory) -> Int8:
         size, asked = len(rows[place - 1].ids), found[place - 1]
         half = query_states(asked["states"][0][:size])
         early = LATE.logits(features(half, read["states"], pad([row])["attention_mask"]))
-        given = meeting_feeds([asked["layers"][0][:size]], read["layers"], [row])
+        given = cross_attention_feeds([asked["layers"][0][:size]], read["layers"], [row])
         feeds.append(given | {"logits": early})
     return Int8(
         saved(folder, quantise(model, [pad([row]) for row in rows]), "encoder.onnx"),
-        saved(folder, quantise(meeting_graph(WEIGHTS, SHAPE), feeds), "meeting.onnx"),
+        saved(
+            folder, quantise(cross_attention_graph(WEIGHTS, SHAPE), feeds), "cross_attention.onnx"
+        ),
         pad(tokens.single(texts(12, seed=2))),
         feeds[3],
     )
@@ -161,7 +163,7 @@ def test_an_encoder_of_the_weights_read_back_gives_nearly_what_int8_gives(
 def test_a_meeting_of_the_weights_read_back_gives_nearly_what_int8_gives(
     int8: Int8, tmp_path: Path
 ) -> None:
-    graph = meeting_graph(read_weights([int8.meeting]), SHAPE)
+    graph = cross_attention_graph(read_weights([int8.meeting]), SHAPE)
     again, rounded = (
         open_session(file).run(int8.pairs)["residual"]
         for file in (saved(tmp_path, graph), int8.meeting)

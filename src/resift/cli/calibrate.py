@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from resift.evaluation.first_stage import FirstStage
     from resift.evaluation.judged import CalibrationReport, Grades
     from resift.evaluation.task import Task
-    from resift.rerank.reading import Reading
     from resift.rerank.reranker import Reranker
+    from resift.rerank.scored import ScoredCandidates
 
 
 def calibrate(
@@ -104,14 +104,14 @@ def _readings(
     first_stage: "FirstStage",
     reranker: "Reranker",
     depth: int,
-) -> Iterator[tuple["Reading", "Grades"]]:
+) -> Iterator[tuple["ScoredCandidates", "Grades"]]:
     """Queries that cannot be read are named and left out."""
     with progress() as bar:
         shown = bar.add_task("reading", total=len(task.queries), note="queries")
         for query_id, query in task.queries.items():
             try:
                 window = first_stage.window(query_id, query, depth)
-                yield reranker.read(query, window.candidates), task.qrels[query_id]
+                yield reranker.score_candidates(query, window.candidates), task.qrels[query_id]
             except QueryError as error:
                 say(f"query {query_id} is left out: {error}")
             bar.update(shown, advance=1)

@@ -36,15 +36,15 @@ def convert(
     with errors.status(f"converting {escape(checkpoint)}"):
         after = _numbers(exits)
         result = convert_checkpoint(checkpoint, out, revision, texts, int8=not fp32, exits=after)
-    what = "cosines" if result.likeness else "logits"
+    what = "cosines" if result.similarity else "logits"
     console.print(
         f"{escape(str(out))}: {result.quantisation}; {what} within "
         f"{result.max_difference:.4f} of the checkpoint's own over {result.pairs} held-out "
         f"pairs, {result.megabytes:.0f} MB",
         soft_wrap=True,
     )
-    if result.likeness:
-        mean, lowest = result.likeness
+    if result.similarity:
+        mean, lowest = result.similarity
         console.print(
             f"vectors: cosine {mean:.4f} with the checkpoint's, {lowest:.4f} at least",
             soft_wrap=True,

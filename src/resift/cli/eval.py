@@ -28,7 +28,7 @@ FIRST_STAGE = "first-stage"
 
 if TYPE_CHECKING:
     from resift.evaluation.ablation import Variant
-    from resift.evaluation.evaluate import Plan
+    from resift.evaluation.evaluate import EvaluationPlan
     from resift.evaluation.first_stage import FirstStage
     from resift.evaluation.second_stage import SecondStage, Setting
     from resift.evaluation.task import Task
@@ -70,7 +70,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure the first stage against reranked, and say whether it helps. Needs the eval extra."""
-    from resift.evaluation.evaluate import Plan
+    from resift.evaluation.evaluate import EvaluationPlan
     from resift.evaluation.first_stage import FromIndex
     from resift.evaluation.page import check_page
     from resift.evaluation.task import make_task
@@ -78,7 +78,7 @@ def evaluate(
     _check_together(run, uri, html, ablation, as_json)
     _check_effect(run, ablation, fail_below, mode, compare, target_ms)
     mode = mode or Mode.hybrid
-    plan = Plan(_depths(depths), relevant, target_ms)
+    plan = EvaluationPlan(_depths(depths), relevant, target_ms)
     floor = _floor(fail_below)
     if html:
         check_page(html)
@@ -130,7 +130,7 @@ def _evaluate(
     task: "Task",
     first_stage: "FirstStage",
     systems: "list[SecondStage]",
-    plan: "Plan",
+    plan: "EvaluationPlan",
     html: Path | None,
     as_json: bool,
 ) -> tuple[float, float] | None:
@@ -153,7 +153,7 @@ def _evaluate(
 
 
 def _ablate(
-    task: "Task", index: "Index", system: "SecondStage", plan: "Plan", as_json: bool
+    task: "Task", index: "Index", system: "SecondStage", plan: "EvaluationPlan", as_json: bool
 ) -> "list[Variant]":
     from resift.evaluation.ablation import ablate
     from resift.search.retrieval import MODES
@@ -204,7 +204,7 @@ def _systems(settings: "Sequence[Setting]") -> "list[SecondStage]":
     from resift.evaluation.second_stage import SecondStage
     from resift.rerank.reranker import Reranker
 
-    fresh = replace(uncalibrated(), cache_mb=0, cache_file=None, halves_mb=0)
+    fresh = replace(uncalibrated(), cache_mb=0, cache_file=None, state_cache_mb=0)
     models = {setting.model: Reranker(setting.model, settings=fresh) for setting in settings}
     return [SecondStage(setting, models[setting.model]) for setting in settings]
 

@@ -15,7 +15,8 @@ from resift.rerank.compare import compared
 from resift.types import Explanation, Hit, Part, Ranking
 
 ExplainOption = Annotated[
-    int | None, typer.Option("--explain", metavar="N", help="Say why the first N hits stand there.")
+    int | None,
+    typer.Option("--explain", metavar="N", help="Interpolation why the first N hits stand there."),
 ]
 
 NUMBERED = 3  # parts of a hit that get their effect in figures

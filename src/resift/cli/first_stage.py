@@ -9,7 +9,7 @@ from resift.settings import Settings
 
 if TYPE_CHECKING:
     from resift.evaluation.first_stage import FirstStage
-    from resift.index.keep import Keeper
+    from resift.index.precompute import Precomputer
 
 
 def open_first_stage(
@@ -18,7 +18,7 @@ def open_first_stage(
     uri: str | None,
     mode: Mode,
     depth: int,
-    keeper: "Keeper",
+    precomputer: "Precomputer",
 ) -> "FirstStage":
     """The run or index that is named; else the corpus, indexed."""
     from resift.evaluation.collection import open_collection
@@ -27,10 +27,10 @@ def open_first_stage(
     from resift.search.index import Index
 
     if uri:
-        return FromIndex(Index(uri), mode.value, keeper)
+        return FromIndex(Index(uri), mode.value, precomputer)
     folder = open_collection(path)
     if run:
         return from_run(folder, read_run(run), run.name, depth)
     with sync_progress() as show:
         index, notes = index_corpus(folder, Settings.load(), show)
-    return FromIndex(index, mode.value, keeper, notes)
+    return FromIndex(index, mode.value, precomputer, notes)

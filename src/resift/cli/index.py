@@ -11,11 +11,11 @@ from resift.cli.options import AsJson, IndexUri, Model, uncalibrated
 from resift.cli.output import console, print_json, progress, say
 
 if TYPE_CHECKING:
-    from resift.cli.reading_options import Given
-    from resift.index.plan import Plan
-    from resift.index.reading import Reading
+    from resift.cli.source_options import Given
+    from resift.index.plan import SyncPlan
     from resift.index.report import SyncReport
     from resift.index.run import Progress
+    from resift.index.source_options import SourceOptions
     from resift.search.index import Index
 
 SHOWN = 20  # skipped files named one by one
@@ -47,11 +47,11 @@ def index(
     ] = None,
     forget: Annotated[bool, Flag("--forget", help="Not as it was read last: anew.")] = False,
     embedder: Annotated[str | None, Flag(help="bundled, wordllama, folder, URL#model.")] = None,
-    keep_states: Annotated[
-        bool, Flag("--keep-states", help="Keep the reranker's half: faster, larger.")
+    token_states: Annotated[
+        bool, Flag("--token-states", help="Keep the reranker's half: faster, larger.")
     ] = False,
     model: Model = None,
-    dry_run: Annotated[bool, Flag("--dry-run", help="Say what would be done.")] = False,
+    dry_run: Annotated[bool, Flag("--dry-run", help="Interpolation what would be done.")] = False,
     allow_deletes: Annotated[
         bool, Flag("--allow-deletes", help="Go on though most documents are gone.")
     ] = False,
@@ -65,7 +65,7 @@ def index(
     Reads .txt .md .html .pdf .jsonl .csv .tsv .parquet, and office files with the extra office. How
     a source is read (files, columns, limits, links) is remembered with the index.
     """
-    from resift.cli.reading_options import Given
+    from resift.cli.source_options import Given
     from resift.search.index import Index
 
     settings = uncalibrated(model)
@@ -73,43 +73,46 @@ def index(
     given = Given(
         include, exclude, text_column, title_column, id_column, max_mb, max_seconds, follow_links
     )
-    reading = _reading(target, source, given, forget)
+    source_options = _source_options(target, source, given, forget)
     if dry_run:
         plan = target.plan(
-            source, reading=reading, keep_states=keep_states, allow_deletes=allow_deletes
+            source,
+            source_options=source_options,
+            token_states=token_states,
+            allow_deletes=allow_deletes,
         )
         _print_plan(plan, as_json)
         return
     with sync_progress() as show:
         report = target.sync(
-            source, show, reading=reading, keep_states=keep_states, allow_unsafe=unsafe_store,
+            source, show, source_options=source_options, token_states=token_states, allow_unsafe=unsafe_store,
             allow_deletes=allow_deletes,
         )  # fmt: skip
     _print_report(target, report, as_json)
 
 
-def _reading(target: "Index", source: str, given: "Given", forget: bool) -> "Reading":
+def _source_options(target: "Index", source: str, given: "Given", forget: bool) -> "SourceOptions":
     """How the source is read now; what is remembered, and what changes of it, is said."""
-    from resift.cli.reading_options import described, differences
+    from resift.cli.source_options import described, differences
     from resift.errors import StoreError
-    from resift.index.reading import AS_IT_IS
+    from resift.index.source_options import AS_IT_IS
 
     try:
-        before = target.reading_of(source)
+        before = target.source_options(source)
     except StoreError:  # damaged
         if not forget:
             raise
         before = AS_IT_IS
-    reading = given.upon(AS_IT_IS if forget else before)
-    changed = differences(before, reading)
+    source_options = given.upon(AS_IT_IS if forget else before)
+    changed = differences(before, source_options)
     if before != AS_IT_IS and changed:
         say(f"options changed: {', '.join(changed)}")
     elif before != AS_IT_IS:
         say(f"read as before: {described(before)}")
-    return reading
+    return source_options
 
 
-def _print_plan(plan: "Plan", as_json: bool) -> None:
+def _print_plan(plan: "SyncPlan", as_json: bool) -> None:
     if as_json:
         print_json(asdict(plan))
         return
@@ -151,11 +154,11 @@ def _print_report(target: "Index", report: "SyncReport", as_json: bool) -> None:
 
 def _kept(report: "SyncReport") -> str:
     """What token states take, where some were written."""
-    if not report.kept_bytes:
+    if not report.precomputed_bytes:
         return ""
     written = report.passages_embedded + report.passages_reused - report.passages_resumed
-    each = report.kept_bytes / written
-    return f"; states kept: {report.kept_bytes / 1e6:.1f} MB, {each / 1e3:.0f} kB a passage"
+    each = report.precomputed_bytes / written
+    return f"; states kept: {report.precomputed_bytes / 1e6:.1f} MB, {each / 1e3:.0f} kB a passage"
 
 
 @contextmanager
@@ -179,7 +182,7 @@ def print_skipped(report: "SyncReport") -> None:
     _name_skipped(report)
 
 
-def _name_skipped(report: "SyncReport | Plan") -> None:
+def _name_skipped(report: "SyncReport | SyncPlan") -> None:
     partly = {*report.partly_read}
     for uri, reason in report.skipped[:SHOWN]:
         say(f"{'note' if uri in partly else 'skipped'} {uri}: {reason}")

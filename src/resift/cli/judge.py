@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from resift.evaluation.pool import Pools
 
 
-class Scale(StrEnum):
+class GradeScale(StrEnum):
     """How many grades there are."""
 
     two = "0-1"
@@ -45,7 +45,7 @@ def judge(
     ] = None,
     pool: Annotated[int, typer.Option(help="How many documents each system puts in.")] = 10,
     model: Model = None,
-    grades: Annotated[Scale, typer.Option(help="The grades; a key each.")] = Scale.three,
+    grades: Annotated[GradeScale, typer.Option(help="The grades; a key each.")] = GradeScale.three,
     web: Annotated[bool, typer.Option("--web", help="On a page, for this machine only.")] = False,
     port: Annotated[
         int | None, typer.Option(help="Of the page; any that is free by default, or for 0.")

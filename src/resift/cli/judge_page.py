@@ -81,7 +81,7 @@ class JudgeServer(ThreadingHTTPServer):
         self.server_name, self.server_port = ADDRESS, self.server_address[1]
 
 
-class _Refused(Exception):
+class _BadRequest(Exception):
     """A request that gets a status and a line."""
 
     def __init__(self, status: HTTPStatus, line: str) -> None:
@@ -110,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = self._body()
             data, kind = handle(self._name(), body)
             status = HTTPStatus.OK
-        except _Refused as error:
+        except _BadRequest as error:
             status, data = error.status, _json({"error": str(error)})
         except InputError as error:
             status, data = HTTPStatus.BAD_REQUEST, _json({"error": str(error)})
@@ -127,26 +127,26 @@ class _Handler(BaseHTTPRequestHandler):
             threading.Thread(target=self.server.shutdown).start()
 
     def _name(self) -> str:
-        """What is asked for below the secret, of those who may ask."""
+        """What is asked for below the secret, of those who may options."""
         port = self.server.server_port
         host = self.headers.get("Host", "")
         if host not in (f"{ADDRESS}:{port}", f"localhost:{port}"):
-            raise _Refused(HTTPStatus.FORBIDDEN, f"host {host!r}: not this server's name")
+            raise _BadRequest(HTTPStatus.FORBIDDEN, f"host {host!r}: not this server's name")
         origin = self.headers.get("Origin")
         if origin is not None and origin != f"http://{host}":
-            raise _Refused(HTTPStatus.FORBIDDEN, f"origin {origin!r}: not this page")
+            raise _BadRequest(HTTPStatus.FORBIDDEN, f"origin {origin!r}: not this page")
         token, _, name = self.path.removeprefix("/").partition("/")
         if not secrets.compare_digest(token.encode(), self.server.token.encode()):
-            raise _Refused(HTTPStatus.FORBIDDEN, "wrong address: take the URL in the terminal")
+            raise _BadRequest(HTTPStatus.FORBIDDEN, "wrong address: take the URL in the terminal")
         return name
 
     def _body(self) -> bytes:
         """Read before anything is refused: a connection closed on unread bytes loses the answer."""
         length = self.headers.get("Content-Length", "0")
         if not length.isdecimal():
-            raise _Refused(HTTPStatus.BAD_REQUEST, f"Content-Length {length!r}: no number")
+            raise _BadRequest(HTTPStatus.BAD_REQUEST, f"Content-Length {length!r}: no number")
         if int(length) > MOST_BYTES:
-            raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {MOST_BYTES} bytes")
+            raise _BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {MOST_BYTES} bytes")
         return self.rfile.read(int(length))
 
     def _get(self, name: str, body: bytes) -> tuple[bytes, str]:
@@ -154,13 +154,13 @@ class _Handler(BaseHTTPRequestHandler):
             with self.server.lock:
                 return _json(sheet_json(self.server.judging)), "application/json"
         if name not in ASSETS:
-            raise _Refused(HTTPStatus.NOT_FOUND, f"{name!r}: no such page")
+            raise _BadRequest(HTTPStatus.NOT_FOUND, f"{name!r}: no such page")
         file, kind = ASSETS[name]
         return files("resift.cli").joinpath("page", file).read_bytes(), kind
 
     def _post(self, name: str, body: bytes) -> tuple[bytes, str]:
         if name != "press":
-            raise _Refused(HTTPStatus.NOT_FOUND, f"{name!r}: no such page")
+            raise _BadRequest(HTTPStatus.NOT_FOUND, f"{name!r}: no such page")
         key, seen = _pressed(self.headers.get_content_type(), body)
         if key == QUIT:
             self._is_last = True
@@ -168,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             sheet = self.server.judging.sheet()
             if seen != (None if sheet is None else [sheet.query_id, sheet.document.id]):
-                raise _Refused(HTTPStatus.CONFLICT, "another candidate is shown by now")
+                raise _BadRequest(HTTPStatus.CONFLICT, "another candidate is shown by now")
             self.server.judging.press(key)
             return _json(sheet_json(self.server.judging)), "application/json"
 
@@ -200,16 +200,18 @@ def _sheet(sheet: Sheet) -> dict[str, Any]:
 def _pressed(kind: str, body: bytes) -> tuple[str, Any]:
     """The key, and the query and document that it was pressed for."""
     if kind != "application/json":
-        raise _Refused(HTTPStatus.BAD_REQUEST, f"Content-Type {kind!r}: expected application/json")
+        raise _BadRequest(
+            HTTPStatus.BAD_REQUEST, f"Content-Type {kind!r}: expected application/json"
+        )
     try:
         pressed = json.loads(body)
         key, seen = pressed["key"], pressed["seen"]
     except (ValueError, KeyError, TypeError) as error:
-        raise _Refused(
+        raise _BadRequest(
             HTTPStatus.BAD_REQUEST, "expected a JSON object with key and seen"
         ) from error
     if not isinstance(key, str):
-        raise _Refused(HTTPStatus.BAD_REQUEST, f"key {key!r}: expected a character")
+        raise _BadRequest(HTTPStatus.BAD_REQUEST, f"key {key!r}: expected a character")
     return key, seen
 
 

@@ -59,7 +59,7 @@ MinScore = Annotated[
     float | None, typer.Option(help="Leave out what is scored below this, 0 to 1.")
 ]
 Abstain = Annotated[
-    float | None, typer.Option(help="Say so where the best score is below this, 0 to 1.")
+    float | None, typer.Option(help="Interpolation so where the best score is below this, 0 to 1.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 HitsAsJson = Annotated[

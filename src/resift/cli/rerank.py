@@ -41,7 +41,7 @@ def rerank(
     exact: options.Exact = False,
     fusion_weight: options.FusionWeight = None,
     min_score: options.MinScore = None,
-    abstain: options.Abstain = None,
+    abstain_below: options.Abstain = None,
     explain: ExplainOption = None,
     text_field: Annotated[str, typer.Option(help="The text's field in JSON lines.")] = "text",
     as_json: options.HitsAsJson = False,
@@ -62,7 +62,7 @@ def rerank(
             exact=exact,
             fusion_weight=fusion_weight,
             min_score=min_score,
-            abstain=abstain,
+            abstain_below=abstain_below,
         )
     print_answer(ranking, shape)
 

@@ -32,13 +32,13 @@ def search(
     exact: options.Exact = False,
     fusion_weight: options.FusionWeight = None,
     min_score: options.MinScore = None,
-    abstain: options.Abstain = None,
+    abstain_below: options.Abstain = None,
     explain: ExplainOption = None,
     as_json: options.HitsAsJson = False,
     as_lines: options.AsLines = False,
 ) -> None:
     """Search an index: retrieve, fuse, rerank."""
-    from resift.rerank.ask import checked_budget
+    from resift.rerank.options import checked_budget
     from resift.search.index import Index
 
     if no_rerank:
@@ -49,7 +49,7 @@ def search(
             exact=exact,
             fusion_weight=fusion_weight,
             min_score=min_score,
-            abstain=abstain,
+            abstain_below=abstain_below,
             explain=explain,
         )
     shape = Shape(as_json, as_lines, explain)
@@ -70,6 +70,6 @@ def search(
             exact=exact,
             fusion_weight=fusion_weight,
             min_score=min_score,
-            abstain=abstain,
+            abstain_below=abstain_below,
         )
     print_answer(ranking, shape)

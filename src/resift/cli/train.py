@@ -18,7 +18,7 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help="New folder for the model.")],
     base: Annotated[
-        str, typer.Option(help="What to start from: bundled, or a split model's folder.")
+        str, typer.Option(help="What to start from: bundled, or a late-interaction model's folder.")
     ] = "bundled",
     work: Annotated[
         Path | None, typer.Option(help="Folder of the run; a killed run goes on from there.")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from resift.errors import InputError, QueryError
-from resift.evaluation.first_stage import FromIndex, Window, doc_id
+from resift.evaluation.first_stage import FirstStageCandidates, FromIndex, doc_id
 from resift.evaluation.measures import PRIMARY, Evaluator, in_order, means, names
 from resift.evaluation.observed import latency
 from resift.evaluation.result import Latency
@@ -35,7 +35,7 @@ class Variant:
 
 
 @dataclass(slots=True)
-class _Seen:
+class _Measurements:
     """One way to search, query by query."""
 
     run: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -65,7 +65,7 @@ def ablate(
     variants: list[Variant] = []
     for mode in MODES:
         first_stage = FromIndex(index, mode, system.reranker)
-        seen = {second: _Seen() for second in SECONDS}
+        seen = {second: _Measurements() for second in SECONDS}
         requests = 0
         for query_id, query in task.queries.items():
             window = first_stage.window(query_id, query, depth)
@@ -80,9 +80,9 @@ def _search(
     system: SecondStage,
     query_id: str,
     query: str,
-    window: Window,
+    window: FirstStageCandidates,
     depth: int,
-    seen: dict[str, _Seen],
+    seen: dict[str, _Measurements],
 ) -> None:
     """All three orders of one window; a query that cannot be read keeps its own."""
     ids = [doc_id(own) for own in window.candidates]
@@ -104,7 +104,7 @@ def _search(
 
 
 def _variants(
-    mode: Mode, seen: dict[str, _Seen], evaluator: Evaluator, requests: float
+    mode: Mode, seen: dict[str, _Measurements], evaluator: Evaluator, requests: float
 ) -> list[Variant]:
     values = {second: evaluator.by_query(own.run) for second, own in seen.items()}
     before = values["none"][PRIMARY]

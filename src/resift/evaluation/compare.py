@@ -19,7 +19,7 @@ ByQuery = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(slots=True)
-class Comparison:
+class SystemComparison:
     """The first stage, measured once, and each system against it and against the first system."""
 
     task: Task

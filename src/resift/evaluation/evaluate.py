@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from resift.errors import DatasetError, InputError
-from resift.evaluation.compare import Comparison
+from resift.evaluation.compare import SystemComparison
 from resift.evaluation.first_stage import FirstStage
 from resift.evaluation.measures import PRIMARY, Evaluator, means, names
 from resift.evaluation.observed import TITLED, FirstSeen, SecondSeen
@@ -22,7 +22,7 @@ DEEPEST = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EvaluationPlan:
     """How to evaluate: rising `depths`, the least grade that counts, and a latency to stay below.
 
     `target_ms` is of the 95th percentile of reranking.
@@ -47,7 +47,7 @@ def evaluate(
     task: Task,
     first_stage: FirstStage,
     systems: Sequence[SecondStage],
-    plan: Plan,
+    plan: EvaluationPlan,
     advance: Callable[[str], None] = lambda query_id: None,
 ) -> Evaluation:
     """Measure the first stage and every system on all of a task's queries.
@@ -70,7 +70,7 @@ def evaluate(
             f"{first_stage.name}: no candidate for any of {len(task.queries)} queries; are the "
             "queries of this collection?"
         )
-    comparison = Comparison(task, first, evaluator, plan.depths, plan.target_ms)
+    comparison = SystemComparison(task, first, evaluator, plan.depths, plan.target_ms)
     results: list[SystemResult] = []
     labels = _distinct([system.setting.label for system in systems])
     for label, system, second in zip(labels, systems, seconds, strict=True):

@@ -16,7 +16,7 @@ from typing import Protocol
 from resift.errors import DatasetError
 from resift.evaluation.collection import Collection
 from resift.evaluation.trec import Run
-from resift.index.keep import Keeper
+from resift.index.precompute import Precomputer
 from resift.search.index import Index
 from resift.search.retrieval import Mode
 from resift.settings import Settings, cache_folder
@@ -30,7 +30,7 @@ ROWS_A_FILE = 2_000  # of a corpus: one file that changes is read again whole
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class FirstStageCandidates:
     """A query's candidates, best first. `ms` is None where nobody timed them.
 
     `beyond` are ids of documents that the first stage ranked below the candidates, `scores` its own
@@ -55,7 +55,7 @@ class FirstStage(Protocol):
     def notes(self) -> Sequence[str]:
         """What is missing, a sentence each."""
 
-    def window(self, query_id: str, query: str, depth: int) -> Window:
+    def window(self, query_id: str, query: str, depth: int) -> FirstStageCandidates:
         """The best `depth` candidates, or as many as there are."""
 
 
@@ -73,14 +73,16 @@ class FromRun:
     documents: Mapping[str, Document]
     notes: tuple[str, ...] = ()
 
-    def window(self, query_id: str, query: str, depth: int) -> Window:
+    def window(self, query_id: str, query: str, depth: int) -> FirstStageCandidates:
         scored = self.run.get(query_id, ())
         candidates = [
             _candidate(rank, own.score, self.documents[own.doc_id])
             for rank, own in enumerate(scored[:depth], 1)
         ]
         beyond = [own.doc_id for own in scored[depth:]]
-        return Window(candidates, beyond=beyond, scores={own.doc_id: own.score for own in scored})
+        return FirstStageCandidates(
+            candidates, beyond=beyond, scores={own.doc_id: own.score for own in scored}
+        )
 
 
 def from_run(collection: Collection, run: Run, name: str, depth: int) -> FromRun:
@@ -113,7 +115,7 @@ class FromIndex:
 
     index: Index
     mode: Mode = "hybrid"
-    keeper: Keeper | None = None
+    precomputer: Precomputer | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -121,10 +123,12 @@ class FromIndex:
         """The arms that look, and where."""
         return f"{self.mode} of {self.index.uri}"
 
-    def window(self, query_id: str, query: str, depth: int) -> Window:
+    def window(self, query_id: str, query: str, depth: int) -> FirstStageCandidates:
         start = time.perf_counter()
-        found = self.index.retrieve(query, depth, self.mode, reranker=self.keeper)
-        return Window(found.candidates, (time.perf_counter() - start) * 1000, found.requests)
+        found = self.index.retrieve(query, depth, self.mode, reranker=self.precomputer)
+        return FirstStageCandidates(
+            found.candidates, (time.perf_counter() - start) * 1000, found.requests
+        )
 
 
 def index_corpus(

@@ -1,4 +1,4 @@
-"""Readings of judged queries in, a `Calibration` out: for plain logits, and for fused ones."""
+"""ReferenceLogits of judged queries in, a `JudgedCalibration` out: for plain logits, and for fused ones."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from resift.evaluation.calibrate import Fitted, JudgedLogits, fit
 from resift.evaluation.first_stage import doc_id
 from resift.evaluation.reliability import BINS
 from resift.rerank.artifact import Manifest
-from resift.rerank.calibration import SIGMOID, Calibration, Curve, model_scale
-from resift.rerank.reading import Reading
+from resift.rerank.calibration import SIGMOID, Curve, JudgedCalibration, model_scale
+from resift.rerank.scored import ScoredCandidates
 from resift.types import Ranking
 
 Grades = Mapping[str, float]
@@ -32,7 +32,7 @@ class Reckoning:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedPairs:
     """What was read of judged queries by the model of `manifest`.
 
     `fused` is None where a list had no say of its first stage; it is at the two weights.
@@ -51,13 +51,13 @@ class Judged:
 class CalibrationReport:
     """What is kept, and the pairs and held-out chances that it is judged by."""
 
-    calibration: Calibration
-    judged: Judged
+    calibration: JudgedCalibration
+    judged: JudgedPairs
     plain: Fitted
     fused: Fitted | None
 
 
-def judge(readings: Iterable[tuple[Reading, Grades]], how: Reckoning) -> Judged:
+def judge(readings: Iterable[tuple[ScoredCandidates, Grades]], how: Reckoning) -> JudgedPairs:
     """The scored pairs of readings, which are of one model, beside their queries' grades.
 
     Raises `DatasetError` where there are no readings.
@@ -66,10 +66,10 @@ def judge(readings: Iterable[tuple[Reading, Grades]], how: Reckoning) -> Judged:
     weights: list[float] = []
     depths: list[int] = []
     rows: list[tuple[int, float, float, bool]] = []
-    for number, (reading, grades) in enumerate(readings):
-        manifest = reading.manifest
-        ranking = reading.ranking(fusion_weight=how.fusion_weight)
-        depths.append(len(reading.candidates))
+    for number, (scored, grades) in enumerate(readings):
+        manifest = scored.manifest
+        ranking = scored.ranking(fusion_weight=how.fusion_weight)
+        depths.append(len(scored.candidates))
         if ranking.receipt.scored:
             weights.append(ranking.receipt.fusion_weight)
         rows += [(number, *pair) for pair in _pairs(ranking, grades, how)]
@@ -82,8 +82,8 @@ def judge(readings: Iterable[tuple[Reading, Grades]], how: Reckoning) -> Judged:
         JudgedLogits(np.array(own, np.float64), relevant, queries) for own in columns[1:3]
     )
     if not (weights and all(weights)):
-        return Judged(manifest, plain, None, depth=depth)
-    return Judged(manifest, plain, fused, weights[0], manifest.feedback_weight, depth)
+        return JudgedPairs(manifest, plain, None, depth=depth)
+    return JudgedPairs(manifest, plain, fused, weights[0], manifest.feedback_weight, depth)
 
 
 def _pairs(ranking: Ranking, grades: Grades, how: Reckoning) -> Iterator[tuple[float, float, bool]]:
@@ -100,15 +100,15 @@ def _pairs(ranking: Ranking, grades: Grades, how: Reckoning) -> Iterator[tuple[f
         relevant = grades.get(name, 0) >= how.least
         if relevant:
             found.add(name)
-        yield hit.logit, hit.logit + hit.prior + hit.feedback, relevant
+        yield hit.logit, hit.logit + hit.fusion + hit.feedback, relevant
 
 
-def calibrate(judged: Judged, made: Mapping[str, str]) -> CalibrationReport:
+def calibrate(judged: JudgedPairs, made: Mapping[str, str]) -> CalibrationReport:
     """Fit both scales; `made` says when and of what. Raises as `fit` does."""
     manifest, pairs = judged.manifest, judged.plain
     plain = fit(pairs, before(manifest, fused=False))
     fused = fit(judged.fused, before(manifest, fused=True)) if judged.fused else None
-    calibration = Calibration(
+    calibration = JudgedCalibration(
         model=manifest.name,
         fingerprint=manifest.fingerprint,
         queries=len(np.unique(pairs.queries)),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from resift.errors import QueryError
-from resift.evaluation.first_stage import Window, doc_id
+from resift.evaluation.first_stage import FirstStageCandidates, doc_id
 from resift.evaluation.result import Latency
 from resift.evaluation.second_stage import SecondStage
 from resift.types import Candidate
@@ -40,7 +40,7 @@ class FirstSeen:
     _ms: list[float] = field(default_factory=list)
     _requests: int = 0
 
-    def note(self, query_id: str, window: Window) -> None:
+    def note(self, query_id: str, window: FirstStageCandidates) -> None:
         """Keep what a query's window says, but no texts."""
         candidates = _once(map(doc_id, window.candidates))
         self.windows[query_id] = len(candidates)
@@ -92,7 +92,7 @@ class SecondSeen:
         self,
         system: SecondStage,
         query: tuple[str, str, int],
-        window: Window,
+        window: FirstStageCandidates,
         depths: Sequence[int],
     ) -> list[Candidate]:
         """Rerank one (id, text, number) query to each depth; the first of the deepest come back.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from resift.errors import DatasetError, QueryError
 from resift.evaluation.collection import Collection
-from resift.evaluation.trec import Run, ScoredDocument, run_lines
-from resift.rerank.ask import checked_budget, checked_count
+from resift.evaluation.trec import Run, RunEntry, run_lines
+from resift.rerank.options import checked_budget, checked_count
 from resift.rerank.reranker import Reranker
 from resift.types import Candidate, Document, Hit, Ranking
 
@@ -96,7 +96,7 @@ def rerank_run(
 def _rerank(
     job: Job,
     query_id: str,
-    documents: Sequence[ScoredDocument],
+    documents: Sequence[RunEntry],
     reranker: Reranker,
     how: How,
 ) -> Ranking | QueryError:
@@ -121,7 +121,9 @@ def _rerank(
 
 def _scored(hits: Sequence[Hit], tail: Sequence[str]) -> list[tuple[str, float]]:
     """What the order is by, in logits; documents without one go one below the least each."""
-    scores = {hit.id: hit.logit + hit.prior + hit.feedback for hit in hits if hit.logit is not None}
+    scores = {
+        hit.id: hit.logit + hit.fusion + hit.feedback for hit in hits if hit.logit is not None
+    }
     ranked = [(doc_id, score) for doc_id, score in scores.items() if math.isfinite(score)]
     lowest = min((score for _, score in ranked), default=0.0)
     known = {doc_id for doc_id, _ in ranked}
@@ -129,7 +131,7 @@ def _scored(hits: Sequence[Hit], tail: Sequence[str]) -> list[tuple[str, float]]
     return ranked + [(doc_id, lowest - place) for place, doc_id in enumerate(rest, 1)]
 
 
-def _candidate(rank: int, scored: ScoredDocument, document: Document) -> Candidate:
+def _candidate(rank: int, scored: RunEntry, document: Document) -> Candidate:
     return Candidate(
         document.id, document.text, document.title, document.metadata, rank, scored.score
     )

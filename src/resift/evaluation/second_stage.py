@@ -10,7 +10,7 @@ from resift.errors import InputError
 from resift.rerank.reranker import Reranker
 from resift.types import Candidate
 
-RACED_FOR = 10  # the measures' cutoff
+EARLY_EXIT_TOP_N = 10  # the measures' cutoff
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,33 +86,38 @@ class SecondStage:
         that cannot be read.
         """
         if not self.setting.exact:
-            return self._raced(query, candidates, depths)
-        reading = self.reranker.read(query, candidates, steps=depths if timed else ())
+            return self._with_early_exit(query, candidates, depths)
+        scored = self.reranker.score_candidates(query, candidates, steps=depths if timed else ())
         own = self.setting.fusion_weight
         places = {
-            (depth, weight): reading.order(
+            (depth, weight): scored.order(
                 depth=depth, fusion_weight=own if weight is None else weight
             )
             for depth in depths
             for weight in (None, *weights)
         }
         deepest = len(candidates)
-        ms = {depth: reading.took_ms[min(depth, deepest)] for depth in depths
-              if min(depth, deepest) in reading.took_ms}  # fmt: skip
+        ms = {depth: scored.took_ms[min(depth, deepest)] for depth in depths
+              if min(depth, deepest) in scored.took_ms}  # fmt: skip
         if timed:  # in steps it takes longer than at once
             ms.pop(depths[-1], None)
-        tokens = {depth: reading.outcome.head(depth).tokens for depth in depths}
-        recalled = bool(reading.outcome.cached.any())
+        tokens = {depth: scored.outcome.head(depth).tokens for depth in depths}
+        recalled = bool(scored.outcome.cached.any())
         return Orders(places, {} if recalled else ms, tokens, recalled)
 
-    def _raced(self, query: str, candidates: Sequence[Candidate], depths: Sequence[int]) -> Orders:
-        """Each depth on its own; what the race left out keeps its order behind the first ten."""
+    def _with_early_exit(
+        self, query: str, candidates: Sequence[Candidate], depths: Sequence[int]
+    ) -> Orders:
+        """Each depth on its own; what the early exit left out keeps its order behind the first ten."""
         places: dict[tuple[int, float | None], Sequence[int]] = {}
         ms, tokens, recalled = {}, {}, False
         for depth in depths:
             start = time.perf_counter()
             ranking = self.reranker.rank(
-                query, candidates[:depth], RACED_FOR, fusion_weight=self.setting.fusion_weight
+                query,
+                candidates[:depth],
+                EARLY_EXIT_TOP_N,
+                fusion_weight=self.setting.fusion_weight,
             )
             ms[depth] = (time.perf_counter() - start) * 1000
             tokens[depth] = ranking.receipt.tokens

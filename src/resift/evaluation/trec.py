@@ -33,17 +33,17 @@ _FORM = (
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredDocument:
+class RunEntry:
     """One line of a run."""
 
     doc_id: str
     score: float
 
 
-Run = Mapping[str, Sequence[ScoredDocument]]
+Run = Mapping[str, Sequence[RunEntry]]
 
 
-def read_run(file: Path) -> dict[str, list[ScoredDocument]]:
+def read_run(file: Path) -> dict[str, list[RunEntry]]:
     """Query ids to their documents, best score first as TREC tools sort; ties keep file order.
 
     Of three columns the last is a score, or a rank where it counts from 1 for every query. The same
@@ -76,7 +76,7 @@ def read_run(file: Path) -> dict[str, list[ScoredDocument]]:
         }
     return {
         query_id: [
-            ScoredDocument(doc_id, score)
+            RunEntry(doc_id, score)
             for doc_id, score in sorted(documents.items(), key=lambda item: -item[1])
         ]
         for query_id, documents in run.items()

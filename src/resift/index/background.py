@@ -91,7 +91,7 @@ class Background:
 
 
 class Shared(Generic[T]):
-    """Something that takes long to make: made once, for all who ask. A failure is tried again."""
+    """Something that takes long to make: made once, for all who options. A failure is tried again."""
 
     def __init__(self, begin: Callable[[], "Future[T]"]) -> None:
         """`begin` starts the making of it and returns at once."""

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from resift.errors import SettingsError
 from resift.extras import require
-from resift.index.access import Credentials, find_credentials
+from resift.index.credentials import Credentials, find_credentials
 from resift.index.location import Location
 from resift.settings import StorageSettings
 

@@ -14,7 +14,7 @@ from resift.index.folder import kind_of
 from resift.index.location import locate_object
 from resift.index.parsing.columns import columns_of
 from resift.index.parsing.cut import CutDocument
-from resift.index.parsing.limits import Limits
+from resift.index.parsing.limits import ParseLimits
 from resift.index.parsing.parsers import Parsers
 from resift.index.rows import Passage
 from resift.index.source import Fetched, Source, open_object
@@ -145,7 +145,7 @@ class Verifier:
         self._read: OrderedDict[tuple[str, str], _Now] = OrderedDict()
 
     def verify(self, citation: Claim) -> Verdict:
-        """Say how a citation stands; raises nothing for a source that cannot be asked."""
+        """Interpolation how a citation stands; raises nothing for a source that cannot be asked."""
         try:
             return self._verify(citation)
         except (SourceError, InputError) as error:  # the latter for a URI that is none
@@ -241,7 +241,7 @@ def _open(uri: str, storage: StorageSettings) -> tuple[Source | None, str]:
 def _parse(citation: Claim, data: bytes) -> tuple[CutDocument, ...] | str:
     key = citation.uri.rpartition("/")[2]
     # It was read once, however large it is.
-    limits = Limits(max_bytes=max(Limits().max_bytes, len(data)))
+    limits = ParseLimits(max_bytes=max(ParseLimits().max_bytes, len(data)))
     columns = columns_of(citation.made_by)
     with Parsers(limits, columns, processes=1, with_text=True) as parsers:
         [(_, outcome)] = parsers.map([(None, key, data)])

@@ -49,7 +49,7 @@ class Hold:
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
     def write(self, uri: str, version: Version) -> None:
-        """Say which files are the version's; the marker's time is that of the last opening."""
+        """Interpolation which files are the version's; the marker's time is that of the last opening."""
         wanted = _marker_text(uri, version)
         there = os.pread(self._descriptor, len(wanted) + 1, 0)
         if not there.startswith(_OURS[: len(there)]):

@@ -36,13 +36,13 @@ class Expected:
     """How an entry must have been made to be good still.
 
     `made_by` names the parser of a key; `limits`, and which parsers are installed, decide what was
-    skipped; `kept_by` is the model whose states are wanted, if they are. `may_exceed` says of what
+    skipped; `precomputed_by` is the model whose states are wanted, if they are. `may_exceed` says of what
     is indexed whether the limits of now might skip it: then it is read again.
     """
 
     made_by: Callable[[str], str]
     limits: str = ""
-    kept_by: str | None = None
+    precomputed_by: str | None = None
     may_exceed: Callable[[SourceObject], bool] = lambda item: False
 
     def of(self, key: str, passages: int) -> str:
@@ -101,7 +101,10 @@ def is_made_so(entry: Entry, expected: Expected, key: str) -> bool:
     """Whether an entry was made as it is expected to be, whatever it was made of."""
     if entry.origin.made_by != expected.of(key, entry.passages):
         return False
-    return not (expected.kept_by and entry.passages) or entry.kept_by == expected.kept_by
+    return (
+        not (expected.precomputed_by and entry.passages)
+        or entry.precomputed_by == expected.precomputed_by
+    )
 
 
 def _is_good(item: SourceObject, entry: Entry, expected: Expected) -> bool:

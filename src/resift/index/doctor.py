@@ -8,26 +8,26 @@ from dataclasses import dataclass
 
 from resift.errors import StoreError, UnsafeStore
 from resift.extras import require
-from resift.index import trials
+from resift.index import store_checks
 from resift.index.bucket import open_bucket
-from resift.index.faults import is_panic, meaning, store_errors
 from resift.index.location import Location, locate
-from resift.index.trials import Broken, Place
+from resift.index.store_checks import Broken, ScratchStore
+from resift.index.store_errors import is_panic, meaning, store_errors
 from resift.settings import StorageSettings
 
 _NEEDED = {
-    "read after write": trials.read_after_write,
-    "overwrite": trials.overwrite,
-    "create once": trials.create_once,
-    "contention": trials.contention,
-    "ranges": trials.ranges,
-    "listing": trials.listing,
-    "deletion": trials.deletion,
+    "read after write": store_checks.read_after_write,
+    "overwrite": store_checks.overwrite,
+    "create once": store_checks.create_once,
+    "contention": store_checks.contention,
+    "ranges": store_checks.ranges,
+    "listing": store_checks.listing,
+    "deletion": store_checks.deletion,
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class StoreCheck:
     """One thing that was tried. One that is not `needed` is worth knowing and endangers nothing."""
 
     name: str
@@ -44,7 +44,7 @@ class Diagnosis:
     """
 
     uri: str
-    checks: tuple[Check, ...]
+    checks: tuple[StoreCheck, ...]
     latency_ms: Mapping[str, float]
     clock_skew_s: float | None
 
@@ -73,23 +73,23 @@ def examine(uri: str, storage: StorageSettings) -> Diagnosis:
     latency: dict[str, float] = {}
     skews: list[float] = []
 
-    def timing(place: Place) -> str:
-        latency.update(trials.latency_ms(place))
+    def timing(place: ScratchStore) -> str:
+        latency.update(store_checks.latency_ms(place))
         return ", ".join(f"{name} {ms:.1f} ms" for name, ms in latency.items())
 
-    def clock(place: Place) -> str:
-        skews.append(trials.clock_skew_s(place))
-        return trials.judge_skew(skews[0])
+    def clock(place: ScratchStore) -> str:
+        skews.append(store_checks.clock_skew_s(place))
+        return store_checks.judge_skew(skews[0])
 
     with _own_place(location, storage) as place:
-        checks = [_tried("reach", trials.reach, place)]
+        checks = [_tried("reach", store_checks.reach, place)]
         try:
             if checks[0].ok:
                 checks += [_tried(name, trial, place) for name, trial in _NEEDED.items()]
                 checks.append(_tried("latency", timing, place, needed=False))
                 checks.append(_tried("clock", clock, place, needed=False))
         finally:
-            checks.append(_tried("clean up", Place.clean_up, place, needed=False))
+            checks.append(_tried("clean up", ScratchStore.clean_up, place, needed=False))
     return Diagnosis(location.uri, tuple(checks), latency, skews[0] if skews else None)
 
 
@@ -99,7 +99,7 @@ def refuse_unsafe(location: Location, storage: StorageSettings) -> None:
         return
     with store_errors(location.uri), _own_place(location, storage) as place:
         try:
-            trials.create_once(place)
+            store_checks.create_once(place)
         except Broken as broken:
             raise UnsafeStore(
                 f"{location.uri}: {broken}: run  resift doctor {location.uri}"
@@ -109,12 +109,12 @@ def refuse_unsafe(location: Location, storage: StorageSettings) -> None:
 
 
 @contextmanager
-def _own_place(location: Location, storage: StorageSettings) -> Iterator[Place]:
+def _own_place(location: Location, storage: StorageSettings) -> Iterator[ScratchStore]:
     """A new prefix inside of the place, hidden from sources. A folder is removed at the end."""
     name = f".resift-doctor-{uuid.uuid4().hex}"
     if location.bucket:
         prefix = f"{location.path}/{name}".lstrip("/")
-        yield Place(open_bucket(Location(location.bucket, prefix), storage))
+        yield ScratchStore(open_bucket(Location(location.bucket, prefix), storage))
         return
     there = location.folder
     try:
@@ -124,19 +124,21 @@ def _own_place(location: Location, storage: StorageSettings) -> Iterator[Place]:
     except OSError as error:
         raise StoreError(f"{location.uri}: {meaning(error)}") from error
     try:
-        yield Place(require("obstore.store", "index").LocalStore(own))
+        yield ScratchStore(require("obstore.store", "index").LocalStore(own))
     finally:
         shutil.rmtree(own, ignore_errors=True)
 
 
-def _tried(name: str, trial: Callable[[Place], str], place: Place, *, needed: bool = True) -> Check:
+def _tried(
+    name: str, trial: Callable[[ScratchStore], str], place: ScratchStore, *, needed: bool = True
+) -> StoreCheck:
     try:
-        return Check(name, True, trial(place), needed)
+        return StoreCheck(name, True, trial(place), needed)
     except Broken as broken:
-        return Check(name, False, str(broken), needed)
+        return StoreCheck(name, False, str(broken), needed)
     except Exception as error:  # obstore raises its own classes and built-in ones
-        return Check(name, False, meaning(error), needed)
+        return StoreCheck(name, False, meaning(error), needed)
     except BaseException as error:
         if not is_panic(error):
             raise
-        return Check(name, False, meaning(error), needed)
+        return StoreCheck(name, False, meaning(error), needed)

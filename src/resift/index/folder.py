@@ -15,7 +15,7 @@ from resift.errors import SourceError, Unreadable, Vanished
 from resift.files import irregular, open_regular, reason
 from resift.index.location import from_disk, on_disk
 from resift.index.marker import is_part
-from resift.index.seen import Fetched, File, Odd, Seen, refuse_large, why_odd
+from resift.index.raw_listing import Fetched, File, Odd, RawListing, refuse_large, why_odd
 
 _AT_ONCE = 1 << 20
 _NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -112,7 +112,7 @@ class Folder:
         """Name the folder by its canonical path; nothing is looked at yet."""
         self._path = path
 
-    def look(self, follow_links: bool) -> Seen:
+    def look(self, follow_links: bool) -> RawListing:
         """Everything below, but for hidden files; raise `SourceError` for the folder itself."""
         walk = _Walk(follow_links)
         walk.waiting.append(_Below(on_disk(self._path), ""))
@@ -121,7 +121,7 @@ class Folder:
                 walk.enter(walk.waiting.pop())
         except OSError as error:
             raise SourceError(f"{self._path}: {reason(error)}") from error
-        return Seen(walk.files, walk.odd, walk.unseen, walk.indexes)
+        return RawListing(walk.files, walk.odd, walk.unseen, walk.indexes)
 
     def look_at(self, key: str) -> File:
         """One file; raise `SourceError` if it is not there."""

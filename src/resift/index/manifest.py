@@ -13,12 +13,12 @@ class Entry:
     """One object: how it was read, what became of it.
 
     `passages` is 0 for an object of which nothing could be indexed; `problems` say why, or which
-    of its parts could not. `kept_by` is the model that kept its passages' states, if one did.
+    of its parts could not. `precomputed_by` is the model that kept its passages' states, if one did.
     """
 
     origin: Origin
     passages: int
-    kept_by: str | None = None
+    precomputed_by: str | None = None
     problems: tuple[str, ...] = ()
 
 
@@ -47,8 +47,8 @@ def from_parquet(data: bytes) -> dict[str, Entry]:
     origins = map(Origin, *(table[name].to_pylist() for name in ORIGIN))
     own = zip(*(table[name].to_pylist() for name in _OWN), strict=True)
     return {
-        origin.uri: Entry(origin, passages, kept_by, tuple(problems))
-        for origin, (passages, kept_by, problems) in zip(origins, own, strict=True)
+        origin.uri: Entry(origin, passages, precomputed_by, tuple(problems))
+        for origin, (passages, precomputed_by, problems) in zip(origins, own, strict=True)
     }
 
 
@@ -68,4 +68,4 @@ def newest(groups: Iterable[Entry]) -> tuple[dict[str, Entry], list[Entry]]:
     return current, replaced
 
 
-_OWN = ("passages", "kept_by", "problems")
+_OWN = ("passages", "precomputed_by", "problems")

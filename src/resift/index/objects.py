@@ -7,12 +7,12 @@ from typing import Any
 from resift.errors import SourceError, SourceLost, Unreadable, Vanished
 from resift.extras import require
 from resift.index.bucket import open_bucket
-from resift.index.faults import are_credentials_bad, meaning
 from resift.index.location import Location
 from resift.index.marker import lies_in, parts_of_indexes
-from resift.index.pace import fetch
+from resift.index.raw_listing import Fetched, File, Odd, RawListing, refuse_large, why_odd
 from resift.index.s3_listing import Object, Pages, without_etag
-from resift.index.seen import Fetched, File, Odd, Seen, refuse_large, why_odd
+from resift.index.store_errors import are_credentials_bad, meaning
+from resift.index.transfer import fetch
 from resift.settings import StorageSettings
 
 
@@ -30,7 +30,7 @@ class Objects:
         """For reading what was listed: a pause of the store ends no work."""
         return open_bucket(self._location, self._storage, patient=True)
 
-    def look(self, follow_links: bool) -> Seen:
+    def look(self, follow_links: bool) -> RawListing:
         """Every object; raise `SourceError` if they cannot be listed. Buckets have no links."""
         requests = 0
         listed: dict[str, Object] = {}
@@ -53,7 +53,7 @@ class Objects:
                 odd.append(Odd(key, reason))
             else:
                 files.append(File(key, item.etag, item.size))
-        return Seen(files, odd, (), sorted(indexes), requests)
+        return RawListing(files, odd, (), sorted(indexes), requests)
 
     def holds_any(self) -> bool:
         """Whether there is anything below the prefix; raise `SourceError` if that is not known."""

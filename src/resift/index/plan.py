@@ -5,26 +5,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from resift.errors import SourceError, Unreadable, Vanished
+from resift.index.deletion_guard import DeletionGuard
 from resift.index.diff import Diff, below
 from resift.index.embed import Embedder, is_remote
-from resift.index.guard import Guard
 from resift.index.parsing.parse import NO_TEXT
-from resift.index.reading import Reading
 from resift.index.report import by_file
 from resift.index.run import read
 from resift.index.source import Source, SourceObject
+from resift.index.source_options import SourceOptions
 from resift.index.sync import (
-    Allowed,
-    Comparison,
+    IndexHandle,
     Models,
-    Place,
+    SourceComparison,
+    SyncConsent,
     look,
     refuse_empty,
     refuse_place,
 )
 from resift.index.writer import COMMIT_PASSAGES
 
-_NOTHING = Allowed()
+_NOTHING = SyncConsent()
 _SAMPLE_OBJECTS = 200
 _SAMPLE_BYTES = 8 << 20
 _SAMPLE_PASSAGES = 256
@@ -35,7 +35,7 @@ _REQUESTS_TO_COMMIT = 7
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SyncPlan:
     """What a sync would do. Counts are of objects, unless they say otherwise.
 
     Of the objects to be read `sampled` were read now; `passages` to be embedded and `seconds` are
@@ -75,21 +75,21 @@ class _Sample:
 
 def plan(
     source: Source,
-    place: Place,
+    place: IndexHandle,
     models: Models,
-    reading: Reading | None = None,
+    source_options: SourceOptions | None = None,
     *,
-    allowed: Allowed = _NOTHING,
-) -> Plan:
+    allowed: SyncConsent = _NOTHING,
+) -> SyncPlan:
     """Compare, read a sample, and reckon; raise what a sync would raise before it reads."""
-    compared = look(source, place, models, reading)
+    compared = look(source, place, models, source_options)
     refuse_place(source, place, compared.before)
     listing = compared.listing
     diff = compared.diff(source, compared.published)
     refuse_empty(source, listing, diff)
     to_read = diff.to_read
     sample = _sample(to_read)
-    tried = _try(source, sample, models.embedder, compared.reading)
+    tried = _try(source, sample, models.embedder, compared.source_options)
     share = sum(item.size for item in to_read) / max(1, sum(item.size for item in sample))
     if len(sample) == len(to_read):
         share = 1.0
@@ -98,7 +98,7 @@ def plan(
     if diff:
         commits = 1 + count // COMMIT_PASSAGES
         requests += _REQUESTS_TO_PUBLISH + commits * _REQUESTS_TO_COMMIT
-    return Plan(
+    return SyncPlan(
         added=len(diff.added),
         changed=len(diff.changed),
         deleted=sum(1 for entry in diff.gone if entry.passages),
@@ -129,7 +129,7 @@ def _sample(items: tuple[SourceObject, ...]) -> list[SourceObject]:
     return sample
 
 
-def _refusal(source: Source, compared: Comparison, diff: Diff, tried: _Sample) -> str | None:
+def _refusal(source: Source, compared: SourceComparison, diff: Diff, tried: _Sample) -> str | None:
     """Why a sync would stop: for what is gone, or for what the sample has no text of any more."""
     indexed = below(source.uri, compared.published)
     emptied = [
@@ -138,11 +138,11 @@ def _refusal(source: Source, compared: Comparison, diff: Diff, tried: _Sample) -
         if uri in indexed and indexed[uri].passages
     ]
     came = len(diff.added) + len(diff.changed) - len(tried.without_text)
-    return Guard(source.uri, indexed).why_not(diff, emptied, new=came)
+    return DeletionGuard(source.uri, indexed).why_not(diff, emptied, new=came)
 
 
 def _try(
-    source: Source, items: list[SourceObject], embedder: Embedder, reading: Reading
+    source: Source, items: list[SourceObject], embedder: Embedder, source_options: SourceOptions
 ) -> _Sample:
     """Read a sample, and embed some of its passages."""
     tried = _Sample()
@@ -150,7 +150,7 @@ def _try(
         return tried
     started = time.perf_counter()
     texts: list[str] = []
-    for found, outcome in read(source, items, reading):
+    for found, outcome in read(source, items, source_options):
         uri = found.item.uri
         if isinstance(outcome, Unreadable | Vanished):
             tried.skipped.append((uri, str(outcome)))

@@ -29,21 +29,21 @@ _LONGEST_WAIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class SyncDelta:
     """What a run knows that is not in the rows.
 
     `read` are the objects of which it knows what came, `gone` the URIs that its source no longer
-    has, `stale` whose passages must go: of what is gone, or can no longer be read. `readings` are
+    has, `stale` whose passages must go: of what is gone, or can no longer be read. `source_options` are
     how sources were read, by their URI, to be remembered.
     """
 
     read: Mapping[str, Entry] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
     stale: frozenset[Origin] = frozenset()
-    readings: Mapping[str, Any] = field(default_factory=dict)
+    source_options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def publish(store: Store, versions: Versions, embedder: Embedder, news: News) -> Version:
+def publish(store: Store, versions: Versions, embedder: Embedder, news: SyncDelta) -> Version:
     """Publish what is committed; raise `IndexBusy` if others always come between."""
     for attempt in range(_TRIES):
         if attempt:
@@ -54,13 +54,13 @@ def publish(store: Store, versions: Versions, embedder: Embedder, news: News) ->
             entries, vectors = _prepare(store, versions, embedder, before, news)
         except Conflict:
             continue
-        readings = {**(before.readings if before else {}), **news.readings}
+        source_options = {**(before.source_options if before else {}), **news.source_options}
         if before and entries is None:
-            if readings == before.readings:
+            if source_options == before.source_options:
                 return before
             entries = versions.entries(before)
         made = _version(store, embedder, before, entries or {}, vectors)
-        made = replace(made, readings=readings)
+        made = replace(made, source_options=source_options)
         if versions.publish(made, entries or {}):
             return made
     raise IndexBusy(
@@ -130,7 +130,7 @@ def clean(
 
 
 def _prepare(
-    store: Store, versions: Versions, embedder: Embedder, before: Version | None, news: News
+    store: Store, versions: Versions, embedder: Embedder, before: Version | None, news: SyncDelta
 ) -> tuple[dict[str, Entry] | None, VectorIndex]:
     """The objects of the version to publish, None if it is published already; how it is indexed."""
     known = versions.entries(before) if before else {}
@@ -153,7 +153,9 @@ def _prepare(
     return _entries(current.values(), known, news), vectors
 
 
-def _entries(rows: Iterable[Entry], known: Mapping[str, Entry], news: News) -> dict[str, Entry]:
+def _entries(
+    rows: Iterable[Entry], known: Mapping[str, Entry], news: SyncDelta
+) -> dict[str, Entry]:
     """All objects: those with rows, and those of which is known that they have none."""
     entries = {
         uri: entry

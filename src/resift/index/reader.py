@@ -7,9 +7,9 @@ from resift.errors import IndexMismatch, NoCopy, StoreError
 from resift.extras import require
 from resift.files import from_home
 from resift.index import local
-from resift.index.faults import is_down
 from resift.index.location import TABLE, Location
-from resift.index.snapshot import Snapshot, reading
+from resift.index.snapshot import Snapshot, reading_version
+from resift.index.store_errors import is_down
 from resift.index.table import open_table
 from resift.index.versions import Version, Versions
 from resift.settings import Settings, StorageSettings
@@ -97,14 +97,14 @@ def open_version(
     options: dict[str, Any] = {"version": version.table_version, "session": session}
     if cache := _cache(location, settings):
         try:
-            with reading(location.uri, version):
+            with reading_version(location.uri, version):
                 copy = cache.hydrate(location, settings.storage, version)
         except NoCopy as error:
             copy, notes = None, (*notes, f"{error}; the index was read in place")
         if copy is not None:
             return _snapshot_of_copy(location.uri, version, copy, options, notes)
     if not location.bucket:
-        with reading(location.uri, version):
+        with reading_version(location.uri, version):
             local.check_files(location.folder / TABLE, (name for name, _ in version.files))
     return Snapshot(
         location.uri,

@@ -37,7 +37,7 @@ class Version:
 
     `table` names the table itself: another one may be made in its place some day, with versions of
     the same numbers. `files` are all files of it that are needed, ``(path, bytes)``; none of them
-    ever changes. `readings` says how each source was read, by its URI (`Reading.to_json`).
+    ever changes. `source_options` says how each source was read, by its URI (`SourceOptions.to_json`).
     """
 
     number: int
@@ -52,7 +52,7 @@ class Version:
     files: tuple[tuple[str, int], ...]
     vectors: VectorIndex = VectorIndex()
     note: str = ""
-    readings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    source_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 def write_record(version: Version) -> bytes:
@@ -70,7 +70,7 @@ def read_record(body: bytes, number: int, uri: str) -> Version:
     if found != FORMAT:
         remedy = "update resift" if found > FORMAT else "index into a new place"
         raise IndexMismatch(f"{uri}: index format {found}, expected {FORMAT}: {remedy}")
-    record.setdefault("readings", {})  # of a version that remembers none
+    record.setdefault("source_options", {})  # of a version that remembers none
     values = names.read_fields(record, _FIELDS)
     if values["number"] != number:
         raise ValueError(f"number: {values['number']}, expected {number}")
@@ -106,7 +106,7 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "files": names.files,
     "vectors": _read_vectors,
     "note": names.line,
-    "readings": names.mapping,
+    "source_options": names.mapping,
 }
 _VECTOR_FIELDS: dict[str, Callable[[Any], Any]] = {
     "kind": names.line,

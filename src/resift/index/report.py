@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from resift.index.diff import Diff, is_new, lies_below
 from resift.index.manifest import Entry
-from resift.index.run import Run
+from resift.index.run import SyncRun
 from resift.index.source import Listing
 from resift.index.versions import Version
 
@@ -33,7 +33,7 @@ class SyncReport:
     changed is named again. Of the passages written, `passages_embedded` were new and
     `passages_reused` had a vector already, from before a change, under another name or in an
     earlier version; `passages_resumed` of these were written by a run that was broken off.
-    `kept_bytes` of token states were written beside them. `version` is the one that readers are
+    `precomputed_bytes` of token states were written beside them. `version` is the one that readers are
     given now; `other_sources` are what else it was made of. `options_changed` says that it
     remembers other options for this source than the version before.
 
@@ -51,7 +51,7 @@ class SyncReport:
     skipped: tuple[tuple[str, str], ...]
     seconds: float
     version: int
-    kept_bytes: int = 0
+    precomputed_bytes: int = 0
     passages_reused: int = 0
     passed_over: Mapping[str, int] = field(default_factory=dict, hash=False)
     other_sources: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class Finished:
     before: Version | None
     published: Mapping[str, Entry]
     diff: Diff
-    run: Run | None
+    run: SyncRun | None
     version: Version
 
 
@@ -110,13 +110,13 @@ def make_report(started: float, finished: Finished) -> SyncReport:
         passages_embedded=run.writer.embedded if run else 0,
         passages_reused=(run.writer.reused if run else 0) + resumed,
         passages_resumed=resumed,
-        kept_bytes=run.writer.kept_bytes if run else 0,
+        precomputed_bytes=run.writer.precomputed_bytes if run else 0,
         skipped=by_file(skipped),
         partly_read=tuple(sorted(partly)),
         seconds=time.perf_counter() - started,
         version=finished.version.number,
         passed_over=listing.passed_over,
-        other_sources=tuple(sorted({*finished.version.readings} - {finished.source_uri})),
+        other_sources=tuple(sorted({*finished.version.source_options} - {finished.source_uri})),
         options_changed=_have_options_changed(finished),
     )
 
@@ -149,6 +149,6 @@ def _resumed(
 
 def _have_options_changed(finished: Finished) -> bool:
     before, uri = finished.before, finished.source_uri
-    if before is None or uri not in before.readings:
+    if before is None or uri not in before.source_options:
         return False
-    return bool(before.readings[uri] != finished.version.readings.get(uri))
+    return bool(before.source_options[uri] != finished.version.source_options.get(uri))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from resift.extras import require
 from resift.index.normalisation import searchable
-from resift.types import Kept
+from resift.types import Precomputed
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Passage:
     """A slice ``start:end`` of a document's text, with where it comes from.
 
     `passages` is how many its whole object has. `page` and `row` count from 1, where the format
-    has some. `kept` is what the reranker need not read again; a passage that was read back has no
+    has some. `precomputed` is what the reranker need not read again; a passage that was read back has no
     states in it, and `has_states` says whether the index has them.
     """
 
@@ -53,7 +53,7 @@ class Passage:
     row: int | None
     ordinal: int
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    kept: Kept | None = field(default=None, repr=False)
+    precomputed: Precomputed | None = field(default=None, repr=False)
     has_states: bool = False
 
     @property
@@ -91,8 +91,8 @@ def to_arrow(passages: Sequence[Passage], vectors: NDArray[np.float32], table_sc
     columns |= {name: [getattr(p.origin, name) for p in passages] for name in ORIGIN}
     columns["metadata"] = [json.dumps(dict(p.metadata), ensure_ascii=False) for p in passages]
     columns["search_text"] = [p.search_text for p in passages]
-    kept = [_kept_columns(p.kept) for p in passages]
-    columns |= {name: [own[place] for own in kept] for place, name in enumerate(_KEPT)}
+    kept = [_precomputed_columns(p.precomputed) for p in passages]
+    columns |= {name: [own[place] for own in kept] for place, name in enumerate(_PRECOMPUTED)}
     flat = arrow.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
     columns["vector"] = arrow.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
     arrays = [_array(arrow, columns[own.name], own.type) for own in table_schema]
@@ -102,14 +102,14 @@ def to_arrow(passages: Sequence[Passage], vectors: NDArray[np.float32], table_sc
 def from_row(row: Mapping[str, Any]) -> Passage:
     """A row that was read with the columns `READ`."""
     values = {name: row[name] for name in _OWN}
-    model, text, tokens, has_states = (row[name] for name in _KEPT[:-1])
-    kept = None if model is None else Kept(model, text, tokens)
+    model, text, tokens, has_states = (row[name] for name in _PRECOMPUTED[:-1])
+    kept = None if model is None else Precomputed(model, text, tokens)
     origin = Origin(**{name: row[name] for name in ORIGIN})
     return Passage(
         **values,
         origin=origin,
         metadata=json.loads(row["metadata"]),
-        kept=kept,
+        precomputed=kept,
         has_states=bool(has_states),
     )
 
@@ -122,9 +122,9 @@ def _array(arrow: Any, values: Any, kind: Any) -> Any:
     return arrow.array(values, kind)
 
 
-def _kept_columns(kept: Kept | None) -> tuple[str | bytes | bool | None, ...]:
+def _precomputed_columns(kept: Precomputed | None) -> tuple[str | bytes | bool | None, ...]:
     if kept is None:
-        return (None,) * len(_KEPT)
+        return (None,) * len(_PRECOMPUTED)
     return kept.model, kept.text, kept.tokens, bool(kept.states), kept.states or None
 
 
@@ -132,9 +132,9 @@ ORIGIN = ("uri", "etag", "size", "content", "made_by", "attempt", "object_versio
 _OWN = (
     "id", "passages", "doc_id", "title", "heading", "text", "start", "end", "page", "row", "ordinal"
 )  # fmt: skip
-STATES, HAS_STATES, KEPT_BY = "kept_states", "kept_whole", "kept_by"
-_KEPT = (KEPT_BY, "kept_text", "kept_tokens", HAS_STATES, STATES)
-READ = (*ORIGIN, *_OWN, "metadata", *_KEPT[:-1])
+STATES, HAS_STATES, KEPT_BY = "kept_states", "kept_whole", "precomputed_by"
+_PRECOMPUTED = (KEPT_BY, "kept_text", "kept_tokens", HAS_STATES, STATES)
+READ = (*ORIGIN, *_OWN, "metadata", *_PRECOMPUTED[:-1])
 # Name → (kind, whether it may be missing).
 _COLUMNS: dict[str, tuple[type | str, bool]] = {
     "id": (str, False),

@@ -11,9 +11,9 @@ from resift.index.manifest import Entry
 from resift.index.parsing.cut import CutFile
 from resift.index.parsing.parse import NO_TEXT
 from resift.index.parsing.parsers import Parsers
-from resift.index.reading import Reading
 from resift.index.rows import Origin
 from resift.index.source import Source, SourceObject
+from resift.index.source_options import SourceOptions
 from resift.index.writer import Writer
 
 Outcome = CutFile | SourceError
@@ -41,7 +41,7 @@ ProgressCallback = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ReadObject:
     """An object, and what is known of it once it was read: its own ETag, and its bytes' hash."""
 
     item: SourceObject
@@ -58,32 +58,38 @@ class Found:
 
 
 def read(
-    source: Source, items: Sequence[SourceObject], reading: Reading
-) -> Iterator[tuple[Found, Outcome]]:
+    source: Source, items: Sequence[SourceObject], source_options: SourceOptions
+) -> Iterator[tuple[ReadObject, Outcome]]:
     """Each object as documents cut into passages, or why there are none.
 
     In order, but files with columns of their own come after one another.
     """
-    by_columns = sorted(items, key=lambda item: reading.columns_for(item.key).fingerprint)
-    for _, group in groupby(by_columns, key=lambda item: reading.columns_for(item.key).fingerprint):
+    by_columns = sorted(items, key=lambda item: source_options.columns_for(item.key).fingerprint)
+    for _, group in groupby(
+        by_columns, key=lambda item: source_options.columns_for(item.key).fingerprint
+    ):
         same = list(group)
-        with Parsers(reading.limits, reading.columns_for(same[0].key)) as parsers:
-            yield from parsers.map(_files(source, same, reading.limits.max_bytes))
+        with Parsers(source_options.limits, source_options.columns_for(same[0].key)) as parsers:
+            yield from parsers.map(_files(source, same, source_options.limits.max_bytes))
 
 
 def _files(
     source: Source, items: Sequence[SourceObject], max_bytes: int
-) -> Iterator[tuple[Found, str, bytes | SourceError]]:
+) -> Iterator[tuple[ReadObject, str, bytes | SourceError]]:
     for item, got in source.read_many(items, max_bytes):
         if isinstance(got, SourceError):
-            yield Found(item, item.etag, item.size, b"", None), item.key, got
+            yield ReadObject(item, item.etag, item.size, b"", None), item.key, got
         else:
             content = blake2b(got.data, digest_size=16).digest()
-            yield Found(item, got.etag, len(got.data), content, got.version), item.key, got.data
+            yield (
+                ReadObject(item, got.etag, len(got.data), content, got.version),
+                item.key,
+                got.data,
+            )
 
 
 @dataclass
-class Run:
+class SyncRun:
     """Notes what becomes of each object.
 
     `diff` is between the source and what the table holds, published or not. `again` are objects
@@ -109,7 +115,7 @@ class Run:
         self._total = len(self.diff.added) + len(self.diff.changed)
         self._total_bytes = sum(item.size for item in self.diff.added + self.diff.changed)
 
-    def take(self, found: Found, outcome: Outcome) -> None:
+    def take(self, found: ReadObject, outcome: Outcome) -> None:
         """Add an object's passages, or note why there are none."""
         uri, key, attempt = found.item.uri, found.item.key, self.writer.attempt
         if isinstance(outcome, CutFile) and any(document.pieces for document in outcome.documents):
@@ -172,7 +178,7 @@ class Run:
         return frozenset(entry.origin for entry in entries if entry and entry.passages)
 
     def tell(self) -> None:
-        """Say how far it is."""
+        """Interpolation how far it is."""
         if not self.progress:
             return
         finished = self._bytes_without + self.writer.bytes

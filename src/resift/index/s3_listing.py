@@ -28,7 +28,7 @@ from xml.etree import ElementTree
 from resift.index import names
 from resift.index.bucket import list_signer
 from resift.index.location import Location
-from resift.index.pace import Pace, TooSlow
+from resift.index.transfer import TooSlow, TransferRate
 from resift.settings import StorageSettings
 
 _AGAIN = {429, 500, 502, 503, 504}
@@ -58,7 +58,7 @@ class Object:
 
 
 @dataclass(frozen=True, slots=True)
-class _Page:
+class _ListingPage:
     objects: list[Object]
     following: str | None
 
@@ -75,7 +75,7 @@ class _Counted(RawIOBase):
 
     def __init__(self, raw: RawIOBase) -> None:
         self._raw = raw
-        self._pace = Pace()
+        self._pace = TransferRate()
 
     def readable(self) -> bool:
         return True
@@ -90,18 +90,18 @@ class _Counted(RawIOBase):
         super().close()
 
 
-class _Answer(HTTPResponse):
+class _HttpResponse(HTTPResponse):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.fp = BufferedReader(_Counted(self.fp.detach()))
 
 
 class _Plain(HTTPConnection):
-    response_class = _Answer
+    response_class = _HttpResponse
 
 
 class _Secure(HTTPSConnection):
-    response_class = _Answer
+    response_class = _HttpResponse
 
 
 class _Http(HTTPHandler):
@@ -180,7 +180,7 @@ class Pages:
         return status, body
 
 
-def _parse(body: bytes, prefix: str) -> _Page:
+def _parse(body: bytes, prefix: str) -> _ListingPage:
     """A page, if the answer is one from its first to its last byte."""
     try:
         root = ElementTree.fromstring(body)
@@ -201,7 +201,7 @@ def _parse(body: bytes, prefix: str) -> _Page:
     strange = [item.key for item in objects if not item.key.startswith(prefix)]
     if strange:
         raise Refusal(_no_listing(f"keys that do not begin with {prefix!r}"))
-    return _Page(objects, following if truncated == "true" else None)
+    return _ListingPage(objects, following if truncated == "true" else None)
 
 
 def _object(element: ElementTree.Element, is_encoded: bool) -> Object:

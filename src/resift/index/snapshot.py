@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from resift.errors import NoCopy, StoreError, VersionGone
 from resift.extras import require
-from resift.index.faults import is_missing, store_errors
 from resift.index.keys import compared_keys, compared_kinds, keys_of, refuse_mixed, refuse_unknown
 from resift.index.nearest import nearest
 from resift.index.predicate import Where
 from resift.index.rows import READ, STATES, Passage, from_row
+from resift.index.store_errors import is_missing, store_errors
 from resift.index.table import check_files
 from resift.index.versions import Version
 from resift.index.where import COLUMNS
@@ -35,7 +35,7 @@ _LOOK_AGAIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
+class RowFilter:
     """The rows that a filter lets through: how many, and which, as Lance takes them."""
 
     count: int
@@ -65,12 +65,12 @@ class Snapshot:
         self._opened = time.monotonic()
         self._is_checked = False
         self._open_table = open_table
-        self._filters: OrderedDict[str, Allowed] = OrderedDict()
+        self._filters: OrderedDict[str, RowFilter] = OrderedDict()
         self._lock = threading.Lock()
 
     def view(self) -> "View":
         """What one search reads through."""
-        with reading(self.uri, self.version):
+        with reading_version(self.uri, self.version):
             table = self._open_table()
             if not self._is_checked:
                 check_files(table)
@@ -82,7 +82,7 @@ class Snapshot:
         """Whether it is time to see if what the notes say still holds."""
         return bool(self.notes) and time.monotonic() - self._opened > _LOOK_AGAIN_S
 
-    def remembered(self, where: str, find: Callable[[], Allowed]) -> Allowed:
+    def remembered(self, where: str, find: Callable[[], RowFilter]) -> RowFilter:
         """The rows of a filter, found once."""
         with self._lock:
             if where in self._filters:
@@ -115,24 +115,24 @@ class View:
         """How many passages there are."""
         return len(self._snapshot)
 
-    def allowed(self, where: Where) -> Allowed:
+    def allowed(self, where: Where) -> RowFilter:
         """The rows that `where` is true of, for both arms.
 
         Raise `InputError` where it compares a key that no passage has, or one with a value of a
         kind that it never has.
         """
 
-        def find() -> Allowed:
+        def find() -> RowFilter:
             serialize = require("lance.dataset", "index").serialize_row_addrs
             rows = self._where(where.sql())["_rowid"].to_pylist()
             if len(self):
                 self._check_keys(where)
-            return Allowed(len(rows), serialize(rows))
+            return RowFilter(len(rows), serialize(rows))
 
         return self._snapshot.remembered(where.sql(), find)
 
     def _where(self, sql: str, limit: int | None = None) -> Any:
-        with reading(self._uri, self._snapshot.version):
+        with reading_version(self._uri, self._snapshot.version):
             return self._table.scanner(
                 columns=[], with_row_id=True, filter=sql, limit=limit
             ).to_table()
@@ -145,24 +145,26 @@ class View:
         kinds = (field.holds(kind) for field, kind in compared_kinds(where))
         if unknown is None and all(map(self._is_any, kinds)):
             return
-        with reading(self._uri, self._snapshot.version):
+        with reading_version(self._uri, self._snapshot.version):
             batches = self._table.scanner(columns=["metadata"]).to_batches()
             keys = keys_of(text for batch in batches for text in batch["metadata"].to_pylist())
         if unknown is not None:
             refuse_unknown(unknown, keys, COLUMNS)
         refuse_mixed(where, keys)
 
-    def dense(self, vector: NDArray[np.float32], k: int, allowed: Allowed | None = None) -> Scored:
+    def dense(
+        self, vector: NDArray[np.float32], k: int, allowed: RowFilter | None = None
+    ) -> Scored:
         """The `k` nearest passages with their cosines; `vector` has unit length, shape (dim,)."""
-        with reading(self._uri, self._snapshot.version):
+        with reading_version(self._uri, self._snapshot.version):
             how = self._snapshot.version.vectors
             found = nearest(self._table, vector, k, how, **_only(allowed))
         return _best_first(found, 1.0 - found["_distance"].to_numpy())
 
-    def lexical(self, query: str, k: int, allowed: Allowed | None = None) -> Scored:
+    def lexical(self, query: str, k: int, allowed: RowFilter | None = None) -> Scored:
         """The `k` best passages by BM25. Any string will do: nothing in it is an operator."""
         match = require("lance.query", "index").MatchQuery(query, "search_text")
-        with reading(self._uri, self._snapshot.version):
+        with reading_version(self._uri, self._snapshot.version):
             found = self._table.scanner(
                 columns=["_score"],
                 full_text_query=match,
@@ -180,7 +182,7 @@ class View:
     def find(self, passage_id: str) -> Passage | None:
         """The passage of this id, if it is there. Reads all ids."""
         quoted = passage_id.replace("'", "''")
-        with reading(self._uri, self._snapshot.version):
+        with reading_version(self._uri, self._snapshot.version):
             found = self._table.scanner(columns=list(READ), filter=f"id = '{quoted}'").to_table()
         rows = found.to_pylist()
         return from_row(rows[0]) if rows else None
@@ -206,7 +208,7 @@ class View:
         return self._bytes
 
     def _rows(self, row_ids: Sequence[int], columns: Sequence[str]) -> Any:
-        with reading(self._uri, self._snapshot.version):
+        with reading_version(self._uri, self._snapshot.version):
             return self._table._take_rows(list(row_ids), columns=list(columns))
 
     def _count(self) -> None:
@@ -217,7 +219,7 @@ class View:
 
 
 @contextmanager
-def reading(uri: str, version: Version) -> Iterator[None]:
+def reading_version(uri: str, version: Version) -> Iterator[None]:
     """Turn what goes wrong inside into a `StoreError`: `VersionGone` where a file is missing."""
     try:
         with store_errors(uri):
@@ -233,7 +235,7 @@ def reading(uri: str, version: Version) -> Iterator[None]:
         ) from error
 
 
-def _only(allowed: Allowed | None) -> dict[str, bytes]:
+def _only(allowed: RowFilter | None) -> dict[str, bytes]:
     return {"row_addr_allowlist": allowed.rows} if allowed else {}
 
 

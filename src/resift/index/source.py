@@ -18,8 +18,8 @@ from resift.index.objects import Objects
 from resift.index.parsing.parse import SUFFIXES
 from resift.index.patterns import ALL
 from resift.index.patterns import Globs as Globs
-from resift.index.seen import Fetched as Fetched
-from resift.index.seen import File, Odd, Seen, refuse_large, shown
+from resift.index.raw_listing import Fetched as Fetched
+from resift.index.raw_listing import File, Odd, RawListing, refuse_large, shown
 from resift.settings import StorageSettings
 
 _READERS = 16
@@ -67,7 +67,7 @@ class Listing:
 class Files(Protocol):
     """What lies at a place: `Folder` or `Objects`. Threads may share it."""
 
-    def look(self, follow_links: bool) -> Seen: ...
+    def look(self, follow_links: bool) -> RawListing: ...
     def look_at(self, key: str) -> File: ...
     def check(self) -> None: ...
     def read(self, key: str, max_bytes: int | None, version: str | None = None) -> Fetched: ...
@@ -137,7 +137,7 @@ class Source:
         """
         waiting: deque[tuple[SourceObject, Future[Fetched]]] = deque()
         ahead = 0
-        patience = _Patience(self.check)
+        deadline = _SourceCheck(self.check)
         with ThreadPoolExecutor(_READERS, "resift-read") as pool:
             try:
                 for item in items:
@@ -145,9 +145,9 @@ class Source:
                     ahead += item.size
                     while len(waiting) > 4 * _READERS or (ahead > _READ_AHEAD_BYTES and waiting):
                         ahead -= waiting[0][0].size
-                        yield patience.result(*waiting.popleft())
+                        yield deadline.result(*waiting.popleft())
                 while waiting:
-                    yield patience.result(*waiting.popleft())
+                    yield deadline.result(*waiting.popleft())
             finally:
                 # Whoever stops half-way does not wait for what nobody will look at.
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -255,7 +255,7 @@ def _is_wanted(item: Odd, globs: Globs) -> bool:
     return as_folder or (not item.is_folder and globs.match(item.key))
 
 
-class _Patience:
+class _SourceCheck:
     """Counts what could not be read in a row, and asks the source then whether it is its fault."""
 
     def __init__(self, check: Callable[[], None]) -> None:

@@ -17,12 +17,12 @@ from resift.errors import StoreError
 from resift.extras import require
 from resift.index import local
 from resift.index.embed import Embedder
-from resift.index.faults import is_missing, store_errors
 from resift.index.location import TABLE, Location
 from resift.index.manifest import Entry
 from resift.index.nearest import index_vectors
 from resift.index.notes import NONE, Notes, Wrote, from_properties, to_properties
 from resift.index.rows import HAS_STATES, KEPT_BY, ORIGIN, Origin
+from resift.index.store_errors import is_missing, store_errors
 from resift.index.table import check_table, create_table, open_table
 from resift.index.versions import VectorIndex
 from resift.settings import StorageSettings
@@ -49,7 +49,7 @@ class Contents:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class StoredPassage:
     """A passage's vector, ``(dim,)``, with the text and the place that it belongs to."""
 
     search_text: str
@@ -132,8 +132,8 @@ class Store:
                     counts[key] = counts.get(key, 0) + count
         whole: list[Entry] = []
         broken: list[Entry] = []
-        for (*origin, passages, kept_by, has_states), count in counts.items():
-            entry = Entry(Origin(*origin), passages, kept_by if has_states else None)
+        for (*origin, passages, precomputed_by, has_states), count in counts.items():
+            entry = Entry(Origin(*origin), passages, precomputed_by if has_states else None)
             (whole if count == passages else broken).append(entry)
         return Contents(tuple(whole), tuple(broken))
 
@@ -189,7 +189,9 @@ class Store:
             for at in range(0, len(entries), _DELETE_AT_ONCE):
                 self._dataset.delete(_predicate(entries[at : at + _DELETE_AT_ONCE]))
 
-    def vectors(self, entries: Sequence[Entry], version: int | None = None) -> Iterator[Known]:
+    def vectors(
+        self, entries: Sequence[Entry], version: int | None = None
+    ) -> Iterator[StoredPassage]:
         """What is there of these objects' passages that need not be computed again.
 
         `version` is an earlier one of the table; None is the one that is open.
@@ -207,7 +209,7 @@ class Store:
                     numbers = batch["vector"].flatten().to_numpy(zero_copy_only=False)
                     rows = numbers.reshape(batch.num_rows, -1)
                     plain = (batch[name].to_pylist() for name in columns[:-1])
-                    yield from map(Known, *plain, rows)
+                    yield from map(StoredPassage, *plain, rows)
 
     def index(self, before: VectorIndex | None, embedder: Embedder) -> VectorIndex:
         """Merge small files and index what is there; raise `Conflict` if another was at it.

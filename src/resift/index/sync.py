@@ -16,22 +16,22 @@ from functools import partial
 
 from resift.errors import IndexMismatch, InputError, SourceError, StoreError
 from resift.index.attempts import after, new_attempt
+from resift.index.deletion_guard import DeletionGuard, refuse
 from resift.index.diff import Diff, Expected, below, compare
 from resift.index.doctor import refuse_unsafe
 from resift.index.embed import Embedder
-from resift.index.guard import Guard, refuse
-from resift.index.keep import Keeper
 from resift.index.location import Location
 from resift.index.manifest import Entry, newest
-from resift.index.parsing.limits import NO_LIMITS, Limits
+from resift.index.parsing.limits import NO_LIMITS, ParseLimits
 from resift.index.parsing.parse import abilities, may_exceed, parsing_fingerprint
-from resift.index.publish import News, publish, rolled_back
-from resift.index.reading import AS_IT_IS as AS_IT_IS
-from resift.index.reading import Reading, remembered
+from resift.index.precompute import Precomputer
+from resift.index.publish import SyncDelta, publish, rolled_back
 from resift.index.report import Finished, SyncReport, make_report
 from resift.index.run import Progress as Progress
-from resift.index.run import ProgressCallback, Run, read
+from resift.index.run import ProgressCallback, SyncRun, read
 from resift.index.source import Listing, Source, lies_in_an_index
+from resift.index.source_options import AS_IT_IS as AS_IT_IS
+from resift.index.source_options import SourceOptions, remembered
 from resift.index.store import Store
 from resift.index.versions import Version, Versions
 from resift.index.writer import Writer
@@ -43,12 +43,12 @@ class Models:
     """What reads texts: for vectors, and for what a reranker need not read again, if one should."""
 
     embedder: Embedder
-    keeper: Callable[[], Keeper | None] = lambda: None
-    keep_states: bool = False
+    precomputer: Callable[[], Precomputer | None] = lambda: None
+    token_states: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class IndexHandle:
     """Where an index is."""
 
     location: Location
@@ -57,7 +57,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
+class SyncConsent:
     """What a sync stops at unless it is allowed: a store that loses writes, most documents gone."""
 
     unsafe: bool = False
@@ -65,12 +65,12 @@ class Allowed:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class SourceComparison:
     """What is known before anything is read: the newest version, the listing, how they differ."""
 
     before: Version | None
     published: dict[str, Entry]
-    reading: Reading
+    source_options: SourceOptions
     expected: Expected
     listing: Listing
 
@@ -82,32 +82,32 @@ class Comparison:
 
 def sync(
     source: Source,
-    place: Place,
+    place: IndexHandle,
     models: Models,
-    reading: Reading | None = None,
+    source_options: SourceOptions | None = None,
     progress: ProgressCallback | None = None,
     *,
-    allowed: Allowed = Allowed(),
+    allowed: SyncConsent = SyncConsent(),
 ) -> SyncReport:
     """Make the index hold what `source` holds, and publish it; without changes nothing is written.
 
-    `reading` None is as the source was read last. Raise `SourceError` if the source cannot be
+    `source_options` None is as the source was read last. Raise `SourceError` if the source cannot be
     listed, or has no documents and never had, `SourceLost` if it cannot be read any more: what was
     committed until then is not lost; and `MassDeletion` before most of what is indexed would go.
     """
     started = time.perf_counter()
     attempt = new_attempt()
-    compared = look(source, place, models, reading)
+    compared = look(source, place, models, source_options)
     before, published = compared.before, compared.published
     refuse_place(source, place, before)
     changes = compared.diff(source, published)
     refuse_empty(source, compared.listing, changes)
-    guard = Guard(source.uri, below(source.uri, published))
+    guard = DeletionGuard(source.uri, below(source.uri, published))
     if not allowed.deletes:
         refuse(guard.why_not(changes))
-    remember = {source.uri: compared.reading.to_json()}
+    remember = {source.uri: compared.source_options.to_json()}
     told = partial(Finished, source.uri, compared.listing, before, published, changes)
-    if before and not changes and remember.items() <= before.readings.items():
+    if before and not changes and remember.items() <= before.source_options.items():
         return make_report(started, told(None, before))
     if not allowed.unsafe:
         refuse_unsafe(place.location, place.storage)
@@ -116,19 +116,19 @@ def sync(
     diff = compared.diff(source, known)  # a run that was broken off may have done some of it
     earlier = rolled_back(place.versions, before)
     writer = Writer(store, models, known, after(known.values(), attempt), earlier)
-    run = Run(writer, compared.expected, diff, progress)
-    for found, outcome in read(source, diff.to_read, compared.reading):
+    run = SyncRun(writer, compared.expected, diff, progress)
+    for found, outcome in read(source, diff.to_read, compared.source_options):
         run.take(found, outcome)
     writer.commit(run.tell)
     if not allowed.deletes:
         refuse(guard.why_not(changes, run.emptied(published), new=run.new(published)))
     gone = frozenset(entry.origin.uri for entry in diff.gone)
-    news = News(run.current(), gone, run.stale(), remember)
+    news = SyncDelta(run.current(), gone, run.stale(), remember)
     version = publish(store, place.versions, models.embedder, news)
     return make_report(started, told(run, version))
 
 
-def refuse_place(source: Source, place: Place, before: Version | None) -> None:
+def refuse_place(source: Source, place: IndexHandle, before: Version | None) -> None:
     """Raise `StoreError` for an index that has lost files, `InputError` for one in its source.
 
     An index that begins in the very folder of its documents is a slip of the command line.
@@ -142,48 +142,56 @@ def refuse_place(source: Source, place: Place, before: Version | None) -> None:
         )
 
 
-def look(source: Source, place: Place, models: Models, reading: Reading | None) -> Comparison:
+def look(
+    source: Source, place: IndexHandle, models: Models, source_options: SourceOptions | None
+) -> SourceComparison:
     """Find out how the source is read, list it and load what the index holds."""
     before = place.versions.newest()
     if before is None and lies_in_an_index(place.location, place.storage):
         raise InputError(f"{place.location.uri}: lies in an index; name another place for this one")
     check_embedder(place, before, models.embedder)
     last = _last_limits(place, before, source.uri)
-    reading = reading or reading_of(place, before, source.uri)
-    listing = source.list(reading.globs, follow_links=reading.follow_links)
+    source_options = source_options or last_source_options(place, before, source.uri)
+    listing = source.list(source_options.globs, follow_links=source_options.follow_links)
     published = place.versions.entries(before) if before else {}
-    return Comparison(before, published, reading, expect(models, reading, last), listing)
+    return SourceComparison(
+        before, published, source_options, expect(models, source_options, last), listing
+    )
 
 
-def reading_of(place: Place, version: Version | None, source_uri: str) -> Reading:
+def last_source_options(
+    place: IndexHandle, version: Version | None, source_uri: str
+) -> SourceOptions:
     """How a source was read when this version was made; raise `StoreError` if that is damaged."""
     try:
-        return remembered(version.readings if version else {}, source_uri)
+        return remembered(version.source_options if version else {}, source_uri)
     except ValueError as error:
         raise StoreError(
             f"{place.location.uri}: the options that it remembers are damaged ({error}): give them "
-            "anew, beginning with the usual ones (--forget, or reading=Reading(…))"
+            "anew, beginning with the usual ones (--forget, or source_options=SourceOptions(…))"
         ) from error
 
 
-def _last_limits(place: Place, before: Version | None, source_uri: str) -> Limits:
+def _last_limits(place: IndexHandle, before: Version | None, source_uri: str) -> ParseLimits:
     try:
-        return reading_of(place, before, source_uri).limits
+        return last_source_options(place, before, source_uri).limits
     except StoreError:  # damaged: how it was read is not known
         return NO_LIMITS
 
 
-def expect(models: Models, reading: Reading, last: Limits | None = None) -> Expected:
+def expect(
+    models: Models, source_options: SourceOptions, last: ParseLimits | None = None
+) -> Expected:
     """How an entry must have been made to be left alone; `last` are the limits it was read in.
 
-    None is those of `reading`.
+    None is those of `source_options`.
     """
-    keeper = models.keeper() if models.keep_states else None
-    limits = reading.limits
+    precomputer = models.precomputer() if models.token_states else None
+    limits = source_options.limits
     return Expected(
-        made_by=lambda key: parsing_fingerprint(key, reading.columns_for(key)),
-        limits=f"{reading.limits} {abilities()}",
-        kept_by=keeper.fingerprint if keeper else None,
+        made_by=lambda key: parsing_fingerprint(key, source_options.columns_for(key)),
+        limits=f"{source_options.limits} {abilities()}",
+        precomputed_by=precomputer.fingerprint if precomputer else None,
         may_exceed=lambda item: may_exceed(item.key, item.size, last or limits, limits),
     )
 
@@ -210,7 +218,7 @@ def _known(store: Store, before: Version | None, published: dict[str, Entry]) ->
     return empty | told
 
 
-def check_embedder(place: Place, before: Version | None, embedder: Embedder) -> None:
+def check_embedder(place: IndexHandle, before: Version | None, embedder: Embedder) -> None:
     """Raise `IndexMismatch` if what is there was made by another embedder."""
     if before and before.fingerprint != embedder.fingerprint:
         raise IndexMismatch(

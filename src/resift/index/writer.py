@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import StoreError
-from resift.index.keep import Keeper, keep
 from resift.index.manifest import Entry
 from resift.index.parsing.cut import CutDocument, CutFile
+from resift.index.precompute import Precomputer, precompute
 from resift.index.rows import Origin, Passage, to_arrow
 from resift.index.store import Store
 
@@ -57,7 +57,7 @@ class Writer:
     read: dict[str, Entry] = field(default_factory=dict)
     embedded: int = 0
     reused: int = 0
-    kept_bytes: int = 0
+    precomputed_bytes: int = 0
     _pending: list[tuple[Entry, list[Passage]]] = field(default_factory=list)
     _passages: int = 0
     _bytes: int = 0
@@ -67,7 +67,7 @@ class Writer:
 
     def __post_init__(self) -> None:
         self._by_content = _by_content(self.known)
-        self._keeper: Keeper | None = None
+        self._keeper: Precomputer | None = None
 
     @property
     def written(self) -> int:
@@ -82,7 +82,7 @@ class Writer:
     @property
     def is_full(self) -> bool:
         """Whether it is time to commit."""
-        most = _COMMIT_WITH_STATES if self.models.keep_states else COMMIT_PASSAGES
+        most = _COMMIT_WITH_STATES if self.models.token_states else COMMIT_PASSAGES
         late = time.monotonic() - self._since > _COMMIT_SECONDS
         return self._passages >= most or (late and self._passages > _EMBED)
 
@@ -98,7 +98,7 @@ class Writer:
         """Embed and write what is waiting, all of it in one commit."""
         if not self._pending:
             return
-        self._keeper = self._keeper or self.models.keeper()
+        self._keeper = self._keeper or self.models.precomputer()
         pending, self._pending = self._pending, []
         vectors = self._known_vectors(pending)
         batches = self._batches(pending, vectors, tell)
@@ -106,9 +106,11 @@ class Writer:
         most = 2 * COMMIT_PASSAGES
         problems = {(e.origin.uri, e.origin.attempt): e.problems for e, _ in pending}
         self.store.append(batches if self._passages > most else list(batches), problems)
-        kept_by = self._keeper.fingerprint if self._keeper and self.models.keep_states else None
+        precomputed_by = (
+            self._keeper.fingerprint if self._keeper and self.models.token_states else None
+        )
         for entry, _ in pending:
-            self.read[entry.origin.uri] = replace(entry, kept_by=kept_by)
+            self.read[entry.origin.uri] = replace(entry, precomputed_by=precomputed_by)
             self._by_content[entry.origin.content] = entry
         self._bytes_before += self._bytes
         self._passages, self._bytes, self._done = 0, 0, 0.0
@@ -176,9 +178,9 @@ class Writer:
     def _kept(self, passages: list[Passage]) -> list[Passage]:
         if self._keeper is None:
             return passages
-        kept = keep(passages, self._keeper, self.models.keep_states)
-        self.kept_bytes += sum(len(own.states) for own in kept if own)
-        return [replace(one, kept=own) for one, own in zip(passages, kept, strict=True)]
+        kept = precompute(passages, self._keeper, self.models.token_states)
+        self.precomputed_bytes += sum(len(own.states) for own in kept if own)
+        return [replace(one, precomputed=own) for one, own in zip(passages, kept, strict=True)]
 
 
 def _by_content(entries: Mapping[str, Entry]) -> dict[bytes, Entry]:

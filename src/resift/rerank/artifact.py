@@ -13,15 +13,15 @@ from typing import Any, Literal, get_args
 
 from resift.errors import ArtifactError, ModelNotFound
 from resift.files import open_regular, read_regular
+from resift.rerank.batching import LENGTH_STEP
 from resift.rerank.late_interaction import LateInteractionWeights
-from resift.rerank.schedule import LENGTH_STEP
 
 FORMAT = 2
 MOST_TOKENS = 1_048_576  # longer than any model reads
 MANIFEST = "manifest.json"
 _MOST_MANIFEST_BYTES = 256 << 20
 TOKENIZER = "tokenizer.json"
-Kind = Literal["joint", "split", "embedder"]
+Kind = Literal["cross_encoder", "late_interaction", "embedder"]
 Pooling = Literal["mean", "cls"]
 
 
@@ -40,7 +40,7 @@ class ReferencePair:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class ModelCalibration:
     """Logit → probability that the candidate answers: ``sigmoid(scale × logit + bias)``.
 
     Fitted on `pairs` judged candidates of first stages (Platt 1999), at the rate at which answers
@@ -78,13 +78,13 @@ class Exit:
 class Manifest:
     """What ``manifest.json`` holds.
 
-    `stages` are ONNX files in the order in which they run; of a split model the encoder, late
+    `stages` are ONNX files in the order in which they run; of a late-interaction model the encoder, late
     interaction and, where it has one, the meeting; of an embedder the encoder. `max_tokens` limits
     a whole pair (joint), each half (split) or a text (embedder), special tokens included.
     `tolerance` is how far a logit may be from its reference on another processor or runtime.
     `fusion_weight` is the fitted weight on a first stage's z-scored scores, in logits, and
     `feedback_weight` the one on the likeness to the leading candidates where a first stage has a
-    say. `exits` has one entry for each exit but the last. `calibration` is absent where nothing
+    interpolation. `exits` has one entry for each exit but the last. `calibration` is absent where nothing
     judged was at hand. `files` maps names to SHA-256. `pooling` makes one vector of an encoder's
     states; the prompts are what a model reads before a query and an embedder before a passage.
     """
@@ -104,7 +104,7 @@ class Manifest:
     late_interaction: LateInteractionWeights | None = None
     embedding_tokens: int | None = None
     exits: tuple[Exit, ...] = ()
-    calibration: Calibration | None = None
+    calibration: ModelCalibration | None = None
     made_with: Mapping[str, str] = field(default_factory=dict)
     pooling: Pooling = "mean"
     query_prompt: str = ""
@@ -210,14 +210,14 @@ def _manifest(values: dict[str, Any]) -> Manifest:
         raise ValueError(f"pooling {values['pooling']!r}, expected mean or cls")
     late = values.get("late_interaction")
     if values["kind"] == "split" and late is None:
-        raise ValueError("a split model needs late_interaction weights")
+        raise ValueError("a late-interaction model needs late_interaction weights")
     _check_numbers(values)
     values["late_interaction"] = LateInteractionWeights(**late) if late else None
     values["reference"] = tuple(_reference(**pair) for pair in values["reference"])
     values["stages"] = tuple(values["stages"])
     values["exits"] = tuple(_exit(**own) for own in values.get("exits", ()))
     calibration = values.get("calibration")
-    values["calibration"] = Calibration(**calibration) if calibration else None
+    values["calibration"] = ModelCalibration(**calibration) if calibration else None
     if not values["stages"]:
         raise ValueError("stages are empty, expected at least one ONNX file")
     files = values["files"]

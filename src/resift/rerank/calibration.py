@@ -1,7 +1,7 @@
 """What scores mean: how what an order is by, a logit or a fused one, becomes a number in 0..1.
 
 Nothing was fitted (the sigmoid), the model's maker fitted it (two numbers in the manifest), or the
-user did, on judgments (a file that ``resift calibrate`` wrote): three cases of one `Scale`. Knows
+user did, on judgments (a file that ``resift calibrate`` wrote): three cases of one `ScoreScale`. Knows
 curves, and how they are kept; not how they are fitted. No curve ever changes an order.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from resift.errors import CalibrationError
 from resift.files import output, read_regular
 from resift.rerank.artifact import Manifest
-from resift.rerank.order import Numbers, sigmoid
+from resift.rerank.ordering import Numbers, sigmoid
 from resift.types import Calibrated
 
 FORMAT = 1
@@ -109,13 +109,13 @@ class Fit:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class JudgedCalibration:
     """What was fitted on judgments for one model: a file.
 
     `pairs` were judged for `queries`, `relevant` of them as answers. `fused` is for calls in which
-    the first stage has a say, at just these two weights; None where the judged lists had no scores
+    the first stage has a interpolation, at just these two weights; None where the judged lists had no scores
     or the model gives them none. `bins` are those of the calibration error; `made` says when and
-    of what. `depth` candidates a query were judged, None in files that do not say.
+    of what. `depth` candidates a query were judged, None in files that do not interpolation.
     """
 
     model: str
@@ -149,7 +149,7 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class ScoreScale:
     """How the logits of any call become scores, and what those mean then.
 
     `fused` was fitted at `fusion_weight` and `feedback_weight`. A call at others is on the scale
@@ -161,18 +161,20 @@ class Scale:
     fused: Curve | None
     fusion_weight: float = 0.0
     feedback_weight: float = 0.0
-    otherwise: "Scale | None" = None
+    otherwise: "ScoreScale | None" = None
     depth: int | None = None
 
-    def curve(self, weight: float, likeness: float) -> tuple[Curve, Calibrated]:
+    def curve(self, weight: float, feedback_weight: float) -> tuple[Curve, Calibrated]:
         """The curve for a call's weights, of the first stage and of feedback."""
         if not weight:
             return self.plain, self.source
         fitted = (self.fusion_weight, self.feedback_weight)
-        if self.fused is not None and np.allclose((weight, likeness), fitted, rtol=1e-9, atol=0):
+        if self.fused is not None and np.allclose(
+            (weight, feedback_weight), fitted, rtol=1e-9, atol=0
+        ):
             return self.fused, self.source
         if self.otherwise is not None:
-            return self.otherwise.curve(weight, likeness)
+            return self.otherwise.curve(weight, feedback_weight)
         return self.fused or SIGMOID, "none"
 
     def vouches(self, source: Calibrated, depth: int) -> tuple[Calibrated, str | None]:
@@ -192,16 +194,16 @@ class Scale:
         )
 
 
-def model_scale(manifest: Manifest) -> Scale:
+def model_scale(manifest: Manifest) -> ScoreScale:
     """The model's own, or the sigmoid where nobody fitted one."""
     own = manifest.calibration
     if own is None:
-        return Scale("none", SIGMOID, SIGMOID)
+        return ScoreScale("none", SIGMOID, SIGMOID)
     plain, fused = Platt(own.scale, own.bias), Platt(own.fused_scale, own.fused_bias)
-    return Scale("model", plain, fused, manifest.fusion_weight, manifest.feedback_weight)
+    return ScoreScale("model", plain, fused, manifest.fusion_weight, manifest.feedback_weight)
 
 
-def open_scale(manifest: Manifest, file: Path | None) -> Scale:
+def open_scale(manifest: Manifest, file: Path | None) -> ScoreScale:
     """What was fitted on judgments, if a file is named, else the model's own.
 
     Raises `CalibrationError` for a file that cannot be read or that is for another model.
@@ -215,7 +217,7 @@ def open_scale(manifest: Manifest, file: Path | None) -> Scale:
             f"{file}: fitted for {found.model} ({found.fingerprint}), not for {manifest.name} "
             f"({manifest.fingerprint}): run  resift calibrate  with this model"
         )
-    return Scale(
+    return ScoreScale(
         "judged",
         found.plain.curve,
         found.fused.curve if found.fused else None,
@@ -229,7 +231,7 @@ def open_scale(manifest: Manifest, file: Path | None) -> Scale:
 WHAT = "a calibration that resift wrote"
 
 
-def write_calibration(file: Path, calibration: Calibration) -> None:
+def write_calibration(file: Path, calibration: JudgedCalibration) -> None:
     """Write it as JSON, whole or not at all; ``-`` is stdout.
 
     Raises `OutputError` where it cannot be written, or would replace what is no calibration.
@@ -245,7 +247,7 @@ def is_own_calibration(head: bytes) -> bool:
     return head.startswith(b"{") and all(key in head[:4096] for key in keys)
 
 
-def read_calibration(file: Path) -> Calibration:
+def read_calibration(file: Path) -> JudgedCalibration:
     """A file that ``resift calibrate`` wrote; raises `CalibrationError` for any other."""
     try:
         values = json.loads(read_regular(file, MOST_BYTES).decode("utf-8-sig"))
@@ -262,7 +264,7 @@ def read_calibration(file: Path) -> Calibration:
         )
     try:
         plain, fused = _fit(values["plain"]), values["fused"]
-        return Calibration(**values | {"plain": plain, "fused": fused and _fit(fused)})
+        return JudgedCalibration(**values | {"plain": plain, "fused": fused and _fit(fused)})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CalibrationError(f"{file}: no calibration of format {FORMAT} ({error})") from error
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from resift.errors import InputError, QueryError
-from resift.rerank.plain import is_missing, is_text, number, string, whole
 from resift.rerank.remedies import refuse_all, refuse_collection
-from resift.types import Candidate, Citation, Document, Hit, Kept
+from resift.rerank.values import is_missing, is_text, number, string, whole
+from resift.types import Candidate, Citation, Document, Hit, Precomputed
 
 FIELDS = ("id", "_id", "title", "score", "rank", "metadata")
 """What is read of a mapping beside its text; all else in it is metadata."""
@@ -154,7 +154,7 @@ def _clean(place: str, given: Candidate) -> Candidate:
         metadata=_metadata(given.metadata),
         rank=_rank(given.rank),
         score=_score(given.score),
-        kept=_kept(given.kept),
+        precomputed=_kept(given.precomputed),
         citation=given.citation if isinstance(given.citation, Citation) else None,
     )
 
@@ -189,9 +189,9 @@ def _metadata(given: Any) -> Mapping[str, Any]:
     return {} if is_missing(given) else {"metadata": given}
 
 
-def _kept(given: Any) -> Kept | None:
-    """What can be a `Kept`; whose it is, `kept.unpack` sees."""
-    if not isinstance(given, Kept) or not isinstance(given.model, str):
+def _kept(given: Any) -> Precomputed | None:
+    """What can be a `Precomputed`; whose it is, `kept.unpack` sees."""
+    if not isinstance(given, Precomputed) or not isinstance(given.model, str):
         return None
     parts = (given.text, given.tokens, given.states)
     return given if all(isinstance(part, bytes) for part in parts) else None

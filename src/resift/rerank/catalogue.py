@@ -9,7 +9,7 @@ from pathlib import Path
 
 from resift.errors import InputError, ModelError, ModelNotFound
 from resift.files import from_home
-from resift.rerank.plain import shown
+from resift.rerank.values import shown
 
 BUNDLED = Path(__file__).parent / "bundled"
 
@@ -17,7 +17,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class KnownModel:
     """A public cross-encoder that `resift convert` reads; `note` is its authors' own figure."""
 
     hub_id: str
@@ -27,19 +27,19 @@ class Checkpoint:
 
 
 CHECKPOINTS = (
-    Checkpoint(
+    KnownModel(
         "cross-encoder/ms-marco-MiniLM-L6-v2", "apache-2.0", "en", "nDCG@10 74.30 on TREC DL 2019"
     ),
-    Checkpoint(
+    KnownModel(
         "cross-encoder/ms-marco-MiniLM-L4-v2", "apache-2.0", "en", "nDCG@10 73.04 on TREC DL 2019"
     ),
-    Checkpoint(
+    KnownModel(
         "cross-encoder/ms-marco-TinyBERT-L2-v2", "apache-2.0", "en", "nDCG@10 69.84 on TREC DL 2019"
     ),
-    Checkpoint(
+    KnownModel(
         "cross-encoder/ms-marco-electra-base", "apache-2.0", "en", "nDCG@10 71.99 on TREC DL 2019"
     ),
-    Checkpoint("BAAI/bge-reranker-v2-m3", "apache-2.0", "many", "568M parameters: slow on a CPU"),
+    KnownModel("BAAI/bge-reranker-v2-m3", "apache-2.0", "many", "568M parameters: slow on a CPU"),
 )
 
 

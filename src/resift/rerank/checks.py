@@ -1,4 +1,4 @@
-"""What is asked of a model's numbers, each with its bound. Pure: numbers in, `Check`s out.
+"""What is asked of a model's numbers, each with its bound. Pure: numbers in, `ModelCheck`s out.
 
 Reference pairs are few, 6 or 8, so the bounds are far from anything a sound model gives, and what
 few pairs cannot tell is not asked. What is needed of many is asked of every query with every text.
@@ -11,8 +11,8 @@ from itertools import pairwise
 import numpy as np
 
 from resift.rerank.artifact import Exit
-from resift.rerank.progressive import gain
-from resift.rerank.references import Numbers, Readings
+from resift.rerank.early_exit import gain
+from resift.rerank.references import Numbers, ReferenceLogits
 
 FURTHEST, MEAN = 0.15, 0.06
 """Of the range of float32's logits: how far int8's may be from them. Sound models: .11 and .05."""
@@ -33,7 +33,7 @@ CROSSED = 16  # pairs; below that nothing is said of exits
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class ModelCheck:
     """`value` is of what `what` says; it is to be `bound` at most, or where `is_least` at least."""
 
     name: str
@@ -48,31 +48,31 @@ class Check:
         return f"{self.what} {_written(self.value)}, {limit} {_written(self.bound)}"
 
 
-def at_most(name: str, what: str, value: float, bound: float) -> Check:
+def at_most(name: str, what: str, value: float, bound: float) -> ModelCheck:
     """A check that NaN fails."""
-    return Check(name, what, float(value), float(bound), False, bool(value <= bound))
+    return ModelCheck(name, what, float(value), float(bound), False, bool(value <= bound))
 
 
-def at_least(name: str, what: str, value: float, bound: float) -> Check:
+def at_least(name: str, what: str, value: float, bound: float) -> ModelCheck:
     """A check that NaN fails."""
-    return Check(name, what, float(value), float(bound), True, bool(value >= bound))
+    return ModelCheck(name, what, float(value), float(bound), True, bool(value >= bound))
 
 
-def finite(readings: Readings, number: str) -> Check:
+def finite(readings: ReferenceLogits, number: str) -> ModelCheck:
     """Without this nothing else means anything."""
     found = np.concatenate([readings.alone, readings.crossed.ravel()])
     odd = int(np.count_nonzero(~np.isfinite(found)))
     return at_most("finite", f"{number}s that are NaN or infinite", odd, 0)
 
 
-def head(found: Numbers, exact: Numbers, tolerance: float) -> Iterator[Check]:
+def head(found: Numbers, exact: Numbers, tolerance: float) -> Iterator[ModelCheck]:
     """Whether the logits differ at all; not asked where the references hardly do."""
     span = np.ptp(exact)
     if span > 2 * tolerance:
         yield at_least("head", "range of all reference pairs", np.ptp(found), FLAT * span)
 
 
-def float32(found: Numbers, exact: Numbers, tolerance: float, number: str) -> Iterator[Check]:
+def float32(found: Numbers, exact: Numbers, tolerance: float, number: str) -> Iterator[ModelCheck]:
     """Whether quantisation left the model what it was."""
     off, span = np.abs(found - exact), np.ptp(exact)
     where = f"{number} from float32's"
@@ -83,16 +83,16 @@ def float32(found: Numbers, exact: Numbers, tolerance: float, number: str) -> It
         yield at_least("order", "Kendall's tau with float32", tau, ORDER)
 
 
-def alone(readings: Readings) -> Check:
+def alone(readings: ReferenceLogits) -> ModelCheck:
     """Whether a pair's number depends on what is read beside it."""
     off = np.abs(readings.alone - readings.among_others).max()
     return at_most("alone", "furthest between a pair alone and among others", off, ALONE)
 
 
-def exits(crossed: Numbers, known: Sequence[Exit]) -> Iterator[Check]:
+def exits(crossed: Numbers, known: Sequence[Exit]) -> Iterator[ModelCheck]:
     """Whether each exit says more of the last logit than the one before, and keeps its bounds.
 
-    A race is among one query's texts, so what an exit misses of all of them alike is left out.
+    A early_exit is among one query's texts, so what an exit misses of all of them alike is left out.
     `crossed` is ``(stages, queries, texts)``. An exit that is worse than the one before costs time
     and no result where its bounds are its own: therefore this is no check of loading.
     """

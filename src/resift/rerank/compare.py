@@ -13,26 +13,26 @@ def compared(
 ) -> Comparison:
     """`above` has the lower rank of the two; explanations are of these hits, where there are any.
 
-    Of rankings that went through a race: a hit with fewer stages and a higher sum was let go.
+    Of rankings that went through early exits: a hit with fewer stages and a higher sum was pruned.
     """
-    lead, reading, first_stage, likeness = _differences(above, below)
+    lead, logit, fusion, feedback = _differences(above, below)
     basis = _basis(above, below, lead)
     return Comparison(
         above=above,
         below=below,
         basis=basis,
         lead=lead,
-        reading=reading,
-        first_stage=first_stage,
-        likeness=likeness,
+        logit=logit,
+        fusion=fusion,
+        feedback=feedback,
         above_explained=above_explained,
         below_explained=below_explained,
         summary=_sentence(above, below, basis, lead)
         + _shares(
             [
-                (reading, f"from reading{_against(above_explained, below_explained)}"),
-                (first_stage, "from the first stage"),
-                (likeness, "from likeness to the leaders"),
+                (logit, f"from the logit{_against(above_explained, below_explained)}"),
+                (fusion, "from the first stage"),
+                (feedback, "from likeness to the leaders"),
             ]
         ),
     )
@@ -43,9 +43,10 @@ def _differences(above: Hit, below: Hit) -> tuple[float, ...] | tuple[None, ...]
     if above.logit is None or below.logit is None:
         return None, None, None, None
     return (
-        (above.logit + above.prior + above.feedback) - (below.logit + below.prior + below.feedback),
+        (above.logit + above.fusion + above.feedback)
+        - (below.logit + below.fusion + below.feedback),
         above.logit - below.logit,
-        above.prior - below.prior,
+        above.fusion - below.fusion,
         above.feedback - below.feedback,
     )
 

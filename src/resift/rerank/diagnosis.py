@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from resift.rerank.checks import ORDER, Check, agreement
-from resift.rerank.order import sigmoid
+from resift.rerank.checks import ORDER, ModelCheck, agreement
+from resift.rerank.ordering import sigmoid
 from resift.rerank.references import Numbers
 
 SQUASHED = 0.02  # from a sigmoid of float32's logits
@@ -31,7 +31,7 @@ class Wrong:
         return "pooling or prompt" if self.is_embedder else "head"
 
 
-def diagnosis(wrong: Wrong, checks: Sequence[Check]) -> str:
+def diagnosis(wrong: Wrong, checks: Sequence[ModelCheck]) -> str:
     """The likeliest cause of the checks that did not pass, and what to do, in a line."""
     failed = {check.name for check in checks if not check.passed}
     layers = "quantisation" if wrong.is_quantised else "weights"

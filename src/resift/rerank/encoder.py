@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.rerank.artifact import Pooling
+from resift.rerank.batching import schedule
 from resift.rerank.late_interaction import mean_states, unit
-from resift.rerank.pairs import TokenRow, Tokens, pad
+from resift.rerank.models import run
 from resift.rerank.runtimes import Session
-from resift.rerank.schedule import schedule
-from resift.rerank.stages import run
+from resift.rerank.tokenization import TokenRow, Tokens, pad
 
 Floats = NDArray[np.float32]
 

@@ -2,7 +2,7 @@
 
 Texts in, logits in input order out. A caller tokenises in its own thread, an event loop's calls in
 the `Desk`'s; rows go to the `Worker` that all threads share, and the caller sleeps until they are
-done or its patience is spent.
+done or its deadline is spent.
 Knows no first stage, no ranks and no documents; a row that cannot be scored is marked and costs
 nobody else anything.
 """
@@ -14,21 +14,21 @@ from dataclasses import replace
 import numpy as np
 
 from resift.rerank.artifact import Exit
+from resift.rerank.async_calls import Desk
 from resift.rerank.cache import PairCache
 from resift.rerank.cache_file import Score
-from resift.rerank.desk import Desk
-from resift.rerank.kept import HalfCache, Known, digest, pack
-from resift.rerank.outcome import Outcome
-from resift.rerank.pairs import TokenRow
-from resift.rerank.patience import Patience
-from resift.rerank.progressive import Race
+from resift.rerank.deadline import Deadline
+from resift.rerank.early_exit import EarlyExit
+from resift.rerank.models import Model
+from resift.rerank.precompute import EncodedDocument, StateCache, digest, pack
 from resift.rerank.request import Request
-from resift.rerank.stages import Model
+from resift.rerank.state import CallState
 from resift.rerank.steps import Steps, T
+from resift.rerank.tokenization import TokenRow
 from resift.rerank.tuning import Tuning
 from resift.rerank.windows import Wanted
 from resift.rerank.worker import Worker
-from resift.types import Kept, Status
+from resift.types import Precomputed, Status
 
 MAX_WAITING_TOKENS = 1_000_000
 """More waiting work than this is refused: half a minute of a small machine."""
@@ -57,7 +57,7 @@ class Engine:
         max_memory_mb: float = MAX_MEMORY_MB,
         max_waiting_tokens: int = MAX_WAITING_TOKENS,
         cache: PairCache | None = None,
-        halves: HalfCache | None = None,
+        halves: StateCache | None = None,
         tuning: Tuning | None = None,
     ) -> None:
         """`exits` says what is known after each stage but the last; none is known of those missing.
@@ -74,21 +74,23 @@ class Engine:
         self._worker = Worker(model, self._max_states, max_waiting_tokens, halves, tuning)
         self._desk = Desk(self._worker)
 
-    def step(
+    def score(
         self,
         query: str,
         texts: Sequence[object],
-        patience: Patience | None = None,
-        race: Race | None = None,
-        known: Mapping[int, Known] | None = None,
+        deadline: Deadline | None = None,
+        early_exit: EarlyExit | None = None,
+        known: Mapping[int, EncodedDocument] | None = None,
         *,
         remembered: bool = True,
-    ) -> Outcome:
-        """Score each text against the query, as far as the caller's patience goes.
+    ) -> CallState:
+        """Score each text against the query, as far as the caller's deadline goes.
 
         As `steps`, which is done here in the caller's thread.
         """
-        steps = self.steps(query, texts, patience or Patience(), race, known, remembered=remembered)
+        steps = self.steps(
+            query, texts, deadline or Deadline(), early_exit, known, remembered=remembered
+        )
         return self.run(steps)
 
     def run(self, steps: Steps[T]) -> T:
@@ -102,29 +104,29 @@ class Engine:
             result: T = end.value
             return result
 
-    async def arun(self, steps: Steps[T], patience: Patience) -> T:
+    async def arun(self, steps: Steps[T], deadline: Deadline) -> T:
         """Do all steps of a call elsewhere; a task that is cancelled stops costing."""
         try:
-            result: T = await self._desk.submit(steps, patience)
+            result: T = await self._desk.submit(steps, deadline)
         finally:
-            patience.give_up()  # nothing is lost where it was done
+            deadline.give_up()  # nothing is lost where it was done
         return result
 
     def steps(
         self,
         query: str,
         texts: Sequence[object],
-        patience: Patience,
-        race: Race | None = None,
-        known: Mapping[int, Known] | None = None,
+        deadline: Deadline,
+        early_exit: EarlyExit | None = None,
+        known: Mapping[int, EncodedDocument] | None = None,
         wanted: Wanted = "count",
         *,
         remembered: bool = True,
-    ) -> Steps[Outcome]:
+    ) -> Steps[CallState]:
         """One call, in steps of some milliseconds: a request is to be run by the worker before the
         next, None is nothing, and others may have their turn.
 
-        With `race`, candidates that cannot reach its first `top_n` any more are let go at the
+        With `early_exit`, candidates that cannot reach its first `top_n` any more are let go at the
         exits. `known` are texts by place that need not be read again. Of a query of which the model
         knows no word nothing is scored. What is not to be `remembered` fills no cache: nobody will
         ask for it again. Raises `QueryError` for a query that does not fit whole and, in running,
@@ -132,45 +134,49 @@ class Engine:
         """
         start = time.perf_counter()
         prompt = self.model.read(query)
-        outcome = Outcome.of(texts)
+        outcome = CallState.of(texts)
         outcome.query_unknown_share = prompt.unknown / (prompt.unknown + prompt.seen)
         if not prompt.seen:
             outcome.leave("the query has no word that this model knows")
             return outcome
-        if patience.bounded:
+        if deadline.bounded:
             wanted = "beginning"
-        keys = yield from self._recall(query, texts, outcome, patience)
-        counted = yield from self._count(prompt, texts, outcome, patience, wanted)
-        names, found = self._find(texts, outcome, known or {}, patience, wanted)
+        keys = yield from self._recall(query, texts, outcome, deadline)
+        counted = yield from self._count(prompt, texts, outcome, deadline, wanted)
+        names, found = self._find(texts, outcome, known or {}, deadline, wanted)
         names = names if remembered else {}
-        alive = yield from self._tokenise(prompt, texts, outcome, patience, found, wanted)
+        alive = yield from self._tokenise(prompt, texts, outcome, deadline, found, wanted)
         tokenised = time.perf_counter()
         outcome.timings_ms["tokenise"] = (tokenised - start) * 1000
-        recalled = outcome.recalled if race else {}  # a race goes as it would without a cache
+        recalled = (
+            outcome.recalled if early_exit else {}
+        )  # an early exit goes as it would without a cache
         if alive or recalled:
             places = sorted([*alive, *recalled])
-            request = self._request(prompt, places, outcome, patience, race, found, names)
-            if not patience.spent:
+            request = self._request(prompt, places, outcome, deadline, early_exit, found, names)
+            if not deadline.spent:
                 request.finished = request.advance()  # where all of it is known already
                 if not request.finished:
                     yield request
             _finished(request, tokenised)
         if outcome.unread:
-            _late(outcome, patience)
+            _late(outcome, deadline)
         if remembered:
             self._remember(keys, outcome, counted)
         return outcome
 
-    def keep(self, texts: Sequence[object], fingerprint: str, states: bool) -> list[Kept | None]:
+    def precompute(
+        self, texts: Sequence[object], fingerprint: str, states: bool
+    ) -> list[Precomputed | None]:
         """What is known of each text without a query; None for one that cannot be read."""
-        places = Outcome.of(texts).unread
+        places = CallState.of(texts).unread
         own = [str(texts[place]) for place in places]
         tokens = [read for read in self.model.tokens(own, "all") if read is not None]
-        known = [Known(read) for read in tokens]
+        known = [EncodedDocument(read) for read in tokens]
         if states:
             for place, half in self.model.halves(own, tokens):
                 known[place] = replace(known[place], states=half)
-        kept: list[Kept | None] = [None] * len(texts)
+        kept: list[Precomputed | None] = [None] * len(texts)
         for place, text, one in zip(places, own, known, strict=True):
             kept[place] = pack(text, one, fingerprint)
         return kept
@@ -181,7 +187,7 @@ class Engine:
         return self.model.rows(self.model.read(query), [text], tokens)[0].end
 
     def _recall(
-        self, query: str, texts: Sequence[object], outcome: Outcome, patience: Patience
+        self, query: str, texts: Sequence[object], outcome: CallState, deadline: Deadline
     ) -> Steps[dict[int, bytes]]:
         """Take from the cache what it has; gives the keys of readable texts by place."""
         if self._cache is None:
@@ -190,7 +196,7 @@ class Engine:
         for places in _slices(outcome.unread, texts, HASHED):
             own = self._cache.keys(query, [str(texts[place]) for place in places])
             keys |= zip(places, own, strict=True)
-            if patience.spent:  # what is known by now is an answer all the same
+            if deadline.spent:  # what is known by now is an answer all the same
                 break
             yield None
         found = self._cache.get(list(keys.values()))
@@ -203,8 +209,8 @@ class Engine:
         self,
         prompt: TokenRow,
         texts: Sequence[object],
-        outcome: Outcome,
-        patience: Patience,
+        outcome: CallState,
+        deadline: Deadline,
         wanted: Wanted,
     ) -> Steps[list[int]]:
         """Count what earlier calls had no time to count of known texts; gives their places."""
@@ -215,8 +221,8 @@ class Engine:
             row = outcome.rows[place]
             if row.counted:
                 continue
-            read: dict[int, Known] = {}
-            yield from self._read(texts, [place], patience, read, wanted)
+            read: dict[int, EncodedDocument] = {}
+            yield from self._read(texts, [place], deadline, read, wanted)
             if place not in read:
                 break
             whole = self.model.rows(prompt, [str(texts[place])], [read[place].tokens])[0]
@@ -228,20 +234,20 @@ class Engine:
     def _find(
         self,
         texts: Sequence[object],
-        outcome: Outcome,
-        known: Mapping[int, Known],
-        patience: Patience,
+        outcome: CallState,
+        known: Mapping[int, EncodedDocument],
+        deadline: Deadline,
         wanted: Wanted,
-    ) -> tuple[dict[int, bytes], dict[int, Known]]:
+    ) -> tuple[dict[int, bytes], dict[int, EncodedDocument]]:
         """Names of the texts whose halves are to be kept, and what is known of any, by place."""
         unread = outcome.unread
         found = {place: known[place] for place in unread if place in known}
-        if self._halves is None or self.model.kept_type is None:
+        if self._halves is None or self.model.state_type is None:
             return {}, found
         names = {
             place: digest(str(texts[place]))
             for place in unread
-            if (place not in found or found[place].states is None) and not patience.spent
+            if (place not in found or found[place].states is None) and not deadline.spent
         }
         lately = self._halves.get(names.values())
         found |= {
@@ -252,7 +258,7 @@ class Engine:
         return names, found
 
     def _remember(
-        self, keys: Mapping[int, bytes], outcome: Outcome, counted: Sequence[int]
+        self, keys: Mapping[int, bytes], outcome: CallState, counted: Sequence[int]
     ) -> None:
         """Keep what went through every stage and was not known before, or was not `counted`."""
         if self._cache is None:
@@ -270,33 +276,33 @@ class Engine:
         self,
         prompt: TokenRow,
         texts: Sequence[object],
-        outcome: Outcome,
-        patience: Patience,
-        known: dict[int, Known],
+        outcome: CallState,
+        deadline: Deadline,
+        known: dict[int, EncodedDocument],
         wanted: Wanted,
     ) -> Steps[list[int]]:
-        """Rows of the readable texts; gives their places. Stops where patience is spent.
+        """Rows of the readable texts; gives their places. Stops where deadline is spent.
 
         What is tokenised becomes known.
         """
         alive: list[int] = []
         tokens = 0
         for places in _slices(outcome.unread, texts, READ):
-            left = patience.left_s
+            left = deadline.left_s
             if left is not None and tokens > 4 * self._worker.pace.tokens(left):
                 break  # more than could be scored is not worth reading
-            yield from self._read(texts, places, patience, known, wanted)
+            yield from self._read(texts, places, deadline, known, wanted)
             ready = [place for place in places if place in known]
             own = [str(texts[place]) for place in ready]
             rows = self.model.rows(prompt, own, [known[place].tokens for place in ready])
             for place, row in zip(ready, rows, strict=True):
                 outcome.rows[place] = row
-                outcome.kept[place] = _has_half(known.get(place), row)
-                tokens += 0 if outcome.kept[place] else len(row.ids)
+                outcome.precomputed[place] = _has_half(known.get(place), row)
+                tokens += 0 if outcome.precomputed[place] else len(row.ids)
                 if row.seen:
                     alive.append(place)
                 outcome.statuses[place] = _status(row)
-            if patience.spent:
+            if deadline.spent:
                 break
         return alive
 
@@ -304,19 +310,19 @@ class Engine:
         self,
         texts: Sequence[object],
         places: Sequence[int],
-        patience: Patience,
-        known: dict[int, Known],
+        deadline: Deadline,
+        known: dict[int, EncodedDocument],
         wanted: Wanted,
     ) -> Steps[None]:
-        """Tokenise texts of which nothing is known, as far as patience goes."""
+        """Tokenise texts of which nothing is known, as far as deadline goes."""
         new = [place for place in places if place not in known]
-        if patience.spent or not new:
+        if deadline.spent or not new:
             return
         left = iter(new)
         for tokens in self.model.tokens([str(texts[place]) for place in new], wanted):
             if tokens is not None:
-                known[next(left)] = Known(tokens)
-            if patience.spent:
+                known[next(left)] = EncodedDocument(tokens)
+            if deadline.spent:
                 return
             if tokens is None:
                 yield None
@@ -326,17 +332,17 @@ class Engine:
         self,
         prompt: TokenRow,
         alive: Sequence[int],
-        outcome: Outcome,
-        patience: Patience,
-        race: Race | None,
-        known: Mapping[int, Known],
+        outcome: CallState,
+        deadline: Deadline,
+        early_exit: EarlyExit | None,
+        known: Mapping[int, EncodedDocument],
         names: Mapping[int, bytes],
     ) -> Request:
         per_token = self.model.state_bytes
         portion = self._max_states / PORTIONS / per_token if per_token else None
         stages = len(self.model.stages)
         exits = [*self._exits, *[None] * stages][: stages - 1]
-        return Request(prompt, alive, outcome, patience, exits, race, portion, known, names)
+        return Request(prompt, alive, outcome, deadline, exits, early_exit, portion, known, names)
 
 
 def _finished(request: Request, submitted: float) -> None:
@@ -349,7 +355,7 @@ def _finished(request: Request, submitted: float) -> None:
         raise request.error
     if not request.finished:
         request.leave_recalled()
-        _late(outcome, request.patience)
+        _late(outcome, request.deadline)
 
 
 def _slices(places: Sequence[int], texts: Sequence[object], most: int) -> Iterator[list[int]]:
@@ -373,12 +379,12 @@ def _status(row: TokenRow) -> Status:
     return "cut" if row.dropped else "ok"
 
 
-def _has_half(known: Known | None, row: TokenRow) -> bool:
+def _has_half(known: EncodedDocument | None, row: TokenRow) -> bool:
     """Whether a row's states are known, one for each of its tokens."""
     return known is not None and known.states is not None and len(known.states) == len(row.ids)
 
 
-def _score(outcome: Outcome, place: int) -> Score:
+def _score(outcome: CallState, place: int) -> Score:
     """What a cache keeps of a row; at least so many tokens dropped are a number below 0."""
     row, means = outcome.rows[place], outcome.means
     mean = b"" if means is None else means[place].astype(np.float32).tobytes()
@@ -387,8 +393,8 @@ def _score(outcome: Outcome, place: int) -> Score:
     return Score(logits, row.seen, dropped, row.end, mean, tokens)
 
 
-def _late(outcome: Outcome, patience: Patience) -> None:
+def _late(outcome: CallState, deadline: Deadline) -> None:
     """Nobody waits any more: rows without a logit are late, others keep their best estimate."""
-    outcome.note("the caller went away" if patience.gone else "time was up")
+    outcome.note("the caller went away" if deadline.gone else "time was up")
     for place in outcome.unread:
         outcome.statuses[place] = "late"

@@ -12,8 +12,8 @@ from resift.errors import InputError
 from resift.rerank.candidates import as_candidates, check_query, title_part
 from resift.rerank.compare import compared
 from resift.rerank.engine import Engine
-from resift.rerank.plain import is_text
 from resift.rerank.sentences import MOST_PARTS, sentences
+from resift.rerank.values import is_text
 from resift.types import Candidate, Comparison, Explanation, Given, Hit, Part
 
 MOST_CHARACTERS = 2_000_000
@@ -53,7 +53,7 @@ class Occlusion:
         end = max(self._engine.reads_to(query, title + text) - len(title), 0)
         parts = _places(own.title, text[:end])
         without = [_without(title, text[:end], part) for part in parts]
-        outcome = self._engine.step(query, [title + text[:end], *without], remembered=False)
+        outcome = self._engine.score(query, [title + text[:end], *without], remembered=False)
         logit, *left = outcome.logits.tolist()
         if logit != logit:
             raise _unreadable(own.id, outcome.reason or outcome.statuses[0])

@@ -57,11 +57,11 @@ class Hints:
         if not thresholds.asked or receipt.calibration in ("model", "judged"):
             return
         if receipt.calibration == "judged_otherwise":
-            self._say("scores", f"min_score and abstain: {receipt.notes[-1]}")
+            self._say("scores", f"min_score and abstain_below: {receipt.notes[-1]}")
             return
         self._say(
             "scores",
-            "min_score and abstain look at scores that are not calibrated, so that 0.5 is no even "
+            "min_score and abstain_below look at scores that are not calibrated, so that 0.5 is no even "
             "chance; fit chances to your judgments with  resift calibrate",
         )
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.rerank.candidates import as_candidate, candidate_of, first_rank, title_part
-from resift.rerank.order import Numbers
-from resift.rerank.outcome import Outcome
-from resift.rerank.pairs import TokenRow
+from resift.rerank.ordering import Numbers
+from resift.rerank.state import CallState
+from resift.rerank.tokenization import TokenRow
 from resift.types import Candidate, Hit, Status
 
 _NO_TOKENS = np.empty(0, np.int64)
@@ -28,7 +28,7 @@ class Hits(Sequence[Hit]):
         self,
         places: NDArray[np.intp],
         given: Sequence[object],
-        outcome: Outcome,
+        outcome: CallState,
         values: Numbers,
         added: tuple[Numbers, Numbers],
     ) -> None:
@@ -70,7 +70,7 @@ class Hits(Sequence[Hit]):
 
     def _make(self, number: int) -> Hit:
         place = int(self._places[number])
-        score, logit, stages, prior, feedback = self._numbers[number].tolist()
+        score, logit, stages, fusion, feedback = self._numbers[number].tolist()
         candidate = self._candidate(number, place)
         row = self._rows.get(place)
         scored = math.isfinite(logit)
@@ -93,7 +93,7 @@ class Hits(Sequence[Hit]):
             title=candidate.title,
             metadata=candidate.metadata,
             citation=candidate.citation,
-            prior=prior if scored else 0.0,
+            fusion=fusion if scored else 0.0,
             feedback=feedback if scored else 0.0,
             dropped_counted=row.counted if row else True,
         )

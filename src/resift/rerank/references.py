@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.rerank.artifact import ReferencePair
-from resift.rerank.pairs import TokenRow
-from resift.rerank.stages import Batch, Model
+from resift.rerank.models import Batch, Model
+from resift.rerank.tokenization import TokenRow
 
 Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Readings:
+class ReferenceLogits:
     """Logits, or an embedder's cosines, of a manifest's reference pairs here.
 
     `alone` has each pair's, read as a batch of its own, ``(pairs,)``. `crossed` has those of every
@@ -43,12 +43,12 @@ def crossing(
     return queries, texts, [(queries.index(own.query), texts.index(own.text)) for own in pairs]
 
 
-def read_references(model: Model, pairs: Sequence[ReferencePair]) -> Readings:
+def reference_logits(model: Model, pairs: Sequence[ReferencePair]) -> ReferenceLogits:
     """A reranker's logits. Raises `RuntimeFailure`."""
     queries, texts, places = crossing(pairs)
     alone = [_stage_logits(model, pair.query, [pair.text])[-1, 0] for pair in pairs]
     crossed = np.stack([_stage_logits(model, query, texts) for query in queries], axis=1)
-    return Readings(np.array(alone), crossed, places)
+    return ReferenceLogits(np.array(alone), crossed, places)
 
 
 def _stage_logits(model: Model, query: str, texts: Sequence[str]) -> Numbers:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resift.errors import InputError
-from resift.rerank.plain import shown
+from resift.rerank.values import shown
 from resift.types import Document
 
 EXPECTED = 'expected str, Document, Candidate, Hit or a mapping with "text"'

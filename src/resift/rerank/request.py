@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from resift.rerank.artifact import Exit
-from resift.rerank.kept import Known
-from resift.rerank.outcome import Outcome
-from resift.rerank.pairs import TokenRow
-from resift.rerank.patience import Patience
-from resift.rerank.progressive import Race, survivors
-from resift.rerank.schedule import WAVE, padded_length, waves
-from resift.rerank.stages import Halves
+from resift.rerank.batching import WAVE, padded_length, waves
+from resift.rerank.deadline import Deadline
+from resift.rerank.early_exit import EarlyExit, survivors
+from resift.rerank.models import TokenStates
+from resift.rerank.precompute import EncodedDocument
+from resift.rerank.state import CallState
+from resift.rerank.tokenization import TokenRow
 
 
 class Request:
@@ -29,12 +29,12 @@ class Request:
         self,
         prompt: TokenRow,
         places: Sequence[int],
-        outcome: Outcome,
-        patience: Patience,
+        outcome: CallState,
+        deadline: Deadline,
         exits: Sequence[Exit | None],
-        race: Race | None = None,
+        early_exit: EarlyExit | None = None,
         portion_tokens: float | None = None,
-        known: Mapping[int, Known] | None = None,
+        known: Mapping[int, EncodedDocument] | None = None,
         names: Mapping[int, bytes] | None = None,
     ) -> None:
         """`exits` has one entry for each stage but the last, None where nothing was measured.
@@ -42,19 +42,19 @@ class Request:
         `known` is what is known of the texts, by place: rows whose halves `outcome` counts as kept
         have nothing to encode and go first. `names` are of texts whose halves are to be kept.
         Rows among `places` that `outcome` recalled ran in an earlier call: they take part in the
-        race by what each stage gave then, so that it goes as it goes without a cache.
+        early_exit by what each stage gave then, so that it goes as it goes without a cache.
         """
         self.prompt = prompt
         self.outcome = outcome
-        self.patience = patience
-        self.half: Halves | None = None
+        self.deadline = deadline
+        self.half: TokenStates | None = None
         self.known = known or {}
         self.names = dict(names or {})
-        self.states: dict[int, Halves] = {}
-        self._kept: dict[int, Halves] = {
+        self.states: dict[int, TokenStates] = {}
+        self._kept: dict[int, TokenStates] = {
             place: own.states
             for place, own in self.known.items()
-            if outcome.kept[place] and own.states is not None
+            if outcome.precomputed[place] and own.states is not None
         }
         self._recalled = {n: outcome.recalled[n] for n in places if n in outcome.recalled}
         for place in self._recalled:
@@ -69,7 +69,7 @@ class Request:
         self.finished = False
         self.closed = False
         self._exits = exits
-        self._race = race
+        self._race = early_exit
         self._passed: list[int] = []
         self._portions = _portions(places, self._lengths(places), portion_tokens)
         self.waiting: list[list[int]] = []
@@ -107,7 +107,7 @@ class Request:
         self.running += len(taken)
         return taken
 
-    def ran(self, place: int, logit: float, states: Halves | None, length: int) -> None:
+    def ran(self, place: int, logit: float, states: TokenStates | None, length: int) -> None:
         """A row has a logit of its stage; `length` is what it was padded to."""
         outcome = self.outcome
         if self.stage == 0 and place not in self._kept:  # others read states, not tokens
@@ -138,11 +138,11 @@ class Request:
         return False
 
     def leave_recalled(self) -> None:
-        """The race was not run to its end: what is known of rows is their last stage's again."""
+        """The early exit was not run to its end: what is known of rows is their last stage's again."""
         for place, score in self._recalled.items():
             self.outcome.logits[place] = score.logits[-1]
             self.outcome.stages[place] = len(score.logits)
-            self.outcome.let_go[place] = False
+            self.outcome.pruned[place] = False
 
     def close(self) -> None:
         """Nothing more is taken from here or written to it."""
@@ -159,7 +159,7 @@ class Request:
             final = outcome.stages > len(self._exits)
             logits = outcome.logits.astype(np.float64)
             going = survivors(self._race, exit_, places, logits, final, outcome.means)
-            outcome.let_go[sorted(set(places) - set(going))] = True
+            outcome.pruned[sorted(set(places) - set(going))] = True
             places = going
         self.stage += 1
         self._wait(places)
@@ -174,7 +174,7 @@ class Request:
 
     def _wait(self, places: Sequence[int]) -> None:
         """Queue rows for the stage, in waves of rows that may run together."""
-        size = WAVE if self.patience.bounded else None
+        size = WAVE if self.deadline.bounded else None
         for place in places:
             if place in self._recalled:
                 self.outcome.logits[place] = self._recalled[place].logits[self.stage]

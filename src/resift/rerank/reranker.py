@@ -15,29 +15,29 @@ from resift.cores import cores
 from resift.errors import ArtifactError
 from resift.files import from_home
 from resift.rerank.artifact import load_artifact
-from resift.rerank.ask import Ask, checked_budget, checked_flag, checked_steps
 from resift.rerank.cache import PairCache
 from resift.rerank.calibration import open_scale
+from resift.rerank.candidate_stream import window
 from resift.rerank.candidates import as_candidates, check_query, full_text
 from resift.rerank.catalogue import BUNDLED, checked_name, named_by, resolve
+from resift.rerank.deadline import Deadline
+from resift.rerank.early_exit import TOLERANCE, EarlyExit
 from resift.rerank.engine import Engine
 from resift.rerank.explain import Occlusion
 from resift.rerank.hints import Hints
-from resift.rerank.kept import HalfCache, Known, unpack
-from resift.rerank.patience import Patience
-from resift.rerank.plain import is_text
-from resift.rerank.progressive import TOLERANCE, Race
-from resift.rerank.reading import Reading, checked_weight, weighed
-from resift.rerank.references import read_references
-from resift.rerank.stages import load_model
+from resift.rerank.models import load_model
+from resift.rerank.options import RankOptions, checked_budget, checked_flag, checked_steps
+from resift.rerank.precompute import EncodedDocument, StateCache, unpack
+from resift.rerank.references import reference_logits
+from resift.rerank.scored import ScoredCandidates, checked_weight, weighed
 from resift.rerank.steps import Steps
 from resift.rerank.texts import Texts
 from resift.rerank.thresholds import Thresholds
 from resift.rerank.tuning import Tuning, machine, tuning_file
+from resift.rerank.values import is_text
 from resift.rerank.verification import Verification, references, verified
-from resift.rerank.window import window
 from resift.settings import Settings, StorageSettings, checked_settings
-from resift.types import Candidate, Explanation, Given, Kept, Ranking
+from resift.types import Candidate, Explanation, Given, Precomputed, Ranking
 
 CACHE_MB = 64  # where a file is named and no size
 
@@ -81,7 +81,7 @@ class Reranker:
             self._manifest.exits,
             max_memory_mb=settings.max_memory_mb,
             cache=_cache(settings, f"{self.fingerprint} {loaded.runtime}"),
-            halves=HalfCache(settings.halves_mb) if settings.halves_mb else None,
+            halves=StateCache(settings.state_cache_mb) if settings.state_cache_mb else None,
             tuning=_tuning(settings, f"{self.fingerprint} {loaded.runtime}"),
         )
         self._occlusion = Occlusion(self._engine)
@@ -106,9 +106,9 @@ class Reranker:
         return self._manifest.fingerprint
 
     @property
-    def keeps_states(self) -> bool:
-        """Whether `keep` has more of a document than its tokens: a split model does."""
-        return self._engine.model.kept_type is not None
+    def precomputes_states(self) -> bool:
+        """Whether `keep` has more of a document than its tokens: a late-interaction model does."""
+        return self._engine.model.state_type is not None
 
     def rank(
         self,
@@ -121,7 +121,7 @@ class Reranker:
         tolerance: float = TOLERANCE,
         fusion_weight: float | None = None,
         min_score: float | None = None,
-        abstain: float | None = None,
+        abstain_below: float | None = None,
     ) -> Ranking:
         """The best `top_n` documents in order (all of them with None).
 
@@ -141,7 +141,7 @@ class Reranker:
         documents or half of the time, and the receipt says where. Infinity is no limit.
 
         `min_score` (0 to 1) leaves out what is scored below it or cannot be read; what nobody came
-        to score stays. `abstain` (0 to 1) makes `Ranking.abstained` say whether all that can be
+        to score stays. `abstain_below` (0 to 1) makes `Ranking.abstained` say whether all that can be
         read was scored and the best score is below it: then nothing in the window answers. Scores
         are chances only where a calibration was fitted (`Receipt.calibration`).
 
@@ -150,12 +150,12 @@ class Reranker:
         work waits already. One document that cannot be read is a hit with a status, never an error.
         """
         weight = checked_weight(fusion_weight, self._manifest)
-        ask = Ask(top_n, weight, exact, tolerance, Thresholds(min_score, abstain))
-        patience = Patience(checked_budget(budget_ms))
-        ranking = self._engine.run(self._rank(query, documents, ask, patience))
+        options = RankOptions(top_n, weight, exact, tolerance, Thresholds(min_score, abstain_below))
+        deadline = Deadline(checked_budget(budget_ms))
+        ranking = self._engine.run(self._rank(query, documents, options, deadline))
         self._hints.of_depth(ranking.receipt)
         self._hints.of_query(ranking.receipt)
-        self._hints.of_scores(ranking.receipt, ask.thresholds)
+        self._hints.of_scores(ranking.receipt, options.thresholds)
         return ranking
 
     async def arank(
@@ -169,7 +169,7 @@ class Reranker:
         tolerance: float = TOLERANCE,
         fusion_weight: float | None = None,
         min_score: float | None = None,
-        abstain: float | None = None,
+        abstain_below: float | None = None,
     ) -> Ranking:
         """`rank` without blocking the event loop; a task that is cancelled stops costing.
 
@@ -178,24 +178,24 @@ class Reranker:
         a list.
         """
         weight = checked_weight(fusion_weight, self._manifest)
-        ask = Ask(top_n, weight, exact, tolerance, Thresholds(min_score, abstain))
-        patience = Patience(checked_budget(budget_ms))
-        ranking = await self._engine.arun(self._rank(query, documents, ask, patience), patience)
+        options = RankOptions(top_n, weight, exact, tolerance, Thresholds(min_score, abstain_below))
+        deadline = Deadline(checked_budget(budget_ms))
+        ranking = await self._engine.arun(self._rank(query, documents, options, deadline), deadline)
         self._hints.of_query(ranking.receipt)
-        self._hints.of_scores(ranking.receipt, ask.thresholds)
+        self._hints.of_scores(ranking.receipt, options.thresholds)
         return ranking
 
-    def read(
+    def score_candidates(
         self,
         query: str,
         documents: Iterable[Given],
         *,
         steps: Sequence[int] = (),
-    ) -> Reading:
+    ) -> ScoredCandidates:
         """Every pair through every stage; rankings of any depth and weight follow from it.
 
         With `steps` the first so many candidates are read before the next ones are begun, so that
-        `Reading.took_ms` says what each depth costs; that is slower than all at once. Raises as
+        `ScoredCandidates.took_ms` says what each depth costs; that is slower than all at once. Raises as
         `rank` does.
         """
         start = time.perf_counter()
@@ -203,27 +203,27 @@ class Reranker:
         query, candidates = check_query(query), as_candidates(documents)
         ends = [step for step in steps if 0 < step < len(candidates)] + [len(candidates)]
         run = self._engine.run
-        reading, took_ms = run(self._read(query, candidates[: ends[0]], Patience())), {}
+        scored, took_ms = run(self._read(query, candidates[: ends[0]], Deadline())), {}
         took_ms[ends[0]] = (time.perf_counter() - start) * 1000
         for begin, end in pairwise(ends):
-            later = run(self._read(query, candidates[begin:end], Patience()))
-            reading = replace(reading, outcome=reading.outcome.joined(later.outcome))
+            later = run(self._read(query, candidates[begin:end], Deadline()))
+            scored = replace(scored, outcome=scored.outcome.joined(later.outcome))
             took_ms[end] = (time.perf_counter() - start) * 1000
-        return replace(reading, candidates=candidates, took_ms=took_ms)
+        return replace(scored, candidates=candidates, took_ms=took_ms)
 
     def _rank(
         self,
         query: str,
         documents: Iterable[Given],
-        ask: Ask,
-        patience: Patience,
+        options: RankOptions,
+        deadline: Deadline,
     ) -> Steps[Ranking]:
         start = time.perf_counter()
         query = check_query(query)
-        candidates, rest = yield from window(documents, patience)
-        reading = yield from self._read(query, candidates, patience, ask)
-        hits, receipt = replace(reading, rest=rest).ranked(
-            ask.top_n, fusion_weight=ask.weight, thresholds=ask.thresholds
+        candidates, rest = yield from window(documents, deadline)
+        scored = yield from self._read(query, candidates, deadline, options)
+        hits, receipt = replace(scored, rest=rest).ranked(
+            options.top_n, fusion_weight=options.weight, thresholds=options.thresholds
         )
         total = {"total": (time.perf_counter() - start) * 1000}
         receipt = replace(receipt, timings_ms=dict(receipt.timings_ms) | total)
@@ -233,22 +233,30 @@ class Reranker:
         self,
         query: str,
         candidates: Sequence[Candidate],
-        patience: Patience,
-        ask: Ask | None = None,
-    ) -> Steps[Reading]:
-        """Score the candidates; with `ask` only as far as its first `top_n` need it."""
+        deadline: Deadline,
+        options: RankOptions | None = None,
+    ) -> Steps[ScoredCandidates]:
+        """Score the candidates; with `options` only as far as its first `top_n` need it."""
         texts = Texts(candidates)
-        known = self._known(candidates, texts, patience)
-        race = self._race(candidates, ask) if ask and self._manifest.exits else None
-        outcome = yield from self._engine.steps(query, texts, patience, race, known)
+        known = self._known(candidates, texts, deadline)
+        early_exit = (
+            self._early_exit(candidates, options) if options and self._manifest.exits else None
+        )
+        outcome = yield from self._engine.steps(query, texts, deadline, early_exit, known)
         scale, runtime = self._scale, self._engine.model.runtime
-        return Reading(query, candidates, outcome, self._manifest, scale, runtime, race is None, {})
+        return ScoredCandidates(
+            query, candidates, outcome, self._manifest, scale, runtime, early_exit is None, {}
+        )
 
-    def _race(self, candidates: Sequence[Candidate], ask: Ask) -> Race | None:
-        """The race for the first `top_n`; None where everything goes through every stage."""
-        if ask.exact or ask.top_n is None:
+    def _early_exit(
+        self, candidates: Sequence[Candidate], options: RankOptions
+    ) -> EarlyExit | None:
+        """The early exit for the first `top_n`; None where everything goes through every stage."""
+        if options.exact or options.top_n is None:
             return None
-        return Race(ask.top_n, weighed(candidates, ask.weight, self._manifest), ask.tolerance)
+        return EarlyExit(
+            options.top_n, weighed(candidates, options.weight, self._manifest), options.tolerance
+        )
 
     def score(self, query: str, documents: Iterable[Given]) -> NDArray[np.float32]:
         """Logits in input order, float32 ``(n,)``; NaN for a document that cannot be read.
@@ -259,9 +267,9 @@ class Reranker:
         """
         query, candidates = check_query(query), as_candidates(documents)
         texts = [full_text(candidate) for candidate in candidates]
-        patience = Patience()
-        known = self._known(candidates, texts, patience)
-        steps = self._engine.steps(query, texts, patience, known=known, wanted="beginning")
+        deadline = Deadline()
+        known = self._known(candidates, texts, deadline)
+        steps = self._engine.steps(query, texts, deadline, known=known, wanted="beginning")
         return self._engine.run(steps).logits
 
     def explain(self, query: str, document: Given) -> Explanation:
@@ -271,27 +279,31 @@ class Reranker:
         """
         return self._occlusion.explain(query, document)
 
-    def keep(self, documents: Iterable[Given], *, states: bool = True) -> list[Kept | None]:
+    def precompute(
+        self, documents: Iterable[Given], *, states: bool = True
+    ) -> list[Precomputed | None]:
         """What of each document need not be read again when a query comes, in input order.
 
-        Hand it back as `Candidate.kept`. Token ids, and for a split model its half of the pair as
+        Hand it back as `Candidate.precomputed`. Token ids, and for a late-interaction model its half of the pair as
         well: a `rank` then runs only the query and the meeting of the two, to the same logits.
         `states=False` leaves the half out, which takes over a kilobyte a token with the bundled
         model. None for a document that cannot be read.
         """
         states = checked_flag("states", states)
         texts = [full_text(candidate) for candidate in as_candidates(documents)]
-        return self._engine.keep(texts, self.fingerprint, states)
+        return self._engine.precompute(texts, self.fingerprint, states)
 
     def _known(
-        self, candidates: Sequence[Candidate], texts: Sequence[object], patience: Patience
-    ) -> dict[int, Known]:
-        """What is known of the candidates, by place, as far as patience goes."""
+        self, candidates: Sequence[Candidate], texts: Sequence[object], deadline: Deadline
+    ) -> dict[int, EncodedDocument]:
+        """What is known of the candidates, by place, as far as deadline goes."""
         model = self._engine.model
         found = {
-            place: unpack(own.kept, text, self.fingerprint, model.kept_type, model.state_bytes)
+            place: unpack(
+                own.precomputed, text, self.fingerprint, model.state_type, model.state_bytes
+            )
             for place, own in enumerate(candidates)
-            if own.kept is not None and not patience.spent
+            if own.precomputed is not None and not deadline.spent
             if isinstance(text := texts[place], str) and is_text(text)
         }
         return {
@@ -303,7 +315,7 @@ class Reranker:
     def verify(self) -> Verification:
         """Read the manifest's reference pairs; `ParityError` says what is wrong with the model."""
         model = self._engine.model
-        readings = read_references(model, references(self._manifest))
+        readings = reference_logits(model, references(self._manifest))
         return verified(self._manifest, model.runtime, readings)
 
 

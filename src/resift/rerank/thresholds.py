@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import InputError
-from resift.rerank.order import Numbers
-from resift.rerank.plain import number, shown
+from resift.rerank.ordering import Numbers
+from resift.rerank.values import number, shown
 from resift.types import Status
 
 UNREADABLE: tuple[Status, ...] = ("empty", "not_text")
@@ -16,16 +16,16 @@ UNREADABLE: tuple[Status, ...] = ("empty", "not_text")
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Scores, in 0..1, that a caller asks of a hit (`min_score`) and of the best one (`abstain`).
+    """Scores, in 0..1, that a caller asks of a hit (`min_score`) and of the best one (`abstain_below`).
 
     None asks nothing. Raises `InputError` for what no score can be.
     """
 
     min_score: float | None = None
-    abstain: float | None = None
+    abstain_below: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("min_score", self.min_score), ("abstain", self.abstain)):
+        for name, value in (("min_score", self.min_score), ("abstain_below", self.abstain_below)):
             if value is None:
                 continue
             plain = number(value)
@@ -36,14 +36,14 @@ class Thresholds:
     @property
     def asked(self) -> bool:
         """Whether scores decide anything."""
-        return self.min_score is not None or self.abstain is not None
+        return self.min_score is not None or self.abstain_below is not None
 
     def kept(
         self, places: NDArray[np.intp], scores: Numbers, statuses: Sequence[Status]
     ) -> NDArray[np.intp]:
         """Those of `places`, in rank order, that stay; `scores` and `statuses` are by place.
 
-        From the first that is below on, nothing that was scored stays: what a race let go could
+        From the first that is below on, nothing that was scored stays: what an early exit let go could
         not have overtaken it. Unreadable ones go as well; against those that nobody came to score
         nothing is known, so they stay.
         """
@@ -59,9 +59,9 @@ class Thresholds:
 
         Where the window was read in part only, nobody knows.
         """
-        if self.abstain is None or partial:
+        if self.abstain_below is None or partial:
             return False
-        return not best >= self.abstain
+        return not best >= self.abstain_below
 
 
 ANYTHING = Thresholds()

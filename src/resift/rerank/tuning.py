@@ -14,8 +14,8 @@ from pathlib import Path
 
 from resift.errors import OutputError
 from resift.files import output, read_regular
+from resift.rerank.batching import TOKEN_BUDGET
 from resift.rerank.hints import warn
-from resift.rerank.schedule import TOKEN_BUDGET
 from resift.settings import Settings, cache_folder
 
 BUDGETS = (TOKEN_BUDGET, 512, 256)

@@ -6,16 +6,16 @@ import numpy as np
 
 from resift.errors import ParityError
 from resift.rerank.artifact import Manifest, ReferencePair
-from resift.rerank.checks import Check, alone, at_most, exits, finite, float32, head
+from resift.rerank.checks import ModelCheck, alone, at_most, exits, finite, float32, head
 from resift.rerank.diagnosis import Wrong, diagnosis
-from resift.rerank.references import Numbers, Readings
+from resift.rerank.references import Numbers, ReferenceLogits
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
     """How far the model is from its own references, logits or cosines, on this machine.
 
-    `checks` are all that was asked, in the order in which they are worth reading.
+    `checks` are all that was asked, in the order in which they are worth scored.
     """
 
     model: str
@@ -25,7 +25,7 @@ class Verification:
     max_difference: float
     tolerance: float
     max_difference_fp32: float
-    checks: tuple[Check, ...]
+    checks: tuple[ModelCheck, ...]
 
 
 def references(manifest: Manifest) -> tuple[ReferencePair, ...]:
@@ -35,7 +35,7 @@ def references(manifest: Manifest) -> tuple[ReferencePair, ...]:
     return manifest.reference
 
 
-def verified(manifest: Manifest, runtime: str, readings: Readings) -> Verification:
+def verified(manifest: Manifest, runtime: str, readings: ReferenceLogits) -> Verification:
     """Hold what was read here against the manifest; raise `ParityError` that names what is wrong.
 
     The error's line says what the numbers look like, and each check that did not pass.
@@ -71,8 +71,8 @@ def verified(manifest: Manifest, runtime: str, readings: Readings) -> Verificati
 
 
 def _checks(
-    manifest: Manifest, readings: Readings, kept: Numbers, exact: Numbers
-) -> tuple[Check, ...]:
+    manifest: Manifest, readings: ReferenceLogits, kept: Numbers, exact: Numbers
+) -> tuple[ModelCheck, ...]:
     number = "cosine" if manifest.kind == "embedder" else "logit"
     found, tolerance = readings.alone, manifest.tolerance
     sane = finite(readings, number)

@@ -85,7 +85,7 @@ class Reader:
                 at, size, inside = end, WINDOW, False
                 yield _NONE
                 continue
-            part = _Part.of(window, self.encode(window))
+            part = _TextSlice.of(window, self.encode(window))
             begin = part.continued() if inside else 0
             if end == len(text):
                 yield part.tokens(begin, len(part.ids), at)
@@ -94,7 +94,9 @@ class Reader:
             yield part.tokens(begin, stop, at)
             at, size = at + forward, WINDOW
 
-    def _take(self, part: "_Part", begin: int, length: int, size: int) -> tuple[int, int, bool]:
+    def _take(
+        self, part: "_TextSlice", begin: int, length: int, size: int
+    ) -> tuple[int, int, bool]:
         """Up to which token a window is taken, how far it is left behind, and whether in a word."""
         if begin == len(part.ids):  # nothing here, or nothing but the rest of a word
             return begin, length - bool(begin), bool(begin)
@@ -113,7 +115,7 @@ class Reader:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _TextSlice:
     """A window's tokens: which word each is of, and from where to where it goes."""
 
     window: str
@@ -122,7 +124,7 @@ class _Part:
     words: Sequence[int | None]
 
     @classmethod
-    def of(cls, window: str, encoding: Any) -> "_Part":
+    def of(cls, window: str, encoding: Any) -> "_TextSlice":
         ids = np.array(encoding.ids, np.int64)
         return cls(window, ids, encoding.offsets, encoding.word_ids)
 

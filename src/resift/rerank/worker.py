@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import Overloaded, RuntimeFailure
-from resift.rerank.kept import HalfCache, Known
-from resift.rerank.pace import Pace
-from resift.rerank.pairs import TokenRow
+from resift.rerank.batching import TOKEN_BUDGET, fill, first_batch, padded_length
+from resift.rerank.models import Batch, Model, Stage, TokenStates
+from resift.rerank.precompute import EncodedDocument, StateCache
 from resift.rerank.request import Request
-from resift.rerank.schedule import TOKEN_BUDGET, fill, first_batch, padded_length
-from resift.rerank.stages import Batch, Halves, Model, Stage
 from resift.rerank.threads import ended, started
+from resift.rerank.throughput import Throughput
+from resift.rerank.tokenization import TokenRow
 from resift.rerank.tuning import Tuning
 
 IDLE_S = 1.0
@@ -41,18 +41,18 @@ class _Pair:
     request: Request
     place: int
     row: TokenRow
-    states: Halves | None
+    states: TokenStates | None
     logit: float
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _PairResult:
     """What a stage gave for a pair, or why it gave nothing; `length` is what it was padded to."""
 
     pair: _Pair
     length: int
     logit: float = np.nan
-    states: Halves | None = None
+    states: TokenStates | None = None
     mean: Floats | None = None
     fault: str | None = None
 
@@ -65,11 +65,11 @@ class Worker:
         model: Model,
         max_states: float,
         max_waiting_tokens: int,
-        halves: HalfCache | None,
+        halves: StateCache | None,
         tuning: Tuning | None,
     ) -> None:
         """`max_states` is how many bytes of states there is room for, of all requests together."""
-        self.pace = Pace()
+        self.pace = Throughput()
         self._model = model
         self._max_states = max_states
         self._max_waiting_tokens = max_waiting_tokens
@@ -91,12 +91,12 @@ class Worker:
         """
         try:
             self.submit(request)
-            request.patience.wait()
+            request.deadline.wait()
         finally:
             self.leave(request)
 
     def submit(self, request: Request) -> None:
-        """Queue a request; its patience hears when it is done. Whoever submits must `leave`.
+        """Queue a request; its deadline hears when it is done. Whoever submits must `leave`.
 
         Raises `Overloaded` where too much is waiting already and `RuntimeFailure` where no thread
         can be started.
@@ -163,9 +163,9 @@ class Worker:
     def _timed(self, pairs: Sequence[_Pair], seconds: float) -> None:
         """How long a batch took. Later stages read states: they cost time and read no tokens.
 
-        Rows whose halves were kept say nothing about reading.
+        Rows whose halves were kept say nothing about scored.
         """
-        lengths = [len(p.row.ids) for p in pairs if not p.request.outcome.kept[p.place]]
+        lengths = [len(p.row.ids) for p in pairs if not p.request.outcome.precomputed[p.place]]
         if not lengths:
             return
         first = pairs[0].request.stage == 0
@@ -184,7 +184,7 @@ class Worker:
         first, *others = turn
         step, lengths = first.step, first.lengths()
         longest = padded_length(lengths[0])
-        budget = self._token_budget(first.patience.left_s)
+        budget = self._token_budget(first.deadline.left_s)
         room = max(budget // longest, 1)
         pairs = _taken(first, slice(0, first_batch(lengths, budget)), longest)
         for other in others:
@@ -212,7 +212,7 @@ class Worker:
             request.holds = request.portion_tokens
         return True
 
-    def _run(self, stage: Stage, pairs: Sequence[_Pair]) -> Iterator[_Found]:
+    def _run(self, stage: Stage, pairs: Sequence[_Pair]) -> Iterator[_PairResult]:
         """Run pairs as one batch; one that fails is run again pair by pair.
 
         So only the pair at fault is lost, whoever's it is.
@@ -224,7 +224,7 @@ class Worker:
             out, logits = stage(batch)
         except RuntimeFailure as error:
             if len(pairs) == 1:
-                yield _Found(pairs[0], length, fault=str(error))
+                yield _PairResult(pairs[0], length, fault=str(error))
                 return
             for pair in pairs:
                 yield from self._run(stage, [pair])
@@ -238,7 +238,7 @@ class Worker:
                 states = pair.states if same else out.states[number, : len(pair.row.ids)].copy()
             mean = None if out.means is None else out.means[number]
             fault = None if np.isfinite(logit) else "the model gave no finite logit"
-            yield _Found(pair, length, float(logit), states, mean, fault)
+            yield _PairResult(pair, length, float(logit), states, mean, fault)
 
     def _batch(self, pairs: Sequence[_Pair], length: int) -> Batch:
         """What a stage reads of pairs; a request's own half is made with its first batch."""
@@ -254,7 +254,7 @@ class Worker:
         logits = None if states is None else before
         return Batch(rows, halves, states, logits)
 
-    def _scatter(self, found: Sequence[_Found]) -> None:
+    def _scatter(self, found: Sequence[_PairResult]) -> None:
         """Put what was found in its places, and let requests that are done wake up."""
         with self._changed:
             for own in found:
@@ -272,12 +272,12 @@ class Worker:
                 if not request.closed and request.advance():
                     self._done(request)
 
-    def _keep(self, own: _Found) -> None:
+    def _keep(self, own: _PairResult) -> None:
         """Remember a document's half that was just made."""
         request, place = own.pair.request, own.pair.place
         name = request.names.pop(place, None)
         if self._halves is not None and name is not None and own.states is not None:
-            self._halves.put(name, Known(request.known[place].tokens, own.states))
+            self._halves.put(name, EncodedDocument(request.known[place].tokens, own.states))
 
     def _hand_on(self, error: Exception, pairs: Sequence[_Pair]) -> None:
         with self._changed:
@@ -289,7 +289,7 @@ class Worker:
     def _done(self, request: Request) -> None:
         request.finished = True
         self._requests.remove(request)
-        request.patience.done()
+        request.deadline.done()
 
 
 def _begin_anew(worker: "ref[Worker]") -> None:
@@ -308,7 +308,7 @@ def _taken(request: Request, own: slice, length: int) -> list[_Pair]:
     ]
 
 
-def _padded(states: Sequence[Halves | None], length: int) -> Halves | None:
+def _padded(states: Sequence[TokenStates | None], length: int) -> TokenStates | None:
     """States of rows between stages → ``(rows, length, dim)``; None before the first stage."""
     known = [own for own in states if own is not None]
     if len(known) != len(states) or not known:

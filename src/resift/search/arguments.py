@@ -8,17 +8,17 @@ from typing import Any
 
 from resift.errors import InputError
 from resift.index.predicate import Where
-from resift.index.reading import Reading
-from resift.index.sync import Allowed
+from resift.index.source_options import SourceOptions
+from resift.index.sync import SyncConsent
 from resift.index.where import parse_where
-from resift.rerank.ask import checked_flag
-from resift.rerank.plain import number, shown, whole
+from resift.rerank.options import checked_flag
+from resift.rerank.values import number, shown, whole
 from resift.types import Hit
 
 _PARTS = {
     "embedder": ("embed", "Settings(embedder=…)"),
     "reranker": ("rank", "Reranker(…)"),
-    "keeper": ("keep", "Reranker(…)"),
+    "precomputer": ("keep", "Reranker(…)"),
 }
 """What each part of an index has, and what takes the name of one."""
 
@@ -43,17 +43,19 @@ def check_part(name: str, given: object, kind: str | None = None) -> None:
         )
 
 
-def check_sync(reading: object, progress: object = None) -> None:
+def check_sync(source_options: object, progress: object = None) -> None:
     """How a source is read, and who is told."""
-    if reading is not None and not isinstance(reading, Reading):
-        raise InputError(f"reading={shown(reading)}: expected a Reading, or None as it was read")
+    if source_options is not None and not isinstance(source_options, SourceOptions):
+        raise InputError(
+            f"source_options={shown(source_options)}: expected a SourceOptions, or None as it was read"
+        )
     if progress is not None and not callable(progress):
         raise InputError(f"progress={shown(progress)}: expected a function of a Progress, or None")
 
 
-def checked_allowed(unsafe: object, deletes: object) -> Allowed:
+def checked_allowed(unsafe: object, deletes: object) -> SyncConsent:
     """What a sync does not stop at."""
-    return Allowed(checked_flag("allow_unsafe", unsafe), checked_flag("allow_deletes", deletes))
+    return SyncConsent(checked_flag("allow_unsafe", unsafe), checked_flag("allow_deletes", deletes))
 
 
 def checked_keep(keep: object, older_than_days: object) -> tuple[int, float]:

@@ -4,9 +4,9 @@ from concurrent.futures import Future
 
 from resift.index.background import then
 from resift.index.embed import Embedder
-from resift.index.snapshot import Allowed, Scored, View
+from resift.index.snapshot import RowFilter, Scored, View
 from resift.search.clock import Clock, Late
-from resift.search.faults import is_outage, noted
+from resift.search.degrade import is_outage, noted
 from resift.search.fusion import reciprocal_rank_fusion
 from resift.search.gaps import Gaps
 from resift.search.parts import Parts
@@ -34,7 +34,7 @@ class Arms:
         self._clock = clock
         self._most = min(plan.window, max(len(view), 1))
 
-    def look(self, allowed: Allowed | None, gaps: Gaps) -> Scored:
+    def look(self, allowed: RowFilter | None, gaps: Gaps) -> Scored:
         """Row ids with scores, best first: one arm's, or both fused.
 
         Raises what an arm raised where no arm has answered, and `Late` where none was in time.
@@ -65,7 +65,7 @@ class Arms:
             return reciprocal_rank_fusion([[row_id for row_id, _ in arm] for arm in answers])
 
     def _one_by_one(
-        self, names: tuple[str, ...], allowed: Allowed | None, gaps: Gaps
+        self, names: tuple[str, ...], allowed: RowFilter | None, gaps: Gaps
     ) -> "dict[str, Future[Scored]]":
         """The arms begun and waited for: at once, or in turns where requests are counted."""
         jobs: dict[str, Future[Scored]] = {}
@@ -85,7 +85,7 @@ class Arms:
         if not any(job.done() and job.exception() is None for job in jobs.values()):
             self._clock.wait_for(late, first=True)
 
-    def _begin(self, name: str, allowed: Allowed | None, gaps: Gaps) -> "Future[Scored]":
+    def _begin(self, name: str, allowed: RowFilter | None, gaps: Gaps) -> "Future[Scored]":
         run, clock, view = self._parts.background.run, self._clock, self._view
 
         def dense(embedder: Embedder) -> Scored:

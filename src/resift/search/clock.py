@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from resift.rerank.ask import checked_budget
+from resift.rerank.options import checked_budget
 
 T = TypeVar("T")
 

@@ -12,21 +12,21 @@ from resift.errors import InputError, VersionGone
 from resift.index.background import ready
 from resift.index.citation import Verdict
 from resift.index.embed import Embedder
-from resift.index.keep import Keeper
 from resift.index.location import locate
-from resift.index.plan import Plan, plan
+from resift.index.plan import SyncPlan, plan
+from resift.index.precompute import Precomputer
 from resift.index.publish import clean, rollback
 from resift.index.reader import find_version
-from resift.index.reading import Reading
 from resift.index.report import SyncReport
 from resift.index.run import ProgressCallback
 from resift.index.snapshot import Snapshot
 from resift.index.source import open_source
+from resift.index.source_options import SourceOptions
 from resift.index.store import Store
-from resift.index.sync import Models, Place, reading_of, sync
+from resift.index.sync import IndexHandle, Models, last_source_options, sync
 from resift.index.versions import Version, Versions
-from resift.rerank.ask import checked_flag
 from resift.rerank.candidates import check_query
+from resift.rerank.options import checked_flag
 from resift.rerank.thresholds import Thresholds
 from resift.search.arguments import (
     check_part,
@@ -37,10 +37,10 @@ from resift.search.arguments import (
     checked_version,
     condition,
 )
+from resift.search.citations import Prover
 from resift.search.clock import Clock
 from resift.search.parts import Opened, Parts, Ranker
 from resift.search.plan import Mode, Reranking, SearchPlan, check_mode
-from resift.search.prover import Prover
 from resift.search.retrieval import Retrieved, retrieve
 from resift.search.two_stage import search
 from resift.settings import Settings, checked_settings
@@ -104,19 +104,19 @@ class Index:
         source_uri: str,
         progress: ProgressCallback | None = None,
         *,
-        reading: Reading | None = None,
-        keep_states: bool = False,
+        source_options: SourceOptions | None = None,
+        token_states: bool = False,
         allow_unsafe: bool = False,
         allow_deletes: bool = False,
     ) -> SyncReport:
         """Make the index hold what lies below `source_uri`, and publish that as a new version.
 
-        `reading` says how the source is read, and is remembered with the index: None is as it was
+        `source_options` says how the source is read, and is remembered with the index: None is as it was
         read last.
 
         Any number of processes may do so at once. Versions that were replaced a week ago are
-        cleaned up. With `keep_states` the reranker's half of every passage is computed now and kept
-        beside it (`Reranker.keep`): a search then runs the query's half and the meeting of the two
+        cleaned up. With `token_states` the reranker's half of every passage is computed now and kept
+        beside it (`Reranker.precompute`): a search then runs the query's half and the meeting of the two
         only, to the same result. What it costs in bytes is in the report. Documents that were
         indexed without are read again.
 
@@ -126,12 +126,12 @@ class Index:
         that cannot be read is in the report, and costs nothing but itself.
         """
         self._refuse_pinned()
-        check_sync(reading, progress)
+        check_sync(source_options, progress)
         allowed = checked_allowed(allow_unsafe, allow_deletes)
-        keep_states = checked_flag("keep_states", keep_states)
+        token_states = checked_flag("token_states", token_states)
         source = open_source(source_uri, self._settings.storage)
-        models = self._models(keep_states)
-        report = sync(source, self._place, models, reading, progress, allowed=allowed)
+        models = self._models(token_states)
+        report = sync(source, self._place, models, source_options, progress, allowed=allowed)
         self.refresh()
         listed = self._place.versions.listed()
         # A day's worth at a time: it looks at every version that there is.
@@ -139,25 +139,27 @@ class Index:
             self.clean()
         return report
 
-    def reading_of(self, source_uri: str) -> Reading:
-        """How a source was read last, or as what is read that was not: see `Reading`."""
+    def source_options(self, source_uri: str) -> SourceOptions:
+        """How a source was read last, or as what is read that was not: see `SourceOptions`."""
         uri = open_source(source_uri, self._settings.storage).uri
-        return reading_of(self._place, self._place.versions.newest(), uri)
+        return last_source_options(self._place, self._place.versions.newest(), uri)
 
     def plan(
         self,
         source_uri: str,
         *,
-        reading: Reading | None = None,
-        keep_states: bool = False,
+        source_options: SourceOptions | None = None,
+        token_states: bool = False,
         allow_deletes: bool = False,
-    ) -> Plan:
+    ) -> SyncPlan:
         """What `sync` would do: documents, passages, seconds, requests. Writes nothing."""
-        check_sync(reading)
-        keep_states = checked_flag("keep_states", keep_states)
+        check_sync(source_options)
+        token_states = checked_flag("token_states", token_states)
         source = open_source(source_uri, self._settings.storage)
         allowed = checked_allowed(False, allow_deletes)
-        return plan(source, self._place, self._models(keep_states), reading, allowed=allowed)
+        return plan(
+            source, self._place, self._models(token_states), source_options, allowed=allowed
+        )
 
     def search(
         self,
@@ -173,14 +175,14 @@ class Index:
         exact: bool = False,
         fusion_weight: float | None = None,
         min_score: float | None = None,
-        abstain: float | None = None,
+        abstain_below: float | None = None,
     ) -> Ranking:
         """Find the `top_n` passages that answer `query` best, among `depth` candidates.
 
         `depth` is raised to `top_n` where that is more. `where` keeps to passages that it is true
         of (`resift.index.where` has the language). With `max_requests`, once so many were made to
         the object store only what was found by then is answered with. `exact`, `fusion_weight`,
-        `min_score` and `abstain` are as in `Reranker.rank`; where the window was not read as a
+        `min_score` and `abstain_below` are as in `Reranker.rank`; where the window was not read as a
         whole, `Ranking.abstained` is False.
 
         `budget_ms` counts from this call on, opening the index and loading models too (`load` does
@@ -195,7 +197,7 @@ class Index:
         clock = Clock(budget_ms)
         check_query(query)
         rerank = checked_flag("rerank", rerank)
-        reranking = Reranking(exact, fusion_weight, Thresholds(min_score, abstain))
+        reranking = Reranking(exact, fusion_weight, Thresholds(min_score, abstain_below))
         asked = SearchPlan(top_n, depth, mode, max_requests, condition(where), reranking)
         if reranking.arguments and not rerank:
             asked_for = " and ".join(reranking.arguments)
@@ -214,7 +216,7 @@ class Index:
         mode: Mode = "hybrid",
         *,
         where: str | None = None,
-        reranker: Keeper | None = None,
+        reranker: Precomputer | None = None,
     ) -> Retrieved:
         """The `depth` candidates that `search` would rerank, with their texts and scores.
 
@@ -224,11 +226,11 @@ class Index:
         clock = Clock()
         check_query(query)
         asked = SearchPlan(depth, depth, mode, where=condition(where))
-        check_part("reranker", reranker, "keeper")
-        keeper = ready(reranker) if reranker is not None else None
+        check_part("reranker", reranker, "precomputer")
+        precomputer = ready(reranker) if reranker is not None else None
 
         def read() -> Retrieved:
-            parts = replace(self._parts(mode, False), reranker=keeper)
+            parts = replace(self._parts(mode, False), reranker=precomputer)
             return retrieve(query, parts, asked, clock)
 
         retrieved, note = self._read(read)
@@ -316,31 +318,33 @@ class Index:
     def _embedder(self, version: Version | None) -> Embedder:
         return self._opened.embedder_of(version).result()
 
-    def _models(self, keep_states: bool) -> Models:
-        def keeper() -> Keeper | None:
+    def _models(self, token_states: bool) -> Models:
+        def precomputer() -> Precomputer | None:
             reranker = self._opened.reranker().result()
-            if keep_states and not getattr(reranker, "keeps_states", True):
+            if token_states and not getattr(reranker, "precomputes_states", True):
                 raise InputError(
-                    "keep_states: this reranker reads query and document together, so that there "
-                    "is nothing of a document to keep; leave keep_states out"
+                    "token_states: this reranker reads query and document together, so that there "
+                    "is nothing of a document to keep; leave token_states out"
                 )
-            if isinstance(reranker, Keeper):
+            if isinstance(reranker, Precomputer):
                 return reranker
-            if keep_states:
-                raise InputError("keep_states: this reranker cannot keep what it reads")
+            if token_states:
+                raise InputError("token_states: this reranker cannot keep what it reads")
             return None
 
         embedder = self._embedder(self._place.versions.newest())
-        return Models(embedder, keeper, keep_states)
+        return Models(embedder, precomputer, token_states)
 
     def _refuse_pinned(self) -> None:
         if self._pinned is not None:
             raise InputError(f"version={self._pinned}: a version never changes: leave it out")
 
     @cached_property
-    def _place(self) -> Place:
+    def _place(self) -> IndexHandle:
         location = locate(self.uri)
-        return Place(location, self._settings.storage, Versions(location, self._settings.storage))
+        return IndexHandle(
+            location, self._settings.storage, Versions(location, self._settings.storage)
+        )
 
     @cached_property
     def _settings(self) -> Settings:

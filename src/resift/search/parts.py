@@ -14,7 +14,7 @@ from resift.index.background import Background, Shared, ready, then
 from resift.index.embed import BUNDLED, WORDLLAMA, Embedder, open_embedder
 from resift.index.reader import Choice, check_embedder, choose_version, load, open_choice
 from resift.index.snapshot import Snapshot
-from resift.index.sync import Place
+from resift.index.sync import IndexHandle
 from resift.index.versions import Version
 from resift.settings import Settings
 from resift.types import Candidate, Ranking
@@ -27,7 +27,7 @@ _LOADINGS = 4
 class Ranker(Protocol):
     """A second stage: what `search` asks of a reranker.
 
-    `exact`, `fusion_weight`, `min_score` and `abstain` are handed to `rank` as well, only where a
+    `exact`, `fusion_weight`, `min_score` and `abstain_below` are handed to `rank` as well, only where a
     search sets them. What it may raise, and what becomes of that, is in `search.faults`.
     """
 
@@ -62,7 +62,7 @@ class Opened:
 
     def __init__(
         self,
-        place: Callable[[], Place],
+        place: Callable[[], IndexHandle],
         settings: Callable[[], Settings],
         pinned: int | None,
         embedder: Embedder | None,

@@ -5,10 +5,10 @@ from typing import Literal
 
 from resift.errors import InputError
 from resift.index.predicate import Where
-from resift.rerank.ask import checked_flag
-from resift.rerank.plain import number, shown, whole
-from resift.rerank.reading import MOST_WEIGHT
+from resift.rerank.options import checked_flag
+from resift.rerank.scored import MOST_WEIGHT
 from resift.rerank.thresholds import ANYTHING, Thresholds
+from resift.rerank.values import number, shown, whole
 from resift.types import DEPTH
 
 Mode = Literal["hybrid", "dense", "lexical"]
@@ -44,7 +44,7 @@ class Reranking:
             "exact": self.exact or None,
             "fusion_weight": self.fusion_weight,
             "min_score": self.thresholds.min_score,
-            "abstain": self.thresholds.abstain,
+            "abstain_below": self.thresholds.abstain_below,
         }
         return {name: value for name, value in asked.items() if value is not None}
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from resift.index.keep import Keeper
 from resift.index.normalisation import searchable
+from resift.index.precompute import Precomputer
 from resift.index.predicate import Where
 from resift.index.rows import Passage
-from resift.index.snapshot import Allowed, Scored, View
+from resift.index.snapshot import RowFilter, Scored, View
 from resift.search.arms import Arms
 from resift.search.clock import Clock, Late
 from resift.search.gaps import Gaps
@@ -99,7 +99,7 @@ class _Search:
             self._notes,
         )
 
-    def _allowed(self, view: View, where: Where) -> Allowed:
+    def _allowed(self, view: View, where: Where) -> RowFilter:
         with self._clock.stage("filter"):
             return self._wait(lambda: view.allowed(where), "the filter was looked up")
 
@@ -129,18 +129,20 @@ class _Search:
         if len(row_ids) > top_n and not self.gaps.may(view.requests, "the rest of the window"):
             return view.take(row_ids[:top_n])
         passages = view.take(row_ids)
-        if not isinstance(reranker, Keeper):
+        if not isinstance(reranker, Precomputer):
             return passages
         known = [
             row_id
             for row_id, passage in zip(row_ids, passages, strict=True)
-            if passage.has_states and passage.kept and passage.kept.model == reranker.fingerprint
+            if passage.has_states
+            and passage.precomputed
+            and passage.precomputed.model == reranker.fingerprint
         ]
         may = known and self.gaps.may(view.requests, "kept states")
         states = view.states(known) if may else {}
         return [
-            replace(passage, kept=replace(passage.kept, states=states[row_id]))
-            if passage.kept and row_id in states
+            replace(passage, precomputed=replace(passage.precomputed, states=states[row_id]))
+            if passage.precomputed and row_id in states
             else passage
             for row_id, passage in zip(row_ids, passages, strict=True)
         ]
@@ -155,7 +157,7 @@ def _candidates(passages: list[Passage], window: Scored) -> list[Candidate]:
             metadata=passage.metadata,
             rank=rank,
             score=score,
-            kept=passage.kept,
+            precomputed=passage.precomputed,
             citation=_citation(passage),
         )
         for rank, (passage, (_, score)) in enumerate(zip(passages, window, strict=True), start=1)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 from resift.search.clock import Clock, Late
-from resift.search.faults import is_outage, noted
+from resift.search.degrade import is_outage, noted
 from resift.search.parts import Parts, Ranker
 from resift.search.plan import SearchPlan
 from resift.search.retrieval import retrieve

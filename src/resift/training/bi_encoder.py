@@ -5,7 +5,7 @@ from pathlib import Path
 
 from resift.errors import ModelError
 from resift.rerank.artifact import Pooling
-from resift.rerank.schedule import LENGTH_STEP
+from resift.rerank.batching import LENGTH_STEP
 from resift.training.checkpoint import Checkpoint, read_encoder
 from resift.training.sentence_folder import (
     MODULES,

@@ -21,9 +21,9 @@ import onnx
 
 from resift.rerank.artifact import Manifest, load_artifact, write_manifest
 from resift.rerank.encoder import Encoder
-from resift.rerank.pairs import Tokens, load_tokenizer
+from resift.rerank.models import load_model
 from resift.rerank.runtimes import open_session
-from resift.rerank.stages import load_model
+from resift.rerank.tokenization import Tokens, load_tokenizer
 from resift.training.base import CHECKPOINT, Base, open_base
 from resift.training.export import MAX_TOKENS, Identity, dev_scores, export, write_float32
 from resift.training.fit import fused, ndcg
@@ -105,7 +105,7 @@ def _mined_name(spec: SourceSpec, recipe: Recipe, teacher: Path | None, judged: 
 
 def trained(recipe: Recipe, base: Base, sources: Sequence[Mined], folder: Path) -> Network:
     """The network after the recipe's steps."""
-    network = Network(base.weights, base.shape, base.late, recipe.network.meeting_layers)
+    network = Network(base.weights, base.shape, base.late, recipe.network.cross_attention_layers)
     ready = corpora(recipe, base, sources)
     train(network, ready, replace(recipe, then=None), folder)
     if recipe.then is not None:

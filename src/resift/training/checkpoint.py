@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from resift.errors import ModelError, ModelNotFound
 from resift.extras import require
-from resift.rerank.schedule import LENGTH_STEP
+from resift.rerank.batching import LENGTH_STEP
 from resift.training.checkpoint_tokenizer import (
     check_size,
     gives_types,

@@ -1,4 +1,4 @@
-"""``resift convert``: a checkpoint → an artifact, of a cross-encoder a joint one, and checked.
+"""``resift convert``: a checkpoint → an artifact, of a cross-encoder a cross-encoder, and checked.
 
 What a checkpoint is, is read off it: a bi-encoder's conversion is `embedder.py`.
 """
@@ -23,10 +23,10 @@ from resift.rerank.artifact import (
     sha256,
     write_manifest,
 )
-from resift.rerank.graphs import NEXT_STATES
-from resift.rerank.pairs import TokenRow, Tokens, load_tokenizer
+from resift.rerank.graph_checks import NEXT_STATES
+from resift.rerank.models import Batch, Model, load_model
 from resift.rerank.runtimes import first_line, open_session
-from resift.rerank.stages import Batch, Model, load_model
+from resift.rerank.tokenization import TokenRow, Tokens, load_tokenizer
 from resift.training.bi_encoder import is_bi_encoder
 from resift.training.calibration_text import (
     FEWEST,
@@ -36,10 +36,7 @@ from resift.training.calibration_text import (
     vocabulary_pairs,
 )
 from resift.training.checkpoint import Checkpoint, read_checkpoint
-from resift.training.embedder import convert_embedder
-from resift.training.exits import Feeds, fit_exits, measure_exits, parts, through
-from resift.training.folders import check_new, put_model
-from resift.training.made import (
+from resift.training.conversion_report import (
     FP32_TOLERANCE,
     Conversion,
     base_model,
@@ -48,6 +45,9 @@ from resift.training.made import (
     tolerance,
     tools,
 )
+from resift.training.embedder import convert_embedder
+from resift.training.exits import Feeds, fit_exits, measure_exits, parts, through
+from resift.training.folders import check_new, put_model
 from resift.training.quantise import int8_output, int8_steps, quantise
 from resift.training.stage_graph import stage_graph
 
@@ -249,7 +249,7 @@ def _manifest(
     names = tuple(_stage(place) for place in range(stages))
     return Manifest(
         name=Path(base_model(checkpoint)).name,
-        kind="joint",
+        kind="cross_encoder",
         base_model=base_model(checkpoint),
         licence="as the checkpoint's",
         quantisation=quantisation(int8),

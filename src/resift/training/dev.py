@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from resift.training.fit import ndcg
 from resift.training.groups import Corpus, pad
 from resift.training.mining import NONE
-from resift.training.network import Network, Rows
+from resift.training.network import Network, TokenBatch
 
 TOKENS_AT_ONCE = 4096
 
@@ -69,7 +69,7 @@ def logits(
         for start in range(0, len(order), step):
             places = order[start : start + step]
             rows = pad([documents[place] for place in places])
-            same = Rows(
+            same = TokenBatch(
                 *(getattr(query, n).expand(len(places), -1) for n in ("ids", "mask", "own"))
             )
             states = tuple(layer.expand(len(places), -1, -1) for layer in q)

@@ -15,13 +15,11 @@ from resift.extras import require
 from resift.rerank.artifact import TOKENIZER, Manifest, load_artifact, sha256, write_manifest
 from resift.rerank.encoder import Encoder
 from resift.rerank.late_interaction import unit
-from resift.rerank.pairs import Tokens, load_tokenizer, pad
 from resift.rerank.runtimes import open_session
+from resift.rerank.tokenization import Tokens, load_tokenizer, pad
 from resift.training.bi_encoder import BiEncoder, read_bi_encoder
 from resift.training.calibration_text import CalibrationTexts, Pairs
-from resift.training.folders import put_model
-from resift.training.graph import encoder_graph
-from resift.training.made import (
+from resift.training.conversion_report import (
     Conversion,
     base_model,
     quantisation,
@@ -29,6 +27,8 @@ from resift.training.made import (
     tolerance,
     tools,
 )
+from resift.training.folders import put_model
+from resift.training.graph import encoder_graph
 from resift.training.quantise import quantise
 
 ENCODER = "encoder.onnx"
@@ -75,7 +75,7 @@ def convert_embedder(
         max_difference=float(np.abs(own - full).max()),
         pairs=len(own),
         megabytes=size,
-        likeness=(float(cosines.mean()), float(cosines.min())),
+        similarity=(float(cosines.mean()), float(cosines.min())),
     )
 
 

@@ -1,4 +1,4 @@
-"""Exits of a joint model: where its layers are cut, and what is fitted to say the most there.
+"""Exits of a cross-encoder: where its layers are cut, and what is fitted to say the most there.
 
 At an exit the first token goes on alone through the layers that are left (`stage_graph.py`). They
 expect states that are not computed; a linear map of those that are stands in for them, and a
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from resift.errors import InputError
 from resift.rerank.artifact import Exit
-from resift.rerank.graphs import NEXT_STATES
-from resift.rerank.pairs import TokenRow, Tokens, pad
+from resift.rerank.batching import schedule
+from resift.rerank.graph_checks import NEXT_STATES
+from resift.rerank.models import Batch, Model, run
 from resift.rerank.runtimes import Session, open_session
-from resift.rerank.schedule import schedule
-from resift.rerank.stages import Batch, Model, run
+from resift.rerank.tokenization import TokenRow, Tokens, pad
 from resift.training.checkpoint import Checkpoint
 from resift.training.fit import exit_of
 from resift.training.graph import Weights, encoder_graph

@@ -24,26 +24,26 @@ from resift.rerank.artifact import (
     write_manifest,
 )
 from resift.rerank.late_interaction import LateInteractionWeights
-from resift.rerank.pairs import TokenRow, Tokens, load_tokenizer, pad
-from resift.rerank.runtimes import Session, open_session
-from resift.rerank.stages import (
+from resift.rerank.models import (
     Batch,
     LateInteractionStage,
     Model,
+    cross_attention_feeds,
     encoded,
     load_model,
-    meeting_feeds,
     run_rows,
 )
+from resift.rerank.runtimes import Session, open_session
+from resift.rerank.tokenization import TokenRow, Tokens, load_tokenizer, pad
+from resift.training.cross_attention_graph import cross_attention_graph, cross_attention_layers
 from resift.training.fit import Scores, fit_calibration, fit_exit, fit_feedback, fit_fusion
 from resift.training.graph import EncoderShape, Weights, encoder_graph
 from resift.training.late_graph import Scales, late_graph
-from resift.training.meeting import meeting_graph, meeting_layers
 from resift.training.mining import NONE, Lists, Mined
 from resift.training.quantise import int8_output, int8_steps, quantise
 from resift.training.score import score_list
 
-ENCODER, LATE, MEETING = STAGES = ("encoder.onnx", "late.onnx", "meeting.onnx")
+ENCODER, LATE, CROSS_ATTENTION = STAGES = ("encoder.onnx", "late.onnx", "cross_attention.onnx")
 MAX_TOKENS = 512
 EMBEDDING_TOKENS = 256  # what the encoder was trained to pool, as its own configuration says
 CALIBRATION_TEXTS = 300
@@ -82,7 +82,7 @@ def export(
     *,
     fusion_weight: float | None = None,
 ) -> Manifest:
-    """Write the int8 artifact of a split model's weights; replaces the files of one at `out`.
+    """Write the int8 artifact of a late-interaction model's weights; replaces the files of one at `out`.
 
     `sources` give the texts from which activation ranges are read, and the held-out lists on
     which fusion (unless `fusion_weight` is given), calibration and bounds are fitted.
@@ -94,16 +94,21 @@ def export(
         shutil.copy(tokenizer, folder / TOKENIZER)
         tokens = Tokens(load_tokenizer(tokenizer), identity.max_tokens)
         rows = tokens.single(list(_sample(sources))[:CALIBRATION_TEXTS])
-        scales = _scales(open_session(exact / ENCODER), rows, meeting_layers(weights) + 1)
+        scales = _scales(open_session(exact / ENCODER), rows, cross_attention_layers(weights) + 1)
         quantised = quantise(
-            encoder_graph(weights, shape, int8_embeddings=True, meets=meeting_layers(weights)),
+            encoder_graph(
+                weights, shape, int8_embeddings=True, meets=cross_attention_layers(weights)
+            ),
             [pad([row]) for row in rows],
         )
         int8_output(quantised, "layers", scales.reshape(-1))
         onnx.save(quantised, str(folder / ENCODER))
         onnx.save(late_graph(len(scales), scales.shape[1], scales), str(folder / LATE))
-        feeds = list(_meetings(folder, sources, tokens, _late(weights)))
-        onnx.save(quantise(meeting_graph(weights, shape, scales), feeds), str(folder / MEETING))
+        feeds = list(_cross_attentions(folder, sources, tokens, _late(weights)))
+        onnx.save(
+            quantise(cross_attention_graph(weights, shape, scales), feeds),
+            str(folder / CROSS_ATTENTION),
+        )
         manifest = replace(_manifest(weights, identity, folder), quantisation=QUANTISATION)
         write_manifest(folder, manifest)
         manifest = _fitted(folder, exact, manifest, sources, fusion_weight)
@@ -120,18 +125,18 @@ def write_float32(
     """The same model before quantisation: what int8 is compared with."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(tokenizer, folder / TOKENIZER)
-    meets = meeting_layers(weights)
+    meets = cross_attention_layers(weights)
     onnx.save(encoder_graph(weights, shape, meets=meets), str(folder / ENCODER))
     dim = weights["encoder.layer.0.output.dense.weight"].shape[0]
     onnx.save(late_graph(meets + 1, dim), str(folder / LATE))
-    onnx.save(meeting_graph(weights, shape), str(folder / MEETING))
+    onnx.save(cross_attention_graph(weights, shape), str(folder / CROSS_ATTENTION))
     write_manifest(folder, _manifest(weights, identity, folder))
 
 
 def _manifest(weights: Weights, identity: Identity, folder: Path) -> Manifest:
     return Manifest(
         name=identity.name,
-        kind="split",
+        kind="late_interaction",
         base_model=identity.base_model,
         licence=identity.licence,
         quantisation="none (float32)",
@@ -166,15 +171,15 @@ def _fitted(
     model = load_model(load_artifact(folder))
     held_out = [own for source in sources for own in dev_scores(model, source)]
     weight = fit_fusion(held_out) if fusion_weight is None else fusion_weight
-    likeness = fit_feedback(held_out, weight) if weight else 0.0
+    feedback_weight = fit_feedback(held_out, weight) if weight else 0.0
     trained = [own for source in sources for own in _unlabelled(model, source)]
     model32 = load_model(load_artifact(exact))
     reference = _references(model, model32, sources)
     return replace(
         manifest,
         fusion_weight=weight,
-        feedback_weight=likeness,
-        calibration=fit_calibration(held_out, weight, likeness),
+        feedback_weight=feedback_weight,
+        calibration=fit_calibration(held_out, weight, feedback_weight),
         exits=(fit_exit(trained),),
         reference=reference,
     )
@@ -247,7 +252,7 @@ def _sample(sources: Sequence[Mined]) -> Iterable[str]:
     return [texts[i] for i in rng.permutation(len(texts))]
 
 
-def _meetings(
+def _cross_attentions(
     folder: Path, sources: Sequence[Mined], tokens: Tokens, weights: LateInteractionWeights
 ) -> Iterable[dict[str, NDArray[Any]]]:
     """Inputs of the meeting for pairs of every source, as the int8 stages before it give them."""
@@ -266,4 +271,4 @@ def _meetings(
             half = encoded(first.encoder, [asked])[0][: len(asked.ids)]
             out, logits = first(Batch([row], [half]))
             if out.states is not None:
-                yield meeting_feeds([half], out.states, [row]) | {"logits": logits}
+                yield cross_attention_feeds([half], out.states, [row]) | {"logits": logits}

@@ -1,4 +1,4 @@
-"""``resift train``: a split model made better on a user's own pairs or judgments, or left alone.
+"""``resift train``: a late-interaction model made better on a user's own pairs or judgments, or left alone.
 
 The base's own logits are the teacher, so that what it knows is kept where the labels are silent;
 some queries are held out, and the model that is written is the best on them. Where none is
@@ -19,9 +19,9 @@ from resift.evaluation.collection import open_collection
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import resolve
 from resift.rerank.encoder import Encoder
-from resift.rerank.pairs import Tokens, load_tokenizer
+from resift.rerank.models import Model, load_model
 from resift.rerank.runtimes import open_session
-from resift.rerank.stages import Model, load_model
+from resift.rerank.tokenization import Tokens, load_tokenizer
 from resift.training.base import Base, open_base
 from resift.training.export import Identity, dev_scores, export
 from resift.training.fit import mean_ndcg
@@ -30,7 +30,7 @@ from resift.training.groups import Corpus
 from resift.training.loop import train
 from resift.training.mining import NONE, Mined, mine
 from resift.training.network import Network
-from resift.training.pairs import Source, pair_source, read_pairs
+from resift.training.pairs import TrainingSource, pair_source, read_pairs
 from resift.training.recipe import RECIPES, MiningSpec, Recipe, SourceSpec, read_recipe
 from resift.training.score import score_list
 
@@ -41,7 +41,7 @@ FUSION_QUERIES = 100
 OWN = "your own"
 SEED = 7
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,12 @@ class Tuned:
 
 
 def fine_tune(
-    data: Path, base_name: str, out: Path, work: Path | None, say: Say, epochs: float = 3.0
+    data: Path,
+    base_name: str,
+    out: Path,
+    work: Path | None,
+    say: Progress,
+    epochs: float = 3.0,
 ) -> Tuned:
     """Train on `data`, a file of pairs or a BEIR folder with qrels, and write `out`.
 
@@ -95,7 +100,7 @@ def fine_tune(
 
 
 def _trained(recipe: Recipe, base: Base, mined: Mined, model: Model, work: Path) -> Network:
-    layers = base.meeting_layers or recipe.network.meeting_layers
+    layers = base.cross_attention_layers or recipe.network.cross_attention_layers
     network = Network(base.weights, base.shape, base.late, layers)
     tokens = Tokens(load_tokenizer(base.tokenizer), base.max_tokens)
     limits = recipe.network.query_tokens, recipe.network.document_tokens
@@ -129,7 +134,7 @@ def _measured(model: Model, mined: Mined, empty: str) -> float:
     return mean_ndcg(scores, [own.final for own in scores])
 
 
-def _source(data: Path, tokens: Tokens, say: Say) -> Source:
+def _source(data: Path, tokens: Tokens, say: Progress) -> TrainingSource:
     """Pairs or judgments, a share of their queries held out."""
     rows = _judgments(data, say) if data.is_dir() else list(read_pairs(data))
     for query in {row["query"] for row in rows}:
@@ -149,7 +154,7 @@ def _source(data: Path, tokens: Tokens, say: Say) -> Source:
     return pair_source(rows, spec, MiningSpec().words, SEED)
 
 
-def _judgments(folder: Path, say: Say) -> list[dict[str, Any]]:
+def _judgments(folder: Path, say: Progress) -> list[dict[str, Any]]:
     """A BEIR folder's qrels as pairs: grade 1 and more answers, 0 and less does not."""
     collection = open_collection(folder)
     queries, qrels = collection.queries(), collection.qrels()

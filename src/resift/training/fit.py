@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.evaluation.calibrate import platt_parameters
-from resift.rerank.artifact import Calibration, Exit
-from resift.rerank.order import Say, standardised
+from resift.rerank.artifact import Exit, ModelCalibration
+from resift.rerank.ordering import Interpolation, standardised
 
 FUSION_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5)
 FEEDBACK_WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
@@ -48,17 +48,17 @@ def ndcg(scores: Floats, relevant: NDArray[np.bool_], cutoff: int = 10) -> float
     return float((relevant[order] * discounts[: len(order)]).sum() / ideal)
 
 
-def fused(own: Scores, weight: float, likeness: float = 0.0) -> Floats:
+def fused(own: Scores, weight: float, feedback_weight: float = 0.0) -> Floats:
     """Final logits with the first stage's say in them, and that of the leading candidates."""
-    say = Say(weight * standardised(own.first_stage), weight, likeness)
-    return say.scores(own.final, own.means)
+    interpolation = Interpolation(weight * standardised(own.first_stage), weight, feedback_weight)
+    return interpolation.scores(own.final, own.means)
 
 
 def fit_fusion(scores: Sequence[Scores]) -> float:
     """The largest weight that is within one paired standard error of the best.
 
     The one-standard-error rule (Breiman et al. 1984): where the lists cannot tell two weights
-    apart, the first stage keeps the larger say, since falling below it is the worse mistake.
+    apart, the first stage keeps the larger interpolation, since falling below it is the worse mistake.
     """
     quality = {
         weight: by_source(scores, [fused(own, weight) for own in scores])
@@ -71,16 +71,20 @@ def fit_fusion(scores: Sequence[Scores]) -> float:
 def fit_feedback(scores: Sequence[Scores], weight: float) -> float:
     """The largest weight of feedback that is within one paired standard error of none.
 
-    Not the best one: most sources know a single answer a query, so that the likeness of its
+    Not the best one: most sources know a single answer a query, so that the feedback_weight of its
     neighbours can only count against them there, which is not so where answers are many.
     """
     if any(own.means is None for own in scores):
         return 0.0
     quality = {
-        likeness: by_source(scores, [fused(own, weight, likeness) for own in scores])
-        for likeness in FEEDBACK_WEIGHTS
+        feedback_weight: by_source(scores, [fused(own, weight, feedback_weight) for own in scores])
+        for feedback_weight in FEEDBACK_WEIGHTS
     }
-    return max(likeness for likeness in quality if _as_good(quality[likeness], quality[0.0]))
+    return max(
+        feedback_weight
+        for feedback_weight in quality
+        if _as_good(quality[feedback_weight], quality[0.0])
+    )
 
 
 def _as_good(quality: Sequence[Floats], other: Sequence[Floats]) -> bool:
@@ -91,8 +95,8 @@ def _as_good(quality: Sequence[Floats], other: Sequence[Floats]) -> bool:
 
 
 def fit_calibration(
-    scores: Sequence[Scores], weight: float, likeness: float = 0.0
-) -> Calibration | None:
+    scores: Sequence[Scores], weight: float, feedback_weight: float = 0.0
+) -> ModelCalibration | None:
     """Platt's fit of the final logits and of the fused ones, a source's pairs weighing alike.
 
     None where the labels do not rise with the logits: there is nothing to calibrate then.
@@ -104,11 +108,11 @@ def fit_calibration(
     relevant = np.concatenate([own.relevant for own in scores])
     scale, bias = platt_parameters(np.concatenate([own.final for own in scores]), relevant, weights)
     fused_scale, fused_bias = platt_parameters(
-        np.concatenate([fused(own, weight, likeness) for own in scores]), relevant, weights
+        np.concatenate([fused(own, weight, feedback_weight) for own in scores]), relevant, weights
     )
     if not (round(scale, 4) > 0 and round(fused_scale, 4) > 0):
         return None
-    return Calibration(
+    return ModelCalibration(
         round(scale, 4), round(bias, 4), round(fused_scale, 4), round(fused_bias, 4), len(relevant)
     )
 

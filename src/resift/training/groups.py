@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resift.errors import DatasetError
-from resift.rerank.order import standardised
-from resift.rerank.pairs import Tokens
+from resift.rerank.ordering import standardised
+from resift.rerank.tokenization import Tokens
 from resift.training.mining import NONE, Lists, Mined
-from resift.training.network import Rows
+from resift.training.network import TokenBatch
 
 CHUNKS = 4  # a batch's documents in length order, so that neighbours are padded alike
 
@@ -24,10 +24,10 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class DocumentBatch:
     """Documents padded together; `places` are theirs among the group's ``queries × documents``."""
 
-    rows: Rows
+    rows: TokenBatch
     query: Tensor
     places: Tensor
 
@@ -41,8 +41,8 @@ class Groups:
     model is ranked by with a first stage's scores as well as without.
     """
 
-    queries: Rows
-    chunks: tuple[Chunk, ...]
+    queries: TokenBatch
+    chunks: tuple[DocumentBatch, ...]
     labels: Tensor
     teacher: Tensor
     first_stage: Tensor
@@ -166,15 +166,15 @@ def _first_stage(lists: Lists) -> Floats:
     return found
 
 
-def _chunks(documents: list[tuple[int, NDArray[np.int32]]], width: int) -> Iterator[Chunk]:
+def _chunks(documents: list[tuple[int, NDArray[np.int32]]], width: int) -> Iterator[DocumentBatch]:
     documents.sort(key=lambda own: len(own[1]))
     for part in np.array_split(np.arange(len(documents)), CHUNKS):
         if len(part):
             places = torch.tensor([documents[i][0] for i in part])
-            yield Chunk(pad([documents[i][1] for i in part]), places // width, places)
+            yield DocumentBatch(pad([documents[i][1] for i in part]), places // width, places)
 
 
-def pad(rows: Sequence[NDArray[np.int32]]) -> Rows:
+def pad(rows: Sequence[NDArray[np.int32]]) -> TokenBatch:
     """Token ids → padded rows with their masks."""
     ids = np.zeros((len(rows), max(len(row) for row in rows)), np.int64)
     mask, own = np.zeros(ids.shape, np.bool_), np.zeros(ids.shape, np.bool_)
@@ -182,4 +182,4 @@ def pad(rows: Sequence[NDArray[np.int32]]) -> Rows:
         ids[place, : len(row)] = row
         mask[place, : len(row)] = True
         own[place, 1 : len(row) - 1] = True
-    return Rows(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(own))
+    return TokenBatch(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(own))

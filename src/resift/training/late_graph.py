@@ -124,7 +124,7 @@ def _best(g: GraphBuilder, name: str, similar: str, own: str, missing: int) -> s
     wide = g.node("Unsqueeze", f"{name}.wide", own, axes[0])
     known = g.node("Cast", f"{name}.known", wide, to=TensorProto.BOOL)
     least = g.constant("least", np.array(-1.0, np.float32))
-    kept = g.node("Where", f"{name}.kept", known, similar, least)
+    kept = g.node("Where", f"{name}.precomputed", known, similar, least)
     return g.node("ReduceMax", f"{name}.best", kept, axes[1], keepdims=0)
 
 
@@ -135,7 +135,7 @@ def _masked_mean(g: GraphBuilder, name: str, values: str, mask: str, rank: int =
     if rank == 3:
         last = g.constant("axis.last", np.array([-1], np.int64))
         counted = g.node("Unsqueeze", f"{name}.wide", counted, last)
-    kept = g.node("Mul", f"{name}.kept", values, counted)
+    kept = g.node("Mul", f"{name}.precomputed", values, counted)
     total = g.node("ReduceSum", f"{name}.total", kept, axis, keepdims=0)
     count = g.node("ReduceSum", f"{name}.count", counted, axis, keepdims=0)
     return g.node("Div", name, total, count)

@@ -27,7 +27,7 @@ from resift.training.recipe import LoopSpec, Recipe
 STATE = "state.pt"
 HISTORY = "history.jsonl"
 REPORT_EVERY = 20
-MEETING = "meeting."
+CROSS_ATTENTION = "meeting."
 HEAD = ("meeting.share", "late", "bias")  # few numbers, and no layers
 DEV_QUERIES = 20  # a source, while training; all of them are measured at the end
 
@@ -58,9 +58,11 @@ def train(network: Network, corpora: Sequence[Corpus], recipe: Recipe, folder: P
     batches = Batches(corpora, spec.queries, spec.documents, recipe.seed)
     optimiser = _optimiser(network, spec)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, spec))
-    guard = Guard(spec.patience)
+    guard = EarlyStopping(spec.patience)
     average = Average()
-    run = _Run(_identity(network, corpora, recipe), network, optimiser, schedule, guard, average)
+    run = _TrainingRun(
+        _identity(network, corpora, recipe), network, optimiser, schedule, guard, average
+    )
     start = run.resume(folder)
     if start == 0:
         guard.see(0, measure(network, corpora, DEV_QUERIES), network)
@@ -109,7 +111,7 @@ def _check(corpora: Sequence[Corpus], spec: LoopSpec, folder: Path) -> None:
         raise InputError(f"{folder}: is a file; name a folder for the run")
 
 
-class Guard:
+class EarlyStopping:
     """Remembers the best weights; gives up after `patience` measurements below them (0: never)."""
 
     def __init__(self, patience: int) -> None:
@@ -209,7 +211,7 @@ def _optimiser(network: Network, spec: LoopSpec) -> torch.optim.AdamW:
     """The word table stays as it is: few of its rows are seen, and the rest must still fit them."""
     network.embeddings["word_embeddings"].requires_grad_(False)
     for name, parameter in network.named_parameters():
-        if spec.rate == 0 and not name.startswith(MEETING):
+        if spec.rate == 0 and not name.startswith(CROSS_ATTENTION):
             parameter.requires_grad_(False)
     parts: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
@@ -217,8 +219,8 @@ def _optimiser(network: Network, spec: LoopSpec) -> torch.optim.AdamW:
             rate = spec.rate
             if name.startswith(HEAD):
                 rate = spec.head_rate
-            elif name.startswith(MEETING):
-                rate = spec.meeting_rate
+            elif name.startswith(CROSS_ATTENTION):
+                rate = spec.cross_attention_rate
             decay = spec.decay if parameter.ndim > 1 else 0.0
             parts.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(
@@ -242,14 +244,14 @@ def _identity(network: Network, corpora: Sequence[Corpus], recipe: Recipe) -> st
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _TrainingRun:
     """All that changes from step to step, under a name that says which run it is."""
 
     identity: str
     network: Network
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LambdaLR
-    guard: Guard
+    guard: EarlyStopping
     average: Average
 
     def save(self, folder: Path, step: int) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from resift.training.groups import Groups
-from resift.training.network import Network, Rows
+from resift.training.network import Network, TokenBatch
 from resift.training.recipe import LossSpec
 
 FAR = -1e4
@@ -33,7 +33,7 @@ def score(network: Network, groups: Groups) -> Scored:
     q = network.encode(groups.queries)
     flat = [torch.full((shape.numel(),), FAR) for _ in range(2)]
     for chunk in groups.chunks:
-        own = Rows(*(getattr(groups.queries, n)[chunk.query] for n in ("ids", "mask", "own")))
+        own = TokenBatch(*(getattr(groups.queries, n)[chunk.query] for n in ("ids", "mask", "own")))
         states = tuple(layer[chunk.query] for layer in q)
         documents = network.encode(chunk.rows)
         early = network.early(network.features(own, states[-1], chunk.rows, documents[-1]))

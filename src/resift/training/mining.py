@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from resift.extras import require
 from resift.rerank.encoder import Encoder
 from resift.rerank.late_interaction import features, query_states, unit
-from resift.training.pairs import Source
+from resift.training.pairs import TrainingSource
 from resift.training.recipe import MiningSpec, SourceSpec
 
 DEV_DEPTH = 30  # candidates of each first stage in a list to measure on
@@ -63,7 +63,7 @@ class Mined:
 
 
 def mine(
-    source: Source,
+    source: TrainingSource,
     spec: SourceSpec,
     mining: MiningSpec,
     encoder: Encoder,
@@ -95,7 +95,7 @@ def mine(
 
 
 def _candidates(
-    source: Source,
+    source: TrainingSource,
     place: int,
     held_out: bool,
     spec: SourceSpec,
@@ -130,7 +130,7 @@ def _sample(places: Sequence[int], count: int, rng: np.random.Generator) -> list
 
 
 def _lists(
-    source: Source,
+    source: TrainingSource,
     places: Sequence[int],
     rows: Sequence[tuple[bool, list[int], Floats]],
     states: Sequence[NDArray[np.float16]],

@@ -1,4 +1,4 @@
-"""The split model in torch: the encoder, and the layers in which query and document meet.
+"""The late-interaction model in torch: the encoder, and the layers in which query and document meet.
 
 Parameters carry the names that `graph.py` and `meeting.py` read, so that weights go from a
 checkpoint to the network and from the network to ONNX without a table of names. They must agree on
@@ -28,7 +28,7 @@ States = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class TokenBatch:
     """Padded token rows: `ids` and `mask` ``(rows, tokens)``; `own` leaves special tokens out."""
 
     ids: Tensor
@@ -94,7 +94,7 @@ class Network(nn.Module):
         weights: Weights,
         shape: EncoderShape,
         late: LateInteractionWeights,
-        meeting_layers: int,
+        cross_attention_layers: int,
     ) -> None:
         super().__init__()
         if (shape.activation, shape.first_position, shape.token_types) != ("gelu", 0, True):
@@ -116,29 +116,29 @@ class Network(nn.Module):
             {"layer": nn.ModuleList(Layer(*size) for _ in range(shape.layers))}
         )
         self.meeting = nn.ModuleDict(
-            {"layer": nn.ModuleList(Layer(*size) for _ in range(meeting_layers))}
+            {"layer": nn.ModuleList(Layer(*size) for _ in range(cross_attention_layers))}
         )
         self.meeting.register_parameter("share", nn.Parameter(torch.tensor(SHARE)))
         self.late = nn.Parameter(
             torch.tensor([late.query_maxsim, late.document_maxsim, late.cosine])
         )
         self.bias = nn.Parameter(torch.tensor(float(late.bias)))
-        self._start(weights, shape.layers, meeting_layers)
+        self._start(weights, shape.layers, cross_attention_layers)
 
-    def _start(self, weights: Weights, layers: int, meeting_layers: int) -> None:
+    def _start(self, weights: Weights, layers: int, cross_attention_layers: int) -> None:
         own = self.state_dict()
         for name in own:
             source = name
             if name.startswith("meeting.layer.") and name not in weights:
                 index, rest = name.removeprefix("meeting.layer.").split(".", 1)
-                source = f"encoder.layer.{layers - meeting_layers + int(index)}.{rest}"
+                source = f"encoder.layer.{layers - cross_attention_layers + int(index)}.{rest}"
             if source in weights:
                 own[name] = torch.from_numpy(np.array(weights[source]))
             elif not source.startswith(FRESH):
                 raise ModelError(f"weights: no {source} in them; expected a BERT-type encoder's")
         self.load_state_dict(own)
 
-    def encode(self, rows: Rows) -> States:
+    def encode(self, rows: TokenBatch) -> States:
         """Token states as the meeting's layers read them and, last, as the last layer gave them."""
         tokens = rows.ids.shape[1]
         x = self.embeddings["word_embeddings"](rows.ids)
@@ -151,7 +151,7 @@ class Network(nn.Module):
             through.append(x)
         return tuple(through[-len(self.meeting["layer"]) - 1 :])
 
-    def features(self, query: Rows, q: Tensor, documents: Rows, d: Tensor) -> Tensor:
+    def features(self, query: TokenBatch, q: Tensor, documents: TokenBatch, d: Tensor) -> Tensor:
         """Late interaction, ``(rows, 3)``, as `rerank.late_interaction.features` computes it."""
         similar = _similar(query, q, documents, d)
         from_query = _mean(similar.amax(2), query.own)
@@ -164,7 +164,9 @@ class Network(nn.Module):
         """The first exit's logit, ``(rows,)``."""
         return (features * self.late).sum(1) + self.bias
 
-    def residual(self, query: Rows, q: States, documents: Rows, d: States, early: Tensor) -> Tensor:
+    def residual(
+        self, query: TokenBatch, q: States, documents: TokenBatch, d: States, early: Tensor
+    ) -> Tensor:
         """What the meeting adds to the early logit, ``(rows,)``."""
         mask = torch.cat([query.mask, documents.mask], 1)
         x = q[0]
@@ -174,7 +176,7 @@ class Network(nn.Module):
         return self.meeting.share * (again - early)
 
 
-def _similar(query: Rows, q: Tensor, documents: Rows, d: Tensor) -> Tensor:
+def _similar(query: TokenBatch, q: Tensor, documents: TokenBatch, d: Tensor) -> Tensor:
     """Cosines of query tokens with document tokens ``(rows, query, document)``; -1 for none."""
     with torch.autocast("cpu", enabled=False):  # bfloat16 would tie half of the candidates
         similar = F.normalize(q.float(), dim=2) @ F.normalize(d.float(), dim=2).transpose(1, 2)

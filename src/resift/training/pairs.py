@@ -25,7 +25,7 @@ MIN_LETTERS = 0.6  # of a text's characters: less is a listing of JSON or of num
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TrainingSource:
     """One file. Queries name their answers, and what is known to be none, by place in `texts`."""
 
     name: str
@@ -37,7 +37,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedTexts:
     """What models are judged on: hashes of normalised queries and passages."""
 
     queries: frozenset[bytes]
@@ -60,7 +60,7 @@ def normalised(text: str) -> bytes:
     return hashlib.blake2b(words.encode(), digest_size=16).digest()
 
 
-def read_judged(collections: Sequence[Path]) -> Judged:
+def read_judged(collections: Sequence[Path]) -> JudgedTexts:
     """Queries and passages of BEIR folders, to be kept out of training."""
     queries: set[bytes] = set()
     texts: set[bytes] = set()
@@ -68,19 +68,21 @@ def read_judged(collections: Sequence[Path]) -> Judged:
         collection = open_collection(folder)
         queries |= {normalised(query) for query in collection.queries().values()}
         texts |= {normalised(own.text) for own in collection.documents(None).values()}
-    return Judged(frozenset(queries), frozenset(texts))
+    return JudgedTexts(frozenset(queries), frozenset(texts))
 
 
 def read_source(
-    file: Path, spec: SourceSpec, judged: Judged, words: int, seed: int
-) -> tuple[Source, Removed]:
+    file: Path, spec: SourceSpec, judged: JudgedTexts, words: int, seed: int
+) -> tuple[TrainingSource, Removed]:
     """A file's pairs without those that say nothing or that models are judged on."""
     removed = Removed()
     rows = [row for row in read_pairs(file) if _usable(row, judged, removed)]
     return pair_source(rows, spec, words, seed), removed
 
 
-def pair_source(rows: Sequence[dict[str, Any]], spec: SourceSpec, words: int, seed: int) -> Source:
+def pair_source(
+    rows: Sequence[dict[str, Any]], spec: SourceSpec, words: int, seed: int
+) -> TrainingSource:
     """Sample `spec.queries + spec.dev` queries; their texts, cut to `words`, are the corpus."""
     rng = random.Random(f"{seed} {spec.name}")
     queries = sorted({row["query"] for row in rows})
@@ -99,7 +101,7 @@ def pair_source(rows: Sequence[dict[str, Any]], spec: SourceSpec, words: int, se
     for row in rows:
         if len(texts) < MIN_TEXTS:
             _text(texts, row["positive"], words)
-    return Source(
+    return TrainingSource(
         spec.name,
         tuple(texts),
         tuple(queries),
@@ -134,7 +136,7 @@ def _pair(line: str, where: str) -> dict[str, Any]:
     return row
 
 
-def _usable(row: dict[str, Any], judged: Judged, removed: Removed) -> bool:
+def _usable(row: dict[str, Any], judged: JudgedTexts, removed: Removed) -> bool:
     """Whether a row can be learned from; negatives that cannot be are taken out of it."""
     known = len(row["negatives"])
     row["negatives"] = [own for own in row["negatives"] if _is_negative(own, judged)]
@@ -151,7 +153,7 @@ def _usable(row: dict[str, Any], judged: Judged, removed: Removed) -> bool:
     return False
 
 
-def _is_negative(text: str, judged: Judged) -> bool:
+def _is_negative(text: str, judged: JudgedTexts) -> bool:
     return bool(text.strip()) and normalised(text) not in judged.texts
 
 

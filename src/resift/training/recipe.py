@@ -51,9 +51,9 @@ class MiningSpec:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """`meeting_layers` read the query again, over a document; rows are cut in training."""
+    """`cross_attention_layers` read the query again, over a document; rows are cut in training."""
 
-    meeting_layers: int = 2
+    cross_attention_layers: int = 2
     query_tokens: int = 40
     document_tokens: int = 144
 
@@ -88,7 +88,7 @@ class LoopSpec:
     queries: int = 32
     documents: int = 5
     rate: float = 3e-5
-    meeting_rate: float = 3e-4
+    cross_attention_rate: float = 3e-4
     head_rate: float = 1e-3
     decay: float = 0.01
     warmup: float = 0.05

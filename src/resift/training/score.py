@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.rerank.schedule import schedule
-from resift.rerank.stages import Batch, Model
+from resift.rerank.batching import schedule
+from resift.rerank.models import Batch, Model
 
 Floats = NDArray[np.float32]
 

@@ -1,4 +1,4 @@
-"""A group of a joint model's layers as an ONNX graph: one stage, and what its exit says of a pair.
+"""A group of a cross-encoder's layers as an ONNX graph: one stage, and what its exit says of a pair.
 
 `graph.py` writes the layers; here is where they are cut. At an exit the first token goes on alone
 through the layers that are left, over the states as they are at the exit, and a linear head reads

@@ -64,7 +64,7 @@ class Request:
             self._handler.wfile.flush()
 
     def wait(self) -> None:
-        """Say nothing until the test is over."""
+        """Interpolation nothing until the test is over."""
         self._handler.server.closing.wait(20)  # type: ignore[attr-defined]
 
     def reset(self) -> None:

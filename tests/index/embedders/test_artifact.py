@@ -14,8 +14,8 @@ from resift.index.embedders.artifact import ArtifactEmbedder
 from resift.rerank.artifact import Pooling, ReferencePair, load_artifact, write_manifest
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.encoder import Encoder
-from resift.rerank.pairs import Tokens, load_tokenizer
 from resift.rerank.runtimes import open_session
+from resift.rerank.tokenization import Tokens, load_tokenizer
 from resift.settings import Settings
 
 TEXTS = ["blue whales sing", "a", "whales " * 60, "", "the sea is deep and cold in winter"]

@@ -10,10 +10,10 @@ import pytest
 from index.embedders.embedding_server import Answer, Request, serve
 from resift.errors import EmbedderError
 from resift.index.embedders import endpoint
-from resift.index.embedders.endpoint import Endpoint, Limits
+from resift.index.embedders.endpoint import Endpoint, RetryLimits
 
-FEW = Limits(timeout_s=5, tries=3, longest_wait_s=0.1)
-HASTY = Limits(timeout_s=0.3, tries=1, longest_wait_s=0.1)
+FEW = RetryLimits(timeout_s=5, tries=3, longest_wait_s=0.1)
+HASTY = RetryLimits(timeout_s=0.3, tries=1, longest_wait_s=0.1)
 BODY = {"input": ["text"]}
 KEY = "sk-s3cret"
 
@@ -26,11 +26,11 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return found
 
 
-def posted(url: str, limits: Limits) -> object:
+def posted(url: str, limits: RetryLimits) -> object:
     return Endpoint(f"{url}/embeddings", f"Bearer {KEY}", (KEY,)).post(BODY, limits)
 
 
-def refused(limits: Limits, *answers: Answer) -> tuple[str, int]:
+def refused(limits: RetryLimits, *answers: Answer) -> tuple[str, int]:
     """The error's text, checked to be one line without a key, and how many requests came."""
     with serve(*answers) as server:
         url = server.spec.partition("#")[0]
@@ -81,7 +81,7 @@ def test_tries_have_an_end(waits: list[float]) -> None:
 
 
 def test_waits_double_up_to_a_bound(waits: list[float]) -> None:
-    refused(Limits(5, 8, 4.0), *[status(503)] * 9)
+    refused(RetryLimits(5, 8, 4.0), *[status(503)] * 9)
     for place, wait in enumerate(waits):
         whole = endpoint.FIRST_WAIT_S * 2 ** (place + 1)
         assert min(whole / 2, 4.0) <= wait <= min(whole, 4.0)
@@ -93,7 +93,7 @@ def test_the_server_says_how_long_to_wait(waits: list[float]) -> None:
     past = format_datetime(datetime.now(UTC) - timedelta(seconds=30), usegmt=True)
     answers = [status(429, Retry_After=value) for value in ("7", later, past, "0", "soon", "")]
     with serve(*answers) as server:
-        posted(server.spec.partition("#")[0], Limits(5, 9, 60.0))
+        posted(server.spec.partition("#")[0], RetryLimits(5, 9, 60.0))
     assert waits[0] == 7 and 25 < waits[1] <= 30 and waits[2:4] == [0, 0]
     assert all(wait > 0.5 for wait in waits[4:])
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from index.embedders.embedding_server import DIM, Request, good, serve, vector
 from resift.errors import EmbedderError, InputError
-from resift.index.embedders.endpoint import Limits
+from resift.index.embedders.endpoint import RetryLimits
 from resift.index.embedders.http import (
     BATCH_CHARACTERS,
     BATCH_TEXTS,
@@ -24,7 +24,7 @@ from resift.index.embedders.http import (
 from resift.index.embedders.keys import Keys
 
 TEXTS = [f"{'word ' * place}{place}" for place in range(70)]
-ONCE = Limits(timeout_s=5, tries=1, longest_wait_s=1)
+ONCE = RetryLimits(timeout_s=5, tries=1, longest_wait_s=1)
 
 
 def opened(spec: str, key: str | None = None) -> HttpEmbedder:

@@ -14,7 +14,7 @@ from index.parsing.pdfs import make_pdf
 from resift.errors import SourceError
 from resift.index.normalisation import is_visible
 from resift.index.parsing.cut import CutFile
-from resift.index.parsing.limits import Limits
+from resift.index.parsing.limits import ParseLimits
 from resift.index.parsing.parse import SUFFIXES, parse
 from resift.index.parsing.parsers import Parsers
 
@@ -23,7 +23,7 @@ PAGE = "<!DOCTYPE html><html><body><p>Text.</body></html>"
 
 @pytest.fixture(scope="module")
 def parsers() -> Iterator[Parsers]:
-    with Parsers(Limits(max_seconds=20), processes=1, with_text=True) as opened:
+    with Parsers(ParseLimits(max_seconds=20), processes=1, with_text=True) as opened:
         yield opened
 
 

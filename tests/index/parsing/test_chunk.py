@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from resift.index.parsing.chunk import Chunk, chunk
+from resift.index.parsing.chunk import PassageSpan, chunk
 from resift.index.parsing.documents import Section
 
 WORDS = st.sampled_from(
@@ -24,7 +24,7 @@ def tokens(text: str) -> NDArray[np.int64]:
     return np.array([m.start() for m in re.finditer(r"\S{1,4}", text)], dtype=np.int64)
 
 
-def count(text: str, piece: Chunk) -> int:
+def count(text: str, piece: PassageSpan) -> int:
     return int(((tokens(text) >= piece.start) & (tokens(text) < piece.end)).sum())
 
 

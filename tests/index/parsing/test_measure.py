@@ -7,7 +7,7 @@ from resift.index.parsing import measure
 from resift.index.parsing.measure import token_starts
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.pairs import Tokens, load_tokenizer
+from resift.rerank.tokenization import Tokens, load_tokenizer
 
 
 def test_a_text_in_windows_has_the_tokens_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:

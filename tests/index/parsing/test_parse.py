@@ -13,7 +13,7 @@ from resift.index.parsing import parse_pdf
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.cut import cut
 from resift.index.parsing.documents import ParsedDocument
-from resift.index.parsing.limits import Limits
+from resift.index.parsing.limits import ParseLimits
 from resift.index.parsing.measure import token_starts
 from resift.index.parsing.parse import parse, parsing_fingerprint
 
@@ -272,7 +272,7 @@ def test_a_suffix_nobody_reads_is_refused() -> None:
 
 def test_a_pdf_of_too_many_pages_is_refused() -> None:
     with pytest.raises(SourceError, match=r"it has 3 pages: the limit is 2 \(max_pages\)"):
-        parse("a.pdf", make_pdf(["one", "two", "three"]), limits=Limits(max_pages=2))
+        parse("a.pdf", make_pdf(["one", "two", "three"]), limits=ParseLimits(max_pages=2))
 
 
 def test_a_damaged_page_costs_itself_and_a_missing_end_is_named() -> None:

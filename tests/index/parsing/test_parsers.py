@@ -20,7 +20,7 @@ from resift.errors import InputError, ResiftError, SourceError
 from resift.index.parsing import frames, parser_process
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.cut import CutFile, cut, from_json
-from resift.index.parsing.limits import Limits
+from resift.index.parsing.limits import ParseLimits
 from resift.index.parsing.measure import token_starts
 from resift.index.parsing.parse import parse
 from resift.index.parsing.parsers import Parsers
@@ -32,7 +32,7 @@ SLOW = b"<div>" * 400_000 + b"bottom"
 
 @pytest.fixture(scope="module")
 def parsers() -> Iterator[Parsers]:
-    with Parsers(Limits(max_seconds=30), processes=2) as opened:
+    with Parsers(ParseLimits(max_seconds=30), processes=2) as opened:
         yield opened
 
 
@@ -146,14 +146,14 @@ def test_many_rows_come_in_parts_and_are_one_file(parsers: Parsers) -> None:
 
 
 def test_a_file_that_is_too_large_is_not_sent() -> None:
-    with Parsers(Limits(max_bytes=10)) as parsers:
+    with Parsers(ParseLimits(max_bytes=10)) as parsers:
         large, small = read(parsers, ("a.txt", b"x" * 11), ("b.txt", b"x" * 10))
     assert str(large) == "the file has 11 bytes: the limit is 10 (max_bytes)"
     assert texts(small) == ["x" * 10]
 
 
 def test_a_file_that_takes_too_long_costs_its_time_and_no_more() -> None:
-    with Parsers(Limits(max_seconds=1), processes=1) as parsers:
+    with Parsers(ParseLimits(max_seconds=1), processes=1) as parsers:
         started = time.monotonic()
         before, slow, after = read(
             parsers, ("a.txt", b"before"), ("slow.html", SLOW), ("b.txt", b"after")
@@ -168,7 +168,7 @@ def test_a_file_that_needs_too_much_memory_costs_only_itself() -> None:
     table = pyarrow.table({"text": ["x" * 1_000_000] * 600})
     pyarrow.parquet.write_table(table, sink, compression="zstd")
     assert len(sink.getvalue()) < 1_000_000
-    with Parsers(Limits(memory_mb=512), processes=1) as parsers:
+    with Parsers(ParseLimits(memory_mb=512), processes=1) as parsers:
         hungry, after = read(parsers, ("big.parquet", sink.getvalue()), ("b.txt", b"after"))
     assert str(hungry) == "needs more than 512 MB of memory to read (memory_mb)"
     assert texts(after) == ["after"]
@@ -192,7 +192,7 @@ def test_two_parsers_that_are_killed_over_a_file_cost_that_file(others: list[int
                 os.kill(child, signal.SIGKILL)
             killed += new
 
-    with Parsers(Limits(max_seconds=10), processes=1) as parsers:
+    with Parsers(ParseLimits(max_seconds=10), processes=1) as parsers:
         read(parsers, ("a.txt", b"started"))
         threading.Thread(target=kill_two).start()
         slow, after = read(parsers, ("slow.html", SLOW), ("b.txt", b"after"))
@@ -212,7 +212,7 @@ def test_a_parser_that_was_killed_between_two_files_costs_none(others: list[int]
 
 
 def test_a_parser_that_no_longer_moves_is_too_slow(others: list[int]) -> None:
-    with Parsers(Limits(max_seconds=1), processes=1) as parsers:
+    with Parsers(ParseLimits(max_seconds=1), processes=1) as parsers:
         read(parsers, ("a.txt", b"started"))
         (child,) = mine(others)
         os.kill(child, signal.SIGSTOP)
@@ -225,7 +225,7 @@ def test_a_parser_that_has_grown_is_replaced_and_no_file_is_lost(others: list[in
     pytest.importorskip("kreuzberg")
     sink = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table({"text": ["row"]}), sink)
-    with Parsers(Limits(memory_mb=512), processes=1) as parsers:
+    with Parsers(ParseLimits(memory_mb=512), processes=1) as parsers:
         read(parsers, ("a.txt", b"started"))
         first = mine(others)
         outcomes = read(
@@ -277,9 +277,9 @@ def test_leaving_in_the_middle_does_not_wait_for_what_is_being_read() -> None:
 
 _ORPHANS = """
 import sys, time
-from resift.index.parsing.limits import Limits
+from resift.index.parsing.limits import ParseLimits
 from resift.index.parsing.parsers import Parsers
-with Parsers(Limits(max_seconds=3), processes=2) as parsers:
+with Parsers(ParseLimits(max_seconds=3), processes=2) as parsers:
     slow = b"<div>" * 400_000
     for _ in parsers.map([(1, "a.txt", b"x" * 300_000), (2, "s.html", slow), (3, "b.txt", b"x")]):
         print("reading", flush=True)
@@ -397,4 +397,4 @@ def test_a_frame_that_is_none_is_not_read(data: bytes) -> None:
 )
 def test_limits_that_nothing_could_be_read_with_are_refused(values: dict[str, int]) -> None:
     with pytest.raises(InputError, match=next(iter(values))):
-        Limits(**values)
+        ParseLimits(**values)

@@ -14,16 +14,16 @@ from resift.errors import ArtifactError
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.encoder import Encoder
-from resift.rerank.graphs import check_encoder
-from resift.rerank.pairs import Tokens, load_tokenizer
-from resift.rerank.references import Readings, crossing
+from resift.rerank.graph_checks import check_encoder
+from resift.rerank.references import ReferenceLogits, crossing
 from resift.rerank.runtimes import open_session
+from resift.rerank.tokenization import Tokens, load_tokenizer
 from resift.rerank.verification import Verification, references, verified
 from resift.settings import Settings
 
 
 class ArtifactEmbedder:
-    """The encoder of a split model, or of a bi-encoder that was converted; longer texts are cut.
+    """The encoder of a late-interaction model, or of a bi-encoder that was converted; longer texts are cut.
 
     None is the bundled model: all-MiniLM-L6-v2, int8, 384 dimensions, 256 tokens read of a text.
     """
@@ -31,7 +31,7 @@ class ArtifactEmbedder:
     def __init__(self, folder: Path | None, settings: Settings) -> None:
         artifact = load_artifact(folder or BUNDLED)
         manifest = artifact.manifest
-        if manifest.kind == "joint":
+        if manifest.kind == "cross_encoder":
             raise ArtifactError(
                 f"{folder}: a cross-encoder, which has no vector of a text alone; convert a "
                 "sentence-transformers model for an embedder"
@@ -78,5 +78,7 @@ class ArtifactEmbedder:
         alone = [self._query(own.query, self._encoder) @ self.embed([own.text])[0] for own in pairs]
         vectors = np.stack([self._query(query, self._encoder) for query in queries])
         crossed = vectors @ self.embed(texts).T
-        readings = Readings(np.array(alone, np.float64), crossed[None].astype(np.float64), places)
-        return verified(self._manifest, self._encoder.runtime, readings)
+        source_options = ReferenceLogits(
+            np.array(alone, np.float64), crossed[None].astype(np.float64), places
+        )
+        return verified(self._manifest, self._encoder.runtime, source_options)

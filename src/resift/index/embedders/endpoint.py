@@ -1,4 +1,4 @@
-"""JSON there and back by POST, with patience: what is worth another try, and how long to wait.
+"""JSON there and back by POST, with deadline: what is worth another try, and how long to wait.
 
 Knows HTTP and its faults, and nothing of vectors. What it raises is one line and shows no secret.
 """
@@ -37,7 +37,7 @@ REFUSALS = {400, 413, 422}
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RetryLimits:
     """How long one try may take, how many there are, and how long to wait between two at most."""
 
     timeout_s: float
@@ -45,7 +45,7 @@ class Limits:
     longest_wait_s: float
 
 
-class Refused(EmbedderError):
+class EndpointRefused(EmbedderError):
     """The server does not take what it was sent: another text may do better."""
 
 
@@ -86,7 +86,7 @@ class Endpoint:
             self._headers["Authorization"] = authorisation
         self._opener = build_opener(_NoRedirect, *([ProxyHandler({})] if is_here else []))
 
-    def post(self, body: dict[str, Any], limits: Limits) -> Any:
+    def post(self, body: dict[str, Any], limits: RetryLimits) -> Any:
         """The answer's JSON; raises `EmbedderError` where there is none after all tries."""
         data = json.dumps(body).encode()
         for tried in count(1):
@@ -132,7 +132,7 @@ class Endpoint:
         if error.code in AGAIN:
             return _TryAgain(reason, _retry_after(error.headers.get("Retry-After")))
         if error.code in REFUSALS:
-            return self._error(reason, Refused)
+            return self._error(reason, EndpointRefused)
         advice = ADVICE.get(error.code)
         return self._error(f"{reason}; {advice}" if advice else reason)
 

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import EmbedderError, InputError
-from resift.index.embedders.endpoint import Endpoint, Limits, Refused
+from resift.index.embedders.endpoint import Endpoint, EndpointRefused, RetryLimits
 from resift.index.embedders.keys import Keys, authorise, is_loopback
 
 BATCH_TEXTS = 32  # what text-embeddings-inference takes by default, the least of the known servers
 BATCH_CHARACTERS = 64_000
 SHORTEST = 200  # characters: what is shorter is not refused for its length
-BULK = Limits(timeout_s=60, tries=6, longest_wait_s=60)
-QUERY = Limits(timeout_s=10, tries=2, longest_wait_s=2)  # somebody waits for the answer
+BULK = RetryLimits(timeout_s=60, tries=6, longest_wait_s=60)
+QUERY = RetryLimits(timeout_s=10, tries=2, longest_wait_s=2)  # somebody waits for the answer
 
 NO_KEYS = Keys()
 _LOG = logging.getLogger(__name__)
@@ -39,7 +39,12 @@ class HttpEmbedder:
     """
 
     def __init__(
-        self, spec: str, keys: Keys = NO_KEYS, *, bulk: Limits = BULK, query: Limits = QUERY
+        self,
+        spec: str,
+        keys: Keys = NO_KEYS,
+        *,
+        bulk: RetryLimits = BULK,
+        query: RetryLimits = QUERY,
     ) -> None:
         base, self._model, user = _parts(spec)
         self.name = f"{base}#{self._model}"
@@ -77,7 +82,7 @@ class HttpEmbedder:
         """
         try:
             return self._vectors(texts, self._bulk)
-        except Refused as error:
+        except EndpointRefused as error:
             dim = self.dim  # raises where nothing is taken from us at all
             if len(texts) > 1:
                 middle = len(texts) // 2
@@ -87,7 +92,7 @@ class HttpEmbedder:
             _LOG.warning("a text beginning %r has no vector: %s", texts[0][:40], error)
             return np.zeros((1, dim), np.float32)
 
-    def _vectors(self, texts: Sequence[str], limits: Limits) -> Floats:
+    def _vectors(self, texts: Sequence[str], limits: RetryLimits) -> Floats:
         body = {"model": self._model, "input": list(texts), "encoding_format": "float"}
         answer = self._endpoint.post(body, limits)
         try:

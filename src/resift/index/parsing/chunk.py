@@ -35,7 +35,7 @@ _TINY = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class PassageSpan:
     """The passage ``text[start:end]``, with the heading path and the page it stands under."""
 
     start: int
@@ -50,7 +50,7 @@ def chunk(
     token_starts: NDArray[np.int64],
     target_tokens: int = TARGET_TOKENS,
     tables: Sequence[Table] = (),
-) -> list[Chunk]:
+) -> list[PassageSpan]:
     """Cut `text` into passages of about `target_tokens`, in order, none over 1.25 times that.
 
     No passage goes on under another heading: it stands wholly under its own. A short tail of a
@@ -103,7 +103,7 @@ class _Ruler:
         return start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())
 
 
-def _pack(ruler: _Ruler, section: Section) -> list[Chunk]:
+def _pack(ruler: _Ruler, section: Section) -> list[PassageSpan]:
     """One section's chunks: sentences in order, as many as fit."""
     spans: list[tuple[int, int]] = []
     for start, end in _sentences(ruler, section):
@@ -115,7 +115,7 @@ def _pack(ruler: _Ruler, section: Section) -> list[Chunk]:
         (start, _), (_, end) = spans[-2:]
         if ruler.count(start, end) <= ruler.limit:
             spans[-2:] = [(start, end)]
-    return [Chunk(start, end, section.heading, section.page) for start, end in spans]
+    return [PassageSpan(start, end, section.heading, section.page) for start, end in spans]
 
 
 def _sentences(ruler: _Ruler, section: Section) -> Iterator[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Rows to documents: which column is the text, which the title and the id; the rest is metadata.
+"""RowReader to documents: which column is the text, which the title and the id; the rest is metadata.
 
 Knows nothing of files: JSON Lines, CSV and Parquet hand in their rows as they read them.
 """
@@ -89,7 +89,7 @@ def columns_of(made_by: str) -> Columns | None:
     return Columns(**json.JSONDecoder().raw_decode(made_by[at:])[0]) if at >= 0 else None
 
 
-class Rows:
+class RowReader:
     """Gathers the documents of one file. A row that cannot be one costs nothing but itself."""
 
     def __init__(self, columns: Columns, word: str = "line", problems: Sequence[str] = ()) -> None:

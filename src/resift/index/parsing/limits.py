@@ -15,7 +15,7 @@ MOST = 10**12
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ParseLimits:
     """What one file may cost; a file that asks for more is skipped, and its reason says so.
 
     `max_bytes` hold for the file and for what it unpacks to, `max_pages` for the pages of a PDF
@@ -69,4 +69,4 @@ class Limits:
         return f"needs more than {self.memory_mb:,} MB of memory to read (memory_mb)"
 
 
-NO_LIMITS = Limits(MOST, MOST, MOST, MOST)
+NO_LIMITS = ParseLimits(MOST, MOST, MOST, MOST)

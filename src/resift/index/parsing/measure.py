@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from resift.rerank.artifact import TOKENIZER
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.pairs import Tokens, load_tokenizer
+from resift.rerank.tokenization import Tokens, load_tokenizer
 
 # Characters that are read at once: the tokenizer keeps some 200 bytes a token.
 _WINDOW = 1 << 16

@@ -51,7 +51,7 @@ class Page:
         self.separate("\n\n")
 
     def separate(self, gap: str) -> None:
-        """Ask for space before what comes next; the widest one asked for wins."""
+        """RankOptions for space before what comes next; the widest one asked for wins."""
         if len(gap.strip(" ")) > len(self._gap.strip(" ")) or not self._gap:
             self._gap = gap
 

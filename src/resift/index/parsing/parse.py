@@ -15,7 +15,7 @@ from resift.index.parsing import chunk
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.documents import Parsed, ParsedDocument
 from resift.index.parsing.kinds import check_kind
-from resift.index.parsing.limits import Limits
+from resift.index.parsing.limits import ParseLimits
 from resift.index.parsing.parse_csv import parse_csv
 from resift.index.parsing.parse_html import is_page, parse_html
 from resift.index.parsing.parse_jsonl import parse_jsonl
@@ -24,7 +24,7 @@ from resift.index.parsing.parse_parquet import parse_parquet
 from resift.index.parsing.parse_pdf import parse_pdf
 from resift.index.parsing.parse_text import parse_markdown, parse_plain
 
-_Read = Callable[[str, bytes, Columns, Limits], Parsed]
+_Read = Callable[[str, bytes, Columns, ParseLimits], Parsed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def _whole(parser: Callable[[str, bytes], Parsed]) -> _Read:
     return lambda key, data, columns, limits: parser(key, data)
 
 
-def _paged(parser: Callable[[str, bytes, Limits], Parsed]) -> _Read:
+def _paged(parser: Callable[[str, bytes, ParseLimits], Parsed]) -> _Read:
     return lambda key, data, columns, limits: parser(key, data, limits)
 
 
@@ -79,14 +79,14 @@ SUFFIXES = frozenset(_FORMATS)
 
 
 def parse(
-    key: str, data: bytes, columns: Columns | None = None, limits: Limits | None = None
+    key: str, data: bytes, columns: Columns | None = None, limits: ParseLimits | None = None
 ) -> Parsed:
     """Read one file, here and now; the same bytes give the same documents.
 
     `SourceError` says in one line why none of it can be indexed. Of `limits` bytes and pages are
     held here; time and memory are for whoever holds the process.
     """
-    limits = limits or Limits()
+    limits = limits or ParseLimits()
     limits.check_bytes(len(data))
     if not data.strip():
         raise SourceError("empty file")
@@ -115,7 +115,7 @@ def parsing_fingerprint(key: str, columns: Columns | None = None) -> str:
     return f"{format_.name} {format_.version}, chunk {chunk.VERSION}{by}"
 
 
-def may_exceed(key: str, size: int, before: Limits, now: Limits) -> bool:
+def may_exceed(key: str, size: int, before: ParseLimits, now: ParseLimits) -> bool:
     """Whether a file that could be read within `before` might be skipped under the limits of now.
 
     Of its size that is known; what it unpacks to, its pages, and the time and memory that it takes

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from resift.index.parsing.charset import decode_rows
-from resift.index.parsing.columns import Columns, Rows
+from resift.index.parsing.columns import Columns, RowReader
 from resift.index.parsing.documents import Parsed
 
 _DELIMITERS = ",;\t|"
@@ -29,7 +29,7 @@ def parse_csv(data: bytes, columns: Columns) -> Parsed:
     """
     csv.field_size_limit(max(csv.field_size_limit(), len(data) + 1))
     decoded = decode_rows(data)
-    rows = Rows(columns, problems=decoded.problems)
+    rows = RowReader(columns, problems=decoded.problems)
     reader = _read(decoded.text.split("\n"), rows)
     line, header = next(reader, (0, []))
     names = [name.strip() for name in header]
@@ -46,8 +46,8 @@ def parse_csv(data: bytes, columns: Columns) -> Parsed:
     return rows.parsed()
 
 
-def _read(lines: list[str], rows: Rows) -> Iterator[_Row]:
-    """Rows with the line that each begins on; after one that is no CSV go on at the next line."""
+def _read(lines: list[str], rows: RowReader) -> Iterator[_Row]:
+    """RowReader with the line that each begins on; after one that is no CSV go on at the next line."""
     at = next((place for place, line in enumerate(lines) if line.strip()), 0)
     named = _SEPARATOR.match(lines[at])
     at += named is not None
@@ -72,7 +72,7 @@ def _read(lines: list[str], rows: Rows) -> Iterator[_Row]:
             at = start + 1
 
 
-def _fits(number: int, row: list[str], names: Sequence[str], rows: Rows) -> bool:
+def _fits(number: int, row: list[str], names: Sequence[str], rows: RowReader) -> bool:
     if any(row[len(names) :]):
         rows.fault(number, f"{len(row)} fields, but the first row names {len(names)}")
         return False

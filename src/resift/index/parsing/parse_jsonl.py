@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from resift.errors import SourceError
 from resift.index.parsing.charset import decode_rows
-from resift.index.parsing.columns import Columns, Rows
+from resift.index.parsing.columns import Columns, RowReader
 from resift.index.parsing.documents import Parsed
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -19,7 +19,7 @@ def parse_jsonl(data: bytes, columns: Columns) -> Parsed:
     of the file is one JSON value, written over many lines or as one array.
     """
     decoded = decode_rows(data)
-    rows = Rows(columns, problems=decoded.problems)
+    rows = RowReader(columns, problems=decoded.problems)
     lines = decoded.text.split("\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():

@@ -17,7 +17,7 @@ from resift.extras import require
 from resift.index.parsing.charset import without_controls
 from resift.index.parsing.documents import Outline, Parsed, ParsedDocument, Section, Table
 from resift.index.parsing.docx_entities import hide_entities, show_entities
-from resift.index.parsing.limits import Limits
+from resift.index.parsing.limits import ParseLimits
 from resift.index.parsing.parse_text import stem
 from resift.index.parsing.tables import Grid
 
@@ -40,7 +40,7 @@ _SLIDES = re.compile(r"^@@slide-(\d+)@@$", re.MULTILINE)
 _LONGEST_HEADING = 120
 
 
-def parse_office(key: str, data: bytes, limits: Limits) -> Parsed:
+def parse_office(key: str, data: bytes, limits: ParseLimits) -> Parsed:
     """Read one file; its title is the one it has in its properties, its subject or its name.
 
     Headers and footers of pages are left out. `page` is the number of a slide; other files have
@@ -81,7 +81,7 @@ def _extract(suffix: str, data: bytes) -> Any:
         raise SourceError(f"not a readable {suffix}: damaged or encrypted ({reason})") from error
 
 
-def _unpacked(suffix: str, data: bytes, limits: Limits) -> bytes:
+def _unpacked(suffix: str, data: bytes, limits: ParseLimits) -> bytes:
     """An archive to read; refused is what is none, or says itself that it unpacks to too much."""
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
@@ -99,7 +99,7 @@ def _title(metadata: Mapping[str, Any]) -> str:
     return " ".join(without_controls(str(title)).split())
 
 
-def _slides(content: str, limits: Limits) -> "_Text":
+def _slides(content: str, limits: ParseLimits) -> "_Text":
     """The text of all slides, with their notes; a section a slide, headed by its first line."""
     before, *rest = _SLIDES.split(content)
     limits.check_pages(len(rest) // 2)

@@ -8,7 +8,7 @@ from typing import Any
 
 from resift.errors import SourceError
 from resift.extras import require
-from resift.index.parsing.columns import Columns, Rows
+from resift.index.parsing.columns import Columns, RowReader
 from resift.index.parsing.documents import Parsed
 
 _BATCH = 256
@@ -26,7 +26,7 @@ def parse_parquet(data: bytes, columns: Columns) -> Parsed:
         raise SourceError("an encrypted Parquet file: write it without encryption")
     arrow = require("pyarrow", "index")
     parquet = require("pyarrow.parquet", "index")
-    rows = Rows(columns, "row")
+    rows = RowReader(columns, "row")
     number = 0
     try:
         file = parquet.ParquetFile(arrow.BufferReader(data))

@@ -8,7 +8,7 @@ from typing import Any
 from resift.errors import SourceError
 from resift.extras import require
 from resift.index.parsing.documents import Parsed, ParsedDocument, Section
-from resift.index.parsing.limits import Limits
+from resift.index.parsing.limits import ParseLimits
 from resift.index.parsing.parse_text import stem
 
 # PDFium keeps global state and must never be entered by two threads at once.
@@ -27,7 +27,7 @@ _MOST_PROBLEMS = 20
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0e-\x1f]")
 
 
-def parse_pdf(key: str, data: bytes, limits: Limits) -> Parsed:
+def parse_pdf(key: str, data: bytes, limits: ParseLimits) -> Parsed:
     """Read the text of all pages; raise `SourceError` where there is none to read.
 
     A page that cannot be read costs itself, and so does what is missing at the end of the file.

@@ -17,7 +17,7 @@ from resift.errors import SourceError
 from resift.index.parsing import frames
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.cut import CutDocument, cut, to_json
-from resift.index.parsing.limits import Limits
+from resift.index.parsing.limits import ParseLimits
 from resift.index.parsing.measure import token_starts
 from resift.index.parsing.parse import parse
 
@@ -32,8 +32,8 @@ _PART_DOCUMENTS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Orders:
-    limits: Limits
+class _ParseRequest:
+    limits: ParseLimits
     columns: Columns
     with_text: bool
 
@@ -58,8 +58,8 @@ def _own_stdout() -> IO[bytes]:
 
 def _serve(requests: IO[bytes], replies: IO[bytes]) -> None:
     setup, _, _ = frames.read(requests)
-    limits = Limits(**setup["limits"])
-    orders = _Orders(limits, Columns(**setup["columns"]), setup["with_text"])
+    limits = ParseLimits(**setup["limits"])
+    orders = _ParseRequest(limits, Columns(**setup["columns"]), setup["with_text"])
     token_starts("ready")
     _limit_memory(limits)
     frames.write(replies, "ready")
@@ -87,7 +87,7 @@ def _files(head: list[list[Any]], body: bytes) -> Iterator[tuple[str, bytes]]:
         at += size
 
 
-def _answer(key: str, data: bytes, orders: _Orders) -> Iterator[dict[str, Any]]:
+def _answer(key: str, data: bytes, orders: _ParseRequest) -> Iterator[dict[str, Any]]:
     """The file cut into pieces, in parts of which the last is no ``more``; or why it is not."""
     try:
         _limit_time(orders.limits)
@@ -111,12 +111,12 @@ def _answer(key: str, data: bytes, orders: _Orders) -> Iterator[dict[str, Any]]:
         yield {"error": f"its parser failed ({type(error).__name__}: {line})"}
 
 
-def _limit_memory(limits: Limits) -> None:
+def _limit_memory(limits: ParseLimits) -> None:
     if resource:
         _limit(resource.RLIMIT_AS, limits.memory_mb << 20)
 
 
-def _limit_time(limits: Limits) -> None:
+def _limit_time(limits: ParseLimits) -> None:
     """Let the system end this process should it outlive its parent in the middle of a file."""
     if resource:
         usage = resource.getrusage(resource.RUSAGE_SELF)

@@ -17,7 +17,7 @@ from resift.errors import ResiftError, SourceError
 from resift.index.parsing import frames
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.cut import CutDocument, CutFile, from_json
-from resift.index.parsing.limits import Limits
+from resift.index.parsing.limits import ParseLimits
 
 # A parser loads Python, numpy and a tokenizer first.
 _START_SECONDS = 60.0
@@ -45,7 +45,7 @@ class Answer:
 class ParserProcess:
     """A child and its deadline. One thread talks to it, another may `kill_if_late` or `kill`."""
 
-    def __init__(self, limits: Limits, columns: Columns, with_text: bool) -> None:
+    def __init__(self, limits: ParseLimits, columns: Columns, with_text: bool) -> None:
         self._limits = limits
         self._setup = {
             "limits": asdict(limits),

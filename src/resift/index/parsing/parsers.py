@@ -17,7 +17,7 @@ from typing import Generic, Self, TypeVar
 from resift.errors import InputError, SourceError
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.cut import CutFile
-from resift.index.parsing.limits import Limits
+from resift.index.parsing.limits import ParseLimits
 from resift.index.parsing.parser_process import Answer, ParserProcess
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ _WATCH_SECONDS = 0.1
 
 
 @dataclass(slots=True)
-class _Batch(Generic[T]):
+class _FileBatch(Generic[T]):
     """Files on their way; `files` are those of `items` that are not skipped already."""
 
     items: list[tuple[T, SourceError | None]] = field(default_factory=list)
@@ -72,13 +72,13 @@ class Parsers:
 
     def __init__(
         self,
-        limits: Limits | None = None,
+        limits: ParseLimits | None = None,
         columns: Columns | None = None,
         *,
         processes: int | None = None,
         with_text: bool = False,
     ) -> None:
-        self._limits = limits or Limits()
+        self._limits = limits or ParseLimits()
         count = processes or min(os.cpu_count() or 1, _MOST_PROCESSES)
         setup = (self._limits, columns or Columns(), with_text)
         self._children = [ParserProcess(*setup) for _ in range(count)]
@@ -118,7 +118,7 @@ class Parsers:
         """
         if not self._watcher.is_alive():
             raise InputError("these parsers are not open: use them in a with statement")
-        window: deque[_Batch[T]] = deque()
+        window: deque[_FileBatch[T]] = deque()
         try:
             for batch in self._batches(files):
                 if batch.files:
@@ -133,8 +133,10 @@ class Parsers:
                 if batch.answers:
                     batch.answers.cancel()
 
-    def _batches(self, files: Iterable[tuple[T, str, bytes | SourceError]]) -> Iterator[_Batch[T]]:
-        batch: _Batch[T] = _Batch()
+    def _batches(
+        self, files: Iterable[tuple[T, str, bytes | SourceError]]
+    ) -> Iterator[_FileBatch[T]]:
+        batch: _FileBatch[T] = _FileBatch()
         for item, key, data in files:
             skipped = self._refuse(data)
             batch.items.append((item, skipped))
@@ -143,7 +145,7 @@ class Parsers:
                 batch.bytes += len(data)
             if batch.is_full:
                 yield batch
-                batch = _Batch()
+                batch = _FileBatch()
         if batch.items:
             yield batch
 
@@ -164,7 +166,7 @@ class Parsers:
             files.clear()  # answered: nobody needs the bytes any more
             self._idle.put(child)
 
-    def _is_over(self, window: deque[_Batch[T]]) -> bool:
+    def _is_over(self, window: deque[_FileBatch[T]]) -> bool:
         if len(window) > _WINDOW_BATCHES:
             return True
         return sum(batch.held for batch in window) > _WINDOW_BYTES

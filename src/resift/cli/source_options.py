@@ -1,0 +1,122 @@
+"""How a source is read, as options say it: on top of how it was read last."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from resift.errors import InputError
+from resift.index.parsing.columns import Columns
+from resift.index.parsing.limits import LEAST_SECONDS, MOST
+from resift.index.patterns import Globs
+from resift.index.source_options import AS_IT_IS, SourceOptions
+
+_LEAST_MB, _MOST_MB = 1e-6, MOST // 10**6
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was said on the command line; None is what was not.
+
+    Each of the columns is ``COLUMN``, or ``PATTERN=COLUMN`` for some of the files.
+    """
+
+    include: Sequence[str] | None = None
+    exclude: Sequence[str] | None = None
+    text_column: Sequence[str] | None = None
+    title_column: Sequence[str] | None = None
+    id_column: Sequence[str] | None = None
+    max_mb: float | None = None
+    max_seconds: float | None = None
+    follow_links: bool | None = None
+
+    def upon(self, before: SourceOptions) -> SourceOptions:
+        """The same as `before`, but for what was said."""
+        globs = Globs(
+            before.globs.include if self.include is None else tuple(self.include),
+            before.globs.exclude if self.exclude is None else tuple(self.exclude),
+        )
+        limits = before.limits
+        if self.max_mb is not None:
+            limits = replace(limits, max_bytes=_bytes(self.max_mb))
+        if self.max_seconds is not None:
+            limits = replace(limits, max_seconds=_seconds(self.max_seconds))
+        follow = before.follow_links if self.follow_links is None else self.follow_links
+        columns, by_pattern = self._columns(before)
+        return SourceOptions(globs, columns, limits, tuple(by_pattern.items()), follow)
+
+    def _columns(self, before: SourceOptions) -> tuple[Columns, dict[str, Columns]]:
+        columns, by_pattern = before.columns, dict(before.columns_by_pattern)
+        for pattern, field, name in sorted(self._named(), key=lambda rule: bool(rule[0])):
+            if pattern:
+                upon = by_pattern.pop(pattern, columns)  # the last one that was said counts
+                by_pattern[pattern] = replace(upon, **{field: name})
+            else:
+                columns = replace(columns, **{field: name})
+        return columns, by_pattern
+
+    def _named(self) -> Iterator[tuple[str, str, str]]:
+        """(pattern or nothing, which column, its name) of each that was said."""
+        said = {"text": self.text_column, "title": self.title_column, "id": self.id_column}
+        for field, values in said.items():
+            for value in values or ():
+                pattern, _, name = value.rpartition("=")
+                if not name or value.startswith("="):
+                    raise InputError(f"{value!r}: expected COLUMN or PATTERN=COLUMN")
+                yield pattern, field, name
+
+
+def differences(before: SourceOptions, after: SourceOptions) -> list[str]:
+    """What two ways of reading differ in, an option each."""
+    old, new = _options(before), _options(after)
+    names = dict.fromkeys([*old, *new])
+    return [
+        f"{name} {old.get(name, 'none')} → {new.get(name, 'none')}"
+        for name in names
+        if old.get(name) != new.get(name)
+    ]
+
+
+def described(source_options: SourceOptions) -> str:
+    """The options that are not the usual ones."""
+    usual = _options(AS_IT_IS)
+    return ", ".join(
+        f"{name} {value}"
+        for name, value in _options(source_options).items()
+        if usual.get(name) != value
+    )
+
+
+def _options(source_options: SourceOptions) -> dict[str, str]:
+    options = {
+        "include": " ".join(source_options.globs.include),
+        "exclude": " ".join(source_options.globs.exclude),
+        **_columns_as_options(source_options.columns, ""),
+        "max-mb": f"{source_options.limits.max_bytes / 1e6:g}",
+        "max-seconds": f"{source_options.limits.max_seconds:g}",
+        "follow-links": "yes" if source_options.follow_links else "",
+    }
+    for pattern, columns in source_options.columns_by_pattern:
+        options |= _columns_as_options(columns, f" of {pattern}")
+    return {name: value for name, value in options.items() if value}
+
+
+def _columns_as_options(columns: Columns, where: str) -> dict[str, str]:
+    named = {"text": columns.text, "title": columns.title, "id": columns.id or ""}
+    return {f"{field}-column{where}": name for field, name in named.items()}
+
+
+def _bytes(megabytes: float) -> int:
+    if not _LEAST_MB <= megabytes <= _MOST_MB:
+        raise InputError(
+            f"--max-mb {megabytes:g}: expected a number of megabytes from {_LEAST_MB:f} (one byte) "
+            f"to {_MOST_MB:,}"
+        )
+    return round(megabytes * 1e6)
+
+
+def _seconds(seconds: float) -> float:
+    if not LEAST_SECONDS <= seconds <= MOST:
+        raise InputError(
+            f"--max-seconds {seconds:g}: expected a number of seconds from {LEAST_SECONDS} to "
+            f"{MOST:,}"
+        )
+    return seconds

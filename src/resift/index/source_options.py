@@ -1,0 +1,120 @@
+"""How a source is read: which of its files, which columns of tables, within which limits.
+
+An index remembers it for each of its sources, so that a later run that says nothing reads the
+source as it was read before.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from resift.errors import InputError, shown
+from resift.index.parsing.columns import Columns
+from resift.index.parsing.limits import ParseLimits
+from resift.index.patterns import ALL, Globs, Pattern
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How a source is read: which keys, which columns of tables, within which limits.
+
+    `columns_by_pattern` has ``(pattern, columns)`` for the files that a pattern matches, as in
+    ``.gitignore``; the last one that does counts, and `columns` where none does. With
+    `follow_links` links of a folder are followed, also out of it.
+    """
+
+    globs: Globs = ALL
+    columns: Columns = field(default_factory=Columns)
+    limits: ParseLimits = field(default_factory=ParseLimits)
+    columns_by_pattern: tuple[tuple[str, Columns], ...] = ()
+    follow_links: bool = False
+    _patterns: tuple[Pattern, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name, kind in (("globs", Globs), ("columns", Columns), ("limits", ParseLimits)):
+            if not isinstance(getattr(self, name), kind):
+                raise InputError(
+                    f"{name}={shown(getattr(self, name))}: expected {kind.__name__}(…)"
+                )
+        if not isinstance(self.follow_links, bool):
+            raise InputError(f"follow_links={shown(self.follow_links)}: expected True or False")
+        object.__setattr__(self, "columns_by_pattern", _rules(self.columns_by_pattern))
+        patterns = tuple(Pattern((pattern,)) for pattern, _ in self.columns_by_pattern)
+        object.__setattr__(self, "_patterns", patterns)
+
+    def columns_for(self, key: str) -> Columns:
+        """The columns of a file."""
+        ordered = zip(reversed(self._patterns), reversed(self.columns_by_pattern), strict=True)
+        return next((rule[1] for pattern, rule in ordered if pattern.match(key)), self.columns)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` reads."""
+        return {
+            "include": list(self.globs.include),
+            "exclude": list(self.globs.exclude),
+            "columns": asdict(self.columns),
+            "limits": asdict(self.limits),
+            "columns_by_pattern": [[name, asdict(own)] for name, own in self.columns_by_pattern],
+            "follow_links": self.follow_links,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> "SourceOptions":
+        """What `to_json` gave; raise `ValueError` for anything else."""
+        try:
+            globs = Globs(_texts(value["include"]), _texts(value["exclude"]))
+            by_pattern = [(_is(p, str), _columns(own)) for p, own in value["columns_by_pattern"]]
+            limits = {name: _is(number, int, float) for name, number in value["limits"].items()}
+            return cls(
+                globs,
+                _columns(value["columns"]),
+                ParseLimits(**limits),
+                tuple(by_pattern),
+                _is(value["follow_links"], bool),
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"no options of a sync ({error})") from error
+
+
+def _rules(given: Any) -> tuple[tuple[str, Columns], ...]:
+    """Pairs of a pattern and columns; raise `InputError` for anything else."""
+    expected = 'expected pairs like [("*.csv", Columns(text="body"))]'
+    if not isinstance(given, tuple | list):
+        raise InputError(f"columns_by_pattern={shown(given)}: {expected}")
+    for rule in given:
+        is_pair = isinstance(rule, tuple | list) and len(rule) == 2
+        if not (is_pair and isinstance(rule[0], str) and isinstance(rule[1], Columns)):
+            raise InputError(f"columns_by_pattern: {shown(rule)}: {expected}")
+    return tuple((pattern, columns) for pattern, columns in given)
+
+
+AS_IT_IS = SourceOptions()
+
+
+def remembered(source_options: Mapping[str, Any], source_uri: str) -> SourceOptions:
+    """How a source was read last; without its own, the columns and limits of one that holds it.
+
+    Raise `ValueError` for what nobody has written so.
+    """
+    if source_uri in source_options:
+        return SourceOptions.from_json(source_options[source_uri])
+    around = [uri for uri in source_options if source_uri.startswith(uri.rstrip("/") + "/")]
+    if not around:
+        return AS_IT_IS
+    # Patterns are for keys below that other source.
+    nearest = SourceOptions.from_json(source_options[max(around, key=len)])
+    return replace(nearest, globs=ALL, columns_by_pattern=())
+
+
+def _columns(value: Any) -> Columns:
+    return Columns(**{name: _is(column, str, type(None)) for name, column in value.items()})
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(_is(text, str) for text in _is(value, list))
+
+
+def _is(value: Any, *kinds: type) -> Any:
+    if type(value) not in kinds:
+        raise TypeError(f"{type(value).__name__} where {kinds[0].__name__} was expected")
+    return value
