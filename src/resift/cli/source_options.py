@@ -1,4 +1,4 @@
-"""How a source is read, as options say it: on top of how it was read last."""
+"""Options of the command line → `SourceOptions`, on top of the remembered ones."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +13,10 @@ _LEAST_MB, _MOST_MB = 1e-6, MOST // 10**6
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What was said on the command line; None is what was not.
+class GivenOptions:
+    """Options of the command line; None was not given.
 
-    Each of the columns is ``COLUMN``, or ``PATTERN=COLUMN`` for some of the files.
+    A column is ``COLUMN``, or ``PATTERN=COLUMN`` for some of the files.
     """
 
     include: Sequence[str] | None = None
@@ -28,8 +28,8 @@ class Given:
     max_seconds: float | None = None
     follow_links: bool | None = None
 
-    def upon(self, before: SourceOptions) -> SourceOptions:
-        """The same as `before`, but for what was said."""
+    def applied_to(self, before: SourceOptions) -> SourceOptions:
+        """`before` with the given options changed."""
         globs = Globs(
             before.globs.include if self.include is None else tuple(self.include),
             before.globs.exclude if self.exclude is None else tuple(self.exclude),
@@ -47,16 +47,16 @@ class Given:
         columns, by_pattern = before.columns, dict(before.columns_by_pattern)
         for pattern, field, name in sorted(self._named(), key=lambda rule: bool(rule[0])):
             if pattern:
-                upon = by_pattern.pop(pattern, columns)  # the last one that was said counts
-                by_pattern[pattern] = replace(upon, **{field: name})
+                earlier = by_pattern.pop(pattern, columns)  # the last option given wins
+                by_pattern[pattern] = replace(earlier, **{field: name})
             else:
                 columns = replace(columns, **{field: name})
         return columns, by_pattern
 
     def _named(self) -> Iterator[tuple[str, str, str]]:
-        """(pattern or nothing, which column, its name) of each that was said."""
-        said = {"text": self.text_column, "title": self.title_column, "id": self.id_column}
-        for field, values in said.items():
+        """(pattern or nothing, field, column name) of each given option."""
+        given = {"text": self.text_column, "title": self.title_column, "id": self.id_column}
+        for field, values in given.items():
             for value in values or ():
                 pattern, _, name = value.rpartition("=")
                 if not name or value.startswith("="):
@@ -65,7 +65,7 @@ class Given:
 
 
 def differences(before: SourceOptions, after: SourceOptions) -> list[str]:
-    """What two ways of reading differ in, an option each."""
+    """The options that differ, one a line."""
     old, new = _options(before), _options(after)
     names = dict.fromkeys([*old, *new])
     return [
@@ -76,12 +76,12 @@ def differences(before: SourceOptions, after: SourceOptions) -> list[str]:
 
 
 def described(source_options: SourceOptions) -> str:
-    """The options that are not the usual ones."""
-    usual = _options(AS_IT_IS)
+    """The options that are not the defaults."""
+    defaults = _options(AS_IT_IS)
     return ", ".join(
         f"{name} {value}"
         for name, value in _options(source_options).items()
-        if usual.get(name) != value
+        if defaults.get(name) != value
     )
 
 
