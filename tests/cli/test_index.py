@@ -165,7 +165,7 @@ def test_what_is_passed_over_is_counted_by_kind(resift: Resift, tmp_path: Path) 
     assert "1 added" in followed.out
 
 
-def test_the_model_whose_half_is_kept_is_the_one_that_is_named(
+def test_token_states_are_of_the_named_model(
     resift: Resift, tmp_path: Path, joint_folder: Path
 ) -> None:
     (tmp_path / "source").mkdir()
@@ -173,4 +173,4 @@ def test_the_model_whose_half_is_kept_is_the_one_that_is_named(
     options = ("index", tmp_path / "source", "--index", tmp_path / "index", "--token-states")
     assert "nothing of a document to keep" in resift(*options, "--model", joint_folder).error
     assert "no such model folder" in resift(*options, "--model", tmp_path / "absent").error
-    assert "states kept" in resift(*options, "--model", "bundled").out
+    assert "token states" in resift(*options, "--model", "bundled").out

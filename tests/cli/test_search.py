@@ -128,7 +128,7 @@ def test_the_command_says_what_states_take(resift: Resift, source: Path, tmp_pat
     place = str(tmp_path / "index")
     done = resift("index", str(source), "--index", place, "--token-states")
     assert done.code == 0 and "token states: " in done.out and "kB a passage" in done.out
-    assert "states kept" not in resift("index", str(source), "--index", place).out
+    assert "token states" not in resift("index", str(source), "--index", place).out
     (row,) = resift("search", "what is a cat", "--index", place, "--top-n", "1", "--jsonl").rows
     assert row["rank"] == 1
 
