@@ -24,7 +24,7 @@ def best_sentence(query: str, text: str) -> tuple[int, int] | None:
     long sentence has to share more. None where nothing is shared.
     """
     wanted = _terms(query)
-    parts = sentences(text[:_LOOKED_AT], most=_LOOKED_AT)
+    parts = sentences(text[:_LOOKED_AT], max_parts=_LOOKED_AT)
     shared = [wanted & _terms(text[start:end]) for start, end in parts]
     common = Counter(term for terms in shared for term in terms)
     best, most = None, 0.0

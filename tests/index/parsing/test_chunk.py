@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from resift.index.parsing.chunk import PassageSpan, chunk
-from resift.index.parsing.documents import Section
+from resift.index.parsing.chunking import chunk
+from resift.index.parsing.documents import Chunk, Section
 
 WORDS = st.sampled_from(
     ["a", "Rain", "fell.", "Why?", "e.g.", "x" * 30, "\n", "\n\n", "- item", "1.", '"So."', " ",
@@ -24,7 +24,7 @@ def tokens(text: str) -> NDArray[np.int64]:
     return np.array([m.start() for m in re.finditer(r"\S{1,4}", text)], dtype=np.int64)
 
 
-def count(text: str, piece: PassageSpan) -> int:
+def count(text: str, piece: Chunk) -> int:
     return int(((tokens(text) >= piece.start) & (tokens(text) < piece.end)).sum())
 
 

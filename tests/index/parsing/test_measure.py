@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from resift.index.parsing import measure
-from resift.index.parsing.measure import token_starts
+from resift.index.parsing import chunking
+from resift.index.parsing.chunking import token_starts
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.tokenization import Tokens, load_tokenizer
@@ -13,7 +13,7 @@ from resift.rerank.tokenization import Tokens, load_tokenizer
 def test_a_text_in_windows_has_the_tokens_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "Rain fell, naïvely; 日本語 and unbelievable\nwords: 3.14! " * 40
     whole = Tokens(load_tokenizer(load_artifact(BUNDLED).tokenizer), 256).starts(text)
-    monkeypatch.setattr(measure, "_WINDOW", 97)
+    monkeypatch.setattr(chunking, "_WINDOW", 97)
     assert np.array_equal(token_starts(text), whole)
 
 

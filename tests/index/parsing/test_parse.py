@@ -10,12 +10,10 @@ import pytest
 from index.parsing.pdfs import make_pdf
 from resift.errors import SourceError
 from resift.index.parsing import parse_pdf
-from resift.index.parsing.columns import Columns
-from resift.index.parsing.cut import cut
+from resift.index.parsing.chunking import chunk_document, token_starts
 from resift.index.parsing.documents import ParsedDocument
-from resift.index.parsing.limits import ParseLimits
-from resift.index.parsing.measure import token_starts
-from resift.index.parsing.parse import parse, parsing_fingerprint
+from resift.index.parsing.formats import parse, parsing_fingerprint
+from resift.index.parsing.options import Columns, ParseLimits, ParseOptions
 
 
 def one(key: str, data: bytes) -> ParsedDocument:
@@ -163,7 +161,7 @@ def test_front_matter_that_is_long_or_never_ends_takes_no_time() -> None:
 )
 def test_no_line_takes_for_ever(page: str) -> None:
     started = time.thread_time()
-    cut(one("a.md", page.encode()), token_starts, with_text=False)
+    chunk_document(one("a.md", page.encode()), token_starts)
     assert time.thread_time() - started < 5
 
 
@@ -272,7 +270,11 @@ def test_a_suffix_nobody_reads_is_refused() -> None:
 
 def test_a_pdf_of_too_many_pages_is_refused() -> None:
     with pytest.raises(SourceError, match=r"it has 3 pages: the limit is 2 \(max_pages\)"):
-        parse("a.pdf", make_pdf(["one", "two", "three"]), limits=ParseLimits(max_pages=2))
+        parse(
+            "a.pdf",
+            make_pdf(["one", "two", "three"]),
+            ParseOptions(limits=ParseLimits(max_pages=2)),
+        )
 
 
 def test_a_damaged_page_costs_itself_and_a_missing_end_is_named() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from resift.errors import SourceError
 from resift.index.parsing.documents import ParsedDocument
-from resift.index.parsing.parse import parse
+from resift.index.parsing.formats import parse
 
 
 def page(html: str | bytes, key: str = "p.html") -> ParsedDocument:

@@ -7,8 +7,8 @@ import pytest
 from index.parsing.office import make_docx, make_epub, make_odt, make_pptx, make_xlsx
 from resift.errors import SourceError
 from resift.index.parsing.documents import ParsedDocument
-from resift.index.parsing.limits import ParseLimits
-from resift.index.parsing.parse import SUFFIXES, parse
+from resift.index.parsing.formats import SUFFIXES, parse
+from resift.index.parsing.options import ParseLimits, ParseOptions
 from resift.index.parsing.parse_office import OFFICE_SUFFIXES
 
 MAIL = (
@@ -107,12 +107,14 @@ def test_an_archive_that_unpacks_to_too_much_is_not_unpacked() -> None:
     bomb = make_docx([("Normal", "a" * 3_000_000)], [])
     assert len(bomb) < 10_000
     with pytest.raises(SourceError, match=r"unpacks to 3,000,\d+ bytes: the limit is 1,000,000"):
-        parse("bomb.docx", bomb, limits=ParseLimits(max_bytes=1_000_000))
+        parse("bomb.docx", bomb, ParseOptions(limits=ParseLimits(max_bytes=1_000_000)))
 
 
 def test_a_deck_of_too_many_slides_is_refused() -> None:
     with pytest.raises(SourceError, match=r"it has 3 pages: the limit is 2 \(max_pages\)"):
-        parse("deck.pptx", make_pptx(["a", "b", "c"]), limits=ParseLimits(max_pages=2))
+        parse(
+            "deck.pptx", make_pptx(["a", "b", "c"]), ParseOptions(limits=ParseLimits(max_pages=2))
+        )
 
 
 def test_without_the_package_the_reason_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,11 +15,9 @@ from hypothesis import strategies as st
 
 from resift.errors import SourceError
 from resift.index.normalisation import is_visible
-from resift.index.parsing.columns import Columns
-from resift.index.parsing.documents import Parsed
-from resift.index.parsing.parse import parse
-from resift.index.parsing.parse_csv import parse_csv
-from resift.index.parsing.parse_jsonl import parse_jsonl
+from resift.index.parsing.documents import ParsedFile
+from resift.index.parsing.formats import parse
+from resift.index.parsing.options import Columns, ParseOptions
 
 NAMED = Columns(text="body", title="name", id="key")
 
@@ -42,7 +40,7 @@ def make_csv(rows: list[list[str]], delimiter: str = ",") -> bytes:
     return sink.getvalue().encode()
 
 
-def only_metadata(parsed: Parsed) -> list[dict[str, Any]]:
+def only_metadata(parsed: ParsedFile) -> list[dict[str, Any]]:
     assert not parsed.problems
     return [dict(document.metadata) for document in parsed.documents]
 
@@ -56,7 +54,7 @@ def test_columns_say_what_the_text_the_title_and_the_id_are(key: str) -> None:
         ".tsv": make_csv([list(row), list(row.values())], "\t"),
         ".parquet": make_parquet({name: [value] for name, value in row.items()}),
     }[key[1:]]
-    (document,) = parse(key, data, NAMED).documents
+    (document,) = parse(key, data, ParseOptions(NAMED)).documents
     assert (document.id, document.title, document.text) == ("k1", "T", "words")
     assert document.metadata == {"text": "not this", "_id": "nor this"}
     assert document.row == (2 if key in ("c.csv", "c.tsv") else 1)
@@ -68,7 +66,7 @@ def test_columns_say_what_the_text_the_title_and_the_id_are(key: str) -> None:
 )
 def test_a_table_without_the_column_says_which_ones_it_has(key: str, data: bytes) -> None:
     with pytest.raises(SourceError, match="no column 'body' in it, but a, b"):
-        parse(key, data, NAMED)
+        parse(key, data, ParseOptions(NAMED))
 
 
 def test_numbers_of_a_csv_column_are_numbers_if_all_of_them_are() -> None:
@@ -371,10 +369,10 @@ def test_a_named_column_that_is_in_no_row_is_a_slip(
     kind: str, columns: Columns, named: str
 ) -> None:
     """Titles alone, or made-up ids, would take the place of what is indexed."""
-    parse = {"jsonl": parse_jsonl, "csv": parse_csv}[kind]
+    key, data = f"a.{kind}", NOWHERE[kind]
     with pytest.raises(SourceError, match=f"no column '{named}' in it, but title, body"):
-        parse(NOWHERE[kind], columns)
-    assert len(parse(NOWHERE[kind], Columns(text="body")).documents) == 2
+        parse(key, data, ParseOptions(columns))
+    assert len(parse(key, data, ParseOptions(Columns(text="body"))).documents) == 2
 
 
 def test_parquet_reads_texts_that_were_written_as_bytes() -> None:
@@ -409,7 +407,7 @@ def test_a_null_is_no_missing_column() -> None:
 
 def test_a_line_nested_without_end_is_named_in_plain_words() -> None:
     line = '{"text": "a", "m": ' + "[" * 100_000 + "]" * 100_000 + "}"
-    assert "nested without end" in parse("a.jsonl", line.encode()).problems[0]
+    assert "nested too deep" in parse("a.jsonl", line.encode()).problems[0]
 
 
 def test_problems_of_rows_are_in_the_order_of_the_rows() -> None:

@@ -9,12 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from index.parsing.office import make_docx, make_xlsx
-from resift.index.parsing.chunk import chunk
-from resift.index.parsing.cut import cut
-from resift.index.parsing.documents import ParsedDocument, Section
-from resift.index.parsing.measure import token_starts
-from resift.index.parsing.parse import parse
-from resift.index.parsing.tables import Grid, repeat_heads
+from resift.index.parsing.chunking import chunk, chunk_document, repeat_heads, token_starts
+from resift.index.parsing.documents import Grid, ParsedDocument, Section
+from resift.index.parsing.formats import parse
 
 ROWS = [[f"name {n}", "" if n % 3 else f"Ends here. And so on {n}", f"{n}"] for n in range(120)]
 HEAD = ["Name", "Remark", "Count"]
@@ -45,14 +42,14 @@ def test_a_table_that_is_cut_repeats_its_head(key: str, data: bytes, head: str) 
     if key.endswith("x"):
         pytest.importorskip("kreuzberg")
     (parsed,) = parse(key, data).documents
-    document = cut(parsed, token_starts, with_text=True)
+    document = chunk_document(parsed, token_starts, with_text=True)
     assert document.text is not None
-    tables = [piece for piece in document.pieces if "name " in piece.text]
+    tables = [piece for piece in document.chunks if "name " in piece.text]
     assert len(tables) >= 4
     for piece in tables:
         assert head in piece.text
         assert len(token_starts(piece.text)) <= 250
-    for piece in document.pieces:
+    for piece in document.chunks:
         assert document.text[piece.start : piece.end] == piece.text
     # Every row is in one piece, whole, and in order.
     rows = [line for piece in tables for line in piece.text.split("\n") if "name " in line]
@@ -66,17 +63,17 @@ def test_a_table_that_fits_is_one_piece_and_its_text_is_as_it_was() -> None:
     rows = [[f"name {n}", "It ends. And goes on.", "7"] for n in range(8)]
     page = b"<p>" + filler + b"</p>" + html(rows)
     (parsed,) = parse("a.html", page).documents
-    document = cut(parsed, token_starts, with_text=True)
+    document = chunk_document(parsed, token_starts, with_text=True)
     assert document.text == parsed.text
-    assert sum("name " in piece.text for piece in document.pieces) == 1
+    assert sum("name " in piece.text for piece in document.chunks) == 1
 
 
 def test_a_title_or_heading_that_is_a_text_is_not_repeated_as_a_whole() -> None:
     (parsed,) = parse("a.md", b"# " + b"word " * 20_000).documents
-    document = cut(parsed, token_starts, with_text=False)
-    assert len(document.pieces) > 50
+    document = chunk_document(parsed, token_starts)
+    assert len(document.chunks) > 50
     assert len(document.title) <= 500
-    assert all(len(piece.heading) <= 500 for piece in document.pieces)
+    assert all(len(piece.heading) <= 500 for piece in document.chunks)
 
 
 def test_a_table_in_a_fence_is_code_and_a_rule_is_no_table() -> None:
@@ -111,7 +108,7 @@ def test_pieces_are_slices_and_nothing_is_lost(parts: list[tuple[str, Grid]], ta
     for words, grid in parts:
         start = len(text)
         text += f"{words}\n\n"
-        table = grid.at(len(text))
+        table = grid.table_at(len(text))
         text += f"{grid.text}\n\n"
         tables += [table] if table.end > table.start else []
         sections.append(Section(start, len(text), "A > B"))
