@@ -151,13 +151,13 @@ def test_a_source_that_refuses_from_now_on_leaves_what_was_committed(
     index = Place(str(tmp_path), through.storage).index()
     parsed, parse = threading.Event(), ParserPool._parse
 
-    def noted(parsers: ParserPool, files: list[tuple[str, bytes]]) -> Any:
-        answers = parse(parsers, files)
+    def noted(parsers: ParserPool, *arguments: Any) -> Any:
+        result = parse(parsers, *arguments)
         parsed.set()
-        return answers
+        return result
 
     def wait_for_parsers(request: Seen) -> None:
-        if request.path.endswith("040.txt"):  # the first batch has been handed over
+        if request.path.endswith("040.txt"):  # the first files have been handed over
             assert parsed.wait(60)
 
     monkeypatch.setattr(ParserPool, "_parse", noted)

@@ -17,7 +17,7 @@ MAX_CHARACTERS = 400
 _STOP = re.compile(r"""\n|[.!?…]+(?:[)\]}"'”’»]|[ \xa0\u202f]»)*|[。！？｡]+[」』）”’]*|[।॥؟۔]+""")
 _SPACE = re.compile(r"\s*")
 _ITEM = re.compile(r"[-*•‣–+][ \t]|\(?\w{1,3}[.)][ \t]|[|#>]")
-_OPENERS = "\"'“„‘«»([{¿¡*_`"
+_OPENERS = re.compile("[\"'“„‘«»([{¿¡*_`]{0,3}")
 _WIDE_STOPS = "。！？｡"  # of scripts without spaces
 _DOTTED = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")  # J., e.g., U.S.
 _ABBREVIATIONS = frozenset("mr mrs ms dr prof st vs cf al approx ca bzw vgl".split())
@@ -57,19 +57,13 @@ def _is_border(text: str, stop: re.Match[str], gap: int, start: int, at_lines: b
     lines = text.count("\n", gap, start)
     if lines > 1 or (lines and _ITEM.match(text, start)) or stop[0][0] in _WIDE_STOPS:
         return True
-    continues = text[_first_letter(text, start)].islower()
+    openers = _OPENERS.match(text, start)
+    first = openers.end() if openers else start
+    continues = text[first : first + 1].islower()
     if stop[0] == "\n":
         before = text[stop.start() - 1 : stop.start()]
         return at_lines and not continues and before not in (",", ";", "-")
     return gap < start and not continues and not _is_abbreviation(text, stop, start)
-
-
-def _first_letter(text: str, at: int) -> int:
-    """The index of the next character that is no opening quote or bracket, if there is one."""
-    for index in range(at, min(at + 4, len(text))):
-        if text[index] not in _OPENERS:
-            return index
-    return at
 
 
 def _is_abbreviation(text: str, stop: re.Match[str], start: int) -> bool:
@@ -78,7 +72,8 @@ def _is_abbreviation(text: str, stop: re.Match[str], start: int) -> bool:
         return False
     first = max(stop.start() - _MAX_ABBREVIATION, 0)
     line = text[first : stop.start()].rpartition("\n")[2]
-    word = line.split()[-1].lstrip("([\"'“") if line.split() else ""
+    words = line.split()
+    word = words[-1].lstrip("([\"'“") if words else ""
     if word.isdecimal():
         is_whole_line = len(line) < stop.start() - first or first == 0
         return is_whole_line and line.strip() == word  # the number of a list item

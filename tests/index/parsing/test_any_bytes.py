@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from index.parsing.office import make_docx
@@ -67,6 +67,7 @@ PARTS = st.one_of(
         max_size=8,
     )
 )
+@example([(".html", b"<!\x80\xc2\x80\xc2\x80")])  # broken bytes, but no text
 def test_any_bytes_are_text_or_one_reason(
     parsers: ParserPool, files: list[tuple[str, bytes]]
 ) -> None:

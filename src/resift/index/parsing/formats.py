@@ -81,8 +81,9 @@ NO_TEXT = "no text in it"
 def parse(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
     """Read one file in this process; the same bytes give the same documents.
 
-    Raise `SourceError` with one line that says why none of it can be indexed. Limits of bytes and
-    pages are checked here; those of time and memory by `ParserPool`.
+    All of them have visible text. Raise `SourceError` with one line that says why none of it can
+    be indexed. Limits of bytes and pages are checked here; those of time and memory by
+    `ParserPool`.
     """
     options.limits.check_bytes(len(data))
     if not data.strip():
@@ -95,9 +96,10 @@ def parse(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile
         parsed = _FORMAT_BY_SUFFIX[suffix].parse(key, data, options)
     except MissingExtra as error:
         raise SourceError(str(error)) from error
-    if not parsed.problems and not any(map(_has_text, parsed.documents)):
+    documents = tuple(filter(_has_text, parsed.documents))
+    if not documents and not parsed.problems:
         raise SourceError(NO_TEXT)
-    return parsed
+    return ParsedFile(documents, parsed.problems)
 
 
 def parsing_fingerprint(key: str, columns: Columns = DEFAULTS.columns) -> str:

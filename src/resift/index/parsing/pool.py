@@ -1,7 +1,7 @@
 """Many files to chunks, in parser processes that are killed where a file takes too much.
 
-`ParserPool` hands files out in batches and gives results in the order of the files. Each of its
-`_ParserProcess` starts a `worker` when needed and replaces it when it dies.
+`ParserPool` gives results in the order of the files. Each of its `_ParserProcess` starts a `worker`
+when needed and replaces it when it dies.
 """
 
 import os
@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from queue import SimpleQueue
@@ -27,12 +27,9 @@ T = TypeVar("T")
 FileResult = ChunkedFile | SourceError
 
 _MAX_PROCESSES = 4
-# Small files are sent together.
-_BATCH_FILES = 32
-_BATCH_BYTES = 1 << 18
 # Files that wait for their turn and results that wait to be taken.
+_QUEUE_FILES = 256
 _QUEUE_BYTES = 64 << 20
-_QUEUE_BATCHES = 64
 _SECONDS_BETWEEN_CHECKS = 0.1
 # A parser process loads Python, numpy and a tokenizer first.
 _START_SECONDS = 60.0
@@ -50,33 +47,12 @@ _SINGLE_THREADED = {
 
 
 @dataclass(slots=True)
-class _Batch(Generic[T]):
-    """Files on their way. Each of `items` has its error, or the next of `files`."""
+class _Job(Generic[T]):
+    """A file on its way. `size` is in bytes, of the file or, once it is parsed, of its result."""
 
-    items: list[tuple[T, SourceError | None]] = field(default_factory=list)
-    files: list[tuple[str, bytes]] = field(default_factory=list)
-    bytes: int = 0
-    results: "Future[list[tuple[FileResult, int]]] | None" = None
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.items) >= _BATCH_FILES or self.bytes >= _BATCH_BYTES
-
-    @property
-    def is_done(self) -> bool:
-        return self.results is None or self.results.done()
-
-    @property
-    def bytes_in_memory(self) -> int:
-        """Of its files or, once it is done, of its results."""
-        done = self.results.result() if self.results and self.results.done() else []
-        return sum(size for _, size in done) or self.bytes
-
-    def wait(self) -> Iterator[tuple[T, FileResult]]:
-        """Wait, and give each item with its result."""
-        results = iter(self.results.result() if self.results else ())
-        for item, error in self.items:
-            yield item, error or next(results)[0]
+    item: T
+    size: int
+    future: "Future[FileResult]" = field(default_factory=Future)
 
 
 class ParserPool:
@@ -125,45 +101,38 @@ class ParserPool:
         """
         if not self._watcher.is_alive():
             raise InputError("this ParserPool is not open: use it in a with statement")
-        queue: deque[_Batch[T]] = deque()
+        queue: deque[_Job[T]] = deque()
         try:
-            for batch in self._batches(files):
-                if batch.files:
-                    batch.results = self._threads.submit(self._parse, batch.files)
-                queue.append(batch)
-                while queue and (queue[0].is_done or _is_full(queue)):
-                    yield from queue.popleft().wait()
-            while queue:
-                yield from queue.popleft().wait()
+            for item, key, data in files:
+                queue.append(self._submit(item, key, data))
+                while queue and (queue[0].future.done() or _is_full(queue)):
+                    job = queue.popleft()
+                    yield job.item, job.future.result()
+            for job in queue:
+                yield job.item, job.future.result()
         finally:
-            for batch in queue:
-                if batch.results:
-                    batch.results.cancel()
+            for job in queue:
+                job.future.cancel()
 
-    def _batches(self, files: Iterable[tuple[T, str, bytes | SourceError]]) -> Iterator[_Batch[T]]:
-        batch: _Batch[T] = _Batch()
-        for item, key, data in files:
+    def _submit(self, item: T, key: str, data: bytes | SourceError) -> _Job[T]:
+        if isinstance(data, bytes):
+            job = _Job(item, len(data))
             try:
-                if isinstance(data, SourceError):
-                    raise data
                 self._limits.check_bytes(len(data))
-                batch.items.append((item, None))
-                batch.files.append((key, data))
-                batch.bytes += len(data)
+                job.future = self._threads.submit(self._parse, job, key, data)
             except SourceError as error:
-                batch.items.append((item, error))
-            if batch.is_full:
-                yield batch
-                batch = _Batch()
-        if batch.items:
-            yield batch
+                job.future.set_result(error)
+        else:
+            job = _Job(item, 0)
+            job.future.set_result(data)
+        return job
 
-    def _parse(self, files: list[tuple[str, bytes]]) -> list[tuple[FileResult, int]]:
+    def _parse(self, job: _Job[T], key: str, data: bytes) -> FileResult:
         process = self._idle.get()
         try:
-            return process.parse(files)
+            result, job.size = process.parse(key, data)
+            return result
         finally:
-            files.clear()  # frees the bytes, which are not needed any more
             self._idle.put(process)
 
     def _watch(self) -> None:
@@ -172,10 +141,8 @@ class ParserPool:
                 process.kill_if_late()
 
 
-def _is_full(queue: deque[_Batch[T]]) -> bool:
-    if len(queue) > _QUEUE_BATCHES:
-        return True
-    return sum(batch.bytes_in_memory for batch in queue) > _QUEUE_BYTES
+def _is_full(queue: deque[_Job[T]]) -> bool:
+    return len(queue) > _QUEUE_FILES or sum(job.size for job in queue) > _QUEUE_BYTES
 
 
 class _ParserProcess:
@@ -193,15 +160,31 @@ class _ParserProcess:
         self._was_late = False
         self._is_closed = False
 
-    def parse(self, files: Sequence[tuple[str, bytes]]) -> list[tuple[FileResult, int]]:
-        """A result for each file, with its size in bytes.
+    def parse(self, key: str, data: bytes) -> tuple[FileResult, int]:
+        """A file's result, and how many bytes it has.
 
-        A file that kills the process is skipped; the next ones are sent to a new process.
+        A file that kills its process is skipped with the reason. It is sent again if the process
+        had read others before: they may be the cause.
         """
-        results: list[tuple[FileResult, int]] = []
-        while len(results) < len(files):
-            results += self._attempt(files[len(results) :])
-        return results
+        reason = None
+        while reason is None:
+            process = self._running()
+            try:
+                self._set_deadline(self._options.limits.max_seconds)
+                protocol.write(_pipe(process.stdin), [key, len(data)], data)
+                result = self._result(process)
+                self._results += 1
+                if self._clear_deadline():  # killed, though it answered at the last moment
+                    self.end()
+                return result
+            except (OSError, EOFError):
+                self.end()
+                reason = self._skip_reason(process.returncode, self._clear_deadline())
+            except (ValueError, RecursionError):
+                self._clear_deadline()
+                self.end()
+                reason = "its parser gave no answer that can be read"
+        return SourceError(reason), 0
 
     def kill_if_late(self) -> None:
         """Kill the process if its file is over its time."""
@@ -233,31 +216,6 @@ class _ParserProcess:
                 continue  # what was still to be written is lost
         with self._lock:
             self._process = None
-
-    def _attempt(self, files: Sequence[tuple[str, bytes]]) -> list[tuple[FileResult, int]]:
-        """The results of one process, until all are there or it is gone."""
-        process = self._running()
-        results: list[tuple[FileResult, int]] = []
-        try:
-            self._set_deadline(self._options.limits.max_seconds)
-            sizes = [[key, len(data)] for key, data in files]
-            protocol.write(_pipe(process.stdin), sizes, [data for _, data in files])
-            while len(results) < len(files):
-                results.append(self._result(process))
-                self._results += 1
-                if self._clear_deadline():  # killed, though it answered at the last moment
-                    self.end()
-                    break
-        except (OSError, EOFError):
-            self.end()
-            reason = self._skip_reason(process.returncode, self._clear_deadline())
-            if reason:
-                results.append((SourceError(reason), 0))
-        except (ValueError, RecursionError):
-            self._clear_deadline()
-            self.end()
-            results.append((SourceError("its parser gave no answer that can be read"), 0))
-        return results
 
     def _result(self, process: subprocess.Popen[bytes]) -> tuple[FileResult, int]:
         """One file's result, in one or more parts; each part has its own deadline."""

@@ -1,4 +1,4 @@
-"""What a parser process and its parent send each other: lines of JSON, files' bytes after them.
+"""What a parser process and its parent send each other: lines of JSON, and files.
 
 Never pickle: a process that has read hostile files must not be able to make its parent run code.
 What it sends is checked.
@@ -16,13 +16,12 @@ EXIT_GROWN = 78
 """The exit code of a parser that has grown too large to begin another file."""
 
 
-def write(stream: IO[bytes], message: Any, bodies: Sequence[bytes] = ()) -> None:
-    """Send `message` as one line of JSON, and `bodies` after it."""
+def write(stream: IO[bytes], message: Any, body: bytes = b"") -> None:
+    """Send `message` as one line of JSON, and `body` after it."""
     line = json.dumps(message, separators=(",", ":"), ensure_ascii=False)
     # A file's name may hold lone surrogates.
     stream.write(line.encode("utf-8", "surrogatepass") + b"\n")
-    for body in bodies:
-        stream.write(body)
+    stream.write(body)
     stream.flush()
 
 

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from typing import IO, Any
 
 from resift.errors import SourceError
@@ -55,17 +56,15 @@ def _serve(requests: IO[bytes], replies: IO[bytes]) -> None:
     # Half of what was free at the start must be free for each file.
     max_size = (_address_space() + memory) // 2
     while True:
-        files = protocol.read(requests)
-        # All of them before the first reply: parent and parser must not both wait to write.
-        bodies = [protocol.read_body(requests, size) for _, size in files]
-        for (key, _), data in zip(files, bodies, strict=True):
-            if _address_space() > max_size:
-                os._exit(protocol.EXIT_GROWN)
-            try:
-                for part in _parts(key, data, options):
-                    protocol.write(replies, part)
-            except MemoryError:
-                os._exit(protocol.EXIT_NO_MEMORY)
+        key, size = protocol.read(requests)
+        data = protocol.read_body(requests, size)
+        if _address_space() > max_size:
+            os._exit(protocol.EXIT_GROWN)
+        try:
+            for part in _parts(key, data, options):
+                protocol.write(replies, part)
+        except MemoryError:
+            os._exit(protocol.EXIT_NO_MEMORY)
 
 
 def _parts(key: str, data: bytes, options: ParseOptions) -> Iterator[dict[str, Any]]:
@@ -109,14 +108,21 @@ def _set_limit(kind: int, value: int) -> None:
         resource.setrlimit(kind, (value, hard))
 
 
+@cache
+def _statm() -> int | None:
+    """The file descriptor of Linux's table of this process's memory."""
+    with suppress(OSError):
+        return os.open("/proc/self/statm", os.O_RDONLY)
+    return None
+
+
 def _address_space() -> int:
     """Bytes that this process has reserved; 0 where the system does not say."""
     # Not getrusage's peak, which is inherited from the parent.
-    try:
-        with open("/proc/self/statm", encoding="ascii") as pages:
-            return int(pages.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
+    statm = _statm()
+    if statm is None:
         return 0
+    return int(os.pread(statm, 100, 0).split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":
