@@ -108,7 +108,8 @@ class ParserPool:
                 while queue and (queue[0].future.done() or _is_full(queue)):
                     job = queue.popleft()
                     yield job.item, job.future.result()
-            for job in queue:
+            while queue:
+                job = queue.popleft()
                 yield job.item, job.future.result()
         finally:
             for job in queue:
@@ -238,9 +239,7 @@ class _ParserProcess:
         limits = self._options.limits
         if was_late or exit_code == -getattr(signal, "SIGXCPU", 0):
             return limits.too_slow
-        if (
-            self._results
-        ):  # earlier files may be the cause: only a new process proves that it is not
+        if self._results:  # earlier files may be the cause: try it in a new process
             return None
         if exit_code in (protocol.EXIT_NO_MEMORY, protocol.EXIT_GROWN):
             return limits.too_large

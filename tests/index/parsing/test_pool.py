@@ -1,4 +1,4 @@
-"""Proves that files are read in other processes: in order, within limits, whatever they are."""
+"""Files are read in other processes: in order, within limits, whatever they are."""
 
 import io
 import os
@@ -52,7 +52,7 @@ def texts(outcome: ChunkedFile | SourceError) -> list[str]:
 
 def children_of(parent: int) -> list[int]:
     """Process ids of a process's parsers."""
-    found = []
+    children = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = status.read_text().rpartition(")")[2].split()
@@ -64,8 +64,8 @@ def children_of(parent: int) -> list[int]:
             and fields[0] != "Z"
             and b"resift.index.parsing.worker" in command
         ):
-            found.append(int(status.parent.name))
-    return found
+            children.append(int(status.parent.name))
+    return children
 
 
 @pytest.fixture
@@ -326,8 +326,8 @@ def test_starting_a_parser_loads_no_runtime_and_no_index() -> None:
     )
     code = f"import sys, resift.index.parsing.worker; print({heavy} & set(sys.modules))"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
-    assert found.stdout.strip() == b"set()"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+    assert printed.stdout.strip() == b"set()"
 
 
 def test_files_are_taken_only_as_far_ahead_as_there_is_room(parsers: ParserPool) -> None:

@@ -1,4 +1,4 @@
-"""Proves that whatever bytes a file holds, it gives text or one reason, and hurts no other file."""
+"""Whatever bytes a file holds, it gives text or one reason, and harms no other file."""
 
 import gzip
 import io
@@ -14,8 +14,8 @@ from index.parsing.pdfs import make_pdf
 from resift.errors import SourceError
 from resift.index.normalisation import is_visible
 from resift.index.parsing.documents import ChunkedFile
-from resift.index.parsing.formats import SUFFIXES, parse
-from resift.index.parsing.options import ParseLimits, ParseOptions
+from resift.index.parsing.formats import SUFFIXES, parse, parsing_fingerprint
+from resift.index.parsing.options import Columns, ParseLimits, ParseOptions
 from resift.index.parsing.pool import ParserPool
 
 PAGE = "<!DOCTYPE html><html><body><p>Text.</body></html>"
@@ -173,3 +173,36 @@ def test_an_archive_that_lies_about_what_it_unpacks_to_costs_itself(
     assert "max_bytes" in str(honest)
     assert isinstance(liar, SourceError)
     assert isinstance(good, ChunkedFile)
+
+
+def test_an_unknown_suffix_is_refused() -> None:
+    with pytest.raises(SourceError, match=r"\.doc: not a kind of document"):
+        parse("a.doc", b"x")
+
+
+def test_the_same_bytes_give_the_same_documents() -> None:
+    for key, data in (("a.md", b"# A\nx"), ("a.pdf", make_pdf(["x"])), ("a.csv", b"text,n\na,1\n")):
+        assert parse(key, data) == parse(key, data)
+
+
+def test_fingerprints_name_the_kind_of_file_and_for_rows_the_columns() -> None:
+    assert parsing_fingerprint("a/b.TXT") == parsing_fingerprint("c.txt") != ""
+    assert parsing_fingerprint("a.txt") != parsing_fingerprint("a.pdf")
+    other = Columns(text="body")
+    assert parsing_fingerprint("a.txt", other) == parsing_fingerprint("a.txt")
+    for key in ("a.csv", "a.jsonl", "a.parquet"):
+        assert parsing_fingerprint(key, other) != parsing_fingerprint(key, Columns())
+    assert parsing_fingerprint("a.exe") == ""
+
+
+@pytest.mark.parametrize("key", ["a.txt", "a.md", "a.html", "a.csv", "a.jsonl"])
+def test_what_is_broken_in_a_text_is_read_and_named(key: str) -> None:
+    lines = {
+        "a.csv": ["text", "Größe, wählen".replace(",", ""), "Maß X"],
+        "a.jsonl": ['{"text": "a b"}', '{"text": "Größe wählen"}', '{"text": "Maß X"}'],
+    }.get(key, ["Titel", "Größe wählen", "Maß X"])
+    data = "\n".join(lines).encode().replace(b"X", b"\xff\xfe")
+    parsed = parse(key, data)
+    assert "Maß \ufffd\ufffd" in parsed.documents[-1].text
+    assert parsed.problems == ("2 × no UTF-8, read as \ufffd, first in line 3",)
+    assert not parse(key, "\n".join(lines).encode()).problems
