@@ -231,7 +231,7 @@ def test_what_is_utf8_but_for_some_bytes_is_utf8_however_short(
     for data, text in texts:
         result = decoded(data)
         assert (data, result.text) == (data, text)
-        assert result.problem.startswith(f"{text.count(chr(0xFFFD))} × no UTF-8")
+        assert result.problems[0].startswith(f"{text.count(chr(0xFFFD))} × no UTF-8")
 
 
 @pytest.mark.parametrize("text", WESTERN)
@@ -264,13 +264,13 @@ def test_half_a_character_at_the_end_costs_itself(encoding: str) -> None:
     text = "Größe, plain words.\n" * 3
     result = decoded((text + "x").encode(encoding)[:-1])
     assert result.text == text + "\ufffd"
-    assert result.problem.startswith("1 × no UTF-")
-    assert result.problem.endswith("first in line 4")
+    assert result.problems[0].startswith("1 × no UTF-")
+    assert result.problems[0].endswith("first in line 4")
 
 
 def test_a_replacement_character_that_was_written_is_not_broken() -> None:
-    assert decoded("a \ufffd b".encode()).problem == ""
-    assert decoded("é\ufffd è".encode() + b"\xff").problem.startswith("1 × ")
+    assert decoded("a \ufffd b".encode()).problems == ()
+    assert decoded("é\ufffd è".encode() + b"\xff").problems[0].startswith("1 × ")
 
 
 def test_marks_where_files_were_joined_are_no_text() -> None:

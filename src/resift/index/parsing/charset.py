@@ -66,15 +66,10 @@ _MIN_NUL_SHARE = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A file's text with line feeds as line ends, and one line about its broken bytes, if any."""
+    """A file's text with line feeds as line ends; one of `problems` says which bytes are broken."""
 
     text: str
-    problem: str = ""
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """The problem as a file's problems."""
-        return (self.problem,) if self.problem else ()
+    problems: tuple[str, ...] = ()
 
 
 def decode(data: bytes, declared: str | None = None) -> Decoded:
@@ -82,7 +77,7 @@ def decode(data: bytes, declared: str | None = None) -> Decoded:
 
     Guesses are for other scripts than Latin; where they are in doubt the text is Windows-1252, for
     a wrong accent costs less than a page of French read as Chinese. Single control bytes become
-    spaces; broken bytes of UTF-8 become replacement characters, and are the `problem`. Raise
+    spaces; broken bytes of UTF-8 become replacement characters, and are a problem. Raise
     `SourceError` for binary data: many control bytes, or bytes that fit no encoding.
     """
     encoding, body = _by_mark(data)
@@ -91,7 +86,7 @@ def decode(data: bytes, declared: str | None = None) -> Decoded:
         if (data and not body) or controls > _MAX_CONTROL_SHARE * min(len(body), _SAMPLE):
             raise SourceError("not text: it has control bytes, as binary files have")
     decoded = _decoded(body, encoding, declared)
-    return Decoded(without_controls(decoded.text), decoded.problem)
+    return Decoded(without_controls(decoded.text), decoded.problems)
 
 
 def decode_rows(data: bytes) -> Decoded:
@@ -131,14 +126,14 @@ def _by_mark(data: bytes) -> tuple[str | None, bytes]:
 def _decoded(data: bytes, encoding: str | None, declared: str | None) -> Decoded:
     unicode = _decode_unicode(data, encoding or "utf-8")
     if unicode.is_certain:
-        return Decoded(_with_line_feeds(unicode.text), unicode.problem)
+        return Decoded(_with_line_feeds(unicode.text), unicode.problems)
     if encoding:
         raise SourceError(f"not text: broken {encoding.upper()}")
     text = _decode_other(data, declared, unicode.is_likely)
     if text is not None:
         return Decoded(_with_line_feeds(text))
     if unicode.is_likely or unicode.broken <= _MAX_CONTROL_SHARE * len(unicode.text):
-        return Decoded(_with_line_feeds(unicode.text), unicode.problem)
+        return Decoded(_with_line_feeds(unicode.text), unicode.problems)
     raise SourceError("not text: neither UTF-8, UTF-16 nor any other known encoding")
 
 
@@ -158,7 +153,7 @@ class _Unicode:
     text: str
     valid: int
     broken: int
-    problem: str = ""
+    problems: tuple[str, ...] = ()
 
     @property
     def is_certain(self) -> bool:
@@ -187,7 +182,7 @@ def _decode_unicode(data: bytes, encoding: str) -> _Unicode:
     broken = replaced - data.count(_REPLACEMENT.encode(encoding))
     counted = _beyond_ascii(text) - len(_ACCIDENT.findall(data)) if is_utf8 else len(text)
     problem = f"{broken:,} × no {encoding.upper()}, read as {_REPLACEMENT}, first in line {line:,}"
-    return _Unicode(text, counted - replaced, broken, problem)
+    return _Unicode(text, counted - replaced, broken, (problem,))
 
 
 def _beyond_ascii(text: str) -> int:
@@ -254,14 +249,9 @@ def _is_cyrillic(text: str) -> bool:
 
 
 def _sample(data: bytes) -> bytes:
-    """About 32 kB around the first byte beyond ASCII, cut at line ends."""
+    """About 32 kB from the first byte beyond ASCII on, whole lines where possible."""
     first = _BEYOND_ASCII.search(data)
-    if not first:
-        return data[:_SAMPLE]
-    start = data.rfind(b"\n", 0, first.start()) + 1
-    if first.start() - start >= _SAMPLE // 2:  # a long line of ASCII before it
-        start = first.start()
-    if len(data) - start <= _SAMPLE:
-        return data[start:]
-    end = data.rfind(b"\n", start, start + _SAMPLE)
-    return data[start : end if end > first.start() else start + _SAMPLE]
+    start = first.start() if first else 0
+    end = start + _SAMPLE
+    line_end = data.rfind(b"\n", start, end) if end < len(data) else -1
+    return data[start : line_end if line_end > 0 else end]

@@ -72,22 +72,12 @@ class ParseLimits:
     memory_mb: int = 2_048
 
     def __post_init__(self) -> None:
-        for name in ("max_bytes", "max_pages", "max_seconds", "memory_mb"):
-            value = getattr(self, name)
-            if type(value) not in (int, float) or not 0 < value <= MAX_LIMIT:
-                raise InputError(
-                    f"{name}={shown(value)}: expected a number above 0, at most {MAX_LIMIT:,}"
-                )
-        if self.max_seconds < MIN_SECONDS:
-            raise InputError(
-                f"max_seconds={self.max_seconds}: expected {MIN_SECONDS} or more: shorter times "
-                "are not measured"
-            )
-        if self.memory_mb < _MIN_MEMORY_MB:
-            raise InputError(
-                f"memory_mb={self.memory_mb}: expected {_MIN_MEMORY_MB} or more: a parser process "
-                "needs that to start"
-            )
+        minimum = {"max_seconds": MIN_SECONDS, "memory_mb": _MIN_MEMORY_MB}
+        for name, value in asdict(self).items():
+            least = minimum.get(name, 1)
+            if type(value) not in (int, float) or not least <= value <= MAX_LIMIT:
+                expected = f"expected a number from {least:,} to {MAX_LIMIT:,}"
+                raise InputError(f"{name}={shown(value)}: {expected}")
 
     def check_bytes(self, size: int, subject: str = "the file has") -> None:
         """Raise `SourceError` if `size` bytes are too many."""
