@@ -1,7 +1,7 @@
 """Parquet: every row is a document. It is read batch by batch: a file may unpack to far more."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -34,10 +34,12 @@ def parse_parquet(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Pa
         file = parquet.ParquetFile(arrow.BufferReader(data))
         names = file.schema_arrow.names
         rows.require_columns(names)
-        for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+        first = {name: names.index(name) for name in names}
+        for name in (name for name in first if names.count(name) > 1):
             rows.add_problem(1, f"more than one column is called {name!r}: only the first is read")
         for batch in file.iter_batches(_BATCH, use_threads=False):
-            for fields, problems in _python_rows(arrow, _readable(arrow, batch, columns)):
+            batch = batch.select(list(first.values()))
+            for fields, problems in _python_rows(arrow, batch, columns):
                 number += 1
                 for reason in problems:
                     rows.add_problem(number, reason)
@@ -50,63 +52,56 @@ def parse_parquet(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Pa
     return rows.parsed()
 
 
-def _readable(arrow: Any, batch: Any, columns: Columns) -> Any:
-    """The batch with each column name once, and bytes in the columns of texts as strings.
+def _python_rows(
+    arrow: Any, batch: Any, columns: Columns
+) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """Each row's values, and a problem for each value that Python's types cannot hold.
 
-    Some writers store strings as bytes; `_row_by_value` finds those that are not UTF-8.
+    Value by value only where a whole batch fails: that is slower, but loses no other value.
     """
-    names = batch.schema.names
-    batch = batch.select([names.index(name) for name in dict.fromkeys(names)])
-    types = arrow.types
-    for index, field in enumerate(batch.schema):
-        is_bytes = types.is_binary(field.type) or types.is_large_binary(field.type)
-        if field.name in columns.not_metadata and is_bytes:
-            kind = arrow.string() if types.is_binary(field.type) else arrow.large_string()
-            texts = batch.column(index).view(kind)
-            batch = batch.set_column(index, field.with_type(kind), texts)
-    return batch
-
-
-def _python_rows(arrow: Any, batch: Any) -> list[tuple[dict[str, Any], list[str]]]:
-    """Each row's values, and a problem for each value that Python's types cannot hold."""
     try:
-        rows = _in_microseconds(arrow, batch).to_pylist()
+        for row in _python_types(arrow, batch, columns).to_pylist():
+            yield row, []
+        return
     except MemoryError:
         raise
     except (ValueError, OverflowError, arrow.ArrowException):
-        return [_row_by_value(arrow, batch, index) for index in range(batch.num_rows)]
-    return [(fields, []) for fields in rows]
+        pass
+    for index in range(batch.num_rows):
+        fields: dict[str, Any] = {}
+        problems = []
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            cell = arrow.record_batch([column.slice(index, 1)], [name])
+            try:
+                fields |= _python_types(arrow, cell, columns).to_pylist()[0]
+            except MemoryError:
+                raise
+            except (ValueError, OverflowError, arrow.ArrowException) as error:
+                reason = str(error).partition("\n")[0][:100]
+                problems.append(f"column {name!r} is left out ({reason})")
+        yield fields, problems
 
 
-def _row_by_value(arrow: Any, batch: Any, index: int) -> tuple[dict[str, Any], list[str]]:
-    """One row, value by value: slower, but a value that cannot be read costs only itself."""
-    fields: dict[str, Any] = {}
-    problems = []
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        cell = arrow.record_batch([column.slice(index, 1)], [name])
-        try:
-            [row] = _in_microseconds(arrow, cell).to_pylist()
-            fields.setdefault(name, row[name])
-        except MemoryError:
-            raise
-        except (ValueError, OverflowError, arrow.ArrowException) as error:
-            reason = str(error).partition("\n")[0][:100]
-            problems.append(f"column {name!r} is left out ({reason})")
-    return fields, problems
+def _python_types(arrow: Any, batch: Any, columns: Columns) -> Any:
+    """The batch with types that Python can hold: microseconds, and strings for the columns of text.
 
-
-def _in_microseconds(arrow: Any, batch: Any) -> Any:
-    """The same rows with nanoseconds cut to microseconds, which Python's types can hold."""
+    Some writers store strings as bytes. Whether these are UTF-8 shows when they are read.
+    """
     types = arrow.types
     fields = []
     for field in batch.schema:
-        if types.is_timestamp(field.type) and field.type.unit == "ns":
-            field = field.with_type(arrow.timestamp("us", field.type.tz))
-        elif types.is_duration(field.type) and field.type.unit == "ns":
-            field = field.with_type(arrow.duration("us"))
-        elif types.is_time64(field.type):
-            field = field.with_type(arrow.time64("us"))
-        fields.append(field)
+        kind = field.type
+        if types.is_timestamp(kind) and kind.unit == "ns":
+            kind = arrow.timestamp("us", kind.tz)
+        elif types.is_duration(kind) and kind.unit == "ns":
+            kind = arrow.duration("us")
+        elif types.is_time64(kind):
+            kind = arrow.time64("us")
+        elif field.name in columns.not_metadata and types.is_binary(kind):
+            kind = arrow.string()
+        elif field.name in columns.not_metadata and types.is_large_binary(kind):
+            kind = arrow.large_string()
+        fields.append(field.with_type(kind))
     return batch.cast(arrow.schema(fields), safe=False)
 
 
