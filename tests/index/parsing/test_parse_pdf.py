@@ -23,7 +23,7 @@ def parse_one(key: str, data: bytes) -> ParsedDocument:
 def test_pdf_keeps_its_pages() -> None:
     document = parse_one("paper.pdf", make_pdf(["First page.", "", "Third page."]))
     assert document.title == "paper"
-    spans = [(s.page, document.text[s.start : s.end]) for s in document.sections]
+    spans = [(s.page, document.text[s.start : s.end].strip()) for s in document.sections]
     assert spans == [(1, "First page."), (3, "Third page.")]
 
 

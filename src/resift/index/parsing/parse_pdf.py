@@ -8,7 +8,7 @@ from typing import Any
 
 from resift.errors import SourceError
 from resift.extras import require
-from resift.index.parsing.documents import ParsedDocument, ParsedFile, Section
+from resift.index.parsing.documents import ParsedFile, TextBuilder
 from resift.index.parsing.options import DEFAULTS, ParseOptions
 
 # PDFium keeps global state: two threads must never be in it at once.
@@ -42,16 +42,21 @@ def parse_pdf(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Parsed
                 pages = [_clean(_page_text(pdf, number, problems)) for number in range(len(pdf))]
         except pdfium.PdfiumError as error:
             raise SourceError(_reason(error)) from error
-    text, sections = _join(pages)
+    builder = TextBuilder(title)
+    for number, page in enumerate(pages, start=1):
+        if page:
+            builder.page = number
+            builder.heading(1, "")
+            builder.block(page)
     if len(problems) > _MAX_PROBLEMS:
         more = f"and {len(problems) - _MAX_PROBLEMS:,} more pages that cannot be read"
         problems[_MAX_PROBLEMS:] = [more]
     if _END not in data[-_TAIL:]:
         problems.append("the file is cut off: pages of it may be missing")
-    if not text:
+    if builder.is_empty:
         reason = f" ({problems[0]})" if problems else ": scanned? Run OCR on it first"
         raise SourceError(f"a PDF without a text layer in its {len(pages)} pages{reason}")
-    return ParsedFile((ParsedDocument(key, title, text, sections),), tuple(problems))
+    return ParsedFile((builder.document(key, title),), tuple(problems))
 
 
 def _page_text(pdf: Any, number: int, problems: list[str]) -> str:
@@ -66,19 +71,6 @@ def _page_text(pdf: Any, number: int, problems: list[str]) -> str:
     except pdfium.PdfiumError:
         problems.append(f"page {number + 1}: damaged, left out")
         return ""
-
-
-def _join(pages: list[str]) -> tuple[str, tuple[Section, ...]]:
-    pieces: list[str] = []
-    sections = []
-    at = 0
-    for number, page in enumerate(pages, start=1):
-        if page:
-            piece = f"\n\n{page}" if pieces else page
-            pieces.append(piece)
-            at += len(piece)
-            sections.append(Section(at - len(page), at, page=number))
-    return "".join(pieces), tuple(sections)
 
 
 def _clean(text: str) -> str:
