@@ -124,8 +124,8 @@ def test_a_long_section_is_a_border() -> None:
 def test_no_passage_goes_on_under_another_heading() -> None:
     text = "Aa. Bb cc dd ee. Ff. Gg."
     names = ["P > A", "P > B", "P > B > C", "Q"]
-    places = [0, 4, 17, 21, len(text)]
-    sections = [Section(places[n], places[n + 1], name) for n, name in enumerate(names)]
+    positions = [0, 4, 17, 21, len(text)]
+    sections = [Section(positions[n], positions[n + 1], name) for n, name in enumerate(names)]
     passages = chunk(text, sections, tokens(text), 10)
     assert [passage.heading for passage in passages] == names
     assert [text[p.start : p.end] for p in passages] == ["Aa.", "Bb cc dd ee.", "Ff.", "Gg."]

@@ -7,7 +7,7 @@ tokens of the bundled model.
 import re
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -128,6 +128,9 @@ class _MeasuredText:
         return start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())
 
 
+_Splitter = Callable[[_MeasuredText, int, int], Iterator[tuple[int, int]]]
+
+
 def chunk(
     text: str,
     sections: Sequence[Section],
@@ -153,7 +156,9 @@ def _pack(
     measured: _MeasuredText, section: Section, tables: Sequence[Table]
 ) -> list[tuple[int, int]]:
     """One section's chunks: sentences in order, as many as fit."""
-    spans = list(_joined(measured, _sentences(measured, section, tables)))
+    sentences = pairwise(_borders(measured.text, section, tables))
+    finer = (_lines, _words, _token_runs)  # lines first: a table's rows stay whole
+    spans = list(_joined(measured, _fitting(measured, sentences, finer)))
     if len(spans) > 1 and measured.count(*spans[-1]) < measured.target * _SHORT_TAIL:
         (start, _), (_, end) = spans[-2:]
         if measured.count(start, end) <= int(measured.target * _TOLERANCE):
@@ -175,18 +180,19 @@ def _joined(measured: _MeasuredText, parts: Iterator[tuple[int, int]]) -> Iterat
         yield joined
 
 
-def _sentences(
-    measured: _MeasuredText, section: Section, tables: Sequence[Table]
+def _fitting(
+    measured: _MeasuredText, spans: Iterable[tuple[int, int]], finer: Sequence[_Splitter]
 ) -> Iterator[tuple[int, int]]:
-    """The section's sentences, trimmed; those over the target are cut at line or word borders."""
-    for left, right in pairwise(_borders(measured.text, section, tables)):
-        start, end = measured.trim(left, right)
+    """The spans, trimmed; one over the target is cut by the first of the `finer` splitters."""
+    for span in spans:
+        start, end = measured.trim(*span)
         if start >= end:
             continue
-        if measured.fits(start, end):
-            yield start, end
+        if finer and not measured.fits(start, end):
+            parts = finer[0](measured, start, end)
+            yield from _joined(measured, _fitting(measured, parts, finer[1:]))
         else:
-            yield from _joined(measured, _lines(measured, start, end))
+            yield start, end
 
 
 def _borders(text: str, section: Section, tables: Sequence[Table]) -> list[int]:
@@ -204,23 +210,18 @@ def _borders(text: str, section: Section, tables: Sequence[Table]) -> list[int]:
 
 
 def _lines(measured: _MeasuredText, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Lines, so that a table's rows stay whole; a line over the target gives its words."""
-    for line in _LINE.finditer(measured.text, start, end):
-        left, right = measured.trim(*line.span())
-        if not measured.fits(left, right):
-            yield from _words(measured, left, right)
-        elif left < right:
-            yield left, right
+    return (line.span() for line in _LINE.finditer(measured.text, start, end))
 
 
 def _words(measured: _MeasuredText, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Words; one over the target (such as base64) is cut where a token starts."""
+    return (word.span() for word in _WORD.finditer(measured.text, start, end))
+
+
+def _token_runs(measured: _MeasuredText, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Runs of as many tokens as fit: for a word over the target, such as base64."""
     starts = measured.starts
-    for word in _WORD.finditer(measured.text, start, end):
-        left, right = word.span()
-        first, last = bisect_left(starts, left), bisect_left(starts, right)
-        cuts = starts[first + measured.target : last : measured.target]
-        yield from pairwise([left, *cuts, right])
+    first, last = bisect_left(starts, start), bisect_left(starts, end)
+    return pairwise([start, *starts[first + measured.target : last : measured.target], end])
 
 
 def repeat_heads(

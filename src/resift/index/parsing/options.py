@@ -72,11 +72,11 @@ class ParseLimits:
     memory_mb: int = 2_048
 
     def __post_init__(self) -> None:
-        minimum = {"max_seconds": MIN_SECONDS, "memory_mb": _MIN_MEMORY_MB}
+        minimums = {"max_seconds": MIN_SECONDS, "memory_mb": _MIN_MEMORY_MB}
         for name, value in asdict(self).items():
-            least = minimum.get(name, 1)
-            if type(value) not in (int, float) or not least <= value <= MAX_LIMIT:
-                expected = f"expected a number from {least:,} to {MAX_LIMIT:,}"
+            minimum = minimums.get(name, 1)
+            if type(value) not in (int, float) or not minimum <= value <= MAX_LIMIT:
+                expected = f"expected a number from {minimum:,} to {MAX_LIMIT:,}"
                 raise InputError(f"{name}={shown(value)}: {expected}")
 
     def check_bytes(self, size: int, subject: str = "the file has") -> None:

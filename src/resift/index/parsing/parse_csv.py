@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from resift.index.parsing.charset import decode_rows
 from resift.index.parsing.documents import ParsedFile
 from resift.index.parsing.options import DEFAULTS, ParseOptions
-from resift.index.parsing.rows import RowReader
+from resift.index.parsing.row_reader import RowReader
 
 _DELIMITERS = ",;\t|"
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,14})\Z", re.ASCII)

@@ -8,7 +8,7 @@ from resift.errors import SourceError
 from resift.index.parsing.charset import decode_rows
 from resift.index.parsing.documents import ParsedFile
 from resift.index.parsing.options import DEFAULTS, ParseOptions
-from resift.index.parsing.rows import RowReader
+from resift.index.parsing.row_reader import RowReader
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 

@@ -10,7 +10,7 @@ from resift.errors import SourceError
 from resift.extras import require
 from resift.index.parsing.documents import ParsedFile
 from resift.index.parsing.options import DEFAULTS, Columns, ParseOptions
-from resift.index.parsing.rows import RowReader
+from resift.index.parsing.row_reader import RowReader
 
 _BATCH = 256
 _ENCRYPTED = b"PARE"

@@ -52,7 +52,7 @@ class _Job(Generic[T]):
 
     item: T
     size: int
-    future: "Future[FileResult]" = field(default_factory=Future)
+    future: Future[FileResult] = field(default_factory=Future)
 
 
 class ParserPool:
