@@ -8,7 +8,7 @@ import pytest
 from cli.command import Resift
 from resift.cli.source_options import GivenOptions, described, differences
 from resift.errors import InputError
-from resift.index.parsing.columns import Columns
+from resift.index.parsing.options import Columns
 from resift.index.source_options import AS_IT_IS, SourceOptions
 
 

@@ -93,15 +93,15 @@ def best_sentence(query: str, text: str) -> tuple[int, int] | None:
     long sentence has to share more. None where nothing is shared.
     """
     wanted = _terms(query)
-    parts = sentences(text[:_LOOKED_AT], most=_LOOKED_AT)
+    parts = sentences(text[:_LOOKED_AT], max_parts=_LOOKED_AT)
     shared = [wanted & _terms(text[start:end]) for start, end in parts]
     common = Counter(term for terms in shared for term in terms)
-    best, most = None, 0.0
+    best, best_weight = None, 0.0
     for (start, end), terms in zip(parts, shared, strict=True):
         weight = sum(min(len(term), _WEIGHT) / common[term] for term in terms)
         weight /= math.sqrt(_SHORT + end - start)
-        if weight > most:
-            best, most = (start, end), weight
+        if weight > best_weight:
+            best, best_weight = (start, end), weight
     return best
 
 

@@ -4,12 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from resift.errors import InputError
-from resift.index.parsing.columns import Columns
-from resift.index.parsing.limits import LEAST_SECONDS, MOST
+from resift.index.parsing.options import MAX_LIMIT, MIN_SECONDS, Columns
 from resift.index.patterns import Globs
 from resift.index.source_options import AS_IT_IS, SourceOptions
 
-_LEAST_MB, _MOST_MB = 1e-6, MOST // 10**6
+_LEAST_MB, _MOST_MB = 1e-6, MAX_LIMIT // 10**6
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +113,9 @@ def _bytes(megabytes: float) -> int:
 
 
 def _seconds(seconds: float) -> float:
-    if not LEAST_SECONDS <= seconds <= MOST:
+    if not MIN_SECONDS <= seconds <= MAX_LIMIT:
         raise InputError(
-            f"--max-seconds {seconds:g}: expected a number of seconds from {LEAST_SECONDS} to "
-            f"{MOST:,}"
+            f"--max-seconds {seconds:g}: expected a number of seconds from {MIN_SECONDS} to "
+            f"{MAX_LIMIT:,}"
         )
     return seconds

@@ -22,8 +22,8 @@ from resift.index.doctor import refuse_unsafe
 from resift.index.embed import Embedder
 from resift.index.location import Location
 from resift.index.manifest import Entry, newest
-from resift.index.parsing.limits import NO_LIMITS, ParseLimits
-from resift.index.parsing.parse import abilities, may_exceed, parsing_fingerprint
+from resift.index.parsing.formats import may_exceed, optional_parsers, parsing_fingerprint
+from resift.index.parsing.options import NO_LIMITS, ParseLimits
 from resift.index.precompute import Precomputer
 from resift.index.publish import SyncDelta, publish, rolled_back
 from resift.index.report import Finished, SyncReport, make_report
@@ -190,7 +190,7 @@ def expect(
     limits = source_options.limits
     return Expected(
         made_by=lambda key: parsing_fingerprint(key, source_options.columns_for(key)),
-        limits=f"{source_options.limits} {abilities()}",
+        limits=f"{source_options.limits} {optional_parsers()}",
         precomputed_by=precomputer.fingerprint if precomputer else None,
         may_exceed=lambda item: may_exceed(item.key, item.size, last or limits, limits),
     )
