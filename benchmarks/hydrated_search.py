@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the server that 
 
 from resift.index.embed import open_embedder
 from resift.index.location import locate
-from resift.index.nearest import NEAREST, exact_nearest
-from resift.index.reader import open_version
+from resift.index.table.open import open_version
+from resift.index.table.vectors import NEAREST, exact_nearest
 from resift.search.index import Index
 from resift.settings import Settings
 

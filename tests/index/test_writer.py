@@ -14,8 +14,8 @@ from resift.errors import EmbedderError
 from resift.index.parsing import parse
 from resift.index.parsing.cut import CutDocument, CutFile, Piece
 from resift.index.report import SyncReport
-from resift.index.store import Store
 from resift.index.sync import Models
+from resift.index.table.store import Store
 from resift.index.writer import Writer
 from resift.types import Document, Precomputed
 

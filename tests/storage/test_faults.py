@@ -18,7 +18,7 @@ from resift.index.location import locate
 from resift.index.parsing.limits import ParseLimits
 from resift.index.parsing.parsers import Parsers
 from resift.index.source_options import SourceOptions
-from resift.index.table import open_table
+from resift.index.table.dataset import open_table
 from storage.conftest import Server
 from storage.faulty import Faults, FaultyProxy, Seen
 from storage.places import Place

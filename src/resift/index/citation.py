@@ -16,8 +16,8 @@ from resift.index.parsing.columns import columns_of
 from resift.index.parsing.cut import CutDocument
 from resift.index.parsing.limits import ParseLimits
 from resift.index.parsing.parsers import Parsers
-from resift.index.rows import Passage
 from resift.index.source import Fetched, Source, open_object
+from resift.index.table.rows import Passage
 from resift.settings import StorageSettings
 from resift.types import Hit
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from resift.extras import require
-from resift.index.rows import ORIGIN, Origin
+from resift.index.table.rows import ORIGIN, Origin
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,9 @@ from resift.index.run import ProgressCallback, SyncRun, read
 from resift.index.source import Listing, Source, lies_in_an_index
 from resift.index.source_options import AS_IT_IS as AS_IT_IS
 from resift.index.source_options import SourceOptions, remembered
-from resift.index.store import Store
-from resift.index.versions import Version, Versions
+from resift.index.table.store import Store
+from resift.index.versions.published import Versions
+from resift.index.versions.record import Version
 from resift.index.writer import Writer
 from resift.settings import StorageSettings
 

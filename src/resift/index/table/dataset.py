@@ -6,13 +6,12 @@ from typing import Any
 
 from resift.errors import IndexMismatch
 from resift.extras import require
-from resift.index import local, names
+from resift.index import local
 from resift.index.bucket import lance_options
 from resift.index.embed import Embedder
-from resift.index.location import TABLE as TABLE
-from resift.index.location import Location
-from resift.index.rows import schema
-from resift.index.versions import FORMAT
+from resift.index.location import TABLE, Location
+from resift.index.table.rows import schema
+from resift.index.versions.record import FORMAT, path_inside
 from resift.settings import StorageSettings
 
 _PARTS = ("data", "_versions", "_indices", "_transactions", "_deletions")
@@ -81,7 +80,7 @@ def check_files(dataset: Any) -> None:
     """Raise `ValueError` for a table whose manifest names data that lie somewhere else."""
     for fragment in dataset.get_fragments():
         for file in fragment.metadata.files:
-            names.path_inside(file.path)
+            path_inside(file.path)
             if file.base_id is not None:
                 raise ValueError(f"{file.path}: lies outside of the index")
 

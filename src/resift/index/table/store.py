@@ -19,12 +19,12 @@ from resift.index import local
 from resift.index.embed import Embedder
 from resift.index.location import TABLE, Location
 from resift.index.manifest import Entry
-from resift.index.nearest import index_vectors
-from resift.index.notes import NONE, Notes, Wrote, from_properties, to_properties
-from resift.index.rows import HAS_STATES, KEPT_BY, ORIGIN, Origin
 from resift.index.store_errors import is_missing, store_errors
-from resift.index.table import check_table, create_table, open_table
-from resift.index.versions import VectorIndex
+from resift.index.table.dataset import check_table, create_table, open_table
+from resift.index.table.notes import NONE, Notes, Wrote, from_properties, to_properties
+from resift.index.table.rows import HAS_STATES, KEPT_BY, ORIGIN, Origin
+from resift.index.table.vectors import index_vectors
+from resift.index.versions.record import VectorIndex
 from resift.settings import StorageSettings
 
 TEXT_INDEX = "search_text_bm25"

@@ -9,8 +9,9 @@ import pytest
 from index.fakes import HashingEmbedder
 from index.shelf import LOCAL, Shelf
 from resift.errors import StoreError
-from resift.index.store import Store
-from resift.index.table import TABLE, check_files
+from resift.index.location import TABLE
+from resift.index.table.dataset import check_files
+from resift.index.table.store import Store
 
 
 def named(path: str, base_id: int | None = None) -> Any:

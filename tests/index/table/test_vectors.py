@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from index.fakes import HashingEmbedder
-from resift.index import nearest as near
-from resift.index.nearest import NEAREST, VECTOR_INDEX, index_vectors, nearest
-from resift.index.versions import VectorIndex
+from resift.index.table import vectors as near
+from resift.index.table.vectors import NEAREST, VECTOR_INDEX, index_vectors, nearest
+from resift.index.versions.record import VectorIndex
 
 DIM = 16
 EXACT = VectorIndex()

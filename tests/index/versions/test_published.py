@@ -10,7 +10,8 @@ import pytest
 from index.shelf import LOCAL, entry
 from resift.errors import IndexMismatch, IndexNotFound, StoreError
 from resift.index.location import locate
-from resift.index.versions import FORMAT, Damaged, VectorIndex, Version, Versions
+from resift.index.versions.published import Damaged, Versions
+from resift.index.versions.record import FORMAT, VectorIndex, Version
 
 ONE = Version(
     number=1,

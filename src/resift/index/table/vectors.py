@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.index.embed import Embedder
-from resift.index.versions import VectorIndex
+from resift.index.versions.record import VectorIndex
 
 Floats = NDArray[np.float32]
 

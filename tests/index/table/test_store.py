@@ -14,11 +14,11 @@ import pytest
 from index.fakes import HashingEmbedder
 from index.shelf import LOCAL, Shelf, entry, found, passage
 from resift.errors import IndexMismatch, StoreError
-from resift.index.location import locate
-from resift.index.rows import to_arrow
-from resift.index.store import Conflict, Contents, Store
-from resift.index.table import TABLE, create_table
-from resift.index.versions import VectorIndex
+from resift.index.location import TABLE, locate
+from resift.index.table.dataset import create_table
+from resift.index.table.rows import to_arrow
+from resift.index.table.store import Conflict, Contents, Store
+from resift.index.versions.record import VectorIndex
 from resift.settings import StorageSettings
 
 
@@ -155,7 +155,7 @@ def test_a_table_of_another_format_is_refused(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, other: int, remedy: str
 ) -> None:
     shelf.store()
-    monkeypatch.setattr("resift.index.table.FORMAT", other)
+    monkeypatch.setattr("resift.index.table.dataset.FORMAT", other)
     with pytest.raises(IndexMismatch, match=remedy):
         shelf.store()
 

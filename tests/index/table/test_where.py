@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resift.errors import InputError
-from resift.index.where import parse_where
+from resift.index.table.where import parse_where
 
 lance = pytest.importorskip("lance")
 arrow = pytest.importorskip("pyarrow")

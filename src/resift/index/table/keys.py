@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from resift.errors import InputError
-from resift.index.predicate import Kind, Metadata, Value, Where
+from resift.index.table.filters import Kind, Metadata, Value, Where
 
 _MOST, _DEEPEST, _SHOWN = 1_000, 4, 20
 _PLURALS: dict[Kind, str] = {"text": "texts", "number": "numbers", "truth": "true or false"}

@@ -10,10 +10,10 @@ import pytest
 
 from index.shelf import Shelf, found, passage
 from resift.errors import IndexMismatch, StoreError
-from resift.index.reader import open_version
-from resift.index.snapshot import Snapshot
-from resift.index.table import open_table
-from resift.index.where import parse_where
+from resift.index.table.dataset import open_table
+from resift.index.table.open import open_version
+from resift.index.table.snapshot import Snapshot
+from resift.index.table.where import parse_where
 from resift.settings import Settings
 from resift.types import Precomputed
 

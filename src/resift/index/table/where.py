@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import NoReturn, cast
 
 from resift.errors import InputError
-from resift.index.predicate import (
+from resift.index.table.filters import (
     All,
     Among,
     Any,
@@ -42,8 +42,8 @@ from resift.index.predicate import (
     Order,
     StartsWith,
     Value,
-    Where,
 )
+from resift.index.table.filters import Where as Where
 
 COLUMNS = {
     "source": Column("uri"),

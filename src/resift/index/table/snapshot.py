@@ -16,14 +16,19 @@ from numpy.typing import NDArray
 
 from resift.errors import NoCopy, StoreError, VersionGone
 from resift.extras import require
-from resift.index.keys import compared_keys, compared_kinds, keys_of, refuse_mixed, refuse_unknown
-from resift.index.nearest import nearest
-from resift.index.predicate import Where
-from resift.index.rows import READ, STATES, Passage, from_row
 from resift.index.store_errors import is_missing, store_errors
-from resift.index.table import check_files
-from resift.index.versions import Version
-from resift.index.where import COLUMNS
+from resift.index.table.dataset import check_files
+from resift.index.table.keys import (
+    compared_keys,
+    compared_kinds,
+    keys_of,
+    refuse_mixed,
+    refuse_unknown,
+)
+from resift.index.table.rows import READ, STATES, Passage, from_row
+from resift.index.table.vectors import nearest
+from resift.index.table.where import COLUMNS, Where
+from resift.index.versions.record import Version
 
 Scored = list[tuple[int, float]]
 """Row ids with a score, best first. Higher is better; equal scores are in order of row id."""

@@ -19,14 +19,10 @@ from resift.index import local
 from resift.index.bucket import open_bucket
 from resift.index.location import TABLE, Location
 from resift.index.manifest import Entry, from_parquet, to_parquet
-from resift.index.record import FORMAT as FORMAT
-from resift.index.record import VectorIndex as VectorIndex
-from resift.index.record import Version as Version
-from resift.index.record import read_record as read_record
-from resift.index.record import write_record as write_record
 from resift.index.s3_listing import Pages
 from resift.index.store_errors import store_errors
 from resift.index.transfer import fetch
+from resift.index.versions.record import Version, read_record, write_record
 from resift.settings import StorageSettings
 
 _DIGITS = 8

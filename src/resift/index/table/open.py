@@ -8,10 +8,11 @@ from resift.extras import require
 from resift.files import from_home
 from resift.index import local
 from resift.index.location import TABLE, Location
-from resift.index.snapshot import Snapshot, reading_version
 from resift.index.store_errors import is_down
-from resift.index.table import open_table
-from resift.index.versions import Version, Versions
+from resift.index.table.dataset import open_table
+from resift.index.table.snapshot import Snapshot, reading_version
+from resift.index.versions.published import Versions
+from resift.index.versions.record import Version
 from resift.settings import Settings, StorageSettings
 
 if TYPE_CHECKING:
