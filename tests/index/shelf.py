@@ -17,7 +17,7 @@ from resift.index.source import open_source
 from resift.index.source_options import SourceOptions
 from resift.index.sync import IndexHandle, Models, SyncConsent, sync
 from resift.index.table.open import find_version, open_version
-from resift.index.table.rows import READ, Origin, Passage, from_row, to_arrow
+from resift.index.table.rows import READ_COLUMNS, Origin, Passage, from_row, to_arrow
 from resift.index.table.snapshot import Snapshot
 from resift.index.table.store import Store
 from resift.index.table.where import parse_where
@@ -88,7 +88,7 @@ class Shelf:
         """All rows of a published version, by id."""
         table_version = find_version(self.location, self.versions, number).table_version
         table = lance.dataset(str(self.index / TABLE), version=table_version)
-        rows = table.to_table(columns=list(READ)).to_pylist()
+        rows = table.to_table(columns=list(READ_COLUMNS)).to_pylist()
         return sorted(map(from_row, rows), key=lambda passage: passage.id)
 
     def texts(self, number: int | None = None) -> list[str]:

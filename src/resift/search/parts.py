@@ -105,7 +105,7 @@ class Opened:
         """The version that is searched, open; looked for anew where its notes may be old."""
         with self._lock:
             job = self._snapshot.job()
-            if job.done() and not job.exception() and job.result().is_due:
+            if job.done() and not job.exception() and job.result().should_reload:
                 self.forget()
             return self._snapshot.job()
 

@@ -8,7 +8,7 @@ import pytest
 
 from index.fakes import HashingEmbedder
 from resift.errors import InputError
-from resift.index.table.keys import keys_of
+from resift.index.table.filters import keys_of
 from resift.search.index import Index
 from resift.settings import Settings
 

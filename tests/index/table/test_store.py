@@ -18,7 +18,7 @@ from resift.index.location import TABLE, locate
 from resift.index.table.dataset import create_table
 from resift.index.table.rows import to_arrow
 from resift.index.table.store import Conflict, Contents, Store
-from resift.index.versions.record import VectorIndex
+from resift.index.versions.record import FORMAT, VectorIndex
 from resift.settings import StorageSettings
 
 
@@ -149,7 +149,7 @@ def test_an_index_of_another_embedder_is_refused_with_what_to_do(shelf: Shelf) -
 
 
 @pytest.mark.parametrize(
-    ("other", "remedy"), [(2, "index format 3, expected 2: update"), (4, "into a new place")]
+    ("other", "remedy"), [(FORMAT - 1, f"expected {FORMAT - 1}: update resift"), (FORMAT + 1, "into a new place")]
 )
 def test_a_table_of_another_format_is_refused(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, other: int, remedy: str

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resift.errors import InputError
+from resift.index.table.filters import to_sql
 from resift.index.table.where import parse_where
 
 lance = pytest.importorskip("lance")
@@ -57,7 +58,7 @@ def write(rows: list[Row], path: str) -> Any:
 def found(data: Any, where: str, **search: Any) -> list[int]:
     scanner = data.scanner(
         columns=["row"],
-        filter=parse_where(where).sql(),
+        filter=to_sql(parse_where(where)),
         prefilter=True,
         disable_scoring_autoprojection=True,
         **search,
@@ -333,7 +334,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(where: str, message: str) ->
 @given(st.text(ODD + "<=>,.andortis(", max_size=30) | st.text(max_size=20))
 def test_any_text_is_read_or_refused_in_one_line(text: str) -> None:
     try:
-        parse_where(text).sql()
+        to_sql(parse_where(text))
     except InputError as error:
         assert str(error).isascii() and str(error).isprintable()
 

@@ -108,7 +108,7 @@ def without(name: str) -> dict[str, Any]:
     "body",
     [
         "",
-        '{"format": 3, "numb',
+        '{"format": 4, "numb',
         "[]",
         "7",
         "\0",

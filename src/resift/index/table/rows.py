@@ -1,4 +1,4 @@
-"""A passage as the index keeps it, and its way to Arrow. Knows nothing of Lance."""
+"""A passage as the index stores it, and its conversion to and from Arrow. Knows nothing of Lance."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ from resift.types import Precomputed
 class Origin:
     """The object that passages come from, as it was when it was read.
 
-    `content` is a hash of its bytes, `made_by` names the parser and the chunker, and `attempt` the
-    run that read it: a later run's passages replace an earlier one's, however they were written.
-    `object_version` is the store's own version id, where it keeps versions.
+    `content` is a hash of its bytes, `made_by` names the parser and the chunker. `attempt` is the
+    run that read it: passages of a later run replace those of an earlier one, whatever wrote them.
+    `object_version` is the store's version id, if it keeps versions.
     """
 
     uri: str
@@ -35,9 +35,9 @@ class Origin:
 class Passage:
     """A slice ``start:end`` of a document's text, with where it comes from.
 
-    `passages` is how many its whole object has. `page` and `row` count from 1, where the format
-    has some. `precomputed` is what the reranker need not read again; a passage that was read back has no
-    states in it, and `has_states` says whether the index has them.
+    `passages` is the number of passages of its object. `page` and `row` count from 1, in formats
+    that have them. `precomputed` is what the reranker need not compute again. A passage that was
+    read from the index has no token states in it; `has_states` says whether the index has them.
     """
 
     id: str
@@ -58,109 +58,102 @@ class Passage:
 
     @property
     def search_text(self) -> str:
-        """What both arms search: the text under its title and heading.
+        """What both retrievers search: the normalised text below its title and heading.
 
-        A passage from deep inside a document often never says what it is about; its title does.
-        One text for both, and BM25 over one field, whose scores need no weights to be added. It is
-        normalised: `text` is the document's, character by character.
+        A passage from deep inside a document often does not name its subject; the title does. One
+        text for both retrievers, and one field for BM25, whose scores then need no field weights.
         """
         parts = (self.title, self.heading, self.text)
         return searchable("\n".join(part for part in parts if part))
 
 
+_ORIGIN_TYPES = {
+    "uri": str,
+    "etag": str,
+    "size": int,
+    "content": bytes,
+    "made_by": str,
+    "attempt": str,
+    "object_version": str,
+}
+_PASSAGE_TYPES = {
+    "id": str,
+    "passages": int,
+    "doc_id": str,
+    "title": str,
+    "heading": str,
+    "text": str,
+    "start": int,
+    "end": int,
+    "page": int,
+    "row": int,
+    "ordinal": int,
+}
+_NULLABLE = ("object_version", "page", "row")
+PRECOMPUTED_BY, HAS_STATES, STATES = "precomputed_by", "has_states", "states"
+_PRECOMPUTED = (PRECOMPUTED_BY, "precomputed_text", "precomputed_tokens", HAS_STATES, STATES)
+
+ORIGIN_COLUMNS = tuple(_ORIGIN_TYPES)
+READ_COLUMNS = (*_ORIGIN_TYPES, *_PASSAGE_TYPES, "metadata", *_PRECOMPUTED[:-1])
+"""What `from_row` needs."""
+
+
 def schema(dim: int, metadata: Mapping[str, str]) -> Any:
     """The table's Arrow schema, for vectors of `dim` numbers."""
     arrow = require("pyarrow", "index")
-    kinds = {
-        str: arrow.string(),
-        int: arrow.int64(),
-        bytes: arrow.binary(),
-        bool: arrow.bool_(),
-        dict: arrow.json_(),
-        "large": arrow.large_binary(),
-        "vector": arrow.list_(arrow.float32(), dim),
-    }
-    fields = [arrow.field(name, kinds[kind], null) for name, (kind, null) in _COLUMNS.items()]
+    arrow_types = {str: arrow.string(), int: arrow.int64(), bytes: arrow.binary()}
+    fields = [
+        arrow.field(name, arrow_types[kind], name in _NULLABLE)
+        for name, kind in (_ORIGIN_TYPES | _PASSAGE_TYPES).items()
+    ]
+    fields += [
+        arrow.field("metadata", arrow.json_(), nullable=False),
+        arrow.field("search_text", arrow.string(), nullable=False),
+        arrow.field("vector", arrow.list_(arrow.float32(), dim), nullable=False),
+    ]
+    precomputed_types = (
+        arrow.string(), arrow.binary(), arrow.binary(), arrow.bool_(), arrow.large_binary()
+    )  # fmt: skip
+    fields += map(arrow.field, _PRECOMPUTED, precomputed_types)
     return arrow.schema(fields, metadata=dict(metadata))
 
 
 def to_arrow(passages: Sequence[Passage], vectors: NDArray[np.float32], table_schema: Any) -> Any:
     """Passages and their vectors, shape (n, dim), as one Arrow record batch."""
     arrow = require("pyarrow", "index")
-    columns: dict[str, Any] = {name: [getattr(p, name) for p in passages] for name in _OWN}
-    columns |= {name: [getattr(p.origin, name) for p in passages] for name in ORIGIN}
-    columns["metadata"] = [json.dumps(dict(p.metadata), ensure_ascii=False) for p in passages]
+    columns: dict[str, Any] = {n: [getattr(p, n) for p in passages] for n in _PASSAGE_TYPES}
+    columns |= {name: [getattr(p.origin, name) for p in passages] for name in ORIGIN_COLUMNS}
     columns["search_text"] = [p.search_text for p in passages]
-    kept = [_precomputed_columns(p.precomputed) for p in passages]
-    columns |= {name: [own[place] for own in kept] for place, name in enumerate(_PRECOMPUTED)}
+    precomputed = [_precomputed_values(p.precomputed) for p in passages]
+    columns |= {name: [row[i] for row in precomputed] for i, name in enumerate(_PRECOMPUTED)}
+    documents = [json.dumps(dict(p.metadata), ensure_ascii=False) for p in passages]
+    columns["metadata"] = arrow.ExtensionArray.from_storage(
+        arrow.json_(), arrow.array(documents, arrow.string())
+    )
     flat = arrow.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
     columns["vector"] = arrow.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-    arrays = [_array(arrow, columns[own.name], own.type) for own in table_schema]
+    arrays = [
+        column if isinstance(column := columns[field.name], arrow.Array)
+        else arrow.array(column, field.type)
+        for field in table_schema
+    ]  # fmt: skip
     return arrow.record_batch(arrays, schema=table_schema)
 
 
 def from_row(row: Mapping[str, Any]) -> Passage:
-    """A row that was read with the columns `READ`."""
-    values = {name: row[name] for name in _OWN}
+    """The passage of a row that was read with `READ_COLUMNS`."""
     model, text, tokens, has_states = (row[name] for name in _PRECOMPUTED[:-1])
-    kept = None if model is None else Precomputed(model, text, tokens)
-    origin = Origin(**{name: row[name] for name in ORIGIN})
     return Passage(
-        **values,
-        origin=origin,
+        **{name: row[name] for name in _PASSAGE_TYPES},
+        origin=Origin(**{name: row[name] for name in ORIGIN_COLUMNS}),
         metadata=json.loads(row["metadata"]),
-        precomputed=kept,
+        precomputed=None if model is None else Precomputed(model, text, tokens),
         has_states=bool(has_states),
     )
 
 
-def _array(arrow: Any, values: Any, kind: Any) -> Any:
-    if isinstance(values, arrow.Array):
-        return values
-    if kind == arrow.json_():
-        return arrow.ExtensionArray.from_storage(kind, arrow.array(values, kind.storage_type))
-    return arrow.array(values, kind)
-
-
-def _precomputed_columns(kept: Precomputed | None) -> tuple[str | bytes | bool | None, ...]:
-    if kept is None:
+def _precomputed_values(precomputed: Precomputed | None) -> tuple[str | bytes | bool | None, ...]:
+    if precomputed is None:
         return (None,) * len(_PRECOMPUTED)
-    return kept.model, kept.text, kept.tokens, bool(kept.states), kept.states or None
-
-
-ORIGIN = ("uri", "etag", "size", "content", "made_by", "attempt", "object_version")
-_OWN = (
-    "id", "passages", "doc_id", "title", "heading", "text", "start", "end", "page", "row", "ordinal"
-)  # fmt: skip
-STATES, HAS_STATES, KEPT_BY = "kept_states", "kept_whole", "precomputed_by"
-_PRECOMPUTED = (KEPT_BY, "kept_text", "kept_tokens", HAS_STATES, STATES)
-READ = (*ORIGIN, *_OWN, "metadata", *_PRECOMPUTED[:-1])
-# Name → (kind, whether it may be missing).
-_COLUMNS: dict[str, tuple[type | str, bool]] = {
-    "id": (str, False),
-    "uri": (str, False),
-    "etag": (str, False),
-    "size": (int, False),
-    "content": (bytes, False),
-    "made_by": (str, False),
-    "attempt": (str, False),
-    "object_version": (str, True),
-    "passages": (int, False),
-    "doc_id": (str, False),
-    "title": (str, False),
-    "heading": (str, False),
-    "text": (str, False),
-    "start": (int, False),
-    "end": (int, False),
-    "page": (int, True),
-    "row": (int, True),
-    "ordinal": (int, False),
-    "metadata": (dict, False),
-    "search_text": (str, False),
-    "vector": ("vector", False),
-    KEPT_BY: (str, True),
-    "kept_text": (bytes, True),
-    "kept_tokens": (bytes, True),
-    HAS_STATES: (bool, True),
-    STATES: ("large", True),
-}
+    states = precomputed.states
+    return precomputed.model, precomputed.text, precomputed.tokens, bool(states), states or None

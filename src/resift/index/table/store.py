@@ -22,7 +22,7 @@ from resift.index.manifest import Entry
 from resift.index.store_errors import is_missing, store_errors
 from resift.index.table.dataset import check_table, create_table, open_table
 from resift.index.table.notes import NONE, Notes, Wrote, from_properties, to_properties
-from resift.index.table.rows import HAS_STATES, KEPT_BY, ORIGIN, Origin
+from resift.index.table.rows import HAS_STATES, ORIGIN_COLUMNS, PRECOMPUTED_BY, Origin
 from resift.index.table.vectors import index_vectors
 from resift.index.versions.record import VectorIndex
 from resift.settings import StorageSettings
@@ -125,7 +125,7 @@ class Store:
         """What the version that is open holds. Reads small columns only."""
         counts: dict[tuple[Any, ...], int] = {}
         with store_errors(self.uri):
-            columns = [*ORIGIN, "passages", KEPT_BY, HAS_STATES]
+            columns = [*ORIGIN_COLUMNS, "passages", PRECOMPUTED_BY, HAS_STATES]
             for batch in self._dataset.scanner(columns=columns).to_batches():
                 groups = _groups(batch, columns)
                 for key, count in groups:

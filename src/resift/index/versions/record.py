@@ -16,7 +16,7 @@ from typing import Any
 
 from resift.errors import IndexMismatch
 
-FORMAT = 3
+FORMAT = 4
 """Raised by one whenever files or columns change their meaning."""
 
 _MAX_NAME, _MAX_PART, _MAX_LINE = 1_024, 255, 65_536
