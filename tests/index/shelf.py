@@ -16,7 +16,7 @@ from resift.index.run import Progress
 from resift.index.source import open_source
 from resift.index.source_options import SourceOptions
 from resift.index.sync import IndexHandle, Models, SyncConsent, sync
-from resift.index.table.open import find_version, open_version
+from resift.index.table.open import open_version
 from resift.index.table.rows import READ_COLUMNS, Origin, Passage, from_row, to_arrow
 from resift.index.table.snapshot import Snapshot
 from resift.index.table.store import Store
@@ -78,15 +78,15 @@ class Shelf:
         return publish(self.store(), self.versions, self.embedder, news)
 
     def newest(self) -> Version:
-        return find_version(self.location, self.versions, None)
+        return self.versions.find()
 
     def snapshot(self, number: int | None = None) -> Snapshot:
-        version = find_version(self.location, self.versions, number)
+        version = self.versions.find(number)
         return open_version(self.location, Settings(), version, self.embedder.fingerprint)
 
     def passages(self, number: int | None = None) -> list[Passage]:
         """All rows of a published version, by id."""
-        table_version = find_version(self.location, self.versions, number).table_version
+        table_version = self.versions.find(number).table_version
         table = lance.dataset(str(self.index / TABLE), version=table_version)
         rows = table.to_table(columns=list(READ_COLUMNS)).to_pylist()
         return sorted(map(from_row, rows), key=lambda passage: passage.id)

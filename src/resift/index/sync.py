@@ -210,7 +210,7 @@ def _known(store: Store, before: Version | None, published: dict[str, Entry]) ->
     rows, _ = newest(store.contents().whole)
     problems = {
         (uri, entry.origin.attempt): entry.problems for uri, entry in published.items()
-    } | store.notes(since=before.table_version if before else 0)
+    } | store.problems(since=before.table_version if before else 0)
     told = {
         uri: replace(entry, problems=problems.get((uri, entry.origin.attempt), ()))
         for uri, entry in rows.items()

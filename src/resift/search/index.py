@@ -21,7 +21,6 @@ from resift.index.run import ProgressCallback
 from resift.index.source import open_source
 from resift.index.source_options import SourceOptions
 from resift.index.sync import IndexHandle, Models, last_source_options, sync
-from resift.index.table.open import find_version
 from resift.index.table.snapshot import Snapshot
 from resift.index.table.store import Store
 from resift.index.versions.published import Versions
@@ -275,7 +274,7 @@ class Index:
         """The versions that can be searched, newest last; `IndexNotFound` where there is none."""
         versions = self._place.versions.readable()
         if not versions:  # or none but damaged ones, which this names
-            find_version(self._place.location, self._place.versions, None)
+            self._place.versions.find()
         return versions
 
     def rollback(self, number: int) -> Version:
@@ -295,7 +294,7 @@ class Index:
         was replaced, or keep a copy, are not disturbed.
         """
         keep, older_than_days = checked_keep(keep, older_than_days)
-        newest = find_version(self._place.location, self._place.versions, None)
+        newest = self._place.versions.find()
         store = Store.open(self._place.location, self._settings.storage, self._embedder(newest))
         return clean(store, self._place.versions, keep, older_than_days * _DAY)
 

@@ -149,7 +149,8 @@ def test_an_index_of_another_embedder_is_refused_with_what_to_do(shelf: Shelf) -
 
 
 @pytest.mark.parametrize(
-    ("other", "remedy"), [(FORMAT - 1, f"expected {FORMAT - 1}: update resift"), (FORMAT + 1, "into a new place")]
+    ("other", "remedy"),
+    [(FORMAT - 1, f"expected {FORMAT - 1}: update resift"), (FORMAT + 1, "into a new place")],
 )
 def test_a_table_of_another_format_is_refused(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, other: int, remedy: str
@@ -207,22 +208,24 @@ def test_damaged_notes_of_a_commit_are_told(shelf: Shelf, noted: str) -> None:
     lance.write_dataset(
         table.to_table(), table, mode="append", transaction_properties={"resift.problems": noted}
     )
-    with pytest.raises(StoreError, match=r"what is noted with version \d+ of its table is damaged"):
-        shelf.store().notes(since=0)
+    with pytest.raises(
+        StoreError, match=r"problems stored with version \d+ of its table are damaged"
+    ):
+        shelf.store().problems(since=0)
 
 
 def test_notes_of_commits_that_were_cleaned_up_are_none(shelf: Shelf) -> None:
     (shelf.docs / "a.jsonl").write_text('{"text": "good"}\nbad\n')
     shelf.sync()
-    [problems] = shelf.store().notes(since=0).values()
+    [problems] = shelf.store().problems(since=0).values()
     assert problems[0].startswith("line 2")
     store = shelf.store()
     store.clean([], 0)
-    assert store.notes(since=0) == {}
+    assert store.problems(since=0) == {}
 
 
 def test_commits_that_merge_files_note_nothing(shelf: Shelf) -> None:
     for n in range(10):  # so many small files are merged
         shelf.write(**{f"f{n}": f"text {n}"})
         shelf.sync()
-    assert shelf.store().notes(since=0) == {}
+    assert shelf.store().problems(since=0) == {}
