@@ -8,7 +8,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "resift"
 BASE = {
-    "types", "errors", "extras", "descriptors", "files", "inputs", "cores", "settings", "tagged",
+    "types", "errors", "extras", "files", "inputs", "cores", "settings",
 }  # fmt: skip
 
 MAY_IMPORT = {
@@ -16,10 +16,8 @@ MAY_IMPORT = {
     "errors": set[str](),
     "extras": {"errors"},
     "cores": set[str](),
-    "descriptors": set[str](),
-    "tagged": {"files"},
-    "files": {"errors", "descriptors"},
-    "inputs": {"errors", "descriptors", "files"},
+    "files": {"errors"},
+    "inputs": {"errors", "files"},
     "setting_values": {"errors"},
     "settings": {"errors", "files", "setting_values"},
     "rerank": BASE,

@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resift.errors import NoCopy, StoreError
-from resift.files import check_regular, read_regular
+from resift.files import check_regular, claim_folder, read_regular
 from resift.index.location import TABLE, Location
 from resift.index.versions.record import Version, read_object, read_record, write_record
-from resift.tagged import claim
 
 _FOLDER = "resift-copies"
 _COMMENT = "Copies of indexes that resift searches. All of it can be fetched again."
@@ -119,7 +118,7 @@ class Copies:
 
     def _claim(self) -> None:
         """Make the folder, tag and all at once, or see that it was made here."""
-        if not claim(self.folder, _COMMENT):
+        if not claim_folder(self.folder, _COMMENT):
             raise NoCopy(
                 f"{self.folder}: was not made by resift: move it away, or name another "
                 "folder for copies (RESIFT_CACHE_DIR)"
