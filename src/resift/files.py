@@ -95,7 +95,7 @@ def open_regular(path: str | bytes | os.PathLike[str]) -> BufferedReader:
 
 
 def read_regular(path: str | os.PathLike[str], max_bytes: int) -> bytes:
-    """All of a regular file; raise `OSError` for anything else and for more than `max_bytes` bytes."""
+    """All of a regular file; raise `OSError` for anything else, and if it is larger."""
     with open_regular(path) as stream:
         is_larger = os.fstat(stream.fileno()).st_size > max_bytes
         content = b"" if is_larger else stream.read(max_bytes + 1)
