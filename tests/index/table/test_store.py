@@ -144,13 +144,13 @@ def test_a_restored_version_is_the_newest_and_what_came_after_is_gone(shelf: She
 
 def test_an_index_of_another_embedder_is_refused_with_what_to_do(shelf: Shelf) -> None:
     shelf.store()
-    with pytest.raises(IndexMismatch, match=r"by embedder hashing-64, expected other.*new place"):
+    with pytest.raises(IndexMismatch, match=r"by embedder hashing-64, expected other.*new index"):
         Store.open(shelf.location, LOCAL, HashingEmbedder("other"))
 
 
 @pytest.mark.parametrize(
     ("other", "remedy"),
-    [(FORMAT - 1, f"expected {FORMAT - 1}: update resift"), (FORMAT + 1, "into a new place")],
+    [(FORMAT - 1, f"expected {FORMAT - 1}: update resift"), (FORMAT + 1, "build a new index")],
 )
 def test_a_table_of_another_format_is_refused(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, other: int, remedy: str

@@ -137,10 +137,10 @@ def test_nobody_is_sent_to_a_version_that_there_is_not(versions: Versions, tmp_p
     versions.publish(ONE, ENTRIES)
     with pytest.raises(IndexNotFound, match="no version 7: resift versions --index lists them"):
         versions.get(7)
-    with pytest.raises(StoreError, match=r"lost 2 of its 2 files.*restore it, or index into a new"):
+    with pytest.raises(StoreError, match=r"lost 2 of its 2 files.*restore it, or build a new"):
         versions.refuse_lost(ONE)
     record(tmp_path, 1).write_text("")
-    with pytest.raises(Damaged, match=r"damaged \(.*\): restore it, or index into a new place$"):
+    with pytest.raises(Damaged, match=r"damaged \(.*\): restore it, or build a new index$"):
         versions.newest()
     versions.publish(TWO, ENTRIES)
     with pytest.raises(StoreError, match="roll back to another version"):
@@ -163,7 +163,7 @@ def test_an_index_that_nobody_may_look_at_is_told_in_a_line(
 
 
 @pytest.mark.parametrize(
-    ("number", "remedy"), [(FORMAT + 1, "update resift"), (FORMAT - 1, "index into a new place")]
+    ("number", "remedy"), [(FORMAT + 1, "update resift"), (FORMAT - 1, "build a new index")]
 )
 def test_another_format_is_refused_and_never_passed_over(
     versions: Versions, tmp_path: Path, number: int, remedy: str

@@ -102,7 +102,7 @@ def _check_metadata(location: Location, metadata: dict[bytes, bytes], embedder: 
     table_format = metadata.get(b"format", b"none").decode()
     if table_format != str(FORMAT):
         is_newer = table_format.isdigit() and int(table_format) > FORMAT
-        remedy = "update resift" if is_newer else "index into a new place"
+        remedy = "update resift" if is_newer else "build a new index"
         raise IndexMismatch(
             f"{location.uri}: index format {table_format}, expected {FORMAT}: {remedy}"
         )
@@ -110,7 +110,7 @@ def _check_metadata(location: Location, metadata: dict[bytes, bytes], embedder: 
     if fingerprint != embedder.fingerprint:
         raise IndexMismatch(
             f"{location.uri}: made by embedder {fingerprint}, expected {embedder.fingerprint}: "
-            "use that one, or index into a new place"
+            "use that one, or build a new index"
         )
 
 

@@ -1,4 +1,4 @@
-"""A passage as the index stores it, and its conversion to and from Arrow. Knows nothing of Lance."""
+"""A passage as the index stores it, and its conversion to and from Arrow. Knows no Lance."""
 
 import json
 from collections.abc import Mapping, Sequence

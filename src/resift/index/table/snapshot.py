@@ -232,8 +232,8 @@ def reading_version(uri: str, version: Version) -> Iterator[None]:
             raise
         raise VersionGone(
             f"{uri}: version {version.number} is not whole any more; it was cleaned up, or files "
-            "were deleted: open another one if resift versions lists any, restore them, or index "
-            "into a new place",
+            "were deleted: open another one if resift versions lists any, restore them, or build a "
+            "new index",
             version.number,
         ) from error
 

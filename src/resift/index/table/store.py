@@ -161,7 +161,7 @@ class Store:
             except ValueError as error:
                 raise StoreError(
                     f"{self.uri}: the problems stored with version {version} of its table are "
-                    f"damaged ({error}): roll back, or index into a new place"
+                    f"damaged ({error}): roll back, or build a new index"
                 ) from error
         return problems
 

@@ -205,8 +205,8 @@ class Versions:
     def _remedy(self) -> str:
         """What to do about a version that cannot be used."""
         if len(self.numbers()) > 1:
-            return "restore it, roll back to another version, or index into a new place"
-        return "restore it, or index into a new place"
+            return "restore it, roll back to another version, or build a new index"
+        return "restore it, or build a new index"
 
 
 def _record_name(number: int) -> str:

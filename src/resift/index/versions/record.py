@@ -81,7 +81,7 @@ def read_record(body: bytes, number: int, uri: str) -> Version:
     record = read_object(body)
     format_number = _count(record.get("format"))
     if format_number != FORMAT:
-        remedy = "update resift" if format_number > FORMAT else "index into a new place"
+        remedy = "update resift" if format_number > FORMAT else "build a new index"
         raise IndexMismatch(f"{uri}: index format {format_number}, expected {FORMAT}: {remedy}")
     values = _read_fields(record, _VERSION_FIELDS)
     if values["number"] != number:
