@@ -82,7 +82,7 @@ class Shelf:
 
     def snapshot(self, number: int | None = None) -> Snapshot:
         version = self.versions.find(number)
-        return open_version(self.location, Settings(), version, self.embedder.fingerprint)
+        return open_version(self.location, Settings(), version)
 
     def passages(self, number: int | None = None) -> list[Passage]:
         """All rows of a published version, by id."""

@@ -74,15 +74,9 @@ def check_embedder(location: Location, version: Version, fingerprint: str) -> No
 
 
 def open_version(
-    location: Location,
-    settings: Settings,
-    version: Version,
-    fingerprint: str | None = None,
-    notes: tuple[str, ...] = (),
+    location: Location, settings: Settings, version: Version, notes: tuple[str, ...] = ()
 ) -> Snapshot:
-    """Open a version; with `fingerprint`, check first that it has that embedder's vectors."""
-    if fingerprint is not None:
-        check_embedder(location, version, fingerprint)
+    """Open a version for searching."""
     session = require("lance", "index").Session(**_CACHE_SIZES)
     options: dict[str, Any] = {"version": version.table_version, "session": session}
     copy = None
