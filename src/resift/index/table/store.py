@@ -167,7 +167,7 @@ class Store:
 
     def remove(self, entries: Sequence[Entry]) -> None:
         """Delete the passages that these attempts have written of these objects."""
-        with store_errors(self.uri), _conflicts(self.uri):
+        with _committing(self.uri):
             for at in range(0, len(entries), _DELETE_BATCH):
                 self._dataset.delete(_predicate(entries[at : at + _DELETE_BATCH]))
 
@@ -197,7 +197,7 @@ class Store:
         of deleted rows, and BM25 would go on counting their words. The vector index has no
         statistics; it is added to until `index_vectors` finds that it should be built again.
         """
-        with store_errors(self.uri), _conflicts(self.uri):
+        with _committing(self.uri):
             self._compact()
             self._dataset.create_scalar_index(
                 "search_text", "INVERTED", name=TEXT_INDEX, replace=True, with_position=False
@@ -222,7 +222,7 @@ class Store:
 
     def restore(self, version: int) -> None:
         """Make an old version of the table the newest one."""
-        with store_errors(self.uri), _conflicts(self.uri):
+        with _committing(self.uri):
             old = self._dataset.checkout_version(version)
             old.restore()
         self.refresh()
@@ -310,12 +310,13 @@ def _quote(text: str) -> str:
 
 
 @contextmanager
-def _conflicts(uri: str) -> Iterator[None]:
-    """Turn Lance's conflicts of commits into `Conflict`."""
+def _committing(uri: str) -> Iterator[None]:
+    """Turn errors raised inside into a `StoreError`: `Conflict` if another commit came first."""
     try:
-        yield
-    except Exception as error:  # of several classes, OSError among them: only the text tells
-        message = str(error)
+        with store_errors(uri):
+            yield
+    except StoreError as error:
+        message = str(error.__cause__)  # several classes, OSError among them: only the text tells
         if any(sign in message for sign in _CONFLICTS):
-            raise Conflict(f"{uri}: {message.partition(', /')[0]}") from error
+            raise Conflict(f"{uri}: {message.partition(', /')[0]}") from error.__cause__
         raise

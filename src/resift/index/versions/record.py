@@ -6,10 +6,9 @@ raises `ValueError` that says what is wrong.
 """
 
 import json
-import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -83,7 +82,7 @@ def read_record(body: bytes, number: int, uri: str) -> Version:
     if format_number != FORMAT:
         remedy = "update resift" if format_number > FORMAT else "build a new index"
         raise IndexMismatch(f"{uri}: index format {format_number}, expected {FORMAT}: {remedy}")
-    values = _read_fields(record, _VERSION_FIELDS)
+    values = _read_fields(record, Version)
     if values["number"] != number:
         raise ValueError(f"number: {values['number']}, expected {number}")
     return Version(**values)
@@ -143,7 +142,7 @@ def _count(value: Any, least: int = 0, most: int = _MAX_COUNT) -> int:
 
 
 def _share(value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value) or not 0 <= value <= 1:
+    if type(value) not in (int, float) or not 0 <= value <= 1:
         raise ValueError(f"{_shown(value)}: expected a number from 0 to 1")
     return float(value)
 
@@ -176,47 +175,37 @@ def _files(value: Any) -> tuple[tuple[str, int], ...]:
 
 
 def _vector_index(value: Any) -> VectorIndex:
-    if not isinstance(value, dict) or value.keys() - _VECTOR_FIELDS.keys():
+    if not isinstance(value, dict) or value.keys() - {item.name for item in fields(VectorIndex)}:
         raise ValueError("expected an object that says how vectors are searched")
-    index = VectorIndex(**_read_fields(value, _VECTOR_FIELDS))
+    index = VectorIndex(**_read_fields(value, VectorIndex))
     if index.kind != "exact" and not (index.partitions and index.effort):
         raise ValueError("expected partitions and an effort")
     return index
 
 
-_Checks = Mapping[str, Callable[[Any], Any]]
-
-_VECTOR_FIELDS: _Checks = {
-    "kind": _line,
-    "rows": _count,
-    "partitions": partial(_count, most=_MAX_EFFORT),
-    "effort": partial(_count, most=_MAX_EFFORT),
-    "recall": _share,
-    "sample": _count,
-}
-_VERSION_FIELDS: _Checks = {
+_CHECK_BY_TYPE: Mapping[Any, Callable[[Any], Any]] = {int: _count, str: _line, float: _share}
+_CHECK_BY_FIELD: Mapping[str, Callable[[Any], Any]] = {
     "number": partial(_count, least=1),
     "table": _single_name,
     "table_version": partial(_count, least=1),
     "created": _time,
-    "embedder": _line,
-    "fingerprint": _line,
-    "passages": _count,
-    "documents": _count,
     "manifest": _manifest_name,
     "files": _files,
     "vectors": _vector_index,
-    "note": _line,
     "source_options": _mapping,
+    "partitions": partial(_count, most=_MAX_EFFORT),
+    "effort": partial(_count, most=_MAX_EFFORT),
 }
 
 
-def _read_fields(record: Mapping[str, Any], checks: _Checks) -> dict[str, Any]:
-    """The fields of `record` that `checks` names, each through its check; others are ignored."""
+def _read_fields(record: Mapping[str, Any], kind: type[Version | VectorIndex]) -> dict[str, Any]:
+    """The fields of a `kind`, each checked; others in `record` are ignored."""
     values = {}
-    for name, check in checks.items():
+    for item in fields(kind):
+        name = item.name
         if name not in record:
             raise ValueError(f"it has no {name}")
+        check = _CHECK_BY_FIELD.get(name) or _CHECK_BY_TYPE[item.type]
         try:
             values[name] = check(record[name])
         except ValueError as error:
