@@ -156,7 +156,7 @@ def test_a_table_of_another_format_is_refused(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, other: int, remedy: str
 ) -> None:
     shelf.store()
-    monkeypatch.setattr("resift.index.table.dataset.FORMAT", other)
+    monkeypatch.setattr("resift.index.versions.record.FORMAT", other)
     with pytest.raises(IndexMismatch, match=remedy):
         shelf.store()
 

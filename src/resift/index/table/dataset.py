@@ -11,7 +11,7 @@ from resift.index.bucket import lance_options
 from resift.index.embed import Embedder
 from resift.index.location import TABLE, Location
 from resift.index.table.rows import schema
-from resift.index.versions.record import FORMAT, path_inside
+from resift.index.versions.record import FORMAT, check_format, path_inside
 from resift.settings import StorageSettings
 
 _PARTS = ("data", "_versions", "_indices", "_transactions", "_deletions")
@@ -99,13 +99,8 @@ def _make_folder(location: Location) -> None:
 
 
 def _check_metadata(location: Location, metadata: dict[bytes, bytes], embedder: Embedder) -> None:
-    table_format = metadata.get(b"format", b"none").decode()
-    if table_format != str(FORMAT):
-        is_newer = table_format.isdigit() and int(table_format) > FORMAT
-        remedy = "update resift" if is_newer else "build a new index"
-        raise IndexMismatch(
-            f"{location.uri}: index format {table_format}, expected {FORMAT}: {remedy}"
-        )
+    number = metadata.get(b"format", b"")
+    check_format(int(number) if number.isdigit() else None, location.uri)
     fingerprint = metadata.get(b"embedder", b"none").decode()
     if fingerprint != embedder.fingerprint:
         raise IndexMismatch(

@@ -50,7 +50,7 @@ def kind_sql(field: Field, kind: Kind) -> str:
 
 
 def _column_sql(comparison: Comparison) -> str:
-    field, values = comparison.field, [_literal(value) for value in comparison.values]
+    field, values = comparison.field, [sql_literal(value) for value in comparison.values]
     match comparison.operator:
         case "exists":
             return exists_sql(field)
@@ -82,25 +82,25 @@ def _metadata_sql(comparison: Comparison) -> str:
 def _text_in(path: Path, texts: Sequence[Value]) -> str:
     # Lance parses a JSON path again for each row: 1,000 texts in one took .8 ms a row. So single
     # values are compared as JSON text, and the path is used for lists only.
-    listed = ", ".join(_literal(json.dumps(text, ensure_ascii=False)) for text in texts)
+    listed = ", ".join(sql_literal(json.dumps(text, ensure_ascii=False)) for text in texts)
     in_list = f"starts_with({_json(path)}, '[') AND {_matches(path, _equals_any(texts))}"
     return f"({_json(path)} IN ({listed}) OR ({in_list}))"
 
 
 def _matches(path: Path, condition: str) -> str:
-    return f"json_exists(metadata, {_literal(f'{_json_path(path)}[*] ? ({condition})')})"
+    return f"json_exists(metadata, {sql_literal(f'{_json_path(path)}[*] ? ({condition})')})"
 
 
 def _json(path: Path) -> str:
     """The value as JSON text: ``null`` if there is none."""
-    return f"coalesce(json_extract(metadata, {_literal(_json_path(path))}), 'null')"
+    return f"coalesce(json_extract(metadata, {sql_literal(_json_path(path))}), 'null')"
 
 
 def _json_path(path: Path) -> str:
     return "$." + "[*].".join(map(json.dumps, path))
 
 
-def _literal(value: Value) -> str:
+def sql_literal(value: Value) -> str:
     """A value in SQL. A quote is doubled; nothing else is special inside quotes."""
     return str(value) if not isinstance(value, str) else "'" + value.replace("'", "''") + "'"
 

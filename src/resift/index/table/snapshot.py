@@ -26,6 +26,7 @@ from resift.index.table.filters import (
     kind_sql,
     refuse_kind,
     refuse_unknown,
+    sql_literal,
     to_sql,
 )
 from resift.index.table.rows import READ_COLUMNS, STATES, Passage, from_row
@@ -179,8 +180,8 @@ class View:
 
     def find(self, passage_id: str) -> Passage | None:
         """The passage with this id, or None. Reads all ids."""
-        quoted = passage_id.replace("'", "''")
-        rows = self._scan(list(READ_COLUMNS), filter=f"id = '{quoted}'").to_pylist()
+        sql = f"id = {sql_literal(passage_id)}"
+        rows = self._scan(list(READ_COLUMNS), filter=sql).to_pylist()
         return from_row(rows[0]) if rows else None
 
     def states(self, row_ids: Sequence[int]) -> dict[int, bytes]:

@@ -22,6 +22,7 @@ from resift.index.location import Location
 from resift.index.manifest import Entry
 from resift.index.store_errors import is_missing, store_errors
 from resift.index.table.dataset import open_or_create_table
+from resift.index.table.filters import sql_literal
 from resift.index.table.rows import HAS_STATES, ORIGIN_COLUMNS, PRECOMPUTED_BY, Origin
 from resift.index.table.vectors import index_vectors, to_matrix
 from resift.index.versions.record import VectorIndex
@@ -298,15 +299,11 @@ def _predicate(entries: Sequence[Entry]) -> str:
     """SQL for the rows of these attempts at these objects."""
     by_attempt: dict[str, list[str]] = {}
     for entry in entries:
-        by_attempt.setdefault(entry.origin.attempt, []).append(_quote(entry.origin.uri))
+        by_attempt.setdefault(entry.origin.attempt, []).append(sql_literal(entry.origin.uri))
     return " OR ".join(
-        f"(attempt = {_quote(attempt)} AND uri IN ({', '.join(uris)}))"
+        f"(attempt = {sql_literal(attempt)} AND uri IN ({', '.join(uris)}))"
         for attempt, uris in by_attempt.items()
     )
-
-
-def _quote(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 @contextmanager

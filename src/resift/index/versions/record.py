@@ -78,14 +78,18 @@ def read_record(body: bytes, number: int, uri: str) -> Version:
     Raise `IndexMismatch` for another format and `ValueError` for what resift does not write.
     """
     record = read_object(body)
-    format_number = _count(record.get("format"))
-    if format_number != FORMAT:
-        remedy = "update resift" if format_number > FORMAT else "build a new index"
-        raise IndexMismatch(f"{uri}: index format {format_number}, expected {FORMAT}: {remedy}")
+    check_format(_count(record.get("format")), uri)
     values = _read_fields(record, Version)
     if values["number"] != number:
         raise ValueError(f"number: {values['number']}, expected {number}")
     return Version(**values)
+
+
+def check_format(number: int | None, uri: str) -> None:
+    """Raise `IndexMismatch` for an index of another format, or of none."""
+    if number != FORMAT:
+        remedy = "update resift" if number and number > FORMAT else "build a new index"
+        raise IndexMismatch(f"{uri}: index format {number}, expected {FORMAT}: {remedy}")
 
 
 def read_object(body: bytes) -> dict[str, Any]:
