@@ -15,7 +15,7 @@ from resift.index.plan import SyncPlan, plan
 from resift.index.source import open_source
 from resift.index.source_options import AS_IT_IS, SourceOptions
 from resift.index.sync import IndexHandle, Models, SyncConsent
-from resift.index.versions import Versions
+from resift.index.versions.published import Versions
 
 
 @pytest.fixture(autouse=True)

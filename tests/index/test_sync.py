@@ -32,9 +32,9 @@ from resift.index.report import SyncReport
 from resift.index.run import Progress
 from resift.index.source import Fetched, Globs, Source, open_source
 from resift.index.source_options import AS_IT_IS, SourceOptions
-from resift.index.store import Store
 from resift.index.sync import Models, expect
-from resift.index.versions import Versions
+from resift.index.table.store import Store
+from resift.index.versions.published import Versions
 
 
 def counts(report: SyncReport) -> tuple[int, int, int, int]:

@@ -15,8 +15,8 @@ from resift.index.location import locate_object
 from resift.index.parsing.documents import ChunkedDocument
 from resift.index.parsing.options import ParseLimits, ParseOptions, columns_from_fingerprint
 from resift.index.parsing.pool import ParserPool
-from resift.index.rows import Passage
 from resift.index.source import Fetched, Source, open_object
+from resift.index.table.rows import Passage
 from resift.settings import StorageSettings
 from resift.types import Hit
 

@@ -32,8 +32,9 @@ from resift.index.run import ProgressCallback, SyncRun, read
 from resift.index.source import Listing, Source, lies_in_an_index
 from resift.index.source_options import AS_IT_IS as AS_IT_IS
 from resift.index.source_options import SourceOptions, remembered
-from resift.index.store import Store
-from resift.index.versions import Version, Versions
+from resift.index.table.store import Store
+from resift.index.versions.published import Versions
+from resift.index.versions.record import Version
 from resift.index.writer import Writer
 from resift.settings import StorageSettings
 
@@ -209,7 +210,7 @@ def _known(store: Store, before: Version | None, published: dict[str, Entry]) ->
     rows, _ = newest(store.contents().whole)
     problems = {
         (uri, entry.origin.attempt): entry.problems for uri, entry in published.items()
-    } | store.notes(since=before.table_version if before else 0)
+    } | store.problems(since=before.table_version if before else 0)
     told = {
         uri: replace(entry, problems=problems.get((uri, entry.origin.attempt), ()))
         for uri, entry in rows.items()

@@ -12,8 +12,8 @@ from resift.errors import StoreError
 from resift.index.manifest import Entry
 from resift.index.parsing.documents import ChunkedDocument, ChunkedFile
 from resift.index.precompute import Precomputer, precompute
-from resift.index.rows import Origin, Passage, to_arrow
-from resift.index.store import Store
+from resift.index.table.rows import Origin, Passage, to_arrow
+from resift.index.table.store import Store
 
 if TYPE_CHECKING:
     from resift.index.sync import Models
