@@ -25,9 +25,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the server that tests use
 
 from resift.index.embed import open_embedder
-from resift.index.location import locate
 from resift.index.nearest import NEAREST, exact_nearest
 from resift.index.reader import open_version
+from resift.index.storage.location import locate
 from resift.search.index import Index
 from resift.settings import Settings
 

@@ -8,8 +8,8 @@ import pytest
 from resift import Reranker
 from resift.errors import InputError
 from resift.files import from_home
-from resift.index import credentials
-from resift.index.location import locate
+from resift.index.storage import credentials
+from resift.index.storage.location import locate
 from resift.settings import Settings, cache_folder
 
 

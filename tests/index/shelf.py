@@ -8,7 +8,6 @@ from typing import Any
 import lance
 
 from index.fakes import HashingEmbedder
-from resift.index.location import Location, locate
 from resift.index.manifest import Entry
 from resift.index.publish import SyncDelta, publish
 from resift.index.reader import find_version, open_version
@@ -16,8 +15,9 @@ from resift.index.report import SyncReport
 from resift.index.rows import READ, Origin, Passage, from_row, to_arrow
 from resift.index.run import Progress
 from resift.index.snapshot import Snapshot
-from resift.index.source import open_source
 from resift.index.source_options import SourceOptions
+from resift.index.sources.source import open_source
+from resift.index.storage.location import Location, locate
 from resift.index.store import Store
 from resift.index.sync import IndexHandle, Models, SyncConsent, sync
 from resift.index.table import TABLE

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from index.fakes import HashingEmbedder, ParsersHere
 from index.shelf import Shelf
 from resift.errors import SourceError
-from resift.index.folder import Folder
 from resift.index.publish import clean, rollback
-from resift.index.raw_listing import Fetched, RawListing
 from resift.index.rows import Passage
+from resift.index.sources.folder import Folder
+from resift.index.sources.raw_listing import Fetched, RawListing
 from resift.index.store import TEXT_INDEX, Store
 from resift.index.table import TABLE
 from resift.index.versions import Versions

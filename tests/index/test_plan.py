@@ -9,11 +9,11 @@ from index.fakes import ParsersHere
 from index.shelf import LOCAL, Shelf
 from resift.errors import IndexMismatch, InputError, MassDeletion, SourceError, StoreError
 from resift.index import plan as planning
-from resift.index.location import locate
 from resift.index.parsing.limits import ParseLimits
 from resift.index.plan import SyncPlan, plan
-from resift.index.source import open_source
 from resift.index.source_options import AS_IT_IS, SourceOptions
+from resift.index.sources.source import open_source
+from resift.index.storage.location import locate
 from resift.index.sync import IndexHandle, Models, SyncConsent
 from resift.index.versions import Versions
 

@@ -14,8 +14,8 @@ import pytest
 from index.fakes import HashingEmbedder
 from index.shelf import LOCAL, Shelf, entry, found, passage
 from resift.errors import IndexMismatch, StoreError
-from resift.index.location import locate
 from resift.index.rows import to_arrow
+from resift.index.storage.location import locate
 from resift.index.store import Conflict, Contents, Store
 from resift.index.table import TABLE, create_table
 from resift.index.versions import VectorIndex

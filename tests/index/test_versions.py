@@ -9,7 +9,7 @@ import pytest
 
 from index.shelf import LOCAL, entry
 from resift.errors import IndexMismatch, IndexNotFound, StoreError
-from resift.index.location import locate
+from resift.index.storage.location import locate
 from resift.index.versions import FORMAT, Damaged, VectorIndex, Version, Versions
 
 ONE = Version(
@@ -153,7 +153,7 @@ def test_an_index_that_nobody_may_look_at_is_told_in_a_line(
         raise PermissionError(13, "Permission denied", str(path))
 
     versions.publish(ONE, ENTRIES)
-    monkeypatch.setattr("resift.index.local.os.scandir", refuse)
+    monkeypatch.setattr("resift.index.storage.local.os.scandir", refuse)
     with pytest.raises(StoreError, match="permission denied: check the rights of the files"):
         versions.numbers()
     monkeypatch.setattr(Path, "stat", refuse)  # nor at the folder that it lies in

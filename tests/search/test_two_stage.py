@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from index.fakes import HashingEmbedder
 from index.shelf import LOCAL, Shelf
 from resift.errors import RuntimeFailure
-from resift.index.location import locate
 from resift.index.snapshot import Snapshot
+from resift.index.storage.location import locate
 from resift.index.table import open_table
 from resift.index.where import parse_where
 from resift.rerank.thresholds import ANYTHING, Thresholds

@@ -16,9 +16,9 @@ from obstore.store import LocalStore
 
 import resift
 from index.fakes import HashingEmbedder
-from resift.index.bucket import open_bucket
-from resift.index.location import locate
-from resift.index.source import open_source
+from resift.index.sources.source import open_source
+from resift.index.storage.client import open_bucket
+from resift.index.storage.location import locate
 from resift.index.table import open_table
 from resift.index.versions import Version, Versions
 from resift.search.index import Index

@@ -12,10 +12,10 @@ import obstore
 import pytest
 
 from resift.errors import MissingExtra, SettingsError
-from resift.index.bucket import lance_options, open_bucket, probe
-from resift.index.credentials import Credentials, find_credentials
-from resift.index.location import Location
-from resift.index.store_errors import meaning
+from resift.index.storage.client import lance_options, open_bucket, probe
+from resift.index.storage.credentials import Credentials, find_credentials
+from resift.index.storage.errors import meaning
+from resift.index.storage.location import Location
 from resift.settings import StorageSettings
 from storage.conftest import Server
 from storage.faulty import Faults, FaultyProxy

@@ -10,10 +10,10 @@ import pytest
 
 from index.fakes import HashingEmbedder
 from resift.errors import ResiftError, StoreError
-from resift.index.location import locate
-from resift.index.s3_listing import Pages
-from resift.index.source import open_source
-from resift.index.store_errors import meaning
+from resift.index.sources.source import open_source
+from resift.index.storage.errors import meaning
+from resift.index.storage.location import locate
+from resift.index.storage.s3_listing import Pages
 from resift.search.index import Index
 from resift.settings import Settings, StorageSettings
 from search.stand_ins import Backwards

@@ -17,9 +17,9 @@ import pytest
 
 from index.fakes import HashingEmbedder
 from resift.errors import NoCopy, StoreError, VersionGone
-from resift.index.copies import Copies, drop
-from resift.index.hydrate import Cache
-from resift.index.location import locate
+from resift.index.storage.copies import Copies, drop
+from resift.index.storage.hydrate import Cache
+from resift.index.storage.location import locate
 from resift.index.table import TABLE
 from resift.index.versions import write_record
 from resift.types import Ranking
@@ -207,7 +207,7 @@ def test_a_full_disk_costs_the_copy_only(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("resift.index.hydrate.os.replace", full)
+    monkeypatch.setattr("resift.index.storage.hydrate.os.replace", full)
     found = search(published.index(cache_dir=str(tmp_path)))
     assert len(found) == 10 and "No space left on device" in found.receipt.notes[0]
     assert not list(tmp_path.rglob("*.part"))

@@ -13,11 +13,11 @@ import pytest
 
 from cli.command import Resift
 from resift.errors import InputError, StoreError, UnsafeStore
-from resift.index import store_checks
-from resift.index.bucket import open_bucket
-from resift.index.doctor import Diagnosis, examine, refuse_unsafe
-from resift.index.location import Location
-from resift.index.store_checks import Broken, ScratchStore
+from resift.index.storage import store_checks
+from resift.index.storage.client import open_bucket
+from resift.index.storage.doctor import Diagnosis, examine, refuse_unsafe
+from resift.index.storage.location import Location
+from resift.index.storage.store_checks import Broken, ScratchStore
 from storage.conftest import Server
 from storage.faulty import Faults, faulty_proxy
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from resift.errors import SourceError, StoreError
-from resift.index.hydrate import Cache
-from resift.index.location import locate
-from resift.index.source import open_source
-from resift.index.transfer import MinimumRate, TooSlow, TransferRate
+from resift.index.sources.source import open_source
+from resift.index.storage.hydrate import Cache
+from resift.index.storage.location import locate
+from resift.index.storage.transfer import MinimumRate, TooSlow, TransferRate
 from storage.conftest import Server
 from storage.faulty import Faults, FaultyProxy
 from storage.places import Place
@@ -24,10 +24,10 @@ SOON_S = 6.0
 
 @pytest.fixture(autouse=True)
 def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resift.index.transfer.MINIMUM_RATE", MinimumRate(0.5, 2_000))
-    monkeypatch.setattr("resift.index.s3_listing._SECONDS", 1.0)
-    monkeypatch.setattr("resift.index.bucket._ANSWER", "1s")
-    monkeypatch.setattr("resift.index.bucket._SECONDS", 1)
+    monkeypatch.setattr("resift.index.storage.transfer.MINIMUM_RATE", MinimumRate(0.5, 2_000))
+    monkeypatch.setattr("resift.index.storage.s3_listing._SECONDS", 1.0)
+    monkeypatch.setattr("resift.index.storage.client._ANSWER", "1s")
+    monkeypatch.setattr("resift.index.storage.client._SECONDS", 1)
 
 
 @pytest.fixture
@@ -115,14 +115,14 @@ def test_a_search_with_a_budget_is_not_late(published: Place, proxy: FaultyProxy
 def test_what_comes_slowly_and_steadily_is_waited_for(
     published: Place, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resift.index.transfer.MINIMUM_RATE", MinimumRate(0.1, 10))
+    monkeypatch.setattr("resift.index.storage.transfer.MINIMUM_RATE", MinimumRate(0.1, 10))
     proxy.restart(Faults(drip="versions/0", drip_s=0.0002))
     assert published.versions.newest() is not None
 
 
 def test_the_clock_starts_with_the_first_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("resift.index.transfer.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("resift.index.storage.transfer.time.monotonic", lambda: now[0])
     pace = TransferRate()
     now[0] = 100.0
     pace.note(1)

@@ -13,11 +13,11 @@ import pytest
 
 from index.fakes import HashingEmbedder
 from resift.errors import IndexMismatch, ResiftError, SourceError, StoreError
-from resift.index.bucket import open_bucket
-from resift.index.location import locate
 from resift.index.parsing.limits import ParseLimits
 from resift.index.parsing.parsers import Parsers
 from resift.index.source_options import SourceOptions
+from resift.index.storage.client import open_bucket
+from resift.index.storage.location import locate
 from resift.index.table import open_table
 from storage.conftest import Server
 from storage.faulty import Faults, FaultyProxy, Seen

@@ -12,8 +12,8 @@ import pytest
 
 from resift.errors import StoreError
 from resift.index import reader
-from resift.index.hydrate import Cache, Local
-from resift.index.location import locate
+from resift.index.storage.hydrate import Cache, Local
+from resift.index.storage.location import locate
 from resift.index.table import TABLE
 from resift.types import Ranking
 from storage.conftest import DOCUMENTS, Server

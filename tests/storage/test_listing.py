@@ -8,8 +8,8 @@ import pytest
 
 from index.fakes import HashingEmbedder
 from resift.errors import MassDeletion, SourceError, StoreError
-from resift.index.location import locate
-from resift.index.source import Listing, open_source
+from resift.index.sources.source import Listing, open_source
+from resift.index.storage.location import locate
 from resift.index.versions import Versions
 from resift.search.index import Index
 from resift.settings import Settings

@@ -14,8 +14,8 @@ from typing import Any
 import obstore
 import pytest
 
-from resift.index.bucket import open_bucket
-from resift.index.location import Location
+from resift.index.storage.client import open_bucket
+from resift.index.storage.location import Location
 from resift.settings import StorageSettings
 
 _PORTS = ("master.port", "volume.port", "filer.port", "s3.port")

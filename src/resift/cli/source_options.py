@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from resift.errors import InputError
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.limits import LEAST_SECONDS, MOST
-from resift.index.patterns import Globs
 from resift.index.source_options import AS_IT_IS, SourceOptions
+from resift.index.sources.patterns import Globs
 
 _LEAST_MB, _MOST_MB = 1e-6, MOST // 10**6
 

@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from resift.errors import InputError, SourceError
-from resift.index.folder import kind_of
-from resift.index.location import locate_object
 from resift.index.parsing.columns import columns_of
 from resift.index.parsing.cut import CutDocument
 from resift.index.parsing.limits import ParseLimits
 from resift.index.parsing.parsers import Parsers
 from resift.index.rows import Passage
-from resift.index.source import Fetched, Source, open_object
+from resift.index.sources.folder import kind_of
+from resift.index.sources.source import Fetched, Source, open_object
+from resift.index.storage.location import locate_object
 from resift.settings import StorageSettings
 from resift.types import Hit
 

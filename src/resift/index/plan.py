@@ -11,8 +11,8 @@ from resift.index.embed import Embedder, is_remote
 from resift.index.parsing.parse import NO_TEXT
 from resift.index.report import by_file
 from resift.index.run import read
-from resift.index.source import Source, SourceObject
 from resift.index.source_options import SourceOptions
+from resift.index.sources.source import Source, SourceObject
 from resift.index.sync import (
     IndexHandle,
     Models,

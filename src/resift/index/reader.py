@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 from resift.errors import IndexMismatch, NoCopy, StoreError
 from resift.extras import require
 from resift.files import from_home
-from resift.index import local
-from resift.index.location import TABLE, Location
 from resift.index.snapshot import Snapshot, reading_version
-from resift.index.store_errors import is_down
+from resift.index.storage import local
+from resift.index.storage.errors import is_down
+from resift.index.storage.location import TABLE, Location
 from resift.index.table import open_table
 from resift.index.versions import Version, Versions
 from resift.settings import Settings, StorageSettings
 
 if TYPE_CHECKING:
-    from resift.index.hydrate import Cache, Local
+    from resift.index.storage.hydrate import Cache, Local
 
 # What Lance may keep in memory of indexes and file footers; its own defaults are gigabytes.
 _READER_CACHE = {"index_cache_size_bytes": 1 << 30, "metadata_cache_size_bytes": 128 << 20}
@@ -144,6 +144,8 @@ def _cache(location: Location, settings: Settings) -> "Cache | None":
     """The folder for copies, where one is named and there is anything to copy."""
     if not location.bucket or not settings.cache_dir:
         return None
-    from resift.index.hydrate import Cache  # only here: it needs file locks, which not all have
+    from resift.index.storage.hydrate import (
+        Cache,  # only here: it needs file locks, which not all have
+    )
 
     return Cache(from_home(settings.cache_dir), settings.cache_gb * GIGABYTE)

@@ -20,7 +20,7 @@ from resift.index.keys import compared_keys, compared_kinds, keys_of, refuse_mix
 from resift.index.nearest import nearest
 from resift.index.predicate import Where
 from resift.index.rows import READ, STATES, Passage, from_row
-from resift.index.store_errors import is_missing, store_errors
+from resift.index.storage.errors import is_missing, store_errors
 from resift.index.table import check_files
 from resift.index.versions import Version
 from resift.index.where import COLUMNS

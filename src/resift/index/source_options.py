@@ -11,7 +11,7 @@ from typing import Any
 from resift.errors import InputError, shown
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.limits import ParseLimits
-from resift.index.patterns import ALL, Globs, Pattern
+from resift.index.sources.patterns import ALL, Globs, Pattern
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from resift.errors import StoreError
 from resift.extras import require
-from resift.index import local
 from resift.index.embed import Embedder
-from resift.index.location import TABLE, Location
 from resift.index.manifest import Entry
 from resift.index.nearest import index_vectors
 from resift.index.notes import NONE, Notes, Wrote, from_properties, to_properties
 from resift.index.rows import HAS_STATES, KEPT_BY, ORIGIN, Origin
-from resift.index.store_errors import is_missing, store_errors
+from resift.index.storage import local
+from resift.index.storage.errors import is_missing, store_errors
+from resift.index.storage.location import TABLE, Location
 from resift.index.table import check_table, create_table, open_table
 from resift.index.versions import VectorIndex
 from resift.settings import StorageSettings

@@ -18,9 +18,7 @@ from resift.errors import IndexMismatch, InputError, SourceError, StoreError
 from resift.index.attempts import after, new_attempt
 from resift.index.deletion_guard import DeletionGuard, refuse
 from resift.index.diff import Diff, Expected, below, compare
-from resift.index.doctor import refuse_unsafe
 from resift.index.embed import Embedder
-from resift.index.location import Location
 from resift.index.manifest import Entry, newest
 from resift.index.parsing.limits import NO_LIMITS, ParseLimits
 from resift.index.parsing.parse import abilities, may_exceed, parsing_fingerprint
@@ -29,9 +27,11 @@ from resift.index.publish import SyncDelta, publish, rolled_back
 from resift.index.report import Finished, SyncReport, make_report
 from resift.index.run import Progress as Progress
 from resift.index.run import ProgressCallback, SyncRun, read
-from resift.index.source import Listing, Source, lies_in_an_index
 from resift.index.source_options import AS_IT_IS as AS_IT_IS
 from resift.index.source_options import SourceOptions, remembered
+from resift.index.sources.source import Listing, Source, lies_in_an_index
+from resift.index.storage.doctor import refuse_unsafe
+from resift.index.storage.location import Location
 from resift.index.store import Store
 from resift.index.versions import Version, Versions
 from resift.index.writer import Writer

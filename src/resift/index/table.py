@@ -6,12 +6,13 @@ from typing import Any
 
 from resift.errors import IndexMismatch
 from resift.extras import require
-from resift.index import local, names
-from resift.index.bucket import lance_options
+from resift.index import names
 from resift.index.embed import Embedder
-from resift.index.location import TABLE as TABLE
-from resift.index.location import Location
 from resift.index.rows import schema
+from resift.index.storage import local
+from resift.index.storage.client import lance_options
+from resift.index.storage.location import TABLE as TABLE
+from resift.index.storage.location import Location
 from resift.index.versions import FORMAT
 from resift.settings import StorageSettings
 

@@ -15,18 +15,18 @@ from typing import Any
 
 from resift.errors import IndexNotFound, StoreError
 from resift.extras import require
-from resift.index import local
-from resift.index.bucket import open_bucket
-from resift.index.location import TABLE, Location
 from resift.index.manifest import Entry, from_parquet, to_parquet
 from resift.index.record import FORMAT as FORMAT
 from resift.index.record import VectorIndex as VectorIndex
 from resift.index.record import Version as Version
 from resift.index.record import read_record as read_record
 from resift.index.record import write_record as write_record
-from resift.index.s3_listing import Pages
-from resift.index.store_errors import store_errors
-from resift.index.transfer import fetch
+from resift.index.storage import local
+from resift.index.storage.client import open_bucket
+from resift.index.storage.errors import store_errors
+from resift.index.storage.location import TABLE, Location
+from resift.index.storage.s3_listing import Pages
+from resift.index.storage.transfer import fetch
 from resift.settings import StorageSettings
 
 _DIGITS = 8

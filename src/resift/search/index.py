@@ -12,7 +12,6 @@ from resift.errors import InputError, VersionGone
 from resift.index.background import ready
 from resift.index.citation import Verdict
 from resift.index.embed import Embedder
-from resift.index.location import locate
 from resift.index.plan import SyncPlan, plan
 from resift.index.precompute import Precomputer
 from resift.index.publish import clean, rollback
@@ -20,8 +19,9 @@ from resift.index.reader import find_version
 from resift.index.report import SyncReport
 from resift.index.run import ProgressCallback
 from resift.index.snapshot import Snapshot
-from resift.index.source import open_source
 from resift.index.source_options import SourceOptions
+from resift.index.sources.source import open_source
+from resift.index.storage.location import locate
 from resift.index.store import Store
 from resift.index.sync import IndexHandle, Models, last_source_options, sync
 from resift.index.versions import Version, Versions

@@ -22,7 +22,7 @@ from pathlib import Path
 from resift.errors import NoCopy, StoreError
 from resift.files import check_regular, read_regular
 from resift.index import names
-from resift.index.location import Location
+from resift.index.storage.location import Location
 from resift.index.table import TABLE
 from resift.index.versions import Version, read_record, write_record
 from resift.tagged import claim

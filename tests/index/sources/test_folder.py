@@ -18,8 +18,8 @@ import pytest
 from index.fakes import ParsersHere
 from index.shelf import Shelf
 from resift.errors import SourceError, Unreadable, Vanished
-from resift.index.folder import Folder
-from resift.index.source import Listing, open_source
+from resift.index.sources.folder import Folder
+from resift.index.sources.source import Listing, open_source
 from resift.settings import StorageSettings
 
 LOCAL = StorageSettings()
@@ -186,7 +186,7 @@ def forbid(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
-    monkeypatch.setattr("resift.index.folder.os.scandir", refuse)
+    monkeypatch.setattr("resift.index.sources.folder.os.scandir", refuse)
 
 
 class Blind:
@@ -220,7 +220,7 @@ def blind(monkeypatch: pytest.MonkeyPatch, folder: Path, number: int, *, kind: b
         error = OSError(number, os.strerror(number))
         return nullcontext([Blind(entry, error, kind=kind) for entry in inside])
 
-    monkeypatch.setattr("resift.index.folder.os.scandir", entries)
+    monkeypatch.setattr("resift.index.sources.folder.os.scandir", entries)
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ENAMETOOLONG])
@@ -266,7 +266,7 @@ def test_a_link_whose_end_cannot_be_looked_at_leads_somewhere(
             raise PermissionError(13, "Permission denied")
         return stat(path, **options)
 
-    monkeypatch.setattr("resift.index.folder.os.stat", refuse)
+    monkeypatch.setattr("resift.index.sources.folder.os.stat", refuse)
     listing = listed(tmp_path / "docs", follow_links=True)
     assert keys(listing) == ["a.md"] and not listing.odd
     assert [uri for uri, _ in listing.unseen] == [f"{tmp_path}/docs/link"]
@@ -297,8 +297,8 @@ def test_names_are_utf8_whatever_the_locale(tmp_path: Path, locale: str, name: s
 
 LIST = """
 import json, sys
-from resift.index.location import locate
-from resift.index.source import open_object, open_source
+from resift.index.storage.location import locate
+from resift.index.sources.source import open_object, open_source
 from resift.index.versions import Version, Versions
 from resift.settings import StorageSettings
 storage = StorageSettings()

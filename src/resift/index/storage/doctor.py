@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from resift.errors import StoreError, UnsafeStore
 from resift.extras import require
-from resift.index import store_checks
-from resift.index.bucket import open_bucket
-from resift.index.location import Location, locate
-from resift.index.store_checks import Broken, ScratchStore
-from resift.index.store_errors import is_panic, meaning, store_errors
+from resift.index.storage import store_checks
+from resift.index.storage.client import open_bucket
+from resift.index.storage.errors import is_panic, meaning, store_errors
+from resift.index.storage.location import Location, locate
+from resift.index.storage.store_checks import Broken, ScratchStore
 from resift.settings import StorageSettings
 
 _NEEDED = {

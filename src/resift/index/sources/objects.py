@@ -6,13 +6,13 @@ from typing import Any
 
 from resift.errors import SourceError, SourceLost, Unreadable, Vanished
 from resift.extras import require
-from resift.index.bucket import open_bucket
-from resift.index.location import Location
-from resift.index.marker import lies_in, parts_of_indexes
-from resift.index.raw_listing import Fetched, File, Odd, RawListing, refuse_large, why_odd
-from resift.index.s3_listing import Object, Pages, without_etag
-from resift.index.store_errors import are_credentials_bad, meaning
-from resift.index.transfer import fetch
+from resift.index.sources.marker import lies_in, parts_of_indexes
+from resift.index.sources.raw_listing import Fetched, File, Odd, RawListing, refuse_large, why_odd
+from resift.index.storage.client import open_bucket
+from resift.index.storage.errors import are_credentials_bad, meaning
+from resift.index.storage.location import Location
+from resift.index.storage.s3_listing import Object, Pages, without_etag
+from resift.index.storage.transfer import fetch
 from resift.settings import StorageSettings
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from resift.errors import SourceError, Unreadable, Vanished
 from resift.files import irregular, open_regular, reason
-from resift.index.location import from_disk, on_disk
-from resift.index.marker import is_part
-from resift.index.raw_listing import Fetched, File, Odd, RawListing, refuse_large, why_odd
+from resift.index.sources.marker import is_part
+from resift.index.sources.raw_listing import Fetched, File, Odd, RawListing, refuse_large, why_odd
+from resift.index.storage.location import from_disk, on_disk
 
 _AT_ONCE = 1 << 20
 _NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)

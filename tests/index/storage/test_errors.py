@@ -9,7 +9,7 @@ import os
 import pytest
 
 from resift.errors import MissingExtra, StoreError
-from resift.index.store_errors import are_credentials_bad, is_missing, meaning, store_errors
+from resift.index.storage.errors import are_credentials_bad, is_missing, meaning, store_errors
 
 BODY = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>m</Message>{more}</Error>"
 

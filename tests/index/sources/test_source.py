@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from resift.errors import InputError, SourceError, SourceLost, Unreadable, Vanished
-from resift.index.location import Location, locate
-from resift.index.objects import Objects
-from resift.index.source import (
+from resift.index.sources.objects import Objects
+from resift.index.sources.source import (
     Fetched,
     Globs,
     Source,
@@ -19,6 +18,7 @@ from resift.index.source import (
     open_object,
     open_source,
 )
+from resift.index.storage.location import Location, locate
 from resift.settings import StorageSettings
 
 LOCAL = StorageSettings()
@@ -84,7 +84,7 @@ def test_many_are_read_in_order_and_one_that_is_gone_is_its_own_error(tmp_path: 
 def test_however_little_may_wait_all_are_read_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resift.index.source._READ_AHEAD_BYTES", 20)
+    monkeypatch.setattr("resift.index.sources.source._READ_AHEAD_BYTES", 20)
     write(tmp_path, *(f"{n:03}.txt" for n in range(20)))
     source = open_source(str(tmp_path), LOCAL)
     objects = source.list().objects
@@ -229,7 +229,7 @@ def test_a_place_that_nobody_may_look_at_is_refused_in_a_line(
             raise PermissionError(13, "Permission denied", path)
         return stat(path, **options)
 
-    monkeypatch.setattr("resift.index.folder.os.stat", refuse)
+    monkeypatch.setattr("resift.index.sources.folder.os.stat", refuse)
     rights = "permission denied: check the rights of the files and folders"
     for name in ("locked", "locked/a.txt", "locked/absent"):
         with pytest.raises(SourceError, match=f"^{tmp_path}/{name}: {rights}$"):

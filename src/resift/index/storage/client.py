@@ -9,8 +9,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from resift.errors import SettingsError
 from resift.extras import require
-from resift.index.credentials import Credentials, find_credentials
-from resift.index.location import Location
+from resift.index.storage.credentials import Credentials, find_credentials
+from resift.index.storage.location import Location
 from resift.settings import StorageSettings
 
 # Whoever mistyped an endpoint is told so in seconds; object_store alone takes three minutes.

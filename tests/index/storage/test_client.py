@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from resift.errors import SettingsError
-from resift.index.bucket import lance_options, open_bucket
-from resift.index.location import Location
+from resift.index.storage.client import lance_options, open_bucket
+from resift.index.storage.location import Location
 from resift.settings import StorageSettings
 
 pytest.importorskip("lance")

@@ -11,15 +11,15 @@ from pathlib import PurePath
 from typing import Protocol
 
 from resift.errors import SourceError, SourceLost, Unreadable, Vanished
-from resift.index.folder import Folder, kind_of
-from resift.index.location import Location, locate, locate_object
-from resift.index.marker import TABLE, is_part, is_table
-from resift.index.objects import Objects
 from resift.index.parsing.parse import SUFFIXES
-from resift.index.patterns import ALL
-from resift.index.patterns import Globs as Globs
-from resift.index.raw_listing import Fetched as Fetched
-from resift.index.raw_listing import File, Odd, RawListing, refuse_large, shown
+from resift.index.sources.folder import Folder, kind_of
+from resift.index.sources.marker import TABLE, is_part, is_table
+from resift.index.sources.objects import Objects
+from resift.index.sources.patterns import ALL
+from resift.index.sources.patterns import Globs as Globs
+from resift.index.sources.raw_listing import Fetched as Fetched
+from resift.index.sources.raw_listing import File, Odd, RawListing, refuse_large, shown
+from resift.index.storage.location import Location, locate, locate_object
 from resift.settings import StorageSettings
 
 _READERS = 16

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resift.errors import InputError
-from resift.index.location import locate, locate_object
+from resift.index.storage.location import locate, locate_object
 
 
 @pytest.mark.parametrize("uri", ["s3://b1/a/c", "s3://b1/a/c/", "S3://b1//a/c//"])

@@ -26,9 +26,9 @@ from urllib.request import (
 from xml.etree import ElementTree
 
 from resift.index import names
-from resift.index.bucket import list_signer
-from resift.index.location import Location
-from resift.index.transfer import TooSlow, TransferRate
+from resift.index.storage.client import list_signer
+from resift.index.storage.location import Location
+from resift.index.storage.transfer import TooSlow, TransferRate
 from resift.settings import StorageSettings
 
 _AGAIN = {429, 500, 502, 503, 504}
