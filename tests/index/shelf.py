@@ -45,11 +45,11 @@ class Shelf:
 
     @property
     def versions(self) -> Versions:
-        return Versions(self.location, LOCAL)
+        return Versions(self.location)
 
     @property
     def place(self) -> IndexHandle:
-        return IndexHandle(self.location, LOCAL, self.versions)
+        return IndexHandle(self.location, self.versions)
 
     def write(self, **files: str) -> None:
         for name, text in files.items():
@@ -72,7 +72,7 @@ class Shelf:
         )
 
     def store(self) -> Store:
-        return Store.open(self.location, LOCAL, self.embedder)
+        return Store.open(self.location, self.embedder)
 
     def publish(self, news: SyncDelta = NOTHING) -> Version:
         return publish(self.store(), self.versions, self.embedder, news)

@@ -147,7 +147,7 @@ def test_a_plan_says_that_a_sync_would_stop_for_what_has_lost_its_text(shelf: Sh
 
 def test_a_plan_refuses_a_place_that_a_sync_refuses(shelf: Shelf) -> None:
     shelf.write(a="alpha")
-    place = IndexHandle(locate(str(shelf.docs)), LOCAL, Versions(locate(str(shelf.docs)), LOCAL))
+    place = IndexHandle(locate(str(shelf.docs)), Versions(locate(str(shelf.docs))))
     with pytest.raises(InputError, match="would lie among the documents"):
         plan(open_source(str(shelf.docs), LOCAL), place, Models(shelf.embedder))
     shelf.sync()

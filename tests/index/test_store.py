@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 
 from index.fakes import HashingEmbedder
-from index.shelf import LOCAL, Shelf, entry, found, passage
+from index.shelf import Shelf, entry, found, passage
 from resift.errors import IndexMismatch, StoreError
 from resift.index.rows import to_arrow
 from resift.index.storage.location import locate
 from resift.index.store import Conflict, Contents, Store
 from resift.index.table import TABLE, create_table
 from resift.index.versions import VectorIndex
-from resift.settings import StorageSettings
 
 
 def test_objects_are_known_by_attempt_and_wholeness(shelf: Shelf) -> None:
@@ -145,7 +144,7 @@ def test_a_restored_version_is_the_newest_and_what_came_after_is_gone(shelf: She
 def test_an_index_of_another_embedder_is_refused_with_what_to_do(shelf: Shelf) -> None:
     shelf.store()
     with pytest.raises(IndexMismatch, match=r"by embedder hashing-64, expected other.*new place"):
-        Store.open(shelf.location, LOCAL, HashingEmbedder("other"))
+        Store.open(shelf.location, HashingEmbedder("other"))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +176,7 @@ def test_of_two_that_begin_a_table_at_once_neither_overwrites_the_other(tmp_path
 
         def begin(shelf: Shelf = shelf, start: threading.Barrier = start) -> bytes:
             start.wait()
-            table = create_table(shelf.location, LOCAL, shelf.embedder)
+            table = create_table(shelf.location, shelf.embedder)
             return bytes(table.schema.metadata[b"table"])
 
         with ThreadPoolExecutor(3) as pool:
@@ -194,7 +193,7 @@ def test_a_place_that_can_be_no_folder_is_refused_in_a_line(
 ) -> None:
     (tmp_path / "file").write_text("precious")
     with pytest.raises(StoreError, match=said) as caught:
-        Store.open(locate(str(tmp_path / place)), StorageSettings(), HashingEmbedder())
+        Store.open(locate(str(tmp_path / place)), HashingEmbedder())
     assert ".rs" not in str(caught.value)
     assert (tmp_path / "file").read_text() == "precious"
 

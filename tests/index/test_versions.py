@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from index.shelf import LOCAL, entry
+from index.shelf import entry
 from resift.errors import IndexMismatch, IndexNotFound, StoreError
 from resift.index.storage.location import locate
 from resift.index.versions import FORMAT, Damaged, VectorIndex, Version, Versions
@@ -32,7 +32,7 @@ ENTRIES = {"/d/a": entry("/d/a")}
 
 @pytest.fixture
 def versions(tmp_path: Path) -> Versions:
-    return Versions(locate(str(tmp_path)), LOCAL)
+    return Versions(locate(str(tmp_path)))
 
 
 def record(tmp_path: Path, number: int = 1) -> Path:
@@ -41,7 +41,7 @@ def record(tmp_path: Path, number: int = 1) -> Path:
 
 def test_a_version_comes_back_as_it_was_published(versions: Versions, tmp_path: Path) -> None:
     assert versions.publish(ONE, ENTRIES) and versions.publish(TWO, {})
-    other = Versions(locate(str(tmp_path)), LOCAL)
+    other = Versions(locate(str(tmp_path)))
     assert (other.get(1), other.newest(), other.numbers()) == (ONE, TWO, [1, 2])
     assert other.readable() == [ONE, TWO]
     assert (other.entries(ONE), other.entries(TWO)) == (ENTRIES, {})
@@ -80,7 +80,7 @@ def test_a_removed_version_is_not_found_and_the_others_are(
 
 
 def test_where_nothing_is_there_is_nothing_and_nothing_is_made(tmp_path: Path) -> None:
-    versions = Versions(locate(str(tmp_path / "nowhere")), LOCAL)
+    versions = Versions(locate(str(tmp_path / "nowhere")))
     assert (versions.numbers(), versions.newest(), versions.readable()) == ([], None, [])
     with pytest.raises(IndexNotFound, match="no index there"):
         versions.get(3)
@@ -243,5 +243,5 @@ def test_a_link_out_of_the_index_is_refused(tmp_path: Path, name: str) -> None:
     index.mkdir()
     (index / name).symlink_to(elsewhere)
     with pytest.raises(StoreError, match="a link that leads out of the index"):
-        Versions(locate(str(index)), LOCAL).publish(ONE, ENTRIES)
+        Versions(locate(str(index))).publish(ONE, ENTRIES)
     assert not list(elsewhere.iterdir())

@@ -18,7 +18,7 @@ import resift
 from index.fakes import HashingEmbedder
 from resift.index.sources.source import open_source
 from resift.index.storage.client import open_bucket
-from resift.index.storage.location import locate
+from resift.index.storage.location import Location, locate
 from resift.index.table import open_table
 from resift.index.versions import Version, Versions
 from resift.search.index import Index
@@ -46,8 +46,12 @@ class Place:
         return f"{self.root}/index"
 
     @property
+    def location(self) -> Location:
+        return locate(self.index_uri, self.storage)
+
+    @property
     def versions(self) -> Versions:
-        return Versions(locate(self.index_uri), self.storage)
+        return Versions(self.location)
 
     def twin(self) -> "Place":
         """An index of its own beside this one."""
@@ -72,7 +76,7 @@ class Place:
     def rows(self, number: int | None = None) -> list[Row]:
         """What a published version holds, read without its indexes, by id."""
         version = self.versions.get(number) if number else self.newest()
-        table = open_table(locate(self.index_uri), self.storage, version=version.table_version)
+        table = open_table(self.location, version=version.table_version)
         columns = table.to_table(columns=list(COLUMNS)).to_pydict()
         columns["vector"] = [tuple(vector) for vector in columns["vector"]]
         return sorted(zip(*(columns[name] for name in COLUMNS), strict=True))
@@ -87,9 +91,9 @@ class Place:
         return {item.uri: item.etag for item in open_source(self.docs, self.storage).list().objects}
 
     def _documents(self) -> Any:
-        location = locate(self.docs)
+        location = locate(self.docs, self.storage)
         if location.bucket:
-            return open_bucket(location, self.storage)
+            return open_bucket(location)
         return LocalStore(location.path, mkdir=True)
 
 

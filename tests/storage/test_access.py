@@ -12,7 +12,7 @@ import obstore
 import pytest
 
 from resift.errors import MissingExtra, SettingsError
-from resift.index.storage.client import lance_options, open_bucket, probe
+from resift.index.storage.client import lance_options, open_bucket
 from resift.index.storage.credentials import Credentials, find_credentials
 from resift.index.storage.errors import meaning
 from resift.index.storage.location import Location
@@ -34,14 +34,19 @@ def aws_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def probe(location: Location) -> None:
+    """Send one request: list a little of the prefix."""
+    next(iter(obstore.list(open_bucket(location), chunk_size=1)), None)
+
+
 def write_and_read(bucket: str, storage: StorageSettings) -> None:
     """Both ways in: an object through obstore, a table through Lance."""
-    place = Location(bucket, "pre/fix")
-    store = open_bucket(place, storage)
+    place = Location(bucket, "pre/fix", storage)
+    store = open_bucket(place)
     obstore.put(store, "object", b"x" * 100)
     assert bytes(obstore.get(store, "object").bytes()) == b"x" * 100
     table = arrow.table({"a": [1, 2]})
-    options = lance_options(place, storage)
+    options = lance_options(place)
     lance.write_dataset(table, place.child("t.lance"), storage_options=options)
     assert lance.dataset(place.child("t.lance"), storage_options=options).count_rows() == 2
 
@@ -77,13 +82,13 @@ def test_encryption_is_asked_for_by_both_ways_in(proxy: FaultyProxy, bucket: str
         kms_key_id="key-1",
         bucket_key=True,
     )
-    place = Location(bucket, "i")
+    place = Location(bucket, "i", storage)
     for write in (
-        lambda: obstore.put(open_bucket(place, storage), "object", b"x"),
+        lambda: obstore.put(open_bucket(place), "object", b"x"),
         lambda: lance.write_dataset(
             arrow.table({"a": [1]}),
             place.child("t"),
-            storage_options=lance_options(place, storage),
+            storage_options=lance_options(place),
         ),
     ):
         proxy.restart()
@@ -101,23 +106,23 @@ def test_encryption_is_asked_for_by_both_ways_in(proxy: FaultyProxy, bucket: str
 
 def test_a_session_token_goes_with_every_request(proxy: FaultyProxy) -> None:
     storage = StorageSettings(proxy.endpoint, "us-east-1", "owner", "owner-secret", "token-1")
-    place = Location("bucket", "i")
+    place = Location("bucket", "i", storage)
     with pytest.raises(Exception, match="Error performing"):  # the server never gave that token
-        probe(place, storage)
+        probe(place)
     with pytest.raises(ValueError, match="Error performing"):
-        lance.dataset(place.child("t"), storage_options=lance_options(place, storage))
+        lance.dataset(place.child("t"), storage_options=lance_options(place))
     assert len(proxy.seen) > 1
     assert {one.headers["x-amz-security-token"] for one in proxy.seen} == {"token-1"}
     assert all(one.path.startswith("/bucket") for one in proxy.seen)
 
 
 def test_a_bucket_in_the_hosts_name_is_put_there_once() -> None:
-    place = Location("bucket", "i")
     for endpoint in ("http://localhost:9", "http://bucket.localhost:9"):
         storage = StorageSettings(endpoint, "r", "a", SECRET, virtual_hosted=True)
-        assert lance_options(place, storage)["aws_endpoint"] == "http://bucket.localhost:9"
+        place = Location("bucket", "i", storage)
+        assert lance_options(place)["aws_endpoint"] == "http://bucket.localhost:9"
         with pytest.raises(Exception, match=r"GET http://bucket\.localhost:9/[?]") as refused:
-            probe(place, storage)
+            probe(place)
         assert SECRET not in str(refused.value)
 
 
@@ -138,8 +143,8 @@ def test_a_named_profile_gives_keys_region_and_endpoint(
     )
     storage = StorageSettings(profile="work")
     write_and_read(bucket, storage)
-    assert lance_options(Location(bucket, ""), storage)["aws_region"] == "eu-north-1"
-    assert open_bucket(Location(bucket, ""), storage).config["region"] == "eu-north-1"
+    assert lance_options(Location(bucket, "", storage))["aws_region"] == "eu-north-1"
+    assert open_bucket(Location(bucket, "", storage)).config["region"] == "eu-north-1"
 
 
 def test_the_default_profile_is_asked_where_its_file_is_and_no_keys_are_given(
@@ -174,7 +179,7 @@ def test_a_profiles_command_is_asked_again_when_its_keys_expire(
             with pytest.raises(SettingsError, match=r"AWS profile 'work': .* \(RuntimeError\)"):
                 found()
             with pytest.raises(Exception, match="credential provider") as refused:
-                probe(Location(bucket, ""), StorageSettings(server.endpoint, profile="work"))
+                probe(Location(bucket, "", StorageSettings(server.endpoint, profile="work")))
             assert "the AWS profile gives no keys any more" in meaning(refused.value)
             assert (aws_files / "calls").read_text().count("called") > 1
 
@@ -188,7 +193,7 @@ def test_a_profile_that_gives_nothing_is_told_in_one_line(aws_files: Path) -> No
         ("failing", "CredentialRetrievalError"),
     ):
         with pytest.raises(SettingsError, match=reason) as refused:
-            open_bucket(Location("bucket", ""), StorageSettings(profile=name))
+            open_bucket(Location("bucket", "", StorageSettings(profile=name)))
         said = str(refused.value)
         assert said.startswith(f"AWS profile '{name}': ") and "\n" not in said
         assert SECRET not in said
@@ -202,20 +207,20 @@ def test_without_botocore_a_named_profile_is_refused_and_a_shared_file_is_passed
     monkeypatch.setitem(sys.modules, "botocore", None)
     monkeypatch.setitem(sys.modules, "botocore.session", None)
     with pytest.raises(MissingExtra, match=r"pip install 'resift\[aws\]'"):
-        open_bucket(Location("bucket", ""), StorageSettings(profile="work"))
+        open_bucket(Location("bucket", "", StorageSettings(profile="work")))
     assert find_credentials(StorageSettings()) is None
 
 
 def test_a_patient_store_outlasts_what_ends_an_impatient_one(
     proxy: FaultyProxy, bucket: str
 ) -> None:
-    place, storage = Location(bucket, ""), Server(proxy.endpoint).settings()
+    place = Location(bucket, "", Server(proxy.endpoint).settings())
     proxy.restart(Faults(slow_down_until=6))
     with pytest.raises(Exception, match="503"):
-        obstore.put(open_bucket(place, storage), "a", b"x")
+        obstore.put(open_bucket(place), "a", b"x")
     assert len(proxy.seen) == 5
     proxy.restart(Faults(slow_down_until=6))
-    obstore.put(open_bucket(place, storage, patient=True), "a", b"x")
+    obstore.put(open_bucket(place, patient=True), "a", b"x")
     assert len(proxy.seen) == 7
 
 
@@ -225,16 +230,16 @@ def test_both_outlast_a_store_that_stumbles(proxy: FaultyProxy, bucket: str) -> 
     assert len(proxy.seen) > 7
 
 
-def ways_in(place: Location, storage: StorageSettings) -> list[Callable[[], object]]:
+def ways_in(place: Location) -> list[Callable[[], object]]:
     """A write and a listing, each of which asks the store at once."""
     return [
-        lambda: obstore.put(open_bucket(place, storage), "a", b"x"),
-        lambda: probe(place, storage),
+        lambda: obstore.put(open_bucket(place), "a", b"x"),
+        lambda: probe(place),
     ]
 
 
-def through_lance(place: Location, storage: StorageSettings) -> None:
-    lance.dataset(place.child("t"), storage_options=lance_options(place, storage))
+def through_lance(place: Location) -> None:
+    lance.dataset(place.child("t"), storage_options=lance_options(place))
 
 
 @pytest.mark.parametrize(
@@ -253,7 +258,7 @@ def test_a_refusal_is_told_in_a_phrase_and_without_a_secret(
 ) -> None:
     proxy.restart(Faults(refusal=(status, code)))
     storage = StorageSettings(proxy.endpoint, "us-east-1", "owner", SECRET, f"{SECRET}-token")
-    for way in ways_in(Location(bucket, ""), storage):
+    for way in ways_in(Location(bucket, "", storage)):
         with pytest.raises(Exception, match=code) as refused:
             way()
         assert phrase in meaning(refused.value)
@@ -272,7 +277,7 @@ def test_what_does_not_pass_is_told_in_a_phrase_and_without_a_secret(
 ) -> None:
     proxy.restart(faults)
     storage = StorageSettings(proxy.endpoint, "us-east-1", "owner", SECRET)
-    for way in ways_in(Location(bucket, ""), storage):
+    for way in ways_in(Location(bucket, "", storage)):
         with pytest.raises(Exception, match="retries") as refused:
             way()
         assert phrase in meaning(refused.value)
@@ -283,10 +288,10 @@ def test_no_secret_shows_in_settings_stores_and_refused_signatures(
     server: Server, bucket: str
 ) -> None:
     storage = StorageSettings(server.endpoint, "us-east-1", "owner", SECRET)
-    place = Location(bucket, "")
-    shown = [repr(storage), repr(open_bucket(place, storage))]
-    ways: list[Callable[[], object]] = [*ways_in(place, storage)]
-    ways.append(partial(through_lance, place, storage))
+    place = Location(bucket, "", storage)
+    shown = [repr(storage), repr(open_bucket(place))]
+    ways: list[Callable[[], object]] = [*ways_in(place)]
+    ways.append(partial(through_lance, place))
     for way in ways:
         with pytest.raises(Exception, match="SignatureDoesNotMatch") as refused:
             way()
@@ -301,8 +306,8 @@ def test_who_we_are_is_asked_once_and_again_when_aws_files_change(
     profile(aws_files, "work", credential_process=command(aws_files, answer), region="r")
     storage = StorageSettings(server.endpoint, profile="work")
     for _ in range(5):
-        open_bucket(Location(bucket, ""), storage)
-        lance_options(Location(bucket, ""), storage)
+        open_bucket(Location(bucket, "", storage))
+        lance_options(Location(bucket, "", storage))
     assert (aws_files / "calls").read_text().count("called") == 1
     profile(aws_files, "other", region="r")
     assert find_credentials(storage) is not None

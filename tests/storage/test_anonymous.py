@@ -75,8 +75,8 @@ def test_keys_that_are_there_are_not_used(place: Place, anybody: StorageSettings
 def test_a_listing_without_keys_goes_on_over_its_pages(
     place: Place, anybody: StorageSettings
 ) -> None:
-    location = locate(place.docs)
-    pages = list(Pages(location, anybody).all(f"{location.path}/", at_once=5))
+    location = locate(place.docs, anybody)
+    pages = list(Pages(location).all(f"{location.path}/", at_once=5))
     assert len(pages) > 3
     assert sum(map(len, pages)) == len(DOCUMENTS | ODD)
 

@@ -59,21 +59,21 @@ def test_a_users_own_files_stay_as_they_are_whatever_they_are_called(
         os.utime(path, (0, 0))
     before = state(tmp_path)
     first = Cache(tmp_path, MUCH)
-    local = first.hydrate(locate(published.index_uri), published.storage, published.newest())
+    local = first.hydrate(published.location, published.newest())
     assert local is not None
     local.hold.close()
     small = Cache(tmp_path, sum(size for _, size in published.newest().files) + 100)
     other = Place(f"s3://{server.new_bucket()}", published.storage)
     other.write(DOCUMENTS)
     other.index().sync(other.docs)
-    assert small.hydrate(locate(other.index_uri), other.storage, other.newest())
+    assert small.hydrate(other.location, other.newest())
     assert not Path(local.path).exists()  # evicted
     assert state(tmp_path) == before
 
 
 def test_what_stands_among_the_copies_and_is_none_stays(published: Place, tmp_path: Path) -> None:
     cache = Cache(tmp_path, MUCH)
-    local = cache.hydrate(locate(published.index_uri), published.storage, published.newest())
+    local = cache.hydrate(published.location, published.newest())
     assert local is not None
     local.hold.close()
     root = Path(local.path)
@@ -87,7 +87,7 @@ def test_what_stands_among_the_copies_and_is_none_stays(published: Place, tmp_pa
     assert left == set(mine)
     second = replace(published.newest(), number=2)
     with pytest.raises(NoCopy, match="is there and is none of resift's"):
-        cache.hydrate(locate(published.index_uri), published.storage, second)
+        cache.hydrate(published.location, second)
     assert mine[2].read_text() == "mine"
 
 
@@ -138,18 +138,18 @@ def test_two_indexes_never_share_files_whatever_they_claim(
     published: Place, server: Server, tmp_path: Path
 ) -> None:
     cache = Cache(tmp_path, MUCH)
-    first = cache.hydrate(locate(published.index_uri), published.storage, published.newest())
+    first = cache.hydrate(published.location, published.newest())
     bucket = server.new_bucket()
     for path, size in published.newest().files:  # the same names and sizes, another content
         obstore.put(server.bucket(bucket), f"index/{TABLE}/{path}", b"x" * size)
-    other = cache.hydrate(locate(f"s3://{bucket}/index"), published.storage, published.newest())
+    other = cache.hydrate(locate(f"s3://{bucket}/index", published.storage), published.newest())
     assert first and other and first.path != other.path
     assert other.fetched_files == first.fetched_files
 
 
 def test_a_part_that_vanishes_meanwhile_costs_nothing(published: Place, tmp_path: Path) -> None:
     cache = Cache(tmp_path, MUCH)
-    local = cache.hydrate(locate(published.index_uri), published.storage, published.newest())
+    local = cache.hydrate(published.location, published.newest())
     assert local is not None
     data = Path(local.path) / TABLE / "data"
     stop = threading.Event()

@@ -78,7 +78,7 @@ def test_a_store_that_creates_twice_is_unsafe_and_left_clean(careless_server: Se
 
 def test_an_unsafe_bucket_is_refused_to_writers_and_left_clean(careless_server: Server) -> None:
     with pytest.raises(UnsafeStore) as refused:
-        refuse_unsafe(Location("kept", "index"), careless_server.settings())
+        refuse_unsafe(Location("kept", "index", careless_server.settings()))
     said = str(refused.value)
     assert said.startswith("s3://kept/index: ") and "\n" not in said
     assert said.endswith("run  resift doctor s3://kept/index")
@@ -88,7 +88,7 @@ def test_an_unsafe_bucket_is_refused_to_writers_and_left_clean(careless_server: 
 
 def test_a_safe_bucket_costs_a_writer_a_handful_of_requests(server: Server, bucket: str) -> None:
     with faulty_proxy(server.endpoint) as proxy:
-        refuse_unsafe(Location(bucket, "index"), Server(proxy.endpoint).settings())
+        refuse_unsafe(Location(bucket, "index", Server(proxy.endpoint).settings()))
         assert len(proxy.seen) == 4
     assert left(server, bucket) == []
 
@@ -100,7 +100,7 @@ def test_a_folder_is_examined_too_and_nothing_stays_there(tmp_path: Path, path: 
     assert [check.name for check in found.checks] == NAMES and failed(found) == []
     assert found.verdict == SAFE
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
-    refuse_unsafe(Location(None, str(tmp_path)), Server("http://unused").settings())
+    refuse_unsafe(Location(None, str(tmp_path), Server("http://unused").settings()))
 
 
 def test_a_folder_that_cannot_be_is_told_in_a_line(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_who_may_not_write_there_is_told_so(
     assert not found.is_safe
     assert found.verdict.startswith(f"unsafe: {check}: {reason}")
     with pytest.raises(StoreError, match=reason):
-        refuse_unsafe(Location(bucket, "i"), server.settings(person))
+        refuse_unsafe(Location(bucket, "i", server.settings(person)))
 
 
 def test_what_cannot_be_reached_is_told_at_once_and_nothing_else_is_tried() -> None:
@@ -156,7 +156,7 @@ def test_a_stumbling_store_is_still_safe(server: Server, bucket: str) -> None:
 
 @pytest.fixture
 def place(server: Server, bucket: str) -> Iterator[ScratchStore]:
-    place = ScratchStore(open_bucket(Location(bucket, "own"), server.settings()))
+    place = ScratchStore(open_bucket(Location(bucket, "own", server.settings())))
     yield place
     place.clean_up()
 

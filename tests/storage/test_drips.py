@@ -12,7 +12,6 @@ import pytest
 from resift.errors import SourceError, StoreError
 from resift.index.sources.source import open_source
 from resift.index.storage.hydrate import Cache
-from resift.index.storage.location import locate
 from resift.index.storage.transfer import MinimumRate, TooSlow, TransferRate
 from storage.conftest import Server
 from storage.faulty import Faults, FaultyProxy
@@ -78,7 +77,7 @@ def test_a_copy(published: Place, proxy: FaultyProxy, tmp_path: Path, soon: None
     proxy.restart(Faults(drip="passages.lance/data"))
     cache = Cache(tmp_path, 1 << 30)
     with pytest.raises(StoreError) as raised:
-        cache.hydrate(locate(published.index_uri), published.storage, published.newest())
+        cache.hydrate(published.location, published.newest())
     said(raised.value)
     assert not list(tmp_path.rglob("*.part"))
 

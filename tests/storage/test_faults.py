@@ -17,7 +17,6 @@ from resift.index.parsing.limits import ParseLimits
 from resift.index.parsing.parsers import Parsers
 from resift.index.source_options import SourceOptions
 from resift.index.storage.client import open_bucket
-from resift.index.storage.location import locate
 from resift.index.table import open_table
 from storage.conftest import Server
 from storage.faulty import Faults, FaultyProxy, Seen
@@ -255,7 +254,7 @@ def test_an_index_of_another_embedder_or_of_a_later_format_is_refused(place: Pla
 
 
 def write_format(place: Place, number: int, format_: int) -> None:
-    store = open_bucket(locate(place.index_uri), place.storage)
+    store = open_bucket(place.location)
     path = f"versions/{number:08}.json"
     record = json.loads(bytes(obstore.get(store, path).bytes()))
     obstore.put(store, path, json.dumps(record | {"format": format_}).encode())
@@ -263,7 +262,7 @@ def write_format(place: Place, number: int, format_: int) -> None:
 
 def committed_passages(place: Place) -> int:
     """How many the table's newest version holds, published or not."""
-    return int(open_table(locate(place.index_uri), place.storage).count_rows())
+    return int(open_table(place.location).count_rows())
 
 
 def assert_complete(place: Place, documents: dict[str, str]) -> None:

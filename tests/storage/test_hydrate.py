@@ -13,7 +13,6 @@ import pytest
 from resift.errors import StoreError
 from resift.index import reader
 from resift.index.storage.hydrate import Cache, Local
-from resift.index.storage.location import locate
 from resift.index.table import TABLE
 from resift.types import Ranking
 from storage.conftest import DOCUMENTS, Server
@@ -170,7 +169,7 @@ def answers(found: Ranking) -> list[tuple[str | None, float | None]]:
 
 
 def hydrate(cache: Cache, published: Place) -> Local:
-    local = cache.hydrate(locate(published.index_uri), published.storage, published.newest())
+    local = cache.hydrate(published.location, published.newest())
     assert local is not None
     return local
 

@@ -244,4 +244,4 @@ def test_a_page_that_is_cut_off_is_asked_for_again(
 def test_what_is_no_listing_is_no_index_without_versions(made_up: MadeUp, body: bytes) -> None:
     made_up.listing = lambda query: (200, body)
     with pytest.raises(StoreError, match="listing"):
-        Versions(locate(f"s3://{BUCKET}/index"), made_up.settings).newest()
+        Versions(locate(f"s3://{BUCKET}/index", made_up.settings)).newest()

@@ -45,7 +45,7 @@ class Server:
         )
 
     def bucket(self, name: str) -> Any:
-        return open_bucket(Location(name, ""), self.settings())
+        return open_bucket(Location(name, "", self.settings()))
 
     def new_bucket(self) -> str:
         """A bucket of its own for a test. SeaweedFS makes one when it is first written to."""

@@ -12,7 +12,7 @@ from resift.index.storage.errors import is_down
 from resift.index.storage.location import TABLE, Location
 from resift.index.table import open_table
 from resift.index.versions import Version, Versions
-from resift.settings import Settings, StorageSettings
+from resift.settings import Settings
 
 if TYPE_CHECKING:
     from resift.index.storage.hydrate import Cache, Local
@@ -98,7 +98,7 @@ def open_version(
     if cache := _cache(location, settings):
         try:
             with reading_version(location.uri, version):
-                copy = cache.hydrate(location, settings.storage, version)
+                copy = cache.hydrate(location, version)
         except NoCopy as error:
             copy, notes = None, (*notes, f"{error}; the index was read in place")
         if copy is not None:
@@ -109,7 +109,7 @@ def open_version(
     return Snapshot(
         location.uri,
         version,
-        lambda: open_table(location, settings.storage, **options),
+        lambda: open_table(location, **options),
         is_local=location.bucket is None,
         notes=notes,
     )
@@ -135,7 +135,7 @@ def _snapshot_of_copy(
 ) -> Snapshot:
     def open_copy() -> Any:
         # `copy` goes with the snapshot, and with it the lock on this version.
-        return open_table(Location(None, copy.path), StorageSettings(), **options)
+        return open_table(Location(None, copy.path), **options)
 
     return Snapshot(uri, version, open_copy, is_local=True, notes=notes)
 

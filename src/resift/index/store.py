@@ -25,7 +25,6 @@ from resift.index.storage.errors import is_missing, store_errors
 from resift.index.storage.location import TABLE, Location
 from resift.index.table import check_table, create_table, open_table
 from resift.index.versions import VectorIndex
-from resift.settings import StorageSettings
 
 TEXT_INDEX = "search_text_bm25"
 _DELETE_AT_ONCE = 500
@@ -85,18 +84,18 @@ class Store:
         self._dataset = dataset
 
     @classmethod
-    def open(cls, location: Location, storage: StorageSettings, embedder: Embedder) -> "Store":
+    def open(cls, location: Location, embedder: Embedder) -> "Store":
         """Open the table below `location` for writing, or begin one there."""
         _make_folder(location)
         with store_errors(location.uri):
             if not location.bucket:
                 local.check_tree(location.folder / TABLE)
             try:
-                dataset = open_table(location, storage, patient=True)
+                dataset = open_table(location, patient=True)
             except ValueError as error:
                 if "was not found" not in str(error):
                     raise
-                dataset = create_table(location, storage, embedder)
+                dataset = create_table(location, embedder)
         check_table(location, dataset, embedder)
         return cls(location.uri, dataset)
 

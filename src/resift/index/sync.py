@@ -35,7 +35,6 @@ from resift.index.storage.location import Location
 from resift.index.store import Store
 from resift.index.versions import Version, Versions
 from resift.index.writer import Writer
-from resift.settings import StorageSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,6 @@ class IndexHandle:
     """Where an index is."""
 
     location: Location
-    storage: StorageSettings
     versions: Versions
 
 
@@ -110,8 +108,8 @@ def sync(
     if before and not changes and remember.items() <= before.source_options.items():
         return make_report(started, told(None, before))
     if not allowed.unsafe:
-        refuse_unsafe(place.location, place.storage)
-    store = Store.open(place.location, place.storage, models.embedder)
+        refuse_unsafe(place.location)
+    store = Store.open(place.location, models.embedder)
     known = _known(store, before, published)
     diff = compared.diff(source, known)  # a run that was broken off may have done some of it
     earlier = rolled_back(place.versions, before)
@@ -147,7 +145,7 @@ def look(
 ) -> SourceComparison:
     """Find out how the source is read, list it and load what the index holds."""
     before = place.versions.newest()
-    if before is None and lies_in_an_index(place.location, place.storage):
+    if before is None and lies_in_an_index(place.location):
         raise InputError(f"{place.location.uri}: lies in an index; name another place for this one")
     check_embedder(place, before, models.embedder)
     last = _last_limits(place, before, source.uri)

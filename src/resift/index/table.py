@@ -14,7 +14,6 @@ from resift.index.storage.client import lance_options
 from resift.index.storage.location import TABLE as TABLE
 from resift.index.storage.location import Location
 from resift.index.versions import FORMAT
-from resift.settings import StorageSettings
 
 _PARTS = ("data", "_versions", "_indices", "_transactions", "_deletions")
 _FOLDERS = (TABLE, *(f"{TABLE}/{part}" for part in _PARTS))
@@ -22,9 +21,7 @@ _FOLDERS = (TABLE, *(f"{TABLE}/{part}" for part in _PARTS))
 _WRITER_CACHE = {"index_cache_size_bytes": 64 << 20, "metadata_cache_size_bytes": 64 << 20}
 
 
-def open_table(
-    location: Location, storage: StorageSettings, *, patient: bool = False, **options: Any
-) -> Any:
+def open_table(location: Location, *, patient: bool = False, **options: Any) -> Any:
     """The table below a place; what Lance raises is let through.
 
     `patient` once the store has answered: then a pause of it must not end the work.
@@ -34,12 +31,10 @@ def open_table(
     lance = require("lance", "index")
     uri = _uri(location)
     options.setdefault("session", lance.Session(**_WRITER_CACHE))
-    return lance.dataset(
-        uri, storage_options=lance_options(location, storage, patient=patient), **options
-    )
+    return lance.dataset(uri, storage_options=lance_options(location, patient=patient), **options)
 
 
-def create_table(location: Location, storage: StorageSettings, embedder: Embedder) -> Any:
+def create_table(location: Location, embedder: Embedder) -> Any:
     """Begin the table for vectors of this embedder, unless another writer has just done so."""
     lance = require("lance", "index")
     facts = {
@@ -48,7 +43,7 @@ def create_table(location: Location, storage: StorageSettings, embedder: Embedde
         "table": uuid.uuid4().hex,
     }
     nothing = lance.LanceOperation.Overwrite(schema(embedder.dim, facts), [])
-    options = lance_options(location, storage, patient=True)
+    options = lance_options(location, patient=True)
     try:
         # Not `write_dataset`: of two at once it lets the second overwrite what the first has made.
         lance.LanceDataset.commit(
@@ -56,10 +51,10 @@ def create_table(location: Location, storage: StorageSettings, embedder: Embedde
         )
     except OSError as error:  # another writer was first: theirs will do
         try:
-            return open_table(location, storage, patient=True)
+            return open_table(location, patient=True)
         except ValueError:
             raise error from None
-    return open_table(location, storage, patient=True)
+    return open_table(location, patient=True)
 
 
 def check_table(location: Location, dataset: Any, embedder: Embedder) -> None:

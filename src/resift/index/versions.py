@@ -27,7 +27,6 @@ from resift.index.storage.errors import store_errors
 from resift.index.storage.location import TABLE, Location
 from resift.index.storage.s3_listing import Pages
 from resift.index.storage.transfer import fetch
-from resift.settings import StorageSettings
 
 _DIGITS = 8
 _READERS = 16
@@ -44,15 +43,14 @@ class Damaged(StoreError):
 class Versions:
     """The published versions below one place. Threads may share it."""
 
-    def __init__(self, location: Location, storage: StorageSettings) -> None:
+    def __init__(self, location: Location) -> None:
         """Name the place; nothing is read or made there yet."""
         self._location = location
-        self._storage = storage
 
     @cached_property
     def _store(self) -> Any:
         if self._location.bucket:
-            return open_bucket(self._location, self._storage, patient=True)
+            return open_bucket(self._location, patient=True)
         folder = self._location.folder
         with store_errors(self._location.uri):
             is_there = folder.is_dir()
@@ -79,7 +77,7 @@ class Versions:
         """What is no listing must not pass for an index that is empty."""
         above = f"{self._location.path}/" if self._location.path else ""
         with store_errors(self._location.uri):
-            pages = list(Pages(self._location, self._storage).all(f"{above}versions/"))
+            pages = list(Pages(self._location).all(f"{above}versions/"))
         return [(file.key.removeprefix(above), file.changed) for page in pages for file in page]
 
     def _names_in_folder(self) -> list[tuple[str, float]]:

@@ -311,7 +311,7 @@ if len(sys.argv) > 2:
     said["read"] = [source.read(item.key).data.decode() for item in listing.objects]
     opened = [open_object(item.uri, storage) for item in listing.objects]
     said["found"] = [place.find(key).data.decode() for place, key in opened]
-    versions = Versions(locate(sys.argv[1] + " index"), storage)
+    versions = Versions(locate(sys.argv[1] + " index"))
     versions._location.folder.mkdir()
     when = "2026-01-01T00:00:00.000+00:00"
     made = Version(1, "t", 1, when, "e", "f", 0, 0, "manifests/m", ())

@@ -256,7 +256,7 @@ def test_a_place_in_an_index_is_known_by_the_names_that_lead_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, lies_in: bool
 ) -> None:
     (tmp_path / "i" / "passages.lance").mkdir(parents=True)
-    assert lies_in_an_index(locate(str(tmp_path / path)), LOCAL) is lies_in
+    assert lies_in_an_index(locate(str(tmp_path / path))) is lies_in
     asked: list[str] = []
 
     def holds_any(place: Objects) -> bool:
@@ -264,7 +264,7 @@ def test_a_place_in_an_index_is_known_by_the_names_that_lead_there(
         return place._location.path == "a/i/passages.lance"
 
     monkeypatch.setattr(Objects, "holds_any", holds_any)
-    assert lies_in_an_index(Location("bucket", f"a/{path}"), LOCAL) is lies_in
+    assert lies_in_an_index(Location("bucket", f"a/{path}")) is lies_in
     assert bool(asked) is ("versions" in path or "manifests" in path)
 
 

@@ -11,7 +11,6 @@ from resift.settings import StorageSettings
 
 pytest.importorskip("lance")
 
-PLACE = Location("bucket", "prefix")
 KEYS: dict[str, Any] = {"access_key_id": "a", "secret_access_key": "s3cret"}
 
 
@@ -46,10 +45,10 @@ KEYS: dict[str, Any] = {"access_key_id": "a", "secret_access_key": "s3cret"}
     ],
 )
 def test_what_no_request_can_be_made_with_is_refused(settings: dict[str, Any]) -> None:
-    storage = StorageSettings(**settings)
+    location = Location("bucket", "prefix", StorageSettings(**settings))
     for way in (open_bucket, lance_options):
         with pytest.raises(SettingsError) as refused:
-            way(PLACE, storage)
+            way(location)
         said = str(refused.value)
         assert said.startswith("AWS_") and said.isprintable() and "s3cr" not in said
 
@@ -64,6 +63,6 @@ def test_what_no_request_can_be_made_with_is_refused(settings: dict[str, Any]) -
     ],
 )
 def test_an_endpoint_has_one_spelling(endpoint: str, taken: str) -> None:
-    options = lance_options(PLACE, StorageSettings(endpoint, "r", **KEYS))
+    options = lance_options(Location("b", "p", StorageSettings(endpoint, "r", **KEYS)))
     assert options["aws_endpoint"] == taken
     assert (options.get("allow_http") == "true") == taken.startswith("http://")

@@ -13,29 +13,27 @@ from resift.index.storage.errors import are_credentials_bad, meaning
 from resift.index.storage.location import Location
 from resift.index.storage.s3_listing import Object, Pages, without_etag
 from resift.index.storage.transfer import fetch
-from resift.settings import StorageSettings
 
 
 class Objects:
     """The objects below a prefix. Threads may share it."""
 
-    def __init__(self, location: Location, storage: StorageSettings) -> None:
+    def __init__(self, location: Location) -> None:
         """Name the prefix; the bucket is asked nothing yet."""
         self._location = location
-        self._storage = storage
         self._prefix = f"{location.path}/" if location.path else ""
 
     @cached_property
     def _store(self) -> Any:
         """For reading what was listed: a pause of the store ends no work."""
-        return open_bucket(self._location, self._storage, patient=True)
+        return open_bucket(self._location, patient=True)
 
     def look(self, follow_links: bool) -> RawListing:
         """Every object; raise `SourceError` if they cannot be listed. Buckets have no links."""
         requests = 0
         listed: dict[str, Object] = {}
         try:
-            for page in Pages(self._location, self._storage).all(self._prefix):
+            for page in Pages(self._location).all(self._prefix):
                 requests += 1
                 listed |= {item.key.removeprefix(self._prefix): item for item in page}
         except Exception as error:  # obstore signs, and raises its own classes
@@ -58,7 +56,7 @@ class Objects:
     def holds_any(self) -> bool:
         """Whether there is anything below the prefix; raise `SourceError` if that is not known."""
         try:
-            page = next(Pages(self._location, self._storage).all(self._prefix, at_once=2))
+            page = next(Pages(self._location).all(self._prefix, at_once=2))
         except Exception as error:  # obstore signs, and raises its own classes
             raise SourceError(f"{self._location.uri}: {meaning(error)}") from error
         return any(item.key != self._prefix for item in page)  # a folder's marker is nothing in it
@@ -67,7 +65,7 @@ class Objects:
         """One object; raise `SourceError` if it is not there."""
         obstore = require("obstore", "index")
         try:
-            meta = obstore.head(open_bucket(self._location, self._storage), key)
+            meta = obstore.head(open_bucket(self._location), key)
         except Exception as error:  # obstore raises its own classes and built-in ones
             raise SourceError(f"{self._location.child(key)}: {meaning(error)}") from error
         return File(key, _etag(meta), meta["size"])

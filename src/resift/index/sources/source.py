@@ -6,7 +6,7 @@ Knows what a document is called, not what is in it.
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Protocol
 
@@ -178,13 +178,13 @@ class Source:
 
 def open_source(uri: str, storage: StorageSettings) -> Source:
     """Open a folder, a bucket's prefix or a single file; raise `SourceError` if there is none."""
-    location = locate(uri)
-    if lies_in_an_index(location, storage):
+    location = locate(uri, storage)
+    if lies_in_an_index(location):
         raise SourceError(f"{uri}: an index, or a part of one: expected the documents it is of")
-    return _open_bucket(location, storage) if location.bucket else _open_folder(uri, location)
+    return _open_bucket(location) if location.bucket else _open_folder(uri, location)
 
 
-def lies_in_an_index(location: Location, storage: StorageSettings) -> bool:
+def lies_in_an_index(location: Location) -> bool:
     """Whether a place is a part of an index or lies in one, by the names that lead to it.
 
     A bucket is asked only where a name on the way is one that an index uses.
@@ -193,20 +193,20 @@ def lies_in_an_index(location: Location, storage: StorageSettings) -> bool:
     if any(map(is_table, parts)):
         return True
     tables = [
-        Location(location.bucket, "/".join([*parts[:depth], TABLE]))
+        replace(location, path="/".join([*parts[:depth], TABLE]))
         for depth, name in enumerate(parts)
         if is_part(name, [TABLE])
     ]
     if location.bucket:
-        return any(Objects(table, storage).holds_any() for table in tables)
+        return any(Objects(table).holds_any() for table in tables)
     return any(kind_of(table.path) == "folder" for table in tables)
 
 
 def open_object(uri: str, storage: StorageSettings) -> tuple[Source, str]:
     """The source that holds the object `uri`, and its key there. Does no I/O in a bucket."""
-    parent, name = locate_object(uri)
+    parent, name = locate_object(uri, storage)
     if parent.bucket:
-        return Source(Objects(parent, storage), parent), name
+        return Source(Objects(parent), parent), name
     if kind_of(parent.path) != "folder":
         raise SourceError(f"{uri}: no such file: check the path")
     return Source(Folder(parent.path), parent), name
@@ -222,7 +222,7 @@ def _open_folder(uri: str, location: Location) -> Source:
     if kind == "file":
         _refuse_unsupported(uri)
         path = PurePath(location.path)
-        parent = Location(None, str(path.parent))
+        parent = replace(location, path=str(path.parent))
         return Source(Folder(parent.path), parent, path.name)
     if kind is None:
         raise SourceError(f"{uri}: no such folder or file: check the path")
@@ -231,14 +231,14 @@ def _open_folder(uri: str, location: Location) -> Source:
     return Source(Folder(location.path), location)
 
 
-def _open_bucket(location: Location, storage: StorageSettings) -> Source:
-    place = Objects(location, storage)
+def _open_bucket(location: Location) -> Source:
+    place = Objects(location)
     prefix, _, name = location.path.rpartition("/")
-    parent = Location(location.bucket, prefix)
+    parent = replace(location, path=prefix)
     # A prefix may be named like a file.
     if not location.path or not is_document(location.path) or place.holds_any():
         return Source(place, location)
-    return Source(Objects(parent, storage), parent, name)
+    return Source(Objects(parent), parent, name)
 
 
 def _refuse_unsupported(uri: str) -> None:

@@ -29,14 +29,14 @@ _NO_KEYS = {
 _SIGNED_FOR = timedelta(minutes=15)
 
 
-def open_bucket(location: Location, storage: StorageSettings, *, patient: bool = False) -> Any:
+def open_bucket(location: Location, *, patient: bool = False) -> Any:
     """An obstore store rooted at the prefix. Asks the bucket nothing.
 
-    `patient` is for work that a pause of the store must not end: `probe` first.
+    `patient` is for a store that has answered before: then a pause does not end the work.
     """
     stores = require("obstore.store", "index")
-    credentials = find_credentials(storage)
-    options = _options(location, storage, credentials)
+    credentials = find_credentials(location.storage)
+    options = _options(location, credentials)
     client = {
         "connect_timeout": _CONNECT,
         "timeout": _PATIENT_ANSWER if patient else _ANSWER,
@@ -53,17 +53,15 @@ def open_bucket(location: Location, storage: StorageSettings, *, patient: bool =
     )
 
 
-def lance_options(
-    location: Location, storage: StorageSettings, *, patient: bool = False
-) -> dict[str, str]:
+def lance_options(location: Location, *, patient: bool = False) -> dict[str, str]:
     """``storage_options`` of Lance for the same bucket; there are none on the local disk.
 
     A profile's keys are those of this moment: open anew what is open for longer than they last.
     """
     if location.bucket is None:
         return {}
-    credentials = find_credentials(storage)
-    options = _options(location, storage, credentials)
+    credentials = find_credentials(location.storage)
+    options = _options(location, credentials)
     retries, seconds = _retries(patient)
     return {
         **options,
@@ -76,13 +74,7 @@ def lance_options(
     }
 
 
-def probe(location: Location, storage: StorageSettings) -> None:
-    """List a little of the prefix: raise what obstore raises if that is not possible."""
-    obstore = require("obstore", "index")
-    next(iter(obstore.list(open_bucket(location, storage), chunk_size=1)), None)
-
-
-def list_signer(location: Location, storage: StorageSettings) -> Callable[[Mapping[str, str]], str]:
+def list_signer(location: Location) -> Callable[[Mapping[str, str]], str]:
     """What makes a URL that lists the bucket with these parameters, signed for some minutes.
 
     Where nothing is to be signed, the URL is all there is to it.
@@ -93,12 +85,12 @@ def list_signer(location: Location, storage: StorageSettings) -> Callable[[Mappi
     """
     stores = require("obstore.store", "index")
     obstore = require("obstore", "index")
-    credentials = find_credentials(storage)
-    options = _options(location, storage, credentials)
+    credentials = find_credentials(location.storage)
+    options = _options(location, credentials)
     client = {"allow_http": options.pop("allow_http", "false") == "true"}
     provider = {"credential_provider": credentials} if credentials else {}
 
-    if storage.skip_signature:  # no keys are needed to know where the bucket is
+    if location.storage.skip_signature:  # no keys are needed to know where the bucket is
         options |= _NO_KEYS
 
     def sign(key: str, **changed: str) -> str:
@@ -111,7 +103,7 @@ def list_signer(location: Location, storage: StorageSettings) -> Callable[[Mappi
     def sign_listing(query: Mapping[str, str]) -> str:
         nonlocal root
         root = root or sign("x").partition("?")[0].removesuffix("/x")
-        if storage.skip_signature:
+        if location.storage.skip_signature:
             return f"{root}?{urlencode(query, quote_via=quote, safe='')}"
         # The last parameter is what a slash is added to; stores take no notice of it.
         endpoint = f"{root}?{urlencode(query, quote_via=quote, safe='')}&x-id=ListObjectsV2"
@@ -126,13 +118,12 @@ def _retries(patient: bool) -> tuple[int, int]:
     return (_PATIENT_RETRIES, _PATIENT_SECONDS) if patient else (_RETRIES, _SECONDS)
 
 
-def _options(
-    location: Location, storage: StorageSettings, credentials: Credentials | None
-) -> dict[str, str]:
+def _options(location: Location, credentials: Credentials | None) -> dict[str, str]:
     """The settings, and what the profile adds to them.
 
     Raise `SettingsError` for what no request can be made with: Rust code panics at some of it.
     """
+    storage = location.storage
     options = storage.options()
     if not storage.skip_signature:
         _check_keys(storage)

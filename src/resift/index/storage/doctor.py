@@ -4,7 +4,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from resift.errors import StoreError, UnsafeStore
 from resift.extras import require
@@ -69,7 +69,7 @@ def examine(uri: str, storage: StorageSettings) -> Diagnosis:
     that is none, `SettingsError` for a profile without credentials, `StoreError` for a folder that
     cannot be written to.
     """
-    location = locate(uri)
+    location = locate(uri, storage)
     latency: dict[str, float] = {}
     skews: list[float] = []
 
@@ -81,7 +81,7 @@ def examine(uri: str, storage: StorageSettings) -> Diagnosis:
         skews.append(store_checks.clock_skew_s(place))
         return store_checks.judge_skew(skews[0])
 
-    with _own_place(location, storage) as place:
+    with _own_place(location) as place:
         checks = [_tried("reach", store_checks.reach, place)]
         try:
             if checks[0].ok:
@@ -93,11 +93,11 @@ def examine(uri: str, storage: StorageSettings) -> Diagnosis:
     return Diagnosis(location.uri, tuple(checks), latency, skews[0] if skews else None)
 
 
-def refuse_unsafe(location: Location, storage: StorageSettings) -> None:
+def refuse_unsafe(location: Location) -> None:
     """Raise `UnsafeStore` for a bucket that creates an object twice. A handful of requests."""
     if location.bucket is None:
         return
-    with store_errors(location.uri), _own_place(location, storage) as place:
+    with store_errors(location.uri), _own_place(location) as place:
         try:
             store_checks.create_once(place)
         except Broken as broken:
@@ -109,12 +109,12 @@ def refuse_unsafe(location: Location, storage: StorageSettings) -> None:
 
 
 @contextmanager
-def _own_place(location: Location, storage: StorageSettings) -> Iterator[ScratchStore]:
+def _own_place(location: Location) -> Iterator[ScratchStore]:
     """A new prefix inside of the place, hidden from sources. A folder is removed at the end."""
     name = f".resift-doctor-{uuid.uuid4().hex}"
     if location.bucket:
         prefix = f"{location.path}/{name}".lstrip("/")
-        yield ScratchStore(open_bucket(Location(location.bucket, prefix), storage))
+        yield ScratchStore(open_bucket(replace(location, path=prefix)))
         return
     there = location.folder
     try:

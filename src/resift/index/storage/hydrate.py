@@ -25,7 +25,6 @@ from resift.index.storage.location import Location
 from resift.index.storage.transfer import fetch
 from resift.index.table import TABLE
 from resift.index.versions import Version
-from resift.settings import StorageSettings
 
 _FETCHERS = 8
 # Larger files are fetched in parts, so that memory does not grow with them.
@@ -50,9 +49,7 @@ class Cache:
     folder: Path
     max_bytes: int
 
-    def hydrate(
-        self, location: Location, storage: StorageSettings, version: Version
-    ) -> Local | None:
+    def hydrate(self, location: Location, version: Version) -> Local | None:
         """Fetch what is not there of a version; None if it does not fit.
 
         Raise `NoCopy` if the folder cannot be used and another `StoreError` if a file cannot be
@@ -69,7 +66,7 @@ class Cache:
             missing = [file for file in version.files if not is_there(root / TABLE, *file)]
             self._evict(copies, sum(size for _, size in missing), hold.marker)
         if missing:
-            _Fetch(location, storage, root / TABLE).all(missing)
+            _Fetch(location, root / TABLE).all(missing)
         return Local(str(root), hold, len(missing), sum(size for _, size in missing))
 
     def newest(self, location: Location, number: int | None) -> Version | None:
@@ -91,9 +88,9 @@ class Cache:
 class _Fetch:
     """Files on their way, several at once."""
 
-    def __init__(self, location: Location, storage: StorageSettings, root: Path) -> None:
+    def __init__(self, location: Location, root: Path) -> None:
         self._location = location
-        self._store = open_bucket(location, storage)
+        self._store = open_bucket(location)
         self._root = root
         self._etags_are_md5 = True
 

@@ -3,15 +3,18 @@
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from urllib.parse import unquote_to_bytes
 
 from resift.errors import InputError
 from resift.files import from_home
+from resift.settings import StorageSettings
 
 TABLE = "passages.lance"
 """Where an index has its table, below its own place."""
+
+DEFAULT = StorageSettings()
 
 _EXPECTED = "expected a folder or s3://bucket/prefix"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
@@ -34,6 +37,7 @@ class Location:
 
     bucket: str | None
     path: str
+    storage: StorageSettings = field(default=DEFAULT, repr=False, compare=False)
 
     @property
     def uri(self) -> str:
@@ -62,14 +66,14 @@ def from_disk(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 
 
-def locate(uri: str | os.PathLike[str]) -> Location:
+def locate(uri: str | os.PathLike[str], storage: StorageSettings = DEFAULT) -> Location:
     """Read a path or a URI; raise `InputError` for one that is neither.
 
     A path, which is what the system takes it for under this locale, and the key in
     ``s3://bucket/key`` are taken as they are. ``file://`` is a URI: in it ``%20`` is a blank. The
     user's home may be written ``~`` in a path.
     """
-    return _locate(uri, _typed)
+    return replace(_locate(uri, _typed), storage=storage)
 
 
 def _locate(uri: object, encode: Callable[[str], bytes]) -> Location:
@@ -98,16 +102,16 @@ def _locate(uri: object, encode: Callable[[str], bytes]) -> Location:
     return _folder(uri, uri, encode)
 
 
-def locate_object(uri: str) -> tuple[Location, str]:
+def locate_object(uri: str, storage: StorageSettings = DEFAULT) -> tuple[Location, str]:
     """The place that holds one object, as a hit names it, and the object's key below that place.
 
     In a bucket that is the whole bucket: any key is a key, dots, blanks and double slashes too.
     """
     if uri.startswith("s3://"):
         bucket, _, key = uri[5:].partition("/")
-        return _bucket(bucket), key
+        return replace(_bucket(bucket), storage=storage), key
     path = PurePath(_locate(uri, on_disk).path)
-    return Location(None, str(path.parent)), path.name
+    return Location(None, str(path.parent), storage), path.name
 
 
 def _typed(path: str) -> bytes:

@@ -29,7 +29,6 @@ from resift.index import names
 from resift.index.storage.client import list_signer
 from resift.index.storage.location import Location
 from resift.index.storage.transfer import TooSlow, TransferRate
-from resift.settings import StorageSettings
 
 _AGAIN = {429, 500, 502, 503, 504}
 _TIMEOUT_S = 10.0
@@ -117,9 +116,9 @@ class _Https(HTTPSHandler):
 class Pages:
     """Asks for pages of one bucket's listing. Threads may share it."""
 
-    def __init__(self, location: Location, storage: StorageSettings) -> None:
+    def __init__(self, location: Location) -> None:
         """Name the bucket; credentials are looked up now, and the bucket is asked nothing."""
-        self._sign = list_signer(location, storage)
+        self._sign = list_signer(location)
         self._opener = build_opener(_NoRedirect, _Http, _Https)
 
     def all(self, prefix: str, at_once: int = 1000) -> Iterator[list[Object]]:
