@@ -49,8 +49,6 @@ DOORS = {
         "index/storage/client.py",
         "index/storage/doctor.py",
         "index/sources/objects.py",
-        "index/storage/transfer.py",
-        "index/storage/store_checks.py",
         "index/versions.py",
     ),
     "onnx": ("training/", "cli/convert.py"),

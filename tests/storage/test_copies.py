@@ -17,8 +17,7 @@ import pytest
 
 from index.fakes import HashingEmbedder
 from resift.errors import NoCopy, StoreError, VersionGone
-from resift.index.storage.copies import Copies, drop
-from resift.index.storage.hydrate import Cache
+from resift.index.storage.copies import CopyCache, drop
 from resift.index.storage.location import locate
 from resift.index.table import TABLE
 from resift.index.versions import write_record
@@ -58,11 +57,11 @@ def test_a_users_own_files_stay_as_they_are_whatever_they_are_called(
         path.write_text(f"mine: {name}")
         os.utime(path, (0, 0))
     before = state(tmp_path)
-    first = Cache(tmp_path, MUCH)
+    first = CopyCache(tmp_path, MUCH)
     local = first.hydrate(published.location, published.newest())
     assert local is not None
-    local.hold.close()
-    small = Cache(tmp_path, sum(size for _, size in published.newest().files) + 100)
+    local.lock.close()
+    small = CopyCache(tmp_path, sum(size for _, size in published.newest().files) + 100)
     other = Place(f"s3://{server.new_bucket()}", published.storage)
     other.write(DOCUMENTS)
     other.index().sync(other.docs)
@@ -72,21 +71,21 @@ def test_a_users_own_files_stay_as_they_are_whatever_they_are_called(
 
 
 def test_what_stands_among_the_copies_and_is_none_stays(published: Place, tmp_path: Path) -> None:
-    cache = Cache(tmp_path, MUCH)
+    cache = CopyCache(tmp_path, MUCH)
     local = cache.hydrate(published.location, published.newest())
     assert local is not None
-    local.hold.close()
+    local.lock.close()
     root = Path(local.path)
     mine = [root / "notes.txt", root / TABLE / "data" / "mine.lance", root / "2.version"]
     for path in mine:
         path.write_text("mine")
-    for marker in Copies(tmp_path).markers():
+    for marker in CopyCache(tmp_path, MUCH).markers():
         drop(marker)
     assert [path.read_text() for path in mine] == ["mine"] * 3
     left = {path for path in root.rglob("*") if path.is_file()}
     assert left == set(mine)
     second = replace(published.newest(), number=2)
-    with pytest.raises(NoCopy, match="is there and is none of resift's"):
+    with pytest.raises(NoCopy, match="exists and is not resift's"):
         cache.hydrate(published.location, second)
     assert mine[2].read_text() == "mine"
 
@@ -137,7 +136,7 @@ def test_links_among_the_copies_lead_nowhere(published: Place, tmp_path: Path) -
 def test_two_indexes_never_share_files_whatever_they_claim(
     published: Place, server: Server, tmp_path: Path
 ) -> None:
-    cache = Cache(tmp_path, MUCH)
+    cache = CopyCache(tmp_path, MUCH)
     first = cache.hydrate(published.location, published.newest())
     bucket = server.new_bucket()
     for path, size in published.newest().files:  # the same names and sizes, another content
@@ -148,7 +147,7 @@ def test_two_indexes_never_share_files_whatever_they_claim(
 
 
 def test_a_part_that_vanishes_meanwhile_costs_nothing(published: Place, tmp_path: Path) -> None:
-    cache = Cache(tmp_path, MUCH)
+    cache = CopyCache(tmp_path, MUCH)
     local = cache.hydrate(published.location, published.newest())
     assert local is not None
     data = Path(local.path) / TABLE / "data"
@@ -167,7 +166,7 @@ def test_a_part_that_vanishes_meanwhile_costs_nothing(published: Place, tmp_path
     try:
         until = time.monotonic() + 0.5
         while time.monotonic() < until:
-            Copies(tmp_path).size()
+            CopyCache(tmp_path, MUCH).size()
     finally:
         stop.set()
         thread.join()
@@ -207,7 +206,7 @@ def test_a_full_disk_costs_the_copy_only(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("resift.index.storage.hydrate.os.replace", full)
+    monkeypatch.setattr("resift.files.os.replace", full)
     found = search(published.index(cache_dir=str(tmp_path)))
     assert len(found) == 10 and "No space left on device" in found.receipt.notes[0]
     assert not list(tmp_path.rglob("*.part"))

@@ -11,8 +11,8 @@ import pytest
 
 from resift.errors import SourceError, StoreError
 from resift.index.sources.source import open_source
-from resift.index.storage.hydrate import Cache
-from resift.index.storage.transfer import MinimumRate, TooSlow, TransferRate
+from resift.index.storage.client import TooSlow, TransferRate
+from resift.index.storage.copies import CopyCache
 from storage.conftest import Server
 from storage.faulty import Faults, FaultyProxy
 from storage.places import Place
@@ -21,12 +21,17 @@ SLOW = "it sends too slowly, or is cut off: check the network, or try again late
 SOON_S = 6.0
 
 
+def set_minimum_rate(monkeypatch: pytest.MonkeyPatch, seconds: float, count: int) -> None:
+    """Expect so many bytes in so many seconds."""
+    monkeypatch.setattr("resift.index.storage.client._RATE_WINDOW_S", seconds)
+    monkeypatch.setattr("resift.index.storage.client._RATE_MIN_BYTES", count)
+
+
 @pytest.fixture(autouse=True)
-def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resift.index.storage.transfer.MINIMUM_RATE", MinimumRate(0.5, 2_000))
+def _short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_minimum_rate(monkeypatch, 0.5, 2_000)
     monkeypatch.setattr("resift.index.storage.s3_listing._SECONDS", 1.0)
-    monkeypatch.setattr("resift.index.storage.client._ANSWER", "1s")
-    monkeypatch.setattr("resift.index.storage.client._SECONDS", 1)
+    monkeypatch.setattr("resift.index.storage.client._IMPATIENT", ("1s", 4, 1))
 
 
 @pytest.fixture
@@ -75,7 +80,7 @@ def test_a_table(published: Place, proxy: FaultyProxy, soon: None) -> None:
 
 def test_a_copy(published: Place, proxy: FaultyProxy, tmp_path: Path, soon: None) -> None:
     proxy.restart(Faults(drip="passages.lance/data"))
-    cache = Cache(tmp_path, 1 << 30)
+    cache = CopyCache(tmp_path, 1 << 30)
     with pytest.raises(StoreError) as raised:
         cache.hydrate(published.location, published.newest())
     said(raised.value)
@@ -114,14 +119,14 @@ def test_a_search_with_a_budget_is_not_late(published: Place, proxy: FaultyProxy
 def test_what_comes_slowly_and_steadily_is_waited_for(
     published: Place, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resift.index.storage.transfer.MINIMUM_RATE", MinimumRate(0.1, 10))
+    set_minimum_rate(monkeypatch, 0.1, 10)
     proxy.restart(Faults(drip="versions/0", drip_s=0.0002))
     assert published.versions.newest() is not None
 
 
 def test_the_clock_starts_with_the_first_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("resift.index.storage.transfer.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("resift.index.storage.client.time.monotonic", lambda: now[0])
     pace = TransferRate()
     now[0] = 100.0
     pace.note(1)
@@ -130,5 +135,5 @@ def test_the_clock_starts_with_the_first_bytes(monkeypatch: pytest.MonkeyPatch) 
     now[0] = 100.6
     pace.note(1)
     now[0] = 101.2
-    with pytest.raises(TooSlow, match="it drips: 1 bytes came in 1 s"):
+    with pytest.raises(TooSlow, match="transfer too slow: 1 bytes in 1 s"):
         pace.note(1)

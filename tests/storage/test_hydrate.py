@@ -12,7 +12,7 @@ import pytest
 
 from resift.errors import StoreError
 from resift.index import reader
-from resift.index.storage.hydrate import Cache, Local
+from resift.index.storage.copies import CopyCache, LocalCopy
 from resift.index.table import TABLE
 from resift.types import Ranking
 from storage.conftest import DOCUMENTS, Server
@@ -45,7 +45,7 @@ def test_a_second_opening_moves_nothing(
 def test_a_new_version_moves_only_its_new_files(
     published: Place, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
-    cache = Cache(tmp_path, MUCH)
+    cache = CopyCache(tmp_path, MUCH)
     hydrate(cache, published)
     before = {path for path, _ in published.newest().files}
     published.write({"new.txt": "Something new about words."})
@@ -76,7 +76,7 @@ def test_a_fetch_that_broke_off_goes_on_where_it_was(
 def test_a_file_that_was_cut_short_on_disk_is_fetched_again(
     published: Place, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
-    hydrate(Cache(tmp_path, MUCH), published)
+    hydrate(CopyCache(tmp_path, MUCH), published)
     [data] = [path for path in tmp_path.rglob("data/*.lance")]
     whole = data.read_bytes()
     data.write_bytes(whole[:-100])
@@ -118,17 +118,17 @@ def test_what_was_not_opened_for_longest_goes_unless_it_is_open(
         other.write(DOCUMENTS)
         other.index().sync(other.docs)
     size = max(sum(size for _, size in own.newest().files) for own in (published, *others))
-    cache = Cache(tmp_path, int(2.5 * size))
+    cache = CopyCache(tmp_path, int(2.5 * size))
     first, second = hydrate(cache, published), hydrate(cache, others[0])
     third = hydrate(cache, others[1])
     assert all(Path(own.path).is_dir() for own in (first, second, third))
-    second.hold.close()
-    third.hold.close()
+    second.lock.close()
+    third.lock.close()
     last = hydrate(cache, others[2])
     there = [Path(own.path).is_dir() for own in (first, second, third, last)]
     assert there == [True, False, False, True]
-    first.hold.close()
-    last.hold.close()
+    first.lock.close()
+    last.lock.close()
 
 
 def test_processes_and_threads_may_fetch_at_once(
@@ -168,7 +168,7 @@ def answers(found: Ranking) -> list[tuple[str | None, float | None]]:
     return [(hit.id, hit.first_stage_score) for hit in found]
 
 
-def hydrate(cache: Cache, published: Place) -> Local:
+def hydrate(cache: CopyCache, published: Place) -> LocalCopy:
     local = cache.hydrate(published.location, published.newest())
     assert local is not None
     return local

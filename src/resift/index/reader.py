@@ -15,7 +15,7 @@ from resift.index.versions import Version, Versions
 from resift.settings import Settings
 
 if TYPE_CHECKING:
-    from resift.index.storage.hydrate import Cache, Local
+    from resift.index.storage.copies import CopyCache, LocalCopy
 
 # What Lance may keep in memory of indexes and file footers; its own defaults are gigabytes.
 _READER_CACHE = {"index_cache_size_bytes": 1 << 30, "metadata_cache_size_bytes": 128 << 20}
@@ -131,7 +131,7 @@ def _copy(
 
 
 def _snapshot_of_copy(
-    uri: str, version: Version, copy: "Local", options: dict[str, Any], notes: tuple[str, ...]
+    uri: str, version: Version, copy: "LocalCopy", options: dict[str, Any], notes: tuple[str, ...]
 ) -> Snapshot:
     def open_copy() -> Any:
         # `copy` goes with the snapshot, and with it the lock on this version.
@@ -140,12 +140,10 @@ def _snapshot_of_copy(
     return Snapshot(uri, version, open_copy, is_local=True, notes=notes)
 
 
-def _cache(location: Location, settings: Settings) -> "Cache | None":
+def _cache(location: Location, settings: Settings) -> "CopyCache | None":
     """The folder for copies, where one is named and there is anything to copy."""
     if not location.bucket or not settings.cache_dir:
         return None
-    from resift.index.storage.hydrate import (
-        Cache,  # only here: it needs file locks, which not all have
-    )
+    from resift.index.storage.copies import CopyCache  # it needs fcntl, which Windows lacks
 
-    return Cache(from_home(settings.cache_dir), settings.cache_gb * GIGABYTE)
+    return CopyCache(from_home(settings.cache_dir), settings.cache_gb * GIGABYTE)

@@ -22,11 +22,10 @@ from resift.index.record import Version as Version
 from resift.index.record import read_record as read_record
 from resift.index.record import write_record as write_record
 from resift.index.storage import local
-from resift.index.storage.client import open_bucket
+from resift.index.storage.client import fetch, open_bucket
 from resift.index.storage.errors import store_errors
 from resift.index.storage.location import TABLE, Location
 from resift.index.storage.s3_listing import Pages
-from resift.index.storage.transfer import fetch
 
 _DIGITS = 8
 _READERS = 16

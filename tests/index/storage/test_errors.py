@@ -91,7 +91,7 @@ def test_the_region_that_the_store_names_is_said() -> None:
 @pytest.mark.parametrize(
     ("reason", "dump", "phrase"),
     [
-        ("HTTP error: error sending request", "kind: ConnectionRefused", "nobody listens there"),
+        ("HTTP error: error sending request", "kind: ConnectionRefused", "no service listens"),
         ("HTTP error: error sending request", '"dns error"', "no host has that name"),
         ("HTTP error: error sending request", "InvalidContentType", "does not speak TLS"),
         ("HTTP error: error sending request", "kind: TimedOut", "does not answer in time"),

@@ -8,11 +8,10 @@ from resift.errors import SourceError, SourceLost, Unreadable, Vanished
 from resift.extras import require
 from resift.index.sources.marker import lies_in, parts_of_indexes
 from resift.index.sources.raw_listing import Fetched, File, Odd, RawListing, refuse_large, why_odd
-from resift.index.storage.client import open_bucket
+from resift.index.storage.client import fetch, open_bucket
 from resift.index.storage.errors import are_credentials_bad, meaning
 from resift.index.storage.location import Location
 from resift.index.storage.s3_listing import Object, Pages, without_etag
-from resift.index.storage.transfer import fetch
 
 
 class Objects:

@@ -1,10 +1,12 @@
-"""An ``s3://`` prefix through obstore and through Lance: both reach it in the same way."""
+"""An ``s3://`` prefix through obstore and through Lance, reached in the same way by both."""
 
 import re
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 from resift.errors import SettingsError
@@ -13,117 +15,181 @@ from resift.index.storage.credentials import Credentials, find_credentials
 from resift.index.storage.location import Location
 from resift.settings import StorageSettings
 
-# Whoever mistyped an endpoint is told so in seconds; object_store alone takes three minutes.
-# A store that has answered before is worth waiting for: SlowDown, resets, a restart.
-_CONNECT, _ANSWER, _PATIENT_ANSWER = "5s", "10s", "60s"
-# Lance would ask anew, from the start, for what its client has tried in vain for so long already.
-_LANCE_ANSWER, _LANCE_DOWNLOADS_AGAIN = "45s", "0"
-_RETRIES, _SECONDS = 4, 10
-_PATIENT_RETRIES, _PATIENT_SECONDS = 10, 60
-_NO_KEYS = {
+
+class _Retry(NamedTuple):
+    """The timeout of one try, how often a request is retried, and for how many seconds."""
+
+    timeout: str
+    retries: int
+    seconds: int
+
+
+# A mistyped endpoint is reported within seconds; object_store's own defaults take three minutes.
+_CONNECT_TIMEOUT = "5s"
+_IMPATIENT, _PATIENT = _Retry("10s", 4, 10), _Retry("60s", 10, 60)
+# Lance would start again on what its client has already tried for so long.
+_LANCE_PATIENT_TIMEOUT, _LANCE_DOWNLOAD_RETRIES = "45s", "0"
+# For a request that is not signed: obstore wants keys nevertheless.
+_UNUSED_KEYS = {
     "aws_skip_signature": "false",
     "aws_access_key_id": "none",
     "aws_secret_access_key": "none",
 }
-# As long as AWS puts up with a clock that is wrong.
+# The clock skew that AWS accepts.
 _SIGNED_FOR = timedelta(minutes=15)
+_RATE_WINDOW_S, _RATE_MIN_BYTES = 10.0, 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """object_store's options for a bucket, and credentials that obstore renews."""
+
+    options: dict[str, str]
+    credentials: Credentials | None
+
+    def store(self, config: Mapping[str, str], client: Mapping[str, str], **options: Any) -> Any:
+        """Make an obstore store; `config` wins over the options of this record."""
+        merged = {**self.options, **config}
+        allow_http = merged.pop("allow_http", "false") == "true"
+        if self.credentials:
+            options["credential_provider"] = self.credentials
+        return require("obstore.store", "index").S3Store(
+            config=merged, client_options={**client, "allow_http": allow_http}, **options
+        )
 
 
 def open_bucket(location: Location, *, patient: bool = False) -> Any:
-    """An obstore store rooted at the prefix. Asks the bucket nothing.
+    """Open an obstore store rooted at the prefix. Sends no request.
 
     `patient` is for a store that has answered before: then a pause does not end the work.
     """
-    stores = require("obstore.store", "index")
-    credentials = find_credentials(location.storage)
-    options = _options(location, credentials)
-    client = {
-        "connect_timeout": _CONNECT,
-        "timeout": _PATIENT_ANSWER if patient else _ANSWER,
-        "allow_http": options.pop("allow_http", "false") == "true",
-    }
-    retries, seconds = _retries(patient)
-    return stores.S3Store(
-        location.bucket,
+    timeout, retries, seconds = _PATIENT if patient else _IMPATIENT
+    return _access(location).store(
+        config={},
+        client={"connect_timeout": _CONNECT_TIMEOUT, "timeout": timeout},
+        bucket=location.bucket,
         prefix=location.path or None,
-        config=options,
-        client_options=client,
         retry_config={"max_retries": retries, "retry_timeout": timedelta(seconds=seconds)},
-        **({"credential_provider": credentials} if credentials else {}),
     )
 
 
 def lance_options(location: Location, *, patient: bool = False) -> dict[str, str]:
-    """``storage_options`` of Lance for the same bucket; there are none on the local disk.
+    """Make ``storage_options`` of Lance for the same bucket; empty for the local disk.
 
-    A profile's keys are those of this moment: open anew what is open for longer than they last.
+    They hold a profile's current keys: reopen what stays open for longer than these are valid.
     """
     if location.bucket is None:
         return {}
-    credentials = find_credentials(location.storage)
-    options = _options(location, credentials)
-    retries, seconds = _retries(patient)
+    access = _access(location)
+    timeout, retries, seconds = _PATIENT if patient else _IMPATIENT
     return {
-        **options,
-        **(credentials.options() if credentials else {}),
-        "connect_timeout": _CONNECT,
-        "timeout": _LANCE_ANSWER if patient else _ANSWER,
-        "download_retry_count": _LANCE_DOWNLOADS_AGAIN,
+        **access.options,
+        **(access.credentials.options() if access.credentials else {}),
+        "connect_timeout": _CONNECT_TIMEOUT,
+        "timeout": _LANCE_PATIENT_TIMEOUT if patient else timeout,
+        "download_retry_count": _LANCE_DOWNLOAD_RETRIES,
         "client_max_retries": str(retries),
         "client_retry_timeout": str(seconds),
     }
 
 
 def list_signer(location: Location) -> Callable[[Mapping[str, str]], str]:
-    """What makes a URL that lists the bucket with these parameters, signed for some minutes.
+    """Make a function from query parameters to a signed URL that lists the bucket for minutes.
 
-    Where nothing is to be signed, the URL is all there is to it.
-
-    obstore signs a key's URL and no parameters. They are put into its endpoint: they are signed
-    along with the rest of it, with the credentials that it finds and renews for itself. Nobody
-    else is to see such a URL.
+    obstore signs the URL of a key, without parameters. Here they are put into its endpoint, so
+    that they are signed with the rest of it, by credentials that obstore finds and renews. The
+    URL is a secret. Without signatures it is the plain one.
     """
-    stores = require("obstore.store", "index")
-    obstore = require("obstore", "index")
-    credentials = find_credentials(location.storage)
-    options = _options(location, credentials)
-    client = {"allow_http": options.pop("allow_http", "false") == "true"}
-    provider = {"credential_provider": credentials} if credentials else {}
+    sign_url = require("obstore", "index").sign
+    access = _access(location)
+    is_signed = not location.storage.skip_signature
+    keys = {} if is_signed else _UNUSED_KEYS  # obstore is only asked for the bucket's URL then
 
-    if location.storage.skip_signature:  # no keys are needed to know where the bucket is
-        options |= _NO_KEYS
-
-    def sign(key: str, **changed: str) -> str:
-        config = options | changed
-        store = stores.S3Store(location.bucket, config=config, client_options=client, **provider)
-        return str(obstore.sign(store, "GET", key, _SIGNED_FOR))
+    def sign(key: str, **config: str) -> str:
+        store = access.store(config={**keys, **config}, client={}, bucket=location.bucket)
+        return str(sign_url(store, "GET", key, _SIGNED_FOR))
 
     root = ""
 
     def sign_listing(query: Mapping[str, str]) -> str:
         nonlocal root
         root = root or sign("x").partition("?")[0].removesuffix("/x")
-        if location.storage.skip_signature:
-            return f"{root}?{urlencode(query, quote_via=quote, safe='')}"
-        # The last parameter is what a slash is added to; stores take no notice of it.
-        endpoint = f"{root}?{urlencode(query, quote_via=quote, safe='')}&x-id=ListObjectsV2"
-        named = {"aws_endpoint": endpoint, "aws_endpoint_url_s3": endpoint}
-        return sign("", **named, aws_virtual_hosted_style_request="true")
+        url = f"{root}?{urlencode(query, quote_via=quote, safe='')}"
+        if not is_signed:
+            return url
+        # obstore appends a slash to the last parameter; stores ignore this one.
+        endpoint = f"{url}&x-id=ListObjectsV2"
+        both = {"aws_endpoint": endpoint, "aws_endpoint_url_s3": endpoint}
+        return sign("", **both, aws_virtual_hosted_style_request="true")
 
     return sign_listing
 
 
-def _retries(patient: bool) -> tuple[int, int]:
-    """How often a request is tried again, and for how many seconds."""
-    return (_PATIENT_RETRIES, _PATIENT_SECONDS) if patient else (_RETRIES, _SECONDS)
+class TooSlow(OSError):
+    """Bytes arrive too slowly to wait for the rest; `storage.errors` knows the text."""
 
 
-def _options(location: Location, credentials: Credentials | None) -> dict[str, str]:
-    """The settings, and what the profile adds to them.
+class TransferRate:
+    """Counts the bytes of one answer, from the first on.
+
+    A timeout of each read does not notice a store that sends a byte a second.
+    """
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._bytes = 0
+
+    def note(self, count: int) -> None:
+        """Add bytes that have arrived; raise `TooSlow` if a whole window had too few of them."""
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        self._bytes += count
+        if now - self._since < _RATE_WINDOW_S:
+            return
+        if self._bytes < _RATE_MIN_BYTES:
+            raise TooSlow(
+                f"transfer too slow: {self._bytes:,} bytes in {now - self._since:.0f} s, expected "
+                f"at least {_RATE_MIN_BYTES:,}"
+            )
+        self._since, self._bytes = now, 0
+
+
+def fetch(
+    store: Any,
+    key: str,
+    check: Callable[[Mapping[str, Any]], None],
+    options: Mapping[str, Any] | None = None,
+) -> tuple[bytes, Mapping[str, Any]]:
+    """Read an object, or a part of it: its bytes and its metadata.
+
+    `check` gets the metadata and may raise before any byte is read. A transfer that is too slow is
+    tried once more. Raise `TooSlow` after that, and what obstore raises.
+    """
+    get = require("obstore", "index").get
+
+    def read() -> tuple[bytes, Mapping[str, Any]]:
+        answer = get(store, key, options=options)
+        check(answer.meta)
+        rate = TransferRate()
+        blocks = []
+        for block in answer.stream(min_chunk_size=1):  # each as it arrives
+            rate.note(len(block))
+            blocks.append(bytes(block))
+        return b"".join(blocks), answer.meta
+
+    try:
+        return read()
+    except TooSlow:
+        return read()
+
+
+def _access(location: Location) -> _Access:
+    """Combine the settings and what the profile adds to them.
 
     Raise `SettingsError` for what no request can be made with: Rust code panics at some of it.
     """
     storage = location.storage
+    credentials = find_credentials(storage)
     options = storage.options()
     if not storage.skip_signature:
         _check_keys(storage)
@@ -132,19 +198,35 @@ def _options(location: Location, credentials: Credentials | None) -> dict[str, s
             options.setdefault("aws_region", credentials.region)
         if credentials.endpoint:
             options.setdefault("aws_endpoint", credentials.endpoint)
-    _check_region(options.get("aws_region", ""))
+    region = options.get("aws_region", "")
+    if region and not re.fullmatch(r"[A-Za-z0-9._-]{1,60}", region):
+        raise SettingsError(f"AWS_REGION: {ascii(region)[:100]} is no region, such as eu-west-1")
     endpoint = _checked_endpoint(options.get("aws_endpoint", ""))
     if endpoint.startswith("http://"):
         options["allow_http"] = "true"
     if endpoint and storage.virtual_hosted:
-        endpoint = _in_host(endpoint, str(location.bucket))
-    if endpoint:  # under both names: the environment's own would win over the one that is not said
+        endpoint = _with_bucket_in_host(endpoint, str(location.bucket))
+    if endpoint:  # under both names: the environment would otherwise fill in the other one
         options |= {"aws_endpoint": endpoint, "aws_endpoint_url_s3": endpoint}
-    return options
+    return _Access(options, credentials)
+
+
+def _check_keys(storage: StorageSettings) -> None:
+    keys = {
+        "AWS_ACCESS_KEY_ID": storage.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": storage.secret_access_key,
+    }
+    missing = [name for name, value in keys.items() if not value]
+    if len(missing) == 1 or (missing and storage.session_token):
+        given = [name for name in keys if name not in missing] or ["AWS_SESSION_TOKEN"]
+        raise SettingsError(f"{given[0]}: is set without {missing[0]}: set both, or neither")
+    for name, value in (keys | {"AWS_SESSION_TOKEN": storage.session_token}).items():
+        if value and not re.fullmatch(r"[!-~]+", value):
+            raise SettingsError(f"{name}: has blanks or odd characters in it; copy it again")
 
 
 def _checked_endpoint(endpoint: str) -> str:
-    """An endpoint with its scheme and host in lower case; nothing where there is none."""
+    """Put an endpoint's scheme and host in lower case; "" stays."""
     if not endpoint:
         return ""
     try:
@@ -166,39 +248,20 @@ def _checked_endpoint(endpoint: str) -> str:
     return url._replace(netloc=url.netloc.lower()).geturl().rstrip("/")
 
 
-def _check_keys(storage: StorageSettings) -> None:
-    keys = {
-        "AWS_ACCESS_KEY_ID": storage.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": storage.secret_access_key,
-    }
-    missing = [name for name, value in keys.items() if not value]
-    if len(missing) == 1 or (missing and storage.session_token):
-        there = [name for name in keys if name not in missing] or ["AWS_SESSION_TOKEN"]
-        raise SettingsError(f"{there[0]}: is set without {missing[0]}: set both, or neither")
-    for name, value in (keys | {"AWS_SESSION_TOKEN": storage.session_token}).items():
-        if value and not re.fullmatch(r"[!-~]+", value):
-            raise SettingsError(f"{name}: has blanks or odd characters in it; copy it again")
-
-
-def _check_region(region: str) -> None:
-    if region and not re.fullmatch(r"[A-Za-z0-9._-]{1,60}", region):
-        raise SettingsError(f"AWS_REGION: {ascii(region)[:100]} is no region, such as eu-west-1")
-
-
-def _is_address(host: str) -> bool:
-    try:
-        return bool(ip_address(host.partition("%")[0]))
-    except ValueError:
-        return False
-
-
-def _in_host(endpoint: str, bucket: str) -> str:
-    """The endpoint with the bucket before its host, as object_store wants it; once is enough."""
+def _with_bucket_in_host(endpoint: str, bucket: str) -> str:
+    """Put the bucket before the endpoint's host, as object_store wants it; once is enough."""
     url = urlsplit(endpoint)
-    if _is_address(str(url.hostname)):
+    if _is_ip_address(str(url.hostname)):
         raise SettingsError(
             f"AWS_VIRTUAL_HOSTED_STYLE_REQUEST: puts the bucket in front of the host, and "
             f"{url.hostname} is an address: name the host in AWS_ENDPOINT_URL, or set it to false"
         )
     host = url.netloc if url.netloc.startswith(f"{bucket}.") else f"{bucket}.{url.netloc}"
     return url._replace(netloc=host).geturl()
+
+
+def _is_ip_address(host: str) -> bool:
+    try:
+        return bool(ip_address(host.partition("%")[0]))
+    except ValueError:
+        return False

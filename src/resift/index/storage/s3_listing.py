@@ -26,9 +26,8 @@ from urllib.request import (
 from xml.etree import ElementTree
 
 from resift.index import names
-from resift.index.storage.client import list_signer
+from resift.index.storage.client import TooSlow, TransferRate, list_signer
 from resift.index.storage.location import Location
-from resift.index.storage.transfer import TooSlow, TransferRate
 
 _AGAIN = {429, 500, 502, 503, 504}
 _TIMEOUT_S = 10.0
