@@ -13,7 +13,7 @@ from resift.errors import ResiftError, StoreError
 from resift.index.sources.source import open_source
 from resift.index.storage.errors import meaning
 from resift.index.storage.location import locate
-from resift.index.storage.s3_listing import Pages
+from resift.index.storage.s3_listing import BucketListing
 from resift.search.index import Index
 from resift.settings import Settings, StorageSettings
 from search.stand_ins import Backwards
@@ -76,7 +76,7 @@ def test_a_listing_without_keys_goes_on_over_its_pages(
     place: Place, anybody: StorageSettings
 ) -> None:
     location = locate(place.docs, anybody)
-    pages = list(Pages(location).all(f"{location.path}/", at_once=5))
+    pages = list(BucketListing(location).pages(f"{location.path}/", page_size=5))
     assert len(pages) > 3
     assert sum(map(len, pages)) == len(DOCUMENTS | ODD)
 

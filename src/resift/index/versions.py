@@ -25,7 +25,7 @@ from resift.index.storage import local
 from resift.index.storage.client import fetch, open_bucket
 from resift.index.storage.errors import store_errors
 from resift.index.storage.location import TABLE, Location
-from resift.index.storage.s3_listing import Pages
+from resift.index.storage.s3_listing import BucketListing
 
 _DIGITS = 8
 _READERS = 16
@@ -76,8 +76,8 @@ class Versions:
         """What is no listing must not pass for an index that is empty."""
         above = f"{self._location.path}/" if self._location.path else ""
         with store_errors(self._location.uri):
-            pages = list(Pages(self._location).all(f"{above}versions/"))
-        return [(file.key.removeprefix(above), file.changed) for page in pages for file in page]
+            pages = list(BucketListing(self._location).pages(f"{above}versions/"))
+        return [(file.key.removeprefix(above), file.modified) for page in pages for file in page]
 
     def _names_in_folder(self) -> list[tuple[str, float]]:
         folder = self._location.folder

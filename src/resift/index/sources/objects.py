@@ -11,7 +11,7 @@ from resift.index.sources.raw_listing import Fetched, File, Odd, RawListing, ref
 from resift.index.storage.client import fetch, open_bucket
 from resift.index.storage.errors import are_credentials_bad, meaning
 from resift.index.storage.location import Location
-from resift.index.storage.s3_listing import Object, Pages, without_etag
+from resift.index.storage.s3_listing import BucketListing, ListedObject, substitute_etag
 
 
 class Objects:
@@ -30,9 +30,9 @@ class Objects:
     def look(self, follow_links: bool) -> RawListing:
         """Every object; raise `SourceError` if they cannot be listed. Buckets have no links."""
         requests = 0
-        listed: dict[str, Object] = {}
+        listed: dict[str, ListedObject] = {}
         try:
-            for page in Pages(self._location).all(self._prefix):
+            for page in BucketListing(self._location).pages(self._prefix):
                 requests += 1
                 listed |= {item.key.removeprefix(self._prefix): item for item in page}
         except Exception as error:  # obstore signs, and raises its own classes
@@ -55,7 +55,7 @@ class Objects:
     def holds_any(self) -> bool:
         """Whether there is anything below the prefix; raise `SourceError` if that is not known."""
         try:
-            page = next(Pages(self._location).all(self._prefix, at_once=2))
+            page = next(BucketListing(self._location).pages(self._prefix, page_size=2))
         except Exception as error:  # obstore signs, and raises its own classes
             raise SourceError(f"{self._location.uri}: {meaning(error)}") from error
         return any(item.key != self._prefix for item in page)  # a folder's marker is nothing in it
@@ -98,5 +98,5 @@ class Objects:
 
 
 def _etag(meta: Mapping[str, Any]) -> str:
-    etag = meta["e_tag"] or without_etag(meta["last_modified"], meta["size"])
+    etag = meta["e_tag"] or substitute_etag(meta["last_modified"], meta["size"])
     return str(etag).strip('"')
