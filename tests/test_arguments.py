@@ -20,7 +20,7 @@ from resift.errors import InputError, ResiftError, SettingsError
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.limits import ParseLimits
 from resift.index.source_options import SourceOptions
-from resift.index.sources.source import Globs
+from resift.index.sources.patterns import Globs
 from resift.search.plan import Reranking
 from resift.settings import Settings, StorageSettings
 

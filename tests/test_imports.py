@@ -48,7 +48,7 @@ DOORS = {
     "obstore": (
         "index/storage/client.py",
         "index/storage/doctor.py",
-        "index/sources/objects.py",
+        "index/sources/bucket.py",
         "index/versions.py",
     ),
     "onnx": ("training/", "cli/convert.py"),

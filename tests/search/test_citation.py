@@ -15,7 +15,7 @@ from cli.command import Resift
 from cli.conftest import resift as resift
 from index.fakes import HashingEmbedder
 from resift.index import citation
-from resift.index.sources.raw_listing import Fetched
+from resift.index.sources.listing import Fetched
 from resift.search.index import Index
 from resift.settings import Settings
 from resift.types import Hit

@@ -16,7 +16,8 @@ from resift.index.parsing.limits import ParseLimits
 from resift.index.parsing.parsers import Parsers
 from resift.index.rows import Passage
 from resift.index.sources.folder import kind_of
-from resift.index.sources.source import Fetched, Source, open_object
+from resift.index.sources.listing import Fetched
+from resift.index.sources.source import Source, open_object
 from resift.index.storage.location import locate_object
 from resift.settings import StorageSettings
 from resift.types import Hit

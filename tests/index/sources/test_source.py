@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from resift.errors import InputError, SourceError, SourceLost, Unreadable, Vanished
-from resift.index.sources.objects import Objects
+from resift.index.sources.bucket import Bucket
+from resift.index.sources.listing import Fetched
+from resift.index.sources.patterns import Globs
 from resift.index.sources.source import (
-    Fetched,
-    Globs,
     Source,
     SourceObject,
     lies_in_an_index,
@@ -257,15 +257,15 @@ def test_a_place_in_an_index_is_known_by_the_names_that_lead_there(
 ) -> None:
     (tmp_path / "i" / "passages.lance").mkdir(parents=True)
     assert lies_in_an_index(locate(str(tmp_path / path))) is lies_in
-    asked: list[str] = []
+    requested: list[str] = []
 
-    def holds_any(place: Objects) -> bool:
-        asked.append(place._location.path)
-        return place._location.path == "a/i/passages.lance"
+    def is_empty(bucket: Bucket) -> bool:
+        requested.append(bucket._location.path)
+        return bucket._location.path != "a/i/passages.lance"
 
-    monkeypatch.setattr(Objects, "holds_any", holds_any)
+    monkeypatch.setattr(Bucket, "is_empty", is_empty)
     assert lies_in_an_index(Location("bucket", f"a/{path}")) is lies_in
-    assert bool(asked) is ("versions" in path or "manifests" in path)
+    assert bool(requested) is ("versions" in path or "manifests" in path)
 
 
 def bodies(read: Iterable[tuple[SourceObject, Fetched | SourceError]]) -> dict[str, bytes]:

@@ -1,10 +1,10 @@
-"""Documents as objects: a folder or an ``s3://`` prefix, listed and read.
+"""A source of documents: a folder, an ``s3://`` prefix or one file, listed and read.
 
-Knows what a document is called, not what is in it.
+Knows how documents are named, not what is in them.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
@@ -12,23 +12,27 @@ from typing import Protocol
 
 from resift.errors import SourceError, SourceLost, Unreadable, Vanished
 from resift.index.parsing.parse import SUFFIXES
+from resift.index.sources.bucket import Bucket
 from resift.index.sources.folder import Folder, kind_of
-from resift.index.sources.marker import TABLE, is_part, is_table
-from resift.index.sources.objects import Objects
-from resift.index.sources.patterns import ALL
-from resift.index.sources.patterns import Globs as Globs
-from resift.index.sources.raw_listing import Fetched as Fetched
-from resift.index.sources.raw_listing import File, Odd, RawListing, refuse_large, shown
-from resift.index.storage.location import Location, locate, locate_object
+from resift.index.sources.listing import (
+    Fetched,
+    File,
+    OddEntry,
+    RawListing,
+    is_part_of_index,
+    is_table,
+    refuse_large,
+    shown,
+)
+from resift.index.sources.patterns import ALL, Globs
+from resift.index.storage.location import TABLE, Location, locate, locate_object
 from resift.settings import StorageSettings
 
 _READERS = 16
-# What may wait in memory to be parsed; one object more than that is read all the same.
+# Objects that wait in memory to be parsed; one more than that is read nevertheless.
 _READ_AHEAD_BYTES = 64 << 20
-# So many failures in a row, and the source itself is asked whether it is still there.
+# After so many failures in a row, check whether the source itself can still be read.
 _FAILURES_IN_A_ROW = 10
-INDEX = "index"
-"""The kind under which an index between the files is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +47,12 @@ class SourceObject:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a source holds, but for hidden files and what the patterns leave out.
+    """The contents of a source, without hidden files and those that the patterns exclude.
 
-    `objects` are its documents, by key. `odd` has ``(uri, reason)`` for what is there and is not
-    read, `unseen` for what is there and could not be looked at this time, and what is below it: of
-    these nothing is known.
-    `passed_over` counts what is no document, by suffix.
+    `objects` are its documents, by key. `odd` has ``(uri, reason)`` for entries that are not read,
+    `unseen` for those that could not be examined this time, of which nothing is known.
+    `passed_over` counts files that are no documents by suffix, and under ``index`` the folders of
+    indexes.
     """
 
     objects: tuple[SourceObject, ...]
@@ -59,51 +63,51 @@ class Listing:
 
     @property
     def count(self) -> int:
-        """Of all of it."""
+        """The number of all entries."""
         counts = (self.objects, self.odd, self.unseen)
         return sum(map(len, counts)) + sum(self.passed_over.values())
 
 
 class Files(Protocol):
-    """What lies at a place: `Folder` or `Objects`. Threads may share it."""
+    """The files below a location: `Folder` or `Bucket`. Threads may share it."""
 
-    def look(self, follow_links: bool) -> RawListing: ...
-    def look_at(self, key: str) -> File: ...
+    def list(self, follow_links: bool) -> RawListing: ...
+    def stat(self, key: str) -> File: ...
     def check(self) -> None: ...
     def read(self, key: str, max_bytes: int | None, version: str | None = None) -> Fetched: ...
 
 
 class Source:
-    """Documents below one place. `uri` is canonical."""
+    """Documents below one location. `uri` is canonical."""
 
     def __init__(self, files: Files, location: Location, only: str | None = None) -> None:
-        """Read `files`, which are rooted at `location`; `only` names a single file in it."""
+        """Read `files`, which are those of `location`; `only` names a single one of them."""
         self._files = files
         self._location = location
         self._only = only
         self.uri = location.child(only) if only else location.uri
 
     def list(self, globs: Globs = ALL, *, follow_links: bool = False) -> Listing:
-        """Every document, sorted by key; raise `SourceError` if the place cannot be listed."""
+        """List all documents, sorted by key; raise `SourceError` if that is not possible."""
         if self._only:
-            return Listing((self._object(self._files.look_at(self._only)),))
-        seen = self._files.look(follow_links)
-        wanted = [f for f in seen.files if not _is_hidden(f.key) and globs.match(f.key)]
-        objects = [self._object(file) for file in wanted if is_document(file.key)]
-        others = [file.key for file in wanted if not is_document(file.key)]
-        odd, no_documents = self._sort(seen.odd, globs)
-        unseen, unknown = self._sort(seen.unseen, globs)
-        indexes = [key for key in seen.indexes if globs.may_match_below(key)]
-        passed_over = Counter(
+            return Listing((self._object(self._files.stat(self._only)),))
+        raw = self._files.list(follow_links)
+        files = [f for f in raw.files if not _is_hidden(f.key) and globs.match(f.key)]
+        objects = [self._object(file) for file in files if is_document(file.key)]
+        odd, odd_others = self._sort(raw.odd, globs)
+        unseen, unseen_others = self._sort(raw.unseen, globs)
+        others = [file.key for file in files if not is_document(file.key)]
+        suffixes = Counter(
             PurePath(key).suffix.lower() or "no suffix"
-            for key in (*others, *no_documents, *unknown)
+            for key in (*others, *odd_others, *unseen_others)
         )
+        indexes = sum(globs.may_match_below(key) for key in raw.indexes)
         return Listing(
             tuple(sorted(objects, key=lambda item: item.key)),
             tuple(sorted(odd)),
             tuple(sorted(unseen)),
-            dict(sorted(passed_over.items())) | ({INDEX: len(indexes)} if indexes else {}),
-            seen.requests,
+            dict(sorted(suffixes.items())) | ({"index": indexes} if indexes else {}),
+            raw.requests,
         )
 
     def check(self) -> None:
@@ -111,15 +115,15 @@ class Source:
         self._files.check()
 
     def read(self, key: str, max_bytes: int | None = None, version: str | None = None) -> Fetched:
-        """All bytes of one object.
+        """Read one object.
 
-        Raise `Vanished` if it is gone, `SourceError` if it is over the limit, `Unreadable` if it is
-        there and cannot be read, `SourceLost` if nothing there can be with these credentials.
+        Raise `Vanished` if it no longer exists, `SourceError` if it is over the limit, `Unreadable`
+        if it cannot be read, `SourceLost` if nothing can be with these credentials.
         """
         return self._files.read(key, max_bytes, version)
 
     def find(self, key: str, version: str | None = None) -> Fetched | None:
-        """The bytes of an object, or of an old version of it; None if there is no such thing."""
+        """Read an object, or an old version of it; None if it does not exist."""
         try:
             return self.read(key, version=version)
         except Unreadable as error:
@@ -130,50 +134,77 @@ class Source:
     def read_many(
         self, items: Sequence[SourceObject], max_bytes: int | None = None
     ) -> Iterator[tuple[SourceObject, Fetched | SourceError]]:
-        """Read ahead, some at once; give each object with its bytes or its error, in order.
+        """Read objects ahead, several at once; yield each with its bytes or its error, in order.
 
-        Raise `SourceLost` where one after the other cannot be read and the source cannot be listed
-        any more either: then it is not the objects.
+        Raise `SourceLost` if many in a row cannot be read and the source cannot be listed either.
         """
-        waiting: deque[tuple[SourceObject, Future[Fetched]]] = deque()
-        ahead = 0
-        deadline = _SourceCheck(self.check)
+        pending: deque[tuple[SourceObject, Future[Fetched]]] = deque()
+        pending_bytes = 0
+        failed_in_a_row = 0
+
+        def result() -> tuple[SourceObject, Fetched | SourceError]:
+            nonlocal failed_in_a_row
+            item, read = pending.popleft()
+            try:
+                fetched = read.result()
+            except SourceLost:
+                raise
+            except Unreadable as error:
+                failed_in_a_row += 1
+                if failed_in_a_row % _FAILURES_IN_A_ROW == 0:
+                    self._check_after(error, failed_in_a_row)
+                return item, error
+            except SourceError as error:
+                return item, error
+            failed_in_a_row = 0
+            return item, fetched
+
         with ThreadPoolExecutor(_READERS, "resift-read") as pool:
             try:
                 for item in items:
-                    waiting.append((item, pool.submit(self._read_listed, item, max_bytes)))
-                    ahead += item.size
-                    while len(waiting) > 4 * _READERS or (ahead > _READ_AHEAD_BYTES and waiting):
-                        ahead -= waiting[0][0].size
-                        yield deadline.result(*waiting.popleft())
-                while waiting:
-                    yield deadline.result(*waiting.popleft())
+                    pending.append((item, pool.submit(self._read_listed, item, max_bytes)))
+                    pending_bytes += item.size
+                    while pending and (
+                        len(pending) > 4 * _READERS or pending_bytes > _READ_AHEAD_BYTES
+                    ):
+                        pending_bytes -= pending[0][0].size
+                        yield result()
+                while pending:
+                    yield result()
             finally:
-                # Whoever stops half-way does not wait for what nobody will look at.
+                # A caller that stops early does not wait for the rest.
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def _read_listed(self, item: SourceObject, max_bytes: int | None) -> Fetched:
-        refuse_large(item.size, max_bytes)  # known from the listing: nothing is asked for
+        refuse_large(item.size, max_bytes)  # by the size in the listing: no request is sent
         return self.read(item.key, max_bytes)
+
+    def _check_after(self, error: Unreadable, failures: int) -> None:
+        try:
+            self.check()
+        except SourceError as lost:
+            raise SourceLost(f"{lost} ({failures} in a row {error})") from error
 
     def _object(self, file: File) -> SourceObject:
         return SourceObject(file.key, self._location.child(file.key), file.etag, file.size)
 
     def _sort(
-        self, items: Sequence[Odd], globs: Globs
+        self, entries: Sequence[OddEntry], globs: Globs
     ) -> tuple[Sequence[tuple[str, str]], Sequence[str]]:
-        """What of this would be a document or may hold some, named; the keys of all else."""
-        wanted = [item for item in items if not _is_hidden(item.key) and _is_wanted(item, globs)]
-        named = [
-            self._named(item)
-            for item in wanted
-            if item.is_folder is not False or is_document(item.key)
-        ]
-        others = [i.key for i in wanted if i.is_folder is False and not is_document(i.key)]
+        """Split entries into ``(uri, reason)`` of possible documents and the keys of the others."""
+        named, others = [], []
+        for entry in entries:
+            may_be_folder = entry.is_folder is not False
+            is_wanted = (may_be_folder and globs.may_match_below(entry.key)) or (
+                not entry.is_folder and globs.match(entry.key)
+            )
+            if _is_hidden(entry.key) or not is_wanted:
+                continue
+            if may_be_folder or is_document(entry.key):
+                named.append((shown(self._location.child(entry.key)), entry.reason))
+            else:
+                others.append(entry.key)
         return named, others
-
-    def _named(self, item: Odd) -> tuple[str, str]:
-        return shown(self._location.child(item.key)), item.reason
 
 
 def open_source(uri: str, storage: StorageSettings) -> Source:
@@ -185,9 +216,9 @@ def open_source(uri: str, storage: StorageSettings) -> Source:
 
 
 def lies_in_an_index(location: Location) -> bool:
-    """Whether a place is a part of an index or lies in one, by the names that lead to it.
+    """Whether a location is a part of an index or lies in one, by the names in its path.
 
-    A bucket is asked only where a name on the way is one that an index uses.
+    Sends requests only if a name in the path is one that an index uses.
     """
     parts = location.path.split("/")
     if any(map(is_table, parts)):
@@ -195,18 +226,18 @@ def lies_in_an_index(location: Location) -> bool:
     tables = [
         replace(location, path="/".join([*parts[:depth], TABLE]))
         for depth, name in enumerate(parts)
-        if is_part(name, [TABLE])
+        if is_part_of_index(name, [TABLE])
     ]
     if location.bucket:
-        return any(Objects(table).holds_any() for table in tables)
+        return any(not Bucket(table).is_empty() for table in tables)
     return any(kind_of(table.path) == "folder" for table in tables)
 
 
 def open_object(uri: str, storage: StorageSettings) -> tuple[Source, str]:
-    """The source that holds the object `uri`, and its key there. Does no I/O in a bucket."""
+    """Open the source that holds the object `uri`; its key there. Sends no request."""
     parent, name = locate_object(uri, storage)
     if parent.bucket:
-        return Source(Objects(parent), parent), name
+        return Source(Bucket(parent), parent), name
     if kind_of(parent.path) != "folder":
         raise SourceError(f"{uri}: no such file: check the path")
     return Source(Folder(parent.path), parent), name
@@ -220,7 +251,9 @@ def is_document(path: str) -> bool:
 def _open_folder(uri: str, location: Location) -> Source:
     kind = kind_of(location.path)
     if kind == "file":
-        _refuse_unsupported(uri)
+        if not is_document(uri):
+            expected = ", ".join(sorted(SUFFIXES))
+            raise SourceError(f"{uri}: not a document: expected one of {expected}")
         path = PurePath(location.path)
         parent = replace(location, path=str(path.parent))
         return Source(Folder(parent.path), parent, path.name)
@@ -232,56 +265,14 @@ def _open_folder(uri: str, location: Location) -> Source:
 
 
 def _open_bucket(location: Location) -> Source:
-    place = Objects(location)
+    bucket = Bucket(location)
+    # A prefix may be named like a file.
+    if not location.path or not is_document(location.path) or not bucket.is_empty():
+        return Source(bucket, location)
     prefix, _, name = location.path.rpartition("/")
     parent = replace(location, path=prefix)
-    # A prefix may be named like a file.
-    if not location.path or not is_document(location.path) or place.holds_any():
-        return Source(place, location)
-    return Source(Objects(parent), parent, name)
-
-
-def _refuse_unsupported(uri: str) -> None:
-    if not is_document(uri):
-        raise SourceError(f"{uri}: not a document: expected one of {', '.join(sorted(SUFFIXES))}")
+    return Source(Bucket(parent), parent, name)
 
 
 def _is_hidden(path: str) -> bool:
     return any(part.strip(".") and part.startswith(".") for part in path.split("/"))
-
-
-def _is_wanted(item: Odd, globs: Globs) -> bool:
-    as_folder = item.is_folder is not False and globs.may_match_below(item.key)
-    return as_folder or (not item.is_folder and globs.match(item.key))
-
-
-class _SourceCheck:
-    """Counts what could not be read in a row, and asks the source then whether it is its fault."""
-
-    def __init__(self, check: Callable[[], None]) -> None:
-        self._check = check
-        self._failed = 0
-
-    def result(
-        self, item: SourceObject, read: Future[Fetched]
-    ) -> tuple[SourceObject, Fetched | SourceError]:
-        """What a read gave, or its error."""
-        try:
-            fetched = read.result()
-        except SourceLost:
-            raise
-        except Unreadable as error:
-            self._failed += 1
-            if self._failed % _FAILURES_IN_A_ROW == 0:
-                self._ask(error)
-            return item, error
-        except SourceError as error:
-            return item, error
-        self._failed = 0
-        return item, fetched
-
-    def _ask(self, error: Unreadable) -> None:
-        try:
-            self._check()
-        except SourceError as lost:
-            raise SourceLost(f"{lost} ({self._failed} in a row {error})") from error
