@@ -15,11 +15,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from resift.errors import IndexMismatch, InputError, SourceError, StoreError
-from resift.index.attempts import after, new_attempt
 from resift.index.deletion_guard import DeletionGuard, refuse
 from resift.index.diff import Diff, Expected, below, compare
 from resift.index.embed import Embedder
-from resift.index.manifest import Entry, newest
+from resift.index.manifest import Entry, attempt_after, new_attempt, newest
 from resift.index.parsing.limits import NO_LIMITS, ParseLimits
 from resift.index.parsing.parse import abilities, may_exceed, parsing_fingerprint
 from resift.index.precompute import Precomputer
@@ -113,7 +112,7 @@ def sync(
     known = _known(store, before, published)
     diff = compared.diff(source, known)  # a run that was broken off may have done some of it
     earlier = rolled_back(place.versions, before)
-    writer = Writer(store, models, known, after(known.values(), attempt), earlier)
+    writer = Writer(store, models, known, attempt_after(known.values(), attempt), earlier)
     run = SyncRun(writer, compared.expected, diff, progress)
     for found, outcome in read(source, diff.to_read, compared.source_options):
         run.take(found, outcome)

@@ -86,7 +86,7 @@ class Versions:
                 raise IndexNotFound(
                     f"{self._location.uri}: is no folder; expected one for an index"
                 )
-            return local.listed(folder, "versions")
+            return local.list_folder(folder, "versions")
 
     def readable(self) -> list[Version]:
         """All published versions, ascending, but for damaged ones: nobody can use those."""
@@ -192,13 +192,13 @@ class Versions:
     def _read(self, path: str, most: int) -> bytes:
         def check(meta: Mapping[str, Any]) -> None:
             if meta["size"] > most:
-                raise local.NoFile(f"{path} has more than {most:,} bytes")
+                raise local.NotAFile(f"{path} has more than {most:,} bytes")
 
         try:
             if not self._location.bucket:
                 return local.read(self._location.folder, path, most)
             return fetch(self._store, path, check)[0]
-        except local.NoFile as error:
+        except local.NotAFile as error:
             raise self._damaged(str(error)) from error
         except FileNotFoundError:
             raise

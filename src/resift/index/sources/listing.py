@@ -79,7 +79,7 @@ def why_odd(key: str) -> str | None:
 
 
 def shown(key: str) -> str:
-    """Convert a key to text that can be stored: bytes that are not UTF-8 become hexadecimal escapes."""
+    """Convert a key to text that can be stored: bytes that are not UTF-8 are escaped."""
     return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
