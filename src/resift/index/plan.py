@@ -12,7 +12,8 @@ from resift.index.parsing.parse import NO_TEXT
 from resift.index.report import by_file
 from resift.index.run import read
 from resift.index.source_options import SourceOptions
-from resift.index.sources.source import Source, SourceObject
+from resift.index.sources.listing import SourceObject
+from resift.index.sources.source import Source
 from resift.index.sync import (
     IndexHandle,
     Models,

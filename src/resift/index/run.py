@@ -13,7 +13,8 @@ from resift.index.parsing.parse import NO_TEXT
 from resift.index.parsing.parsers import Parsers
 from resift.index.rows import Origin
 from resift.index.source_options import SourceOptions
-from resift.index.sources.source import Source, SourceObject
+from resift.index.sources.listing import SourceObject
+from resift.index.sources.source import Source
 from resift.index.writer import Writer
 
 Outcome = CutFile | SourceError

@@ -20,6 +20,7 @@ from index.shelf import Shelf
 from resift.errors import SourceError, Unreadable, Vanished
 from resift.index.sources.folder import Folder
 from resift.index.sources.source import Listing, open_source
+from resift.index.storage.location import Location, locate
 from resift.settings import StorageSettings
 
 LOCAL = StorageSettings()
@@ -122,9 +123,9 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.Monke
     }
     # Swapped for one after it was listed.
     with pytest.raises(Unreadable, match="a pipe, expected a file"):
-        Folder(str(tmp_path)).read("pipe.md", None)
+        Folder(locate(tmp_path)).read("pipe.md", None)
     with pytest.raises(Unreadable, match="a device, expected a file"):
-        Folder(str(tmp_path)).read("zero.md", 1_000)
+        Folder(locate(tmp_path)).read("zero.md", 1_000)
     assert time.monotonic() - started < 5
 
 
@@ -160,7 +161,7 @@ def test_a_file_may_vanish_grow_and_shrink_before_it_is_read(tmp_path: Path) -> 
 def test_a_file_that_says_it_is_empty_is_read_up_to_the_limit() -> None:
     """As those below /proc do, and some of them never end."""
     with pytest.raises(SourceError, match="over the limit of 10"):
-        Folder("/proc/self").read("maps", 10)
+        Folder(Location(None, "/proc/self")).read("maps", 10)
 
 
 def test_an_index_is_no_source_wherever_it_lies(tmp_path: Path) -> None:

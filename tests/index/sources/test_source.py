@@ -9,15 +9,9 @@ import pytest
 
 from resift.errors import InputError, SourceError, SourceLost, Unreadable, Vanished
 from resift.index.sources.bucket import Bucket
-from resift.index.sources.listing import Fetched
+from resift.index.sources.listing import Fetched, SourceObject
 from resift.index.sources.patterns import Globs
-from resift.index.sources.source import (
-    Source,
-    SourceObject,
-    lies_in_an_index,
-    open_object,
-    open_source,
-)
+from resift.index.sources.source import Source, lies_in_an_index, open_object, open_source
 from resift.index.storage.location import Location, locate
 from resift.settings import StorageSettings
 

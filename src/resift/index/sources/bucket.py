@@ -9,9 +9,9 @@ from resift.errors import SourceError, SourceLost, Unreadable, Vanished
 from resift.extras import require
 from resift.index.sources.listing import (
     Fetched,
-    File,
     OddEntry,
     RawListing,
+    SourceObject,
     folder_of,
     index_folders,
     refuse_large,
@@ -36,15 +36,15 @@ class Bucket:
 
     def list(self, follow_links: bool) -> RawListing:
         """List every object; raise `SourceError` where that fails. Buckets have no links."""
-        requests = 0
+        listing = RawListing(requests=0)
         objects: dict[str, ListedObject] = {}
         prefix = self._location.prefix
         with _source_errors(self._location.uri):
             for page in BucketListing(self._location).pages(prefix):
-                requests += 1
+                listing.requests += 1
                 objects |= {item.key.removeprefix(prefix): item for item in page}
         folders = index_folders(objects)
-        files, odd, indexes = [], [], set()
+        indexes = set()
         for key, item in objects.items():
             index = folder_of(key, folders)
             reason = why_odd(key)
@@ -53,10 +53,11 @@ class Bucket:
             elif not key or (key.endswith("/") and not item.size):
                 continue  # a folder's marker
             elif reason:
-                odd.append(OddEntry(key, reason))
+                listing.odd.append(OddEntry(key, reason))
             else:
-                files.append(File(key, item.etag, item.size))
-        return RawListing(files, odd, (), sorted(indexes), requests)
+                listing.files.append(self._object(key, item.etag, item.size))
+        listing.indexes = sorted(indexes)
+        return listing
 
     def is_empty(self) -> bool:
         """Whether there is no object below the prefix; raise `SourceError` if that is unknown."""
@@ -65,11 +66,11 @@ class Bucket:
             page = next(BucketListing(self._location).pages(prefix, page_size=2))
         return all(item.key == prefix for item in page)  # a folder's marker does not count
 
-    def stat(self, key: str) -> File:
+    def stat(self, key: str) -> SourceObject:
         """Look up one object; raise `SourceError` if it does not exist."""
         with _source_errors(self._location.child(key)):
             meta = require("obstore", "index").head(open_bucket(self._location), key)
-        return File(key, _etag(meta), meta["size"])
+        return self._object(key, _etag(meta), meta["size"])
 
     def check(self) -> None:
         """Raise `SourceError` if the prefix cannot be listed now."""
@@ -96,6 +97,9 @@ class Bucket:
             if are_credentials_bad(error):
                 raise SourceLost(f"{self._location.uri}: {meaning(error)}") from error
             raise Unreadable(f"cannot be read: {meaning(error)}") from error
+
+    def _object(self, key: str, etag: str, size: int) -> SourceObject:
+        return SourceObject(key, self._location.child(key), etag, size)
 
 
 @contextmanager

@@ -9,20 +9,22 @@ none of them can block a sync.
 import errno
 import os
 import stat
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from resift.errors import SourceError, Unreadable, Vanished
 from resift.files import irregular, open_regular, reason
 from resift.index.sources.listing import (
     Fetched,
-    File,
     OddEntry,
     RawListing,
+    SourceObject,
     is_part_of_index,
     refuse_large,
     why_odd,
 )
-from resift.index.storage.location import from_disk, on_disk
+from resift.index.storage.location import Location, from_disk, on_disk
 
 _BLOCK_BYTES = 1 << 20
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -39,30 +41,28 @@ class _Subfolder:
     ancestors: frozenset[_Node] = frozenset()
 
 
-@dataclass(slots=True)
 class _Walk:
-    """The entries so far, and the folders that are still to be listed."""
+    """The listing so far, and the folders that are still to be listed."""
 
-    follow_links: bool
-    files: list[File] = field(default_factory=list)
-    odd: list[OddEntry] = field(default_factory=list)
-    unseen: list[OddEntry] = field(default_factory=list)
-    indexes: list[str] = field(default_factory=list)
-    pending: list[_Subfolder] = field(default_factory=list)
+    def __init__(self, location: Location, follow_links: bool) -> None:
+        self._location = location
+        self._follow_links = follow_links
+        self.listing = RawListing()
+        self.pending = [_Subfolder(on_disk(location.path), "")]
 
     def enter(self, folder: _Subfolder) -> None:
         """List a folder; raise `OSError` if that is not possible for the topmost one."""
         try:
             with os.scandir(folder.path) as scan:
                 entries = list(scan)
-            if self.follow_links:
+            if self._follow_links:
                 ancestors = folder.ancestors | {_node(os.stat(folder.path))}
                 folder = _Subfolder(folder.path, folder.prefix, ancestors)
         except OSError as error:
             if not folder.prefix:
                 raise
             why = f"the folder cannot be listed: {reason(error)}"
-            self.unseen.append(OddEntry(folder.prefix.rstrip("/"), why, is_folder=True))
+            self.listing.unseen.append(OddEntry(folder.prefix.rstrip("/"), why, is_folder=True))
             return
         names = {from_disk(entry.name) for entry in entries}
         for entry in entries:
@@ -77,24 +77,23 @@ class _Walk:
             is_folder = os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
             why = why_odd(name) or self._why_not_read(entry)
             if why:
-                self.odd.append(OddEntry(key, why, is_folder))
+                self.listing.odd.append(OddEntry(key, why, is_folder))
             elif is_folder and is_part_of_index(name, names):
-                self.indexes.append(key)
+                self.listing.indexes.append(key)
             elif is_folder:
                 self._add_folder(entry, key, folder)
             else:
-                state = entry.stat()
-                self.files.append(File(key, _etag(state), state.st_size))
+                self.listing.files.append(_object(self._location, key, entry.stat()))
         except FileNotFoundError:
             return  # deleted since the folder was listed
         except OSError as error:
             why = f"cannot be looked at: {reason(error)}"
-            self.unseen.append(OddEntry(key, why, _is_folder(entry)))
+            self.listing.unseen.append(OddEntry(key, why, _is_folder(entry)))
 
     def _why_not_read(self, entry: _Entry) -> str | None:
         """Explain why an entry is not read; raise `OSError` if that is not known."""
         if entry.is_symlink():
-            if not self.follow_links:
+            if not self._follow_links:
                 return "a link, and links are followed only with --follow-links"
             try:
                 os.stat(entry.path)
@@ -107,8 +106,10 @@ class _Walk:
         return f"{irregular(entry.stat().st_mode) or 'something'}, not a file"
 
     def _add_folder(self, entry: _Entry, key: str, folder: _Subfolder) -> None:
-        if self.follow_links and _node(entry.stat()) in folder.ancestors:
-            self.odd.append(OddEntry(key, "a link to a folder that it lies in", is_folder=True))
+        if self._follow_links and _node(entry.stat()) in folder.ancestors:
+            self.listing.odd.append(
+                OddEntry(key, "a link to a folder that it lies in", is_folder=True)
+            )
         else:
             self.pending.append(_Subfolder(entry.path, f"{key}/", folder.ancestors))
 
@@ -116,36 +117,27 @@ class _Walk:
 class Folder:
     """The files below one folder. Threads may share it."""
 
-    def __init__(self, path: str) -> None:
-        """Name the folder by its canonical path; it is not read yet."""
-        self._path = path
+    def __init__(self, location: Location) -> None:
+        """Name the folder; it is not read yet."""
+        self._location = location
 
     def list(self, follow_links: bool) -> RawListing:
         """List all files but hidden ones; raise `SourceError` if the folder cannot be listed."""
-        walk = _Walk(follow_links)
-        walk.pending.append(_Subfolder(on_disk(self._path), ""))
-        try:
+        walk = _Walk(self._location, follow_links)
+        with _source_errors(self._location.uri):
             while walk.pending:
                 walk.enter(walk.pending.pop())
-        except OSError as error:
-            raise SourceError(f"{self._path}: {reason(error)}") from error
-        return RawListing(walk.files, walk.odd, walk.unseen, walk.indexes)
+        return walk.listing
 
-    def stat(self, key: str) -> File:
+    def stat(self, key: str) -> SourceObject:
         """Look up one file; raise `SourceError` if it does not exist."""
-        try:
-            state = os.stat(self._join(key))
-        except OSError as error:
-            raise SourceError(f"{self._path}/{key}: {reason(error)}") from error
-        return File(key, _etag(state), state.st_size)
+        with _source_errors(self._location.child(key)):
+            return _object(self._location, key, os.stat(self._path(key)))
 
     def check(self) -> None:
         """Raise `SourceError` if the folder cannot be listed now."""
-        try:
-            with os.scandir(on_disk(self._path)) as entries:
-                next(entries, None)
-        except OSError as error:
-            raise SourceError(f"{self._path}: {reason(error)}") from error
+        with _source_errors(self._location.uri), os.scandir(self._path()) as entries:
+            next(entries, None)
 
     def read(self, key: str, max_bytes: int | None, version: str | None = None) -> Fetched:
         """Read a file; raise `Vanished`, `Unreadable`, or `SourceError` for a large one.
@@ -153,7 +145,7 @@ class Folder:
         The ETag is from before the read: a file that is written meanwhile gets another one.
         """
         try:
-            with open_regular(self._join(key)) as stream:
+            with open_regular(self._path(key)) as stream:
                 state = os.fstat(stream.fileno())
                 refuse_large(state.st_size, max_bytes)
                 blocks, size = [], 0
@@ -167,8 +159,8 @@ class Folder:
         except OSError as error:
             raise Unreadable(f"cannot be read: {reason(error)}") from error
 
-    def _join(self, key: str) -> bytes:
-        return os.path.join(on_disk(self._path), on_disk(key))
+    def _path(self, key: str = "") -> bytes:
+        return os.path.join(on_disk(self._location.path), on_disk(key))
 
 
 def kind_of(path: str) -> str | None:
@@ -185,6 +177,18 @@ def kind_of(path: str) -> str | None:
     if stat.S_ISDIR(mode):
         return "folder"
     return irregular(mode) or "file"
+
+
+@contextmanager
+def _source_errors(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(f"{uri}: {reason(error)}") from error
+
+
+def _object(location: Location, key: str, state: os.stat_result) -> SourceObject:
+    return SourceObject(key, location.child(key), _etag(state), state.st_size)
 
 
 def _etag(state: os.stat_result) -> str:

@@ -3,8 +3,8 @@
 Does no I/O.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 
 from resift.errors import SourceError
 from resift.index.storage.location import TABLE
@@ -14,10 +14,11 @@ _BESIDE_TABLE = ("manifests", "versions")
 
 
 @dataclass(frozen=True, slots=True)
-class File:
-    """A file that can be read. `key` is its path below the listed folder."""
+class SourceObject:
+    """One file. `key` is its path below the source; `etag` changes when its content does."""
 
     key: str
+    uri: str
     etag: str
     size: int
 
@@ -34,7 +35,7 @@ class OddEntry:
     is_folder: bool | None = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RawListing:
     """The entries of a folder or a bucket's prefix.
 
@@ -44,10 +45,10 @@ class RawListing:
     `indexes` are folders that are parts of an index: they hold no documents.
     """
 
-    files: Sequence[File] = ()
-    odd: Sequence[OddEntry] = ()
-    unseen: Sequence[OddEntry] = ()
-    indexes: Sequence[str] = ()
+    files: list[SourceObject] = field(default_factory=list)
+    odd: list[OddEntry] = field(default_factory=list)
+    unseen: list[OddEntry] = field(default_factory=list)
+    indexes: list[str] = field(default_factory=list)
     requests: int = 1
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
-from typing import Protocol
 
 from resift.errors import SourceError, SourceLost, Unreadable, Vanished
 from resift.index.parsing.parse import SUFFIXES
@@ -16,9 +15,8 @@ from resift.index.sources.bucket import Bucket
 from resift.index.sources.folder import Folder, kind_of
 from resift.index.sources.listing import (
     Fetched,
-    File,
     OddEntry,
-    RawListing,
+    SourceObject,
     is_part_of_index,
     is_table,
     refuse_large,
@@ -33,16 +31,6 @@ _READERS = 16
 _READ_AHEAD_BYTES = 64 << 20
 # After so many failures in a row, check whether the source itself can still be read.
 _FAILURES_IN_A_ROW = 10
-
-
-@dataclass(frozen=True, slots=True)
-class SourceObject:
-    """One file. `key` is its path below the source; `etag` changes when its content does."""
-
-    key: str
-    uri: str
-    etag: str
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +56,10 @@ class Listing:
         return sum(map(len, counts)) + sum(self.passed_over.values())
 
 
-class Files(Protocol):
-    """The files below a location: `Folder` or `Bucket`. Threads may share it."""
-
-    def list(self, follow_links: bool) -> RawListing: ...
-    def stat(self, key: str) -> File: ...
-    def check(self) -> None: ...
-    def read(self, key: str, max_bytes: int | None, version: str | None = None) -> Fetched: ...
-
-
 class Source:
     """Documents below one location. `uri` is canonical."""
 
-    def __init__(self, files: Files, location: Location, only: str | None = None) -> None:
+    def __init__(self, files: Folder | Bucket, location: Location, only: str | None = None) -> None:
         """Read `files`, which are those of `location`; `only` names a single one of them."""
         self._files = files
         self._location = location
@@ -90,10 +69,10 @@ class Source:
     def list(self, globs: Globs = ALL, *, follow_links: bool = False) -> Listing:
         """List all documents, sorted by key; raise `SourceError` if that is not possible."""
         if self._only:
-            return Listing((self._object(self._files.stat(self._only)),))
+            return Listing((self._files.stat(self._only),))
         raw = self._files.list(follow_links)
         files = [f for f in raw.files if not _is_hidden(f.key) and globs.match(f.key)]
-        objects = [self._object(file) for file in files if is_document(file.key)]
+        objects = [file for file in files if is_document(file.key)]
         odd, odd_others = self._sort(raw.odd, globs)
         unseen, unseen_others = self._sort(raw.unseen, globs)
         others = [file.key for file in files if not is_document(file.key)]
@@ -185,9 +164,6 @@ class Source:
         except SourceError as lost:
             raise SourceLost(f"{lost} ({failures} in a row {error})") from error
 
-    def _object(self, file: File) -> SourceObject:
-        return SourceObject(file.key, self._location.child(file.key), file.etag, file.size)
-
     def _sort(
         self, entries: Sequence[OddEntry], globs: Globs
     ) -> tuple[Sequence[tuple[str, str]], Sequence[str]]:
@@ -240,7 +216,7 @@ def open_object(uri: str, storage: StorageSettings) -> tuple[Source, str]:
         return Source(Bucket(parent), parent), name
     if kind_of(parent.path) != "folder":
         raise SourceError(f"{uri}: no such file: check the path")
-    return Source(Folder(parent.path), parent), name
+    return Source(Folder(parent), parent), name
 
 
 def is_document(path: str) -> bool:
@@ -256,12 +232,12 @@ def _open_folder(uri: str, location: Location) -> Source:
             raise SourceError(f"{uri}: not a document: expected one of {expected}")
         path = PurePath(location.path)
         parent = replace(location, path=str(path.parent))
-        return Source(Folder(parent.path), parent, path.name)
+        return Source(Folder(parent), parent, path.name)
     if kind is None:
         raise SourceError(f"{uri}: no such folder or file: check the path")
     if kind != "folder":
         raise SourceError(f"{uri}: {kind}: expected a folder or a file")
-    return Source(Folder(location.path), location)
+    return Source(Folder(location), location)
 
 
 def _open_bucket(location: Location) -> Source:

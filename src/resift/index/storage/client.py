@@ -232,7 +232,7 @@ def _checked_endpoint(endpoint: str) -> str:
     try:
         url = urlsplit(endpoint)
         port = url.port
-    except ValueError:  # a port that is no number, half an IPv6 address
+    except ValueError:  # a port that is no number, an incomplete IPv6 address
         url, port = urlsplit(""), 0
     usable = url.scheme in ("http", "https") and url.hostname and port != 0
     if not usable or not re.fullmatch(r"[!-~]+", endpoint) or url.query or url.fragment:

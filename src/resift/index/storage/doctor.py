@@ -28,7 +28,7 @@ _LISTED_OBJECTS = 1_001  # S3 lists a thousand in a page
 _THREADS = 32
 _SAMPLES = 9
 _MAX_SKEW_S = 5
-_LOST = "two writers can both be told that they published, and acknowledged writes are lost"
+_LOST = "two writers can both believe that they published, and acknowledged writes are lost"
 
 
 class CheckFailed(Exception):
@@ -46,7 +46,6 @@ class ScratchStore:
         self._written: set[str] = set()
 
     def put(self, key: str, data: bytes) -> None:
-        """Write an object."""
         self._written.add(key)
         self._obstore.put(self._store, key, data)
 
@@ -60,11 +59,9 @@ class ScratchStore:
         return True
 
     def get(self, key: str) -> bytes:
-        """Read an object."""
         return bytes(self._obstore.get(self._store, key).bytes())
 
     def get_range(self, key: str, start: int, end: int) -> bytes:
-        """Read a part of an object."""
         return bytes(self._obstore.get_range(self._store, key, start=start, end=end))
 
     def last_modified(self, key: str) -> datetime:
@@ -73,7 +70,6 @@ class ScratchStore:
         return modified
 
     def delete(self, key: str) -> None:
-        """Remove an object."""
         self._obstore.delete(self._store, key)
         self._written.discard(key)
 
