@@ -36,7 +36,10 @@ class CheckFailed(Exception):
 
 
 class ScratchStore:
-    """An obstore store to experiment in: what is written is recorded and can be removed again."""
+    """An obstore store to experiment in: what is written is recorded and can be removed again.
+
+    It also holds the measurements: `latency_ms` by request and `clock_skew_s`, if it is known.
+    """
 
     def __init__(self, store: Any) -> None:
         """Use an obstore store that holds nothing else."""
@@ -44,6 +47,8 @@ class ScratchStore:
         self._exceptions = require("obstore.exceptions", "index")
         self._store = store
         self._written: set[str] = set()
+        self.latency_ms: dict[str, float] = {}
+        self.clock_skew_s: float | None = None
 
     def put(self, key: str, data: bytes) -> None:
         self._written.add(key)
@@ -185,37 +190,37 @@ def deletion(store: ScratchStore) -> str:
     raise CheckFailed("a deleted object is still read")
 
 
-def latency_ms(store: ScratchStore) -> dict[str, float]:
-    """Measure a request of each kind: milliseconds, medians of a few."""
+def latency(store: ScratchStore) -> str:
+    """Measure a request of each kind: milliseconds, medians of a few. Never fails."""
     requests: dict[str, Callable[[], object]] = {
         "put": lambda: store.put("timed", b"x" * 1_000),
         "get": lambda: store.get("timed"),
         "list": lambda: store.names("timed"),
     }
-    return {
-        name: round(median(_seconds(send) for _ in range(_SAMPLES)) * 1_000, 2)
-        for name, send in requests.items()
-    }
+    for name, send in requests.items():
+        times = []
+        for _ in range(_SAMPLES):
+            started = time.perf_counter()
+            send()
+            times.append(time.perf_counter() - started)
+        store.latency_ms[name] = round(median(times) * 1_000, 2)
+    return ", ".join(f"{name} {ms:.1f} ms" for name, ms in store.latency_ms.items())
 
 
-def clock_skew_s(store: ScratchStore) -> float:
-    """Measure the seconds between this clock and the store's; less than one is not seen."""
+def clock(store: ScratchStore) -> str:
+    """The store's clock agrees with this one; less than a second is not seen."""
     before = datetime.now(UTC)
     store.put("clock", b"x")
     after = datetime.now(UTC)
     written = store.last_modified("clock")
     # Stores truncate the time to a second.
     behind, ahead = (before - written).total_seconds() - 1, (written - after).total_seconds()
-    return round(max(behind, ahead, 0.0), 1)
-
-
-def judge_skew(seconds: float) -> str:
-    """Report a clock skew; raise `CheckFailed` if it is large."""
-    if seconds > _MAX_SKEW_S:
+    store.clock_skew_s = skew = round(max(behind, ahead, 0.0), 1)
+    if skew > _MAX_SKEW_S:
         raise CheckFailed(
-            f"the store's clock and this one are {seconds:,.0f} s apart: set this one by NTP"
+            f"the store's clock and this one are {skew:,.0f} s apart: set this one by NTP"
         )
-    return f"the store's clock and this one agree within {max(seconds, 1):.0f} s"
+    return f"the store's clock and this one agree within {max(skew, 1):.0f} s"
 
 
 _REQUIRED = {
@@ -274,27 +279,16 @@ def examine(uri: str, storage: StorageSettings) -> Diagnosis:
     be written to.
     """
     location = locate(uri, storage)
-    latency: dict[str, float] = {}
-    skews: list[float] = []
-
-    def measure_latency(store: ScratchStore) -> str:
-        latency.update(latency_ms(store))
-        return ", ".join(f"{name} {ms:.1f} ms" for name, ms in latency.items())
-
-    def compare_clocks(store: ScratchStore) -> str:
-        skews.append(clock_skew_s(store))
-        return judge_skew(skews[0])
-
     with _scratch_store(location) as store:
         checks = [_run("reach", reach, store)]
         try:
             if checks[0].ok:
                 checks += [_run(name, check, store) for name, check in _REQUIRED.items()]
-                checks.append(_run("latency", measure_latency, store, needed=False))
-                checks.append(_run("clock", compare_clocks, store, needed=False))
+                checks.append(_run("latency", latency, store, needed=False))
+                checks.append(_run("clock", clock, store, needed=False))
         finally:
             checks.append(_run("clean up", ScratchStore.clean_up, store, needed=False))
-    return Diagnosis(location.uri, tuple(checks), latency, skews[0] if skews else None)
+    return Diagnosis(location.uri, tuple(checks), store.latency_ms, store.clock_skew_s)
 
 
 def refuse_unsafe(location: Location) -> None:
@@ -343,9 +337,3 @@ def _run(
         if not (isinstance(error, Exception) or is_panic(error)):
             raise
         return StoreCheck(name, False, meaning(error), needed)
-
-
-def _seconds(send: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    send()
-    return time.perf_counter() - started
