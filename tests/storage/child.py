@@ -38,8 +38,10 @@ def main() -> None:
     if "query" in order:
         settings = replace(Settings.load(), cache_dir=order["cache_dir"])
         index = Index(order["index"], settings=settings, embedder=HashingEmbedder())
-        found = index.search(order["query"], rerank=False)
-        print(json.dumps({"ids": [hit.id for hit in found], "requests": found.receipt.requests}))
+        ranking = index.search(order["query"], rerank=False)
+        print(
+            json.dumps({"ids": [hit.id for hit in ranking], "requests": ranking.receipt.requests})
+        )
         return
     # So that one run has several commits.
     resift.index.writer.COMMIT_PASSAGES = order.get("commit", 10_000)

@@ -41,14 +41,14 @@ def probe(location: Location) -> None:
 
 def write_and_read(bucket: str, storage: StorageSettings) -> None:
     """Both ways in: an object through obstore, a table through Lance."""
-    place = Location(bucket, "pre/fix", storage)
-    store = open_bucket(place)
+    location = Location(bucket, "pre/fix", storage)
+    store = open_bucket(location)
     obstore.put(store, "object", b"x" * 100)
     assert bytes(obstore.get(store, "object").bytes()) == b"x" * 100
     table = arrow.table({"a": [1, 2]})
-    options = lance_options(place)
-    lance.write_dataset(table, place.child("t.lance"), storage_options=options)
-    assert lance.dataset(place.child("t.lance"), storage_options=options).count_rows() == 2
+    options = lance_options(location)
+    lance.write_dataset(table, location.child("t.lance"), storage_options=options)
+    assert lance.dataset(location.child("t.lance"), storage_options=options).count_rows() == 2
 
 
 def profile(folder: Path, name: str, **lines: str) -> None:
@@ -82,13 +82,13 @@ def test_encryption_is_asked_for_by_both_ways_in(proxy: FaultyProxy, bucket: str
         kms_key_id="key-1",
         bucket_key=True,
     )
-    place = Location(bucket, "i", storage)
+    location = Location(bucket, "i", storage)
     for write in (
-        lambda: obstore.put(open_bucket(place), "object", b"x"),
+        lambda: obstore.put(open_bucket(location), "object", b"x"),
         lambda: lance.write_dataset(
             arrow.table({"a": [1]}),
-            place.child("t"),
-            storage_options=lance_options(place),
+            location.child("t"),
+            storage_options=lance_options(location),
         ),
     ):
         proxy.restart()
@@ -96,33 +96,33 @@ def test_encryption_is_asked_for_by_both_ways_in(proxy: FaultyProxy, bucket: str
             write()
         except Exception as refused:  # the server has no KMS; what it was asked for is the matter
             print(refused)
-        asked = [one.headers for one in proxy.seen if one.method == "PUT"]
+        headers = [request.headers for request in proxy.seen if request.method == "PUT"]
         prefix = "x-amz-server-side-encryption"
-        assert asked
-        assert asked[0][prefix] == "aws:kms"
-        assert asked[0][f"{prefix}-aws-kms-key-id"] == "key-1"
-        assert asked[0][f"{prefix}-bucket-key-enabled"] == "true"
+        assert headers
+        assert headers[0][prefix] == "aws:kms"
+        assert headers[0][f"{prefix}-aws-kms-key-id"] == "key-1"
+        assert headers[0][f"{prefix}-bucket-key-enabled"] == "true"
 
 
 def test_a_session_token_goes_with_every_request(proxy: FaultyProxy) -> None:
     storage = StorageSettings(proxy.endpoint, "us-east-1", "owner", "owner-secret", "token-1")
-    place = Location("bucket", "i", storage)
+    location = Location("bucket", "i", storage)
     with pytest.raises(Exception, match="Error performing"):  # the server never gave that token
-        probe(place)
+        probe(location)
     with pytest.raises(ValueError, match="Error performing"):
-        lance.dataset(place.child("t"), storage_options=lance_options(place))
+        lance.dataset(location.child("t"), storage_options=lance_options(location))
     assert len(proxy.seen) > 1
-    assert {one.headers["x-amz-security-token"] for one in proxy.seen} == {"token-1"}
-    assert all(one.path.startswith("/bucket") for one in proxy.seen)
+    assert {request.headers["x-amz-security-token"] for request in proxy.seen} == {"token-1"}
+    assert all(request.path.startswith("/bucket") for request in proxy.seen)
 
 
 def test_a_bucket_in_the_hosts_name_is_put_there_once() -> None:
     for endpoint in ("http://localhost:9", "http://bucket.localhost:9"):
         storage = StorageSettings(endpoint, "r", "a", SECRET, virtual_hosted=True)
-        place = Location("bucket", "i", storage)
-        assert lance_options(place)["aws_endpoint"] == "http://bucket.localhost:9"
+        location = Location("bucket", "i", storage)
+        assert lance_options(location)["aws_endpoint"] == "http://bucket.localhost:9"
         with pytest.raises(Exception, match=r"GET http://bucket\.localhost:9/[?]") as refused:
-            probe(place)
+            probe(location)
         assert SECRET not in str(refused.value)
 
 
@@ -169,15 +169,19 @@ def test_a_profiles_command_is_asked_again_when_its_keys_expire(
             credential_process=command(aws_files, keys_until(expires)),
             region="r",
         )
-        found = find_credentials(StorageSettings(server.endpoint, profile="work"))
-        assert isinstance(found, Credentials)
+        credentials = find_credentials(StorageSettings(server.endpoint, profile="work"))
+        assert isinstance(credentials, Credentials)
         assert (aws_files / "calls").read_text().count("called") == 1
         if calls == 1:
-            assert found()["access_key_id"] == found.options()["aws_access_key_id"] == "owner"
+            assert (
+                credentials()["access_key_id"]
+                == credentials.options()["aws_access_key_id"]
+                == "owner"
+            )
             write_and_read(bucket, StorageSettings(server.endpoint, profile="work"))
         else:
             with pytest.raises(SettingsError, match=r"AWS profile 'work': .* \(RuntimeError\)"):
-                found()
+                credentials()
             with pytest.raises(Exception, match="credential provider") as refused:
                 probe(Location(bucket, "", StorageSettings(server.endpoint, profile="work")))
             assert "the AWS profile gives no keys any more" in meaning(refused.value)
@@ -194,9 +198,9 @@ def test_a_profile_that_gives_nothing_is_told_in_one_line(aws_files: Path) -> No
     ):
         with pytest.raises(SettingsError, match=reason) as refused:
             open_bucket(Location("bucket", "", StorageSettings(profile=name)))
-        said = str(refused.value)
-        assert said.startswith(f"AWS profile '{name}': ") and "\n" not in said
-        assert SECRET not in said
+        message = str(refused.value)
+        assert message.startswith(f"AWS profile '{name}': ") and "\n" not in message
+        assert SECRET not in message
         assert refused.value.__cause__ is None
 
 
@@ -214,13 +218,13 @@ def test_without_botocore_a_named_profile_is_refused_and_a_shared_file_is_passed
 def test_a_patient_store_outlasts_what_ends_an_impatient_one(
     proxy: FaultyProxy, bucket: str
 ) -> None:
-    place = Location(bucket, "", Server(proxy.endpoint).settings())
+    location = Location(bucket, "", Server(proxy.endpoint).settings())
     proxy.restart(Faults(slow_down_until=6))
     with pytest.raises(Exception, match="503"):
-        obstore.put(open_bucket(place), "a", b"x")
+        obstore.put(open_bucket(location), "a", b"x")
     assert len(proxy.seen) == 5
     proxy.restart(Faults(slow_down_until=6))
-    obstore.put(open_bucket(place, patient=True), "a", b"x")
+    obstore.put(open_bucket(location, patient=True), "a", b"x")
     assert len(proxy.seen) == 7
 
 
@@ -230,16 +234,16 @@ def test_both_outlast_a_store_that_stumbles(proxy: FaultyProxy, bucket: str) -> 
     assert len(proxy.seen) > 7
 
 
-def ways_in(place: Location) -> list[Callable[[], object]]:
+def ways_in(location: Location) -> list[Callable[[], object]]:
     """A write and a listing, each of which asks the store at once."""
     return [
-        lambda: obstore.put(open_bucket(place), "a", b"x"),
-        lambda: probe(place),
+        lambda: obstore.put(open_bucket(location), "a", b"x"),
+        lambda: probe(location),
     ]
 
 
-def through_lance(place: Location) -> None:
-    lance.dataset(place.child("t"), storage_options=lance_options(place))
+def through_lance(location: Location) -> None:
+    lance.dataset(location.child("t"), storage_options=lance_options(location))
 
 
 @pytest.mark.parametrize(
@@ -288,10 +292,10 @@ def test_no_secret_shows_in_settings_stores_and_refused_signatures(
     server: Server, bucket: str
 ) -> None:
     storage = StorageSettings(server.endpoint, "us-east-1", "owner", SECRET)
-    place = Location(bucket, "", storage)
-    shown = [repr(storage), repr(open_bucket(place))]
-    ways: list[Callable[[], object]] = [*ways_in(place)]
-    ways.append(partial(through_lance, place))
+    location = Location(bucket, "", storage)
+    shown = [repr(storage), repr(open_bucket(location))]
+    ways: list[Callable[[], object]] = [*ways_in(location)]
+    ways.append(partial(through_lance, location))
     for way in ways:
         with pytest.raises(Exception, match="SignatureDoesNotMatch") as refused:
             way()

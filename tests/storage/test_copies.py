@@ -23,15 +23,15 @@ from resift.index.table import TABLE
 from resift.index.versions import write_record
 from resift.types import Ranking
 from storage.conftest import DOCUMENTS, Server
+from storage.corpus import Corpus
 from storage.faulty import Faults, FaultyProxy, Seen
-from storage.places import Place
 
 MUCH = 1 << 30
 
 
 def search(index: Any, **options: Any) -> Ranking:
-    found: Ranking = index.search("words3 and things", rerank=False, **options)
-    return found
+    ranking: Ranking = index.search("words3 and things", rerank=False, **options)
+    return ranking
 
 
 def state(folder: Path) -> dict[str, tuple[bytes, float]]:
@@ -44,7 +44,7 @@ def state(folder: Path) -> dict[str, tuple[bytes, float]]:
 
 
 def test_a_users_own_files_stay_as_they_are_whatever_they_are_called(
-    published: Place, server: Server, tmp_path: Path
+    published: Corpus, server: Server, tmp_path: Path
 ) -> None:
     table = published.newest().table
     names = [
@@ -62,7 +62,7 @@ def test_a_users_own_files_stay_as_they_are_whatever_they_are_called(
     assert local is not None
     local.lock.close()
     small = CopyCache(tmp_path, sum(size for _, size in published.newest().files) + 100)
-    other = Place(f"s3://{server.new_bucket()}", published.storage)
+    other = Corpus(f"s3://{server.new_bucket()}", published.storage)
     other.write(DOCUMENTS)
     other.index().sync(other.docs)
     assert small.hydrate(other.location, other.newest())
@@ -70,7 +70,7 @@ def test_a_users_own_files_stay_as_they_are_whatever_they_are_called(
     assert state(tmp_path) == before
 
 
-def test_what_stands_among_the_copies_and_is_none_stays(published: Place, tmp_path: Path) -> None:
+def test_what_stands_among_the_copies_and_is_none_stays(published: Corpus, tmp_path: Path) -> None:
     cache = CopyCache(tmp_path, MUCH)
     local = cache.hydrate(published.location, published.newest())
     assert local is not None
@@ -91,17 +91,17 @@ def test_what_stands_among_the_copies_and_is_none_stays(published: Place, tmp_pa
 
 
 def test_a_folder_of_that_name_that_is_not_ours_is_left_alone(
-    published: Place, tmp_path: Path
+    published: Corpus, tmp_path: Path
 ) -> None:
     (tmp_path / "resift-copies").mkdir()
     (tmp_path / "resift-copies" / "thesis.doc").write_text("mine")
-    found = search(published.index(cache_dir=str(tmp_path)))
-    assert len(found) == 10 and found.receipt.requests
-    assert "was not made by resift" in found.receipt.notes[0]
+    ranking = search(published.index(cache_dir=str(tmp_path)))
+    assert len(ranking) == 10 and ranking.receipt.requests
+    assert "was not made by resift" in ranking.receipt.notes[0]
     assert [path.name for path in tmp_path.rglob("*")] == ["resift-copies", "thesis.doc"]
 
 
-def test_a_hostile_record_makes_no_file_outside(published: Place, tmp_path: Path) -> None:
+def test_a_hostile_record_makes_no_file_outside(published: Corpus, tmp_path: Path) -> None:
     victim = tmp_path / "victim.txt"
     victim.write_text("mine")
     version = published.newest()
@@ -121,20 +121,20 @@ def test_a_hostile_record_makes_no_file_outside(published: Place, tmp_path: Path
     assert [path.name for path in tmp_path.rglob("*")] == ["victim.txt"]
 
 
-def test_links_among_the_copies_lead_nowhere(published: Place, tmp_path: Path) -> None:
+def test_links_among_the_copies_lead_nowhere(published: Corpus, tmp_path: Path) -> None:
     elsewhere, cache = tmp_path / "elsewhere", tmp_path / "cache"
     elsewhere.mkdir()
     search(published.index(cache_dir=str(cache)))
     [data] = cache.rglob("data")
     shutil.rmtree(data)
     data.symlink_to(elsewhere)
-    found = search(published.index(cache_dir=str(cache)))
-    assert len(found) == 10 and "a link that leads out" in found.receipt.notes[0]
+    ranking = search(published.index(cache_dir=str(cache)))
+    assert len(ranking) == 10 and "a link that leads out" in ranking.receipt.notes[0]
     assert not list(elsewhere.iterdir())
 
 
 def test_two_indexes_never_share_files_whatever_they_claim(
-    published: Place, server: Server, tmp_path: Path
+    published: Corpus, server: Server, tmp_path: Path
 ) -> None:
     cache = CopyCache(tmp_path, MUCH)
     first = cache.hydrate(published.location, published.newest())
@@ -146,7 +146,7 @@ def test_two_indexes_never_share_files_whatever_they_claim(
     assert other.fetched_files == first.fetched_files
 
 
-def test_a_part_that_vanishes_meanwhile_costs_nothing(published: Place, tmp_path: Path) -> None:
+def test_a_part_that_vanishes_meanwhile_costs_nothing(published: Corpus, tmp_path: Path) -> None:
     cache = CopyCache(tmp_path, MUCH)
     local = cache.hydrate(published.location, published.newest())
     assert local is not None
@@ -173,27 +173,27 @@ def test_a_part_that_vanishes_meanwhile_costs_nothing(published: Place, tmp_path
 
 
 def test_a_folder_that_cannot_be_written_to_costs_the_copy_only(
-    published: Place, tmp_path: Path
+    published: Corpus, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("x")
     for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none")):
-        found = search(published.index(cache_dir=str(folder)))
-        assert len(found) == 10 and found.receipt.requests and not found.receipt.partial
-        assert "cannot keep a copy there" in found.receipt.notes[0]
-        assert "the index was read in place" in found.receipt.notes[0]
+        ranking = search(published.index(cache_dir=str(folder)))
+        assert len(ranking) == 10 and ranking.receipt.requests and not ranking.receipt.partial
+        assert "cannot keep a copy there" in ranking.receipt.notes[0]
+        assert "the index was read in place" in ranking.receipt.notes[0]
 
 
 @pytest.mark.parametrize("name", ["*/*/1.version", "lock", "CACHEDIR.TAG"])
 def test_a_pipe_among_the_copies_is_not_waited_for(
-    published: Place, proxy: FaultyProxy, tmp_path: Path, name: str
+    published: Corpus, proxy: FaultyProxy, tmp_path: Path, name: str
 ) -> None:
     search(published.index(cache_dir=str(tmp_path)))
     [path] = (tmp_path / "resift-copies").glob(name)
     path.unlink()
     os.mkfifo(path)
-    found = search(published.index(cache_dir=str(tmp_path)))
-    assert len(found) == 10 and "the index was read in place" in found.receipt.notes[0]
-    assert ("is a pipe" in found.receipt.notes[0]) == (name != "CACHEDIR.TAG")
+    ranking = search(published.index(cache_dir=str(tmp_path)))
+    assert len(ranking) == 10 and "the index was read in place" in ranking.receipt.notes[0]
+    assert ("is a pipe" in ranking.receipt.notes[0]) == (name != "CACHEDIR.TAG")
     proxy.restart(Faults(refusal=("503 Service Unavailable", "ServiceDown")))
     if "version" in name:
         with pytest.raises(StoreError):
@@ -201,19 +201,19 @@ def test_a_pipe_among_the_copies_is_not_waited_for(
 
 
 def test_a_full_disk_costs_the_copy_only(
-    published: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    published: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("resift.files.os.replace", full)
-    found = search(published.index(cache_dir=str(tmp_path)))
-    assert len(found) == 10 and "No space left on device" in found.receipt.notes[0]
+    ranking = search(published.index(cache_dir=str(tmp_path)))
+    assert len(ranking) == 10 and "No space left on device" in ranking.receipt.notes[0]
     assert not list(tmp_path.rglob("*.part"))
 
 
 def test_a_disk_that_is_full_in_the_middle_of_a_file_costs_the_copy_only(
-    published: Place, tmp_path: Path
+    published: Corpus, tmp_path: Path
 ) -> None:
     """As a file may have no more bytes here, each write beyond them fails, as on a full disk."""
     largest = max(size for _, size in published.newest().files)
@@ -221,10 +221,10 @@ def test_a_disk_that_is_full_in_the_middle_of_a_file_costs_the_copy_only(
     index = published.index(cache_dir=str(tmp_path))
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest - 100, limits[1]))
     try:
-        found = search(index)
+        ranking = search(index)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert len(found) == 10 and "cannot keep a copy there" in found.receipt.notes[0]
+    assert len(ranking) == 10 and "cannot keep a copy there" in ranking.receipt.notes[0]
     assert not list(tmp_path.rglob("*.part"))
 
 
@@ -232,14 +232,14 @@ def test_a_disk_that_is_full_in_the_middle_of_a_file_costs_the_copy_only(
     "faults", [Faults(reset_every=1), Faults(refusal=("503 Service Unavailable", "ServiceDown"))]
 )
 def test_a_store_that_is_down_is_answered_for_by_the_copy_and_said(
-    published: Place, proxy: FaultyProxy, tmp_path: Path, faults: Faults
+    published: Corpus, proxy: FaultyProxy, tmp_path: Path, faults: Faults
 ) -> None:
     wanted = [hit.id for hit in search(published.index(cache_dir=str(tmp_path)))]
     proxy.restart(faults)
     index = published.index(cache_dir=str(tmp_path))
-    found = search(index)
-    assert [hit.id for hit in found] == wanted and found.receipt.version == 1
-    [note] = found.receipt.notes
+    ranking = search(index)
+    assert [hit.id for hit in ranking] == wanted and ranking.receipt.version == 1
+    [note] = ranking.receipt.notes
     assert "version 1 was read from its copy on this disk" in note and "\n" not in note
     with pytest.raises(StoreError):
         search(published.index())  # no copy, no answer
@@ -249,7 +249,7 @@ def test_a_store_that_is_down_is_answered_for_by_the_copy_and_said(
 
 
 def test_a_store_that_goes_down_in_the_middle_of_a_fetch_is_answered_for(
-    published: Place, proxy: FaultyProxy, tmp_path: Path
+    published: Corpus, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
     search(published.index(cache_dir=str(tmp_path)))
     published.write({"new.txt": "Something new about words."})
@@ -260,12 +260,12 @@ def test_a_store_that_goes_down_in_the_middle_of_a_fetch_is_answered_for(
             proxy.faults.reset_every = 1
 
     proxy.restart(Faults(before=cut))
-    found = search(published.index(cache_dir=str(tmp_path)))
-    assert found.receipt.version == 1 and "may be a newer one" in found.receipt.notes[0]
+    ranking = search(published.index(cache_dir=str(tmp_path)))
+    assert ranking.receipt.version == 1 and "may be a newer one" in ranking.receipt.notes[0]
 
 
 def test_who_is_not_let_in_any_more_gets_no_copy(
-    published: Place, proxy: FaultyProxy, tmp_path: Path
+    published: Corpus, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
     search(published.index(cache_dir=str(tmp_path)))
     proxy.restart(Faults(refusal=("403 Forbidden", "AccessDenied")))
@@ -274,7 +274,7 @@ def test_who_is_not_let_in_any_more_gets_no_copy(
 
 
 def test_a_store_that_is_up_again_is_seen_without_a_refresh(
-    published: Place, proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    published: Corpus, proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     search(published.index(cache_dir=str(tmp_path)))
     proxy.restart(Faults(reset_every=1))
@@ -288,7 +288,7 @@ def test_a_store_that_is_up_again_is_seen_without_a_refresh(
 
 @pytest.mark.parametrize("copied", [False, True])
 def test_a_version_that_was_cleaned_up_is_left_for_the_newest_and_said(
-    published: Place, tmp_path: Path, copied: bool
+    published: Corpus, tmp_path: Path, copied: bool
 ) -> None:
     index = published.index(cache_dir=str(tmp_path) if copied else None)
     search(index)
@@ -299,13 +299,13 @@ def test_a_version_that_was_cleaned_up_is_left_for_the_newest_and_said(
     if copied:  # a copy outlives that, until somebody deletes it
         assert search(index).receipt.version == 1
         shutil.rmtree(tmp_path / "resift-copies")
-    found = search(index)
-    assert found.receipt.version == 2 and "new.txt" in str([hit.id for hit in found])
-    assert found.receipt.notes == ("version 1 was gone: the newest was read",)
+    ranking = search(index)
+    assert ranking.receipt.version == 2 and "new.txt" in str([hit.id for hit in ranking])
+    assert ranking.receipt.notes == ("version 1 was gone: the newest was read",)
     assert search(index).receipt.notes == ()
 
 
-def test_a_pinned_version_that_was_cleaned_up_is_an_error(published: Place) -> None:
+def test_a_pinned_version_that_was_cleaned_up_is_an_error(published: Corpus) -> None:
     index = published.index()
     pinned = type(index)(
         published.index_uri, version=1, settings=index._settings, embedder=HashingEmbedder()

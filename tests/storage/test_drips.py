@@ -14,8 +14,8 @@ from resift.index.sources.source import open_source
 from resift.index.storage.client import TooSlow, TransferRate
 from resift.index.storage.copies import CopyCache
 from storage.conftest import Server
+from storage.corpus import Corpus
 from storage.faulty import Faults, FaultyProxy
-from storage.places import Place
 
 SLOW = "it sends too slowly, or is cut off: check the network, or try again later"
 SOON_S = 6.0
@@ -41,63 +41,63 @@ def soon() -> Iterator[None]:
     assert time.monotonic() - started < SOON_S
 
 
-def said(error: BaseException) -> None:
+def assert_too_slow(error: BaseException) -> None:
     assert SLOW in str(error) and "\n" not in str(error) and len(str(error)) < 200
 
 
 @pytest.mark.parametrize("drips_head", [False, True])
-def test_a_listing(published: Place, proxy: FaultyProxy, soon: None, drips_head: bool) -> None:
+def test_a_listing(published: Corpus, proxy: FaultyProxy, soon: None, drips_head: bool) -> None:
     proxy.restart(Faults(drip="list-type", drips_head=drips_head))
     with pytest.raises(SourceError) as raised:
         open_source(published.docs, published.storage).list()
-    said(raised.value)
+    assert_too_slow(raised.value)
     assert proxy.count("GET") > 1  # it was tried again
 
 
-def test_a_refusal(published: Place, proxy: FaultyProxy, soon: None) -> None:
+def test_a_refusal(published: Corpus, proxy: FaultyProxy, soon: None) -> None:
     """Whose words nobody waits for either."""
     wrong = Server(proxy.endpoint).settings("owner", "wrong")
     proxy.restart(Faults(drip="list-type"))
     with pytest.raises(SourceError) as raised:
         open_source(published.docs, wrong).list()
-    said(raised.value)
+    assert_too_slow(raised.value)
 
 
-def test_a_record_of_a_version(published: Place, proxy: FaultyProxy, soon: None) -> None:
+def test_a_record_of_a_version(published: Corpus, proxy: FaultyProxy, soon: None) -> None:
     proxy.restart(Faults(drip="versions/0"))
     with pytest.raises(StoreError) as raised:
         published.versions.newest()
-    said(raised.value)
+    assert_too_slow(raised.value)
     assert proxy.count("GET", "versions/0") == 2
 
 
-def test_a_table(published: Place, proxy: FaultyProxy, soon: None) -> None:
+def test_a_table(published: Corpus, proxy: FaultyProxy, soon: None) -> None:
     proxy.restart(Faults(drip="passages.lance/"))
     with pytest.raises(StoreError) as raised:
         published.index().search("words", rerank=False)
-    said(raised.value)
+    assert_too_slow(raised.value)
 
 
-def test_a_copy(published: Place, proxy: FaultyProxy, tmp_path: Path, soon: None) -> None:
+def test_a_copy(published: Corpus, proxy: FaultyProxy, tmp_path: Path, soon: None) -> None:
     proxy.restart(Faults(drip="passages.lance/data"))
     cache = CopyCache(tmp_path, 1 << 30)
     with pytest.raises(StoreError) as raised:
         cache.hydrate(published.location, published.newest())
-    said(raised.value)
+    assert_too_slow(raised.value)
     assert not list(tmp_path.rglob("*.part"))
 
 
 def test_a_copy_that_is_there_answers_for_it(
-    published: Place, proxy: FaultyProxy, tmp_path: Path, soon: None
+    published: Corpus, proxy: FaultyProxy, tmp_path: Path, soon: None
 ) -> None:
     published.index(cache_dir=str(tmp_path)).search("words", rerank=False)
     proxy.restart(Faults(drip="versions/0"))
-    found = published.index(cache_dir=str(tmp_path)).search("words", rerank=False)
-    assert "version 1 was read from its copy on this disk" in found.receipt.notes[0]
+    ranking = published.index(cache_dir=str(tmp_path)).search("words", rerank=False)
+    assert "version 1 was read from its copy on this disk" in ranking.receipt.notes[0]
 
 
 def test_an_object_of_a_source_costs_itself(
-    published: Place, proxy: FaultyProxy, soon: None
+    published: Corpus, proxy: FaultyProxy, soon: None
 ) -> None:
     published.write({"slow.txt": "words " * 2_000, "new.txt": "Something new."})
     proxy.restart(Faults(drip="docs/slow"))
@@ -107,17 +107,17 @@ def test_an_object_of_a_source_costs_itself(
     assert uri.endswith("slow.txt") and SLOW in reason
 
 
-def test_a_search_with_a_budget_is_not_late(published: Place, proxy: FaultyProxy) -> None:
+def test_a_search_with_a_budget_is_not_late(published: Corpus, proxy: FaultyProxy) -> None:
     index = published.index()
     proxy.restart(Faults(drip="", drips_head=True))
     started = time.monotonic()
-    found = index.search("words", rerank=False, budget_ms=200)
+    ranking = index.search("words", rerank=False, budget_ms=200)
     assert time.monotonic() - started < 0.5
-    assert found.receipt.partial and "time was up" in str(found.receipt.reason)
+    assert ranking.receipt.partial and "time was up" in str(ranking.receipt.reason)
 
 
 def test_what_comes_slowly_and_steadily_is_waited_for(
-    published: Place, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+    published: Corpus, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_minimum_rate(monkeypatch, 0.1, 10)
     proxy.restart(Faults(drip="versions/0", drip_s=0.0002))

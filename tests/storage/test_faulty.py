@@ -69,7 +69,7 @@ def test_answers_come_back_whole_over_one_connection(
     own_end = client.sock.getsockname()
     assert put(client, path, b"") == (200, b"")
     assert client.sock.getsockname() == own_end
-    assert [(one.method, one.path) for one in proxy.seen] == [("PUT", path)] * 2
+    assert [(request.method, request.path) for request in proxy.seen] == [("PUT", path)] * 2
     assert proxy.seen[0].headers["content-length"] == str(len(BIG))
     assert proxy.count("PUT", path) == 2 and proxy.count("GET") == 0
     assert proxy.bytes_back > len(BIG)
@@ -85,9 +85,9 @@ def test_every_nth_request_is_slowed_down_and_the_connection_lives(
 
 def test_a_token_expires_and_stays_so(proxy: FaultyProxy, client: HTTPConnection) -> None:
     proxy.restart(Faults(expired_from=2))
-    answers = [put(client) for _ in range(3)]
-    assert [status for status, _ in answers] == [200, 403, 403]
-    assert b"<Code>ExpiredToken</Code>" in answers[1][1]
+    responses = [put(client) for _ in range(3)]
+    assert [status for status, _ in responses] == [200, 403, 403]
+    assert b"<Code>ExpiredToken</Code>" in responses[1][1]
 
 
 def test_an_expired_token_is_said_in_the_status_asked_for(
@@ -137,4 +137,4 @@ def test_a_signed_client_works_through_it(server: Server, bucket: str) -> None:
         assert bytes(obstore.get(store, "a").bytes()) == BIG
         assert [row["path"] for row in obstore.list(store).collect()] == ["a", "made.bin"]
         obstore.delete(store, "a")
-        assert {one.method for one in proxy.seen} >= {"PUT", "GET"}
+        assert {request.method for request in proxy.seen} >= {"PUT", "GET"}

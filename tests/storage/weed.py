@@ -118,12 +118,14 @@ def free_ports() -> dict[str, int]:
     names = [*_PORTS, *(f"{name}.grpc" for name in _PORTS)]
     sockets = [socket.socket() for _ in names]
     try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return {name: one.getsockname()[1] for name, one in zip(names, sockets, strict=True)}
+        for socket_ in sockets:
+            socket_.bind(("127.0.0.1", 0))
+        return {
+            name: socket_.getsockname()[1] for name, socket_ in zip(names, sockets, strict=True)
+        }
     finally:
-        for one in sockets:
-            one.close()
+        for socket_ in sockets:
+            socket_.close()
 
 
 def wait_for(works: Callable[[], object], process: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -276,9 +276,9 @@ def test_a_link_whose_end_cannot_be_looked_at_leads_somewhere(
 def test_a_folder_without_the_right_to_enter_it_is_unseen_file_by_file(tmp_path: Path) -> None:
     write(tmp_path, "a.md", "b/c.md", "b/d.md", "b/pic.png")
     (tmp_path / "b").chmod(0o644)
-    said = elsewhere(without_rights(), LIST, str(tmp_path))
-    assert said["objects"] == [f"{tmp_path}/a.md"] and not said["odd"]
-    assert said["unseen"] == [f"{tmp_path}/b/c.md", f"{tmp_path}/b/d.md"]
+    result = elsewhere(without_rights(), LIST, str(tmp_path))
+    assert result["objects"] == [f"{tmp_path}/a.md"] and not result["odd"]
+    assert result["unseen"] == [f"{tmp_path}/b/c.md", f"{tmp_path}/b/d.md"]
 
 
 @pytest.mark.parametrize("name", ["docs", "dö cs"])
@@ -288,12 +288,12 @@ def test_names_are_utf8_whatever_the_locale(tmp_path: Path, locale: str, name: s
     write(root, "é.md", "日/本.md", "plain.md")
     (root / os.fsdecode(b"latin \xe9.md")).write_text("x")
     env = {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    said = elsewhere([], LIST, str(root), **env)
-    assert said["objects"] == sorted(f"{root}/{key}" for key in ("é.md", "日/本.md", "plain.md"))
-    assert said["read"] == ["content of plain.md", "content of é.md", "content of 日/本.md"]
-    assert said["found"] == said["read"]
-    assert said["odd"] == [rf"{root}/latin \xe9.md"] and not said["unseen"]
-    assert said["folder"] is True and said["published"] == [1]
+    result = elsewhere([], LIST, str(root), **env)
+    assert result["objects"] == sorted(f"{root}/{key}" for key in ("é.md", "日/本.md", "plain.md"))
+    assert result["read"] == ["content of plain.md", "content of é.md", "content of 日/本.md"]
+    assert result["found"] == result["read"]
+    assert result["odd"] == [rf"{root}/latin \xe9.md"] and not result["unseen"]
+    assert result["folder"] is True and result["published"] == [1]
 
 
 LIST = """
@@ -326,8 +326,8 @@ def elsewhere(before: list[str], code: str, root: str, **env: str) -> dict[str, 
     """What another process says, under another locale or without rights."""
     command = [*before, sys.executable, "-c", code, root, *(["read"] if env else [])]
     ended = subprocess.run(command, env=os.environ | env, capture_output=True, check=True)
-    said: dict[str, Any] = json.loads(ended.stdout)
-    return said
+    result: dict[str, Any] = json.loads(ended.stdout)
+    return result
 
 
 def without_rights() -> list[str]:

@@ -98,17 +98,17 @@ def test_what_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "b.txt").write_text("large" * 9)
     source = open_source(str(tmp_path), LOCAL)
     objects = source.list().objects
-    asked = []
+    requested = []
     read = Source.read
 
     def noted(self: Source, key: str, *rest: Any) -> Fetched:
-        asked.append(key)
+        requested.append(key)
         return read(self, key, *rest)
 
     monkeypatch.setattr(Source, "read", noted)
     _, (_, error) = source.read_many(objects, max_bytes=44)
     assert str(error) == "45 bytes, over the limit of 44 (max_bytes)"
-    assert asked == ["a.txt"]
+    assert requested == ["a.txt"]
     with pytest.raises(SourceError, match="over the limit of 44"):  # it has grown since
         read(source, "b.txt", 44)
 
@@ -127,15 +127,15 @@ def test_many_that_cannot_be_read_in_a_row_are_the_sources_only_if_it_cannot_be_
             raise Unreadable("cannot be read: no")
         return read(self, key, *rest)
 
-    def ask(self: Source) -> None:
-        asked.append(len(got))
+    def check(self: Source) -> None:
+        requested.append(len(got))
         if not is_there:
             raise SourceError("/gone: no such file or directory")
 
-    asked: list[int] = []
+    requested: list[int] = []
     got: list[tuple[str, bool]] = []
     monkeypatch.setattr(Source, "read", failing)
-    monkeypatch.setattr(Source, "check", ask)
+    monkeypatch.setattr(Source, "check", check)
     everything = [(item.key, item.key in bad) for item in objects]
     try:
         for item, outcome in source.read_many(objects):
@@ -144,7 +144,7 @@ def test_many_that_cannot_be_read_in_a_row_are_the_sources_only_if_it_cannot_be_
         assert "/gone: no such file or directory (10 in a row cannot be read: no)" in str(error)
         assert (got, is_there) == (everything[:24], False)
     else:
-        assert (got, asked, is_there) == (everything, [24, 34], True)
+        assert (got, requested, is_there) == (everything, [24, 34], True)
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
@@ -188,8 +188,8 @@ def test_a_pattern_that_can_match_nothing_is_refused(pattern: str) -> None:
 def test_an_object_is_found_or_none_and_its_folder_need_not_be_listed(tmp_path: Path) -> None:
     write(tmp_path, "d/a ü.txt")
     source, key = open_object(f"{tmp_path}/d/a ü.txt", LOCAL)
-    found = source.find(key)
-    assert found and found.data == b"content of d/a \xc3\xbc.txt"
+    fetched = source.find(key)
+    assert fetched and fetched.data == b"content of d/a \xc3\xbc.txt"
     assert source.find("other.txt") is None
     with pytest.raises(SourceError, match=r"no/a\.txt: no such file: check the path"):
         open_object(f"{tmp_path}/no/a.txt", LOCAL)

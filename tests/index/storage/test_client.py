@@ -49,8 +49,8 @@ def test_what_no_request_can_be_made_with_is_refused(settings: dict[str, Any]) -
     for way in (open_bucket, lance_options):
         with pytest.raises(SettingsError) as refused:
             way(location)
-        said = str(refused.value)
-        assert said.startswith("AWS_") and said.isprintable() and "s3cr" not in said
+        message = str(refused.value)
+        assert message.startswith("AWS_") and message.isprintable() and "s3cr" not in message
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from resift.index.storage.errors import are_credentials_bad, is_missing, meaning
 BODY = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>m</Message>{more}</Error>"
 
 
-def said(status: int, code: str = "", key: str = "k", more: str = "") -> tuple[str, str]:
+def error_texts(status: int, code: str = "", key: str = "k", more: str = "") -> tuple[str, str]:
     """The text of a failed request, by obstore and by Lance."""
     body = BODY.format(code=code, more=more) if code else ""
     url = f"http://host:1/bucket/{key.replace(' ', '%20').replace('<', '%3C')}"
@@ -57,7 +57,7 @@ def said(status: int, code: str = "", key: str = "k", more: str = "") -> tuple[s
 def test_every_status_is_told_in_a_line_that_says_what_to_do(
     status: int, code: str, phrase: str
 ) -> None:
-    for text in said(status, code):
+    for text in error_texts(status, code):
         line = meaning(ValueError(text))
         assert phrase in line
         assert "\n" not in line and "host:1" not in line and len(line) < 150
@@ -77,14 +77,14 @@ def test_every_status_is_told_in_a_line_that_says_what_to_do(
     ],
 )
 def test_the_name_of_an_object_says_nothing_of_the_fault(key: str) -> None:
-    for text in said(503, "SlowDown", key):
+    for text in error_texts(503, "SlowDown", key):
         error = ValueError(text)
         assert "fewer requests" in meaning(error)
         assert not are_credentials_bad(error) and not is_missing(RuntimeError(text))
 
 
 def test_the_region_that_the_store_names_is_said() -> None:
-    for text in said(400, "AuthorizationHeaderMalformed", more="<Region>eu-west-1</Region>"):
+    for text in error_texts(400, "AuthorizationHeaderMalformed", more="<Region>eu-west-1</Region>"):
         assert meaning(ValueError(text)).endswith("set AWS_REGION=eu-west-1")
 
 
@@ -114,9 +114,9 @@ def test_a_refusal_to_give_keys_is_no_refusal_of_the_bucket() -> None:
 
 def test_what_is_missing_is_told_from_a_bucket_that_is() -> None:
     assert is_missing(FileNotFoundError("x"))
-    assert all(is_missing(ValueError(text)) for text in said(404, "NoSuchKey"))
+    assert all(is_missing(ValueError(text)) for text in error_texts(404, "NoSuchKey"))
     assert is_missing(ValueError("Dataset at path x was not found: Not found: x/_versions"))
-    assert not any(is_missing(ValueError(text)) for text in said(404, "NoSuchBucket"))
+    assert not any(is_missing(ValueError(text)) for text in error_texts(404, "NoSuchBucket"))
     assert not is_missing(None)
 
 
@@ -128,7 +128,7 @@ def test_an_unknown_failure_is_its_own_first_line_cut_short() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "said"),
+    ("number", "phrase"),
     [
         (errno.EACCES, "permission denied: check the rights of the files and folders"),
         (errno.EPERM, "permission denied: check the rights of the files and folders"),
@@ -137,14 +137,16 @@ def test_an_unknown_failure_is_its_own_first_line_cut_short() -> None:
         (errno.EROFS, "the file system is read-only"),
     ],
 )
-def test_what_the_disk_refuses_says_what_to_do_whoever_hands_it_on(number: int, said: str) -> None:
+def test_a_refusal_of_the_disk_is_explained_whatever_library_reports_it(
+    number: int, phrase: str
+) -> None:
     text = os.strerror(number)
-    assert meaning(OSError(number, text, "/x")) == said
+    assert meaning(OSError(number, text, "/x")) == phrase
     assert (
-        meaning(OSError(f"LanceError(IO): Generic: {text} (os error {number}), a.rs:1:2")) == said
+        meaning(OSError(f"LanceError(IO): Generic: {text} (os error {number}), a.rs:1:2")) == phrase
     )
-    assert meaning(ValueError(f'Tokio: Os {{ code: {number}, message: "{text}" }}')) == said
-    assert meaning(ValueError(f"Unable to open file /x: {text} (os error {number})")) == said
+    assert meaning(ValueError(f'Tokio: Os {{ code: {number}, message: "{text}" }}')) == phrase
+    assert meaning(ValueError(f"Unable to open file /x: {text} (os error {number})")) == phrase
 
 
 class PanicException(BaseException):

@@ -82,8 +82,8 @@ def test_what_is_no_place_is_refused(uri: str) -> None:
 def test_what_no_place_can_be_called_is_refused_in_a_line(uri: Any) -> None:
     with pytest.raises(InputError) as refused:
         locate(uri)
-    said = str(refused.value)
-    assert said.isprintable() and len(said) < 400 and "expected" in said
+    message = str(refused.value)
+    assert message.isprintable() and len(message) < 400 and "expected" in message
 
 
 def test_a_path_of_bytes_is_refused(tmp_path: Path) -> None:
@@ -122,19 +122,19 @@ def test_without_a_home_only_the_home_is_refused(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("key", ["a.md", "docs//a.md", "/a.md", "a/../b.md", "a b#?%20.md", "./x"])
 def test_any_key_is_an_object(key: str) -> None:
-    place, name = locate_object(f"s3://b1/{key}")
-    assert (place.uri, name) == ("s3://b1", key)
-    assert place.child(name) == f"s3://b1/{key}"
+    location, name = locate_object(f"s3://b1/{key}")
+    assert (location.uri, name) == ("s3://b1", key)
+    assert location.child(name) == f"s3://b1/{key}"
 
 
 @given(st.text(max_size=40) | st.text("s3file:/\\.%~ab @", max_size=20))
 def test_any_text_is_a_place_or_refused_in_a_line(uri: str) -> None:
     try:
-        place = locate(uri)
+        location = locate(uri)
     except InputError as error:
         assert "\n" not in str(error)
     else:
-        assert locate(place.uri) == place
+        assert locate(location.uri) == location
 
 
 @pytest.mark.parametrize("path", ["a\nb", "a\tb/c", "x\x7f", "\x85y", "file:///a%0Ab"])

@@ -31,7 +31,7 @@ _PACKAGES = (Path(resift.__file__).parents[1], Path(__file__).parents[1])
 
 
 @dataclass(frozen=True)
-class Place:
+class Corpus:
     """Documents below ``ROOT/docs``, their index at ``ROOT/index``."""
 
     root: str
@@ -53,9 +53,9 @@ class Place:
     def versions(self) -> Versions:
         return Versions(self.location)
 
-    def twin(self) -> "Place":
+    def twin(self) -> "Corpus":
         """An index of its own beside this one."""
-        return Place(f"{self.root}/{uuid.uuid4().hex[:8]}", self.storage)
+        return Corpus(f"{self.root}/{uuid.uuid4().hex[:8]}", self.storage)
 
     def write(self, files: Mapping[str, str | bytes]) -> None:
         """Put documents, by their keys below ``docs``."""
