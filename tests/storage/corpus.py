@@ -1,4 +1,4 @@
-"""Documents beside the index made of them, in a folder or in a bucket; and processes that sync."""
+"""Documents and their index, in a folder or in a bucket; and processes that sync."""
 
 import json
 import os
@@ -140,7 +140,7 @@ class Child:
 
 @contextmanager
 def children(storage: StorageSettings) -> Iterator[Callable[[], Child]]:
-    """Starts children; whatever happens, none of them outlives the test."""
+    """Start child processes; none of them outlives the test."""
     started: list[Child] = []
 
     def start() -> Child:

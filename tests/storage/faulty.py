@@ -1,4 +1,4 @@
-"""A proxy on loopback that treats S3 requests badly, counts them and slows them down.
+"""A proxy on loopback that injects faults into S3 requests, counts them and slows them down.
 
 The client signs for the proxy's host and port, and the server behind is given the same Host header,
 so signatures hold. Connections are kept alive on both sides; a request takes well under a

@@ -1,4 +1,4 @@
-"""A made-up S3 on loopback that answers as it is told: with any keys, or with no listing at all."""
+"""A fake S3 on loopback that lists any keys, or answers with no listing at all."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -61,14 +61,14 @@ def listing(objects: Mapping[str, bytes], following: str | None = None, count: i
 
 
 def refusal(code: str, **more: str) -> bytes:
-    """An error as S3 says it; `more` may quote a key."""
+    """An error answer of S3; `more` may quote a key."""
     fields = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in more.items())
     return f"<?xml version='1.0'?><Error><Code>{code}</Code>{fields}</Error>".encode()
 
 
 @contextmanager
 def made_up_server() -> Iterator[MadeUp]:
-    """A running one."""
+    """A running server."""
     with MadeUp() as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         try:

@@ -1,4 +1,4 @@
-"""Proves who is let in and as whom, that obstore and Lance agree, and that no secret shows."""
+"""Proves which credentials are used, the same by obstore and Lance, and that no secret is shown."""
 
 import json
 import stat
@@ -40,7 +40,7 @@ def probe(location: Location) -> None:
 
 
 def write_and_read(bucket: str, storage: StorageSettings) -> None:
-    """Both ways in: an object through obstore, a table through Lance."""
+    """Write and read an object through obstore and a table through Lance."""
     location = Location(bucket, "pre/fix", storage)
     store = open_bucket(location)
     obstore.put(store, "object", b"x" * 100)
@@ -58,7 +58,7 @@ def profile(folder: Path, name: str, **lines: str) -> None:
 
 
 def command(folder: Path, answer: dict[str, Any] | None) -> str:
-    """A credential_process that gives this answer, or says a secret on stderr and fails."""
+    """A credential_process that prints this answer, or prints a secret on stderr and fails."""
     script = folder / "command.sh"
     says = f"echo '{json.dumps(answer)}'" if answer else f"echo {SECRET} >&2; exit 1"
     script.write_text(f"#!/bin/sh\necho called >> {folder}/calls\n{says}\n")
@@ -71,7 +71,7 @@ def keys_until(expiration: str) -> dict[str, Any]:
     return {"Version": 1, "Expiration": expiration, **keys}
 
 
-def test_encryption_is_asked_for_by_both_ways_in(proxy: FaultyProxy, bucket: str) -> None:
+def test_obstore_and_lance_request_encryption(proxy: FaultyProxy, bucket: str) -> None:
     settings = Server(proxy.endpoint).settings()
     storage = StorageSettings(
         settings.endpoint,
@@ -126,7 +126,7 @@ def test_a_bucket_in_the_hosts_name_is_put_there_once() -> None:
         assert SECRET not in str(refused.value)
 
 
-def test_what_was_given_wins_over_the_environment(
+def test_settings_win_over_the_environment(
     server: Server, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
@@ -147,7 +147,7 @@ def test_a_named_profile_gives_keys_region_and_endpoint(
     assert open_bucket(Location(bucket, "", storage)).config["region"] == "eu-north-1"
 
 
-def test_the_default_profile_is_asked_where_its_file_is_and_no_keys_are_given(
+def test_the_default_profile_is_used_if_its_file_exists_and_no_keys_are_given(
     server: Server, bucket: str, aws_files: Path
 ) -> None:
     assert find_credentials(StorageSettings()) is None
@@ -157,7 +157,7 @@ def test_the_default_profile_is_asked_where_its_file_is_and_no_keys_are_given(
     assert find_credentials(server.settings()) is None
 
 
-def test_a_profiles_command_is_asked_again_when_its_keys_expire(
+def test_a_profiles_command_runs_again_when_its_keys_expire(
     server: Server, bucket: str, aws_files: Path
 ) -> None:
     for expires, calls in (("2099-01-01T00:00:00Z", 1), ("2000-01-01T00:00:00Z", 2)):
@@ -188,7 +188,7 @@ def test_a_profiles_command_is_asked_again_when_its_keys_expire(
             assert (aws_files / "calls").read_text().count("called") > 1
 
 
-def test_a_profile_that_gives_nothing_is_told_in_one_line(aws_files: Path) -> None:
+def test_a_profile_without_credentials_is_reported_in_one_line(aws_files: Path) -> None:
     profile(aws_files, "empty", region="r")
     profile(aws_files, "failing", credential_process=command(aws_files, None))
     for name, reason in (
@@ -204,7 +204,7 @@ def test_a_profile_that_gives_nothing_is_told_in_one_line(aws_files: Path) -> No
         assert refused.value.__cause__ is None
 
 
-def test_without_botocore_a_named_profile_is_refused_and_a_shared_file_is_passed_over(
+def test_without_botocore_a_named_profile_is_refused_and_shared_files_are_ignored(
     aws_files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile(aws_files, "default", aws_access_key_id="a", aws_secret_access_key="b")
@@ -228,14 +228,14 @@ def test_a_patient_store_outlasts_what_ends_an_impatient_one(
     assert len(proxy.seen) == 7
 
 
-def test_both_outlast_a_store_that_stumbles(proxy: FaultyProxy, bucket: str) -> None:
+def test_obstore_and_lance_retry_temporary_failures(proxy: FaultyProxy, bucket: str) -> None:
     proxy.restart(Faults(slow_down_every=4, reset_every=7))
     write_and_read(bucket, Server(proxy.endpoint).settings())
     assert len(proxy.seen) > 7
 
 
 def ways_in(location: Location) -> list[Callable[[], object]]:
-    """A write and a listing, each of which asks the store at once."""
+    """A write and a listing, each of which sends a request."""
     return [
         lambda: obstore.put(open_bucket(location), "a", b"x"),
         lambda: probe(location),
@@ -257,7 +257,7 @@ def through_lance(location: Location) -> None:
         ("416 Range Not Satisfiable", "InvalidRange", "an object changed while it was read"),
     ],
 )
-def test_a_refusal_is_told_in_a_phrase_and_without_a_secret(
+def test_a_refusal_is_explained_without_a_secret(
     proxy: FaultyProxy, bucket: str, status: str, code: str, phrase: str
 ) -> None:
     proxy.restart(Faults(refusal=(status, code)))
@@ -276,7 +276,7 @@ def test_a_refusal_is_told_in_a_phrase_and_without_a_secret(
         (Faults(reset_every=1), "the connection is cut again and again"),
     ],
 )
-def test_what_does_not_pass_is_told_in_a_phrase_and_without_a_secret(
+def test_a_lasting_failure_is_explained_without_a_secret(
     proxy: FaultyProxy, bucket: str, faults: Faults, phrase: str
 ) -> None:
     proxy.restart(faults)
@@ -303,7 +303,7 @@ def test_no_secret_shows_in_settings_stores_and_refused_signatures(
     assert SECRET not in "".join(shown)
 
 
-def test_who_we_are_is_asked_once_and_again_when_aws_files_change(
+def test_credentials_are_looked_up_once_and_again_when_aws_files_change(
     server: Server, bucket: str, aws_files: Path
 ) -> None:
     answer = keys_until("2099-01-01T00:00:00Z")
@@ -318,7 +318,7 @@ def test_who_we_are_is_asked_once_and_again_when_aws_files_change(
     assert (aws_files / "calls").read_text().count("called") == 2
 
 
-def test_a_profile_that_cannot_be_read_is_asked_again_each_time(aws_files: Path) -> None:
+def test_a_failed_lookup_of_credentials_is_not_remembered(aws_files: Path) -> None:
     storage = StorageSettings(profile="work")
     with pytest.raises(SettingsError, match="no such profile"):
         find_credentials(storage)

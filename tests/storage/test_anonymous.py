@@ -1,6 +1,6 @@
-"""Proves that a bucket that is open to all is listed, read and searched without any keys.
+"""Proves that a public bucket is listed, read and searched without any keys.
 
-Where there are none and nobody said so, it is told what to set.
+Without keys and without that setting the error names the setting.
 """
 
 from pathlib import Path
@@ -64,8 +64,8 @@ def test_a_public_index_is_searched_without_keys(
     assert "\n" not in str(raised.value)
 
 
-def test_keys_that_are_there_are_not_used(corpus: Corpus, anybody: StorageSettings) -> None:
-    """Wrong ones, and half a pair, would be refused."""
+def test_present_keys_are_not_used(corpus: Corpus, anybody: StorageSettings) -> None:
+    """Wrong keys, and one of two, would be refused."""
     wrong = StorageSettings(
         anybody.endpoint, "us-east-1", "owner", session_token="x", skip_signature=True
     )
@@ -81,7 +81,7 @@ def test_a_listing_without_keys_goes_on_over_its_pages(
     assert sum(map(len, pages)) == len(DOCUMENTS | ODD)
 
 
-def test_a_bucket_that_is_not_public_is_said_to_be_none(
+def test_a_bucket_that_is_not_public_is_reported(
     server: Server, bucket: str, anybody: StorageSettings
 ) -> None:
     with pytest.raises(ResiftError, match="access denied"):
@@ -95,7 +95,7 @@ def test_it_is_a_setting_by_aws_own_name() -> None:
     assert not Settings.load({"AWS_SKIP_SIGNATURE": "false"}).storage.skip_signature
 
 
-def test_without_keys_and_without_that_setting_it_is_told_what_to_do() -> None:
+def test_without_keys_and_without_that_setting_the_error_names_the_remedy() -> None:
     text = (
         "Generic S3 error: Error performing PUT http://169.254.169.254/latest/api/token in 3.1s, "
         "after 4 retries - HTTP error: error sending request"

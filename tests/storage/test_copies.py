@@ -1,6 +1,6 @@
-"""Proves that in a folder for copies nothing else is touched, and what copies are good for.
+"""Proves that other files in a folder for copies are not touched, and when copies are searched.
 
-A store that is down, or a version that was cleaned up, is answered for, and the receipt says so.
+If the store is down, or a version was cleaned up, a copy is searched and the receipt says so.
 """
 
 import os
@@ -35,7 +35,7 @@ def search(index: Any, **options: Any) -> Ranking:
 
 
 def state(folder: Path) -> dict[str, tuple[bytes, float]]:
-    """What is in a folder that is no copy."""
+    """The files in a folder that are not copies."""
     return {
         path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_mtime)
         for path in folder.rglob("*")
@@ -70,7 +70,7 @@ def test_a_users_own_files_stay_as_they_are_whatever_they_are_called(
     assert state(tmp_path) == before
 
 
-def test_what_stands_among_the_copies_and_is_none_stays(published: Corpus, tmp_path: Path) -> None:
+def test_other_files_among_the_copies_stay(published: Corpus, tmp_path: Path) -> None:
     cache = CopyCache(tmp_path, MUCH)
     local = cache.hydrate(published.location, published.newest())
     assert local is not None
@@ -90,7 +90,7 @@ def test_what_stands_among_the_copies_and_is_none_stays(published: Corpus, tmp_p
     assert mine[2].read_text() == "mine"
 
 
-def test_a_folder_of_that_name_that_is_not_ours_is_left_alone(
+def test_another_programs_folder_of_that_name_is_left_alone(
     published: Corpus, tmp_path: Path
 ) -> None:
     (tmp_path / "resift-copies").mkdir()
@@ -146,7 +146,7 @@ def test_two_indexes_never_share_files_whatever_they_claim(
     assert other.fetched_files == first.fetched_files
 
 
-def test_a_part_that_vanishes_meanwhile_costs_nothing(published: Corpus, tmp_path: Path) -> None:
+def test_a_part_that_vanishes_meanwhile_does_no_harm(published: Corpus, tmp_path: Path) -> None:
     cache = CopyCache(tmp_path, MUCH)
     local = cache.hydrate(published.location, published.newest())
     assert local is not None
@@ -172,7 +172,7 @@ def test_a_part_that_vanishes_meanwhile_costs_nothing(published: Corpus, tmp_pat
         thread.join()
 
 
-def test_a_folder_that_cannot_be_written_to_costs_the_copy_only(
+def test_a_folder_that_cannot_be_written_to_prevents_the_copy_only(
     published: Corpus, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("x")
@@ -200,7 +200,7 @@ def test_a_pipe_among_the_copies_is_not_waited_for(
             search(published.index(cache_dir=str(tmp_path)))
 
 
-def test_a_full_disk_costs_the_copy_only(
+def test_a_full_disk_prevents_the_copy_only(
     published: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -212,10 +212,10 @@ def test_a_full_disk_costs_the_copy_only(
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_a_disk_that_is_full_in_the_middle_of_a_file_costs_the_copy_only(
+def test_a_disk_that_fills_up_in_the_middle_of_a_file_prevents_the_copy_only(
     published: Corpus, tmp_path: Path
 ) -> None:
-    """As a file may have no more bytes here, each write beyond them fails, as on a full disk."""
+    """A limit on file sizes makes writes fail as on a full disk."""
     largest = max(size for _, size in published.newest().files)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     index = published.index(cache_dir=str(tmp_path))
@@ -231,7 +231,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_file_costs_the_copy_only(
 @pytest.mark.parametrize(
     "faults", [Faults(reset_every=1), Faults(refusal=("503 Service Unavailable", "ServiceDown"))]
 )
-def test_a_store_that_is_down_is_answered_for_by_the_copy_and_said(
+def test_if_the_store_is_down_the_copy_is_searched_and_reported(
     published: Corpus, proxy: FaultyProxy, tmp_path: Path, faults: Faults
 ) -> None:
     wanted = [hit.id for hit in search(published.index(cache_dir=str(tmp_path)))]
@@ -248,7 +248,7 @@ def test_a_store_that_is_down_is_answered_for_by_the_copy_and_said(
     assert search(index).receipt.notes == ()
 
 
-def test_a_store_that_goes_down_in_the_middle_of_a_fetch_is_answered_for(
+def test_if_the_store_goes_down_during_a_fetch_the_copy_is_searched(
     published: Corpus, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
     search(published.index(cache_dir=str(tmp_path)))
@@ -264,9 +264,7 @@ def test_a_store_that_goes_down_in_the_middle_of_a_fetch_is_answered_for(
     assert ranking.receipt.version == 1 and "may be a newer one" in ranking.receipt.notes[0]
 
 
-def test_who_is_not_let_in_any_more_gets_no_copy(
-    published: Corpus, proxy: FaultyProxy, tmp_path: Path
-) -> None:
+def test_a_refused_user_gets_no_copy(published: Corpus, proxy: FaultyProxy, tmp_path: Path) -> None:
     search(published.index(cache_dir=str(tmp_path)))
     proxy.restart(Faults(refusal=("403 Forbidden", "AccessDenied")))
     with pytest.raises(StoreError, match="access denied"):
@@ -287,7 +285,7 @@ def test_a_store_that_is_up_again_is_seen_without_a_refresh(
 
 
 @pytest.mark.parametrize("copied", [False, True])
-def test_a_version_that_was_cleaned_up_is_left_for_the_newest_and_said(
+def test_a_version_that_was_cleaned_up_is_replaced_by_the_newest_and_reported(
     published: Corpus, tmp_path: Path, copied: bool
 ) -> None:
     index = published.index(cache_dir=str(tmp_path) if copied else None)

@@ -152,7 +152,7 @@ def test_an_unreachable_store_is_reported_at_once_and_no_other_check_runs() -> N
     assert diagnosis.latency_ms == {} and diagnosis.clock_skew_s is None
 
 
-def test_a_stumbling_store_is_still_safe(server: Server, bucket: str) -> None:
+def test_a_store_with_temporary_failures_is_still_safe(server: Server, bucket: str) -> None:
     with faulty_proxy(server.endpoint) as proxy:
         proxy.restart(Faults(slow_down_every=50))
         diagnosis = examine(f"s3://{bucket}/i", Server(proxy.endpoint).settings())

@@ -1,6 +1,6 @@
-"""Proves that a store that sends a byte at a time is given up, as one that sends none is.
+"""Proves that a store that sends a byte at a time is given up, like one that sends none.
 
-The room's deadline is cut to half a second here: so much is waited for the first bytes and more.
+The time limits are half a second and one second here.
 """
 
 import time
@@ -55,7 +55,7 @@ def test_a_listing(published: Corpus, proxy: FaultyProxy, soon: None, drips_head
 
 
 def test_a_refusal(published: Corpus, proxy: FaultyProxy, soon: None) -> None:
-    """Whose words nobody waits for either."""
+    """A slow error body is not waited for either."""
     wrong = Server(proxy.endpoint).settings("owner", "wrong")
     proxy.restart(Faults(drip="list-type"))
     with pytest.raises(SourceError) as raised:
@@ -87,7 +87,7 @@ def test_a_copy(published: Corpus, proxy: FaultyProxy, tmp_path: Path, soon: Non
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_a_copy_that_is_there_answers_for_it(
+def test_an_existing_copy_is_searched_instead(
     published: Corpus, proxy: FaultyProxy, tmp_path: Path, soon: None
 ) -> None:
     published.index(cache_dir=str(tmp_path)).search("words", rerank=False)
@@ -96,9 +96,7 @@ def test_a_copy_that_is_there_answers_for_it(
     assert "version 1 was read from its copy on this disk" in ranking.receipt.notes[0]
 
 
-def test_an_object_of_a_source_costs_itself(
-    published: Corpus, proxy: FaultyProxy, soon: None
-) -> None:
+def test_a_slow_object_is_skipped_alone(published: Corpus, proxy: FaultyProxy, soon: None) -> None:
     published.write({"slow.txt": "words " * 2_000, "new.txt": "Something new."})
     proxy.restart(Faults(drip="docs/slow"))
     report = published.index().sync(published.docs)
@@ -116,7 +114,7 @@ def test_a_search_with_a_budget_is_not_late(published: Corpus, proxy: FaultyProx
     assert ranking.receipt.partial and "time was up" in str(ranking.receipt.reason)
 
 
-def test_what_comes_slowly_and_steadily_is_waited_for(
+def test_a_slow_and_steady_transfer_is_waited_for(
     published: Corpus, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_minimum_rate(monkeypatch, 0.1, 10)

@@ -1,6 +1,6 @@
 """Proves that whatever a store or a network does to a sync, readers keep what was published.
 
-And that it is told in one line, and that the next sync does what is left and nothing twice.
+The failure is reported in one line, and the next sync does what is left and nothing twice.
 """
 
 import json
@@ -28,13 +28,13 @@ NEW = {f"new {n}.txt": f"A new document, {n}." for n in range(24)}
 
 @pytest.fixture
 def corpus(server: Server, bucket: str) -> Corpus:
-    """As it is, without the proxy."""
+    """The corpus without the proxy."""
     return Corpus(f"s3://{bucket}", server.settings())
 
 
 @pytest.fixture
 def through(corpus: Corpus, proxy: FaultyProxy) -> Corpus:
-    """The same place, reached through the proxy."""
+    """The same corpus, reached through the proxy."""
     return Corpus(corpus.root, Server(proxy.endpoint).settings())
 
 
@@ -43,7 +43,7 @@ def _small_commits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resift.index.writer.COMMIT_PASSAGES", 6)
 
 
-def test_a_store_that_is_busy_costs_time_only(
+def test_a_busy_store_only_takes_longer(
     corpus: Corpus, through: Corpus, proxy: FaultyProxy
 ) -> None:
     corpus.write(OLD | NEW)
@@ -56,7 +56,7 @@ def test_a_store_that_is_busy_costs_time_only(
 
 
 @pytest.mark.parametrize("fault", ["reset_every", "lose_every"])
-def test_connections_that_are_cut_are_made_good_or_told(
+def test_broken_connections_are_retried_or_reported(
     corpus: Corpus, through: Corpus, proxy: FaultyProxy, fault: str
 ) -> None:
     documents = dict(OLD)
@@ -79,7 +79,7 @@ def test_connections_that_are_cut_are_made_good_or_told(
     assert_complete(corpus, documents)
 
 
-def test_a_version_whose_record_is_published_and_not_answered_for_is_whole(
+def test_a_version_is_complete_if_the_answer_to_its_publication_is_lost(
     corpus: Corpus, through: Corpus, proxy: FaultyProxy
 ) -> None:
     corpus.write(OLD)
@@ -113,7 +113,7 @@ def test_a_version_whose_record_is_published_and_not_answered_for_is_whole(
         (0.9, "400 Bad Request"),
     ],
 )
-def test_credentials_that_expire_on_the_way_lose_nothing(
+def test_credentials_that_expire_during_a_sync_lose_nothing(
     corpus: Corpus, through: Corpus, proxy: FaultyProxy, part: float, status: str
 ) -> None:
     corpus.write(OLD)
@@ -138,7 +138,7 @@ def test_credentials_that_expire_on_the_way_lose_nothing(
     assert_complete(corpus, OLD | NEW)
 
 
-def test_a_source_that_refuses_from_now_on_leaves_what_was_committed(
+def test_a_source_that_starts_to_refuse_leaves_committed_passages(
     corpus: Corpus,
     through: Corpus,
     proxy: FaultyProxy,
@@ -171,7 +171,7 @@ def test_a_source_that_refuses_from_now_on_leaves_what_was_committed(
     assert index.sync(through.docs).passages_embedded == len(documents) - committed
 
 
-def test_an_object_deleted_between_listing_and_reading_costs_only_itself(
+def test_an_object_deleted_between_listing_and_reading_is_skipped_alone(
     corpus: Corpus, through: Corpus, proxy: FaultyProxy
 ) -> None:
     corpus.write(OLD)
@@ -188,7 +188,7 @@ def test_an_object_deleted_between_listing_and_reading_costs_only_itself(
     assert_complete(corpus, {key: text for key, text in OLD.items() if key != "old 2.txt"})
 
 
-def test_keys_may_be_called_as_they_like(corpus: Corpus) -> None:
+def test_keys_may_have_any_name(corpus: Corpus) -> None:
     names = ["a b", "a%20b", "a%2Fb", "100%", "x..", "x..y", "ünï/日本 語", "q'uo\"te", "q?x=1#f"]
     names += [
         "plus+and&amp;",
@@ -212,7 +212,7 @@ def test_keys_may_be_called_as_they_like(corpus: Corpus) -> None:
     assert [row[7] for row in corpus.rows()] == ["Words of 0 again"]
 
 
-def test_what_is_too_large_is_not_asked_for(
+def test_an_object_that_is_too_large_is_not_requested(
     corpus: Corpus, through: Corpus, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
     corpus.write({"small.txt": "small", "large.txt": "large " * 200})
@@ -261,7 +261,7 @@ def write_format(corpus: Corpus, number: int, format_: int) -> None:
 
 
 def committed_passages(corpus: Corpus) -> int:
-    """How many the table's newest version holds, published or not."""
+    """Count the passages in the table's newest version, published or not."""
     return int(open_table(corpus.location).count_rows())
 
 

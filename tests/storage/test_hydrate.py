@@ -1,6 +1,6 @@
-"""Proves that a copy on disk is the version itself, that only what is new moves, and nothing wrong.
+"""Proves that a local copy equals the version, and that only new files are fetched, unchanged.
 
-The proxy counts what moves.
+The proxy counts the requests.
 """
 
 import threading
@@ -22,7 +22,7 @@ from storage.faulty import Faults, FaultyProxy
 MUCH = 1 << 30
 
 
-def test_a_copy_finds_what_the_index_itself_finds(published: Corpus, tmp_path: Path) -> None:
+def test_a_copy_gives_the_same_results_as_the_index(published: Corpus, tmp_path: Path) -> None:
     copy = published.index(cache_dir=str(tmp_path))
     for mode in ("dense", "lexical", "hybrid"):
         in_place = search(published.index(), mode=mode)
@@ -31,7 +31,7 @@ def test_a_copy_finds_what_the_index_itself_finds(published: Corpus, tmp_path: P
         assert in_place.receipt.requests and not ranking.receipt.requests
 
 
-def test_a_second_opening_moves_nothing(
+def test_a_second_opening_fetches_nothing(
     published: Corpus, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
     search(published.index(cache_dir=str(tmp_path)))
@@ -42,7 +42,7 @@ def test_a_second_opening_moves_nothing(
     assert len(proxy.seen) == 2  # the list of versions, and the newest one's record
 
 
-def test_a_new_version_moves_only_its_new_files(
+def test_a_new_version_fetches_only_its_new_files(
     published: Corpus, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
     cache = CopyCache(tmp_path, MUCH)
@@ -57,7 +57,7 @@ def test_a_new_version_moves_only_its_new_files(
     assert (local.fetched_files, len(before & after) > 0) == (len(after - before), True)
 
 
-def test_a_fetch_that_broke_off_goes_on_where_it_was(
+def test_an_interrupted_fetch_is_continued(
     published: Corpus, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
     files = {path for path, _ in published.newest().files}
@@ -73,7 +73,7 @@ def test_a_fetch_that_broke_off_goes_on_where_it_was(
     assert moved(proxy) == files - there
 
 
-def test_a_file_that_was_cut_short_on_disk_is_fetched_again(
+def test_a_truncated_file_on_disk_is_fetched_again(
     published: Corpus, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
     hydrate(CopyCache(tmp_path, MUCH), published)
@@ -86,9 +86,7 @@ def test_a_file_that_was_cut_short_on_disk_is_fetched_again(
     assert len(moved(proxy)) == 1
 
 
-def test_a_byte_that_went_wrong_on_the_way_is_noticed(
-    published: Corpus, proxy: FaultyProxy, tmp_path: Path
-) -> None:
+def test_a_corrupted_byte_is_noticed(published: Corpus, proxy: FaultyProxy, tmp_path: Path) -> None:
     files = len(published.newest().files)
     for number in range(3, 3 + files):
         proxy.restart(Faults(spoil=number))
@@ -101,7 +99,7 @@ def test_a_byte_that_went_wrong_on_the_way_is_noticed(
         assert {path.name: path.read_bytes() for path in data_files(folder)} == right
 
 
-def test_what_does_not_fit_is_read_in_place(
+def test_a_version_that_does_not_fit_is_read_in_place(
     published: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "GIGABYTE", 1)
@@ -110,7 +108,7 @@ def test_what_does_not_fit_is_read_in_place(
     assert not on_disk(tmp_path)
 
 
-def test_what_was_not_opened_for_longest_goes_unless_it_is_open(
+def test_the_version_unopened_for_longest_is_deleted_unless_it_is_open(
     published: Corpus, server: Server, tmp_path: Path
 ) -> None:
     others = [Corpus(f"s3://{server.new_bucket()}", published.storage) for _ in range(3)]
@@ -177,7 +175,7 @@ def hydrate(cache: CopyCache, published: Corpus) -> LocalCopy:
 
 
 def moved(proxy: FaultyProxy) -> set[str]:
-    """The table's files that were asked for."""
+    """The table's files that were requested."""
     paths = (unquote(request.path) for request in proxy.seen)
     return {path.partition(f"{TABLE}/")[2] for path in paths if f"{TABLE}/" in path}
 

@@ -20,7 +20,7 @@ DOCUMENTS = 20
 PACE = {"commit": 10, "embed_s": 0.02}
 
 
-def test_a_killed_sync_is_taken_up_by_the_next_and_readers_never_notice(corpus: Corpus) -> None:
+def test_the_next_sync_continues_a_killed_one_and_readers_never_notice(corpus: Corpus) -> None:
     rng = random.Random(7)
     twin = corpus.twin()
     change(corpus, round_=0)
@@ -49,7 +49,7 @@ def test_a_killed_sync_is_taken_up_by_the_next_and_readers_never_notice(corpus: 
 
 
 def unkilled_seconds(corpus: Corpus, child: Child) -> float:
-    """How long a sync takes, from its order on: the time there is to be killed in."""
+    """Measure how long a sync takes from its order on: the time in which it can be killed."""
     child.order(corpus.docs, corpus.index_uri, **PACE)
     started = time.monotonic()
     child.result()
@@ -57,7 +57,7 @@ def unkilled_seconds(corpus: Corpus, child: Child) -> float:
 
 
 def change(corpus: Corpus, round_: int) -> None:
-    """Some documents are changed, some are new, some are gone, most are as they were."""
+    """Change, add and delete some documents; most stay."""
     names = range(DOCUMENTS) if round_ == 0 else range(round_ % 3, DOCUMENTS, 3)
     corpus.write({f"d{name}.txt": text(name, round_) for name in names})
     corpus.write({f"new {round_}.md": f"# New\n\nIt came in round{round_}."})

@@ -1,4 +1,4 @@
-"""Proves that every key of a bucket is itself, and that only a listing is taken for one."""
+"""Proves that keys of a bucket are listed exactly, and that other answers are refused."""
 
 from collections.abc import Iterator
 from http.client import HTTPResponse
@@ -44,7 +44,9 @@ def index_of(server: MadeUp, folder: Path) -> Index:
     )
 
 
-def test_every_key_is_itself_and_an_odd_one_is_named(made_up: MadeUp, tmp_path: Path) -> None:
+def test_every_key_is_listed_exactly_and_odd_keys_are_named(
+    made_up: MadeUp, tmp_path: Path
+) -> None:
     good = ["a.md", "100%.md", "sp ace+plus.md", "ü/e\u0301.md", "\u00e9.md", "A.md", "x/a..b.md"]
     strange = {
         "/a.md": "an empty part",
@@ -72,7 +74,7 @@ def test_every_key_is_itself_and_an_odd_one_is_named(made_up: MadeUp, tmp_path: 
     assert again.skipped == report.skipped
 
 
-def test_a_name_that_is_not_utf8_costs_itself(made_up: MadeUp) -> None:
+def test_a_name_that_is_not_utf8_is_skipped_alone(made_up: MadeUp) -> None:
     page = listing({"docs/a.md": b"a", "docs/latin.md": b"x"}).replace(b"latin", b"latin%E9")
     made_up.listing = lambda query: (200, page)
     seen = listed(made_up)
@@ -80,7 +82,7 @@ def test_a_name_that_is_not_utf8_costs_itself(made_up: MadeUp) -> None:
     assert odd(seen) == {r"latin\xe9.md": "its name is not UTF-8: rename it"}
 
 
-def test_a_listing_of_many_pages_is_whole(made_up: MadeUp) -> None:
+def test_a_listing_of_many_pages_is_complete(made_up: MadeUp) -> None:
     made_up.page = 7
     made_up.objects = {f"docs/{n:03}.md": b"x" for n in range(50)}
     seen = listed(made_up)
@@ -111,7 +113,7 @@ def test_a_listing_of_many_pages_is_whole(made_up: MadeUp) -> None:
         ((400, refusal("ExpiredToken")), "the session token has expired"),
     ],
 )
-def test_what_is_no_listing_takes_nothing_out_of_the_index(
+def test_an_answer_that_is_no_listing_deletes_nothing(
     made_up: MadeUp, tmp_path: Path, answer: Answer, reason: str
 ) -> None:
     made_up.objects = {"docs/a.md": b"alpha", "docs/b.md": b"beta"}
@@ -146,7 +148,7 @@ def test_a_pause_of_the_store_is_waited_for(made_up: MadeUp) -> None:
     assert made_up.listings == 3
 
 
-def test_a_bucket_that_is_suddenly_empty_asks_first(made_up: MadeUp, tmp_path: Path) -> None:
+def test_a_bucket_that_is_suddenly_empty_needs_consent(made_up: MadeUp, tmp_path: Path) -> None:
     made_up.objects = {"docs/a.md": b"alpha", "docs/b.md": b"beta"}
     index = index_of(made_up, tmp_path)
     index.sync(DOCS)
@@ -156,7 +158,7 @@ def test_a_bucket_that_is_suddenly_empty_asks_first(made_up: MadeUp, tmp_path: P
     assert index.sync(DOCS, allow_deletes=True).deleted == 2
 
 
-def test_archived_objects_cost_themselves_however_many(made_up: MadeUp, tmp_path: Path) -> None:
+def test_archived_objects_are_skipped_alone(made_up: MadeUp, tmp_path: Path) -> None:
     made_up.objects = {f"docs/{n:02}.md": f"text {n}".encode() for n in range(30)}
     made_up.archived = {f"docs/{n:02}.md" for n in range(5, 25)}
     index = index_of(made_up, tmp_path)
@@ -173,8 +175,8 @@ def test_archived_objects_cost_themselves_however_many(made_up: MadeUp, tmp_path
     assert after.unread == 1  # what it says now is not known
 
 
-def test_a_name_is_no_reason_to_end_a_run(made_up: MadeUp, tmp_path: Path) -> None:
-    """What went wrong is told by the store's code, not by words in the key that it quotes."""
+def test_an_objects_name_never_ends_a_sync(made_up: MadeUp, tmp_path: Path) -> None:
+    """The store's error code counts, not words in the key that its message quotes."""
     names = ("ExpiredToken", "InvalidAccessKeyId", "169.254.169.254", "NoSuchBucket")
     made_up.objects = {f"docs/{name}.html": b"<p>words" for name in names}
     made_up.objects["docs/good.md"] = b"good"
@@ -206,7 +208,7 @@ def test_an_object_with_a_folders_marker_beside_it_is_a_source(made_up: MadeUp) 
 
 
 def test_odd_keys_of_a_real_store(server: Server, bucket: str) -> None:
-    """SeaweedFS takes some of them, under other names: those it lists are told apart."""
+    """SeaweedFS accepts some of them, under other names: those that it lists stay distinct."""
     store = server.bucket(bucket)
     for key in ("docs/a.md", "docs/sp ace+%.md", "docs/ü.md"):
         store.put(key, b"words")
@@ -225,7 +227,7 @@ def test_a_size_that_no_object_has_is_no_listing(made_up: MadeUp, size: str) -> 
         listed(made_up)
 
 
-def test_a_page_that_is_cut_off_is_asked_for_again(
+def test_a_truncated_page_is_requested_again(
     made_up: MadeUp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made_up.objects["docs/a.md"] = b"words"
@@ -241,7 +243,7 @@ def test_a_page_that_is_cut_off_is_asked_for_again(
 
 
 @pytest.mark.parametrize("body", [HTML, b"", b"{}", b"<ListBucketResult></ListBucketResult>"])
-def test_what_is_no_listing_is_no_index_without_versions(made_up: MadeUp, body: bytes) -> None:
+def test_an_answer_that_is_no_listing_is_not_an_empty_index(made_up: MadeUp, body: bytes) -> None:
     made_up.listing = lambda query: (200, body)
     with pytest.raises(StoreError, match="listing"):
         Versions(locate(f"s3://{BUCKET}/index", made_up.settings)).newest()

@@ -41,7 +41,7 @@ def test_two_writers_at_once_lose_nothing_and_double_nothing(corpus: Corpus) -> 
     assert all(ids == held_by[version] for version, ids in seen.answers)
 
 
-def test_the_later_run_decides_what_an_object_says(corpus: Corpus) -> None:
+def test_the_later_sync_decides_the_content_of_an_object(corpus: Corpus) -> None:
     corpus.write({f"{n}.txt": "first" for n in range(DOCUMENTS)})
     with children(corpus.storage) as start:
         early, late = start(), start()
@@ -57,7 +57,7 @@ def test_the_later_run_decides_what_an_object_says(corpus: Corpus) -> None:
 
 
 def change(corpus: Corpus, documents: dict[str, str], number: int) -> None:
-    """A third is written, two are new, two are gone; every text has one word in common."""
+    """Rewrite a third, add two, delete two; all texts have one word in common."""
     names = range(DOCUMENTS) if number == 1 else range(number % 3, DOCUMENTS, 3)
     new = {f"{folder(n)}/{n}.txt": f"Everything in round {number}: {n}" for n in names}
     new |= {f"{name}/new {number}.txt": f"Everything new: {number}" for name in ("one", "two")}
@@ -75,7 +75,7 @@ def folder(number: int) -> str:
 
 @dataclass
 class Seen:
-    """What searches were answered with: a version, and the ids of all that has the word."""
+    """The results of searches: a version, and the ids of all passages with the word."""
 
     answers: list[tuple[int, set[str]]] = field(default_factory=list)
     failed: list[BaseException] = field(default_factory=list)
@@ -83,7 +83,7 @@ class Seen:
 
 @contextmanager
 def readers(corpus: Corpus) -> Iterator[Seen]:
-    """Search all the time, always in the newest version."""
+    """Search the newest version again and again."""
     seen = Seen()
     stop = threading.Event()
 
@@ -111,7 +111,7 @@ def readers(corpus: Corpus) -> Iterator[Seen]:
 
 
 def assert_line(corpus: Corpus) -> None:
-    """Versions have one number after the other, and tables that only go forward."""
+    """Check that version numbers are consecutive and table versions only increase."""
     numbers = corpus.versions.numbers()
     assert numbers == list(range(1, len(numbers) + 1))
     tables = [corpus.versions.get(number).table_version for number in numbers]

@@ -30,7 +30,7 @@ _PEOPLE = {
 
 
 class Server:
-    """A running server, and the people it knows; `data` is where objects are files, if they are."""
+    """A running server and its users; `data` is the folder that holds objects as files, if any."""
 
     def __init__(self, endpoint: str, data: Path | None = None) -> None:
         self.endpoint = endpoint
@@ -86,7 +86,7 @@ def running_server(folder: Path) -> Iterator[Server]:
 
 
 def packaged(package: str, program: str) -> Path:
-    """A program out of a package; skips where that is not installed."""
+    """Find a program in a package; skip the test if that is not installed."""
     try:
         files = distribution(package).files or []
     except PackageNotFoundError:
@@ -114,7 +114,7 @@ def _command(binary: Path, folder: Path, ports: dict[str, int]) -> list[str]:
 
 
 def free_ports() -> dict[str, int]:
-    """Eight at once: held together, so that none is given twice."""
+    """Find eight free ports, held open together so that none is given twice."""
     names = [*_PORTS, *(f"{name}.grpc" for name in _PORTS)]
     sockets = [socket.socket() for _ in names]
     try:

@@ -1,4 +1,4 @@
-"""Proves that what is odd in a folder costs itself, is named, and holds nothing up."""
+"""Proves that odd entries of a folder are named, are skipped alone, and never block."""
 
 import errno
 import json
@@ -68,7 +68,7 @@ def test_odd_names_are_named_and_the_rest_is_listed(tmp_path: Path) -> None:
     assert listing.count == 6 + 7
 
 
-def test_names_that_differ_in_case_or_in_how_a_letter_is_made_are_themselves(
+def test_names_that_differ_in_case_or_unicode_form_stay_distinct(
     tmp_path: Path,
 ) -> None:
     write(tmp_path, "A.md", "a.md", "\u00e9.md", "e\u0301.md")
@@ -79,7 +79,7 @@ def test_names_that_differ_in_case_or_in_how_a_letter_is_made_are_themselves(
         assert source.read(item.key).data.decode() == f"content of {item.key}"
 
 
-def test_links_are_passed_over_and_named_unless_they_are_asked_for(tmp_path: Path) -> None:
+def test_links_are_skipped_and_named_unless_they_are_followed(tmp_path: Path) -> None:
     write(tmp_path, "docs/a.md", "docs/in/b.md", "out/c.md", "out/deep/d.md")
     docs = tmp_path / "docs"
     (docs / "file.md").symlink_to(tmp_path / "out" / "c.md")
@@ -106,7 +106,9 @@ def test_links_are_passed_over_and_named_unless_they_are_asked_for(tmp_path: Pat
     }
 
 
-def test_what_is_no_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entries_that_are_no_files_are_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path, "a.md")
     os.mkfifo(tmp_path / "pipe.md")
     monkeypatch.chdir(tmp_path)
@@ -158,13 +160,13 @@ def test_a_file_may_vanish_grow_and_shrink_before_it_is_read(tmp_path: Path) -> 
     assert shrunk.etag != objects[2].etag
 
 
-def test_a_file_that_says_it_is_empty_is_read_up_to_the_limit() -> None:
+def test_a_file_of_reported_size_zero_is_read_up_to_the_limit() -> None:
     """As those below /proc do, and some of them never end."""
     with pytest.raises(SourceError, match="over the limit of 10"):
         Folder(Location(None, "/proc/self")).read("maps", 10)
 
 
-def test_an_index_is_no_source_wherever_it_lies(tmp_path: Path) -> None:
+def test_an_index_is_no_source_anywhere(tmp_path: Path) -> None:
     write(tmp_path, "a.md", "versions/b.md", "manifests/c.md")
     write(
         tmp_path, "index/passages.lance/data.md", "index/versions/x.md", "index/manifests/y.parquet"
@@ -179,7 +181,7 @@ def test_an_index_is_no_source_wherever_it_lies(tmp_path: Path) -> None:
 
 
 def forbid(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Take the right to list it away, also from root."""
+    """Remove the right to list the folder, also for root."""
     scandir = os.scandir
 
     def refuse(path: bytes) -> object:
@@ -191,7 +193,7 @@ def forbid(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 class Blind:
-    """An entry of a folder that says what it is called, and what it is if `kind` is known."""
+    """An entry of a folder whose state is unknown, and its kind too unless `kind` is true."""
 
     def __init__(self, entry: "os.DirEntry[bytes]", error: OSError, *, kind: bool) -> None:
         self.name, self.path = entry.name, entry.path
@@ -211,7 +213,7 @@ class Blind:
 
 
 def blind(monkeypatch: pytest.MonkeyPatch, folder: Path, number: int, *, kind: bool = True) -> None:
-    """What lies in this folder is listed and cannot be looked at."""
+    """Let the entries of a folder be listed but not examined."""
     scandir = os.scandir
 
     def entries(path: bytes) -> AbstractContextManager[Iterable[object]]:
@@ -226,7 +228,7 @@ def blind(monkeypatch: pytest.MonkeyPatch, folder: Path, number: int, *, kind: b
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ENAMETOOLONG])
 @pytest.mark.parametrize("kind", [True, False])
-def test_what_is_listed_and_cannot_be_looked_at_is_unseen_and_stays_in_the_index(
+def test_an_entry_that_cannot_be_examined_is_unseen_and_stays_in_the_index(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, number: int, kind: bool
 ) -> None:
     monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
@@ -244,7 +246,7 @@ def test_what_is_listed_and_cannot_be_looked_at_is_unseen_and_stays_in_the_index
     assert reasons[shelf.uri("b/c.md")].startswith("cannot be looked at: ")
 
 
-def test_only_what_the_system_says_is_not_there_is_gone(
+def test_only_entries_that_the_system_reports_missing_are_deleted(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
@@ -255,7 +257,7 @@ def test_only_what_the_system_says_is_not_there_is_gone(
     assert (report.deleted, report.unchanged, report.unread) == (1, 1, 0)
 
 
-def test_a_link_whose_end_cannot_be_looked_at_leads_somewhere(
+def test_a_link_whose_target_cannot_be_examined_is_unseen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, "docs/a.md", "locked/b.md")
@@ -323,7 +325,7 @@ print(json.dumps(said))
 
 
 def elsewhere(before: list[str], code: str, root: str, **env: str) -> dict[str, Any]:
-    """What another process says, under another locale or without rights."""
+    """Run code in another process, under another locale or without rights."""
     command = [*before, sys.executable, "-c", code, root, *(["read"] if env else [])]
     ended = subprocess.run(command, env=os.environ | env, capture_output=True, check=True)
     result: dict[str, Any] = json.loads(ended.stdout)
@@ -331,7 +333,7 @@ def elsewhere(before: list[str], code: str, root: str, **env: str) -> dict[str, 
 
 
 def without_rights() -> list[str]:
-    """A command before a command, under which root has no rights but those of the files."""
+    """Make a command prefix that takes root's special rights away."""
     if os.geteuid():
         return []
     if not shutil.which("setpriv"):

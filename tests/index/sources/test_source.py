@@ -1,4 +1,4 @@
-"""Proves what is listed as a document, in which order, and that reading ahead keeps it."""
+"""Proves what is listed as a document, in which order, and that reading ahead keeps the order."""
 
 import os
 from collections.abc import Iterable
@@ -60,7 +60,7 @@ def test_a_single_file_is_a_source(tmp_path: Path) -> None:
     assert (fetched.data, fetched.etag) == (b"content of a.txt", item.etag)
 
 
-def test_many_are_read_in_order_and_one_that_is_gone_is_its_own_error(tmp_path: Path) -> None:
+def test_many_are_read_in_order_and_a_deleted_one_gives_an_error(tmp_path: Path) -> None:
     write(tmp_path, *(f"{n:03}.txt" for n in range(100)))
     source = open_source(str(tmp_path), LOCAL)
     objects = source.list().objects
@@ -75,7 +75,7 @@ def test_many_are_read_in_order_and_one_that_is_gone_is_its_own_error(tmp_path: 
     assert bodies(results)["099.txt"] == b"content of 099.txt"
 
 
-def test_however_little_may_wait_all_are_read_in_order(
+def test_with_little_read_ahead_all_are_read_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resift.index.sources.source._READ_AHEAD_BYTES", 20)
@@ -85,7 +85,7 @@ def test_however_little_may_wait_all_are_read_in_order(
     assert [item for item, _ in source.read_many(objects)] == list(objects)
 
 
-def test_reading_may_stop_half_way(tmp_path: Path) -> None:
+def test_reading_may_stop_early(tmp_path: Path) -> None:
     write(tmp_path, *(f"{n:03}.txt" for n in range(60)))
     source = open_source(str(tmp_path), LOCAL)
     source_options = source.read_many(source.list().objects)
@@ -93,7 +93,9 @@ def test_reading_may_stop_half_way(tmp_path: Path) -> None:
     source_options.close()  # type: ignore[attr-defined]
 
 
-def test_what_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_too_large_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a.txt").write_text("small")
     (tmp_path / "b.txt").write_text("large" * 9)
     source = open_source(str(tmp_path), LOCAL)
@@ -114,7 +116,7 @@ def test_what_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_many_that_cannot_be_read_in_a_row_are_the_sources_only_if_it_cannot_be_listed(
+def test_many_failures_in_a_row_end_reading_only_if_the_source_cannot_be_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
 ) -> None:
     write(tmp_path, *(f"{n:02}.txt" for n in range(40)))
@@ -148,7 +150,7 @@ def test_many_that_cannot_be_read_in_a_row_are_the_sources_only_if_it_cannot_be_
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_rights_is_unreadable_and_told_in_a_line(tmp_path: Path) -> None:
+def test_a_file_without_rights_is_reported_in_a_line(tmp_path: Path) -> None:
     write(tmp_path, "a.txt")
     (tmp_path / "a.txt").chmod(0)
     source = open_source(str(tmp_path), LOCAL)
@@ -185,7 +187,7 @@ def test_a_pattern_that_can_match_nothing_is_refused(pattern: str) -> None:
         Globs((), (pattern,))
 
 
-def test_an_object_is_found_or_none_and_its_folder_need_not_be_listed(tmp_path: Path) -> None:
+def test_an_object_is_found_without_listing_its_folder(tmp_path: Path) -> None:
     write(tmp_path, "d/a ü.txt")
     source, key = open_object(f"{tmp_path}/d/a ü.txt", LOCAL)
     fetched = source.find(key)
@@ -198,21 +200,23 @@ def test_an_object_is_found_or_none_and_its_folder_need_not_be_listed(tmp_path: 
 @pytest.mark.parametrize(
     ("name", "reason"), [("missing", "no such folder or file"), ("a.png", "not a document")]
 )
-def test_what_cannot_be_a_source_is_refused_by_name(tmp_path: Path, name: str, reason: str) -> None:
+def test_a_path_that_is_no_source_is_refused_by_name(
+    tmp_path: Path, name: str, reason: str
+) -> None:
     write(tmp_path, "a.png")
     with pytest.raises(SourceError, match=rf"{name}: {reason}"):
         open_source(str(tmp_path / name), LOCAL)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no pipes")
-def test_a_pipe_or_a_device_is_no_source_and_told_as_what_it_is(tmp_path: Path) -> None:
+def test_a_pipe_or_a_device_is_refused_as_a_source(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
     for path, what in ((tmp_path / "pipe.txt", "a pipe"), (Path("/dev/null"), "a device")):
         with pytest.raises(SourceError, match=f"{path}: {what}: expected a folder or a file"):
             open_source(str(path), LOCAL)
 
 
-def test_a_place_that_nobody_may_look_at_is_refused_in_a_line(
+def test_a_location_without_access_rights_is_refused_in_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, "locked/a.txt")
@@ -246,7 +250,7 @@ def test_a_place_that_nobody_may_look_at_is_refused_in_a_line(
         ("versions/i", False),
     ],
 )
-def test_a_place_in_an_index_is_known_by_the_names_that_lead_there(
+def test_a_location_in_an_index_is_recognised_by_its_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, lies_in: bool
 ) -> None:
     (tmp_path / "i" / "passages.lance").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Proves that settings no request can be made with are refused in a line, before Rust sees them."""
+"""Proves that unusable settings are refused in a line, before Rust code panics at them."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ KEYS: dict[str, Any] = {"access_key_id": "a", "secret_access_key": "s3cret"}
         KEYS | {"region": "eu\nwest"},
     ],
 )
-def test_what_no_request_can_be_made_with_is_refused(settings: dict[str, Any]) -> None:
+def test_unusable_settings_are_refused(settings: dict[str, Any]) -> None:
     location = Location("bucket", "prefix", StorageSettings(**settings))
     for way in (open_bucket, lance_options):
         with pytest.raises(SettingsError) as refused:

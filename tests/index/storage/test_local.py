@@ -1,6 +1,6 @@
-"""Proves that an index in a folder never waits for a pipe, whatever file of it that stands for.
+"""Proves that no pipe in an index's folder is ever opened, whatever file it replaces.
 
-Nor is anything else read that is no file: what it is, is said in one line.
+The same for anything else that is no file; one line names what it is.
 """
 
 import os
@@ -23,7 +23,7 @@ DATA, TABLE_VERSION = "passages.lance/data/*", "passages.lance/_versions/*"
 
 
 def a_socket(path: Path) -> None:
-    """Bound by a short name: that of a path may not be long."""
+    """Bind a socket by a short name: a socket's path may not be long."""
     with socket.socket(socket.AF_UNIX) as listener:
         folder = os.open(path.parent, os.O_RDONLY)
         listener.bind(f"/proc/self/fd/{folder}/{path.name}")
@@ -91,7 +91,7 @@ def swap(folder: Path, pattern: str, make: Make) -> None:
     ("pattern", "use"),
     [(RECORD, search), (RECORD, sync), (MANIFEST, sync), (DATA, search), (TABLE_VERSION, search)],
 )
-def test_what_is_no_file_is_named_and_not_waited_for(
+def test_an_entry_that_is_no_file_is_named_and_never_opened(
     place: Path, pattern: str, use: Callable[[Path], object], make: Make, kind: str
 ) -> None:
     swap(place, pattern, make)
@@ -101,7 +101,7 @@ def test_what_is_no_file_is_named_and_not_waited_for(
 
 
 @pytest.mark.parametrize("name", ["_versions/18446744073709551000.manifest", "_transactions/x.txn"])
-def test_a_writer_looks_at_what_no_version_names(place: Path, name: str) -> None:
+def test_a_writer_checks_files_that_no_version_names(place: Path, name: str) -> None:
     os.mkfifo(place / "index" / "passages.lance" / name)
     assert search(place) == 3
     with pytest.raises(StoreError, match="is a pipe, expected a file"):
@@ -141,8 +141,8 @@ def test_an_index_of_a_newer_resift_is_not_rolled_back(place: Path) -> None:
         index_of(place).rollback(1)
 
 
-def test_a_number_that_leaves_none_for_the_next_is_said(place: Path) -> None:
-    """What was published after it would be seen by nobody."""
+def test_a_version_number_without_a_successor_is_reported(place: Path) -> None:
+    """No reader would see a version published after it."""
     (place / "index" / "versions" / f"{10**18 - 1}.json").write_text("{}")
     with pytest.raises(StoreError, match="leaves no number for another"):
         index_of(place).rollback(1)
@@ -157,9 +157,7 @@ def test_a_clean_up_goes_on_where_a_manifest_is_gone_already(place: Path) -> Non
 
 @pytest.mark.parametrize("size", [0, 10, 300])
 @pytest.mark.parametrize("pattern", [DATA, TABLE_VERSION])
-def test_a_file_that_is_cut_short_is_said_to_be_damaged(
-    place: Path, pattern: str, size: int
-) -> None:
+def test_a_truncated_file_is_reported_as_damaged(place: Path, pattern: str, size: int) -> None:
     for path in (place / "index").glob(pattern):
         path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(StoreError, match="a file of the index is damaged: restore it"):
