@@ -52,9 +52,9 @@ def test_a_new_version_fetches_only_its_new_files(
     published.index().sync(published.docs)
     after = {path for path, _ in published.newest().files}
     proxy.restart()
-    local = hydrate(cache, published)
+    hydrate(cache, published)
     assert moved(proxy) == after - before
-    assert (local.fetched_files, len(before & after) > 0) == (len(after - before), True)
+    assert before & after
 
 
 def test_an_interrupted_fetch_is_continued(

@@ -78,8 +78,6 @@ class LocalCopy:
 
     path: str
     lock: MarkerLock
-    fetched_files: int
-    fetched_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +106,10 @@ class CopyCache:
             lock = MarkerLock(root / f"{version.number}.version")
             lock.write(location.uri, version)
             missing = [file for file in version.files if not _is_complete(root / TABLE, *file)]
-            fetched_bytes = sum(size for _, size in missing)
-            self._make_room(fetched_bytes, lock.marker)
+            self._make_room(sum(size for _, size in missing), lock.marker)
         if missing:
             _Download(location, root / TABLE).run(missing)
-        return LocalCopy(str(root), lock, len(missing), fetched_bytes)
+        return LocalCopy(str(root), lock)
 
     def newest(self, location: Location, number: int | None) -> Version | None:
         """Find the last version, or the one of this number, of which every file is there."""
