@@ -94,6 +94,8 @@ def test_the_region_that_the_store_names_is_shown() -> None:
         ("HTTP error: error sending request", "kind: ConnectionRefused", "no service listens"),
         ("HTTP error: error sending request", '"dns error"', "no host has that name"),
         ("HTTP error: error sending request", "InvalidContentType", "does not speak TLS"),
+        ("HttpError: [SSL: CERTIFICATE_VERIFY_FAILED] certificate", "", "is not trusted"),
+        ("HttpError: [SSL: WRONG_VERSION_NUMBER] wrong version", "", "does not speak TLS"),
         ("HTTP error: error sending request", "kind: TimedOut", "does not answer in time"),
         ("HTTP error: error sending request", "", "does not answer"),
         ("Received redirect without LOCATION, this", "inner: BareRedirect", "set AWS_REGION"),

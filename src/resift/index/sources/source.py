@@ -3,6 +3,7 @@
 Knows how documents are named, not what is in them.
 """
 
+import os
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -59,9 +60,9 @@ class Listing:
 class Source:
     """Documents below one location. `uri` is canonical."""
 
-    def __init__(self, files: Folder | Bucket, location: Location, only: str | None = None) -> None:
-        """Read `files`, which are those of `location`; `only` names a single one of them."""
-        self._files = files
+    def __init__(self, location: Location, only: str | None = None) -> None:
+        """Read the files of `location`, or `only` one of them."""
+        self._files = Bucket(location) if location.bucket else Folder(location)
         self._location = location
         self._only = only
         self.uri = location.child(only) if only else location.uri
@@ -188,7 +189,13 @@ def open_source(uri: str, storage: StorageSettings) -> Source:
     location = locate(uri, storage)
     if lies_in_an_index(location):
         raise SourceError(f"{uri}: an index, or a part of one: expected the documents it is of")
-    return _open_bucket(location) if location.bucket else _open_folder(uri, location)
+    if not _is_single_file(uri, location):
+        return Source(location)
+    if location.bucket:
+        path, _, name = location.path.rpartition("/")
+    else:
+        path, name = os.path.split(location.path)
+    return Source(replace(location, path=path), name)
 
 
 def lies_in_an_index(location: Location) -> bool:
@@ -212,11 +219,9 @@ def lies_in_an_index(location: Location) -> bool:
 def open_object(uri: str, storage: StorageSettings) -> tuple[Source, str]:
     """Open the source that holds the object `uri`; its key there. Sends no request."""
     parent, name = locate_object(uri, storage)
-    if parent.bucket:
-        return Source(Bucket(parent), parent), name
-    if kind_of(parent.path) != "folder":
+    if not parent.bucket and kind_of(parent.path) != "folder":
         raise SourceError(f"{uri}: no such file: check the path")
-    return Source(Folder(parent), parent), name
+    return Source(parent), name
 
 
 def is_document(path: str) -> bool:
@@ -224,30 +229,19 @@ def is_document(path: str) -> bool:
     return PurePath(path).suffix.lower() in SUFFIXES
 
 
-def _open_folder(uri: str, location: Location) -> Source:
+def _is_single_file(uri: str, location: Location) -> bool:
+    """Whether a location is one document; raise `SourceError` if it cannot be a source."""
+    if location.bucket:  # a prefix may be named like a file
+        return is_document(location.path) and Bucket(location).is_empty()
     kind = kind_of(location.path)
-    if kind == "file":
-        if not is_document(uri):
-            expected = ", ".join(sorted(SUFFIXES))
-            raise SourceError(f"{uri}: not a document: expected one of {expected}")
-        path = PurePath(location.path)
-        parent = replace(location, path=str(path.parent))
-        return Source(Folder(parent), parent, path.name)
     if kind is None:
         raise SourceError(f"{uri}: no such folder or file: check the path")
-    if kind != "folder":
+    if kind not in ("file", "folder"):
         raise SourceError(f"{uri}: {kind}: expected a folder or a file")
-    return Source(Folder(location), location)
-
-
-def _open_bucket(location: Location) -> Source:
-    bucket = Bucket(location)
-    # A prefix may be named like a file.
-    if not location.path or not is_document(location.path) or not bucket.is_empty():
-        return Source(bucket, location)
-    prefix, _, name = location.path.rpartition("/")
-    parent = replace(location, path=prefix)
-    return Source(Bucket(parent), parent, name)
+    if kind == "file" and not is_document(uri):
+        expected = ", ".join(sorted(SUFFIXES))
+        raise SourceError(f"{uri}: not a document: expected one of {expected}")
+    return kind == "file"
 
 
 def _is_hidden(path: str) -> bool:

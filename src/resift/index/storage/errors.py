@@ -102,6 +102,8 @@ _CLIENT_PHRASES = (
     ("Connection refused", f"the server does not answer, no service listens there: {_ENDPOINT}"),
     ("ConnectionRefused", f"the server does not answer, no service listens there: {_ENDPOINT}"),
     ("InvalidCertificate", "its certificate is not trusted: check AWS_ENDPOINT_URL and its CA"),
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted: check AWS_ENDPOINT_URL"),
+    ("WRONG_VERSION_NUMBER", "it does not speak TLS: write http:// in AWS_ENDPOINT_URL"),
     ("invalid peer certificate", "its certificate is not trusted: check AWS_ENDPOINT_URL"),
     ("InvalidContentType", "it does not speak TLS: write http:// in AWS_ENDPOINT_URL"),
     ("TimedOut", f"the server does not answer in time: {_ENDPOINT}"),
