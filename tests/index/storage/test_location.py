@@ -25,9 +25,9 @@ def test_a_bucket_alone_is_a_location() -> None:
 
 def test_a_folder_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    places: list[Any] = ["docs", "./docs/", "x/../docs", f"file://{tmp_path}/docs"]
-    places += [Path("docs"), tmp_path / "docs", f"FILE://localhost{tmp_path}/docs"]
-    for uri in (*places, f"file:{tmp_path}/docs"):
+    uris: list[Any] = ["docs", "./docs/", "x/../docs", f"file://{tmp_path}/docs"]
+    uris += [Path("docs"), tmp_path / "docs", f"FILE://localhost{tmp_path}/docs"]
+    for uri in (*uris, f"file:{tmp_path}/docs"):
         assert locate(uri).uri == str(tmp_path.resolve() / "docs")
 
 

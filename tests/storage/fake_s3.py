@@ -15,7 +15,7 @@ Answer = tuple[int, bytes]
 Query = Mapping[str, str]
 
 
-class MadeUp(ThreadingHTTPServer):
+class FakeS3(ThreadingHTTPServer):
     """`objects` by key, `archived` keys among them; `listing` may answer for a listing instead."""
 
     daemon_threads = True
@@ -67,9 +67,9 @@ def refusal(code: str, **more: str) -> bytes:
 
 
 @contextmanager
-def made_up_server() -> Iterator[MadeUp]:
+def fake_s3_server() -> Iterator[FakeS3]:
     """A running server."""
-    with MadeUp() as server:
+    with FakeS3() as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         try:
             yield server
@@ -79,7 +79,7 @@ def made_up_server() -> Iterator[MadeUp]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: MadeUp
+    server: FakeS3
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
