@@ -36,9 +36,9 @@ def test_two_writers_at_once_lose_nothing_and_double_nothing(corpus: Corpus) -> 
             assert held == sorted((f"{corpus.docs}/{key}", text) for key, text in documents.items())
             assert {row[1]: row[2] for row in corpus.rows()} == corpus.etags()
     assert_line(corpus)
-    assert len({version for version, _ in seen.answers}) > 2
-    held_by = {version: {row[0] for row in corpus.rows(version)} for version, _ in seen.answers}
-    assert all(ids == held_by[version] for version, ids in seen.answers)
+    assert len({version for version, _ in seen.results}) > 2
+    held_by = {version: {row[0] for row in corpus.rows(version)} for version, _ in seen.results}
+    assert all(ids == held_by[version] for version, ids in seen.results)
 
 
 def test_the_later_sync_decides_the_content_of_an_object(corpus: Corpus) -> None:
@@ -77,7 +77,7 @@ def folder(number: int) -> str:
 class Seen:
     """The results of searches: a version, and the ids of all passages with the word."""
 
-    answers: list[tuple[int, set[str]]] = field(default_factory=list)
+    results: list[tuple[int, set[str]]] = field(default_factory=list)
     failed: list[BaseException] = field(default_factory=list)
 
 
@@ -98,7 +98,7 @@ def readers(corpus: Corpus) -> Iterator[Seen]:
             except Exception as error:
                 seen.failed.append(error)
                 return
-            seen.answers.append((ranking.receipt.version or 0, {hit.id or "" for hit in ranking}))
+            seen.results.append((ranking.receipt.version or 0, {hit.id or "" for hit in ranking}))
 
     thread = threading.Thread(target=read)
     thread.start()
