@@ -82,7 +82,7 @@ def _quality(judged: Judged, artifact: Artifact, model: Model) -> dict[str, Any]
         ids = [document.doc_id for document in documents]
         query, texts = judged.queries[query_id], [judged.texts[own] for own in ids]
         logits, _ = stage_logits(model, [(query, texts)])
-        rows = model.rows(model.read(query), texts)
+        rows = model.rows(model.query_row(query), texts)
         positions = np.array([padded_length(len(row.ids)) for row in rows])
         ways: dict[str, Numbers] = {f"exit {n}": own for n, own in enumerate(logits[:-1], 1)}
         ways["exact"] = logits[-1]

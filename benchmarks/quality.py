@@ -168,13 +168,13 @@ class _Halves:
         self._model, self._first, self._later = model, first, model.stages[1:]
         ids, own = list(texts), list(texts.values())
         tokens = [read for read in model.tokens(own, "beginning") if read is not None]
-        rows = model.rows(model.read("a"), own, tokens)
+        rows = model.rows(model.query_row("a"), own, tokens)
         self._rows: dict[str, TokenRow] = dict(zip(ids, rows, strict=True))
         self._states = {ids[place]: half for place, half in model.halves(own, tokens)}
 
     def meet(self, query: str, ids: Sequence[str]) -> tuple[dict[str, Floats], Numbers]:
         """Scores by way, and the documents' unit mean vectors, ``(ids, dim)``."""
-        half = self._model.half(self._model.read(query))
+        half = self._model.query_states(self._model.query_row(query))
         if half is None:
             raise SystemExit("a late-interaction model without a query's half")
         rows = [self._rows[doc_id] for doc_id in ids]

@@ -145,7 +145,7 @@ class WordCountModel:
         self._tokens = Tokens(load_tokenizer(BUNDLED / TOKENIZER), 64)
         self.stages: Sequence[Stage] = [self._first, self._second]
 
-    def read(self, query: str) -> TokenRow:
+    def query_row(self, query: str) -> TokenRow:
         return self._tokens.head(query)
 
     def tokens(self, texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:
@@ -159,12 +159,12 @@ class WordCountModel:
     ) -> list[TokenRow]:
         return self._tokens.pairs(query, texts, tokens)
 
-    def halves(
+    def document_states(
         self, texts: Sequence[str], tokens: Sequence[TextTokens]
     ) -> Iterator[tuple[int, TokenStates]]:
         return iter(())
 
-    def half(self, query: TokenRow) -> TokenStates | None:
+    def query_states(self, query: TokenRow) -> TokenStates | None:
         return None
 
     def _first(self, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:

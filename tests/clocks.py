@@ -14,7 +14,7 @@ from resift.rerank.state import CallState
 
 
 def step_until(model: Model, batches: int, query: str, texts: Sequence[object]) -> CallState:
-    """What an engine has to say when time is up after so many batches, before the next is done."""
+    """The state of a call whose time is up after so many batches, before the next is done."""
     deadline = Deadline(budget_ms=600_000)
     left = threading.Event()
     run = 0

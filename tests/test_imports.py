@@ -153,7 +153,7 @@ def test_nothing_outside_the_library_is_imported_without_a_door() -> None:
         ("types.py", "from resift.settings import Settings"),
         ("rerank/engine.py", "from resift.index.store import Store"),
         ("rerank/engine.py", "def f():\n    import openvino"),
-        ("index/store.py", "from resift.rerank.encoder import Encoder"),
+        ("index/store.py", "from resift.rerank.models import Encoder"),
         ("index/sync.py", "lance = require('lance', 'index')"),
         ("search/fusion.py", "import resift.cli.output"),
         ("search/two_stage.py", "from resift.evaluation import trec"),

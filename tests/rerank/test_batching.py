@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from resift.rerank.batching import (
     LENGTH_STEP,
-    REST,
+    MAX_EXCESS,
     fill,
     padded_length,
     schedule,
@@ -26,7 +26,7 @@ def test_every_row_is_scheduled_once(own: list[int], budget: int) -> None:
 def test_groups_fit_the_budget_unless_one_row_alone_does_not(own: list[int], budget: int) -> None:
     groups = schedule(own, budget)
     for group in groups:
-        assert group.positions <= REST * budget or len(group.rows) == 1
+        assert group.positions <= MAX_EXCESS * budget or len(group.rows) == 1
         assert group.length >= max(own[row] for row in group.rows)
 
 

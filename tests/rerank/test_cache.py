@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from artifacts import WordCountModel
 from resift import Reranker
-from resift.rerank import cache as cache_module
-from resift.rerank.cache import ENTRY_BYTES, PairCache
+from resift.rerank import caches as caches_module
 from resift.rerank.cache_file import Score
+from resift.rerank.caches import ENTRY_BYTES, PairCache
 from resift.rerank.deadline import Deadline
 from resift.rerank.engine import Engine
 from resift.settings import Settings
@@ -61,7 +61,7 @@ def test_a_file_outlives_its_cache(tmp_path: Path) -> None:
 
 
 def test_a_file_keeps_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_module, "ROW_BYTES", 100_000)
+    monkeypatch.setattr(caches_module, "ROW_BYTES", 100_000)
     file = tmp_path / "pairs.db"
     for key in KEYS:
         PairCache("model", 0.5, file).put({key: SCORES[key]})
@@ -84,7 +84,7 @@ def test_a_file_that_another_process_writes_is_done_without_once(tmp_path: Path)
 WRITER = """
 import sys
 from pathlib import Path
-from resift.rerank.cache import PairCache
+from resift.rerank.caches import PairCache
 from resift.rerank.cache_file import Score
 cache = PairCache("model", 10, Path(sys.argv[1]))
 number = 0

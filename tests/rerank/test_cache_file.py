@@ -13,8 +13,8 @@ import pytest
 from resift import Reranker
 from resift.errors import SettingsError
 from resift.rerank import cache_file as cache_file_module
-from resift.rerank.cache import PairCache
 from resift.rerank.cache_file import APPLICATION_ID, Score
+from resift.rerank.caches import PairCache
 from resift.settings import Settings
 
 KEYS = [bytes([n]) * 16 for n in range(20)]
@@ -99,7 +99,7 @@ def test_what_lies_beside_a_file_and_is_not_sqlites_is_untouched(
         subprocess.run([sys.executable, "-c", WRITE, str(file)], check=True)
     Path(f"{file}{end}").write_text("my notes")
     before = snapshot(tmp_path)
-    with pytest.raises(SettingsError, match=rf"pairs\.db{end} is there"):
+    with pytest.raises(SettingsError, match=rf"pairs\.db{end} exists"):
         PairCache("model", 1, file)
     assert snapshot(tmp_path) == before
 
@@ -107,7 +107,7 @@ def test_what_lies_beside_a_file_and_is_not_sqlites_is_untouched(
 WRITE = """
 import sys
 from pathlib import Path
-from resift.rerank.cache import PairCache
+from resift.rerank.caches import PairCache
 from resift.rerank.cache_file import Score
 PairCache("model", 1, Path(sys.argv[1])).put({b"k" * 16: Score((1.0,), 1, 0, 1)})
 """
@@ -192,7 +192,9 @@ def test_a_broken_cache_of_ours_is_begun_anew_and_said(tmp_path: Path, start: in
     content[start:68] = b"\xff" * max(68 - start, 0)
     content[max(start, 72) :] = b"\xff" * (len(content) - max(start, 72))
     file.write_bytes(content)
-    with pytest.warns(RuntimeWarning, match=r"pairs\.db: the cache was broken.*begun anew"):
+    with pytest.warns(
+        RuntimeWarning, match=r"pairs\.db: the cache was broken.*replaced by an empty one"
+    ):
         cache = PairCache("model", 1, file)
         cache.get(KEYS)
     cache.put(SCORES)
@@ -203,7 +205,7 @@ def test_a_cache_cut_short_is_begun_anew(tmp_path: Path) -> None:
     file = tmp_path / "pairs.db"
     subprocess.run([sys.executable, "-c", WRITE, str(file)], check=True)
     os.truncate(file, 5000)
-    with pytest.warns(RuntimeWarning, match="begun anew"):
+    with pytest.warns(RuntimeWarning, match="replaced by an empty one"):
         cache = PairCache("model", 1, file)
         cache.get([b"k" * 16])
         cache.put(SCORES)
@@ -239,7 +241,7 @@ def test_a_full_disk_is_said_once_and_memory_goes_on(tmp_path: Path) -> None:
     connection = cache._file._open[1]  # type: ignore[union-attr, index]
     connection.execute("PRAGMA max_page_count = 1")
     many = {n.to_bytes(16): Score((1.0,), 1, 0, 1, bytes(4000)) for n in range(20)}
-    with pytest.warns(RuntimeWarning, match="full.*going on without it") as said:
+    with pytest.warns(RuntimeWarning, match="full.*scoring without it") as said:
         cache.put(many)
         cache.put(SCORES)
         assert cache.get(KEYS) == SCORES and cache.get([b"unknown"]) == {}
@@ -277,8 +279,8 @@ def test_what_took_its_place_meanwhile_is_not_deleted(tmp_path: Path) -> None:
     file.write_text("mine")
     error = sqlite3.DatabaseError("malformed")
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    with pytest.warns(RuntimeWarning, match="no cache.*going on without it"):
-        cache._file._fault(error)  # type: ignore[union-attr]
+    with pytest.warns(RuntimeWarning, match="no cache.*scoring without it"):
+        cache._file._handle(error)  # type: ignore[union-attr]
     assert file.read_text() == "mine"
 
 

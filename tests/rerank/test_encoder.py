@@ -9,8 +9,7 @@ from artifacts import DIM
 from resift.index.embedders.artifact import ArtifactEmbedder
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.encoder import Encoder
-from resift.rerank.models import encoded
+from resift.rerank.models import Encoder, encode
 from resift.rerank.runtimes import open_session
 from resift.rerank.tokenization import Tokens, load_tokenizer
 from resift.settings import Settings
@@ -33,7 +32,7 @@ def embedder(runtime: str) -> ArtifactEmbedder:
 
 
 def test_means_are_the_unit_mean_of_the_states(encoder: Encoder) -> None:
-    means = encoder.means(TEXTS)
+    means = encoder.vectors(TEXTS, "mean")
     states = list(encoder.states(TEXTS))
     assert means.shape == (12, 384) and means.dtype == np.float32
     for mean, own in zip(means, states, strict=True):
@@ -53,7 +52,7 @@ def test_what_is_kept_ends_with_the_states(meeting: bool, runtime: str, tmp_path
     session = open_session(artifact.stages[0], runtime)
     texts = [" ".join(WORDS[place : place + 5]) for place in (0, 9, 30)]
     for kept, states in zip(
-        encoded(session, tokens.single(texts)), Encoder(tokens, session).states(texts), strict=True
+        encode(session, tokens.single(texts)), Encoder(tokens, session).states(texts), strict=True
     ):
         assert kept.dtype == np.float16 and kept.shape[1] == DIM * (1 + meeting)
         np.testing.assert_array_equal(kept[:7, -DIM:], states.astype(np.float16))
@@ -62,10 +61,10 @@ def test_what_is_kept_ends_with_the_states(meeting: bool, runtime: str, tmp_path
 
 
 def test_a_text_has_the_same_states_and_mean_alone_and_among_others(encoder: Encoder) -> None:
-    together = encoder.means(TEXTS)
+    together = encoder.vectors(TEXTS, "mean")
     states = list(encoder.states(TEXTS))
     for place, text in enumerate(TEXTS):
-        assert np.abs(encoder.means([text])[0] - together[place]).max() <= 1e-6
+        assert np.abs(encoder.vectors([text], "mean")[0] - together[place]).max() <= 1e-6
         assert np.abs(next(encoder.states([text])) - states[place]).max() <= 1e-5
 
 

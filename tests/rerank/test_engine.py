@@ -178,7 +178,7 @@ def test_an_over_long_text_is_cut_and_scored() -> None:
 
 def test_a_query_half_that_fails_fails_the_readable_texts_and_raises_nothing() -> None:
     class NoHalf(WordCountModel):
-        def half(self, query: TokenRow) -> TokenStates | None:
+        def query_states(self, query: TokenRow) -> TokenStates | None:
             raise RuntimeFailure("no half")
 
     model = NoHalf()

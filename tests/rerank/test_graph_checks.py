@@ -100,8 +100,8 @@ def test_an_embedder_whose_graph_has_a_head_is_refused(tmp_path: Path) -> None:
 def test_more_exits_than_stages_are_refused(joint_copy: Path, tmp_path: Path) -> None:
     exits = load_artifact(BUNDLED).manifest.exits
     edited(joint_copy, exits=exits)
-    refused(joint_copy, "knows 1 exits, its 1 files have 0")
+    refused(joint_copy, "has 1 exits, its 1 files have 0")
     split = tmp_path / "split"
     shutil.copytree(BUNDLED, split)
     edited(split, exits=exits * 2)
-    refused(split, "knows 2 exits, its 3 files have 1")
+    refused(split, "has 2 exits, its 3 files have 1")

@@ -11,10 +11,10 @@ import pytest
 from artifacts import WordCountModel
 from resift import Reranker
 from resift.errors import Overloaded, QueryError, RuntimeFailure
-from resift.rerank.async_calls import Desk
+from resift.rerank.async_calls import AsyncCalls
 from resift.rerank.deadline import Deadline
 from resift.rerank.engine import Engine
-from resift.rerank.steps import Steps
+from resift.rerank.request import Steps
 from texts import passages
 
 QUERY = "red blue"
@@ -66,12 +66,12 @@ def test_calls_at_once_are_answered_in_time_or_refused(bundled: Reranker) -> Non
     assert all("calls are waiting already" in str(own) for own in refused)
     answered = [own for own in found if not isinstance(own, Overloaded)]
     assert not [own for own in answered if isinstance(own, BaseException)]
-    assert not bundled._engine._desk._calls.open
+    assert not bundled._engine._async_calls._calls.open
 
 
 def test_calls_without_a_deadline_refuse_nobody_who_has_one() -> None:
     engine = Engine(WordCountModel())
-    engine._desk._last_step_s = 0.1
+    engine._async_calls._last_step_s = 0.1
 
     async def beside() -> object:
         patiences = [Deadline() for _ in range(20)]
@@ -125,14 +125,14 @@ def test_a_task_that_is_cancelled_while_it_is_read_stops_costing() -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         end = time.monotonic() + 30
-        while engine._desk._calls.open and time.monotonic() < end:
+        while engine._async_calls._calls.open and time.monotonic() < end:
             await asyncio.sleep(0.01)
         assert (
             getgeneratorstate(steps) == "GEN_CLOSED"
         )  # given up in the middle, for to its end takes seconds
 
     asyncio.run(cancelled())
-    assert not engine._desk._calls.open
+    assert not engine._async_calls._calls.open
 
 
 def test_a_desk_that_dies_is_heard_by_all_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_a_desk_that_dies_is_heard_by_all_and_replaced(monkeypatch: pytest.Monke
         return await engine.arun(engine.steps(QUERY, ["red"], deadline), deadline)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Desk, "_step", dies)
+        patch.setattr(AsyncCalls, "_step", dies)
         with pytest.raises(RuntimeFailure, match="ZeroDivisionError"):
             asyncio.run(asyncio.wait_for(rank(), 30))
     assert asyncio.run(asyncio.wait_for(rank(), 30)) is not None

@@ -26,7 +26,7 @@ from resift.rerank.models import (
     LateInteractionModel,
     LateInteractionStage,
     cross_attention_feeds,
-    encoded,
+    encode,
     load_model,
     run,
 )
@@ -104,11 +104,11 @@ def test_logits_are_the_first_exits_and_the_residual(
 ) -> None:
     encoder, _, meeting = (open_session(stage, runtime) for stage in artifact.stages)
     found = reranker.score(QUERY, TEXTS)
-    half = model.half(model.read(QUERY))
+    half = model.query_states(model.query_row(QUERY))
     residuals = []
     for text, logit in zip(TEXTS, found, strict=True):
-        rows = model.rows(model.read(QUERY), [text])
-        kept = encoded(encoder, rows)
+        rows = model.rows(model.query_row(QUERY), [text])
+        kept = encode(encoder, rows)
         own, read = (states.astype(np.float32)[..., -DIM:] for states in (half, kept))
         first = LATE.logits(features(query_states(own), read, pad(rows)["attention_mask"]))
         feeds = cross_attention_feeds([half], kept, rows) | {"logits": first}
@@ -147,8 +147,8 @@ def test_the_order_of_the_input_does_not_matter(seed: int, reranker: Reranker) -
 @pytest.mark.parametrize("more", [16, 64])
 def test_padding_changes_nothing(more: int, runtime: str, model: LateInteractionModel) -> None:
     """Neither the query's nor the documents', whatever stands in it."""
-    prompt = model.read(QUERY)
-    half, rows = model.half(prompt), model.rows(prompt, TEXTS[:5])
+    prompt = model.query_row(QUERY)
+    half, rows = model.query_states(prompt), model.rows(prompt, TEXTS[:5])
     first, meeting = model.stages
     batch, logits = first(Batch(rows, [half] * len(rows)))
     assert batch.states is not None and isinstance(meeting, CrossAttentionStage)
@@ -167,9 +167,9 @@ def test_padding_changes_nothing(more: int, runtime: str, model: LateInteraction
 
 
 def test_queries_of_all_lengths_meet_in_padded_halves(model: LateInteractionModel) -> None:
-    rows = model.rows(model.read(QUERY), TEXTS[:2])
+    rows = model.rows(model.query_row(QUERY), TEXTS[:2])
     for words in (1, 13, 14, 15, 40):
-        half = model.half(model.read(" ".join(WORDS[:words])))
+        half = model.query_states(model.query_row(" ".join(WORDS[:words])))
         batch, _ = model.stages[0](Batch(rows, [half] * len(rows)))
         assert batch.states is not None
         feeds = cross_attention_feeds([half] * len(rows), batch.states, rows)
@@ -279,7 +279,7 @@ def test_tokens_are_counted_once(
     model: LateInteractionModel, early: Reranker, reranker: Reranker
 ) -> None:
     outcome = Engine(model).score(QUERY, TEXTS)
-    rows = model.rows(model.read(QUERY), TEXTS)
+    rows = model.rows(model.query_row(QUERY), TEXTS)
     assert outcome.tokens == sum(len(row.ids) for row in rows)
     one, other = (own.rank(QUERY, TEXTS).receipt for own in (early, reranker))
     assert (one.tokens, one.padding_share) == (other.tokens, other.padding_share)

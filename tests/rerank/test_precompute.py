@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from artifacts import make_joint_artifact
 from resift import Candidate, Document, Precomputed, Reranker
 from resift.rerank import models
-from resift.rerank.precompute import EncodedDocument, StateCache, digest, pack, unpack
+from resift.rerank.caches import StateCache
+from resift.rerank.precompute import EncodedDocument, digest, pack, unpack
 from resift.rerank.runtimes import Session
 from resift.rerank.tokenization import TokenRow
 from resift.rerank.values import is_text
@@ -94,14 +95,14 @@ def test_in_a_mixture_only_the_rest_is_encoded(
 ) -> None:
     kept = bundled.precompute(TEXTS)
     mixed = held(TEXTS, [own if place % 2 else None for place, own in enumerate(kept)])
-    encoded = models.encoded
+    encode = models.encode
     rows_read: list[TokenRow] = []
 
     def noted(encoder: Session, rows: Sequence[TokenRow]) -> models.TokenStates:
         rows_read.extend(rows)
-        return encoded(encoder, rows)
+        return encode(encoder, rows)
 
-    monkeypatch.setattr(models, "encoded", noted)
+    monkeypatch.setattr(models, "encode", noted)
     bundled.score(QUERY, mixed)
     assert len(rows_read) == 1 + len(TEXTS) // 2  # the query, and every second text
 
@@ -308,13 +309,13 @@ def test_bytes_come_back_as_they_went(text: str, tokens: int) -> None:
 def test_a_cache_never_holds_more_than_its_bytes(puts: list[tuple[int, int]]) -> None:
     cache = StateCache(0.002)
     for name, tokens in puts:
-        cache.put(bytes([name]), _known(tokens))
+        cache.put({bytes([name]): _known(tokens)})
         kept = cache.get(bytes([one]) for one in range(13)).values()
         assert (
             sum(own.tokens.ids.nbytes + own.states.nbytes for own in kept if own.states is not None)
             <= 2000
         )
-        assert cache._bytes == sum(
+        assert cache._size == sum(
             400 + own.tokens.ids.nbytes + own.states.nbytes
             for own in kept
             if own.states is not None
@@ -324,9 +325,9 @@ def test_a_cache_never_holds_more_than_its_bytes(puts: list[tuple[int, int]]) ->
 def test_the_least_recently_used_make_room() -> None:
     cache = StateCache(0.0015)  # two of these
     for name in (b"a", b"b"):
-        cache.put(name, _known(20))
+        cache.put({name: _known(20)})
     cache.get([b"a"])
-    cache.put(b"c", _known(20))
+    cache.put({b"c": _known(20)})
     assert set(cache.get([b"a", b"b", b"c"])) == {b"a", b"c"}
 
 
@@ -343,11 +344,3 @@ def test_a_bit_that_flipped_in_kept_states_is_seen_and_the_text_read_anew() -> N
     np.testing.assert_allclose(
         reranker.score(QUERY, held(TEXTS[:3], altered)), fresh, atol=1e-5, rtol=0
     )
-
-
-def test_states_of_an_older_index_have_no_checksum_and_are_used() -> None:
-    reranker = Reranker()
-    (kept,) = reranker.precompute(TEXTS[:1])
-    assert kept is not None
-    older = replace(kept, text=kept.text[:16])
-    assert reranker.rank(QUERY, held(TEXTS[:1], [older])).receipt.precomputed == 1

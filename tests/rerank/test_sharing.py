@@ -19,9 +19,11 @@ from resift import Reranker
 from resift.errors import Overloaded, RuntimeFailure
 from resift.rerank import engine as engine_module
 from resift.rerank import worker as worker_module
+from resift.rerank.call import Call
 from resift.rerank.deadline import Deadline
 from resift.rerank.engine import Engine
 from resift.rerank.models import Batch, Stage
+from resift.rerank.request import Request
 from resift.rerank.state import CallState
 from resift.rerank.tuning import Tuning
 from texts import passages
@@ -148,7 +150,7 @@ def test_what_nobody_foresaw_reaches_the_caller_and_the_next_call_works() -> Non
     assert engine.score(QUERY, ["red"]).logits.tolist() == [1.5]
 
 
-@pytest.mark.parametrize("step", ["_take", "_timed", "_scatter"])
+@pytest.mark.parametrize("step", ["_take", "_measure", "_scatter"])
 def test_a_worker_that_dies_is_heard_by_all_and_replaced(
     step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,18 +231,20 @@ def test_a_caller_that_leaves_between_two_stages_harms_nobody_in_its_batch() -> 
     worker = engine._worker
     requests = []
     for text in ("red", "blue blue"):
-        prompt, outcome = model.read(QUERY), CallState.of([text])
-        outcome.rows[0] = model.rows(prompt, [text])[0]
-        requests.append(engine._request(prompt, [0], outcome, Deadline(), None, {}, {}))
+        query, state = model.query_row(QUERY), CallState.of([text])
+        document = state.document(0)
+        document.row = model.rows(query, [text])[0]
+        call = Call(model, QUERY, query, [text], Deadline(), "count", state)
+        requests.append(engine._request(call, [document], None))
     engine._worker._requests.extend(requests)
     worker._scatter(list(worker._run(model.stages[0], worker._take())))
     pairs = worker._take()
     worker.leave(requests[0])
     found = list(worker._run(model.stages[1], pairs))
     worker._scatter(found)
-    assert [(own.fault, own.logit) for own in found] == [(None, 1.5), (None, 2.5)]
-    assert requests[0].outcome.logits.tolist() == [1.0]
-    assert requests[1].outcome.logits.tolist() == [2.5] and requests[1].finished
+    assert [(result.fault, result.logit) for result in found] == [(None, 1.5), (None, 2.5)]
+    assert requests[0].state.logits.tolist() == [1.0]
+    assert requests[1].state.logits.tolist() == [2.5] and requests[1].finished
 
 
 def test_a_caller_that_goes_away_stops_costing() -> None:
@@ -361,7 +365,7 @@ def test_states_keep_to_the_memory_there_is() -> None:
             self.most = 0
 
         def _second(self, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
-            self.most = max(self.most, sum(len(own.states) for own in engine._worker._requests))
+            self.most = max(self.most, sum(map(_documents_with_states, engine._worker._requests)))
             return super()._second(batch)
 
     model = Wide()
@@ -373,3 +377,7 @@ def test_states_keep_to_the_memory_there_is() -> None:
     assert all(own.logits.tolist() == expected for own in found)
     tokens = 100e6 / 100_000
     assert 0 < model.most <= tokens / 5  # a row has 5 tokens at least
+
+
+def _documents_with_states(request: Request) -> int:
+    return sum(document.states is not None for document in request.state.documents.values())

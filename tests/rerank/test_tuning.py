@@ -11,7 +11,7 @@ from artifacts import WordCountModel
 from resift import Reranker
 from resift.rerank.batching import TOKEN_BUDGET
 from resift.rerank.engine import Engine
-from resift.rerank.tuning import BATCHES, BUDGETS, KIND, MOST_BYTES, Tuning, tuning_file
+from resift.rerank.tuning import BATCHES, BUDGETS, KIND, MAX_FILE_BYTES, Tuning, tuning_file
 from resift.settings import Settings
 from texts import passages
 
@@ -24,7 +24,7 @@ def try_all(tuning: Tuning, fastest: int, by: float) -> None:
     for _ in range(BATCHES * len(BUDGETS)):
         budget = tuning.token_budget
         rows = [LENGTH] * (budget // LENGTH)
-        tuning.ran(rows, LENGTH, sum(rows) / (by if budget == fastest else 1.0))
+        tuning.add(rows, LENGTH, sum(rows) / (by if budget == fastest else 1.0))
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_noise_chooses_the_usual(file: Path) -> None:
 
 def test_one_slow_batch_decides_nothing() -> None:
     tuning = Tuning(KEY, None)
-    tuning.ran([LENGTH] * (TOKEN_BUDGET // LENGTH), LENGTH, 1e9)
+    tuning.add([LENGTH] * (TOKEN_BUDGET // LENGTH), LENGTH, 1e9)
     try_all(tuning, 0, by=1.0)
     assert tuning.token_budget == TOKEN_BUDGET
 
@@ -60,7 +60,7 @@ def test_one_slow_batch_decides_nothing() -> None:
 def test_a_batch_with_room_left_says_nothing() -> None:
     tuning = Tuning(KEY, None)
     for _ in range(100):
-        tuning.ran([LENGTH], LENGTH, 1e-3 if tuning.token_budget == 256 else 1.0)
+        tuning.add([LENGTH], LENGTH, 1e-3 if tuning.token_budget == 256 else 1.0)
     assert tuning.token_budget == BUDGETS[0]
 
 
@@ -84,7 +84,7 @@ def test_another_model_or_machine_is_tried_on_its_own(file: Path) -> None:
         b'{"dark_mode": true}',
         b'{"kind": "another", "choices": {}}',
         b'{"kind": "resift batch sizes", "choices": 7}',
-        b'{"kind": "resift batch sizes"}' + b" " * MOST_BYTES,
+        b'{"kind": "resift batch sizes"}' + b" " * MAX_FILE_BYTES,
     ],
 )
 def test_a_file_that_is_not_ours_is_said_and_left_alone(file: Path, kept: bytes) -> None:

@@ -124,7 +124,10 @@ def test_a_word_longer_than_a_window_is_cut_where_the_window_ends() -> None:
 def test_a_lone_surrogate_far_in_a_text_is_one_character_of_it() -> None:
     tokens = Tokens(WORDPIECE, MOST)
     text = "alpha " * 500 + "\udcff beta"
-    assert read(tokens, text, "count").total == len(tokens.query("alpha " * 500 + "\ufffd beta"))
+    assert (
+        read(tokens, text, "count").total
+        == read(tokens, text.replace("\udcff", "\ufffd"), "count").total
+    )
 
 
 TEN_MB = {

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from resift.errors import RuntimeFailure
 from resift.extras import require
-from resift.rerank.runtimes import Arrays, Shape, first_line
+from resift.rerank.native import first_line
+from resift.rerank.runtimes import Arrays, Shape
 
 
 class OnnxRuntimeSession:
@@ -30,7 +31,7 @@ class OnnxRuntimeSession:
 
 
 def _shape(declared: Sequence[int | str | None]) -> Shape:
-    """Free sizes have names; a shape that is not known is as empty as a single number's."""
+    """Free sizes have names; an unknown shape is empty, as that of a scalar is."""
     return tuple(size if isinstance(size, int) else None for size in declared) or None
 
 
@@ -38,9 +39,9 @@ def open_model(model: Path, threads: int) -> OnnxRuntimeSession:
     """Load an ONNX file for the CPU; `threads` 0 leaves the number to ONNX Runtime."""
     onnxruntime = require("onnxruntime", "onnxruntime")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only: warnings there are about its own optimiser
+    options.log_severity_level = 3  # errors only: its warnings are about its own optimiser
     options.intra_op_num_threads = threads
-    # Threads that spin on after a stage would fight those of the next one's session for the cores.
+    # Threads that spin after a stage would compete with those of the next session for the cores.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     return OnnxRuntimeSession(session, onnxruntime.__version__)

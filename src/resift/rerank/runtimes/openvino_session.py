@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from resift.errors import RuntimeFailure
 from resift.extras import require, without_telemetry
-from resift.rerank.runtimes import Arrays, Shape, first_line
+from resift.rerank.native import first_line
+from resift.rerank.runtimes import Arrays, Shape
 
 
 class OpenVinoSession:
@@ -20,9 +21,9 @@ class OpenVinoSession:
         self.runtime = f"openvino {version}"
         self.inputs = frozenset(port.get_any_name() for port in compiled.inputs)
         names = [port.get_names() for port in compiled.outputs]  # fusing leaves aliases
-        self._places = {name: place for place, own in enumerate(names) for name in own}
+        self._indices = {name: index for index, aliases in enumerate(names) for name in aliases}
         shapes = [_shape(port.get_partial_shape()) for port in compiled.outputs]
-        self.outputs = {name: shapes[place] for name, place in self._places.items()}
+        self.outputs = {name: shapes[index] for name, index in self._indices.items()}
         self._request = compiled.create_infer_request()
 
     def run(self, feeds: Arrays, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
@@ -32,7 +33,7 @@ class OpenVinoSession:
             raise RuntimeFailure(f"openvino: {first_line(error)}") from error
         wanted = self.outputs if outputs is None else outputs
         return {
-            name: np.array(self._request.get_output_tensor(self._places[name]).data)
+            name: np.array(self._request.get_output_tensor(self._indices[name]).data)
             for name in wanted
         }
 
@@ -62,9 +63,9 @@ def open_model(model: Path, threads: int) -> OpenVinoSession:
 
 
 def _transpose_keys_in_products(graph: Any) -> None:
-    """Attention's products read keys as rows: the same sums, 9 % faster by not copying columns.
+    """Let attention's products read keys as rows: the same sums, 9 % faster without a copy.
 
-    Our graphs turn keys ``(rows, tokens, heads, dim)`` into columns, as ONNX needs them.
+    Our graphs transpose keys ``(rows, tokens, heads, dim)`` into columns, as ONNX needs them.
     """
     ops = import_module("openvino.opset13")
     for product in graph.get_ops():
