@@ -54,8 +54,8 @@ DOORS = {
         "index/versions.py",
     ),
     "onnx": ("training/", "cli/convert.py"),
-    "onnxruntime": ("rerank/runtimes/onnxruntime_session.py",),
-    "openvino": ("rerank/runtimes/openvino_session.py",),
+    "onnxruntime": ("rerank/runtimes.py",),
+    "openvino": ("rerank/runtimes.py",),
     "pathspec": ("index/patterns.py",),
     "pyarrow": (
         "index/manifest.py",

@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 
 from resift.errors import InputError, MissingExtra, RuntimeFailure
-from resift.rerank.runtimes import ORDER, default_runtime, open_session
+from resift.rerank.runtimes import (
+    SESSION_TYPES,
+    Session,
+    default_runtime,
+    open_session,
+    transpose_keys,
+)
 from resift.rerank.tokenization import Tokens, load_tokenizer, pad
 from resift.settings import RUNTIMES
 
@@ -29,8 +35,8 @@ def test_a_process_has_one_session_a_file_runtime_and_threads(stage: Path, runti
 
 
 def test_runtimes_do_not_share_sessions(stage: Path) -> None:
-    sessions = [open_session(stage, name) for name in ORDER]
-    assert [session.runtime.split()[0] for session in sessions] == list(ORDER)
+    sessions = [open_session(stage, name) for name in SESSION_TYPES]
+    assert [session.runtime.split()[0] for session in sessions] == list(SESSION_TYPES)
 
 
 def test_a_session_that_nobody_holds_is_let_go(stage: Path, runtime: str) -> None:
@@ -76,10 +82,10 @@ def test_a_file_that_is_no_onnx_is_refused_in_a_line(tmp_path: Path, runtime: st
 def test_little_memory_is_said_and_no_file_is_blamed(
     stage: Path, runtime: str, said: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object) -> Session:
         raise said
 
-    monkeypatch.setattr(f"resift.rerank.runtimes.{runtime}_session.open_model", refuse)
+    monkeypatch.setitem(SESSION_TYPES, runtime, refuse)
     with pytest.raises(RuntimeFailure, match="the memory does not suffice") as caught:
         open_session(stage, runtime, 3)
     assert "is it an ONNX file" not in str(caught.value)
@@ -99,7 +105,7 @@ def test_an_unknown_runtime_is_refused(stage: Path) -> None:
 
 
 def test_settings_and_runtimes_know_the_same_names() -> None:
-    assert ORDER == RUNTIMES
+    assert tuple(SESSION_TYPES) == RUNTIMES
 
 
 def _only(installed: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +163,6 @@ def test_loading_a_model_reports_to_nobody(tmp_path: Path) -> None:
 
 def test_openvino_reads_keys_as_rows_to_the_same_logits(joint_folder: Path, stage: Path) -> None:
     openvino = pytest.importorskip("openvino")
-    from resift.rerank.runtimes.openvino_session import _transpose_keys_in_products
 
     def keys_as_rows(graph: Any) -> int:
         products = [node for node in graph.get_ops() if node.get_type_name() == "MatMul"]
@@ -173,7 +178,7 @@ def test_openvino_reads_keys_as_rows_to_the_same_logits(joint_folder: Path, stag
     options = {"INFERENCE_PRECISION_HINT": "f32"}
     before = keys_as_rows(graph)
     plain = core.compile_model(graph, "CPU", options)(feeds)["logits"]
-    _transpose_keys_in_products(graph)
+    transpose_keys(graph)
     turned = core.compile_model(graph, "CPU", options)(feeds)["logits"]
     assert keys_as_rows(graph) - before == 1  # of two layers: the last one has no columns to turn
     assert turned == pytest.approx(plain, abs=1e-6)

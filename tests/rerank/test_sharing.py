@@ -24,7 +24,7 @@ from resift.rerank.deadline import Deadline
 from resift.rerank.engine import Engine
 from resift.rerank.models import Batch, Stage
 from resift.rerank.request import Request
-from resift.rerank.state import CallState
+from resift.rerank.state import CallState, DocumentState
 from resift.rerank.tuning import Tuning
 from texts import passages
 
@@ -232,7 +232,7 @@ def test_a_caller_that_leaves_between_two_stages_harms_nobody_in_its_batch() -> 
     requests = []
     for text in ("red", "blue blue"):
         query, state = model.query_row(QUERY), CallState.of([text])
-        document = state.document(0)
+        document = state.documents[0] = DocumentState(0, text)
         document.row = model.rows(query, [text])[0]
         call = Call(model, QUERY, query, [text], Deadline(), "count", state)
         requests.append(engine._request(call, [document], None))

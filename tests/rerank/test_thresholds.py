@@ -142,7 +142,7 @@ def test_late_ones_come_up_where_those_before_them_are_left_out(bundled: Reranke
     """The first two of what stays, not what stays of the first two."""
     scored = bundled.score_candidates(QUERY, POOL[:6])
     for index in (4, 5):
-        scored.outcome.document(index).logits = ()
+        scored.outcome.documents[index].logits = ()
         scored.outcome.statuses[index] = "late"
     scored.outcome.note("time was up")
     found = scored.ranking(2, thresholds=Thresholds(1.0, 1.0))

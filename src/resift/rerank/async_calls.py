@@ -17,7 +17,7 @@ from typing import Any
 
 from resift.errors import InputError, Overloaded
 from resift.rerank.deadline import Deadline
-from resift.rerank.native import after_fork, start_thread, thread_failure
+from resift.rerank.native import BackgroundThread, thread_failure
 from resift.rerank.request import Request, Steps
 from resift.rerank.worker import IDLE_S, Worker
 
@@ -92,7 +92,7 @@ class _Calls:
         return heapq.heappop(self.ready)[2] if self.ready else None
 
 
-class AsyncCalls:
+class AsyncCalls(BackgroundThread):
     """Does the steps of calls in a thread of its own, while there are any.
 
     Event loops of several threads may share it.
@@ -101,13 +101,11 @@ class AsyncCalls:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._last_step_s = LAST_STEP_S
-        self._reset()
-        after_fork(self._reset)  # a child has no thread, and none of its parent's event loops
+        super().__init__("resift-async")
 
     def _reset(self) -> None:
-        self._changed = threading.Condition()
+        super()._reset()
         self._calls = _Calls()
-        self._thread: threading.Thread | None = None
 
     def submit(self, steps: Steps[Any], deadline: Deadline) -> "asyncio.Future[Any]":
         """The future result of a call, to be awaited in the running event loop.
@@ -126,9 +124,7 @@ class AsyncCalls:
         deadline.call_when_over(partial(self._wake, call))
         with self._changed:
             self._admit(deadline)
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = None
-                self._thread = start_thread("resift-async", self._work)
+            self._ensure_running()
             self._calls.add(call)
             self._changed.notify()
         return call.future
@@ -151,17 +147,14 @@ class AsyncCalls:
                 self._calls.queue(call, first=True)
                 self._changed.notify()
 
-    def _work(self) -> None:
-        """The thread. However it ends, no caller is left waiting for it."""
-        try:
-            while (call := self._next()) is not None:
-                self._step(call)
-        except BaseException as error:  # passed on to the callers
-            with self._changed:
-                self._thread = None
-                left, self._calls = self._calls.open, _Calls()
-            for call in left:
-                call.settle(None, thread_failure(error))
+    def _abort(self, error: BaseException) -> None:
+        left, self._calls = self._calls.open, _Calls()
+        for call in left:
+            call.settle(None, thread_failure(error))
+
+    def _loop(self) -> None:
+        while (call := self._next()) is not None:
+            self._step(call)
 
     def _next(self) -> _Call | None:
         """The next call to go on with; None ends the thread, after a while without any."""

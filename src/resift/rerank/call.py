@@ -44,7 +44,7 @@ class Call:
         """Take from the cache the scores that it has, and count what they left uncounted."""
         documents: list[DocumentState] = []
         for part in self._parts(HASHED_AT_ONCE):
-            for document, key in zip(part, cache.keys(self.query, self._texts(part)), strict=True):
+            for document, key in zip(part, cache.keys(self.query, _texts(part)), strict=True):
                 document.key = key
             documents.extend(part)
             if self.deadline.spent:
@@ -77,7 +77,7 @@ class Call:
         unscored = self.state.unscored
         for index in unscored:
             if index in encoded:
-                self.state.document(index).encoded = encoded[index]
+                self._document(index).encoded = encoded[index]
         if cache is not None and self.model.state_type is not None:
             self._find_states(unscored, cache)
 
@@ -86,9 +86,9 @@ class Call:
         for index in indices:
             if self.deadline.spent:
                 break
-            document = self.state.document(index)
+            document = self._document(index)
             if document.encoded is None or document.encoded.states is None:
-                document.digest = digest(str(self.texts[index]))
+                document.digest = digest(document.text)
                 missing.append(document)
         cached = cache.get(document.digest for document in missing)
         for document in missing:
@@ -137,7 +137,7 @@ class Call:
         if self.deadline.spent or not missing:
             return
         left = iter(missing)
-        for tokens in self.model.tokens(self._texts(missing), self.wanted):
+        for tokens in self.model.tokens(_texts(missing), self.wanted):
             if tokens is not None:
                 next(left).encoded = EncodedDocument(tokens)
             if self.deadline.spent:
@@ -149,24 +149,32 @@ class Call:
     def _rows(self, documents: Sequence[DocumentState]) -> list[TokenRow]:
         encoded = (document.encoded for document in documents)
         tokens = [known.tokens for known in encoded if known is not None]
-        return self.model.rows(self.query_row, self._texts(documents), tokens)
+        return self.model.rows(self.query_row, _texts(documents), tokens)
 
-    def _texts(self, documents: Sequence[DocumentState]) -> list[str]:
-        return [str(self.texts[document.index]) for document in documents]
+    def _document(self, index: int) -> DocumentState:
+        document = self.state.documents.get(index)
+        if document is None:
+            document = DocumentState(index, str(self.texts[index]))
+            self.state.documents[index] = document
+        return document
 
     def _parts(self, characters: int) -> Iterator[list[DocumentState]]:
         """The documents without a score in order: as many at once, or one longer text."""
         part: list[DocumentState] = []
         size = 0
         for index in self.state.unscored:
-            length = len(str(self.texts[index]))
-            if part and size + length > characters:
+            document = self._document(index)
+            if part and size + len(document.text) > characters:
                 yield part
                 part, size = [], 0
-            part.append(self.state.document(index))
-            size += length
+            part.append(document)
+            size += len(document.text)
         if part:
             yield part
+
+
+def _texts(documents: Sequence[DocumentState]) -> list[str]:
+    return [document.text for document in documents]
 
 
 def _has_states(encoded: EncodedDocument | None, row: TokenRow) -> bool:

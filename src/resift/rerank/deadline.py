@@ -8,13 +8,13 @@ from collections.abc import Callable
 class Deadline:
     """The deadline of one call. It waits in the caller's thread and can be ended from any.
 
-    `budget_ms` counts from here; None is no limit.
+    `budget_ms` counts from here; None is no limit. `gone` is whether the caller has gone away.
     """
 
     def __init__(self, budget_ms: float | None = None) -> None:
         self.at = None if budget_ms is None else time.perf_counter() + budget_ms / 1000
         self._over = threading.Event()
-        self._gone = False
+        self.gone = False
         self._callback: Callable[[], None] | None = None
 
     @property
@@ -30,12 +30,7 @@ class Deadline:
     @property
     def spent(self) -> bool:
         """Whether the moment has passed or the caller has gone away."""
-        return self._gone or (self.at is not None and time.perf_counter() >= self.at)
-
-    @property
-    def gone(self) -> bool:
-        """Whether the caller has gone away."""
-        return self._gone
+        return self.gone or (self.at is not None and time.perf_counter() >= self.at)
 
     @property
     def over(self) -> bool:
@@ -45,7 +40,7 @@ class Deadline:
     @property
     def reason(self) -> str:
         """Why a call that was not finished has ended, for its receipt."""
-        return "the caller went away" if self._gone else "time was up"
+        return "the caller went away" if self.gone else "time was up"
 
     def shorten(self, seconds: float) -> None:
         """End so much earlier, where there is a moment."""
@@ -58,7 +53,7 @@ class Deadline:
 
     def give_up(self) -> None:
         """The caller goes away: whatever waits for it wakes up at once."""
-        self._gone = True
+        self.gone = True
         self.done()
 
     def wait(self) -> None:

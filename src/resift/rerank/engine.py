@@ -137,7 +137,7 @@ class Engine:
         yield from self._run(call, documents, early_exit)
         if self._cache is not None and remembered:
             call.remember(self._cache)
-        state.drop_encoded()
+        state.drop_texts()
         return state
 
     def _run(

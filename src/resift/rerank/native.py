@@ -109,17 +109,52 @@ native = Gate()
 """The gate of this process."""
 
 
-def start_thread(name: str, work: Callable[[], None]) -> threading.Thread:
-    """A running thread that keeps no process from ending. Raises `RuntimeFailure`."""
-    thread = threading.Thread(target=work, name=name, daemon=True)
-    try:
-        thread.start()
-    except RuntimeError as error:  # the machine has no more, or the interpreter is ending
-        raise RuntimeFailure(
-            f"the model's thread cannot be started ({error}); "
-            "let other threads end, or raise the limit on them"
-        ) from error
-    return thread
+class BackgroundThread:
+    """A thread that works while there is something to do, and starts again when there is more.
+
+    It keeps no process from ending. A forked process starts without one. Methods of subclasses
+    hold `_changed` while they change what the thread reads.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._reset()
+        after_fork(self._reset)
+
+    def _reset(self) -> None:
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def _loop(self) -> None:
+        """Work until there has been nothing to do for a while."""
+        raise NotImplementedError
+
+    def _abort(self, error: BaseException) -> None:
+        """An unexpected error ended the thread: each caller that waits gets a `thread_failure`."""
+        raise NotImplementedError
+
+    def _ensure_running(self) -> None:
+        """Start the thread where there is none. Raises `RuntimeFailure`."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        self._thread = None
+        thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the machine has no more, or the interpreter is ending
+            raise RuntimeFailure(
+                f"the model's thread cannot be started ({error}); "
+                "let other threads end, or raise the limit on them"
+            ) from error
+        self._thread = thread
+
+    def _work(self) -> None:
+        try:
+            self._loop()
+        except BaseException as error:  # passed on to the callers
+            with self._changed:
+                self._thread = None
+                self._abort(error)
 
 
 def thread_failure(error: BaseException) -> RuntimeFailure:

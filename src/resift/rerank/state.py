@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,32 +25,20 @@ NO_ROW = TokenRow(np.empty(0, np.int64), 0, 0, 0, 0)
 
 
 class CandidateTexts(Sequence[object]):
-    """What a model reads of each candidate, by index: the title and the text, joined on access.
+    """What a model reads of each candidate, by index: its title and text, joined on access.
 
-    Not a string where the candidate's text is none. Joining copies, and a call with a deadline
-    reads only a few of many long texts.
+    Joining copies, and a call with a deadline reads only a few of many long texts. Not a string
+    where the candidate's text is none.
     """
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
         self._candidates = candidates
-        self._joined: dict[int, object] = {}
 
     def __len__(self) -> int:
         return len(self._candidates)
 
-    @overload
-    def __getitem__(self, index: int) -> object: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[object]: ...
-    def __getitem__(self, index: int | slice) -> object:
-        if isinstance(index, slice):
-            return [self[number] for number in range(len(self))[index]]
-        candidate = self._candidates[index]
-        if not candidate.title:
-            return candidate.text
-        if index not in self._joined:
-            self._joined[index] = full_text(candidate)
-        return self._joined[index]
+    def __getitem__(self, index: Any) -> Any:
+        return full_text(self._candidates[index])
 
     def beginnings(self, characters: int) -> Iterator[object]:
         """Each text, or a longer beginning where it has more than so many characters."""
@@ -64,7 +52,7 @@ class CandidateTexts(Sequence[object]):
 
 @dataclass(slots=True, eq=False)
 class DocumentState:
-    """One document of a call.
+    """One document of a call; `text` has its title too, and is dropped after the call.
 
     `row` is what the model reads of it beside the query, and `encoded` its own tokens, with its
     token states where they are `precomputed`. `logits` has one for each stage that it went
@@ -74,6 +62,7 @@ class DocumentState:
     """
 
     index: int
+    text: str
     row: TokenRow = NO_ROW
     encoded: EncodedDocument | None = None
     logits: tuple[float, ...] = ()
@@ -125,13 +114,6 @@ class CallState:
         if isinstance(texts, CandidateTexts):
             beginnings = texts.beginnings(BEGINNING)
         return cls([_status(text) for text in beginnings])
-
-    def document(self, index: int) -> DocumentState:
-        """The record of a document, made where there is none yet."""
-        document = self.documents.get(index)
-        if document is None:
-            document = self.documents[index] = DocumentState(index)
-        return document
 
     @property
     def logits(self) -> Floats:
@@ -272,10 +254,10 @@ class CallState:
         for index in self.unscored:
             self.statuses[index] = "late"
 
-    def drop_encoded(self) -> None:
-        """Tokens and states of the documents are large, and of no use after the call."""
+    def drop_texts(self) -> None:
+        """Texts, tokens and states are large, and of no use after the call."""
         for document in self.documents.values():
-            document.encoded = document.states = None
+            document.text, document.encoded, document.states = "", None, None
 
     def note(self, reason: str) -> None:
         """Something that could have been scored was not; the first reason stays."""

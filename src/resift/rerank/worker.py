@@ -4,7 +4,6 @@ It takes the call that was served least, fills the batch with documents of the o
 each call advance stage by stage. Knows no texts.
 """
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from resift.errors import Overloaded, RuntimeFailure
 from resift.rerank.batching import TOKEN_BUDGET, fill, first_batch, padded_length
 from resift.rerank.caches import StateCache
 from resift.rerank.models import Batch, Model, Stage, TokenStates
-from resift.rerank.native import after_fork, start_thread, thread_failure
+from resift.rerank.native import BackgroundThread, thread_failure
 from resift.rerank.precompute import EncodedDocument
 from resift.rerank.request import Request
 from resift.rerank.state import DocumentState
@@ -53,7 +52,7 @@ class _PairResult:
     fault: str | None = None
 
 
-class Worker:
+class Worker(BackgroundThread):
     """Runs requests of all threads in batches, in a thread of its own while there are any."""
 
     def __init__(
@@ -71,13 +70,11 @@ class Worker:
         self._max_waiting_tokens = max_waiting_tokens
         self._state_cache = state_cache
         self._tuning = tuning
-        self._reset()
-        after_fork(self._reset)  # a child has no thread, and nothing waits there
+        super().__init__("resift-engine")
 
     def _reset(self) -> None:
-        self._changed = threading.Condition()
+        super()._reset()
         self._requests: list[Request] = []
-        self._thread: threading.Thread | None = None
 
     def run(self, request: Request) -> None:
         """Sleep until a request is done or its deadline ends. Raises as `submit` does."""
@@ -98,9 +95,7 @@ class Worker:
             excess = waiting + request.waiting_tokens - self._max_waiting_tokens
             if waiting and excess > 0:
                 raise Overloaded(waiting, self.throughput.seconds(excess))
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = None
-                self._thread = start_thread("resift-engine", self._work)
+            self._ensure_running()
             request.served = min((queued.served for queued in self._requests), default=0.0)
             self._requests.append(request)
             self._changed.notify()
@@ -112,18 +107,11 @@ class Worker:
                 self._requests.remove(request)
             request.close()
 
-    def _work(self) -> None:
-        """The thread. However it ends, no caller is left waiting for it."""
-        try:
-            self._run_batches()
-        except BaseException as error:  # passed on to the callers
-            with self._changed:
-                self._thread = None
-                for request in tuple(self._requests):
-                    self._finish(request, thread_failure(error))
+    def _abort(self, error: BaseException) -> None:
+        for request in tuple(self._requests):
+            self._finish(request, thread_failure(error))
 
-    def _run_batches(self) -> None:
-        """A batch at a time until nothing waits."""
+    def _loop(self) -> None:
         while True:
             with self._changed:
                 pairs = self._take()
