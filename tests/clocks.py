@@ -31,9 +31,9 @@ def step_until(model: Model, batches: int, query: str, texts: Sequence[object]) 
 
         return timed
 
-    stages, model.stages = model.stages, [until(stage) for stage in model.stages]  # type: ignore[misc]
+    stages, model.stages = model.stages, [until(stage) for stage in model.stages]
     try:
         return Engine(model).score(query, texts, deadline)
     finally:
         left.set()
-        model.stages = stages  # type: ignore[misc]
+        model.stages = stages

@@ -218,7 +218,7 @@ def test_a_joint_model_keeps_ids_and_tokenises_nothing_but_the_query(
     assert all(own is not None and own.tokens and not own.states for own in kept)
     expected = joint.score(QUERY, texts)
     read: list[str] = []
-    tokens = joint._engine.model._tokens  # type: ignore[attr-defined]
+    tokens = joint._engine.model._tokens
     tokenise: Callable[..., Iterator[TextTokens | None]] = tokens.read
 
     def noted(texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:

@@ -51,26 +51,12 @@ class _Call:
 
 @dataclass(slots=True)
 class _Calls:
-    """All open calls: those that can go on, in order, and the deadlines of those that wait.
-
-    `bounded` are those of them that have a deadline.
-    """
+    """All open calls: those that can go on, in order, and the deadlines of those that wait."""
 
     open: set[_Call] = field(default_factory=set)
-    bounded: set[_Call] = field(default_factory=set)
     ready: list[tuple[float, int, _Call]] = field(default_factory=list)
     due: list[tuple[float, int, _Call]] = field(default_factory=list)
     numbers: "count[int]" = field(default_factory=count)
-
-    def add(self, call: _Call) -> None:
-        self.open.add(call)
-        if call.deadline.bounded:
-            self.bounded.add(call)
-        self.queue(call)
-
-    def end(self, call: _Call) -> None:
-        self.open.discard(call)
-        self.bounded.discard(call)
 
     def queue(self, call: _Call, *, first: bool = False) -> None:
         """The call can go on, before all others or by its deadline."""
@@ -125,7 +111,8 @@ class AsyncCalls(BackgroundThread):
         with self._changed:
             self._admit(deadline)
             self._ensure_running()
-            self._calls.add(call)
+            self._calls.open.add(call)
+            self._calls.queue(call)
             self._changed.notify()
         return call.future
 
@@ -134,7 +121,7 @@ class AsyncCalls(BackgroundThread):
         left_s = deadline.left_s
         if left_s is None:
             return
-        calls = len(self._calls.bounded)
+        calls = sum(call.deadline.bounded for call in self._calls.open)
         needed_s, available_s = calls * self._last_step_s, left_s / LAST_STEPS
         if needed_s > available_s:
             raise Overloaded(0, needed_s - available_s, calls)
@@ -187,7 +174,7 @@ class AsyncCalls(BackgroundThread):
             error = thread_failure(raised)
         call.steps.close()
         with self._changed:
-            self._calls.end(call)
+            self._calls.open.discard(call)
         call.settle(result, error)
 
     def _go_on(self, call: _Call, request: Request | None) -> None:

@@ -7,6 +7,7 @@ and add to its logit.
 What a stage leaves in `Batch.states` is what the next one reads; the last one's are dropped.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -59,71 +60,59 @@ class Stage(Protocol):
         """The same rows with new states, and a logit for each, ``(rows,)``."""
 
 
-class Model(Protocol):
-    """What the engine needs: tokenising, a query's token states, and the stages."""
+class Model(ABC):
+    """What the engine needs: tokenising, a query's token states, and the stages.
 
-    @property
-    def stages(self) -> Sequence[Stage]:
-        """In the order in which they run."""
+    `stages` are in the order in which they run, and `runtime` names what runs them. `state_bytes`
+    is the size of a token's states between stages, 0 where there are none, and `state_type` the
+    type of those that a document has without a query, None where it has none.
+    """
 
-    @property
-    def runtime(self) -> str:
-        """Name and version of what runs them."""
+    stages: Sequence[Stage]
+    runtime: str
+    state_bytes: int = 0
+    state_type: np.dtype[Any] | None = None
 
-    @property
-    def state_bytes(self) -> int:
-        """Size of a token's states between stages; 0 where there are none."""
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
 
-    @property
-    def state_type(self) -> np.dtype[Any] | None:
-        """Type of the states that a document has without a query; None where it has none."""
-
+    @abstractmethod
     def query_row(self, query: str) -> TokenRow:
         """The query's tokens, once a call. Raises `QueryError` for one that does not fit whole."""
 
-    def query_states(self, query: TokenRow) -> TokenStates | None:
-        """The query's token states, once a call; None for a cross-encoder."""
-
-    def tokens(self, texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:
-        """Each document's own tokens in order; None now and then, to check a deadline."""
-
-    def has(self, ids: Ids) -> bool:
-        """Whether a text can have these tokens."""
-
+    @abstractmethod
     def rows(
         self, query: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
     ) -> list[TokenRow]:
         """One row a document; `tokens` are the documents' own, where they are known."""
 
-    def document_states(
-        self, texts: Sequence[str], tokens: Sequence[TextTokens]
-    ) -> Iterator[tuple[int, TokenStates]]:
-        """(index, token states) of each document, in no order; nothing for a cross-encoder."""
-
-
-class _Tokenised:
-    """The documents' own tokens, which both kinds of model read alike."""
-
-    def __init__(self, tokens: Tokens) -> None:
-        self._tokens = tokens
-
     def tokens(self, texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:
+        """Each document's own tokens in order; None now and then, to check a deadline."""
         return self._tokens.read(texts, wanted)
 
     def has(self, ids: Ids) -> bool:
+        """Whether a text can have these tokens."""
         return self._tokens.has(ids)
 
+    def query_states(self, query: TokenRow) -> TokenStates | None:
+        """The query's token states, once a call; None where rows hold the query."""
+        return None
 
-class CrossEncoder(_Tokenised):
+    def document_states(
+        self, texts: Sequence[str], tokens: Sequence[TextTokens]
+    ) -> Iterator[tuple[int, TokenStates]]:
+        """(index, token states) of each document, in no order; none where rows hold the query."""
+        return iter(())
+
+
+class CrossEncoder(Model):
     """A classic cross-encoder; `prompt` stands before every query."""
 
     def __init__(self, tokens: Tokens, *sessions: Session, prompt: str = "") -> None:
         super().__init__(tokens)
         self._prompt = prompt
         self.runtime = sessions[0].runtime
-        self.state_bytes = 0
-        self.state_type = None
-        self.stages: Sequence[Stage] = [CrossEncoderStage(session) for session in sessions]
+        self.stages = [CrossEncoderStage(session) for session in sessions]
         if len(sessions) > 1:
             probe = _narrow(run_rows(sessions[0], tokens.single([""]))[NEXT_STATES])
             self.state_bytes = probe.shape[-1] * probe.itemsize
@@ -131,18 +120,10 @@ class CrossEncoder(_Tokenised):
     def query_row(self, query: str) -> TokenRow:
         return self._tokens.head(self._prompt + query)
 
-    def query_states(self, query: TokenRow) -> None:
-        return None
-
     def rows(
         self, query: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
     ) -> list[TokenRow]:
         return self._tokens.pairs(query, texts, tokens)
-
-    def document_states(
-        self, texts: Sequence[str], tokens: Sequence[TextTokens]
-    ) -> Iterator[tuple[int, TokenStates]]:
-        return iter(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +144,7 @@ class CrossEncoderStage:
         return replace(batch, states=None if states is None else _narrow(states)), outputs["logits"]
 
 
-class LateInteractionModel(_Tokenised):
+class LateInteractionModel(Model):
     """Query and document apart, late interaction, and cross-attention layers where it has some."""
 
     def __init__(
@@ -180,21 +161,21 @@ class LateInteractionModel(_Tokenised):
         probe = encode(encoder, tokens.single([""]))
         self.state_bytes = probe.shape[-1] * probe.itemsize
         self.state_type = probe.dtype
-        self.stages: Sequence[Stage] = [LateInteractionStage(encoder, late, weights)]
+        self.stages = [LateInteractionStage(encoder, late, weights)]
         if cross_attention is not None:
             self.stages = [*self.stages, CrossAttentionStage(cross_attention)]
 
     def query_row(self, query: str) -> TokenRow:
         return self._tokens.whole_query(query)
 
-    def query_states(self, query: TokenRow) -> TokenStates:
-        states: TokenStates = encode(self._encoder, [query])[0][: len(query.ids)]
-        return states
-
     def rows(
         self, query: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
     ) -> list[TokenRow]:
         return self._tokens.single(texts, tokens)
+
+    def query_states(self, query: TokenRow) -> TokenStates:
+        states: TokenStates = encode(self._encoder, [query])[0][: len(query.ids)]
+        return states
 
     def document_states(
         self, texts: Sequence[str], tokens: Sequence[TextTokens]
