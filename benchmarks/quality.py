@@ -56,7 +56,7 @@ class Judged:
 def main() -> None:
     """Print a table, a row a run."""
     options = _options()
-    models = {"": BUNDLED} | dict(own.split("=", 1) for own in options.also)
+    models = {"": BUNDLED} | dict(pair.split("=", 1) for pair in options.also)
     if options.untrained:
         models["untrained"] = untrained_model()
     rows: list[dict[str, Any]] = []
@@ -103,15 +103,15 @@ def read_judged(folder: Path, limit: int) -> Iterator[Judged]:
         run = dict(list(run.items())[:: max(-(-len(run) // limit), 1)])
         needed = {document.doc_id for documents in run.values() for document in documents}
         texts = {
-            doc_id: f"{own.title}\n{own.text}" if own.title else own.text
-            for doc_id, own in collection.documents(needed).items()
+            doc_id: f"{document.title}\n{document.text}" if document.title else document.text
+            for doc_id, document in collection.documents(needed).items()
         }
         label = file.name.removeprefix("run.").removesuffix(".txt.gz")
         yield Judged(f"{folder.name} {label}", queries, run, texts, {q: qrels[q] for q in run})
 
 
 def _first_stage(judged: Judged) -> dict[str, float]:
-    scores = {q: {d.doc_id: d.score for d in own} for q, own in judged.run.items()}
+    scores = {q: {d.doc_id: d.score for d in documents} for q, documents in judged.run.items()}
     return {"first stage": ndcg(judged.qrels, scores)}
 
 
@@ -207,9 +207,9 @@ class _Precomputed:
             for index, mean in zip(group.rows, outputs["means"], strict=True):
                 means[index] = mean
         ways = {
-            "cosine": numbers[:, 2],
-            "maxsim": numbers[:, 0],
-            "first exit": self._first.weights.logits(numbers),
+            "cosine": features[:, 2],
+            "maxsim": features[:, 0],
+            "first exit": self._first.weights.logits(features),
             "logit": final,
         }
         return ways, np.stack(means).astype(np.float64)
