@@ -63,19 +63,19 @@ def with_exits(
 ) -> dict[str, NDArray[np.float32]]:
     """Exits too: contexts are taken as they are, heads are those of the model, so far linear."""
     layers = len({name.split(".")[2] for name in weights if name.startswith("encoder.")})
-    found = dict(weights)
+    with_heads = dict(weights)
     for cut in cuts:
         for layer in range(cut, layers):
-            own = f"encoder.layer.{layer}."
-            found |= {
-                f"exit.{cut}.layer.{layer}.{name.removeprefix(own)}": value
+            prefix = f"encoder.layer.{layer}."
+            with_heads |= {
+                f"exit.{cut}.layer.{layer}.{name.removeprefix(prefix)}": value
                 for name, value in weights.items()
-                if name.startswith(own)
+                if name.startswith(prefix)
             }
         slope = weights["head.projection.weight"] @ weights["head.dense.weight"]
-        found[f"exit.{cut}.weight"] = slope[0] / 2
-        found[f"exit.{cut}.bias"] = weights["head.projection.bias"]
-    return found
+        with_heads[f"exit.{cut}.weight"] = slope[0] / 2
+        with_heads[f"exit.{cut}.bias"] = weights["head.projection.bias"]
+    return with_heads
 
 
 def make_exits_artifact(folder: Path) -> Path:

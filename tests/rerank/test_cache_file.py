@@ -174,7 +174,7 @@ def test_an_empty_file_becomes_a_cache(tmp_path: Path) -> None:
         "DROP TABLE pairs",
     ],
 )
-def test_a_cache_of_another_version_is_begun_anew(tmp_path: Path, statement: str) -> None:
+def test_a_cache_of_another_version_is_replaced(tmp_path: Path, statement: str) -> None:
     file = tmp_path / "pairs.db"
     subprocess.run([sys.executable, "-c", WRITE, str(file)], check=True)
     execute(file, statement)
@@ -185,7 +185,7 @@ def test_a_cache_of_another_version_is_begun_anew(tmp_path: Path, statement: str
 
 
 @pytest.mark.parametrize("start", [100, 72, 16])
-def test_a_broken_cache_of_ours_is_begun_anew_and_said(tmp_path: Path, start: int) -> None:
+def test_a_broken_cache_of_ours_is_replaced_with_a_warning(tmp_path: Path, start: int) -> None:
     file = tmp_path / "pairs.db"
     subprocess.run([sys.executable, "-c", WRITE, str(file)], check=True)
     content = bytearray(file.read_bytes())
@@ -201,7 +201,7 @@ def test_a_broken_cache_of_ours_is_begun_anew_and_said(tmp_path: Path, start: in
     assert PairCache("model", 1, file).get(KEYS) == SCORES
 
 
-def test_a_cache_cut_short_is_begun_anew(tmp_path: Path) -> None:
+def test_a_cache_cut_short_is_replaced(tmp_path: Path) -> None:
     file = tmp_path / "pairs.db"
     subprocess.run([sys.executable, "-c", WRITE, str(file)], check=True)
     os.truncate(file, 5000)
@@ -228,7 +228,7 @@ def test_a_cache_cut_short_is_begun_anew(tmp_path: Path) -> None:
         "key = x'05050505050505050505050505050505'",
     ],
 )
-def test_a_row_that_is_not_as_it_was_written_is_passed_over(tmp_path: Path, change: str) -> None:
+def test_a_row_that_is_not_as_it_was_written_is_skipped(tmp_path: Path, change: str) -> None:
     file = tmp_path / "pairs.db"
     cache = PairCache("model", 1, file)
     cache.put({key: SCORES[key] for key in KEYS[:2]})
@@ -236,16 +236,16 @@ def test_a_row_that_is_not_as_it_was_written_is_passed_over(tmp_path: Path, chan
     assert PairCache("model", 1, file).get(KEYS) == {KEYS[0]: SCORES[KEYS[0]]}
 
 
-def test_a_full_disk_is_said_once_and_memory_goes_on(tmp_path: Path) -> None:
+def test_a_full_disk_gives_one_warning_and_memory_is_used(tmp_path: Path) -> None:
     cache = PairCache("model", 1, tmp_path / "pairs.db")
     connection = cache._file._open[1]  # type: ignore[union-attr, index]
     connection.execute("PRAGMA max_page_count = 1")
     many = {n.to_bytes(16): Score((1.0,), 1, 0, 1, bytes(4000)) for n in range(20)}
-    with pytest.warns(RuntimeWarning, match="full.*scoring without it") as said:
+    with pytest.warns(RuntimeWarning, match="full.*scoring without it") as warned:
         cache.put(many)
         cache.put(SCORES)
         assert cache.get(KEYS) == SCORES and cache.get([b"unknown"]) == {}
-    assert len(said) == 1
+    assert len(warned) == 1
 
 
 def test_a_file_that_another_holds_while_it_is_opened_is_used_later(tmp_path: Path) -> None:
