@@ -242,12 +242,14 @@ def test_a_caller_that_leaves_between_two_stages_affects_no_other_in_its_batch()
         call = Call(model, QUERY, query, [text], Deadline(), "count", state)
         requests.append(engine._request(call, [document], None))
     engine._worker._requests.extend(requests)
-    worker._scatter(list(worker._run(model.stages[0], worker._take())))
+    pairs = worker._take()
+    worker._run(model.stages[0], pairs)
+    worker._scatter(pairs)
     pairs = worker._take()
     worker.leave(requests[0])
-    results = list(worker._run(model.stages[1], pairs))
-    worker._scatter(results)
-    assert [(result.fault, result.logit) for result in results] == [(None, 1.5), (None, 2.5)]
+    worker._run(model.stages[1], pairs)
+    worker._scatter(pairs)
+    assert [(pair.fault, pair.logit) for pair in pairs] == [(None, 1.5), (None, 2.5)]
     assert requests[0].state.logits.tolist() == [1.0]
     assert requests[1].state.logits.tolist() == [2.5] and requests[1].finished
 

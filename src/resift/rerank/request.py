@@ -99,11 +99,11 @@ class Request:
         return taken
 
     def add_logit(
-        self, document: DocumentState, logit: float, states: TokenStates | None, padded: int
+        self, document: DocumentState, logit: float, states: TokenStates | None, positions: int
     ) -> None:
-        """A document has a logit of its stage, which ran at so many positions."""
+        """A document has a logit of its stage, which read so many positions."""
         if self.stage == 0 and not document.precomputed:  # others read states, not tokens
-            self.state.positions += padded
+            self.state.positions += positions
             self.state.tokens += len(document.row.ids)
         document.logits = (*document.logits, logit)
         if states is not None:

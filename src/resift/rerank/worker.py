@@ -5,7 +5,7 @@ each call advance stage by stage. Knows no texts.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,25 +30,20 @@ BATCHES_LEFT = 4
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Pair:
-    """A document about to run, with all that it needs: its caller may leave meanwhile."""
+    """A document in a batch, with all that it needs: its caller may leave meanwhile.
+
+    `logit` and `states` are those of the stage before, and then of the stage that ran, at
+    `positions` positions. `fault` is why it gave no logit.
+    """
 
     request: Request
     document: DocumentState
-    states: TokenStates | None
     logit: float
-
-
-@dataclass(frozen=True, slots=True)
-class _PairResult:
-    """What a stage gave for a pair, padded to `length`, or why it gave nothing."""
-
-    pair: _Pair
-    length: int
-    logit: float = np.nan
-    states: TokenStates | None = None
+    states: TokenStates | None
     mean: Floats | None = None
+    positions: int = 0
     fault: str | None = None
 
 
@@ -123,12 +118,12 @@ class Worker(BackgroundThread):
                 stage = self._model.stages[pairs[0].request.stage]
             start = time.perf_counter()
             try:
-                results = list(self._run(stage, pairs))
+                self._run(stage, pairs)
             except Exception as error:  # passed on to the callers
                 self._fail(error, pairs)
                 continue
             self._measure(pairs, time.perf_counter() - start)
-            self._scatter(results)
+            self._scatter(pairs)
 
     def _measure(self, pairs: Sequence[_Pair], seconds: float) -> None:
         """Count a batch's time. Later stages read states: they take time and read no tokens.
@@ -183,36 +178,36 @@ class Worker(BackgroundThread):
             request.held_tokens = request.portion_tokens
         return True
 
-    def _run(self, stage: Stage, pairs: Sequence[_Pair]) -> Iterator[_PairResult]:
+    def _run(self, stage: Stage, pairs: Sequence[_Pair]) -> None:
         """Run pairs as one batch; a batch that fails is run again pair by pair.
 
         So only the pair at fault is lost, whichever call it is of.
         """
-        length = padded_length(max(len(pair.document.row.ids) for pair in pairs))
+        positions = padded_length(max(len(pair.document.row.ids) for pair in pairs))
         try:
-            batch = self._batch(pairs, length)
-            states_before = batch.states
+            batch = self._batch(pairs, positions)
             out, logits = stage(batch)
         except RuntimeFailure as error:
-            if len(pairs) == 1:
-                yield _PairResult(pairs[0], length, fault=str(error))
-                return
             for pair in pairs:
-                yield from self._run(stage, [pair])
+                if len(pairs) == 1:
+                    pair.fault = str(error)
+                else:
+                    self._run(stage, [pair])
             return
         is_last = stage is self._model.stages[-1]
         for number, (pair, logit) in enumerate(zip(pairs, logits, strict=True)):
-            states = None
+            pair.logit, pair.positions = float(logit), positions
+            if not np.isfinite(logit):
+                pair.fault = "the model gave no finite logit"
+            if out.means is not None:
+                pair.mean = out.means[number]
             is_needed = not is_last or pair.document.digest  # by the next stage, or by a cache
-            if is_needed and out.states is not None:
-                is_same = out.states is states_before  # nothing was encoded: no second copy
-                tokens = len(pair.document.row.ids)
-                states = pair.states if is_same else out.states[number, :tokens].copy()
-            mean = None if out.means is None else out.means[number]
-            fault = None if np.isfinite(logit) else "the model gave no finite logit"
-            yield _PairResult(pair, length, float(logit), states, mean, fault)
+            if out.states is None or not is_needed:
+                pair.states = None
+            elif out.states is not batch.states:  # else nothing was encoded
+                pair.states = out.states[number, : len(pair.document.row.ids)].copy()
 
-    def _batch(self, pairs: Sequence[_Pair], length: int) -> Batch:
+    def _batch(self, pairs: Sequence[_Pair], positions: int) -> Batch:
         """What a stage reads of pairs; a query's states are computed with its first batch."""
         queries = []
         for pair in pairs:
@@ -221,25 +216,25 @@ class Worker(BackgroundThread):
                 request.query_states = self._model.query_states(request.query)
             queries.append(request.query_states)
         rows = [pair.document.row for pair in pairs]
-        states = _padded([pair.states for pair in pairs], length)
+        states = _padded([pair.states for pair in pairs], positions)
         logits = np.array([pair.logit for pair in pairs], np.float32)
         return Batch(rows, queries, states, None if states is None else logits)
 
-    def _scatter(self, results: Sequence[_PairResult]) -> None:
+    def _scatter(self, pairs: Sequence[_Pair]) -> None:
         """Write results to their documents, and wake the callers whose requests are done."""
         with self._changed:
-            for result in results:
-                request, document = result.pair.request, result.pair.document
+            for pair in pairs:
+                request, document = pair.request, pair.document
                 if request.closed:
                     continue
-                if result.mean is not None:
-                    document.mean = result.mean
-                if result.fault is None:
-                    self._cache_states(document, result.states)
-                    request.add_logit(document, result.logit, result.states, result.length)
+                if pair.mean is not None:
+                    document.mean = pair.mean
+                if pair.fault is None:
+                    self._cache_states(document, pair.states)
+                    request.add_logit(document, pair.logit, pair.states, pair.positions)
                 else:
-                    request.fail(document, result.fault)
-            for request in {result.pair.request for result in results}:
+                    request.fail(document, pair.fault)
+            for request in {pair.request for pair in pairs}:
                 if not request.closed and request.advance():
                     self._finish(request)
 
@@ -263,18 +258,18 @@ class Worker(BackgroundThread):
         request.deadline.done()
 
 
-def _taken(request: Request, part: slice, length: int) -> list[_Pair]:
+def _taken(request: Request, part: slice, positions: int) -> list[_Pair]:
     documents = request.take(part) if part.stop > part.start else []
-    request.served += len(documents) * length
-    return [_Pair(request, document, document.states, document.logit) for document in documents]
+    request.served += len(documents) * positions
+    return [_Pair(request, document, document.logit, document.states) for document in documents]
 
 
-def _padded(states: Sequence[TokenStates | None], length: int) -> TokenStates | None:
-    """States of rows between stages → ``(rows, length, dim)``; None before the first stage."""
+def _padded(states: Sequence[TokenStates | None], positions: int) -> TokenStates | None:
+    """States of rows between stages → ``(rows, positions, dim)``; None before the first stage."""
     known = [row_states for row_states in states if row_states is not None]
     if len(known) != len(states) or not known:
         return None
-    batch = np.zeros((len(known), length, known[0].shape[1]), known[0].dtype)
+    batch = np.zeros((len(known), positions, known[0].shape[1]), known[0].dtype)
     for number, row_states in enumerate(known):
         batch[number, : len(row_states)] = row_states
     return batch
