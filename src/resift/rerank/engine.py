@@ -72,15 +72,12 @@ class Engine:
         texts: Sequence[object],
         deadline: Deadline | None = None,
         early_exit: EarlyExit | None = None,
-        encoded: Mapping[int, EncodedDocument] | None = None,
         *,
         remembered: bool = True,
     ) -> CallState:
         """Do all `steps` of a call in the caller's thread."""
-        steps = self.steps(
-            query, texts, deadline or Deadline(), early_exit, encoded, remembered=remembered
-        )
-        return self.run(steps)
+        deadline = deadline or Deadline()
+        return self.run(self.steps(query, texts, deadline, early_exit, remembered=remembered))
 
     def run(self, steps: Steps[T]) -> T:
         """Do all steps of a call, waiting where it waits."""
