@@ -170,7 +170,7 @@ def test_an_empty_file_becomes_a_cache(tmp_path: Path) -> None:
     [
         "PRAGMA user_version = 99",
         "ALTER TABLE pairs ADD COLUMN more",
-        "ALTER TABLE pairs DROP COLUMN mean",
+        "ALTER TABLE pairs DROP COLUMN score",
         "DROP TABLE pairs",
     ],
 )
@@ -216,15 +216,16 @@ def test_a_cache_cut_short_is_replaced(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        "logits = x'0000'",
-        "logits = x'000000000000f87f'",
-        "logits = 'text'",
-        "logits = cast(x'ff80' AS TEXT)",
-        "seen = -1",
-        "seen = 'many'",
-        '"end" = 1e300',
-        "mean = x'00'",
-        "mean = 3",
+        "score = x''",
+        "score = x'0000'",
+        "score = x'000000000000f87f'",
+        "score = 'text'",
+        "score = cast(x'ff80' AS TEXT)",
+        "score = 3",
+        "score = 1e300",
+        "score = substr(score, 1, length(score) - 1)",
+        "score = cast(score || x'00' AS BLOB)",
+        "score = cast(substr(score, 1, 8) || x'0900000000000000' || substr(score, 17) AS BLOB)",
         "key = x'05050505050505050505050505050505'",
     ],
 )

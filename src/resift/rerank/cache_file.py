@@ -24,7 +24,7 @@ from resift.rerank.hints import warn
 BUSY_S = 0.005
 """How long to wait while another process writes: callers have budgets."""
 
-SCHEMA = 2
+SCHEMA = 3
 APPLICATION_ID = int.from_bytes(b"rsft")
 """SQLite has it in bytes 68 to 72 of a file's header."""
 
@@ -87,7 +87,7 @@ class CacheFile:
                 if (connection := self._connection()) is not None:
                     for key in keys:
                         row = connection.execute(_GET, (key,)).fetchone()
-                        if row is not None and (score := _score(key, row)) is not None:
+                        if row is not None and (score := _unpack(key, row[0])) is not None:
                             scores[key] = score
             except (sqlite3.Error, SettingsError) as error:
                 self._handle(error)
@@ -99,7 +99,7 @@ class CacheFile:
             try:
                 if (connection := self._connection()) is not None:
                     with connection:
-                        rows = [_row(key, score) for key, score in scores.items()]
+                        rows = [(key, _pack(key, score)) for key, score in scores.items()]
                         connection.executemany(_PUT, rows)
                         connection.execute(_TRIM, (self._max_rows,))
             except (sqlite3.Error, SettingsError) as error:
@@ -134,39 +134,36 @@ class CacheFile:
             self._broken = True
 
 
-_CREATE = """
-CREATE TABLE pairs (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB UNIQUE NOT NULL, logits BLOB NOT NULL,
-    seen INTEGER NOT NULL, dropped INTEGER NOT NULL, "end" INTEGER NOT NULL, mean BLOB NOT NULL,
-    tokens INTEGER NOT NULL, checksum BLOB NOT NULL
-)"""
-_COLUMNS = ["number", "key", "logits", "seen", "dropped", "end", "mean", "tokens", "checksum"]
-_GET = 'SELECT logits, seen, dropped, "end", mean, tokens, checksum FROM pairs WHERE key = ?'
-_PUT = (
-    'INSERT OR REPLACE INTO pairs (key, logits, seen, dropped, "end", mean, tokens, checksum) '
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_CREATE = (
+    "CREATE TABLE pairs (number INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB UNIQUE NOT NULL, "
+    "score BLOB NOT NULL)"
 )
+_COLUMNS = ["number", "key", "score"]
+_GET = "SELECT score FROM pairs WHERE key = ?"
+_PUT = "INSERT OR REPLACE INTO pairs (key, score) VALUES (?, ?)"
 _TRIM = "DELETE FROM pairs WHERE number <= (SELECT max(number) FROM pairs) - ?"
+_HEAD = struct.Struct("<8s5q")  # checksum, seen, dropped, end, tokens, number of logits
 
 
-def _row(key: bytes, score: Score) -> tuple[bytes | int, ...]:
+def _pack(key: bytes, score: Score) -> bytes:
+    """A score as bytes that a checksum binds to its key."""
+    numbers = (score.seen, score.dropped, score.end, score.tokens, len(score.logits))
     logits = struct.pack(f"<{len(score.logits)}d", *score.logits)
-    values = (logits, score.seen, score.dropped, score.end, score.mean, score.tokens)
-    return key, *values, _checksum(key, values)
+    content = _HEAD.pack(b"", *numbers)[8:] + logits + score.mean
+    return _checksum(key, content) + content
 
 
-def _score(key: bytes, row: Sequence[Any]) -> Score | None:
-    """A row as a score; None where anything in it is not as it was written."""
-    *values, checksum = row
-    if checksum != _checksum(key, values):
+def _unpack(key: bytes, packed: Any) -> Score | None:
+    """A score out of its bytes; None where anything is not as it was written."""
+    if not isinstance(packed, bytes) or packed[:8] != _checksum(key, packed[8:]):
         return None
-    logits, seen, dropped, end, mean, tokens = values
-    numbers = struct.unpack(f"<{len(logits) // 8}d", logits)
-    return Score(numbers, seen, dropped, end, mean, tokens)
+    _, seen, dropped, end, tokens, count = _HEAD.unpack_from(packed)
+    logits = struct.unpack_from(f"<{count}d", packed, _HEAD.size)
+    return Score(logits, seen, dropped, end, packed[_HEAD.size + 8 * count :], tokens)
 
 
-def _checksum(key: bytes, values: Sequence[object]) -> bytes:
-    return hashlib.blake2b(repr((key, *values)).encode(), digest_size=8).digest()
+def _checksum(key: bytes, content: bytes) -> bytes:
+    return hashlib.blake2b(key + content, digest_size=8).digest()
 
 
 def _connected(file: Path) -> sqlite3.Connection:
