@@ -25,10 +25,19 @@ import numpy as np
 
 from resift import Candidate, Reranker
 from resift.errors import DatasetError
-from resift.evaluation.calibrate import JudgedLogits, fit
+from resift.evaluation.calibrate import (
+    Bools,
+    Floats,
+    Grades,
+    JudgedLogits,
+    LabelOptions,
+    baselines,
+    calibration_error,
+    fit,
+    label_pairs,
+    log_loss,
+)
 from resift.evaluation.collection import open_collection
-from resift.evaluation.judged import Grades, Reckoning, before, judge
-from resift.evaluation.reliability import Bools, Floats, calibration_error, log_loss
 from resift.evaluation.trec import read_run
 from resift.rerank.calibration import Curve
 from resift.rerank.scored import ScoredCandidates
@@ -57,11 +66,11 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for name in options.names or sorted(path.name for path in options.folder.iterdir()):
         asked = read_asked(options.folder / name, options.run, options.queries)
-        judged = judge(read(reranker, asked), Reckoning())
+        judged = label_pairs(read(reranker, asked), LabelOptions())
         for scale, pairs in (("plain", judged.plain), ("fused", judged.fused)):
             if pairs is None:
                 continue
-            old = before(judged.manifest, fused=scale == "fused")
+            old = baselines(judged.manifest, fused=scale == "fused")
             try:
                 row = {"collection": name, "scale": scale, **halved(pairs, old)}
             except DatasetError as error:

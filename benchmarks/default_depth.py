@@ -22,10 +22,9 @@ from typing import Any
 import numpy as np
 
 from resift import Reranker
-from resift.evaluation.collection import open_collection
+from resift.evaluation.collection import load_task, open_collection
 from resift.evaluation.first_stage import FirstStage, FromIndex, doc_id, from_run, index_corpus
-from resift.evaluation.measures import PRIMARY, Evaluator, in_order
-from resift.evaluation.task import make_task
+from resift.evaluation.measures import PRIMARY, Evaluator, scores_by_rank
 from resift.evaluation.trec import read_run
 from resift.settings import Settings
 from resift.types import Candidate
@@ -64,7 +63,7 @@ def main() -> None:
 def _measured(
     folder: Path, readers: tuple[Reranker, Reranker], options: argparse.Namespace
 ) -> dict[str, float]:
-    task = make_task(folder, None, 1, options.queries)
+    task = load_task(folder, None, 1, options.queries)
     first_stage = _first_stage(folder, options.hybrid)
     kept, fresh = readers
     ways = ("first stage", *DEPTHS)
@@ -72,19 +71,19 @@ def _measured(
     ms: dict[int, list[float]] = {depth: [] for depth in DEPTHS}
     every = max(len(task.queries) // options.timed, 1)
     for number, (query_id, query) in enumerate(task.queries.items()):
-        candidates = list(first_stage.window(query_id, query, DEPTHS[-1]).candidates)
-        runs["first stage"][query_id] = in_order(_ids(candidates))
+        candidates = list(first_stage.retrieve(query_id, query, DEPTHS[-1]).candidates)
+        runs["first stage"][query_id] = scores_by_rank(_ids(candidates))
         for depth in reversed(DEPTHS):
             ranking = kept.rank(query, candidates[:depth], TOP_N)
             best = [candidates[hit.index] for hit in ranking]
-            runs[depth][query_id] = in_order(_ids(best))
+            runs[depth][query_id] = scores_by_rank(_ids(best))
         if number % every == 0:
             for depth in DEPTHS:
                 start = time.perf_counter()
                 fresh.rank(query, candidates[:depth], TOP_N)
                 ms[depth].append((time.perf_counter() - start) * 1000)
     evaluator = Evaluator(task.qrels, [PRIMARY])
-    quality = {way: evaluator.by_query(run)[PRIMARY] for way, run in runs.items()}
+    quality = {way: evaluator.per_query(run)[PRIMARY] for way, run in runs.items()}
     return {
         **{str(way): round(float(np.mean([*own.values()])), 4) for way, own in quality.items()},
         **{f"{depth} ms": round(float(np.mean(own)), 1) for depth, own in ms.items()},

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from resift.cli.judge_page import JudgeServer
-from resift.evaluation.judging import Judging
+from resift.evaluation.judging import JudgingSession
 from resift.evaluation.judgments import Judgments
 from resift.evaluation.pool import Pool
-from resift.evaluation.qrels import read_qrels
+from resift.evaluation.trec import read_qrels
 from resift.types import Document
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(file: Path) -> Iterator[JudgeServer]:
-    with JudgeServer(Judging(QUERIES, POOLS.__getitem__, Judgments(file)), 0) as server:
+    with JudgeServer(JudgingSession(QUERIES, POOLS.__getitem__, Judgments(file)), 0) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
@@ -60,14 +60,14 @@ def text(page: "Page", selector: str) -> str:
 
 
 def test_a_key_for_each_grade(judge: "Page", file: Path) -> None:
-    assert text(judge, "#place").startswith("query 1 of 2 · candidate 1 of 2 · 0 judged now")
+    assert text(judge, "#progress").startswith("query 1 of 2 · candidate 1 of 2 · 0 judged now")
     for key, following in (("2", "d2"), ("0", "d3")):
         judge.keyboard.press(key)
         shows(judge, following)
     assert read_qrels(file) == {"q1": {"d1": 2, "d2": 0}}
     judge.keyboard.press("Backspace")
     shows(judge, "d2")
-    assert "took back: 0 not relevant" in text(judge, "#place")
+    assert "took back: 0 not relevant" in text(judge, "#progress")
     judge.keyboard.press("1")
     shows(judge, "d3")
     judge.keyboard.press("1")
@@ -179,7 +179,7 @@ def test_it_can_be_read_by_day_and_night(
         page = context.new_page()
         page.goto(server.url)
         shows(page, "d1")
-        for selector in ("body", "#place", "#text mark", "nav button"):
+        for selector in ("body", "#progress", "#text mark", "nav button"):
             ink, paper = page.locator(selector).first.evaluate(COLOURS)
             assert contrast(ink, paper) >= 4.5, (selector, ink, paper)
             is_dark = luminance(paper) < luminance(ink)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from evaluation.evaluated import HOSTILE, make_evaluation, without_judgments
-from resift.evaluation.page import write_page
+from resift.evaluation.report.page import write_page
 from resift.evaluation.result import Evaluation
 
 if TYPE_CHECKING:

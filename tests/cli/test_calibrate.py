@@ -56,7 +56,7 @@ def test_a_table_for_each_scale_and_a_file(desk: Desk) -> None:
     done = desk.calibrate()
     assert done.code == 0
     lines = done.out.splitlines()
-    assert lines[0].endswith("144 pairs of 12 queries, 24 answers")
+    assert lines[0].endswith("144 pairs of 12 queries, 24 relevant")
     for title in ("logits alone", "with the first stage at 0.3"):
         start = next(n for n, line in enumerate(lines) if line.startswith(title))
         assert [line.split()[0] for line in lines[start + 1 : start + 5]] == list(METHODS)
@@ -81,7 +81,7 @@ def test_options_decide_what_counts(desk: Desk) -> None:
     assert json.loads(desk.calibrate("--judged-only", "--json").out)["pairs"] == 48
     found = json.loads(desk.calibrate("--depth", "4", "--json").out)
     assert (found["pairs"], found["relevant"]) == (48, 24)
-    assert "12 judged queries with 12 answers" in desk.calibrate("--relevant", 2).error
+    assert "12 judged queries with 12 relevant" in desk.calibrate("--relevant", 2).error
 
 
 def test_judgments_may_be_in_another_file(desk: Desk, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(desk: Desk, tmp_
     assert "expected one first stage" in desk.calibrate("--index", tmp_path / "index").error
     good = (desk.collection / "qrels.tsv").read_text()
     desk.judge([("q0", "d0", 1)])
-    assert "judge 9 more queries and 19 more answers" in desk.calibrate().error
+    assert "judge 9 more queries and 19 more relevant documents" in desk.calibrate().error
     rows = [(f"q{n}", f"d{m}", int(m not in (n, (n + 1) % 12))) for n in range(12)
             for m in range(12)]  # fmt: skip
     desk.judge(rows)
@@ -196,11 +196,11 @@ def test_a_least_score_leaves_out_and_abstaining_says_so(desk: Desk, lines: Path
     options = ("rerank", "-q", "a cake of apples", lines)
     whole = desk.resift(*options, "--jsonl").rows
     least = (whole[1]["score"] + whole[2]["score"]) / 2
-    done = desk.resift(*options, "--jsonl", "--min-score", least, "--abstain_below", 1)
+    done = desk.resift(*options, "--jsonl", "--min-score", least, "--abstain-below", 1)
     assert done.rows == whole[:2]
     assert done.err == "nothing here answers: the best score is below what was asked for\n"
     assert "10 below the least score" in desk.resift(*options, "--min-score", least).err
-    for option in ("--min-score", "--abstain_below"):
+    for option in ("--min-score", "--abstain-below"):
         assert "expected a number from 0 to 1" in desk.resift(*options, option, 2).error
 
 
@@ -233,12 +233,12 @@ def test_a_search_takes_them_too(desk: Desk, tmp_path: Path) -> None:
     assert desk.resift("index", source, "--index", index).code == 0
     options = ("search", QUERIES["q3"], "--index", index, "--calibration", desk.output)
     whole = desk.resift(*options, "--jsonl").rows
-    done = desk.resift(*options, "--min-score", whole[0]["score"], "--abstain_below", 1)
+    done = desk.resift(*options, "--min-score", whole[0]["score"], "--abstain-below", 1)
     assert "calibrated on judgments" in done.err and "below the least score" in done.err
     assert "nothing here answers" in done.err
     assert "calibrated by the model's maker" in desk.resift(*options[:4]).err
-    line = desk.resift(*options[:4], "--no-rerank", "--abstain_below", 0.5).error
-    assert "--abstain_below 0.5: of the reranker; leave out --no-rerank" in line
+    line = desk.resift(*options[:4], "--no-rerank", "--abstain-below", 0.5).error
+    assert "--abstain-below 0.5: of the reranker; leave out --no-rerank" in line
     absent = ("--calibration", tmp_path / "absent.json")
     assert "absent.json: no such file" in desk.resift(*options[:4], *absent).error
 

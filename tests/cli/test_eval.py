@@ -13,10 +13,10 @@ from evaluation.evaluated import make_evaluation
 from evaluation.made import make_collection, make_run
 from resift.cli.eval_report import print_ablation, print_evaluation
 from resift.cli.output import console
-from resift.evaluation.ablation import SECONDS, Variant
-from resift.evaluation.measures import names
+from resift.evaluation.ablation import RERANKINGS, Variant
+from resift.evaluation.measures import measure_names
 from resift.evaluation.result import Latency
-from resift.evaluation.significance import paired
+from resift.evaluation.significance import paired_test
 from resift.search.index import Index
 from resift.search.retrieval import MODES
 
@@ -133,7 +133,7 @@ def test_a_gate_holds_an_ablation_too(desk: Desk, tmp_path: Path) -> None:
     options = (desk.collection, "--index", tmp_path / "index", "--depths", 4, "--ablation")
     desk.qrels.write_text(QRELS + "q2\td9\t2\n")
     done = desk.bare(*options, "--mode", "dense", "--fail-below", 0.99, "--json")
-    of_mode = {(own["mode"], own["second"]): own for own in json.loads(done.out)}
+    of_mode = {(own["mode"], own["reranking"]): own for own in json.loads(done.out)}
     value = of_mode["dense", "fused"]["measures"]["nDCG@10"]
     assert done.code == 3 and f"nDCG@10 is {value:.4f}, below 0.9900" in done.err
     assert desk.bare(*options, "--fail-below", 0.1).code == 0
@@ -153,9 +153,10 @@ def test_every_table_fits_in_80_columns(
     assert len(tables) > 20 and max(map(len, tables)) <= 80
     assert "…" not in out and out.count(f"{long}true") >= 2 and out.count(f"{long}false") >= 2
     print_ablation([
-        Variant(mode, second, dict.fromkeys(names([100], 2), 0.1234), Latency(12_345, 12_345, 9),
-                123.4, None if second == "none" else paired([0.0, 0.1], [1.0, 0.2]))
-        for mode in MODES for second in SECONDS
+        Variant(mode, second, dict.fromkeys(measure_names([100], 2), 0.1234),
+                Latency(12_345, 12_345, 9), 123.4,
+                None if second == "none" else paired_test([0.0, 0.1], [1.0, 0.2]))
+        for mode in MODES for second in RERANKINGS
     ])  # fmt: skip
     out = capsys.readouterr().out
     assert "…" not in out and max(map(len, out.splitlines())) <= 80 and "fused" in out
@@ -191,7 +192,7 @@ def test_json_holds_plain_numbers_and_nothing_that_json_has_not(desk: Desk) -> N
 
     found = json.loads(desk.eval("--depths", "2,4", "--json").out, parse_constant=refused)
     assert found["systems"][0]["advice"]["depth"] == 0
-    assert "no depth and no weight is shown" in found["systems"][0]["advice"]["why"]
+    assert "no depth and no weight is shown" in found["systems"][0]["advice"]["reason"]
 
 
 @pytest.mark.parametrize("before", ["an essay", "<!doctype html><p>mine"])
@@ -210,8 +211,8 @@ def _line(query_id: str, doc_id: str, score: str) -> str:
     ("run", "message"),
     [
         (_line("q1", "d1", "3") + _line("q1", "d1", "2"), "d1 is there twice for query q1"),
-        (_line("q1", "d1", "nan"), "the score nan is no finite number"),
-        (_line("q1", "d1", "much"), "the score much is no finite number"),
+        (_line("q1", "d1", "nan"), "the score nan is not a finite number"),
+        (_line("q1", "d1", "much"), "the score much is not a finite number"),
         ("q1 d1\n", "run.trec:1: expected query_id Q0 doc_id rank score tag"),
         ("", "empty; expected query_id Q0"),
         (_line("q1", "x1", "1"), "none of its 1 documents"),
@@ -231,7 +232,7 @@ def test_a_run_that_cannot_be_is_an_error_in_a_line(desk: Desk, run: str, messag
         (("--model", ""), "expected the name of a file or folder"),
         (("--depths", "ten"), "--depths ten: expected whole numbers"),
         (("--depths", "20,10"), "--depths 20,10: expected rising"),
-        (("--compare", "bundled?weight=1"), "weight=1 is no setting"),
+        (("--compare", "bundled?weight=1"), "weight=1 is not an option"),
         (("--compare", "nowhere"), "nowhere"),
         (("--fail-below", "7"), "--fail-below 7: expected a number in 0..1, or first-stage"),
         (("--fail-below", "good"), "--fail-below good"),

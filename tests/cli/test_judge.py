@@ -11,8 +11,8 @@ from cli.command import Done, Resift
 from evaluation.made import DOCUMENTS, QUERIES, json_lines, make_collection, make_run
 from resift import Index, Ranking, Reranker
 from resift.evaluation.judgments import HEADING
-from resift.evaluation.qrels import read_qrels
 from resift.evaluation.queries import line_id
+from resift.evaluation.trec import read_qrels
 from resift.settings import Settings
 from resift.types import Receipt
 
@@ -60,7 +60,7 @@ def test_a_candidate_is_shown_whole_with_its_query_and_place(desk: Desk) -> None
     assert f"? {QUERIES['q1']}" in done.out
     shown = [name for name, text in DOCUMENTS.items() if name in done.out and text in done.out]
     assert len(shown) == 1
-    assert done.err.endswith("0 judged; the same call goes on from here\n")
+    assert done.err.endswith("0 judged; the same call continues from here\n")
     assert not desk.output.exists()
 
 
@@ -225,7 +225,7 @@ def test_the_model_that_reranks_is_the_one_that_is_named(
     assert named == {Reranker(joint_folder, settings=Settings()).name}
     assert not any(receipt.partial for receipt in receipts)
     line = desk.judge("1", "--run", desk.run, "--model", joint_folder).error
-    assert f"--model {joint_folder}: reranks what an index finds; leave it out with --run" in line
+    assert f"--model {joint_folder}: reranks results of an index; leave it out with --run" in line
 
 
 def _noted(monkeypatch: pytest.MonkeyPatch) -> list[Receipt]:

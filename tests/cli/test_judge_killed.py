@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cli.command import PROGRAM
 from evaluation.made import json_lines, make_run
-from resift.evaluation.qrels import read_qrels
+from resift.evaluation.trec import read_qrels
 
 QUERIES = [f"q{number}" for number in range(6)]
 DOCUMENTS = [f"d{number}" for number in range(15)]

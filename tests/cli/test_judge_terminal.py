@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.made import json_lines, make_collection, make_run
-from resift.evaluation.qrels import read_qrels
+from resift.evaluation.trec import read_qrels
 
 if sys.platform == "win32":
     pytest.skip("no ptys here", allow_module_level=True)
@@ -58,7 +58,7 @@ def test_each_key_shows_the_next_candidate_at_once(terminal: Terminal, desk: Des
     terminal.is_asked()
     terminal.type("q")
     assert terminal.ends() == 0
-    assert "2 judged; the same call goes on from here" in terminal.screen
+    assert "2 judged; the same call continues from here" in terminal.screen
     assert terminal.is_as_before
 
 

@@ -129,7 +129,7 @@ def test_json_is_one_document_of_what_was_done(desk: Desk) -> None:
         "depth": 3, "top_n": None, "exact": True, "budget_ms": 60_000
     }  # fmt: skip
     assert (said["queries"], said["pairs"], said["scored"], said["partial"]) == (2, 5, 5, 0)
-    assert said["fusion_weights"] == [0] and said["kept"] == [] and said["notes"] == []
+    assert said["fusion_weights"] == [0] and said["not_reranked"] == [] and said["notes"] == []
     assert said["seconds"] > 0 and desk.order()["q2"] == ["d4", "d1"]
 
 
@@ -143,7 +143,7 @@ def test_json_names_the_queries_that_keep_their_order(desk: Desk) -> None:
         '{"_id": "q1", "text": " "}\n{"_id": "q2", "text": "where do messages wait"}\n'
     )
     said = json.loads(desk.rerank("--json").out)
-    (kept,) = said["kept"]
+    (kept,) = said["not_reranked"]
     assert kept["query_id"] == "q1" and "empty" in kept["reason"]
     assert desk.order()["q1"] == RANKED["q1"]
 

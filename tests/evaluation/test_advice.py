@@ -6,17 +6,24 @@ import numpy as np
 import pytest
 
 from resift.evaluation import significance
-from resift.evaluation.advice import Tried, Values, advise, chance, in_words, short, verdict
-from resift.evaluation.measures import PRIMARY
+from resift.evaluation.advice import (
+    Trials,
+    advise,
+    format_advice,
+    format_measure,
+    format_p,
+    verdict,
+)
+from resift.evaluation.measures import PRIMARY, QueryValues
 from resift.evaluation.result import Advice, Latency, Row
-from resift.evaluation.significance import holm, paired
+from resift.evaluation.significance import holm, paired_test
 
 DEPTHS = (10, 20, 50, 100)
 FIRST = {f"q{n}": 0.5 + n % 7 / 100 for n in range(40)}
 BEFORE = sum(FIRST.values()) / 40  # 0.5285
 
 
-def shifted(by: float, spread: float = 0.01, values: Values = FIRST) -> Values:
+def shifted(by: float, spread: float = 0.01, values: QueryValues = FIRST) -> QueryValues:
     """Every query's value moved by about as much."""
     return {query: value + by + (spread, -spread)[n % 2] for n, (query, value) in
             enumerate(values.items())}  # fmt: skip
@@ -27,8 +34,8 @@ class Case:
 
     def __init__(
         self,
-        *gains: float | Values,
-        weights: Mapping[float, Values] | None = None,
+        *gains: float | QueryValues,
+        weights: Mapping[float, QueryValues] | None = None,
         ms: float = 1.0,
     ) -> None:
         by_depth = {
@@ -40,14 +47,16 @@ class Case:
                 Latency(depth * ms, depth * ms * 1.5, 40), depth, depth * 100)
             for depth, values in by_depth.items()
         ]  # fmt: skip
-        self.tried = Tried(FIRST, by_depth, lambda _: weights or {})
+        self.tried = Trials(FIRST, by_depth, lambda _: weights or {})
 
     def advice(self, target_ms: float | None = None) -> Advice:
         return advise(self.rows, self.tried, target_ms)
 
     def said(self) -> str:
         last = self.tried.by_depth[DEPTHS[-1]]
-        return verdict(paired(list(FIRST.values()), list(last.values())), self.rows, self.advice())
+        return verdict(
+            paired_test(list(FIRST.values()), list(last.values())), self.rows, self.advice()
+        )
 
 
 NONE = shifted(0.0)
@@ -76,9 +85,11 @@ def test_a_curve_that_falls_again_is_left_at_its_top() -> None:
 def test_a_target_keeps_deeper_ones_out() -> None:
     case = Case(0.02, 0.05, 0.09, 0.1)
     advice = case.advice(40)
-    assert advice.depth == 20 and advice.share == pytest.approx(0.5)
+    assert advice.depth == 20 and advice.gain_share == pytest.approx(0.5)
     assert advice.latency is not None and advice.latency.p95 <= 40
-    assert in_words(case.advice(5)) == "do not rerank: no depth's p95 is known to be below 5 ms"
+    assert (
+        format_advice(case.advice(5)) == "do not rerank: no depth's p95 is known to be below 5 ms"
+    )
 
 
 def test_what_is_shown_to_be_worse_is_not_to_be_reranked() -> None:
@@ -90,12 +101,12 @@ def test_what_is_shown_to_be_worse_is_not_to_be_reranked() -> None:
 
 
 @pytest.mark.parametrize("last", [NONE, LUCK, FIRST])
-def test_where_chance_would_do_nothing_is_claimed(last: Values) -> None:
+def test_where_chance_would_do_nothing_is_claimed(last: QueryValues) -> None:
     case = Case(NONE, LUCK, NONE, last, weights={0.0: LUCK, 0.3: NONE})
     assert case.said().startswith(("no difference shown: ", "changes nothing: "))
     assert "depth" not in case.said() and "do not" not in case.said()
     assert case.advice().depth == 0 and case.advice().fusion_weight is None
-    assert in_words(case.advice()).startswith(
+    assert format_advice(case.advice()).startswith(
         "no depth and no weight is shown to be better than the first stage by 40 queries"
     )
 
@@ -118,7 +129,9 @@ def test_another_weight_is_advised_only_where_it_is_better_than_the_models_own()
     }  # fmt: skip
     advice = Case(*gains, weights={0.0: surely, 0.3: own}).advice()
     assert (advice.depth, advice.fusion_weight) == (10, 0.0)
-    assert advice.quality == pytest.approx(BEFORE + 0.1) and "fusion_weight=0 " in in_words(advice)
+    assert advice.quality == pytest.approx(BEFORE + 0.1) and "fusion_weight=0 " in format_advice(
+        advice
+    )
     assert Case(*gains, weights={0.0: by_luck, 0.3: own}).advice().fusion_weight is None
 
 
@@ -130,7 +143,7 @@ def test_a_weight_is_advised_where_no_depth_is() -> None:
 
 def test_no_saving_of_time_is_said_where_there_is_none() -> None:
     case = Case(0.08, 0.08, 0.08, 0.08, ms=-1.0)  # a lesser depth takes longer
-    assert case.advice().depth == 10 and case.advice().time is None
+    assert case.advice().depth == 10 and case.advice().time_share is None
     assert "depth 10 gives 100% of the gain; " in case.said()
 
 
@@ -146,7 +159,7 @@ def _drawn(seed: int, gain: float) -> Case:
     first = draw.uniform(0, 1, 50)
     both = draw.normal(0, 0.1, 50)
 
-    def values(shift: float) -> Values:
+    def values(shift: float) -> QueryValues:
         return dict(zip(names, first + shift + both + draw.normal(0, 0.1, 50), strict=True))
 
     by_depth = {depth: values(gain) for depth in DEPTHS}
@@ -157,7 +170,7 @@ def _drawn(seed: int, gain: float) -> Case:
         for depth, own in by_depth.items()
     ]
     start = dict(zip(names, first.tolist(), strict=True))
-    case.tried = Tried(start, by_depth, lambda _: weights)
+    case.tried = Trials(start, by_depth, lambda _: weights)
     return case
 
 
@@ -190,11 +203,11 @@ def test_a_real_difference_is_advised_and_weights_that_are_alike_are_not(
     ("value", "text"), [(0.0, ".000"), (0.6666, ".667"), (1.0, "1.000"), (-0.25, "-0.250")]
 )
 def test_measures_are_written_as_papers_do(value: float, text: str) -> None:
-    assert short(value) == text
+    assert format_measure(value) == text
 
 
 @pytest.mark.parametrize(
     ("p", "text"), [(0.0001, "p < 0.001"), (0.031, "p = 0.031"), (1, "p = 1.00")]
 )
 def test_p_values_are_no_preciser_than_they_are_known(p: float, text: str) -> None:
-    assert chance(p) == text
+    assert format_p(p) == text

@@ -1,25 +1,42 @@
 """What is fitted is what drew the labels, and what is said of it was seen on other queries."""
 
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.judged import BIAS, SCALE, chances_of, sampled
+from resift import Candidate, Citation, Reranker
 from resift.errors import DatasetError
 from resift.evaluation.calibrate import (
+    BINS,
+    Bools,
+    Floats,
+    Grades,
     JudgedLogits,
+    JudgedPairs,
+    LabelOptions,
+    calibrate,
+    calibration_error,
     check,
     fit,
     folds_of,
     isotonic,
+    label_pairs,
+    log_loss,
     platt,
+    reliability,
     smoothed,
 )
-from resift.evaluation.reliability import Floats, calibration_error, log_loss
+from resift.evaluation.first_stage import doc_id
+from resift.rerank.artifact import load_artifact
 from resift.rerank.calibration import SIGMOID, Isotonic
+from resift.rerank.catalogue import BUNDLED
+from resift.rerank.ordering import sigmoid
+from resift.rerank.scored import ScoredCandidates
+from texts import QUESTIONS, passages
 
 pytest.importorskip("scipy")
 
@@ -81,7 +98,7 @@ def test_chances_are_right_on_queries_that_were_not_seen() -> None:
     chances = found.fit.curve(unseen.logits)
     assert calibration_error(chances, unseen.relevant) < 0.012
     assert calibration_error(SIGMOID(unseen.logits), unseen.relevant) > 0.1
-    np.testing.assert_allclose(chances, chances_of(unseen.logits), atol=0.05)
+    np.testing.assert_allclose(chances, probabilities_of(unseen.logits), atol=0.05)
     assert found.fit.error < 0.012
     assert found.fit.calibration_error["none"] > 0.1
 
@@ -136,15 +153,19 @@ def test_too_few_judgments_are_refused_saying_how_many_more() -> None:
     own = JudgedLogits(few.logits[places], few.relevant[places], few.queries[places])
     queries = len(set(own.queries))
     _refused(
-        own, f"{queries} judged queries with 12", f"judge {10 - queries} more", "8 more answers"
+        own,
+        f"{queries} judged queries with 12",
+        f"judge {10 - queries} more",
+        "8 more relevant documents",
     )
     nothing = JudgedLogits(np.zeros(0), np.zeros(0, bool), np.zeros(0, np.int64))
-    _refused(nothing, "0 judged queries", "judge 10 more queries and 20 more answers")
+    _refused(nothing, "0 judged queries", "judge 10 more queries and 20 more relevant documents")
 
 
-def test_answers_only_are_refused() -> None:
+def test_relevant_pairs_alone_are_refused() -> None:
     own = sampled(20)
-    _refused(replace(own, relevant=np.ones_like(own.relevant)), "all 1000 judged pairs are answers")
+    all_relevant = replace(own, relevant=np.ones_like(own.relevant))
+    _refused(all_relevant, "all 1000 judged pairs are relevant")
 
 
 def test_labels_that_do_not_rise_with_the_logits_are_refused() -> None:
@@ -157,3 +178,209 @@ def test_equal_logits_are_one_block() -> None:
     found = isotonic(np.zeros(10), np.arange(10) < 3)
     assert isinstance(found, Isotonic)
     assert found.logits == (0.0,) and found.chances[0] == pytest.approx(0.3, abs=0.05)
+
+
+SCALE, BIAS = 0.7, -2.5
+
+
+def probabilities_of(logits: Floats) -> Floats:
+    """What the labels of `sampled` are drawn by."""
+    return sigmoid(SCALE * logits + BIAS)
+
+
+def sampled(queries: int, depth: int = 50, seed: int = 1) -> JudgedLogits:
+    """Each query's logits lie about a place of its own; labels are drawn by `probabilities_of`."""
+    rng = np.random.default_rng(seed)
+    logits = (rng.normal(-1, 1, (queries, 1)) + rng.normal(0, 3, (queries, depth))).ravel()
+    relevant = rng.random(len(logits)) < probabilities_of(logits)
+    return JudgedLogits(logits, relevant, np.repeat(np.arange(queries), depth))
+
+
+pytest.importorskip("scipy")
+
+POOL = passages(12)
+WINDOW = [Candidate(f"d{n}", text, score=30.0 - n) for n, text in enumerate(POOL)]
+GRADES = {"d0": 2, "d1": 1, "d2": 0, "absent": 3}
+MANIFEST = load_artifact(BUNDLED).manifest
+
+
+@pytest.fixture(scope="module")
+def bundled(in_one_runtime: Reranker) -> Reranker:
+    """In one runtime: what is asked here is decided around it."""
+    return in_one_runtime
+
+
+@pytest.fixture(scope="module")
+def scored(bundled: Reranker) -> ScoredCandidates:
+    return bundled.score_candidates(QUESTIONS[0], WINDOW)
+
+
+def _counts(judged: JudgedPairs) -> tuple[int, int]:
+    """Pairs, and relevant ones among them."""
+    return len(judged.plain.logits), int(judged.plain.relevant.sum())
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        (LabelOptions(), (12, 2)),
+        (LabelOptions(min_grade=2), (12, 1)),
+        (LabelOptions(judged_only=True), (3, 2)),
+        (LabelOptions(min_grade=2, judged_only=True), (3, 1)),
+    ],
+)
+def test_grades_and_unjudged_candidates_count_as_was_said(
+    scored: ScoredCandidates, how: LabelOptions, expected: tuple[int, int]
+) -> None:
+    assert _counts(label_pairs([(scored, GRADES)], how)) == expected
+
+
+def test_logits_are_the_readings_plain_and_with_the_first_stages_say(
+    scored: ScoredCandidates,
+) -> None:
+    judged = label_pairs([(scored, GRADES), (scored, {})], LabelOptions())
+    ranking = scored.ranking()
+    assert judged.fused is not None
+    assert judged.plain.logits[:12].tolist() == [hit.logit for hit in ranking]
+    assert judged.fused.logits[:12].tolist() == [
+        (hit.logit or 0) + hit.fusion + hit.feedback for hit in ranking
+    ]
+    assert judged.plain.queries.tolist() == judged.fused.queries.tolist() == [0] * 12 + [1] * 12
+    weights = judged.fusion_weight, judged.feedback_weight
+    assert weights == (MANIFEST.fusion_weight, MANIFEST.feedback_weight)
+
+
+def test_without_first_stage_scores_there_is_no_fused_scale(bundled: Reranker) -> None:
+    plain = bundled.score_candidates(QUESTIONS[0], POOL)
+    found = label_pairs(
+        [(bundled.score_candidates(QUESTIONS[0], WINDOW), {}), (plain, {})], LabelOptions()
+    )
+    assert found.fused is None and found.fusion_weight == 0
+
+
+def test_what_has_no_logit_is_no_pair(bundled: Reranker) -> None:
+    own = bundled.score_candidates(QUESTIONS[0], [*WINDOW, Candidate("d12", "", score=0.0)])
+    assert _counts(label_pairs([(own, {"d12": 1})], LabelOptions())) == (12, 0)
+    empty = bundled.score_candidates(QUESTIONS[0], [])
+    assert _counts(label_pairs([(empty, GRADES)], LabelOptions())) == (0, 0)
+
+
+def test_of_the_passages_of_an_answering_document_the_best_counts(bundled: Reranker) -> None:
+    parts = [Candidate(f"p{n}", text, score=1.0 * n,
+                       citation=Citation("u", f"d{n % 3}", 0, 9))
+             for n, text in enumerate(POOL)]  # fmt: skip
+    scored = bundled.score_candidates(QUESTIONS[0], parts)
+    judged = label_pairs([(scored, {"d1": 1, "d2": 0})], LabelOptions())
+    assert _counts(judged) == (9, 1)
+    best = next(hit for hit in scored.ranking() if doc_id(hit) == "d1")
+    assert judged.plain.logits[judged.plain.relevant].tolist() == [best.logit]
+
+
+def test_no_query_at_all_is_refused() -> None:
+    with pytest.raises(DatasetError, match="no query has judgments"):
+        label_pairs([], LabelOptions())
+
+
+def test_a_calibration_says_what_it_was_fitted_on(bundled: Reranker) -> None:
+    judged = label_pairs(_queries(bundled), LabelOptions())
+    report = calibrate(judged, {"at": "a day"})
+    own = report.calibration
+    assert (own.model, own.fingerprint) == (MANIFEST.name, MANIFEST.fingerprint)
+    assert (own.queries, own.pairs, own.relevant) == (12, 144, 24)
+    assert (own.fusion_weight, own.feedback_weight) == (0.3, 4.0)
+    assert own.made == {"at": "a day"} and own.bins == 15
+    for scale in (own.plain, own.fused):
+        assert scale is not None
+        assert set(scale.log_loss) == set(scale.calibration_error) == {
+            "none", "model", "platt", "isotonic",
+        }  # fmt: skip
+        best = min(("platt", "isotonic"), key=lambda method: scale.log_loss[method])
+        assert scale.curve.method == best
+        assert scale.error == scale.calibration_error[best]
+
+
+def _queries(bundled: Reranker) -> list[tuple[ScoredCandidates, Grades]]:
+    """Twelve queries, each a passage's own words; that passage and the next one answer."""
+    return [
+        (
+            bundled.score_candidates(" ".join(POOL[n].split()[:12]), WINDOW),
+            {f"d{n}": 1, f"d{(n + 1) % len(POOL)}": 1},
+        )
+        for n in range(12)
+    ]
+
+
+Pairs = list[tuple[float, bool]]
+pairs: st.SearchStrategy[Pairs] = st.lists(
+    st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60
+)
+
+
+def _right(size: int = 60_000) -> tuple[Floats, Bools]:
+    rng = np.random.default_rng(1)
+    chances = rng.beta(0.3, 3, size)
+    return chances, rng.random(size) < chances
+
+
+def _arrays(own: Pairs) -> tuple[Floats, Bools]:
+    return np.array([one for one, _ in own]), np.array([other for _, other in own])
+
+
+def test_chances_that_are_right_have_next_to_no_error() -> None:
+    chances, relevant = _right()
+    assert calibration_error(chances, relevant) < 0.005
+
+
+@pytest.mark.parametrize("shift", [0.05, 0.2])
+def test_chances_that_are_too_high_have_that_error(shift: float) -> None:
+    chances, relevant = _right()
+    assert calibration_error(chances + shift, relevant) == pytest.approx(shift, abs=0.005)
+
+
+def test_errors_both_ways_do_not_make_up_for_each_other() -> None:
+    chances = np.repeat([0.2, 0.8], 100)
+    relevant = np.tile([True, False], 100)
+    assert calibration_error(chances, relevant) == pytest.approx(0.3)
+    assert chances.mean() == pytest.approx(relevant.mean())
+
+
+@given(pairs)
+def test_bins_hold_all_pairs_once_and_rise(own: Pairs) -> None:
+    chances, relevant = _arrays(own)
+    found = reliability(chances, relevant)
+    assert 1 <= len(found) <= BINS
+    assert sum(one.pairs for one in found) == len(own)
+    means = [one.probability for one in found]
+    assert means == sorted(means)
+    relevant_pairs = sum(one.pairs * one.relevant_share for one in found)
+    assert relevant_pairs == pytest.approx(float(relevant.sum()))
+
+
+@given(pairs, st.randoms(use_true_random=False))
+def test_the_order_of_pairs_decides_nothing(own: Pairs, random: Random) -> None:
+    """Equal chances are in one bin, so that none is parted by where it stood."""
+    shuffled = list(own)
+    random.shuffle(shuffled)
+    assert calibration_error(*_arrays(shuffled)) == pytest.approx(calibration_error(*_arrays(own)))
+
+
+def test_bins_are_of_like_size_where_chances_differ() -> None:
+    chances, relevant = _right(1_500)
+    assert {one.pairs for one in reliability(chances, relevant)} == {100}
+
+
+def test_one_chance_for_all_is_one_bin() -> None:
+    chances, relevant = np.full(40, 0.25), np.arange(40) < 10
+    assert [(one.pairs, one.relevant_share) for one in reliability(chances, relevant)] == [
+        (40, 0.25)
+    ]
+    assert calibration_error(chances, relevant) == 0
+
+
+def test_the_loss_is_what_it_is_by_hand() -> None:
+    chances, relevant = np.array([0.8, 0.4]), np.array([True, False])
+    assert log_loss(chances, relevant) == pytest.approx(-(np.log(0.8) + np.log(0.6)) / 2)
+
+
+def test_being_sure_and_wrong_costs_much_and_not_everything() -> None:
+    assert 30 < log_loss(np.array([0.0]), np.array([True])) < 40

@@ -10,8 +10,8 @@ import pytest
 
 from evaluation.made import DOCUMENTS, QUERIES, json_lines, make_collection
 from resift.errors import DatasetError
-from resift.evaluation.collection import Collection, open_collection
-from resift.evaluation.qrels import JUDGMENTS, read_all_qrels, read_qrels
+from resift.evaluation.collection import Collection, load_task, open_collection
+from resift.evaluation.trec import JUDGMENTS_FILE, read_all_qrels, read_qrels
 from resift.types import Document
 
 
@@ -88,7 +88,7 @@ def test_a_line_that_is_no_document_costs_itself_and_is_named(folder: Path, line
     file = folder / "corpus.jsonl"
     good = file.read_bytes().splitlines()
     file.write_bytes(b"\n".join([*good[:2], line, *good[2:]]))
-    found = open_collection(folder).read(None)
+    found = open_collection(folder).read_documents(None)
     assert found.by_id == {name: Document(name, text) for name, text in DOCUMENTS.items()}
     assert len(found.notes) == 1 and "\n" not in found.notes[0] and len(found.notes[0]) < 400
     assert "1 of 5 documents of" in found.notes[0] and "the first is line 3: " in found.notes[0]
@@ -114,7 +114,7 @@ def test_most_lines_bad_are_no_corpus(folder: Path) -> None:
 )
 def test_rows_as_people_have_them(folder: Path, row: str, expected: Document) -> None:
     (folder / "corpus.jsonl").write_text(f"{row}\n{row}\n# a comment\n")
-    found = open_collection(folder).read(None)
+    found = open_collection(folder).read_documents(None)
     assert found.by_id == {expected.id: expected} and found.notes == ()
 
 
@@ -269,7 +269,7 @@ def test_ids_keep_what_is_no_blank_and_may_begin_like_a_comment(folder: Path) ->
 
 def test_what_was_judged_by_hand_is_read_beside_what_was_published(folder: Path) -> None:
     _judge(folder, "q1\td1\t0\n")
-    _judge(folder, "query-id\tcorpus-id\tscore\tresift\nq1\td1\t2\nq2\td4\t1\n", JUDGMENTS)
+    _judge(folder, "query-id\tcorpus-id\tscore\tresift\nq1\td1\t2\nq2\td4\t1\n", JUDGMENTS_FILE)
     assert open_collection(folder).qrels() == {"q1": {"d1": 0}, "q2": {"d4": 1}}
     (folder / "qrels.tsv").unlink()
     assert open_collection(folder).qrels() == {"q1": {"d1": 2}, "q2": {"d4": 1}}
@@ -288,7 +288,7 @@ def test_judgments_that_are_no_file_are_said(folder: Path) -> None:
 def test_a_folder_and_a_pipe_in_place_of_a_file(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="is a folder, expected a file"):
         read_qrels(tmp_path)
-    with pytest.raises(DatasetError, match="no name that a file can have"):
+    with pytest.raises(DatasetError, match="not a valid file name"):
         read_qrels(tmp_path / "a\0b")
     os.mkfifo(tmp_path / "pipe")
     writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=("q1 d1 1\n",))
@@ -302,3 +302,73 @@ def test_judgments_that_are_missing_are_asked_for_in_both_places(folder: Path) -
     with pytest.raises(DatasetError, match=r"no qrels\.tsv or qrels/test\.tsv in it") as caught:
         collection.qrels()
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def _write_qrels(folder: Path, text: str, name: str = "qrels.tsv") -> Path:
+    file = folder / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    return file
+
+
+def test_judged_queries_are_taken(folder: Path) -> None:
+    _write_qrels(folder, "q1\td2\t1\n")
+    task = load_task(folder, None, 1, None)
+    assert (list(task.queries), task.qrels) == (["q1"], {"q1": {"d2": 1}})
+    assert task.notes == ()
+
+
+def test_judgments_of_unknown_queries_are_named_and_left_out(folder: Path) -> None:
+    _write_qrels(folder, "q1\td2\t1\nq8\td2\t1\nq9\td2\t1\n")
+    task = load_task(folder, None, 1, None)
+    assert list(task.queries) == ["q1"]
+    assert task.notes[0].startswith(
+        "2 of 3 judged queries are not among the queries, the first is q8"
+    )
+
+
+def test_judgments_of_nothing_but_unknown_queries_are_refused(folder: Path) -> None:
+    _write_qrels(folder, "q8\td2\t1\n")
+    with pytest.raises(DatasetError, match=r"none of its 1 queries is in .*, the first is q8"):
+        load_task(folder, None, 1, None)
+
+
+@pytest.mark.parametrize("text", [None, "query-id\tcorpus-id\tscore\n"])
+def test_without_judgments_all_queries_are_taken_and_that_is_said(
+    folder: Path, text: str | None
+) -> None:
+    if text:
+        _write_qrels(folder, text)
+    task = load_task(folder, None, 1, None)
+    assert (list(task.queries), task.qrels) == (["q1", "q2"], {})
+    assert "no judgments" in task.notes[0] and "resift judge" in task.notes[0]
+
+
+def test_queries_without_an_answer_are_named(folder: Path) -> None:
+    _write_qrels(folder, "q1\td2\t0\nq2\td4\t1\n")
+    assert "1 of 2 queries have no document of grade 1" in load_task(folder, None, 1, None).notes[0]
+    assert "2 of 2 queries have no document of grade 2" in load_task(folder, None, 2, None).notes[0]
+
+
+def test_judgments_may_be_elsewhere(folder: Path) -> None:
+    file = _write_qrels(folder, "q2\td4\t1\n", "qrels/dev.tsv")
+    assert list(load_task(folder, file, 1, None).queries) == ["q2"]
+    beside = load_task(_write_qrels(folder, "a question\n", "queries.txt"), None, 1, None)
+    assert list(beside.queries.values()) == ["a question"]
+
+
+def test_a_part_is_spread_evenly(tmp_path: Path) -> None:
+    file = tmp_path / "queries.txt"
+    file.write_text("".join(f"question {number}\n" for number in range(10)))
+    chosen = load_task(file, None, 1, 3).queries.values()
+    assert list(chosen) == ["question 0", "question 3", "question 6"]
+    assert len(load_task(file, None, 1, 99).queries) == 10
+
+
+def test_a_query_without_text_costs_itself_and_is_named(folder: Path) -> None:
+    _write_qrels(folder, "q1\td2\t1\nq0\td2\t1\n")
+    with (folder / "queries.jsonl").open("a") as lines:
+        lines.write('{"_id": "q0", "text": null}\n')
+    task = load_task(folder, None, 1, None)
+    assert list(task.queries) == ["q1"]
+    assert task.notes[0] == "1 queries have no text, the first is q0: left out"

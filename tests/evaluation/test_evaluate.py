@@ -10,14 +10,13 @@ import pytest
 from evaluation.made import make_collection, make_run
 from resift import Reranker
 from resift.errors import DatasetError, InputError
-from resift.evaluation.ablation import SECONDS, ablate
-from resift.evaluation.collection import open_collection
+from resift.evaluation.ablation import RERANKINGS, ablate
+from resift.evaluation.collection import Task, open_collection
 from resift.evaluation.evaluate import EvaluationPlan, evaluate
 from resift.evaluation.first_stage import from_run
-from resift.evaluation.measures import Evaluator, in_order
+from resift.evaluation.measures import Evaluator, scores_by_rank
 from resift.evaluation.result import Evaluation
-from resift.evaluation.second_stage import SecondStage, Setting
-from resift.evaluation.task import Task
+from resift.evaluation.second_stage import SecondStage, SystemOptions
 from resift.evaluation.trec import read_run
 from resift.search.index import Index
 from resift.search.retrieval import MODES
@@ -32,7 +31,7 @@ PLAN = EvaluationPlan(depths=[1, 2, 4])
 @cache
 def free() -> SecondStage:
     """The model alone."""
-    return SecondStage(Setting("alone", fusion_weight=0.0), Reranker(settings=Settings()))
+    return SecondStage(SystemOptions("alone", fusion_weight=0.0), Reranker(settings=Settings()))
 
 
 @pytest.fixture
@@ -54,7 +53,9 @@ def measure(
 
 def test_first_stage_and_every_depth_are_measured(folder: Path) -> None:
     found = measure(folder)
-    first = Evaluator(QRELS, ["RR@10"]).by_query({q: in_order(own) for q, own in WRONG.items()})
+    first = Evaluator(QRELS, ["RR@10"]).per_query(
+        {q: scores_by_rank(own) for q, own in WRONG.items()}
+    )
     assert found.first["RR@10"] == sum(first["RR@10"].values()) / 2 == 0.375
     rows = found.systems[0].rows
     assert [row.depth for row in rows] == [1, 2, 4]
@@ -69,7 +70,7 @@ def test_each_query_says_what_moved(folder: Path) -> None:
     changes = {own.query_id: own for own in measure(folder).systems[0].changes}
     assert (changes["q1"].query, changes["q1"].after) == (QUERIES["q1"], 1.0)
     best = changes["q1"].moved[0]
-    assert (best.doc_id, best.grade, best.was, best.now) == ("d2", 2, 4, 1)
+    assert (best.doc_id, best.grade, best.rank_before, best.rank_after) == ("d2", 2, 4, 1)
     assert {own.doc_id: own.grade for own in changes["q1"].moved}["d4"] is None
     assert best.title.startswith("Object lock keeps")
 
@@ -82,7 +83,9 @@ def test_a_model_against_itself_is_no_better(folder: Path) -> None:
 
 
 def test_a_heavy_first_stage_is_the_first_stage(folder: Path) -> None:
-    found = measure(folder, systems=[SecondStage(Setting("w", fusion_weight=1e6), free().reranker)])
+    found = measure(
+        folder, systems=[SecondStage(SystemOptions("w", fusion_weight=1e6), free().reranker)]
+    )
     assert found.systems[0].rows[-1].measures == found.first
     assert found.systems[0].verdict.startswith("changes nothing")
     assert all(not own.moved for own in found.systems[0].changes)
@@ -150,11 +153,11 @@ def test_an_ablation_is_every_arm_alone_reranked_and_fused(folder: Path, tmp_pat
     index = Index(str(tmp_path / "index"), settings=Settings())
     index.sync(str(folder / "corpus.jsonl"))
     found = ablate(Task("made", QUERIES, QRELS), index, free(), 4, 1)
-    assert [(own.mode, own.second) for own in found] == [
-        (mode, second) for mode in MODES for second in SECONDS
+    assert [(own.mode, own.reranking) for own in found] == [
+        (mode, second) for mode in MODES for second in RERANKINGS
     ]
-    assert all((own.compared is None) == (own.second == "none") for own in found)
-    by_name = {(own.mode, own.second): own for own in found}
+    assert all((own.compared is None) == (own.reranking == "none") for own in found)
+    by_name = {(own.mode, own.reranking): own for own in found}
     assert by_name["dense", "alone"].measures["RR@10"] == 1.0
     assert all(own.latency is not None and own.latency.p50 > 0 for own in found)
     with pytest.raises(InputError, match="no judgments"):

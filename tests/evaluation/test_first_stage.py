@@ -24,17 +24,17 @@ def _run(tmp_path: Path, ranked: dict[str, list[str]], depth: int = 2) -> FromRu
 
 
 def test_a_runs_window_and_what_lies_beyond(tmp_path: Path) -> None:
-    window = _run(tmp_path, {"q1": ["d4", "d3", "d1", "d2"]}).window("q1", "?", 2)
+    window = _run(tmp_path, {"q1": ["d4", "d3", "d1", "d2"]}).retrieve("q1", "?", 2)
     assert [(own.id, own.text, own.rank, own.score) for own in window.candidates] == [
         ("d4", DOCUMENTS["d4"], 1, 10.0), ("d3", DOCUMENTS["d3"], 2, 9.0)
     ]  # fmt: skip
-    assert list(window.beyond) == ["d1", "d2"]
+    assert list(window.tail) == ["d1", "d2"]
     assert window.scores == {"d4": 10.0, "d3": 9.0, "d1": 8.0, "d2": 7.0}
     assert window.ms is None
 
 
 def test_a_query_that_a_run_lacks_has_no_candidates(tmp_path: Path) -> None:
-    assert _run(tmp_path, {"q1": ["d4"]}).window("q2", "?", 2).candidates == []
+    assert _run(tmp_path, {"q1": ["d4"]}).retrieve("q2", "?", 2).candidates == []
 
 
 def test_documents_that_the_corpus_lacks_are_named_and_cannot_be_read(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_documents_that_the_corpus_lacks_are_named_and_cannot_be_read(tmp_path: 
     assert (
         "1 of 2 documents of run are not in the corpus, the first is gone" in first_stage.notes[0]
     )
-    assert [own.text for own in first_stage.window("q1", "?", 2).candidates] == [
+    assert [own.text for own in first_stage.retrieve("q1", "?", 2).candidates] == [
         DOCUMENTS["d4"],
         "",
     ]
@@ -66,7 +66,7 @@ def test_an_index_gives_what_a_search_would_rerank(tmp_path: Path) -> None:
     index.sync(str(tmp_path / "docs"))
     for mode in ("hybrid", "dense", "lexical"):
         first_stage = FromIndex(index, mode)
-        window = first_stage.window("q", "messages in a queue", 3)
+        window = first_stage.retrieve("q", "messages in a queue", 3)
         assert doc_id(window.candidates[0]) == "d4"
         assert window.ms is not None and window.ms > 0 and not window.scores
         assert first_stage.name == f"{mode} of {tmp_path / 'index'}"
@@ -161,7 +161,7 @@ def test_what_came_into_the_place_later_is_named_and_left_alone(
     else:
         (place / name).symlink_to(tmp_path / ("elsewhere" if kind == "link" else "nowhere"))
     before = _tree(tmp_path)
-    with pytest.raises(DatasetError, match=f"{name}: is no folder, expected the index"):
+    with pytest.raises(DatasetError, match=f"{name}: is not a folder, expected the index"):
         index_corpus(collection, settings)
     assert _tree(tmp_path) == before
 
@@ -173,7 +173,7 @@ def test_a_pipe_in_the_place_is_not_waited_for(tmp_path: Path) -> None:
     file = _kept(tmp_path / "cache") / "documents" / "00000.jsonl"
     file.unlink()
     os.mkfifo(file)
-    with pytest.raises(DatasetError, match=r"00000\.jsonl: is no file"):
+    with pytest.raises(DatasetError, match=r"00000\.jsonl: is not a file"):
         index_corpus(collection, settings)
 
 

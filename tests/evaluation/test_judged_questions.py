@@ -8,13 +8,13 @@ import pytest
 from evaluation.made import json_lines
 from resift.cli.botocore_corpus import SERVICES, operations
 from resift.cli.demo import write_documents
+from resift.evaluation.collection import Task, load_task
 from resift.evaluation.evaluate import EvaluationPlan, evaluate
 from resift.evaluation.first_stage import FromIndex
-from resift.evaluation.qrels import read_qrels
 from resift.evaluation.queries import read_queries
 from resift.evaluation.result import Evaluation
-from resift.evaluation.second_stage import SecondStage, Setting
-from resift.evaluation.task import Task, make_task
+from resift.evaluation.second_stage import SecondStage, SystemOptions
+from resift.evaluation.trec import read_qrels
 from resift.rerank.reranker import Reranker
 from resift.search.index import Index
 from resift.settings import Settings
@@ -55,7 +55,7 @@ def test_the_readme_counts_what_is_there() -> None:
 
 def test_of_what_was_judged_the_demo_finds_the_answers_as_well_as_it_did(tmp_path: Path) -> None:
     """Every second question, over what was judged for those: .441, .635 and .496 were measured."""
-    task = make_task(FOLDER, None, 1, 26)
+    task = load_task(FOLDER, None, 1, 26)
     judged = {name for grades in task.qrels.values() for name in grades}
     rows = [row for service in SERVICES for row in operations(service) if row["_id"] in judged]
     (tmp_path / "documents").mkdir()
@@ -70,7 +70,7 @@ def test_of_what_was_judged_the_demo_finds_the_answers_as_well_as_it_did(tmp_pat
 def test_the_demo_answers_as_well_as_it_did(tmp_path: Path) -> None:
     """What was measured when they were made (.394, .561 and .427), less some for other machines."""
     write_documents(tmp_path / "documents")
-    found = _evaluated(make_task(FOLDER, None, 1, None), tmp_path)
+    found = _evaluated(load_task(FOLDER, None, 1, None), tmp_path)
     assert found.judged == 51
     assert found.first["nDCG@10"] >= 0.38 and found.first["R@20"] >= 0.54
     assert found.systems[0].rows[-1].measures["nDCG@10"] >= 0.415
@@ -81,5 +81,5 @@ def _evaluated(task: Task, folder: Path) -> Evaluation:
     """The bundled model over an index of the folder's documents."""
     index = Index(str(folder / "index"), settings=Settings())
     index.sync(str(folder / "documents"))
-    system = SecondStage(Setting("bundled"), Reranker(settings=Settings()))
+    system = SecondStage(SystemOptions("bundled"), Reranker(settings=Settings()))
     return evaluate(task, FromIndex(index), [system], EvaluationPlan(depths=[10, 20]))

@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resift.errors import InputError
-from resift.evaluation.judging import Judging, visiting_order
+from resift.evaluation.judging import JudgingSession, query_order
 from resift.evaluation.judgments import HEADING, Judgments
 from resift.evaluation.pool import Pool
-from resift.evaluation.qrels import read_qrels
+from resift.evaluation.trec import read_qrels
 from resift.types import Document
 
 QUERIES = {"q1": "first", "q2": "second", "q3": "none", "q4": "last"}
 POOLS = {"q1": ("a", "b", "c"), "q2": ("c", "d"), "q3": (), "q4": ("a",)}
 ALL = [(query_id, doc_id) for query_id, names in POOLS.items() for doc_id in names]
 
-Start = Callable[[], Judging]
+Start = Callable[[], JudgingSession]
 
 
 def made_pool(query_id: str) -> Pool:
@@ -29,12 +29,12 @@ def made_pool(query_id: str) -> Pool:
 BEFORE: list[Judgments] = []
 
 
-def start_at(file: Path) -> Judging:
+def start_at(file: Path) -> JudgingSession:
     """A run of judging, after the one before has ended."""
     while BEFORE:
         BEFORE.pop().close()
     BEFORE.append(Judgments(file))
-    return Judging(QUERIES, made_pool, BEFORE[-1])
+    return JudgingSession(QUERIES, made_pool, BEFORE[-1])
 
 
 @pytest.fixture
@@ -42,12 +42,12 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "qrels.tsv"
 
 
-def shown(judging: Judging) -> tuple[str, str] | None:
-    sheet = judging.sheet()
+def shown(judging: JudgingSession) -> tuple[str, str] | None:
+    sheet = judging.current()
     return None if sheet is None else (sheet.query_id, sheet.document.id)
 
 
-def rest(judging: Judging, key: str = "0") -> list[tuple[str, str]]:
+def rest(judging: JudgingSession, key: str = "0") -> list[tuple[str, str]]:
     """What comes until nothing is left, when all of it gets the same key."""
     seen = []
     while (now := shown(judging)) is not None:
@@ -66,7 +66,7 @@ def test_a_sheet_says_where_we_are(file: Path) -> None:
     judging = start_at(file)
     for key in "101":
         judging.press(key)
-    sheet = judging.sheet()
+    sheet = judging.current()
     assert sheet is not None
     assert (sheet.query_id, sheet.query, sheet.document.id) == ("q2", "second", "c")
     assert (sheet.number, sheet.count, sheet.query_number, sheet.queries) == (1, 2, 2, 4)
@@ -75,7 +75,7 @@ def test_a_sheet_says_where_we_are(file: Path) -> None:
 
 @pytest.mark.parametrize(("grade", "scale"), [(1, "0-1"), (2, "0-2"), (3, "0-3")])
 def test_a_key_is_its_grade_and_the_scale_ends_there(file: Path, grade: int, scale: str) -> None:
-    judging = Judging(QUERIES, made_pool, Judgments(file), scale)
+    judging = JudgingSession(QUERIES, made_pool, Judgments(file), scale)
     judging.press(str(grade))
     assert read_qrels(file) == {"q1": {"a": grade}}
     with pytest.raises(InputError, match=f"grade {grade + 1}: expected 0 to {grade}"):
@@ -93,7 +93,7 @@ def test_a_key_that_means_nothing_changes_nothing(file: Path, key: str) -> None:
 
 def test_an_unknown_scale_is_refused(file: Path) -> None:
     with pytest.raises(InputError, match="grades='0-9'"):
-        Judging(QUERIES, made_pool, Judgments(file), "0-9")
+        JudgingSession(QUERIES, made_pool, Judgments(file), "0-9")
 
 
 def test_what_is_skipped_stays_unjudged_and_comes_in_the_next_run(file: Path) -> None:
@@ -125,11 +125,11 @@ def test_back_shows_what_was_judged_and_takes_it_back(file: Path) -> None:
     judging = start_at(file)
     judging.press("2")
     judging.press("b")
-    sheet = judging.sheet()
+    sheet = judging.current()
     assert sheet is not None and sheet.document.id == "a" and sheet.taken_back == 2
     assert read_qrels(file) == {}
     judging.press("1")
-    sheet = judging.sheet()
+    sheet = judging.current()
     assert sheet is not None and sheet.document.id == "b" and sheet.taken_back is None
     assert read_qrels(file) == {"q1": {"a": 1}}
 
@@ -188,5 +188,5 @@ def test_another_run_finds_all_that_this_one_left_open_and_nothing_else(keys: li
 
 
 def test_the_order_begins_where_judging_stopped_and_has_each_query_once() -> None:
-    assert visiting_order("abc", []) == ["a", "b", "c"]
-    assert visiting_order("abc", ["a", "x", "b", "y"]) == ["b", "c", "a"]
+    assert query_order("abc", []) == ["a", "b", "c"]
+    assert query_order("abc", ["a", "x", "b", "y"]) == ["b", "c", "a"]

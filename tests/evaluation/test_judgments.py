@@ -10,7 +10,7 @@ import pytest
 
 from resift.errors import DatasetError, OutputError, ResiftError
 from resift.evaluation.judgments import HEADING, Judgments
-from resift.evaluation.qrels import read_qrels
+from resift.evaluation.trec import read_qrels
 
 MARK = HEADING.encode()
 
@@ -23,7 +23,7 @@ def test_a_new_file_has_a_heading_and_each_judgment_as_soon_as_it_is_made(tmp_pa
     assert file.read_text() == f"{HEADING}q1\td 1\t2\n"
     judgments.add("q1", "d2", 0)
     assert read_qrels(file) == {"q1": {"d 1": 2, "d2": 0}}
-    assert (judgments.added, judgments.known) == (2, {})
+    assert (judgments.added, judgments.earlier) == (2, {})
     assert [other.name for other in tmp_path.iterdir()] == ["judgments.tsv"]
 
 
@@ -34,7 +34,7 @@ def test_what_was_there_stays_byte_for_byte(tmp_path: Path, before: bytes) -> No
     file, before = tmp_path / "judgments.tsv", MARK + before
     file.write_bytes(before)
     judgments = Judgments(file)
-    assert judgments.known == {"q1": {"d1": 1}, "q9": {"d9": 7}}
+    assert judgments.earlier == {"q1": {"d1": 1}, "q9": {"d9": 7}}
     assert judgments.has("q1", "d1") and not judgments.has("q1", "d2")
     judgments.add("q1", "d2", 1)
     judgments.add("q2", "d2", 0)
@@ -78,8 +78,8 @@ def test_what_others_have_published_is_known_and_stays_theirs(tmp_path: Path) ->
     file = tmp_path / "judgments.tsv"
     file.write_bytes(MARK + b"q2\td1\t1\nq1\td1\t2\n")
     judgments = Judgments(file, {"q1": {"d1": 0, "d2": 1}, "q3": {"d3": 1}})
-    assert judgments.known == {"q1": {"d1": 0, "d2": 1}, "q2": {"d1": 1}, "q3": {"d3": 1}}
-    assert judgments.begun == ("q2", "q1")
+    assert judgments.earlier == {"q1": {"d1": 0, "d2": 1}, "q2": {"d1": 1}, "q3": {"d3": 1}}
+    assert judgments.started == ("q2", "q1")
     judgments.add("q3", "d4", 1)
     assert read_qrels(file) == {"q2": {"d1": 1}, "q1": {"d1": 2}, "q3": {"d4": 1}}
 
@@ -122,14 +122,14 @@ def test_of_two_judges_one_is_told_and_nothing_is_lost(tmp_path: Path, is_there:
         file.write_bytes(MARK + b"q1\td1\t1\n")
     one = Judgments(file)
     if is_there:
-        with pytest.raises(DatasetError, match="somebody else is judging into it"):
+        with pytest.raises(DatasetError, match="another session is judging into it"):
             Judgments(file)
         one.add("q1", "d2", 1)
     else:
         other = Judgments(file)
         one.add("q1", "d2", 1)
         for _ in range(2):
-            with pytest.raises(DatasetError, match="somebody else has changed it"):
+            with pytest.raises(DatasetError, match="another program has changed it"):
                 other.add("q1", "d3", 1)
         assert not other.has("q1", "d3")
     one.add("q1", "d4", 1)
@@ -149,7 +149,7 @@ def test_judges_in_two_processes_do_not_meet(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, str(file)]
     refused = subprocess.run(command, capture_output=True, text=True)
-    assert "somebody else is judging into it" in refused.stderr
+    assert "another session is judging into it" in refused.stderr
     judgments.close()
     subprocess.run(command, check=True)
     assert read_qrels(file) == {"q1": {"d1": 1, "d2": 1}}
@@ -168,7 +168,7 @@ def test_what_somebody_else_does_to_the_file_meanwhile_stays(tmp_path: Path, how
         file.write_text("a note")
     after = file.read_bytes() if file.exists() else None
     for change in (lambda: judgments.add("q1", "d3", 1), lambda: judgments.remove("q1", "d1")):
-        with pytest.raises(DatasetError, match="somebody else has changed it") as caught:
+        with pytest.raises(DatasetError, match="another program has changed it") as caught:
             change()
         assert "\n" not in str(caught.value)
     assert (file.read_bytes() if file.exists() else None) == after
@@ -187,7 +187,7 @@ def test_a_link_and_the_rights_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["absent/judgments.tsv", "folder", os.devnull, "a\0b", "-"])
 def test_a_name_that_cannot_hold_judgments_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ResiftError, match=r"no folder|is a folder|is no file|no name") as caught:
+    with pytest.raises(ResiftError, match=r"no folder|is a folder|is not a file|no name") as caught:
         Judgments(Path(name) if name == "-" else tmp_path / name)
     assert "\n" not in str(caught.value)
     assert not Path("-").exists() and not Path(os.devnull).is_file()

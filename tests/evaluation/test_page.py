@@ -9,7 +9,7 @@ import pytest
 
 from evaluation.evaluated import HOSTILE, make_evaluation, without_judgments, without_times
 from resift.errors import OutputError
-from resift.evaluation.page import check_page, page, write_page
+from resift.evaluation.report.page import check_page, page, write_page
 
 VOID = {"meta", "link"}
 

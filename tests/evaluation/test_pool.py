@@ -14,7 +14,14 @@ from index.fakes import HashingEmbedder
 from resift.errors import DatasetError, InputError, QueryError
 from resift.evaluation.collection import open_collection
 from resift.evaluation.first_stage import doc_id
-from resift.evaluation.pool import GAP, Ahead, Pool, pool, pools_of_index, pools_of_runs
+from resift.evaluation.pool import (
+    ELLIPSIS,
+    Pool,
+    PrefetchedPools,
+    pool,
+    pools_of_index,
+    pools_of_runs,
+)
 from resift.evaluation.trec import read_run
 from resift.search.index import Index
 from resift.search.retrieval import MODES, Mode
@@ -85,7 +92,7 @@ def test_passages_of_a_document_are_one_candidate_and_leave_room_for_others() ->
 def test_a_document_is_shown_by_the_best_passage_of_each_system_in_its_own_order() -> None:
     one, other = [passage("a", 50), passage("a", 7)], [passage("a", 0)]
     (made,) = pool("q", [one, other, one], 5).documents
-    assert made.text == f"a from 0{GAP}a from 50"
+    assert made.text == f"a from 0{ELLIPSIS}a from 50"
 
 
 def test_an_id_that_no_file_can_hold_costs_its_document_and_is_named() -> None:
@@ -199,7 +206,7 @@ def test_the_next_pool_is_made_while_this_one_is_read() -> None:
             second.set()
         return Pool(tuple(ranking(query_id)))
 
-    with Ahead(make, ["a", "b", "c"]) as pools:
+    with PrefetchedPools(make, ["a", "b", "c"]) as pools:
         assert ids(pools("a")) == ["a"]
         assert second.wait(10)
         assert ids(pools("a")) == ["a"] and ids(pools("b")) == ["b"]
@@ -214,7 +221,7 @@ def test_what_goes_wrong_is_raised_where_it_is_asked_for_and_tried_again() -> No
             raise wrong.pop()
         return Pool(tuple(ranking(query_id)))
 
-    with Ahead(make, ["a", "b"]) as pools:
+    with PrefetchedPools(make, ["a", "b"]) as pools:
         pools("a")
         with pytest.raises(InputError, match="not now"):
             pools("b")

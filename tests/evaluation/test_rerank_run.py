@@ -12,7 +12,7 @@ from evaluation.made import QUERIES, json_lines, make_collection, make_run
 from resift import Candidate, Ranking, Reranker
 from resift.errors import DatasetError, InputError, QueryError
 from resift.evaluation.collection import Collection, open_collection
-from resift.evaluation.rerank_run import How, Job, prepare, rerank_run
+from resift.evaluation.rerank_run import RerankJob, RerankRunOptions, prepare, rerank_run
 from resift.evaluation.trec import read_run, write_run
 
 RANKED = {"q1": ["d4", "d3", "d2", "d1"], "q2": ["d1", "d4"]}
@@ -29,7 +29,7 @@ def collection(tmp_path: Path) -> Collection:
     return open_collection(make_collection(tmp_path / "made"))
 
 
-def _job(collection: Collection, tmp_path: Path, depth: int, ranked: object = None) -> Job:
+def _job(collection: Collection, tmp_path: Path, depth: int, ranked: object = None) -> RerankJob:
     run = make_run(tmp_path / "run", cast(dict[str, list[str]], ranked or RANKED))
     return prepare(collection, read_run(run), depth, "run")
 
@@ -62,9 +62,9 @@ class ByName:
         return replace(ranking, hits=tuple(replace(hit, logit=self._logit) for hit in hits))
 
 
-def _rerank(job: Job, reranker: ByName, tmp_path: Path) -> dict[str, list[str]]:
+def _rerank(job: RerankJob, reranker: ByName, tmp_path: Path) -> dict[str, list[str]]:
     """The order after reranking, by way of a file, as another tool would read it."""
-    lines = rerank_run(job, cast(Reranker, reranker), How(0.25), _ignore)
+    lines = rerank_run(job, cast(Reranker, reranker), RerankRunOptions(0.25), _ignore)
     write_run(tmp_path / "out", lines)
     found = read_run(tmp_path / "out")
     return {query_id: [own.doc_id for own in documents] for query_id, documents in found.items()}
@@ -97,7 +97,7 @@ def test_the_reranked_scores_are_logits(
     collection: Collection, tmp_path: Path, joint: Reranker
 ) -> None:
     job = _job(collection, tmp_path, 10)
-    lines = list(rerank_run(job, joint, How(), _ignore))
+    lines = list(rerank_run(job, joint, RerankRunOptions(), _ignore))
     texts = [job.documents[name].text for name in RANKED["q2"]]
     logits = sorted(joint.score(QUERIES["q2"], texts).tolist(), reverse=True)
     written = [float(line.split()[4]) for line in lines if line.startswith("q2 ")]
@@ -109,7 +109,7 @@ def test_progress_hears_of_every_query(
     collection: Collection, tmp_path: Path, joint: Reranker
 ) -> None:
     heard: dict[str, Ranking | QueryError] = {}
-    list(rerank_run(_job(collection, tmp_path, 3), joint, How(), heard.__setitem__))
+    list(rerank_run(_job(collection, tmp_path, 3), joint, RerankRunOptions(), heard.__setitem__))
     depths = {name: own.receipt.depth for name, own in heard.items() if isinstance(own, Ranking)}
     assert depths == {"q1": 3, "q2": 2}
 
@@ -123,7 +123,7 @@ def test_a_query_that_cannot_be_read_keeps_its_order_and_costs_no_other(
     (folder / "queries.jsonl").write_text(json_lines(rows))
     heard: dict[str, Ranking | QueryError] = {}
     job = _job(open_collection(folder), tmp_path, 2)
-    write_run(tmp_path / "out", rerank_run(job, joint, How(), heard.__setitem__))
+    write_run(tmp_path / "out", rerank_run(job, joint, RerankRunOptions(), heard.__setitem__))
     found = read_run(tmp_path / "out")
     assert [own.doc_id for own in found["q1"]] == RANKED["q1"]
     assert [own.score for own in found["q1"]] == [10.0, 9.0, 8.0, 7.0]
@@ -134,7 +134,7 @@ def test_a_wrong_weight_is_an_error_and_not_a_kept_order(
     collection: Collection, tmp_path: Path, joint: Reranker
 ) -> None:
     with pytest.raises(InputError, match="fusion_weight"):
-        list(rerank_run(_job(collection, tmp_path, 2), joint, How(-1), _ignore))
+        list(rerank_run(_job(collection, tmp_path, 2), joint, RerankRunOptions(-1), _ignore))
 
 
 def test_the_bundled_model_brings_the_answers_up(
@@ -143,7 +143,7 @@ def test_the_bundled_model_brings_the_answers_up(
     ranked = {"q1": ["d4", "d3", "d1", "d2"], "q2": ["d1", "d2", "d3", "d4"]}
     write_run(
         tmp_path / "out.gz",
-        rerank_run(_job(collection, tmp_path, 100, ranked), bundled, How(0), _ignore),
+        rerank_run(_job(collection, tmp_path, 100, ranked), bundled, RerankRunOptions(0), _ignore),
     )
     found = read_run(tmp_path / "out.gz")
     assert found["q1"][0].doc_id == "d2"
@@ -156,7 +156,7 @@ def test_a_document_without_text_goes_behind_the_window(tmp_path: Path, joint: R
     rows = [{"_id": f"d{n}", "text": "" if n == 3 else "some text"} for n in range(1, 5)]
     (folder / "corpus.jsonl").write_text(json_lines(rows))
     job = _job(open_collection(folder), tmp_path, 3, {"q1": ["d3", "d2", "d1", "d4"]})
-    lines = list(rerank_run(job, joint, How(0), _ignore))
+    lines = list(rerank_run(job, joint, RerankRunOptions(0), _ignore))
     assert [line.split()[2] for line in lines] == ["d2", "d1", "d3", "d4"]
 
 

@@ -1,10 +1,22 @@
 """Settings to compare, and orders of many depths from one scored."""
 
+import tracemalloc
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
 from resift import Candidate, Reranker
 from resift.errors import InputError
-from resift.evaluation.second_stage import SecondStage, Setting, parse_setting
+from resift.evaluation.first_stage import FirstStageCandidates
+from resift.evaluation.second_stage import (
+    WEIGHTS,
+    Orders,
+    SecondStage,
+    SecondStageResults,
+    SystemOptions,
+    parse_system,
+)
 from resift.settings import Settings
 from texts import QUESTIONS, passages
 
@@ -27,17 +39,17 @@ def _window(size: int = 12) -> list[Candidate]:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("bundled", Setting("bundled", "bundled")),
-        ("models/mine", Setting("models/mine", "models/mine")),
-        ("bundled?fusion_weight=0", Setting("bundled?fusion_weight=0", "bundled", 0.0)),
+        ("bundled", SystemOptions("bundled", "bundled")),
+        ("models/mine", SystemOptions("models/mine", "models/mine")),
+        ("bundled?fusion_weight=0", SystemOptions("bundled?fusion_weight=0", "bundled", 0.0)),
         (
             "m?exact=false&fusion_weight=.5",
-            Setting("m?exact=false&fusion_weight=.5", "m", 0.5, False),
+            SystemOptions("m?exact=false&fusion_weight=.5", "m", 0.5, False),
         ),
     ],
 )
-def test_a_setting_is_read(text: str, expected: Setting) -> None:
-    assert parse_setting(text) == expected
+def test_a_setting_is_read(text: str, expected: SystemOptions) -> None:
+    assert parse_system(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -45,8 +57,8 @@ def test_a_setting_is_read(text: str, expected: Setting) -> None:
              "m?fusion_weight=nan"]
 )  # fmt: skip
 def test_a_setting_that_there_is_not_is_named(text: str) -> None:
-    with pytest.raises(InputError, match="is no setting; expected fusion_weight=NUMBER"):
-        parse_setting(text)
+    with pytest.raises(InputError, match="is not an option; expected fusion_weight=NUMBER"):
+        parse_system(text)
 
 
 @pytest.mark.parametrize("weight", [None, 0.0])
@@ -54,14 +66,14 @@ def test_every_depth_and_weight_is_what_a_user_would_get(
     bundled: Reranker, weight: float | None
 ) -> None:
     window = _window()
-    system = SecondStage(Setting("s", fusion_weight=weight), bundled)
+    system = SecondStage(SystemOptions("s", fusion_weight=weight), bundled)
     orders = system.orders(QUESTIONS[0], window, DEPTHS, [2.0], timed=False)
     for depth in DEPTHS:
         for asked, used in ((None, weight), (2.0, 2.0)):
             ranked = bundled.rank(
                 QUESTIONS[0], window[:depth], None, exact=True, fusion_weight=used
             )
-            assert orders.places[depth, asked] == [hit.index for hit in ranked]
+            assert orders.indices[depth, asked] == [hit.index for hit in ranked]
         assert orders.tokens[depth] == sum(
             bundled.rank(QUESTIONS[0], [own], None).receipt.tokens for own in window[:depth]
         )
@@ -69,37 +81,81 @@ def test_every_depth_and_weight_is_what_a_user_would_get(
 
 
 def test_timing_goes_depth_by_depth_and_leaves_the_deepest_to_others(bundled: Reranker) -> None:
-    system = SecondStage(Setting("s"), bundled)
+    system = SecondStage(SystemOptions("s"), bundled)
     whole = system.orders(QUESTIONS[1], _window(), DEPTHS, [], timed=False)
     timed = system.orders(QUESTIONS[1], _window(), DEPTHS, [], timed=True)
-    assert timed.places == whole.places
+    assert timed.indices == whole.indices
     assert list(timed.ms) == [3, 6] and timed.ms[3] < timed.ms[6]
 
 
 def test_a_window_shorter_than_a_depth_is_read_whole(bundled: Reranker) -> None:
-    orders = SecondStage(Setting("s"), bundled).orders("a", _window(4), DEPTHS, [], timed=False)
-    assert sorted(orders.places[12, None]) == sorted(orders.places[6, None]) == [0, 1, 2, 3]
+    orders = SecondStage(SystemOptions("s"), bundled).orders(
+        "a", _window(4), DEPTHS, [], timed=False
+    )
+    assert sorted(orders.indices[12, None]) == sorted(orders.indices[6, None]) == [0, 1, 2, 3]
     assert orders.ms[6] == orders.ms[12] and 3 not in orders.ms
 
 
 def test_a_race_ends_with_what_it_left_out_in_its_old_order(bundled: Reranker) -> None:
-    system = SecondStage(Setting("s", exact=False), bundled)
+    system = SecondStage(SystemOptions("s", exact=False), bundled)
     window = _window(14)
     orders = system.orders(QUESTIONS[2], window, [5, 14], [2.0], timed=True)
-    assert list(orders.places) == [(5, None), (14, None)]  # an early exit is for one weight
+    assert list(orders.indices) == [(5, None), (14, None)]  # an early exit is for one weight
     first = [hit.index for hit in bundled.rank(QUESTIONS[2], window, 10)]
-    assert orders.places[14, None][:10] == first
-    rest = orders.places[14, None][10:]
-    assert list(rest) == sorted(rest) and len(orders.places[14, None]) == 14
+    assert orders.indices[14, None][:10] == first
+    rest = orders.indices[14, None][10:]
+    assert list(rest) == sorted(rest) and len(orders.indices[14, None]) == 14
     assert list(orders.ms) == [5, 14]
 
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_what_was_read_before_is_not_timed(exact: bool) -> None:
     cached = Reranker(settings=Settings(cache_mb=8))
-    system = SecondStage(Setting("s", exact=exact), cached)
+    system = SecondStage(SystemOptions("s", exact=exact), cached)
     first = system.orders(QUESTIONS[2], _window(), DEPTHS, [], timed=True)
     again = system.orders(QUESTIONS[2], _window(), DEPTHS, [], timed=True)
-    assert again.recalled and again.ms == {}
-    assert exact is False or (not first.recalled and first.ms)
-    assert again.places[12, None] == first.places[12, None]
+    assert again.from_cache and again.ms == {}
+    assert exact is False or (not first.from_cache and first.ms)
+    assert again.indices[12, None] == first.indices[12, None]
+
+
+ALL_DEPTHS = (10, 20, 50, 100)
+QUERIES = 200
+NAMES = [f"document-{number}" for number in range(1_000)]
+CANDIDATES = [Candidate(name, "text") for name in NAMES[:100]]
+
+
+def _reversed(*_: object) -> Orders:
+    """Every depth turned round, at every weight."""
+    indices = {
+        (depth, weight): list(range(depth - 1, -1, -1))
+        for depth in ALL_DEPTHS
+        for weight in (None, *WEIGHTS)
+    }
+    return Orders(indices, {}, dict.fromkeys(ALL_DEPTHS, 1))
+
+
+def test_lists_are_whole_and_take_little_room() -> None:
+    system = cast(SecondStage, SimpleNamespace(orders=_reversed))
+    window = FirstStageCandidates(CANDIDATES, tail=NAMES[100:])
+    second = SecondStageResults()
+    second.rerank(system, ("first", "text", 0), window, ALL_DEPTHS)
+    tracemalloc.start()
+    for number in range(QUERIES):
+        second.rerank(system, (f"q{number}", "text", number), window, ALL_DEPTHS)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept / QUERIES < 10_000  # bytes; a list of a thousand names takes as many
+    found = second.ranked((20, 0.3))["q7"]
+    assert found == [*reversed(NAMES[:20]), *NAMES[20:]]
+    assert not second.has((20, 0.25)) and second.ranked((20, 0.25)) == {}
+
+
+def test_what_came_out_of_the_cache_is_named() -> None:
+    def recalled(*_: object) -> Orders:
+        return Orders({(10, None): [0]}, {}, {10: 0}, from_cache=True)
+
+    second = SecondStageResults()
+    system = cast(SecondStage, SimpleNamespace(orders=recalled))
+    second.rerank(system, ("q1", "text", 0), FirstStageCandidates(CANDIDATES[:1]), [10])
+    assert second.from_cache == ["q1"] and second.cost(10, 1)[0] is None

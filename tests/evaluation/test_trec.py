@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resift.errors import DatasetError, OutputError
-from resift.evaluation.trec import LEAST_STEP, RunEntry, read_run, run_lines, write_run
+from resift.evaluation.trec import MIN_STEP, RunEntry, read_qrels, read_run, run_lines, write_run
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=("Z", "C")), min_size=1, max_size=8)
 scores = st.floats(-50, 50)
@@ -50,7 +50,7 @@ def test_written_scores_fall_from_each_to_the_next(own: list[float]) -> None:
     written = [float(line.split()[4]) for line in run_lines("q", documents)]
     assert all(one > other for one, other in pairwise(written))
     for (_, score), found in zip(documents, written, strict=True):
-        assert score - len(own) * LEAST_STEP - 1e-6 <= found <= score + 1e-6
+        assert score - len(own) * MIN_STEP - 1e-6 <= found <= score + 1e-6
 
 
 def test_a_line_has_the_six_fields() -> None:
@@ -71,8 +71,8 @@ def test_the_score_decides_and_ties_keep_the_files_order(tmp_path: Path) -> None
         ("q Q0 d 1 1.0", "expected  query_id Q0 doc_id rank score tag"),
         ("q Q0 d 1 1.0 t extra", "7 fields"),
         ("q Q0 d 1 high t", "high"),
-        ("q Q0 d 1 nan t", "score nan is no finite number"),
-        ("q Q0 d 1 inf t", "score inf is no finite number"),
+        ("q Q0 d 1 nan t", "score nan is not a finite number"),
+        ("q Q0 d 1 inf t", "score inf is not a finite number"),
         ("q Q0 a 2 0.5 t", "a is there twice for query q"),
     ],
 )
@@ -217,3 +217,11 @@ def test_scores_of_any_size_fall_for_tools_of_single_precision(size: float) -> N
     lines = run_lines("q", [(str(n), size) for n in range(50)])
     single = array("f", [float(line.split()[4]) for line in lines])
     assert all(one > other for one, other in pairwise(single))
+
+
+def test_a_grade_may_have_a_fraction_and_a_whole_one_is_an_int(tmp_path: Path) -> None:
+    file = tmp_path / "qrels.tsv"
+    file.write_text("q1 0 d1 1.5\nq1 0 d2 2.0\nq1 0 d2 2\nq1 0 d3 -.25\nq2 0 d4 1e0\n")
+    grades = read_qrels(file)
+    assert grades == {"q1": {"d1": 1.5, "d2": 2, "d3": -0.25}, "q2": {"d4": 1}}
+    assert [type(grade) for grade in grades["q1"].values()] == [float, int, float]
