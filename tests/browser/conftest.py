@@ -40,7 +40,7 @@ def page(browser: "Browser") -> Iterator["Page"]:
     wrong: list[str] = []
     context.on("request", lambda sent: wrong.append(sent.url) if _is_elsewhere(sent.url) else None)
     page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
     yield page
     context.close()
     assert wrong == []

@@ -78,7 +78,7 @@ def test_a_key_for_each_grade(judge: "Page", file: Path) -> None:
 
 
 def test_buttons_do_what_keys_do(judge: "Page", file: Path) -> None:
-    assert [" ".join(own.split()) for own in judge.locator("nav button").all_inner_texts()] == [
+    assert [" ".join(text.split()) for text in judge.locator("nav button").all_inner_texts()] == [
         "0 not relevant", "1 partly", "2 answers it", "b back", "s skip", "n next query", "q quit",
     ]  # fmt: skip
     judge.get_by_role("button", name="answers it").click()
@@ -123,7 +123,7 @@ def test_texts_are_text_and_the_querys_words_are_marked(judge: "Page") -> None:
     assert text(judge, "#text") == HOSTILE
     assert text(judge, "#title") == "A <b>bold</b> title"
     assert text(judge, "#query") == QUERIES["q1"]
-    assert judge.locator("#text *").evaluate_all("all => all.map(own => own.tagName)") == ["MARK"]
+    assert judge.locator("#text *").evaluate_all("all => all.map(node => node.tagName)") == ["MARK"]
     assert judge.locator("mark").all_inner_texts() == ["bold", "bold"]
     assert text(judge, "#problems") == "a <b>gap</b>"
     assert judge.title() == "resift judge"
@@ -146,8 +146,8 @@ def test_the_policy_stops_what_gets_in_anyway(browser: "Browser", server: JudgeS
         assert page.title() == "resift judge"
 
 
-def _is_refusal(said: Any) -> bool:
-    return "Content Security Policy" in said.text
+def _is_refusal(message: Any) -> bool:
+    return "Content Security Policy" in message.text
 
 
 def test_a_second_window_shows_where_the_first_has_come(
@@ -186,10 +186,10 @@ def test_it_can_be_read_by_day_and_night(
             assert is_dark == (scheme == "dark")
 
 
-COLOURS = """own => {
-    const ink = getComputedStyle(own).color;
+COLOURS = """node => {
+    const ink = getComputedStyle(node).color;
     const paper = (element) => getComputedStyle(element).backgroundColor;
-    let below = own;
+    let below = node;
     while (paper(below) === "rgba(0, 0, 0, 0)") below = below.parentElement;
     return [ink, paper(below)];
 }"""

@@ -64,23 +64,23 @@ def test_a_table_for_each_scale_and_a_file(desk: Desk) -> None:
     assert done.err.splitlines() == [
         f"{desk.output}: use it as --calibration {desk.output} or RESIFT_CALIBRATION"
     ]
-    found = read_calibration(desk.output)
-    assert (found.queries, found.pairs, found.relevant) == (12, 144, 24)
-    assert found.made["first_stage"] == "run.trec" and found.made["collection"] == "made"
+    written = read_calibration(desk.output)
+    assert (written.queries, written.pairs, written.relevant) == (12, 144, 24)
+    assert written.made["first_stage"] == "run.trec" and written.made["collection"] == "made"
 
 
 def test_json_is_the_file_and_its_bins(desk: Desk) -> None:
     printed = json.loads(desk.calibrate("--json").out)
     bins = printed.pop("reliability")
     assert printed == json.loads(desk.output.read_text())
-    assert [sum(own["pairs"] for own in bins[name]) for name in ("plain", "fused")] == [144, 144]
+    assert [sum(each["pairs"] for each in bins[name]) for name in ("plain", "fused")] == [144, 144]
 
 
 def test_options_decide_what_counts(desk: Desk) -> None:
     desk.judge([(f"q{n}", f"d{(n + k) % 12}", max(2 - k, 0)) for n in range(12) for k in range(4)])
     assert json.loads(desk.calibrate("--judged-only", "--json").out)["pairs"] == 48
-    found = json.loads(desk.calibrate("--depth", "4", "--json").out)
-    assert (found["pairs"], found["relevant"]) == (48, 24)
+    written = json.loads(desk.calibrate("--depth", "4", "--json").out)
+    assert (written["pairs"], written["relevant"]) == (48, 24)
     assert "12 judged queries with 12 relevant" in desk.calibrate("--relevant", 2).error
 
 
@@ -96,17 +96,17 @@ def test_an_index_gives_candidates_too(desk: Desk, tmp_path: Path) -> None:
     shutil.copy(desk.collection / "corpus.jsonl", source)
     assert desk.resift("index", source, "--index", index).code == 0
     arguments = ("--index", index, "--output", desk.output, "--json")
-    found = json.loads(desk.resift("calibrate", desk.collection, *arguments).out)
-    assert found["made"]["first_stage"] == f"hybrid of {index}"
-    assert (found["queries"], found["relevant"]) == (12, 24)
+    written = json.loads(desk.resift("calibrate", desk.collection, *arguments).out)
+    assert written["made"]["first_stage"] == f"hybrid of {index}"
+    assert (written["queries"], written["relevant"]) == (12, 24)
 
 
 def test_the_corpus_itself_does(desk: Desk) -> None:
     pytest.importorskip("lance")
     done = desk.resift("calibrate", desk.collection, "--output", desk.output, "--json")
     assert done.code == 0, done.err
-    found = json.loads(done.out)
-    assert found["queries"] == 12 and found["made"]["first_stage"].startswith("hybrid of ")
+    written = json.loads(done.out)
+    assert written["queries"] == 12 and written["made"]["first_stage"].startswith("hybrid of ")
 
 
 def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(desk: Desk, tmp_path: Path) -> None:

@@ -55,19 +55,19 @@ def test_the_verdict_comes_first_then_figures_then_queries(desk: Desk) -> None:
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     assert re.match(r"no difference shown: nDCG@10 \.\d{3} → \.?\d", lines[0])
-    for said in ("made: 2 queries, first stage run.trec", "first stage", "depth 2", "depth 4",
+    for part in ("made: 2 queries, first stage run.trec", "first stage", "depth 2", "depth 4",
                  "nDCG@10", "RR@10", "R@4", "Judged@10", "p boot", "p rand", "helped most (2 of 2)",
                  "advice:"):  # fmt: skip
-        assert said in done.out, said
+        assert part in done.out, part
     assert "grade   2" in done.out and "Object lock keeps an object" in done.out
 
 
 def test_json_is_one_document_and_nothing_else(desk: Desk) -> None:
     done = desk.eval("--depths", "2,4", "--json")
-    found = json.loads(done.out)
-    assert found["queries"] == found["judged"] == 2
-    assert [row["depth"] for row in found["systems"][0]["rows"]] == [2, 4]
-    assert found["systems"][0]["compared"]["RR@10"]["after"] == 1.0
+    report = json.loads(done.out)
+    assert report["queries"] == report["judged"] == 2
+    assert [row["depth"] for row in report["systems"][0]["rows"]] == [2, 4]
+    assert report["systems"][0]["compared"]["RR@10"]["after"] == 1.0
 
 
 def test_several_rerankers_are_compared(desk: Desk) -> None:
@@ -133,7 +133,7 @@ def test_a_gate_holds_an_ablation_too(desk: Desk, tmp_path: Path) -> None:
     options = (desk.collection, "--index", tmp_path / "index", "--depths", 4, "--ablation")
     desk.qrels.write_text(QRELS + "q2\td9\t2\n")
     done = desk.bare(*options, "--mode", "dense", "--fail-below", 0.99, "--json")
-    of_mode = {(own["mode"], own["reranking"]): own for own in json.loads(done.out)}
+    of_mode = {(each["mode"], each["reranking"]): each for each in json.loads(done.out)}
     value = of_mode["dense", "fused"]["measures"]["nDCG@10"]
     assert done.code == 3 and f"nDCG@10 is {value:.4f}, below 0.9900" in done.err
     assert desk.bare(*options, "--fail-below", 0.1).code == 0
@@ -144,8 +144,8 @@ def test_every_table_fits_in_80_columns(
 ) -> None:
     monkeypatch.setattr(console, "width", 80)
     long = "models/a-name-that-is-long?fusion_weight=0.3&exact="
-    found = make_evaluation(1_500, (f"{long}true", f"{long}false"), (10, 50, 100, 1_000))
-    print_evaluation(found)
+    report = make_evaluation(1_500, (f"{long}true", f"{long}false"), (10, 50, 100, 1_000))
+    print_evaluation(report)
     out = capsys.readouterr().out
     tables = [
         line for line in out.splitlines() if line.startswith(("depth ", "first ", "   ", "R"))
@@ -190,9 +190,9 @@ def test_json_holds_plain_numbers_and_nothing_that_json_has_not(desk: Desk) -> N
     def refused(constant: str) -> None:
         raise AssertionError(constant)
 
-    found = json.loads(desk.eval("--depths", "2,4", "--json").out, parse_constant=refused)
-    assert found["systems"][0]["advice"]["depth"] == 0
-    assert "no depth and no weight is shown" in found["systems"][0]["advice"]["reason"]
+    report = json.loads(desk.eval("--depths", "2,4", "--json").out, parse_constant=refused)
+    assert report["systems"][0]["advice"]["depth"] == 0
+    assert "no depth and no weight is shown" in report["systems"][0]["advice"]["reason"]
 
 
 @pytest.mark.parametrize("before", ["an essay", "<!doctype html><p>mine"])
@@ -265,17 +265,17 @@ def test_the_model_of_the_surroundings_is_named_and_bundled_is_the_bundled_one(
 ) -> None:
     monkeypatch.setenv("RESIFT_MODEL", str(joint_folder))
     monkeypatch.setenv("RESIFT_CALIBRATION", "of-another.json")
-    found = json.loads(desk.eval("--depths", "2", "--json").out)
-    assert found["systems"][0]["label"] == str(joint_folder)
+    report = json.loads(desk.eval("--depths", "2", "--json").out)
+    assert report["systems"][0]["label"] == str(joint_folder)
     options = ("--compare", "bundled", "--model", joint_folder)
-    own, other = json.loads(desk.eval("--depths", "2", "--json", *options).out)["systems"]
-    assert own["fingerprint"] == found["systems"][0]["fingerprint"] != other["fingerprint"]
+    first, second = json.loads(desk.eval("--depths", "2", "--json", *options).out)["systems"]
+    assert first["fingerprint"] == report["systems"][0]["fingerprint"] != second["fingerprint"]
 
 
 def test_grades_with_a_fraction_are_measured_and_shown(desk: Desk, tmp_path: Path) -> None:
     desk.qrels.write_text("q1 0 d2 1.5\nq1 0 d1 0.25\nq2 0 d4 1.0\n")
-    found = json.loads(desk.eval("--depths", "2,4", "--json").out)
-    changes = {change["query_id"]: change["moved"] for change in found["systems"][0]["changes"]}
+    report = json.loads(desk.eval("--depths", "2,4", "--json").out)
+    changes = {change["query_id"]: change["moved"] for change in report["systems"][0]["changes"]}
     grades = {move["doc_id"]: move["grade"] for move in changes["q1"]}
     assert (grades["d2"], grades["d1"], grades["d4"]) == (1.5, 0.25, None)
     assert "grade 1.5" in desk.eval("--depths", "2,4").out

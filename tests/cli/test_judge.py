@@ -47,8 +47,8 @@ def desk(resift: Resift, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Des
 def test_keys_become_judgments_beside_the_queries(desk: Desk) -> None:
     done = desk.judge("2 0\n1\n00\n")
     assert done.code == 0
-    assert {name: set(found) for name, found in desk.qrels.items()} == {
-        name: set(found) for name, found in RANKED.items()
+    assert {name: set(judged) for name, judged in desk.qrels.items()} == {
+        name: set(judged) for name, judged in RANKED.items()
     }
     assert sorted(desk.qrels["q1"].values()) == [0, 1, 2]
     assert done.err == f"{desk.output}: 5 judged; nothing is left\n"
@@ -66,7 +66,7 @@ def test_a_candidate_is_shown_whole_with_its_query_and_place(desk: Desk) -> None
 
 def test_a_second_call_goes_on_and_what_was_passed_over_comes_last(desk: Desk) -> None:
     assert desk.judge("s1 n 2 q 0").code == 0
-    assert [len(found) for found in desk.qrels.values()] == [1, 1]
+    assert [len(judged) for judged in desk.qrels.values()] == [1, 1]
     done = desk.judge("0b0q")
     assert done.out.startswith("query 2 of 2 · candidate 2 of 2")
     assert "took back: 0 not relevant" in done.out
@@ -83,7 +83,7 @@ def test_judgments_that_others_made_are_read_and_never_changed(desk: Desk, place
     file.write_text(published)
     assert desk.judge("2222").err.endswith("4 judged; nothing is left\n")
     assert file.read_text() == published
-    assert {name: set(found) for name, found in desk.qrels.items()} == {
+    assert {name: set(judged) for name, judged in desk.qrels.items()} == {
         "q1": {"d3", "d1"}, "q2": {"d1", "d4"}
     }  # fmt: skip
     error = desk.judge("2", "--run", desk.run, "--output", file).error

@@ -26,7 +26,7 @@ def make(folder: Path) -> Path:
 def judged(file: Path) -> list[tuple[str, str]]:
     """Pairs in the file's order; fails where a line is no judgment."""
     qrels = read_qrels(file) if file.exists() else {}
-    return [(query_id, doc_id) for query_id, found in qrels.items() for doc_id in found]
+    return [(query_id, doc_id) for query_id, grades in qrels.items() for doc_id in grades]
 
 
 def killed_at(sheet: int, folder: Path, run: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The page's server: only whoever has the URL, only from its own page, only keys that mean one."""
+"""The page's server: only with the URL, only from its own page, only known keys."""
 
 import http.client
 import json
@@ -33,7 +33,7 @@ Answer = tuple[int, dict[str, Any]]
 
 
 class Page:
-    """A server over two queries, and requests to it as nobody's browser would send them."""
+    """A server over two queries, and requests to it as no browser would send them."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -47,7 +47,7 @@ class Page:
         self.server.shutdown()
         self.server.server_close()
 
-    def ask(
+    def request(
         self, method: str, name: str, body: bytes = b"", headers: Mapping[str, str] = JSON,
         token: str | None = None,
     ) -> tuple[http.client.HTTPResponse, bytes]:  # fmt: skip
@@ -56,18 +56,18 @@ class Page:
         wire = http.client.HTTPConnection("127.0.0.1", url.port or 0, timeout=20)
         try:
             wire.request(method, path + name, body or None, dict(headers))
-            answer = wire.getresponse()
-            return answer, answer.read()
+            response = wire.getresponse()
+            return response, response.read()
         finally:
             wire.close()
 
     def get(self, name: str, **options: Any) -> Answer:
-        answer, data = self.ask("GET", name, **options)
-        return answer.status, json.loads(data)
+        response, data = self.request("GET", name, **options)
+        return response.status, json.loads(data)
 
     def post(self, body: bytes, **options: Any) -> Answer:
-        answer, data = self.ask("POST", options.pop("name", "press"), body, **options)
-        return answer.status, json.loads(data)
+        response, data = self.request("POST", options.pop("name", "press"), body, **options)
+        return response.status, json.loads(data)
 
     def press(self, key: object, shown: object = "now") -> Answer:
         """A key for the candidate that is next, or for another one."""
@@ -117,9 +117,9 @@ def test_texts_come_in_pieces_without_what_steers_and_otherwise_as_they_are(page
 @pytest.mark.parametrize("name", ["", "item", "judge.js", "judge.css", "absent"])
 @pytest.mark.parametrize("token", ["", "x", "é", "../"])
 def test_without_the_secret_nothing_is_given(page: Page, name: str, token: str) -> None:
-    status, answer = page.get(name, token=quote(token))
-    assert status == HTTPStatus.FORBIDDEN and list(answer) == ["error"]
-    assert page.server.token not in answer["error"]
+    status, response = page.get(name, token=quote(token))
+    assert status == HTTPStatus.FORBIDDEN and list(response) == ["error"]
+    assert page.server.token not in response["error"]
 
 
 def test_without_the_secret_nothing_is_judged(page: Page) -> None:
@@ -147,8 +147,8 @@ def test_a_foreign_name_that_leads_here_is_refused(page: Page, host: str) -> Non
 
 def test_its_own_names_are_let_in(page: Page) -> None:
     for name in ("127.0.0.1", "localhost"):
-        own = f"{name}:{page.server.server_port}"
-        headers = {"Host": own, "Origin": f"http://{own}"}
+        host = f"{name}:{page.server.server_port}"
+        headers = {"Host": host, "Origin": f"http://{host}"}
         assert page.get("item", headers=headers)[0] == 200
 
 
@@ -160,14 +160,14 @@ def test_another_page_is_refused_even_with_the_secret(page: Page, origin: str) -
 @pytest.mark.parametrize("body", [b"", b"{", b"7", b"[]", b"null", b'"key"', b"\xff",
                                   b'{"key": "2"}', b'{"shown": ["q1", "d1"]}'])  # fmt: skip
 def test_what_is_no_key_is_refused(page: Page, body: bytes) -> None:
-    status, answer = page.post(body)
-    assert status == HTTPStatus.BAD_REQUEST and "key and shown" in answer["error"]
+    status, response = page.post(body)
+    assert status == HTTPStatus.BAD_REQUEST and "key and shown" in response["error"]
 
 
 @pytest.mark.parametrize("key", ["3", "9", "x", "", "22", "²", 2, None, ["2"]])
 def test_a_grade_that_is_not_there_is_refused(page: Page, key: object) -> None:
-    status, answer = page.press(key)
-    assert status == HTTPStatus.BAD_REQUEST and "expected" in answer["error"]
+    status, response = page.press(key)
+    assert status == HTTPStatus.BAD_REQUEST and "expected" in response["error"]
     assert page.qrels == {}
 
 
@@ -199,11 +199,11 @@ def test_other_paths_are_not_there(page: Page) -> None:
 
 @pytest.mark.parametrize("name", ["", "item", "judge.js", "judge.css", "absent"])
 def test_every_answer_tells_the_browser_to_load_nothing_else(page: Page, name: str) -> None:
-    answer, data = page.ask("GET", name)
-    policy = answer.headers["Content-Security-Policy"]
+    response, data = page.request("GET", name)
+    policy = response.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy
-    assert answer.headers["Cache-Control"] == "no-store"
-    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Referrer-Policy"] == "no-referrer"
     assert not re.search(rb"https?://|@import|innerHTML|eval\(", data)
 
 
@@ -219,8 +219,8 @@ def test_a_browser_that_holds_a_connection_open_stops_nobody(page: Page) -> None
 def test_a_file_that_somebody_else_changed_is_named_and_the_page_lives_on(page: Page) -> None:
     page.press("2")
     page.file.write_text("q1\td1\t1\n")
-    status, answer = page.press("1")
-    assert status == HTTPStatus.INTERNAL_SERVER_ERROR and "another program" in answer["error"]
+    status, response = page.press("1")
+    assert status == HTTPStatus.INTERNAL_SERVER_ERROR and "another program" in response["error"]
     assert page.get("item")[0] == 200
 
 
@@ -240,9 +240,9 @@ def served(arguments: list[str]) -> Iterator[tuple[subprocess.Popen[str], SplitR
     ) as process:  # fmt: skip
         try:
             assert process.stderr
-            found = re.search(r"http://127\.0\.0\.1:\d+/\S+/", process.stderr.readline())
-            assert found
-            yield process, urlsplit(found.group())
+            match = re.search(r"http://127\.0\.0\.1:\d+/\S+/", process.stderr.readline())
+            assert match
+            yield process, urlsplit(match.group())
         finally:
             process.kill()
 
@@ -254,9 +254,9 @@ def test_the_command_says_where_the_page_is_and_ends_with_q_there(arguments: lis
             wire.request("GET", url.path + "item")
             shown = json.load(wire.getresponse())["item"]["shown"]
             wire.request("POST", url.path + "press", json.dumps({"key": key, "shown": shown}), JSON)
-            answer = json.load(wire.getresponse())
+            response = json.load(wire.getresponse())
             wire.close()
-        assert answer == {"ended": True, "judged": 1}
+        assert response == {"ended": True, "judged": 1}
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "")
     assert err.endswith("judgments.tsv: 1 judged; the same call continues from here\n")

@@ -33,7 +33,7 @@ class Desk:
         file = self.folder / "judgments.tsv"
         if not file.exists():
             return []
-        return [grade for found in read_qrels(file).values() for grade in found.values()]
+        return [grade for grades in read_qrels(file).values() for grade in grades.values()]
 
 
 @pytest.fixture

@@ -29,7 +29,9 @@ class Desk:
 
     def order(self) -> dict[str, list[str]]:
         run = read_run(self.output)
-        return {query_id: [own.doc_id for own in documents] for query_id, documents in run.items()}
+        return {
+            query_id: [entry.doc_id for entry in documents] for query_id, documents in run.items()
+        }
 
 
 @pytest.fixture
@@ -123,14 +125,16 @@ def test_json_is_one_document_of_what_was_done(desk: Desk) -> None:
         "--json", "--depth", 3, "--exact", "--fusion-weight", 0, "--budget-ms", 60_000
     )
     assert done.code == 0
-    said = json.loads(done.out)
-    assert said["output"] == str(desk.output) and said["model"] and said["fingerprint"]
-    assert {name: said[name] for name in ("depth", "top_n", "exact", "budget_ms")} == {
+    report = json.loads(done.out)
+    assert report["output"] == str(desk.output) and report["model"] and report["fingerprint"]
+    assert {name: report[name] for name in ("depth", "top_n", "exact", "budget_ms")} == {
         "depth": 3, "top_n": None, "exact": True, "budget_ms": 60_000
     }  # fmt: skip
-    assert (said["queries"], said["pairs"], said["scored"], said["partial"]) == (2, 5, 5, 0)
-    assert said["fusion_weights"] == [0] and said["not_reranked"] == [] and said["notes"] == []
-    assert said["seconds"] > 0 and desk.order()["q2"] == ["d4", "d1"]
+    assert (report["queries"], report["pairs"], report["scored"], report["partial"]) == (2, 5, 5, 0)
+    assert (
+        report["fusion_weights"] == [0] and report["not_reranked"] == [] and report["notes"] == []
+    )
+    assert report["seconds"] > 0 and desk.order()["q2"] == ["d4", "d1"]
 
 
 def test_json_and_a_run_do_not_share_stdout(desk: Desk) -> None:
@@ -142,16 +146,16 @@ def test_json_names_the_queries_that_keep_their_order(desk: Desk) -> None:
     (desk.collection / "queries.jsonl").write_text(
         '{"_id": "q1", "text": " "}\n{"_id": "q2", "text": "where do messages wait"}\n'
     )
-    said = json.loads(desk.rerank("--json").out)
-    (kept,) = said["not_reranked"]
-    assert kept["query_id"] == "q1" and "empty" in kept["reason"]
+    report = json.loads(desk.rerank("--json").out)
+    (entry,) = report["not_reranked"]
+    assert entry["query_id"] == "q1" and "empty" in entry["reason"]
     assert desk.order()["q1"] == RANKED["q1"]
 
 
 def test_what_is_late_keeps_its_order_behind_and_is_said(desk: Desk) -> None:
     done = desk.rerank("--budget-ms", 0, "--json")
-    said = json.loads(done.out)
-    assert (said["scored"], said["partial"]) == (0, 2) and len(said["reasons"]) == 1
+    report = json.loads(done.out)
+    assert (report["scored"], report["partial"]) == (0, 2) and len(report["reasons"]) == 1
     assert desk.order() == RANKED
     assert "2 queries partial, the first: " in done.err
 
@@ -182,9 +186,9 @@ def test_a_calibration_of_another_model_does_not_stand_in_the_way(
 
 
 def test_a_name_that_is_too_long_is_refused_in_a_line(desk: Desk) -> None:
-    kept, desk.run = desk.run, Path("a" * 5_000)
+    before, desk.run = desk.run, Path("a" * 5_000)
     assert "too long" in desk.rerank().error
-    desk.run, desk.collection = kept, Path("a" * 5_000)
+    desk.run, desk.collection = before, Path("a" * 5_000)
     assert "no such folder" in desk.rerank().error
 
 

@@ -1,4 +1,4 @@
-"""A depth, a weight and a sentence, from figures that are given: and none where chance would do."""
+"""Advice and verdict for given figures; none where no difference is significant."""
 
 from collections.abc import Mapping, Sequence
 
@@ -52,7 +52,7 @@ class Case:
     def advice(self, target_ms: float | None = None) -> Advice:
         return advise(self.rows, self.tried, target_ms)
 
-    def said(self) -> str:
+    def sentence(self) -> str:
         last = self.tried.by_depth[DEPTHS[-1]]
         return verdict(
             paired_test(list(FIRST.values()), list(last.values())), self.rows, self.advice()
@@ -65,7 +65,7 @@ LUCK = {query: value + (0.05 if n % 2 else -0.045) for n, (query, value) in
 
 
 def test_what_helps_is_said_in_a_sentence() -> None:
-    assert Case(0.02, 0.05, 0.078, 0.08).said() == (
+    assert Case(0.02, 0.05, 0.078, 0.08).sentence() == (
         "helps: nDCG@10 .529 → .609, p < 0.001; depth 50 gives 98% of the gain at half the time; "
         "hurts 0 of 40 queries"
     )
@@ -94,7 +94,7 @@ def test_a_target_keeps_deeper_ones_out() -> None:
 
 def test_what_is_shown_to_be_worse_is_not_to_be_reranked() -> None:
     case = Case(-0.01, -0.02, -0.05, -0.1)
-    assert case.said().startswith(
+    assert case.sentence().startswith(
         "hurts: nDCG@10 .529 → .429, p < 0.001; do not rerank: depth 100 is worse"
     )
     assert case.advice().depth == 0 and case.advice().p is None
@@ -103,8 +103,8 @@ def test_what_is_shown_to_be_worse_is_not_to_be_reranked() -> None:
 @pytest.mark.parametrize("last", [NONE, LUCK, FIRST])
 def test_where_chance_would_do_nothing_is_claimed(last: QueryValues) -> None:
     case = Case(NONE, LUCK, NONE, last, weights={0.0: LUCK, 0.3: NONE})
-    assert case.said().startswith(("no difference shown: ", "changes nothing: "))
-    assert "depth" not in case.said() and "do not" not in case.said()
+    assert case.sentence().startswith(("no difference shown: ", "changes nothing: "))
+    assert "depth" not in case.sentence() and "do not" not in case.sentence()
     assert case.advice().depth == 0 and case.advice().fusion_weight is None
     assert format_advice(case.advice()).startswith(
         "no depth and no weight is shown to be better than the first stage by 40 queries"
@@ -112,7 +112,7 @@ def test_where_chance_would_do_nothing_is_claimed(last: QueryValues) -> None:
 
 
 def test_a_lesser_depth_that_is_shown_to_be_better_is_said() -> None:
-    assert "; depth 20 is better, .579; " in Case(NONE, 0.05, NONE, NONE).said()
+    assert "; depth 20 is better, .579; " in Case(NONE, 0.05, NONE, NONE).sentence()
 
 
 def test_without_judgments_there_is_no_verdict() -> None:
@@ -123,28 +123,30 @@ def test_without_judgments_there_is_no_verdict() -> None:
 
 def test_another_weight_is_advised_only_where_it_is_better_than_the_models_own() -> None:
     gains = (0.05, 0.05, 0.05, 0.05)
-    own = shifted(0.05)
-    surely, by_luck = shifted(0.05, values=own), {
-        query: value + (0.05 if n % 2 else -0.045) for n, (query, value) in enumerate(own.items())
-    }  # fmt: skip
-    advice = Case(*gains, weights={0.0: surely, 0.3: own}).advice()
+    by_model = shifted(0.05)
+    better = shifted(0.05, values=by_model)
+    by_chance = {
+        query: value + (0.05 if n % 2 else -0.045)
+        for n, (query, value) in enumerate(by_model.items())
+    }
+    advice = Case(*gains, weights={0.0: better, 0.3: by_model}).advice()
     assert (advice.depth, advice.fusion_weight) == (10, 0.0)
     assert advice.quality == pytest.approx(BEFORE + 0.1) and "fusion_weight=0 " in format_advice(
         advice
     )
-    assert Case(*gains, weights={0.0: by_luck, 0.3: own}).advice().fusion_weight is None
+    assert Case(*gains, weights={0.0: by_chance, 0.3: by_model}).advice().fusion_weight is None
 
 
 def test_a_weight_is_advised_where_no_depth_is() -> None:
     case = Case(NONE, NONE, NONE, NONE, weights={0.0: NONE, 0.8: shifted(0.05)})
     assert (case.advice().depth, case.advice().fusion_weight) == (100, 0.8)
-    assert "; depth 100 with fusion_weight=0.8 is better, .579; " in case.said()
+    assert "; depth 100 with fusion_weight=0.8 is better, .579; " in case.sentence()
 
 
 def test_no_saving_of_time_is_said_where_there_is_none() -> None:
     case = Case(0.08, 0.08, 0.08, 0.08, ms=-1.0)  # a lesser depth takes longer
     assert case.advice().depth == 10 and case.advice().time_share is None
-    assert "depth 10 gives 100% of the gain; " in case.said()
+    assert "depth 10 gives 100% of the gain; " in case.sentence()
 
 
 def test_holm_is_what_the_paper_says() -> None:
@@ -166,8 +168,8 @@ def _drawn(seed: int, gain: float) -> Case:
     weights = {weight: values(gain) for weight in np.linspace(0, 2, 8).tolist()}
     case = Case(0.0, 0.0, 0.0, 0.0)
     case.rows = [
-        Row(depth, {PRIMARY: sum(own.values()) / 50}, None, depth, depth)
-        for depth, own in by_depth.items()
+        Row(depth, {PRIMARY: sum(values.values()) / 50}, None, depth, depth)
+        for depth, values in by_depth.items()
     ]
     start = dict(zip(names, first.tolist(), strict=True))
     case.tried = Trials(start, by_depth, lambda _: weights)
@@ -178,8 +180,8 @@ def _advised(gain: float, seeds: Sequence[int]) -> tuple[float, float]:
     """The share of draws in which a depth or weight is advised, and in which another weight is."""
     advice = [_drawn(seed, gain).advice() for seed in seeds]
     return (
-        sum(own.depth > 0 for own in advice) / len(seeds),
-        sum(own.fusion_weight is not None for own in advice) / len(seeds),
+        sum(each.depth > 0 for each in advice) / len(seeds),
+        sum(each.fusion_weight is not None for each in advice) / len(seeds),
     )
 
 

@@ -45,62 +45,62 @@ labels = st.lists(st.tuples(st.integers(-20, 20), st.booleans()), min_size=1, ma
 
 def test_platt_recovers_the_scale_and_bias_that_labels_were_drawn_by() -> None:
     judged = sampled(400)
-    found = platt(judged.logits, judged.relevant)
-    assert (found.scale, found.bias) == pytest.approx((SCALE, BIAS), abs=0.05)
+    curve = platt(judged.logits, judged.relevant)
+    assert (curve.scale, curve.bias) == pytest.approx((SCALE, BIAS), abs=0.05)
 
 
 @given(labels)
 @settings(deadline=None)  # the first call imports SciPy
 def test_isotonic_is_scipys_regression_at_the_centres_of_its_blocks(
-    own: list[tuple[int, bool]],
+    pairs: list[tuple[int, bool]],
 ) -> None:
     from scipy import optimize
 
-    logits = np.array([one / 4 for one, _ in own])
-    relevant = np.array([other for _, other in own])
+    logits = np.array([logit / 4 for logit, _ in pairs])
+    relevant = np.array([label for _, label in pairs])
     order = np.argsort(logits, kind="stable")
-    places, counts = np.unique(logits, return_counts=True)
+    distinct, counts = np.unique(logits, return_counts=True)
     target = smoothed(relevant)
-    means = np.array([target[logits == place].mean() for place in places])
+    means = np.array([target[logits == value].mean() for value in distinct])
     expected = optimize.isotonic_regression(means, weights=counts)
-    found = isotonic(logits, relevant)
-    assert len(found.logits) == len(expected.blocks) - 1
-    for start, end, centre, chance in zip(
-        expected.blocks[:-1], expected.blocks[1:], found.logits, found.chances, strict=True
+    curve = isotonic(logits, relevant)
+    assert len(curve.logits) == len(expected.blocks) - 1
+    for start, end, centre, probability in zip(
+        expected.blocks[:-1], expected.blocks[1:], curve.logits, curve.chances, strict=True
     ):
-        inside = logits[order][np.isin(logits[order], places[start:end])]
+        inside = logits[order][np.isin(logits[order], distinct[start:end])]
         assert centre == pytest.approx(inside.mean(), abs=1e-9)
-        assert chance == pytest.approx(expected.x[start], rel=1e-5)
+        assert probability == pytest.approx(expected.x[start], rel=1e-5)
 
 
 def test_isotonic_follows_what_no_sigmoid_can() -> None:
-    """Chances that rise, level off and rise again."""
+    """Probabilities that rise, level off and rise again."""
     rng = np.random.default_rng(3)
     logits = rng.uniform(-6, 6, 40_000)
-    chances = np.interp(logits, [-6, -3, 3, 4, 6], [0.02, 0.4, 0.4, 0.9, 0.9])
-    judged = JudgedLogits(logits, rng.random(len(logits)) < chances, np.arange(40_000) // 100)
-    found = fit(judged, {})
-    assert found.fit.curve.method == "isotonic"
-    assert found.fit.log_loss["isotonic"] < found.fit.log_loss["platt"] - 0.01
+    probabilities = np.interp(logits, [-6, -3, 3, 4, 6], [0.02, 0.4, 0.4, 0.9, 0.9])
+    judged = JudgedLogits(logits, rng.random(len(logits)) < probabilities, np.arange(40_000) // 100)
+    fitted = fit(judged, {})
+    assert fitted.fit.curve.method == "isotonic"
+    assert fitted.fit.log_loss["isotonic"] < fitted.fit.log_loss["platt"] - 0.01
     np.testing.assert_allclose(
-        found.fit.curve(np.array([-2.0, 0.0, 5.0])), [0.4, 0.4, 0.9], atol=0.05
+        fitted.fit.curve(np.array([-2.0, 0.0, 5.0])), [0.4, 0.4, 0.9], atol=0.05
     )
 
 
 def test_a_sigmoid_wins_where_labels_follow_one_and_are_few() -> None:
-    found = fit(sampled(30), {})
-    assert found.fit.curve.method == "platt"
-    assert found.fit.log_loss["platt"] < found.fit.log_loss["isotonic"]
+    fitted = fit(sampled(30), {})
+    assert fitted.fit.curve.method == "platt"
+    assert fitted.fit.log_loss["platt"] < fitted.fit.log_loss["isotonic"]
 
 
 def test_chances_are_right_on_queries_that_were_not_seen() -> None:
-    found, unseen = fit(sampled(300), {"none": SIGMOID}), sampled(300, seed=2)
-    chances = found.fit.curve(unseen.logits)
-    assert calibration_error(chances, unseen.relevant) < 0.012
+    fitted, unseen = fit(sampled(300), {"none": SIGMOID}), sampled(300, seed=2)
+    probabilities = fitted.fit.curve(unseen.logits)
+    assert calibration_error(probabilities, unseen.relevant) < 0.012
     assert calibration_error(SIGMOID(unseen.logits), unseen.relevant) > 0.1
-    np.testing.assert_allclose(chances, probabilities_of(unseen.logits), atol=0.05)
-    assert found.fit.error < 0.012
-    assert found.fit.calibration_error["none"] > 0.1
+    np.testing.assert_allclose(probabilities, probabilities_of(unseen.logits), atol=0.05)
+    assert fitted.fit.error < 0.012
+    assert fitted.fit.calibration_error["none"] > 0.1
 
 
 def test_what_is_said_of_a_fit_is_of_held_out_queries() -> None:
@@ -109,33 +109,33 @@ def test_what_is_said_of_a_fit_is_of_held_out_queries() -> None:
     logits = np.repeat(np.sort(rng.normal(0, 1, 60)), 20)
     relevant = np.repeat(rng.random(60) < np.linspace(0.2, 0.8, 60), 20)
     judged = JudgedLogits(logits, relevant, np.repeat(np.arange(60), 20))
-    found = fit(judged, {"none": SIGMOID})
-    seen: Floats = isotonic(logits, relevant)(logits)
-    assert log_loss(seen, relevant) < found.fit.log_loss["isotonic"] - 0.03
-    assert found.fit.log_loss["none"] == pytest.approx(log_loss(SIGMOID(logits), relevant))
-    assert found.fit.error == pytest.approx(calibration_error(found.held_out, relevant))
+    fitted = fit(judged, {"none": SIGMOID})
+    in_sample: Floats = isotonic(logits, relevant)(logits)
+    assert log_loss(in_sample, relevant) < fitted.fit.log_loss["isotonic"] - 0.03
+    assert fitted.fit.log_loss["none"] == pytest.approx(log_loss(SIGMOID(logits), relevant))
+    assert fitted.fit.error == pytest.approx(calibration_error(fitted.held_out, relevant))
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=200))
-def test_folds_never_part_a_query_and_are_drawn_alike(own: list[int]) -> None:
-    queries = np.array(own)
+def test_folds_never_part_a_query_and_are_drawn_alike(numbers: list[int]) -> None:
+    queries = np.array(numbers)
     folds = folds_of(queries)
-    assert all(len(set(folds[queries == query])) == 1 for query in set(own))
+    assert all(len(set(folds[queries == query])) == 1 for query in set(numbers))
     assert folds_of(queries).tolist() == folds.tolist()
     sizes = [len(set(queries[folds == fold])) for fold in range(5)]
     assert max(sizes) - min(sizes) <= 1
 
 
 def test_a_fit_is_the_same_every_time() -> None:
-    one, other = (fit(sampled(40), {}) for _ in range(2))
-    assert one.fit == other.fit
+    first, second = (fit(sampled(40), {}) for _ in range(2))
+    assert first.fit == second.fit
 
 
 def test_few_pairs_that_part_cleanly_still_give_chances_between_0_and_1() -> None:
     logits = np.tile(np.linspace(-4, 4, 10), 12)
     for curve in (platt(logits, logits > 0.5), isotonic(logits, logits > 0.5)):
-        chances = curve(logits)
-        assert 0 < chances.min() < 0.05 and 0.95 < chances.max() < 1
+        probabilities = curve(logits)
+        assert 0 < probabilities.min() < 0.05 and 0.95 < probabilities.max() < 1
 
 
 def _refused(judged: JudgedLogits, *messages: str) -> None:
@@ -148,12 +148,14 @@ def _refused(judged: JudgedLogits, *messages: str) -> None:
 
 
 def test_too_few_judgments_are_refused_saying_how_many_more() -> None:
-    few = sampled(200)
-    places = np.flatnonzero(few.relevant & (few.queries < 8))[:12]
-    own = JudgedLogits(few.logits[places], few.relevant[places], few.queries[places])
-    queries = len(set(own.queries))
+    all_pairs = sampled(200)
+    indices = np.flatnonzero(all_pairs.relevant & (all_pairs.queries < 8))[:12]
+    few = JudgedLogits(
+        all_pairs.logits[indices], all_pairs.relevant[indices], all_pairs.queries[indices]
+    )
+    queries = len(set(few.queries))
     _refused(
-        own,
+        few,
         f"{queries} judged queries with 12",
         f"judge {10 - queries} more",
         "8 more relevant documents",
@@ -163,21 +165,21 @@ def test_too_few_judgments_are_refused_saying_how_many_more() -> None:
 
 
 def test_relevant_pairs_alone_are_refused() -> None:
-    own = sampled(20)
-    all_relevant = replace(own, relevant=np.ones_like(own.relevant))
+    judged = sampled(20)
+    all_relevant = replace(judged, relevant=np.ones_like(judged.relevant))
     _refused(all_relevant, "all 1000 judged pairs are relevant")
 
 
 def test_labels_that_do_not_rise_with_the_logits_are_refused() -> None:
-    own = sampled(40)
-    _refused(replace(own, logits=-own.logits), "no higher logits than the rest")
-    _refused(replace(own, logits=np.zeros_like(own.logits)), "no higher logits than the rest")
+    judged = sampled(40)
+    _refused(replace(judged, logits=-judged.logits), "no higher logits than the rest")
+    _refused(replace(judged, logits=np.zeros_like(judged.logits)), "no higher logits than the rest")
 
 
 def test_equal_logits_are_one_block() -> None:
-    found = isotonic(np.zeros(10), np.arange(10) < 3)
-    assert isinstance(found, Isotonic)
-    assert found.logits == (0.0,) and found.chances[0] == pytest.approx(0.3, abs=0.05)
+    curve = isotonic(np.zeros(10), np.arange(10) < 3)
+    assert isinstance(curve, Isotonic)
+    assert curve.logits == (0.0,) and curve.chances[0] == pytest.approx(0.3, abs=0.05)
 
 
 SCALE, BIAS = 0.7, -2.5
@@ -189,7 +191,7 @@ def probabilities_of(logits: Floats) -> Floats:
 
 
 def sampled(queries: int, depth: int = 50, seed: int = 1) -> JudgedLogits:
-    """Each query's logits lie about a place of its own; labels are drawn by `probabilities_of`."""
+    """Each query's logits are centred on a random value; labels are drawn by `probabilities_of`."""
     rng = np.random.default_rng(seed)
     logits = (rng.normal(-1, 1, (queries, 1)) + rng.normal(0, 3, (queries, depth))).ravel()
     relevant = rng.random(len(logits)) < probabilities_of(logits)
@@ -252,15 +254,15 @@ def test_logits_are_the_readings_plain_and_with_the_first_stages_say(
 
 def test_without_first_stage_scores_there_is_no_fused_scale(bundled: Reranker) -> None:
     plain = bundled.score_candidates(QUESTIONS[0], POOL)
-    found = label_pairs(
+    judged = label_pairs(
         [(bundled.score_candidates(QUESTIONS[0], WINDOW), {}), (plain, {})], LabelOptions()
     )
-    assert found.fused is None and found.fusion_weight == 0
+    assert judged.fused is None and judged.fusion_weight == 0
 
 
 def test_what_has_no_logit_is_no_pair(bundled: Reranker) -> None:
-    own = bundled.score_candidates(QUESTIONS[0], [*WINDOW, Candidate("d12", "", score=0.0)])
-    assert _counts(label_pairs([(own, {"d12": 1})], LabelOptions())) == (12, 0)
+    scored = bundled.score_candidates(QUESTIONS[0], [*WINDOW, Candidate("d12", "", score=0.0)])
+    assert _counts(label_pairs([(scored, {"d12": 1})], LabelOptions())) == (12, 0)
     empty = bundled.score_candidates(QUESTIONS[0], [])
     assert _counts(label_pairs([(empty, GRADES)], LabelOptions())) == (0, 0)
 
@@ -284,12 +286,12 @@ def test_no_query_at_all_is_refused() -> None:
 def test_a_calibration_says_what_it_was_fitted_on(bundled: Reranker) -> None:
     judged = label_pairs(_queries(bundled), LabelOptions())
     report = calibrate(judged, {"at": "a day"})
-    own = report.calibration
-    assert (own.model, own.fingerprint) == (MANIFEST.name, MANIFEST.fingerprint)
-    assert (own.queries, own.pairs, own.relevant) == (12, 144, 24)
-    assert (own.fusion_weight, own.feedback_weight) == (0.3, 4.0)
-    assert own.made == {"at": "a day"} and own.bins == 15
-    for scale in (own.plain, own.fused):
+    calibration = report.calibration
+    assert (calibration.model, calibration.fingerprint) == (MANIFEST.name, MANIFEST.fingerprint)
+    assert (calibration.queries, calibration.pairs, calibration.relevant) == (12, 144, 24)
+    assert (calibration.fusion_weight, calibration.feedback_weight) == (0.3, 4.0)
+    assert calibration.made == {"at": "a day"} and calibration.bins == 15
+    for scale in (calibration.plain, calibration.fused):
         assert scale is not None
         assert set(scale.log_loss) == set(scale.calibration_error) == {
             "none", "model", "platt", "isotonic",
@@ -318,68 +320,72 @@ pairs: st.SearchStrategy[Pairs] = st.lists(
 
 def _right(size: int = 60_000) -> tuple[Floats, Bools]:
     rng = np.random.default_rng(1)
-    chances = rng.beta(0.3, 3, size)
-    return chances, rng.random(size) < chances
+    probabilities = rng.beta(0.3, 3, size)
+    return probabilities, rng.random(size) < probabilities
 
 
-def _arrays(own: Pairs) -> tuple[Floats, Bools]:
-    return np.array([one for one, _ in own]), np.array([other for _, other in own])
+def _arrays(pairs: Pairs) -> tuple[Floats, Bools]:
+    return np.array([probability for probability, _ in pairs]), np.array(
+        [label for _, label in pairs]
+    )
 
 
 def test_chances_that_are_right_have_next_to_no_error() -> None:
-    chances, relevant = _right()
-    assert calibration_error(chances, relevant) < 0.005
+    probabilities, relevant = _right()
+    assert calibration_error(probabilities, relevant) < 0.005
 
 
 @pytest.mark.parametrize("shift", [0.05, 0.2])
 def test_chances_that_are_too_high_have_that_error(shift: float) -> None:
-    chances, relevant = _right()
-    assert calibration_error(chances + shift, relevant) == pytest.approx(shift, abs=0.005)
+    probabilities, relevant = _right()
+    assert calibration_error(probabilities + shift, relevant) == pytest.approx(shift, abs=0.005)
 
 
 def test_errors_both_ways_do_not_make_up_for_each_other() -> None:
-    chances = np.repeat([0.2, 0.8], 100)
+    probabilities = np.repeat([0.2, 0.8], 100)
     relevant = np.tile([True, False], 100)
-    assert calibration_error(chances, relevant) == pytest.approx(0.3)
-    assert chances.mean() == pytest.approx(relevant.mean())
+    assert calibration_error(probabilities, relevant) == pytest.approx(0.3)
+    assert probabilities.mean() == pytest.approx(relevant.mean())
 
 
 @given(pairs)
-def test_bins_hold_all_pairs_once_and_rise(own: Pairs) -> None:
-    chances, relevant = _arrays(own)
-    found = reliability(chances, relevant)
-    assert 1 <= len(found) <= BINS
-    assert sum(one.pairs for one in found) == len(own)
-    means = [one.probability for one in found]
+def test_bins_hold_all_pairs_once_and_rise(pairs: Pairs) -> None:
+    probabilities, relevant = _arrays(pairs)
+    bins = reliability(probabilities, relevant)
+    assert 1 <= len(bins) <= BINS
+    assert sum(each.pairs for each in bins) == len(pairs)
+    means = [each.probability for each in bins]
     assert means == sorted(means)
-    relevant_pairs = sum(one.pairs * one.relevant_share for one in found)
+    relevant_pairs = sum(each.pairs * each.relevant_share for each in bins)
     assert relevant_pairs == pytest.approx(float(relevant.sum()))
 
 
 @given(pairs, st.randoms(use_true_random=False))
-def test_the_order_of_pairs_decides_nothing(own: Pairs, random: Random) -> None:
-    """Equal chances are in one bin, so that none is parted by where it stood."""
-    shuffled = list(own)
+def test_the_order_of_pairs_decides_nothing(pairs: Pairs, random: Random) -> None:
+    """Equal probabilities are in one bin, so that none is parted by where it stood."""
+    shuffled = list(pairs)
     random.shuffle(shuffled)
-    assert calibration_error(*_arrays(shuffled)) == pytest.approx(calibration_error(*_arrays(own)))
+    assert calibration_error(*_arrays(shuffled)) == pytest.approx(
+        calibration_error(*_arrays(pairs))
+    )
 
 
 def test_bins_are_of_like_size_where_chances_differ() -> None:
-    chances, relevant = _right(1_500)
-    assert {one.pairs for one in reliability(chances, relevant)} == {100}
+    probabilities, relevant = _right(1_500)
+    assert {each.pairs for each in reliability(probabilities, relevant)} == {100}
 
 
 def test_one_chance_for_all_is_one_bin() -> None:
-    chances, relevant = np.full(40, 0.25), np.arange(40) < 10
-    assert [(one.pairs, one.relevant_share) for one in reliability(chances, relevant)] == [
+    probabilities, relevant = np.full(40, 0.25), np.arange(40) < 10
+    assert [(each.pairs, each.relevant_share) for each in reliability(probabilities, relevant)] == [
         (40, 0.25)
     ]
-    assert calibration_error(chances, relevant) == 0
+    assert calibration_error(probabilities, relevant) == 0
 
 
 def test_the_loss_is_what_it_is_by_hand() -> None:
-    chances, relevant = np.array([0.8, 0.4]), np.array([True, False])
-    assert log_loss(chances, relevant) == pytest.approx(-(np.log(0.8) + np.log(0.6)) / 2)
+    probabilities, relevant = np.array([0.8, 0.4]), np.array([True, False])
+    assert log_loss(probabilities, relevant) == pytest.approx(-(np.log(0.8) + np.log(0.6)) / 2)
 
 
 def test_being_sure_and_wrong_costs_much_and_not_everything() -> None:

@@ -59,8 +59,8 @@ def test_titles_may_be_missing_and_blank_lines_are_passed_over(tmp_path: Path) -
     ]
     titled = {"_id": "d3", "title": "T", "text": ""}
     (folder / "corpus.jsonl").write_text("\n" + json_lines([*rows, titled]) + "\n \n")
-    found = open_collection(folder).documents({"d1", "d2", "d3"})
-    assert [found[name].title for name in ("d1", "d2", "d3")] == ["", "", "T"]
+    documents = open_collection(folder).documents({"d1", "d2", "d3"})
+    assert [documents[name].title for name in ("d1", "d2", "d3")] == ["", "", "T"]
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -88,10 +88,17 @@ def test_a_line_that_is_no_document_costs_itself_and_is_named(folder: Path, line
     file = folder / "corpus.jsonl"
     good = file.read_bytes().splitlines()
     file.write_bytes(b"\n".join([*good[:2], line, *good[2:]]))
-    found = open_collection(folder).read_documents(None)
-    assert found.by_id == {name: Document(name, text) for name, text in DOCUMENTS.items()}
-    assert len(found.notes) == 1 and "\n" not in found.notes[0] and len(found.notes[0]) < 400
-    assert "1 of 5 documents of" in found.notes[0] and "the first is line 3: " in found.notes[0]
+    documents = open_collection(folder).read_documents(None)
+    assert documents.by_id == {name: Document(name, text) for name, text in DOCUMENTS.items()}
+    assert (
+        len(documents.notes) == 1
+        and "\n" not in documents.notes[0]
+        and len(documents.notes[0]) < 400
+    )
+    assert (
+        "1 of 5 documents of" in documents.notes[0]
+        and "the first is line 3: " in documents.notes[0]
+    )
 
 
 def test_most_lines_bad_are_no_corpus(folder: Path) -> None:
@@ -114,8 +121,8 @@ def test_most_lines_bad_are_no_corpus(folder: Path) -> None:
 )
 def test_rows_as_people_have_them(folder: Path, row: str, expected: Document) -> None:
     (folder / "corpus.jsonl").write_text(f"{row}\n{row}\n# a comment\n")
-    found = open_collection(folder).read_documents(None)
-    assert found.by_id == {expected.id: expected} and found.notes == ()
+    documents = open_collection(folder).read_documents(None)
+    assert documents.by_id == {expected.id: expected} and documents.notes == ()
 
 
 ENCODINGS: dict[str, Callable[[str], bytes]] = {
@@ -173,11 +180,11 @@ QRELS = {"q1": {"d2": 1, "d1": 0}, "q2": {"d4": 2, "d3": -1}}
 PLACES = ("qrels.tsv", "qrels/test.tsv")
 
 
-def _judge(folder: Path, text: str | bytes, place: str = "qrels.tsv") -> Path:
-    """Write judgments at `place` in a collection."""
-    (folder / place).parent.mkdir(exist_ok=True)
-    (folder / place).write_bytes(text.encode() if isinstance(text, str) else text)
-    return folder / place
+def _judge(folder: Path, text: str | bytes, name: str = "qrels.tsv") -> Path:
+    """Write judgments as file `name` in a collection."""
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(text.encode() if isinstance(text, str) else text)
+    return folder / name
 
 
 def _lines(layout: str) -> str:
@@ -196,7 +203,7 @@ def test_all_documents_are_read_where_none_are_named(folder: Path) -> None:
     assert collection.documents(set()) == {}
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", PLACES)
 @pytest.mark.parametrize(
     "layout",
     ["{query}\t{doc}\t{grade}", "{query} {doc} {grade}", "{query}\t0\t{doc}\t{grade}",
@@ -209,9 +216,9 @@ def test_all_documents_are_read_where_none_are_named(folder: Path) -> None:
     ["", "query-id\tcorpus-id\tscore\n", "query doc grade\n", "# made by hand\n", "qid,doc,rel\n"],
 )
 def test_judgments_are_read_in_both_places_and_layouts(
-    folder: Path, place: str, layout: str, heading: str
+    folder: Path, name: str, layout: str, heading: str
 ) -> None:
-    _judge(folder, heading + _lines(layout), place)
+    _judge(folder, heading + _lines(layout), name)
     assert open_collection(folder).qrels() == QRELS
 
 
@@ -240,9 +247,9 @@ def test_blank_lines_and_a_file_without_any_judge_nothing(folder: Path) -> None:
      "q1 a document 1", "q1," + "d" * 200_000 + ",1,1,1",
      "q1\td1\t1,0", "query\tdoc\tgrade", "q1\td1\t1_0"],
 )  # fmt: skip
-@pytest.mark.parametrize("place", PLACES)
-def test_a_judgment_that_is_wrong_is_named_by_its_line(folder: Path, place: str, line: str) -> None:
-    file = _judge(folder, f"query-id\tcorpus-id\tscore\nq1\td2\t1\n{line}\nq2\td4\t1\n", place)
+@pytest.mark.parametrize("name", PLACES)
+def test_a_judgment_that_is_wrong_is_named_by_its_line(folder: Path, name: str, line: str) -> None:
+    file = _judge(folder, f"query-id\tcorpus-id\tscore\nq1\td2\t1\n{line}\nq2\td4\t1\n", name)
     with pytest.raises(DatasetError) as caught:
         open_collection(folder).qrels()
     assert f"{file}:3: expected query, document and grade" in str(caught.value)

@@ -24,7 +24,7 @@ def test_a_new_file_has_a_heading_and_each_judgment_as_soon_as_it_is_made(tmp_pa
     judgments.add("q1", "d2", 0)
     assert read_qrels(file) == {"q1": {"d 1": 2, "d2": 0}}
     assert (judgments.added, judgments.earlier) == (2, {})
-    assert [other.name for other in tmp_path.iterdir()] == ["judgments.tsv"]
+    assert [path.name for path in tmp_path.iterdir()] == ["judgments.tsv"]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_what_somebody_else_made_is_refused_and_left_alone(tmp_path: Path, data:
 def test_a_file_that_cannot_be_read_is_refused_and_left_alone(tmp_path: Path, more: bytes) -> None:
     file = tmp_path / "judgments.tsv"
     file.write_bytes(MARK + more)
-    for _ in range(2):  # and nobody is left who holds it
+    for _ in range(2):  # and the lock is released
         with pytest.raises(DatasetError, match=r"judgments\.tsv:2: "):
             Judgments(file)
     assert file.read_bytes() == MARK + more
@@ -85,17 +85,17 @@ def test_what_others_have_published_is_known_and_stays_theirs(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("last", "kept"),
+    ("last", "repaired"),
     [(b"q1\td1\t1", b"q1\td1\t1\n"), (b"# a note", b"# a note\n"), (b"q1\td", b""),
      (b"q1\td1\t", b"")],
 )  # fmt: skip
 def test_a_last_line_without_an_end_is_ended_or_was_never_promised(
-    tmp_path: Path, last: bytes, kept: bytes
+    tmp_path: Path, last: bytes, repaired: bytes
 ) -> None:
     file = tmp_path / "judgments.tsv"
     file.write_bytes(MARK + b"q0\td0\t0\n" + last)
     Judgments(file).add("q1", "d2", 0)
-    assert file.read_bytes() == MARK + b"q0\td0\t0\n" + kept + b"q1\td2\t0\n"
+    assert file.read_bytes() == MARK + b"q0\td0\t0\n" + repaired + b"q1\td2\t0\n"
 
 
 def test_a_packed_file_stays_packed(tmp_path: Path) -> None:
@@ -120,20 +120,20 @@ def test_of_two_judges_one_is_told_and_nothing_is_lost(tmp_path: Path, is_there:
     file = tmp_path / "judgments.tsv"
     if is_there:
         file.write_bytes(MARK + b"q1\td1\t1\n")
-    one = Judgments(file)
+    first = Judgments(file)
     if is_there:
         with pytest.raises(DatasetError, match="another session is judging into it"):
             Judgments(file)
-        one.add("q1", "d2", 1)
+        first.add("q1", "d2", 1)
     else:
-        other = Judgments(file)
-        one.add("q1", "d2", 1)
+        second = Judgments(file)
+        first.add("q1", "d2", 1)
         for _ in range(2):
             with pytest.raises(DatasetError, match="another program has changed it"):
-                other.add("q1", "d3", 1)
-        assert not other.has("q1", "d3")
-    one.add("q1", "d4", 1)
-    one.close()
+                second.add("q1", "d3", 1)
+        assert not second.has("q1", "d3")
+    first.add("q1", "d4", 1)
+    first.close()
     assert set(read_qrels(file)["q1"]) >= {"d2", "d4"}
     Judgments(file).add("q1", "d5", 1)
     assert set(read_qrels(file)["q1"]) >= {"d2", "d4", "d5"}
@@ -210,6 +210,6 @@ def test_what_cannot_be_written_does_not_count(
         with pytest.raises(DatasetError, match="cannot be written"):
             judgments.remove("q1", "d1")
     assert judgments.has("q1", "d1") and not judgments.has("q1", "d2")
-    assert [other.name for other in tmp_path.iterdir()] == ["judgments.tsv"]
+    assert [path.name for path in tmp_path.iterdir()] == ["judgments.tsv"]
     judgments.add("q1", "d3", 0)
     assert read_qrels(file) == {"q1": {"d1": 1, "d3": 0}}

@@ -49,8 +49,8 @@ def ranking(*names: str) -> list[Document]:
     return [Document(name, f"text of {name}") for name in names]
 
 
-def first(found: Ranking) -> str:
-    return doc_id(found[0])
+def first(hits: Ranking) -> str:
+    return doc_id(hits[0])
 
 
 def passage(doc_id: str, start: int) -> Document:
@@ -79,19 +79,19 @@ def test_the_order_says_nothing_of_who_found_what_at_which_rank(
 
 def test_another_query_has_another_order() -> None:
     names = [f"d{number}" for number in range(20)]
-    one, other = (ids(pool(query_id, [ranking(*names)], 20)) for query_id in ("q1", "q2"))
-    assert sorted(one) == sorted(other) and one != other and one != names
+    first, second = (ids(pool(query_id, [ranking(*names)], 20)) for query_id in ("q1", "q2"))
+    assert sorted(first) == sorted(second) and first != second and first != names
 
 
 def test_passages_of_a_document_are_one_candidate_and_leave_room_for_others() -> None:
-    found = [passage("a", 50), passage("a", 0), passage("b", 7), passage("c", 0)]
-    made = {own.id: own.text for own in pool("q", [found], 2).documents}
+    ranking = [passage("a", 50), passage("a", 0), passage("b", 7), passage("c", 0)]
+    made = {document.id: document.text for document in pool("q", [ranking], 2).documents}
     assert made == {"a": "a from 50", "b": "b from 7"}
 
 
 def test_a_document_is_shown_by_the_best_passage_of_each_system_in_its_own_order() -> None:
-    one, other = [passage("a", 50), passage("a", 7)], [passage("a", 0)]
-    (made,) = pool("q", [one, other, one], 5).documents
+    first, second = [passage("a", 50), passage("a", 7)], [passage("a", 0)]
+    (made,) = pool("q", [first, second, first], 5).documents
     assert made.text == f"a from 0{ELLIPSIS}a from 50"
 
 
@@ -128,18 +128,18 @@ def test_the_pool_of_an_index_has_what_each_first_stage_and_the_reranker_put_fir
 
 
 def test_no_system_is_left_out(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, bool]] = []
+    searches: list[tuple[str, bool]] = []
     search = index.search
 
     def noted(
         query: str, top_n: int, depth: int, mode: Mode = "hybrid", rerank: bool = True
     ) -> Ranking:
-        asked.append((mode, rerank))
+        searches.append((mode, rerank))
         return search(query, top_n, depth, mode, rerank)
 
     monkeypatch.setattr(index, "search", noted)
     pools_of_index(index, {"q": QUERY}, 10)("q")
-    assert set(asked) == {
+    assert set(searches) == {
         ("lexical", False), ("dense", False), ("hybrid", False), ("hybrid", True)
     }  # fmt: skip
 
@@ -162,7 +162,7 @@ def test_the_pool_of_runs_is_of_all_of_them(tmp_path: Path) -> None:
     ]
     runs = {file: read_run(file) for file in files}
     pools = pools_of_runs(collection, QUERIES, runs, 1)
-    assert {own.id: own.text for own in pools("q1").documents} == {
+    assert {document.id: document.text for document in pools("q1").documents} == {
         name: DOCUMENTS[name] for name in ("d1", "d4")
     }
     assert ids(pools("q2")) == ["d2"]

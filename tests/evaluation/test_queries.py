@@ -37,8 +37,8 @@ def test_plain_lines_have_ids_that_stay_when_lines_come_and_go(tmp_path: Path) -
     assert list(before.values()) == ["what is a cat", "where is it"]
     file.write_text("something else\nwhere is it\n")
     after = read_queries(file)
-    kept = line_id("where is it")
-    assert list(after) == [line_id("something else"), kept] and kept in before
+    unchanged = line_id("where is it")
+    assert list(after) == [line_id("something else"), unchanged] and unchanged in before
 
 
 @pytest.mark.parametrize("text", ["", "\n  \n"])

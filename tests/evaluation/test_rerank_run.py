@@ -35,7 +35,7 @@ def _job(collection: Collection, tmp_path: Path, depth: int, ranked: object = No
 
 
 def _ignore(query_id: str, result: Ranking | QueryError) -> None:
-    """Nobody watches."""
+    """Ignores progress."""
 
 
 class ByName:
@@ -66,8 +66,8 @@ def _rerank(job: RerankJob, reranker: ByName, tmp_path: Path) -> dict[str, list[
     """The order after reranking, by way of a file, as another tool would read it."""
     lines = rerank_run(job, cast(Reranker, reranker), RerankRunOptions(0.25), _ignore)
     write_run(tmp_path / "out", lines)
-    found = read_run(tmp_path / "out")
-    return {query_id: [own.doc_id for own in documents] for query_id, documents in found.items()}
+    run = read_run(tmp_path / "out")
+    return {query_id: [entry.doc_id for entry in documents] for query_id, documents in run.items()}
 
 
 def test_every_query_is_asked_with_its_candidates(
@@ -89,8 +89,8 @@ def test_every_query_is_asked_with_its_candidates(
 def test_the_window_is_reordered_and_the_tail_keeps_its_order_behind(
     collection: Collection, tmp_path: Path, joint: Reranker, logit: float | None
 ) -> None:
-    found = _rerank(_job(collection, tmp_path, 2), ByName(joint, logit), tmp_path)
-    assert found == {"q1": ["d3", "d4", "d2", "d1"], "q2": ["d1", "d4"]}
+    run = _rerank(_job(collection, tmp_path, 2), ByName(joint, logit), tmp_path)
+    assert run == {"q1": ["d3", "d4", "d2", "d1"], "q2": ["d1", "d4"]}
 
 
 def test_the_reranked_scores_are_logits(
@@ -110,7 +110,9 @@ def test_progress_hears_of_every_query(
 ) -> None:
     heard: dict[str, Ranking | QueryError] = {}
     list(rerank_run(_job(collection, tmp_path, 3), joint, RerankRunOptions(), heard.__setitem__))
-    depths = {name: own.receipt.depth for name, own in heard.items() if isinstance(own, Ranking)}
+    depths = {
+        name: entry.receipt.depth for name, entry in heard.items() if isinstance(entry, Ranking)
+    }
     assert depths == {"q1": 3, "q2": 2}
 
 
@@ -124,9 +126,9 @@ def test_a_query_that_cannot_be_read_keeps_its_order_and_costs_no_other(
     heard: dict[str, Ranking | QueryError] = {}
     job = _job(open_collection(folder), tmp_path, 2)
     write_run(tmp_path / "out", rerank_run(job, joint, RerankRunOptions(), heard.__setitem__))
-    found = read_run(tmp_path / "out")
-    assert [own.doc_id for own in found["q1"]] == RANKED["q1"]
-    assert [own.score for own in found["q1"]] == [10.0, 9.0, 8.0, 7.0]
+    run = read_run(tmp_path / "out")
+    assert [entry.doc_id for entry in run["q1"]] == RANKED["q1"]
+    assert [entry.score for entry in run["q1"]] == [10.0, 9.0, 8.0, 7.0]
     assert isinstance(heard["q1"], QueryError) and isinstance(heard["q2"], Ranking)
 
 
@@ -145,10 +147,10 @@ def test_the_bundled_model_brings_the_answers_up(
         tmp_path / "out.gz",
         rerank_run(_job(collection, tmp_path, 100, ranked), bundled, RerankRunOptions(0), _ignore),
     )
-    found = read_run(tmp_path / "out.gz")
-    assert found["q1"][0].doc_id == "d2"
-    assert found["q2"][0].doc_id == "d4"
-    assert [len(documents) for documents in found.values()] == [4, 4]
+    run = read_run(tmp_path / "out.gz")
+    assert run["q1"][0].doc_id == "d2"
+    assert run["q2"][0].doc_id == "d4"
+    assert [len(documents) for documents in run.values()] == [4, 4]
 
 
 def test_a_document_without_text_goes_behind_the_window(tmp_path: Path, joint: Reranker) -> None:
@@ -170,10 +172,10 @@ def test_what_the_collection_lacks_keeps_its_place_behind_and_is_said(
     assert len(job.notes) == 2
     assert "run: 1 of 3 queries are not in" in job.notes[0] and "is q9" in job.notes[0]
     assert "run: 1 of 5 documents are not in" in job.notes[1] and "is d9" in job.notes[1]
-    found = _rerank(job, ByName(joint), tmp_path)
-    assert found["q9"] == MANY["q9"] and found["q1"][-1] == "d9"
-    assert {name: set(own) for name, own in found.items()} == {
-        name: set(own) for name, own in MANY.items()
+    run = _rerank(job, ByName(joint), tmp_path)
+    assert run["q9"] == MANY["q9"] and run["q1"][-1] == "d9"
+    assert {name: set(entry) for name, entry in run.items()} == {
+        name: set(entry) for name, entry in MANY.items()
     }
 
 

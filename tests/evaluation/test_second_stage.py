@@ -65,17 +65,18 @@ def test_a_setting_that_there_is_not_is_named(text: str) -> None:
 def test_every_depth_and_weight_is_what_a_user_would_get(
     bundled: Reranker, weight: float | None
 ) -> None:
-    window = _window()
+    candidates = _window()
     system = SecondStage(SystemOptions("s", fusion_weight=weight), bundled)
-    orders = system.orders(QUESTIONS[0], window, DEPTHS, [2.0], timed=False)
+    orders = system.orders(QUESTIONS[0], candidates, DEPTHS, [2.0], timed=False)
     for depth in DEPTHS:
-        for asked, used in ((None, weight), (2.0, 2.0)):
+        for given, used in ((None, weight), (2.0, 2.0)):
             ranked = bundled.rank(
-                QUESTIONS[0], window[:depth], None, exact=True, fusion_weight=used
+                QUESTIONS[0], candidates[:depth], None, exact=True, fusion_weight=used
             )
-            assert orders.indices[depth, asked] == [hit.index for hit in ranked]
+            assert orders.indices[depth, given] == [hit.index for hit in ranked]
         assert orders.tokens[depth] == sum(
-            bundled.rank(QUESTIONS[0], [own], None).receipt.tokens for own in window[:depth]
+            bundled.rank(QUESTIONS[0], [candidate], None).receipt.tokens
+            for candidate in candidates[:depth]
         )
     assert list(orders.ms) == [12]
 
@@ -98,10 +99,10 @@ def test_a_window_shorter_than_a_depth_is_read_whole(bundled: Reranker) -> None:
 
 def test_a_race_ends_with_what_it_left_out_in_its_old_order(bundled: Reranker) -> None:
     system = SecondStage(SystemOptions("s", exact=False), bundled)
-    window = _window(14)
-    orders = system.orders(QUESTIONS[2], window, [5, 14], [2.0], timed=True)
+    candidates = _window(14)
+    orders = system.orders(QUESTIONS[2], candidates, [5, 14], [2.0], timed=True)
     assert list(orders.indices) == [(5, None), (14, None)]  # an early exit is for one weight
-    first = [hit.index for hit in bundled.rank(QUESTIONS[2], window, 10)]
+    first = [hit.index for hit in bundled.rank(QUESTIONS[2], candidates, 10)]
     assert orders.indices[14, None][:10] == first
     rest = orders.indices[14, None][10:]
     assert list(rest) == sorted(rest) and len(orders.indices[14, None]) == 14
@@ -137,17 +138,17 @@ def _reversed(*_: object) -> Orders:
 
 def test_lists_are_whole_and_take_little_room() -> None:
     system = cast(SecondStage, SimpleNamespace(orders=_reversed))
-    window = FirstStageCandidates(CANDIDATES, tail=NAMES[100:])
+    candidates = FirstStageCandidates(CANDIDATES, tail=NAMES[100:])
     second = SecondStageResults()
-    second.rerank(system, ("first", "text", 0), window, ALL_DEPTHS)
+    second.rerank(system, ("first", "text", 0), candidates, ALL_DEPTHS)
     tracemalloc.start()
     for number in range(QUERIES):
-        second.rerank(system, (f"q{number}", "text", number), window, ALL_DEPTHS)
-    kept, _ = tracemalloc.get_traced_memory()
+        second.rerank(system, (f"q{number}", "text", number), candidates, ALL_DEPTHS)
+    memory, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert kept / QUERIES < 10_000  # bytes; a list of a thousand names takes as many
-    found = second.ranked((20, 0.3))["q7"]
-    assert found == [*reversed(NAMES[:20]), *NAMES[20:]]
+    assert memory / QUERIES < 10_000  # bytes; a list of a thousand names takes as many
+    ranked = second.ranked((20, 0.3))["q7"]
+    assert ranked == [*reversed(NAMES[:20]), *NAMES[20:]]
     assert not second.has((20, 0.25)) and second.ranked((20, 0.25)) == {}
 
 

@@ -37,20 +37,22 @@ def test_a_run_comes_back_in_the_order_it_was_written(
     with TemporaryDirectory() as folder:
         file = Path(folder) / ("run.gz" if packed else "run.trec")
         write_run(file, lines)
-        found = read_run(file)
-        assert [other.name for other in Path(folder).iterdir()] == [file.name]
+        written_run = read_run(file)
+        assert [path.name for path in Path(folder).iterdir()] == [file.name]
     for query_id, documents in run.items():
-        assert [doc.doc_id for doc in found[query_id]] == [name for name, _ in _sorted(documents)]
-    assert list(found) == list(run)
+        assert [doc.doc_id for doc in written_run[query_id]] == [
+            name for name, _ in _sorted(documents)
+        ]
+    assert list(written_run) == list(run)
 
 
 @given(st.lists(scores, min_size=1, max_size=20))
-def test_written_scores_fall_from_each_to_the_next(own: list[float]) -> None:
-    documents = [(str(place), score) for place, score in enumerate(sorted(own, reverse=True))]
+def test_written_scores_fall_from_each_to_the_next(values: list[float]) -> None:
+    documents = [(str(index), score) for index, score in enumerate(sorted(values, reverse=True))]
     written = [float(line.split()[4]) for line in run_lines("q", documents)]
-    assert all(one > other for one, other in pairwise(written))
-    for (_, score), found in zip(documents, written, strict=True):
-        assert score - len(own) * MIN_STEP - 1e-6 <= found <= score + 1e-6
+    assert all(above > below for above, below in pairwise(written))
+    for (_, score), written_score in zip(documents, written, strict=True):
+        assert score - len(values) * MIN_STEP - 1e-6 <= written_score <= score + 1e-6
 
 
 def test_a_line_has_the_six_fields() -> None:
@@ -129,7 +131,7 @@ def test_a_run_is_there_whole_or_as_it_was(tmp_path: Path, name: str) -> None:
     with pytest.raises(RuntimeError, match="half way"):
         write_run(file, broken())
     assert file.read_bytes() == before
-    assert [other.name for other in tmp_path.iterdir()] == [name]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_an_output_that_cannot_be_written_is_an_error_in_a_line(tmp_path: Path) -> None:
@@ -140,7 +142,7 @@ def test_an_output_that_cannot_be_written_is_an_error_in_a_line(tmp_path: Path) 
         with pytest.raises(OutputError, match=r"is a folder|there is no folder") as caught:
             write_run(file, ["q Q0 a 1 1 t\n"])
         assert "\n" not in str(caught.value)
-    assert sorted(other.name for other in tmp_path.iterdir()) == ["file", "folder"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
 @pytest.mark.parametrize(
@@ -163,10 +165,10 @@ def test_ranks_of_three_columns_are_ranks(tmp_path: Path) -> None:
     file = tmp_path / "run"
     file.write_text("q\ta\t1\nq\tb\t2\np\ta\t1\nq\tc\t3\n")
     run = read_run(file)
-    assert [own.doc_id for own in run["q"]] == ["a", "b", "c"]
-    assert [own.score for own in run["q"]] == [1 / 61, 1 / 62, 1 / 63]
+    assert [entry.doc_id for entry in run["q"]] == ["a", "b", "c"]
+    assert [entry.score for entry in run["q"]] == [1 / 61, 1 / 62, 1 / 63]
     file.write_text("q a 3\nq b 2\nq c 1\n")  # falling numbers are scores
-    assert [own.doc_id for own in read_run(file)["q"]] == ["a", "b", "c"]
+    assert [entry.doc_id for entry in read_run(file)["q"]] == ["a", "b", "c"]
     file.write_text("q a 2\nq b 3\nq c 1\n")
     with pytest.raises(DatasetError, match="may be scores or ranks"):
         read_run(file)
@@ -216,7 +218,7 @@ def test_a_run_of_ours_is_replaced_however_long(tmp_path: Path, name: str) -> No
 def test_scores_of_any_size_fall_for_tools_of_single_precision(size: float) -> None:
     lines = run_lines("q", [(str(n), size) for n in range(50)])
     single = array("f", [float(line.split()[4]) for line in lines])
-    assert all(one > other for one, other in pairwise(single))
+    assert all(above > below for above, below in pairwise(single))
 
 
 def test_a_grade_may_have_a_fraction_and_a_whole_one_is_an_int(tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def _bar(plane: Plane, index: int, change: QueryChange) -> Markup:
 def _curves(evaluation: Evaluation, point: Callable[[Row], Point | None]) -> list[Series]:
     """A series a system, of the rows that have a point."""
     return [
-        Series(number, system.label, [found for row in system.rows if (found := point(row))])
+        Series(number, system.label, [p for row in system.rows if (p := point(row))])
         for number, system in enumerate(evaluation.systems)
     ]
 
