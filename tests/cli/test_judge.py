@@ -126,7 +126,7 @@ def test_the_scale_decides_which_grades_there_are(desk: Desk) -> None:
     assert list(desk.qrels["q1"].values()) == [3]
     desk.output.unlink()
     error = desk.judge("3", "--run", desk.run, "--grades", "0-1")
-    assert error.code == 1 and error.err == "error: grade 3: expected 0 to 1\n"
+    assert error.code == 1 and error.err == "error: key '3': expected 0, 1, s, n or b\n"
     assert desk.judge("", "--run", desk.run, "--grades", "0-9").code == 2
 
 

@@ -27,10 +27,10 @@ from resift.settings import Settings
 FIRST_STAGE = "first-stage"
 
 if TYPE_CHECKING:
-    from resift.evaluation.ablation import Variant
     from resift.evaluation.collection import Task
     from resift.evaluation.evaluate import EvaluationPlan
     from resift.evaluation.first_stage import FirstStage
+    from resift.evaluation.result import Variant
     from resift.evaluation.second_stage import SecondStage, SystemOptions
     from resift.search.index import Index
 
@@ -141,7 +141,7 @@ def _evaluate(
     with progress() as bar:
         bar_task = bar.add_task("reranking", total=len(task.queries), note="queries")
         evaluation = measure(
-            task, first_stage, systems, plan, lambda _: bar.update(bar_task, advance=1)
+            task, first_stage, systems, plan, lambda: bar.update(bar_task, advance=1)
         )
     if as_json:
         print_json(evaluation.as_dict())
@@ -157,7 +157,7 @@ def _evaluate(
 def _ablate(
     task: "Task", index: "Index", system: "SecondStage", plan: "EvaluationPlan", as_json: bool
 ) -> "list[Variant]":
-    from resift.evaluation.ablation import ablate
+    from resift.evaluation.evaluate import ablate
     from resift.search.retrieval import MODES
 
     with progress() as bar:

@@ -7,7 +7,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from resift.cli.output import console, errors, print_table, printable, snippet
-from resift.evaluation.ablation import Variant
 from resift.evaluation.advice import (
     format_advice,
     format_first_stage_cost,
@@ -15,7 +14,7 @@ from resift.evaluation.advice import (
     format_p,
     format_p_cell,
 )
-from resift.evaluation.result import Evaluation, Latency, QueryChange, SystemResult
+from resift.evaluation.result import Evaluation, Latency, QueryChange, SystemResult, Variant
 
 MAX_QUERIES = 5  # helped and hurt
 DEPTH_MEASURES = ("nDCG", "RR", "P", "Success")  # the significance table has all

@@ -1,4 +1,7 @@
-"""Does reranking help? Retrieve candidates, rerank to every depth, measure, compare, advise."""
+"""Does reranking help? Retrieve candidates, rerank to every depth, measure, compare, advise.
+
+And, by the same steps, what each retriever of an index contributes.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -8,21 +11,38 @@ from functools import cache
 from resift.errors import DatasetError, InputError
 from resift.evaluation.advice import Trials, advise, verdict
 from resift.evaluation.collection import Task
-from resift.evaluation.first_stage import FirstStage, FirstStageResults
+from resift.evaluation.first_stage import FirstStage, FirstStageResults, FromIndex
 from resift.evaluation.measures import (
     CUTOFF,
     PRIMARY,
     Evaluator,
     QueryValues,
+    Scores,
     mean,
     means,
     measure_names,
     scores_by_rank,
 )
-from resift.evaluation.result import Evaluation, MovedDocument, QueryChange, Row, SystemResult
-from resift.evaluation.second_stage import SHOWN, WEIGHTS, SecondStage, SecondStageResults
+from resift.evaluation.result import (
+    Evaluation,
+    Latency,
+    MovedDocument,
+    QueryChange,
+    Row,
+    SystemResult,
+    Variant,
+)
+from resift.evaluation.second_stage import (
+    SHOWN,
+    WEIGHTS,
+    DepthAndWeight,
+    SecondStage,
+    SecondStageResults,
+)
 from resift.evaluation.significance import paired_test_by_query
 from resift.evaluation.trec import MAX_GRADE
+from resift.search.index import Index
+from resift.search.retrieval import MODES
 
 DEPTHS = (10, 20, 50, 100)
 MAX_DEPTH = 1_000_000
@@ -64,23 +84,14 @@ def evaluate(
     first_stage: FirstStage,
     systems: Sequence[SecondStage],
     plan: EvaluationPlan,
-    advance: Callable[[str], None] = lambda query_id: None,
+    advance: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Measure the first stage and every system on all queries; `advance` is called after each.
 
     Raises `DatasetError` where no query has a candidate.
     """
     start = time.perf_counter()
-    first = FirstStageResults()
-    reranked = [SecondStageResults() for _ in systems]
-    for number, (query_id, query) in enumerate(task.queries.items()):
-        retrieved = first_stage.retrieve(query_id, query, plan.depths[-1])
-        first.add(query_id, retrieved)
-        shown = list(retrieved.candidates[:SHOWN])
-        for system, results in zip(systems, reranked, strict=True):
-            shown += results.rerank(system, (query_id, query, number), retrieved, plan.depths)
-        first.add_titles(shown)
-        advance(query_id)
+    first, reranked = _collect(task, first_stage, systems, plan.depths, advance)
     if not any(first.ranked.values()):
         raise DatasetError(
             f"{first_stage.name}: no candidate for any of {len(task.queries)} queries; are the "
@@ -101,6 +112,66 @@ def evaluate(
         notes=(*task.notes, *first_stage.notes, *_warnings(task, first, reranked)),
         seconds=time.perf_counter() - start,
     )
+
+
+def ablate(
+    task: Task,
+    index: Index,
+    system: SecondStage,
+    depth: int,
+    relevant: int,
+    advance: Callable[[], None] = lambda: None,
+) -> list[Variant]:
+    """Each mode of an index without reranking, reranked alone, and fused.
+
+    `advance` is called after each query of each mode. Raises `InputError` without judgments.
+    """
+    if not task.qrels:
+        raise InputError(f"{task.name}: no judgments, so that nothing can be compared; make some")
+    evaluator = Evaluator(task.qrels, measure_names([depth], relevant))
+    variants: list[Variant] = []
+    for mode in MODES:
+        first_stage = FromIndex(index, mode, system.reranker)
+        first, (reranked,) = _collect(task, first_stage, [system], [depth], advance)
+        before = evaluator.per_query(first.scores)
+        variants.append(Variant(mode, "none", means(before), first.latency, first.requests, None))
+        second_ms = reranked.ms.get(depth, {})
+        total_ms = [ms + second_ms.get(number, 0.0) for number, ms in enumerate(first.ms)]
+        latency = Latency.of(total_ms[1:] or total_ms)
+        for reranking, weight in (("alone", 0.0), ("fused", None)):
+            after = evaluator.per_query(_run(first, reranked, (depth, weight)))
+            compared = paired_test_by_query(before[PRIMARY], after[PRIMARY])
+            variants.append(
+                Variant(mode, reranking, means(after), latency, first.requests, compared)
+            )
+    return variants
+
+
+def _collect(
+    task: Task,
+    first_stage: FirstStage,
+    systems: Sequence[SecondStage],
+    depths: Sequence[int],
+    advance: Callable[[], None],
+) -> tuple[FirstStageResults, list[SecondStageResults]]:
+    """Retrieve the candidates of each query, and rerank them by each system."""
+    first = FirstStageResults()
+    reranked = [SecondStageResults() for _ in systems]
+    for number, (query_id, query) in enumerate(task.queries.items()):
+        retrieved = first_stage.retrieve(query_id, query, depths[-1])
+        first.add(query_id, retrieved)
+        shown = list(retrieved.candidates[:SHOWN])
+        for system, results in zip(systems, reranked, strict=True):
+            shown += results.rerank(system, (query_id, query, number), retrieved, depths)
+        first.add_titles(shown)
+        advance()
+    return first, reranked
+
+
+def _run(first: FirstStageResults, reranked: SecondStageResults, key: DepthAndWeight) -> Scores:
+    """A reranked run; queries that were not reranked keep the first stage's scores and ties."""
+    ranked = reranked.ranked(key).items()
+    return {**first.scores, **{query_id: scores_by_rank(doc_ids) for query_id, doc_ids in ranked}}
 
 
 @dataclass(slots=True)
@@ -162,11 +233,7 @@ class _Comparison:
     ) -> PerQuery:
         if self.evaluator is None:
             return {}
-        # A query that was not reranked keeps the first stage's scores, with their ties.
-        run = dict(self.first.scores)
-        for query_id, doc_ids in results.ranked((depth, weight)).items():
-            run[query_id] = scores_by_rank(doc_ids)
-        return self.evaluator.per_query(run)
+        return self.evaluator.per_query(_run(self.first, results, (depth, weight)))
 
     def _by_weight(self, results: SecondStageResults, depth: int) -> dict[float, QueryValues]:
         return {

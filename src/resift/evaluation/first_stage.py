@@ -84,7 +84,7 @@ class FirstStageResults:
     scores: dict[str, Mapping[str, float]] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
     tied: list[str] = field(default_factory=list)
-    _ms: list[float] = field(default_factory=list)
+    ms: list[float] = field(default_factory=list)
     _requests: int = 0
 
     def add(self, query_id: str, retrieved: FirstStageCandidates) -> None:
@@ -98,7 +98,7 @@ class FirstStageResults:
         if retrieved.scores and any(score == following for score, following in pairwise(top)):
             self.tied.append(query_id)
         if retrieved.ms is not None:
-            self._ms.append(retrieved.ms)
+            self.ms.append(retrieved.ms)
         self._requests += retrieved.requests
 
     def add_titles(self, candidates: Sequence[Candidate]) -> None:
@@ -111,7 +111,7 @@ class FirstStageResults:
     @property
     def latency(self) -> Latency | None:
         """Without the first query, which loads and warms up, where there are others."""
-        return Latency.of(self._ms[1:] or self._ms)
+        return Latency.of(self.ms[1:] or self.ms)
 
     @property
     def requests(self) -> float:

@@ -114,43 +114,30 @@ class JudgingSession:
     def press(self, key: str) -> None:
         """Apply a key: a grade, ``s`` skip, ``n`` next query, ``b`` back.
 
-        Raises `InputError` for another key and where nothing is left, and what `Judgments.add`
-        raises; then nothing has changed.
+        A grade is on disk when this returns. What is skipped stays unjudged, and the next session
+        shows it again. Back undoes the last key, if there is one, and its judgment. Raises
+        `InputError` for another key and where nothing is left, and what `Judgments.add` raises;
+        then nothing has changed.
         """
         if key == BACK:
-            self.back()
+            self._undo()
         elif key == SKIP:
-            self.skip()
+            item = self._required()
+            self._record(item.query_id, (item.document.id,), is_judged=False)
         elif key == NEXT:
-            self.next_query()
-        elif key.isascii() and key.isdecimal():
-            self.grade(int(key))
+            query_id = self._required().query_id
+            documents = self._pools(query_id).documents
+            doc_ids = tuple(each.id for each in documents if self._is_open(query_id, each.id))
+            self._record(query_id, doc_ids, is_judged=False)
+        elif key.isascii() and key.isdecimal() and int(key) < len(self.grades):
+            item = self._required()
+            self._judgments.add(item.query_id, item.document.id, int(key))
+            self._record(item.query_id, (item.document.id,), is_judged=True)
         else:
             grades = ", ".join(str(grade) for grade in range(len(self.grades)))
             raise InputError(f"key {key!r}: expected {grades}, {SKIP}, {NEXT} or {BACK}")
 
-    def grade(self, grade: int) -> None:
-        """Judge the current item; it is on disk when this returns."""
-        if not 0 <= grade < len(self.grades):
-            raise InputError(f"grade {grade}: expected 0 to {len(self.grades) - 1}")
-        item = self._required()
-        self._judgments.add(item.query_id, item.document.id, grade)
-        self._record(item.query_id, (item.document.id,), is_judged=True)
-
-    def skip(self) -> None:
-        """Leave the current item unjudged; the next session shows it again."""
-        item = self._required()
-        self._record(item.query_id, (item.document.id,), is_judged=False)
-
-    def next_query(self) -> None:
-        """Leave all open items of this query unjudged."""
-        query_id = self._required().query_id
-        documents = self._pools(query_id).documents
-        doc_ids = tuple(each.id for each in documents if self._is_open(query_id, each.id))
-        self._record(query_id, doc_ids, is_judged=False)
-
-    def back(self) -> None:
-        """Undo the last key, and its judgment; no effect at the beginning."""
+    def _undo(self) -> None:
         if not self._actions:
             return
         action = self._actions[-1]

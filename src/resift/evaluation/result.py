@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from resift.evaluation.significance import PairedTest
+from resift.search.retrieval import Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,23 @@ class SystemResult:
     def helped(self) -> list[QueryChange]:
         """Best first."""
         return [change for change in reversed(self.changes) if change.after > change.before]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to search an index, in an ablation.
+
+    `reranking` is none, alone (by the model only) or fused (with the first stage's scores).
+    `latency` and `requests`, to the object store, are of a whole search; `compared` tests the
+    primary measure against the same mode without reranking.
+    """
+
+    mode: Mode
+    reranking: str
+    measures: Mapping[str, float]
+    latency: Latency | None
+    requests: float
+    compared: PairedTest | None
 
 
 @dataclass(frozen=True, slots=True)

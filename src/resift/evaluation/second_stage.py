@@ -155,14 +155,14 @@ class SecondStageResults:
     """The orders of one system for each query so far, and what they cost.
 
     Orders are stored as compact indices into a query's candidates: there are dozens a query.
-    `unreadable` and `from_cache` are ids of queries.
+    `unreadable` and `from_cache` are ids of queries, `ms` milliseconds by depth and query number.
     """
 
     unreadable: list[str] = field(default_factory=list)
     from_cache: list[str] = field(default_factory=list)
     _indices: dict[DepthAndWeight, dict[str, "array[int]"]] = field(default_factory=dict)
     _doc_ids: dict[str, tuple[Sequence[str], Sequence[str]]] = field(default_factory=dict)
-    _ms: dict[int, dict[int, float]] = field(default_factory=dict)
+    ms: dict[int, dict[int, float]] = field(default_factory=dict)
     _tokens: dict[int, int] = field(default_factory=dict)
     _pairs: dict[int, int] = field(default_factory=dict)
 
@@ -182,7 +182,7 @@ class SecondStageResults:
         if not candidates:
             return []
         try:
-            timed = number % TIMED_EVERY == 1
+            timed = len(depths) > 1 and number % TIMED_EVERY == 1
             orders = system.orders(text, candidates, depths, WEIGHTS, timed)
         except QueryError:
             self.unreadable.append(query_id)
@@ -195,14 +195,14 @@ class SecondStageResults:
             self._indices.setdefault(key, {})[query_id] = array(type_code, indices)
         for depth in depths:
             if depth in orders.ms:
-                self._ms.setdefault(depth, {})[number] = orders.ms[depth]
+                self.ms.setdefault(depth, {})[number] = orders.ms[depth]
             self._tokens[depth] = self._tokens.get(depth, 0) + orders.tokens[depth]
             self._pairs[depth] = self._pairs.get(depth, 0) + min(depth, len(candidates))
         return [candidates[index] for index in orders.indices[depths[-1], None][:SHOWN]]
 
     def cost(self, depth: int, queries: int) -> tuple[Latency | None, float, float]:
         """Latency, pairs and tokens of a query."""
-        timed = dict(self._ms.get(depth, {}))
+        timed = dict(self.ms.get(depth, {}))
         if len(timed) > 1:
             timed.pop(0, None)  # the first query warms up
         latency = Latency.of(list(timed.values()))
