@@ -150,7 +150,7 @@ def _is_refusal(message: Any) -> bool:
     return "Content Security Policy" in message.text
 
 
-def test_a_second_window_shows_where_the_first_has_come(
+def test_a_second_window_shows_the_current_candidate(
     judge: "Page", server: JudgeServer, file: Path
 ) -> None:
     other = judge.context.new_page()

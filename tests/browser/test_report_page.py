@@ -134,9 +134,7 @@ def test_a_systems_colour_is_the_same_in_the_legend_and_differs_from_the_others(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_all_texts_stand_out_from_what_lies_behind(
-    offline: "Page", file: Path, scheme: Any
-) -> None:
+def test_all_texts_have_enough_contrast(offline: "Page", file: Path, scheme: Any) -> None:
     offline.emulate_media(color_scheme=scheme)
     offline.goto(file.as_uri())
     offline.evaluate("document.querySelectorAll('details').forEach(node => node.open = true)")
@@ -147,7 +145,7 @@ def test_all_texts_stand_out_from_what_lies_behind(
     assert max(channels) < 64 if scheme == "dark" else min(channels) > 192
 
 
-def test_paper_is_white_and_shows_what_was_folded(offline: "Page", file: Path) -> None:
+def test_the_print_is_white_and_shows_folded_queries(offline: "Page", file: Path) -> None:
     offline.emulate_media(color_scheme="dark")
     offline.goto(file.as_uri())
     folded = offline.locator("details").first

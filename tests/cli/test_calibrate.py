@@ -76,7 +76,7 @@ def test_json_is_the_file_and_its_bins(desk: Desk) -> None:
     assert [sum(each["pairs"] for each in bins[name]) for name in ("plain", "fused")] == [144, 144]
 
 
-def test_options_decide_what_counts(desk: Desk) -> None:
+def test_options_decide_which_pairs_are_relevant(desk: Desk) -> None:
     desk.judge([(f"q{n}", f"d{(n + k) % 12}", max(2 - k, 0)) for n in range(12) for k in range(4)])
     assert json.loads(desk.calibrate("--judged-only", "--json").out)["pairs"] == 48
     written = json.loads(desk.calibrate("--depth", "4", "--json").out)
@@ -109,7 +109,7 @@ def test_the_corpus_itself_does(desk: Desk) -> None:
     assert written["queries"] == 12 and written["made"]["first_stage"].startswith("hybrid of ")
 
 
-def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(desk: Desk, tmp_path: Path) -> None:
+def test_errors_are_a_line_and_nothing_is_written(desk: Desk, tmp_path: Path) -> None:
     assert "--depth 0" in desk.calibrate("--depth", 0).error
     assert "expected one first stage" in desk.calibrate("--index", tmp_path / "index").error
     good = (desk.collection / "qrels.tsv").read_text()
@@ -204,7 +204,7 @@ def test_a_least_score_leaves_out_and_abstaining_says_so(desk: Desk, lines: Path
         assert "expected a number from 0 to 1" in desk.resift(*options, option, 2).error
 
 
-def test_scores_that_are_not_calibrated_are_said_to_be_so(
+def test_scores_that_are_not_calibrated_are_marked(
     desk: Desk, lines: Path, joint_folder: Path
 ) -> None:
     options = ("rerank", "-q", "a query", lines, "--model", joint_folder)
@@ -243,7 +243,7 @@ def test_a_search_takes_them_too(desk: Desk, tmp_path: Path) -> None:
     assert "absent.json: no such file" in desk.resift(*options[:4], *absent).error
 
 
-def test_what_goes_to_stdout_is_not_called_a_file(desk: Desk) -> None:
+def test_stdout_is_not_called_a_file(desk: Desk) -> None:
     done = desk.resift("calibrate", desk.collection, "--run", desk.run, "--output", "-")
     assert done.code == 0 and json.loads(done.out)["queries"] == 12
     assert "--calibration -" not in done.err and "--calibration FILE" in done.err

@@ -161,7 +161,7 @@ def test_every_table_fits_in_80_columns(
     assert "…" not in out and max(map(len, out.splitlines())) <= 80 and "fused" in out
 
 
-def test_rerankers_of_one_name_are_told_apart(desk: Desk) -> None:
+def test_rerankers_of_one_name_are_numbered(desk: Desk) -> None:
     done = desk.eval("--depths", "4", "--compare", "bundled", "--compare", "bundled")
     assert done.code == 0 and "against bundled: +0.000" in done.out
     assert "bundled (2)" in done.out
@@ -175,7 +175,7 @@ def test_a_model_and_a_weight_are_named_as_everywhere(desk: Desk, tmp_path: Path
     assert "--fusion-weight -1" in desk.eval("--fusion-weight", -1).error
 
 
-def test_times_are_of_reading_whatever_the_pair_cache_holds(
+def test_times_do_not_depend_on_the_pair_cache(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("RESIFT_CACHE_FILE", str(tmp_path / "pairs.db"))
@@ -195,7 +195,7 @@ def test_json_holds_plain_numbers_and_nothing_that_json_has_not(desk: Desk) -> N
 
 
 @pytest.mark.parametrize("before", ["an essay", "<!doctype html><p>mine"])
-def test_a_page_replaces_no_other(desk: Desk, tmp_path: Path, before: str) -> None:
+def test_only_a_page_that_resift_wrote_is_replaced(desk: Desk, tmp_path: Path, before: str) -> None:
     page = tmp_path / "page.html"
     page.write_text(before)
     assert "is there and is not a page" in desk.eval("--html", page).error
@@ -252,7 +252,7 @@ def test_a_folder_that_is_none_is_an_error_in_a_line(desk: Desk, tmp_path: Path)
     assert "no index there" in desk.bare(desk.collection, "--index", tmp_path / "none").error
 
 
-def test_without_the_extra_what_to_install_is_said(
+def test_without_the_extra_the_error_says_what_to_install(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ir_measures", None)

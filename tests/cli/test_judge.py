@@ -54,7 +54,7 @@ def test_keys_become_judgments_beside_the_queries(desk: Desk) -> None:
     assert done.err == f"{desk.output}: 5 judged; nothing is left\n"
 
 
-def test_a_candidate_is_shown_whole_with_its_query_and_place(desk: Desk) -> None:
+def test_a_candidate_is_shown_whole_with_its_query_and_number(desk: Desk) -> None:
     done = desk.judge("")
     assert "query 1 of 2 · candidate 1 of 3 · 0 judged now" in done.out
     assert f"? {QUERIES['q1']}" in done.out
@@ -64,7 +64,7 @@ def test_a_candidate_is_shown_whole_with_its_query_and_place(desk: Desk) -> None
     assert not desk.output.exists()
 
 
-def test_a_second_call_goes_on_and_what_was_passed_over_comes_last(desk: Desk) -> None:
+def test_a_second_call_continues_and_skipped_candidates_come_last(desk: Desk) -> None:
     assert desk.judge("s1 n 2 q 0").code == 0
     assert [len(judged) for judged in desk.qrels.values()] == [1, 1]
     done = desk.judge("0b0q")
@@ -76,7 +76,7 @@ def test_a_second_call_goes_on_and_what_was_passed_over_comes_last(desk: Desk) -
 
 
 @pytest.mark.parametrize("place", ["qrels.tsv", "qrels/test.tsv"])
-def test_judgments_that_others_made_are_read_and_never_changed(desk: Desk, place: str) -> None:
+def test_published_judgments_are_read_and_never_changed(desk: Desk, place: str) -> None:
     file = desk.folder / place
     file.parent.mkdir(exist_ok=True)
     published = "query-id\tcorpus-id\tscore\nq1\td4\t1\nother\td9\t1\n"
@@ -91,9 +91,7 @@ def test_judgments_that_others_made_are_read_and_never_changed(desk: Desk, place
     assert file.read_text() == published
 
 
-def test_what_was_judged_by_hand_is_measured_beside_what_was_published(
-    desk: Desk, resift: Resift
-) -> None:
+def test_judgments_by_hand_are_measured_beside_published_ones(desk: Desk, resift: Resift) -> None:
     (desk.folder / "qrels.tsv").write_text("q1\td4\t1\n")
     desk.judge("2222")
     done = resift("eval", desk.folder, "--run", desk.run, "--depths", 2, "--json")
@@ -130,7 +128,7 @@ def test_the_scale_decides_which_grades_there_are(desk: Desk) -> None:
     assert desk.judge("", "--run", desk.run, "--grades", "0-9").code == 2
 
 
-def test_what_steers_a_terminal_is_not_printed(desk: Desk) -> None:
+def test_control_characters_are_not_printed(desk: Desk) -> None:
     text = "\x1b[2J\x07red\x1b]0;title\x07\n\u202esecond line\r[bold]kept[/bold]"
     (desk.folder / "corpus.jsonl").write_text(json_lines([{"_id": "d1", "text": text}]))
     (desk.folder / "queries.jsonl").write_text(json_lines([{"_id": "q1", "text": "a\x1b[1m?"}]))
@@ -140,7 +138,7 @@ def test_what_steers_a_terminal_is_not_printed(desk: Desk) -> None:
     assert "second line\n[bold]kept[/bold]\n" in out
 
 
-def test_an_unknown_key_in_a_script_is_an_error_and_what_was_before_it_counts(desk: Desk) -> None:
+def test_an_unknown_key_in_a_script_is_an_error_and_earlier_keys_count(desk: Desk) -> None:
     done = desk.judge("2x0")
     assert done.code == 1 and done.err == "error: key 'x': expected 0, 1, 2, s, n or b\n"
     assert list(desk.qrels["q1"].values()) == [2]
@@ -169,9 +167,7 @@ def _change(desk: Desk, what: str) -> None:
         ("no corpus", "no corpus.jsonl"),
     ],
 )
-def test_files_that_say_what_cannot_be_are_an_error_in_a_line(
-    desk: Desk, what: str, message: str
-) -> None:
+def test_invalid_files_are_an_error_in_a_line(desk: Desk, what: str, message: str) -> None:
     _change(desk, what)
     assert message in desk.judge("2").error
 

@@ -47,7 +47,7 @@ def killed_at(sheet: int, folder: Path, run: Path) -> bool:
     return False
 
 
-def test_what_was_judged_before_a_candidate_is_shown_is_there_after_a_kill(tmp_path: Path) -> None:
+def test_judgments_are_on_disk_after_a_kill(tmp_path: Path) -> None:
     run, file = make(tmp_path), tmp_path / "judgments.tsv"
     rng = random.Random(3)
     before: list[tuple[str, str]] = []

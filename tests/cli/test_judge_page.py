@@ -98,7 +98,7 @@ def test_a_key_is_judged_and_answered_with_the_next_candidate(page: Page) -> Non
     assert page.qrels == {}
 
 
-def test_at_the_end_there_is_no_candidate_and_back_goes_on(page: Page) -> None:
+def test_at_the_end_there_is_no_candidate_and_back_works(page: Page) -> None:
     for _ in range(4):
         status, state = page.press("1")
     assert status == 200 and "item" not in state and state["judged"] == 4
@@ -106,7 +106,7 @@ def test_at_the_end_there_is_no_candidate_and_back_goes_on(page: Page) -> None:
     assert page.press("b")[1]["item"]["taken_back"] == 1
 
 
-def test_texts_come_in_pieces_without_what_steers_and_otherwise_as_they_are(page: Page) -> None:
+def test_texts_come_in_pieces_without_control_characters(page: Page) -> None:
     while (item := page.get("item")[1]["item"])["shown"] != ["q1", "d1"]:
         page.press("s")
     assert item["query"] == QUERIES["q1"]
@@ -129,7 +129,7 @@ def test_without_the_secret_nothing_is_judged(page: Page) -> None:
     assert page.qrels == {}
 
 
-def test_each_server_has_a_secret_of_its_own(page: Page, tmp_path: Path) -> None:
+def test_each_server_has_another_secret(page: Page, tmp_path: Path) -> None:
     with JudgeServer(page.server.session, 0) as other:
         assert other.token != page.server.token and len(other.token) >= 32
 
@@ -159,7 +159,7 @@ def test_another_page_is_refused_even_with_the_secret(page: Page, origin: str) -
 
 @pytest.mark.parametrize("body", [b"", b"{", b"7", b"[]", b"null", b'"key"', b"\xff",
                                   b'{"key": "2"}', b'{"shown": ["q1", "d1"]}'])  # fmt: skip
-def test_what_is_no_key_is_refused(page: Page, body: bytes) -> None:
+def test_an_invalid_key_is_refused(page: Page, body: bytes) -> None:
     status, response = page.post(body)
     assert status == HTTPStatus.BAD_REQUEST and "key and shown" in response["error"]
 
@@ -172,7 +172,7 @@ def test_a_grade_that_is_not_there_is_refused(page: Page, key: object) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
-def test_what_a_form_can_send_is_refused(page: Page, kind: str) -> None:
+def test_requests_that_a_form_can_send_are_refused(page: Page, kind: str) -> None:
     body = json.dumps({"key": "2", "shown": page.get("item")[1]["item"]["shown"]}).encode()
     assert page.post(body, headers={"Content-Type": kind})[0] == HTTPStatus.BAD_REQUEST
     assert page.qrels == {}
@@ -211,12 +211,12 @@ def test_only_this_machine_can_reach_it(page: Page) -> None:
     assert page.server.server_address[0] == "127.0.0.1"
 
 
-def test_a_browser_that_holds_a_connection_open_stops_nobody(page: Page) -> None:
+def test_an_open_connection_does_not_block_others(page: Page) -> None:
     with socket.create_connection(("127.0.0.1", page.server.server_port)):
         assert page.get("item")[0] == 200
 
 
-def test_a_file_that_somebody_else_changed_is_named_and_the_page_lives_on(page: Page) -> None:
+def test_a_file_that_another_program_changed_is_an_error_and_the_page_stays(page: Page) -> None:
     page.press("2")
     page.file.write_text("q1\td1\t1\n")
     status, response = page.press("1")

@@ -83,7 +83,7 @@ def test_keys_that_mean_nothing_do_nothing(terminal: Terminal, desk: Desk) -> No
     assert desk.grades == [1]
 
 
-def test_what_is_typed_before_a_candidate_is_shown_judges_nothing(desk: Desk) -> None:
+def test_keys_typed_before_a_candidate_is_shown_are_ignored(desk: Desk) -> None:
     with desk.judge() as terminal:
         terminal.type("1")  # the command is still starting
         terminal.wait_for("candidate 1 of 3")

@@ -64,7 +64,7 @@ LUCK = {query: value + (0.05 if n % 2 else -0.045) for n, (query, value) in
         enumerate(FIRST.items())}  # fmt: skip
 
 
-def test_what_helps_is_said_in_a_sentence() -> None:
+def test_the_verdict_is_a_sentence() -> None:
     assert Case(0.02, 0.05, 0.078, 0.08).sentence() == (
         "helps: nDCG@10 .529 → .609, p < 0.001; depth 50 gives 98% of the gain at half the time; "
         "hurts 0 of 40 queries"
@@ -92,7 +92,7 @@ def test_a_target_keeps_deeper_ones_out() -> None:
     )
 
 
-def test_what_is_shown_to_be_worse_is_not_to_be_reranked() -> None:
+def test_no_reranking_is_advised_where_it_is_significantly_worse() -> None:
     case = Case(-0.01, -0.02, -0.05, -0.1)
     assert case.sentence().startswith(
         "hurts: nDCG@10 .529 → .429, p < 0.001; do not rerank: depth 100 is worse"
@@ -101,7 +101,7 @@ def test_what_is_shown_to_be_worse_is_not_to_be_reranked() -> None:
 
 
 @pytest.mark.parametrize("last", [NONE, LUCK, FIRST])
-def test_where_chance_would_do_nothing_is_claimed(last: QueryValues) -> None:
+def test_nothing_is_claimed_that_is_not_significant(last: QueryValues) -> None:
     case = Case(NONE, LUCK, NONE, last, weights={0.0: LUCK, 0.3: NONE})
     assert case.sentence().startswith(("no difference shown: ", "changes nothing: "))
     assert "depth" not in case.sentence() and "do not" not in case.sentence()
@@ -111,7 +111,7 @@ def test_where_chance_would_do_nothing_is_claimed(last: QueryValues) -> None:
     )
 
 
-def test_a_lesser_depth_that_is_shown_to_be_better_is_said() -> None:
+def test_the_verdict_names_a_smaller_depth_that_is_better() -> None:
     assert "; depth 20 is better, .579; " in Case(NONE, 0.05, NONE, NONE).sentence()
 
 
@@ -121,7 +121,7 @@ def test_without_judgments_there_is_no_verdict() -> None:
     )
 
 
-def test_another_weight_is_advised_only_where_it_is_better_than_the_models_own() -> None:
+def test_another_weight_is_advised_only_where_it_is_better_than_the_default() -> None:
     gains = (0.05, 0.05, 0.05, 0.05)
     by_model = shifted(0.05)
     better = shifted(0.05, values=by_model)
@@ -143,7 +143,7 @@ def test_a_weight_is_advised_where_no_depth_is() -> None:
     assert "; depth 100 with fusion_weight=0.8 is better, .579; " in case.sentence()
 
 
-def test_no_saving_of_time_is_said_where_there_is_none() -> None:
+def test_the_verdict_names_no_saving_of_time_where_there_is_none() -> None:
     case = Case(0.08, 0.08, 0.08, 0.08, ms=-1.0)  # a lesser depth takes longer
     assert case.advice().depth == 10 and case.advice().time_share is None
     assert "depth 10 gives 100% of the gain; " in case.sentence()
@@ -185,7 +185,7 @@ def _advised(gain: float, seeds: Sequence[int]) -> tuple[float, float]:
     )
 
 
-def test_of_pure_noise_nothing_is_advised_but_one_time_in_twenty(
+def test_pure_noise_leads_to_advice_one_time_in_twenty_at_most(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(significance, "RESAMPLES", 1_000)
@@ -211,5 +211,5 @@ def test_measures_are_written_as_papers_do(value: float, text: str) -> None:
 @pytest.mark.parametrize(
     ("p", "text"), [(0.0001, "p < 0.001"), (0.031, "p = 0.031"), (1, "p = 1.00")]
 )
-def test_p_values_are_no_preciser_than_they_are_known(p: float, text: str) -> None:
+def test_p_values_have_the_digits_that_resampling_can_tell(p: float, text: str) -> None:
     assert format_p(p) == text

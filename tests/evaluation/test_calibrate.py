@@ -93,7 +93,7 @@ def test_a_sigmoid_wins_where_labels_follow_one_and_are_few() -> None:
     assert fitted.fit.log_loss["platt"] < fitted.fit.log_loss["isotonic"]
 
 
-def test_chances_are_right_on_queries_that_were_not_seen() -> None:
+def test_probabilities_are_calibrated_on_unseen_queries() -> None:
     fitted, unseen = fit(sampled(300), {"none": SIGMOID}), sampled(300, seed=2)
     probabilities = fitted.fit.curve(unseen.logits)
     assert calibration_error(probabilities, unseen.relevant) < 0.012
@@ -103,7 +103,7 @@ def test_chances_are_right_on_queries_that_were_not_seen() -> None:
     assert fitted.fit.calibration_error["none"] > 0.1
 
 
-def test_what_is_said_of_a_fit_is_of_held_out_queries() -> None:
+def test_a_fit_is_evaluated_on_held_out_queries() -> None:
     """Labels that are each query's own cannot be foretold: only what was seen would look so."""
     rng = np.random.default_rng(5)
     logits = np.repeat(np.sort(rng.normal(0, 1, 60)), 20)
@@ -131,7 +131,7 @@ def test_a_fit_is_the_same_every_time() -> None:
     assert first.fit == second.fit
 
 
-def test_few_pairs_that_part_cleanly_still_give_chances_between_0_and_1() -> None:
+def test_few_separable_pairs_still_give_probabilities_between_0_and_1() -> None:
     logits = np.tile(np.linspace(-4, 4, 10), 12)
     for curve in (platt(logits, logits > 0.5), isotonic(logits, logits > 0.5)):
         probabilities = curve(logits)
@@ -231,13 +231,13 @@ def _counts(judged: JudgedPairs) -> tuple[int, int]:
         (LabelOptions(min_grade=2, judged_only=True), (3, 1)),
     ],
 )
-def test_grades_and_unjudged_candidates_count_as_was_said(
+def test_grades_and_unjudged_candidates_count_as_the_options_say(
     scored: ScoredCandidates, how: LabelOptions, expected: tuple[int, int]
 ) -> None:
     assert _counts(label_pairs([(scored, GRADES)], how)) == expected
 
 
-def test_logits_are_the_readings_plain_and_with_the_first_stages_say(
+def test_logits_are_plain_and_fused(
     scored: ScoredCandidates,
 ) -> None:
     judged = label_pairs([(scored, GRADES), (scored, {})], LabelOptions())
@@ -260,14 +260,14 @@ def test_without_first_stage_scores_there_is_no_fused_scale(bundled: Reranker) -
     assert judged.fused is None and judged.fusion_weight == 0
 
 
-def test_what_has_no_logit_is_no_pair(bundled: Reranker) -> None:
+def test_a_candidate_without_a_logit_is_no_pair(bundled: Reranker) -> None:
     scored = bundled.score_candidates(QUESTIONS[0], [*WINDOW, Candidate("d12", "", score=0.0)])
     assert _counts(label_pairs([(scored, {"d12": 1})], LabelOptions())) == (12, 0)
     empty = bundled.score_candidates(QUESTIONS[0], [])
     assert _counts(label_pairs([(empty, GRADES)], LabelOptions())) == (0, 0)
 
 
-def test_of_the_passages_of_an_answering_document_the_best_counts(bundled: Reranker) -> None:
+def test_the_best_passage_of_a_relevant_document_counts(bundled: Reranker) -> None:
     parts = [Candidate(f"p{n}", text, score=1.0 * n,
                        citation=Citation("u", f"d{n % 3}", 0, 9))
              for n, text in enumerate(POOL)]  # fmt: skip
@@ -283,7 +283,7 @@ def test_no_query_at_all_is_refused() -> None:
         label_pairs([], LabelOptions())
 
 
-def test_a_calibration_says_what_it_was_fitted_on(bundled: Reranker) -> None:
+def test_a_calibration_records_what_it_was_fitted_on(bundled: Reranker) -> None:
     judged = label_pairs(_queries(bundled), LabelOptions())
     report = calibrate(judged, {"at": "a day"})
     calibration = report.calibration
@@ -330,13 +330,13 @@ def _arrays(pairs: Pairs) -> tuple[Floats, Bools]:
     )
 
 
-def test_chances_that_are_right_have_next_to_no_error() -> None:
+def test_calibrated_probabilities_have_almost_no_error() -> None:
     probabilities, relevant = _right()
     assert calibration_error(probabilities, relevant) < 0.005
 
 
 @pytest.mark.parametrize("shift", [0.05, 0.2])
-def test_chances_that_are_too_high_have_that_error(shift: float) -> None:
+def test_the_error_of_shifted_probabilities_is_the_shift(shift: float) -> None:
     probabilities, relevant = _right()
     assert calibration_error(probabilities + shift, relevant) == pytest.approx(shift, abs=0.005)
 
@@ -370,12 +370,12 @@ def test_the_order_of_pairs_decides_nothing(pairs: Pairs, random: Random) -> Non
     )
 
 
-def test_bins_are_of_like_size_where_chances_differ() -> None:
+def test_bins_have_equal_size_where_probabilities_differ() -> None:
     probabilities, relevant = _right(1_500)
     assert {each.pairs for each in reliability(probabilities, relevant)} == {100}
 
 
-def test_one_chance_for_all_is_one_bin() -> None:
+def test_equal_probabilities_are_one_bin() -> None:
     probabilities, relevant = np.full(40, 0.25), np.arange(40) < 10
     assert [(each.pairs, each.relevant_share) for each in reliability(probabilities, relevant)] == [
         (40, 0.25)

@@ -33,7 +33,7 @@ def _everything(collection: Collection) -> tuple[dict[str, str], dict[str, Docum
     return collection.queries(), collection.documents(DOCUMENTS.keys())
 
 
-def test_queries_and_documents_are_what_the_files_say(folder: Path) -> None:
+def test_queries_and_documents_are_those_of_the_files(folder: Path) -> None:
     queries, documents = _everything(open_collection(folder))
     assert queries == QUERIES and list(queries) == list(QUERIES)
     assert documents == {name: Document(name, text) for name, text in DOCUMENTS.items()}
@@ -215,14 +215,14 @@ def test_all_documents_are_read_where_none_are_named(folder: Path) -> None:
     "heading",
     ["", "query-id\tcorpus-id\tscore\n", "query doc grade\n", "# made by hand\n", "qid,doc,rel\n"],
 )
-def test_judgments_are_read_in_both_places_and_layouts(
+def test_judgments_are_read_from_both_files_and_layouts(
     folder: Path, name: str, layout: str, heading: str
 ) -> None:
     _judge(folder, heading + _lines(layout), name)
     assert open_collection(folder).qrels() == QRELS
 
 
-def test_the_folders_own_file_goes_before_the_one_below_it(folder: Path) -> None:
+def test_the_file_in_the_folder_comes_before_the_one_below_it(folder: Path) -> None:
     _judge(folder, "q1\td1\t1\n", "qrels/test.tsv")
     _judge(folder, "q2\td2\t1\n", "qrels.tsv")
     assert open_collection(folder).qrels() == {"q2": {"d2": 1}}
@@ -269,12 +269,12 @@ def test_a_first_line_that_is_neither_judgment_nor_heading_is_refused(folder: Pa
         open_collection(folder).qrels()
 
 
-def test_ids_keep_what_is_no_blank_and_may_begin_like_a_comment(folder: Path) -> None:
+def test_ids_keep_no_break_spaces_and_may_begin_like_a_comment(folder: Path) -> None:
     _judge(folder, "#1 d\u00a0x 1\n# q1 d1 1\n#q1 is not judged yet\n")
     assert open_collection(folder).qrels() == {"#1": {"d\u00a0x": 1}}
 
 
-def test_what_was_judged_by_hand_is_read_beside_what_was_published(folder: Path) -> None:
+def test_judgments_by_hand_are_read_beside_published_ones(folder: Path) -> None:
     _judge(folder, "q1\td1\t0\n")
     _judge(folder, "query-id\tcorpus-id\tscore\tresift\nq1\td1\t2\nq2\td4\t1\n", JUDGMENTS_FILE)
     assert open_collection(folder).qrels() == {"q1": {"d1": 0}, "q2": {"d4": 1}}
@@ -282,7 +282,7 @@ def test_what_was_judged_by_hand_is_read_beside_what_was_published(folder: Path)
     assert open_collection(folder).qrels() == {"q1": {"d1": 2}, "q2": {"d4": 1}}
 
 
-def test_judgments_that_are_no_file_are_said(folder: Path) -> None:
+def test_judgments_that_are_not_a_file_are_reported(folder: Path) -> None:
     (folder / "qrels.tsv").mkdir()
     with pytest.raises(DatasetError, match=r"qrels\.tsv: is a folder"):
         open_collection(folder).qrels()
@@ -304,7 +304,7 @@ def test_a_folder_and_a_pipe_in_place_of_a_file(tmp_path: Path) -> None:
     writer.join()
 
 
-def test_judgments_that_are_missing_are_asked_for_in_both_places(folder: Path) -> None:
+def test_missing_judgments_are_an_error_that_names_both_files(folder: Path) -> None:
     collection = open_collection(folder)
     with pytest.raises(DatasetError, match=r"no qrels\.tsv or qrels/test\.tsv in it") as caught:
         collection.qrels()
@@ -341,7 +341,7 @@ def test_judgments_of_nothing_but_unknown_queries_are_refused(folder: Path) -> N
 
 
 @pytest.mark.parametrize("text", [None, "query-id\tcorpus-id\tscore\n"])
-def test_without_judgments_all_queries_are_taken_and_that_is_said(
+def test_without_judgments_all_queries_are_taken_with_a_note(
     folder: Path, text: str | None
 ) -> None:
     if text:
@@ -351,7 +351,7 @@ def test_without_judgments_all_queries_are_taken_and_that_is_said(
     assert "no judgments" in task.notes[0] and "resift judge" in task.notes[0]
 
 
-def test_queries_without_an_answer_are_named(folder: Path) -> None:
+def test_queries_without_a_relevant_document_are_noted(folder: Path) -> None:
     _write_qrels(folder, "q1\td2\t0\nq2\td4\t1\n")
     assert "1 of 2 queries have no document of grade 1" in load_task(folder, None, 1, None).notes[0]
     assert "2 of 2 queries have no document of grade 2" in load_task(folder, None, 2, None).notes[0]

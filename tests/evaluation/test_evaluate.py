@@ -65,7 +65,7 @@ def test_first_stage_and_every_depth_are_measured(folder: Path) -> None:
     assert rows[0].tokens < rows[1].tokens < rows[2].tokens
 
 
-def test_each_query_says_what_moved(folder: Path) -> None:
+def test_each_query_lists_the_documents_that_moved(folder: Path) -> None:
     changes = {each.query_id: each for each in measure(folder).systems[0].changes}
     assert (changes["q1"].query, changes["q1"].after) == (QUERIES["q1"], 1.0)
     best = changes["q1"].moved[0]
@@ -90,7 +90,7 @@ def test_a_heavy_first_stage_is_the_first_stage(folder: Path) -> None:
     assert all(not change.moved for change in evaluation.systems[0].changes)
 
 
-def test_no_judgments_leave_what_needs_none(folder: Path) -> None:
+def test_without_judgments_the_rest_is_measured(folder: Path) -> None:
     evaluation = measure(folder, qrels={})
     system = evaluation.systems[0]
     assert system.verdict == "cannot tell: there are no judgments"
@@ -99,7 +99,7 @@ def test_no_judgments_leave_what_needs_none(folder: Path) -> None:
     assert evaluation.main() is None
 
 
-def test_what_is_odd_is_named_with_its_first_query(folder: Path) -> None:
+def test_unusual_queries_are_noted_with_the_first_of_them(folder: Path) -> None:
     queries = {**QUERIES, "q3": "nothing found", "q4": "unjudged", "q5": "word " * 600}
     ranked = {**WRONG, "q4": ["d1", "d3", "d4", "x1", "d2"], "q5": ["d1", "d2"]}  # depth is 4
     qrels = {**QRELS, "q3": {"d1": 1}, "q4": {"d2": 1}, "q5": {"d2": 1}}
@@ -151,7 +151,9 @@ def test_a_target_is_a_time() -> None:
         EvaluationPlan(target_ms=0)
 
 
-def test_an_ablation_is_every_arm_alone_reranked_and_fused(folder: Path, tmp_path: Path) -> None:
+def test_an_ablation_measures_every_mode_without_reranking_alone_and_fused(
+    folder: Path, tmp_path: Path
+) -> None:
     index = Index(str(tmp_path / "index"), settings=Settings())
     index.sync(str(folder / "corpus.jsonl"))
     variants = ablate(Task("made", QUERIES, QRELS), index, free(), 4, 1)

@@ -23,7 +23,7 @@ def _run(tmp_path: Path, ranked: dict[str, list[str]], depth: int = 2) -> FromRu
     return from_run(collection, read_run(make_run(tmp_path / "run", ranked)), "run", depth)
 
 
-def test_a_runs_window_and_what_lies_beyond(tmp_path: Path) -> None:
+def test_the_candidates_and_the_tail_of_a_run(tmp_path: Path) -> None:
     retrieved = _run(tmp_path, {"q1": ["d4", "d3", "d1", "d2"]}).retrieve("q1", "?", 2)
     assert [(c.id, c.text, c.rank, c.score) for c in retrieved.candidates] == [
         ("d4", DOCUMENTS["d4"], 1, 10.0), ("d3", DOCUMENTS["d3"], 2, 9.0)
@@ -53,7 +53,7 @@ def test_a_run_of_another_collection_is_refused(tmp_path: Path) -> None:
         _run(tmp_path, {"q1": ["x1", "x2"]})
 
 
-def test_a_passage_goes_by_its_documents_name() -> None:
+def test_a_passage_has_its_documents_id() -> None:
     assert doc_id(Candidate("p#1", "text", citation=Citation("u", "d", 0, 4))) == "d"
     assert doc_id(Candidate("d", "text")) == "d"
 
@@ -72,7 +72,9 @@ def test_an_index_gives_what_a_search_would_rerank(tmp_path: Path) -> None:
         assert first_stage.name == f"{mode} of {tmp_path / 'index'}"
 
 
-def test_a_corpus_is_indexed_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_corpus_is_indexed_once_and_cached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     collection = open_collection(make_collection(tmp_path / "made"))
     embedded = []
@@ -127,9 +129,7 @@ def _tree(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["index", "documents", "documents/00000.jsonl", "notes.txt"])
-def test_what_somebody_else_put_into_the_place_of_the_index_is_left_alone(
-    tmp_path: Path, name: str
-) -> None:
+def test_a_foreign_folder_in_the_cache_is_left_alone(tmp_path: Path, name: str) -> None:
     collection = open_collection(make_collection(tmp_path / "made"))
     settings = Settings(cache_dir=str(tmp_path / "cache"))
     index_corpus(collection, settings)
@@ -148,7 +148,7 @@ def test_what_somebody_else_put_into_the_place_of_the_index_is_left_alone(
 
 @pytest.mark.parametrize("name", ["index", "documents"])
 @pytest.mark.parametrize("kind", ["file", "link", "dangling"])
-def test_what_came_into_the_place_later_is_named_and_left_alone(
+def test_foreign_files_in_the_cache_are_named_and_left_alone(
     tmp_path: Path, name: str, kind: str
 ) -> None:
     collection = open_collection(make_collection(tmp_path / "made"))
@@ -166,7 +166,7 @@ def test_what_came_into_the_place_later_is_named_and_left_alone(
     assert _tree(tmp_path) == before
 
 
-def test_a_pipe_in_the_place_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_in_the_cache_is_not_waited_for(tmp_path: Path) -> None:
     collection = open_collection(make_collection(tmp_path / "made"))
     settings = Settings(cache_dir=str(tmp_path / "cache"))
     index_corpus(collection, settings)

@@ -96,7 +96,7 @@ def test_an_unknown_scale_is_refused(file: Path) -> None:
         JudgingSession(QUERIES, made_pool, Judgments(file), "0-9")
 
 
-def test_what_is_skipped_stays_unjudged_and_comes_in_the_next_run(file: Path) -> None:
+def test_a_skipped_candidate_stays_unjudged_and_comes_in_the_next_session(file: Path) -> None:
     session = start_at(file)
     session.press("s")
     session.press("1")
@@ -108,12 +108,12 @@ def test_what_is_skipped_stays_unjudged_and_comes_in_the_next_run(file: Path) ->
     assert rest(start_at(file)) == [("q1", "a"), ("q1", "c")]
 
 
-def test_the_next_run_goes_on_in_the_query_where_this_one_stopped(file: Path) -> None:
+def test_the_next_session_continues_in_the_query_where_this_one_stopped(file: Path) -> None:
     file.write_text(HEADING + "q1\tb\t1\nq1\tc\t1\nother\tx\t1\nq2\tc\t2\nelsewhere\ta\t0\n")
     assert rest(start_at(file)) == [("q2", "d"), ("q4", "a"), ("q1", "a")]
 
 
-def test_what_others_have_judged_is_not_asked_again_and_stays(file: Path) -> None:
+def test_published_judgments_are_not_asked_again(file: Path) -> None:
     file.write_text(HEADING + "q1\ta\t3\nelsewhere\td\t1\nq4\tz\t1\n")
     session = start_at(file)
     assert set(rest(session)) == set(ALL) - {("q1", "a")}
@@ -121,7 +121,7 @@ def test_what_others_have_judged_is_not_asked_again_and_stays(file: Path) -> Non
     assert (qrels["q1"]["a"], qrels["elsewhere"], qrels["q4"]["z"]) == (3, {"d": 1}, 1)
 
 
-def test_back_shows_what_was_judged_and_takes_it_back(file: Path) -> None:
+def test_back_shows_the_judged_candidate_and_undoes_the_judgment(file: Path) -> None:
     session = start_at(file)
     session.press("2")
     session.press("b")
@@ -141,7 +141,7 @@ def test_at_the_beginning_there_is_nothing_to_take_back(file: Path) -> None:
     assert shown(session) == ("q1", "b") and read_qrels(file) == {"q1": {"a": 1}}
 
 
-def test_at_the_end_only_back_goes_on(file: Path) -> None:
+def test_at_the_end_only_back_has_an_effect(file: Path) -> None:
     session = start_at(file)
     rest(session)
     for key in "0sn":

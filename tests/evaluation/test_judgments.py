@@ -30,7 +30,7 @@ def test_a_new_file_has_a_heading_and_each_judgment_as_soon_as_it_is_made(tmp_pa
 @pytest.mark.parametrize(
     "before", [b"q1\td1\t1\nq9\td9\t7\n", b"# a note\nq1 d1 1\r\n\r\nq9 d9 7\r\n"]
 )
-def test_what_was_there_stays_byte_for_byte(tmp_path: Path, before: bytes) -> None:
+def test_existing_judgments_stay_byte_for_byte(tmp_path: Path, before: bytes) -> None:
     file, before = tmp_path / "judgments.tsv", MARK + before
     file.write_bytes(before)
     judgments = Judgments(file)
@@ -56,7 +56,7 @@ def test_what_was_there_stays_byte_for_byte(tmp_path: Path, before: bytes) -> No
         gzip.compress(b"q1\td1\t1\n", mtime=0),
     ],
 )
-def test_what_somebody_else_made_is_refused_and_left_alone(tmp_path: Path, data: bytes) -> None:
+def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "qrels.tsv"
     file.write_bytes(data)
     with pytest.raises(OutputError, match=r"is there and is not a file that resift judge wrote"):
@@ -74,7 +74,7 @@ def test_a_file_that_cannot_be_read_is_refused_and_left_alone(tmp_path: Path, mo
     assert file.read_bytes() == MARK + more
 
 
-def test_what_others_have_published_is_known_and_stays_theirs(tmp_path: Path) -> None:
+def test_published_judgments_are_known_and_not_written(tmp_path: Path) -> None:
     file = tmp_path / "judgments.tsv"
     file.write_bytes(MARK + b"q2\td1\t1\nq1\td1\t2\n")
     judgments = Judgments(file, {"q1": {"d1": 0, "d2": 1}, "q3": {"d3": 1}})
@@ -116,7 +116,7 @@ def test_an_empty_file_is_like_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_of_two_judges_one_is_told_and_nothing_is_lost(tmp_path: Path, is_there: bool) -> None:
+def test_a_second_session_is_refused_and_nothing_is_lost(tmp_path: Path, is_there: bool) -> None:
     file = tmp_path / "judgments.tsv"
     if is_there:
         file.write_bytes(MARK + b"q1\td1\t1\n")
@@ -139,7 +139,7 @@ def test_of_two_judges_one_is_told_and_nothing_is_lost(tmp_path: Path, is_there:
     assert set(read_qrels(file)["q1"]) >= {"d2", "d4", "d5"}
 
 
-def test_judges_in_two_processes_do_not_meet(tmp_path: Path) -> None:
+def test_the_lock_holds_between_processes(tmp_path: Path) -> None:
     file = tmp_path / "judgments.tsv"
     judgments = Judgments(file)
     judgments.add("q1", "d1", 1)
@@ -156,7 +156,7 @@ def test_judges_in_two_processes_do_not_meet(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["written", "replaced", "deleted"])
-def test_what_somebody_else_does_to_the_file_meanwhile_stays(tmp_path: Path, how: str) -> None:
+def test_changes_by_another_program_are_kept(tmp_path: Path, how: str) -> None:
     file = tmp_path / "judgments.tsv"
     judgments = Judgments(file)
     judgments.add("q1", "d1", 1)
@@ -193,7 +193,7 @@ def test_a_name_that_cannot_hold_judgments_is_refused(tmp_path: Path, name: str)
     assert not Path("-").exists() and not Path(os.devnull).is_file()
 
 
-def test_what_cannot_be_written_does_not_count(
+def test_a_judgment_that_cannot_be_written_does_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "judgments.tsv"

@@ -95,7 +95,7 @@ def test_a_query_without_results_counts_as_nothing_found() -> None:
 
 
 @pytest.mark.parametrize("grade", [-1, -2, -1_000])
-def test_a_grade_below_zero_counts_as_zero_and_harms_nobody(grade: int) -> None:
+def test_a_grade_below_zero_counts_as_zero(grade: int) -> None:
     qrels = {"q1": {"d1": grade, "d2": 1_000}, "q2": {"d1": grade}}
     run = {"q1": scores_by_rank(["d1", "d2"]), "q2": scores_by_rank(["d1"])}
     values = Evaluator(qrels, measure_names([10], 1)).per_query(run)
@@ -104,7 +104,7 @@ def test_a_grade_below_zero_counts_as_zero_and_harms_nobody(grade: int) -> None:
     assert values["RR@10"] == {"q1": 0.5, "q2": 0.0} and values["Judged@10"] == {"q1": 1, "q2": 1}
 
 
-def test_a_part_of_a_grade_is_a_gain_of_ndcg_and_none_of_what_counts_answers() -> None:
+def test_a_fractional_grade_is_a_gain_of_ndcg_and_rounded_down_elsewhere() -> None:
     qrels = {"q": {"a": 1.5, "b": 0.5, "c": 3}}
     values = Evaluator(qrels, measure_names([10], 1)).per_query(
         {"q": scores_by_rank(["b", "a", "x", "c"])}

@@ -54,7 +54,7 @@ def seen(text: str) -> Seen:
     return seen_page
 
 
-def test_all_that_the_terminal_says_is_there() -> None:
+def test_the_page_has_all_that_the_terminal_shows() -> None:
     evaluation = make_evaluation(queries=12)
     text = seen(page(evaluation)).text()
     system = evaluation.systems[0]
@@ -167,7 +167,9 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing/report.html", "folder", "file/report.html", "n" * 300])
-def test_where_no_file_can_be_written_is_said_before_and_after(tmp_path: Path, name: str) -> None:
+def test_an_unwritable_file_is_reported_before_and_after_the_work(
+    tmp_path: Path, name: str
+) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     for write in (check_page, lambda file: write_page(file, make_evaluation())):
@@ -177,7 +179,7 @@ def test_where_no_file_can_be_written_is_said_before_and_after(tmp_path: Path, n
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder"]
 
 
-def test_looking_whether_it_can_be_written_leaves_nothing(tmp_path: Path) -> None:
+def test_checking_whether_it_can_be_written_leaves_nothing(tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     check_page(file)
     assert list(tmp_path.iterdir()) == []

@@ -34,7 +34,7 @@ NUMBERS = st.floats(-1e6, 1e6).map(lambda value: round(value, 6))
 
 
 @given(NUMBERS, NUMBERS)
-def test_ticks_are_few_and_round_and_hold_what_they_are_for(first: float, second: float) -> None:
+def test_ticks_are_few_and_round_and_cover_the_values(first: float, second: float) -> None:
     low, high = min(first, second), max(first, second)
     ticks = round_ticks(low, high)
     step = ticks[1] - ticks[0]
@@ -45,7 +45,7 @@ def test_ticks_are_few_and_round_and_hold_what_they_are_for(first: float, second
 
 
 @given(st.lists(st.integers(1, 10_000), min_size=2, max_size=9, unique=True))
-def test_places_rise_with_depth_and_stay_between_the_axes(depths: list[int]) -> None:
+def test_positions_rise_with_depth_and_stay_between_the_axes(depths: list[int]) -> None:
     axis = Axis("depth", sorted(depths), format_number, log=True)
     plane = Plane(axis, Axis("quality", (0, 1), format_share))
     positions = [plane.x(depth) for depth in sorted(depths)]

@@ -68,7 +68,7 @@ def test_a_pool_is_the_first_documents_of_each_ranking(
 
 
 @given(st.lists(NAMES, min_size=1, max_size=4), st.randoms())
-def test_the_order_says_nothing_of_who_found_what_at_which_rank(
+def test_the_order_does_not_depend_on_systems_and_ranks(
     rankings: list[list[str]], random: Any
 ) -> None:
     made = pool("q", [ranking(*names) for names in rankings], 99)
@@ -116,7 +116,7 @@ def index(tmp_path: Path) -> Index:
     return made
 
 
-def test_the_pool_of_an_index_has_what_each_first_stage_and_the_reranker_put_first(
+def test_the_pool_of_an_index_has_the_best_of_each_mode_and_of_the_reranker(
     index: Index,
 ) -> None:
     made = pools_of_index(index, {"q": QUERY}, 1)("q")
@@ -196,7 +196,7 @@ def test_a_pool_of_none_is_refused(tmp_path: Path) -> None:
         pools_of_index(Index(str(tmp_path)), {}, 0)
 
 
-def test_the_next_pool_is_made_while_this_one_is_read() -> None:
+def test_the_next_pool_is_made_in_the_background() -> None:
     made: list[str] = []
     second = threading.Event()
 
@@ -213,7 +213,7 @@ def test_the_next_pool_is_made_while_this_one_is_read() -> None:
     assert made[:2] == ["a", "b"] and len(made) == len(set(made))
 
 
-def test_what_goes_wrong_is_raised_where_it_is_asked_for_and_tried_again() -> None:
+def test_an_error_is_raised_when_its_pool_is_requested_and_tried_again() -> None:
     wrong = [InputError("not now")]
 
     def make(query_id: str) -> Pool:

@@ -64,7 +64,7 @@ def test_a_query_that_cannot_be_judged_is_named(
     assert message in refused(tmp_path / "asked.jsonl")
 
 
-def test_what_is_no_text_or_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_or_missing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "asked.txt").write_bytes(b"\xff\xfe\x00")
     assert "cannot be read as text" in refused(tmp_path / "asked.txt")
     assert "no such file" in refused(tmp_path / "absent.txt")
@@ -218,7 +218,7 @@ def test_topics_are_read_as_tracks_write_them(tmp_path: Path, form: str, encodin
         ("<html>", 1, "no topics"),
     ],
 )
-def test_what_is_none_is_refused_by_its_line(
+def test_a_broken_topic_is_refused_with_its_line(
     tmp_path: Path, text: str, line: int, expected: str
 ) -> None:
     file = tmp_path / "topics.xml"

@@ -86,7 +86,7 @@ def test_every_query_is_asked_with_its_candidates(
 
 
 @pytest.mark.parametrize("logit", [0.5, -70.0, 1e6, None])
-def test_the_window_is_reordered_and_the_tail_keeps_its_order_behind(
+def test_the_candidates_are_reordered_and_the_tail_keeps_its_order(
     collection: Collection, tmp_path: Path, joint: Reranker, logit: float | None
 ) -> None:
     run = _rerank(_job(collection, tmp_path, 2), ByName(joint, logit), tmp_path)
@@ -139,7 +139,7 @@ def test_a_wrong_weight_is_an_error_and_not_a_kept_order(
         list(rerank_run(_job(collection, tmp_path, 2), joint, RerankRunOptions(-1), _ignore))
 
 
-def test_the_bundled_model_brings_the_answers_up(
+def test_the_bundled_model_ranks_relevant_documents_first(
     collection: Collection, tmp_path: Path, bundled: Reranker
 ) -> None:
     ranked = {"q1": ["d4", "d3", "d1", "d2"], "q2": ["d1", "d2", "d3", "d4"]}
@@ -153,7 +153,9 @@ def test_the_bundled_model_brings_the_answers_up(
     assert [len(documents) for documents in run.values()] == [4, 4]
 
 
-def test_a_document_without_text_goes_behind_the_window(tmp_path: Path, joint: Reranker) -> None:
+def test_a_document_without_text_goes_behind_the_candidates(
+    tmp_path: Path, joint: Reranker
+) -> None:
     folder = make_collection(tmp_path / "made")
     rows = [{"_id": f"d{n}", "text": "" if n == 3 else "some text"} for n in range(1, 5)]
     (folder / "corpus.jsonl").write_text(json_lines(rows))
@@ -165,7 +167,7 @@ def test_a_document_without_text_goes_behind_the_window(tmp_path: Path, joint: R
 MANY = {"q1": ["d1", "d9", "d2"], "q2": ["d4", "d3"], "q9": ["d7", "d8"]}
 
 
-def test_what_the_collection_lacks_keeps_its_place_behind_and_is_said(
+def test_documents_that_the_collection_lacks_keep_their_order_and_are_noted(
     collection: Collection, tmp_path: Path, joint: Reranker
 ) -> None:
     job = _job(collection, tmp_path, 10, MANY)

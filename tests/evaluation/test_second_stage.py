@@ -48,7 +48,7 @@ def _window(size: int = 12) -> list[Candidate]:
         ),
     ],
 )
-def test_a_setting_is_read(text: str, expected: SystemOptions) -> None:
+def test_options_of_a_system_are_parsed(text: str, expected: SystemOptions) -> None:
     assert parse_system(text) == expected
 
 
@@ -56,13 +56,13 @@ def test_a_setting_is_read(text: str, expected: SystemOptions) -> None:
     "text", ["m?depth=3", "m?fusion_weight=much", "m?fusion_weight=-1", "m?exact=maybe", "m?exact",
              "m?fusion_weight=nan"]
 )  # fmt: skip
-def test_a_setting_that_there_is_not_is_named(text: str) -> None:
+def test_an_unknown_option_of_a_system_is_named(text: str) -> None:
     with pytest.raises(InputError, match="is not an option; expected fusion_weight=NUMBER"):
         parse_system(text)
 
 
 @pytest.mark.parametrize("weight", [None, 0.0])
-def test_every_depth_and_weight_is_what_a_user_would_get(
+def test_every_depth_and_weight_is_the_order_of_rank(
     bundled: Reranker, weight: float | None
 ) -> None:
     candidates = _window()
@@ -89,7 +89,7 @@ def test_timing_goes_depth_by_depth_and_leaves_the_deepest_to_others(bundled: Re
     assert list(timed.ms) == [3, 6] and timed.ms[3] < timed.ms[6]
 
 
-def test_a_window_shorter_than_a_depth_is_read_whole(bundled: Reranker) -> None:
+def test_fewer_candidates_than_a_depth_are_all_scored(bundled: Reranker) -> None:
     orders = SecondStage(SystemOptions("s"), bundled).orders(
         "a", _window(4), DEPTHS, [], timed=False
     )
@@ -97,7 +97,7 @@ def test_a_window_shorter_than_a_depth_is_read_whole(bundled: Reranker) -> None:
     assert orders.ms[6] == orders.ms[12] and 3 not in orders.ms
 
 
-def test_a_race_ends_with_what_it_left_out_in_its_old_order(bundled: Reranker) -> None:
+def test_pruned_candidates_keep_their_order_behind_the_rest(bundled: Reranker) -> None:
     system = SecondStage(SystemOptions("s", exact=False), bundled)
     candidates = _window(14)
     orders = system.orders(QUESTIONS[2], candidates, [5, 14], [2.0], timed=True)
@@ -110,7 +110,7 @@ def test_a_race_ends_with_what_it_left_out_in_its_old_order(bundled: Reranker) -
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_what_was_read_before_is_not_timed(exact: bool) -> None:
+def test_scores_from_the_cache_are_not_timed(exact: bool) -> None:
     cached = Reranker(settings=Settings(cache_mb=8))
     system = SecondStage(SystemOptions("s", exact=exact), cached)
     first = system.orders(QUESTIONS[2], _window(), DEPTHS, [], timed=True)
@@ -152,7 +152,7 @@ def test_lists_are_whole_and_take_little_room() -> None:
     assert not second.has((20, 0.25)) and second.ranked((20, 0.25)) == {}
 
 
-def test_what_came_out_of_the_cache_is_named() -> None:
+def test_queries_from_the_cache_are_named() -> None:
     def recalled(*_: object) -> Orders:
         return Orders({(10, None): [0]}, {}, {10: 0}, from_cache=True)
 

@@ -43,7 +43,7 @@ def test_noise_is_not_a_difference() -> None:
 
 
 @pytest.mark.parametrize("difference", [0.02, 0.05, -0.04])
-def test_both_are_what_scipy_finds(difference: float) -> None:
+def test_both_tests_agree_with_scipy(difference: float) -> None:
     stats = pytest.importorskip("scipy.stats")
     before, after = _two_runs(difference, 35)
     ours = paired_test(before, after)
@@ -61,7 +61,7 @@ def test_both_are_what_scipy_finds(difference: float) -> None:
 
 
 @given(VALUES, VALUES)
-def test_the_other_way_round_is_the_mirror_image(left: list[float], right: list[float]) -> None:
+def test_swapped_runs_give_the_mirror_image(left: list[float], right: list[float]) -> None:
     size = min(len(left), len(right))
     there, back = paired_test(left[:size], right[:size]), paired_test(right[:size], left[:size])
     assert there.difference == pytest.approx(-back.difference, abs=1e-12)

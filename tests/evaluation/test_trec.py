@@ -194,7 +194,7 @@ def test_a_line_of_another_form_is_named(tmp_path: Path, line: str) -> None:
      gzip.compress(b"q1 Q0 my own notes resift\n", mtime=0)],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["run", "run.gz"])
-def test_what_is_no_run_of_ours_is_never_replaced(tmp_path: Path, before: bytes, name: str) -> None:
+def test_only_a_run_that_resift_wrote_is_replaced(tmp_path: Path, before: bytes, name: str) -> None:
     file = tmp_path / name
     file.write_bytes(before)
     with pytest.raises(OutputError, match="is there and is not a run that resift wrote"):
@@ -203,7 +203,7 @@ def test_what_is_no_run_of_ours_is_never_replaced(tmp_path: Path, before: bytes,
 
 
 @pytest.mark.parametrize("name", ["run", "run.gz"])
-def test_a_run_of_ours_is_replaced_however_long(tmp_path: Path, name: str) -> None:
+def test_a_run_that_resift_wrote_is_replaced_however_long(tmp_path: Path, name: str) -> None:
     lines = [
         line for n in range(40) for line in run_lines(f"q{n}", [(str(k), -k) for k in range(99)])
     ]
