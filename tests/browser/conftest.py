@@ -33,7 +33,7 @@ def browser() -> Iterator["Browser"]:
 
 @pytest.fixture
 def page(browser: "Browser") -> Iterator["Page"]:
-    """An empty page; fails afterwards where it had errors or asked for anything elsewhere."""
+    """An empty page; fails afterwards where it had errors or requested another host."""
     context = browser.new_context()
     page = context.new_page()
     page.set_default_timeout(20_000)

@@ -56,7 +56,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def offline(page: "Page") -> Iterator["Page"]:
-    """A page without network; fails afterwards where anything but one file was asked for."""
+    """A page without network; fails afterwards where anything but one file was requested."""
     asked: list[str] = []
     page.context.on("request", lambda sent: asked.append(sent.url))
     page.context.set_offline(True)

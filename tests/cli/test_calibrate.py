@@ -1,4 +1,4 @@
-"""``resift calibrate``, and what rerank and search then say: in files, tables and lines."""
+"""``resift calibrate``, and scores of rerank and search with its file."""
 
 import json
 import shutil

@@ -225,7 +225,7 @@ def test_the_model_that_reranks_is_the_one_that_is_named(
 
 
 def _noted(monkeypatch: pytest.MonkeyPatch) -> list[Receipt]:
-    """Receipts of searches from here on."""
+    """Receipts of later searches."""
     receipts: list[Receipt] = []
     search = Index.search
 

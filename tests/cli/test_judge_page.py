@@ -70,7 +70,7 @@ class Page:
         return response.status, json.loads(data)
 
     def press(self, key: object, shown: object = "now") -> Answer:
-        """A key for the candidate that is next, or for another one."""
+        """A key for the current candidate, or for another one."""
         if shown == "now":
             shown = self.get("item")[1].get("item", {}).get("shown")
         return self.post(json.dumps({"key": key, "shown": shown}).encode())

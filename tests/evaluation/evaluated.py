@@ -55,7 +55,7 @@ def make_evaluation(
 
 
 def without_judgments(evaluation: Evaluation) -> Evaluation:
-    """The same, had there been none."""
+    """The same evaluation without judgments."""
     systems = tuple(
         replace(system, rows=tuple(replace(row, measures={}) for row in system.rows), compared={},
                 against=None, weights={}, changes=(), advice=None,
@@ -66,7 +66,7 @@ def without_judgments(evaluation: Evaluation) -> Evaluation:
 
 
 def without_times(evaluation: Evaluation) -> Evaluation:
-    """The same, had nothing been timed."""
+    """The same evaluation without latencies."""
     systems = tuple(
         replace(system, rows=tuple(replace(row, latency=None) for row in system.rows))
         for system in evaluation.systems

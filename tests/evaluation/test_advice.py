@@ -24,13 +24,13 @@ BEFORE = sum(FIRST.values()) / 40  # 0.5285
 
 
 def shifted(by: float, spread: float = 0.01, values: QueryValues = FIRST) -> QueryValues:
-    """Every query's value moved by about as much."""
+    """Every query's value moved by about the same."""
     return {query: value + by + (spread, -spread)[n % 2] for n, (query, value) in
             enumerate(values.items())}  # fmt: skip
 
 
 class Case:
-    """Four depths with such gains over the first stage, and weights."""
+    """Four depths with the given gains over the first stage, and weights."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ def test_holm_is_what_the_paper_says() -> None:
 
 
 def _drawn(seed: int, gain: float) -> Case:
-    """50 queries; depths and weights move each by what is theirs and what is the query's."""
+    """50 queries, each moved at random, by itself and by depth and weight."""
     draw = np.random.default_rng(seed)
     names = [f"q{n}" for n in range(50)]
     first = draw.uniform(0, 1, 50)

@@ -1,4 +1,4 @@
-"""What is fitted is what drew the labels, and what is said of it was seen on other queries."""
+"""Fits recover the curve that labels were drawn by, and are evaluated on held-out queries."""
 
 from dataclasses import replace
 from random import Random
@@ -104,7 +104,7 @@ def test_probabilities_are_calibrated_on_unseen_queries() -> None:
 
 
 def test_a_fit_is_evaluated_on_held_out_queries() -> None:
-    """Labels that are each query's own cannot be foretold: only what was seen would look so."""
+    """Labels by query cannot be predicted for unseen queries, only for seen ones."""
     rng = np.random.default_rng(5)
     logits = np.repeat(np.sort(rng.normal(0, 1, 60)), 20)
     relevant = np.repeat(rng.random(60) < np.linspace(0.2, 0.8, 60), 20)
@@ -186,7 +186,7 @@ SCALE, BIAS = 0.7, -2.5
 
 
 def probabilities_of(logits: Floats) -> Floats:
-    """What the labels of `sampled` are drawn by."""
+    """The probabilities that the labels of `sampled` are drawn by."""
     return sigmoid(SCALE * logits + BIAS)
 
 
@@ -208,7 +208,7 @@ MANIFEST = load_artifact(BUNDLED).manifest
 
 @pytest.fixture(scope="module")
 def bundled(in_one_runtime: Reranker) -> Reranker:
-    """In one runtime: what is asked here is decided around it."""
+    """In one runtime: these tests do not depend on it."""
     return in_one_runtime
 
 
@@ -302,7 +302,7 @@ def test_a_calibration_records_what_it_was_fitted_on(bundled: Reranker) -> None:
 
 
 def _queries(bundled: Reranker) -> list[tuple[ScoredCandidates, Grades]]:
-    """Twelve queries, each a passage's own words; that passage and the next one answer."""
+    """Twelve queries, each the words of a passage; that one and the next are relevant."""
     return [
         (
             bundled.score_candidates(" ".join(POOL[n].split()[:12]), WINDOW),
@@ -362,7 +362,7 @@ def test_bins_hold_all_pairs_once_and_rise(pairs: Pairs) -> None:
 
 @given(pairs, st.randoms(use_true_random=False))
 def test_the_order_of_pairs_decides_nothing(pairs: Pairs, random: Random) -> None:
-    """Equal probabilities are in one bin, so that none is parted by where it stood."""
+    """Equal probabilities are in one bin, whatever the order of pairs."""
     shuffled = list(pairs)
     random.shuffle(shuffled)
     assert calibration_error(*_arrays(shuffled)) == pytest.approx(

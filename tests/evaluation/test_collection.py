@@ -1,4 +1,4 @@
-"""BEIR folders are read plain or packed, and a line that is wrong is named."""
+"""BEIR folders are read plain or gzipped, and an invalid line is named."""
 
 import gzip
 import os

@@ -1,4 +1,4 @@
-"""The whole of an evaluation, over a small collection and the bundled model."""
+"""A whole evaluation, over a small collection and the bundled model."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -151,9 +151,7 @@ def test_a_target_is_a_time() -> None:
         EvaluationPlan(target_ms=0)
 
 
-def test_an_ablation_measures_every_mode_without_reranking_alone_and_fused(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_an_ablation_measures_every_mode_and_reranking(folder: Path, tmp_path: Path) -> None:
     index = Index(str(tmp_path / "index"), settings=Settings())
     index.sync(str(folder / "corpus.jsonl"))
     variants = ablate(Task("made", QUERIES, QRELS), index, free(), 4, 1)

@@ -1,4 +1,4 @@
-"""Candidates of a run, an index and a corpus, under the names that judgments use."""
+"""Candidates of a run, an index and a corpus, with the ids that judgments use."""
 
 import json
 import os
@@ -72,9 +72,7 @@ def test_an_index_gives_what_a_search_would_rerank(tmp_path: Path) -> None:
         assert first_stage.name == f"{mode} of {tmp_path / 'index'}"
 
 
-def test_a_corpus_is_indexed_once_and_cached(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_corpus_is_indexed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     collection = open_collection(make_collection(tmp_path / "made"))
     embedded = []

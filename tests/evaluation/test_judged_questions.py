@@ -1,4 +1,4 @@
-"""The demo's judged questions: whole, of this corpus, and answered as well as they were."""
+"""The demo's judged questions: complete, of this corpus, and ranked as well as before."""
 
 from collections import Counter
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_the_readme_counts_what_is_there() -> None:
 
 
 def test_the_demo_is_as_good_on_the_judged_documents_as_before(tmp_path: Path) -> None:
-    """Every second question, over what was judged for those: .441, .635 and .496 were measured."""
+    """Every second question, over its judged documents: .441, .635 and .496 were measured."""
     task = load_task(FOLDER, None, 1, 26)
     judged = {name for grades in task.qrels.values() for name in grades}
     rows = [row for service in SERVICES for row in operations(service) if row["_id"] in judged]
@@ -70,7 +70,7 @@ def test_the_demo_is_as_good_on_the_judged_documents_as_before(tmp_path: Path) -
 
 @pytest.mark.long
 def test_the_demo_is_as_good_as_before(tmp_path: Path) -> None:
-    """What was measured when they were made (.394, .561 and .427), less some for other machines."""
+    """Measured at first: .394, .561 and .427; less a margin for other machines."""
     write_documents(tmp_path / "documents")
     evaluation = _evaluated(load_task(FOLDER, None, 1, None), tmp_path)
     assert evaluation.judged == 51

@@ -1,4 +1,4 @@
-"""What is shown next follows from what was judged and passed over; each key can be taken back."""
+"""The next candidate depends on what is judged and skipped; each key can be undone."""
 
 import tempfile
 from collections.abc import Callable
@@ -30,7 +30,7 @@ BEFORE: list[Judgments] = []
 
 
 def start_at(file: Path) -> JudgingSession:
-    """A run of judging, after the one before has ended."""
+    """A new session, after the one before has ended."""
     while BEFORE:
         BEFORE.pop().close()
     BEFORE.append(Judgments(file))
@@ -48,7 +48,7 @@ def shown(session: JudgingSession) -> tuple[str, str] | None:
 
 
 def rest(session: JudgingSession, key: str = "0") -> list[tuple[str, str]]:
-    """What comes until nothing is left, when all of it gets the same key."""
+    """The pairs shown until nothing is left, all judged by the same key."""
     seen = []
     while (now := shown(session)) is not None:
         seen.append(now)

@@ -1,4 +1,4 @@
-"""The file of judgments: what was there stays, what is added is there at once and whole."""
+"""The file of judgments: existing lines stay, new ones are on disk at once."""
 
 import gzip
 import os

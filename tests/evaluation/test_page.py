@@ -1,4 +1,4 @@
-"""The page of an evaluation: complete, escaped, of one piece, and written whole or not at all."""
+"""The page of an evaluation: complete, escaped, in one file, written whole or not at all."""
 
 import os
 import re
@@ -15,7 +15,7 @@ VOID = {"meta", "link"}
 
 
 class Seen(HTMLParser):
-    """What a browser would make of a page: elements, texts, and tags that do not match."""
+    """A parsed page: elements, texts, and tags that do not match."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Seen(HTMLParser):
         return {name for name, _ in self.elements}
 
     def figures(self) -> list[str]:
-        """What each plot says to who cannot see it."""
+        """The descriptions of plots for screen readers."""
         return [str(attributes["aria-label"]) for name, attributes in self.elements
                 if name == "svg" and "aria-label" in attributes]  # fmt: skip
 
@@ -167,9 +167,7 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing/report.html", "folder", "file/report.html", "n" * 300])
-def test_an_unwritable_file_is_reported_before_and_after_the_work(
-    tmp_path: Path, name: str
-) -> None:
+def test_an_unwritable_file_is_an_error_before_and_after(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     for write in (check_page, lambda file: write_page(file, make_evaluation())):

@@ -1,4 +1,4 @@
-"""Plots say what the data say: positions, round numbers, shapes, words."""
+"""Plots show the data: positions, round numbers, shapes, descriptions."""
 
 import math
 import re

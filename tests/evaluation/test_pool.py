@@ -1,4 +1,4 @@
-"""Pools hold what each system found best, once, in an order that tells nothing."""
+"""Pools hold the best documents of each system, once, in an order by hash."""
 
 import threading
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A run goes through a reranker whole: the window is reordered, the tail stays behind it."""
+"""Reranking a run: the candidates are reordered, the tail stays behind them."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ RANKED = {"q1": ["d4", "d3", "d2", "d1"], "q2": ["d1", "d4"]}
 
 @pytest.fixture(scope="module")
 def bundled(in_one_runtime: Reranker) -> Reranker:
-    """In one runtime: what is asked here is decided around it."""
+    """In one runtime: these tests do not depend on it."""
     return in_one_runtime
 
 
@@ -39,7 +39,7 @@ def _ignore(query_id: str, result: Ranking | QueryError) -> None:
 
 
 class ByName:
-    """Ranks by id, the lowest first, gives `logit`, and remembers what it was asked."""
+    """Ranks by id, the lowest first, gives `logit`, and records its calls."""
 
     def __init__(self, joint: Reranker, logit: float | None = 0.5) -> None:
         self._joint, self._logit = joint, logit
@@ -63,7 +63,7 @@ class ByName:
 
 
 def _rerank(job: RerankJob, reranker: ByName, tmp_path: Path) -> dict[str, list[str]]:
-    """The order after reranking, by way of a file, as another tool would read it."""
+    """The reranked run, written to a file and read again."""
     lines = rerank_run(job, cast(Reranker, reranker), RerankRunOptions(0.25), _ignore)
     write_run(tmp_path / "out", lines)
     run = read_run(tmp_path / "out")
@@ -153,9 +153,7 @@ def test_the_bundled_model_ranks_relevant_documents_first(
     assert [len(documents) for documents in run.values()] == [4, 4]
 
 
-def test_a_document_without_text_goes_behind_the_candidates(
-    tmp_path: Path, joint: Reranker
-) -> None:
+def test_a_document_without_text_goes_behind_the_rest(tmp_path: Path, joint: Reranker) -> None:
     folder = make_collection(tmp_path / "made")
     rows = [{"_id": f"d{n}", "text": "" if n == 3 else "some text"} for n in range(1, 5)]
     (folder / "corpus.jsonl").write_text(json_lines(rows))

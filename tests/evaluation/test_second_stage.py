@@ -1,4 +1,4 @@
-"""Settings to compare, and orders of many depths from one scored."""
+"""Options of systems to compare, and orders at many depths from one pass."""
 
 import tracemalloc
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ DEPTHS = [3, 6, 12]
 
 @pytest.fixture(scope="module")
 def bundled(in_one_runtime: Reranker) -> Reranker:
-    """In one runtime: what is asked here is decided around it."""
+    """In one runtime: these tests do not depend on it."""
     return in_one_runtime
 
 
@@ -127,7 +127,7 @@ CANDIDATES = [Candidate(name, "text") for name in NAMES[:100]]
 
 
 def _reversed(*_: object) -> Orders:
-    """Every depth turned round, at every weight."""
+    """Every depth reversed, at every weight."""
     indices = {
         (depth, weight): list(range(depth - 1, -1, -1))
         for depth in ALL_DEPTHS

@@ -1,4 +1,4 @@
-"""Runs come back from disk as they were, best first, and a line that is wrong is named."""
+"""Runs are read as they were written, best first; invalid lines are named."""
 
 import gzip
 import os
