@@ -54,12 +54,15 @@ def main() -> None:
 
     rounds = []
     for number in range(options.rounds + 1):
-        own = {"rerank_s": reranking(), "evaluate_s": evaluation()}
-        own["ratio"] = own["evaluate_s"] / own["rerank_s"]
-        print(f"round {number}: " + "  ".join(f"{name} {value:.3f}" for name, value in own.items()))
+        seconds = {"rerank_s": reranking(), "evaluate_s": evaluation()}
+        seconds["ratio"] = seconds["evaluate_s"] / seconds["rerank_s"]
+        print(
+            f"round {number}: "
+            + "  ".join(f"{name} {value:.3f}" for name, value in seconds.items())
+        )
         if number:
-            rounds.append(own)
-    ratio = statistics.median(own["ratio"] for own in rounds)
+            rounds.append(seconds)
+    ratio = statistics.median(seconds["ratio"] for seconds in rounds)
     print(json.dumps({"queries": len(run), "depth": DEPTH, "ratio": round(ratio, 3),
                       "rounds": rounds}))  # fmt: skip
 

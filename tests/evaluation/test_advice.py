@@ -66,7 +66,7 @@ LUCK = {query: value + (0.05 if n % 2 else -0.045) for n, (query, value) in
 
 def test_the_verdict_is_a_sentence() -> None:
     assert Case(0.02, 0.05, 0.078, 0.08).sentence() == (
-        "helps: nDCG@10 .529 → .609, p < 0.001; depth 50 gives 98% of the gain at half the time; "
+        "helps: nDCG@10 .529 → .609, p < 0.001; depth 50 gives 98% of the gain at 50% of the time; "
         "hurts 0 of 40 queries"
     )
 

@@ -15,7 +15,6 @@ from resift.evaluation.significance import PairedTest, holm, paired_test_by_quer
 
 ALPHA = 0.05
 ENOUGH = 0.95  # of the greatest gain
-_FRACTIONS = {0.5: "half", 0.33: "a third of", 0.25: "a quarter of", 0.2: "a fifth of"}
 
 Option = TypeVar("Option", int, float)
 
@@ -211,8 +210,3 @@ def format_p(p: float) -> str:
 def format_p_cell(p: float) -> str:
     """The same for a column of p-values."""
     return format_p(p).removeprefix("p ").removeprefix("= ")
-
-
-def _fraction(share: float) -> str:
-    nearest = min(_FRACTIONS, key=lambda fraction: abs(fraction - share))
-    return _FRACTIONS[nearest] if abs(nearest - share) <= 0.04 else f"{share:.0%} of"
