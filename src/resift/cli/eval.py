@@ -47,7 +47,7 @@ def evaluate(
     qrels: Annotated[Path | None, typer.Option(help="Judgments, if not in the folder.")] = None,
     depths: Annotated[str, typer.Option(help="How many candidates are reranked.")] = "10,20,50,100",
     queries: Annotated[
-        int | None, typer.Option(min=1, help="At most so many, spread evenly.")
+        int | None, typer.Option(min=1, help="Maximum number, spread evenly.")
     ] = None,
     relevant: Annotated[int, typer.Option(min=1, help="Least grade that is relevant.")] = 1,
     model: Model = None,

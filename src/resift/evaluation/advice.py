@@ -168,9 +168,7 @@ def _alternatives(effect: str, advice: Advice, greatest: int) -> list[str]:
             settings += f" with fusion_weight={advice.fusion_weight:g}"
         return [f"{settings} is better, {format_measure(advice.quality)}"]
     if advice.depth < greatest and advice.gain_share is not None:
-        time = (
-            f" at {_fraction(advice.time_share)} the time" if advice.time_share is not None else ""
-        )
+        time = f" at {advice.time_share:.0%} of the time" if advice.time_share is not None else ""
         return [f"depth {advice.depth} gives {advice.gain_share:.0%} of the gain{time}"]
     return []
 
