@@ -4,10 +4,11 @@
 
 Each collection is a BEIR folder with ``run.NAME.txt.gz`` and ``qrels.tsv`` or ``qrels/test.tsv``.
 At most `--queries` judged queries are scored once, then split into two parts 20 times, at random
-with fixed seeds: the fit of ``resift calibrate`` on one is measured on the other. Means: expected calibration error (bins of equal size), of all pairs and of each query's first ten; log
-loss and Brier score; the same for the sigmoid and for the model's own calibration. Plain logits,
-and fused with the first stage. "floor" is the error of exact probabilities, which random labels
-cause; that queries differ comes on top. Unjudged candidates count as not relevant. Needs
+with fixed seeds: the fit of ``resift calibrate`` on one is measured on the other. Means over the
+splits: expected calibration error (bins of equal size), of all pairs and of each query's first ten;
+log loss and Brier score; the same for the sigmoid and for the model's own calibration. Plain
+logits, and fused with the first stage. "floor" is the error of exact probabilities, which random
+labels cause; that queries differ comes on top. Unjudged candidates count as not relevant. Needs
 pip install 'resift[eval]'. Last line of stdout: JSON.
 """
 
