@@ -235,7 +235,7 @@ def _check_floor(primary: tuple[float, float] | None, floor: float) -> None:
     if primary is None:
         raise BelowFloor("--fail-below: there are no judgments to check it with")
     before, after = primary
-    least = before if floor == -math.inf else floor
-    if after < least:
-        what = " of the first stage" if floor == -math.inf else ""
-        raise BelowFloor(f"nDCG@10 is {after:.4f}, below {least:.4f}{what}")
+    minimum = before if floor == -math.inf else floor
+    if after < minimum:
+        source = " of the first stage" if floor == -math.inf else ""
+        raise BelowFloor(f"nDCG@10 is {after:.4f}, below {minimum:.4f}{source}")

@@ -119,9 +119,9 @@ def _nothing_better(trials: Trials, rows: Sequence[Row]) -> str:
     greatest = rows[-1].depth
     if _p_value(trials.by_depth[greatest], trials.first_stage) < ALPHA:
         return f"do not rerank: depth {greatest} is worse than the first stage"
-    what = "depth and no weight" if trials.by_weight(greatest) else "depth"
+    settings = "depth and no weight" if trials.by_weight(greatest) else "depth"
     return (
-        f"no {what} is shown to be better than the first stage by {len(trials.first_stage)} "
+        f"no {settings} is shown to be better than the first stage by {len(trials.first_stage)} "
         "queries; keep your current settings, or judge more"
     )
 

@@ -79,8 +79,8 @@ class Collection:
 def open_collection(folder: Path) -> Collection:
     """A BEIR folder; raises `DatasetError` where it has no corpus or no queries."""
     if not os.path.isdir(folder):
-        what = "is not a folder" if os.path.lexists(folder) else "no such folder"
-        raise DatasetError(f"{folder}: {what}; expected a BEIR collection")
+        problem = "is not a folder" if os.path.lexists(folder) else "no such folder"
+        raise DatasetError(f"{folder}: {problem}; expected a BEIR collection")
     for name in ("corpus.jsonl", "queries.jsonl"):
         find_file(folder, name)
     return Collection(folder)

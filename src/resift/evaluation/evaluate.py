@@ -316,7 +316,7 @@ def _warnings(
         ),
     )
     return [
-        f"{len(query_ids)} of {len(task.queries)} queries {what}; the first is {query_ids[0]:.80}"
-        for query_ids, what in ((list(dict.fromkeys(ids)), what) for ids, what in cases)
+        f"{len(query_ids)} of {len(task.queries)} queries {problem}; the first is {query_ids[0]:.80}"
+        for query_ids, problem in ((list(dict.fromkeys(ids)), problem) for ids, problem in cases)
         if query_ids
     ]

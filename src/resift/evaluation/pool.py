@@ -171,9 +171,9 @@ def _check_size(size: int) -> None:
         raise InputError(f"pool={size}: expected 1 or more documents of each system")
 
 
-def _check_known(run: Path, what: str, unknown: set[str]) -> None:
+def _check_known(run: Path, kind: str, unknown: set[str]) -> None:
     if unknown:
         raise DatasetError(
-            f"{run}: {len(unknown)} {what} are not in the collection, the first is "
+            f"{run}: {len(unknown)} {kind} are not in the collection, the first is "
             f"{min(unknown):.80}; is the run of this collection?"
         )

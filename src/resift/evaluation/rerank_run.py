@@ -124,11 +124,11 @@ def _scored(hits: Sequence[Hit], tail: Sequence[str]) -> list[tuple[str, float]]
     return ranked + [(doc_id, lowest - step) for step, doc_id in enumerate(rest, 1)]
 
 
-def _missing(ids: Set[str], total: int, what: str, run: str, folder: Path) -> list[str]:
+def _missing(ids: Set[str], total: int, kind: str, run: str, folder: Path) -> list[str]:
     """A note about ids that a collection lacks; `DatasetError` where it lacks most."""
     if not ids:
         return []
-    note = f"{run}: {len(ids)} of {total} {what} are not in {folder}, the first is {min(ids):.80}"
+    note = f"{run}: {len(ids)} of {total} {kind} are not in {folder}, the first is {min(ids):.80}"
     if 2 * len(ids) > total:
         raise DatasetError(f"{note}; is the run of this collection?")
     return [f"{note}: they keep their order below what can be read"]

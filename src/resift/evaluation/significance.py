@@ -70,10 +70,10 @@ def paired_test_by_query(before: Mapping[str, float], after: Mapping[str, float]
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values corrected for their number (Holm 1979), in the same order; never above 1."""
     corrected = [0.0] * len(p_values)
-    least = 0.0
+    previous = 0.0
     for done, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        least = max(least, min(1.0, (len(p_values) - done) * p_values[index]))
-        corrected[index] = least
+        previous = max(previous, min(1.0, (len(p_values) - done) * p_values[index]))
+        corrected[index] = previous
     return corrected
 
 

@@ -172,9 +172,9 @@ def round_ticks(low: float, high: float, count: int = 6) -> list[float]:
     """About `count` ticks from `low` or below to `high` or above, 1, 2 or 5 × 10ⁿ apart."""
     if not high - low > MIN_RANGE:
         low, high = low - abs(low) / 10 - 0.01, high + abs(high) / 10 + 0.01
-    least = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(least))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)
+    min_step = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(min_step))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= min_step)
     numbers = range(math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9) + 1)
     return [round(number * step, 10) for number in numbers]
 
