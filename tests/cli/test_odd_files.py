@@ -207,7 +207,7 @@ def test_json_and_an_output_do_not_share_stdout_by_any_name(folder: Path, argume
 
 def test_judgments_do_not_go_into_a_descriptor(folder: Path) -> None:
     command = "resift judge col --run run.txt --output /dev/stdout > judged"
-    assert "is no file" in last_line(shell(command, folder))
+    assert "is not a file" in last_line(shell(command, folder))
     assert (folder / "judged").read_bytes() == b""
 
 

@@ -316,7 +316,7 @@ def _warnings(
         ),
     )
     return [
-        f"{len(query_ids)} of {len(task.queries)} queries {problem}; the first is {query_ids[0]:.80}"
-        for query_ids, problem in ((list(dict.fromkeys(ids)), problem) for ids, problem in cases)
-        if query_ids
+        f"{len(set(ids))} of {len(task.queries)} queries {problem}; the first is {ids[0]:.80}"
+        for ids, problem in cases
+        if ids
     ]
