@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from resift.cli.first_stage import open_first_stage
+from resift.cli.first_stage import check_first_stage, open_first_stage
 from resift.cli.options import (
     AsJson,
     FirstStageMode,
     FusionWeight,
     Mode,
     Model,
-    refuse_pointless,
     uncalibrated,
 )
 from resift.cli.output import console, print_json, print_table, progress, say
@@ -61,10 +60,7 @@ def calibrate(
     from resift.rerank.calibration import WHAT, is_own_calibration, write_calibration
     from resift.rerank.reranker import Reranker
 
-    if run and uri:
-        raise InputError(f"--run {run} and --index {uri}: expected one first stage; leave one out")
-    if run:
-        refuse_pointless("a run has no modes; leave it out with --run", mode=mode)
+    check_first_stage(run, uri, mode)
     if depth < 1:
         raise InputError(f"depth={depth}: expected 1 or more")
     if as_json and is_stdout(output):

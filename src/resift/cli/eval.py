@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resift.cli.eval_report import print_ablation, print_evaluation, print_notes
-from resift.cli.first_stage import open_first_stage
+from resift.cli.first_stage import check_first_stage, open_first_stage
 from resift.cli.options import (
     AsJson,
     FirstStageMode,
@@ -75,8 +75,11 @@ def evaluate(
     from resift.evaluation.first_stage import FromIndex
     from resift.evaluation.report.page import check_page
 
-    _refuse_conflicts(run, uri, html, ablation, as_json)
-    _refuse_ineffective(run, ablation, fail_below, mode, compare, target_ms)
+    check_first_stage(run, uri, mode)
+    if ablation:
+        _refuse_with_ablation(run, html, compare, target_ms, mode if fail_below is None else None)
+    if as_json and is_stdout(html):
+        raise InputError(f"--html {html} and --json: both go to stdout; name a file for the page")
     mode = mode or Mode.hybrid
     plan = EvaluationPlan(_depths(depths), relevant, target_ms)
     floor = _floor(fail_below)
@@ -95,35 +98,24 @@ def evaluate(
         _check_floor(primary, floor)
 
 
-def _refuse_conflicts(
-    run: Path | None, uri: str | None, html: Path | None, ablation: bool, as_json: bool
-) -> None:
-    """Raise `InputError` for options that exclude each other."""
-    if run and (uri or ablation):
-        other = f"--index {uri}" if uri else "--ablation, which is of an index"
-        raise InputError(f"--run {run} and {other}: expected one first stage; leave one out")
-    if html and ablation:
-        raise InputError(f"--html {html} and --ablation, which has no page: leave one out")
-    if as_json and is_stdout(html):
-        raise InputError(f"--html {html} and --json: both go to stdout; name a file for the page")
-
-
-def _refuse_ineffective(
+def _refuse_with_ablation(
     run: Path | None,
-    ablation: bool,
-    fail_below: str | None,
-    mode: Mode | None,
+    html: Path | None,
     compare: list[str] | None,
     target_ms: float | None,
+    mode: Mode | None,
 ) -> None:
-    """Raise `InputError` for options that change nothing beside the others."""
+    """Raise `InputError` for options that an ablation excludes or that have no effect on it."""
     if run:
-        refuse_pointless("a run has no modes; leave it out with --run", mode=mode)
-    if ablation:
-        refuse_pointless("the ablation measures one reranker; leave it out", compare=compare)
-        refuse_pointless("the ablation advises no depth; leave it out", target_ms=target_ms)
-    if ablation and fail_below is None:
-        refuse_pointless("the ablation measures all; leave it out, or add --fail-below", mode=mode)
+        raise InputError(
+            f"--run {run} and --ablation, which is of an index: expected one first stage; leave "
+            "one out"
+        )
+    if html:
+        raise InputError(f"--html {html} and --ablation, which has no page: leave one out")
+    refuse_pointless("the ablation measures one reranker; leave it out", compare=compare)
+    refuse_pointless("the ablation advises no depth; leave it out", target_ms=target_ms)
+    refuse_pointless("the ablation measures all; leave it out, or add --fail-below", mode=mode)
 
 
 def _evaluate(
