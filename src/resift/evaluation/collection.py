@@ -9,11 +9,9 @@ from typing import Any
 
 from resift.errors import DatasetError
 from resift.evaluation.lines import SkippedLines, json_id, json_objects
-from resift.evaluation.queries import find_file, read_json_queries, read_queries
+from resift.evaluation.queries import ROW_FORM, find_file, read_json_queries, read_queries
 from resift.evaluation.trec import Qrels, read_all_qrels, read_qrels
 from resift.types import Document
-
-_ROW_FORM = "expected a JSON object with _id and text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class Collection:
         documents: dict[str, Document] = {}
         skipped = SkippedLines(file, "documents")
         seen: set[str] = set()
-        for number, row in json_objects(file, _ROW_FORM, skipped):
+        for number, row in json_objects(file, ROW_FORM, skipped):
             try:
                 document = _document(row)
             except ValueError as error:
@@ -91,7 +89,7 @@ def _document(row: Mapping[str, Any]) -> Document:
     try:
         document_id, text = json_id(row), row["text"]
     except KeyError as error:
-        raise ValueError(f"{_ROW_FORM} (there is no {error})") from None
+        raise ValueError(f"{ROW_FORM} (there is no {error})") from None
     if _is_null(text):
         text = ""
     if not isinstance(text, str):

@@ -43,8 +43,7 @@ class Judgments:
         if is_opened or (self.file.exists() and not self.file.is_file()):
             raise DatasetError(f"{file}: is not a file; judgments are read again, so name one")
         self._descriptor: int | None = None
-        self._added: dict[tuple[str, str], int] = {}
-        self._ends: list[int] = []
+        self._added: dict[tuple[str, str], tuple[int, int]] = {}  # grade, and where its line begins
         self._end = 0
         with ExitStack() as on_error:
             on_error.callback(self.close)
@@ -78,17 +77,17 @@ class Judgments:
         before = self._checked_end()
         line = f"{query_id}\t{doc_id}\t{grade}\n"
         self._append(line if before else HEADING + line)
-        self._ends.append(before)
-        self._added[query_id, doc_id] = grade
+        self._added[query_id, doc_id] = grade, before
 
     def remove(self, query_id: str, doc_id: str) -> int:
         """Remove the judgment that was added last and return its grade; raises as `add` does."""
         if not self._added or next(reversed(self._added)) != (query_id, doc_id):
             raise DatasetError(f"{doc_id} of query {query_id}: was not judged last")
         self._checked_end()
-        self._cut(self._ends[-1])
-        self._ends.pop()
-        return self._added.pop((query_id, doc_id))
+        grade, start = self._added[query_id, doc_id]
+        self._cut(start)
+        del self._added[query_id, doc_id]
+        return grade
 
     def close(self) -> None:
         """Release the file for other sessions."""

@@ -11,7 +11,7 @@ from resift.errors import DatasetError
 from resift.evaluation.lines import BLANKS, HEADINGS, json_id, json_objects, text_lines
 
 _JSON_LINES = (".jsonl", ".jsonl.gz")
-_ROW_FORM = "expected a JSON object with _id and text"
+ROW_FORM = "expected a JSON object with _id and text"
 _TOPIC_FORM = (
     'expected topics: <top> with <num> and <title>, or <topic number="…"> with <query>, each with '
     "its end tag"
@@ -69,13 +69,13 @@ def read_json_queries(file: Path) -> dict[str, str]:
     Raises `DatasetError` for a line that is no query, and for two queries with one id.
     """
     queries: dict[str, str] = {}
-    for number, row in json_objects(file, _ROW_FORM):
+    for number, row in json_objects(file, ROW_FORM):
         try:
             query_id, text = json_id(row), row["text"]
             if text is not None and not isinstance(text, str):
                 raise ValueError(f"text is {text!r:.40}")
         except (ValueError, KeyError) as error:
-            raise DatasetError(f"{file}:{number}: {_ROW_FORM} ({error})") from error
+            raise DatasetError(f"{file}:{number}: {ROW_FORM} ({error})") from error
         _add(queries, query_id, text or "", f"{file}:{number}")
     return queries
 
