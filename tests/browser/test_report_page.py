@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from evaluation.evaluated import HOSTILE, make_evaluation, without_judgments
+from evaluation.example_evaluations import HOSTILE, make_evaluation, without_judgments
 from resift.evaluation.report.page import write_page
 from resift.evaluation.result import Evaluation
 

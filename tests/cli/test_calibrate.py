@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.command import Done, Resift
-from evaluation.made import json_lines, make_run
+from evaluation.small_collection import json_lines, make_run
 from resift import Candidate, Reranker
 from resift.rerank.calibration import read_calibration
 from texts import passages

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cli.command import Done, Resift
-from evaluation.evaluated import make_evaluation
-from evaluation.made import make_collection, make_run
+from evaluation.example_evaluations import make_evaluation
+from evaluation.small_collection import make_collection, make_run
 from resift.cli.eval_report import print_ablation, print_evaluation
 from resift.cli.output import console
 from resift.evaluation.measures import measure_names

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cli.command import Resift
-from evaluation.made import make_collection, make_run
+from evaluation.small_collection import make_collection, make_run
 
 RANKED = {"q1": ["d4", "d3", "d1", "d2"], "q2": ["d1", "d4"]}
 QRELS = "query-id\tcorpus-id\tscore\nq1\td2\t1\nq2\td4\t1\n"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cli.command import Done, Resift
-from evaluation.made import DOCUMENTS, QUERIES, json_lines, make_collection, make_run
+from evaluation.small_collection import DOCUMENTS, QUERIES, json_lines, make_collection, make_run
 from resift import Index, Ranking, Reranker
 from resift.evaluation.judgments import HEADING
 from resift.evaluation.queries import line_id

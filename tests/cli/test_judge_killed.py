@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 from cli.command import PROGRAM
-from evaluation.made import json_lines, make_run
+from evaluation.small_collection import json_lines, make_run
 from resift.evaluation.trec import read_qrels
 
 QUERIES = [f"q{number}" for number in range(6)]

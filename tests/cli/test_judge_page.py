@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 import pytest
 
 from cli.command import PROGRAM, Resift
-from evaluation.made import make_collection, make_run
+from evaluation.small_collection import make_collection, make_run
 from resift.cli.judge_page import JudgeServer
 from resift.evaluation.judging import JudgingSession
 from resift.evaluation.judgments import Judgments

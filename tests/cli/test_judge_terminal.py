@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.made import json_lines, make_collection, make_run
+from evaluation.small_collection import json_lines, make_collection, make_run
 from resift.evaluation.trec import read_qrels
 
 if sys.platform == "win32":

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cli.command import PROGRAM, Resift
-from evaluation.made import make_collection, make_run
+from evaluation.small_collection import make_collection, make_run
 
 pytestmark = pytest.mark.skipif(not Path("/dev/fd/0").exists(), reason="no /dev/fd here")
 RANKED = {"q1": ["d4", "d3", "d1", "d2"], "q2": ["d1", "d4"]}

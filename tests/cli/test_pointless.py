@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.command import Resift
-from evaluation.made import make_collection, make_run
+from evaluation.small_collection import make_collection, make_run
 
 POINTLESS = [
     ("eval MADE --run RUN --mode dense", "--mode dense: a run has no modes"),

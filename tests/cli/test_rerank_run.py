@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.command import Done, Resift, process
-from evaluation.made import make_collection, make_run
+from evaluation.small_collection import make_collection, make_run
 from resift.evaluation.trec import read_run
 
 RANKED = {"q1": ["d4", "d3", "d1", "d2"], "q2": ["d1", "d4"]}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.made import DOCUMENTS, QUERIES, json_lines, make_collection
+from evaluation.small_collection import DOCUMENTS, QUERIES, json_lines, make_collection
 from resift.errors import DatasetError
 from resift.evaluation.collection import Collection, load_task, open_collection
 from resift.evaluation.trec import JUDGMENTS_FILE, read_all_qrels, read_qrels

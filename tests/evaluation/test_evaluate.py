@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.made import make_collection, make_run
+from evaluation.small_collection import make_collection, make_run
 from resift import Reranker
 from resift.errors import DatasetError, InputError
 from resift.evaluation.collection import Task, open_collection

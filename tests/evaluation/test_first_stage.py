@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.made import DOCUMENTS, make_collection, make_run
+from evaluation.small_collection import DOCUMENTS, make_collection, make_run
 from index.fakes import HashingEmbedder
 from resift.errors import DatasetError
 from resift.evaluation.collection import open_collection

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.made import json_lines
+from evaluation.small_collection import json_lines
 from resift.cli.botocore_corpus import SERVICES, operations
 from resift.cli.demo import write_documents
 from resift.evaluation.collection import Task, load_task

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.evaluated import HOSTILE, make_evaluation, without_judgments, without_times
+from evaluation.example_evaluations import (
+    HOSTILE,
+    make_evaluation,
+    without_judgments,
+    without_times,
+)
 from resift.errors import OutputError
 from resift.evaluation.report.page import check_page, page, write_page
 

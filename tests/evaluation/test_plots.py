@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from evaluation.evaluated import make_evaluation, without_times
+from evaluation.example_evaluations import make_evaluation, without_times
 from resift.evaluation.report.drawing import (
     BOTTOM,
     LEFT,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.made import DOCUMENTS, QUERIES, make_collection, make_run
+from evaluation.small_collection import DOCUMENTS, QUERIES, make_collection, make_run
 from index.fakes import HashingEmbedder
 from resift.errors import DatasetError, InputError, QueryError
 from resift.evaluation.collection import open_collection

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.made import QUERIES, json_lines, make_collection
+from evaluation.small_collection import QUERIES, json_lines, make_collection
 from resift.errors import DatasetError
 from resift.evaluation.queries import is_storable, line_id, read_queries
 

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from evaluation.made import QUERIES, json_lines, make_collection, make_run
+from evaluation.small_collection import QUERIES, json_lines, make_collection, make_run
 from resift import Candidate, Ranking, Reranker
 from resift.errors import DatasetError, InputError, QueryError
 from resift.evaluation.collection import Collection, open_collection
