@@ -17,7 +17,7 @@ from resift.types import Hit
 _PARTS = {
     "embedder": ("embed", "Settings(embedder=…)"),
     "reranker": ("rank", "Reranker(…)"),
-    "precomputer": ("keep", "Reranker(…)"),
+    "precomputer": ("precompute", "Reranker(…)"),
 }
 """What each part of an index has, and what takes the name of one."""
 
