@@ -198,7 +198,7 @@ def test_a_least_score_leaves_out_and_abstaining_says_so(desk: Desk, lines: Path
     least = (whole[1]["score"] + whole[2]["score"]) / 2
     done = desk.resift(*options, "--jsonl", "--min-score", least, "--abstain-below", 1)
     assert done.rows == whole[:2]
-    assert done.err == "nothing here answers: the best score is below what was asked for\n"
+    assert done.err == "no candidate is relevant enough: the best score is below --abstain-below\n"
     assert "10 below min_score" in desk.resift(*options, "--min-score", least).err
     for option in ("--min-score", "--abstain-below"):
         assert "expected a number from 0 to 1" in desk.resift(*options, option, 2).error
@@ -235,7 +235,7 @@ def test_a_search_takes_them_too(desk: Desk, tmp_path: Path) -> None:
     whole = desk.resift(*options, "--jsonl").rows
     done = desk.resift(*options, "--min-score", whole[0]["score"], "--abstain-below", 1)
     assert "calibrated on judgments" in done.err and "below min_score" in done.err
-    assert "nothing here answers" in done.err
+    assert "no candidate is relevant enough" in done.err
     assert "calibrated by the model's maker" in desk.resift(*options[:4]).err
     line = desk.resift(*options[:4], "--no-rerank", "--abstain-below", 0.5).error
     assert "--abstain-below 0.5: of the reranker; leave out --no-rerank" in line
