@@ -138,7 +138,7 @@ def test_flags_of_settings_are_true_or_false(name: str) -> None:
         Settings(storage="s3")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("method", ["rank", "read", "score", "explain", "keep"])
+@pytest.mark.parametrize("method", ["rank", "score_candidates", "score", "explain", "precompute"])
 def test_arguments_of_a_reranker(tiny: Reranker, method: str) -> None:
     call = getattr(tiny, method)
     needed = {"query": "red", "documents": TEXTS, "document": "red sky. Blue."}
@@ -147,6 +147,13 @@ def test_arguments_of_a_reranker(tiny: Reranker, method: str) -> None:
     for name in names:
         for value in ODD:
             refused(call, name, value, **needed)
+
+
+def test_arguments_of_many_queries(tiny: Reranker) -> None:
+    needed = {"queries": ["red"], "documents": [TEXTS]}
+    for name in names_of(tiny.rank_many):
+        for value in ODD:
+            refused(tiny.rank_many, name, value, **needed)
 
 
 def test_arguments_of_making_one(joint_folder: Path) -> None:
@@ -168,7 +175,7 @@ def test_steps_are_whole_numbers(tiny: Reranker) -> None:
 
 def test_places_in_a_ranking_are_whole_numbers(ranking: Ranking) -> None:
     odd: list[Any] = ["a", None, 1.0, True, slice(0, 1), np.zeros(3), [], b"a"]
-    message = "expected a hit's place, a whole number"
+    message = "expected the index of a hit, a whole number"
     for place in odd:
         with pytest.raises(InputError, match=message):
             ranking.explain(place)
@@ -193,12 +200,10 @@ def test_counts_of_an_explanation_are_whole_numbers(ranking: Ranking) -> None:
 
 def test_arguments_of_a_reading(tiny: Reranker) -> None:
     scored = tiny.score_candidates("red", TEXTS)
-    for method in (scored.ranking, scored.ranked, scored.order):
+    for method in (scored.ranking, scored.order):
         for name in names_of(method):
             for value in ODD:
                 refused(method, name, value)
-    with pytest.raises(InputError, match=r"^thresholds='no': expected Thresholds"):
-        scored.ranking(thresholds="no")  # type: ignore[arg-type]
 
 
 def test_kept_states_that_were_tampered_cost_themselves(tiny: Reranker) -> None:
@@ -303,5 +308,7 @@ def test_a_first_stage_takes_what_keeps_and_need_not_rank(index: Index) -> None:
             return [None] * len(documents)
 
     assert index.retrieve("cat", reranker=Keeps()).depth == 1  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"^reranker='x': expected an object with a method keep"):
+    with pytest.raises(
+        InputError, match=r"^reranker='x': expected an object with a method precompute"
+    ):
         index.retrieve("cat", reranker="x")  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ ResiftError
 │   ├── ArtifactError      a folder that is no artifact, or one that is not what its manifest says
 │   ├── ParityError        a model that does not give its own reference logits
 │   ├── CalibrationError   a calibration that cannot be read or written, or of another model
+│   ├── RerankerClosed     a call of a reranker after its `close`
 │   └── RuntimeFailure     a runtime that could not load or run a model
 ├── EmbedderError          a server for vectors that cannot be reached or gives none
 ├── SourceError            documents that cannot be listed or read
@@ -107,6 +108,10 @@ class ParityError(ModelError):
 
 class CalibrationError(ModelError):
     """A calibration file that cannot be read or written, or that is for another model."""
+
+
+class RerankerClosed(ModelError):
+    """A reranker was called after its `close`, or was closed during the call."""
 
 
 class RuntimeFailure(ModelError):

@@ -19,7 +19,13 @@ import pytest
 
 from resift import Candidate, Document, Ranking, Reranker
 from resift.errors import InputError
-from resift.rerank.candidate_stream import AT_LEAST, MOST_COPIED, MOST_DRAWN, Rest, window
+from resift.rerank.candidate_stream import (
+    AT_LEAST,
+    MOST_COPIED,
+    MOST_DRAWN,
+    UnreadCandidates,
+    read_candidates,
+)
 from resift.rerank.deadline import Deadline
 from resift.settings import Settings
 
@@ -49,13 +55,13 @@ def quickest(call: Callable[[], Ranking]) -> tuple[float, Ranking]:
     return min(took), ranking
 
 
-def read(documents: Any, deadline: Deadline) -> tuple[list[Candidate], Rest]:
-    steps = window(documents, deadline)
+def read(documents: Any, deadline: Deadline) -> tuple[list[Candidate], UnreadCandidates]:
+    steps = read_candidates(documents, deadline)
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            result: tuple[list[Candidate], Rest] = end.value
+            result: tuple[list[Candidate], UnreadCandidates] = end.value
             return result
 
 
@@ -63,7 +69,7 @@ def read(documents: Any, deadline: Deadline) -> tuple[list[Candidate], Rest]:
 def test_many_candidates_answer_in_time_and_keep_their_order(tiny: Reranker, kind: str) -> None:
     documents = [KINDS[kind](place) for place in range(MANY)]
     tiny.rank(QUERY, documents[:5])
-    seconds, ranking = quickest(lambda: tiny.rank(QUERY, documents, budget_ms=100))
+    seconds, ranking = quickest(lambda: tiny.rank(QUERY, documents, 10, budget_ms=100))
     assert seconds < 0.15
     receipt = ranking.receipt
     assert (receipt.depth, receipt.partial) == (MANY, True)
@@ -88,7 +94,7 @@ def test_a_loop_is_not_blocked_by_many(tiny: Reranker) -> None:
 
     async def beside() -> Ranking:
         beating = asyncio.create_task(beat())
-        ranking = await tiny.arank(QUERY, documents, budget_ms=100)
+        ranking = await tiny.arank(QUERY, documents, 10, budget_ms=100)
         beating.cancel()
         return ranking
 
@@ -233,7 +239,7 @@ def test_an_endless_iterable_is_left_in_time_and_little_of_it_is_held(tiny: Rera
             yield "red sky " * 20
 
     for budget_ms in (0, 30, 300):
-        seconds, ranking = quickest(partial(tiny.rank, QUERY, endless(), budget_ms=budget_ms))
+        seconds, ranking = quickest(partial(tiny.rank, QUERY, endless(), 10, budget_ms=budget_ms))
         assert seconds < (budget_ms + 50) / 1000
         receipt = ranking.receipt
         assert AT_LEAST <= receipt.depth <= MOST_DRAWN
@@ -261,7 +267,7 @@ def test_what_has_a_length_is_no_endless_iterable(tiny: Reranker) -> None:
 
 def test_a_list_too_long_to_be_copied_is_ranked_where_it_is(tiny: Reranker) -> None:
     documents = [f"red {place}" for place in range(MOST_COPIED + 1)]
-    ranking = tiny.rank(QUERY, documents, budget_ms=20)
+    ranking = tiny.rank(QUERY, documents, 10, budget_ms=20)
     assert ranking.receipt.depth == len(documents)
     assert len(ranking) == 10
     assert read(documents, Deadline(0))[1].documents is documents
@@ -292,7 +298,7 @@ def test_ranks_of_the_rest_stand_among_those_of_the_read(tiny: Reranker) -> None
 def test_long_texts_under_titles_are_joined_only_where_they_are_read(tiny: Reranker) -> None:
     documents = [Document(str(n), f"{n} " + "red sky " * 60_000, "blue") for n in range(400)]
     expected = tiny.rank(QUERY, documents[:2], None)
-    seconds, ranking = quickest(lambda: tiny.rank(QUERY, documents, budget_ms=20))
+    seconds, ranking = quickest(lambda: tiny.rank(QUERY, documents, 10, budget_ms=20))
     assert seconds < 0.1
     assert ranking.receipt.depth == 400
     assert expected[0].span[1] > 0

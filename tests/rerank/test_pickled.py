@@ -86,6 +86,6 @@ def test_a_ranking_is_pickled_without_its_model(joint_folder: Path) -> None:
     ranking = reranker.rank(QUERY, TEXTS)
     again = pickle.loads(pickle.dumps(ranking))
     assert again == ranking and copy.deepcopy(ranking) == ranking
-    with pytest.raises(InputError, match="no reranker at hand"):
+    with pytest.raises(InputError, match="has no reranker"):
         again.explain(0)
     assert reranker.explain(QUERY, again[0]).id == again[0].id

@@ -3,6 +3,7 @@
 A pair's logit is its own: alone or among others, whatever the order, whatever is wrong with them.
 """
 
+import asyncio
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,8 @@ from hypothesis import strategies as st
 from resift import Candidate, Document, Reranker
 from resift.errors import InputError, ModelNotFound, SettingsError
 from resift.index.embed import open_embedder
-from resift.rerank.artifact import ModelCalibration, load_artifact
+from resift.rerank.artifact import load_artifact
+from resift.rerank.calibration import SIGMOID, ModelCalibration, Platt
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.ordering import feedback, fused
 from resift.settings import Settings
@@ -35,15 +37,14 @@ TEXTS = [
 ]
 POOL = passages(50)
 KNOWN = [" ".join(WORDS[place : place + 4]) for place in range(40)]  # to `split_artifacts`
-PLAIN = ModelCalibration(1.0, 0.0, 1.0, 0.0, 0)
-CALIBRATION = ModelCalibration(0.6, -0.8, 0.4, 0.3, 500)
+CALIBRATION = ModelCalibration(Platt(0.6, -0.8), Platt(0.4, 0.3), 500)
 FUSION_WEIGHT = 0.7
 
 
-@pytest.fixture(params=["split", "cross_encoder"])
+@pytest.fixture(params=["late_interaction", "cross_encoder"])
 def reranker(request: pytest.FixtureRequest, bundled: Reranker, joint: Reranker) -> Reranker:
     """Each kind of model in turn, in each runtime."""
-    return bundled if request.param == "split" else joint
+    return bundled if request.param == "late_interaction" else joint
 
 
 def test_the_bundled_model_puts_the_answer_first(bundled: Reranker) -> None:
@@ -69,10 +70,11 @@ def test_without_a_calibration_scores_are_sigmoids_of_the_logits(joint: Reranker
 
 
 def test_the_bundled_models_scores_follow_its_manifest(bundled: Reranker) -> None:
-    fitted = load_artifact(BUNDLED).manifest.calibration or PLAIN
+    fitted = load_artifact(BUNDLED).manifest.calibration
+    curve = fitted.plain if fitted else SIGMOID
     for hit in bundled.rank(QUERY, POOL[:20], top_n=None):
         logit = cast(float, hit.logit)
-        assert hit.score == pytest.approx(_sigmoid(fitted.scale * logit + fitted.bias))
+        assert hit.score == pytest.approx(_sigmoid(curve.scale * logit + curve.bias))
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +93,8 @@ def test_scores_are_the_manifests_calibration_of_the_logits(calibrated: Reranker
     scores = [cast(float, hit.score) for hit in ranking]
     assert len(set(logits)) > len(KNOWN) / 2
     assert logits == sorted(logits, reverse=True) and scores == sorted(scores, reverse=True)
-    expected = [_sigmoid(CALIBRATION.scale * own + CALIBRATION.bias) for own in logits]
+    curve = CALIBRATION.plain
+    expected = [_sigmoid(curve.scale * logit + curve.bias) for logit in logits]
     assert scores == pytest.approx(expected)
     for (one, other), (a, b) in zip(pairwise(scores), pairwise(logits), strict=True):
         assert (one > other) == (a > b)  # rising with the logit, and only with it
@@ -113,7 +116,8 @@ def test_where_the_first_stage_has_a_say_scores_are_of_the_fused_logits(
     scores = [cast(float, hit.score) for hit in ranking]
     fused = [cast(float, hit.logit) + used * z[hit.index] for hit in ranking]
     assert scores == sorted(scores, reverse=True) and fused == sorted(fused, reverse=True)
-    expected = [_sigmoid(CALIBRATION.fused_scale * own + CALIBRATION.fused_bias) for own in fused]
+    curve = CALIBRATION.fused
+    expected = [_sigmoid(curve.scale * logit + curve.bias) for logit in fused]
     assert scores == pytest.approx(expected)
 
 
@@ -168,11 +172,13 @@ def test_a_title_is_read_and_is_no_part_of_the_span(reranker: Reranker) -> None:
     assert reranker.rank(QUERY, [titled])[0].span == (0, len(TEXTS[0]))
 
 
-def test_ten_come_back_unless_more_or_fewer_are_asked_for(joint: Reranker) -> None:
+def test_all_hits_are_returned_without_a_top_n(joint: Reranker) -> None:
     texts = [f"text {place}" for place in range(15)]
     everything = joint.rank(QUERY, texts, top_n=None)
     assert len(everything) == 15
-    assert joint.rank(QUERY, texts).hits == everything.hits[:10]
+    assert joint.rank(QUERY, texts).hits == everything.hits
+    assert asyncio.run(joint.arank(QUERY, texts)).hits == everything.hits
+    assert joint.rank(QUERY, texts, 10).hits == everything.hits[:10]
     assert joint.rank(QUERY, texts, top_n=1).hits == everything.hits[:1]
     assert joint.rank(QUERY, texts, 400).hits == everything.hits
     assert joint.rank(QUERY, texts, 2).receipt.depth == 15
@@ -316,7 +322,7 @@ def test_a_first_stage_that_says_nothing_is_still_fused_and_calibrated_so(
     assert hit.logit is not None and hit.score is not None
     assert ranking.receipt.fusion_weight == manifest.fusion_weight
     fused_logit = hit.logit + manifest.feedback_weight
-    expected = _sigmoid(fitted.fused_scale * fused_logit + fitted.fused_bias)
+    expected = _sigmoid(fitted.fused.scale * fused_logit + fitted.fused.bias)
     assert hit.score == pytest.approx(expected, abs=1e-6)
 
 
@@ -386,11 +392,11 @@ def alone(runtime: str, bundled: Reranker, joint: Reranker) -> Mapping[str, list
     """Each text of the pool scored in a call of its own."""
     return {
         kind: [float(model.score(QUESTIONS[0], [text])[0]) for text in POOL]
-        for kind, model in (("split", bundled), ("cross_encoder", joint))
+        for kind, model in (("late_interaction", bundled), ("cross_encoder", joint))
     }
 
 
-@pytest.mark.parametrize("kind", ["split", "cross_encoder"])
+@pytest.mark.parametrize("kind", ["late_interaction", "cross_encoder"])
 @given(order=st.permutations(range(len(POOL))), size=st.sampled_from([len(POOL), 30, 17]))
 @settings(
     max_examples=3,

@@ -24,9 +24,9 @@ def bundled() -> Reranker:
     return Reranker(settings=Settings(cache_mb=5))
 
 
-@pytest.fixture(scope="module", params=["split", "cross_encoder"])
+@pytest.fixture(scope="module", params=["late_interaction", "cross_encoder"])
 def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Reranker:
-    make = make_split_artifact if request.param == "split" else make_joint_artifact
+    make = make_split_artifact if request.param == "late_interaction" else make_joint_artifact
     return Reranker(make(tmp_path_factory.mktemp("model")))
 
 

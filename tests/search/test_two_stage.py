@@ -14,7 +14,7 @@ from resift.index.location import locate
 from resift.index.snapshot import Snapshot
 from resift.index.table import open_table
 from resift.index.where import parse_where
-from resift.rerank.thresholds import ANYTHING, Thresholds
+from resift.rerank.options import ANYTHING, Thresholds
 from resift.search.index import Index
 from resift.search.plan import MODES, Mode, Reranking, SearchPlan
 from resift.types import Citation, Ranking

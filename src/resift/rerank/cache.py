@@ -11,13 +11,19 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from resift.files import from_home
 from resift.rerank.cache_file import CacheFile, Score
+from resift.settings import Settings
 
 ENTRY_BYTES = 2_000
 """What an entry takes in memory, hash, numbers, vector and dictionary together (measured)."""
 
 ROW_BYTES = 2_100
 """What an entry takes in the file (measured)."""
+
+
+DEFAULT_MB = 64
+"""Where the settings name a file and no size."""
 
 
 class PairCache:
@@ -63,6 +69,13 @@ class PairCache:
         if self._file is not None and scores:
             self._file.put(scores)
 
+    def close(self) -> None:
+        """Forget all, and close the file."""
+        with self._lock:
+            self._kept.clear()
+        if self._file is not None:
+            self._file.close()
+
     def _keep(self, scores: Mapping[bytes, Score]) -> None:
         with self._lock:
             self._kept.update(scores)
@@ -70,6 +83,14 @@ class PairCache:
                 self._kept.move_to_end(key)
             while len(self._kept) > self._most:
                 self._kept.popitem(last=False)
+
+
+def open_cache(settings: Settings, decisive: str) -> PairCache | None:
+    """A cache where the settings name a size or a file."""
+    if not (settings.cache_mb or settings.cache_file):
+        return None
+    file = from_home(settings.cache_file) if settings.cache_file else None
+    return PairCache(decisive, settings.cache_mb or DEFAULT_MB, file)
 
 
 def _framed(parts: Iterable[bytes]) -> bytes:

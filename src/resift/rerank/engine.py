@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from resift.errors import Overloaded, RerankerClosed
 from resift.rerank.artifact import Exit
 from resift.rerank.async_calls import Desk
 from resift.rerank.cache import PairCache
@@ -27,7 +28,7 @@ from resift.rerank.steps import Steps, T
 from resift.rerank.tokenization import TokenRow
 from resift.rerank.tuning import Tuning
 from resift.rerank.windows import Wanted
-from resift.rerank.worker import Worker
+from resift.rerank.worker import CLOSED, Worker
 from resift.types import Precomputed, Status
 
 MAX_WAITING_TOKENS = 1_000_000
@@ -41,6 +42,9 @@ BATCH_MB = 200
 
 READ, HASHED = 16_384, 1_000_000
 """Characters that are tokenised, or hashed, in one step of a call: some milliseconds."""
+
+GROUP_TOKENS = 50_000
+"""Of many calls, so many tokens are handed to the worker together."""
 
 PORTIONS = 4
 """No call's states take more than this part of the memory that there is for states."""
@@ -66,13 +70,33 @@ class Engine:
         of pairs that went through every stage, `halves` documents' halves; `tuning` says how large
         a batch is.
         """
-        self.model = model
+        self._model: Model | None = model
         self._exits = exits
         self._max_states = (max_memory_mb - BATCH_MB) * 1e6
         self._cache = cache
         self._halves = halves
         self._worker = Worker(model, self._max_states, max_waiting_tokens, halves, tuning)
         self._desk = Desk(self._worker)
+
+    @property
+    def model(self) -> Model:
+        """The model; raises `RerankerClosed` after `close`."""
+        if self._model is None:
+            raise RerankerClosed(CLOSED)
+        return self._model
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._model is None
+
+    def close(self) -> None:
+        """End the threads, close the cache's file and release the model; open calls fail."""
+        self._model = None
+        self._worker.close()
+        for cache in (self._cache, self._halves):
+            if cache is not None:
+                cache.close()
 
     def score(
         self,
@@ -103,6 +127,65 @@ class Engine:
         except StopIteration as end:
             result: T = end.value
             return result
+
+    def run_many(self, calls: Sequence[Steps[T]]) -> list[T]:
+        """Do all steps of several calls; rows of different calls share batches.
+
+        Calls are tokenised in groups, a group while the one before it runs. An error of one call
+        ends all of them.
+        """
+        results: dict[int, T] = {}
+        requests: dict[int, Request] = {}
+        try:
+            for group in self._groups(calls, results):
+                earlier, requests = requests, requests | group
+                try:
+                    self._worker.submit(*group.values())
+                except Overloaded:
+                    if len(earlier) == 0:
+                        raise
+                    self._finish(calls, earlier, results)
+                    self._worker.submit(*group.values())
+                self._finish(calls, earlier, results)
+                requests = group
+            self._finish(calls, requests, results)
+        finally:
+            for request in requests.values():
+                self._worker.leave(request)
+            for call in calls:
+                call.close()
+        return [results[number] for number in range(len(calls))]
+
+    def _groups(
+        self, calls: Sequence[Steps[T]], results: dict[int, T]
+    ) -> Iterator[dict[int, Request]]:
+        """The requests of calls, by the number of the call; a call that needs none has a result."""
+        group: dict[int, Request] = {}
+        tokens = 0
+        for number, call in enumerate(calls):
+            try:
+                while (request := next(call)) is None:
+                    pass
+            except StopIteration as end:
+                results[number] = end.value
+                continue
+            group[number] = request
+            tokens += request.waiting_tokens
+            if tokens >= GROUP_TOKENS:
+                yield group
+                group, tokens = {}, 0
+        if group:
+            yield group
+
+    def _finish(
+        self, calls: Sequence[Steps[T]], requests: Mapping[int, Request], results: dict[int, T]
+    ) -> None:
+        """Wait for requests and do the last steps of their calls."""
+        for number, request in requests.items():
+            if number not in results:
+                request.deadline.wait()
+                self._worker.leave(request)
+                results[number] = self.run(calls[number])
 
     async def arun(self, steps: Steps[T], deadline: Deadline) -> T:
         """Do all steps of a call elsewhere; a task that is cancelled stops costing."""

@@ -8,16 +8,18 @@ import hashlib
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.rerank.models import TokenStates
+from resift.rerank.deadline import Deadline
+from resift.rerank.models import Model, TokenStates
+from resift.rerank.values import is_text
 from resift.rerank.windows import TextTokens
-from resift.types import Precomputed
+from resift.types import Candidate, Precomputed
 
 _TOKENS = np.dtype("<u4")
 _SEAL = 16  # bytes that name a text
@@ -80,6 +82,29 @@ def unpack(
     return EncodedDocument(tokens, states)
 
 
+def unpack_all(
+    candidates: Sequence[Candidate],
+    texts: Sequence[object],
+    fingerprint: str,
+    model: Model,
+    deadline: Deadline,
+) -> dict[int, EncodedDocument]:
+    """The candidates that are precomputed by this model, by index, while there is time."""
+    encoded = {}
+    for index, candidate in enumerate(candidates):
+        if candidate.precomputed is None or deadline.spent:
+            continue
+        text = texts[index]
+        if not isinstance(text, str) or not is_text(text):
+            continue
+        document = unpack(
+            candidate.precomputed, text, fingerprint, model.state_type, model.state_bytes
+        )
+        if document is not None and model.has(document.tokens.ids):
+            encoded[index] = document
+    return encoded
+
+
 def _is_whole(kept: Any) -> bool:
     """Whether something is made of bytes as `pack` makes it: callers may hand in anything."""
     parts = [getattr(kept, name, None) for name in ("text", "tokens", "states")]
@@ -104,6 +129,12 @@ class StateCache:
             for key in found:
                 self._kept.move_to_end(key)
         return found
+
+    def close(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._kept.clear()
+            self._bytes = 0
 
     def put(self, key: bytes, known: EncodedDocument) -> None:
         """Remember; the least recently used make room."""

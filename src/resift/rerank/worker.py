@@ -15,7 +15,7 @@ from weakref import ref
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import Overloaded, RuntimeFailure
+from resift.errors import Overloaded, RerankerClosed, RuntimeFailure
 from resift.rerank.batching import TOKEN_BUDGET, fill, first_batch, padded_length
 from resift.rerank.models import Batch, Model, Stage, TokenStates
 from resift.rerank.precompute import EncodedDocument, StateCache
@@ -27,6 +27,8 @@ from resift.rerank.tuning import Tuning
 
 IDLE_S = 1.0
 """A worker with nothing to do ends after so long; the next call starts another."""
+
+CLOSED = "this reranker was closed; open another one with Reranker(…)"
 
 BATCHES_LEFT = 4
 """A batch takes at most this part of the time that a caller has left."""
@@ -75,6 +77,7 @@ class Worker:
         self._max_waiting_tokens = max_waiting_tokens
         self._halves = halves
         self._tuning = tuning
+        self._closed = False
         self._begin()
         if hasattr(os, "register_at_fork"):  # a child has no thread, and nothing waits there
             os.register_at_fork(after_in_child=partial(_begin_anew, ref(self)))
@@ -95,21 +98,41 @@ class Worker:
         finally:
             self.leave(request)
 
-    def submit(self, request: Request) -> None:
-        """Queue a request; its deadline hears when it is done. Whoever submits must `leave`.
+    def submit(self, *requests: Request) -> None:
+        """Queue requests, all or none; their deadlines hear when they are done. Then `leave` them.
 
-        Raises `Overloaded` where too much is waiting already and `RuntimeFailure` where no thread
-        can be started.
+        Raises `Overloaded` where too much is waiting already, `RuntimeFailure` where no thread can
+        be started and `RerankerClosed` after `close`.
         """
         with self._changed:
+            if self._closed:
+                raise RerankerClosed(CLOSED)
             waiting = sum(other.waiting_tokens for other in self._requests)
-            excess = waiting + request.waiting_tokens - self._max_waiting_tokens
+            new = sum(request.waiting_tokens for request in requests)
+            excess = waiting + new - self._max_waiting_tokens
             if waiting and excess > 0:
                 raise Overloaded(waiting, self.pace.seconds(excess))
             self._start()
-            request.served = min((other.served for other in self._requests), default=0.0)
-            self._requests.append(request)
+            served = min((other.served for other in self._requests), default=0.0)
+            for request in requests:
+                request.served = served
+                self._requests.append(request)
             self._changed.notify()
+
+    def close(self) -> None:
+        """All that wait get an error, and the thread ends; it may finish its batch."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            for request in tuple(self._requests):
+                request.error = RerankerClosed(CLOSED)
+                self._done(request)
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+        del self._model  # only the thread reads it
 
     def _start(self) -> None:
         """See that a thread is at work."""
@@ -146,7 +169,7 @@ class Worker:
             with self._changed:
                 pairs = self._take()
                 if not pairs:
-                    if not self._changed.wait(IDLE_S) and not self._requests:
+                    if self._closed or (not self._changed.wait(IDLE_S) and not self._requests):
                         self._thread = None
                         return
                     continue

@@ -26,8 +26,7 @@ from resift.index.store import Store
 from resift.index.sync import IndexHandle, Models, last_source_options, sync
 from resift.index.versions import Version, Versions
 from resift.rerank.candidates import check_query
-from resift.rerank.options import checked_flag
-from resift.rerank.thresholds import Thresholds
+from resift.rerank.options import Thresholds, checked_flag
 from resift.search.arguments import (
     check_part,
     check_sync,

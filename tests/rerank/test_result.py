@@ -1,4 +1,4 @@
-"""Who is left out for a score, who is not, and when nothing answers: the rules, and in calls."""
+"""Rankings of any depth and weight, `min_score` and `abstain_below`: as rules, and in calls."""
 
 import asyncio
 import warnings
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from resift import Candidate, Ranking, Reranker
 from resift.errors import InputError
-from resift.rerank.thresholds import Thresholds
+from resift.rerank.result import above_min_score, abstains
 from resift.types import Status
 from texts import QUESTIONS, passages
 
@@ -31,7 +31,7 @@ def bundled(in_one_runtime: Reranker) -> Reranker:
 
 def _kept(least: float | None, values: list[float], statuses: list[Status]) -> list[int]:
     places = np.arange(len(values))
-    kept = Thresholds(least).kept(places, np.array(values, np.float64), statuses)
+    kept = above_min_score(places, np.array(values, np.float64), statuses, least)
     return [int(place) for place in kept]
 
 
@@ -76,7 +76,7 @@ def test_what_a_race_let_go_does_not_come_up_behind_one_that_is_below() -> None:
 def test_nothing_answers_where_all_was_read_and_the_best_is_below(
     abstain_below: float | None, best: float, partial: bool, expected: bool
 ) -> None:
-    assert Thresholds(abstain_below=abstain_below).abstains(best, partial) is expected
+    assert abstains(best, partial, abstain_below) is expected
 
 
 @pytest.mark.parametrize("name", ["min_score", "abstain_below"])
@@ -142,10 +142,10 @@ def test_abstaining_asks_the_best_score_whatever_is_asked_for(
 def test_late_ones_come_up_where_those_before_them_are_left_out(bundled: Reranker) -> None:
     """The first two of what stays, not what stays of the first two."""
     scored = bundled.score_candidates(QUERY, POOL[:6])
-    logits, statuses = scored.outcome.logits.copy(), list(scored.outcome.statuses)
+    logits, statuses = scored._state.logits.copy(), list(scored._state.statuses)
     logits[4:], statuses[4:] = np.nan, ["late", "late"]
-    outcome = replace(scored.outcome, logits=logits, statuses=statuses, partial=True)
-    found = replace(scored, outcome=outcome).ranking(2, thresholds=Thresholds(1.0, 1.0))
+    state = replace(scored._state, logits=logits, statuses=statuses, partial=True)
+    found = replace(scored, _state=state).ranking(2, min_score=1.0, abstain_below=1.0)
     assert [(hit.rank, hit.index, hit.status) for hit in found] == [(1, 4, "late"), (2, 5, "late")]
     assert found.receipt.below_min_score == 4 and not found.abstained
 
@@ -188,3 +188,65 @@ def test_the_fused_score_is_what_is_compared(bundled: Reranker) -> None:
     whole = bundled.rank(QUERY, window, None)
     least = _scores(whole)[5]
     assert bundled.rank(QUERY, window, None, min_score=least).hits == whole.hits[:6]
+
+
+DELETING = "how do I keep an object from being deleted"
+
+
+def _candidates(size: int) -> list[Candidate]:
+    texts = passages(size, 300)
+    texts[3] = ""
+    return [Candidate(str(n), text, rank=n + 1, score=30.0 - n) for n, text in enumerate(texts)]
+
+
+def _order(ranking: Ranking) -> list[tuple[str, str]]:
+    return [(hit.id, hit.status) for hit in ranking]
+
+
+def _logits(ranking: Ranking) -> list[float]:
+    return [np.nan if hit.logit is None else hit.logit for hit in ranking]
+
+
+@pytest.mark.parametrize("weight", [None, 0.0, 2.0])
+@pytest.mark.parametrize("depth", [1, 5, 12, None])
+def test_any_depth_and_weight_is_what_ranking_it_gives(
+    bundled: Reranker, depth: int | None, weight: float | None
+) -> None:
+    window = _candidates(12)
+    scored = bundled.score_candidates(DELETING, window)
+    derived = scored.ranking(depth=depth, fusion_weight=weight)
+    order = scored.order(depth=depth, fusion_weight=weight)
+    assert order == [hit.index for hit in derived]
+    ranked = bundled.rank(DELETING, window[:depth], None, fusion_weight=weight)
+    assert _order(derived) == _order(ranked)
+    np.testing.assert_allclose(_logits(derived), _logits(ranked), atol=2e-4)
+    assert derived.receipt.depth == ranked.receipt.depth
+    assert derived.receipt.scored == ranked.receipt.scored
+    assert derived.receipt.tokens == ranked.receipt.tokens
+
+
+def test_reading_in_steps_changes_nothing_but_the_clock(joint: Reranker) -> None:
+    window = _candidates(10)
+    whole, steps = (
+        joint.score_candidates(DELETING, window),
+        joint.score_candidates(DELETING, window, steps=(7, 2, 40)),
+    )
+    assert _order(whole.ranking()) == _order(steps.ranking())
+    np.testing.assert_allclose(
+        _logits(whole.ranking()), _logits(steps.ranking()), atol=2e-4, equal_nan=True
+    )
+    assert list(steps.took_ms) == [2, 7, 10] and list(whole.took_ms) == [10]
+    assert sorted(steps.took_ms.values()) == list(steps.took_ms.values())
+    assert steps.ranking().receipt.tokens == whole.ranking().receipt.tokens
+
+
+def test_the_order_is_by_what_the_hits_say_it_is(bundled: Reranker) -> None:
+    hits = [hit for hit in bundled.rank(DELETING, _candidates(12), None) if hit.logit is not None]
+    sums = [hit.logit + hit.fusion + hit.feedback for hit in hits if hit.logit is not None]
+    assert sums == sorted(sums, reverse=True)
+    assert any(hit.fusion for hit in hits) and any(hit.feedback for hit in hits)
+
+
+def test_a_depth_below_one_is_refused(bundled: Reranker) -> None:
+    with pytest.raises(InputError, match="depth=0"):
+        bundled.score_candidates(DELETING, ["a text"]).ranking(depth=0)
