@@ -85,9 +85,11 @@ def _measure(reranker: Reranker, runtime: str, rounds: int) -> dict[str, Any]:
         for name, own in WORKLOADS.items()
         if own.callers == 1
     }
-    receipts = {name: reranker.rank(QUERY, own, exact=True).receipt for name, own in asked.items()}
+    receipts = {
+        name: reranker.rank(QUERY, own, 10, exact=True).receipt for name, own in asked.items()
+    }
     rankings: Calls = {
-        name: partial(reranker.rank, QUERY, own, exact=True) for name, own in asked.items()
+        name: partial(reranker.rank, QUERY, own, 10, exact=True) for name, own in asked.items()
     }
     seconds = _interleaved({**_chains(runtime), **rankings}, rounds)
     limit = max(2 * CHAIN * rows * width**2 / seconds[width, rows] for width, rows in SIZES)

@@ -19,7 +19,7 @@ The file is the one that ``RESIFT_CONFIG`` names; a variable wins over the file:
     cache_dir = "/var/cache/resift" # RESIFT_CACHE_DIR: for what can be made again, by default
                                     # $XDG_CACHE_HOME/resift or ~/.cache/resift; if it is set,
                                     # searches of s3:// indexes read a copy there
-    cache_gb = 10                   # RESIFT_CACHE_GB: of copies; larger indexes are read in place
+    cache_gb = 10                   # RESIFT_CACHE_GB: of copies; larger indexes are not copied
 
     [storage]                       # the usual AWS variables, for s3:// URIs
     endpoint = "http://127.0.0.1:8333"   # AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL
@@ -335,7 +335,7 @@ def _flag(name: str, value: Any) -> bool:
     raise SettingsError(f"{name}={shown(value)}: expected true or false")
 
 
-def _count(least: int, meaning: str = "") -> Callable[[str, Any], int]:
+def _count(lowest: int, meaning: str = "") -> Callable[[str, Any], int]:
     """A check for whole numbers, also as text."""
 
     def check(name: str, value: Any) -> int:
@@ -344,8 +344,8 @@ def _count(least: int, meaning: str = "") -> Callable[[str, Any], int]:
         number = int(value) if readable else -1
         if number > MOST:
             raise SettingsError(f"{name}: expected a whole number up to {MOST:,}, got a larger one")
-        if number < least:
-            expected = f", {meaning}" if meaning else f" from {least}"
+        if number < lowest:
+            expected = f", {meaning}" if meaning else f" from {lowest}"
             is_short = type(value) is not int or abs(value) < MOST
             text = shown(value)[:40] if is_short else "under zero"
             raise SettingsError(f"{name}={text}: expected a whole number{expected}")

@@ -50,12 +50,12 @@ Calibrated = Literal["none", "model", "judged", "judged_other_depth"]
 """
 
 
-def _whole(value: object, what: str) -> int:
+def _whole(value: object, expected: str) -> int:
     """A whole number of any library; `InputError` for anything else, booleans included."""
     try:
         return operator.index(None if isinstance(value, bool) else value)  # type: ignore[arg-type]
     except TypeError:
-        raise InputError(f"{shown(value)}: expected {what}, a whole number") from None
+        raise InputError(f"{shown(value)}: expected {expected}, a whole number") from None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -78,11 +78,11 @@ class UnreadCandidates:
         except IndexError:
             return None
 
-    def head(self, most: int | None) -> tuple[NDArray[np.intp], Ranks]:
-        """Indices and ranks of those that can be among the first `most` of them; all with None."""
+    def head(self, limit: int | None) -> tuple[NDArray[np.intp], Ranks]:
+        """Indices and ranks of those that can be among the first `limit` of them; all with None."""
         ranked = len(self.ranks)
-        more = len(self) - ranked if most is None else min(len(self) - ranked, most)
-        indices = np.arange(self.start, self.start + ranked + more)
+        unranked = len(self) - ranked if limit is None else min(len(self) - ranked, limit)
+        indices = np.arange(self.start, self.start + ranked + unranked)
         return indices, np.append(self.ranks, indices[ranked:] + 1.0)
 
 

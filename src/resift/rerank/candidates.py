@@ -63,14 +63,14 @@ def from_fields(name: str, fields: Mapping[Any, Any], text: str = "text") -> Can
     """
     id_ = fields.get("id")
     metadata = _metadata(fields.get("metadata"))
-    more = {key: value for key, value in fields.items() if key not in FIELDS and key != text}
+    others = {key: value for key, value in fields.items() if key not in FIELDS and key != text}
     return _clean(
         name,
         Candidate(
             id=fields.get("_id") if is_missing(id_) else id_,  # type: ignore[arg-type]
             text=fields[text],
             title=fields.get("title", "") if text != "title" else "",
-            metadata={**metadata, **more} if more else metadata,
+            metadata={**metadata, **others} if others else metadata,
             rank=fields.get("rank"),
             score=fields.get("score"),
         ),
@@ -261,8 +261,8 @@ def refuse_collection(documents: object) -> None:
 def no_documents(items: Sequence[Any]) -> InputError:
     """The error for a list in which nothing is a document; it describes the first item."""
     first, count = items[0], len(items)
-    which = "it is" if count == 1 else f"the first of {count} is"
-    return InputError(f"documents: {which} {_description(first)}; {_EXPECTED}{_remedy(first)}")
+    subject = "it is" if count == 1 else f"the first of {count} is"
+    return InputError(f"documents: {subject} {_description(first)}; {_EXPECTED}{_remedy(first)}")
 
 
 def _description(document: object) -> str:
@@ -271,10 +271,8 @@ def _description(document: object) -> str:
         if keys is None or "text" in keys:
             return f"a {type(document).__name__} that cannot be read"
         keys = [shown(key) for key in keys]
-        more = ", …" if len(keys) > _KEYS_SHOWN else ""
-        return (
-            f'a mapping without "text" (it has {", ".join(keys[:_KEYS_SHOWN]) or "no keys"}{more})'
-        )
+        others = ", …" if len(keys) > _KEYS_SHOWN else ""
+        return f'a mapping without "text" (it has {", ".join(keys[:_KEYS_SHOWN]) or "no keys"}{others})'
     return "None" if document is None else f"of type {type(document).__name__}"
 
 

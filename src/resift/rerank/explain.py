@@ -97,8 +97,8 @@ def _unreadable(name: str, status: str) -> InputError:
 
 def _parts(title: str, text: str) -> Sequence[Part]:
     """The parts of what is read, without effects."""
-    most = max(min(MOST_PARTS, MOST_CHARACTERS // max(len(text), 1)), 1)
-    parts = [Part(text[start:end], start, end, None) for start, end in sentences(text, most)]
+    limit = max(min(MOST_PARTS, MOST_CHARACTERS // max(len(text), 1)), 1)
+    parts = [Part(text[start:end], start, end, None) for start, end in sentences(text, limit)]
     return [Part(title, 0, len(title), None, "title"), *parts] if title else parts
 
 

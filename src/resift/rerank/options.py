@@ -83,13 +83,13 @@ def checked_weight(weight: object) -> float | None:
     return _checked("fusion_weight", weight, MOST_WEIGHT)
 
 
-def _checked(name: str, value: object, most: int) -> float | None:
-    """A number from 0 to `most`, or None."""
+def _checked(name: str, value: object, highest: int) -> float | None:
+    """A number from 0 to `highest`, or None."""
     if value is None:
         return None
     checked = number(value)
-    if checked is None or not 0 <= checked <= most:
-        raise InputError(f"{name}={shown(value)}: expected a number from 0 to {most:,}, or None")
+    if checked is None or not 0 <= checked <= highest:
+        raise InputError(f"{name}={shown(value)}: expected a number from 0 to {highest:,}, or None")
     return checked
 
 

@@ -109,8 +109,8 @@ def make_ranking(
     curve, source = scored._scale.curve(added.weight, added.feedback_weight)
     values = curve(scores)
     indices = _order(candidates, state, scores)
-    kept = above_min_score(indices, values, state.statuses, options.min_score)
-    shown = _with_unread(kept, candidates, scores, unread, options.top_n)
+    remaining = above_min_score(indices, values, state.statuses, options.min_score)
+    shown = _with_unread(remaining, candidates, scores, unread, options.top_n)
     documents = [
         candidates[index] if index < len(candidates) else unread.at(index)
         for index in shown.tolist()
@@ -120,7 +120,7 @@ def make_ranking(
     ranked = _Ranked(
         state=state,
         added=added,
-        left_out=np.isfinite(values).sum() - np.isfinite(values[kept]).sum(),
+        left_out=np.isfinite(values).sum() - np.isfinite(values[remaining]).sum(),
         abstained=abstains(best, partial, options.abstain_below),
         started=started,
     )

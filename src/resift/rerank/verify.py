@@ -43,10 +43,10 @@ NEAR = 2  # tolerances; two sound runtimes are .2 apart, the slightest broken la
 
 @dataclass(frozen=True, slots=True)
 class ModelCheck:
-    """`value`, described by `what`, must be `bound` at most, or where `is_least` at least."""
+    """`value`, which `description` names, must be `bound` at most, or where `is_least` at least."""
 
     name: str
-    what: str
+    description: str
     value: float
     bound: float
     is_least: bool
@@ -54,7 +54,7 @@ class ModelCheck:
 
     def __str__(self) -> str:
         limit = "at least" if self.is_least else "allowed"
-        return f"{self.what} {_written(self.value)}, {limit} {_written(self.bound)}"
+        return f"{self.description} {_written(self.value)}, {limit} {_written(self.bound)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def references(manifest: Manifest) -> tuple[ReferencePair, ...]:
 class _Numbers:
     """Each reference pair's number, ``(pairs,)``: computed here, where it was made, in float32."""
 
-    here: Numbers
+    measured: Numbers
     expected: Numbers
     exact: Numbers
     tolerance: float
@@ -181,10 +181,10 @@ def verified(manifest: Manifest, runtime: str, logits: ReferenceLogits) -> Verif
         model=manifest.name,
         fingerprint=manifest.fingerprint,
         runtime=runtime,
-        pairs=len(numbers.here),
-        max_difference=float(np.abs(numbers.here - numbers.expected).max()),
+        pairs=len(numbers.measured),
+        max_difference=float(np.abs(numbers.measured - numbers.expected).max()),
         tolerance=manifest.tolerance,
-        max_difference_fp32=float(np.abs(numbers.here - numbers.exact).max()),
+        max_difference_fp32=float(np.abs(numbers.measured - numbers.exact).max()),
         checks=checks,
     )
 
@@ -200,11 +200,11 @@ def _checks(
         return
     span = np.ptp(numbers.exact)
     if span > 2 * numbers.tolerance:  # else the references themselves hardly differ
-        least = FLAT * span
-        yield _at_least("head", "range of all reference pairs", np.ptp(numbers.here), least)
-    off = np.abs(numbers.here - numbers.expected).max()
-    what = f"furthest {numbers.name} from its reference"
-    yield _at_most("reference", what, off, numbers.tolerance)
+        floor = FLAT * span
+        yield _at_least("head", "range of all reference pairs", np.ptp(numbers.measured), floor)
+    off = np.abs(numbers.measured - numbers.expected).max()
+    description = f"furthest {numbers.name} from its reference"
+    yield _at_most("reference", description, off, numbers.tolerance)
     yield from _float32(numbers)
     off = np.abs(logits.alone - logits.among_others).max()
     yield _at_most("alone", "furthest between a pair alone and among others", off, ALONE)
@@ -213,11 +213,11 @@ def _checks(
 
 def _float32(numbers: _Numbers) -> Iterator[ModelCheck]:
     """Whether quantisation left the model what it was."""
-    off, span = np.abs(numbers.here - numbers.exact), np.ptp(numbers.exact)
-    what, least = f"{numbers.name} from float32's", 2 * numbers.tolerance
-    yield _at_most("float32", f"furthest {what}", off.max(), max(least, FURTHEST * span))
-    yield _at_most("float32", f"mean {what}", off.mean(), max(least, MEAN * span))
-    tau = agreement(numbers.here, numbers.exact, least)
+    off, span = np.abs(numbers.measured - numbers.exact), np.ptp(numbers.exact)
+    description, floor = f"{numbers.name} from float32's", 2 * numbers.tolerance
+    yield _at_most("float32", f"furthest {description}", off.max(), max(floor, FURTHEST * span))
+    yield _at_most("float32", f"mean {description}", off.mean(), max(floor, MEAN * span))
+    tau = agreement(numbers.measured, numbers.exact, floor)
     if tau is not None:
         yield _at_least("order", "Kendall's tau with float32", tau, ORDER)
 
@@ -235,17 +235,17 @@ def check_exits(crossed: Numbers, exits: Sequence[Exit]) -> Iterator[ModelCheck]
     gains = [final - logits for logits in early]
     spreads = [_within_query(logits).std() for logits in [final, *gains]]
     for number, (before, after) in enumerate(pairwise(spreads), 1):
-        what = f"what exit {number} leaves open, against the step before,"
-        yield _at_most(f"exit {number}", what, _ratio(after, before), WIDER)
+        description = f"what exit {number} leaves open, against the step before,"
+        yield _at_most(f"exit {number}", description, _ratio(after, before), WIDER)
     for number, (gained, exit_) in enumerate(zip(gains, exits, strict=False), 1):
         middle = gained - np.median(gained, axis=1, keepdims=True) + gain(exit_, 0.5)
         out = np.mean((middle < exit_.gains[0]) | (middle > exit_.gains[-1]))
-        what = f"share outside the bounds of exit {number}"
-        yield _at_most(f"exit {number}", what, float(out), OUTSIDE)
+        description = f"share outside the bounds of exit {number}"
+        yield _at_most(f"exit {number}", description, float(out), OUTSIDE)
     widths = [gain(exit_, 0.95) - gain(exit_, 0.05) for exit_ in exits]
     for number, (before, after) in enumerate(pairwise(widths), 2):
-        what = f"width of the bounds of exit {number}, against the exit before,"
-        yield _at_most(f"exit {number}", what, _ratio(after, before), WIDER)
+        description = f"width of the bounds of exit {number}, against the exit before,"
+        yield _at_most(f"exit {number}", description, _ratio(after, before), WIDER)
 
 
 def agreement(logits: Numbers, exact: Numbers, apart: float) -> float | None:
@@ -268,14 +268,14 @@ def _ratio(after: float, before: float) -> float:
     return after / before if before else float(after > 0)
 
 
-def _at_most(name: str, what: str, value: float, bound: float) -> ModelCheck:
+def _at_most(name: str, description: str, value: float, bound: float) -> ModelCheck:
     """A check that NaN fails."""
-    return ModelCheck(name, what, float(value), float(bound), False, bool(value <= bound))
+    return ModelCheck(name, description, float(value), float(bound), False, bool(value <= bound))
 
 
-def _at_least(name: str, what: str, value: float, bound: float) -> ModelCheck:
+def _at_least(name: str, description: str, value: float, bound: float) -> ModelCheck:
     """A check that NaN fails."""
-    return ModelCheck(name, what, float(value), float(bound), True, bool(value >= bound))
+    return ModelCheck(name, description, float(value), float(bound), True, bool(value >= bound))
 
 
 def _written(value: float) -> str:
@@ -294,10 +294,10 @@ def _diagnosis(numbers: _Numbers, failed: set[str]) -> str:
 
 
 def _cause(numbers: _Numbers, failed: set[str]) -> str:
-    here, exact = numbers.here, numbers.exact
+    measured, exact = numbers.measured, numbers.exact
     head, layers = numbers.head, numbers.layers
-    tau = agreement(here, exact, 2 * numbers.tolerance)
-    if tau is not None and tau >= ORDER and np.abs(here - sigmoid(exact)).max() <= SQUASHED:
+    tau = agreement(measured, exact, 2 * numbers.tolerance)
+    if tau is not None and tau >= ORDER and np.abs(measured - sigmoid(exact)).max() <= SQUASHED:
         return f"wrong {head}: a sigmoid stands on top of the logit; convert it again"
     if "head" in failed:
         return _cause_of_one_number(numbers)
@@ -314,27 +314,27 @@ def _cause(numbers: _Numbers, failed: set[str]) -> str:
             f"wrong {head} or the weights of another model: nothing follows the references{broken};"
             " copy or convert it again"
         )
-    if np.abs(here - numbers.expected).max() <= NEAR * numbers.tolerance:
+    if np.abs(measured - numbers.expected).max() <= NEAR * numbers.tolerance:
         return "this processor or runtime computes otherwise; set RESIFT_RUNTIME to another runtime"
-    if _is_straight(here, numbers.expected):
+    if _is_straight(measured, numbers.expected):
         return f"wrong {head}: another scale or bias, all else as it was; convert it again"
     return f"broken {layers}: in order, and off by more than a runtime is; convert it again"
 
 
 def _cause_of_one_number(numbers: _Numbers) -> str:
     """Softmax over one label is 1, its logarithm 0; broken layers give another number."""
-    head, first = numbers.head, float(numbers.here[0])
-    if not np.ptp(numbers.here) and first in (0.0, 1.0):
+    head, first = numbers.head, float(numbers.measured[0])
+    if not np.ptp(numbers.measured) and first in (0.0, 1.0):
         return f"wrong {head}: {first:g} for every pair, as softmax over one label gives"
     return (
         f"wrong {head} or broken {numbers.layers}: the same number for every pair; convert it again"
     )
 
 
-def _is_straight(here: Numbers, expected: Numbers) -> bool:
+def _is_straight(measured: Numbers, expected: Numbers) -> bool:
     """Whether a scale and a bias explain nearly all of the difference."""
-    if len(here) < STRAIGHT:
+    if len(measured) < STRAIGHT:
         return False
-    scale, bias = np.polyfit(expected, here, 1)
-    left = np.abs(here - (scale * expected + bias)).max()
-    return bool(left <= min(np.abs(here - expected).max(), np.ptp(here)) / 10)
+    scale, bias = np.polyfit(expected, measured, 1)
+    left = np.abs(measured - (scale * expected + bias)).max()
+    return bool(left <= min(np.abs(measured - expected).max(), np.ptp(measured)) / 10)
