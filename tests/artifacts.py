@@ -64,26 +64,26 @@ def with_exits(
 ) -> dict[str, NDArray[np.float32]]:
     """Exits too: contexts are taken as they are, heads are those of the model, so far linear."""
     layers = len({name.split(".")[2] for name in weights if name.startswith("encoder.")})
-    found = dict(weights)
+    stage = dict(weights)
     for cut in cuts:
         for layer in range(cut, layers):
-            own = f"encoder.layer.{layer}."
-            found |= {
-                f"exit.{cut}.layer.{layer}.{name.removeprefix(own)}": value
+            prefix = f"encoder.layer.{layer}."
+            stage |= {
+                f"exit.{cut}.layer.{layer}.{name.removeprefix(prefix)}": value
                 for name, value in weights.items()
-                if name.startswith(own)
+                if name.startswith(prefix)
             }
         slope = weights["head.projection.weight"] @ weights["head.dense.weight"]
-        found[f"exit.{cut}.weight"] = slope[0] / 2
-        found[f"exit.{cut}.bias"] = weights["head.projection.bias"]
-    return found
+        stage[f"exit.{cut}.weight"] = slope[0] / 2
+        stage[f"exit.{cut}.bias"] = weights["head.projection.bias"]
+    return stage
 
 
 def make_exits_artifact(folder: Path) -> Path:
     """A joint artifact of three stages, cut after 2 and 3 of 4 layers."""
     shape = EncoderShape(layers=4, heads=4, epsilon=1e-12, activation="gelu")
     weights = with_exits(random_weights(4), 2, 3)
-    names = [f"stage-{place}.onnx" for place in range(3)]
+    names = [f"stage-{number}.onnx" for number in range(3)]
     for name, layers in zip(names, (range(2), range(2, 3), range(3, 4)), strict=True):
         onnx.save(stage_graph(weights, shape, Head("tanh"), layers), str(folder / name))
     shutil.copy(BUNDLED / TOKENIZER, folder / TOKENIZER)

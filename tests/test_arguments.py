@@ -206,14 +206,16 @@ def test_arguments_of_a_reading(tiny: Reranker) -> None:
                 refused(method, name, value)
 
 
-def test_kept_states_that_were_tampered_cost_themselves(tiny: Reranker) -> None:
-    (kept,) = tiny.precompute(["red sky"])
+def test_precomputed_states_that_were_tampered_cost_themselves(tiny: Reranker) -> None:
+    (precomputed,) = tiny.precompute(["red sky"])
     expected = tiny.score("red", ["red sky", "blue"]).tolist()
     for name in ("model", "text", "tokens", "states"):
         for value in ODD:
-            odd = object.__new__(type(kept))
+            odd = object.__new__(type(precomputed))
             for field in ("model", "text", "tokens", "states"):
-                object.__setattr__(odd, field, value if field == name else getattr(kept, field))
+                object.__setattr__(
+                    odd, field, value if field == name else getattr(precomputed, field)
+                )
             documents: list[Any] = [Candidate("a", "red sky", precomputed=odd), "blue"]
             assert tiny.score("red", documents).tolist() == expected, (name, value)
 

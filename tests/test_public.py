@@ -26,11 +26,11 @@ ERRORS = """
 """.split()
 
 NAMES = """
-    Basis Calibrated Candidate Citation Columns Comparison Document DocumentLike Embedder Explainer
-    Explanation Globs Hit Index Mode ModelCheck ParseLimits Part Precomputed Precomputer Progress
-    ProgressCallback Ranker Ranking Receipt Reranker Retrieved ScoredCandidates Settings
-    SourceOptions Standing Status StorageSettings SyncPlan SyncReport VectorIndex Verdict Verification
-    Version
+    Basis Calibrated Candidate Citation Columns Comparison Document DocumentLike Embedder
+    Explainer Explanation Globs Hit Index Mode ModelCheck ParseLimits Part Precomputed
+    Precomputer Progress ProgressCallback Ranker Ranking Receipt Reranker Retrieved
+    ScoredCandidates Settings SourceOptions Standing Status StorageSettings SyncPlan SyncReport
+    VectorIndex Verdict Verification Version
 """.split()
 
 

@@ -47,7 +47,7 @@ def test_what_a_ranking_holds_are_keys(tiny: Reranker) -> None:
     assert hash(same) == hash(ranking)
     assert hash(replace(ranking.receipt, timings_ms={})) == hash(ranking.receipt)
     made: list[Hashable] = [ranking.receipt, ranking.explain(0), ranking.compare(0, 1)]
-    assert all(isinstance(hash(one), int) for one in made)
+    assert all(isinstance(hash(value), int) for value in made)
     scored = tiny.score_candidates("red", documents)
     assert scored == scored
     assert scored != tiny.score_candidates("red", documents)

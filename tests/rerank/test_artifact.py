@@ -65,9 +65,9 @@ def test_exits_and_calibration_read_as_they_were_written(
 ) -> None:
     manifest = replace(load_artifact(folder).manifest, exits=exits, calibration=calibration)
     write_manifest(folder, manifest)
-    found = load_artifact(folder).manifest
-    assert found == manifest
-    assert (found.exits, found.calibration) == (exits, calibration)
+    loaded = load_artifact(folder).manifest
+    assert loaded == manifest
+    assert (loaded.exits, loaded.calibration) == (exits, calibration)
 
 
 def test_a_manifest_from_before_there_were_exits_has_none(folder: Path) -> None:

@@ -49,10 +49,10 @@ def bundled(in_one_runtime: Reranker) -> Reranker:
 @st.composite
 def isotonics(draw: st.DrawFn) -> Isotonic:
     thousandths = st.sets(st.integers(-20_000, 20_000), min_size=1, max_size=8)
-    places = sorted(place / 1000 for place in draw(thousandths))
+    logits_ = sorted(logit / 1000 for logit in draw(thousandths))
     inside = st.floats(1e-6, 1 - 1e-6)
-    probabilities = sorted(draw(st.lists(inside, min_size=len(places), max_size=len(places))))
-    return Isotonic(tuple(places), tuple(probabilities))
+    probabilities = sorted(draw(st.lists(inside, min_size=len(logits_), max_size=len(logits_))))
+    return Isotonic(tuple(logits_), tuple(probabilities))
 
 
 platts = st.builds(Platt, st.floats(0.01, 1), st.floats(-3, 3))
@@ -89,8 +89,8 @@ def file(tmp_path: Path) -> Path:
 
 
 @given(curves, logits)
-def test_a_curve_never_falls_and_is_never_quite_sure(curve: Curve, own: list[float]) -> None:
-    probabilities = curve(np.sort(np.array(own)))
+def test_a_curve_never_falls_and_is_never_quite_sure(curve: Curve, logits_: list[float]) -> None:
+    probabilities = curve(np.sort(np.array(logits_)))
     assert (np.diff(probabilities) >= -1e-15).all()  # but for rounding
     assert ((probabilities > 0) & (probabilities < 1)).all()
 
@@ -102,8 +102,8 @@ def test_an_isotonic_curve_has_no_steps(curve: Isotonic, logit: float) -> None:
 
 
 def test_an_isotonic_curve_is_level_beyond_its_ends_and_straight_between() -> None:
-    found = FLAT(np.array([-50.0, -8.0, -4.0, 0.0, 50.0, np.nan]))
-    np.testing.assert_allclose(found, [0.01, 0.01, 0.205, 0.4, 0.4, np.nan])
+    values = FLAT(np.array([-50.0, -8.0, -4.0, 0.0, 50.0, np.nan]))
+    np.testing.assert_allclose(values, [0.01, 0.01, 0.205, 0.4, 0.4, np.nan])
 
 
 @given(curves, st.one_of(st.none(), curves))
@@ -167,7 +167,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     for file in (tmp_path / "taken", tmp_path / "absent" / "own.json"):
         with pytest.raises(OutputError, match=r"is a folder|there is no folder"):
             write_calibration(file, made())
-    assert [own.name for own in tmp_path.iterdir()] == ["taken"]
+    assert [file.name for file in tmp_path.iterdir()] == ["taken"]
 
 
 def _refused(file: Path, message: str) -> None:
@@ -193,9 +193,9 @@ WINDOW = [Candidate(str(n), text, score=30.0 - n) for n, text in enumerate(POOL)
 
 def test_scores_are_the_files_and_the_order_is_as_it_was(bundled: Reranker, file: Path) -> None:
     """A curve may tie scores, and never ranks."""
-    own = Reranker(calibration=str(file), settings=Settings(runtime=_runtime(bundled)))
+    calibrated = Reranker(calibration=str(file), settings=Settings(runtime=_runtime(bundled)))
     for documents, curve, added in ((POOL, FLAT, False), (WINDOW, FUSED, True)):
-        ranking, before = (model.rank(QUERY, documents, None) for model in (own, bundled))
+        ranking, before = (model.rank(QUERY, documents, None) for model in (calibrated, bundled))
         assert [hit.index for hit in ranking] == [hit.index for hit in before]
         assert [hit.logit for hit in ranking] == [hit.logit for hit in before]
         sums = [(hit.logit or 0) + (hit.fusion + hit.feedback) * added for hit in ranking]
@@ -203,8 +203,8 @@ def test_scores_are_the_files_and_the_order_is_as_it_was(bundled: Reranker, file
         assert (ranking.receipt.calibration, before.receipt.calibration) == ("judged", "model")
 
 
-def _probabilities(curve: Curve, own: Sequence[float]) -> list[float]:
-    return [float(chance) for chance in curve(np.array(own))]
+def _probabilities(curve: Curve, logits_: Sequence[float]) -> list[float]:
+    return [float(probability) for probability in curve(np.array(logits_))]
 
 
 def _runtime(reranker: Reranker) -> str:
@@ -224,10 +224,12 @@ def test_settings_name_the_file_too_and_the_argument_wins(file: Path, tmp_path: 
 def test_at_another_weight_the_models_own_scale_is_taken_and_nobody_vouches_for_it(
     bundled: Reranker, file: Path
 ) -> None:
-    own = Reranker(calibration=file, settings=Settings(runtime=_runtime(bundled)))
-    found, before = (model.rank(QUERY, WINDOW, fusion_weight=2.0) for model in (own, bundled))
-    assert found.hits == before.hits
-    assert found.receipt.calibration == before.receipt.calibration == "none"
+    calibrated = Reranker(calibration=file, settings=Settings(runtime=_runtime(bundled)))
+    ranking, before = (
+        model.rank(QUERY, WINDOW, fusion_weight=2.0) for model in (calibrated, bundled)
+    )
+    assert ranking.hits == before.hits
+    assert ranking.receipt.calibration == before.receipt.calibration == "none"
 
 
 def test_a_file_without_a_fused_curve_leaves_fused_scores_to_the_model(
@@ -235,11 +237,11 @@ def test_a_file_without_a_fused_curve_leaves_fused_scores_to_the_model(
 ) -> None:
     write_calibration(tmp_path / "plain.json", made(fused=None))
     settings = Settings(runtime=_runtime(bundled))
-    own = Reranker(calibration=tmp_path / "plain.json", settings=settings)
-    found = own.rank(QUERY, WINDOW)
-    assert found.hits == bundled.rank(QUERY, WINDOW).hits
-    assert found.receipt.calibration == "model"
-    assert own.rank(QUERY, POOL).receipt.calibration == "judged"
+    calibrated = Reranker(calibration=tmp_path / "plain.json", settings=settings)
+    ranking = calibrated.rank(QUERY, WINDOW)
+    assert ranking.hits == bundled.rank(QUERY, WINDOW).hits
+    assert ranking.receipt.calibration == "model"
+    assert calibrated.rank(QUERY, POOL).receipt.calibration == "judged"
 
 
 def test_without_any_calibration_the_receipt_says_so(joint: Reranker) -> None:
@@ -260,18 +262,18 @@ def test_a_scale_takes_a_weight_for_its_own_but_for_rounding() -> None:
 )
 def test_at_another_depth_a_receipt_says_so(tmp_path: Path, depth: int, meaning: str) -> None:
     write_calibration(tmp_path / "own.json", made(depth=depth))
-    own = Reranker(calibration=tmp_path / "own.json")
+    calibrated = Reranker(calibration=tmp_path / "own.json")
     for documents in (POOL, WINDOW):
-        receipt = own.rank(QUERY, documents, 3).receipt
+        receipt = calibrated.rank(QUERY, documents, 3).receipt
         assert receipt.calibration == meaning
         notes = [note for note in receipt.notes if "calibrate --depth 30" in note]
         assert len(notes) == (meaning != "judged")
     assert (
-        own.score_candidates(QUERY, POOL).ranking(depth=5).receipt.calibration
+        calibrated.score_candidates(QUERY, POOL).ranking(depth=5).receipt.calibration
         == "judged_other_depth"
     )
     with pytest.warns(UserWarning, match="not 4"):
-        own.rank(QUERY, POOL[:4], min_score=0.1)
+        calibrated.rank(QUERY, POOL[:4], min_score=0.1)
 
 
 @pytest.mark.parametrize("name", ["depth", "plain", "bins", "fingerprint"])

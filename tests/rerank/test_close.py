@@ -24,15 +24,15 @@ def tiny(joint_folder: Path) -> Reranker:
 
 
 CALLS: dict[str, Callable[[Reranker], Any]] = {
-    "rank": lambda own: own.rank("red", TEXTS),
-    "rank of nothing": lambda own: own.rank("red", []),
-    "arank": lambda own: asyncio.run(own.arank("red", TEXTS)),
-    "rank_many": lambda own: own.rank_many(["red"], [TEXTS]),
-    "score": lambda own: own.score("red", TEXTS),
-    "score_candidates": lambda own: own.score_candidates("red", TEXTS),
-    "explain": lambda own: own.explain("red", TEXTS[0]),
-    "precompute": lambda own: own.precompute(TEXTS),
-    "precomputes_states": lambda own: own.precomputes_states,
+    "rank": lambda reranker: reranker.rank("red", TEXTS),
+    "rank of nothing": lambda reranker: reranker.rank("red", []),
+    "arank": lambda reranker: asyncio.run(reranker.arank("red", TEXTS)),
+    "rank_many": lambda reranker: reranker.rank_many(["red"], [TEXTS]),
+    "score": lambda reranker: reranker.score("red", TEXTS),
+    "score_candidates": lambda reranker: reranker.score_candidates("red", TEXTS),
+    "explain": lambda reranker: reranker.explain("red", TEXTS[0]),
+    "precompute": lambda reranker: reranker.precompute(TEXTS),
+    "precomputes_states": lambda reranker: reranker.precomputes_states,
 }
 
 

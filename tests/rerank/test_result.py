@@ -29,20 +29,20 @@ def bundled(in_one_runtime: Reranker) -> Reranker:
     return in_one_runtime
 
 
-def _kept(least: float | None, values: list[float], statuses: list[Status]) -> list[int]:
-    places = np.arange(len(values))
-    kept = above_min_score(places, np.array(values, np.float64), statuses, least)
-    return [int(place) for place in kept]
+def _kept(threshold: float | None, values: list[float], statuses: list[Status]) -> list[int]:
+    indices = np.arange(len(values))
+    remaining = above_min_score(indices, np.array(values, np.float64), statuses, threshold)
+    return [int(index) for index in remaining]
 
 
 @given(scores, st.floats(0, 1))
 def test_of_scores_in_order_those_below_go_and_the_rest_stay(
-    own: list[float], least: float
+    scores_: list[float], threshold: float
 ) -> None:
-    known = sorted((score for score in own if score == score), reverse=True)
-    values = known + [np.nan] * (len(own) - len(known))
-    kept = _kept(least, values, ["late"] * len(values))
-    assert kept == [n for n, score in enumerate(values) if not score < least]
+    known = sorted((score for score in scores_ if score == score), reverse=True)
+    values = known + [np.nan] * (len(scores_) - len(known))
+    remaining = _kept(threshold, values, ["late"] * len(values))
+    assert remaining == [n for n, score in enumerate(values) if not score < threshold]
 
 
 def test_what_nobody_came_to_score_stays_and_what_cannot_be_read_goes() -> None:
@@ -97,31 +97,31 @@ def _scores(ranking: Ranking) -> list[float]:
 @pytest.mark.parametrize("top_n", [3, 15, None])
 def test_a_ranking_is_cut_at_the_least_score(bundled: Reranker, top_n: int | None) -> None:
     whole = bundled.rank(QUERY, POOL, None)
-    least = (_scores(whole)[9] + _scores(whole)[10]) / 2
-    found = bundled.rank(QUERY, POOL, top_n, min_score=least)
+    threshold = (_scores(whole)[9] + _scores(whole)[10]) / 2
+    ranking = bundled.rank(QUERY, POOL, top_n, min_score=threshold)
     expected = whole[: min(10, top_n or 10)]
-    assert [(hit.id, hit.rank) for hit in found] == [(hit.id, hit.rank) for hit in expected]
-    assert found.receipt.below_min_score >= 30 and found.receipt.scored == 40
-    assert whole.receipt.below_min_score == 0 and not found.abstained
+    assert [(hit.id, hit.rank) for hit in ranking] == [(hit.id, hit.rank) for hit in expected]
+    assert ranking.receipt.below_min_score >= 30 and ranking.receipt.scored == 40
+    assert whole.receipt.below_min_score == 0 and not ranking.abstained
 
 
 def test_a_race_changes_nothing_of_what_is_kept(bundled: Reranker) -> None:
-    """Not even where fewer than are raced for are good enough, so that the let go come next."""
+    """Not even where fewer than `top_n` are good enough, so that pruned ones come next."""
     texts = passages(60, 200)
     whole = bundled.rank(QUERY, texts, None)
     for count in (1, 2):
-        least = (_scores(whole)[count - 1] + _scores(whole)[count]) / 2
-        raced = bundled.rank(QUERY, texts, 3, min_score=least)
-        assert raced.receipt.pruned > 0
-        assert [hit.index for hit in raced] == [hit.index for hit in whole[:count]]
-        assert raced.receipt.below_min_score == 60 - count
+        threshold = (_scores(whole)[count - 1] + _scores(whole)[count]) / 2
+        pruned = bundled.rank(QUERY, texts, 3, min_score=threshold)
+        assert pruned.receipt.pruned > 0
+        assert [hit.index for hit in pruned] == [hit.index for hit in whole[:count]]
+        assert pruned.receipt.below_min_score == 60 - count
 
 
 def test_unreadable_documents_are_left_out_and_late_ones_stay(bundled: Reranker) -> None:
     documents = [POOL[0], "", cast(str, None)]
-    found = bundled.rank(QUERY, documents, min_score=0.0)
-    assert [hit.index for hit in found] == [0]
-    assert (found.receipt.skipped, found.receipt.below_min_score) == (2, 0)
+    ranking = bundled.rank(QUERY, documents, min_score=0.0)
+    assert [hit.index for hit in ranking] == [0]
+    assert (ranking.receipt.skipped, ranking.receipt.below_min_score) == (2, 0)
     late = bundled.rank(QUERY, documents, min_score=1.0, abstain_below=1.0, budget_ms=0)
     assert [(hit.index, hit.status) for hit in late] == [(0, "late")]
     assert late.receipt.partial and not late.abstained
@@ -132,10 +132,10 @@ def test_abstaining_asks_the_best_score_whatever_is_asked_for(
     bundled: Reranker, top_n: int | None
 ) -> None:
     best = _scores(bundled.rank(QUERY, POOL, 1))[0]
-    for least, expected in ((best * 0.99, False), (min(best * 1.01, 1.0), True)):
-        found = bundled.rank(QUERY, POOL, top_n, abstain_below=least)
-        assert found.abstained is found.receipt.abstained is expected
-        assert len(found) == (top_n or 40)  # it is said, and nothing is left out
+    for threshold, expected in ((best * 0.99, False), (min(best * 1.01, 1.0), True)):
+        ranking = bundled.rank(QUERY, POOL, top_n, abstain_below=threshold)
+        assert ranking.abstained is ranking.receipt.abstained is expected
+        assert len(ranking) == (top_n or 40)  # it is said, and nothing is left out
     assert not bundled.rank(QUERY, POOL, top_n).abstained
 
 
@@ -145,15 +145,18 @@ def test_late_ones_come_up_where_those_before_them_are_left_out(bundled: Reranke
     logits, statuses = scored._state.logits.copy(), list(scored._state.statuses)
     logits[4:], statuses[4:] = np.nan, ["late", "late"]
     state = replace(scored._state, logits=logits, statuses=statuses, partial=True)
-    found = replace(scored, _state=state).ranking(2, min_score=1.0, abstain_below=1.0)
-    assert [(hit.rank, hit.index, hit.status) for hit in found] == [(1, 4, "late"), (2, 5, "late")]
-    assert found.receipt.below_min_score == 4 and not found.abstained
+    ranking = replace(scored, _state=state).ranking(2, min_score=1.0, abstain_below=1.0)
+    assert [(hit.rank, hit.index, hit.status) for hit in ranking] == [
+        (1, 4, "late"),
+        (2, 5, "late"),
+    ]
+    assert ranking.receipt.below_min_score == 4 and not ranking.abstained
 
 
 def test_the_best_score_counts_for_abstaining_though_it_is_left_out(bundled: Reranker) -> None:
     best = _scores(bundled.rank(QUERY, POOL, 1))[0]
-    found = bundled.rank(QUERY, POOL, min_score=1.0, abstain_below=best / 2)
-    assert list(found) == [] and not found.abstained
+    ranking = bundled.rank(QUERY, POOL, min_score=1.0, abstain_below=best / 2)
+    assert list(ranking) == [] and not ranking.abstained
 
 
 @pytest.mark.parametrize("documents", [[], [""], ["", cast(str, None)]])
@@ -165,9 +168,9 @@ def test_where_there_is_nothing_to_read_nothing_answers(
 
 
 def test_the_same_without_blocking(bundled: Reranker) -> None:
-    found = asyncio.run(bundled.arank(QUERY, POOL, min_score=0.3, abstain_below=0.3))
-    assert found.hits == bundled.rank(QUERY, POOL, min_score=0.3, abstain_below=0.3).hits
-    assert found.receipt.below_min_score > 0
+    ranking = asyncio.run(bundled.arank(QUERY, POOL, min_score=0.3, abstain_below=0.3))
+    assert ranking.hits == bundled.rank(QUERY, POOL, min_score=0.3, abstain_below=0.3).hits
+    assert ranking.receipt.below_min_score > 0
 
 
 def test_scores_that_are_not_calibrated_are_warned_of_once(joint_folder: Path) -> None:
@@ -186,8 +189,8 @@ def test_scores_that_are_not_calibrated_are_warned_of_once(joint_folder: Path) -
 def test_the_fused_score_is_what_is_compared(bundled: Reranker) -> None:
     window = [Candidate(str(n), text, score=float(-n)) for n, text in enumerate(POOL)]
     whole = bundled.rank(QUERY, window, None)
-    least = _scores(whole)[5]
-    assert bundled.rank(QUERY, window, None, min_score=least).hits == whole.hits[:6]
+    threshold = _scores(whole)[5]
+    assert bundled.rank(QUERY, window, None, min_score=threshold).hits == whole.hits[:6]
 
 
 DELETING = "how do I keep an object from being deleted"

@@ -81,12 +81,14 @@ def test_what_is_kept_of_them_is_the_same(bundled: Reranker) -> None:
 
 def test_the_hint_is_given_once() -> None:
     reranker = Reranker()
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for query in ("深圳", "深圳 weather", "weather"):
             reranker.rank(query, TEXTS)
-    assert [str(own.message) for own in said if "does not know 100%" in str(own.message)]
-    assert len(said) == 1 and said[0].filename == __file__
+    assert [
+        str(warning.message) for warning in caught if "does not know 100%" in str(warning.message)
+    ]
+    assert len(caught) == 1 and caught[0].filename == __file__
 
 
 def test_a_query_of_nothing_at_all_is_refused(bundled: Reranker) -> None:
