@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from resift import Candidate, Hit, InputError, QueryError, Reranker, Settings
 from resift.errors import Overloaded
-from resift.rerank import engine as engine_module
+from resift.rerank import many
 from resift.rerank.models import Batch
 from texts import QUESTIONS, passages
 
@@ -64,16 +64,16 @@ def test_rows_of_different_queries_share_batches(
     queries = [f"red {n % 7}" for n in range(40)]
     documents = [["blue sky", "red"] for _ in queries]
     rankings = tiny.rank_many(queries, documents)
-    many = len(batches)
+    together = len(batches)
     assert sum(batches) == 80 and max(batches) > 2
     batches.clear()
     singles = [tiny.rank(*pair) for pair in zip(queries, documents, strict=True)]
     assert [ranking.hits for ranking in rankings] == [ranking.hits for ranking in singles]
-    assert 4 * many < len(batches) == 40
+    assert 4 * together < len(batches) == 40
 
 
 def test_many_groups_are_all_answered(tiny: Reranker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "GROUP_TOKENS", 20)
+    monkeypatch.setattr(many, "GROUP_TOKENS", 20)
     monkeypatch.setattr(tiny._engine._worker, "_max_waiting_tokens", 30)  # the next has to wait
     queries = ["red", "blue"] * 20
     rankings = tiny.rank_many(queries, [[f"sky {n}", "red"] for n in range(40)])

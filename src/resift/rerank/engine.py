@@ -13,13 +13,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from resift.errors import Overloaded, RerankerClosed
+from resift.errors import RerankerClosed
 from resift.rerank.artifact import Exit
 from resift.rerank.async_calls import Desk
 from resift.rerank.cache import PairCache
 from resift.rerank.cache_file import Score
 from resift.rerank.deadline import Deadline
 from resift.rerank.early_exit import EarlyExit
+from resift.rerank.many import run_many
 from resift.rerank.models import Model
 from resift.rerank.precompute import EncodedDocument, StateCache, digest, pack
 from resift.rerank.request import Request
@@ -42,9 +43,6 @@ BATCH_MB = 200
 
 READ, HASHED = 16_384, 1_000_000
 """Characters that are tokenised, or hashed, in one step of a call: some milliseconds."""
-
-GROUP_TOKENS = 50_000
-"""Of many calls, so many tokens are handed to the worker together."""
 
 PORTIONS = 4
 """No call's states take more than this part of the memory that there is for states."""
@@ -129,63 +127,8 @@ class Engine:
             return result
 
     def run_many(self, calls: Sequence[Steps[T]]) -> list[T]:
-        """Do all steps of several calls; rows of different calls share batches.
-
-        Calls are tokenised in groups, a group while the one before it runs. An error of one call
-        ends all of them.
-        """
-        results: dict[int, T] = {}
-        requests: dict[int, Request] = {}
-        try:
-            for group in self._groups(calls, results):
-                earlier, requests = requests, requests | group
-                try:
-                    self._worker.submit(*group.values())
-                except Overloaded:
-                    if len(earlier) == 0:
-                        raise
-                    self._finish(calls, earlier, results)
-                    self._worker.submit(*group.values())
-                self._finish(calls, earlier, results)
-                requests = group
-            self._finish(calls, requests, results)
-        finally:
-            for request in requests.values():
-                self._worker.leave(request)
-            for call in calls:
-                call.close()
-        return [results[number] for number in range(len(calls))]
-
-    def _groups(
-        self, calls: Sequence[Steps[T]], results: dict[int, T]
-    ) -> Iterator[dict[int, Request]]:
-        """The requests of calls, by the number of the call; a call that needs none has a result."""
-        group: dict[int, Request] = {}
-        tokens = 0
-        for number, call in enumerate(calls):
-            try:
-                while (request := next(call)) is None:
-                    pass
-            except StopIteration as end:
-                results[number] = end.value
-                continue
-            group[number] = request
-            tokens += request.waiting_tokens
-            if tokens >= GROUP_TOKENS:
-                yield group
-                group, tokens = {}, 0
-        if group:
-            yield group
-
-    def _finish(
-        self, calls: Sequence[Steps[T]], requests: Mapping[int, Request], results: dict[int, T]
-    ) -> None:
-        """Wait for requests and do the last steps of their calls."""
-        for number, request in requests.items():
-            if number not in results:
-                request.deadline.wait()
-                self._worker.leave(request)
-                results[number] = self.run(calls[number])
+        """Do all steps of several calls; rows of different calls share batches."""
+        return run_many(self._worker, calls, self.run)
 
     async def arun(self, steps: Steps[T], deadline: Deadline) -> T:
         """Do all steps of a call elsewhere; a task that is cancelled stops costing."""

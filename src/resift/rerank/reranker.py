@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -268,13 +268,11 @@ class Reranker:
         steps = checked_steps(steps)
         query, candidates = check_query(query), as_candidates(documents)
         ends = [step for step in steps if 0 < step < len(candidates)] + [len(candidates)]
-        scored, took_ms = None, {}
+        parts, took_ms = [], {}
         for begin, end in pairwise([0, *ends]):
-            part = self._engine.run(self._score(query, candidates[begin:end], Deadline()))
-            scored = part if scored is None else scored.followed_by(part)
+            parts.append(self._engine.run(self._score(query, candidates[begin:end], Deadline())))
             took_ms[end] = (time.perf_counter() - start) * 1000
-        assert scored is not None  # there is at least one step
-        return replace(scored, took_ms=took_ms)
+        return replace(reduce(ScoredCandidates.followed_by, parts), took_ms=took_ms)
 
     def score(self, query: str, documents: Iterable[DocumentLike]) -> NDArray[np.float32]:
         """Logits in input order, float32 ``(n,)``; NaN for a document that cannot be read.
@@ -332,7 +330,9 @@ class Reranker:
         try:
             candidates, unread = yield from read_candidates(documents, deadline)
         except InputError as error:
-            raise type(error)(f"{where}{error}") from error.__cause__
+            if where:
+                raise type(error)(f"{where}{error}") from error
+            raise
         early_exit = self._early_exit(candidates, options)
         scored = yield from self._score(query, candidates, deadline, early_exit, unread)
         return make_ranking(scored, options, explainer=self._occlusion, started=started)

@@ -1,7 +1,7 @@
-"""A text's sentences, lines and list items, by their positions.
+"""A text in parts that can be left out one by one: its sentences, lines and list items.
 
-Knows some abbreviations of English and German and the full stops of other scripts, but no grammar:
-in doubt, two sentences stay together.
+Pure: a text in, places out. Knows some abbreviations of English and German and the stops of other
+scripts, no language's grammar: where it is in doubt it leaves two sentences together.
 """
 
 import re
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 MOST_PARTS = 60
-"""More sentences than this are joined with their neighbours: each costs the model a row."""
+"""More sentences than this are joined with their neighbours: each costs a reading of its own."""
 
 LONGEST = 400
-"""In characters: longer parts are cut, since they say little about where the effect is."""
+"""In characters: a longer part says little about where in it something stands."""
 
 _STOP = re.compile(r"""\n|[.!?…]+(?:[)\]}"'”’»]|[ \xa0\u202f]»)*|[。！？｡]+[」』）”’]*|[।॥؟۔]+""")
 _SPACE = re.compile(r"\s*")
@@ -26,29 +26,29 @@ _WORD = 12  # characters that are looked back for an abbreviation
 
 
 def sentences(text: str, most: int = MOST_PARTS) -> list[tuple[int, int]]:
-    """``(start, end)`` of each part in order, at most `most`; together they are the whole text.
+    """``(start, end)`` of each part in order; together they are the whole text, at most `most`.
 
-    The space after a sentence belongs to it.
+    The space behind a sentence belongs to it.
     """
-    cuts = [0, *_starts(text), len(text)]
-    ends = [cut for start, end in pairwise(cuts) for cut in _cut(text, start, end)]
+    cuts = [0, *_beginnings(text), len(text)]
+    ends = [cut for start, end in pairwise(cuts) for cut in _pieces(text, start, end)]
     return list(pairwise([0, *_joined(ends, most)]))
 
 
-def _starts(text: str) -> Iterator[int]:
-    """Where each part but the first starts."""
-    position = 0
-    while stop := _STOP.search(text, position):
-        gap = stop.start() if stop[0] == "\n" else stop.end()
-        space = _SPACE.match(text, gap)
-        position = space.end() if space else gap
-        if position < len(text) and _is_boundary(text, stop, gap, position):
-            yield position
-        position = max(position, stop.end())
+def _beginnings(text: str) -> Iterator[int]:
+    """Where a part begins, but the first."""
+    place = 0
+    while stop := _STOP.search(text, place):
+        line_end = stop[0] == "\n"
+        gap = stop.start() if line_end else stop.end()
+        place = _after(_SPACE, text, gap)
+        if place < len(text) and _parts(text, stop, gap, place):
+            yield place
+        place = max(place, stop.end())
 
 
-def _is_boundary(text: str, stop: re.Match[str], gap: int, begin: int) -> bool:
-    """Whether a part ends at `stop` and another starts at `begin`, after the space from `gap`."""
+def _parts(text: str, stop: re.Match[str], gap: int, begin: int) -> bool:
+    """Whether a part ends at `stop` and another begins at `begin`, after the space from `gap`."""
     lines = text.count("\n", gap, begin)
     if lines > 1 or (lines and _ITEM.match(text, begin)):
         return True
@@ -60,12 +60,12 @@ def _is_boundary(text: str, stop: re.Match[str], gap: int, begin: int) -> bool:
     return gap < begin and not goes_on and not _abbreviates(text, stop, begin)
 
 
-def _first_letter(text: str, position: int) -> int:
-    """The next character that is not an opening quote or bracket, if there is one."""
-    for ahead in range(position, min(position + 4, len(text))):
+def _first_letter(text: str, place: int) -> int:
+    """The next character that is no opening quote or bracket, if there is one."""
+    for ahead in range(place, min(place + 4, len(text))):
         if text[ahead] not in _OPENERS:
             return ahead
-    return position
+    return place
 
 
 def _abbreviates(text: str, stop: re.Match[str], begin: int) -> bool:
@@ -83,8 +83,8 @@ def _abbreviates(text: str, stop: re.Match[str], begin: int) -> bool:
     return word.lower() in _SHORT or bool(_DOTTED.fullmatch(word))
 
 
-def _cut(text: str, start: int, end: int) -> Iterator[int]:
-    """Ends of the pieces of a part, none longer than `LONGEST`; cut after a space if possible."""
+def _pieces(text: str, start: int, end: int) -> Iterator[int]:
+    """Ends of the pieces of a part, none over `LONGEST`: after a space where there is one."""
     while end - start > LONGEST:
         space = text.rfind(" ", start + LONGEST // 2, start + LONGEST)
         start = start + LONGEST if space < 0 else space + 1
@@ -94,13 +94,19 @@ def _cut(text: str, start: int, end: int) -> Iterator[int]:
 
 
 def _joined(ends: list[int], most: int) -> list[int]:
-    """The ends of at most `most` parts: neighbours are joined."""
+    """Ends with neighbours joined, so that there are no more than `most` parts."""
     if len(ends) <= most:
         return ends
     size = ends[-1] / most
-    joined, start = [], 0
+    kept, start = [], 0
     for end in ends[:-1]:
         if end - start >= size:
-            joined.append(end)
+            kept.append(end)
             start = end
-    return [*joined, ends[-1]]
+    return [*kept, ends[-1]]
+
+
+def _after(pattern: re.Pattern[str], text: str, place: int) -> int:
+    """Where a pattern that matches anywhere ends."""
+    found = pattern.match(text, place)
+    return found.end() if found else place
