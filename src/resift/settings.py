@@ -305,11 +305,17 @@ def _runtime(name: str, value: Any) -> str | None:
     raise SettingsError(f"{name}={shown(value)}: expected one of {', '.join(RUNTIMES)}")
 
 
-def _text(name: str, value: Any) -> str | None:
-    """Text; an empty one becomes None."""
+def _text(name: str, value: Any, *, is_secret: bool = False) -> str | None:
+    """Text; an empty one becomes None. An error does not show a secret."""
     if value is None or isinstance(value, str):
         return value if value and value.strip() else None
+    if is_secret:
+        raise SettingsError(f"{name}: expected text, got {type(value).__name__}")
     raise SettingsError(f"{name}={shown(value)}: expected text")
+
+
+def _secret(name: str, value: Any) -> str | None:
+    return _text(name, value, is_secret=True)
 
 
 def _path(name: str, value: Any) -> str | None:
@@ -318,13 +324,6 @@ def _path(name: str, value: Any) -> str | None:
     if path is not None and "\0" in path:
         raise SettingsError(f"{name}={shown(path)}: no name that a file can have")
     return None if path is None else os.fspath(expanded(path))
-
-
-def _secret(name: str, value: Any) -> str | None:
-    """Text that no message shows."""
-    if value is None or isinstance(value, str):
-        return value if value and value.strip() else None
-    raise SettingsError(f"{name}: expected text, got {type(value).__name__}")
 
 
 def _flag(name: str, value: Any) -> bool:

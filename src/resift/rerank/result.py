@@ -21,7 +21,7 @@ from resift.rerank.options import RankOptions, checked_count
 from resift.rerank.ordering import Interpolation, Numbers, fusion, order
 from resift.rerank.state import CallState
 from resift.rerank.tokenization import TokenRow
-from resift.types import Candidate, Explainer, Hit, Ranking, Receipt, Status
+from resift.types import Calibrated, Candidate, Explainer, Hit, Ranking, Receipt, Status
 
 _NO_TOKENS = np.empty(0, np.int64)
 _UNREADABLE: tuple[Status, ...] = ("empty", "not_text")
@@ -64,11 +64,9 @@ class ScoredCandidates:
 
     def order(self, *, depth: int | None = None, fusion_weight: float | None = None) -> list[int]:
         """The indices of the first `depth` candidates, best first: a `ranking` without its hits."""
-        depth = checked_count("depth", depth)
         options = RankOptions(fusion_weight=fusion_weight)
-        candidates, state = self.candidates[:depth], self._state.head(depth or len(self.candidates))
-        scores, _ = _scores(state, interpolation(candidates, options, self._manifest))
-        return [int(index) for index in _order(candidates, state, scores)]
+        indices: list[int] = _ordered(self, options, checked_count("depth", depth)).indices.tolist()
+        return indices
 
     def followed_by(self, later: "ScoredCandidates") -> "ScoredCandidates":
         """These candidates and then `later`, which are of the same query and model."""
@@ -88,6 +86,11 @@ class ScoredCandidates:
         return bool(self._state.cached.any())
 
 
+def manifest_of(scored: ScoredCandidates) -> Manifest:
+    """The manifest of the model that scored them."""
+    return scored._manifest
+
+
 def make_ranking(
     scored: ScoredCandidates,
     options: RankOptions,
@@ -102,63 +105,72 @@ def make_ranking(
     one that was pruned for gives an estimate.
     """
     unread = scored._unread if depth is None else NOTHING_UNREAD
-    candidates = scored.candidates[:depth]
-    state = scored._state.head(len(candidates))
-    added = interpolation(candidates, options, scored._manifest)
-    scores, feedback = _scores(state, added)
-    curve, source = scored._scale.curve(added.weight, added.feedback_weight)
-    values = curve(scores)
-    indices = _order(candidates, state, scores)
-    remaining = above_min_score(indices, values, state.statuses, options.min_score)
-    shown = _with_unread(remaining, candidates, scores, unread, options.top_n)
+    order = _ordered(scored, options, depth)
+    remaining = above_min_score(
+        order.indices, order.scores, order.state.statuses, options.min_score
+    )
+    shown = _with_unread(remaining, order, unread, options.top_n)
     documents = [
-        candidates[index] if index < len(candidates) else unread.at(index)
+        order.candidates[index] if index < len(order.candidates) else unread.at(index)
         for index in shown.tolist()
     ]
-    partial = state.partial or bool(unread.missing)
-    best = float(values[indices[0]]) if len(indices) else math.nan
-    ranked = _Ranked(
-        state=state,
-        added=added,
-        left_out=np.isfinite(values).sum() - np.isfinite(values[remaining]).sum(),
-        abstained=abstains(best, partial, options.abstain_below),
-        started=started,
-    )
-    return Ranking.of(
-        scored.query,
-        Hits(shown, documents, state, values, (added.fusion, feedback)),
-        _receipt(scored, ranked, unread, source),
-        explainer,
-    )
-
-
-def manifest_of(scored: ScoredCandidates) -> Manifest:
-    """The manifest of the model that scored them."""
-    return scored._manifest
+    left_out = np.isfinite(order.scores).sum() - np.isfinite(order.scores[remaining]).sum()
+    receipt = _receipt(scored, order, unread, options.abstain_below, int(left_out), started)
+    added = (order.added.fusion, order.feedback)
+    hits = Hits(shown, documents, order.state, order.scores, added)
+    return Ranking.of(scored.query, hits, receipt, explainer)
 
 
 @dataclass(frozen=True, slots=True)
-class _Ranked:
-    """What a receipt says of the order."""
+class _Order:
+    """Candidates in order: `indices`, best first; all else by index.
 
+    `sums` are what the order is by: logits with what is `added` to them, `feedback` included.
+    `scores` are the sums on a scale of 0..1, which `meaning` describes.
+    """
+
+    candidates: Sequence[Candidate]
     state: CallState
     added: Interpolation
-    left_out: int
-    abstained: bool
-    started: float | None
+    feedback: Numbers
+    sums: Numbers
+    scores: Numbers
+    meaning: Calibrated
+    indices: NDArray[np.intp]
+
+
+def _ordered(scored: ScoredCandidates, options: RankOptions, depth: int | None) -> _Order:
+    candidates = scored.candidates[:depth]
+    state = scored._state.head(len(candidates))
+    added = interpolation(candidates, options, scored._manifest)
+    logits = state.logits.astype(np.float64)
+    feedback = added.feedback(logits, state.means)
+    sums = logits + added.fusion + feedback
+    curve, meaning = scored._scale.curve(added.weight, added.feedback_weight)
+    ranks = [first_rank(index, candidate) for index, candidate in enumerate(candidates)]
+    behind = np.where(state.pruned, 100 - state.stages, 0).astype(np.int8)  # the earliest last
+    indices = order(sums, logits, ranks, behind)
+    return _Order(candidates, state, added, feedback, sums, curve(sums), meaning, indices)
 
 
 def _receipt(
-    scored: ScoredCandidates, ranked: _Ranked, unread: UnreadCandidates, source: Any
+    scored: ScoredCandidates,
+    order: _Order,
+    unread: UnreadCandidates,
+    abstain_below: float | None,
+    left_out: int,
+    started: float | None,
 ) -> Receipt:
-    state, added, statuses = ranked.state, ranked.added, ranked.state.statuses
+    state, added, statuses = order.state, order.added, order.state.statuses
     depth = len(statuses) + len(unread)
     count = int(np.isfinite(state.logits).sum())
-    calibration, note = scored._scale.meaning(source, depth)
-    timings = dict(state.timings_ms)
-    if ranked.started is not None:
-        timings["total"] = (time.perf_counter() - ranked.started) * 1000
+    calibration, note = scored._scale.meaning(order.meaning, depth)
+    partial = state.partial or bool(unread.missing)
     reasons = (state.reason or "time was up", *unread.missing) if unread.missing else ()
+    best = float(order.scores[order.indices[0]]) if len(order.indices) else math.nan
+    timings = dict(state.timings_ms)
+    if started is not None:
+        timings["total"] = (time.perf_counter() - started) * 1000
     return Receipt(
         model=scored._manifest.name,
         fingerprint=scored._manifest.fingerprint,
@@ -167,7 +179,7 @@ def _receipt(
         scored=count,
         cut=statuses.count("cut"),
         skipped=sum(map(statuses.count, _UNREADABLE)),
-        partial=state.partial or bool(unread.missing),
+        partial=partial,
         reason="; ".join(reasons) or state.reason,
         timings_ms=timings,
         tokens=state.tokens,
@@ -179,8 +191,8 @@ def _receipt(
         cached=int(state.cached.sum()),
         precomputed=int(state.precomputed.sum()),
         calibration=calibration,
-        below_min_score=int(ranked.left_out),
-        abstained=ranked.abstained,
+        below_min_score=left_out,
+        abstained=abstains(best, partial, abstain_below),
         first_stage_left_out=added.left_out,
         query_unknown_share=state.query_unknown_share,
         notes=(note,) if note and count else (),
@@ -218,20 +230,6 @@ def _is_number(score: float | None) -> bool:
     return score is not None and not math.isnan(score)
 
 
-def _scores(state: CallState, added: Interpolation) -> tuple[Numbers, Numbers]:
-    """What the order is by, and the part of feedback in it, ``(n,)`` each."""
-    logits = state.logits.astype(np.float64)
-    feedback = added.feedback(logits, state.means)
-    return logits + added.fusion + feedback, feedback
-
-
-def _order(candidates: Sequence[Candidate], state: CallState, scores: Numbers) -> NDArray[np.intp]:
-    """Indices, best first; what was pruned is behind the rest, the earliest last."""
-    ranks = [first_rank(index, candidate) for index, candidate in enumerate(candidates)]
-    behind = np.where(state.pruned, 100 - state.stages, 0).astype(np.int8)
-    return order(scores, state.logits.astype(np.float64), ranks, behind)
-
-
 def above_min_score(
     indices: NDArray[np.intp],
     scores: Numbers,
@@ -257,21 +255,17 @@ def abstains(best: float, partial: bool, abstain_below: float | None) -> bool:
 
 
 def _with_unread(
-    indices: NDArray[np.intp],
-    candidates: Sequence[Candidate],
-    scores: Numbers,
-    unread: UnreadCandidates,
-    top_n: int | None,
+    indices: NDArray[np.intp], order: _Order, unread: UnreadCandidates, top_n: int | None
 ) -> NDArray[np.intp]:
     """The first `top_n` of `indices`, best first, with the `unread` among those without a score.
 
     Takes no time for unread candidates that cannot be among the first.
     """
-    scored = indices[~np.isnan(scores[indices])]
+    is_scored = ~np.isnan(order.scores[indices])
+    scored, unscored = indices[is_scored], indices[~is_scored]
     if not len(unread) or (top_n is not None and len(scored) >= top_n):
         return indices[:top_n]
-    unscored = indices[np.isnan(scores[indices])]
-    ranks = np.array([first_rank(index, candidates[index]) for index in unscored.tolist()], float)
+    ranks = [float(first_rank(index, order.candidates[index])) for index in unscored.tolist()]
     unread_indices, unread_ranks = unread.head(None if top_n is None else top_n - len(scored))
     behind = np.append(unscored, unread_indices)
     by_rank = np.argsort(np.append(ranks, unread_ranks), kind="stable")

@@ -195,19 +195,21 @@ def _checks(
     """All checks; only the first where not every number is finite."""
     values = np.concatenate([logits.alone, logits.crossed.ravel()])
     odd = int(np.count_nonzero(~np.isfinite(values)))
-    yield _at_most("finite", f"{numbers.name}s that are NaN or infinite", odd, 0)
+    yield _check("finite", f"{numbers.name}s that are NaN or infinite", odd, 0)
     if odd:
         return
     span = np.ptp(numbers.exact)
     if span > 2 * numbers.tolerance:  # else the references themselves hardly differ
         floor = FLAT * span
-        yield _at_least("head", "range of all reference pairs", np.ptp(numbers.measured), floor)
+        yield _check(
+            "head", "range of all reference pairs", np.ptp(numbers.measured), floor, is_least=True
+        )
     off = np.abs(numbers.measured - numbers.expected).max()
     description = f"furthest {numbers.name} from its reference"
-    yield _at_most("reference", description, off, numbers.tolerance)
+    yield _check("reference", description, off, numbers.tolerance)
     yield from _float32(numbers)
     off = np.abs(logits.alone - logits.among_others).max()
-    yield _at_most("alone", "furthest between a pair alone and among others", off, ALONE)
+    yield _check("alone", "furthest between a pair alone and among others", off, ALONE)
     yield from check_exits(logits.crossed, exits)
 
 
@@ -215,11 +217,11 @@ def _float32(numbers: _Numbers) -> Iterator[ModelCheck]:
     """Whether quantisation left the model what it was."""
     off, span = np.abs(numbers.measured - numbers.exact), np.ptp(numbers.exact)
     description, floor = f"{numbers.name} from float32's", 2 * numbers.tolerance
-    yield _at_most("float32", f"furthest {description}", off.max(), max(floor, FURTHEST * span))
-    yield _at_most("float32", f"mean {description}", off.mean(), max(floor, MEAN * span))
+    yield _check("float32", f"furthest {description}", off.max(), max(floor, FURTHEST * span))
+    yield _check("float32", f"mean {description}", off.mean(), max(floor, MEAN * span))
     tau = agreement(numbers.measured, numbers.exact, floor)
     if tau is not None:
-        yield _at_least("order", "Kendall's tau with float32", tau, ORDER)
+        yield _check("order", "Kendall's tau with float32", tau, ORDER, is_least=True)
 
 
 def check_exits(crossed: Numbers, exits: Sequence[Exit]) -> Iterator[ModelCheck]:
@@ -236,16 +238,16 @@ def check_exits(crossed: Numbers, exits: Sequence[Exit]) -> Iterator[ModelCheck]
     spreads = [_within_query(logits).std() for logits in [final, *gains]]
     for number, (before, after) in enumerate(pairwise(spreads), 1):
         description = f"what exit {number} leaves open, against the step before,"
-        yield _at_most(f"exit {number}", description, _ratio(after, before), WIDER)
+        yield _check(f"exit {number}", description, _ratio(after, before), WIDER)
     for number, (gained, exit_) in enumerate(zip(gains, exits, strict=False), 1):
         middle = gained - np.median(gained, axis=1, keepdims=True) + gain(exit_, 0.5)
         out = np.mean((middle < exit_.gains[0]) | (middle > exit_.gains[-1]))
         description = f"share outside the bounds of exit {number}"
-        yield _at_most(f"exit {number}", description, float(out), OUTSIDE)
+        yield _check(f"exit {number}", description, float(out), OUTSIDE)
     widths = [gain(exit_, 0.95) - gain(exit_, 0.05) for exit_ in exits]
     for number, (before, after) in enumerate(pairwise(widths), 2):
         description = f"width of the bounds of exit {number}, against the exit before,"
-        yield _at_most(f"exit {number}", description, _ratio(after, before), WIDER)
+        yield _check(f"exit {number}", description, _ratio(after, before), WIDER)
 
 
 def agreement(logits: Numbers, exact: Numbers, apart: float) -> float | None:
@@ -268,14 +270,12 @@ def _ratio(after: float, before: float) -> float:
     return after / before if before else float(after > 0)
 
 
-def _at_most(name: str, description: str, value: float, bound: float) -> ModelCheck:
+def _check(
+    name: str, description: str, value: float, bound: float, *, is_least: bool = False
+) -> ModelCheck:
     """A check that NaN fails."""
-    return ModelCheck(name, description, float(value), float(bound), False, bool(value <= bound))
-
-
-def _at_least(name: str, description: str, value: float, bound: float) -> ModelCheck:
-    """A check that NaN fails."""
-    return ModelCheck(name, description, float(value), float(bound), True, bool(value >= bound))
+    passed = value >= bound if is_least else value <= bound
+    return ModelCheck(name, description, float(value), float(bound), is_least, bool(passed))
 
 
 def _written(value: float) -> str:
