@@ -37,15 +37,14 @@ if TYPE_CHECKING:
     )
     from resift.index.citation import Standing, Verdict
     from resift.index.embed import Embedder
-    from resift.index.parsing.columns import Columns
-    from resift.index.parsing.limits import ParseLimits
+    from resift.index.parsing.options import Columns, ParseLimits
     from resift.index.patterns import Globs
     from resift.index.plan import SyncPlan
     from resift.index.precompute import Precomputer
-    from resift.index.record import VectorIndex, Version
     from resift.index.report import SyncReport
     from resift.index.run import Progress, ProgressCallback
     from resift.index.source_options import SourceOptions
+    from resift.index.versions.record import VectorIndex, Version
     from resift.rerank.reranker import Reranker
     from resift.rerank.result import ScoredCandidates
     from resift.rerank.verify import ModelCheck, Verification
@@ -80,15 +79,14 @@ _MODULES = {
     "Vanished VersionGone",
     "index.citation": "Standing Verdict",
     "index.embed": "Embedder",
-    "index.parsing.columns": "Columns",
-    "index.parsing.limits": "ParseLimits",
+    "index.parsing.options": "Columns ParseLimits",
     "index.patterns": "Globs",
     "index.plan": "SyncPlan",
     "index.precompute": "Precomputer",
-    "index.record": "VectorIndex Version",
     "index.report": "SyncReport",
     "index.run": "Progress ProgressCallback",
     "index.source_options": "SourceOptions",
+    "index.versions.record": "VectorIndex Version",
     "rerank.reranker": "Reranker",
     "rerank.result": "ScoredCandidates",
     "rerank.verify": "ModelCheck Verification",

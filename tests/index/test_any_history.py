@@ -19,16 +19,16 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from index.fakes import HashingEmbedder, ParsersHere
+from index.fakes import HashingEmbedder, InProcessParsers
 from index.shelf import Shelf
 from resift.errors import SourceError
 from resift.index.folder import Folder
+from resift.index.location import TABLE
 from resift.index.publish import clean, rollback
 from resift.index.raw_listing import Fetched, RawListing
-from resift.index.rows import Passage
-from resift.index.store import TEXT_INDEX, Store
-from resift.index.table import TABLE
-from resift.index.versions import Versions
+from resift.index.table.rows import Passage
+from resift.index.table.store import TEXT_INDEX, Store
+from resift.index.versions.published import Versions
 
 SOURCES = ("one", "two")
 NAMES = st.sampled_from(
@@ -93,7 +93,7 @@ class History:
         for source in SOURCES:
             (self.shelf.docs / source).mkdir()
         self._patch = pytest.MonkeyPatch()
-        self._patch.setattr("resift.index.run.Parsers", ParsersHere)
+        self._patch.setattr("resift.index.run.ParserPool", InProcessParsers)
         self._patch.setattr(Folder, "look", look_by_content)
         self._patch.setattr(Folder, "read", read_by_content)
         self._patch.setattr("resift.index.writer.COMMIT_PASSAGES", 2)

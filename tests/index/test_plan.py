@@ -5,22 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from index.fakes import ParsersHere
+from index.fakes import InProcessParsers
 from index.shelf import LOCAL, Shelf
 from resift.errors import IndexMismatch, InputError, MassDeletion, SourceError, StoreError
 from resift.index import plan as planning
 from resift.index.location import locate
-from resift.index.parsing.limits import ParseLimits
+from resift.index.parsing.options import ParseLimits
 from resift.index.plan import SyncPlan, plan
 from resift.index.source import open_source
 from resift.index.source_options import AS_IT_IS, SourceOptions
 from resift.index.sync import IndexHandle, Models, SyncConsent
-from resift.index.versions import Versions
+from resift.index.versions.published import Versions
 
 
 @pytest.fixture(autouse=True)
 def _parsers_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.run.ParserPool", InProcessParsers)
 
 
 def planned(

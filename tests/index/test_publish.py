@@ -8,16 +8,17 @@ from typing import Any
 import lance
 import pytest
 
-from index.fakes import ParsersHere
+from index.fakes import InProcessParsers
 from index.shelf import LOCAL, Shelf, entry, found, passage
 from resift.errors import IndexBusy, IndexNotFound, StoreError
 from resift.index import publish as publishing
+from resift.index.location import TABLE
 from resift.index.manifest import Entry
-from resift.index.nearest import index_vectors
 from resift.index.publish import SyncDelta, clean, rollback
-from resift.index.store import TEXT_INDEX, Conflict, Store
-from resift.index.table import TABLE
-from resift.index.versions import VectorIndex, Version, Versions
+from resift.index.table.store import TEXT_INDEX, Conflict, Store
+from resift.index.table.vectors import index_vectors
+from resift.index.versions.published import Versions
+from resift.index.versions.record import VectorIndex, Version
 
 DAY = 86_400.0
 
@@ -29,7 +30,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _parsers_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.run.ParserPool", InProcessParsers)
 
 
 def unindexed(shelf: Shelf, version: Version) -> int:
@@ -136,7 +137,7 @@ def disturb(monkeypatch: pytest.MonkeyPatch, how: Callable[[], None], times: int
             how()
         return index_vectors(*arguments)
 
-    monkeypatch.setattr("resift.index.store.index_vectors", disturbed)
+    monkeypatch.setattr("resift.index.table.store.index_vectors", disturbed)
     return done
 
 
@@ -191,7 +192,7 @@ def test_of_two_that_publish_at_once_the_slower_publishes_both(
     def another() -> None:
         shelf.add(passage("/d/b", "theirs"))
         with monkeypatch.context() as patch:
-            patch.setattr("resift.index.store.index_vectors", index_vectors)
+            patch.setattr("resift.index.table.store.index_vectors", index_vectors)
             assert shelf.publish().number == 1
 
     disturb(monkeypatch, another, times=1)

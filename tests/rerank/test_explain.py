@@ -18,7 +18,7 @@ from resift import Candidate, Document, Explanation, Hit, Part, Ranking, Reranke
 from resift.errors import InputError, QueryError
 from resift.rerank.explain import Occlusion, compared
 from resift.rerank.result import ScoredCandidates
-from resift.rerank.sentences import MOST_PARTS
+from resift.rerank.sentences import MAX_PARTS
 from resift.settings import Settings
 from texts import QUESTIONS, passages
 
@@ -174,7 +174,7 @@ def test_a_huge_text_costs_no_more_than_a_long_one(
     monkeypatch.setattr(engine, "score", noted)
     explanation = bundled.explain(QUERY, text)
     (texts,) = scored
-    assert len(texts) == len(explanation.parts) + 1 <= MOST_PARTS + 1
+    assert len(texts) == len(explanation.parts) + 1 <= MAX_PARTS + 1
     assert sum(map(len, texts)) <= 7_000_000
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from index.fakes import HashingEmbedder
 from resift.index.background import Background, ready
-from resift.index.snapshot import Snapshot
+from resift.index.table.snapshot import Snapshot
 from resift.search.clock import Clock
 from resift.search.parts import Parts
 from resift.search.plan import SearchPlan

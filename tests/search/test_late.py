@@ -8,9 +8,9 @@ import pytest
 
 from index.fakes import HashingEmbedder
 from index.shelf import Shelf
-from resift.index.reader import open_choice
-from resift.index.snapshot import Snapshot, View
-from resift.index.where import parse_where
+from resift.index.table.open import open_choice
+from resift.index.table.snapshot import Snapshot, View
+from resift.index.table.where import parse_where
 from resift.search.index import Index
 from resift.search.plan import SearchPlan
 from resift.settings import Settings

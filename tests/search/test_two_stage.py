@@ -11,9 +11,9 @@ from index.fakes import HashingEmbedder
 from index.shelf import LOCAL, Shelf
 from resift.errors import RuntimeFailure
 from resift.index.location import locate
-from resift.index.snapshot import Snapshot
-from resift.index.table import open_table
-from resift.index.where import parse_where
+from resift.index.table.dataset import open_table
+from resift.index.table.snapshot import Snapshot
+from resift.index.table.where import parse_where
 from resift.rerank.options import ANYTHING, Thresholds
 from resift.search.index import Index
 from resift.search.plan import MODES, Mode, Reranking, SearchPlan

@@ -15,10 +15,11 @@ from index.fakes import HashingEmbedder
 from resift.errors import IndexMismatch, ResiftError, SourceError, StoreError
 from resift.index.bucket import open_bucket
 from resift.index.location import locate
-from resift.index.parsing.limits import ParseLimits
-from resift.index.parsing.parsers import Parsers
+from resift.index.parsing.options import ParseLimits
+from resift.index.parsing.pool import ParserPool
 from resift.index.source_options import SourceOptions
-from resift.index.table import open_table
+from resift.index.table.dataset import open_table
+from resift.index.versions.record import FORMAT
 from storage.conftest import Server
 from storage.faulty import Faults, FaultyProxy, Seen
 from storage.places import Place
@@ -149,18 +150,18 @@ def test_a_source_that_refuses_from_now_on_leaves_what_was_committed(
     documents = {f"{n:03}.txt": f"Document {n}." for n in range(200)}
     place.write(documents)
     index = Place(str(tmp_path), through.storage).index()
-    parsed, parse = threading.Event(), Parsers._parse
+    parsed, parse = threading.Event(), ParserPool._parse
 
-    def noted(parsers: Parsers, files: list[tuple[str, bytes]]) -> Any:
-        answers = parse(parsers, files)
+    def noted(parsers: ParserPool, *arguments: Any) -> Any:
+        result = parse(parsers, *arguments)
         parsed.set()
-        return answers
+        return result
 
     def wait_for_parsers(request: Seen) -> None:
-        if request.path.endswith("040.txt"):  # the first batch has been handed over
+        if request.path.endswith("040.txt"):  # the first files have been handed over
             assert parsed.wait(60)
 
-    monkeypatch.setattr(Parsers, "_parse", noted)
+    monkeypatch.setattr(ParserPool, "_parse", noted)
     proxy.restart(Faults(expired_from=150, before=wait_for_parsers))
     with pytest.raises(SourceError, match="the session token has expired") as raised:
         index.sync(through.docs)
@@ -244,12 +245,12 @@ def test_an_index_of_another_embedder_or_of_a_later_format_is_refused(place: Pla
             refused()
         assert_one_line(raised.value)
     assert (place.newest(), place.rows()) == (newest, rows)
-    write_format(place, newest.number, 4)
+    write_format(place, newest.number, FORMAT + 1)
     for refused in (
         lambda: place.index().sync(place.docs),
         lambda: place.index().search("old", rerank=False),
     ):
-        with pytest.raises(IndexMismatch, match="index format 4, expected 3: update") as raised:
+        with pytest.raises(IndexMismatch, match=f"expected {FORMAT}: update") as raised:
             refused()
         assert_one_line(raised.value)
 

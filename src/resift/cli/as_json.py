@@ -1,4 +1,4 @@
-"""JSON that every reader takes: no NaN, nothing of numpy's, odd metadata as text."""
+"""Plain JSON: no NaN, no numpy types, metadata of other types as text."""
 
 import json
 import sys
@@ -9,13 +9,13 @@ from resift.plain_json import plain
 from resift.types import Ranking
 
 FORMAT = 1
-"""Of the document that ``--json`` prints. Raised where a field goes or changes its meaning."""
+"""Version of the ``--json`` document. It changes where a field goes or changes its meaning."""
 
 
 def document(ranking: Ranking, more: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """A ranking as ``{"format", "query", "hits", "receipt"}``.
 
-    Hits have the fields of `Hit`, in rank order; `more` is for the first of them, beside theirs.
+    Hits have the fields of `Hit`, in rank order; `more` adds fields to the first of them.
     """
     return {
         "format": FORMAT,
@@ -26,13 +26,13 @@ def document(ranking: Ranking, more: Sequence[Mapping[str, Any]] = ()) -> dict[s
 
 
 def lines(ranking: Ranking, more: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
-    """Its hits alone."""
-    beside = [*more, *({} for _ in range(len(ranking) - len(more)))]
-    return [hit | plain(own) for hit, own in zip(ranking.to_dicts(), beside, strict=True)]
+    """The hits of a ranking, without the receipt."""
+    extras = [*more, *({} for _ in range(len(ranking) - len(more)))]
+    return [hit | plain(extra) for hit, extra in zip(ranking.to_dicts(), extras, strict=True)]
 
 
 def text(value: Any, indent: int | None = None) -> str:
-    """As people read it where stdout can show that, else in ASCII; lone surrogates need it."""
+    """JSON text; ASCII where the encoding of stdout cannot show it (lone surrogates)."""
     known = plain(value)
     shown = json.dumps(known, ensure_ascii=False, indent=indent, allow_nan=False)
     try:

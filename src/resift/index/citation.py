@@ -12,12 +12,11 @@ from typing import Any, Literal
 from resift.errors import InputError, SourceError
 from resift.index.folder import kind_of
 from resift.index.location import locate_object
-from resift.index.parsing.columns import columns_of
-from resift.index.parsing.cut import CutDocument
-from resift.index.parsing.limits import ParseLimits
-from resift.index.parsing.parsers import Parsers
-from resift.index.rows import Passage
+from resift.index.parsing.documents import ChunkedDocument
+from resift.index.parsing.options import ParseLimits, ParseOptions, columns_from_fingerprint
+from resift.index.parsing.pool import ParserPool
 from resift.index.source import Fetched, Source, open_object
+from resift.index.table.rows import Passage
 from resift.settings import StorageSettings
 from resift.types import Hit
 
@@ -207,9 +206,9 @@ class _Now:
 
     def __init__(self, source: Source, key: str, fetched: Fetched) -> None:
         self.source, self.key, self.fetched = source, key, fetched
-        self._documents: tuple[CutDocument, ...] | str | None = None
+        self._documents: tuple[ChunkedDocument, ...] | str | None = None
 
-    def document(self, citation: Claim) -> CutDocument | str:
+    def document(self, citation: Claim) -> ChunkedDocument | str:
         """The citation's document as it reads now, or why there is none."""
         if self._documents is None:
             self._documents = _parse(citation, self.fetched.data)
@@ -238,17 +237,17 @@ def _open(uri: str, storage: StorageSettings) -> tuple[Source | None, str]:
     return open_object(uri, storage)
 
 
-def _parse(citation: Claim, data: bytes) -> tuple[CutDocument, ...] | str:
+def _parse(citation: Claim, data: bytes) -> tuple[ChunkedDocument, ...] | str:
     key = citation.uri.rpartition("/")[2]
     # It was read once, however large it is.
     limits = ParseLimits(max_bytes=max(ParseLimits().max_bytes, len(data)))
-    columns = columns_of(citation.made_by)
-    with Parsers(limits, columns, processes=1, with_text=True) as parsers:
+    options = ParseOptions(columns_from_fingerprint(citation.made_by), limits, with_text=True)
+    with ParserPool(options, processes=1) as parsers:
         [(_, outcome)] = parsers.map([(None, key, data)])
     return str(outcome) if isinstance(outcome, SourceError) else tuple(outcome.documents)
 
 
-def _pick(citation: Claim, documents: tuple[CutDocument, ...] | str) -> CutDocument | str:
+def _pick(citation: Claim, documents: tuple[ChunkedDocument, ...] | str) -> ChunkedDocument | str:
     if isinstance(documents, str):
         return documents
     if citation.row is None:
@@ -266,9 +265,9 @@ def _has_it(citation: Claim, old: Fetched) -> bool:
     return (document.text or "")[citation.start : citation.end] == citation.text
 
 
-def _misplaced(claim: Claim, document: CutDocument) -> str | None:
+def _misplaced(claim: Claim, document: ChunkedDocument) -> str | None:
     """What the citation says of its place besides the characters, where that is not so."""
-    piece = next((p for p in document.pieces if p.start <= claim.start < p.end), None)
+    piece = next((p for p in document.chunks if p.start <= claim.start < p.end), None)
     there: dict[str, object] = {"row": document.row}
     if piece is not None:
         there |= {"page": piece.page, "heading": piece.heading}

@@ -8,7 +8,7 @@ from resift.errors import SourceError, Unreadable, Vanished
 from resift.index.deletion_guard import DeletionGuard
 from resift.index.diff import Diff, below
 from resift.index.embed import Embedder, is_remote
-from resift.index.parsing.parse import NO_TEXT
+from resift.index.parsing.formats import NO_TEXT
 from resift.index.report import by_file
 from resift.index.run import read
 from resift.index.source import Source, SourceObject
@@ -157,7 +157,7 @@ def _try(
             continue
         problems = (str(outcome),) if isinstance(outcome, SourceError) else outcome.problems
         documents = () if isinstance(outcome, SourceError) else outcome.documents
-        passages = [f"{own.title}\n{piece.text}" for own in documents for piece in own.pieces]
+        passages = [f"{own.title}\n{piece.text}" for own in documents for piece in own.chunks]
         if not passages:
             problems = problems or (NO_TEXT,)
             tried.without_text[uri] = problems[0]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from resift.index.rows import Passage
+from resift.index.table.rows import Passage
 from resift.types import Document, Precomputed
 
 

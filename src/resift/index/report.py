@@ -9,7 +9,7 @@ from resift.index.diff import Diff, is_new, lies_below
 from resift.index.manifest import Entry
 from resift.index.run import SyncRun
 from resift.index.source import Listing
-from resift.index.versions import Version
+from resift.index.versions.record import Version
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,16 @@ from itertools import groupby
 from resift.errors import SourceError, Unreadable, Vanished
 from resift.index.diff import Diff, Expected, is_made_so, is_new
 from resift.index.manifest import Entry
-from resift.index.parsing.cut import CutFile
-from resift.index.parsing.parse import NO_TEXT
-from resift.index.parsing.parsers import Parsers
-from resift.index.rows import Origin
+from resift.index.parsing.documents import ChunkedFile
+from resift.index.parsing.formats import NO_TEXT
+from resift.index.parsing.options import ParseOptions
+from resift.index.parsing.pool import ParserPool
 from resift.index.source import Source, SourceObject
 from resift.index.source_options import SourceOptions
+from resift.index.table.rows import Origin
 from resift.index.writer import Writer
 
-Outcome = CutFile | SourceError
+Outcome = ChunkedFile | SourceError
 # Of the work that a byte is, the part that is done once it was read and parsed. The bundled
 # embedder takes ten times as long as the parsers.
 _READ_SHARE = 0.1
@@ -69,7 +70,8 @@ def read(
         by_columns, key=lambda item: source_options.columns_for(item.key).fingerprint
     ):
         same = list(group)
-        with Parsers(source_options.limits, source_options.columns_for(same[0].key)) as parsers:
+        columns = source_options.columns_for(same[0].key)
+        with ParserPool(ParseOptions(columns, source_options.limits)) as parsers:
             yield from parsers.map(_files(source, same, source_options.limits.max_bytes))
 
 
@@ -118,7 +120,7 @@ class SyncRun:
     def take(self, found: ReadObject, outcome: Outcome) -> None:
         """Add an object's passages, or note why there are none."""
         uri, key, attempt = found.item.uri, found.item.key, self.writer.attempt
-        if isinstance(outcome, CutFile) and any(document.pieces for document in outcome.documents):
+        if isinstance(outcome, ChunkedFile) and any(doc.chunks for doc in outcome.documents):
             origin = found.origin(self.expected.of(key, passages=1), attempt)
             known = self.writer.known.get(uri)
             if known and known.passages and self._is_same(key, origin, known):
@@ -134,7 +136,7 @@ class SyncRun:
                 self.vanished += [uri] if isinstance(outcome, Vanished) else []
             else:
                 origin = found.origin(self.expected.of(key, passages=0), attempt)
-                reasons = outcome.problems if isinstance(outcome, CutFile) else (str(outcome),)
+                reasons = outcome.problems if isinstance(outcome, ChunkedFile) else (str(outcome),)
                 self.skipped[uri] = Entry(origin, 0, problems=reasons or (NO_TEXT,))
         self._done += 1
         self._bytes += found.item.size

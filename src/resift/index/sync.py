@@ -22,8 +22,8 @@ from resift.index.doctor import refuse_unsafe
 from resift.index.embed import Embedder
 from resift.index.location import Location
 from resift.index.manifest import Entry, newest
-from resift.index.parsing.limits import NO_LIMITS, ParseLimits
-from resift.index.parsing.parse import abilities, may_exceed, parsing_fingerprint
+from resift.index.parsing.formats import may_exceed, optional_parsers, parsing_fingerprint
+from resift.index.parsing.options import NO_LIMITS, ParseLimits
 from resift.index.precompute import Precomputer
 from resift.index.publish import SyncDelta, publish, rolled_back
 from resift.index.report import Finished, SyncReport, make_report
@@ -32,8 +32,9 @@ from resift.index.run import ProgressCallback, SyncRun, read
 from resift.index.source import Listing, Source, lies_in_an_index
 from resift.index.source_options import AS_IT_IS as AS_IT_IS
 from resift.index.source_options import SourceOptions, remembered
-from resift.index.store import Store
-from resift.index.versions import Version, Versions
+from resift.index.table.store import Store
+from resift.index.versions.published import Versions
+from resift.index.versions.record import Version
 from resift.index.writer import Writer
 from resift.settings import StorageSettings
 
@@ -190,7 +191,7 @@ def expect(
     limits = source_options.limits
     return Expected(
         made_by=lambda key: parsing_fingerprint(key, source_options.columns_for(key)),
-        limits=f"{source_options.limits} {abilities()}",
+        limits=f"{source_options.limits} {optional_parsers()}",
         precomputed_by=precomputer.fingerprint if precomputer else None,
         may_exceed=lambda item: may_exceed(item.key, item.size, last or limits, limits),
     )
@@ -209,7 +210,7 @@ def _known(store: Store, before: Version | None, published: dict[str, Entry]) ->
     rows, _ = newest(store.contents().whole)
     problems = {
         (uri, entry.origin.attempt): entry.problems for uri, entry in published.items()
-    } | store.notes(since=before.table_version if before else 0)
+    } | store.problems(since=before.table_version if before else 0)
     told = {
         uri: replace(entry, problems=problems.get((uri, entry.origin.attempt), ()))
         for uri, entry in rows.items()

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from resift.errors import StoreError
 from resift.index.manifest import Entry
-from resift.index.parsing.cut import CutDocument, CutFile
+from resift.index.parsing.documents import ChunkedDocument, ChunkedFile
 from resift.index.precompute import Precomputer, precompute
-from resift.index.rows import Origin, Passage, to_arrow
-from resift.index.store import Store
+from resift.index.table.rows import Origin, Passage, to_arrow
+from resift.index.table.store import Store
 
 if TYPE_CHECKING:
     from resift.index.sync import Models
@@ -86,7 +86,7 @@ class Writer:
         late = time.monotonic() - self._since > _COMMIT_SECONDS
         return self._passages >= most or (late and self._passages > _EMBED)
 
-    def take(self, origin: Origin, file: CutFile) -> None:
+    def take(self, origin: Origin, file: ChunkedFile) -> None:
         """Add an object's passages."""
         passages = [passage for document in file.documents for passage in _cut(origin, document)]
         passages = [replace(passage, passages=len(passages)) for passage in passages]
@@ -212,10 +212,10 @@ def _is_alone(passages: Sequence[Passage]) -> bool:
     return passages[0].doc_id == passages[-1].doc_id
 
 
-def _cut(origin: Origin, document: CutDocument) -> Iterator[Passage]:
+def _cut(origin: Origin, document: ChunkedDocument) -> Iterator[Passage]:
     # A file that is one document names it; only those with rows have names of their own.
     name = origin.uri if document.row is None else f"{origin.uri}#{document.id}"
-    for ordinal, piece in enumerate(document.pieces):
+    for ordinal, piece in enumerate(document.chunks):
         yield Passage(
             id=f"{name}#{ordinal}",
             origin=origin,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from resift.errors import InputError
 from resift.rerank.candidates import as_candidates, check_query, title_part
 from resift.rerank.engine import Engine
-from resift.rerank.sentences import MOST_PARTS, sentences
+from resift.rerank.sentences import MAX_PARTS, sentences
 from resift.rerank.values import is_text
 from resift.types import Basis, Candidate, Comparison, DocumentLike, Explanation, Hit, Part
 
@@ -97,7 +97,7 @@ def _unreadable(name: str, status: str) -> InputError:
 
 def _parts(title: str, text: str) -> Sequence[Part]:
     """The parts of what is read, without effects."""
-    limit = max(min(MOST_PARTS, MOST_CHARACTERS // max(len(text), 1)), 1)
+    limit = max(min(MAX_PARTS, MOST_CHARACTERS // max(len(text), 1)), 1)
     parts = [Part(text[start:end], start, end, None) for start, end in sentences(text, limit)]
     return [Part(title, 0, len(title), None, "title"), *parts] if title else parts
 

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from resift.errors import InputError, shown
-from resift.index.predicate import Where
 from resift.index.source_options import SourceOptions
 from resift.index.sync import SyncConsent
-from resift.index.where import parse_where
+from resift.index.table.where import Where, parse_where
 from resift.rerank.options import checked_flag
 from resift.rerank.values import number, whole
 from resift.types import Hit

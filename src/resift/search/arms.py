@@ -4,7 +4,7 @@ from concurrent.futures import Future
 
 from resift.index.background import then
 from resift.index.embed import Embedder
-from resift.index.snapshot import RowFilter, Scored, View
+from resift.index.table.snapshot import RowFilter, Scored, View
 from resift.search.clock import Clock, Late
 from resift.search.degrade import is_outage, noted
 from resift.search.fusion import reciprocal_rank_fusion

@@ -6,9 +6,9 @@ from typing import Any
 from resift.errors import InputError
 from resift.index.citation import Verdict, Verifier, of_hit, of_passage
 from resift.index.manifest import Entry
-from resift.index.rows import Passage
-from resift.index.snapshot import Snapshot
-from resift.index.versions import Versions
+from resift.index.table.rows import Passage
+from resift.index.table.snapshot import Snapshot
+from resift.index.versions.published import Versions
 from resift.settings import StorageSettings
 from resift.types import Hit
 

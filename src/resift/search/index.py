@@ -16,15 +16,15 @@ from resift.index.location import locate
 from resift.index.plan import SyncPlan, plan
 from resift.index.precompute import Precomputer
 from resift.index.publish import clean, rollback
-from resift.index.reader import find_version
 from resift.index.report import SyncReport
 from resift.index.run import ProgressCallback
-from resift.index.snapshot import Snapshot
 from resift.index.source import open_source
 from resift.index.source_options import SourceOptions
-from resift.index.store import Store
 from resift.index.sync import IndexHandle, Models, last_source_options, sync
-from resift.index.versions import Version, Versions
+from resift.index.table.snapshot import Snapshot
+from resift.index.table.store import Store
+from resift.index.versions.published import Versions
+from resift.index.versions.record import Version
 from resift.rerank.candidates import check_query
 from resift.rerank.options import Thresholds, checked_flag
 from resift.search.arguments import (
@@ -179,7 +179,7 @@ class Index:
         """Find the `top_n` passages that answer `query` best, among `depth` candidates.
 
         `depth` is raised to `top_n` where that is more. `where` keeps to passages that it is true
-        of (`resift.index.where` has the language). With `max_requests`, once so many were made to
+        of (`resift.index.table.where` has the language). With `max_requests`, once so many were made to
         the object store only what was found by then is answered with. `exact`, `fusion_weight`,
         `min_score` and `abstain_below` are as in `Reranker.rank`; where the window was not read as a
         whole, `Ranking.abstained` is False.
@@ -273,7 +273,7 @@ class Index:
         """The versions that can be searched, newest last; `IndexNotFound` where there is none."""
         versions = self._place.versions.readable()
         if not versions:  # or none but damaged ones, which this names
-            find_version(self._place.location, self._place.versions, None)
+            self._place.versions.find()
         return versions
 
     def rollback(self, number: int) -> Version:
@@ -293,7 +293,7 @@ class Index:
         was replaced, or keep a copy, are not disturbed.
         """
         keep, older_than_days = checked_keep(keep, older_than_days)
-        newest = find_version(self._place.location, self._place.versions, None)
+        newest = self._place.versions.find()
         store = Store.open(self._place.location, self._settings.storage, self._embedder(newest))
         return clean(store, self._place.versions, keep, older_than_days * _DAY)
 

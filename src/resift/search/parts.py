@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 from resift.index.background import Background, Shared, ready, then
 from resift.index.embed import BUNDLED, WORDLLAMA, Embedder, open_embedder
-from resift.index.reader import Choice, check_embedder, choose_version, load, open_choice
-from resift.index.snapshot import Snapshot
 from resift.index.sync import IndexHandle
-from resift.index.versions import Version
+from resift.index.table.open import Choice, check_embedder, choose_version, load, open_choice
+from resift.index.table.snapshot import Snapshot
+from resift.index.versions.record import Version
 from resift.settings import Settings
 from resift.types import Candidate, Ranking
 
@@ -105,7 +105,7 @@ class Opened:
         """The version that is searched, open; looked for anew where its notes may be old."""
         with self._lock:
             job = self._snapshot.job()
-            if job.done() and not job.exception() and job.result().is_due:
+            if job.done() and not job.exception() and job.result().should_reload:
                 self.forget()
             return self._snapshot.job()
 

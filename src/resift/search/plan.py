@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from resift.errors import InputError, shown
-from resift.index.predicate import Where
+from resift.index.table.where import Where
 from resift.rerank.options import ANYTHING, MOST_WEIGHT, Thresholds, checked_flag
 from resift.rerank.values import number, whole
 from resift.types import DEPTH
@@ -56,7 +56,7 @@ class SearchPlan:
 
     Where `top_n` is more than `depth`, that many are read: who asks for 50 gets 50 that were
     compared. `max_requests` to the object store: once they are made only the first `top_n` passages
-    are read yet, and nothing else is begun. `where` is the filter, from `index.where`.
+    are read yet, and nothing else is begun. `where` is the filter, from `index.table.where`.
     Raises `InputError` for what no search can use.
     """
 

@@ -6,9 +6,9 @@ from typing import TypeVar
 
 from resift.index.normalisation import searchable
 from resift.index.precompute import Precomputer
-from resift.index.predicate import Where
-from resift.index.rows import Passage
-from resift.index.snapshot import RowFilter, Scored, View
+from resift.index.table.rows import Passage
+from resift.index.table.snapshot import RowFilter, Scored, View
+from resift.index.table.where import Where
 from resift.search.arms import Arms
 from resift.search.clock import Clock, Late
 from resift.search.gaps import Gaps
