@@ -65,8 +65,8 @@ def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory, docs: Path, tiny: Reranker) -> Index:
     """An index of it."""
-    place = tmp_path_factory.mktemp("index") / "index"
-    index = Index(place, settings=Settings(), embedder=HashingEmbedder(), reranker=tiny)
+    folder = tmp_path_factory.mktemp("index") / "index"
+    index = Index(folder, settings=Settings(), embedder=HashingEmbedder(), reranker=tiny)
     index.sync(str(docs))
     return index
 
@@ -175,13 +175,13 @@ def test_steps_are_whole_numbers(tiny: Reranker) -> None:
 def test_places_in_a_ranking_are_whole_numbers(ranking: Ranking) -> None:
     odd: list[Any] = ["a", None, 1.0, True, slice(0, 1), np.zeros(3), [], b"a"]
     message = "expected the index of a hit, a whole number"
-    for place in odd:
+    for index_ in odd:
         with pytest.raises(InputError, match=message):
-            ranking.explain(place)
+            ranking.explain(index_)
         with pytest.raises(InputError, match=message):
-            ranking.compare(place, 0)
+            ranking.compare(index_, 0)
         with pytest.raises(InputError, match=message):
-            ranking.compare(0, place)
+            ranking.compare(0, index_)
     with pytest.raises(IndexError, match="there are 3"):
         ranking.explain(3)
     assert ranking.explain(np.int64(0)) == ranking.explain(0)  # type: ignore[arg-type]

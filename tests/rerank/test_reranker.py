@@ -246,9 +246,9 @@ def test_what_was_cut_is_counted_on_the_hit(reranker: Reranker) -> None:
 
 def test_equal_documents_keep_their_order(reranker: Reranker) -> None:
     texts = [TEXTS[2], TEXTS[1], TEXTS[2], TEXTS[1], TEXTS[2]]
-    places = [hit.index for hit in reranker.rank(QUERY, texts)]
-    assert [index for index in places if index % 2] == [1, 3]
-    assert [index for index in places if index % 2 == 0] == [0, 2, 4]
+    indices = [hit.index for hit in reranker.rank(QUERY, texts)]
+    assert [index for index in indices if index % 2] == [1, 3]
+    assert [index for index in indices if index % 2 == 0] == [0, 2, 4]
 
 
 def test_inputs_are_never_changed(reranker: Reranker) -> None:

@@ -29,7 +29,7 @@ def bundled(in_one_runtime: Reranker) -> Reranker:
     return in_one_runtime
 
 
-def _kept(threshold: float | None, values: list[float], statuses: list[Status]) -> list[int]:
+def _remaining(threshold: float | None, values: list[float], statuses: list[Status]) -> list[int]:
     indices = np.arange(len(values))
     remaining = above_min_score(indices, np.array(values, np.float64), statuses, threshold)
     return [int(index) for index in remaining]
@@ -41,25 +41,25 @@ def test_of_scores_in_order_those_below_go_and_the_rest_stay(
 ) -> None:
     known = sorted((score for score in scores_ if score == score), reverse=True)
     values = known + [np.nan] * (len(scores_) - len(known))
-    remaining = _kept(threshold, values, ["late"] * len(values))
+    remaining = _remaining(threshold, values, ["late"] * len(values))
     assert remaining == [n for n, score in enumerate(values) if not score < threshold]
 
 
 def test_what_nobody_came_to_score_stays_and_what_cannot_be_read_goes() -> None:
     statuses: list[Status] = ["ok", "cut", "late", "failed", "not_reranked", "empty", "not_text"]
     values = [0.9, 0.1] + [np.nan] * 5
-    assert _kept(0.5, values, statuses) == [0, 2, 3, 4]
-    assert _kept(None, values, statuses) == list(range(7))
+    assert _remaining(0.5, values, statuses) == [0, 2, 3, 4]
+    assert _remaining(None, values, statuses) == list(range(7))
 
 
 def test_a_score_just_as_high_is_not_below() -> None:
-    assert _kept(0.5, [0.5, 0.5, 0.4999], ["ok"] * 3) == [0, 1]
+    assert _remaining(0.5, [0.5, 0.5, 0.4999], ["ok"] * 3) == [0, 1]
 
 
 def test_what_a_race_let_go_does_not_come_up_behind_one_that_is_below() -> None:
     """It stands behind with an early estimate: it could not have overtaken what is below."""
-    assert _kept(0.5, [0.9, 0.2, 0.7], ["ok"] * 3) == [0]
-    assert _kept(0.5, [0.9, 0.8, 0.7, 0.4, 0.6], ["ok"] * 5) == [0, 1, 2]
+    assert _remaining(0.5, [0.9, 0.2, 0.7], ["ok"] * 3) == [0]
+    assert _remaining(0.5, [0.9, 0.8, 0.7, 0.4, 0.6], ["ok"] * 5) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

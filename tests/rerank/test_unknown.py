@@ -72,11 +72,13 @@ def test_unknown_words_of_a_document_change_nothing(tiny: Reranker) -> None:
 
 def test_what_is_kept_of_them_is_the_same(bundled: Reranker) -> None:
     texts = [*TEXTS, "weather 深圳 in 圳圳 Shenzhen"]
-    kept = bundled.precompute(texts)
-    held = [Candidate(str(n), text, precomputed=kept[n]) for n, text in enumerate(texts)]
+    precomputed = bundled.precompute(texts)
+    candidates = [
+        Candidate(str(n), text, precomputed=precomputed[n]) for n, text in enumerate(texts)
+    ]
     query = "the weather in Shenzhen"
-    np.testing.assert_array_equal(bundled.score(query, held), bundled.score(query, texts))
-    assert bundled.rank("Shenzhen weather today", held, exact=True).receipt.precomputed == 5
+    np.testing.assert_array_equal(bundled.score(query, candidates), bundled.score(query, texts))
+    assert bundled.rank("Shenzhen weather today", candidates, exact=True).receipt.precomputed == 5
 
 
 def test_the_hint_is_given_once() -> None:
