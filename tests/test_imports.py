@@ -35,7 +35,7 @@ ALSO = {"index/embedders/artifact.py": {"rerank"}, "index/parsing/chunking.py": 
 """Files that may know more than their room: how models run, and how texts are counted."""
 
 DOORS = {
-    "botocore": ("cli/botocore_corpus.py", "index/credentials.py"),
+    "botocore": ("cli/botocore_corpus.py", "index/storage/credentials.py"),
     "bm25s": ("training/",),
     "charset_normalizer": ("index/parsing/charset.py",),
     "huggingface_hub": ("training/",),
@@ -45,18 +45,16 @@ DOORS = {
     "nncf": ("training/",),
     "numpy": ("rerank/", "index/", "evaluation/", "training/"),
     "obstore": (
-        "index/bucket.py",
-        "index/doctor.py",
-        "index/objects.py",
-        "index/transfer.py",
-        "index/store_checks.py",
+        "index/storage/client.py",
+        "index/storage/doctor.py",
+        "index/sources/bucket.py",
         "index/versions/published.py",
     ),
     "onnx": ("training/", "cli/convert.py"),
-    "onnxruntime": ("rerank/runtimes/onnxruntime_session.py",),
-    "openvino": ("rerank/runtimes/openvino_session.py",),
+    "onnxruntime": ("rerank/runtimes.py",),
+    "openvino": ("rerank/runtimes.py",),
     "pandas": ("types.py",),
-    "pathspec": ("index/patterns.py",),
+    "pathspec": ("index/sources/patterns.py",),
     "pyarrow": (
         "index/manifest.py",
         "index/parsing/parse_parquet.py",
@@ -152,7 +150,7 @@ def test_nothing_outside_the_library_is_imported_without_a_door() -> None:
         ("types.py", "from resift.settings import Settings"),
         ("rerank/engine.py", "from resift.index.table.store import Store"),
         ("rerank/engine.py", "def f():\n    import openvino"),
-        ("index/table/store.py", "from resift.rerank.encoder import Encoder"),
+        ("index/table/store.py", "from resift.rerank.models import Encoder"),
         ("index/sync.py", "lance = require('lance', 'index')"),
         ("search/fusion.py", "import resift.cli.output"),
         ("search/two_stage.py", "from resift.evaluation import trec"),

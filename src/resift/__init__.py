@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from resift.index.citation import Standing, Verdict
     from resift.index.embed import Embedder
     from resift.index.parsing.options import Columns, ParseLimits
-    from resift.index.patterns import Globs
     from resift.index.plan import SyncPlan
     from resift.index.precompute import Precomputer
     from resift.index.report import SyncReport
     from resift.index.run import Progress, ProgressCallback
     from resift.index.source_options import SourceOptions
+    from resift.index.sources.patterns import Globs
     from resift.index.versions.record import VectorIndex, Version
     from resift.rerank.reranker import Reranker
     from resift.rerank.result import ScoredCandidates
@@ -80,7 +80,7 @@ _MODULES = {
     "index.citation": "Standing Verdict",
     "index.embed": "Embedder",
     "index.parsing.options": "Columns ParseLimits",
-    "index.patterns": "Globs",
+    "index.sources.patterns": "Globs",
     "index.plan": "SyncPlan",
     "index.precompute": "Precomputer",
     "index.report": "SyncReport",

@@ -2,7 +2,6 @@
 
 import asyncio
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -142,10 +141,11 @@ def test_abstaining_asks_the_best_score_whatever_is_asked_for(
 def test_late_ones_come_up_where_those_before_them_are_left_out(bundled: Reranker) -> None:
     """The first two of what stays, not what stays of the first two."""
     scored = bundled.score_candidates(QUERY, POOL[:6])
-    logits, statuses = scored._state.logits.copy(), list(scored._state.statuses)
-    logits[4:], statuses[4:] = np.nan, ["late", "late"]
-    state = replace(scored._state, logits=logits, statuses=statuses, partial=True)
-    ranking = replace(scored, _state=state).ranking(2, min_score=1.0, abstain_below=1.0)
+    for index in (4, 5):
+        scored._state.documents[index].logits = ()
+        scored._state.statuses[index] = "late"
+    scored._state.note("time was up")
+    ranking = scored.ranking(2, min_score=1.0, abstain_below=1.0)
     assert [(hit.rank, hit.index, hit.status) for hit in ranking] == [
         (1, 4, "late"),
         (2, 5, "late"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from resift.errors import MassDeletion
 from resift.index.diff import Diff
 from resift.index.manifest import Entry
-from resift.index.source import SourceObject
+from resift.index.sources.listing import SourceObject
 
 _LEAST = 20
 _SHARE = 0.5

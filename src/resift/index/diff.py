@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from resift.index.manifest import Entry
-from resift.index.source import SourceObject
+from resift.index.sources.listing import SourceObject
 
 
 @dataclass(frozen=True, slots=True)

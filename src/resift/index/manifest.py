@@ -3,6 +3,8 @@
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from secrets import token_hex
 
 from resift.extras import require
 from resift.index.table.rows import ORIGIN_COLUMNS, Origin
@@ -20,6 +22,17 @@ class Entry:
     passages: int
     precomputed_by: str | None = None
     problems: tuple[str, ...] = ()
+
+
+def new_attempt() -> str:
+    """Name a sync that begins now; a later one of this machine has a greater name."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{token_hex(3)}"
+
+
+def attempt_after(entries: Iterable[Entry], attempt: str) -> str:
+    """Return `attempt`, or a greater name if another machine's clock was ahead of this one's."""
+    last = max((entry.origin.attempt for entry in entries), default="")
+    return attempt if attempt > last else f"{last}~{token_hex(3)}"
 
 
 def to_parquet(entries: Mapping[str, Entry]) -> bytes:

@@ -11,8 +11,9 @@ from resift.index.embed import Embedder, is_remote
 from resift.index.parsing.formats import NO_TEXT
 from resift.index.report import by_file
 from resift.index.run import read
-from resift.index.source import Source, SourceObject
 from resift.index.source_options import SourceOptions
+from resift.index.sources.listing import SourceObject
+from resift.index.sources.source import Source
 from resift.index.sync import (
     IndexHandle,
     Models,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from resift.index.diff import Diff, is_new, lies_below
 from resift.index.manifest import Entry
 from resift.index.run import SyncRun
-from resift.index.source import Listing
+from resift.index.sources.source import Listing
 from resift.index.versions.record import Version
 
 

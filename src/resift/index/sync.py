@@ -15,13 +15,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from resift.errors import IndexMismatch, InputError, SourceError, StoreError
-from resift.index.attempts import after, new_attempt
 from resift.index.deletion_guard import DeletionGuard, refuse
 from resift.index.diff import Diff, Expected, below, compare
-from resift.index.doctor import refuse_unsafe
 from resift.index.embed import Embedder
-from resift.index.location import Location
-from resift.index.manifest import Entry, newest
+from resift.index.manifest import Entry, attempt_after, new_attempt, newest
 from resift.index.parsing.formats import may_exceed, optional_parsers, parsing_fingerprint
 from resift.index.parsing.options import NO_LIMITS, ParseLimits
 from resift.index.precompute import Precomputer
@@ -29,14 +26,15 @@ from resift.index.publish import SyncDelta, publish, rolled_back
 from resift.index.report import Finished, SyncReport, make_report
 from resift.index.run import Progress as Progress
 from resift.index.run import ProgressCallback, SyncRun, read
-from resift.index.source import Listing, Source, lies_in_an_index
 from resift.index.source_options import AS_IT_IS as AS_IT_IS
 from resift.index.source_options import SourceOptions, remembered
+from resift.index.sources.source import Listing, Source, lies_in_an_index
+from resift.index.storage.doctor import refuse_unsafe
+from resift.index.storage.location import Location
 from resift.index.table.store import Store
 from resift.index.versions.published import Versions
 from resift.index.versions.record import Version
 from resift.index.writer import Writer
-from resift.settings import StorageSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,6 @@ class IndexHandle:
     """Where an index is."""
 
     location: Location
-    storage: StorageSettings
     versions: Versions
 
 
@@ -111,12 +108,12 @@ def sync(
     if before and not changes and remember.items() <= before.source_options.items():
         return make_report(started, told(None, before))
     if not allowed.unsafe:
-        refuse_unsafe(place.location, place.storage)
-    store = Store.open(place.location, place.storage, models.embedder)
+        refuse_unsafe(place.location)
+    store = Store.open(place.location, models.embedder)
     known = _known(store, before, published)
     diff = compared.diff(source, known)  # a run that was broken off may have done some of it
     earlier = rolled_back(place.versions, before)
-    writer = Writer(store, models, known, after(known.values(), attempt), earlier)
+    writer = Writer(store, models, known, attempt_after(known.values(), attempt), earlier)
     run = SyncRun(writer, compared.expected, diff, progress)
     for found, outcome in read(source, diff.to_read, compared.source_options):
         run.take(found, outcome)
@@ -148,7 +145,7 @@ def look(
 ) -> SourceComparison:
     """Find out how the source is read, list it and load what the index holds."""
     before = place.versions.newest()
-    if before is None and lies_in_an_index(place.location, place.storage):
+    if before is None and lies_in_an_index(place.location):
         raise InputError(f"{place.location.uri}: lies in an index; name another place for this one")
     check_embedder(place, before, models.embedder)
     last = _last_limits(place, before, source.uri)

@@ -23,7 +23,7 @@ from resift.rerank.candidates import (
     refuse_collection,
 )
 from resift.rerank.deadline import Deadline
-from resift.rerank.steps import Steps
+from resift.rerank.request import Steps
 from resift.types import Candidate, Document
 
 AT_LEAST, RANKED_AT_LEAST = 1_000, 5_000

@@ -270,9 +270,9 @@ def _description(document: object) -> str:
         keys = _keys(document)
         if keys is None or "text" in keys:
             return f"a {type(document).__name__} that cannot be read"
-        keys = [shown(key) for key in keys]
+        names = ", ".join(shown(key) for key in keys[:_KEYS_SHOWN]) or "no keys"
         others = ", …" if len(keys) > _KEYS_SHOWN else ""
-        return f'a mapping without "text" (it has {", ".join(keys[:_KEYS_SHOWN]) or "no keys"}{others})'
+        return f'a mapping without "text" (it has {names}{others})'
     return "None" if document is None else f"of type {type(document).__name__}"
 
 

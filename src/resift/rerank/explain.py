@@ -51,7 +51,7 @@ class Occlusion:
         query = check_query(query)
         (candidate,) = as_candidates([document])
         title, text = title_part(candidate.title), _text(candidate)
-        end = max(self._engine.reads_to(query, title + text) - len(title), 0)
+        end = max(self._engine.end_of_reading(query, title + text) - len(title), 0)
         parts = _parts(candidate.title, text[:end])
         without = [_without(title, text[:end], part) for part in parts]
         state = self._engine.score(query, [title + text[:end], *without], remembered=False)
@@ -79,7 +79,7 @@ class Occlusion:
 
     def explained(self, query: str, hit: Hit) -> Explanation | None:
         """`explain`, or None for a hit or a query that cannot be read."""
-        if hit.status in _WHY_NOT or not self._engine.model.read(query).seen:
+        if hit.status in _WHY_NOT or not self._engine.model.query_row(query).seen:
             return None
         return self.explain(query, hit)
 

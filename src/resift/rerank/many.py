@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from resift.errors import Overloaded
-from resift.rerank.request import Request
-from resift.rerank.steps import Steps, T
+from resift.rerank.request import Request, Steps, T
 from resift.rerank.worker import Worker
 
 GROUP_TOKENS = 50_000

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from resift.errors import ArtifactError, InputError
 from resift.files import from_home
 from resift.rerank.artifact import load_artifact
-from resift.rerank.cache import open_cache
+from resift.rerank.caches import StateCache, open_cache
 from resift.rerank.calibration import open_scale
 from resift.rerank.candidate_stream import NOTHING_UNREAD, UnreadCandidates, read_candidates
 from resift.rerank.candidates import (
@@ -34,10 +34,10 @@ from resift.rerank.explain import Occlusion
 from resift.rerank.hints import Hints
 from resift.rerank.models import load_model
 from resift.rerank.options import RankOptions, checked_budget, checked_flag, checked_steps
-from resift.rerank.precompute import StateCache, unpack_all
+from resift.rerank.precompute import unpack_all
+from resift.rerank.request import Steps
 from resift.rerank.result import ScoredCandidates, interpolation, make_ranking
-from resift.rerank.steps import Steps
-from resift.rerank.texts import Texts
+from resift.rerank.state import CandidateTexts
 from resift.rerank.tuning import open_tuning
 from resift.rerank.verify import Verification, reference_logits, references, verified
 from resift.settings import Settings, StorageSettings, checked_settings
@@ -87,7 +87,7 @@ class Reranker:
             self._manifest.exits,
             max_memory_mb=settings.max_memory_mb,
             cache=open_cache(settings, logits_key),
-            halves=StateCache(settings.state_cache_mb) if settings.state_cache_mb else None,
+            state_cache=StateCache(settings.state_cache_mb) if settings.state_cache_mb else None,
             tuning=open_tuning(settings, logits_key),
         )
         self._occlusion = Occlusion(self._engine)
@@ -240,7 +240,7 @@ class Reranker:
         """
         options = RankOptions(top_n, fusion_weight, exact, tolerance, min_score, abstain_below)
         budget = checked_budget(budget_ms)
-        texts = check_queries(queries, self._engine.model.read)
+        texts = check_queries(queries, self._engine.model.query_row)
         lists = check_lists(documents, len(texts))
         calls = [
             self._rank(text, items, options, Deadline(budget), f"documents[{number}]: ")
@@ -283,7 +283,7 @@ class Reranker:
         texts = [full_text(candidate) for candidate in candidates]
         deadline = Deadline()
         encoded = unpack_all(candidates, texts, self.fingerprint, self._engine.model, deadline)
-        steps = self._engine.steps(query, texts, deadline, known=encoded, wanted="beginning")
+        steps = self._engine.steps(query, texts, deadline, encoded=encoded, wanted="beginning")
         return self._engine.run(steps).logits
 
     def explain(self, query: str, document: DocumentLike) -> Explanation:
@@ -345,7 +345,7 @@ class Reranker:
         early_exit: EarlyExit | None = None,
         unread: UnreadCandidates = NOTHING_UNREAD,
     ) -> Steps[ScoredCandidates]:
-        texts = Texts(candidates)
+        texts = CandidateTexts(candidates)
         encoded = unpack_all(candidates, texts, self.fingerprint, self._engine.model, deadline)
         state = yield from self._engine.steps(query, texts, deadline, early_exit, encoded)
         return ScoredCandidates(

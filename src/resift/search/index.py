@@ -12,14 +12,14 @@ from resift.errors import InputError, VersionGone
 from resift.index.background import ready
 from resift.index.citation import Verdict
 from resift.index.embed import Embedder
-from resift.index.location import locate
 from resift.index.plan import SyncPlan, plan
 from resift.index.precompute import Precomputer
 from resift.index.publish import clean, rollback
 from resift.index.report import SyncReport
 from resift.index.run import ProgressCallback
-from resift.index.source import open_source
 from resift.index.source_options import SourceOptions
+from resift.index.sources.source import open_source
+from resift.index.storage.location import locate
 from resift.index.sync import IndexHandle, Models, last_source_options, sync
 from resift.index.table.snapshot import Snapshot
 from resift.index.table.store import Store
@@ -281,7 +281,7 @@ class Index:
         self._refuse_pinned()
         number = checked_version("number", number)
         embedder = self._embedder(self._place.versions.get(number))
-        store = Store.open(self._place.location, self._settings.storage, embedder)
+        store = Store.open(self._place.location, embedder)
         version = rollback(store, self._place.versions, number)
         self.refresh()
         return version
@@ -294,7 +294,7 @@ class Index:
         """
         keep, older_than_days = checked_keep(keep, older_than_days)
         newest = self._place.versions.find()
-        store = Store.open(self._place.location, self._settings.storage, self._embedder(newest))
+        store = Store.open(self._place.location, self._embedder(newest))
         return clean(store, self._place.versions, keep, older_than_days * _DAY)
 
     def _read(self, work: Callable[[], T]) -> tuple[T, str | None]:
@@ -340,10 +340,8 @@ class Index:
 
     @cached_property
     def _place(self) -> IndexHandle:
-        location = locate(self.uri)
-        return IndexHandle(
-            location, self._settings.storage, Versions(location, self._settings.storage)
-        )
+        location = locate(self.uri, self._settings.storage)
+        return IndexHandle(location, Versions(location))
 
     @cached_property
     def _settings(self) -> Settings:

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException, IncompleteRead
+from http.client import HTTPException
 from itertools import count
 from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+from urllib.request import Request
 
 from resift.errors import EmbedderError
+from resift.index.http import HttpClient, Response, TooLarge, within
 
 AGAIN = {408, 425, 429, 500, 502, 503, 504}
 MOVED = "name the URL that it is at now"
@@ -28,7 +28,6 @@ ADVICE = {
     405: "check the URL, which often ends in /v1",
 }
 FIRST_WAIT_S = 0.5
-CHUNK = 1 << 16
 LONGEST_REASON = 200
 # 32 vectors of 4,096 numbers are 3 MB as JSON; what goes on beyond this is no answer.
 MOST_ANSWER_BYTES = 64 << 20
@@ -57,13 +56,6 @@ class _TryAgain(Exception):
         self.wait_s = wait_s
 
 
-class _NoRedirect(HTTPRedirectHandler):
-    """A redirect would carry the key to another host, so it is an answer like any other."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
 class Endpoint:
     """A URL that takes JSON by POST. Threads may share it; each request is a connection of its own.
 
@@ -84,7 +76,7 @@ class Endpoint:
         self._headers = {"Content-Type": "application/json", "User-Agent": "resift"}
         if authorisation:
             self._headers["Authorization"] = authorisation
-        self._opener = build_opener(_NoRedirect, *([ProxyHandler({})] if is_here else []))
+        self._client = HttpClient(use_proxies=not is_here)
 
     def post(self, body: dict[str, Any], limits: RetryLimits) -> Any:
         """The answer's JSON; raises `EmbedderError` where there is none after all tries."""
@@ -107,33 +99,32 @@ class Endpoint:
     def _once(self, data: bytes, timeout_s: float) -> Any:
         request = Request(self.url, data, self._headers, method="POST")
         try:
-            with self._opener.open(request, timeout=timeout_s) as answer:
-                text = _read(answer, timeout_s)
-        except HTTPError as error:
-            raise self._refusal(error) from error
+            answer = self._client.send(request, timeout_s, MOST_ANSWER_BYTES, within(timeout_s))
+        except TimeoutError as error:
+            raise _TryAgain(f"no answer within {timeout_s:g} s") from error
+        except TooLarge as error:
+            raise self._error(f"its answer has {error}; check the URL") from error
         except (OSError, HTTPException, UnicodeError) as error:  # the last for a host's name
-            reason = error.reason if isinstance(error, URLError) else error
-            if isinstance(reason, TimeoutError):
-                raise _TryAgain(f"no answer within {timeout_s:g} s") from error
-            broke = isinstance(reason, ConnectionError | HTTPException)
-            if broke and not isinstance(reason, ConnectionRefusedError):  # nobody is there
+            broke = isinstance(error, ConnectionError | HTTPException)
+            if broke and not isinstance(error, ConnectionRefusedError):  # no server listens
                 raise _TryAgain("the connection broke") from error
-            raise self._error(f"cannot be reached ({reason}); check the URL") from error
+            raise self._error(f"cannot be reached ({error}); check the URL") from error
+        if not 200 <= answer.status < 300:
+            raise self._refusal(answer)
         try:
-            return json.loads(text)
+            return json.loads(answer.body)
         except (ValueError, RecursionError) as error:
             raise self._error("its answer is no JSON; is it an embeddings server?") from error
 
-    def _refusal(self, error: HTTPError) -> Exception:
-        with error:
-            status = f"{error.code} {error.reason}".strip()
-            said = _reason(error)
-        reason = f"{status} ({said})" if said else status
-        if error.code in AGAIN:
-            return _TryAgain(reason, _retry_after(error.headers.get("Retry-After")))
-        if error.code in REFUSALS:
+    def _refusal(self, answer: Response) -> Exception:
+        status = f"{answer.status} {answer.reason}".strip()
+        detail = _reason(answer.body)
+        reason = f"{status} ({detail})" if detail else status
+        if answer.status in AGAIN:
+            return _TryAgain(reason, _retry_after(answer.headers.get("Retry-After")))
+        if answer.status in REFUSALS:
             return self._error(reason, EndpointRefused)
-        advice = ADVICE.get(error.code)
+        advice = ADVICE.get(answer.status)
         return self._error(f"{reason}; {advice}" if advice else reason)
 
     def _error(self, problem: str, kind: type[EmbedderError] = EmbedderError) -> EmbedderError:
@@ -142,29 +133,9 @@ class Endpoint:
         return kind(f"{self.url}: {problem}")
 
 
-def _read(answer: Any, timeout_s: float) -> bytes:
-    """All of an answer; a server that goes on by drops runs out of time as a silent one does."""
-    until = time.monotonic() + timeout_s
-    parts = []
-    size = 0
-    while part := answer.read1(CHUNK):
-        parts.append(part)
-        size += len(part)
-        if size > MOST_ANSWER_BYTES:
-            raise OSError(f"its answer has over {MOST_ANSWER_BYTES >> 20} MB")
-        if time.monotonic() > until:
-            raise TimeoutError
-    if answer.length:  # what was promised and did not come
-        raise IncompleteRead(b"", answer.length)
-    return b"".join(parts)
-
-
-def _reason(error: HTTPError) -> str:
-    """What the server says of an error, as one short line; nothing where it says nothing."""
-    try:
-        text = error.read(CHUNK).decode("utf-8", "replace")
-    except (OSError, HTTPException):  # the status alone has to do
-        return ""
+def _reason(body: bytes) -> str:
+    """Get a server's description of an error as one short line; empty if there is none."""
+    text = body.decode("utf-8", "replace")
     try:
         found = json.loads(text)
     except ValueError:
