@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cli.command import PROGRAM, Resift
-from evaluation.made import make_collection, make_run
+from evaluation.small_collection import make_collection, make_run
 
 pytestmark = pytest.mark.skipif(not Path("/dev/fd/0").exists(), reason="no /dev/fd here")
 RANKED = {"q1": ["d4", "d3", "d1", "d2"], "q2": ["d1", "d4"]}
@@ -207,7 +207,7 @@ def test_json_and_an_output_do_not_share_stdout_by_any_name(folder: Path, argume
 
 def test_judgments_do_not_go_into_a_descriptor(folder: Path) -> None:
     command = "resift judge col --run run.txt --output /dev/stdout > judged"
-    assert "is no file" in last_line(shell(command, folder))
+    assert "is not a file" in last_line(shell(command, folder))
     assert (folder / "judged").read_bytes() == b""
 
 

@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 from cli.command import Resift
-from evaluation.made import make_collection, make_run
+from evaluation.small_collection import make_collection, make_run
 
 POINTLESS = [
-    ("eval MADE --run RUN --mode dense", "--mode dense: a run has no arms"),
-    ("eval MADE --run RUN --mode hybrid", "--mode hybrid: a run has no arms"),
+    ("eval MADE --run RUN --mode dense", "--mode dense: a run has no modes"),
+    ("eval MADE --run RUN --mode hybrid", "--mode hybrid: a run has no modes"),
     ("eval MADE --ablation --compare bundled", "--compare "),
     ("eval MADE --ablation --target-ms 5", "--target-ms 5.0: the ablation advises no depth"),
     ("eval MADE --ablation --mode dense", "--mode dense: the ablation measures all"),
-    ("calibrate MADE --output OUT --run RUN --mode lexical", "--mode lexical: a run has no arms"),
-    ("judge MADE --run RUN --port 8080", "--port 8080: of the page; add --web"),
-    ("judge MADE --run RUN --port 0", "--port 0: of the page; add --web"),
-    ("judge MADE --run RUN --model m", "--model m: reranks what an index finds"),
+    ("calibrate MADE --output OUT --run RUN --mode lexical", "--mode lexical: a run has no modes"),
+    ("judge MADE --run RUN --port 8080", "--port 8080: only the page has one; add --web"),
+    ("judge MADE --run RUN --port 0", "--port 0: only the page has one; add --web"),
+    ("judge MADE --run RUN --model m", "--model m: reranks results of an index"),
     ("search x --index i --no-rerank --exact", "--exact: of the reranker; leave out --no-rerank"),
     ("search x --index i --no-rerank --min-score 0", "--min-score 0.0: of the reranker"),
     ("search x --index i --no-rerank --fusion-weight 0", "--fusion-weight 0.0: of the reranker"),

@@ -12,7 +12,7 @@ import pytest
 from cli import conftest
 from cli.command import Resift
 from cli.process_state import state
-from evaluation.made import make_collection, make_run
+from evaluation.small_collection import make_collection, make_run
 
 
 @pytest.mark.parametrize("verb", ["models", "rerank", "rerank-run", "eval", "absent"])

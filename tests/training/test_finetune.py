@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluation.made import json_lines
+from evaluation.small_collection import json_lines
 from resift import Reranker
 from resift.errors import DatasetError, InputError, ModelError, ModelNotFound, ResiftError
 from resift.rerank.artifact import load_artifact

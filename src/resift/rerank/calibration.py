@@ -101,7 +101,7 @@ class Fit:
     """A curve, and how it and others did on queries that they were not fitted on.
 
     By method: `log_loss` in nats a pair, and the expected `calibration_error`
-    (`evaluation.reliability`). "platt" and "isotonic" were fitted and the one with less loss is
+    (`evaluation.calibrate`). "platt" and "isotonic" were fitted and the one with less loss is
     `curve`; "none" is the sigmoid, "model" the model's own.
     """
 

@@ -157,7 +157,7 @@ def _judgments(folder: Path, say: Progress) -> list[dict[str, Any]]:
     """A BEIR folder's qrels as pairs: grade 1 and more answers, 0 and less does not."""
     collection = open_collection(folder)
     queries, qrels = collection.queries(), collection.qrels()
-    corpus = collection.read({doc_id for grades in qrels.values() for doc_id in grades})
+    corpus = collection.read_documents({doc_id for grades in qrels.values() for doc_id in grades})
     for note in corpus.notes:
         say(note)
     texts = {

@@ -1,4 +1,4 @@
-"""A small collection and run, written on the spot."""
+"""A small collection and run, written to a folder."""
 
 import json
 from collections.abc import Iterable, Mapping

@@ -1,21 +1,21 @@
-"""Evaluations written on the spot: figures that hang together, and any texts."""
+"""Example evaluations: consistent figures, and any texts."""
 
 import random
 from collections.abc import Sequence
 from dataclasses import replace
 
 from resift.evaluation.advice import verdict
-from resift.evaluation.measures import PRIMARY, names
+from resift.evaluation.measures import PRIMARY, measure_names
 from resift.evaluation.result import (
     Advice,
     Evaluation,
     Latency,
-    Moved,
+    MovedDocument,
     QueryChange,
     Row,
     SystemResult,
 )
-from resift.evaluation.significance import paired
+from resift.evaluation.significance import paired_test
 
 DEPTHS = (10, 20, 50, 100)
 HOSTILE = (
@@ -45,7 +45,7 @@ def make_evaluation(
         queries=queries,
         judged=queries,
         main_measure=PRIMARY,
-        first=dict.fromkeys(names(depths, 1), before),
+        first=dict.fromkeys(measure_names(depths, 1), before),
         first_latency=Latency(12.0, 30.0, queries),
         requests=3.5,
         systems=systems,
@@ -54,24 +54,24 @@ def make_evaluation(
     )
 
 
-def without_judgments(found: Evaluation) -> Evaluation:
-    """The same, had there been none."""
+def without_judgments(evaluation: Evaluation) -> Evaluation:
+    """The same evaluation without judgments."""
     systems = tuple(
-        replace(own, rows=tuple(replace(row, measures={}) for row in own.rows), compared={},
+        replace(system, rows=tuple(replace(row, measures={}) for row in system.rows), compared={},
                 against=None, weights={}, changes=(), advice=None,
-                verdict=verdict(None, own.rows, None))
-        for own in found.systems
+                verdict=verdict(None, system.rows, None))
+        for system in evaluation.systems
     )  # fmt: skip
-    return replace(found, judged=0, first={}, systems=systems)
+    return replace(evaluation, judged=0, first={}, systems=systems)
 
 
-def without_times(found: Evaluation) -> Evaluation:
-    """The same, had nothing been timed."""
+def without_times(evaluation: Evaluation) -> Evaluation:
+    """The same evaluation without latencies."""
     systems = tuple(
-        replace(own, rows=tuple(replace(row, latency=None) for row in own.rows))
-        for own in found.systems
+        replace(system, rows=tuple(replace(row, latency=None) for row in system.rows))
+        for system in evaluation.systems
     )
-    return replace(found, systems=systems)
+    return replace(evaluation, systems=systems)
 
 
 def _system(
@@ -79,13 +79,13 @@ def _system(
 ) -> SystemResult:
     generator = random.Random(0)
     before = [generator.random() for _ in range(queries)]
-    steps = [(-0.2, 0.0, 0.3)[place % 3] * (1 - number / 10) for place in range(queries)]
-    after = [min(1.0, max(0.0, own + step)) for own, step in zip(before, steps, strict=True)]
-    compared = paired(before, after)
+    steps = [(-0.2, 0.0, 0.3)[index % 3] * (1 - number / 10) for index in range(queries)]
+    after = [min(1.0, max(0.0, value + step)) for value, step in zip(before, steps, strict=True)]
+    compared = paired_test(before, after)
     rows = tuple(
         Row(
             depth,
-            dict.fromkeys(names(depths, 1), compared.after - 0.02 * (depth != depths[-1])),
+            dict.fromkeys(measure_names(depths, 1), compared.after - 0.02 * (depth != depths[-1])),
             Latency(4.0 * depth, 9.0 * depth, queries),
             depth,
             120.0 * depth,
@@ -93,24 +93,26 @@ def _system(
         for depth in depths
     )
     moved = (
-        Moved("d1", text, 2, 14, 1),
-        Moved("d2", "", None, 1, None),
-        Moved("d3", text, 0, 2, 3),
+        MovedDocument("d1", text, 2, 14, 1),
+        MovedDocument("d2", "", None, 1, None),
+        MovedDocument("d3", text, 0, 2, 3),
     )
     changes = [
-        QueryChange(f"q{place}", text, was, now, moved if was != now else ())
-        for place, (was, now) in enumerate(zip(before, after, strict=True))
+        QueryChange(f"q{index}", text, was, now, moved if was != now else ())
+        for index, (was, now) in enumerate(zip(before, after, strict=True))
     ]
-    advice = Advice(depths[0], 0.3, compared.after, 0.96, 0.5, rows[0].latency, "the least depth")
+    advice = Advice(
+        "the least depth", compared.after, depths[0], 0.3, 0.96, 0.5, latency=rows[0].latency
+    )
     return SystemResult(
         label=label,
         model=text,
         fingerprint="b90e534ed06310a9",
         rows=rows,
-        compared=dict.fromkeys(names(depths, 1), compared),
+        compared=dict.fromkeys(measure_names(depths, 1), compared),
         against=compared if number else None,
         weights={0.0: compared.before, 0.3: compared.after},
-        changes=tuple(sorted(changes, key=lambda own: own.after - own.before)),
+        changes=tuple(sorted(changes, key=lambda change: change.after - change.before)),
         replaced=3.4,
         advice=advice,
         verdict=verdict(compared, rows, advice),
