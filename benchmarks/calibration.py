@@ -40,7 +40,7 @@ from resift.evaluation.calibrate import (
 from resift.evaluation.collection import open_collection
 from resift.evaluation.trec import read_run
 from resift.rerank.calibration import Curve
-from resift.rerank.scored import ScoredCandidates
+from resift.rerank.result import ScoredCandidates
 
 TARGET = 0.05
 DEPTH = 100

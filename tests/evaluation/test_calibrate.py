@@ -35,7 +35,7 @@ from resift.rerank.artifact import load_artifact
 from resift.rerank.calibration import SIGMOID, Isotonic
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.ordering import sigmoid
-from resift.rerank.scored import ScoredCandidates
+from resift.rerank.result import ScoredCandidates
 from texts import QUESTIONS, passages
 
 pytest.importorskip("scipy")
@@ -66,7 +66,7 @@ def test_isotonic_is_scipys_regression_at_the_centres_of_its_blocks(
     curve = isotonic(logits, relevant)
     assert len(curve.logits) == len(expected.blocks) - 1
     for start, end, centre, probability in zip(
-        expected.blocks[:-1], expected.blocks[1:], curve.logits, curve.chances, strict=True
+        expected.blocks[:-1], expected.blocks[1:], curve.logits, curve.probabilities, strict=True
     ):
         inside = logits[order][np.isin(logits[order], distinct[start:end])]
         assert centre == pytest.approx(inside.mean(), abs=1e-9)
@@ -179,7 +179,7 @@ def test_labels_that_do_not_rise_with_the_logits_are_refused() -> None:
 def test_equal_logits_are_one_block() -> None:
     curve = isotonic(np.zeros(10), np.arange(10) < 3)
     assert isinstance(curve, Isotonic)
-    assert curve.logits == (0.0,) and curve.chances[0] == pytest.approx(0.3, abs=0.05)
+    assert curve.logits == (0.0,) and curve.probabilities[0] == pytest.approx(0.3, abs=0.05)
 
 
 SCALE, BIAS = 0.7, -2.5

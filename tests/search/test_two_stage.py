@@ -14,7 +14,7 @@ from resift.index.storage.location import locate
 from resift.index.table.dataset import open_table
 from resift.index.table.snapshot import Snapshot
 from resift.index.table.where import parse_where
-from resift.rerank.thresholds import ANYTHING, Thresholds
+from resift.rerank.options import ANYTHING, Thresholds
 from resift.search.index import Index
 from resift.search.plan import MODES, Mode, Reranking, SearchPlan
 from resift.types import Citation, Ranking

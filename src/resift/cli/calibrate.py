@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from resift.evaluation.collection import Task
     from resift.evaluation.first_stage import FirstStage
     from resift.rerank.reranker import Reranker
-    from resift.rerank.scored import ScoredCandidates
+    from resift.rerank.result import ScoredCandidates
 
 
 def calibrate(
@@ -57,7 +57,7 @@ def calibrate(
     from resift.evaluation.calibrate import LabelOptions, label_pairs
     from resift.evaluation.calibrate import calibrate as fit
     from resift.evaluation.collection import load_task
-    from resift.rerank.calibration import WHAT, is_own_calibration, write_calibration
+    from resift.rerank.calibration import WHAT, is_calibration, write_calibration
     from resift.rerank.reranker import Reranker
 
     check_first_stage(run, uri, mode)
@@ -65,7 +65,7 @@ def calibrate(
         raise InputError(f"depth={depth}: expected 1 or more")
     if as_json and is_stdout(output):
         raise InputError(f"--output {output} and --json: both go to stdout; name a file")
-    check_output(output, WHAT, is_own_calibration)
+    check_output(output, WHAT, is_calibration)
     task = load_task(collection, qrels, relevant, None)
     if not task.qrels:
         raise DatasetError(f"{collection}: no judgments: expected qrels.tsv in it, or --qrels FILE")

@@ -10,16 +10,8 @@ from resift.errors import DatasetError
 from resift.evaluation.first_stage import doc_id
 from resift.extras import require
 from resift.rerank.artifact import Manifest
-from resift.rerank.calibration import (
-    SIGMOID,
-    Curve,
-    Fit,
-    Isotonic,
-    JudgedCalibration,
-    Platt,
-    model_scale,
-)
-from resift.rerank.scored import ScoredCandidates
+from resift.rerank.calibration import SIGMOID, Curve, Fit, Isotonic, JudgedCalibration, Platt
+from resift.rerank.result import ScoredCandidates, manifest_of
 from resift.types import Ranking
 
 FOLDS = 5
@@ -107,7 +99,7 @@ def label_pairs(
     depths: list[int] = []
     rows: list[tuple[int, float, float, bool]] = []
     for number, (scored, grades) in enumerate(queries):
-        manifest = scored.manifest
+        manifest = manifest_of(scored)
         ranking = scored.ranking(fusion_weight=options.fusion_weight)
         depths.append(len(scored.candidates))
         if ranking.receipt.scored:
@@ -162,14 +154,14 @@ def calibrate(judged: JudgedPairs, made: Mapping[str, str]) -> CalibrationReport
         feedback_weight=judged.feedback_weight,
         bins=BINS,
         made=made,
-        depth=judged.depth or None,
+        depth=judged.depth,
     )
     return CalibrationReport(calibration, judged, plain, fused)
 
 
 def baselines(manifest: Manifest, *, fused: bool) -> dict[str, Curve]:
     """Curves to compare a fit with: the sigmoid, and the model's own where it has one."""
-    scale = model_scale(manifest)
+    scale = manifest.scale
     curve = scale.fused if fused and scale.fused else scale.plain
     return {"none": SIGMOID} | ({"model": curve} if scale.source == "model" else {})
 

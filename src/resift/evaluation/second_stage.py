@@ -126,9 +126,8 @@ class SecondStage:
         }
         if timed:  # depth by depth takes longer than all at once
             ms.pop(depths[-1], None)
-        tokens = {depth: scored.outcome.head(depth).tokens for depth in depths}
-        from_cache = bool(scored.outcome.cached.any())
-        return Orders(indices, {} if from_cache else ms, tokens, from_cache)
+        tokens = {depth: scored.tokens(depth) for depth in depths}
+        return Orders(indices, {} if scored.cached else ms, tokens, scored.cached)
 
     def _with_early_exit(
         self, query: str, candidates: Sequence[Candidate], depths: Sequence[int]

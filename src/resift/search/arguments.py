@@ -6,12 +6,12 @@ Each check gives the value as the rooms below take it, or raises `InputError` in
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from resift.errors import InputError
+from resift.errors import InputError, shown
 from resift.index.source_options import SourceOptions
 from resift.index.sync import SyncConsent
 from resift.index.table.where import Where, parse_where
 from resift.rerank.options import checked_flag
-from resift.rerank.values import number, shown, whole
+from resift.rerank.values import number, whole
 from resift.types import Hit
 
 _PARTS = {

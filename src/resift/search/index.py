@@ -26,8 +26,7 @@ from resift.index.table.store import Store
 from resift.index.versions.published import Versions
 from resift.index.versions.record import Version
 from resift.rerank.candidates import check_query
-from resift.rerank.options import checked_flag
-from resift.rerank.thresholds import Thresholds
+from resift.rerank.options import Thresholds, checked_flag
 from resift.search.arguments import (
     check_part,
     check_sync,

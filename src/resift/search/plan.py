@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from resift.errors import InputError
+from resift.errors import InputError, shown
 from resift.index.table.where import Where
-from resift.rerank.options import checked_flag
-from resift.rerank.scored import MOST_WEIGHT
-from resift.rerank.thresholds import ANYTHING, Thresholds
-from resift.rerank.values import number, shown, whole
+from resift.rerank.options import ANYTHING, MOST_WEIGHT, Thresholds, checked_flag
+from resift.rerank.values import number, whole
 from resift.types import DEPTH
 
 Mode = Literal["hybrid", "dense", "lexical"]
