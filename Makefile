@@ -12,7 +12,7 @@ demo: $(VENV)/demo
 	$(BIN)/resift demo
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/dev
 	$(BIN)/ruff check

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from artifacts import make_joint_artifact
+from index.parsing.forked import ForkedParser, ForkServer
 from resift import Reranker
+from resift.cores import cores
+from resift.index.parsing import pool
 from resift.settings import Settings
 
 # How long an example takes says how busy the machine is, and nothing of what is tested.
@@ -19,6 +23,66 @@ settings.load_profile("tests")
 
 
 def pytest_configure() -> None:
+    _keep_to_a_core()
+    _hear_ctrl_c()
+
+
+def _keep_to_a_core() -> None:
+    """Each process of xdist, with all that it starts, uses a core of its own.
+
+    Models that share all cores with as many other models wait for each other most of the time.
+    ``rerank/test_threads.py`` is for several threads, and without xdist each test has them.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and hasattr(os, "sched_setaffinity"):
+        usable = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {usable[int(worker.removeprefix("gw")) % len(usable)]})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two processes a core: most tests of storage and of parsers wait for others."""
+    return 2 * cores()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take longest come first, so that no process is left alone with them at the end."""
+    order = {name: index for index, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
+
+
+_LONGEST = [
+    "tests/storage/test_killed.py",
+    "tests/cli/test_odd_files.py",
+    "tests/evaluation/test_judged_questions.py",
+    "tests/storage/test_faults.py",
+    "tests/cli/test_demo.py",
+    "tests/index/parsing/test_pool.py",
+    "tests/storage/test_copies.py",
+    "tests/storage/test_writers.py",
+    "tests/index/test_odd_documents.py",
+    "tests/rerank/test_precompute.py",
+    "tests/index/test_sync.py",
+    "tests/cli/test_calibrate.py",
+    "tests/rerank/test_reranker.py",
+    "tests/storage/test_slow_transfers.py",
+    "tests/storage/test_listing.py",
+    "tests/search/test_index.py",
+    "tests/rerank/test_verify.py",
+    "tests/storage/test_client.py",
+    "tests/index/test_any_history.py",
+    "tests/storage/test_doctor.py",
+    "tests/storage/test_hydrate.py",
+    "tests/cli/test_streams.py",
+    "tests/search/test_citation.py",
+    "tests/cli/test_judge_terminal.py",
+    "tests/rerank/test_native.py",
+    "tests/search/test_late.py",
+    "tests/search/test_kept_states.py",
+]
+
+
+def _hear_ctrl_c() -> None:
     """What tests start hears Ctrl-C, also where a shell started the tests deaf to it.
 
     A background job ignores it, and so would each of its children; a handler that does nothing
@@ -34,6 +98,26 @@ def _own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _parsers_start_in_no_time() -> Iterator[None]:
+    """Parsers of this process are forks of a process that has loaded all."""
+    if not hasattr(socket, "send_fds"):
+        yield
+        return
+    server: list[ForkServer] = []
+
+    def start() -> ForkedParser:
+        if not server:
+            server.append(ForkServer())
+        return server[0].start()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool, "_start_worker", start)
+        yield
+    for running in server:
+        running.close()
 
 
 @pytest.fixture(autouse=True)

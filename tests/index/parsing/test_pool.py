@@ -14,6 +14,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from index.parsing.forked import start_as_users_do
 from index.parsing.office import make_docx
 from index.parsing.pdfs import make_pdf
 from resift.errors import InputError, ResiftError, SourceError
@@ -30,8 +31,15 @@ SLOW = b"<div>" * 400_000 + b"bottom"
 """HTML takes time that grows with the square of its depth: this page some minutes."""
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _started_as_users_do() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool, "_start_worker", start_as_users_do)
+        yield
+
+
 @pytest.fixture(scope="module")
-def parsers() -> Iterator[ParserPool]:
+def parsers(_started_as_users_do: None) -> Iterator[ParserPool]:
     with ParserPool(limited(max_seconds=30), processes=2) as opened:
         yield opened
 
