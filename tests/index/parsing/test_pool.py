@@ -292,10 +292,11 @@ def test_leaving_in_the_middle_does_not_wait_for_what_is_being_read() -> None:
 
 
 _ORPHANS = """
-import sys, time
-from resift.index.parsing.pool import ParserPool
+from resift.index.parsing import pool
 from resift.index.parsing.options import ParseLimits, ParseOptions
-with ParserPool(ParseOptions(limits=ParseLimits(max_seconds=3)), processes=2) as parsers:
+pool._SECONDS_BETWEEN_CHECKS = 60  # this parent never ends a file that takes too long
+limits = ParseLimits(max_seconds=1)
+with pool.ParserPool(ParseOptions(limits=limits), processes=2) as parsers:
     slow = b"<div>" * 400_000
     for _ in parsers.map([(1, "a.txt", b"x" * 300_000), (2, "s.html", slow), (3, "b.txt", b"x")]):
         print("reading", flush=True)
