@@ -11,8 +11,9 @@ COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 \
 demo: $(VENV)/demo
 	$(BIN)/resift demo
 
+# Python keeps what it compiled: else each process compiles all tests, and each command resift.
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/dev
 	$(BIN)/ruff check

@@ -1,6 +1,7 @@
 """The command in this process: fast, and with the session of the tests before."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,12 @@ from cli.command import Done, Resift
 from cli.process_state import left_as_it_was
 from resift import Reranker
 from resift.cli.main import run
+
+
+@pytest.fixture
+def small_model(joint_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands in a process of their own load a small model, where its scores do not matter."""
+    monkeypatch.setenv("RESIFT_MODEL", str(joint_folder))
 
 
 @pytest.fixture

@@ -14,7 +14,10 @@ import pytest
 from cli.command import PROGRAM, Resift
 from evaluation.small_collection import make_collection, make_run
 
-pytestmark = pytest.mark.skipif(not Path("/dev/fd/0").exists(), reason="no /dev/fd here")
+pytestmark = [
+    pytest.mark.skipif(not Path("/dev/fd/0").exists(), reason="no /dev/fd here"),
+    pytest.mark.usefixtures("small_model"),
+]
 RANKED = {"q1": ["d4", "d3", "d1", "d2"], "q2": ["d1", "d4"]}
 QRELS = "q1\td2\t2\nq1\td1\t0\nq2\td4\t1\n"
 LINES = b"a text\nanother text about cats\n"
@@ -212,7 +215,10 @@ def test_judgments_do_not_go_into_a_descriptor(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("memory", [300, 600])
-def test_little_memory_is_said_and_the_model_is_not_blamed(folder: Path, memory: int) -> None:
+def test_little_memory_is_said_and_the_model_is_not_blamed(
+    folder: Path, memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RESIFT_MODEL")
     done = shell("resift rerank -q cats", folder, LINES, memory * 1_000_000)
     if done.returncode == 0 or done.returncode > 128:
         pytest.skip("this is enough here, or a runtime itself dies of it")

@@ -28,6 +28,7 @@ def shell(command: str, **environment: str) -> "subprocess.CompletedProcess[byte
     )
 
 
+@pytest.mark.usefixtures("small_model")
 @pytest.mark.parametrize(
     ("shape", "redirect", "reason"),
     [
@@ -46,6 +47,7 @@ def test_an_output_that_takes_nothing_is_an_error_in_a_line(
     assert b"Traceback" not in done.stderr and b"Exception ignored" not in done.stderr
 
 
+@pytest.mark.usefixtures("small_model")
 @pytest.mark.parametrize("redirect", ["2>/dev/full", "2>&-"])
 def test_a_stderr_that_takes_nothing_costs_nothing_else(redirect: str) -> None:
     done = shell(f"{RERANK} --jsonl {redirect}")
@@ -53,6 +55,7 @@ def test_a_stderr_that_takes_nothing_costs_nothing_else(redirect: str) -> None:
     assert shell(f"{RERANK} --what {redirect}").returncode == 2
 
 
+@pytest.mark.usefixtures("small_model")
 def test_a_terminal_that_shows_ascii_only_gets_all_of_it() -> None:
     done = shell(f"{COMMAND} rerank -q 'Käse' --json", PYTHONIOENCODING="ascii", TERM="dumb")
     assert done.returncode == 0 and b'"K\\u00e4se"' in done.stdout
