@@ -28,15 +28,30 @@ def pytest_configure() -> None:
 
 
 def _keep_to_a_core() -> None:
-    """Each process of xdist, with all that it starts, uses a core of its own.
+    """Each process of xdist, with all that it starts, uses one core.
 
     Models that share all cores with as many other models wait for each other most of the time.
-    ``rerank/test_threads.py`` is for several threads, and without xdist each test has them.
+    Modules with the marker ``all_cores`` use all, and without xdist each test does.
     """
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker and hasattr(os, "sched_setaffinity"):
-        usable = sorted(os.sched_getaffinity(0))
+        usable = sorted(_ALL_CORES)
         os.sched_setaffinity(0, {usable[int(worker.removeprefix("gw")) % len(usable)]})
+
+
+_ALL_CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _all_cores(request: pytest.FixtureRequest) -> Iterator[None]:
+    """For a module that asks for them: what it starts uses several threads."""
+    if request.node.get_closest_marker("all_cores") is None or not _ALL_CORES:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, _ALL_CORES)
+    yield
+    os.sched_setaffinity(0, before)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -18,6 +18,7 @@ from resift.settings import Settings
 from resift.training.exits import measure_exits
 from texts import QUESTIONS, passages
 
+pytestmark = pytest.mark.all_cores
 TEXTS = passages(60)
 QUERY = QUESTIONS[0]
 CLOSE = 1e-5

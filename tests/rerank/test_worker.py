@@ -28,6 +28,7 @@ from resift.rerank.state import CallState, DocumentState
 from resift.rerank.tuning import Tuning
 from texts import passages
 
+pytestmark = pytest.mark.all_cores
 QUERY = "red blue"
 SOON = 30.0
 

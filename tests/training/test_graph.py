@@ -22,6 +22,7 @@ from resift.training.graph import (
 )
 from training.reference import Bert
 
+pytestmark = pytest.mark.all_cores
 SHAPE = EncoderShape(layers=2, heads=4, epsilon=1e-12, activation="gelu")
 WEIGHTS = random_weights()
 TOLERANCE = 1e-4  # float32 against float64
