@@ -5,11 +5,13 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from affinity import all_cores, keep_to_a_core
 from artifacts import make_joint_artifact
 from index.parsing.forked import ForkedParser, ForkServer
 from resift import Reranker
@@ -23,35 +25,15 @@ settings.load_profile("tests")
 
 
 def pytest_configure() -> None:
-    _keep_to_a_core()
+    keep_to_a_core()
     _hear_ctrl_c()
-
-
-def _keep_to_a_core() -> None:
-    """Each process of xdist, with all that it starts, uses one core.
-
-    Models that share all cores with as many other models wait for each other most of the time.
-    Modules with the marker ``all_cores`` use all, and without xdist each test does.
-    """
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    if worker and hasattr(os, "sched_setaffinity"):
-        usable = sorted(_ALL_CORES)
-        os.sched_setaffinity(0, {usable[int(worker.removeprefix("gw")) % len(usable)]})
-
-
-_ALL_CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _all_cores(request: pytest.FixtureRequest) -> Iterator[None]:
-    """For a module that asks for them: what it starts uses several threads."""
-    if request.node.get_closest_marker("all_cores") is None or not _ALL_CORES:
+    """For a module with the marker of this name: what it starts uses several threads."""
+    with all_cores() if request.node.get_closest_marker("all_cores") else nullcontext():
         yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, _ALL_CORES)
-    yield
-    os.sched_setaffinity(0, before)
 
 
 @pytest.hookimpl(optionalhook=True)

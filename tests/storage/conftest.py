@@ -1,5 +1,6 @@
 """Real S3 servers for the session: SeaweedFS, and rclone, which ignores conditional writes."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,12 @@ DOCUMENTS = {f"{n}.txt": f"Document {n} of words{n % 7} and things." for n in ra
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_server(tmp_path_factory.mktemp("weed")) as server:
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # above it is the folder of the run
+        folder = folder.parent
+    folder = folder / "weed"
+    folder.mkdir(exist_ok=True)
+    with running_server(folder) as server:
         yield server
 
 

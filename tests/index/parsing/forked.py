@@ -80,8 +80,10 @@ class ForkServer:
         message = [_MESSAGE.pack(what, number)]
         with self._lock:
             socket.send_fds(self._socket, message, descriptors or [])
-            _, answer = _MESSAGE.unpack(self._socket.recv(_MESSAGE.size, socket.MSG_WAITALL))
-        return answer
+            answer: tuple[int, int] = _MESSAGE.unpack(
+                self._socket.recv(_MESSAGE.size, socket.MSG_WAITALL)
+            )
+        return answer[1]
 
     def close(self) -> None:
         self._socket.close()
