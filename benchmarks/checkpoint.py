@@ -39,10 +39,10 @@ def untrained_model() -> Path:
 
     import onnx
 
+    from resift.convert.graph import encoder_graph
+    from resift.convert.late_graph import late_graph
     from resift.rerank.artifact import Manifest, sha256, write_manifest
     from resift.training.base import CHECKPOINT, open_base
-    from resift.training.graph import encoder_graph
-    from resift.training.late_graph import late_graph
 
     folder = WORK / "untrained"
     if not (folder / "manifest.json").is_file():

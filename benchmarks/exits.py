@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from quality import Judged, ndcg, read_judged
 
 from resift import Reranker
+from resift.convert.exits import stage_logits
 from resift.rerank.artifact import Artifact, Exit, load_artifact
 from resift.rerank.batching import padded_length
 from resift.rerank.early_exit import TOLERANCE, EarlyExit, survivors
 from resift.rerank.models import Model, load_model
 from resift.rerank.ordering import Interpolation, Numbers, order
-from resift.training.exits import stage_logits
 
 TOLERANCES = (0.01, 0.02, 0.05, 0.1, 0.2)
 TOP_N = 10

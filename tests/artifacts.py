@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from resift.convert.graph import EncoderShape, Head, encoder_graph
+from resift.convert.stage_graph import stage_graph
 from resift.rerank.artifact import (
     TOKENIZER,
     Exit,
@@ -22,8 +24,6 @@ from resift.rerank.catalogue import BUNDLED
 from resift.rerank.models import Batch, Stage, TokenStates
 from resift.rerank.tokenization import Ids, TokenRow, Tokens, load_tokenizer
 from resift.rerank.windows import TextTokens, Wanted
-from resift.training.graph import EncoderShape, Head, encoder_graph
-from resift.training.stage_graph import stage_graph
 
 DIM, WIDE, VOCABULARY, POSITIONS = 32, 64, 30522, 512
 

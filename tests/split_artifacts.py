@@ -14,11 +14,11 @@ from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 
 from artifacts import DIM, random_weights
+from resift.convert.cross_attention_graph import cross_attention_graph
+from resift.convert.graph import EncoderShape, encoder_graph
+from resift.convert.late_graph import late_graph
 from resift.rerank.artifact import TOKENIZER, Manifest, sha256, write_manifest
 from resift.rerank.late_interaction import LateInteractionWeights
-from resift.training.cross_attention_graph import cross_attention_graph
-from resift.training.graph import EncoderShape, encoder_graph
-from resift.training.late_graph import late_graph
 
 LAYERS, MEETING_LAYERS = 2, 1
 SHAPE = EncoderShape(LAYERS, heads=4, epsilon=1e-12, activation="gelu")

@@ -20,12 +20,12 @@ from broken_artifacts import (
     with_weights,
 )
 from embedder_artifacts import make_embedder_artifact
+from resift.convert.graph import Head, encoder_graph
 from resift.errors import ArtifactError
 from resift.index.embedders.artifact import ArtifactEmbedder
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
 from resift.settings import Settings
-from resift.training.graph import Head, encoder_graph
 
 
 @pytest.fixture

@@ -28,6 +28,9 @@ from broken_artifacts import (
 )
 from embedder_artifacts import make_embedder_artifact
 from resift import Reranker
+from resift.convert.exits import measure_exits
+from resift.convert.graph import EncoderShape, Head, encoder_graph
+from resift.convert.stage_graph import stage_graph
 from resift.errors import ParityError
 from resift.index.embedders.artifact import ArtifactEmbedder
 from resift.rerank.artifact import (
@@ -36,9 +39,6 @@ from resift.rerank.artifact import (
 )
 from resift.rerank.models import load_model
 from resift.settings import Settings
-from resift.training.exits import measure_exits
-from resift.training.graph import EncoderShape, Head, encoder_graph
-from resift.training.stage_graph import stage_graph
 from texts import QUESTIONS
 
 

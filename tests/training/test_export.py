@@ -9,13 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from resift import Candidate, Reranker
+from resift.convert.exits import LEVELS
+from resift.convert.weights import read_shape, read_weights
 from resift.rerank.artifact import Manifest, load_artifact, sha256
 from resift.rerank.models import load_model
 from resift.settings import Settings
-from resift.training.fit import LEVELS
 from resift.training.mining import NONE, Lists, Mined
 from resift.training.score import score_list
-from resift.training.weights import read_shape, read_weights
 from split_artifacts import FILES, LATE, SHAPE, WORDS, split_weights, write_tokenizer
 
 pytest.importorskip("torch")

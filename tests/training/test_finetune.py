@@ -160,7 +160,7 @@ class Run:
 def run(bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
     desk = Desk(tmp_path_factory.mktemp("run"), bases["averse"]).hold(made_pairs())
     said: list[str] = []
-    return Run(desk, desk.tune(interpolation=said.append), said)
+    return Run(desk, desk.tune(say=said.append), said)
 
 
 def answers_found(model: Path, rows: Sequence[Row]) -> float:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from resift.convert.exits import LEVELS
 from resift.rerank.artifact import ModelCalibration
 from resift.rerank.ordering import feedback, sigmoid, standardised
 from resift.rerank.ordering import fused as fused_at_rank_time
 from resift.training.fit import (
     FEEDBACK_WEIGHTS,
     FUSION_WEIGHTS,
-    LEVELS,
     Scores,
     by_source,
     fit_calibration,

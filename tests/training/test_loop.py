@@ -19,12 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifacts import random_weights
+from resift.convert.graph import EncoderShape
 from resift.errors import InputError, ResiftError
 from resift.rerank.artifact import TOKENIZER
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.late_interaction import LateInteractionWeights
 from resift.rerank.tokenization import Tokens, load_tokenizer
-from resift.training.graph import EncoderShape
 from resift.training.mining import Lists, Mined
 from resift.training.recipe import LoopSpec, Recipe
 from texts import passages

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from artifacts import random_weights
+from resift.convert.graph import EncoderShape
 from resift.rerank.late_interaction import LateInteractionWeights
-from resift.training.graph import EncoderShape
 from resift.training.recipe import LossSpec
 
 pytest.importorskip("torch")

@@ -12,11 +12,11 @@ import pytest
 from numpy.typing import NDArray
 
 from artifacts import random_weights
+from resift.convert.cross_attention_graph import cross_attention_graph
+from resift.convert.graph import EncoderShape, encoder_graph
 from resift.errors import ResiftError
 from resift.rerank.late_interaction import LateInteractionWeights, features, query_states
 from resift.rerank.runtimes import Session, open_session
-from resift.training.cross_attention_graph import cross_attention_graph
-from resift.training.graph import EncoderShape, encoder_graph
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch

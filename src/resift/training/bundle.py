@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from resift.convert.graph import encoder_graph
 from resift.rerank.artifact import Manifest, load_artifact, write_manifest
 from resift.rerank.encoder import Encoder
 from resift.rerank.models import load_model
@@ -27,7 +28,6 @@ from resift.rerank.tokenization import Tokens, load_tokenizer
 from resift.training.base import CHECKPOINT, Base, open_base
 from resift.training.export import MAX_TOKENS, Identity, dev_scores, export, write_float32
 from resift.training.fit import fused, ndcg
-from resift.training.graph import encoder_graph
 from resift.training.groups import Corpus
 from resift.training.loop import train
 from resift.training.mining import Mined, load, mine, save

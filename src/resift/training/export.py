@@ -14,6 +14,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from resift.convert.cross_attention_graph import cross_attention_graph, cross_attention_layers
+from resift.convert.graph import EncoderShape, Weights, encoder_graph
+from resift.convert.late_graph import Scales, late_graph
+from resift.convert.quantise import int8_output, int8_steps, quantise
 from resift.rerank.artifact import (
     MANIFEST,
     TOKENIZER,
@@ -35,12 +39,8 @@ from resift.rerank.models import (
 )
 from resift.rerank.runtimes import Session, open_session
 from resift.rerank.tokenization import TokenRow, Tokens, load_tokenizer, pad
-from resift.training.cross_attention_graph import cross_attention_graph, cross_attention_layers
 from resift.training.fit import Scores, fit_calibration, fit_exit, fit_feedback, fit_fusion
-from resift.training.graph import EncoderShape, Weights, encoder_graph
-from resift.training.late_graph import Scales, late_graph
 from resift.training.mining import NONE, Lists, Mined
-from resift.training.quantise import int8_output, int8_steps, quantise
 from resift.training.score import score_list
 
 ENCODER, LATE, CROSS_ATTENTION = STAGES = ("encoder.onnx", "late.onnx", "cross_attention.onnx")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resift.convert.folders import check_new, put_model
 from resift.errors import DatasetError, ModelError, QueryError
 from resift.evaluation.collection import open_collection
 from resift.rerank.artifact import load_artifact
@@ -25,7 +26,6 @@ from resift.rerank.tokenization import Tokens, load_tokenizer
 from resift.training.base import Base, open_base
 from resift.training.export import Identity, dev_scores, export
 from resift.training.fit import mean_ndcg
-from resift.training.folders import check_new, put_model
 from resift.training.groups import Corpus
 from resift.training.loop import train
 from resift.training.mining import NONE, Mined, mine

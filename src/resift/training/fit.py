@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from resift.convert.exits import exit_of
 from resift.evaluation.calibrate import platt_parameters
 from resift.rerank.artifact import Exit, ModelCalibration
 from resift.rerank.ordering import Interpolation, standardised
 
 FUSION_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5)
 FEEDBACK_WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
-LEVELS = (0.001, 0.005, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.995, 0.999)
 
 Floats = NDArray[np.float64]
 
@@ -120,12 +120,6 @@ def fit_calibration(
 def fit_exit(scores: Sequence[Scores]) -> Exit:
     """Quantiles of what the last stage adds to the first exit's logit; no labels needed."""
     return exit_of(np.concatenate([own.final - own.early for own in scores]))
-
-
-def exit_of(gains: Floats) -> Exit:
-    """The quantiles of gains, final logit less an exit's, that an artifact keeps."""
-    found = np.quantile(gains, LEVELS)
-    return Exit(LEVELS, tuple(round(float(gain), 4) for gain in found), len(gains))
 
 
 def mean_ndcg(scores: Sequence[Scores], values: Sequence[Floats]) -> float:

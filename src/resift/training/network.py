@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resift.convert.graph import MASKED, EncoderShape, Weights
 from resift.errors import ModelError
 from resift.rerank.late_interaction import LateInteractionWeights
-from resift.training.graph import MASKED, EncoderShape, Weights
 
 FRESH = ("late", "bias", "meeting.share")  # what an encoder alone does not have
 SHARE = 0.5  # at the start: what of a changed mind counts before anything is learned (LOG.md)

@@ -15,6 +15,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from resift.convert.checkpoint import Checkpoint
+from resift.convert.graph import Weights, encoder_graph
+from resift.convert.stage_graph import stage_graph
 from resift.errors import InputError
 from resift.rerank.artifact import Exit
 from resift.rerank.batching import schedule
@@ -22,10 +25,6 @@ from resift.rerank.graph_checks import NEXT_STATES
 from resift.rerank.models import Batch, Model, run
 from resift.rerank.runtimes import Session, open_session
 from resift.rerank.tokenization import TokenRow, Tokens, pad
-from resift.training.checkpoint import Checkpoint
-from resift.training.fit import exit_of
-from resift.training.graph import Weights, encoder_graph
-from resift.training.stage_graph import stage_graph
 
 PENALTY = 0.1
 """Of the ridge. Less fits the texts at hand better and others worse (LOG.md)."""
@@ -35,6 +34,8 @@ MAPPED = 1_000
 
 WITHIN = 0.9
 """How much of a head's error counts as it orders one query's texts, the rest as it is."""
+
+LEVELS = (0.001, 0.005, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.995, 0.999)
 
 Lists = Sequence[tuple[str, Sequence[str]]]
 Feeds = dict[str, NDArray[Any]]
@@ -168,6 +169,12 @@ def measure_exits(model: Model, lists: Lists) -> tuple[list[Exit], list[float]]:
     foreseen = [1 - float((final - own).var() / final.var()) for own in early]
     middle = [float((logits[-1] - own).mean()) for own in logits[:-1]]
     return [exit_of(final - own + by) for own, by in zip(early, middle, strict=True)], foreseen
+
+
+def exit_of(gains: Floats) -> Exit:
+    """The quantiles of gains, final logit less an exit's, that an artifact keeps."""
+    found = np.quantile(gains, LEVELS)
+    return Exit(LEVELS, tuple(round(float(gain), 4) for gain in found), len(gains))
 
 
 def stage_logits(model: Model, lists: Lists) -> tuple[list[Floats], NDArray[np.int64]]:

@@ -13,8 +13,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from resift.convert.graph import Activation, EncoderShape
 from resift.rerank.late_interaction import FEATURES
-from resift.training.graph import Activation, EncoderShape
 
 LAYER = "encoder.layer."
 

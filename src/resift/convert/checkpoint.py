@@ -13,18 +13,18 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import ModelError, ModelNotFound
-from resift.extras import require
-from resift.rerank.batching import LENGTH_STEP
-from resift.training.checkpoint_tokenizer import (
+from resift.convert.checkpoint_tokenizer import (
     check_size,
     gives_types,
     open_tokenizer,
     without_types,
 )
-from resift.training.graph import Activation, EncoderShape, Head
-from resift.training.labels import one_logit, relevant_label
-from resift.training.sentence_folder import read_limit, read_prompts
+from resift.convert.graph import Activation, EncoderShape, Head
+from resift.convert.labels import one_logit, relevant_label
+from resift.convert.sentence_folder import read_limit, read_prompts
+from resift.errors import ModelError, ModelNotFound
+from resift.extras import require
+from resift.rerank.batching import LENGTH_STEP
 
 ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu",

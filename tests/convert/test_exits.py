@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from artifacts import DIM, random_weights
+from convert.checkpoints import FAMILIES, make_checkpoint, pairs
 from resift import Reranker
+from resift.convert.exits import fit_head, layers_alone, parts
 from resift.errors import InputError
 from resift.rerank.artifact import load_artifact
 from resift.settings import Settings
-from resift.training.exits import fit_head, layers_alone, parts
-from training.checkpoints import FAMILIES, make_checkpoint, pairs
 
 
 def test_layers_are_parted_where_exits_are() -> None:
@@ -73,7 +73,7 @@ def test_layers_read_states_at_a_cut_as_the_maps_say() -> None:
 def test_a_checkpoint_gets_exits(int8: bool, runtime: str, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("nncf")
-    from resift.training.convert import convert_checkpoint
+    from resift.convert.convert import convert_checkpoint
 
     checkpoint = make_checkpoint(tmp_path / "made", "bert", num_hidden_layers=3)
     file, lines = tmp_path / "texts.jsonl", pairs(80)
@@ -102,7 +102,7 @@ def test_an_exit_before_the_last_layer_of_any_family_leaves_little_open(
     family: str, tmp_path: Path
 ) -> None:
     pytest.importorskip("torch")
-    from resift.training.convert import convert_checkpoint
+    from resift.convert.convert import convert_checkpoint
 
     checkpoint = make_checkpoint(tmp_path / "made", family)
     file = tmp_path / "texts.jsonl"
@@ -117,7 +117,7 @@ def test_an_exit_before_the_last_layer_of_any_family_leaves_little_open(
 
 def test_too_few_texts_for_exits_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from resift.training.convert import convert_checkpoint
+    from resift.convert.convert import convert_checkpoint
 
     checkpoint = make_checkpoint(tmp_path / "made", "bert")
     file = tmp_path / "texts.jsonl"

@@ -13,14 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resift.errors import InputError, ModelError
-from resift.index.embedders.artifact import ArtifactEmbedder
-from resift.rerank.artifact import load_artifact
-from resift.settings import Settings
-from resift.training.bi_encoder import is_bi_encoder
-from resift.training.conversion_report import Conversion
-from resift.training.convert import convert_checkpoint
-from training.checkpoints import (
+from convert.checkpoints import (
     CLS,
     DIM,
     FAMILIES,
@@ -30,6 +23,13 @@ from training.checkpoints import (
     pairs,
     write_json,
 )
+from resift.convert.bi_encoder import is_bi_encoder
+from resift.convert.conversion_report import Conversion
+from resift.convert.convert import convert_checkpoint
+from resift.errors import InputError, ModelError
+from resift.index.embedders.artifact import ArtifactEmbedder
+from resift.rerank.artifact import load_artifact
+from resift.settings import Settings
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")

@@ -7,13 +7,13 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+from resift.convert.graph import EncoderShape, encoder_graph
+from resift.convert.late_graph import late_graph
+from resift.convert.quantise import int8_output
 from resift.rerank.late_interaction import features, mean_states, query_states
 from resift.rerank.models import cross_attention_feeds, run
 from resift.rerank.runtimes import open_session
 from resift.rerank.tokenization import TokenRow
-from resift.training.graph import EncoderShape, encoder_graph
-from resift.training.late_graph import late_graph
-from resift.training.quantise import int8_output
 from split_artifacts import split_weights
 
 LAYERS, DIM = 2, 16

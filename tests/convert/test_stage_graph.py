@@ -8,12 +8,12 @@ import onnx
 import pytest
 
 from artifacts import DIM, VOCABULARY, random_weights, with_exits
+from resift.convert.exits import through
+from resift.convert.graph import EncoderShape, Head, Weights, encoder_graph
+from resift.convert.stage_graph import stage_graph
 from resift.rerank.models import run, run_rows
 from resift.rerank.runtimes import Session, open_session
 from resift.rerank.tokenization import TokenRow
-from resift.training.exits import through
-from resift.training.graph import EncoderShape, Head, Weights, encoder_graph
-from resift.training.stage_graph import stage_graph
 
 SHAPE = EncoderShape(layers=4, heads=4, epsilon=1e-12, activation="gelu")
 WEIGHTS = random_weights(4)

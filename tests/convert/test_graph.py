@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from artifacts import DIM, POSITIONS, VOCABULARY, random_weights
-from resift.errors import RuntimeFailure
-from resift.rerank.runtimes import Session, open_session
-from resift.training.graph import (
+from convert.reference import Bert
+from resift.convert.graph import (
     Activation,
     EncoderShape,
     Head,
@@ -20,7 +19,8 @@ from resift.training.graph import (
     encoder_graph,
     quantise_rows,
 )
-from training.reference import Bert
+from resift.errors import RuntimeFailure
+from resift.rerank.runtimes import Session, open_session
 
 SHAPE = EncoderShape(layers=2, heads=4, epsilon=1e-12, activation="gelu")
 WEIGHTS = random_weights()

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from resift.training.graph import GraphBuilder, finished
+from resift.convert.graph import GraphBuilder, finished
 
 Scales = NDArray[np.float32]
 """What an int8 state of each layer and column is multiplied by, ``(layers, dim)``."""

@@ -10,16 +10,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from resift.errors import ParityError
-from resift.extras import require
-from resift.rerank.artifact import TOKENIZER, Manifest, load_artifact, sha256, write_manifest
-from resift.rerank.encoder import Encoder
-from resift.rerank.late_interaction import unit
-from resift.rerank.runtimes import open_session
-from resift.rerank.tokenization import Tokens, load_tokenizer, pad
-from resift.training.bi_encoder import BiEncoder, read_bi_encoder
-from resift.training.calibration_text import CalibrationTexts, Pairs
-from resift.training.conversion_report import (
+from resift.convert.bi_encoder import BiEncoder, read_bi_encoder
+from resift.convert.calibration_text import CalibrationTexts, Pairs
+from resift.convert.conversion_report import (
     Conversion,
     base_model,
     quantisation,
@@ -27,9 +20,16 @@ from resift.training.conversion_report import (
     tolerance,
     tools,
 )
-from resift.training.folders import put_model
-from resift.training.graph import encoder_graph
-from resift.training.quantise import quantise
+from resift.convert.folders import put_model
+from resift.convert.graph import encoder_graph
+from resift.convert.quantise import quantise
+from resift.errors import ParityError
+from resift.extras import require
+from resift.rerank.artifact import TOKENIZER, Manifest, load_artifact, sha256, write_manifest
+from resift.rerank.encoder import Encoder
+from resift.rerank.late_interaction import unit
+from resift.rerank.runtimes import open_session
+from resift.rerank.tokenization import Tokens, load_tokenizer, pad
 
 ENCODER = "encoder.onnx"
 SHARE_OF_QUERIES = 3  # activation ranges are read off all texts and every third query

@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from resift.training.graph import EncoderShape, GraphBuilder, Weights, added_mask, finished, layer
-from resift.training.late_graph import Scales, features, halves, part
+from resift.convert.graph import EncoderShape, GraphBuilder, Weights, added_mask, finished, layer
+from resift.convert.late_graph import Scales, features, halves, part
 
 
 def cross_attention_graph(

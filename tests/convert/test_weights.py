@@ -10,16 +10,16 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+from resift.convert.cross_attention_graph import cross_attention_graph
+from resift.convert.graph import Activation, EncoderShape, encoder_graph, quantise_rows
+from resift.convert.quantise import quantise
+from resift.convert.weights import read_shape, read_weights
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.late_interaction import features, query_states
 from resift.rerank.models import cross_attention_feeds
 from resift.rerank.runtimes import open_session
 from resift.rerank.tokenization import Tokens, load_tokenizer, pad
-from resift.training.cross_attention_graph import cross_attention_graph
-from resift.training.graph import Activation, EncoderShape, encoder_graph, quantise_rows
-from resift.training.quantise import quantise
-from resift.training.weights import read_shape, read_weights
 from split_artifacts import LATE, MEETING_LAYERS, SHAPE, WORDS, split_weights, write_tokenizer
 from texts import passages
 

@@ -13,6 +13,29 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from resift.convert.bi_encoder import is_bi_encoder
+from resift.convert.calibration_text import (
+    FEWEST,
+    CalibrationTexts,
+    calibration_texts,
+    candidate_lists,
+    vocabulary_pairs,
+)
+from resift.convert.checkpoint import Checkpoint, read_checkpoint
+from resift.convert.conversion_report import (
+    FP32_TOLERANCE,
+    Conversion,
+    base_model,
+    quantisation,
+    reference_pairs,
+    tolerance,
+    tools,
+)
+from resift.convert.embedder import convert_embedder
+from resift.convert.exits import Feeds, fit_exits, measure_exits, parts, through
+from resift.convert.folders import check_new, put_model
+from resift.convert.quantise import int8_output, int8_steps, quantise
+from resift.convert.stage_graph import stage_graph
 from resift.errors import InputError, ModelNotFound, ParityError
 from resift.extras import require
 from resift.files import from_home
@@ -27,29 +50,6 @@ from resift.rerank.graph_checks import NEXT_STATES
 from resift.rerank.models import Batch, Model, load_model
 from resift.rerank.runtimes import first_line, open_session
 from resift.rerank.tokenization import TokenRow, Tokens, load_tokenizer
-from resift.training.bi_encoder import is_bi_encoder
-from resift.training.calibration_text import (
-    FEWEST,
-    CalibrationTexts,
-    calibration_texts,
-    candidate_lists,
-    vocabulary_pairs,
-)
-from resift.training.checkpoint import Checkpoint, read_checkpoint
-from resift.training.conversion_report import (
-    FP32_TOLERANCE,
-    Conversion,
-    base_model,
-    quantisation,
-    reference_pairs,
-    tolerance,
-    tools,
-)
-from resift.training.embedder import convert_embedder
-from resift.training.exits import Feeds, fit_exits, measure_exits, parts, through
-from resift.training.folders import check_new, put_model
-from resift.training.quantise import int8_output, int8_steps, quantise
-from resift.training.stage_graph import stage_graph
 
 EXPORT_TOLERANCE = 1e-3  # logits of the float32 graph against the checkpoint's
 MEASURED = 4  # of so many candidate lists one measures the exits, the others fit them

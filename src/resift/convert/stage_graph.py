@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from resift.training.graph import (
+from resift.convert.graph import (
     EncoderShape,
     GraphBuilder,
     Head,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from resift.convert.folders import check_new, put_model
 from resift.errors import OutputError
-from resift.training.folders import check_new, put_model
 
 
 @pytest.fixture

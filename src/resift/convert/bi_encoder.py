@@ -3,11 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from resift.errors import ModelError
-from resift.rerank.artifact import Pooling
-from resift.rerank.batching import LENGTH_STEP
-from resift.training.checkpoint import Checkpoint, read_encoder
-from resift.training.sentence_folder import (
+from resift.convert.checkpoint import Checkpoint, read_encoder
+from resift.convert.sentence_folder import (
     MODULES,
     modules,
     path_of,
@@ -15,6 +12,9 @@ from resift.training.sentence_folder import (
     read_limit,
     read_prompts,
 )
+from resift.errors import ModelError
+from resift.rerank.artifact import Pooling
+from resift.rerank.batching import LENGTH_STEP
 
 CONVERTIBLE = ("Transformer", "Pooling", "Normalize")
 _POOLINGS: dict[str, Pooling] = {"mean": "mean", "cls": "cls"}

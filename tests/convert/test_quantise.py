@@ -8,8 +8,8 @@ import pytest
 from onnx import numpy_helper
 
 from artifacts import VOCABULARY, random_weights
-from resift.training.graph import EncoderShape, Head, encoder_graph
-from resift.training.quantise import quantise
+from resift.convert.graph import EncoderShape, Head, encoder_graph
+from resift.convert.quantise import quantise
 
 pytest.importorskip("nncf")
 pytestmark = pytest.mark.torch  # the convert extra brings both

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from resift.errors import InputError
-from resift.training.calibration_text import (
+from resift.convert.calibration_text import (
     FEWEST,
     HELD_OUT,
     PAIRS,
     calibration_texts,
     candidate_lists,
 )
+from resift.errors import InputError
 
 
 def _file(folder: Path, count: int) -> Path:

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from convert.checkpoints import FAMILIES, POSITIONS, ROBERTAS, make_checkpoint, pairs, write_json
+from convert.loopback_hub import COMMIT, serve
 from resift import Reranker
+from resift.convert.convert import convert_checkpoint
 from resift.errors import InputError, ModelError, ModelNotFound, ResiftError
 from resift.rerank.artifact import load_artifact
 from resift.settings import Settings
-from resift.training.convert import convert_checkpoint
-from training.checkpoints import FAMILIES, POSITIONS, ROBERTAS, make_checkpoint, pairs, write_json
-from training.loopback_hub import COMMIT, serve
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -431,7 +431,7 @@ CONVERT = """
 import sys
 from pathlib import Path
 from resift.errors import ResiftError
-from resift.training.convert import convert_checkpoint
+from resift.convert.convert import convert_checkpoint
 name, out, revision = sys.argv[1:]
 try:
     convert_checkpoint(name, Path(out), revision, int8=False)

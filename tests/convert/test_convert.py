@@ -16,11 +16,11 @@ from manual_texts import QUERY, texts
 from numpy.typing import NDArray
 
 from resift import Reranker
+from resift.convert.conversion_report import INT8_SHARE, Conversion
+from resift.convert.convert import convert_checkpoint
 from resift.errors import InputError
 from resift.rerank.artifact import load_artifact
 from resift.settings import Settings
-from resift.training.conversion_report import INT8_SHARE, Conversion
-from resift.training.convert import convert_checkpoint
 
 pytest.importorskip("torch")
 pytest.importorskip("nncf")

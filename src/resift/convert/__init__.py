@@ -1,0 +1,1 @@
+"""A checkpoint → a checked int8 artifact. Importing this package imports no torch."""
