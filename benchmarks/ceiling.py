@@ -69,7 +69,7 @@ def joint_model() -> Path:
     """The joint artifact of `peers.py`, made where it is not there."""
     folder = make_checkpoint(WORK / "peers")
     if not (folder / "resift").exists():
-        from resift.convert.convert import convert_checkpoint
+        from resift.training.checkpoint import convert_checkpoint
 
         convert_checkpoint(str(folder), folder / "resift")
     return folder / "resift"

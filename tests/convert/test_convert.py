@@ -16,11 +16,11 @@ from manual_texts import QUERY, texts
 from numpy.typing import NDArray
 
 from resift import Reranker
-from resift.convert.conversion_report import INT8_SHARE, Conversion
-from resift.convert.convert import convert_checkpoint
+from resift.convert.output import INT8_TOLERANCE, Conversion
 from resift.errors import InputError
 from resift.rerank.artifact import load_artifact
 from resift.settings import Settings
+from resift.training.checkpoint import convert_checkpoint
 
 pytest.importorskip("torch")
 pytest.importorskip("nncf")
@@ -93,16 +93,16 @@ def opened(made: Made, runtime: str) -> Reranker:
 
 
 def test_float32_logits_are_the_checkpoints(float32: Made, reference: Logits, runtime: str) -> None:
-    found = opened(float32, runtime).score(QUERY, TEXTS)
-    furthest = float(np.abs(found - reference).max())
+    result = opened(float32, runtime).score(QUERY, TEXTS)
+    furthest = float(np.abs(result - reference).max())
     print(f"{runtime}: {furthest:.2e} at most from torch over {PAIRS} pairs")
     assert furthest <= FLOAT32_BOUND
     assert np.ptp(reference) > 100 * FLOAT32_BOUND
 
 
 def test_int8_logits_are_near_float32s(int8: Made, reference: Logits, runtime: str) -> None:
-    found = opened(int8, runtime).score(QUERY, TEXTS)
-    difference = np.abs(found - reference)
+    result = opened(int8, runtime).score(QUERY, TEXTS)
+    difference = np.abs(result - reference)
     spread = float(np.ptp(reference))
     print(
         f"{runtime}: int8 {difference.mean():.4f} on average and {difference.max():.4f} at most "
@@ -110,7 +110,7 @@ def test_int8_logits_are_near_float32s(int8: Made, reference: Logits, runtime: s
     )
     assert difference.max() <= 0.15 * spread
     assert difference.mean() <= 0.03 * spread
-    assert np.corrcoef(found, reference)[0, 1] > 0.97
+    assert np.corrcoef(result, reference)[0, 1] > 0.97
 
 
 @pytest.mark.parametrize("which", ["float32", "int8"])
@@ -158,7 +158,7 @@ def test_reference_pairs_span_the_logits_and_set_the_tolerance(int8: Made) -> No
     manifest = load_artifact(int8.folder).manifest
     logits = [pair.logit_fp32 for pair in manifest.reference]
     assert logits == sorted(logits)
-    expected = INT8_SHARE * (logits[-1] - logits[0])
+    expected = INT8_TOLERANCE * (logits[-1] - logits[0])
     assert manifest.tolerance == pytest.approx(max(expected, 1e-3), rel=1e-3)
     furthest = max(abs(pair.logit - pair.logit_fp32) for pair in manifest.reference)
     assert furthest <= int8.conversion.max_difference + 1e-5

@@ -23,13 +23,13 @@ from convert.checkpoints import (
     pairs,
     write_json,
 )
-from resift.convert.bi_encoder import is_bi_encoder
-from resift.convert.conversion_report import Conversion
-from resift.convert.convert import convert_checkpoint
+from resift.convert.folder import is_bi_encoder
+from resift.convert.output import Conversion
 from resift.errors import InputError, ModelError
 from resift.index.embedders.artifact import ArtifactEmbedder
 from resift.rerank.artifact import load_artifact
 from resift.settings import Settings
+from resift.training.checkpoint import convert_checkpoint
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -54,7 +54,7 @@ def reference(folder: Path, passage: str | None = None) -> tuple[Floats, Floats]
     return queries, model.encode_document(TEXTS, prompt=passage, normalize_embeddings=True)
 
 
-def found(folder: Path, runtime: str = "openvino") -> tuple[Floats, Floats]:
+def result(folder: Path, runtime: str = "openvino") -> tuple[Floats, Floats]:
     """The same by the artifact."""
     embedder = ArtifactEmbedder(folder, Settings(runtime=runtime))
     return np.stack([embedder.embed_query(query) for query in QUERIES]), embedder.embed(TEXTS)
@@ -77,8 +77,10 @@ def quantised(checkpoint: Path) -> Conversion:
 def assert_agrees(
     checkpoint: Path, artifact: Path, runtime: str = "openvino", passage: str | None = None
 ) -> None:
-    for own, theirs in zip(found(artifact, runtime), reference(checkpoint, passage), strict=True):
-        np.testing.assert_allclose(own, theirs, atol=TOLERANCE, rtol=0)
+    for entry, theirs in zip(
+        result(artifact, runtime), reference(checkpoint, passage), strict=True
+    ):
+        np.testing.assert_allclose(entry, theirs, atol=TOLERANCE, rtol=0)
         assert np.ptp(theirs @ theirs.T) > 100 * TOLERANCE  # texts are told apart
 
 
@@ -119,16 +121,16 @@ def test_prompts_are_those_of_the_checkpoint(
     assert_agrees(checkpoint, out, passage=overlooked)
 
 
-@pytest.mark.parametrize(("said", "limit"), [(48, 48), (40, 32), (16, 16), (500, 64)])
+@pytest.mark.parametrize(("messages", "limit"), [(48, 48), (40, 32), (16, 16), (500, 64)])
 def test_it_reads_as_many_tokens_as_it_says_in_whole_steps(
-    said: int, limit: int, tmp_path: Path
+    messages: int, limit: int, tmp_path: Path
 ) -> None:
-    checkpoint = make_bi_encoder(tmp_path / "checkpoint", max_seq_length=said)
+    checkpoint = make_bi_encoder(tmp_path / "checkpoint", max_seq_length=messages)
     assert load_artifact(converted(checkpoint)).manifest.max_tokens == limit
 
 
 @pytest.mark.parametrize(
-    ("pooling", "kept"),
+    ("pooling", "retained"),
     [
         ({"pooling_mode": "cls", "include_prompt": True}, "cls"),
         ({"pooling_mode": ["mean"]}, "mean"),
@@ -136,10 +138,10 @@ def test_it_reads_as_many_tokens_as_it_says_in_whole_steps(
     ],
 )
 def test_the_pooling_is_read_in_its_newer_words(
-    pooling: Mapping[str, Any], kept: str, tmp_path: Path
+    pooling: Mapping[str, Any], retained: str, tmp_path: Path
 ) -> None:
     checkpoint = make_bi_encoder(tmp_path / "checkpoint", pooling=pooling)
-    assert load_artifact(converted(checkpoint)).manifest.pooling == kept
+    assert load_artifact(converted(checkpoint)).manifest.pooling == retained
 
 
 def test_what_sentence_transformers_saves_today_is_read(tmp_path: Path) -> None:
@@ -170,9 +172,9 @@ def test_a_pooler_that_no_vector_goes_through_may_be_missing(tmp_path: Path) -> 
 
     checkpoint = make_bi_encoder(tmp_path / "checkpoint")
     weights = load_file(checkpoint / "model.safetensors")
-    kept = {name: value for name, value in weights.items() if not name.startswith("pooler.")}
-    assert len(kept) < len(weights)
-    save_file(kept, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    retained = {name: value for name, value in weights.items() if not name.startswith("pooler.")}
+    assert len(retained) < len(weights)
+    save_file(retained, checkpoint / "model.safetensors", metadata={"format": "pt"})
     assert_agrees(checkpoint, converted(checkpoint))
 
 
@@ -191,8 +193,8 @@ def test_int8_vectors_are_near_and_its_references_hold_in_every_runtime(
     made = quantised(checkpoint)
     assert made.similarity is not None and made.pairs > 8
     mean, lowest = made.similarity
-    for own, theirs in zip(found(tmp_path / "out"), reference(checkpoint), strict=True):
-        cosines = (own * theirs).sum(axis=1)
+    for entry, theirs in zip(result(tmp_path / "out"), reference(checkpoint), strict=True):
+        cosines = (entry * theirs).sum(axis=1)
         assert cosines.min() >= lowest - 1e-3 and lowest <= mean < 0.99999
         assert cosines.mean() > 0.98
     manifest = load_artifact(tmp_path / "out").manifest
@@ -282,14 +284,14 @@ def refusal(checkpoint: Path, **options: Any) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(("fault", "said"), FAULTS)
+@pytest.mark.parametrize(("fault", "messages"), FAULTS)
 def test_what_cannot_be_converted_is_refused_in_one_line(
-    fault: Callable[[Path], None], said: str, tmp_path: Path
+    fault: Callable[[Path], None], messages: str, tmp_path: Path
 ) -> None:
     checkpoint = make_bi_encoder(tmp_path / "checkpoint")
     fault(checkpoint)
     message = refusal(checkpoint)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=messages):
         raise ModelError(message)
 
 
@@ -318,7 +320,7 @@ def test_lower_casing_that_the_tokenizer_does_not_do_is_refused(tmp_path: Path) 
     values = json.loads(file.read_text())
     values["model"]["vocab"] |= {"A": 5, "a": 6}
     write_json(file, values)
-    assert "do_lower_case with a tokenizer that keeps case" in refusal(checkpoint)
+    assert "do_lower_case, but its tokenizer keeps case" in refusal(checkpoint)
 
 
 def test_the_manifest_says_what_was_made(tmp_path: Path) -> None:

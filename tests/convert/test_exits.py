@@ -9,22 +9,22 @@ import pytest
 from artifacts import DIM, random_weights
 from convert.checkpoints import FAMILIES, make_checkpoint, pairs
 from resift import Reranker
-from resift.convert.exits import fit_head, layers_alone, parts
+from resift.convert.exits import first_token_layers, fit_head, stage_layers
 from resift.errors import InputError
 from resift.rerank.artifact import load_artifact
 from resift.settings import Settings
 
 
 def test_layers_are_parted_where_exits_are() -> None:
-    assert parts(6, []) == [range(6)]
-    assert parts(6, [2, 4]) == [range(2), range(2, 4), range(4, 6)]
-    assert parts(2, [1]) == [range(1), range(1, 2)]
+    assert stage_layers(6, []) == [range(6)]
+    assert stage_layers(6, [2, 4]) == [range(2), range(2, 4), range(4, 6)]
+    assert stage_layers(2, [1]) == [range(1), range(1, 2)]
 
 
 @pytest.mark.parametrize("exits", [[0], [6], [7], [-1], [4, 2], [3, 3], [2, 6]])
 def test_exits_that_there_cannot_be_are_named(exits: list[int]) -> None:
     with pytest.raises(InputError) as caught:
-        parts(6, exits)
+        stage_layers(6, exits)
     given = ",".join(map(str, exits))
     assert str(caught.value).startswith(
         f"--exits {given}: expected rising numbers of layers from 1 to 5"
@@ -56,24 +56,24 @@ def test_layers_read_states_at_a_cut_as_the_maps_say() -> None:
     rng = np.random.default_rng(4)
     mapping = rng.normal(0, 1, (DIM + 1, DIM))
     states = rng.normal(0, 1, (5, DIM))
-    found = layers_alone(weights, 1, {2: mapping})
+    result = first_token_layers(weights, 1, {2: mapping})
     context = states @ mapping[:-1] + mapping[-1]
     for part in ("key", "value"):
         name = f"layer.2.attention.self.{part}"
-        kernel, bias = (weights[f"encoder.{name}.{own}"] for own in ("weight", "bias"))
-        folded, moved = (found[f"exit.1.{name}.{own}"] for own in ("weight", "bias"))
+        kernel, bias = (weights[f"encoder.{name}.{entry}"] for entry in ("weight", "bias"))
+        folded, moved = (result[f"exit.1.{name}.{entry}"] for entry in ("weight", "bias"))
         expected = context @ kernel.T + bias
         np.testing.assert_allclose(states @ folded.T + moved, expected, atol=1e-3, rtol=0)
     for name, value in weights.items():
         if name.startswith("encoder.layer.1."):  # its context is there as it is
-            np.testing.assert_array_equal(found[f"exit.1.{name.removeprefix('encoder.')}"], value)
+            np.testing.assert_array_equal(result[f"exit.1.{name.removeprefix('encoder.')}"], value)
 
 
 @pytest.mark.parametrize("int8", [False, True])
 def test_a_checkpoint_gets_exits(int8: bool, runtime: str, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("nncf")
-    from resift.convert.convert import convert_checkpoint
+    from resift.training.checkpoint import convert_checkpoint
 
     checkpoint = make_checkpoint(tmp_path / "made", "bert", num_hidden_layers=3)
     file, lines = tmp_path / "texts.jsonl", pairs(80)
@@ -83,8 +83,8 @@ def test_a_checkpoint_gets_exits(int8: bool, runtime: str, tmp_path: Path) -> No
     )
     manifest = load_artifact(tmp_path / "out").manifest
     assert manifest.stages == ("stage-0.onnx", "stage-1.onnx", "stage-2.onnx")
-    assert len(manifest.exits) == len(made.foreseen) == 2
-    assert made.foreseen[1] > 0.5
+    assert len(manifest.exits) == len(made.explained) == 2
+    assert made.explained[1] > 0.5
     assert manifest.exits[0].pairs == manifest.exits[1].pairs > 50
     if not int8:
         assert made.max_difference < 0.05  # states between stages have 16 bits
@@ -102,7 +102,7 @@ def test_an_exit_before_the_last_layer_of_any_family_leaves_little_open(
     family: str, tmp_path: Path
 ) -> None:
     pytest.importorskip("torch")
-    from resift.convert.convert import convert_checkpoint
+    from resift.training.checkpoint import convert_checkpoint
 
     checkpoint = make_checkpoint(tmp_path / "made", family)
     file = tmp_path / "texts.jsonl"
@@ -112,16 +112,16 @@ def test_an_exit_before_the_last_layer_of_any_family_leaves_little_open(
         str(checkpoint), tmp_path / "out", calibration=file, int8=False, exits=(1,)
     )
     assert made.max_difference < 0.05
-    assert made.foreseen[0] > 0.5
+    assert made.explained[0] > 0.5
 
 
 def test_too_few_texts_for_exits_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from resift.convert.convert import convert_checkpoint
+    from resift.training.checkpoint import convert_checkpoint
 
     checkpoint = make_checkpoint(tmp_path / "made", "bert")
     file = tmp_path / "texts.jsonl"
     file.write_text(json.dumps({"query": "ba", "text": "be"}) + "\n")
-    with pytest.raises(InputError, match="queries of their own"):
+    with pytest.raises(InputError, match="different queries"):
         convert_checkpoint(str(checkpoint), tmp_path / "out", calibration=file, exits=(1,))
     assert not (tmp_path / "out").exists()

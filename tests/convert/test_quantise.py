@@ -8,7 +8,7 @@ import pytest
 from onnx import numpy_helper
 
 from artifacts import VOCABULARY, random_weights
-from resift.convert.graph import EncoderShape, Head, encoder_graph
+from resift.convert.graph import EncoderShape, stage_graph
 from resift.convert.quantise import quantise
 
 pytest.importorskip("nncf")
@@ -27,7 +27,7 @@ LINEAR = (
 
 def float32() -> onnx.ModelProto:
     shape = EncoderShape(LAYERS, heads=4, epsilon=1e-12, activation="gelu")
-    return encoder_graph(random_weights(LAYERS), shape, Head("tanh"), int8_embeddings=True)
+    return stage_graph(random_weights(LAYERS), shape, range(shape.layers), int8_embeddings=True)
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +61,14 @@ def tensors(model: onnx.ModelProto) -> dict[str, np.ndarray[tuple[int, ...], np.
 
 def operators_of(node: onnx.NodeProto, made_by: dict[str, onnx.NodeProto]) -> list[str]:
     """The operator behind each input that is computed, seen through a change of form."""
-    found = []
+    result = []
     for name in node.input:
         maker = made_by.get(name)
         while maker is not None and maker.op_type in ("Reshape", "Transpose"):
             maker = made_by.get(maker.input[0])
         if maker is not None:
-            found.append(maker.op_type)
-    return found
+            result.append(maker.op_type)
+    return result
 
 
 def test_activations_are_uint8_in_the_written_graph(model: onnx.ModelProto) -> None:
@@ -96,8 +96,8 @@ def test_every_linear_layer_multiplies_int8_by_int8(
     stored = tensors(model)
     nodes = {node.name: node for node in model.graph.node}
     for layer in range(LAYERS):
-        one = layer == LAYERS - 1  # one token a row: its context's keys and values are not made
-        for part in (own for own in LINEAR if not (one and own.endswith(("key", "value")))):
+        first = layer == LAYERS - 1  # one token a row: its context's keys and values are not made
+        for part in (entry for entry in LINEAR if not (first and entry.endswith(("key", "value")))):
             node = nodes[f"encoder.layer.{layer}.{part}.matmul"]
             assert operators_of(node, made_by) == ["DequantizeLinear"] * 2, node.name
             kernel, scale, _ = made_by[node.input[1]].input
@@ -120,8 +120,8 @@ def test_what_reads_one_token_a_row_stays_float(
     """Its range is each pair's own, and the mean of ranges would cut off the highest logits."""
     nodes = {node.name: node for node in model.graph.node}
     for name in ("turned", "values"):
-        own = nodes[f"encoder.layer.{LAYERS - 1}.{name}"]
-        assert "DequantizeLinear" not in operators_of(own, made_by)
+        entry = nodes[f"encoder.layer.{LAYERS - 1}.{name}"]
+        assert "DequantizeLinear" not in operators_of(entry, made_by)
     for name in ("head.dense.matmul", "head.projection.matmul"):
         assert "DequantizeLinear" not in operators_of(nodes[name], made_by)
 

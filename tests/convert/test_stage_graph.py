@@ -8,16 +8,14 @@ import onnx
 import pytest
 
 from artifacts import DIM, VOCABULARY, random_weights, with_exits
-from resift.convert.exits import through
-from resift.convert.graph import EncoderShape, Head, Weights, encoder_graph
-from resift.convert.stage_graph import stage_graph
+from resift.convert.exits import run_stages
+from resift.convert.graph import EncoderShape, Weights, encoder_graph, stage_graph
 from resift.rerank.models import run, run_rows
 from resift.rerank.runtimes import Session, open_session
 from resift.rerank.tokenization import TokenRow
 
 SHAPE = EncoderShape(layers=4, heads=4, epsilon=1e-12, activation="gelu")
 WEIGHTS = random_weights(4)
-HEAD = Head("tanh")
 TOLERANCE = 1e-4
 
 
@@ -32,7 +30,7 @@ def opened(folder: Path, runtime: str, weights: Weights, *cuts: int) -> list[Ses
     sessions = []
     for first, last in pairwise([0, *cuts, SHAPE.layers]):
         file = folder / f"{first}-{last}.onnx"
-        onnx.save(stage_graph(weights, SHAPE, HEAD, range(first, last)), str(file))
+        onnx.save(stage_graph(weights, SHAPE, range(first, last)), str(file))
         sessions.append(open_session(file, runtime))
     return sessions
 
@@ -42,10 +40,10 @@ def test_the_stages_together_are_the_whole(
     cuts: tuple[int, ...], runtime: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "whole.onnx"
-    onnx.save(encoder_graph(WEIGHTS, SHAPE, HEAD), str(file))
+    onnx.save(stage_graph(WEIGHTS, SHAPE, range(SHAPE.layers)), str(file))
     batch = rows(5, 16, 40)
     expected = run_rows(open_session(file, runtime), batch)["logits"]
-    steps = through(opened(tmp_path, runtime, with_exits(WEIGHTS, *cuts), *cuts), batch)
+    steps = run_stages(opened(tmp_path, runtime, with_exits(WEIGHTS, *cuts), *cuts), batch)
     assert len(steps) == len(cuts) + 1
     np.testing.assert_allclose(steps[-1][1]["logits"], expected, atol=TOLERANCE, rtol=0)
     assert np.ptp(expected) > 100 * TOLERANCE
@@ -64,20 +62,20 @@ def test_an_exit_before_the_last_layer_sees_where_the_first_token_arrives(
         for name, value in with_exits(WEIGHTS, 3).items()
         if name not in ("exit.3.weight", "exit.3.bias")
     }
-    found = through(opened(tmp_path, runtime, unfitted, 3), batch)[0][1]["features"]
-    assert found.shape == (2, DIM)
-    np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
+    result = run_stages(opened(tmp_path, runtime, unfitted, 3), batch)[0][1]["features"]
+    assert result.shape == (2, DIM)
+    np.testing.assert_allclose(result, expected, atol=TOLERANCE, rtol=0)
 
 
 def test_an_estimate_is_linear_in_what_the_exit_sees(runtime: str, tmp_path: Path) -> None:
     weights = with_exits(WEIGHTS, 2)
-    unfitted = {name: own for name, own in weights.items() if not name.endswith("t.2.weight")}
+    unfitted = {name: entry for name, entry in weights.items() if not name.endswith("t.2.weight")}
     batch = rows(7, 30)
     (tmp_path / "unfitted").mkdir()
-    seen = through(opened(tmp_path / "unfitted", runtime, unfitted, 2), batch)[0][1]["features"]
-    found = through(opened(tmp_path, runtime, weights, 2), batch)[0][1]["logits"]
+    seen = run_stages(opened(tmp_path / "unfitted", runtime, unfitted, 2), batch)[0][1]["features"]
+    result = run_stages(opened(tmp_path, runtime, weights, 2), batch)[0][1]["logits"]
     expected = seen @ weights["exit.2.weight"] + weights["exit.2.bias"]
-    np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
+    np.testing.assert_allclose(result, expected, atol=TOLERANCE, rtol=0)
 
 
 def test_only_the_first_stage_reads_ids(runtime: str, tmp_path: Path) -> None:
@@ -91,11 +89,11 @@ def test_states_that_come_as_int8_are_widened_by_their_steps(runtime: str, tmp_p
     scales = rng.uniform(0.01, 0.1, DIM).astype(np.float32)
     given = rng.integers(-127, 128, (2, 16, DIM)).astype(np.int8)
     weights, mask = with_exits(WEIGHTS, 2), np.ones((2, 16), np.int64)
-    found = {}
+    result = {}
     for name, steps in {"int8": scales, "float": None}.items():
-        graph = stage_graph(weights, SHAPE, HEAD, range(2, SHAPE.layers), scales=steps)
+        graph = stage_graph(weights, SHAPE, range(2, SHAPE.layers), scales=steps)
         onnx.save(graph, str(tmp_path / f"{name}.onnx"))
         states = given if steps is not None else given * scales
         session = open_session(tmp_path / f"{name}.onnx", runtime)
-        found[name] = run(session, {"states": states, "attention_mask": mask})["logits"]
-    np.testing.assert_allclose(found["int8"], found["float"], atol=TOLERANCE, rtol=0)
+        result[name] = run(session, {"states": states, "attention_mask": mask})["logits"]
+    np.testing.assert_allclose(result["int8"], result["float"], atol=TOLERANCE, rtol=0)

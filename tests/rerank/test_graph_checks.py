@@ -20,7 +20,7 @@ from broken_artifacts import (
     with_weights,
 )
 from embedder_artifacts import make_embedder_artifact
-from resift.convert.graph import Head, encoder_graph
+from resift.convert.graph import encoder_graph, stage_graph
 from resift.errors import ArtifactError
 from resift.index.embedders.artifact import ArtifactEmbedder
 from resift.rerank.artifact import load_artifact
@@ -92,7 +92,9 @@ def test_a_split_model_that_ends_in_no_residual_is_refused(tmp_path: Path) -> No
 
 def test_an_embedder_whose_graph_has_a_head_is_refused(tmp_path: Path) -> None:
     folder = make_embedder_artifact(tmp_path / "m")
-    onnx.save(encoder_graph(random_weights(), SHAPE, Head("tanh")), str(folder / "encoder.onnx"))
+    onnx.save(
+        stage_graph(random_weights(), SHAPE, range(SHAPE.layers)), str(folder / "encoder.onnx")
+    )
     edited(folder)
     said(ArtifactError, lambda: ArtifactEmbedder(folder, Settings()), "gives no states but")
 

@@ -1,158 +1,155 @@
-"""A sentence-transformers bi-encoder → an embedder's artifact, checked against its torch model."""
+"""A sentence-transformers bi-encoder → an embedder's artifact that was checked against it."""
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
-from itertools import chain
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from resift.convert.bi_encoder import BiEncoder, read_bi_encoder
 from resift.convert.calibration_text import CalibrationTexts, Pairs
-from resift.convert.conversion_report import (
-    Conversion,
-    base_model,
-    quantisation,
-    reference_pairs,
-    tolerance,
-    tools,
+from resift.convert.checkpoint import Checkpoint, LoadModel, read_checkpoint
+from resift.convert.folder import (
+    module_folder,
+    module_kinds,
+    read_limit,
+    read_pooling,
+    read_prompts,
 )
-from resift.convert.folders import put_model
 from resift.convert.graph import encoder_graph
+from resift.convert.output import Conversion, Parity, finish, new_manifest
 from resift.convert.quantise import quantise
-from resift.errors import ParityError
-from resift.extras import require
-from resift.rerank.artifact import TOKENIZER, Manifest, load_artifact, sha256, write_manifest
+from resift.errors import ModelError, ParityError
+from resift.rerank.artifact import TOKENIZER, Pooling
+from resift.rerank.batching import LENGTH_STEP
 from resift.rerank.encoder import Encoder
 from resift.rerank.late_interaction import unit
 from resift.rerank.runtimes import open_session
 from resift.rerank.tokenization import Tokens, load_tokenizer, pad
 
+MODULE_KINDS = ("Transformer", "Pooling", "Normalize")
+PASSAGE_PROMPTS = ("document", "passage", "corpus")
 ENCODER = "encoder.onnx"
-SHARE_OF_QUERIES = 3  # activation ranges are read off all texts and every third query
-EXPORT_TOLERANCE = 1e-4  # numbers of the float32 graph's unit vectors against the checkpoint's
+QUERY_STEP = 3  # activation ranges are read from all texts and every third query
+EXPORT_TOLERANCE = 1e-4  # between numbers of the float32 graph's unit vectors and the checkpoint's
 
 Floats = NDArray[np.float32]
 
 
-def convert_embedder(
-    name: str, checkpoint: Path, out: Path, pairs: CalibrationTexts, *, int8: bool
-) -> Conversion:
-    """Convert the folder `checkpoint`, which the manifest calls `name`, into the new folder `out`.
+@dataclass(frozen=True, slots=True)
+class BiEncoder:
+    """A checkpoint that makes one vector per text; prompts are empty where it has none."""
 
-    Raises `ModelError` for what is made of more than an encoder that pools, and `ParityError`
-    where the exported graph does not give the checkpoint's vectors; nothing is left at `out` then.
+    encoder: Checkpoint
+    pooling: Pooling
+    query_prompt: str
+    passage_prompt: str
+
+    def prompted(self, pairs: Pairs) -> tuple[list[str], list[str]]:
+        """Queries and passages of pairs, with their prompts."""
+        queries = [self.query_prompt + query for query, _ in pairs]
+        return queries, [self.passage_prompt + text for _, text in pairs]
+
+    def vectors(self, texts: Sequence[str]) -> Floats:
+        """The checkpoint's own unit vectors ``(n, dim)``, one text at a time."""
+        states = (self.encoder.states(text) for text in texts)
+        return unit(np.stack([x.mean(axis=0) if self.pooling == "mean" else x[0] for x in states]))
+
+
+def convert_embedder(
+    name: str,
+    checkpoint: Path,
+    out: Path,
+    pairs: CalibrationTexts,
+    *,
+    load: LoadModel,
+    int8: bool,
+) -> Conversion:
+    """Convert the folder `checkpoint`, known as `name`, into the new folder `out`.
+
+    Raises `ModelError` for other modules than an encoder and its pooling, and `ParityError` where
+    the exported graph does not give the checkpoint's vectors; `out` is not written then.
     """
-    source = read_bi_encoder(checkpoint)
-    queries, texts = _prompted(source, pairs.ranges)
-    checked = list(chain(*_prompted(source, pairs.held_out)))
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        source.encoder.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
-        tokenizer, limit = load_tokenizer(folder / TOKENIZER), source.encoder.max_tokens
-        tokens = Tokens(tokenizer, limit, known_only=False)
-        expected = _torch_vectors(source, checked)
-        _export(source, tokens, checked, expected, folder)
+    source = read_bi_encoder(checkpoint, load)
+    encoder = source.encoder
+    queries, passages = source.prompted(pairs.ranges)
+    held_out = [text for texts in source.prompted(pairs.held_out) for text in texts]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        encoder.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
+        tokenizer = load_tokenizer(folder / TOKENIZER)
+        tokens = Tokens(tokenizer, encoder.max_tokens, known_only=False)
+        expected = source.vectors(held_out)
+        onnx.save(encoder_graph(encoder.weights, encoder.shape), str(folder / ENCODER))
+        vectors = _artifact_vectors(source, tokens, held_out, folder)
+        _check_parity(vectors, expected)
         if int8:
-            _quantise(source, tokens, [*texts, *queries[::SHARE_OF_QUERIES]], folder)
-        found = _vectors(source, tokens, checked, folder)
-        cosines = (found * expected).sum(axis=1)
-        own, full = _pair_cosines(found), _pair_cosines(expected)
+            _write_int8(encoder, tokens, [*passages, *queries[::QUERY_STEP]], folder)
+            vectors = _artifact_vectors(source, tokens, held_out, folder)
         manifest = replace(
-            _manifest(name, source, folder, int8),
-            reference=reference_pairs(pairs.held_out, own, full),
-            tolerance=tolerance(full, int8),
+            new_manifest("embedder", name, folder, [ENCODER], encoder.max_tokens, int8),
+            pooling=source.pooling,
+            query_prompt=source.query_prompt,
+            passage_prompt=source.passage_prompt,
         )
-        write_manifest(folder, manifest)
-        load_artifact(folder)
-        put_model(folder, out)
-    size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
-    return Conversion(
-        manifest.quantisation,
-        max_difference=float(np.abs(own - full).max()),
-        pairs=len(own),
-        megabytes=size,
-        similarity=(float(cosines.mean()), float(cosines.min())),
+        parity = Parity(pairs.held_out, _pair_cosines(vectors), _pair_cosines(expected))
+        conversion = finish(manifest, parity, folder, out, int8=int8)
+    cosines = (vectors * expected).sum(axis=1)
+    return replace(conversion, similarity=(float(cosines.mean()), float(cosines.min())))
+
+
+def read_bi_encoder(folder: Path, load: LoadModel) -> BiEncoder:
+    """Read a folder of Transformer, Pooling (mean or cls) and Normalize. Raises `ModelError`."""
+    for kind in module_kinds(folder):
+        if kind not in MODULE_KINDS:
+            raise ModelError(
+                f"{folder}: its module {kind} cannot be converted; expected "
+                f"{', '.join(MODULE_KINDS)} and no other"
+            )
+    transformer = module_folder(folder, "Transformer")
+    encoder = read_checkpoint(transformer, load, with_head=False)
+    limit = read_limit(transformer, encoder.tokenizer, encoder.max_tokens)
+    if limit < LENGTH_STEP:
+        raise ModelError(f"{folder}: reads {limit} tokens; a text needs at least {LENGTH_STEP}")
+    prompts = read_prompts(folder)
+    return BiEncoder(
+        replace(encoder, max_tokens=limit - limit % LENGTH_STEP),
+        read_pooling(folder),
+        query_prompt=prompts.first("query"),
+        passage_prompt=prompts.first(*PASSAGE_PROMPTS),
     )
 
 
-def _export(
-    source: BiEncoder, tokens: Tokens, texts: Sequence[str], expected: Floats, folder: Path
-) -> None:
-    """Write the float32 graph, and check it against the checkpoint's vectors."""
-    encoder = source.encoder
-    onnx.save(encoder_graph(encoder.weights, encoder.shape), str(folder / ENCODER))
-    found = _vectors(source, tokens, texts, folder)
-    difference = float(np.abs(found - expected).max())
+def _check_parity(vectors: Floats, expected: Floats) -> None:
+    difference = float(np.abs(vectors - expected).max())
     if not difference <= EXPORT_TOLERANCE:
         raise ParityError(
-            f"the exported graph's vectors are {difference:.5f} from the checkpoint's, allowed are "
-            f"{EXPORT_TOLERANCE}; this checkpoint is not laid out as its type says"
+            f"the exported graph's vectors are {difference:.5f} from the checkpoint's, at most "
+            f"{EXPORT_TOLERANCE} is allowed; this checkpoint's layers are not those that its "
+            "model_type stands for"
         )
 
 
-def _quantise(source: BiEncoder, tokens: Tokens, texts: Sequence[str], folder: Path) -> None:
-    encoder = source.encoder
+def _write_int8(encoder: Checkpoint, tokens: Tokens, texts: Sequence[str], folder: Path) -> None:
     graph = encoder_graph(encoder.weights, encoder.shape, int8_embeddings=True)
-    feeds = [pad([row]) for row in tokens.single(texts)]
-    if not encoder.shape.token_types:
-        feeds = [{k: v for k, v in own.items() if k != "token_type_ids"} for own in feeds]
-    onnx.save(quantise(graph, feeds), str(folder / ENCODER))
+    inputs = {port.name for port in graph.graph.input}
+    samples = [
+        {name: values for name, values in pad([row]).items() if name in inputs}
+        for row in tokens.single(texts)
+    ]
+    onnx.save(quantise(graph, samples), str(folder / ENCODER))
 
 
-def _vectors(source: BiEncoder, tokens: Tokens, texts: Sequence[str], folder: Path) -> Floats:
-    """What the graph in `folder` gives now, one text at a time as in use."""
+def _artifact_vectors(
+    source: BiEncoder, tokens: Tokens, texts: Sequence[str], folder: Path
+) -> Floats:
     return Encoder(tokens, open_session(folder / ENCODER)).vectors(texts, source.pooling)
 
 
-def _prompted(source: BiEncoder, pairs: Pairs) -> tuple[list[str], list[str]]:
-    """Queries and texts of pairs, as they are read."""
-    queries = [source.query_prompt + query for query, _ in pairs]
-    return queries, [source.passage_prompt + text for _, text in pairs]
-
-
-def _torch_vectors(source: BiEncoder, texts: Sequence[str]) -> Floats:
-    """The checkpoint's own unit vectors: its tokenizer, its model in float32, without padding."""
-    torch = require("torch", "convert")
-    encoder = source.encoder
-    vectors = []
-    for text in texts:
-        feeds = encoder.tokenizer(
-            text, truncation=True, max_length=encoder.max_tokens, return_tensors="pt"
-        )
-        if not encoder.shape.token_types:
-            feeds.pop("token_type_ids", None)
-        with torch.inference_mode():
-            states = encoder.torch_model(**feeds).last_hidden_state[0].numpy()
-        vectors.append(states.mean(axis=0) if source.pooling == "mean" else states[0])
-    return unit(np.stack(vectors))
-
-
 def _pair_cosines(vectors: Floats) -> NDArray[np.float64]:
-    """Cosines of queries, the first half, with their texts, the second."""
+    """Cosines of queries with their texts; `vectors` has all queries, and then all texts."""
     queries, texts = np.split(vectors.astype(np.float64), 2)
     cosines: NDArray[np.float64] = (queries * texts).sum(axis=1)
     return cosines
-
-
-def _manifest(name: str, source: BiEncoder, folder: Path, int8: bool) -> Manifest:
-    """All but what the artifact itself says of pairs."""
-    return Manifest(
-        name=Path(base_model(name)).name,
-        kind="embedder",
-        base_model=base_model(name),
-        licence="as the checkpoint's",
-        quantisation=quantisation(int8),
-        max_tokens=source.encoder.max_tokens,
-        stages=(ENCODER,),
-        tolerance=0.0,
-        reference=(),
-        files={own: sha256(folder / own) for own in (ENCODER, TOKENIZER)},
-        made_with=tools(int8),
-        pooling=source.pooling,
-        query_prompt=source.query_prompt,
-        passage_prompt=source.passage_prompt,
-    )

@@ -1,9 +1,9 @@
-"""Exits of a cross-encoder: where its layers are cut, and what is fitted to say the most there.
+"""Exits of a cross-encoder: where its layers are cut, and what is fitted at each cut.
 
-At an exit the first token goes on alone through the layers that are left (`stage_graph.py`). They
-expect states that are not computed; a linear map of those that are stands in for them, and a
-linear head reads the estimate of the logit that the model itself gives at the end. All of it is
-least squares on the model's own numbers: nothing of it is trained, no labels are needed.
+At an exit the first token alone passes the remaining layers (`graph.py`). Their
+context is not computed; a linear map of the states at the cut replaces it, and a linear head
+estimates the model's final logit. Both are least squares on the model's own numbers, without
+labels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,7 @@ import onnx
 from numpy.typing import NDArray
 
 from resift.convert.checkpoint import Checkpoint
-from resift.convert.graph import Weights, encoder_graph
-from resift.convert.stage_graph import stage_graph
+from resift.convert.graph import Weights, encoder_graph, stage_graph
 from resift.errors import InputError
 from resift.rerank.artifact import Exit
 from resift.rerank.batching import schedule
@@ -26,24 +25,25 @@ from resift.rerank.models import Batch, Model, run
 from resift.rerank.runtimes import Session, open_session
 from resift.rerank.tokenization import TokenRow, Tokens, pad
 
-PENALTY = 0.1
-"""Of the ridge. Less fits the texts at hand better and others worse (LOG.md)."""
+RIDGE = 0.1
+"""Penalty of the head. A smaller one fits other texts worse (LOG.md)."""
 
-MAPPED = 1_000
-"""Pairs that contexts are mapped on: every token of theirs is an example."""
+CONTEXT_PAIRS = 1_000
+"""Pairs on which contexts are fitted; each of their tokens is an example."""
 
-WITHIN = 0.9
-"""How much of a head's error counts as it orders one query's texts, the rest as it is."""
+WITHIN_QUERY = 0.9
+"""The share of a head's squared error that counts within queries; the rest counts over all."""
 
 LEVELS = (0.001, 0.005, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.995, 0.999)
 
-Lists = Sequence[tuple[str, Sequence[str]]]
+CandidateLists = Sequence[tuple[str, Sequence[str]]]
 Feeds = dict[str, NDArray[Any]]
 Floats = NDArray[np.float64]
+QueryIndices = NDArray[np.int64]
 
 
-def parts(layers: int, exits: Sequence[int]) -> list[range]:
-    """Layers `exits` are after → the layers of each stage. Raises `InputError`."""
+def stage_layers(layers: int, exits: Sequence[int]) -> list[range]:
+    """The layers of each stage, for exits after these numbers of layers. Raises `InputError`."""
     edges = [0, *exits, layers]
     if any(after <= before for before, after in pairwise(edges)):
         raise InputError(
@@ -53,166 +53,171 @@ def parts(layers: int, exits: Sequence[int]) -> list[range]:
     return [range(*edge) for edge in pairwise(edges)]
 
 
-def through(sessions: Sequence[Session], rows: Sequence[TokenRow]) -> list[tuple[Feeds, Feeds]]:
-    """One batch through all stages, in float32 all the way: what each was given, what it gave."""
+def run_stages(sessions: Sequence[Session], rows: Sequence[TokenRow]) -> list[tuple[Feeds, Feeds]]:
+    """One batch through all float32 stages: the inputs and outputs of each."""
     feeds: Feeds = {**pad(rows)}
     steps = []
     for session in sessions:
-        found: Feeds = {**run(session, feeds)}
-        steps.append(({name: feeds[name] for name in session.inputs}, found))
-        if NEXT_STATES in found:
-            feeds = feeds | {"states": found[NEXT_STATES]}
+        outputs: Feeds = {**run(session, feeds)}
+        steps.append(({name: feeds[name] for name in session.inputs}, outputs))
+        if NEXT_STATES in outputs:
+            feeds = feeds | {"states": outputs[NEXT_STATES]}
     return steps
 
 
 def fit_exits(
-    source: Checkpoint, tokens: Tokens, stages: Sequence[range], lists: Lists, folder: Path
+    source: Checkpoint, tokens: Tokens, stages: Sequence[range], lists: CandidateLists, folder: Path
 ) -> dict[str, NDArray[np.float32]]:
-    """Weights of the exit after each stage but the last, in the names that `stage_graph` reads.
+    """Weights of the exit after each stage but the last, under the names that `stage_graph` reads.
 
-    Graphs are written into `folder` and taken away again.
+    Graphs are written into `folder` and removed again.
     """
-    rows, queries = _rows(tokens, lists)
-    cuts = [own.stop for own in stages[:-1]]
+    rows_by_query = [tokens.pairs(tokens.head(query), texts) for query, texts in lists]
+    rows = [row for rows in rows_by_query for row in rows]
+    queries = _query_indices(rows_by_query)
+    cuts = [layers.stop for layers in stages[:-1]]
     weights = {**source.weights}
-    for cut, maps in _fit_contexts(source, cuts, rows[:: len(rows) // MAPPED + 1], folder).items():
-        weights |= layers_alone(weights, cut, maps)
-    files = [folder / f"features-{own.stop}.onnx" for own in stages]
-    for file, own in zip(files, stages, strict=True):
-        onnx.save(stage_graph(weights, source.shape, source.head, own), str(file))
-    *features, final = _read([open_session(file) for file in files], rows)
+    sample = rows[:: len(rows) // CONTEXT_PAIRS + 1]
+    for cut, maps in _fit_contexts(source, cuts, sample, folder).items():
+        weights |= first_token_layers(weights, cut, maps)
+    files = [folder / f"features-{layers.stop}.onnx" for layers in stages]
+    for file, layers in zip(files, stages, strict=True):
+        onnx.save(stage_graph(weights, source.shape, layers), str(file))
+    *features, final = _exit_inputs([open_session(file) for file in files], rows)
     for file in files:
         file.unlink()
-    for cut, read in zip(cuts, features, strict=True):
-        weight, bias = fit_head(read.astype(np.float64), final.astype(np.float64), queries)
+    for cut, values in zip(cuts, features, strict=True):
+        weight, bias = fit_head(values.astype(np.float64), final.astype(np.float64), queries)
         weights[f"exit.{cut}.weight"] = weight.astype(np.float32)
         weights[f"exit.{cut}.bias"] = np.array([bias], np.float32)
-    return {name: own for name, own in weights.items() if name.startswith("exit.")}
+    return {name: value for name, value in weights.items() if name.startswith("exit.")}
 
 
 def _fit_contexts(
     source: Checkpoint, cuts: Sequence[int], rows: Sequence[TokenRow], folder: Path
 ) -> dict[int, dict[int, Floats]]:
-    """For each cut, and each layer above the one after it, what that layer reads as a map of the
-    states at the cut: ``(dim + 1, dim)``, the last row added. Least squares over tokens.
+    """For each cut and each later layer but the next: the map from the states at the cut to the
+    layer's input, ``(dim + 1, dim)`` with the bias last. Least squares over tokens.
     """
     layers, first = source.shape.layers, cuts[0]
     file = folder / "layers.onnx"
-    onnx.save(encoder_graph(source.weights, source.shape, meets=layers - first), str(file))
+    graph = encoder_graph(source.weights, source.shape, cross_attention_layers=layers - first)
+    onnx.save(graph, str(file))
     session = open_session(file)
     sums: dict[tuple[int, int], Floats] = {}
     for group in schedule([len(row.ids) for row in rows]):
-        feeds = pad([rows[place] for place in group.rows])
-        own = run(session, feeds)["layers"][feeds["attention_mask"] == 1].astype(np.float64)
-        states = np.split(own, layers - first + 1, axis=1)
+        feeds = pad([rows[index] for index in group.rows])
+        outputs = run(session, feeds)["layers"]
+        tokens = outputs[feeds["attention_mask"] == 1].astype(np.float64)
+        states = np.split(tokens, layers - first + 1, axis=1)
         for cut in cuts:
-            x = np.concatenate([states[cut - first], np.ones((len(own), 1))], axis=1)
-            for above in range(cut, layers):  # above == cut: the product with itself
-                products = x.T @ (x if above == cut else states[above - first])
-                sums[cut, above] = sums.get((cut, above), 0.0) + products
+            x = np.concatenate([states[cut - first], np.ones((len(tokens), 1))], axis=1)
+            for later in range(cut, layers):  # later == cut: the product of x with itself
+                products = x.T @ (x if later == cut else states[later - first])
+                sums[cut, later] = sums.get((cut, later), 0.0) + products
     file.unlink()
-    found: dict[int, dict[int, Floats]] = {cut: {} for cut in cuts}
-    for cut, above in sums:
-        if above > cut:
+    maps: dict[int, dict[int, Floats]] = {cut: {} for cut in cuts}
+    for cut, later in sums:
+        if later > cut:
             square = sums[cut, cut]
-            small = 1e-4 * np.diag(square).mean() * np.eye(len(square))
-            found[cut][above] = np.linalg.solve(square + small, sums[cut, above])
-    return found
+            ridge = 1e-4 * np.diag(square).mean() * np.eye(len(square))
+            maps[cut][later] = np.linalg.solve(square + ridge, sums[cut, later])
+    return maps
 
 
-def layers_alone(
+def first_token_layers(
     weights: Weights, cut: int, maps: Mapping[int, Floats]
 ) -> dict[str, NDArray[np.float32]]:
-    """The layers after a cut, with the maps of their contexts in their keys and values."""
-    found: dict[str, NDArray[np.float32]] = {}
+    """The layers after a cut, with the maps of their contexts folded into keys and values."""
+    folded: dict[str, NDArray[np.float32]] = {}
     for index in (cut, *maps):
-        own = f"encoder.layer.{index}."
-        alone = f"exit.{cut}.layer.{index}."
-        found |= {
-            alone + name.removeprefix(own): value
+        prefix, exit_prefix = f"encoder.layer.{index}.", f"exit.{cut}.layer.{index}."
+        folded |= {
+            exit_prefix + name.removeprefix(prefix): value
             for name, value in weights.items()
-            if name.startswith(own)
+            if name.startswith(prefix)
         }
         for part in ("key", "value") if index in maps else ():
             name = f"attention.self.{part}"
-            weight = weights[f"{own}{name}.weight"].astype(np.float64)
-            *kernel, added = maps[index]
-            bias = weights[f"{own}{name}.bias"] + weight @ added
-            found[f"{alone}{name}.weight"] = (weight @ np.array(kernel).T).astype(np.float32)
-            found[f"{alone}{name}.bias"] = bias.astype(np.float32)
-    return found
+            weight = weights[f"{prefix}{name}.weight"].astype(np.float64)
+            *kernel, offset = maps[index]
+            bias = weights[f"{prefix}{name}.bias"] + weight @ offset
+            folded[f"{exit_prefix}{name}.weight"] = (weight @ np.array(kernel).T).astype(np.float32)
+            folded[f"{exit_prefix}{name}.bias"] = bias.astype(np.float32)
+    return folded
 
 
-def fit_head(features: Floats, final: Floats, queries: NDArray[np.int64]) -> tuple[Floats, float]:
-    """Ridge regression of `final` ``(n,)`` on `features` ``(n, d)``: a weight each, and the bias.
+def fit_head(features: Floats, final: Floats, queries: QueryIndices) -> tuple[Floats, float]:
+    """Ridge regression of `final` ``(n,)`` on `features` ``(n, d)``: weights ``(d,)`` and bias.
 
-    Squared errors count by `WITHIN` within queries; features count in their own deviations.
+    Features are standardised; `WITHIN_QUERY` of the squared error counts within queries.
     """
     means, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
     x, y = (features - means) / scale, final - final.mean()
-    near, wanted = _within(x, queries), _within(y[:, None], queries)[:, 0]
-    products = WITHIN * near.T @ near + (1 - WITHIN) * x.T @ x
-    products += PENALTY * len(x) * np.eye(x.shape[1])
-    weight = np.linalg.solve(products, WITHIN * near.T @ wanted + (1 - WITHIN) * x.T @ y) / scale
+    x_within, y_within = _centred(x, queries), _centred(y[:, None], queries)[:, 0]
+    products = WITHIN_QUERY * x_within.T @ x_within + (1 - WITHIN_QUERY) * x.T @ x
+    products += RIDGE * len(x) * np.eye(x.shape[1])
+    targets = WITHIN_QUERY * x_within.T @ y_within + (1 - WITHIN_QUERY) * x.T @ y
+    weight = np.linalg.solve(products, targets) / scale
     return weight, float(final.mean() - means @ weight)
 
 
-def measure_exits(model: Model, lists: Lists) -> tuple[list[Exit], list[float]]:
-    """What each exit leaves open, and how much of the final logits' variance it foresees.
+def measure_exits(model: Model, lists: CandidateLists) -> tuple[list[Exit], list[float]]:
+    """Bounds of each exit's error, and the share of the final logits' variance that it explains.
 
-    Of what differs within a query: texts race with those of their own query only, so that what an
-    exit misses of all of them alike decides nothing. The model runs as it will, in int8 and with
-    states in 16 bits.
+    Both within queries: texts compete only with those of their own query, so an error that all of
+    these share changes no order. The model runs as it will in use, with int8 and 16-bit states.
     """
     logits, queries = stage_logits(model, lists)
-    *early, final = (_within(own[:, None], queries)[:, 0] for own in logits)
-    foreseen = [1 - float((final - own).var() / final.var()) for own in early]
-    middle = [float((logits[-1] - own).mean()) for own in logits[:-1]]
-    return [exit_of(final - own + by) for own, by in zip(early, middle, strict=True)], foreseen
+    *early, final = (_centred(values[:, None], queries)[:, 0] for values in logits)
+    explained = [1 - float((final - values).var() / final.var()) for values in early]
+    offsets = [float((logits[-1] - values).mean()) for values in logits[:-1]]
+    exits = [
+        exit_bounds(final - values + offset) for values, offset in zip(early, offsets, strict=True)
+    ]
+    return exits, explained
 
 
-def exit_of(gains: Floats) -> Exit:
-    """The quantiles of gains, final logit less an exit's, that an artifact keeps."""
-    found = np.quantile(gains, LEVELS)
-    return Exit(LEVELS, tuple(round(float(gain), 4) for gain in found), len(gains))
+def exit_bounds(gains: Floats) -> Exit:
+    """Quantiles of the gains: a pair's final logit minus the exit's."""
+    quantiles = np.quantile(gains, LEVELS)
+    return Exit(LEVELS, tuple(round(float(gain), 4) for gain in quantiles), len(gains))
 
 
-def stage_logits(model: Model, lists: Lists) -> tuple[list[Floats], NDArray[np.int64]]:
-    """Each stage's logits, ``(n,)``, and which query each is of."""
-    texts = [model.rows(model.read(query), own) for query, own in lists]
-    rows = [row for own in texts for row in own]
-    queries = np.repeat(np.arange(len(lists)), [len(own) for own in texts])
+def stage_logits(model: Model, lists: CandidateLists) -> tuple[list[Floats], QueryIndices]:
+    """Each stage's logits ``(n,)`` for all pairs, and the index of each pair's query."""
+    rows_by_query = [model.rows(model.read(query), texts) for query, texts in lists]
+    rows = [row for rows in rows_by_query for row in rows]
     logits = np.empty((len(model.stages), len(rows)))
     for group in schedule([len(row.ids) for row in rows]):
-        batch = Batch([rows[place] for place in group.rows])
-        for place, stage in enumerate(model.stages):
-            batch, logits[place, group.rows] = stage(batch)
-    return list(logits), queries
+        batch = Batch([rows[index] for index in group.rows])
+        for number, stage in enumerate(model.stages):
+            batch, logits[number, group.rows] = stage(batch)
+    return list(logits), _query_indices(rows_by_query)
 
 
-def _rows(tokens: Tokens, lists: Lists) -> tuple[list[TokenRow], NDArray[np.int64]]:
-    """All pairs, and which query each is of."""
-    rows = [tokens.pairs(tokens.head(query), texts) for query, texts in lists]
-    queries = np.repeat(np.arange(len(lists)), [len(own) for own in rows])
-    return [row for own in rows for row in own], queries
+def _query_indices(rows_by_query: Sequence[Sequence[TokenRow]]) -> QueryIndices:
+    return np.repeat(np.arange(len(rows_by_query)), [len(rows) for rows in rows_by_query])
 
 
-def _read(sessions: Sequence[Session], rows: Sequence[TokenRow]) -> list[NDArray[np.float32]]:
-    """What heads read at each exit, ``(n, d)``, and last the final logits, ``(n,)``."""
-    found: list[NDArray[np.float32]] = []
+def _exit_inputs(
+    sessions: Sequence[Session], rows: Sequence[TokenRow]
+) -> list[NDArray[np.float32]]:
+    """The features ``(n, d)`` at each exit, and last the final logits ``(n,)``."""
+    values: list[NDArray[np.float32]] = []
     for group in schedule([len(row.ids) for row in rows]):
-        steps = through(sessions, [rows[place] for place in group.rows])
-        values = [own["features" if "features" in own else "logits"] for _, own in steps]
-        found = found or [np.empty((len(rows), *own.shape[1:]), np.float32) for own in values]
-        for own, value in zip(found, values, strict=True):
-            own[group.rows] = value
-    return found
+        steps = run_stages(sessions, [rows[index] for index in group.rows])
+        outputs = [step["features" if "features" in step else "logits"] for _, step in steps]
+        values = values or [np.empty((len(rows), *o.shape[1:]), np.float32) for o in outputs]
+        for target, output in zip(values, outputs, strict=True):
+            target[group.rows] = output
+    return values
 
 
-def _within(values: Floats, queries: NDArray[np.int64]) -> Floats:
-    """Values ``(n, d)`` less their query's mean; queries count up from somewhere."""
-    _, places, counts = np.unique(queries, return_inverse=True, return_counts=True)
+def _centred(values: Floats, queries: QueryIndices) -> Floats:
+    """Values ``(n, d)`` minus the mean of their query."""
+    _, indices, counts = np.unique(queries, return_inverse=True, return_counts=True)
     sums = np.zeros((len(counts), values.shape[1]))
-    np.add.at(sums, places, values)
-    result: Floats = values - (sums / counts[:, None])[places]
+    np.add.at(sums, indices, values)
+    result: Floats = values - (sums / counts[:, None])[indices]
     return result

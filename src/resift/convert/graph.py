@@ -1,9 +1,12 @@
-"""A BERT-type encoder written out as an ONNX graph: weights in, graph out.
+"""BERT-type models written out as ONNX graphs: an encoder alone, or a cross-encoder by stages.
 
-The graph is ours rather than a tracer's, because the engine depends on its form: token ids of
-any ``(rows, tokens)``, an embedding table that stays int8 in memory, one stage a group of
-layers, and nothing but standard ONNX operators, so that every runtime can fuse it.
-This file knows nothing of checkpoints on disk (`checkpoint.py`) nor of int8 layers (`quantise.py`).
+resift writes the graph itself instead of tracing a model, because the engine depends on its form:
+token ids of any shape ``(rows, tokens)``, an embedding table that stays int8 in memory, one file
+per group of layers, and only standard ONNX operators, so that every runtime can fuse it.
+
+A cross-encoder's stage before the last ends in an exit: the first token alone passes the remaining
+layers, over the states as they are at the exit, and a linear head estimates the final logit from
+the result. Those layers expect a context that is not computed; `exits.py` fits what replaces it.
 """
 
 from collections.abc import Mapping
@@ -25,7 +28,7 @@ Activation = Literal["gelu", "gelu_tanh", "relu", "tanh"]
 
 @dataclass(frozen=True, slots=True)
 class EncoderShape:
-    """What the weights do not say about an encoder."""
+    """The settings of an encoder that its weights do not contain."""
 
     layers: int
     heads: int
@@ -33,17 +36,11 @@ class EncoderShape:
     activation: Activation
     first_position: int = 0  # RoBERTa counts positions from padding_idx + 1
     token_types: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The classifier on the first token's state: dense, activation, projection to labels."""
-
-    activation: Activation
+    head_activation: Activation = "tanh"  # of a cross-encoder's classifier
 
 
 class GraphBuilder:
-    """Collects nodes and weights; every method returns the name of the tensor that it made."""
+    """Collects nodes and weights; each method returns the name of the tensor that it adds."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -81,7 +78,7 @@ class GraphBuilder:
 
 
 def quantise_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Symmetric int8 with one scale a row: ``(n, dim)`` → int8 ``(n, dim)``, float32 ``(n, 1)``."""
+    """Symmetric int8 with a scale per row: ``(n, dim)`` → int8 ``(n, dim)``, float32 ``(n, 1)``."""
     scale = np.maximum(np.abs(table).max(axis=1, keepdims=True), 1e-12) / 127.0
     return np.rint(table / scale).astype(np.int8), scale.astype(np.float32)
 
@@ -90,7 +87,7 @@ def embeddings(g: GraphBuilder, weights: Weights, shape: EncoderShape, int8: boo
     """``input_ids`` → ``(rows, tokens, dim)``: words, positions and types, normalised."""
     table = weights["embeddings.word_embeddings.weight"]
     if int8:
-        # Gathered first and widened after: the table itself stays int8 in memory.
+        # Gather before the cast, so that the table itself stays int8 in memory.
         rows, scale = quantise_rows(table)
         picked = g.node("Gather", "words.int8", g.constant("words.table", rows), "input_ids")
         wide = g.node("Cast", "words.float", picked, to=TensorProto.FLOAT)
@@ -120,9 +117,9 @@ def embeddings(g: GraphBuilder, weights: Weights, shape: EncoderShape, int8: boo
     return states
 
 
-def added_mask(g: GraphBuilder, given: str = "attention_mask") -> str:
+def additive_mask(g: GraphBuilder, attention_mask: str = "attention_mask") -> str:
     """``(rows, tokens)`` of 1 and 0 → ``(rows, 1, 1, tokens)`` to add to attention logits."""
-    wide = g.node("Cast", "mask.float", given, to=TensorProto.FLOAT)
+    wide = g.node("Cast", "mask.float", attention_mask, to=TensorProto.FLOAT)
     axes = g.constant("mask.axes", np.array([1, 2], np.int64))
     shaped = g.node("Unsqueeze", "mask.shaped", wide, axes)
     missing = g.node("Sub", "mask.missing", g.constant("one", np.array(1.0, np.float32)), shaped)
@@ -136,14 +133,14 @@ def _attention(
     split = g.constant("heads.split", np.array([0, 0, heads, dim // heads], np.int64))
     merge = g.constant("heads.merge", np.array([0, 0, dim], np.int64))
 
-    def part(which: str, order: list[int]) -> str:
-        read = x if which == "query" else context
-        flat = g.linear(f"{name}.attention.self.{which}", read, weights)
-        parted = g.node("Reshape", f"{name}.{which}.parted", flat, split)
-        return g.node("Transpose", f"{name}.{which}", parted, perm=order)
+    def projected(part: str, order: list[int]) -> str:
+        states = x if part == "query" else context
+        flat = g.linear(f"{name}.attention.self.{part}", states, weights)
+        heads_apart = g.node("Reshape", f"{name}.{part}.parted", flat, split)
+        return g.node("Transpose", f"{name}.{part}", heads_apart, perm=order)
 
-    query, value = part("query", [0, 2, 1, 3]), part("value", [0, 2, 1, 3])
-    key = part("key", [0, 2, 3, 1])
+    query, value = projected("query", [0, 2, 1, 3]), projected("value", [0, 2, 1, 3])
+    key = projected("key", [0, 2, 3, 1])
     scale = g.constant("attention.scale", np.array((dim / heads) ** -0.5, np.float32))
     logits = g.node("Mul", f"{name}.scaled", g.node("MatMul", f"{name}.qk", query, key), scale)
     masked = g.node("Add", f"{name}.masked", logits, mask)
@@ -154,40 +151,38 @@ def _attention(
     return g.linear(f"{name}.attention.output.dense", flat, weights)
 
 
-def _attention_of_one(
+def _attention_of_first_token(
     g: GraphBuilder, name: str, x: str, context: str, mask: str, weights: Weights, heads: int
 ) -> str:
-    """`_attention` of one token a row, ``(rows, 1, dim)``, without its context's keys and values.
+    """`_attention` for one query token per row, ``(rows, 1, dim)``, without projecting its context.
 
-    The same by the rules of products: a key's part in a logit is ``q · W c = (Wᵀ q) · c``, its bias
-    moves all logits alike, and a mean of values is the value of the mean. So what is done for each
-    of the context's tokens is a share of about 1 / head size of two projections.
+    The result is the same: ``q · W c = (Wᵀ q) · c``, a key bias shifts all logits of a head alike,
+    and the mean of projected values is the projected mean. So both projections are computed once
+    per head instead of once per context token.
     """
     dim = weights[f"{name}.attention.self.query.weight"].shape[0]
     size = dim // heads
-    key, value = (weights[f"{name}.attention.self.{which}.weight"] for which in ("key", "value"))
+    key, value = (weights[f"{name}.attention.self.{part}.weight"] for part in ("key", "value"))
+
+    def reshape(tensor: str, x: str, shape_name: str, *shape: int) -> str:
+        return g.node("Reshape", tensor, x, g.constant(shape_name, np.array(shape, np.int64)))
+
     flat = g.linear(f"{name}.attention.self.query", x, weights)
-    one = g.constant("one.split", np.array([0, heads, 1, size], np.int64))
-    query = g.node("Reshape", f"{name}.query", flat, one)
+    query = reshape(f"{name}.query", flat, "one.split", 0, heads, 1, size)
     keys = g.constant(f"{name}.keys", key.reshape(heads, size, dim) / np.float32(size**0.5))
     turned = g.node("MatMul", f"{name}.turned", query, keys)
-    by_head = g.constant("one.heads", np.array([0, heads, dim], np.int64))
-    turned = g.node("Reshape", f"{name}.turned.flat", turned, by_head)
+    turned = reshape(f"{name}.turned.flat", turned, "one.heads", 0, heads, dim)
     turned = g.node("Transpose", f"{name}.turned.upright", turned, perm=[0, 2, 1])
     logits = g.node("MatMul", f"{name}.qk", context, turned)  # (rows, tokens, heads)
-    upright = g.constant("one.mask", np.array([0, -1, 1], np.int64))
-    masked = g.node(
-        "Add", f"{name}.masked", logits, g.node("Reshape", f"{name}.mask", mask, upright)
-    )
+    upright = reshape(f"{name}.mask", mask, "one.mask", 0, -1, 1)
+    masked = g.node("Add", f"{name}.masked", logits, upright)
     attention = g.node("Softmax", f"{name}.softmax", masked, axis=1)
     attention = g.node("Transpose", f"{name}.softmax.turned", attention, perm=[0, 2, 1])
     mean = g.node("MatMul", f"{name}.mixed", attention, context)
-    apart = g.constant("one.apart", np.array([0, heads, 1, dim], np.int64))
-    mean = g.node("Reshape", f"{name}.mixed.apart", mean, apart)
+    mean = reshape(f"{name}.mixed.apart", mean, "one.apart", 0, heads, 1, dim)
     values = g.constant(f"{name}.valued", value.reshape(heads, size, dim).transpose(0, 2, 1))
-    found = g.node("MatMul", f"{name}.values", mean, values)
-    merge = g.constant("one.merge", np.array([0, 1, dim], np.int64))
-    flat = g.node("Reshape", f"{name}.flat", found, merge)
+    projected = g.node("MatMul", f"{name}.values", mean, values)
+    flat = reshape(f"{name}.flat", projected, "one.merge", 0, 1, dim)
     bias = g.constant(f"{name}.values.bias", weights[f"{name}.attention.self.value.bias"])
     flat = g.node("Add", f"{name}.flat.sum", flat, bias)
     return g.linear(f"{name}.attention.output.dense", flat, weights)
@@ -202,13 +197,13 @@ def layer(
     weights: Weights,
     shape: EncoderShape,
     *,
-    one: bool = False,
+    single_token: bool = False,
 ) -> str:
-    """Attention of `x` over `context`, then the feed-forward part, normalised after each.
+    """Attention of `x` over `context`, then the feed-forward network, each with its layer norm.
 
-    `one` where `x` is one token a row.
+    `single_token` where `x` has one token per row.
     """
-    attend = _attention_of_one if one else _attention
+    attend = _attention_of_first_token if single_token else _attention
     attended = attend(g, name, x, context, mask, weights, shape.heads)
     x = g.node("Add", f"{name}.attention.sum", x, attended)
     x = g.layer_norm(f"{name}.attention.output.LayerNorm", x, weights, shape.epsilon)
@@ -219,79 +214,143 @@ def layer(
     return g.layer_norm(f"{name}.output.LayerNorm", x, weights, shape.epsilon)
 
 
-def first_token(g: GraphBuilder, states: str) -> str:
-    """``(rows, 1, dim)``: all that a head reads, so all of the last layer that has to be computed.
+def encoder_graph(
+    weights: Weights,
+    shape: EncoderShape,
+    *,
+    int8_embeddings: bool = False,
+    cross_attention_layers: int = 0,
+) -> onnx.ModelProto:
+    """The whole encoder: token ids → token states.
 
-    Its keys and values are still those of all tokens: the arithmetic of that row is the same.
+    Inputs are `token_inputs`; the output is ``states`` float32 ``(rows, tokens, dim)``. For N
+    cross-attention layers there is a second output, ``layers`` ``(rows, tokens, (N + 1) * dim)``:
+    the input states of the last N layers, and then the output of the last one.
     """
-    place = g.constant("first.place", np.array([0], np.int64))
-    return g.node("Gather", "first", states, place, axis=1)
+    g = GraphBuilder()
+    states = embeddings(g, weights, shape, int8_embeddings)
+    mask = additive_mask(g)
+    by_layer = [states]
+    for index in range(shape.layers):
+        states = layer(g, f"encoder.layer.{index}", states, states, mask, weights, shape)
+        by_layer.append(states)
+    g.node("Identity", "states", states)
+    dim = weights["encoder.layer.0.output.dense.weight"].shape[0]
+    widths = {"states": dim}
+    if cross_attention_layers:
+        g.node("Concat", "layers", *by_layer[shape.layers - cross_attention_layers :], axis=2)
+        widths["layers"] = (cross_attention_layers + 1) * dim
+    info = helper.make_tensor_value_info
+    outputs = [info(name, TensorProto.FLOAT, ["rows", "tokens", n]) for name, n in widths.items()]
+    return checked_model(g, token_inputs(g, "input_ids", "attention_mask"), outputs)
 
 
-def classifier(g: GraphBuilder, states: str, weights: Weights, head: Head) -> str:
-    """States ``(rows, tokens, dim)`` → one relevance logit a row, ``(rows,)``."""
+def stage_graph(
+    weights: Weights,
+    shape: EncoderShape,
+    layers: range,
+    *,
+    int8_embeddings: bool = False,
+    scales: NDArray[np.float32] | None = None,
+) -> onnx.ModelProto:
+    """Neighbouring `layers`: token ids or ``states`` → ``logits`` and ``next_states``.
+
+    The first stage reads ``input_ids``, all others ``states`` ``(rows, tokens, dim)``: float32, or
+    int8 where `scales`, ``(dim,)``, say what one step is worth. All read ``attention_mask``. The
+    last stage gives the head's ``logits`` ``(rows,)``. Any other gives ``next_states`` and, where
+    `weights` have ``exit.N.weight`` for a cut after N layers, the exit's ``logits``, else what
+    these are fitted on: ``features`` float32 ``(rows, dim)``.
+    """
+    g = GraphBuilder()
+    is_first, is_last = layers.start == 0, layers.stop == shape.layers
+    states = embeddings(g, weights, shape, int8_embeddings) if is_first else _states(g, scales)
+    mask = additive_mask(g)
+    for index in layers:
+        single = is_last and index == layers[-1]  # the head reads the first token and no other
+        x = _first_token(g, states) if single else states
+        name = f"encoder.layer.{index}"
+        states = layer(g, name, x, states, mask, weights, shape, single_token=single)
+    info = helper.make_tensor_value_info
+    dim = weights["encoder.layer.0.output.dense.weight"].shape[0]
+    outputs = [info("logits", TensorProto.FLOAT, ["rows"])]
+    if is_last:
+        _classifier(g, states, weights, shape.head_activation)
+    else:
+        g.node("Identity", "next_states", states)
+        outputs.append(info("next_states", TensorProto.FLOAT, ["rows", "tokens", dim]))
+        features = _exit_features(g, states, mask, weights, shape, layers.stop)
+        if f"exit.{layers.stop}.weight" in weights:
+            _exit_head(g, features, weights, layers.stop)
+        else:
+            g.node("Identity", "features", features)
+            outputs[0] = info("features", TensorProto.FLOAT, ["rows", dim])
+    inputs = token_inputs(g, *["input_ids"] * is_first, "attention_mask")
+    if not is_first:
+        kind = TensorProto.FLOAT if scales is None else TensorProto.INT8
+        inputs.append(info("states", kind, ["rows", "tokens", dim]))
+    return checked_model(g, inputs, outputs)
+
+
+def _states(g: GraphBuilder, scales: NDArray[np.float32] | None) -> str:
+    """The states of the stage before, as float32."""
+    if scales is None:
+        return "states"
+    floats = g.node("Cast", "states.wide", "states", to=TensorProto.FLOAT)
+    return g.node("Mul", "states.0.states", floats, g.constant("states.scale", scales))
+
+
+def _first_token(g: GraphBuilder, states: str) -> str:
+    """The state of the first token, ``(rows, 1, dim)``."""
+    index = g.constant("first.index", np.array([0], np.int64))
+    return g.node("Gather", "first", states, index, axis=1)
+
+
+def _classifier(g: GraphBuilder, states: str, weights: Weights, activation: Activation) -> None:
+    """The head on the first token's state: ``logits`` ``(rows,)``."""
     first = g.constant("head.first", np.array(0, np.int64))
     x = g.node("Gather", "head.token", states, first, axis=1)
     if "head.dense.weight" in weights:
         x = g.linear("head.dense", x, weights)
-        x = g.activation("head.activated", x, head.activation)
+        x = g.activation("head.activated", x, activation)
     labels = g.linear("head.projection", x, weights)
     axes = g.constant("head.axes", np.array([1], np.int64))
-    return g.node("Squeeze", "logits", labels, axes)
+    g.node("Squeeze", "logits", labels, axes)
 
 
-def encoder_graph(
-    weights: Weights,
-    shape: EncoderShape,
-    head: Head | None = None,
-    int8_embeddings: bool = False,
-    meets: int = 0,
-) -> onnx.ModelProto:
-    """The whole encoder: ids → token states, or, with a head, ids → relevance logits.
+def _exit_features(
+    g: GraphBuilder, states: str, mask: str, weights: Weights, shape: EncoderShape, cut: int
+) -> str:
+    """The first token after all layers, ``(rows, dim)``; all other tokens stay as they are."""
+    token = _first_token(g, states)
+    for index in range(cut, shape.layers):
+        name = f"exit.{cut}.layer.{index}"
+        token = layer(g, name, token, states, mask, weights, shape, single_token=True)
+    return g.node("Squeeze", "exit.token", token, g.constant("exit.axis", np.array([1], np.int64)))
 
-    Inputs are int64 ``(rows, tokens)``: ``input_ids``, ``attention_mask`` (1 for a token, 0 for
-    padding) and, where the checkpoint has more than one type, ``token_type_ids``. The output is
-    ``states`` float32 ``(rows, tokens, dim)`` or ``logits`` float32 ``(rows,)``. For a meeting of
-    `meets` layers there is a second one, ``layers`` ``(rows, tokens, (meets + 1) * dim)``: the
-    states that the last `meets` layers read and, last, those that the last one gave.
+
+def _exit_head(g: GraphBuilder, features: str, weights: Weights, cut: int) -> None:
+    """The exit's estimate of the final logit, ``(rows,)``: linear in its features."""
+    kernel = g.constant(f"exit.{cut}.kernel", weights[f"exit.{cut}.weight"][:, None])
+    product = g.node("MatMul", f"exit.{cut}.estimate", features, kernel)
+    bias = g.constant(f"exit.{cut}.bias", weights[f"exit.{cut}.bias"])
+    sums = g.node("Add", f"exit.{cut}.sum", product, bias)
+    g.node("Squeeze", "logits", sums, g.constant("exit.axis", np.array([1], np.int64)))
+
+
+def token_inputs(g: GraphBuilder, *names: str) -> list[onnx.ValueInfoProto]:
+    """int64 inputs ``(rows, tokens)``: `names`, and ``token_type_ids`` where a node reads them.
+
+    ``attention_mask`` is 1 for a token and 0 for padding.
     """
-    g = GraphBuilder()
-    states = embeddings(g, weights, shape, int8_embeddings)
-    mask = added_mask(g)
-    through = [states]
-    for index in range(shape.layers):
-        last = head is not None and index == shape.layers - 1
-        read = first_token(g, states) if last else states
-        states = layer(g, f"encoder.layer.{index}", read, states, mask, weights, shape, one=last)
-        through.append(states)
-    names = ["input_ids", "attention_mask"]
-    if any("token_type_ids" in node.input for node in g.nodes):
-        names.append("token_type_ids")
-    shape_in = ["rows", "tokens"]
-    inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, shape_in) for n in names]
-    dim = weights["encoder.layer.0.output.dense.weight"].shape[0]
-    if head is None:
-        g.node("Identity", "states", states)
-        outputs = {"states": dim}
-        if meets:
-            g.node("Concat", "layers", *through[shape.layers - meets :], axis=2)
-            outputs["layers"] = (meets + 1) * dim
-        return finished(
-            g,
-            inputs,
-            [
-                helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", "tokens", width])
-                for name, width in outputs.items()
-            ],
-        )
-    classifier(g, states, weights, head)
-    return finished(
-        g, inputs, [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["rows"])]
-    )
+    has_types = any("token_type_ids" in node.input for node in g.nodes)
+    return [
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["rows", "tokens"])
+        for name in (*names, *(["token_type_ids"] if has_types else []))
+    ]
 
 
-def finished(g: GraphBuilder, inputs: list[Any], outputs: list[Any]) -> onnx.ModelProto:
-    """The nodes and weights collected so far, as a model that is checked."""
+def checked_model(g: GraphBuilder, inputs: list[Any], outputs: list[Any]) -> onnx.ModelProto:
+    """A model of the collected nodes and weights, which passes ONNX's checker."""
     graph = helper.make_graph(g.nodes, "resift", inputs, outputs, list(g.weights.values()))
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="resift"

@@ -1,9 +1,9 @@
 """Static int8 by NNCF, in the form that both runtimes run fast.
 
-Linear layers are int8 (weights by output channel, activations by tensor, smoothed); attention
-itself and the embeddings stay as they are. Activations are written as uint8, since ONNX Runtime
-fuses products of uint8 and int8 and leaves those of int8 and int8 in float: in the form that NNCF
-writes, it ran slower than float32 (LOG.md).
+Linear layers are int8: weights per output channel, activations per tensor, with SmoothQuant.
+Attention products and embeddings stay float32. Activations are written as uint8, because ONNX
+Runtime fuses products of uint8 with int8 but runs those of int8 with int8 in float32, and then
+slower than the float32 model (LOG.md).
 """
 
 import logging
@@ -21,23 +21,23 @@ from onnx import numpy_helper
 
 from resift.extras import require, without_telemetry
 
-# Positions and scales of the int8 table are read, not multiplied; attention is 5 % of the work
-# at 120 tokens and loses most by rounding; so would what a meeting does above its layers. What is
-# kept between stages is int8 before it comes in. A head reads one token a row, whose range is its
-# own in every pair: what NNCF keeps, the mean of the samples' ranges, cut off the highest logits.
-_LEFT_ALONE = re.compile(
+# What stays float32: embedding tables, which are looked up and not multiplied; attention products,
+# 5 % of the work at 120 tokens, which lose most by rounding; late interaction; states, which are
+# int8 between stages already; and heads, which read one token per row: NNCF takes the mean of the
+# samples' ranges, which cut off the highest logits.
+_KEEP_FLOAT = re.compile(
     r"words|words\.(scales|positions|types)|types|.*\.(qk|mixed|turned|values)|head\..*"
-    r"|exit\.\d+\.estimate|meeting\.(?!layer\.).*|(query_)?states\.\d+\.states"
+    r"|exit\.\d+\.estimate|cross_attention\.(?!layer\.).*|(query_)?states\.\d+\.states"
 )
 
-LEAST, HIGHEST = np.array(-127, np.float32), np.array(127, np.float32)
+LOWEST, HIGHEST = np.array(-127, np.float32), np.array(127, np.float32)
 
 
 def quantise(model: onnx.ModelProto, samples: Sequence[dict[str, NDArray[Any]]]) -> onnx.ModelProto:
-    """Float32 graph → int8 graph with ranges read off `samples` (inputs by name)."""
+    """Float32 graph → int8 graph; `samples` (arrays by input name) give the activation ranges."""
     nncf = _nncf()
-    names = [node.name for node in model.graph.node if _LEFT_ALONE.fullmatch(node.name)]
-    with _errors_only(), redirect_stdout(sys.stderr):  # its progress bars are no result
+    names = [node.name for node in model.graph.node if _KEEP_FLOAT.fullmatch(node.name)]
+    with _errors_only(), redirect_stdout(sys.stderr):  # progress bars go to stderr
         quantised: onnx.ModelProto = nncf.quantize(
             model,
             nncf.Dataset(samples),
@@ -53,7 +53,7 @@ def quantise(model: onnx.ModelProto, samples: Sequence[dict[str, NDArray[Any]]])
 
 
 def _nncf() -> ModuleType:
-    """NNCF, whose import reports to its makers and makes all loggers of the program its own."""
+    """NNCF, imported without its telemetry and without its logger class for the whole process."""
     logger_class = logging.getLoggerClass()
     try:
         with without_telemetry():
@@ -64,7 +64,7 @@ def _nncf() -> ModuleType:
 
 @contextmanager
 def _errors_only() -> Iterator[None]:
-    """NNCF's own way to be quiet sets the level of whoever listens to it, for good."""
+    """Set the level of NNCF's logger for a while; `nncf.set_log_level` is for good."""
     logger = logging.getLogger("nncf")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -74,40 +74,35 @@ def _errors_only() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def int8_steps(states: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """A step for each column of states ``(tokens, width)``: the highest value seen is 127."""
-    highest = np.max([np.abs(own).max(axis=0) for own in states], axis=0)
-    steps: NDArray[np.float32] = np.maximum(highest, 1e-6) / HIGHEST
-    return steps.astype(np.float32)
+def int8_scales(states: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """A scale per column of states ``(tokens, width)``: the highest absolute value becomes 127."""
+    highest = np.max([np.abs(values).max(axis=0) for values in states], axis=0)
+    scales: NDArray[np.float32] = np.maximum(highest, 1e-6) / HIGHEST
+    return scales.astype(np.float32)
 
 
 def int8_output(model: onnx.ModelProto, name: str, scales: NDArray[np.float32]) -> None:
-    """An output ``(rows, tokens, width)`` is given as int8, a step being `scales`, ``(width,)``.
+    """Make the output `name` ``(rows, tokens, width)`` int8, with `scales` ``(width,)``.
 
-    Written out, because OpenVINO's QuantizeLinear knows no scales along the last axis.
+    Written as single operators: OpenVINO's QuantizeLinear has no scales along the last axis.
     """
-    exact = f"{name}.exact"
-    for node in model.graph.node:
-        node.output[:] = [exact if own == name else own for own in node.output]
+    graph = model.graph
+    for node in graph.node:
+        node.output[:] = [f"{name}.exact" if output == name else output for output in node.output]
     steps: NDArray[Any] = 1 / scales.astype(np.float32)
-    for own, value in (("steps", steps), ("least", LEAST), ("highest", HIGHEST)):
-        model.graph.initializer.append(numpy_helper.from_array(value, f"{name}.{own}"))
-    made = onnx.helper.make_node
-    model.graph.node.extend(
-        [
-            made("Mul", [exact, f"{name}.steps"], [f"{name}.scaled"], f"{name}.scaled"),
-            made("Round", [f"{name}.scaled"], [f"{name}.rounded"], f"{name}.rounded"),
-            made(
-                "Clip",
-                [f"{name}.rounded", f"{name}.least", f"{name}.highest"],
-                [f"{name}.clipped"],
-                f"{name}.clipped",
-            ),
-            made("Cast", [f"{name}.clipped"], [name], f"{name}.int8", to=onnx.TensorProto.INT8),
-        ]
+    for suffix, value in (("steps", steps), ("lowest", LOWEST), ("highest", HIGHEST)):
+        graph.initializer.append(numpy_helper.from_array(value, f"{name}.{suffix}"))
+    make = onnx.helper.make_node
+    exact, scaled, rounded, clipped = (
+        f"{name}.{suffix}" for suffix in ("exact", "scaled", "rounded", "clipped")
     )
-    port = next(port for port in model.graph.output if port.name == name)
-    port.type.tensor_type.elem_type = onnx.TensorProto.INT8
+    limits = [f"{name}.lowest", f"{name}.highest"]
+    graph.node.append(make("Mul", [exact, f"{name}.steps"], [scaled], scaled))
+    graph.node.append(make("Round", [scaled], [rounded], rounded))
+    graph.node.append(make("Clip", [rounded, *limits], [clipped], clipped))
+    graph.node.append(make("Cast", [clipped], [name], f"{name}.int8", to=onnx.TensorProto.INT8))
+    output = next(output for output in graph.output if output.name == name)
+    output.type.tensor_type.elem_type = onnx.TensorProto.INT8
     onnx.checker.check_model(model)
 
 
@@ -120,4 +115,4 @@ def _unsigned_activations(model: onnx.ModelProto) -> None:
         if zero.dtype == np.int8:
             shifted = (zero.astype(np.int16) + 128).astype(np.uint8)
             constants[name].CopyFrom(numpy_helper.from_array(shifted, name))
-    del model.graph.value_info[:]  # its element types are stale now, and runtimes infer their own
+    del model.graph.value_info[:]  # stale types; runtimes infer them

@@ -1,10 +1,10 @@
-"""Training pairs from what Debian packages hold: dictionaries and manuals, read off the disk.
+"""Training pairs from Debian packages that hold dictionaries and manuals.
 
-    python -m resift.training.manuals OUT_FOLDER [ROOT]
+    python benchmarks/manuals.py OUT_FOLDER [ROOT]
 
 Term → definition from WordNet and FOLDOC, heading → section from the manuals of Python and
 SQLite. Packages: wordnet-base, dict-foldoc, python3.11-doc, sqlite3-doc, installed or unpacked
-under ROOT (``dpkg -x``). Writes one ``NAME.jsonl.gz`` a source, of lines {"query", "positive"}.
+under ROOT (``dpkg -x``). Writes one ``NAME.jsonl.gz`` per source, of lines {"query", "positive"}.
 """
 
 import gzip
@@ -22,7 +22,7 @@ from resift.extras import require
 Pair = tuple[str, str]
 
 QUESTIONS = ("what is {}", "{}", "define {}", "{} definition", "what does {} mean", "meaning of {}")
-SECTION_WORDS = (15, 250)  # shorter ones say nothing, longer ones are cut
+SECTION_WORDS = (15, 250)  # at least, at most
 DEFINITION_WORDS = 8
 _LINK = re.compile(r"\{([^}]*)\}", re.DOTALL)
 _DATE = re.compile(r"\s*\(\d{4}-\d\d-\d\d\)\s*$")
@@ -31,7 +31,7 @@ _NUMBER = re.compile(r"^\d+(\.\d+)*\.?\s+")  # of a section
 
 
 def wordnet(root: Path, rng: random.Random) -> Iterator[Pair]:
-    """Nouns of two words and more: single words are too often ambiguous."""
+    """Nouns of two words and more; single words are often ambiguous."""
     for line in _lines(root / "usr/share/wordnet/data.noun"):
         if line.startswith("  "):
             continue  # the licence, at the head of the file
@@ -47,7 +47,7 @@ def wordnet(root: Path, rng: random.Random) -> Iterator[Pair]:
 
 def foldoc(root: Path, rng: random.Random) -> Iterator[Pair]:
     """The Free On-line Dictionary of Computing: headwords at column 0, bodies indented."""
-    file = _there(root / "usr/share/dictd/foldoc.dict.dz")
+    file = _existing(root / "usr/share/dictd/foldoc.dict.dz")
     with gzip.open(file, "rt", encoding="utf-8") as stream:
         entries = re.split(r"\n(?=\S)", stream.read())
     for entry in entries:
@@ -58,12 +58,12 @@ def foldoc(root: Path, rng: random.Random) -> Iterator[Pair]:
 
 
 def python_manual(root: Path, rng: random.Random) -> Iterator[Pair]:
-    """Python's own documentation."""
+    """Python's documentation."""
     yield from _manual(root / "usr/share/doc/python3.11/html", "Python")
 
 
 def sqlite_manual(root: Path, rng: random.Random) -> Iterator[Pair]:
-    """SQLite's."""
+    """SQLite's documentation."""
     yield from _manual(root / "usr/share/doc/sqlite3", "SQLite")
 
 
@@ -76,9 +76,9 @@ SOURCES = {
 
 
 def _manual(folder: Path, product: str) -> Iterator[Pair]:
-    """Each heading with the page's own name before it → the text up to the next heading."""
+    """Each heading, after its page's title → the text up to the next heading."""
     parser = require("selectolax.lexbor", "index").LexborHTMLParser
-    for file in sorted(_there(folder).rglob("*.html")):
+    for file in sorted(_existing(folder).rglob("*.html")):
         tree = parser(file.read_text(encoding="utf-8", errors="replace"))
         if tree.body is None:
             continue  # a page of frames
@@ -100,14 +100,14 @@ def _sections(tree: Any) -> Iterator[Pair]:
             if heading:
                 yield heading, " ".join(parts)
             heading, parts = _NUMBER.sub("", text.replace("¶", "")).strip(), []
-        elif not _within_item(node):
+        elif not _is_in_list_item(node):
             parts.append(text)
     if heading:
         yield heading, " ".join(parts)
 
 
-def _within_item(node: Any) -> bool:
-    """Whether a list's item around a node has its text already."""
+def _is_in_list_item(node: Any) -> bool:
+    """Whether a node's text is part of the list item around it."""
     parent = node.parent
     while parent is not None and parent.tag != "li":
         parent = parent.parent
@@ -123,25 +123,27 @@ def _cut(text: str) -> str:
 
 
 def _lines(file: Path) -> Iterator[str]:
-    with _there(file).open(encoding="utf-8", errors="replace") as stream:
+    with _existing(file).open(encoding="utf-8", errors="replace") as stream:
         yield from stream
 
 
-def _there(path: Path) -> Path:
+def _existing(path: Path) -> Path:
     if not path.exists():
-        raise DatasetError(f"{path}: not there; unpack the Debian package that holds it")
+        raise DatasetError(
+            f"{path}: no such file or folder; unpack the Debian package that holds it"
+        )
     return path
 
 
 def main(out: Path, root: Path) -> None:
-    """Write every source's file and say how many pairs it holds."""
+    """Write every source's file and print its number of pairs."""
     out.mkdir(parents=True, exist_ok=True)
     for name, read in SOURCES.items():
         pairs = dict(read(root, random.Random(name)))
         with gzip.open(out / f"{name}.jsonl.gz", "wt", encoding="utf-8") as stream:
             for query, positive in pairs.items():
                 print(json.dumps({"query": query, "positive": positive}), file=stream)
-        print(f"{name}: {len(pairs)} pairs")  # noqa: T201 - the command's answer
+        print(f"{name}: {len(pairs)} pairs")
 
 
 if __name__ == "__main__":

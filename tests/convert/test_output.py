@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from resift.convert.folders import check_new, put_model
+from resift.convert.output import check_new_folder, put_folder
 from resift.errors import OutputError
 
 
@@ -19,7 +19,7 @@ def made(tmp_path: Path) -> Path:
 
 
 def _refused(made: Path, out: Path, message: str) -> None:
-    for act in (check_new, lambda path: put_model(made, path)):
+    for act in (check_new_folder, lambda path: put_folder(made, path)):
         with pytest.raises(OutputError, match=message) as caught:
             act(out)
         assert "\n" not in str(caught.value)
@@ -29,7 +29,7 @@ def _refused(made: Path, out: Path, message: str) -> None:
 def test_a_new_or_empty_folder_is_filled(tmp_path: Path, made: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to("later")
-    put_model(made, tmp_path / name)
+    put_folder(made, tmp_path / name)
     assert (tmp_path / name / "manifest.json").read_text() == "{}"
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / name).stat().st_mode & 0o700 == 0o700
@@ -42,12 +42,12 @@ def test_what_holds_anything_is_refused_and_stays(tmp_path: Path, made: Path) ->
     (folder / ".hidden").write_text("mine")
     file.write_text("mine")
     (tmp_path / "loop").symlink_to("loop")
-    _refused(made, folder, "is there already; name a new folder")
-    _refused(made, file, "is there already")
-    _refused(made, file / "below", "is no folder|cannot be written")
+    _refused(made, folder, "exists already; name a new folder")
+    _refused(made, file, "exists already")
+    _refused(made, file / "below", "is not a folder|cannot be written")
     _refused(made, tmp_path / "loop", "leads to itself|cannot be written")
-    _refused(made, tmp_path / "a\0b", "no name that a folder can have")
-    _refused(made, Path(os.devnull), "is there already")
+    _refused(made, tmp_path / "a\0b", "not a valid folder name")
+    _refused(made, Path(os.devnull), "exists already")
     assert (folder / ".hidden").read_text() == file.read_text() == "mine"
 
 
@@ -61,5 +61,5 @@ def test_what_fails_half_way_leaves_nothing(
 
     monkeypatch.setattr(shutil, "copytree", full)
     with pytest.raises(OutputError, match=r"cannot be written .No space left"):
-        put_model(made, tmp_path / "out")
+        put_folder(made, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["made"]

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from resift.convert.graph import EncoderShape, encoder_graph
-from resift.convert.late_graph import late_graph
+from resift.convert.late_interaction_graph import late_graph
 from resift.convert.quantise import int8_output
 from resift.rerank.late_interaction import features, mean_states, query_states
 from resift.rerank.models import cross_attention_feeds, run
@@ -41,21 +41,21 @@ def test_features_and_means_are_those_of_the_definition(
     queries = [drawn(length, LAYERS * DIM) for length in (4, 4, 9, 3, 12)]
     states = drawn(len(LENGTHS), 48, LAYERS * DIM)  # padding is noise
     rows = [row(length) for length in LENGTHS]
-    found = run(late, cross_attention_feeds(queries, states, rows))
-    for place, length in enumerate(LENGTHS):
+    result = run(late, cross_attention_feeds(queries, states, rows))
+    for index, length in enumerate(LENGTHS):
         step = np.ones(DIM, np.float32) if scales is None else scales[-1]
-        query = queries[place].astype(np.float32)[:, -DIM:] * step
-        own = states[place : place + 1, :length].astype(np.float32)[..., -DIM:] * step
-        mask = np.ones(own.shape[:2], np.int64)
-        expected = features(query_states(query), own, mask)[0]
-        np.testing.assert_allclose(found["features"][place], expected, atol=1e-5, rtol=0)
-        np.testing.assert_allclose(found["means"][place], mean_states(own, mask)[0], atol=1e-5)
+        query = queries[index].astype(np.float32)[:, -DIM:] * step
+        entry = states[index : index + 1, :length].astype(np.float32)[..., -DIM:] * step
+        mask = np.ones(entry.shape[:2], np.int64)
+        expected = features(query_states(query), entry, mask)[0]
+        np.testing.assert_allclose(result["features"][index], expected, atol=1e-5, rtol=0)
+        np.testing.assert_allclose(result["means"][index], mean_states(entry, mask)[0], atol=1e-5)
 
 
 def test_an_output_in_int8_is_the_rounded_one_and_saturates(runtime: str, tmp_path: Path) -> None:
     weights = split_weights()
     shape = EncoderShape(2, heads=4, epsilon=1e-12, activation="gelu")
-    model = encoder_graph(weights, shape, meets=1)
+    model = encoder_graph(weights, shape, cross_attention_layers=1)
     onnx.save(model, str(tmp_path / "exact.onnx"))
     width = 64
     scales = np.linspace(0.005, 0.05, width).astype(np.float32)
@@ -65,8 +65,8 @@ def test_an_output_in_int8_is_the_rounded_one_and_saturates(runtime: str, tmp_pa
     ids = np.arange(4, 36)[None]
     feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": ids * 0}
     expected = np.clip(np.rint(run(exact, feeds)["layers"] / scales), -127, 127)
-    found = run(rounded, feeds, ["layers"])
-    assert set(found) == {"layers"} and found["layers"].dtype == np.int8
-    difference = np.abs(found["layers"].astype(np.float32) - expected)
+    result = run(rounded, feeds, ["layers"])
+    assert set(result) == {"layers"} and result["layers"].dtype == np.int8
+    difference = np.abs(result["layers"].astype(np.float32) - expected)
     assert difference.max() <= 1 and (difference > 0).mean() < 0.001  # a last bit at a half step
     assert np.abs(expected).max() == 127 and (np.abs(expected) < 100).any()

@@ -8,6 +8,7 @@ import pytest
 
 from artifacts import random_weights
 from resift.convert.graph import EncoderShape
+from resift.convert.late_interaction import late_arrays
 from resift.rerank.late_interaction import LateInteractionWeights
 from resift.training.recipe import LossSpec
 
@@ -18,8 +19,8 @@ import torch  # noqa: E402 - only where it is installed
 from torch import Tensor  # noqa: E402
 
 from resift.training.groups import DocumentBatch, Groups, pad  # noqa: E402
-from resift.training.loss import Scored, accuracy, loss, score  # noqa: E402
 from resift.training.network import Network, TokenBatch  # noqa: E402
+from resift.training.scoring import GroupLogits, accuracy, loss, score  # noqa: E402
 
 QUERIES, WIDTH = 5, 6
 SEEDS = range(8)
@@ -32,31 +33,37 @@ def only(*parts: str) -> LossSpec:
     return replace(NOTHING, **dict.fromkeys(parts, 1.0))
 
 
-def drawn(seed: int, answers: int = 1) -> Groups:
-    """Groups with an answer first, some empty places, and a teacher that knows some of the rest."""
+def drawn(seed: int, relevant: int = 1) -> Groups:
+    """Groups with a relevant document first, some missing, and a teacher that knows some."""
     rng = np.random.default_rng(seed)
     labels, known = np.zeros((QUERIES, WIDTH), bool), rng.random((QUERIES, WIDTH)) < 0.7
     known[:, :3] = True
-    labels[:, :answers] = True
+    labels[:, :relevant] = True
     teacher = rng.normal(0, 3, (QUERIES, WIDTH)).astype(np.float32)
     teacher[rng.random((QUERIES, WIDTH)) < 0.3] = np.nan
     teacher[0] = np.nan
-    said = rng.normal(size=(QUERIES, WIDTH)).astype(np.float32)
-    said[0] = 0
-    return Groups(NO_ROWS, (), *(torch.from_numpy(own) for own in (labels, teacher, said, known)))
+    messages = rng.normal(size=(QUERIES, WIDTH)).astype(np.float32)
+    messages[0] = 0
+    return Groups(
+        NO_ROWS, (), *(torch.from_numpy(entry) for entry in (labels, teacher, messages, known))
+    )
 
 
-def logits(seed: int) -> Scored:
+def logits(seed: int) -> GroupLogits:
     generator = torch.Generator().manual_seed(seed)
-    return Scored(*(3 * torch.randn(QUERIES, WIDTH, generator=generator) for _ in fields(Scored)))
+    return GroupLogits(
+        *(3 * torch.randn(QUERIES, WIDTH, generator=generator) for _ in fields(GroupLogits))
+    )
 
 
-def leaves(scored: Scored) -> Scored:
-    return Scored(*(getattr(scored, own.name).clone().requires_grad_() for own in fields(scored)))
+def leaves(scored: GroupLogits) -> GroupLogits:
+    return GroupLogits(
+        *(getattr(scored, entry.name).clone().requires_grad_() for entry in fields(scored))
+    )
 
 
-def changed(scored: Scored, where: Tensor, by: float) -> Scored:
-    """Both logits moved in some places."""
+def changed(scored: GroupLogits, where: Tensor, by: float) -> GroupLogits:
+    """Both logits moved for some documents."""
     return replace(scored, final=scored.final + by * where, early=scored.early - by * where)
 
 
@@ -66,9 +73,9 @@ def log_softmax(values: list[float]) -> list[float]:
 
 
 def labels_part(logits: Tensor, groups: Groups) -> float:
-    """Minus the log chance of the first answer among itself and what is none, a mean."""
+    """Minus the log probability of the first answer among itself and what is none, a mean."""
     total = 0.0
-    for row, known, label in zip(logits, groups.known, groups.labels, strict=True):
+    for row, known, label in zip(logits, groups.present, groups.labels, strict=True):
         answer = label.tolist().index(True)
         others = [float(row[c]) for c in range(WIDTH) if known[c] and not label[c]]
         total -= log_softmax([float(row[answer]), *others])[0]
@@ -76,21 +83,21 @@ def labels_part(logits: Tensor, groups: Groups) -> float:
 
 
 def teacher_part(logits: Tensor, groups: Groups) -> float:
-    """Kullback-Leibler divergence from the teacher's chances, where it has any, a mean."""
+    """Kullback-Leibler divergence from the teacher's probabilities, where it has any, a mean."""
     total = 0.0
-    for row, known, teacher in zip(logits, groups.known, groups.teacher, strict=True):
+    for row, known, teacher in zip(logits, groups.present, groups.teacher, strict=True):
         taught = [c for c in range(WIDTH) if known[c] and not torch.isnan(teacher[c])]
         if taught:
-            own = log_softmax([float(row[c]) for c in taught])
+            entry = log_softmax([float(row[c]) for c in taught])
             target = log_softmax([float(teacher[c]) for c in taught])
-            total += sum(math.exp(t) * (t - o) for t, o in zip(target, own, strict=True))
+            total += sum(math.exp(t) * (t - o) for t, o in zip(target, entry, strict=True))
     return total / len(logits)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("answers", [1, 3])
-def test_each_part_is_its_formula(answers: int, seed: int) -> None:
-    groups, scored = drawn(seed, answers), logits(seed)
+@pytest.mark.parametrize("relevant", [1, 3])
+def test_each_part_is_its_formula(relevant: int, seed: int) -> None:
+    groups, scored = drawn(seed, relevant), logits(seed)
     expected = {
         "labels": labels_part(scored.final, groups),
         "labels_early": labels_part(scored.early, groups),
@@ -108,8 +115,8 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(seed: int) -> None:
     weights = dict(zip(PARTS, (0.5, 2.0, 1.5, 0.25), strict=True))
     parts = {part: float(loss(scored, groups, only(part))) for part in PARTS}
     expected = sum(weights[part] * parts[part] for part in PARTS)
-    found = float(loss(scored, groups, replace(NOTHING, **weights)))
-    assert found == pytest.approx(expected, rel=1e-5)
+    result = float(loss(scored, groups, replace(NOTHING, **weights)))
+    assert result == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -131,7 +138,7 @@ def test_the_loss_falls_when_the_answers_logit_rises(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_other_answers_of_a_query_are_no_competition(seed: int) -> None:
-    groups, scored = drawn(seed, answers=3), leaves(logits(seed))
+    groups, scored = drawn(seed, relevant=3), leaves(logits(seed))
     others = groups.labels.clone()
     others[:, 0] = False
     spec = only("labels", "labels_early")
@@ -139,10 +146,10 @@ def test_other_answers_of_a_query_are_no_competition(seed: int) -> None:
     moved = loss(changed(scored, others, 5.0), groups, spec)
     assert float(moved.detach()) == pytest.approx(float(value.detach()), abs=1e-6)
     torch.autograd.backward(value)
-    for own in (scored.final, scored.early):
-        assert own.grad is not None
-        assert not own.grad[others].any()
-        assert (own.grad[:, 0] < 0).all()  # the answer itself is pulled up
+    for entry in (scored.final, scored.early):
+        assert entry.grad is not None
+        assert not entry.grad[others].any()
+        assert (entry.grad[:, 0] < 0).all()  # the answer itself is pulled up
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -154,10 +161,10 @@ def test_what_the_teacher_does_not_know_it_does_not_say(seed: int) -> None:
     moved = loss(changed(scored, unknown, 4.0), groups, spec)
     assert float(moved.detach()) == pytest.approx(float(value.detach()), abs=1e-6)
     torch.autograd.backward(value)
-    for own in (scored.final, scored.early):
-        assert own.grad is not None
-        assert own.grad.isfinite().all() and own.grad.any()
-        assert not own.grad[unknown].any()
+    for entry in (scored.final, scored.early):
+        assert entry.grad is not None
+        assert entry.grad.isfinite().all() and entry.grad.any()
+        assert not entry.grad[unknown].any()
 
 
 def test_without_a_teacher_the_labels_are_all() -> None:
@@ -186,27 +193,27 @@ def test_a_student_that_equals_its_teacher_has_nothing_to_learn(seed: int) -> No
 @pytest.mark.parametrize("seed", SEEDS)
 def test_an_empty_place_has_no_gradient_and_no_say(seed: int) -> None:
     groups, scored = drawn(seed), leaves(logits(seed))
-    assert not groups.known.all()
+    assert not groups.present.all()
     value = loss(scored, groups, LossSpec())
-    moved = loss(changed(scored, ~groups.known, 7.0), groups, LossSpec())
+    moved = loss(changed(scored, ~groups.present, 7.0), groups, LossSpec())
     assert float(moved.detach()) == pytest.approx(float(value.detach()), abs=1e-6)
     torch.autograd.backward(value)
-    for own in (scored.final, scored.early):
-        assert own.grad is not None
-        assert not own.grad[~groups.known].any()
-        assert own.grad[groups.known & ~torch.isnan(groups.teacher)].all()
+    for entry in (scored.final, scored.early):
+        assert entry.grad is not None
+        assert not entry.grad[~groups.present].any()
+        assert entry.grad[groups.present & ~torch.isnan(groups.teacher)].all()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("answers", [1, 3])
-def test_accuracy_counts_the_groups_that_an_answer_wins(answers: int, seed: int) -> None:
-    groups, scored = drawn(seed, answers), logits(seed)
+@pytest.mark.parametrize("relevant", [1, 3])
+def test_accuracy_counts_the_groups_that_an_answer_wins(relevant: int, seed: int) -> None:
+    groups, scored = drawn(seed, relevant), logits(seed)
     won = 0
-    for row, known, label in zip(scored.final, groups.known, groups.labels, strict=True):
+    for row, known, label in zip(scored.final, groups.present, groups.labels, strict=True):
         best = max((c for c in range(WIDTH) if known[c]), key=lambda c: float(row[c]))
         won += bool(label[best])
     assert accuracy(scored, groups) == pytest.approx(won / QUERIES)
-    assert accuracy(changed(scored, ~groups.known, 100.0), groups) == pytest.approx(won / QUERIES)
+    assert accuracy(changed(scored, ~groups.present, 100.0), groups) == pytest.approx(won / QUERIES)
     assert accuracy(changed(scored, groups.labels, 100.0), groups) == 1.0
 
 
@@ -215,9 +222,9 @@ def test_accuracy_counts_the_groups_that_an_answer_wins(answers: int, seed: int)
 def test_the_first_stage_speaks_beside_both_logits_and_the_teacher(part: str, seed: int) -> None:
     groups, scored = drawn(seed), logits(seed)
     spec = replace(only(part), first_stage=0.7)
-    said = 0.7 * groups.first_stage
-    there = Scored(scored.final + said, scored.early + said)
-    expected = loss(there, replace(groups, teacher=groups.teacher + said), only(part))
+    messages = 0.7 * groups.first_stage
+    there = GroupLogits(scored.final + messages, scored.early + messages)
+    expected = loss(there, replace(groups, teacher=groups.teacher + messages), only(part))
     assert float(loss(scored, groups, spec)) == pytest.approx(float(expected), abs=1e-5)
     assert float(loss(scored, groups, only(part))) != pytest.approx(float(expected), abs=1e-4)
 
@@ -230,21 +237,21 @@ def rows_of(lengths: tuple[int, ...], seed: int) -> TokenBatch:
 def alone(rows: TokenBatch, row: int) -> TokenBatch:
     """One row without its padding."""
     read = rows.mask[row]
-    return TokenBatch(*(own[row][read][None] for own in (rows.ids, rows.mask, rows.own)))
+    return TokenBatch(*(entry[row][read][None] for entry in (rows.ids, rows.mask, rows.content)))
 
 
 def made_network() -> Network:
-    """One layer and one meeting layer."""
+    """One layer and one cross-attention layer."""
     weights = random_weights(layers=1)
     late = LateInteractionWeights(5.0, 2.0, 1.0, -3.0)
-    return Network(weights, EncoderShape(1, 2, 1e-12, "gelu"), late, 1)
+    return Network(weights | late_arrays(late), EncoderShape(1, 2, 1e-12, "gelu"), 1)
 
 
 def made_groups() -> Groups:
-    """Two queries of three places, the last empty, in two chunks that mix the queries."""
+    """Two queries of three documents, the last empty, in two chunks that mix the queries."""
     chunks = tuple(
-        DocumentBatch(rows_of(lengths, seed), torch.tensor(places) // 3, torch.tensor(places))
-        for seed, lengths, places in ((2, (5, 6), [4, 0]), (3, (9, 12), [1, 3]))
+        DocumentBatch(rows_of(lengths, seed), torch.tensor(indices) // 3, torch.tensor(indices))
+        for seed, lengths, indices in ((2, (5, 6), [4, 0]), (3, (9, 12), [1, 3]))
     )
     known = torch.tensor([[True, True, False]] * 2)
     labels = torch.tensor([[True, False, False]] * 2)
@@ -254,25 +261,27 @@ def made_groups() -> Groups:
 def test_each_logit_is_its_pairs_own_and_stands_in_its_place() -> None:
     network, groups = made_network(), made_groups()
     with torch.inference_mode():
-        found = score(network, groups)
+        result = score(network, groups)
         for chunk in groups.chunks:
-            for row, place in enumerate(chunk.places.tolist()):
-                query, document = alone(groups.queries, place // 3), alone(chunk.rows, row)
+            for row, position in enumerate(chunk.indices.tolist()):
+                query, document = alone(groups.queries, position // 3), alone(chunk.rows, row)
                 q, d = network.encode(query), network.encode(document)
                 first = network.early(network.features(query, q[-1], document, d[-1]))
                 early = float(first)
                 final = early + float(network.residual(query, q, document, d, first))
-                at = divmod(place, 3)
-                assert float(found.early[at]) == pytest.approx(early, abs=1e-4)
-                assert float(found.final[at]) == pytest.approx(final, abs=1e-4)
+                at = divmod(position, 3)
+                assert float(result.early[at]) == pytest.approx(early, abs=1e-4)
+                assert float(result.final[at]) == pytest.approx(final, abs=1e-4)
                 assert abs(final - early) > 1e-3
-    assert (found.final[~groups.known] < -1e3).all() and (found.early[~groups.known] < -1e3).all()
+    assert (result.final[~groups.present] < -1e3).all() and (
+        result.early[~groups.present] < -1e3
+    ).all()
 
 
 def test_a_step_teaches_every_part_of_the_network() -> None:
     network, groups = made_network(), made_groups()
     torch.autograd.backward(loss(score(network, groups), groups, LossSpec()))
-    for name, own in network.named_parameters():
-        assert own.grad is not None and own.grad.isfinite().all(), name
+    for name, entry in network.named_parameters():
+        assert entry.grad is not None and entry.grad.isfinite().all(), name
         if name != "bias" and ".key.bias" not in name:  # a softmax does not see what all share
-            assert own.grad.any(), name
+            assert entry.grad.any(), name
