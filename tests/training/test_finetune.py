@@ -120,13 +120,9 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A base that knows the rule, its opposite, and that one without cross-attention layers."""
     folder = tmp_path_factory.mktemp("bases")
     return {
-        "knows": make_split_artifact(
-            folder / "knows", late=LATE, cross_attention=False, name="base"
-        ),
+        "knows": make_split_artifact(folder / "knows", late=LATE, meeting=False, name="base"),
         "averse": make_split_artifact(folder / "averse", late=AVERSE, name="base"),
-        "encoder": make_split_artifact(
-            folder / "encoder", late=AVERSE, cross_attention=False, name="base"
-        ),
+        "encoder": make_split_artifact(folder / "encoder", late=AVERSE, meeting=False, name="base"),
     }
 
 
@@ -143,7 +139,7 @@ def _recipe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exports stay float32: int8 layers take the most time and have tests of their own."""
-    monkeypatch.setattr("resift.training.export.quantise", lambda model, samples: model)
+    monkeypatch.setattr("resift.convert.late_interaction.quantise", lambda model, samples: model)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from resift.convert.quantise import int8_output, int8_scales, quantise
 from resift.errors import InputError, ModelNotFound, ParityError
 from resift.extras import require
 from resift.files import from_home
-from resift.rerank.artifact import TOKENIZER, load_artifact, write_manifest
+from resift.rerank.artifact import TOKENIZER, Manifest, load_artifact, write_manifest
 from resift.rerank.graph_checks import NEXT_STATES
 from resift.rerank.models import Batch, Model, load_model
 from resift.rerank.runtimes import Session, first_line, open_session
@@ -82,13 +82,7 @@ def convert_checkpoint(
         sessions = _write_float32(export, expected)
         if int8:
             _write_int8(export, sessions)
-        names = [file.name for file in export.files]
-        manifest = replace(
-            new_manifest(
-                "cross_encoder", checkpoint, export.folder, names, source.max_tokens, int8
-            ),
-            query_prompt=source.query_prompt,
-        )
+        manifest = _manifest(export, checkpoint, int8)
         write_manifest(export.folder, manifest)
         model = load_model(load_artifact(export.folder))
         measured, explained = measure_exits(model, lists[::MEASURED_LISTS]) if exits else ([], [])
@@ -212,6 +206,12 @@ def _write_int8(export: _Export, sessions: Sequence[Session]) -> None:
             scales = int8_scales([steps[number][1][NEXT_STATES][0] for steps in runs])
             int8_output(quantised, NEXT_STATES, scales)
         onnx.save(quantised, str(file))
+
+
+def _manifest(export: _Export, checkpoint: str, int8: bool) -> Manifest:
+    names, limit = [file.name for file in export.files], export.source.max_tokens
+    manifest = new_manifest("cross_encoder", checkpoint, export.folder, names, limit, int8)
+    return replace(manifest, query_prompt=export.source.query_prompt)
 
 
 def _rounded(feeds: Feeds, scales: NDArray[np.float32] | None) -> Feeds:

@@ -1,12 +1,11 @@
 """``make model``: makes a model for the package, from data to int8, and prints its table.
 
     python -m resift.training.bundle PAIRS_FOLDER [--teacher FOLDER] [--work FOLDER]
-        [--judged COLLECTIONS_FOLDER] [--recipe TOML] [--out FOLDER]
+        [--judged COLLECTIONS_FOLDER] [--recipe TOML]
 
-The work folder keeps mined lists and the training run, which resumes at its last saved step.
-The artifact is written to ``artifact`` there, or to `--out`; the model in the package is
-replaced by hand. A source without a file is an error; `benchmarks/manuals.py` makes those that come
-from Debian packages.
+The work folder keeps mined lists and the training run, which resumes at its last saved step, and
+gets the artifact; the model in the package is replaced by hand. A source without a file is an
+error; `benchmarks/manuals.py` makes those that come from Debian packages.
 """
 
 import argparse
@@ -48,7 +47,7 @@ def main() -> None:
     train(network, corpora(recipe, base, sources), recipe, options.work / "run")
     model = replace(base, name=recipe.name, weights=network.arrays())
     write_float32(model, options.work / "float32")
-    out = options.out or options.work / "artifact"
+    out = options.work / "artifact"
     trained = [source for source in sources if len(source.train.queries)]
     # A model that was trained with a first stage's scores is fused at the weight of its training.
     manifest = export(model, trained, out, fusion_weight=recipe.loss.first_stage or None)
@@ -149,7 +148,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--judged", type=Path, help="folder of collections to keep out")
     parser.add_argument("--work", type=Path, default=Path(".model"))
     parser.add_argument("--recipe", type=Path, default=RECIPES / "bundled.toml")
-    parser.add_argument("--out", type=Path)
     return parser.parse_args()
 
 
