@@ -296,7 +296,7 @@ def test_a_run_goes_on_in_its_work_folder(desk: Desk, capsys: pytest.CaptureFixt
     assert "going on" not in capsys.readouterr().err
     again = desk.tune(work=work, out=desk.folder / "again")
     assert again == first
-    assert "going on at step 20" in capsys.readouterr().err
+    assert "resuming at step 20" in capsys.readouterr().err
     assert (work / "history.jsonl").read_text() == history
     single, other = (load_artifact(desk.folder / name).manifest for name in ("tuned", "again"))
     assert single.fingerprint == other.fingerprint
