@@ -16,7 +16,7 @@ from resift.rerank.artifact import Exit
 from resift.rerank.ordering import Interpolation, Numbers
 
 TOLERANCE = 0.05
-"""Settled in LOG.md by what it costs; ``benchmarks/quality.py`` says so, column "progressive"."""
+"""Settled in LOG.md by what it costs; ``benchmarks/quality.py`` says so, column "early exit"."""
 
 
 @dataclass(frozen=True, slots=True)
