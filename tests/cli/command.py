@@ -12,7 +12,7 @@ PROGRAM = "from resift.cli.main import run; run()"
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a call of the command left behind."""
+    """The exit code and outputs of a call."""
 
     code: int
     out: str

@@ -71,17 +71,18 @@ def test_an_error_ends_a_real_process_with_one_and_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "said"), [(errno.EMFILE, "ulimit -n"), (errno.EROFS, "the file system is read-only")]
+    ("number", "expected"),
+    [(errno.EMFILE, "ulimit -n"), (errno.EROFS, "the file system is read-only")],
 )
 def test_what_the_machine_lacks_is_no_bug(
-    resift: Resift, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+    resift: Resift, monkeypatch: pytest.MonkeyPatch, number: int, expected: str
 ) -> None:
     def fail(*given: object) -> NoReturn:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("resift.search.index.Index.versions", fail)
     done = resift("versions", "--index", "x")
-    assert said in done.error and "bug" not in done.error
+    assert expected in done.error and "bug" not in done.error
 
 
 @pytest.mark.parametrize("as_json", [True, False])

@@ -175,13 +175,13 @@ def test_what_somebody_opened_is_written_to(folder: Path, output: str, shown: st
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
 def test_what_is_appended_to_keeps_what_was_there(folder: Path, name: str) -> None:
-    (folder / "kept").write_text("a thesis\n")
-    before = (folder / "kept").stat().st_ino
-    command = f"resift rerank-run col --run run.txt --depth 1 --output {name} >> kept"
+    (folder / "thesis").write_text("a thesis\n")
+    before = (folder / "thesis").stat().st_ino
+    command = f"resift rerank-run col --run run.txt --depth 1 --output {name} >> thesis"
     assert shell(command, folder).returncode == 0
-    lines = (folder / "kept").read_text().splitlines()
+    lines = (folder / "thesis").read_text().splitlines()
     assert lines[0] == "a thesis" and len(lines) == 7
-    assert (folder / "kept").stat().st_ino == before
+    assert (folder / "thesis").stat().st_ino == before
 
 
 @pytest.mark.parametrize("name", ["/dev/fd/77", "/dev/fd/0", "/dev/stdin"])

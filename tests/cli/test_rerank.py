@@ -196,7 +196,7 @@ def test_json_lines_without_a_text_are_refused_with_the_fields_there_are(
 
 
 def test_another_field_can_be_the_text(resift: Resift, tmp_path: Path) -> None:
-    rows = [{"body": text, "text": place, "page": 4} for place, text in enumerate(LINES)]
+    rows = [{"body": text, "text": number, "page": 4} for number, text in enumerate(LINES)]
     file = _json_file(tmp_path, *rows, {"text": "no body"})
     done = resift("rerank", "-q", QUERY, file, "--text-field", "body", "--jsonl")
     assert sorted(row["text"] for row in done.rows[:3]) == sorted(LINES)

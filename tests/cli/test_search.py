@@ -125,11 +125,11 @@ def test_a_source_that_is_not_there_is_named(resift: Resift, tmp_path: Path) -> 
 
 
 def test_the_command_says_what_states_take(resift: Resift, source: Path, tmp_path: Path) -> None:
-    place = str(tmp_path / "index")
-    done = resift("index", str(source), "--index", place, "--token-states")
+    uri = str(tmp_path / "index")
+    done = resift("index", str(source), "--index", uri, "--token-states")
     assert done.code == 0 and "token states: " in done.out and "kB a passage" in done.out
-    assert "token states" not in resift("index", str(source), "--index", place).out
-    (row,) = resift("search", "what is a cat", "--index", place, "--top-n", "1", "--jsonl").rows
+    assert "token states" not in resift("index", str(source), "--index", uri).out
+    (row,) = resift("search", "what is a cat", "--index", uri, "--top-n", "1", "--jsonl").rows
     assert row["rank"] == 1
 
 
@@ -148,8 +148,10 @@ def test_an_embedder_that_is_down_is_a_line_and_the_words_answer(
 
     monkeypatch.setattr(ArtifactEmbedder, "embed_query", down)
     done = resift("search", "messages", "--index", index, "--json", "--no-rerank")
-    found = json.loads(done.out)
+    document = json.loads(done.out)
     assert done.code == 0 and done.err == "the dense arm failed; the search goes on without it\n"
-    assert [hit["citation"]["doc_id"] for hit in found["hits"]] == ["queues.txt"]
-    assert found["receipt"]["reason"].startswith("the dense arm failed: EmbedderError: the server")
+    assert [hit["citation"]["doc_id"] for hit in document["hits"]] == ["queues.txt"]
+    assert document["receipt"]["reason"].startswith(
+        "the dense arm failed: EmbedderError: the server"
+    )
     assert "Traceback" not in done.err

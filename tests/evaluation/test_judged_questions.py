@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.made import json_lines
-from resift.cli.botocore_corpus import SERVICES, operations
-from resift.cli.demo import write_documents
+from resift.cli.demo import SERVICES, operations, write_documents
 from resift.evaluation.evaluate import EvaluationPlan, evaluate
 from resift.evaluation.first_stage import FromIndex
 from resift.evaluation.qrels import read_qrels

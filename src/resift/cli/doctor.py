@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from resift.cli.options import AsJson
-from resift.cli.output import console, print_json, printable, say
+from resift.cli.output import print_json, print_line, say
 
 
 def doctor(
     uri: Annotated[str, typer.Argument(help="Folder or s3:// prefix for an index.")],
     as_json: AsJson = False,
 ) -> None:
-    """Check whether a store keeps the promises that an index relies on. Exit 0: safe, 1: not."""
+    """Check whether a store guarantees what an index relies on. Exit 0: safe, 1: not."""
     from resift.index.doctor import examine
     from resift.settings import Settings
 
@@ -24,7 +24,6 @@ def doctor(
         for check in diagnosis.checks:
             mark = "ok" if check.ok else "FAILS" if check.needed else "warning"
             say(f"{mark:8}{check.name:18}{check.detail}")
-        line = f"{diagnosis.uri}: {diagnosis.verdict}"
-        console.print(printable(line), markup=False, soft_wrap=True)
+        print_line(f"{diagnosis.uri}: {diagnosis.verdict}")
     if not diagnosis.is_safe:
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resift.cli.options import AsJson, IndexUri, Model, uncalibrated
-from resift.cli.output import console, print_json, progress, say
+from resift.cli.output import print_json, print_line, progress, say
 
 if TYPE_CHECKING:
     from resift.cli.source_options import GivenOptions
@@ -128,16 +128,14 @@ def _print_plan(plan: "SyncPlan", as_json: bool) -> None:
     if as_json:
         print_json(asdict(plan))
         return
-    _name_skipped(plan)
+    print_skipped(plan)
     about = "" if plan.sampled == plan.added + plan.changed else "about "
     without = " without embedding, which a server does" if plan.embeds_elsewhere else ""
-    console.print(
+    print_line(
         f"would add {plan.added}, change {plan.changed}, delete {plan.deleted}, leave "
         f"{plan.unchanged}: {plan.bytes / 1e6:.1f} MB to read, {about}{plan.passages:,} passages "
         f"to embed, about {_duration(plan.seconds)}{without}, about {plan.requests:,} requests "
-        f"({plan.sampled} documents were read to say so)",
-        markup=False,
-        soft_wrap=True,
+        f"({plan.sampled} documents were read for this estimate)"
     )
     if plan.refusal:
         say(f"the sync would stop: {plan.refusal}")
@@ -154,13 +152,11 @@ def _print_report(target: "Index", report: "SyncReport", as_json: bool) -> None:
     unread = f", {report.unread} not readable, left as they were" if report.unread else ""
     emptied = f", {report.emptied} without text now" if report.emptied else ""
     options = "; the changed options are remembered" if report.options_changed else ""
-    console.print(
+    print_line(
         f"{target.uri}: version {report.version}: {report.added} added, {report.changed} changed, "
         f"{report.deleted} deleted, {report.unchanged} unchanged, {report.unindexed} not indexed"
         f"{unread}{emptied}; {report.passages_embedded:,} passages embedded{reused} "
-        f"in {report.seconds:.1f} s{_token_states(report)}{options}",
-        markup=False,
-        soft_wrap=True,
+        f"in {report.seconds:.1f} s{_token_states(report)}{options}"
     )
 
 
@@ -189,12 +185,8 @@ def sync_progress() -> Iterator[Callable[["Progress"], None]]:
         yield show
 
 
-def print_skipped(report: "SyncReport") -> None:
+def print_skipped(report: "SyncReport | SyncPlan") -> None:
     """Print the skipped files and the reasons on stderr."""
-    _name_skipped(report)
-
-
-def _name_skipped(report: "SyncReport | SyncPlan") -> None:
     partly = {*report.partly_read}
     for uri, reason in report.skipped[:SHOWN]:
         say(f"{'note' if uri in partly else 'skipped'} {uri}: {reason}")

@@ -1,8 +1,9 @@
-"""Stdin, stdout and stderr that may be closed, full, a broken pipe, or of any encoding."""
+"""The process's streams and terminal: closed, full or broken, of any encoding and any width."""
 
 import errno
 import io
 import os
+import re
 import sys
 from contextlib import suppress
 from typing import BinaryIO, NoReturn, TextIO, cast
@@ -10,6 +11,15 @@ from typing import BinaryIO, NoReturn, TextIO, cast
 from resift.errors import InputError
 
 STDIN, STDOUT, STDERR = 0, 1, 2
+PASSAGE_TABLE, FIGURE_TABLE = 60, 80
+"""Least columns of a table of passages, and of a table of numbers."""
+
+MAX_SIZE = 1_000
+"""Most columns and lines of a terminal."""
+
+_SIZES = ("COLUMNS", "LINES")
+_HELP = "TERMINAL_WIDTH"  # typer's name for the width of the help
+_NUMBER = re.compile("0*([1-9][0-9]{0,17})")
 _FAILURES = {errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO}
 
 
@@ -63,7 +73,7 @@ class _Lenient(io.TextIOBase):
         discard(STDERR)
 
 
-def prepare() -> None:
+def prepare_streams() -> None:
     """Make the streams safe to print to; closed streams stay closed and keep their number."""
     for number, flags in ((STDIN, os.O_WRONLY), (STDOUT, os.O_RDONLY), (STDERR, os.O_RDONLY)):
         _occupy(number, flags)
@@ -80,10 +90,10 @@ def _occupy(number: int, flags: int) -> None:
     try:
         os.fstat(number)
     except OSError:
-        nowhere = os.open(os.devnull, flags)  # it may have got the number already
-        if nowhere != number:
-            os.dup2(nowhere, number)
-            os.close(nowhere)
+        null = os.open(os.devnull, flags)  # it may have got the number already
+        if null != number:
+            os.dup2(null, number)
+            os.close(null)
 
 
 def stdin() -> io.BufferedIOBase:
@@ -108,6 +118,32 @@ def is_of_output(error: Exception) -> bool:
 def discard(descriptor: int) -> None:
     """Redirect a broken stream to the null device, so that the last flush does not fail."""
     with suppress(OSError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, descriptor)
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, descriptor)
+        os.close(null)
+
+
+def prepare_size() -> None:
+    """Correct the terminal size in the environment for rich and typer; call before importing them.
+
+    An invalid size (0, a word) is removed: then the terminal's size counts, or 80.
+    """
+    for variable in (*_SIZES, _HELP):
+        number = _NUMBER.fullmatch(os.environ.get(variable, ""))
+        if number is None:
+            os.environ.pop(variable, None)
+        else:
+            os.environ[variable] = str(min(int(number[1]), MAX_SIZE))
+    wide = int(os.environ.get(_HELP) or os.environ.get(_SIZES[0]) or _columns())
+    if wide < PASSAGE_TABLE:
+        os.environ[_HELP] = str(PASSAGE_TABLE)
+
+
+def _columns() -> int:
+    """Columns of the terminal; 80 where there is none."""
+    for descriptor in (0, 1, 2):
+        try:
+            return os.get_terminal_size(descriptor).columns or FIGURE_TABLE
+        except (OSError, ValueError):
+            continue
+    return FIGURE_TABLE

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from resift.cli.options import AsJson, IndexUri
-from resift.cli.output import console, print_json, print_table
+from resift.cli.output import print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from resift.index.versions.record import Version
@@ -43,18 +43,16 @@ def rollback(
     uri: IndexUri,
     as_json: AsJson = False,
 ) -> None:
-    """Publish an old version once more, as the newest; the next sync goes on from there."""
+    """Publish an old version again as the newest; the next sync continues from it."""
     from resift.search.index import Index
 
     version = Index(uri).rollback(number)
     if as_json:
         print_json(_facts(version))
         return
-    console.print(
+    print_line(
         f"{uri}: version {version.number} is version {number} again: "
-        f"{version.documents:,} documents, {version.passages:,} passages",
-        markup=False,
-        soft_wrap=True,
+        f"{version.documents:,} documents, {version.passages:,} passages"
     )
 
 
@@ -73,11 +71,9 @@ def cleanup(
     if as_json:
         print_json({"removed": removed, "freed_bytes": freed})
         return
-    console.print(
+    print_line(
         f"{uri}: {len(removed)} versions deleted, {freed / 1e6:.1f} MB freed; the last {keep} and "
-        f"those that were replaced in the last {older_than_days:g} days stay",
-        markup=False,
-        soft_wrap=True,
+        f"those that were replaced in the last {older_than_days:g} days stay"
     )
 
 
