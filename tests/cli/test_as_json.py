@@ -74,13 +74,13 @@ def test_odd_metadata_is_valid_json(ranking: Ranking, value: object, expected: o
     assert document["receipt"]["padding_share"] is None
 
 
-def test_what_is_nested_without_end_ends() -> None:
+def test_endless_nesting_is_cut() -> None:
     nested: list[Any] = []
     nested.append(nested)
     assert strict(as_json.text({"key": nested}))
 
 
-def test_partial_answers_and_empty_ones_are_said_in_json(resift: Resift, tmp_path: Path) -> None:
+def test_json_reports_partial_and_empty_rankings(resift: Resift, tmp_path: Path) -> None:
     lines = tmp_path / "lines.txt"
     lines.write_text("\n".join(TEXTS))
     late = strict(resift("rerank", "-q", "deleted", lines, "--json", "--budget-ms", 0).out)
@@ -91,7 +91,7 @@ def test_partial_answers_and_empty_ones_are_said_in_json(resift: Resift, tmp_pat
     assert empty["hits"] == [] and empty["receipt"]["depth"] == 0
 
 
-def test_lines_say_on_stderr_that_they_are_partial(resift: Resift, tmp_path: Path) -> None:
+def test_json_lines_report_partial_on_stderr(resift: Resift, tmp_path: Path) -> None:
     lines = tmp_path / "lines.txt"
     lines.write_text("\n".join(TEXTS))
     done = resift("rerank", "-q", "deleted", lines, "--jsonl", "--budget-ms", 0)

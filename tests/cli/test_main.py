@@ -74,7 +74,7 @@ def test_an_error_ends_a_real_process_with_one_and_one_line() -> None:
     ("number", "expected"),
     [(errno.EMFILE, "ulimit -n"), (errno.EROFS, "the file system is read-only")],
 )
-def test_what_the_machine_lacks_is_no_bug(
+def test_a_limit_of_the_machine_is_not_called_a_bug(
     resift: Resift, monkeypatch: pytest.MonkeyPatch, number: int, expected: str
 ) -> None:
     def fail(*given: object) -> NoReturn:
@@ -102,7 +102,7 @@ def test_a_reader_that_leaves_early_gets_no_traceback(as_json: bool) -> None:
     assert done.returncode != 0
 
 
-def test_head_takes_its_line_and_nobody_complains() -> None:
+def test_a_pipe_to_head_prints_no_error() -> None:
     command = f'{sys.executable} -c "{PROGRAM}" rerank --query text --jsonl | head -1'
     lines = b"".join(b"a text of number %d\n" % n for n in range(90))
     done = subprocess.run(command, shell=True, input=lines, capture_output=True, timeout=120)

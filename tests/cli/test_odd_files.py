@@ -94,11 +94,11 @@ def test_a_line_without_an_end_is_refused(folder: Path, command: str) -> None:
     assert "a line of more than " in last_line(shell(command, folder))
 
 
-def test_more_candidates_than_anybody_reranks_are_refused(folder: Path) -> None:
+def test_too_many_candidates_are_refused(folder: Path) -> None:
     assert "candidates" in last_line(shell("yes | resift rerank -q x", folder))
 
 
-def test_what_is_not_endless_is_read_through_pipes_and_descriptors(folder: Path) -> None:
+def test_pipes_and_descriptors_are_read(folder: Path) -> None:
     (folder / "lines").write_bytes(LINES)
     for command in (
         "resift rerank -q cats --jsonl /dev/stdin < lines",
@@ -140,11 +140,11 @@ CLOSED = "error: the output cannot be written: Bad file descriptor"
         "--version",
     ],
 )
-def test_a_closed_stdout_is_said(folder: Path, arguments: str) -> None:
+def test_a_closed_stdout_is_reported(folder: Path, arguments: str) -> None:
     assert last_line(shell(f"resift {arguments} >&-", folder)) == CLOSED
 
 
-def test_a_number_that_was_closed_is_never_a_file_of_ours(folder: Path) -> None:
+def test_a_closed_descriptor_is_never_reused_for_a_file(folder: Path) -> None:
     """What is opened later would get the number, and take what is meant for the stream."""
     done = shell("resift rerank-run col --run run.txt --output /dev/stdout >&-", folder)
     assert "/dev/stdout: cannot be written (Bad file descriptor)" in last_line(done)
@@ -164,7 +164,7 @@ def test_a_number_that_was_closed_is_never_a_file_of_ours(folder: Path) -> None:
         ("/dev/stdout 1<>out", "out"),
     ],
 )
-def test_what_somebody_opened_is_written_to(folder: Path, output: str, shown: str) -> None:
+def test_an_open_descriptor_is_written_to(folder: Path, output: str, shown: str) -> None:
     (folder / "link").symlink_to("/dev/stdout")
     command = f"resift rerank-run col --run run.txt --depth 1 --output {output}"
     done = shell(command, folder)
@@ -174,7 +174,7 @@ def test_what_somebody_opened_is_written_to(folder: Path, output: str, shown: st
 
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
-def test_what_is_appended_to_keeps_what_was_there(folder: Path, name: str) -> None:
+def test_appending_keeps_the_earlier_content(folder: Path, name: str) -> None:
     (folder / "thesis").write_text("a thesis\n")
     before = (folder / "thesis").stat().st_ino
     command = f"resift rerank-run col --run run.txt --depth 1 --output {name} >> thesis"
@@ -185,9 +185,7 @@ def test_what_is_appended_to_keeps_what_was_there(folder: Path, name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["/dev/fd/77", "/dev/fd/0", "/dev/stdin"])
-def test_a_descriptor_that_cannot_be_written_is_said_before_the_work(
-    folder: Path, name: str
-) -> None:
+def test_an_unwritable_descriptor_is_reported_before_the_work(folder: Path, name: str) -> None:
     done = shell(f"resift rerank-run absent --run none --output {name} < run.txt", folder)
     assert f"{name}: cannot be written (Bad file descriptor)" in last_line(done)
 
@@ -212,7 +210,9 @@ def test_judgments_do_not_go_into_a_descriptor(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("memory", [300, 600])
-def test_little_memory_is_said_and_the_model_is_not_blamed(folder: Path, memory: int) -> None:
+def test_too_little_memory_is_reported_and_not_blamed_on_the_model(
+    folder: Path, memory: int
+) -> None:
     done = shell("resift rerank -q cats", folder, LINES, memory * 1_000_000)
     if done.returncode == 0 or done.returncode > 128:
         pytest.skip("this is enough here, or a runtime itself dies of it")

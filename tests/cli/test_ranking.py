@@ -74,7 +74,7 @@ def test_a_sentence_far_down_is_shown_too() -> None:
     assert shown.plain.startswith("… ") and len(shown.plain) < 300
 
 
-def test_where_no_word_is_shared_nothing_is_marked_and_the_beginning_is_shown() -> None:
+def test_without_a_shared_word_the_beginning_is_shown() -> None:
     shown = passage("zebra", hit(TEXT))
     assert bold(shown) == [] and shown.plain.startswith("Leave is asked for")
 
@@ -86,11 +86,11 @@ def test_scripts_without_spaces_are_compared_by_character() -> None:
 
 
 @pytest.mark.parametrize("text", ["", " \n", None, 5, float("nan")])
-def test_what_is_no_text_is_shown_as_nothing(text: Any) -> None:
+def test_a_text_that_is_not_a_string_is_not_shown(text: Any) -> None:
     assert passage("a", hit(text)).plain.strip() == ""
 
 
-def test_a_hit_says_where_it_is_from() -> None:
+def test_the_source_line_has_path_page_row_and_heading() -> None:
     assert source_line(hit("x", **CITATION)) == "handbook/leave.md · page 3 · Vacation"
     assert source_line(hit("x", uri="s3://a/b.csv", row=17)) == "s3://a/b.csv · row 17"
     assert source_line(hit("x")) == ""
@@ -111,7 +111,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
-def test_eighty_columns_hold_everything(
+def test_odd_texts_fit_in_eighty_columns(
     odd: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
@@ -170,9 +170,7 @@ def test_json_has_the_explanation_of_the_first_hits_beside_their_fields(
     )
 
 
-def test_what_cannot_be_read_has_no_explanation_and_spoils_none(
-    resift: Resift, lines: Path
-) -> None:
+def test_an_unreadable_hit_has_no_explanation(resift: Resift, lines: Path) -> None:
     rows = resift("rerank", "-q", QUERY, lines, "--jsonl", "--explain", 99).rows
     assert [row["explanation"] is None for row in rows] == [False, False, False, True]
     done = resift("rerank", "-q", QUERY, lines, "--explain", 99)
@@ -180,7 +178,7 @@ def test_what_cannot_be_read_has_no_explanation_and_spoils_none(
     assert "rank 3 stands above rank 4, which has no score: empty" in " ".join(done.out.split())
 
 
-def test_people_see_signed_effects_without_colour_and_why_each_is_above_the_next(
+def test_the_table_shows_signed_effects_and_compares_neighbours(
     resift: Resift, lines: Path
 ) -> None:
     done = resift("rerank", "-q", QUERY, lines, "--explain", 3)
@@ -193,7 +191,7 @@ def test_people_see_signed_effects_without_colour_and_why_each_is_above_the_next
     assert "\x1b" not in done.out
 
 
-def test_a_search_explains_what_it_found(resift: Resift, tmp_path: Path) -> None:
+def test_a_search_explains_its_hits(resift: Resift, tmp_path: Path) -> None:
     pytest.importorskip("lance")
     source = tmp_path / "source"
     source.mkdir()
@@ -234,7 +232,7 @@ def _styles(text: Text) -> list[str]:
     return [str(span.style) for span in text.spans if text.plain[span.start : span.end] == "A b."]
 
 
-def test_colour_says_which_way_and_weight_how_far() -> None:
+def test_colour_shows_the_sign_and_bold_the_size() -> None:
     text = _explained(4.0, 1.0, 0.1, -1.0, -3.0)
     assert _styles(text) == ["bold green", "not bold green", "not bold", "not bold red", "bold red"]
     assert text.plain.count("[") == 3 and "[+4.00]" in text.plain and "[-3.00]" in text.plain
@@ -246,6 +244,6 @@ def test_no_control_character_of_a_document_reaches_the_terminal() -> None:
     assert "[bold]x[/]" in text.plain
 
 
-def test_what_was_not_read_is_counted() -> None:
+def test_unread_characters_are_counted() -> None:
     assert "… 1,234 characters were not read" in _explained(1.0, 0.5, unread=1234).plain
     assert "not read" not in _explained(1.0, 0.5).plain

@@ -169,7 +169,7 @@ def test_a_query_that_cannot_be_used_is_an_error(resift: Resift, plain: Path, qu
     assert "query: " in resift("rerank", "--query", query, plain).error
 
 
-def test_what_cannot_be_opened_is_named(resift: Resift, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_is_named(resift: Resift, tmp_path: Path) -> None:
     assert "absent" in resift("rerank", "-q", QUERY, tmp_path / "absent").error
     assert "cannot be read" in resift("rerank", "-q", QUERY, tmp_path).error
 

@@ -40,9 +40,7 @@ def shell(command: str, **environment: str) -> "subprocess.CompletedProcess[byte
         ("--json", ">&-", "Bad file"),
     ],
 )
-def test_an_output_that_takes_nothing_is_an_error_in_a_line(
-    shape: str, redirect: str, reason: str
-) -> None:
+def test_an_unwritable_stdout_is_an_error_in_a_line(shape: str, redirect: str, reason: str) -> None:
     done = shell(f"{RERANK} {shape} {redirect}")
     assert done.returncode == 1
     (line,) = done.stderr.decode().splitlines()[-1:]
@@ -52,13 +50,13 @@ def test_an_output_that_takes_nothing_is_an_error_in_a_line(
 
 @needs_dev_full
 @pytest.mark.parametrize("redirect", ["2>/dev/full", "2>&-"])
-def test_a_stderr_that_takes_nothing_costs_nothing_else(redirect: str) -> None:
+def test_an_unwritable_stderr_changes_nothing_else(redirect: str) -> None:
     done = shell(f"{RERANK} --jsonl {redirect}")
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 2
     assert shell(f"{RERANK} --what {redirect}").returncode == 2
 
 
-def test_a_terminal_that_shows_ascii_only_gets_all_of_it() -> None:
+def test_an_ascii_terminal_gets_escaped_json() -> None:
     done = shell(f"{COMMAND} rerank -q 'Käse' --json", PYTHONIOENCODING="ascii", TERM="dumb")
     assert done.returncode == 0 and b'"K\\u00e4se"' in done.stdout
 
@@ -154,7 +152,7 @@ def printed(*arguments: str, **variables: str) -> str:
 
 
 @pytest.mark.parametrize("columns", ODD_SIZES)
-def test_a_size_that_is_none_is_not_there(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_terminal_size_is_removed(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("COLUMNS", "LINES", "TERMINAL_WIDTH"):
         monkeypatch.setenv(variable, columns)
     monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((90, 20)))

@@ -11,10 +11,10 @@ from resift.cli import (
     calibrate,
     convert,
     demo,
-    doctor,
     eval,
     index,
     judge,
+    maintenance,
     models,
     rerank,
     rerank_run,
@@ -22,7 +22,6 @@ from resift.cli import (
     train,
     verify,
     verify_citation,
-    versions,
 )
 from resift.errors import InputError
 
@@ -61,9 +60,9 @@ app = typer.Typer(
 app.command("demo", cls=Verb)(demo.demo)
 app.command("index", cls=Verb)(index.index)
 app.command("search", cls=Verb)(search.search)
-app.command("versions", cls=Verb)(versions.versions)
-app.command("rollback", cls=Verb)(versions.rollback)
-app.command("cleanup", cls=Verb)(versions.cleanup)
+app.command("versions", cls=Verb)(maintenance.versions)
+app.command("rollback", cls=Verb)(maintenance.rollback)
+app.command("cleanup", cls=Verb)(maintenance.cleanup)
 app.command("verify-citation", cls=Verb)(verify_citation.verify_citation)
 app.command("rerank", cls=Verb)(rerank.rerank)
 app.command("rerank-run", cls=Verb)(rerank_run.rerank_run)
@@ -72,7 +71,7 @@ app.command("eval", cls=Verb)(eval.evaluate)
 app.command("judge", cls=Verb)(judge.judge)
 app.command("models", cls=Verb)(models.models)
 app.command("verify", cls=Verb)(verify.verify)
-app.command("doctor", cls=Verb)(doctor.doctor)
+app.command("doctor", cls=Verb)(maintenance.doctor)
 app.command("convert", cls=Verb)(convert.convert)
 app.command("train", cls=Verb)(train.train)
 

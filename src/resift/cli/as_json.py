@@ -13,37 +13,39 @@ from resift.types import Ranking
 FORMAT = 1
 """Version of the ``--json`` document. It changes where a field goes or changes its meaning."""
 
-_DEEPEST = 64
+_MAX_DEPTH = 64
 
 
-def document(ranking: Ranking, more: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+def document(ranking: Ranking, extra: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """A ranking as ``{"format", "query", "hits", "receipt"}``.
 
-    Hits have the fields of `Hit`, in rank order; `more` adds fields to the first of them.
+    Hits have the fields of `Hit`, in rank order; `extra` adds fields to the first hits.
     """
     return {
         "format": FORMAT,
         "query": ranking.query,
-        "hits": lines(ranking, more),
+        "hits": lines(ranking, extra),
         "receipt": plain(ranking.receipt),
     }
 
 
-def lines(ranking: Ranking, more: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+def lines(ranking: Ranking, extra: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
     """The hits of a ranking, without the receipt."""
-    extras = [*more, *({} for _ in range(len(ranking) - len(more)))]
-    return [plain(hit) | plain(extra) for hit, extra in zip(ranking, extras, strict=True)]
+    rows = [plain(hit) for hit in ranking]
+    for row, added in zip(rows, extra, strict=False):
+        row.update(plain(added))
+    return rows
 
 
 def text(value: Any, indent: int | None = None) -> str:
     """JSON text; ASCII where the encoding of stdout cannot show it (lone surrogates)."""
-    known = plain(value)
-    shown = json.dumps(known, ensure_ascii=False, indent=indent, allow_nan=False)
+    value = plain(value)
+    text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
     try:
-        shown.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
-        return json.dumps(known, indent=indent, allow_nan=False)
-    return shown
+        return json.dumps(value, indent=indent, allow_nan=False)
+    return text
 
 
 def plain(value: Any, depth: int = 0) -> Any:
@@ -55,16 +57,16 @@ def plain(value: Any, depth: int = 0) -> Any:
     number = _number(value)
     if number is not None:
         return None if isinstance(number, float) and not math.isfinite(number) else number
-    if depth >= _DEEPEST:
+    if depth >= _MAX_DEPTH:
         return str(value)
     if is_dataclass(value) and not isinstance(value, type):
         named = {field.name: getattr(value, field.name) for field in fields(value)}
         return plain(named, depth)
     if isinstance(value, Mapping):
-        return {_key(key): plain(entry, depth + 1) for key, entry in value.items()}
+        return {str(key): plain(entry, depth + 1) for key, entry in value.items()}
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).decode("utf-8", "backslashreplace")
-    if hasattr(value, "tolist"):  # an array of numpy's, or a number
+    if hasattr(value, "tolist"):  # a numpy array or number
         return plain(value.tolist(), depth + 1)
     if isinstance(value, Iterable) and not hasattr(value, "isoformat"):
         return [plain(entry, depth + 1) for entry in value]
@@ -79,7 +81,3 @@ def _number(value: Any) -> int | float | None:
         return operator.index(value)
     except TypeError:
         return None
-
-
-def _key(key: Any) -> str:
-    return key if isinstance(key, str) else str(key)

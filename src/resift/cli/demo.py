@@ -131,13 +131,13 @@ def _show(ranking: Ranking) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    first = sorted(ranking, key=lambda hit: hit.first_stage_rank)
+    first_stage = sorted(ranking, key=lambda hit: hit.first_stage_rank)
     table = Table(title=f"[bold]{escape(ranking.query)}[/]", title_justify="left", box=None)
     table.add_column("")
     table.add_column("first stage", ratio=1)
     table.add_column("reranked", ratio=1)
     table.add_column("moved", justify="right")
-    for rank, (before, after) in enumerate(zip(first, ranking, strict=True), 1):
+    for rank, (before, after) in enumerate(zip(first_stage, ranking, strict=True), 1):
         if rank > SHOWN:
             break
         table.add_row(str(rank), escape(before.title), escape(after.title), _moved(after))

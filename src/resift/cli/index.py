@@ -1,4 +1,4 @@
-"""``resift index``: bring an index up to date with a folder or bucket of documents."""
+"""``resift index``: sync a folder or bucket of documents into an index."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -104,7 +104,7 @@ def index(
 def _source_options(
     target: "Index", source: str, given: "GivenOptions", forget: bool
 ) -> "SourceOptions":
-    """The options of this run, on top of the remembered ones; print which apply."""
+    """The remembered options with those of this run applied; prints which are in force."""
     from resift.cli.source_options import described, differences
     from resift.errors import StoreError
     from resift.index.source_options import AS_IT_IS
@@ -120,7 +120,7 @@ def _source_options(
     if before != AS_IT_IS and changed:
         say(f"options changed: {', '.join(changed)}")
     elif before != AS_IT_IS:
-        say(f"read as before: {described(before)}")
+        say(f"remembered options: {described(before)}")
     return source_options
 
 
@@ -130,7 +130,7 @@ def _print_plan(plan: "SyncPlan", as_json: bool) -> None:
         return
     print_skipped(plan)
     about = "" if plan.sampled == plan.added + plan.changed else "about "
-    without = " without embedding, which a server does" if plan.embeds_elsewhere else ""
+    without = ", without the embedding on a server" if plan.embeds_elsewhere else ""
     print_line(
         f"would add {plan.added}, change {plan.changed}, delete {plan.deleted}, leave "
         f"{plan.unchanged}: {plan.bytes / 1e6:.1f} MB to read, {about}{plan.passages:,} passages "

@@ -80,7 +80,7 @@ def prepare_streams() -> None:
     if sys.stdout is None:
         sys.stdout = _Closed()
     elif isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # no text is too odd to be shown
+        sys.stdout.reconfigure(errors="backslashreplace")  # any text can be written
     if sys.stderr is None or isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr = _Lenient(sys.stderr)
 
@@ -134,8 +134,8 @@ def prepare_size() -> None:
             os.environ.pop(variable, None)
         else:
             os.environ[variable] = str(min(int(number[1]), MAX_SIZE))
-    wide = int(os.environ.get(_HELP) or os.environ.get(_SIZES[0]) or _columns())
-    if wide < PASSAGE_TABLE:
+    columns = int(os.environ.get(_HELP) or os.environ.get(_SIZES[0]) or _columns())
+    if columns < PASSAGE_TABLE:
         os.environ[_HELP] = str(PASSAGE_TABLE)
 
 

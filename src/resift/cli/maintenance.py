@@ -1,4 +1,4 @@
-"""``resift versions``, ``rollback``, ``cleanup``: list, restore and delete versions."""
+"""The verbs that look after an index: ``versions``, ``rollback``, ``cleanup``, ``doctor``."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from resift.cli.options import AsJson, IndexUri
-from resift.cli.output import print_json, print_line, print_table
+from resift.cli.output import print_json, print_line, print_table, say
 
 if TYPE_CHECKING:
     from resift.index.versions.record import Version
@@ -32,7 +32,7 @@ def versions(uri: IndexUri, as_json: AsJson = False) -> None:
             f"{version.documents:,}",
             f"{version.passages:,}",
             f"{size:.1f}",
-            describe(version),
+            _describe(version),
             version.note,
         )
     print_table(table)
@@ -77,7 +77,27 @@ def cleanup(
     )
 
 
-def describe(version: "Version") -> str:
+def doctor(
+    uri: Annotated[str, typer.Argument(help="Folder or s3:// prefix for an index.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check whether a store guarantees what an index relies on. Exit 0: safe, 1: not."""
+    from resift.index.doctor import examine
+    from resift.settings import Settings
+
+    diagnosis = examine(uri, Settings.load().storage)
+    if as_json:
+        print_json(asdict(diagnosis) | {"is_safe": diagnosis.is_safe, "verdict": diagnosis.verdict})
+    else:
+        for check in diagnosis.checks:
+            mark = "ok" if check.ok else "FAILS" if check.needed else "warning"
+            say(f"{mark:8}{check.name:18}{check.detail}")
+        print_line(f"{diagnosis.uri}: {diagnosis.verdict}")
+    if not diagnosis.is_safe:
+        raise typer.Exit(1)
+
+
+def _describe(version: "Version") -> str:
     """How vectors are searched, in a few words."""
     how = version.vectors
     if how.kind == "exact":
