@@ -1,8 +1,8 @@
-"""Are many callers at once served fairly?
+"""Are many concurrent callers served fairly?
 
     python benchmarks/callers.py [--callers 16] [--rounds 7] [--runtime openvino onnxruntime]
 
-That many callers start at once, each with 50 candidates of mixed length and a cross-encoder, exact.
+The callers start at once, each with 50 candidates of mixed length and a cross-encoder, exact.
 The targets: the p95 of a call is at most 1.15 times `callers` times the p50 of a single caller, and
 no call takes longer than twice the mean. Rounds of one caller and of all are interleaved.
 Needs  pip install 'resift[convert,onnxruntime]'. Last line of stdout: JSON.

@@ -10,25 +10,13 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from cli.command import PROGRAM, Resift
+from cli.command import PROGRAM, Resift, process, shell
 from resift.cli import streams
 from resift.cli.output import console, print_table
 
 needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-COMMAND = f'{sys.executable} -c "{PROGRAM}"'
-RERANK = f"{COMMAND} rerank -q cats"
+RERANK = "resift rerank -q cats"
 LINES = b"a text\nanother text about cats\n"
-
-
-def shell(command: str, **environment: str) -> "subprocess.CompletedProcess[bytes]":
-    return subprocess.run(
-        command,
-        shell=True,
-        input=LINES,
-        capture_output=True,
-        timeout=120,
-        env={**os.environ, **environment},
-    )
 
 
 @needs_dev_full
@@ -41,7 +29,7 @@ def shell(command: str, **environment: str) -> "subprocess.CompletedProcess[byte
     ],
 )
 def test_an_unwritable_stdout_is_an_error_in_a_line(shape: str, redirect: str, reason: str) -> None:
-    done = shell(f"{RERANK} {shape} {redirect}")
+    done = shell(f"{RERANK} {shape} {redirect}", LINES)
     assert done.returncode == 1
     (line,) = done.stderr.decode().splitlines()[-1:]
     assert line.startswith("error: the output cannot be written: ") and reason in line
@@ -51,22 +39,19 @@ def test_an_unwritable_stdout_is_an_error_in_a_line(shape: str, redirect: str, r
 @needs_dev_full
 @pytest.mark.parametrize("redirect", ["2>/dev/full", "2>&-"])
 def test_an_unwritable_stderr_changes_nothing_else(redirect: str) -> None:
-    done = shell(f"{RERANK} --jsonl {redirect}")
+    done = shell(f"{RERANK} --jsonl {redirect}", LINES)
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 2
-    assert shell(f"{RERANK} --what {redirect}").returncode == 2
+    assert shell(f"{RERANK} --what {redirect}", LINES).returncode == 2
 
 
 def test_an_ascii_terminal_gets_escaped_json() -> None:
-    done = shell(f"{COMMAND} rerank -q 'Käse' --json", PYTHONIOENCODING="ascii", TERM="dumb")
+    done = shell("resift rerank -q 'Käse' --json", LINES, PYTHONIOENCODING="ascii", TERM="dumb")
     assert done.returncode == 0 and b'"K\\u00e4se"' in done.stdout
 
 
 def test_without_an_environment_it_works() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "rerank", "-q", "cats"],
-        input=LINES, capture_output=True, timeout=120, env={},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = process("rerank", "-q", "cats", stdin=LINES, environment={})
+    assert done.code == 0, done.err
 
 
 BEGUN = "from resift.cli.main import run; print('begun', flush=True); run()"
@@ -138,17 +123,11 @@ ODD_SIZES = ["0", "00", "-5", "²", "٣", "abc", "", " ", "1.5"]
 
 def printed(*arguments: str, **variables: str) -> str:
     """Stdout of the command in an environment with these variables."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("LINES",)}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *arguments],
-        input="Paris is the capital of France\nBerlin\n",
-        env=environment | variables,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    environment = {name: value for name, value in os.environ.items() if name != "LINES"}
+    texts = b"Paris is the capital of France\nBerlin\n"
+    done = process(*arguments, stdin=texts, environment=environment | variables)
+    assert done.code == 0, done.err
+    return done.out
 
 
 @pytest.mark.parametrize("columns", ODD_SIZES)
