@@ -62,9 +62,13 @@ def _short(reranker: Reranker, calls: int) -> list[dict[str, Any]]:
         documents = texts(candidates, 120, spread=0.5)
         for load in (False, True):
             for budget_ms in BUDGETS_MS:
-                row = {"candidates": candidates, "load": load, "budget_ms": budget_ms}
-                rows.append(row | _measure(reranker.rank, documents, budget_ms, load, calls))
-                print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+                row: dict[str, Any] = {
+                    "candidates": candidates,
+                    "load": load,
+                    "budget_ms": budget_ms,
+                }
+                row |= _measure(reranker.rank, documents, budget_ms, load, calls)
+                rows.append(_printed(row))
     return rows
 
 
@@ -79,9 +83,9 @@ def _long(reranker: Reranker, calls: int) -> list[dict[str, Any]]:
         documents = [f"{number} {word * (size // len(word) + 1)}"[:size] for number in range(count)]
         for load in (False, True):
             for name, rank in (("rank", reranker.rank), ("arank", arank)):
-                row = {"texts": count, "characters": size, "load": load, "by": name}
-                rows.append(row | _measure(rank, documents, 100, load, calls))
-                print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+                row: dict[str, Any] = {"texts": count, "characters": size, "load": load, "by": name}
+                row |= _measure(rank, documents, 100, load, calls)
+                rows.append(_printed(row))
     return rows
 
 
@@ -106,8 +110,7 @@ def _many(reranker: Reranker, calls: int) -> list[dict[str, Any]]:
                     row["by"] = name
                     row |= _measure(call, documents, 100, False, calls)
                     row |= {"loop_blocked_ms": round(max(blocked), 2)} if blocked else {}
-                    rows.append(row)
-                    print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+                    rows.append(_printed(row))
     return rows
 
 
@@ -165,13 +168,18 @@ def _concurrent(reranker: Reranker, calls: int = 500, budget_ms: float = 50) -> 
     reranker.score(QUERY, candidates[0][:20])
     asyncio.run(all_calls())
     overruns = sorted(ms - budget_ms for ms in answered)
-    row = {
-        "answered": len(answered),
-        "refused": len(refused),
-        "overrun_p95": round(overruns[int(0.95 * len(overruns))], 2),
-        "refused_after_ms": round(max(refused, default=0.0), 2),
-        "loop_blocked_ms": round(max(gaps), 2),
-    }
+    return _printed(
+        {
+            "answered": len(answered),
+            "refused": len(refused),
+            "overrun_p95": round(overruns[int(0.95 * len(overruns))], 2),
+            "refused_after_ms": round(max(refused, default=0.0), 2),
+            "loop_blocked_ms": round(max(gaps), 2),
+        }
+    )
+
+
+def _printed(row: dict[str, Any]) -> dict[str, Any]:
     print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
     return row
 

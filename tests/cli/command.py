@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +57,14 @@ def shell(
     **variables: str,
 ) -> "subprocess.CompletedProcess[bytes]":
     """Run a line of bash in which ``resift`` is the command; `memory` limits it, in bytes."""
-    limit = (
-        None
-        if memory is None
-        else partial(resource.setrlimit, resource.RLIMIT_AS, (memory, memory))
-    )
+
+    def limit_memory() -> None:
+        if memory is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+
     program = f'resift() {{ "{sys.executable}" -c "{PROGRAM}" "$@"; }}\n{line}'
     return subprocess.run(
         ["bash", "-c", program],
-        input=stdin, capture_output=True, timeout=120, cwd=folder, preexec_fn=limit,
+        input=stdin, capture_output=True, timeout=120, cwd=folder, preexec_fn=limit_memory,
         env={**os.environ, **variables},
     )  # fmt: skip

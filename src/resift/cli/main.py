@@ -33,10 +33,10 @@ def _run() -> int:
     streams.prepare_streams()
     from resift.cli import output
 
-    with output.logged():
+    with output.log_to_stderr():
         code = _run_verb()
     try:
-        streams.finish()
+        streams.flush_stdout()
     except (OSError, ValueError) as error:
         streams.discard(streams.STDOUT)
         code = code or _stdout_failed(error)
@@ -60,7 +60,7 @@ def _run_verb() -> int:
     except MemoryError as error:
         _print_error("out of memory; give this process more", error)
     except Exception as error:
-        if streams.is_of_output(error):
+        if streams.is_stdout_failure(error):
             streams.discard(streams.STDOUT)
             return _stdout_failed(error)
         _print_error(_machine_limit(error) or f"{type(error).__name__}: {error}; {REPORT}", error)

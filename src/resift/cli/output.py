@@ -48,7 +48,7 @@ def plain_warnings() -> Iterator[None]:
         yield
 
 
-class _Lines(logging.Handler):
+class _StderrHandler(logging.Handler):
     """Prints log records as lines on stderr; tracebacks only with ``RESIFT_DEBUG``."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -58,14 +58,14 @@ class _Lines(logging.Handler):
 
 
 @contextmanager
-def logged() -> Iterator[None]:
+def log_to_stderr() -> Iterator[None]:
     """Print log records of level warning and above on stderr."""
-    logger, lines = logging.getLogger("resift"), _Lines(logging.WARNING)
-    logger.addHandler(lines)
+    logger, handler = logging.getLogger("resift"), _StderrHandler(logging.WARNING)
+    logger.addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(lines)
+        logger.removeHandler(handler)
 
 
 def printable(text: str) -> str:

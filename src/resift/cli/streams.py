@@ -23,7 +23,7 @@ _NUMBER = re.compile("0*([1-9][0-9]{0,17})")
 _FAILURES = {errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO}
 
 
-class _Closed(io.TextIOBase):
+class _ClosedStdout(io.TextIOBase):
     """Stdout that the caller has closed: writing raises, where Python would drop the text."""
 
     def write(self, text: str) -> int:
@@ -37,7 +37,7 @@ class _Closed(io.TextIOBase):
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 
-class _Lenient(io.TextIOBase):
+class _SafeStderr(io.TextIOBase):
     """Stderr that may be unwritable: failed writes are dropped and raise nothing."""
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -48,7 +48,7 @@ class _Lenient(io.TextIOBase):
             try:
                 return self._stream.write(text)
             except OSError:
-                self._drop()
+                self._discard()
         return len(text)
 
     def flush(self) -> None:
@@ -56,7 +56,7 @@ class _Lenient(io.TextIOBase):
             try:
                 self._stream.flush()
             except (OSError, ValueError):
-                self._drop()
+                self._discard()
 
     def isatty(self) -> bool:
         return self._stream is not None and self._stream.isatty()
@@ -68,7 +68,7 @@ class _Lenient(io.TextIOBase):
     def encoding(self) -> str:  # type: ignore[override]
         return getattr(self._stream, "encoding", None) or "utf-8"
 
-    def _drop(self) -> None:
+    def _discard(self) -> None:
         self._stream = None
         discard(STDERR)
 
@@ -78,11 +78,11 @@ def prepare_streams() -> None:
     for number, flags in ((STDIN, os.O_WRONLY), (STDOUT, os.O_RDONLY), (STDERR, os.O_RDONLY)):
         _occupy(number, flags)
     if sys.stdout is None:
-        sys.stdout = _Closed()
+        sys.stdout = _ClosedStdout()
     elif isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # any text can be written
     if sys.stderr is None or isinstance(sys.stderr, io.TextIOWrapper):
-        sys.stderr = _Lenient(sys.stderr)
+        sys.stderr = _SafeStderr(sys.stderr)
 
 
 def _occupy(number: int, flags: int) -> None:
@@ -103,14 +103,14 @@ def stdin() -> io.BufferedIOBase:
     return cast(io.BufferedIOBase, sys.stdin.buffer)
 
 
-def finish() -> None:
+def flush_stdout() -> None:
     """Flush stdout; `OSError` where that fails."""
     for stream in (sys.stdout, sys.__stdout__):
-        if stream is not None and not isinstance(stream, _Closed) and not stream.closed:
+        if stream is not None and not isinstance(stream, _ClosedStdout) and not stream.closed:
             stream.flush()
 
 
-def is_of_output(error: Exception) -> bool:
+def is_stdout_failure(error: Exception) -> bool:
     """Whether the error comes from writing to stdout and not to a named file."""
     return isinstance(error, OSError) and error.errno in _FAILURES and not error.filename
 
