@@ -35,7 +35,7 @@ ALSO = {"index/embedders/artifact.py": {"rerank"}, "index/parsing/chunking.py": 
 """Files that may know more than their room: how models run, and how texts are counted."""
 
 DOORS = {
-    "botocore": ("cli/botocore_corpus.py", "index/storage/credentials.py"),
+    "botocore": ("cli/demo.py", "index/storage/credentials.py"),
     "bm25s": ("training/",),
     "charset_normalizer": ("index/parsing/charset.py",),
     "huggingface_hub": ("training/",),

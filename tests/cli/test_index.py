@@ -1,4 +1,4 @@
-"""Proves what `resift index` remembers, refuses and says."""
+"""What ``resift index`` remembers, refuses and prints."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from resift.index.parsing.options import Columns
 from resift.index.source_options import AS_IT_IS, SourceOptions
 
 
-def test_what_is_given_goes_upon_what_was() -> None:
+def test_given_options_change_the_remembered_ones() -> None:
     first = GivenOptions(
         include=["*.csv"],
         text_column=["answer", "faq/*.csv=body"],
@@ -37,7 +37,7 @@ def test_what_is_given_goes_upon_what_was() -> None:
     assert described(AS_IT_IS) == "" and differences(first, first) == []
 
 
-def test_the_last_pattern_that_was_given_counts() -> None:
+def test_the_last_pattern_wins() -> None:
     source_options = GivenOptions(
         text_column=["*.csv=a", "/x.csv=b", "year=2020/*.csv=c"]
     ).applied_to(AS_IT_IS)
@@ -66,13 +66,13 @@ def test_the_last_pattern_that_was_given_counts() -> None:
         GivenOptions(max_seconds=float("nan")),
     ],
 )
-def test_options_that_say_nothing_are_refused(given: GivenOptions) -> None:
+def test_invalid_options_are_refused(given: GivenOptions) -> None:
     with pytest.raises(InputError, match="expected") as refused:
         given.applied_to(SourceOptions())
     assert "max_" not in str(refused.value)
 
 
-def test_numbers_that_no_limit_can_be_are_told_as_they_were_given() -> None:
+def test_an_impossible_limit_is_shown_as_typed() -> None:
     for megabytes in (1e300, 1e-300):
         with pytest.raises(InputError) as refused:
             GivenOptions(max_mb=megabytes).applied_to(SourceOptions())
@@ -84,7 +84,7 @@ def test_numbers_that_no_limit_can_be_are_told_as_they_were_given() -> None:
     assert GivenOptions(max_mb=1e6).applied_to(SourceOptions()).limits.max_bytes == 10**12
 
 
-def test_what_is_in_the_index_is_not_called_skipped(resift: Resift, tmp_path: Path) -> None:
+def test_an_indexed_file_is_not_called_skipped(resift: Resift, tmp_path: Path) -> None:
     source, uri = tmp_path / "source", tmp_path / "index"
     source.mkdir()
     (source / "a.txt").write_bytes("größer als ".encode() * 20 + b"\xff")
@@ -132,7 +132,7 @@ def test_options_are_remembered_shown_and_forgotten(resift: Resift, tmp_path: Pa
     assert first.code == 0 and first.err == ""
     again = resift("index", source, "--index", uri)
     assert "1 unchanged" in again.out
-    assert again.err == "read as before: include *.csv, text-column answer\n"
+    assert again.err == "remembered options: include *.csv, text-column answer\n"
     changed = resift("index", source, "--index", uri, "--exclude", "old/")
     assert changed.err == "options changed: exclude none → old/\n"
     refused = resift("index", source, "--index", uri, "--include", "*.md")
@@ -146,7 +146,7 @@ def test_options_are_remembered_shown_and_forgotten(resift: Resift, tmp_path: Pa
     assert (report["added"], report["emptied"], report["listed"]) == (1, 1, 2)
 
 
-def test_what_is_passed_over_is_counted_by_kind(resift: Resift, tmp_path: Path) -> None:
+def test_ignored_files_are_counted_by_kind(resift: Resift, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for name in ("a.txt", "x.png", "y.PNG", "z.zip", "Makefile", "tab\t.md"):

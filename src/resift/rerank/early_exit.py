@@ -16,7 +16,7 @@ from resift.rerank.artifact import Exit
 from resift.rerank.ordering import Interpolation, Numbers
 
 TOLERANCE = 0.05
-"""LOG.md says what it costs; ``benchmarks/quality.py`` measures it, column "progressive"."""
+"""LOG.md has the measured costs; ``benchmarks/quality.py`` prints them in the column "early exit"."""
 
 
 @dataclass(frozen=True, slots=True)

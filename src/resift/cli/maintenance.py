@@ -1,4 +1,4 @@
-"""``resift versions``, ``rollback``, ``cleanup``: list, restore and delete versions."""
+"""The verbs that look after an index: ``versions``, ``rollback``, ``cleanup``, ``doctor``."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from resift.cli.options import AsJson, IndexUri
-from resift.cli.output import console, print_json, print_table
+from resift.cli.output import print_json, print_line, print_table, say
 
 if TYPE_CHECKING:
     from resift.index.versions.record import Version
@@ -32,7 +32,7 @@ def versions(uri: IndexUri, as_json: AsJson = False) -> None:
             f"{version.documents:,}",
             f"{version.passages:,}",
             f"{size:.1f}",
-            describe(version),
+            _describe(version),
             version.note,
         )
     print_table(table)
@@ -43,18 +43,16 @@ def rollback(
     uri: IndexUri,
     as_json: AsJson = False,
 ) -> None:
-    """Publish an old version once more, as the newest; the next sync goes on from there."""
+    """Publish an old version again as the newest; the next sync continues from it."""
     from resift.search.index import Index
 
     version = Index(uri).rollback(number)
     if as_json:
         print_json(_facts(version))
         return
-    console.print(
+    print_line(
         f"{uri}: version {version.number} is version {number} again: "
-        f"{version.documents:,} documents, {version.passages:,} passages",
-        markup=False,
-        soft_wrap=True,
+        f"{version.documents:,} documents, {version.passages:,} passages"
     )
 
 
@@ -73,15 +71,33 @@ def cleanup(
     if as_json:
         print_json({"removed": removed, "freed_bytes": freed})
         return
-    console.print(
+    print_line(
         f"{uri}: {len(removed)} versions deleted, {freed / 1e6:.1f} MB freed; the last {keep} and "
-        f"those that were replaced in the last {older_than_days:g} days stay",
-        markup=False,
-        soft_wrap=True,
+        f"those that were replaced in the last {older_than_days:g} days stay"
     )
 
 
-def describe(version: "Version") -> str:
+def doctor(
+    uri: Annotated[str, typer.Argument(help="Folder or s3:// prefix for an index.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check whether a store guarantees what an index relies on. Exit 0: safe, 1: not."""
+    from resift.index.storage.doctor import examine
+    from resift.settings import Settings
+
+    diagnosis = examine(uri, Settings.load().storage)
+    if as_json:
+        print_json(asdict(diagnosis) | {"is_safe": diagnosis.is_safe, "verdict": diagnosis.verdict})
+    else:
+        for check in diagnosis.checks:
+            mark = "ok" if check.ok else "FAILS" if check.needed else "warning"
+            say(f"{mark:8}{check.name:18}{check.detail}")
+        print_line(f"{diagnosis.uri}: {diagnosis.verdict}")
+    if not diagnosis.is_safe:
+        raise typer.Exit(1)
+
+
+def _describe(version: "Version") -> str:
     """How vectors are searched, in a few words."""
     how = version.vectors
     if how.kind == "exact":
