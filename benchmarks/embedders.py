@@ -39,7 +39,7 @@ from resift.index.embed import Embedder, open_embedder
 from resift.index.parsing.chunk import chunk
 from resift.index.parsing.documents import Section
 from resift.index.parsing.measure import token_starts
-from resift.search.fusion import reciprocal_rank_fusion
+from resift.search.retrieval import reciprocal_rank_fusion
 from resift.settings import Settings
 
 DEPTH = 100

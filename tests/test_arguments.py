@@ -21,7 +21,7 @@ from resift.index.parsing.columns import Columns
 from resift.index.parsing.limits import ParseLimits
 from resift.index.source import Globs
 from resift.index.source_options import SourceOptions
-from resift.search.plan import Reranking
+from resift.search.options import SearchOptions
 from resift.settings import Settings, StorageSettings
 
 TEXTS = ["red", "blue sky", "red sky"]
@@ -104,7 +104,7 @@ def test_flags_are_true_or_false(
         ("states", lambda: tiny.precompute(TEXTS, states=flag)),
         ("rerank", lambda: index.search("cat", rerank=flag)),
         ("exact", lambda: index.search("cat", exact=flag)),
-        ("exact", lambda: Reranking(exact=flag)),
+        ("exact", lambda: SearchOptions(exact=flag)),
         ("rerank", lambda: index.load(rerank=flag)),
         ("token_states", lambda: new.sync(str(docs), token_states=flag)),
         ("allow_unsafe", lambda: new.sync(str(docs), allow_unsafe=flag)),
@@ -303,5 +303,5 @@ def test_a_first_stage_takes_what_keeps_and_need_not_rank(index: Index) -> None:
             return [None] * len(documents)
 
     assert index.retrieve("cat", reranker=Keeps()).depth == 1  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"^reranker='x': expected an object with a method keep"):
+    with pytest.raises(InputError, match=r"^reranker='x': expected .* a method precompute"):
         index.retrieve("cat", reranker="x")  # type: ignore[arg-type]

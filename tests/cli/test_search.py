@@ -149,7 +149,11 @@ def test_an_embedder_that_is_down_is_a_line_and_the_words_answer(
     monkeypatch.setattr(ArtifactEmbedder, "embed_query", down)
     done = resift("search", "messages", "--index", index, "--json", "--no-rerank")
     found = json.loads(done.out)
-    assert done.code == 0 and done.err == "the dense arm failed; the search goes on without it\n"
+    assert (
+        done.code == 0 and done.err == "the dense retriever failed; the search goes on without it\n"
+    )
     assert [hit["citation"]["doc_id"] for hit in found["hits"]] == ["queues.txt"]
-    assert found["receipt"]["reason"].startswith("the dense arm failed: EmbedderError: the server")
+    assert found["receipt"]["reason"].startswith(
+        "the dense retriever failed: EmbedderError: the server"
+    )
     assert "Traceback" not in done.err

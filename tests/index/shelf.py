@@ -8,6 +8,7 @@ from typing import Any
 import lance
 
 from index.fakes import HashingEmbedder
+from resift.index.embed import Models
 from resift.index.location import Location, locate
 from resift.index.manifest import Entry
 from resift.index.publish import SyncDelta, publish
@@ -19,7 +20,7 @@ from resift.index.snapshot import Snapshot
 from resift.index.source import open_source
 from resift.index.source_options import SourceOptions
 from resift.index.store import Store
-from resift.index.sync import IndexHandle, Models, SyncConsent, sync
+from resift.index.sync import IndexHandle, SyncConsent, sync
 from resift.index.table import TABLE
 from resift.index.versions import Version, Versions
 from resift.index.where import parse_where
@@ -48,7 +49,7 @@ class Shelf:
         return Versions(self.location, LOCAL)
 
     @property
-    def place(self) -> IndexHandle:
+    def handle(self) -> IndexHandle:
         return IndexHandle(self.location, LOCAL, self.versions)
 
     def write(self, **files: str) -> None:
@@ -66,16 +67,16 @@ class Shelf:
         allow_deletes: bool = False,
     ) -> SyncReport:
         source = open_source(str(self.docs / below), LOCAL)
-        models, allowed = Models(self.embedder), SyncConsent(deletes=allow_deletes)
+        models, consent = Models(self.embedder), SyncConsent(deletes=allow_deletes)
         return sync(
-            source, self.place, models, source_options, self.progress.append, allowed=allowed
+            source, self.handle, models, source_options, self.progress.append, consent=consent
         )
 
     def store(self) -> Store:
         return Store.open(self.location, LOCAL, self.embedder)
 
-    def publish(self, news: SyncDelta = NOTHING) -> Version:
-        return publish(self.store(), self.versions, self.embedder, news)
+    def publish(self, delta: SyncDelta = NOTHING) -> Version:
+        return publish(self.store(), self.versions, self.embedder, delta)
 
     def newest(self) -> Version:
         return find_version(self.location, self.versions, None)

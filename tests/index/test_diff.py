@@ -20,7 +20,7 @@ def listed(name: str, etag: str = "e1", size: int = 3) -> SourceObject:
 
 def known(name: str, passages: int = 1, made_by: str | None = None) -> Entry:
     own = entry(f"/d/{name}", passages=passages)
-    as_read = EXPECTED.of(name, passages) if made_by is None else made_by
+    as_read = EXPECTED.fingerprint(name, passages) if made_by is None else made_by
     return replace(own, origin=replace(own.origin, made_by=as_read))
 
 

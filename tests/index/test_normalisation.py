@@ -59,4 +59,4 @@ def test_hidden_characters_are_found_and_cited_where_they_stand(tmp_path: Path) 
         assert first.citation
         start, end = first.citation.start, first.citation.end
         assert text[start:end] == first.text
-        assert index.verify_citation(first.id).standing == "proved"
+        assert index.verify_citation(first.id).status == "proved"

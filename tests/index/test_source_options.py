@@ -12,7 +12,7 @@ from resift.index.parsing.columns import Columns
 from resift.index.parsing.limits import ParseLimits
 from resift.index.patterns import Globs
 from resift.index.publish import clean
-from resift.index.source_options import AS_IT_IS, SourceOptions, remembered
+from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions, remembered
 
 FULL = SourceOptions(
     globs=Globs(("*.md", "*.csv"), ("drafts/",)),
@@ -29,7 +29,7 @@ def _parsers_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_goes_through_json_and_comes_back() -> None:
-    for options in (AS_IT_IS, FULL):
+    for options in (DEFAULT_OPTIONS, FULL):
         assert SourceOptions.from_json(json.loads(json.dumps(options.to_json()))) == options
 
 
@@ -53,21 +53,25 @@ def test_it_goes_through_json_and_comes_back() -> None:
     ],
 )
 def test_what_nobody_has_written_so_is_refused(name: str, value: object) -> None:
-    with pytest.raises(ValueError, match="no options of a sync"):
+    with pytest.raises(ValueError, match="not the options of a sync"):
         SourceOptions.from_json(FULL.to_json() | {name: value})
-    with pytest.raises(ValueError, match="no options of a sync"):
+    with pytest.raises(ValueError, match="not the options of a sync"):
         SourceOptions.from_json({key: own for key, own in FULL.to_json().items() if key != name})
 
 
 def test_without_its_own_a_source_is_read_as_the_one_that_holds_it() -> None:
-    source_options = {"/d": FULL.to_json(), "/d/in": AS_IT_IS.to_json(), "s3://b": FULL.to_json()}
+    source_options = {
+        "/d": FULL.to_json(),
+        "/d/in": DEFAULT_OPTIONS.to_json(),
+        "s3://b": FULL.to_json(),
+    }
     assert remembered(source_options, "/d") == FULL
-    assert remembered(source_options, "/d/in/deep") == AS_IT_IS
+    assert remembered(source_options, "/d/in/deep") == DEFAULT_OPTIONS
     below = remembered(source_options, "/d/other")
     assert (below.columns, below.limits, below.follow_links) == (FULL.columns, FULL.limits, True)
     assert below.globs == Globs()
     assert remembered(source_options, "s3://b/x").columns == FULL.columns
-    assert remembered(source_options, "/dd") == remembered({}, "/d") == AS_IT_IS
+    assert remembered(source_options, "/dd") == remembered({}, "/d") == DEFAULT_OPTIONS
 
 
 def test_a_run_without_options_reads_as_the_one_before(shelf: Shelf) -> None:
@@ -129,7 +133,7 @@ def test_damaged_options_are_told_and_can_be_given_anew(shelf: Shelf) -> None:
     fields = json.loads(record.read_text())
     fields["source_options"][shelf.uri("").rstrip("/")]["columns"] = 7
     record.write_text(json.dumps(fields))
-    with pytest.raises(StoreError, match="the options that it remembers are damaged"):
+    with pytest.raises(StoreError, match="the options of its last sync are damaged"):
         shelf.sync()
-    assert shelf.sync(source_options=AS_IT_IS).unchanged == 1
+    assert shelf.sync(source_options=DEFAULT_OPTIONS).unchanged == 1
     assert Path(shelf.index).exists()

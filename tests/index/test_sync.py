@@ -24,6 +24,7 @@ from resift.errors import (
     Vanished,
 )
 from resift.index.diff import Diff
+from resift.index.embed import Models
 from resift.index.parsing import parse
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.limits import ParseLimits
@@ -32,9 +33,9 @@ from resift.index.publish import rollback
 from resift.index.report import SyncReport
 from resift.index.run import Progress
 from resift.index.source import Fetched, Globs, Source, open_source
-from resift.index.source_options import AS_IT_IS, SourceOptions
+from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions
 from resift.index.store import Store
-from resift.index.sync import Models, expect
+from resift.index.sync import expected_entries
 from resift.index.versions import Versions
 
 
@@ -115,7 +116,7 @@ def test_what_a_limit_has_skipped_is_tried_again_under_another(shelf: Shelf) -> 
     }
     assert counts(shelf.sync(source_options=tight)) == (0, 0, 0, 1)
     assert counts(shelf.sync()) == (0, 0, 0, 1)  # as before: it is remembered
-    assert counts(shelf.sync(source_options=AS_IT_IS)) == (0, 1, 0, 1)
+    assert counts(shelf.sync(source_options=DEFAULT_OPTIONS)) == (0, 1, 0, 1)
     assert shelf.texts() == ["alpha", "b" * 200]
 
 
@@ -522,7 +523,9 @@ def test_without_states_it_does_not_matter_who_kept_some(shelf: Shelf) -> None:
     def no_keeper() -> NoReturn:
         raise AssertionError("no model is needed to compare")
 
-    assert expect(Models(shelf.embedder, no_keeper), SourceOptions()).precomputed_by is None
+    assert (
+        expected_entries(Models(shelf.embedder, no_keeper), SourceOptions()).precomputed_by is None
+    )
 
 
 def test_what_was_skipped_for_want_of_a_parser_is_read_once_that_is_installed(
@@ -637,7 +640,7 @@ def test_an_index_below_its_own_source_is_none_of_its_documents(tmp_path: Path) 
         assert again.passed_over == {"index": 3}
     shelf.index = shelf.docs  # in the very same folder it is a slip
     before = sorted(shelf.docs.rglob("*"))
-    with pytest.raises(InputError, match="would lie among the documents"):
+    with pytest.raises(InputError, match="would be among the documents"):
         shelf.sync()
     assert sorted(shelf.docs.rglob("*")) == before
 
@@ -650,10 +653,10 @@ def test_an_index_in_an_index_is_refused_before_anything_is_written(
     shelf.sync()
     files = shelf.files()
     shelf.index = shelf.index / below
-    with pytest.raises(InputError, match=f"{below}: lies in an index; name another place"):
+    with pytest.raises(InputError, match=f"{below}: lies in an index; name another folder"):
         shelf.sync()
     with pytest.raises(InputError, match="lies in an index"):
-        plan(open_source(str(shelf.docs), LOCAL), shelf.place, Models(shelf.embedder))
+        plan(open_source(str(shelf.docs), LOCAL), shelf.handle, Models(shelf.embedder))
     shelf.index = Path(str(shelf.index).removesuffix(f"/{below}"))
     assert shelf.files() == files
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from index.fakes import ParsersHere
 from index.shelf import Shelf, entry, found, origin
 from resift.errors import EmbedderError
+from resift.index.embed import Models
 from resift.index.parsing import parse
 from resift.index.parsing.cut import CutDocument, CutFile, Piece
 from resift.index.report import SyncReport
 from resift.index.store import Store
-from resift.index.sync import Models
 from resift.index.writer import Writer
 from resift.types import Document, Precomputed
 
@@ -104,11 +104,11 @@ def test_every_vector_is_that_of_its_own_text(shelf: Shelf) -> None:
 def test_rows_of_one_file_are_not_known_by_their_place(shelf: Shelf) -> None:
     """Each row's first passage is number 0: the file's bytes and a number do not say which."""
     writing = writer(shelf)
-    writing.take(origin("/d/a.jsonl", "9"), file("one", "two", rows=True))
+    writing.add(origin("/d/a.jsonl", "9"), file("one", "two", rows=True))
     writing.commit()
     shelf.publish()
     writing = writer(shelf, "91")
-    writing.take(origin("/d/b.jsonl", "91"), file("three", "two", rows=True))
+    writing.add(origin("/d/b.jsonl", "91"), file("three", "two", rows=True))
     writing.commit()
     assert (writing.embedded, writing.reused) == (1, 1)
 
@@ -158,7 +158,7 @@ def test_objects_are_committed_whole_and_a_giant_one_at_once(
     writing = writer(shelf)
     for name, count in (("a", 2), ("b", 11), ("c", 1)):
         texts = [f"{name} {number}" for number in range(count)]
-        writing.take(origin(f"/d/{name}.jsonl", "9"), file(*texts, rows=True))
+        writing.add(origin(f"/d/{name}.jsonl", "9"), file(*texts, rows=True))
         if writing.is_full:
             writing.commit(lambda: told.append(writing.written))
     writing.commit(lambda: told.append(writing.written))
@@ -166,7 +166,7 @@ def test_objects_are_committed_whole_and_a_giant_one_at_once(
     assert told == ([2, 5, 8, 11, 13, 14] if most == 2 else [3, 6, 9, 12, 14])
     writing.commit()
     assert len(ends) <= 3
-    assert {uri: own.passages for uri, own in writing.read.items()} == {
+    assert {uri: own.passages for uri, own in writing.committed.items()} == {
         "/d/a.jsonl": 2, "/d/b.jsonl": 11, "/d/c.jsonl": 1
     }  # fmt: skip
 
@@ -175,7 +175,7 @@ def test_what_waits_long_is_committed_though_it_is_little(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writing = writer(shelf)
-    writing.take(origin("/d/a.jsonl", "9"), file(*map(str, range(200)), rows=True))
+    writing.add(origin("/d/a.jsonl", "9"), file(*map(str, range(200)), rows=True))
     assert not writing.is_full
     monkeypatch.setattr("resift.index.writer._COMMIT_SECONDS", 0.0)
     assert writing.is_full
@@ -250,13 +250,13 @@ class Keeps:
 def test_what_a_reranker_keeps_lies_beside_the_passage(shelf: Shelf, states: bool) -> None:
     precomputer = Keeps()
     writing = writer(shelf, precomputer=lambda: precomputer, token_states=states)
-    writing.take(origin("/d/a", "9"), file("one text"))
+    writing.add(origin("/d/a", "9"), file("one text"))
     writing.commit()
     shelf.publish()
     (own,) = shelf.passages()
     assert (own.precomputed, own.has_states) == (Precomputed("keeps", b"h", b""), states)
     assert writing.precomputed_bytes == (len("one text") if states else 0)
-    assert writing.read["/d/a"].precomputed_by == ("keeps" if states else None)
+    assert writing.committed["/d/a"].precomputed_by == ("keeps" if states else None)
     assert shelf.store().contents().whole == (
         entry("/d/a", "9", precomputed_by="keeps" if states else None),
     )

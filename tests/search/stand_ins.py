@@ -35,7 +35,7 @@ class Picky(Backwards):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[dict[str, float]] = []
+        self.arguments: list[dict[str, float]] = []
 
     def rank(
         self,
@@ -46,7 +46,7 @@ class Picky(Backwards):
         budget_ms: float | None = None,
         **thresholds: float,
     ) -> Ranking:
-        self.asked.append(thresholds)
+        self.arguments.append(thresholds)
         ranking = super().rank(query, documents, top_n=top_n, budget_ms=budget_ms)
         return replace(ranking, receipt=replace(ranking.receipt, abstained=True))
 

@@ -239,7 +239,7 @@ def test_an_index_is_opened_with_the_embedder_it_was_made_by(
         opened.append(name)
         return HashingEmbedder(str(name))
 
-    monkeypatch.setattr("resift.search.parts.open_embedder", open_by_name)
+    monkeypatch.setattr("resift.search.components.open_embedder", open_by_name)
     uri = str(tmp_path / "index")
     Index(uri, settings=Settings(), embedder=HashingEmbedder("wordllama")).sync(str(docs))
     Index(uri, settings=Settings()).search("cat", rerank=False)
@@ -258,7 +258,7 @@ def test_an_index_does_not_choose_where_queries_are_sent(
         opened.append(name)
         return HashingEmbedder("mine")
 
-    monkeypatch.setattr("resift.search.parts.open_embedder", open_by_name)
+    monkeypatch.setattr("resift.search.components.open_embedder", open_by_name)
     uri = str(tmp_path / "index")
     theirs = HashingEmbedder("http://elsewhere/v1#model")
     Index(uri, settings=Settings(), embedder=theirs).sync(str(docs))
@@ -271,14 +271,14 @@ def test_a_citation_is_verified_by_a_hits_id(tmp_path: Path, docs: Path) -> None
     index = index_at(tmp_path)
     index.sync(str(docs))
     hit = index.search("dog", rerank=False)[0]
-    assert index.verify_citation(hit.id).standing == "proved"
+    assert index.verify_citation(hit.id).status == "proved"
     (docs / "dog.md").write_text("Foreword.\n\n# About\n\nThe dog is an animal.")
-    assert index.verify_citation(hit.id).standing == "still_there"
+    assert index.verify_citation(hit.id).status == "still_there"
     (docs / "dog.md").write_text("# About\n\nThe dog is a friend.")
-    assert index.verify_citation(hit.id).standing == "changed"
+    assert index.verify_citation(hit.id).status == "changed"
     (docs / "dog.md").unlink()
-    assert index.verify_citation(hit.id).standing == "gone"
-    assert index.verify_citation("nothing").standing == "unknown"
+    assert index.verify_citation(hit.id).status == "gone"
+    assert index.verify_citation("nothing").status == "unknown"
 
 
 def test_threads_share_an_index(tmp_path: Path, docs: Path) -> None:
@@ -347,7 +347,7 @@ def test_what_is_loaded_beforehand_is_not_loaded_by_a_search(
         return HashingEmbedder()
 
     index_at(tmp_path).sync(str(docs))
-    monkeypatch.setattr("resift.search.parts.open_embedder", open_by_name)
+    monkeypatch.setattr("resift.search.components.open_embedder", open_by_name)
     index = Index(tmp_path / "index", settings=Settings(), reranker=Backwards())
     index.load()
     assert loaded == ["embedder"]

@@ -21,10 +21,10 @@ from resift.errors import (
 )
 from resift.index.snapshot import Snapshot, View
 from resift.search.index import Index
-from resift.search.plan import SearchPlan
+from resift.search.options import SearchOptions
 from resift.settings import Settings
 from resift.types import Ranking
-from search.opened import FailingEmbedder, search_parts
+from search.opened import FailingEmbedder, search_components
 from search.stand_ins import Backwards, Broken
 
 EMBEDDER = HashingEmbedder()
@@ -52,13 +52,13 @@ def ids(ranking: Ranking) -> list[str]:
 def test_without_the_embedder_the_words_answer(
     snapshot: Snapshot, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    words = search_parts("cat", snapshot, EMBEDDER, None, SearchPlan(mode="lexical"))
+    words = search_components("cat", snapshot, EMBEDDER, None, SearchOptions(mode="lexical"))
     with caplog.at_level(logging.WARNING, "resift"):
-        found = search_parts("cat", snapshot, FailingEmbedder(error), None, SearchPlan())
+        found = search_components("cat", snapshot, FailingEmbedder(error), None, SearchOptions())
     assert ids(found) == ids(words) != []
     assert found.receipt.partial
     reason = str(found.receipt.reason)
-    assert reason.startswith(f"the dense arm failed: {type(error).__name__}: ")
+    assert reason.startswith(f"the dense retriever failed: {type(error).__name__}: ")
     (record,) = caplog.records
     assert record.exc_info and record.exc_info[1] is error
 
@@ -66,12 +66,12 @@ def test_without_the_embedder_the_words_answer(
 def test_without_the_words_the_vectors_answer(
     snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    near = search_parts("cat", snapshot, EMBEDDER, None, SearchPlan(mode="dense"))
+    near = search_components("cat", snapshot, EMBEDDER, None, SearchOptions(mode="dense"))
     monkeypatch.setattr(View, "lexical", no_words)
-    found = search_parts("cat", snapshot, EMBEDDER, None, SearchPlan())
+    found = search_components("cat", snapshot, EMBEDDER, None, SearchOptions())
     assert ids(found) == ids(near)
     assert found.receipt.reason == (
-        "the lexical arm failed: StoreError: the server does not answer"
+        "the lexical retriever failed: StoreError: the server does not answer"
     )
 
 
@@ -80,20 +80,22 @@ def test_where_both_arms_fail_or_one_alone_was_asked_that_is_the_error(
 ) -> None:
     broken = FailingEmbedder(DOWN)
     with pytest.raises(EmbedderError, match="does not answer"):
-        search_parts("cat", snapshot, broken, None, SearchPlan(mode="dense"))
+        search_components("cat", snapshot, broken, None, SearchOptions(mode="dense"))
     monkeypatch.setattr(View, "lexical", no_words)
     with pytest.raises(StoreError, match="does not answer"):
-        search_parts("cat", snapshot, broken, None, SearchPlan())
+        search_components("cat", snapshot, broken, None, SearchOptions())
     with pytest.raises(StoreError, match="does not answer"):
-        search_parts("cat", snapshot, EMBEDDER, None, SearchPlan(mode="lexical"))
+        search_components("cat", snapshot, EMBEDDER, None, SearchOptions(mode="lexical"))
 
 
 def test_two_things_that_are_missing_are_both_said(snapshot: Snapshot) -> None:
-    found = search_parts(
-        "cat", snapshot, FailingEmbedder(DOWN), Broken(RuntimeFailure("no memory")), SearchPlan()
+    found = search_components(
+        "cat", snapshot, FailingEmbedder(DOWN), Broken(RuntimeFailure("no memory")), SearchOptions()
     )
     first, second = str(found.receipt.reason).split("; ")
-    assert first.startswith("the dense arm failed") and second.startswith("the reranker failed")
+    assert first.startswith("the dense retriever failed") and second.startswith(
+        "the reranker failed"
+    )
 
 
 MISTAKES = [
@@ -116,9 +118,9 @@ def test_what_is_no_fault_of_the_model_is_not_hidden(
     snapshot: Snapshot, error: Any, budget_ms: float | None
 ) -> None:
     with pytest.raises(type(error)):
-        search_parts("cat", snapshot, EMBEDDER, Broken(error), SearchPlan(), budget_ms)
+        search_components("cat", snapshot, EMBEDDER, Broken(error), SearchOptions(), budget_ms)
     with pytest.raises(type(error)):
-        search_parts("cat", snapshot, FailingEmbedder(error), None, SearchPlan(), budget_ms)
+        search_components("cat", snapshot, FailingEmbedder(error), None, SearchOptions(), budget_ms)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,7 @@ def test_a_reranker_that_fails_is_logged_with_its_traceback(
     snapshot: Snapshot, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "resift"):
-        found = search_parts("cat dog", snapshot, EMBEDDER, Broken(error), SearchPlan())
+        found = search_components("cat dog", snapshot, EMBEDDER, Broken(error), SearchOptions())
     assert len(found) == 4 and found.receipt.partial
     of_query = isinstance(error, QueryError)
     reason = "not reranked: " if of_query else f"the reranker failed: {type(error).__name__}: "
@@ -157,11 +159,11 @@ def test_an_embedder_that_cannot_be_opened_is_the_dense_arm_down(
     def gone(name: str | None, settings: Settings) -> NoReturn:
         raise ModelNotFound(f"{name}: no such embedder")
 
-    monkeypatch.setattr("resift.search.parts.open_embedder", gone)
+    monkeypatch.setattr("resift.search.components.open_embedder", gone)
     index = Index(uri, settings=Settings(embedder="/models/mine"), reranker=Backwards())
     found = index.search("cat")
     assert len(found) == 1
-    assert "the dense arm failed: ModelNotFound: /models/mine" in str(found.receipt.reason)
+    assert "the dense retriever failed: ModelNotFound: /models/mine" in str(found.receipt.reason)
     with pytest.raises(ModelNotFound):
         index.search("cat", mode="dense")
 

@@ -156,7 +156,7 @@ def _ablate(
     task: "Task", index: "Index", system: "SecondStage", plan: "EvaluationPlan", as_json: bool
 ) -> "list[Variant]":
     from resift.evaluation.ablation import ablate
-    from resift.search.retrieval import MODES
+    from resift.search.options import MODES
 
     with progress() as bar:
         shown = bar.add_task("reranking", total=len(MODES) * len(task.queries), note="queries")

@@ -9,7 +9,7 @@ from resift.settings import Settings
 
 if TYPE_CHECKING:
     from resift.evaluation.first_stage import FirstStage
-    from resift.index.precompute import Precomputer
+    from resift.index.embed import Precomputer
 
 
 def open_first_stage(

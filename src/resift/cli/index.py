@@ -85,8 +85,8 @@ def index(
         return
     with sync_progress() as show:
         report = target.sync(
-            source, show, source_options=source_options, token_states=token_states, allow_unsafe=unsafe_store,
-            allow_deletes=allow_deletes,
+            source, show, source_options=source_options, token_states=token_states,
+            allow_unsafe=unsafe_store, allow_deletes=allow_deletes,
         )  # fmt: skip
     _print_report(target, report, as_json)
 
@@ -95,19 +95,19 @@ def _source_options(target: "Index", source: str, given: "Given", forget: bool) 
     """How the source is read now; what is remembered, and what changes of it, is said."""
     from resift.cli.source_options import described, differences
     from resift.errors import StoreError
-    from resift.index.source_options import AS_IT_IS
+    from resift.index.source_options import DEFAULT_OPTIONS
 
     try:
         before = target.source_options(source)
     except StoreError:  # damaged
         if not forget:
             raise
-        before = AS_IT_IS
-    source_options = given.upon(AS_IT_IS if forget else before)
+        before = DEFAULT_OPTIONS
+    source_options = given.upon(DEFAULT_OPTIONS if forget else before)
     changed = differences(before, source_options)
-    if before != AS_IT_IS and changed:
+    if before != DEFAULT_OPTIONS and changed:
         say(f"options changed: {', '.join(changed)}")
-    elif before != AS_IT_IS:
+    elif before != DEFAULT_OPTIONS:
         say(f"read as before: {described(before)}")
     return source_options
 

@@ -7,7 +7,7 @@ from resift.errors import InputError
 from resift.index.parsing.columns import Columns
 from resift.index.parsing.limits import LEAST_SECONDS, MOST
 from resift.index.patterns import Globs
-from resift.index.source_options import AS_IT_IS, SourceOptions
+from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions
 
 _LEAST_MB, _MOST_MB = 1e-6, MOST // 10**6
 
@@ -77,7 +77,7 @@ def differences(before: SourceOptions, after: SourceOptions) -> list[str]:
 
 def described(source_options: SourceOptions) -> str:
     """The options that are not the usual ones."""
-    usual = _options(AS_IT_IS)
+    usual = _options(DEFAULT_OPTIONS)
     return ", ".join(
         f"{name} {value}"
         for name, value in _options(source_options).items()

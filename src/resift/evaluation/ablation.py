@@ -13,7 +13,7 @@ from resift.evaluation.second_stage import SecondStage
 from resift.evaluation.significance import Paired, paired
 from resift.evaluation.task import Task
 from resift.search.index import Index
-from resift.search.retrieval import MODES, Mode
+from resift.search.options import MODES, Mode
 
 SECONDS = ("none", "alone", "fused")
 

@@ -16,9 +16,9 @@ from typing import Protocol
 from resift.errors import DatasetError
 from resift.evaluation.collection import Collection
 from resift.evaluation.trec import Run
-from resift.index.precompute import Precomputer
+from resift.index.embed import Precomputer
 from resift.search.index import Index
-from resift.search.retrieval import Mode
+from resift.search.options import Mode
 from resift.settings import Settings, cache_folder
 from resift.tagged import claim
 from resift.types import Candidate, Document, Hit

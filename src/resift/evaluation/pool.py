@@ -161,7 +161,7 @@ def _joined(passages: Mapping[int, Document]) -> Document:
 def _rankings(
     index: "Index", query: str, size: int, problems: list[str]
 ) -> Iterator[list[Document]]:
-    from resift.search.retrieval import MODES
+    from resift.search.options import MODES
 
     depth = max(DEPTH, PASSAGES * size)
     for mode in MODES:

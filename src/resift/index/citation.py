@@ -1,7 +1,7 @@
-"""Is a passage still in its source? The source is read again, and what it says is compared.
+"""Is a cited passage still in its source? The source is read again and compared.
 
-A citation is proved by what it says itself, its text, its place and its object's ETag, never by its
-id: an id names whatever stands at that place in the index by now.
+A citation is verified by what it says itself: its text, its position and its object's ETag. An id
+alone names whatever passage has that id in the index now.
 """
 
 from collections import OrderedDict
@@ -12,19 +12,21 @@ from typing import Any, Literal
 from resift.errors import InputError, SourceError
 from resift.index.folder import kind_of
 from resift.index.location import locate_object
+from resift.index.manifest import Entry
 from resift.index.parsing.columns import columns_of
 from resift.index.parsing.cut import CutDocument
 from resift.index.parsing.limits import ParseLimits
 from resift.index.parsing.parsers import Parsers
 from resift.index.rows import Passage
+from resift.index.snapshot import Snapshot
 from resift.index.source import Fetched, Source, open_object
+from resift.index.versions import Versions
 from resift.settings import StorageSettings
 from resift.types import Hit
 
-# Objects that are kept as they were read: hits of one object mostly come one after the other.
-_OBJECTS = 8
+_CACHED_OBJECTS = 8  # hits of one object mostly follow each other
 
-Standing = Literal[
+CitationStatus = Literal[
     "proved",
     "still_there",
     "replaced",
@@ -32,29 +34,29 @@ Standing = Literal[
     "gone",
     "unproved",
     "unknown",
-    "unasked",
+    "unreachable",
     "malformed",
 ]
-"""How a citation stands.
+"""The result of verifying a citation.
 
-``proved``: the object is the one that was cited, by its ETag and by its version where the citation
-names one, and has the text where the citation says.
-``still_there``: the text is there, at another place or in an object that has changed since.
-``replaced``: the object has changed or is gone; the version that was cited is kept and has it.
-``changed``: the object has changed and does not have it any more. ``gone``: no such object, or no
-such document in it. ``unproved``: the object is the one that was cited and does not say so: the
-text, its page, row, heading or version was altered, or another parser reads it otherwise.
-``unknown``: an id that this version of the index does not have. ``unasked``: the source could not
-be asked. ``malformed``: no citation.
+``proved``: the object is the cited one, by its ETag and by its version where the citation names
+one, and has the text at the cited position.
+``still_there``: the text is there, at another position or in an object that has changed since.
+``replaced``: the object has changed or is gone; the cited version is stored and has the text.
+``changed``: the object has changed and no longer has the text. ``gone``: no such object, or no
+such document in it. ``unproved``: the object is the cited one and does not have the text: the
+citation's text, page, row, heading or version was altered, or another parser reads it differently.
+``unknown``: an id that this version of the index does not have. ``unreachable``: the source could
+not be read. ``malformed``: no citation.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What is to be proved: that characters `start` to `end` of a document are `text`.
+    """What is to be verified: that characters `start` to `end` of a document are `text`.
 
-    `etag` is of the object at `uri` when it was read; None where the citation does not say.
-    `made_by` is the parser's fingerprint, where it is known: the columns of tables are in it.
+    `etag` is that of the object at `uri` when it was indexed; None where the citation does not
+    name it. `made_by` is the parser's fingerprint, where it is known: it contains table columns.
     """
 
     passage_id: str
@@ -70,25 +72,162 @@ class Claim:
     page: int | None = None
     heading: str = ""
 
+    def is_in(self, document: CutDocument) -> bool:
+        """Whether the document has the text at the cited position."""
+        return (document.text or "")[self.start : self.end] == self.text
+
+    def is_of_version(self, fetched: Fetched) -> bool:
+        """Whether this is the cited version: a store without versions returns the current one."""
+        return fetched.version == self.object_version and self.etag in (None, fetched.etag)
+
+    def verdict(
+        self, status: CitationStatus, detail: str, span: tuple[int, int] | None = None
+    ) -> "Verdict":
+        """The verdict on this claim."""
+        return Verdict(self.passage_id, self.uri, status, detail, span)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a citation. `span` is where the text is in the document now."""
+    """The result for one citation. `span` is where the text is in the document now."""
 
     passage_id: str
     uri: str
-    standing: Standing
+    status: CitationStatus
     detail: str
     span: tuple[int, int] | None = None
 
     @property
     def is_good(self) -> bool:
         """Whether the source says today what the citation says."""
-        return self.standing in ("proved", "still_there")
+        return self.status in ("proved", "still_there")
 
 
-def of_passage(passage: Passage) -> Claim:
-    """The citation of a passage, as the index has it."""
+class CitationVerifier:
+    """Verifies citations of one index, one after the other.
+
+    `read` calls a function with the open version of the index and returns its result.
+    """
+
+    def __init__(
+        self,
+        storage: StorageSettings,
+        versions: Versions,
+        read: Callable[[Callable[[Snapshot], Any]], Any],
+    ) -> None:
+        self._storage = storage
+        self._versions = versions
+        self._read = read
+        self._entries: dict[str, Entry] | None = None
+        self._objects: OrderedDict[tuple[str, str], _SourceDocument] = OrderedDict()
+
+    def verify(self, citation: Hit | Mapping[str, Any] | str) -> Verdict:
+        """The verdict on a hit, the same as JSON, or a passage's id.
+
+        Raises `InputError` for anything else.
+        """
+        if isinstance(citation, str):
+            passage: Passage | None = self._read(lambda snapshot: snapshot.view().find(citation))
+            if passage is None:
+                return Verdict(citation, "", "unknown", "no such passage in this version")
+            return self._verify(_claim_of_passage(passage))
+        if not isinstance(citation, Hit | Mapping):
+            raise InputError(f"{type(citation).__name__}: expected a hit, or its id")
+        try:
+            return self._verify(_claim_of_hit(citation, self._parser_of))
+        except InputError as error:
+            name = citation.id if isinstance(citation, Hit) else str(citation.get("id", ""))
+            return Verdict(name, "", "malformed", str(error))
+
+    def _parser_of(self, uri: str) -> str:
+        """The fingerprint of the parser that read an object; empty where it is not indexed."""
+        if self._entries is None:
+            self._entries = self._read(lambda snapshot: self._versions.entries(snapshot.version))
+        return self._entries[uri].origin.made_by if uri in self._entries else ""
+
+    def _verify(self, claim: Claim) -> Verdict:
+        try:
+            return self._compare(claim)
+        except (SourceError, InputError) as error:  # the latter for an invalid URI
+            return claim.verdict("unreachable", str(error))
+
+    def _compare(self, claim: Claim) -> Verdict:
+        if not claim.text.strip():
+            return claim.verdict("unproved", "the citation has no text")
+        source = self._source_document(claim)
+        if source is None:
+            return self._replaced(claim, "the object is not there any more", "gone")
+        is_same = claim.etag == source.fetched.etag
+        document = source.document(claim)
+        if isinstance(document, str):
+            return claim.verdict("unproved" if is_same else "gone", document)
+        changed = "the object has changed" if claim.etag else "the citation has no ETag"
+        if claim.is_in(document):
+            span = (claim.start, claim.end)
+            if not is_same:
+                return claim.verdict("still_there", f"{changed}; same position", span)
+            if wrong := _wrong_field(claim, document) or source.wrong_version(claim):
+                return claim.verdict("unproved", f"the text is there, but {wrong}", span)
+            version = f", version {claim.object_version}" if claim.object_version else ""
+            return claim.verdict("proved", f"ETag {claim.etag}{version}, same position", span)
+        start = (document.text or "").find(claim.text)
+        if start >= 0:
+            span = (start, start + len(claim.text))
+            detail = "the citation's position is wrong" if is_same else changed
+            return claim.verdict("still_there", f"{detail}; at another position", span)
+        if is_same:
+            return claim.verdict("unproved", "the object is the same and does not have the text")
+        return self._replaced(claim, "the object has changed and lacks the text", "changed")
+
+    def _replaced(self, claim: Claim, detail: str, otherwise: CitationStatus) -> Verdict:
+        """Look for the text in the cited version, as the object does not have it."""
+        version = claim.object_version
+        source, key = _open(claim.uri, self._storage) if version else (None, "")
+        old = source.find(key, version) if source else None
+        if old and claim.is_of_version(old):
+            document = _pick(claim, _parse(claim, old.data))
+            if isinstance(document, CutDocument) and claim.is_in(document):
+                return claim.verdict("replaced", f"{detail}; its version {version} has it")
+        return claim.verdict(otherwise, detail)
+
+    def _source_document(self, claim: Claim) -> "_SourceDocument | None":
+        key = (claim.uri, claim.made_by)
+        if key not in self._objects:
+            source, name = _open(claim.uri, self._storage)
+            fetched = source.find(name) if source else None
+            if source is None or fetched is None:
+                return None
+            self._objects[key] = _SourceDocument(source, name, fetched)
+            if len(self._objects) > _CACHED_OBJECTS:
+                self._objects.popitem(last=False)
+        return self._objects[key]
+
+
+class _SourceDocument:
+    """An object as it is today, parsed once."""
+
+    def __init__(self, source: Source, key: str, fetched: Fetched) -> None:
+        self.source, self.key, self.fetched = source, key, fetched
+        self._documents: tuple[CutDocument, ...] | str | None = None
+
+    def document(self, claim: Claim) -> CutDocument | str:
+        """The cited document as it reads now, or why there is none."""
+        if self._documents is None:
+            self._documents = _parse(claim, self.fetched.data)
+        return _pick(claim, self._documents)
+
+    def wrong_version(self, claim: Claim) -> str | None:
+        """Why the version that the citation names is not this object; None where it is."""
+        version = claim.object_version
+        if version in (None, self.fetched.version):
+            return None
+        old = self.source.find(self.key, version)
+        if old and claim.is_of_version(old):
+            return None
+        return f"the store has no version {version!r} of it with that ETag"
+
+
+def _claim_of_passage(passage: Passage) -> Claim:
     origin = passage.origin
     return Claim(
         passage.id,
@@ -106,183 +245,32 @@ def of_passage(passage: Passage) -> Claim:
     )
 
 
-def of_hit(hit: Hit | Mapping[str, Any], made_by: Callable[[str], str]) -> Claim:
-    """The citation of a search's hit, or of the same as JSON; raise `InputError` for what is none.
-
-    `made_by` gives the parser's fingerprint of an object, by its URI.
-    """
+def _claim_of_hit(hit: Hit | Mapping[str, Any], parser_of: Callable[[str], str]) -> Claim:
+    """Raises `InputError` for a hit without a citation, or with one that is malformed."""
     if isinstance(hit, Hit):
         citation = hit.citation and asdict(hit.citation)
         hit = {"id": hit.id, "text": hit.text, "citation": citation}
-    place = hit.get("citation")
-    if not isinstance(place, Mapping):
+    cited = hit.get("citation")
+    if not isinstance(cited, Mapping):
         raise InputError("citation: expected where the hit comes from, as a search gives it")
-    start, end = _field(place, "start", int), _field(place, "end", int)
+    start, end = _field(cited, "start", int), _field(cited, "end", int)
     if not 0 <= start <= end:
         raise InputError(f"start={start}, end={end}: expected characters of a document")
-    uri = _field(place, "uri", str)
+    uri = _field(cited, "uri", str)
     return Claim(
         str(hit.get("id", uri)),
         uri,
         _field(hit, "text", str),
         start,
         end,
-        _field(place, "doc_id", str, ""),
-        _field(place, "row", int, None),
-        _field(place, "etag", str, None),
-        _field(place, "object_version", str, None),
-        made_by(uri),
-        _field(place, "page", int, None),
-        _field(place, "heading", str, ""),
+        _field(cited, "doc_id", str, ""),
+        _field(cited, "row", int, None),
+        _field(cited, "etag", str, None),
+        _field(cited, "object_version", str, None),
+        parser_of(uri),
+        _field(cited, "page", int, None),
+        _field(cited, "heading", str, ""),
     )
-
-
-class Verifier:
-    """Reads sources again, each object once for all citations of it that come near each other."""
-
-    def __init__(self, storage: StorageSettings) -> None:
-        self._storage = storage
-        self._read: OrderedDict[tuple[str, str], _Now] = OrderedDict()
-
-    def verify(self, citation: Claim) -> Verdict:
-        """Interpolation how a citation stands; raises nothing for a source that cannot be asked."""
-        try:
-            return self._verify(citation)
-        except (SourceError, InputError) as error:  # the latter for a URI that is none
-            return _verdict(citation, "unasked", str(error))
-
-    def _verify(self, citation: Claim) -> Verdict:
-        if not citation.text.strip():
-            return _verdict(citation, "unproved", "the citation has no text")
-        now = self._now(citation)
-        if now is None:
-            return self._replaced(citation, "the object is not there any more", "gone")
-        is_same = citation.etag == now.fetched.etag
-        document = now.document(citation)
-        if isinstance(document, str):
-            return _verdict(citation, "unproved" if is_same else "gone", document)
-        text = document.text or ""
-        if text[citation.start : citation.end] == citation.text:
-            span = (citation.start, citation.end)
-            if is_same and (wrong := _misplaced(citation, document) or now.not_version(citation)):
-                return _verdict(citation, "unproved", f"the text is there, but {wrong}", span)
-            if is_same:
-                version = f", version {citation.object_version}" if citation.object_version else ""
-                detail = f"ETag {citation.etag}{version}, same place"
-                return _verdict(citation, "proved", detail, span)
-            return _verdict(citation, "still_there", f"{_changed(citation)}; same place", span)
-        at = text.find(citation.text)
-        if at >= 0:
-            span = (at, at + len(citation.text))
-            what = "the citation's place is wrong" if is_same else _changed(citation)
-            return _verdict(citation, "still_there", f"{what}; at another place", span)
-        if is_same:
-            return _verdict(citation, "unproved", "the object is the same and does not say so")
-        return self._replaced(citation, "the object has changed and does not say so", "changed")
-
-    def _replaced(self, citation: Claim, detail: str, otherwise: Standing) -> Verdict:
-        """Whether the version that was cited has the text, where the object has not."""
-        version = citation.object_version
-        source, key = _open(citation.uri, self._storage) if version else (None, "")
-        old = source.find(key, version) if source else None
-        if old and _is_cited(citation, old) and _has_it(citation, old):
-            return _verdict(citation, "replaced", f"{detail}; its version {version} has it")
-        return _verdict(citation, otherwise, detail)
-
-    def _now(self, citation: Claim) -> "_Now | None":
-        name = (citation.uri, citation.made_by)
-        if name not in self._read:
-            source, key = _open(citation.uri, self._storage)
-            fetched = source.find(key) if source else None
-            if source is None or fetched is None:
-                return None
-            self._read[name] = _Now(source, key, fetched)
-            if len(self._read) > _OBJECTS:
-                self._read.popitem(last=False)
-        return self._read[name]
-
-
-class _Now:
-    """An object as it is today, parsed once."""
-
-    def __init__(self, source: Source, key: str, fetched: Fetched) -> None:
-        self.source, self.key, self.fetched = source, key, fetched
-        self._documents: tuple[CutDocument, ...] | str | None = None
-
-    def document(self, citation: Claim) -> CutDocument | str:
-        """The citation's document as it reads now, or why there is none."""
-        if self._documents is None:
-            self._documents = _parse(citation, self.fetched.data)
-        return _pick(citation, self._documents)
-
-    def not_version(self, citation: Claim) -> str | None:
-        """Why the version that the citation names is not the object that it is of."""
-        version = citation.object_version
-        if version in (None, self.fetched.version):
-            return None
-        old = self.source.find(self.key, version)
-        if old and _is_cited(citation, old):
-            return None
-        return f"the store has no version {version!r} of it with that ETag"
-
-
-def _is_cited(citation: Claim, old: Fetched) -> bool:
-    # Who keeps no versions gives what there is.
-    return old.version == citation.object_version and citation.etag in (None, old.etag)
-
-
-def _open(uri: str, storage: StorageSettings) -> tuple[Source | None, str]:
-    parent, name = locate_object(uri)
-    if parent.bucket is None and kind_of(parent.child(name)) != "file":
-        return None, ""  # nothing there, or what is no file: a pipe would be waited for
-    return open_object(uri, storage)
-
-
-def _parse(citation: Claim, data: bytes) -> tuple[CutDocument, ...] | str:
-    key = citation.uri.rpartition("/")[2]
-    # It was read once, however large it is.
-    limits = ParseLimits(max_bytes=max(ParseLimits().max_bytes, len(data)))
-    columns = columns_of(citation.made_by)
-    with Parsers(limits, columns, processes=1, with_text=True) as parsers:
-        [(_, outcome)] = parsers.map([(None, key, data)])
-    return str(outcome) if isinstance(outcome, SourceError) else tuple(outcome.documents)
-
-
-def _pick(citation: Claim, documents: tuple[CutDocument, ...] | str) -> CutDocument | str:
-    if isinstance(documents, str):
-        return documents
-    if citation.row is None:
-        return documents[0] if documents else "no text in it"
-    for document in documents:
-        if document.id == citation.doc_id:
-            return document
-    return f"no row {citation.doc_id} in it any more"
-
-
-def _has_it(citation: Claim, old: Fetched) -> bool:
-    document = _pick(citation, _parse(citation, old.data))
-    if isinstance(document, str):
-        return False
-    return (document.text or "")[citation.start : citation.end] == citation.text
-
-
-def _misplaced(claim: Claim, document: CutDocument) -> str | None:
-    """What the citation says of its place besides the characters, where that is not so."""
-    piece = next((p for p in document.pieces if p.start <= claim.start < p.end), None)
-    there: dict[str, object] = {"row": document.row}
-    if piece is not None:
-        there |= {"page": piece.page, "heading": piece.heading}
-    if document.row is None and claim.doc_id and not f"/{claim.uri}".endswith(f"/{claim.doc_id}"):
-        return f"the object is no document {claim.doc_id!r}"
-    for name, value in there.items():
-        if getattr(claim, name) != value:
-            cited = getattr(claim, name)
-            return f"its {name} is {value!r} and not {cited!r}"
-    return None
-
-
-def _changed(citation: Claim) -> str:
-    return "the object has changed" if citation.etag else "the citation has no ETag"
 
 
 def _field(values: Mapping[str, Any], name: str, kind: type, *default: Any) -> Any:
@@ -294,7 +282,45 @@ def _field(values: Mapping[str, Any], name: str, kind: type, *default: Any) -> A
     return value
 
 
-def _verdict(
-    citation: Claim, standing: Standing, detail: str, span: tuple[int, int] | None = None
-) -> Verdict:
-    return Verdict(citation.passage_id, citation.uri, standing, detail, span)
+def _open(uri: str, storage: StorageSettings) -> tuple[Source | None, str]:
+    parent, name = locate_object(uri)
+    if parent.bucket is None and kind_of(parent.child(name)) != "file":
+        return None, ""  # missing, or no file: reading a pipe would block
+    return open_object(uri, storage)
+
+
+def _parse(claim: Claim, data: bytes) -> tuple[CutDocument, ...] | str:
+    """The documents of a file, or why it cannot be parsed."""
+    # It was indexed once, however large it is.
+    limits = ParseLimits(max_bytes=max(ParseLimits().max_bytes, len(data)))
+    columns = columns_of(claim.made_by)
+    with Parsers(limits, columns, processes=1, with_text=True) as parsers:
+        [(_, parsed)] = parsers.map([(None, claim.uri.rpartition("/")[2], data)])
+    return str(parsed) if isinstance(parsed, SourceError) else tuple(parsed.documents)
+
+
+def _pick(claim: Claim, documents: tuple[CutDocument, ...] | str) -> CutDocument | str:
+    """The cited one of a file's documents, or why there is none."""
+    if isinstance(documents, str):
+        return documents
+    if claim.row is None:
+        return documents[0] if documents else "no text in it"
+    for document in documents:
+        if document.id == claim.doc_id:
+            return document
+    return f"no row {claim.doc_id} in it any more"
+
+
+def _wrong_field(claim: Claim, document: CutDocument) -> str | None:
+    """Which other field of the citation is wrong, though its text and position are right."""
+    if document.row is None and claim.doc_id and not f"/{claim.uri}".endswith(f"/{claim.doc_id}"):
+        return f"the object is no document {claim.doc_id!r}"
+    actual: dict[str, object] = {"row": document.row}
+    piece = next((p for p in document.pieces if p.start <= claim.start < p.end), None)
+    if piece is not None:
+        actual |= {"page": piece.page, "heading": piece.heading}
+    for name, value in actual.items():
+        cited = getattr(claim, name)
+        if cited != value:
+            return f"its {name} is {value!r} and not {cited!r}"
+    return None

@@ -10,10 +10,10 @@ import pytest
 from index.embedders.embedding_server import Answer, Request, serve
 from resift.errors import EmbedderError
 from resift.index.embedders import endpoint
-from resift.index.embedders.endpoint import Endpoint, RetryLimits
+from resift.index.embedders.endpoint import Authorisation, Endpoint, RetryLimits
 
-FEW = RetryLimits(timeout_s=5, tries=3, longest_wait_s=0.1)
-HASTY = RetryLimits(timeout_s=0.3, tries=1, longest_wait_s=0.1)
+FEW = RetryLimits(timeout_s=5, tries=3, max_wait_s=0.1)
+HASTY = RetryLimits(timeout_s=0.3, tries=1, max_wait_s=0.1)
 BODY = {"input": ["text"]}
 KEY = "sk-s3cret"
 
@@ -27,7 +27,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def posted(url: str, limits: RetryLimits) -> object:
-    return Endpoint(f"{url}/embeddings", f"Bearer {KEY}", (KEY,)).post(BODY, limits)
+    return Endpoint(f"{url}/embeddings", Authorisation(f"Bearer {KEY}", (KEY,))).post(BODY, limits)
 
 
 def refused(limits: RetryLimits, *answers: Answer) -> tuple[str, int]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from index.embedders.embedding_server import DIM, Request, good, serve, vector
 from resift.errors import EmbedderError, InputError
-from resift.index.embedders.endpoint import RetryLimits
+from resift.index.embedders.endpoint import Keys, RetryLimits
 from resift.index.embedders.http import (
     BATCH_CHARACTERS,
     BATCH_TEXTS,
@@ -21,10 +21,9 @@ from resift.index.embedders.http import (
     batches,
     unit_vectors,
 )
-from resift.index.embedders.keys import Keys
 
 TEXTS = [f"{'word ' * place}{place}" for place in range(70)]
-ONCE = RetryLimits(timeout_s=5, tries=1, longest_wait_s=1)
+ONCE = RetryLimits(timeout_s=5, tries=1, max_wait_s=1)
 
 
 def opened(spec: str, key: str | None = None) -> HttpEmbedder:

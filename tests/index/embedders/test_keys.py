@@ -8,7 +8,7 @@ import pytest
 from index.embedders.embedding_server import Request, serve
 from resift.errors import EmbedderError, InputError
 from resift.index.embed import open_embedder
-from resift.index.embedders.keys import Keys, authorise
+from resift.index.embedders.endpoint import Keys, authorise
 from resift.settings import Settings
 
 OPENAI = "https://api.openai.com/v1#text-embedding-3-small"

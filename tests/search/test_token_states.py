@@ -115,7 +115,7 @@ def test_a_reranker_that_keeps_nothing_is_said_before_anything_is_written(
     tmp_path: Path, docs: Path
 ) -> None:
     index = index_at(tmp_path, Backwards())
-    with pytest.raises(InputError, match="token_states: this reranker cannot keep what it reads"):
+    with pytest.raises(InputError, match="token_states: this reranker has no method precompute"):
         index.sync(str(docs), token_states=True)
     assert index.sync(str(docs)).added == 12
     assert len(index.search(QUERY)) == 10
@@ -126,7 +126,7 @@ def test_a_model_without_states_says_so_before_anything_is_written(
 ) -> None:
     """Its passages would be read again at every run, and never have any."""
     index = index_at(tmp_path, Reranker(joint_folder))
-    with pytest.raises(InputError, match="nothing of a document to keep; leave token_states out"):
+    with pytest.raises(InputError, match="has no token states of a document alone"):
         index.sync(str(docs), token_states=True)
     assert index.sync(str(docs)).added == 12
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resift.search.fusion import reciprocal_rank_fusion
+from resift.search.retrieval import reciprocal_rank_fusion
 
 RANKINGS = st.lists(st.lists(st.integers(0, 50), unique=True, max_size=30), max_size=4)
 
