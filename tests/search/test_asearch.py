@@ -97,9 +97,9 @@ def test_wrong_arguments_are_refused_as_by_search(folder: Path) -> None:
     index = index_at(folder, Backwards())
     for arguments in ({"top_n": 0}, {"where": "lang ="}, {"budget_ms": -1}, {"tolerance": 2}):
         with pytest.raises(InputError) as expected:
-            index.search("dog", **arguments)  # type: ignore[arg-type]
+            index.search("dog", **arguments)
         with pytest.raises(InputError) as raised:
-            asyncio.run(index.asearch("dog", **arguments))  # type: ignore[arg-type]
+            asyncio.run(index.asearch("dog", **arguments))
         assert str(raised.value) == str(expected.value)
 
 

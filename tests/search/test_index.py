@@ -203,7 +203,7 @@ def test_versions_are_listed_gone_back_to_and_cleaned(tmp_path: Path, docs: Path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"keep": 0}, "keep=0: expected 1 or more"),
+        ({"keep": 0}, "keep=0: expected a whole number from 1"),
         ({"older_than_days": -1}, "older_than_days=-1: expected 0 or more"),
         ({"older_than_days": float("nan")}, "older_than_days=nan: expected 0 or more"),
     ],

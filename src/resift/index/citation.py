@@ -22,7 +22,7 @@ from resift.index.snapshot import Snapshot
 from resift.index.source import Fetched, Source, open_object
 from resift.index.versions import Versions
 from resift.settings import StorageSettings
-from resift.types import Hit
+from resift.types import Citation, Hit
 
 _CACHED_OBJECTS = 8  # hits of one object mostly follow each other
 
@@ -53,38 +53,31 @@ not be read. ``malformed``: no citation.
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What is to be verified: that characters `start` to `end` of a document are `text`.
+    """What is to be verified: that a cited span of a document is `text`.
 
-    `etag` is that of the object at `uri` when it was indexed; None where the citation does not
-    name it. `made_by` is the parser's fingerprint, where it is known: it contains table columns.
+    `made_by` is the fingerprint of the object's parser, where it is known: it contains table
+    columns. It is not used to compare.
     """
 
     passage_id: str
-    uri: str
     text: str
-    start: int
-    end: int
-    doc_id: str = ""
-    row: int | None = None
-    etag: str | None = None
-    object_version: str | None = None
-    made_by: str = ""
-    page: int | None = None
-    heading: str = ""
+    citation: Citation
+    made_by: str
 
     def is_in(self, document: CutDocument) -> bool:
         """Whether the document has the text at the cited position."""
-        return (document.text or "")[self.start : self.end] == self.text
+        return (document.text or "")[self.citation.start : self.citation.end] == self.text
 
     def is_of_version(self, fetched: Fetched) -> bool:
         """Whether this is the cited version: a store without versions returns the current one."""
-        return fetched.version == self.object_version and self.etag in (None, fetched.etag)
+        cited = self.citation
+        return fetched.version == cited.object_version and cited.etag in (None, fetched.etag)
 
     def verdict(
         self, status: CitationStatus, detail: str, span: tuple[int, int] | None = None
     ) -> "Verdict":
         """The verdict on this claim."""
-        return Verdict(self.passage_id, self.uri, status, detail, span)
+        return Verdict(self.passage_id, self.citation.uri, status, detail, span)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +123,8 @@ class CitationVerifier:
             passage: Passage | None = self._read(lambda snapshot: snapshot.view().find(citation))
             if passage is None:
                 return Verdict(citation, "", "unknown", "no such passage in this version")
-            return self._verify(_claim_of_passage(passage))
+            claim = Claim(passage.id, passage.text, citation_of(passage), passage.origin.made_by)
+            return self._verify(claim)
         if not isinstance(citation, Hit | Mapping):
             raise InputError(f"{type(citation).__name__}: expected a hit, or its id")
         try:
@@ -152,24 +146,25 @@ class CitationVerifier:
             return claim.verdict("unreachable", str(error))
 
     def _compare(self, claim: Claim) -> Verdict:
+        cited = claim.citation
         if not claim.text.strip():
             return claim.verdict("unproved", "the citation has no text")
         source = self._source_document(claim)
         if source is None:
             return self._replaced(claim, "the object is not there any more", "gone")
-        is_same = claim.etag == source.fetched.etag
+        is_same = cited.etag == source.fetched.etag
         document = source.document(claim)
         if isinstance(document, str):
             return claim.verdict("unproved" if is_same else "gone", document)
-        changed = "the object has changed" if claim.etag else "the citation has no ETag"
+        changed = "the object has changed" if cited.etag else "the citation has no ETag"
         if claim.is_in(document):
-            span = (claim.start, claim.end)
+            span = (cited.start, cited.end)
             if not is_same:
                 return claim.verdict("still_there", f"{changed}; same position", span)
             if wrong := _wrong_field(claim, document) or source.wrong_version(claim):
                 return claim.verdict("unproved", f"the text is there, but {wrong}", span)
-            version = f", version {claim.object_version}" if claim.object_version else ""
-            return claim.verdict("proved", f"ETag {claim.etag}{version}, same position", span)
+            version = f", version {cited.object_version}" if cited.object_version else ""
+            return claim.verdict("proved", f"ETag {cited.etag}{version}, same position", span)
         start = (document.text or "").find(claim.text)
         if start >= 0:
             span = (start, start + len(claim.text))
@@ -181,8 +176,8 @@ class CitationVerifier:
 
     def _replaced(self, claim: Claim, detail: str, otherwise: CitationStatus) -> Verdict:
         """Look for the text in the cited version, as the object does not have it."""
-        version = claim.object_version
-        source, key = _open(claim.uri, self._storage) if version else (None, "")
+        version = claim.citation.object_version
+        source, key = _open(claim.citation.uri, self._storage) if version else (None, "")
         old = source.find(key, version) if source else None
         if old and claim.is_of_version(old):
             document = _pick(claim, _parse(claim, old.data))
@@ -191,9 +186,9 @@ class CitationVerifier:
         return claim.verdict(otherwise, detail)
 
     def _source_document(self, claim: Claim) -> "_SourceDocument | None":
-        key = (claim.uri, claim.made_by)
+        key = (claim.citation.uri, claim.made_by)
         if key not in self._objects:
-            source, name = _open(claim.uri, self._storage)
+            source, name = _open(claim.citation.uri, self._storage)
             fetched = source.find(name) if source else None
             if source is None or fetched is None:
                 return None
@@ -218,7 +213,7 @@ class _SourceDocument:
 
     def wrong_version(self, claim: Claim) -> str | None:
         """Why the version that the citation names is not this object; None where it is."""
-        version = claim.object_version
+        version = claim.citation.object_version
         if version in (None, self.fetched.version):
             return None
         old = self.source.find(self.key, version)
@@ -227,21 +222,18 @@ class _SourceDocument:
         return f"the store has no version {version!r} of it with that ETag"
 
 
-def _claim_of_passage(passage: Passage) -> Claim:
-    origin = passage.origin
-    return Claim(
-        passage.id,
-        origin.uri,
-        passage.text,
-        passage.start,
-        passage.end,
-        passage.doc_id,
-        passage.row,
-        origin.etag,
-        origin.object_version,
-        origin.made_by,
-        passage.page,
-        passage.heading,
+def citation_of(passage: Passage) -> Citation:
+    """Where a passage comes from."""
+    return Citation(
+        uri=passage.origin.uri,
+        doc_id=passage.doc_id,
+        start=passage.start,
+        end=passage.end,
+        etag=passage.origin.etag,
+        object_version=passage.origin.object_version,
+        heading=passage.heading,
+        page=passage.page,
+        row=passage.row,
     )
 
 
@@ -257,20 +249,19 @@ def _claim_of_hit(hit: Hit | Mapping[str, Any], parser_of: Callable[[str], str])
     if not 0 <= start <= end:
         raise InputError(f"start={start}, end={end}: expected characters of a document")
     uri = _field(cited, "uri", str)
-    return Claim(
-        str(hit.get("id", uri)),
-        uri,
-        _field(hit, "text", str),
-        start,
-        end,
-        _field(cited, "doc_id", str, ""),
-        _field(cited, "row", int, None),
-        _field(cited, "etag", str, None),
-        _field(cited, "object_version", str, None),
-        parser_of(uri),
-        _field(cited, "page", int, None),
-        _field(cited, "heading", str, ""),
+    text = _field(hit, "text", str)
+    citation = Citation(
+        uri=uri,
+        doc_id=_field(cited, "doc_id", str, ""),
+        start=start,
+        end=end,
+        etag=_field(cited, "etag", str, None),
+        object_version=_field(cited, "object_version", str, None),
+        heading=_field(cited, "heading", str, ""),
+        page=_field(cited, "page", int, None),
+        row=_field(cited, "row", int, None),
     )
+    return Claim(str(hit.get("id", uri)), text, citation, parser_of(uri))
 
 
 def _field(values: Mapping[str, Any], name: str, kind: type, *default: Any) -> Any:
@@ -295,7 +286,7 @@ def _parse(claim: Claim, data: bytes) -> tuple[CutDocument, ...] | str:
     limits = ParseLimits(max_bytes=max(ParseLimits().max_bytes, len(data)))
     columns = columns_of(claim.made_by)
     with Parsers(limits, columns, processes=1, with_text=True) as parsers:
-        [(_, parsed)] = parsers.map([(None, claim.uri.rpartition("/")[2], data)])
+        [(_, parsed)] = parsers.map([(None, claim.citation.uri.rpartition("/")[2], data)])
     return str(parsed) if isinstance(parsed, SourceError) else tuple(parsed.documents)
 
 
@@ -303,24 +294,24 @@ def _pick(claim: Claim, documents: tuple[CutDocument, ...] | str) -> CutDocument
     """The cited one of a file's documents, or why there is none."""
     if isinstance(documents, str):
         return documents
-    if claim.row is None:
+    if claim.citation.row is None:
         return documents[0] if documents else "no text in it"
     for document in documents:
-        if document.id == claim.doc_id:
+        if document.id == claim.citation.doc_id:
             return document
-    return f"no row {claim.doc_id} in it any more"
+    return f"no row {claim.citation.doc_id} in it any more"
 
 
 def _wrong_field(claim: Claim, document: CutDocument) -> str | None:
     """Which other field of the citation is wrong, though its text and position are right."""
-    if document.row is None and claim.doc_id and not f"/{claim.uri}".endswith(f"/{claim.doc_id}"):
-        return f"the object is no document {claim.doc_id!r}"
+    cited = claim.citation
+    if document.row is None and cited.doc_id and not f"/{cited.uri}".endswith(f"/{cited.doc_id}"):
+        return f"the object is no document {cited.doc_id!r}"
     actual: dict[str, object] = {"row": document.row}
-    piece = next((p for p in document.pieces if p.start <= claim.start < p.end), None)
+    piece = next((p for p in document.pieces if p.start <= cited.start < p.end), None)
     if piece is not None:
         actual |= {"page": piece.page, "heading": piece.heading}
     for name, value in actual.items():
-        cited = getattr(claim, name)
-        if cited != value:
-            return f"its {name} is {value!r} and not {cited!r}"
+        if getattr(cited, name) != value:
+            return f"its {name} is {value!r} and not {getattr(cited, name)!r}"
     return None

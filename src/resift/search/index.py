@@ -22,7 +22,7 @@ from resift.index.snapshot import Snapshot
 from resift.index.source import open_source
 from resift.index.source_options import SourceOptions
 from resift.index.store import Store
-from resift.index.sync import last_source_options, sync
+from resift.index.sync import SyncConsent, last_source_options, sync
 from resift.index.versions import Version
 from resift.rerank.candidates import check_query
 from resift.rerank.early_exit import TOLERANCE
@@ -33,13 +33,11 @@ from resift.search.options import (
     Mode,
     SearchOptions,
     check_component,
-    check_progress,
-    check_source_options,
+    check_sync,
     checked_citations,
-    checked_consent,
+    checked_count,
+    checked_days,
     checked_mode,
-    checked_retention,
-    checked_version,
 )
 from resift.search.retrieval import Retrieved, retrieve
 from resift.search.two_stage import search
@@ -75,7 +73,7 @@ class Index:
         """
         locate(uri)
         self.uri = os.fspath(uri)
-        self._version = None if version is None else checked_version("version", version)
+        self._version = None if version is None else checked_count("version", version)
         settings = None if settings is None else checked_settings(settings)
         check_component("embedder", embedder, "embed", "Settings(embedder=…)")
         check_component("reranker", reranker, "rank", "Reranker(…)")
@@ -125,9 +123,10 @@ class Index:
         file that cannot be read is named in the report and does not affect the others.
         """
         self._refuse_pinned()
-        check_source_options(source_options)
-        check_progress(progress)
-        consent = checked_consent(allow_unsafe, allow_deletes)
+        check_sync(source_options, progress)
+        consent = SyncConsent(
+            checked_flag("allow_unsafe", allow_unsafe), checked_flag("allow_deletes", allow_deletes)
+        )
         token_states = checked_flag("token_states", token_states)
         source = open_source(source_uri, self._loader.settings.storage)
         handle, models = self._loader.handle, self._models(token_states)
@@ -154,8 +153,8 @@ class Index:
         allow_deletes: bool = False,
     ) -> SyncPlan:
         """What `sync` would do: documents, passages, seconds, requests. Writes nothing."""
-        check_source_options(source_options)
-        consent = checked_consent(False, allow_deletes)
+        check_sync(source_options)
+        consent = SyncConsent(deletes=checked_flag("allow_deletes", allow_deletes))
         token_states = checked_flag("token_states", token_states)
         source = open_source(source_uri, self._loader.settings.storage)
         models = self._models(token_states)
@@ -314,7 +313,7 @@ class Index:
     def rollback(self, number: int) -> Version:
         """Publish version `number` again as the newest; the next `sync` continues from it."""
         self._refuse_pinned()
-        number = checked_version("number", number)
+        number = checked_count("number", number)
         versions = self._loader.handle.versions
         version = rollback(self._store(versions.get(number)), versions, number)
         self.refresh()
@@ -326,7 +325,8 @@ class Index:
         Returns their numbers and the bytes that were freed. Readers that opened one of them since
         it was replaced, or have a copy, are not disturbed.
         """
-        keep, older_than_days = checked_retention(keep, older_than_days)
+        keep = checked_count("keep", keep)
+        older_than_days = checked_days("older_than_days", older_than_days)
         handle = self._loader.handle
         newest = find_version(handle.location, handle.versions, None)
         return clean(self._store(newest), handle.versions, keep, older_than_days * _DAY_S)

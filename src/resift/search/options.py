@@ -10,7 +10,6 @@ from typing import Any, Literal
 from resift.errors import InputError
 from resift.index.predicate import Where
 from resift.index.source_options import SourceOptions
-from resift.index.sync import SyncConsent
 from resift.index.where import parse_where
 from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.options import checked_flag
@@ -50,8 +49,8 @@ class SearchOptions:
     def __post_init__(self) -> None:
         thresholds = Thresholds(self.min_score, self.abstain_below)
         checked = {
-            "depth": _checked_count("depth", self.depth),
-            "top_n": _checked_count("top_n", self.top_n),
+            "depth": checked_count("depth", self.depth),
+            "top_n": checked_count("top_n", self.top_n),
             "mode": checked_mode(self.mode),
             "rerank": checked_flag("rerank", self.rerank),
             "max_requests": _checked_requests(self.max_requests),
@@ -98,12 +97,12 @@ def checked_mode(mode: object) -> Mode:
     raise InputError(f"mode={shown(mode)}: expected one of {', '.join(MODES)}")
 
 
-def checked_version(name: str, given: object) -> int:
-    """The number of a version."""
-    value = whole(given)
-    if value is None or value < 1:
-        raise InputError(f"{name}={shown(given)}: expected the number of a version, from 1")
-    return value
+def checked_count(name: str, given: object, expected: str = "a whole number from 1") -> int:
+    """A whole number of any library, from 1."""
+    count = whole(given)
+    if count is None or count < 1:
+        raise InputError(f"{name}={shown(given)}: expected {expected}")
+    return count
 
 
 def check_component(name: str, given: object, method: str, setting: str) -> None:
@@ -118,34 +117,23 @@ def check_component(name: str, given: object, method: str, setting: str) -> None
         )
 
 
-def check_source_options(source_options: object) -> None:
-    """Raise `InputError` unless it is a `SourceOptions` or None."""
+def check_sync(source_options: object, progress: object = None) -> None:
+    """Raise `InputError` unless these are None, or a `SourceOptions` and a function."""
     if source_options is not None and not isinstance(source_options, SourceOptions):
         raise InputError(
             f"source_options={shown(source_options)}: expected a SourceOptions, or None for the "
             "options of the last sync"
         )
-
-
-def check_progress(progress: object) -> None:
-    """Raise `InputError` unless it is a function or None."""
     if progress is not None and not callable(progress):
         raise InputError(f"progress={shown(progress)}: expected a function of a Progress, or None")
 
 
-def checked_consent(unsafe: object, deletes: object) -> SyncConsent:
-    """What a sync is allowed to do."""
-    return SyncConsent(checked_flag("allow_unsafe", unsafe), checked_flag("allow_deletes", deletes))
-
-
-def checked_retention(keep: object, older_than_days: object) -> tuple[int, float]:
-    """How many versions stay at least, and for how many days."""
-    count, days = whole(keep), number(older_than_days)
-    if count is None or count < 1:
-        raise InputError(f"keep={shown(keep)}: expected 1 or more, a whole number")
+def checked_days(name: str, given: object) -> float:
+    """A time in days, from 0."""
+    days = number(given)
     if days is None or days < 0:
-        raise InputError(f"older_than_days={shown(older_than_days)}: expected 0 or more, in days")
-    return count, days
+        raise InputError(f"{name}={shown(given)}: expected 0 or more, in days")
+    return days
 
 
 def checked_citations(citations: object) -> list[Any]:
@@ -158,17 +146,10 @@ def checked_citations(citations: object) -> list[Any]:
     raise InputError(f"citations={shown(citations)}: expected a list of hits, or of their ids")
 
 
-def _checked_count(name: str, value: object, expected: str = "a whole number from 1") -> int:
-    count = whole(value)
-    if count is None or count < 1:
-        raise InputError(f"{name}={shown(value)}: expected {expected}")
-    return count
-
-
 def _checked_requests(value: object) -> int | None:
     if value is None:
         return None
-    return _checked_count("max_requests", value, "a whole number from 1, or None")
+    return checked_count("max_requests", value, "a whole number from 1, or None")
 
 
 def _checked_tolerance(value: object) -> float:

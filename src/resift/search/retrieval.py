@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from resift.index.background import then
+from resift.index.citation import citation_of
 from resift.index.embed import Embedder, Precomputer
 from resift.index.normalisation import searchable
 from resift.index.rows import Passage
 from resift.index.snapshot import RowFilter, Scored, View
 from resift.search.call import Late, Omissions, SearchCall, is_outage, outage_reason
 from resift.search.options import Mode
-from resift.types import Candidate, Citation
+from resift.types import Candidate
 
 T = TypeVar("T")
 
@@ -273,22 +274,7 @@ def _candidates(passages: list[Passage], rows: Scored) -> list[Candidate]:
             rank=rank,
             score=score,
             precomputed=passage.precomputed,
-            citation=_citation(passage),
+            citation=citation_of(passage),
         )
         for rank, (passage, (_, score)) in enumerate(zip(passages, rows, strict=True), start=1)
     ]
-
-
-def _citation(passage: Passage) -> Citation:
-    origin = passage.origin
-    return Citation(
-        uri=origin.uri,
-        doc_id=passage.doc_id,
-        start=passage.start,
-        end=passage.end,
-        etag=origin.etag,
-        object_version=origin.object_version,
-        heading=passage.heading,
-        page=passage.page,
-        row=passage.row,
-    )
