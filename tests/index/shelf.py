@@ -135,7 +135,9 @@ def passage(
     return replace(plain, **facts)
 
 
-def found(snapshot: Snapshot, query: str, k: int = 10, where: str | None = None) -> Sequence[str]:
+def texts_found(
+    snapshot: Snapshot, query: str, k: int = 10, where: str | None = None
+) -> Sequence[str]:
     """Texts that the words find, best first."""
     view = snapshot.view()
     allowed = view.allowed(parse_where(where)) if where else None

@@ -73,9 +73,9 @@ def test_where_nothing_has_changed_nothing_is_to_be_done(shelf: Shelf) -> None:
     shelf.write(a="alpha", b="\0")
     shelf.sync()
     shelf.embedder.embedded = 0
-    found = asdict(planned(shelf))
-    assert (found.pop("unchanged"), found.pop("requests")) == (1, 1)
-    assert found.pop("skipped") == () and not any(found.values())
+    values = asdict(planned(shelf))
+    assert (values.pop("unchanged"), values.pop("requests")) == (1, 1)
+    assert values.pop("skipped") == () and not any(values.values())
     assert shelf.embedder.embedded == 0
 
 

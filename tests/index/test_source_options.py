@@ -56,7 +56,9 @@ def test_what_nobody_has_written_so_is_refused(name: str, value: object) -> None
     with pytest.raises(ValueError, match="not the options of a sync"):
         SourceOptions.from_json(FULL.to_json() | {name: value})
     with pytest.raises(ValueError, match="not the options of a sync"):
-        SourceOptions.from_json({key: own for key, own in FULL.to_json().items() if key != name})
+        SourceOptions.from_json(
+            {key: value for key, value in FULL.to_json().items() if key != name}
+        )
 
 
 def test_without_its_own_a_source_is_read_as_the_one_that_holds_it() -> None:

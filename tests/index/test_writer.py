@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from index.fakes import ParsersHere
-from index.shelf import Shelf, entry, found, origin
+from index.shelf import Shelf, entry, origin, texts_found
 from resift.errors import EmbedderError
 from resift.index.embed import Models
 from resift.index.parsing import parse
@@ -48,7 +48,7 @@ def file(*texts: str, rows: bool = False) -> CutFile:
 
 def writer(shelf: Shelf, attempt: str = "9", **models: Any) -> Writer:
     store = shelf.store()
-    known = {own.origin.uri: own for own in store.contents().whole}
+    known = {entry.origin.uri: entry for entry in store.contents().whole}
     return Writer(store, Models(shelf.embedder, **models), known, attempt)
 
 
@@ -61,7 +61,7 @@ def test_a_document_that_is_renamed_is_not_embedded_again(shelf: Shelf) -> None:
     report = shelf.sync()
     assert (report.added, report.deleted, costs(report)) == (1, 1, (0, 6))
     assert np.array_equal(before, list(vectors(shelf).values()))
-    assert {own.origin.uri for own in shelf.passages()} == {shelf.uri("new name.md")}
+    assert {passage.origin.uri for passage in shelf.passages()} == {shelf.uri("new name.md")}
 
 
 def test_a_file_whose_name_is_its_title_keeps_the_vectors_it_had_under_the_old_one(
@@ -71,12 +71,12 @@ def test_a_file_whose_name_is_its_title_keeps_the_vectors_it_had_under_the_old_o
     shelf.sync()
     (shelf.docs / "old.txt").rename(shelf.docs / "new.txt")
     assert costs(shelf.sync()) == (0, 1)
-    (own,) = shelf.passages()
-    assert own.title == "new" and own.search_text.startswith("new")
+    (passage,) = shelf.passages()
+    assert passage.title == "new" and passage.search_text.startswith("new")
     assert np.array_equal(
-        vectors(shelf)[own.search_text], shelf.embedder.embed(["old\na red fox"])[0]
+        vectors(shelf)[passage.search_text], shelf.embedder.embed(["old\na red fox"])[0]
     )
-    assert found(shelf.snapshot(), "new") == ["a red fox"]
+    assert texts_found(shelf.snapshot(), "new") == ["a red fox"]
 
 
 def test_of_a_changed_document_only_what_changed_is_embedded(shelf: Shelf) -> None:
@@ -146,7 +146,7 @@ def test_objects_are_committed_whole_and_a_giant_one_at_once(
     monkeypatch.setattr("resift.index.writer.COMMIT_PASSAGES", most)
     monkeypatch.setattr("resift.index.writer._EMBED", 3)
     ends: list[int] = []
-    told: list[int] = []
+    reported: list[int] = []
     append = Store.append
 
     def noted(self: Store, batches: Any, problems: Any) -> None:
@@ -160,13 +160,13 @@ def test_objects_are_committed_whole_and_a_giant_one_at_once(
         texts = [f"{name} {number}" for number in range(count)]
         writing.add(origin(f"/d/{name}.jsonl", "9"), file(*texts, rows=True))
         if writing.is_full:
-            writing.commit(lambda: told.append(writing.written))
-    writing.commit(lambda: told.append(writing.written))
+            writing.commit(lambda: reported.append(writing.written))
+    writing.commit(lambda: reported.append(writing.written))
     assert ends == ([2, 13, 14] if most == 2 else [14])
-    assert told == ([2, 5, 8, 11, 13, 14] if most == 2 else [3, 6, 9, 12, 14])
+    assert reported == ([2, 5, 8, 11, 13, 14] if most == 2 else [3, 6, 9, 12, 14])
     writing.commit()
     assert len(ends) <= 3
-    assert {uri: own.passages for uri, own in writing.committed.items()} == {
+    assert {uri: entry.passages for uri, entry in writing.committed.items()} == {
         "/d/a.jsonl": 2, "/d/b.jsonl": 11, "/d/c.jsonl": 1
     }  # fmt: skip
 
@@ -253,8 +253,8 @@ def test_what_a_reranker_keeps_lies_beside_the_passage(shelf: Shelf, states: boo
     writing.add(origin("/d/a", "9"), file("one text"))
     writing.commit()
     shelf.publish()
-    (own,) = shelf.passages()
-    assert (own.precomputed, own.has_states) == (Precomputed("keeps", b"h", b""), states)
+    (passage,) = shelf.passages()
+    assert (passage.precomputed, passage.has_states) == (Precomputed("keeps", b"h", b""), states)
     assert writing.precomputed_bytes == (len("one text") if states else 0)
     assert writing.committed["/d/a"].precomputed_by == ("keeps" if states else None)
     assert shelf.store().contents().whole == (

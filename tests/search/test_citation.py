@@ -215,24 +215,24 @@ def test_a_row_by_another_number_is_not_proved(index: Index) -> None:
 def test_the_command_reads_what_a_search_prints_and_names_what_it_cannot(
     resift: Resift, tmp_path: Path, docs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = tmp_path / "bundled"
-    assert resift("index", docs, "--index", place).code == 0
-    answer = resift("search", "dog", "--index", place, "--no-rerank", "--json").out
+    folder = tmp_path / "bundled"
+    assert resift("index", docs, "--index", folder).code == 0
+    answer = resift("search", "dog", "--index", folder, "--no-rerank", "--json").out
     hits = json.loads(answer)["hits"]
     lines = "\n".join(json.dumps(hit) for hit in hits)
     for text in (answer, lines, json.dumps(hits), f"{lines}\n" + '{"receipt": {}}\n'):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-        done = resift("verify-citation", "-", "--index", place)
+        done = resift("verify-citation", "-", "--index", folder)
         assert done.code == 0, done.out
         assert [line.split()[0] for line in done.out.splitlines()] == ["proved"] * len(hits)
     odd = f'{{"id": 7}}\n{lines}\n{{"id\nno such id\n[]\n'
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(odd.encode() + b"\xff\xfe\n")))
-    done = resift("verify-citation", "-", "--index", place)
-    said = [line.partition(":")[0] for line in done.out.splitlines()]
+    done = resift("verify-citation", "-", "--index", folder)
+    statuses = [line.partition(":")[0] for line in done.out.splitlines()]
     proved = [f"proved  {hit['id'].partition(':')[0]}" for hit in hits]
     last = len(hits) + 2
     assert done.code == 1
-    assert said == [
+    assert statuses == [
         "malformed  line 1",
         *proved,
         f"malformed  line {last}",
@@ -240,5 +240,5 @@ def test_the_command_reads_what_a_search_prints_and_names_what_it_cannot(
         f"malformed  line {last + 3}",
     ]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
-    done = resift("verify-citation", "-", "--index", place)
+    done = resift("verify-citation", "-", "--index", folder)
     assert done.code == 1 and "got nothing" in done.err

@@ -47,19 +47,21 @@ def test_sync_then_search(tmp_path: Path, docs: Path) -> None:
 def test_half_a_character_is_no_query(tmp_path: Path, docs: Path) -> None:
     index = index_at(tmp_path)
     index.sync(str(docs))
-    for ask in (index.search, index.retrieve):
+    for call in (index.search, index.retrieve):
         with pytest.raises(InputError, match="lone surrogates"):
-            ask("dog \ud800")
+            call("dog \ud800")
 
 
 def test_what_is_retrieved_is_what_a_search_would_rerank(tmp_path: Path, docs: Path) -> None:
     index = index_at(tmp_path, reranker=Backwards())
     index.sync(str(docs))
-    found = index.retrieve("dog", depth=2)
+    retrieved = index.retrieve("dog", depth=2)
     first = index.search("dog", top_n=2, depth=2, rerank=False)
-    assert [own.id for own in found.candidates] == [hit.id for hit in first]
-    assert [own.score for own in found.candidates] == [hit.first_stage_score for hit in first]
-    assert (found.depth, found.version, found.reason) == (2, 1, None)
+    assert [candidate.id for candidate in retrieved.candidates] == [hit.id for hit in first]
+    assert [candidate.score for candidate in retrieved.candidates] == [
+        hit.first_stage_score for hit in first
+    ]
+    assert (retrieved.depth, retrieved.version, retrieved.reason) == (2, 1, None)
     with pytest.raises(InputError, match="depth=0"):
         index.retrieve("dog", depth=0)
 
@@ -146,8 +148,8 @@ def test_what_no_search_can_use_is_refused(
 def test_a_condition_is_given_in_words(tmp_path: Path, docs: Path) -> None:
     index = index_at(tmp_path, reranker=Backwards())
     index.sync(str(docs))
-    found = index.search("animal", where="doc_id = 'dog.md' or doc_id starts with 'b'")
-    assert {Path(hit.id).name for hit in found} == {"dog.md#0", "bird.md#0"}
+    ranking = index.search("animal", where="doc_id = 'dog.md' or doc_id starts with 'b'")
+    assert {Path(hit.id).name for hit in ranking} == {"dog.md#0", "bird.md#0"}
 
 
 def test_more_hits_than_there_are_is_all_of_them(tmp_path: Path, docs: Path) -> None:
@@ -190,13 +192,13 @@ def test_versions_are_listed_gone_back_to_and_cleaned(tmp_path: Path, docs: Path
     before = texts(index)
     (docs / "cat.md").unlink()
     index.sync(str(docs))
-    assert [(own.number, own.documents) for own in index.versions()] == [(1, 3), (2, 2)]
+    assert [(version.number, version.documents) for version in index.versions()] == [(1, 3), (2, 2)]
     assert index.rollback(1).number == 3
     assert texts(index) == before
     assert index.clean() == ([], 0)
     removed, freed = index.clean(older_than_days=0)
     assert removed == [1, 2] and freed > 0
-    assert [own.number for own in index.versions()] == [3]
+    assert [version.number for version in index.versions()] == [3]
     assert texts(index) == before
 
 
@@ -217,10 +219,10 @@ def test_cleaning_what_cannot_be_is_refused(
 
 def test_where_nothing_is_there_are_no_versions_and_none_is_made(tmp_path: Path) -> None:
     index = index_at(tmp_path)
-    acts: list[Callable[[], object]] = [index.versions, lambda: index.rollback(1), index.clean]
-    for act in acts:
+    calls: list[Callable[[], object]] = [index.versions, lambda: index.rollback(1), index.clean]
+    for call in calls:
         with pytest.raises(IndexNotFound):
-            act()
+            call()
     assert not list(tmp_path.iterdir())
 
 
@@ -285,8 +287,8 @@ def test_threads_share_an_index(tmp_path: Path, docs: Path) -> None:
     index = index_at(tmp_path, reranker=Backwards())
     index.sync(str(docs))
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: [h.id for h in index.search("dog")], range(40)))
-    assert all(answer == answers[0] for answer in answers)
+        rankings = list(pool.map(lambda _: [h.id for h in index.search("dog")], range(40)))
+    assert all(ranking == rankings[0] for ranking in rankings)
 
 
 @pytest.mark.parametrize("name", ["min_score", "abstain_below"])
@@ -305,9 +307,9 @@ def test_a_pickled_index_opens_anew_where_it_arrives(tmp_path: Path, docs: Path)
     index = index_at(tmp_path, version=1, reranker=Backwards())
     index_at(tmp_path).sync(str(docs))
     expected = [hit.id for hit in index.search("dog")]
-    for own in (index, pickle.loads(pickle.dumps(index)), copy.deepcopy(index)):
-        found = own.search("dog")
-        assert [hit.id for hit in found] == expected and found.receipt.version == 1
+    for opened in (index, pickle.loads(pickle.dumps(index)), copy.deepcopy(index)):
+        ranking = opened.search("dog")
+        assert [hit.id for hit in ranking] == expected and ranking.receipt.version == 1
 
 
 def test_a_closed_index_opens_again(tmp_path: Path, docs: Path) -> None:
@@ -325,15 +327,15 @@ def test_numpy_numbers_are_numbers(tmp_path: Path, docs: Path, number: Any) -> N
     index.sync(str(docs))
     budgets: list[Any] = [np.float32(60_000), np.int64(60_000), 1e308, float("inf")]
     for budget_ms in budgets:
-        found = index.search("dog", number, number, rerank=False, budget_ms=budget_ms)
-        assert len(found) == 2 and not found.receipt.partial
+        ranking = index.search("dog", number, number, rerank=False, budget_ms=budget_ms)
+        assert len(ranking) == 2 and not ranking.receipt.partial
 
 
 def test_who_asks_for_more_than_the_depth_gets_them(tmp_path: Path, docs: Path) -> None:
     index = index_at(tmp_path, reranker=Backwards())
     index.sync(str(docs))
-    found = index.search("animal", top_n=3, depth=1)
-    assert len(found) == 3 and found.receipt.scored == 3
+    ranking = index.search("animal", top_n=3, depth=1)
+    assert len(ranking) == 3 and ranking.receipt.scored == 3
     assert len(index.search("animal", top_n=10**30, depth=10**30, rerank=False)) == 3
 
 

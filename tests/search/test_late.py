@@ -37,10 +37,10 @@ def gate() -> Any:
         yield gate
 
 
-def in_time(ask: Any) -> Ranking:
+def in_time(search: Any) -> Ranking:
     """The answer, which has to be there when the budget is over."""
     start = time.perf_counter()
-    ranking: Ranking = ask()
+    ranking: Ranking = search()
     assert (time.perf_counter() - start) * 1000 < BUDGET_MS + SLACK_MS
     return ranking
 
@@ -63,11 +63,11 @@ def test_an_arm_that_is_late_is_left_out_and_the_others_order_stands(
     expected = search_components("cat", snapshot, EMBEDDER, None, SearchOptions(mode=left))
     monkeypatch.setattr(View, late, gate.hold(getattr(View, late)))
     reranker = Backwards()
-    found = in_time(
+    ranking = in_time(
         lambda: search_components("cat", snapshot, EMBEDDER, reranker, SearchOptions(), BUDGET_MS)
     )
-    assert names(found) == names(expected)[::-1] != []
-    assert (found.receipt.partial, found.receipt.reason) == (True, reason)
+    assert names(ranking) == names(expected)[::-1] != []
+    assert (ranking.receipt.partial, ranking.receipt.reason) == (True, reason)
     ((_, _, budget_ms),) = reranker.calls
     assert budget_ms is not None and 0 < budget_ms <= BUDGET_MS / 2
 
@@ -83,8 +83,8 @@ def test_without_a_budget_nobody_is_left_out(
 
     monkeypatch.setattr(View, "lexical", lexical)
     for budget_ms in (None, float("inf")):
-        found = search_components("cat", snapshot, EMBEDDER, None, SearchOptions(), budget_ms)
-        assert not found.receipt.partial and found.receipt.timings_ms["lexical"] >= 300
+        ranking = search_components("cat", snapshot, EMBEDDER, None, SearchOptions(), budget_ms)
+        assert not ranking.receipt.partial and ranking.receipt.timings_ms["lexical"] >= 300
 
 
 @pytest.mark.parametrize(
@@ -101,27 +101,27 @@ def test_where_nothing_is_there_in_time_the_ranking_is_empty_and_says_why(
     for name in held:
         monkeypatch.setattr(View, name, gate.hold(getattr(View, name)))
     plan = SearchOptions(where="doc_id = 'cat.txt'" if "allowed" in held else None)
-    found = in_time(
+    ranking = in_time(
         lambda: search_components("cat", snapshot, EMBEDDER, Backwards(), plan, BUDGET_MS)
     )
-    assert len(found) == 0 and found.receipt.partial
-    assert str(found.receipt.reason).endswith(reason)
+    assert len(ranking) == 0 and ranking.receipt.partial
+    assert str(ranking.receipt.reason).endswith(reason)
 
 
 def test_an_embedder_that_still_loads_is_the_dense_arm_late(snapshot: Snapshot) -> None:
-    found = in_time(
+    ranking = in_time(
         lambda: search_components("cat", snapshot, NEVER, None, SearchOptions(), BUDGET_MS)
     )
-    assert names(found) == ["cat", "pets"]
-    assert found.receipt.reason == "without the dense retriever: time was up"
+    assert names(ranking) == ["cat", "pets"]
+    assert ranking.receipt.reason == "without the dense retriever: time was up"
 
 
 def test_a_reranker_that_still_loads_leaves_the_first_stage(snapshot: Snapshot) -> None:
-    found = in_time(
+    ranking = in_time(
         lambda: search_components("cat", snapshot, EMBEDDER, NEVER, SearchOptions(), BUDGET_MS)
     )
-    assert names(found)[0] == "cat" and len(found) == 4
-    assert found.receipt.reason == "time was up before the reranker was loaded"
+    assert names(ranking)[0] == "cat" and len(ranking) == 4
+    assert ranking.receipt.reason == "time was up before the reranker was loaded"
 
 
 def test_a_reranker_that_takes_no_notice_of_its_budget_is_not_waited_for(
@@ -132,16 +132,16 @@ def test_a_reranker_that_takes_no_notice_of_its_budget_is_not_waited_for(
 
     slow = Slow()
     slow.rank = gate.hold(slow.rank)  # type: ignore[method-assign]
-    found = in_time(
+    ranking = in_time(
         lambda: search_components("cat", snapshot, EMBEDDER, slow, SearchOptions(), BUDGET_MS)
     )
-    assert names(found)[0] == "cat" and len(found) == 4
-    assert found.receipt.reason == "time was up before the reranker answered"
+    assert names(ranking)[0] == "cat" and len(ranking) == 4
+    assert ranking.receipt.reason == "time was up before the reranker answered"
 
 
 def test_with_no_time_at_all_nothing_is_known_and_nothing_is_wrong(snapshot: Snapshot) -> None:
-    found = search_components("cat", snapshot, EMBEDDER, Backwards(), SearchOptions(), 0)
-    assert found.receipt.partial and "time was up" in str(found.receipt.reason)
+    ranking = search_components("cat", snapshot, EMBEDDER, Backwards(), SearchOptions(), 0)
+    assert ranking.receipt.partial and "time was up" in str(ranking.receipt.reason)
 
 
 @pytest.fixture
@@ -162,9 +162,9 @@ def test_what_opens_too_slowly_goes_on_for_the_next_call_and_is_opened_once(
     monkeypatch.setattr(components, held, gate.hold(getattr(components, held)))
     index = Index(folder, settings=Settings(), embedder=HashingEmbedder(), reranker=Backwards())
     for _ in range(5):
-        found = index.search("cat", budget_ms=20)
-        assert len(found) == 0 and found.receipt.version is None
-        assert found.receipt.reason == "time was up before the index was open"
+        ranking = index.search("cat", budget_ms=20)
+        assert len(ranking) == 0 and ranking.receipt.version is None
+        assert ranking.receipt.reason == "time was up before the index was open"
     gate.open()
     assert len(index.search("cat")) == 1
     assert gate.calls == 1
@@ -179,9 +179,9 @@ def test_models_that_load_too_slowly_go_on_for_the_next_call(
     index = Index(folder, settings=Settings(), embedder=HashingEmbedder())
     index.search("cat", rerank=False)
     for _ in range(3):
-        found = index.search("cat", budget_ms=BUDGET_MS)
-        assert len(found) == 1 and found[0].status == "not_reranked"
-        assert found.receipt.reason == "time was up before the reranker was loaded"
+        ranking = index.search("cat", budget_ms=BUDGET_MS)
+        assert len(ranking) == 1 and ranking[0].status == "not_reranked"
+        assert ranking.receipt.reason == "time was up before the reranker was loaded"
     gate.open()
     assert index.search("cat")[0].status == "ok"
     assert gate.calls == 1

@@ -54,10 +54,10 @@ def test_without_the_embedder_the_words_answer(
 ) -> None:
     words = search_components("cat", snapshot, EMBEDDER, None, SearchOptions(mode="lexical"))
     with caplog.at_level(logging.WARNING, "resift"):
-        found = search_components("cat", snapshot, FailingEmbedder(error), None, SearchOptions())
-    assert ids(found) == ids(words) != []
-    assert found.receipt.partial
-    reason = str(found.receipt.reason)
+        ranking = search_components("cat", snapshot, FailingEmbedder(error), None, SearchOptions())
+    assert ids(ranking) == ids(words) != []
+    assert ranking.receipt.partial
+    reason = str(ranking.receipt.reason)
     assert reason.startswith(f"the dense retriever failed: {type(error).__name__}: ")
     (record,) = caplog.records
     assert record.exc_info and record.exc_info[1] is error
@@ -68,9 +68,9 @@ def test_without_the_words_the_vectors_answer(
 ) -> None:
     near = search_components("cat", snapshot, EMBEDDER, None, SearchOptions(mode="dense"))
     monkeypatch.setattr(View, "lexical", no_words)
-    found = search_components("cat", snapshot, EMBEDDER, None, SearchOptions())
-    assert ids(found) == ids(near)
-    assert found.receipt.reason == (
+    ranking = search_components("cat", snapshot, EMBEDDER, None, SearchOptions())
+    assert ids(ranking) == ids(near)
+    assert ranking.receipt.reason == (
         "the lexical retriever failed: StoreError: the server does not answer"
     )
 
@@ -89,10 +89,10 @@ def test_where_both_arms_fail_or_one_alone_was_asked_that_is_the_error(
 
 
 def test_two_things_that_are_missing_are_both_said(snapshot: Snapshot) -> None:
-    found = search_components(
+    ranking = search_components(
         "cat", snapshot, FailingEmbedder(DOWN), Broken(RuntimeFailure("no memory")), SearchOptions()
     )
-    first, second = str(found.receipt.reason).split("; ")
+    first, second = str(ranking.receipt.reason).split("; ")
     assert first.startswith("the dense retriever failed") and second.startswith(
         "the reranker failed"
     )
@@ -133,12 +133,12 @@ def test_a_reranker_that_fails_is_logged_with_its_traceback(
     snapshot: Snapshot, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "resift"):
-        found = search_components("cat dog", snapshot, EMBEDDER, Broken(error), SearchOptions())
-    assert len(found) == 4 and found.receipt.partial
+        ranking = search_components("cat dog", snapshot, EMBEDDER, Broken(error), SearchOptions())
+    assert len(ranking) == 4 and ranking.receipt.partial
     of_query = isinstance(error, QueryError)
     reason = "not reranked: " if of_query else f"the reranker failed: {type(error).__name__}: "
-    assert str(found.receipt.reason).startswith(reason)
-    assert "\n" not in str(found.receipt.reason)
+    assert str(ranking.receipt.reason).startswith(reason)
+    assert "\n" not in str(ranking.receipt.reason)
     (record,) = caplog.records
     assert record.name == "resift" and record.exc_info and record.exc_info[1] is error
 
@@ -161,9 +161,9 @@ def test_an_embedder_that_cannot_be_opened_is_the_dense_arm_down(
 
     monkeypatch.setattr("resift.search.components.open_embedder", gone)
     index = Index(uri, settings=Settings(embedder="/models/mine"), reranker=Backwards())
-    found = index.search("cat")
-    assert len(found) == 1
-    assert "the dense retriever failed: ModelNotFound: /models/mine" in str(found.receipt.reason)
+    ranking = index.search("cat")
+    assert len(ranking) == 1
+    assert "the dense retriever failed: ModelNotFound: /models/mine" in str(ranking.receipt.reason)
     with pytest.raises(ModelNotFound):
         index.search("cat", mode="dense")
 
@@ -173,5 +173,5 @@ def test_another_embedders_index_is_an_error_and_the_words_need_none(uri: str) -
     for mode in ("hybrid", "dense"):
         with pytest.raises(IndexMismatch, match="RESIFT_EMBEDDER=wordllama"):
             index.search("cat", mode=mode, rerank=False)
-    found = index.search("cat", mode="lexical", rerank=False)
-    assert len(found) == 1 and not found.receipt.partial
+    ranking = index.search("cat", mode="lexical", rerank=False)
+    assert len(ranking) == 1 and not ranking.receipt.partial

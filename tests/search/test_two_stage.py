@@ -62,7 +62,7 @@ def test_without_a_reranker_the_first_stage_is_the_answer(snapshot: Snapshot) ->
 
 
 @pytest.mark.parametrize(
-    ("mode", "stages", "found"),
+    ("mode", "stages", "count"),
     [
         ("hybrid", ["table", "embed", "dense", "lexical", "fuse", "fetch"], 4),
         ("dense", ["table", "embed", "dense", "fetch"], 4),
@@ -70,12 +70,12 @@ def test_without_a_reranker_the_first_stage_is_the_answer(snapshot: Snapshot) ->
     ],
 )
 def test_each_mode_uses_its_arms_and_times_them(
-    snapshot: Snapshot, mode: Mode, stages: list[str], found: int
+    snapshot: Snapshot, mode: Mode, stages: list[str], count: int
 ) -> None:
     ranking = first_stage(snapshot, "cat", SearchOptions(mode=mode))
-    *timed, total = ranking.receipt.timings_ms  # two arms end in either order
+    *timed, total = ranking.receipt.timings_ms  # the retrievers end in either order
     assert (sorted(timed), total) == (sorted(stages), "total")
-    assert len(ranking) == found
+    assert len(ranking) == count
     assert names(ranking)[0] == "cat"
 
 
@@ -226,10 +226,10 @@ def test_arguments_of_the_reranker_are_handed_on_only_where_they_are_set(
     snapshot: Snapshot, arguments: dict[str, Any]
 ) -> None:
     """So that rerankers which know nothing of them keep working."""
-    picky = Picky()
-    found = search("cat", snapshot, EMBEDDER, picky, SearchOptions(**arguments))
-    assert picky.arguments == [arguments]
-    assert found.abstained and not found.receipt.partial
+    reranker = Picky()
+    ranking = search("cat", snapshot, EMBEDDER, reranker, SearchOptions(**arguments))
+    assert reranker.arguments == [arguments]
+    assert ranking.abstained and not ranking.receipt.partial
     assert not search("cat", snapshot, EMBEDDER, Backwards(), SearchOptions()).receipt.partial
 
 
@@ -237,11 +237,11 @@ def test_of_a_window_that_was_not_read_whole_nobody_says_that_nothing_answers(
     remote: Snapshot,
 ) -> None:
     plan = SearchOptions(top_n=1, max_requests=1, abstain_below=0.5)
-    found = search("cat", remote, EMBEDDER, Picky(), plan)
-    assert found.receipt.partial and not found.abstained
+    ranking = search("cat", remote, EMBEDDER, Picky(), plan)
+    assert ranking.receipt.partial and not ranking.abstained
 
 
 def test_without_scores_nobody_abstains(snapshot: Snapshot) -> None:
     plan = SearchOptions(min_score=0.5, abstain_below=0.5)
-    found = search("cat", snapshot, EMBEDDER, Broken(RuntimeFailure("no")), plan)
-    assert len(found) == 4 and found.receipt.partial and not found.abstained
+    ranking = search("cat", snapshot, EMBEDDER, Broken(RuntimeFailure("no")), plan)
+    assert len(ranking) == 4 and ranking.receipt.partial and not ranking.abstained

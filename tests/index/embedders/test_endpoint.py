@@ -20,19 +20,19 @@ KEY = "sk-s3cret"
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long was waited between tries; nobody really waits."""
-    found: list[float] = []
-    monkeypatch.setattr(time, "sleep", found.append)
-    return found
+    """How long was waited between tries, without waiting."""
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    return waited
 
 
 def posted(url: str, limits: RetryLimits) -> object:
     return Endpoint(f"{url}/embeddings", Authorisation(f"Bearer {KEY}", (KEY,))).post(BODY, limits)
 
 
-def refused(limits: RetryLimits, *answers: Answer) -> tuple[str, int]:
+def refused(limits: RetryLimits, *responses: Answer) -> tuple[str, int]:
     """The error's text, checked to be one line without a key, and how many requests came."""
-    with serve(*answers) as server:
+    with serve(*responses) as server:
         url = server.spec.partition("#")[0]
         with pytest.raises(EmbedderError) as caught:
             posted(url, limits)
@@ -69,8 +69,8 @@ def by_drops(request: Request) -> None:
 )
 def test_what_may_pass_is_tried_again(answer: Answer, waits: list[float]) -> None:
     with serve(answer, answer) as server:
-        found = posted(server.spec.partition("#")[0], FEW)
-    assert isinstance(found, dict) and len(found["data"]) == 1
+        response = posted(server.spec.partition("#")[0], FEW)
+    assert isinstance(response, dict) and len(response["data"]) == 1
     assert len(server.requests) == 3 and len(waits) == 2
 
 
@@ -91,8 +91,8 @@ def test_waits_double_up_to_a_bound(waits: list[float]) -> None:
 def test_the_server_says_how_long_to_wait(waits: list[float]) -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     past = format_datetime(datetime.now(UTC) - timedelta(seconds=30), usegmt=True)
-    answers = [status(429, Retry_After=value) for value in ("7", later, past, "0", "soon", "")]
-    with serve(*answers) as server:
+    responses = [status(429, Retry_After=value) for value in ("7", later, past, "0", "soon", "")]
+    with serve(*responses) as server:
         posted(server.spec.partition("#")[0], RetryLimits(5, 9, 60.0))
     assert waits[0] == 7 and 25 < waits[1] <= 30 and waits[2:4] == [0, 0]
     assert all(wait > 0.5 for wait in waits[4:])

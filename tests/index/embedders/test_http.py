@@ -22,7 +22,7 @@ from resift.index.embedders.http import (
     unit_vectors,
 )
 
-TEXTS = [f"{'word ' * place}{place}" for place in range(70)]
+TEXTS = [f"{'word ' * number}{number}" for number in range(70)]
 ONCE = RetryLimits(timeout_s=5, tries=1, max_wait_s=1)
 
 
@@ -32,11 +32,11 @@ def opened(spec: str, key: str | None = None) -> HttpEmbedder:
 
 def test_vectors_are_the_servers_made_unit_in_input_order_over_batches() -> None:
     with serve() as server:
-        found = opened(server.spec).embed(TEXTS)
+        vectors = opened(server.spec).embed(TEXTS)
     expected = np.array([vector(text) for text in TEXTS])
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, expected, atol=1e-6)
     assert [len(request.texts) for request in server.requests] == [32, 32, 6]
 
 
@@ -79,13 +79,13 @@ def test_another_dimension_than_before_is_refused() -> None:
         embedder = opened(server.spec)
         assert embedder.dim == DIM
         row = {"index": 0, "embedding": [1.0, 2.0, 3.0]}
-        server.answers.append(lambda request: request.send(200, {"data": [row]}))
+        server.responses.append(lambda request: request.send(200, {"data": [row]}))
         with pytest.raises(EmbedderError, match="a vector of 3 numbers, where it gave 8 before"):
             embedder.embed(["text"])
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
         ([], "expected a JSON object with a list of objects in data"),
         ({"data": None}, "expected a JSON object with a list"),
@@ -108,11 +108,11 @@ def test_another_dimension_than_before_is_refused() -> None:
         ({"data": [{"embedding": [[1.0]]}] * 2}, "expected an embedding of numbers"),
     ],
 )
-def test_an_answer_that_is_no_vectors_is_refused_in_one_line(answer: Any, said: str) -> None:
+def test_an_answer_that_is_no_vectors_is_refused_in_one_line(answer: Any, message: str) -> None:
     with serve(lambda request: request.send(200, answer)) as server:
         with pytest.raises(EmbedderError) as caught:
             opened(server.spec).embed(["one", "two"])
-    assert str(caught.value).startswith(f"{server.spec}: {said}")
+    assert str(caught.value).startswith(f"{server.spec}: {message}")
     assert str(caught.value).endswith("is it an embeddings server?")
     assert len(server.requests) == 1
 
@@ -124,24 +124,24 @@ numbers = st.floats(0.01, 10) | st.floats(-10, -0.01)
 def test_rows_in_any_order_are_the_same_vectors(
     rows: list[list[float]], data: st.DataObject
 ) -> None:
-    places = data.draw(st.permutations(range(len(rows))))
-    answer = {"data": [{"index": place, "embedding": rows[place]} for place in places]}
-    found = unit_vectors(answer, len(rows))
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    order = data.draw(st.permutations(range(len(rows))))
+    answer = {"data": [{"index": number, "embedding": rows[number]} for number in order]}
+    vectors = unit_vectors(answer, len(rows))
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    np.testing.assert_allclose(found * lengths, rows, atol=1e-4)
+    np.testing.assert_allclose(vectors * lengths, rows, atol=1e-4)
 
 
 @given(st.lists(st.integers(0, BATCH_CHARACTERS + 5).map("x".__mul__), min_size=1, max_size=80))
 def test_batches_hold_all_texts_in_order_within_the_bounds(texts: list[str]) -> None:
-    found = list(batches(texts))
-    assert [text for own in found for text in own] == texts
-    for own in found:
-        assert 1 <= len(own) <= BATCH_TEXTS
-        assert len(own) == 1 or sum(map(len, own)) <= BATCH_CHARACTERS
-    for own, after in pairwise(found):  # none could have taken one more
-        full = len(own) == BATCH_TEXTS
-        assert full or sum(map(len, own)) + len(after[0]) > BATCH_CHARACTERS
+    groups = list(batches(texts))
+    assert [text for batch in groups for text in batch] == texts
+    for batch in groups:
+        assert 1 <= len(batch) <= BATCH_TEXTS
+        assert len(batch) == 1 or sum(map(len, batch)) <= BATCH_CHARACTERS
+    for batch, after in pairwise(groups):  # none could have taken one more
+        full = len(batch) == BATCH_TEXTS
+        assert full or sum(map(len, batch)) + len(after[0]) > BATCH_CHARACTERS
 
 
 def test_threads_may_share_it() -> None:
@@ -155,8 +155,8 @@ def test_threads_may_share_it() -> None:
             return embedder.embed(TEXTS[:20])
 
         with ThreadPoolExecutor(4) as pool:
-            for found in pool.map(work, range(4)):
-                np.testing.assert_array_equal(found, expected)
+            for vectors in pool.map(work, range(4)):
+                np.testing.assert_array_equal(vectors, expected)
 
 
 @pytest.mark.parametrize("spec", ["http://host/v1", "http://host/v1#", "http://#m", "http:///v1#m"])
@@ -250,10 +250,10 @@ def test_a_text_that_is_refused_costs_itself_only(
 
     with serve(*[strict] * 100) as server:
         embedder = opened(server.spec)
-        found = embedder.embed(texts)
+        vectors = embedder.embed(texts)
         expected = embedder.embed([*texts[:20], texts[20][:2_250], "x", *texts[22:]])
     expected[21] = 0
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(vectors, expected)
     assert ("poison" in caplog.text and "400" in caplog.text) or str(status) in caplog.text
 
 
