@@ -138,7 +138,7 @@ def passage(
 def texts_found(
     snapshot: Snapshot, query: str, k: int = 10, where: str | None = None
 ) -> Sequence[str]:
-    """Texts that the words find, best first."""
+    """Texts that lexical search finds, best first."""
     view = snapshot.view()
     allowed = view.allowed(parse_where(where)) if where else None
     return [p.text for p in view.take([row_id for row_id, _ in view.lexical(query, k, allowed)])]

@@ -76,7 +76,7 @@ def test_more_than_half_and_twenty_are_too_many(
         assert shelf.sync().deleted == deleted
 
 
-def test_another_disk_in_its_place_stops_it(shelf: Shelf) -> None:
+def test_another_disk_at_that_path_stops_it(shelf: Shelf) -> None:
     many(shelf, 30)
     shelf.sync()
     for path in shelf.docs.iterdir():

@@ -35,7 +35,7 @@ def test_without_changes_there_is_no_difference() -> None:
     assert diff.unchanged == tuple(entries.values())
 
 
-def test_added_changed_and_gone_are_told_apart() -> None:
+def test_added_changed_and_gone_are_distinguished() -> None:
     diff = compare(
         [listed("z"), listed("a"), listed("b", "e2"), listed("c", size=4)],
         by_uri(known("a"), known("b"), known("c"), known("d"), known("e", passages=0)),
@@ -77,7 +77,7 @@ def test_states_are_wanted_of_all_that_has_passages_or_of_none() -> None:
 
 @given(st.dictionaries(st.sampled_from("abcdef"), st.sampled_from("123")),
        st.dictionaries(st.sampled_from("abcdef"), st.sampled_from("123")))  # fmt: skip
-def test_every_object_is_in_one_place(source: dict[str, str], index: dict[str, str]) -> None:
+def test_every_object_is_in_one_group(source: dict[str, str], index: dict[str, str]) -> None:
     objects = [listed(name, etag) for name, etag in source.items()]
     entries = {f"/d/{name}": known(name) for name in index}
     for name, etag in index.items():

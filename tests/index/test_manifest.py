@@ -1,4 +1,4 @@
-"""Proves that a manifest says what it was told, and which attempt at an object stays."""
+"""Proves that a manifest reads back as written, and which attempt at an object stays."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ ENTRIES = st.builds(
 
 
 @given(st.lists(ENTRIES, max_size=5))
-def test_a_manifest_comes_back_as_it_was_written(entries: list[Entry]) -> None:
+def test_a_manifest_reads_back_as_it_was_written(entries: list[Entry]) -> None:
     by_uri = {entry.origin.uri: entry for entry in entries}
     assert from_parquet(to_parquet(by_uri)) == by_uri
 
@@ -59,7 +59,7 @@ def test_an_attempt_is_later_whatever_it_found() -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux does")
 def test_a_manifest_is_read_in_the_callers_thread_alone() -> None:
-    """A thread of Arrow's that lets go of bytes while Python ends aborts the process."""
+    """A thread of Arrow's that releases bytes while Python ends aborts the process."""
     script = (
         "import os, pyarrow.parquet\n"
         "from resift.index.manifest import from_parquet, to_parquet\n"

@@ -146,7 +146,7 @@ def test_a_plan_says_that_a_sync_would_stop_for_what_has_lost_its_text(shelf: Sh
     assert refusal == str(stopped.value)
 
 
-def test_a_plan_refuses_a_place_that_a_sync_refuses(shelf: Shelf) -> None:
+def test_a_plan_refuses_a_location_that_a_sync_refuses(shelf: Shelf) -> None:
     shelf.write(a="alpha")
     place = IndexHandle(locate(str(shelf.docs)), LOCAL, Versions(locate(str(shelf.docs)), LOCAL))
     with pytest.raises(InputError, match="would be among the documents"):

@@ -143,7 +143,7 @@ def disturb(monkeypatch: pytest.MonkeyPatch, how: Callable[[], None], times: int
     return done
 
 
-def test_who_is_disturbed_while_indexing_publishes_all_of_it_indexed(
+def test_a_writer_that_is_disturbed_while_indexing_publishes_all_rows_indexed(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf.add(passage("/d/a", "mine"))
@@ -218,7 +218,7 @@ def test_conflicts_are_tried_again(shelf: Shelf, monkeypatch: pytest.MonkeyPatch
     assert (shelf.publish().number, len(calls)) == (1, 3)
 
 
-def test_who_never_gets_through_says_so_and_loses_nothing(
+def test_a_writer_that_never_gets_through_raises_and_loses_nothing(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf.write(a="alpha")
@@ -347,7 +347,7 @@ def test_a_reader_goes_on_within_the_time_that_it_is_given(four: Shelf) -> None:
     assert texts_found(four.snapshot(), "number4") == ["text number4"]
 
 
-def test_cleaning_frees_what_nobody_needs_and_nothing_else(four: Shelf) -> None:
+def test_cleaning_frees_what_is_not_needed_and_nothing_else(four: Shelf) -> None:
     before = sum(path.stat().st_size for path in four.files())
     _, freed = clean(four.store(), four.versions, 1, 0)
     after = sum(path.stat().st_size for path in four.files())

@@ -28,7 +28,7 @@ def _parsers_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
 
 
-def test_it_goes_through_json_and_comes_back() -> None:
+def test_options_read_back_from_json() -> None:
     for options in (DEFAULT_OPTIONS, FULL):
         assert SourceOptions.from_json(json.loads(json.dumps(options.to_json()))) == options
 
@@ -52,7 +52,7 @@ def test_it_goes_through_json_and_comes_back() -> None:
         ("follow_links", 1),
     ],
 )
-def test_what_nobody_has_written_so_is_refused(name: str, value: object) -> None:
+def test_malformed_options_are_refused(name: str, value: object) -> None:
     with pytest.raises(ValueError, match="not the options of a sync"):
         SourceOptions.from_json(FULL.to_json() | {name: value})
     with pytest.raises(ValueError, match="not the options of a sync"):
@@ -61,7 +61,7 @@ def test_what_nobody_has_written_so_is_refused(name: str, value: object) -> None
         )
 
 
-def test_without_its_own_a_source_is_read_as_the_one_that_holds_it() -> None:
+def test_a_source_without_options_takes_those_of_the_source_that_contains_it() -> None:
     source_options = {
         "/d": FULL.to_json(),
         "/d/in": DEFAULT_OPTIONS.to_json(),
@@ -128,7 +128,7 @@ def test_columns_by_pattern_are_for_the_files_that_it_matches(shelf: Shelf) -> N
     assert (report.changed, report.emptied, report.unchanged) == (0, 1, 2)
 
 
-def test_damaged_options_are_told_and_can_be_given_anew(shelf: Shelf) -> None:
+def test_damaged_options_are_an_error_and_can_be_given_again(shelf: Shelf) -> None:
     shelf.write(a="alpha")
     shelf.sync()
     record = shelf.index / "versions" / "00000001.json"

@@ -1,4 +1,4 @@
-"""Proves that an index follows its source: added, changed, deleted, left alone, half-done."""
+"""Proves that an index follows its source: added, changed, deleted, left alone, interrupted."""
 
 import os
 import sys
@@ -87,7 +87,7 @@ def test_changed_files_are_replaced_and_deleted_ones_gone(shelf: Shelf) -> None:
     assert shelf.texts() == ["alpha", "better beta", "delta"]
 
 
-def test_what_cannot_be_read_is_told_each_time_and_tried_again_once_it_changes(
+def test_what_cannot_be_read_is_reported_each_time_and_read_again_once_it_changes(
     shelf: Shelf,
 ) -> None:
     shelf.write(a="alpha", b="nul \0 byte")
@@ -172,7 +172,7 @@ def test_under_lower_limits_of_another_kind_files_are_read_again_and_stay_if_the
     assert set(read) <= {"three.pdf"}  # a higher one: what is indexed is left alone
 
 
-def test_problems_of_a_file_are_told_in_its_own_order(shelf: Shelf) -> None:
+def test_problems_of_a_file_are_reported_in_its_order(shelf: Shelf) -> None:
     rows = [f'{{"text": "row {n}"}}' if n not in (2, 10) else "bad" for n in range(1, 12)]
     (shelf.docs / "rows.jsonl").write_text("\n".join(rows))
     shelf.write(bad="\0")
@@ -357,7 +357,7 @@ def test_a_report_says_what_changes_for_readers_whoever_has_read_it(
     assert len(shelf.texts()) == 31
 
 
-def test_what_a_killed_run_could_not_read_of_a_file_is_told_by_the_next(
+def test_what_a_killed_run_could_not_read_of_a_file_is_reported_by_the_next(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = shelf.docs / "rows.jsonl"
@@ -459,7 +459,7 @@ def test_a_source_without_documents_is_an_error_unless_it_had_some(shelf: Shelf)
     assert shelf.texts() == []
 
 
-def test_a_source_of_which_nothing_can_be_read_is_published_and_told(shelf: Shelf) -> None:
+def test_a_source_of_which_nothing_can_be_read_is_published_and_reported(shelf: Shelf) -> None:
     shelf.write(a="\0")
     report = shelf.sync()
     assert (counts(report), len(report.skipped), report.version) == ((0, 0, 0, 0), 1, 1)
@@ -519,7 +519,7 @@ def test_a_clock_that_is_behind_does_not_make_news_old(
         assert shelf.texts() == [text]
 
 
-def test_without_states_it_does_not_matter_who_kept_some(shelf: Shelf) -> None:
+def test_without_states_it_does_not_matter_which_model_precomputed_some(shelf: Shelf) -> None:
     def no_keeper() -> NoReturn:
         raise AssertionError("no model is needed to compare")
 
@@ -592,7 +592,7 @@ def test_the_report_adds_up_whatever_becomes_of_a_file(
     report = shelf.sync()
     assert adds_up(report) and report.listed == 9
     assert counts(report) == (1, 1, 2, 1)  # gone and left are deleted
-    assert report.unread == 1  # locked is there, and nobody knows what it says now
+    assert report.unread == 1  # locked is there, and its content is unknown
     assert (report.emptied, report.unindexed) == (1, 4)  # bad, gone, link and tab
     assert shelf.texts() == ["later", "locked", "new", "same"]
 
@@ -616,7 +616,7 @@ def test_a_sync_after_a_rollback_embeds_nothing_that_was_embedded(shelf: Shelf) 
 def test_progress_is_by_the_work_that_is_done(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not by what was read: of a second half that is embedded nothing would be seen."""
+    """Not by bytes read alone: the embedding of the last commit would not be seen."""
     monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
     monkeypatch.setattr("resift.index.writer._EMBED", 10)
     shelf.write(**{f"f{n:03}": f"text number {n:03}" for n in range(100)})
@@ -662,8 +662,8 @@ def test_an_index_in_an_index_is_refused_before_anything_is_written(
 
 
 @pytest.mark.parametrize("harm", ["unlink", "cut"])
-def test_an_index_that_has_lost_a_file_says_so(tmp_path: Path, harm: str) -> None:
-    """A sync that finds nothing changed would call it fine, and nobody could search it."""
+def test_an_index_that_has_lost_a_file_is_an_error(tmp_path: Path, harm: str) -> None:
+    """A sync that finds no changes would report success, and no search would work."""
     shelf = Shelf(tmp_path)
     shelf.write(a="alpha")
     shelf.sync()

@@ -101,7 +101,7 @@ def test_every_vector_is_that_of_its_own_text(shelf: Shelf) -> None:
     assert np.array_equal(shelf.embedder.embed(list(known)), list(known.values()))
 
 
-def test_rows_of_one_file_are_not_known_by_their_place(shelf: Shelf) -> None:
+def test_rows_of_one_file_are_not_identified_by_their_ordinal(shelf: Shelf) -> None:
     """Each row's first passage is number 0: the file's bytes and a number do not say which."""
     writing = writer(shelf)
     writing.add(origin("/d/a.jsonl", "9"), file("one", "two", rows=True))
@@ -200,7 +200,7 @@ class Failing:
 @pytest.mark.parametrize(
     "error", [EmbedderError("http://host: does not answer"), KeyboardInterrupt(), ValueError("odd")]
 )
-def test_what_an_embedder_raises_comes_out_as_it_is_and_loses_nothing(
+def test_what_an_embedder_raises_goes_through_and_loses_nothing(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, error: BaseException, most: int
 ) -> None:
     monkeypatch.setattr("resift.index.writer.COMMIT_PASSAGES", most)
@@ -230,7 +230,7 @@ def test_vectors_of_another_length_than_the_embedder_says_are_an_error(shelf: Sh
 
 
 class Keeps:
-    """Keeps a document's title as its token ids, and where asked for its text as its states."""
+    """Precomputes a document's title as token ids and, where requested, its text as states."""
 
     def __init__(self, fingerprint: str = "keeps") -> None:
         self.fingerprint = fingerprint
@@ -247,7 +247,7 @@ class Keeps:
 
 
 @pytest.mark.parametrize("states", [True, False])
-def test_what_a_reranker_keeps_lies_beside_the_passage(shelf: Shelf, states: bool) -> None:
+def test_what_a_reranker_precomputes_is_stored_with_the_passage(shelf: Shelf, states: bool) -> None:
     precomputer = Keeps()
     writing = writer(shelf, precomputer=lambda: precomputer, token_states=states)
     writing.add(origin("/d/a", "9"), file("one text"))

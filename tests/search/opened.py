@@ -65,7 +65,7 @@ class Gate:
 
         def held(*arguments: Any, **more: Any) -> Any:
             self.calls += 1
-            assert self._opened.wait(60), "nobody opened the gate"
+            assert self._opened.wait(60), "the gate was not opened"
             return work(*arguments, **more)
 
         return held

@@ -7,7 +7,7 @@ from resift.types import Candidate, Hit, Ranking, Receipt
 
 
 class Backwards:
-    """Turns the list round, and remembers how it was called."""
+    """Reverses the candidates and records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[list[Candidate], int | None, float | None]] = []
@@ -31,7 +31,7 @@ class Backwards:
 
 
 class Picky(Backwards):
-    """Takes thresholds too, and remembers those; it always abstains."""
+    """Accepts and records all arguments of a reranker; always abstains."""
 
     def __init__(self) -> None:
         super().__init__()

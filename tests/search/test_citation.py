@@ -1,4 +1,4 @@
-"""Proves that a citation is proved by its own text, place and ETag, and that each has a verdict."""
+"""Proves that a citation is verified by text, position and ETag, and that each has a verdict."""
 
 import hashlib
 import io
@@ -49,7 +49,7 @@ def index(tmp_path: Path, docs: Path) -> Index:
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory: pytest.TempPathFactory) -> Index:
-    """One for all who alter neither it nor its documents."""
+    """Shared by tests that change neither it nor its documents."""
     folder = tmp_path_factory.mktemp("untouched")
     return make_index(folder / "index", write_docs(folder / "docs"))
 
@@ -119,7 +119,7 @@ def test_a_pipe_is_not_waited_for(index: Index, tmp_path: Path) -> None:
     assert index.verify_citation(cited).status == "gone"
 
 
-def test_a_source_that_nobody_may_look_at_is_not_asked(
+def test_a_source_without_read_permission_is_unreachable(
     index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hit = hit_of(index, "dog barks")
@@ -182,7 +182,7 @@ def test_the_version_of_an_object_is_proved_as_well(index: Index, bucket: Versio
     bucket.put("v2", NEW)
     assert index.verify_citation(hit).status == "replaced"
     assert index.verify_citation(cited(bucket, etag="no", object_version="v1")).status == "changed"
-    bucket.put("v3", OLD)  # the same again: what was cited is kept, under its own version
+    bucket.put("v3", OLD)  # the same content again: the cited version is still stored
     assert index.verify_citation(hit).status == "proved"
     assert index.verify_citation(cited(bucket, object_version="v2")).status == "unproved"
     del bucket.versions["v1"]

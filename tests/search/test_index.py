@@ -89,7 +89,7 @@ def test_the_settings_name_the_embedder(tmp_path: Path, docs: Path) -> None:
         index.sync(str(tmp_path))
 
 
-def test_a_search_where_there_is_no_index_says_so(tmp_path: Path) -> None:
+def test_a_search_without_an_index_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(IndexNotFound, match="no index there: make one with"):
         index_at(tmp_path).search("cat", rerank=False)
     assert not list(tmp_path.iterdir())
@@ -162,7 +162,7 @@ def texts(index: Index) -> list[str]:
     return sorted(str(hit.text) for hit in index.search("animal", rerank=False))
 
 
-def test_a_search_stays_with_its_version_until_it_is_told(tmp_path: Path, docs: Path) -> None:
+def test_a_search_stays_with_its_version_until_a_refresh(tmp_path: Path, docs: Path) -> None:
     writer = index_at(tmp_path)
     writer.sync(str(docs))
     reader, pinned = index_at(tmp_path), index_at(tmp_path, version=1)
@@ -226,7 +226,7 @@ def test_where_nothing_is_there_are_no_versions_and_none_is_made(tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_plan_tells_and_writes_nothing(tmp_path: Path, docs: Path) -> None:
+def test_a_plan_counts_and_writes_nothing(tmp_path: Path, docs: Path) -> None:
     index = index_at(tmp_path)
     assert (index.plan(str(docs)).added, index.plan(str(docs)).passages) == (3, 3)
     assert not (tmp_path / "index").exists()
@@ -303,7 +303,7 @@ def test_thresholds_need_scores_and_sense(tmp_path: Path, docs: Path, name: str)
         index.search("dog", **(least | {name: 5}))
 
 
-def test_a_pickled_index_opens_anew_where_it_arrives(tmp_path: Path, docs: Path) -> None:
+def test_a_pickled_index_opens_again_in_another_process(tmp_path: Path, docs: Path) -> None:
     index = index_at(tmp_path, version=1, reranker=Backwards())
     index_at(tmp_path).sync(str(docs))
     expected = [hit.id for hit in index.search("dog")]
@@ -331,7 +331,7 @@ def test_numpy_numbers_are_numbers(tmp_path: Path, docs: Path, number: Any) -> N
         assert len(ranking) == 2 and not ranking.receipt.partial
 
 
-def test_who_asks_for_more_than_the_depth_gets_them(tmp_path: Path, docs: Path) -> None:
+def test_a_top_n_over_the_depth_raises_the_depth(tmp_path: Path, docs: Path) -> None:
     index = index_at(tmp_path, reranker=Backwards())
     index.sync(str(docs))
     ranking = index.search("animal", top_n=3, depth=1)

@@ -1,4 +1,4 @@
-"""Proves that a budget holds from the first line on: what is late is left out, and said."""
+"""Proves that a budget holds from the first line on: what is late is left out, with a reason."""
 
 import time
 from pathlib import Path
@@ -38,7 +38,7 @@ def gate() -> Any:
 
 
 def in_time(search: Any) -> Ranking:
-    """The answer, which has to be there when the budget is over."""
+    """The ranking, which must be ready when the budget ends."""
     start = time.perf_counter()
     ranking: Ranking = search()
     assert (time.perf_counter() - start) * 1000 < BUDGET_MS + SLACK_MS
@@ -56,7 +56,7 @@ def names(ranking: Ranking) -> list[str]:
         ("lexical", "dense", "without the lexical retriever: time was up"),
     ],
 )
-def test_an_arm_that_is_late_is_left_out_and_the_others_order_stands(
+def test_a_late_retriever_is_left_out_and_the_order_of_the_other_stands(
     snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, gate: Gate, late: str, left: Any,
     reason: str,
 ) -> None:  # fmt: skip
@@ -72,7 +72,7 @@ def test_an_arm_that_is_late_is_left_out_and_the_others_order_stands(
     assert budget_ms is not None and 0 < budget_ms <= BUDGET_MS / 2
 
 
-def test_without_a_budget_nobody_is_left_out(
+def test_without_a_budget_nothing_is_left_out(
     snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = View.lexical
@@ -95,7 +95,7 @@ def test_without_a_budget_nobody_is_left_out(
         (("allowed",), "time was up before the filter was looked up"),
     ],
 )
-def test_where_nothing_is_there_in_time_the_ranking_is_empty_and_says_why(
+def test_a_ranking_without_anything_in_time_is_empty_and_has_a_reason(
     snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, gate: Gate, held: Any, reason: str
 ) -> None:
     for name in held:
@@ -108,7 +108,7 @@ def test_where_nothing_is_there_in_time_the_ranking_is_empty_and_says_why(
     assert str(ranking.receipt.reason).endswith(reason)
 
 
-def test_an_embedder_that_still_loads_is_the_dense_arm_late(snapshot: Snapshot) -> None:
+def test_an_embedder_that_still_loads_is_a_late_dense_retriever(snapshot: Snapshot) -> None:
     ranking = in_time(
         lambda: search_components("cat", snapshot, NEVER, None, SearchOptions(), BUDGET_MS)
     )
@@ -124,7 +124,7 @@ def test_a_reranker_that_still_loads_leaves_the_first_stage(snapshot: Snapshot) 
     assert ranking.receipt.reason == "time was up before the reranker was loaded"
 
 
-def test_a_reranker_that_takes_no_notice_of_its_budget_is_not_waited_for(
+def test_a_reranker_that_ignores_its_budget_is_not_waited_for(
     snapshot: Snapshot, gate: Gate
 ) -> None:
     class Slow(Backwards):
@@ -139,7 +139,7 @@ def test_a_reranker_that_takes_no_notice_of_its_budget_is_not_waited_for(
     assert ranking.receipt.reason == "time was up before the reranker answered"
 
 
-def test_with_no_time_at_all_nothing_is_known_and_nothing_is_wrong(snapshot: Snapshot) -> None:
+def test_a_budget_of_zero_is_an_empty_ranking_and_no_error(snapshot: Snapshot) -> None:
     ranking = search_components("cat", snapshot, EMBEDDER, Backwards(), SearchOptions(), 0)
     assert ranking.receipt.partial and "time was up" in str(ranking.receipt.reason)
 

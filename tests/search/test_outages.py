@@ -49,7 +49,7 @@ def ids(ranking: Ranking) -> list[str]:
 
 
 @pytest.mark.parametrize("error", [DOWN, OSError("reset"), RuntimeError("odd"), MemoryError()])
-def test_without_the_embedder_the_words_answer(
+def test_without_the_embedder_the_lexical_order_stands(
     snapshot: Snapshot, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     words = search_components("cat", snapshot, EMBEDDER, None, SearchOptions(mode="lexical"))
@@ -63,7 +63,7 @@ def test_without_the_embedder_the_words_answer(
     assert record.exc_info and record.exc_info[1] is error
 
 
-def test_without_the_words_the_vectors_answer(
+def test_without_the_lexical_retriever_the_dense_order_stands(
     snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     near = search_components("cat", snapshot, EMBEDDER, None, SearchOptions(mode="dense"))
@@ -75,7 +75,7 @@ def test_without_the_words_the_vectors_answer(
     )
 
 
-def test_where_both_arms_fail_or_one_alone_was_asked_that_is_the_error(
+def test_the_error_is_raised_where_no_other_retriever_is_left(
     snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = FailingEmbedder(DOWN)
@@ -88,7 +88,7 @@ def test_where_both_arms_fail_or_one_alone_was_asked_that_is_the_error(
         search_components("cat", snapshot, EMBEDDER, None, SearchOptions(mode="lexical"))
 
 
-def test_two_things_that_are_missing_are_both_said(snapshot: Snapshot) -> None:
+def test_two_missing_components_are_both_in_the_reason(snapshot: Snapshot) -> None:
     ranking = search_components(
         "cat", snapshot, FailingEmbedder(DOWN), Broken(RuntimeFailure("no memory")), SearchOptions()
     )
@@ -114,7 +114,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize("error", MISTAKES, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("budget_ms", [None, 60_000])
-def test_what_is_no_fault_of_the_model_is_not_hidden(
+def test_mistakes_in_code_are_not_hidden(
     snapshot: Snapshot, error: Any, budget_ms: float | None
 ) -> None:
     with pytest.raises(type(error)):
@@ -153,7 +153,7 @@ def uri(tmp_path: Path) -> str:
     return index.uri
 
 
-def test_an_embedder_that_cannot_be_opened_is_the_dense_arm_down(
+def test_an_embedder_that_cannot_be_opened_is_a_failed_dense_retriever(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(name: str | None, settings: Settings) -> NoReturn:
@@ -168,7 +168,7 @@ def test_an_embedder_that_cannot_be_opened_is_the_dense_arm_down(
         index.search("cat", mode="dense")
 
 
-def test_another_embedders_index_is_an_error_and_the_words_need_none(uri: str) -> None:
+def test_another_embedders_index_is_an_error_and_lexical_search_needs_none(uri: str) -> None:
     index = Index(uri, settings=Settings(), embedder=HashingEmbedder("another"))
     for mode in ("hybrid", "dense"):
         with pytest.raises(IndexMismatch, match="RESIFT_EMBEDDER=wordllama"):

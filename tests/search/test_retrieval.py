@@ -23,7 +23,7 @@ def test_weights_count_and_ties_are_in_order_of_id() -> None:
 
 
 @given(RANKINGS)
-def test_every_id_once_best_first_and_the_order_of_arms_is_nothing(
+def test_every_id_once_best_first_whatever_the_order_of_rankings(
     rankings: list[list[int]],
 ) -> None:
     fused = reciprocal_rank_fusion(rankings)

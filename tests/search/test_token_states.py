@@ -98,7 +98,7 @@ def test_a_document_that_changes_later_without_states_is_read_at_search(
     assert "opened for reading with open" in ranking[0].text
 
 
-def test_another_models_states_are_read_anew_and_replaced(
+def test_another_models_states_are_recomputed_and_replaced(
     tmp_path: Path, docs: Path, reranker: Reranker
 ) -> None:
     other = Reranker(make_split_artifact(tmp_path / "model"))
@@ -112,7 +112,7 @@ def test_another_models_states_are_read_anew_and_replaced(
     assert [hit.text for hit in ranking] == [hit.text for hit in plain]
 
 
-def test_a_reranker_that_keeps_nothing_is_said_before_anything_is_written(
+def test_a_reranker_without_precompute_is_refused_before_anything_is_written(
     tmp_path: Path, docs: Path
 ) -> None:
     index = index_at(tmp_path, Backwards())
@@ -122,7 +122,7 @@ def test_a_reranker_that_keeps_nothing_is_said_before_anything_is_written(
     assert len(index.search(QUERY)) == 10
 
 
-def test_a_model_without_states_says_so_before_anything_is_written(
+def test_a_model_without_states_is_refused_before_anything_is_written(
     tmp_path: Path, docs: Path, joint_folder: Path
 ) -> None:
     """Its passages would be read again at every run, and never have any."""
@@ -132,7 +132,7 @@ def test_a_model_without_states_says_so_before_anything_is_written(
     assert index.sync(str(docs)).added == 12
 
 
-def test_states_that_are_torn_are_read_anew(
+def test_damaged_states_are_computed_again(
     tmp_path: Path, docs: Path, reranker: Reranker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = index_at(tmp_path, reranker)

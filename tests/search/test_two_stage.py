@@ -69,7 +69,7 @@ def test_without_a_reranker_the_first_stage_is_the_answer(snapshot: Snapshot) ->
         ("lexical", ["table", "lexical", "fetch"], 2),
     ],
 )
-def test_each_mode_uses_its_arms_and_times_them(
+def test_each_mode_uses_and_times_its_retrievers(
     snapshot: Snapshot, mode: Mode, stages: list[str], count: int
 ) -> None:
     ranking = first_stage(snapshot, "cat", SearchOptions(mode=mode))
@@ -89,7 +89,7 @@ def test_a_query_is_embedded_as_one_and_not_as_a_passage(snapshot: Snapshot) -> 
     assert names(search("cat", snapshot, EMBEDDER, None, SearchOptions(mode="dense")))[0] == "cat"
 
 
-def test_first_stage_scores_are_the_arms_own_or_the_fused(snapshot: Snapshot) -> None:
+def test_first_stage_scores_are_those_of_the_retriever_or_fused(snapshot: Snapshot) -> None:
     best = {mode: first_stage(snapshot, "cat", SearchOptions(mode=mode))[0] for mode in MODES}
     cosine = float(EMBEDDER.embed(["cat"])[0] @ EMBEDDER.embed(["cat\ncat cat cat"])[0])
     assert best["dense"].first_stage_score == pytest.approx(cosine, abs=1e-5)
@@ -98,7 +98,7 @@ def test_first_stage_scores_are_the_arms_own_or_the_fused(snapshot: Snapshot) ->
     assert best["lexical"].first_stage_score > 0
 
 
-def test_the_reranker_gets_the_window_and_its_order_is_the_answer(snapshot: Snapshot) -> None:
+def test_the_reranker_gets_the_candidates_and_its_order_is_the_result(snapshot: Snapshot) -> None:
     reranker = Backwards()
     before = first_stage(snapshot, "cat dog", SearchOptions(top_n=3, depth=3))
     ranking = search("cat dog", snapshot, EMBEDDER, reranker, SearchOptions(top_n=2, depth=3))
@@ -112,7 +112,7 @@ def test_the_reranker_gets_the_window_and_its_order_is_the_answer(snapshot: Snap
     assert ranking.receipt.model == "backwards"
 
 
-def test_a_candidate_says_where_it_is_from(snapshot: Snapshot) -> None:
+def test_a_candidate_has_a_citation(snapshot: Snapshot) -> None:
     reranker = Backwards()
     search("cat", snapshot, EMBEDDER, reranker, SearchOptions(top_n=1, depth=1))
     (candidate,) = reranker.calls[0][0]
@@ -126,7 +126,7 @@ def test_a_candidate_says_where_it_is_from(snapshot: Snapshot) -> None:
 
 
 def test_metadata_is_the_documents_own_whatever_its_names_are(tmp_path: Path) -> None:
-    """Names that an index has for itself too: a row's own uri, page, start and row stay."""
+    """Also keys that the index uses itself: a row's own uri, page, start and row stay."""
     row = {"id": "a", "text": "a cat", "uri": "mine", "page": "first", "start": 7, "row": [1]}
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "rows.jsonl").write_text(json.dumps(row))
@@ -233,7 +233,7 @@ def test_arguments_of_the_reranker_are_handed_on_only_where_they_are_set(
     assert not search("cat", snapshot, EMBEDDER, Backwards(), SearchOptions()).receipt.partial
 
 
-def test_of_a_window_that_was_not_read_whole_nobody_says_that_nothing_answers(
+def test_a_search_that_did_not_read_all_candidates_does_not_abstain(
     remote: Snapshot,
 ) -> None:
     plan = SearchOptions(top_n=1, max_requests=1, abstain_below=0.5)
@@ -241,7 +241,7 @@ def test_of_a_window_that_was_not_read_whole_nobody_says_that_nothing_answers(
     assert ranking.receipt.partial and not ranking.abstained
 
 
-def test_without_scores_nobody_abstains(snapshot: Snapshot) -> None:
+def test_a_search_without_scores_does_not_abstain(snapshot: Snapshot) -> None:
     plan = SearchOptions(min_score=0.5, abstain_below=0.5)
     ranking = search("cat", snapshot, EMBEDDER, Broken(RuntimeFailure("no")), plan)
     assert len(ranking) == 4 and ranking.receipt.partial and not ranking.abstained

@@ -1,4 +1,4 @@
-"""Words unknown to the embedder find nothing, and it is said: there is no dense retriever."""
+"""Words unknown to the embedder find nothing; the receipt says that dense retrieval is missing."""
 
 from pathlib import Path
 

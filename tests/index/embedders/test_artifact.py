@@ -107,7 +107,7 @@ def with_reference(folder: Path, by: float) -> Path:
     return folder
 
 
-def test_verify_measures_the_kept_cosines(runtime: str, tmp_path: Path) -> None:
+def test_verify_measures_the_stored_cosines(runtime: str, tmp_path: Path) -> None:
     folder = with_reference(make_embedder_artifact(tmp_path / "m", "cls", "q ", "p "), by=0.0)
     verification = opened(folder, runtime).verify()
     assert verification.pairs == 1 and verification.max_difference <= 1e-4

@@ -147,7 +147,7 @@ def test_a_redirect_is_not_followed_for_it_would_carry_the_key(code: int) -> Non
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"", b"\xff\xfe\x00", b'{"data": '])
-def test_what_is_no_json_is_said_at_once(body: bytes) -> None:
+def test_a_response_that_is_no_json_is_an_error_at_once(body: bytes) -> None:
     message, requests = refused(FEW, status(200, body))
     assert message == "its answer is no JSON; is it an embeddings server?"
     assert requests == 1
@@ -161,7 +161,7 @@ def test_a_server_that_takes_too_long_is_given_up(answer: Answer) -> None:
     assert time.monotonic() - started < 20
 
 
-def test_where_nobody_listens_is_said_at_once(waits: list[float]) -> None:
+def test_a_port_without_a_server_is_an_error_at_once(waits: list[float]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -171,7 +171,7 @@ def test_where_nobody_listens_is_said_at_once(waits: list[float]) -> None:
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", f"{'a' * 70}.example"])
-def test_a_host_that_is_none_is_said_at_once(host: str, waits: list[float]) -> None:
+def test_an_invalid_host_is_an_error_at_once(host: str, waits: list[float]) -> None:
     with pytest.raises(EmbedderError, match="cannot be reached"):
         posted(f"http://{host}", FEW)
     assert waits == []

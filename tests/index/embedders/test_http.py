@@ -40,7 +40,7 @@ def test_vectors_are_the_servers_made_unit_in_input_order_over_batches() -> None
     assert [len(request.texts) for request in server.requests] == [32, 32, 6]
 
 
-def test_a_request_is_as_the_protocol_asks() -> None:
+def test_a_request_follows_the_protocol() -> None:
     with serve() as server:
         query = opened(server.spec).embed_query("blue whales")
     (request,) = server.requests
@@ -62,7 +62,7 @@ def test_rows_in_another_order_are_put_in_order_by_index() -> None:
         np.testing.assert_array_equal(embedder.embed(TEXTS[:9]), embedder.embed(TEXTS[:9]))
 
 
-def test_the_dimension_is_asked_for_once_and_only_where_no_text_told_it() -> None:
+def test_the_dimension_is_requested_once_and_only_before_the_first_text() -> None:
     with serve() as server:
         embedder = opened(server.spec)
         assert server.requests == []
@@ -181,7 +181,7 @@ def test_half_a_url_is_refused_without_its_password(spec: str, user: str) -> Non
         "http://host/v1\n#m",
     ],
 )
-def test_what_cannot_be_asked_is_refused_at_once(spec: str) -> None:
+def test_an_invalid_url_is_refused_at_once(spec: str) -> None:
     with pytest.raises(InputError, match="expected a URL") as caught:
         opened(spec)
     assert "\n" not in str(caught.value)
@@ -195,7 +195,7 @@ def test_what_cannot_be_asked_is_refused_at_once(spec: str) -> None:
         ("https://user:p%40ss@host#m#1", "https://host#m#1"),
     ],
 )
-def test_its_name_is_the_url_without_who_asks(spec: str, name: str) -> None:
+def test_its_name_is_the_url_without_the_user(spec: str, name: str) -> None:
     embedder = opened(spec)
     assert embedder.name == name == opened(embedder.name).name
     assert embedder.fingerprint == opened(name).fingerprint

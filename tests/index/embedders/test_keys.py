@@ -84,7 +84,9 @@ def test_on_this_machine_plain_http_will_do(host: str) -> None:
     assert sent(f"http://{host}:8080/v1#m", embedder_key="key") == "Bearer key"
 
 
-def test_what_is_here_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_on_this_machine_is_reached_without_a_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with serve() as proxy, serve() as server:
         monkeypatch.setenv("http_proxy", proxy.spec.partition("/v1")[0])
         open_embedder(server.spec, Settings(embedder_key="key")).embed_query("a")
