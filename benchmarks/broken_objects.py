@@ -107,7 +107,7 @@ def measure(folder: Path, index: Index) -> tuple[SyncReport, SyncReport]:
 
 
 def main() -> None:
-    """Make, index, check, and print what came of it."""
+    """Make, index, check, and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--objects", type=int, default=10_000)
     parser.add_argument("--broken", type=int, default=500)

@@ -1,4 +1,4 @@
-"""How long the first search of a fresh process takes on an index in a bucket, read in place.
+"""How long the first search of a fresh process takes on an index in a bucket, read from there.
 
     python benchmarks/cold_search.py --passages 2000 --delay-ms 50
 
@@ -95,7 +95,8 @@ def cold(
     command = [sys.executable, __file__, "--uri", uri, "--storage", json.dumps(fields)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     started, seconds = json.loads(done.stdout)
-    return seconds, started, sorted(zip(times, proxy.seen, strict=True), key=lambda one: one[0])
+    requests = sorted(zip(times, proxy.seen, strict=True), key=lambda request: request[0])
+    return seconds, started, requests
 
 
 def search(uri: str, storage: StorageSettings) -> None:
@@ -104,9 +105,9 @@ def search(uri: str, storage: StorageSettings) -> None:
         __import__(module)
     index = Index(uri, settings=Settings(storage=storage), embedder=HashingEmbedder())
     started, clock = time.time(), time.perf_counter()
-    found = index.search(QUERY, rerank=False)
-    if len(found) != 10:
-        raise RuntimeError(f"{len(found)} hits, expected 10")
+    ranking = index.search(QUERY, rerank=False)
+    if len(ranking) != 10:
+        raise RuntimeError(f"{len(ranking)} hits, expected 10")
     print(json.dumps([started, time.perf_counter() - clock]))
 
 

