@@ -130,6 +130,8 @@ def test_an_index_inside_a_file_is_a_store_error(tmp_path: Path, docs: Path) -> 
         ({"budget_ms": "50"}, "budget_ms='50': expected milliseconds from 0"),
         ({"max_requests": 0}, "max_requests=0: expected a whole number from 1, or None"),
         ({"exact": "yes"}, "exact='yes': expected True or False"),
+        ({"tolerance": 0.6}, "tolerance=0.6: expected a number over 0, up to 0.5"),
+        ({"tolerance": 0.1, "rerank": False}, "rerank=False: tolerance needs the reranker"),
         ({"fusion_weight": -1}, "fusion_weight=-1: expected a number from 0 to"),
         ({"fusion_weight": "big"}, "fusion_weight='big': expected a number from 0 to"),
         ({"exact": True, "rerank": False}, "rerank=False: exact needs the reranker"),
@@ -319,6 +321,26 @@ def test_a_closed_index_opens_again(tmp_path: Path, docs: Path) -> None:
         index.close()
         assert len(index.search("dog", rerank=False)) == 3
     index.close()
+
+
+def test_a_closed_index_releases_the_models_that_it_has_loaded(
+    tmp_path: Path, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str | None] = []
+
+    def open_by_name(name: str | None, settings: Settings) -> HashingEmbedder:
+        loaded.append(name)
+        return HashingEmbedder()
+
+    index_at(tmp_path).sync(str(docs))
+    monkeypatch.setattr("resift.search.components.open_embedder", open_by_name)
+    reranker = Backwards()
+    with Index(tmp_path / "index", settings=Settings(), reranker=reranker) as index:
+        for _ in range(2):
+            index.search("dog")
+        assert len(loaded) == 1
+    assert len(index.search("dog")) == 3
+    assert len(loaded) == 2 and len(reranker.calls) == 3
 
 
 @pytest.mark.parametrize("number", [np.int64(2), np.uint8(2)])

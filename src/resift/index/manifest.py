@@ -76,7 +76,7 @@ def new_attempt() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{token_hex(3)}"
 
 
-def after_all(entries: Iterable[Entry], attempt: str) -> str:
+def attempt_after(entries: Iterable[Entry], attempt: str) -> str:
     """`attempt`, or a greater name where another machine's clock was ahead of this one's."""
     last = max((entry.origin.attempt for entry in entries), default="")
     return attempt if attempt > last else f"{last}~{token_hex(3)}"

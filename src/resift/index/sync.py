@@ -16,7 +16,7 @@ from resift.index.diff import Expected, SourceComparison
 from resift.index.doctor import refuse_unsafe
 from resift.index.embed import Embedder, Models
 from resift.index.location import Location
-from resift.index.manifest import Entry, after_all, new_attempt, newest
+from resift.index.manifest import Entry, attempt_after, new_attempt, newest
 from resift.index.parsing.limits import NO_LIMITS, ParseLimits
 from resift.index.parsing.parse import abilities, may_exceed, parsing_fingerprint
 from resift.index.publish import SyncDelta, publish, rolled_back
@@ -81,7 +81,7 @@ def sync(
     known = _known(store, comparison)
     diff = comparison.diff(known)  # an interrupted run may have written some of it
     earlier = rolled_back(handle.versions, before)
-    writer = Writer(store, models, known, after_all(known.values(), attempt), earlier)
+    writer = Writer(store, models, known, attempt_after(known.values(), attempt), earlier)
     run = SyncRun(writer, comparison.expected, diff, progress)
     for read, parsed in read_objects(source, diff.to_read, comparison.source_options):
         run.add(read, parsed)
