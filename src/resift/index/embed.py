@@ -89,9 +89,9 @@ def open_embedder(spec: str | None, settings: Settings) -> Embedder:
 
         return StaticEmbedder()
     if spec and spec.lower().startswith(_URLS):
-        from resift.index.embedders.http import HttpEmbedder, keys_for
+        from resift.index.embedders.http import HttpEmbedder
 
-        return HttpEmbedder(spec, keys_for(spec, settings))
+        return HttpEmbedder(spec, settings)
     folder = None if spec in (None, BUNDLED) else from_home(str(spec))
     if folder is None or (spec and folder.is_dir()):
         from resift.index.embedders.artifact import ArtifactEmbedder

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -28,7 +29,7 @@ from resift.rerank.candidates import check_query
 from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.options import checked_flag
 from resift.search.call import Clock, SearchCall
-from resift.search.components import ComponentLoader, Components, Ranker
+from resift.search.components import ComponentLoader, Ranker
 from resift.search.options import (
     Mode,
     SearchOptions,
@@ -77,8 +78,10 @@ class Index:
         settings = None if settings is None else checked_settings(settings)
         check_component("embedder", embedder, "embed", "Settings(embedder=…)")
         check_component("reranker", reranker, "rank", "Reranker(…)")
-        self._opened_with = (self.uri, self._version, settings, embedder, reranker)
-        self._loader = ComponentLoader(*self._opened_with)
+        self._loader = ComponentLoader(self.uri, self._version, settings, embedder, reranker)
+        self._open_again = partial(
+            Index, uri, version=version, settings=settings, embedder=embedder, reranker=reranker
+        )
         self._async_searches = Background(_ASYNC_SEARCHES, "resift-asearch")
 
     def __enter__(self) -> Self:
@@ -94,7 +97,7 @@ class Index:
 
     def __reduce__(self) -> tuple[object, ...]:
         """A pickle holds the name and the settings; the copy opens what it needs again."""
-        return _open_again, self._opened_with
+        return self._open_again, ()
 
     def sync(
         self,
@@ -257,7 +260,7 @@ class Index:
         precomputer = ready(reranker) if reranker is not None else None
 
         def read() -> Retrieved:
-            components = replace(self._components(mode, False), reranker=precomputer)
+            components = replace(self._loader.components(mode, False), reranker=precomputer)
             return retrieve(SearchCall(query, options, components, clock))
 
         retrieved, note = self._read(read)
@@ -339,7 +342,7 @@ class Index:
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> Ranking:
         def run() -> Ranking:
-            components = self._components(options.mode, options.rerank)
+            components = self._loader.components(options.mode, options.rerank)
             return search(SearchCall(query, options, components, clock, loop))
 
         ranking, note = self._read(run)
@@ -361,9 +364,6 @@ class Index:
             self.refresh()
             note = f"version {gone.number} was gone: the newest was read"
         return work(), note
-
-    def _components(self, mode: Mode, rerank: bool) -> Components:
-        return self._loader.components(mode, rerank)
 
     def _store(self, version: Version) -> Store:
         embedder = self._loader.embedder(version).result()
@@ -389,13 +389,3 @@ class Index:
     def _refuse_pinned(self) -> None:
         if self._version is not None:
             raise InputError(f"version={self._version}: a version never changes: leave it out")
-
-
-def _open_again(
-    uri: str,
-    version: int | None,
-    settings: Settings | None,
-    embedder: Embedder | None,
-    reranker: Ranker | None,
-) -> Index:
-    return Index(uri, version=version, settings=settings, embedder=embedder, reranker=reranker)

@@ -245,22 +245,19 @@ class _FirstStage:
             job.cancel()
 
 
-def reciprocal_rank_fusion(
-    rankings: Sequence[Sequence[int]], k: int = 60, weights: Sequence[float] | None = None
-) -> list[tuple[int, float]]:
+def reciprocal_rank_fusion(rankings: Sequence[Sequence[int]]) -> Scored:
     """Fuse rankings of ids, each best first, into (id, score), best first, ties by id.
 
-    An id's score is the sum of ``weight / (k + rank)`` over the rankings that have it. Ranks
-    count from 1; a weight is 1 where none are given. Only ranks count, so retrievers whose scores
-    have different scales can be fused.
+    An id's score is the sum of ``1 / (60 + rank)`` over the rankings that have it. Ranks count
+    from 1. Only ranks count, so retrievers whose scores have different scales can be fused.
 
     Cormack, Clarke, Buettcher: Reciprocal Rank Fusion outperforms Condorcet and individual Rank
     Learning Methods, SIGIR 2009. https://doi.org/10.1145/1571941.1572114
     """
     scores: defaultdict[int, float] = defaultdict(float)
-    for ranking, weight in zip(rankings, weights or [1.0] * len(rankings), strict=True):
-        for rank, entry in enumerate(ranking, start=1):
-            scores[entry] += weight / (k + rank)
+    for ranking in rankings:
+        for rank, row_id in enumerate(ranking, start=1):
+            scores[row_id] += 1 / (60 + rank)
     return sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))
 
 

@@ -16,7 +16,6 @@ from resift.index.embedders import endpoint
 from resift.index.embedders.endpoint import (
     Authorisation,
     Endpoint,
-    Keys,
     RetryLimits,
     authorise,
 )
@@ -281,6 +280,7 @@ def test_no_redirect_carries_a_key_on() -> None:
 
 
 def test_no_key_shows() -> None:
-    keys = Keys("s3cret", "s3cret")
-    assert "s3cret" not in repr(keys) + repr(authorise(urlsplit("https://h"), "me:s3cret", keys))
-    assert "s3cret" not in repr(Settings(embedder_key="s3cret", openai_key="s3cret"))
+    settings = Settings(embedder_key="s3cret", openai_key="s3cret")
+    for user in (None, "me:s3cret"):
+        authorisation = authorise(urlsplit("https://h"), user, settings)
+        assert authorisation.header and "s3cret" not in repr(authorisation) + repr(settings)

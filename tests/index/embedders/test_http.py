@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from index.embedders.embedding_server import DIM, Request, good, serve, vector
 from resift.errors import EmbedderError, InputError
-from resift.index.embedders.endpoint import Keys, RetryLimits
+from resift.index.embedders.endpoint import RetryLimits
 from resift.index.embedders.http import (
     BATCH_CHARACTERS,
     BATCH_TEXTS,
@@ -21,13 +21,14 @@ from resift.index.embedders.http import (
     batches,
     unit_vectors,
 )
+from resift.settings import Settings
 
 TEXTS = [f"{'word ' * number}{number}" for number in range(70)]
 ONCE = RetryLimits(timeout_s=5, tries=1, max_wait_s=1)
 
 
 def opened(spec: str, key: str | None = None) -> HttpEmbedder:
-    return HttpEmbedder(spec, Keys(key), bulk=ONCE, query=ONCE)
+    return HttpEmbedder(spec, Settings(embedder_key=key), bulk=ONCE, query=ONCE)
 
 
 def test_vectors_are_the_servers_made_unit_in_input_order_over_batches() -> None:

@@ -20,6 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from resift.errors import EmbedderError, InputError
+from resift.settings import Settings
 
 OPENAI = "api.openai.com"
 RETRIED = {408, 425, 429, 500, 502, 503, 504}
@@ -47,14 +48,6 @@ class RetryLimits:
     timeout_s: float
     tries: int
     max_wait_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """The key for the embedder that the settings name, and one for OpenAI alone."""
-
-    embedder: str | None = field(default=None, repr=False)
-    openai: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,19 +148,21 @@ class Endpoint:
         return kind(f"{self.url}: {problem}")
 
 
-def authorise(url: SplitResult, user: str | None, keys: Keys) -> Authorisation:
+def authorise(url: SplitResult, user: str | None, settings: Settings) -> Authorisation:
     """Choose what is sent to `url`: its own ``user:password``, else the key that is meant for it.
 
-    Raises `InputError` where a secret would leave this machine unencrypted, and for a key that no
-    header can hold.
+    The embedder's key is meant for the server of the embedder that the settings name, or for any
+    where they name none; OpenAI's key is for OpenAI only. Raises `InputError` where a secret would
+    leave this machine unencrypted, and for a key that no header can hold.
     """
     if user:
         coded = base64.b64encode(user.encode()).decode()
         authorisation = Authorisation(f"Basic {coded}", (coded, user, user.partition(":")[2]))
     else:
-        key = (keys.embedder or "").strip()
+        is_named = not settings.embedder or _is_same_server(url, settings.embedder)
+        key = (settings.embedder_key or "").strip() if is_named else ""
         if not key and _is_openai(url):
-            key = (keys.openai or "").strip()
+            key = (settings.openai_key or "").strip()
         if not key:
             return Authorisation()
         if not (key.isascii() and key.isprintable()):
@@ -183,15 +178,15 @@ def authorise(url: SplitResult, user: str | None, keys: Keys) -> Authorisation:
     return authorisation
 
 
-def is_same_server(url: str, other: str) -> bool:
+def _is_same_server(url: SplitResult, other: str) -> bool:
     """Whether two URLs have the same scheme, host and port."""
     ports = {"http": 80, "https": 443}
     try:
         servers = [
             (parts.scheme, parts.hostname, parts.port or ports.get(parts.scheme))
-            for parts in (urlsplit(url), urlsplit(other))
+            for parts in (url, urlsplit(other))
         ]
-    except ValueError:  # one of them is no URL
+    except ValueError:  # a port that is no number
         return False
     return servers[0] == servers[1]
 

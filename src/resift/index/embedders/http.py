@@ -18,10 +18,8 @@ from resift.errors import EmbedderError, InputError
 from resift.index.embedders.endpoint import (
     Endpoint,
     EndpointRefused,
-    Keys,
     RetryLimits,
     authorise,
-    is_same_server,
 )
 from resift.settings import Settings
 
@@ -31,7 +29,6 @@ MIN_CHARACTERS = 200  # a shorter text is not refused for its length
 BULK = RetryLimits(timeout_s=60, tries=6, max_wait_s=60)
 QUERY = RetryLimits(timeout_s=10, tries=2, max_wait_s=2)  # somebody is waiting
 
-NO_KEYS = Keys()
 _LOG = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
@@ -41,22 +38,23 @@ class HttpEmbedder:
     """One model of a server. Nothing is sent before the first text or the first use of `dim`.
 
     `spec` is ``http(s)://[user:password@]host[:port][/path]#model``. A user in it is sent as basic
-    authentication, else what `keys` holds for that host as a bearer token. Methods raise
-    `EmbedderError`.
+    authentication, otherwise the key that the settings hold for that host as a bearer token.
+    Methods raise `EmbedderError`.
     """
 
     def __init__(
         self,
         spec: str,
-        keys: Keys = NO_KEYS,
+        settings: Settings | None = None,
         *,
         bulk: RetryLimits = BULK,
         query: RetryLimits = QUERY,
     ) -> None:
         base, self._model, user = _parts(spec)
+        authorisation = authorise(urlsplit(base), user, settings or Settings())
         self.name = f"{base}#{self._model}"
         self.fingerprint = f"openai-compatible {self.name}"
-        self._endpoint = Endpoint(f"{base}/embeddings", authorise(urlsplit(base), user, keys))
+        self._endpoint = Endpoint(f"{base}/embeddings", authorisation)
         self._bulk, self._query = bulk, query
         self._dim: int | None = None
         self._lock = threading.Lock()
@@ -112,13 +110,6 @@ class HttpEmbedder:
                 "is another model served there now?"
             )
         return vectors
-
-
-def keys_for(spec: str, settings: Settings) -> Keys:
-    """The keys that may be sent: the embedder's own only to the server that the settings name."""
-    named = settings.embedder or spec
-    is_meant = spec == named or is_same_server(spec, named)
-    return Keys(settings.embedder_key if is_meant else None, settings.openai_key)
 
 
 def batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
