@@ -25,6 +25,18 @@ from resift.settings import StorageSettings
 from resift.types import Citation, Hit
 
 _CACHED_OBJECTS = 8  # hits of one object mostly follow each other
+# Type of each field of a citation, and its default where it may be missing.
+_FIELDS: dict[str, tuple[Any, ...]] = {
+    "uri": (str,),
+    "doc_id": (str, ""),
+    "start": (int,),
+    "end": (int,),
+    "etag": (str, None),
+    "object_version": (str, None),
+    "heading": (str, ""),
+    "page": (int, None),
+    "row": (int, None),
+}
 
 CitationStatus = Literal[
     "proved",
@@ -245,23 +257,15 @@ def _claim_of_hit(hit: Hit | Mapping[str, Any], parser_of: Callable[[str], str])
     cited = hit.get("citation")
     if not isinstance(cited, Mapping):
         raise InputError("citation: expected where the hit comes from, as a search gives it")
-    start, end = _field(cited, "start", int), _field(cited, "end", int)
-    if not 0 <= start <= end:
-        raise InputError(f"start={start}, end={end}: expected characters of a document")
-    uri = _field(cited, "uri", str)
     text = _field(hit, "text", str)
-    citation = Citation(
-        uri=uri,
-        doc_id=_field(cited, "doc_id", str, ""),
-        start=start,
-        end=end,
-        etag=_field(cited, "etag", str, None),
-        object_version=_field(cited, "object_version", str, None),
-        heading=_field(cited, "heading", str, ""),
-        page=_field(cited, "page", int, None),
-        row=_field(cited, "row", int, None),
-    )
-    return Claim(str(hit.get("id", uri)), text, citation, parser_of(uri))
+    fields = {name: _field(cited, name, *rule) for name, rule in _FIELDS.items()}
+    citation = Citation(**fields)
+    if not 0 <= citation.start <= citation.end:
+        raise InputError(
+            f"start={citation.start}, end={citation.end}: expected characters of a document"
+        )
+    name = str(hit.get("id", citation.uri))
+    return Claim(name, text, citation, parser_of(citation.uri))
 
 
 def _field(values: Mapping[str, Any], name: str, kind: type, *default: Any) -> Any:

@@ -80,7 +80,12 @@ class Index:
         check_component("reranker", reranker, "rank", "Reranker(…)")
         self._loader = ComponentLoader(self.uri, self._version, settings, embedder, reranker)
         self._open_again = partial(
-            Index, uri, version=version, settings=settings, embedder=embedder, reranker=reranker
+            Index,
+            self.uri,
+            version=self._version,
+            settings=settings,
+            embedder=embedder,
+            reranker=reranker,
         )
         self._async_searches = Background(_ASYNC_SEARCHES, "resift-asearch")
 
@@ -260,7 +265,7 @@ class Index:
         precomputer = ready(reranker) if reranker is not None else None
 
         def read() -> Retrieved:
-            components = replace(self._loader.components(mode, False), reranker=precomputer)
+            components = replace(self._loader.components(options.mode, False), reranker=precomputer)
             return retrieve(SearchCall(query, options, components, clock))
 
         retrieved, note = self._read(read)
