@@ -105,6 +105,8 @@ class Clock:
             seconds = max(left_ms * share + grace_ms, 0.0) / 1000
             end = time.perf_counter() + min(seconds, threading.TIMEOUT_MAX)
         pending = {job for job in jobs if not job.done()}
+        if first and len(pending) < len(jobs):
+            return
         while pending:
             timeout = None if end is None else max(end - time.perf_counter(), 0.0)
             done = wait([*pending, self._cancelled], timeout, FIRST_COMPLETED).done
