@@ -156,13 +156,15 @@ class Omissions:
 class SearchCall:
     """What one call of `Index.search` hands from stage to stage.
 
-    `loop` is the event loop of an `Index.asearch`, which a reranker with `arank` runs in.
+    `notes` go to the receipt. `loop` is the event loop of an `Index.asearch`, which a reranker with
+    `arank` runs in.
     """
 
     query: str
     options: SearchOptions
     components: Components
     clock: Clock
+    notes: tuple[str, ...] = ()
     loop: asyncio.AbstractEventLoop | None = None
 
 

@@ -264,12 +264,11 @@ class Index:
         check_component("reranker", reranker, "precompute", "Reranker(…)")
         precomputer = ready(reranker) if reranker is not None else None
 
-        def read() -> Retrieved:
+        def read(notes: tuple[str, ...]) -> Retrieved:
             components = replace(self._loader.components(options.mode, False), reranker=precomputer)
-            return retrieve(SearchCall(query, options, components, clock))
+            return retrieve(SearchCall(query, options, components, clock, notes))
 
-        retrieved, note = self._read(read)
-        return retrieved if note is None else replace(retrieved, notes=(*retrieved.notes, note))
+        return self._read(read)
 
     def load(self, mode: Mode = "hybrid", rerank: bool = True) -> None:
         """Load the models that a search needs, so that the first one does not wait for them.
@@ -299,7 +298,7 @@ class Index:
         """A verdict for each, in order; one that is no citation is ``malformed``."""
 
         def read(work: Callable[[Snapshot], Any]) -> Any:
-            return self._read(lambda: work(self._loader.snapshot().result()))[0]
+            return self._read(lambda notes: work(self._loader.snapshot().result()))
 
         verifier = CitationVerifier(
             self._loader.settings.storage, self._loader.handle.versions, read
@@ -346,29 +345,25 @@ class Index:
         clock: Clock,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> Ranking:
-        def run() -> Ranking:
+        def run(notes: tuple[str, ...]) -> Ranking:
             components = self._loader.components(options.mode, options.rerank)
-            return search(SearchCall(query, options, components, clock, loop))
+            return search(SearchCall(query, options, components, clock, notes, loop))
 
-        ranking, note = self._read(run)
-        if note is None:
-            return ranking
-        receipt = replace(ranking.receipt, notes=(*ranking.receipt.notes, note))
-        return replace(ranking, receipt=receipt)
+        return self._read(run)
 
-    def _read(self, work: Callable[[], T]) -> tuple[T, str | None]:
-        """The result of `work`; once more on the newest version where the open one was deleted.
+    def _read(self, work: Callable[[tuple[str, ...]], T]) -> T:
+        """The result of `work`, which gets the notes for its receipt.
 
-        The second value is a note that says so.
+        Where the open version was deleted, `work` runs once more on the newest, with a note.
         """
         try:
-            return work(), None
+            return work(())
         except VersionGone as gone:
             if self._version is not None:
                 raise
             self.refresh()
             note = f"version {gone.number} was gone: the newest was read"
-        return work(), note
+        return work((note,))
 
     def _store(self, version: Version) -> Store:
         embedder = self._loader.embedder(version).result()

@@ -69,7 +69,7 @@ class _FirstStage:
         self._query = searchable(call.query) or call.query
         self.omissions = Omissions(call.options.max_requests)
         self._version: int | None = None
-        self._notes: tuple[str, ...] = ()
+        self._notes = call.notes
         self._view: View | None = None
         self._rows: Scored = []
         self._passages: list[Passage] = []
@@ -101,7 +101,8 @@ class _FirstStage:
     def _open(self) -> View:
         event = "the index was open"
         snapshot = self._clock.wait_to_open("open", self._components.snapshot, event)
-        self._version, self._notes = snapshot.version.number, snapshot.notes
+        self._version = snapshot.version.number
+        self._notes = (*snapshot.notes, *self._notes)
         with self._clock.stage("table"):
             self._view = self._run(snapshot.view, event)
         return self._view
