@@ -36,9 +36,8 @@ from numpy.typing import NDArray
 from resift.evaluation.collection import open_collection
 from resift.evaluation.trec import read_run
 from resift.index.embed import Embedder, open_embedder
-from resift.index.parsing.chunk import chunk
+from resift.index.parsing.chunking import chunk, token_starts
 from resift.index.parsing.documents import Section
-from resift.index.parsing.measure import token_starts
 from resift.search.retrieval import reciprocal_rank_fusion
 from resift.settings import Settings
 

@@ -17,8 +17,7 @@ import pytest
 from index.fakes import HashingEmbedder
 from resift import Candidate, Index, Ranking, Reranker
 from resift.errors import InputError, ResiftError, SettingsError
-from resift.index.parsing.columns import Columns
-from resift.index.parsing.limits import ParseLimits
+from resift.index.parsing.options import Columns, ParseLimits
 from resift.index.source import Globs
 from resift.index.source_options import SourceOptions
 from resift.search.options import SearchOptions

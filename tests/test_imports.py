@@ -32,7 +32,7 @@ MAY_IMPORT = {
 }
 """What each room knows of the others; every room also knows itself."""
 
-ALSO = {"index/embedders/artifact.py": {"rerank"}, "index/parsing/measure.py": {"rerank"}}
+ALSO = {"index/embedders/artifact.py": {"rerank"}, "index/parsing/chunking.py": {"rerank"}}
 """Files that may know more than their room: how models run, and how texts are counted."""
 
 DOORS = {

@@ -196,11 +196,11 @@ def test_a_least_score_leaves_out_and_abstaining_says_so(desk: Desk, lines: Path
     options = ("rerank", "-q", "a cake of apples", lines)
     whole = desk.resift(*options, "--jsonl").rows
     least = (whole[1]["score"] + whole[2]["score"]) / 2
-    done = desk.resift(*options, "--jsonl", "--min-score", least, "--abstain_below", 1)
+    done = desk.resift(*options, "--jsonl", "--min-score", least, "--abstain-below", 1)
     assert done.rows == whole[:2]
     assert done.err == "nothing here answers: the best score is below what was asked for\n"
-    assert "10 below the least score" in desk.resift(*options, "--min-score", least).err
-    for option in ("--min-score", "--abstain_below"):
+    assert "10 below min_score" in desk.resift(*options, "--min-score", least).err
+    for option in ("--min-score", "--abstain-below"):
         assert "expected a number from 0 to 1" in desk.resift(*options, option, 2).error
 
 
@@ -233,12 +233,12 @@ def test_a_search_takes_them_too(desk: Desk, tmp_path: Path) -> None:
     assert desk.resift("index", source, "--index", index).code == 0
     options = ("search", QUERIES["q3"], "--index", index, "--calibration", desk.output)
     whole = desk.resift(*options, "--jsonl").rows
-    done = desk.resift(*options, "--min-score", whole[0]["score"], "--abstain_below", 1)
-    assert "calibrated on judgments" in done.err and "below the least score" in done.err
+    done = desk.resift(*options, "--min-score", whole[0]["score"], "--abstain-below", 1)
+    assert "calibrated on judgments" in done.err and "below min_score" in done.err
     assert "nothing here answers" in done.err
     assert "calibrated by the model's maker" in desk.resift(*options[:4]).err
-    line = desk.resift(*options[:4], "--no-rerank", "--abstain_below", 0.5).error
-    assert "--abstain_below 0.5: of the reranker; leave out --no-rerank" in line
+    line = desk.resift(*options[:4], "--no-rerank", "--abstain-below", 0.5).error
+    assert "--abstain-below 0.5: of the reranker; leave out --no-rerank" in line
     absent = ("--calibration", tmp_path / "absent.json")
     assert "absent.json: no such file" in desk.resift(*options[:4], *absent).error
 

@@ -69,7 +69,7 @@ def test_people_see_signed_effects_without_colour_and_why_each_is_above_the_next
     best = ranking.explain(0).strongest()[0]
     assert f"Object lock keeps an object from being deleted. [{best.effect:+.2f}]" in shown
     assert f"why: {ranking.compare(0, 1).summary} why: {ranking.compare(1, 2).summary}" in shown
-    assert "Functions run code. (all there is" in shown
+    assert "Functions run code. (the only part" in shown
     assert "\x1b" not in done.out
 
 

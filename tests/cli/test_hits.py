@@ -7,9 +7,8 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from resift.cli import hits
-from resift.cli.hits import passage, print_ranking, where
+from resift.cli.hits import best_sentence, passage, print_ranking, where
 from resift.cli.output import console
-from resift.cli.sentence import best_sentence
 from resift.types import Candidate, Citation, Hit, Ranking
 from search.stand_ins import Backwards
 

@@ -6,24 +6,26 @@ from pathlib import Path
 import pytest
 
 from cli.command import Resift
-from resift.cli.source_options import Given, described, differences
+from resift.cli.source_options import GivenOptions, described, differences
 from resift.errors import InputError
-from resift.index.parsing.columns import Columns
+from resift.index.parsing.options import Columns
 from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions
 
 
 def test_what_is_given_goes_upon_what_was() -> None:
-    first = Given(
+    first = GivenOptions(
         include=["*.csv"],
         text_column=["answer", "faq/*.csv=body"],
         title_column=["faq/*.csv=head"],
         max_mb=2,
-    ).upon(DEFAULT_OPTIONS)
+    ).applied_to(DEFAULT_OPTIONS)
     assert first.columns == Columns("answer")
     assert first.columns_by_pattern == (("faq/*.csv", Columns("body", "head")),)
     assert (first.globs.include, first.limits.max_bytes) == (("*.csv",), 2_000_000)
-    assert Given().upon(first) == first
-    second = Given(exclude=["old/"], text_column=["text"], follow_links=True).upon(first)
+    assert GivenOptions().applied_to(first) == first
+    second = GivenOptions(exclude=["old/"], text_column=["text"], follow_links=True).applied_to(
+        first
+    )
     assert second.columns_by_pattern == first.columns_by_pattern
     assert differences(first, second) == [
         "text-column answer → text", "exclude none → old/", "follow-links none → yes",
@@ -36,50 +38,50 @@ def test_what_is_given_goes_upon_what_was() -> None:
 
 
 def test_the_last_pattern_that_was_given_counts() -> None:
-    source_options = Given(text_column=["*.csv=a", "/x.csv=b", "year=2020/*.csv=c"]).upon(
-        DEFAULT_OPTIONS
-    )
+    source_options = GivenOptions(
+        text_column=["*.csv=a", "/x.csv=b", "year=2020/*.csv=c"]
+    ).applied_to(DEFAULT_OPTIONS)
     keys = ("a.csv", "x.csv", "d/x.csv", "year=2020/x.csv", "x.jsonl")
     assert [source_options.columns_for(key).text for key in keys] == ["a", "b", "a", "c", "text"]
-    again = Given(text_column=["*.csv=a"]).upon(source_options)
+    again = GivenOptions(text_column=["*.csv=a"]).applied_to(source_options)
     assert again.columns_for("x.csv").text == "a"
 
 
 @pytest.mark.parametrize(
     "given",
     [
-        Given(text_column=["=a"]),
-        Given(id_column=["*.csv="]),
-        Given(title_column=[""]),
-        Given(text_column=["!=a"]),
-        Given(include=[""]),
-        Given(max_mb=0),
-        Given(max_mb=float("nan")),
-        Given(max_mb=float("inf")),
-        Given(max_mb=1e300),
-        Given(max_mb=1e-300),
-        Given(max_seconds=-1),
-        Given(max_seconds=1e-9),
-        Given(max_seconds=1e300),
-        Given(max_seconds=float("nan")),
+        GivenOptions(text_column=["=a"]),
+        GivenOptions(id_column=["*.csv="]),
+        GivenOptions(title_column=[""]),
+        GivenOptions(text_column=["!=a"]),
+        GivenOptions(include=[""]),
+        GivenOptions(max_mb=0),
+        GivenOptions(max_mb=float("nan")),
+        GivenOptions(max_mb=float("inf")),
+        GivenOptions(max_mb=1e300),
+        GivenOptions(max_mb=1e-300),
+        GivenOptions(max_seconds=-1),
+        GivenOptions(max_seconds=1e-9),
+        GivenOptions(max_seconds=1e300),
+        GivenOptions(max_seconds=float("nan")),
     ],
 )
-def test_options_that_say_nothing_are_refused(given: Given) -> None:
+def test_options_that_say_nothing_are_refused(given: GivenOptions) -> None:
     with pytest.raises(InputError, match="expected") as refused:
-        given.upon(SourceOptions())
+        given.applied_to(SourceOptions())
     assert "max_" not in str(refused.value)
 
 
 def test_numbers_that_no_limit_can_be_are_told_as_they_were_given() -> None:
     for megabytes in (1e300, 1e-300):
         with pytest.raises(InputError) as refused:
-            Given(max_mb=megabytes).upon(SourceOptions())
+            GivenOptions(max_mb=megabytes).applied_to(SourceOptions())
         assert str(refused.value) == (
             f"--max-mb {megabytes:g}: expected a number of megabytes from 0.000001 (one byte) to "
             "1,000,000"
         )
-    assert Given(max_mb=1e-6).upon(SourceOptions()).limits.max_bytes == 1
-    assert Given(max_mb=1e6).upon(SourceOptions()).limits.max_bytes == 10**12
+    assert GivenOptions(max_mb=1e-6).applied_to(SourceOptions()).limits.max_bytes == 1
+    assert GivenOptions(max_mb=1e6).applied_to(SourceOptions()).limits.max_bytes == 10**12
 
 
 def test_what_is_in_the_index_is_not_called_skipped(resift: Resift, tmp_path: Path) -> None:
@@ -102,7 +104,7 @@ def test_a_plan_that_may_delete_does_not_say_that_it_would_stop(
     (source / "a.txt").write_text("text")
     assert resift("index", source, "--index", uri).code == 0
     (source / "a.txt").unlink()
-    assert "it would stop" in resift("index", source, "--index", uri, "--dry-run").err
+    assert "the sync would stop" in resift("index", source, "--index", uri, "--dry-run").err
     allowed = resift("index", source, "--index", uri, "--dry-run", "--allow-deletes")
     assert (allowed.code, "would stop" in allowed.err) == (0, False)
 
@@ -117,7 +119,7 @@ def test_damaged_options_can_be_forgotten(resift: Resift, tmp_path: Path) -> Non
     refused = resift("index", source, "--index", uri)
     assert refused.code == 1 and "--forget" in refused.err
     again = resift("index", source, "--index", uri, "--forget")
-    assert again.code == 0 and "it remembers the changed options" in again.out
+    assert again.code == 0 and "the changed options are remembered" in again.out
 
 
 def test_options_are_remembered_shown_and_forgotten(resift: Resift, tmp_path: Path) -> None:
@@ -137,7 +139,7 @@ def test_options_are_remembered_shown_and_forgotten(resift: Resift, tmp_path: Pa
     assert refused.code == 1 and "would leave the index" in refused.err.splitlines()[-1]
     assert "--allow-deletes" in refused.err.splitlines()[-1]
     would = resift("index", source, "--index", uri, "--include", "*.md", "--dry-run")
-    assert would.code == 0 and "it would stop: " in would.err
+    assert would.code == 0 and "the sync would stop: " in would.err
     assert "1 unchanged" in resift("index", source, "--index", uri).out
     forgot = resift("index", source, "--index", uri, "--forget", "--allow-deletes", "--json")
     report = json.loads(forgot.out)
@@ -163,7 +165,7 @@ def test_what_is_passed_over_is_counted_by_kind(resift: Resift, tmp_path: Path) 
     assert "1 added" in followed.out
 
 
-def test_the_model_whose_half_is_kept_is_the_one_that_is_named(
+def test_token_states_are_of_the_named_model(
     resift: Resift, tmp_path: Path, joint_folder: Path
 ) -> None:
     (tmp_path / "source").mkdir()
@@ -171,4 +173,4 @@ def test_the_model_whose_half_is_kept_is_the_one_that_is_named(
     options = ("index", tmp_path / "source", "--index", tmp_path / "index", "--token-states")
     assert "no token states of a document alone" in resift(*options, "--model", joint_folder).error
     assert "no such model folder" in resift(*options, "--model", tmp_path / "absent").error
-    assert "states kept" in resift(*options, "--model", "bundled").out
+    assert "token states" in resift(*options, "--model", "bundled").out

@@ -8,7 +8,7 @@ import typer
 
 from resift.cli.app import app
 
-ALIKE = ("--model", "--calibration", "--exact", "--fusion-weight", "--min-score", "--abstain_below")
+ALIKE = ("--model", "--calibration", "--exact", "--fusion-weight", "--min-score", "--abstain-below")
 VERBS = {
     "--model": "demo index search rerank rerank-run calibrate eval judge verify",
     "--calibration": "demo search rerank",

@@ -24,8 +24,8 @@ POINTLESS = [
     ("search x --index i --no-rerank --min-score 0", "--min-score 0.0: of the reranker"),
     ("search x --index i --no-rerank --fusion-weight 0", "--fusion-weight 0.0: of the reranker"),
     (
-        "search x --index i --no-rerank --model m --abstain_below 1",
-        "--model m and --abstain_below 1.0: of the",
+        "search x --index i --no-rerank --model m --abstain-below 1",
+        "--model m and --abstain-below 1.0: of the",
     ),
     ("search x --index i --no-rerank --calibration c", "--calibration c: of the reranker"),
     ("search x --index i --no-rerank --explain 1", "--explain 1: of the reranker"),
@@ -54,7 +54,7 @@ TYPED = [
     ("--top-n 0", "--top-n 0: expected a whole number from 1"),
     ("--top-n=0", "--top-n 0: expected a whole number from 1"),
     ("--min-score 2", "--min-score 2.0: expected a number from 0 to 1"),
-    ("--abstain_below nan", "--abstain_below nan: expected a number from 0 to 1"),
+    ("--abstain-below nan", "--abstain-below nan: expected a number from 0 to 1"),
     ("--budget-ms=-1", "--budget-ms -1.0: expected milliseconds from 0"),
     ("--fusion-weight=-1", "--fusion-weight -1.0: expected a number from 0 to"),
 ]

@@ -294,7 +294,7 @@ def test_odd_fields_of_a_line_cost_themselves_and_the_output_is_json(
     assert [name for name, status in statuses.items() if status == "not_text"] == [
         "True", "x", "6", "7"
     ]  # fmt: skip
-    assert "first stage left out: " in resift("rerank", "-q", QUERY, file).err
+    assert "first-stage scores not used: " in resift("rerank", "-q", QUERY, file).err
 
 
 def _refuse(constant: str) -> None:

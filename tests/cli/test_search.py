@@ -127,8 +127,8 @@ def test_a_source_that_is_not_there_is_named(resift: Resift, tmp_path: Path) -> 
 def test_the_command_says_what_states_take(resift: Resift, source: Path, tmp_path: Path) -> None:
     place = str(tmp_path / "index")
     done = resift("index", str(source), "--index", place, "--token-states")
-    assert done.code == 0 and "states kept: " in done.out and "kB a passage" in done.out
-    assert "states kept" not in resift("index", str(source), "--index", place).out
+    assert done.code == 0 and "token states: " in done.out and "kB a passage" in done.out
+    assert "token states" not in resift("index", str(source), "--index", place).out
     (row,) = resift("search", "what is a cat", "--index", place, "--top-n", "1", "--jsonl").rows
     assert row["rank"] == 1
 

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from index.fakes import HashingEmbedder, ParsersHere
+from index.fakes import HashingEmbedder, InProcessParsers
 from index.shelf import Shelf
 from resift.errors import SourceError
 from resift.index.folder import Folder
@@ -93,7 +93,7 @@ class History:
         for source in SOURCES:
             (self.shelf.docs / source).mkdir()
         self._patch = pytest.MonkeyPatch()
-        self._patch.setattr("resift.index.run.Parsers", ParsersHere)
+        self._patch.setattr("resift.index.run.ParserPool", InProcessParsers)
         self._patch.setattr(Folder, "look", look_by_content)
         self._patch.setattr(Folder, "read", read_by_content)
         self._patch.setattr("resift.index.writer.COMMIT_PASSAGES", 2)

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from index.fakes import ParsersHere
+from index.fakes import InProcessParsers
 from index.parsing.pdfs import make_pdf
 from index.shelf import Shelf
 from resift.errors import MassDeletion, SourceError
-from resift.index.parsing.columns import Columns
+from resift.index.parsing.options import Columns
 from resift.index.patterns import Globs
 from resift.index.source_options import SourceOptions
 
 
 @pytest.fixture(autouse=True)
 def _parsers_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.run.ParserPool", InProcessParsers)
 
 
 def many(shelf: Shelf, count: int, below: str = ".") -> None:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from index.fakes import ParsersHere
+from index.fakes import InProcessParsers
 from index.shelf import Shelf
 from resift.errors import SourceError, Unreadable, Vanished
 from resift.index.folder import Folder
@@ -228,7 +228,7 @@ def blind(monkeypatch: pytest.MonkeyPatch, folder: Path, number: int, *, kind: b
 def test_what_is_listed_and_cannot_be_looked_at_is_unseen_and_stays_in_the_index(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, number: int, kind: bool
 ) -> None:
-    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.run.ParserPool", InProcessParsers)
     write(shelf.docs, "a.md", "b/c.md", "b/d.md", "b/pic.png")
     first = shelf.sync()
     blind(monkeypatch, shelf.docs / "b", number, kind=kind)
@@ -246,7 +246,7 @@ def test_what_is_listed_and_cannot_be_looked_at_is_unseen_and_stays_in_the_index
 def test_only_what_the_system_says_is_not_there_is_gone(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.run.ParserPool", InProcessParsers)
     write(shelf.docs, "a.md", "b/c.md")
     shelf.sync()
     blind(monkeypatch, shelf.docs / "b", errno.ENOENT)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from index.fakes import ParsersHere
+from index.fakes import InProcessParsers
 from index.shelf import LOCAL, Shelf
 from resift.errors import IndexMismatch, InputError, MassDeletion, SourceError, StoreError
 from resift.index import plan as planning
 from resift.index.embed import Models
 from resift.index.location import locate
-from resift.index.parsing.limits import ParseLimits
+from resift.index.parsing.options import ParseLimits
 from resift.index.plan import SyncPlan, plan
 from resift.index.source import open_source
 from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions
@@ -21,7 +21,7 @@ from resift.index.versions import Versions
 
 @pytest.fixture(autouse=True)
 def _parsers_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.run.ParserPool", InProcessParsers)
 
 
 def planned(

@@ -8,7 +8,7 @@ from typing import Any
 import lance
 import pytest
 
-from index.fakes import ParsersHere
+from index.fakes import InProcessParsers
 from index.shelf import LOCAL, Shelf, entry, passage, texts_found
 from resift.errors import IndexBusy, IndexNotFound, StoreError
 from resift.index import publish as publishing
@@ -29,7 +29,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _parsers_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.run.ParserPool", InProcessParsers)
 
 
 def unindexed(shelf: Shelf, version: Version) -> int:

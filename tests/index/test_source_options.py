@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from index.fakes import ParsersHere
+from index.fakes import InProcessParsers
 from index.shelf import Shelf
 from resift.errors import StoreError
-from resift.index.parsing.columns import Columns
-from resift.index.parsing.limits import ParseLimits
+from resift.index.parsing.options import Columns, ParseLimits
 from resift.index.patterns import Globs
 from resift.index.publish import clean
 from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions, remembered
@@ -25,7 +24,7 @@ FULL = SourceOptions(
 
 @pytest.fixture(autouse=True)
 def _parsers_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.run.ParserPool", InProcessParsers)
 
 
 def test_options_read_back_from_json() -> None:

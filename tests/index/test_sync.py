@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from index.fakes import ParsersHere
+from index.fakes import InProcessParsers
 from index.parsing.office import make_docx
 from index.parsing.pdfs import make_pdf
 from index.shelf import LOCAL, Shelf
@@ -25,9 +25,8 @@ from resift.errors import (
 )
 from resift.index.diff import Diff
 from resift.index.embed import Models
-from resift.index.parsing import parse
-from resift.index.parsing.columns import Columns
-from resift.index.parsing.limits import ParseLimits
+from resift.index.parsing import formats
+from resift.index.parsing.options import Columns, ParseLimits
 from resift.index.plan import plan
 from resift.index.publish import rollback
 from resift.index.report import SyncReport
@@ -137,7 +136,7 @@ def test_a_lower_limit_takes_out_what_is_over_it(shelf: Shelf) -> None:
 def test_under_lower_limits_of_another_kind_files_are_read_again_and_stay_if_they_can(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.run.ParserPool", InProcessParsers)
     (shelf.docs / "three.pdf").write_bytes(make_pdf(["one", "two", "three"]))
     (shelf.docs / "one.pdf").write_bytes(make_pdf(["only"]))
     shelf.write(a="alpha")
@@ -255,7 +254,7 @@ def test_a_source_that_is_lost_keeps_what_was_committed(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resift.index.writer.COMMIT_PASSAGES", 1)
-    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.run.ParserPool", InProcessParsers)
     for number in range(30):
         shelf.write(**{f"{number:02}": f"text {number}"})
     read = Source.read
@@ -442,7 +441,8 @@ def test_other_columns_and_another_parser_read_only_what_they_concern(
     source_options = SourceOptions(columns=Columns(text="body"))
     assert counts(shelf.sync(source_options=source_options)) == (0, 1, 0, 1)
     assert shelf.texts() == ["alpha", "two"]
-    monkeypatch.setitem(parse._FORMATS, ".txt", replace(parse._FORMATS[".txt"], version=99))
+    text = replace(formats._FORMAT_BY_SUFFIX[".txt"], version=99)
+    monkeypatch.setitem(formats._FORMAT_BY_SUFFIX, ".txt", text)
     assert counts(shelf.sync(source_options=source_options)) == (0, 1, 0, 1)
     assert shelf.passages()[0].origin.made_by.startswith("text 99,")
 
@@ -531,11 +531,11 @@ def test_without_states_it_does_not_matter_which_model_precomputed_some(shelf: S
 def test_what_was_skipped_for_want_of_a_parser_is_read_once_that_is_installed(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.run.ParserPool", InProcessParsers)
     (shelf.docs / "a.docx").write_bytes(make_docx([("Normal", "alpha")], []))
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "kreuzberg", None)
-        patch.setattr("resift.index.sync.abilities", lambda: "")
+        patch.setattr("resift.index.sync.optional_parsers", lambda: "")
         ((_, reason),) = shelf.sync().skipped
     assert "pip install 'resift[office]'" in reason
     pytest.importorskip("kreuzberg")
@@ -567,7 +567,7 @@ def adds_up(report: SyncReport) -> bool:
 def test_the_report_adds_up_whatever_becomes_of_a_file(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.run.ParserPool", InProcessParsers)
     shelf.write(same="same", late="late", gone="gone", bad="bad", locked="locked", left="left")
     (shelf.docs / "pic.png").write_bytes(b"x")
     (shelf.docs / "link.md").symlink_to("same.txt")
@@ -617,7 +617,7 @@ def test_progress_is_by_the_work_that_is_done(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not by bytes read alone: the embedding of the last commit would not be seen."""
-    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.run.ParserPool", InProcessParsers)
     monkeypatch.setattr("resift.index.writer._EMBED", 10)
     shelf.write(**{f"f{n:03}": f"text number {n:03}" for n in range(100)})
     shelf.sync()

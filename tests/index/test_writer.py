@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from index.fakes import ParsersHere
+from index.fakes import InProcessParsers
 from index.shelf import Shelf, entry, origin, texts_found
 from resift.errors import EmbedderError
 from resift.index.embed import Models
-from resift.index.parsing import parse
-from resift.index.parsing.cut import CutDocument, CutFile, Piece
+from resift.index.parsing import formats
+from resift.index.parsing.documents import Chunk, ChunkedDocument, ChunkedFile
 from resift.index.report import SyncReport
 from resift.index.store import Store
 from resift.index.writer import Writer
@@ -24,7 +24,7 @@ MADE = "# {title}\n\n" + "\n\n".join(f"## Part {n}\n\n{f'word{n} ' * 150}." for 
 
 @pytest.fixture(autouse=True)
 def _parsers_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resift.index.run.Parsers", ParsersHere)
+    monkeypatch.setattr("resift.index.run.ParserPool", InProcessParsers)
 
 
 def costs(report: SyncReport) -> tuple[int, int]:
@@ -36,14 +36,14 @@ def vectors(shelf: Shelf) -> dict[str, NDArray[np.float32]]:
     return {known.search_text: known.vector for known in store.vectors(store.contents().whole)}
 
 
-def file(*texts: str, rows: bool = False) -> CutFile:
+def file(*texts: str, rows: bool = False) -> ChunkedFile:
     documents = [
-        CutDocument(
-            f"r{number}", "", {}, number if rows else None, (Piece(0, len(t), "", None, t),)
+        ChunkedDocument(
+            f"r{number}", "", {}, number if rows else None, (Chunk(0, len(t), "", None, t),)
         )
         for number, t in enumerate(texts, start=1)
     ]
-    return CutFile(tuple(documents))
+    return ChunkedFile(tuple(documents))
 
 
 def writer(shelf: Shelf, attempt: str = "9", **models: Any) -> Writer:
@@ -118,12 +118,12 @@ def test_what_another_parser_made_of_the_same_bytes_is_not_known(
 ) -> None:
     shelf.write(a="first words", b="x")
     shelf.sync()
-    plain = parse._FORMATS[".txt"]
+    plain = formats._FORMAT_BY_SUFFIX[".txt"]
 
     def read(key: str, data: bytes, *others: Any) -> Any:
-        return plain.read(key, data.replace(b"first", b"second"), *others)
+        return plain.parse(key, data.replace(b"first", b"second"), *others)
 
-    monkeypatch.setitem(parse._FORMATS, ".txt", replace(plain, version=99, read=read))
+    monkeypatch.setitem(formats._FORMAT_BY_SUFFIX, ".txt", replace(plain, version=99, parse=read))
     report = shelf.sync()
     assert (report.changed, costs(report)) == (2, (1, 1))
     assert shelf.texts() == ["second words", "x"]

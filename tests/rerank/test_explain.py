@@ -15,7 +15,7 @@ import pytest
 from resift import Candidate, Document, Explanation, Ranking, Reranker
 from resift.errors import InputError, QueryError
 from resift.rerank.explain import Occlusion
-from resift.rerank.sentences import MOST_PARTS
+from resift.rerank.sentences import MAX_PARTS
 from resift.settings import Settings
 from texts import QUESTIONS, passages
 
@@ -166,7 +166,7 @@ def test_a_huge_text_costs_no_more_than_a_long_one(
     monkeypatch.setattr(engine, "step", noted)
     found = bundled.explain(QUERY, text)
     (texts,) = scored
-    assert len(texts) == len(found.parts) + 1 <= MOST_PARTS + 1
+    assert len(texts) == len(found.parts) + 1 <= MAX_PARTS + 1
     assert sum(map(len, texts)) <= 7_000_000
 
 

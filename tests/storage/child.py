@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import resift.index.writer
 from index.fakes import HashingEmbedder
-from resift.index.parsing.parsers import Parsers  # noqa: F401  loaded now, not while the clock runs
+from resift.index.parsing.pool import ParserPool  # noqa: F401  loaded now, not while the clock runs
 from resift.search.index import Index
 from resift.settings import Settings
 from search.stand_ins import Backwards

@@ -15,8 +15,8 @@ from index.fakes import HashingEmbedder
 from resift.errors import IndexMismatch, ResiftError, SourceError, StoreError
 from resift.index.bucket import open_bucket
 from resift.index.location import locate
-from resift.index.parsing.limits import ParseLimits
-from resift.index.parsing.parsers import Parsers
+from resift.index.parsing.options import ParseLimits
+from resift.index.parsing.pool import ParserPool
 from resift.index.source_options import SourceOptions
 from resift.index.table import open_table
 from storage.conftest import Server
@@ -149,18 +149,18 @@ def test_a_source_that_refuses_from_now_on_leaves_what_was_committed(
     documents = {f"{n:03}.txt": f"Document {n}." for n in range(200)}
     place.write(documents)
     index = Place(str(tmp_path), through.storage).index()
-    parsed, parse = threading.Event(), Parsers._parse
+    parsed, parse = threading.Event(), ParserPool._parse
 
-    def noted(parsers: Parsers, files: list[tuple[str, bytes]]) -> Any:
-        answers = parse(parsers, files)
+    def noted(parsers: ParserPool, *arguments: Any) -> Any:
+        result = parse(parsers, *arguments)
         parsed.set()
-        return answers
+        return result
 
     def wait_for_parsers(request: Seen) -> None:
-        if request.path.endswith("040.txt"):  # the first batch has been handed over
+        if request.path.endswith("040.txt"):  # the first files have been handed over
             assert parsed.wait(60)
 
-    monkeypatch.setattr(Parsers, "_parse", noted)
+    monkeypatch.setattr(ParserPool, "_parse", noted)
     proxy.restart(Faults(expired_from=150, before=wait_for_parsers))
     with pytest.raises(SourceError, match="the session token has expired") as raised:
         index.sync(through.docs)

@@ -1,4 +1,4 @@
-"""JSON that every reader takes: no NaN, nothing of numpy's, odd metadata as text."""
+"""Plain JSON: no NaN, no numpy types, metadata of other types as text."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from typing import Any
 from resift.types import Ranking
 
 FORMAT = 1
-"""Of the document that ``--json`` prints. Raised where a field goes or changes its meaning."""
+"""Version of the ``--json`` document. It changes where a field goes or changes its meaning."""
 
 _DEEPEST = 64
 
@@ -19,7 +19,7 @@ _DEEPEST = 64
 def document(ranking: Ranking, more: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """A ranking as ``{"format", "query", "hits", "receipt"}``.
 
-    Hits have the fields of `Hit`, in rank order; `more` is for the first of them, beside theirs.
+    Hits have the fields of `Hit`, in rank order; `more` adds fields to the first of them.
     """
     return {
         "format": FORMAT,
@@ -30,13 +30,13 @@ def document(ranking: Ranking, more: Sequence[Mapping[str, Any]] = ()) -> dict[s
 
 
 def lines(ranking: Ranking, more: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
-    """Its hits alone."""
-    beside = [*more, *({} for _ in range(len(ranking) - len(more)))]
-    return [plain(hit) | plain(own) for hit, own in zip(ranking, beside, strict=True)]
+    """The hits of a ranking, without the receipt."""
+    extras = [*more, *({} for _ in range(len(ranking) - len(more)))]
+    return [plain(hit) | plain(extra) for hit, extra in zip(ranking, extras, strict=True)]
 
 
 def text(value: Any, indent: int | None = None) -> str:
-    """As people read it where stdout can show that, else in ASCII; lone surrogates need it."""
+    """JSON text; ASCII where the encoding of stdout cannot show it (lone surrogates)."""
     known = plain(value)
     shown = json.dumps(known, ensure_ascii=False, indent=indent, allow_nan=False)
     try:
@@ -47,7 +47,7 @@ def text(value: Any, indent: int | None = None) -> str:
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """The same of what JSON has: a number that is none is null, what it has no word for is text."""
+    """The value in JSON types: NaN and infinity become null, other types become text."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -72,7 +72,7 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def _number(value: Any) -> int | float | None:
-    """An int or a float, also where it comes as a subclass or as numpy's."""
+    """An int or a float, of numpy and of subclasses too; None for anything else."""
     if isinstance(value, float):
         return float(value)
     try:

@@ -15,7 +15,7 @@ SERVICES = (
     "transfer wafv2"
 ).split()
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-MIN_WORDS = 5  # "(no documentation)" and the like say nothing that could answer a question
+MIN_WORDS = 5  # shorter texts, such as "(no documentation)", answer no question
 
 
 def operations(service: str) -> Iterator[dict[str, Any]]:
@@ -23,8 +23,8 @@ def operations(service: str) -> Iterator[dict[str, Any]]:
     loader = require("botocore.loaders", "demo").Loader()
     model = loader.load_service_model(service, "service-2")
     name = model["metadata"].get("serviceAbbreviation") or model["metadata"]["serviceFullName"]
-    for operation, own in sorted(model["operations"].items()):
-        text = plain_text(own.get("documentation") or "")
+    for operation, facts in sorted(model["operations"].items()):
+        text = plain_text(facts.get("documentation") or "")
         if len(text.split()) >= MIN_WORDS:
             yield {
                 "_id": f"{service}.{operation}",

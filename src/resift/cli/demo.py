@@ -1,4 +1,4 @@
-"""``resift demo``: the main job on real documents, and how to do it with one's own."""
+"""``resift demo``: index and search real documents, and show the commands for your own."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,8 @@ SHOWN = 3
 
 def demo(
     folder: Annotated[
-        Path, typer.Option(help="Where the documents and the index go; kept for the next run.")
+        Path,
+        typer.Option(help="Folder for the documents and the index; the next run uses them again."),
     ] = Path(".demo"),
     model: Model = None,
     calibration: Calibration = None,
@@ -52,7 +53,9 @@ def demo(
         highlight=False,
         soft_wrap=True,
     )
-    index.search(QUESTIONS[0], top_n=1)  # loads the model, so that the times below are a search's
+    index.search(
+        QUESTIONS[0], top_n=1
+    )  # loads the model, so that the times below are those of a search
     for question in QUESTIONS:
         _show(index.search(question, top_n=DEPTH))
     console.print(
@@ -68,7 +71,7 @@ def demo(
 
 
 def write_documents(folder: Path) -> int:
-    """One JSON Lines file a service; a file that says the same already is left as it is."""
+    """Write one JSON Lines file a service; files that are up to date stay as they are."""
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
     for service in SERVICES:
@@ -105,5 +108,5 @@ def _show(ranking: Ranking) -> None:
 
 
 def _moved(hit: Hit) -> str:
-    places = hit.first_stage_rank - hit.rank
-    return f"+{places}" if places > 0 else str(places or "=")
+    gain = hit.first_stage_rank - hit.rank
+    return f"+{gain}" if gain > 0 else str(gain or "=")

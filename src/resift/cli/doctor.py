@@ -1,4 +1,4 @@
-"""``resift doctor``: whether an index may be kept at a place."""
+"""``resift doctor``: check whether a folder or bucket is safe for an index."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -10,21 +10,21 @@ from resift.cli.output import console, print_json, printable, say
 
 
 def doctor(
-    uri: Annotated[str, typer.Argument(help="Folder or s3:// prefix where an index is to be.")],
+    uri: Annotated[str, typer.Argument(help="Folder or s3:// prefix for an index.")],
     as_json: AsJson = False,
 ) -> None:
-    """Try out whether a place keeps what an index relies on. Exit 0: safe, 1: not."""
+    """Check whether a store keeps the promises that an index relies on. Exit 0: safe, 1: not."""
     from resift.index.doctor import examine
     from resift.settings import Settings
 
-    found = examine(uri, Settings.load().storage)
+    diagnosis = examine(uri, Settings.load().storage)
     if as_json:
-        print_json(asdict(found) | {"is_safe": found.is_safe, "verdict": found.verdict})
+        print_json(asdict(diagnosis) | {"is_safe": diagnosis.is_safe, "verdict": diagnosis.verdict})
     else:
-        for check in found.checks:
+        for check in diagnosis.checks:
             mark = "ok" if check.ok else "FAILS" if check.needed else "warning"
             say(f"{mark:8}{check.name:18}{check.detail}")
-        line = f"{found.uri}: {found.verdict}"
+        line = f"{diagnosis.uri}: {diagnosis.verdict}"
         console.print(printable(line), markup=False, soft_wrap=True)
-    if not found.is_safe:
+    if not diagnosis.is_safe:
         raise typer.Exit(1)

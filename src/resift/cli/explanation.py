@@ -1,4 +1,4 @@
-"""How explanations look: colours and signed numbers in the terminal, JSON beside the hits."""
+"""Print explanations: colours and signed numbers in the terminal, a field of the hit in JSON."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,10 +16,10 @@ from resift.types import Explanation, Hit, Part, Ranking
 
 ExplainOption = Annotated[
     int | None,
-    typer.Option("--explain", metavar="N", help="Interpolation why the first N hits stand there."),
+    typer.Option("--explain", metavar="N", help="Explain why the first N hits stand there."),
 ]
 
-NUMBERED = 3  # parts of a hit that get their effect in figures
+NUMBERED = 3  # parts of a hit whose effect is printed as a number
 STRONG, WEAK = 0.5, 0.15  # of the strongest effect in a hit: what is bold, what is not coloured
 
 
@@ -27,8 +27,7 @@ STRONG, WEAK = 0.5, 0.15  # of the strongest effect in a hit: what is bold, what
 class Shape:
     """How an answer is printed: one JSON document, a JSON object a hit, or a table for people.
 
-    Its first `explain` hits are explained. Raises `InputError` for what cannot be, before anything
-    is searched.
+    The first `explain` hits are explained. Raises `InputError` for options that exclude each other.
     """
 
     as_json: bool = False
@@ -44,11 +43,11 @@ class Shape:
 
 
 def print_answer(ranking: Ranking, shape: Shape) -> None:
-    """A ranking as it was asked for, with its first hits explained."""
-    own = _explained(ranking, shape.explain or 0)
+    """Print a ranking in the requested shape, with its first hits explained."""
+    explanations = _explained(ranking, shape.explain or 0)
     if ranking.abstained:
-        say("nothing here answers: the best score is below what was asked for")
-    more = [{"explanation": one} for one in own]
+        say("no candidate is relevant enough: the best score is below --abstain-below")
+    more = [{"explanation": explanation} for explanation in explanations]
     if shape.as_json:
         print_json(as_json.document(ranking, more))
         return
@@ -59,49 +58,49 @@ def print_answer(ranking: Ranking, shape: Shape) -> None:
             say(f"partial: {ranking.receipt.reason}")
         return
     print_ranking(ranking)
-    hits = ranking[: len(own)]
-    for hit, one in zip(hits, own, strict=True):
-        print_text(Text("\n").append(marked(hit, one)))
-    for (above, one), (below, other) in pairwise(zip(hits, own, strict=True)):
-        summary = compared(above, below, one, other).summary
+    explained = list(zip(ranking[: len(explanations)], explanations, strict=True))
+    for hit, explanation in explained:
+        print_text(Text("\n").append(marked(hit, explanation)))
+    for (above, above_explained), (below, below_explained) in pairwise(explained):
+        summary = compared(above, below, above_explained, below_explained).summary
         print_text(Text(f"\nwhy: {printable(summary)}"))
 
 
 def _explained(ranking: Ranking, count: int) -> list[Explanation | None]:
-    """Of the first hits; None for one that cannot be read."""
+    """Explanations of the first hits; None for a hit that cannot be read."""
     if count and ranking.explainer is None:
         say(f"nothing to explain: {ranking.receipt.reason or 'nothing was reranked'}")
         return []
     readable = ("ok", "cut", "late", "not_reranked")
     return [
-        ranking.explain(place) if hit.status in readable else None
-        for place, hit in enumerate(ranking[:count])
+        ranking.explain(index) if hit.status in readable else None
+        for index, hit in enumerate(ranking[:count])
     ]
 
 
-def marked(hit: Hit, own: Explanation | None) -> Text:
+def marked(hit: Hit, explanation: Explanation | None) -> Text:
     """A hit's title and text, its parts marked by what they do to its logit."""
     text = Text(f"{hit.rank}. ", style="bold")
-    if own is None:
+    if explanation is None:
         return text.append(f"{printable(hit.id)}: nothing to explain: {hit.status}", "not bold")
-    text.append(f"logit {own.logit:+.2f}  ", "dim not bold")
-    numbered = own.strongest(NUMBERED)
-    most = max((abs(part.effect or 0.0) for part in own.parts), default=0.0)
-    for part in own.parts:
+    text.append(f"logit {explanation.logit:+.2f}  ", "dim not bold")
+    numbered = explanation.strongest(NUMBERED)
+    most = max((abs(part.effect or 0.0) for part in explanation.parts), default=0.0)
+    for part in explanation.parts:
         words = " ".join(printable(part.text).split())
         text.append(words, _style(part, most))
-        if any(part is one for one in numbered):
+        if any(part is strong for strong in numbered):
             text.append(f" [{part.effect:+.2f}]", "not bold")
         text.append("\n" if part.where == "title" else " ")
-    if len(own.parts) == 1:
-        text.append("(all there is: nothing is left without it) ", "dim not bold")
-    if own.unread:
-        text.append(f"… {own.unread:,} characters were not read", "dim not bold")
+    if len(explanation.parts) == 1:
+        text.append("(the only part, so it has no effect to measure) ", "dim not bold")
+    if explanation.unread:
+        text.append(f"… {explanation.unread:,} characters were not read", "dim not bold")
     return text
 
 
 def _style(part: Part, most: float) -> str:
-    """Green for what speaks for the document, red for what speaks against it."""
+    """Green for a part that raises the logit, red for a part that lowers it."""
     share = (part.effect or 0.0) / most if most else 0.0
     if abs(share) < WEAK:
         return "not bold"

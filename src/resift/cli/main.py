@@ -1,9 +1,9 @@
-"""The ``resift`` command: its exit codes, and what becomes of errors.
+"""The ``resift`` command: exit codes and error messages.
 
 0 done, 1 a clear error in one line, 2 wrong usage, 3 a gate not met, 130 interrupted.
 """
 
-import sys  # and nothing that takes time: Ctrl-C may come while this is imported
+import sys  # nothing slow here: Ctrl-C may come during the import
 
 REPORT = "this is a bug in resift: please report it with what RESIFT_DEBUG=1 prints"
 
@@ -20,7 +20,7 @@ def run() -> None:
 
 
 def _ignore_interrupts() -> None:
-    """The work is done: Ctrl-C while the interpreter shuts down would kill it by the signal."""
+    """Ignore Ctrl-C while the interpreter shuts down; else the process would die of the signal."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -44,7 +44,7 @@ def _run() -> int:
 
 
 def _guarded() -> int:
-    """The exit code of the verb, after saying what went wrong."""
+    """Run the verb; print its error; the exit code."""
     from resift.cli import streams
     from resift.errors import BelowFloor, ResiftError
 
@@ -55,26 +55,26 @@ def _guarded() -> int:
     except SystemExit as end:
         return _code(end)
     except ResiftError as error:
-        _say(_as_typed(error), error)
+        _print_error(_as_typed(error), error)
         return 3 if isinstance(error, BelowFloor) else 1
     except MemoryError as error:
-        _say("the memory does not suffice; give this process more", error)
+        _print_error("out of memory; give this process more", error)
     except Exception as error:
         if streams.is_of_output(error):
             streams.discard(streams.STDOUT)
             return _stdout_failed(error)
-        _say(_not_ours(error) or f"{type(error).__name__}: {error}; {REPORT}", error)
+        _print_error(_not_ours(error) or f"{type(error).__name__}: {error}; {REPORT}", error)
     return 1
 
 
 def _not_ours(error: Exception) -> str | None:
-    """What the machine lacks, wherever that came up: files that may be open, room on the disk."""
+    """A limit of the machine behind the error: open files, disk space. None for other errors."""
     from resift.files import remedy
 
     at: BaseException | None = error
     while at is not None:
-        if isinstance(at, OSError) and (said := remedy(at.errno)):
-            return f"{at.filename}: {said}" if at.filename else said
+        if isinstance(at, OSError) and (hint := remedy(at.errno)):
+            return f"{at.filename}: {hint}" if at.filename else hint
         at = at.__cause__
     return None
 
@@ -82,20 +82,20 @@ def _not_ours(error: Exception) -> str | None:
 def _code(end: SystemExit) -> int:
     if end.code is None or isinstance(end.code, int):
         return end.code or 0
-    _say(str(end.code), end)
+    _print_error(str(end.code), end)
     return 1
 
 
 def _stdout_failed(error: Exception) -> int:
-    """A reader that is gone (``| head``) has what it wanted; a full disk is said."""
+    """Exit code where stdout fails: silent for a closed pipe (``| head``), else an error."""
     if not isinstance(error, BrokenPipeError):
         reason = getattr(error, "strerror", None) or error
-        _say(f"the output cannot be written: {reason}", error)
+        _print_error(f"the output cannot be written: {reason}", error)
     return 1
 
 
-def _say(message: str, error: BaseException) -> None:
-    """One line on stderr, and with ``RESIFT_DEBUG`` where it came from."""
+def _print_error(message: str, error: BaseException) -> None:
+    """Print one line on stderr; with ``RESIFT_DEBUG`` the traceback too."""
     from resift.cli.output import errors, printable
     from resift.settings import debugging
 
@@ -114,7 +114,7 @@ def _as_typed(error: Exception) -> str:
 
     from resift.errors import DatasetError, InputError
 
-    message = re.sub(r",? or None\b( for all)?", "", str(error))  # which nobody can type
+    message = re.sub(r",? or None\b( for all)?", "", str(error))  # no option can be None
     is_of_argument = isinstance(error, InputError | DatasetError)
     named = re.match(r"([a-z_]+)=", message) if is_of_argument else None
     if named is None or f"--{_dashed(named[1])}" not in [word.split("=")[0] for word in sys.argv]:

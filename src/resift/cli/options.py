@@ -1,4 +1,4 @@
-"""Options that several verbs have: each is named, said and meant once."""
+"""Options that several verbs share."""
 
 from dataclasses import replace
 from enum import StrEnum
@@ -26,7 +26,7 @@ def refuse_pointless(why: str, **given: object) -> None:
 
 
 class Mode(StrEnum):
-    """Which arms of the first stage look."""
+    """Retrievers of the first stage."""
 
     hybrid = "hybrid"
     dense = "dense"
@@ -34,32 +34,31 @@ class Mode(StrEnum):
 
 
 FirstStageMode = Annotated[
-    Mode | None, typer.Option("--mode", help="Which arms of an index look.  [default: hybrid]")
+    Mode | None, typer.Option("--mode", help="Retrievers of the index.  [default: hybrid]")
 ]
 Model = Annotated[
     str | None, typer.Option("--model", help="Artifact folder; RESIFT_MODEL or bundled by default.")
 ]
 Calibration = Annotated[
-    Path | None, typer.Option(help="What resift calibrate wrote for this model.")
+    Path | None, typer.Option(help="File that resift calibrate wrote for this model.")
 ]
 BudgetMs = Annotated[
     float | None,
-    typer.Option(help="Answer in so many ms, once models are loaded; leave out what is late."),
+    typer.Option(help="Time limit in ms once models are loaded; late candidates are not scored."),
 ]
 QueryBudgetMs = Annotated[
-    float | None, typer.Option("--budget-ms", help="Milliseconds a query; leave out what is late.")
+    float | None,
+    typer.Option("--budget-ms", help="Time limit a query in ms; late candidates are not scored."),
 ]
 Exact = Annotated[
-    bool, typer.Option("--exact", help="Read every candidate through the whole model.")
+    bool, typer.Option("--exact", help="Run every candidate through all stages of the model.")
 ]
 FusionWeight = Annotated[
-    float | None, typer.Option(help="Weight of the first stage's scores; 0 leaves them out.")
+    float | None, typer.Option(help="Weight of the first-stage scores; 0 ignores them.")
 ]
-MinScore = Annotated[
-    float | None, typer.Option(help="Leave out what is scored below this, 0 to 1.")
-]
+MinScore = Annotated[float | None, typer.Option(help="Leave out hits scored below this, 0 to 1.")]
 Abstain = Annotated[
-    float | None, typer.Option(help="Interpolation so where the best score is below this, 0 to 1.")
+    float | None, typer.Option(help="Abstain where the best score is below this, 0 to 1.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 HitsAsJson = Annotated[
@@ -74,7 +73,7 @@ IndexUri = Annotated[str, typer.Option("--index", help="Folder or s3:// URI of t
 def uncalibrated(model: str | None = None) -> Settings:
     """The settings of this process without a calibration, for a verb that shows no scores.
 
-    One that was fitted to another model would be refused, and would say nothing here.
+    A calibration of another model would be refused.
     """
     return replace(settings_with(model, None), calibration=None)
 

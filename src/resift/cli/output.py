@@ -1,4 +1,4 @@
-"""What every verb prints with: results on stdout, progress and errors on stderr."""
+"""Printing: results on stdout, progress and errors on stderr."""
 
 import logging
 import unicodedata
@@ -31,13 +31,13 @@ MEANINGS: Mapping[Calibrated, str] = {
 
 
 def say(line: str, style: str | None = None) -> None:
-    """One line on stderr, as it is."""
+    """Print one line on stderr, without markup."""
     errors.print(printable(line), markup=False, highlight=False, soft_wrap=True, style=style)
 
 
 @contextmanager
 def plain_warnings() -> Iterator[None]:
-    """What is warned of inside is a line each on stderr, without the place in the code."""
+    """Print each warning as one line on stderr, without the source line."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *_, **__: say(str(message))
@@ -45,7 +45,7 @@ def plain_warnings() -> Iterator[None]:
 
 
 class _Lines(logging.Handler):
-    """What the library logs, a line each; the traceback only for whoever asks for it."""
+    """Prints log records as lines on stderr; tracebacks only with ``RESIFT_DEBUG``."""
 
     def emit(self, record: logging.LogRecord) -> None:
         say(record.getMessage())
@@ -56,7 +56,7 @@ class _Lines(logging.Handler):
 
 @contextmanager
 def logged() -> Iterator[None]:
-    """What is logged as a warning inside is said on stderr."""
+    """Print log records of level warning and above on stderr."""
     logger, lines = logging.getLogger("resift"), _Lines(logging.WARNING)
     logger.addHandler(lines)
     try:
@@ -68,7 +68,8 @@ def logged() -> Iterator[None]:
 def printable(text: str) -> str:
     """The text without control characters: a document must not steer the terminal.
 
-    What has no width (soft hyphens, direction marks) goes, other controls are spaces.
+    Characters without width (soft hyphens, direction marks) are dropped; other
+    control characters become spaces.
     """
     if text.isprintable():
         return text
@@ -78,7 +79,7 @@ def printable(text: str) -> str:
 
 
 def print_table(table: Table, least: int = FIGURE_TABLE) -> None:
-    """A table on stdout, in `least` columns or more if it needs them: a narrower terminal wraps."""
+    """Print a table at least `least` columns wide; a narrower terminal wraps its lines."""
     if console.width < least:
         natural = console.measure(table, options=console.options.update_width(least)).maximum
         table.width = least if table.expand else min(natural, least)
@@ -86,7 +87,7 @@ def print_table(table: Table, least: int = FIGURE_TABLE) -> None:
 
 
 def print_text(text: RenderableType) -> None:
-    """Running text on stdout; a terminal that is too narrow for a table breaks it itself."""
+    """Print text; a terminal too narrow for a table wraps it by itself."""
     console.print(text, soft_wrap=console.width < PASSAGE_TABLE)
 
 
@@ -105,7 +106,7 @@ def progress() -> Progress:
 
 
 def print_json(value: Any) -> None:
-    """One document on stdout."""
+    """Print one JSON document on stdout."""
     print(as_json.text(value, indent=2))
 
 
@@ -116,7 +117,7 @@ def snippet(text: str, characters: int = SNIPPET) -> str:
 
 
 def receipt_line(ranking: Ranking) -> str:
-    """The receipt for people: what was read, by what, how long it took, what was left out."""
+    """The receipt as one line: scored candidates, model, timings, what was left out."""
     receipt = ranking.receipt
     parts = [
         f"{receipt.scored} of {receipt.depth} scored",
@@ -128,16 +129,19 @@ def receipt_line(ranking: Ranking) -> str:
         if count:
             parts.append(f"{count} {what}")
     for counts, what in (
-        (receipt.fusion_weight, f"first stage weighs {receipt.fusion_weight:g}"),
-        (receipt.first_stage_left_out, f"first stage left out: {receipt.first_stage_left_out}"),
-        (receipt.feedback_weight, f"likeness to the leaders {receipt.feedback_weight:g}"),
+        (receipt.fusion_weight, f"first-stage weight {receipt.fusion_weight:g}"),
+        (
+            receipt.first_stage_left_out,
+            f"first-stage scores not used: {receipt.first_stage_left_out}",
+        ),
+        (receipt.feedback_weight, f"feedback weight {receipt.feedback_weight:g}"),
     ):
         if counts:
             parts.append(what)
     if receipt.scored:
         parts.append(MEANINGS[receipt.calibration])
     if receipt.below_min_score:
-        parts.append(f"{receipt.below_min_score} below the least score")
+        parts.append(f"{receipt.below_min_score} below min_score")
     if receipt.version is not None:
         parts.append(f"version {receipt.version}")
     if receipt.requests:
@@ -149,5 +153,5 @@ def receipt_line(ranking: Ranking) -> str:
 
 
 def milliseconds(timings_ms: Mapping[str, float]) -> Sequence[str]:
-    """Stages worth naming: half a millisecond and more."""
+    """Timings of at least half a millisecond."""
     return [f"{name} {ms:.0f} ms" for name, ms in timings_ms.items() if ms >= 0.5]

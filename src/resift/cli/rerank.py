@@ -19,7 +19,7 @@ from resift.types import Candidate
 STDIN = Path("-")
 _KEYS_SHOWN = 8
 _LOOKED_AT = 10  # lines that tell whether a file is JSON Lines
-_MOST_LINES, _MOST_BYTES = 1_000_000, 1 << 30  # days of reading; what is endless fills no memory
+_MOST_LINES, _MOST_BYTES = 1_000_000, 1 << 30  # endless input must not fill the memory
 _NO_LINES = (
     (b"\xff\xfe\0\0", "UTF-32", "iconv -f UTF-32 -t UTF-8"),
     (b"\xff\xfe", "UTF-16", "iconv -f UTF-16 -t UTF-8"),
@@ -70,10 +70,10 @@ def rerank(
 def read_candidates(file: Path, text_field: str = "text") -> Iterator[Candidate]:
     """Lines → candidates in order; blank lines are passed over.
 
-    The first lines decide: if half of them are JSON objects, all lines are, and one that is not, or
-    that has no `text_field`, becomes a candidate that cannot be read (status ``not_text``), named
-    on stderr. Raises `InputError` where the first object has no `text_field`, and for a file that
-    is no lines: one JSON document, UTF-16, compressed.
+    If at least half of the first lines are JSON objects, the file is JSON Lines: a line that is no
+    object, or has no `text_field`, becomes a candidate with status ``not_text`` and is named on
+    stderr. Raises `InputError` where the first object has no `text_field`, and for a file of
+    another kind: one JSON document, UTF-16, compressed.
     """
     numbered = _lines(file)
     head = list(islice(numbered, _LOOKED_AT))
@@ -89,7 +89,7 @@ def read_candidates(file: Path, text_field: str = "text") -> Iterator[Candidate]
         late += not is_json and _object(line) is not None
         yield read(file, number, line, text_field)
     if late:
-        say(f"{file}: {late} lines are JSON objects, most are not: all are taken as plain text")
+        say(f"{file}: {late} lines are JSON objects, most are not: all are read as plain text")
 
 
 def _plain_line(file: Path, number: int, line: str, text_field: str) -> Candidate:
@@ -100,29 +100,29 @@ def _json_line(file: Path, number: int, line: str, text_field: str) -> Candidate
     row = _object(line)
     if row is not None and text_field in row:
         return from_fields(str(number), row, text_field)
-    say(f'{file}:{number}: not a JSON object with a "{text_field}"; it is kept, unread')
+    say(f'{file}:{number}: not a JSON object with a "{text_field}"; it stays unread in the ranking')
     return Candidate(id=str(number), text=None)  # type: ignore[arg-type]
 
 
-def _check_first(place: str, row: dict[str, Any], text_field: str) -> None:
+def _check_first(position: str, row: dict[str, Any], text_field: str) -> None:
     if text_field not in row:
         keys = ", ".join(f'"{key}"' for key in list(row)[:_KEYS_SHOWN])
         raise InputError(
-            f'{place}: no "{text_field}" in this JSON object, which has {keys or "nothing"}; '
+            f'{position}: no "{text_field}" in this JSON object, which has {keys or "nothing"}; '
             "name the text's field with --text-field"
         )
 
 
-def _refuse_document(place: str, line: str) -> None:
+def _refuse_document(position: str, line: str) -> None:
     if line in ("{", "[") or _is_array(line):
         raise InputError(
-            f"{place}: one JSON document, expected an object a line; make lines of it, for "
+            f"{position}: one JSON document, expected an object a line; make lines of it, for "
             "instance with  jq -c '.[]'"
         )
 
 
 def _is_array(line: str) -> bool:
-    """Whether a line is, or begins, an array of objects or texts; "[1]" is a footnote's mark."""
+    """Whether a line is or begins a JSON array of objects or texts; "[1]" is a footnote mark."""
     if line.startswith(("[{", "[ {")):
         return True
     rows = _parsed(line) if line.startswith("[") else None
@@ -163,7 +163,7 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
 
 
 def _check_bytes(file: Path, first_line: bytes) -> None:
-    """Raise `InputError` for a beginning that no lines of text have."""
+    """Raise `InputError` where the file begins like a binary format."""
     for beginning, what, how in _NO_LINES:
         if first_line.startswith(beginning):
             raise InputError(f"{file}: {what}, expected lines of UTF-8: {how}")

@@ -1,4 +1,4 @@
-"""Stdout and stderr as they come: closed, full, a pipe whose reader is gone, of any encoding."""
+"""Stdin, stdout and stderr that may be closed, full, a broken pipe, or of any encoding."""
 
 import errno
 import io
@@ -14,7 +14,7 @@ _FAILURES = {errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO}
 
 
 class _Closed(io.TextIOBase):
-    """Stdout where the caller has closed it: Python has none then, and prints into the void."""
+    """Stdout that the caller has closed: writing raises, where Python would drop the text."""
 
     def write(self, text: str) -> int:
         self._refuse()
@@ -28,7 +28,7 @@ class _Closed(io.TextIOBase):
 
 
 class _Lenient(io.TextIOBase):
-    """Stderr that nobody may read: what cannot be said is lost, and nothing else."""
+    """Stderr that may be unwritable: failed writes are dropped and raise nothing."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -64,7 +64,7 @@ class _Lenient(io.TextIOBase):
 
 
 def prepare() -> None:
-    """Make both fit to be printed to; what is closed stays so, and its number is nobody else's."""
+    """Make the streams safe to print to; closed streams stay closed and keep their number."""
     for number, flags in ((STDIN, os.O_WRONLY), (STDOUT, os.O_RDONLY), (STDERR, os.O_RDONLY)):
         _occupy(number, flags)
     if sys.stdout is None:
@@ -76,7 +76,7 @@ def prepare() -> None:
 
 
 def _occupy(number: int, flags: int) -> None:
-    """Let no file that is opened later have a stream's number, and be written to as if it were."""
+    """Occupy the number of a closed stream, so that no file opened later gets it."""
     try:
         os.fstat(number)
     except OSError:
@@ -87,26 +87,26 @@ def _occupy(number: int, flags: int) -> None:
 
 
 def stdin() -> io.BufferedIOBase:
-    """Stdin for bytes; raises `InputError` where whoever started this process has closed it."""
+    """Stdin as bytes; raises `InputError` where it is closed."""
     if sys.stdin is None:
         raise InputError("-: stdin is closed; name a file")
     return cast(io.BufferedIOBase, sys.stdin.buffer)
 
 
 def finish() -> None:
-    """Write out what was printed: `OSError` where stdout does not take it."""
+    """Flush stdout; `OSError` where that fails."""
     for stream in (sys.stdout, sys.__stdout__):
         if stream is not None and not isinstance(stream, _Closed) and not stream.closed:
             stream.flush()
 
 
 def is_of_output(error: Exception) -> bool:
-    """Whether that is what writing to stdout fails with, and not a verb's own file."""
+    """Whether the error comes from writing to stdout and not to a named file."""
     return isinstance(error, OSError) and error.errno in _FAILURES and not error.filename
 
 
 def discard(descriptor: int) -> None:
-    """What is still to be written goes nowhere, so that the interpreter's end does not fail."""
+    """Redirect a broken stream to the null device, so that the last flush does not fail."""
     with suppress(OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, descriptor)

@@ -1,4 +1,4 @@
-"""A verb of the command, as typer has it, that refuses an empty name of a place."""
+"""A typer command that refuses empty names of files, folders and indexes."""
 
 import inspect
 from pathlib import Path
@@ -8,14 +8,14 @@ from typer.core import TyperCommand
 
 from resift.errors import InputError
 
-_PLACES = {"uri", "source", "folder", "checkpoint", "base", "embedder"}
-"""Texts that name a place: an empty one would be another place, or as if it were not said."""
+_NAMES = {"uri", "source", "folder", "checkpoint", "base", "embedder"}
+"""Text parameters that name something; an empty text would mean another folder, or none."""
 
 
 class Verb(TyperCommand):
-    """Refuses an empty name of a file or folder: `Path` makes the current folder of it.
+    """Refuses an empty name, such as a shell makes of an unset variable.
 
-    Such a name is what a shell makes of a variable that is not set.
+    `Path("")` would be the current folder.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -26,7 +26,7 @@ class Verb(TyperCommand):
             kind, value = kinds.get(parameter.name or ""), given.get(parameter.name or "")
             values = value if isinstance(value, list | tuple) else (value,)
             is_of_file = kind is Path or Path in get_args(kind)
-            if "" in values and (is_of_file or parameter.name in _PLACES):
+            if "" in values and (is_of_file or parameter.name in _NAMES):
                 name = parameter.opts[0]
                 name = name if name.startswith("-") else name.upper()
                 kind_of_name = "the name of a file or folder" if is_of_file else "a name"

@@ -16,10 +16,10 @@ from resift.index.citation import Verdict
 from resift.inputs import open_input, read_all
 
 MOST_BYTES = 256 << 20
-"""Of input; a search prints a thousandth of it."""
+"""Largest input; a search prints a thousandth of it."""
 
 Given = Mapping[str, Any] | str | Verdict
-"""A hit, a passage's id, or what is to be said of input that is neither."""
+"""A hit, a passage id, or the verdict on input that is neither."""
 
 
 def verify_citation(
@@ -33,14 +33,14 @@ def verify_citation(
 ) -> None:
     """Read the sources of passages again; a verdict a line, exit 1 if one is not good.
 
-    A hit on stdin is proved by its own text, place and ETag, an id by what the index has.
+    A hit is verified by its text, position and ETag, an id by the passage in the index.
     """
     from resift.search.index import Index
 
     index = Index(uri, version=version)
     given = [item for argument in passages for item in _given(argument)]
-    found = iter(index.verify_citations(item for item in given if not isinstance(item, Verdict)))
-    verdicts = [item if isinstance(item, Verdict) else next(found) for item in given]
+    checked = iter(index.verify_citations(item for item in given if not isinstance(item, Verdict)))
+    verdicts = [item if isinstance(item, Verdict) else next(checked) for item in given]
     if as_json:
         print_json([asdict(verdict) for verdict in verdicts])
     else:
@@ -89,8 +89,8 @@ def _hits(value: Any, name: str) -> Iterator[Given]:
     if isinstance(value, dict) and isinstance(value.get("hits"), list):
         value = value["hits"]
     if isinstance(value, list):
-        for place, hit in enumerate(value, start=1):
-            yield from _hit(hit, f"{name}, hit {place}")
+        for number, hit in enumerate(value, start=1):
+            yield from _hit(hit, f"{name}, hit {number}")
     else:
         yield from _hit(value, name)
 

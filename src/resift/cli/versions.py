@@ -1,4 +1,4 @@
-"""``resift versions``, ``rollback``, ``cleanup``: what was published, and which of it stays."""
+"""``resift versions``, ``rollback``, ``cleanup``: list, restore and delete versions."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 def versions(uri: IndexUri, as_json: AsJson = False) -> None:
-    """List the versions of an index that can be searched; the last is what readers get."""
+    """List the versions of an index that can be searched; readers get the last one."""
     from resift.search.index import Index
 
-    found = Index(uri).versions()
+    published = Index(uri).versions()
     if as_json:
-        print_json([_facts(version) for version in found])
+        print_json([_facts(version) for version in published])
         return
     table = Table(show_edge=False, pad_edge=False, box=None)
     for name in ("version", "published", "documents", "passages", "MB", "vectors", "note"):
         table.add_column(name, justify="left" if name in ("published", "note") else "right")
-    for version in found:
+    for version in published:
         size = sum(size for _, size in version.files) / 1e6
         table.add_row(
             str(version.number),
@@ -60,13 +60,13 @@ def rollback(
 
 def cleanup(
     uri: IndexUri,
-    keep: Annotated[int, typer.Option(help="How many of the last stay in any case.")] = 1,
+    keep: Annotated[int, typer.Option(help="Keep at least this many of the newest versions.")] = 1,
     older_than_days: Annotated[
-        float, typer.Option(help="Only versions that were replaced so long ago go.")
+        float, typer.Option(help="Delete only versions replaced at least this long ago.")
     ] = 7.0,
     as_json: AsJson = False,
 ) -> None:
-    """Delete old versions, and the files that no other one needs."""
+    """Delete old versions and the files that no other version needs."""
     from resift.search.index import Index
 
     removed, freed = Index(uri).clean(keep=keep, older_than_days=older_than_days)

@@ -1,17 +1,13 @@
-"""How wide the output is: as wide as the terminal, but wide enough for a table.
-
-In a narrower terminal a row of a table goes on in the terminal's next line: figures stay whole, and
-a passage stays more than a column of single letters.
-"""
+"""Width of the output: the terminal's, but never too narrow for a table."""
 
 import os
 import re
 
 PASSAGE_TABLE, FIGURE_TABLE = 60, 80
-"""The least columns of a table that breaks its lines, and of one whose figures cannot be broken."""
+"""Least columns of a table of passages, and of a table of numbers."""
 
 MOST = 1_000
-"""Columns and lines of any terminal; rows that are filled up to more cost memory only."""
+"""Most columns and lines of a terminal."""
 
 _SIZES = ("COLUMNS", "LINES")
 _HELP = "TERMINAL_WIDTH"  # typer's name for the width of the help
@@ -19,9 +15,9 @@ _NUMBER = re.compile("0*([1-9][0-9]{0,17})")
 
 
 def prepare() -> None:
-    """Make the size that the environment names one that rich and typer can print to.
+    """Correct the terminal size in the environment for rich and typer; call before importing them.
 
-    No size (0, a word) is none: the terminal's own counts, or 80. Call it before either is loaded.
+    An invalid size (0, a word) is removed: then the terminal's size counts, or 80.
     """
     for variable in (*_SIZES, _HELP):
         number = _NUMBER.fullmatch(os.environ.get(variable, ""))
@@ -35,7 +31,7 @@ def prepare() -> None:
 
 
 def _columns() -> int:
-    """Of the terminal, as rich asks for them; 80 where there is none."""
+    """Columns of the terminal; 80 where there is none."""
     for descriptor in (0, 1, 2):
         try:
             return os.get_terminal_size(descriptor).columns or FIGURE_TABLE

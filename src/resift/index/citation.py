@@ -13,10 +13,9 @@ from resift.errors import InputError, SourceError
 from resift.index.folder import kind_of
 from resift.index.location import locate_object
 from resift.index.manifest import Entry
-from resift.index.parsing.columns import columns_of
-from resift.index.parsing.cut import CutDocument
-from resift.index.parsing.limits import ParseLimits
-from resift.index.parsing.parsers import Parsers
+from resift.index.parsing.documents import ChunkedDocument
+from resift.index.parsing.options import ParseLimits, ParseOptions, columns_from_fingerprint
+from resift.index.parsing.pool import ParserPool
 from resift.index.rows import Passage
 from resift.index.snapshot import Snapshot
 from resift.index.source import Fetched, Source, open_object
@@ -76,7 +75,7 @@ class Claim:
     citation: Citation
     made_by: str
 
-    def is_in(self, document: CutDocument) -> bool:
+    def is_in(self, document: ChunkedDocument) -> bool:
         """Whether the document has the text at the cited position."""
         return (document.text or "")[self.citation.start : self.citation.end] == self.text
 
@@ -193,7 +192,7 @@ class CitationVerifier:
         old = source.find(key, version) if source else None
         if old and claim.is_of_version(old):
             document = _pick(claim, _parse(claim, old.data))
-            if isinstance(document, CutDocument) and claim.is_in(document):
+            if isinstance(document, ChunkedDocument) and claim.is_in(document):
                 return claim.verdict("replaced", f"{detail}; its version {version} has it")
         return claim.verdict(otherwise, detail)
 
@@ -215,9 +214,9 @@ class _SourceDocument:
 
     def __init__(self, source: Source, key: str, fetched: Fetched) -> None:
         self.source, self.key, self.fetched = source, key, fetched
-        self._documents: tuple[CutDocument, ...] | str | None = None
+        self._documents: tuple[ChunkedDocument, ...] | str | None = None
 
-    def document(self, claim: Claim) -> CutDocument | str:
+    def document(self, claim: Claim) -> ChunkedDocument | str:
         """The cited document as it reads now, or why there is none."""
         if self._documents is None:
             self._documents = _parse(claim, self.fetched.data)
@@ -284,17 +283,17 @@ def _open(uri: str, storage: StorageSettings) -> tuple[Source | None, str]:
     return open_object(uri, storage)
 
 
-def _parse(claim: Claim, data: bytes) -> tuple[CutDocument, ...] | str:
+def _parse(claim: Claim, data: bytes) -> tuple[ChunkedDocument, ...] | str:
     """The documents of a file, or why it cannot be parsed."""
     # It was indexed once, however large it is.
     limits = ParseLimits(max_bytes=max(ParseLimits().max_bytes, len(data)))
-    columns = columns_of(claim.made_by)
-    with Parsers(limits, columns, processes=1, with_text=True) as parsers:
+    options = ParseOptions(columns_from_fingerprint(claim.made_by), limits, with_text=True)
+    with ParserPool(options, processes=1) as parsers:
         [(_, parsed)] = parsers.map([(None, claim.citation.uri.rpartition("/")[2], data)])
     return str(parsed) if isinstance(parsed, SourceError) else tuple(parsed.documents)
 
 
-def _pick(claim: Claim, documents: tuple[CutDocument, ...] | str) -> CutDocument | str:
+def _pick(claim: Claim, documents: tuple[ChunkedDocument, ...] | str) -> ChunkedDocument | str:
     """The cited one of a file's documents, or why there is none."""
     if isinstance(documents, str):
         return documents
@@ -306,15 +305,15 @@ def _pick(claim: Claim, documents: tuple[CutDocument, ...] | str) -> CutDocument
     return f"no row {claim.citation.doc_id} in it any more"
 
 
-def _wrong_field(claim: Claim, document: CutDocument) -> str | None:
+def _wrong_field(claim: Claim, document: ChunkedDocument) -> str | None:
     """Which other field of the citation is wrong, though its text and position are right."""
     cited = claim.citation
     if document.row is None and cited.doc_id and not f"/{cited.uri}".endswith(f"/{cited.doc_id}"):
         return f"the object is no document {cited.doc_id!r}"
     actual: dict[str, object] = {"row": document.row}
-    piece = next((p for p in document.pieces if p.start <= cited.start < p.end), None)
-    if piece is not None:
-        actual |= {"page": piece.page, "heading": piece.heading}
+    chunk = next((p for p in document.chunks if p.start <= cited.start < p.end), None)
+    if chunk is not None:
+        actual |= {"page": chunk.page, "heading": chunk.heading}
     for name, value in actual.items():
         if getattr(cited, name) != value:
             return f"its {name} is {value!r} and not {getattr(cited, name)!r}"

@@ -2,7 +2,7 @@
 
 The only place that does so. Documents and their passages keep the characters that they have, so
 that a citation's offsets are those of the text; what is searched is never cited. With a change
-here `parsing.chunk.VERSION` is raised: what is indexed is read again.
+here `parsing.chunking.VERSION` is raised: what is indexed is read again.
 """
 
 import re

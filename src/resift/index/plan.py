@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from resift.errors import SourceError, Unreadable, Vanished
 from resift.index.diff import SourceComparison
 from resift.index.embed import Embedder, Models, is_remote
-from resift.index.parsing.parse import NO_TEXT
+from resift.index.parsing.formats import NO_TEXT
 from resift.index.report import by_file
 from resift.index.run import read_objects
 from resift.index.source import Source, SourceObject
@@ -148,7 +148,7 @@ def _read_sample(
         problems = (str(parsed),) if isinstance(parsed, SourceError) else parsed.problems
         documents = () if isinstance(parsed, SourceError) else parsed.documents
         passages = [
-            f"{document.title}\n{piece.text}" for document in documents for piece in document.pieces
+            f"{document.title}\n{chunk.text}" for document in documents for chunk in document.chunks
         ]
         if not passages:
             problems = problems or (NO_TEXT,)

@@ -8,9 +8,10 @@ from itertools import groupby
 from resift.errors import SourceError, Unreadable, Vanished
 from resift.index.diff import Diff, Expected, is_new
 from resift.index.manifest import Entry
-from resift.index.parsing.cut import CutFile
-from resift.index.parsing.parse import NO_TEXT
-from resift.index.parsing.parsers import Parsers
+from resift.index.parsing.documents import ChunkedFile
+from resift.index.parsing.formats import NO_TEXT
+from resift.index.parsing.options import ParseOptions
+from resift.index.parsing.pool import ParserPool
 from resift.index.rows import Origin
 from resift.index.source import Source, SourceObject
 from resift.index.source_options import SourceOptions
@@ -58,7 +59,7 @@ class ReadObject:
 
 def read_objects(
     source: Source, items: Sequence[SourceObject], source_options: SourceOptions
-) -> Iterator[tuple[ReadObject, CutFile | SourceError]]:
+) -> Iterator[tuple[ReadObject, ChunkedFile | SourceError]]:
     """Each object as documents cut into passages, or why there are none.
 
     In order, but files with the same columns follow each other.
@@ -70,7 +71,8 @@ def read_objects(
     limits = source_options.limits
     for _, group in groupby(sorted(items, key=fingerprint), key=fingerprint):
         same = list(group)
-        with Parsers(limits, source_options.columns_for(same[0].key)) as parsers:
+        options = ParseOptions(source_options.columns_for(same[0].key), limits)
+        with ParserPool(options) as parsers:
             yield from parsers.map(_contents(source, same, limits.max_bytes))
 
 
@@ -114,9 +116,9 @@ class SyncRun:
         self._total = len(items)
         self._total_bytes = sum(item.size for item in items)
 
-    def add(self, read: ReadObject, parsed: CutFile | SourceError) -> None:
+    def add(self, read: ReadObject, parsed: ChunkedFile | SourceError) -> None:
         """Add an object's passages, or note why there are none."""
-        if isinstance(parsed, CutFile) and any(document.pieces for document in parsed.documents):
+        if isinstance(parsed, ChunkedFile) and any(doc.chunks for doc in parsed.documents):
             self._add_passages(read, parsed)
         else:
             self._bytes_without += read.item.size
@@ -127,7 +129,7 @@ class SyncRun:
         if self.writer.is_full:
             self.writer.commit(self.report_progress)
 
-    def _add_passages(self, read: ReadObject, file: CutFile) -> None:
+    def _add_passages(self, read: ReadObject, file: ChunkedFile) -> None:
         uri, key = read.item.uri, read.item.key
         origin = read.origin(self.expected.fingerprint(key, passages=1), self.writer.attempt)
         known = self.writer.known.get(uri)
@@ -137,7 +139,7 @@ class SyncRun:
         else:
             self.writer.add(origin, file)
 
-    def _skip(self, read: ReadObject, parsed: CutFile | SourceError) -> None:
+    def _skip(self, read: ReadObject, parsed: ChunkedFile | SourceError) -> None:
         uri = read.item.uri
         if isinstance(parsed, Unreadable | Vanished):
             # Not noted in the manifest: it may be readable later with the same ETag.
@@ -146,7 +148,7 @@ class SyncRun:
             return
         fingerprint = self.expected.fingerprint(read.item.key, passages=0)
         origin = read.origin(fingerprint, self.writer.attempt)
-        problems = parsed.problems if isinstance(parsed, CutFile) else (str(parsed),)
+        problems = parsed.problems if isinstance(parsed, ChunkedFile) else (str(parsed),)
         self.skipped[uri] = Entry(origin, 0, problems=problems or (NO_TEXT,))
 
     def _is_same(self, key: str, read: Origin, known: Entry) -> bool:

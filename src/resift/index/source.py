@@ -15,7 +15,7 @@ from resift.index.folder import Folder, kind_of
 from resift.index.location import Location, locate, locate_object
 from resift.index.marker import TABLE, is_part, is_table
 from resift.index.objects import Objects
-from resift.index.parsing.parse import SUFFIXES
+from resift.index.parsing.formats import SUFFIXES
 from resift.index.patterns import ALL
 from resift.index.patterns import Globs as Globs
 from resift.index.raw_listing import Fetched as Fetched

@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from resift.errors import InputError, shown
-from resift.index.parsing.columns import Columns
-from resift.index.parsing.limits import ParseLimits
+from resift.index.parsing.options import Columns, ParseLimits
 from resift.index.patterns import ALL, Globs, Pattern
 
 

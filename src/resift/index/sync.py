@@ -17,8 +17,8 @@ from resift.index.doctor import refuse_unsafe
 from resift.index.embed import Embedder, Models
 from resift.index.location import Location
 from resift.index.manifest import Entry, attempt_after, new_attempt, newest
-from resift.index.parsing.limits import NO_LIMITS, ParseLimits
-from resift.index.parsing.parse import abilities, may_exceed, parsing_fingerprint
+from resift.index.parsing.formats import may_exceed, optional_parsers, parsing_fingerprint
+from resift.index.parsing.options import NO_LIMITS, ParseLimits
 from resift.index.publish import SyncDelta, publish, rolled_back
 from resift.index.report import SyncReport, make_report
 from resift.index.run import ProgressCallback, SyncRun, read_objects
@@ -135,7 +135,7 @@ def expected_entries(
     limits = source_options.limits
     return Expected(
         made_by=lambda key: parsing_fingerprint(key, source_options.columns_for(key)),
-        limits=f"{source_options.limits} {abilities()}",
+        limits=f"{source_options.limits} {optional_parsers()}",
         precomputed_by=precomputer.fingerprint if precomputer else None,
         may_exceed=lambda item: may_exceed(item.key, item.size, last or limits, limits),
     )

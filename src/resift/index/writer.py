@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from resift.errors import StoreError
 from resift.index.embed import Models, Precomputer
 from resift.index.manifest import Entry
-from resift.index.parsing.cut import CutDocument, CutFile
+from resift.index.parsing.documents import ChunkedDocument, ChunkedFile
 from resift.index.rows import Origin, Passage, to_arrow
 from resift.index.store import Store
 from resift.types import Document
@@ -101,7 +101,7 @@ class Writer:
         late = time.monotonic() - self._since > _COMMIT_SECONDS
         return self._passages >= limit or (late and self._passages > _EMBED)
 
-    def add(self, origin: Origin, file: CutFile) -> None:
+    def add(self, origin: Origin, file: ChunkedFile) -> None:
         """Add an object's passages."""
         passages = [passage for document in file.documents for passage in _cut(origin, document)]
         passages = [replace(passage, passages=len(passages)) for passage in passages]
@@ -194,21 +194,21 @@ class Writer:
         ]
 
 
-def _cut(origin: Origin, document: CutDocument) -> Iterator[Passage]:
+def _cut(origin: Origin, document: ChunkedDocument) -> Iterator[Passage]:
     # A file that is one document is named by its URI; rows have ids.
     name = origin.uri if document.row is None else f"{origin.uri}#{document.id}"
-    for ordinal, piece in enumerate(document.pieces):
+    for ordinal, chunk in enumerate(document.chunks):
         yield Passage(
             id=f"{name}#{ordinal}",
             origin=origin,
             passages=0,
             doc_id=document.id,
             title=document.title,
-            heading=piece.heading,
-            text=piece.text,
-            start=piece.start,
-            end=piece.end,
-            page=piece.page,
+            heading=chunk.heading,
+            text=chunk.text,
+            start=chunk.start,
+            end=chunk.end,
+            page=chunk.page,
             row=document.row,
             ordinal=ordinal,
             metadata=document.metadata,

@@ -12,7 +12,7 @@ from resift.errors import InputError
 from resift.rerank.candidates import as_candidates, check_query, title_part
 from resift.rerank.compare import compared
 from resift.rerank.engine import Engine
-from resift.rerank.sentences import MOST_PARTS, sentences
+from resift.rerank.sentences import MAX_PARTS, sentences
 from resift.rerank.values import is_text
 from resift.types import Candidate, Comparison, Explanation, Given, Hit, Part
 
@@ -95,7 +95,7 @@ def _unreadable(name: str, status: str) -> InputError:
 
 def _places(title: str, text: str) -> Sequence[Part]:
     """The parts of what is read; their effects are not known yet."""
-    most = max(min(MOST_PARTS, MOST_CHARACTERS // max(len(text), 1)), 1)
+    most = max(min(MAX_PARTS, MOST_CHARACTERS // max(len(text), 1)), 1)
     own = [Part(text[start:end], start, end, None) for start, end in sentences(text, most)]
     return [Part(title, 0, len(title), None, "title"), *own] if title else own
 

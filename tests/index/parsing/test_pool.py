@@ -1,4 +1,4 @@
-"""Proves that files are read in other processes: in order, within limits, whatever they are."""
+"""Files are read in other processes: in order, within limits, whatever they are."""
 
 import io
 import os
@@ -17,13 +17,13 @@ import pytest
 from index.parsing.office import make_docx
 from index.parsing.pdfs import make_pdf
 from resift.errors import InputError, ResiftError, SourceError
-from resift.index.parsing import frames, parser_process
-from resift.index.parsing.columns import Columns
-from resift.index.parsing.cut import CutFile, cut, from_json
-from resift.index.parsing.limits import ParseLimits
-from resift.index.parsing.measure import token_starts
-from resift.index.parsing.parse import parse
-from resift.index.parsing.parsers import Parsers
+from resift.index.parsing import pool
+from resift.index.parsing.chunking import chunk_document, token_starts
+from resift.index.parsing.documents import ChunkedFile
+from resift.index.parsing.formats import parse
+from resift.index.parsing.options import Columns, ParseLimits, ParseOptions
+from resift.index.parsing.pool import ParserPool
+from resift.index.parsing.protocol import from_json, read_untrusted
 
 File = tuple[str, str, bytes | SourceError]
 SLOW = b"<div>" * 400_000 + b"bottom"
@@ -31,38 +31,46 @@ SLOW = b"<div>" * 400_000 + b"bottom"
 
 
 @pytest.fixture(scope="module")
-def parsers() -> Iterator[Parsers]:
-    with Parsers(ParseLimits(max_seconds=30), processes=2) as opened:
+def parsers() -> Iterator[ParserPool]:
+    with ParserPool(limited(max_seconds=30), processes=2) as opened:
         yield opened
 
 
-def read(parsers: Parsers, *files: tuple[str, bytes]) -> list[CutFile | SourceError]:
+def limited(**limits: float) -> ParseOptions:
+    return ParseOptions(limits=ParseLimits(**limits))  # type: ignore[arg-type]
+
+
+def read(parsers: ParserPool, *files: tuple[str, bytes]) -> list[ChunkedFile | SourceError]:
     """Each file's outcome."""
     return [outcome for _, outcome in parsers.map((key, key, data) for key, data in files)]
 
 
-def texts(outcome: CutFile | SourceError) -> list[str]:
-    assert isinstance(outcome, CutFile), outcome
-    return [piece.text for document in outcome.documents for piece in document.pieces]
+def texts(outcome: ChunkedFile | SourceError) -> list[str]:
+    assert isinstance(outcome, ChunkedFile), outcome
+    return [chunk.text for document in outcome.documents for chunk in document.chunks]
 
 
 def children_of(parent: int) -> list[int]:
     """Process ids of a process's parsers."""
-    found = []
+    children = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = status.read_text().rpartition(")")[2].split()
             command = status.with_name("cmdline").read_bytes()
         except OSError:  # gone meanwhile
             continue
-        if fields[1] == str(parent) and fields[0] != "Z" and b"parse_worker" in command:
-            found.append(int(status.parent.name))
-    return found
+        if (
+            fields[1] == str(parent)
+            and fields[0] != "Z"
+            and b"resift.index.parsing.worker" in command
+        ):
+            children.append(int(status.parent.name))
+    return children
 
 
 @pytest.fixture
-def others(parsers: Parsers) -> list[int]:
-    """Parsers that are no business of this test."""
+def others(parsers: ParserPool) -> list[int]:
+    """ParserPool that are no business of this test."""
     read(parsers, *((f"{n}.txt", b"x" * 300_000) for n in range(4)))
     return children_of(os.getpid())
 
@@ -71,29 +79,29 @@ def mine(others: list[int]) -> list[int]:
     return [child for child in children_of(os.getpid()) if child not in others]
 
 
-def test_what_comes_back_is_what_parsing_here_gives(parsers: Parsers) -> None:
+def test_what_comes_back_is_what_parsing_here_gives(parsers: ParserPool) -> None:
     data = b"# One\nFirst sentence. " + b"More words follow here. " * 99 + b"\n## Two\nEnd."
     (outcome,) = read(parsers, ("a/b.md", data))
     (document,) = parse("a/b.md", data).documents
-    assert outcome == CutFile((cut(document, token_starts, False),))
+    assert outcome == ChunkedFile((chunk_document(document, token_starts),))
     assert len(texts(outcome)) > 2
 
 
-def test_rows_and_pages_are_kept(parsers: Parsers) -> None:
+def test_rows_and_pages_are_kept(parsers: ParserPool) -> None:
     rows, pdf = read(
         parsers,
         ("r.jsonl", b'{"id": 5, "text": "words", "n": [1, null]}\n\nno json'),
         ("p.pdf", make_pdf(["one", "two"])),
     )
-    assert isinstance(rows, CutFile)
-    assert isinstance(pdf, CutFile)
+    assert isinstance(rows, ChunkedFile)
+    assert isinstance(pdf, ChunkedFile)
     (document,) = rows.documents
     assert (document.id, document.row, document.metadata) == ("5", 1, {"n": [1, None]})
     assert rows.problems[0].startswith("line 3: not JSON")
-    assert [piece.page for piece in pdf.documents[0].pieces] == [1, 2]
+    assert [chunk.page for chunk in pdf.documents[0].chunks] == [1, 2]
 
 
-def test_the_order_is_kept_whatever_is_quick(parsers: Parsers) -> None:
+def test_the_order_is_kept_whatever_is_quick(parsers: ParserPool) -> None:
     files: list[File] = [
         (f"item {n}", f"{n}.txt", b"word " * (40_000 if n % 50 == 0 else 2)) for n in range(300)
     ]
@@ -103,57 +111,57 @@ def test_the_order_is_kept_whatever_is_quick(parsers: Parsers) -> None:
     assert [item for item, _ in outcomes] == [item for item, _, _ in files]
     assert str(outcomes[7][1]) == "gone since the source was listed"
     assert ".bin" in str(outcomes[8][1])
-    assert all(isinstance(outcome, CutFile) for _, outcome in outcomes[9:])
+    assert all(isinstance(outcome, ChunkedFile) for _, outcome in outcomes[9:])
 
 
 @pytest.mark.parametrize(
     "key",
     ["a b.txt", "../../etc/passwd.txt", "ü/日本 😀.txt", "new\nline.txt", "-x --y.txt", "'.txt"],
 )
-def test_a_name_is_a_name_and_never_a_path(parsers: Parsers, key: str) -> None:
+def test_a_name_is_a_name_and_never_a_path(parsers: ParserPool, key: str) -> None:
     (outcome,) = read(parsers, (key, b"fine"))
-    assert isinstance(outcome, CutFile)
+    assert isinstance(outcome, ChunkedFile)
     assert outcome.documents[0].id == key
 
 
-def test_a_name_that_is_no_text_costs_its_own_file(parsers: Parsers) -> None:
+def test_a_name_that_is_no_text_costs_its_own_file(parsers: ParserPool) -> None:
     odd, fine = read(parsers, ("odd\udcff.txt", b"x"), ("fine.txt", b"fine"))
     assert "no answer that can be read" in str(odd)
     assert texts(fine) == ["fine"]
 
 
 def test_the_whole_text_comes_where_it_is_asked_for() -> None:
-    with Parsers(with_text=True, processes=1) as parsers:
+    with ParserPool(ParseOptions(with_text=True), processes=1) as parsers:
         (outcome,) = read(parsers, ("a.txt", b"One. Two. " * 500))
-    assert isinstance(outcome, CutFile)
+    assert isinstance(outcome, ChunkedFile)
     (document,) = outcome.documents
     assert document.text == "One. Two. " * 500
-    assert len(document.pieces) > 1
-    assert all(document.text[own.start : own.end] == own.text for own in document.pieces)
+    assert len(document.chunks) > 1
+    assert all(document.text[chunk.start : chunk.end] == chunk.text for chunk in document.chunks)
 
 
 def test_columns_reach_the_parser() -> None:
-    with Parsers(columns=Columns(text="body"), processes=1) as parsers:
+    with ParserPool(ParseOptions(Columns(text="body")), processes=1) as parsers:
         (outcome,) = read(parsers, ("a.csv", b"body\nwords\n"))
     assert texts(outcome) == ["words"]
 
 
-def test_many_rows_come_in_parts_and_are_one_file(parsers: Parsers) -> None:
+def test_many_rows_come_in_parts_and_are_one_file(parsers: ParserPool) -> None:
     (outcome,) = read(parsers, ("many.csv", b"text\n" + b"a row\n" * 2_500 + b'"x"y\n'))
-    assert isinstance(outcome, CutFile)
+    assert isinstance(outcome, ChunkedFile)
     assert [document.row for document in outcome.documents] == list(range(2, 2_502))
     assert len(outcome.problems) == 1
 
 
 def test_a_file_that_is_too_large_is_not_sent() -> None:
-    with Parsers(ParseLimits(max_bytes=10)) as parsers:
+    with ParserPool(limited(max_bytes=10)) as parsers:
         large, small = read(parsers, ("a.txt", b"x" * 11), ("b.txt", b"x" * 10))
     assert str(large) == "the file has 11 bytes: the limit is 10 (max_bytes)"
     assert texts(small) == ["x" * 10]
 
 
 def test_a_file_that_takes_too_long_costs_its_time_and_no_more() -> None:
-    with Parsers(ParseLimits(max_seconds=1), processes=1) as parsers:
+    with ParserPool(limited(max_seconds=1), processes=1) as parsers:
         started = time.monotonic()
         before, slow, after = read(
             parsers, ("a.txt", b"before"), ("slow.html", SLOW), ("b.txt", b"after")
@@ -168,7 +176,7 @@ def test_a_file_that_needs_too_much_memory_costs_only_itself() -> None:
     table = pyarrow.table({"text": ["x" * 1_000_000] * 600})
     pyarrow.parquet.write_table(table, sink, compression="zstd")
     assert len(sink.getvalue()) < 1_000_000
-    with Parsers(ParseLimits(memory_mb=512), processes=1) as parsers:
+    with ParserPool(limited(memory_mb=512), processes=1) as parsers:
         hungry, after = read(parsers, ("big.parquet", sink.getvalue()), ("b.txt", b"after"))
     assert str(hungry) == "needs more than 512 MB of memory to read (memory_mb)"
     assert texts(after) == ["after"]
@@ -192,7 +200,7 @@ def test_two_parsers_that_are_killed_over_a_file_cost_that_file(others: list[int
                 os.kill(child, signal.SIGKILL)
             killed += new
 
-    with Parsers(ParseLimits(max_seconds=10), processes=1) as parsers:
+    with ParserPool(limited(max_seconds=10), processes=1) as parsers:
         read(parsers, ("a.txt", b"started"))
         threading.Thread(target=kill_two).start()
         slow, after = read(parsers, ("slow.html", SLOW), ("b.txt", b"after"))
@@ -201,7 +209,7 @@ def test_two_parsers_that_are_killed_over_a_file_cost_that_file(others: list[int
 
 
 def test_a_parser_that_was_killed_between_two_files_costs_none(others: list[int]) -> None:
-    with Parsers(processes=1) as parsers:
+    with ParserPool(processes=1) as parsers:
         read(parsers, ("a.txt", b"started"))
         (child,) = mine(others)
         os.kill(child, signal.SIGKILL)
@@ -212,7 +220,7 @@ def test_a_parser_that_was_killed_between_two_files_costs_none(others: list[int]
 
 
 def test_a_parser_that_no_longer_moves_is_too_slow(others: list[int]) -> None:
-    with Parsers(ParseLimits(max_seconds=1), processes=1) as parsers:
+    with ParserPool(limited(max_seconds=1), processes=1) as parsers:
         read(parsers, ("a.txt", b"started"))
         (child,) = mine(others)
         os.kill(child, signal.SIGSTOP)
@@ -225,7 +233,7 @@ def test_a_parser_that_has_grown_is_replaced_and_no_file_is_lost(others: list[in
     pytest.importorskip("kreuzberg")
     sink = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table({"text": ["row"]}), sink)
-    with Parsers(ParseLimits(memory_mb=512), processes=1) as parsers:
+    with ParserPool(limited(memory_mb=512), processes=1) as parsers:
         read(parsers, ("a.txt", b"started"))
         first = mine(others)
         outcomes = read(
@@ -242,7 +250,7 @@ def test_a_parser_that_has_grown_is_replaced_and_no_file_is_lost(others: list[in
 def test_a_parser_that_is_killed_while_it_starts_costs_no_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    start = parser_process._start
+    start = pool._start_worker
     started: list[subprocess.Popen[bytes]] = []
 
     def start_and_kill_the_first() -> "subprocess.Popen[bytes]":
@@ -252,15 +260,15 @@ def test_a_parser_that_is_killed_while_it_starts_costs_no_file(
         started.append(child)
         return child
 
-    monkeypatch.setattr(parser_process, "_start", start_and_kill_the_first)
-    with Parsers(processes=1) as parsers:
+    monkeypatch.setattr(pool, "_start_worker", start_and_kill_the_first)
+    with ParserPool(processes=1) as parsers:
         (outcome,) = read(parsers, ("a.txt", b"read"))
     assert texts(outcome) == ["read"]
     assert len(started) == 2
 
 
 def test_no_parser_is_left_behind(others: list[int]) -> None:
-    with Parsers(processes=2) as parsers:
+    with ParserPool(processes=2) as parsers:
         read(parsers, *((f"{n}.txt", b"x" * 300_000) for n in range(4)))
         assert mine(others)
     assert mine(others) == []
@@ -268,7 +276,7 @@ def test_no_parser_is_left_behind(others: list[int]) -> None:
 
 def test_leaving_in_the_middle_does_not_wait_for_what_is_being_read() -> None:
     started = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), Parsers(processes=1) as parsers:
+    with pytest.raises(KeyboardInterrupt), ParserPool(processes=1) as parsers:
         for item, _ in parsers.map([("a", "a.txt", b"x" * 300_000), ("slow", "s.html", SLOW)]):
             assert item == "a"
             raise KeyboardInterrupt
@@ -277,9 +285,9 @@ def test_leaving_in_the_middle_does_not_wait_for_what_is_being_read() -> None:
 
 _ORPHANS = """
 import sys, time
-from resift.index.parsing.limits import ParseLimits
-from resift.index.parsing.parsers import Parsers
-with Parsers(ParseLimits(max_seconds=3), processes=2) as parsers:
+from resift.index.parsing.pool import ParserPool
+from resift.index.parsing.options import ParseLimits, ParseOptions
+with ParserPool(ParseOptions(limits=ParseLimits(max_seconds=3)), processes=2) as parsers:
     slow = b"<div>" * 400_000
     for _ in parsers.map([(1, "a.txt", b"x" * 300_000), (2, "s.html", slow), (3, "b.txt", b"x")]):
         print("reading", flush=True)
@@ -306,7 +314,7 @@ def test_parsers_know_nothing_of_credentials(
     monkeypatch: pytest.MonkeyPatch, others: list[int]
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    with Parsers(processes=1) as parsers:
+    with ParserPool(processes=1) as parsers:
         read(parsers, ("a.txt", b"started"))
         (child,) = mine(others)
         assert b"secret" not in Path(f"/proc/{child}/environ").read_bytes()
@@ -316,13 +324,13 @@ def test_starting_a_parser_loads_no_runtime_and_no_index() -> None:
     heavy = (
         "{'openvino', 'onnxruntime', 'lancedb', 'pyarrow', 'pypdfium2', 'kreuzberg', 'selectolax'}"
     )
-    code = f"import sys, resift.index.parsing.parse_worker; print({heavy} & set(sys.modules))"
+    code = f"import sys, resift.index.parsing.worker; print({heavy} & set(sys.modules))"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
-    assert found.stdout.strip() == b"set()"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+    assert printed.stdout.strip() == b"set()"
 
 
-def test_files_are_taken_only_as_far_ahead_as_there_is_room(parsers: Parsers) -> None:
+def test_files_are_taken_only_as_far_ahead_as_there_is_room(parsers: ParserPool) -> None:
     taken = 0
 
     def files() -> Iterable[File]:
@@ -339,14 +347,14 @@ def test_files_are_taken_only_as_far_ahead_as_there_is_room(parsers: Parsers) ->
 
 def test_parsers_that_are_not_open_say_so() -> None:
     with pytest.raises(InputError, match="with statement"):
-        next(Parsers().map([("a", "a.txt", b"x")]))
+        next(ParserPool().map([("a", "a.txt", b"x")]))
 
 
 def test_a_parser_that_does_not_start_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with (
         pytest.raises(ResiftError, match="no parser process starts"),
-        Parsers(processes=1) as parsers,
+        ParserPool(processes=1) as parsers,
     ):
         read(parsers, ("a.txt", b"x"))
 
@@ -369,17 +377,16 @@ def test_an_answer_of_another_shape_is_not_believed(answer: object) -> None:
         from_json(answer)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"\xff" * 16 + b"x",
-        bytes(7) + b"\x02" + bytes(8) + b"{x",
-        bytes(7) + b"\x02" + bytes(8) + b"\xff\xff",
-    ],
-)
-def test_a_frame_that_is_none_is_not_read(data: bytes) -> None:
+@pytest.mark.parametrize("data", [b"x" * 50, b"[" + b" " * 50 + b"]\n", b"{x\n", b"\xff\xff\n"])
+def test_a_message_that_is_too_long_or_no_json_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError):
-        frames.read(io.BytesIO(data), 1 << 20)
+        read_untrusted(io.BytesIO(data), 40)
+
+
+@pytest.mark.parametrize("data", [b"", b"[1, 2"])
+def test_a_message_that_ends_early_is_the_end(data: bytes) -> None:
+    with pytest.raises(EOFError):
+        read_untrusted(io.BytesIO(data), 40)
 
 
 @pytest.mark.parametrize(

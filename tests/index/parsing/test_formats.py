@@ -1,4 +1,4 @@
-"""Proves that whatever bytes a file holds, it gives text or one reason, and hurts no other file."""
+"""Whatever bytes a file holds, it gives text or one reason, and harms no other file."""
 
 import gzip
 import io
@@ -6,28 +6,29 @@ import zipfile
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from index.parsing.office import make_docx
 from index.parsing.pdfs import make_pdf
 from resift.errors import SourceError
 from resift.index.normalisation import is_visible
-from resift.index.parsing.cut import CutFile
-from resift.index.parsing.limits import ParseLimits
-from resift.index.parsing.parse import SUFFIXES, parse
-from resift.index.parsing.parsers import Parsers
+from resift.index.parsing.documents import ChunkedFile
+from resift.index.parsing.formats import SUFFIXES, parse, parsing_fingerprint
+from resift.index.parsing.options import Columns, ParseLimits, ParseOptions
+from resift.index.parsing.pool import ParserPool
 
 PAGE = "<!DOCTYPE html><html><body><p>Text.</body></html>"
 
 
 @pytest.fixture(scope="module")
-def parsers() -> Iterator[Parsers]:
-    with Parsers(ParseLimits(max_seconds=20), processes=1, with_text=True) as opened:
+def parsers() -> Iterator[ParserPool]:
+    options = ParseOptions(limits=ParseLimits(max_seconds=20), with_text=True)
+    with ParserPool(options, processes=1) as opened:
         yield opened
 
 
-def check(outcome: CutFile | SourceError) -> None:
+def check(outcome: ChunkedFile | SourceError) -> None:
     """Text that can be stored, or one line that says why there is none."""
     if isinstance(outcome, SourceError):
         assert str(outcome).isprintable()
@@ -35,9 +36,9 @@ def check(outcome: CutFile | SourceError) -> None:
         return
     assert outcome.documents or outcome.problems
     for document in outcome.documents:
-        assert document.pieces
+        assert document.chunks
         assert document.text is not None
-        for piece in document.pieces:
+        for piece in document.chunks:
             assert document.text[piece.start : piece.end] == piece.text
             assert is_visible(piece.text)
             assert "\0" not in piece.text
@@ -66,13 +67,16 @@ PARTS = st.one_of(
         max_size=8,
     )
 )
-def test_any_bytes_are_text_or_one_reason(parsers: Parsers, files: list[tuple[str, bytes]]) -> None:
+@example([(".html", b"<!\x80\xc2\x80\xc2\x80")])  # broken bytes, but no text
+def test_any_bytes_are_text_or_one_reason(
+    parsers: ParserPool, files: list[tuple[str, bytes]]
+) -> None:
     good = ("good.txt", "good.txt", b"good")
     given_files = [(f"f{suffix}", f"f{suffix}", data) for suffix, data in files]
     *outcomes, last = [outcome for _, outcome in parsers.map([*given_files, good])]
     for outcome in outcomes:
         check(outcome)
-    assert isinstance(last, CutFile)
+    assert isinstance(last, ChunkedFile)
 
 
 @settings(
@@ -80,7 +84,7 @@ def test_any_bytes_are_text_or_one_reason(parsers: Parsers, files: list[tuple[st
 )
 @given(st.data())
 def test_a_file_that_is_damaged_anywhere_is_text_or_one_reason(
-    parsers: Parsers, data: st.DataObject
+    parsers: ParserPool, data: st.DataObject
 ) -> None:
     key, whole = data.draw(st.sampled_from(WHOLE))
     at = data.draw(st.integers(0, len(whole)))
@@ -157,7 +161,7 @@ def test_names_are_read_in_any_case(key: str) -> None:
 
 @pytest.mark.parametrize("suffix", [".docx", ".xlsx"])
 def test_an_archive_that_lies_about_what_it_unpacks_to_costs_itself(
-    parsers: Parsers, suffix: str
+    parsers: ParserPool, suffix: str
 ) -> None:
     bomb = archive("word/document.xml", b"<a>" + b"x" * 150_000_000)
     lying = bytearray(bomb)
@@ -168,4 +172,37 @@ def test_an_archive_that_lies_about_what_it_unpacks_to_costs_itself(
     honest, liar, good = [outcome for _, outcome in parsers.map(files)]
     assert "max_bytes" in str(honest)
     assert isinstance(liar, SourceError)
-    assert isinstance(good, CutFile)
+    assert isinstance(good, ChunkedFile)
+
+
+def test_an_unknown_suffix_is_refused() -> None:
+    with pytest.raises(SourceError, match=r"\.doc: not a kind of document"):
+        parse("a.doc", b"x")
+
+
+def test_the_same_bytes_give_the_same_documents() -> None:
+    for key, data in (("a.md", b"# A\nx"), ("a.pdf", make_pdf(["x"])), ("a.csv", b"text,n\na,1\n")):
+        assert parse(key, data) == parse(key, data)
+
+
+def test_fingerprints_name_the_kind_of_file_and_for_rows_the_columns() -> None:
+    assert parsing_fingerprint("a/b.TXT") == parsing_fingerprint("c.txt") != ""
+    assert parsing_fingerprint("a.txt") != parsing_fingerprint("a.pdf")
+    other = Columns(text="body")
+    assert parsing_fingerprint("a.txt", other) == parsing_fingerprint("a.txt")
+    for key in ("a.csv", "a.jsonl", "a.parquet"):
+        assert parsing_fingerprint(key, other) != parsing_fingerprint(key, Columns())
+    assert parsing_fingerprint("a.exe") == ""
+
+
+@pytest.mark.parametrize("key", ["a.txt", "a.md", "a.html", "a.csv", "a.jsonl"])
+def test_what_is_broken_in_a_text_is_read_and_named(key: str) -> None:
+    lines = {
+        "a.csv": ["text", "Größe, wählen".replace(",", ""), "Maß X"],
+        "a.jsonl": ['{"text": "a b"}', '{"text": "Größe wählen"}', '{"text": "Maß X"}'],
+    }.get(key, ["Titel", "Größe wählen", "Maß X"])
+    data = "\n".join(lines).encode().replace(b"X", b"\xff\xfe")
+    parsed = parse(key, data)
+    assert "Maß \ufffd\ufffd" in parsed.documents[-1].text
+    assert parsed.problems == ("2 × no UTF-8, read as \ufffd, first in line 3",)
+    assert not parse(key, "\n".join(lines).encode()).problems
