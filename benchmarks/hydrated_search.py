@@ -1,4 +1,4 @@
-"""How fast is a search of a large index, copied to local disk, and how much do its retrievers find?
+"""How fast is a search of a large index, copied to local disk, and what is its dense recall?
 
     python benchmarks/hydrated_search.py CORPUS QUERIES [--passages 100000] [--work FOLDER]
 
@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the server that 
 
 from resift.index.embed import open_embedder
 from resift.index.location import locate
-from resift.index.nearest import NEAREST, exact_nearest
-from resift.index.reader import open_version
+from resift.index.table.open import open_version
+from resift.index.table.vectors import NEAREST, exact_nearest
 from resift.search.index import Index
 from resift.settings import Settings
 
@@ -73,8 +73,8 @@ def _index(options: argparse.Namespace) -> None:
         missing = options.passages - (versions[-1].passages if versions else 0)
         for _ in range(max(1, missing // (2 * LINES_A_FILE))):
             number += 1
-            some = (json.dumps(line) for line in islice(lines, LINES_A_FILE))
-            (docs / f"{number:05d}.jsonl").write_text("\n".join(some) + "\n")
+            documents = (json.dumps(line) for line in islice(lines, LINES_A_FILE))
+            (docs / f"{number:05d}.jsonl").write_text("\n".join(documents) + "\n")
         index.sync(str(docs))
         versions = index.versions()
 
@@ -143,12 +143,11 @@ def _recall(local: Path, queries: list[str]) -> float:
     embedder = open_embedder(version.embedder, settings)
     vectors = np.stack([embedder.embed_query(query) for query in queries])
     wanted = exact_nearest(table, vectors)
-    place = locate(str(local))
-    view = open_version(place, settings, version, embedder.fingerprint).view()
+    view = open_version(locate(str(local)), settings, version).view()
     shares = []
     for vector, ids in zip(vectors, wanted, strict=True):
-        approximate = {row_id for row_id, _ in view.dense(vector, NEAREST)}
-        shares.append(len(approximate & set(ids.tolist())) / len(ids))
+        row_ids = {row_id for row_id, _ in view.dense(vector, NEAREST)}
+        shares.append(len(row_ids & set(ids.tolist())) / len(ids))
     return float(np.mean(shares))
 
 

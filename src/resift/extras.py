@@ -1,4 +1,4 @@
-"""Packages from outside: what to install where one is missing, and importing one in silence."""
+"""Optional packages: imported with a clear error if one is missing, and without telemetry."""
 
 import importlib
 import sys
@@ -26,8 +26,8 @@ def require(module: str, extra: str) -> ModuleType:
 def without_telemetry() -> Iterator[None]:
     """Hide openvino_telemetry from what is imported inside.
 
-    Merely importing OpenVINO or NNCF reports that to their makers' server. Both go without, by
-    their own stub, where that package cannot be imported. What the caller had loaded is put back.
+    Merely importing OpenVINO or NNCF reports that to their makers' server. Both use a stub if that
+    package cannot be imported. A module that was loaded before is restored.
     """
     name = "openvino_telemetry"
     loaded = sys.modules.get(name)

@@ -23,12 +23,12 @@ from index.fakes import HashingEmbedder, InProcessParsers
 from index.shelf import Shelf
 from resift.errors import SourceError
 from resift.index.folder import Folder
+from resift.index.location import TABLE
 from resift.index.publish import clean, rollback
 from resift.index.raw_listing import Fetched, RawListing
-from resift.index.rows import Passage
-from resift.index.store import TEXT_INDEX, Store
-from resift.index.table import TABLE
-from resift.index.versions import Versions
+from resift.index.table.rows import Passage
+from resift.index.table.store import TEXT_INDEX, Store
+from resift.index.versions.published import Versions
 
 SOURCES = ("one", "two")
 NAMES = st.sampled_from(

@@ -299,7 +299,8 @@ LIST = """
 import json, sys
 from resift.index.location import locate
 from resift.index.source import open_object, open_source
-from resift.index.versions import Version, Versions
+from resift.index.versions.record import Version
+from resift.index.versions.published import Versions
 from resift.settings import StorageSettings
 storage = StorageSettings()
 source = open_source(sys.argv[1], storage)

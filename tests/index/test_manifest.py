@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from index.shelf import entry
 from resift.index.manifest import Entry, from_parquet, newest, to_parquet
-from resift.index.rows import Origin
+from resift.index.table.rows import Origin
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 SIZES = st.integers(0, 2**63 - 1)

@@ -16,7 +16,7 @@ from resift.index.plan import SyncPlan, plan
 from resift.index.source import open_source
 from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions
 from resift.index.sync import IndexHandle, SyncConsent
-from resift.index.versions import Versions
+from resift.index.versions.published import Versions
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,13 @@ from index.fakes import InProcessParsers
 from index.shelf import LOCAL, Shelf, entry, passage, texts_found
 from resift.errors import IndexBusy, IndexNotFound, StoreError
 from resift.index import publish as publishing
+from resift.index.location import TABLE
 from resift.index.manifest import Entry
-from resift.index.nearest import index_vectors
 from resift.index.publish import SyncDelta, clean, rollback
-from resift.index.store import TEXT_INDEX, Conflict, Store
-from resift.index.table import TABLE
-from resift.index.versions import VectorIndex, Version, Versions
+from resift.index.table.store import TEXT_INDEX, Conflict, Store
+from resift.index.table.vectors import index_vectors
+from resift.index.versions.published import Versions
+from resift.index.versions.record import VectorIndex, Version
 
 DAY = 86_400.0
 
@@ -139,7 +140,7 @@ def disturb(monkeypatch: pytest.MonkeyPatch, how: Callable[[], None], times: int
             how()
         return index_vectors(*arguments)
 
-    monkeypatch.setattr("resift.index.store.index_vectors", disturbed)
+    monkeypatch.setattr("resift.index.table.store.index_vectors", disturbed)
     return done
 
 
@@ -194,7 +195,7 @@ def test_of_two_that_publish_at_once_the_slower_publishes_both(
     def another() -> None:
         shelf.add(passage("/d/b", "theirs"))
         with monkeypatch.context() as patch:
-            patch.setattr("resift.index.store.index_vectors", index_vectors)
+            patch.setattr("resift.index.table.store.index_vectors", index_vectors)
             assert shelf.publish().number == 1
 
     disturb(monkeypatch, another, times=1)

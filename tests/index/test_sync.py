@@ -33,9 +33,9 @@ from resift.index.report import SyncReport
 from resift.index.run import Progress
 from resift.index.source import Fetched, Globs, Source, open_source
 from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions
-from resift.index.store import Store
 from resift.index.sync import expected_entries
-from resift.index.versions import Versions
+from resift.index.table.store import Store
+from resift.index.versions.published import Versions
 
 
 def counts(report: SyncReport) -> tuple[int, int, int, int]:

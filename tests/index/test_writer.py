@@ -15,7 +15,7 @@ from resift.index.embed import Models
 from resift.index.parsing import formats
 from resift.index.parsing.documents import Chunk, ChunkedDocument, ChunkedFile
 from resift.index.report import SyncReport
-from resift.index.store import Store
+from resift.index.table.store import Store
 from resift.index.writer import Writer
 from resift.types import Document, Precomputed
 

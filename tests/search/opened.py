@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from index.fakes import HashingEmbedder
 from resift.index.background import Background, ready
-from resift.index.snapshot import Snapshot
+from resift.index.table.snapshot import Snapshot
 from resift.search.call import Clock, SearchCall
 from resift.search.components import Components
 from resift.search.options import SearchOptions

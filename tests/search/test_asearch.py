@@ -11,7 +11,7 @@ import pytest
 
 from index.fakes import HashingEmbedder
 from resift.errors import InputError
-from resift.index.snapshot import View
+from resift.index.table.snapshot import View
 from resift.search.call import Clock
 from resift.search.index import Index
 from resift.settings import Settings

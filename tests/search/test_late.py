@@ -8,8 +8,8 @@ import pytest
 
 from index.fakes import HashingEmbedder
 from index.shelf import Shelf
-from resift.index.reader import open_choice
-from resift.index.snapshot import Snapshot, View
+from resift.index.table.open import open_choice
+from resift.index.table.snapshot import Snapshot, View
 from resift.search.index import Index
 from resift.search.options import SearchOptions
 from resift.settings import Settings

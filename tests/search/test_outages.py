@@ -19,7 +19,7 @@ from resift.errors import (
     RuntimeFailure,
     StoreError,
 )
-from resift.index.snapshot import Snapshot, View
+from resift.index.table.snapshot import Snapshot, View
 from resift.search.index import Index
 from resift.search.options import SearchOptions
 from resift.settings import Settings

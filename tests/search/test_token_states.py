@@ -10,7 +10,7 @@ import pytest
 from index.fakes import HashingEmbedder
 from resift import Index, Reranker
 from resift.errors import InputError
-from resift.index.snapshot import View
+from resift.index.table.snapshot import View
 from resift.rerank.windows import TextTokens, Wanted
 from resift.settings import Settings
 from search.stand_ins import Backwards

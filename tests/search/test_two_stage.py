@@ -12,8 +12,8 @@ from index.fakes import HashingEmbedder
 from index.shelf import LOCAL, Shelf
 from resift.errors import RuntimeFailure
 from resift.index.location import locate
-from resift.index.snapshot import Snapshot
-from resift.index.table import open_table
+from resift.index.table.dataset import open_table
+from resift.index.table.snapshot import Snapshot
 from resift.search.index import Index
 from resift.search.options import MODES, Mode, SearchOptions
 from resift.types import Citation, Ranking

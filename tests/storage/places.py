@@ -19,8 +19,9 @@ from index.fakes import HashingEmbedder
 from resift.index.bucket import open_bucket
 from resift.index.location import locate
 from resift.index.source import open_source
-from resift.index.table import open_table
-from resift.index.versions import Version, Versions
+from resift.index.table.dataset import open_table
+from resift.index.versions.published import Versions
+from resift.index.versions.record import Version
 from resift.search.index import Index
 from resift.settings import Settings, StorageSettings
 from search.stand_ins import Backwards

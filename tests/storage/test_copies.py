@@ -19,9 +19,8 @@ from index.fakes import HashingEmbedder
 from resift.errors import NoCopy, StoreError, VersionGone
 from resift.index.copies import Copies, drop
 from resift.index.hydrate import Cache
-from resift.index.location import locate
-from resift.index.table import TABLE
-from resift.index.versions import write_record
+from resift.index.location import TABLE, locate
+from resift.index.versions.record import write_record
 from resift.types import Ranking
 from storage.conftest import DOCUMENTS, Server
 from storage.faulty import Faults, FaultyProxy, Seen
@@ -283,7 +282,7 @@ def test_a_store_that_is_up_again_is_seen_without_a_refresh(
     assert search(index).receipt.notes
     proxy.restart()
     assert search(index).receipt.notes  # asked again only after a while
-    monkeypatch.setattr("resift.index.snapshot._LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr("resift.index.table.snapshot._RELOAD_AFTER_S", 0.0)
     assert not search(index).receipt.notes
 
 

@@ -18,7 +18,8 @@ from resift.index.location import locate
 from resift.index.parsing.options import ParseLimits
 from resift.index.parsing.pool import ParserPool
 from resift.index.source_options import SourceOptions
-from resift.index.table import open_table
+from resift.index.table.dataset import open_table
+from resift.index.versions.record import FORMAT
 from storage.conftest import Server
 from storage.faulty import Faults, FaultyProxy, Seen
 from storage.places import Place
@@ -244,12 +245,12 @@ def test_an_index_of_another_embedder_or_of_a_later_format_is_refused(place: Pla
             refused()
         assert_one_line(raised.value)
     assert (place.newest(), place.rows()) == (newest, rows)
-    write_format(place, newest.number, 4)
+    write_format(place, newest.number, FORMAT + 1)
     for refused in (
         lambda: place.index().sync(place.docs),
         lambda: place.index().search("old", rerank=False),
     ):
-        with pytest.raises(IndexMismatch, match="index format 4, expected 3: update") as raised:
+        with pytest.raises(IndexMismatch, match=f"expected {FORMAT}: update") as raised:
             refused()
         assert_one_line(raised.value)
 

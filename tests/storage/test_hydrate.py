@@ -11,10 +11,9 @@ from urllib.parse import unquote
 import pytest
 
 from resift.errors import StoreError
-from resift.index import reader
 from resift.index.hydrate import Cache, Local
-from resift.index.location import locate
-from resift.index.table import TABLE
+from resift.index.location import TABLE, locate
+from resift.index.table import open as opening
 from resift.types import Ranking
 from storage.conftest import DOCUMENTS, Server
 from storage.faulty import Faults, FaultyProxy
@@ -105,7 +104,7 @@ def test_a_byte_that_went_wrong_on_the_way_is_noticed(
 def test_what_does_not_fit_is_read_in_place(
     published: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "GIGABYTE", 1)
+    monkeypatch.setattr(opening, "GIGABYTE", 1)
     found = search(published.index(cache_dir=str(tmp_path), cache_gb=1))
     assert found.receipt.requests
     assert not on_disk(tmp_path)

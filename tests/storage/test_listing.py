@@ -10,7 +10,7 @@ from index.fakes import HashingEmbedder
 from resift.errors import MassDeletion, SourceError, StoreError
 from resift.index.location import locate
 from resift.index.source import Listing, open_source
-from resift.index.versions import Versions
+from resift.index.versions.published import Versions
 from resift.search.index import Index
 from resift.settings import Settings
 from search.stand_ins import Backwards

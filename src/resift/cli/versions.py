@@ -10,7 +10,7 @@ from resift.cli.options import AsJson, IndexUri
 from resift.cli.output import console, print_json, print_table
 
 if TYPE_CHECKING:
-    from resift.index.versions import Version
+    from resift.index.versions.record import Version
 
 
 def versions(uri: IndexUri, as_json: AsJson = False) -> None:

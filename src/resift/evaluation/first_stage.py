@@ -16,11 +16,11 @@ from typing import Protocol
 from resift.errors import DatasetError
 from resift.evaluation.collection import Collection
 from resift.evaluation.trec import Run
+from resift.files import claim_folder
 from resift.index.embed import Precomputer
 from resift.search.index import Index
 from resift.search.options import Mode
 from resift.settings import Settings, cache_folder
-from resift.tagged import claim
 from resift.types import Candidate, Document, Hit
 
 _OWN_FILE = re.compile(r"\d{5}\.jsonl")
@@ -166,7 +166,7 @@ def _name_of(collection: Collection) -> str:
 def _check_place(place: Path, folders: Sequence[Path], collection: Collection) -> None:
     """Raise `DatasetError` for a place that somebody else made, or put something into."""
     purpose = f"expected the index that resift keeps of {collection.folder} there"
-    if not claim(place, _COMMENT):
+    if not claim_folder(place, _COMMENT):
         raise DatasetError(
             f"{place}: has no CACHEDIR.TAG that says that resift made it, {purpose}; {_OTHER_PLACE}"
         )

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from resift.descriptors import descriptor
 from resift.errors import DatasetError
 from resift.evaluation.qrels import read_qrels
-from resift.files import STDOUT, check_output
+from resift.files import STDOUT, check_output, descriptor
 
 try:
     import fcntl

@@ -16,10 +16,10 @@ from resift.index.manifest import Entry
 from resift.index.parsing.documents import ChunkedDocument
 from resift.index.parsing.options import ParseLimits, ParseOptions, columns_from_fingerprint
 from resift.index.parsing.pool import ParserPool
-from resift.index.rows import Passage
-from resift.index.snapshot import Snapshot
 from resift.index.source import Fetched, Source, open_object
-from resift.index.versions import Versions
+from resift.index.table.rows import Passage
+from resift.index.table.snapshot import Snapshot
+from resift.index.versions.published import Versions
 from resift.settings import StorageSettings
 from resift.types import Citation, Hit
 

@@ -20,12 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resift.errors import NoCopy, StoreError
-from resift.files import check_regular, read_regular
-from resift.index import names
-from resift.index.location import Location
-from resift.index.table import TABLE
-from resift.index.versions import Version, read_record, write_record
-from resift.tagged import claim
+from resift.files import check_regular, claim_folder, read_regular
+from resift.index.location import TABLE, Location
+from resift.index.versions.record import Version, read_object, read_record, write_record
 
 _FOLDER = "resift-copies"
 _COMMENT = "Copies of indexes that resift searches. All of it can be fetched again."
@@ -121,7 +118,7 @@ class Copies:
 
     def _claim(self) -> None:
         """Make the folder, tag and all at once, or see that it was made here."""
-        if not claim(self.folder, _COMMENT):
+        if not claim_folder(self.folder, _COMMENT):
             raise NoCopy(
                 f"{self.folder}: was not made by resift: move it away, or name another "
                 "folder for copies (RESIFT_CACHE_DIR)"
@@ -159,7 +156,7 @@ def read_marker(marker: Path, uri: str | None = None) -> Version | None:
         if not name or marker.is_symlink():
             return None
         head, _, body = read_regular(marker, _MOST_MARKER_BYTES).partition(b"\n")
-        facts = names.read_object(head)
+        facts = read_object(head)
         if facts.keys() != {"resift_copy_of"} or uri not in (None, facts["resift_copy_of"]):
             return None
         return read_record(body, int(name[1]), str(facts["resift_copy_of"]))

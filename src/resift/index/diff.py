@@ -8,7 +8,7 @@ from resift.errors import MassDeletion
 from resift.index.manifest import Entry
 from resift.index.source import Listing, SourceObject
 from resift.index.source_options import SourceOptions
-from resift.index.versions import Version
+from resift.index.versions.record import Version
 
 _MIN_LOST = 20
 _LOST_SHARE = 0.5

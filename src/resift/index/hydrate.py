@@ -20,11 +20,10 @@ from resift.errors import StoreError
 from resift.index.background import Background
 from resift.index.bucket import open_bucket
 from resift.index.copies import Copies, Hold, drop, is_there, make_parent, usable
-from resift.index.location import Location
+from resift.index.location import TABLE, Location
 from resift.index.store_errors import store_errors
-from resift.index.table import TABLE
 from resift.index.transfer import fetch
-from resift.index.versions import Version
+from resift.index.versions.record import Version
 from resift.settings import StorageSettings
 
 _FETCHERS = 8

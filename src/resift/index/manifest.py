@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from secrets import token_hex
 
 from resift.extras import require
-from resift.index.rows import ORIGIN, Origin
+from resift.index.table.rows import ORIGIN_COLUMNS, Origin
 
 _COLUMNS = ("passages", "precomputed_by", "problems")
 
@@ -31,7 +31,7 @@ def to_parquet(entries: Mapping[str, Entry]) -> bytes:
     arrow = require("pyarrow", "index")
     parquet = require("pyarrow.parquet", "index")
     ordered = [entries[uri] for uri in sorted(entries)]
-    columns = {name: [getattr(entry.origin, name) for entry in ordered] for name in ORIGIN}
+    columns = {name: [getattr(entry.origin, name) for entry in ordered] for name in ORIGIN_COLUMNS}
     columns |= {name: [getattr(entry, name) for entry in ordered] for name in _COLUMNS}
     kinds = {"size": arrow.int64(), "passages": arrow.int64(), "content": arrow.binary()}
     kinds["problems"] = arrow.list_(arrow.string())
@@ -47,7 +47,7 @@ def from_parquet(data: bytes) -> dict[str, Entry]:
     # that is while Python ends, the process is aborted (6 of 80).
     parquet = require("pyarrow.parquet", "index")
     table = parquet.ParquetFile(io.BytesIO(data), pre_buffer=False).read(use_threads=False)
-    origins = map(Origin, *(table[name].to_pylist() for name in ORIGIN))
+    origins = map(Origin, *(table[name].to_pylist() for name in ORIGIN_COLUMNS))
     columns = zip(*(table[name].to_pylist() for name in _COLUMNS), strict=True)
     return {
         origin.uri: Entry(origin, passages, precomputed_by, tuple(problems))

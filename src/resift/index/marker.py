@@ -6,7 +6,7 @@ publish a new version at each run, for ever.
 
 from collections.abc import Collection, Iterable
 
-from resift.index.table import TABLE as TABLE
+from resift.index.location import TABLE
 
 _BESIDE = ("manifests", "versions")
 

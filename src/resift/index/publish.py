@@ -19,9 +19,10 @@ from typing import Any
 from resift.errors import IndexBusy, IndexNotFound, StoreError
 from resift.index.embed import Embedder
 from resift.index.manifest import Entry, newest
-from resift.index.rows import Origin
-from resift.index.store import Conflict, Store
-from resift.index.versions import Damaged, VectorIndex, Version, Versions
+from resift.index.table.rows import Origin
+from resift.index.table.store import Conflict, Store
+from resift.index.versions.published import Damaged, Versions
+from resift.index.versions.record import VectorIndex, Version
 from resift.index.writer import KnownObjects
 
 _TRIES = 30

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from resift.index.diff import SourceComparison, ancestor, is_new
 from resift.index.manifest import Entry
 from resift.index.run import SyncRun
-from resift.index.versions import Version
+from resift.index.versions.record import Version
 
 
 @dataclass(frozen=True, slots=True)

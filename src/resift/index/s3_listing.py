@@ -25,7 +25,6 @@ from urllib.request import (
 )
 from xml.etree import ElementTree
 
-from resift.index import names
 from resift.index.bucket import list_signer
 from resift.index.location import Location
 from resift.index.transfer import TooSlow, TransferRate
@@ -207,7 +206,9 @@ def _parse(body: bytes, prefix: str) -> _ListingPage:
 def _object(element: ElementTree.Element, is_encoded: bool) -> Object:
     fields = {_name(child): child.text or "" for child in element}
     try:
-        key, size = fields["Key"], names.count(int(fields["Size"]))
+        key, size = fields["Key"], int(fields["Size"])
+        if not 0 <= size < 1 << 63:
+            raise ValueError(size)
         changed = datetime.fromisoformat(fields["LastModified"])
         seconds = changed.timestamp()
         # A store without ETags still tells time and size.

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from resift.errors import SourceError, SourceLost, Unreadable, Vanished
 from resift.index.folder import Folder, kind_of
-from resift.index.location import Location, locate, locate_object
-from resift.index.marker import TABLE, is_part, is_table
+from resift.index.location import TABLE, Location, locate, locate_object
+from resift.index.marker import is_part, is_table
 from resift.index.objects import Objects
 from resift.index.parsing.formats import SUFFIXES
 from resift.index.patterns import ALL

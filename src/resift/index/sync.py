@@ -24,8 +24,9 @@ from resift.index.report import SyncReport, make_report
 from resift.index.run import ProgressCallback, SyncRun, read_objects
 from resift.index.source import Source, lies_in_an_index
 from resift.index.source_options import SourceOptions, remembered
-from resift.index.store import Store
-from resift.index.versions import Version, Versions
+from resift.index.table.store import Store
+from resift.index.versions.published import Versions
+from resift.index.versions.record import Version
 from resift.index.writer import Writer
 from resift.settings import StorageSettings
 
@@ -169,7 +170,7 @@ def _known(store: Store, comparison: SourceComparison) -> dict[str, Entry]:
     rows, _ = newest(store.contents().whole)
     problems = {
         (uri, entry.origin.attempt): entry.problems for uri, entry in published.items()
-    } | store.notes(since=before.table_version if before else 0)
+    } | store.problems(since=before.table_version if before else 0)
     stored = {
         uri: replace(entry, problems=problems.get((uri, entry.origin.attempt), ()))
         for uri, entry in rows.items()

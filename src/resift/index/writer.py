@@ -12,8 +12,8 @@ from resift.errors import StoreError
 from resift.index.embed import Models, Precomputer
 from resift.index.manifest import Entry
 from resift.index.parsing.documents import ChunkedDocument, ChunkedFile
-from resift.index.rows import Origin, Passage, to_arrow
-from resift.index.store import Store
+from resift.index.table.rows import Origin, Passage, to_arrow
+from resift.index.table.store import Store
 from resift.types import Document
 
 # A commit costs some files and a round of requests; a killed run loses at most one.

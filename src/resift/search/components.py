@@ -13,10 +13,11 @@ from typing import Any, Protocol
 from resift.index.background import Background, Shared, ready, then
 from resift.index.embed import BUNDLED, WORDLLAMA, Embedder, open_embedder
 from resift.index.location import locate
-from resift.index.reader import Choice, check_embedder, choose_version, load, open_choice
-from resift.index.snapshot import Snapshot
 from resift.index.sync import IndexHandle
-from resift.index.versions import Version, Versions
+from resift.index.table.open import Choice, check_embedder, choose_version, load, open_choice
+from resift.index.table.snapshot import Snapshot
+from resift.index.versions.published import Versions
+from resift.index.versions.record import Version
 from resift.search.options import Mode
 from resift.settings import Settings
 from resift.types import Candidate, Ranking
@@ -117,7 +118,7 @@ class ComponentLoader:
         """The version that is searched; looked up again where its notes may be out of date."""
         with self._lock:
             job = self._snapshot.job()
-            if job.done() and not job.exception() and job.result().is_due:
+            if job.done() and not job.exception() and job.result().should_reload:
                 self.forget_version()
             return self._snapshot.job()
 

@@ -16,15 +16,14 @@ from resift.index.embed import Embedder, Models, Precomputer
 from resift.index.location import locate
 from resift.index.plan import SyncPlan, plan
 from resift.index.publish import clean, rollback
-from resift.index.reader import find_version
 from resift.index.report import SyncReport
 from resift.index.run import ProgressCallback
-from resift.index.snapshot import Snapshot
 from resift.index.source import open_source
 from resift.index.source_options import SourceOptions
-from resift.index.store import Store
 from resift.index.sync import SyncConsent, last_source_options, sync
-from resift.index.versions import Version
+from resift.index.table.snapshot import Snapshot
+from resift.index.table.store import Store
+from resift.index.versions.record import Version
 from resift.rerank.candidates import check_query
 from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.options import checked_flag
@@ -188,10 +187,10 @@ class Index:
         """Find the `top_n` passages that answer `query` best, among `depth` candidates.
 
         `depth` is raised to `top_n` where that is more. `where` is a filter on passages
-        (`resift.index.where` describes the language). Once `max_requests` were made to the object
-        store, the result is what was found until then. `exact`, `tolerance`, `fusion_weight`,
-        `min_score` and `abstain_below` are as in `Reranker.rank`; where not all candidates were
-        read, `Ranking.abstained` is False.
+        (`resift.index.table.where` describes the language). Once `max_requests` were made to the
+        object store, the result is what was found until then. `exact`, `tolerance`,
+        `fusion_weight`, `min_score` and `abstain_below` are as in `Reranker.rank`; where not all
+        candidates were read, `Ranking.abstained` is False.
 
         `budget_ms` counts from this call on and includes opening the index and loading models
         (`load` does that beforehand). What is not ready in time is left out, and continues in the
@@ -314,7 +313,7 @@ class Index:
         handle = self._loader.handle
         versions = handle.versions.readable()
         if not versions:  # raises, and names damaged ones
-            find_version(handle.location, handle.versions, None)
+            handle.versions.find()
         return versions
 
     def rollback(self, number: int) -> Version:
@@ -335,7 +334,7 @@ class Index:
         keep = checked_count("keep", keep)
         older_than_days = checked_days("older_than_days", older_than_days)
         handle = self._loader.handle
-        newest = find_version(handle.location, handle.versions, None)
+        newest = handle.versions.find()
         return clean(self._store(newest), handle.versions, keep, older_than_days * _DAY_S)
 
     def _search(

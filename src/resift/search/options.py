@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from resift.errors import InputError
-from resift.index.predicate import Where
 from resift.index.source_options import SourceOptions
-from resift.index.where import parse_where
+from resift.index.table.where import Where, parse_where
 from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.options import checked_flag
 from resift.rerank.scored import MOST_WEIGHT
@@ -28,7 +27,7 @@ class SearchOptions:
 
     `depth` is raised to `top_n` where that is more. Once `max_requests` were made to the object
     store, only the texts of the first `top_n` candidates are read and nothing else is started.
-    `where` is a filter in the language of `resift.index.where`, and `condition` the same parsed.
+    `where` is a filter in the language of `resift.index.table.where`; `condition` is the parsed one.
     `exact`, `tolerance`, `fusion_weight`, `min_score` and `abstain_below` are as in
     `Reranker.rank`. Raises `InputError` for a value that no search can use.
     """

@@ -10,8 +10,8 @@ from resift.index.background import then
 from resift.index.citation import citation_of
 from resift.index.embed import Embedder, Precomputer
 from resift.index.normalisation import searchable
-from resift.index.rows import Passage
-from resift.index.snapshot import RowFilter, Scored, View
+from resift.index.table.rows import Passage
+from resift.index.table.snapshot import RowFilter, Scored, View
 from resift.search.call import Late, Omissions, SearchCall, is_outage, outage_reason
 from resift.search.options import Mode
 from resift.types import Candidate

@@ -1,13 +1,15 @@
 """The table of passages, written through Lance.
 
-Any number of processes may write at once. Everything here is a commit of its own, which Lance
-makes with a conditional write, and none of it says what readers see: `publish` does.
+Any number of processes may write at once. Each method that writes makes a commit, by one
+conditional write of Lance's. Readers see none of it before `publish`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,33 +17,37 @@ from numpy.typing import NDArray
 
 from resift.errors import StoreError
 from resift.extras import require
-from resift.index import local
 from resift.index.embed import Embedder
-from resift.index.location import TABLE, Location
+from resift.index.location import Location
 from resift.index.manifest import Entry
-from resift.index.nearest import index_vectors
-from resift.index.notes import NONE, Notes, Wrote, from_properties, to_properties
-from resift.index.rows import HAS_STATES, KEPT_BY, ORIGIN, Origin
 from resift.index.store_errors import is_missing, store_errors
-from resift.index.table import check_table, create_table, open_table
-from resift.index.versions import VectorIndex
+from resift.index.table.dataset import open_or_create_table
+from resift.index.table.filters import sql_literal
+from resift.index.table.rows import HAS_STATES, ORIGIN_COLUMNS, PRECOMPUTED_BY, Origin
+from resift.index.table.vectors import index_vectors, to_matrix
+from resift.index.versions.record import VectorIndex
 from resift.settings import StorageSettings
 
 TEXT_INDEX = "search_text_bm25"
-_DELETE_AT_ONCE = 500
+_DELETE_BATCH = 500
 # Fragments of fewer rows are merged once there are several: a small change then costs little,
 # and a search never opens many files.
 _FRAGMENT_ROWS = 50_000
 _SMALL_FRAGMENTS = 8
 _CONFLICTS = ("ommit conflict", "Incompatible transaction", "Too many concurrent writers")
 
+Problems = Mapping[tuple[str, str], tuple[str, ...]]
+"""What could not be read of an object, by its URI and the attempt at reading it."""
+_NO_PROBLEMS: Problems = MappingProxyType({})
+_PROBLEMS_KEY = "resift.problems"
+
 
 @dataclass(frozen=True, slots=True)
 class Contents:
     """What the newest version of the table holds, object by object.
 
-    One object may be there several times, as different attempts have read it. `broken` are those
-    of which some passages are missing; nothing that resift does leaves such.
+    An object may be there several times, as different attempts have read it. Of `broken` ones
+    passages are missing; resift itself never leaves such.
     """
 
     whole: tuple[Entry, ...]
@@ -50,7 +56,7 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class StoredPassage:
-    """A passage's vector, ``(dim,)``, with the text and the place that it belongs to."""
+    """A passage's vector, ``(dim,)``, with its text and its position in an object."""
 
     search_text: str
     content: bytes
@@ -60,20 +66,7 @@ class StoredPassage:
 
 
 class Conflict(StoreError):
-    """Another writer has committed something that this change does not go with: do it again."""
-
-
-def _make_folder(location: Location) -> None:
-    if location.bucket:
-        return
-    try:
-        location.folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise StoreError(f"{location.uri}: is a file; name a folder for the index") from error
-    except OSError as error:
-        raise StoreError(
-            f"{location.uri}: no folder can be made there ({error.strerror}); name another one"
-        ) from error
+    """Another writer has committed a change that conflicts with this one: do it again."""
 
 
 class Store:
@@ -86,34 +79,24 @@ class Store:
 
     @classmethod
     def open(cls, location: Location, storage: StorageSettings, embedder: Embedder) -> "Store":
-        """Open the table below `location` for writing, or begin one there."""
-        _make_folder(location)
+        """Open the table of the index at `location` for writing, or create it."""
         with store_errors(location.uri):
-            if not location.bucket:
-                local.check_tree(location.folder / TABLE)
-            try:
-                dataset = open_table(location, storage, patient=True)
-            except ValueError as error:
-                if "was not found" not in str(error):
-                    raise
-                dataset = create_table(location, storage, embedder)
-        check_table(location, dataset, embedder)
-        return cls(location.uri, dataset)
+            return cls(location.uri, open_or_create_table(location, storage, embedder))
 
     @property
     def version(self) -> int:
-        """The table's newest version, as it is known here."""
+        """The table's version that is open here."""
         return int(self._dataset.version)
 
     def refresh(self) -> int:
-        """Look at what others have committed; give the newest version."""
+        """Open what others have committed since; return the newest version."""
         with store_errors(self.uri):
             self._dataset.checkout_latest()
         return self.version
 
     @property
     def table(self) -> str:
-        """The name that the table was given when it was made."""
+        """The identifier that the table was given when it was created."""
         return str(self.schema.metadata[b"table"].decode())
 
     @property
@@ -122,13 +105,12 @@ class Store:
         return self._dataset.schema
 
     def contents(self) -> Contents:
-        """What the version that is open holds. Reads small columns only."""
+        """What the open version holds. Reads small columns only."""
         counts: dict[tuple[Any, ...], int] = {}
         with store_errors(self.uri):
-            columns = [*ORIGIN, "passages", KEPT_BY, HAS_STATES]
+            columns = [*ORIGIN_COLUMNS, "passages", PRECOMPUTED_BY, HAS_STATES]
             for batch in self._dataset.scanner(columns=columns).to_batches():
-                groups = _groups(batch, columns)
-                for key, count in groups:
+                for key, count in _groups(batch, columns):
                     counts[key] = counts.get(key, 0) + count
         whole: list[Entry] = []
         broken: list[Entry] = []
@@ -137,16 +119,17 @@ class Store:
             (whole if count == passages else broken).append(entry)
         return Contents(tuple(whole), tuple(broken))
 
-    def append(self, batches: Iterable[Any], notes: Notes = NONE) -> None:
-        """Add record batches in one commit: all of them are there then, or none is.
+    def append(self, batches: Iterable[Any], problems: Problems = _NO_PROBLEMS) -> None:
+        """Add record batches in one commit: readers of the table see all of them or none.
 
-        `notes` are kept with the commit: nothing in the rows says them.
-        What the iterable itself raises comes out as it is.
+        `problems` are stored with the commit, because they are not in the rows and in the manifest
+        only once it is published: a run that resumes another one's commits reads them here.
+        What the iterable raises is raised as it is.
         """
         arrow = require("pyarrow", "index")
         lance = require("lance", "index")
         raised: list[BaseException] = []
-        reader = arrow.RecordBatchReader.from_batches(self.schema, _noting(batches, raised))
+        reader = arrow.RecordBatchReader.from_batches(self.schema, _recording(batches, raised))
         try:
             with store_errors(self.uri):
                 self._dataset = lance.write_dataset(
@@ -154,16 +137,16 @@ class Store:
                     self._dataset,
                     mode="append",
                     max_rows_per_file=_FRAGMENT_ROWS,
-                    transaction_properties=to_properties(notes),
+                    transaction_properties=_to_properties(problems),
                 )
         except StoreError:
             if raised:
                 raise raised[0] from None
             raise
 
-    def notes(self, since: int) -> dict[Wrote, tuple[str, ...]]:
-        """What was noted with the commits after version `since` of the table. A read for each."""
-        notes: dict[Wrote, tuple[str, ...]] = {}
+    def problems(self, since: int) -> dict[tuple[str, str], tuple[str, ...]]:
+        """What was stored with the commits after version `since` of the table. A read for each."""
+        problems: dict[tuple[str, str], tuple[str, ...]] = {}
         for version in range(since + 1, self.version + 1):
             try:
                 with store_errors(self.uri):
@@ -171,67 +154,64 @@ class Store:
             except StoreError as error:
                 if isinstance(error.__cause__, OSError) and not is_missing(error.__cause__):
                     raise
-                # Cleaned up; or a merge of files, which pylance 14.0.2 cannot put into Python: that
-                # has added no rows.
+                # It was cleaned up; or it merged files, which pylance 14.0.2 cannot convert to
+                # Python, and added no rows.
                 continue
             try:
-                notes |= from_properties(properties)
+                problems |= _from_properties(properties)
             except ValueError as error:
                 raise StoreError(
-                    f"{self.uri}: what is noted with version {version} of its table is damaged "
-                    f"({error}): roll back, or index into a new place"
+                    f"{self.uri}: the problems stored with version {version} of its table are "
+                    f"damaged ({error}): roll back, or build a new index"
                 ) from error
-        return notes
+        return problems
 
     def remove(self, entries: Sequence[Entry]) -> None:
-        """Delete the passages that these attempts have written of these objects, and no others."""
-        with store_errors(self.uri), _conflicts(self.uri):
-            for at in range(0, len(entries), _DELETE_AT_ONCE):
-                self._dataset.delete(_predicate(entries[at : at + _DELETE_AT_ONCE]))
+        """Delete the passages that these attempts have written of these objects."""
+        with _committing(self.uri):
+            for at in range(0, len(entries), _DELETE_BATCH):
+                self._dataset.delete(_predicate(entries[at : at + _DELETE_BATCH]))
 
     def vectors(
         self, entries: Sequence[Entry], version: int | None = None
     ) -> Iterator[StoredPassage]:
-        """What is there of these objects' passages that need not be computed again.
+        """The vectors of these objects' passages, so that they need not be computed again.
 
-        `version` is an earlier one of the table; None is the one that is open.
+        `version` is an earlier version of the table; None is the open one.
         """
         if not entries:
             return
         with store_errors(self.uri):
             table = self._dataset.checkout_version(version) if version else self._dataset
         columns = ["search_text", "content", "made_by", "ordinal", "vector"]
-        for at in range(0, len(entries), _DELETE_AT_ONCE):
-            predicate = _predicate(entries[at : at + _DELETE_AT_ONCE])
+        for at in range(0, len(entries), _DELETE_BATCH):
+            predicate = _predicate(entries[at : at + _DELETE_BATCH])
             with store_errors(self.uri):
-                scanner = table.scanner(columns=columns, filter=predicate)
-                for batch in scanner.to_batches():
-                    numbers = batch["vector"].flatten().to_numpy(zero_copy_only=False)
-                    rows = numbers.reshape(batch.num_rows, -1)
-                    plain = (batch[name].to_pylist() for name in columns[:-1])
-                    yield from map(StoredPassage, *plain, rows)
+                for batch in table.scanner(columns=columns, filter=predicate).to_batches():
+                    values = (batch[name].to_pylist() for name in columns[:-1])
+                    yield from map(StoredPassage, *values, to_matrix(batch["vector"]))
 
     def index(self, before: VectorIndex | None, embedder: Embedder) -> VectorIndex:
-        """Merge small files and index what is there; raise `Conflict` if another was at it.
+        """Merge small files and index all rows; raise `Conflict` if another writer interferes.
 
-        The full-text index is made anew. Adding to it would keep the statistics of deleted rows:
-        BM25 would go on counting words that are no longer there. Vectors have none: theirs is
-        added to until `nearest` finds that it should be made anew.
+        The full-text index is built again each time: an index that is added to keeps the statistics
+        of deleted rows, and BM25 would go on counting their words. The vector index has no
+        statistics; it is added to until `index_vectors` finds that it should be built again.
         """
-        with store_errors(self.uri), _conflicts(self.uri):
+        with _committing(self.uri):
             self._compact()
             self._dataset.create_scalar_index(
                 "search_text", "INVERTED", name=TEXT_INDEX, replace=True, with_position=False
             )
             vectors = index_vectors(self._dataset, before, embedder)
-            if self._unindexed():  # another writer has added some in the meantime
+            if self._unindexed():  # another writer has added rows in the meantime
                 self._dataset.optimize.optimize_indices(index_names=[TEXT_INDEX])
         if self._unindexed():
             raise Conflict(f"{self.uri}: rows were added while they were indexed")
         return vectors
 
     def files(self) -> tuple[tuple[str, int], ...]:
-        """All files of the version that is open, with their sizes, by path."""
+        """All files of the open version, ``(path, bytes)``, by path."""
         with store_errors(self.uri):
             tracked = self._dataset.tracked_files(min_version=self.version).read_all().to_pylist()
             sizes = {
@@ -243,20 +223,20 @@ class Store:
 
     def restore(self, version: int) -> None:
         """Make an old version of the table the newest one."""
-        with store_errors(self.uri), _conflicts(self.uri):
+        with _committing(self.uri):
             old = self._dataset.checkout_version(version)
             old.restore()
         self.refresh()
 
     def clean(self, keep: Iterable[int], older_than_s: float) -> int:
-        """Delete versions but those in `keep`, and their files if they are so old; bytes freed."""
-        border = datetime.now(UTC) - timedelta(seconds=older_than_s)
-        kept = {*keep, self.refresh()}
+        """Delete older versions that are not in `keep`, and their files; return the bytes freed."""
+        limit = datetime.now(UTC) - timedelta(seconds=older_than_s)
+        keep = {*keep, self.refresh()}
         with store_errors(self.uri):
             old = [  # Lance gives local time without a zone
-                int(found["version"])
-                for found in self._dataset.versions()
-                if int(found["version"]) not in kept and found["timestamp"].astimezone(UTC) < border
+                int(version["version"])
+                for version in self._dataset.versions()
+                if version["version"] not in keep and version["timestamp"].astimezone(UTC) < limit
             ]
             if not old:
                 return 0
@@ -282,7 +262,7 @@ class Store:
 
 
 def _groups(batch: Any, columns: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], int]]:
-    """Distinct rows of a record batch, with how often each is there."""
+    """Distinct rows of a record batch, with the number of times that each occurs."""
     arrow = require("pyarrow", "index")
     table = arrow.Table.from_batches([batch])
     grouped = table.group_by(list(columns)).aggregate([([], "count_all")])
@@ -290,8 +270,8 @@ def _groups(batch: Any, columns: Sequence[str]) -> Iterator[tuple[tuple[Any, ...
     yield from zip(zip(*values, strict=True), grouped["count_all"].to_pylist(), strict=True)
 
 
-def _noting(batches: Iterable[Any], raised: list[BaseException]) -> Iterator[Any]:
-    """The same batches; Lance would make one of its own errors of what they raise."""
+def _recording(batches: Iterable[Any], raised: list[BaseException]) -> Iterator[Any]:
+    """The same batches; what they raise is recorded, because Lance replaces it by its own error."""
     try:
         yield from batches
     except BaseException as error:
@@ -299,28 +279,41 @@ def _noting(batches: Iterable[Any], raised: list[BaseException]) -> Iterator[Any
         raise
 
 
+def _to_properties(problems: Problems) -> dict[str, str] | None:
+    lines = [[*key, *texts] for key, texts in problems.items() if texts]
+    return {_PROBLEMS_KEY: json.dumps(lines)} if lines else None
+
+
+def _from_properties(properties: Mapping[str, str] | None) -> Problems:
+    """The inverse of `_to_properties`; raise `ValueError` for what it does not write."""
+    try:
+        lines = json.loads((properties or {}).get(_PROBLEMS_KEY, "[]"))
+        if not all(isinstance(text, str) for line in lines for text in line):
+            raise ValueError("expected texts")
+        return {(uri, attempt): tuple(texts) for uri, attempt, *texts in lines}
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
 def _predicate(entries: Sequence[Entry]) -> str:
     """SQL for the rows of these attempts at these objects."""
     by_attempt: dict[str, list[str]] = {}
     for entry in entries:
-        by_attempt.setdefault(entry.origin.attempt, []).append(_quote(entry.origin.uri))
+        by_attempt.setdefault(entry.origin.attempt, []).append(sql_literal(entry.origin.uri))
     return " OR ".join(
-        f"(attempt = {_quote(attempt)} AND uri IN ({', '.join(uris)}))"
+        f"(attempt = {sql_literal(attempt)} AND uri IN ({', '.join(uris)}))"
         for attempt, uris in by_attempt.items()
     )
 
 
-def _quote(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
 @contextmanager
-def _conflicts(uri: str) -> Iterator[None]:
-    """Turn Lance's conflicts of commits into `Conflict`."""
+def _committing(uri: str) -> Iterator[None]:
+    """Turn errors raised inside into a `StoreError`: `Conflict` if another commit came first."""
     try:
-        yield
-    except Exception as error:  # of several classes, as OSError: only the text tells
-        message = str(error)
+        with store_errors(uri):
+            yield
+    except StoreError as error:
+        message = str(error.__cause__)  # several classes, OSError among them: only the text tells
         if any(sign in message for sign in _CONFLICTS):
-            raise Conflict(f"{uri}: {message.partition(', /')[0]}") from error
+            raise Conflict(f"{uri}: {message.partition(', /')[0]}") from error.__cause__
         raise

@@ -1,4 +1,4 @@
-"""Proves that an expression finds what a plain reading of it in Python finds, and nothing else."""
+"""An expression matches the rows that the same condition in Python matches, and no others."""
 
 import json
 import operator
@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resift.errors import InputError
-from resift.index.where import parse_where
+from resift.index.table.filters import to_sql
+from resift.index.table.where import parse_where
 
 lance = pytest.importorskip("lance")
 arrow = pytest.importorskip("pyarrow")
@@ -29,7 +30,7 @@ ORDERS: dict[str, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """What a filter may ask of a passage."""
+    """The fields of a passage that a filter can use."""
 
     metadata: Mapping[str, Any]
     uri: str = "s3://b/x"
@@ -54,10 +55,10 @@ def write(rows: list[Row], path: str) -> Any:
     return lance.write_dataset(arrow.table(columns), path, mode="overwrite")
 
 
-def found(data: Any, where: str, **search: Any) -> list[int]:
+def matching_rows(data: Any, where: str, **search: Any) -> list[int]:
     scanner = data.scanner(
         columns=["row"],
-        filter=parse_where(where).sql(),
+        filter=to_sql(parse_where(where)),
         prefilter=True,
         disable_scoring_autoprojection=True,
         **search,
@@ -127,17 +128,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         ("not lang = 'en' and not year = 2020", [1, 2, 3, 5]),
     ],
 )
-def test_documented_forms_find_the_rows_they_say_in_both_arms(
+def test_documented_forms_match_their_rows_in_both_retrievers(
     data: Any, where: str, rows: list[int]
 ) -> None:
     vector = {"column": "vector", "q": [0.0] * 4, "k": 9, "use_index": False}
-    assert found(data, where) == rows
-    assert found(data, where, full_text_query="cat") == rows
-    assert found(data, where, nearest=vector) == rows
+    assert matching_rows(data, where) == rows
+    assert matching_rows(data, where, full_text_query="cat") == rows
+    assert matching_rows(data, where, nearest=vector) == rows
 
 
-# A small world, so that expressions find something: few names, and values of every kind.
-
+# Few names and values of every kind, so that random expressions match something.
 ODD = "'\"\\%_$@*?()[]{}/-;: \n\t\x00\x1f\x7füÉ😀\u2028aAbn0"
 TEXTS = st.sampled_from(["", "a", "b", "2", "true", "null"]) | st.text(ODD, max_size=4)
 WHOLE = st.sampled_from([0, 1, 2, -3, 2**53 + 1, 2**63 - 1, 2**64 - 1, -(2**63)])
@@ -150,7 +150,7 @@ NESTED = st.recursive(
     max_leaves=6,
 )
 METADATAS = st.dictionaries(NAMES, NESTED, max_size=4)
-SOME_ROWS = st.lists(
+ROW_LISTS = st.lists(
     st.builds(
         Row,
         METADATAS,
@@ -163,36 +163,37 @@ SOME_ROWS = st.lists(
     max_size=6,
 )
 Test = Callable[[Row], bool]
-Said = tuple[str, Test]
+Condition = tuple[str, Test]
 
 
 @st.composite
-def comparisons(draw: st.DrawFn) -> Said:
+def comparisons(draw: st.DrawFn) -> Condition:
     """One comparison as text, and the same as a function."""
     column = draw(st.none() | st.sampled_from(list(COLUMNS)))
     path = draw(st.lists(NAMES, min_size=1, max_size=2))
     name = column or ".".join('"' + part.replace('"', '""') + '"' for part in path)
     kinds = {None: VALUES, "page": st.integers(-1, 5)}.get(column, TEXTS)
 
-    def held(row: Row) -> list[Any]:
+    def values_of(row: Row) -> list[Any]:
         return [getattr(row, COLUMNS[column])] if column else list(_at(row.metadata, path))
 
-    def there(row: Row) -> bool:
-        return any(value not in ((None, "") if column else (None,)) for value in held(row))
+    def exists(row: Row) -> bool:
+        return any(value not in ((None, "") if column else (None,)) for value in values_of(row))
 
     form = draw(st.sampled_from(["=", "!=", "in", "not in", "exists", "starts with", *ORDERS]))
     if form == "exists":
-        return f"exists({name})", there
+        return f"exists({name})", exists
     if form == "starts with" and column != "page":
         prefix = draw(TEXTS.filter(bool))
         return f"{name} starts with {_written(prefix)}", lambda row: any(
-            isinstance(value, str) and value.startswith(prefix) for value in _flat(held(row))
+            isinstance(value, str) and value.startswith(prefix) for value in _flat(values_of(row))
         )
     values = draw(st.lists(kinds, min_size=1, max_size=3))
-    value = draw(kinds.filter(lambda one: one != "" and not isinstance(one, bool)))
+    value = draw(kinds.filter(lambda value: value != "" and not isinstance(value, bool)))
     if form in ORDERS:
         return f"{name} {form} {_written(value)}", lambda row: any(
-            _same_kind(one, value) and ORDERS[form](one, value) for one in _flat(held(row))
+            _same_kind(actual, value) and ORDERS[form](actual, value)
+            for actual in _flat(values_of(row))
         )
     if form not in ("in", "not in"):
         values = values[:1]
@@ -201,16 +202,16 @@ def comparisons(draw: st.DrawFn) -> Said:
     text = f"{name} {form} ({listed})" if "in" in form else f"{name} {form} {listed}"
 
     def among(row: Row) -> bool:
-        return any(_same_kind(a, b) and a == b for a in _flat(held(row)) for b in values)
+        return any(_same_kind(a, b) and a == b for a in _flat(values_of(row)) for b in values)
 
     if form in ("!=", "not in"):
-        return text, lambda row: there(row) and not among(row)
+        return text, lambda row: exists(row) and not among(row)
     return text, among
 
 
-def combined(inner: st.SearchStrategy[Said]) -> st.SearchStrategy[Said]:
+def combined(inner: st.SearchStrategy[Condition]) -> st.SearchStrategy[Condition]:
     return st.one_of(
-        st.builds(lambda one: (f"not ({one[0]})", lambda row: not one[1](row)), inner),
+        st.builds(lambda a: (f"not ({a[0]})", lambda row: not a[1](row)), inner),
         st.builds(
             lambda a, b: (f"({a[0]} and {b[0]})", lambda row: a[1](row) and b[1](row)), inner, inner
         ),
@@ -221,12 +222,12 @@ def combined(inner: st.SearchStrategy[Said]) -> st.SearchStrategy[Said]:
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=SOME_ROWS, said=st.recursive(comparisons(), combined, max_leaves=5))
-def test_any_expression_finds_what_its_plain_reading_finds(
-    tmp_path: Path, rows: list[Row], said: Said
+@given(rows=ROW_LISTS, condition=st.recursive(comparisons(), combined, max_leaves=5))
+def test_any_expression_matches_what_it_means_in_python(
+    tmp_path: Path, rows: list[Row], condition: Condition
 ) -> None:
-    text, holds = said
-    assert found(write(rows, str(tmp_path / "rows")), text) == [
+    text, holds = condition
+    assert matching_rows(write(rows, str(tmp_path / "rows")), text) == [
         number for number, row in enumerate(rows) if holds(row)
     ]
 
@@ -237,16 +238,16 @@ def _at(value: Any, path: list[str]) -> Iterator[Any]:
         yield value
     elif isinstance(value, Mapping) and path[0] in value:
         inner = value[path[0]]
-        each = inner if isinstance(inner, list) and len(path) > 1 else [inner]
-        for one in each:
-            yield from _at(one, path[1:])
+        items = inner if isinstance(inner, list) and len(path) > 1 else [inner]
+        for item in items:
+            yield from _at(item, path[1:])
 
 
 def _flat(values: list[Any]) -> Iterator[Any]:
     """Values, those of lists, and those of lists in lists."""
     for value in values:
-        for one in value if isinstance(value, list) else [value]:
-            yield from one if isinstance(one, list) else [one]
+        for item in value if isinstance(value, list) else [value]:
+            yield from item if isinstance(item, list) else [item]
 
 
 def _same_kind(a: Any, b: Any) -> bool:
@@ -269,7 +270,7 @@ def test_a_value_stays_a_value(tmp_path: Path, value: str) -> None:
     data = write([Row({"k": value}, doc_id=value), Row({"k": "x"})], str(tmp_path / "rows"))
     for form in ("{} = {}", "{} in ('y', {})", "{} starts with {}", "{0} >= {1} and {0} <= {1}"):
         for name in ("k", "doc_id"):
-            assert found(data, form.format(name, _written(value))) == [0], (form, name)
+            assert matching_rows(data, form.format(name, _written(value))) == [0], (form, name)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +279,7 @@ def test_a_value_stays_a_value(tmp_path: Path, value: str) -> None:
 def test_a_name_is_a_key_whatever_columns_there_are(tmp_path: Path, name: str) -> None:
     data = write([Row({name: 1, "k": 1}), Row({"k": 1}, uri="1")], str(tmp_path / "rows"))
     quoted = '"' + name.replace('"', '""') + '"'
-    assert found(data, f"exists({quoted}) and {quoted} = 1") == [0]
+    assert matching_rows(data, f"exists({quoted}) and {quoted} = 1") == [0]
 
 
 @pytest.mark.parametrize(
@@ -322,34 +323,34 @@ def test_a_name_is_a_key_whatever_columns_there_are(tmp_path: Path, name: str) -
         ("a = '" + "x" * 100_000 + "'", "100,006 characters, expected at most 100,000"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_line(where: str, message: str) -> None:
+def test_an_invalid_expression_is_refused_in_one_line(where: str, message: str) -> None:
     with pytest.raises(InputError) as refused:
         parse_where(where)
-    said = str(refused.value)
-    assert message in said and said.startswith("where")
-    assert said.isascii() and said.isprintable() and len(said) < 250
+    error = str(refused.value)
+    assert message in error and error.startswith("where")
+    assert error.isascii() and error.isprintable() and len(error) < 250
 
 
 @given(st.text(ODD + "<=>,.andortis(", max_size=30) | st.text(max_size=20))
-def test_any_text_is_read_or_refused_in_one_line(text: str) -> None:
+def test_any_text_is_parsed_or_refused_in_one_line(text: str) -> None:
     try:
-        parse_where(text).sql()
+        to_sql(parse_where(text))
     except InputError as error:
         assert str(error).isascii() and str(error).isprintable()
 
 
-def test_an_empty_text_is_a_value_like_others_alone_and_in_lists(tmp_path: Path) -> None:
+def test_an_empty_text_is_a_value_like_others(tmp_path: Path) -> None:
     rows = [Row({"k": ""}), Row({"k": ["a", ""]}), Row({"k": "a"}), Row({"k": []}), Row({})]
     data = write(rows, str(tmp_path / "rows"))
-    assert found(data, "k = ''") == found(data, "k in ('', 'b')") == [0, 1]
-    assert found(data, "k != ''") == [2, 3]
+    assert matching_rows(data, "k = ''") == matching_rows(data, "k in ('', 'b')") == [0, 1]
+    assert matching_rows(data, "k != ''") == [2, 3]
 
 
-def test_the_longest_and_deepest_that_are_read_run(tmp_path: Path) -> None:
+def test_the_longest_and_deepest_allowed_expressions_run(tmp_path: Path) -> None:
     data = write([Row({"k": "x7", "n": 1}), Row({"k": "y"})], str(tmp_path / "rows"))
     many = ", ".join(f"'x{number}'" for number in range(4_000))
-    assert found(data, f"k in ({many}) and doc_id not in ({many})") == [0]
-    assert found(data, " or ".join(f"n = {number}" for number in range(5_000))) == [0]
+    assert matching_rows(data, f"k in ({many}) and doc_id not in ({many})") == [0]
+    assert matching_rows(data, " or ".join(f"n = {number}" for number in range(5_000))) == [0]
     deep = "n = 1"
     for level in range(6):
         deep = f"k = 'z' or not (k = 'y' and not ({deep}))" if level % 2 else f"not (not ({deep}))"
@@ -358,7 +359,7 @@ def test_the_longest_and_deepest_that_are_read_run(tmp_path: Path) -> None:
     alternating = "n = 1"
     for _ in range(6):
         alternating = f"(k = 'q' or (n = 1 and {alternating}))"
-    assert found(data, alternating) == [0]
-    assert found(data, "not " * 12 + "n = 1") == [0]
-    assert found(data, "not (" * 6 + "k = 'y' and n != 2" + ")" * 6) == []
-    assert found(data, f"exists({'.'.join('k' * 2_000)})") == []
+    assert matching_rows(data, alternating) == [0]
+    assert matching_rows(data, "not " * 12 + "n = 1") == [0]
+    assert matching_rows(data, "not (" * 6 + "k = 'y' and n != 2" + ")" * 6) == []
+    assert matching_rows(data, f"exists({'.'.join('k' * 2_000)})") == []

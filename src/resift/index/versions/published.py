@@ -1,9 +1,9 @@
-"""Published versions of an index: one small record each, made once and never changed.
+"""Published versions of an index: one small record each, created once and never changed.
 
-A version is published by creating ``versions/NUMBER.json``, which fails if it is there: the same
+A version is published by creating ``versions/NUMBER.json``, which fails if that exists: the same
 conditional write that Lance commits with. So versions are a line, and of two writers one is first.
-The record names a version of the table, the files that it is made of, and the manifest of objects.
-Knows nothing of Lance.
+The record names a version of the table, its files, and the manifest of objects. Knows nothing of
+Lance.
 """
 
 import re
@@ -19,33 +19,28 @@ from resift.index import local
 from resift.index.bucket import open_bucket
 from resift.index.location import TABLE, Location
 from resift.index.manifest import Entry, from_parquet, to_parquet
-from resift.index.record import FORMAT as FORMAT
-from resift.index.record import VectorIndex as VectorIndex
-from resift.index.record import Version as Version
-from resift.index.record import read_record as read_record
-from resift.index.record import write_record as write_record
 from resift.index.s3_listing import Pages
 from resift.index.store_errors import store_errors
 from resift.index.transfer import fetch
+from resift.index.versions.record import Version, read_record, write_record
 from resift.settings import StorageSettings
 
-_DIGITS = 8
-_READERS = 16
+_THREADS = 16
 _RECORD = re.compile(r"versions/([0-9]{8,18})\.json")
-# What is larger was written by nobody who means well, and would have to be held in memory.
-_MOST_RECORD_BYTES, _MOST_MANIFEST_BYTES = 64 << 20, 1 << 30
+# Larger files are not ours, and would have to be held in memory.
+_MAX_RECORD_BYTES, _MAX_MANIFEST_BYTES = 64 << 20, 1 << 30
 _FOLDERS = ("versions", "manifests")
 
 
 class Damaged(StoreError):
-    """A record or a manifest that nobody has written so."""
+    """A record or a manifest has content that resift does not write."""
 
 
 class Versions:
-    """The published versions below one place. Threads may share it."""
+    """The published versions of the index at one location. Threads may share it."""
 
     def __init__(self, location: Location, storage: StorageSettings) -> None:
-        """Name the place; nothing is read or made there yet."""
+        """Read and create nothing yet."""
         self._location = location
         self._storage = storage
 
@@ -55,9 +50,9 @@ class Versions:
             return open_bucket(self._location, self._storage, patient=True)
         folder = self._location.folder
         with store_errors(self._location.uri):
-            is_there = folder.is_dir()
+            exists = folder.is_dir()
             local.refuse_links(folder, _FOLDERS)
-        if not is_there:
+        if not exists:
             raise FileNotFoundError(self._location.path)
         return require("obstore.store", "index").LocalStore(folder)
 
@@ -66,23 +61,20 @@ class Versions:
         return [number for number, _ in self.listed()]
 
     def listed(self) -> list[tuple[int, float]]:
-        """All published versions, ascending, with the time at which each was: Unix seconds."""
-        names = self._names_in_bucket() if self._location.bucket else self._names_in_folder()
-        records = [(_RECORD.fullmatch(name), published) for name, published in names]
-        return sorted(
-            (int(name[1]), published)
-            for name, published in records
-            if name and name[0] == _record(int(name[1]))
-        )
+        """All published versions, ascending, with the Unix time at which each was published."""
+        files = self._files_in_bucket() if self._location.bucket else self._files_in_folder()
+        matches = [(_RECORD.fullmatch(name), published) for name, published in files]
+        numbered = [(int(match[1]), match[0], published) for match, published in matches if match]
+        return sorted((n, published) for n, name, published in numbered if name == _record_name(n))
 
-    def _names_in_bucket(self) -> list[tuple[str, float]]:
-        """What is no listing must not pass for an index that is empty."""
-        above = f"{self._location.path}/" if self._location.path else ""
+    def _files_in_bucket(self) -> list[tuple[str, float]]:
+        """Files below ``versions/``; `StoreError` if the response is not a listing, never []."""
+        prefix = f"{self._location.path}/" if self._location.path else ""
         with store_errors(self._location.uri):
-            pages = list(Pages(self._location, self._storage).all(f"{above}versions/"))
-        return [(file.key.removeprefix(above), file.changed) for page in pages for file in page]
+            pages = list(Pages(self._location, self._storage).all(f"{prefix}versions/"))
+        return [(file.key.removeprefix(prefix), file.changed) for page in pages for file in page]
 
-    def _names_in_folder(self) -> list[tuple[str, float]]:
+    def _files_in_folder(self) -> list[tuple[str, float]]:
         folder = self._location.folder
         with store_errors(self._location.uri):
             if folder.exists() and not folder.is_dir():
@@ -92,48 +84,49 @@ class Versions:
             return local.listed(folder, "versions")
 
     def readable(self) -> list[Version]:
-        """All published versions, ascending, but for damaged ones: nobody can use those."""
-        with ThreadPoolExecutor(_READERS, "resift-versions") as pool:
-            found = list(pool.map(self._get_readable, self.numbers()))
-        return [version for version in found if version]
+        """All published versions, ascending, without damaged ones."""
+        with ThreadPoolExecutor(_THREADS, "resift-versions") as pool:
+            versions = list(pool.map(self._get_readable, self.numbers()))
+        return [version for version in versions if version]
 
     def _get_readable(self, number: int) -> Version | None:
         try:
             return self.get(number)
-        except (Damaged, IndexNotFound):  # or cleaned up meanwhile
+        except (Damaged, IndexNotFound):  # or it was cleaned up since it was listed
             return None
 
     def newest(self) -> Version | None:
-        """The version that readers are given now, if there is one."""
+        """The newest version, which readers open; None if there is none."""
         numbers = self.numbers()
         return self.get(numbers[-1]) if numbers else None
 
-    def no_index(self) -> IndexNotFound:
-        """What to raise where nothing was published."""
-        uri = self._location.uri
-        return IndexNotFound(
-            f"{uri}: no index there: make one with  resift index SOURCE --index {uri}"
-        )
+    def find(self, number: int | None = None) -> Version:
+        """One version, or the newest; raise `IndexNotFound` if it does not exist."""
+        version = self.newest() if number is None else self.get(number)
+        if version is None:
+            raise self._no_index()
+        return version
 
     def get(self, number: int) -> Version:
-        """One version; raise `IndexNotFound` if it is not there, or not there any more."""
+        """One version; raise `IndexNotFound` if it does not exist, or does not exist any more."""
+        name = _record_name(number)
         try:
-            body = self._read(_record(number), _MOST_RECORD_BYTES)
+            body = self._read(name, _MAX_RECORD_BYTES)
         except FileNotFoundError as error:
             if not self.numbers():
-                raise self.no_index() from error
+                raise self._no_index() from error
             raise IndexNotFound(
                 f"{self._location.uri}: no version {number}: resift versions --index lists them"
             ) from error
         try:
             return read_record(body, number, self._location.uri)
         except ValueError as error:
-            raise self._damaged(f"{_record(number)} is damaged ({error})") from error
+            raise self._damaged(f"{name} is damaged ({error})") from error
 
     def entries(self, version: Version) -> dict[str, Entry]:
         """The objects of a version, by URI."""
         try:
-            data = self._read(version.manifest, _MOST_MANIFEST_BYTES)
+            data = self._read(version.manifest, _MAX_MANIFEST_BYTES)
         except FileNotFoundError as error:
             raise StoreError(
                 f"{self._location.uri}: version {version.number} has lost its manifest: "
@@ -144,28 +137,19 @@ class Versions:
         except (KeyError, TypeError, ValueError, OSError, NotImplementedError) as error:
             raise self._damaged(f"{version.manifest} is damaged") from error
 
-    def _damaged(self, what: str) -> Damaged:
-        return Damaged(f"{self._location.uri}: {what}: {self._way_out()}")
-
-    def _way_out(self) -> str:
-        """What to do about a version that cannot be used."""
-        if len(self.numbers()) > 1:
-            return "restore it, roll back to another version, or index into a new place"
-        return "restore it, or index into a new place"
-
     def publish(self, version: Version, entries: Mapping[str, Entry]) -> bool:
-        """Create the version; give False if another writer has created that number before."""
+        """Create the version; return False if another writer has created that number before."""
         obstore = require("obstore", "index")
-        already = require("obstore.exceptions", "index").AlreadyExistsError
-        if not _RECORD.fullmatch(_record(version.number)):
-            raise self._damaged(f"{_record(version.number - 1)} leaves no number for another")
+        already_exists = require("obstore.exceptions", "index").AlreadyExistsError
+        name = _record_name(version.number)
+        if not _RECORD.fullmatch(name):
+            raise self._damaged(f"{_record_name(version.number - 1)} leaves no number for another")
         with store_errors(self._location.uri):
             obstore.put(self._store, version.manifest, to_parquet(entries))
             try:
-                body = write_record(version)
-                obstore.put(self._store, _record(version.number), body, mode="create")
-            except already:
-                # Or it was this one, and the answer was lost on its way: then it is done.
+                obstore.put(self._store, name, write_record(version), mode="create")
+            except already_exists:
+                # If it is this version, only the response to the first try was lost.
                 if self.get(version.number).manifest == version.manifest:
                     return True
                 obstore.delete(self._store, version.manifest)
@@ -173,33 +157,33 @@ class Versions:
         return True
 
     def refuse_lost(self, version: Version) -> None:
-        """Raise `StoreError` for files that are gone or not whole. One request a thousand."""
+        """Raise `StoreError` if files are gone or not whole. One request per thousand files."""
         obstore = require("obstore", "index")
         with store_errors(self._location.uri):
             pages = obstore.list(self._store, TABLE)
-            there = {meta["path"]: meta["size"] for page in pages for meta in page}
-        lost = [path for path, size in version.files if there.get(f"{TABLE}/{path}") != size]
+            sizes = {meta["path"]: meta["size"] for page in pages for meta in page}
+        lost = [path for path, size in version.files if sizes.get(f"{TABLE}/{path}") != size]
         if lost:
             raise StoreError(
                 f"{self._location.uri}: version {version.number} has lost {len(lost)} of its "
-                f"{len(version.files)} files, {lost[0]} first: {self._way_out()}"
+                f"{len(version.files)} files, {lost[0]} first: {self._remedy()}"
             )
 
     def remove(self, version: Version) -> None:
-        """Take a version from the list, then its manifest; the table's files are not touched."""
+        """Delete a version's record, then its manifest; the table's files are not touched."""
         obstore = require("obstore", "index")
-        for path in (_record(version.number), version.manifest):
+        for path in (_record_name(version.number), version.manifest):
             with store_errors(self._location.uri), suppress(FileNotFoundError):
                 obstore.delete(self._store, path)
 
-    def _read(self, path: str, most: int) -> bytes:
+    def _read(self, path: str, max_bytes: int) -> bytes:
         def check(meta: Mapping[str, Any]) -> None:
-            if meta["size"] > most:
-                raise local.NoFile(f"{path} has more than {most:,} bytes")
+            if meta["size"] > max_bytes:
+                raise local.NoFile(f"{path} has more than {max_bytes:,} bytes")
 
         try:
             if not self._location.bucket:
-                return local.read(self._location.folder, path, most)
+                return local.read(self._location.folder, path, max_bytes)
             return fetch(self._store, path, check)[0]
         except local.NoFile as error:
             raise self._damaged(str(error)) from error
@@ -209,6 +193,21 @@ class Versions:
             with store_errors(self._location.uri):
                 raise
 
+    def _no_index(self) -> IndexNotFound:
+        uri = self._location.uri
+        return IndexNotFound(
+            f"{uri}: no index there: make one with  resift index SOURCE --index {uri}"
+        )
 
-def _record(number: int) -> str:
-    return f"versions/{number:0{_DIGITS}d}.json"
+    def _damaged(self, problem: str) -> Damaged:
+        return Damaged(f"{self._location.uri}: {problem}: {self._remedy()}")
+
+    def _remedy(self) -> str:
+        """What to do about a version that cannot be used."""
+        if len(self.numbers()) > 1:
+            return "restore it, roll back to another version, or build a new index"
+        return "restore it, or build a new index"
+
+
+def _record_name(number: int) -> str:
+    return f"versions/{number:08}.json"

@@ -1,4 +1,4 @@
-"""Proves that a filter that names no key, or compares what cannot match, is told and not silent."""
+"""A filter with an unknown key, or a value of a kind that a key never has, is an error."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from index.fakes import HashingEmbedder
 from resift.errors import InputError
-from resift.index.keys import keys_of
+from resift.index.table.filters import keys_of
 from resift.search.index import Index
 from resift.settings import Settings
 
@@ -26,17 +26,17 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
     (folder / "docs").mkdir()
     lines = "\n".join(json.dumps(row) for row in ROWS)
     (folder / "docs" / "rows.jsonl").write_text(lines)
-    made = Index(str(folder / "index"), settings=Settings(), embedder=HashingEmbedder())
-    made.sync(str(folder / "docs"))
-    return made
+    index = Index(str(folder / "index"), settings=Settings(), embedder=HashingEmbedder())
+    index.sync(str(folder / "docs"))
+    return index
 
 
-def found(index: Index, where: str) -> set[str]:
+def find_texts(index: Index, where: str) -> set[str]:
     return {hit.text for hit in index.search("a", where=where, rerank=False, mode="dense")}
 
 
 @pytest.mark.parametrize(
-    ("where", "said"),
+    ("where", "message"),
     [
         ("lnag = 'en'", "no passage has lnag; did you mean lang? there are"),
         ("lang = 'en' and yeer >= 2020", "no passage has yeer; did you mean year?"),
@@ -55,16 +55,16 @@ def found(index: Index, where: str) -> set[str]:
     ],
 )
 def test_a_key_that_no_passage_has_is_refused_with_the_nearest(
-    index: Index, where: str, said: str
+    index: Index, where: str, message: str
 ) -> None:
     for _ in range(2):
         with pytest.raises(InputError) as refused:
-            found(index, where)
-        assert said in str(refused.value) and "\n" not in str(refused.value)
+            find_texts(index, where)
+        assert message in str(refused.value) and "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("where", "said"),
+    ("where", "message"),
     [
         ("year = '2020'", 'year holds numbers, and "2020" is a text'),
         ("lang > 3", "lang holds texts, and 3 is a number"),
@@ -77,28 +77,30 @@ def test_a_key_that_no_passage_has_is_refused_with_the_nearest(
         ("mixed in (1, 'one', false)", "mixed holds numbers and texts, and false is a truth"),
     ],
 )
-def test_a_kind_that_a_key_never_has_is_told(index: Index, where: str, said: str) -> None:
+def test_a_value_of_a_kind_that_a_key_never_has_is_refused(
+    index: Index, where: str, message: str
+) -> None:
     with pytest.raises(InputError) as refused:
-        found(index, where)
-    assert said in str(refused.value)
+        find_texts(index, where)
+    assert message in str(refused.value)
 
 
-def test_what_is_right_is_left_alone_also_where_it_finds_nothing(index: Index) -> None:
-    assert found(index, "lang = 'en'") == {"a cat"}
-    assert found(index, "lang = 'xx'") == set()
-    assert found(index, "year > 3000") == set()
-    assert found(index, "mixed = 1") == {"a cow"}
-    assert found(index, "mixed > 0 or mixed < 'z'") == {"a cow", "a fox"}
-    assert found(index, "draft in (true, false) or author.name = 'Adam'") == {"a dog"}
-    assert found(index, "mixed in (1, 'one')") == {"a cow", "a fox"}
-    assert found(index, "not exists(archived)") == {row["text"] for row in ROWS}
-    assert found(index, "exists(archived)") == set()
-    assert found(index, "page = 3") == set()
-    assert found(index, "\"page\" = 'p'") == {"a dog"}
-    assert found(index, "\"content type\" = 'z' and author.name != 'x'") == set()
+def test_a_valid_filter_is_no_error_even_if_it_finds_nothing(index: Index) -> None:
+    assert find_texts(index, "lang = 'en'") == {"a cat"}
+    assert find_texts(index, "lang = 'xx'") == set()
+    assert find_texts(index, "year > 3000") == set()
+    assert find_texts(index, "mixed = 1") == {"a cow"}
+    assert find_texts(index, "mixed > 0 or mixed < 'z'") == {"a cow", "a fox"}
+    assert find_texts(index, "draft in (true, false) or author.name = 'Adam'") == {"a dog"}
+    assert find_texts(index, "mixed in (1, 'one')") == {"a cow", "a fox"}
+    assert find_texts(index, "not exists(archived)") == {row["text"] for row in ROWS}
+    assert find_texts(index, "exists(archived)") == set()
+    assert find_texts(index, "page = 3") == set()
+    assert find_texts(index, "\"page\" = 'p'") == {"a dog"}
+    assert find_texts(index, "\"content type\" = 'z' and author.name != 'x'") == set()
 
 
-def test_keys_of_anything_that_json_holds_are_few() -> None:
+def test_the_keys_of_any_json_are_bounded() -> None:
     deep = json.dumps({"a": {"b": {"c": {"d": {"e": 1}}}}, "l": [[1, {"x": True}], "t"]})
     many = [json.dumps({f"k{n}": n}) for n in range(3_000)]
     assert dict(keys_of([deep, "{}"])) == {("l",): {"number", "text"}, ("l", "x"): {"truth"}}
@@ -111,4 +113,4 @@ def test_an_index_without_metadata_says_so(tmp_path: Path) -> None:
     index = Index(str(tmp_path / "index"), settings=Settings(), embedder=HashingEmbedder())
     index.sync(str(tmp_path / "docs"))
     with pytest.raises(InputError, match="no passage has lang; the documents have no metadata"):
-        found(index, "lang = 'en'")
+        find_texts(index, "lang = 'en'")

@@ -1,4 +1,4 @@
-"""Proves what commits hold, what they leave, and what the version that comes of them is made of."""
+"""What commits change, what they leave, and which files a version has."""
 
 import shutil
 import threading
@@ -14,25 +14,25 @@ import pytest
 from index.fakes import HashingEmbedder
 from index.shelf import LOCAL, Shelf, entry, passage, texts_found
 from resift.errors import IndexMismatch, StoreError
-from resift.index.location import locate
-from resift.index.rows import to_arrow
-from resift.index.store import Conflict, Contents, Store
-from resift.index.table import TABLE, create_table
-from resift.index.versions import VectorIndex
+from resift.index.location import TABLE, locate
+from resift.index.table.dataset import create_table
+from resift.index.table.rows import to_arrow
+from resift.index.table.store import Conflict, Contents, Store
+from resift.index.versions.record import FORMAT, VectorIndex
 from resift.settings import StorageSettings
 
 
-def test_objects_are_known_by_attempt_and_wholeness(shelf: Shelf) -> None:
+def test_contents_are_grouped_by_attempt_and_completeness(shelf: Shelf) -> None:
     shelf.add(passage("/d/a.txt", "1", of=2), passage("/d/a.txt", "2", 1, of=2))
-    shelf.add(passage("/d/half.txt", "1", of=2), passage("/dd/a.txt", "x"))
+    shelf.add(passage("/d/part.txt", "1", of=2), passage("/dd/a.txt", "x"))
     shelf.add(passage("/dd/a.txt", "x", attempt="2"))
     contents = shelf.store().contents()
-    assert {(own.origin.uri, own.origin.attempt) for own in contents.whole} == {
+    assert {(e.origin.uri, e.origin.attempt) for e in contents.whole} == {
         ("/d/a.txt", "1"),
         ("/dd/a.txt", "1"),
         ("/dd/a.txt", "2"),
     }
-    assert contents.broken == (entry("/d/half.txt", passages=2),)
+    assert contents.broken == (entry("/d/part.txt", passages=2),)
 
 
 def test_an_attempt_is_removed_and_no_other(shelf: Shelf) -> None:
@@ -40,7 +40,7 @@ def test_an_attempt_is_removed_and_no_other(shelf: Shelf) -> None:
         shelf.add(passage("/d/a", "x", attempt=attempt), passage("/d/b", "y", attempt=attempt))
     store = shelf.store()
     store.remove([entry("/d/a", "1"), entry("/d/b", "2")])
-    left = {(own.origin.uri, own.origin.attempt) for own in store.contents().whole}
+    left = {(e.origin.uri, e.origin.attempt) for e in store.contents().whole}
     assert left == {("/d/a", "2"), ("/d/b", "1")}
     store.remove([])
     assert len(store) == 2
@@ -70,7 +70,7 @@ def test_an_append_is_whole_or_not_at_all(shelf: Shelf) -> None:
     assert (store.refresh(), len(store)) == (before, 0)
 
 
-def test_vectors_come_back_for_the_objects_asked_for_only(shelf: Shelf) -> None:
+def test_vectors_are_returned_for_the_requested_objects_only(shelf: Shelf) -> None:
     shelf.add(passage("/d/a", "red fox"), passage("/d/b", "blue"))
     (known,) = shelf.store().vectors([entry("/d/a")])
     assert (known.search_text, known.content, known.made_by, known.ordinal) == (
@@ -122,7 +122,7 @@ def test_the_files_of_a_version_are_all_that_it_needs(shelf: Shelf, tmp_path: Pa
     assert len(table.to_table()) == 2
 
 
-def test_rows_that_came_while_indexing_are_a_conflict(
+def test_rows_added_while_indexing_are_a_conflict(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf.add(passage("/d/a", "x"))
@@ -139,28 +139,29 @@ def test_a_restored_version_is_the_newest_and_what_came_after_is_gone(shelf: She
     shelf.add(passage("/d/b", "y"))
     store.restore(old)
     assert store.version > old + 1
-    assert [own.origin.uri for own in store.contents().whole] == ["/d/a"]
+    assert [e.origin.uri for e in store.contents().whole] == ["/d/a"]
 
 
 def test_an_index_of_another_embedder_is_refused_with_what_to_do(shelf: Shelf) -> None:
     shelf.store()
-    with pytest.raises(IndexMismatch, match=r"by embedder hashing-64, expected other.*new place"):
+    with pytest.raises(IndexMismatch, match=r"by embedder hashing-64, expected other.*new index"):
         Store.open(shelf.location, LOCAL, HashingEmbedder("other"))
 
 
 @pytest.mark.parametrize(
-    ("other", "remedy"), [(2, "index format 3, expected 2: update"), (4, "into a new place")]
+    ("other", "remedy"),
+    [(FORMAT - 1, f"expected {FORMAT - 1}: update resift"), (FORMAT + 1, "build a new index")],
 )
 def test_a_table_of_another_format_is_refused(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, other: int, remedy: str
 ) -> None:
     shelf.store()
-    monkeypatch.setattr("resift.index.table.FORMAT", other)
+    monkeypatch.setattr("resift.index.versions.record.FORMAT", other)
     with pytest.raises(IndexMismatch, match=remedy):
         shelf.store()
 
 
-def test_what_lance_says_comes_out_as_one_line_that_names_the_place(shelf: Shelf) -> None:
+def test_an_error_of_lance_is_one_line_that_names_the_location(shelf: Shelf) -> None:
     shelf.add(passage("/d/a", "x"))
     store = shelf.store()
     shutil.rmtree(shelf.index)
@@ -169,60 +170,63 @@ def test_what_lance_says_comes_out_as_one_line_that_names_the_place(shelf: Shelf
     assert str(raised.value).startswith(f"{store.uri}: ") and "\n" not in str(raised.value)
 
 
-def test_of_two_that_begin_a_table_at_once_neither_overwrites_the_other(tmp_path: Path) -> None:
-    """What the first has written by then was gone with the second's table: one run of two lost."""
+def test_writers_that_create_a_table_at_once_share_it(tmp_path: Path) -> None:
+    """Otherwise the second replaces the table, and what the first has written is lost."""
     for number in range(10):
         shelf = Shelf(tmp_path / str(number))
         start = threading.Barrier(3)
 
-        def begin(shelf: Shelf = shelf, start: threading.Barrier = start) -> bytes:
+        def create(shelf: Shelf = shelf, start: threading.Barrier = start) -> bytes:
             start.wait()
             table = create_table(shelf.location, LOCAL, shelf.embedder)
             return bytes(table.schema.metadata[b"table"])
 
         with ThreadPoolExecutor(3) as pool:
-            made = [pool.submit(begin) for _ in range(3)]
-        assert len({future.result() for future in made}) == 1
+            created = [pool.submit(create) for _ in range(3)]
+        assert len({future.result() for future in created}) == 1
         assert shelf.store().version == 1
 
 
 @pytest.mark.parametrize(
-    ("place", "said"), [("file", "is a file; name a folder"), ("/proc/no", "no folder can be made")]
+    ("name", "message"),
+    [("file", "is a file; name a folder"), ("/proc/no", "no folder can be made")],
 )
-def test_a_place_that_can_be_no_folder_is_refused_in_a_line(
-    tmp_path: Path, place: str, said: str
+def test_a_location_that_cannot_be_a_folder_is_refused_in_one_line(
+    tmp_path: Path, name: str, message: str
 ) -> None:
     (tmp_path / "file").write_text("precious")
-    with pytest.raises(StoreError, match=said) as caught:
-        Store.open(locate(str(tmp_path / place)), StorageSettings(), HashingEmbedder())
+    with pytest.raises(StoreError, match=message) as caught:
+        Store.open(locate(str(tmp_path / name)), StorageSettings(), HashingEmbedder())
     assert ".rs" not in str(caught.value)
     assert (tmp_path / "file").read_text() == "precious"
 
 
-@pytest.mark.parametrize("noted", ["no JSON", "7", '[["a"]]', "[[1, 2, 3]]", "null"])
-def test_damaged_notes_of_a_commit_are_told(shelf: Shelf, noted: str) -> None:
+@pytest.mark.parametrize("stored", ["no JSON", "7", '[["a"]]', "[[1, 2, 3]]", "null"])
+def test_damaged_problems_of_a_commit_are_an_error(shelf: Shelf, stored: str) -> None:
     shelf.write(a="alpha")
     shelf.sync()
     table = lance.dataset(str(shelf.index / TABLE))
     lance.write_dataset(
-        table.to_table(), table, mode="append", transaction_properties={"resift.problems": noted}
+        table.to_table(), table, mode="append", transaction_properties={"resift.problems": stored}
     )
-    with pytest.raises(StoreError, match=r"what is noted with version \d+ of its table is damaged"):
-        shelf.store().notes(since=0)
+    with pytest.raises(
+        StoreError, match=r"problems stored with version \d+ of its table are damaged"
+    ):
+        shelf.store().problems(since=0)
 
 
-def test_notes_of_commits_that_were_cleaned_up_are_none(shelf: Shelf) -> None:
+def test_commits_that_were_cleaned_up_have_no_problems(shelf: Shelf) -> None:
     (shelf.docs / "a.jsonl").write_text('{"text": "good"}\nbad\n')
     shelf.sync()
-    [problems] = shelf.store().notes(since=0).values()
+    [problems] = shelf.store().problems(since=0).values()
     assert problems[0].startswith("line 2")
     store = shelf.store()
     store.clean([], 0)
-    assert store.notes(since=0) == {}
+    assert store.problems(since=0) == {}
 
 
-def test_commits_that_merge_files_note_nothing(shelf: Shelf) -> None:
+def test_commits_that_merge_files_have_no_problems(shelf: Shelf) -> None:
     for n in range(10):  # so many small files are merged
         shelf.write(**{f"f{n}": f"text {n}"})
         shelf.sync()
-    assert shelf.store().notes(since=0) == {}
+    assert shelf.store().problems(since=0) == {}

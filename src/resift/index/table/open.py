@@ -8,39 +8,29 @@ from resift.extras import require
 from resift.files import from_home
 from resift.index import local
 from resift.index.location import TABLE, Location
-from resift.index.snapshot import Snapshot, reading_version
 from resift.index.store_errors import is_down
-from resift.index.table import open_table
-from resift.index.versions import Version, Versions
+from resift.index.table.dataset import open_table
+from resift.index.table.snapshot import Snapshot, reading_version
+from resift.index.versions.published import Versions
+from resift.index.versions.record import Version
 from resift.settings import Settings, StorageSettings
 
 if TYPE_CHECKING:
-    from resift.index.hydrate import Cache, Local
+    from resift.index.hydrate import Cache
 
-# What Lance may keep in memory of indexes and file footers; its own defaults are gigabytes.
-_READER_CACHE = {"index_cache_size_bytes": 1 << 30, "metadata_cache_size_bytes": 128 << 20}
-
+# What Lance may hold in memory of indexes and file footers; its own defaults are gigabytes.
+_CACHE_SIZES = {"index_cache_size_bytes": 1 << 30, "metadata_cache_size_bytes": 128 << 20}
 GIGABYTE = 1 << 30
 
 
 def load() -> None:
-    """Import what opening takes, which is a good part of a first search; nothing is read."""
+    """Import Lance, which takes a good part of a first search; nothing is read."""
     require("lance", "index")
-
-
-def find_version(location: Location, versions: Versions, number: int | None) -> Version:
-    """The version asked for, or the newest; raise `IndexNotFound` if there is none."""
-    if number is not None:
-        return versions.get(number)
-    version = versions.newest()
-    if version is None:
-        raise versions.no_index()
-    return version
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A version to read: the newest, or `pinned`. `notes` say where it is not as that promises."""
+    """The version to read: the newest, or `pinned`. `notes` say why it may be neither."""
 
     version: Version
     pinned: int | None = None
@@ -50,25 +40,25 @@ class Choice:
 def choose_version(
     location: Location, settings: Settings, versions: Versions, pinned: int | None
 ) -> Choice:
-    """Find the version to read as `find_version` does.
+    """Find the version to read: `pinned`, or the newest.
 
-    A store that is down is no reason not to answer where a copy lies on this machine's disk: then
-    it is the version of that.
+    If the store is down and there is a copy on this machine's disk, its version is read.
     """
     try:
-        return Choice(find_version(location, versions, pinned), pinned)
+        return Choice(versions.find(pinned), pinned)
     except StoreError as error:
-        if (copy := _copy(location, settings, pinned, error)) is None:
+        copy = _newest_copy(location, settings, pinned, error)
+        if copy is None:
             raise
         return copy
 
 
 def open_choice(location: Location, settings: Settings, choice: Choice) -> Snapshot:
-    """Open what was chosen, or an older copy where the store goes down meanwhile."""
+    """Open the chosen version, or an older copy if the store goes down in the meantime."""
     try:
         return open_version(location, settings, choice.version, notes=choice.notes)
     except StoreError as error:
-        copy = _copy(location, settings, choice.pinned, error)
+        copy = _newest_copy(location, settings, choice.pinned, error)
         if copy is None or copy.version.fingerprint != choice.version.fingerprint:
             raise
         return open_version(location, settings, copy.version, notes=copy.notes)
@@ -84,41 +74,36 @@ def check_embedder(location: Location, version: Version, fingerprint: str) -> No
 
 
 def open_version(
-    location: Location,
-    settings: Settings,
-    version: Version,
-    fingerprint: str | None = None,
-    notes: tuple[str, ...] = (),
+    location: Location, settings: Settings, version: Version, notes: tuple[str, ...] = ()
 ) -> Snapshot:
-    """Open a version; with `fingerprint` check first that it has that embedder's vectors."""
-    if fingerprint is not None:
-        check_embedder(location, version, fingerprint)
-    session = require("lance", "index").Session(**_READER_CACHE)
+    """Open a version for searching."""
+    session = require("lance", "index").Session(**_CACHE_SIZES)
     options: dict[str, Any] = {"version": version.table_version, "session": session}
+    copy = None
     if cache := _cache(location, settings):
         try:
             with reading_version(location.uri, version):
                 copy = cache.hydrate(location, settings.storage, version)
         except NoCopy as error:
-            copy, notes = None, (*notes, f"{error}; the index was read in place")
-        if copy is not None:
-            return _snapshot_of_copy(location.uri, version, copy, options, notes)
-    if not location.bucket:
+            notes = (*notes, f"{error}; the index was read in place")
+    if copy is None and not location.bucket:
         with reading_version(location.uri, version):
             local.check_files(location.folder / TABLE, (name for name, _ in version.files))
-    return Snapshot(
-        location.uri,
-        version,
-        lambda: open_table(location, settings.storage, **options),
-        is_local=location.bucket is None,
-        notes=notes,
-    )
+
+    def open_snapshot_table() -> Any:
+        if copy is None:
+            return open_table(location, settings.storage, **options)
+        # `copy` lives as long as the snapshot, and with it the lock on this version.
+        return open_table(Location(None, copy.path), StorageSettings(), **options)
+
+    is_local = copy is not None or location.bucket is None
+    return Snapshot(location.uri, version, open_snapshot_table, is_local, notes)
 
 
-def _copy(
+def _newest_copy(
     location: Location, settings: Settings, pinned: int | None, error: StoreError
 ) -> Choice | None:
-    """What lies on this machine's disk, where `error` says that the store is down."""
+    """What is on this machine's disk, if `error` says that the store is down."""
     cache = _cache(location, settings) if is_down(error.__cause__) else None
     version = cache.newest(location, pinned) if cache else None
     if version is None:
@@ -130,18 +115,8 @@ def _copy(
     return Choice(version, pinned, (note,))
 
 
-def _snapshot_of_copy(
-    uri: str, version: Version, copy: "Local", options: dict[str, Any], notes: tuple[str, ...]
-) -> Snapshot:
-    def open_copy() -> Any:
-        # `copy` goes with the snapshot, and with it the lock on this version.
-        return open_table(Location(None, copy.path), StorageSettings(), **options)
-
-    return Snapshot(uri, version, open_copy, is_local=True, notes=notes)
-
-
 def _cache(location: Location, settings: Settings) -> "Cache | None":
-    """The folder for copies, where one is named and there is anything to copy."""
+    """The folder for copies, if one is named and the index is not on this disk already."""
     if not location.bucket or not settings.cache_dir:
         return None
     from resift.index.hydrate import Cache  # only here: it needs file locks, which not all have

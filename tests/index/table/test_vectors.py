@@ -1,4 +1,4 @@
-"""Proves when vectors are searched by a graph, and that the recall told of it is its recall."""
+"""When vectors are searched by a graph, and that the reported recall is its recall."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,16 +11,16 @@ import pytest
 from numpy.typing import NDArray
 
 from index.fakes import HashingEmbedder
-from resift.index import nearest as near
-from resift.index.nearest import NEAREST, VECTOR_INDEX, index_vectors, nearest
-from resift.index.versions import VectorIndex
+from resift.index.table import vectors as near
+from resift.index.table.vectors import NEAREST, VECTOR_INDEX, index_vectors, nearest
+from resift.index.versions.record import VectorIndex
 
 DIM = 16
 EXACT = VectorIndex()
 
 
 class Recording(HashingEmbedder):
-    """Keeps the texts that it was asked for."""
+    """Records the texts that it embeds."""
 
     def __init__(self) -> None:
         super().__init__(dim=DIM)
@@ -32,7 +32,7 @@ class Recording(HashingEmbedder):
 
 
 @pytest.fixture(autouse=True)
-def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def _lower_exact_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(near, "_EXACT_ROWS", 400)
 
 
@@ -50,50 +50,53 @@ def dataset(path: Path, count: int) -> Any:
     return lance.write_dataset(rows(count), str(path / "t.lance"))
 
 
-def best(data: Any, query: NDArray[np.float32], k: int) -> list[int]:
-    """By comparing all, in one product."""
+def exact_ids(data: Any, query: NDArray[np.float32], k: int) -> list[int]:
+    """The exact nearest, by one matrix product."""
     table = data.to_table(columns=["vector"], with_row_id=True)
     vectors = np.array(table["vector"].to_pylist(), np.float32)
     order = np.argsort(-(vectors @ query), kind="stable")[:k]
     return [int(row_id) for row_id in np.array(table["_rowid"])[order]]
 
 
-def found(data: Any, query: NDArray[np.float32], k: int, how: VectorIndex) -> list[int]:
-    return [int(row_id) for row_id in nearest(data, query, k, how)["_rowid"].to_pylist()]
+def nearest_ids(data: Any, query: NDArray[np.float32], k: int, index: VectorIndex) -> list[int]:
+    return [int(row_id) for row_id in nearest(data, query, k, index)["_rowid"].to_pylist()]
 
 
 def index_names(data: Any) -> list[str]:
     return [index.name for index in data.describe_indices()]
 
 
-def test_few_are_compared_one_by_one(tmp_path: Path) -> None:
+def test_few_vectors_are_searched_exactly(tmp_path: Path) -> None:
     data, embedder = dataset(tmp_path, 399), Recording()
     assert index_vectors(data, None, embedder) == EXACT
     assert (embedder.texts, index_names(data)) == ([], [])
     query = embedder.embed(["w1 w2"])[0]
-    assert found(data, query, 20, EXACT) == best(data, query, 20)
+    assert nearest_ids(data, query, 20, EXACT) == exact_ids(data, query, 20)
 
 
-def test_many_are_searched_by_a_graph_of_the_recall_that_it_has(
+def test_many_vectors_are_searched_by_a_graph_of_the_reported_recall(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(near, "_EFFORTS", (1,))  # ef is NEAREST then: the least there is
     data, embedder = dataset(tmp_path, 3_000), Recording()
-    how = index_vectors(data, None, embedder)
-    assert (how.kind, how.rows, how.partitions, how.sample) == ("IVF_HNSW_SQ", 3_000, 1, 64)
+    index = index_vectors(data, None, embedder)
+    assert (index.kind, index.rows, index.partitions, index.sample) == ("IVF_HNSW_SQ", 3_000, 1, 64)
     assert index_names(data) == [VECTOR_INDEX]
-    asked = embedder.texts[:64]
-    assert embedder.texts[64:] == asked[:1]  # as a query, to see that it is read no otherwise
-    assert all(len(text.split()) == 10 for text in asked)
+    queries = embedder.texts[:64]
+    assert (
+        embedder.texts[64:] == queries[:1]
+    )  # as a query, to see whether it is embedded in the same way
+    assert all(len(text.split()) == 10 for text in queries)
     shares = [
-        len({*best(data, query, NEAREST)} & {*found(data, query, NEAREST, how)}) / NEAREST
-        for query in embedder.embed(asked)
+        len({*exact_ids(data, query, NEAREST)} & {*nearest_ids(data, query, NEAREST, index)})
+        / NEAREST
+        for query in embedder.embed(queries)
     ]
-    assert how.recall == pytest.approx(np.mean(shares), abs=1e-4)
-    assert 0.5 < how.recall < 1.0
+    assert index.recall == pytest.approx(np.mean(shares), abs=1e-4)
+    assert 0.5 < index.recall < 1.0
 
 
-def test_a_search_goes_as_far_as_it_must_to_find_enough_and_no_further(
+def test_the_least_effort_that_reaches_the_recall_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, embedder = dataset(tmp_path, 1_000), Recording()
@@ -102,16 +105,16 @@ def test_a_search_goes_as_far_as_it_must_to_find_enough_and_no_further(
         assert index_vectors(data, None, embedder).effort == effort
 
 
-def test_a_condition_holds_in_the_graph_as_well(tmp_path: Path) -> None:
+def test_a_filter_applies_in_the_graph_as_well(tmp_path: Path) -> None:
     data, embedder = dataset(tmp_path, 1_000), Recording()
-    how = index_vectors(data, None, embedder)
+    index = index_vectors(data, None, embedder)
     wanted = data.to_table(columns=[], filter="text LIKE 'w1 %'", with_row_id=True)
     query = embedder.embed(["w1"])[0]
-    ids = nearest(data, query, 50, how, filter="text LIKE 'w1 %'")["_rowid"].to_pylist()
+    ids = nearest(data, query, 50, index, filter="text LIKE 'w1 %'")["_rowid"].to_pylist()
     assert ids and set(ids) == set(wanted["_rowid"].to_pylist())
 
 
-def test_a_graph_is_added_to_while_little_is_new_and_made_anew_after(tmp_path: Path) -> None:
+def test_a_graph_is_added_to_while_little_is_new_and_then_built_again(tmp_path: Path) -> None:
     data, embedder = dataset(tmp_path, 1_000), Recording()
     first = index_vectors(data, None, embedder)
     for seed in (1, 2):  # 100 and 100: a fifth, and no more
@@ -120,12 +123,12 @@ def test_a_graph_is_added_to_while_little_is_new_and_made_anew_after(tmp_path: P
         assert data.stats.index_stats(VECTOR_INDEX)["num_unindexed_rows"] == 0
     newest = data.to_table(with_row_id=True).to_pylist()[-1]
     vector = np.array(newest["vector"], np.float32)
-    assert found(data, vector, 1, first) == [newest["_rowid"]]
+    assert nearest_ids(data, vector, 1, first) == [newest["_rowid"]]
     data = lance.write_dataset(rows(1, 3), data, mode="append")
     assert index_vectors(data, first, embedder).rows == 1_201
 
 
-def test_a_graph_of_which_much_is_gone_is_made_anew_and_at_last_no_more(tmp_path: Path) -> None:
+def test_a_graph_is_built_again_after_many_deletions_and_dropped_in_the_end(tmp_path: Path) -> None:
     data, embedder = dataset(tmp_path, 1_000), Recording()
     first = index_vectors(data, None, embedder)
     ids = data.to_table(columns=["text"])["text"].to_pylist()
@@ -138,28 +141,28 @@ def test_a_graph_of_which_much_is_gone_is_made_anew_and_at_last_no_more(tmp_path
     assert index_names(data) == []
 
 
-def test_a_graph_that_nobody_knows_of_is_made_anew(tmp_path: Path) -> None:
+def test_a_graph_that_the_version_does_not_name_is_built_again(tmp_path: Path) -> None:
     data, embedder = dataset(tmp_path, 500), Recording()
-    how = index_vectors(data, None, embedder)
+    index = index_vectors(data, None, embedder)
     assert len(embedder.texts) == 65
-    assert index_vectors(data, EXACT, embedder).rows == how.rows == 500
+    assert index_vectors(data, EXACT, embedder).rows == index.rows == 500
     assert len(embedder.texts) == 130
 
 
-def test_a_graph_of_which_all_was_replaced_little_by_little_is_made_anew(tmp_path: Path) -> None:
+def test_a_graph_whose_rows_were_replaced_little_by_little_is_built_again(tmp_path: Path) -> None:
     data, embedder = dataset(tmp_path, 1_000), Recording()
-    how = index_vectors(data, None, embedder)
+    index = index_vectors(data, None, embedder)
     embedder.texts.clear()
     for turn in range(8):
         texts = data.to_table(columns=["text"])["text"].to_pylist()[:150]
         data.delete("text IN ({})".format(", ".join(f"'{text}'" for text in texts)))
         data = lance.write_dataset(rows(150, 10 + turn), data, mode="append")
-        how = index_vectors(data, how, embedder)
+        index = index_vectors(data, index, embedder)
     assert embedder.texts
 
 
 class Prompted(Recording):
-    """Reads a query as no passage is read."""
+    """Embeds a query with a prompt that passages do not have."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,16 +174,17 @@ class Prompted(Recording):
         return vector
 
 
-def test_recall_is_measured_with_what_searches_ask_where_queries_have_a_prompt(
+def test_recall_is_measured_with_prompted_queries_if_queries_have_a_prompt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(near, "_EFFORTS", (1,))
     data, embedder = dataset(tmp_path, 1_000), Prompted()
-    how = index_vectors(data, None, embedder)
-    asked = embedder.queries[1:]
-    assert len(asked) == how.sample == 64
+    index = index_vectors(data, None, embedder)
+    queries = embedder.queries[1:]
+    assert len(queries) == index.sample == 64
     shares = [
-        len({*best(data, query, NEAREST)} & {*found(data, query, NEAREST, how)}) / NEAREST
-        for query in (embedder.embed_query(text) for text in asked)
+        len({*exact_ids(data, query, NEAREST)} & {*nearest_ids(data, query, NEAREST, index)})
+        / NEAREST
+        for query in (embedder.embed_query(text) for text in queries)
     ]
-    assert how.recall == pytest.approx(np.mean(shares), abs=1e-4)
+    assert index.recall == pytest.approx(np.mean(shares), abs=1e-4)

@@ -1,4 +1,4 @@
-"""Proves that versions are a line that nothing changes, and what is said of torn ones."""
+"""Versions are a line that nothing changes; a damaged one is named and hides no other."""
 
 import json
 from dataclasses import asdict, replace
@@ -10,7 +10,8 @@ import pytest
 from index.shelf import LOCAL, entry
 from resift.errors import IndexMismatch, IndexNotFound, StoreError
 from resift.index.location import locate
-from resift.index.versions import FORMAT, Damaged, VectorIndex, Version, Versions
+from resift.index.versions.published import Damaged, Versions
+from resift.index.versions.record import FORMAT, VectorIndex, Version
 
 ONE = Version(
     number=1,
@@ -59,7 +60,7 @@ def test_of_two_that_publish_a_number_the_second_loses_and_leaves_nothing(
     assert sorted(tmp_path.rglob("*")) == files
 
 
-def test_numbers_are_numbers_and_other_files_are_none(versions: Versions, tmp_path: Path) -> None:
+def test_numbers_are_sorted_and_other_files_ignored(versions: Versions, tmp_path: Path) -> None:
     for number in (9, 100_000_000, 10):
         versions.publish(replace(ONE, number=number), {})
     (tmp_path / "versions" / "readme.txt").write_text("x")
@@ -79,7 +80,7 @@ def test_a_removed_version_is_not_found_and_the_others_are(
     assert not (tmp_path / ONE.manifest).exists()
 
 
-def test_where_nothing_is_there_is_nothing_and_nothing_is_made(tmp_path: Path) -> None:
+def test_a_missing_index_has_no_versions_and_nothing_is_created(tmp_path: Path) -> None:
     versions = Versions(locate(str(tmp_path / "nowhere")), LOCAL)
     assert (versions.numbers(), versions.newest(), versions.readable()) == ([], None, [])
     with pytest.raises(IndexNotFound, match="no index there"):
@@ -107,7 +108,7 @@ def without(name: str) -> dict[str, Any]:
     "body",
     [
         "",
-        '{"format": 3, "numb',
+        '{"format": 4, "numb',
         "[]",
         "7",
         "\0",
@@ -118,7 +119,7 @@ def without(name: str) -> dict[str, Any]:
         json.dumps(without("format") | {"format": "3"}),
     ],
 )
-def test_a_damaged_record_is_told_in_a_line_and_hides_no_other(
+def test_a_damaged_record_is_named_in_one_line_and_hides_no_other(
     versions: Versions, tmp_path: Path, body: str
 ) -> None:
     versions.publish(ONE, ENTRIES)
@@ -130,23 +131,23 @@ def test_a_damaged_record_is_told_in_a_line_and_hides_no_other(
     assert versions.readable() == [ONE]
 
 
-def test_nobody_is_sent_to_a_version_that_there_is_not(versions: Versions, tmp_path: Path) -> None:
+def test_messages_name_only_versions_that_exist(versions: Versions, tmp_path: Path) -> None:
     with pytest.raises(IndexNotFound, match="no index there: make one with  resift index"):
         versions.get(1)
     versions.publish(ONE, ENTRIES)
     with pytest.raises(IndexNotFound, match="no version 7: resift versions --index lists them"):
         versions.get(7)
-    with pytest.raises(StoreError, match=r"lost 2 of its 2 files.*restore it, or index into a new"):
+    with pytest.raises(StoreError, match=r"lost 2 of its 2 files.*restore it, or build a new"):
         versions.refuse_lost(ONE)
     record(tmp_path, 1).write_text("")
-    with pytest.raises(Damaged, match=r"damaged \(.*\): restore it, or index into a new place$"):
+    with pytest.raises(Damaged, match=r"damaged \(.*\): restore it, or build a new index$"):
         versions.newest()
     versions.publish(TWO, ENTRIES)
     with pytest.raises(StoreError, match="roll back to another version"):
         versions.refuse_lost(TWO)
 
 
-def test_an_index_that_nobody_may_look_at_is_told_in_a_line(
+def test_an_index_that_may_not_be_read_is_an_error_of_one_line(
     versions: Versions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: object, **options: object) -> NoReturn:
@@ -162,9 +163,9 @@ def test_an_index_that_nobody_may_look_at_is_told_in_a_line(
 
 
 @pytest.mark.parametrize(
-    ("number", "remedy"), [(FORMAT + 1, "update resift"), (FORMAT - 1, "index into a new place")]
+    ("number", "remedy"), [(FORMAT + 1, "update resift"), (FORMAT - 1, "build a new index")]
 )
-def test_another_format_is_refused_and_never_passed_over(
+def test_another_format_is_refused_and_never_skipped(
     versions: Versions, tmp_path: Path, number: int, remedy: str
 ) -> None:
     versions.publish(ONE, ENTRIES)
@@ -175,7 +176,7 @@ def test_another_format_is_refused_and_never_passed_over(
             read()
 
 
-def spoilt(**changes: Any) -> str:
+def changed(**changes: Any) -> str:
     return json.dumps({"format": FORMAT} | asdict(ONE) | changes)
 
 
@@ -192,33 +193,33 @@ ODD_VECTORS: list[dict[str, Any]] = [
 @pytest.mark.parametrize(
     "body",
     [
-        *(spoilt(files=[[path, 5]]) for path in EVIL_PATHS),
-        *(spoilt(manifest=path) for path in (*EVIL_PATHS, "passages.lance/data/x")),
-        *(spoilt(table=name) for name in (*EVIL_PATHS, "a/b", "..", ".hidden", 7, None)),
-        *(spoilt(files=[["a", size]]) for size in (-1, 1.5, "9", None, True, 2**63)),
-        *(spoilt(files=files) for files in ODD_FILES),
-        *(spoilt(number=number) for number in (0, -1, 2, "1", 1.0, True)),
-        *(spoilt(passages=count) for count in (-1, 2**64, float("nan"))),
-        *(spoilt(created=moment) for moment in ("", "soon", "2026-01-01", 3)),
-        *(spoilt(embedder=name) for name in (None, "a\x1b[2J", 7)),
-        *(spoilt(vectors=asdict(VectorIndex()) | change) for change in ODD_VECTORS),
+        *(changed(files=[[path, 5]]) for path in EVIL_PATHS),
+        *(changed(manifest=path) for path in (*EVIL_PATHS, "passages.lance/data/x")),
+        *(changed(table=name) for name in (*EVIL_PATHS, "a/b", "..", ".hidden", 7, None)),
+        *(changed(files=[["a", size]]) for size in (-1, 1.5, "9", None, True, 2**63)),
+        *(changed(files=files) for files in ODD_FILES),
+        *(changed(number=number) for number in (0, -1, 2, "1", 1.0, True)),
+        *(changed(passages=count) for count in (-1, 2**64, float("nan"))),
+        *(changed(created=time) for time in ("", "soon", "2026-01-01", 3)),
+        *(changed(embedder=name) for name in (None, "a\x1b[2J", 7)),
+        *(changed(vectors=asdict(VectorIndex()) | change) for change in ODD_VECTORS),
         "[" * 200_000,
         '{"format": ' + "9" * 5_000 + "}",
     ],
 )
-def test_what_a_hostile_record_names_is_refused_where_it_is_read(
+def test_a_hostile_record_is_refused_when_it_is_read(
     versions: Versions, tmp_path: Path, body: str
 ) -> None:
     versions.publish(ONE, ENTRIES)
     record(tmp_path).write_text(body)
     with pytest.raises(Damaged) as raised:
         versions.get(1)
-    said = str(raised.value)
-    assert "\n" not in said and len(said) < 400 and said.isprintable()
+    message = str(raised.value)
+    assert "\n" not in message and len(message) < 400 and message.isprintable()
     assert versions.readable() == []
 
 
-def test_a_record_of_any_size_is_not_taken_into_memory(versions: Versions, tmp_path: Path) -> None:
+def test_a_huge_record_is_not_read_into_memory(versions: Versions, tmp_path: Path) -> None:
     versions.publish(ONE, ENTRIES)
     with record(tmp_path).open("ab") as file:
         file.truncate(1 << 32)  # sparse: nothing is written

@@ -1,4 +1,4 @@
-"""Proves that a table whose parts lie outside of the index is neither read nor written."""
+"""A table whose parts lie outside the index is neither read nor written."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,11 +9,12 @@ import pytest
 from index.fakes import HashingEmbedder
 from index.shelf import LOCAL, Shelf
 from resift.errors import StoreError
-from resift.index.store import Store
-from resift.index.table import TABLE, check_files
+from resift.index.location import TABLE
+from resift.index.table.dataset import check_files
+from resift.index.table.store import Store
 
 
-def named(path: str, base_id: int | None = None) -> Any:
+def table_with_file(path: str, base_id: int | None = None) -> Any:
     """A table with one data file."""
     file = SimpleNamespace(path=path, base_id=base_id)
     fragment = SimpleNamespace(metadata=SimpleNamespace(files=[file]))
@@ -21,12 +22,12 @@ def named(path: str, base_id: int | None = None) -> Any:
 
 
 @pytest.mark.parametrize("path", ["../../x.lance", "/etc/x.lance", "a/../../x", "a\\x"])
-def test_data_that_lie_outside_are_refused(path: str) -> None:
+def test_data_outside_the_index_are_refused(path: str) -> None:
     with pytest.raises(ValueError, match="expected a"):
-        check_files(named(path))
+        check_files(table_with_file(path))
     with pytest.raises(ValueError, match="lies outside"):
-        check_files(named("x.lance", base_id=1))
-    check_files(named("x.lance"))
+        check_files(table_with_file("x.lance", base_id=1))
+    check_files(table_with_file("x.lance"))
 
 
 @pytest.mark.parametrize("part", ["", "/data", "/_indices", "/_versions"])
