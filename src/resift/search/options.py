@@ -27,7 +27,7 @@ class SearchOptions:
 
     `depth` is raised to `top_n` where that is more. Once `max_requests` were made to the object
     store, only the texts of the first `top_n` candidates are read and nothing else is started.
-    `where` is a filter in the language of `resift.index.table.where`; `condition` is the parsed one.
+    `where` is a filter in the language of `resift.index.table.where`; `condition` its parsed form.
     `exact`, `tolerance`, `fusion_weight`, `min_score` and `abstain_below` are as in
     `Reranker.rank`. Raises `InputError` for a value that no search can use.
     """
