@@ -229,7 +229,8 @@ class Index:
         """`search` without blocking the event loop, in a thread; raises the same errors.
 
         A task that is cancelled stops waiting at once, and stops its reranking where the reranker
-        has `arank`. A read of the index that has begun ends by itself.
+        has `arank`. A read of the index that has begun ends by itself. At most 32 searches run at
+        once; `budget_ms` includes the wait of the others.
         """
         clock = Clock(budget_ms)
         options = SearchOptions(
