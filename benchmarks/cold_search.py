@@ -24,8 +24,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 from index.fakes import HashingEmbedder  # noqa: E402
 from resift.search.index import Index  # noqa: E402
 from resift.settings import Settings, StorageSettings  # noqa: E402
+from storage.corpus import Corpus  # noqa: E402
 from storage.faulty import Faults, FaultyProxy, Seen, faulty_proxy  # noqa: E402
-from storage.places import Place  # noqa: E402
 from storage.weed import running_server  # noqa: E402
 
 ROUNDS = 3
@@ -44,26 +44,26 @@ def main() -> None:
         search(given.uri, StorageSettings(**json.loads(given.storage)))
         return
     with tempfile.TemporaryDirectory() as folder, running_server(Path(folder)) as server:
-        place = Place(f"s3://{server.new_bucket()}", server.settings())
-        make(place, given.passages)
+        corpus = Corpus(f"s3://{server.new_bucket()}", server.settings())
+        make(corpus, given.passages)
         with faulty_proxy(server.endpoint) as proxy:
-            print(json.dumps(measure(place, proxy, given.delay_ms / 1000)))
+            print(json.dumps(measure(corpus, proxy, given.delay_ms / 1000)))
 
 
-def make(place: Place, passages: int) -> None:
+def make(corpus: Corpus, passages: int) -> None:
     """Documents of one passage each, with words that are all over the vocabulary."""
     texts = (f"document {n}: " + " ".join(f"word{n * k % 997}" for k in range(1, 40))
              for n in range(passages))  # fmt: skip
     lines = [json.dumps({"_id": str(n), "text": text}) for n, text in enumerate(texts)]
-    place.write({"documents.jsonl": "\n".join(lines)})
-    place.index().sync(place.docs)
+    corpus.write({"documents.jsonl": "\n".join(lines)})
+    corpus.index().sync(corpus.docs)
 
 
-def measure(place: Place, proxy: FaultyProxy, delay_s: float) -> dict[str, float]:
+def measure(corpus: Corpus, proxy: FaultyProxy, delay_s: float) -> dict[str, float]:
     """Seconds, requests and dependent round trips of a cold search."""
-    storage = replace(place.storage, endpoint=proxy.endpoint)
-    plain = [cold(place.index_uri, storage, proxy, 0.0)[0] for _ in range(ROUNDS)]
-    slowed = [cold(place.index_uri, storage, proxy, delay_s) for _ in range(ROUNDS)]
+    storage = replace(corpus.storage, endpoint=proxy.endpoint)
+    plain = [cold(corpus.index_uri, storage, proxy, 0.0)[0] for _ in range(ROUNDS)]
+    slowed = [cold(corpus.index_uri, storage, proxy, delay_s) for _ in range(ROUNDS)]
     started = slowed[-1][1]
     seen: list[tuple[float, Seen]] = slowed[-1][2]
     for at, request in seen:
@@ -72,7 +72,7 @@ def measure(place: Place, proxy: FaultyProxy, delay_s: float) -> dict[str, float
         print(f"{(at - started) * 1000:7.0f} ms  {request.method:4} {path} {wanted}")
     seconds = median(run[0] for run in slowed)
     return {
-        "passages": place.newest().passages,
+        "passages": corpus.newest().passages,
         "delay_ms": delay_s * 1000,
         "seconds": round(seconds, 3),
         "seconds_without_delay": round(median(plain), 3),

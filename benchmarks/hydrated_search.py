@@ -25,7 +25,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the server that tests use
 
 from resift.index.embed import open_embedder
-from resift.index.location import locate
+from resift.index.storage.location import locate
 from resift.index.table.open import open_version
 from resift.index.table.vectors import NEAREST, exact_nearest
 from resift.search.index import Index

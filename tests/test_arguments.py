@@ -18,8 +18,8 @@ from index.fakes import HashingEmbedder
 from resift import Candidate, Index, Ranking, Reranker
 from resift.errors import InputError, ResiftError, SettingsError
 from resift.index.parsing.options import Columns, ParseLimits
-from resift.index.source import Globs
 from resift.index.source_options import SourceOptions
+from resift.index.sources.patterns import Globs
 from resift.search.options import SearchOptions
 from resift.settings import Settings, StorageSettings
 

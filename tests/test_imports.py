@@ -34,7 +34,7 @@ ALSO = {"index/embedders/artifact.py": {"rerank"}, "index/parsing/chunking.py": 
 """Files that may know more than their room: how models run, and how texts are counted."""
 
 DOORS = {
-    "botocore": ("cli/botocore_corpus.py", "index/credentials.py"),
+    "botocore": ("cli/botocore_corpus.py", "index/storage/credentials.py"),
     "bm25s": ("training/",),
     "charset_normalizer": ("index/parsing/charset.py",),
     "huggingface_hub": ("training/",),
@@ -44,17 +44,15 @@ DOORS = {
     "nncf": ("training/",),
     "numpy": ("rerank/", "index/", "evaluation/", "training/"),
     "obstore": (
-        "index/bucket.py",
-        "index/doctor.py",
-        "index/objects.py",
-        "index/transfer.py",
-        "index/store_checks.py",
+        "index/storage/client.py",
+        "index/storage/doctor.py",
+        "index/sources/bucket.py",
         "index/versions/published.py",
     ),
     "onnx": ("training/", "cli/convert.py"),
     "onnxruntime": ("rerank/runtimes/onnxruntime_session.py",),
     "openvino": ("rerank/runtimes/openvino_session.py",),
-    "pathspec": ("index/patterns.py",),
+    "pathspec": ("index/sources/patterns.py",),
     "pyarrow": (
         "index/manifest.py",
         "index/parsing/parse_parquet.py",

@@ -20,6 +20,9 @@ from resift.errors import InputError, OutputError
 HEAD_BYTES = 65_536
 """How much of a file is read to recognise its kind."""
 
+PART_NAME = re.compile(r"\.resift-[0-9a-f]{16}\.part")
+"""Names of files that `replacing` has not finished."""
+
 STDOUT = "-"
 
 Recognise = Callable[[bytes], bool]
@@ -118,6 +121,26 @@ def from_home(path: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
+def replacing(target: Path) -> Iterator[IO[bytes]]:
+    """Open a new file beside `target` that replaces it once the block ends without an error.
+
+    A process that is killed leaves the old file or the new one, and perhaps one whose name
+    `PART_NAME` matches. The permissions of `target` are kept. Raises `OSError`.
+    """
+    part = target.with_name(f".resift-{secrets.token_hex(8)}.part")
+    number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with os.fdopen(number, "wb") as stream:
+            if target.exists():
+                with suppress(OSError):  # a file system without permissions
+                    os.chmod(part, stat.S_IMODE(target.stat().st_mode))
+            yield stream
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
 def output(path: str | os.PathLike[str], what: str, recognise: Recognise) -> Iterator[IO[bytes]]:
     """Open a file for writing; it appears as a whole when the block ends without an error.
 
@@ -147,11 +170,9 @@ def output(path: str | os.PathLike[str], what: str, recognise: Recognise) -> Ite
             with target.open("wb") as stream:
                 yield stream
             return
-        with _beside(target) as (part, stream):
+        with replacing(target) as stream:
             yield stream
-            stream.close()
-            check_output(named, what, recognise)  # it may have appeared in the meantime
-            os.replace(part, target)
+            check_output(named, what, recognise)  # another program may have made it meanwhile
 
 
 def check_output(path: str | os.PathLike[str], what: str, recognise: Recognise) -> Path:
@@ -204,21 +225,6 @@ def _is_replaceable(file: Path, recognise: Recognise) -> bool:
     with open_regular(file) as stream:
         head = stream.read(HEAD_BYTES)
     return not head or recognise(head)
-
-
-@contextmanager
-def _beside(target: Path) -> Iterator[tuple[Path, IO[bytes]]]:
-    """A new file in the same folder with the target's permissions; deleted unless it is renamed."""
-    part = target.with_name(f".resift-{secrets.token_hex(8)}.part")
-    number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        with os.fdopen(number, "wb") as stream:
-            if target.exists():
-                with suppress(OSError):  # a file system without permissions
-                    os.chmod(part, stat.S_IMODE(target.stat().st_mode))
-            yield part, stream
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager

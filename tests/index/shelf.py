@@ -9,13 +9,13 @@ import lance
 
 from index.fakes import HashingEmbedder
 from resift.index.embed import Models
-from resift.index.location import TABLE, Location, locate
 from resift.index.manifest import Entry
 from resift.index.publish import SyncDelta, publish
 from resift.index.report import SyncReport
 from resift.index.run import Progress
-from resift.index.source import open_source
 from resift.index.source_options import SourceOptions
+from resift.index.sources.source import open_source
+from resift.index.storage.location import TABLE, Location, locate
 from resift.index.sync import IndexHandle, SyncConsent, sync
 from resift.index.table.open import open_version
 from resift.index.table.rows import READ_COLUMNS, Origin, Passage, from_row, to_arrow
@@ -46,11 +46,11 @@ class Shelf:
 
     @property
     def versions(self) -> Versions:
-        return Versions(self.location, LOCAL)
+        return Versions(self.location)
 
     @property
     def handle(self) -> IndexHandle:
-        return IndexHandle(self.location, LOCAL, self.versions)
+        return IndexHandle(self.location, self.versions)
 
     def write(self, **files: str) -> None:
         for name, text in files.items():
@@ -73,7 +73,7 @@ class Shelf:
         )
 
     def store(self) -> Store:
-        return Store.open(self.location, LOCAL, self.embedder)
+        return Store.open(self.location, self.embedder)
 
     def publish(self, delta: SyncDelta = NOTHING) -> Version:
         return publish(self.store(), self.versions, self.embedder, delta)

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from index.fakes import HashingEmbedder, InProcessParsers
 from index.shelf import Shelf
 from resift.errors import SourceError
-from resift.index.folder import Folder
-from resift.index.location import TABLE
 from resift.index.publish import clean, rollback
-from resift.index.raw_listing import Fetched, RawListing
+from resift.index.sources.folder import Folder
+from resift.index.sources.listing import Fetched, RawListing
+from resift.index.storage.location import TABLE
 from resift.index.table.rows import Passage
 from resift.index.table.store import TEXT_INDEX, Store
 from resift.index.versions.published import Versions
@@ -62,12 +62,12 @@ def die() -> None:
     raise Killed
 
 
-LOOK, READ = Folder.look, Folder.read
+LIST, READ = Folder.list, Folder.read
 
 
-def look_by_content(folder: Folder, follow_links: bool) -> RawListing:
+def list_by_content(folder: Folder, follow_links: bool) -> RawListing:
     """With ETags as a bucket's: the same for the same content, whenever it was written."""
-    seen = LOOK(folder, follow_links)
+    seen = LIST(folder, follow_links)
     files = [
         replace(file, etag=content_hash(READ(folder, file.key, None).data)) for file in seen.files
     ]
@@ -94,7 +94,7 @@ class History:
             (self.shelf.docs / source).mkdir()
         self._patch = pytest.MonkeyPatch()
         self._patch.setattr("resift.index.run.ParserPool", InProcessParsers)
-        self._patch.setattr(Folder, "look", look_by_content)
+        self._patch.setattr(Folder, "list", list_by_content)
         self._patch.setattr(Folder, "read", read_by_content)
         self._patch.setattr("resift.index.writer.COMMIT_PASSAGES", 2)
         self._patch.setattr("resift.index.publish.time.sleep", lambda seconds: None)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from index.shelf import entry
 from resift.index.diff import Expected, below, compare
 from resift.index.manifest import Entry
-from resift.index.source import SourceObject
+from resift.index.sources.listing import SourceObject
 
 EXPECTED = Expected(lambda key: f"text {key[-1]}", limits="some")
 

@@ -10,8 +10,8 @@ from index.parsing.pdfs import make_pdf
 from index.shelf import Shelf
 from resift.errors import MassDeletion, SourceError
 from resift.index.parsing.options import Columns
-from resift.index.patterns import Globs
 from resift.index.source_options import SourceOptions
+from resift.index.sources.patterns import Globs
 
 
 @pytest.fixture(autouse=True)
@@ -166,7 +166,7 @@ def test_what_is_in_a_locked_folder_stays(shelf: Shelf, monkeypatch: pytest.Monk
         return scandir(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("resift.index.folder.os.scandir", refuse)
+        patch.setattr("resift.index.sources.folder.os.scandir", refuse)
         shelf.write(new="new text")
         report = shelf.sync()
     assert (report.added, report.deleted, report.unchanged, report.unindexed) == (1, 0, 3, 0)

@@ -10,11 +10,11 @@ from index.shelf import LOCAL, Shelf
 from resift.errors import IndexMismatch, InputError, MassDeletion, SourceError, StoreError
 from resift.index import plan as planning
 from resift.index.embed import Models
-from resift.index.location import locate
 from resift.index.parsing.options import ParseLimits
 from resift.index.plan import SyncPlan, plan
-from resift.index.source import open_source
 from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions
+from resift.index.sources.source import open_source
+from resift.index.storage.location import locate
 from resift.index.sync import IndexHandle, SyncConsent
 from resift.index.versions.published import Versions
 
@@ -148,9 +148,9 @@ def test_a_plan_says_that_a_sync_would_stop_for_what_has_lost_its_text(shelf: Sh
 
 def test_a_plan_refuses_a_location_that_a_sync_refuses(shelf: Shelf) -> None:
     shelf.write(a="alpha")
-    place = IndexHandle(locate(str(shelf.docs)), LOCAL, Versions(locate(str(shelf.docs)), LOCAL))
+    handle = IndexHandle(locate(str(shelf.docs)), Versions(locate(str(shelf.docs))))
     with pytest.raises(InputError, match="would be among the documents"):
-        plan(open_source(str(shelf.docs), LOCAL), place, Models(shelf.embedder))
+        plan(open_source(str(shelf.docs), LOCAL), handle, Models(shelf.embedder))
     shelf.sync()
     next(shelf.index.glob("passages.lance/data/*")).unlink()
     with pytest.raises(StoreError, match="has lost"):

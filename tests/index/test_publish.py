@@ -9,12 +9,12 @@ import lance
 import pytest
 
 from index.fakes import InProcessParsers
-from index.shelf import LOCAL, Shelf, entry, passage, texts_found
+from index.shelf import Shelf, entry, passage, texts_found
 from resift.errors import IndexBusy, IndexNotFound, StoreError
 from resift.index import publish as publishing
-from resift.index.location import TABLE
 from resift.index.manifest import Entry
 from resift.index.publish import SyncDelta, clean, rollback
+from resift.index.storage.location import TABLE
 from resift.index.table.store import TEXT_INDEX, Conflict, Store
 from resift.index.table.vectors import index_vectors
 from resift.index.versions.published import Versions
@@ -366,6 +366,6 @@ def test_cleaning_frees_what_is_not_needed_and_nothing_else(four: Shelf) -> None
 
 def test_cleaning_passes_over_a_damaged_record(four: Shelf) -> None:
     (four.index / "versions" / "00000002.json").write_text("{")
-    removed, _ = clean(four.store(), Versions(four.location, LOCAL), 1, 0)
+    removed, _ = clean(four.store(), Versions(four.location), 1, 0)
     assert removed == [1, 3]
     assert four.texts() == ["text number4"]

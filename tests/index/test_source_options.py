@@ -9,9 +9,9 @@ from index.fakes import InProcessParsers
 from index.shelf import Shelf
 from resift.errors import StoreError
 from resift.index.parsing.options import Columns, ParseLimits
-from resift.index.patterns import Globs
 from resift.index.publish import clean
 from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions, remembered
+from resift.index.sources.patterns import Globs
 
 FULL = SourceOptions(
     globs=Globs(("*.md", "*.csv"), ("drafts/",)),

@@ -31,8 +31,10 @@ from resift.index.plan import plan
 from resift.index.publish import rollback
 from resift.index.report import SyncReport
 from resift.index.run import Progress
-from resift.index.source import Fetched, Globs, Source, open_source
 from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions
+from resift.index.sources.listing import Fetched
+from resift.index.sources.patterns import Globs
+from resift.index.sources.source import Source, open_source
 from resift.index.sync import expected_entries
 from resift.index.table.store import Store
 from resift.index.versions.published import Versions

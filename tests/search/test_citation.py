@@ -15,7 +15,7 @@ from cli.command import Resift
 from cli.conftest import resift as resift
 from index.fakes import HashingEmbedder
 from resift.index import citation
-from resift.index.raw_listing import Fetched
+from resift.index.sources.listing import Fetched
 from resift.search.index import Index
 from resift.settings import Settings
 from resift.types import Hit
@@ -131,7 +131,7 @@ def test_a_source_without_read_permission_is_unreachable(
             raise PermissionError(13, "Permission denied", path)
         return stat(path, **options)
 
-    monkeypatch.setattr("resift.index.folder.os.stat", refuse)
+    monkeypatch.setattr("resift.index.sources.folder.os.stat", refuse)
     verdict = index.verify_citation(hit)
     assert verdict.status == "unreachable"
     rights = "permission denied: check the rights of the files and folders"

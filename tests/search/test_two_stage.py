@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from index.fakes import HashingEmbedder
-from index.shelf import LOCAL, Shelf
+from index.shelf import Shelf
 from resift.errors import RuntimeFailure
-from resift.index.location import locate
+from resift.index.storage.location import locate
 from resift.index.table.dataset import open_table
 from resift.index.table.snapshot import Snapshot
 from resift.search.index import Index
@@ -38,7 +38,7 @@ def remote(snapshot: Snapshot) -> Snapshot:
     version, location = snapshot.version, locate(snapshot.uri)
 
     def table() -> object:
-        return open_table(location, LOCAL, version=version.table_version)
+        return open_table(location, version=version.table_version)
 
     return Snapshot(snapshot.uri, version, table, is_local=False)
 

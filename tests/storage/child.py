@@ -30,7 +30,7 @@ class Slow(HashingEmbedder):
 
 
 def main() -> None:
-    """Interpolation that it is ready, wait for the order, do it, and print what came of it."""
+    """Print that it is ready, wait for the order, carry it out, and print the result."""
     for module in ("lance", "obstore", "pyarrow"):
         __import__(module)
     print("ready", flush=True)
@@ -38,8 +38,10 @@ def main() -> None:
     if "query" in order:
         settings = replace(Settings.load(), cache_dir=order["cache_dir"])
         index = Index(order["index"], settings=settings, embedder=HashingEmbedder())
-        found = index.search(order["query"], rerank=False)
-        print(json.dumps({"ids": [hit.id for hit in found], "requests": found.receipt.requests}))
+        ranking = index.search(order["query"], rerank=False)
+        print(
+            json.dumps({"ids": [hit.id for hit in ranking], "requests": ranking.receipt.requests})
+        )
         return
     # So that one run has several commits.
     resift.index.writer.COMMIT_PASSAGES = order.get("commit", 10_000)

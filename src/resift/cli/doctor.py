@@ -14,7 +14,7 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Check whether a store keeps the promises that an index relies on. Exit 0: safe, 1: not."""
-    from resift.index.doctor import examine
+    from resift.index.storage.doctor import examine
     from resift.settings import Settings
 
     diagnosis = examine(uri, Settings.load().storage)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from resift.errors import InputError
 from resift.index.parsing.options import MAX_LIMIT, MIN_SECONDS, Columns
-from resift.index.patterns import Globs
 from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions
+from resift.index.sources.patterns import Globs
 
 _LEAST_MB, _MOST_MB = 1e-6, MAX_LIMIT // 10**6
 

@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from resift.errors import InputError, SourceError
-from resift.index.folder import kind_of
-from resift.index.location import locate_object
 from resift.index.manifest import Entry
 from resift.index.parsing.documents import ChunkedDocument
 from resift.index.parsing.options import ParseLimits, ParseOptions, columns_from_fingerprint
 from resift.index.parsing.pool import ParserPool
-from resift.index.source import Fetched, Source, open_object
+from resift.index.sources.folder import kind_of
+from resift.index.sources.listing import Fetched
+from resift.index.sources.source import Source, open_object
+from resift.index.storage.location import locate_object
 from resift.index.table.rows import Passage
 from resift.index.table.snapshot import Snapshot
 from resift.index.versions.published import Versions

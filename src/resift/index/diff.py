@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from resift.errors import MassDeletion
 from resift.index.manifest import Entry
-from resift.index.source import Listing, SourceObject
 from resift.index.source_options import SourceOptions
+from resift.index.sources.listing import SourceObject
+from resift.index.sources.source import Listing
 from resift.index.versions.record import Version
 
 _MIN_LOST = 20

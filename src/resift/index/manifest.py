@@ -26,6 +26,17 @@ class Entry:
     problems: tuple[str, ...] = ()
 
 
+def new_attempt() -> str:
+    """Name a sync that begins now; a later one of this machine has a greater name."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{token_hex(3)}"
+
+
+def attempt_after(entries: Iterable[Entry], attempt: str) -> str:
+    """Return `attempt`, or a greater name if another machine's clock was ahead of this one's."""
+    last = max((entry.origin.attempt for entry in entries), default="")
+    return attempt if attempt > last else f"{last}~{token_hex(3)}"
+
+
 def to_parquet(entries: Mapping[str, Entry]) -> bytes:
     """Entries as a Parquet file, ordered by URI."""
     arrow = require("pyarrow", "index")
@@ -69,14 +80,3 @@ def newest(entries: Iterable[Entry]) -> tuple[dict[str, Entry], list[Entry]]:
         else:
             replaced.append(entry)
     return current, replaced
-
-
-def new_attempt() -> str:
-    """A name for a run that starts now. Names of later runs are greater."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{token_hex(3)}"
-
-
-def attempt_after(entries: Iterable[Entry], attempt: str) -> str:
-    """`attempt`, or a greater name where another machine's clock was ahead of this one's."""
-    last = max((entry.origin.attempt for entry in entries), default="")
-    return attempt if attempt > last else f"{last}~{token_hex(3)}"

@@ -10,8 +10,9 @@ from resift.index.embed import Embedder, Models, is_remote
 from resift.index.parsing.formats import NO_TEXT
 from resift.index.report import by_file
 from resift.index.run import read_objects
-from resift.index.source import Source, SourceObject
 from resift.index.source_options import SourceOptions
+from resift.index.sources.listing import SourceObject
+from resift.index.sources.source import Source
 from resift.index.sync import NO_CONSENT, IndexHandle, SyncConsent, compare_source
 from resift.index.writer import COMMIT_PASSAGES
 

@@ -12,8 +12,9 @@ from resift.index.parsing.documents import ChunkedFile
 from resift.index.parsing.formats import NO_TEXT
 from resift.index.parsing.options import ParseOptions
 from resift.index.parsing.pool import ParserPool
-from resift.index.source import Source, SourceObject
 from resift.index.source_options import SourceOptions
+from resift.index.sources.listing import SourceObject
+from resift.index.sources.source import Source
 from resift.index.table.rows import Origin
 from resift.index.writer import Writer
 

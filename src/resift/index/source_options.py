@@ -10,7 +10,7 @@ from typing import Any
 
 from resift.errors import InputError, shown
 from resift.index.parsing.options import Columns, ParseLimits
-from resift.index.patterns import ALL, Globs, Pattern
+from resift.index.sources.patterns import ALL, Globs, Pattern
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,22 +13,21 @@ from dataclasses import dataclass, replace
 
 from resift.errors import IndexMismatch, InputError, SourceError, StoreError
 from resift.index.diff import Expected, SourceComparison
-from resift.index.doctor import refuse_unsafe
 from resift.index.embed import Embedder, Models
-from resift.index.location import Location
 from resift.index.manifest import Entry, attempt_after, new_attempt, newest
 from resift.index.parsing.formats import may_exceed, optional_parsers, parsing_fingerprint
 from resift.index.parsing.options import NO_LIMITS, ParseLimits
 from resift.index.publish import SyncDelta, publish, rolled_back
 from resift.index.report import SyncReport, make_report
 from resift.index.run import ProgressCallback, SyncRun, read_objects
-from resift.index.source import Source, lies_in_an_index
 from resift.index.source_options import SourceOptions, remembered
+from resift.index.sources.source import Source, lies_in_an_index
+from resift.index.storage.doctor import refuse_unsafe
+from resift.index.storage.location import Location
 from resift.index.table.store import Store
 from resift.index.versions.published import Versions
 from resift.index.versions.record import Version
 from resift.index.writer import Writer
-from resift.settings import StorageSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,6 @@ class IndexHandle:
     """Where an index is, and its versions."""
 
     location: Location
-    storage: StorageSettings
     versions: Versions
 
 
@@ -77,8 +75,8 @@ def sync(
     if before and not comparison.changes and options.items() <= before.source_options.items():
         return make_report(started, comparison, None, before)
     if not consent.unsafe:
-        refuse_unsafe(handle.location, handle.storage)
-    store = Store.open(handle.location, handle.storage, models.embedder)
+        refuse_unsafe(handle.location)
+    store = Store.open(handle.location, models.embedder)
     known = _known(store, comparison)
     diff = comparison.diff(known)  # an interrupted run may have written some of it
     earlier = rolled_back(handle.versions, before)
@@ -103,7 +101,7 @@ def compare_source(
     Raises what `sync` raises before it reads anything.
     """
     before = handle.versions.newest()
-    if before is None and lies_in_an_index(handle.location, handle.storage):
+    if before is None and lies_in_an_index(handle.location):
         uri = handle.location.uri
         raise InputError(f"{uri}: lies in an index; name another folder or prefix for this one")
     _check_embedder(handle, before, models.embedder)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from resift.index.background import Background, Shared, ready, then
 from resift.index.embed import BUNDLED, WORDLLAMA, Embedder, open_embedder
-from resift.index.location import locate
+from resift.index.storage.location import locate
 from resift.index.sync import IndexHandle
 from resift.index.table.open import Choice, check_embedder, choose_version, load, open_choice
 from resift.index.table.snapshot import Snapshot
@@ -93,8 +93,8 @@ class ComponentLoader:
     @cached_property
     def handle(self) -> IndexHandle:
         """Where the index is."""
-        location, storage = locate(self._uri), self.settings.storage
-        return IndexHandle(location, storage, Versions(location, storage))
+        location = locate(self._uri, self.settings.storage)
+        return IndexHandle(location, Versions(location))
 
     def components(self, mode: Mode, rerank: bool) -> Components:
         """Start to open all that a search needs, at once."""

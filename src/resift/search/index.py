@@ -13,13 +13,13 @@ from resift.errors import InputError, VersionGone
 from resift.index.background import Background, ready
 from resift.index.citation import CitationVerifier, Verdict
 from resift.index.embed import Embedder, Models, Precomputer
-from resift.index.location import locate
 from resift.index.plan import SyncPlan, plan
 from resift.index.publish import clean, rollback
 from resift.index.report import SyncReport
 from resift.index.run import ProgressCallback
-from resift.index.source import open_source
 from resift.index.source_options import SourceOptions
+from resift.index.sources.source import open_source
+from resift.index.storage.location import locate
 from resift.index.sync import SyncConsent, last_source_options, sync
 from resift.index.table.snapshot import Snapshot
 from resift.index.table.store import Store
@@ -367,7 +367,7 @@ class Index:
 
     def _store(self, version: Version) -> Store:
         embedder = self._loader.embedder(version).result()
-        return Store.open(self._loader.handle.location, self._loader.settings.storage, embedder)
+        return Store.open(self._loader.handle.location, embedder)
 
     def _models(self, token_states: bool) -> Models:
         def precomputer() -> Precomputer | None:

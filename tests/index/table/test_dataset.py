@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from index.fakes import HashingEmbedder
-from index.shelf import LOCAL, Shelf
+from index.shelf import Shelf
 from resift.errors import StoreError
-from resift.index.location import TABLE
+from resift.index.storage.location import TABLE
 from resift.index.table.dataset import check_files
 from resift.index.table.store import Store
 
@@ -40,5 +40,5 @@ def test_a_table_behind_a_link_out_of_the_index_is_refused(tmp_path: Path, part:
     inside.symlink_to(elsewhere)
     before = sorted(elsewhere.rglob("*"))
     with pytest.raises(StoreError, match="a link that leads out of the index"):
-        Store.open(shelf.location, LOCAL, HashingEmbedder())
+        Store.open(shelf.location, HashingEmbedder())
     assert sorted(elsewhere.rglob("*")) == before

@@ -111,7 +111,7 @@ def test_requests_are_counted_by_search_and_only_grow(shelf: Shelf, colours: Sna
     location, version = shelf.location, colours.version
 
     def table() -> object:
-        return open_table(location, Settings().storage, version=version.table_version)
+        return open_table(location, version=version.table_version)
 
     remote = Snapshot(colours.uri, version, table, is_local=False)
     view, other = remote.view(), remote.view()

@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 
 from index.fakes import HashingEmbedder
-from index.shelf import LOCAL, Shelf, entry, passage, texts_found
+from index.shelf import Shelf, entry, passage, texts_found
 from resift.errors import IndexMismatch, StoreError
-from resift.index.location import TABLE, locate
+from resift.index.storage.location import TABLE, locate
 from resift.index.table.dataset import create_table
 from resift.index.table.rows import to_arrow
 from resift.index.table.store import Conflict, Contents, Store
 from resift.index.versions.record import FORMAT, VectorIndex
-from resift.settings import StorageSettings
 
 
 def test_contents_are_grouped_by_attempt_and_completeness(shelf: Shelf) -> None:
@@ -145,7 +144,7 @@ def test_a_restored_version_is_the_newest_and_what_came_after_is_gone(shelf: She
 def test_an_index_of_another_embedder_is_refused_with_what_to_do(shelf: Shelf) -> None:
     shelf.store()
     with pytest.raises(IndexMismatch, match=r"by embedder hashing-64, expected other.*new index"):
-        Store.open(shelf.location, LOCAL, HashingEmbedder("other"))
+        Store.open(shelf.location, HashingEmbedder("other"))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +177,7 @@ def test_writers_that_create_a_table_at_once_share_it(tmp_path: Path) -> None:
 
         def create(shelf: Shelf = shelf, start: threading.Barrier = start) -> bytes:
             start.wait()
-            table = create_table(shelf.location, LOCAL, shelf.embedder)
+            table = create_table(shelf.location, shelf.embedder)
             return bytes(table.schema.metadata[b"table"])
 
         with ThreadPoolExecutor(3) as pool:
@@ -196,7 +195,7 @@ def test_a_location_that_cannot_be_a_folder_is_refused_in_one_line(
 ) -> None:
     (tmp_path / "file").write_text("precious")
     with pytest.raises(StoreError, match=message) as caught:
-        Store.open(locate(str(tmp_path / name)), StorageSettings(), HashingEmbedder())
+        Store.open(locate(str(tmp_path / name)), HashingEmbedder())
     assert ".rs" not in str(caught.value)
     assert (tmp_path / "file").read_text() == "precious"
 

@@ -7,9 +7,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from index.shelf import LOCAL, entry
+from index.shelf import entry
 from resift.errors import IndexMismatch, IndexNotFound, StoreError
-from resift.index.location import locate
+from resift.index.storage.location import locate
 from resift.index.versions.published import Damaged, Versions
 from resift.index.versions.record import FORMAT, VectorIndex, Version
 
@@ -33,7 +33,7 @@ ENTRIES = {"/d/a": entry("/d/a")}
 
 @pytest.fixture
 def versions(tmp_path: Path) -> Versions:
-    return Versions(locate(str(tmp_path)), LOCAL)
+    return Versions(locate(str(tmp_path)))
 
 
 def record(tmp_path: Path, number: int = 1) -> Path:
@@ -42,7 +42,7 @@ def record(tmp_path: Path, number: int = 1) -> Path:
 
 def test_a_version_comes_back_as_it_was_published(versions: Versions, tmp_path: Path) -> None:
     assert versions.publish(ONE, ENTRIES) and versions.publish(TWO, {})
-    other = Versions(locate(str(tmp_path)), LOCAL)
+    other = Versions(locate(str(tmp_path)))
     assert (other.get(1), other.newest(), other.numbers()) == (ONE, TWO, [1, 2])
     assert other.readable() == [ONE, TWO]
     assert (other.entries(ONE), other.entries(TWO)) == (ENTRIES, {})
@@ -81,7 +81,7 @@ def test_a_removed_version_is_not_found_and_the_others_are(
 
 
 def test_a_missing_index_has_no_versions_and_nothing_is_created(tmp_path: Path) -> None:
-    versions = Versions(locate(str(tmp_path / "nowhere")), LOCAL)
+    versions = Versions(locate(str(tmp_path / "nowhere")))
     assert (versions.numbers(), versions.newest(), versions.readable()) == ([], None, [])
     with pytest.raises(IndexNotFound, match="no index there"):
         versions.get(3)
@@ -154,7 +154,7 @@ def test_an_index_that_may_not_be_read_is_an_error_of_one_line(
         raise PermissionError(13, "Permission denied", str(path))
 
     versions.publish(ONE, ENTRIES)
-    monkeypatch.setattr("resift.index.local.os.scandir", refuse)
+    monkeypatch.setattr("resift.index.storage.local.os.scandir", refuse)
     with pytest.raises(StoreError, match="permission denied: check the rights of the files"):
         versions.numbers()
     monkeypatch.setattr(Path, "stat", refuse)  # nor at the folder that it lies in
@@ -244,5 +244,5 @@ def test_a_link_out_of_the_index_is_refused(tmp_path: Path, name: str) -> None:
     index.mkdir()
     (index / name).symlink_to(elsewhere)
     with pytest.raises(StoreError, match="a link that leads out of the index"):
-        Versions(locate(str(index)), LOCAL).publish(ONE, ENTRIES)
+        Versions(locate(str(index))).publish(ONE, ENTRIES)
     assert not list(elsewhere.iterdir())

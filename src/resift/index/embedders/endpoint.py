@@ -11,15 +11,15 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException, IncompleteRead
+from http.client import HTTPException
 from ipaddress import ip_address
 from itertools import count
 from typing import Any
-from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, urlsplit
-from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+from urllib.request import Request
 
 from resift.errors import EmbedderError, InputError
+from resift.index.http import HttpClient, Response, TooLarge, within
 from resift.settings import Settings
 
 OPENAI = "api.openai.com"
@@ -33,7 +33,6 @@ ADVICE = {
     405: "check the URL, which often ends in /v1",
 }
 FIRST_WAIT_S = 0.5
-CHUNK = 1 << 16
 MAX_REASON_CHARACTERS = 200
 # 32 vectors of 4,096 numbers are 3 MB as JSON.
 MAX_RESPONSE_BYTES = 64 << 20
@@ -70,13 +69,6 @@ class _Retryable(Exception):
         self.wait_s = wait_s
 
 
-class _NoRedirect(HTTPRedirectHandler):
-    """Redirects are not followed: they would send the key to another host."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
 class Endpoint:
     """A URL that takes JSON by POST. Threads may share it; each request is a new connection.
 
@@ -89,8 +81,7 @@ class Endpoint:
         self._headers = {"Content-Type": "application/json", "User-Agent": "resift"}
         if authorisation.header:
             self._headers["Authorization"] = authorisation.header
-        proxies = [ProxyHandler({})] if _is_loopback(urlsplit(url).hostname) else []
-        self._opener = build_opener(_NoRedirect, *proxies)
+        self._client = HttpClient(use_proxies=not _is_loopback(urlsplit(url).hostname))
 
     def post(self, body: dict[str, Any], limits: RetryLimits) -> Any:
         """The JSON of the response; raises `EmbedderError` where all tries fail."""
@@ -113,33 +104,32 @@ class Endpoint:
     def _post_once(self, data: bytes, timeout_s: float) -> Any:
         request = Request(self.url, data, self._headers, method="POST")
         try:
-            with self._opener.open(request, timeout=timeout_s) as response:
-                text = _read(response, timeout_s)
-        except HTTPError as error:
-            raise self._refusal(error) from error
+            response = self._client.send(request, timeout_s, MAX_RESPONSE_BYTES, within(timeout_s))
+        except TimeoutError as error:
+            raise _Retryable(f"no answer within {timeout_s:g} s") from error
+        except TooLarge as error:
+            raise self._error(f"its answer has {error}; check the URL") from error
         except (OSError, HTTPException, UnicodeError) as error:  # the last for a host name
-            reason = error.reason if isinstance(error, URLError) else error
-            if isinstance(reason, TimeoutError):
-                raise _Retryable(f"no answer within {timeout_s:g} s") from error
-            is_broken = isinstance(reason, ConnectionError | HTTPException)
-            if is_broken and not isinstance(reason, ConnectionRefusedError):
+            is_broken = isinstance(error, ConnectionError | HTTPException)
+            if is_broken and not isinstance(error, ConnectionRefusedError):
                 raise _Retryable("the connection broke") from error
-            raise self._error(f"cannot be reached ({reason}); check the URL") from error
+            raise self._error(f"cannot be reached ({error}); check the URL") from error
+        if not 200 <= response.status < 300:
+            raise self._refusal(response)
         try:
-            return json.loads(text)
+            return json.loads(response.body)
         except (ValueError, RecursionError) as error:
             raise self._error("its answer is no JSON; is it an embeddings server?") from error
 
-    def _refusal(self, error: HTTPError) -> Exception:
-        with error:
-            status = f"{error.code} {error.reason}".strip()
-            message = _message(error)
+    def _refusal(self, response: Response) -> Exception:
+        status = f"{response.status} {response.reason}".strip()
+        message = _message(response.body)
         reason = f"{status} ({message})" if message else status
-        if error.code in RETRIED:
-            return _Retryable(reason, _retry_after(error.headers.get("Retry-After")))
-        if error.code in REFUSALS:
+        if response.status in RETRIED:
+            return _Retryable(reason, _retry_after(response.headers.get("Retry-After")))
+        if response.status in REFUSALS:
             return self._error(reason, EndpointRefused)
-        advice = ADVICE.get(error.code)
+        advice = ADVICE.get(response.status)
         return self._error(f"{reason}; {advice}" if advice else reason)
 
     def _error(self, problem: str, kind: type[EmbedderError] = EmbedderError) -> EmbedderError:
@@ -206,29 +196,9 @@ def _is_loopback(host: str | None) -> bool:
         return False
 
 
-def _read(response: Any, timeout_s: float) -> bytes:
-    """The whole body; `timeout_s` also limits a server that sends it slowly."""
-    end = time.monotonic() + timeout_s
-    parts = []
-    size = 0
-    while part := response.read1(CHUNK):
-        parts.append(part)
-        size += len(part)
-        if size > MAX_RESPONSE_BYTES:
-            raise OSError(f"its answer has over {MAX_RESPONSE_BYTES >> 20} MB")
-        if time.monotonic() > end:
-            raise TimeoutError
-    if response.length:  # bytes that were announced and not sent
-        raise IncompleteRead(b"", response.length)
-    return b"".join(parts)
-
-
-def _message(error: HTTPError) -> str:
+def _message(body: bytes) -> str:
     """The server's error message as one short line; empty where there is none."""
-    try:
-        text = error.read(CHUNK).decode("utf-8", "replace")
-    except (OSError, HTTPException):
-        return ""
+    text = body.decode("utf-8", "replace")
     try:
         message = json.loads(text)
     except ValueError:

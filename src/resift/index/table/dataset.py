@@ -6,13 +6,12 @@ from typing import Any
 
 from resift.errors import IndexMismatch, StoreError
 from resift.extras import require
-from resift.index import local
-from resift.index.bucket import lance_options
 from resift.index.embed import Embedder
-from resift.index.location import TABLE, Location
+from resift.index.storage import local
+from resift.index.storage.client import lance_options
+from resift.index.storage.location import TABLE, Location
 from resift.index.table.rows import schema
 from resift.index.versions.record import FORMAT, check_format, path_inside
-from resift.settings import StorageSettings
 
 _PARTS = ("data", "_versions", "_indices", "_transactions", "_deletions")
 _FOLDERS = (TABLE, *(f"{TABLE}/{part}" for part in _PARTS))
@@ -20,9 +19,7 @@ _FOLDERS = (TABLE, *(f"{TABLE}/{part}" for part in _PARTS))
 _WRITER_CACHE_SIZES = {"index_cache_size_bytes": 64 << 20, "metadata_cache_size_bytes": 64 << 20}
 
 
-def open_table(
-    location: Location, storage: StorageSettings, *, patient: bool = False, **options: Any
-) -> Any:
+def open_table(location: Location, *, patient: bool = False, **options: Any) -> Any:
     """The table of the index at `location`; what Lance raises is not converted.
 
     `patient` waits longer for a store that has answered before.
@@ -32,12 +29,10 @@ def open_table(
     lance = require("lance", "index")
     uri = _uri(location)
     options.setdefault("session", lance.Session(**_WRITER_CACHE_SIZES))
-    return lance.dataset(
-        uri, storage_options=lance_options(location, storage, patient=patient), **options
-    )
+    return lance.dataset(uri, storage_options=lance_options(location, patient=patient), **options)
 
 
-def open_or_create_table(location: Location, storage: StorageSettings, embedder: Embedder) -> Any:
+def open_or_create_table(location: Location, embedder: Embedder) -> Any:
     """The table opened for writing, made if there is none.
 
     Raise `IndexMismatch` for a table of another format, or of another embedder's vectors.
@@ -46,16 +41,16 @@ def open_or_create_table(location: Location, storage: StorageSettings, embedder:
         _make_folder(location)
         local.check_tree(location.folder / TABLE)
     try:
-        dataset = open_table(location, storage, patient=True)
+        dataset = open_table(location, patient=True)
     except ValueError as error:
         if "was not found" not in str(error):
             raise
-        dataset = create_table(location, storage, embedder)
+        dataset = create_table(location, embedder)
     _check_metadata(location, dataset.schema.metadata or {}, embedder)
     return dataset
 
 
-def create_table(location: Location, storage: StorageSettings, embedder: Embedder) -> Any:
+def create_table(location: Location, embedder: Embedder) -> Any:
     """Create the table for vectors of this embedder, unless another writer has just done so."""
     lance = require("lance", "index")
     metadata = {
@@ -64,7 +59,7 @@ def create_table(location: Location, storage: StorageSettings, embedder: Embedde
         "table": uuid.uuid4().hex,
     }
     empty = lance.LanceOperation.Overwrite(schema(embedder.dim, metadata), [])
-    options = lance_options(location, storage, patient=True)
+    options = lance_options(location, patient=True)
     try:
         # Not `write_dataset`: of two writers at once, the second overwrites the first one's table.
         lance.LanceDataset.commit(
@@ -72,10 +67,10 @@ def create_table(location: Location, storage: StorageSettings, embedder: Embedde
         )
     except OSError as error:  # another writer was first: use that table
         try:
-            return open_table(location, storage, patient=True)
+            return open_table(location, patient=True)
         except ValueError:
             raise error from None
-    return open_table(location, storage, patient=True)
+    return open_table(location, patient=True)
 
 
 def check_files(dataset: Any) -> None:

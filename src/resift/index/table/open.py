@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 from resift.errors import IndexMismatch, NoCopy, StoreError
 from resift.extras import require
 from resift.files import from_home
-from resift.index import local
-from resift.index.location import TABLE, Location
-from resift.index.store_errors import is_down
+from resift.index.storage import local
+from resift.index.storage.errors import is_down
+from resift.index.storage.location import TABLE, Location
 from resift.index.table.dataset import open_table
 from resift.index.table.snapshot import Snapshot, reading_version
 from resift.index.versions.published import Versions
 from resift.index.versions.record import Version
-from resift.settings import Settings, StorageSettings
+from resift.settings import Settings
 
 if TYPE_CHECKING:
-    from resift.index.hydrate import Cache
+    from resift.index.storage.copies import CopyCache
 
 # What Lance may hold in memory of indexes and file footers; its own defaults are gigabytes.
 _CACHE_SIZES = {"index_cache_size_bytes": 1 << 30, "metadata_cache_size_bytes": 128 << 20}
@@ -83,7 +83,7 @@ def open_version(
     if cache := _cache(location, settings):
         try:
             with reading_version(location.uri, version):
-                copy = cache.hydrate(location, settings.storage, version)
+                copy = cache.hydrate(location, version)
         except NoCopy as error:
             notes = (*notes, f"{error}; the index was read in place")
     if copy is None and not location.bucket:
@@ -92,9 +92,9 @@ def open_version(
 
     def open_snapshot_table() -> Any:
         if copy is None:
-            return open_table(location, settings.storage, **options)
+            return open_table(location, **options)
         # `copy` lives as long as the snapshot, and with it the lock on this version.
-        return open_table(Location(None, copy.path), StorageSettings(), **options)
+        return open_table(Location(None, copy.path), **options)
 
     is_local = copy is not None or location.bucket is None
     return Snapshot(location.uri, version, open_snapshot_table, is_local, notes)
@@ -115,10 +115,10 @@ def _newest_copy(
     return Choice(version, pinned, (note,))
 
 
-def _cache(location: Location, settings: Settings) -> "Cache | None":
+def _cache(location: Location, settings: Settings) -> "CopyCache | None":
     """The folder for copies, if one is named and the index is not on this disk already."""
     if not location.bucket or not settings.cache_dir:
         return None
-    from resift.index.hydrate import Cache  # only here: it needs file locks, which not all have
+    from resift.index.storage.copies import CopyCache  # it needs fcntl, which Windows lacks
 
-    return Cache(from_home(settings.cache_dir), settings.cache_gb * GIGABYTE)
+    return CopyCache(from_home(settings.cache_dir), settings.cache_gb * GIGABYTE)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from resift.errors import NoCopy, StoreError, VersionGone
 from resift.extras import require
-from resift.index.store_errors import is_missing, store_errors
+from resift.index.storage.errors import is_missing, store_errors
 from resift.index.table.dataset import check_files
 from resift.index.table.filters import (
     Keys,

@@ -18,15 +18,14 @@ from numpy.typing import NDArray
 from resift.errors import StoreError
 from resift.extras import require
 from resift.index.embed import Embedder
-from resift.index.location import Location
 from resift.index.manifest import Entry
-from resift.index.store_errors import is_missing, store_errors
+from resift.index.storage.errors import is_missing, store_errors
+from resift.index.storage.location import Location
 from resift.index.table.dataset import open_or_create_table
 from resift.index.table.filters import sql_literal
 from resift.index.table.rows import HAS_STATES, ORIGIN_COLUMNS, PRECOMPUTED_BY, Origin
 from resift.index.table.vectors import index_vectors, to_matrix
 from resift.index.versions.record import VectorIndex
-from resift.settings import StorageSettings
 
 TEXT_INDEX = "search_text_bm25"
 _DELETE_BATCH = 500
@@ -78,10 +77,10 @@ class Store:
         self._dataset = dataset
 
     @classmethod
-    def open(cls, location: Location, storage: StorageSettings, embedder: Embedder) -> "Store":
+    def open(cls, location: Location, embedder: Embedder) -> "Store":
         """Open the table of the index at `location` for writing, or create it."""
         with store_errors(location.uri):
-            return cls(location.uri, open_or_create_table(location, storage, embedder))
+            return cls(location.uri, open_or_create_table(location, embedder))
 
     @property
     def version(self) -> int:

@@ -15,15 +15,15 @@ from typing import Any
 
 from resift.errors import IndexNotFound, StoreError
 from resift.extras import require
-from resift.index import local
-from resift.index.bucket import open_bucket
-from resift.index.location import TABLE, Location
 from resift.index.manifest import Entry, from_parquet, to_parquet
-from resift.index.s3_listing import Pages
-from resift.index.store_errors import store_errors
-from resift.index.transfer import fetch
+from resift.index.storage import local
+from resift.index.storage.client import fetch, open_bucket
+from resift.index.storage.errors import store_errors
+from resift.index.storage.location import TABLE, Location
+from resift.index.storage.s3_listing import BucketListing
+from resift.index.versions.record import FORMAT as FORMAT
+from resift.index.versions.record import VectorIndex as VectorIndex
 from resift.index.versions.record import Version, read_record, write_record
-from resift.settings import StorageSettings
 
 _THREADS = 16
 _RECORD = re.compile(r"versions/([0-9]{8,18})\.json")
@@ -39,15 +39,14 @@ class Damaged(StoreError):
 class Versions:
     """The published versions of the index at one location. Threads may share it."""
 
-    def __init__(self, location: Location, storage: StorageSettings) -> None:
+    def __init__(self, location: Location) -> None:
         """Read and create nothing yet."""
         self._location = location
-        self._storage = storage
 
     @cached_property
     def _store(self) -> Any:
         if self._location.bucket:
-            return open_bucket(self._location, self._storage, patient=True)
+            return open_bucket(self._location, patient=True)
         folder = self._location.folder
         with store_errors(self._location.uri):
             exists = folder.is_dir()
@@ -71,8 +70,8 @@ class Versions:
         """Files below ``versions/``; `StoreError` if the response is not a listing, never []."""
         prefix = f"{self._location.path}/" if self._location.path else ""
         with store_errors(self._location.uri):
-            pages = list(Pages(self._location, self._storage).all(f"{prefix}versions/"))
-        return [(file.key.removeprefix(prefix), file.changed) for page in pages for file in page]
+            pages = list(BucketListing(self._location).pages(f"{prefix}versions/"))
+        return [(file.key.removeprefix(prefix), file.modified) for page in pages for file in page]
 
     def _files_in_folder(self) -> list[tuple[str, float]]:
         folder = self._location.folder
@@ -81,7 +80,7 @@ class Versions:
                 raise IndexNotFound(
                     f"{self._location.uri}: is no folder; expected one for an index"
                 )
-            return local.listed(folder, "versions")
+            return local.list_folder(folder, "versions")
 
     def readable(self) -> list[Version]:
         """All published versions, ascending, without damaged ones."""
@@ -179,13 +178,13 @@ class Versions:
     def _read(self, path: str, max_bytes: int) -> bytes:
         def check(meta: Mapping[str, Any]) -> None:
             if meta["size"] > max_bytes:
-                raise local.NoFile(f"{path} has more than {max_bytes:,} bytes")
+                raise local.NotAFile(f"{path} has more than {max_bytes:,} bytes")
 
         try:
             if not self._location.bucket:
                 return local.read(self._location.folder, path, max_bytes)
             return fetch(self._store, path, check)[0]
-        except local.NoFile as error:
+        except local.NotAFile as error:
             raise self._damaged(str(error)) from error
         except FileNotFoundError:
             raise

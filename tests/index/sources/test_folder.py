@@ -1,4 +1,4 @@
-"""Proves that what is odd in a folder costs itself, is named, and holds nothing up."""
+"""Proves that odd entries of a folder are named, are skipped alone, and never block."""
 
 import errno
 import json
@@ -18,8 +18,9 @@ import pytest
 from index.fakes import InProcessParsers
 from index.shelf import Shelf
 from resift.errors import SourceError, Unreadable, Vanished
-from resift.index.folder import Folder
-from resift.index.source import Listing, open_source
+from resift.index.sources.folder import Folder
+from resift.index.sources.source import Listing, open_source
+from resift.index.storage.location import Location, locate
 from resift.settings import StorageSettings
 
 LOCAL = StorageSettings()
@@ -67,7 +68,7 @@ def test_odd_names_are_named_and_the_rest_is_listed(tmp_path: Path) -> None:
     assert listing.count == 6 + 7
 
 
-def test_names_that_differ_in_case_or_in_how_a_letter_is_made_are_themselves(
+def test_names_that_differ_in_case_or_unicode_form_stay_distinct(
     tmp_path: Path,
 ) -> None:
     write(tmp_path, "A.md", "a.md", "\u00e9.md", "e\u0301.md")
@@ -78,7 +79,7 @@ def test_names_that_differ_in_case_or_in_how_a_letter_is_made_are_themselves(
         assert source.read(item.key).data.decode() == f"content of {item.key}"
 
 
-def test_links_are_passed_over_and_named_unless_they_are_asked_for(tmp_path: Path) -> None:
+def test_links_are_skipped_and_named_unless_they_are_followed(tmp_path: Path) -> None:
     write(tmp_path, "docs/a.md", "docs/in/b.md", "out/c.md", "out/deep/d.md")
     docs = tmp_path / "docs"
     (docs / "file.md").symlink_to(tmp_path / "out" / "c.md")
@@ -105,7 +106,9 @@ def test_links_are_passed_over_and_named_unless_they_are_asked_for(tmp_path: Pat
     }
 
 
-def test_what_is_no_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entries_that_are_no_files_are_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path, "a.md")
     os.mkfifo(tmp_path / "pipe.md")
     monkeypatch.chdir(tmp_path)
@@ -122,9 +125,9 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.Monke
     }
     # Swapped for one after it was listed.
     with pytest.raises(Unreadable, match="a pipe, expected a file"):
-        Folder(str(tmp_path)).read("pipe.md", None)
+        Folder(locate(tmp_path)).read("pipe.md", None)
     with pytest.raises(Unreadable, match="a device, expected a file"):
-        Folder(str(tmp_path)).read("zero.md", 1_000)
+        Folder(locate(tmp_path)).read("zero.md", 1_000)
     assert time.monotonic() - started < 5
 
 
@@ -157,13 +160,13 @@ def test_a_file_may_vanish_grow_and_shrink_before_it_is_read(tmp_path: Path) -> 
     assert shrunk.etag != objects[2].etag
 
 
-def test_a_file_that_says_it_is_empty_is_read_up_to_the_limit() -> None:
+def test_a_file_of_reported_size_zero_is_read_up_to_the_limit() -> None:
     """As those below /proc do, and some of them never end."""
     with pytest.raises(SourceError, match="over the limit of 10"):
-        Folder("/proc/self").read("maps", 10)
+        Folder(Location(None, "/proc/self")).read("maps", 10)
 
 
-def test_an_index_is_no_source_wherever_it_lies(tmp_path: Path) -> None:
+def test_an_index_is_no_source_anywhere(tmp_path: Path) -> None:
     write(tmp_path, "a.md", "versions/b.md", "manifests/c.md")
     write(
         tmp_path, "index/passages.lance/data.md", "index/versions/x.md", "index/manifests/y.parquet"
@@ -178,7 +181,7 @@ def test_an_index_is_no_source_wherever_it_lies(tmp_path: Path) -> None:
 
 
 def forbid(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Take the right to list it away, also from root."""
+    """Remove the right to list the folder, also for root."""
     scandir = os.scandir
 
     def refuse(path: bytes) -> object:
@@ -186,11 +189,11 @@ def forbid(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
-    monkeypatch.setattr("resift.index.folder.os.scandir", refuse)
+    monkeypatch.setattr("resift.index.sources.folder.os.scandir", refuse)
 
 
 class Blind:
-    """An entry of a folder that says what it is called, and what it is if `kind` is known."""
+    """An entry of a folder whose state is unknown, and its kind too unless `kind` is true."""
 
     def __init__(self, entry: "os.DirEntry[bytes]", error: OSError, *, kind: bool) -> None:
         self.name, self.path = entry.name, entry.path
@@ -210,7 +213,7 @@ class Blind:
 
 
 def blind(monkeypatch: pytest.MonkeyPatch, folder: Path, number: int, *, kind: bool = True) -> None:
-    """What lies in this folder is listed and cannot be looked at."""
+    """Let the entries of a folder be listed but not examined."""
     scandir = os.scandir
 
     def entries(path: bytes) -> AbstractContextManager[Iterable[object]]:
@@ -220,12 +223,12 @@ def blind(monkeypatch: pytest.MonkeyPatch, folder: Path, number: int, *, kind: b
         error = OSError(number, os.strerror(number))
         return nullcontext([Blind(entry, error, kind=kind) for entry in inside])
 
-    monkeypatch.setattr("resift.index.folder.os.scandir", entries)
+    monkeypatch.setattr("resift.index.sources.folder.os.scandir", entries)
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ENAMETOOLONG])
 @pytest.mark.parametrize("kind", [True, False])
-def test_what_is_listed_and_cannot_be_looked_at_is_unseen_and_stays_in_the_index(
+def test_an_entry_that_cannot_be_examined_is_unseen_and_stays_in_the_index(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, number: int, kind: bool
 ) -> None:
     monkeypatch.setattr("resift.index.run.ParserPool", InProcessParsers)
@@ -243,7 +246,7 @@ def test_what_is_listed_and_cannot_be_looked_at_is_unseen_and_stays_in_the_index
     assert reasons[shelf.uri("b/c.md")].startswith("cannot be looked at: ")
 
 
-def test_only_what_the_system_says_is_not_there_is_gone(
+def test_only_entries_that_the_system_reports_missing_are_deleted(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resift.index.run.ParserPool", InProcessParsers)
@@ -254,7 +257,7 @@ def test_only_what_the_system_says_is_not_there_is_gone(
     assert (report.deleted, report.unchanged, report.unread) == (1, 1, 0)
 
 
-def test_a_link_whose_end_cannot_be_looked_at_leads_somewhere(
+def test_a_link_whose_target_cannot_be_examined_is_unseen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, "docs/a.md", "locked/b.md")
@@ -266,7 +269,7 @@ def test_a_link_whose_end_cannot_be_looked_at_leads_somewhere(
             raise PermissionError(13, "Permission denied")
         return stat(path, **options)
 
-    monkeypatch.setattr("resift.index.folder.os.stat", refuse)
+    monkeypatch.setattr("resift.index.sources.folder.os.stat", refuse)
     listing = listed(tmp_path / "docs", follow_links=True)
     assert keys(listing) == ["a.md"] and not listing.odd
     assert [uri for uri, _ in listing.unseen] == [f"{tmp_path}/docs/link"]
@@ -275,9 +278,9 @@ def test_a_link_whose_end_cannot_be_looked_at_leads_somewhere(
 def test_a_folder_without_the_right_to_enter_it_is_unseen_file_by_file(tmp_path: Path) -> None:
     write(tmp_path, "a.md", "b/c.md", "b/d.md", "b/pic.png")
     (tmp_path / "b").chmod(0o644)
-    said = elsewhere(without_rights(), LIST, str(tmp_path))
-    assert said["objects"] == [f"{tmp_path}/a.md"] and not said["odd"]
-    assert said["unseen"] == [f"{tmp_path}/b/c.md", f"{tmp_path}/b/d.md"]
+    result = elsewhere(without_rights(), LIST, str(tmp_path))
+    assert result["objects"] == [f"{tmp_path}/a.md"] and not result["odd"]
+    assert result["unseen"] == [f"{tmp_path}/b/c.md", f"{tmp_path}/b/d.md"]
 
 
 @pytest.mark.parametrize("name", ["docs", "dö cs"])
@@ -287,18 +290,20 @@ def test_names_are_utf8_whatever_the_locale(tmp_path: Path, locale: str, name: s
     write(root, "é.md", "日/本.md", "plain.md")
     (root / os.fsdecode(b"latin \xe9.md")).write_text("x")
     env = {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    said = elsewhere([], LIST, str(root), **env)
-    assert said["objects"] == sorted(f"{root}/{key}" for key in ("é.md", "日/本.md", "plain.md"))
-    assert said["read"] == ["content of plain.md", "content of é.md", "content of 日/本.md"]
-    assert said["found"] == said["read"]
-    assert said["odd"] == [rf"{root}/latin \xe9.md"] and not said["unseen"]
-    assert said["folder"] is True and said["published"] == [1]
+    result = elsewhere([], LIST, str(root), **env)
+    assert result["objects"] == sorted(f"{root}/{key}" for key in ("é.md", "日/本.md", "plain.md"))
+    assert result["read"] == ["content of plain.md", "content of é.md", "content of 日/本.md"]
+    assert result["found"] == result["read"]
+    assert result["odd"] == [rf"{root}/latin \xe9.md"] and not result["unseen"]
+    assert result["folder"] is True and result["published"] == [1]
 
 
 LIST = """
 import json, sys
-from resift.index.location import locate
-from resift.index.source import open_object, open_source
+from resift.index.versions.record import Version
+from resift.index.versions.published import Versions
+from resift.index.storage.location import locate
+from resift.index.sources.source import open_object, open_source
 from resift.index.versions.record import Version
 from resift.index.versions.published import Versions
 from resift.settings import StorageSettings
@@ -312,7 +317,7 @@ if len(sys.argv) > 2:
     said["read"] = [source.read(item.key).data.decode() for item in listing.objects]
     opened = [open_object(item.uri, storage) for item in listing.objects]
     said["found"] = [place.find(key).data.decode() for place, key in opened]
-    versions = Versions(locate(sys.argv[1] + " index"), storage)
+    versions = Versions(locate(sys.argv[1] + " index"))
     versions._location.folder.mkdir()
     when = "2026-01-01T00:00:00.000+00:00"
     made = Version(1, "t", 1, when, "e", "f", 0, 0, "manifests/m", ())
@@ -323,15 +328,15 @@ print(json.dumps(said))
 
 
 def elsewhere(before: list[str], code: str, root: str, **env: str) -> dict[str, Any]:
-    """What another process says, under another locale or without rights."""
+    """Run code in another process, under another locale or without rights."""
     command = [*before, sys.executable, "-c", code, root, *(["read"] if env else [])]
     ended = subprocess.run(command, env=os.environ | env, capture_output=True, check=True)
-    said: dict[str, Any] = json.loads(ended.stdout)
-    return said
+    result: dict[str, Any] = json.loads(ended.stdout)
+    return result
 
 
 def without_rights() -> list[str]:
-    """A command before a command, under which root has no rights but those of the files."""
+    """Make a command prefix that takes root's special rights away."""
     if os.geteuid():
         return []
     if not shutil.which("setpriv"):

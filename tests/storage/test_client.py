@@ -1,4 +1,4 @@
-"""Proves who is let in and as whom, that obstore and Lance agree, and that no secret shows."""
+"""Proves which credentials are used, the same by obstore and Lance, and that no secret is shown."""
 
 import json
 import stat
@@ -12,10 +12,10 @@ import obstore
 import pytest
 
 from resift.errors import MissingExtra, SettingsError
-from resift.index.bucket import lance_options, open_bucket, probe
-from resift.index.credentials import Credentials, find_credentials
-from resift.index.location import Location
-from resift.index.store_errors import meaning
+from resift.index.storage.client import lance_options, open_bucket
+from resift.index.storage.credentials import Credentials, find_credentials
+from resift.index.storage.errors import meaning
+from resift.index.storage.location import Location
 from resift.settings import StorageSettings
 from storage.conftest import Server
 from storage.faulty import Faults, FaultyProxy
@@ -34,16 +34,21 @@ def aws_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def probe(location: Location) -> None:
+    """Send one request: list a little of the prefix."""
+    next(iter(obstore.list(open_bucket(location), chunk_size=1)), None)
+
+
 def write_and_read(bucket: str, storage: StorageSettings) -> None:
-    """Both ways in: an object through obstore, a table through Lance."""
-    place = Location(bucket, "pre/fix")
-    store = open_bucket(place, storage)
+    """Write and read an object through obstore and a table through Lance."""
+    location = Location(bucket, "pre/fix", storage)
+    store = open_bucket(location)
     obstore.put(store, "object", b"x" * 100)
     assert bytes(obstore.get(store, "object").bytes()) == b"x" * 100
     table = arrow.table({"a": [1, 2]})
-    options = lance_options(place, storage)
-    lance.write_dataset(table, place.child("t.lance"), storage_options=options)
-    assert lance.dataset(place.child("t.lance"), storage_options=options).count_rows() == 2
+    options = lance_options(location)
+    lance.write_dataset(table, location.child("t.lance"), storage_options=options)
+    assert lance.dataset(location.child("t.lance"), storage_options=options).count_rows() == 2
 
 
 def profile(folder: Path, name: str, **lines: str) -> None:
@@ -53,7 +58,7 @@ def profile(folder: Path, name: str, **lines: str) -> None:
 
 
 def command(folder: Path, answer: dict[str, Any] | None) -> str:
-    """A credential_process that gives this answer, or says a secret on stderr and fails."""
+    """A credential_process that prints this answer, or prints a secret on stderr and fails."""
     script = folder / "command.sh"
     says = f"echo '{json.dumps(answer)}'" if answer else f"echo {SECRET} >&2; exit 1"
     script.write_text(f"#!/bin/sh\necho called >> {folder}/calls\n{says}\n")
@@ -66,7 +71,7 @@ def keys_until(expiration: str) -> dict[str, Any]:
     return {"Version": 1, "Expiration": expiration, **keys}
 
 
-def test_encryption_is_asked_for_by_both_ways_in(proxy: FaultyProxy, bucket: str) -> None:
+def test_obstore_and_lance_request_encryption(proxy: FaultyProxy, bucket: str) -> None:
     settings = Server(proxy.endpoint).settings()
     storage = StorageSettings(
         settings.endpoint,
@@ -77,13 +82,13 @@ def test_encryption_is_asked_for_by_both_ways_in(proxy: FaultyProxy, bucket: str
         kms_key_id="key-1",
         bucket_key=True,
     )
-    place = Location(bucket, "i")
+    location = Location(bucket, "i", storage)
     for write in (
-        lambda: obstore.put(open_bucket(place, storage), "object", b"x"),
+        lambda: obstore.put(open_bucket(location), "object", b"x"),
         lambda: lance.write_dataset(
             arrow.table({"a": [1]}),
-            place.child("t"),
-            storage_options=lance_options(place, storage),
+            location.child("t"),
+            storage_options=lance_options(location),
         ),
     ):
         proxy.restart()
@@ -91,37 +96,37 @@ def test_encryption_is_asked_for_by_both_ways_in(proxy: FaultyProxy, bucket: str
             write()
         except Exception as refused:  # the server has no KMS; what it was asked for is the matter
             print(refused)
-        asked = [one.headers for one in proxy.seen if one.method == "PUT"]
+        headers = [request.headers for request in proxy.seen if request.method == "PUT"]
         prefix = "x-amz-server-side-encryption"
-        assert asked
-        assert asked[0][prefix] == "aws:kms"
-        assert asked[0][f"{prefix}-aws-kms-key-id"] == "key-1"
-        assert asked[0][f"{prefix}-bucket-key-enabled"] == "true"
+        assert headers
+        assert headers[0][prefix] == "aws:kms"
+        assert headers[0][f"{prefix}-aws-kms-key-id"] == "key-1"
+        assert headers[0][f"{prefix}-bucket-key-enabled"] == "true"
 
 
 def test_a_session_token_goes_with_every_request(proxy: FaultyProxy) -> None:
     storage = StorageSettings(proxy.endpoint, "us-east-1", "owner", "owner-secret", "token-1")
-    place = Location("bucket", "i")
+    location = Location("bucket", "i", storage)
     with pytest.raises(Exception, match="Error performing"):  # the server never gave that token
-        probe(place, storage)
+        probe(location)
     with pytest.raises(ValueError, match="Error performing"):
-        lance.dataset(place.child("t"), storage_options=lance_options(place, storage))
+        lance.dataset(location.child("t"), storage_options=lance_options(location))
     assert len(proxy.seen) > 1
-    assert {one.headers["x-amz-security-token"] for one in proxy.seen} == {"token-1"}
-    assert all(one.path.startswith("/bucket") for one in proxy.seen)
+    assert {request.headers["x-amz-security-token"] for request in proxy.seen} == {"token-1"}
+    assert all(request.path.startswith("/bucket") for request in proxy.seen)
 
 
 def test_a_bucket_in_the_hosts_name_is_put_there_once() -> None:
-    place = Location("bucket", "i")
     for endpoint in ("http://localhost:9", "http://bucket.localhost:9"):
         storage = StorageSettings(endpoint, "r", "a", SECRET, virtual_hosted=True)
-        assert lance_options(place, storage)["aws_endpoint"] == "http://bucket.localhost:9"
+        location = Location("bucket", "i", storage)
+        assert lance_options(location)["aws_endpoint"] == "http://bucket.localhost:9"
         with pytest.raises(Exception, match=r"GET http://bucket\.localhost:9/[?]") as refused:
-            probe(place, storage)
+            probe(location)
         assert SECRET not in str(refused.value)
 
 
-def test_what_was_given_wins_over_the_environment(
+def test_settings_win_over_the_environment(
     server: Server, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
@@ -138,11 +143,11 @@ def test_a_named_profile_gives_keys_region_and_endpoint(
     )
     storage = StorageSettings(profile="work")
     write_and_read(bucket, storage)
-    assert lance_options(Location(bucket, ""), storage)["aws_region"] == "eu-north-1"
-    assert open_bucket(Location(bucket, ""), storage).config["region"] == "eu-north-1"
+    assert lance_options(Location(bucket, "", storage))["aws_region"] == "eu-north-1"
+    assert open_bucket(Location(bucket, "", storage)).config["region"] == "eu-north-1"
 
 
-def test_the_default_profile_is_asked_where_its_file_is_and_no_keys_are_given(
+def test_the_default_profile_is_used_if_its_file_exists_and_no_keys_are_given(
     server: Server, bucket: str, aws_files: Path
 ) -> None:
     assert find_credentials(StorageSettings()) is None
@@ -152,7 +157,7 @@ def test_the_default_profile_is_asked_where_its_file_is_and_no_keys_are_given(
     assert find_credentials(server.settings()) is None
 
 
-def test_a_profiles_command_is_asked_again_when_its_keys_expire(
+def test_a_profiles_command_runs_again_when_its_keys_expire(
     server: Server, bucket: str, aws_files: Path
 ) -> None:
     for expires, calls in (("2099-01-01T00:00:00Z", 1), ("2000-01-01T00:00:00Z", 2)):
@@ -164,22 +169,26 @@ def test_a_profiles_command_is_asked_again_when_its_keys_expire(
             credential_process=command(aws_files, keys_until(expires)),
             region="r",
         )
-        found = find_credentials(StorageSettings(server.endpoint, profile="work"))
-        assert isinstance(found, Credentials)
+        credentials = find_credentials(StorageSettings(server.endpoint, profile="work"))
+        assert isinstance(credentials, Credentials)
         assert (aws_files / "calls").read_text().count("called") == 1
         if calls == 1:
-            assert found()["access_key_id"] == found.options()["aws_access_key_id"] == "owner"
+            assert (
+                credentials()["access_key_id"]
+                == credentials.options()["aws_access_key_id"]
+                == "owner"
+            )
             write_and_read(bucket, StorageSettings(server.endpoint, profile="work"))
         else:
             with pytest.raises(SettingsError, match=r"AWS profile 'work': .* \(RuntimeError\)"):
-                found()
+                credentials()
             with pytest.raises(Exception, match="credential provider") as refused:
-                probe(Location(bucket, ""), StorageSettings(server.endpoint, profile="work"))
+                probe(Location(bucket, "", StorageSettings(server.endpoint, profile="work")))
             assert "the AWS profile gives no keys any more" in meaning(refused.value)
             assert (aws_files / "calls").read_text().count("called") > 1
 
 
-def test_a_profile_that_gives_nothing_is_told_in_one_line(aws_files: Path) -> None:
+def test_a_profile_without_credentials_is_reported_in_one_line(aws_files: Path) -> None:
     profile(aws_files, "empty", region="r")
     profile(aws_files, "failing", credential_process=command(aws_files, None))
     for name, reason in (
@@ -188,53 +197,53 @@ def test_a_profile_that_gives_nothing_is_told_in_one_line(aws_files: Path) -> No
         ("failing", "CredentialRetrievalError"),
     ):
         with pytest.raises(SettingsError, match=reason) as refused:
-            open_bucket(Location("bucket", ""), StorageSettings(profile=name))
-        said = str(refused.value)
-        assert said.startswith(f"AWS profile '{name}': ") and "\n" not in said
-        assert SECRET not in said
+            open_bucket(Location("bucket", "", StorageSettings(profile=name)))
+        message = str(refused.value)
+        assert message.startswith(f"AWS profile '{name}': ") and "\n" not in message
+        assert SECRET not in message
         assert refused.value.__cause__ is None
 
 
-def test_without_botocore_a_named_profile_is_refused_and_a_shared_file_is_passed_over(
+def test_without_botocore_a_named_profile_is_refused_and_shared_files_are_ignored(
     aws_files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile(aws_files, "default", aws_access_key_id="a", aws_secret_access_key="b")
     monkeypatch.setitem(sys.modules, "botocore", None)
     monkeypatch.setitem(sys.modules, "botocore.session", None)
     with pytest.raises(MissingExtra, match=r"pip install 'resift\[aws\]'"):
-        open_bucket(Location("bucket", ""), StorageSettings(profile="work"))
+        open_bucket(Location("bucket", "", StorageSettings(profile="work")))
     assert find_credentials(StorageSettings()) is None
 
 
 def test_a_patient_store_outlasts_what_ends_an_impatient_one(
     proxy: FaultyProxy, bucket: str
 ) -> None:
-    place, storage = Location(bucket, ""), Server(proxy.endpoint).settings()
+    location = Location(bucket, "", Server(proxy.endpoint).settings())
     proxy.restart(Faults(slow_down_until=6))
     with pytest.raises(Exception, match="503"):
-        obstore.put(open_bucket(place, storage), "a", b"x")
+        obstore.put(open_bucket(location), "a", b"x")
     assert len(proxy.seen) == 5
     proxy.restart(Faults(slow_down_until=6))
-    obstore.put(open_bucket(place, storage, patient=True), "a", b"x")
+    obstore.put(open_bucket(location, patient=True), "a", b"x")
     assert len(proxy.seen) == 7
 
 
-def test_both_outlast_a_store_that_stumbles(proxy: FaultyProxy, bucket: str) -> None:
+def test_obstore_and_lance_retry_temporary_failures(proxy: FaultyProxy, bucket: str) -> None:
     proxy.restart(Faults(slow_down_every=4, reset_every=7))
     write_and_read(bucket, Server(proxy.endpoint).settings())
     assert len(proxy.seen) > 7
 
 
-def ways_in(place: Location, storage: StorageSettings) -> list[Callable[[], object]]:
-    """A write and a listing, each of which asks the store at once."""
+def ways_in(location: Location) -> list[Callable[[], object]]:
+    """A write and a listing, each of which sends a request."""
     return [
-        lambda: obstore.put(open_bucket(place, storage), "a", b"x"),
-        lambda: probe(place, storage),
+        lambda: obstore.put(open_bucket(location), "a", b"x"),
+        lambda: probe(location),
     ]
 
 
-def through_lance(place: Location, storage: StorageSettings) -> None:
-    lance.dataset(place.child("t"), storage_options=lance_options(place, storage))
+def through_lance(location: Location) -> None:
+    lance.dataset(location.child("t"), storage_options=lance_options(location))
 
 
 @pytest.mark.parametrize(
@@ -248,12 +257,12 @@ def through_lance(place: Location, storage: StorageSettings) -> None:
         ("416 Range Not Satisfiable", "InvalidRange", "an object changed while it was read"),
     ],
 )
-def test_a_refusal_is_told_in_a_phrase_and_without_a_secret(
+def test_a_refusal_is_explained_without_a_secret(
     proxy: FaultyProxy, bucket: str, status: str, code: str, phrase: str
 ) -> None:
     proxy.restart(Faults(refusal=(status, code)))
     storage = StorageSettings(proxy.endpoint, "us-east-1", "owner", SECRET, f"{SECRET}-token")
-    for way in ways_in(Location(bucket, ""), storage):
+    for way in ways_in(Location(bucket, "", storage)):
         with pytest.raises(Exception, match=code) as refused:
             way()
         assert phrase in meaning(refused.value)
@@ -267,12 +276,12 @@ def test_a_refusal_is_told_in_a_phrase_and_without_a_secret(
         (Faults(reset_every=1), "the connection is cut again and again"),
     ],
 )
-def test_what_does_not_pass_is_told_in_a_phrase_and_without_a_secret(
+def test_a_lasting_failure_is_explained_without_a_secret(
     proxy: FaultyProxy, bucket: str, faults: Faults, phrase: str
 ) -> None:
     proxy.restart(faults)
     storage = StorageSettings(proxy.endpoint, "us-east-1", "owner", SECRET)
-    for way in ways_in(Location(bucket, ""), storage):
+    for way in ways_in(Location(bucket, "", storage)):
         with pytest.raises(Exception, match="retries") as refused:
             way()
         assert phrase in meaning(refused.value)
@@ -283,10 +292,10 @@ def test_no_secret_shows_in_settings_stores_and_refused_signatures(
     server: Server, bucket: str
 ) -> None:
     storage = StorageSettings(server.endpoint, "us-east-1", "owner", SECRET)
-    place = Location(bucket, "")
-    shown = [repr(storage), repr(open_bucket(place, storage))]
-    ways: list[Callable[[], object]] = [*ways_in(place, storage)]
-    ways.append(partial(through_lance, place, storage))
+    location = Location(bucket, "", storage)
+    shown = [repr(storage), repr(open_bucket(location))]
+    ways: list[Callable[[], object]] = [*ways_in(location)]
+    ways.append(partial(through_lance, location))
     for way in ways:
         with pytest.raises(Exception, match="SignatureDoesNotMatch") as refused:
             way()
@@ -294,22 +303,22 @@ def test_no_secret_shows_in_settings_stores_and_refused_signatures(
     assert SECRET not in "".join(shown)
 
 
-def test_who_we_are_is_asked_once_and_again_when_aws_files_change(
+def test_credentials_are_looked_up_once_and_again_when_aws_files_change(
     server: Server, bucket: str, aws_files: Path
 ) -> None:
     answer = keys_until("2099-01-01T00:00:00Z")
     profile(aws_files, "work", credential_process=command(aws_files, answer), region="r")
     storage = StorageSettings(server.endpoint, profile="work")
     for _ in range(5):
-        open_bucket(Location(bucket, ""), storage)
-        lance_options(Location(bucket, ""), storage)
+        open_bucket(Location(bucket, "", storage))
+        lance_options(Location(bucket, "", storage))
     assert (aws_files / "calls").read_text().count("called") == 1
     profile(aws_files, "other", region="r")
     assert find_credentials(storage) is not None
     assert (aws_files / "calls").read_text().count("called") == 2
 
 
-def test_a_profile_that_cannot_be_read_is_asked_again_each_time(aws_files: Path) -> None:
+def test_a_failed_lookup_of_credentials_is_not_remembered(aws_files: Path) -> None:
     storage = StorageSettings(profile="work")
     with pytest.raises(SettingsError, match="no such profile"):
         find_credentials(storage)

@@ -1,4 +1,4 @@
-"""A made-up S3 on loopback that answers as it is told: with any keys, or with no listing at all."""
+"""A fake S3 on loopback that lists any keys, or answers with no listing at all."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +15,7 @@ Answer = tuple[int, bytes]
 Query = Mapping[str, str]
 
 
-class MadeUp(ThreadingHTTPServer):
+class FakeS3(ThreadingHTTPServer):
     """`objects` by key, `archived` keys among them; `listing` may answer for a listing instead."""
 
     daemon_threads = True
@@ -61,15 +61,15 @@ def listing(objects: Mapping[str, bytes], following: str | None = None, count: i
 
 
 def refusal(code: str, **more: str) -> bytes:
-    """An error as S3 says it; `more` may quote a key."""
+    """An error answer of S3; `more` may quote a key."""
     fields = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in more.items())
     return f"<?xml version='1.0'?><Error><Code>{code}</Code>{fields}</Error>".encode()
 
 
 @contextmanager
-def made_up_server() -> Iterator[MadeUp]:
-    """A running one."""
-    with MadeUp() as server:
+def fake_s3_server() -> Iterator[FakeS3]:
+    """A running server."""
+    with FakeS3() as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         try:
             yield server
@@ -79,7 +79,7 @@ def made_up_server() -> Iterator[MadeUp]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: MadeUp
+    server: FakeS3
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)

@@ -1,8 +1,8 @@
-"""What an object store's failure means to its user, in a few words.
+"""What a failure of an object store means to its user, in a few words.
 
-obstore and Lance both fail with the text of the same Rust crate. What happened is told by the HTTP
-status and by S3's own error code in the answer, never by other words: those may be an object's
-name. Only phrases written here are passed on where one fits.
+obstore and Lance both fail with the text of one Rust crate. The HTTP status and S3's error code in
+the answer tell what happened; other words of the text may be an object's name. Where a phrase of
+this file fits, only that is shown.
 """
 
 import re
@@ -14,13 +14,13 @@ from resift.errors import ResiftError, StoreError
 from resift.files import remedy
 
 _ACCESS = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
-_NOBODY = (
+_NO_CREDENTIALS = (
     "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
     "or AWS_SKIP_SIGNATURE=true for a bucket that is open to all"
 )
 _KEY = "the KMS key cannot be used: check kms_key_id, and the key's policy for kms:GenerateDataKey"
 _CUT = "the connection is cut again and again: check the network, or try again later"
-_DRIPS = "it sends too slowly, or is cut off: check the network, or try again later"
+_SLOW = "it sends too slowly, or is cut off: check the network, or try again later"
 _DAMAGED = (
     "a file of the index is damaged: restore it, index into a new place, or roll back to a version "
     "that is whole, if there is one"
@@ -85,23 +85,25 @@ _BAD_CREDENTIALS = (
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
 )
-_FOR_THE_MOMENT = {408, 429, 500, 502, 503, 504}
-_SILENCE = (
+_TEMPORARY = {408, 429, 500, 502, 503, 504}
+_NO_ANSWER_SIGNS = (
     "HttpError",
     "Connection reset",
     "error sending request",
     "error decoding response body",
     "request or response body error",
-    "it drips: ",
+    "transfer too slow: ",
 )
-# Where no answer came: words of the client's own, looked for behind the request's URL only.
-_NO_ANSWER = (
+# Words of the client where no answer came; they are searched for after the request's URL only.
+_CLIENT_PHRASES = (
     ("Received redirect without LOCATION", _REGION),
     ("dns error", f"the server does not answer, no host has that name: {_ENDPOINT}"),
     ("failed to lookup address", f"the server does not answer, no host has that name: {_ENDPOINT}"),
-    ("Connection refused", f"the server does not answer, nobody listens there: {_ENDPOINT}"),
-    ("ConnectionRefused", f"the server does not answer, nobody listens there: {_ENDPOINT}"),
+    ("Connection refused", f"the server does not answer, no service listens there: {_ENDPOINT}"),
+    ("ConnectionRefused", f"the server does not answer, no service listens there: {_ENDPOINT}"),
     ("InvalidCertificate", "its certificate is not trusted: check AWS_ENDPOINT_URL and its CA"),
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted: check AWS_ENDPOINT_URL"),
+    ("WRONG_VERSION_NUMBER", "it does not speak TLS: write http:// in AWS_ENDPOINT_URL"),
     ("invalid peer certificate", "its certificate is not trusted: check AWS_ENDPOINT_URL"),
     ("InvalidContentType", "it does not speak TLS: write http:// in AWS_ENDPOINT_URL"),
     ("TimedOut", f"the server does not answer in time: {_ENDPOINT}"),
@@ -117,14 +119,14 @@ _NO_ANSWER = (
     ),
     ("Failed to resolve region", "the bucket's region is not known: set AWS_REGION"),
     ("Got invalid list response", f"the answer is no S3 listing: {_ENDPOINT}"),
-    ("it drips: ", _DRIPS),
-    ("request or response body error", _DRIPS),
+    ("transfer too slow: ", _SLOW),
+    ("request or response body error", _SLOW),
     ("HttpError", f"the server does not answer: {_ENDPOINT}"),
     ("error sending request", f"the server does not answer: {_ENDPOINT}"),
     ("error decoding response body", _CUT),
 )
-# What Lance says of a file that is cut short, or that another program has written.
-_UNREADABLE = (
+# Lance's words for a file that is cut short, or that another program has written.
+_DAMAGED_SIGNS = (
     "does not have sufficient data, len: ",
     "failed to decode Protobuf message",
     "failed to fill whole buffer",
@@ -133,31 +135,31 @@ _UNREADABLE = (
     "Invalid range ",
     "Is a directory (os error 21)",
 )
-# What is said in front of any request.
-_BEFORE = (
-    (" http://169.254.169.254/", _NOBODY),
-    (" http://169.254.170.", _NOBODY),
+# Words of a request for credentials, which comes before any request to the bucket.
+_CREDENTIAL_PHRASES = (
+    (" http://169.254.169.254/", _NO_CREDENTIALS),
+    (" http://169.254.170.", _NO_CREDENTIALS),
     ("External AWS credential provider", "the AWS profile gives no keys any more: log in again"),
 )
-_TRIED = re.compile(r"Error performing [A-Z]+ \S+ in [\d.]+(?:ns|µs|ms|s)\b")
+_REQUEST = re.compile(r"Error performing [A-Z]+ \S+ in [\d.]+(?:ns|µs|ms|s)\b")
 _SHORT_ANSWER = re.compile(r"- Server returned non-2xx status code: (\d{3})[^:]*:?(.*)", re.DOTALL)
 _ANSWER = re.compile(r"^ *status: (\d{3}),\n *body: (.*)", re.MULTILINE | re.DOTALL)
-# Of several objects deleted at once; the key stands in front of the store's own words.
+# For several objects deleted at once: the key precedes the store's own words.
 _BULK_ANSWER = re.compile(
     r"DeleteObjects request failed for key .*\(code: ([\w.]+)\)\s*$", re.DOTALL
 )
 _CODE = re.compile(r"<Code>([\w.]+)</Code>")
 _WANTED_REGION = re.compile(r"<Region>([a-z0-9-]{2,40})</Region>|expecting '([a-z0-9-]{2,40})'")
-_GONE = re.compile(r"(?:was not found: |^Not found: |^LanceError\(IO\): Not found: )")
-# What Lance says of itself: the kind of its error, and where in its maker's sources that was.
-_BUILD = re.compile(r"^LanceError\(\w+\): |,? ?[^\s,]*\.rs:\d+(:\d+)?$")
+_NOT_FOUND = re.compile(r"(?:was not found: |^Not found: |^LanceError\(IO\): Not found: )")
+# The kind of a Lance error, and its place in Lance's sources.
+_LANCE_ORIGIN = re.compile(r"^LanceError\(\w+\): |,? ?[^\s,]*\.rs:\d+(:\d+)?$")
 _OS_ERROR = re.compile(r"(?:\(os error |\bOs \{ code: )(\d+)")
-_LONGEST = 200
+_MAX_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """What a failure says for sure: the answer's status, its code and body, or why none came."""
+class _Failure:
+    """The reliable parts of an error: an answer's status, S3 code and body, or why none came."""
 
     status: int = 0
     code: str = ""
@@ -166,39 +168,39 @@ class _Said:
 
 
 def meaning(error: BaseException) -> str:
-    """One line for a person: what went wrong and what to do about it."""
-    said = _read(error)
-    phrase = _phrase(error, said)
-    if phrase == _REGION and (region := _WANTED_REGION.search(said.body)):
+    """Describe in one line what went wrong and what to do about it."""
+    failure = _parse(error)
+    phrase = _phrase(error, failure)
+    if phrase == _REGION and (region := _WANTED_REGION.search(failure.body)):
         return f"{_REGION}={region[1] or region[2]}"
     if phrase:
         return phrase
     first_line = str(error).partition("\n")[0].strip() or type(error).__name__
-    return _BUILD.sub("", first_line)[:_LONGEST]
+    return _LANCE_ORIGIN.sub("", first_line)[:_MAX_LENGTH]
 
 
 def are_credentials_bad(error: BaseException) -> bool:
-    """Whether no request of this session can succeed, whatever it asks for."""
-    return _read(error).code in _BAD_CREDENTIALS or bool(_before(error))
+    """Whether no request with these credentials can succeed, whatever it asks for."""
+    return _parse(error).code in _BAD_CREDENTIALS or bool(_credential_phrase(error))
 
 
 def is_missing(error: BaseException | None) -> bool:
-    """Whether the object or file that was asked for is not there."""
+    """Whether the requested object or file does not exist."""
     if error is None:
         return False
-    said = _read(error)
-    missing = isinstance(error, FileNotFoundError) or bool(_GONE.search(str(error)))
-    return said.code != "NoSuchBucket" and (missing or said.status == 404)
+    failure = _parse(error)
+    is_not_found = isinstance(error, FileNotFoundError) or bool(_NOT_FOUND.search(str(error)))
+    return failure.code != "NoSuchBucket" and (is_not_found or failure.status == 404)
 
 
 def is_down(error: BaseException | None) -> bool:
-    """Whether the store does not answer, or not for the moment; a refusal is an answer."""
+    """Whether the store does not answer, or cannot for the moment; a refusal is an answer."""
     if error is None or isinstance(error, FileNotFoundError):
         return False
-    said = _read(error)
-    if said.status:
-        return said.status in _FOR_THE_MOMENT
-    return any(sign in said.reason for sign in _SILENCE)
+    failure = _parse(error)
+    if failure.status:
+        return failure.status in _TEMPORARY
+    return any(sign in failure.reason for sign in _NO_ANSWER_SIGNS)
 
 
 @contextmanager
@@ -208,73 +210,69 @@ def store_errors(uri: str) -> Iterator[None]:
         yield
     except ResiftError:
         raise
-    except Exception as error:  # ValueError, RuntimeError and OSError alike
-        raise StoreError(f"{uri}: {meaning(error)}") from error
-    except BaseException as error:
-        if not is_panic(error):
+    except BaseException as error:  # ValueError, RuntimeError and OSError alike
+        if not (isinstance(error, Exception) or is_panic(error)):
             raise
         raise StoreError(f"{uri}: {meaning(error)}") from error
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether Rust code gave up: not an `Exception`, yet nothing that should end a program."""
+    """Whether Rust code panicked: no `Exception`, yet no reason to end the program."""
     return type(error).__name__ == "PanicException"
 
 
-def _phrase(error: BaseException, said: _Said) -> str | None:
-    if before := _before(error):
-        return before
-    if said.code.startswith("KMS.") or "kms:" in said.body:
+def _phrase(error: BaseException, failure: _Failure) -> str | None:
+    if phrase := _credential_phrase(error):
+        return phrase
+    if failure.code.startswith("KMS.") or "kms:" in failure.body:
         return _KEY
-    if said.code in _CODES:
-        return _CODES[said.code]
-    if said.status:
-        return _STATUSES.get(said.status) or f"it answers {said.status}"
-    for sign, phrase in _NO_ANSWER:
-        if sign in said.reason:
+    if failure.code in _CODES:
+        return _CODES[failure.code]
+    if failure.status:
+        return _STATUSES.get(failure.status) or f"it answers {failure.status}"
+    for sign, phrase in _CLIENT_PHRASES:
+        if sign in failure.reason:
             return phrase
-    return _of_the_disk(error)
+    return _disk_phrase(error)
 
 
-def _before(error: BaseException) -> str | None:
-    """Nobody was let in, for there were no keys: then it was not the bucket that was asked."""
+def _credential_phrase(error: BaseException) -> str | None:
+    """Describe a failed request for credentials: then the bucket was not asked at all."""
     message = str(error).partition("\n\nDebug source:\n")[0]
-    tried = _TRIED.search(message)
-    for sign, phrase in _BEFORE:
-        if sign in (tried[0] if tried else message):
+    request = _REQUEST.search(message)
+    for sign, phrase in _CREDENTIAL_PHRASES:
+        if sign in (request[0] if request else message):
             return phrase
     return None
 
 
-def _read(error: BaseException) -> _Said:
-    """An answer is looked for where no name of an object can stand."""
+def _parse(error: BaseException) -> _Failure:
+    """Find the answer in an error's text, where no object's name can stand."""
     message, _, dump = str(error).rpartition("\n\nDebug source:\n")
-    if answer := _ANSWER.search(dump):  # in it texts are quoted, so nothing looks like a field
-        return _Said(int(answer[1]), _code(answer[2]), answer[2])
+    if answer := _ANSWER.search(dump):  # texts are quoted in it, so none looks like a field
+        return _Failure(int(answer[1]), _code(answer[2]), answer[2])
     message = message or dump
-    last = None
-    for last in _TRIED.finditer(message):
-        pass
-    after = message[last.end() :] if last else ""
+    requests = list(_REQUEST.finditer(message))
+    after = message[requests[-1].end() :] if requests else ""
     if answer := _SHORT_ANSWER.search(after):
-        return _Said(int(answer[1]), _code(answer[2]), answer[2])
+        return _Failure(int(answer[1]), _code(answer[2]), answer[2])
     if bulk := _BULK_ANSWER.search(message):
-        return _Said(code=bulk[1])
-    return _Said(reason=f"{after}\n{dump if last else ''}" if last else message)
+        return _Failure(code=bulk[1])
+    return _Failure(reason=f"{after}\n{dump}" if requests else message)
 
 
 def _code(body: str) -> str:
-    found = _CODE.search(body)
-    return found[1] if found else ""
+    code = _CODE.search(body)
+    return code[1] if code else ""
 
 
-def _of_the_disk(error: BaseException) -> str | None:
-    """What the local disk says; obstore hands it on as text."""
-    said = _OS_ERROR.search(str(error))
-    number = error.errno if isinstance(error, OSError) and error.errno else said and int(said[1])
+def _disk_phrase(error: BaseException) -> str | None:
+    """Describe an error of the local disk, which obstore passes on as text."""
+    match = _OS_ERROR.search(str(error))
+    number = error.errno if isinstance(error, OSError) and error.errno else match and int(match[1])
     if phrase := remedy(number or None):
         return phrase
-    if any(sign in str(error) for sign in _UNREADABLE):
+    if any(sign in str(error) for sign in _DAMAGED_SIGNS):
         return _DAMAGED
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror

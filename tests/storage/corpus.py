@@ -1,4 +1,4 @@
-"""Documents beside the index made of them, in a folder or in a bucket; and processes that sync."""
+"""Documents and their index, in a folder or in a bucket; and processes that sync."""
 
 import json
 import os
@@ -16,9 +16,9 @@ from obstore.store import LocalStore
 
 import resift
 from index.fakes import HashingEmbedder
-from resift.index.bucket import open_bucket
-from resift.index.location import locate
-from resift.index.source import open_source
+from resift.index.sources.source import open_source
+from resift.index.storage.client import open_bucket
+from resift.index.storage.location import Location, locate
 from resift.index.table.dataset import open_table
 from resift.index.versions.published import Versions
 from resift.index.versions.record import Version
@@ -32,7 +32,7 @@ _PACKAGES = (Path(resift.__file__).parents[1], Path(__file__).parents[1])
 
 
 @dataclass(frozen=True)
-class Place:
+class Corpus:
     """Documents below ``ROOT/docs``, their index at ``ROOT/index``."""
 
     root: str
@@ -47,12 +47,16 @@ class Place:
         return f"{self.root}/index"
 
     @property
-    def versions(self) -> Versions:
-        return Versions(locate(self.index_uri), self.storage)
+    def location(self) -> Location:
+        return locate(self.index_uri, self.storage)
 
-    def twin(self) -> "Place":
+    @property
+    def versions(self) -> Versions:
+        return Versions(self.location)
+
+    def twin(self) -> "Corpus":
         """An index of its own beside this one."""
-        return Place(f"{self.root}/{uuid.uuid4().hex[:8]}", self.storage)
+        return Corpus(f"{self.root}/{uuid.uuid4().hex[:8]}", self.storage)
 
     def write(self, files: Mapping[str, str | bytes]) -> None:
         """Put documents, by their keys below ``docs``."""
@@ -73,7 +77,7 @@ class Place:
     def rows(self, number: int | None = None) -> list[Row]:
         """What a published version holds, read without its indexes, by id."""
         version = self.versions.get(number) if number else self.newest()
-        table = open_table(locate(self.index_uri), self.storage, version=version.table_version)
+        table = open_table(self.location, version=version.table_version)
         columns = table.to_table(columns=list(COLUMNS)).to_pydict()
         columns["vector"] = [tuple(vector) for vector in columns["vector"]]
         return sorted(zip(*(columns[name] for name in COLUMNS), strict=True))
@@ -88,9 +92,9 @@ class Place:
         return {item.uri: item.etag for item in open_source(self.docs, self.storage).list().objects}
 
     def _documents(self) -> Any:
-        location = locate(self.docs)
+        location = locate(self.docs, self.storage)
         if location.bucket:
-            return open_bucket(location, self.storage)
+            return open_bucket(location)
         return LocalStore(location.path, mkdir=True)
 
 
@@ -137,7 +141,7 @@ class Child:
 
 @contextmanager
 def children(storage: StorageSettings) -> Iterator[Callable[[], Child]]:
-    """Starts children; whatever happens, none of them outlives the test."""
+    """Start child processes; none of them outlives the test."""
     started: list[Child] = []
 
     def start() -> Child:

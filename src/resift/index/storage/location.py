@@ -1,79 +1,86 @@
-"""Where documents and indexes live: a local path or ``s3://bucket/prefix``. Reads nothing there."""
+"""Where documents and indexes live: a local path or ``s3://bucket/prefix``. Does no I/O there."""
 
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from urllib.parse import unquote_to_bytes
 
 from resift.errors import InputError
 from resift.files import from_home
+from resift.settings import StorageSettings
 
 TABLE = "passages.lance"
-"""Where an index has its table, below its own place."""
+"""The folder of an index's Lance table, below the index's location."""
 
+DEFAULT = StorageSettings()
 _EXPECTED = "expected a folder or s3://bucket/prefix"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
-# What other programs take for a URI and a path would be made of: one slash too few, or none.
-_HALF = re.compile(r"(s3a?|s3n|gs|gcs|az|abfss?|https?|ftp):", re.IGNORECASE)
+# A URI with one slash or none: it would be read as a relative path.
+_MISTYPED_SCHEME = re.compile(r"(s3a?|s3n|gs|gcs|az|abfss?|https?|ftp):", re.IGNORECASE)
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
-# What AWS allows now and has allowed, and what other stores do; a URL can hold all of it.
+# What AWS and other stores allow now or have allowed; a URL can hold all of it.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
-_LONGEST_NAME = 255
+_MAX_NAME = 255
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A place in its one canonical spelling: `bucket` is None for the local disk.
+    """A folder or a bucket's prefix in canonical form, and the settings to reach it with.
 
-    `path` is absolute on the local disk. In a bucket it is the prefix, without slashes around
-    it, and may be empty.
+    `bucket` is None for the local disk, where `path` is absolute. In a bucket `path` is the
+    prefix without slashes around it, and may be empty.
     """
 
     bucket: str | None
     path: str
+    storage: StorageSettings = field(default=DEFAULT, repr=False, compare=False)
 
     @property
     def uri(self) -> str:
-        """The canonical URI: no trailing slash, a plain absolute path for the local disk."""
+        """The canonical URI without a trailing slash; an absolute path for the local disk."""
         if self.bucket is None:
             return self.path
         return f"s3://{self.bucket}/{self.path}".rstrip("/")
 
     @property
+    def prefix(self) -> str:
+        """The beginning that all keys below a bucket's prefix have."""
+        return f"{self.path}/" if self.path else ""
+
+    @property
     def folder(self) -> Path:
-        """The place on the local disk, as Python's own functions want it under this locale."""
+        """The folder on the local disk, as Python's functions expect it under this locale."""
         return Path(os.fsdecode(on_disk(self.path)))
 
     def child(self, key: str) -> str:
-        """The URI of something below this place."""
+        """The URI of something below this location."""
         return f"{self.uri.rstrip('/')}/{key}"
 
 
 def on_disk(path: str) -> bytes:
-    """A canonical path, or a key below one, as the disk has it: UTF-8, whatever the locale."""
+    """Encode a canonical path, or a key below one, as UTF-8 whatever the locale."""
     return path.encode("utf-8", "surrogateescape")
 
 
 def from_disk(name: bytes) -> str:
-    """The name that `on_disk` gives back; what is not UTF-8 in it becomes half surrogate pairs."""
+    """Decode what `on_disk` encodes; bytes that are not UTF-8 become lone surrogates."""
     return name.decode("utf-8", "surrogateescape")
 
 
-def locate(uri: str | os.PathLike[str]) -> Location:
-    """Read a path or a URI; raise `InputError` for one that is neither.
+def locate(uri: str | os.PathLike[str], storage: StorageSettings = DEFAULT) -> Location:
+    """Parse a path or a URI; raise `InputError` if it is neither.
 
-    A path, which is what the system takes it for under this locale, and the key in
-    ``s3://bucket/key`` are taken as they are. ``file://`` is a URI: in it ``%20`` is a blank. The
-    user's home may be written ``~`` in a path.
+    A path (in this locale's encoding) and the key in ``s3://bucket/key`` are taken literally. In a
+    ``file://`` URI ``%20`` is a blank. A path may begin with ``~``.
     """
-    return _locate(uri, _typed)
+    return replace(_locate(uri, _as_typed), storage=storage)
 
 
 def _locate(uri: object, encode: Callable[[str], bytes]) -> Location:
-    """The same, with a path's characters as bytes by `encode`."""
+    """Parse a path or a URI; `encode` gives a path's bytes on the disk."""
     if isinstance(uri, os.PathLike):
         path = os.fspath(uri)
         return _folder(path, path, encode)
@@ -81,8 +88,8 @@ def _locate(uri: object, encode: Callable[[str], bytes]) -> Location:
         raise InputError(f"{type(uri).__name__}: {_EXPECTED}, as text or as a path")
     if not uri.strip():
         raise InputError(f"{uri!r}: {_EXPECTED}")
-    if found := _SCHEME.fullmatch(uri):
-        scheme, rest = found[1].lower(), found[2]
+    if match := _SCHEME.fullmatch(uri):
+        scheme, rest = match[1].lower(), match[2]
         if scheme == "s3":
             return _bucket(rest)
         if scheme == "file":
@@ -93,28 +100,28 @@ def _locate(uri: object, encode: Callable[[str], bytes]) -> Location:
     if uri[:5].lower() == "file:":
         path = _decoded(uri, f"//{uri[5:]}" if uri[5:6] != "/" else uri[5:])
         return _folder(path, uri, on_disk)
-    if _HALF.match(uri):
-        raise InputError(f"{_shown(uri)}: {_EXPECTED}, with two slashes behind the colon")
+    if _MISTYPED_SCHEME.match(uri):
+        raise InputError(f"{_shown(uri)}: {_EXPECTED}, with two slashes after the colon")
     return _folder(uri, uri, encode)
 
 
-def locate_object(uri: str) -> tuple[Location, str]:
-    """The place that holds one object, as a hit names it, and the object's key below that place.
+def locate_object(uri: str, storage: StorageSettings = DEFAULT) -> tuple[Location, str]:
+    """Split an object's URI, as a hit names it, into the location that holds it and its key there.
 
-    In a bucket that is the whole bucket: any key is a key, dots, blanks and double slashes too.
+    In a bucket the location is the whole bucket, as any key is valid: dots, blanks, double slashes.
     """
     if uri.startswith("s3://"):
         bucket, _, key = uri[5:].partition("/")
-        return _bucket(bucket), key
+        return replace(_bucket(bucket), storage=storage), key
     path = PurePath(_locate(uri, on_disk).path)
-    return Location(None, str(path.parent)), path.name
+    return Location(None, str(path.parent), storage), path.name
 
 
-def _typed(path: str) -> bytes:
-    """What a path that somebody has typed, or a program has made, is on the disk."""
+def _as_typed(path: str) -> bytes:
+    """Encode a path that was typed, or made by a program, under this locale."""
     try:
         return os.fsencode(path)
-    except UnicodeEncodeError:  # text that this locale has no letters for
+    except UnicodeEncodeError:  # this locale lacks some of its characters
         return on_disk(path)
 
 
@@ -124,17 +131,17 @@ def _folder(path: object, given: object, encode: Callable[[str], bytes]) -> Loca
     if os.name == "posix" and _WINDOWS.match(path):
         raise InputError(f"{path!r}: a path of Windows; {_EXPECTED} of this machine")
     try:
-        place = os.path.realpath(encode(str(from_home(path))))
-        if any(len(part) > _LONGEST_NAME for part in place.split(os.fsencode(os.sep))):
+        real = os.path.realpath(encode(str(from_home(path))))
+        if any(len(part) > _MAX_NAME for part in real.split(os.fsencode(os.sep))):
             raise ValueError("a name in it is too long")
-        if os.path.islink(place):
+        if os.path.islink(real):
             raise InputError(f"{path!r}: a link that leads in a circle; {_EXPECTED}")
-        text = place.decode()
+        text = real.decode()
     except UnicodeError:
         raise InputError(f"{path!r}: not UTF-8; {_EXPECTED} whose name is") from None
-    except InputError:  # nobody's home
+    except InputError:  # a link, or an unknown home folder
         raise
-    except (ValueError, OSError) as error:  # a NUL in it, or more than a name can have
+    except (ValueError, OSError) as error:  # a NUL in it, or too long a name
         raise InputError(f"{_shown(path)}: no path ({error}); {_EXPECTED}") from None
     if _CONTROL.search(text):
         raise InputError(f"{_shown(text)}: a path with control characters; {_EXPECTED} without")
@@ -142,7 +149,7 @@ def _folder(path: object, given: object, encode: Callable[[str], bytes]) -> Loca
 
 
 def _decoded(uri: str, rest: str) -> str:
-    """The path of a file URI, as RFC 8089 has it: this machine's, with its escapes resolved."""
+    """Get the path of a file URI, as in RFC 8089."""
     host, slash, path = rest.partition("/")
     if host.lower() not in ("", "localhost"):
         raise InputError(
@@ -159,13 +166,13 @@ def _decoded(uri: str, rest: str) -> str:
 def _bucket(rest: str) -> Location:
     bucket, _, prefix = rest.partition("/")
     if not _BUCKET.fullmatch(bucket):
-        shown = _shown(f"s3://{bucket.rpartition('@')[2]}")  # what stands before an @ is a secret
+        shown = _shown(f"s3://{bucket.rpartition('@')[2]}")  # a secret may precede the @
         raise InputError(
             f"{shown}: no name of a bucket; {_EXPECTED}: letters, digits, dots and dashes"
         )
     path = prefix.strip("/")
-    odd = [part for part in path.split("/") if part in (".", "..") or (not part and path)]
-    if odd or _CONTROL.search(path):
+    has_odd_part = path and any(part in ("", ".", "..") for part in path.split("/"))
+    if has_odd_part or _CONTROL.search(path):
         raise InputError(
             f"{_shown(f's3://{rest}')}: a prefix with control characters or an empty or dotted "
             f"part; {_EXPECTED} without"
@@ -178,7 +185,7 @@ def _bucket(rest: str) -> Location:
 
 
 def _shown(uri: str) -> str:
-    """The URI in a line, without what a user may have put in front of an @ in it."""
+    """Format a URI in one line, without a user and password before an @ in it."""
     scheme, separator, rest = uri.partition("://")
     host, slash, path = rest.partition("/")
     whole = f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}" if separator else uri

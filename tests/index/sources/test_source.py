@@ -1,4 +1,4 @@
-"""Proves what is listed as a document, in which order, and that reading ahead keeps it."""
+"""Proves what is listed as a document, in which order, and that reading ahead keeps the order."""
 
 import os
 from collections.abc import Iterable
@@ -8,17 +8,11 @@ from typing import Any
 import pytest
 
 from resift.errors import InputError, SourceError, SourceLost, Unreadable, Vanished
-from resift.index.location import Location, locate
-from resift.index.objects import Objects
-from resift.index.source import (
-    Fetched,
-    Globs,
-    Source,
-    SourceObject,
-    lies_in_an_index,
-    open_object,
-    open_source,
-)
+from resift.index.sources.bucket import Bucket
+from resift.index.sources.listing import Fetched, SourceObject
+from resift.index.sources.patterns import Globs
+from resift.index.sources.source import Source, lies_in_an_index, open_object, open_source
+from resift.index.storage.location import Location, locate
 from resift.settings import StorageSettings
 
 LOCAL = StorageSettings()
@@ -66,7 +60,7 @@ def test_a_single_file_is_a_source(tmp_path: Path) -> None:
     assert (fetched.data, fetched.etag) == (b"content of a.txt", item.etag)
 
 
-def test_many_are_read_in_order_and_one_that_is_gone_is_its_own_error(tmp_path: Path) -> None:
+def test_many_are_read_in_order_and_a_deleted_one_gives_an_error(tmp_path: Path) -> None:
     write(tmp_path, *(f"{n:03}.txt" for n in range(100)))
     source = open_source(str(tmp_path), LOCAL)
     objects = source.list().objects
@@ -81,17 +75,17 @@ def test_many_are_read_in_order_and_one_that_is_gone_is_its_own_error(tmp_path: 
     assert bodies(results)["099.txt"] == b"content of 099.txt"
 
 
-def test_however_little_may_wait_all_are_read_in_order(
+def test_with_little_read_ahead_all_are_read_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resift.index.source._READ_AHEAD_BYTES", 20)
+    monkeypatch.setattr("resift.index.sources.source._READ_AHEAD_BYTES", 20)
     write(tmp_path, *(f"{n:03}.txt" for n in range(20)))
     source = open_source(str(tmp_path), LOCAL)
     objects = source.list().objects
     assert [item for item, _ in source.read_many(objects)] == list(objects)
 
 
-def test_reading_may_stop_half_way(tmp_path: Path) -> None:
+def test_reading_may_stop_early(tmp_path: Path) -> None:
     write(tmp_path, *(f"{n:03}.txt" for n in range(60)))
     source = open_source(str(tmp_path), LOCAL)
     source_options = source.read_many(source.list().objects)
@@ -99,28 +93,30 @@ def test_reading_may_stop_half_way(tmp_path: Path) -> None:
     source_options.close()  # type: ignore[attr-defined]
 
 
-def test_what_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_too_large_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a.txt").write_text("small")
     (tmp_path / "b.txt").write_text("large" * 9)
     source = open_source(str(tmp_path), LOCAL)
     objects = source.list().objects
-    asked = []
+    requested = []
     read = Source.read
 
     def noted(self: Source, key: str, *rest: Any) -> Fetched:
-        asked.append(key)
+        requested.append(key)
         return read(self, key, *rest)
 
     monkeypatch.setattr(Source, "read", noted)
     _, (_, error) = source.read_many(objects, max_bytes=44)
     assert str(error) == "45 bytes, over the limit of 44 (max_bytes)"
-    assert asked == ["a.txt"]
+    assert requested == ["a.txt"]
     with pytest.raises(SourceError, match="over the limit of 44"):  # it has grown since
         read(source, "b.txt", 44)
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_many_that_cannot_be_read_in_a_row_are_the_sources_only_if_it_cannot_be_listed(
+def test_many_failures_in_a_row_end_reading_only_if_the_source_cannot_be_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
 ) -> None:
     write(tmp_path, *(f"{n:02}.txt" for n in range(40)))
@@ -133,15 +129,15 @@ def test_many_that_cannot_be_read_in_a_row_are_the_sources_only_if_it_cannot_be_
             raise Unreadable("cannot be read: no")
         return read(self, key, *rest)
 
-    def ask(self: Source) -> None:
-        asked.append(len(got))
+    def check(self: Source) -> None:
+        requested.append(len(got))
         if not is_there:
             raise SourceError("/gone: no such file or directory")
 
-    asked: list[int] = []
+    requested: list[int] = []
     got: list[tuple[str, bool]] = []
     monkeypatch.setattr(Source, "read", failing)
-    monkeypatch.setattr(Source, "check", ask)
+    monkeypatch.setattr(Source, "check", check)
     everything = [(item.key, item.key in bad) for item in objects]
     try:
         for item, outcome in source.read_many(objects):
@@ -150,11 +146,11 @@ def test_many_that_cannot_be_read_in_a_row_are_the_sources_only_if_it_cannot_be_
         assert "/gone: no such file or directory (10 in a row cannot be read: no)" in str(error)
         assert (got, is_there) == (everything[:24], False)
     else:
-        assert (got, asked, is_there) == (everything, [24, 34], True)
+        assert (got, requested, is_there) == (everything, [24, 34], True)
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_rights_is_unreadable_and_told_in_a_line(tmp_path: Path) -> None:
+def test_a_file_without_rights_is_reported_in_a_line(tmp_path: Path) -> None:
     write(tmp_path, "a.txt")
     (tmp_path / "a.txt").chmod(0)
     source = open_source(str(tmp_path), LOCAL)
@@ -191,11 +187,11 @@ def test_a_pattern_that_can_match_nothing_is_refused(pattern: str) -> None:
         Globs((), (pattern,))
 
 
-def test_an_object_is_found_or_none_and_its_folder_need_not_be_listed(tmp_path: Path) -> None:
+def test_an_object_is_found_without_listing_its_folder(tmp_path: Path) -> None:
     write(tmp_path, "d/a ü.txt")
     source, key = open_object(f"{tmp_path}/d/a ü.txt", LOCAL)
-    found = source.find(key)
-    assert found and found.data == b"content of d/a \xc3\xbc.txt"
+    fetched = source.find(key)
+    assert fetched and fetched.data == b"content of d/a \xc3\xbc.txt"
     assert source.find("other.txt") is None
     with pytest.raises(SourceError, match=r"no/a\.txt: no such file: check the path"):
         open_object(f"{tmp_path}/no/a.txt", LOCAL)
@@ -204,21 +200,23 @@ def test_an_object_is_found_or_none_and_its_folder_need_not_be_listed(tmp_path: 
 @pytest.mark.parametrize(
     ("name", "reason"), [("missing", "no such folder or file"), ("a.png", "not a document")]
 )
-def test_what_cannot_be_a_source_is_refused_by_name(tmp_path: Path, name: str, reason: str) -> None:
+def test_a_path_that_is_no_source_is_refused_by_name(
+    tmp_path: Path, name: str, reason: str
+) -> None:
     write(tmp_path, "a.png")
     with pytest.raises(SourceError, match=rf"{name}: {reason}"):
         open_source(str(tmp_path / name), LOCAL)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no pipes")
-def test_a_pipe_or_a_device_is_no_source_and_told_as_what_it_is(tmp_path: Path) -> None:
+def test_a_pipe_or_a_device_is_refused_as_a_source(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
     for path, what in ((tmp_path / "pipe.txt", "a pipe"), (Path("/dev/null"), "a device")):
         with pytest.raises(SourceError, match=f"{path}: {what}: expected a folder or a file"):
             open_source(str(path), LOCAL)
 
 
-def test_a_place_that_nobody_may_look_at_is_refused_in_a_line(
+def test_a_location_without_access_rights_is_refused_in_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, "locked/a.txt")
@@ -229,7 +227,7 @@ def test_a_place_that_nobody_may_look_at_is_refused_in_a_line(
             raise PermissionError(13, "Permission denied", path)
         return stat(path, **options)
 
-    monkeypatch.setattr("resift.index.folder.os.stat", refuse)
+    monkeypatch.setattr("resift.index.sources.folder.os.stat", refuse)
     rights = "permission denied: check the rights of the files and folders"
     for name in ("locked", "locked/a.txt", "locked/absent"):
         with pytest.raises(SourceError, match=f"^{tmp_path}/{name}: {rights}$"):
@@ -252,20 +250,20 @@ def test_a_place_that_nobody_may_look_at_is_refused_in_a_line(
         ("versions/i", False),
     ],
 )
-def test_a_place_in_an_index_is_known_by_the_names_that_lead_there(
+def test_a_location_in_an_index_is_recognised_by_its_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, lies_in: bool
 ) -> None:
     (tmp_path / "i" / "passages.lance").mkdir(parents=True)
-    assert lies_in_an_index(locate(str(tmp_path / path)), LOCAL) is lies_in
-    asked: list[str] = []
+    assert lies_in_an_index(locate(str(tmp_path / path))) is lies_in
+    requested: list[str] = []
 
-    def holds_any(place: Objects) -> bool:
-        asked.append(place._location.path)
-        return place._location.path == "a/i/passages.lance"
+    def is_empty(bucket: Bucket) -> bool:
+        requested.append(bucket._location.path)
+        return bucket._location.path != "a/i/passages.lance"
 
-    monkeypatch.setattr(Objects, "holds_any", holds_any)
-    assert lies_in_an_index(Location("bucket", f"a/{path}"), LOCAL) is lies_in
-    assert bool(asked) is ("versions" in path or "manifests" in path)
+    monkeypatch.setattr(Bucket, "is_empty", is_empty)
+    assert lies_in_an_index(Location("bucket", f"a/{path}")) is lies_in
+    assert bool(requested) is ("versions" in path or "manifests" in path)
 
 
 def bodies(read: Iterable[tuple[SourceObject, Fetched | SourceError]]) -> dict[str, bytes]:

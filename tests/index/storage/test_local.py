@@ -1,6 +1,6 @@
-"""Proves that an index in a folder never waits for a pipe, whatever file of it that stands for.
+"""Proves that no pipe in an index's folder is ever opened, whatever file it replaces.
 
-Nor is anything else read that is no file: what it is, is said in one line.
+The same for anything else that is no file; one line names what it is.
 """
 
 import os
@@ -23,7 +23,7 @@ DATA, TABLE_VERSION = "passages.lance/data/*", "passages.lance/_versions/*"
 
 
 def a_socket(path: Path) -> None:
-    """Bound by a short name: that of a path may not be long."""
+    """Bind a socket by a short name: a socket's path may not be long."""
     with socket.socket(socket.AF_UNIX) as listener:
         folder = os.open(path.parent, os.O_RDONLY)
         listener.bind(f"/proc/self/fd/{folder}/{path.name}")
@@ -49,7 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(made: Path, tmp_path: Path) -> Path:
+def index_folder(made: Path, tmp_path: Path) -> Path:
     shutil.copytree(made, tmp_path / "copy")
     return tmp_path / "copy"
 
@@ -91,76 +91,78 @@ def swap(folder: Path, pattern: str, make: Make) -> None:
     ("pattern", "use"),
     [(RECORD, search), (RECORD, sync), (MANIFEST, sync), (DATA, search), (TABLE_VERSION, search)],
 )
-def test_what_is_no_file_is_named_and_not_waited_for(
-    place: Path, pattern: str, use: Callable[[Path], object], make: Make, kind: str
+def test_an_entry_that_is_no_file_is_named_and_never_opened(
+    index_folder: Path, pattern: str, use: Callable[[Path], object], make: Make, kind: str
 ) -> None:
-    swap(place, pattern, make)
+    swap(index_folder, pattern, make)
     with pytest.raises(StoreError, match=kind) as raised:
-        use(place)
+        use(index_folder)
     assert "\n" not in str(raised.value) and len(str(raised.value)) < 300
 
 
 @pytest.mark.parametrize("name", ["_versions/18446744073709551000.manifest", "_transactions/x.txn"])
-def test_a_writer_looks_at_what_no_version_names(place: Path, name: str) -> None:
-    os.mkfifo(place / "index" / "passages.lance" / name)
-    assert search(place) == 3
+def test_a_writer_checks_files_that_no_version_names(index_folder: Path, name: str) -> None:
+    os.mkfifo(index_folder / "index" / "passages.lance" / name)
+    assert search(index_folder) == 3
     with pytest.raises(StoreError, match="is a pipe, expected a file"):
-        sync(place)
+        sync(index_folder)
 
 
-def test_a_record_that_is_a_link_to_nowhere_is_damaged(place: Path) -> None:
-    swap(place, RECORD, nothing)
+def test_a_record_that_is_a_link_to_nowhere_is_damaged(index_folder: Path) -> None:
+    swap(index_folder, RECORD, nothing)
     with pytest.raises(StoreError, match=r"00000001\.json is a link that leads nowhere"):
-        search(place)
+        search(index_folder)
 
 
-def test_a_version_behind_a_pipe_can_be_rolled_back_to(place: Path) -> None:
-    sync(place)
-    swap(place, "versions/00000002.json", os.mkfifo)
-    index = index_of(place)
+def test_a_version_behind_a_pipe_can_be_rolled_back_to(index_folder: Path) -> None:
+    sync(index_folder)
+    swap(index_folder, "versions/00000002.json", os.mkfifo)
+    index = index_of(index_folder)
     assert [version.number for version in index.versions()] == [1]
     index.rollback(1)
-    assert search(place) == 3
+    assert search(index_folder) == 3
 
 
 @pytest.mark.parametrize("pattern", [DATA, "passages.lance/_indices/*/*"])
-def test_a_version_that_has_lost_files_is_not_rolled_back_to(place: Path, pattern: str) -> None:
+def test_a_version_that_has_lost_files_is_not_rolled_back_to(
+    index_folder: Path, pattern: str
+) -> None:
     """It would be published as if it were whole."""
-    for path in (place / "index").glob(pattern):
+    for path in (index_folder / "index").glob(pattern):
         path.write_bytes(path.read_bytes()[:-10])
-    sizes = len(list((place / "index" / "versions").iterdir()))
+    sizes = len(list((index_folder / "index" / "versions").iterdir()))
     with pytest.raises(StoreError, match=r"version 1 has lost \d+ of its \d+ files"):
-        index_of(place).rollback(1)
-    assert len(list((place / "index" / "versions").iterdir())) == sizes
+        index_of(index_folder).rollback(1)
+    assert len(list((index_folder / "index" / "versions").iterdir())) == sizes
 
 
-def test_an_index_of_a_newer_resift_is_not_rolled_back(place: Path) -> None:
-    record = place / "index" / "versions" / "00000002.json"
+def test_an_index_of_a_newer_resift_is_not_rolled_back(index_folder: Path) -> None:
+    record = index_folder / "index" / "versions" / "00000002.json"
     record.write_text('{"format": 99}')
     with pytest.raises(IndexMismatch, match="update resift"):
-        index_of(place).rollback(1)
+        index_of(index_folder).rollback(1)
 
 
-def test_a_number_that_leaves_none_for_the_next_is_said(place: Path) -> None:
-    """What was published after it would be seen by nobody."""
-    (place / "index" / "versions" / f"{10**18 - 1}.json").write_text("{}")
+def test_a_version_number_without_a_successor_is_reported(index_folder: Path) -> None:
+    """No reader would see a version published after it."""
+    (index_folder / "index" / "versions" / f"{10**18 - 1}.json").write_text("{}")
     with pytest.raises(StoreError, match="leaves no number for another"):
-        index_of(place).rollback(1)
+        index_of(index_folder).rollback(1)
 
 
-def test_a_clean_up_goes_on_where_a_manifest_is_gone_already(place: Path) -> None:
-    sync(place)
-    for path in (place / "index").glob(MANIFEST):
+def test_a_clean_up_goes_on_where_a_manifest_is_gone_already(index_folder: Path) -> None:
+    sync(index_folder)
+    for path in (index_folder / "index").glob(MANIFEST):
         path.unlink()
-    assert index_of(place).clean(keep=1, older_than_days=0)[0] == [1]
+    assert index_of(index_folder).clean(keep=1, older_than_days=0)[0] == [1]
 
 
 @pytest.mark.parametrize("size", [0, 10, 300])
 @pytest.mark.parametrize("pattern", [DATA, TABLE_VERSION])
-def test_a_file_that_is_cut_short_is_said_to_be_damaged(
-    place: Path, pattern: str, size: int
+def test_a_truncated_file_is_reported_as_damaged(
+    index_folder: Path, pattern: str, size: int
 ) -> None:
-    for path in (place / "index").glob(pattern):
+    for path in (index_folder / "index").glob(pattern):
         path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(StoreError, match="a file of the index is damaged: restore it"):
-        search(place)
+        search(index_folder)

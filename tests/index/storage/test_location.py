@@ -1,4 +1,4 @@
-"""Proves that one place has one spelling, and that what is no place is refused in a line."""
+"""Proves that a location has one canonical form, and that other URIs are refused in a line."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resift.errors import InputError
-from resift.index.location import locate, locate_object
+from resift.index.storage.location import locate, locate_object
 
 
 @pytest.mark.parametrize("uri", ["s3://b1/a/c", "s3://b1/a/c/", "S3://b1//a/c//"])
@@ -18,16 +18,16 @@ def test_a_prefix_has_one_spelling(uri: str) -> None:
     assert locate(uri).child("d.txt") == "s3://b1/a/c/d.txt"
 
 
-def test_a_bucket_alone_is_a_place() -> None:
+def test_a_bucket_alone_is_a_location() -> None:
     assert locate("s3://b1/").uri == "s3://b1"
     assert locate("s3://b1").child("d.txt") == "s3://b1/d.txt"
 
 
 def test_a_folder_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    places: list[Any] = ["docs", "./docs/", "x/../docs", f"file://{tmp_path}/docs"]
-    places += [Path("docs"), tmp_path / "docs", f"FILE://localhost{tmp_path}/docs"]
-    for uri in (*places, f"file:{tmp_path}/docs"):
+    uris: list[Any] = ["docs", "./docs/", "x/../docs", f"file://{tmp_path}/docs"]
+    uris += [Path("docs"), tmp_path / "docs", f"FILE://localhost{tmp_path}/docs"]
+    for uri in (*uris, f"file:{tmp_path}/docs"):
         assert locate(uri).uri == str(tmp_path.resolve() / "docs")
 
 
@@ -46,7 +46,7 @@ def test_a_folder_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ("/notes:2024/x", "/notes:2024/x"),
     ],
 )
-def test_only_in_a_uri_is_an_escape_one(uri: str, path: str) -> None:
+def test_percent_escapes_are_decoded_in_file_uris_only(uri: str, path: str) -> None:
     assert locate(uri).path == path
 
 
@@ -56,7 +56,7 @@ def test_a_prefix_in_a_bucket_is_taken_as_it_is(key: str) -> None:
 
 
 @pytest.mark.parametrize("uri", ["", "  ", "s3://", "gs://bucket/x", "https://host/x", "az://c/x"])
-def test_what_is_no_place_is_refused(uri: str) -> None:
+def test_other_uris_are_refused(uri: str) -> None:
     with pytest.raises(InputError, match="expected a folder or s3://bucket/prefix"):
         locate(uri)
 
@@ -79,11 +79,11 @@ def test_what_is_no_place_is_refused(uri: str) -> None:
         *(b"/docs", None, 7, ["/docs"], {"uri": "x"}),
     ],
 )
-def test_what_no_place_can_be_called_is_refused_in_a_line(uri: Any) -> None:
+def test_impossible_names_are_refused_in_a_line(uri: Any) -> None:
     with pytest.raises(InputError) as refused:
         locate(uri)
-    said = str(refused.value)
-    assert said.isprintable() and len(said) < 400 and "expected" in said
+    message = str(refused.value)
+    assert message.isprintable() and len(message) < 400 and "expected" in message
 
 
 def test_a_path_of_bytes_is_refused(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_key_in_a_uri_is_not_shown() -> None:
         assert "s3cret" not in str(refused.value)
 
 
-def test_a_link_in_a_circle_is_told_in_a_line(tmp_path: Path) -> None:
+def test_a_circular_link_is_reported_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")
     try:
@@ -122,19 +122,19 @@ def test_without_a_home_only_the_home_is_refused(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("key", ["a.md", "docs//a.md", "/a.md", "a/../b.md", "a b#?%20.md", "./x"])
 def test_any_key_is_an_object(key: str) -> None:
-    place, name = locate_object(f"s3://b1/{key}")
-    assert (place.uri, name) == ("s3://b1", key)
-    assert place.child(name) == f"s3://b1/{key}"
+    location, name = locate_object(f"s3://b1/{key}")
+    assert (location.uri, name) == ("s3://b1", key)
+    assert location.child(name) == f"s3://b1/{key}"
 
 
 @given(st.text(max_size=40) | st.text("s3file:/\\.%~ab @", max_size=20))
-def test_any_text_is_a_place_or_refused_in_a_line(uri: str) -> None:
+def test_any_text_is_a_location_or_refused_in_a_line(uri: str) -> None:
     try:
-        place = locate(uri)
+        location = locate(uri)
     except InputError as error:
         assert "\n" not in str(error)
     else:
-        assert locate(place.uri) == place
+        assert locate(location.uri) == location
 
 
 @pytest.mark.parametrize("path", ["a\nb", "a\tb/c", "x\x7f", "\x85y", "file:///a%0Ab"])

@@ -1,4 +1,4 @@
-"""Which keys of a source are wanted: patterns as in ``.gitignore``. Knows nothing of files."""
+"""Patterns as in ``.gitignore`` that select keys of a source."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,37 +9,33 @@ from resift.extras import require
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """Keys that one or several of git's patterns match; later ones win, ``!`` takes out again.
+    """Git's patterns: a key that any of `lines` matches, unless a later one with ``!`` does.
 
-    ``*.md`` is any such file at any depth, ``/*.md`` and ``docs/*.md`` only those right there,
-    ``docs/**/*.md`` all below, ``drafts/`` all in folders of that name. Raise `InputError` for a
-    pattern that matches nothing at all.
+    ``*.md`` matches at any depth, ``/*.md`` and ``docs/*.md`` in one folder, ``docs/**/*.md`` in
+    all below, ``drafts/`` everything in folders of that name. Raise `InputError` for a line that
+    can match nothing.
     """
 
     lines: tuple[str, ...]
     _spec: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lines", checked_lines(self.lines))
+        lines = self.lines
+        if not isinstance(lines, tuple | list) or not all(isinstance(line, str) for line in lines):
+            raise InputError(f"{shown(lines)}: expected a list of patterns, like ['*.md']")
         pathspec = require("pathspec", "index")
-        for line in self.lines:
-            if not _says_something(pathspec, line):
+        for line in lines:
+            if not _can_match(pathspec, line):
                 raise InputError(f"{line!r}: expected a pattern as in .gitignore, like '*.md'")
-        object.__setattr__(self, "_spec", pathspec.GitIgnoreSpec.from_lines(self.lines))
+        object.__setattr__(self, "lines", tuple(lines))
+        object.__setattr__(self, "_spec", pathspec.GitIgnoreSpec.from_lines(lines))
 
     def match(self, key: str) -> bool:
-        """Whether a file of this key is meant; a key that ends with a slash is a folder's."""
+        """Whether a key matches; one that ends with a slash is a folder's."""
         return bool(self._spec.match_file(key))
 
 
-def checked_lines(lines: Any) -> tuple[str, ...]:
-    """Patterns, as a tuple; raise `InputError` for what is no list of texts."""
-    if not isinstance(lines, tuple | list) or not all(isinstance(line, str) for line in lines):
-        raise InputError(f"{shown(lines)}: expected a list of patterns, like ['*.md']")
-    return tuple(lines)
-
-
-def _says_something(pathspec: Any, line: str) -> bool:
+def _can_match(pathspec: Any, line: str) -> bool:
     try:
         patterns = pathspec.GitIgnoreSpec.from_lines([line]).patterns
     except ValueError:
@@ -49,10 +45,9 @@ def _says_something(pathspec: Any, line: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Globs:
-    """Which keys are documents of a source: those that `include` matches, and `exclude` does not.
+    """Selects the keys that `include` matches and `exclude` does not; without `include`, all.
 
-    Both are patterns as in ``.gitignore``, for the key below the source. Without `include`
-    everything is included.
+    Both are patterns as in ``.gitignore``, for the key below the source.
     """
 
     include: tuple[str, ...] = ()
@@ -67,13 +62,13 @@ class Globs:
             object.__setattr__(self, f"_{name}", pattern)
 
     def match(self, key: str) -> bool:
-        """Whether the file of this key is wanted."""
+        """Whether a file of this key is selected."""
         if self.exclude and self._exclude.match(key):
             return False
         return not self.include or self._include.match(key)
 
     def may_match_below(self, folder: str) -> bool:
-        """Whether a folder may hold wanted files: it is not excluded as a whole."""
+        """Whether a folder may hold selected files: it is not excluded as a whole."""
         return not self.exclude or not self._exclude.match(f"{folder}/")
 
 

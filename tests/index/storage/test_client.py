@@ -1,17 +1,16 @@
-"""Proves that settings no request can be made with are refused in a line, before Rust sees them."""
+"""Proves that unusable settings are refused in a line, before Rust code panics at them."""
 
 from typing import Any
 
 import pytest
 
 from resift.errors import SettingsError
-from resift.index.bucket import lance_options, open_bucket
-from resift.index.location import Location
+from resift.index.storage.client import lance_options, open_bucket
+from resift.index.storage.location import Location
 from resift.settings import StorageSettings
 
 pytest.importorskip("lance")
 
-PLACE = Location("bucket", "prefix")
 KEYS: dict[str, Any] = {"access_key_id": "a", "secret_access_key": "s3cret"}
 
 
@@ -45,13 +44,13 @@ KEYS: dict[str, Any] = {"access_key_id": "a", "secret_access_key": "s3cret"}
         KEYS | {"region": "eu\nwest"},
     ],
 )
-def test_what_no_request_can_be_made_with_is_refused(settings: dict[str, Any]) -> None:
-    storage = StorageSettings(**settings)
+def test_unusable_settings_are_refused(settings: dict[str, Any]) -> None:
+    location = Location("bucket", "prefix", StorageSettings(**settings))
     for way in (open_bucket, lance_options):
         with pytest.raises(SettingsError) as refused:
-            way(PLACE, storage)
-        said = str(refused.value)
-        assert said.startswith("AWS_") and said.isprintable() and "s3cr" not in said
+            way(location)
+        message = str(refused.value)
+        assert message.startswith("AWS_") and message.isprintable() and "s3cr" not in message
 
 
 @pytest.mark.parametrize(
@@ -64,6 +63,6 @@ def test_what_no_request_can_be_made_with_is_refused(settings: dict[str, Any]) -
     ],
 )
 def test_an_endpoint_has_one_spelling(endpoint: str, taken: str) -> None:
-    options = lance_options(PLACE, StorageSettings(endpoint, "r", **KEYS))
+    options = lance_options(Location("b", "p", StorageSettings(endpoint, "r", **KEYS)))
     assert options["aws_endpoint"] == taken
     assert (options.get("allow_http") == "true") == taken.startswith("http://")
