@@ -16,7 +16,7 @@ from resift.index.run import Progress
 from resift.index.source_options import SourceOptions
 from resift.index.sources.source import open_source
 from resift.index.storage.location import TABLE, Location, locate
-from resift.index.sync import IndexHandle, SyncConsent, sync
+from resift.index.sync import SyncConsent, sync
 from resift.index.table.open import open_version
 from resift.index.table.rows import READ_COLUMNS, Origin, Passage, from_row, to_arrow
 from resift.index.table.snapshot import Snapshot
@@ -48,10 +48,6 @@ class Shelf:
     def versions(self) -> Versions:
         return Versions(self.location)
 
-    @property
-    def handle(self) -> IndexHandle:
-        return IndexHandle(self.location, self.versions)
-
     def write(self, **files: str) -> None:
         for name, text in files.items():
             (self.docs / f"{name}.txt").write_text(text)
@@ -69,7 +65,7 @@ class Shelf:
         source = open_source(str(self.docs / below), LOCAL)
         models, consent = Models(self.embedder), SyncConsent(deletes=allow_deletes)
         return sync(
-            source, self.handle, models, source_options, self.progress.append, consent=consent
+            source, self.versions, models, source_options, self.progress.append, consent=consent
         )
 
     def store(self) -> Store:

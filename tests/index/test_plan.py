@@ -15,7 +15,7 @@ from resift.index.plan import SyncPlan, plan
 from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions
 from resift.index.sources.source import open_source
 from resift.index.storage.location import locate
-from resift.index.sync import IndexHandle, SyncConsent
+from resift.index.sync import SyncConsent
 from resift.index.versions.published import Versions
 
 
@@ -31,7 +31,7 @@ def planned(
     consent: SyncConsent = SyncConsent(),  # noqa: B008
 ) -> SyncPlan:
     source = open_source(str(shelf.docs), LOCAL)
-    return plan(source, shelf.handle, Models(shelf.embedder), source_options, consent=consent)
+    return plan(source, shelf.versions, Models(shelf.embedder), source_options, consent=consent)
 
 
 def reasons(of: SyncPlan) -> dict[str, str]:
@@ -148,9 +148,9 @@ def test_a_plan_says_that_a_sync_would_stop_for_what_has_lost_its_text(shelf: Sh
 
 def test_a_plan_refuses_a_location_that_a_sync_refuses(shelf: Shelf) -> None:
     shelf.write(a="alpha")
-    handle = IndexHandle(locate(str(shelf.docs)), Versions(locate(str(shelf.docs))))
+    versions = Versions(locate(str(shelf.docs)))
     with pytest.raises(InputError, match="would be among the documents"):
-        plan(open_source(str(shelf.docs), LOCAL), handle, Models(shelf.embedder))
+        plan(open_source(str(shelf.docs), LOCAL), versions, Models(shelf.embedder))
     shelf.sync()
     next(shelf.index.glob("passages.lance/data/*")).unlink()
     with pytest.raises(StoreError, match="has lost"):

@@ -658,7 +658,7 @@ def test_an_index_in_an_index_is_refused_before_anything_is_written(
     with pytest.raises(InputError, match=f"{below}: lies in an index; name another folder"):
         shelf.sync()
     with pytest.raises(InputError, match="lies in an index"):
-        plan(open_source(str(shelf.docs), LOCAL), shelf.handle, Models(shelf.embedder))
+        plan(open_source(str(shelf.docs), LOCAL), shelf.versions, Models(shelf.embedder))
     shelf.index = Path(str(shelf.index).removesuffix(f"/{below}"))
     assert shelf.files() == files
 

@@ -13,7 +13,8 @@ from resift.index.run import read_objects
 from resift.index.source_options import SourceOptions
 from resift.index.sources.listing import SourceObject
 from resift.index.sources.source import Source
-from resift.index.sync import NO_CONSENT, IndexHandle, SyncConsent, compare_source
+from resift.index.sync import NO_CONSENT, SyncConsent, compare_source
+from resift.index.versions.published import Versions
 from resift.index.writer import COMMIT_PASSAGES
 
 _SAMPLE_OBJECTS = 200
@@ -66,14 +67,14 @@ class _Sample:
 
 def plan(
     source: Source,
-    handle: IndexHandle,
+    versions: Versions,
     models: Models,
     source_options: SourceOptions | None = None,
     *,
     consent: SyncConsent = NO_CONSENT,
 ) -> SyncPlan:
     """Compare, read a sample and estimate; raises what a sync would raise before it reads."""
-    comparison = compare_source(source, handle, models, source_options)
+    comparison = compare_source(source, versions, models, source_options)
     listing, changes = comparison.listing, comparison.changes
     to_read = changes.to_read
     items = _choose(to_read)

@@ -23,19 +23,10 @@ from resift.index.run import ProgressCallback, SyncRun, read_objects
 from resift.index.source_options import SourceOptions, remembered
 from resift.index.sources.source import Source, lies_in_an_index
 from resift.index.storage.doctor import refuse_unsafe
-from resift.index.storage.location import Location
 from resift.index.table.store import Store
 from resift.index.versions.published import Versions
 from resift.index.versions.record import Version
 from resift.index.writer import Writer
-
-
-@dataclass(frozen=True, slots=True)
-class IndexHandle:
-    """Where an index is, and its versions."""
-
-    location: Location
-    versions: Versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +42,7 @@ NO_CONSENT = SyncConsent()
 
 def sync(
     source: Source,
-    handle: IndexHandle,
+    versions: Versions,
     models: Models,
     source_options: SourceOptions | None = None,
     progress: ProgressCallback | None = None,
@@ -67,7 +58,7 @@ def sync(
     """
     started = time.perf_counter()
     attempt = new_attempt()
-    comparison = compare_source(source, handle, models, source_options)
+    comparison = compare_source(source, versions, models, source_options)
     before, published = comparison.before, comparison.published
     if not consent.deletes:
         comparison.check_deletions()
@@ -75,11 +66,11 @@ def sync(
     if before and not comparison.changes and options.items() <= before.source_options.items():
         return make_report(started, comparison, None, before)
     if not consent.unsafe:
-        refuse_unsafe(handle.location)
-    store = Store.open(handle.location, models.embedder)
+        refuse_unsafe(versions.location)
+    store = Store.open(versions.location, models.embedder)
     known = _known(store, comparison)
     diff = comparison.diff(known)  # an interrupted run may have written some of it
-    earlier = rolled_back(handle.versions, before)
+    earlier = rolled_back(versions, before)
     writer = Writer(store, models, known, attempt_after(known.values(), attempt), earlier)
     run = SyncRun(writer, comparison.expected, diff, progress)
     for read, parsed in read_objects(source, diff.to_read, comparison.source_options):
@@ -89,33 +80,33 @@ def sync(
         comparison.check_deletions(run.emptied(published), run.count_new(published))
     gone = frozenset(entry.origin.uri for entry in diff.gone)
     delta = SyncDelta(run.current(), gone, run.stale(), options)
-    version = publish(store, handle.versions, models.embedder, delta)
+    version = publish(store, versions, models.embedder, delta)
     return make_report(started, comparison, run, version)
 
 
 def compare_source(
-    source: Source, handle: IndexHandle, models: Models, source_options: SourceOptions | None
+    source: Source, versions: Versions, models: Models, source_options: SourceOptions | None
 ) -> SourceComparison:
     """List the source and compare it with the newest version.
 
     Raises what `sync` raises before it reads anything.
     """
-    before = handle.versions.newest()
-    if before is None and lies_in_an_index(handle.location):
-        uri = handle.location.uri
+    before = versions.newest()
+    if before is None and lies_in_an_index(versions.location):
+        uri = versions.location.uri
         raise InputError(f"{uri}: lies in an index; name another folder or prefix for this one")
-    _check_embedder(handle, before, models.embedder)
-    last = _last_limits(handle, before, source.uri)
-    source_options = source_options or last_source_options(handle, before, source.uri)
+    _check_embedder(versions, before, models.embedder)
+    last = _last_limits(versions, before, source.uri)
+    source_options = source_options or last_source_options(versions, before, source.uri)
     listing = source.list(source_options.globs, follow_links=source_options.follow_links)
-    published = handle.versions.entries(before) if before else {}
+    published = versions.entries(before) if before else {}
     expected = expected_entries(models, source_options, last)
     comparison = SourceComparison(source.uri, before, published, source_options, expected, listing)
     if before is not None:
-        handle.versions.refuse_lost(before)
-    elif source.uri.rstrip("/") == handle.location.uri.rstrip("/"):
+        versions.refuse_lost(before)
+    elif source.uri.rstrip("/") == versions.location.uri.rstrip("/"):
         raise InputError(  # most likely a slip of the command line
-            f"{handle.location.uri}: the index would be among the documents that it is of; name "
+            f"{versions.location.uri}: the index would be among the documents that it is of; name "
             "another folder or prefix for it, below this one if you like"
         )
     if not (listing.objects or listing.odd or listing.unseen or comparison.changes.gone):
@@ -141,21 +132,21 @@ def expected_entries(
 
 
 def last_source_options(
-    handle: IndexHandle, version: Version | None, source_uri: str
+    versions: Versions, version: Version | None, source_uri: str
 ) -> SourceOptions:
     """How a source was read for this version; raises `StoreError` if that record is damaged."""
     try:
         return remembered(version.source_options if version else {}, source_uri)
     except ValueError as error:
         raise StoreError(
-            f"{handle.location.uri}: the options of its last sync are damaged ({error}): give them "
-            "again, starting from the defaults (--forget, or source_options=SourceOptions(…))"
+            f"{versions.location.uri}: the options of its last sync are damaged ({error}): give "
+            "them again, starting from the defaults (--forget, or source_options=SourceOptions(…))"
         ) from error
 
 
-def _last_limits(handle: IndexHandle, before: Version | None, source_uri: str) -> ParseLimits:
+def _last_limits(versions: Versions, before: Version | None, source_uri: str) -> ParseLimits:
     try:
-        return last_source_options(handle, before, source_uri).limits
+        return last_source_options(versions, before, source_uri).limits
     except StoreError:  # damaged, so the limits are not known
         return NO_LIMITS
 
@@ -176,10 +167,10 @@ def _known(store: Store, comparison: SourceComparison) -> dict[str, Entry]:
     return {uri: entry for uri, entry in published.items() if not entry.passages} | stored
 
 
-def _check_embedder(handle: IndexHandle, before: Version | None, embedder: Embedder) -> None:
+def _check_embedder(versions: Versions, before: Version | None, embedder: Embedder) -> None:
     if before and before.fingerprint != embedder.fingerprint:
         raise IndexMismatch(
-            f"{handle.location.uri}: made by embedder {before.embedder} ({before.fingerprint}), "
+            f"{versions.location.uri}: made by embedder {before.embedder} ({before.fingerprint}), "
             f"not by {embedder.name} ({embedder.fingerprint}): use that one, or index into "
             "another folder or prefix"
         )

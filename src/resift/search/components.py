@@ -13,7 +13,6 @@ from typing import Any, Protocol
 from resift.index.background import Background, Shared, ready, then
 from resift.index.embed import BUNDLED, WORDLLAMA, Embedder, open_embedder
 from resift.index.storage.location import locate
-from resift.index.sync import IndexHandle
 from resift.index.table.open import Choice, check_embedder, choose_version, load, open_choice
 from resift.index.table.snapshot import Snapshot
 from resift.index.versions.published import Versions
@@ -91,10 +90,9 @@ class ComponentLoader:
         return self._given_settings or Settings.load()
 
     @cached_property
-    def handle(self) -> IndexHandle:
-        """Where the index is."""
-        location = locate(self._uri, self.settings.storage)
-        return IndexHandle(location, Versions(location))
+    def versions(self) -> Versions:
+        """The published versions of the index."""
+        return Versions(locate(self._uri, self.settings.storage))
 
     def components(self, mode: Mode, rerank: bool) -> Components:
         """Start to open all that a search needs, at once."""
@@ -160,7 +158,7 @@ class ComponentLoader:
         """Fails with `IndexMismatch` where the index has the vectors of another embedder."""
 
         def checked(version: Version, embedder: Embedder) -> "Future[Embedder]":
-            check_embedder(self.handle.location, version, embedder.fingerprint)
+            check_embedder(self.versions.location, version, embedder.fingerprint)
             return ready(embedder)
 
         def matching(choice: Choice) -> "Future[Embedder]":
@@ -173,16 +171,14 @@ class ComponentLoader:
 
     def _choose_version(self) -> "Future[Choice]":
         def choose() -> Choice:
-            handle = self.handle
-            return choose_version(
-                handle.location, self.settings, handle.versions, self._version_number
-            )
+            versions, number = self.versions, self._version_number
+            return choose_version(versions.location, self.settings, versions, number)
 
         return then(self._libraries.job(), lambda _: self._openings.run(choose))
 
     def _open_snapshot(self) -> "Future[Snapshot]":
         def opened(choice: Choice) -> "Future[Snapshot]":
-            location, settings = self.handle.location, self.settings
+            location, settings = self.versions.location, self.settings
             return self._openings.run(lambda: open_choice(location, settings, choice))
 
         return then(self._version.job(), opened)

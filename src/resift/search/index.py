@@ -136,10 +136,10 @@ class Index:
         )
         token_states = checked_flag("token_states", token_states)
         source = open_source(source_uri, self._loader.settings.storage)
-        handle, models = self._loader.handle, self._models(token_states)
-        report = sync(source, handle, models, source_options, progress, consent=consent)
+        versions, models = self._loader.versions, self._models(token_states)
+        report = sync(source, versions, models, source_options, progress, consent=consent)
         self.refresh()
-        listed = handle.versions.listed()
+        listed = versions.listed()
         # Once a day at most: cleaning looks at every version.
         if len(listed) > 1 and listed[1][1] < time.time() - (_KEEP_DAYS + 1) * _DAY_S:
             self.clean()
@@ -147,9 +147,9 @@ class Index:
 
     def source_options(self, source_uri: str) -> SourceOptions:
         """The options of a source's last sync, or the default ones where there was none."""
-        handle = self._loader.handle
+        versions = self._loader.versions
         uri = open_source(source_uri, self._loader.settings.storage).uri
-        return last_source_options(handle, handle.versions.newest(), uri)
+        return last_source_options(versions, versions.newest(), uri)
 
     def plan(
         self,
@@ -165,7 +165,7 @@ class Index:
         token_states = checked_flag("token_states", token_states)
         source = open_source(source_uri, self._loader.settings.storage)
         models = self._models(token_states)
-        return plan(source, self._loader.handle, models, source_options, consent=consent)
+        return plan(source, self._loader.versions, models, source_options, consent=consent)
 
     def search(
         self,
@@ -300,9 +300,7 @@ class Index:
         def read(work: Callable[[Snapshot], Any]) -> Any:
             return self._read(lambda notes: work(self._loader.snapshot().result()))
 
-        verifier = CitationVerifier(
-            self._loader.settings.storage, self._loader.handle.versions, read
-        )
+        verifier = CitationVerifier(self._loader.settings.storage, self._loader.versions, read)
         return [verifier.verify(citation) for citation in checked_citations(citations)]
 
     def refresh(self) -> None:
@@ -311,17 +309,16 @@ class Index:
 
     def versions(self) -> list[Version]:
         """The versions that can be searched, newest last; `IndexNotFound` where there is none."""
-        handle = self._loader.handle
-        versions = handle.versions.readable()
-        if not versions:  # raises, and names damaged ones
-            handle.versions.find()
-        return versions
+        readable = self._loader.versions.readable()
+        if not readable:  # raises, and names damaged ones
+            self._loader.versions.find()
+        return readable
 
     def rollback(self, number: int) -> Version:
         """Publish version `number` again as the newest; the next `sync` continues from it."""
         self._refuse_pinned()
         number = checked_count("number", number)
-        versions = self._loader.handle.versions
+        versions = self._loader.versions
         version = rollback(self._store(versions.get(number)), versions, number)
         self.refresh()
         return version
@@ -334,9 +331,9 @@ class Index:
         """
         keep = checked_count("keep", keep)
         older_than_days = checked_days("older_than_days", older_than_days)
-        handle = self._loader.handle
-        newest = handle.versions.find()
-        return clean(self._store(newest), handle.versions, keep, older_than_days * _DAY_S)
+        versions = self._loader.versions
+        store = self._store(versions.find())
+        return clean(store, versions, keep, older_than_days * _DAY_S)
 
     def _search(
         self,
@@ -367,7 +364,7 @@ class Index:
 
     def _store(self, version: Version) -> Store:
         embedder = self._loader.embedder(version).result()
-        return Store.open(self._loader.handle.location, embedder)
+        return Store.open(self._loader.versions.location, embedder)
 
     def _models(self, token_states: bool) -> Models:
         def precomputer() -> Precomputer | None:
@@ -383,7 +380,7 @@ class Index:
                 raise InputError("token_states: this reranker has no method precompute")
             return None
 
-        newest = self._loader.handle.versions.newest()
+        newest = self._loader.versions.newest()
         return Models(self._loader.embedder(newest).result(), precomputer, token_states)
 
     def _refuse_pinned(self) -> None:
