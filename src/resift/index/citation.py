@@ -115,12 +115,9 @@ class CitationVerifier:
     """
 
     def __init__(
-        self,
-        storage: StorageSettings,
-        versions: Versions,
-        read: Callable[[Callable[[Snapshot], Any]], Any],
+        self, versions: Versions, read: Callable[[Callable[[Snapshot], Any]], Any]
     ) -> None:
-        self._storage = storage
+        self._storage = versions.location.storage
         self._versions = versions
         self._read = read
         self._entries: dict[str, Entry] | None = None

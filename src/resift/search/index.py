@@ -300,7 +300,7 @@ class Index:
         def read(work: Callable[[Snapshot], Any]) -> Any:
             return self._read(lambda notes: work(self._loader.snapshot().result()))
 
-        verifier = CitationVerifier(self._loader.settings.storage, self._loader.versions, read)
+        verifier = CitationVerifier(self._loader.versions, read)
         return [verifier.verify(citation) for citation in checked_citations(citations)]
 
     def refresh(self) -> None:
