@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 import numpy as np
-from ceiling import joint_model
+from ceiling import make_cross_encoder
 from manual_texts import QUERY, texts
 
 from resift import Reranker
@@ -31,7 +31,7 @@ def main() -> None:
     asked = [texts(CANDIDATES, TOKENS, SPREAD, seed=seed) for seed in range(options.callers)]
     figures = {}
     for runtime in options.runtime:
-        reranker = Reranker(joint_model(), settings=Settings(runtime=runtime))
+        reranker = Reranker(make_cross_encoder(), settings=Settings(runtime=runtime))
         own = figures[runtime] = _measure(reranker, asked, options.rounds)
         print(
             f"{runtime:12} one {own['single_p50_ms']:.0f} ms, {options.callers} callers p50 "

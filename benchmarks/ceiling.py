@@ -1,11 +1,11 @@
-"""How far is joint exact reranking from the machine's limit?
+"""How far is exact reranking by a cross-encoder from the machine's limit?
 
     python benchmarks/ceiling.py [--rounds 9] [--runtime openvino onnxruntime]
 
 The limit is what the same runtime reaches on nothing but int8 matrix products, uint8 activations by
 int8 weights written as in our graphs, the best of a few sizes. Beside it: what the encoder's
-linear layers ask of the real tokens (no padding counted, a layer's whole arithmetic even where the
-graph leaves some of it out), per second of a whole ranking. Rounds are interleaved; medians.
+linear layers compute for the real tokens, per second of a whole ranking (without padding; all of a
+layer's arithmetic even where the graph leaves some out). Rounds are interleaved; medians.
 Needs  pip install 'resift[convert,onnxruntime]'. Last line of stdout: JSON.
 """
 
@@ -43,17 +43,17 @@ Calls = dict[Any, Callable[[], object]]
 def main() -> None:
     """Print the limits, then a line a workload."""
     options = _options()
-    warnings.simplefilter("ignore")  # of depths over 100, which are meant
-    folder = joint_model()
+    warnings.simplefilter("ignore")  # about depths over 100, which are intended
+    folder = make_cross_encoder()
     figures: dict[str, Any] = {}
     for runtime in options.runtime:
         reranker = Reranker(folder, settings=Settings(runtime=runtime))
-        found = figures[runtime] = _measure(reranker, runtime, options.rounds)
-        print(f"{runtime}: int8 products alone {found['limit_gops']:.0f} Gop/s")
-        for name, own in found["workloads"].items():
+        measured = figures[runtime] = _measure(reranker, runtime, options.rounds)
+        print(f"{runtime}: int8 products alone {measured['limit_gops']:.0f} Gop/s")
+        for name, figure in measured["workloads"].items():
             print(
-                f"  {name:12}{own['ms']:8.1f} ms {own['gops']:7.0f} Gop/s, "
-                f"{own['share']:4.0%} of the limit, padding {own['padding']:5.1%}"
+                f"  {name:12}{figure['ms']:8.1f} ms {figure['gops']:7.0f} Gop/s, "
+                f"{figure['share']:4.0%} of the limit, padding {figure['padding']:5.1%}"
             )
     print(json.dumps(figures))
 
@@ -65,7 +65,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def joint_model() -> Path:
+def make_cross_encoder() -> Path:
     """The joint artifact of `peers.py`, made where it is not there."""
     folder = make_checkpoint(WORK / "peers")
     if not (folder / "resift").exists():
@@ -80,14 +80,18 @@ def _measure(reranker: Reranker, runtime: str, rounds: int) -> dict[str, Any]:
 
     By workload: milliseconds, real operations a second, share of the limit, padding share.
     """
-    asked = {
-        name: texts(own.candidates, own.tokens, own.spread)
-        for name, own in WORKLOADS.items()
-        if own.callers == 1
+    texts_by_name = {
+        name: texts(workload.candidates, workload.tokens, workload.spread)
+        for name, workload in WORKLOADS.items()
+        if workload.callers == 1
     }
-    receipts = {name: reranker.rank(QUERY, own, exact=True).receipt for name, own in asked.items()}
+    receipts = {
+        name: reranker.rank(QUERY, documents, exact=True).receipt
+        for name, documents in texts_by_name.items()
+    }
     rankings: Calls = {
-        name: partial(reranker.rank, QUERY, own, exact=True) for name, own in asked.items()
+        name: partial(reranker.rank, QUERY, documents, exact=True)
+        for name, documents in texts_by_name.items()
     }
     seconds = _interleaved({**_chains(runtime), **rankings}, rounds)
     limit = max(2 * CHAIN * rows * width**2 / seconds[width, rows] for width, rows in SIZES)
@@ -128,10 +132,10 @@ def _chain(width: int) -> onnx.ModelProto:
     step, zero = constant("step", np.float32(0.05)), constant("zero", np.uint8(128))
     scale, none = constant("scale", np.float32(0.01 / width)), constant("none", np.int8(0))
     x = "x"
-    for place in range(CHAIN):
+    for number in range(CHAIN):
         made = rng.integers(-127, 128, (width, width)).astype(np.int8)
-        kernel = constant(f"kernel{place}", made)
-        rounded, wide, weight, product = (f"{own}{place}" for own in ("q", "x", "w", "p"))
+        kernel = constant(f"kernel{number}", made)
+        rounded, wide, weight, product = (f"{letter}{number}" for letter in ("q", "x", "w", "p"))
         nodes += [
             helper.make_node("QuantizeLinear", [x, step, zero], [rounded]),
             helper.make_node("DequantizeLinear", [rounded, step, zero], [wide]),
@@ -158,7 +162,7 @@ def _interleaved(calls: Calls, rounds: int) -> dict[Any, float]:
             call()
             if number:
                 seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(own) for name, own in seconds.items()}
+    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 ARTIFACT is what  resift convert CHECKPOINT ARTIFACT --exits …  made, collections are as for
 `quality.py`; of each only the first run is read. Every stage runs once for every candidate, and the
-early_exit for the first ten is run on their logits, by the code that `Reranker.rank` runs, at several
+early exit for the first ten is run on their logits, by the code of `Reranker.rank`, at several
 tolerances. `go on` is the share of token positions that go on after each exit. `faster` is the time
 of `rank(exact=True)` over that of `rank`, at its own tolerance, medians of calls in turn. Needs
 pip install 'resift[eval,convert]'. Last line of stdout: JSON.
@@ -71,7 +71,9 @@ def _options() -> argparse.Namespace:
 
 
 def _cell(value: Any) -> str:
-    return " ".join(f"{own:.2f}" for own in value) if isinstance(value, list) else f"{value:.4f}"
+    return (
+        " ".join(f"{number:.2f}" for number in value) if isinstance(value, list) else f"{value:.4f}"
+    )
 
 
 def _quality(judged: Judged, artifact: Artifact, model: Model) -> dict[str, Any]:
@@ -80,41 +82,44 @@ def _quality(judged: Judged, artifact: Artifact, model: Model) -> dict[str, Any]
     shares: dict[str, list[list[float]]] = {}
     for query_id, documents in judged.run.items():
         ids = [document.doc_id for document in documents]
-        query, texts = judged.queries[query_id], [judged.texts[own] for own in ids]
+        query, texts = judged.queries[query_id], [judged.texts[doc_id] for doc_id in ids]
         logits, _ = stage_logits(model, [(query, texts)])
-        rows = model.rows(model.read(query), texts)
+        rows = model.rows(model.query_row(query), texts)
         positions = np.array([padded_length(len(row.ids)) for row in rows])
-        ways: dict[str, Numbers] = {f"exit {n}": own for n, own in enumerate(logits[:-1], 1)}
+        ways: dict[str, Numbers] = {
+            f"exit {n}": at_exit for n, at_exit in enumerate(logits[:-1], 1)
+        }
         ways["exact"] = logits[-1]
         for tolerance in TOLERANCES:
-            scores, going = _with_early_exit(logits, artifact.manifest.exits, tolerance)
+            scores, surviving = _with_early_exit(logits, artifact.manifest.exits, tolerance)
             ways[f"at {tolerance:g}"] = scores
-            own = [float(positions[left].sum() / positions.sum()) for left in going]
-            shares.setdefault(f"go on {tolerance:g}", []).append(own)
-        for way, found in ways.items():
-            runs.setdefault(way, {})[query_id] = dict(zip(ids, found.tolist(), strict=True))
+            left = [float(positions[part].sum() / positions.sum()) for part in surviving]
+            shares.setdefault(f"go on {tolerance:g}", []).append(left)
+        for way, values in ways.items():
+            runs.setdefault(way, {})[query_id] = dict(zip(ids, values.tolist(), strict=True))
     quality = {way: round(ndcg(judged.qrels, run), 4) for way, run in runs.items()}
-    return quality | {way: np.mean(own, axis=0).round(4).tolist() for way, own in shares.items()}
+    means = {way: np.mean(left, axis=0).round(4).tolist() for way, left in shares.items()}
+    return quality | means
 
 
 def _with_early_exit(
     logits: Sequence[Numbers], exits: Sequence[Exit], tolerance: float
 ) -> tuple[Numbers, list[list[int]]]:
-    """Scores in the order of a `rank` for ten, and who went on after each exit."""
+    """Scores in the order of a `rank` for ten, and which candidates went on after each exit."""
     size = len(logits[0])
     early_exit = EarlyExit(TOP_N, Interpolation(np.zeros(size)), tolerance)
-    best, places, none = logits[0].copy(), list(range(size)), np.zeros(size, bool)
+    best, indices, none = logits[0].copy(), list(range(size)), np.zeros(size, bool)
     behind: NDArray[np.int8] = np.zeros(size, np.int8)
-    went = []
+    survivors_by_exit = []
     for stage, exit_ in enumerate(exits, 1):
-        going = survivors(early_exit, exit_, places, best, none)
-        behind[sorted(set(places) - set(going))] = 100 - stage
-        best[going] = logits[stage][going]
-        places = going
-        went.append(going)
+        surviving = survivors(early_exit, exit_, indices, best, none)
+        behind[sorted(set(indices) - set(surviving))] = 100 - stage
+        best[surviving] = logits[stage][surviving]
+        indices = surviving
+        survivors_by_exit.append(surviving)
     ranks = np.empty(size)
     ranks[order(best, best, range(size), behind)] = range(size)
-    return -ranks, went
+    return -ranks, survivors_by_exit
 
 
 def _faster(judged: Judged, reranker: Reranker, queries: int) -> float:

@@ -88,13 +88,13 @@ def main() -> None:
 
 def _capped() -> dict[str, float]:
     """MB above the loaded model, by model and runtime."""
-    from ceiling import joint_model
+    from ceiling import make_cross_encoder
 
     figures = {}
     with tempfile.TemporaryDirectory() as made:
         longest = Path(made) / "longest.json"
         longest.write_text(json.dumps(texts(1000, 512, spread=0.0)), encoding="utf-8")
-        for name, model in {"bundled": None, "cross_encoder": str(joint_model())}.items():
+        for name, model in {"bundled": None, "cross_encoder": str(make_cross_encoder())}.items():
             for runtime in ("openvino", "onnxruntime"):
                 code = CAPPED.format(
                     longest=str(longest), runtime=runtime, cap=CAP_MB, model=model, query=QUERY

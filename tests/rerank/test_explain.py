@@ -163,7 +163,7 @@ def test_a_huge_text_costs_no_more_than_a_long_one(
         scored.append(texts)
         return step(query, texts, **others)
 
-    monkeypatch.setattr(engine, "step", noted)
+    monkeypatch.setattr(engine, "score", noted)
     found = bundled.explain(QUERY, text)
     (texts,) = scored
     assert len(texts) == len(found.parts) + 1 <= MAX_PARTS + 1
@@ -239,11 +239,11 @@ def test_an_explanation_fills_no_cache(tmp_path: Path) -> None:
     settings = Settings(cache_mb=1, cache_file=str(tmp_path / "pairs.db"), state_cache_mb=1)
     reranker = Reranker(settings=settings)
     ranking = reranker.rank("which colour has snow", [text])
-    cache, halves = reranker._engine._cache, reranker._engine._halves
-    assert cache is not None and halves is not None
-    before = len(cache._kept), len(halves._kept)
+    pairs, states = reranker._engine._cache, reranker._engine._state_cache
+    assert pairs is not None and states is not None
+    before = len(pairs._memory._values), len(states._values)
     explained = ranking.explain(0)
     assert len(explained.parts) == 4 and explained.logit == ranking[0].logit
-    assert (len(cache._kept), len(halves._kept)) == before == (1, 1)
+    assert (len(pairs._memory._values), len(states._values)) == before == (1, 1)
     with closing(sqlite3.connect(tmp_path / "pairs.db")) as connection:
         assert connection.execute("SELECT count(*) FROM pairs").fetchone() == (1,)

@@ -2,7 +2,6 @@
 
 import asyncio
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -142,10 +141,11 @@ def test_abstaining_asks_the_best_score_whatever_is_asked_for(
 def test_late_ones_come_up_where_those_before_them_are_left_out(bundled: Reranker) -> None:
     """The first two of what stays, not what stays of the first two."""
     scored = bundled.score_candidates(QUERY, POOL[:6])
-    logits, statuses = scored.outcome.logits.copy(), list(scored.outcome.statuses)
-    logits[4:], statuses[4:] = np.nan, ["late", "late"]
-    outcome = replace(scored.outcome, logits=logits, statuses=statuses, partial=True)
-    found = replace(scored, outcome=outcome).ranking(2, thresholds=Thresholds(1.0, 1.0))
+    for index in (4, 5):
+        scored.outcome.documents[index].logits = ()
+        scored.outcome.statuses[index] = "late"
+    scored.outcome.note("time was up")
+    found = scored.ranking(2, thresholds=Thresholds(1.0, 1.0))
     assert [(hit.rank, hit.index, hit.status) for hit in found] == [(1, 4, "late"), (2, 5, "late")]
     assert found.receipt.below_min_score == 4 and not found.abstained
 

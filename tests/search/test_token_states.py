@@ -63,7 +63,7 @@ def test_token_ids_are_there_without_states(
     index = index_at(tmp_path, reranker)
     index.sync(str(docs))
     read: list[str] = []
-    tokens = reranker._engine.model._tokens  # type: ignore[attr-defined]
+    tokens = reranker._engine.model._tokens
     reads = tokens.read
 
     def recorded(texts: Sequence[str], *wanted: Wanted) -> Iterator[TextTokens | None]:

@@ -120,9 +120,13 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One that knows the rule, one that is averse to it, and that one without a meeting."""
     folder = tmp_path_factory.mktemp("bases")
     return {
-        "knows": make_split_artifact(folder / "knows", late=LATE, meeting=False, name="base"),
+        "knows": make_split_artifact(
+            folder / "knows", late=LATE, cross_attention=False, name="base"
+        ),
         "averse": make_split_artifact(folder / "averse", late=AVERSE, name="base"),
-        "encoder": make_split_artifact(folder / "encoder", late=AVERSE, meeting=False, name="base"),
+        "encoder": make_split_artifact(
+            folder / "encoder", late=AVERSE, cross_attention=False, name="base"
+        ),
     }
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from resift.rerank.candidates import as_candidate, candidate_of, iterated, said_rank
 from resift.rerank.deadline import Deadline
 from resift.rerank.remedies import refuse_all, refuse_collection
-from resift.rerank.steps import Steps
+from resift.rerank.request import Steps
 from resift.types import Candidate, Document
 
 AT_LEAST, RANKED_AT_LEAST = 1_000, 5_000

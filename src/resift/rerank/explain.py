@@ -50,7 +50,7 @@ class Occlusion:
         query = check_query(query)
         (own,) = as_candidates([document])
         title, text = title_part(own.title), _text(own)
-        end = max(self._engine.reads_to(query, title + text) - len(title), 0)
+        end = max(self._engine.end_of_reading(query, title + text) - len(title), 0)
         parts = _places(own.title, text[:end])
         without = [_without(title, text[:end], part) for part in parts]
         outcome = self._engine.score(query, [title + text[:end], *without], remembered=False)
@@ -78,7 +78,7 @@ class Occlusion:
 
     def explained(self, query: str, hit: Hit) -> Explanation | None:
         """`explain`, or None for a hit that cannot be read, or beside a query that cannot."""
-        if hit.status in _WHY or not self._engine.model.read(query).seen:
+        if hit.status in _WHY or not self._engine.model.query_row(query).seen:
             return None
         return self.explain(query, hit)
 

@@ -53,9 +53,9 @@ def reference_logits(model: Model, pairs: Sequence[ReferencePair]) -> ReferenceL
 
 def _stage_logits(model: Model, query: str, texts: Sequence[str]) -> Numbers:
     """One query's texts through every stage, as one batch: ``(stages, texts)``."""
-    prompt: TokenRow = model.read(query)
+    prompt: TokenRow = model.query_row(query)
     rows = model.rows(prompt, texts)
-    batch = Batch(rows, [model.half(prompt)] * len(rows))
+    batch = Batch(rows, [model.query_states(prompt)] * len(rows))
     found = []
     for stage in model.stages:
         batch, logits = stage(batch)

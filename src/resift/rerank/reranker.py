@@ -15,7 +15,7 @@ from resift.cores import cores
 from resift.errors import ArtifactError
 from resift.files import from_home
 from resift.rerank.artifact import load_artifact
-from resift.rerank.cache import PairCache
+from resift.rerank.caches import PairCache, StateCache
 from resift.rerank.calibration import open_scale
 from resift.rerank.candidate_stream import window
 from resift.rerank.candidates import as_candidates, check_query, full_text
@@ -27,13 +27,13 @@ from resift.rerank.explain import Occlusion
 from resift.rerank.hints import Hints
 from resift.rerank.models import load_model
 from resift.rerank.options import RankOptions, checked_budget, checked_flag, checked_steps
-from resift.rerank.precompute import EncodedDocument, StateCache, unpack
+from resift.rerank.precompute import EncodedDocument, unpack
 from resift.rerank.references import reference_logits
+from resift.rerank.request import Steps
 from resift.rerank.scored import ScoredCandidates, checked_weight, weighed
-from resift.rerank.steps import Steps
-from resift.rerank.texts import Texts
+from resift.rerank.state import CandidateTexts
 from resift.rerank.thresholds import Thresholds
-from resift.rerank.tuning import Tuning, machine, tuning_file
+from resift.rerank.tuning import Tuning, processor, tuning_file
 from resift.rerank.values import is_text
 from resift.rerank.verification import Verification, references, verified
 from resift.settings import Settings, StorageSettings, checked_settings
@@ -81,7 +81,7 @@ class Reranker:
             self._manifest.exits,
             max_memory_mb=settings.max_memory_mb,
             cache=_cache(settings, f"{self.fingerprint} {loaded.runtime}"),
-            halves=StateCache(settings.state_cache_mb) if settings.state_cache_mb else None,
+            state_cache=StateCache(settings.state_cache_mb) if settings.state_cache_mb else None,
             tuning=_tuning(settings, f"{self.fingerprint} {loaded.runtime}"),
         )
         self._occlusion = Occlusion(self._engine)
@@ -237,7 +237,7 @@ class Reranker:
         options: RankOptions | None = None,
     ) -> Steps[ScoredCandidates]:
         """Score the candidates; with `options` only as far as its first `top_n` need it."""
-        texts = Texts(candidates)
+        texts = CandidateTexts(candidates)
         known = self._known(candidates, texts, deadline)
         early_exit = (
             self._early_exit(candidates, options) if options and self._manifest.exits else None
@@ -269,7 +269,7 @@ class Reranker:
         texts = [full_text(candidate) for candidate in candidates]
         deadline = Deadline()
         known = self._known(candidates, texts, deadline)
-        steps = self._engine.steps(query, texts, deadline, known=known, wanted="beginning")
+        steps = self._engine.steps(query, texts, deadline, encoded=known, wanted="beginning")
         return self._engine.run(steps).logits
 
     def explain(self, query: str, document: Given) -> Explanation:
@@ -330,7 +330,7 @@ def _cache(settings: Settings, decisive: str) -> PairCache | None:
 def _tuning(settings: Settings, decisive: str) -> Tuning:
     """What was chosen on this machine, with so many threads."""
     threads = settings.threads or cores()
-    return Tuning(f"{decisive}, {machine()}, {threads} threads", tuning_file(settings))
+    return Tuning(f"{decisive}, {processor()}, {threads} threads", tuning_file(settings))
 
 
 @lru_cache(maxsize=4)

@@ -20,8 +20,7 @@ import numpy as np
 import onnx
 
 from resift.rerank.artifact import Manifest, load_artifact, write_manifest
-from resift.rerank.encoder import Encoder
-from resift.rerank.models import load_model
+from resift.rerank.models import Encoder, load_model
 from resift.rerank.runtimes import open_session
 from resift.rerank.tokenization import Tokens, load_tokenizer
 from resift.training.base import CHECKPOINT, Base, open_base

@@ -25,7 +25,8 @@ from resift.rerank.artifact import (
 )
 from resift.rerank.graph_checks import NEXT_STATES
 from resift.rerank.models import Batch, Model, load_model
-from resift.rerank.runtimes import first_line, open_session
+from resift.rerank.native import first_line
+from resift.rerank.runtimes import open_session
 from resift.rerank.tokenization import TokenRow, Tokens, load_tokenizer
 from resift.training.bi_encoder import is_bi_encoder
 from resift.training.calibration_text import (
@@ -235,7 +236,7 @@ def _logits(model: Model, pairs: Pairs) -> NDArray[np.float64]:
     """What the artifact gives for pairs, one by one."""
     logits = []
     for query, text in pairs:
-        batch = Batch(model.rows(model.read(query), [text]))
+        batch = Batch(model.rows(model.query_row(query), [text]))
         for stage in model.stages:
             batch, found = stage(batch)
         logits.append(float(found[0]))

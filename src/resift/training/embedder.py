@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from resift.errors import ParityError
 from resift.extras import require
 from resift.rerank.artifact import TOKENIZER, Manifest, load_artifact, sha256, write_manifest
-from resift.rerank.encoder import Encoder
 from resift.rerank.late_interaction import unit
+from resift.rerank.models import Encoder
 from resift.rerank.runtimes import open_session
 from resift.rerank.tokenization import Tokens, load_tokenizer, pad
 from resift.training.bi_encoder import BiEncoder, read_bi_encoder

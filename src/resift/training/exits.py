@@ -172,7 +172,7 @@ def measure_exits(model: Model, lists: Lists) -> tuple[list[Exit], list[float]]:
 
 def stage_logits(model: Model, lists: Lists) -> tuple[list[Floats], NDArray[np.int64]]:
     """Each stage's logits, ``(n,)``, and which query each is of."""
-    texts = [model.rows(model.read(query), own) for query, own in lists]
+    texts = [model.rows(model.query_row(query), own) for query, own in lists]
     rows = [row for own in texts for row in own]
     queries = np.repeat(np.arange(len(lists)), [len(own) for own in texts])
     logits = np.empty((len(model.stages), len(rows)))

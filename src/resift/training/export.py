@@ -29,7 +29,7 @@ from resift.rerank.models import (
     LateInteractionStage,
     Model,
     cross_attention_feeds,
-    encoded,
+    encode,
     load_model,
     run_rows,
 )
@@ -268,7 +268,7 @@ def _cross_attentions(
             text = source.texts[int(rng.choice(documents))]
             query = source.query_texts[int(lists.queries[place])]
             asked, row = (tokens.single([part])[0] for part in (query, text))
-            half = encoded(first.encoder, [asked])[0][: len(asked.ids)]
+            half = encode(first.encoder, [asked])[0][: len(asked.ids)]
             out, logits = first(Batch([row], [half]))
             if out.states is not None:
                 yield cross_attention_feeds([half], out.states, [row]) | {"logits": logits}

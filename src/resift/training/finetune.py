@@ -18,8 +18,7 @@ from resift.errors import DatasetError, ModelError, QueryError
 from resift.evaluation.collection import open_collection
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import resolve
-from resift.rerank.encoder import Encoder
-from resift.rerank.models import Model, load_model
+from resift.rerank.models import Encoder, Model, load_model
 from resift.rerank.runtimes import open_session
 from resift.rerank.tokenization import Tokens, load_tokenizer
 from resift.training.base import Base, open_base

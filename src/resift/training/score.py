@@ -26,9 +26,9 @@ class ListScores:
 
 def score_list(model: Model, query: str, texts: Sequence[str]) -> ListScores:
     """A model's logits for a list; every stage runs whole."""
-    prompt = model.read(query)
+    prompt = model.query_row(query)
     rows = model.rows(prompt, texts)
-    half = model.half(prompt)
+    half = model.query_states(prompt)
     early, final = (np.empty(len(rows), np.float32) for _ in range(2))
     means: Floats | None = None
     for group in schedule([len(row.ids) for row in rows]):

@@ -13,7 +13,7 @@ from resift.errors import ArtifactError, ParityError
 from resift.index.embedders.artifact import ArtifactEmbedder
 from resift.rerank.artifact import Pooling, ReferencePair, load_artifact, write_manifest
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.encoder import Encoder
+from resift.rerank.models import Encoder
 from resift.rerank.runtimes import open_session
 from resift.rerank.tokenization import Tokens, load_tokenizer
 from resift.settings import Settings

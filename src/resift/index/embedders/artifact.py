@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from resift.errors import ArtifactError
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.encoder import Encoder
 from resift.rerank.graph_checks import check_encoder
+from resift.rerank.models import Encoder
 from resift.rerank.references import ReferenceLogits, crossing
 from resift.rerank.runtimes import open_session
 from resift.rerank.tokenization import Tokens, load_tokenizer

@@ -1,4 +1,4 @@
-"""Calls of event loops share one thread: none blocks its loop, and those too many are refused."""
+"""Calls of event loops share one thread: none blocks its loop, and too many are refused."""
 
 import asyncio
 import threading
@@ -11,10 +11,10 @@ import pytest
 from artifacts import WordCountModel
 from resift import Reranker
 from resift.errors import Overloaded, QueryError, RuntimeFailure
-from resift.rerank.async_calls import Desk
+from resift.rerank.async_calls import AsyncCalls
 from resift.rerank.deadline import Deadline
 from resift.rerank.engine import Engine
-from resift.rerank.steps import Steps
+from resift.rerank.request import Steps
 from texts import passages
 
 QUERY = "red blue"
@@ -35,19 +35,19 @@ def test_many_calls_of_a_loop_are_answered_by_one_thread() -> None:
     engine = Engine(WordCountModel())
 
     async def all_at_once() -> list[list[float]]:
-        async def one(number: int) -> list[float]:
+        async def rank(number: int) -> list[float]:
             deadline = Deadline()
             steps = engine.steps(QUERY, ["red " * (1 + number % 9), "sky"], deadline)
             return list((await engine.arun(steps, deadline)).logits)
 
         before = threading.active_count()
-        tasks = [asyncio.create_task(one(number)) for number in range(200)]
+        tasks = [asyncio.create_task(rank(number)) for number in range(200)]
         await asyncio.sleep(0)
         assert threading.active_count() <= before + 2
         return await asyncio.gather(*tasks)
 
-    found = asyncio.run(all_at_once())
-    assert found == [[1.5 + number % 9, 0.5] for number in range(200)]
+    results = asyncio.run(all_at_once())
+    assert results == [[1.5 + number % 9, 0.5] for number in range(200)]
 
 
 def test_calls_at_once_are_answered_in_time_or_refused(bundled: Reranker) -> None:
@@ -59,25 +59,25 @@ def test_calls_at_once_are_answered_in_time_or_refused(bundled: Reranker) -> Non
         return await asyncio.gather(*calls, return_exceptions=True)
 
     start = time.perf_counter()
-    found = asyncio.run(all_at_once())
+    results = asyncio.run(all_at_once())
     assert time.perf_counter() - start < 15  # one after the other they take a minute
-    refused = [own for own in found if isinstance(own, Overloaded)]
+    refused = [result for result in results if isinstance(result, Overloaded)]
     assert len(refused) < 500
-    assert all("calls are waiting already" in str(own) for own in refused)
-    answered = [own for own in found if not isinstance(own, Overloaded)]
-    assert not [own for own in answered if isinstance(own, BaseException)]
-    assert not bundled._engine._desk._calls.open
+    assert all("calls are waiting already" in str(result) for result in refused)
+    answered = [result for result in results if not isinstance(result, Overloaded)]
+    assert not [result for result in answered if isinstance(result, BaseException)]
+    assert not bundled._engine._async_calls._calls.open
 
 
-def test_calls_without_a_deadline_refuse_nobody_who_has_one() -> None:
+def test_calls_without_a_deadline_refuse_no_call_with_one() -> None:
     engine = Engine(WordCountModel())
-    engine._desk._last_step_s = 0.1
+    engine._async_calls._last_step_s = 0.1
 
     async def beside() -> object:
-        patiences = [Deadline() for _ in range(20)]
-        steps = [engine.steps(QUERY, [LONG], own) for own in patiences]
+        deadlines = [Deadline() for _ in range(20)]
+        steps = [engine.steps(QUERY, [LONG], deadline) for deadline in deadlines]
         busy = [
-            asyncio.create_task(engine.arun(*own)) for own in zip(steps, patiences, strict=True)
+            asyncio.create_task(engine.arun(*call)) for call in zip(steps, deadlines, strict=True)
         ]
         await asyncio.sleep(0)
         deadline = Deadline(200)
@@ -125,34 +125,36 @@ def test_a_task_that_is_cancelled_while_it_is_read_stops_costing() -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         end = time.monotonic() + 30
-        while engine._desk._calls.open and time.monotonic() < end:
+        while engine._async_calls._calls.open and time.monotonic() < end:
             await asyncio.sleep(0.01)
         assert (
             getgeneratorstate(steps) == "GEN_CLOSED"
         )  # given up in the middle, for to its end takes seconds
 
     asyncio.run(cancelled())
-    assert not engine._desk._calls.open
+    assert not engine._async_calls._calls.open
 
 
-def test_a_desk_that_dies_is_heard_by_all_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_that_dies_is_told_to_all_callers_and_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     engine = Engine(WordCountModel())
 
     def dies(*_: object) -> None:
-        raise ZeroDivisionError("nobody thought of this")
+        raise ZeroDivisionError("an unexpected error")
 
     async def rank() -> object:
         deadline = Deadline()
         return await engine.arun(engine.steps(QUERY, ["red"], deadline), deadline)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Desk, "_step", dies)
+        patch.setattr(AsyncCalls, "_step", dies)
         with pytest.raises(RuntimeFailure, match="ZeroDivisionError"):
             asyncio.run(asyncio.wait_for(rank(), 30))
     assert asyncio.run(asyncio.wait_for(rank(), 30)) is not None
 
 
-def test_loops_of_many_threads_share_a_desk() -> None:
+def test_loops_of_many_threads_share_the_thread() -> None:
     engine = Engine(WordCountModel())
 
     async def rank(number: int) -> list[float]:
@@ -161,8 +163,8 @@ def test_loops_of_many_threads_share_a_desk() -> None:
         return list((await engine.arun(steps, deadline)).logits)
 
     with ThreadPoolExecutor(6) as threads:
-        found = list(threads.map(lambda number: asyncio.run(rank(number)), range(24)))
-    assert found == [[1.5 + number] for number in range(24)]
+        results = list(threads.map(lambda number: asyncio.run(rank(number)), range(24)))
+    assert results == [[1.5 + number] for number in range(24)]
 
 
 def test_a_ranking_of_long_texts_is_written_out_short(bundled: Reranker) -> None:

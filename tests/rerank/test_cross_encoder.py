@@ -1,4 +1,4 @@
-"""A cross-encoder in stages: the same scores by every way, and an early exit that says where it let go."""
+"""A cross-encoder in stages: the same scores by every way, and early exits."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -52,11 +52,11 @@ def test_scores_are_the_same_in_portions(folder: Path, reranker: Reranker) -> No
     many = TEXTS * 20
     per_portion = 1e6 / 4 / model.state_bytes
     assert sum(len(text.split()) for text in many) > 2 * per_portion
-    found = Engine(model, max_memory_mb=201).score(QUERY, many).logits
-    np.testing.assert_allclose(found, np.tile(reranker.score(QUERY, TEXTS), 20), atol=1e-4, rtol=0)
+    logits = Engine(model, max_memory_mb=201).score(QUERY, many).logits
+    np.testing.assert_allclose(logits, np.tile(reranker.score(QUERY, TEXTS), 20), atol=1e-4, rtol=0)
 
 
-def test_a_race_without_risk_ends_as_if_all_had_run(reranker: Reranker) -> None:
+def test_an_early_exit_without_risk_ends_as_if_all_had_run(reranker: Reranker) -> None:
     exact = reranker.rank(QUERY, TEXTS, top_n=1, exact=True)
     raced = reranker.rank(QUERY, TEXTS, top_n=1, tolerance=0.001)
     assert {hit.stages for hit in exact} == {3}
@@ -65,14 +65,14 @@ def test_a_race_without_risk_ends_as_if_all_had_run(reranker: Reranker) -> None:
     assert (exact.receipt.exact, raced.receipt.exact) == (True, False)
 
 
-def test_those_let_go_say_where_and_are_not_first(reranker: Reranker) -> None:
+def test_pruned_candidates_say_where_and_are_not_first(reranker: Reranker) -> None:
     raced = reranker.rank(QUERY, TEXTS, top_n=3, tolerance=0.25)
     early_exit = EarlyExit(3, Interpolation(np.zeros(len(TEXTS))), 0.25)
-    outcome = reranker._engine.score(QUERY, TEXTS, early_exit=early_exit)
+    state = reranker._engine.score(QUERY, TEXTS, early_exit=early_exit)
     assert {hit.stages for hit in raced} == {3}
-    assert {1, 3} <= set(outcome.stages.tolist()) <= {1, 2, 3}
-    assert outcome.pruned.tolist() == (outcome.stages < 3).tolist()
-    assert outcome.pruned.sum() == raced.receipt.pruned
+    assert {1, 3} <= set(state.stages.tolist()) <= {1, 2, 3}
+    assert state.pruned.tolist() == (state.stages < 3).tolist()
+    assert state.pruned.sum() == raced.receipt.pruned
 
 
 def test_a_model_without_exits_runs_whole_and_says_so(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_stages_that_nothing_was_measured_of_run_whole(folder: Path, tmp_path: P
 def test_stages_that_do_not_follow_are_refused(stages: tuple[int, ...], tmp_path: Path) -> None:
     made = make_exits_artifact(tmp_path)
     manifest = load_artifact(made).manifest
-    names = tuple(manifest.stages[place] for place in stages)
+    names = tuple(manifest.stages[index] for index in stages)
     write_manifest(made, replace(manifest, stages=names))
     with pytest.raises(ArtifactError, match="stages do not follow one another"):
         load_model(load_artifact(made))

@@ -1,4 +1,4 @@
-"""Threads share one worker: batches are merged, shares are fair, and who has gone costs nothing."""
+"""Threads share one worker: batches are merged, shares are fair, cancelled calls cost nothing."""
 
 import asyncio
 import os
@@ -19,10 +19,12 @@ from resift import Reranker
 from resift.errors import Overloaded, RuntimeFailure
 from resift.rerank import engine as engine_module
 from resift.rerank import worker as worker_module
+from resift.rerank.call import Call
 from resift.rerank.deadline import Deadline
 from resift.rerank.engine import Engine
 from resift.rerank.models import Batch, Stage
-from resift.rerank.state import CallState
+from resift.rerank.request import Request
+from resift.rerank.state import CallState, DocumentState
 from resift.rerank.tuning import Tuning
 from texts import passages
 
@@ -73,16 +75,19 @@ def _until(true: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-def test_rows_of_many_calls_run_in_one_batch_and_find_their_way_home() -> None:
+def test_rows_of_many_calls_run_in_one_batch_and_reach_their_callers() -> None:
     model = Gated()
     engine = Engine(model)
     texts = [["red " * (call + 1), "blue sky"] for call in range(6)]
     with busy(model, engine) as threads:
-        calls = [threads.submit(engine.score, f"{QUERY} w{n}", own) for n, own in enumerate(texts)]
+        calls = [
+            threads.submit(engine.score, f"{QUERY} w{n}", texts_of_call)
+            for n, texts_of_call in enumerate(texts)
+        ]
         waiting(engine, 7)
         model.gate.set()
-        found = [call.result(SOON).logits.tolist() for call in calls]
-    assert found == [[call + 1.5, 1.5] for call in range(6)]
+        results = [call.result(SOON).logits.tolist() for call in calls]
+    assert results == [[call + 1.5, 1.5] for call in range(6)]
     assert sorted(model.seen[2]) == sorted([1, 2, 3, 4, 5, 6, *[2] * 6])
 
 
@@ -97,8 +102,8 @@ def test_a_small_call_does_not_wait_behind_a_large_one() -> None:
         model.gate.set()
         small.result(SOON)
         large.result(SOON)
-    last = max(place for place, own in enumerate(model.seen) if 29 in own)
-    assert sum(len(own) for own in model.seen[:last]) < 300
+    last = max(number for number, lengths in enumerate(model.seen) if 29 in lengths)
+    assert sum(len(lengths) for lengths in model.seen[:last]) < 300
 
 
 def test_calls_alike_are_served_alike() -> None:
@@ -111,7 +116,7 @@ def test_calls_alike_are_served_alike() -> None:
         waiting(engine, 5)
         model.gate.set()
         [call.result(SOON) for call in calls]
-    first = [n for own in model.seen[2:] for n in own][:120]
+    first = [n for lengths in model.seen[2:] for n in lengths][:120]
     assert {words: first.count(words) for words in first}.keys() == {20, 21, 22, 23}
     assert min(first.count(words) for words in (20, 21, 22, 23)) >= 20
 
@@ -135,7 +140,7 @@ def test_a_batch_of_many_that_fails_costs_only_the_row_at_fault() -> None:
     assert whole.logits.tolist() == [1.5, 2.5] and not whole.partial
 
 
-def test_what_nobody_foresaw_reaches_the_caller_and_the_next_call_works() -> None:
+def test_an_unexpected_error_reaches_the_caller_and_the_next_call_works() -> None:
     class Broken(WordCountModel):
         def _first(self, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
             if len(batch.rows) == 2:
@@ -148,15 +153,15 @@ def test_what_nobody_foresaw_reaches_the_caller_and_the_next_call_works() -> Non
     assert engine.score(QUERY, ["red"]).logits.tolist() == [1.5]
 
 
-@pytest.mark.parametrize("step", ["_take", "_timed", "_scatter"])
-def test_a_worker_that_dies_is_heard_by_all_and_replaced(
+@pytest.mark.parametrize("step", ["_take", "_measure", "_scatter"])
+def test_a_worker_that_dies_is_told_to_all_callers_and_replaced(
     step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = Gated()
     engine = Engine(model)
 
     def dies(*_: object) -> None:
-        raise ZeroDivisionError("nobody thought of this")
+        raise ZeroDivisionError("an unexpected error")
 
     with busy(model, engine) as threads:
         calls = [threads.submit(engine.score, QUERY, ["red", "blue"]) for _ in range(3)]
@@ -164,9 +169,11 @@ def test_a_worker_that_dies_is_heard_by_all_and_replaced(
         monkeypatch.setattr(engine._worker, step, dies)
         model.gate.set()
         for call in calls:
-            with pytest.raises(RuntimeFailure, match="ZeroDivisionError: nobody thought") as own:
+            with pytest.raises(
+                RuntimeFailure, match="ZeroDivisionError: an unexpected error"
+            ) as caught:
                 call.result(SOON)
-            assert isinstance(own.value.__cause__, ZeroDivisionError)
+            assert isinstance(caught.value.__cause__, ZeroDivisionError)
     monkeypatch.undo()
     assert engine.score(QUERY, ["red"]).logits.tolist() == [1.5]
 
@@ -200,10 +207,10 @@ def test_a_budget_ends_while_a_batch_still_runs() -> None:
     engine = Engine(model)
     with busy(model, engine):
         start = time.perf_counter()
-        outcome = engine.score(QUERY, ["red", "blue"], Deadline(budget_ms=50))
+        state = engine.score(QUERY, ["red", "blue"], Deadline(budget_ms=50))
         assert 0.05 <= time.perf_counter() - start < SOON / 2
-    assert outcome.statuses == ["late", "late"]
-    assert outcome.partial and outcome.reason == "time was up"
+    assert state.statuses == ["late", "late"]
+    assert state.partial and state.reason == "time was up"
 
 
 def test_what_comes_after_the_budget_is_not_written() -> None:
@@ -215,32 +222,36 @@ def test_what_comes_after_the_budget_is_not_written() -> None:
         assert model.began.wait(SOON)
         deadline.at = time.perf_counter()
         deadline.done()
-        outcome = call.result(SOON)
+        state = call.result(SOON)
     model.gate.set()
     _until(lambda: bool(model.calls))
     engine.score(QUERY, ["sky"])
-    assert np.isnan(outcome.logits).all() and outcome.statuses == ["late"]
+    assert np.isnan(state.logits).all() and state.statuses == ["late"]
 
 
-def test_a_caller_that_leaves_between_two_stages_harms_nobody_in_its_batch() -> None:
+def test_a_caller_that_leaves_between_two_stages_affects_no_other_in_its_batch() -> None:
     """What a batch needs was taken with it: the states of who leaves are gone a moment later."""
     model = WordCountModel()
     engine = Engine(model)
     worker = engine._worker
     requests = []
     for text in ("red", "blue blue"):
-        prompt, outcome = model.read(QUERY), CallState.of([text])
-        outcome.rows[0] = model.rows(prompt, [text])[0]
-        requests.append(engine._request(prompt, [0], outcome, Deadline(), None, {}, {}))
+        query, state = model.query_row(QUERY), CallState.of([text])
+        document = state.documents[0] = DocumentState(0, text)
+        document.row = model.rows(query, [text])[0]
+        call = Call(model, QUERY, query, [text], Deadline(), "count", state)
+        requests.append(engine._request(call, [document], None))
     engine._worker._requests.extend(requests)
-    worker._scatter(list(worker._run(model.stages[0], worker._take())))
+    pairs = worker._take()
+    worker._run(model.stages[0], pairs)
+    worker._scatter(pairs)
     pairs = worker._take()
     worker.leave(requests[0])
-    found = list(worker._run(model.stages[1], pairs))
-    worker._scatter(found)
-    assert [(own.fault, own.logit) for own in found] == [(None, 1.5), (None, 2.5)]
-    assert requests[0].outcome.logits.tolist() == [1.0]
-    assert requests[1].outcome.logits.tolist() == [2.5] and requests[1].finished
+    worker._run(model.stages[1], pairs)
+    worker._scatter(pairs)
+    assert [(pair.fault, pair.logit) for pair in pairs] == [(None, 1.5), (None, 2.5)]
+    assert requests[0].state.logits.tolist() == [1.0]
+    assert requests[1].state.logits.tolist() == [2.5] and requests[1].finished
 
 
 def test_a_caller_that_goes_away_stops_costing() -> None:
@@ -251,9 +262,9 @@ def test_a_caller_that_goes_away_stops_costing() -> None:
         call = threads.submit(engine.score, QUERY, ["red " * 9] * 500, deadline)
         waiting(engine, 2)
         deadline.give_up()
-        outcome = call.result(SOON)
-        assert not [own for own in engine._worker._requests if own.deadline is deadline]
-    assert outcome.reason == "the caller went away"
+        state = call.result(SOON)
+        assert not [request for request in engine._worker._requests if request.deadline is deadline]
+    assert state.reason == "the caller went away"
     assert sum(size for _, size in model.calls) < 10
 
 
@@ -276,8 +287,8 @@ def test_a_task_that_is_cancelled_stops_costing(bundled: Reranker) -> None:
 def test_a_call_from_a_loop_is_the_same_ranking(bundled: Reranker) -> None:
     texts = passages(5)
     expected = bundled.rank(QUERY, texts)
-    found = asyncio.run(bundled.arank(QUERY, texts))
-    assert [hit.index for hit in found] == [hit.index for hit in expected]
+    results = asyncio.run(bundled.arank(QUERY, texts))
+    assert [hit.index for hit in results] == [hit.index for hit in expected]
 
 
 def test_too_much_waiting_work_is_refused_with_a_time() -> None:
@@ -286,13 +297,13 @@ def test_too_much_waiting_work_is_refused_with_a_time() -> None:
     with busy(model, engine) as threads:
         threads.submit(engine.score, QUERY, ["red " * 20] * 100)
         waiting(engine, 2)
-        with pytest.raises(Overloaded, match=r"tokens are waiting already; try again in") as own:
+        with pytest.raises(Overloaded, match=r"tokens are waiting already; try again in") as caught:
             engine.score(QUERY, ["red"])
-        assert own.value.retry_after_s > 0 and own.value.waiting_tokens > 2_000
+        assert caught.value.retry_after_s > 0 and caught.value.waiting_tokens > 2_000
     assert engine.score(QUERY, ["red"]).logits.tolist() == [1.5]
 
 
-def test_an_idle_engine_refuses_nobody() -> None:
+def test_an_idle_engine_refuses_no_call() -> None:
     engine = Engine(WordCountModel(), max_waiting_tokens=10)
     assert len(engine.score(QUERY, ["red " * 20] * 100).logits) == 100
 
@@ -347,10 +358,10 @@ def test_forked_processes_rank_as_their_parent_does(runtime: str) -> None:
     subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED, runtime], check=True, timeout=100)
 
 
-def test_threads_that_race_on_the_first_load_share_a_session() -> None:
+def test_threads_that_compete_for_the_first_load_share_a_session() -> None:
     with ThreadPoolExecutor(8) as threads:
         made = list(threads.map(lambda _: Reranker(), range(8)))
-    assert len({id(own._engine.model.stages[0].encoder) for own in made}) == 1  # type: ignore[attr-defined]
+    assert len({id(reranker._engine.model.stages[0].encoder) for reranker in made}) == 1  # type: ignore[attr-defined]
 
 
 def test_states_keep_to_the_memory_there_is() -> None:
@@ -361,15 +372,19 @@ def test_states_keep_to_the_memory_there_is() -> None:
             self.most = 0
 
         def _second(self, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
-            self.most = max(self.most, sum(len(own.states) for own in engine._worker._requests))
+            self.most = max(self.most, sum(map(_documents_with_states, engine._worker._requests)))
             return super()._second(batch)
 
     model = Wide()
     engine = Engine(model, max_memory_mb=engine_module.BATCH_MB + 100)
     texts = ["red " * (1 + place % 30) for place in range(200)]
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda _: engine.score(QUERY, texts), range(8)))
+        results = list(threads.map(lambda _: engine.score(QUERY, texts), range(8)))
     expected = [1.5 + place % 30 for place in range(200)]
-    assert all(own.logits.tolist() == expected for own in found)
+    assert all(state.logits.tolist() == expected for state in results)
     tokens = 100e6 / 100_000
     assert 0 < model.most <= tokens / 5  # a row has 5 tokens at least
+
+
+def _documents_with_states(request: Request) -> int:
+    return sum(document.states is not None for document in request.state.documents.values())
