@@ -343,6 +343,25 @@ def test_a_closed_index_releases_the_models_that_it_has_loaded(
     assert len(loaded) == 2 and len(reranker.calls) == 3
 
 
+def test_a_closed_index_closes_the_reranker_that_it_has_loaded_and_no_other(
+    tmp_path: Path, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Closable(Backwards):
+        closed = 0
+
+        def close(self) -> None:
+            self.closed += 1
+
+    given, loaded = Closable(), Closable()
+    monkeypatch.setattr("resift.rerank.reranker.Reranker", lambda **_: loaded)
+    index_at(tmp_path).sync(str(docs))
+    for reranker in (given, None):
+        with index_at(tmp_path, reranker=reranker) as index:
+            assert len(index.search("dog")) == 3
+        index.close()
+    assert (given.closed, loaded.closed) == (0, 1)
+
+
 @pytest.mark.parametrize("number", [np.int64(2), np.uint8(2)])
 def test_numpy_numbers_are_numbers(tmp_path: Path, docs: Path, number: Any) -> None:
     index = index_at(tmp_path)

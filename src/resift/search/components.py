@@ -80,6 +80,7 @@ class ComponentLoader:
         self._openings = Background(_OPENINGS, "resift-open")
         self._loadings = Background(_LOADINGS, "resift-load", finite=True)
         self._lock = threading.RLock()
+        self._loaded: list[Ranker] = []
         self._libraries: Shared[None] = Shared(lambda: self._loadings.run(load))
         self.forget_models()
         self.forget_version()
@@ -151,8 +152,12 @@ class ComponentLoader:
     def forget_models(self) -> None:
         """Release the models that were loaded here; the next search loads them again."""
         with self._lock:
+            loaded, self._loaded = self._loaded, []
             self._embedders: dict[str | None, Shared[Embedder]] = {}
             self._reranker: Shared[Ranker] = Shared(self._load_reranker)
+        for reranker in loaded:
+            if hasattr(reranker, "close"):
+                reranker.close()
 
     def _query_embedder(self) -> "Future[Embedder]":
         """Fails with `IndexMismatch` where the index has the vectors of another embedder."""
@@ -188,6 +193,8 @@ class ComponentLoader:
             # Imported here: a search without reranking needs no model runtime.
             from resift.rerank.reranker import Reranker
 
-            return Reranker(settings=self.settings)
+            reranker = Reranker(settings=self.settings)
+            self._loaded.append(reranker)
+            return reranker
 
         return self._loadings.run(load_model)
