@@ -31,7 +31,7 @@ from resift.evaluation.judged import Grades, Reckoning, before, judge
 from resift.evaluation.reliability import Bools, Floats, calibration_error, log_loss
 from resift.evaluation.trec import read_run
 from resift.rerank.calibration import Curve
-from resift.rerank.scored import ScoredCandidates
+from resift.rerank.result import ScoredCandidates
 
 TARGET = 0.05
 DEPTH = 100

@@ -80,7 +80,7 @@ def _together(reranker: Reranker, asked: list[list[str]]) -> tuple[list[float], 
     def call(own: list[str]) -> None:
         start.wait()
         began = time.perf_counter()
-        receipt = reranker.rank(QUERY, own, exact=True).receipt
+        receipt = reranker.rank(QUERY, own, 10, exact=True).receipt
         seconds.append(time.perf_counter() - began)
         padding.append(receipt.padding_share)
 

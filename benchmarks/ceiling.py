@@ -86,11 +86,11 @@ def _measure(reranker: Reranker, runtime: str, rounds: int) -> dict[str, Any]:
         if workload.callers == 1
     }
     receipts = {
-        name: reranker.rank(QUERY, documents, exact=True).receipt
+        name: reranker.rank(QUERY, documents, 10, exact=True).receipt
         for name, documents in texts_by_name.items()
     }
     rankings: Calls = {
-        name: partial(reranker.rank, QUERY, documents, exact=True)
+        name: partial(reranker.rank, QUERY, documents, 10, exact=True)
         for name, documents in texts_by_name.items()
     }
     seconds = _interleaved({**_chains(runtime), **rankings}, rounds)

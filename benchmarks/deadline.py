@@ -54,13 +54,14 @@ def main() -> None:
 
 
 def _short(reranker: Reranker, calls: int) -> list[dict[str, Any]]:
+    rank = partial(reranker.rank, top_n=10)
     rows: list[dict[str, Any]] = []
     for candidates in (100, 1000):
         documents = texts(candidates, 120, spread=0.5)
         for load in (False, True):
             for budget_ms in BUDGETS_MS:
                 row = {"candidates": candidates, "load": load, "budget_ms": budget_ms}
-                rows.append(row | _measure(reranker.rank, documents, budget_ms, load, calls))
+                rows.append(row | _measure(rank, documents, budget_ms, load, calls))
                 print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
     return rows
 
@@ -69,13 +70,13 @@ def _long(reranker: Reranker, calls: int) -> list[dict[str, Any]]:
     word = " ".join(texts(200, 120)) + " "
 
     def arank(*given: Any, **named: Any) -> Ranking:
-        return asyncio.run(reranker.arank(*given, **named))
+        return asyncio.run(partial(reranker.arank, top_n=10)(*given, **named))
 
     rows: list[dict[str, Any]] = []
     for count, size in ((100, 100_000), (1, 10_000_000), (20, 1_000_000)):
         documents = [f"{place} {word * (size // len(word) + 1)}"[:size] for place in range(count)]
         for load in (False, True):
-            for name, rank in (("rank", reranker.rank), ("arank", arank)):
+            for name, rank in (("rank", partial(reranker.rank, top_n=10)), ("arank", arank)):
                 row = {"texts": count, "characters": size, "load": load, "by": name}
                 rows.append(row | _measure(rank, documents, 100, load, calls))
                 print("  ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
@@ -139,7 +140,7 @@ def _at_once(reranker: Reranker, calls: int = 500, budget_ms: float = 50) -> dic
     async def call(number: int) -> None:
         start = time.perf_counter()
         try:
-            await reranker.arank(QUERY, asked[number % len(asked)], budget_ms=budget_ms)
+            await reranker.arank(QUERY, asked[number % len(asked)], 10, budget_ms=budget_ms)
         except Overloaded:
             refused.append((time.perf_counter() - start) * 1000)
         else:

@@ -24,8 +24,8 @@ from resift import Reranker
 from resift.settings import Settings
 texts = [f"{place} a text that is read by the model word by word " * 40 for place in range(600)]
 reranker = Reranker(settings=Settings(runtime=os.environ["RESIFT_RUNTIME"]))
-def cut(): return reranker.rank("what is read", texts, budget_ms=120)
-def whole(): return reranker.rank("what is read", texts)
+def cut(): return reranker.rank("what is read", texts, 10, budget_ms=120)
+def whole(): return reranker.rank("what is read", texts, 10)
 """
 
 WAYS: dict[str, tuple[str, int]] = {
@@ -33,10 +33,10 @@ WAYS: dict[str, tuple[str, int]] = {
     "exit": ("cut(); sys.exit(7)", 7),
     "error": ("cut(); raise ValueError('of the script')", 1),
     "wait_for": (
-        "asyncio.run(asyncio.wait_for(reranker.arank('what is read', texts), 0.3))",
+        "asyncio.run(asyncio.wait_for(reranker.arank('what is read', texts, 10), 0.3))",
         1,
     ),
-    "cut_arank": ("asyncio.run(reranker.arank('what is read', texts, budget_ms=120))", 0),
+    "cut_arank": ("asyncio.run(reranker.arank('what is read', texts, 10, budget_ms=120))", 0),
     "daemon_thread": ("threading.Thread(target=whole, daemon=True).start(); time.sleep(.3)", 0),
     "many_daemon_threads": (
         "[threading.Thread(target=whole, daemon=True).start() for _ in range(4)]; time.sleep(.1)",
@@ -50,7 +50,7 @@ WAYS: dict[str, tuple[str, int]] = {
         130,
     ),
     "interrupt_loop": (
-        "print('now', flush=True); asyncio.run(reranker.arank('what is read', texts))",
+        "print('now', flush=True); asyncio.run(reranker.arank('what is read', texts, 10))",
         -signal.SIGINT,
     ),
     "terminate": ("print('now', flush=True); whole()", -signal.SIGTERM),

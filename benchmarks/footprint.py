@@ -30,7 +30,7 @@ FIRST_RANKING = """
 import json
 documents = json.load(open({short!r}))
 from resift import Reranker
-Reranker().rank({query!r}, documents)
+Reranker().rank({query!r}, documents, top_n=10)
 """
 PEAK = """
 import json, resource

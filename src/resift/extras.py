@@ -9,17 +9,16 @@ from types import ModuleType
 from resift.errors import MissingExtra
 
 
-def require(module: str, extra: str) -> ModuleType:
-    """Import ``module``, or raise `MissingExtra` naming the extra that brings it."""
+def require(module: str, extra: str | None = None) -> ModuleType:
+    """Import ``module``, or raise `MissingExtra` naming the extra, or the package, to install."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         missing = error.name or module
         if missing.partition(".")[0] == "resift":
             raise
-        raise MissingExtra(
-            f"{missing} is not installed: run  pip install 'resift[{extra}]'"
-        ) from error
+        package = f"'resift[{extra}]'" if extra else missing
+        raise MissingExtra(f"{missing} is not installed: run  pip install {package}") from error
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def test_what_cannot_be_read_has_no_explanation_and_spoils_none(
     assert [row["explanation"] is None for row in rows] == [False, False, False, True]
     done = resift("rerank", "-q", QUERY, lines, "--explain", 99)
     assert done.code == 0 and "4. 4: nothing to explain: empty" in done.out
-    assert "rank 3 stands above rank 4, which has no score: empty" in " ".join(done.out.split())
+    assert "rank 3 is above rank 4, which has no score: empty" in " ".join(done.out.split())
 
 
 def test_people_see_signed_effects_without_colour_and_why_each_is_above_the_next(

@@ -49,7 +49,7 @@ def test_isotonic_is_scipys_regression_at_the_centres_of_its_blocks(
     found = isotonic(logits, relevant)
     assert len(found.logits) == len(expected.blocks) - 1
     for start, end, centre, chance in zip(
-        expected.blocks[:-1], expected.blocks[1:], found.logits, found.chances, strict=True
+        expected.blocks[:-1], expected.blocks[1:], found.logits, found.probabilities, strict=True
     ):
         inside = logits[order][np.isin(logits[order], places[start:end])]
         assert centre == pytest.approx(inside.mean(), abs=1e-9)
@@ -156,4 +156,4 @@ def test_labels_that_do_not_rise_with_the_logits_are_refused() -> None:
 def test_equal_logits_are_one_block() -> None:
     found = isotonic(np.zeros(10), np.arange(10) < 3)
     assert isinstance(found, Isotonic)
-    assert found.logits == (0.0,) and found.chances[0] == pytest.approx(0.3, abs=0.05)
+    assert found.logits == (0.0,) and found.probabilities[0] == pytest.approx(0.3, abs=0.05)

@@ -8,7 +8,7 @@ from resift.evaluation.first_stage import doc_id
 from resift.evaluation.judged import Grades, JudgedPairs, Reckoning, calibrate, judge
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.scored import ScoredCandidates
+from resift.rerank.result import ScoredCandidates
 from texts import QUESTIONS, passages
 
 pytest.importorskip("scipy")

@@ -13,9 +13,9 @@ from broken_artifacts import (
     SHAPE,
     STAGE,
     edited,
+    raises,
     referenced,
     refused,
-    said,
     with_ending,
     with_weights,
 )
@@ -96,7 +96,7 @@ def test_an_embedder_whose_graph_has_a_head_is_refused(tmp_path: Path) -> None:
     folder = make_embedder_artifact(tmp_path / "m")
     onnx.save(encoder_graph(random_weights(), SHAPE, Head("tanh")), str(folder / "encoder.onnx"))
     edited(folder)
-    said(ArtifactError, lambda: ArtifactEmbedder(folder, Settings()), "gives no states but")
+    raises(ArtifactError, lambda: ArtifactEmbedder(folder, Settings()), "gives no states but")
 
 
 def test_more_exits_than_stages_are_refused(joint_copy: Path, tmp_path: Path) -> None:

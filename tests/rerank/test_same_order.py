@@ -40,11 +40,11 @@ QUERIES = [QUERY, " ".join(WORDS[20:23])]
 EXIT = Exit((0.001, 0.5, 0.999), (-0.4, 0.0, 0.4), 100)
 
 
-@pytest.fixture(scope="module", params=["split", "cross_encoder"])
+@pytest.fixture(scope="module", params=["late_interaction", "cross_encoder"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Models that prune, with weights on the first stage and on feedback."""
     made = tmp_path_factory.mktemp("model")
-    if request.param == "split":
+    if request.param == "late_interaction":
         return make_split_artifact(made, exits=(EXIT,), fusion_weight=0.4, feedback_weight=3.0)
     return make_exits_artifact(made)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resift.rerank.artifact import ModelCalibration
+from resift.rerank.calibration import ModelCalibration
 from resift.rerank.ordering import feedback, sigmoid, standardised
 from resift.rerank.ordering import fused as fused_at_rank_time
 from resift.training.fit import (
@@ -257,15 +257,15 @@ def test_means_are_over_sources_and_not_over_lists() -> None:
 
 def test_calibration_recovers_the_scale_and_bias_that_labels_were_drawn_by() -> None:
     fitted = calibrated(sampled("made", 500, seed=1), WEIGHT)
-    assert (fitted.scale, fitted.bias) == pytest.approx((SCALE, BIAS), abs=0.05)
+    assert (fitted.plain.scale, fitted.plain.bias) == pytest.approx((SCALE, BIAS), abs=0.05)
     assert fitted.pairs == 500 * DEPTH
 
 
 def test_fused_logits_have_a_fit_of_their_own() -> None:
     lists = by_fused(sampled("made", 500, seed=1), seed=2)
     fitted = calibrated(lists, WEIGHT)
-    assert (fitted.fused_scale, fitted.fused_bias) == pytest.approx((SCALE, BIAS), abs=0.05)
-    assert fitted.scale < fitted.fused_scale  # blind to a part of what decides
+    assert (fitted.fused.scale, fitted.fused.bias) == pytest.approx((SCALE, BIAS), abs=0.05)
+    assert fitted.plain.scale < fitted.fused.scale  # blind to a part of what decides
 
 
 def test_chances_are_right_on_unseen_pairs() -> None:
@@ -274,7 +274,7 @@ def test_chances_are_right_on_unseen_pairs() -> None:
     logits, relevant = (
         np.concatenate([getattr(own, name) for own in unseen]) for name in ("final", "relevant")
     )
-    assert calibration_error(sigmoid(fitted.scale * logits + fitted.bias), relevant) < 0.01
+    assert calibration_error(fitted.plain(logits), relevant) < 0.01
     assert calibration_error(sigmoid(logits), relevant) > 0.05  # as they come they are not
 
 
@@ -301,15 +301,17 @@ def test_labels_that_do_not_rise_with_the_logits_are_not_calibrated() -> None:
 
 
 def numbers(fitted: ModelCalibration) -> list[float]:
-    return [fitted.scale, fitted.bias, fitted.fused_scale, fitted.fused_bias]
+    curves = (fitted.plain, fitted.fused)
+    return [number for curve in curves for number in (curve.scale, curve.bias)]
 
 
 def test_few_pairs_that_are_all_ranked_right_still_give_chances_between_0_and_1() -> None:
     few = [replace(own, final=own.final + own.relevant) for own in judged(0.0)[:5]]
     fitted = calibrated(few, 0.0)
     assert np.isfinite(numbers(fitted)).all()
-    chances = sigmoid(fitted.scale * few[0].final + fitted.bias)
-    assert chances[few[0].relevant].min() > 0.5 > chances[~few[0].relevant].max()
+    probabilities = fitted.plain(few[0].final)
+    relevant = few[0].relevant
+    assert probabilities[relevant].min() > 0.5 > probabilities[~relevant].max()
 
 
 def test_an_exits_gains_are_the_quantiles_of_what_the_last_stage_adds() -> None:

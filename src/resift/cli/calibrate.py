@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from resift.evaluation.judged import CalibrationReport, Grades
     from resift.evaluation.task import Task
     from resift.rerank.reranker import Reranker
-    from resift.rerank.scored import ScoredCandidates
+    from resift.rerank.result import ScoredCandidates
 
 
 def calibrate(
@@ -59,7 +59,7 @@ def calibrate(
     from resift.evaluation.judged import Reckoning, judge
     from resift.evaluation.judged import calibrate as fit
     from resift.evaluation.task import make_task
-    from resift.rerank.calibration import WHAT, is_own_calibration, write_calibration
+    from resift.rerank.calibration import WHAT, is_calibration, write_calibration
     from resift.rerank.reranker import Reranker
 
     if run and uri:
@@ -70,7 +70,7 @@ def calibrate(
         raise InputError(f"depth={depth}: expected 1 or more")
     if as_json and is_stdout(output):
         raise InputError(f"--output {output} and --json: both go to stdout; name a file")
-    check_output(output, WHAT, is_own_calibration)
+    check_output(output, WHAT, is_calibration)
     task = make_task(collection, qrels, relevant, None)
     if not task.qrels:
         raise DatasetError(f"{collection}: no judgments: expected qrels.tsv in it, or --qrels FILE")

@@ -11,7 +11,7 @@ from resift.cli import as_json
 from resift.cli.hits import print_ranking
 from resift.cli.output import print_json, print_text, printable, say
 from resift.errors import InputError
-from resift.rerank.compare import compared
+from resift.rerank.explain import compared
 from resift.types import Explanation, Hit, Part, Ranking
 
 ExplainOption = Annotated[

@@ -26,7 +26,7 @@ MEANINGS: Mapping[Calibrated, str] = {
     "none": "scores are not calibrated",
     "model": "calibrated by the model's maker",
     "judged": "calibrated on judgments",
-    "judged_otherwise": "calibrated on judgments of lists of another depth",
+    "judged_other_depth": "calibrated on judgments of lists of another depth",
 }
 
 

@@ -10,8 +10,8 @@ from resift.evaluation.calibrate import Fitted, JudgedLogits, fit
 from resift.evaluation.first_stage import doc_id
 from resift.evaluation.reliability import BINS
 from resift.rerank.artifact import Manifest
-from resift.rerank.calibration import SIGMOID, Curve, JudgedCalibration, model_scale
-from resift.rerank.scored import ScoredCandidates
+from resift.rerank.calibration import SIGMOID, Curve, JudgedCalibration
+from resift.rerank.result import ScoredCandidates, manifest_of
 from resift.types import Ranking
 
 Grades = Mapping[str, float]
@@ -67,7 +67,7 @@ def judge(readings: Iterable[tuple[ScoredCandidates, Grades]], how: Reckoning) -
     depths: list[int] = []
     rows: list[tuple[int, float, float, bool]] = []
     for number, (scored, grades) in enumerate(readings):
-        manifest = scored.manifest
+        manifest = manifest_of(scored)
         ranking = scored.ranking(fusion_weight=how.fusion_weight)
         depths.append(len(scored.candidates))
         if ranking.receipt.scored:
@@ -120,13 +120,13 @@ def calibrate(judged: JudgedPairs, made: Mapping[str, str]) -> CalibrationReport
         feedback_weight=judged.feedback_weight,
         bins=BINS,
         made=made,
-        depth=judged.depth or None,
+        depth=judged.depth,
     )
     return CalibrationReport(calibration, judged, plain, fused)
 
 
 def before(manifest: Manifest, *, fused: bool) -> dict[str, Curve]:
     """The curves that a fit has to beat: none at all, and the model's own where it has one."""
-    own = model_scale(manifest)
+    own = manifest.scale
     curve = own.fused if fused and own.fused else own.plain
     return {"none": SIGMOID} | ({"model": curve} if own.source == "model" else {})

@@ -101,9 +101,8 @@ class SecondStage:
               if min(depth, deepest) in scored.took_ms}  # fmt: skip
         if timed:  # in steps it takes longer than at once
             ms.pop(depths[-1], None)
-        tokens = {depth: scored.outcome.head(depth).tokens for depth in depths}
-        recalled = bool(scored.outcome.cached.any())
-        return Orders(places, {} if recalled else ms, tokens, recalled)
+        tokens = {depth: scored.tokens(depth) for depth in depths}
+        return Orders(places, {} if scored.cached else ms, tokens, scored.cached)
 
     def _with_early_exit(
         self, query: str, candidates: Sequence[Candidate], depths: Sequence[int]

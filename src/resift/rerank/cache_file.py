@@ -105,6 +105,13 @@ class CacheFile:
             except (sqlite3.Error, SettingsError) as error:
                 self._handle(error)
 
+    def close(self) -> None:
+        """Close the connection; nothing is read or written from then on."""
+        with self._lock:
+            if self._open is not None and self._open[0] == os.getpid():
+                self._open[1].close()
+            self._open, self._broken = None, True
+
     def _connection(self) -> sqlite3.Connection | None:
         """Raises `sqlite3.Error` and `SettingsError`."""
         if self._broken:

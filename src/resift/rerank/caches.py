@@ -11,8 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from resift.files import from_home
 from resift.rerank.cache_file import CacheFile, Score
 from resift.rerank.precompute import EncodedDocument
+from resift.settings import Settings
+
+DEFAULT_MB = 64
+"""Of scores, where the settings name a file and no size."""
 
 ENTRY_BYTES = 2_000
 """What a score takes in memory, key, numbers, vector and dictionary together (measured)."""
@@ -56,6 +61,12 @@ class _LeastRecentlyUsed(Generic[Value]):
                 self._values[key] = value
             while self._size > self._capacity and self._values:
                 self._size -= self._size_of(self._values.popitem(last=False)[1])
+
+    def close(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._values.clear()
+            self._size = 0
 
 
 class StateCache(_LeastRecentlyUsed[EncodedDocument]):
@@ -103,6 +114,20 @@ class PairCache:
         self._memory.put(scores)
         if self._file is not None and scores:
             self._file.put(scores)
+
+    def close(self) -> None:
+        """Forget all, and close the file."""
+        self._memory.close()
+        if self._file is not None:
+            self._file.close()
+
+
+def open_cache(settings: Settings, decisive: str) -> PairCache | None:
+    """A cache where the settings name a size or a file."""
+    if not (settings.cache_mb or settings.cache_file):
+        return None
+    file = from_home(settings.cache_file) if settings.cache_file else None
+    return PairCache(decisive, settings.cache_mb or DEFAULT_MB, file)
 
 
 def _framed(text: str) -> bytes:

@@ -10,19 +10,21 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from resift.errors import RerankerClosed
 from resift.rerank.artifact import Exit
 from resift.rerank.async_calls import AsyncCalls
 from resift.rerank.caches import PairCache, StateCache
 from resift.rerank.call import Call
 from resift.rerank.deadline import Deadline
 from resift.rerank.early_exit import EarlyExit
+from resift.rerank.many import run_many
 from resift.rerank.models import Model
 from resift.rerank.precompute import EncodedDocument, pack
 from resift.rerank.request import Request, Steps, T
 from resift.rerank.state import CallState, DocumentState
 from resift.rerank.tuning import Tuning
 from resift.rerank.windows import Wanted
-from resift.rerank.worker import Worker
+from resift.rerank.worker import CLOSED, Worker
 from resift.types import Precomputed
 
 MAX_WAITING_TOKENS = 1_000_000
@@ -58,13 +60,33 @@ class Engine:
         pairs that went through every stage, `state_cache` token states of documents; `tuning`
         chooses the size of batches.
         """
-        self.model = model
+        self._model: Model | None = model
         self._exits = exits
         self._max_state_bytes = (max_memory_mb - BATCH_MB) * 1e6
         self._cache = cache
         self._state_cache = state_cache
         self._worker = Worker(model, self._max_state_bytes, max_waiting_tokens, state_cache, tuning)
         self._async_calls = AsyncCalls(self._worker)
+
+    @property
+    def model(self) -> Model:
+        """The model; raises `RerankerClosed` after `close`."""
+        if self._model is None:
+            raise RerankerClosed(CLOSED)
+        return self._model
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._model is None
+
+    def close(self) -> None:
+        """End the threads, close the cache's file and release the model; open calls fail."""
+        self._model = None
+        self._worker.close()
+        for cache in (self._cache, self._state_cache):
+            if cache is not None:
+                cache.close()
 
     def score(
         self,
@@ -89,6 +111,10 @@ class Engine:
         except StopIteration as end:
             result: T = end.value
             return result
+
+    def run_many(self, calls: Sequence[Steps[T]]) -> list[T]:
+        """Do all steps of several calls; documents of different calls share batches."""
+        return run_many(self._worker, calls, self.run)
 
     async def arun(self, steps: Steps[T], deadline: Deadline) -> T:
         """Do all steps of a call in another thread; a task that is cancelled stops costing."""

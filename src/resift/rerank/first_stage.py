@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from resift.rerank.hits import Hits
+from resift.rerank.result import Hits
 from resift.rerank.state import CallState
 from resift.types import Candidate, Ranking, Receipt
 

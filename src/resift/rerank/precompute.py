@@ -6,15 +6,18 @@ to the model: those of another are never used.
 
 import hashlib
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.rerank.models import TokenStates
+from resift.rerank.deadline import Deadline
+from resift.rerank.models import Model, TokenStates
+from resift.rerank.values import is_text
 from resift.rerank.windows import TextTokens
-from resift.types import Precomputed
+from resift.types import Candidate, Precomputed
 
 _TOKENS = np.dtype("<u4")
 _SEAL_BYTES = 16
@@ -66,6 +69,29 @@ def unpack(
     width = token_bytes // state_type.itemsize
     array: NDArray[np.generic] = np.frombuffer(states, state_type).reshape(-1, width)
     return EncodedDocument(tokens, array)
+
+
+def unpack_all(
+    candidates: Sequence[Candidate],
+    texts: Sequence[object],
+    fingerprint: str,
+    model: Model,
+    deadline: Deadline,
+) -> dict[int, EncodedDocument]:
+    """The candidates that are precomputed by this model, by index, while there is time."""
+    encoded = {}
+    for index, candidate in enumerate(candidates):
+        if candidate.precomputed is None or deadline.spent:
+            continue
+        text = texts[index]
+        if not isinstance(text, str) or not is_text(text):
+            continue
+        document = unpack(
+            candidate.precomputed, text, fingerprint, model.state_type, model.state_bytes
+        )
+        if document is not None and model.has(document.tokens.ids):
+            encoded[index] = document
+    return encoded
 
 
 def _seal(text: str, tokens: bytes) -> bytes:

@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from resift.cores import cores
 from resift.errors import OutputError
 from resift.files import output, read_regular
 from resift.rerank.batching import TOKEN_BUDGET
@@ -105,6 +106,12 @@ class Tuning:
         if self._file is not None:
             with contextlib.suppress(OutputError, ValueError):  # or it is measured again
                 _write(self._file, self._key, self._choice)
+
+
+def open_tuning(settings: Settings, decisive: str) -> Tuning:
+    """The batch size for what decides a logit, this machine and the settings' number of threads."""
+    threads = settings.threads or cores()
+    return Tuning(f"{decisive}, {processor()}, {threads} threads", tuning_file(settings))
 
 
 def tuning_file(settings: Settings) -> Path | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import Overloaded, RuntimeFailure
+from resift.errors import Overloaded, RerankerClosed, RuntimeFailure
 from resift.rerank.batching import TOKEN_BUDGET, fill, first_batch, padded_length
 from resift.rerank.caches import StateCache
 from resift.rerank.models import Batch, Model, Stage, TokenStates
@@ -23,6 +23,8 @@ from resift.rerank.tuning import Throughput, Tuning
 
 IDLE_S = 1.0
 """A worker with nothing to do ends after this time; the next call starts another."""
+
+CLOSED = "this reranker was closed; open another one with Reranker(…)"
 
 BATCHES_LEFT = 4
 """A batch takes at most this part of the time that a caller has left."""
@@ -65,6 +67,7 @@ class Worker(BackgroundThread):
         self._max_waiting_tokens = max_waiting_tokens
         self._state_cache = state_cache
         self._tuning = tuning
+        self._closed = False
         super().__init__("resift-engine")
 
     def _reset(self) -> None:
@@ -79,21 +82,40 @@ class Worker(BackgroundThread):
         finally:
             self.leave(request)
 
-    def submit(self, request: Request) -> None:
-        """Queue a request; its deadline is told when it is done. The caller has to `leave` then.
+    def submit(self, *requests: Request) -> None:
+        """Queue requests, all or none; their deadlines are told when they are done.
 
-        Raises `Overloaded` where too much is waiting already and `RuntimeFailure` where no thread
-        can be started.
+        The caller has to `leave` then. Raises `Overloaded` where too much is waiting already,
+        `RuntimeFailure` where no thread can be started and `RerankerClosed` after `close`.
         """
         with self._changed:
+            if self._closed:
+                raise RerankerClosed(CLOSED)
             waiting = sum(queued.waiting_tokens for queued in self._requests)
-            excess = waiting + request.waiting_tokens - self._max_waiting_tokens
+            new = sum(request.waiting_tokens for request in requests)
+            excess = waiting + new - self._max_waiting_tokens
             if waiting and excess > 0:
                 raise Overloaded(waiting, self.throughput.seconds(excess))
             self._ensure_running()
-            request.served = min((queued.served for queued in self._requests), default=0.0)
-            self._requests.append(request)
+            served = min((queued.served for queued in self._requests), default=0.0)
+            for request in requests:
+                request.served = served
+                self._requests.append(request)
             self._changed.notify()
+
+    def close(self) -> None:
+        """All that wait get an error, and the thread ends after its batch."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            for request in tuple(self._requests):
+                self._finish(request, RerankerClosed(CLOSED))
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+        del self._model  # only the thread reads it
 
     def leave(self, request: Request) -> None:
         """Work on the request no longer, done or not."""
@@ -111,7 +133,7 @@ class Worker(BackgroundThread):
             with self._changed:
                 pairs = self._take()
                 if not pairs:
-                    if not self._changed.wait(IDLE_S) and not self._requests:
+                    if self._closed or (not self._changed.wait(IDLE_S) and not self._requests):
                         self._thread = None
                         return
                     continue

@@ -80,7 +80,7 @@ class ComponentLoader:
         self._openings = Background(_OPENINGS, "resift-open")
         self._loadings = Background(_LOADINGS, "resift-load", finite=True)
         self._lock = threading.RLock()
-        self._loaded: list[Ranker] = []
+        self._loaded: list[Any] = []
         self._libraries: Shared[None] = Shared(lambda: self._loadings.run(load))
         self.forget_models()
         self.forget_version()
@@ -156,8 +156,7 @@ class ComponentLoader:
             self._embedders: dict[str | None, Shared[Embedder]] = {}
             self._reranker: Shared[Ranker] = Shared(self._load_reranker)
         for reranker in loaded:
-            if hasattr(reranker, "close"):
-                reranker.close()
+            reranker.close()
 
     def _query_embedder(self) -> "Future[Embedder]":
         """Fails with `IndexMismatch` where the index has the vectors of another embedder."""

@@ -7,14 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from resift.errors import InputError
+from resift.errors import InputError, shown
 from resift.index.source_options import SourceOptions
 from resift.index.table.where import Where, parse_where
 from resift.rerank.early_exit import TOLERANCE
-from resift.rerank.options import checked_flag
-from resift.rerank.scored import MOST_WEIGHT
-from resift.rerank.thresholds import Thresholds
-from resift.rerank.values import number, shown, whole
+from resift.rerank.options import RankOptions, checked_flag
+from resift.rerank.values import number, whole
 from resift.types import DEPTH, Hit
 
 Mode = Literal["hybrid", "dense", "lexical"]
@@ -46,18 +44,25 @@ class SearchOptions:
     condition: Where | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        thresholds = Thresholds(self.min_score, self.abstain_below)
+        rank = RankOptions(
+            None,
+            self.fusion_weight,
+            self.exact,
+            self.tolerance,
+            self.min_score,
+            self.abstain_below,
+        )
         checked = {
             "depth": checked_count("depth", self.depth),
             "top_n": checked_count("top_n", self.top_n),
             "mode": checked_mode(self.mode),
             "rerank": checked_flag("rerank", self.rerank),
             "max_requests": _checked_requests(self.max_requests),
-            "exact": checked_flag("exact", self.exact),
-            "tolerance": _checked_tolerance(self.tolerance),
-            "fusion_weight": _checked_weight(self.fusion_weight),
-            "min_score": thresholds.min_score,
-            "abstain_below": thresholds.abstain_below,
+            "exact": rank.exact,
+            "tolerance": rank.tolerance,
+            "fusion_weight": rank.fusion_weight,
+            "min_score": rank.min_score,
+            "abstain_below": rank.abstain_below,
             "condition": _parsed(self.where),
         }
         for name, value in checked.items():
@@ -149,22 +154,6 @@ def _checked_requests(value: object) -> int | None:
     if value is None:
         return None
     return checked_count("max_requests", value, "a whole number from 1, or None")
-
-
-def _checked_tolerance(value: object) -> float:
-    tolerance = number(value)
-    if tolerance is None or not 0 < tolerance <= 0.5:
-        raise InputError(f"tolerance={shown(value)}: expected a number over 0, up to 0.5")
-    return tolerance
-
-
-def _checked_weight(value: object) -> float | None:
-    weight = number(value)
-    if value is not None and (weight is None or not 0 <= weight <= MOST_WEIGHT):
-        raise InputError(
-            f"fusion_weight={shown(value)}: expected a number from 0 to {MOST_WEIGHT:,}, or None"
-        )
-    return weight
 
 
 def _parsed(where: object) -> Where | None:

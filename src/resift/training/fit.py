@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.evaluation.calibrate import platt_parameters
-from resift.rerank.artifact import Exit, ModelCalibration
+from resift.rerank.artifact import Exit
+from resift.rerank.calibration import ModelCalibration, Platt
 from resift.rerank.ordering import Interpolation, standardised
 
 FUSION_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5)
@@ -112,8 +113,9 @@ def fit_calibration(
     )
     if not (round(scale, 4) > 0 and round(fused_scale, 4) > 0):
         return None
+    plain = Platt(round(scale, 4), round(bias, 4))
     return ModelCalibration(
-        round(scale, 4), round(bias, 4), round(fused_scale, 4), round(fused_bias, 4), len(relevant)
+        plain, Platt(round(fused_scale, 4), round(fused_bias, 4)), len(relevant)
     )
 
 

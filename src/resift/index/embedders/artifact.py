@@ -15,10 +15,15 @@ from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.graph_checks import check_encoder
 from resift.rerank.models import Encoder
-from resift.rerank.references import ReferenceLogits, crossing
 from resift.rerank.runtimes import open_session
 from resift.rerank.tokenization import Tokens, load_tokenizer
-from resift.rerank.verification import Verification, references, verified
+from resift.rerank.verify import (
+    ReferenceLogits,
+    Verification,
+    crossing,
+    references,
+    verified,
+)
 from resift.settings import Settings
 
 

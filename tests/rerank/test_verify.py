@@ -20,9 +20,9 @@ from broken_artifacts import (
     fails,
     load_manifest,
     opened,
+    raises,
     referenced,
     refused,
-    said,
     with_ending,
     with_weights,
 )
@@ -72,10 +72,10 @@ def test_no_cache_speaks_for_the_model(joint_copy: Path, tmp_path: Path) -> None
     reranker = Reranker(joint_copy, settings=settings)
     before = [reranker.score(query, [text])[0] for query, text in PAIRS]
     manifest = load_manifest(joint_copy)
-    off = [replace(own, logit=own.logit + 1) for own in manifest.reference]
+    off = [replace(pair, logit=pair.logit + 1) for pair in manifest.reference]
     reranker._manifest = replace(manifest, reference=tuple(off))
     assert np.isfinite(before).all()
-    said(ParityError, reranker.verify, "from its reference")
+    raises(ParityError, reranker.verify, "from its reference")
 
 
 # --- found out on demand ---
@@ -138,7 +138,7 @@ def test_nan_is_named(joint_copy: Path, runtime: str) -> None:
 def test_a_runtime_that_is_a_little_off_is_not_called_a_broken_model(joint_copy: Path) -> None:
     reference = load_manifest(joint_copy).reference
     for off, message in ((1.5, "this processor or runtime"), (4.0, "another scale or bias")):
-        moved = [replace(own, logit=own.logit + off * 1e-3) for own in reference]
+        moved = [replace(pair, logit=pair.logit + off * 1e-3) for pair in reference]
         edited(joint_copy, reference=tuple(moved))
         fails(joint_copy, message)
 
@@ -162,9 +162,9 @@ def test_a_quantisation_that_was_broken_when_it_was_made_is_named(tmp_path: Path
     name = "scale_encoder.layer.2.intermediate.dense.kernel"
     folder = bundled_with(tmp_path / "m", "encoder.onnx", name, lambda values: values * 8)
     model = opened(folder)
-    own = load_manifest(folder).reference
-    found = [float(model.score(pair.query, [pair.text])[0]) for pair in own]
-    made = (replace(pair, logit=logit) for pair, logit in zip(own, found, strict=True))
+    pairs = load_manifest(folder).reference
+    logits = [float(model.score(pair.query, [pair.text])[0]) for pair in pairs]
+    made = (replace(pair, logit=logit) for pair, logit in zip(pairs, logits, strict=True))
     edited(folder, reference=tuple(made))
     fails(folder, "broken quantisation, and so from the day", "from float32's")
 
@@ -226,7 +226,7 @@ def test_exits_that_are_swapped_are_named(exits_copy: Path) -> None:
 
 def test_bounds_that_gains_leave_are_named(exits_copy: Path) -> None:
     first, second = load_manifest(exits_copy).exits
-    narrow = replace(second, gains=tuple(own / 10 for own in second.gains))
+    narrow = replace(second, gains=tuple(gain / 10 for gain in second.gains))
     edited(exits_copy, exits=(first, narrow))
     fails(exits_copy, "its exits are not those", "share outside the bounds of exit 2")
 
@@ -238,9 +238,9 @@ def test_an_embedder_of_other_weights_is_named(tmp_path: Path) -> None:
     folder = make_embedder_artifact(tmp_path / "m")
     embedder = ArtifactEmbedder(folder, Settings())
     cosines = [float(embedder.embed_query(q) @ embedder.embed([t])[0]) for q, t in PAIRS]
-    own = (ReferencePair(*pair, v, v) for pair, v in zip(PAIRS, cosines, strict=True))
-    edited(folder, reference=tuple(own))
+    pairs = (ReferencePair(*pair, v, v) for pair, v in zip(PAIRS, cosines, strict=True))
+    edited(folder, reference=tuple(pairs))
     assert all(check.passed for check in ArtifactEmbedder(folder, Settings()).verify().checks)
     onnx.save(encoder_graph(random_weights(seed=1), SHAPE), str(folder / "encoder.onnx"))
     edited(folder)
-    said(ParityError, ArtifactEmbedder(folder, Settings()).verify, "furthest cosine from its")
+    raises(ParityError, ArtifactEmbedder(folder, Settings()).verify, "furthest cosine from its")
