@@ -77,7 +77,7 @@ def _long(reranker: Reranker, calls: int) -> list[dict[str, Any]]:
     word = " ".join(texts(200, 120)) + " "
 
     def arank(*args: Any, **kwargs: Any) -> Ranking:
-        return asyncio.run(reranker.arank(*args, top_n=10, **kwargs))
+        return asyncio.run(reranker.arank(*args, 10, **kwargs))
 
     rows: list[dict[str, Any]] = []
     for count, size in ((100, 100_000), (1, 10_000_000), (20, 1_000_000)):

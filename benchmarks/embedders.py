@@ -36,7 +36,7 @@ from resift.evaluation.trec import read_run
 from resift.index.embed import Embedder, open_embedder
 from resift.index.parsing.chunking import chunk, token_starts
 from resift.index.parsing.documents import Section
-from resift.search.fusion import reciprocal_rank_fusion
+from resift.search.retrieval import reciprocal_rank_fusion
 from resift.settings import Settings
 
 DEPTH = 100

@@ -9,7 +9,7 @@ from cli.command import Resift
 from resift.cli.source_options import GivenOptions, described, differences
 from resift.errors import InputError
 from resift.index.parsing.options import Columns
-from resift.index.source_options import AS_IT_IS, SourceOptions
+from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions
 
 
 def test_given_options_change_the_remembered_ones() -> None:
@@ -18,7 +18,7 @@ def test_given_options_change_the_remembered_ones() -> None:
         text_column=["answer", "faq/*.csv=body"],
         title_column=["faq/*.csv=head"],
         max_mb=2,
-    ).applied_to(AS_IT_IS)
+    ).applied_to(DEFAULT_OPTIONS)
     assert first.columns == Columns("answer")
     assert first.columns_by_pattern == (("faq/*.csv", Columns("body", "head")),)
     assert (first.globs.include, first.limits.max_bytes) == (("*.csv",), 2_000_000)
@@ -34,13 +34,13 @@ def test_given_options_change_the_remembered_ones() -> None:
         "include *.csv, text-column answer, max-mb 2, text-column of faq/*.csv body, "
         "title-column of faq/*.csv head"
     )
-    assert described(AS_IT_IS) == "" and differences(first, first) == []
+    assert described(DEFAULT_OPTIONS) == "" and differences(first, first) == []
 
 
 def test_the_last_pattern_wins() -> None:
     source_options = GivenOptions(
         text_column=["*.csv=a", "/x.csv=b", "year=2020/*.csv=c"]
-    ).applied_to(AS_IT_IS)
+    ).applied_to(DEFAULT_OPTIONS)
     keys = ("a.csv", "x.csv", "d/x.csv", "year=2020/x.csv", "x.jsonl")
     assert [source_options.columns_for(key).text for key in keys] == ["a", "b", "a", "c", "text"]
     again = GivenOptions(text_column=["*.csv=a"]).applied_to(source_options)
@@ -171,6 +171,6 @@ def test_token_states_are_of_the_named_model(
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "a.txt").write_text("An object lock keeps an object.")
     options = ("index", tmp_path / "source", "--index", tmp_path / "index", "--token-states")
-    assert "nothing of a document to keep" in resift(*options, "--model", joint_folder).error
+    assert "no token states of a document alone" in resift(*options, "--model", joint_folder).error
     assert "no such model folder" in resift(*options, "--model", tmp_path / "absent").error
     assert "token states" in resift(*options, "--model", "bundled").out

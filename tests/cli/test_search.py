@@ -149,9 +149,10 @@ def test_without_an_embedder_lexical_search_still_answers(
     monkeypatch.setattr(ArtifactEmbedder, "embed_query", down)
     done = resift("search", "messages", "--index", index, "--json", "--no-rerank")
     document = json.loads(done.out)
-    assert done.code == 0 and done.err == "the dense arm failed; the search goes on without it\n"
+    assert done.code == 0
+    assert done.err == "the dense retriever failed; the search goes on without it\n"
     assert [hit["citation"]["doc_id"] for hit in document["hits"]] == ["queues.txt"]
     assert document["receipt"]["reason"].startswith(
-        "the dense arm failed: EmbedderError: the server"
+        "the dense retriever failed: EmbedderError: the server"
     )
     assert "Traceback" not in done.err

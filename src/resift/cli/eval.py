@@ -150,7 +150,7 @@ def _ablate(
     task: "Task", index: "Index", system: "SecondStage", plan: "EvaluationPlan", as_json: bool
 ) -> "list[Variant]":
     from resift.evaluation.evaluate import ablate
-    from resift.search.retrieval import MODES
+    from resift.search.options import MODES
 
     with progress() as bar:
         bar_task = bar.add_task("reranking", total=len(MODES) * len(task.queries), note="queries")

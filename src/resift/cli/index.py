@@ -107,19 +107,19 @@ def _source_options(
     """The remembered options with those of this run applied; prints which are in force."""
     from resift.cli.source_options import described, differences
     from resift.errors import StoreError
-    from resift.index.source_options import AS_IT_IS
+    from resift.index.source_options import DEFAULT_OPTIONS
 
     try:
         before = target.source_options(source)
     except StoreError:  # damaged
         if not forget:
             raise
-        before = AS_IT_IS
-    source_options = given.applied_to(AS_IT_IS if forget else before)
+        before = DEFAULT_OPTIONS
+    source_options = given.applied_to(DEFAULT_OPTIONS if forget else before)
     changed = differences(before, source_options)
-    if before != AS_IT_IS and changed:
+    if before != DEFAULT_OPTIONS and changed:
         say(f"options changed: {', '.join(changed)}")
-    elif before != AS_IT_IS:
+    elif before != DEFAULT_OPTIONS:
         say(f"remembered options: {described(before)}")
     return source_options
 

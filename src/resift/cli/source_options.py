@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from resift.errors import InputError
 from resift.index.parsing.options import MAX_LIMIT, MIN_SECONDS, Columns
-from resift.index.source_options import AS_IT_IS, SourceOptions
+from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions
 from resift.index.sources.patterns import Globs
 
 _MIN_MB, _MAX_MB = 1e-6, MAX_LIMIT // 10**6
@@ -76,7 +76,7 @@ def differences(before: SourceOptions, after: SourceOptions) -> list[str]:
 
 def described(source_options: SourceOptions) -> str:
     """The options that are not the defaults."""
-    defaults = _options(AS_IT_IS)
+    defaults = _options(DEFAULT_OPTIONS)
     return ", ".join(
         f"{name} {value}"
         for name, value in _options(source_options).items()

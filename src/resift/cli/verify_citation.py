@@ -45,7 +45,7 @@ def verify_citation(
         print_json([asdict(verdict) for verdict in verdicts])
     else:
         for verdict in verdicts:
-            print_line(f"{verdict.standing}  {verdict.passage_id}: {verdict.detail}")
+            print_line(f"{verdict.status}  {verdict.passage_id}: {verdict.detail}")
     if not all(verdict.is_good for verdict in verdicts):
         raise typer.Exit(1)
 

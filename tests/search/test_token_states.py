@@ -1,4 +1,4 @@
-"""An index that keeps the reranker's half of its passages gives the same answer for less."""
+"""An index with precomputed token states gives the same ranking for less work."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -29,8 +29,8 @@ def reranker() -> Reranker:
 def docs(tmp_path: Path) -> Path:
     folder = tmp_path / "docs"
     folder.mkdir()
-    for place, text in enumerate(passages(12)):
-        (folder / f"{place}.txt").write_text(text)
+    for number, text in enumerate(passages(12)):
+        (folder / f"{number}.txt").write_text(text)
     return folder
 
 
@@ -44,16 +44,17 @@ def index_at(path: Path, reranker: Any) -> Index:
 def test_with_and_without_states_the_answer_is_the_same(
     tmp_path: Path, docs: Path, reranker: Reranker
 ) -> None:
-    plain, kept = index_at(tmp_path / "plain", reranker), index_at(tmp_path / "kept", reranker)
+    plain = index_at(tmp_path / "plain", reranker)
+    precomputed = index_at(tmp_path / "precomputed", reranker)
     assert plain.sync(str(docs)).precomputed_bytes == 0
-    report = kept.sync(str(docs), token_states=True)
+    report = precomputed.sync(str(docs), token_states=True)
     assert report.precomputed_bytes > 1_000 * report.passages_embedded
-    one, other = (index.search(QUERY, top_n=12) for index in (plain, kept))
-    assert [hit.text for hit in one] == [hit.text for hit in other]
-    for mine, theirs in zip(one, other, strict=True):
-        assert mine.logit == pytest.approx(theirs.logit, abs=1e-5)
-    assert (one.receipt.precomputed, other.receipt.precomputed) == (0, other.receipt.depth)
-    assert one.receipt.tokens > 0 == other.receipt.tokens
+    before, after = (index.search(QUERY, top_n=12) for index in (plain, precomputed))
+    assert [hit.text for hit in before] == [hit.text for hit in after]
+    for first, second in zip(before, after, strict=True):
+        assert first.logit == pytest.approx(second.logit, abs=1e-5)
+    assert (before.receipt.precomputed, after.receipt.precomputed) == (0, after.receipt.depth)
+    assert before.receipt.tokens > 0 == after.receipt.tokens
 
 
 def test_token_ids_are_there_without_states(
@@ -65,11 +66,11 @@ def test_token_ids_are_there_without_states(
     tokens = reranker._engine.model._tokens
     reads = tokens.read
 
-    def noted(texts: Sequence[str], *wanted: Wanted) -> Iterator[TextTokens | None]:
+    def recorded(texts: Sequence[str], *wanted: Wanted) -> Iterator[TextTokens | None]:
         read.extend(texts)
         return iter(reads(texts, *wanted))
 
-    monkeypatch.setattr(tokens, "read", noted)
+    monkeypatch.setattr(tokens, "read", recorded)
     index.search(QUERY)
     assert read == [QUERY]
 
@@ -97,7 +98,7 @@ def test_a_document_that_changes_later_without_states_is_read_at_search(
     assert "opened for reading with open" in ranking[0].text
 
 
-def test_another_models_states_are_read_anew_and_replaced(
+def test_another_models_states_are_recomputed_and_replaced(
     tmp_path: Path, docs: Path, reranker: Reranker
 ) -> None:
     other = Reranker(make_split_artifact(tmp_path / "model"))
@@ -106,32 +107,32 @@ def test_another_models_states_are_read_anew_and_replaced(
     plain = index.search(QUERY, top_n=12)
     assert plain.receipt.precomputed == 0 and plain.receipt.scored == plain.receipt.depth
     assert index.sync(str(docs), token_states=True).changed == 12
-    found = index.search(QUERY, top_n=12)
-    assert found.receipt.precomputed == found.receipt.depth
-    assert [hit.text for hit in found] == [hit.text for hit in plain]
+    ranking = index.search(QUERY, top_n=12)
+    assert ranking.receipt.precomputed == ranking.receipt.depth
+    assert [hit.text for hit in ranking] == [hit.text for hit in plain]
 
 
-def test_a_reranker_that_keeps_nothing_is_said_before_anything_is_written(
+def test_a_reranker_without_precompute_is_refused_before_anything_is_written(
     tmp_path: Path, docs: Path
 ) -> None:
     index = index_at(tmp_path, Backwards())
-    with pytest.raises(InputError, match="token_states: this reranker cannot keep what it reads"):
+    with pytest.raises(InputError, match="token_states: this reranker has no method precompute"):
         index.sync(str(docs), token_states=True)
     assert index.sync(str(docs)).added == 12
     assert len(index.search(QUERY)) == 10
 
 
-def test_a_model_without_states_says_so_before_anything_is_written(
+def test_a_model_without_states_is_refused_before_anything_is_written(
     tmp_path: Path, docs: Path, joint_folder: Path
 ) -> None:
     """Its passages would be read again at every run, and never have any."""
     index = index_at(tmp_path, Reranker(joint_folder))
-    with pytest.raises(InputError, match="nothing of a document to keep; leave token_states out"):
+    with pytest.raises(InputError, match="has no token states of a document alone"):
         index.sync(str(docs), token_states=True)
     assert index.sync(str(docs)).added == 12
 
 
-def test_states_that_are_torn_are_read_anew(
+def test_damaged_states_are_computed_again(
     tmp_path: Path, docs: Path, reranker: Reranker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = index_at(tmp_path, reranker)
@@ -140,11 +141,11 @@ def test_states_that_are_torn_are_read_anew(
     states = View.states
 
     def torn(self: View, row_ids: Sequence[int]) -> dict[int, bytes]:
-        return {row_id: own[:-1_000] for row_id, own in states(self, row_ids).items()}
+        return {row_id: data[:-1_000] for row_id, data in states(self, row_ids).items()}
 
     monkeypatch.setattr(View, "states", torn)
-    found = index.search(QUERY, top_n=12)
-    assert found.receipt.precomputed == 0
-    assert [replace(hit, logit=0, score=0) for hit in found] == [
+    ranking = index.search(QUERY, top_n=12)
+    assert ranking.receipt.precomputed == 0
+    assert [replace(hit, logit=0, score=0) for hit in ranking] == [
         replace(hit, logit=0, score=0) for hit in whole
     ]

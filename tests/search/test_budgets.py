@@ -1,4 +1,4 @@
-"""Proves that a budget holds from the first line on: what is late is left out, and said."""
+"""Proves that a budget holds from the first line on: what is late is left out, with a reason."""
 
 import time
 from pathlib import Path
@@ -10,12 +10,11 @@ from index.fakes import HashingEmbedder
 from index.shelf import Shelf
 from resift.index.table.open import open_choice
 from resift.index.table.snapshot import Snapshot, View
-from resift.index.table.where import parse_where
 from resift.search.index import Index
-from resift.search.plan import SearchPlan
+from resift.search.options import SearchOptions
 from resift.settings import Settings
 from resift.types import Ranking
-from search.opened import NEVER, Gate, search_parts
+from search.opened import NEVER, Gate, search_components
 from search.stand_ins import Backwards
 
 EMBEDDER = HashingEmbedder()
@@ -38,10 +37,10 @@ def gate() -> Any:
         yield gate
 
 
-def in_time(ask: Any) -> Ranking:
-    """The answer, which has to be there when the budget is over."""
+def in_time(search: Any) -> Ranking:
+    """The ranking, which must be ready when the budget ends."""
     start = time.perf_counter()
-    ranking: Ranking = ask()
+    ranking: Ranking = search()
     assert (time.perf_counter() - start) * 1000 < BUDGET_MS + SLACK_MS
     return ranking
 
@@ -53,27 +52,27 @@ def names(ranking: Ranking) -> list[str]:
 @pytest.mark.parametrize(
     ("late", "left", "reason"),
     [
-        ("dense", "lexical", "without the dense arm: time was up"),
-        ("lexical", "dense", "without the lexical arm: time was up"),
+        ("dense", "lexical", "without the dense retriever: time was up"),
+        ("lexical", "dense", "without the lexical retriever: time was up"),
     ],
 )
-def test_an_arm_that_is_late_is_left_out_and_the_others_order_stands(
+def test_a_late_retriever_is_left_out_and_the_order_of_the_other_stands(
     snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, gate: Gate, late: str, left: Any,
     reason: str,
 ) -> None:  # fmt: skip
-    expected = search_parts("cat", snapshot, EMBEDDER, None, SearchPlan(mode=left))
+    expected = search_components("cat", snapshot, EMBEDDER, None, SearchOptions(mode=left))
     monkeypatch.setattr(View, late, gate.hold(getattr(View, late)))
     reranker = Backwards()
-    found = in_time(
-        lambda: search_parts("cat", snapshot, EMBEDDER, reranker, SearchPlan(), BUDGET_MS)
+    ranking = in_time(
+        lambda: search_components("cat", snapshot, EMBEDDER, reranker, SearchOptions(), BUDGET_MS)
     )
-    assert names(found) == names(expected)[::-1] != []
-    assert (found.receipt.partial, found.receipt.reason) == (True, reason)
+    assert names(ranking) == names(expected)[::-1] != []
+    assert (ranking.receipt.partial, ranking.receipt.reason) == (True, reason)
     ((_, _, budget_ms),) = reranker.calls
     assert budget_ms is not None and 0 < budget_ms <= BUDGET_MS / 2
 
 
-def test_without_a_budget_nobody_is_left_out(
+def test_without_a_budget_nothing_is_left_out(
     snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = View.lexical
@@ -84,42 +83,48 @@ def test_without_a_budget_nobody_is_left_out(
 
     monkeypatch.setattr(View, "lexical", lexical)
     for budget_ms in (None, float("inf")):
-        found = search_parts("cat", snapshot, EMBEDDER, None, SearchPlan(), budget_ms)
-        assert not found.receipt.partial and found.receipt.timings_ms["lexical"] >= 300
+        ranking = search_components("cat", snapshot, EMBEDDER, None, SearchOptions(), budget_ms)
+        assert not ranking.receipt.partial and ranking.receipt.timings_ms["lexical"] >= 300
 
 
 @pytest.mark.parametrize(
     ("held", "reason"),
     [
-        (("dense", "lexical"), "time was up before an arm had answered"),
+        (("dense", "lexical"), "time was up before a retriever had answered"),
         (("take",), "time was up before the texts were read"),
         (("allowed",), "time was up before the filter was looked up"),
     ],
 )
-def test_where_nothing_is_there_in_time_the_ranking_is_empty_and_says_why(
+def test_a_ranking_without_anything_in_time_is_empty_and_has_a_reason(
     snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, gate: Gate, held: Any, reason: str
 ) -> None:
     for name in held:
         monkeypatch.setattr(View, name, gate.hold(getattr(View, name)))
-    plan = SearchPlan(where=parse_where("doc_id = 'cat.txt'") if "allowed" in held else None)
-    found = in_time(lambda: search_parts("cat", snapshot, EMBEDDER, Backwards(), plan, BUDGET_MS))
-    assert len(found) == 0 and found.receipt.partial
-    assert str(found.receipt.reason).endswith(reason)
+    plan = SearchOptions(where="doc_id = 'cat.txt'" if "allowed" in held else None)
+    ranking = in_time(
+        lambda: search_components("cat", snapshot, EMBEDDER, Backwards(), plan, BUDGET_MS)
+    )
+    assert len(ranking) == 0 and ranking.receipt.partial
+    assert str(ranking.receipt.reason).endswith(reason)
 
 
-def test_an_embedder_that_still_loads_is_the_dense_arm_late(snapshot: Snapshot) -> None:
-    found = in_time(lambda: search_parts("cat", snapshot, NEVER, None, SearchPlan(), BUDGET_MS))
-    assert names(found) == ["cat", "pets"]
-    assert found.receipt.reason == "without the dense arm: time was up"
+def test_an_embedder_that_still_loads_is_a_late_dense_retriever(snapshot: Snapshot) -> None:
+    ranking = in_time(
+        lambda: search_components("cat", snapshot, NEVER, None, SearchOptions(), BUDGET_MS)
+    )
+    assert names(ranking) == ["cat", "pets"]
+    assert ranking.receipt.reason == "without the dense retriever: time was up"
 
 
 def test_a_reranker_that_still_loads_leaves_the_first_stage(snapshot: Snapshot) -> None:
-    found = in_time(lambda: search_parts("cat", snapshot, EMBEDDER, NEVER, SearchPlan(), BUDGET_MS))
-    assert names(found)[0] == "cat" and len(found) == 4
-    assert found.receipt.reason == "time was up before the reranker was loaded"
+    ranking = in_time(
+        lambda: search_components("cat", snapshot, EMBEDDER, NEVER, SearchOptions(), BUDGET_MS)
+    )
+    assert names(ranking)[0] == "cat" and len(ranking) == 4
+    assert ranking.receipt.reason == "time was up before the reranker was loaded"
 
 
-def test_a_reranker_that_takes_no_notice_of_its_budget_is_not_waited_for(
+def test_a_reranker_that_ignores_its_budget_is_not_waited_for(
     snapshot: Snapshot, gate: Gate
 ) -> None:
     class Slow(Backwards):
@@ -127,14 +132,16 @@ def test_a_reranker_that_takes_no_notice_of_its_budget_is_not_waited_for(
 
     slow = Slow()
     slow.rank = gate.hold(slow.rank)  # type: ignore[method-assign]
-    found = in_time(lambda: search_parts("cat", snapshot, EMBEDDER, slow, SearchPlan(), BUDGET_MS))
-    assert names(found)[0] == "cat" and len(found) == 4
-    assert found.receipt.reason == "time was up before the reranker answered"
+    ranking = in_time(
+        lambda: search_components("cat", snapshot, EMBEDDER, slow, SearchOptions(), BUDGET_MS)
+    )
+    assert names(ranking)[0] == "cat" and len(ranking) == 4
+    assert ranking.receipt.reason == "time was up before the reranker answered"
 
 
-def test_with_no_time_at_all_nothing_is_known_and_nothing_is_wrong(snapshot: Snapshot) -> None:
-    found = search_parts("cat", snapshot, EMBEDDER, Backwards(), SearchPlan(), 0)
-    assert found.receipt.partial and "time was up" in str(found.receipt.reason)
+def test_a_budget_of_zero_is_an_empty_ranking_and_no_error(snapshot: Snapshot) -> None:
+    ranking = search_components("cat", snapshot, EMBEDDER, Backwards(), SearchOptions(), 0)
+    assert ranking.receipt.partial and "time was up" in str(ranking.receipt.reason)
 
 
 @pytest.fixture
@@ -150,17 +157,17 @@ def folder(tmp_path: Path) -> Path:
 def test_what_opens_too_slowly_goes_on_for_the_next_call_and_is_opened_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch, gate: Gate, held: str
 ) -> None:
-    import resift.search.parts as parts
+    import resift.search.components as components
 
-    monkeypatch.setattr(parts, held, gate.hold(getattr(parts, held)))
+    monkeypatch.setattr(components, held, gate.hold(getattr(components, held)))
     index = Index(folder, settings=Settings(), embedder=HashingEmbedder(), reranker=Backwards())
     for _ in range(5):
-        found = index.search("cat", budget_ms=20)
-        assert len(found) == 0 and found.receipt.version is None
-        assert found.receipt.reason == "time was up before the index was open"
+        ranking = index.search("cat", budget_ms=20)
+        assert len(ranking) == 0 and ranking.receipt.version is None
+        assert ranking.receipt.reason == "time was up before the index was open"
     gate.open()
     assert len(index.search("cat")) == 1
-    assert gate.came == 1
+    assert gate.calls == 1
 
 
 def test_models_that_load_too_slowly_go_on_for_the_next_call(
@@ -172,12 +179,12 @@ def test_models_that_load_too_slowly_go_on_for_the_next_call(
     index = Index(folder, settings=Settings(), embedder=HashingEmbedder())
     index.search("cat", rerank=False)
     for _ in range(3):
-        found = index.search("cat", budget_ms=BUDGET_MS)
-        assert len(found) == 1 and found[0].status == "not_reranked"
-        assert found.receipt.reason == "time was up before the reranker was loaded"
+        ranking = index.search("cat", budget_ms=BUDGET_MS)
+        assert len(ranking) == 1 and ranking[0].status == "not_reranked"
+        assert ranking.receipt.reason == "time was up before the reranker was loaded"
     gate.open()
     assert index.search("cat")[0].status == "ok"
-    assert gate.came == 1
+    assert gate.calls == 1
 
 
 def test_an_opening_that_fails_is_tried_again_by_the_next_call(
@@ -190,7 +197,7 @@ def test_an_opening_that_fails_is_tried_again_by_the_next_call(
             raise faults.pop()
         return opening(*arguments)
 
-    monkeypatch.setattr("resift.search.parts.open_choice", once_not)
+    monkeypatch.setattr("resift.search.components.open_choice", once_not)
     index = Index(folder, settings=Settings(), embedder=HashingEmbedder())
     with pytest.raises(OSError, match="blink"):
         index.search("cat", rerank=False)

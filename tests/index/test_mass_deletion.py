@@ -76,7 +76,7 @@ def test_more_than_half_and_twenty_are_too_many(
         assert shelf.sync().deleted == deleted
 
 
-def test_another_disk_in_its_place_stops_it(shelf: Shelf) -> None:
+def test_another_disk_at_that_path_stops_it(shelf: Shelf) -> None:
     many(shelf, 30)
     shelf.sync()
     for path in shelf.docs.iterdir():
@@ -115,10 +115,10 @@ def test_each_source_of_an_index_is_guarded_by_itself(shelf: Shelf) -> None:
 
 
 def test_other_columns_that_are_in_no_file_stop_it(shelf: Shelf) -> None:
-    answers = SourceOptions(columns=Columns(text="answer"))
+    columns = SourceOptions(columns=Columns(text="answer"))
     for n in range(3):
         (shelf.docs / f"{n}.csv").write_text(f"question,answer\nq{n},a{n}\n")
-    shelf.sync(source_options=answers)
+    shelf.sync(source_options=columns)
     message = stops(shelf, SourceOptions())
     assert "3 of 3 indexed documents would leave the index: 3 give no text any more" in message
     assert "no column 'text' in it" in message
