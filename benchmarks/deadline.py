@@ -76,8 +76,8 @@ def _short(reranker: Reranker, calls: int) -> list[dict[str, Any]]:
 def _long(reranker: Reranker, calls: int) -> list[dict[str, Any]]:
     word = " ".join(texts(200, 120)) + " "
 
-    def arank(*args: Any, **kwargs: Any) -> Ranking:
-        return asyncio.run(reranker.arank(*args, 10, **kwargs))
+    def arank(query: str, documents: list[str], *, budget_ms: float | None = None) -> Ranking:
+        return asyncio.run(reranker.arank(query, documents, 10, budget_ms=budget_ms))
 
     rows: list[dict[str, Any]] = []
     for count, size in ((100, 100_000), (1, 10_000_000), (20, 1_000_000)):
