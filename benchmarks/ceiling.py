@@ -1,11 +1,11 @@
-"""How far is joint exact reranking from the machine's limit?
+"""How far is exact reranking with a cross-encoder from the machine's limit?
 
     python benchmarks/ceiling.py [--rounds 9] [--runtime openvino onnxruntime]
 
-The limit is what the same runtime reaches on nothing but int8 matrix products, uint8 activations by
-int8 weights written as in our graphs, the best of a few sizes. Beside it: what the encoder's
-linear layers ask of the real tokens (no padding counted, a layer's whole arithmetic even where the
-graph leaves some of it out), per second of a whole ranking. Rounds are interleaved; medians.
+The limit is what the same runtime reaches on int8 matrix products alone, of uint8 activations and
+int8 weights written as in our graphs, the best of a few sizes. It is compared with the operations a
+second of a whole ranking: those of the encoder's linear layers on real tokens, without padding, and
+all of them even where the graph skips some. Rounds are interleaved; medians.
 Needs  pip install 'resift[convert,onnxruntime]'. Last line of stdout: JSON.
 """
 
@@ -27,7 +27,7 @@ from manual_texts import QUERY, texts
 from onnx import TensorProto, helper, numpy_helper
 from peers import WORKLOADS
 
-from resift import Reranker
+from resift import Ranking, Reranker
 from resift.rerank.runtimes import open_session
 from resift.settings import RUNTIMES, Settings
 
@@ -44,16 +44,16 @@ def main() -> None:
     """Print the limits, then a line a workload."""
     options = _options()
     warnings.simplefilter("ignore")  # of depths over 100, which are meant
-    folder = joint_model()
+    folder = cross_encoder()
     figures: dict[str, Any] = {}
     for runtime in options.runtime:
         reranker = Reranker(folder, settings=Settings(runtime=runtime))
-        found = figures[runtime] = _measure(reranker, runtime, options.rounds)
-        print(f"{runtime}: int8 products alone {found['limit_gops']:.0f} Gop/s")
-        for name, own in found["workloads"].items():
+        row = figures[runtime] = _measure(reranker, runtime, options.rounds)
+        print(f"{runtime}: int8 products alone {row['limit_gops']:.0f} Gop/s")
+        for name, workload in row["workloads"].items():
             print(
-                f"  {name:12}{own['ms']:8.1f} ms {own['gops']:7.0f} Gop/s, "
-                f"{own['share']:4.0%} of the limit, padding {own['padding']:5.1%}"
+                f"  {name:12}{workload['ms']:8.1f} ms {workload['gops']:7.0f} Gop/s, "
+                f"{workload['share']:4.0%} of the limit, padding {workload['padding']:5.1%}"
             )
     print(json.dumps(figures))
 
@@ -65,8 +65,8 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def joint_model() -> Path:
-    """The joint artifact of `peers.py`, made where it is not there."""
+def cross_encoder() -> Path:
+    """The cross-encoder artifact of `peers.py`, made on first use."""
     folder = make_checkpoint(WORK / "peers")
     if not (folder / "resift").exists():
         from resift.training.checkpoint import convert_checkpoint
@@ -76,19 +76,20 @@ def joint_model() -> Path:
 
 
 def _measure(reranker: Reranker, runtime: str, rounds: int) -> dict[str, Any]:
-    """The limit and every workload of a single caller, in the same rounds: a machine's pace varies.
+    """The limit and every workload of a single caller, measured in the same rounds.
 
-    By workload: milliseconds, real operations a second, share of the limit, padding share.
+    A workload has milliseconds, operations a second, share of the limit and padding share.
     """
-    asked = {
-        name: texts(own.candidates, own.tokens, own.spread)
-        for name, own in WORKLOADS.items()
-        if own.callers == 1
+    candidates = {
+        name: texts(workload.candidates, workload.tokens, workload.spread)
+        for name, workload in WORKLOADS.items()
+        if workload.callers == 1
     }
-    receipts = {name: reranker.rank(QUERY, own, exact=True).receipt for name, own in asked.items()}
-    rankings: Calls = {
-        name: partial(reranker.rank, QUERY, own, exact=True) for name, own in asked.items()
+    rankings: dict[Any, Callable[[], Ranking]] = {
+        name: partial(reranker.rank, QUERY, documents, exact=True)
+        for name, documents in candidates.items()
     }
+    receipts = {name: rank().receipt for name, rank in rankings.items()}
     seconds = _interleaved({**_chains(runtime), **rankings}, rounds)
     limit = max(2 * CHAIN * rows * width**2 / seconds[width, rows] for width, rows in SIZES)
     workloads = {}
@@ -104,11 +105,11 @@ def _measure(reranker: Reranker, runtime: str, rounds: int) -> dict[str, Any]:
 
 
 def _chains(runtime: str) -> Calls:
-    """Int8 products alone, by width and rows."""
+    """Int8 products alone; the keys are width and rows."""
     calls: Calls = {}
-    with tempfile.TemporaryDirectory() as made:
+    with tempfile.TemporaryDirectory() as folder:
         for width, rows in SIZES:
-            file = Path(made) / f"{width}.onnx"
+            file = Path(folder) / f"{width}.onnx"
             onnx.save(_chain(width), str(file))
             session = open_session(file, runtime)
             feeds = {"x": np.random.default_rng(7).standard_normal((rows, width), np.float32)}
@@ -117,7 +118,7 @@ def _chains(runtime: str) -> Calls:
 
 
 def _chain(width: int) -> onnx.ModelProto:
-    """Products one after another, each of what the one before gave, rounded to uint8."""
+    """A chain of products; each rounds the output of the one before to uint8."""
     rng = np.random.default_rng(7)
     nodes, constants = [], []
 
@@ -128,10 +129,10 @@ def _chain(width: int) -> onnx.ModelProto:
     step, zero = constant("step", np.float32(0.05)), constant("zero", np.uint8(128))
     scale, none = constant("scale", np.float32(0.01 / width)), constant("none", np.int8(0))
     x = "x"
-    for place in range(CHAIN):
-        made = rng.integers(-127, 128, (width, width)).astype(np.int8)
-        kernel = constant(f"kernel{place}", made)
-        rounded, wide, weight, product = (f"{own}{place}" for own in ("q", "x", "w", "p"))
+    for number in range(CHAIN):
+        weights = rng.integers(-127, 128, (width, width)).astype(np.int8)
+        kernel = constant(f"kernel{number}", weights)
+        rounded, wide, weight, product = (f"{letter}{number}" for letter in "qxwp")
         nodes += [
             helper.make_node("QuantizeLinear", [x, step, zero], [rounded]),
             helper.make_node("DequantizeLinear", [rounded, step, zero], [wide]),
@@ -139,11 +140,11 @@ def _chain(width: int) -> onnx.ModelProto:
             helper.make_node("MatMul", [wide, weight], [product]),
         ]
         x = product
-    # Little comes out, so that copying it costs nothing.
+    # A small output: copying it costs nothing.
     nodes.append(helper.make_node("ReduceMax", [x], ["out"], keepdims=0))
-    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", width])
+    feed = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", width])
     out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [])
-    graph = helper.make_graph(nodes, "chain", [given], [out], constants)
+    graph = helper.make_graph(nodes, "chain", [feed], [out], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
     model.ir_version = 9
     return model
@@ -158,7 +159,7 @@ def _interleaved(calls: Calls, rounds: int) -> dict[Any, float]:
             call()
             if number:
                 seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(own) for name, own in seconds.items()}
+    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@
         [--hybrid]
 
 Each collection is a BEIR folder with ``run.bm25.txt.gz``, the first stage; with `--hybrid` the
-first stage is a hybrid search of an index of the corpus instead, which is kept in the cache
-folder. A row a collection: nDCG@10 of the first stage and of the default `rank` for ten at each
-depth, and the milliseconds of `rank` at each depth, the mean over `--timed` of the queries, depths
-interleaved, no cache. Quality is read with documents' halves kept from the deepest depth on, which
-changes no logit. Needs  pip install 'resift[eval]'. Last line of stdout: JSON.
+first stage is a hybrid search of an index of the corpus, which stays in the cache folder. A row a
+collection: nDCG@10 of the first stage and of `rank(top_n=10)` at each depth, and the milliseconds
+of `rank` at each depth without a cache, the mean over `--timed` of the queries, depths interleaved.
+Quality is measured with token states cached from the greatest depth, which changes no logit.
+Needs  pip install 'resift[eval]'. Last line of stdout: JSON.
 """
 
 import argparse
@@ -22,10 +22,9 @@ from typing import Any
 import numpy as np
 
 from resift import Reranker
-from resift.evaluation.collection import open_collection
+from resift.evaluation.collection import load_task, open_collection
 from resift.evaluation.first_stage import FirstStage, FromIndex, doc_id, from_run, index_corpus
-from resift.evaluation.measures import PRIMARY, Evaluator, in_order
-from resift.evaluation.task import make_task
+from resift.evaluation.measures import PRIMARY, Evaluator, scores_by_rank
 from resift.evaluation.trec import read_run
 from resift.settings import Settings
 from resift.types import Candidate
@@ -43,14 +42,14 @@ def main() -> None:
     parser.add_argument("--timed", type=int, default=5)
     parser.add_argument("--hybrid", action="store_true")
     options = parser.parse_args()
-    readers = (
+    rerankers = (
         Reranker(settings=Settings(state_cache_mb=512)),
         Reranker(settings=Settings(state_cache_mb=0)),
     )
     names = options.names or sorted(path.name for path in options.folder.iterdir())
     rows: list[dict[str, Any]] = []
     for name in names:
-        row = _measured(options.folder / name, readers, options)
+        row = _measured(options.folder / name, rerankers, options)
         rows.append({"collection": name, **row})
         print(rows[-1], file=sys.stderr, flush=True)
     measures = [key for key in rows[0] if key != "collection"]
@@ -62,32 +61,35 @@ def main() -> None:
 
 
 def _measured(
-    folder: Path, readers: tuple[Reranker, Reranker], options: argparse.Namespace
+    folder: Path, rerankers: tuple[Reranker, Reranker], options: argparse.Namespace
 ) -> dict[str, float]:
-    task = make_task(folder, None, 1, options.queries)
+    task = load_task(folder, None, 1, options.queries)
     first_stage = _first_stage(folder, options.hybrid)
-    kept, fresh = readers
-    ways = ("first stage", *DEPTHS)
-    runs: dict[str | int, dict[str, dict[str, float]]] = {way: {} for way in ways}
+    cached, uncached = rerankers
+    names = ("first stage", *DEPTHS)
+    runs: dict[str | int, dict[str, dict[str, float]]] = {name: {} for name in names}
     ms: dict[int, list[float]] = {depth: [] for depth in DEPTHS}
-    every = max(len(task.queries) // options.timed, 1)
+    step = max(len(task.queries) // options.timed, 1)
     for number, (query_id, query) in enumerate(task.queries.items()):
-        candidates = list(first_stage.window(query_id, query, DEPTHS[-1]).candidates)
-        runs["first stage"][query_id] = in_order(_ids(candidates))
+        candidates = list(first_stage.retrieve(query_id, query, DEPTHS[-1]).candidates)
+        runs["first stage"][query_id] = scores_by_rank(_ids(candidates))
         for depth in reversed(DEPTHS):
-            ranking = kept.rank(query, candidates[:depth], TOP_N)
+            ranking = cached.rank(query, candidates[:depth], TOP_N)
             best = [candidates[hit.index] for hit in ranking]
-            runs[depth][query_id] = in_order(_ids(best))
-        if number % every == 0:
+            runs[depth][query_id] = scores_by_rank(_ids(best))
+        if number % step == 0:
             for depth in DEPTHS:
                 start = time.perf_counter()
-                fresh.rank(query, candidates[:depth], TOP_N)
+                uncached.rank(query, candidates[:depth], TOP_N)
                 ms[depth].append((time.perf_counter() - start) * 1000)
     evaluator = Evaluator(task.qrels, [PRIMARY])
-    quality = {way: evaluator.by_query(run)[PRIMARY] for way, run in runs.items()}
+    quality = {name: evaluator.per_query(run)[PRIMARY] for name, run in runs.items()}
     return {
-        **{str(way): round(float(np.mean([*own.values()])), 4) for way, own in quality.items()},
-        **{f"{depth} ms": round(float(np.mean(own)), 1) for depth, own in ms.items()},
+        **{
+            str(name): round(float(np.mean([*values.values()])), 4)
+            for name, values in quality.items()
+        },
+        **{f"{depth} ms": round(float(np.mean(values)), 1) for depth, values in ms.items()},
     }
 
 
@@ -100,8 +102,8 @@ def _first_stage(folder: Path, hybrid: bool) -> FirstStage:
 
 
 def _ids(candidates: Sequence[Candidate]) -> list[str]:
-    """Judged ids in order, each once: several passages may be of one document."""
-    return list(dict.fromkeys(doc_id(own) for own in candidates))
+    """Judged ids in order, without repeats: a document may have several passages."""
+    return list(dict.fromkeys(doc_id(candidate) for candidate in candidates))
 
 
 if __name__ == "__main__":

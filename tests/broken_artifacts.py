@@ -54,8 +54,8 @@ def referenced(folder: Path) -> Path:
     """With reference pairs: what the model gives now."""
     model = opened(folder)
     logits = [float(model.score(query, [text])[0]) for query, text in PAIRS]
-    own = (ReferencePair(*pair, v, v) for pair, v in zip(PAIRS, logits, strict=True))
-    edited(folder, reference=tuple(own))
+    pairs = (ReferencePair(*pair, v, v) for pair, v in zip(PAIRS, logits, strict=True))
+    edited(folder, reference=tuple(pairs))
     return folder
 
 
@@ -71,8 +71,8 @@ def with_ending(folder: Path, *ops: str, dims: list[str | int]) -> Path:
     (squeeze,) = (node for node in graph.graph.node if list(node.output) == ["logits"])
     graph.graph.node.remove(squeeze)
     labels, axes = squeeze.input
-    for place, op in enumerate(ops):
-        output = "logits" if place + 1 == len(ops) else f"between.{place}"
+    for number, op in enumerate(ops):
+        output = "logits" if number + 1 == len(ops) else f"between.{number}"
         given = [labels, axes] if op == "Squeeze" else [labels]
         graph.graph.node.append(helper.make_node(op, given, [output]))
         labels = output
@@ -87,23 +87,23 @@ def bundled_with(folder: Path, file: str, name: str, change: Callable[[NDArray[A
     """The bundled model with one array of one of its graphs changed."""
     shutil.copytree(BUNDLED, folder)
     graph = onnx.load(folder / file)
-    (own,) = (own for own in graph.graph.initializer if own.name.startswith(name))
-    values = numpy_helper.to_array(own)
-    own.CopyFrom(numpy_helper.from_array(change(values).astype(values.dtype), own.name))
+    (tensor,) = (tensor for tensor in graph.graph.initializer if tensor.name.startswith(name))
+    values = numpy_helper.to_array(tensor)
+    tensor.CopyFrom(numpy_helper.from_array(change(values).astype(values.dtype), tensor.name))
     onnx.save(graph, str(folder / file))
     edited(folder)
     return folder
 
 
 def refused(folder: Path, *messages: str, runtime: str = "openvino") -> None:
-    said(ArtifactError, lambda: opened(folder, runtime), *messages)
+    raises(ArtifactError, lambda: opened(folder, runtime), *messages)
 
 
 def fails(folder: Path, *messages: str, runtime: str = "openvino") -> None:
-    said(ParityError, opened(folder, runtime).verify, *messages)
+    raises(ParityError, opened(folder, runtime).verify, *messages)
 
 
-def said(kind: type[ModelError], call: Callable[[], object], *messages: str) -> None:
+def raises(kind: type[ModelError], call: Callable[[], object], *messages: str) -> None:
     with pytest.raises(kind) as caught:
         call()
     assert "\n" not in str(caught.value)

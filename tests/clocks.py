@@ -14,7 +14,7 @@ from resift.rerank.state import CallState
 
 
 def step_until(model: Model, batches: int, query: str, texts: Sequence[object]) -> CallState:
-    """What an engine has to say when time is up after so many batches, before the next is done."""
+    """The state of a call whose time is up after so many batches, before the next is done."""
     deadline = Deadline(budget_ms=600_000)
     left = threading.Event()
     run = 0
@@ -31,9 +31,9 @@ def step_until(model: Model, batches: int, query: str, texts: Sequence[object]) 
 
         return timed
 
-    stages, model.stages = model.stages, [until(stage) for stage in model.stages]  # type: ignore[misc]
+    stages, model.stages = model.stages, [until(stage) for stage in model.stages]
     try:
         return Engine(model).score(query, texts, deadline)
     finally:
         left.set()
-        model.stages = stages  # type: ignore[misc]
+        model.stages = stages

@@ -1,4 +1,4 @@
-"""Small split artifacts made on the spot: an encoder, late interaction and, above it, a meeting.
+"""Small late-interaction artifacts: an encoder, late interaction and cross-attention layers.
 
 Their tokenizer knows `WORDS` and no others; weights are random. Needs onnx and no torch.
 """
@@ -30,9 +30,9 @@ Weights = dict[str, NDArray[np.float32]]
 
 
 def split_weights(seed: int = 7, late: LateInteractionWeights = LATE) -> Weights:
-    """Encoder, meeting layers of their own, late interaction.
+    """An encoder, cross-attention layers of their own, late interaction.
 
-    A word weighs more than its place and its neighbours: texts that share words are alike.
+    A word weighs more than its position and its neighbours, so texts that share words are similar.
     """
     weights = {
         name: value
@@ -50,16 +50,16 @@ def split_weights(seed: int = 7, late: LateInteractionWeights = LATE) -> Weights
         if name.startswith("encoder.")
     }
     weights["cross_attention.share"] = np.array(0.4, np.float32)
-    own = [late.query_maxsim, late.document_maxsim, late.cosine]
+    features = [late.query_maxsim, late.document_maxsim, late.cosine]
     return weights | {
-        "late": np.array(own, np.float32),
+        "late": np.array(features, np.float32),
         "bias": np.array(late.bias, np.float32),
     }
 
 
 def write_tokenizer(file: Path) -> Path:
     """Whole words between BERT's special tokens."""
-    known = {word: place for place, word in enumerate(SPECIALS + WORDS)}
+    known = {word: index for index, word in enumerate(SPECIALS + WORDS)}
     tokenizer = Tokenizer(WordLevel(known, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
@@ -71,18 +71,18 @@ def make_split_artifact(
     folder: Path,
     seed: int = 7,
     late: LateInteractionWeights = LATE,
-    meeting: bool = True,
+    cross_attention: bool = True,
     **changes: Any,
 ) -> Path:
     """Write the artifact, float32; `changes` are of its manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = split_weights(seed, late)
-    layers = CROSS_ATTENTION_LAYERS * meeting
+    layers = CROSS_ATTENTION_LAYERS * cross_attention
     graphs = [
         encoder_graph(weights, SHAPE, cross_attention_layers=layers),
         late_graph(layers + 1, DIM),
     ]
-    graphs += [cross_attention_graph(weights, SHAPE)] * meeting
+    graphs += [cross_attention_graph(weights, SHAPE)] * cross_attention
     stages = FILES[: len(graphs)]
     for name, graph in zip(stages, graphs, strict=True):
         onnx.save(graph, str(folder / name))

@@ -17,11 +17,10 @@ import pytest
 from index.fakes import HashingEmbedder
 from resift import Candidate, Index, Ranking, Reranker
 from resift.errors import InputError, ResiftError, SettingsError
-from resift.index.parsing.columns import Columns
-from resift.index.parsing.limits import ParseLimits
-from resift.index.source import Globs
+from resift.index.parsing.options import Columns, ParseLimits
 from resift.index.source_options import SourceOptions
-from resift.search.plan import Reranking
+from resift.index.sources.patterns import Globs
+from resift.search.options import SearchOptions
 from resift.settings import Settings, StorageSettings
 
 TEXTS = ["red", "blue sky", "red sky"]
@@ -66,8 +65,8 @@ def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory, docs: Path, tiny: Reranker) -> Index:
     """An index of it."""
-    place = tmp_path_factory.mktemp("index") / "index"
-    index = Index(place, settings=Settings(), embedder=HashingEmbedder(), reranker=tiny)
+    folder = tmp_path_factory.mktemp("index") / "index"
+    index = Index(folder, settings=Settings(), embedder=HashingEmbedder(), reranker=tiny)
     index.sync(str(docs))
     return index
 
@@ -104,7 +103,7 @@ def test_flags_are_true_or_false(
         ("states", lambda: tiny.precompute(TEXTS, states=flag)),
         ("rerank", lambda: index.search("cat", rerank=flag)),
         ("exact", lambda: index.search("cat", exact=flag)),
-        ("exact", lambda: Reranking(exact=flag)),
+        ("exact", lambda: SearchOptions(exact=flag)),
         ("rerank", lambda: index.load(rerank=flag)),
         ("token_states", lambda: new.sync(str(docs), token_states=flag)),
         ("allow_unsafe", lambda: new.sync(str(docs), allow_unsafe=flag)),
@@ -138,7 +137,7 @@ def test_flags_of_settings_are_true_or_false(name: str) -> None:
         Settings(storage="s3")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("method", ["rank", "read", "score", "explain", "keep"])
+@pytest.mark.parametrize("method", ["rank", "score_candidates", "score", "explain", "precompute"])
 def test_arguments_of_a_reranker(tiny: Reranker, method: str) -> None:
     call = getattr(tiny, method)
     needed = {"query": "red", "documents": TEXTS, "document": "red sky. Blue."}
@@ -147,6 +146,13 @@ def test_arguments_of_a_reranker(tiny: Reranker, method: str) -> None:
     for name in names:
         for value in ODD:
             refused(call, name, value, **needed)
+
+
+def test_arguments_of_many_queries(tiny: Reranker) -> None:
+    needed = {"queries": ["red"], "documents": [TEXTS]}
+    for name in names_of(tiny.rank_many):
+        for value in ODD:
+            refused(tiny.rank_many, name, value, **needed)
 
 
 def test_arguments_of_making_one(joint_folder: Path) -> None:
@@ -168,14 +174,14 @@ def test_steps_are_whole_numbers(tiny: Reranker) -> None:
 
 def test_places_in_a_ranking_are_whole_numbers(ranking: Ranking) -> None:
     odd: list[Any] = ["a", None, 1.0, True, slice(0, 1), np.zeros(3), [], b"a"]
-    message = "expected a hit's place, a whole number"
-    for place in odd:
+    message = "expected the index of a hit, a whole number"
+    for index_ in odd:
         with pytest.raises(InputError, match=message):
-            ranking.explain(place)
+            ranking.explain(index_)
         with pytest.raises(InputError, match=message):
-            ranking.compare(place, 0)
+            ranking.compare(index_, 0)
         with pytest.raises(InputError, match=message):
-            ranking.compare(0, place)
+            ranking.compare(0, index_)
     with pytest.raises(IndexError, match="there are 3"):
         ranking.explain(3)
     assert ranking.explain(np.int64(0)) == ranking.explain(0)  # type: ignore[arg-type]
@@ -193,22 +199,22 @@ def test_counts_of_an_explanation_are_whole_numbers(ranking: Ranking) -> None:
 
 def test_arguments_of_a_reading(tiny: Reranker) -> None:
     scored = tiny.score_candidates("red", TEXTS)
-    for method in (scored.ranking, scored.ranked, scored.order):
+    for method in (scored.ranking, scored.order):
         for name in names_of(method):
             for value in ODD:
                 refused(method, name, value)
-    with pytest.raises(InputError, match=r"^thresholds='no': expected Thresholds"):
-        scored.ranking(thresholds="no")  # type: ignore[arg-type]
 
 
-def test_kept_states_that_were_tampered_cost_themselves(tiny: Reranker) -> None:
-    (kept,) = tiny.precompute(["red sky"])
+def test_precomputed_states_that_were_tampered_cost_themselves(tiny: Reranker) -> None:
+    (precomputed,) = tiny.precompute(["red sky"])
     expected = tiny.score("red", ["red sky", "blue"]).tolist()
     for name in ("model", "text", "tokens", "states"):
         for value in ODD:
-            odd = object.__new__(type(kept))
+            odd = object.__new__(type(precomputed))
             for field in ("model", "text", "tokens", "states"):
-                object.__setattr__(odd, field, value if field == name else getattr(kept, field))
+                object.__setattr__(
+                    odd, field, value if field == name else getattr(precomputed, field)
+                )
             documents: list[Any] = [Candidate("a", "red sky", precomputed=odd), "blue"]
             assert tiny.score("red", documents).tolist() == expected, (name, value)
 
@@ -303,5 +309,7 @@ def test_a_first_stage_takes_what_keeps_and_need_not_rank(index: Index) -> None:
             return [None] * len(documents)
 
     assert index.retrieve("cat", reranker=Keeps()).depth == 1  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"^reranker='x': expected an object with a method keep"):
+    with pytest.raises(
+        InputError, match=r"^reranker='x': expected an object with a method precompute"
+    ):
         index.retrieve("cat", reranker="x")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Cores are counted by affinity and by quotas of control groups, of both versions and in nests."""
+"""Cores are counted by affinity and by quotas of control groups, both versions, also nested."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ def _eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
 
 
-def lay(root: Path, files: dict[str, str]) -> Path:
+def write_files(root: Path, files: dict[str, str]) -> Path:
     for name, content in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content)
@@ -46,30 +46,30 @@ def test_without_a_quota_it_is_the_affinity(
 )
 def test_a_quota_of_version_2(tmp_path: Path, limit: str, expected: int) -> None:
     files = {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": f"{limit}\n"}
-    assert cores(lay(tmp_path, files)) == expected
+    assert cores(write_files(tmp_path, files)) == expected
 
 
-def test_the_least_of_a_nest_counts(tmp_path: Path) -> None:
+def test_the_lowest_of_nested_quotas_counts(tmp_path: Path) -> None:
     files = {
         "proc/self/cgroup": "0::/pods/pod-1/box\n",
         "sys/fs/cgroup/pods/cpu.max": "300000 100000",
         "sys/fs/cgroup/pods/pod-1/cpu.max": "max 100000",
         "sys/fs/cgroup/pods/pod-1/box/cpu.max": "500000 100000",
     }
-    assert cores(lay(tmp_path, files)) == 3
+    assert cores(write_files(tmp_path, files)) == 3
 
 
-@pytest.mark.parametrize("place", ["docker/abc/", ""])
+@pytest.mark.parametrize("folder", ["docker/abc/", ""])
 @pytest.mark.parametrize(("quota", "expected"), [("400000", 4), ("-1", 8)])
-def test_a_quota_of_version_1(tmp_path: Path, place: str, quota: str, expected: int) -> None:
+def test_a_quota_of_version_1(tmp_path: Path, folder: str, quota: str, expected: int) -> None:
     files = {
         "proc/self/cgroup": "4:memory:/x\n3:cpu,cpuacct:/docker/abc\n0::/\n",
-        f"sys/fs/cgroup/cpu,cpuacct/{place}cpu.cfs_quota_us": f"{quota}\n",
-        f"sys/fs/cgroup/cpu,cpuacct/{place}cpu.cfs_period_us": "100000\n",
+        f"sys/fs/cgroup/cpu,cpuacct/{folder}cpu.cfs_quota_us": f"{quota}\n",
+        f"sys/fs/cgroup/cpu,cpuacct/{folder}cpu.cfs_period_us": "100000\n",
     }
-    assert cores(lay(tmp_path, files)) == expected
+    assert cores(write_files(tmp_path, files)) == expected
 
 
-@pytest.mark.parametrize("said", ["0::/../../etc\n", "nonsense", ":::::", "0::\n", "\x00"])
-def test_what_makes_no_sense_limits_nothing(tmp_path: Path, said: str) -> None:
-    assert cores(lay(tmp_path, {"proc/self/cgroup": said})) == 8
+@pytest.mark.parametrize("content", ["0::/../../etc\n", "nonsense", ":::::", "0::\n", "\x00"])
+def test_an_invalid_file_limits_nothing(tmp_path: Path, content: str) -> None:
+    assert cores(write_files(tmp_path, {"proc/self/cgroup": content})) == 8

@@ -1,4 +1,4 @@
-"""A file that somebody named is written whole, and never over what is not of its kind."""
+"""A named file is written whole and never over another kind; cache folders carry a tag."""
 
 import os
 import stat
@@ -10,9 +10,19 @@ from pathlib import Path
 import pytest
 
 from resift.errors import OutputError
-from resift.files import check_output, open_regular, output, read_regular
+from resift.files import (
+    check_output,
+    check_writable,
+    claim_folder,
+    descriptor,
+    open_regular,
+    output,
+    read_regular,
+)
+from resift.inputs import open_input
 
 WHAT = "a note"
+COMMENT = "Made for a test."
 
 
 def _note(head: bytes) -> bool:
@@ -46,7 +56,7 @@ def test_an_empty_file_and_one_of_the_kind_are_replaced(tmp_path: Path, before: 
 
 
 @pytest.mark.parametrize("before", [b"thesis", b"\x00", b"SQLite format 3\x00", b" note: old"])
-def test_what_is_not_of_the_kind_stays(tmp_path: Path, before: bytes) -> None:
+def test_a_file_of_another_kind_stays(tmp_path: Path, before: bytes) -> None:
     file = tmp_path / "file"
     file.write_bytes(before)
     with pytest.raises(OutputError, match="is there and is not a note"):
@@ -54,22 +64,22 @@ def test_what_is_not_of_the_kind_stays(tmp_path: Path, before: bytes) -> None:
     assert file.read_bytes() == before
 
 
-def test_what_fails_half_way_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+def test_an_error_while_writing_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"note: old")
     with pytest.raises(KeyError), output(file, WHAT, _note) as out:
-        out.write(b"note: half")
+        out.write(b"note: incomplete")
         raise KeyError
     assert file.read_bytes() == b"note: old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_file_that_comes_while_one_is_written_stays(tmp_path: Path) -> None:
+def test_a_file_that_appears_during_the_writing_stays(tmp_path: Path) -> None:
     file = tmp_path / "file"
     with pytest.raises(OutputError, match="is there"), output(file, WHAT, _note) as out:
         out.write(b"note: new")
-        file.write_bytes(b"somebody else's")
-    assert file.read_bytes() == b"somebody else's"
+        file.write_bytes(b"someone else's")
+    assert file.read_bytes() == b"someone else's"
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
@@ -81,7 +91,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
         assert (tmp_path / end).read_bytes() == b"note: new\n"
 
 
-def test_what_a_link_leads_to_is_looked_at_too(tmp_path: Path) -> None:
+def test_the_target_of_a_link_is_checked_too(tmp_path: Path) -> None:
     (tmp_path / "thesis").write_bytes(b"thesis")
     (tmp_path / "link").symlink_to("thesis")
     with pytest.raises(OutputError, match="is not a note"):
@@ -120,7 +130,7 @@ def test_a_dash_is_stdout() -> None:
         ("nul\0", "no name"),
     ],
 )
-def test_names_that_cannot_be_written(tmp_path: Path, name: str, message: str) -> None:
+def test_names_that_cannot_be_written_are_refused(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "loop").symlink_to("loop")
     for write in (_write, lambda path: check_output(path, WHAT, _note)):
@@ -129,7 +139,7 @@ def test_names_that_cannot_be_written(tmp_path: Path, name: str, message: str) -
         assert "\n" not in str(caught.value)
 
 
-def test_only_a_regular_file_is_opened_and_nothing_is_waited_for(tmp_path: Path) -> None:
+def test_only_a_regular_file_is_opened_and_without_waiting(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     kinds = {pipe: "is a pipe", tmp_path: "is a folder", Path("/dev/zero"): "is a device"}
@@ -138,7 +148,7 @@ def test_only_a_regular_file_is_opened_and_nothing_is_waited_for(tmp_path: Path)
             open_regular(path)
 
 
-def test_a_pipe_that_comes_meanwhile_is_not_waited_for(
+def test_a_pipe_that_replaces_the_file_is_refused_without_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipe, file = tmp_path / "pipe", tmp_path / "file"
@@ -158,3 +168,54 @@ def test_a_file_is_read_up_to_a_bound(tmp_path: Path) -> None:
         read_regular(tmp_path / "file", 4)
     with pytest.raises(OSError, match="has more than 4 bytes"):
         read_regular("/proc/self/status", 4)  # it says that it has none
+
+
+def test_a_descriptor_is_recognised_by_any_of_its_names(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"text\n")
+    (tmp_path / "plain").symlink_to("file")
+    with (tmp_path / "file").open("rb") as stream:
+        number = stream.fileno()
+        (tmp_path / "link").symlink_to(f"/dev/fd/{number}")
+        (tmp_path / "further").symlink_to("link")
+        for name in (f"/dev/fd/{number}", f"/proc/self/fd/{number}", tmp_path / "further"):
+            assert descriptor(name) == number
+            with open_input(name) as again:
+                assert again.read() == b"text\n"
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            check_writable(number)
+    (tmp_path / "loop").symlink_to("loop")
+    others = ("file", "plain", "absent", "loop", "n\0", "no/such/file", "")
+    assert {descriptor(tmp_path / name) for name in others} == {None}
+    assert descriptor("/dev/stdout") == 1 and descriptor("/dev/fd/x") is None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        open_input(f"/dev/fd/{number}")
+
+
+def _file_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_new_or_empty_folder_is_claimed(tmp_path: Path, exists: bool) -> None:
+    folder = tmp_path / "above" / "cache"
+    if exists:
+        folder.mkdir(parents=True)
+    assert claim_folder(folder, COMMENT) and claim_folder(folder, COMMENT)
+    assert _file_names(folder) == ["CACHEDIR.TAG"] and _file_names(folder.parent) == ["cache"]
+    assert (folder / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f068")
+    assert not claim_folder(folder, "Made for something else.")
+
+
+@pytest.mark.parametrize("kind", ["file", "full", "dangling", "tag folder"])
+def test_a_folder_of_someone_else_stays_as_it_is(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "cache"
+    if kind == "file":
+        folder.write_text("someone else's")
+    elif kind == "dangling":
+        folder.symlink_to(tmp_path / "nowhere")
+    else:
+        folder.mkdir()
+        (folder / ("CACHEDIR.TAG" if kind == "tag folder" else "theirs")).mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    assert not claim_folder(folder, COMMENT)
+    assert sorted(tmp_path.rglob("*")) == before

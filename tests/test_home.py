@@ -8,8 +8,8 @@ import pytest
 from resift import Reranker
 from resift.errors import InputError
 from resift.files import from_home
-from resift.index import credentials
-from resift.index.location import locate
+from resift.index.storage import credentials
+from resift.index.storage.location import locate
 from resift.settings import Settings, cache_folder
 
 
@@ -56,4 +56,4 @@ def test_an_index_that_names_a_home_is_a_clear_error() -> None:
 def test_a_profile_is_looked_for_in_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in credentials._SHARED_FILES:
         monkeypatch.delenv(name, raising=False)
-    assert not credentials._has_shared_files()
+    assert credentials._shared_files() == []

@@ -1,4 +1,4 @@
-"""What somebody names to be read: lines by any ends in any chunks, bounded; no endless device."""
+"""Text input: lines with any ends in any chunks, bounded; no endless device."""
 
 import io
 import os
@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resift.descriptors import check_writable, descriptor
 from resift.errors import DatasetError, InputError
 from resift.inputs import chunks, lines, open_input, read_all
 
@@ -22,8 +21,8 @@ def test_lines_are_the_same_however_the_bytes_come(parts: list[bytes]) -> None:
     assert list(lines("f", iter(parts))) == b"".join(parts).splitlines()
 
 
-def test_a_line_has_a_bound_and_many_lines_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resift.inputs.MOST_LINE", 1 << 20)
+def test_a_line_is_bounded_and_the_number_of_lines_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resift.inputs._MAX_LINE_BYTES", 1 << 20)
     fits = b"x" * ((1 << 20) - 2)
     assert list(lines("f", iter([fits + b"\n", fits]))) == [fits, fits]
     for parts in ([b"a\n", fits, b"xyz"], [b"a\n" + fits + b"xy\nb"], [b"a\r", fits, b"xy\r"]):
@@ -31,15 +30,15 @@ def test_a_line_has_a_bound_and_many_lines_have_none(monkeypatch: pytest.MonkeyP
             list(lines("f", iter([*parts, b"\n"])))
 
 
-def test_a_line_comes_before_the_next_is_there() -> None:
+def test_a_line_is_yielded_before_the_next_arrives() -> None:
     read, write = os.pipe()
-    with os.fdopen(read, "rb") as stream, os.fdopen(write, "wb", buffering=0) as asked:
-        asked.write(b"first\n")
+    with os.fdopen(read, "rb") as stream, os.fdopen(write, "wb", buffering=0) as sender:
+        sender.write(b"first\n")
         numbered = lines("f", chunks(stream))
         assert next(numbered) == b"first"
 
 
-def test_all_of_a_stream_has_a_bound() -> None:
+def test_a_stream_that_is_read_whole_is_bounded() -> None:
     assert read_all("f", io.BytesIO(b"12345"), 5) == b"12345"
     with pytest.raises(InputError, match="f: more than"):
         read_all("f", io.BytesIO(b"123456"), 5)
@@ -68,24 +67,3 @@ def test_a_terminal_a_pipe_and_the_null_device_are_read(tmp_path: Path) -> None:
     with open_input(tmp_path / "pipe") as stream:
         assert stream.read() == b"sent\n"
     writer.join(10)
-
-
-def test_a_descriptor_is_known_by_any_of_its_names(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"kept\n")
-    (tmp_path / "plain").symlink_to("file")
-    with (tmp_path / "file").open("rb") as stream:
-        number = stream.fileno()
-        (tmp_path / "link").symlink_to(f"/dev/fd/{number}")
-        (tmp_path / "further").symlink_to("link")
-        for name in (f"/dev/fd/{number}", f"/proc/self/fd/{number}", tmp_path / "further"):
-            assert descriptor(name) == number
-            with open_input(name) as again:
-                assert again.read() == b"kept\n"
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            check_writable(number)
-    (tmp_path / "loop").symlink_to("loop")
-    others = ("file", "plain", "absent", "loop", "n\0", "no/such/file", "")
-    assert {descriptor(tmp_path / name) for name in others} == {None}
-    assert descriptor("/dev/stdout") == 1 and descriptor("/dev/fd/x") is None
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        open_input(f"/dev/fd/{number}")

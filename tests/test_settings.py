@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from resift.errors import SettingsError
 from resift.settings import Settings, StorageSettings, expanded
 
-VARIABLES = {f"RESIFT_{own.name.upper()}" for own in fields(Settings)} | {"RESIFT_CONFIG"}
+VARIABLES = {f"RESIFT_{field.name.upper()}" for field in fields(Settings)} | {"RESIFT_CONFIG"}
 
 FILE = """
 runtime = "onnxruntime"
@@ -60,7 +60,7 @@ def test_without_anything_the_defaults_hold() -> None:
 
 
 def test_the_environment_is_read() -> None:
-    found = Settings.load(
+    settings = Settings.load(
         {
             "RESIFT_RUNTIME": "openvino",
             "RESIFT_THREADS": "2",
@@ -83,7 +83,7 @@ def test_the_environment_is_read() -> None:
         }
     )
     storage = StorageSettings("https://one", "r", "a", "b", "c")
-    assert found == Settings(
+    assert settings == Settings(
         runtime="openvino",
         threads=2,
         model="m",
@@ -107,18 +107,22 @@ def test_the_processes_own_environment_is_the_default(monkeypatch: pytest.Monkey
 
 
 def test_the_file_is_read(config: Path) -> None:
-    found = Settings.load({"RESIFT_CONFIG": str(config)})
-    assert (found.runtime, found.threads, found.model) == ("onnxruntime", 3, "/models/mine")
-    assert found.storage.access_key_id == "from-file"
+    settings = Settings.load({"RESIFT_CONFIG": str(config)})
+    assert (settings.runtime, settings.threads, settings.model) == (
+        "onnxruntime",
+        3,
+        "/models/mine",
+    )
+    assert settings.storage.access_key_id == "from-file"
 
 
 def test_a_variable_wins_over_the_file(config: Path) -> None:
-    found = Settings.load(
+    settings = Settings.load(
         {"RESIFT_CONFIG": str(config), "RESIFT_THREADS": "1", "AWS_ACCESS_KEY_ID": "from-variable"}
     )
-    assert (found.runtime, found.threads) == ("onnxruntime", 1)
-    assert found.storage.access_key_id == "from-variable"
-    assert found.storage.region == "eu-central-1"
+    assert (settings.runtime, settings.threads) == ("onnxruntime", 1)
+    assert settings.storage.access_key_id == "from-variable"
+    assert settings.storage.region == "eu-central-1"
 
 
 def test_an_empty_variable_is_none(config: Path) -> None:

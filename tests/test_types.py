@@ -1,14 +1,18 @@
 """The frozen vocabulary: what is equal has one hash, whatever a document carries along."""
 
+import json
+import sys
 from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
-from resift import Candidate, Citation, Document, Reranker
+from resift import Candidate, Citation, Document, Hit, MissingExtra, Ranking, Reranker
+from resift.cli.as_json import lines
 from resift.settings import Settings
 
 METADATA = {"tags": ["a", {"b": 1}]}
@@ -43,7 +47,7 @@ def test_what_a_ranking_holds_are_keys(tiny: Reranker) -> None:
     assert hash(same) == hash(ranking)
     assert hash(replace(ranking.receipt, timings_ms={})) == hash(ranking.receipt)
     made: list[Hashable] = [ranking.receipt, ranking.explain(0), ranking.compare(0, 1)]
-    assert all(isinstance(hash(one), int) for one in made)
+    assert all(isinstance(hash(value), int) for value in made)
     scored = tiny.score_candidates("red", documents)
     assert scored == scored
     assert scored != tiny.score_candidates("red", documents)
@@ -59,3 +63,44 @@ def test_a_hash_makes_no_hits(tiny: Reranker) -> None:
 def test_numbers_of_numpy_are_no_part_of_a_hit(tiny: Reranker) -> None:
     hit = tiny.rank("red", [Candidate("a", "red", rank=np.int64(3), score=np.float32(1))])[0]  # type: ignore[arg-type]
     assert hash(hit) == hash(replace(hit))
+
+
+def ranked(tiny: Reranker) -> Ranking:
+    odd = {"when": np.datetime64("2024-01-02"), "share": np.float32("nan"), "tags": {"a"}}
+    documents: list[Any] = [
+        Candidate("a", "red", metadata=odd, rank=2, citation=Citation("s3://b/k", "a", 0, 3)),
+        "blue red",
+        None,
+    ]
+    return tiny.rank("red", documents)
+
+
+def test_hits_as_dicts_are_what_the_command_prints(tiny: Reranker) -> None:
+    ranking = ranked(tiny)
+    rows = ranking.to_dicts()
+    assert rows == json.loads(json.dumps(rows, allow_nan=False)) == lines(ranking)
+    assert [list(row) for row in rows] == [list(Hit.__dataclass_fields__)] * 3
+    row = next(row for row in rows if row["id"] == "a")
+    assert row["citation"]["uri"] == "s3://b/k" and row["span"] == [0, 3]
+    assert row["metadata"] == {"when": "2024-01-02", "share": None, "tags": ["a"]}
+    assert tiny.rank("red", []).to_dicts() == []
+
+
+def test_hits_as_a_table_have_a_row_each(tiny: Reranker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def frame(rows: list[list[Any]], columns: list[str]) -> list[dict[str, Any]]:
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    pandas = ModuleType("pandas")
+    pandas.DataFrame = frame  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pandas", pandas)
+    ranking = ranked(tiny)
+    rows = ranking.to_pandas()
+    assert [Hit(**row) for row in rows] == list(ranking)
+
+
+def test_without_pandas_the_error_says_what_to_install(
+    tiny: Reranker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingExtra, match="pandas is not installed: run  pip install pandas"):
+        ranked(tiny).to_pandas()

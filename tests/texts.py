@@ -12,10 +12,10 @@ QUESTIONS = (
 def passages(count: int, longest: int = 500) -> list[str]:
     """Stretches of Python's help, from a line to `longest` characters, all of other lengths."""
     text = "\n".join(topics[name].strip() for name in sorted(topics))
-    found = []
+    texts = []
     start = 0
-    for place in range(count):
-        end = start + 20 + place * 379 % (longest - 20)
-        found.append(text[start:end])
+    for number in range(count):
+        end = start + 20 + number * 379 % (longest - 20)
+        texts.append(text[start:end])
         start = end
-    return found
+    return texts

@@ -1,56 +1,123 @@
-"""resift: the second pass of a search. Reads query and document together, on your CPU."""
+"""resift: the second pass of a search. Scores query and document together, on your CPU."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from resift.errors import (
+        ArtifactError,
+        BelowFloor,
+        CalibrationError,
+        DatasetError,
+        EmbedderError,
+        IndexBusy,
+        IndexMismatch,
+        IndexNotFound,
+        InputError,
+        MassDeletion,
+        MissingExtra,
+        ModelError,
+        ModelNotFound,
+        NoCopy,
+        OutputError,
+        Overloaded,
+        ParityError,
+        QueryError,
+        RerankerClosed,
+        ResiftError,
+        RuntimeFailure,
+        SettingsError,
+        SourceError,
+        SourceLost,
+        StoreError,
+        Unreadable,
+        UnsafeStore,
+        Vanished,
+        VersionGone,
+    )
+    from resift.index.citation import CitationStatus, Verdict
+    from resift.index.embed import Embedder, Precomputer
+    from resift.index.parsing.options import Columns, ParseLimits
+    from resift.index.plan import SyncPlan
+    from resift.index.report import SyncReport
+    from resift.index.run import Progress, ProgressCallback
+    from resift.index.source_options import SourceOptions
+    from resift.index.sources.patterns import Globs
+    from resift.index.versions.record import VectorIndex, Version
     from resift.rerank.reranker import Reranker
+    from resift.rerank.result import ScoredCandidates
+    from resift.rerank.verify import ModelCheck, Verification
+    from resift.search.components import Ranker
     from resift.search.index import Index
+    from resift.search.options import Mode
+    from resift.search.retrieval import Retrieved
+    from resift.settings import Settings, StorageSettings
     from resift.types import (
+        Basis,
+        Calibrated,
         Candidate,
         Citation,
         Comparison,
         Document,
+        DocumentLike,
+        Explainer,
         Explanation,
         Hit,
         Part,
         Precomputed,
         Ranking,
         Receipt,
+        Status,
     )
 
-_HOMES = {
-    "Candidate": "resift.types",
-    "Citation": "resift.types",
-    "Comparison": "resift.types",
-    "Document": "resift.types",
-    "Explanation": "resift.types",
-    "Hit": "resift.types",
-    "Index": "resift.search.index",
-    "Precomputed": "resift.types",
-    "Part": "resift.types",
-    "Ranking": "resift.types",
-    "Receipt": "resift.types",
-    "Reranker": "resift.rerank.reranker",
+_MODULES = {
+    "errors": "ArtifactError BelowFloor CalibrationError DatasetError EmbedderError IndexBusy "
+    "IndexMismatch IndexNotFound InputError MassDeletion MissingExtra ModelError ModelNotFound "
+    "NoCopy OutputError Overloaded ParityError QueryError RerankerClosed ResiftError "
+    "RuntimeFailure SettingsError SourceError SourceLost StoreError Unreadable UnsafeStore "
+    "Vanished VersionGone",
+    "index.citation": "CitationStatus Verdict",
+    "index.embed": "Embedder Precomputer",
+    "index.parsing.options": "Columns ParseLimits",
+    "index.sources.patterns": "Globs",
+    "index.plan": "SyncPlan",
+    "index.report": "SyncReport",
+    "index.run": "Progress ProgressCallback",
+    "index.source_options": "SourceOptions",
+    "index.versions.record": "VectorIndex Version",
+    "rerank.reranker": "Reranker",
+    "rerank.result": "ScoredCandidates",
+    "rerank.verify": "ModelCheck Verification",
+    "search.components": "Ranker",
+    "search.index": "Index",
+    "search.options": "Mode",
+    "search.retrieval": "Retrieved",
+    "settings": "Settings StorageSettings",
+    "types": "Basis Calibrated Candidate Citation Comparison Document DocumentLike Explainer "
+    "Explanation Hit Part Precomputed Ranking Receipt Status",
 }
+"""Where each public name is defined; the module is imported when the name is first used."""
+
+_HOMES = {name: f"resift.{module}" for module, names in _MODULES.items() for name in names.split()}
+
 __all__ = [
-    "Candidate",
-    "Citation",
-    "Comparison",
-    "Document",
-    "Explanation",
-    "Hit",
-    "Index",
-    "Part",
-    "Precomputed",
-    "Ranking",
-    "Receipt",
-    "Reranker",
-]
+    "ArtifactError", "Basis", "BelowFloor", "Calibrated", "CalibrationError", "Candidate",
+    "Citation", "CitationStatus", "Columns", "Comparison", "DatasetError", "Document",
+    "DocumentLike", "Embedder", "EmbedderError", "Explainer", "Explanation", "Globs", "Hit",
+    "Index", "IndexBusy", "IndexMismatch", "IndexNotFound", "InputError", "MassDeletion",
+    "MissingExtra", "Mode", "ModelCheck", "ModelError", "ModelNotFound", "NoCopy",
+    "OutputError", "Overloaded", "ParityError", "ParseLimits", "Part", "Precomputed",
+    "Precomputer", "Progress", "ProgressCallback", "QueryError", "Ranker", "Ranking", "Receipt",
+    "Reranker", "RerankerClosed", "ResiftError", "Retrieved", "RuntimeFailure",
+    "ScoredCandidates", "Settings", "SettingsError", "SourceError", "SourceLost",
+    "SourceOptions", "Status", "StorageSettings", "StoreError", "SyncPlan", "SyncReport",
+    "Unreadable", "UnsafeStore", "Vanished", "VectorIndex", "Verdict", "Verification",
+    "Version", "VersionGone",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name on first use: importing resift imports no runtime."""
+    """Load a public name on first use: importing resift loads nothing else."""
     if name == "__version__":
         return import_module("importlib.metadata").version("resift")
     if name not in _HOMES:

@@ -1,7 +1,7 @@
-"""How many cores this process may use: by its affinity and by its control groups' quotas.
+"""How many cores this process may use, by its affinity and the quotas of its control groups.
 
-A container that is given two of a machine's 64 cores sees all of them; threads for 64 would be
-stopped for most of each period.
+A container with a quota of two cores sees all 64 of the machine, and 64 threads would be stopped
+for most of each scheduling period.
 """
 
 import os
@@ -11,9 +11,9 @@ ROOT = Path("/")
 
 
 def cores(root: Path = ROOT) -> int:
-    """Cores that are ours, at least 1: a quota of 2.5 is 2, for a third thread would be held up.
+    """Usable cores, at least 1; a quota of 2.5 is 2, because a third thread would be throttled.
 
-    `root` is where ``/proc`` and ``/sys`` are found.
+    `root` is where ``/proc`` and ``/sys`` are mounted.
     """
     if hasattr(os, "sched_getaffinity"):
         count = len(os.sched_getaffinity(0))
@@ -23,38 +23,31 @@ def cores(root: Path = ROOT) -> int:
 
 
 def _quotas(root: Path) -> list[float]:
-    """Each limit that a control group of ours or one above it sets, in cores."""
-    limits: list[float | None] = []
-    for hierarchy, controllers, path in _groups(root):
-        mounts = ["sys/fs/cgroup", "sys/fs/cgroup/unified"]
-        if hierarchy != "0":  # version 1: a folder for each set of controllers
-            mounts = [f"sys/fs/cgroup/{controllers}", "sys/fs/cgroup/cpu"]
+    """Each limit, in cores, of this process's control groups and those above them."""
+    quotas: list[float | None] = []
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        hierarchy, _, rest = line.partition(":")
+        controllers, _, name = rest.partition(":")
+        path = Path(name)
+        is_v2 = hierarchy == "0"
+        if ".." in path.parts or not (is_v2 or "cpu" in controllers.split(",")):
+            continue
+        mounts = ["unified", ""] if is_v2 else [controllers, "cpu"]
         for mount in mounts:
             # Inside a container the mount itself is our group, whatever the path says.
             for group in (path, *path.parents, Path()):
-                folder = root / mount / group.relative_to(group.anchor)
-                limits.append(_unified(folder) if hierarchy == "0" else _legacy(folder))
-    return [limit for limit in limits if limit is not None]
+                folder = root / "sys/fs/cgroup" / mount / group.relative_to(group.anchor)
+                quotas.append(_v2_quota(folder) if is_v2 else _v1_quota(folder))
+    return [quota for quota in quotas if quota is not None]
 
 
-def _groups(root: Path) -> list[tuple[str, str, Path]]:
-    """(hierarchy, controllers, path) of the groups that may limit cores."""
-    groups = []
-    for line in _text(root / "proc/self/cgroup").splitlines():
-        hierarchy, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if ".." not in Path(path).parts and (hierarchy == "0" or "cpu" in controllers.split(",")):
-            groups.append((hierarchy, controllers, Path(path)))
-    return groups
-
-
-def _unified(folder: Path) -> float | None:
+def _v2_quota(folder: Path) -> float | None:
     """Version 2: ``quota period``, in microseconds; ``max`` is no limit."""
     return _ratio(*_text(folder / "cpu.max").split()[:2])
 
 
-def _legacy(folder: Path) -> float | None:
-    """Version 1: a file each; -1 is no limit."""
+def _v1_quota(folder: Path) -> float | None:
+    """Version 1: a file for each; -1 is no limit."""
     return _ratio(*(_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")))
 
 

@@ -1,33 +1,34 @@
 """Everything that resift raises on purpose.
 
 ResiftError
-├── InputError             an argument that no call can use (also a ValueError)
-│   ├── QueryError         a query that is empty, no text, or longer than the model reads
-│   └── OutputError        a file that cannot be written, or that holds something else
-├── Overloaded             more work waits than a machine should promise; try again later
-├── SettingsError          an environment variable or settings file that cannot be read
+├── InputError             an argument that is not valid (also a ValueError)
+│   ├── QueryError         a query that is empty, not text, or longer than the model reads
+│   └── OutputError        a file that cannot be written, or that has other contents
+├── Overloaded             too much work is waiting; try again later
+├── SettingsError          an environment variable or settings file that is not valid
 ├── MissingExtra           an optional package is not installed (also an ImportError)
 ├── ModelError
 │   ├── ModelNotFound      no such model, bundled, on disk or in the catalogue
-│   ├── ArtifactError      a folder that is no artifact, or one that is not what its manifest says
+│   ├── ArtifactError      a folder that is not an artifact, or does not match its manifest
 │   ├── ParityError        a model that does not give its own reference logits
 │   ├── CalibrationError   a calibration that cannot be read or written, or of another model
+│   ├── RerankerClosed     a call of a reranker after its `close`
 │   └── RuntimeFailure     a runtime that could not load or run a model
-├── EmbedderError          a server for vectors that cannot be reached or gives none
+├── EmbedderError          an embedding server that cannot be reached or gives no vectors
 ├── SourceError            documents that cannot be listed or read
-│   ├── Unreadable         an object that is there and could not be read this time
-│   ├── Vanished           an object that was listed and is not there any more
+│   ├── Unreadable         an object that exists and could not be read this time
+│   ├── Vanished           an object that was listed and is gone
 │   ├── SourceLost         the source cannot be read any more: credentials, network
-│   └── MassDeletion       a sync that would take most of what is indexed out of the index
+│   └── MassDeletion       a sync that would delete most of what is indexed
 ├── StoreError             an index that cannot be opened, read or written
 │   ├── IndexNotFound      nothing at the URI, nothing published there, or no such version
 │   │   └── VersionGone    a version that was cleaned up while it was open
 │   ├── IndexMismatch      an index made by another embedder or another format
 │   ├── NoCopy             a folder for copies of indexes that cannot be used
-│   ├── IndexBusy          other writers did not let this one publish
-│   └── UnsafeStore        a bucket that would lose what an index's writers were told is kept
-├── BelowFloor             a measured quality that is below what was asked for
-└── DatasetError           a collection, run or judgment file that says what cannot be
+│   ├── IndexBusy          other writers kept this one from publishing
+│   └── UnsafeStore        a bucket that loses concurrent writes
+├── BelowFloor             a measured quality that is lower than required
+└── DatasetError           a collection, run or judgment file that is not valid
 
 One line a message: the value, what was expected, what to do.
 """
@@ -36,7 +37,7 @@ _SHOWN = 60  # characters of a value in a message
 
 
 def shown(value: object) -> str:
-    """A value in a message: on one line, and not without end."""
+    """A value for a message: on one line, shortened."""
     try:
         line = " ".join(repr(value).split())
     except Exception:  # a foreign __repr__, or a number of too many digits
@@ -45,7 +46,7 @@ def shown(value: object) -> str:
 
 
 class ResiftError(Exception):
-    """The root: catch this to catch all that resift raises on purpose."""
+    """The base class: catch this to catch everything that resift raises on purpose."""
 
     def __str__(self) -> str:
         """One line, whatever the value in it was."""
@@ -53,26 +54,26 @@ class ResiftError(Exception):
 
 
 class InputError(ResiftError, ValueError):
-    """An argument that no call can use."""
+    """An argument that is not valid."""
 
 
 class QueryError(InputError):
-    """A query that is empty, no text, or longer than the model reads."""
+    """A query that is empty, not text, or longer than the model reads."""
 
 
 class OutputError(InputError):
-    """A file that cannot be written, or that is there and holds something else."""
+    """A file that cannot be written, or that exists with other contents."""
 
 
 class Overloaded(ResiftError):
-    """More work waits than a machine should promise; `retry_after_s` says when to try again.
+    """Too much work is waiting; `retry_after_s` says when to try again.
 
-    It is `waiting_tokens` that were too many, or `waiting_calls` where those are 0.
+    `waiting_tokens` or, where that is 0, `waiting_calls` were too many.
     """
 
     def __init__(self, waiting_tokens: int, retry_after_s: float, waiting_calls: int = 0) -> None:
-        what = f"{waiting_calls} calls" if waiting_calls else f"{waiting_tokens:,} tokens"
-        super().__init__(f"{what} are waiting already; try again in {retry_after_s:.1f} s")
+        amount = f"{waiting_calls} calls" if waiting_calls else f"{waiting_tokens:,} tokens"
+        super().__init__(f"{amount} are waiting already; try again in {retry_after_s:.1f} s")
         self.waiting_tokens = waiting_tokens
         self.waiting_calls = waiting_calls
         self.retry_after_s = retry_after_s
@@ -82,7 +83,7 @@ class Overloaded(ResiftError):
 
 
 class SettingsError(ResiftError):
-    """An environment variable or settings file that cannot be read."""
+    """An environment variable or settings file that is not valid."""
 
 
 class MissingExtra(ResiftError, ImportError):
@@ -98,7 +99,7 @@ class ModelNotFound(ModelError):
 
 
 class ArtifactError(ModelError):
-    """A folder that is no artifact, or one that is not what its manifest says."""
+    """A folder that is not an artifact, or that does not match its manifest."""
 
 
 class ParityError(ModelError):
@@ -109,12 +110,16 @@ class CalibrationError(ModelError):
     """A calibration file that cannot be read or written, or that is for another model."""
 
 
+class RerankerClosed(ModelError):
+    """A reranker was called after its `close`, or was closed during the call."""
+
+
 class RuntimeFailure(ModelError):
     """A runtime could not load or run a model."""
 
 
 class EmbedderError(ResiftError):
-    """A server for vectors cannot be reached, refuses, or answers with what is no vector."""
+    """An embedding server cannot be reached, refuses, or gives no vectors."""
 
 
 class SourceError(ResiftError):
@@ -122,19 +127,19 @@ class SourceError(ResiftError):
 
 
 class Unreadable(SourceError):
-    """An object that is there and could not be read this time; what was indexed of it stays."""
+    """An object that exists and could not be read this time; its indexed passages stay."""
 
 
 class Vanished(SourceError):
-    """An object that was listed and is not there any more."""
+    """An object that was listed and is gone."""
 
 
 class SourceLost(SourceError):
-    """The source cannot be read any more; what was done so far stays, and a next run goes on."""
+    """The source cannot be read any more; finished work stays, and the next run continues."""
 
 
 class MassDeletion(SourceError):
-    """A sync would take most of what is indexed out of the index, and was not told to."""
+    """A sync would delete most of what is indexed, without `allow_deletes`."""
 
 
 class StoreError(ResiftError):
@@ -142,11 +147,11 @@ class StoreError(ResiftError):
 
 
 class IndexNotFound(StoreError):
-    """Nothing at the URI, or nothing published there yet."""
+    """Nothing at the URI, nothing published there yet, or no such version."""
 
 
 class VersionGone(IndexNotFound):
-    """A version that was opened and is not whole any more: it was cleaned up meanwhile."""
+    """A version that was cleaned up while it was open."""
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
@@ -165,16 +170,16 @@ class NoCopy(StoreError):
 
 
 class IndexBusy(StoreError):
-    """Other writers did not let this one publish; what it wrote stays, and a next run goes on."""
+    """Other writers kept this one from publishing; its data stays, and the next run continues."""
 
 
 class UnsafeStore(StoreError):
-    """A bucket that would lose what an index's writers were told is kept."""
+    """A bucket that loses concurrent writes."""
 
 
 class BelowFloor(ResiftError):
-    """A measured quality is below what was asked for."""
+    """A measured quality is lower than required."""
 
 
 class DatasetError(ResiftError):
-    """A collection, run or judgment file that says what cannot be."""
+    """A collection, run or judgment file that is not valid."""

@@ -1,4 +1,4 @@
-"""Packages from outside: what to install where one is missing, and importing one in silence."""
+"""Optional packages: imported with a clear error if one is missing, and without telemetry."""
 
 import importlib
 import sys
@@ -9,25 +9,24 @@ from types import ModuleType
 from resift.errors import MissingExtra
 
 
-def require(module: str, extra: str) -> ModuleType:
-    """Import ``module``, or raise `MissingExtra` naming the extra that brings it."""
+def require(module: str, extra: str | None = None) -> ModuleType:
+    """Import ``module``, or raise `MissingExtra` naming the extra, or the package, to install."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         missing = error.name or module
         if missing.partition(".")[0] == "resift":
             raise
-        raise MissingExtra(
-            f"{missing} is not installed: run  pip install 'resift[{extra}]'"
-        ) from error
+        package = f"'resift[{extra}]'" if extra else missing
+        raise MissingExtra(f"{missing} is not installed: run  pip install {package}") from error
 
 
 @contextmanager
 def without_telemetry() -> Iterator[None]:
     """Hide openvino_telemetry from what is imported inside.
 
-    Merely importing OpenVINO or NNCF reports that to their makers' server. Both go without, by
-    their own stub, where that package cannot be imported. What the caller had loaded is put back.
+    Merely importing OpenVINO or NNCF reports that to their makers' server. Both use a stub if that
+    package cannot be imported. A module that was loaded before is restored.
     """
     name = "openvino_telemetry"
     loaded = sys.modules.get(name)

@@ -1,10 +1,11 @@
-"""Files: written whole and never over what is no file of that kind; read without waiting.
+"""Files: written whole, and never over a file of another kind; read without waiting.
 
-Knows no format: whoever writes says by which beginning it knows its own files.
+Knows no format: the caller says how the files that it writes begin.
 """
 
 import errno
 import os
+import re
 import secrets
 import stat
 import sys
@@ -14,16 +15,18 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from resift.descriptors import check_writable, descriptor
 from resift.errors import InputError, OutputError
 
 HEAD_BYTES = 65_536
-"""How much of a file's beginning is looked at to tell what it is."""
+"""How much of a file is read to recognise its kind."""
+
+PART_NAME = re.compile(r"\.resift-[0-9a-f]{16}\.part")
+"""Names of files that `replacing` has not finished."""
 
 STDOUT = "-"
 
 Recognise = Callable[[bytes], bool]
-"""Whether a file that begins like this is of the kind that is about to be written."""
+"""Whether a file with this beginning is of the kind that is about to be written."""
 
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
@@ -44,31 +47,36 @@ _REASONS = {
     errno.EFBIG: "a file would be larger than the limit: raise it with  ulimit -f",
     getattr(errno, "EDQUOT", errno.ENOSPC): "the quota is used up: free some space, or raise it",
 }
-# Whoever opens a pipe waits for its other end, unless told not to.
+# Without O_NONBLOCK, opening a pipe waits for its other end.
 _NO_WAIT = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+_DESCRIPTOR_FOLDER = re.compile(r"/dev/fd|/proc/(\d+)(/task/\d+)?/fd")
+_MAX_LINKS = 40  # as many as the system follows
+
+_TAG_FILE = "CACHEDIR.TAG"
+# The signature of the Cache Directory Tagging specification: backups leave the folder out.
+_SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55\n"
 
 
 def remedy(number: int | None) -> str | None:
-    """What to tell who meets this error number of the operating system; None for one of which
-    the system's own words say all there is.
-    """
+    """What to do about an error number of the system; None if its own message says enough."""
     return _REASONS.get(number) if number is not None else None
 
 
 def reason(error: OSError) -> str:
-    """Why the operating system refused, in a few words, and what to do where that is known."""
+    """Why the operating system refused, in a few words, and what to do if that is known."""
     return remedy(error.errno) or (error.strerror or type(error).__name__).lower()
 
 
 def irregular(mode: int) -> str | None:
-    """What something of this mode is, as "a pipe"; None for a regular file."""
+    """The kind of file that has this mode, such as "a pipe"; None for a regular file."""
     if stat.S_ISREG(mode):
         return None
     return next((kind for is_kind, kind in _KINDS if is_kind(mode)), "something else")
 
 
 def check_regular(path: str | bytes | os.PathLike[str], mode: int) -> None:
-    """Raise `OSError` for what is no regular file: whoever reads a pipe may wait for ever."""
+    """Raise `OSError` for anything but a regular file: reading a pipe may wait for ever."""
     kind = irregular(mode)
     if kind:
         raise OSError(errno.EINVAL, f"is {kind}, expected a file", os.fspath(path))
@@ -77,9 +85,9 @@ def check_regular(path: str | bytes | os.PathLike[str], mode: int) -> None:
 def open_regular(path: str | bytes | os.PathLike[str]) -> BufferedReader:
     """Open a regular file for reading, without ever waiting; raise `OSError` for anything else.
 
-    Links are followed. What is opened is looked at again: it may have been put there meanwhile.
+    Links are followed. The opened file is checked again, since it may have been replaced.
     """
-    check_regular(path, os.stat(path).st_mode)  # a socket cannot be opened to be looked at
+    check_regular(path, os.stat(path).st_mode)  # first: a socket cannot be opened
     stream = os.fdopen(os.open(path, _NO_WAIT), "rb")
     try:
         check_regular(path, os.fstat(stream.fileno()).st_mode)
@@ -89,23 +97,23 @@ def open_regular(path: str | bytes | os.PathLike[str]) -> BufferedReader:
     return stream
 
 
-def read_regular(path: str | os.PathLike[str], most: int) -> bytes:
-    """All of a regular file; raise `OSError` for anything else and for more than `most` bytes."""
+def read_regular(path: str | os.PathLike[str], max_bytes: int) -> bytes:
+    """All of a regular file; raise `OSError` for anything else, and if it is larger."""
     with open_regular(path) as stream:
-        is_larger = os.fstat(stream.fileno()).st_size > most
-        content = b"" if is_larger else stream.read(most + 1)
-    if is_larger or len(content) > most:
-        raise OSError(errno.EFBIG, f"has more than {most:,} bytes", os.fspath(path))
+        is_larger = os.fstat(stream.fileno()).st_size > max_bytes
+        content = b"" if is_larger else stream.read(max_bytes + 1)
+    if is_larger or len(content) > max_bytes:
+        raise OSError(errno.EFBIG, f"has more than {max_bytes:,} bytes", os.fspath(path))
     return content
 
 
 def from_home(path: str | os.PathLike[str]) -> Path:
-    """A path with ``~`` read; raise `InputError` where nobody knows whose home that is."""
+    """A path with ``~`` expanded; raise `InputError` if that home folder is not known."""
     try:
         if os.environ.get("HOME") == "" and os.fspath(path).startswith("~"):
             raise RuntimeError("HOME is empty")  # else ~ would be the root folder
         return Path(path).expanduser()
-    except RuntimeError as error:  # a container without HOME, or a user whom there is not
+    except RuntimeError as error:  # a container without HOME, or no such user
         home = Path(path).parts[0]
         raise InputError(
             f"{os.fspath(path)}: no home folder is known for {home}; expected a whole path"
@@ -113,13 +121,33 @@ def from_home(path: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
-def output(path: str | os.PathLike[str], what: str, recognise: Recognise) -> Iterator[IO[bytes]]:
-    """Open a file for writing; it is there whole once the block ends without an error.
+def replacing(target: Path) -> Iterator[IO[bytes]]:
+    """Open a new file beside `target` that replaces it once the block ends without an error.
 
-    ``-`` is stdout. A pipe or a character device is written to as it is, and so is what somebody
-    opened for this process, whatever it is (``/dev/stdout``, ``/dev/fd/63``). A link is followed,
-    and stays a link. A file that is there already is replaced only where it is empty or `recognise`
-    knows its beginning; `what` names the kind for messages ("a TREC run"). Raises `OutputError`.
+    A process that is killed leaves the old file or the new one, and perhaps one whose name
+    `PART_NAME` matches. The permissions of `target` are kept. Raises `OSError`.
+    """
+    part = target.with_name(f".resift-{secrets.token_hex(8)}.part")
+    number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with os.fdopen(number, "wb") as stream:
+            if target.exists():
+                with suppress(OSError):  # a file system without permissions
+                    os.chmod(part, stat.S_IMODE(target.stat().st_mode))
+            yield stream
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def output(path: str | os.PathLike[str], what: str, recognise: Recognise) -> Iterator[IO[bytes]]:
+    """Open a file for writing; it appears as a whole when the block ends without an error.
+
+    ``-`` is stdout. A pipe or a character device is written to directly, and so is a descriptor
+    that was opened for this process (``/dev/stdout``, ``/dev/fd/63``). A link is followed and stays
+    a link. An existing file is replaced only if it is empty or `recognise` knows its beginning;
+    `what` names the kind for messages ("a TREC run"). Raises `OutputError`.
     """
     if os.fspath(path) == STDOUT:
         printed = _stdout()
@@ -142,17 +170,15 @@ def output(path: str | os.PathLike[str], what: str, recognise: Recognise) -> Ite
             with target.open("wb") as stream:
                 yield stream
             return
-        with _beside(target) as (part, stream):
+        with replacing(target) as stream:
             yield stream
-            stream.close()
-            check_output(named, what, recognise)  # it may have come meanwhile
-            os.replace(part, target)
+            check_output(named, what, recognise)  # another program may have made it meanwhile
 
 
 def check_output(path: str | os.PathLike[str], what: str, recognise: Recognise) -> Path:
-    """The file that would be written, links followed; raise `OutputError` where it must not be.
+    """The file that `output` would write, links followed; raise `OutputError` if it would refuse.
 
-    To be called before long work, so that nothing is computed in vain.
+    Call it before long work, so that no result is lost.
     """
     named = Path(path)
     if os.fspath(path) == STDOUT:
@@ -175,7 +201,7 @@ def check_output(path: str | os.PathLike[str], what: str, recognise: Recognise) 
         if stat.S_ISDIR(mode) or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
             kind = "a folder" if stat.S_ISDIR(mode) else "no file"
             raise OutputError(f"{named}: is {kind}; expected the name of a file")
-        if stat.S_ISREG(mode) and not _ours(target, recognise):
+        if stat.S_ISREG(mode) and not _is_replaceable(target, recognise):
             raise OutputError(
                 f"{named}: is there and is not {what}; name another file, or delete it first"
             )
@@ -183,37 +209,22 @@ def check_output(path: str | os.PathLike[str], what: str, recognise: Recognise) 
 
 
 def is_stdout(path: str | os.PathLike[str] | None) -> bool:
-    """Whether what is written there comes out where results are printed, by whatever name."""
+    """Whether a path is stdout, by any of its names."""
     return path is not None and (os.fspath(path) == STDOUT or descriptor(path) == 1)
 
 
 def _stdout() -> BinaryIO:
-    """Stdout for bytes; raises `OutputError` where there is none."""
+    """Stdout for bytes; raises `OutputError` if there is none."""
     stream: BinaryIO | None = getattr(sys.stdout, "buffer", None)
     if stream is None:
         raise OutputError(f"{STDOUT}: stdout is closed or takes no bytes; name a file")
     return stream
 
 
-def _ours(file: Path, recognise: Recognise) -> bool:
+def _is_replaceable(file: Path, recognise: Recognise) -> bool:
     with open_regular(file) as stream:
         head = stream.read(HEAD_BYTES)
     return not head or recognise(head)
-
-
-@contextmanager
-def _beside(target: Path) -> Iterator[tuple[Path, IO[bytes]]]:
-    """A new file in the same folder with the target's permissions; gone where it is not used."""
-    part = target.with_name(f".resift-{secrets.token_hex(8)}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            if target.exists():
-                with suppress(OSError):  # a file system without permissions
-                    os.chmod(part, stat.S_IMODE(target.stat().st_mode))
-            yield part, stream
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -228,3 +239,49 @@ def _one_line(path: Path) -> Iterator[None]:
         if isinstance(error, OutputError) or "null" not in str(error):
             raise
         raise OutputError(f"{os.fspath(path)!r}: no name that a file can have") from error
+
+
+def descriptor(path: str | os.PathLike[str]) -> int | None:
+    """The number of this process's descriptor that a path stands for; None for any other path.
+
+    ``/dev/stdout``, ``/dev/fd/63`` and links to these. The path itself must not be opened again: a
+    pipe has no other name, and a file would lose the mode that it was opened with (``>>``).
+    """
+    link = Path(os.path.abspath(path))
+    for _ in range(_MAX_LINKS):
+        folder = _DESCRIPTOR_FOLDER.fullmatch(os.path.realpath(link.parent))
+        if folder and link.name.isdecimal():
+            return int(link.name) if folder[1] in (None, str(os.getpid())) else None
+        try:
+            link = Path(os.path.abspath(link.parent / os.readlink(link)))
+        except (OSError, ValueError):  # no link
+            return None
+    return None
+
+
+def check_writable(number: int) -> None:
+    """Raise `OSError` if a descriptor is closed, or was opened for reading only."""
+    os.write(number, b"")
+
+
+def claim_folder(folder: Path, comment: str) -> bool:
+    """Create a cache folder with a tag in it; return whether the folder is ours.
+
+    A folder with the same tag is ours, and so is an empty one; any other belongs to someone else.
+    `comment` is a sentence in the tag. Raises `OSError` if the disk refuses.
+    """
+    tag_text = f"{_SIGNATURE}# {comment}\n"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        new = folder.with_name(f".{folder.name}-{secrets.token_hex(8)}")
+        new.mkdir()
+        (new / _TAG_FILE).write_text(tag_text)
+        with suppress(OSError):  # another process was first: its folder is checked below
+            new.rename(folder)
+            return True
+        (new / _TAG_FILE).unlink()
+        new.rmdir()
+    try:
+        return read_regular(folder / _TAG_FILE, len(tag_text)) == tag_text.encode()
+    except OSError:
+        return False

@@ -1,6 +1,6 @@
-"""What somebody names to be read as text: files, pipes and terminals, but no endless device.
+"""Text input that a user names: files, pipes and terminals, but no endless device.
 
-Knows no format. Lines have a bound, so that what has no line ends fills no memory.
+Knows no format. Lines are bounded, so that input without line ends does not fill the memory.
 """
 
 import os
@@ -10,37 +10,34 @@ from functools import partial
 from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 
-from resift.descriptors import descriptor
 from resift.errors import DatasetError, InputError
-from resift.files import check_regular, open_regular
+from resift.files import check_regular, descriptor, open_regular
 
-MOST_LINE = 64 << 20
-"""Bytes of a line with its end; the longest books have a tenth of it."""
-
+_MAX_LINE_BYTES = 64 << 20  # with the line's end; the longest books have a tenth of it
 _CHUNK = 1 << 20
 
 
 def open_input(path: str | os.PathLike[str]) -> BufferedReader:
-    """Open for reading what somebody named; a pipe is waited for. Raises `OSError`.
+    """Open a path for reading, waiting for the other end of a pipe. Raises `OSError`.
 
-    A device is refused: reading it may never end, or do something. A terminal and the null device
-    are read, and so is whatever somebody opened for this process (``/dev/stdin``).
+    Devices are refused, because reading one may never end or have an effect; except a terminal,
+    the null device, and descriptors that were opened for this process (``/dev/stdin``).
     """
     number = descriptor(path)
     if number is not None:
-        os.read(number, 0)  # raises where it is closed, or was opened for writing alone
+        os.read(number, 0)  # raises if it is closed, or was opened for writing only
     mode = os.stat(path).st_mode
     if stat.S_ISREG(mode):
         return open_regular(path)
     if number is not None:
         return os.fdopen(os.dup(number), "rb")
-    if not (stat.S_ISFIFO(mode) or _ends(path, mode)):
+    if not (stat.S_ISFIFO(mode) or _is_readable_device(path, mode)):
         check_regular(path, mode)
     return Path(path).open("rb")
 
 
-def _ends(path: str | os.PathLike[str], mode: int) -> bool:
-    """Whether a device is one that people read from: a terminal, or the null device."""
+def _is_readable_device(path: str | os.PathLike[str], mode: int) -> bool:
+    """Whether it is a terminal or the null device."""
     if not stat.S_ISCHR(mode):
         return False
     if os.stat(path).st_rdev == os.stat(os.devnull).st_rdev:
@@ -58,46 +55,46 @@ def chunks(stream: BufferedIOBase) -> Iterator[bytes]:
 
 
 def lines(name: str | os.PathLike[str], chunks: Iterator[bytes]) -> Iterator[bytes]:
-    r"""Lines by any of the three ends, ``\n``, ``\r\n`` and ``\r``, without these.
+    r"""Lines that end in ``\n``, ``\r\n`` or ``\r``, without their ends.
 
-    Raises `DatasetError` with `name` for a line of more than `MOST_LINE` bytes.
+    Raises `DatasetError` with `name` for a line of more than `_MAX_LINE_BYTES`.
     """
-    number, begun, size = 1, list[bytes](), 0
+    number, pending, size = 1, list[bytes](), 0
     for chunk in chunks:
-        begun.append(chunk)
+        pending.append(chunk)
         size += len(chunk)
-        if _has_end(chunk) or (len(begun) > 1 and begun[-2].endswith(b"\r")):
-            whole = b"".join(begun).splitlines(keepends=True)
-            # After a last \r the next chunk may go on with \n.
-            begun = [] if whole[-1].endswith(b"\n") else [whole.pop()]
-            size = sum(map(len, begun))
-            for line in whole:
-                _check(name, number, len(line))
+        if _has_end(chunk) or (len(pending) > 1 and pending[-2].endswith(b"\r")):
+            split = b"".join(pending).splitlines(keepends=True)
+            # After a last \r the next chunk may begin with \n.
+            pending = [] if split[-1].endswith(b"\n") else [split.pop()]
+            size = sum(map(len, pending))
+            for line in split:
+                _check_size(name, number, len(line))
                 yield line.rstrip(b"\r\n")
                 number += 1
-        _check(name, number, size)
+        _check_size(name, number, size)
     if size:
-        yield b"".join(begun).rstrip(b"\r\n")
+        yield b"".join(pending).rstrip(b"\r\n")
 
 
 def _has_end(chunk: bytes) -> bool:
     return b"\n" in chunk or b"\r" in chunk
 
 
-def _check(name: str | os.PathLike[str], number: int, size: int) -> None:
-    if size > MOST_LINE:
+def _check_size(name: str | os.PathLike[str], number: int, size: int) -> None:
+    if size > _MAX_LINE_BYTES:
         raise DatasetError(
-            f"{os.fspath(name)}:{number}: a line of more than {MOST_LINE >> 20} MB; expected lines "
-            "of text"
+            f"{os.fspath(name)}:{number}: a line of more than {_MAX_LINE_BYTES >> 20} MB; expected "
+            "lines of text"
         )
 
 
-def read_all(name: str | os.PathLike[str], stream: BufferedIOBase, most: int) -> bytes:
-    """All bytes of a stream; raises `InputError` with `name` for more than `most`."""
+def read_all(name: str | os.PathLike[str], stream: BufferedIOBase, max_bytes: int) -> bytes:
+    """All bytes of a stream; raises `InputError` with `name` for more than `max_bytes`."""
     parts, size = [], 0
     for chunk in chunks(stream):
         parts.append(chunk)
         size += len(chunk)
-        if size > most:
-            raise InputError(f"{os.fspath(name)}: more than {most >> 20} MB; expected less")
+        if size > max_bytes:
+            raise InputError(f"{os.fspath(name)}: more than {max_bytes >> 20} MB; expected less")
     return b"".join(parts)

@@ -1,25 +1,25 @@
-"""Settings, read once at start from a TOML file and the environment; frozen from then on.
+"""Settings, read once at the start from a TOML file and the environment; frozen from then on.
 
 The file is the one that ``RESIFT_CONFIG`` names; a variable wins over the file::
 
     runtime = "openvino"            # RESIFT_RUNTIME: openvino or onnxruntime
-    threads = 2                     # RESIFT_THREADS: 0 is all cores that are ours
+    threads = 2                     # RESIFT_THREADS: 0 is all cores this process may use
     model = "/models/mine"          # RESIFT_MODEL: artifact folder instead of the bundled one
     calibration = "/models/mine.json"  # RESIFT_CALIBRATION: of that model, by resift calibrate
     max_memory_mb = 512             # RESIFT_MAX_MEMORY_MB: for running, beyond the loaded model
-    cache_mb = 64                   # RESIFT_CACHE_MB: for scores of pairs read before; 0 is none
-    state_cache_mb = 64                  # RESIFT_STATE_CACHE_MB: for documents' halves read before; 0 is none
-    cache_file = "/var/pairs.db"    # RESIFT_CACHE_FILE: where they outlive the process, if named;
-                                    # a new name or a cache of resift: nothing else is written to
+    cache_mb = 64                   # RESIFT_CACHE_MB: for scores of earlier pairs; 0 is none
+    state_cache_mb = 64             # RESIFT_STATE_CACHE_MB: for token states; 0 is none
+    cache_file = "/var/pairs.db"    # RESIFT_CACHE_FILE: keeps them between processes; a new file
+                                    # or a cache of resift: no other file is written to
 
     embedder = "bundled"            # RESIFT_EMBEDDER: or wordllama, a folder, https://host/v1#model
     embedder_key = "..."            # RESIFT_EMBEDDER_KEY: for the server that embedder names
     openai_key = "..."              # OPENAI_API_KEY: for https://api.openai.com and no other
 
-    cache_dir = "/var/cache/resift" # RESIFT_CACHE_DIR: for all that can be made again, else
-                                    # $XDG_CACHE_HOME/resift or ~/.cache/resift; if it is named,
+    cache_dir = "/var/cache/resift" # RESIFT_CACHE_DIR: for what can be made again, by default
+                                    # $XDG_CACHE_HOME/resift or ~/.cache/resift; if it is set,
                                     # searches of s3:// indexes read a copy there
-    cache_gb = 10                   # RESIFT_CACHE_GB: of copies; larger indexes are read in place
+    cache_gb = 10                   # RESIFT_CACHE_GB: of copies; larger indexes are not copied
 
     [storage]                       # the usual AWS variables, for s3:// URIs
     endpoint = "http://127.0.0.1:8333"   # AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL
@@ -27,7 +27,7 @@ The file is the one that ``RESIFT_CONFIG`` names; a variable wins over the file:
     access_key_id = "..."                # AWS_ACCESS_KEY_ID
     secret_access_key = "..."            # AWS_SECRET_ACCESS_KEY
     session_token = "..."                # AWS_SESSION_TOKEN
-    profile = "work"                     # AWS_PROFILE: asked where no keys are given; extra aws
+    profile = "work"                     # AWS_PROFILE: used where no keys are given; extra aws
     skip_signature = true                # AWS_SKIP_SIGNATURE: no keys, for buckets open to all
     virtual_hosted = true                # AWS_VIRTUAL_HOSTED_STYLE_REQUEST: bucket in the host's
                                          # name; else in the path, which every store understands
@@ -47,9 +47,6 @@ from typing import Any
 
 from resift.errors import InputError, SettingsError, shown
 from resift.files import from_home, read_regular
-from resift.setting_values import RUNTIMES as RUNTIMES
-from resift.setting_values import count, flag, path, runtime, secret, text
-from resift.setting_values import expanded as expanded
 
 _ENVIRONMENT = {
     "runtime": ("RESIFT_RUNTIME",),
@@ -81,8 +78,11 @@ _STORAGE_ENVIRONMENT = {
 }
 _FLAGS = ("virtual_hosted", "bucket_key", "skip_signature")
 _SECRETS = ("access_key_id", "secret_access_key", "session_token")
+RUNTIMES = ("openvino", "onnxruntime")
 ENCRYPTIONS = ("AES256", "aws:kms")
 LEAST_MEMORY_MB = 256
+MOST = 1_000_000_000
+"""No count is larger: it would be a mistake, and runtimes do not take it."""
 
 _FILE_BYTES = 1_000_000
 _PREFIX = "RESIFT_"
@@ -94,9 +94,9 @@ _log = logging.getLogger("resift")
 
 @dataclass(frozen=True, slots=True)
 class StorageSettings:
-    """How ``s3://`` URIs are reached. What is None is left to the S3 client's own defaults.
+    """How ``s3://`` URIs are reached. None leaves a value to the S3 client's defaults.
 
-    Flags may be in words, as variables have them. Raises `SettingsError` for what makes no sense.
+    Flags may be text, as in environment variables. Raises `SettingsError` for invalid values.
     """
 
     endpoint: str | None = None
@@ -113,7 +113,7 @@ class StorageSettings:
 
     def __post_init__(self) -> None:
         for name in _STORAGE_ENVIRONMENT:
-            check = flag if name in _FLAGS else secret if name in _SECRETS else text
+            check = _flag if name in _FLAGS else _secret if name in _SECRETS else _text
             object.__setattr__(self, name, check(f"storage.{name}", getattr(self, name)))
         encryption = self.server_side_encryption
         if encryption not in (None, *ENCRYPTIONS):
@@ -130,7 +130,7 @@ class StorageSettings:
     def options(self) -> dict[str, str]:
         """The object_store configuration that both obstore and Lance take.
 
-        Without signatures there are no keys in it, whatever keys are there.
+        With `skip_signature` it has no keys, whatever keys are set.
         """
         keys = {
             "aws_access_key_id": self.access_key_id,
@@ -154,10 +154,10 @@ class StorageSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the library needs to know of its surroundings.
+    """Settings of the library; the module's docstring explains each.
 
-    A ``~`` in a path is the home, where there is one; an empty text is none. `origins` says by name
-    which variable or file gave a value. Raises `SettingsError` for a value that makes no sense.
+    A ``~`` in a path is the home folder; empty text counts as None. `origins` has the variable or
+    file that each value came from, by name. Raises `SettingsError` for invalid values.
     """
 
     runtime: str | None = None
@@ -191,9 +191,9 @@ class Settings:
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> "Settings":
-        """Read the file and the environment; raise `SettingsError` for what makes no sense.
+        """Read the file and the environment. Raises `SettingsError` for invalid values.
 
-        A variable ``RESIFT_…`` that is none of ours is named in the log, with the nearest one.
+        An unknown variable ``RESIFT_…`` is logged, with the known one that is most like it.
         """
         environ = os.environ if environ is None else environ
         file = environ.get(_FILE_VARIABLE, "").strip()
@@ -203,24 +203,31 @@ class Settings:
             raise SettingsError("storage: expected a [storage] table in the settings file")
         _refuse_unknown(values, _ENVIRONMENT, f"{file}: ")
         _refuse_unknown(storage, _STORAGE_ENVIRONMENT, f"{file}: storage.")
-        _name_unknown(environ)
+        _warn_of_unknown(environ)
         variables = _from_environment(environ, _ENVIRONMENT)
-        origins = dict.fromkeys(values, file) | {name: own for name, (own, _) in variables.items()}
+        origins = dict.fromkeys(values, file)
+        origins |= {name: variable for name, (variable, _) in variables.items()}
         values |= {name: value for name, (_, value) in variables.items()}
-        more = _from_environment(environ, _STORAGE_ENVIRONMENT)
-        storage |= {name: value for name, (_, value) in more.items()}
+        storage_variables = _from_environment(environ, _STORAGE_ENVIRONMENT)
+        storage |= {name: value for name, (_, value) in storage_variables.items()}
         return cls(**values, storage=StorageSettings(**storage), origins=origins)
 
     def origin(self, name: str) -> str | None:
-        """The variable or the file that gave a value; None where the caller or nobody did."""
+        """The variable or file that a value came from; None for defaults and the caller's own."""
         return self.origins.get(name)
 
     def _source(self, name: str) -> str:
         return f" (from {self.origins[name]})" if name in self.origins else ""
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with ``~`` or ``~user`` replaced; unchanged where there is no such home folder."""
+    homeless = os.environ.get("HOME") == ""
+    return Path(path if homeless else os.path.expanduser(path))
+
+
 def checked_settings(settings: Settings | None) -> Settings:
-    """The settings given, or those of the surroundings; raise `SettingsError` for other things."""
+    """The settings, or with None those of file and environment; `SettingsError` for other types."""
     if settings is not None and not isinstance(settings, Settings):
         raise SettingsError(
             f"settings: expected Settings, got {type(settings).__name__}; for instance "
@@ -230,7 +237,7 @@ def checked_settings(settings: Settings | None) -> Settings:
 
 
 def cache_folder(settings: Settings, environ: Mapping[str, str] | None = None) -> Path | None:
-    """Where what can be made again is kept between processes; None where there is no home."""
+    """The folder for what can be made again; None where there is no home folder."""
     environ = os.environ if environ is None else environ
     try:
         if settings.cache_dir:
@@ -241,12 +248,12 @@ def cache_folder(settings: Settings, environ: Mapping[str, str] | None = None) -
 
 
 def debugging() -> bool:
-    """Whether errors of the command show where they came from: ``RESIFT_DEBUG``."""
+    """Whether the command shows tracebacks: ``RESIFT_DEBUG``."""
     return bool(os.environ.get("RESIFT_DEBUG"))
 
 
 def _read_file(name: str) -> dict[str, Any]:
-    """A settings file; never waits, as a pipe would make it, and reads no endless device."""
+    """The values of a settings file; never waits for a pipe or reads an endless device."""
     file = expanded(name)
     try:
         content = b"" if os.fspath(file) == os.devnull else read_regular(file, _FILE_BYTES)
@@ -265,10 +272,11 @@ def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], prefix:
         )
 
 
-def _name_unknown(environ: Mapping[str, str]) -> None:
-    """A mistyped variable would be no setting at all. Another version's may be there as well."""
-    known = [own for names in _ENVIRONMENT.values() for own in names if own.startswith(_PREFIX)]
-    short = [own.removeprefix(_PREFIX) for own in known]
+def _warn_of_unknown(environ: Mapping[str, str]) -> None:
+    """Log a mistyped variable; not an error, since it may be another version's."""
+    variables = [variable for names in _ENVIRONMENT.values() for variable in names]
+    known = [variable for variable in variables if variable.startswith(_PREFIX)]
+    short = [variable.removeprefix(_PREFIX) for variable in known]
     for variable in sorted(environ):
         if variable.startswith(_PREFIX) and variable not in (*known, *_OTHER_VARIABLES):
             nearest = difflib.get_close_matches(variable.removeprefix(_PREFIX), short, 1)
@@ -279,28 +287,84 @@ def _name_unknown(environ: Mapping[str, str]) -> None:
 def _from_environment(
     environ: Mapping[str, str], names: Mapping[str, tuple[str, ...]]
 ) -> dict[str, tuple[str, str]]:
-    """The variable and the value of each setting that has one."""
-    given = {}
+    """The variable and the value of each setting that the environment has."""
+    settings = {}
     for setting, variables in names.items():
         for variable in variables:
             if environ.get(variable, "").strip():
-                given[setting] = (variable, environ[variable])
+                settings[setting] = (variable, environ[variable])
                 break
-    return given
+    return settings
+
+
+def _runtime(name: str, value: Any) -> str | None:
+    """One of `RUNTIMES`, or None."""
+    runtime = _text(name, value) if isinstance(value, str) else value
+    if runtime is None or (isinstance(runtime, str) and runtime in RUNTIMES):
+        return runtime
+    raise SettingsError(f"{name}={shown(value)}: expected one of {', '.join(RUNTIMES)}")
+
+
+def _text(name: str, value: Any, *, is_secret: bool = False) -> str | None:
+    """Text; an empty one becomes None. An error does not show a secret."""
+    if value is None or isinstance(value, str):
+        return value if value and value.strip() else None
+    if is_secret:
+        raise SettingsError(f"{name}: expected text, got {type(value).__name__}")
+    raise SettingsError(f"{name}={shown(value)}: expected text")
+
+
+def _secret(name: str, value: Any) -> str | None:
+    return _text(name, value, is_secret=True)
+
+
+def _path(name: str, value: Any) -> str | None:
+    """The path of a file or folder, `expanded`; an empty one becomes None."""
+    path = _text(name, os.fspath(value) if isinstance(value, os.PathLike) else value)
+    if path is not None and "\0" in path:
+        raise SettingsError(f"{name}={shown(path)}: no name that a file can have")
+    return None if path is None else os.fspath(expanded(path))
+
+
+def _flag(name: str, value: Any) -> bool:
+    """A boolean, 0 or 1, or one of these as text."""
+    flag = value.strip().lower() if isinstance(value, str) else value
+    if type(flag) in (bool, int, str) and flag in (True, False, "true", "false", "1", "0"):
+        return flag in (True, "true", "1")
+    raise SettingsError(f"{name}={shown(value)}: expected true or false")
+
+
+def _count(lowest: int, meaning: str = "") -> Callable[[str, Any], int]:
+    """A check for whole numbers, also as text."""
+
+    def check(name: str, value: Any) -> int:
+        digits = value.strip() if isinstance(value, str) else ""
+        readable = type(value) is int or (digits.isdecimal() and len(digits) < 1000)
+        number = int(value) if readable else -1
+        if number > MOST:
+            raise SettingsError(f"{name}: expected a whole number up to {MOST:,}, got a larger one")
+        if number < lowest:
+            expected = f", {meaning}" if meaning else f" from {lowest}"
+            is_short = type(value) is not int or abs(value) < MOST
+            text = shown(value)[:40] if is_short else "under zero"
+            raise SettingsError(f"{name}={text}: expected a whole number{expected}")
+        return number
+
+    return check
 
 
 _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
-    "runtime": runtime,
-    "threads": count(0, "0 for all cores"),
-    "model": path,
-    "calibration": path,
-    "max_memory_mb": count(LEAST_MEMORY_MB),
-    "cache_mb": count(0, "0 for none"),
-    "cache_file": path,
-    "state_cache_mb": count(0, "0 for none"),
-    "cache_dir": path,
-    "cache_gb": count(1),
-    "embedder": secret,
-    "embedder_key": secret,
-    "openai_key": secret,
+    "runtime": _runtime,
+    "threads": _count(0, "0 for all cores"),
+    "model": _path,
+    "calibration": _path,
+    "max_memory_mb": _count(LEAST_MEMORY_MB),
+    "cache_mb": _count(0, "0 for none"),
+    "cache_file": _path,
+    "state_cache_mb": _count(0, "0 for none"),
+    "cache_dir": _path,
+    "cache_gb": _count(1),
+    "embedder": _secret,
+    "embedder_key": _secret,
+    "openai_key": _secret,
 }

@@ -1,7 +1,6 @@
-"""The one vocabulary: what goes into a reranker and what comes out. All of it is frozen.
+"""The vocabulary: what goes into a reranker and what comes out. All of it is frozen and hashable.
 
-Equal ones have one hash; what is a mapping in them, and the many hits of a ranking, has no part in
-it. Knows nothing of models, storage or the command line.
+Mappings, and the hits of a ranking, have no part in a hash.
 """
 
 import operator
@@ -10,119 +9,73 @@ from dataclasses import dataclass, field
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, overload
 
+from resift.documents import Candidate as Candidate
+from resift.documents import Citation as Citation
+from resift.documents import Document as Document
+from resift.documents import Precomputed as Precomputed
 from resift.errors import InputError, shown
+from resift.extras import require
+from resift.plain_json import plain
 
 _REPR = Repr()
 _REPR.maxstring = _REPR.maxother = 80
 _HITS_SHOWN = 10
 
 DEPTH = 30
-"""How many candidates a search reranks where nobody says (benchmarks/default_depth.py)."""
+"""How many candidates a search reranks by default (benchmarks/default_depth.py)."""
 
 Status = Literal["ok", "cut", "empty", "not_text", "late", "failed", "not_reranked"]
-"""What became of a candidate.
+"""How far a candidate was scored.
 
-``ok``: read whole. ``cut``: scored, but only its first `Hit.tokens_seen` tokens fitted.
-``empty``: nothing to read, or no word that the model knows. ``not_text``: its text is no string, or
-it is no document at all. ``late``: time was up before its turn. ``failed``: the model gave no
-number for it. ``not_reranked``: the first stage's order was asked for, or is all there is: the
-model knows no word of the query. The last five have no score; they keep their first-stage order
-behind the scored ones.
+- ``ok``: all of its text was read.
+- ``cut``: scored by its first `Hit.tokens_seen` tokens; the rest did not fit.
+- ``empty``: no text, or no word that the model knows.
+- ``not_text``: its text is not a string, or it is not a document.
+- ``late``: the deadline passed before its turn.
+- ``failed``: the model gave no number for it.
+- ``not_reranked``: the first stage's order was requested, or the model knows no word of the query.
+
+The last five have no score. They follow the scored ones, in first-stage order.
 """
 
-Calibrated = Literal["none", "model", "judged", "judged_otherwise"]
+Calibrated = Literal["none", "model", "judged", "judged_other_depth"]
 """What a score means.
 
-``none``: nothing was fitted; a score is the sigmoid of its logit and no chance of anything, or a
-model's curve at weights that it was not fitted at. ``model``: the chance of an answer on the
-judgments that the model's maker had. ``judged``: the chance of an answer on the user's own, by
-``resift calibrate``. ``judged_otherwise``: as that, but judged in lists of another depth, where
-answers are more or less frequent: no chance in this list (`Receipt.notes` has both depths).
+- ``none``: not calibrated. The score is the sigmoid of the logit, not a probability.
+- ``model``: the probability of relevance, fitted on the judgments that the model was made with.
+- ``judged``: the probability of relevance, fitted on your judgments by ``resift calibrate``.
+- ``judged_other_depth``: fitted on your judgments, for lists of another depth, where relevant
+  documents are more or less frequent. Not a probability in this list (`Receipt.notes` has both
+  depths).
 """
 
 
-def _whole(value: object, what: str) -> int:
-    """A whole number of any library; raise `InputError` for all else, a truth value among them."""
+def _whole(value: object, expected: str) -> int:
+    """A whole number of any library; `InputError` for anything else, booleans included."""
     try:
         return operator.index(None if isinstance(value, bool) else value)  # type: ignore[arg-type]
     except TypeError:
-        raise InputError(f"{shown(value)}: expected {what}, a whole number") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A text with a name. `metadata` is carried through untouched."""
-
-    id: str
-    text: str
-    title: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Precomputed:
-    """What a model has read of a document before any query came; `Reranker.precompute` makes it.
-
-    `model` is the model's fingerprint and `text` names the text, its tokens and its states: what is
-    of another model or another text, torn or altered, is not used, and the document is read anew.
-    `tokens` are the token ids (4 bytes each, little endian), `states` the token states of a split
-    model, empty where they were not kept.
-    """
-
-    model: str
-    text: bytes = field(repr=False)
-    tokens: bytes = field(repr=False)
-    states: bytes = field(default=b"", repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Citation:
-    """Where a passage of an index comes from, so that it can be shown and proved.
-
-    The text is characters `start` to `end` of the document `doc_id` in the object at `uri`, whose
-    ETag was `etag` when it was read. `row` counts from 0 in files of rows, `page` from 1.
-    """
-
-    uri: str
-    doc_id: str
-    start: int
-    end: int
-    etag: str | None = None
-    object_version: str | None = None
-    heading: str = ""
-    page: int | None = None
-    row: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate(Document):
-    """A document as a first stage hands it over: `rank` counts from 1, higher `score` is better.
-
-    `precomputed` is what the reranker need not read again. `citation` is carried through untouched.
-    """
-
-    rank: int | None = None
-    score: float | None = None
-    precomputed: Precomputed | None = field(default=None, repr=False, compare=False)
-    citation: Citation | None = None
+        raise InputError(f"{shown(value)}: expected {expected}, a whole number") from None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Hit:
     """One document of a ranking.
 
-    `rank` counts from 1; `index` is the document's place in the caller's list, from 0. `logit`
-    is the model's own output for the pair and depends on nothing else. `score` is what the
-    ranking is ordered by, in 0..1: the logit, or the logit fused with the first stage's score (the
-    receipt says which), made a probability by a calibration, or else its sigmoid; what it means is
-    in `Receipt.calibration`. Both are None where `status` says that there is none. `text` is empty
-    where the document's is no string. `span` is the range of characters of `text` that the model
-    read, `stages` how many of the model's stages its logit comes from. `tokens_dropped` come after
-    those that were read; where a budget left no time to count them, `dropped_counted` is False and
-    more than so many do. The order is by ``logit + fusion + feedback``: what the first stage's score
-    added, and the likeness to the candidates that lead. Numbers are Python's own, whatever the
-    caller's were. `metadata` is the document's own, and `citation` says where a passage of an index
-    comes from.
+    `rank` counts from 1; `index` is the position in the caller's list, from 0. `id`, `title`,
+    `text`, `metadata` and `citation` are the document's; `text` is empty where it is not a string.
+
+    `logit` is the model's output for the pair and depends on nothing else. The order is by
+    ``logit + fusion + feedback``. `fusion` is the first-stage interpolation: weight × standardised
+    first-stage score. `feedback` is pseudo-relevance feedback after Rocchio (1971), with vectors as
+    in Li et al. (2021, https://arxiv.org/abs/2108.11044): the cosine between this document's vector
+    and the average vector of the leading candidates, times a weight. `score` is that sum in 0..1:
+    a probability where a calibration was fitted (`Receipt.calibration`), else its sigmoid. `logit`
+    and `score` are None where `status` says that there is none.
+
+    `tokens_seen` tokens were read and `tokens_dropped` did not fit; with `dropped_counted` False, a
+    deadline left no time to count them all, and there are more. `span` is the range of characters
+    of `text` that was read, `stages` how many of the model's stages gave the logit.
     """
 
     rank: int
@@ -146,17 +99,17 @@ class Hit:
     citation: Citation | None = None
 
     def __repr__(self) -> str:
-        """Texts are shortened: asyncio writes out what a task gave, however long it is."""
-        shown = (f"{name}={_REPR.repr(getattr(self, name))}" for name in self.__dataclass_fields__)
-        return f"Hit({', '.join(shown)})"
+        """Long texts are shortened."""
+        fields = (f"{name}={_REPR.repr(getattr(self, name))}" for name in self.__dataclass_fields__)
+        return f"Hit({', '.join(fields)})"
 
 
-Given = str | Document | Hit | Mapping[str, Any]
-"""What is taken for a document.
+DocumentLike = str | Document | Hit | Mapping[str, Any]
+"""What is accepted as a document.
 
-A mapping has ``text`` and maybe ``id`` (or ``_id``), ``title``, ``score``, ``rank``, ``metadata``;
-what else it has is metadata. A `Hit` is the candidate that it was, with its first stage's rank and
-score.
+A mapping has ``text`` and optionally ``id`` (or ``_id``), ``title``, ``score``, ``rank`` and
+``metadata``; its other keys are metadata. A `Hit` is the candidate that it was, with its
+first-stage rank and score.
 """
 
 
@@ -164,28 +117,27 @@ score.
 class Receipt:
     """What was done for a ranking, and what was not.
 
-    `depth` candidates were given, `scored` of them have a logit, `cut` of those were longer
-    than the model reads, `skipped` had nothing to read. `partial` means that candidates which
-    could have been scored were not: `reason` says why. `timings_ms` has one entry a stage, in
-    the order in which they ran. `tokens` were read, `padding_share` (0..1) of all positions
-    computed were padding. `fusion_weight` is 0 where the first stage's scores played no part, and
-    `feedback_weight` where the likeness to the leading candidates played none. `pruned` candidates
-    stopped at an exit of the model, since they could not reach the top any more: they have that
-    exit's logit and stand behind the rest. `exact` says that none could be let go: because it was
-    asked for, or because the model has no exits. `cached` logits were known from an earlier call,
-    and of `precomputed` documents the half that needs no query was; `tokens` counts none of theirs.
-    `calibration` says what scores mean. `below_min_score` candidates were scored and left out.
-    `abstained` says that nothing in the window answers: all of it that can be read was scored, and
-    the best score is below what was asked for; it is False where that was not asked or not seen.
-    A search says which `version` of the index it read, and how many `requests` for how many `bytes`
-    it made to the object store; none where the index lies on this machine's disk.
-    `first_stage_left_out` says why the first stage's scores played no part although some candidates
-    came with one: they count only where every text that can be read has one.
-    `query_unknown_share` (0..1) of the query's tokens the model does not know: they had no part in
-    any score, and where they are all of it nothing is scored and the receipt is `partial`. `notes`
-    say what is not as usual: a version other than the one that was open, a copy of which nobody
-    knows whether it is the newest, something at hand that played no part or means less than it
-    seems to.
+    Of `depth` candidates `scored` have a logit; `cut` of these were longer than the model reads;
+    `skipped` had no text; `pruned` stopped at an early exit because they could not reach the
+    `top_n` any more: they keep that exit's logit and stand behind the rest. `below_min_score` were
+    scored and left out. `exact` says that nothing could be pruned, because it was forbidden, no
+    `top_n` was given or the model has no exits. `partial` means that candidates which could have
+    been scored were not; `reason` says why. `abstained` says that all was scored and the best
+    score is below the requested `abstain_below`.
+
+    `timings_ms` has the stages in the order in which they ran, and their ``total``. `tokens` were
+    read by the model; `padding_share` (0..1) of all computed positions were padding. `cached`
+    logits came from an earlier call, and `precomputed` documents came with their token states;
+    `tokens` counts neither.
+
+    `fusion_weight` and `feedback_weight` are those that the order was made with, 0 where the part
+    was left out; `first_stage_left_out` says why first-stage scores were not used although some
+    candidates had one: every text needs one. `calibration` says what scores mean.
+    `query_unknown_share` (0..1) of the query's tokens are unknown to the model; at 1 nothing is
+    scored and the receipt is `partial`. `notes` has anything else that is unusual.
+
+    A search adds the `version` of the index, and the `requests` and `bytes` that it took from
+    the object store (none for an index on a local disk).
     """
 
     model: str
@@ -219,10 +171,10 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of a hit, characters `start` to `end` of its title or its text, as `where` says.
+    """Characters `start` to `end` of a document's title or text, as `where` says.
 
-    `effect` is how much the logit falls without it, in logits: over 0 the part speaks for the
-    document, under 0 against it. None where nothing is left without it that could be read.
+    `effect` is how much the logit falls without this part: over 0 the part supports the document,
+    under 0 it counts against it. None where nothing readable is left without it.
     """
 
     text: str
@@ -234,12 +186,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What of a document moved its logit.
+    """Which parts of a document moved its logit.
 
-    `parts` are its title, if it has one, and all of `span`, the text that the model read, in
-    order; effects do not add up, since what two sentences both say is missing only without both.
-    `logit` is of every stage: of a hit that was let go, not the one that it was ranked by. `unread`
-    characters came after what the model reads. `rank` is None outside a ranking.
+    `parts` are the title, if there is one, and the sentences of `span`, the text that the model
+    read, in order. Effects do not add up: what two sentences both say is lost only without both.
+    `logit` is that of the last stage; a pruned hit was ranked by an earlier one. `unread`
+    characters follow after `span`. `rank` is None outside a ranking.
     """
 
     id: str
@@ -250,9 +202,9 @@ class Explanation:
     unread: int
 
     def strongest(self, count: int = 3) -> tuple[Part, ...]:
-        """The parts that move the logit most, up or down, the strongest first; none below 1.
+        """The `count` parts that move the logit most, up or down, strongest first.
 
-        Raises `InputError` for a `count` that is no whole number.
+        Raises `InputError` for a `count` that is not a whole number.
         """
         count = max(_whole(count, "how many parts"), 0)
         moving = [part for part in self.parts if part.effect]
@@ -260,21 +212,23 @@ class Explanation:
 
 
 Basis = Literal["score", "tie", "exit", "unscored", "first_stage"]
-"""Why one hit stands above another.
+"""Why one hit is above another.
 
-``score``: it has more of ``logit + fusion + feedback``. ``tie``: as much, so the higher logit comes
-first, then the earlier of the caller's list. ``exit``: the other was let go at an earlier exit of
-the model. ``unscored``: the other has no score. ``first_stage``: neither has.
+- ``score``: its ``logit + fusion + feedback`` is higher.
+- ``tie``: they are equal; the higher logit comes first, then the earlier one in the caller's list.
+- ``exit``: the other was pruned at an earlier exit of the model.
+- ``unscored``: the other has no score.
+- ``first_stage``: neither has a score.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Why `above` stands above `below`: `summary` says it in a sentence.
+    """Why `above` is ranked above `below`; `summary` says it in a sentence.
 
-    What the order is by differs by `lead`, which is ``logit + fusion + feedback``: the
-    differences of `logit`, `fusion` and `feedback`; all None where one of the two has no logit.
-    The explanations are None for a document that cannot be read.
+    `logit`, `fusion` and `feedback` are the differences between the two hits, `lead` is their sum;
+    all None where one of the hits has no logit. An explanation is None for a document that cannot
+    be read.
     """
 
     above: Hit
@@ -290,31 +244,30 @@ class Comparison:
 
 
 class Explainer(Protocol):
-    """What a ranking asks of the reranker that made it."""
+    """What a ranking needs of the reranker that made it."""
 
     def explain(self, query: str, document: Hit) -> Explanation:
         """Which parts of the document moved its logit."""
         ...
 
-    def compare(self, query: str, one: Hit, other: Hit) -> Comparison:
-        """Why one of two hits of a ranking stands above the other."""
+    def compare(self, query: str, first: Hit, second: Hit) -> Comparison:
+        """Why one of two hits of a ranking is above the other."""
         ...
 
 
-class _Made:
-    """Where a `Ranking` keeps hits that are made when they are looked at: in no field of it."""
+class _LazyHits:
+    """Holds the sequence that builds a ranking's hits, outside of the dataclass's fields."""
 
     __slots__ = ("_source",)
     _source: Sequence[Hit] | None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Ranking(Sequence[Hit], _Made):
+class Ranking(Sequence[Hit], _LazyHits):
     """Hits in rank order, at most `top_n` of them, with the receipt of the call.
 
-    A hit is made when it is first looked at, `hits` makes all of them. What is written out are the
-    first ten. `explainer` is the way back
-    to the model. What was pickled or copied deeply has none.
+    A hit is built when it is first accessed; `hits` builds all of them. `explainer` leads back to
+    the model; it is None after pickling or deep-copying, and in a ranking of the first stage alone.
     """
 
     query: str
@@ -330,17 +283,17 @@ class Ranking(Sequence[Hit], _Made):
         receipt: Receipt,
         explainer: Explainer | None = None,
     ) -> Self:
-        """A ranking whose hits `source` makes, the same object at each time."""
+        """A ranking whose hits `source` builds, the same object for the same index."""
         ranking = object.__new__(cls)
         values = {"query": query, "receipt": receipt, "explainer": explainer, "_source": source}
         for name, value in values.items():
             object.__setattr__(ranking, name, value)
         return ranking
 
-    if not TYPE_CHECKING:  # else any name would be an attribute
+    if not TYPE_CHECKING:  # a type checker would take any name for an attribute
 
         def __getattr__(self, name: str) -> Any:
-            """Called where a slot is empty: that of `hits` is filled."""
+            """Called for an empty slot: builds `hits`."""
             if name == "_source":
                 return None
             source = self._source
@@ -350,22 +303,22 @@ class Ranking(Sequence[Hit], _Made):
             object.__setattr__(self, "_source", None)
             return self.hits
 
+    def _all(self) -> Sequence[Hit]:
+        source = self._source
+        return self.hits if source is None else source
+
     @property
     def abstained(self) -> bool:
-        """Whether nothing in the window answers, as the receipt has it."""
+        """Whether no candidate reached `abstain_below`: `Receipt.abstained`."""
         return self.receipt.abstained
 
     def __repr__(self) -> str:
-        """Not all of many hits: asyncio writes out what a task gave."""
+        """At most the first ten hits."""
         hits = [repr(hit) for hit in self[:_HITS_SHOWN]]
         if len(self) > len(hits):
             hits.append(f"… {len(self) - len(hits):,} more")
         shown = f"{', '.join(hits)}{',' * (len(hits) == 1)}"
         return f"Ranking(query={self.query!r}, hits=({shown}), receipt={self.receipt!r})"
-
-    def _all(self) -> Sequence[Hit]:
-        source = self._source
-        return self.hits if source is None else source
 
     def __len__(self) -> int:
         return len(self._all())
@@ -375,32 +328,45 @@ class Ranking(Sequence[Hit], _Made):
     @overload
     def __getitem__(self, index: slice) -> tuple[Hit, ...]: ...
     def __getitem__(self, index: int | slice) -> Hit | tuple[Hit, ...]:
-        if isinstance(index, slice):
-            return tuple(self._all()[index])
-        return self._all()[index]
+        return tuple(self._all()[index]) if isinstance(index, slice) else self._all()[index]
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self._all())
 
-    def explain(self, index: int) -> Explanation:
-        """Which sentences moved the logit of ``ranking[index]``: each is left out once.
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """The hits as dicts that ``json.dumps`` takes, as ``resift rerank --json`` prints them.
 
-        A reading for each sentence, all in one batch. Raises `InputError` for a hit that cannot
-        be read, `IndexError` where there is no such hit, and `InputError` without an `explainer`.
+        NaN becomes None; metadata that JSON cannot express becomes text.
+        """
+        return [plain(hit) for hit in self]
+
+    def to_pandas(self) -> Any:
+        """The hits as a ``pandas.DataFrame``: a row each, in rank order, with the fields of `Hit`.
+
+        `metadata` and `citation` stay one column each. Raises `MissingExtra` without pandas.
+        """
+        names = list(Hit.__dataclass_fields__)
+        rows = [[getattr(hit, name) for name in names] for hit in self]
+        return require("pandas").DataFrame(rows, columns=names)
+
+    def explain(self, index: int) -> Explanation:
+        """Which sentences moved the logit of ``ranking[index]``.
+
+        Scores the document once without each sentence, in one batch. Raises `InputError` for a hit
+        that cannot be read or without an `explainer`, and `IndexError` where there is no such hit.
         """
         return self._explainer().explain(self.query, self._at(index))
 
-    def compare(self, one: int, other: int) -> Comparison:
-        """Why the higher of ``ranking[one]`` and ``ranking[other]`` stands above the lower.
+    def compare(self, first: int, second: int) -> Comparison:
+        """Why the higher of ``ranking[first]`` and ``ranking[second]`` is above the lower.
 
-        Explains both; raises as `explain` does, but a hit that cannot be read is no error.
+        Explains both. Raises as `explain` does, except for a hit that cannot be read.
         """
-        return self._explainer().compare(self.query, self._at(one), self._at(other))
+        return self._explainer().compare(self.query, self._at(first), self._at(second))
 
     def _at(self, index: int) -> Hit:
-        place = _whole(index, "a hit's place")
         try:
-            return self[place]
+            return self[_whole(index, "the index of a hit")]
         except IndexError:
             size = len(self)
             raise IndexError(f"hit {index}: there are {size}; they count from 0") from None
@@ -408,7 +374,7 @@ class Ranking(Sequence[Hit], _Made):
     def _explainer(self) -> Explainer:
         if self.explainer is None:
             raise InputError(
-                "this ranking has no reranker at hand (first stage only, unpickled or copied): "
+                "this ranking has no reranker (first stage only, unpickled or copied): "
                 "use Reranker().explain(query, hit)"
             )
         return self.explainer

@@ -33,14 +33,14 @@ def browser() -> Iterator["Browser"]:
 
 @pytest.fixture
 def page(browser: "Browser") -> Iterator["Page"]:
-    """An empty page; fails afterwards where it had errors or asked for anything elsewhere."""
+    """An empty page; fails afterwards where it had errors or requested another host."""
     context = browser.new_context()
     page = context.new_page()
     page.set_default_timeout(20_000)
     wrong: list[str] = []
     context.on("request", lambda sent: wrong.append(sent.url) if _is_elsewhere(sent.url) else None)
     page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
     yield page
     context.close()
     assert wrong == []

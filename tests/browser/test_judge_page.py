@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from resift.cli.judge_page import JudgeServer
-from resift.evaluation.judging import Judging
+from resift.evaluation.judging import JudgingSession
 from resift.evaluation.judgments import Judgments
 from resift.evaluation.pool import Pool
-from resift.evaluation.qrels import read_qrels
+from resift.evaluation.trec import read_qrels
 from resift.types import Document
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(file: Path) -> Iterator[JudgeServer]:
-    with JudgeServer(Judging(QUERIES, POOLS.__getitem__, Judgments(file)), 0) as server:
+    with JudgeServer(JudgingSession(QUERIES, POOLS.__getitem__, Judgments(file)), 0) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
@@ -60,14 +60,14 @@ def text(page: "Page", selector: str) -> str:
 
 
 def test_a_key_for_each_grade(judge: "Page", file: Path) -> None:
-    assert text(judge, "#place").startswith("query 1 of 2 · candidate 1 of 2 · 0 judged now")
+    assert text(judge, "#progress").startswith("query 1 of 2 · candidate 1 of 2 · 0 judged now")
     for key, following in (("2", "d2"), ("0", "d3")):
         judge.keyboard.press(key)
         shows(judge, following)
     assert read_qrels(file) == {"q1": {"d1": 2, "d2": 0}}
     judge.keyboard.press("Backspace")
     shows(judge, "d2")
-    assert "took back: 0 not relevant" in text(judge, "#place")
+    assert "took back: 0 not relevant" in text(judge, "#progress")
     judge.keyboard.press("1")
     shows(judge, "d3")
     judge.keyboard.press("1")
@@ -78,7 +78,7 @@ def test_a_key_for_each_grade(judge: "Page", file: Path) -> None:
 
 
 def test_buttons_do_what_keys_do(judge: "Page", file: Path) -> None:
-    assert [" ".join(own.split()) for own in judge.locator("nav button").all_inner_texts()] == [
+    assert [" ".join(text.split()) for text in judge.locator("nav button").all_inner_texts()] == [
         "0 not relevant", "1 partly", "2 answers it", "b back", "s skip", "n next query", "q quit",
     ]  # fmt: skip
     judge.get_by_role("button", name="answers it").click()
@@ -123,7 +123,7 @@ def test_texts_are_text_and_the_querys_words_are_marked(judge: "Page") -> None:
     assert text(judge, "#text") == HOSTILE
     assert text(judge, "#title") == "A <b>bold</b> title"
     assert text(judge, "#query") == QUERIES["q1"]
-    assert judge.locator("#text *").evaluate_all("all => all.map(own => own.tagName)") == ["MARK"]
+    assert judge.locator("#text *").evaluate_all("all => all.map(node => node.tagName)") == ["MARK"]
     assert judge.locator("mark").all_inner_texts() == ["bold", "bold"]
     assert text(judge, "#problems") == "a <b>gap</b>"
     assert judge.title() == "resift judge"
@@ -146,11 +146,11 @@ def test_the_policy_stops_what_gets_in_anyway(browser: "Browser", server: JudgeS
         assert page.title() == "resift judge"
 
 
-def _is_refusal(said: Any) -> bool:
-    return "Content Security Policy" in said.text
+def _is_refusal(message: Any) -> bool:
+    return "Content Security Policy" in message.text
 
 
-def test_a_second_window_shows_where_the_first_has_come(
+def test_a_second_window_shows_the_current_candidate(
     judge: "Page", server: JudgeServer, file: Path
 ) -> None:
     other = judge.context.new_page()
@@ -179,17 +179,17 @@ def test_it_can_be_read_by_day_and_night(
         page = context.new_page()
         page.goto(server.url)
         shows(page, "d1")
-        for selector in ("body", "#place", "#text mark", "nav button"):
+        for selector in ("body", "#progress", "#text mark", "nav button"):
             ink, paper = page.locator(selector).first.evaluate(COLOURS)
             assert contrast(ink, paper) >= 4.5, (selector, ink, paper)
             is_dark = luminance(paper) < luminance(ink)
             assert is_dark == (scheme == "dark")
 
 
-COLOURS = """own => {
-    const ink = getComputedStyle(own).color;
+COLOURS = """node => {
+    const ink = getComputedStyle(node).color;
     const paper = (element) => getComputedStyle(element).backgroundColor;
-    let below = own;
+    let below = node;
     while (paper(below) === "rgba(0, 0, 0, 0)") below = below.parentElement;
     return [ink, paper(below)];
 }"""

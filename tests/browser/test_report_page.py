@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from evaluation.evaluated import HOSTILE, make_evaluation, without_judgments
-from resift.evaluation.page import write_page
+from evaluation.example_evaluations import HOSTILE, make_evaluation, without_judgments
+from resift.evaluation.report.page import write_page
 from resift.evaluation.result import Evaluation
 
 if TYPE_CHECKING:
@@ -29,22 +29,22 @@ CONTRASTS = """() => {
     .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
     .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
   const ground = element => {
-    for (let own = element; own; own = own.parentElement) {
-      const found = rgb(getComputedStyle(own).backgroundColor);
-      if (found[3] === 255) return found;
+    for (let node = element; node; node = node.parentElement) {
+      const colour = rgb(getComputedStyle(node).backgroundColor);
+      if (colour[3] === 255) return colour;
     }
     throw new Error("no background");
   };
-  const found = [];
+  const contrasts = [];
   for (const element of document.querySelectorAll("body *")) {
-    const own = [...element.childNodes].some(n => n.nodeType === 3 && n.data.trim());
-    if (!own || element.localName === "title" || !element.checkVisibility()) continue;
+    const hasText = [...element.childNodes].some(n => n.nodeType === 3 && n.data.trim());
+    if (!hasText || element.localName === "title" || !element.checkVisibility()) continue;
     const style = getComputedStyle(element);
     const ink = element.namespaceURI.endsWith("svg") ? style.fill : style.color;
     const [a, b] = [light(rgb(ink)), light(ground(element))].sort((x, y) => y - x);
-    found.push([(a + 0.05) / (b + 0.05), element.textContent.slice(0, 40)]);
+    contrasts.push([(a + 0.05) / (b + 0.05), element.textContent.slice(0, 40)]);
   }
-  return found;
+  return contrasts;
 }"""
 """The contrast of each text against what lies behind it, as WCAG 2 counts it."""
 
@@ -56,7 +56,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def offline(page: "Page") -> Iterator["Page"]:
-    """A page without network; fails afterwards where anything but one file was asked for."""
+    """A page without network; fails afterwards where anything but one file was requested."""
     asked: list[str] = []
     page.context.on("request", lambda sent: asked.append(sent.url))
     page.context.set_offline(True)
@@ -64,22 +64,22 @@ def offline(page: "Page") -> Iterator["Page"]:
     assert len(set(asked)) == 1 and asked[0].startswith("file:")
 
 
-def written(folder: Path, found: Evaluation) -> Path:
-    write_page(folder / "report.html", found)
+def written(folder: Path, evaluation: Evaluation) -> Path:
+    write_page(folder / "report.html", evaluation)
     return folder / "report.html"
 
 
 def boxes(page: "Page") -> list[dict[str, float]]:
     """Where each plot is."""
-    found: list[dict[str, float]] = page.locator("figure > svg").evaluate_all(
-        "all => all.map(own => own.getBoundingClientRect().toJSON())"
+    rectangles: list[dict[str, float]] = page.locator("figure > svg").evaluate_all(
+        "all => all.map(node => node.getBoundingClientRect().toJSON())"
     )
-    return found
+    return rectangles
 
 
 def contrasts(page: "Page") -> list[Any]:
-    found: list[Any] = page.evaluate(CONTRASTS)
-    return found
+    values: list[Any] = page.evaluate(CONTRASTS)
+    return values
 
 
 def background(page: "Page") -> str:
@@ -88,9 +88,9 @@ def background(page: "Page") -> str:
 
 def test_every_plot_is_there_without_network(offline: "Page", file: Path) -> None:
     offline.goto(file.as_uri())
-    found = boxes(offline)
-    assert len(found) == 3 + len(LABELS)
-    assert all(own["width"] > 300 and own["height"] > 150 for own in found)
+    rectangles = boxes(offline)
+    assert len(rectangles) == 3 + len(LABELS)
+    assert all(each["width"] > 300 and each["height"] > 150 for each in rectangles)
     for plot in offline.locator("figure > svg").all():
         assert plot.is_visible()
 
@@ -99,8 +99,8 @@ def test_a_bar_a_judged_query_and_a_mark_a_depth(offline: "Page", file: Path) ->
     offline.goto(file.as_uri())
     drawn = offline.locator("figure > svg")
     counts = drawn.evaluate_all(
-        """all => all.map(own => ["bar", "mark", "band"].map(name =>
-            [...own.querySelectorAll("." + name)].filter(part => {
+        """all => all.map(node => ["bar", "mark", "band"].map(name =>
+            [...node.querySelectorAll("." + name)].filter(part => {
                 const box = part.getBoundingClientRect();
                 return box.width > 0 && box.height > 0;
             }).length))"""
@@ -113,8 +113,8 @@ def test_a_bar_a_judged_query_and_a_mark_a_depth(offline: "Page", file: Path) ->
 def test_bars_of_helped_queries_go_up_from_those_of_hurt_ones(offline: "Page", file: Path) -> None:
     offline.goto(file.as_uri())
     edges = offline.locator("figure > svg").last.evaluate(
-        """own => Object.fromEntries(["helped", "hurt"].map(name => [name,
-            [...own.querySelectorAll("." + name)].map(bar => bar.getBoundingClientRect())
+        """node => Object.fromEntries(["helped", "hurt"].map(name => [name,
+            [...node.querySelectorAll("." + name)].map(bar => bar.getBoundingClientRect())
                 .map(box => [box.top, box.bottom])]))"""
     )
     zero = max(bottom for _, bottom in edges["helped"])
@@ -127,27 +127,25 @@ def test_a_systems_colour_is_the_same_in_the_legend_and_differs_from_the_others(
 ) -> None:
     offline.goto(file.as_uri())
     figure = offline.locator("figure").first
-    colour = "all => all.map(own => getComputedStyle(own).stroke)"
+    colour = "all => all.map(node => getComputedStyle(node).stroke)"
     shown = figure.locator(".legend .line").evaluate_all(colour)
     assert shown == figure.locator("> svg .line").evaluate_all(colour)
     assert len(set(shown)) == len(LABELS)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_all_texts_stand_out_from_what_lies_behind(
-    offline: "Page", file: Path, scheme: Any
-) -> None:
+def test_all_texts_have_enough_contrast(offline: "Page", file: Path, scheme: Any) -> None:
     offline.emulate_media(color_scheme=scheme)
     offline.goto(file.as_uri())
-    offline.evaluate("document.querySelectorAll('details').forEach(own => own.open = true)")
-    found = contrasts(offline)
-    assert len(found) > 300
-    assert [own for own in found if own[0] < 4.5] == []
-    channels = [int(own) for own in re.findall(r"\d+", background(offline))]
+    offline.evaluate("document.querySelectorAll('details').forEach(node => node.open = true)")
+    values = contrasts(offline)
+    assert len(values) > 300
+    assert [value for value in values if value[0] < 4.5] == []
+    channels = [int(value) for value in re.findall(r"\d+", background(offline))]
     assert max(channels) < 64 if scheme == "dark" else min(channels) > 192
 
 
-def test_paper_is_white_and_shows_what_was_folded(offline: "Page", file: Path) -> None:
+def test_the_print_is_white_and_shows_folded_queries(offline: "Page", file: Path) -> None:
     offline.emulate_media(color_scheme="dark")
     offline.goto(file.as_uri())
     folded = offline.locator("details").first
@@ -167,7 +165,7 @@ def test_paper_cuts_no_table(offline: "Page", file: Path) -> None:
     offline.emulate_media(media="print")
     offline.goto(file.as_uri())
     edges = offline.locator("table").evaluate_all(
-        "all => all.map(own => own.getBoundingClientRect().right)"
+        "all => all.map(node => node.getBoundingClientRect().right)"
     )
     assert len(edges) > 2 * len(LABELS) and max(edges) <= A4
 
@@ -185,10 +183,10 @@ def test_a_page_is_never_wider_than_its_screen(offline: "Page", file: Path, widt
     offline.set_viewport_size({"width": width, "height": 800})
     offline.goto(file.as_uri())
     assert offline.evaluate("document.documentElement.scrollWidth") == width
-    assert min(own["width"] for own in boxes(offline)) > 300
+    assert min(each["width"] for each in boxes(offline)) > 300
     sizes = offline.locator("figure > svg text").evaluate_all(
-        """all => all.map(own => parseFloat(getComputedStyle(own).fontSize)
-            * own.ownerSVGElement.getScreenCTM().a)"""
+        """all => all.map(node => parseFloat(getComputedStyle(node).fontSize)
+            * node.ownerSVGElement.getScreenCTM().a)"""
     )
     assert min(sizes) > 9.5
 
@@ -196,7 +194,7 @@ def test_a_page_is_never_wider_than_its_screen(offline: "Page", file: Path, widt
 def test_a_figure_is_on_one_line(offline: "Page", file: Path) -> None:
     offline.goto(file.as_uri())
     heights = offline.locator("summary b, summary .change, .wide td").evaluate_all(
-        "all => all.map(own => own.getBoundingClientRect().height)"
+        "all => all.map(node => node.getBoundingClientRect().height)"
     )
     assert max(heights) < 36
 
@@ -219,7 +217,7 @@ def test_hostile_texts_are_texts(offline: "Page", tmp_path: Path) -> None:
 def test_without_judgments_latency_is_drawn_and_the_rest_explained(
     offline: "Page", tmp_path: Path
 ) -> None:
-    found = without_judgments(make_evaluation(QUERIES))
-    offline.goto(written(tmp_path, found).as_uri())
+    evaluation = without_judgments(make_evaluation(QUERIES))
+    offline.goto(written(tmp_path, evaluation).as_uri())
     assert len(boxes(offline)) == 1
     assert offline.get_by_text("There are no judgments, so").is_visible()

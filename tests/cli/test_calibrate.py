@@ -1,4 +1,4 @@
-"""``resift calibrate``, and what rerank and search then say: in files, tables and lines."""
+"""``resift calibrate``, and scores of rerank and search with its file."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.command import Done, Resift
-from evaluation.made import json_lines, make_run
+from evaluation.small_collection import json_lines, make_run
 from resift import Candidate, Reranker
 from resift.rerank.calibration import read_calibration
 from texts import passages
@@ -56,7 +56,7 @@ def test_a_table_for_each_scale_and_a_file(desk: Desk) -> None:
     done = desk.calibrate()
     assert done.code == 0
     lines = done.out.splitlines()
-    assert lines[0].endswith("144 pairs of 12 queries, 24 answers")
+    assert lines[0].endswith("144 pairs of 12 queries, 24 relevant")
     for title in ("logits alone", "with the first stage at 0.3"):
         start = next(n for n, line in enumerate(lines) if line.startswith(title))
         assert [line.split()[0] for line in lines[start + 1 : start + 5]] == list(METHODS)
@@ -64,24 +64,24 @@ def test_a_table_for_each_scale_and_a_file(desk: Desk) -> None:
     assert done.err.splitlines() == [
         f"{desk.output}: use it as --calibration {desk.output} or RESIFT_CALIBRATION"
     ]
-    found = read_calibration(desk.output)
-    assert (found.queries, found.pairs, found.relevant) == (12, 144, 24)
-    assert found.made["first_stage"] == "run.trec" and found.made["collection"] == "made"
+    written = read_calibration(desk.output)
+    assert (written.queries, written.pairs, written.relevant) == (12, 144, 24)
+    assert written.made["first_stage"] == "run.trec" and written.made["collection"] == "made"
 
 
 def test_json_is_the_file_and_its_bins(desk: Desk) -> None:
     printed = json.loads(desk.calibrate("--json").out)
     bins = printed.pop("reliability")
     assert printed == json.loads(desk.output.read_text())
-    assert [sum(own["pairs"] for own in bins[name]) for name in ("plain", "fused")] == [144, 144]
+    assert [sum(each["pairs"] for each in bins[name]) for name in ("plain", "fused")] == [144, 144]
 
 
-def test_options_decide_what_counts(desk: Desk) -> None:
+def test_options_decide_which_pairs_are_relevant(desk: Desk) -> None:
     desk.judge([(f"q{n}", f"d{(n + k) % 12}", max(2 - k, 0)) for n in range(12) for k in range(4)])
     assert json.loads(desk.calibrate("--judged-only", "--json").out)["pairs"] == 48
-    found = json.loads(desk.calibrate("--depth", "4", "--json").out)
-    assert (found["pairs"], found["relevant"]) == (48, 24)
-    assert "12 judged queries with 12 answers" in desk.calibrate("--relevant", 2).error
+    written = json.loads(desk.calibrate("--depth", "4", "--json").out)
+    assert (written["pairs"], written["relevant"]) == (48, 24)
+    assert "12 judged queries with 12 relevant" in desk.calibrate("--relevant", 2).error
 
 
 def test_judgments_may_be_in_another_file(desk: Desk, tmp_path: Path) -> None:
@@ -96,25 +96,25 @@ def test_an_index_gives_candidates_too(desk: Desk, tmp_path: Path) -> None:
     shutil.copy(desk.collection / "corpus.jsonl", source)
     assert desk.resift("index", source, "--index", index).code == 0
     arguments = ("--index", index, "--output", desk.output, "--json")
-    found = json.loads(desk.resift("calibrate", desk.collection, *arguments).out)
-    assert found["made"]["first_stage"] == f"hybrid of {index}"
-    assert (found["queries"], found["relevant"]) == (12, 24)
+    written = json.loads(desk.resift("calibrate", desk.collection, *arguments).out)
+    assert written["made"]["first_stage"] == f"hybrid of {index}"
+    assert (written["queries"], written["relevant"]) == (12, 24)
 
 
 def test_the_corpus_itself_does(desk: Desk) -> None:
     pytest.importorskip("lance")
     done = desk.resift("calibrate", desk.collection, "--output", desk.output, "--json")
     assert done.code == 0, done.err
-    found = json.loads(done.out)
-    assert found["queries"] == 12 and found["made"]["first_stage"].startswith("hybrid of ")
+    written = json.loads(done.out)
+    assert written["queries"] == 12 and written["made"]["first_stage"].startswith("hybrid of ")
 
 
-def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(desk: Desk, tmp_path: Path) -> None:
+def test_errors_are_a_line_and_nothing_is_written(desk: Desk, tmp_path: Path) -> None:
     assert "--depth 0" in desk.calibrate("--depth", 0).error
     assert "expected one first stage" in desk.calibrate("--index", tmp_path / "index").error
     good = (desk.collection / "qrels.tsv").read_text()
     desk.judge([("q0", "d0", 1)])
-    assert "judge 9 more queries and 19 more answers" in desk.calibrate().error
+    assert "judge 9 more queries and 19 more relevant documents" in desk.calibrate().error
     rows = [(f"q{n}", f"d{m}", int(m not in (n, (n + 1) % 12))) for n in range(12)
             for m in range(12)]  # fmt: skip
     desk.judge(rows)
@@ -185,8 +185,8 @@ def test_reranked_scores_are_the_files(desk: Desk, lines: Path) -> None:
     done = desk.resift(*options, "--calibration", desk.output, "--jsonl")
     window = [Candidate(str(n + 1), text, score=20.0 - n) for n, text in enumerate(POOL)]
     expected = Reranker(calibration=desk.output).rank(QUERIES["q3"], window)
-    assert [row["id"] for row in done.rows[:10]] == [hit.id for hit in expected]
-    scores = [row["score"] for row in done.rows[:10]]
+    assert [row["id"] for row in done.rows] == [hit.id for hit in expected]
+    scores = [row["score"] for row in done.rows]
     assert scores == pytest.approx([hit.score for hit in expected], rel=1e-6)
     assert "calibrated on judgments" in desk.resift(*options, "--calibration", desk.output).err
     assert "calibrated by the model's maker" in desk.resift(*options).err
@@ -196,23 +196,21 @@ def test_a_least_score_leaves_out_and_abstaining_says_so(desk: Desk, lines: Path
     options = ("rerank", "-q", "a cake of apples", lines)
     whole = desk.resift(*options, "--jsonl").rows
     least = (whole[1]["score"] + whole[2]["score"]) / 2
-    done = desk.resift(*options, "--jsonl", "--min-score", least, "--abstain_below", 1)
+    done = desk.resift(*options, "--jsonl", "--min-score", least, "--abstain-below", 1)
     assert done.rows == whole[:2]
-    assert done.err == "nothing here answers: the best score is below what was asked for\n"
-    assert "10 below the least score" in desk.resift(*options, "--min-score", least).err
-    for option in ("--min-score", "--abstain_below"):
+    assert done.err == "no candidate is relevant enough: the best score is below --abstain-below\n"
+    assert "10 below min_score" in desk.resift(*options, "--min-score", least).err
+    for option in ("--min-score", "--abstain-below"):
         assert "expected a number from 0 to 1" in desk.resift(*options, option, 2).error
 
 
-def test_scores_that_are_not_calibrated_are_said_to_be_so(
+def test_scores_that_are_not_calibrated_are_marked(
     desk: Desk, lines: Path, joint_folder: Path
 ) -> None:
     options = ("rerank", "-q", "a query", lines, "--model", joint_folder)
     assert "scores are not calibrated" in desk.resift(*options).err
     warned = desk.resift(*options, "--min-score", 0.1).err.splitlines()
-    assert warned[0].startswith(
-        "min_score and abstain_below look at scores that are not calibrated"
-    )
+    assert warned[0].startswith("min_score and abstain_below: scores are not calibrated")
     assert len(warned) == 2
 
 
@@ -233,17 +231,17 @@ def test_a_search_takes_them_too(desk: Desk, tmp_path: Path) -> None:
     assert desk.resift("index", source, "--index", index).code == 0
     options = ("search", QUERIES["q3"], "--index", index, "--calibration", desk.output)
     whole = desk.resift(*options, "--jsonl").rows
-    done = desk.resift(*options, "--min-score", whole[0]["score"], "--abstain_below", 1)
-    assert "calibrated on judgments" in done.err and "below the least score" in done.err
-    assert "nothing here answers" in done.err
+    done = desk.resift(*options, "--min-score", whole[0]["score"], "--abstain-below", 1)
+    assert "calibrated on judgments" in done.err and "below min_score" in done.err
+    assert "no candidate is relevant enough" in done.err
     assert "calibrated by the model's maker" in desk.resift(*options[:4]).err
-    line = desk.resift(*options[:4], "--no-rerank", "--abstain_below", 0.5).error
-    assert "--abstain_below 0.5: of the reranker; leave out --no-rerank" in line
+    line = desk.resift(*options[:4], "--no-rerank", "--abstain-below", 0.5).error
+    assert "--abstain-below 0.5: of the reranker; leave out --no-rerank" in line
     absent = ("--calibration", tmp_path / "absent.json")
     assert "absent.json: no such file" in desk.resift(*options[:4], *absent).error
 
 
-def test_what_goes_to_stdout_is_not_called_a_file(desk: Desk) -> None:
+def test_stdout_is_not_called_a_file(desk: Desk) -> None:
     done = desk.resift("calibrate", desk.collection, "--run", desk.run, "--output", "-")
     assert done.code == 0 and json.loads(done.out)["queries"] == 12
     assert "--calibration -" not in done.err and "--calibration FILE" in done.err

@@ -9,16 +9,15 @@ from pathlib import Path
 import pytest
 
 from cli.command import Done, Resift
-from evaluation.evaluated import make_evaluation
-from evaluation.made import make_collection, make_run
+from evaluation.example_evaluations import make_evaluation
+from evaluation.small_collection import make_collection, make_run
 from resift.cli.eval_report import print_ablation, print_evaluation
 from resift.cli.output import console
-from resift.evaluation.ablation import SECONDS, Variant
-from resift.evaluation.measures import names
-from resift.evaluation.result import Latency
-from resift.evaluation.significance import paired
+from resift.evaluation.measures import measure_names
+from resift.evaluation.result import Latency, Variant
+from resift.evaluation.significance import paired_test
 from resift.search.index import Index
-from resift.search.retrieval import MODES
+from resift.search.options import MODES
 
 RANKED = {"q1": ["d4", "d3", "d1", "d2"], "q2": ["d1", "d4"]}
 QRELS = "q1\td2\t2\nq1\td1\t0\nq2\td4\t1\n"
@@ -55,19 +54,19 @@ def test_the_verdict_comes_first_then_figures_then_queries(desk: Desk) -> None:
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     assert re.match(r"no difference shown: nDCG@10 \.\d{3} → \.?\d", lines[0])
-    for said in ("made: 2 queries, first stage run.trec", "first stage", "depth 2", "depth 4",
+    for part in ("made: 2 queries, first stage run.trec", "first stage", "depth 2", "depth 4",
                  "nDCG@10", "RR@10", "R@4", "Judged@10", "p boot", "p rand", "helped most (2 of 2)",
                  "advice:"):  # fmt: skip
-        assert said in done.out, said
+        assert part in done.out, part
     assert "grade   2" in done.out and "Object lock keeps an object" in done.out
 
 
 def test_json_is_one_document_and_nothing_else(desk: Desk) -> None:
     done = desk.eval("--depths", "2,4", "--json")
-    found = json.loads(done.out)
-    assert found["queries"] == found["judged"] == 2
-    assert [row["depth"] for row in found["systems"][0]["rows"]] == [2, 4]
-    assert found["systems"][0]["compared"]["RR@10"]["after"] == 1.0
+    report = json.loads(done.out)
+    assert report["queries"] == report["judged"] == 2
+    assert [row["depth"] for row in report["systems"][0]["rows"]] == [2, 4]
+    assert report["systems"][0]["compared"]["RR@10"]["after"] == 1.0
 
 
 def test_several_rerankers_are_compared(desk: Desk) -> None:
@@ -133,7 +132,7 @@ def test_a_gate_holds_an_ablation_too(desk: Desk, tmp_path: Path) -> None:
     options = (desk.collection, "--index", tmp_path / "index", "--depths", 4, "--ablation")
     desk.qrels.write_text(QRELS + "q2\td9\t2\n")
     done = desk.bare(*options, "--mode", "dense", "--fail-below", 0.99, "--json")
-    of_mode = {(own["mode"], own["second"]): own for own in json.loads(done.out)}
+    of_mode = {(each["mode"], each["reranking"]): each for each in json.loads(done.out)}
     value = of_mode["dense", "fused"]["measures"]["nDCG@10"]
     assert done.code == 3 and f"nDCG@10 is {value:.4f}, below 0.9900" in done.err
     assert desk.bare(*options, "--fail-below", 0.1).code == 0
@@ -144,8 +143,8 @@ def test_every_table_fits_in_80_columns(
 ) -> None:
     monkeypatch.setattr(console, "width", 80)
     long = "models/a-name-that-is-long?fusion_weight=0.3&exact="
-    found = make_evaluation(1_500, (f"{long}true", f"{long}false"), (10, 50, 100, 1_000))
-    print_evaluation(found)
+    report = make_evaluation(1_500, (f"{long}true", f"{long}false"), (10, 50, 100, 1_000))
+    print_evaluation(report)
     out = capsys.readouterr().out
     tables = [
         line for line in out.splitlines() if line.startswith(("depth ", "first ", "   ", "R"))
@@ -153,15 +152,16 @@ def test_every_table_fits_in_80_columns(
     assert len(tables) > 20 and max(map(len, tables)) <= 80
     assert "…" not in out and out.count(f"{long}true") >= 2 and out.count(f"{long}false") >= 2
     print_ablation([
-        Variant(mode, second, dict.fromkeys(names([100], 2), 0.1234), Latency(12_345, 12_345, 9),
-                123.4, None if second == "none" else paired([0.0, 0.1], [1.0, 0.2]))
-        for mode in MODES for second in SECONDS
+        Variant(mode, second, dict.fromkeys(measure_names([100], 2), 0.1234),
+                Latency(12_345, 12_345, 9), 123.4,
+                None if second == "none" else paired_test([0.0, 0.1], [1.0, 0.2]))
+        for mode in MODES for second in ("none", "alone", "fused")
     ])  # fmt: skip
     out = capsys.readouterr().out
     assert "…" not in out and max(map(len, out.splitlines())) <= 80 and "fused" in out
 
 
-def test_rerankers_of_one_name_are_told_apart(desk: Desk) -> None:
+def test_rerankers_of_one_name_are_numbered(desk: Desk) -> None:
     done = desk.eval("--depths", "4", "--compare", "bundled", "--compare", "bundled")
     assert done.code == 0 and "against bundled: +0.000" in done.out
     assert "bundled (2)" in done.out
@@ -175,7 +175,7 @@ def test_a_model_and_a_weight_are_named_as_everywhere(desk: Desk, tmp_path: Path
     assert "--fusion-weight -1" in desk.eval("--fusion-weight", -1).error
 
 
-def test_times_are_of_reading_whatever_the_pair_cache_holds(
+def test_times_do_not_depend_on_the_pair_cache(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("RESIFT_CACHE_FILE", str(tmp_path / "pairs.db"))
@@ -189,13 +189,13 @@ def test_json_holds_plain_numbers_and_nothing_that_json_has_not(desk: Desk) -> N
     def refused(constant: str) -> None:
         raise AssertionError(constant)
 
-    found = json.loads(desk.eval("--depths", "2,4", "--json").out, parse_constant=refused)
-    assert found["systems"][0]["advice"]["depth"] == 0
-    assert "no depth and no weight is shown" in found["systems"][0]["advice"]["why"]
+    report = json.loads(desk.eval("--depths", "2,4", "--json").out, parse_constant=refused)
+    assert report["systems"][0]["advice"]["depth"] == 0
+    assert "no depth and no weight is shown" in report["systems"][0]["advice"]["reason"]
 
 
 @pytest.mark.parametrize("before", ["an essay", "<!doctype html><p>mine"])
-def test_a_page_replaces_no_other(desk: Desk, tmp_path: Path, before: str) -> None:
+def test_only_a_page_that_resift_wrote_is_replaced(desk: Desk, tmp_path: Path, before: str) -> None:
     page = tmp_path / "page.html"
     page.write_text(before)
     assert "is there and is not a page" in desk.eval("--html", page).error
@@ -210,8 +210,8 @@ def _line(query_id: str, doc_id: str, score: str) -> str:
     ("run", "message"),
     [
         (_line("q1", "d1", "3") + _line("q1", "d1", "2"), "d1 is there twice for query q1"),
-        (_line("q1", "d1", "nan"), "the score nan is no finite number"),
-        (_line("q1", "d1", "much"), "the score much is no finite number"),
+        (_line("q1", "d1", "nan"), "the score nan is not a finite number"),
+        (_line("q1", "d1", "much"), "the score much is not a finite number"),
         ("q1 d1\n", "run.trec:1: expected query_id Q0 doc_id rank score tag"),
         ("", "empty; expected query_id Q0"),
         (_line("q1", "x1", "1"), "none of its 1 documents"),
@@ -231,7 +231,7 @@ def test_a_run_that_cannot_be_is_an_error_in_a_line(desk: Desk, run: str, messag
         (("--model", ""), "expected the name of a file or folder"),
         (("--depths", "ten"), "--depths ten: expected whole numbers"),
         (("--depths", "20,10"), "--depths 20,10: expected rising"),
-        (("--compare", "bundled?weight=1"), "weight=1 is no setting"),
+        (("--compare", "bundled?weight=1"), "weight=1 is not an option"),
         (("--compare", "nowhere"), "nowhere"),
         (("--fail-below", "7"), "--fail-below 7: expected a number in 0..1, or first-stage"),
         (("--fail-below", "good"), "--fail-below good"),
@@ -252,7 +252,7 @@ def test_a_folder_that_is_none_is_an_error_in_a_line(desk: Desk, tmp_path: Path)
     assert "no index there" in desk.bare(desk.collection, "--index", tmp_path / "none").error
 
 
-def test_without_the_extra_what_to_install_is_said(
+def test_without_the_extra_the_error_says_what_to_install(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ir_measures", None)
@@ -264,17 +264,17 @@ def test_the_model_of_the_surroundings_is_named_and_bundled_is_the_bundled_one(
 ) -> None:
     monkeypatch.setenv("RESIFT_MODEL", str(joint_folder))
     monkeypatch.setenv("RESIFT_CALIBRATION", "of-another.json")
-    found = json.loads(desk.eval("--depths", "2", "--json").out)
-    assert found["systems"][0]["label"] == str(joint_folder)
+    report = json.loads(desk.eval("--depths", "2", "--json").out)
+    assert report["systems"][0]["label"] == str(joint_folder)
     options = ("--compare", "bundled", "--model", joint_folder)
-    own, other = json.loads(desk.eval("--depths", "2", "--json", *options).out)["systems"]
-    assert own["fingerprint"] == found["systems"][0]["fingerprint"] != other["fingerprint"]
+    first, second = json.loads(desk.eval("--depths", "2", "--json", *options).out)["systems"]
+    assert first["fingerprint"] == report["systems"][0]["fingerprint"] != second["fingerprint"]
 
 
 def test_grades_with_a_fraction_are_measured_and_shown(desk: Desk, tmp_path: Path) -> None:
     desk.qrels.write_text("q1 0 d2 1.5\nq1 0 d1 0.25\nq2 0 d4 1.0\n")
-    found = json.loads(desk.eval("--depths", "2,4", "--json").out)
-    changes = {change["query_id"]: change["moved"] for change in found["systems"][0]["changes"]}
+    report = json.loads(desk.eval("--depths", "2,4", "--json").out)
+    changes = {change["query_id"]: change["moved"] for change in report["systems"][0]["changes"]}
     grades = {move["doc_id"]: move["grade"] for move in changes["q1"]}
     assert (grades["d2"], grades["d1"], grades["d4"]) == (1.5, 0.25, None)
     assert "grade 1.5" in desk.eval("--depths", "2,4").out

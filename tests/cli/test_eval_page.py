@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from cli.command import Resift
-from evaluation.made import make_collection, make_run
+from evaluation.small_collection import make_collection, make_run
 
 RANKED = {"q1": ["d4", "d3", "d1", "d2"], "q2": ["d1", "d4"]}
 QRELS = "query-id\tcorpus-id\tscore\nq1\td2\t1\nq2\td4\t1\n"
 
 
-def test_the_page_says_what_the_terminal_says(resift: Resift, tmp_path: Path) -> None:
+def test_the_page_shows_the_same_as_the_terminal(resift: Resift, tmp_path: Path) -> None:
     pytest.importorskip("ir_measures")
     collection = make_collection(tmp_path / "made")
     (collection / "qrels.tsv").write_text(QRELS)
@@ -26,7 +26,7 @@ def test_the_page_says_what_the_terminal_says(resift: Resift, tmp_path: Path) ->
     assert "what stops an object from being deleted" in page
 
 
-def test_a_page_that_cannot_be_written_is_known_before_anything_is_read(
+def test_a_page_that_cannot_be_written_is_an_error_before_the_work(
     resift: Resift, tmp_path: Path
 ) -> None:
     error = resift("eval", tmp_path / "none", "--html", tmp_path / "missing" / "report.html").error

@@ -1,4 +1,4 @@
-"""Proves what `resift index` remembers, refuses and says."""
+"""What ``resift index`` remembers, refuses and prints."""
 
 import json
 from pathlib import Path
@@ -6,24 +6,26 @@ from pathlib import Path
 import pytest
 
 from cli.command import Resift
-from resift.cli.source_options import Given, described, differences
+from resift.cli.source_options import GivenOptions, described, differences
 from resift.errors import InputError
-from resift.index.parsing.columns import Columns
-from resift.index.source_options import AS_IT_IS, SourceOptions
+from resift.index.parsing.options import Columns
+from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions
 
 
-def test_what_is_given_goes_upon_what_was() -> None:
-    first = Given(
+def test_given_options_change_the_remembered_ones() -> None:
+    first = GivenOptions(
         include=["*.csv"],
         text_column=["answer", "faq/*.csv=body"],
         title_column=["faq/*.csv=head"],
         max_mb=2,
-    ).upon(AS_IT_IS)
+    ).applied_to(DEFAULT_OPTIONS)
     assert first.columns == Columns("answer")
     assert first.columns_by_pattern == (("faq/*.csv", Columns("body", "head")),)
     assert (first.globs.include, first.limits.max_bytes) == (("*.csv",), 2_000_000)
-    assert Given().upon(first) == first
-    second = Given(exclude=["old/"], text_column=["text"], follow_links=True).upon(first)
+    assert GivenOptions().applied_to(first) == first
+    second = GivenOptions(exclude=["old/"], text_column=["text"], follow_links=True).applied_to(
+        first
+    )
     assert second.columns_by_pattern == first.columns_by_pattern
     assert differences(first, second) == [
         "text-column answer → text", "exclude none → old/", "follow-links none → yes",
@@ -32,55 +34,57 @@ def test_what_is_given_goes_upon_what_was() -> None:
         "include *.csv, text-column answer, max-mb 2, text-column of faq/*.csv body, "
         "title-column of faq/*.csv head"
     )
-    assert described(AS_IT_IS) == "" and differences(first, first) == []
+    assert described(DEFAULT_OPTIONS) == "" and differences(first, first) == []
 
 
-def test_the_last_pattern_that_was_given_counts() -> None:
-    source_options = Given(text_column=["*.csv=a", "/x.csv=b", "year=2020/*.csv=c"]).upon(AS_IT_IS)
+def test_the_last_pattern_wins() -> None:
+    source_options = GivenOptions(
+        text_column=["*.csv=a", "/x.csv=b", "year=2020/*.csv=c"]
+    ).applied_to(DEFAULT_OPTIONS)
     keys = ("a.csv", "x.csv", "d/x.csv", "year=2020/x.csv", "x.jsonl")
     assert [source_options.columns_for(key).text for key in keys] == ["a", "b", "a", "c", "text"]
-    again = Given(text_column=["*.csv=a"]).upon(source_options)
+    again = GivenOptions(text_column=["*.csv=a"]).applied_to(source_options)
     assert again.columns_for("x.csv").text == "a"
 
 
 @pytest.mark.parametrize(
     "given",
     [
-        Given(text_column=["=a"]),
-        Given(id_column=["*.csv="]),
-        Given(title_column=[""]),
-        Given(text_column=["!=a"]),
-        Given(include=[""]),
-        Given(max_mb=0),
-        Given(max_mb=float("nan")),
-        Given(max_mb=float("inf")),
-        Given(max_mb=1e300),
-        Given(max_mb=1e-300),
-        Given(max_seconds=-1),
-        Given(max_seconds=1e-9),
-        Given(max_seconds=1e300),
-        Given(max_seconds=float("nan")),
+        GivenOptions(text_column=["=a"]),
+        GivenOptions(id_column=["*.csv="]),
+        GivenOptions(title_column=[""]),
+        GivenOptions(text_column=["!=a"]),
+        GivenOptions(include=[""]),
+        GivenOptions(max_mb=0),
+        GivenOptions(max_mb=float("nan")),
+        GivenOptions(max_mb=float("inf")),
+        GivenOptions(max_mb=1e300),
+        GivenOptions(max_mb=1e-300),
+        GivenOptions(max_seconds=-1),
+        GivenOptions(max_seconds=1e-9),
+        GivenOptions(max_seconds=1e300),
+        GivenOptions(max_seconds=float("nan")),
     ],
 )
-def test_options_that_say_nothing_are_refused(given: Given) -> None:
+def test_invalid_options_are_refused(given: GivenOptions) -> None:
     with pytest.raises(InputError, match="expected") as refused:
-        given.upon(SourceOptions())
+        given.applied_to(SourceOptions())
     assert "max_" not in str(refused.value)
 
 
-def test_numbers_that_no_limit_can_be_are_told_as_they_were_given() -> None:
+def test_an_impossible_limit_is_shown_as_typed() -> None:
     for megabytes in (1e300, 1e-300):
         with pytest.raises(InputError) as refused:
-            Given(max_mb=megabytes).upon(SourceOptions())
+            GivenOptions(max_mb=megabytes).applied_to(SourceOptions())
         assert str(refused.value) == (
             f"--max-mb {megabytes:g}: expected a number of megabytes from 0.000001 (one byte) to "
             "1,000,000"
         )
-    assert Given(max_mb=1e-6).upon(SourceOptions()).limits.max_bytes == 1
-    assert Given(max_mb=1e6).upon(SourceOptions()).limits.max_bytes == 10**12
+    assert GivenOptions(max_mb=1e-6).applied_to(SourceOptions()).limits.max_bytes == 1
+    assert GivenOptions(max_mb=1e6).applied_to(SourceOptions()).limits.max_bytes == 10**12
 
 
-def test_what_is_in_the_index_is_not_called_skipped(resift: Resift, tmp_path: Path) -> None:
+def test_an_indexed_file_is_not_called_skipped(resift: Resift, tmp_path: Path) -> None:
     source, uri = tmp_path / "source", tmp_path / "index"
     source.mkdir()
     (source / "a.txt").write_bytes("größer als ".encode() * 20 + b"\xff")
@@ -100,7 +104,7 @@ def test_a_plan_that_may_delete_does_not_say_that_it_would_stop(
     (source / "a.txt").write_text("text")
     assert resift("index", source, "--index", uri).code == 0
     (source / "a.txt").unlink()
-    assert "it would stop" in resift("index", source, "--index", uri, "--dry-run").err
+    assert "the sync would stop" in resift("index", source, "--index", uri, "--dry-run").err
     allowed = resift("index", source, "--index", uri, "--dry-run", "--allow-deletes")
     assert (allowed.code, "would stop" in allowed.err) == (0, False)
 
@@ -115,7 +119,7 @@ def test_damaged_options_can_be_forgotten(resift: Resift, tmp_path: Path) -> Non
     refused = resift("index", source, "--index", uri)
     assert refused.code == 1 and "--forget" in refused.err
     again = resift("index", source, "--index", uri, "--forget")
-    assert again.code == 0 and "it remembers the changed options" in again.out
+    assert again.code == 0 and "the changed options are remembered" in again.out
 
 
 def test_options_are_remembered_shown_and_forgotten(resift: Resift, tmp_path: Path) -> None:
@@ -128,21 +132,21 @@ def test_options_are_remembered_shown_and_forgotten(resift: Resift, tmp_path: Pa
     assert first.code == 0 and first.err == ""
     again = resift("index", source, "--index", uri)
     assert "1 unchanged" in again.out
-    assert again.err == "read as before: include *.csv, text-column answer\n"
+    assert again.err == "remembered options: include *.csv, text-column answer\n"
     changed = resift("index", source, "--index", uri, "--exclude", "old/")
     assert changed.err == "options changed: exclude none → old/\n"
     refused = resift("index", source, "--index", uri, "--include", "*.md")
     assert refused.code == 1 and "would leave the index" in refused.err.splitlines()[-1]
     assert "--allow-deletes" in refused.err.splitlines()[-1]
     would = resift("index", source, "--index", uri, "--include", "*.md", "--dry-run")
-    assert would.code == 0 and "it would stop: " in would.err
+    assert would.code == 0 and "the sync would stop: " in would.err
     assert "1 unchanged" in resift("index", source, "--index", uri).out
     forgot = resift("index", source, "--index", uri, "--forget", "--allow-deletes", "--json")
     report = json.loads(forgot.out)
     assert (report["added"], report["emptied"], report["listed"]) == (1, 1, 2)
 
 
-def test_what_is_passed_over_is_counted_by_kind(resift: Resift, tmp_path: Path) -> None:
+def test_ignored_files_are_counted_by_kind(resift: Resift, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for name in ("a.txt", "x.png", "y.PNG", "z.zip", "Makefile", "tab\t.md"):
@@ -161,12 +165,12 @@ def test_what_is_passed_over_is_counted_by_kind(resift: Resift, tmp_path: Path) 
     assert "1 added" in followed.out
 
 
-def test_the_model_whose_half_is_kept_is_the_one_that_is_named(
+def test_token_states_are_of_the_named_model(
     resift: Resift, tmp_path: Path, joint_folder: Path
 ) -> None:
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "a.txt").write_text("An object lock keeps an object.")
     options = ("index", tmp_path / "source", "--index", tmp_path / "index", "--token-states")
-    assert "nothing of a document to keep" in resift(*options, "--model", joint_folder).error
+    assert "no token states of a document alone" in resift(*options, "--model", joint_folder).error
     assert "no such model folder" in resift(*options, "--model", tmp_path / "absent").error
-    assert "states kept" in resift(*options, "--model", "bundled").out
+    assert "token states" in resift(*options, "--model", "bundled").out

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from cli.command import Done, Resift
-from evaluation.made import DOCUMENTS, QUERIES, json_lines, make_collection, make_run
+from evaluation.small_collection import DOCUMENTS, QUERIES, json_lines, make_collection, make_run
 from resift import Index, Ranking, Reranker
 from resift.evaluation.judgments import HEADING
-from resift.evaluation.qrels import read_qrels
 from resift.evaluation.queries import line_id
+from resift.evaluation.trec import read_qrels
 from resift.settings import Settings
 from resift.types import Receipt
 
@@ -47,26 +47,26 @@ def desk(resift: Resift, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Des
 def test_keys_become_judgments_beside_the_queries(desk: Desk) -> None:
     done = desk.judge("2 0\n1\n00\n")
     assert done.code == 0
-    assert {name: set(found) for name, found in desk.qrels.items()} == {
-        name: set(found) for name, found in RANKED.items()
+    assert {name: set(judged) for name, judged in desk.qrels.items()} == {
+        name: set(judged) for name, judged in RANKED.items()
     }
     assert sorted(desk.qrels["q1"].values()) == [0, 1, 2]
     assert done.err == f"{desk.output}: 5 judged; nothing is left\n"
 
 
-def test_a_candidate_is_shown_whole_with_its_query_and_place(desk: Desk) -> None:
+def test_a_candidate_is_shown_whole_with_its_query_and_number(desk: Desk) -> None:
     done = desk.judge("")
     assert "query 1 of 2 · candidate 1 of 3 · 0 judged now" in done.out
     assert f"? {QUERIES['q1']}" in done.out
     shown = [name for name, text in DOCUMENTS.items() if name in done.out and text in done.out]
     assert len(shown) == 1
-    assert done.err.endswith("0 judged; the same call goes on from here\n")
+    assert done.err.endswith("0 judged; the same call continues from here\n")
     assert not desk.output.exists()
 
 
-def test_a_second_call_goes_on_and_what_was_passed_over_comes_last(desk: Desk) -> None:
+def test_a_second_call_continues_and_skipped_candidates_come_last(desk: Desk) -> None:
     assert desk.judge("s1 n 2 q 0").code == 0
-    assert [len(found) for found in desk.qrels.values()] == [1, 1]
+    assert [len(judged) for judged in desk.qrels.values()] == [1, 1]
     done = desk.judge("0b0q")
     assert done.out.startswith("query 2 of 2 · candidate 2 of 2")
     assert "took back: 0 not relevant" in done.out
@@ -76,14 +76,14 @@ def test_a_second_call_goes_on_and_what_was_passed_over_comes_last(desk: Desk) -
 
 
 @pytest.mark.parametrize("place", ["qrels.tsv", "qrels/test.tsv"])
-def test_judgments_that_others_made_are_read_and_never_changed(desk: Desk, place: str) -> None:
+def test_published_judgments_are_read_and_never_changed(desk: Desk, place: str) -> None:
     file = desk.folder / place
     file.parent.mkdir(exist_ok=True)
     published = "query-id\tcorpus-id\tscore\nq1\td4\t1\nother\td9\t1\n"
     file.write_text(published)
     assert desk.judge("2222").err.endswith("4 judged; nothing is left\n")
     assert file.read_text() == published
-    assert {name: set(found) for name, found in desk.qrels.items()} == {
+    assert {name: set(judged) for name, judged in desk.qrels.items()} == {
         "q1": {"d3", "d1"}, "q2": {"d1", "d4"}
     }  # fmt: skip
     error = desk.judge("2", "--run", desk.run, "--output", file).error
@@ -91,9 +91,7 @@ def test_judgments_that_others_made_are_read_and_never_changed(desk: Desk, place
     assert file.read_text() == published
 
 
-def test_what_was_judged_by_hand_is_measured_beside_what_was_published(
-    desk: Desk, resift: Resift
-) -> None:
+def test_judgments_by_hand_are_measured_beside_published_ones(desk: Desk, resift: Resift) -> None:
     (desk.folder / "qrels.tsv").write_text("q1\td4\t1\n")
     desk.judge("2222")
     done = resift("eval", desk.folder, "--run", desk.run, "--depths", 2, "--json")
@@ -126,11 +124,11 @@ def test_the_scale_decides_which_grades_there_are(desk: Desk) -> None:
     assert list(desk.qrels["q1"].values()) == [3]
     desk.output.unlink()
     error = desk.judge("3", "--run", desk.run, "--grades", "0-1")
-    assert error.code == 1 and error.err == "error: grade 3: expected 0 to 1\n"
+    assert error.code == 1 and error.err == "error: key '3': expected 0, 1, s, n or b\n"
     assert desk.judge("", "--run", desk.run, "--grades", "0-9").code == 2
 
 
-def test_what_steers_a_terminal_is_not_printed(desk: Desk) -> None:
+def test_control_characters_are_not_printed(desk: Desk) -> None:
     text = "\x1b[2J\x07red\x1b]0;title\x07\n\u202esecond line\r[bold]kept[/bold]"
     (desk.folder / "corpus.jsonl").write_text(json_lines([{"_id": "d1", "text": text}]))
     (desk.folder / "queries.jsonl").write_text(json_lines([{"_id": "q1", "text": "a\x1b[1m?"}]))
@@ -140,7 +138,7 @@ def test_what_steers_a_terminal_is_not_printed(desk: Desk) -> None:
     assert "second line\n[bold]kept[/bold]\n" in out
 
 
-def test_an_unknown_key_in_a_script_is_an_error_and_what_was_before_it_counts(desk: Desk) -> None:
+def test_an_unknown_key_in_a_script_is_an_error_and_earlier_keys_count(desk: Desk) -> None:
     done = desk.judge("2x0")
     assert done.code == 1 and done.err == "error: key 'x': expected 0, 1, 2, s, n or b\n"
     assert list(desk.qrels["q1"].values()) == [2]
@@ -169,9 +167,7 @@ def _change(desk: Desk, what: str) -> None:
         ("no corpus", "no corpus.jsonl"),
     ],
 )
-def test_files_that_say_what_cannot_be_are_an_error_in_a_line(
-    desk: Desk, what: str, message: str
-) -> None:
+def test_invalid_files_are_an_error_in_a_line(desk: Desk, what: str, message: str) -> None:
     _change(desk, what)
     assert message in desk.judge("2").error
 
@@ -225,11 +221,11 @@ def test_the_model_that_reranks_is_the_one_that_is_named(
     assert named == {Reranker(joint_folder, settings=Settings()).name}
     assert not any(receipt.partial for receipt in receipts)
     line = desk.judge("1", "--run", desk.run, "--model", joint_folder).error
-    assert f"--model {joint_folder}: reranks what an index finds; leave it out with --run" in line
+    assert f"--model {joint_folder}: reranks results of an index; leave it out with --run" in line
 
 
 def _noted(monkeypatch: pytest.MonkeyPatch) -> list[Receipt]:
-    """Receipts of searches from here on."""
+    """Receipts of later searches."""
     receipts: list[Receipt] = []
     search = Index.search
 

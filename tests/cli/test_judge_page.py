@@ -1,4 +1,4 @@
-"""The page's server: only whoever has the URL, only from its own page, only keys that mean one."""
+"""The page's server: only with the URL, only from its own page, only known keys."""
 
 import http.client
 import json
@@ -18,12 +18,12 @@ from urllib.parse import SplitResult, quote, urlsplit
 import pytest
 
 from cli.command import PROGRAM, Resift
-from evaluation.made import make_collection, make_run
+from evaluation.small_collection import make_collection, make_run
 from resift.cli.judge_page import JudgeServer
-from resift.evaluation.judging import Judging
+from resift.evaluation.judging import JudgingSession
 from resift.evaluation.judgments import Judgments
 from resift.evaluation.pool import Pool
-from resift.evaluation.qrels import read_qrels
+from resift.evaluation.trec import read_qrels
 from resift.types import Document
 
 QUERIES = {"q1": "what is <b>bold</b>", "q2": "second"}
@@ -33,11 +33,11 @@ Answer = tuple[int, dict[str, Any]]
 
 
 class Page:
-    """A server over two queries, and requests to it as nobody's browser would send them."""
+    """A server over two queries, and requests to it as no browser would send them."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.server = JudgeServer(Judging(QUERIES, lambda _: POOL, Judgments(file)), 0)
+        self.server = JudgeServer(JudgingSession(QUERIES, lambda _: POOL, Judgments(file)), 0)
         self.thread = threading.Thread(
             target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
         )
@@ -47,7 +47,7 @@ class Page:
         self.server.shutdown()
         self.server.server_close()
 
-    def ask(
+    def request(
         self, method: str, name: str, body: bytes = b"", headers: Mapping[str, str] = JSON,
         token: str | None = None,
     ) -> tuple[http.client.HTTPResponse, bytes]:  # fmt: skip
@@ -56,24 +56,24 @@ class Page:
         wire = http.client.HTTPConnection("127.0.0.1", url.port or 0, timeout=20)
         try:
             wire.request(method, path + name, body or None, dict(headers))
-            answer = wire.getresponse()
-            return answer, answer.read()
+            response = wire.getresponse()
+            return response, response.read()
         finally:
             wire.close()
 
     def get(self, name: str, **options: Any) -> Answer:
-        answer, data = self.ask("GET", name, **options)
-        return answer.status, json.loads(data)
+        response, data = self.request("GET", name, **options)
+        return response.status, json.loads(data)
 
     def post(self, body: bytes, **options: Any) -> Answer:
-        answer, data = self.ask("POST", options.pop("name", "press"), body, **options)
-        return answer.status, json.loads(data)
+        response, data = self.request("POST", options.pop("name", "press"), body, **options)
+        return response.status, json.loads(data)
 
-    def press(self, key: object, seen: object = "now") -> Answer:
-        """A key for the candidate that is next, or for another one."""
-        if seen == "now":
-            seen = self.get("sheet")[1].get("sheet", {}).get("seen")
-        return self.post(json.dumps({"key": key, "seen": seen}).encode())
+    def press(self, key: object, shown: object = "now") -> Answer:
+        """A key for the current candidate, or for another one."""
+        if shown == "now":
+            shown = self.get("item")[1].get("item", {}).get("shown")
+        return self.post(json.dumps({"key": key, "shown": shown}).encode())
 
     @property
     def qrels(self) -> dict[str, dict[str, float]]:
@@ -88,49 +88,49 @@ def page(tmp_path: Path) -> Iterator[Page]:
 
 
 def test_a_key_is_judged_and_answered_with_the_next_candidate(page: Page) -> None:
-    status, state = page.get("sheet")
-    first = state["sheet"]["seen"]
+    status, state = page.get("item")
+    first = state["item"]["shown"]
     assert status == 200 and state["judged"] == 0 and first[0] == "q1"
     status, state = page.press("2")
-    assert status == 200 and state["judged"] == 1 and state["sheet"]["seen"] != first
+    assert status == 200 and state["judged"] == 1 and state["item"]["shown"] != first
     assert page.qrels == {"q1": {first[1]: 2}}
-    assert page.press("b")[1]["sheet"]["taken_back"] == 2
+    assert page.press("b")[1]["item"]["taken_back"] == 2
     assert page.qrels == {}
 
 
-def test_at_the_end_there_is_no_candidate_and_back_goes_on(page: Page) -> None:
+def test_at_the_end_there_is_no_candidate_and_back_works(page: Page) -> None:
     for _ in range(4):
         status, state = page.press("1")
-    assert status == 200 and "sheet" not in state and state["judged"] == 4
+    assert status == 200 and "item" not in state and state["judged"] == 4
     assert page.press("0")[0] == HTTPStatus.BAD_REQUEST
-    assert page.press("b")[1]["sheet"]["taken_back"] == 1
+    assert page.press("b")[1]["item"]["taken_back"] == 1
 
 
-def test_texts_come_in_pieces_without_what_steers_and_otherwise_as_they_are(page: Page) -> None:
-    while (sheet := page.get("sheet")[1]["sheet"])["seen"] != ["q1", "d1"]:
+def test_texts_come_in_pieces_without_control_characters(page: Page) -> None:
+    while (item := page.get("item")[1]["item"])["shown"] != ["q1", "d1"]:
         page.press("s")
-    assert sheet["query"] == QUERIES["q1"]
-    assert "".join(piece for piece, _ in sheet["text"]) == "<script>bold</script>\n [1m"
-    assert ["bold", True] in sheet["text"]
+    assert item["query"] == QUERIES["q1"]
+    assert "".join(piece for piece, _ in item["text"]) == "<script>bold</script>\n [1m"
+    assert ["bold", True] in item["text"]
 
 
-@pytest.mark.parametrize("name", ["", "sheet", "judge.js", "judge.css", "absent"])
+@pytest.mark.parametrize("name", ["", "item", "judge.js", "judge.css", "absent"])
 @pytest.mark.parametrize("token", ["", "x", "é", "../"])
 def test_without_the_secret_nothing_is_given(page: Page, name: str, token: str) -> None:
-    status, answer = page.get(name, token=quote(token))
-    assert status == HTTPStatus.FORBIDDEN and list(answer) == ["error"]
-    assert page.server.token not in answer["error"]
+    status, response = page.get(name, token=quote(token))
+    assert status == HTTPStatus.FORBIDDEN and list(response) == ["error"]
+    assert page.server.token not in response["error"]
 
 
 def test_without_the_secret_nothing_is_judged(page: Page) -> None:
-    body = json.dumps({"key": "2", "seen": page.get("sheet")[1]["sheet"]["seen"]}).encode()
+    body = json.dumps({"key": "2", "shown": page.get("item")[1]["item"]["shown"]}).encode()
     assert page.post(body, token="wrong")[0] == HTTPStatus.FORBIDDEN
     assert page.post(body, token=page.server.token[:-1])[0] == HTTPStatus.FORBIDDEN
     assert page.qrels == {}
 
 
-def test_each_server_has_a_secret_of_its_own(page: Page, tmp_path: Path) -> None:
-    with JudgeServer(page.server.judging, 0) as other:
+def test_each_server_has_another_secret(page: Page, tmp_path: Path) -> None:
+    with JudgeServer(page.server.session, 0) as other:
         assert other.token != page.server.token and len(other.token) >= 32
 
 
@@ -139,51 +139,51 @@ def test_each_server_has_a_secret_of_its_own(page: Page, tmp_path: Path) -> None
 )
 def test_a_foreign_name_that_leads_here_is_refused(page: Page, host: str) -> None:
     headers = JSON | {"Host": host.format(port=page.server.server_port)}
-    assert page.get("sheet", headers=headers)[0] == HTTPStatus.FORBIDDEN
-    body = json.dumps({"key": "2", "seen": page.get("sheet")[1]["sheet"]["seen"]}).encode()
+    assert page.get("item", headers=headers)[0] == HTTPStatus.FORBIDDEN
+    body = json.dumps({"key": "2", "shown": page.get("item")[1]["item"]["shown"]}).encode()
     assert page.post(body, headers=headers)[0] == HTTPStatus.FORBIDDEN
     assert page.qrels == {}
 
 
 def test_its_own_names_are_let_in(page: Page) -> None:
     for name in ("127.0.0.1", "localhost"):
-        own = f"{name}:{page.server.server_port}"
-        headers = {"Host": own, "Origin": f"http://{own}"}
-        assert page.get("sheet", headers=headers)[0] == 200
+        host = f"{name}:{page.server.server_port}"
+        headers = {"Host": host, "Origin": f"http://{host}"}
+        assert page.get("item", headers=headers)[0] == 200
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1"])
 def test_another_page_is_refused_even_with_the_secret(page: Page, origin: str) -> None:
-    assert page.get("sheet", headers={"Origin": origin})[0] == HTTPStatus.FORBIDDEN
+    assert page.get("item", headers={"Origin": origin})[0] == HTTPStatus.FORBIDDEN
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"7", b"[]", b"null", b'"key"', b"\xff",
-                                  b'{"key": "2"}', b'{"seen": ["q1", "d1"]}'])  # fmt: skip
-def test_what_is_no_key_is_refused(page: Page, body: bytes) -> None:
-    status, answer = page.post(body)
-    assert status == HTTPStatus.BAD_REQUEST and "key and seen" in answer["error"]
+                                  b'{"key": "2"}', b'{"shown": ["q1", "d1"]}'])  # fmt: skip
+def test_an_invalid_key_is_refused(page: Page, body: bytes) -> None:
+    status, response = page.post(body)
+    assert status == HTTPStatus.BAD_REQUEST and "key and shown" in response["error"]
 
 
 @pytest.mark.parametrize("key", ["3", "9", "x", "", "22", "²", 2, None, ["2"]])
 def test_a_grade_that_is_not_there_is_refused(page: Page, key: object) -> None:
-    status, answer = page.press(key)
-    assert status == HTTPStatus.BAD_REQUEST and "expected" in answer["error"]
+    status, response = page.press(key)
+    assert status == HTTPStatus.BAD_REQUEST and "expected" in response["error"]
     assert page.qrels == {}
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
-def test_what_a_form_can_send_is_refused(page: Page, kind: str) -> None:
-    body = json.dumps({"key": "2", "seen": page.get("sheet")[1]["sheet"]["seen"]}).encode()
+def test_requests_that_a_form_can_send_are_refused(page: Page, kind: str) -> None:
+    body = json.dumps({"key": "2", "shown": page.get("item")[1]["item"]["shown"]}).encode()
     assert page.post(body, headers={"Content-Type": kind})[0] == HTTPStatus.BAD_REQUEST
     assert page.qrels == {}
 
 
 def test_a_key_for_a_candidate_that_is_not_next_judges_nothing(page: Page) -> None:
-    old = page.get("sheet")[1]["sheet"]["seen"]
+    old = page.get("item")[1]["item"]["shown"]
     page.press("2")
     before = page.qrels
-    for seen in (old, None, ["q1"], "d1"):
-        assert page.press("0", seen)[0] == HTTPStatus.CONFLICT
+    for shown in (old, None, ["q1"], "d1"):
+        assert page.press("0", shown)[0] == HTTPStatus.CONFLICT
     assert page.qrels == before
 
 
@@ -194,16 +194,16 @@ def test_a_body_that_is_too_long_or_has_no_length_is_refused(page: Page) -> None
 
 def test_other_paths_are_not_there(page: Page) -> None:
     assert page.get("../qrels.tsv")[0] == HTTPStatus.NOT_FOUND
-    assert page.post(b"{}", name="sheet")[0] == HTTPStatus.NOT_FOUND
+    assert page.post(b"{}", name="item")[0] == HTTPStatus.NOT_FOUND
 
 
-@pytest.mark.parametrize("name", ["", "sheet", "judge.js", "judge.css", "absent"])
+@pytest.mark.parametrize("name", ["", "item", "judge.js", "judge.css", "absent"])
 def test_every_answer_tells_the_browser_to_load_nothing_else(page: Page, name: str) -> None:
-    answer, data = page.ask("GET", name)
-    policy = answer.headers["Content-Security-Policy"]
+    response, data = page.request("GET", name)
+    policy = response.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy
-    assert answer.headers["Cache-Control"] == "no-store"
-    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Referrer-Policy"] == "no-referrer"
     assert not re.search(rb"https?://|@import|innerHTML|eval\(", data)
 
 
@@ -211,17 +211,17 @@ def test_only_this_machine_can_reach_it(page: Page) -> None:
     assert page.server.server_address[0] == "127.0.0.1"
 
 
-def test_a_browser_that_holds_a_connection_open_stops_nobody(page: Page) -> None:
+def test_an_open_connection_does_not_block_others(page: Page) -> None:
     with socket.create_connection(("127.0.0.1", page.server.server_port)):
-        assert page.get("sheet")[0] == 200
+        assert page.get("item")[0] == 200
 
 
-def test_a_file_that_somebody_else_changed_is_named_and_the_page_lives_on(page: Page) -> None:
+def test_a_file_that_another_program_changed_is_an_error_and_the_page_stays(page: Page) -> None:
     page.press("2")
     page.file.write_text("q1\td1\t1\n")
-    status, answer = page.press("1")
-    assert status == HTTPStatus.INTERNAL_SERVER_ERROR and "somebody else" in answer["error"]
-    assert page.get("sheet")[0] == 200
+    status, response = page.press("1")
+    assert status == HTTPStatus.INTERNAL_SERVER_ERROR and "another program" in response["error"]
+    assert page.get("item")[0] == 200
 
 
 @pytest.fixture
@@ -240,9 +240,9 @@ def served(arguments: list[str]) -> Iterator[tuple[subprocess.Popen[str], SplitR
     ) as process:  # fmt: skip
         try:
             assert process.stderr
-            found = re.search(r"http://127\.0\.0\.1:\d+/\S+/", process.stderr.readline())
-            assert found
-            yield process, urlsplit(found.group())
+            match = re.search(r"http://127\.0\.0\.1:\d+/\S+/", process.stderr.readline())
+            assert match
+            yield process, urlsplit(match.group())
         finally:
             process.kill()
 
@@ -251,15 +251,15 @@ def test_the_command_says_where_the_page_is_and_ends_with_q_there(arguments: lis
     with served(arguments) as (process, url):
         for key in ("2", "q"):
             wire = http.client.HTTPConnection("127.0.0.1", url.port or 0, timeout=20)
-            wire.request("GET", url.path + "sheet")
-            seen = json.load(wire.getresponse())["sheet"]["seen"]
-            wire.request("POST", url.path + "press", json.dumps({"key": key, "seen": seen}), JSON)
-            answer = json.load(wire.getresponse())
+            wire.request("GET", url.path + "item")
+            shown = json.load(wire.getresponse())["item"]["shown"]
+            wire.request("POST", url.path + "press", json.dumps({"key": key, "shown": shown}), JSON)
+            response = json.load(wire.getresponse())
             wire.close()
-        assert answer == {"ended": True, "judged": 1}
+        assert response == {"ended": True, "judged": 1}
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "")
-    assert err.endswith("judgments.tsv: 1 judged; the same call goes on from here\n")
+    assert err.endswith("judgments.tsv: 1 judged; the same call continues from here\n")
 
 
 def test_the_command_ends_with_an_interrupt_too(arguments: list[str]) -> None:
@@ -267,7 +267,7 @@ def test_the_command_ends_with_an_interrupt_too(arguments: list[str]) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "")
-    assert err.endswith("judgments.tsv: 0 judged; the same call goes on from here\n")
+    assert err.endswith("judgments.tsv: 0 judged; the same call continues from here\n")
 
 
 def test_a_port_that_cannot_be_had_is_an_error_in_a_line(

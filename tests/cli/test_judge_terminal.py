@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.made import json_lines, make_collection, make_run
-from resift.evaluation.qrels import read_qrels
+from evaluation.small_collection import json_lines, make_collection, make_run
+from resift.evaluation.trec import read_qrels
 
 if sys.platform == "win32":
     pytest.skip("no ptys here", allow_module_level=True)
@@ -33,7 +33,7 @@ class Desk:
         file = self.folder / "judgments.tsv"
         if not file.exists():
             return []
-        return [grade for found in read_qrels(file).values() for grade in found.values()]
+        return [grade for grades in read_qrels(file).values() for grade in grades.values()]
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_each_key_shows_the_next_candidate_at_once(terminal: Terminal, desk: Des
     terminal.is_asked()
     terminal.type("q")
     assert terminal.ends() == 0
-    assert "2 judged; the same call goes on from here" in terminal.screen
+    assert "2 judged; the same call continues from here" in terminal.screen
     assert terminal.is_as_before
 
 
@@ -83,7 +83,7 @@ def test_keys_that_mean_nothing_do_nothing(terminal: Terminal, desk: Desk) -> No
     assert desk.grades == [1]
 
 
-def test_what_is_typed_before_a_candidate_is_shown_judges_nothing(desk: Desk) -> None:
+def test_keys_typed_before_a_candidate_is_shown_are_ignored(desk: Desk) -> None:
     with desk.judge() as terminal:
         terminal.type("1")  # the command is still starting
         terminal.wait_for("candidate 1 of 3")

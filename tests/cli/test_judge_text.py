@@ -1,4 +1,4 @@
-"""What a judge reads: all of it, harmless, with the query's words marked."""
+"""Texts to judge: without control characters, with the query's words marked."""
 
 import pytest
 from hypothesis import given

@@ -89,5 +89,5 @@ def test_verify_names_what_a_broken_model_looks_like(resift: Resift, tmp_path: P
 
 
 def test_verify_says_what_a_folder_is_not(resift: Resift, tmp_path: Path) -> None:
-    assert "no resift model" in resift("verify", tmp_path).error
+    assert "not a resift model" in resift("verify", tmp_path).error
     assert "absent" in resift("verify", tmp_path / "absent").error

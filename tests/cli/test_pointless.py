@@ -8,24 +8,24 @@ from pathlib import Path
 import pytest
 
 from cli.command import Resift
-from evaluation.made import make_collection, make_run
+from evaluation.small_collection import make_collection, make_run
 
 POINTLESS = [
-    ("eval MADE --run RUN --mode dense", "--mode dense: a run has no arms"),
-    ("eval MADE --run RUN --mode hybrid", "--mode hybrid: a run has no arms"),
+    ("eval MADE --run RUN --mode dense", "--mode dense: a run has no modes"),
+    ("eval MADE --run RUN --mode hybrid", "--mode hybrid: a run has no modes"),
     ("eval MADE --ablation --compare bundled", "--compare "),
     ("eval MADE --ablation --target-ms 5", "--target-ms 5.0: the ablation advises no depth"),
     ("eval MADE --ablation --mode dense", "--mode dense: the ablation measures all"),
-    ("calibrate MADE --output OUT --run RUN --mode lexical", "--mode lexical: a run has no arms"),
-    ("judge MADE --run RUN --port 8080", "--port 8080: of the page; add --web"),
-    ("judge MADE --run RUN --port 0", "--port 0: of the page; add --web"),
-    ("judge MADE --run RUN --model m", "--model m: reranks what an index finds"),
+    ("calibrate MADE --output OUT --run RUN --mode lexical", "--mode lexical: a run has no modes"),
+    ("judge MADE --run RUN --port 8080", "--port 8080: only the page has one; add --web"),
+    ("judge MADE --run RUN --port 0", "--port 0: only the page has one; add --web"),
+    ("judge MADE --run RUN --model m", "--model m: reranks results of an index"),
     ("search x --index i --no-rerank --exact", "--exact: of the reranker; leave out --no-rerank"),
     ("search x --index i --no-rerank --min-score 0", "--min-score 0.0: of the reranker"),
     ("search x --index i --no-rerank --fusion-weight 0", "--fusion-weight 0.0: of the reranker"),
     (
-        "search x --index i --no-rerank --model m --abstain_below 1",
-        "--model m and --abstain_below 1.0: of the",
+        "search x --index i --no-rerank --model m --abstain-below 1",
+        "--model m and --abstain-below 1.0: of the",
     ),
     ("search x --index i --no-rerank --calibration c", "--calibration c: of the reranker"),
     ("search x --index i --no-rerank --explain 1", "--explain 1: of the reranker"),
@@ -54,7 +54,7 @@ TYPED = [
     ("--top-n 0", "--top-n 0: expected a whole number from 1"),
     ("--top-n=0", "--top-n 0: expected a whole number from 1"),
     ("--min-score 2", "--min-score 2.0: expected a number from 0 to 1"),
-    ("--abstain_below nan", "--abstain_below nan: expected a number from 0 to 1"),
+    ("--abstain-below nan", "--abstain-below nan: expected a number from 0 to 1"),
     ("--budget-ms=-1", "--budget-ms -1.0: expected milliseconds from 0"),
     ("--fusion-weight=-1", "--fusion-weight -1.0: expected a number from 0 to"),
 ]
@@ -82,7 +82,7 @@ def test_an_option_that_changes_nothing_is_refused(
 
 
 @pytest.mark.parametrize(("line", "message"), EMPTY)
-def test_an_empty_name_is_no_place(
+def test_an_empty_name_is_refused(
     resift: Resift, made: Path, monkeypatch: pytest.MonkeyPatch, line: str, message: str
 ) -> None:
     monkeypatch.chdir(made)
@@ -92,7 +92,7 @@ def test_an_empty_name_is_no_place(
 
 
 @pytest.mark.parametrize(("options", "message"), TYPED)
-def test_a_wrong_value_is_said_as_it_can_be_typed(
+def test_a_wrong_value_is_shown_as_typed(
     resift: Resift, made: Path, options: str, message: str
 ) -> None:
     line = resift("rerank", "-q", "x", *options.split(), made / "corpus.jsonl").error
@@ -127,7 +127,7 @@ def test_a_run_may_come_from_stdin(
     assert done.code == 0 and json.loads(done.out)["queries"] == 2
 
 
-def test_a_closed_stdin_is_said(
+def test_a_closed_stdin_is_reported(
     resift: Resift, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.command import Done, Resift, process
-from evaluation.made import make_collection, make_run
+from evaluation.small_collection import make_collection, make_run
 from resift.evaluation.trec import read_run
 
 RANKED = {"q1": ["d4", "d3", "d1", "d2"], "q2": ["d1", "d4"]}
@@ -29,7 +29,9 @@ class Desk:
 
     def order(self) -> dict[str, list[str]]:
         run = read_run(self.output)
-        return {query_id: [own.doc_id for own in documents] for query_id, documents in run.items()}
+        return {
+            query_id: [entry.doc_id for entry in documents] for query_id, documents in run.items()
+        }
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def desk(resift: Resift, tmp_path: Path) -> Desk:
     return Desk(resift, tmp_path)
 
 
-def test_the_answers_come_up(desk: Desk) -> None:
+def test_relevant_documents_come_first(desk: Desk) -> None:
     done = desk.rerank("--fusion-weight", 0)
     assert (done.code, done.out) == (0, "")
     assert len(done.err.splitlines()) == 1
@@ -66,7 +68,7 @@ def test_packed_in_and_packed_out(desk: Desk) -> None:
     assert gzip.decompress(desk.output.read_bytes()).decode() == plain
 
 
-def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(desk: Desk, tmp_path: Path) -> None:
+def test_errors_are_a_line_and_nothing_is_written(desk: Desk, tmp_path: Path) -> None:
     good = desk.run
     assert "--depth 0" in desk.rerank("--depth", 0).error
     assert "--fusion-weight -1" in desk.rerank("--fusion-weight", -1).error
@@ -90,7 +92,7 @@ def test_an_output_that_cannot_be_is_refused(desk: Desk, tmp_path: Path) -> None
     assert "made: is a folder" in desk.rerank().error
 
 
-def test_nothing_but_a_run_of_ours_is_replaced(desk: Desk) -> None:
+def test_only_a_run_that_resift_wrote_is_replaced(desk: Desk) -> None:
     before = desk.run.read_bytes()
     desk.output = desk.run
     assert "is there and is not a run that resift wrote" in desk.rerank().error
@@ -110,7 +112,7 @@ def test_a_dash_is_stdout_and_a_device_stays_one(desk: Desk) -> None:
     assert not desk.output.is_file()
 
 
-def test_what_the_collection_lacks_is_said_and_keeps_its_place(desk: Desk) -> None:
+def test_what_the_collection_lacks_is_noted_and_keeps_its_order(desk: Desk) -> None:
     desk.run = make_run(desk.run.with_name("more"), {**RANKED, "q2": ["d9", "d1"], "q9": ["d1"]})
     done = desk.rerank()
     assert done.code == 0 and len(done.err.splitlines()) == 3
@@ -118,19 +120,21 @@ def test_what_the_collection_lacks_is_said_and_keeps_its_place(desk: Desk) -> No
     assert desk.order()["q9"] == ["d1"] and desk.order()["q2"] == ["d1", "d9"]
 
 
-def test_json_is_one_document_of_what_was_done(desk: Desk) -> None:
+def test_json_is_one_document_with_the_options_and_results(desk: Desk) -> None:
     done = desk.rerank(
         "--json", "--depth", 3, "--exact", "--fusion-weight", 0, "--budget-ms", 60_000
     )
     assert done.code == 0
-    said = json.loads(done.out)
-    assert said["output"] == str(desk.output) and said["model"] and said["fingerprint"]
-    assert {name: said[name] for name in ("depth", "top_n", "exact", "budget_ms")} == {
+    report = json.loads(done.out)
+    assert report["output"] == str(desk.output) and report["model"] and report["fingerprint"]
+    assert {name: report[name] for name in ("depth", "top_n", "exact", "budget_ms")} == {
         "depth": 3, "top_n": None, "exact": True, "budget_ms": 60_000
     }  # fmt: skip
-    assert (said["queries"], said["pairs"], said["scored"], said["partial"]) == (2, 5, 5, 0)
-    assert said["fusion_weights"] == [0] and said["kept"] == [] and said["notes"] == []
-    assert said["seconds"] > 0 and desk.order()["q2"] == ["d4", "d1"]
+    assert (report["queries"], report["pairs"], report["scored"], report["partial"]) == (2, 5, 5, 0)
+    assert (
+        report["fusion_weights"] == [0] and report["not_reranked"] == [] and report["notes"] == []
+    )
+    assert report["seconds"] > 0 and desk.order()["q2"] == ["d4", "d1"]
 
 
 def test_json_and_a_run_do_not_share_stdout(desk: Desk) -> None:
@@ -142,16 +146,16 @@ def test_json_names_the_queries_that_keep_their_order(desk: Desk) -> None:
     (desk.collection / "queries.jsonl").write_text(
         '{"_id": "q1", "text": " "}\n{"_id": "q2", "text": "where do messages wait"}\n'
     )
-    said = json.loads(desk.rerank("--json").out)
-    (kept,) = said["kept"]
-    assert kept["query_id"] == "q1" and "empty" in kept["reason"]
+    report = json.loads(desk.rerank("--json").out)
+    (entry,) = report["not_reranked"]
+    assert entry["query_id"] == "q1" and "empty" in entry["reason"]
     assert desk.order()["q1"] == RANKED["q1"]
 
 
-def test_what_is_late_keeps_its_order_behind_and_is_said(desk: Desk) -> None:
+def test_late_candidates_keep_their_order_and_are_counted(desk: Desk) -> None:
     done = desk.rerank("--budget-ms", 0, "--json")
-    said = json.loads(done.out)
-    assert (said["scored"], said["partial"]) == (0, 2) and len(said["reasons"]) == 1
+    report = json.loads(done.out)
+    assert (report["scored"], report["partial"]) == (0, 2) and len(report["reasons"]) == 1
     assert desk.order() == RANKED
     assert "2 queries partial, the first: " in done.err
 
@@ -166,7 +170,7 @@ def test_so_many_are_written_a_query(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("option", "value"), [("--top-n", 0), ("--budget-ms", -1), ("--budget-ms", "nan")]
 )
-def test_a_number_that_is_none_is_said_before_anything_is_read(
+def test_an_invalid_number_is_an_error_before_the_work(
     desk: Desk, option: str, value: object
 ) -> None:
     desk.run = desk.run.with_name("absent")
@@ -182,9 +186,9 @@ def test_a_calibration_of_another_model_does_not_stand_in_the_way(
 
 
 def test_a_name_that_is_too_long_is_refused_in_a_line(desk: Desk) -> None:
-    kept, desk.run = desk.run, Path("a" * 5_000)
+    before, desk.run = desk.run, Path("a" * 5_000)
     assert "too long" in desk.rerank().error
-    desk.run, desk.collection = kept, Path("a" * 5_000)
+    desk.run, desk.collection = before, Path("a" * 5_000)
     assert "no such folder" in desk.rerank().error
 
 

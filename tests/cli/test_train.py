@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cli.command import Resift
-from evaluation.made import json_lines, make_collection
+from evaluation.small_collection import json_lines, make_collection
 from resift.errors import ModelError
 
 

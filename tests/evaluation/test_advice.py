@@ -1,4 +1,4 @@
-"""A depth, a weight and a sentence, from figures that are given: and none where chance would do."""
+"""Advice and verdict for given figures; none where no difference is significant."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,29 +6,36 @@ import numpy as np
 import pytest
 
 from resift.evaluation import significance
-from resift.evaluation.advice import Tried, Values, advise, chance, in_words, short, verdict
-from resift.evaluation.measures import PRIMARY
+from resift.evaluation.advice import (
+    Trials,
+    advise,
+    format_advice,
+    format_measure,
+    format_p,
+    verdict,
+)
+from resift.evaluation.measures import PRIMARY, QueryValues
 from resift.evaluation.result import Advice, Latency, Row
-from resift.evaluation.significance import holm, paired
+from resift.evaluation.significance import holm, paired_test
 
 DEPTHS = (10, 20, 50, 100)
 FIRST = {f"q{n}": 0.5 + n % 7 / 100 for n in range(40)}
 BEFORE = sum(FIRST.values()) / 40  # 0.5285
 
 
-def shifted(by: float, spread: float = 0.01, values: Values = FIRST) -> Values:
-    """Every query's value moved by about as much."""
+def shifted(by: float, spread: float = 0.01, values: QueryValues = FIRST) -> QueryValues:
+    """Every query's value moved by about the same."""
     return {query: value + by + (spread, -spread)[n % 2] for n, (query, value) in
             enumerate(values.items())}  # fmt: skip
 
 
 class Case:
-    """Four depths with such gains over the first stage, and weights."""
+    """Four depths with the given gains over the first stage, and weights."""
 
     def __init__(
         self,
-        *gains: float | Values,
-        weights: Mapping[float, Values] | None = None,
+        *gains: float | QueryValues,
+        weights: Mapping[float, QueryValues] | None = None,
         ms: float = 1.0,
     ) -> None:
         by_depth = {
@@ -40,14 +47,16 @@ class Case:
                 Latency(depth * ms, depth * ms * 1.5, 40), depth, depth * 100)
             for depth, values in by_depth.items()
         ]  # fmt: skip
-        self.tried = Tried(FIRST, by_depth, lambda _: weights or {})
+        self.tried = Trials(FIRST, by_depth, lambda _: weights or {})
 
     def advice(self, target_ms: float | None = None) -> Advice:
         return advise(self.rows, self.tried, target_ms)
 
-    def said(self) -> str:
+    def sentence(self) -> str:
         last = self.tried.by_depth[DEPTHS[-1]]
-        return verdict(paired(list(FIRST.values()), list(last.values())), self.rows, self.advice())
+        return verdict(
+            paired_test(list(FIRST.values()), list(last.values())), self.rows, self.advice()
+        )
 
 
 NONE = shifted(0.0)
@@ -55,9 +64,9 @@ LUCK = {query: value + (0.05 if n % 2 else -0.045) for n, (query, value) in
         enumerate(FIRST.items())}  # fmt: skip
 
 
-def test_what_helps_is_said_in_a_sentence() -> None:
-    assert Case(0.02, 0.05, 0.078, 0.08).said() == (
-        "helps: nDCG@10 .529 → .609, p < 0.001; depth 50 gives 98% of the gain at half the time; "
+def test_the_verdict_is_a_sentence() -> None:
+    assert Case(0.02, 0.05, 0.078, 0.08).sentence() == (
+        "helps: nDCG@10 .529 → .609, p < 0.001; depth 50 gives 98% of the gain at 50% of the time; "
         "hurts 0 of 40 queries"
     )
 
@@ -76,32 +85,34 @@ def test_a_curve_that_falls_again_is_left_at_its_top() -> None:
 def test_a_target_keeps_deeper_ones_out() -> None:
     case = Case(0.02, 0.05, 0.09, 0.1)
     advice = case.advice(40)
-    assert advice.depth == 20 and advice.share == pytest.approx(0.5)
+    assert advice.depth == 20 and advice.gain_share == pytest.approx(0.5)
     assert advice.latency is not None and advice.latency.p95 <= 40
-    assert in_words(case.advice(5)) == "do not rerank: no depth's p95 is known to be below 5 ms"
+    assert (
+        format_advice(case.advice(5)) == "do not rerank: no depth's p95 is known to be below 5 ms"
+    )
 
 
-def test_what_is_shown_to_be_worse_is_not_to_be_reranked() -> None:
+def test_no_reranking_is_advised_where_it_is_significantly_worse() -> None:
     case = Case(-0.01, -0.02, -0.05, -0.1)
-    assert case.said().startswith(
+    assert case.sentence().startswith(
         "hurts: nDCG@10 .529 → .429, p < 0.001; do not rerank: depth 100 is worse"
     )
     assert case.advice().depth == 0 and case.advice().p is None
 
 
 @pytest.mark.parametrize("last", [NONE, LUCK, FIRST])
-def test_where_chance_would_do_nothing_is_claimed(last: Values) -> None:
+def test_nothing_is_claimed_that_is_not_significant(last: QueryValues) -> None:
     case = Case(NONE, LUCK, NONE, last, weights={0.0: LUCK, 0.3: NONE})
-    assert case.said().startswith(("no difference shown: ", "changes nothing: "))
-    assert "depth" not in case.said() and "do not" not in case.said()
+    assert case.sentence().startswith(("no difference shown: ", "changes nothing: "))
+    assert "depth" not in case.sentence() and "do not" not in case.sentence()
     assert case.advice().depth == 0 and case.advice().fusion_weight is None
-    assert in_words(case.advice()).startswith(
+    assert format_advice(case.advice()).startswith(
         "no depth and no weight is shown to be better than the first stage by 40 queries"
     )
 
 
-def test_a_lesser_depth_that_is_shown_to_be_better_is_said() -> None:
-    assert "; depth 20 is better, .579; " in Case(NONE, 0.05, NONE, NONE).said()
+def test_the_verdict_names_a_smaller_depth_that_is_better() -> None:
+    assert "; depth 20 is better, .579; " in Case(NONE, 0.05, NONE, NONE).sentence()
 
 
 def test_without_judgments_there_is_no_verdict() -> None:
@@ -110,28 +121,32 @@ def test_without_judgments_there_is_no_verdict() -> None:
     )
 
 
-def test_another_weight_is_advised_only_where_it_is_better_than_the_models_own() -> None:
+def test_another_weight_is_advised_only_where_it_is_better_than_the_default() -> None:
     gains = (0.05, 0.05, 0.05, 0.05)
-    own = shifted(0.05)
-    surely, by_luck = shifted(0.05, values=own), {
-        query: value + (0.05 if n % 2 else -0.045) for n, (query, value) in enumerate(own.items())
-    }  # fmt: skip
-    advice = Case(*gains, weights={0.0: surely, 0.3: own}).advice()
+    by_model = shifted(0.05)
+    better = shifted(0.05, values=by_model)
+    by_chance = {
+        query: value + (0.05 if n % 2 else -0.045)
+        for n, (query, value) in enumerate(by_model.items())
+    }
+    advice = Case(*gains, weights={0.0: better, 0.3: by_model}).advice()
     assert (advice.depth, advice.fusion_weight) == (10, 0.0)
-    assert advice.quality == pytest.approx(BEFORE + 0.1) and "fusion_weight=0 " in in_words(advice)
-    assert Case(*gains, weights={0.0: by_luck, 0.3: own}).advice().fusion_weight is None
+    assert advice.quality == pytest.approx(BEFORE + 0.1) and "fusion_weight=0 " in format_advice(
+        advice
+    )
+    assert Case(*gains, weights={0.0: by_chance, 0.3: by_model}).advice().fusion_weight is None
 
 
 def test_a_weight_is_advised_where_no_depth_is() -> None:
     case = Case(NONE, NONE, NONE, NONE, weights={0.0: NONE, 0.8: shifted(0.05)})
     assert (case.advice().depth, case.advice().fusion_weight) == (100, 0.8)
-    assert "; depth 100 with fusion_weight=0.8 is better, .579; " in case.said()
+    assert "; depth 100 with fusion_weight=0.8 is better, .579; " in case.sentence()
 
 
-def test_no_saving_of_time_is_said_where_there_is_none() -> None:
+def test_the_verdict_names_no_saving_of_time_where_there_is_none() -> None:
     case = Case(0.08, 0.08, 0.08, 0.08, ms=-1.0)  # a lesser depth takes longer
-    assert case.advice().depth == 10 and case.advice().time is None
-    assert "depth 10 gives 100% of the gain; " in case.said()
+    assert case.advice().depth == 10 and case.advice().time_share is None
+    assert "depth 10 gives 100% of the gain; " in case.sentence()
 
 
 def test_holm_is_what_the_paper_says() -> None:
@@ -140,24 +155,24 @@ def test_holm_is_what_the_paper_says() -> None:
 
 
 def _drawn(seed: int, gain: float) -> Case:
-    """50 queries; depths and weights move each by what is theirs and what is the query's."""
+    """50 queries, each moved at random, by itself and by depth and weight."""
     draw = np.random.default_rng(seed)
     names = [f"q{n}" for n in range(50)]
     first = draw.uniform(0, 1, 50)
     both = draw.normal(0, 0.1, 50)
 
-    def values(shift: float) -> Values:
+    def values(shift: float) -> QueryValues:
         return dict(zip(names, first + shift + both + draw.normal(0, 0.1, 50), strict=True))
 
     by_depth = {depth: values(gain) for depth in DEPTHS}
     weights = {weight: values(gain) for weight in np.linspace(0, 2, 8).tolist()}
     case = Case(0.0, 0.0, 0.0, 0.0)
     case.rows = [
-        Row(depth, {PRIMARY: sum(own.values()) / 50}, None, depth, depth)
-        for depth, own in by_depth.items()
+        Row(depth, {PRIMARY: sum(values.values()) / 50}, None, depth, depth)
+        for depth, values in by_depth.items()
     ]
     start = dict(zip(names, first.tolist(), strict=True))
-    case.tried = Tried(start, by_depth, lambda _: weights)
+    case.tried = Trials(start, by_depth, lambda _: weights)
     return case
 
 
@@ -165,12 +180,12 @@ def _advised(gain: float, seeds: Sequence[int]) -> tuple[float, float]:
     """The share of draws in which a depth or weight is advised, and in which another weight is."""
     advice = [_drawn(seed, gain).advice() for seed in seeds]
     return (
-        sum(own.depth > 0 for own in advice) / len(seeds),
-        sum(own.fusion_weight is not None for own in advice) / len(seeds),
+        sum(each.depth > 0 for each in advice) / len(seeds),
+        sum(each.fusion_weight is not None for each in advice) / len(seeds),
     )
 
 
-def test_of_pure_noise_nothing_is_advised_but_one_time_in_twenty(
+def test_pure_noise_leads_to_advice_one_time_in_twenty_at_most(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(significance, "RESAMPLES", 1_000)
@@ -190,11 +205,11 @@ def test_a_real_difference_is_advised_and_weights_that_are_alike_are_not(
     ("value", "text"), [(0.0, ".000"), (0.6666, ".667"), (1.0, "1.000"), (-0.25, "-0.250")]
 )
 def test_measures_are_written_as_papers_do(value: float, text: str) -> None:
-    assert short(value) == text
+    assert format_measure(value) == text
 
 
 @pytest.mark.parametrize(
     ("p", "text"), [(0.0001, "p < 0.001"), (0.031, "p = 0.031"), (1, "p = 1.00")]
 )
-def test_p_values_are_no_preciser_than_they_are_known(p: float, text: str) -> None:
-    assert chance(p) == text
+def test_p_values_have_the_digits_that_resampling_can_tell(p: float, text: str) -> None:
+    assert format_p(p) == text

@@ -1,4 +1,4 @@
-"""BEIR folders are read plain or packed, and a line that is wrong is named."""
+"""BEIR folders are read plain or gzipped, and an invalid line is named."""
 
 import gzip
 import os
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.made import DOCUMENTS, QUERIES, json_lines, make_collection
+from evaluation.small_collection import DOCUMENTS, QUERIES, json_lines, make_collection
 from resift.errors import DatasetError
-from resift.evaluation.collection import Collection, open_collection
-from resift.evaluation.qrels import JUDGMENTS, read_all_qrels, read_qrels
+from resift.evaluation.collection import Collection, load_task, open_collection
+from resift.evaluation.trec import JUDGMENTS_FILE, read_all_qrels, read_qrels
 from resift.types import Document
 
 
@@ -33,7 +33,7 @@ def _everything(collection: Collection) -> tuple[dict[str, str], dict[str, Docum
     return collection.queries(), collection.documents(DOCUMENTS.keys())
 
 
-def test_queries_and_documents_are_what_the_files_say(folder: Path) -> None:
+def test_queries_and_documents_are_those_of_the_files(folder: Path) -> None:
     queries, documents = _everything(open_collection(folder))
     assert queries == QUERIES and list(queries) == list(QUERIES)
     assert documents == {name: Document(name, text) for name, text in DOCUMENTS.items()}
@@ -59,8 +59,8 @@ def test_titles_may_be_missing_and_blank_lines_are_passed_over(tmp_path: Path) -
     ]
     titled = {"_id": "d3", "title": "T", "text": ""}
     (folder / "corpus.jsonl").write_text("\n" + json_lines([*rows, titled]) + "\n \n")
-    found = open_collection(folder).documents({"d1", "d2", "d3"})
-    assert [found[name].title for name in ("d1", "d2", "d3")] == ["", "", "T"]
+    documents = open_collection(folder).documents({"d1", "d2", "d3"})
+    assert [documents[name].title for name in ("d1", "d2", "d3")] == ["", "", "T"]
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -88,10 +88,17 @@ def test_a_line_that_is_no_document_costs_itself_and_is_named(folder: Path, line
     file = folder / "corpus.jsonl"
     good = file.read_bytes().splitlines()
     file.write_bytes(b"\n".join([*good[:2], line, *good[2:]]))
-    found = open_collection(folder).read(None)
-    assert found.by_id == {name: Document(name, text) for name, text in DOCUMENTS.items()}
-    assert len(found.notes) == 1 and "\n" not in found.notes[0] and len(found.notes[0]) < 400
-    assert "1 of 5 documents of" in found.notes[0] and "the first is line 3: " in found.notes[0]
+    documents = open_collection(folder).read_documents(None)
+    assert documents.by_id == {name: Document(name, text) for name, text in DOCUMENTS.items()}
+    assert (
+        len(documents.notes) == 1
+        and "\n" not in documents.notes[0]
+        and len(documents.notes[0]) < 400
+    )
+    assert (
+        "1 of 5 documents of" in documents.notes[0]
+        and "the first is line 3: " in documents.notes[0]
+    )
 
 
 def test_most_lines_bad_are_no_corpus(folder: Path) -> None:
@@ -114,8 +121,8 @@ def test_most_lines_bad_are_no_corpus(folder: Path) -> None:
 )
 def test_rows_as_people_have_them(folder: Path, row: str, expected: Document) -> None:
     (folder / "corpus.jsonl").write_text(f"{row}\n{row}\n# a comment\n")
-    found = open_collection(folder).read(None)
-    assert found.by_id == {expected.id: expected} and found.notes == ()
+    documents = open_collection(folder).read_documents(None)
+    assert documents.by_id == {expected.id: expected} and documents.notes == ()
 
 
 ENCODINGS: dict[str, Callable[[str], bytes]] = {
@@ -173,11 +180,11 @@ QRELS = {"q1": {"d2": 1, "d1": 0}, "q2": {"d4": 2, "d3": -1}}
 PLACES = ("qrels.tsv", "qrels/test.tsv")
 
 
-def _judge(folder: Path, text: str | bytes, place: str = "qrels.tsv") -> Path:
-    """Write judgments at `place` in a collection."""
-    (folder / place).parent.mkdir(exist_ok=True)
-    (folder / place).write_bytes(text.encode() if isinstance(text, str) else text)
-    return folder / place
+def _judge(folder: Path, text: str | bytes, name: str = "qrels.tsv") -> Path:
+    """Write judgments as file `name` in a collection."""
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(text.encode() if isinstance(text, str) else text)
+    return folder / name
 
 
 def _lines(layout: str) -> str:
@@ -196,7 +203,7 @@ def test_all_documents_are_read_where_none_are_named(folder: Path) -> None:
     assert collection.documents(set()) == {}
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", PLACES)
 @pytest.mark.parametrize(
     "layout",
     ["{query}\t{doc}\t{grade}", "{query} {doc} {grade}", "{query}\t0\t{doc}\t{grade}",
@@ -208,14 +215,14 @@ def test_all_documents_are_read_where_none_are_named(folder: Path) -> None:
     "heading",
     ["", "query-id\tcorpus-id\tscore\n", "query doc grade\n", "# made by hand\n", "qid,doc,rel\n"],
 )
-def test_judgments_are_read_in_both_places_and_layouts(
-    folder: Path, place: str, layout: str, heading: str
+def test_judgments_are_read_from_both_files_and_layouts(
+    folder: Path, name: str, layout: str, heading: str
 ) -> None:
-    _judge(folder, heading + _lines(layout), place)
+    _judge(folder, heading + _lines(layout), name)
     assert open_collection(folder).qrels() == QRELS
 
 
-def test_the_folders_own_file_goes_before_the_one_below_it(folder: Path) -> None:
+def test_the_file_in_the_folder_comes_before_the_one_below_it(folder: Path) -> None:
     _judge(folder, "q1\td1\t1\n", "qrels/test.tsv")
     _judge(folder, "q2\td2\t1\n", "qrels.tsv")
     assert open_collection(folder).qrels() == {"q2": {"d2": 1}}
@@ -240,9 +247,9 @@ def test_blank_lines_and_a_file_without_any_judge_nothing(folder: Path) -> None:
      "q1 a document 1", "q1," + "d" * 200_000 + ",1,1,1",
      "q1\td1\t1,0", "query\tdoc\tgrade", "q1\td1\t1_0"],
 )  # fmt: skip
-@pytest.mark.parametrize("place", PLACES)
-def test_a_judgment_that_is_wrong_is_named_by_its_line(folder: Path, place: str, line: str) -> None:
-    file = _judge(folder, f"query-id\tcorpus-id\tscore\nq1\td2\t1\n{line}\nq2\td4\t1\n", place)
+@pytest.mark.parametrize("name", PLACES)
+def test_a_judgment_that_is_wrong_is_named_by_its_line(folder: Path, name: str, line: str) -> None:
+    file = _judge(folder, f"query-id\tcorpus-id\tscore\nq1\td2\t1\n{line}\nq2\td4\t1\n", name)
     with pytest.raises(DatasetError) as caught:
         open_collection(folder).qrels()
     assert f"{file}:3: expected query, document and grade" in str(caught.value)
@@ -262,20 +269,20 @@ def test_a_first_line_that_is_neither_judgment_nor_heading_is_refused(folder: Pa
         open_collection(folder).qrels()
 
 
-def test_ids_keep_what_is_no_blank_and_may_begin_like_a_comment(folder: Path) -> None:
+def test_ids_keep_no_break_spaces_and_may_begin_like_a_comment(folder: Path) -> None:
     _judge(folder, "#1 d\u00a0x 1\n# q1 d1 1\n#q1 is not judged yet\n")
     assert open_collection(folder).qrels() == {"#1": {"d\u00a0x": 1}}
 
 
-def test_what_was_judged_by_hand_is_read_beside_what_was_published(folder: Path) -> None:
+def test_judgments_by_hand_are_read_beside_published_ones(folder: Path) -> None:
     _judge(folder, "q1\td1\t0\n")
-    _judge(folder, "query-id\tcorpus-id\tscore\tresift\nq1\td1\t2\nq2\td4\t1\n", JUDGMENTS)
+    _judge(folder, "query-id\tcorpus-id\tscore\tresift\nq1\td1\t2\nq2\td4\t1\n", JUDGMENTS_FILE)
     assert open_collection(folder).qrels() == {"q1": {"d1": 0}, "q2": {"d4": 1}}
     (folder / "qrels.tsv").unlink()
     assert open_collection(folder).qrels() == {"q1": {"d1": 2}, "q2": {"d4": 1}}
 
 
-def test_judgments_that_are_no_file_are_said(folder: Path) -> None:
+def test_judgments_that_are_not_a_file_are_reported(folder: Path) -> None:
     (folder / "qrels.tsv").mkdir()
     with pytest.raises(DatasetError, match=r"qrels\.tsv: is a folder"):
         open_collection(folder).qrels()
@@ -288,7 +295,7 @@ def test_judgments_that_are_no_file_are_said(folder: Path) -> None:
 def test_a_folder_and_a_pipe_in_place_of_a_file(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="is a folder, expected a file"):
         read_qrels(tmp_path)
-    with pytest.raises(DatasetError, match="no name that a file can have"):
+    with pytest.raises(DatasetError, match="not a valid file name"):
         read_qrels(tmp_path / "a\0b")
     os.mkfifo(tmp_path / "pipe")
     writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=("q1 d1 1\n",))
@@ -297,8 +304,78 @@ def test_a_folder_and_a_pipe_in_place_of_a_file(tmp_path: Path) -> None:
     writer.join()
 
 
-def test_judgments_that_are_missing_are_asked_for_in_both_places(folder: Path) -> None:
+def test_missing_judgments_are_an_error_that_names_both_files(folder: Path) -> None:
     collection = open_collection(folder)
     with pytest.raises(DatasetError, match=r"no qrels\.tsv or qrels/test\.tsv in it") as caught:
         collection.qrels()
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def _write_qrels(folder: Path, text: str, name: str = "qrels.tsv") -> Path:
+    file = folder / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    return file
+
+
+def test_judged_queries_are_taken(folder: Path) -> None:
+    _write_qrels(folder, "q1\td2\t1\n")
+    task = load_task(folder, None, 1, None)
+    assert (list(task.queries), task.qrels) == (["q1"], {"q1": {"d2": 1}})
+    assert task.notes == ()
+
+
+def test_judgments_of_unknown_queries_are_named_and_left_out(folder: Path) -> None:
+    _write_qrels(folder, "q1\td2\t1\nq8\td2\t1\nq9\td2\t1\n")
+    task = load_task(folder, None, 1, None)
+    assert list(task.queries) == ["q1"]
+    assert task.notes[0].startswith(
+        "2 of 3 judged queries are not among the queries, the first is q8"
+    )
+
+
+def test_judgments_of_nothing_but_unknown_queries_are_refused(folder: Path) -> None:
+    _write_qrels(folder, "q8\td2\t1\n")
+    with pytest.raises(DatasetError, match=r"none of its 1 queries is in .*, the first is q8"):
+        load_task(folder, None, 1, None)
+
+
+@pytest.mark.parametrize("text", [None, "query-id\tcorpus-id\tscore\n"])
+def test_without_judgments_all_queries_are_taken_with_a_note(
+    folder: Path, text: str | None
+) -> None:
+    if text:
+        _write_qrels(folder, text)
+    task = load_task(folder, None, 1, None)
+    assert (list(task.queries), task.qrels) == (["q1", "q2"], {})
+    assert "no judgments" in task.notes[0] and "resift judge" in task.notes[0]
+
+
+def test_queries_without_a_relevant_document_are_noted(folder: Path) -> None:
+    _write_qrels(folder, "q1\td2\t0\nq2\td4\t1\n")
+    assert "1 of 2 queries have no document of grade 1" in load_task(folder, None, 1, None).notes[0]
+    assert "2 of 2 queries have no document of grade 2" in load_task(folder, None, 2, None).notes[0]
+
+
+def test_judgments_may_be_elsewhere(folder: Path) -> None:
+    file = _write_qrels(folder, "q2\td4\t1\n", "qrels/dev.tsv")
+    assert list(load_task(folder, file, 1, None).queries) == ["q2"]
+    beside = load_task(_write_qrels(folder, "a question\n", "queries.txt"), None, 1, None)
+    assert list(beside.queries.values()) == ["a question"]
+
+
+def test_a_part_is_spread_evenly(tmp_path: Path) -> None:
+    file = tmp_path / "queries.txt"
+    file.write_text("".join(f"question {number}\n" for number in range(10)))
+    chosen = load_task(file, None, 1, 3).queries.values()
+    assert list(chosen) == ["question 0", "question 3", "question 6"]
+    assert len(load_task(file, None, 1, 99).queries) == 10
+
+
+def test_a_query_without_text_costs_itself_and_is_named(folder: Path) -> None:
+    _write_qrels(folder, "q1\td2\t1\nq0\td2\t1\n")
+    with (folder / "queries.jsonl").open("a") as lines:
+        lines.write('{"_id": "q0", "text": null}\n')
+    task = load_task(folder, None, 1, None)
+    assert list(task.queries) == ["q1"]
+    assert task.notes[0] == "1 queries have no text, the first is q0: left out"

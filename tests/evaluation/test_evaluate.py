@@ -1,4 +1,4 @@
-"""The whole of an evaluation, over a small collection and the bundled model."""
+"""A whole evaluation, over a small collection and the bundled model."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,20 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.made import make_collection, make_run
+from evaluation.small_collection import make_collection, make_run
 from resift import Reranker
 from resift.errors import DatasetError, InputError
-from resift.evaluation.ablation import SECONDS, ablate
-from resift.evaluation.collection import open_collection
-from resift.evaluation.evaluate import EvaluationPlan, evaluate
+from resift.evaluation.collection import Task, open_collection
+from resift.evaluation.evaluate import EvaluationPlan, ablate, evaluate
 from resift.evaluation.first_stage import from_run
-from resift.evaluation.measures import Evaluator, in_order
+from resift.evaluation.measures import Evaluator, scores_by_rank
 from resift.evaluation.result import Evaluation
-from resift.evaluation.second_stage import SecondStage, Setting
-from resift.evaluation.task import Task
+from resift.evaluation.second_stage import SecondStage, SystemOptions
 from resift.evaluation.trec import read_run
 from resift.search.index import Index
-from resift.search.retrieval import MODES
+from resift.search.options import MODES
 from resift.settings import Settings
 
 QUERIES = {"q1": "what stops an object from being deleted", "q2": "where do messages wait"}
@@ -32,7 +30,7 @@ PLAN = EvaluationPlan(depths=[1, 2, 4])
 @cache
 def free() -> SecondStage:
     """The model alone."""
-    return SecondStage(Setting("alone", fusion_weight=0.0), Reranker(settings=Settings()))
+    return SecondStage(SystemOptions("alone", fusion_weight=0.0), Reranker(settings=Settings()))
 
 
 @pytest.fixture
@@ -53,62 +51,66 @@ def measure(
 
 
 def test_first_stage_and_every_depth_are_measured(folder: Path) -> None:
-    found = measure(folder)
-    first = Evaluator(QRELS, ["RR@10"]).by_query({q: in_order(own) for q, own in WRONG.items()})
-    assert found.first["RR@10"] == sum(first["RR@10"].values()) / 2 == 0.375
-    rows = found.systems[0].rows
+    evaluation = measure(folder)
+    first = Evaluator(QRELS, ["RR@10"]).per_query(
+        {q: scores_by_rank(doc_ids) for q, doc_ids in WRONG.items()}
+    )
+    assert evaluation.first["RR@10"] == sum(first["RR@10"].values()) / 2 == 0.375
+    rows = evaluation.systems[0].rows
     assert [row.depth for row in rows] == [1, 2, 4]
-    assert rows[0].measures == found.first  # the order of one candidate is what it was
+    assert rows[0].measures == evaluation.first  # the order of one candidate is what it was
     assert rows[1].measures["RR@10"] == (0.25 + 1) / 2
     assert rows[2].measures["RR@10"] == 1.0
     assert [row.pairs for row in rows] == [1, 2, 3]
     assert rows[0].tokens < rows[1].tokens < rows[2].tokens
 
 
-def test_each_query_says_what_moved(folder: Path) -> None:
-    changes = {own.query_id: own for own in measure(folder).systems[0].changes}
+def test_each_query_lists_the_documents_that_moved(folder: Path) -> None:
+    changes = {each.query_id: each for each in measure(folder).systems[0].changes}
     assert (changes["q1"].query, changes["q1"].after) == (QUERIES["q1"], 1.0)
     best = changes["q1"].moved[0]
-    assert (best.doc_id, best.grade, best.was, best.now) == ("d2", 2, 4, 1)
-    assert {own.doc_id: own.grade for own in changes["q1"].moved}["d4"] is None
+    assert (best.doc_id, best.grade, best.rank_before, best.rank_after) == ("d2", 2, 4, 1)
+    assert {each.doc_id: each.grade for each in changes["q1"].moved}["d4"] is None
     assert best.title.startswith("Object lock keeps")
 
 
 def test_a_model_against_itself_is_no_better(folder: Path) -> None:
-    found = measure(folder, systems=[free(), free()])
-    against = found.systems[1].against
-    assert found.systems[0].against is None and against is not None
+    evaluation = measure(folder, systems=[free(), free()])
+    against = evaluation.systems[1].against
+    assert evaluation.systems[0].against is None and against is not None
     assert (against.difference, against.p_bootstrap, against.p_randomisation) == (0, 1, 1)
 
 
 def test_a_heavy_first_stage_is_the_first_stage(folder: Path) -> None:
-    found = measure(folder, systems=[SecondStage(Setting("w", fusion_weight=1e6), free().reranker)])
-    assert found.systems[0].rows[-1].measures == found.first
-    assert found.systems[0].verdict.startswith("changes nothing")
-    assert all(not own.moved for own in found.systems[0].changes)
+    evaluation = measure(
+        folder, systems=[SecondStage(SystemOptions("w", fusion_weight=1e6), free().reranker)]
+    )
+    assert evaluation.systems[0].rows[-1].measures == evaluation.first
+    assert evaluation.systems[0].verdict.startswith("changes nothing")
+    assert all(not change.moved for change in evaluation.systems[0].changes)
 
 
-def test_no_judgments_leave_what_needs_none(folder: Path) -> None:
-    found = measure(folder, qrels={})
-    system = found.systems[0]
+def test_without_judgments_the_rest_is_measured(folder: Path) -> None:
+    evaluation = measure(folder, qrels={})
+    system = evaluation.systems[0]
     assert system.verdict == "cannot tell: there are no judgments"
-    assert (found.first, system.compared, system.changes, system.advice) == ({}, {}, (), None)
+    assert (evaluation.first, system.compared, system.changes, system.advice) == ({}, {}, (), None)
     assert [row.pairs for row in system.rows] == [1, 2, 3] and system.rows[0].measures == {}
-    assert found.main() is None
+    assert evaluation.main() is None
 
 
-def test_what_is_odd_is_named_with_its_first_query(folder: Path) -> None:
+def test_unusual_queries_are_noted_with_the_first_of_them(folder: Path) -> None:
     queries = {**QUERIES, "q3": "nothing found", "q4": "unjudged", "q5": "word " * 600}
     ranked = {**WRONG, "q4": ["d1", "d3", "d4", "x1", "d2"], "q5": ["d1", "d2"]}  # depth is 4
     qrels = {**QRELS, "q3": {"d1": 1}, "q4": {"d2": 1}, "q5": {"d2": 1}}
-    found = measure(folder, ranked, qrels, queries=queries)
-    notes = "\n".join(found.notes)
+    evaluation = measure(folder, ranked, qrels, queries=queries)
+    notes = "\n".join(evaluation.notes)
     assert "1 of 5 queries have no candidate: they count as 0; the first is q3" in notes
     assert "1 of 5 queries have no judged document among their candidates" in notes
     assert "cannot be read by the reranker (empty or too long)" in notes and "is q5" in notes
-    kept = {own.query_id: own for own in found.systems[0].changes}["q5"]
-    assert kept.before == kept.after > 0
-    assert found.judged == 5 and len(found.systems[0].changes) == 5
+    unchanged = {change.query_id: change for change in evaluation.systems[0].changes}["q5"]
+    assert unchanged.before == unchanged.after > 0
+    assert evaluation.judged == 5 and len(evaluation.systems[0].changes) == 5
 
 
 def test_ties_of_a_run_count_as_trec_eval_has_them(folder: Path) -> None:
@@ -117,9 +119,9 @@ def test_ties_of_a_run_count_as_trec_eval_has_them(folder: Path) -> None:
     )
     first_stage = from_run(open_collection(folder), read_run(folder / "run"), "run", 4)
     task = Task("made", {"q2": QUERIES["q2"]}, {"q2": {"d4": 1}})
-    found = evaluate(task, first_stage, [free()], PLAN)
-    assert found.first["RR@10"] == 0.5  # d5, d4, d1
-    assert any("equal scores" in note and "the first is q2" in note for note in found.notes)
+    evaluation = evaluate(task, first_stage, [free()], PLAN)
+    assert evaluation.first["RR@10"] == 0.5  # d5, d4, d1
+    assert any("equal scores" in note and "the first is q2" in note for note in evaluation.notes)
 
 
 def test_nothing_found_at_all_is_an_error(folder: Path) -> None:
@@ -128,11 +130,14 @@ def test_nothing_found_at_all_is_an_error(folder: Path) -> None:
 
 
 def test_the_result_is_plain_json(folder: Path) -> None:
-    found = measure(folder)
-    value = json.loads(json.dumps(found.as_dict()))
-    assert value["systems"][0]["compared"]["nDCG@10"]["before"] == found.first["nDCG@10"]
+    evaluation = measure(folder)
+    value = json.loads(json.dumps(evaluation.as_dict()))
+    assert value["systems"][0]["compared"]["nDCG@10"]["before"] == evaluation.first["nDCG@10"]
     assert value["systems"][0]["advice"]["depth"] == 0  # two queries show nothing
-    assert found.main() == (found.first["nDCG@10"], found.systems[0].rows[-1].measures["nDCG@10"])
+    assert evaluation.main() == (
+        evaluation.first["nDCG@10"],
+        evaluation.systems[0].rows[-1].measures["nDCG@10"],
+    )
 
 
 @pytest.mark.parametrize("depths", [[], [0, 1], [20, 10], [10, 10]])
@@ -146,23 +151,23 @@ def test_a_target_is_a_time() -> None:
         EvaluationPlan(target_ms=0)
 
 
-def test_an_ablation_is_every_arm_alone_reranked_and_fused(folder: Path, tmp_path: Path) -> None:
+def test_an_ablation_measures_every_mode_and_reranking(folder: Path, tmp_path: Path) -> None:
     index = Index(str(tmp_path / "index"), settings=Settings())
     index.sync(str(folder / "corpus.jsonl"))
-    found = ablate(Task("made", QUERIES, QRELS), index, free(), 4, 1)
-    assert [(own.mode, own.second) for own in found] == [
-        (mode, second) for mode in MODES for second in SECONDS
+    variants = ablate(Task("made", QUERIES, QRELS), index, free(), 4, 1)
+    assert [(variant.mode, variant.reranking) for variant in variants] == [
+        (mode, second) for mode in MODES for second in ("none", "alone", "fused")
     ]
-    assert all((own.compared is None) == (own.second == "none") for own in found)
-    by_name = {(own.mode, own.second): own for own in found}
+    assert all((variant.compared is None) == (variant.reranking == "none") for variant in variants)
+    by_name = {(variant.mode, variant.reranking): variant for variant in variants}
     assert by_name["dense", "alone"].measures["RR@10"] == 1.0
-    assert all(own.latency is not None and own.latency.p50 > 0 for own in found)
+    assert all(variant.latency is not None and variant.latency.p50 > 0 for variant in variants)
     with pytest.raises(InputError, match="no judgments"):
         ablate(Task("made", QUERIES, {}), index, free(), 4, 1)
 
 
 def test_the_first_query_is_timed_where_there_is_no_other(folder: Path) -> None:
-    one = measure(folder, queries={"q1": QUERIES["q1"]}, qrels={"q1": QRELS["q1"]})
-    latency = one.systems[0].rows[-1].latency
+    evaluation = measure(folder, queries={"q1": QUERIES["q1"]}, qrels={"q1": QRELS["q1"]})
+    latency = evaluation.systems[0].rows[-1].latency
     assert latency is not None and latency.queries == 1 and latency.p50 == latency.p95 > 0
-    assert one.systems[0].rows[0].latency is None  # only ever read as a whole
+    assert evaluation.systems[0].rows[0].latency is None  # only ever read as a whole

@@ -1,4 +1,4 @@
-"""Candidates of a run, an index and a corpus, under the names that judgments use."""
+"""Candidates of a run, an index and a corpus, with the ids that judgments use."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.made import DOCUMENTS, make_collection, make_run
+from evaluation.small_collection import DOCUMENTS, make_collection, make_run
 from index.fakes import HashingEmbedder
 from resift.errors import DatasetError
 from resift.evaluation.collection import open_collection
@@ -23,18 +23,18 @@ def _run(tmp_path: Path, ranked: dict[str, list[str]], depth: int = 2) -> FromRu
     return from_run(collection, read_run(make_run(tmp_path / "run", ranked)), "run", depth)
 
 
-def test_a_runs_window_and_what_lies_beyond(tmp_path: Path) -> None:
-    window = _run(tmp_path, {"q1": ["d4", "d3", "d1", "d2"]}).window("q1", "?", 2)
-    assert [(own.id, own.text, own.rank, own.score) for own in window.candidates] == [
+def test_the_candidates_and_the_tail_of_a_run(tmp_path: Path) -> None:
+    retrieved = _run(tmp_path, {"q1": ["d4", "d3", "d1", "d2"]}).retrieve("q1", "?", 2)
+    assert [(c.id, c.text, c.rank, c.score) for c in retrieved.candidates] == [
         ("d4", DOCUMENTS["d4"], 1, 10.0), ("d3", DOCUMENTS["d3"], 2, 9.0)
     ]  # fmt: skip
-    assert list(window.beyond) == ["d1", "d2"]
-    assert window.scores == {"d4": 10.0, "d3": 9.0, "d1": 8.0, "d2": 7.0}
-    assert window.ms is None
+    assert list(retrieved.tail) == ["d1", "d2"]
+    assert retrieved.scores == {"d4": 10.0, "d3": 9.0, "d1": 8.0, "d2": 7.0}
+    assert retrieved.ms is None
 
 
 def test_a_query_that_a_run_lacks_has_no_candidates(tmp_path: Path) -> None:
-    assert _run(tmp_path, {"q1": ["d4"]}).window("q2", "?", 2).candidates == []
+    assert _run(tmp_path, {"q1": ["d4"]}).retrieve("q2", "?", 2).candidates == []
 
 
 def test_documents_that_the_corpus_lacks_are_named_and_cannot_be_read(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_documents_that_the_corpus_lacks_are_named_and_cannot_be_read(tmp_path: 
     assert (
         "1 of 2 documents of run are not in the corpus, the first is gone" in first_stage.notes[0]
     )
-    assert [own.text for own in first_stage.window("q1", "?", 2).candidates] == [
+    assert [candidate.text for candidate in first_stage.retrieve("q1", "?", 2).candidates] == [
         DOCUMENTS["d4"],
         "",
     ]
@@ -53,7 +53,7 @@ def test_a_run_of_another_collection_is_refused(tmp_path: Path) -> None:
         _run(tmp_path, {"q1": ["x1", "x2"]})
 
 
-def test_a_passage_goes_by_its_documents_name() -> None:
+def test_a_passage_has_its_documents_id() -> None:
     assert doc_id(Candidate("p#1", "text", citation=Citation("u", "d", 0, 4))) == "d"
     assert doc_id(Candidate("d", "text")) == "d"
 
@@ -66,13 +66,13 @@ def test_an_index_gives_what_a_search_would_rerank(tmp_path: Path) -> None:
     index.sync(str(tmp_path / "docs"))
     for mode in ("hybrid", "dense", "lexical"):
         first_stage = FromIndex(index, mode)
-        window = first_stage.window("q", "messages in a queue", 3)
-        assert doc_id(window.candidates[0]) == "d4"
-        assert window.ms is not None and window.ms > 0 and not window.scores
+        retrieved = first_stage.retrieve("q", "messages in a queue", 3)
+        assert doc_id(retrieved.candidates[0]) == "d4"
+        assert retrieved.ms is not None and retrieved.ms > 0 and not retrieved.scores
         assert first_stage.name == f"{mode} of {tmp_path / 'index'}"
 
 
-def test_a_corpus_is_indexed_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_corpus_is_indexed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     collection = open_collection(make_collection(tmp_path / "made"))
     embedded = []
@@ -103,10 +103,10 @@ def test_a_cache_folder_that_cannot_be_written_is_an_error_in_a_line(
         index_corpus(open_collection(make_collection(tmp_path / "made")), Settings())
 
 
-def _kept(cache: Path) -> Path:
-    """The one place in a cache folder that an index of a corpus is kept in."""
-    (place,) = (cache / "collections").iterdir()
-    return place
+def _cached(cache: Path) -> Path:
+    """The only folder for an index of a corpus in a cache folder."""
+    (folder,) = (cache / "collections").iterdir()
+    return folder
 
 
 def test_the_cache_folder_of_the_settings_is_where_the_index_goes(
@@ -115,7 +115,7 @@ def test_the_cache_folder_of_the_settings_is_where_the_index_goes(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "usual"))
     collection = open_collection(make_collection(tmp_path / "made"))
     index, _ = index_corpus(collection, Settings(cache_dir=str(tmp_path / "named")))
-    assert index.uri == str(_kept(tmp_path / "named") / "index")
+    assert index.uri == str(_cached(tmp_path / "named") / "index")
     assert not (tmp_path / "usual" / "resift" / "collections").exists()
 
 
@@ -127,53 +127,51 @@ def _tree(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["index", "documents", "documents/00000.jsonl", "notes.txt"])
-def test_what_somebody_else_put_into_the_place_of_the_index_is_left_alone(
-    tmp_path: Path, name: str
-) -> None:
+def test_a_foreign_folder_in_the_cache_is_left_alone(tmp_path: Path, name: str) -> None:
     collection = open_collection(make_collection(tmp_path / "made"))
     settings = Settings(cache_dir=str(tmp_path / "cache"))
     index_corpus(collection, settings)
-    place = _kept(tmp_path / "cache")
-    shutil.rmtree(place)
-    (place / name).parent.mkdir(parents=True)
-    (place / name).write_text("a stranger's")
+    folder = _cached(tmp_path / "cache")
+    shutil.rmtree(folder)
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).write_text("a stranger's")
     before = _tree(tmp_path / "cache")
     with pytest.raises(DatasetError) as caught:
         index_corpus(collection, settings)
     message = str(caught.value)
-    assert message.startswith(f"{place}: has no CACHEDIR.TAG that says that resift made it")
+    assert message.startswith(f"{folder}: has no CACHEDIR.TAG that says that resift made it")
     assert str(collection.folder) in message and "RESIFT_CACHE_DIR" in message
     assert _tree(tmp_path / "cache") == before
 
 
 @pytest.mark.parametrize("name", ["index", "documents"])
 @pytest.mark.parametrize("kind", ["file", "link", "dangling"])
-def test_what_came_into_the_place_later_is_named_and_left_alone(
+def test_foreign_files_in_the_cache_are_named_and_left_alone(
     tmp_path: Path, name: str, kind: str
 ) -> None:
     collection = open_collection(make_collection(tmp_path / "made"))
     settings = Settings(cache_dir=str(tmp_path / "cache"))
     index_corpus(collection, settings)
-    place = _kept(tmp_path / "cache")
-    (place / name).rename(tmp_path / "elsewhere")
+    folder = _cached(tmp_path / "cache")
+    (folder / name).rename(tmp_path / "elsewhere")
     if kind == "file":
-        (place / name).write_text("a stranger's")
+        (folder / name).write_text("a stranger's")
     else:
-        (place / name).symlink_to(tmp_path / ("elsewhere" if kind == "link" else "nowhere"))
+        (folder / name).symlink_to(tmp_path / ("elsewhere" if kind == "link" else "nowhere"))
     before = _tree(tmp_path)
-    with pytest.raises(DatasetError, match=f"{name}: is no folder, expected the index"):
+    with pytest.raises(DatasetError, match=f"{name}: is not a folder, expected the index"):
         index_corpus(collection, settings)
     assert _tree(tmp_path) == before
 
 
-def test_a_pipe_in_the_place_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_in_the_cache_is_not_waited_for(tmp_path: Path) -> None:
     collection = open_collection(make_collection(tmp_path / "made"))
     settings = Settings(cache_dir=str(tmp_path / "cache"))
     index_corpus(collection, settings)
-    file = _kept(tmp_path / "cache") / "documents" / "00000.jsonl"
+    file = _cached(tmp_path / "cache") / "documents" / "00000.jsonl"
     file.unlink()
     os.mkfifo(file)
-    with pytest.raises(DatasetError, match=r"00000\.jsonl: is no file"):
+    with pytest.raises(DatasetError, match=r"00000\.jsonl: is not a file"):
         index_corpus(collection, settings)
 
 
@@ -181,7 +179,7 @@ def test_a_document_file_that_was_damaged_is_made_again(tmp_path: Path) -> None:
     collection = open_collection(make_collection(tmp_path / "made"))
     settings = Settings(cache_dir=str(tmp_path / "cache"))
     index_corpus(collection, settings)
-    file = _kept(tmp_path / "cache") / "documents" / "00000.jsonl"
+    file = _cached(tmp_path / "cache") / "documents" / "00000.jsonl"
     before = file.read_bytes()
     file.write_bytes(b"\xff\xfe\x00")
     index, _ = index_corpus(collection, settings)

@@ -1,4 +1,4 @@
-"""The file of judgments: what was there stays, what is added is there at once and whole."""
+"""The file of judgments: existing lines stay, new ones are on disk at once."""
 
 import gzip
 import os
@@ -10,7 +10,7 @@ import pytest
 
 from resift.errors import DatasetError, OutputError, ResiftError
 from resift.evaluation.judgments import HEADING, Judgments
-from resift.evaluation.qrels import read_qrels
+from resift.evaluation.trec import read_qrels
 
 MARK = HEADING.encode()
 
@@ -23,18 +23,18 @@ def test_a_new_file_has_a_heading_and_each_judgment_as_soon_as_it_is_made(tmp_pa
     assert file.read_text() == f"{HEADING}q1\td 1\t2\n"
     judgments.add("q1", "d2", 0)
     assert read_qrels(file) == {"q1": {"d 1": 2, "d2": 0}}
-    assert (judgments.added, judgments.known) == (2, {})
-    assert [other.name for other in tmp_path.iterdir()] == ["judgments.tsv"]
+    assert (judgments.added, judgments.earlier) == (2, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["judgments.tsv"]
 
 
 @pytest.mark.parametrize(
     "before", [b"q1\td1\t1\nq9\td9\t7\n", b"# a note\nq1 d1 1\r\n\r\nq9 d9 7\r\n"]
 )
-def test_what_was_there_stays_byte_for_byte(tmp_path: Path, before: bytes) -> None:
+def test_existing_judgments_stay_byte_for_byte(tmp_path: Path, before: bytes) -> None:
     file, before = tmp_path / "judgments.tsv", MARK + before
     file.write_bytes(before)
     judgments = Judgments(file)
-    assert judgments.known == {"q1": {"d1": 1}, "q9": {"d9": 7}}
+    assert judgments.earlier == {"q1": {"d1": 1}, "q9": {"d9": 7}}
     assert judgments.has("q1", "d1") and not judgments.has("q1", "d2")
     judgments.add("q1", "d2", 1)
     judgments.add("q2", "d2", 0)
@@ -56,7 +56,7 @@ def test_what_was_there_stays_byte_for_byte(tmp_path: Path, before: bytes) -> No
         gzip.compress(b"q1\td1\t1\n", mtime=0),
     ],
 )
-def test_what_somebody_else_made_is_refused_and_left_alone(tmp_path: Path, data: bytes) -> None:
+def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "qrels.tsv"
     file.write_bytes(data)
     with pytest.raises(OutputError, match=r"is there and is not a file that resift judge wrote"):
@@ -68,34 +68,34 @@ def test_what_somebody_else_made_is_refused_and_left_alone(tmp_path: Path, data:
 def test_a_file_that_cannot_be_read_is_refused_and_left_alone(tmp_path: Path, more: bytes) -> None:
     file = tmp_path / "judgments.tsv"
     file.write_bytes(MARK + more)
-    for _ in range(2):  # and nobody is left who holds it
+    for _ in range(2):  # and the lock is released
         with pytest.raises(DatasetError, match=r"judgments\.tsv:2: "):
             Judgments(file)
     assert file.read_bytes() == MARK + more
 
 
-def test_what_others_have_published_is_known_and_stays_theirs(tmp_path: Path) -> None:
+def test_published_judgments_are_known_and_not_written(tmp_path: Path) -> None:
     file = tmp_path / "judgments.tsv"
     file.write_bytes(MARK + b"q2\td1\t1\nq1\td1\t2\n")
     judgments = Judgments(file, {"q1": {"d1": 0, "d2": 1}, "q3": {"d3": 1}})
-    assert judgments.known == {"q1": {"d1": 0, "d2": 1}, "q2": {"d1": 1}, "q3": {"d3": 1}}
-    assert judgments.begun == ("q2", "q1")
+    assert judgments.earlier == {"q1": {"d1": 0, "d2": 1}, "q2": {"d1": 1}, "q3": {"d3": 1}}
+    assert judgments.started == ("q2", "q1")
     judgments.add("q3", "d4", 1)
     assert read_qrels(file) == {"q2": {"d1": 1}, "q1": {"d1": 2}, "q3": {"d4": 1}}
 
 
 @pytest.mark.parametrize(
-    ("last", "kept"),
+    ("last", "repaired"),
     [(b"q1\td1\t1", b"q1\td1\t1\n"), (b"# a note", b"# a note\n"), (b"q1\td", b""),
      (b"q1\td1\t", b"")],
 )  # fmt: skip
 def test_a_last_line_without_an_end_is_ended_or_was_never_promised(
-    tmp_path: Path, last: bytes, kept: bytes
+    tmp_path: Path, last: bytes, repaired: bytes
 ) -> None:
     file = tmp_path / "judgments.tsv"
     file.write_bytes(MARK + b"q0\td0\t0\n" + last)
     Judgments(file).add("q1", "d2", 0)
-    assert file.read_bytes() == MARK + b"q0\td0\t0\n" + kept + b"q1\td2\t0\n"
+    assert file.read_bytes() == MARK + b"q0\td0\t0\n" + repaired + b"q1\td2\t0\n"
 
 
 def test_a_packed_file_stays_packed(tmp_path: Path) -> None:
@@ -116,30 +116,30 @@ def test_an_empty_file_is_like_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_of_two_judges_one_is_told_and_nothing_is_lost(tmp_path: Path, is_there: bool) -> None:
+def test_a_second_session_is_refused_and_nothing_is_lost(tmp_path: Path, is_there: bool) -> None:
     file = tmp_path / "judgments.tsv"
     if is_there:
         file.write_bytes(MARK + b"q1\td1\t1\n")
-    one = Judgments(file)
+    first = Judgments(file)
     if is_there:
-        with pytest.raises(DatasetError, match="somebody else is judging into it"):
+        with pytest.raises(DatasetError, match="another session is judging into it"):
             Judgments(file)
-        one.add("q1", "d2", 1)
+        first.add("q1", "d2", 1)
     else:
-        other = Judgments(file)
-        one.add("q1", "d2", 1)
+        second = Judgments(file)
+        first.add("q1", "d2", 1)
         for _ in range(2):
-            with pytest.raises(DatasetError, match="somebody else has changed it"):
-                other.add("q1", "d3", 1)
-        assert not other.has("q1", "d3")
-    one.add("q1", "d4", 1)
-    one.close()
+            with pytest.raises(DatasetError, match="another program has changed it"):
+                second.add("q1", "d3", 1)
+        assert not second.has("q1", "d3")
+    first.add("q1", "d4", 1)
+    first.close()
     assert set(read_qrels(file)["q1"]) >= {"d2", "d4"}
     Judgments(file).add("q1", "d5", 1)
     assert set(read_qrels(file)["q1"]) >= {"d2", "d4", "d5"}
 
 
-def test_judges_in_two_processes_do_not_meet(tmp_path: Path) -> None:
+def test_the_lock_holds_between_processes(tmp_path: Path) -> None:
     file = tmp_path / "judgments.tsv"
     judgments = Judgments(file)
     judgments.add("q1", "d1", 1)
@@ -149,14 +149,14 @@ def test_judges_in_two_processes_do_not_meet(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, str(file)]
     refused = subprocess.run(command, capture_output=True, text=True)
-    assert "somebody else is judging into it" in refused.stderr
+    assert "another session is judging into it" in refused.stderr
     judgments.close()
     subprocess.run(command, check=True)
     assert read_qrels(file) == {"q1": {"d1": 1, "d2": 1}}
 
 
 @pytest.mark.parametrize("how", ["written", "replaced", "deleted"])
-def test_what_somebody_else_does_to_the_file_meanwhile_stays(tmp_path: Path, how: str) -> None:
+def test_changes_by_another_program_are_kept(tmp_path: Path, how: str) -> None:
     file = tmp_path / "judgments.tsv"
     judgments = Judgments(file)
     judgments.add("q1", "d1", 1)
@@ -168,7 +168,7 @@ def test_what_somebody_else_does_to_the_file_meanwhile_stays(tmp_path: Path, how
         file.write_text("a note")
     after = file.read_bytes() if file.exists() else None
     for change in (lambda: judgments.add("q1", "d3", 1), lambda: judgments.remove("q1", "d1")):
-        with pytest.raises(DatasetError, match="somebody else has changed it") as caught:
+        with pytest.raises(DatasetError, match="another program has changed it") as caught:
             change()
         assert "\n" not in str(caught.value)
     assert (file.read_bytes() if file.exists() else None) == after
@@ -187,13 +187,13 @@ def test_a_link_and_the_rights_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["absent/judgments.tsv", "folder", os.devnull, "a\0b", "-"])
 def test_a_name_that_cannot_hold_judgments_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ResiftError, match=r"no folder|is a folder|is no file|no name") as caught:
+    with pytest.raises(ResiftError, match=r"no folder|is a folder|is not a file|no name") as caught:
         Judgments(Path(name) if name == "-" else tmp_path / name)
     assert "\n" not in str(caught.value)
     assert not Path("-").exists() and not Path(os.devnull).is_file()
 
 
-def test_what_cannot_be_written_does_not_count(
+def test_a_judgment_that_cannot_be_written_does_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "judgments.tsv"
@@ -210,6 +210,6 @@ def test_what_cannot_be_written_does_not_count(
         with pytest.raises(DatasetError, match="cannot be written"):
             judgments.remove("q1", "d1")
     assert judgments.has("q1", "d1") and not judgments.has("q1", "d2")
-    assert [other.name for other in tmp_path.iterdir()] == ["judgments.tsv"]
+    assert [path.name for path in tmp_path.iterdir()] == ["judgments.tsv"]
     judgments.add("q1", "d3", 0)
     assert read_qrels(file) == {"q1": {"d1": 1, "d3": 0}}

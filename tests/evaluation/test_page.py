@@ -1,4 +1,4 @@
-"""The page of an evaluation: complete, escaped, of one piece, and written whole or not at all."""
+"""The page of an evaluation: complete, escaped, in one file, written whole or not at all."""
 
 import os
 import re
@@ -7,15 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.evaluated import HOSTILE, make_evaluation, without_judgments, without_times
+from evaluation.example_evaluations import (
+    HOSTILE,
+    make_evaluation,
+    without_judgments,
+    without_times,
+)
 from resift.errors import OutputError
-from resift.evaluation.page import check_page, page, write_page
+from resift.evaluation.report.page import check_page, page, write_page
 
 VOID = {"meta", "link"}
 
 
 class Seen(HTMLParser):
-    """What a browser would make of a page: elements, texts, and tags that do not match."""
+    """A parsed page: elements, texts, and tags that do not match."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -40,66 +45,69 @@ class Seen(HTMLParser):
         return {name for name, _ in self.elements}
 
     def figures(self) -> list[str]:
-        """What each plot says to who cannot see it."""
-        return [str(told["aria-label"]) for name, told in self.elements
-                if name == "svg" and "aria-label" in told]  # fmt: skip
+        """The descriptions of plots for screen readers."""
+        return [str(attributes["aria-label"]) for name, attributes in self.elements
+                if name == "svg" and "aria-label" in attributes]  # fmt: skip
 
     def text(self) -> str:
         return "".join(self.texts)
 
 
 def seen(text: str) -> Seen:
-    found = Seen(text)
-    assert found.open == []
-    return found
+    seen_page = Seen(text)
+    assert seen_page.open == []
+    return seen_page
 
 
-def test_all_that_the_terminal_says_is_there() -> None:
-    found = make_evaluation(queries=12)
-    text = seen(page(found)).text()
-    system = found.systems[0]
+def test_the_page_has_all_that_the_terminal_shows() -> None:
+    evaluation = make_evaluation(queries=12)
+    text = seen(page(evaluation)).text()
+    system = evaluation.systems[0]
     answer, *more = system.verdict.split("; ")
-    for said in (answer, *more, found.collection, system.fingerprint, "12, 12 of them judged",
+    for part in (answer, *more, evaluation.collection, system.fingerprint, "12, 12 of them judged",
                  "p50 12 ms, p95 30 ms, 3.5 requests a query", "depth 100", "RR@10", "12,000",
                  "depth=10 (the least depth), fusion_weight=0.3", "Hurt: 4", "Helped: 4",
                  "3.4 of a query's first ten"):  # fmt: skip
-        assert said in text
+        assert part in text
 
 
 def test_a_plot_for_each_question_and_one_of_the_changes_a_system() -> None:
-    told = seen(page(make_evaluation(labels=("bundled", "other")))).figures()
-    assert [own.split(";")[0].split(":")[0] for own in told] == [
+    labels = seen(page(make_evaluation(labels=("bundled", "other")))).figures()
+    assert [label.split(";")[0].split(":")[0] for label in labels] == [
         "nDCG@10 by depth",
         "nDCG@10 against p95",
         "Milliseconds by depth",
         "change in nDCG@10 by query",
         "change in nDCG@10 by query",
     ]
-    assert all("bundled: depth 10" in own and "other: depth 10" in own for own in told[:3])
+    assert all("bundled: depth 10" in label and "other: depth 10" in label for label in labels[:3])
 
 
 def test_without_judgments_the_latency_is_there_and_a_sentence_for_the_rest() -> None:
-    found = seen(page(without_judgments(make_evaluation())))
-    assert [own.split(";")[0] for own in found.figures()] == ["Milliseconds by depth"]
-    assert "There are no judgments, so there is no curve" in found.text()
-    assert "12, none judged" in found.text() and "p95 ms" in found.text()
+    seen_page = seen(page(without_judgments(make_evaluation())))
+    assert [label.split(";")[0] for label in seen_page.figures()] == ["Milliseconds by depth"]
+    assert "There are no judgments, so there is no curve" in seen_page.text()
+    assert "12, none judged" in seen_page.text() and "p95 ms" in seen_page.text()
 
 
 def test_without_times_the_quality_is_there_and_a_sentence_for_the_rest() -> None:
-    found = seen(page(without_times(make_evaluation())))
-    assert len(found.figures()) == 2
-    assert "No query was timed" in found.text() and "p95 ms" not in found.text()
+    seen_page = seen(page(without_times(make_evaluation())))
+    assert len(seen_page.figures()) == 2
+    assert "No query was timed" in seen_page.text() and "p95 ms" not in seen_page.text()
 
 
 @pytest.mark.parametrize("judged", [True, False])
 def test_no_text_is_markup(judged: bool) -> None:
-    found, odd = make_evaluation(labels="ab"), make_evaluation(labels=("a", HOSTILE), text=HOSTILE)
+    usual, unusual = (
+        make_evaluation(labels="ab"),
+        make_evaluation(labels=("a", HOSTILE), text=HOSTILE),
+    )
     if not judged:
-        found, odd = without_judgments(found), without_judgments(odd)
-    plain, hostile = seen(page(found)), seen(page(odd))
+        usual, unusual = without_judgments(usual), without_judgments(unusual)
+    plain, hostile = seen(page(usual)), seen(page(unusual))
     assert [name for name, _ in hostile.elements] == [name for name, _ in plain.elements]
-    allowed = {key for _, told in plain.elements for key in told}
-    assert {key for _, told in hostile.elements for key in told} == allowed
+    allowed = {key for _, attributes in plain.elements for key in attributes}
+    assert {key for _, attributes in hostile.elements for key in attributes} == allowed
     assert "<script>alert('hit')</script>" in hostile.text() and "$notes" in hostile.text()
 
 
@@ -112,29 +120,29 @@ def test_nothing_that_a_file_or_a_screen_cannot_hold() -> None:
 def test_it_refers_to_nothing_outside_itself() -> None:
     text = page(make_evaluation())
     assert "://" not in text and "@import" not in text and "url(" not in text
-    found = seen(text)
-    assert not {"script", "img", "iframe", "object", "use", "image"} & found.names()
-    asked = {value for _, told in found.elements for key, value in told.items()
+    seen_page = seen(text)
+    assert not {"script", "img", "iframe", "object", "use", "image"} & seen_page.names()
+    references = {value for _, attributes in seen_page.elements for key, value in attributes.items()
              if key in {"href", "src", "srcset", "action"}}  # fmt: skip
-    assert asked == {"data:,"}
-    policy = next(told["content"] for name, told in found.elements
-                  if told.get("http-equiv") == "Content-Security-Policy")  # fmt: skip
+    assert references == {"data:,"}
+    policy = next(attributes["content"] for name, attributes in seen_page.elements
+                  if attributes.get("http-equiv") == "Content-Security-Policy")  # fmt: skip
     assert str(policy).startswith("default-src 'none'; style-src 'unsafe-inline';")
 
 
 def test_many_queries_are_all_drawn_and_the_most_changed_listed() -> None:
-    found = seen(page(make_evaluation(queries=900)))
-    bars = [told for name, told in found.elements if str(told.get("class")).startswith("bar ")]
-    assert sum(name == "details" for name, _ in found.elements) == 50
-    assert "Hurt most: 25 of " in found.text()
-    assert len(bars) == 900 + 3  # and the legend
+    seen_page = seen(page(make_evaluation(queries=900)))
+    classes = [str(attributes.get("class")) for _, attributes in seen_page.elements]
+    assert sum(name == "details" for name, _ in seen_page.elements) == 50
+    assert "Hurt most: 25 of " in seen_page.text()
+    assert sum(name.startswith("bar ") for name in classes) == 900 + 3  # and the legend
 
 
 @pytest.mark.parametrize("depths", [(50,), (1, 2), tuple(range(1, 60))])
 @pytest.mark.parametrize("queries", [1, 2])
 def test_any_depths_and_few_queries(depths: tuple[int, ...], queries: int) -> None:
     text = page(
-        make_evaluation(queries=queries, depths=depths, labels=[str(own) for own in range(9)])
+        make_evaluation(queries=queries, depths=depths, labels=[str(label) for label in range(9)])
     )
     assert len(seen(text).figures()) == 3 + 9 and "nan" not in text and "inf" not in text
 
@@ -164,17 +172,17 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing/report.html", "folder", "file/report.html", "n" * 300])
-def test_where_no_file_can_be_written_is_said_before_and_after(tmp_path: Path, name: str) -> None:
+def test_an_unwritable_file_is_an_error_before_and_after(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     for write in (check_page, lambda file: write_page(file, make_evaluation())):
         with pytest.raises(OutputError, match=r"cannot be written|a folder|no folder") as raised:
             write(tmp_path / name)
         assert "\n" not in str(raised.value)
-    assert sorted(own.name for own in tmp_path.iterdir()) == ["file", "folder"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder"]
 
 
-def test_looking_whether_it_can_be_written_leaves_nothing(tmp_path: Path) -> None:
+def test_checking_whether_it_can_be_written_leaves_nothing(tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     check_page(file)
     assert list(tmp_path.iterdir()) == []

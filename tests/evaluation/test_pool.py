@@ -1,4 +1,4 @@
-"""Pools hold what each system found best, once, in an order that tells nothing."""
+"""Pools hold the best documents of each system, once, in an order by hash."""
 
 import threading
 from collections.abc import Sequence
@@ -9,15 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.made import DOCUMENTS, QUERIES, make_collection, make_run
+from evaluation.small_collection import DOCUMENTS, QUERIES, make_collection, make_run
 from index.fakes import HashingEmbedder
 from resift.errors import DatasetError, InputError, QueryError
 from resift.evaluation.collection import open_collection
 from resift.evaluation.first_stage import doc_id
-from resift.evaluation.pool import GAP, Ahead, Pool, pool, pools_of_index, pools_of_runs
+from resift.evaluation.pool import (
+    ELLIPSIS,
+    Pool,
+    PrefetchedPools,
+    pool,
+    pools_of_index,
+    pools_of_runs,
+)
 from resift.evaluation.trec import read_run
 from resift.search.index import Index
-from resift.search.retrieval import MODES, Mode
+from resift.search.options import MODES, Mode
 from resift.settings import Settings
 from resift.types import Document, Ranking
 from search.stand_ins import Backwards, Broken
@@ -42,8 +49,8 @@ def ranking(*names: str) -> list[Document]:
     return [Document(name, f"text of {name}") for name in names]
 
 
-def first(found: Ranking) -> str:
-    return doc_id(found[0])
+def first(hits: Ranking) -> str:
+    return doc_id(hits[0])
 
 
 def passage(doc_id: str, start: int) -> Document:
@@ -61,7 +68,7 @@ def test_a_pool_is_the_first_documents_of_each_ranking(
 
 
 @given(st.lists(NAMES, min_size=1, max_size=4), st.randoms())
-def test_the_order_says_nothing_of_who_found_what_at_which_rank(
+def test_the_order_does_not_depend_on_systems_and_ranks(
     rankings: list[list[str]], random: Any
 ) -> None:
     made = pool("q", [ranking(*names) for names in rankings], 99)
@@ -72,20 +79,20 @@ def test_the_order_says_nothing_of_who_found_what_at_which_rank(
 
 def test_another_query_has_another_order() -> None:
     names = [f"d{number}" for number in range(20)]
-    one, other = (ids(pool(query_id, [ranking(*names)], 20)) for query_id in ("q1", "q2"))
-    assert sorted(one) == sorted(other) and one != other and one != names
+    first, second = (ids(pool(query_id, [ranking(*names)], 20)) for query_id in ("q1", "q2"))
+    assert sorted(first) == sorted(second) and first != second and first != names
 
 
 def test_passages_of_a_document_are_one_candidate_and_leave_room_for_others() -> None:
-    found = [passage("a", 50), passage("a", 0), passage("b", 7), passage("c", 0)]
-    made = {own.id: own.text for own in pool("q", [found], 2).documents}
+    ranking = [passage("a", 50), passage("a", 0), passage("b", 7), passage("c", 0)]
+    made = {document.id: document.text for document in pool("q", [ranking], 2).documents}
     assert made == {"a": "a from 50", "b": "b from 7"}
 
 
 def test_a_document_is_shown_by_the_best_passage_of_each_system_in_its_own_order() -> None:
-    one, other = [passage("a", 50), passage("a", 7)], [passage("a", 0)]
-    (made,) = pool("q", [one, other, one], 5).documents
-    assert made.text == f"a from 0{GAP}a from 50"
+    first, second = [passage("a", 50), passage("a", 7)], [passage("a", 0)]
+    (made,) = pool("q", [first, second, first], 5).documents
+    assert made.text == f"a from 0{ELLIPSIS}a from 50"
 
 
 def test_an_id_that_no_file_can_hold_costs_its_document_and_is_named() -> None:
@@ -109,7 +116,7 @@ def index(tmp_path: Path) -> Index:
     return made
 
 
-def test_the_pool_of_an_index_has_what_each_first_stage_and_the_reranker_put_first(
+def test_the_pool_of_an_index_has_the_best_of_each_mode_and_of_the_reranker(
     index: Index,
 ) -> None:
     made = pools_of_index(index, {"q": QUERY}, 1)("q")
@@ -121,18 +128,18 @@ def test_the_pool_of_an_index_has_what_each_first_stage_and_the_reranker_put_fir
 
 
 def test_no_system_is_left_out(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, bool]] = []
+    searches: list[tuple[str, bool]] = []
     search = index.search
 
     def noted(
         query: str, top_n: int, depth: int, mode: Mode = "hybrid", rerank: bool = True
     ) -> Ranking:
-        asked.append((mode, rerank))
+        searches.append((mode, rerank))
         return search(query, top_n, depth, mode, rerank)
 
     monkeypatch.setattr(index, "search", noted)
     pools_of_index(index, {"q": QUERY}, 10)("q")
-    assert set(asked) == {
+    assert set(searches) == {
         ("lexical", False), ("dense", False), ("hybrid", False), ("hybrid", True)
     }  # fmt: skip
 
@@ -155,7 +162,7 @@ def test_the_pool_of_runs_is_of_all_of_them(tmp_path: Path) -> None:
     ]
     runs = {file: read_run(file) for file in files}
     pools = pools_of_runs(collection, QUERIES, runs, 1)
-    assert {own.id: own.text for own in pools("q1").documents} == {
+    assert {document.id: document.text for document in pools("q1").documents} == {
         name: DOCUMENTS[name] for name in ("d1", "d4")
     }
     assert ids(pools("q2")) == ["d2"]
@@ -189,7 +196,7 @@ def test_a_pool_of_none_is_refused(tmp_path: Path) -> None:
         pools_of_index(Index(str(tmp_path)), {}, 0)
 
 
-def test_the_next_pool_is_made_while_this_one_is_read() -> None:
+def test_the_next_pool_is_made_in_the_background() -> None:
     made: list[str] = []
     second = threading.Event()
 
@@ -199,14 +206,14 @@ def test_the_next_pool_is_made_while_this_one_is_read() -> None:
             second.set()
         return Pool(tuple(ranking(query_id)))
 
-    with Ahead(make, ["a", "b", "c"]) as pools:
+    with PrefetchedPools(make, ["a", "b", "c"]) as pools:
         assert ids(pools("a")) == ["a"]
         assert second.wait(10)
         assert ids(pools("a")) == ["a"] and ids(pools("b")) == ["b"]
     assert made[:2] == ["a", "b"] and len(made) == len(set(made))
 
 
-def test_what_goes_wrong_is_raised_where_it_is_asked_for_and_tried_again() -> None:
+def test_an_error_is_raised_when_its_pool_is_requested_and_tried_again() -> None:
     wrong = [InputError("not now")]
 
     def make(query_id: str) -> Pool:
@@ -214,7 +221,7 @@ def test_what_goes_wrong_is_raised_where_it_is_asked_for_and_tried_again() -> No
             raise wrong.pop()
         return Pool(tuple(ranking(query_id)))
 
-    with Ahead(make, ["a", "b"]) as pools:
+    with PrefetchedPools(make, ["a", "b"]) as pools:
         pools("a")
         with pytest.raises(InputError, match="not now"):
             pools("b")

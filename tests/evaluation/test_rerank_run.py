@@ -1,4 +1,4 @@
-"""A run goes through a reranker whole: the window is reordered, the tail stays behind it."""
+"""Reranking a run: the candidates are reordered, the tail stays behind them."""
 
 import math
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from typing import cast
 
 import pytest
 
-from evaluation.made import QUERIES, json_lines, make_collection, make_run
+from evaluation.small_collection import QUERIES, json_lines, make_collection, make_run
 from resift import Candidate, Ranking, Reranker
 from resift.errors import DatasetError, InputError, QueryError
 from resift.evaluation.collection import Collection, open_collection
-from resift.evaluation.rerank_run import How, Job, prepare, rerank_run
+from resift.evaluation.rerank_run import RerankJob, RerankRunOptions, prepare, rerank_run
 from resift.evaluation.trec import read_run, write_run
 
 RANKED = {"q1": ["d4", "d3", "d2", "d1"], "q2": ["d1", "d4"]}
@@ -20,7 +20,7 @@ RANKED = {"q1": ["d4", "d3", "d2", "d1"], "q2": ["d1", "d4"]}
 
 @pytest.fixture(scope="module")
 def bundled(in_one_runtime: Reranker) -> Reranker:
-    """In one runtime: what is asked here is decided around it."""
+    """In one runtime: these tests do not depend on it."""
     return in_one_runtime
 
 
@@ -29,17 +29,17 @@ def collection(tmp_path: Path) -> Collection:
     return open_collection(make_collection(tmp_path / "made"))
 
 
-def _job(collection: Collection, tmp_path: Path, depth: int, ranked: object = None) -> Job:
+def _job(collection: Collection, tmp_path: Path, depth: int, ranked: object = None) -> RerankJob:
     run = make_run(tmp_path / "run", cast(dict[str, list[str]], ranked or RANKED))
     return prepare(collection, read_run(run), depth, "run")
 
 
 def _ignore(query_id: str, result: Ranking | QueryError) -> None:
-    """Nobody watches."""
+    """Ignores progress."""
 
 
 class ByName:
-    """Ranks by id, the lowest first, gives `logit`, and remembers what it was asked."""
+    """Ranks by id, the lowest first, gives `logit`, and records its calls."""
 
     def __init__(self, joint: Reranker, logit: float | None = 0.5) -> None:
         self._joint, self._logit = joint, logit
@@ -62,12 +62,12 @@ class ByName:
         return replace(ranking, hits=tuple(replace(hit, logit=self._logit) for hit in hits))
 
 
-def _rerank(job: Job, reranker: ByName, tmp_path: Path) -> dict[str, list[str]]:
-    """The order after reranking, by way of a file, as another tool would read it."""
-    lines = rerank_run(job, cast(Reranker, reranker), How(0.25), _ignore)
+def _rerank(job: RerankJob, reranker: ByName, tmp_path: Path) -> dict[str, list[str]]:
+    """The reranked run, written to a file and read again."""
+    lines = rerank_run(job, cast(Reranker, reranker), RerankRunOptions(0.25), _ignore)
     write_run(tmp_path / "out", lines)
-    found = read_run(tmp_path / "out")
-    return {query_id: [own.doc_id for own in documents] for query_id, documents in found.items()}
+    run = read_run(tmp_path / "out")
+    return {query_id: [entry.doc_id for entry in documents] for query_id, documents in run.items()}
 
 
 def test_every_query_is_asked_with_its_candidates(
@@ -86,18 +86,18 @@ def test_every_query_is_asked_with_its_candidates(
 
 
 @pytest.mark.parametrize("logit", [0.5, -70.0, 1e6, None])
-def test_the_window_is_reordered_and_the_tail_keeps_its_order_behind(
+def test_the_candidates_are_reordered_and_the_tail_keeps_its_order(
     collection: Collection, tmp_path: Path, joint: Reranker, logit: float | None
 ) -> None:
-    found = _rerank(_job(collection, tmp_path, 2), ByName(joint, logit), tmp_path)
-    assert found == {"q1": ["d3", "d4", "d2", "d1"], "q2": ["d1", "d4"]}
+    run = _rerank(_job(collection, tmp_path, 2), ByName(joint, logit), tmp_path)
+    assert run == {"q1": ["d3", "d4", "d2", "d1"], "q2": ["d1", "d4"]}
 
 
 def test_the_reranked_scores_are_logits(
     collection: Collection, tmp_path: Path, joint: Reranker
 ) -> None:
     job = _job(collection, tmp_path, 10)
-    lines = list(rerank_run(job, joint, How(), _ignore))
+    lines = list(rerank_run(job, joint, RerankRunOptions(), _ignore))
     texts = [job.documents[name].text for name in RANKED["q2"]]
     logits = sorted(joint.score(QUERIES["q2"], texts).tolist(), reverse=True)
     written = [float(line.split()[4]) for line in lines if line.startswith("q2 ")]
@@ -109,8 +109,10 @@ def test_progress_hears_of_every_query(
     collection: Collection, tmp_path: Path, joint: Reranker
 ) -> None:
     heard: dict[str, Ranking | QueryError] = {}
-    list(rerank_run(_job(collection, tmp_path, 3), joint, How(), heard.__setitem__))
-    depths = {name: own.receipt.depth for name, own in heard.items() if isinstance(own, Ranking)}
+    list(rerank_run(_job(collection, tmp_path, 3), joint, RerankRunOptions(), heard.__setitem__))
+    depths = {
+        name: entry.receipt.depth for name, entry in heard.items() if isinstance(entry, Ranking)
+    }
     assert depths == {"q1": 3, "q2": 2}
 
 
@@ -123,10 +125,10 @@ def test_a_query_that_cannot_be_read_keeps_its_order_and_costs_no_other(
     (folder / "queries.jsonl").write_text(json_lines(rows))
     heard: dict[str, Ranking | QueryError] = {}
     job = _job(open_collection(folder), tmp_path, 2)
-    write_run(tmp_path / "out", rerank_run(job, joint, How(), heard.__setitem__))
-    found = read_run(tmp_path / "out")
-    assert [own.doc_id for own in found["q1"]] == RANKED["q1"]
-    assert [own.score for own in found["q1"]] == [10.0, 9.0, 8.0, 7.0]
+    write_run(tmp_path / "out", rerank_run(job, joint, RerankRunOptions(), heard.__setitem__))
+    run = read_run(tmp_path / "out")
+    assert [entry.doc_id for entry in run["q1"]] == RANKED["q1"]
+    assert [entry.score for entry in run["q1"]] == [10.0, 9.0, 8.0, 7.0]
     assert isinstance(heard["q1"], QueryError) and isinstance(heard["q2"], Ranking)
 
 
@@ -134,46 +136,46 @@ def test_a_wrong_weight_is_an_error_and_not_a_kept_order(
     collection: Collection, tmp_path: Path, joint: Reranker
 ) -> None:
     with pytest.raises(InputError, match="fusion_weight"):
-        list(rerank_run(_job(collection, tmp_path, 2), joint, How(-1), _ignore))
+        list(rerank_run(_job(collection, tmp_path, 2), joint, RerankRunOptions(-1), _ignore))
 
 
-def test_the_bundled_model_brings_the_answers_up(
+def test_the_bundled_model_ranks_relevant_documents_first(
     collection: Collection, tmp_path: Path, bundled: Reranker
 ) -> None:
     ranked = {"q1": ["d4", "d3", "d1", "d2"], "q2": ["d1", "d2", "d3", "d4"]}
     write_run(
         tmp_path / "out.gz",
-        rerank_run(_job(collection, tmp_path, 100, ranked), bundled, How(0), _ignore),
+        rerank_run(_job(collection, tmp_path, 100, ranked), bundled, RerankRunOptions(0), _ignore),
     )
-    found = read_run(tmp_path / "out.gz")
-    assert found["q1"][0].doc_id == "d2"
-    assert found["q2"][0].doc_id == "d4"
-    assert [len(documents) for documents in found.values()] == [4, 4]
+    run = read_run(tmp_path / "out.gz")
+    assert run["q1"][0].doc_id == "d2"
+    assert run["q2"][0].doc_id == "d4"
+    assert [len(documents) for documents in run.values()] == [4, 4]
 
 
-def test_a_document_without_text_goes_behind_the_window(tmp_path: Path, joint: Reranker) -> None:
+def test_a_document_without_text_goes_behind_the_rest(tmp_path: Path, joint: Reranker) -> None:
     folder = make_collection(tmp_path / "made")
     rows = [{"_id": f"d{n}", "text": "" if n == 3 else "some text"} for n in range(1, 5)]
     (folder / "corpus.jsonl").write_text(json_lines(rows))
     job = _job(open_collection(folder), tmp_path, 3, {"q1": ["d3", "d2", "d1", "d4"]})
-    lines = list(rerank_run(job, joint, How(0), _ignore))
+    lines = list(rerank_run(job, joint, RerankRunOptions(0), _ignore))
     assert [line.split()[2] for line in lines] == ["d2", "d1", "d3", "d4"]
 
 
 MANY = {"q1": ["d1", "d9", "d2"], "q2": ["d4", "d3"], "q9": ["d7", "d8"]}
 
 
-def test_what_the_collection_lacks_keeps_its_place_behind_and_is_said(
+def test_documents_that_the_collection_lacks_keep_their_order_and_are_noted(
     collection: Collection, tmp_path: Path, joint: Reranker
 ) -> None:
     job = _job(collection, tmp_path, 10, MANY)
     assert len(job.notes) == 2
     assert "run: 1 of 3 queries are not in" in job.notes[0] and "is q9" in job.notes[0]
     assert "run: 1 of 5 documents are not in" in job.notes[1] and "is d9" in job.notes[1]
-    found = _rerank(job, ByName(joint), tmp_path)
-    assert found["q9"] == MANY["q9"] and found["q1"][-1] == "d9"
-    assert {name: set(own) for name, own in found.items()} == {
-        name: set(own) for name, own in MANY.items()
+    run = _rerank(job, ByName(joint), tmp_path)
+    assert run["q9"] == MANY["q9"] and run["q1"][-1] == "d9"
+    assert {name: set(entry) for name, entry in run.items()} == {
+        name: set(entry) for name, entry in MANY.items()
     }
 
 

@@ -1,10 +1,22 @@
-"""Settings to compare, and orders of many depths from one scored."""
+"""Options of systems to compare, and orders at many depths from one pass."""
+
+import tracemalloc
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from resift import Candidate, Reranker
 from resift.errors import InputError
-from resift.evaluation.second_stage import SecondStage, Setting, parse_setting
+from resift.evaluation.first_stage import FirstStageCandidates
+from resift.evaluation.second_stage import (
+    WEIGHTS,
+    Orders,
+    SecondStage,
+    SecondStageResults,
+    SystemOptions,
+    parse_system,
+)
 from resift.settings import Settings
 from texts import QUESTIONS, passages
 
@@ -13,7 +25,7 @@ DEPTHS = [3, 6, 12]
 
 @pytest.fixture(scope="module")
 def bundled(in_one_runtime: Reranker) -> Reranker:
-    """In one runtime: what is asked here is decided around it."""
+    """In one runtime: these tests do not depend on it."""
     return in_one_runtime
 
 
@@ -27,79 +39,124 @@ def _window(size: int = 12) -> list[Candidate]:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("bundled", Setting("bundled", "bundled")),
-        ("models/mine", Setting("models/mine", "models/mine")),
-        ("bundled?fusion_weight=0", Setting("bundled?fusion_weight=0", "bundled", 0.0)),
+        ("bundled", SystemOptions("bundled", "bundled")),
+        ("models/mine", SystemOptions("models/mine", "models/mine")),
+        ("bundled?fusion_weight=0", SystemOptions("bundled?fusion_weight=0", "bundled", 0.0)),
         (
             "m?exact=false&fusion_weight=.5",
-            Setting("m?exact=false&fusion_weight=.5", "m", 0.5, False),
+            SystemOptions("m?exact=false&fusion_weight=.5", "m", 0.5, False),
         ),
     ],
 )
-def test_a_setting_is_read(text: str, expected: Setting) -> None:
-    assert parse_setting(text) == expected
+def test_options_of_a_system_are_parsed(text: str, expected: SystemOptions) -> None:
+    assert parse_system(text) == expected
 
 
 @pytest.mark.parametrize(
     "text", ["m?depth=3", "m?fusion_weight=much", "m?fusion_weight=-1", "m?exact=maybe", "m?exact",
              "m?fusion_weight=nan"]
 )  # fmt: skip
-def test_a_setting_that_there_is_not_is_named(text: str) -> None:
-    with pytest.raises(InputError, match="is no setting; expected fusion_weight=NUMBER"):
-        parse_setting(text)
+def test_an_unknown_option_of_a_system_is_named(text: str) -> None:
+    with pytest.raises(InputError, match="is not an option; expected fusion_weight=NUMBER"):
+        parse_system(text)
 
 
 @pytest.mark.parametrize("weight", [None, 0.0])
-def test_every_depth_and_weight_is_what_a_user_would_get(
+def test_every_depth_and_weight_is_the_order_of_rank(
     bundled: Reranker, weight: float | None
 ) -> None:
-    window = _window()
-    system = SecondStage(Setting("s", fusion_weight=weight), bundled)
-    orders = system.orders(QUESTIONS[0], window, DEPTHS, [2.0], timed=False)
+    candidates = _window()
+    system = SecondStage(SystemOptions("s", fusion_weight=weight), bundled)
+    orders = system.orders(QUESTIONS[0], candidates, DEPTHS, [2.0], timed=False)
     for depth in DEPTHS:
-        for asked, used in ((None, weight), (2.0, 2.0)):
+        for given, used in ((None, weight), (2.0, 2.0)):
             ranked = bundled.rank(
-                QUESTIONS[0], window[:depth], None, exact=True, fusion_weight=used
+                QUESTIONS[0], candidates[:depth], None, exact=True, fusion_weight=used
             )
-            assert orders.places[depth, asked] == [hit.index for hit in ranked]
+            assert orders.indices[depth, given] == [hit.index for hit in ranked]
         assert orders.tokens[depth] == sum(
-            bundled.rank(QUESTIONS[0], [own], None).receipt.tokens for own in window[:depth]
+            bundled.rank(QUESTIONS[0], [candidate], None).receipt.tokens
+            for candidate in candidates[:depth]
         )
     assert list(orders.ms) == [12]
 
 
 def test_timing_goes_depth_by_depth_and_leaves_the_deepest_to_others(bundled: Reranker) -> None:
-    system = SecondStage(Setting("s"), bundled)
+    system = SecondStage(SystemOptions("s"), bundled)
     whole = system.orders(QUESTIONS[1], _window(), DEPTHS, [], timed=False)
     timed = system.orders(QUESTIONS[1], _window(), DEPTHS, [], timed=True)
-    assert timed.places == whole.places
+    assert timed.indices == whole.indices
     assert list(timed.ms) == [3, 6] and timed.ms[3] < timed.ms[6]
 
 
-def test_a_window_shorter_than_a_depth_is_read_whole(bundled: Reranker) -> None:
-    orders = SecondStage(Setting("s"), bundled).orders("a", _window(4), DEPTHS, [], timed=False)
-    assert sorted(orders.places[12, None]) == sorted(orders.places[6, None]) == [0, 1, 2, 3]
+def test_fewer_candidates_than_a_depth_are_all_scored(bundled: Reranker) -> None:
+    orders = SecondStage(SystemOptions("s"), bundled).orders(
+        "a", _window(4), DEPTHS, [], timed=False
+    )
+    assert sorted(orders.indices[12, None]) == sorted(orders.indices[6, None]) == [0, 1, 2, 3]
     assert orders.ms[6] == orders.ms[12] and 3 not in orders.ms
 
 
-def test_a_race_ends_with_what_it_left_out_in_its_old_order(bundled: Reranker) -> None:
-    system = SecondStage(Setting("s", exact=False), bundled)
-    window = _window(14)
-    orders = system.orders(QUESTIONS[2], window, [5, 14], [2.0], timed=True)
-    assert list(orders.places) == [(5, None), (14, None)]  # an early exit is for one weight
-    first = [hit.index for hit in bundled.rank(QUESTIONS[2], window, 10)]
-    assert orders.places[14, None][:10] == first
-    rest = orders.places[14, None][10:]
-    assert list(rest) == sorted(rest) and len(orders.places[14, None]) == 14
+def test_pruned_candidates_keep_their_order_behind_the_rest(bundled: Reranker) -> None:
+    system = SecondStage(SystemOptions("s", exact=False), bundled)
+    candidates = _window(14)
+    orders = system.orders(QUESTIONS[2], candidates, [5, 14], [2.0], timed=True)
+    assert list(orders.indices) == [(5, None), (14, None)]  # an early exit is for one weight
+    first = [hit.index for hit in bundled.rank(QUESTIONS[2], candidates, 10)]
+    assert orders.indices[14, None][:10] == first
+    rest = orders.indices[14, None][10:]
+    assert list(rest) == sorted(rest) and len(orders.indices[14, None]) == 14
     assert list(orders.ms) == [5, 14]
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_what_was_read_before_is_not_timed(exact: bool) -> None:
+def test_scores_from_the_cache_are_not_timed(exact: bool) -> None:
     cached = Reranker(settings=Settings(cache_mb=8))
-    system = SecondStage(Setting("s", exact=exact), cached)
+    system = SecondStage(SystemOptions("s", exact=exact), cached)
     first = system.orders(QUESTIONS[2], _window(), DEPTHS, [], timed=True)
     again = system.orders(QUESTIONS[2], _window(), DEPTHS, [], timed=True)
-    assert again.recalled and again.ms == {}
-    assert exact is False or (not first.recalled and first.ms)
-    assert again.places[12, None] == first.places[12, None]
+    assert again.from_cache and again.ms == {}
+    assert exact is False or (not first.from_cache and first.ms)
+    assert again.indices[12, None] == first.indices[12, None]
+
+
+ALL_DEPTHS = (10, 20, 50, 100)
+QUERIES = 200
+NAMES = [f"document-{number}" for number in range(1_000)]
+CANDIDATES = [Candidate(name, "text") for name in NAMES[:100]]
+
+
+def _reversed(*_: object) -> Orders:
+    """Every depth reversed, at every weight."""
+    indices = {
+        (depth, weight): list(range(depth - 1, -1, -1))
+        for depth in ALL_DEPTHS
+        for weight in (None, *WEIGHTS)
+    }
+    return Orders(indices, {}, dict.fromkeys(ALL_DEPTHS, 1))
+
+
+def test_lists_are_whole_and_take_little_room() -> None:
+    system = cast(SecondStage, SimpleNamespace(orders=_reversed))
+    candidates = FirstStageCandidates(CANDIDATES, tail=NAMES[100:])
+    second = SecondStageResults()
+    second.rerank(system, ("first", "text", 0), candidates, ALL_DEPTHS)
+    tracemalloc.start()
+    for number in range(QUERIES):
+        second.rerank(system, (f"q{number}", "text", number), candidates, ALL_DEPTHS)
+    memory, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert memory / QUERIES < 10_000  # bytes; a list of a thousand names takes as many
+    ranked = second.ranked((20, 0.3))["q7"]
+    assert ranked == [*reversed(NAMES[:20]), *NAMES[20:]]
+    assert not second.has((20, 0.25)) and second.ranked((20, 0.25)) == {}
+
+
+def test_queries_from_the_cache_are_named() -> None:
+    def recalled(*_: object) -> Orders:
+        return Orders({(10, None): [0]}, {}, {10: 0}, from_cache=True)
+
+    second = SecondStageResults()
+    system = cast(SecondStage, SimpleNamespace(orders=recalled))
+    second.rerank(system, ("q1", "text", 0), FirstStageCandidates(CANDIDATES[:1]), [10])
+    assert second.from_cache == ["q1"] and second.cost(10, 1)[0] is None

@@ -1,11 +1,11 @@
-"""Chance is found where there is nothing else, and a difference where there is one."""
+"""Significance tests find real differences, and none in noise."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resift.evaluation.significance import paired
+from resift.evaluation.significance import paired_test
 
 VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
@@ -18,35 +18,35 @@ def _two_runs(difference: float, size: int = 60) -> tuple[list[float], list[floa
 
 @given(VALUES)
 def test_a_run_is_no_better_than_itself(values: list[float]) -> None:
-    found = paired(values, values)
-    assert (found.p_bootstrap, found.p_randomisation) == (1.0, 1.0)
-    assert (found.difference, found.low, found.high) == (0.0, 0.0, 0.0)
-    assert (found.better, found.worse, found.equal) == (0, 0, len(values))
+    result = paired_test(values, values)
+    assert (result.p_bootstrap, result.p_randomisation) == (1.0, 1.0)
+    assert (result.difference, result.low, result.high) == (0.0, 0.0, 0.0)
+    assert (result.better, result.worse, result.equal) == (0, 0, len(values))
 
 
 def test_a_known_difference_is_found() -> None:
-    found = paired(*_two_runs(0.15))
-    assert found.p_bootstrap < 0.001 and found.p_randomisation < 0.001
-    assert 0 < found.low < found.difference < found.high
-    assert found.low < 0.15 < found.high
+    result = paired_test(*_two_runs(0.15))
+    assert result.p_bootstrap < 0.001 and result.p_randomisation < 0.001
+    assert 0 < result.low < result.difference < result.high
+    assert result.low < 0.15 < result.high
 
 
 def test_noise_is_not_a_difference() -> None:
     generator = np.random.default_rng(5)
-    found = []
+    rejected = []
     for _ in range(200):
         before, noise = generator.uniform(0, 1, 40), generator.normal(0, 0.2, 40)
-        result = paired(list(before), list(before + noise))
-        found.append((result.p_bootstrap < 0.05, result.p_randomisation < 0.05))
-    wrong = np.mean(found, axis=0)
+        result = paired_test(list(before), list(before + noise))
+        rejected.append((result.p_bootstrap < 0.05, result.p_randomisation < 0.05))
+    wrong = np.mean(rejected, axis=0)
     assert (wrong < 0.11).all() and (wrong > 0.005).all()  # 5 % are wrong by definition
 
 
 @pytest.mark.parametrize("difference", [0.02, 0.05, -0.04])
-def test_both_are_what_scipy_finds(difference: float) -> None:
+def test_both_tests_agree_with_scipy(difference: float) -> None:
     stats = pytest.importorskip("scipy.stats")
     before, after = _two_runs(difference, 35)
-    ours = paired(before, after)
+    ours = paired_test(before, after)
     differences = np.subtract(after, before)
     flips = stats.permutation_test(
         (differences,), np.mean, permutation_type="samples", n_resamples=20_000, rng=1
@@ -61,9 +61,9 @@ def test_both_are_what_scipy_finds(difference: float) -> None:
 
 
 @given(VALUES, VALUES)
-def test_the_other_way_round_is_the_mirror_image(one: list[float], other: list[float]) -> None:
-    size = min(len(one), len(other))
-    there, back = paired(one[:size], other[:size]), paired(other[:size], one[:size])
+def test_swapped_runs_give_the_mirror_image(left: list[float], right: list[float]) -> None:
+    size = min(len(left), len(right))
+    there, back = paired_test(left[:size], right[:size]), paired_test(right[:size], left[:size])
     assert there.difference == pytest.approx(-back.difference, abs=1e-12)
     assert there.low == pytest.approx(-back.high, abs=0.05)
     assert (there.better, there.worse) == (back.worse, back.better)
@@ -72,7 +72,7 @@ def test_the_other_way_round_is_the_mirror_image(one: list[float], other: list[f
 
 def test_thousands_of_queries_need_no_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
     before, after = _two_runs(0.01, 500)
-    whole = paired(before, after)
-    monkeypatch.setattr("resift.evaluation.significance.AT_ONCE", 5_000)
-    parts = paired(before, after)
+    whole = paired_test(before, after)
+    monkeypatch.setattr("resift.evaluation.significance.MAX_DRAWN", 5_000)
+    parts = paired_test(before, after)
     assert parts.p_randomisation == pytest.approx(whole.p_randomisation, abs=0.02)

@@ -1,4 +1,4 @@
-"""Runs come back from disk as they were, best first, and a line that is wrong is named."""
+"""Runs are read as they were written, best first; invalid lines are named."""
 
 import gzip
 import os
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resift.errors import DatasetError, OutputError
-from resift.evaluation.trec import LEAST_STEP, RunEntry, read_run, run_lines, write_run
+from resift.evaluation.trec import MIN_STEP, RunEntry, read_qrels, read_run, run_lines, write_run
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=("Z", "C")), min_size=1, max_size=8)
 scores = st.floats(-50, 50)
@@ -37,20 +37,22 @@ def test_a_run_comes_back_in_the_order_it_was_written(
     with TemporaryDirectory() as folder:
         file = Path(folder) / ("run.gz" if packed else "run.trec")
         write_run(file, lines)
-        found = read_run(file)
-        assert [other.name for other in Path(folder).iterdir()] == [file.name]
+        written_run = read_run(file)
+        assert [path.name for path in Path(folder).iterdir()] == [file.name]
     for query_id, documents in run.items():
-        assert [doc.doc_id for doc in found[query_id]] == [name for name, _ in _sorted(documents)]
-    assert list(found) == list(run)
+        assert [doc.doc_id for doc in written_run[query_id]] == [
+            name for name, _ in _sorted(documents)
+        ]
+    assert list(written_run) == list(run)
 
 
 @given(st.lists(scores, min_size=1, max_size=20))
-def test_written_scores_fall_from_each_to_the_next(own: list[float]) -> None:
-    documents = [(str(place), score) for place, score in enumerate(sorted(own, reverse=True))]
+def test_written_scores_fall_from_each_to_the_next(values: list[float]) -> None:
+    documents = [(str(index), score) for index, score in enumerate(sorted(values, reverse=True))]
     written = [float(line.split()[4]) for line in run_lines("q", documents)]
-    assert all(one > other for one, other in pairwise(written))
-    for (_, score), found in zip(documents, written, strict=True):
-        assert score - len(own) * LEAST_STEP - 1e-6 <= found <= score + 1e-6
+    assert all(above > below for above, below in pairwise(written))
+    for (_, score), written_score in zip(documents, written, strict=True):
+        assert score - len(values) * MIN_STEP - 1e-6 <= written_score <= score + 1e-6
 
 
 def test_a_line_has_the_six_fields() -> None:
@@ -71,8 +73,8 @@ def test_the_score_decides_and_ties_keep_the_files_order(tmp_path: Path) -> None
         ("q Q0 d 1 1.0", "expected  query_id Q0 doc_id rank score tag"),
         ("q Q0 d 1 1.0 t extra", "7 fields"),
         ("q Q0 d 1 high t", "high"),
-        ("q Q0 d 1 nan t", "score nan is no finite number"),
-        ("q Q0 d 1 inf t", "score inf is no finite number"),
+        ("q Q0 d 1 nan t", "score nan is not a finite number"),
+        ("q Q0 d 1 inf t", "score inf is not a finite number"),
         ("q Q0 a 2 0.5 t", "a is there twice for query q"),
     ],
 )
@@ -129,7 +131,7 @@ def test_a_run_is_there_whole_or_as_it_was(tmp_path: Path, name: str) -> None:
     with pytest.raises(RuntimeError, match="half way"):
         write_run(file, broken())
     assert file.read_bytes() == before
-    assert [other.name for other in tmp_path.iterdir()] == [name]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_an_output_that_cannot_be_written_is_an_error_in_a_line(tmp_path: Path) -> None:
@@ -140,7 +142,7 @@ def test_an_output_that_cannot_be_written_is_an_error_in_a_line(tmp_path: Path) 
         with pytest.raises(OutputError, match=r"is a folder|there is no folder") as caught:
             write_run(file, ["q Q0 a 1 1 t\n"])
         assert "\n" not in str(caught.value)
-    assert sorted(other.name for other in tmp_path.iterdir()) == ["file", "folder"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
 @pytest.mark.parametrize(
@@ -163,10 +165,10 @@ def test_ranks_of_three_columns_are_ranks(tmp_path: Path) -> None:
     file = tmp_path / "run"
     file.write_text("q\ta\t1\nq\tb\t2\np\ta\t1\nq\tc\t3\n")
     run = read_run(file)
-    assert [own.doc_id for own in run["q"]] == ["a", "b", "c"]
-    assert [own.score for own in run["q"]] == [1 / 61, 1 / 62, 1 / 63]
+    assert [entry.doc_id for entry in run["q"]] == ["a", "b", "c"]
+    assert [entry.score for entry in run["q"]] == [1 / 61, 1 / 62, 1 / 63]
     file.write_text("q a 3\nq b 2\nq c 1\n")  # falling numbers are scores
-    assert [own.doc_id for own in read_run(file)["q"]] == ["a", "b", "c"]
+    assert [entry.doc_id for entry in read_run(file)["q"]] == ["a", "b", "c"]
     file.write_text("q a 2\nq b 3\nq c 1\n")
     with pytest.raises(DatasetError, match="may be scores or ranks"):
         read_run(file)
@@ -192,7 +194,7 @@ def test_a_line_of_another_form_is_named(tmp_path: Path, line: str) -> None:
      gzip.compress(b"q1 Q0 my own notes resift\n", mtime=0)],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["run", "run.gz"])
-def test_what_is_no_run_of_ours_is_never_replaced(tmp_path: Path, before: bytes, name: str) -> None:
+def test_only_a_run_that_resift_wrote_is_replaced(tmp_path: Path, before: bytes, name: str) -> None:
     file = tmp_path / name
     file.write_bytes(before)
     with pytest.raises(OutputError, match="is there and is not a run that resift wrote"):
@@ -201,7 +203,7 @@ def test_what_is_no_run_of_ours_is_never_replaced(tmp_path: Path, before: bytes,
 
 
 @pytest.mark.parametrize("name", ["run", "run.gz"])
-def test_a_run_of_ours_is_replaced_however_long(tmp_path: Path, name: str) -> None:
+def test_a_run_that_resift_wrote_is_replaced_however_long(tmp_path: Path, name: str) -> None:
     lines = [
         line for n in range(40) for line in run_lines(f"q{n}", [(str(k), -k) for k in range(99)])
     ]
@@ -216,4 +218,12 @@ def test_a_run_of_ours_is_replaced_however_long(tmp_path: Path, name: str) -> No
 def test_scores_of_any_size_fall_for_tools_of_single_precision(size: float) -> None:
     lines = run_lines("q", [(str(n), size) for n in range(50)])
     single = array("f", [float(line.split()[4]) for line in lines])
-    assert all(one > other for one, other in pairwise(single))
+    assert all(above > below for above, below in pairwise(single))
+
+
+def test_a_grade_may_have_a_fraction_and_a_whole_one_is_an_int(tmp_path: Path) -> None:
+    file = tmp_path / "qrels.tsv"
+    file.write_text("q1 0 d1 1.5\nq1 0 d2 2.0\nq1 0 d2 2\nq1 0 d3 -.25\nq2 0 d4 1e0\n")
+    grades = read_qrels(file)
+    assert grades == {"q1": {"d1": 1.5, "d2": 2, "d3": -0.25}, "q2": {"d4": 1}}
+    assert [type(grade) for grade in grades["q1"].values()] == [float, int, float]

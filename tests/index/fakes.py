@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import SourceError
-from resift.index.parsing.columns import Columns
-from resift.index.parsing.cut import CutFile, cut
-from resift.index.parsing.limits import ParseLimits
-from resift.index.parsing.parse import parse
+from resift.index.parsing.chunking import chunk_document
+from resift.index.parsing.documents import ChunkedFile
+from resift.index.parsing.formats import parse
+from resift.index.parsing.options import ParseOptions
 
 T = TypeVar("T")
 WORD = re.compile(r"\w+|[^\w\s]")
 
 
 class HashingEmbedder:
-    """Bag of hashed words: shared words mean nearness. Counts what it was asked to embed."""
+    """Bag of hashed words: texts with shared words are near. Counts the embedded texts."""
 
     def __init__(self, fingerprint: str = "hashing-64", dim: int = 64) -> None:
         self.name = fingerprint
@@ -42,12 +42,11 @@ class HashingEmbedder:
         return vector
 
 
-class ParsersHere:
-    """`Parsers` without processes: the same files come out the same, cut by words."""
+class InProcessParsers:
+    """`ParserPool` without processes: the same files come out the same, cut by words."""
 
-    def __init__(self, limits: ParseLimits, columns: Columns) -> None:
-        self._limits = limits
-        self._columns = columns
+    def __init__(self, options: ParseOptions) -> None:
+        self._options = options
 
     def __enter__(self) -> Self:
         return self
@@ -62,17 +61,19 @@ class ParsersHere:
 
     def map(
         self, files: Iterable[tuple[T, str, bytes | SourceError]]
-    ) -> Iterator[tuple[T, CutFile | SourceError]]:
+    ) -> Iterator[tuple[T, ChunkedFile | SourceError]]:
         for item, key, data in files:
             yield item, self._outcome(key, data)
 
-    def _outcome(self, key: str, data: bytes | SourceError) -> CutFile | SourceError:
+    def _outcome(self, key: str, data: bytes | SourceError) -> ChunkedFile | SourceError:
         if isinstance(data, SourceError):
             return data
         try:
-            parsed = parse(key, data, self._columns, self._limits)
-            documents = tuple(cut(own, token_starts, with_text=False) for own in parsed.documents)
-            return CutFile(documents, parsed.problems)
+            parsed = parse(key, data, self._options)
+            documents = tuple(
+                chunk_document(document, token_starts) for document in parsed.documents
+            )
+            return ChunkedFile(documents, parsed.problems)
         except SourceError as error:
             return error
 

@@ -8,21 +8,22 @@ from typing import Any
 import lance
 
 from index.fakes import HashingEmbedder
-from resift.index.location import Location, locate
+from resift.index.embed import Models
 from resift.index.manifest import Entry
 from resift.index.publish import SyncDelta, publish
-from resift.index.reader import find_version, open_version
 from resift.index.report import SyncReport
-from resift.index.rows import READ, Origin, Passage, from_row, to_arrow
 from resift.index.run import Progress
-from resift.index.snapshot import Snapshot
-from resift.index.source import open_source
 from resift.index.source_options import SourceOptions
-from resift.index.store import Store
-from resift.index.sync import IndexHandle, Models, SyncConsent, sync
-from resift.index.table import TABLE
-from resift.index.versions import Version, Versions
-from resift.index.where import parse_where
+from resift.index.sources.source import open_source
+from resift.index.storage.location import TABLE, Location, locate
+from resift.index.sync import SyncConsent, sync
+from resift.index.table.open import open_version
+from resift.index.table.rows import READ_COLUMNS, Origin, Passage, from_row, to_arrow
+from resift.index.table.snapshot import Snapshot
+from resift.index.table.store import Store
+from resift.index.table.where import parse_where
+from resift.index.versions.published import Versions
+from resift.index.versions.record import Version
 from resift.settings import Settings, StorageSettings
 
 LOCAL = StorageSettings()
@@ -45,11 +46,7 @@ class Shelf:
 
     @property
     def versions(self) -> Versions:
-        return Versions(self.location, LOCAL)
-
-    @property
-    def place(self) -> IndexHandle:
-        return IndexHandle(self.location, LOCAL, self.versions)
+        return Versions(self.location)
 
     def write(self, **files: str) -> None:
         for name, text in files.items():
@@ -66,29 +63,29 @@ class Shelf:
         allow_deletes: bool = False,
     ) -> SyncReport:
         source = open_source(str(self.docs / below), LOCAL)
-        models, allowed = Models(self.embedder), SyncConsent(deletes=allow_deletes)
+        models, consent = Models(self.embedder), SyncConsent(deletes=allow_deletes)
         return sync(
-            source, self.place, models, source_options, self.progress.append, allowed=allowed
+            source, self.versions, models, source_options, self.progress.append, consent=consent
         )
 
     def store(self) -> Store:
-        return Store.open(self.location, LOCAL, self.embedder)
+        return Store.open(self.location, self.embedder)
 
-    def publish(self, news: SyncDelta = NOTHING) -> Version:
-        return publish(self.store(), self.versions, self.embedder, news)
+    def publish(self, delta: SyncDelta = NOTHING) -> Version:
+        return publish(self.store(), self.versions, self.embedder, delta)
 
     def newest(self) -> Version:
-        return find_version(self.location, self.versions, None)
+        return self.versions.find()
 
     def snapshot(self, number: int | None = None) -> Snapshot:
-        version = find_version(self.location, self.versions, number)
-        return open_version(self.location, Settings(), version, self.embedder.fingerprint)
+        version = self.versions.find(number)
+        return open_version(self.location, Settings(), version)
 
     def passages(self, number: int | None = None) -> list[Passage]:
         """All rows of a published version, by id."""
-        table_version = find_version(self.location, self.versions, number).table_version
+        table_version = self.versions.find(number).table_version
         table = lance.dataset(str(self.index / TABLE), version=table_version)
-        rows = table.to_table(columns=list(READ)).to_pylist()
+        rows = table.to_table(columns=list(READ_COLUMNS)).to_pylist()
         return sorted(map(from_row, rows), key=lambda passage: passage.id)
 
     def texts(self, number: int | None = None) -> list[str]:
@@ -134,8 +131,10 @@ def passage(
     return replace(plain, **facts)
 
 
-def found(snapshot: Snapshot, query: str, k: int = 10, where: str | None = None) -> Sequence[str]:
-    """Texts that the words find, best first."""
+def texts_found(
+    snapshot: Snapshot, query: str, k: int = 10, where: str | None = None
+) -> Sequence[str]:
+    """Texts that lexical search finds, best first."""
     view = snapshot.view()
     allowed = view.allowed(parse_where(where)) if where else None
     return [p.text for p in view.take([row_id for row_id, _ in view.lexical(query, k, allowed)])]

@@ -1,4 +1,4 @@
-"""Proves that work in the background may be left, is shared, and never spoils a process's end."""
+"""Proves that background jobs can be abandoned and shared, and that a process ends cleanly."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ import pytest
 from resift.index.background import Background, Shared, ready, then
 
 
-def test_jobs_run_at_once_up_to_a_number_and_the_rest_in_turn() -> None:
+def test_jobs_run_in_parallel_up_to_a_limit_and_the_rest_are_queued() -> None:
     background, gate = Background(2, "test"), threading.Event()
     running: list[int] = []
 
@@ -34,7 +34,7 @@ def test_jobs_run_at_once_up_to_a_number_and_the_rest_in_turn() -> None:
     assert 3 not in running and background.run(lambda: "again").result(30) == "again"
 
 
-def test_what_a_job_raises_is_raised_where_it_is_waited_for() -> None:
+def test_a_jobs_exception_is_raised_by_result() -> None:
     def fail() -> None:
         raise KeyboardInterrupt
 
@@ -42,14 +42,14 @@ def test_what_a_job_raises_is_raised_where_it_is_waited_for() -> None:
         Background(1, "test").run(fail).result(30)
 
 
-def test_after_the_end_nothing_begins() -> None:
+def test_after_end_no_job_starts() -> None:
     background = Background(1, "test")
     background.end()
     with pytest.raises(CancelledError):
         background.run(lambda: 1).result(30)
 
 
-def test_what_is_shared_is_made_once_and_a_failure_is_tried_again() -> None:
+def test_a_shared_value_is_made_once_and_again_after_a_failure() -> None:
     made: list[Future[int]] = []
 
     def begin() -> "Future[int]":
@@ -67,7 +67,7 @@ def test_what_is_shared_is_made_once_and_a_failure_is_tried_again() -> None:
     assert not shared.job().done() and len(made) == 3
 
 
-def test_one_after_the_other_is_one_job() -> None:
+def test_then_makes_one_job_of_two() -> None:
     begun: list[int] = []
 
     def double(number: int) -> "Future[int]":

@@ -1,4 +1,4 @@
-"""Proves that characters which nobody sees part no words in either arm, and that citations stay."""
+"""Invisible characters split no words in either retriever, and citations keep their offsets."""
 
 import unicodedata
 from pathlib import Path
@@ -29,23 +29,23 @@ from resift.index.normalisation import is_visible, searchable
         ("10² ½ … ™", "10² ½ … ™"),
     ],
 )
-def test_what_is_searched_is_what_a_reader_sees(text: str, searched: str) -> None:
+def test_searchable_text_is_what_a_reader_sees(text: str, searched: str) -> None:
     assert searchable(text) == searched
 
 
 @given(st.text())
-def test_what_is_searched_is_normal_and_stays_so(text: str) -> None:
+def test_searchable_text_is_normalised_and_stays_so(text: str) -> None:
     once = searchable(text)
     assert searchable(once) == once
     assert unicodedata.is_normalized("NFC", once)
 
 
-def test_what_nobody_sees_is_no_text() -> None:
+def test_invisible_characters_are_no_text() -> None:
     assert not is_visible(" \u200b\ufeff\u00ad\n\u00a0")
     assert is_visible("\u200bx")
 
 
-def test_hidden_characters_are_found_and_cited_where_they_stand(tmp_path: Path) -> None:
+def test_text_with_invisible_characters_is_found_and_cited_with_its_offsets(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     text = "Die Donau\u00addampf\u00adschiff\u00adfahrt e\u0301tait \u200b\ufb01nie\u2060.\n"
@@ -59,4 +59,4 @@ def test_hidden_characters_are_found_and_cited_where_they_stand(tmp_path: Path) 
         assert first.citation
         start, end = first.citation.start, first.citation.end
         assert text[start:end] == first.text
-        assert index.verify_citation(first.id).standing == "proved"
+        assert index.verify_citation(first.id).status == "proved"

@@ -16,16 +16,16 @@ from resift.rerank.artifact import (
     MANIFEST,
     TOKENIZER,
     Exit,
-    ModelCalibration,
     load_artifact,
     write_manifest,
 )
+from resift.rerank.calibration import ModelCalibration, Platt
 from resift.rerank.catalogue import BUNDLED
 from resift.settings import Settings
 
 STAGE = "stage-0.onnx"
 EXIT = Exit((0.01, 0.5, 0.99), (-1.25, 0.0, 2.5), 3000)
-CALIBRATION = ModelCalibration(0.75, -1.5, 0.5, -2.0, 4000)
+CALIBRATION = ModelCalibration(Platt(0.75, -1.5), Platt(0.5, -2.0), 4000)
 
 
 @pytest.fixture
@@ -65,9 +65,9 @@ def test_exits_and_calibration_read_as_they_were_written(
 ) -> None:
     manifest = replace(load_artifact(folder).manifest, exits=exits, calibration=calibration)
     write_manifest(folder, manifest)
-    found = load_artifact(folder).manifest
-    assert found == manifest
-    assert (found.exits, found.calibration) == (exits, calibration)
+    loaded = load_artifact(folder).manifest
+    assert loaded == manifest
+    assert (loaded.exits, loaded.calibration) == (exits, calibration)
 
 
 def test_a_manifest_from_before_there_were_exits_has_none(folder: Path) -> None:
@@ -134,8 +134,8 @@ def test_another_format_is_refused_with_its_number(folder: Path, number: object)
     ("changes", "message"),
     [
         ({"kind": "causal"}, "kind 'causal'"),
-        ({"kind": "split"}, "late_interaction"),
-        ({"kind": "split", "late_interaction": {"cosine": 1.0}}, "query_maxsim"),
+        ({"kind": "late_interaction"}, "late_interaction"),
+        ({"kind": "late_interaction", "late_interaction": {"cosine": 1.0}}, "query_maxsim"),
         ({"max_tokens": 100}, "multiple of 16"),
         ({"max_tokens": 0}, "multiple of 16"),
         ({"max_tokens": "many"}, "manifest of format 2"),
@@ -158,8 +158,9 @@ def _exit_of(**changes: object) -> dict[str, Any]:
     return {"exits": [asdict(EXIT) | changes]}
 
 
-def _calibration_of(**changes: object) -> dict[str, Any]:
-    return {"calibration": asdict(CALIBRATION) | changes}
+def _calibration_of(curve: str = "plain", **changes: object) -> dict[str, Any]:
+    values = asdict(CALIBRATION)
+    return {"calibration": values | {curve: values[curve] | changes}}
 
 
 @pytest.mark.parametrize(
@@ -173,14 +174,15 @@ def _calibration_of(**changes: object) -> dict[str, Any]:
         (_exit_of(surprise=1), "surprise"),
         ({"exits": [{"levels": [], "gains": []}]}, "pairs"),
         ({"exits": None}, "manifest of format 2"),
-        (_calibration_of(scale=0), "scales must be above 0"),
-        (_calibration_of(scale=-0.75), "scales must be above 0"),
-        (_calibration_of(fused_scale=0.0), "scales must be above 0"),
-        (_calibration_of(fused_scale=-1), "scales must be above 0"),
+        (_calibration_of(scale=0), "a scale above 0"),
+        (_calibration_of(scale=-0.75), "a scale above 0"),
+        (_calibration_of("fused", scale=0.0), "a scale above 0"),
+        (_calibration_of("fused", scale=-1), "a scale above 0"),
         (_calibration_of(scale=float("nan")), "expected numbers"),
         (_calibration_of(scale="steep"), "manifest of format 2"),
         (_calibration_of(surprise=1), "surprise"),
-        ({"calibration": {"scale": 1.0}}, "bias"),
+        ({"calibration": {"plain": {"scale": 1.0}, "fused": {}, "pairs": 1}}, "bias"),
+        ({"calibration": {"plain": {}}}, "fused"),
     ],
 )
 def test_what_was_fitted_must_rise(folder: Path, changes: dict[str, Any], message: str) -> None:
@@ -195,7 +197,7 @@ def test_what_was_fitted_must_rise(folder: Path, changes: dict[str, Any], messag
         _exit_of(levels=["high", "higher", "highest"]),
         _calibration_of(bias=float("nan")),
         _calibration_of(bias="low"),
-        _calibration_of(fused_scale=float("inf")),
+        _calibration_of("fused", scale=float("inf")),
     ],
 )
 def test_what_was_fitted_must_be_numbers(folder: Path, changes: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from resift.rerank.batching import (
     LENGTH_STEP,
-    REST,
+    MAX_EXCESS,
     fill,
     padded_length,
     schedule,
@@ -17,41 +17,45 @@ lengths = st.lists(st.integers(1, 512), max_size=150)
 
 
 @given(lengths, st.integers(16, 4096))
-def test_every_row_is_scheduled_once(own: list[int], budget: int) -> None:
-    rows = [int(row) for group in schedule(own, budget) for row in group.rows]
-    assert sorted(rows) == list(range(len(own)))
+def test_every_row_is_scheduled_once(lengths: list[int], budget: int) -> None:
+    rows = [int(row) for group in schedule(lengths, budget) for row in group.rows]
+    assert sorted(rows) == list(range(len(lengths)))
 
 
 @given(lengths, st.integers(16, 4096))
-def test_groups_fit_the_budget_unless_one_row_alone_does_not(own: list[int], budget: int) -> None:
-    groups = schedule(own, budget)
+def test_groups_fit_the_budget_unless_one_row_alone_does_not(
+    lengths: list[int], budget: int
+) -> None:
+    groups = schedule(lengths, budget)
     for group in groups:
-        assert group.positions <= REST * budget or len(group.rows) == 1
-        assert group.length >= max(own[row] for row in group.rows)
+        assert group.positions <= MAX_EXCESS * budget or len(group.rows) == 1
+        assert group.length >= max(lengths[row] for row in group.rows)
 
 
 @given(lengths)
-def test_without_waves_lengths_fall_from_group_to_group(own: list[int]) -> None:
-    ordered = [own[row] for group in schedule(own) for row in group.rows]
-    assert ordered == sorted(own, reverse=True)
+def test_without_waves_lengths_fall_from_group_to_group(lengths: list[int]) -> None:
+    ordered = [lengths[row] for group in schedule(lengths) for row in group.rows]
+    assert ordered == sorted(lengths, reverse=True)
 
 
 @given(lengths, st.integers(1, 32))
-def test_a_wave_is_done_before_the_next_begins(own: list[int], size: int) -> None:
-    found = waves(own, size)
-    assert [row // size for wave in found for row in wave] == [
-        row // size for row in range(len(own))
+def test_a_wave_is_done_before_the_next_begins(lengths: list[int], size: int) -> None:
+    result = waves(lengths, size)
+    assert [row // size for wave in result for row in wave] == [
+        row // size for row in range(len(lengths))
     ]
-    for wave in found:
-        assert [own[row] for row in wave] == sorted((own[row] for row in wave), reverse=True)
+    for wave in result:
+        assert [lengths[row] for row in wave] == sorted(
+            (lengths[row] for row in wave), reverse=True
+        )
 
 
 @given(st.lists(st.integers(1, 512), max_size=80), st.integers(1, 32), st.integers(0, 20))
 def test_a_batch_is_filled_with_rows_of_its_padded_length(
-    own: list[int], steps: int, room: int
+    lengths: list[int], steps: int, room: int
 ) -> None:
     longest = LENGTH_STEP * steps
-    falling = sorted(own, reverse=True)
+    falling = sorted(lengths, reverse=True)
     taken = fill(falling, longest, room)
     padded = [padded_length(length) for length in falling[taken]]
     assert len(padded) <= room
@@ -69,9 +73,9 @@ def test_padded_length_is_the_next_whole_step(tokens: int) -> None:
 
 
 @given(lengths, st.integers(16, 4096))
-def test_only_rows_of_one_padded_length_run_together(own: list[int], budget: int) -> None:
-    for group in schedule(own, budget):
-        assert {padded_length(own[row]) for row in group.rows} == {group.length}
+def test_only_rows_of_one_padded_length_run_together(lengths: list[int], budget: int) -> None:
+    for group in schedule(lengths, budget):
+        assert {padded_length(lengths[row]) for row in group.rows} == {group.length}
 
 
 def test_a_small_rest_joins_the_batch_before_it() -> None:
@@ -82,6 +86,6 @@ def test_a_small_rest_joins_the_batch_before_it() -> None:
 
 def test_mixed_lengths_waste_little() -> None:
     rng = np.random.default_rng(7)
-    own = np.clip(np.exp(rng.normal(np.log(110), 0.4, 100)), 20, 480).astype(int).tolist()
-    positions = sum(group.positions for group in schedule(own))
-    assert 1 - sum(own) / positions < 0.065  # .061 of it by the step alone
+    lengths = np.clip(np.exp(rng.normal(np.log(110), 0.4, 100)), 20, 480).astype(int).tolist()
+    positions = sum(group.positions for group in schedule(lengths))
+    assert 1 - sum(lengths) / positions < 0.065  # .061 of it by the step alone

@@ -13,8 +13,8 @@ import pytest
 from resift import Reranker
 from resift.errors import SettingsError
 from resift.rerank import cache_file as cache_file_module
-from resift.rerank.cache import PairCache
 from resift.rerank.cache_file import APPLICATION_ID, Score
+from resift.rerank.caches import PairCache
 from resift.settings import Settings
 
 KEYS = [bytes([n]) * 16 for n in range(20)]
@@ -99,7 +99,7 @@ def test_what_lies_beside_a_file_and_is_not_sqlites_is_untouched(
         subprocess.run([sys.executable, "-c", WRITE, str(file)], check=True)
     Path(f"{file}{end}").write_text("my notes")
     before = snapshot(tmp_path)
-    with pytest.raises(SettingsError, match=rf"pairs\.db{end} is there"):
+    with pytest.raises(SettingsError, match=rf"pairs\.db{end} exists"):
         PairCache("model", 1, file)
     assert snapshot(tmp_path) == before
 
@@ -107,7 +107,7 @@ def test_what_lies_beside_a_file_and_is_not_sqlites_is_untouched(
 WRITE = """
 import sys
 from pathlib import Path
-from resift.rerank.cache import PairCache
+from resift.rerank.caches import PairCache
 from resift.rerank.cache_file import Score
 PairCache("model", 1, Path(sys.argv[1])).put({b"k" * 16: Score((1.0,), 1, 0, 1)})
 """
@@ -170,11 +170,11 @@ def test_an_empty_file_becomes_a_cache(tmp_path: Path) -> None:
     [
         "PRAGMA user_version = 99",
         "ALTER TABLE pairs ADD COLUMN more",
-        "ALTER TABLE pairs DROP COLUMN mean",
+        "ALTER TABLE pairs DROP COLUMN score",
         "DROP TABLE pairs",
     ],
 )
-def test_a_cache_of_another_version_is_begun_anew(tmp_path: Path, statement: str) -> None:
+def test_a_cache_of_another_version_is_replaced(tmp_path: Path, statement: str) -> None:
     file = tmp_path / "pairs.db"
     subprocess.run([sys.executable, "-c", WRITE, str(file)], check=True)
     execute(file, statement)
@@ -185,25 +185,27 @@ def test_a_cache_of_another_version_is_begun_anew(tmp_path: Path, statement: str
 
 
 @pytest.mark.parametrize("start", [100, 72, 16])
-def test_a_broken_cache_of_ours_is_begun_anew_and_said(tmp_path: Path, start: int) -> None:
+def test_a_broken_cache_of_ours_is_replaced_with_a_warning(tmp_path: Path, start: int) -> None:
     file = tmp_path / "pairs.db"
     subprocess.run([sys.executable, "-c", WRITE, str(file)], check=True)
     content = bytearray(file.read_bytes())
     content[start:68] = b"\xff" * max(68 - start, 0)
     content[max(start, 72) :] = b"\xff" * (len(content) - max(start, 72))
     file.write_bytes(content)
-    with pytest.warns(RuntimeWarning, match=r"pairs\.db: the cache was broken.*begun anew"):
+    with pytest.warns(
+        RuntimeWarning, match=r"pairs\.db: the cache was broken.*replaced by an empty one"
+    ):
         cache = PairCache("model", 1, file)
         cache.get(KEYS)
     cache.put(SCORES)
     assert PairCache("model", 1, file).get(KEYS) == SCORES
 
 
-def test_a_cache_cut_short_is_begun_anew(tmp_path: Path) -> None:
+def test_a_cache_cut_short_is_replaced(tmp_path: Path) -> None:
     file = tmp_path / "pairs.db"
     subprocess.run([sys.executable, "-c", WRITE, str(file)], check=True)
     os.truncate(file, 5000)
-    with pytest.warns(RuntimeWarning, match="begun anew"):
+    with pytest.warns(RuntimeWarning, match="replaced by an empty one"):
         cache = PairCache("model", 1, file)
         cache.get([b"k" * 16])
         cache.put(SCORES)
@@ -214,19 +216,20 @@ def test_a_cache_cut_short_is_begun_anew(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        "logits = x'0000'",
-        "logits = x'000000000000f87f'",
-        "logits = 'text'",
-        "logits = cast(x'ff80' AS TEXT)",
-        "seen = -1",
-        "seen = 'many'",
-        '"end" = 1e300',
-        "mean = x'00'",
-        "mean = 3",
+        "score = x''",
+        "score = x'0000'",
+        "score = x'000000000000f87f'",
+        "score = 'text'",
+        "score = cast(x'ff80' AS TEXT)",
+        "score = 3",
+        "score = 1e300",
+        "score = substr(score, 1, length(score) - 1)",
+        "score = cast(score || x'00' AS BLOB)",
+        "score = cast(substr(score, 1, 8) || x'0900000000000000' || substr(score, 17) AS BLOB)",
         "key = x'05050505050505050505050505050505'",
     ],
 )
-def test_a_row_that_is_not_as_it_was_written_is_passed_over(tmp_path: Path, change: str) -> None:
+def test_a_row_that_is_not_as_it_was_written_is_skipped(tmp_path: Path, change: str) -> None:
     file = tmp_path / "pairs.db"
     cache = PairCache("model", 1, file)
     cache.put({key: SCORES[key] for key in KEYS[:2]})
@@ -234,16 +237,16 @@ def test_a_row_that_is_not_as_it_was_written_is_passed_over(tmp_path: Path, chan
     assert PairCache("model", 1, file).get(KEYS) == {KEYS[0]: SCORES[KEYS[0]]}
 
 
-def test_a_full_disk_is_said_once_and_memory_goes_on(tmp_path: Path) -> None:
+def test_a_full_disk_gives_one_warning_and_memory_is_used(tmp_path: Path) -> None:
     cache = PairCache("model", 1, tmp_path / "pairs.db")
     connection = cache._file._open[1]  # type: ignore[union-attr, index]
     connection.execute("PRAGMA max_page_count = 1")
     many = {n.to_bytes(16): Score((1.0,), 1, 0, 1, bytes(4000)) for n in range(20)}
-    with pytest.warns(RuntimeWarning, match="full.*going on without it") as said:
+    with pytest.warns(RuntimeWarning, match="full.*scoring without it") as warned:
         cache.put(many)
         cache.put(SCORES)
         assert cache.get(KEYS) == SCORES and cache.get([b"unknown"]) == {}
-    assert len(said) == 1
+    assert len(warned) == 1
 
 
 def test_a_file_that_another_holds_while_it_is_opened_is_used_later(tmp_path: Path) -> None:
@@ -277,8 +280,8 @@ def test_what_took_its_place_meanwhile_is_not_deleted(tmp_path: Path) -> None:
     file.write_text("mine")
     error = sqlite3.DatabaseError("malformed")
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    with pytest.warns(RuntimeWarning, match="no cache.*going on without it"):
-        cache._file._fault(error)  # type: ignore[union-attr]
+    with pytest.warns(RuntimeWarning, match="no cache.*scoring without it"):
+        cache._file._handle(error)  # type: ignore[union-attr]
     assert file.read_text() == "mine"
 
 

@@ -49,19 +49,17 @@ def bundled(in_one_runtime: Reranker) -> Reranker:
 @st.composite
 def isotonics(draw: st.DrawFn) -> Isotonic:
     thousandths = st.sets(st.integers(-20_000, 20_000), min_size=1, max_size=8)
-    places = sorted(place / 1000 for place in draw(thousandths))
+    logits_ = sorted(logit / 1000 for logit in draw(thousandths))
     inside = st.floats(1e-6, 1 - 1e-6)
-    chances = sorted(draw(st.lists(inside, min_size=len(places), max_size=len(places))))
-    return Isotonic(tuple(places), tuple(chances))
+    probabilities = sorted(draw(st.lists(inside, min_size=len(logits_), max_size=len(logits_))))
+    return Isotonic(tuple(logits_), tuple(probabilities))
 
 
 platts = st.builds(Platt, st.floats(0.01, 1), st.floats(-3, 3))
 curves = st.one_of(platts, isotonics())
 
 
-def made(
-    plain: Curve = FLAT, fused: Curve | None = FUSED, depth: int | None = 30
-) -> JudgedCalibration:
+def made(plain: Curve = FLAT, fused: Curve | None = FUSED, depth: int = 30) -> JudgedCalibration:
     """For the bundled model."""
 
     def fit(curve: Curve) -> Fit:
@@ -91,10 +89,10 @@ def file(tmp_path: Path) -> Path:
 
 
 @given(curves, logits)
-def test_a_curve_never_falls_and_is_never_quite_sure(curve: Curve, own: list[float]) -> None:
-    chances = curve(np.sort(np.array(own)))
-    assert (np.diff(chances) >= -1e-15).all()  # but for rounding
-    assert ((chances > 0) & (chances < 1)).all()
+def test_a_curve_never_falls_and_is_never_quite_sure(curve: Curve, logits_: list[float]) -> None:
+    probabilities = curve(np.sort(np.array(logits_)))
+    assert (np.diff(probabilities) >= -1e-15).all()  # but for rounding
+    assert ((probabilities > 0) & (probabilities < 1)).all()
 
 
 @given(isotonics(), st.floats(-25, 25))
@@ -104,8 +102,8 @@ def test_an_isotonic_curve_has_no_steps(curve: Isotonic, logit: float) -> None:
 
 
 def test_an_isotonic_curve_is_level_beyond_its_ends_and_straight_between() -> None:
-    found = FLAT(np.array([-50.0, -8.0, -4.0, 0.0, 50.0, np.nan]))
-    np.testing.assert_allclose(found, [0.01, 0.01, 0.205, 0.4, 0.4, np.nan])
+    values = FLAT(np.array([-50.0, -8.0, -4.0, 0.0, 50.0, np.nan]))
+    np.testing.assert_allclose(values, [0.01, 0.01, 0.205, 0.4, 0.4, np.nan])
 
 
 @given(curves, st.one_of(st.none(), curves))
@@ -143,12 +141,12 @@ def test_what_is_no_calibration_is_refused_in_a_line(
         ({"method": "platt", "scale": -1.0, "bias": 0.0}, "a scale above 0"),
         ({"method": "platt", "scale": "steep", "bias": 0.0}, "no calibration"),
         ({"method": "platt", "scale": 1.0}, "bias"),
-        ({"method": "isotonic", "logits": [], "chances": []}, "as many chances"),
-        ({"method": "isotonic", "logits": [0, 1], "chances": [0.1]}, "as many chances"),
-        ({"method": "isotonic", "logits": [1, 0], "chances": [0.1, 0.2]}, "logits that rise"),
-        ({"method": "isotonic", "logits": [0, 1], "chances": [0.2, 0.1]}, "never fall"),
-        ({"method": "isotonic", "logits": [0, 1], "chances": [0.0, 0.1]}, "over 0"),
-        ({"method": "isotonic", "logits": [0, None], "chances": [0.1, 0.2]}, "numbers"),
+        ({"method": "isotonic", "logits": [], "probabilities": []}, "as many probabilities"),
+        ({"method": "isotonic", "logits": [0, 1], "probabilities": [0.1]}, "as many probabilities"),
+        ({"method": "isotonic", "logits": [1, 0], "probabilities": [0.1, 0.2]}, "logits that rise"),
+        ({"method": "isotonic", "logits": [0, 1], "probabilities": [0.2, 0.1]}, "never fall"),
+        ({"method": "isotonic", "logits": [0, 1], "probabilities": [0.0, 0.1]}, "over 0"),
+        ({"method": "isotonic", "logits": [0, None], "probabilities": [0.1, 0.2]}, "numbers"),
         ("steep", "no calibration"),
     ],
 )
@@ -169,12 +167,12 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     for file in (tmp_path / "taken", tmp_path / "absent" / "own.json"):
         with pytest.raises(OutputError, match=r"is a folder|there is no folder"):
             write_calibration(file, made())
-    assert [own.name for own in tmp_path.iterdir()] == ["taken"]
+    assert [file.name for file in tmp_path.iterdir()] == ["taken"]
 
 
 def _refused(file: Path, message: str) -> None:
     with pytest.raises(CalibrationError) as caught:
-        open_scale(MANIFEST, file)
+        open_scale(MANIFEST.scale, MANIFEST.name, MANIFEST.fingerprint, file)
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -195,18 +193,18 @@ WINDOW = [Candidate(str(n), text, score=30.0 - n) for n, text in enumerate(POOL)
 
 def test_scores_are_the_files_and_the_order_is_as_it_was(bundled: Reranker, file: Path) -> None:
     """A curve may tie scores, and never ranks."""
-    own = Reranker(calibration=str(file), settings=Settings(runtime=_runtime(bundled)))
+    calibrated = Reranker(calibration=str(file), settings=Settings(runtime=_runtime(bundled)))
     for documents, curve, added in ((POOL, FLAT, False), (WINDOW, FUSED, True)):
-        ranking, before = (model.rank(QUERY, documents, None) for model in (own, bundled))
+        ranking, before = (model.rank(QUERY, documents, None) for model in (calibrated, bundled))
         assert [hit.index for hit in ranking] == [hit.index for hit in before]
         assert [hit.logit for hit in ranking] == [hit.logit for hit in before]
         sums = [(hit.logit or 0) + (hit.fusion + hit.feedback) * added for hit in ranking]
-        assert [hit.score for hit in ranking] == pytest.approx(_chances(curve, sums))
+        assert [hit.score for hit in ranking] == pytest.approx(_probabilities(curve, sums))
         assert (ranking.receipt.calibration, before.receipt.calibration) == ("judged", "model")
 
 
-def _chances(curve: Curve, own: Sequence[float]) -> list[float]:
-    return [float(chance) for chance in curve(np.array(own))]
+def _probabilities(curve: Curve, logits_: Sequence[float]) -> list[float]:
+    return [float(probability) for probability in curve(np.array(logits_))]
 
 
 def _runtime(reranker: Reranker) -> str:
@@ -220,16 +218,18 @@ def test_settings_name_the_file_too_and_the_argument_wins(file: Path, tmp_path: 
     for given_file, curve in ((None, FLAT), (steep, STEEP)):
         hit = Reranker(calibration=given_file, settings=settings).rank(QUERY, POOL, 1)[0]
         assert hit.logit is not None
-        assert hit.score == pytest.approx(_chances(curve, [hit.logit])[0])
+        assert hit.score == pytest.approx(_probabilities(curve, [hit.logit])[0])
 
 
 def test_at_another_weight_the_models_own_scale_is_taken_and_nobody_vouches_for_it(
     bundled: Reranker, file: Path
 ) -> None:
-    own = Reranker(calibration=file, settings=Settings(runtime=_runtime(bundled)))
-    found, before = (model.rank(QUERY, WINDOW, fusion_weight=2.0) for model in (own, bundled))
-    assert found.hits == before.hits
-    assert found.receipt.calibration == before.receipt.calibration == "none"
+    calibrated = Reranker(calibration=file, settings=Settings(runtime=_runtime(bundled)))
+    ranking, before = (
+        model.rank(QUERY, WINDOW, fusion_weight=2.0) for model in (calibrated, bundled)
+    )
+    assert ranking.hits == before.hits
+    assert ranking.receipt.calibration == before.receipt.calibration == "none"
 
 
 def test_a_file_without_a_fused_curve_leaves_fused_scores_to_the_model(
@@ -237,11 +237,11 @@ def test_a_file_without_a_fused_curve_leaves_fused_scores_to_the_model(
 ) -> None:
     write_calibration(tmp_path / "plain.json", made(fused=None))
     settings = Settings(runtime=_runtime(bundled))
-    own = Reranker(calibration=tmp_path / "plain.json", settings=settings)
-    found = own.rank(QUERY, WINDOW)
-    assert found.hits == bundled.rank(QUERY, WINDOW).hits
-    assert found.receipt.calibration == "model"
-    assert own.rank(QUERY, POOL).receipt.calibration == "judged"
+    calibrated = Reranker(calibration=tmp_path / "plain.json", settings=settings)
+    ranking = calibrated.rank(QUERY, WINDOW)
+    assert ranking.hits == bundled.rank(QUERY, WINDOW).hits
+    assert ranking.receipt.calibration == "model"
+    assert calibrated.rank(QUERY, POOL).receipt.calibration == "judged"
 
 
 def test_without_any_calibration_the_receipt_says_so(joint: Reranker) -> None:
@@ -258,30 +258,30 @@ def test_a_scale_takes_a_weight_for_its_own_but_for_rounding() -> None:
 
 
 @pytest.mark.parametrize(
-    ("depth", "meaning"), [(30, "judged"), (25, "judged"), (100, "judged_otherwise")]
+    ("depth", "meaning"), [(30, "judged"), (25, "judged"), (100, "judged_other_depth")]
 )
 def test_at_another_depth_a_receipt_says_so(tmp_path: Path, depth: int, meaning: str) -> None:
     write_calibration(tmp_path / "own.json", made(depth=depth))
-    own = Reranker(calibration=tmp_path / "own.json")
+    calibrated = Reranker(calibration=tmp_path / "own.json")
     for documents in (POOL, WINDOW):
-        receipt = own.rank(QUERY, documents, 3).receipt
+        receipt = calibrated.rank(QUERY, documents, 3).receipt
         assert receipt.calibration == meaning
         notes = [note for note in receipt.notes if "calibrate --depth 30" in note]
         assert len(notes) == (meaning != "judged")
     assert (
-        own.score_candidates(QUERY, POOL).ranking(depth=5).receipt.calibration == "judged_otherwise"
+        calibrated.score_candidates(QUERY, POOL).ranking(depth=5).receipt.calibration
+        == "judged_other_depth"
     )
     with pytest.warns(UserWarning, match="not 4"):
-        own.rank(QUERY, POOL[:4], min_score=0.1)
+        calibrated.rank(QUERY, POOL[:4], min_score=0.1)
 
 
-def test_a_file_that_does_not_say_its_depth_is_read_and_that_is_said(file: Path) -> None:
+@pytest.mark.parametrize("name", ["depth", "plain", "bins", "fingerprint"])
+def test_every_value_of_a_file_is_needed(file: Path, name: str) -> None:
     values = json.loads(file.read_text())
-    del values["depth"]
+    del values[name]
     file.write_text(json.dumps(values))
-    receipt = Reranker(calibration=file).rank(QUERY, POOL).receipt
-    assert receipt.calibration == "judged"
-    assert receipt.notes == ("the calibration does not say at which depth it was fitted",)
+    _refused(file, name if name != "fingerprint" else "")
 
 
 @pytest.mark.parametrize(
@@ -297,6 +297,7 @@ def test_a_file_that_does_not_say_its_depth_is_read_and_that_is_said(file: Path)
         ("relevant", 1.5),
         ("bins", None),
         ("depth", "deep"),
+        ("depth", None),
         ("depth", -5),
         ("depth", True),
         ("model", None),
@@ -323,12 +324,12 @@ def test_every_value_of_a_file_is_checked(file: Path, name: str, value: object) 
         {"calibration_error": {"platt": 0.1}},
         {"calibration_error": {"isotonic": float("nan")}},
         {"calibration_error": [1]},
-        {"curve": {"method": "isotonic", "logits": ["0", "1"], "chances": [0.1, 0.2]}},
-        {"curve": {"method": "isotonic", "logits": [0, True], "chances": [0.1, 0.2]}},
-        {"curve": {"method": "isotonic", "logits": [0, 1e999], "chances": [0.1, 0.2]}},
-        {"curve": {"method": "isotonic", "logits": [0, 10**400], "chances": [0.1, 0.2]}},
-        {"curve": {"method": "isotonic", "logits": 3, "chances": [0.1]}},
-        {"curve": {"method": "isotonic", "logits": [[0]], "chances": [[0.1]]}},
+        {"curve": {"method": "isotonic", "logits": ["0", "1"], "probabilities": [0.1, 0.2]}},
+        {"curve": {"method": "isotonic", "logits": [0, True], "probabilities": [0.1, 0.2]}},
+        {"curve": {"method": "isotonic", "logits": [0, 1e999], "probabilities": [0.1, 0.2]}},
+        {"curve": {"method": "isotonic", "logits": [0, 10**400], "probabilities": [0.1, 0.2]}},
+        {"curve": {"method": "isotonic", "logits": 3, "probabilities": [0.1]}},
+        {"curve": {"method": "isotonic", "logits": [[0]], "probabilities": [[0.1]]}},
         {"curve": {"method": "platt", "scale": float("nan"), "bias": 0}},
         {"curve": {"method": "platt", "scale": True, "bias": 0}},
     ],

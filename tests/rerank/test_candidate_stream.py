@@ -19,17 +19,23 @@ import pytest
 
 from resift import Candidate, Document, Ranking, Reranker
 from resift.errors import InputError
-from resift.rerank.candidate_stream import AT_LEAST, MOST_COPIED, MOST_DRAWN, Rest, window
+from resift.rerank.candidate_stream import (
+    AT_LEAST,
+    MOST_COPIED,
+    MOST_DRAWN,
+    UnreadCandidates,
+    read_candidates,
+)
 from resift.rerank.deadline import Deadline
 from resift.settings import Settings
 
 QUERY = "red blue"
 MANY = 60_000
 KINDS: dict[str, Any] = {
-    "str": lambda place: f"red sky {place}",
-    "document": lambda place: Document(str(place), f"red sky {place}", "a title"),
-    "candidate": lambda place: Candidate(str(place), "red sky", rank=place + 1, score=-1.0 * place),
-    "dict": lambda place: {"id": str(place), "text": f"red sky {place}", "page": place},
+    "str": lambda index: f"red sky {index}",
+    "document": lambda index: Document(str(index), f"red sky {index}", "a title"),
+    "candidate": lambda index: Candidate(str(index), "red sky", rank=index + 1, score=-1.0 * index),
+    "dict": lambda index: {"id": str(index), "text": f"red sky {index}", "page": index},
 }
 
 
@@ -49,35 +55,35 @@ def quickest(call: Callable[[], Ranking]) -> tuple[float, Ranking]:
     return min(took), ranking
 
 
-def read(documents: Any, deadline: Deadline) -> tuple[list[Candidate], Rest]:
-    steps = window(documents, deadline)
+def read(documents: Any, deadline: Deadline) -> tuple[list[Candidate], UnreadCandidates]:
+    steps = read_candidates(documents, deadline)
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            result: tuple[list[Candidate], Rest] = end.value
+            result: tuple[list[Candidate], UnreadCandidates] = end.value
             return result
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_candidates_answer_in_time_and_keep_their_order(tiny: Reranker, kind: str) -> None:
-    documents = [KINDS[kind](place) for place in range(MANY)]
+    documents = [KINDS[kind](index) for index in range(MANY)]
     tiny.rank(QUERY, documents[:5])
-    seconds, ranking = quickest(lambda: tiny.rank(QUERY, documents, budget_ms=100))
+    seconds, ranking = quickest(lambda: tiny.rank(QUERY, documents, 10, budget_ms=100))
     assert seconds < 0.15
     receipt = ranking.receipt
     assert (receipt.depth, receipt.partial) == (MANY, True)
     assert receipt.reason and receipt.reason.startswith("time was up")
     everything = tiny.rank(QUERY, documents, None, budget_ms=0)
     assert len(everything) == MANY
-    assert [everything[place].index for place in (0, 1500, MANY - 1)] == [0, 1500, MANY - 1]
+    assert [everything[index].index for index in (0, 1500, MANY - 1)] == [0, 1500, MANY - 1]
     last = everything[-1]
     assert (last.status, last.score, last.rank, last.id) == ("late", None, MANY, str(MANY - 1))
     assert last.text.startswith("red sky")
 
 
 def test_a_loop_is_not_blocked_by_many(tiny: Reranker) -> None:
-    documents = [KINDS["dict"](place) for place in range(MANY)]
+    documents = [KINDS["dict"](index) for index in range(MANY)]
     gaps = []
 
     async def beat() -> None:
@@ -88,7 +94,7 @@ def test_a_loop_is_not_blocked_by_many(tiny: Reranker) -> None:
 
     async def beside() -> Ranking:
         beating = asyncio.create_task(beat())
-        ranking = await tiny.arank(QUERY, documents, budget_ms=100)
+        ranking = await tiny.arank(QUERY, documents, 10, budget_ms=100)
         beating.cancel()
         return ranking
 
@@ -139,9 +145,9 @@ def test_what_is_no_document_is_refused_although_time_is_up(tiny: Reranker) -> N
 
 def test_a_slow_iterable_is_left_when_time_is_up_and_the_receipt_says_so(tiny: Reranker) -> None:
     def slow() -> Iterator[str]:
-        for place in range(1_000):
+        for index in range(1_000):
             time.sleep(0.005)
-            yield f"red {place}"
+            yield f"red {index}"
 
     start = time.perf_counter()
     ranking = tiny.rank(QUERY, slow(), None, budget_ms=50)
@@ -149,7 +155,7 @@ def test_a_slow_iterable_is_left_when_time_is_up_and_the_receipt_says_so(tiny: R
     assert 0 < len(ranking) < 1_000
     assert ranking.receipt.partial
     assert f"left after {len(ranking)} of them" in (ranking.receipt.reason or "")
-    quick = tiny.rank(QUERY, (f"red {place}" for place in range(500)), None, budget_ms=0)
+    quick = tiny.rank(QUERY, (f"red {index}" for index in range(500)), None, budget_ms=0)
     assert len(quick) == 500
 
 
@@ -163,7 +169,7 @@ def test_what_an_iterable_raises_goes_through(tiny: Reranker) -> None:
 
 
 def test_hits_that_are_made_late_are_the_same_hits(tiny: Reranker) -> None:
-    documents: list[Any] = [KINDS["dict"](place) for place in range(30)] + [
+    documents: list[Any] = [KINDS["dict"](index) for index in range(30)] + [
         " ",
         None,
         Document("x", "blue"),
@@ -206,21 +212,21 @@ def test_a_ranking_is_copied_pickled_and_written_as_it_was(tiny: Reranker) -> No
 
 
 def test_a_dict_that_changes_afterwards_changes_no_hit(tiny: Reranker) -> None:
-    rows = [{"text": f"red {place}"} for place in range(2 * AT_LEAST)]
+    rows = [{"text": f"red {index}"} for index in range(2 * AT_LEAST)]
     ranking = tiny.rank(QUERY, rows, None, budget_ms=0)
     for row in rows:
         row["text"] = "changed"
-    assert {hit.text for hit in ranking} == {f"red {place}" for place in range(2 * AT_LEAST)}
+    assert {hit.text for hit in ranking} == {f"red {index}" for index in range(2 * AT_LEAST)}
 
 
 def test_of_many_hits_ten_are_written_out_and_made(tiny: Reranker) -> None:
     """Asyncio writes out what a task gave: of 100,000 hits that took seconds."""
     ranking = tiny.rank(QUERY, ["red"] * MANY, None, budget_ms=0)
     start = time.perf_counter()
-    said = repr(ranking)
+    text = repr(ranking)
     assert time.perf_counter() - start < 0.1
-    assert said.count("Hit(") == 10
-    assert f"… {MANY - 10:,} more), receipt=" in said
+    assert text.count("Hit(") == 10
+    assert f"… {MANY - 10:,} more), receipt=" in text
     short = tiny.rank(QUERY, ["red"], None)
     assert repr(short) == (
         f"Ranking(query='red blue', hits={short.hits!r}, receipt={short.receipt!r})"
@@ -233,7 +239,7 @@ def test_an_endless_iterable_is_left_in_time_and_little_of_it_is_held(tiny: Rera
             yield "red sky " * 20
 
     for budget_ms in (0, 30, 300):
-        seconds, ranking = quickest(partial(tiny.rank, QUERY, endless(), budget_ms=budget_ms))
+        seconds, ranking = quickest(partial(tiny.rank, QUERY, endless(), 10, budget_ms=budget_ms))
         assert seconds < (budget_ms + 50) / 1000
         receipt = ranking.receipt
         assert AT_LEAST <= receipt.depth <= MOST_DRAWN
@@ -253,15 +259,15 @@ def test_a_slow_iterable_leaves_time_to_read_what_came(tiny: Reranker) -> None:
 
 
 def test_what_has_a_length_is_no_endless_iterable(tiny: Reranker) -> None:
-    texts = np.array([f"red {place}" for place in range(2 * MOST_DRAWN)])
+    texts = np.array([f"red {index}" for index in range(2 * MOST_DRAWN)])
     assert tiny.rank(QUERY, texts, budget_ms=2_000).receipt.depth == len(texts)
     lazy = (str(text) for text in texts)
     assert len(read(lazy, Deadline())[0]) == len(texts)
 
 
 def test_a_list_too_long_to_be_copied_is_ranked_where_it_is(tiny: Reranker) -> None:
-    documents = [f"red {place}" for place in range(MOST_COPIED + 1)]
-    ranking = tiny.rank(QUERY, documents, budget_ms=20)
+    documents = [f"red {index}" for index in range(MOST_COPIED + 1)]
+    ranking = tiny.rank(QUERY, documents, 10, budget_ms=20)
     assert ranking.receipt.depth == len(documents)
     assert len(ranking) == 10
     assert read(documents, Deadline(0))[1].documents is documents
@@ -292,7 +298,7 @@ def test_ranks_of_the_rest_stand_among_those_of_the_read(tiny: Reranker) -> None
 def test_long_texts_under_titles_are_joined_only_where_they_are_read(tiny: Reranker) -> None:
     documents = [Document(str(n), f"{n} " + "red sky " * 60_000, "blue") for n in range(400)]
     expected = tiny.rank(QUERY, documents[:2], None)
-    seconds, ranking = quickest(lambda: tiny.rank(QUERY, documents, budget_ms=20))
+    seconds, ranking = quickest(lambda: tiny.rank(QUERY, documents, 10, budget_ms=20))
     assert seconds < 0.1
     assert ranking.receipt.depth == 400
     assert expected[0].span[1] > 0

@@ -98,9 +98,9 @@ def test_a_hit_is_the_candidate_that_it_was(tiny: Reranker) -> None:
     ]
     ranking = tiny.rank(QUERY, candidates)
     again = tiny.rank(QUERY, ranking)
-    for one, other in zip(ranking, again, strict=True):
-        assert (one.id, one.logit, one.status) == (other.id, other.logit, other.status)
-    assert sorted(as_candidates(ranking), key=lambda one: one.id) == candidates
+    for hit, second in zip(ranking, again, strict=True):
+        assert (hit.id, hit.logit, hit.status) == (second.id, second.logit, second.status)
+    assert sorted(as_candidates(ranking), key=lambda hit: hit.id) == candidates
 
 
 @pytest.mark.parametrize(
@@ -318,18 +318,25 @@ def test_nothing_is_said_of_scores_where_there_are_none_or_none_are_wanted(tiny:
 def test_scores_of_any_size_have_the_same_say(tiny: Reranker, scale: float) -> None:
     texts = ["a lock", "a bucket", "a function"]
     candidates = [
-        Candidate(str(place), text, score=score * scale)
-        for place, (text, score) in enumerate(zip(texts, (0.25, 1.5, -0.75), strict=True))
+        Candidate(str(index), text, score=score * scale)
+        for index, (text, score) in enumerate(zip(texts, (0.25, 1.5, -0.75), strict=True))
     ]
-    priors = {hit.id: hit.fusion for hit in tiny.rank(QUERY, candidates, fusion_weight=1.0)}
-    assert priors == pytest.approx({"0": -0.0905, "1": 1.2675, "2": -1.177}, abs=0.01)
+    fusions = {hit.id: hit.fusion for hit in tiny.rank(QUERY, candidates, fusion_weight=1.0)}
+    assert fusions == pytest.approx({"0": -0.0905, "1": 1.2675, "2": -1.177}, abs=0.01)
 
 
 @pytest.mark.parametrize(
-    "kept", ["abc", 5, Precomputed("m", "t", b"", b""), Precomputed("m", b"t", None), Precomputed(None, b"", b"")]  # type: ignore[arg-type]
-)  # fmt: skip
-def test_what_cannot_be_kept_is_not_used(tiny: Reranker, kept: Any) -> None:
-    (hit,) = tiny.rank(QUERY, [Candidate("a", "a lock", precomputed=kept)])
+    "precomputed",
+    [
+        "abc",
+        5,
+        Precomputed("m", "t", b"", b""),  # type: ignore[arg-type]
+        Precomputed("m", b"t", None),  # type: ignore[arg-type]
+        Precomputed(None, b"", b""),  # type: ignore[arg-type]
+    ],
+)
+def test_what_cannot_be_precomputed_is_not_used(tiny: Reranker, precomputed: Any) -> None:
+    (hit,) = tiny.rank(QUERY, [Candidate("a", "a lock", precomputed=precomputed)])
     assert (hit.status, hit.logit) == ("ok", tiny.rank(QUERY, ["a lock"])[0].logit)
 
 
@@ -409,7 +416,9 @@ SCALARS = st.one_of(
     st.binary(max_size=4), st.fractions(), st.complex_numbers(), st.dates(), st.uuids(),
     st.sampled_from(ODD),
 )  # fmt: skip
-NAMES = st.sampled_from(["id", "_id", "text", "title", "score", "rank", "metadata", "body", "kept"])
+NAMES = st.sampled_from(
+    ["id", "_id", "text", "title", "score", "rank", "metadata", "body", "precomputed"]
+)
 KEYS = st.one_of(NAMES, st.text(max_size=3), st.integers(), st.floats(), st.none())
 DOCUMENTS = st.one_of(
     SCALARS,

@@ -22,7 +22,7 @@ def _message(call: Any, kind: type[Exception]) -> str:
 @pytest.mark.parametrize("name", ["/nope", "~/nope", "./nope", "../nope", "nope", "a/b/c", "C:\\x"])
 def test_a_path_is_not_taken_for_a_hub_id(name: str) -> None:
     message = _message(lambda: resolve(name), ModelNotFound)
-    assert message == f"{name}: no such model folder; resift models lists what there is"
+    assert message == f"{name}: no such model folder; resift models lists the known ones"
 
 
 @pytest.mark.parametrize("name", ["owner/name", "BAAI/bge-reranker-v2-m3"])

@@ -1,4 +1,4 @@
-"""Those who can still reach the top go on, and those let go would not have been there."""
+"""Candidates that can still reach the top go on, and the pruned ones could not."""
 
 import numpy as np
 import pytest
@@ -38,13 +38,13 @@ def test_gains_between_two_levels_are_on_a_line() -> None:
 
 
 @given(numbers, st.integers(1, 20), st.data())
-def test_whoever_may_still_reach_the_top_goes_on(
+def test_candidates_that_may_still_reach_the_top_goes_on(
     estimates: list[float], top_n: int, data: st.DataObject
 ) -> None:
     """Whatever the gains within the two tails turn out to be, the true first ones are there."""
     logits = np.array(estimates, np.float64)
     gains = data.draw(st.lists(st.floats(-1, 2), min_size=len(logits), max_size=len(logits)))
-    going = survivors(
+    surviving = survivors(
         early_exit(top_n, len(logits)),
         EXIT,
         range(len(logits)),
@@ -53,11 +53,11 @@ def test_whoever_may_still_reach_the_top_goes_on(
     )
     truth = logits.astype(np.float64) + gains
     bar = sorted(truth, reverse=True)[min(top_n, len(truth)) - 1]
-    assert {place for place, own in enumerate(truth) if own > bar + 1e-5} <= set(going)
-    assert len(going) >= min(top_n, len(logits))
+    assert {index for index, value in enumerate(truth) if value > bar + 1e-5} <= set(surviving)
+    assert len(surviving) >= min(top_n, len(logits))
 
 
-def test_those_far_behind_are_let_go() -> None:
+def test_those_far_behind_are_pruned() -> None:
     logits = np.array([9.0, 5.0, 6.1, 5.9, -3.0], np.float64)
     nobody = np.zeros(5, bool)
     assert survivors(early_exit(1, 5), EXIT, range(5), logits, nobody) == [0, 2]
@@ -65,7 +65,7 @@ def test_those_far_behind_are_let_go() -> None:
     assert survivors(early_exit(5, 5), EXIT, range(5), logits, nobody) == [0, 1, 2, 3, 4]
 
 
-def test_the_first_stages_say_counts_in_the_race() -> None:
+def test_the_first_stages_scores_count_in_the_early_exit() -> None:
     interpolation = np.array([0.0, 8.0], np.float64)
     logits, nobody = np.array([9.0, 5.0], np.float64), np.zeros(2, bool)
     assert survivors(
@@ -79,7 +79,7 @@ def test_a_final_logit_loses_nothing_more() -> None:
     assert survivors(early_exit(1, 2), EXIT, [1], logits, ~final) == [1]
 
 
-def test_what_has_no_estimate_yet_is_no_rival() -> None:
+def test_a_candidate_without_an_estimate_prunes_none() -> None:
     logits = np.array([5.0, np.nan], np.float64)
     assert survivors(early_exit(1, 2), EXIT, [0], logits, np.zeros(2, bool)) == [0]
 
@@ -90,24 +90,24 @@ def _step(
     return Engine(WordCountModel(), exits).score(QUERY, texts, early_exit=early_exit)
 
 
-def test_the_engine_lets_go_after_the_first_stage() -> None:
-    texts = ["red " * (place + 1) for place in range(20)]
+def test_the_engine_prunes_after_the_first_stage() -> None:
+    texts = ["red " * (index + 1) for index in range(20)]
     model = WordCountModel()
-    outcome = Engine(model, (HALF,)).score(QUERY, texts, early_exit=early_exit(3, 20))
-    assert outcome.pruned.tolist() == [True] * 17 + [False] * 3
-    assert outcome.stages.tolist() == [1] * 17 + [2] * 3
-    assert outcome.logits.tolist() == [*range(1, 18), 18.5, 19.5, 20.5]
+    state = Engine(model, (HALF,)).score(QUERY, texts, early_exit=early_exit(3, 20))
+    assert state.pruned.tolist() == [True] * 17 + [False] * 3
+    assert state.stages.tolist() == [1] * 17 + [2] * 3
+    assert state.logits.tolist() == [*range(1, 18), 18.5, 19.5, 20.5]
     assert sum(size for stage, size in model.calls if stage == 2) == 3
-    assert not outcome.partial and outcome.statuses == ["ok"] * 20
+    assert not state.partial and state.statuses == ["ok"] * 20
 
 
-def test_without_a_race_or_without_an_exit_all_go_on() -> None:
-    texts = ["red " * (place + 1) for place in range(20)]
-    for outcome in (_step(texts, None), _step(texts, early_exit(3, 20), exits=())):
-        assert not outcome.pruned.any() and outcome.stages.tolist() == [2] * 20
+def test_without_an_early_exit_or_without_an_exit_all_go_on() -> None:
+    texts = ["red " * (index + 1) for index in range(20)]
+    for state in (_step(texts, None), _step(texts, early_exit(3, 20), exits=())):
+        assert not state.pruned.any() and state.stages.tolist() == [2] * 20
 
 
-def test_those_let_go_stand_behind_and_the_receipt_counts_them(bundled: Reranker) -> None:
+def test_pruned_candidates_stand_behind_and_the_receipt_counts_them(bundled: Reranker) -> None:
     texts = passages(60)
     whole = bundled.rank(QUESTIONS[0], texts, top_n=None)
     exact = bundled.rank(QUESTIONS[0], texts, top_n=3, exact=True)
@@ -120,11 +120,11 @@ def test_those_let_go_stand_behind_and_the_receipt_counts_them(bundled: Reranker
     assert all(hit.stages == 2 for hit in raced)
 
 
-def test_more_tolerance_lets_more_go(bundled: Reranker) -> None:
+def test_more_tolerance_prunes_more(bundled: Reranker) -> None:
     texts = [Candidate(str(n), text, score=float(-n)) for n, text in enumerate(passages(60))]
     pruned = [
-        bundled.rank(QUESTIONS[1], texts, top_n=5, tolerance=own).receipt.pruned
-        for own in (0.001, 0.05, 0.5)
+        bundled.rank(QUESTIONS[1], texts, top_n=5, tolerance=tolerance).receipt.pruned
+        for tolerance in (0.001, 0.05, 0.5)
     ]
     assert pruned == sorted(pruned) and pruned[0] < pruned[-1]
 

@@ -1,4 +1,4 @@
-"""The engine scatters logits to their places, and what goes wrong stays with the row at fault."""
+"""The engine scatters logits to their documents, and a fault affects its own row only."""
 
 from collections.abc import Sequence
 
@@ -40,11 +40,11 @@ class Saboteur(WordCountModel):
     def _spoilt(self, stage: Stage) -> Stage:
         def spoilt(batch: Batch) -> tuple[Batch, NDArray[np.float32]]:
             out, logits = stage(batch)
-            for place, row in enumerate(batch.rows):
+            for index, row in enumerate(batch.rows):
                 if row.seen == self._tokens_at_fault:
                     if self._logit is None:
                         raise RuntimeFailure("the row at fault")
-                    logits[place] = self._logit
+                    logits[index] = self._logit
             return out, logits
 
         return spoilt
@@ -54,17 +54,17 @@ class Saboteur(WordCountModel):
 @settings(max_examples=40, deadline=None)
 def test_every_logit_reaches_its_place_through_both_stages(documents: list[list[str]]) -> None:
     texts = [" ".join(document) for document in documents]
-    outcome = Engine(WordCountModel()).score(QUERY, texts)
-    assert outcome.logits.tolist() == [_counted(text) for text in texts]
-    assert outcome.statuses == ["ok"] * len(texts)
-    assert not outcome.partial and outcome.reason is None
+    state = Engine(WordCountModel()).score(QUERY, texts)
+    assert state.logits.tolist() == [_counted(text) for text in texts]
+    assert state.statuses == ["ok"] * len(texts)
+    assert not state.partial and state.reason is None
 
 
 def test_states_of_mixed_lengths_find_their_rows_again() -> None:
-    texts = ["red " * (1 + place % 7 * 7) for place in range(60)]
+    texts = ["red " * (1 + index % 7 * 7) for index in range(60)]
     model = WordCountModel()
-    outcome = Engine(model).score(QUERY, texts)
-    assert outcome.logits.tolist() == [_counted(text) for text in texts]
+    state = Engine(model).score(QUERY, texts)
+    assert state.logits.tolist() == [_counted(text) for text in texts]
     sizes = [size for stage, size in model.calls if stage == 1]
     assert len(sizes) > 1 and sum(sizes) == 60
     assert sizes == [size for stage, size in model.calls if stage == 2]
@@ -78,37 +78,37 @@ def test_batches_keep_to_the_token_budget() -> None:
 
 
 def test_tokens_and_positions_are_counted_in_the_first_stage_only() -> None:
-    outcome = Engine(WordCountModel()).score(QUERY, ["red", "green sky"])
-    assert outcome.tokens == (3 + 2 + 1) + (3 + 2 + 2)
-    assert outcome.positions == 2 * 16
-    assert outcome.padding_share == pytest.approx(1 - 13 / 32)
+    state = Engine(WordCountModel()).score(QUERY, ["red", "green sky"])
+    assert state.tokens == (3 + 2 + 1) + (3 + 2 + 2)
+    assert state.positions == 2 * 16
+    assert state.padding_share == pytest.approx(1 - 13 / 32)
 
 
 @pytest.mark.parametrize("stage", [0, 1])
 def test_only_the_row_at_fault_fails_with_its_batch(stage: int) -> None:
     texts = ["red", "red red red", "blue", "green sky", "sky"]
-    outcome = Engine(Saboteur(stage, tokens=3, logit=None)).score(QUERY, texts)
-    _one_is_spoilt(outcome, stage)
-    assert np.delete(outcome.logits, 1).tolist() == [1.5, 1.5, 0.5, 0.5]
-    assert outcome.partial and outcome.reason == "the row at fault"
+    state = Engine(Saboteur(stage, tokens=3, logit=None)).score(QUERY, texts)
+    _one_is_spoilt(state, stage)
+    assert np.delete(state.logits, 1).tolist() == [1.5, 1.5, 0.5, 0.5]
+    assert state.partial and state.reason == "the row at fault"
 
 
 @pytest.mark.parametrize("stage", [0, 1])
 @pytest.mark.parametrize("logit", [float("nan"), float("inf"), float("-inf")])
 def test_a_logit_that_is_no_number_is_that_rows_alone(stage: int, logit: float) -> None:
     texts = ["red", "red red red", "blue"]
-    outcome = Engine(Saboteur(stage, tokens=3, logit=logit)).score(QUERY, texts)
-    _one_is_spoilt(outcome, stage)
-    assert outcome.logits[[0, 2]].tolist() == [1.5, 1.5]
-    assert outcome.partial and "finite" in str(outcome.reason)
+    state = Engine(Saboteur(stage, tokens=3, logit=logit)).score(QUERY, texts)
+    _one_is_spoilt(state, stage)
+    assert state.logits[[0, 2]].tolist() == [1.5, 1.5]
+    assert state.partial and "finite" in str(state.reason)
 
 
-def _one_is_spoilt(outcome: CallState, stage: int) -> None:
-    """The second row failed, or kept the logit that the first stage gave it."""
-    statuses = outcome.statuses.copy()
+def _one_is_spoilt(state: CallState, stage: int) -> None:
+    """The second row failed, or has the logit of the first stage."""
+    statuses = state.statuses.copy()
     assert statuses.pop(1) == ("failed" if stage == 0 else "ok")
     assert set(statuses) == {"ok"}
-    np.testing.assert_equal(float(outcome.logits[1]), np.nan if stage == 0 else 3.0)
+    np.testing.assert_equal(float(state.logits[1]), np.nan if stage == 0 else 3.0)
 
 
 def test_a_row_that_failed_does_not_go_on_to_the_next_stage() -> None:
@@ -119,36 +119,36 @@ def test_a_row_that_failed_does_not_go_on_to_the_next_stage() -> None:
 
 def test_when_time_was_up_before_the_start_all_are_late() -> None:
     model = WordCountModel()
-    outcome = Engine(model).score(QUERY, ["red", "", "blue"], Deadline(budget_ms=0))
-    assert outcome.statuses == ["late", "empty", "late"]
-    assert np.isnan(outcome.logits).all()
-    assert outcome.partial and outcome.reason == "time was up"
+    state = Engine(model).score(QUERY, ["red", "", "blue"], Deadline(budget_ms=0))
+    assert state.statuses == ["late", "empty", "late"]
+    assert np.isnan(state.logits).all()
+    assert state.partial and state.reason == "time was up"
     assert model.calls == []
 
 
 def test_time_that_ends_between_stages_leaves_the_first_estimate() -> None:
-    outcome = step_until(WordCountModel(), 1, QUERY, ["red", "green"])
-    assert outcome.logits.tolist() == [1.0, 0.0]
-    assert outcome.statuses == ["ok", "ok"]
-    assert outcome.partial and outcome.reason == "time was up"
+    state = step_until(WordCountModel(), 1, QUERY, ["red", "green"])
+    assert state.logits.tolist() == [1.0, 0.0]
+    assert state.statuses == ["ok", "ok"]
+    assert state.partial and state.reason == "time was up"
 
 
 def test_a_deadline_takes_candidates_in_waves_of_the_first_stages_order() -> None:
     texts = ["red"] * WAVE + ["blue " * 40] * WAVE
-    outcome = step_until(WordCountModel(), 1, QUERY, texts)
-    assert outcome.statuses == ["ok"] * WAVE + ["late"] * WAVE
-    assert outcome.logits[:WAVE].tolist() == [1.0] * WAVE
+    state = step_until(WordCountModel(), 1, QUERY, texts)
+    assert state.statuses == ["ok"] * WAVE + ["late"] * WAVE
+    assert state.logits[:WAVE].tolist() == [1.0] * WAVE
 
 
 def test_without_a_deadline_the_longest_go_first() -> None:
     model = WordCountModel()
-    outcome = Engine(model).score(QUERY, ["red"] * WAVE + ["blue " * 40] * 20)
+    state = Engine(model).score(QUERY, ["red"] * WAVE + ["blue " * 40] * 20)
     assert model.calls == [(1, 20), (1, WAVE), (2, 20), (2, WAVE)]
-    assert outcome.positions == 20 * 48 + WAVE * 16
+    assert state.positions == 20 * 48 + WAVE * 16
 
 
 def test_a_deadline_that_does_not_pass_changes_no_logit() -> None:
-    texts = ["red " * (1 + place % 9) for place in range(50)]
+    texts = ["red " * (1 + index % 9) for index in range(50)]
     engine = Engine(WordCountModel())
     free = engine.score(QUERY, texts)
     bound = engine.score(QUERY, texts, Deadline(budget_ms=60_000))
@@ -156,42 +156,42 @@ def test_a_deadline_that_does_not_pass_changes_no_logit() -> None:
     assert not bound.partial
 
 
-def test_what_cannot_be_read_costs_nobody_else_anything() -> None:
+def test_what_cannot_be_read_affects_no_other() -> None:
     texts: Sequence[object] = ["red", "", " \n\t", None, b"red", 7, "red \udcff", "\u200b", "blue"]
     model = WordCountModel()
-    outcome = Engine(model).score(QUERY, texts)
+    state = Engine(model).score(QUERY, texts)
     unread = ["empty", "empty", "not_text", "not_text", "not_text", "not_text", "empty"]
-    assert outcome.statuses == ["ok", *unread, "ok"]
-    assert outcome.logits[[0, 8]].tolist() == [1.5, 1.5]
-    assert np.isnan(outcome.logits[1:8]).all()
-    assert not outcome.partial
+    assert state.statuses == ["ok", *unread, "ok"]
+    assert state.logits[[0, 8]].tolist() == [1.5, 1.5]
+    assert np.isnan(state.logits[1:8]).all()
+    assert not state.partial
     assert model.calls == [(1, 2), (2, 2)]
 
 
 def test_an_over_long_text_is_cut_and_scored() -> None:
-    outcome = Engine(WordCountModel()).score(QUERY, ["red " * 100, "blue"])
-    assert outcome.statuses == ["cut", "ok"]
-    seen = outcome.rows[0].seen
-    assert seen + outcome.rows[0].dropped == 100
-    assert outcome.logits.tolist() == [seen + 0.5, 1.5]
+    state = Engine(WordCountModel()).score(QUERY, ["red " * 100, "blue"])
+    assert state.statuses == ["cut", "ok"]
+    seen = state.rows[0].seen
+    assert seen + state.rows[0].dropped == 100
+    assert state.logits.tolist() == [seen + 0.5, 1.5]
 
 
-def test_a_query_half_that_fails_fails_the_readable_texts_and_raises_nothing() -> None:
-    class NoHalf(WordCountModel):
-        def half(self, query: TokenRow) -> TokenStates | None:
-            raise RuntimeFailure("no half")
+def test_query_states_that_fail_fail_the_readable_texts_and_raise_nothing() -> None:
+    class NoStates(WordCountModel):
+        def query_states(self, query: TokenRow) -> TokenStates | None:
+            raise RuntimeFailure("no states")
 
-    model = NoHalf()
-    outcome = Engine(model).score(QUERY, ["red", "", None])
-    assert outcome.statuses == ["failed", "empty", "not_text"]
-    assert outcome.partial and outcome.reason == "no half"
+    model = NoStates()
+    state = Engine(model).score(QUERY, ["red", "", None])
+    assert state.statuses == ["failed", "empty", "not_text"]
+    assert state.partial and state.reason == "no states"
     assert model.calls == []
 
 
 def test_no_texts_are_no_work() -> None:
     model = WordCountModel()
-    outcome = Engine(model).score(QUERY, [])
-    assert outcome.logits.shape == (0,)
-    assert outcome.padding_share == 0.0
-    assert list(outcome.timings_ms) == ["tokenise"]
+    state = Engine(model).score(QUERY, [])
+    assert state.logits.shape == (0,)
+    assert state.padding_share == 0.0
+    assert list(state.timings_ms) == ["tokenise"]
     assert model.calls == []

@@ -13,9 +13,9 @@ from broken_artifacts import (
     SHAPE,
     STAGE,
     edited,
+    raises,
     referenced,
     refused,
-    said,
     with_ending,
     with_weights,
 )
@@ -48,11 +48,13 @@ def test_a_head_of_two_labels_is_refused_whatever_it_declares(
     weights = random_weights()
     folder = with_weights(joint_copy, weights)
     twice = onnx.load(folder / STAGE)
-    for own in twice.graph.initializer:
-        if own.name.startswith("head.projection"):
-            values = numpy_helper.to_array(own)
+    for initializer in twice.graph.initializer:
+        if initializer.name.startswith("head.projection"):
+            values = numpy_helper.to_array(initializer)
             axis = next(place for place, size in enumerate(values.shape) if size == 1)
-            own.CopyFrom(numpy_helper.from_array(np.repeat(values, 2, axis), own.name))
+            initializer.CopyFrom(
+                numpy_helper.from_array(np.repeat(values, 2, axis), initializer.name)
+            )
     onnx.save(twice, str(folder / STAGE))
     with_ending(folder, "Identity", dims=dims)
     refused(folder, STAGE, "2 labels a pair, expected 1", "resift convert", runtime=runtime)
@@ -68,12 +70,12 @@ def test_a_graph_without_its_head_is_refused(joint_copy: Path, runtime: str) -> 
     refused(joint_copy, STAGE, "no head", "states, expected logits", runtime=runtime)
 
 
-def test_an_input_that_nobody_gives_is_named(joint_copy: Path, runtime: str) -> None:
+def test_an_unknown_input_is_named(joint_copy: Path, runtime: str) -> None:
     graph = onnx.load(joint_copy / STAGE)
     for node in graph.graph.node:
-        node.input[:] = ["segments" if own == "token_type_ids" else own for own in node.input]
-    for own in graph.graph.input:
-        own.name = "segments" if own.name == "token_type_ids" else own.name
+        node.input[:] = ["segments" if name == "token_type_ids" else name for name in node.input]
+    for graph_input in graph.graph.input:
+        graph_input.name = "segments" if graph_input.name == "token_type_ids" else graph_input.name
     onnx.save(graph, str(joint_copy / STAGE))
     edited(joint_copy)
     refused(joint_copy, "reads segments", runtime=runtime)
@@ -96,14 +98,14 @@ def test_an_embedder_whose_graph_has_a_head_is_refused(tmp_path: Path) -> None:
         stage_graph(random_weights(), SHAPE, range(SHAPE.layers)), str(folder / "encoder.onnx")
     )
     edited(folder)
-    said(ArtifactError, lambda: ArtifactEmbedder(folder, Settings()), "gives no states but")
+    raises(ArtifactError, lambda: ArtifactEmbedder(folder, Settings()), "gives no states but")
 
 
 def test_more_exits_than_stages_are_refused(joint_copy: Path, tmp_path: Path) -> None:
     exits = load_artifact(BUNDLED).manifest.exits
     edited(joint_copy, exits=exits)
-    refused(joint_copy, "knows 1 exits, its 1 files have 0")
+    refused(joint_copy, "has 1 exits, its 1 files have 0")
     split = tmp_path / "split"
     shutil.copytree(BUNDLED, split)
     edited(split, exits=exits * 2)
-    refused(split, "knows 2 exits, its 3 files have 1")
+    refused(split, "has 2 exits, its 3 files have 1")

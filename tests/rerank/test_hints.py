@@ -21,8 +21,8 @@ def test_where_warnings_are_errors_the_answer_stands_and_the_hint_is_logged(
         ranking = reranker.rank("lock", DEEP, None, min_score=0.0)
         assert len(ranking) == 101
         reranker.rank("lock", DEEP, None, min_score=0.0)
-    said = [record.getMessage() for record in caplog.records]
-    assert [message[:14] for message in said] == ["101 candidates", "min_score and "]
+    messages = [record.getMessage() for record in caplog.records]
+    assert [message[:14] for message in messages] == ["101 candidates", "min_score and "]
     assert all(record.name == "resift" for record in caplog.records)
     assert all(record.levelno == logging.WARNING for record in caplog.records)
 

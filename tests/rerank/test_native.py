@@ -15,7 +15,7 @@ from resift.rerank.native import Gate
 SOON = 30.0
 
 
-def test_who_is_inside_is_waited_for_and_nobody_comes_in_later() -> None:
+def test_threads_inside_are_waited_for_and_no_more_may_enter() -> None:
     gate, came, leave = Gate(), threading.Event(), threading.Event()
 
     def inside() -> None:
@@ -90,6 +90,6 @@ def test_a_process_ends_by_its_own_exit_code(way: str, runtime: str) -> None:
             if way == "SIGINT":  # once more, while the end waits for the batch
                 time.sleep(0.02)
                 process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=60)[1]
-    assert process.returncode == expected, said
-    assert "terminate called" not in said
+        stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == expected, stderr
+    assert "terminate called" not in stderr

@@ -93,7 +93,7 @@ def test_a_document_that_would_end_the_program_ends_its_call_only(tiny: Reranker
 
     first, odd, last = asyncio.run(beside())
     assert isinstance(odd, RuntimeFailure)
-    assert (len(first), len(last)) == (10, 10)
+    assert (len(first), len(last)) == (50, 50)
 
 
 def test_documents_that_call_arank_are_refused_and_nobody_waits_for_ever(tiny: Reranker) -> None:

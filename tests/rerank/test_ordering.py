@@ -26,13 +26,13 @@ def nobody(rows: int) -> NDArray[np.int8]:
 def test_scored_rows_fall_and_unscored_follow_in_first_stage_order(values: list[float]) -> None:
     scores = np.array(values)
     ranks = list(range(len(values), 0, -1))
-    places = order(scores, scores, ranks, nobody(len(ranks)))
-    own = scores[places]
-    scored = own[~np.isnan(own)]
+    indices = order(scores, scores, ranks, nobody(len(ranks)))
+    ordered = scores[indices]
+    scored = ordered[~np.isnan(ordered)]
     assert np.all(np.diff(scored) <= 0)
-    assert np.isnan(own[len(scored) :]).all()
-    assert [ranks[p] for p in places[len(scored) :]] == sorted(
-        ranks[p] for p in places[len(scored) :]
+    assert np.isnan(ordered[len(scored) :]).all()
+    assert [ranks[p] for p in indices[len(scored) :]] == sorted(
+        ranks[p] for p in indices[len(scored) :]
     )
 
 
@@ -50,9 +50,9 @@ def test_who_was_let_go_stands_behind_by_how_early_whatever_the_score() -> None:
 
 @given(st.lists(numbers, min_size=2, max_size=30), st.floats(0.1, 100), st.floats(-100, 100))
 def test_fusion_sees_neither_scale_nor_offset(
-    own: list[float], scale: float, offset: float
+    scores_: list[float], scale: float, offset: float
 ) -> None:
-    values = np.array(own)
+    values = np.array(scores_)
     if values.std() < 1e-3:
         return
     moved = values * scale + offset

@@ -1,4 +1,4 @@
-"""A reranker goes into other processes: a pickle opens its model anew there, once a process."""
+"""A reranker goes into other processes: a pickle opens its model again there, once a process."""
 
 import copy
 import multiprocessing
@@ -41,8 +41,8 @@ def test_a_process_pool_ranks_as_its_parent_does(
             assert ranking.receipt.fingerprint == reranker.fingerprint
 
 
-def _close(one: Ranking, other: Ranking) -> bool:
-    pairs = zip(_logits(one), _logits(other), strict=True)
+def _close(first: Ranking, second: Ranking) -> bool:
+    pairs = zip(_logits(first), _logits(second), strict=True)
     return all(a[0] == b[0] and abs((a[1] or 0) - (b[1] or 0)) < 1e-5 for a, b in pairs)
 
 
@@ -86,6 +86,6 @@ def test_a_ranking_is_pickled_without_its_model(joint_folder: Path) -> None:
     ranking = reranker.rank(QUERY, TEXTS)
     again = pickle.loads(pickle.dumps(ranking))
     assert again == ranking and copy.deepcopy(ranking) == ranking
-    with pytest.raises(InputError, match="no reranker at hand"):
+    with pytest.raises(InputError, match="has no reranker"):
         again.explain(0)
     assert reranker.explain(QUERY, again[0]).id == again[0].id

@@ -3,6 +3,7 @@
 A pair's logit is its own: alone or among others, whatever the order, whatever is wrong with them.
 """
 
+import asyncio
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,8 @@ from hypothesis import strategies as st
 from resift import Candidate, Document, Reranker
 from resift.errors import InputError, ModelNotFound, SettingsError
 from resift.index.embed import open_embedder
-from resift.rerank.artifact import ModelCalibration, load_artifact
+from resift.rerank.artifact import load_artifact
+from resift.rerank.calibration import SIGMOID, ModelCalibration, Platt
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.ordering import feedback, fused
 from resift.settings import Settings
@@ -34,16 +36,15 @@ TEXTS = [
     "Functions run code.",
 ]
 POOL = passages(50)
-KNOWN = [" ".join(WORDS[place : place + 4]) for place in range(40)]  # to `split_artifacts`
-PLAIN = ModelCalibration(1.0, 0.0, 1.0, 0.0, 0)
-CALIBRATION = ModelCalibration(0.6, -0.8, 0.4, 0.3, 500)
+KNOWN = [" ".join(WORDS[index : index + 4]) for index in range(40)]  # to `split_artifacts`
+CALIBRATION = ModelCalibration(Platt(0.6, -0.8), Platt(0.4, 0.3), 500)
 FUSION_WEIGHT = 0.7
 
 
-@pytest.fixture(params=["split", "cross_encoder"])
+@pytest.fixture(params=["late_interaction", "cross_encoder"])
 def reranker(request: pytest.FixtureRequest, bundled: Reranker, joint: Reranker) -> Reranker:
     """Each kind of model in turn, in each runtime."""
-    return bundled if request.param == "split" else joint
+    return bundled if request.param == "late_interaction" else joint
 
 
 def test_the_bundled_model_puts_the_answer_first(bundled: Reranker) -> None:
@@ -69,15 +70,16 @@ def test_without_a_calibration_scores_are_sigmoids_of_the_logits(joint: Reranker
 
 
 def test_the_bundled_models_scores_follow_its_manifest(bundled: Reranker) -> None:
-    fitted = load_artifact(BUNDLED).manifest.calibration or PLAIN
+    fitted = load_artifact(BUNDLED).manifest.calibration
+    curve = fitted.plain if fitted else SIGMOID
     for hit in bundled.rank(QUERY, POOL[:20], top_n=None):
         logit = cast(float, hit.logit)
-        assert hit.score == pytest.approx(_sigmoid(fitted.scale * logit + fitted.bias))
+        assert hit.score == pytest.approx(_sigmoid(curve.scale * logit + curve.bias))
 
 
 @pytest.fixture(scope="session")
 def calibrated(runtime: str, tmp_path_factory: pytest.TempPathFactory) -> Reranker:
-    """A late-interaction model with a meeting whose manifest holds `CALIBRATION` and a fusion weight."""
+    """A late-interaction model whose manifest has `CALIBRATION` and a fusion weight."""
     folder = make_split_artifact(
         tmp_path_factory.mktemp("calibrated"), calibration=CALIBRATION, fusion_weight=FUSION_WEIGHT
     )
@@ -91,10 +93,11 @@ def test_scores_are_the_manifests_calibration_of_the_logits(calibrated: Reranker
     scores = [cast(float, hit.score) for hit in ranking]
     assert len(set(logits)) > len(KNOWN) / 2
     assert logits == sorted(logits, reverse=True) and scores == sorted(scores, reverse=True)
-    expected = [_sigmoid(CALIBRATION.scale * own + CALIBRATION.bias) for own in logits]
+    curve = CALIBRATION.plain
+    expected = [_sigmoid(curve.scale * logit + curve.bias) for logit in logits]
     assert scores == pytest.approx(expected)
-    for (one, other), (a, b) in zip(pairwise(scores), pairwise(logits), strict=True):
-        assert (one > other) == (a > b)  # rising with the logit, and only with it
+    for (score, next_score), (a, b) in zip(pairwise(scores), pairwise(logits), strict=True):
+        assert (score > next_score) == (a > b)  # rising with the logit, and only with it
 
 
 @pytest.mark.parametrize("weight", [None, 3.0])
@@ -103,8 +106,8 @@ def test_where_the_first_stage_has_a_say_scores_are_of_the_fused_logits(
 ) -> None:
     first_stage = np.random.default_rng(3).normal(50, 10, len(KNOWN))
     candidates = [
-        Candidate(str(place), text, score=float(score))
-        for place, (text, score) in enumerate(zip(KNOWN, first_stage, strict=True))
+        Candidate(str(index), text, score=float(score))
+        for index, (text, score) in enumerate(zip(KNOWN, first_stage, strict=True))
     ]
     ranking = calibrated.rank(KNOWN[0], candidates, top_n=None, fusion_weight=weight)
     used = FUSION_WEIGHT if weight is None else weight
@@ -113,7 +116,8 @@ def test_where_the_first_stage_has_a_say_scores_are_of_the_fused_logits(
     scores = [cast(float, hit.score) for hit in ranking]
     fused = [cast(float, hit.logit) + used * z[hit.index] for hit in ranking]
     assert scores == sorted(scores, reverse=True) and fused == sorted(fused, reverse=True)
-    expected = [_sigmoid(CALIBRATION.fused_scale * own + CALIBRATION.fused_bias) for own in fused]
+    curve = CALIBRATION.fused
+    expected = [_sigmoid(curve.scale * logit + curve.bias) for logit in fused]
     assert scores == pytest.approx(expected)
 
 
@@ -168,11 +172,13 @@ def test_a_title_is_read_and_is_no_part_of_the_span(reranker: Reranker) -> None:
     assert reranker.rank(QUERY, [titled])[0].span == (0, len(TEXTS[0]))
 
 
-def test_ten_come_back_unless_more_or_fewer_are_asked_for(joint: Reranker) -> None:
-    texts = [f"text {place}" for place in range(15)]
+def test_all_hits_are_returned_without_a_top_n(joint: Reranker) -> None:
+    texts = [f"text {index}" for index in range(15)]
     everything = joint.rank(QUERY, texts, top_n=None)
     assert len(everything) == 15
-    assert joint.rank(QUERY, texts).hits == everything.hits[:10]
+    assert joint.rank(QUERY, texts).hits == everything.hits
+    assert asyncio.run(joint.arank(QUERY, texts)).hits == everything.hits
+    assert joint.rank(QUERY, texts, 10).hits == everything.hits[:10]
     assert joint.rank(QUERY, texts, top_n=1).hits == everything.hits[:1]
     assert joint.rank(QUERY, texts, 400).hits == everything.hits
     assert joint.rank(QUERY, texts, 2).receipt.depth == 15
@@ -240,9 +246,9 @@ def test_what_was_cut_is_counted_on_the_hit(reranker: Reranker) -> None:
 
 def test_equal_documents_keep_their_order(reranker: Reranker) -> None:
     texts = [TEXTS[2], TEXTS[1], TEXTS[2], TEXTS[1], TEXTS[2]]
-    places = [hit.index for hit in reranker.rank(QUERY, texts)]
-    assert [place for place in places if place % 2] == [1, 3]
-    assert [place for place in places if place % 2 == 0] == [0, 2, 4]
+    indices = [hit.index for hit in reranker.rank(QUERY, texts)]
+    assert [index for index in indices if index % 2] == [1, 3]
+    assert [index for index in indices if index % 2 == 0] == [0, 2, 4]
 
 
 def test_inputs_are_never_changed(reranker: Reranker) -> None:
@@ -258,17 +264,17 @@ def test_inputs_are_never_changed(reranker: Reranker) -> None:
 
 
 def test_threads_share_one_reranker(reranker: Reranker) -> None:
-    calls = [(QUESTIONS[place % 3], POOL[place : place + 8]) for place in range(6)]
+    calls = [(QUESTIONS[index % 3], POOL[index : index + 8]) for index in range(6)]
     expected = [reranker.score(query, texts) for query, texts in calls]
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda call: reranker.score(*call), calls))
-    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
+        logits = list(threads.map(lambda call: reranker.score(*call), calls))
+    np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=0)
 
 
 def _candidates(scores: list[float | None]) -> list[Candidate]:
     return [
-        Candidate(str(place), text, rank=place + 1, score=score)
-        for place, (text, score) in enumerate(zip(TEXTS, scores, strict=True))
+        Candidate(str(index), text, rank=index + 1, score=score)
+        for index, (text, score) in enumerate(zip(TEXTS, scores, strict=True))
     ]
 
 
@@ -307,7 +313,7 @@ def test_the_leading_candidates_have_a_say_where_the_first_stage_has_one(
 def test_a_first_stage_that_says_nothing_is_still_fused_and_calibrated_so(
     bundled: Reranker,
 ) -> None:
-    """One candidate, or equal scores: the likeness to the leaders counts, on the fused scale."""
+    """One candidate, or equal scores: feedback counts, on the fused scale."""
     manifest = load_artifact(BUNDLED).manifest
     fitted = manifest.calibration
     assert fitted is not None
@@ -316,16 +322,16 @@ def test_a_first_stage_that_says_nothing_is_still_fused_and_calibrated_so(
     assert hit.logit is not None and hit.score is not None
     assert ranking.receipt.fusion_weight == manifest.fusion_weight
     fused_logit = hit.logit + manifest.feedback_weight
-    expected = _sigmoid(fitted.fused_scale * fused_logit + fitted.fused_bias)
+    expected = _sigmoid(fitted.fused.scale * fused_logit + fitted.fused.bias)
     assert hit.score == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_order_is_by_logit_first_stage_and_likeness_to_the_leaders(bundled: Reranker) -> None:
+def test_the_order_is_by_logit_first_stage_and_feedback(bundled: Reranker) -> None:
     manifest = load_artifact(BUNDLED).manifest
-    first = [float(place % 7) for place in range(len(POOL))]
+    first = [float(index % 7) for index in range(len(POOL))]
     given_candidates = [
-        Candidate(str(place), text, score=score)
-        for place, (text, score) in enumerate(zip(POOL, first, strict=True))
+        Candidate(str(index), text, score=score)
+        for index, (text, score) in enumerate(zip(POOL, first, strict=True))
     ]
     ranking = bundled.rank(QUESTIONS[0], given_candidates, top_n=None)
     logits = bundled.score(QUESTIONS[0], POOL).astype(np.float64)
@@ -334,10 +340,10 @@ def test_the_order_is_by_logit_first_stage_and_likeness_to_the_leaders(bundled: 
     )  # the same vectors, by another way
     interpolated = fused(logits, first, manifest.fusion_weight)
     scores = interpolated + manifest.feedback_weight * feedback(interpolated, means)
-    found = [hit.index for hit in ranking]
-    top = found[:10]  # its own vectors are made of states kept in int8
+    indices = [hit.index for hit in ranking]
+    top = indices[:10]  # its vectors are made of int8 states
     assert np.diff(scores[top]).max() <= 0.1 and scores[top].min() >= np.sort(scores)[-10] - 0.1
-    assert np.diff(interpolated[top]).max() > 0.2  # without the likeness it is another order
+    assert np.diff(interpolated[top]).max() > 0.2  # without feedback it is another order
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), float("inf")])
@@ -386,11 +392,11 @@ def alone(runtime: str, bundled: Reranker, joint: Reranker) -> Mapping[str, list
     """Each text of the pool scored in a call of its own."""
     return {
         kind: [float(model.score(QUESTIONS[0], [text])[0]) for text in POOL]
-        for kind, model in (("split", bundled), ("cross_encoder", joint))
+        for kind, model in (("late_interaction", bundled), ("cross_encoder", joint))
     }
 
 
-@pytest.mark.parametrize("kind", ["split", "cross_encoder"])
+@pytest.mark.parametrize("kind", ["late_interaction", "cross_encoder"])
 @given(order=st.permutations(range(len(POOL))), size=st.sampled_from([len(POOL), 30, 17]))
 @settings(
     max_examples=3,
@@ -407,8 +413,8 @@ def test_a_score_is_the_same_alone_and_among_others_in_any_order(
 ) -> None:
     model = bundled if kind == "late_interaction" else joint
     chosen = order[:size]
-    found = model.score(QUESTIONS[0], [POOL[place] for place in chosen])
-    difference = np.abs(found - np.array([alone[kind][place] for place in chosen]))
+    logits = model.score(QUESTIONS[0], [POOL[index] for index in chosen])
+    difference = np.abs(logits - np.array([alone[kind][index] for index in chosen]))
     assert difference.max() <= 1e-5  # promised is 1e-3; what the README says is this
 
 
@@ -417,12 +423,12 @@ def test_runtimes_agree_on_real_texts(joint_folder: Path, question: str) -> None
     pytest.importorskip("openvino")
     pytest.importorskip("onnxruntime")
     for folder, tolerance in ((joint_folder, 1e-3), (None, _tolerance())):
-        one, other = (
+        first, second = (
             Reranker(folder, settings=Settings(runtime=runtime)).score(question, POOL[::2])
             for runtime in ("openvino", "onnxruntime")
         )
-        assert np.isfinite(one).all()
-        assert np.abs(one - other).max() <= tolerance
+        assert np.isfinite(first).all()
+        assert np.abs(first - second).max() <= tolerance
 
 
 def _tolerance() -> float:

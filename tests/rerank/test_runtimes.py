@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 
 from resift.errors import InputError, MissingExtra, RuntimeFailure
-from resift.rerank.runtimes import ORDER, default_runtime, open_session
+from resift.rerank.runtimes import (
+    SESSION_TYPES,
+    Session,
+    default_runtime,
+    open_session,
+    transpose_keys,
+)
 from resift.rerank.tokenization import Tokens, load_tokenizer, pad
 from resift.settings import RUNTIMES
 
@@ -29,11 +35,11 @@ def test_a_process_has_one_session_a_file_runtime_and_threads(stage: Path, runti
 
 
 def test_runtimes_do_not_share_sessions(stage: Path) -> None:
-    sessions = [open_session(stage, name) for name in ORDER]
-    assert [session.runtime.split()[0] for session in sessions] == list(ORDER)
+    sessions = [open_session(stage, name) for name in SESSION_TYPES]
+    assert [session.runtime.split()[0] for session in sessions] == list(SESSION_TYPES)
 
 
-def test_a_session_that_nobody_holds_is_let_go(stage: Path, runtime: str) -> None:
+def test_an_unused_session_is_released(stage: Path, runtime: str) -> None:
     from weakref import ref
 
     held = ref(open_session(stage, runtime, 2))
@@ -44,14 +50,14 @@ def test_a_session_that_nobody_holds_is_let_go(stage: Path, runtime: str) -> Non
 def test_outputs_are_the_callers_to_keep(joint_folder: Path, stage: Path, runtime: str) -> None:
     tokens = Tokens(load_tokenizer(joint_folder / "tokenizer.json"), 64)
     session = open_session(stage, runtime)
-    one, other = (
+    feeds_one, feeds_other = (
         {key: value for key, value in pad(tokens.pairs(tokens.head("q"), [text])).items()}
         for text in ("a text", "another")
     )
-    first = session.run({name: one[name] for name in session.inputs})["logits"]
-    kept = first.copy()
-    second = session.run({name: other[name] for name in session.inputs})["logits"]
-    assert first.tolist() == kept.tolist() != second.tolist()
+    first = session.run({name: feeds_one[name] for name in session.inputs})["logits"]
+    copy = first.copy()
+    second = session.run({name: feeds_other[name] for name in session.inputs})["logits"]
+    assert first.tolist() == copy.tolist() != second.tolist()
     assert first.dtype == np.float32
 
 
@@ -64,7 +70,7 @@ def test_a_file_that_is_no_onnx_is_refused_in_a_line(tmp_path: Path, runtime: st
 
 
 @pytest.mark.parametrize(
-    "said",
+    "error",
     [
         MemoryError(),
         RuntimeError("Exception from src/inference.cpp:87:\nstd::bad_alloc"),
@@ -73,13 +79,13 @@ def test_a_file_that_is_no_onnx_is_refused_in_a_line(tmp_path: Path, runtime: st
         RuntimeError("[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer"),
     ],
 )
-def test_little_memory_is_said_and_no_file_is_blamed(
-    stage: Path, runtime: str, said: Exception, monkeypatch: pytest.MonkeyPatch
+def test_lack_of_memory_is_reported_as_such(
+    stage: Path, runtime: str, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise said
+    def refuse(*_: object) -> Session:
+        raise error
 
-    monkeypatch.setattr(f"resift.rerank.runtimes.{runtime}_session.open_model", refuse)
+    monkeypatch.setitem(SESSION_TYPES, runtime, refuse)
     with pytest.raises(RuntimeFailure, match="the memory does not suffice") as caught:
         open_session(stage, runtime, 3)
     assert "is it an ONNX file" not in str(caught.value)
@@ -99,7 +105,7 @@ def test_an_unknown_runtime_is_refused(stage: Path) -> None:
 
 
 def test_settings_and_runtimes_know_the_same_names() -> None:
-    assert ORDER == RUNTIMES
+    assert tuple(SESSION_TYPES) == RUNTIMES
 
 
 def _only(installed: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +146,7 @@ def test_a_runtime_that_was_asked_for_and_is_missing_names_its_extra(
         open_session(stage, "onnxruntime", 3)
 
 
-def test_loading_a_model_reports_to_nobody(tmp_path: Path) -> None:
+def test_loading_a_model_reports_nothing(tmp_path: Path) -> None:
     """Importing OpenVINO plainly loads its telemetry, sends an event and writes to the home."""
     pytest.importorskip("openvino_telemetry")
     code = (
@@ -157,14 +163,15 @@ def test_loading_a_model_reports_to_nobody(tmp_path: Path) -> None:
 
 def test_openvino_reads_keys_as_rows_to_the_same_logits(joint_folder: Path, stage: Path) -> None:
     openvino = pytest.importorskip("openvino")
-    from resift.rerank.runtimes.openvino_session import _transpose_keys_in_products
 
     def keys_as_rows(graph: Any) -> int:
         products = [node for node in graph.get_ops() if node.get_type_name() == "MatMul"]
         keys = [
-            own for own in products if own.input_value(1).get_node().get_type_name() != "Constant"
+            product
+            for product in products
+            if product.input_value(1).get_node().get_type_name() != "Constant"
         ]
-        return sum(own.get_attributes()["transpose_b"] for own in keys)
+        return sum(product.get_attributes()["transpose_b"] for product in keys)
 
     tokens = Tokens(load_tokenizer(joint_folder / "tokenizer.json"), 64)
     feeds = pad(tokens.pairs(tokens.head("q"), ["a text", "another and a longer one"]))
@@ -173,7 +180,7 @@ def test_openvino_reads_keys_as_rows_to_the_same_logits(joint_folder: Path, stag
     options = {"INFERENCE_PRECISION_HINT": "f32"}
     before = keys_as_rows(graph)
     plain = core.compile_model(graph, "CPU", options)(feeds)["logits"]
-    _transpose_keys_in_products(graph)
+    transpose_keys(graph)
     turned = core.compile_model(graph, "CPU", options)(feeds)["logits"]
     assert keys_as_rows(graph) - before == 1  # of two layers: the last one has no columns to turn
     assert turned == pytest.approx(plain, abs=1e-6)

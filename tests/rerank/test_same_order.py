@@ -1,4 +1,4 @@
-"""A logit is the same bit by bit, alone or among others, fresh, kept or cached; so is the order."""
+"""A logit is the same, bit by bit, alone or among others, computed or cached; so is the order."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -40,23 +40,23 @@ QUERIES = [QUERY, " ".join(WORDS[20:23])]
 EXIT = Exit((0.001, 0.5, 0.999), (-0.4, 0.0, 0.4), 100)
 
 
-@pytest.fixture(scope="module", params=["split", "cross_encoder"])
+@pytest.fixture(scope="module", params=["late_interaction", "cross_encoder"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models that let candidates go, with weights on the first stage and on likeness."""
+    """Models that prune, with weights on the first stage and on feedback."""
     made = tmp_path_factory.mktemp("model")
-    if request.param == "split":
+    if request.param == "late_interaction":
         return make_split_artifact(made, exits=(EXIT,), fusion_weight=0.4, feedback_weight=3.0)
     return make_exits_artifact(made)
 
 
 @dataclass(frozen=True)
 class Ways:
-    """The same model with every kind of memory."""
+    """The same model with every kind of cache."""
 
     plain: Reranker
     pairs: Reranker
     file: Reranker
-    halves: Reranker
+    states: Reranker
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def ways(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ways:
         {"cache_mb": 5, "cache_file": str(file)},
         {"state_cache_mb": 5},
     ]
-    return Ways(*(Reranker(folder, settings=Settings(**own)) for own in memories))
+    return Ways(*(Reranker(folder, settings=Settings(**options)) for options in memories))
 
 
 def answer(ranking: Ranking) -> list[tuple[Any, ...]]:
@@ -77,32 +77,34 @@ def answer(ranking: Ranking) -> list[tuple[Any, ...]]:
 
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
-def test_cached_kept_and_fresh_give_one_answer(ways: Ways, data: st.DataObject) -> None:
+def test_cached_precomputed_and_new_documents_give_one_ranking(
+    ways: Ways, data: st.DataObject
+) -> None:
     """Lists with equal texts, other calls before, any part of it known already."""
-    places = data.draw(st.lists(st.integers(0, len(TEXTS) - 1), min_size=1, max_size=30))
+    indices = data.draw(st.lists(st.integers(0, len(TEXTS) - 1), min_size=1, max_size=30))
     query = data.draw(st.sampled_from(QUERIES))
     top_n = data.draw(st.sampled_from([1, 3, 10, None]))
     scored = data.draw(st.booleans())
-    known = data.draw(st.lists(st.sampled_from(places), max_size=8))
+    known = data.draw(st.lists(st.sampled_from(indices), max_size=8))
     candidates = [
-        Candidate(str(n), TEXTS[place], score=float(place % 7) if scored else None)
-        for n, place in enumerate(places)
+        Candidate(str(n), TEXTS[index], score=float(index % 7) if scored else None)
+        for n, index in enumerate(indices)
     ]
     expected = answer(ways.plain.rank(query, candidates, top_n))
-    for reranker in (ways.pairs, ways.file, ways.halves):
-        reranker.rank(query, [TEXTS[place] for place in known])
+    for reranker in (ways.pairs, ways.file, ways.states):
+        reranker.rank(query, [TEXTS[index] for index in known])
         reranker.rank(query, candidates[: len(candidates) // 2], top_n, exact=True)
         for _ in range(2):
             assert answer(reranker.rank(query, candidates, top_n)) == expected
-    kept = ways.plain.precompute(candidates)
+    precomputed = ways.plain.precompute(candidates)
     held = [
-        replace(candidate, precomputed=own if n % 3 else None)
-        for n, (candidate, own) in enumerate(zip(candidates, kept, strict=True))
+        replace(candidate, precomputed=document if n % 3 else None)
+        for n, (candidate, document) in enumerate(zip(candidates, precomputed, strict=True))
     ]
     assert answer(ways.plain.rank(query, held, top_n)) == expected
 
 
-def test_all_that_is_known_is_an_answer_without_time(ways: Ways) -> None:
+def test_a_cached_ranking_needs_no_time(ways: Ways) -> None:
     ways.pairs.rank(QUERY, TEXTS, None)
     ranking = ways.pairs.rank(QUERY, TEXTS, 3, budget_ms=0)
     assert ranking.receipt.cached == ranking.receipt.scored == len(TEXTS)
@@ -111,7 +113,7 @@ def test_all_that_is_known_is_an_answer_without_time(ways: Ways) -> None:
     ]
 
 
-def test_a_warm_race_runs_nothing_that_is_known(ways: Ways) -> None:
+def test_a_warm_early_exit_runs_nothing_that_is_known(ways: Ways) -> None:
     ways.pairs.rank(QUERY, TEXTS, None)
     receipt = ways.pairs.rank(QUERY, TEXTS, 3).receipt
     assert receipt.cached == len(TEXTS) and receipt.tokens == 0 and not receipt.partial

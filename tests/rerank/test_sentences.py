@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resift.rerank.sentences import LONGEST, MOST_PARTS, sentences
+from resift.rerank.sentences import MAX_CHARACTERS, MAX_PARTS, sentences
 from texts import passages
 
 prose = st.text(st.sampled_from("aB1 .!?\n\t-,;。！é\u0301“”\"'(…物।\u200b\x1b"), max_size=300)
@@ -29,8 +29,8 @@ def test_parts_are_the_text_in_order_without_gap_or_overlap(text: str, most: int
 def test_real_prose_is_cut_into_parts_of_readable_length(text: str) -> None:
     parts = _parts(text)
     assert "".join(parts) == text
-    assert len(text) / LONGEST <= len(parts) <= MOST_PARTS
-    assert max(map(len, parts)) <= LONGEST
+    assert len(text) / MAX_CHARACTERS <= len(parts) <= MAX_PARTS
+    assert max(map(len, parts)) <= MAX_CHARACTERS
 
 
 @pytest.mark.parametrize(
@@ -66,13 +66,13 @@ def test_sentences_end_where_people_end_them(parts: list[str]) -> None:
 
 def test_a_long_part_is_cut_at_spaces_and_without_any_by_length() -> None:
     words = _parts("word " * 200)
-    assert all(part.endswith(" ") and len(part) <= LONGEST for part in words)
-    assert [len(part) for part in _parts("物" * 900)] == [LONGEST, LONGEST, 100]
+    assert all(part.endswith(" ") and len(part) <= MAX_CHARACTERS for part in words)
+    assert [len(part) for part in _parts("物" * 900)] == [MAX_CHARACTERS, MAX_CHARACTERS, 100]
 
 
 def test_many_sentences_are_joined_to_parts_of_like_length() -> None:
     lengths = [len(part) for part in _parts("So it is. " * 1000)]
-    assert MOST_PARTS * 0.8 < len(lengths) <= MOST_PARTS and max(lengths) <= 2 * min(lengths)
+    assert MAX_PARTS * 0.8 < len(lengths) <= MAX_PARTS and max(lengths) <= 2 * min(lengths)
 
 
 def test_nothing_has_no_parts() -> None:

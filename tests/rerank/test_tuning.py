@@ -1,4 +1,4 @@
-"""Batch sizes are tried on real batches, the best is kept on disk, and no logit depends on it."""
+"""Batch sizes are tried on real batches, the best is stored on disk, and no logit depends on it."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from artifacts import WordCountModel
 from resift import Reranker
 from resift.rerank.batching import TOKEN_BUDGET
 from resift.rerank.engine import Engine
-from resift.rerank.tuning import BATCHES, BUDGETS, KIND, MOST_BYTES, Tuning, tuning_file
+from resift.rerank.tuning import BATCHES, BUDGETS, KIND, MAX_FILE_BYTES, Tuning, tuning_file
 from resift.settings import Settings
 from texts import passages
 
@@ -24,7 +24,7 @@ def try_all(tuning: Tuning, fastest: int, by: float) -> None:
     for _ in range(BATCHES * len(BUDGETS)):
         budget = tuning.token_budget
         rows = [LENGTH] * (budget // LENGTH)
-        tuning.ran(rows, LENGTH, sum(rows) / (by if budget == fastest else 1.0))
+        tuning.add(rows, LENGTH, sum(rows) / (by if budget == fastest else 1.0))
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_the_fastest_is_chosen_and_known_to_the_next_process(file: Path, fastest
     try_all(tuning, fastest, by=1.5)
     assert tuning.token_budget == fastest
     assert Tuning(KEY, file).token_budget == fastest
-    assert [own.name for own in file.parent.iterdir()] == [file.name]
+    assert [entry.name for entry in file.parent.iterdir()] == [file.name]
 
 
 def test_noise_chooses_the_usual(file: Path) -> None:
@@ -52,7 +52,7 @@ def test_noise_chooses_the_usual(file: Path) -> None:
 
 def test_one_slow_batch_decides_nothing() -> None:
     tuning = Tuning(KEY, None)
-    tuning.ran([LENGTH] * (TOKEN_BUDGET // LENGTH), LENGTH, 1e9)
+    tuning.add([LENGTH] * (TOKEN_BUDGET // LENGTH), LENGTH, 1e9)
     try_all(tuning, 0, by=1.0)
     assert tuning.token_budget == TOKEN_BUDGET
 
@@ -60,7 +60,7 @@ def test_one_slow_batch_decides_nothing() -> None:
 def test_a_batch_with_room_left_says_nothing() -> None:
     tuning = Tuning(KEY, None)
     for _ in range(100):
-        tuning.ran([LENGTH], LENGTH, 1e-3 if tuning.token_budget == 256 else 1.0)
+        tuning.add([LENGTH], LENGTH, 1e-3 if tuning.token_budget == 256 else 1.0)
     assert tuning.token_budget == BUDGETS[0]
 
 
@@ -72,7 +72,7 @@ def test_another_model_or_machine_is_tried_on_its_own(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kept",
+    "content",
     [
         b"{",
         b"[1]",
@@ -84,20 +84,20 @@ def test_another_model_or_machine_is_tried_on_its_own(file: Path) -> None:
         b'{"dark_mode": true}',
         b'{"kind": "another", "choices": {}}',
         b'{"kind": "resift batch sizes", "choices": 7}',
-        b'{"kind": "resift batch sizes"}' + b" " * MOST_BYTES,
+        b'{"kind": "resift batch sizes"}' + b" " * MAX_FILE_BYTES,
     ],
 )
-def test_a_file_that_is_not_ours_is_said_and_left_alone(file: Path, kept: bytes) -> None:
+def test_a_file_that_is_not_ours_is_left_alone_with_a_warning(file: Path, content: bytes) -> None:
     file.parent.mkdir()
-    file.write_bytes(kept)
+    file.write_bytes(content)
     with pytest.warns(
         RuntimeWarning, match=r"batch-sizes\.json: (not a file of|has more than) .*left alone"
     ):
         tuning = Tuning(KEY, file)
     try_all(tuning, 512, by=2.0)
     assert tuning.token_budget == 512
-    assert file.read_bytes() == kept
-    assert [own.name for own in file.parent.iterdir()] == [file.name]
+    assert file.read_bytes() == content
+    assert [entry.name for entry in file.parent.iterdir()] == [file.name]
 
 
 def test_a_file_that_becomes_anothers_meanwhile_is_left_alone(file: Path) -> None:
@@ -116,7 +116,7 @@ def test_an_empty_file_is_filled(file: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes")
-def test_a_pipe_nobody_writes_to_is_not_waited_for(file: Path) -> None:
+def test_a_pipe_without_a_writer_is_not_waited_for(file: Path) -> None:
     file.parent.mkdir()
     os.mkfifo(file)
     with pytest.warns(RuntimeWarning, match="expected a file"):
@@ -133,14 +133,14 @@ def test_a_folder_in_its_place_is_left_alone(file: Path) -> None:
     assert tuning.token_budget == 512 and file.is_dir()
 
 
-@pytest.mark.parametrize("kept", [7, 1e9, 512.0, 10**30, -256, 0, True, "512", None, [512]])
-def test_a_choice_that_is_none_is_measured_again(file: Path, kept: object) -> None:
+@pytest.mark.parametrize("choice", [7, 1e9, 512.0, 10**30, -256, 0, True, "512", None, [512]])
+def test_a_choice_that_is_none_is_measured_again(file: Path, choice: object) -> None:
     file.parent.mkdir()
-    file.write_text(json.dumps({"kind": KIND, "choices": {KEY: kept, "another": 256}}))
+    file.write_text(json.dumps({"kind": KIND, "choices": {KEY: choice, "another": 256}}))
     tuning = Tuning(KEY, file)
     assert tuning.token_budget == BUDGETS[0]
     assert type(tuning.token_budget) is int
-    file.write_text(json.dumps({"kind": KIND, "choices": {KEY: kept, "another": 256}}, indent=1))
+    file.write_text(json.dumps({"kind": KIND, "choices": {KEY: choice, "another": 256}}, indent=1))
     try_all(tuning, 512, by=2.0)
     assert choices(file) == {KEY: 512, "another": 256}
 

@@ -24,9 +24,9 @@ def bundled() -> Reranker:
     return Reranker(settings=Settings(cache_mb=5))
 
 
-@pytest.fixture(scope="module", params=["split", "cross_encoder"])
+@pytest.fixture(scope="module", params=["late_interaction", "cross_encoder"])
 def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Reranker:
-    make = make_split_artifact if request.param == "split" else make_joint_artifact
+    make = make_split_artifact if request.param == "late_interaction" else make_joint_artifact
     return Reranker(make(tmp_path_factory.mktemp("model")))
 
 
@@ -72,21 +72,25 @@ def test_unknown_words_of_a_document_change_nothing(tiny: Reranker) -> None:
 
 def test_what_is_kept_of_them_is_the_same(bundled: Reranker) -> None:
     texts = [*TEXTS, "weather 深圳 in 圳圳 Shenzhen"]
-    kept = bundled.precompute(texts)
-    held = [Candidate(str(n), text, precomputed=kept[n]) for n, text in enumerate(texts)]
+    precomputed = bundled.precompute(texts)
+    candidates = [
+        Candidate(str(n), text, precomputed=precomputed[n]) for n, text in enumerate(texts)
+    ]
     query = "the weather in Shenzhen"
-    np.testing.assert_array_equal(bundled.score(query, held), bundled.score(query, texts))
-    assert bundled.rank("Shenzhen weather today", held, exact=True).receipt.precomputed == 5
+    np.testing.assert_array_equal(bundled.score(query, candidates), bundled.score(query, texts))
+    assert bundled.rank("Shenzhen weather today", candidates, exact=True).receipt.precomputed == 5
 
 
 def test_the_hint_is_given_once() -> None:
     reranker = Reranker()
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for query in ("深圳", "深圳 weather", "weather"):
             reranker.rank(query, TEXTS)
-    assert [str(own.message) for own in said if "does not know 100%" in str(own.message)]
-    assert len(said) == 1 and said[0].filename == __file__
+    assert [
+        str(warning.message) for warning in caught if "does not know 100%" in str(warning.message)
+    ]
+    assert len(caught) == 1 and caught[0].filename == __file__
 
 
 def test_a_query_of_nothing_at_all_is_refused(bundled: Reranker) -> None:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from resift.rerank.values import number, shown, whole
+from resift.errors import shown
+from resift.rerank.values import number, whole
 
 
 @pytest.mark.parametrize("value", [10**5000, np.zeros((50, 50)), "a\nb" * 99], ids=type)

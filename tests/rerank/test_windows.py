@@ -98,14 +98,14 @@ def test_tokens_are_those_of_the_whole_text(name: str, text: str) -> None:
 @settings(max_examples=60, deadline=None)
 def test_rows_are_those_of_the_whole_text(text: str) -> None:
     tokens = Tokens(WORDPIECE, MOST, known_only=False)
-    own = WORDPIECE.encode(text, add_special_tokens=False)
-    ids, room = own.ids, MOST - 2
+    encoding = WORDPIECE.encode(text, add_special_tokens=False)
+    ids, room = encoding.ids, MOST - 2
     (row,) = tokens.single([text], [read(tokens, text, "beginning")])
     (counted,) = tokens.single([text])
     for made in (row, counted):
         assert made.ids[1:-1].tolist() == ids[:room]
         assert made.seen == min(len(ids), room)
-        assert made.end == (own.offsets[room - 1][1] if len(ids) > room else len(text))
+        assert made.end == (encoding.offsets[room - 1][1] if len(ids) > room else len(text))
     assert counted.dropped == max(len(ids) - room, 0) and counted.counted
     assert bool(row.dropped) == bool(counted.dropped) and row.dropped <= counted.dropped
 
@@ -124,7 +124,10 @@ def test_a_word_longer_than_a_window_is_cut_where_the_window_ends() -> None:
 def test_a_lone_surrogate_far_in_a_text_is_one_character_of_it() -> None:
     tokens = Tokens(WORDPIECE, MOST)
     text = "alpha " * 500 + "\udcff beta"
-    assert read(tokens, text, "count").total == len(tokens.query("alpha " * 500 + "\ufffd beta"))
+    assert (
+        read(tokens, text, "count").total
+        == read(tokens, text.replace("\udcff", "\ufffd"), "count").total
+    )
 
 
 TEN_MB = {

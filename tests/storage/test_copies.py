@@ -1,6 +1,6 @@
-"""Proves that in a folder for copies nothing else is touched, and what copies are good for.
+"""Proves that other files in a folder for copies are not touched, and when copies are searched.
 
-A store that is down, or a version that was cleaned up, is answered for, and the receipt says so.
+If the store is down, or a version was cleaned up, a copy is searched and the receipt says so.
 """
 
 import os
@@ -17,26 +17,24 @@ import pytest
 
 from index.fakes import HashingEmbedder
 from resift.errors import NoCopy, StoreError, VersionGone
-from resift.index.copies import Copies, drop
-from resift.index.hydrate import Cache
-from resift.index.location import locate
-from resift.index.table import TABLE
-from resift.index.versions import write_record
+from resift.index.storage.copies import CopyCache, drop
+from resift.index.storage.location import TABLE, locate
+from resift.index.versions.record import write_record
 from resift.types import Ranking
 from storage.conftest import DOCUMENTS, Server
+from storage.corpus import Corpus
 from storage.faulty import Faults, FaultyProxy, Seen
-from storage.places import Place
 
 MUCH = 1 << 30
 
 
 def search(index: Any, **options: Any) -> Ranking:
-    found: Ranking = index.search("words3 and things", rerank=False, **options)
-    return found
+    ranking: Ranking = index.search("words3 and things", rerank=False, **options)
+    return ranking
 
 
 def state(folder: Path) -> dict[str, tuple[bytes, float]]:
-    """What is in a folder that is no copy."""
+    """The files in a folder that are not copies."""
     return {
         path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_mtime)
         for path in folder.rglob("*")
@@ -44,8 +42,12 @@ def state(folder: Path) -> dict[str, tuple[bytes, float]]:
     }
 
 
+def file_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
 def test_a_users_own_files_stay_as_they_are_whatever_they_are_called(
-    published: Place, server: Server, tmp_path: Path
+    published: Corpus, server: Server, tmp_path: Path
 ) -> None:
     table = published.newest().table
     names = [
@@ -58,51 +60,51 @@ def test_a_users_own_files_stay_as_they_are_whatever_they_are_called(
         path.write_text(f"mine: {name}")
         os.utime(path, (0, 0))
     before = state(tmp_path)
-    first = Cache(tmp_path, MUCH)
-    local = first.hydrate(locate(published.index_uri), published.storage, published.newest())
+    first = CopyCache(tmp_path, MUCH)
+    local = first.hydrate(published.location, published.newest())
     assert local is not None
-    local.hold.close()
-    small = Cache(tmp_path, sum(size for _, size in published.newest().files) + 100)
-    other = Place(f"s3://{server.new_bucket()}", published.storage)
+    local.lock.close()
+    small = CopyCache(tmp_path, sum(size for _, size in published.newest().files) + 100)
+    other = Corpus(f"s3://{server.new_bucket()}", published.storage)
     other.write(DOCUMENTS)
     other.index().sync(other.docs)
-    assert small.hydrate(locate(other.index_uri), other.storage, other.newest())
+    assert small.hydrate(other.location, other.newest())
     assert not Path(local.path).exists()  # evicted
     assert state(tmp_path) == before
 
 
-def test_what_stands_among_the_copies_and_is_none_stays(published: Place, tmp_path: Path) -> None:
-    cache = Cache(tmp_path, MUCH)
-    local = cache.hydrate(locate(published.index_uri), published.storage, published.newest())
+def test_other_files_among_the_copies_stay(published: Corpus, tmp_path: Path) -> None:
+    cache = CopyCache(tmp_path, MUCH)
+    local = cache.hydrate(published.location, published.newest())
     assert local is not None
-    local.hold.close()
+    local.lock.close()
     root = Path(local.path)
     mine = [root / "notes.txt", root / TABLE / "data" / "mine.lance", root / "2.version"]
     for path in mine:
         path.write_text("mine")
-    for marker in Copies(tmp_path).markers():
+    for marker in CopyCache(tmp_path, MUCH).markers():
         drop(marker)
     assert [path.read_text() for path in mine] == ["mine"] * 3
     left = {path for path in root.rglob("*") if path.is_file()}
     assert left == set(mine)
     second = replace(published.newest(), number=2)
-    with pytest.raises(NoCopy, match="is there and is none of resift's"):
-        cache.hydrate(locate(published.index_uri), published.storage, second)
+    with pytest.raises(NoCopy, match="exists and is not resift's"):
+        cache.hydrate(published.location, second)
     assert mine[2].read_text() == "mine"
 
 
-def test_a_folder_of_that_name_that_is_not_ours_is_left_alone(
-    published: Place, tmp_path: Path
+def test_another_programs_folder_of_that_name_is_left_alone(
+    published: Corpus, tmp_path: Path
 ) -> None:
     (tmp_path / "resift-copies").mkdir()
     (tmp_path / "resift-copies" / "thesis.doc").write_text("mine")
-    found = search(published.index(cache_dir=str(tmp_path)))
-    assert len(found) == 10 and found.receipt.requests
-    assert "was not made by resift" in found.receipt.notes[0]
+    ranking = search(published.index(cache_dir=str(tmp_path)))
+    assert len(ranking) == 10 and ranking.receipt.requests
+    assert "was not made by resift" in ranking.receipt.notes[0]
     assert [path.name for path in tmp_path.rglob("*")] == ["resift-copies", "thesis.doc"]
 
 
-def test_a_hostile_record_makes_no_file_outside(published: Place, tmp_path: Path) -> None:
+def test_a_hostile_record_makes_no_file_outside(published: Corpus, tmp_path: Path) -> None:
     victim = tmp_path / "victim.txt"
     victim.write_text("mine")
     version = published.newest()
@@ -122,34 +124,34 @@ def test_a_hostile_record_makes_no_file_outside(published: Place, tmp_path: Path
     assert [path.name for path in tmp_path.rglob("*")] == ["victim.txt"]
 
 
-def test_links_among_the_copies_lead_nowhere(published: Place, tmp_path: Path) -> None:
+def test_links_among_the_copies_lead_nowhere(published: Corpus, tmp_path: Path) -> None:
     elsewhere, cache = tmp_path / "elsewhere", tmp_path / "cache"
     elsewhere.mkdir()
     search(published.index(cache_dir=str(cache)))
     [data] = cache.rglob("data")
     shutil.rmtree(data)
     data.symlink_to(elsewhere)
-    found = search(published.index(cache_dir=str(cache)))
-    assert len(found) == 10 and "a link that leads out" in found.receipt.notes[0]
+    ranking = search(published.index(cache_dir=str(cache)))
+    assert len(ranking) == 10 and "a link that leads out" in ranking.receipt.notes[0]
     assert not list(elsewhere.iterdir())
 
 
 def test_two_indexes_never_share_files_whatever_they_claim(
-    published: Place, server: Server, tmp_path: Path
+    published: Corpus, server: Server, tmp_path: Path
 ) -> None:
-    cache = Cache(tmp_path, MUCH)
-    first = cache.hydrate(locate(published.index_uri), published.storage, published.newest())
+    cache = CopyCache(tmp_path, MUCH)
+    first = cache.hydrate(published.location, published.newest())
     bucket = server.new_bucket()
     for path, size in published.newest().files:  # the same names and sizes, another content
         obstore.put(server.bucket(bucket), f"index/{TABLE}/{path}", b"x" * size)
-    other = cache.hydrate(locate(f"s3://{bucket}/index"), published.storage, published.newest())
+    other = cache.hydrate(locate(f"s3://{bucket}/index", published.storage), published.newest())
     assert first and other and first.path != other.path
-    assert other.fetched_files == first.fetched_files
+    assert file_names(Path(other.path)) == file_names(Path(first.path))
 
 
-def test_a_part_that_vanishes_meanwhile_costs_nothing(published: Place, tmp_path: Path) -> None:
-    cache = Cache(tmp_path, MUCH)
-    local = cache.hydrate(locate(published.index_uri), published.storage, published.newest())
+def test_a_part_that_vanishes_meanwhile_does_no_harm(published: Corpus, tmp_path: Path) -> None:
+    cache = CopyCache(tmp_path, MUCH)
+    local = cache.hydrate(published.location, published.newest())
     assert local is not None
     data = Path(local.path) / TABLE / "data"
     stop = threading.Event()
@@ -167,80 +169,80 @@ def test_a_part_that_vanishes_meanwhile_costs_nothing(published: Place, tmp_path
     try:
         until = time.monotonic() + 0.5
         while time.monotonic() < until:
-            Copies(tmp_path).size()
+            CopyCache(tmp_path, MUCH).size()
     finally:
         stop.set()
         thread.join()
 
 
-def test_a_folder_that_cannot_be_written_to_costs_the_copy_only(
-    published: Place, tmp_path: Path
+def test_a_folder_that_cannot_be_written_to_prevents_the_copy_only(
+    published: Corpus, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("x")
     for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none")):
-        found = search(published.index(cache_dir=str(folder)))
-        assert len(found) == 10 and found.receipt.requests and not found.receipt.partial
-        assert "cannot keep a copy there" in found.receipt.notes[0]
-        assert "the index was read in place" in found.receipt.notes[0]
+        ranking = search(published.index(cache_dir=str(folder)))
+        assert len(ranking) == 10 and ranking.receipt.requests and not ranking.receipt.partial
+        assert "cannot keep a copy there" in ranking.receipt.notes[0]
+        assert "the index was read in place" in ranking.receipt.notes[0]
 
 
 @pytest.mark.parametrize("name", ["*/*/1.version", "lock", "CACHEDIR.TAG"])
 def test_a_pipe_among_the_copies_is_not_waited_for(
-    published: Place, proxy: FaultyProxy, tmp_path: Path, name: str
+    published: Corpus, proxy: FaultyProxy, tmp_path: Path, name: str
 ) -> None:
     search(published.index(cache_dir=str(tmp_path)))
     [path] = (tmp_path / "resift-copies").glob(name)
     path.unlink()
     os.mkfifo(path)
-    found = search(published.index(cache_dir=str(tmp_path)))
-    assert len(found) == 10 and "the index was read in place" in found.receipt.notes[0]
-    assert ("is a pipe" in found.receipt.notes[0]) == (name != "CACHEDIR.TAG")
+    ranking = search(published.index(cache_dir=str(tmp_path)))
+    assert len(ranking) == 10 and "the index was read in place" in ranking.receipt.notes[0]
+    assert ("is a pipe" in ranking.receipt.notes[0]) == (name != "CACHEDIR.TAG")
     proxy.restart(Faults(refusal=("503 Service Unavailable", "ServiceDown")))
     if "version" in name:
         with pytest.raises(StoreError):
             search(published.index(cache_dir=str(tmp_path)))
 
 
-def test_a_full_disk_costs_the_copy_only(
-    published: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_full_disk_prevents_the_copy_only(
+    published: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("resift.index.hydrate.os.replace", full)
-    found = search(published.index(cache_dir=str(tmp_path)))
-    assert len(found) == 10 and "No space left on device" in found.receipt.notes[0]
+    monkeypatch.setattr("resift.files.os.replace", full)
+    ranking = search(published.index(cache_dir=str(tmp_path)))
+    assert len(ranking) == 10 and "No space left on device" in ranking.receipt.notes[0]
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_a_disk_that_is_full_in_the_middle_of_a_file_costs_the_copy_only(
-    published: Place, tmp_path: Path
+def test_a_disk_that_fills_up_in_the_middle_of_a_file_prevents_the_copy_only(
+    published: Corpus, tmp_path: Path
 ) -> None:
-    """As a file may have no more bytes here, each write beyond them fails, as on a full disk."""
+    """A limit on file sizes makes writes fail as on a full disk."""
     largest = max(size for _, size in published.newest().files)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     index = published.index(cache_dir=str(tmp_path))
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest - 100, limits[1]))
     try:
-        found = search(index)
+        ranking = search(index)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert len(found) == 10 and "cannot keep a copy there" in found.receipt.notes[0]
+    assert len(ranking) == 10 and "cannot keep a copy there" in ranking.receipt.notes[0]
     assert not list(tmp_path.rglob("*.part"))
 
 
 @pytest.mark.parametrize(
     "faults", [Faults(reset_every=1), Faults(refusal=("503 Service Unavailable", "ServiceDown"))]
 )
-def test_a_store_that_is_down_is_answered_for_by_the_copy_and_said(
-    published: Place, proxy: FaultyProxy, tmp_path: Path, faults: Faults
+def test_if_the_store_is_down_the_copy_is_searched_and_reported(
+    published: Corpus, proxy: FaultyProxy, tmp_path: Path, faults: Faults
 ) -> None:
     wanted = [hit.id for hit in search(published.index(cache_dir=str(tmp_path)))]
     proxy.restart(faults)
     index = published.index(cache_dir=str(tmp_path))
-    found = search(index)
-    assert [hit.id for hit in found] == wanted and found.receipt.version == 1
-    [note] = found.receipt.notes
+    ranking = search(index)
+    assert [hit.id for hit in ranking] == wanted and ranking.receipt.version == 1
+    [note] = ranking.receipt.notes
     assert "version 1 was read from its copy on this disk" in note and "\n" not in note
     with pytest.raises(StoreError):
         search(published.index())  # no copy, no answer
@@ -249,8 +251,8 @@ def test_a_store_that_is_down_is_answered_for_by_the_copy_and_said(
     assert search(index).receipt.notes == ()
 
 
-def test_a_store_that_goes_down_in_the_middle_of_a_fetch_is_answered_for(
-    published: Place, proxy: FaultyProxy, tmp_path: Path
+def test_if_the_store_goes_down_during_a_fetch_the_copy_is_searched(
+    published: Corpus, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
     search(published.index(cache_dir=str(tmp_path)))
     published.write({"new.txt": "Something new about words."})
@@ -261,13 +263,11 @@ def test_a_store_that_goes_down_in_the_middle_of_a_fetch_is_answered_for(
             proxy.faults.reset_every = 1
 
     proxy.restart(Faults(before=cut))
-    found = search(published.index(cache_dir=str(tmp_path)))
-    assert found.receipt.version == 1 and "may be a newer one" in found.receipt.notes[0]
+    ranking = search(published.index(cache_dir=str(tmp_path)))
+    assert ranking.receipt.version == 1 and "may be a newer one" in ranking.receipt.notes[0]
 
 
-def test_who_is_not_let_in_any_more_gets_no_copy(
-    published: Place, proxy: FaultyProxy, tmp_path: Path
-) -> None:
+def test_a_refused_user_gets_no_copy(published: Corpus, proxy: FaultyProxy, tmp_path: Path) -> None:
     search(published.index(cache_dir=str(tmp_path)))
     proxy.restart(Faults(refusal=("403 Forbidden", "AccessDenied")))
     with pytest.raises(StoreError, match="access denied"):
@@ -275,7 +275,7 @@ def test_who_is_not_let_in_any_more_gets_no_copy(
 
 
 def test_a_store_that_is_up_again_is_seen_without_a_refresh(
-    published: Place, proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    published: Corpus, proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     search(published.index(cache_dir=str(tmp_path)))
     proxy.restart(Faults(reset_every=1))
@@ -283,13 +283,13 @@ def test_a_store_that_is_up_again_is_seen_without_a_refresh(
     assert search(index).receipt.notes
     proxy.restart()
     assert search(index).receipt.notes  # asked again only after a while
-    monkeypatch.setattr("resift.index.snapshot._LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr("resift.index.table.snapshot._RELOAD_AFTER_S", 0.0)
     assert not search(index).receipt.notes
 
 
 @pytest.mark.parametrize("copied", [False, True])
-def test_a_version_that_was_cleaned_up_is_left_for_the_newest_and_said(
-    published: Place, tmp_path: Path, copied: bool
+def test_a_version_that_was_cleaned_up_is_replaced_by_the_newest_and_reported(
+    published: Corpus, tmp_path: Path, copied: bool
 ) -> None:
     index = published.index(cache_dir=str(tmp_path) if copied else None)
     search(index)
@@ -300,16 +300,16 @@ def test_a_version_that_was_cleaned_up_is_left_for_the_newest_and_said(
     if copied:  # a copy outlives that, until somebody deletes it
         assert search(index).receipt.version == 1
         shutil.rmtree(tmp_path / "resift-copies")
-    found = search(index)
-    assert found.receipt.version == 2 and "new.txt" in str([hit.id for hit in found])
-    assert found.receipt.notes == ("version 1 was gone: the newest was read",)
+    ranking = search(index)
+    assert ranking.receipt.version == 2 and "new.txt" in str([hit.id for hit in ranking])
+    assert ranking.receipt.notes == ("version 1 was gone: the newest was read",)
     assert search(index).receipt.notes == ()
 
 
-def test_a_pinned_version_that_was_cleaned_up_is_an_error(published: Place) -> None:
+def test_a_pinned_version_that_was_cleaned_up_is_an_error(published: Corpus) -> None:
     index = published.index()
     pinned = type(index)(
-        published.index_uri, version=1, settings=index._settings, embedder=HashingEmbedder()
+        published.index_uri, version=1, settings=index._loader.settings, embedder=HashingEmbedder()
     )
     search(pinned)
     published.write({"new.txt": "Something new about words3 and things."})

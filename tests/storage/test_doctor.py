@@ -1,8 +1,9 @@
-"""Proves that a store which keeps its promises is told from one that does not, and left clean."""
+"""Proves that the doctor tells a correct store from a faulty one, and leaves both clean."""
 
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,11 +14,16 @@ import pytest
 
 from cli.command import Resift
 from resift.errors import InputError, StoreError, UnsafeStore
-from resift.index import store_checks
-from resift.index.bucket import open_bucket
-from resift.index.doctor import Diagnosis, examine, refuse_unsafe
-from resift.index.location import Location
-from resift.index.store_checks import Broken, ScratchStore
+from resift.index.storage import doctor
+from resift.index.storage.client import open_bucket
+from resift.index.storage.doctor import (
+    CheckFailed,
+    Diagnosis,
+    ScratchStore,
+    examine,
+    refuse_unsafe,
+)
+from resift.index.storage.location import Location
 from storage.conftest import Server
 from storage.faulty import Faults, faulty_proxy
 
@@ -30,13 +36,13 @@ SAFE = "safe: an index may be written there"
 
 @pytest.fixture(autouse=True)
 def _fewer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thousand objects are written where listing them is the matter, and fewer rounds run."""
-    monkeypatch.setattr(store_checks, "_ROUNDS", 2)
-    monkeypatch.setattr(store_checks, "_MORE_THAN_A_PAGE", 20)
+    """Write a thousand objects only where listing is tested, and run fewer rounds."""
+    monkeypatch.setattr(doctor, "_ROUNDS", 2)
+    monkeypatch.setattr(doctor, "_LISTED_OBJECTS", 20)
 
 
-def left(server: Server, bucket: str) -> list[str]:
-    """What is there of the doctor's. rclone goes on listing files that are gone: so by its disk."""
+def doctor_objects(server: Server, bucket: str) -> list[str]:
+    """List the doctor's objects, by rclone's disk: it goes on listing deleted files."""
     if server.data:
         files = (str(path) for path in server.data.rglob("*") if path.is_file())
         return [path for path in files if "doctor" in path]
@@ -48,62 +54,65 @@ def left(server: Server, bucket: str) -> list[str]:
     ]
 
 
-def failed(found: Diagnosis) -> list[str]:
-    return [check.name for check in found.checks if not check.ok]
+def failed(diagnosis: Diagnosis) -> list[str]:
+    return [check.name for check in diagnosis.checks if not check.ok]
 
 
-def test_a_store_that_keeps_its_promises_is_safe(
+def test_a_correct_store_is_safe(
     server: Server, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_checks, "_MORE_THAN_A_PAGE", 1_001)
-    found = examine(f"s3://{bucket}/some/where/", server.settings())
-    assert found.uri == f"s3://{bucket}/some/where"
-    assert [check.name for check in found.checks] == NAMES and failed(found) == []
-    assert found.is_safe and found.verdict == SAFE
-    assert set(found.latency_ms) == {"put", "get", "list"} and min(found.latency_ms.values()) > 0
-    assert found.clock_skew_s == 0
-    assert left(server, bucket) == []
+    monkeypatch.setattr(doctor, "_LISTED_OBJECTS", 1_001)
+    diagnosis = examine(f"s3://{bucket}/some/where/", server.settings())
+    assert diagnosis.uri == f"s3://{bucket}/some/where"
+    assert [check.name for check in diagnosis.checks] == NAMES and failed(diagnosis) == []
+    assert diagnosis.is_safe and diagnosis.verdict == SAFE
+    assert (
+        set(diagnosis.latency_ms) == {"put", "get", "list"}
+        and min(diagnosis.latency_ms.values()) > 0
+    )
+    assert diagnosis.clock_skew_s == 0
+    assert doctor_objects(server, bucket) == []
 
 
 def test_a_store_that_creates_twice_is_unsafe_and_left_clean(careless_server: Server) -> None:
-    found = examine("s3://kept/index", careless_server.settings())
-    assert not found.is_safe
-    assert {"create once", "contention"} <= set(failed(found))
-    assert found.verdict.startswith("unsafe: create once: an object that is there can be created")
-    assert "acknowledged writes are lost" in found.verdict
-    contention = found.checks[NAMES.index("contention")].detail
+    diagnosis = examine("s3://kept/index", careless_server.settings())
+    assert not diagnosis.is_safe
+    assert {"create once", "contention"} <= set(failed(diagnosis))
+    assert diagnosis.verdict.startswith("unsafe: create once: an existing object can be created")
+    assert "acknowledged writes are lost" in diagnosis.verdict
+    contention = diagnosis.checks[NAMES.index("contention")].detail
     assert "writers at once all created one object: two" in contention
-    assert left(careless_server, "kept") == []
+    assert doctor_objects(careless_server, "kept") == []
 
 
 def test_an_unsafe_bucket_is_refused_to_writers_and_left_clean(careless_server: Server) -> None:
     with pytest.raises(UnsafeStore) as refused:
-        refuse_unsafe(Location("kept", "index"), careless_server.settings())
-    said = str(refused.value)
-    assert said.startswith("s3://kept/index: ") and "\n" not in said
-    assert said.endswith("run  resift doctor s3://kept/index")
-    assert "acknowledged writes are lost" in said
-    assert left(careless_server, "kept") == []
+        refuse_unsafe(Location("kept", "index", careless_server.settings()))
+    message = str(refused.value)
+    assert message.startswith("s3://kept/index: ") and "\n" not in message
+    assert message.endswith("run  resift doctor s3://kept/index")
+    assert "acknowledged writes are lost" in message
+    assert doctor_objects(careless_server, "kept") == []
 
 
 def test_a_safe_bucket_costs_a_writer_a_handful_of_requests(server: Server, bucket: str) -> None:
     with faulty_proxy(server.endpoint) as proxy:
-        refuse_unsafe(Location(bucket, "index"), Server(proxy.endpoint).settings())
+        refuse_unsafe(Location(bucket, "index", Server(proxy.endpoint).settings()))
         assert len(proxy.seen) == 4
-    assert left(server, bucket) == []
+    assert doctor_objects(server, bucket) == []
 
 
 @pytest.mark.parametrize("path", ["", "below/it"])
-def test_a_folder_is_examined_too_and_nothing_stays_there(tmp_path: Path, path: str) -> None:
+def test_a_folder_is_examined_too_and_left_clean(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").write_text("mine")
-    found = examine(str(tmp_path / path), Server("http://unused").settings())
-    assert [check.name for check in found.checks] == NAMES and failed(found) == []
-    assert found.verdict == SAFE
+    diagnosis = examine(str(tmp_path / path), Server("http://unused").settings())
+    assert [check.name for check in diagnosis.checks] == NAMES and failed(diagnosis) == []
+    assert diagnosis.verdict == SAFE
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
-    refuse_unsafe(Location(None, str(tmp_path)), Server("http://unused").settings())
+    refuse_unsafe(Location(None, str(tmp_path), Server("http://unused").settings()))
 
 
-def test_a_folder_that_cannot_be_is_told_in_a_line(tmp_path: Path) -> None:
+def test_an_impossible_folder_is_reported_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"^/proc/x: "):
         examine("/proc/x", Server("http://unused").settings())
     with pytest.raises(InputError):
@@ -111,7 +120,7 @@ def test_a_folder_that_cannot_be_is_told_in_a_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["file", "file/below", "file/below/it"])
-def test_where_a_file_is_there_can_be_no_index(tmp_path: Path, path: str) -> None:
+def test_a_file_at_the_location_is_refused(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(StoreError, match=f"^{tmp_path / path}: Not a directory"):
         examine(str(tmp_path / path), Server("http://unused").settings())
@@ -126,48 +135,48 @@ def test_where_a_file_is_there_can_be_no_index(tmp_path: Path, path: str) -> Non
         ("reader", "read after write", "access denied"),
     ],
 )
-def test_who_may_not_write_there_is_told_so(
+def test_missing_rights_are_reported(
     server: Server, bucket: str, person: str, check: str, reason: str
 ) -> None:
-    found = examine(f"s3://{bucket}/i", server.settings(person))
-    assert not found.is_safe
-    assert found.verdict.startswith(f"unsafe: {check}: {reason}")
+    diagnosis = examine(f"s3://{bucket}/i", server.settings(person))
+    assert not diagnosis.is_safe
+    assert diagnosis.verdict.startswith(f"unsafe: {check}: {reason}")
     with pytest.raises(StoreError, match=reason):
-        refuse_unsafe(Location(bucket, "i"), server.settings(person))
+        refuse_unsafe(Location(bucket, "i", server.settings(person)))
 
 
-def test_what_cannot_be_reached_is_told_at_once_and_nothing_else_is_tried() -> None:
-    found = examine("s3://bucket/i", Server("http://127.0.0.1:9").settings())
-    assert failed(found) == ["reach"] and found.checks[-1].name == "clean up"
-    assert "nobody listens there" in found.verdict
-    assert found.latency_ms == {} and found.clock_skew_s is None
+def test_an_unreachable_store_is_reported_at_once_and_no_other_check_runs() -> None:
+    diagnosis = examine("s3://bucket/i", Server("http://127.0.0.1:9").settings())
+    assert failed(diagnosis) == ["reach"] and diagnosis.checks[-1].name == "clean up"
+    assert "no service listens there" in diagnosis.verdict
+    assert diagnosis.latency_ms == {} and diagnosis.clock_skew_s is None
 
 
-def test_a_stumbling_store_is_still_safe(server: Server, bucket: str) -> None:
+def test_a_store_with_temporary_failures_is_still_safe(server: Server, bucket: str) -> None:
     with faulty_proxy(server.endpoint) as proxy:
         proxy.restart(Faults(slow_down_every=50))
-        found = examine(f"s3://{bucket}/i", Server(proxy.endpoint).settings())
-    assert found.verdict == SAFE
-    assert left(server, bucket) == []
+        diagnosis = examine(f"s3://{bucket}/i", Server(proxy.endpoint).settings())
+    assert diagnosis.verdict == SAFE
+    assert doctor_objects(server, bucket) == []
 
 
-# What no server at hand does wrong is done wrong here, over a real store.
+# Faults that no available server has are simulated here, over a real store.
 
 
 @pytest.fixture
-def place(server: Server, bucket: str) -> Iterator[ScratchStore]:
-    place = ScratchStore(open_bucket(Location(bucket, "own"), server.settings()))
-    yield place
-    place.clean_up()
+def store(server: Server, bucket: str) -> Iterator[ScratchStore]:
+    store = ScratchStore(open_bucket(Location(bucket, "own", server.settings())))
+    yield store
+    store.clean_up()
 
 
-def test_each_broken_promise_is_seen(place: ScratchStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    get, names, create = place.get, place.names, place.create
+def test_each_fault_is_detected(store: ScratchStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    get, names, create = store.get, store.names, store.create
     lock = threading.Lock()
-    some: dict[str, Any] = {}
+    first_reads: dict[str, Any] = {}
 
     def stale(key: str) -> bytes:
-        return bytes(some.setdefault(key, get(key)))
+        return bytes(first_reads.setdefault(key, get(key)))
 
     def all_win(key: str, data: bytes) -> bool:
         with lock:
@@ -177,56 +186,55 @@ def test_each_broken_promise_is_seen(place: ScratchStore, monkeypatch: pytest.Mo
     def another_wins(key: str, data: bytes) -> bool:
         won = create(key, data)
         if won:
-            place.put(key, b"another's")
+            store.put(key, b"another's")
         return won
 
     wrong: list[tuple[str, Any, Any, str]] = [
-        ("get", lambda _: b"odd", store_checks.read_after_write, "read back as something else"),
-        ("get", stale, store_checks.overwrite, "an older content"),
-        ("create", all_win, store_checks.create_once, "can be created again"),
-        ("get", lambda _: b"again", store_checks.create_once, "is refused, and changes it"),
-        ("create", all_win, store_checks.contention, "8 writers at once all"),
-        ("create", lambda *_: False, store_checks.contention, "no writer of several"),
-        ("create", another_wins, store_checks.contention, "another's data is there"),
-        ("get_range", lambda *_: b"odd", store_checks.ranges, "read as others"),
-        ("names", lambda: names()[:19], store_checks.listing, "objects are listed of 20"),
-        ("names", lambda: [*names(), "deleted"], store_checks.deletion, "still listed"),
-        ("get", lambda _: b"x", store_checks.deletion, "still read"),
+        ("get", lambda _: b"odd", doctor.read_after_write, "read back with another content"),
+        ("get", stale, doctor.overwrite, "an older content"),
+        ("create", all_win, doctor.create_once, "can be created again"),
+        ("get", lambda _: b"again", doctor.create_once, "is refused, and changes it"),
+        ("create", all_win, doctor.contention, "8 writers at once all"),
+        ("create", lambda *_: False, doctor.contention, "no writer of several"),
+        ("create", another_wins, doctor.contention, "has another's data"),
+        ("get_range", lambda *_: b"odd", doctor.ranges, "read as others"),
+        ("names", lambda: names()[:19], doctor.listing, "objects are listed of 20"),
+        ("names", lambda: [*names(), "deleted"], doctor.deletion, "still listed"),
+        ("get", lambda _: b"x", doctor.deletion, "still read"),
         (
             "names",
             lambda: ["x"],
             ScratchStore.clean_up,
-            "1 objects could not be removed, from x on",
+            "1 objects could not be removed, the first x",
         ),
     ]
-    for method, instead, trial, said in wrong:
-        with monkeypatch.context() as patch, pytest.raises(Broken, match=said):
-            patch.setattr(place, method, instead)
-            trial(place)
-        place.clean_up()
+    for method, replacement, check, message in wrong:
+        with monkeypatch.context() as patch, pytest.raises(CheckFailed, match=message):
+            patch.setattr(store, method, replacement)
+            check(store)
+        store.clean_up()
 
 
 @pytest.mark.parametrize(("off_s", "seen_s"), [(0, 0), (90, 90), (-90, 90), (0.5, 0)])
-def test_clocks_apart_are_measured_and_are_a_warning_only(
-    place: ScratchStore, monkeypatch: pytest.MonkeyPatch, off_s: float, seen_s: float
+def test_clock_skew_is_measured_and_is_only_a_warning(
+    store: ScratchStore, monkeypatch: pytest.MonkeyPatch, off_s: float, seen_s: float
 ) -> None:
     moment = datetime.now(UTC) + timedelta(seconds=off_s)
-    monkeypatch.setattr(place, "last_modified", lambda _: moment)
-    assert store_checks.clock_skew_s(place) == pytest.approx(seen_s, abs=1.5)
-    if seen_s:
-        with pytest.raises(Broken, match="NTP"):
-            store_checks.judge_skew(seen_s)
+    monkeypatch.setattr(store, "last_modified", lambda _: moment)
+    with pytest.raises(CheckFailed, match="NTP") if seen_s else nullcontext():
+        doctor.clock(store)
+    assert store.clock_skew_s == pytest.approx(seen_s, abs=1.5)
 
 
-def test_a_warning_does_not_make_a_place_unsafe(tmp_path: Path) -> None:
-    found = examine(str(tmp_path), Server("http://unused").settings())
-    clock = next(check for check in found.checks if check.name == "clock")
-    warned = replace(found, checks=(replace(clock, ok=False),))
+def test_a_warning_does_not_make_a_location_unsafe(tmp_path: Path) -> None:
+    diagnosis = examine(str(tmp_path), Server("http://unused").settings())
+    clock = next(check for check in diagnosis.checks if check.name == "clock")
+    warned = replace(diagnosis, checks=(replace(clock, ok=False),))
     assert warned.is_safe
-    assert not replace(found, checks=(replace(clock, ok=False, needed=True),)).is_safe
+    assert not replace(diagnosis, checks=(replace(clock, ok=False, needed=True),)).is_safe
 
 
-def test_the_command_says_so_in_words_and_by_its_exit_code(
+def test_the_command_reports_in_words_and_by_its_exit_code(
     resift: Resift, careless_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = resift("doctor", tmp_path)

@@ -1,4 +1,4 @@
-"""Proves that the proxy is honest where nothing goes wrong, and does what it is told where it does.
+"""Proves that the proxy passes requests on unchanged, and injects the faults that it is set to.
 
 The client here is http.client, which neither pools nor tries again.
 """
@@ -19,7 +19,7 @@ BIG = bytes(range(256)) * 2_000
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Answers with what it got; ``/chunked`` in chunks."""
+    """Answers with the body that it received; ``/chunked`` in chunks."""
 
     protocol_version = "HTTP/1.1"
     got = 0
@@ -62,14 +62,14 @@ def put(client: HTTPConnection, path: str = "/x", body: bytes = b"x") -> tuple[i
 
 
 @pytest.mark.parametrize("path", ["/plain", "/chunked"])
-def test_answers_come_back_whole_over_one_connection(
+def test_answers_are_complete_over_one_connection(
     proxy: FaultyProxy, client: HTTPConnection, path: str
 ) -> None:
     assert put(client, path, BIG) == (200, BIG)
     own_end = client.sock.getsockname()
     assert put(client, path, b"") == (200, b"")
     assert client.sock.getsockname() == own_end
-    assert [(one.method, one.path) for one in proxy.seen] == [("PUT", path)] * 2
+    assert [(request.method, request.path) for request in proxy.seen] == [("PUT", path)] * 2
     assert proxy.seen[0].headers["content-length"] == str(len(BIG))
     assert proxy.count("PUT", path) == 2 and proxy.count("GET") == 0
     assert proxy.bytes_back > len(BIG)
@@ -83,21 +83,21 @@ def test_every_nth_request_is_slowed_down_and_the_connection_lives(
     assert statuses == [200, 200, 503, 200, 200, 503] and Echo.got == 4
 
 
-def test_a_token_expires_and_stays_so(proxy: FaultyProxy, client: HTTPConnection) -> None:
+def test_an_expired_token_stays_expired(proxy: FaultyProxy, client: HTTPConnection) -> None:
     proxy.restart(Faults(expired_from=2))
-    answers = [put(client) for _ in range(3)]
-    assert [status for status, _ in answers] == [200, 403, 403]
-    assert b"<Code>ExpiredToken</Code>" in answers[1][1]
+    responses = [put(client) for _ in range(3)]
+    assert [status for status, _ in responses] == [200, 403, 403]
+    assert b"<Code>ExpiredToken</Code>" in responses[1][1]
 
 
-def test_an_expired_token_is_said_in_the_status_asked_for(
+def test_an_expired_token_has_the_requested_status(
     proxy: FaultyProxy, client: HTTPConnection
 ) -> None:
     proxy.restart(Faults(expired_from=1, expired_status="400 Bad Request"))
     assert put(client)[0] == 400
 
 
-def test_one_answer_is_spoilt_and_no_other(proxy: FaultyProxy, client: HTTPConnection) -> None:
+def test_exactly_one_answer_is_corrupted(proxy: FaultyProxy, client: HTTPConnection) -> None:
     proxy.restart(Faults(spoil=2))
     assert [put(client)[1] for _ in range(3)] == [b"x", b"y", b"x"]
 
@@ -123,7 +123,7 @@ def test_a_reset_keeps_the_request_from_the_server_and_a_loss_does_not(
         assert Echo.got == got
 
 
-def test_a_request_waits_as_long_as_it_is_told(proxy: FaultyProxy, client: HTTPConnection) -> None:
+def test_a_request_is_delayed(proxy: FaultyProxy, client: HTTPConnection) -> None:
     proxy.restart(Faults(delay_s=0.1))
     started = time.monotonic()
     put(client)
@@ -137,4 +137,4 @@ def test_a_signed_client_works_through_it(server: Server, bucket: str) -> None:
         assert bytes(obstore.get(store, "a").bytes()) == BIG
         assert [row["path"] for row in obstore.list(store).collect()] == ["a", "made.bin"]
         obstore.delete(store, "a")
-        assert {one.method for one in proxy.seen} >= {"PUT", "GET"}
+        assert {request.method for request in proxy.seen} >= {"PUT", "GET"}

@@ -1,6 +1,6 @@
-"""Proves that a copy on disk is the version itself, that only what is new moves, and nothing wrong.
+"""Proves that a local copy equals the version, and that only new files are fetched, unchanged.
 
-The proxy counts what moves.
+The proxy counts the requests.
 """
 
 import threading
@@ -11,29 +11,28 @@ from urllib.parse import unquote
 import pytest
 
 from resift.errors import StoreError
-from resift.index import reader
-from resift.index.hydrate import Cache, Local
-from resift.index.location import locate
-from resift.index.table import TABLE
+from resift.index.storage.copies import CopyCache, LocalCopy
+from resift.index.storage.location import TABLE
+from resift.index.table import open as opening
 from resift.types import Ranking
 from storage.conftest import DOCUMENTS, Server
+from storage.corpus import Corpus, children
 from storage.faulty import Faults, FaultyProxy
-from storage.places import Place, children
 
 MUCH = 1 << 30
 
 
-def test_a_copy_finds_what_the_index_itself_finds(published: Place, tmp_path: Path) -> None:
+def test_a_copy_gives_the_same_results_as_the_index(published: Corpus, tmp_path: Path) -> None:
     copy = published.index(cache_dir=str(tmp_path))
     for mode in ("dense", "lexical", "hybrid"):
         in_place = search(published.index(), mode=mode)
-        found = search(copy, mode=mode)
-        assert answers(found) == answers(in_place)
-        assert in_place.receipt.requests and not found.receipt.requests
+        ranking = search(copy, mode=mode)
+        assert ids_and_scores(ranking) == ids_and_scores(in_place)
+        assert in_place.receipt.requests and not ranking.receipt.requests
 
 
-def test_a_second_opening_moves_nothing(
-    published: Place, proxy: FaultyProxy, tmp_path: Path
+def test_a_second_opening_fetches_nothing(
+    published: Corpus, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
     search(published.index(cache_dir=str(tmp_path)))
     assert moved(proxy) == {path for path, _ in published.newest().files}
@@ -43,23 +42,23 @@ def test_a_second_opening_moves_nothing(
     assert len(proxy.seen) == 2  # the list of versions, and the newest one's record
 
 
-def test_a_new_version_moves_only_its_new_files(
-    published: Place, proxy: FaultyProxy, tmp_path: Path
+def test_a_new_version_fetches_only_its_new_files(
+    published: Corpus, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
-    cache = Cache(tmp_path, MUCH)
+    cache = CopyCache(tmp_path, MUCH)
     hydrate(cache, published)
     before = {path for path, _ in published.newest().files}
     published.write({"new.txt": "Something new about words."})
     published.index().sync(published.docs)
     after = {path for path, _ in published.newest().files}
     proxy.restart()
-    local = hydrate(cache, published)
+    hydrate(cache, published)
     assert moved(proxy) == after - before
-    assert (local.fetched_files, len(before & after) > 0) == (len(after - before), True)
+    assert before & after
 
 
-def test_a_fetch_that_broke_off_goes_on_where_it_was(
-    published: Place, proxy: FaultyProxy, tmp_path: Path
+def test_an_interrupted_fetch_is_continued(
+    published: Corpus, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
     files = {path for path, _ in published.newest().files}
     broken_off = 2 + len(files) // 2
@@ -74,10 +73,10 @@ def test_a_fetch_that_broke_off_goes_on_where_it_was(
     assert moved(proxy) == files - there
 
 
-def test_a_file_that_was_cut_short_on_disk_is_fetched_again(
-    published: Place, proxy: FaultyProxy, tmp_path: Path
+def test_a_truncated_file_on_disk_is_fetched_again(
+    published: Corpus, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
-    hydrate(Cache(tmp_path, MUCH), published)
+    hydrate(CopyCache(tmp_path, MUCH), published)
     [data] = [path for path in tmp_path.rglob("data/*.lance")]
     whole = data.read_bytes()
     data.write_bytes(whole[:-100])
@@ -87,60 +86,60 @@ def test_a_file_that_was_cut_short_on_disk_is_fetched_again(
     assert len(moved(proxy)) == 1
 
 
-def test_a_byte_that_went_wrong_on_the_way_is_noticed(
-    published: Place, proxy: FaultyProxy, tmp_path: Path
-) -> None:
+def test_a_corrupted_byte_is_noticed(published: Corpus, proxy: FaultyProxy, tmp_path: Path) -> None:
     files = len(published.newest().files)
     for number in range(3, 3 + files):
         proxy.restart(Faults(spoil=number))
         folder = tmp_path / str(number)
-        assert answers(search(published.index(cache_dir=str(folder)))) == answers(
+        assert ids_and_scores(search(published.index(cache_dir=str(folder)))) == ids_and_scores(
             search(published.index())
         )
-        assert sum(unquote(one.path).count(TABLE) for one in proxy.seen) > files
+        assert sum(unquote(request.path).count(TABLE) for request in proxy.seen) > files
         right = {path.name: path.read_bytes() for path in data_files(tmp_path / "3")}
         assert {path.name: path.read_bytes() for path in data_files(folder)} == right
 
 
-def test_what_does_not_fit_is_read_in_place(
-    published: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_version_that_does_not_fit_is_read_in_place(
+    published: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "GIGABYTE", 1)
-    found = search(published.index(cache_dir=str(tmp_path), cache_gb=1))
-    assert found.receipt.requests
+    monkeypatch.setattr(opening, "GIGABYTE", 1)
+    ranking = search(published.index(cache_dir=str(tmp_path), cache_gb=1))
+    assert ranking.receipt.requests
     assert not on_disk(tmp_path)
 
 
-def test_what_was_not_opened_for_longest_goes_unless_it_is_open(
-    published: Place, server: Server, tmp_path: Path
+def test_the_version_unopened_for_longest_is_deleted_unless_it_is_open(
+    published: Corpus, server: Server, tmp_path: Path
 ) -> None:
-    others = [Place(f"s3://{server.new_bucket()}", published.storage) for _ in range(3)]
+    others = [Corpus(f"s3://{server.new_bucket()}", published.storage) for _ in range(3)]
     for other in others:
         other.write(DOCUMENTS)
         other.index().sync(other.docs)
-    size = max(sum(size for _, size in own.newest().files) for own in (published, *others))
-    cache = Cache(tmp_path, int(2.5 * size))
+    size = max(sum(size for _, size in corpus.newest().files) for corpus in (published, *others))
+    cache = CopyCache(tmp_path, int(2.5 * size))
     first, second = hydrate(cache, published), hydrate(cache, others[0])
     third = hydrate(cache, others[1])
-    assert all(Path(own.path).is_dir() for own in (first, second, third))
-    second.hold.close()
-    third.hold.close()
+    assert all(Path(copy.path).is_dir() for copy in (first, second, third))
+    second.lock.close()
+    third.lock.close()
     last = hydrate(cache, others[2])
-    there = [Path(own.path).is_dir() for own in (first, second, third, last)]
+    there = [Path(copy.path).is_dir() for copy in (first, second, third, last)]
     assert there == [True, False, False, True]
-    first.hold.close()
-    last.hold.close()
+    first.lock.close()
+    last.lock.close()
 
 
 def test_processes_and_threads_may_fetch_at_once(
-    published: Place, proxy: FaultyProxy, tmp_path: Path
+    published: Corpus, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
-    wanted = answers(search(published.index()))
+    wanted = ids_and_scores(search(published.index()))
     proxy.restart(Faults(delay_s=0.03))
-    found: list[Any] = []
+    ranking: list[Any] = []
     threads = [
         threading.Thread(
-            target=lambda: found.append(answers(search(published.index(cache_dir=str(tmp_path)))))
+            target=lambda: ranking.append(
+                ids_and_scores(search(published.index(cache_dir=str(tmp_path))))
+            )
         )
         for _ in range(2)
     ]
@@ -154,30 +153,30 @@ def test_processes_and_threads_may_fetch_at_once(
         for thread in threads:
             thread.join()
         results = [child.result() for child in running]
-    assert found == [wanted, wanted]
+    assert ranking == [wanted, wanted]
     for result in results:
         assert result == {"ids": [own_id for own_id, _ in wanted], "requests": 0}
     assert on_disk(tmp_path) == {path for path, _ in published.newest().files}
 
 
 def search(index: Any, **options: Any) -> Ranking:
-    found: Ranking = index.search("words3 and things", rerank=False, **options)
-    return found
+    ranking: Ranking = index.search("words3 and things", rerank=False, **options)
+    return ranking
 
 
-def answers(found: Ranking) -> list[tuple[str | None, float | None]]:
-    return [(hit.id, hit.first_stage_score) for hit in found]
+def ids_and_scores(ranking: Ranking) -> list[tuple[str | None, float | None]]:
+    return [(hit.id, hit.first_stage_score) for hit in ranking]
 
 
-def hydrate(cache: Cache, published: Place) -> Local:
-    local = cache.hydrate(locate(published.index_uri), published.storage, published.newest())
+def hydrate(cache: CopyCache, published: Corpus) -> LocalCopy:
+    local = cache.hydrate(published.location, published.newest())
     assert local is not None
     return local
 
 
 def moved(proxy: FaultyProxy) -> set[str]:
-    """The table's files that were asked for."""
-    paths = (unquote(one.path) for one in proxy.seen)
+    """The table's files that were requested."""
+    paths = (unquote(request.path) for request in proxy.seen)
     return {path.partition(f"{TABLE}/")[2] for path in paths if f"{TABLE}/" in path}
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from contextlib import suppress
 from subprocess import TimeoutExpired
 
-from storage.places import Child, Place, Row, children
+from storage.corpus import Child, Corpus, Row, children
 
 ROUNDS = 8
 DOCUMENTS = 20
@@ -20,49 +20,49 @@ DOCUMENTS = 20
 PACE = {"commit": 10, "embed_s": 0.02}
 
 
-def test_a_killed_sync_is_taken_up_by_the_next_and_readers_never_notice(place: Place) -> None:
+def test_the_next_sync_continues_a_killed_one_and_readers_never_notice(corpus: Corpus) -> None:
     rng = random.Random(7)
-    twin = place.twin()
-    change(place, round_=0)
-    never_killed(place, twin)
-    with children(place.storage) as start:
-        seconds = unkilled_seconds(place, start())
+    twin = corpus.twin()
+    change(corpus, round_=0)
+    never_killed(corpus, twin)
+    with children(corpus.storage) as start:
+        seconds = unkilled_seconds(corpus, start())
         waiting = start()
         were_killed = []
         for number in range(1, ROUNDS + 1):
             child, waiting = waiting, start()
-            before, rows = place.newest().number, place.rows()
-            change(place, number)
-            wanted = never_killed(place, twin)
-            child.order(place.docs, place.index_uri, **PACE)
+            before, rows = corpus.newest().number, corpus.rows()
+            change(corpus, number)
+            wanted = never_killed(corpus, twin)
+            child.order(corpus.docs, corpus.index_uri, **PACE)
             needed = killed_after(child, seconds * (number - rng.random()) / ROUNDS)
             were_killed.append(needed is None)
             seconds = min(seconds, needed or seconds)
-            after = place.newest().number
-            assert place.rows(before) == rows
-            assert after == before or (after == before + 1 and place.rows() == wanted)
-            found = place.index().search(f"round{number - (after == before)}", rerank=False)
-            assert len(found)
-            assert place.index().sync(place.docs).passages_embedded <= len(wanted)
-            assert_is(place, wanted)
+            after = corpus.newest().number
+            assert corpus.rows(before) == rows
+            assert after == before or (after == before + 1 and corpus.rows() == wanted)
+            ranking = corpus.index().search(f"round{number - (after == before)}", rerank=False)
+            assert len(ranking)
+            assert corpus.index().sync(corpus.docs).passages_embedded <= len(wanted)
+            assert_is(corpus, wanted)
     assert sum(were_killed) > ROUNDS // 3
 
 
-def unkilled_seconds(place: Place, child: Child) -> float:
-    """How long a sync takes, from its order on: the time there is to be killed in."""
-    child.order(place.docs, place.index_uri, **PACE)
+def unkilled_seconds(corpus: Corpus, child: Child) -> float:
+    """Measure how long a sync takes from its order on: the time in which it can be killed."""
+    child.order(corpus.docs, corpus.index_uri, **PACE)
     started = time.monotonic()
     child.result()
     return time.monotonic() - started
 
 
-def change(place: Place, round_: int) -> None:
-    """Some documents are changed, some are new, some are gone, most are as they were."""
+def change(corpus: Corpus, round_: int) -> None:
+    """Change, add and delete some documents; most stay."""
     names = range(DOCUMENTS) if round_ == 0 else range(round_ % 3, DOCUMENTS, 3)
-    place.write({f"d{name}.txt": text(name, round_) for name in names})
-    place.write({f"new {round_}.md": f"# New\n\nIt came in round{round_}."})
+    corpus.write({f"d{name}.txt": text(name, round_) for name in names})
+    corpus.write({f"new {round_}.md": f"# New\n\nIt came in round{round_}."})
     if round_ > 1:
-        place.delete(f"new {round_ - 2}.md")
+        corpus.delete(f"new {round_ - 2}.md")
 
 
 def text(name: int, round_: int) -> str:
@@ -70,8 +70,8 @@ def text(name: int, round_: int) -> str:
     return f"document {name} stays. " * 150 + f"round{round_} wrote {name}. " * (100 + 20 * name)
 
 
-def never_killed(place: Place, twin: Place) -> list[Row]:
-    twin.index().sync(place.docs)
+def never_killed(corpus: Corpus, twin: Corpus) -> list[Row]:
+    twin.index().sync(corpus.docs)
     return twin.rows()
 
 
@@ -101,10 +101,10 @@ def is_any_left(group: int) -> bool:
     return True
 
 
-def assert_is(place: Place, wanted: list[Row]) -> None:
-    rows = place.rows()
+def assert_is(corpus: Corpus, wanted: list[Row]) -> None:
+    rows = corpus.rows()
     assert [row[0] for row in rows] == [row[0] for row in wanted]
     assert rows == wanted
     assert max(Counter(row[0] for row in rows).values()) == 1
-    etags = place.etags()
+    etags = corpus.etags()
     assert {row[1]: row[2] for row in rows} == etags

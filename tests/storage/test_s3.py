@@ -1,4 +1,4 @@
-"""Proves that a bucket serves as source and as index, and that its refusals are told in a line."""
+"""Proves that a bucket serves as source and as index, and that refusals are reported in a line."""
 
 import socket
 import time
@@ -31,7 +31,7 @@ def index_at(uri: str, storage: StorageSettings) -> Index:
 
 
 def uri_of(hit: Hit) -> str:
-    """Of the object that a hit is from."""
+    """The URI of a hit's object."""
     return hit.citation.uri if hit.citation else ""
 
 
@@ -88,7 +88,7 @@ def test_one_object_is_a_source(server: Server, bucket: str, documents: str) -> 
         ("stranger", None, "access denied"),
     ],
 )
-def test_who_may_not_enter_is_told_so(
+def test_missing_access_is_reported(
     server: Server, documents: str, tmp_path: Path, person: str, secret: str | None, reason: str
 ) -> None:
     settings = server.settings(person, secret)
@@ -110,9 +110,7 @@ def test_who_may_only_read_cannot_make_an_index(
     one_clear_line(raised.value, naming=uri)
 
 
-def test_a_bucket_that_is_not_there_is_told_so(
-    server: Server, documents: str, tmp_path: Path
-) -> None:
+def test_a_missing_bucket_is_reported(server: Server, documents: str, tmp_path: Path) -> None:
     missing = "s3://no-such-bucket/docs"
     index = index_at(str(tmp_path / "index"), server.settings())
     with pytest.raises(SourceError, match="no such bucket") as raised:
@@ -127,12 +125,12 @@ def test_a_bucket_that_is_not_there_is_told_so(
     one_clear_line(synced.value, naming=missing)
 
 
-def test_a_prefix_without_an_index_is_told_so(server: Server, bucket: str) -> None:
+def test_a_prefix_without_an_index_is_reported(server: Server, bucket: str) -> None:
     with pytest.raises(IndexNotFound, match="no index there"):
         index_at(f"s3://{bucket}/index", server.settings()).search("cat", rerank=False)
 
 
-def test_a_prefix_without_documents_is_told_so(server: Server, bucket: str) -> None:
+def test_a_prefix_without_documents_is_reported(server: Server, bucket: str) -> None:
     index = index_at(f"s3://{bucket}/index", server.settings())
     with pytest.raises(SourceError, match="no documents there"):
         index.sync(f"s3://{bucket}/typo")

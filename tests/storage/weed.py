@@ -14,8 +14,8 @@ from typing import Any
 import obstore
 import pytest
 
-from resift.index.bucket import open_bucket
-from resift.index.location import Location
+from resift.index.storage.client import open_bucket
+from resift.index.storage.location import Location
 from resift.settings import StorageSettings
 
 _PORTS = ("master.port", "volume.port", "filer.port", "s3.port")
@@ -30,7 +30,7 @@ _PEOPLE = {
 
 
 class Server:
-    """A running server, and the people it knows; `data` is where objects are files, if they are."""
+    """A running server and its users; `data` is the folder that holds objects as files, if any."""
 
     def __init__(self, endpoint: str, data: Path | None = None) -> None:
         self.endpoint = endpoint
@@ -45,7 +45,7 @@ class Server:
         )
 
     def bucket(self, name: str) -> Any:
-        return open_bucket(Location(name, ""), self.settings())
+        return open_bucket(Location(name, "", self.settings()))
 
     def new_bucket(self) -> str:
         """A bucket of its own for a test. SeaweedFS makes one when it is first written to."""
@@ -86,7 +86,7 @@ def running_server(folder: Path) -> Iterator[Server]:
 
 
 def packaged(package: str, program: str) -> Path:
-    """A program out of a package; skips where that is not installed."""
+    """Find a program in a package; skip the test if that is not installed."""
     try:
         files = distribution(package).files or []
     except PackageNotFoundError:
@@ -114,16 +114,18 @@ def _command(binary: Path, folder: Path, ports: dict[str, int]) -> list[str]:
 
 
 def free_ports() -> dict[str, int]:
-    """Eight at once: held together, so that none is given twice."""
+    """Find eight free ports, held open together so that none is given twice."""
     names = [*_PORTS, *(f"{name}.grpc" for name in _PORTS)]
     sockets = [socket.socket() for _ in names]
     try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return {name: one.getsockname()[1] for name, one in zip(names, sockets, strict=True)}
+        for socket_ in sockets:
+            socket_.bind(("127.0.0.1", 0))
+        return {
+            name: socket_.getsockname()[1] for name, socket_ in zip(names, sockets, strict=True)
+        }
     finally:
-        for one in sockets:
-            one.close()
+        for socket_ in sockets:
+            socket_.close()
 
 
 def wait_for(works: Callable[[], object], process: "subprocess.Popen[bytes]", log: Path) -> None:

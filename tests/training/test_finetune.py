@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluation.made import json_lines
+from evaluation.small_collection import json_lines
 from resift import Reranker
 from resift.errors import DatasetError, InputError, ModelError, ModelNotFound, ResiftError
 from resift.rerank.artifact import load_artifact
@@ -120,9 +120,13 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A base that knows the rule, its opposite, and that one without cross-attention layers."""
     folder = tmp_path_factory.mktemp("bases")
     return {
-        "knows": make_split_artifact(folder / "knows", late=LATE, meeting=False, name="base"),
+        "knows": make_split_artifact(
+            folder / "knows", late=LATE, cross_attention=False, name="base"
+        ),
         "averse": make_split_artifact(folder / "averse", late=AVERSE, name="base"),
-        "encoder": make_split_artifact(folder / "encoder", late=AVERSE, meeting=False, name="base"),
+        "encoder": make_split_artifact(
+            folder / "encoder", late=AVERSE, cross_attention=False, name="base"
+        ),
     }
 
 

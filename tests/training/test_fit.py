@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from resift.convert.exits import LEVELS, exit_bounds
-from resift.rerank.artifact import Exit, ModelCalibration
+from resift.rerank.artifact import Exit
+from resift.rerank.calibration import ModelCalibration
 from resift.rerank.ordering import feedback, sigmoid, standardised
 from resift.rerank.ordering import fused as fused_at_rank_time
 from resift.training.fit import (
@@ -260,15 +261,15 @@ def test_means_are_over_sources_and_not_over_lists() -> None:
 
 def test_calibration_recovers_the_scale_and_bias_that_labels_were_drawn_by() -> None:
     fitted = calibrated(sampled("made", 500, seed=1), WEIGHT)
-    assert (fitted.scale, fitted.bias) == pytest.approx((SCALE, BIAS), abs=0.05)
+    assert (fitted.plain.scale, fitted.plain.bias) == pytest.approx((SCALE, BIAS), abs=0.05)
     assert fitted.pairs == 500 * DEPTH
 
 
 def test_fused_logits_have_a_fit_of_their_own() -> None:
     lists = by_fused(sampled("made", 500, seed=1), seed=2)
     fitted = calibrated(lists, WEIGHT)
-    assert (fitted.fused_scale, fitted.fused_bias) == pytest.approx((SCALE, BIAS), abs=0.05)
-    assert fitted.scale < fitted.fused_scale  # blind to a part of what decides
+    assert (fitted.fused.scale, fitted.fused.bias) == pytest.approx((SCALE, BIAS), abs=0.05)
+    assert fitted.plain.scale < fitted.fused.scale  # blind to a part of what decides
 
 
 def test_chances_are_right_on_unseen_pairs() -> None:
@@ -277,7 +278,7 @@ def test_chances_are_right_on_unseen_pairs() -> None:
     logits, relevant = (
         np.concatenate([getattr(entry, name) for entry in unseen]) for name in ("final", "relevant")
     )
-    assert calibration_error(sigmoid(fitted.scale * logits + fitted.bias), relevant) < 0.01
+    assert calibration_error(fitted.plain(logits), relevant) < 0.01
     assert calibration_error(sigmoid(logits), relevant) > 0.05  # as they come they are not
 
 
@@ -304,15 +305,17 @@ def test_labels_that_do_not_rise_with_the_logits_are_not_calibrated() -> None:
 
 
 def numbers(fitted: ModelCalibration) -> list[float]:
-    return [fitted.scale, fitted.bias, fitted.fused_scale, fitted.fused_bias]
+    curves = (fitted.plain, fitted.fused)
+    return [number for curve in curves for number in (curve.scale, curve.bias)]
 
 
 def test_few_pairs_that_are_all_ranked_right_still_give_chances_between_0_and_1() -> None:
     small = [replace(entry, final=entry.final + entry.relevant) for entry in judged(0.0)[:5]]
     fitted = calibrated(small, 0.0)
     assert np.isfinite(numbers(fitted)).all()
-    probabilities = sigmoid(fitted.scale * small[0].final + fitted.bias)
-    assert probabilities[small[0].relevant].min() > 0.5 > probabilities[~small[0].relevant].max()
+    probabilities = fitted.plain(small[0].final)
+    relevant = small[0].relevant
+    assert probabilities[relevant].min() > 0.5 > probabilities[~relevant].max()
 
 
 def fit_exit(lists: Sequence[Scores]) -> Exit:

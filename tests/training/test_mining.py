@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resift.rerank.encoder import Encoder
 from resift.rerank.late_interaction import features, query_states
+from resift.rerank.models import Encoder
 from resift.training import mining
 from resift.training.base import Embed
 from resift.training.mining import NONE, Bm25, Lists, Mined, load, mine, save

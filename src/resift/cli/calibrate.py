@@ -1,4 +1,4 @@
-"""``resift calibrate``: a judged collection in, a file out that makes chances of scores."""
+"""``resift calibrate``: fit scores to a judged collection, and write the fit to a file."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from resift.cli.first_stage import open_first_stage
+from resift.cli.first_stage import check_first_stage, open_first_stage
 from resift.cli.options import (
     AsJson,
     FirstStageMode,
     FusionWeight,
     Mode,
     Model,
-    refuse_pointless,
     uncalibrated,
 )
 from resift.cli.output import console, print_json, print_table, progress, say
@@ -24,12 +23,11 @@ from resift.errors import DatasetError, InputError, QueryError
 from resift.files import check_output, is_stdout
 
 if TYPE_CHECKING:
-    from resift.evaluation.calibrate import Fitted, JudgedLogits
+    from resift.evaluation.calibrate import CalibrationReport, Grades, HeldOutFit, JudgedLogits
+    from resift.evaluation.collection import Task
     from resift.evaluation.first_stage import FirstStage
-    from resift.evaluation.judged import CalibrationReport, Grades
-    from resift.evaluation.task import Task
     from resift.rerank.reranker import Reranker
-    from resift.rerank.scored import ScoredCandidates
+    from resift.rerank.result import ScoredCandidates
 
 
 def calibrate(
@@ -42,9 +40,9 @@ def calibrate(
         str | None, typer.Option("--index", help="Index that does; else the corpus.")
     ] = None,
     mode: FirstStageMode = None,
-    qrels: Annotated[Path | None, typer.Option(help="Judgments, where not in the folder.")] = None,
+    qrels: Annotated[Path | None, typer.Option(help="Judgments, if not in the folder.")] = None,
     depth: Annotated[int, typer.Option(help="Candidates a query.")] = 100,
-    relevant: Annotated[int, typer.Option(help="The least grade of an answer.")] = 1,
+    relevant: Annotated[int, typer.Option(help="Least grade that is relevant.")] = 1,
     judged_only: Annotated[
         bool, typer.Option("--judged-only", help="Leave unjudged candidates out.")
     ] = False,
@@ -52,99 +50,101 @@ def calibrate(
     fusion_weight: FusionWeight = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fit scores to judgments, so that of what scores 0.8 four in five are answers.
+    """Turn scores into probabilities: four in five of the documents that score 0.8 are relevant.
 
-    Without a run or an index the corpus is indexed. Candidates that nobody judged count as none.
+    Without a run or an index the corpus is indexed. Unjudged candidates count as not relevant.
     """
-    from resift.evaluation.judged import Reckoning, judge
-    from resift.evaluation.judged import calibrate as fit
-    from resift.evaluation.task import make_task
-    from resift.rerank.calibration import WHAT, is_own_calibration, write_calibration
+    from resift.evaluation.calibrate import LabelOptions, label_pairs
+    from resift.evaluation.calibrate import calibrate as fit
+    from resift.evaluation.collection import load_task
+    from resift.rerank.calibration import WHAT, is_calibration, write_calibration
     from resift.rerank.reranker import Reranker
 
-    if run and uri:
-        raise InputError(f"--run {run} and --index {uri}: expected one first stage; leave one out")
-    if run:
-        refuse_pointless("a run has no arms; leave it out with --run", mode=mode)
+    check_first_stage(run, uri, mode)
     if depth < 1:
         raise InputError(f"depth={depth}: expected 1 or more")
     if as_json and is_stdout(output):
         raise InputError(f"--output {output} and --json: both go to stdout; name a file")
-    check_output(output, WHAT, is_own_calibration)
-    task = make_task(collection, qrels, relevant, None)
+    check_output(output, WHAT, is_calibration)
+    task = load_task(collection, qrels, relevant, None)
     if not task.qrels:
         raise DatasetError(f"{collection}: no judgments: expected qrels.tsv in it, or --qrels FILE")
     reranker = Reranker(model, settings=uncalibrated())
     first_stage = open_first_stage(collection, run, uri, mode or Mode.hybrid, depth, reranker)
     for note in (*task.notes, *first_stage.notes):
         say(f"note: {note}")
-    readings = _readings(task, first_stage, reranker, depth)
+    scored = _scored_queries(task, first_stage, reranker, depth)
     made = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "collection": collection.resolve().name,
         "first_stage": first_stage.name,
         "depth": str(depth),
-        "answers": f"grade {relevant} and more",
-        "unjudged": "left out" if judged_only else "no answers",
+        "relevant": f"grade {relevant} and more",
+        "unjudged": "left out" if judged_only else "not relevant",
     }
-    report = fit(judge(readings, Reckoning(relevant, judged_only, fusion_weight)), made)
+    judged = label_pairs(scored, LabelOptions(relevant, judged_only, fusion_weight))
+    report = fit(judged, made)
     write_calibration(output, report.calibration)
     if as_json:
         print_json(_as_json(report))
     elif not is_stdout(output):
         _print(report)
     if is_stdout(output):
-        say("written to stdout: what is kept of it in a file is used as --calibration FILE")
+        say("written to stdout: save it to a file, and use that as --calibration FILE")
     else:
         say(f"{output}: use it as --calibration {output} or RESIFT_CALIBRATION")
 
 
-def _readings(
-    task: "Task",
-    first_stage: "FirstStage",
-    reranker: "Reranker",
-    depth: int,
+def _scored_queries(
+    task: "Task", first_stage: "FirstStage", reranker: "Reranker", depth: int
 ) -> Iterator[tuple["ScoredCandidates", "Grades"]]:
-    """Queries that cannot be read are named and left out."""
+    """Each query's scored candidates and grades; queries that cannot be read are reported."""
     with progress() as bar:
-        shown = bar.add_task("reading", total=len(task.queries), note="queries")
+        bar_task = bar.add_task("scoring", total=len(task.queries), note="queries")
         for query_id, query in task.queries.items():
             try:
-                window = first_stage.window(query_id, query, depth)
-                yield reranker.score_candidates(query, window.candidates), task.qrels[query_id]
+                retrieved = first_stage.retrieve(query_id, query, depth)
+                yield reranker.score_candidates(query, retrieved.candidates), task.qrels[query_id]
             except QueryError as error:
                 say(f"query {query_id} is left out: {error}")
-            bar.update(shown, advance=1)
+            bar.update(bar_task, advance=1)
+
+
+def _scales(report: "CalibrationReport") -> "Iterator[tuple[str, HeldOutFit, JudgedLogits]]":
+    """Name, fit and pairs of the plain scale, and of the fused one if there is one."""
+    yield "plain", report.plain, report.judged.plain
+    if report.fused and report.judged.fused:
+        yield "fused", report.fused, report.judged.fused
 
 
 def _print(report: "CalibrationReport") -> None:
-    own = report.calibration
+    """Each method's errors, with the chosen one in bold, and its reliability."""
+    from resift.evaluation.calibrate import reliability
+
+    calibration = report.calibration
     console.print(
-        f"{own.model}: {own.pairs:,} pairs of {own.queries:,} queries, {own.relevant:,} answers",
+        f"{calibration.model}: {calibration.pairs:,} pairs of {calibration.queries:,} queries, "
+        f"{calibration.relevant:,} relevant",
         markup=False,
         soft_wrap=True,
     )
-    _print_scale("logits alone", report.plain, report.judged.plain)
-    if report.fused and report.judged.fused:
-        name = f"with the first stage at {own.fusion_weight:g}"
-        _print_scale(name, report.fused, report.judged.fused)
-
-
-def _print_scale(name: str, fitted: "Fitted", judged: "JudgedLogits") -> None:
-    """What each way does, the chosen one in bold, and its reliability."""
-    from resift.evaluation.reliability import reliability
-
-    fit = fitted.fit
-    ways = _table(name, "log loss", "calibration error")
-    for way, loss in fit.log_loss.items():
-        style = "bold" if way == fit.curve.method else ""
-        ways.add_row(way, f"{loss:.4f}", f"{fit.calibration_error[way]:.4f}", style=style)
-    bins = _table("pairs", "mean score", "answers")
-    for own in reliability(fitted.held_out, judged.relevant):
-        bins.add_row(f"{own.pairs:,}", f"{own.chance:.4f}", f"{own.share:.4f}")
-    for table in (ways, bins):
-        console.print()
-        print_table(table)
+    titles = {
+        "plain": "logits alone",
+        "fused": f"with the first stage at {calibration.fusion_weight:g}",
+    }
+    for name, held_out, judged in _scales(report):
+        fit = held_out.fit
+        methods = _table(titles[name], "log loss", "calibration error")
+        for method, loss in fit.log_loss.items():
+            style = "bold" if method == fit.curve.method else ""
+            error = f"{fit.calibration_error[method]:.4f}"
+            methods.add_row(method, f"{loss:.4f}", error, style=style)
+        bins = _table("pairs", "mean score", "relevant")
+        for each in reliability(held_out.held_out, judged.relevant):
+            bins.add_row(f"{each.pairs:,}", f"{each.probability:.4f}", f"{each.relevant_share:.4f}")
+        for table in (methods, bins):
+            console.print()
+            print_table(table)
 
 
 def _table(first: str, *others: str) -> Table:
@@ -156,15 +156,11 @@ def _table(first: str, *others: str) -> Table:
 
 
 def _as_json(report: "CalibrationReport") -> dict[str, Any]:
-    """What was written, and the bins that its error comes from."""
-    from resift.evaluation.reliability import reliability
+    """What was written, and the bins of the calibration error."""
+    from resift.evaluation.calibrate import reliability
 
-    scales = (("plain", report.plain, report.judged.plain),
-              ("fused", report.fused, report.judged.fused))  # fmt: skip
-    return asdict(report.calibration) | {
-        "reliability": {
-            name: [asdict(own) for own in reliability(fitted.held_out, judged.relevant)]
-            for name, fitted, judged in scales
-            if fitted is not None and judged is not None
-        }
+    bins = {
+        name: [asdict(each) for each in reliability(held_out.held_out, judged.relevant)]
+        for name, held_out, judged in _scales(report)
     }
+    return asdict(report.calibration) | {"reliability": bins}

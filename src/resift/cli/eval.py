@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resift.cli.eval_report import print_ablation, print_evaluation, print_notes
-from resift.cli.first_stage import open_first_stage
+from resift.cli.first_stage import check_first_stage, open_first_stage
 from resift.cli.options import (
     AsJson,
     FirstStageMode,
@@ -27,11 +27,11 @@ from resift.settings import Settings
 FIRST_STAGE = "first-stage"
 
 if TYPE_CHECKING:
-    from resift.evaluation.ablation import Variant
+    from resift.evaluation.collection import Task
     from resift.evaluation.evaluate import EvaluationPlan
     from resift.evaluation.first_stage import FirstStage
-    from resift.evaluation.second_stage import SecondStage, Setting
-    from resift.evaluation.task import Task
+    from resift.evaluation.result import Variant
+    from resift.evaluation.second_stage import SecondStage, SystemOptions
     from resift.search.index import Index
 
 
@@ -44,17 +44,17 @@ def evaluate(
         str | None, typer.Option("--index", help="First stage: an index; else the corpus.")
     ] = None,
     mode: FirstStageMode = None,
-    qrels: Annotated[Path | None, typer.Option(help="Judgments, where not in the folder.")] = None,
-    depths: Annotated[str, typer.Option(help="Candidates reranked a query.")] = "10,20,50,100",
-    queries: Annotated[int | None, typer.Option(min=1, help="Only so many, spread evenly.")] = None,
-    relevant: Annotated[
-        int, typer.Option(min=1, help="The least grade that counts as relevant.")
-    ] = 1,
+    qrels: Annotated[Path | None, typer.Option(help="Judgments, if not in the folder.")] = None,
+    depths: Annotated[str, typer.Option(help="How many candidates are reranked.")] = "10,20,50,100",
+    queries: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number, spread evenly.")
+    ] = None,
+    relevant: Annotated[int, typer.Option(min=1, help="Least grade that is relevant.")] = 1,
     model: Model = None,
     fusion_weight: FusionWeight = None,
     compare: Annotated[
         list[str] | None,
-        typer.Option(help='Others: FOLDER, bundled, "bundled?fusion_weight=0&exact=false".'),
+        typer.Option(help='More rerankers: FOLDER, bundled, "bundled?exact=false".'),
     ] = None,
     target_ms: Annotated[
         float | None, typer.Option(help="Advise a depth whose p95 stays below this.")
@@ -64,66 +64,58 @@ def evaluate(
         typer.Option(help="Exit 3 where nDCG@10 is below: a number, or first-stage."),
     ] = None,
     ablation: Annotated[
-        bool, typer.Option("--ablation", help="Each arm of the index alone, reranked, fused.")
+        bool, typer.Option("--ablation", help="Each mode of the index alone, reranked, fused.")
     ] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots; - is stdout.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure the first stage against reranked, and say whether it helps. Needs the eval extra."""
+    from resift.evaluation.collection import load_task
     from resift.evaluation.evaluate import EvaluationPlan
     from resift.evaluation.first_stage import FromIndex
-    from resift.evaluation.page import check_page
-    from resift.evaluation.task import make_task
+    from resift.evaluation.report.page import check_page
 
-    _check_together(run, uri, html, ablation, as_json)
-    _check_effect(run, ablation, fail_below, mode, compare, target_ms)
+    check_first_stage(run, uri, mode)
+    if ablation:
+        _refuse_with_ablation(run, html, compare, target_ms, mode if fail_below is None else None)
+    if as_json and is_stdout(html):
+        raise InputError(f"--html {html} and --json: both go to stdout; name a file for the page")
     mode = mode or Mode.hybrid
     plan = EvaluationPlan(_depths(depths), relevant, target_ms)
     floor = _floor(fail_below)
     if html:
         check_page(html)
-    task = make_task(collection, qrels, relevant, queries)
-    systems = _systems(_named(model, fusion_weight, compare or []))
+    task = load_task(collection, qrels, relevant, queries)
+    systems = _load(_system_options(model, fusion_weight, compare or []))
     first_stage = open_first_stage(collection, run, uri, mode, plan.depths[-1], systems[0].reranker)
-    main: tuple[float, float] | None
+    primary: tuple[float, float] | None
     if ablation and isinstance(first_stage, FromIndex):
         print_notes((*task.notes, *first_stage.notes))
-        main = _of_mode(_ablate(task, first_stage.index, systems[0], plan, as_json), mode)
+        primary = _primary_of(_ablate(task, first_stage.index, systems[0], plan, as_json), mode)
     else:
-        main = _evaluate(task, first_stage, systems, plan, html, as_json)
+        primary = _evaluate(task, first_stage, systems, plan, html, as_json)
     if floor is not None:
-        _hold(main, floor)
+        _check_floor(primary, floor)
 
 
-def _check_together(
-    run: Path | None, uri: str | None, html: Path | None, ablation: bool, as_json: bool
-) -> None:
-    """Raise `InputError` for options that exclude each other."""
-    if run and (uri or ablation):
-        other = f"--index {uri}" if uri else "--ablation, which is of an index"
-        raise InputError(f"--run {run} and {other}: expected one first stage; leave one out")
-    if html and ablation:
-        raise InputError(f"--html {html} and --ablation, which has no page: leave one out")
-    if as_json and is_stdout(html):
-        raise InputError(f"--html {html} and --json: both go to stdout; name a file for the page")
-
-
-def _check_effect(
+def _refuse_with_ablation(
     run: Path | None,
-    ablation: bool,
-    fail_below: str | None,
-    mode: Mode | None,
+    html: Path | None,
     compare: list[str] | None,
     target_ms: float | None,
+    mode: Mode | None,
 ) -> None:
-    """Raise `InputError` for options that change nothing beside the others."""
+    """Raise `InputError` for options that an ablation excludes or that have no effect on it."""
     if run:
-        refuse_pointless("a run has no arms; leave it out with --run", mode=mode)
-    if ablation:
-        refuse_pointless("the ablation measures one reranker; leave it out", compare=compare)
-        refuse_pointless("the ablation advises no depth; leave it out", target_ms=target_ms)
-    if ablation and fail_below is None:
-        refuse_pointless("the ablation measures all; leave it out, or add --fail-below", mode=mode)
+        raise InputError(
+            f"--run {run} and --ablation, which is of an index: expected one first stage; leave "
+            "one out"
+        )
+    if html:
+        raise InputError(f"--html {html} and --ablation, which has no page: leave one out")
+    refuse_pointless("the ablation measures one reranker; leave it out", compare=compare)
+    refuse_pointless("the ablation advises no depth; leave it out", target_ms=target_ms)
+    refuse_pointless("the ablation measures all; leave it out, or add --fail-below", mode=mode)
 
 
 def _evaluate(
@@ -134,79 +126,76 @@ def _evaluate(
     html: Path | None,
     as_json: bool,
 ) -> tuple[float, float] | None:
-    """Measure, print, and write the page last: what was measured is not lost with it."""
+    """Measure, print, and write the page last: if that fails the figures are printed."""
     from resift.evaluation.evaluate import evaluate as measure
-    from resift.evaluation.page import write_page
+    from resift.evaluation.report.page import write_page
 
     with progress() as bar:
-        shown = bar.add_task("reranking", total=len(task.queries), note="queries")
-        found = measure(task, first_stage, systems, plan, lambda _: bar.update(shown, advance=1))
+        bar_task = bar.add_task("reranking", total=len(task.queries), note="queries")
+        evaluation = measure(
+            task, first_stage, systems, plan, lambda: bar.update(bar_task, advance=1)
+        )
     if as_json:
-        print_json(found.as_dict())
+        print_json(evaluation.as_dict())
     elif not is_stdout(html):
-        print_evaluation(found)
+        print_evaluation(evaluation)
     if html:
-        write_page(html, found)
+        write_page(html, evaluation)
         if not is_stdout(html):
             say(f"{html}: the same with plots")
-    return found.main()
+    return evaluation.main()
 
 
 def _ablate(
     task: "Task", index: "Index", system: "SecondStage", plan: "EvaluationPlan", as_json: bool
 ) -> "list[Variant]":
-    from resift.evaluation.ablation import ablate
-    from resift.search.retrieval import MODES
+    from resift.evaluation.evaluate import ablate
+    from resift.search.options import MODES
 
     with progress() as bar:
-        shown = bar.add_task("reranking", total=len(MODES) * len(task.queries), note="queries")
-        parts = ablate(task, index, system, plan.depths[-1], plan.relevant,
-                       lambda: bar.update(shown, advance=1))  # fmt: skip
+        bar_task = bar.add_task("reranking", total=len(MODES) * len(task.queries), note="queries")
+        variants = ablate(task, index, system, plan.depths[-1], plan.relevant,
+                       lambda: bar.update(bar_task, advance=1))  # fmt: skip
     if as_json:
-        print_json([asdict(part) for part in parts])
+        print_json([asdict(variant) for variant in variants])
     else:
-        print_ablation(parts)
-    return parts
+        print_ablation(variants)
+    return variants
 
 
-def _of_mode(parts: "Sequence[Variant]", mode: Mode) -> tuple[float, float]:
-    """The main measure of one mode, as it is and with the reranker and its own say."""
+def _primary_of(variants: "Sequence[Variant]", mode: Mode) -> tuple[float, float]:
+    """The primary measure of one mode, without reranking and fused."""
     from resift.evaluation.measures import PRIMARY
 
     first, fused = (
-        next(part for part in parts if (part.mode, part.second) == (mode.value, second))
-        for second in ("none", "fused")
+        next(each for each in variants if (each.mode, each.reranking) == (mode.value, reranking))
+        for reranking in ("none", "fused")
     )
     return first.measures[PRIMARY], fused.measures[PRIMARY]
 
 
-def _named(
-    model: str | None, fusion_weight: float | None, others: Sequence[str]
-) -> "list[Setting]":
-    """What is to be compared: the reranker of --model first, or else the first of the others."""
-    from resift.evaluation.second_stage import Setting, parse_setting
+def _system_options(
+    model: str | None, fusion_weight: float | None, compare: Sequence[str]
+) -> "list[SystemOptions]":
+    """The rerankers to compare; without --model and --fusion-weight those of --compare alone."""
+    from resift.evaluation.second_stage import SystemOptions, parse_system
 
-    settings = [parse_setting(text) for text in others]
-    if settings and model is None and fusion_weight is None:
-        return settings
-    named = model if model is not None else Settings.load().model or "bundled"
-    label = named
-    if fusion_weight is not None:
-        label += f"?fusion_weight={fusion_weight:g}"
-    return [Setting(label, named, fusion_weight), *settings]
+    others = [parse_system(text) for text in compare]
+    if others and model is None and fusion_weight is None:
+        return others
+    name = model if model is not None else Settings.load().model or "bundled"
+    weight = "" if fusion_weight is None else f"?fusion_weight={fusion_weight:g}"
+    return [SystemOptions(f"{name}{weight}", name, fusion_weight), *others]
 
 
-def _systems(settings: "Sequence[Setting]") -> "list[SecondStage]":
-    """Their models, each loaded once, without caches: what was read before is no measure of time.
-
-    Raises `InputError` for a weight that is no number from 0.
-    """
+def _load(systems: "Sequence[SystemOptions]") -> "list[SecondStage]":
+    """Each model loaded once, without caches, which would make times meaningless."""
     from resift.evaluation.second_stage import SecondStage
     from resift.rerank.reranker import Reranker
 
-    fresh = replace(uncalibrated(), cache_mb=0, cache_file=None, state_cache_mb=0)
-    models = {setting.model: Reranker(setting.model, settings=fresh) for setting in settings}
-    return [SecondStage(setting, models[setting.model]) for setting in settings]
+    uncached = replace(uncalibrated(), cache_mb=0, cache_file=None, state_cache_mb=0)
+    models = {options.model: Reranker(options.model, settings=uncached) for options in systems}
+    return [SecondStage(options, models[options.model]) for options in systems]
 
 
 def _depths(text: str) -> list[int]:
@@ -219,7 +208,7 @@ def _depths(text: str) -> list[int]:
 
 
 def _floor(text: str | None) -> float | None:
-    """A number, or infinity below zero for the first stage's own; None for no gate."""
+    """A number, or minus infinity for the first stage's value; None where nothing is checked."""
     if text is None:
         return None
     if text == FIRST_STAGE:
@@ -233,12 +222,12 @@ def _floor(text: str | None) -> float | None:
     return floor
 
 
-def _hold(main: tuple[float, float] | None, floor: float) -> None:
+def _check_floor(primary: tuple[float, float] | None, floor: float) -> None:
     """Raise `BelowFloor` where quality is below the floor, or not known."""
-    if main is None:
-        raise BelowFloor("--fail-below: there are no judgments, so that nothing holds it")
-    before, after = main
-    least = before if floor == -math.inf else floor
-    if after < least:
-        what = " of the first stage" if floor == -math.inf else ""
-        raise BelowFloor(f"nDCG@10 is {after:.4f}, below {least:.4f}{what}")
+    if primary is None:
+        raise BelowFloor("--fail-below: there are no judgments to check it with")
+    before, after = primary
+    minimum = before if floor == -math.inf else floor
+    if after < minimum:
+        source = " of the first stage" if floor == -math.inf else ""
+        raise BelowFloor(f"nDCG@10 is {after:.4f}, below {minimum:.4f}{source}")

@@ -7,157 +7,151 @@ from rich.markup import escape
 from rich.table import Table
 
 from resift.cli.output import console, errors, print_table, printable, snippet
-from resift.evaluation.ablation import Variant
-from resift.evaluation.advice import chance, chance_alone, first_cost, in_words, short
-from resift.evaluation.result import Evaluation, Latency, Moved, QueryChange, SystemResult
+from resift.evaluation.advice import (
+    format_advice,
+    format_first_stage_cost,
+    format_measure,
+    format_p,
+    format_p_cell,
+)
+from resift.evaluation.result import Evaluation, Latency, QueryChange, SystemResult, Variant
 
-MOST = 5  # queries helped and hurt
+MAX_QUERIES = 5  # helped and hurt
+DEPTH_MEASURES = ("nDCG", "RR", "P", "Success")  # the significance table has all
 _GRADE = re.compile(r"\(rel=\d+\)")
-SHOWN = ("nDCG", "RR", "P", "Success")  # by depth; all are shown against chance
 
 
-def print_evaluation(found: Evaluation) -> None:
-    """Everything that a person needs to decide; notes go to stderr."""
-    print_notes(found.notes)
-    for system in found.systems:
-        _line(f"[bold]{escape(system.verdict)}[/]  [dim]({escape(system.label)})[/]")
-    cost = first_cost(found)
-    _line(
-        f"{escape(found.collection)}: {found.queries} queries, first stage "
-        f"{escape(found.first_stage)}{f' ({cost})' if cost else ''}\n"
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Verdicts, figures, advice and queries on stdout; notes on stderr."""
+    print_notes(evaluation.notes)
+    for system in evaluation.systems:
+        _print(f"[bold]{escape(system.verdict)}[/]  [dim]({escape(system.label)})[/]")
+    cost = format_first_stage_cost(evaluation)
+    _print(
+        f"{escape(evaluation.collection)}: {evaluation.queries} queries, first stage "
+        f"{escape(evaluation.first_stage)}{f' ({cost})' if cost else ''}\n"
     )
-    _figures(found)
-    for system in found.systems:
-        if system.compared:
-            _significance(system, found.systems[0].label)
-            if system.advice:
-                _line(f"\n[bold]advice:[/] {escape(in_words(system.advice))}")
-            _queries(system)
-        else:
-            _line(f"{escape(system.label)}: {system.replaced:.1f} of a query's first ten are new")
+    _print_depths(evaluation)
+    for system in evaluation.systems:
+        if not system.compared:
+            replaced = f"{system.replaced:.1f} of a query's first ten are new"
+            _print(f"{escape(system.label)}: {replaced}")
+            continue
+        _print_significance(system, evaluation.systems[0].label)
+        if system.advice:
+            _print(f"\n[bold]advice:[/] {escape(format_advice(system.advice))}")
+        for title, changes in (("hurt most", system.hurt()), ("helped most", system.helped())):
+            _print_queries(title, changes)
 
 
 def print_notes(notes: Sequence[str]) -> None:
-    """What is missing or odd, a line each on stderr."""
+    """What is missing or unusual, a line each on stderr."""
     for note in notes:
         line = f"[yellow]note:[/] {escape(printable(note))}"
         errors.print(line, highlight=False, soft_wrap=True)
 
 
-def print_ablation(parts: Sequence[Variant]) -> None:
-    """A table: what each way to search is worth, how long it takes, what it asks of the store."""
-    names = [name for name in parts[0].measures if name.startswith(("nDCG", "RR", "R(", "R@"))]
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("first", no_wrap=True)
-    table.add_column("rerank", no_wrap=True)
-    for name in [*map(_short_name, names), "change", "p", "p50 ms", "p95", "requests"]:
-        table.add_column(name, justify="right", no_wrap=True)
-    for part in parts:
-        own = part.compared
+def print_ablation(variants: Sequence[Variant]) -> None:
+    """A table: quality, latency and requests of each way to search."""
+    names = [name for name in variants[0].measures if name.startswith(("nDCG", "RR", "R(", "R@"))]
+    columns = [*map(_short_name, names), "change", "p", "p50 ms", "p95", "requests"]
+    table = _table(["first", "rerank"], columns)
+    for variant in variants:
+        compared = variant.compared
         table.add_row(
-            part.mode,
-            part.second,
-            *(short(part.measures[name]) for name in names),
-            f"{own.difference:+.3f}" if own else "",
-            chance_alone(max(own.p_bootstrap, own.p_randomisation)) if own else "",
-            *_milliseconds(part.latency),
-            f"{part.requests:.1f}",
+            variant.mode,
+            variant.reranking,
+            *(format_measure(variant.measures[name]) for name in names),
+            f"{compared.difference:+.3f}" if compared else "",
+            format_p_cell(compared.p) if compared else "",
+            *_latency_cells(variant.latency),
+            f"{variant.requests:.1f}",
         )
     print_table(table)
 
 
-def _figures(found: Evaluation) -> None:
+def _print_depths(evaluation: Evaluation) -> None:
     """First stage and each depth: measures, milliseconds, pairs and tokens."""
-    names = [name for name in found.first if name.startswith(SHOWN)]
+    names = [name for name in evaluation.first if name.startswith(DEPTH_MEASURES)]
     if any(_GRADE.search(name) for name in names):
-        _line("all but nDCG count documents of the grade that --relevant names, and more\n")
-    for number, system in enumerate(found.systems):
-        table = _table(["", *map(_short_name, names), "p50 ms", "p95", "pairs", "tokens"])
+        _print("all but nDCG count documents of the grade that --relevant names, and more\n")
+    for number, system in enumerate(evaluation.systems):
+        columns = [*map(_short_name, names), "p50 ms", "p95", "pairs", "tokens"]
+        table = _table([""], columns, min_width=len("first stage"))
         if number == 0:
-            first = (short(found.first[name]) for name in names)
+            first = (format_measure(evaluation.first[name]) for name in names)
             table.add_row("first stage", *first, "", "", "", "")
-        if len(found.systems) > 1:
-            _line(f"{chr(10) if number else ''}[dim]{escape(system.label)}[/]")
+        if len(evaluation.systems) > 1:
+            _print(f"{chr(10) if number else ''}[dim]{escape(system.label)}[/]")
         for row in system.rows:
             table.add_row(
                 f"depth {row.depth}",
-                *(short(row.measures[name]) for name in names),
-                *_milliseconds(row.latency),
+                *(format_measure(row.measures[name]) for name in names),
+                *_latency_cells(row.latency),
                 f"{row.pairs:.0f}",
                 f"{row.tokens:,.0f}",
             )
         print_table(table)
 
 
-def _table(heads: Sequence[str]) -> Table:
-    """Names on the left and numbers on the right, whole; names are as wide in every table."""
+def _print_significance(system: SystemResult, first_label: str) -> None:
+    """Every measure at the greatest depth against the first stage."""
+    _print(f"\n[italic]depth {system.rows[-1].depth}[/]  [dim]({escape(system.label)})[/]")
+    columns = ["first", "now", "change", "95 %", "p boot", "p rand", "better", "worse"]
+    table = _table([""], columns, min_width=len("first stage"))
+    for name, test in system.compared.items():
+        table.add_row(
+            _short_name(name),
+            format_measure(test.before),
+            format_measure(test.after),
+            f"{test.difference:+.3f}",
+            f"{test.low:+.3f} {test.high:+.3f}",
+            format_p_cell(test.p_bootstrap),
+            format_p_cell(test.p_randomisation),
+            str(test.better),
+            str(test.worse),
+        )
+    print_table(table)
+    if against := system.against:
+        change = f"{against.difference:+.3f}, {format_p(against.p)}"
+        _print(f"against {escape(first_label)}: {change}")
+
+
+def _print_queries(title: str, changes: Sequence[QueryChange]) -> None:
+    if changes:
+        _print(f"\n[bold]{title}[/] ({min(MAX_QUERIES, len(changes))} of {len(changes)})")
+    for change in changes[:MAX_QUERIES]:
+        before, after = format_measure(change.before), format_measure(change.after)
+        query, query_id = escape(snippet(change.query, 100)), _escaped(change.query_id)
+        _print(f"{before} → {after}  {query}  [dim]{query_id}[/]")
+        for moved in change.moved:
+            grade = "  ?" if moved.grade is None else f"{moved.grade:3}"
+            ranks = f"{moved.rank_before or '-':>4} → {moved.rank_after or '-'!s:<4}"
+            _print(f"  grade {grade}  {ranks} {_escaped(moved.title) or _escaped(moved.doc_id)}")
+
+
+def _table(names: Sequence[str], numbers: Sequence[str], min_width: int | None = None) -> Table:
+    """Columns of text on the left and of numbers on the right, never wrapped."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(heads[0], no_wrap=True, min_width=len("first stage"))
-    for name in heads[1:]:
+    for name in names:
+        table.add_column(name, no_wrap=True, min_width=min_width)
+    for name in numbers:
         table.add_column(name, justify="right", no_wrap=True)
     return table
 
 
 def _short_name(measure: str) -> str:
-    """Without the grade that counts, which is the same for all."""
+    """Without the least relevant grade, which is the same for all."""
     return _GRADE.sub("", measure)
 
 
-def _milliseconds(latency: Latency | None) -> tuple[str, str]:
+def _latency_cells(latency: Latency | None) -> tuple[str, str]:
     return (f"{latency.p50:.0f}", f"{latency.p95:.0f}") if latency else ("", "")
 
 
-def _significance(system: SystemResult, first: str) -> None:
-    """Every measure at the greatest depth against the first stage."""
-    _line(f"\n[italic]depth {system.rows[-1].depth}[/]  [dim]({escape(system.label)})[/]")
-    table = _table(["", "first", "now", "change", "95 %", "p boot", "p rand", "better", "worse"])
-    for name, own in system.compared.items():
-        table.add_row(
-            _short_name(name),
-            short(own.before),
-            short(own.after),
-            f"{own.difference:+.3f}",
-            f"{own.low:+.3f} {own.high:+.3f}",
-            chance_alone(own.p_bootstrap),
-            chance_alone(own.p_randomisation),
-            str(own.better),
-            str(own.worse),
-        )
-    print_table(table)
-    if system.against:
-        own = system.against
-        _line(
-            f"against {escape(first)}: {own.difference:+.3f}, "
-            f"{chance(max(own.p_bootstrap, own.p_randomisation))}"
-        )
-
-
-def _queries(system: SystemResult) -> None:
-    for title, changes in (("hurt most", system.hurt()), ("helped most", system.helped())):
-        if changes:
-            _line(f"\n[bold]{title}[/] ({min(MOST, len(changes))} of {len(changes)})")
-        for change in changes[:MOST]:
-            _change(change)
-
-
-def _change(change: QueryChange) -> None:
-    query = escape(snippet(change.query, 100))
-    _line(
-        f"{short(change.before)} → {short(change.after)}  {query}  [dim]{_safe(change.query_id)}[/]"
-    )
-    _documents(change.moved)
-
-
-def _documents(moved: Sequence[Moved]) -> None:
-    for own in moved:
-        grade = "  ?" if own.grade is None else f"{own.grade:3}"
-        was, now = own.was or "-", own.now or "-"
-        _line(f"  grade {grade}  {was:>4} → {now!s:<4} {_safe(own.title) or _safe(own.doc_id)}")
-
-
-def _safe(text: str) -> str:
+def _escaped(text: str) -> str:
     return escape(printable(text))
 
 
-def _line(text: str) -> None:
+def _print(text: str) -> None:
     console.print(text, soft_wrap=True, highlight=False)

@@ -4,12 +4,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resift.cli.index import sync_progress
-from resift.cli.options import Mode
+from resift.cli.options import Mode, refuse_pointless
+from resift.errors import InputError
 from resift.settings import Settings
 
 if TYPE_CHECKING:
     from resift.evaluation.first_stage import FirstStage
-    from resift.index.precompute import Precomputer
+    from resift.index.embed import Precomputer
+
+
+def check_first_stage(run: Path | None, uri: str | None, mode: Mode | None) -> None:
+    """Raise `InputError` for two first stages, and for a mode of a run."""
+    if run and uri:
+        raise InputError(f"--run {run} and --index {uri}: expected one first stage; leave one out")
+    if run:
+        refuse_pointless("a run has no modes; leave it out with --run", mode=mode)
 
 
 def open_first_stage(

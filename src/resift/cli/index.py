@@ -1,4 +1,4 @@
-"""``resift index``: bring an index up to date with a folder or bucket of documents."""
+"""``resift index``: sync a folder or bucket of documents into an index."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resift.cli.options import AsJson, IndexUri, Model, uncalibrated
-from resift.cli.output import console, print_json, progress, say
+from resift.cli.output import print_json, print_line, progress, say
 
 if TYPE_CHECKING:
-    from resift.cli.source_options import Given
+    from resift.cli.source_options import GivenOptions
     from resift.index.plan import SyncPlan
     from resift.index.report import SyncReport
     from resift.index.run import Progress
@@ -28,49 +28,55 @@ def index(
     include: Annotated[
         list[str] | None, Flag(help="Only files like this, as in .gitignore.")
     ] = None,
-    exclude: Annotated[list[str] | None, Flag(help="None like this; those indexed go.")] = None,
+    exclude: Annotated[
+        list[str] | None, Flag(help="Not files like this; indexed ones are removed.")
+    ] = None,
     text_column: Annotated[
-        list[str] | None, Flag(help="Of rows: the text; or PATTERN=COLUMN.  [default: text]")
+        list[str] | None, Flag(help="Column of the text; or PATTERN=COLUMN.  [default: text]")
     ] = None,
     title_column: Annotated[
-        list[str] | None, Flag(help="The same: the title.  [default: title]")
+        list[str] | None, Flag(help="Column of the title.  [default: title]")
     ] = None,
     id_column: Annotated[
-        list[str] | None, Flag(help="The same: the id.  [default: _id or id]")
+        list[str] | None, Flag(help="Column of the id.  [default: _id or id]")
     ] = None,
-    max_mb: Annotated[float | None, Flag(help="Larger files are skipped.  [default: 100]")] = None,
+    max_mb: Annotated[float | None, Flag(help="Skip larger files.  [default: 100]")] = None,
     max_seconds: Annotated[
-        float | None, Flag(help="Files that take longer to parse, too.  [default: 60]")
+        float | None, Flag(help="Skip files that take longer to parse.  [default: 60]")
     ] = None,
     follow_links: Annotated[
         bool | None, Flag("--follow-links/--no-follow-links", help="Follow links of a folder.")
     ] = None,
-    forget: Annotated[bool, Flag("--forget", help="Not as it was read last: anew.")] = False,
+    forget: Annotated[
+        bool, Flag("--forget", help="Start from the default options, not from the last ones.")
+    ] = False,
     embedder: Annotated[str | None, Flag(help="bundled, wordllama, folder, URL#model.")] = None,
     token_states: Annotated[
-        bool, Flag("--token-states", help="Keep the reranker's half: faster, larger.")
+        bool, Flag("--token-states", help="Store token states: faster search, larger index.")
     ] = False,
     model: Model = None,
-    dry_run: Annotated[bool, Flag("--dry-run", help="Interpolation what would be done.")] = False,
+    dry_run: Annotated[
+        bool, Flag("--dry-run", help="Show what a sync would do; write nothing.")
+    ] = False,
     allow_deletes: Annotated[
-        bool, Flag("--allow-deletes", help="Go on though most documents are gone.")
+        bool, Flag("--allow-deletes", help="Continue although most documents are gone.")
     ] = False,
     unsafe_store: Annotated[
         bool, Flag("--unsafe-store", help="Write even where writes can be lost.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Index documents, and publish them as a new version; a second run does what has changed.
+    """Index documents and publish them as a new version; later runs read only what has changed.
 
     Reads .txt .md .html .pdf .jsonl .csv .tsv .parquet, and office files with the extra office. How
     a source is read (files, columns, limits, links) is remembered with the index.
     """
-    from resift.cli.source_options import Given
+    from resift.cli.source_options import GivenOptions
     from resift.search.index import Index
 
     settings = uncalibrated(model)
     target = Index(uri, settings=replace(settings, embedder=embedder or settings.embedder))
-    given = Given(
+    given = GivenOptions(
         include, exclude, text_column, title_column, id_column, max_mb, max_seconds, follow_links
     )
     source_options = _source_options(target, source, given, forget)
@@ -85,30 +91,36 @@ def index(
         return
     with sync_progress() as show:
         report = target.sync(
-            source, show, source_options=source_options, token_states=token_states, allow_unsafe=unsafe_store,
+            source,
+            show,
+            source_options=source_options,
+            token_states=token_states,
+            allow_unsafe=unsafe_store,
             allow_deletes=allow_deletes,
-        )  # fmt: skip
+        )
     _print_report(target, report, as_json)
 
 
-def _source_options(target: "Index", source: str, given: "Given", forget: bool) -> "SourceOptions":
-    """How the source is read now; what is remembered, and what changes of it, is said."""
+def _source_options(
+    target: "Index", source: str, given: "GivenOptions", forget: bool
+) -> "SourceOptions":
+    """The remembered options with those of this run applied; prints which are in force."""
     from resift.cli.source_options import described, differences
     from resift.errors import StoreError
-    from resift.index.source_options import AS_IT_IS
+    from resift.index.source_options import DEFAULT_OPTIONS
 
     try:
         before = target.source_options(source)
     except StoreError:  # damaged
         if not forget:
             raise
-        before = AS_IT_IS
-    source_options = given.upon(AS_IT_IS if forget else before)
+        before = DEFAULT_OPTIONS
+    source_options = given.applied_to(DEFAULT_OPTIONS if forget else before)
     changed = differences(before, source_options)
-    if before != AS_IT_IS and changed:
+    if before != DEFAULT_OPTIONS and changed:
         say(f"options changed: {', '.join(changed)}")
-    elif before != AS_IT_IS:
-        say(f"read as before: {described(before)}")
+    elif before != DEFAULT_OPTIONS:
+        say(f"remembered options: {described(before)}")
     return source_options
 
 
@@ -116,19 +128,17 @@ def _print_plan(plan: "SyncPlan", as_json: bool) -> None:
     if as_json:
         print_json(asdict(plan))
         return
-    _name_skipped(plan)
+    print_skipped(plan)
     about = "" if plan.sampled == plan.added + plan.changed else "about "
-    without = " without embedding, which a server does" if plan.embeds_elsewhere else ""
-    console.print(
+    without = ", without the embedding on a server" if plan.embeds_elsewhere else ""
+    print_line(
         f"would add {plan.added}, change {plan.changed}, delete {plan.deleted}, leave "
         f"{plan.unchanged}: {plan.bytes / 1e6:.1f} MB to read, {about}{plan.passages:,} passages "
         f"to embed, about {_duration(plan.seconds)}{without}, about {plan.requests:,} requests "
-        f"({plan.sampled} documents were read to say so)",
-        markup=False,
-        soft_wrap=True,
+        f"({plan.sampled} documents were read for this estimate)"
     )
     if plan.refusal:
-        say(f"it would stop: {plan.refusal}")
+        say(f"the sync would stop: {plan.refusal}")
 
 
 def _print_report(target: "Index", report: "SyncReport", as_json: bool) -> None:
@@ -139,31 +149,29 @@ def _print_report(target: "Index", report: "SyncReport", as_json: bool) -> None:
     if report.other_sources:
         say(f"the index also holds {', '.join(report.other_sources)}")
     reused = f", {report.passages_reused:,} had vectors" if report.passages_reused else ""
-    unread = f", {report.unread} kept as they were, unread" if report.unread else ""
-    emptied = f", {report.emptied} give no text any more" if report.emptied else ""
-    options = "; it remembers the changed options" if report.options_changed else ""
-    console.print(
+    unread = f", {report.unread} not readable, left as they were" if report.unread else ""
+    emptied = f", {report.emptied} without text now" if report.emptied else ""
+    options = "; the changed options are remembered" if report.options_changed else ""
+    print_line(
         f"{target.uri}: version {report.version}: {report.added} added, {report.changed} changed, "
         f"{report.deleted} deleted, {report.unchanged} unchanged, {report.unindexed} not indexed"
         f"{unread}{emptied}; {report.passages_embedded:,} passages embedded{reused} "
-        f"in {report.seconds:.1f} s{_kept(report)}{options}",
-        markup=False,
-        soft_wrap=True,
+        f"in {report.seconds:.1f} s{_token_states(report)}{options}"
     )
 
 
-def _kept(report: "SyncReport") -> str:
-    """What token states take, where some were written."""
+def _token_states(report: "SyncReport") -> str:
+    """Size of the token states, where some were written."""
     if not report.precomputed_bytes:
         return ""
     written = report.passages_embedded + report.passages_reused - report.passages_resumed
     each = report.precomputed_bytes / written
-    return f"; states kept: {report.precomputed_bytes / 1e6:.1f} MB, {each / 1e3:.0f} kB a passage"
+    return f"; token states: {report.precomputed_bytes / 1e6:.1f} MB, {each / 1e3:.0f} kB a passage"
 
 
 @contextmanager
 def sync_progress() -> Iterator[Callable[["Progress"], None]]:
-    """A bar of the work done; documents, passages and megabytes beside it."""
+    """A progress bar with documents, passages and megabytes."""
     with progress() as bar:
         task = bar.add_task("indexing", total=None, note="")
 
@@ -177,12 +185,8 @@ def sync_progress() -> Iterator[Callable[["Progress"], None]]:
         yield show
 
 
-def print_skipped(report: "SyncReport") -> None:
-    """Name what was left out, and why, on stderr."""
-    _name_skipped(report)
-
-
-def _name_skipped(report: "SyncReport | SyncPlan") -> None:
+def print_skipped(report: "SyncReport | SyncPlan") -> None:
+    """Print the skipped files and the reasons on stderr."""
     partly = {*report.partly_read}
     for uri, reason in report.skipped[:SHOWN]:
         say(f"{'note' if uri in partly else 'skipped'} {uri}: {reason}")

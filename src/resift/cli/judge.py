@@ -1,24 +1,33 @@
-"""``resift judge``: shows candidates, and keeps what a person says of them as qrels."""
+"""``resift judge``: judge candidates by hand, in the terminal or on a page, into a qrels file."""
 
 import os
+import sys
+from collections.abc import Sequence
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
 
+from resift.cli.judge_text import harmless, marked
+from resift.cli.keys import BACKSPACES, keys
 from resift.cli.options import Model, refuse_pointless, uncalibrated
-from resift.cli.output import say
+from resift.cli.output import console, errors, printable, say
 from resift.errors import InputError
 from resift.files import STDOUT as STDIN
 
 if TYPE_CHECKING:
-    from resift.evaluation.pool import Pools
+    from resift.evaluation.judging import JudgingItem, JudgingSession
+    from resift.evaluation.pool import MakePool
+
+MAX_WIDTH = 100  # longer lines are hard to read
 
 
 class GradeScale(StrEnum):
-    """How many grades there are."""
+    """The grades to choose from."""
 
     two = "0-1"
     three = "0-2"
@@ -38,52 +47,52 @@ def judge(
     ] = [],  # noqa: B006
     output: Annotated[
         Path | None,
-        typer.Option(help="Where judgments go.  [default: judgments.tsv beside the queries]"),
+        typer.Option(help="Judgments file.  [default: judgments.tsv beside the queries]"),
     ] = None,
     qrels: Annotated[
-        Path | None, typer.Option(help="Judgments of others, where not in the folder; read only.")
+        Path | None, typer.Option(help="Existing judgments, if not in the folder; read only.")
     ] = None,
-    pool: Annotated[int, typer.Option(help="How many documents each system puts in.")] = 10,
+    pool: Annotated[int, typer.Option(help="How many documents of each system.")] = 10,
     model: Model = None,
-    grades: Annotated[GradeScale, typer.Option(help="The grades; a key each.")] = GradeScale.three,
-    web: Annotated[bool, typer.Option("--web", help="On a page, for this machine only.")] = False,
+    grades: Annotated[GradeScale, typer.Option(help="The grades, a key each.")] = GradeScale.three,
+    web: Annotated[
+        bool, typer.Option("--web", help="On a web page, for this machine only.")
+    ] = False,
     port: Annotated[
-        int | None, typer.Option(help="Of the page; any that is free by default, or for 0.")
+        int | None, typer.Option(help="Of the page; a free one by default, or for 0.")
     ] = None,
 ) -> None:
     """Judge by hand what lexical, dense, hybrid and reranked search find, or what runs have.
 
-    Each key is on disk before the next candidate is shown; a later call goes on from there.
-    Judgments that were there are read, and never changed.
+    Each judgment is on disk before the next candidate is shown; a later call continues from there.
+    Existing judgments are read, and never changed.
     """
-    from resift.evaluation.judging import Judging, visiting_order
+    from resift.evaluation.judging import JudgingSession, query_order
     from resift.evaluation.judgments import Judgments
-    from resift.evaluation.pool import Ahead
-    from resift.evaluation.qrels import JUDGMENTS, find_qrels, read_qrels
+    from resift.evaluation.pool import PrefetchedPools
     from resift.evaluation.queries import read_queries
+    from resift.evaluation.trec import JUDGMENTS_FILE, find_qrels, read_qrels
 
     if not web:
-        refuse_pointless("of the page; add --web, or leave it out", port=port)
+        refuse_pointless("only the page has one; add --web, or leave it out", port=port)
     _refuse_stdin(queries, *run, qrels)
     texts = {name: text for name, text in read_queries(queries).items() if text.strip()}
     folder = queries if os.path.isdir(queries) else queries.parent
-    others = qrels or find_qrels(folder)
-    published = read_qrels(others) if others else {}
-    with closing(Judgments(output or folder / JUDGMENTS, published)) as judgments:
+    published_file = qrels or find_qrels(folder)
+    published = read_qrels(published_file) if published_file else {}
+    with closing(Judgments(output or folder / JUDGMENTS_FILE, published)) as judgments:
         make = _pools(queries, texts, uri, model, run, pool)
-        with Ahead(make, visiting_order(texts, judgments.begun)) as pools:
-            judging = Judging(texts, pools, judgments, grades.value)
+        with PrefetchedPools(make, query_order(texts, judgments.started)) as pools:
+            session = JudgingSession(texts, pools, judgments, grades.value)
             if web:
                 from resift.cli.judge_page import judge_on_page
 
-                judge_on_page(judging, port or 0)
+                judge_on_page(session, port or 0)
             else:
-                from resift.cli.judge_terminal import judge_in_terminal
-
-                judge_in_terminal(judging)
-            is_done = judging.sheet() is None
-    end = "nothing is left" if is_done else "the same call goes on from here"
-    say(f"{judgments.file}: {judging.judged} judged; {end}")
+                judge_in_terminal(session)
+            is_done = session.current() is None
+    end = "nothing is left" if is_done else "the same call continues from here"
+    say(f"{judgments.file}: {session.judged} judged; {end}")
 
 
 def _refuse_stdin(*files: Path | None) -> None:
@@ -98,17 +107,98 @@ def _pools(
     model: str | None,
     files: list[Path],
     size: int,
-) -> "Pools":
+) -> "MakePool":
     from resift.evaluation.collection import open_collection
     from resift.evaluation.pool import pools_of_index, pools_of_runs
     from resift.evaluation.trec import read_run
 
     if bool(uri) == bool(files):
-        raise InputError("expected candidates from one place: --index URI or --run RUN")
+        raise InputError("expected candidates from one source: --index URI or --run RUN")
     if uri:
         from resift.search.index import Index
 
         return pools_of_index(Index(uri, settings=uncalibrated(model)), queries, size)
-    refuse_pointless("reranks what an index finds; leave it out with --run", model=model)
+    refuse_pointless("reranks results of an index; leave it out with --run", model=model)
     runs = {file: read_run(file) for file in files}
     return pools_of_runs(open_collection(path), queries, runs, size)
+
+
+def judge_in_terminal(session: "JudgingSession") -> None:
+    """Show items and read keys until nothing is left, ``q`` or the end of the input.
+
+    Raises `InputError` for an unknown key from a pipe; in a terminal it is ignored.
+    """
+    from resift.evaluation.judging import BACK, QUIT
+
+    if not _show(session):
+        return
+    for key in keys():
+        if key == QUIT:
+            return
+        try:
+            session.press(BACK if key in BACKSPACES else key)
+        except InputError:
+            if not sys.stdin.isatty():
+                raise
+            continue
+        if not _show(session):
+            return
+
+
+def _show(session: "JudgingSession") -> bool:
+    """Show the next item on a cleared screen; whether there is one."""
+    with errors.status("looking for candidates"):
+        item = session.current()
+    if item is None:
+        return False
+    screen = screenful(item, session)
+    width = min(console.width, MAX_WIDTH)
+    footer: list[RenderableType] = [keys_line(session.grades)]
+    lines = console.render_lines(Group(*screen), console.options.update(width=width))
+    if console.is_terminal and len(lines) + 2 > console.height:
+        footer.insert(0, _query(item))  # the first one has scrolled away
+    console.clear()
+    console.print(*screen, *footer, sep="\n", width=width)
+    return True
+
+
+def screenful(item: "JudgingItem", session: "JudgingSession") -> list[RenderableType]:
+    """The progress, the query, and the whole candidate."""
+    progress = (
+        f"query {item.query_number} of {item.queries} · "
+        f"candidate {item.number} of {item.count} · {session.judged} judged now"
+    )
+    if item.taken_back is not None:
+        progress += f" · took back: {item.taken_back} {session.grades[item.taken_back]}"
+    document = item.document
+    head: list[RenderableType] = [Text(progress, style="dim")]
+    head += [Text(printable(problem), style="yellow") for problem in item.problems]
+    head += [_query(item), Text("")]
+    if document.title:
+        head.append(_marked(printable(document.title), item.query, "bold"))
+    head.append(Text(printable(document.id), style="dim"))
+    return [*head, Text(""), _marked(harmless(document.text), item.query), Text("")]
+
+
+def keys_line(grades: Sequence[str]) -> Text:
+    """What each key does."""
+    from resift.evaluation.judging import BACK, NEXT, QUIT, SKIP
+
+    meanings = [(str(grade), meaning) for grade, meaning in enumerate(grades)]
+    meanings += [(BACK, "back"), (SKIP, "skip"), (NEXT, "next query"), (QUIT, "quit")]
+    line = Text()
+    for key, meaning in meanings:
+        unbroken = meaning.replace(" ", "\xa0")  # a key and its meaning stay on one line
+        line.append(f"{key}\xa0", style="bold").append(f"{unbroken}  ")
+    return line
+
+
+def _query(item: "JudgingItem") -> Text:
+    return Text(f"? {printable(item.query)}", style="bold cyan")
+
+
+def _marked(text: str, query: str, style: str = "") -> Text:
+    line = Text(style=style)
+    for piece, is_marked in marked(text, query):
+        line.append(piece, style="bold yellow" if is_marked else None)
+    return line

@@ -1,8 +1,8 @@
-"""Judging on a web page, which this machine alone can open and only with the URL that is printed.
+"""Judging on a web page, which only this machine can open, with the URL that is printed.
 
-Whatever a browser here is made to send by some other page is refused: the host must be this
-server's own (so that no foreign name leads here), the path begins with a secret, and a key is JSON,
-which no form can send. The page loads nothing from elsewhere, and texts go into it as text.
+Requests that another page makes a browser send are refused: the Host header must name this server
+(against DNS rebinding), the path begins with a secret, and a key is sent as JSON, which no form can
+do. The page loads nothing from other hosts, and documents are inserted as text.
 """
 
 import json
@@ -18,11 +18,10 @@ from typing import Any
 from resift.cli.judge_text import harmless, marked
 from resift.cli.output import printable, say
 from resift.errors import InputError, ResiftError
-from resift.evaluation.judging import Judging, Sheet
+from resift.evaluation.judging import QUIT, JudgingItem, JudgingSession
 
 ADDRESS = "127.0.0.1"
-QUIT = "q"
-MOST_BYTES = 10_000  # of a request: a key and two ids
+MAX_BYTES = 10_000  # of a request: a key and two ids
 ASSETS = {
     "": ("judge.html", "text/html; charset=utf-8"),
     "judge.js": ("judge.js", "text/javascript; charset=utf-8"),
@@ -40,15 +39,15 @@ HEADERS = {
 }
 
 
-def judge_on_page(judging: Judging, port: int) -> None:
+def judge_on_page(session: JudgingSession, port: int) -> None:
     """Serve the page until ``q`` is pressed there, or Ctrl-C here; not where nothing is left.
 
-    Raises `InputError` where the port cannot be had, and what the first pool raises.
+    Raises `InputError` where the port cannot be used, and what the first pool raises.
     """
-    if judging.sheet() is None:
+    if session.current() is None:
         return
     try:
-        server = JudgeServer(judging, port)
+        server = JudgeServer(session, port)
     except (OSError, OverflowError) as error:
         raise InputError(f"port {port}: cannot be used ({error}); 0 takes a free one") from error
     with server:
@@ -60,51 +59,51 @@ def judge_on_page(judging: Judging, port: int) -> None:
 
 
 class JudgeServer(ThreadingHTTPServer):
-    """One judging for whoever has the URL; a browser may hold several connections."""
+    """Serves one session to those who have the URL; a browser may hold several connections."""
 
     daemon_threads = True
 
-    def __init__(self, judging: Judging, port: int) -> None:
-        self.judging = judging
+    def __init__(self, session: JudgingSession, port: int) -> None:
+        self.session = session
         self.lock = threading.Lock()
         self.token = secrets.token_urlsafe(24)
         super().__init__((ADDRESS, port), _Handler)
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """The address of the page."""
         return f"http://{ADDRESS}:{self.server_port}/{self.token}/"
 
     def server_bind(self) -> None:
-        """As the base class does, without asking a name server for our name."""
+        """As the base class does, without a DNS lookup of the host name."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = ADDRESS, self.server_address[1]
 
 
 class _BadRequest(Exception):
-    """A request that gets a status and a line."""
+    """A refused request, with the status and message to respond with."""
 
-    def __init__(self, status: HTTPStatus, line: str) -> None:
-        super().__init__(line)
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
         self.status = status
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: JudgeServer
     server_version, sys_version = "resift", ""
-    timeout = 30  # seconds that a silent connection may hold a thread
+    timeout = 30  # seconds after which a silent connection is closed
     _is_last = False
 
     def do_GET(self) -> None:
-        self._answer(self._get)
+        self._respond(self._get)
 
     def do_POST(self) -> None:
-        self._answer(self._post)
+        self._respond(self._post)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: the terminal is the judge's."""
+        """Nothing: the terminal shows only the URL."""
 
-    def _answer(self, handle: Callable[[str, bytes], tuple[bytes, str]]) -> None:
+    def _respond(self, handle: Callable[[str, bytes], tuple[bytes, str]]) -> None:
         kind = "application/json"
         try:
             body = self._body()
@@ -123,11 +122,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
-        if self._is_last:  # now that the page was told; from a thread, since it waits for the loop
+        if self._is_last:  # in a thread, since shutdown waits for the server loop
             threading.Thread(target=self.server.shutdown).start()
 
     def _name(self) -> str:
-        """What is asked for below the secret, of those who may options."""
+        """The path below the secret; refuses requests from other pages and without the secret."""
         port = self.server.server_port
         host = self.headers.get("Host", "")
         if host not in (f"{ADDRESS}:{port}", f"localhost:{port}"):
@@ -141,18 +140,18 @@ class _Handler(BaseHTTPRequestHandler):
         return name
 
     def _body(self) -> bytes:
-        """Read before anything is refused: a connection closed on unread bytes loses the answer."""
+        """Read before any refusal: closing a connection with unread bytes loses the response."""
         length = self.headers.get("Content-Length", "0")
         if not length.isdecimal():
-            raise _BadRequest(HTTPStatus.BAD_REQUEST, f"Content-Length {length!r}: no number")
-        if int(length) > MOST_BYTES:
-            raise _BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {MOST_BYTES} bytes")
+            raise _BadRequest(HTTPStatus.BAD_REQUEST, f"Content-Length {length!r}: not a number")
+        if int(length) > MAX_BYTES:
+            raise _BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {MAX_BYTES} bytes")
         return self.rfile.read(int(length))
 
     def _get(self, name: str, body: bytes) -> tuple[bytes, str]:
-        if name == "sheet":
+        if name == "item":
             with self.server.lock:
-                return _json(sheet_json(self.server.judging)), "application/json"
+                return _json(state(self.server.session)), "application/json"
         if name not in ASSETS:
             raise _BadRequest(HTTPStatus.NOT_FOUND, f"{name!r}: no such page")
         file, kind = ASSETS[name]
@@ -161,39 +160,39 @@ class _Handler(BaseHTTPRequestHandler):
     def _post(self, name: str, body: bytes) -> tuple[bytes, str]:
         if name != "press":
             raise _BadRequest(HTTPStatus.NOT_FOUND, f"{name!r}: no such page")
-        key, seen = _pressed(self.headers.get_content_type(), body)
+        key, shown = _pressed(self.headers.get_content_type(), body)
         if key == QUIT:
             self._is_last = True
-            return _json({"ended": True, "judged": self.server.judging.judged}), "application/json"
+            return _json({"ended": True, "judged": self.server.session.judged}), "application/json"
         with self.server.lock:
-            sheet = self.server.judging.sheet()
-            if seen != (None if sheet is None else [sheet.query_id, sheet.document.id]):
+            item = self.server.session.current()
+            if shown != (None if item is None else [item.query_id, item.document.id]):
                 raise _BadRequest(HTTPStatus.CONFLICT, "another candidate is shown by now")
-            self.server.judging.press(key)
-            return _json(sheet_json(self.server.judging)), "application/json"
+            self.server.session.press(key)
+            return _json(state(self.server.session)), "application/json"
 
 
-def sheet_json(judging: Judging) -> dict[str, Any]:
-    """What the page shows: the next candidate, or that there is none."""
-    sheet = judging.sheet()
-    state: dict[str, Any] = {"grades": judging.grades, "judged": judging.judged}
-    return state if sheet is None else state | {"sheet": _sheet(sheet)}
+def state(session: JudgingSession) -> dict[str, Any]:
+    """What the page shows: the next item, if there is one."""
+    item = session.current()
+    session_state: dict[str, Any] = {"grades": session.grades, "judged": session.judged}
+    return session_state if item is None else session_state | {"item": _item(item)}
 
 
-def _sheet(sheet: Sheet) -> dict[str, Any]:
-    document = sheet.document
+def _item(item: JudgingItem) -> dict[str, Any]:
+    document = item.document
     return {
-        "seen": [sheet.query_id, document.id],
-        "query": printable(sheet.query),
+        "shown": [item.query_id, document.id],
+        "query": printable(item.query),
         "id": printable(document.id),
-        "title": marked(printable(document.title), sheet.query),
-        "text": marked(harmless(document.text), sheet.query),
-        "number": sheet.number,
-        "count": sheet.count,
-        "query_number": sheet.query_number,
-        "queries": sheet.queries,
-        "problems": sheet.problems,
-        "taken_back": sheet.taken_back,
+        "title": marked(printable(document.title), item.query),
+        "text": marked(harmless(document.text), item.query),
+        "number": item.number,
+        "count": item.count,
+        "query_number": item.query_number,
+        "queries": item.queries,
+        "problems": item.problems,
+        "taken_back": item.taken_back,
     }
 
 
@@ -205,14 +204,14 @@ def _pressed(kind: str, body: bytes) -> tuple[str, Any]:
         )
     try:
         pressed = json.loads(body)
-        key, seen = pressed["key"], pressed["seen"]
+        key, shown = pressed["key"], pressed["shown"]
     except (ValueError, KeyError, TypeError) as error:
         raise _BadRequest(
-            HTTPStatus.BAD_REQUEST, "expected a JSON object with key and seen"
+            HTTPStatus.BAD_REQUEST, "expected a JSON object with key and shown"
         ) from error
     if not isinstance(key, str):
         raise _BadRequest(HTTPStatus.BAD_REQUEST, f"key {key!r}: expected a character")
-    return key, seen
+    return key, shown
 
 
 def _json(value: Any) -> bytes:

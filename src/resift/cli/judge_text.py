@@ -1,17 +1,15 @@
-"""What a judge reads, on screen or page: harmless characters, and where the query's words are."""
+"""Texts to judge, for terminal and page: without control characters, query words marked."""
 
 import re
 
 _WORD = re.compile(r"\w+")
-_SHORT = 4  # letters; longer words may have other endings
-_LITTLE = frozenset(
+_STEM = 4  # letters; longer words also match with other endings
+_STOP_WORDS = frozenset(
     "a about after all an and any are as at be before being by can could do does for from get has "
     "have how i if in into is it its me my no not of on one or our out should so some than that "
     "the their them there they this to too up was we what when where which who why will with "
     "without would you your".split()
 )
-"""Words that mark nothing when they are marked."""
-
 Marked = list[tuple[str, bool]]
 
 
@@ -25,7 +23,7 @@ def harmless(text: str) -> str:
 def marked(text: str, query: str) -> Marked:
     """A text in pieces, in order, and whether each is a word of the query.
 
-    Words of five letters and more may end otherwise: *deleted* marks *deletes* and *deletion*.
+    Words of five letters and more match other endings: *deleted* marks *deletes* and *deletion*.
     """
     pattern = _pattern(query)
     if pattern is None:
@@ -40,13 +38,13 @@ def marked(text: str, query: str) -> Marked:
 
 
 def _pattern(query: str) -> re.Pattern[str] | None:
-    words = {word for word in _WORD.findall(query.lower()) if word not in _LITTLE}
+    words = {word for word in _WORD.findall(query.lower()) if word not in _STOP_WORDS}
     if not words:
         return None
     return re.compile(rf"\b(?:{'|'.join(map(_any_ending, sorted(words)))})\b", re.IGNORECASE)
 
 
 def _any_ending(word: str) -> str:
-    if len(word) <= _SHORT or not word.isalpha():
+    if len(word) <= _STEM or not word.isalpha():
         return rf"{re.escape(word)}s?"
-    return rf"{re.escape(word[: max(_SHORT, len(word) - 2)])}\w{{0,4}}"
+    return rf"{re.escape(word[: max(_STEM, len(word) - 2)])}\w{{0,4}}"

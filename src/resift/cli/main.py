@@ -1,9 +1,9 @@
-"""The ``resift`` command: its exit codes, and what becomes of errors.
+"""The ``resift`` command: exit codes and error messages.
 
 0 done, 1 a clear error in one line, 2 wrong usage, 3 a gate not met, 130 interrupted.
 """
 
-import sys  # and nothing that takes time: Ctrl-C may come while this is imported
+import sys  # nothing slow here: Ctrl-C may come during the import
 
 REPORT = "this is a bug in resift: please report it with what RESIFT_DEBUG=1 prints"
 
@@ -20,31 +20,31 @@ def run() -> None:
 
 
 def _ignore_interrupts() -> None:
-    """The work is done: Ctrl-C while the interpreter shuts down would kill it by the signal."""
+    """Ignore Ctrl-C while the interpreter shuts down; else the process would die of the signal."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _run() -> int:
-    from resift.cli import width
+    from resift.cli import streams
 
-    width.prepare()  # before rich and typer look at it
-    from resift.cli import output, streams
+    streams.prepare_size()  # before rich and typer are imported
+    streams.prepare_streams()
+    from resift.cli import output
 
-    streams.prepare()
-    with output.logged():
-        code = _guarded()
+    with output.log_to_stderr():
+        code = _run_verb()
     try:
-        streams.finish()
+        streams.flush_stdout()
     except (OSError, ValueError) as error:
         streams.discard(streams.STDOUT)
         code = code or _stdout_failed(error)
     return code
 
 
-def _guarded() -> int:
-    """The exit code of the verb, after saying what went wrong."""
+def _run_verb() -> int:
+    """Run the verb and print its error; returns the exit code."""
     from resift.cli import streams
     from resift.errors import BelowFloor, ResiftError
 
@@ -53,59 +53,56 @@ def _guarded() -> int:
 
         app()
     except SystemExit as end:
-        return _code(end)
+        return _exit_code(end)
     except ResiftError as error:
-        _say(_as_typed(error), error)
+        _print_error(_as_typed(error), error)
         return 3 if isinstance(error, BelowFloor) else 1
     except MemoryError as error:
-        _say("the memory does not suffice; give this process more", error)
+        _print_error("out of memory; give this process more", error)
     except Exception as error:
-        if streams.is_of_output(error):
+        if streams.is_stdout_failure(error):
             streams.discard(streams.STDOUT)
             return _stdout_failed(error)
-        _say(_not_ours(error) or f"{type(error).__name__}: {error}; {REPORT}", error)
+        _print_error(_machine_limit(error) or f"{type(error).__name__}: {error}; {REPORT}", error)
     return 1
 
 
-def _not_ours(error: Exception) -> str | None:
-    """What the machine lacks, wherever that came up: files that may be open, room on the disk."""
+def _machine_limit(error: Exception) -> str | None:
+    """A limit of the machine behind the error: open files, disk space. None for other errors."""
     from resift.files import remedy
 
-    at: BaseException | None = error
-    while at is not None:
-        if isinstance(at, OSError) and (said := remedy(at.errno)):
-            return f"{at.filename}: {said}" if at.filename else said
-        at = at.__cause__
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and (hint := remedy(cause.errno)):
+            return f"{cause.filename}: {hint}" if cause.filename else hint
+        cause = cause.__cause__
     return None
 
 
-def _code(end: SystemExit) -> int:
+def _exit_code(end: SystemExit) -> int:
     if end.code is None or isinstance(end.code, int):
         return end.code or 0
-    _say(str(end.code), end)
+    _print_error(str(end.code), end)
     return 1
 
 
 def _stdout_failed(error: Exception) -> int:
-    """A reader that is gone (``| head``) has what it wanted; a full disk is said."""
+    """Exit code where stdout fails: silent for a closed pipe (``| head``), else an error."""
     if not isinstance(error, BrokenPipeError):
         reason = getattr(error, "strerror", None) or error
-        _say(f"the output cannot be written: {reason}", error)
+        _print_error(f"the output cannot be written: {reason}", error)
     return 1
 
 
-def _say(message: str, error: BaseException) -> None:
-    """One line on stderr, and with ``RESIFT_DEBUG`` where it came from."""
-    from resift.cli.output import errors, printable
-    from resift.settings import debugging
+def _print_error(message: str, error: BaseException) -> None:
+    """Print one line on stderr; with ``RESIFT_DEBUG`` the traceback too."""
+    from rich.markup import escape
 
-    line = " ".join(printable(message).split())
-    errors.print(f"[bold red]error:[/] {_escaped(line)}", soft_wrap=True, highlight=False)
-    if debugging():
-        import traceback
+    from resift.cli.output import errors, print_traceback, printable
 
-        trace = "".join(traceback.format_exception(error))
-        errors.print(trace, markup=False, highlight=False, soft_wrap=True)
+    line = escape(" ".join(printable(message).split()))
+    errors.print(f"[bold red]error:[/] {line}", soft_wrap=True, highlight=False)
+    print_traceback(error)
 
 
 def _as_typed(error: Exception) -> str:
@@ -114,7 +111,7 @@ def _as_typed(error: Exception) -> str:
 
     from resift.errors import DatasetError, InputError
 
-    message = re.sub(r",? or None\b( for all)?", "", str(error))  # which nobody can type
+    message = re.sub(r",? or None\b( for all)?", "", str(error))  # no option can be None
     is_of_argument = isinstance(error, InputError | DatasetError)
     named = re.match(r"([a-z_]+)=", message) if is_of_argument else None
     if named is None or f"--{_dashed(named[1])}" not in [word.split("=")[0] for word in sys.argv]:
@@ -124,9 +121,3 @@ def _as_typed(error: Exception) -> str:
 
 def _dashed(name: str) -> str:
     return name.replace("_", "-")
-
-
-def _escaped(line: str) -> str:
-    from rich.markup import escape
-
-    return escape(line)

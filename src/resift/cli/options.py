@@ -1,4 +1,4 @@
-"""Options that several verbs have: each is named, said and meant once."""
+"""Options of several verbs."""
 
 from dataclasses import replace
 from enum import StrEnum
@@ -12,21 +12,21 @@ from resift.settings import Settings
 
 
 def refuse_pointless(why: str, **given: object) -> None:
-    """Raise `InputError` for options that change nothing here; `given` by their names in Python.
+    """Raise `InputError` for options that change nothing here, by their Python names.
 
-    What was not given is None, False or empty.
+    An option that is not given is None, False or empty.
     """
-    named = [
+    names = [
         f"--{name.replace('_', '-')}{'' if value is True else f' {value}'}"
         for name, value in given.items()
         if value is not None and value is not False and value != []
     ]
-    if named:
-        raise InputError(f"{' and '.join(named)}: {why}")
+    if names:
+        raise InputError(f"{' and '.join(names)}: {why}")
 
 
 class Mode(StrEnum):
-    """Which arms of the first stage look."""
+    """Retrievers of the first stage."""
 
     hybrid = "hybrid"
     dense = "dense"
@@ -34,32 +34,31 @@ class Mode(StrEnum):
 
 
 FirstStageMode = Annotated[
-    Mode | None, typer.Option("--mode", help="Which arms of an index look.  [default: hybrid]")
+    Mode | None, typer.Option("--mode", help="Retrievers of the index.  [default: hybrid]")
 ]
 Model = Annotated[
     str | None, typer.Option("--model", help="Artifact folder; RESIFT_MODEL or bundled by default.")
 ]
 Calibration = Annotated[
-    Path | None, typer.Option(help="What resift calibrate wrote for this model.")
+    Path | None, typer.Option(help="File that resift calibrate wrote for this model.")
 ]
 BudgetMs = Annotated[
     float | None,
-    typer.Option(help="Answer in so many ms, once models are loaded; leave out what is late."),
+    typer.Option(help="Time limit in ms once models are loaded; late candidates are not scored."),
 ]
 QueryBudgetMs = Annotated[
-    float | None, typer.Option("--budget-ms", help="Milliseconds a query; leave out what is late.")
+    float | None,
+    typer.Option("--budget-ms", help="Time limit a query in ms; late candidates are not scored."),
 ]
 Exact = Annotated[
-    bool, typer.Option("--exact", help="Read every candidate through the whole model.")
+    bool, typer.Option("--exact", help="Run every candidate through all stages of the model.")
 ]
 FusionWeight = Annotated[
-    float | None, typer.Option(help="Weight of the first stage's scores; 0 leaves them out.")
+    float | None, typer.Option(help="Weight of the first-stage scores; 0 ignores them.")
 ]
-MinScore = Annotated[
-    float | None, typer.Option(help="Leave out what is scored below this, 0 to 1.")
-]
+MinScore = Annotated[float | None, typer.Option(help="Leave out hits scored below this, 0 to 1.")]
 Abstain = Annotated[
-    float | None, typer.Option(help="Interpolation so where the best score is below this, 0 to 1.")
+    float | None, typer.Option(help="Abstain where the best score is below this, 0 to 1.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 HitsAsJson = Annotated[
@@ -72,15 +71,15 @@ IndexUri = Annotated[str, typer.Option("--index", help="Folder or s3:// URI of t
 
 
 def uncalibrated(model: str | None = None) -> Settings:
-    """The settings of this process without a calibration, for a verb that shows no scores.
+    """The settings of this process without a calibration, for a verb that prints no scores.
 
-    One that was fitted to another model would be refused, and would say nothing here.
+    The calibration of another model would raise an error.
     """
     return replace(settings_with(model, None), calibration=None)
 
 
 def settings_with(model: str | None, calibration: Path | None) -> Settings:
-    """The settings of this process, with a model and a calibration that the command names."""
+    """The settings of this process, with the model and calibration of the command line."""
     settings = Settings.load()
     if model is not None:
         settings = replace(settings, model=model)

@@ -15,8 +15,7 @@ from resift.files import STDOUT, check_output, is_stdout
 from resift.types import Ranking, Receipt
 
 if TYPE_CHECKING:
-    from resift.evaluation.rerank_run import How, Job
-    from resift.rerank.reranker import Reranker
+    from resift.evaluation.rerank_run import RerankJob, RerankRunOptions
 
 
 def rerank_run(
@@ -25,9 +24,9 @@ def rerank_run(
     output: Annotated[
         Path, typer.Option(help="Where the reranked run goes, plain or .gz; - is stdout.")
     ],
-    depth: Annotated[int, typer.Option(help="Candidates reranked a query.")] = 100,
+    depth: Annotated[int, typer.Option(help="How many candidates are reranked.")] = 100,
     top_n: Annotated[
-        int | None, typer.Option(help="How many to write a query; all by default.")
+        int | None, typer.Option(help="How many to write of a query; all by default.")
     ] = None,
     budget_ms: options.QueryBudgetMs = None,
     model: options.Model = None,
@@ -35,48 +34,45 @@ def rerank_run(
     fusion_weight: options.FusionWeight = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Rerank every query of a run; what lies beyond the depth keeps its order behind."""
+    """Rerank every query of a run; what is beyond the depth keeps its order below."""
     from resift.evaluation.collection import open_collection
-    from resift.evaluation.rerank_run import How, prepare, rerank_run
-    from resift.evaluation.trec import WHAT, is_own_run, read_run, write_run
+    from resift.evaluation.rerank_run import RerankRunOptions, prepare, rerank_run
+    from resift.evaluation.trec import KIND, is_written_run, read_run, write_run
     from resift.rerank.reranker import Reranker
 
     if as_json and is_stdout(output):
         raise InputError(f"--output {output} and --json: both go to stdout; name a file")
-    how = How(fusion_weight, top_n, exact, budget_ms)
-    check_output(output, WHAT, is_own_run)
+    run_options = RerankRunOptions(fusion_weight, top_n, exact, budget_ms)
+    check_output(output, KIND, is_written_run)
     if str(output) != STDOUT and output.is_file() and os.path.exists(run) and output.samefile(run):
         raise InputError(f"{output}: is the run itself; name another file")
     reranker = Reranker(model, settings=options.uncalibrated())
     job = prepare(open_collection(collection), read_run(run), depth, str(run))
     for note in job.notes:
         say(f"note: {note}")
-    tally = Tally(job)
+    summary = RunSummary(job)
     with progress() as bar:
-        task = bar.add_task("reranking", total=tally.pairs, note="")
+        task = bar.add_task("reranking", total=summary.pairs, note="")
 
         def advance(query_id: str, result: Ranking | QueryError) -> None:
-            tally.count(query_id, result)
+            summary.add(query_id, result)
             bar.update(task, advance=min(len(job.run[query_id]), depth), note="pairs")
 
-        write_run(output, rerank_run(job, reranker, how, advance))
+        write_run(output, rerank_run(job, reranker, run_options, advance))
     if as_json:
-        print_json({"output": str(output)} | _model(reranker) | tally.as_dict(how))
-    say(f"{'stdout' if is_stdout(output) else output}: {tally.line()}")
-
-
-def _model(reranker: "Reranker") -> dict[str, str]:
-    return {"model": reranker.name, "fingerprint": reranker.fingerprint}
+        model_names = {"model": reranker.name, "fingerprint": reranker.fingerprint}
+        print_json({"output": str(output)} | model_names | summary.as_dict(run_options))
+    say(f"{'stdout' if is_stdout(output) else output}: {summary.line()}")
 
 
 @dataclass
-class Tally:
-    """What became of the queries of a run."""
+class RunSummary:
+    """The results of a run's queries; `not_reranked` has reasons by query id."""
 
-    job: "Job"
-    began: float = field(default_factory=time.perf_counter)
+    job: "RerankJob"
+    start: float = field(default_factory=time.perf_counter)
     receipts: list[Receipt] = field(default_factory=list)
-    kept: dict[str, str] = field(default_factory=dict)
+    not_reranked: dict[str, str] = field(default_factory=dict)
 
     @property
     def pairs(self) -> int:
@@ -85,42 +81,45 @@ class Tally:
 
     @property
     def partial(self) -> list[Receipt]:
-        """Of queries for which not everything was read that can be."""
+        """Receipts of queries of which not every candidate was scored."""
         return [receipt for receipt in self.receipts if receipt.partial]
 
-    def count(self, query_id: str, result: Ranking | QueryError) -> None:
-        """Take a query's result; one that keeps its order is named."""
+    def add(self, query_id: str, result: Ranking | QueryError) -> None:
+        """Add a query's result; one that keeps its order is reported."""
         if isinstance(result, Ranking):
             self.receipts.append(result.receipt)
             return
-        self.kept[query_id] = str(result)
-        if query_id in self.job.queries:  # the others are a note
+        self.not_reranked[query_id] = str(result)
+        if query_id in self.job.queries:  # a note reports the others
             say(f"query {query_id} keeps its order: {result}")
 
     def line(self) -> str:
-        """The same for people."""
+        """The summary for people."""
         weights = ", ".join(f"{weight:g}" for weight in self._weights()) or "none"
         line = f"{len(self.job.run)} queries, {self.pairs:,} pairs, first stage's weight {weights}"
         if not self.partial:
             return line
         return f"{line}; {len(self.partial)} queries partial, the first: {self.partial[0].reason}"
 
-    def as_dict(self, how: "How") -> dict[str, Any]:
-        """For JSON: what was asked for, and what was done."""
+    def as_dict(self, run_options: "RerankRunOptions") -> dict[str, Any]:
+        """For JSON: the options, and what was done."""
         return {
             "depth": self.job.depth,
-            "top_n": how.top_n,
-            "exact": how.exact,
-            "budget_ms": how.budget_ms,
+            "top_n": run_options.top_n,
+            "exact": run_options.exact,
+            "budget_ms": run_options.budget_ms,
             "fusion_weights": self._weights(),
             "queries": len(self.job.run),
             "pairs": self.pairs,
             "scored": sum(receipt.scored for receipt in self.receipts),
             "partial": len(self.partial),
             "reasons": sorted({str(receipt.reason) for receipt in self.partial}),
-            "kept": [{"query_id": name, "reason": reason} for name, reason in self.kept.items()],
+            "not_reranked": [
+                {"query_id": query_id, "reason": reason}
+                for query_id, reason in self.not_reranked.items()
+            ],
             "notes": list(self.job.notes),
-            "seconds": time.perf_counter() - self.began,
+            "seconds": time.perf_counter() - self.start,
         }
 
     def _weights(self) -> list[float]:

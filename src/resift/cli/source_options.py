@@ -1,22 +1,21 @@
-"""How a source is read, as options say it: on top of how it was read last."""
+"""Options of the command line → `SourceOptions`; they change the remembered ones."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from resift.errors import InputError
-from resift.index.parsing.columns import Columns
-from resift.index.parsing.limits import LEAST_SECONDS, MOST
-from resift.index.patterns import Globs
-from resift.index.source_options import AS_IT_IS, SourceOptions
+from resift.index.parsing.options import MAX_LIMIT, MIN_SECONDS, Columns
+from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions
+from resift.index.sources.patterns import Globs
 
-_LEAST_MB, _MOST_MB = 1e-6, MOST // 10**6
+_MIN_MB, _MAX_MB = 1e-6, MAX_LIMIT // 10**6
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What was said on the command line; None is what was not.
+class GivenOptions:
+    """Options of the command line; None means not given.
 
-    Each of the columns is ``COLUMN``, or ``PATTERN=COLUMN`` for some of the files.
+    A column is ``COLUMN``, or ``PATTERN=COLUMN`` for some of the files.
     """
 
     include: Sequence[str] | None = None
@@ -28,8 +27,8 @@ class Given:
     max_seconds: float | None = None
     follow_links: bool | None = None
 
-    def upon(self, before: SourceOptions) -> SourceOptions:
-        """The same as `before`, but for what was said."""
+    def applied_to(self, before: SourceOptions) -> SourceOptions:
+        """`before` with the given options changed."""
         globs = Globs(
             before.globs.include if self.include is None else tuple(self.include),
             before.globs.exclude if self.exclude is None else tuple(self.exclude),
@@ -45,18 +44,18 @@ class Given:
 
     def _columns(self, before: SourceOptions) -> tuple[Columns, dict[str, Columns]]:
         columns, by_pattern = before.columns, dict(before.columns_by_pattern)
-        for pattern, field, name in sorted(self._named(), key=lambda rule: bool(rule[0])):
+        for pattern, field, name in sorted(self._column_rules(), key=lambda rule: bool(rule[0])):
             if pattern:
-                upon = by_pattern.pop(pattern, columns)  # the last one that was said counts
-                by_pattern[pattern] = replace(upon, **{field: name})
+                earlier = by_pattern.pop(pattern, columns)  # the last option given wins
+                by_pattern[pattern] = replace(earlier, **{field: name})
             else:
                 columns = replace(columns, **{field: name})
         return columns, by_pattern
 
-    def _named(self) -> Iterator[tuple[str, str, str]]:
-        """(pattern or nothing, which column, its name) of each that was said."""
-        said = {"text": self.text_column, "title": self.title_column, "id": self.id_column}
-        for field, values in said.items():
+    def _column_rules(self) -> Iterator[tuple[str, str, str]]:
+        """(pattern or nothing, field, column name) of each given option."""
+        given = {"text": self.text_column, "title": self.title_column, "id": self.id_column}
+        for field, values in given.items():
             for value in values or ():
                 pattern, _, name = value.rpartition("=")
                 if not name or value.startswith("="):
@@ -65,7 +64,7 @@ class Given:
 
 
 def differences(before: SourceOptions, after: SourceOptions) -> list[str]:
-    """What two ways of reading differ in, an option each."""
+    """The options that differ, one a line."""
     old, new = _options(before), _options(after)
     names = dict.fromkeys([*old, *new])
     return [
@@ -76,12 +75,12 @@ def differences(before: SourceOptions, after: SourceOptions) -> list[str]:
 
 
 def described(source_options: SourceOptions) -> str:
-    """The options that are not the usual ones."""
-    usual = _options(AS_IT_IS)
+    """The options that are not the defaults."""
+    defaults = _options(DEFAULT_OPTIONS)
     return ", ".join(
         f"{name} {value}"
         for name, value in _options(source_options).items()
-        if usual.get(name) != value
+        if defaults.get(name) != value
     )
 
 
@@ -105,18 +104,18 @@ def _columns_as_options(columns: Columns, where: str) -> dict[str, str]:
 
 
 def _bytes(megabytes: float) -> int:
-    if not _LEAST_MB <= megabytes <= _MOST_MB:
+    if not _MIN_MB <= megabytes <= _MAX_MB:
         raise InputError(
-            f"--max-mb {megabytes:g}: expected a number of megabytes from {_LEAST_MB:f} (one byte) "
-            f"to {_MOST_MB:,}"
+            f"--max-mb {megabytes:g}: expected a number of megabytes from {_MIN_MB:f} (one byte) "
+            f"to {_MAX_MB:,}"
         )
     return round(megabytes * 1e6)
 
 
 def _seconds(seconds: float) -> float:
-    if not LEAST_SECONDS <= seconds <= MOST:
+    if not MIN_SECONDS <= seconds <= MAX_LIMIT:
         raise InputError(
-            f"--max-seconds {seconds:g}: expected a number of seconds from {LEAST_SECONDS} to "
-            f"{MOST:,}"
+            f"--max-seconds {seconds:g}: expected a number of seconds from {MIN_SECONDS} to "
+            f"{MAX_LIMIT:,}"
         )
     return seconds

@@ -12,7 +12,7 @@ from resift.errors import InputError
 from resift.settings import Settings
 
 if TYPE_CHECKING:
-    from resift.rerank.verification import Verification
+    from resift.rerank.verify import Verification
 
 
 def verify(

@@ -27,7 +27,7 @@ from resift.convert.graph import Activation, EncoderShape
 from resift.errors import ModelError, ModelNotFound, ResiftError
 from resift.extras import require
 from resift.rerank.batching import LENGTH_STEP
-from resift.rerank.runtimes import first_line
+from resift.rerank.native import first_line
 
 MIN_PAIR_TOKENS = 64  # fewer leave no room for a query and a document
 SAFE: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}

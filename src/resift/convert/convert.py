@@ -34,7 +34,8 @@ from resift.files import from_home
 from resift.rerank.artifact import TOKENIZER, Manifest, load_artifact, write_manifest
 from resift.rerank.graph_checks import NEXT_STATES
 from resift.rerank.models import Batch, Model, load_model
-from resift.rerank.runtimes import Session, first_line, open_session
+from resift.rerank.native import first_line
+from resift.rerank.runtimes import Session, open_session
 from resift.rerank.tokenization import TokenRow, Tokens, load_tokenizer
 
 EXPORT_TOLERANCE = 1e-3  # between logits of the float32 graphs and the checkpoint's
@@ -226,7 +227,7 @@ def _artifact_logits(model: Model, pairs: Pairs) -> NDArray[np.float64]:
     """The artifact's logits for pairs, one pair at a time."""
     result = []
     for query, text in pairs:
-        batch = Batch(model.rows(model.read(query), [text]))
+        batch = Batch(model.rows(model.query_row(query), [text]))
         for stage in model.stages:
             batch, logits = stage(batch)
         result.append(float(logits[0]))

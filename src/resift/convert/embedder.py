@@ -24,8 +24,8 @@ from resift.convert.quantise import quantise
 from resift.errors import ModelError, ParityError
 from resift.rerank.artifact import TOKENIZER, Pooling
 from resift.rerank.batching import LENGTH_STEP
-from resift.rerank.encoder import Encoder
 from resift.rerank.late_interaction import unit
+from resift.rerank.models import Encoder
 from resift.rerank.runtimes import open_session
 from resift.rerank.tokenization import Tokens, load_tokenizer, pad
 

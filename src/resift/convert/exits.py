@@ -186,7 +186,7 @@ def exit_bounds(gains: Floats) -> Exit:
 
 def stage_logits(model: Model, lists: CandidateLists) -> tuple[list[Floats], QueryIndices]:
     """Each stage's logits ``(n,)`` for all pairs, and the index of each pair's query."""
-    rows_by_query = [model.rows(model.read(query), texts) for query, texts in lists]
+    rows_by_query = [model.rows(model.query_row(query), texts) for query, texts in lists]
     rows = [row for rows in rows_by_query for row in rows]
     logits = np.empty((len(model.stages), len(rows)))
     for group in schedule([len(row.ids) for row in rows]):

@@ -15,7 +15,7 @@ from resift.errors import ModelError
 from resift.extras import require
 from resift.files import read_regular
 from resift.rerank.artifact import Pooling
-from resift.rerank.runtimes import first_line
+from resift.rerank.native import first_line
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 SENTENCEPIECE = "*.model"

@@ -31,7 +31,7 @@ from resift.rerank.models import (
     Batch,
     LateInteractionStage,
     cross_attention_feeds,
-    encoded,
+    encode,
     run_rows,
 )
 from resift.rerank.runtimes import open_session
@@ -160,7 +160,7 @@ def _cross_attention_samples(
     )
     for pair in pairs:
         query, document = (tokens.single([text])[0] for text in pair)
-        query_states = encoded(stage.encoder, [query])[0][: len(query.ids)]
+        query_states = encode(stage.encoder, [query])[0][: len(query.ids)]
         batch, logits = stage(Batch([document], [query_states]))
         if batch.states is not None:
             feeds = cross_attention_feeds([query_states], batch.states, [document])

@@ -1,30 +1,52 @@
-"""Judged logits in, a curve from logit to chance out: Platt's or the isotonic one.
+"""Fit the curves that turn logits into probabilities, on judged queries: Platt's and isotonic."""
 
-The one with less log loss on queries that it was not fitted on. Knows arrays, no model and no
-files. Folds never part a query's candidates: those are alike in more than their logits, and a curve
-that had seen some of them would look better than it is.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import DatasetError
-from resift.evaluation.reliability import Bools, Floats, calibration_error, log_loss
+from resift.evaluation.first_stage import doc_id
 from resift.extras import require
-from resift.rerank.calibration import Curve, Fit, Isotonic, Platt
+from resift.rerank.artifact import Manifest
+from resift.rerank.calibration import SIGMOID, Curve, Fit, Isotonic, JudgedCalibration, Platt
+from resift.rerank.result import ScoredCandidates, manifest_of
+from resift.types import Ranking
 
 FOLDS = 5
-LEAST_QUERIES, LEAST_RELEVANT = 10, 20
+MIN_QUERIES, MIN_RELEVANT = 10, 20
+BINS = 15  # as many as in Guo et al. 2017
+MIN_PROBABILITY = 1e-15  # in log loss: 0 would make it infinite
+_NOT_RISING = (
+    "relevant documents have no higher logits than the rest, so that there is nothing to fit: are "
+    "these the judgments of this collection, and its run?"
+)
 
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
+
+Grades = Mapping[str, float]
+"""Grades of documents for one query."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelOptions:
+    """Which pairs are relevant: those of a grade of `min_grade` or more.
+
+    Unjudged candidates count as not relevant, as for measures; with `judged_only` they are left
+    out. `fusion_weight` is the first stage's in fused logits, None the model's own.
+    """
+
+    min_grade: int = 1
+    judged_only: bool = False
+    fusion_weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedLogits:
-    """What an order is by, of judged pairs, ``(n,)`` each; `queries` numbers the query of each."""
+    """Logits of judged pairs, their labels, and the number of each pair's query; ``(n,)`` each."""
 
     logits: Floats
     relevant: Bools
@@ -32,77 +54,179 @@ class JudgedLogits:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
-    """A fit, and the chances that curves of its method gave to queries they had not seen."""
+class JudgedPairs:
+    """The judged pairs that the model of `manifest` scored.
+
+    `fused` has logits with the first stage and feedback at the two weights; None where a query had
+    no first-stage scores. `depth` is the median number of candidates.
+    """
+
+    manifest: Manifest
+    plain: JudgedLogits
+    fused: JudgedLogits | None
+    fusion_weight: float = 0.0
+    feedback_weight: float = 0.0
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutFit:
+    """A fit, and the probabilities of pairs whose queries the curve had not seen, ``(n,)``."""
 
     fit: Fit
     held_out: Floats
 
 
-def fit(judged: JudgedLogits, before: Mapping[str, Curve]) -> Fitted:
-    """The better curve, fitted on all of it, with what it does on held-out queries.
+@dataclass(frozen=True, slots=True)
+class CalibrationReport:
+    """The calibration to write, and the pairs and held-out probabilities it is evaluated on."""
 
-    `before` are curves that were fitted elsewhere, by name, to be measured on the same pairs.
+    calibration: JudgedCalibration
+    judged: JudgedPairs
+    plain: HeldOutFit
+    fused: HeldOutFit | None
 
-    Raises `DatasetError` where the judgments are too few, all of one kind, or do not rise with the
-    logits, and `MissingExtra` without SciPy.
+
+def label_pairs(
+    queries: Iterable[tuple[ScoredCandidates, Grades]], options: LabelOptions
+) -> JudgedPairs:
+    """The scored pairs of queries, all by one model, with their labels.
+
+    Raises `DatasetError` without any queries.
+    """
+    manifest: Manifest | None = None
+    weights: list[float] = []
+    depths: list[int] = []
+    rows: list[tuple[int, float, float, bool]] = []
+    for number, (scored, grades) in enumerate(queries):
+        manifest = manifest_of(scored)
+        ranking = scored.ranking(fusion_weight=options.fusion_weight)
+        depths.append(len(scored.candidates))
+        if ranking.receipt.scored:
+            weights.append(ranking.receipt.fusion_weight)
+        rows += [(number, *pair) for pair in _labelled(ranking, grades, options)]
+    if manifest is None:
+        raise DatasetError("no query has judgments; are the judgments of this run?")
+    columns = list(zip(*rows, strict=True)) or [()] * 4
+    numbers, relevant = np.array(columns[0], np.int64), np.array(columns[3], np.bool_)
+    plain, fused = (
+        JudgedLogits(np.array(logits, np.float64), relevant, numbers) for logits in columns[1:3]
+    )
+    depth = round(float(np.median(depths)))
+    if not (weights and all(weights)):
+        return JudgedPairs(manifest, plain, None, depth=depth)
+    return JudgedPairs(manifest, plain, fused, weights[0], manifest.feedback_weight, depth)
+
+
+def _labelled(
+    ranking: Ranking, grades: Grades, options: LabelOptions
+) -> Iterator[tuple[float, float, bool]]:
+    """Logit, fused logit and label of each scored hit.
+
+    Of several passages of a relevant document only the first is labelled: which of the others are
+    relevant is unknown.
+    """
+    seen: set[str] = set()
+    for hit in ranking:
+        name = doc_id(hit)
+        if hit.logit is None or name in seen or (options.judged_only and name not in grades):
+            continue
+        relevant = grades.get(name, 0) >= options.min_grade
+        if relevant:
+            seen.add(name)
+        yield hit.logit, hit.logit + hit.fusion + hit.feedback, relevant
+
+
+def calibrate(judged: JudgedPairs, made: Mapping[str, str]) -> CalibrationReport:
+    """Fit plain and fused logits; `made` records when and on what. Raises as `fit` does."""
+    manifest, pairs = judged.manifest, judged.plain
+    plain = fit(pairs, baselines(manifest, fused=False))
+    fused = fit(judged.fused, baselines(manifest, fused=True)) if judged.fused else None
+    calibration = JudgedCalibration(
+        model=manifest.name,
+        fingerprint=manifest.fingerprint,
+        queries=len(np.unique(pairs.queries)),
+        pairs=len(pairs.logits),
+        relevant=int(pairs.relevant.sum()),
+        plain=plain.fit,
+        fused=fused.fit if fused else None,
+        fusion_weight=judged.fusion_weight,
+        feedback_weight=judged.feedback_weight,
+        bins=BINS,
+        made=made,
+        depth=judged.depth,
+    )
+    return CalibrationReport(calibration, judged, plain, fused)
+
+
+def baselines(manifest: Manifest, *, fused: bool) -> dict[str, Curve]:
+    """Curves to compare a fit with: the sigmoid, and the model's own where it has one."""
+    scale = manifest.scale
+    curve = scale.fused if fused and scale.fused else scale.plain
+    return {"none": SIGMOID} | ({"model": curve} if scale.source == "model" else {})
+
+
+def fit(judged: JudgedLogits, baselines: Mapping[str, Curve]) -> HeldOutFit:
+    """Fit the curve with the lower log loss on held-out queries to all pairs.
+
+    `baselines` are other curves by name, measured on the same pairs. Raises `DatasetError` where
+    the judgments are too few, all relevant, or do not rise with the logits, and `MissingExtra`
+    without SciPy.
     """
     check(judged)
     folds, relevant = folds_of(judged.queries), judged.relevant
-    chances = {method: _held_out(judged, folds, method) for method in _METHODS}
-    best = min(chances, key=lambda method: log_loss(chances[method], relevant))
-    everyone = {name: curve(judged.logits) for name, curve in before.items()} | chances
-    found = Fit(
+    held_out = {method: _held_out(judged, folds, method) for method in _METHODS}
+    best = min(held_out, key=lambda method: log_loss(held_out[method], relevant))
+    by_name = {name: curve(judged.logits) for name, curve in baselines.items()} | held_out
+    best_fit = Fit(
         _METHODS[best](judged.logits, relevant),
-        {name: log_loss(own, relevant) for name, own in everyone.items()},
-        {name: calibration_error(own, relevant) for name, own in everyone.items()},
+        {name: log_loss(values, relevant) for name, values in by_name.items()},
+        {name: calibration_error(values, relevant) for name, values in by_name.items()},
     )
-    return Fitted(found, chances[best])
-
-
-_FALLING = (
-    "answers have no higher logits than the rest, so that there is nothing to fit: are these the "
-    "judgments of this collection, and its run?"
-)
+    return HeldOutFit(best_fit, held_out[best])
 
 
 def check(judged: JudgedLogits) -> None:
-    """Raise `DatasetError` for judgments that no curve can be fitted on."""
+    """Raise `DatasetError` for judgments that no curve can be fitted to."""
     queries, relevant = len(np.unique(judged.queries)), int(judged.relevant.sum())
-    if queries < LEAST_QUERIES or relevant < LEAST_RELEVANT:
+    if queries < MIN_QUERIES or relevant < MIN_RELEVANT:
         raise DatasetError(
-            f"{queries} judged queries with {relevant} answers among their candidates: expected "
-            f"{LEAST_QUERIES} and {LEAST_RELEVANT}; judge {max(LEAST_QUERIES - queries, 0)} more "
-            f"queries and {max(LEAST_RELEVANT - relevant, 0)} more answers"
+            f"{queries} judged queries with {relevant} relevant documents among their candidates: "
+            f"expected {MIN_QUERIES} and {MIN_RELEVANT}; judge {max(MIN_QUERIES - queries, 0)} "
+            f"more queries and {max(MIN_RELEVANT - relevant, 0)} more relevant documents"
         )
     if judged.relevant.all():
         raise DatasetError(
-            f"all {relevant} judged pairs are answers: expected some that are not; count the "
-            "unjudged candidates as such, or judge some"
+            f"all {relevant} judged pairs are relevant: expected some that are not; count "
+            "unjudged candidates as not relevant, or judge some"
         )
     if not platt_parameters(judged.logits, judged.relevant)[0] > 0:
-        raise DatasetError(_FALLING)
+        raise DatasetError(_NOT_RISING)
 
 
 def folds_of(queries: Ints, folds: int = FOLDS) -> Ints:
-    """The fold of each pair, from 0, drawn by query and always alike."""
-    _, own = np.unique(queries, return_inverse=True)
-    drawn = np.random.default_rng(0).permutation(int(own.max()) + 1)
-    found: Ints = drawn[own] % folds
-    return found
+    """The fold of each pair, from 0: random by query, the same in each call.
+
+    Pairs of one query are never in two folds: a curve fitted on some of them would look better than
+    it is on the others.
+    """
+    _, query_numbers = np.unique(queries, return_inverse=True)
+    permuted = np.random.default_rng(0).permutation(int(query_numbers.max()) + 1)
+    fold_by_pair: Ints = permuted[query_numbers] % folds
+    return fold_by_pair
 
 
 def _held_out(judged: JudgedLogits, folds: Ints, method: str) -> Floats:
-    """The chance of each pair by a curve that was fitted on the other folds."""
-    chances = np.empty(len(judged.logits))
+    """The probability of each pair by a curve fitted on the other folds."""
+    probabilities = np.empty(len(judged.logits))
     for fold in np.unique(folds):
-        out = folds == fold
+        inside = folds == fold
         try:
-            curve = _METHODS[method](judged.logits[~out], judged.relevant[~out])
+            curve = _METHODS[method](judged.logits[~inside], judged.relevant[~inside])
         except ValueError as error:
-            raise DatasetError(_FALLING) from error
-        chances[out] = curve(judged.logits[out])
-    return chances
+            raise DatasetError(_NOT_RISING) from error
+        probabilities[inside] = curve(judged.logits[inside])
+    return probabilities
 
 
 def platt(logits: Floats, relevant: Bools) -> Platt:
@@ -111,52 +235,98 @@ def platt(logits: Floats, relevant: Bools) -> Platt:
 
 
 def isotonic(logits: Floats, relevant: Bools) -> Isotonic:
-    """Least squares among all that never fall, its blocks joined at their centres.
+    """The non-decreasing least-squares fit, its blocks joined at their centres.
 
-    Labels are smoothed as Platt's are, so that no block is quite sure.
+    Labels are smoothed as Platt's are, so that no block has probability 0 or 1.
     """
-    own, place, count = np.unique(logits, return_inverse=True, return_counts=True)
-    weights = count.astype(np.float64)
-    shares = np.bincount(place, smoothed(relevant)) / weights
+    distinct, indices, counts = np.unique(logits, return_inverse=True, return_counts=True)
+    weights = counts.astype(np.float64)
+    targets = np.bincount(indices, smoothed(relevant)) / weights
     regression = require("scipy.optimize", "eval").isotonic_regression
-    blocks = np.asarray(regression(shares, weights=weights).blocks[:-1])
-    total = np.add.reduceat(weights, blocks)
-    centres = np.add.reduceat(own * weights, blocks) / total
-    chances = np.add.reduceat(shares * weights, blocks) / total
-    return Isotonic(tuple(centres.tolist()), tuple(float(f"{own:.6g}") for own in chances))
+    blocks = np.asarray(regression(targets, weights=weights).blocks[:-1])
+    totals = np.add.reduceat(weights, blocks)
+    centres = np.add.reduceat(distinct * weights, blocks) / totals
+    values = np.add.reduceat(targets * weights, blocks) / totals
+    return Isotonic(tuple(centres.tolist()), tuple(float(f"{value:.6g}") for value in values))
 
 
 _METHODS: Mapping[str, Callable[[Floats, Bools], Curve]] = {"platt": platt, "isotonic": isotonic}
 
 
 def smoothed(relevant: Bools) -> Floats:
-    """Platt's targets: a little inside 0 and 1, the further the fewer there are of a kind."""
-    answers = int(relevant.sum())
-    return np.where(relevant, (answers + 1) / (answers + 2), 1 / (len(relevant) - answers + 2))
+    """Platt's targets (1999): inside 0 and 1, the further the fewer pairs there are of a kind."""
+    positives = int(relevant.sum())
+    negatives = len(relevant) - positives
+    return np.where(relevant, (positives + 1) / (positives + 2), 1 / (negatives + 2))
 
 
 def platt_parameters(
     logits: Floats, relevant: Bools, weights: Floats | None = None
 ) -> tuple[float, float]:
-    """Newton's method on ``relevant ~ sigmoid(scale × logit + bias)``; both NaN for odd logits.
+    """Fit ``relevant ~ sigmoid(scale × logit + bias)`` by Newton's method; NaN for odd logits.
 
-    With Platt's smoothed targets (1999): few pairs that part cleanly would ask for endless scales.
-    `weights` are the pairs', all alike with None.
+    Platt's smoothed targets keep the scale finite where few pairs are perfectly separable.
+    `weights` are those of pairs, all equal with None.
     """
     if not np.isfinite(logits).all():
         return np.nan, np.nan
-    y = smoothed(relevant)
+    targets = smoothed(relevant)
     design = np.stack([logits, np.ones_like(logits)], axis=1)
     weights = np.ones(len(logits)) if weights is None else weights
     weights = weights / weights.sum()
     parameters = np.zeros(2)
     for _ in range(100):
-        chance = 1 / (1 + np.exp(-np.clip(design @ parameters, -40, 40)))
-        gradient = design.T @ (weights * (y - chance))
-        curvature = (design.T * (weights * chance * (1 - chance))) @ design
-        step = np.linalg.solve(curvature + 1e-9 * np.eye(2), gradient)
-        step *= min(1.0, 4.0 / max(float(np.abs(step).max()), 1e-12))  # far steps overshoot
+        probabilities = 1 / (1 + np.exp(-np.clip(design @ parameters, -40, 40)))
+        gradient = design.T @ (weights * (targets - probabilities))
+        hessian = (design.T * (weights * probabilities * (1 - probabilities))) @ design
+        step = np.linalg.solve(hessian + 1e-9 * np.eye(2), gradient)
+        step *= min(1.0, 4.0 / max(float(np.abs(step).max()), 1e-12))  # long steps overshoot
         parameters += step
         if np.abs(step).max() < 1e-9:
             break
     return float(parameters[0]), float(parameters[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Pairs of similar probabilities: how many, their mean, and the share that is relevant."""
+
+    pairs: int
+    probability: float
+    relevant_share: float
+
+
+def reliability(probabilities: Floats, relevant: Bools, bins: int = BINS) -> list[Bin]:
+    """At most `bins` bins with rising probabilities, of equal size as far as ties allow.
+
+    Of equal size, not of equal width (Nixon et al. 2019): most of a hundred candidates have a
+    probability near 0, and bins of equal width would leave few pairs to all but the first.
+    """
+    edges = np.quantile(probabilities, np.linspace(0, 1, bins + 1)[1:-1])
+    numbers = np.searchsorted(edges, probabilities, side="right")
+    return [
+        Bin(
+            int(inside.sum()),
+            float(probabilities[inside].mean()),
+            float(relevant[inside].mean()),
+        )
+        for inside in (numbers == number for number in np.unique(numbers))
+    ]
+
+
+def calibration_error(probabilities: Floats, relevant: Bools, bins: int = BINS) -> float:
+    """Expected calibration error (Naeini et al. 2015; Guo et al. 2017) over `reliability`'s bins.
+
+    The mean over pairs of the difference between their bin's probability and relevant share.
+    """
+    total = sum(
+        each.pairs * abs(each.probability - each.relevant_share)
+        for each in reliability(probabilities, relevant, bins)
+    )
+    return total / len(probabilities)
+
+
+def log_loss(probabilities: Floats, relevant: Bools) -> float:
+    """Mean negative log of the probability of the true labels, in nats."""
+    given = np.where(relevant, probabilities, 1 - probabilities)
+    return float(-np.log(np.maximum(given, MIN_PROBABILITY)).mean())

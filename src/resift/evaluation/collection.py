@@ -1,24 +1,22 @@
-"""BEIR folders: ``corpus.jsonl``, ``queries.jsonl``, both plain or packed."""
+"""BEIR folders (``corpus.jsonl``, ``queries.jsonl``, judgments), and the judged queries of one."""
 
-import json
 import os
 from collections.abc import Collection as Names
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from resift.errors import DatasetError
-from resift.evaluation.lines import BLANKS, Skipped, as_text, is_comment, read_lines
-from resift.evaluation.qrels import read_all_qrels
+from resift.evaluation.lines import SkippedLines, json_id, json_objects
+from resift.evaluation.queries import ROW_FORM, find_file, read_json_queries, read_queries
+from resift.evaluation.trec import Qrels, read_all_qrels, read_qrels
 from resift.types import Document
-
-_FORM = "expected a JSON object with _id and text"
 
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """Documents by id, and what could not be read of their file, a sentence each."""
+    """Documents by id, and a sentence each about what could not be read."""
 
     by_id: dict[str, Document]
     notes: tuple[str, ...] = ()
@@ -26,38 +24,37 @@ class Documents:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A folder of documents and queries. Nothing is read before it is asked for."""
+    """A BEIR folder. Each call reads the file again."""
 
     folder: Path
 
     def queries(self) -> dict[str, str]:
-        """Query ids to their texts, in the file's order; raises as `read_query_rows` does."""
-        return read_query_rows(_find(self.folder, "queries.jsonl"))
+        """Query ids to texts, in the file's order; raises as `read_json_queries` does."""
+        return read_json_queries(find_file(self.folder, "queries.jsonl"))
 
     def documents(self, ids: Names[str] | None) -> dict[str, Document]:
-        """Those of the named documents that the corpus has, all of them for None."""
-        return self.read(ids).by_id
+        """The documents with these ids that the corpus has; all documents with None."""
+        return self.read_documents(ids).by_id
 
-    def read(self, ids: Names[str] | None) -> Documents:
-        """The same, and what was passed over.
+    def read_documents(self, ids: Names[str] | None) -> Documents:
+        """As `documents`, with notes.
 
-        A line that is no document costs itself, and so does the second of two documents with one
-        id. One without text is there, and has none. Raises `DatasetError` where most lines are no
-        documents.
+        A line that is no document is skipped, and so is the second of two documents with one id.
+        A document may have no text. Raises `DatasetError` where most lines are no documents.
         """
-        file = _find(self.folder, "corpus.jsonl")
+        file = find_file(self.folder, "corpus.jsonl")
         documents: dict[str, Document] = {}
-        skipped = Skipped(file, "documents")
+        skipped = SkippedLines(file, "documents")
         seen: set[str] = set()
-        for number, row in _objects(file, skipped):
+        for number, row in json_objects(file, ROW_FORM, skipped):
             try:
                 document = _document(row)
             except ValueError as error:
-                skipped.note(number, str(error))
+                skipped.add(number, str(error))
                 continue
             if document.id in seen:
                 if documents.get(document.id, document) != document:
-                    skipped.note(number, f"{document.id} is there already, with another text")
+                    skipped.add(number, f"{document.id} is there already, with another text")
                 continue
             seen.add(document.id)
             if ids is None or document.id in ids:
@@ -65,9 +62,9 @@ class Collection:
         return Documents(documents, skipped.notes(len(seen)))
 
     def qrels(self) -> dict[str, dict[str, float]]:
-        """Query ids to their documents' grades, published and added by ``resift judge``.
+        """Query ids to their documents' grades: published, and added by ``resift judge``.
 
-        Raises `DatasetError` where no file has them.
+        Raises `DatasetError` where there is no such file.
         """
         qrels, files = read_all_qrels(self.folder)
         if not files:
@@ -77,71 +74,22 @@ class Collection:
         return qrels
 
 
-def open_collection(folder: Path, *, corpus: bool = True) -> Collection:
-    """A BEIR folder; raises `DatasetError` where its files are missing.
-
-    Without `corpus` the documents may be elsewhere.
-    """
+def open_collection(folder: Path) -> Collection:
+    """A BEIR folder; raises `DatasetError` where it has no corpus or no queries."""
     if not os.path.isdir(folder):
-        what = "is no folder" if os.path.lexists(folder) else "no such folder"
-        raise DatasetError(f"{folder}: {what}; expected a BEIR collection")
-    for name in ("corpus.jsonl", "queries.jsonl") if corpus else ("queries.jsonl",):
-        _find(folder, name)
+        problem = "is not a folder" if os.path.lexists(folder) else "no such folder"
+        raise DatasetError(f"{folder}: {problem}; expected a BEIR collection")
+    for name in ("corpus.jsonl", "queries.jsonl"):
+        find_file(folder, name)
     return Collection(folder)
 
 
-def read_query_rows(file: Path) -> dict[str, str]:
-    """JSON Lines of queries: ids to texts, in the file's order; a null text is an empty one.
-
-    Raises `DatasetError` for a line that is no query, and for two queries with one id.
-    """
-    queries: dict[str, str] = {}
-    for number, row in _objects(file, None):
-        try:
-            query_id, text = _id(row), row["text"]
-            if text is not None and not isinstance(text, str):
-                raise ValueError(f"text is {text!r:.40}")
-        except (ValueError, KeyError) as error:
-            raise DatasetError(f"{file}:{number}: {_FORM} ({error})") from error
-        if queries.setdefault(query_id, text or "") != (text or ""):
-            raise DatasetError(
-                f"{file}:{number}: query {query_id} is there already, with another text; give each "
-                "an id of its own"
-            )
-    return queries
-
-
-def _objects(file: Path, skipped: Skipped | None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of JSON Lines; what is none is passed over, or refused where nobody counts."""
-    for number, line in read_lines(file):
-        try:
-            text = as_text(file, number, line)
-            if text.strip(BLANKS) and not is_comment(text):
-                yield number, _object(text)
-        except (ValueError, RecursionError) as error:
-            reason = f"{_FORM} ({error})"
-            if skipped is None:
-                raise DatasetError(f"{file}:{number}: {reason}") from error
-            skipped.note(number, reason)
-        except DatasetError as error:
-            if skipped is None:
-                raise
-            skipped.note(number, str(error).removeprefix(f"{file}:{number}: "))
-
-
-def _object(text: str) -> dict[str, Any]:
-    row = json.loads(text)
-    if not isinstance(row, dict):
-        raise ValueError(f"a {type(row).__name__}, no object")
-    return row
-
-
 def _document(row: Mapping[str, Any]) -> Document:
-    """A row of a corpus; raises `ValueError` for one that has no id or no text field."""
+    """A row of a corpus; raises `ValueError` where it has no id or no text field."""
     try:
-        document_id, text = _id(row), row["text"]
+        document_id, text = json_id(row), row["text"]
     except KeyError as error:
-        raise ValueError(f"{_FORM} (there is no {error})") from None
+        raise ValueError(f"{ROW_FORM} (there is no {error})") from None
     if _is_null(text):
         text = ""
     if not isinstance(text, str):
@@ -152,23 +100,83 @@ def _document(row: Mapping[str, Any]) -> Document:
     return Document(document_id, text, title if isinstance(title, str) else "")
 
 
-def _id(row: Mapping[str, Any]) -> str:
-    """An id as text; a whole number is one. Raises `ValueError` for others."""
-    value = row["_id"] if "_id" in row else row.get("id")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str) or not value.strip(BLANKS):
-        raise ValueError(f"_id is {value!r:.40}, expected text or a whole number")
-    return value
-
-
 def _is_null(value: object) -> bool:
     """None, or the NaN that pandas writes for it."""
     return value is None or value != value
 
 
-def _find(folder: Path, name: str) -> Path:
-    for candidate in (folder / name, folder / f"{name}.gz"):
-        if os.path.isfile(candidate):
-            return candidate
-    raise DatasetError(f"{folder}: no {name} or {name}.gz in it; expected a BEIR collection")
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Queries to evaluate by id, and their judgments: of every query, or of none."""
+
+    name: str
+    queries: Mapping[str, str]
+    qrels: Qrels
+    notes: tuple[str, ...] = ()
+
+
+def load_task(path: Path, qrels_file: Path | None, relevant: int, max_queries: int | None) -> Task:
+    """The judged queries of a BEIR folder or a file of queries; all where none is judged.
+
+    At most `max_queries` are taken, spread evenly. A document of grade `relevant` or more is
+    relevant. Judgments are read from `qrels_file`, or from the files beside the queries. Raises
+    `DatasetError` where no judged query is among the queries, and for a file that cannot be read.
+    """
+    all_queries = read_queries(path)
+    queries = {query_id: text for query_id, text in all_queries.items() if text.strip()}
+    notes = _empty_queries(all_queries)
+    if qrels_file is not None:
+        qrels, files = read_qrels(qrels_file), [qrels_file]
+    else:
+        qrels, files = read_all_qrels(path if os.path.isdir(path) else path.parent)
+    if not qrels:
+        note = (
+            "no judgments: whether reranking helps cannot be measured; make some with "
+            f"  resift judge {path}"
+        )
+        return Task(path.name, _spread(queries, max_queries), {}, (note, *notes))
+    judged = {query_id: queries[query_id] for query_id in queries if query_id in qrels}
+    if not judged:
+        raise DatasetError(
+            f"{', '.join(map(str, files))}: none of its {len(qrels)} queries is in {path}, the "
+            f"first is {min(qrels):.80}; are the judgments of this collection?"
+        )
+    chosen = _spread(judged, max_queries)
+    chosen_qrels = {query_id: qrels[query_id] for query_id in chosen}
+    notes += [*_unknown_queries(queries, qrels), *_unanswered_queries(chosen_qrels, relevant)]
+    return Task(path.name, chosen, chosen_qrels, tuple(notes))
+
+
+def _spread(queries: Mapping[str, str], count: int | None) -> dict[str, str]:
+    """`count` queries at even distances, so that the file's order does not matter."""
+    ids = list(queries)
+    if count is not None and count < len(ids):
+        ids = [ids[index * len(ids) // count] for index in range(count)]
+    return {query_id: queries[query_id] for query_id in ids}
+
+
+def _empty_queries(queries: Mapping[str, str]) -> list[str]:
+    empty = [query_id for query_id, text in queries.items() if not text.strip()]
+    if not empty:
+        return []
+    return [f"{len(empty)} queries have no text, the first is {empty[0]:.80}: left out"]
+
+
+def _unknown_queries(queries: Mapping[str, str], qrels: Qrels) -> list[str]:
+    unknown = [query_id for query_id in qrels if query_id not in queries]
+    if not unknown:
+        return []
+    return [
+        f"{len(unknown)} of {len(qrels)} judged queries are not among the queries, the first "
+        f"is {unknown[0]:.80}: left out"
+    ]
+
+
+def _unanswered_queries(qrels: Qrels, relevant: int) -> list[str]:
+    unanswered = [query_id for query_id, grades in qrels.items() if max(grades.values()) < relevant]
+    if not unanswered:
+        return []
+    return [
+        f"{len(unanswered)} of {len(qrels)} queries have no document of grade {relevant} or "
+        f"more, the first is {unanswered[0]:.80}: all measures but nDCG count them as 0"
+    ]

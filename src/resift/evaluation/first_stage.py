@@ -1,7 +1,4 @@
-"""Where candidates come from: a run, an index, or a corpus that is indexed for it.
-
-Knows no judgments and no reranker but what an index has kept for one.
-"""
+"""The first stage of an evaluation: a run, an index, or a corpus that is indexed for it."""
 
 import hashlib
 import json
@@ -9,59 +6,138 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection as Names
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
 from resift.errors import DatasetError
 from resift.evaluation.collection import Collection
-from resift.evaluation.trec import Run
-from resift.index.precompute import Precomputer
+from resift.evaluation.measures import CUTOFF, scores_by_rank
+from resift.evaluation.result import Latency
+from resift.evaluation.trec import Run, RunEntry
+from resift.files import claim_folder
+from resift.index.embed import Precomputer
 from resift.search.index import Index
-from resift.search.retrieval import Mode
+from resift.search.options import Mode
 from resift.settings import Settings, cache_folder
-from resift.tagged import claim
 from resift.types import Candidate, Document, Hit
 
-_OWN_FILE = re.compile(r"\d{5}\.jsonl")
-_COMMENT = "A corpus and its index, for resift eval and calibrate. All of it can be made again."
-_OTHER_PLACE = "move that away, name another cache folder (RESIFT_CACHE_DIR), or an index (--index)"
-ROWS_A_FILE = 2_000  # of a corpus: one file that changes is read again whole
+TITLE_CHARACTERS = 80  # of the text of a document without a title
+ROWS_A_FILE = 2_000  # of an indexed corpus: a file that changes is read again as a whole
+_CORPUS_FILE = re.compile(r"\d{5}\.jsonl")
+_CACHE_COMMENT = "A corpus and its index, for resift eval and calibrate. May be deleted."
+_REMEDY = "move that away, name another cache folder (RESIFT_CACHE_DIR), or an index (--index)"
 
 
 @dataclass(frozen=True, slots=True)
 class FirstStageCandidates:
-    """A query's candidates, best first. `ms` is None where nobody timed them.
+    """A query's candidates, best first. `ms` is None where the search was not timed.
 
-    `beyond` are ids of documents that the first stage ranked below the candidates, `scores` its own
-    of all of them where ties should count as it has them.
+    `tail` has the ids of documents ranked below the candidates, `scores` the first stage's scores
+    of all of them where ties should count as in its run.
     """
 
     candidates: Sequence[Candidate]
     ms: float | None = None
     requests: int = 0
-    beyond: Sequence[str] = ()
+    tail: Sequence[str] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
 
 
 class FirstStage(Protocol):
-    """What gives each query its candidates."""
+    """Retrieves the candidates of a query."""
 
     @property
     def name(self) -> str:
-        """What it is, for people."""
+        """A description for people."""
 
     @property
     def notes(self) -> Sequence[str]:
         """What is missing, a sentence each."""
 
-    def window(self, query_id: str, query: str, depth: int) -> FirstStageCandidates:
-        """The best `depth` candidates, or as many as there are."""
+    def retrieve(self, query_id: str, query: str, depth: int) -> FirstStageCandidates:
+        """The best `depth` candidates, or fewer where there are no more."""
 
 
 def doc_id(candidate: Candidate | Hit) -> str:
-    """The judged name: a passage of an index goes by its document's."""
+    """The id that judgments use: for a passage of an index, its document's."""
     return candidate.citation.doc_id if candidate.citation else candidate.id
+
+
+def distinct(doc_ids: Iterable[str]) -> list[str]:
+    """Each document once, at the rank of its best passage (MaxP)."""
+    return list(dict.fromkeys(doc_ids))
+
+
+@dataclass(slots=True)
+class FirstStageResults:
+    """What the first stage returned for each query so far.
+
+    `ranked` has document ids, best first, of which the first `reachable` are candidates, which a
+    reranker may move. `tied` are queries with equal scores among the first candidates.
+    """
+
+    ranked: dict[str, Sequence[str]] = field(default_factory=dict)
+    reachable: dict[str, int] = field(default_factory=dict)
+    scores: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    titles: dict[str, str] = field(default_factory=dict)
+    tied: list[str] = field(default_factory=list)
+    ms: list[float] = field(default_factory=list)
+    _requests: int = 0
+
+    def add(self, query_id: str, retrieved: FirstStageCandidates) -> None:
+        """Record one query, without texts."""
+        candidates = distinct(map(doc_id, retrieved.candidates))
+        ranked = distinct([*candidates, *retrieved.tail])
+        self.ranked[query_id] = ranked
+        self.reachable[query_id] = len(candidates)
+        self.scores[query_id] = dict(retrieved.scores) or scores_by_rank(ranked)
+        top = [candidate.score for candidate in retrieved.candidates[: CUTOFF + 1]]
+        if retrieved.scores and any(score == following for score, following in pairwise(top)):
+            self.tied.append(query_id)
+        if retrieved.ms is not None:
+            self.ms.append(retrieved.ms)
+        self._requests += retrieved.requests
+
+    def add_titles(self, candidates: Sequence[Candidate]) -> None:
+        """Record titles, or the beginning of texts, of documents that are shown to people."""
+        for candidate in candidates:
+            text = candidate.text if isinstance(candidate.text, str) else ""
+            beginning = " ".join(text[: 2 * TITLE_CHARACTERS].split())[:TITLE_CHARACTERS]
+            self.titles.setdefault(doc_id(candidate), candidate.title or beginning)
+
+    @property
+    def latency(self) -> Latency | None:
+        """Without the first query, which loads and warms up, where there are others."""
+        return Latency.of(self.ms[1:] or self.ms)
+
+    @property
+    def requests(self) -> float:
+        """Requests to the object store, a query."""
+        return self._requests / max(len(self.ranked), 1)
+
+
+def run_candidates(
+    entries: Sequence[RunEntry], documents: Mapping[str, Document]
+) -> list[Candidate]:
+    """Entries of a run as candidates, in their order."""
+    return [
+        Candidate(document.id, document.text, document.title, document.metadata, rank, entry.score)
+        for rank, entry in enumerate(entries, 1)
+        for document in [documents[entry.doc_id]]
+    ]
+
+
+def read_run_documents(
+    collection: Collection, doc_ids: Names[str]
+) -> tuple[dict[str, Document], set[str], tuple[str, ...]]:
+    """The documents of a run, empty where the corpus lacks them; the ids it lacks; notes."""
+    corpus = collection.read_documents(doc_ids)
+    missing = set(doc_ids) - corpus.by_id.keys()
+    empty = {doc_id: Document(doc_id, "") for doc_id in missing}
+    return corpus.by_id | empty, missing, corpus.notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,45 +149,39 @@ class FromRun:
     documents: Mapping[str, Document]
     notes: tuple[str, ...] = ()
 
-    def window(self, query_id: str, query: str, depth: int) -> FirstStageCandidates:
-        scored = self.run.get(query_id, ())
-        candidates = [
-            _candidate(rank, own.score, self.documents[own.doc_id])
-            for rank, own in enumerate(scored[:depth], 1)
-        ]
-        beyond = [own.doc_id for own in scored[depth:]]
+    def retrieve(self, query_id: str, query: str, depth: int) -> FirstStageCandidates:
+        entries = self.run.get(query_id, ())
         return FirstStageCandidates(
-            candidates, beyond=beyond, scores={own.doc_id: own.score for own in scored}
+            run_candidates(entries[:depth], self.documents),
+            tail=[entry.doc_id for entry in entries[depth:]],
+            scores={entry.doc_id: entry.score for entry in entries},
         )
 
 
 def from_run(collection: Collection, run: Run, name: str, depth: int) -> FromRun:
-    """Read the texts that the first `depth` of a run need; raise `DatasetError` for missing ones.
+    """Read the texts that the first `depth` entries of a run need.
 
-    Those that are missing beside others (a corpus that is a sample) cannot be read: they stand
-    behind what is scored, and are noted.
+    Documents that a corpus lacks (it may be a sample) keep their order below what is scored, and
+    are noted. Raises `DatasetError` where it lacks all.
     """
-    needed = {own.doc_id for scored in run.values() for own in scored[:depth]}
-    corpus = collection.read(needed)
-    if needed and not corpus.by_id:
+    needed = {entry.doc_id for entries in run.values() for entry in entries[:depth]}
+    documents, missing, notes = read_run_documents(collection, needed)
+    if needed and missing == needed:
         raise DatasetError(
             f"{name}: none of its {len(needed)} documents is in {collection.folder}, the first is "
             f"{min(needed):.80}; is the run of this collection?"
         )
-    absent = needed - corpus.by_id.keys()
-    notes = corpus.notes
-    if absent:
+    if missing:
         notes += (
-            f"{len(absent)} of {len(needed)} documents of {name} are not in the corpus, the first "
-            f"is {min(absent):.80}: they stand behind what can be read",
+            f"{len(missing)} of {len(needed)} documents of {name} are not in the corpus, the first "
+            f"is {min(missing):.80}: they stay below what can be read",
         )
-    documents = corpus.by_id | {doc_id: Document(doc_id, "") for doc_id in absent}
     return FromRun(name, run, documents, notes)
 
 
 @dataclass(frozen=True, slots=True)
 class FromIndex:
-    """A search of an index without reranking; passages are candidates."""
+    """Searches of an index without reranking; candidates are passages."""
 
     index: Index
     mode: Mode = "hybrid"
@@ -120,68 +190,59 @@ class FromIndex:
 
     @property
     def name(self) -> str:
-        """The arms that look, and where."""
+        """The mode and the index."""
         return f"{self.mode} of {self.index.uri}"
 
-    def window(self, query_id: str, query: str, depth: int) -> FirstStageCandidates:
+    def retrieve(self, query_id: str, query: str, depth: int) -> FirstStageCandidates:
         start = time.perf_counter()
-        found = self.index.retrieve(query, depth, self.mode, reranker=self.precomputer)
-        return FirstStageCandidates(
-            found.candidates, (time.perf_counter() - start) * 1000, found.requests
-        )
+        retrieved = self.index.retrieve(query, depth, self.mode, reranker=self.precomputer)
+        ms = (time.perf_counter() - start) * 1000
+        return FirstStageCandidates(retrieved.candidates, ms, retrieved.requests)
 
 
 def index_corpus(
     collection: Collection, settings: Settings, progress: Callable[..., None] | None = None
 ) -> tuple[Index, tuple[str, ...]]:
-    """An index of a collection's corpus, kept in the user's cache folder and brought up to date.
+    """An up-to-date index of a collection's corpus, in the user's cache folder, and notes.
 
-    With what of the corpus could not be read, a sentence each.
-
-    Raises `DatasetError` where there is no such folder to keep it in, or where something else is in
-    its place; nothing is written then.
+    Raises `DatasetError`, and writes nothing, where there is no cache folder or the folder holds
+    something else.
     """
     cache = cache_folder(settings)
     if cache is None:
         raise DatasetError("no home folder to keep an index in: make one and name it by --index")
-    place = cache / "collections" / _name_of(collection)
-    documents, index_folder = place / "documents", place / "index"
+    name = hashlib.sha256(str(collection.folder.resolve()).encode()).hexdigest()[:16]
+    folder = cache / "collections" / name
+    documents, index_folder = folder / "documents", folder / "index"
     try:
-        _check_place(place, (documents, index_folder), collection)
-        corpus = collection.read(None)
-        _write_documents(corpus.by_id.values(), documents)
+        _check_cache(folder, (documents, index_folder), collection)
+        corpus = collection.read_documents(None)
+        _write_corpus(corpus.by_id.values(), documents)
     except OSError as error:
-        raise DatasetError(
-            f"{place}: cannot be written ({error.strerror}); {_OTHER_PLACE}"
-        ) from error
+        raise DatasetError(f"{folder}: cannot be written ({error.strerror}); {_REMEDY}") from error
     index = Index(str(index_folder), settings=settings)
-    index.sync(str(documents), progress, allow_deletes=True)  # both folders are ours
+    index.sync(str(documents), progress, allow_deletes=True)  # resift wrote both folders
     return index, corpus.notes
 
 
-def _name_of(collection: Collection) -> str:
-    return hashlib.sha256(str(collection.folder.resolve()).encode()).hexdigest()[:16]
-
-
-def _check_place(place: Path, folders: Sequence[Path], collection: Collection) -> None:
-    """Raise `DatasetError` for a place that somebody else made, or put something into."""
+def _check_cache(folder: Path, folders: Sequence[Path], collection: Collection) -> None:
+    """Raise `DatasetError` for a folder that resift did not make, or with links in it."""
     purpose = f"expected the index that resift keeps of {collection.folder} there"
-    if not claim(place, _COMMENT):
+    if not claim_folder(folder, _CACHE_COMMENT):
         raise DatasetError(
-            f"{place}: has no CACHEDIR.TAG that says that resift made it, {purpose}; {_OTHER_PLACE}"
+            f"{folder}: has no CACHEDIR.TAG that says that resift made it, {purpose}; {_REMEDY}"
         )
-    documents = folders[0]
-    files = [file for file in documents.glob("*") if _OWN_FILE.fullmatch(file.name)]
+    files = [file for file in folders[0].glob("*") if _CORPUS_FILE.fullmatch(file.name)]
     for path, kind in [*((folder, "folder") for folder in folders), *((f, "file") for f in files)]:
         is_right = path.is_dir() if kind == "folder" else path.is_file()
         if os.path.lexists(path) and (not is_right or path.is_symlink()):
-            raise DatasetError(f"{path}: is no {kind}, {purpose}; {_OTHER_PLACE}")
+            raise DatasetError(f"{path}: is not a {kind}, {purpose}; {_REMEDY}")
 
 
-def _write_documents(corpus: Iterable[Document], folder: Path) -> None:
-    """The corpus as files that say the same for the same documents; others are deleted."""
+def _write_corpus(corpus: Iterable[Document], folder: Path) -> None:
+    """Write the corpus as JSON Lines, the same files for the same documents; delete others."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [_row({"_id": own.id, "title": own.title, "text": own.text}) for own in corpus]
+    rows = [_corpus_row(document) for document in corpus]
     files = set()
     for start in range(0, len(rows), ROWS_A_FILE):
         file = folder / f"{start // ROWS_A_FILE:05}.jsonl"
@@ -190,19 +251,16 @@ def _write_documents(corpus: Iterable[Document], folder: Path) -> None:
             file.write_bytes(content)
         files.add(file)
     for file in set(folder.iterdir()) - files:
-        if _OWN_FILE.fullmatch(file.name):
+        if _CORPUS_FILE.fullmatch(file.name):
             file.unlink()
 
 
-def _row(values: Mapping[str, str]) -> str:
-    """As JSON that people can read; half a character, as JSON can hold it, needs escapes."""
+def _corpus_row(document: Document) -> str:
+    """Readable JSON; escaped where a text has half of a surrogate pair."""
+    values = {"_id": document.id, "title": document.title, "text": document.text}
     row = json.dumps(values, ensure_ascii=False)
     try:
         row.encode()
     except UnicodeEncodeError:
         return json.dumps(values)
     return row
-
-
-def _candidate(rank: int, score: float, document: Document) -> Candidate:
-    return Candidate(document.id, document.text, document.title, document.metadata, rank, score)

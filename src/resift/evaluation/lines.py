@@ -1,42 +1,44 @@
-"""Lines of files as people have them: packed or not, UTF-8 or UTF-16, any line ends, any blanks.
+"""Lines of text files: plain or gzipped, UTF-8 or UTF-16, any line ends; fields and JSON objects.
 
-Knows no format. What cannot be opened or unpacked raises `DatasetError`; a single line that is no
-text can be named by its number, so that it costs itself.
+What cannot be opened or unpacked raises `DatasetError`. So does a line that is not text, with its
+number, so that a reader may skip that line alone.
 """
 
 import codecs
 import csv
 import gzip
 import io
+import json
 import re
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from resift.errors import DatasetError
+from resift.files import HEAD_BYTES
 from resift.files import STDOUT as STDIN
 from resift.inputs import chunks, lines, open_input
 
 BLANKS = " \t\r\n\v\f"
-"""What parts fields. Not a no-break space, which may stand in an id."""
+"""What separates fields. Not a no-break space, which may be part of an id."""
 
 HEADINGS = frozenset(
     "query query_id query-id queryid qid q_id topic topic_id topic-id id _id".split()
 )
-"""What the first field of a heading may be called."""
+"""Names of the first column in a heading."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_GZIP = b"\x1f\x8b"
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_GZIP_MARK = b"\x1f\x8b"
 
 
 def read_lines(file: Path) -> Iterator[tuple[int, bytes]]:
-    """Each line's number, from 1, and its bytes in UTF-8 without its end.
+    """Each line's number, from 1, and its bytes in UTF-8 without the line end.
 
-    Raises `DatasetError` for what is no file, one that cannot be unpacked, and an endless line.
+    Raises `DatasetError` where there is no file, it cannot be unpacked, or a line never ends.
     """
     number = 0
     try:
@@ -50,17 +52,16 @@ def read_lines(file: Path) -> Iterator[tuple[int, bytes]]:
         reason = getattr(error, "strerror", None) or error
         raise DatasetError(f"{file}: cannot be read{where} ({reason})") from error
     except ValueError as error:  # a NUL in the name
-        raise DatasetError(f"{str(file)!r}: no name that a file can have") from error
+        raise DatasetError(f"{str(file)!r}: not a valid file name") from error
 
 
 def text_lines(file: Path) -> Iterator[tuple[int, str]]:
-    """The same as text; raises `DatasetError` for a line that is none."""
+    """As `read_lines`, decoded; raises `DatasetError` for a line that is not text."""
     for number, line in read_lines(file):
-        yield number, as_text(file, number, line)
+        yield number, _decoded(file, number, line)
 
 
-def as_text(file: Path, number: int, line: bytes) -> str:
-    """A line as text; raises `DatasetError` for one that is none."""
+def _decoded(file: Path, number: int, line: bytes) -> str:
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
@@ -71,104 +72,139 @@ def as_text(file: Path, number: int, line: bytes) -> str:
 
 
 def fields(line: str, expected: Sequence[int]) -> list[str]:
-    """The fields of a line between tabs, blanks or commas, whichever gives an `expected` number.
+    """Fields separated by tabs, blanks or commas, whichever gives an `expected` number of them.
 
-    Only tabs and commas leave blanks inside of fields; those around them are taken away.
+    Only tabs and commas allow blanks within fields; those around a field are removed.
     """
     line = line.strip(BLANKS)
-    if "\t" in line:
-        tabbed = [field.strip(BLANKS) for field in line.split("\t")]
-        if _fits(tabbed, expected):
-            return tabbed
-    blanked = re.split(f"[{BLANKS}]+", line)
-    is_parted = _fits(blanked, expected) and not _commas_part(blanked)
-    if "," in line and "\t" not in line and not is_parted:
-        parted = _parted(line)
-        if _fits(parted, expected):
-            return parted
-    return blanked if "\t" not in line or _fits(blanked, expected) else tabbed
+    by_tab = [field.strip(BLANKS) for field in line.split("\t")]
+    if "\t" in line and _fits(by_tab, expected):
+        return by_tab
+    by_blank = re.split(f"[{BLANKS}]+", line)
+    end_in_commas = all(field.endswith(",") for field in by_blank[:-1])  # as in: a, b, c
+    if _fits(by_blank, expected) and not ("," in line and "\t" not in line and end_in_commas):
+        return by_blank
+    by_comma = _comma_fields(line) if "," in line and "\t" not in line else []
+    if _fits(by_comma, expected):
+        return by_comma
+    return by_tab if "\t" in line else by_blank
 
 
 def _fits(parts: Sequence[str], expected: Sequence[int]) -> bool:
     return len(parts) in expected and all(parts)
 
 
-def _parted(line: str) -> list[str]:
-    """Fields between commas, which may be quoted; none where they cannot be."""
+def _comma_fields(line: str) -> list[str]:
+    """Fields between commas, which may be quoted; empty where the line is not CSV."""
     try:
         return [field.strip(BLANKS) for field in next(csv.reader([line]), [])]
-    except csv.Error:  # a field as long as a book
+    except csv.Error:  # a field beyond the CSV module's limit
         return []
 
 
-def _commas_part(parts: Sequence[str]) -> bool:
-    """Whether what stands between blanks ends in commas, as in ``a, b, c``."""
-    return all(part.endswith(",") for part in parts[:-1])
-
-
-def number_of(field: str) -> float | None:
-    """A finite number as programs write it, such as ``3``, ``-.5`` or ``1e3``; None for others."""
+def parse_number(field: str) -> float | None:
+    """A finite number such as ``3``, ``-.5`` or ``1e3``; None for anything else."""
     if not _NUMBER.fullmatch(field):
         return None
     value = float(field)
     return value if abs(value) < float("inf") else None
 
 
-def is_heading(first: str) -> bool:
-    """Whether a first line that is nothing else is the heading of its columns."""
-    return first.lower() in HEADINGS
-
-
 def is_comment(line: str) -> bool:
-    """Whether a line that is nothing else is a comment, or blank."""
+    """Whether a line that could not be parsed is a comment, or blank."""
     return line.startswith("#") or not line.strip(BLANKS)
 
 
-class Skipped:
-    """Lines of a file that were passed over, counted; most of them are too many."""
+def json_objects(
+    file: Path, expected: str, skipped: "SkippedLines | None" = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a JSON Lines file, with their line numbers.
 
-    def __init__(self, file: Path, what: str) -> None:
-        self._file, self._what = file, what
+    A line that holds none is counted in `skipped`, or raises `DatasetError` without it; `expected`
+    is part of the message.
+    """
+    for number, line in read_lines(file):
+        try:
+            text = _decoded(file, number, line)
+            if is_comment(text):
+                continue
+            row = json.loads(text)
+            if not isinstance(row, dict):
+                raise ValueError(f"a {type(row).__name__}, not an object")
+            yield number, row
+        except (ValueError, RecursionError, DatasetError) as error:
+            reason = f"{expected} ({error})"
+            if isinstance(error, DatasetError):
+                reason = str(error).removeprefix(f"{file}:{number}: ")
+            if skipped is None:
+                raise DatasetError(f"{file}:{number}: {reason}") from error
+            skipped.add(number, reason)
+
+
+def json_id(row: Mapping[str, Any]) -> str:
+    """The ``_id`` of a row, as text; raises `ValueError` unless it is text or a whole number."""
+    value = row["_id"] if "_id" in row else row.get("id")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value.strip(BLANKS):
+        raise ValueError(f"_id is {value!r:.40}, expected text or a whole number")
+    return value
+
+
+class SkippedLines:
+    """Counts the lines of a file that were skipped; an error where they are the majority."""
+
+    def __init__(self, file: Path, kind: str) -> None:
+        self._file, self._kind = file, kind
         self._first: tuple[int, str] | None = None
-        self._skipped = 0
+        self._count = 0
 
-    def note(self, number: int, reason: str) -> None:
-        """A line cannot be read."""
+    def add(self, number: int, reason: str) -> None:
         self._first = self._first or (number, reason)
-        self._skipped += 1
+        self._count += 1
 
     def notes(self, read: int) -> tuple[str, ...]:
-        """What to say of it beside `read` good lines; `DatasetError` where these are fewer."""
+        """A sentence about them, if any; `DatasetError` where they outnumber the `read` lines."""
         if self._first is None:
             return ()
         number, reason = self._first
-        if self._skipped > read:
+        if self._count > read:
             raise DatasetError(
-                f"{self._file}:{number}: {reason}; {self._skipped} of {self._skipped + read} lines "
+                f"{self._file}:{number}: {reason}; {self._count} of {self._count + read} lines "
                 "cannot be read"
             )
         return (
-            f"{self._skipped} of {self._skipped + read} {self._what} of {self._file} are left out, "
+            f"{self._count} of {self._count + read} {self._kind} of {self._file} are left out, "
             f"the first is line {number}: {reason}",
         )
 
 
+def unpacked_head(head: bytes) -> bytes:
+    """The beginning of a file's content, given the file's first bytes; empty for broken gzip."""
+    if not head.startswith(_GZIP_MARK):
+        return head
+    try:
+        return zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
+    except zlib.error:
+        return b""
+
+
 def _open(file: Path, opened: ExitStack) -> Iterator[bytes]:
-    """The bytes of a file, unpacked where they are packed; UTF-16 as UTF-8."""
+    """The bytes of a file, unpacked where it is gzipped; UTF-16 as UTF-8."""
     if file.is_dir():
         raise DatasetError(f"{file}: is a folder, expected a file")
     raw = _stdin() if str(file) == STDIN else opened.enter_context(open_input(file))
     stream: io.BufferedReader | gzip.GzipFile = raw
-    if raw.peek(2)[:2] == _GZIP:
+    if raw.peek(2)[:2] == _GZIP_MARK:
         stream = opened.enter_context(gzip.open(raw, "rb"))
     elif file.suffix == ".gz" and raw.peek(1):
-        raise DatasetError(f"{file}: ends in .gz and is not packed; rename it, or pack it")
-    if stream.peek(2)[:2] in _WIDE:
+        raise DatasetError(f"{file}: ends in .gz and is not gzipped; rename it, or gzip it")
+    if stream.peek(2)[:2] in _UTF16_MARKS:
         return (text.encode() for text in codecs.iterdecode(chunks(stream), "utf-16"))
     return chunks(stream)
 
 
 def _stdin() -> io.BufferedReader:
-    if sys.stdin is None:  # closed by whoever started this process
+    if sys.stdin is None:  # closed by the parent process
         raise DatasetError("-: stdin is closed; name a file")
     return cast(io.BufferedReader, sys.stdin.buffer)

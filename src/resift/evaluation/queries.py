@@ -1,38 +1,60 @@
-"""Queries to judge or measure with: a BEIR folder, JSON Lines, TREC topics, or a query a line."""
+"""Queries: a BEIR folder, JSON Lines, TREC topics, or a query a line."""
 
 import hashlib
+import html
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from resift.errors import DatasetError
-from resift.evaluation.collection import Collection, read_query_rows
-from resift.evaluation.lines import BLANKS, HEADINGS, text_lines
-from resift.evaluation.topics import is_tagged, read_topics
+from resift.evaluation.lines import BLANKS, HEADINGS, json_id, json_objects, text_lines
 
 _JSON_LINES = (".jsonl", ".jsonl.gz")
+ROW_FORM = "expected a JSON object with _id and text"
+_TOPIC_FORM = (
+    'expected topics: <top> with <num> and <title>, or <topic number="…"> with <query>, each with '
+    "its end tag"
+)
+_ID_FIELDS = ("num", "number", "identifier", "id", "qid", "topic_id")
+_QUERY_FIELDS = ("title", "query", "question", "desc", "description", "summary")
+"""Fields of a topic that may hold the query: the first of these that has a text."""
+
+_TOPIC = re.compile(r"<(top|topic)(?=[\s>/])([^<>]*)>", re.IGNORECASE)
+_TOPIC_END = re.compile(r"</(?:[a-z][\w.-]*:)?(?:top|topic)\s*>", re.IGNORECASE)
+_FIELD = re.compile(r"<([a-z][\w.-]*)(?:\s[^<>]*)?>", re.IGNORECASE)
+_TAG = re.compile(r"</?[a-z][\w.-]*(?:\s[^<>]*)?/?>", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"""([\w.-]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
+_STYLE = re.compile(r"</?(?:a|b|em|font|i|small|span|strong|su[bp]|u)(?:\s[^<>]*)?>", re.IGNORECASE)
+_LINE_BREAK = re.compile(r"</?(?:br|p)(?:\s[^<>]*)?/?>", re.IGNORECASE)
+_LABEL = re.compile(r"(?:number|topic|description)\s*:", re.IGNORECASE)
+_LANGUAGE = re.compile(r"[a-z]{2}-(?=title$|desc$)")  # EN-title
+_CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_NAMESPACE = re.compile(r"(?<=<)(/?)[a-z][\w.-]*:(?=[a-z])", re.IGNORECASE)
+_TAG_START = re.compile(r"<(?:[?!]|[a-z])", re.IGNORECASE)
+_TAG_LINE = re.compile(r"<[?!]?[a-z-][^<>]*>", re.IGNORECASE)
 
 
 def read_queries(path: Path) -> dict[str, str]:
     """Query ids to their texts, in the file's order.
 
-    `path` is a BEIR folder, a file of ``{"_id": …, "text": …}`` lines (``.jsonl``), TREC's topics
-    in SGML or XML, topics that are an id, a tab and a query a line, or any other text file with a
-    query a line; `line_id` names those.
-    A query without text stays, empty: whoever asks it says that it cannot be read. Raises
-    `DatasetError` for a file without queries and an id that no judgment file can hold.
+    `path` is a BEIR folder, a ``.jsonl`` file of ``{"_id": …, "text": …}`` lines, TREC topics in
+    SGML or XML, a file with an id, a tab and a query a line, or a text file with a query a line;
+    the queries of the last get an id by `line_id`. A query may be empty. Raises `DatasetError` for
+    a file without queries and for an id that no judgment file can hold.
     """
     if os.path.isdir(path):
-        queries = Collection(path).queries()
+        queries = read_json_queries(find_file(path, "queries.jsonl"))
     elif path.name.endswith(_JSON_LINES):
-        queries = read_query_rows(path)
+        queries = read_json_queries(path)
     else:
-        queries = _text(path)
+        queries = _read_text(path)
     if not queries:
         raise DatasetError(f"{path}: no queries in it; expected a BEIR folder or one query a line")
     for query_id, text in queries.items():
-        if not _is_text(text):
-            raise DatasetError(f"{path}: query {query_id!r} has half a character; write it anew")
+        if not _is_unicode(text):
+            raise DatasetError(f"{path}: query {query_id!r} has half a character; correct its text")
         if not is_storable(query_id):
             raise DatasetError(
                 f"{path}: query id {query_id!r}: expected no tabs and line ends, and no blanks "
@@ -41,8 +63,33 @@ def read_queries(path: Path) -> dict[str, str]:
     return queries
 
 
+def read_json_queries(file: Path) -> dict[str, str]:
+    """The queries of a JSON Lines file; a null text is an empty one.
+
+    Raises `DatasetError` for a line that is no query, and for two queries with one id.
+    """
+    queries: dict[str, str] = {}
+    for number, row in json_objects(file, ROW_FORM):
+        try:
+            query_id, text = json_id(row), row["text"]
+            if text is not None and not isinstance(text, str):
+                raise ValueError(f"text is {text!r:.40}")
+        except (ValueError, KeyError) as error:
+            raise DatasetError(f"{file}:{number}: {ROW_FORM} ({error})") from error
+        _add(queries, query_id, text or "", f"{file}:{number}")
+    return queries
+
+
+def find_file(folder: Path, name: str) -> Path:
+    """A file of a BEIR folder, plain or gzipped; raises `DatasetError` where it is missing."""
+    for file in (folder / name, folder / f"{name}.gz"):
+        if os.path.isfile(file):
+            return file
+    raise DatasetError(f"{folder}: no {name} or {name}.gz in it; expected a BEIR collection")
+
+
 def line_id(text: str) -> str:
-    """The id of a query that has none: by its words, so that other lines may come and go."""
+    """The id of a query without one: a hash of its words, so that other lines may change."""
     words = " ".join(text.split())
     return f"q-{hashlib.sha256(words.encode()).hexdigest()[:12]}"
 
@@ -51,11 +98,11 @@ def is_storable(name: str) -> bool:
     """Whether an id can be a field of a tab-separated line."""
     if not name.strip(BLANKS) or name != name.strip(BLANKS) or name == "#":
         return False
-    return not any(end in name for end in "\t\r\n\0") and _is_text(name)
+    return not any(end in name for end in "\t\r\n\0") and _is_unicode(name)
 
 
-def _is_text(text: str) -> bool:
-    """Not so with half a character in it, as JSON can write it."""
+def _is_unicode(text: str) -> bool:
+    """Whether it can be encoded: JSON can hold half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -63,52 +110,148 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _text(file: Path) -> dict[str, str]:
+def _add(queries: dict[str, str], query_id: str, text: str, where: str) -> None:
+    if queries.setdefault(query_id, text) != text:
+        raise DatasetError(
+            f"{where}: query {query_id} is there already, with another text; give each "
+            "an id of its own"
+        )
+
+
+def _read_text(file: Path) -> dict[str, str]:
+    """TREC topics or lines; lines that begin with ``# `` are comments."""
     lines = list(text_lines(file))
     text = "\n".join("" if line.startswith("# ") else line for _, line in lines)
-    return read_topics(file, text) if is_tagged(text) else _lines(file, lines)
+    if _is_tagged(text):
+        return _read_topics(file, text)
+    return _read_query_lines(
+        file,
+        [
+            (number, line.strip(BLANKS))
+            for number, line in lines
+            if line.strip() and not line.startswith("# ")
+        ],
+    )
 
 
-def _lines(file: Path, numbered: Iterable[tuple[int, str]]) -> dict[str, str]:
-    """Topics where most lines have a tab after an id, else a query a line.
+def _read_query_lines(file: Path, lines: Sequence[tuple[int, str]]) -> dict[str, str]:
+    """An id, a tab and a query a line where most lines have these, else a query a line.
 
-    ``# `` begins a comment. Raises `DatasetError` for a line of topics that is none, and for other
-    formats.
+    Raises `DatasetError` where some of the lines have no id, and for other formats.
     """
-    lines = [
-        (number, line.strip(BLANKS))
-        for number, line in numbered
-        if line.strip() and not line.startswith("# ")
-    ]
     if lines and lines[0][1].startswith(("{", "[")):
         raise DatasetError(
             f"{file}:{lines[0][0]}: neither topics nor plain queries; expected  id<TAB>query  or a "
             "query a line (a name that ends in .jsonl for JSON Lines)"
         )
-    topics = [_topic(line) for _, line in lines]
-    if sum(topic is not None for topic in topics) * 2 <= len(topics):
+    pairs = [_id_and_query(line) for _, line in lines]
+    if sum(pair is not None for pair in pairs) * 2 <= len(pairs):
         texts = [" ".join(line.split()) for _, line in lines]
         return {line_id(text): text for text in texts}
     queries: dict[str, str] = {}
-    for place, (topic, (number, line)) in enumerate(zip(topics, lines, strict=True)):
-        if topic is None:
+    for index, (pair, (number, line)) in enumerate(zip(pairs, lines, strict=True)):
+        if pair is None:
             raise DatasetError(
                 f"{file}:{number}: expected  id<TAB>query  as in most lines, not {line[:40]!r}"
             )
-        query_id, text = topic
-        if place == 0 and query_id.lower() in HEADINGS:
-            continue
-        if queries.setdefault(query_id, text) != text:
-            raise DatasetError(
-                f"{file}:{number}: query {query_id} is there already, with another text; give each "
-                "an id of its own"
-            )
+        query_id, text = pair
+        if index > 0 or query_id.lower() not in HEADINGS:
+            _add(queries, query_id, text, f"{file}:{number}")
     return queries
 
 
-def _topic(line: str) -> tuple[str, str] | None:
-    """An id and its query; None where no tab parts them, or an id would have blanks in it."""
+def _id_and_query(line: str) -> tuple[str, str] | None:
+    """None where there is no tab, or the id would have blanks in it."""
     name, tab, text = line.partition("\t")
     if not tab or any(blank in name.strip(BLANKS) for blank in BLANKS):
         return None
     return name.strip(BLANKS), " ".join(text.split())
+
+
+def _is_tagged(text: str) -> bool:
+    """Whether a text begins with a tag and has topics, or begins with a line of tags alone."""
+    first = text.lstrip().split("\n", 1)[0].strip()
+    if first.startswith("<?xml") or _TAG_LINE.fullmatch(first):
+        return True
+    return bool(_TAG_START.match(first) and _TOPIC_END.search(text))
+
+
+def _read_topics(file: Path, text: str) -> dict[str, str]:
+    """TREC topics in SGML or XML: ids to queries, in the file's order.
+
+    Found by regular expressions: most of these files are not well-formed XML (fields have no end
+    tags, ``&`` is not escaped), and so no entity is ever expanded.
+
+    The query of a topic is the first of `_QUERY_FIELDS` that it has, or else all of its text.
+    Labels (``Number:``, ``Topic:``) and tags within a field are removed. Raises `DatasetError` for
+    a file without topics, a topic without an id or an end, and two topics with one id.
+    """
+    text = _CDATA.sub(lambda match: html.escape(match[1]), text)
+    text = _COMMENT.sub(lambda match: "\n" * match[0].count("\n"), text)
+    text = _NAMESPACE.sub(r"\1", text)
+    queries: dict[str, str] = {}
+    for number, attributes, body in _topics(file, text):
+        fields = _topic_fields(body)
+        attribute = min(attributes.keys() & set(_ID_FIELDS), default=None)
+        query_id = attributes[attribute] if attribute else _first_text(fields, _ID_FIELDS)
+        if not query_id:
+            raise DatasetError(f"{file}:{number}: this topic has no id; {_TOPIC_FORM}")
+        if query_id in queries:
+            raise DatasetError(
+                f"{file}:{number}: topic {query_id} is there already; give each an id of its own"
+            )
+        texts = [words for field, words in fields.items() if field not in _ID_FIELDS]
+        queries[query_id] = _first_text(fields, _QUERY_FIELDS) or " ".join(
+            filter(None, texts or [_words(body)])
+        )
+    if not queries:
+        raise DatasetError(f"{file}:1: begins with a tag and has no topics; {_TOPIC_FORM}")
+    return queries
+
+
+def _topics(file: Path, text: str) -> Iterator[tuple[int, dict[str, str], str]]:
+    """The line number, attributes and content of each topic."""
+    starts = list(_TOPIC.finditer(text))
+    ends = [*(match.start() for match in starts[1:]), len(text)]
+    number, counted = 1, 0
+    for match, end in zip(starts, ends, strict=False):
+        number += text.count("\n", counted, match.start())
+        counted = match.start()
+        body = text[match.end() : end]
+        close = re.search(rf"</{match[1]}\s*>", body, re.IGNORECASE)
+        if close is None:
+            raise DatasetError(
+                f"{file}:{number}: this topic does not end; is the file whole? {_TOPIC_FORM}"
+            )
+        attributes = {
+            name.lower(): html.unescape(double or single).strip()
+            for name, double, single in _ATTRIBUTE.findall(match[2])
+        }
+        yield number, attributes, body[: close.start()]
+
+
+def _topic_fields(body: str) -> dict[str, str]:
+    """Fields by name, the first of a name that has a text; a field ends at its end tag or the
+    next tag.
+    """
+    fields: dict[str, str] = {}
+    body = _LINE_BREAK.sub(" ", _STYLE.sub("", body))
+    position = 0
+    while match := _FIELD.search(body, position):
+        end_tag = re.compile(rf"</{re.escape(match[1])}\s*>", re.IGNORECASE)
+        end = end_tag.search(body, match.end()) or _TAG.search(body, match.end())
+        position = end.start() if end else len(body)
+        name = _LANGUAGE.sub("", match[1].lower())
+        fields[name] = fields.get(name) or _words(body[match.end() : position])
+    return fields
+
+
+def _first_text(fields: Mapping[str, str], names: Sequence[str]) -> str:
+    return next((fields[name] for name in names if fields.get(name)), "")
+
+
+def _words(text: str) -> str:
+    """Text without tags and without a label before it, on one line."""
+    plain = " ".join(html.unescape(_TAG.sub(" ", text)).split())
+    label = _LABEL.match(plain)
+    return plain[label.end() :].strip() if label else plain

@@ -1,10 +1,12 @@
-"""What an evaluation found: plain data, the same for the terminal, JSON and HTML."""
+"""The result of an evaluation: plain data, the same for the terminal, JSON and HTML."""
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
-from resift.evaluation.significance import Paired
+from resift.evaluation.significance import PairedTest
+from resift.search.options import Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,10 +17,19 @@ class Latency:
     p95: float
     queries: int
 
+    @classmethod
+    def of(cls, ms: Sequence[float]) -> Self | None:
+        """Median and 95th percentile (nearest rank); None where nothing was timed."""
+        if not ms:
+            return None
+        ordered = sorted(ms)
+        p95 = ordered[max(0, -(-95 * len(ordered) // 100) - 1)]
+        return cls(statistics.median(ordered), p95, len(ordered))
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One depth: measures by name, and what it costs a query on the mean."""
+    """One depth: measures by name, and the mean cost of a query."""
 
     depth: int
     measures: Mapping[str, float]
@@ -28,62 +39,63 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
-    """A document of either first ten; ranks count from 1. `grade` is None where not judged."""
+class MovedDocument:
+    """A document of the first ten before or after; ranks count from 1. `grade` None: not judged."""
 
     doc_id: str
     title: str
     grade: float | None
-    was: int | None
-    now: int | None
+    rank_before: int | None
+    rank_after: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class QueryChange:
-    """What reranking did to one query, by the main measure, at the greatest depth."""
+    """The primary measure of one query, before and after reranking to the greatest depth."""
 
     query_id: str
     query: str
     before: float
     after: float
-    moved: tuple[Moved, ...]
+    moved: tuple[MovedDocument, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What to set. `depth` 0 is: do not rerank. `fusion_weight` None is the model's own.
+    """The settings to use, chosen on the queries that they are measured on.
 
-    `share` is the part of the greatest gain that is left at this depth, `time` the part of its
-    milliseconds. `p` is how often chance would show as much, corrected for all that was tried; None
-    where nothing is advised. Chosen on the queries that it is measured on.
+    `depth` 0 means: do not rerank. `fusion_weight` None is the model's own weight. `quality` is the
+    primary measure with these settings, `gain_share` the share of the greatest gain that this depth
+    reaches, and `time_share` the share of the greatest depth's milliseconds that it takes. `p` is
+    corrected for all that was tried; None where nothing is advised.
     """
 
-    depth: int
-    fusion_weight: float | None
+    reason: str
     quality: float
-    share: float | None
-    time: float | None
-    latency: Latency | None
-    why: str
+    depth: int = 0
+    fusion_weight: float | None = None
+    gain_share: float | None = None
+    time_share: float | None = None
+    latency: Latency | None = None
     p: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SystemResult:
-    """One reranker under one setting, against the first stage.
+    """One reranker with its options, against the first stage.
 
-    `compared` has every measure at the greatest depth, `weights` the main one by fusion weight at
-    the advised depth, `changes` every judged query, worst first. `against` compares with the first
-    system of the report. `replaced` is how many of a query's first ten were not among them before,
-    on the mean. What needs judgments is empty where there are none.
+    `compared` has every measure at the greatest depth, `weights` the primary one by fusion weight
+    at the advised depth, `changes` every judged query, worst first. `against` compares with the
+    first system of the evaluation. `replaced` is how many of a query's first ten documents are new,
+    on average. Fields that need judgments are empty where there are none.
     """
 
     label: str
     model: str
     fingerprint: str
     rows: tuple[Row, ...]
-    compared: Mapping[str, Paired]
-    against: Paired | None
+    compared: Mapping[str, PairedTest]
+    against: PairedTest | None
     weights: Mapping[float, float]
     changes: tuple[QueryChange, ...]
     replaced: float
@@ -92,16 +104,33 @@ class SystemResult:
 
     def hurt(self) -> list[QueryChange]:
         """Worst first."""
-        return [own for own in self.changes if own.after < own.before]
+        return [change for change in self.changes if change.after < change.before]
 
     def helped(self) -> list[QueryChange]:
         """Best first."""
-        return [own for own in reversed(self.changes) if own.after > own.before]
+        return [change for change in reversed(self.changes) if change.after > change.before]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to search an index, in an ablation.
+
+    `reranking` is none, alone (by the model only) or fused (with the first stage's scores).
+    `latency` and `requests`, to the object store, are of a whole search; `compared` tests the
+    primary measure against the same mode without reranking.
+    """
+
+    mode: Mode
+    reranking: str
+    measures: Mapping[str, float]
+    latency: Latency | None
+    requests: float
+    compared: PairedTest | None
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All of it. `notes` name what is missing or odd, a sentence each."""
+    """All results. `notes` name what is missing or unusual, a sentence each."""
 
     collection: str
     first_stage: str
@@ -115,12 +144,17 @@ class Evaluation:
     notes: tuple[str, ...]
     seconds: float
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether any depth of any system was timed."""
+        return any(row.latency for system in self.systems for row in system.rows)
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
 
     def main(self) -> tuple[float, float] | None:
-        """The main measure of the first stage, and of the first system at its greatest depth.
+        """The primary measure of the first stage, and of the first system at its greatest depth.
 
         None where there are no judgments.
         """

@@ -1,24 +1,33 @@
-"""What reranks a window in an evaluation: a model and its setting, at many depths at once."""
+"""The second stage of an evaluation: a reranker, its orders of candidates at many depths."""
 
 import math
 import time
+from array import array
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from resift.errors import InputError
+from resift.errors import InputError, QueryError
+from resift.evaluation.first_stage import FirstStageCandidates, distinct, doc_id
+from resift.evaluation.measures import CUTOFF
+from resift.evaluation.result import Latency
 from resift.rerank.reranker import Reranker
 from resift.types import Candidate
 
-EARLY_EXIT_TOP_N = 10  # the measures' cutoff
+WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0)
+TIMED_EVERY = 5  # queries; these are scored depth by depth, which takes longer
+SHOWN = 3 * CUTOFF  # candidates whose titles are recorded: several may be of one document
+
+DepthAndWeight = tuple[int, float | None]
+"""A depth, and a fusion weight, None for the system's own."""
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """A reranker to compare: `model` is a folder or ``bundled``; None is the settings' own.
+class SystemOptions:
+    """A reranker to evaluate: `model` is a folder or ``bundled``; None is the one of the settings.
 
-    `exact` reads every pair through every stage, so that one reading gives all depths; otherwise
-    each depth is raced for its first ten, as a search does.
+    With `exact` every pair goes through every layer, so that one pass gives all depths; otherwise
+    each depth is ranked with early exit for its first ten, as in a search.
     """
 
     label: str
@@ -27,10 +36,10 @@ class Setting:
     exact: bool = True
 
 
-def parse_setting(text: str) -> Setting:
+def parse_system(text: str) -> SystemOptions:
     """``MODEL[?fusion_weight=W][&exact=false]``, MODEL a folder or ``bundled``.
 
-    Raises `InputError` for an option that there is not.
+    Raises `InputError` for any other option.
     """
     model, _, options = text.partition("?")
     if not model.strip():
@@ -42,34 +51,47 @@ def parse_setting(text: str) -> Setting:
     for option in filter(None, options.split("&")):
         name, _, value = option.partition("=")
         try:
-            values[name] = _READ[name](value)
+            values[name] = _PARSERS[name](value)
         except (KeyError, ValueError) as error:
             raise InputError(
-                f"{text}: {option} is no setting; expected fusion_weight=NUMBER or exact=false"
+                f"{text}: {option} is not an option; expected fusion_weight=NUMBER or exact=false"
             ) from error
-    return Setting(**values)
+    return SystemOptions(**values)
+
+
+def _weight(text: str) -> float:
+    weight = float(text)
+    if not 0 <= weight < math.inf:
+        raise ValueError(text)
+    return weight
+
+
+_PARSERS: Mapping[str, Callable[[str], object]] = {
+    "fusion_weight": _weight,
+    "exact": lambda text: {"true": True, "false": False}[text.lower()],
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """One window, reranked.
+    """The candidates of one query, reranked.
 
-    `places` are the candidates' places, best first, by (depth, weight), None the setting's weight.
-    `ms` are milliseconds by depth, where that was timed; `tokens` by depth. What came out of a pair
-    cache (`recalled`) is not timed: nobody's next query is so quick.
+    `indices` are those of candidates, best first. `ms` are milliseconds by depth, where that was
+    timed, and `tokens` by depth. With `from_cache`, scores came out of a pair cache, and nothing is
+    timed.
     """
 
-    places: Mapping[tuple[int, float | None], Sequence[int]]
+    indices: Mapping[DepthAndWeight, Sequence[int]]
     ms: Mapping[int, float]
     tokens: Mapping[int, int]
-    recalled: bool = False
+    from_cache: bool = False
 
 
 class SecondStage:
-    """A reranker under one setting."""
+    """A reranker with its options."""
 
-    def __init__(self, setting: Setting, reranker: Reranker) -> None:
-        self.setting = setting
+    def __init__(self, options: SystemOptions, reranker: Reranker) -> None:
+        self.options = options
         self.reranker = reranker
 
     def orders(
@@ -80,63 +102,120 @@ class SecondStage:
         weights: Sequence[float],
         timed: bool,
     ) -> Orders:
-        """Rerank to each depth and with each weight; `depths` rise.
+        """Rerank to each depth, with the system's weight and each of `weights`; `depths` rise.
 
-        `timed` reads depth by depth, to know what each costs. Raises `ResiftError` for a query
-        that cannot be read.
+        `timed` scores depth by depth, to measure the cost of each. With early exit there are no
+        other weights. Raises `QueryError` for a query that cannot be read.
         """
-        if not self.setting.exact:
+        if not self.options.exact:
             return self._with_early_exit(query, candidates, depths)
         scored = self.reranker.score_candidates(query, candidates, steps=depths if timed else ())
-        own = self.setting.fusion_weight
-        places = {
+        default = self.options.fusion_weight
+        indices = {
             (depth, weight): scored.order(
-                depth=depth, fusion_weight=own if weight is None else weight
+                depth=depth, fusion_weight=default if weight is None else weight
             )
             for depth in depths
             for weight in (None, *weights)
         }
-        deepest = len(candidates)
-        ms = {depth: scored.took_ms[min(depth, deepest)] for depth in depths
-              if min(depth, deepest) in scored.took_ms}  # fmt: skip
-        if timed:  # in steps it takes longer than at once
+        counts = {depth: min(depth, len(candidates)) for depth in depths}
+        ms = {
+            depth: scored.took_ms[count]
+            for depth, count in counts.items()
+            if count in scored.took_ms
+        }
+        if timed:  # depth by depth takes longer than all at once
             ms.pop(depths[-1], None)
-        tokens = {depth: scored.outcome.head(depth).tokens for depth in depths}
-        recalled = bool(scored.outcome.cached.any())
-        return Orders(places, {} if recalled else ms, tokens, recalled)
+        tokens = {depth: scored.tokens(depth) for depth in depths}
+        return Orders(indices, {} if scored.cached else ms, tokens, scored.cached)
 
     def _with_early_exit(
         self, query: str, candidates: Sequence[Candidate], depths: Sequence[int]
     ) -> Orders:
-        """Each depth on its own; what the early exit left out keeps its order behind the first ten."""
-        places: dict[tuple[int, float | None], Sequence[int]] = {}
-        ms, tokens, recalled = {}, {}, False
+        """A call a depth; pruned candidates keep their order below the first ten."""
+        indices: dict[DepthAndWeight, Sequence[int]] = {}
+        ms, tokens, from_cache = {}, {}, False
         for depth in depths:
             start = time.perf_counter()
             ranking = self.reranker.rank(
-                query,
-                candidates[:depth],
-                EARLY_EXIT_TOP_N,
-                fusion_weight=self.setting.fusion_weight,
+                query, candidates[:depth], CUTOFF, fusion_weight=self.options.fusion_weight
             )
             ms[depth] = (time.perf_counter() - start) * 1000
             tokens[depth] = ranking.receipt.tokens
-            recalled = recalled or ranking.receipt.cached > 0
+            from_cache = from_cache or ranking.receipt.cached > 0
             first = [hit.index for hit in ranking]
             rest = set(range(len(candidates[:depth]))) - set(first)
-            places[depth, None] = [*first, *sorted(rest)]
-        return Orders(places, {} if recalled else ms, tokens, recalled)
+            indices[depth, None] = [*first, *sorted(rest)]
+        return Orders(indices, {} if from_cache else ms, tokens, from_cache)
 
 
-def _weight(text: str) -> float:
-    weight = float(text)
-    if not 0 <= weight < math.inf:
-        raise ValueError(text)
-    return weight
+@dataclass(slots=True)
+class SecondStageResults:
+    """The orders of one system for each query so far, and what they cost.
 
+    Orders are stored as compact indices into a query's candidates: there are dozens a query.
+    `unreadable` and `from_cache` are ids of queries, `ms` milliseconds by depth and query number.
+    """
 
-def _flag(text: str) -> bool:
-    return {"true": True, "false": False}[text.lower()]
+    unreadable: list[str] = field(default_factory=list)
+    from_cache: list[str] = field(default_factory=list)
+    _indices: dict[DepthAndWeight, dict[str, "array[int]"]] = field(default_factory=dict)
+    _doc_ids: dict[str, tuple[Sequence[str], Sequence[str]]] = field(default_factory=dict)
+    ms: dict[int, dict[int, float]] = field(default_factory=dict)
+    _tokens: dict[int, int] = field(default_factory=dict)
+    _pairs: dict[int, int] = field(default_factory=dict)
 
+    def rerank(
+        self,
+        system: SecondStage,
+        query: tuple[str, str, int],
+        retrieved: FirstStageCandidates,
+        depths: Sequence[int],
+    ) -> list[Candidate]:
+        """Rerank an (id, text, number) query to each depth; returns the first of the greatest.
 
-_READ: Mapping[str, Callable[[str], object]] = {"fusion_weight": _weight, "exact": _flag}
+        A query that the model cannot read keeps the first stage's order, as in a search.
+        """
+        query_id, text, number = query
+        candidates = retrieved.candidates
+        if not candidates:
+            return []
+        try:
+            timed = len(depths) > 1 and number % TIMED_EVERY == 1
+            orders = system.orders(text, candidates, depths, WEIGHTS, timed)
+        except QueryError:
+            self.unreadable.append(query_id)
+            return []
+        if orders.from_cache:
+            self.from_cache.append(query_id)
+        self._doc_ids[query_id] = [doc_id(each) for each in candidates], retrieved.tail
+        type_code = "H" if len(candidates) < 65_536 else "I"
+        for key, indices in orders.indices.items():
+            self._indices.setdefault(key, {})[query_id] = array(type_code, indices)
+        for depth in depths:
+            if depth in orders.ms:
+                self.ms.setdefault(depth, {})[number] = orders.ms[depth]
+            self._tokens[depth] = self._tokens.get(depth, 0) + orders.tokens[depth]
+            self._pairs[depth] = self._pairs.get(depth, 0) + min(depth, len(candidates))
+        return [candidates[index] for index in orders.indices[depths[-1], None][:SHOWN]]
+
+    def cost(self, depth: int, queries: int) -> tuple[Latency | None, float, float]:
+        """Latency, pairs and tokens of a query."""
+        timed = dict(self.ms.get(depth, {}))
+        if len(timed) > 1:
+            timed.pop(0, None)  # the first query warms up
+        latency = Latency.of(list(timed.values()))
+        return latency, self._pairs.get(depth, 0) / queries, self._tokens.get(depth, 0) / queries
+
+    def has(self, key: DepthAndWeight) -> bool:
+        """Whether any query was reranked with these."""
+        return key in self._indices
+
+    def ranked(self, key: DepthAndWeight) -> dict[str, Sequence[str]]:
+        """Document ids, best first, of each query that was reranked."""
+        depth = key[0]
+        ranked: dict[str, Sequence[str]] = {}
+        for query_id, indices in self._indices.get(key, {}).items():
+            ids, tail = self._doc_ids[query_id]
+            ranked[query_id] = distinct([*(ids[index] for index in indices), *ids[depth:], *tail])
+        return ranked

@@ -1,6 +1,6 @@
-"""Is one run better than another, or was it these queries? Paired over queries. Pure."""
+"""Paired significance tests over queries."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,21 +8,20 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 RESAMPLES = 10_000
-SEED = 2007  # fixed, so that two reports of the same runs say the same
-AT_ONCE = 2_000_000  # numbers drawn, so that thousands of queries need no gigabytes
+SEED = 2007  # fixed, so that reports of the same runs agree
+MAX_DRAWN = 2_000_000  # numbers drawn at once, to bound memory with thousands of queries
 
 Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Paired:
-    """What changed from one run to another, over the same queries.
+class PairedTest:
+    """The change from one run to another, over the same queries.
 
-    `low` to `high` holds the mean difference with 95 % confidence (percentile bootstrap).
-    `p_bootstrap` and `p_randomisation` are two-sided: how often a difference as large would come
-    by chance of the queries, and by chance of which run is called which. Smucker, Allan,
-    Carterette: A Comparison of Statistical Significance Tests for Information Retrieval Evaluation,
-    CIKM 2007. https://doi.org/10.1145/1321440.1321528
+    `low` to `high` is the 95 % confidence interval of the mean difference (percentile bootstrap).
+    `p_bootstrap` and `p_randomisation` are two-sided. Smucker, Allan, Carterette: A Comparison of
+    Statistical Significance Tests for Information Retrieval Evaluation, CIKM 2007.
+    https://doi.org/10.1145/1321440.1321528
     """
 
     before: float
@@ -36,45 +35,57 @@ class Paired:
     worse: int
     equal: int
 
+    @property
+    def p(self) -> float:
+        """The larger of both p-values."""
+        return max(self.p_bootstrap, self.p_randomisation)
 
-def paired(before: Sequence[float], after: Sequence[float]) -> Paired:
+
+def paired_test(before: Sequence[float], after: Sequence[float]) -> PairedTest:
     """Compare values of the same queries, in the same order; at least one."""
     differences = np.asarray(after, np.float64) - np.asarray(before, np.float64)
     mean = float(differences.mean())
-    resampled = _means(differences, _with_replacement)
-    flipped = _means(differences, _with_either_sign)
+    resampled = _sample_means(differences, _with_replacement)
+    flipped = _sample_means(differences, _with_random_signs)
     low, high = np.quantile(resampled, (0.025, 0.975))
-    return Paired(
+    return PairedTest(
         before=float(np.mean(before)),
         after=float(np.mean(after)),
         difference=mean,
         low=float(low),
         high=float(high),
-        p_bootstrap=_share_as_large(resampled - mean, mean),
-        p_randomisation=_share_as_large(flipped, mean),
+        p_bootstrap=_p_value(resampled - mean, mean),
+        p_randomisation=_p_value(flipped, mean),
         better=int((differences > 0).sum()),
         worse=int((differences < 0).sum()),
         equal=int((differences == 0).sum()),
     )
 
 
+def paired_test_by_query(before: Mapping[str, float], after: Mapping[str, float]) -> PairedTest:
+    """Compare the queries of `after`, all of which are in `before`."""
+    return paired_test([before[query_id] for query_id in after], list(after.values()))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values corrected for their number (Holm 1979), in the same order; never above 1."""
     corrected = [0.0] * len(p_values)
-    least = 0.0
-    for done, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        least = max(least, min(1.0, (len(p_values) - done) * p_values[place]))
-        corrected[place] = least
+    previous = 0.0
+    for done, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        previous = max(previous, min(1.0, (len(p_values) - done) * p_values[index]))
+        corrected[index] = previous
     return corrected
 
 
-def _means(differences: Numbers, draw: Callable[[Numbers, int, Generator], Numbers]) -> Numbers:
-    """Means of `RESAMPLES` samples, ``(RESAMPLES,)``, drawn some at a time."""
+def _sample_means(
+    differences: Numbers, draw: Callable[[Numbers, int, Generator], Numbers]
+) -> Numbers:
+    """Means of `RESAMPLES` samples, ``(RESAMPLES,)``, drawn in batches."""
     generator = np.random.default_rng(SEED)
-    at_once = max(1, AT_ONCE // len(differences))
+    batch = max(1, MAX_DRAWN // len(differences))
     parts = [
-        draw(differences, min(at_once, RESAMPLES - start), generator).mean(axis=1)
-        for start in range(0, RESAMPLES, at_once)
+        draw(differences, min(batch, RESAMPLES - start), generator).mean(axis=1)
+        for start in range(0, RESAMPLES, batch)
     ]
     return np.concatenate(parts)
 
@@ -84,12 +95,12 @@ def _with_replacement(differences: Numbers, samples: int, generator: Generator) 
     return differences[generator.integers(0, size, (samples, size))]
 
 
-def _with_either_sign(differences: Numbers, samples: int, generator: Generator) -> Numbers:
+def _with_random_signs(differences: Numbers, samples: int, generator: Generator) -> Numbers:
     signs = generator.integers(0, 2, (samples, len(differences)), dtype=np.int8)
     return differences * (2 * signs - 1)
 
 
-def _share_as_large(means: Numbers, observed: float) -> float:
-    """How often chance is as far from 0; never 0 itself, since the observed one is a case too."""
+def _p_value(means: Numbers, observed: float) -> float:
+    """The share of means as far from 0; the observed one counts, so that it is never 0."""
     as_large = int((np.abs(means) >= abs(observed) - 1e-12).sum())
     return (as_large + 1) / (len(means) + 1)

@@ -1,35 +1,56 @@
-"""Runs: TREC's ``query_id Q0 doc_id rank score tag`` a line, and what else people call a run."""
+"""Judgments and runs, in TREC's formats and those that other tools write."""
 
 import gzip
 import math
+import os
 import re
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from resift.errors import DatasetError
-from resift.evaluation.lines import fields, is_comment, is_heading, number_of, text_lines
+from resift.evaluation.lines import (
+    HEADINGS,
+    fields,
+    is_comment,
+    parse_number,
+    text_lines,
+    unpacked_head,
+)
 from resift.files import HEAD_BYTES, output
 
-LEAST_STEP = 1e-4
+JUDGMENTS_FILE = "judgments.tsv"
+"""What ``resift judge`` writes beside the queries."""
+
+MAX_GRADE = 1_000
+"""The greatest grade, and the least one negated: evaluators keep a list with an entry a grade."""
+
+MIN_STEP = 1e-4
 """Between the scores of neighbours, so that tools that sort by score keep the order."""
 
-SINGLE = 5e-7
-"""A step of a large score as part of it: tools read scores in single precision."""
+SINGLE_PRECISION_STEP = 5e-7
+"""A step that single precision can show, as a share of the score."""
+
+RANK_CONSTANT = 60
+"""A run with ranks alone is scored 1 / (constant + rank), as in reciprocal rank fusion."""
 
 TAG = "resift"
-WHAT = "a run that resift wrote"
-RANK_CONSTANT = 60
-"""Of 1 / (constant + rank), the score where a run has ranks alone: as in reciprocal rank fusion."""
+KIND = "a run that resift wrote"
 
-_OURS = re.compile(rb"\S+ Q0 \S+ [1-9]\d* -?\d+\.\d{6} " + TAG.encode())
-_COLUMNS = (3, 4, 6)
-RANKED = 3
-_FORM = (
+_WRITTEN_LINE = re.compile(rb"\S+ Q0 \S+ [1-9]\d* -?\d+\.\d{6} " + TAG.encode())
+_QRELS_COLUMNS, _RUN_COLUMNS = (3, 4), (3, 4, 6)
+_ITERATIONS = ("Q0", "q0")
+_QRELS_FORM = "expected query, document and grade (or  query 0 document grade)"
+_RUN_FORM = (
     "expected  query_id Q0 doc_id rank score tag  (or  query_id doc_id score, or  query_id doc_id "
     "rank  as in MS MARCO)"
 )
+
+Qrels = Mapping[str, Mapping[str, float]]
+"""Query ids to the grades of their judged documents."""
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +64,60 @@ class RunEntry:
 Run = Mapping[str, Sequence[RunEntry]]
 
 
+def read_qrels(file: Path) -> dict[str, dict[str, float]]:
+    """Query ids to their documents' grades; whole grades are int, others (1.5) are float.
+
+    Fields are separated by tabs, blanks or commas; a heading and comments (``#``) are skipped.
+    Raises `DatasetError` for other lines, two grades of one pair and a file that cannot be read.
+    """
+    qrels: dict[str, dict[str, float]] = {}
+    for number, _, (query_id, doc_id, grade) in _rows(file, _QRELS_COLUMNS, _judgment, _QRELS_FORM):
+        if qrels.setdefault(query_id, {}).setdefault(doc_id, grade) != grade:
+            raise DatasetError(
+                f"{file}:{number}: another grade for {doc_id} of query {query_id} above; expected "
+                "one"
+            )
+    return qrels
+
+
+def find_qrels(folder: Path) -> Path | None:
+    """The published judgments of a BEIR folder, if it has any."""
+    for name in ("qrels.tsv", "qrels/test.tsv"):
+        for file in (folder / name, folder / f"{name}.gz"):
+            if os.path.lexists(file):  # reading it reports what is not a file
+                return file
+    return None
+
+
+def read_all_qrels(folder: Path) -> tuple[dict[str, dict[str, float]], list[Path]]:
+    """A folder's published judgments and those of ``resift judge``, with the files read.
+
+    Where both have a pair the published grade counts.
+    """
+    files = [
+        file
+        for file in (find_qrels(folder), folder / JUDGMENTS_FILE)
+        if file is not None and os.path.lexists(file)
+    ]
+    merged: dict[str, dict[str, float]] = {}
+    for file in files:
+        for query_id, grades in read_qrels(file).items():
+            merged[query_id] = grades | merged.get(query_id, {})
+    return merged, files
+
+
 def read_run(file: Path) -> dict[str, list[RunEntry]]:
     """Query ids to their documents, best score first as TREC tools sort; ties keep file order.
 
-    Of three columns the last is a score, or a rank where it counts from 1 for every query. The same
-    document once more with the same score counts once. Raises `DatasetError` for another line, a
-    score that is no number, and two scores of one document.
+    The third of three columns is a score, or a rank where it counts from 1 in every query. A
+    repeated line counts once. Raises `DatasetError` for any other line, a score that is not a
+    number, and two scores of one document.
     """
     run: dict[str, dict[str, float]] = {}
     columns = 0
-    for number, line in text_lines(file):
-        try:
-            parts = fields(line, (columns,) if columns else _COLUMNS)
-            query_id, doc_id, score = _scored(parts, columns)
-        except ValueError as error:
-            if is_comment(line) or (not run and is_heading(fields(line, _COLUMNS)[0])):
-                continue
-            raise DatasetError(f"{file}:{number}: {_FORM}; {error}") from None
-        columns = len(parts)
+    for number, columns, (query_id, doc_id, score) in _rows(
+        file, _RUN_COLUMNS, _run_entry, _RUN_FORM, same_columns=True
+    ):
         before = run.setdefault(query_id, {}).setdefault(doc_id, score)
         if before != score:
             raise DatasetError(
@@ -68,8 +125,8 @@ def read_run(file: Path) -> dict[str, list[RunEntry]]:
                 f"{before:g} and {score:g}; expected it once"
             )
     if not run:
-        raise DatasetError(f"{file}: empty; {_FORM}")
-    if columns == RANKED and _are_ranks(file, run):
+        raise DatasetError(f"{file}: empty; {_RUN_FORM}")
+    if columns == 3 and _has_ranks(file, run):
         run = {
             query_id: {doc_id: 1 / (RANK_CONSTANT + rank) for doc_id, rank in documents.items()}
             for query_id, documents in run.items()
@@ -84,11 +141,11 @@ def read_run(file: Path) -> dict[str, list[RunEntry]]:
 
 
 def write_run(file: Path, lines: Iterable[str]) -> None:
-    """Write a run as a whole: the file is there complete or not at all; ``-`` is stdout.
+    """Write a run, gzipped for ``.gz``; the file is complete or absent; ``-`` is stdout.
 
-    Raises `OutputError` where it cannot be written, or would replace what is no run of ours.
+    Raises `OutputError` where it cannot be written, or would replace anything but such a run.
     """
-    with output(file, WHAT, is_own_run) as out:
+    with output(file, KIND, is_written_run) as out:
         if file.suffix != ".gz":
             out.writelines(line.encode() for line in lines)
             return
@@ -96,45 +153,84 @@ def write_run(file: Path, lines: Iterable[str]) -> None:
             packed.writelines(line.encode() for line in lines)
 
 
-def is_own_run(head: bytes) -> bool:
-    """Whether a file that begins like this is a run that resift wrote, packed or not."""
-    if head.startswith(b"\x1f\x8b"):
-        try:
-            head = zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
-        except zlib.error:
-            return False
-    whole = head.splitlines()[: -1 if len(head) >= HEAD_BYTES else None]
-    return bool(whole) and all(map(_OURS.fullmatch, whole))
+def is_written_run(head: bytes) -> bool:
+    """Whether a file that begins like this is a run that `write_run` wrote, gzipped or not."""
+    content = unpacked_head(head)
+    whole_lines = content.splitlines()[: -1 if len(content) >= HEAD_BYTES else None]
+    return bool(whole_lines) and all(map(_WRITTEN_LINE.fullmatch, whole_lines))
 
 
 def run_lines(query_id: str, ranked: Sequence[tuple[str, float]]) -> list[str]:
-    """(doc_id, score) in rank order → lines whose scores fall from each to the next."""
+    """Lines of (doc_id, score) in rank order; scores are lowered where they would not fall."""
     lines = []
-    last = math.inf
+    previous = math.inf
     for rank, (doc_id, score) in enumerate(ranked, 1):
-        if math.isfinite(last):
-            score = min(score, last - max(LEAST_STEP, SINGLE * abs(last)))
-        last = score
+        if math.isfinite(previous):
+            step = max(MIN_STEP, SINGLE_PRECISION_STEP * abs(previous))
+            score = min(score, previous - step)
+        previous = score
         lines.append(f"{query_id} Q0 {doc_id} {rank} {score:.6f} {TAG}\n")
     return lines
 
 
-def _scored(parts: Sequence[str], columns: int) -> tuple[str, str, float]:
-    """Query, document and score of a line; raises `ValueError` where it is none."""
-    if len(parts) not in _COLUMNS or not all(parts):
-        raise ValueError(f"{len(parts)} fields")
-    if columns and len(parts) != columns:
-        raise ValueError(f"{len(parts)} fields, the lines before have {columns}")
-    if parts[0] == "#" and len(parts) != 6:
+def _rows(
+    file: Path,
+    columns: Sequence[int],
+    parse: Callable[[list[str]], Row],
+    form: str,
+    *,
+    same_columns: bool = False,
+) -> Iterator[tuple[int, int, Row]]:
+    """Line number, number of columns and parsed row, of each line but comments and a heading.
+
+    Raises `DatasetError`, which quotes the `form`, where `parse` raises `ValueError`, or a line has
+    another number of `columns`; with `same_columns` all lines must have as many as the first.
+    """
+    expected = columns
+    is_first = True
+    for number, line in text_lines(file):
+        try:
+            parts = fields(line, expected)
+            if len(parts) not in columns or not all(parts):
+                raise ValueError(f"{len(parts)} fields")
+            if len(parts) not in expected:
+                raise ValueError(f"{len(parts)} fields, the lines before have {expected[0]}")
+            row = parse(parts)
+        except ValueError as error:
+            if is_comment(line) or (is_first and fields(line, columns)[0].lower() in HEADINGS):
+                continue
+            raise DatasetError(f"{file}:{number}: {form}; {error}") from None
+        is_first = False
+        if same_columns:
+            expected = (len(parts),)
+        yield number, len(parts), row
+
+
+def _judgment(parts: Sequence[str]) -> tuple[str, str, float]:
+    if parts[0] == "#":
         raise ValueError("a comment")
-    score = number_of(parts[3 if len(parts) == 4 else 4 if len(parts) == 6 else 2])
-    if score is None or (len(parts) == 4 and number_of(parts[2]) is None):
-        raise ValueError(f"the score {parts[-2 if len(parts) == 6 else -1]} is no finite number")
-    return parts[0], parts[2 if len(parts) == 6 else 1], score
+    if len(parts) == 4 and parts[1] not in _ITERATIONS and parse_number(parts[1]) is None:
+        raise ValueError(f"the second of four fields is {parts[1]}; ids with blanks need tabs")
+    grade = parse_number(parts[-1])
+    if grade is None or abs(grade) > MAX_GRADE:
+        raise ValueError(f"the grade {parts[-1]} is not a number in -{MAX_GRADE}..{MAX_GRADE}")
+    return parts[0], parts[-2], int(grade) if grade.is_integer() else grade
 
 
-def _are_ranks(file: Path, run: Mapping[str, Mapping[str, float]]) -> bool:
-    """Whether third columns count from 1 in every query; `DatasetError` where nobody can tell."""
+def _run_entry(parts: Sequence[str]) -> tuple[str, str, float]:
+    """Query, document and score."""
+    is_full = len(parts) == 6
+    if parts[0] == "#" and not is_full:
+        raise ValueError("a comment")
+    text = parts[4] if is_full else parts[-1]
+    score = parse_number(text)
+    if score is None or (len(parts) == 4 and parse_number(parts[2]) is None):
+        raise ValueError(f"the score {text} is not a finite number")
+    return parts[0], parts[2 if is_full else 1], score
+
+
+def _has_ranks(file: Path, run: Mapping[str, Mapping[str, float]]) -> bool:
+    """Whether third columns count from 1 in every query; `DatasetError` where it is ambiguous."""
     columns = [list(documents.values()) for documents in run.values()]
     if not all(sorted(column) == list(range(1, len(column) + 1)) for column in columns):
         return False

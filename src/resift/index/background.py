@@ -1,7 +1,7 @@
-"""Work that cannot be interrupted, in threads of our own: whoever waits for it may leave.
+"""Jobs in background threads that a caller can abandon.
 
-Lance, the runtimes and downloads take as long as they take. A caller whose time is up goes on
-without them, and they end by themselves.
+Lance, the runtimes and downloads cannot be interrupted. A caller whose time is up goes on without
+them, and they end by themselves.
 """
 
 import atexit
@@ -20,53 +20,53 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 AT_EXIT_S = 2.0
-"""So long the interpreter's end waits for jobs that a network may hold up."""
+"""How long the end of the interpreter waits for jobs that a network may delay."""
 
 
 class Background:
-    """Jobs in daemon threads, at most `most` at once; the rest wait their turn.
+    """Runs jobs in daemon threads, at most `max_threads` at once; the others are queued.
 
-    A thread ends when there is nothing left to do, so there is nothing to close. When the
-    interpreter ends, jobs that have not begun are cancelled and those that run are waited for: a
-    thread that comes back from native code to an interpreter that is gone aborts the process. So
-    jobs that end by themselves (`finite`) are waited for however long, others a little. A forked
-    child begins with none.
+    A thread ends when the queue is empty, so there is nothing to close. At the end of the
+    interpreter queued jobs are cancelled and running ones waited for: a thread that returns from
+    native code to an interpreter that has ended aborts the process. Jobs that end by themselves
+    (`finite`) are waited for without a limit. A forked child begins with no job.
     """
 
-    def __init__(self, most: int, name: str, *, finite: bool = False) -> None:
+    def __init__(self, max_threads: int, name: str, *, finite: bool = False) -> None:
+        """`name` is that of the threads."""
         self.finite = finite
-        self._most = most
+        self._max_threads = max_threads
         self._name = name
-        self._begin()
-        _LIVE.add(self)
+        self._reset()
+        _ALL.add(self)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._pid = os.getpid()
         self._changed = threading.Condition()
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._queue: deque[Callable[[], None]] = deque()
         self._jobs: weakref.WeakSet[Future[object]] = weakref.WeakSet()
-        self._running = 0
+        self._threads = 0
         self._ended = False
 
     def run(self, work: Callable[[], T]) -> "Future[T]":
-        """Begin `work`, or queue it; cancelling drops what has not begun."""
+        """Start `work`, or queue it; cancelling the future drops what is queued."""
         if self._pid != os.getpid():
-            self._begin()
+            self._reset()
         job: Future[T] = Future()
         with self._changed:
             if self._ended:
                 job.cancel()
                 return job
-            self._waiting.append(lambda: _do(job, work))
+            self._queue.append(lambda: _run(job, work))
             self._jobs.add(job)  # type: ignore[arg-type]
-            if self._running < self._most:
-                self._running += 1
+            if self._threads < self._max_threads:
+                self._threads += 1
                 _register()
                 threading.Thread(target=self._work, name=self._name, daemon=True).start()
         return job
 
     def end(self) -> None:
-        """Cancel what has not begun, and begin nothing more."""
+        """Cancel queued jobs, and accept no more."""
         with self._changed:
             self._ended = True
             jobs = list(self._jobs)
@@ -74,86 +74,82 @@ class Background:
             job.cancel()
 
     def rest(self, seconds: float | None = None) -> bool:
-        """Wait until nothing runs, `seconds` at the most; whether nothing does."""
+        """Wait at most `seconds` until no job runs; whether that is so."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._running, seconds)
+            return self._changed.wait_for(lambda: not self._threads, seconds)
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                if not self._waiting:
-                    self._running -= 1
+                if not self._queue:
+                    self._threads -= 1
                     self._changed.notify_all()
                     return
-                work = self._waiting.popleft()
+                work = self._queue.popleft()
             work()
-            del work  # what it holds goes now, not with the next job
+            del work  # release what it holds before the next job
 
 
 class Shared(Generic[T]):
-    """Something that takes long to make: made once, for all who options. A failure is tried again."""
+    """A value that takes long to make: made once for all callers, again after a failure."""
 
     def __init__(self, begin: Callable[[], "Future[T]"]) -> None:
-        """`begin` starts the making of it and returns at once."""
+        """`begin` starts to make the value and returns at once."""
         self._begin = begin
         self._job: Future[T] | None = None
         self._pid = os.getpid()
         self._lock = threading.RLock()
 
     def job(self) -> "Future[T]":
-        """The making of it, begun by whoever comes first."""
+        """Get the job that makes the value; the first call starts it."""
         with self._lock:
             job = self._job
             if job is None or _has_failed(job) or (self._pid != os.getpid() and not job.done()):
-                self._pid = os.getpid()  # the thread that made it did not come along into a fork
+                self._pid = os.getpid()  # a fork does not take the thread along
                 job = self._job = self._begin()
             return job
 
     def forget(self) -> None:
-        """The next one who asks has it made anew."""
+        """Have the value made again by the next call of `job`."""
         with self._lock:
             self._job = None
 
 
 def ready(value: T) -> "Future[T]":
-    """Something that is there already, as a job that is done."""
+    """Make a future that is done."""
     job: Future[T] = Future()
     job.set_result(value)
     return job
 
 
 def then(first: "Future[S]", begin: Callable[[S], "Future[T]"]) -> "Future[T]":
-    """What `begin` starts with the result of `first`, as one job; it fails as either does.
+    """Make one job of `first` and of the one that `begin` starts with its result.
 
-    Cancelled before `first` is there, it begins nothing.
+    It fails if either fails. If it is cancelled before `first` is done, `begin` is not called.
     """
-    whole: Future[T] = Future()
+    both: Future[T] = Future()
 
     def go_on(done: "Future[S]") -> None:
-        if not whole.set_running_or_notify_cancel():
+        if not both.set_running_or_notify_cancel():
             return
         try:
-            begin(done.result()).add_done_callback(lambda second: _copy(second, whole))
-        except BaseException as error:  # for whoever waits
-            whole.set_exception(error)
+            begin(done.result()).add_done_callback(lambda second: _finish(both, second.result))
+        except BaseException as error:  # for the caller of `result`
+            both.set_exception(error)
 
     first.add_done_callback(go_on)
-    return whole
+    return both
 
 
-def _copy(source: "Future[T]", target: "Future[T]") -> None:
-    try:
-        target.set_result(source.result())
-    except BaseException as error:  # for whoever waits
-        target.set_exception(error)
+def _run(job: "Future[T]", work: Callable[[], T]) -> None:
+    if job.set_running_or_notify_cancel():
+        _finish(job, work)
 
 
-def _do(job: "Future[T]", work: Callable[[], T]) -> None:
-    if not job.set_running_or_notify_cancel():
-        return
+def _finish(job: "Future[T]", work: Callable[[], T]) -> None:
     try:
         result = work()
-    except BaseException as error:  # for whoever waits
+    except BaseException as error:  # for the caller of `result`
         job.set_exception(error)
     else:
         job.set_result(result)
@@ -163,7 +159,7 @@ def _has_failed(job: "Future[T]") -> bool:
     return job.done() and (job.cancelled() or job.exception() is not None)
 
 
-_LIVE: "weakref.WeakSet[Background]" = weakref.WeakSet()
+_ALL: "weakref.WeakSet[Background]" = weakref.WeakSet()
 _REGISTERED = threading.Event()
 
 
@@ -174,15 +170,15 @@ def _register() -> None:
 
 
 def _end_all() -> None:
-    """At the interpreter's end, before its threads lose it."""
+    """End all jobs while the interpreter still has its threads."""
     until = time.monotonic() + AT_EXIT_S
-    backgrounds = list(_LIVE)
+    backgrounds = list(_ALL)
     try:
         for background in backgrounds:
             background.end()
         for background in backgrounds:
             background.rest(None if background.finite else max(until - time.monotonic(), 0.0))
-    except KeyboardInterrupt:  # Ctrl-C once more: at once, and without threads that come back
+    except KeyboardInterrupt:  # a second Ctrl-C: end at once, without threads that return
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):
                 stream.flush()

@@ -1,19 +1,23 @@
-"""What a version holds, object by object: what a listing is compared with."""
+"""What a version holds, object by object: a listing of the source is compared with it."""
 
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from secrets import token_hex
 
 from resift.extras import require
-from resift.index.rows import ORIGIN, Origin
+from resift.index.table.rows import ORIGIN_COLUMNS, Origin
+
+_COLUMNS = ("passages", "precomputed_by", "problems")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object: how it was read, what became of it.
+    """One object: how it was read, and with which result.
 
     `passages` is 0 for an object of which nothing could be indexed; `problems` say why, or which
-    of its parts could not. `precomputed_by` is the model that kept its passages' states, if one did.
+    of its parts could not. `precomputed_by` is the model that precomputed token states, if any.
     """
 
     origin: Origin
@@ -22,13 +26,24 @@ class Entry:
     problems: tuple[str, ...] = ()
 
 
+def new_attempt() -> str:
+    """Name a sync that begins now; a later one of this machine has a greater name."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{token_hex(3)}"
+
+
+def attempt_after(entries: Iterable[Entry], attempt: str) -> str:
+    """Return `attempt`, or a greater name if another machine's clock was ahead of this one's."""
+    last = max((entry.origin.attempt for entry in entries), default="")
+    return attempt if attempt > last else f"{last}~{token_hex(3)}"
+
+
 def to_parquet(entries: Mapping[str, Entry]) -> bytes:
     """Entries as a Parquet file, ordered by URI."""
     arrow = require("pyarrow", "index")
     parquet = require("pyarrow.parquet", "index")
     ordered = [entries[uri] for uri in sorted(entries)]
-    columns = {name: [getattr(entry.origin, name) for entry in ordered] for name in ORIGIN}
-    columns |= {name: [getattr(entry, name) for entry in ordered] for name in _OWN}
+    columns = {name: [getattr(entry.origin, name) for entry in ordered] for name in ORIGIN_COLUMNS}
+    columns |= {name: [getattr(entry, name) for entry in ordered] for name in _COLUMNS}
     kinds = {"size": arrow.int64(), "passages": arrow.int64(), "content": arrow.binary()}
     kinds["problems"] = arrow.list_(arrow.string())
     schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in columns])
@@ -39,24 +54,23 @@ def to_parquet(entries: Mapping[str, Entry]) -> bytes:
 
 def from_parquet(data: bytes) -> dict[str, Entry]:
     """Entries by URI."""
-    # In this thread alone, and not by `read_table`: that scans in Arrow's threads whatever it is
-    # told, they let go of `data` when they like, and where that is while Python ends, the process
-    # is aborted (6 of 80).
+    # Not `read_table`: it always scans in Arrow's threads. They release `data` late, and where
+    # that is while Python ends, the process is aborted (6 of 80).
     parquet = require("pyarrow.parquet", "index")
     table = parquet.ParquetFile(io.BytesIO(data), pre_buffer=False).read(use_threads=False)
-    origins = map(Origin, *(table[name].to_pylist() for name in ORIGIN))
-    own = zip(*(table[name].to_pylist() for name in _OWN), strict=True)
+    origins = map(Origin, *(table[name].to_pylist() for name in ORIGIN_COLUMNS))
+    columns = zip(*(table[name].to_pylist() for name in _COLUMNS), strict=True)
     return {
         origin.uri: Entry(origin, passages, precomputed_by, tuple(problems))
-        for origin, (passages, precomputed_by, problems) in zip(origins, own, strict=True)
+        for origin, (passages, precomputed_by, problems) in zip(origins, columns, strict=True)
     }
 
 
-def newest(groups: Iterable[Entry]) -> tuple[dict[str, Entry], list[Entry]]:
-    """Of all that was ever written: the last attempt at each object, and what that replaces."""
+def newest(entries: Iterable[Entry]) -> tuple[dict[str, Entry], list[Entry]]:
+    """The last attempt at each object, by URI, and the entries that these replace."""
     current: dict[str, Entry] = {}
     replaced = []
-    for entry in groups:
+    for entry in entries:
         other = current.get(entry.origin.uri)
         if other is None:
             current[entry.origin.uri] = entry
@@ -66,6 +80,3 @@ def newest(groups: Iterable[Entry]) -> tuple[dict[str, Entry], list[Entry]]:
         else:
             replaced.append(entry)
     return current, replaced
-
-
-_OWN = ("passages", "precomputed_by", "problems")

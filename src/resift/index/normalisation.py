@@ -1,27 +1,27 @@
-"""Text as both arms search it: characters that nobody sees removed, those of one meaning made one.
+"""Text as both retrievers search it: without invisible characters, equivalent characters unified.
 
-The only place that does so. Documents and their passages keep the characters that they have, so
-that a citation's offsets are those of the text; what is searched is never cited. With a change
-here `parsing.chunk.VERSION` is raised: what is indexed is read again.
+The only place that does so. Documents and passages keep their characters, so that the offsets of a
+citation are those of the original text. A change here must raise `parsing.chunking.VERSION`, so that
+indexed documents are read again.
 """
 
 import re
 import unicodedata
 
 # Soft hyphen, joiners, marks of direction, BOM, word joiner, variation selectors: no reader sees
-# them, and a tokenizer cuts words there.
-_HIDDEN = (
+# them, and a tokenizer splits words at them.
+_INVISIBLE = (
     "\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f"
     "\ufe00-\ufe0f\ufeff"
 )
-_UNSEEN = re.compile(f"[{_HIDDEN}]+")
-_SEEN = re.compile(rf"[^\s\x00-\x1f\x7f-\xa0{_HIDDEN}]")
-# Thai, Lao, Burmese and Khmer are written without spaces: there it says where a word ends.
+_INVISIBLES = re.compile(f"[{_INVISIBLE}]+")
+_VISIBLE = re.compile(rf"[^\s\x00-\x1f\x7f-\xa0{_INVISIBLE}]")
+# Thai, Lao, Burmese and Khmer are written without spaces: there U+200B marks the end of a word.
 _WORD_END = re.compile("(?<=[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])\u200b")
 _SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
-# Ligatures of typesetters, shapes of Arabic letters, full and half widths.
-_SHAPES = re.compile("[\ufb00-\ufb4f\ufb50-\ufdff\ufe70-\ufefc\uff01-\uffdc]+")
-# Controls that are letters of Windows-1252, read as Latin-1 by whoever wrote the text.
+# Ligatures, presentation forms of Arabic letters, halfwidth and fullwidth forms.
+_COMPATIBILITY = re.compile("[\ufb00-\ufb4f\ufb50-\ufdff\ufe70-\ufefc\uff01-\uffdc]+")
+# Controls that are letters of Windows-1252, in text that was decoded as Latin-1 by mistake.
 _CONTROLS = {
     code: bytes([code]).decode("cp1252", "replace").replace("\ufffd", " ")
     for code in range(0x80, 0xA0)
@@ -29,15 +29,15 @@ _CONTROLS = {
 
 
 def searchable(text: str) -> str:
-    """The text as it is searched, and as a query is: NFC, without what nobody sees."""
+    """A document's or a query's text as it is searched: NFC, without invisible characters."""
     if text.isascii():
         return text
-    text = _UNSEEN.sub("", _WORD_END.sub(" ", text))
+    text = _INVISIBLES.sub("", _WORD_END.sub(" ", text))
     text = _SPACE.sub(" ", text.translate(_CONTROLS))
-    text = _SHAPES.sub(lambda match: unicodedata.normalize("NFKC", match.group()), text)
+    text = _COMPATIBILITY.sub(lambda match: unicodedata.normalize("NFKC", match.group()), text)
     return unicodedata.normalize("NFC", text)
 
 
 def is_visible(text: str) -> bool:
-    """Whether there is anything in it that a reader sees."""
-    return _SEEN.search(text) is not None
+    """Whether a text has any visible character."""
+    return _VISIBLE.search(text) is not None

@@ -1,7 +1,7 @@
 """A model folder: ``manifest.json``, ``tokenizer.json`` and ONNX files, hashed and checked at load.
 
-The manifest says what the model is, how long it reads, how it was quantised, and which logits
-it gives for a handful of pairs, so that a broken copy is found out. Knows no runtime.
+The manifest says what the model is, how many tokens it reads, how it was quantised, and which
+logits it gives for a handful of pairs, so that a broken copy is noticed.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 from resift.errors import ArtifactError, ModelNotFound
 from resift.files import open_regular, read_regular
 from resift.rerank.batching import LENGTH_STEP
+from resift.rerank.calibration import SIGMOID, ModelCalibration, Platt, ScoreScale
 from resift.rerank.late_interaction import LateInteractionWeights
 
 FORMAT = 2
@@ -27,10 +28,10 @@ Pooling = Literal["mean", "cls"]
 
 @dataclass(frozen=True, slots=True)
 class ReferencePair:
-    """A pair with the logit that the artifact gave where it was made, and float32's.
+    """A pair with its logit where the artifact was made, and the logit in float32.
 
-    Of an embedder the cosine: an error in either vector moves it by as much, while a vector's own
-    cosine to its reference moves by the square, and both prompts are in it.
+    For an embedder these are cosines: both prompts are in them, and an error in either vector
+    changes them by as much, while it changes a vector's cosine to its reference by the square only.
     """
 
     query: str
@@ -40,32 +41,10 @@ class ReferencePair:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelCalibration:
-    """Logit → probability that the candidate answers: ``sigmoid(scale × logit + bias)``.
-
-    Fitted on `pairs` judged candidates of first stages (Platt 1999), at the rate at which answers
-    occur among them. `fused_scale` and `fused_bias` are the same for fused logits.
-    """
-
-    scale: float
-    bias: float
-    fused_scale: float
-    fused_bias: float
-    pairs: int
-
-    def __post_init__(self) -> None:
-        numbers = (self.scale, self.bias, self.fused_scale, self.fused_bias)
-        if not all(_is_finite(number) for number in numbers):
-            raise ValueError(f"{self}: expected numbers")
-        if not (self.scale > 0 and self.fused_scale > 0):
-            raise ValueError(f"{self}: falls with the logit; scales must be above 0")
-
-
-@dataclass(frozen=True, slots=True)
 class Exit:
-    """What is known after a stage of the logit that the last one gives.
+    """What is known, after a stage, of the logit that the last stage gives.
 
-    `gains` are the quantiles, at `levels`, of final logit minus this exit's, over `pairs`
+    `gains` are the quantiles, at `levels`, of the final logit minus this exit's, over `pairs`
     unlabelled pairs: a candidate behind by more than the sum of two tails seldom catches up.
     """
 
@@ -76,17 +55,17 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What ``manifest.json`` holds.
+    """The contents of ``manifest.json``.
 
-    `stages` are ONNX files in the order in which they run; of a late-interaction model the encoder, late
-    interaction and, where it has one, the meeting; of an embedder the encoder. `max_tokens` limits
-    a whole pair (joint), each half (split) or a text (embedder), special tokens included.
-    `tolerance` is how far a logit may be from its reference on another processor or runtime.
-    `fusion_weight` is the fitted weight on a first stage's z-scored scores, in logits, and
-    `feedback_weight` the one on the likeness to the leading candidates where a first stage has a
-    interpolation. `exits` has one entry for each exit but the last. `calibration` is absent where nothing
-    judged was at hand. `files` maps names to SHA-256. `pooling` makes one vector of an encoder's
-    states; the prompts are what a model reads before a query and an embedder before a passage.
+    `stages` are ONNX files in the order in which they run: for a late-interaction model the
+    encoder, the late interaction and, where it has them, the cross-attention layers; for an
+    embedder the encoder. `max_tokens`, special tokens included, limits a pair (cross-encoder),
+    query and document each (late interaction) or a text (embedder). `tolerance` is how far a logit
+    may be from its reference on another processor or runtime. `fusion_weight` is the fitted weight
+    of standardised first-stage scores, in logits, and `feedback_weight` that of pseudo-relevance
+    feedback, which goes with them. `exits` has an entry for each exit but the last. `calibration`
+    is None where there were no judgments. `files` maps names to SHA-256. `pooling` makes a vector
+    of an encoder's states; the prompts are put before a query, and before an embedder's passage.
     """
 
     name: str
@@ -113,7 +92,7 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits: equal where all that decides a logit or a vector is equal."""
+        """16 hex digits: equal where everything that decides a logit or a vector is equal."""
         decisive: dict[str, Any] = {
             "kind": self.kind,
             "max_tokens": self.max_tokens,
@@ -124,10 +103,20 @@ class Manifest:
             decisive["reading"] = [self.pooling, self.query_prompt, self.passage_prompt]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
+    @property
+    def scale(self) -> ScoreScale:
+        """The model's own calibration, or the sigmoid where it has none."""
+        curves = self.calibration
+        if curves is None:
+            return ScoreScale("none", SIGMOID, SIGMOID)
+        return ScoreScale(
+            "model", curves.plain, curves.fused, self.fusion_weight, self.feedback_weight
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A folder whose files are what its manifest says."""
+    """A folder whose files match its manifest."""
 
     folder: Path
     manifest: Manifest
@@ -144,8 +133,8 @@ class Artifact:
 def load_artifact(folder: Path) -> Artifact:
     """Read and check a model folder.
 
-    Raises `ModelNotFound` where there is no folder and `ArtifactError` for a folder that is no
-    artifact, is of another format, or has a file that does not match its hash.
+    Raises `ModelNotFound` where there is no folder and `ArtifactError` for a folder that is not an
+    artifact, has another format, or has a file that does not match its hash.
     """
     if not folder.is_dir():
         raise ModelNotFound(
@@ -173,10 +162,10 @@ def sha256(file: Path) -> str:
 def _check_hash(file: Path, expected: str) -> None:
     if not file.is_file():
         raise ArtifactError(f"{file}: missing, though the manifest names it; copy the model again")
-    found = sha256(file)
-    if found != expected:
+    digest = sha256(file)
+    if digest != expected:
         raise ArtifactError(
-            f"{file}: SHA-256 is {found[:12]}…, the manifest says {expected[:12]}…; "
+            f"{file}: SHA-256 is {digest[:12]}…, the manifest says {expected[:12]}…; "
             "the file was changed or cut short, copy the model again"
         )
 
@@ -187,16 +176,18 @@ def _read_manifest(folder: Path) -> Manifest:
         values = json.loads(read_regular(path, _MOST_MANIFEST_BYTES).decode())
     except FileNotFoundError as error:
         raise ArtifactError(
-            f"{folder}: no {MANIFEST} in it, so it is no resift model; "
+            f"{folder}: no {MANIFEST} in it, so it is not a resift model; "
             "for a transformers checkpoint run  resift convert FOLDER OUT"
         ) from error
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: not readable as JSON ({error})") from error
-    found = values.get("format") if isinstance(values, dict) else None
-    if found != FORMAT:
-        raise ArtifactError(f"{path}: format {found}, this resift reads {FORMAT}; convert it again")
+    format_ = values.get("format") if isinstance(values, dict) else None
+    if format_ != FORMAT:
+        raise ArtifactError(
+            f"{path}: format {format_}, this resift reads {FORMAT}; convert it again"
+        )
     try:
         return _manifest(values)
     except (TypeError, KeyError, ValueError) as error:
@@ -209,15 +200,15 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     if values.get("pooling", "mean") not in get_args(Pooling):
         raise ValueError(f"pooling {values['pooling']!r}, expected mean or cls")
     late = values.get("late_interaction")
-    if values["kind"] == "split" and late is None:
+    if values["kind"] == "late_interaction" and late is None:
         raise ValueError("a late-interaction model needs late_interaction weights")
     _check_numbers(values)
     values["late_interaction"] = LateInteractionWeights(**late) if late else None
     values["reference"] = tuple(_reference(**pair) for pair in values["reference"])
     values["stages"] = tuple(values["stages"])
-    values["exits"] = tuple(_exit(**own) for own in values.get("exits", ()))
+    values["exits"] = tuple(_exit(**exit_) for exit_ in values.get("exits", ()))
     calibration = values.get("calibration")
-    values["calibration"] = ModelCalibration(**calibration) if calibration else None
+    values["calibration"] = calibration and _calibration(**calibration)
     if not values["stages"]:
         raise ValueError("stages are empty, expected at least one ONNX file")
     files = values["files"]
@@ -243,7 +234,7 @@ def _check_numbers(values: dict[str, Any]) -> None:
 
 
 def _is_finite(value: object) -> bool:
-    """No whole number of hundreds of digits either, which no float can hold."""
+    """Whether a value is a number that a float can hold."""
     return isinstance(value, int | float) and type(value) is not bool and abs(value) < 1e300
 
 
@@ -251,6 +242,10 @@ def _reference(query: str, text: str, logit: float, logit_fp32: float) -> Refere
     if not (_is_finite(logit) and _is_finite(logit_fp32)):
         raise ValueError("reference logits must be numbers")
     return ReferencePair(query, text, logit, logit_fp32)
+
+
+def _calibration(plain: dict[str, Any], fused: dict[str, Any], pairs: int) -> ModelCalibration:
+    return ModelCalibration(Platt(**plain), Platt(**fused), pairs)
 
 
 def _exit(levels: list[float], gains: list[float], pairs: int) -> Exit:

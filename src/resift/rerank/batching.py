@@ -1,6 +1,6 @@
 """Which rows run together: length order and a token budget, never a count of documents.
 
-Pure: lengths in, groups of row numbers out. Knows no runtime, no text and no clock.
+Pure: lengths in, groups of row indices out. Knows no runtime, no text and no clock.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 TOKEN_BUDGET = 1024
 """Positions a batch. Measured best on small CPUs: beyond 2,048 a batch falls out of the cache."""
 
-REST = 1.25
-"""A batch takes all that is left of its length rather than leave less than a quarter behind."""
+MAX_EXCESS = 1.25
+"""A batch may exceed its budget by a quarter where that takes all rows of its length."""
 
 LENGTH_STEP = 16
 """Rows are padded to a multiple of this, the width of the widest vector registers, and run with
-rows of the same padded length only. So a sum over a row runs in the same order and a pair's score
-is the same, bit for bit, alone and among others, fresh and out of a cache; a last bit would part
-two equal documents. Measured: to let shorter rows join costs as much as a batch of their own."""
+rows of the same padded length only. So a sum over a row runs in the same order, and a pair's score
+is the same, bit for bit, alone and among others, fresh and from a cache; otherwise a last bit would
+order two equal documents. Measured: adding shorter rows costs as much as a batch of their own."""
 
 WAVE = 16
 """Under a deadline, candidates are taken this many at a time in first-stage order."""
@@ -38,15 +38,15 @@ class Group:
 
 
 def padded_length(tokens: int) -> int:
-    """The number of positions that a row of so many tokens takes on its own."""
+    """The number of positions that a row of so many tokens takes."""
     return max(-(-tokens // LENGTH_STEP), 1) * LENGTH_STEP
 
 
 def schedule(lengths: Sequence[int], token_budget: int = TOKEN_BUDGET) -> list[Group]:
     """Group rows so that each group's padded size is at most `token_budget` positions.
 
-    Rows are taken in length order, longest first, so that a runtime's buffers are largest at
-    once and neighbours are alike. A row longer than the budget is a group of its own.
+    Rows are taken in length order, longest first, so that a runtime allocates its largest buffers
+    first and neighbours have similar lengths. A row longer than the budget is a group of its own.
     """
     order = waves(lengths)[0] if len(lengths) else []
     groups: list[Group] = []
@@ -60,10 +60,10 @@ def schedule(lengths: Sequence[int], token_budget: int = TOKEN_BUDGET) -> list[G
 
 
 def waves(lengths: Sequence[int], size: int | None = None) -> list[list[int]]:
-    """Row numbers in the order in which they run: waves, each longest first.
+    """Row indices in the order in which they run: waves, each longest first.
 
-    With `size`, that many rows a wave, in input order: what a deadline cuts off is then the end
-    of the input and not its longest texts.
+    With `size`, that many rows a wave, in input order: a deadline then cuts off the end of the
+    input and not its longest texts.
     """
     size = size or max(len(lengths), 1)
     rows = range(len(lengths))
@@ -76,10 +76,11 @@ def waves(lengths: Sequence[int], size: int | None = None) -> list[list[int]]:
 def first_batch(lengths: Sequence[int], token_budget: int = TOKEN_BUDGET) -> int:
     """How many rows, from the front of a wave, longest first, make a batch; at least one."""
     longest = padded_length(lengths[0])
-    alike = next((n for n, own in enumerate(lengths) if padded_length(own) < longest), len(lengths))
-    if alike * longest <= REST * token_budget:
-        return alike
-    return min(alike, max(token_budget // longest, 1))
+    shorter = (n for n, length in enumerate(lengths) if padded_length(length) < longest)
+    same_length = next(shorter, len(lengths))
+    if same_length * longest <= MAX_EXCESS * token_budget:
+        return same_length
+    return min(same_length, max(token_budget // longest, 1))
 
 
 def fill(lengths: Sequence[int], longest: int, room: int) -> slice:
@@ -87,5 +88,6 @@ def fill(lengths: Sequence[int], longest: int, room: int) -> slice:
 
     `longest` is the batch's padded length, `room` how many rows it still takes.
     """
-    alike = [n for n, own in enumerate(lengths) if padded_length(own) == longest][: max(room, 0)]
-    return slice(alike[0], alike[-1] + 1) if alike else slice(0, 0)
+    rows = [n for n, length in enumerate(lengths) if padded_length(length) == longest]
+    rows = rows[: max(room, 0)]
+    return slice(rows[0], rows[-1] + 1) if rows else slice(0, 0)

@@ -1,8 +1,9 @@
-"""Scores in a SQLite file that outlives the process, and the proof that a file is ours.
+"""Scores in a SQLite file that outlives the process, and the check that a file is ours.
 
-A file is ours where its header carries our `application_id` and it holds our table and no other.
-Nothing else is ever written, renamed or deleted: neither the file nor what SQLite would put beside
-it. So a file is looked at as plain bytes before SQLite, which would write to it, may open it.
+A file is ours where its header has our `application_id` and it holds our table and no other. No
+other file is ever written, renamed or deleted, neither under its own name nor under those that
+SQLite uses beside it. So the bytes of a file are checked before SQLite, which may write to it,
+opens it.
 """
 
 import hashlib
@@ -21,31 +22,31 @@ from resift.files import open_regular
 from resift.rerank.hints import warn
 
 BUSY_S = 0.005
-"""How long to wait for another process's writing: callers have budgets."""
+"""How long to wait while another process writes: callers have budgets."""
 
-SCHEMA = 2
+SCHEMA = 3
 APPLICATION_ID = int.from_bytes(b"rsft")
-"""Where SQLite keeps the kind of a file: bytes 68 to 72 of its header."""
+"""SQLite has it in bytes 68 to 72 of a file's header."""
 
-_ID_AT = 68
+_ID_OFFSET = 68
 _MAGIC = b"SQLite format 3\0"
-_BESIDE = {
+_SIDE_FILES = {
     "-wal": (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83"),
     "-shm": (b"\x18\xe2\x2d\x00", b"\x00\x2d\xe2\x18", b"\0\0\0\0"),
     "-journal": (b"\xd9\xd5\x05\xf9", b"\0\0\0\0"),
 }
-"""What SQLite puts beside a file, and how each of these begins."""
+"""The files that SQLite puts beside a database, by suffix, and how each may begin."""
 
 REMEDY = "name another file as cache_file (RESIFT_CACHE_FILE), or delete it yourself"
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A pair's logit after each stage, and what of the document was read for it.
+    """A pair's logit after each stage, and what was read of the document.
 
-    `tokens` are the row's, special ones too: what it counts for where rows are taken in portions.
-    `mean` is the document's mean vector in float32, as it was computed; empty where the model has
-    none.
+    A `dropped` below 0 stands for at least so many tokens. `tokens` is the length of the row,
+    special tokens included. `mean` is the document's mean vector in float32, as it was computed;
+    empty where the model has none.
     """
 
     logits: tuple[float, ...]
@@ -57,53 +58,59 @@ class Score:
 
 
 class CacheFile:
-    """Scores by key on disk, in the order of writing: the oldest rows make room.
+    """Scores by key on disk, at most `max_rows` of them; the oldest make room.
 
     Threads may share it, and processes may share the file. Raises `SettingsError` for a file that
-    is not ours or that cannot be used; what goes wrong later is said once, as a warning, and the
-    file is done without.
+    is not ours or that cannot be used. After a later fault there is one warning and no file.
     """
 
-    def __init__(self, file: Path, most: int) -> None:
+    def __init__(self, file: Path, max_rows: int) -> None:
         self._path = file
-        self._most = most
-        self._turn = threading.Lock()
+        self._max_rows = max_rows
+        self._lock = threading.Lock()
         self._open: tuple[int, sqlite3.Connection] | None = None  # this process's, never a fork's
         self._broken = False
         try:
             self._connection()
         except sqlite3.Error as error:
             if _is_broken(error):
-                self._fault(error)
+                self._handle(error)
             elif not _is_busy(error):
-                reason = f"cache_file={file}: cannot be used ({error}); {REMEDY}"
-                raise SettingsError(reason) from error
+                message = f"cache_file={file}: cannot be used ({error}); {REMEDY}"
+                raise SettingsError(message) from error
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Score]:
-        """Those that are known. A row that is not as it was written is passed over."""
+        """Those of the keys that it has. A row that is not as it was written is skipped."""
         scores: dict[bytes, Score] = {}
-        with self._turn:
+        with self._lock:
             try:
                 if (connection := self._connection()) is not None:
                     for key in keys:
                         row = connection.execute(_GET, (key,)).fetchone()
-                        if row is not None and (score := _score(key, row)) is not None:
+                        if row is not None and (score := _unpack(key, row[0])) is not None:
                             scores[key] = score
             except (sqlite3.Error, SettingsError) as error:
-                self._fault(error)
+                self._handle(error)
         return scores
 
     def put(self, scores: Mapping[bytes, Score]) -> None:
         """Remember; the oldest make room."""
-        with self._turn:
+        with self._lock:
             try:
                 if (connection := self._connection()) is not None:
                     with connection:
-                        rows = [_row(key, score) for key, score in scores.items()]
+                        rows = [(key, _pack(key, score)) for key, score in scores.items()]
                         connection.executemany(_PUT, rows)
-                        connection.execute(_TRIM, (self._most,))
+                        connection.execute(_TRIM, (self._max_rows,))
             except (sqlite3.Error, SettingsError) as error:
-                self._fault(error)
+                self._handle(error)
+
+    def close(self) -> None:
+        """Close the connection; nothing is read or written from then on."""
+        with self._lock:
+            if self._open is not None and self._open[0] == os.getpid():
+                self._open[1].close()
+            self._open, self._broken = None, True
 
     def _connection(self) -> sqlite3.Connection | None:
         """Raises `sqlite3.Error` and `SettingsError`."""
@@ -113,10 +120,10 @@ class CacheFile:
             self._open = (os.getpid(), _connected(self._path))
         return self._open[1]
 
-    def _fault(self, error: Exception) -> None:
-        """A broken file of ours is begun anew; any other fault leaves it alone, for good.
+    def _handle(self, error: Exception) -> None:
+        """Replace a broken file of ours; after any other fault do not use the file any more.
 
-        Where another process writes, this once is done without: its pairs are read again.
+        While another process writes, this access is skipped: its pairs are scored again.
         """
         if _is_busy(error):
             return
@@ -128,57 +135,54 @@ class CacheFile:
             if not _is_broken(error):
                 raise error
             _delete(self._path)
-            _say(f"{self._path}: the cache was broken ({error}) and was begun anew")
-        except (OSError, sqlite3.Error, SettingsError) as left:
-            _say(f"{self._path}: the cache cannot be used any more ({left}); going on without it")
+            _warn(f"{self._path}: the cache was broken ({error}) and was replaced by an empty one")
+        except (OSError, sqlite3.Error, SettingsError) as fault:
+            _warn(f"{self._path}: the cache cannot be used any more ({fault}); scoring without it")
             self._broken = True
 
 
-_CREATE = """
-CREATE TABLE pairs (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB UNIQUE NOT NULL, logits BLOB NOT NULL,
-    seen INTEGER NOT NULL, dropped INTEGER NOT NULL, "end" INTEGER NOT NULL, mean BLOB NOT NULL,
-    tokens INTEGER NOT NULL, checksum BLOB NOT NULL
-)"""
-_COLUMNS = ["number", "key", "logits", "seen", "dropped", "end", "mean", "tokens", "checksum"]
-_GET = 'SELECT logits, seen, dropped, "end", mean, tokens, checksum FROM pairs WHERE key = ?'
-_PUT = (
-    'INSERT OR REPLACE INTO pairs (key, logits, seen, dropped, "end", mean, tokens, checksum) '
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_CREATE = (
+    "CREATE TABLE pairs (number INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB UNIQUE NOT NULL, "
+    "score BLOB NOT NULL)"
 )
+_COLUMNS = ["number", "key", "score"]
+_GET = "SELECT score FROM pairs WHERE key = ?"
+_PUT = "INSERT OR REPLACE INTO pairs (key, score) VALUES (?, ?)"
 _TRIM = "DELETE FROM pairs WHERE number <= (SELECT max(number) FROM pairs) - ?"
+_HEAD = struct.Struct("<8s5q")  # checksum, seen, dropped, end, tokens, number of logits
 
 
-def _row(key: bytes, score: Score) -> tuple[bytes | int, ...]:
+def _pack(key: bytes, score: Score) -> bytes:
+    """A score as bytes that a checksum binds to its key."""
+    numbers = (score.seen, score.dropped, score.end, score.tokens, len(score.logits))
     logits = struct.pack(f"<{len(score.logits)}d", *score.logits)
-    values = (logits, score.seen, score.dropped, score.end, score.mean, score.tokens)
-    return key, *values, _checksum(key, values)
+    content = _HEAD.pack(b"", *numbers)[8:] + logits + score.mean
+    return _checksum(key, content) + content
 
 
-def _score(key: bytes, row: Sequence[Any]) -> Score | None:
-    """A row as a score; None where anything in it is not what was written."""
-    *values, checksum = row
-    if checksum != _checksum(key, values):
+def _unpack(key: bytes, packed: Any) -> Score | None:
+    """A score out of its bytes; None where anything is not as it was written."""
+    if not isinstance(packed, bytes) or packed[:8] != _checksum(key, packed[8:]):
         return None
-    logits, seen, dropped, end, mean, tokens = values
-    numbers = struct.unpack(f"<{len(logits) // 8}d", logits)  # of the kinds that were written
-    return Score(numbers, seen, dropped, end, mean, tokens)
+    _, seen, dropped, end, tokens, count = _HEAD.unpack_from(packed)
+    logits = struct.unpack_from(f"<{count}d", packed, _HEAD.size)
+    return Score(logits, seen, dropped, end, packed[_HEAD.size + 8 * count :], tokens)
 
 
-def _checksum(key: bytes, values: Sequence[object]) -> bytes:
-    return hashlib.blake2b(repr((key, *values)).encode(), digest_size=8).digest()
+def _checksum(key: bytes, content: bytes) -> bytes:
+    return hashlib.blake2b(key + content, digest_size=8).digest()
 
 
 def _connected(file: Path) -> sqlite3.Connection:
-    """Open our file, or make it. A write-ahead log survives a process killed in mid-write.
+    """Open our file, or create it. Its write-ahead log survives a process killed in mid-write.
 
-    Raises `SettingsError` for what is not ours and `sqlite3.Error` for what cannot be used.
+    Raises `SettingsError` for a file that is not ours, `sqlite3.Error` for one that cannot be used.
     """
     target = checked(file)
     is_new = not target.exists() or not target.stat().st_size
     connection = sqlite3.connect(target, timeout=BUSY_S, check_same_thread=False)
     try:
-        if is_new:  # no journal on disk: what lies there is whole or empty
+        if is_new:  # no journal on disk: the file is whole or empty
             connection.execute("PRAGMA journal_mode = MEMORY")
         _prepare(connection, file)
         connection.execute("PRAGMA journal_mode = WAL")
@@ -186,12 +190,12 @@ def _connected(file: Path) -> sqlite3.Connection:
     except BaseException:
         connection.close()
         raise
-    connection.text_factory = bytes  # a row that was tampered with need not be text
+    connection.text_factory = bytes  # a row that was altered may hold any bytes
     return connection
 
 
 def _prepare(connection: sqlite3.Connection, file: Path) -> None:
-    """Make our table where there is none, or one of another version."""
+    """Create our table where there is none, or one of another version."""
     names = {name for (name,) in connection.execute(_NAMES)}
     if names - {"pairs"}:
         raise not_ours(file)
@@ -211,15 +215,15 @@ _NAMES = "SELECT name FROM sqlite_master WHERE type <> 'index' AND substr(name, 
 
 
 def checked(file: Path) -> Path:
-    """The file that would be opened, links followed; nothing is opened for writing here.
+    """The file that would be opened, links followed; nothing is opened for writing.
 
-    Raises `SettingsError` where it is there and not ours, where something else lies at a name that
-    SQLite would use beside it, and where it cannot be made or written.
+    Raises `SettingsError` for a file that is not ours, for another file under a name that SQLite
+    uses beside it, and where it cannot be created or written.
     """
     try:
         target = Path(os.path.realpath(file))
-        beside = {end: _head(Path(f"{target}{end}")) for end in _BESIDE}
-        head = _head(target)  # after those: of ours, none of them is there before it
+        side_heads = {suffix: _head(Path(f"{target}{suffix}")) for suffix in _SIDE_FILES}
+        head = _head(target)  # after those: SQLite creates our file before them
         folder = target.parent
         if not folder.is_dir():
             raise SettingsError(f"cache_file={file}: there is no folder {folder}; make it first")
@@ -230,10 +234,10 @@ def checked(file: Path) -> Path:
     except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
         reason = error.strerror if isinstance(error, OSError) else error
         raise SettingsError(f"cache_file={file}: cannot be used ({reason}); {REMEDY}") from error
-    for end, start in beside.items():
-        if start and not (head and start.startswith(_BESIDE[end])):
+    for suffix, side_head in side_heads.items():
+        if side_head and not (head and side_head.startswith(_SIDE_FILES[suffix])):
             raise SettingsError(
-                f"cache_file={file}: {target}{end} is there and is not the cache's; {REMEDY}"
+                f"cache_file={file}: {target}{suffix} exists and is not the cache's; {REMEDY}"
             )
     if head and not _is_ours(head):
         raise not_ours(file)
@@ -241,32 +245,34 @@ def checked(file: Path) -> Path:
 
 
 def not_ours(file: Path) -> SettingsError:
-    """What is said of a file that holds anything else."""
-    return SettingsError(f"cache_file={file}: is there and is no cache of this resift; {REMEDY}")
+    """The error for a file that holds anything else."""
+    return SettingsError(f"cache_file={file}: exists and is no cache of this resift; {REMEDY}")
 
 
 def _is_ours(head: bytes) -> bool:
-    return head.startswith(_MAGIC) and head[_ID_AT : _ID_AT + 4] == APPLICATION_ID.to_bytes(4)
+    return head.startswith(_MAGIC) and head[_ID_OFFSET : _ID_OFFSET + 4] == APPLICATION_ID.to_bytes(
+        4
+    )
 
 
 def _head(file: Path) -> bytes | None:
-    """How a file begins; None where there is none. Raises `OSError` for what is no regular file."""
+    """The beginning of a file; None where there is none. Raises `OSError` for no regular file."""
     try:
         with open_regular(file) as stream:
-            return stream.read(_ID_AT + 4)
+            return stream.read(_ID_OFFSET + 4)
     except FileNotFoundError:
         return None
 
 
 def _delete(file: Path) -> None:
-    """Delete a broken file of ours, what is beside it first: looked at once more."""
+    """Check a broken file of ours once more, and delete it after those beside it."""
     target = checked(file)
-    for end in (*_BESIDE, ""):
-        Path(f"{target}{end}").unlink(missing_ok=True)
+    for suffix in (*_SIDE_FILES, ""):
+        Path(f"{target}{suffix}").unlink(missing_ok=True)
 
 
 def _code(error: Exception) -> int:
-    """SQLite's code without its extension; 0 for what is no error of the library's."""
+    """SQLite's primary error code; 0 for other errors."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
@@ -278,5 +284,5 @@ def _is_broken(error: Exception) -> bool:
     return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def _say(message: str) -> None:
+def _warn(message: str) -> None:
     warn(message, RuntimeWarning, stacklevel=2)

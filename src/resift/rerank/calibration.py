@@ -1,8 +1,8 @@
-"""What scores mean: how what an order is by, a logit or a fused one, becomes a number in 0..1.
+"""What scores mean: curves from a logit, or a fused logit, to a number in 0..1.
 
-Nothing was fitted (the sigmoid), the model's maker fitted it (two numbers in the manifest), or the
-user did, on judgments (a file that ``resift calibrate`` wrote): three cases of one `ScoreScale`. Knows
-curves, and how they are kept; not how they are fitted. No curve ever changes an order.
+A curve is the sigmoid (not calibrated), the model's own (two Platt curves in its manifest), or one
+fitted on the user's judgments (a file that ``resift calibrate`` writes). Curves never fall, so they
+never change an order. How they are fitted is in `evaluation.calibrate`.
 """
 
 import json
@@ -16,7 +16,6 @@ import numpy as np
 
 from resift.errors import CalibrationError
 from resift.files import output, read_regular
-from resift.rerank.artifact import Manifest
 from resift.rerank.ordering import Numbers, sigmoid
 from resift.types import Calibrated
 
@@ -33,7 +32,7 @@ def _is_number(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Platt:
-    """``sigmoid(scale × logit + bias)`` (Platt 1999). Raises `ValueError` where it would fall."""
+    """``sigmoid(scale × logit + bias)`` (Platt 1999). Raises `ValueError` for one that falls."""
 
     scale: float
     bias: float
@@ -51,42 +50,58 @@ class Platt:
 class Isotonic:
     """Straight lines between the centres of an isotonic regression's blocks, level beyond them.
 
-    `logits` rise and `chances`, inside 0..1, never fall; `ValueError` where that is not so.
+    `logits` rise and `probabilities`, inside 0..1, never fall; else `ValueError`.
     """
 
     logits: tuple[float, ...]
-    chances: tuple[float, ...]
+    probabilities: tuple[float, ...]
     method: Method = "isotonic"
 
     def __post_init__(self) -> None:
-        are_numbers = all(_is_number(value) for value in (*self.logits, *self.chances))
-        if not (len(self.logits) == len(self.chances) > 0 and are_numbers):
-            raise ValueError("isotonic: expected as many chances as logits, all of them numbers")
-        logits, chances = np.array(self.logits, float), np.array(self.chances, float)
-        if not ((np.diff(logits) > 0).all() and (np.diff(chances) >= 0).all()):
-            raise ValueError("isotonic: expected logits that rise and chances that never fall")
-        if not ((chances > 0) & (chances < 1)).all():
-            raise ValueError("isotonic: expected chances over 0 and under 1")
+        are_numbers = all(_is_number(value) for value in (*self.logits, *self.probabilities))
+        if not (len(self.logits) == len(self.probabilities) > 0 and are_numbers):
+            raise ValueError(
+                "isotonic: expected as many probabilities as logits, all of them numbers"
+            )
+        logits, probabilities = np.array(self.logits, float), np.array(self.probabilities, float)
+        if not ((np.diff(logits) > 0).all() and (np.diff(probabilities) >= 0).all()):
+            raise ValueError("isotonic: expected logits that rise, probabilities that never fall")
+        if not ((probabilities > 0) & (probabilities < 1)).all():
+            raise ValueError("isotonic: expected probabilities over 0 and under 1")
 
     def __call__(self, logits: Numbers) -> Numbers:
-        return np.interp(logits, self.logits, self.chances)
+        return np.interp(logits, self.logits, self.probabilities)
 
 
 Curve = Platt | Isotonic
 SIGMOID = Platt(1.0, 0.0)
-ALIKE = 1.25
-"""A list that is longer or shorter by no more than this is as deep as another."""
+
+SAME_DEPTH = 1.25
+"""Lists whose lengths differ by no more than this factor count as equally deep."""
 
 MOST_BYTES = 16_000_000
-"""A calibration is a few kilobytes; what is larger than this is something else."""
+"""A calibration file is a few kilobytes; a larger file is something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCalibration:
+    """A model's own curves: the probability that a candidate is relevant, in its manifest.
+
+    Fitted on `pairs` judged candidates of first stages, at the rate of relevant documents among
+    them. `fused` is for logits with first-stage interpolation at the manifest's weights.
+    """
+
+    plain: Platt
+    fused: Platt
+    pairs: int
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A curve, and how it and the others did on queries that they were not fitted on.
+    """A curve, and how it and others did on queries that they were not fitted on.
 
     By method: `log_loss` in nats a pair, and the expected `calibration_error`
-    (`evaluation.reliability`). "platt" and "isotonic" were fitted, and the one with less loss is
+    (`evaluation.calibrate`). "platt" and "isotonic" were fitted and the one with less loss is
     `curve`; "none" is the sigmoid, "model" the model's own.
     """
 
@@ -95,7 +110,7 @@ class Fit:
     calibration_error: Mapping[str, float]
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` where what was measured is no numbers, or not of the curve."""
+        """Raises `ValueError` for measures that are not numbers, or not of the curve."""
         for measured in (self.log_loss, self.calibration_error):
             if not isinstance(measured, Mapping) or self.curve.method not in measured:
                 raise ValueError(f"{measured!r}: expected a number for {self.curve.method}")
@@ -104,18 +119,18 @@ class Fit:
 
     @property
     def error(self) -> float:
-        """The expected calibration error of what was chosen."""
+        """The expected calibration error of `curve`."""
         return self.calibration_error[self.curve.method]
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedCalibration:
-    """What was fitted on judgments for one model: a file.
+    """Curves fitted on judgments for one model: a file.
 
-    `pairs` were judged for `queries`, `relevant` of them as answers. `fused` is for calls in which
-    the first stage has a interpolation, at just these two weights; None where the judged lists had no scores
-    or the model gives them none. `bins` are those of the calibration error; `made` says when and
-    of what. `depth` candidates a query were judged, None in files that do not interpolation.
+    `pairs` were judged for `queries`, at `depth` candidates a query; `relevant` of them are.
+    `fused` is for logits with first-stage interpolation at exactly these two weights; None where
+    the judged lists had no first-stage scores or the model does not use them. `bins` are those of
+    the calibration error; `made` says when and from what.
     """
 
     model: str
@@ -129,17 +144,17 @@ class JudgedCalibration:
     feedback_weight: float
     bins: int
     made: Mapping[str, str]
+    depth: int
     format: int = FORMAT
-    depth: int | None = None
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for what no calibration can be."""
+        """Raises `ValueError` for values that no calibration has."""
         for name in ("model", "fingerprint"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name} {getattr(self, name)!r}: expected text")
         for name in ("queries", "pairs", "relevant", "bins", "depth"):
             count = getattr(self, name)
-            if (name, count) != ("depth", None) and not (type(count) is int and count >= 0):
+            if not (type(count) is int and count >= 0):
                 raise ValueError(f"{name} {count!r}: expected a whole number")
         for name in ("fusion_weight", "feedback_weight"):
             if not (_is_number(getattr(self, name)) and getattr(self, name) >= 0):
@@ -150,10 +165,10 @@ class JudgedCalibration:
 
 @dataclass(frozen=True, slots=True)
 class ScoreScale:
-    """How the logits of any call become scores, and what those mean then.
+    """How the logits of a call become scores, and what those mean.
 
-    `fused` was fitted at `fusion_weight` and `feedback_weight`. A call at others is on the scale
-    of `otherwise`; where there is none, it takes `fused` as it is and nobody vouches for it.
+    `fused` was fitted at `fusion_weight` and `feedback_weight`. A call at other weights uses
+    `otherwise`, or without one `fused`, uncalibrated. `depth` is that of the judged lists.
     """
 
     source: Calibrated
@@ -165,7 +180,7 @@ class ScoreScale:
     depth: int | None = None
 
     def curve(self, weight: float, feedback_weight: float) -> tuple[Curve, Calibrated]:
-        """The curve for a call's weights, of the first stage and of feedback."""
+        """The curve for a call's weights of the first stage and of feedback."""
         if not weight:
             return self.plain, self.source
         fitted = (self.fusion_weight, self.feedback_weight)
@@ -177,54 +192,45 @@ class ScoreScale:
             return self.otherwise.curve(weight, feedback_weight)
         return self.fused or SIGMOID, "none"
 
-    def vouches(self, source: Calibrated, depth: int) -> tuple[Calibrated, str | None]:
-        """What a curve of `source` means in a list of `depth` candidates, and what to say of it.
+    def meaning(self, source: Calibrated, depth: int) -> tuple[Calibrated, str | None]:
+        """What a curve of `source` means in a list of `depth` candidates, and a note about it.
 
-        Answers are rarer the deeper a list goes, so a chance is one at its own depth only.
+        The deeper a list, the rarer relevant documents: a probability holds at its own depth only.
         """
-        if source != "judged" or not depth:
+        if source != "judged" or not depth or self.depth is None:
             return source, None
-        if self.depth is None:
-            return source, "the calibration does not say at which depth it was fitted"
-        if max(depth, self.depth) <= ALIKE * min(depth, self.depth):
+        if max(depth, self.depth) <= SAME_DEPTH * min(depth, self.depth):
             return source, None
-        return "judged_otherwise", (
-            f"the calibration was fitted on {self.depth} candidates a query, not {depth}: "
-            f"run  resift calibrate --depth {depth}  for chances at this depth"
+        return "judged_other_depth", (
+            f"the calibration was fitted on {self.depth} candidates a query, not {depth}: run  "
+            f"resift calibrate --depth {depth}  for probabilities at this depth"
         )
 
 
-def model_scale(manifest: Manifest) -> ScoreScale:
-    """The model's own, or the sigmoid where nobody fitted one."""
-    own = manifest.calibration
-    if own is None:
-        return ScoreScale("none", SIGMOID, SIGMOID)
-    plain, fused = Platt(own.scale, own.bias), Platt(own.fused_scale, own.fused_bias)
-    return ScoreScale("model", plain, fused, manifest.fusion_weight, manifest.feedback_weight)
+def open_scale(
+    model: ScoreScale, name: str, fingerprint: str, file: Path | None = None
+) -> ScoreScale:
+    """The scale of a calibration file where one is named, else the `model`'s own.
 
-
-def open_scale(manifest: Manifest, file: Path | None) -> ScoreScale:
-    """What was fitted on judgments, if a file is named, else the model's own.
-
-    Raises `CalibrationError` for a file that cannot be read or that is for another model.
+    `name` and `fingerprint` are the model's. Raises `CalibrationError` for a file that cannot be
+    read or that is for another model.
     """
-    own = model_scale(manifest)
     if file is None:
-        return own
-    found = read_calibration(file)
-    if found.fingerprint != manifest.fingerprint:
+        return model
+    calibration = read_calibration(file)
+    if calibration.fingerprint != fingerprint:
         raise CalibrationError(
-            f"{file}: fitted for {found.model} ({found.fingerprint}), not for {manifest.name} "
-            f"({manifest.fingerprint}): run  resift calibrate  with this model"
+            f"{file}: fitted for {calibration.model} ({calibration.fingerprint}), not for {name} "
+            f"({fingerprint}): run  resift calibrate  with this model"
         )
     return ScoreScale(
         "judged",
-        found.plain.curve,
-        found.fused.curve if found.fused else None,
-        found.fusion_weight,
-        found.feedback_weight,
-        otherwise=own,
-        depth=found.depth or None,
+        calibration.plain.curve,
+        calibration.fused.curve if calibration.fused else None,
+        calibration.fusion_weight,
+        calibration.feedback_weight,
+        otherwise=model,
+        depth=calibration.depth,
     )
 
 
@@ -234,15 +240,15 @@ WHAT = "a calibration that resift wrote"
 def write_calibration(file: Path, calibration: JudgedCalibration) -> None:
     """Write it as JSON, whole or not at all; ``-`` is stdout.
 
-    Raises `OutputError` where it cannot be written, or would replace what is no calibration.
+    Raises `OutputError` where it cannot be written, or would replace what is not a calibration.
     """
     text = json.dumps(asdict(calibration), indent=2, ensure_ascii=False, sort_keys=True)
-    with output(file, WHAT, is_own_calibration) as out:
+    with output(file, WHAT, is_calibration) as out:
         out.write(f"{text}\n".encode())
 
 
-def is_own_calibration(head: bytes) -> bool:
-    """Whether a file that begins like this was written here: its first keys are known."""
+def is_calibration(head: bytes) -> bool:
+    """Whether a file that begins with these bytes is a calibration: by its first keys."""
     keys = (b'"bins": ', b'"feedback_weight": ', b'"fingerprint": "', b'"format": ')
     return head.startswith(b"{") and all(key in head[:4096] for key in keys)
 
@@ -257,10 +263,10 @@ def read_calibration(file: Path) -> JudgedCalibration:
         raise CalibrationError(f"{file}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise CalibrationError(f"{file}: not readable as JSON ({error})") from error
-    found = values.get("format") if isinstance(values, dict) else None
-    if found != FORMAT:
+    format_ = values.get("format") if isinstance(values, dict) else None
+    if format_ != FORMAT:
         raise CalibrationError(
-            f"{file}: format {found}, this resift reads {FORMAT}; run  resift calibrate  again"
+            f"{file}: format {format_}, this resift reads {FORMAT}; run  resift calibrate  again"
         )
     try:
         plain, fused = _fit(values["plain"]), values["fused"]
@@ -277,6 +283,6 @@ def _curve(values: dict[str, Any]) -> Curve:
     if values["method"] == "platt":
         return Platt(**values)
     if values["method"] == "isotonic":
-        logits, chances = tuple(values["logits"]), tuple(values["chances"])
-        return Isotonic(**values | {"logits": logits, "chances": chances})
+        logits, probabilities = tuple(values["logits"]), tuple(values["probabilities"])
+        return Isotonic(**values | {"logits": logits, "probabilities": probabilities})
     raise ValueError(f"method {values['method']!r}, expected platt or isotonic")

@@ -1,72 +1,76 @@
-"""What callers hand in, read as candidates: what is odd about one of them costs itself at most."""
+"""A caller's documents as candidates: an odd one affects nothing but itself."""
 
+import inspect
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
-from resift.errors import InputError, QueryError
-from resift.rerank.remedies import refuse_all, refuse_collection
+from resift.errors import InputError, QueryError, shown
 from resift.rerank.values import is_missing, is_text, number, string, whole
 from resift.types import Candidate, Citation, Document, Hit, Precomputed
 
 FIELDS = ("id", "_id", "title", "score", "rank", "metadata")
-"""What is read of a mapping beside its text; all else in it is metadata."""
+"""The fields of a mapping beside its text; its other keys are metadata."""
 
 LAST_RANK = 2**53
-"""As far as ranks stay apart as floats."""
+"""The highest rank that floats tell from its neighbours."""
+
+_EXPECTED = 'expected str, Document, Candidate, Hit or a mapping with "text"'
+_TEXT_FIELDS = ("page_content", "text", "content", "contents", "passage", "body", "chunk")
+_TABLES = {"to_dicts": "to_dicts()", "to_dict": 'to_dict("records")', "to_pylist": "to_pylist()"}
+_KEYS_SHOWN = 8
 
 
 def as_candidates(documents: object) -> list[Candidate]:
     """Documents of any kind as candidates of plain Python, in order.
 
     A string, `Document`, `Candidate` or mapping with ``text`` is a document, a `Hit` the candidate
-    that it was. What is none of these becomes a candidate without a text, and so does a mapping
-    whose reading raises. Ids that are missing are places, other ids their text; titles that are no
-    text, ranks below 1, scores that are no numbers and what else a field cannot be are left out. An
-    iterable is read once, and what it raises goes through. Raises `InputError` for what is no list
-    of documents, and where none of several things, or the only one, is a document.
+    that it was. Anything else, or a mapping that raises when it is read, becomes a candidate
+    without a text. A missing id becomes the index, other ids their text; a title that is not text,
+    a rank below 1, a score that is not a number and other wrong fields are left out. An iterable is
+    read once, and its exceptions are raised. Raises `InputError` for what is not a list of
+    documents, and where none of its items is a document.
     """
     refuse_collection(documents)
-    every = list(iterated(documents))
-    read = [as_candidate(str(place), document) for place, document in enumerate(every)]
-    if every and not any(read):
-        raise refuse_all(every)
-    return [candidate_of(str(place), candidate) for place, candidate in enumerate(read)]
+    items = list(iterated(documents))
+    candidates = [as_candidate(str(index), item) for index, item in enumerate(items)]
+    if items and not any(candidates):
+        raise no_documents(items)
+    return [candidate_or_empty(str(index), item) for index, item in enumerate(candidates)]
 
 
-def candidate_of(place: str, candidate: Candidate | None) -> Candidate:
-    """What is no document is a candidate without a text."""
-    return Candidate(place, None) if candidate is None else candidate  # type: ignore[arg-type]
+def candidate_or_empty(name: str, candidate: Candidate | None) -> Candidate:
+    """What is not a document is a candidate without a text."""
+    return Candidate(name, None) if candidate is None else candidate  # type: ignore[arg-type]
 
 
-def said_rank(given: Any) -> int | None:
-    """The first stage's rank of what may be a document, where it says one: nothing else is read."""
-    kind = type(given)
+def given_rank(document: Any) -> int | None:
+    """The first-stage rank that a document comes with; no other field of it is read."""
+    kind = type(document)
     if kind is Candidate:
-        return _rank(given.rank)
+        return _rank(document.rank)
     if kind is dict:
-        return _rank(given.get("rank")) if "rank" in given else None
-    read = None if kind in (str, Document) else as_candidate("", given)
-    return read.rank if read else None
+        return _rank(document.get("rank")) if "rank" in document else None
+    candidate = None if kind in (str, Document) else as_candidate("", document)
+    return candidate.rank if candidate else None
 
 
-def from_fields(place: str, fields: Mapping[Any, Any], text: str = "text") -> Candidate:
-    """A document out of a mapping with its field `text`, named `place` where it has no id.
+def from_fields(name: str, fields: Mapping[Any, Any], text: str = "text") -> Candidate:
+    """A candidate from a mapping with the field `text`; `name` is its id where it has none.
 
-    ``_id`` is an id, as in BEIR; what is no known field becomes metadata.
+    ``_id`` is an id, as in BEIR; unknown fields become metadata.
     """
-    name = fields.get("id")
+    id_ = fields.get("id")
     metadata = _metadata(fields.get("metadata"))
-    more = {key: part for key, part in fields.items() if key not in FIELDS and key != text}
+    others = {key: value for key, value in fields.items() if key not in FIELDS and key != text}
     return _clean(
-        place,
+        name,
         Candidate(
-            id=fields.get("_id") if is_missing(name) else name,  # type: ignore[arg-type]
+            id=fields.get("_id") if is_missing(id_) else id_,  # type: ignore[arg-type]
             text=fields[text],
             title=fields.get("title", "") if text != "title" else "",
-            metadata={**metadata, **more} if more else metadata,
+            metadata={**metadata, **others} if others else metadata,
             rank=fields.get("rank"),
             score=fields.get("score"),
         ),
@@ -74,24 +78,24 @@ def from_fields(place: str, fields: Mapping[Any, Any], text: str = "text") -> Ca
 
 
 def full_text(candidate: Candidate) -> object:
-    """What the model reads: the title, then the text. Not a string where the text is none."""
+    """What the model reads: the title, then the text. Not a string where the text is not one."""
     if not isinstance(candidate.text, str) or not candidate.title:
         return candidate.text
     return title_part(candidate.title) + candidate.text
 
 
 def title_part(title: str) -> str:
-    """What stands before the text."""
+    """What `full_text` has before the text."""
     return f"{title}\n" if title else ""
 
 
 def first_rank(index: int, candidate: Candidate) -> int:
-    """The first stage's rank, from 1; the place in the list where it did not say."""
+    """The first-stage rank, from 1; without one, the position in the list."""
     return candidate.rank if candidate.rank is not None else index + 1
 
 
 def check_query(query: object) -> str:
-    """The query as plain text; raise `QueryError` for what is no query."""
+    """The query as plain text. Raises `QueryError` for what cannot be a query."""
     text = string(query)
     if text is None:
         raise QueryError(f"query: expected text, got {type(query).__name__}")
@@ -99,99 +103,202 @@ def check_query(query: object) -> str:
         raise QueryError("query: empty; say what to look for")
     if not is_text(text):
         raise QueryError(
-            "query: has lone surrogates, so it is no text: its bytes are in another encoding than "
-            "they were read in; decode them again, on a command line with the locale of the "
-            "terminal, such as LC_ALL=C.UTF-8"
+            "query: has lone surrogates, so it is not text: its bytes were decoded with the wrong "
+            "encoding; decode them again, on a command line with the locale of the terminal, such "
+            "as LC_ALL=C.UTF-8"
         )
     return text
 
 
-def iterated(documents: object) -> Iterator[Any]:
-    """An iterator over them; raise `InputError` for what has none."""
-    if isinstance(documents, Iterable):
-        with suppress(TypeError):  # an array without a dimension says only here that it is no list
-            return iter(documents)
-    raise InputError(f"documents: expected a list of them, got {type(documents).__name__}")
+def check_queries(queries: object, read: Callable[[str], object]) -> list[str]:
+    """Queries as plain text, which `read` can tokenise; an error names the index of its query."""
+    if isinstance(queries, str):
+        raise InputError("queries: expected a list of them, got one str: use [query]")
+    texts: list[str] = []
+    for index, query in enumerate(iterated(queries, "queries")):
+        try:
+            texts.append(check_query(query))
+            read(texts[-1])
+        except InputError as error:
+            raise type(error)(f"queries[{index}]: {error}") from None
+    return texts
 
 
-def as_candidate(place: str, given: Any) -> Candidate | None:
-    """One document, named `place` where it has no id; None for what is no document."""
-    kind = type(given)  # what it says of its class itself may raise, or be no more than a promise
+def check_lists(documents: object, count: int) -> list[Any]:
+    """The lists of documents of `count` queries; their contents are not looked at."""
+    if isinstance(documents, str | bytes | Mapping):
+        kind = type(documents).__name__
+        raise InputError(f"documents: expected a list of documents for each query, got {kind}")
+    lists = list(iterated(documents))
+    if len(lists) != count:
+        raise InputError(
+            f"documents: {len(lists)} lists for {count} queries, expected one list for each query"
+        )
+    return lists
+
+
+def iterated(items: object, argument: str = "documents") -> Iterator[Any]:
+    """An iterator over the items. Raises `InputError` for what is not iterable."""
+    if isinstance(items, Iterable):
+        with suppress(TypeError):  # an array of no dimensions is an Iterable in name only
+            return iter(items)
+    raise InputError(f"{argument}: expected a list of them, got {type(items).__name__}")
+
+
+def as_candidate(name: str, document: Any) -> Candidate | None:
+    """One document, with `name` as its id where it has none; None for what is not a document."""
+    kind = type(document)  # not __class__: a proxy's may raise or be wrong
     if issubclass(kind, str):
-        return Candidate(place, string(given) or "")
+        return Candidate(name, string(document) or "")
     if issubclass(kind, Candidate):
-        return _clean(place, given)
+        return _clean(name, document)
     if issubclass(kind, Document):
-        return _clean(place, Candidate(given.id, given.text, given.title, given.metadata))
+        return _clean(
+            name, Candidate(document.id, document.text, document.title, document.metadata)
+        )
     if issubclass(kind, Hit):
-        without = string(given.status) == "not_text" and string(given.text) == ""
-        text = None if without else given.text
-        rank, score = given.first_stage_rank, given.first_stage_score
-        was = Candidate(given.id, text, given.title, given.metadata, rank, score)  # type: ignore[arg-type]
-        return _clean(place, replace(was, citation=given.citation))
-    return _from_mapping(place, given)
+        had_no_text = string(document.status) == "not_text" and string(document.text) == ""
+        candidate = Candidate(
+            id=document.id,
+            text=None if had_no_text else document.text,  # type: ignore[arg-type]
+            title=document.title,
+            metadata=document.metadata,
+            rank=document.first_stage_rank,
+            score=document.first_stage_score,
+            citation=document.citation,
+        )
+        return _clean(name, candidate)
+    return _from_mapping(name, document)
 
 
-def _from_mapping(place: str, given: Any) -> Candidate | None:
-    """What has keys and gives values for them: a dict, a database's row, a row of a table."""
-    kind = type(given)
+def _from_mapping(name: str, document: Any) -> Candidate | None:
+    """A candidate from anything with keys: a dict, a row of a database or of a table."""
+    kind = type(document)
     if not (hasattr(kind, "keys") and hasattr(kind, "__getitem__")):
         return None
     try:
-        fields = given if kind is dict else dict(given)
-    except Exception:  # a foreign mapping runs foreign code, and costs itself
+        fields = document if kind is dict else dict(document)
+    except Exception:  # a foreign mapping runs foreign code
         return None
-    return from_fields(place, fields) if "text" in fields else None
+    return from_fields(name, fields) if "text" in fields else None
 
 
-def _clean(place: str, given: Candidate) -> Candidate:
-    """The same in plain Python, without what its fields cannot be."""
-    text, title = string(given.text), string(given.title)
+def _clean(name: str, candidate: Candidate) -> Candidate:
+    """The candidate in plain Python; a field of a wrong kind is left out."""
+    text, title = string(candidate.text), string(candidate.title)
+    citation = candidate.citation
     return Candidate(
-        id=_name(given.id, place),
-        text=given.text if text is None else text,
+        id=_id(candidate.id, name),
+        text=candidate.text if text is None else text,
         title=title if title and is_text(title) else "",
-        metadata=_metadata(given.metadata),
-        rank=_rank(given.rank),
-        score=_score(given.score),
-        precomputed=_kept(given.precomputed),
-        citation=given.citation if isinstance(given.citation, Citation) else None,
+        metadata=_metadata(candidate.metadata),
+        rank=_rank(candidate.rank),
+        score=_score(candidate.score),
+        precomputed=_precomputed(candidate.precomputed),
+        citation=citation if isinstance(citation, Citation) else None,
     )
 
 
-def _rank(given: object) -> int | None:
-    rank = whole(given, text=True)
+def _rank(value: object) -> int | None:
+    rank = whole(value, text=True)
     return rank if rank is not None and 1 <= rank <= LAST_RANK else None
 
 
-def _score(given: object) -> float | None:
-    """A number, None where none is given, NaN for what is none: then the receipt says so."""
-    score = number(given, text=True)
-    return math.nan if score is None and given is not None else score
+def _score(value: object) -> float | None:
+    """A number; None where there is none; NaN for what is not a number, which the receipt names."""
+    score = number(value, text=True)
+    return math.nan if score is None and value is not None else score
 
 
-def _name(given: object, place: str) -> str:
-    """An id as text: its own, or the place where it has none that can be said."""
-    if isinstance(given, str):
-        return str.__str__(given)
-    if is_missing(given):
-        return place
+def _id(value: object, name: str) -> str:
+    """The id as text, or `name` where there is none or it cannot be written."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if is_missing(value):
+        return name
     try:
-        return given.decode("utf-8", "backslashreplace") if isinstance(given, bytes) else str(given)
+        return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
     except Exception:  # a foreign __str__, or a number of too many digits
-        return place
+        return name
 
 
-def _metadata(given: Any) -> Mapping[str, Any]:
-    """What is no mapping is kept under a name of its own."""
-    if isinstance(given, Mapping):
-        return given
-    return {} if is_missing(given) else {"metadata": given}
+def _metadata(value: Any) -> Mapping[str, Any]:
+    """What is not a mapping becomes the value of ``metadata`` in one."""
+    if isinstance(value, Mapping):
+        return value
+    return {} if is_missing(value) else {"metadata": value}
 
 
-def _kept(given: Any) -> Precomputed | None:
-    """What can be a `Precomputed`; whose it is, `kept.unpack` sees."""
-    if not isinstance(given, Precomputed) or not isinstance(given.model, str):
+def _precomputed(value: Any) -> Precomputed | None:
+    """A `Precomputed` with fields of the right kind; unpacking it checks whether it matches."""
+    if not isinstance(value, Precomputed) or not isinstance(value.model, str):
         return None
-    parts = (given.text, given.tokens, given.states)
-    return given if all(isinstance(part, bytes) for part in parts) else None
+    parts = (value.text, value.tokens, value.states)
+    return value if all(isinstance(part, bytes) for part in parts) else None
+
+
+def refuse_collection(documents: object) -> None:
+    """Raise `InputError` for what is iterable but not a list of documents."""
+    name = type(documents).__name__
+    if isinstance(documents, str | Document):
+        raise InputError(f"documents: expected a list of them, got one {name}: use [document]")
+    if isinstance(documents, bytes | bytearray | memoryview):
+        raise InputError(f"documents: expected a list of texts, got {name}: decode and split it")
+    if isinstance(documents, Mapping):
+        use = "[document]" if "text" in (_keys(documents) or ()) else "[Document(id, text), …]"
+        raise InputError(f"documents: expected a list of them, got {name}: use {use}")
+    if isinstance(documents, set | frozenset):
+        raise InputError(f"documents: a {name} has no order: use sorted(documents) or a list")
+    if _has(documents, "columns"):
+        for method, call in _TABLES.items():
+            if _has(documents, method):
+                raise InputError(
+                    f"documents: a {name} is a table: use its rows, documents.{call}, "
+                    'with a column "text"'
+                )
+
+
+def no_documents(items: Sequence[Any]) -> InputError:
+    """The error for a list in which nothing is a document; it describes the first item."""
+    first, count = items[0], len(items)
+    subject = "it is" if count == 1 else f"the first of {count} is"
+    return InputError(f"documents: {subject} {_description(first)}; {_EXPECTED}{_remedy(first)}")
+
+
+def _description(document: object) -> str:
+    if issubclass(type(document), Mapping):
+        keys = _keys(document)
+        if keys is None or "text" in keys:
+            return f"a {type(document).__name__} that cannot be read"
+        names = ", ".join(shown(key) for key in keys[:_KEYS_SHOWN]) or "no keys"
+        others = ", …" if len(keys) > _KEYS_SHOWN else ""
+        return f'a mapping without "text" (it has {names}{others})'
+    return "None" if document is None else f"of type {type(document).__name__}"
+
+
+def _remedy(document: object) -> str:
+    if issubclass(type(document), bytes | bytearray):
+        return ": use document.decode()"
+    if issubclass(type(document), Mapping):
+        named = next((field for field in _TEXT_FIELDS if field in (_keys(document) or ())), None)
+        return f': use Document(id, document["{named}"])' if named else ""
+    if _has(document, "as_py"):
+        return ": use documents.to_pylist()"
+    named = next((field for field in _TEXT_FIELDS if _has(document, field)), None)
+    if named:
+        return f": use Document(id, document.{named})"
+    return ": use Document(id, text)" if issubclass(type(document), tuple | list) else ""
+
+
+def _keys(mapping: Any) -> list[Any] | None:
+    """A mapping's keys; None where iterating it raises."""
+    try:
+        return list(mapping)
+    except Exception:
+        return None
+
+
+def _has(value: object, name: str) -> bool:
+    """Whether there is such an attribute; runs none of the value's code."""
+    missing = object()
+    return inspect.getattr_static(value, name, missing) is not missing

@@ -1,4 +1,4 @@
-"""Which models there are: the bundled one, folders, and well-known checkpoints to convert."""
+"""Models by name: the bundled one, folders, and well-known checkpoints to convert."""
 
 import os
 import re
@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from resift.errors import InputError, ModelError, ModelNotFound
+from resift.errors import InputError, ModelError, ModelNotFound, shown
 from resift.files import from_home
-from resift.rerank.values import shown
 
 BUNDLED = Path(__file__).parent / "bundled"
 
@@ -44,9 +43,9 @@ CHECKPOINTS = (
 
 
 def resolve(model: str | os.PathLike[str] | None, revision: str | None = None) -> Path:
-    """The artifact folder that a name stands for: None is the bundled one, else a folder.
+    """The artifact folder of a model: None or "bundled" is the bundled one, else a folder's path.
 
-    Nothing is downloaded here: a hub id raises `ModelNotFound` saying how to convert it.
+    Nothing is downloaded: a hub id raises `ModelNotFound`, which says how to convert it.
     """
     if model is None or (isinstance(model, str) and model == "bundled"):
         _refuse_revision("the bundled model", revision)
@@ -61,12 +60,12 @@ def resolve(model: str | os.PathLike[str] | None, revision: str | None = None) -
             f"{name}: no such folder. If it is a hub model, convert it once with  "
             f"resift convert {name} OUT --revision COMMIT  and pass OUT"
         )
-    raise ModelNotFound(f"{name}: no such model folder; resift models lists what there is")
+    raise ModelNotFound(f"{name}: no such model folder; resift models lists the known ones")
 
 
 @contextmanager
 def named_by(origin: str | None) -> Iterator[None]:
-    """Whoever named what cannot be opened, a variable or a settings file, is in the message."""
+    """Adds to a `ModelError` the variable or settings file that named the model."""
     try:
         yield
     except ModelError as error:
@@ -75,21 +74,23 @@ def named_by(origin: str | None) -> Iterator[None]:
         raise type(error)(f"{error} ({origin} names it)") from error
 
 
-def checked_name(what: str, given: object) -> str:
-    """The name of a file or folder as text; raise `InputError` for what is none."""
-    name = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+def checked_name(argument: str, value: object) -> str:
+    """The path of a file or folder as text. Raises `InputError` for what cannot be one."""
+    name = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(name, str) or not name.strip() or "\0" in name:
-        raise InputError(f"{what}={shown(given)}: expected the name of a file or folder, or None")
+        raise InputError(
+            f"{argument}={shown(value)}: expected the name of a file or folder, or None"
+        )
     return name
 
 
 def _exists(folder: Path) -> bool:
     try:
         return folder.exists()
-    except OSError as error:  # a name that is too long, a folder that may not be looked into
+    except OSError as error:  # the name is too long, or a folder may not be read
         raise ModelNotFound(f"{folder}: cannot be read ({error.strerror})") from error
 
 
-def _refuse_revision(what: str, revision: str | None) -> None:
+def _refuse_revision(model: str, revision: str | None) -> None:
     if revision is not None:
-        raise InputError(f"revision={shown(revision)}: {what} has no revisions; leave it out")
+        raise InputError(f"revision={shown(revision)}: {model} has no revisions; leave it out")

@@ -1,4 +1,4 @@
-"""How long a caller waits: until it is done, until a moment, or until it goes away."""
+"""How long a caller waits: until the work is done, until a moment, or until it goes away."""
 
 import threading
 import time
@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 
 class Deadline:
-    """One call's. Waits in the caller's thread; is ended from any.
+    """The deadline of one call. It waits in the caller's thread and can be ended from any.
 
-    `budget_ms` counts from the making of it; None is for ever.
+    `budget_ms` counts from here; None is no limit. `gone` is whether the caller has gone away.
     """
 
     def __init__(self, budget_ms: float | None = None) -> None:
         self.at = None if budget_ms is None else time.perf_counter() + budget_ms / 1000
         self._over = threading.Event()
-        self._gone = False
-        self._told: Callable[[], None] = _nobody
+        self.gone = False
+        self._callback: Callable[[], None] | None = None
 
     @property
     def bounded(self) -> bool:
@@ -29,31 +29,31 @@ class Deadline:
 
     @property
     def spent(self) -> bool:
-        """Whether nobody waits any more: the moment has passed or the caller has gone away."""
-        return self._gone or (self.at is not None and time.perf_counter() >= self.at)
-
-    @property
-    def gone(self) -> bool:
-        """Whether the caller has gone away."""
-        return self._gone
+        """Whether the moment has passed or the caller has gone away."""
+        return self.gone or (self.at is not None and time.perf_counter() >= self.at)
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing more to wait for: `done`, or gone away."""
+        """Whether the work is done or the caller has gone away."""
         return self._over.is_set()
 
-    def hasten(self, seconds: float) -> None:
+    @property
+    def reason(self) -> str:
+        """Why a call that was not finished has ended, for its receipt."""
+        return "the caller went away" if self.gone else "time was up"
+
+    def shorten(self, seconds: float) -> None:
         """End so much earlier, where there is a moment."""
         if self.at is not None:
             self.at -= seconds
 
-    def tell(self, told: Callable[[], None]) -> None:
-        """`told` is called, from whatever thread, when it is over: instead of `wait`."""
-        self._told = told
+    def call_when_over(self, callback: Callable[[], None]) -> None:
+        """Call back, from any thread, instead of `wait`."""
+        self._callback = callback
 
     def give_up(self) -> None:
-        """The caller goes away: what waits for it wakes up at once."""
-        self._gone = True
+        """The caller goes away: whatever waits for it wakes up at once."""
+        self.gone = True
         self.done()
 
     def wait(self) -> None:
@@ -61,10 +61,7 @@ class Deadline:
         self._over.wait(self.left_s)
 
     def done(self) -> None:
-        """What was waited for is there."""
+        """The work is done."""
         self._over.set()
-        self._told()
-
-
-def _nobody() -> None:
-    """Nobody is told."""
+        if self._callback is not None:
+            self._callback()

@@ -1,7 +1,7 @@
-"""What a model's graphs read and give, by the shapes that a runtime finds in them; nothing runs.
+"""Checks of a model's graphs, by the shapes that a runtime sees in them; nothing runs.
 
-One logit a pair is what all else relies on. So a graph without a head, or with a head of several
-labels, is refused where it is loaded. What the numbers are worth is `verification.py`'s.
+All else relies on one logit a pair. So a graph without a head, or with a head of several labels, is
+refused when it is loaded. Whether the numbers are right is checked in `verification.py`.
 """
 
 from collections.abc import Sequence
@@ -12,54 +12,56 @@ from resift.rerank.late_interaction import FEATURES
 from resift.rerank.runtimes import Session, Shape
 
 NEXT_STATES = "next_states"
-"""What a cross-encoder's stage calls the states that it hands on; the next one reads `states`."""
+"""The output of a cross-encoder's stage that the next stage reads as its input `states`."""
 
 IDS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 CROSS_ATTENTION = frozenset(
     {"query_states", "query_mask", "query_own", "states", "attention_mask", "own", "logits"}
 )
-AGAIN = "convert the checkpoint again with  resift convert"
+REMEDY = "convert the checkpoint again with  resift convert"
 
 
 def check_graphs(artifact: Artifact, sessions: Sequence[Session]) -> None:
     """Raise `ArtifactError` where a reranker's stages, in order, cannot give one logit a pair."""
     names = [str(stage) for stage in artifact.stages]
     if artifact.manifest.kind == "late_interaction":
-        for check, name, session in zip((_encodes, _meets, _ends), names, sessions, strict=False):
+        checks = (_check_states, _check_late_interaction, _check_cross_attention)
+        for check, name, session in zip(checks, names, sessions, strict=False):
             check(name, session)
     else:
-        if ["states" in own.inputs for own in sessions] != [n > 0 for n in range(len(sessions))]:
+        reads_states = ["states" in session.inputs for session in sessions]
+        if reads_states != [number > 0 for number in range(len(sessions))]:
             raise ArtifactError(
                 f"{artifact.folder}: its stages do not follow one another; convert it again"
             )
-        for place, (name, session) in enumerate(zip(names, sessions, strict=True)):
-            _reads(name, session, IDS | {"states"})
-            _one_logit(name, session, "logits")
-            if place + 1 < len(sessions):
-                _gives(name, session, NEXT_STATES, 3)
+        for number, (name, session) in enumerate(zip(names, sessions, strict=True), 1):
+            _check_inputs(name, session, IDS | {"states"})
+            _check_head(name, session, "logits")
+            if number < len(sessions):
+                _check_output(name, session, NEXT_STATES, 3)
     cuts = len(sessions) - (2 if artifact.manifest.kind == "late_interaction" else 1)
     if len(artifact.manifest.exits) > cuts:
         raise ArtifactError(
-            f"{artifact.folder}: its manifest knows {len(artifact.manifest.exits)} exits, its "
+            f"{artifact.folder}: its manifest has {len(artifact.manifest.exits)} exits, its "
             f"{len(sessions)} files have {cuts}; convert it again"
         )
 
 
 def check_encoder(name: str, session: Session) -> None:
-    """Raise `ArtifactError` where a graph is no encoder that gives states of its tokens."""
-    _reads(name, session, IDS)
-    _gives(name, session, "states", 3)
+    """Raise `ArtifactError` where a graph is no encoder that gives token states."""
+    _check_inputs(name, session, IDS)
+    _check_output(name, session, "states", 3)
 
 
-def _encodes(name: str, session: Session) -> None:
-    _reads(name, session, IDS)
-    _gives(name, session, "layers" if "layers" in session.outputs else "states", 3)
+def _check_states(name: str, session: Session) -> None:
+    _check_inputs(name, session, IDS)
+    _check_output(name, session, "layers" if "layers" in session.outputs else "states", 3)
 
 
-def _meets(name: str, session: Session) -> None:
-    _reads(name, session, CROSS_ATTENTION)
-    _gives(name, session, "means", 2)
-    _gives(name, session, "features", 2)
+def _check_late_interaction(name: str, session: Session) -> None:
+    _check_inputs(name, session, CROSS_ATTENTION)
+    _check_output(name, session, "means", 2)
+    _check_output(name, session, "features", 2)
     shape = session.outputs["features"]
     if shape is not None and shape[-1] not in (None, len(FEATURES)):
         raise ArtifactError(
@@ -68,38 +70,38 @@ def _meets(name: str, session: Session) -> None:
         )
 
 
-def _ends(name: str, session: Session) -> None:
-    _reads(name, session, CROSS_ATTENTION)
-    _one_logit(name, session, "residual")
+def _check_cross_attention(name: str, session: Session) -> None:
+    _check_inputs(name, session, CROSS_ATTENTION)
+    _check_head(name, session, "residual")
 
 
-def _reads(name: str, session: Session, known: frozenset[str]) -> None:
+def _check_inputs(name: str, session: Session, known: frozenset[str]) -> None:
     unknown = session.inputs - known
     if unknown:
         raise ArtifactError(
             f"{name}: reads {', '.join(sorted(unknown))}, resift gives "
-            f"{', '.join(sorted(known))}; {AGAIN}"
+            f"{', '.join(sorted(known))}; {REMEDY}"
         )
 
 
-def _gives(name: str, session: Session, output: str, axes: int) -> None:
+def _check_output(name: str, session: Session, output: str, axes: int) -> None:
     if output not in session.outputs:
         raise ArtifactError(
-            f"{name}: gives no {output} but {', '.join(sorted(session.outputs))}; {AGAIN}"
+            f"{name}: gives no {output} but {', '.join(sorted(session.outputs))}; {REMEDY}"
         )
     shape = session.outputs[output]
     if shape is not None and len(shape) != axes:
         raise ArtifactError(
-            f"{name}: its {output} are {_written(shape)}, expected {axes} axes; {AGAIN}"
+            f"{name}: its {output} are {_written(shape)}, expected {axes} axes; {REMEDY}"
         )
 
 
-def _one_logit(name: str, session: Session, output: str) -> None:
-    """A head gives one number a row, ``(rows,)``."""
+def _check_head(name: str, session: Session, output: str) -> None:
+    """A head has to give one number a row, ``(rows,)``."""
     if output not in session.outputs:
         raise ArtifactError(
             f"{name}: has no head: gives {', '.join(sorted(session.outputs))}, expected {output}; "
-            "it was exported as an encoder, without its classifier; " + AGAIN
+            "it was exported as an encoder, without its classifier; " + REMEDY
         )
     shape = session.outputs[output]
     if shape is None or len(shape) == 1:
@@ -108,10 +110,10 @@ def _one_logit(name: str, session: Session, output: str) -> None:
     if len(shape) == 2 and labels is not None and labels > 1:
         raise ArtifactError(
             f"{name}: its head gives {labels} labels a pair, expected 1 logit; which of them is "
-            f"relevance is not known here, {AGAIN}"
+            f"relevance is not known here, {REMEDY}"
         )
     raise ArtifactError(
-        f"{name}: its head gives {output} of shape {_written(shape)}, expected (rows); {AGAIN}"
+        f"{name}: its head gives {output} of shape {_written(shape)}, expected (rows); {REMEDY}"
     )
 
 

@@ -1,9 +1,9 @@
-"""Late interaction: two sets of token states meet in three numbers, and a weighted sum of them.
+"""Late interaction: the token states of query and document give three numbers and a weighted sum.
 
 MaxSim is ColBERT's (Khattab and Zaharia 2020, https://arxiv.org/abs/2004.12832): each query
 token's best match among the document's tokens. Here it goes both ways, beside the cosine of
-the mean states. This is its definition, in numpy, and what training reads; the engine runs the
-same as a graph (`convert/late_interaction_graph.py`). Knows no runtime and no text.
+the mean states. This is its definition in numpy, which training reads; the engine runs the same as
+a graph (`convert/late_interaction_graph.py`). Knows no runtime and no text.
 """
 
 from dataclasses import dataclass
@@ -27,21 +27,22 @@ class LateInteractionWeights:
     def logits(self, features: Floats) -> Floats:
         """Features ``(rows, 3)`` in the order of `FEATURES` → logits ``(rows,)``."""
         logits = np.full(len(features), self.bias, np.float32)
-        for name, column in zip(FEATURES, features.T, strict=True):  # no product of matrices: the
-            logits += np.float32(getattr(self, name)) * column  # order of a sum is the rows' there
+        # A product of matrices would sum in an order that depends on the number of rows.
+        for name, column in zip(FEATURES, features.T, strict=True):
+            logits += np.float32(getattr(self, name)) * column
         return logits
 
 
 @dataclass(frozen=True, slots=True)
 class QueryStates:
-    """The query's half: unit states of its own tokens ``(n, dim)``, and the unit mean of all."""
+    """Unit states of a query's own tokens ``(n, dim)``, and the unit mean of all."""
 
     tokens: Floats
     mean: Floats
 
 
 def query_states(states: Floats) -> QueryStates:
-    """Token states of one query, ``(tokens, dim)``, made ready to meet documents."""
+    """Token states of one query, ``(tokens, dim)``, prepared for `features`."""
     return QueryStates(unit(states[1:-1]), unit(states.mean(axis=0)))
 
 
@@ -53,22 +54,22 @@ def features(query: QueryStates, states: Floats, mask: NDArray[np.int64]) -> Flo
     """
     rows, tokens, dim = states.shape
     cosine = mean_states(states, mask) @ query.mean
-    own = own_tokens(mask)
+    content = content_mask(mask)
     similar = unit(states).reshape(rows * tokens, dim) @ query.tokens.T
     similar = similar.reshape(rows, tokens, -1)
-    similar[~own] = -1.0  # the least a cosine can be: padding is nobody's best match
+    similar[~content] = -1.0  # the least that a cosine can be: padding never matches best
     from_query = similar.max(axis=1).mean(axis=1)
-    best = np.where(own, similar.max(axis=2), 0.0)
-    from_document = best.sum(axis=1) / own.sum(axis=1)
+    best = np.where(content, similar.max(axis=2), 0.0)
+    from_document = best.sum(axis=1) / content.sum(axis=1)
     return np.stack([from_query, from_document, cosine], axis=1).astype(np.float32)
 
 
-def own_tokens(mask: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which positions of ``(rows, tokens)`` hold own tokens: no special one, no padding."""
-    own = mask.astype(bool)
-    own[np.arange(len(own)), own.sum(axis=1) - 1] = False
-    own[:, 0] = False
-    return own
+def content_mask(mask: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which positions, ``(rows, tokens)``, are neither special tokens nor padding."""
+    content = mask.astype(bool)
+    content[np.arange(len(content)), content.sum(axis=1) - 1] = False
+    content[:, 0] = False
+    return content
 
 
 def mean_states(states: Floats, mask: NDArray[np.int64]) -> Floats:

@@ -1,11 +1,13 @@
-"""Models as lists of stages. A stage takes a batch of rows in and gives rows and a logit a row out.
+"""Models as lists of stages. A stage takes a batch of rows and gives a logit for each row.
 
-*joint*: query and document in one sequence through all layers.
-*split*: both through the same encoder apart, then meeting: in late interaction, the first exit,
-and in layers that read the query again, over the document, and add to its logit.
+*Cross-encoder*: query and document in one sequence through all layers.
+*Late interaction*: both through the same encoder apart. Their token states are compared by late
+interaction, the first exit; cross-attention layers then read the query again, over the document,
+and add to its logit.
 What a stage leaves in `Batch.states` is what the next one reads; the last one's are dropped.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -14,28 +16,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import ArtifactError
-from resift.rerank.artifact import Artifact
+from resift.rerank.artifact import Artifact, Pooling
 from resift.rerank.batching import padded_length, schedule
 from resift.rerank.graph_checks import NEXT_STATES, check_graphs
-from resift.rerank.late_interaction import LateInteractionWeights, own_tokens
+from resift.rerank.late_interaction import (
+    LateInteractionWeights,
+    content_mask,
+    mean_states,
+    unit,
+)
 from resift.rerank.runtimes import Session, open_session
 from resift.rerank.tokenization import Ids, TokenRow, Tokens, load_tokenizer, pad
 from resift.rerank.windows import TextTokens, Wanted
 
 Floats = NDArray[np.float32]
 TokenStates = NDArray[Any]
-"""Token states as they are kept, ``(..., tokens, layers * dim)``: int8, whose scales the model's
-files know, or float16. Fresh or kept, a pair's logit is computed from them, so it is the same."""
+"""Token states, ``(..., tokens, layers * dim)``: int8, with scales in the model's files, or
+float16. Logits are computed from them, fresh or precomputed, so that they are the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Rows that run together.
 
-    `states` is ``(rows, positions, layers * dim)`` and `logits` ``(rows,)`` from the stage before,
-    None before the first, unless the documents' states were kept: then it has no encoding to do.
-    `queries` has each row's query half where the model is split. `means` are then the documents'
-    unit mean vectors, ``(rows, dim)``, which the first stage leaves.
+    `states` is ``(rows, positions, layers * dim)`` and `logits` ``(rows,)`` from the stage before.
+    Both are None before the first stage, unless the documents' states were precomputed: then it has
+    nothing to encode. `queries` has the query's token states for each row of a late-interaction
+    model. `means` are the documents' unit mean vectors, ``(rows, dim)``, which its first stage
+    gives.
     """
 
     rows: Sequence[TokenRow]
@@ -49,93 +57,80 @@ class Stage(Protocol):
     """One step of a model. Threads may share it."""
 
     def __call__(self, batch: Batch) -> tuple[Batch, Floats]:
-        """Rows in; the same rows and a logit a row, ``(rows,)``, out."""
+        """The same rows with new states, and a logit for each, ``(rows,)``."""
 
 
-class Model(Protocol):
-    """Tokenising, the query's half, and the stages: all that the engine needs."""
+class Model(ABC):
+    """What the engine needs: tokenising, a query's token states, and the stages.
 
-    @property
-    def stages(self) -> Sequence[Stage]:
-        """In the order in which they run."""
+    `stages` are in the order in which they run, and `runtime` names what runs them. `state_bytes`
+    is the size of a token's states between stages, 0 where there are none, and `state_type` the
+    type of those that a document has without a query, None where it has none.
+    """
 
-    @property
-    def runtime(self) -> str:
-        """Name and version of what runs them."""
+    stages: Sequence[Stage]
+    runtime: str
+    state_bytes: int = 0
+    state_type: np.dtype[Any] | None = None
 
-    @property
-    def state_bytes(self) -> int:
-        """What is kept of a token between stages; 0 where nothing is."""
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
 
-    @property
-    def state_type(self) -> np.dtype[Any] | None:
-        """Of a document's half that can be kept; None where it has none without a query."""
-
-    def read(self, query: str) -> TokenRow:
+    @abstractmethod
+    def query_row(self, query: str) -> TokenRow:
         """The query's tokens, once a call. Raises `QueryError` for one that does not fit whole."""
 
-    def tokens(self, texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:
-        """Each document's own tokens in order; None now and then, to look at the clock."""
-
-    def has(self, ids: Ids) -> bool:
-        """Whether a text can have these tokens."""
-
+    @abstractmethod
     def rows(
         self, query: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
     ) -> list[TokenRow]:
-        """One row a document; `tokens` are their own, where they are known."""
+        """One row a document; `tokens` are the documents' own, where they are known."""
 
-    def halves(
+    def tokens(self, texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:
+        """Each document's own tokens in order; None now and then, to check a deadline."""
+        return self._tokens.read(texts, wanted)
+
+    def has(self, ids: Ids) -> bool:
+        """Whether a text can have these tokens."""
+        return self._tokens.has(ids)
+
+    def query_states(self, query: TokenRow) -> TokenStates | None:
+        """The query's token states, once a call; None where rows hold the query."""
+        return None
+
+    def document_states(
         self, texts: Sequence[str], tokens: Sequence[TextTokens]
     ) -> Iterator[tuple[int, TokenStates]]:
-        """Documents' halves with their places, in no order; nothing where they have none."""
-
-    def half(self, query: TokenRow) -> TokenStates | None:
-        """The query's half, computed once a call; None where rows hold the query."""
+        """(index, token states) of each document, in no order; none where rows hold the query."""
+        return iter(())
 
 
-class CrossEncoder:
+class CrossEncoder(Model):
     """A classic cross-encoder; `prompt` stands before every query."""
 
     def __init__(self, tokens: Tokens, *sessions: Session, prompt: str = "") -> None:
-        self._tokens = tokens
+        super().__init__(tokens)
         self._prompt = prompt
         self.runtime = sessions[0].runtime
-        self.state_bytes = 0
-        self.state_type = None
-        self.stages: Sequence[Stage] = [CrossEncoderStage(session) for session in sessions]
+        self.stages = [CrossEncoderStage(session) for session in sessions]
         if len(sessions) > 1:
             probe = _narrow(run_rows(sessions[0], tokens.single([""]))[NEXT_STATES])
             self.state_bytes = probe.shape[-1] * probe.itemsize
 
-    def read(self, query: str) -> TokenRow:
+    def query_row(self, query: str) -> TokenRow:
         return self._tokens.head(self._prompt + query)
-
-    def tokens(self, texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:
-        return self._tokens.read(texts, wanted)
-
-    def has(self, ids: Ids) -> bool:
-        return self._tokens.has(ids)
 
     def rows(
         self, query: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
     ) -> list[TokenRow]:
         return self._tokens.pairs(query, texts, tokens)
 
-    def halves(
-        self, texts: Sequence[str], tokens: Sequence[TextTokens]
-    ) -> Iterator[tuple[int, TokenStates]]:
-        return iter(())
-
-    def half(self, query: TokenRow) -> None:
-        return None
-
 
 @dataclass(frozen=True, slots=True)
 class CrossEncoderStage:
     """A group of layers: token ids or the states before in, states and an estimate out.
 
-    The last one has no states to hand on, and its estimate is the logit.
+    The last one gives no states, and its estimate is the logit.
     """
 
     session: Session
@@ -144,14 +139,13 @@ class CrossEncoderStage:
         feeds: dict[str, NDArray[Any]] = {**pad(batch.rows)}
         if batch.states is not None:
             feeds["states"] = _wide(batch.states)
-        found = run(self.session, feeds)
-        states = found.get(NEXT_STATES)
-        kept = None if states is None else _narrow(states)
-        return replace(batch, states=kept), found["logits"]
+        outputs = run(self.session, feeds)
+        states = outputs.get(NEXT_STATES)
+        return replace(batch, states=None if states is None else _narrow(states)), outputs["logits"]
 
 
-class LateInteractionModel:
-    """Two halves from one encoder that meet in late interaction and, with `meeting`, above it."""
+class LateInteractionModel(Model):
+    """Query and document apart, late interaction, and cross-attention layers where it has some."""
 
     def __init__(
         self,
@@ -159,136 +153,176 @@ class LateInteractionModel:
         encoder: Session,
         late: Session,
         weights: LateInteractionWeights,
-        meeting: Session | None = None,
+        cross_attention: Session | None = None,
     ) -> None:
-        self._tokens = tokens
+        super().__init__(tokens)
         self._encoder = encoder
         self.runtime = encoder.runtime
-        probe = encoded(encoder, tokens.single([""]))
+        probe = encode(encoder, tokens.single([""]))
         self.state_bytes = probe.shape[-1] * probe.itemsize
         self.state_type = probe.dtype
-        self.stages: Sequence[Stage] = [LateInteractionStage(encoder, late, weights)]
-        if meeting is not None:
-            self.stages = [*self.stages, CrossAttentionStage(meeting)]
+        self.stages = [LateInteractionStage(encoder, late, weights)]
+        if cross_attention is not None:
+            self.stages = [*self.stages, CrossAttentionStage(cross_attention)]
 
-    def read(self, query: str) -> TokenRow:
+    def query_row(self, query: str) -> TokenRow:
         return self._tokens.whole_query(query)
-
-    def tokens(self, texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:
-        return self._tokens.read(texts, wanted)
-
-    def has(self, ids: Ids) -> bool:
-        return self._tokens.has(ids)
 
     def rows(
         self, query: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
     ) -> list[TokenRow]:
         return self._tokens.single(texts, tokens)
 
-    def halves(
+    def query_states(self, query: TokenRow) -> TokenStates:
+        states: TokenStates = encode(self._encoder, [query])[0][: len(query.ids)]
+        return states
+
+    def document_states(
         self, texts: Sequence[str], tokens: Sequence[TextTokens]
     ) -> Iterator[tuple[int, TokenStates]]:
         rows = self._tokens.single(texts, tokens)
         for group in schedule([len(row.ids) for row in rows]):
-            states = encoded(self._encoder, [rows[place] for place in group.rows])
-            for place, own in zip(group.rows, states, strict=True):
-                yield int(place), own[: len(rows[place].ids)].copy()
-
-    def half(self, query: TokenRow) -> TokenStates:
-        half: TokenStates = encoded(self._encoder, [query])[0][: len(query.ids)]
-        return half
+            batch = encode(self._encoder, [rows[index] for index in group.rows])
+            for index, states in zip(group.rows, batch, strict=True):
+                yield int(index), states[: len(rows[index].ids)].copy()
 
 
 @dataclass(frozen=True, slots=True)
 class LateInteractionStage:
-    """The document's half, where it was not kept, and the first that it has to do with a query."""
+    """Encodes documents whose states were not precomputed, and compares them with the query."""
 
     encoder: Session
     late: Session
     weights: LateInteractionWeights
 
     def __call__(self, batch: Batch) -> tuple[Batch, Floats]:
-        states = encoded(self.encoder, batch.rows) if batch.states is None else batch.states
-        found = meet(self.late, cross_attention_feeds(_halves(batch), states, batch.rows))
-        out = replace(batch, states=states, means=found["means"])
-        return out, self.weights.logits(found["features"])
+        states = encode(self.encoder, batch.rows) if batch.states is None else batch.states
+        feeds = cross_attention_feeds(_query_states(batch), states, batch.rows)
+        outputs = run_pairs(self.late, feeds)
+        out = replace(batch, states=states, means=outputs["means"])
+        return out, self.weights.logits(outputs["features"])
 
 
 @dataclass(frozen=True, slots=True)
 class CrossAttentionStage:
-    """The query is read again, over the document; what comes out is added to the logit before."""
+    """Reads the query again, over the document, and adds the result to the logit before."""
 
     session: Session
 
     def __call__(self, batch: Batch) -> tuple[Batch, Floats]:
         if batch.states is None or batch.logits is None:
-            raise ValueError("a meeting needs the states and logits of the stage before: a bug")
-        feeds = cross_attention_feeds(_halves(batch), batch.states, batch.rows)
+            raise ValueError(
+                "cross-attention needs the states and logits of the stage before: this is a bug"
+            )
+        feeds = cross_attention_feeds(_query_states(batch), batch.states, batch.rows)
         feeds["logits"] = batch.logits
-        return batch, batch.logits + meet(self.session, feeds)["residual"]
+        return batch, batch.logits + run_pairs(self.session, feeds)["residual"]
 
 
-def encoded(encoder: Session, rows: Sequence[TokenRow]) -> TokenStates:
-    """What is kept of each row's tokens, ``(rows, positions, layers * dim)``."""
+class Encoder:
+    """An encoder on its own, for embedders: texts in, arrays in input order out.
+
+    Threads may share it.
+    """
+
+    def __init__(self, tokens: Tokens, session: Session) -> None:
+        self._tokens = tokens
+        self._session = session
+        self.runtime = session.runtime
+
+    def states(self, texts: Sequence[str]) -> Iterator[Floats]:
+        """Token states of each text, ``(tokens, dim)``, special tokens included."""
+        rows = self._rows(texts)
+        states_by_index: dict[int, Floats] = {}
+        for indices, batch, _ in self._batches(rows):
+            for index, states in zip(indices, batch, strict=True):
+                states_by_index[index] = states[: len(rows[index].ids)].copy()
+        yield from (states_by_index[index] for index in range(len(rows)))
+
+    def vectors(self, texts: Sequence[str], pooling: Pooling) -> Floats:
+        """A unit vector for each of one or more texts, ``(n, dim)``: of all states or the first."""
+        rows = self._rows(texts)
+        vector_by_index: dict[int, Floats] = {}
+        for indices, states, mask in self._batches(rows):
+            vectors = mean_states(states, mask) if pooling == "mean" else unit(states[:, 0])
+            vector_by_index.update(zip(indices, vectors, strict=True))
+        return np.stack([vector_by_index[index] for index in range(len(rows))])
+
+    def _rows(self, texts: Sequence[str]) -> list[TokenRow]:
+        beginnings = self._tokens.read(texts, "beginning")
+        return self._tokens.single(texts, [tokens for tokens in beginnings if tokens is not None])
+
+    def _batches(
+        self, rows: Sequence[TokenRow]
+    ) -> Iterator[tuple[list[int], Floats, NDArray[np.int64]]]:
+        """(indices, states, mask) of each scheduled group."""
+        for group in schedule([len(row.ids) for row in rows]):
+            indices = [int(index) for index in group.rows]
+            feeds = pad([rows[index] for index in indices])
+            yield indices, run(self._session, feeds, ["states"])["states"], feeds["attention_mask"]
+
+
+def encode(encoder: Session, rows: Sequence[TokenRow]) -> TokenStates:
+    """Token states of rows, ``(rows, positions, layers * dim)``, as they are stored."""
     name = "layers" if "layers" in encoder.outputs else "states"
     return _narrow(run(encoder, pad(rows), [name])[name])
 
 
 def _narrow(states: TokenStates) -> TokenStates:
-    """As they are kept: int8 is as it came, float32 is halved."""
+    """States as they are stored: int8, or float16 for float32."""
     return states if states.dtype == np.int8 else states.astype(np.float16)
 
 
 def _wide(states: TokenStates) -> TokenStates:
-    """As a graph reads them."""
+    """States as a graph reads them."""
     return states if states.dtype == np.int8 else states.astype(np.float32)
 
 
-def _halves(batch: Batch) -> list[TokenStates]:
-    """Each row's query half."""
-    halves = [query for query in batch.queries if query is not None]
-    if len(halves) != len(batch.rows):
+def _query_states(batch: Batch) -> list[TokenStates]:
+    """The query's states for each row."""
+    queries = [states for states in batch.queries if states is not None]
+    if len(queries) != len(batch.rows):
         raise ValueError(
-            "a late-interaction model's batch needs the query's half for each row: this is a bug"
+            "a late-interaction model's batch needs the query's states for each row: this is a bug"
         )
-    return halves
+    return queries
 
 
 def cross_attention_feeds(
     queries: Sequence[TokenStates], states: TokenStates, rows: Sequence[TokenRow]
 ) -> dict[str, NDArray[Any]]:
-    """A meeting's inputs: each row's query half beside its states.
+    """Inputs of a graph that reads query and document: each row's query states beside its own.
 
     `queries` are ``(tokens, layers * dim)`` each, `states` ``(rows, positions, layers * dim)``.
     """
     kind = np.int8 if states.dtype == np.int8 else np.float32
     positions = padded_length(max(len(query) for query in queries))
-    half = np.zeros((len(rows), positions, states.shape[2]), kind)
-    half_mask = np.zeros((len(rows), positions), np.int64)
-    for place, query in enumerate(queries):
-        half[place, : len(query)] = query
-        half_mask[place, : len(query)] = 1
+    query_states = np.zeros((len(rows), positions, states.shape[2]), kind)
+    query_mask = np.zeros((len(rows), positions), np.int64)
+    for number, query in enumerate(queries):
+        query_states[number, : len(query)] = query
+        query_mask[number, : len(query)] = 1
     mask = pad(rows)["attention_mask"]
     return {
-        "query_states": half,
-        "query_mask": half_mask,
-        "query_own": own_tokens(half_mask).astype(np.int64),
+        "query_states": query_states,
+        "query_mask": query_mask,
+        "query_own": content_mask(query_mask).astype(np.int64),
         "states": _wide(states),
         "attention_mask": mask,
-        "own": own_tokens(mask).astype(np.int64),
+        "own": content_mask(mask).astype(np.int64),
     }
 
 
-def meet(session: Session, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Run a graph in which halves meet; a single row goes as two of the same.
+def run_pairs(session: Session, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Run a graph that reads query and document; a single row runs as two equal ones.
 
-    ONNX Runtime sums a single row in another order, and its logit would be another in its last bit.
+    ONNX Runtime sums a single row in another order, which changes the last bit of its logit.
     """
     rows = len(feeds["states"])
     if rows > 1:
         return run(session, feeds)
-    both = {name: np.concatenate([given, given]) for name, given in feeds.items()}
-    return {name: given[:rows] for name, given in run(session, both).items()}
+    doubled = {name: np.concatenate([array, array]) for name, array in feeds.items()}
+    return {name: array[:rows] for name, array in run(session, doubled).items()}
 
 
 def run_rows(session: Session, rows: Sequence[TokenRow]) -> dict[str, NDArray[Any]]:
@@ -304,24 +338,22 @@ def run(
 
 
 def load_model(artifact: Artifact, runtime: str | None = None, threads: int = 0) -> Model:
-    """An artifact's stages, opened in a runtime. Raises `ArtifactError` for a wrong head."""
+    """Open an artifact's stages in a runtime. Raises `ArtifactError` for one that cannot rank."""
     manifest = artifact.manifest
     if manifest.kind == "embedder":
         raise ArtifactError(
             f"{artifact.folder}: an embedder, which reads no pairs; name it as RESIFT_EMBEDDER, "
             "or convert a cross-encoder"
         )
-    if (
-        manifest.kind == "late_interaction" and not 2 <= len(artifact.stages) <= 3
-    ):  # some would not be run
+    if manifest.kind == "late_interaction" and not 2 <= len(artifact.stages) <= 3:
         raise ArtifactError(
-            f"{artifact.folder}: a late-interaction model of {len(artifact.stages)} files, this resift runs "
-            "2 or 3; use the resift that made it"
+            f"{artifact.folder}: a late-interaction model of {len(artifact.stages)} files, "
+            "this resift runs 2 or 3; use the resift that made it"
         )
     tokens = Tokens(load_tokenizer(artifact.tokenizer), manifest.max_tokens)
     sessions = [open_session(stage, runtime, threads) for stage in artifact.stages]
     check_graphs(artifact, sessions)
     if manifest.late_interaction is None:
         return CrossEncoder(tokens, *sessions, prompt=manifest.query_prompt)
-    encoder, late, *meeting = sessions
-    return LateInteractionModel(tokens, encoder, late, manifest.late_interaction, *meeting)
+    encoder, late, *cross_attention = sessions
+    return LateInteractionModel(tokens, encoder, late, manifest.late_interaction, *cross_attention)

@@ -1,48 +1,56 @@
-"""The interpreter never ends while a thread is inside native code: that aborts the process.
+"""Threads, native code, and the end of a process or its fork.
 
-A thread that comes back from C++ or Rust into an interpreter that has ended is stopped in the
-middle of that code's frames, which they answer with ``terminate called without an active
-exception``. So whatever lets go of the interpreter's lock for long runs inside `native`.
+An interpreter that ends while a thread is inside C++ or Rust aborts the process: the thread is
+stopped in the middle of that code's frames, which answer with ``terminate called without an active
+exception``. So whatever releases the interpreter's lock for long runs inside `native`.
 """
 
 import atexit
 import os
+import re
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
+from weakref import WeakMethod
 
 from resift.errors import RuntimeFailure
 
-LONGEST_S = 30.0
-"""Nothing inside takes longer than a second or two; what does is stuck, and not waited for."""
+MAX_WAIT_S = 30.0
+"""No call takes longer than a second or two; one that does is stuck, and not waited for."""
 
-STEP_S = 0.1
+POLL_S = 0.1
+
+_NO_MEMORY = re.compile(
+    r"bad[ _]alloc|out of memory|not enough memory|insufficient memory|cannot allocate|can't alloc|"
+    r"failed to allocate|resource temporarily unavailable|can't start new thread",
+    re.IGNORECASE,
+)
 
 
 class Gate:
-    """Who is inside is waited for at the process's end, and nobody comes in from then on.
+    """Threads that are inside are waited for when the process ends; no more may enter then.
 
-    Threads may share it. A forked process begins with nobody inside.
+    Threads may share it. A forked process starts with none inside.
     """
 
     def __init__(self) -> None:
-        self._minded = False
-        self._begin()
+        self._is_registered = False
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._changed = threading.Condition()
-        self._inside: list[int] = []  # threads; the main one's interrupts may leave it here
+        self._inside: list[int] = []  # threads; an interrupt may leave the main one here
         self._closed = False
 
     def __enter__(self) -> None:
         with self._changed:
             if self._closed:
-                raise RuntimeFailure("the process is ending: nothing is read or run any more")
-            if not self._minded:
-                self._minded = True
+                raise RuntimeFailure("the process is ending: no model runs any more")
+            if not self._is_registered:
+                self._is_registered = True
                 atexit.register(self.close)
-                if hasattr(os, "register_at_fork"):
-                    os.register_at_fork(after_in_child=self._begin)
+                after_fork(self._reset)
             self._inside.append(threading.get_ident())
 
     def __exit__(
@@ -56,33 +64,117 @@ class Gate:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let nobody in any more and wait until no other thread is inside.
+        """Let no thread enter any more, and wait until no other thread is inside.
 
-        A signal meanwhile, Ctrl-C a second time or a handler that exits, asks for the end that
-        this is part of, so the wait goes on; what else a handler raises is raised afterwards.
+        A second Ctrl-C meanwhile, or a signal handler that exits, asks for the end that this is
+        part of, so the wait goes on. Whatever else a handler raises is raised afterwards.
         """
-        end = time.monotonic() + LONGEST_S
+        end = time.monotonic() + MAX_WAIT_S
         raised: BaseException | None = None
         waiting = True
         while waiting:
             try:
-                waiting = not self._empty(end)
+                waiting = not self._is_empty(end)
             except (KeyboardInterrupt, SystemExit):
                 continue
-            except BaseException as error:  # of a signal's handler, whatever that may be
+            except BaseException as error:  # a signal handler may raise anything
                 raised = raised or error
         if raised is not None:
             raise raised
 
-    def _empty(self, end: float) -> bool:
+    def _is_empty(self, end: float) -> bool:
         with self._changed:
             self._closed = True
-            empty = self._changed.wait_for(lambda: not self._others(), STEP_S)
+            empty = self._changed.wait_for(lambda: not self._others(), POLL_S)
             return empty or time.monotonic() >= end
 
     def _others(self) -> set[int]:
         return set(self._inside) - {threading.get_ident()}
 
 
+def after_fork(reset: Callable[[], None]) -> None:
+    """Call a bound method in each forked child, as long as its object lives."""
+    method = WeakMethod(reset)
+
+    def in_child() -> None:
+        living = method()
+        if living is not None:
+            living()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=in_child)
+
+
 native = Gate()
-"""The process's."""
+"""The gate of this process."""
+
+
+class BackgroundThread:
+    """A thread that works while there is something to do, and starts again when there is more.
+
+    It keeps no process from ending. A forked process starts without one. Methods of subclasses
+    hold `_changed` while they change what the thread reads.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._reset()
+        after_fork(self._reset)
+
+    def _reset(self) -> None:
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def _loop(self) -> None:
+        """Work until there has been nothing to do for a while."""
+        raise NotImplementedError
+
+    def _abort(self, error: BaseException) -> None:
+        """An unexpected error ended the thread: each caller that waits gets a `thread_failure`."""
+        raise NotImplementedError
+
+    def _ensure_running(self) -> None:
+        """Start the thread where there is none. Raises `RuntimeFailure`."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        self._thread = None
+        thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the machine has no more, or the interpreter is ending
+            raise RuntimeFailure(
+                f"the model's thread cannot be started ({error}); "
+                "let other threads end, or raise the limit on them"
+            ) from error
+        self._thread = thread
+
+    def _work(self) -> None:
+        try:
+            self._loop()
+        except BaseException as error:  # passed on to the callers
+            with self._changed:
+                self._thread = None
+                self._abort(error)
+
+
+def thread_failure(error: BaseException) -> RuntimeFailure:
+    """The error for those who waited for a thread that an unexpected error ended."""
+    failure = RuntimeFailure(
+        f"the model's thread ended: {type(error).__name__}: {first_line(error)}; try again"
+    )
+    failure.__cause__ = error
+    return failure
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether a runtime got no memory, or no thread, whose stack is memory too."""
+    return isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) is not None
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a runtime's message that says something; one text for lack of memory."""
+    if lacks_memory(error):
+        return "the memory does not suffice; give this process more"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    messages = [line for line in lines if not line.startswith("Exception from ")]  # OpenVINO's
+    return (messages or lines or [type(error).__name__])[0][:200]

@@ -1,6 +1,6 @@
-"""What a caller wants of a ranking, checked: each argument is taken, or refused in one line.
+"""The arguments of a call, checked once: each is accepted, or refused in one line.
 
-Numbers may be of any library. Truth values and texts are none, so that a mistake is not taken.
+Numbers may be of any library. Booleans and strings are not numbers, so that a mistake is noticed.
 """
 
 import sys
@@ -10,27 +10,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from resift.errors import InputError
-from resift.rerank.thresholds import Thresholds
-from resift.rerank.values import number, shown, truth, whole
+from resift.errors import InputError, shown
+from resift.rerank.early_exit import TOLERANCE
+from resift.rerank.values import number, truth, whole
 
 MOST_MS = threading.TIMEOUT_MAX * 1000
-"""What a thread can wait for: 292 years, so that more is no limit."""
+"""The longest that a thread can wait, 292 years: more is no limit."""
+
+MOST_WEIGHT = 1_000_000
+"""The highest `fusion_weight`: the first stage alone decides the order long before."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankOptions:
-    """Its first `top_n`, at so much `weight` of the first stage; None takes all.
+    """How `Reranker.rank` orders and cuts; its docstring says what each means.
 
-    `tolerance` is for the early_exit, which `exact` forbids. Raises `InputError` for what no call can
-    use.
+    Raises `InputError` for what cannot be.
     """
 
-    top_n: int | None
-    weight: float
-    exact: bool
-    tolerance: float
-    thresholds: Thresholds
+    top_n: int | None = None
+    fusion_weight: float | None = None
+    exact: bool = False
+    tolerance: float = TOLERANCE
+    min_score: float | None = None
+    abstain_below: float | None = None
 
     def __post_init__(self) -> None:
         tolerance = number(self.tolerance)
@@ -38,9 +41,16 @@ class RankOptions:
             raise InputError(
                 f"tolerance={shown(self.tolerance)}: expected a number over 0, up to 0.5"
             )
-        object.__setattr__(self, "top_n", checked_count("top_n", self.top_n))
-        object.__setattr__(self, "exact", checked_flag("exact", self.exact))
-        object.__setattr__(self, "tolerance", tolerance)
+        checked = {
+            "top_n": checked_count("top_n", self.top_n),
+            "fusion_weight": checked_weight(self.fusion_weight),
+            "exact": checked_flag("exact", self.exact),
+            "tolerance": tolerance,
+            "min_score": _checked("min_score", self.min_score, 1),
+            "abstain_below": _checked("abstain_below", self.abstain_below, 1),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
 
 def checked_count(name: str, count: object) -> int | None:
@@ -53,8 +63,23 @@ def checked_count(name: str, count: object) -> int | None:
     return min(value, sys.maxsize)
 
 
+def checked_weight(weight: object) -> float | None:
+    """A `fusion_weight` from 0; None, for the model's, stays None. Raises `InputError`."""
+    return _checked("fusion_weight", weight, MOST_WEIGHT)
+
+
+def _checked(name: str, value: object, highest: int) -> float | None:
+    """A number from 0 to `highest`, or None."""
+    if value is None:
+        return None
+    checked = number(value)
+    if checked is None or not 0 <= checked <= highest:
+        raise InputError(f"{name}={shown(value)}: expected a number from 0 to {highest:,}, or None")
+    return checked
+
+
 def checked_flag(name: str, flag: object) -> bool:
-    """True or False, of any library. Raises `InputError`: texts that say no are true in Python."""
+    """True or False, of any library. Raises `InputError`: the text "no" is true in Python."""
     value = truth(flag)
     if value is None:
         raise InputError(f"{name}={shown(flag)}: expected True or False")
@@ -62,13 +87,13 @@ def checked_flag(name: str, flag: object) -> bool:
 
 
 def checked_steps(steps: object) -> list[int]:
-    """Whole numbers, ascending, each once. Raises `InputError`."""
+    """Whole numbers, ascending, without duplicates. Raises `InputError`."""
     expected = f"steps={shown(steps)}: expected whole numbers, like [10, 20]"
     if not isinstance(steps, Iterable) or isinstance(steps, str | bytes | bytearray | Mapping):
         raise InputError(expected)
     try:
         counts = [whole(step) for step in steps]
-    except TypeError:  # an array without a dimension says only here that it is no list
+    except TypeError:  # an array of no dimensions is an Iterable that cannot be iterated
         raise InputError(expected) from None
     if None in counts:
         raise InputError(expected)
@@ -76,9 +101,10 @@ def checked_steps(steps: object) -> list[int]:
 
 
 def checked_budget(budget_ms: object) -> float | None:
-    """Milliseconds from 0: at 0 what is known already is the answer. None is no limit.
+    """Milliseconds from 0; with 0, what is already cached is the result.
 
-    So are infinity and more than a thread can wait for. Raises `InputError` for what is no time.
+    None, infinity and more than a thread can wait are no limit. Raises `InputError` for what is not
+    a time.
     """
     if budget_ms is None:
         return None

@@ -1,7 +1,4 @@
-"""The order of a ranking: logits, the first stage's scores where there are any, and ties.
-
-Pure: numbers in, places out.
-"""
+"""The order of a ranking: logits, first-stage interpolation, pseudo-relevance feedback, ties."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEEDBACK_TEMPERATURE = 0.5
-"""In logits: a candidate so much behind the best has a third of its part in the feedback."""
+"""In logits: a candidate this much behind the best has a third of its weight in the feedback."""
 
 Numbers = NDArray[np.float64]
 
@@ -30,40 +27,40 @@ def standardised(scores: Numbers) -> Numbers:
 
 
 def fusion(first_stage: Sequence[float | None], weight: float) -> Numbers:
-    """What the first stage adds to each logit, ``(n,)``: ``weight × standardised score``.
+    """First-stage interpolation: what is added to each logit, ``weight × standardised score``.
 
-    NaN where there is no score.
+    ``(n,)``, NaN where there is no score.
     """
-    known = np.array([np.nan if score is None else score for score in first_stage], np.float64)
-    finite = np.isfinite(known)
-    known[finite] = standardised(known[finite])
-    return weight * known
+    scores = np.array([np.nan if score is None else score for score in first_stage], np.float64)
+    finite = np.isfinite(scores)
+    scores[finite] = standardised(scores[finite])
+    return weight * scores
 
 
 def feedback(scores: Numbers, means: Numbers) -> Numbers:
-    """How like each document is to those that lead, ``(n,)``, a cosine; NaN stays NaN.
+    """Cosine of each document with the leading ones, ``(n,)``; NaN stays NaN.
 
     Pseudo-relevance feedback (Rocchio 1971; with vectors Li et al. 2021,
-    https://arxiv.org/abs/2108.11044): what the leaders have in common is a second query. Here it
-    is the mean of all documents' unit vectors `means`, ``(n, dim)``, weighted by the softmax of
-    their scores, so that a clear leader is alone in it and a crowd shares it.
+    https://arxiv.org/abs/2108.11044): what the leading documents have in common is a second query.
+    Here it is the average of all documents' unit vectors `means`, ``(n, dim)``, weighted by the
+    softmax of their scores: one clear leader decides it alone, several share it.
     """
     scored = np.isfinite(scores)
-    near = np.full(len(scores), np.nan)
+    cosines = np.full(len(scores), np.nan)
     if not scored.any():
-        return near
-    parts = np.exp((scores[scored] - scores[scored].max()) / FEEDBACK_TEMPERATURE)
-    centre = parts @ means[scored]
-    near[scored] = means[scored] @ (centre / max(float(np.linalg.norm(centre)), 1e-12))
-    return near
+        return cosines
+    weights = np.exp((scores[scored] - scores[scored].max()) / FEEDBACK_TEMPERATURE)
+    centre = weights @ means[scored]
+    cosines[scored] = means[scored] @ (centre / max(float(np.linalg.norm(centre)), 1e-12))
+    return cosines
 
 
 @dataclass(frozen=True, slots=True)
 class Interpolation:
-    """What the order of a list adds to its logits.
+    """What is added to the logits of a list before it is ordered.
 
-    `fusion` is the first stage's part, ``(n,)``, at `weight`; `feedback_weight` is that of `feedback`.
-    `left_out` says why the first stage's scores are not in it although there are some.
+    `fusion` is the first-stage part, ``(n,)``, at `weight`; `feedback_weight` is that of
+    `feedback`. `left_out` says why first-stage scores are not used although there are some.
     """
 
     fusion: Numbers
@@ -72,20 +69,20 @@ class Interpolation:
     left_out: str | None = None
 
     def feedback(self, logits: Numbers, means: Numbers | None) -> Numbers:
-        """What feedback_weight to the leaders adds, ``(n,)``; NaN stays NaN, 0 where `means` is None."""
+        """The feedback that is added, ``(n,)``; NaN stays NaN, 0 where `means` is None."""
         if not self.feedback_weight or means is None:
             return np.zeros(len(logits))
         return self.feedback_weight * feedback(logits + self.fusion, means)
 
     def scores(self, logits: Numbers, means: Numbers | None) -> Numbers:
-        """What the order is by, ``(n,)``; NaN stays NaN. `means` is None where there are none."""
+        """The sums that a list is ordered by, ``(n,)``; NaN stays NaN."""
         return logits + self.fusion + self.feedback(logits, means)
 
 
 def fused(logits: Numbers, first_stage: Sequence[float | None], weight: float) -> Numbers:
-    """Logits with the first stage's interpolation, ``(n,)``; NaN stays NaN.
+    """Logits with first-stage interpolation, ``(n,)``; NaN stays NaN.
 
-    Every row with a logit needs a first-stage score; scores of the others count as well.
+    Every row with a logit needs a first-stage score; the scores of other rows count as well.
     """
     return logits + fusion(first_stage, weight)
 
@@ -93,11 +90,10 @@ def fused(logits: Numbers, first_stage: Sequence[float | None], weight: float) -
 def order(
     scores: Numbers, logits: Numbers, first_stage_ranks: Sequence[int], behind: NDArray[np.int8]
 ) -> NDArray[np.intp]:
-    """Places from best to worst: by score, ties by logit, then input order.
+    """Indices from best to worst: by score, ties by logit, then input order.
 
-    Rows that `behind` says more than 0 of come after all that it says less of, whatever their
-    score: they were let go that much earlier. Rows without a score (NaN) come last, in first-stage
-    order.
+    Rows with a higher `behind` follow all rows with a lower one, whatever their score: they were
+    pruned earlier. Rows without a score (NaN) come last, in first-stage order.
     """
     unscored = np.isnan(scores)
     ranks = np.asarray(first_stage_ranks, np.float64)
@@ -108,6 +104,6 @@ def order(
 
 
 def sigmoid(scores: Numbers) -> Numbers:
-    """Scores in 0..1, strictly rising with the logit as far as float64 tells them apart."""
+    """Scores in 0..1, strictly rising with the logit as far as float64 can."""
     with np.errstate(over="ignore"):
         return 1.0 / (1.0 + np.exp(-scores))

@@ -1,10 +1,11 @@
-"""One call on its way through the stages: what is known of each text, and what runs next.
+"""The documents of one call on their way through the stages: what runs next, what is done.
 
-Plain bookkeeping: the engine holds its lock while it calls anything here.
+Plain bookkeeping: the worker holds its lock while it calls anything here.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,121 +14,110 @@ from resift.rerank.batching import WAVE, padded_length, waves
 from resift.rerank.deadline import Deadline
 from resift.rerank.early_exit import EarlyExit, survivors
 from resift.rerank.models import TokenStates
-from resift.rerank.precompute import EncodedDocument
-from resift.rerank.state import CallState
+from resift.rerank.state import CallState, DocumentState
 from resift.rerank.tokenization import TokenRow
+
+T = TypeVar("T")
 
 
 class Request:
-    """Rows of one call, waiting for a stage, running, or done with it.
+    """Documents of one call, waiting for a stage, running, or done with it.
 
-    The rows go in portions, each through all stages before the next begins, so that the states
-    kept between stages stay within `portion_tokens`.
+    They go in portions, each through all stages before the next begins, so that the token states
+    held between stages stay within `portion_tokens`.
     """
 
     def __init__(
         self,
-        prompt: TokenRow,
-        places: Sequence[int],
-        outcome: CallState,
+        query: TokenRow,
+        documents: Sequence[DocumentState],
+        state: CallState,
         deadline: Deadline,
         exits: Sequence[Exit | None],
         early_exit: EarlyExit | None = None,
         portion_tokens: float | None = None,
-        known: Mapping[int, EncodedDocument] | None = None,
-        names: Mapping[int, bytes] | None = None,
     ) -> None:
         """`exits` has one entry for each stage but the last, None where nothing was measured.
 
-        `known` is what is known of the texts, by place: rows whose halves `outcome` counts as kept
-        have nothing to encode and go first. `names` are of texts whose halves are to be kept.
-        Rows among `places` that `outcome` recalled ran in an earlier call: they take part in the
-        early_exit by what each stage gave then, so that it goes as it goes without a cache.
+        Documents whose states are precomputed have nothing to encode and go first. Recalled ones
+        do not run: they take part in the early exit with the logits that each stage gave then, so
+        that it prunes what it would prune without a cache.
         """
-        self.prompt = prompt
-        self.outcome = outcome
+        self.query = query
+        self.query_states: TokenStates | None = None
+        self.state = state
         self.deadline = deadline
-        self.half: TokenStates | None = None
-        self.known = known or {}
-        self.names = dict(names or {})
-        self.states: dict[int, TokenStates] = {}
-        self._kept: dict[int, TokenStates] = {
-            place: own.states
-            for place, own in self.known.items()
-            if outcome.precomputed[place] and own.states is not None
-        }
-        self._recalled = {n: outcome.recalled[n] for n in places if n in outcome.recalled}
-        for place in self._recalled:
-            outcome.logits[place], outcome.stages[place] = np.nan, 0
         self.stage = 0
         self.running = 0
+        self.waiting: list[list[DocumentState]] = []
         self.served = 0.0
-        self.holds = 0
         self.portion_tokens = 0
-        self.begun: float | None = None
+        self.held_tokens = 0
+        self.started: float | None = None
         self.error: BaseException | None = None
         self.finished = False
         self.closed = False
         self._exits = exits
-        self._race = early_exit
-        self._passed: list[int] = []
-        self._portions = _portions(places, self._lengths(places), portion_tokens)
-        self.waiting: list[list[int]] = []
+        self._early_exit = early_exit
+        self._recalled = [document for document in documents if document.recalled is not None]
+        for document in self._recalled:
+            document.logits = ()
+        self._passed: list[DocumentState] = []
+        self._portion: list[DocumentState] = []
+        self._portions = _portions(documents, portion_tokens)
         self._next_portion()
 
     @property
     def waiting_tokens(self) -> int:
-        """Of the rows that have not run at all or wait for a later stage."""
-        left = [*self._portions, *self.waiting]
-        return sum(len(self.outcome.rows[place].ids) for own in left for place in own)
+        """Tokens of the documents that did not run at all or wait for a later stage."""
+        groups = [*self._portions, *self.waiting]
+        return sum(len(document.row.ids) for group in groups for document in group)
 
     @property
-    def step(self) -> tuple[int, bool, int]:
-        """What the first wave waits for: its stage, whether its rows have states to begin with, and
-        to what its query is padded.
+    def batch_key(self) -> tuple[int, bool, int]:
+        """The stage of the first wave, whether it has states already, and the query's padding.
 
-        Rows of one step may run together.
+        Waves with equal keys may share a batch.
         """
-        has_states = bool(self.waiting) and self.waiting[0][0] in self.states
-        return self.stage, has_states, padded_length(len(self.prompt.ids))
+        has_states = bool(self.waiting) and self.waiting[0][0].states is not None
+        return self.stage, has_states, padded_length(len(self.query.ids))
 
     def lengths(self) -> list[int]:
-        """Of the first wave that waits, in tokens, longest first; empty where none waits."""
-        return self._lengths(self.waiting[0]) if self.waiting else []
+        """Tokens of the documents of the first wave, longest first; empty where none waits."""
+        return [_length(document) for document in self.waiting[0]] if self.waiting else []
 
-    def take(self, own: slice) -> list[int]:
-        """Rows of the first wave start running."""
-        if self.begun is None:
-            self.begun = time.perf_counter()
+    def take(self, part: slice) -> list[DocumentState]:
+        """Documents of the first wave start running."""
+        if self.started is None:
+            self.started = time.perf_counter()
         wave = self.waiting[0]
-        taken = wave[own]
-        del wave[own]
+        taken = wave[part]
+        del wave[part]
         if not wave:
             del self.waiting[0]
         self.running += len(taken)
         return taken
 
-    def ran(self, place: int, logit: float, states: TokenStates | None, length: int) -> None:
-        """A row has a logit of its stage; `length` is what it was padded to."""
-        outcome = self.outcome
-        if self.stage == 0 and place not in self._kept:  # others read states, not tokens
-            outcome.positions += length
-            outcome.tokens += len(outcome.rows[place].ids)
-        outcome.logits[place] = logit
-        outcome.stages[place] = self.stage + 1
-        outcome.by_stage[place] = (*outcome.by_stage.get(place, ()), logit)
+    def add_logit(
+        self, document: DocumentState, logit: float, states: TokenStates | None, positions: int
+    ) -> None:
+        """A document has a logit of its stage, which read so many positions."""
+        if self.stage == 0 and not document.precomputed:  # others read states, not tokens
+            self.state.positions += positions
+            self.state.tokens += len(document.row.ids)
+        document.logits = (*document.logits, logit)
         if states is not None:
-            self.states[place] = states
-        self._passed.append(place)
+            document.states = states
+        self._passed.append(document)
         self.running -= 1
 
-    def failed(self, place: int, reason: str) -> None:
-        """A row got no logit from its stage; it goes no further."""
-        self.outcome.fail(place, reason)
+    def fail(self, document: DocumentState, reason: str) -> None:
+        """A document got no logit from its stage; it goes no further."""
+        self.state.fail(document, reason)
         self.running -= 1
 
     def advance(self) -> bool:
-        """Go to the next stage or portion where this one has no row left; whether all is done."""
+        """Go to the next stage or portion where this one is done; True when the request is done."""
         while not self.waiting and not self.running:
             if self.stage < len(self._exits) and self._passed:
                 self._next_stage()
@@ -137,74 +127,99 @@ class Request:
                 return True
         return False
 
-    def leave_recalled(self) -> None:
-        """The early exit was not run to its end: what is known of rows is their last stage's again."""
-        for place, score in self._recalled.items():
-            self.outcome.logits[place] = score.logits[-1]
-            self.outcome.stages[place] = len(score.logits)
-            self.outcome.pruned[place] = False
+    def restore_recalled(self) -> None:
+        """The early exit was not finished: recalled documents have all their logits again."""
+        for document in self._recalled:
+            if document.recalled is not None:
+                document.logits = document.recalled.logits
+                document.pruned = False
 
     def close(self) -> None:
         """Nothing more is taken from here or written to it."""
         self.closed = True
         self.waiting.clear()
         self._portions.clear()
-        self.states.clear()
+        self._drop_states()
 
     def _next_stage(self) -> None:
-        places, outcome = sorted(self._passed), self.outcome
+        documents = sorted(self._passed, key=lambda document: document.index)
         self._passed = []
         exit_ = self._exits[self.stage]
-        if self._race is not None and exit_ is not None:
-            final = outcome.stages > len(self._exits)
-            logits = outcome.logits.astype(np.float64)
-            going = survivors(self._race, exit_, places, logits, final, outcome.means)
-            outcome.pruned[sorted(set(places) - set(going))] = True
-            places = going
+        if self._early_exit is not None and exit_ is not None:
+            documents = self._survivors(self._early_exit, exit_, documents)
         self.stage += 1
-        self._wait(places)
+        self._wait(documents)
+
+    def _survivors(
+        self, early_exit: EarlyExit, exit_: Exit, documents: Sequence[DocumentState]
+    ) -> list[DocumentState]:
+        indices = [document.index for document in documents]
+        final = self.state.stages > len(self._exits)
+        logits = self.state.logits.astype(np.float64)
+        means = self.state.means if early_exit.interpolation.feedback_weight else None
+        surviving = set(survivors(early_exit, exit_, indices, logits, final, means))
+        for document in documents:
+            document.pruned = document.index not in surviving
+        return [document for document in documents if not document.pruned]
 
     def _next_portion(self) -> None:
-        self.stage, self._passed = 0, []
-        self.holds = 0
-        portion = self._portions.pop(0) if self._portions else []
-        self.states = {place: self._kept[place] for place in portion if place in self._kept}
-        self.portion_tokens = sum(self._lengths(portion))
-        self._wait(portion)
+        self._drop_states()
+        self.stage, self._passed, self.held_tokens = 0, [], 0
+        self._portion = self._portions.pop(0) if self._portions else []
+        for document in self._portion:
+            if document.precomputed and document.encoded is not None:
+                document.states = document.encoded.states
+        self.portion_tokens = sum(map(_length, self._portion))
+        self._wait(self._portion)
 
-    def _wait(self, places: Sequence[int]) -> None:
-        """Queue rows for the stage, in waves of rows that may run together."""
+    def _drop_states(self) -> None:
+        for document in self._portion:
+            document.states = None
+
+    def _wait(self, documents: Sequence[DocumentState]) -> None:
+        """Queue documents for the stage, in waves of those that may run together."""
         size = WAVE if self.deadline.bounded else None
-        for place in places:
-            if place in self._recalled:
-                self.outcome.logits[place] = self._recalled[place].logits[self.stage]
-                self.outcome.stages[place] = self.stage + 1
-                self._passed.append(place)
-        places = [place for place in places if place not in self._recalled]
-        ready = [place for place in places if place in self.states]
-        fresh = [place for place in places if place not in self.states]
+        with_states, without = [], []
+        for document in documents:
+            if document.recalled is not None:
+                document.logits = document.recalled.logits[: self.stage + 1]
+                self._passed.append(document)
+            elif document.states is not None:
+                with_states.append(document)
+            else:
+                without.append(document)
         self.waiting = [
-            [own[row] for row in wave]
-            for own in (ready, fresh)
-            for wave in (waves(self._lengths(own), size) if own else [])
+            [group[number] for number in wave]
+            for group in (with_states, without)
+            if group
+            for wave in waves([_length(document) for document in group], size)
         ]
 
-    def _lengths(self, places: Sequence[int]) -> list[int]:
-        return [self._length(place) for place in places]
 
-    def _length(self, place: int) -> int:
-        recalled = self._recalled.get(place)
-        return len(self.outcome.rows[place].ids) if recalled is None else recalled.tokens
+Steps = Generator[Request | None, None, T]
+"""A call in steps of some milliseconds, so that one thread can do many calls in turn.
+
+The worker has to run a request that a step yields before the next step; None is nothing to wait
+for, and other calls may have their turn.
+"""
 
 
-def _portions(places: Sequence[int], lengths: Sequence[int], most: float | None) -> list[list[int]]:
-    """Places in order, cut where their padded lengths add up to more than `most`."""
-    portions: list[list[int]] = [[]]
+def _length(document: DocumentState) -> int:
+    """Tokens of a document's row, or of the one that its recalled score was computed from."""
+    return len(document.row.ids) if document.recalled is None else document.recalled.tokens
+
+
+def _portions(
+    documents: Sequence[DocumentState], max_tokens: float | None
+) -> list[list[DocumentState]]:
+    """Documents in order, cut where their padded lengths add up to more than `max_tokens`."""
+    portions: list[list[DocumentState]] = [[]]
     size = 0
-    for place, length in zip(places, lengths, strict=True):
-        size += padded_length(length)
-        if most is not None and size > most and portions[-1]:
+    for document in documents:
+        length = padded_length(_length(document))
+        size += length
+        if max_tokens is not None and size > max_tokens and portions[-1]:
             portions.append([])
-            size = padded_length(length)
-        portions[-1].append(place)
+            size = length
+        portions[-1].append(document)
     return portions

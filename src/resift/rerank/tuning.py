@@ -1,7 +1,7 @@
-"""How large a batch is best on this machine: tried on the engine's own batches, kept on disk.
+"""How fast this machine is, and which batch size is best on it.
 
-The first full batches of a model on a machine are of several sizes in turn, and their pace decides.
-Nothing is run for the sake of measuring, and no logit depends on what is chosen.
+The first full batches of a model on a machine have several sizes in turn, and the fastest is kept
+on disk. Nothing is run for the sake of measuring, and no logit depends on the choice.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from resift.cores import cores
 from resift.errors import OutputError
 from resift.files import output, read_regular
 from resift.rerank.batching import TOKEN_BUDGET
@@ -23,82 +24,104 @@ BUDGETS = (TOKEN_BUDGET, 512, 256)
 take more memory (LOG.md)."""
 
 BATCHES = 8
-"""So many full batches of each are timed: about four calls of 100 candidates in all."""
+"""Full batches that are timed of each size: about four calls of 100 candidates in all."""
 
-BETTER = 1.03
-"""What is not this much faster than the usual is noise."""
+MIN_SPEEDUP = 1.03
+"""Less than this over the usual size is noise."""
 
 KIND, CHOICES = "resift batch sizes", "choices"
-"""By these a file is known for one of these."""
+"""What the file holds."""
 
-MOST_BYTES = 1 << 20
-MOST_CHOICES = 1000
+MAX_FILE_BYTES = 1 << 20
+MAX_CHOICES = 1000
 """More than models and machines make; beyond that the oldest go."""
 
 _BEGINNING = json.dumps({"kind": KIND}, indent=1).rstrip("}\n").encode()
 
 
-class Tuning:
-    """One model's on one machine; for one thread at a time, the engine's worker.
+class Throughput:
+    """How many tokens a second the machine reads, an average that forgets slowly."""
 
-    `file` is where choices are kept, by `key`; None keeps none. A file that is not such a table is
-    said and left as it is, and a folder that cannot be written costs the next process the trial
-    again.
+    def __init__(self) -> None:
+        self._tokens, self._seconds = 1_000.0, 0.1  # a first guess
+
+    def add(self, tokens: int, seconds: float) -> None:
+        """A batch of so many tokens took so long."""
+        self._tokens = 0.98 * self._tokens + tokens
+        self._seconds = 0.98 * self._seconds + seconds
+
+    def tokens(self, seconds: float) -> float:
+        """How many tokens are read in so long."""
+        return seconds * self._tokens / self._seconds
+
+    def seconds(self, tokens: int) -> float:
+        """How long so many tokens take."""
+        return tokens * self._seconds / self._tokens
+
+
+class Tuning:
+    """The batch size of one model on one machine; used by one thread, the engine's worker.
+
+    Choices are kept in `file` by `key`; None keeps none. A file of another kind is left as it is,
+    with a warning. Where the folder cannot be written the next process measures again.
     """
 
     def __init__(self, key: str, file: Path | None) -> None:
         self._key = key
         self._file = file
-        self._paces: list[list[float]] = [[] for _ in BUDGETS]
-        self._chosen: int | None = None
+        self._speeds: list[list[float]] = [[] for _ in BUDGETS]
+        self._choice: int | None = None
         if file is not None:
             try:
-                self._chosen = _read(file).get(key)
+                self._choice = _read(file).get(key)
             except ValueError as error:
-                message = f"{file}: {error}; it is left alone, and batch sizes are tried anew"
+                message = f"{file}: {error}; it is left alone, and batch sizes are measured again"
                 warn(message, RuntimeWarning, stacklevel=4)
                 self._file = None
 
     @property
     def token_budget(self) -> int:
-        """Positions of the next batch: what was chosen, or whose turn it is."""
-        if self._chosen is not None:
-            return self._chosen
-        return BUDGETS[min(range(len(BUDGETS)), key=lambda own: len(self._paces[own]))]
+        """Positions of the next batch: the chosen size, or the one that was timed least."""
+        if self._choice is not None:
+            return self._choice
+        return BUDGETS[min(range(len(BUDGETS)), key=lambda number: len(self._speeds[number]))]
 
-    def ran(self, rows: Sequence[int], longest: int, seconds: float) -> None:
-        """A batch of rows of so many tokens, padded to `longest`, took so long.
+    def add(self, lengths: Sequence[int], padded: int, seconds: float) -> None:
+        """A batch of rows of so many tokens, padded to `padded` each, took so long.
 
-        One that had room for another row says nothing about its size.
+        A batch that had room for another row does not count.
         """
         budget = self.token_budget
-        if self._chosen is not None or (len(rows) + 1) * longest <= budget:
+        if self._choice is not None or (len(lengths) + 1) * padded <= budget:
             return
-        self._paces[BUDGETS.index(budget)].append(sum(rows) / max(seconds, 1e-9))
-        if all(len(own) >= BATCHES for own in self._paces):
+        self._speeds[BUDGETS.index(budget)].append(sum(lengths) / max(seconds, 1e-9))
+        if all(len(speeds) >= BATCHES for speeds in self._speeds):
             self._choose()
 
     def _choose(self) -> None:
-        paces = [statistics.median(own) for own in self._paces]
-        fastest = max(paces)
-        self._chosen = BUDGETS[0 if fastest < BETTER * paces[0] else paces.index(fastest)]
+        medians = [statistics.median(speeds) for speeds in self._speeds]
+        fastest = max(medians)
+        is_usual = fastest < MIN_SPEEDUP * medians[0]
+        self._choice = BUDGETS[0 if is_usual else medians.index(fastest)]
         if self._file is not None:
-            with contextlib.suppress(OutputError, ValueError):  # or it is tried again next time
-                _write(self._file, self._key, self._chosen)
+            with contextlib.suppress(OutputError, ValueError):  # or it is measured again
+                _write(self._file, self._key, self._choice)
+
+
+def open_tuning(settings: Settings, decisive: str) -> Tuning:
+    """The batch size for what decides a logit, this machine and the settings' number of threads."""
+    threads = settings.threads or cores()
+    return Tuning(f"{decisive}, {processor()}, {threads} threads", tuning_file(settings))
 
 
 def tuning_file(settings: Settings) -> Path | None:
-    """Where choices are kept between processes: in the user's cache folder, where there is one."""
+    """The file of choices in the user's cache folder, where there is one."""
     folder = cache_folder(settings)
     return folder and folder / "batch-sizes.json"
 
 
-def machine() -> str:
-    """What decides here beside model, runtime and threads: the processor."""
-    return _processor()
-
-
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name, which decides beside model, runtime and threads."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -107,9 +130,9 @@ def _processor() -> str:
 
 
 def _read(file: Path) -> dict[str, int]:
-    """Choices by key; none where there is no file. Raises `ValueError` for what is not ours."""
+    """Choices by key; none where there is no file. Raises `ValueError` for another kind of file."""
     try:
-        content = read_regular(file, MOST_BYTES)
+        content = read_regular(file, MAX_FILE_BYTES)
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.EFBIG):
             raise ValueError(error.strerror) from error
@@ -127,17 +150,13 @@ def _read(file: Path) -> dict[str, int]:
 
 
 def _write(file: Path, key: str, size: int) -> None:
-    """Put a choice beside those of others; whoever reads meanwhile sees the file before or after.
+    """Add a choice to the file, which readers see as it was before or after.
 
-    Of two processes that write at once one's choice is lost, and measured again.
+    Of two processes that write at once one choice is lost, and measured again.
     """
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-    choices = dict(list(_read(file).items())[-MOST_CHOICES:]) | {key: size}
+    choices = dict(list(_read(file).items())[-MAX_CHOICES:]) | {key: size}
     content = json.dumps({"kind": KIND, CHOICES: choices}, indent=1) + "\n"
-    with output(file, f"a file of {KIND}", _is_ours) as stream:
+    with output(file, f"a file of {KIND}", lambda head: head.startswith(_BEGINNING)) as stream:
         stream.write(content.encode())
-
-
-def _is_ours(head: bytes) -> bool:
-    return head.startswith(_BEGINNING)

@@ -1,8 +1,7 @@
-"""Values of any library as plain Python: a number, a whole number, a text, or nothing.
+"""Values of any library as plain Python: a number, a whole number, a text, or None.
 
-Callers' values come out of numpy, pandas, Arrow, torch, JSON and databases. What is read of them
-here is what hits and receipts hold, so that they compare, pickle and print as plain Python does.
-Knows no library but numpy.
+Callers' values come from numpy, pandas, Arrow, torch, JSON and databases. Hits and receipts hold
+what is returned here, so that they compare, pickle and print as plain Python does.
 """
 
 import math
@@ -10,16 +9,13 @@ import operator
 
 import numpy as np
 
-from resift.errors import shown as shown
-
 _MISSING = ("NAType", "NaTType")  # pandas' own, which are no floats
 
 
 def number(value: object, *, text: bool = False) -> float | None:
-    """A finite number, of whatever kind: Decimal, Fraction, a scalar or 0-d array of any library.
+    """A finite number of any kind: Decimal, Fraction, a scalar or 0-d array of any library.
 
-    None for what is no number, a truth value among them. With `text` a string that says a number
-    is one as well.
+    None for what is not a number; a boolean is not one. With `text`, a string like "1.5" is one.
     """
     value = _unwrapped(value)
     if isinstance(value, str):
@@ -29,13 +25,13 @@ def number(value: object, *, text: bool = False) -> float | None:
         return None
     try:
         result = float(value)  # type: ignore[arg-type]
-    except Exception:  # whatever a foreign __float__ raises, it gave no number
+    except Exception:  # a foreign __float__ may raise anything
         return None
     return result if math.isfinite(result) else None
 
 
 def whole(value: object, *, text: bool = False) -> int | None:
-    """A whole number, 3.0 among them; None for all else. `text` as in `number`."""
+    """A whole number, such as 3 or 3.0; None for anything else. `text` as in `number`."""
     value = _unwrapped(value)
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return int(operator.index(value))
@@ -46,18 +42,18 @@ def whole(value: object, *, text: bool = False) -> int | None:
 
 
 def truth(value: object) -> bool | None:
-    """A truth value of any library; None for all else, numbers and texts among them."""
+    """A boolean of any library; None for anything else, numbers and strings included."""
     value = _unwrapped(value)
     return bool(value) if isinstance(value, bool | np.bool_) else None
 
 
 def string(value: object) -> str | None:
-    """A plain string for any kind of string (numpy's, an enumeration's), None for all else."""
+    """A plain string for any kind of string (numpy's, an enumeration's); None for anything else."""
     return str.__str__(value) if issubclass(type(value), str) else None
 
 
 def is_text(text: str) -> bool:
-    """Whether a string has no lone surrogates: bytes that were decoded badly leave some."""
+    """Whether a string has no lone surrogates, which badly decoded bytes leave."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -66,17 +62,17 @@ def is_text(text: str) -> bool:
 
 
 def is_missing(value: object) -> bool:
-    """Whether a value stands for none: None, NaN, pandas' NA and NaT."""
+    """Whether a value means "missing": None, NaN, pandas' NA and NaT."""
     if value is None or type(value).__name__ in _MISSING:
         return True
     return isinstance(value, float | np.floating) and math.isnan(value)
 
 
 def _unwrapped(value: object) -> object:
-    """What a scalar or 0-d array of numpy, torch and their like holds."""
+    """The value in a scalar or 0-d array of numpy, torch and similar libraries."""
     if isinstance(value, str | int | float):
         return value
     try:
         return value.item() if getattr(value, "shape", None) == () else value  # type: ignore[attr-defined]
-    except Exception:  # on a device that is gone, without data: nothing that could be read
+    except Exception:  # its device or its data is gone
         return None

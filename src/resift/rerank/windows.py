@@ -1,7 +1,7 @@
-"""A text's tokens, a window of characters at a time: no more of it is read than is asked for.
+"""A text's tokens, a window of characters at a time: no more of it is tokenised than is wanted.
 
-What is taken of a window ends where a word begins, as the tokenizer's own pre-tokenizer sees words,
-and the next window begins there. So the tokens are those of the whole text, whether it has blanks
+A window is used up to the start of a word, as the tokenizer's own pre-tokenizer sees words,
+and the next window begins there. So the tokens are those of the whole text, whether it has spaces
 or not, and neither time nor memory grows with it. Knows no model and no limit on tokens.
 """
 
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 WINDOW = 8_192
-"""Characters that are read at once. A tokenizer takes a millisecond for each thousand, and keeps
-some 200 bytes for each; a word that is longer is cut here, or is one unknown token altogether."""
+"""Characters that are tokenised at once. A tokenizer takes a millisecond for a thousand, and some
+200 bytes for each. A longer word is cut here, or is one unknown token altogether."""
 
 Ids = NDArray[np.int64]
 
@@ -26,7 +26,7 @@ Wanted = Literal["beginning", "count", "all"]
 class TextTokens:
     """A text's own tokens: the ids of the first, ``(n,)``, and how many follow.
 
-    `ends` are the characters of the text after each of `ids`, ascending, None where nobody knows.
+    `ends` are the characters of the text after each of `ids`, ascending, None where not known.
     Where `counted` is False the text goes on, and more than `rest` tokens follow.
     """
 
@@ -43,29 +43,29 @@ class TextTokens:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Reads texts window by window.
+    """Tokenises texts window by window.
 
-    `encode` gives a string's tokens, as the tokenizers package does; `reach` is the length of the
-    longest text that it knows as one added token, and `blind` says that it gives none for blanks.
+    `encode` gives a string's tokens, as the tokenizers package does. `longest_added` is the length
+    of the longest added token, and `skips_spaces` says that there are no tokens for spaces.
     """
 
     encode: Callable[[str], Any]
-    reach: int
-    blind: bool
+    longest_added: int
+    skips_spaces: bool
 
-    def read(self, text: str, most: int, wanted: Wanted) -> Iterator[TextTokens | None]:
-        """The text's tokens come last; None after each window before: time to look at the clock.
+    def read(self, text: str, max_tokens: int, wanted: Wanted) -> Iterator[TextTokens | None]:
+        """The text's tokens come last; before them None after each window, to check a deadline.
 
-        `ids` has more than `most` of them, unless the text has fewer.
+        `ids` has more than `max_tokens` of them, unless the text has fewer.
         """
         ids, ends = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         read = rest = 0
         counted = True
-        for part, stops in self._windows(text, min(most * 6, WINDOW)):
-            if read > most and wanted == "beginning":
+        for part, stops in self._windows(text, min(max_tokens * 6, WINDOW)):
+            if read > max_tokens and wanted == "beginning":
                 counted = False
                 break
-            if read > most and wanted == "count":
+            if read > max_tokens and wanted == "count":
                 rest += len(part)
             else:
                 ids.append(part)
@@ -77,11 +77,11 @@ class Reader:
     def _windows(self, text: str, first: int) -> Iterator[tuple[Ids, Ids]]:
         """(ids, ends) of windows in order; the first is of `first` characters."""
         at, size = 0, first
-        inside = False  # a word of which all that matters is known, one character back
+        inside = False  # a word whose tokens were given already; its last character is read again
         while at < len(text):
             end = min(at + size, len(text))
             window = text[at:end]
-            if self.blind and window.isspace():
+            if self.skips_spaces and window.isspace():
                 at, size, inside = end, WINDOW, False
                 yield _NONE
                 continue
@@ -97,12 +97,12 @@ class Reader:
     def _take(
         self, part: "_TextSlice", begin: int, length: int, size: int
     ) -> tuple[int, int, bool]:
-        """Up to which token a window is taken, how far it is left behind, and whether in a word."""
-        if begin == len(part.ids):  # nothing here, or nothing but the rest of a word
+        """(end token, characters to go forward, whether inside a word) of a window."""
+        if begin == len(part.ids):  # nothing, or nothing but the rest of a word
             return begin, length - bool(begin), bool(begin)
-        if stop := part.border(begin, length - self.reach):
+        if stop := part.border(begin, length - self.longest_added):
             return stop, part.start(stop), False
-        if part.offsets[0][0] and not begin:  # blanks lie before the only word
+        if part.offsets[0][0] and not begin:  # spaces before the only word
             return 0, part.offsets[0][0], False
         if begin and part.start(begin):
             return begin, part.start(begin), False
@@ -110,13 +110,13 @@ class Reader:
             return 0, 0, False
         if stop := part.border(begin, length):
             return stop, part.start(stop), False
-        unknown = len(part.ids) == 1  # and stays one token however long it is
+        unknown = len(part.ids) == 1  # it stays one token however long it is
         return len(part.ids), length - unknown, unknown
 
 
 @dataclass(frozen=True, slots=True)
 class _TextSlice:
-    """A window's tokens: which word each is of, and from where to where it goes."""
+    """A window's tokens, the word of each, and its first and last character."""
 
     window: str
     ids: Ids
@@ -133,15 +133,15 @@ class _TextSlice:
         return self.ids[begin:end], stops + at
 
     def continued(self) -> int:
-        """How many tokens are of the word that the window begins in."""
+        """How many tokens belong to the word that the window begins in."""
         if not self.words or self.offsets[0][0]:
             return 0
         first = self.words[0]
         return next((n for n, word in enumerate(self.words) if word != first), len(self.words))
 
-    def start(self, place: int) -> int:
-        """Where a token's word begins, with the blanks before it: some tokenizers read them too."""
-        start, before = self.offsets[place][0], self.offsets[place - 1][1]
+    def start(self, token: int) -> int:
+        """Where a token's word begins, with the spaces before it: some tokenizers read them too."""
+        start, before = self.offsets[token][0], self.offsets[token - 1][1]
         while start > before and self.window[start - 1].isspace():
             start -= 1
         return start
@@ -149,10 +149,10 @@ class _TextSlice:
     def border(self, begin: int, last: int) -> int:
         """The last token that begins a word at character `last` or before; 0 where none does."""
         words, offsets = self.words, self.offsets
-        for place in range(len(words) - 1, max(begin, 1) - 1, -1):
-            begins = words[place] != words[place - 1] and 0 < offsets[place][0] <= last
-            if begins and self.start(place):
-                return place
+        for token in range(len(words) - 1, max(begin, 1) - 1, -1):
+            begins = words[token] != words[token - 1] and 0 < offsets[token][0] <= last
+            if begins and self.start(token):
+                return token
         return 0
 
 

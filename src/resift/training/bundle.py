@@ -21,8 +21,7 @@ import onnx
 from resift.convert.graph import encoder_graph
 from resift.convert.late_interaction import Float32Model, write_float32
 from resift.rerank.artifact import load_artifact, write_manifest
-from resift.rerank.encoder import Encoder
-from resift.rerank.models import load_model
+from resift.rerank.models import Encoder, load_model
 from resift.rerank.runtimes import open_session
 from resift.training.base import CHECKPOINT, open_base, open_teacher
 from resift.training.export import dev_scores, export

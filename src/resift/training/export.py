@@ -155,9 +155,9 @@ class ListScores:
 
 def score_list(model: Model, query: str, texts: Sequence[str]) -> ListScores:
     """A model's logits for a list; every stage runs for all texts."""
-    prompt = model.read(query)
+    prompt = model.query_row(query)
     rows = model.rows(prompt, texts)
-    query_states = model.half(prompt)
+    query_states = model.query_states(prompt)
     early, final = np.empty(len(rows)), np.empty(len(rows))
     indices, means = [], []
     for group in schedule([len(row.ids) for row in rows]):

@@ -19,8 +19,7 @@ from resift.errors import DatasetError, ModelError, QueryError
 from resift.evaluation.collection import open_collection
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import resolve
-from resift.rerank.encoder import Encoder
-from resift.rerank.models import Model, load_model
+from resift.rerank.models import Encoder, Model, load_model
 from resift.rerank.runtimes import open_session
 from resift.rerank.tokenization import Tokens
 from resift.training.base import open_base
@@ -157,7 +156,7 @@ def _judgments(folder: Path, progress: Progress) -> list[dict[str, Any]]:
     """A BEIR folder's qrels as pairs: from grade 1 on a document is relevant."""
     collection = open_collection(folder)
     queries, qrels = collection.queries(), collection.qrels()
-    corpus = collection.read({doc_id for grades in qrels.values() for doc_id in grades})
+    corpus = collection.read_documents({doc_id for grades in qrels.values() for doc_id in grades})
     for note in corpus.notes:
         progress(note)
     texts = {

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.evaluation.calibrate import platt_parameters
-from resift.rerank.artifact import ModelCalibration
+from resift.rerank.calibration import ModelCalibration, Platt
 from resift.rerank.ordering import Interpolation, standardised
 
 FUSION_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5)
@@ -119,4 +119,4 @@ def fit_calibration(
     )
     if not (scale > 0 and fused_scale > 0):
         return None
-    return ModelCalibration(scale, bias, fused_scale, fused_bias, len(relevant))
+    return ModelCalibration(Platt(scale, bias), Platt(fused_scale, fused_bias), len(relevant))

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.extras import require
-from resift.rerank.encoder import Encoder
 from resift.rerank.late_interaction import features, query_states, unit
+from resift.rerank.models import Encoder
 from resift.training.base import Embed
 from resift.training.pairs import TrainingSource
 from resift.training.recipe import MiningSpec, SourceSpec

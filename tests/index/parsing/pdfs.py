@@ -2,7 +2,7 @@
 
 
 def make_pdf(pages: list[str], locked: bool = False) -> bytes:
-    """A valid PDF of these pages. A locked one has a password that nobody knows."""
+    """A valid PDF of these pages. A locked one has an unknown password."""
     kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(len(pages)))
     objects = [
         "<< /Type /Catalog /Pages 2 0 R >>",

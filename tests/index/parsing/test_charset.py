@@ -1,4 +1,4 @@
-"""Proves that text is read in the encoding it was written in, and what of it is no text."""
+"""Text is read in the encoding it was written in, and what of it is no text."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ def decode(data: bytes, declared: str | None = None) -> str:
         (GREEK, "cp1253"),
     ],
 )
-def test_other_scripts_are_told_by_their_letters(text: str, encoding: str) -> None:
+def test_other_scripts_are_recognised_by_their_letters(text: str, encoding: str) -> None:
     assert decode(text.encode(encoding)) == text
     # … also where English comes first, and where it is long.
     assert decode((f"{'plain words, ' * 99}\n{text}").encode(encoding)).endswith(text)
@@ -203,19 +203,19 @@ def foreign(data: bytes, at: int) -> bytes:
 
 
 def cut(data: bytes, at: int) -> bytes:
-    return data[: max((place for place, byte in enumerate(data) if byte >= 0xC0), default=-1) + 1]
+    return data[: max((index for index, byte in enumerate(data) if byte >= 0xC0), default=-1) + 1]
 
 
 def broken_texts(breaks: Callable[[bytes, int], bytes]) -> Iterator[tuple[bytes, str]]:
-    """Texts of all lengths with some broken places, and how they are to be read."""
-    chance = random.Random(1)
+    """Texts of all lengths with some broken bytes, and how they are to be read."""
+    generator = random.Random(1)
     for text in ALL:
         for length in (6, 12, 25, 60, 900):
             for before in ("", ENGLISH):
                 data = (before + (f"{text}\n" * 20)[:length]).encode()
                 for _ in range(4):
-                    high = [place for place, byte in enumerate(data) if byte >= 0x80]
-                    data = breaks(data, chance.choice(high)) if high else data
+                    high = [index for index, byte in enumerate(data) if byte >= 0x80]
+                    data = breaks(data, generator.choice(high)) if high else data
                     replaced = data.decode("utf-8", "replace")
                     signs = [sign for sign in replaced if sign > "\x7f"]
                     if signs.count("\ufffd") and len(signs) >= 3 * signs.count("\ufffd"):
@@ -231,7 +231,7 @@ def test_what_is_utf8_but_for_some_bytes_is_utf8_however_short(
     for data, text in texts:
         result = decoded(data)
         assert (data, result.text) == (data, text)
-        assert result.problem.startswith(f"{text.count(chr(0xFFFD))} × no UTF-8")
+        assert result.problems[0].startswith(f"{text.count(chr(0xFFFD))} × no UTF-8")
 
 
 @pytest.mark.parametrize("text", WESTERN)
@@ -264,13 +264,13 @@ def test_half_a_character_at_the_end_costs_itself(encoding: str) -> None:
     text = "Größe, plain words.\n" * 3
     result = decoded((text + "x").encode(encoding)[:-1])
     assert result.text == text + "\ufffd"
-    assert result.problem.startswith("1 × no UTF-")
-    assert result.problem.endswith("first in line 4")
+    assert result.problems[0].startswith("1 × no UTF-")
+    assert result.problems[0].endswith("first in line 4")
 
 
 def test_a_replacement_character_that_was_written_is_not_broken() -> None:
-    assert decoded("a \ufffd b".encode()).problem == ""
-    assert decoded("é\ufffd è".encode() + b"\xff").problem.startswith("1 × ")
+    assert decoded("a \ufffd b".encode()).problems == ()
+    assert decoded("é\ufffd è".encode() + b"\xff").problems[0].startswith("1 × ")
 
 
 def test_marks_where_files_were_joined_are_no_text() -> None:

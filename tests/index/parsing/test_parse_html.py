@@ -1,4 +1,4 @@
-"""Proves that a page's text is read wherever it stands, words whole and tables in their places."""
+"""Pages: text is read wherever it stands, words stay whole and tables keep their columns."""
 
 import time
 
@@ -6,7 +6,11 @@ import pytest
 
 from resift.errors import SourceError
 from resift.index.parsing.documents import ParsedDocument
-from resift.index.parsing.parse import parse
+from resift.index.parsing.formats import parse
+
+
+def outline(document: ParsedDocument) -> list[tuple[str, str]]:
+    return [(s.heading, document.text[s.start : s.end].strip()) for s in document.sections]
 
 
 def page(html: str | bytes, key: str = "p.html") -> ParsedDocument:
@@ -189,3 +193,27 @@ def test_a_cell_reaches_down_to_the_end_of_its_part_and_no_further() -> None:
     )
     (document,) = parse("a.html", table.encode()).documents
     assert document.text == "A | B\n1 | 2\nr | 3\nr | 4\nr | 5\n6 | 7"
+
+
+def test_html_is_what_a_reader_sees() -> None:
+    html = b"""<html><head><title> A &amp; B </title><style>p{}</style></head><body>
+    <nav>Menu</nav><script>var x</script><!-- no -->
+    <h1>A &amp; B</h1><p>One <b>two</b>three,&nbsp;four.<br>Next</p>
+    <pre><span>def f():</span>\n<span>    pass</span></pre>
+    <h2>More <em>here</em></h2><ul><li>a</li><li>b</li></ul></body></html>"""
+    document = page(html)
+    assert document.title == "A & B"
+    assert outline(document) == [
+        ("", "A & B\n\nOne twothree, four.\nNext\n\ndef f():\n    pass"),
+        ("More here", "More here\n\na\nb"),
+    ]
+
+
+def test_html_declares_its_charset() -> None:
+    html = "<meta charset='shift_jis'><p>日本語".encode("shift_jis")
+    assert page(html).text == "日本語"
+
+
+def test_xml_declares_its_charset() -> None:
+    html = '<?xml version="1.0" encoding="windows-1250"?><p>Zażółć'.encode("cp1250")
+    assert page(html).text == "Zażółć"

@@ -1,4 +1,4 @@
-"""Proves what office files, books and mails become, and what of them is refused and why."""
+"""What office files, books and mails become, and what of them is refused and why."""
 
 import sys
 
@@ -7,8 +7,8 @@ import pytest
 from index.parsing.office import make_docx, make_epub, make_odt, make_pptx, make_xlsx
 from resift.errors import SourceError
 from resift.index.parsing.documents import ParsedDocument
-from resift.index.parsing.limits import ParseLimits
-from resift.index.parsing.parse import SUFFIXES, parse
+from resift.index.parsing.formats import SUFFIXES, parse
+from resift.index.parsing.options import ParseLimits, ParseOptions
 from resift.index.parsing.parse_office import OFFICE_SUFFIXES
 
 MAIL = (
@@ -23,11 +23,11 @@ def _kreuzberg() -> None:
 
 
 def outline(key: str, data: bytes) -> list[tuple[int | None, str, str]]:
-    document = one(key, data)
+    document = parse_one(key, data)
     return [(s.page, s.heading, document.text[s.start : s.end].strip()) for s in document.sections]
 
 
-def one(key: str, data: bytes) -> ParsedDocument:
+def parse_one(key: str, data: bytes) -> ParsedDocument:
     (document,) = parse(key, data).documents
     return document
 
@@ -43,12 +43,12 @@ def test_a_word_file_has_its_headings_and_a_line_for_each_row() -> None:
         (None, "One", "One\n\nR&D: 大 < 小 ä"),
         (None, "One > Deep", "Deep\n\nBelow.\n\na | b\nc d"),
     ]
-    assert one("dir/paper.docx", data).title == "paper"
+    assert parse_one("dir/paper.docx", data).title == "paper"
 
 
 def test_a_deck_is_a_section_a_slide_with_its_number() -> None:
-    found = outline("deck.pptx", make_pptx(["First", "Second", "x" * 200]))
-    assert found == [(1, "First", "First"), (2, "Second", "Second"), (3, "", "x" * 200)]
+    slides = outline("deck.pptx", make_pptx(["First", "Second", "x" * 200]))
+    assert slides == [(1, "First", "First"), (2, "Second", "Second"), (3, "", "x" * 200)]
 
 
 def test_a_workbook_is_a_section_a_sheet() -> None:
@@ -69,7 +69,7 @@ def test_an_open_document_has_its_headings() -> None:
 
 def test_a_book_has_its_title_and_chapters() -> None:
     data = make_epub(["<h1>Ch 1</h1><p>One &amp; two.</p>", "<h1>Ch 2</h1><p>Three.</p>"])
-    assert one("b.epub", data).title == "The Book"
+    assert parse_one("b.epub", data).title == "The Book"
     assert outline("b.epub", data) == [
         (None, "Ch 1", "Ch 1\n\nOne & two."),
         (None, "Ch 2", "Ch 2\n\nThree."),
@@ -78,12 +78,12 @@ def test_a_book_has_its_title_and_chapters() -> None:
 
 def test_rich_text_is_its_text() -> None:
     data = rb"{\rtf1\ansi\ansicpg1252{\info{\title Named}}Caf\'e9 \u8364?.\par Next.\par}"
-    assert one("r.rtf", data).title == "Named"
-    assert one("r.rtf", data).text == "Café €.\n\nNext."
+    assert parse_one("r.rtf", data).title == "Named"
+    assert parse_one("r.rtf", data).text == "Café €.\n\nNext."
 
 
 def test_a_mail_is_named_after_its_subject_and_says_who_wrote_it() -> None:
-    document = one("m.eml", MAIL)
+    document = parse_one("m.eml", MAIL)
     assert document.title == "Grüße"
     assert "ann@example.org" in document.text
     assert "Добрый день, Боб." in document.text
@@ -107,12 +107,14 @@ def test_an_archive_that_unpacks_to_too_much_is_not_unpacked() -> None:
     bomb = make_docx([("Normal", "a" * 3_000_000)], [])
     assert len(bomb) < 10_000
     with pytest.raises(SourceError, match=r"unpacks to 3,000,\d+ bytes: the limit is 1,000,000"):
-        parse("bomb.docx", bomb, limits=ParseLimits(max_bytes=1_000_000))
+        parse("bomb.docx", bomb, ParseOptions(limits=ParseLimits(max_bytes=1_000_000)))
 
 
 def test_a_deck_of_too_many_slides_is_refused() -> None:
     with pytest.raises(SourceError, match=r"it has 3 pages: the limit is 2 \(max_pages\)"):
-        parse("deck.pptx", make_pptx(["a", "b", "c"]), limits=ParseLimits(max_pages=2))
+        parse(
+            "deck.pptx", make_pptx(["a", "b", "c"]), ParseOptions(limits=ParseLimits(max_pages=2))
+        )
 
 
 def test_without_the_package_the_reason_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,8 @@
-"""Proves what rows of JSON Lines, CSV and Parquet become, and that a bad one costs only itself."""
+"""JSON Lines and CSV: what rows become, and that a bad one costs only itself."""
 
 import csv
 import io
 import json
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 import pyarrow
@@ -15,11 +13,9 @@ from hypothesis import strategies as st
 
 from resift.errors import SourceError
 from resift.index.normalisation import is_visible
-from resift.index.parsing.columns import Columns
-from resift.index.parsing.documents import Parsed
-from resift.index.parsing.parse import parse
-from resift.index.parsing.parse_csv import parse_csv
-from resift.index.parsing.parse_jsonl import parse_jsonl
+from resift.index.parsing.documents import ParsedFile
+from resift.index.parsing.formats import parse
+from resift.index.parsing.options import Columns, ParseOptions
 
 NAMED = Columns(text="body", title="name", id="key")
 
@@ -30,19 +26,13 @@ def make_parquet(columns: dict[str, Any]) -> bytes:
     return sink.getvalue()
 
 
-def written(table: Any) -> bytes:
-    buffer = io.BytesIO()
-    pyarrow.parquet.write_table(table, buffer)
-    return buffer.getvalue()
-
-
 def make_csv(rows: list[list[str]], delimiter: str = ",") -> bytes:
     sink = io.StringIO()
     csv.writer(sink, delimiter=delimiter).writerows(rows)
     return sink.getvalue().encode()
 
 
-def only_metadata(parsed: Parsed) -> list[dict[str, Any]]:
+def only_metadata(parsed: ParsedFile) -> list[dict[str, Any]]:
     assert not parsed.problems
     return [dict(document.metadata) for document in parsed.documents]
 
@@ -56,7 +46,7 @@ def test_columns_say_what_the_text_the_title_and_the_id_are(key: str) -> None:
         ".tsv": make_csv([list(row), list(row.values())], "\t"),
         ".parquet": make_parquet({name: [value] for name, value in row.items()}),
     }[key[1:]]
-    (document,) = parse(key, data, NAMED).documents
+    (document,) = parse(key, data, ParseOptions(NAMED)).documents
     assert (document.id, document.title, document.text) == ("k1", "T", "words")
     assert document.metadata == {"text": "not this", "_id": "nor this"}
     assert document.row == (2 if key in ("c.csv", "c.tsv") else 1)
@@ -68,7 +58,7 @@ def test_columns_say_what_the_text_the_title_and_the_id_are(key: str) -> None:
 )
 def test_a_table_without_the_column_says_which_ones_it_has(key: str, data: bytes) -> None:
     with pytest.raises(SourceError, match="no column 'body' in it, but a, b"):
-        parse(key, data, NAMED)
+        parse(key, data, ParseOptions(NAMED))
 
 
 def test_numbers_of_a_csv_column_are_numbers_if_all_of_them_are() -> None:
@@ -154,61 +144,7 @@ def test_the_line_that_excel_writes_for_itself_says_the_delimiter() -> None:
     assert (document.id, document.text, document.row) == ("1", "a, b, c", 3)
 
 
-def test_parquet_keeps_types_as_json_has_them() -> None:
-    moment = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
-    data = make_parquet(
-        {
-            "text": ["t"],
-            "whole": [7],
-            "real": [1.5],
-            "true": [True],
-            "none": pyarrow.array([None], pyarrow.string()),
-            "nan": [float("nan")],
-            "day": [date(2024, 1, 2)],
-            "moment": [moment],
-            "nano": pyarrow.array([1_700_000_000_000_000_001], pyarrow.timestamp("ns")),
-            "lasted": [timedelta(seconds=90)],
-            "price": [Decimal("9.90")],
-            "nested": [{"tags": ["a", "b"], "more": [{"x": 1, "y": None}]}],
-            "bytes": [b"\x00"],
-        }
-    )
-    (metadata,) = only_metadata(parse("c.parquet", data))
-    assert metadata == {
-        "whole": 7,
-        "real": 1.5,
-        "true": True,
-        "day": "2024-01-02",
-        "moment": "2024-01-02T03:04:05+00:00",
-        "nano": "2023-11-14T22:13:20",
-        "lasted": 90.0,
-        "price": 9.9,
-        "nested": {"tags": ["a", "b"], "more": [{"x": 1}]},
-    }
-    assert json.loads(json.dumps(metadata, allow_nan=False)) == metadata
-
-
-def test_parquet_rows_are_numbered_across_batches() -> None:
-    texts = [f"text {n}" for n in range(1_000)]
-    texts[600] = " "
-    parsed = parse("c.parquet", make_parquet({"text": texts}))
-    assert [d.row for d in parsed.documents] == [n for n in range(1, 1_001) if n != 601]
-    assert parsed.documents[-1].id == "row-1000"
-    assert parsed.problems == ("row 601: no text in it",)
-
-
-def test_parquet_with_another_kind_of_text_says_so_for_each_row() -> None:
-    parsed = parse("c.parquet", make_parquet({"text": [1, 2]}))
-    assert parsed.problems[0] == "row 1: expected a string in the field 'text', not int"
-
-
-@pytest.mark.parametrize("cut", [10, 200, -1])
-def test_a_damaged_parquet_file_is_refused(cut: int) -> None:
-    with pytest.raises(SourceError, match="not a readable Parquet file"):
-        parse("c.parquet", make_parquet({"text": ["t"] * 100})[:cut])
-
-
-def test_problems_are_told_up_to_twenty_and_counted_beyond() -> None:
+def test_twenty_problems_are_named_and_more_are_counted() -> None:
     parsed = parse("c.jsonl", b"\n".join([b"no json"] * 1_234 + [b'{"text": "one"}']))
     assert len(parsed.documents) == 1
     assert len(parsed.problems) == 21
@@ -272,11 +208,6 @@ def test_numbers_of_64_bits_and_odd_keys_are_kept() -> None:
     assert document.metadata == metadata
 
 
-def test_an_id_that_pandas_made_a_float_is_the_whole_number() -> None:
-    parsed = parse("c.parquet", make_parquet({"text": ["a", "b"], "id": [7.0, None]}))
-    assert [d.id for d in parsed.documents] == ["7", "row-2"]
-
-
 @pytest.mark.parametrize("indent", [None, 2])
 @pytest.mark.parametrize("value", [[{"text": "a"}, {"text": "b"}], {"text": "a", "x": 1}])
 def test_json_that_is_no_json_lines_is_named_as_what_it_is(value: Any, indent: int | None) -> None:
@@ -293,57 +224,6 @@ def test_a_column_name_of_a_damaged_file_does_not_spoil_the_message() -> None:
         parse("c.csv", b"a\x00\x1b[31m,b" + b"x" * 1_000 + b"\n1,2\n")
     assert str(raised.value).isprintable()
     assert len(str(raised.value)) < 300
-
-
-def test_a_value_of_parquet_that_nothing_can_hold_costs_itself() -> None:
-    far = pyarrow.array([0, 10**14, 1], pyarrow.int64())
-    broken = pyarrow.Array.from_buffers(
-        pyarrow.string(), 3, pyarrow.array([b"a", b"\xff\xfe", b"c"], pyarrow.binary()).buffers()
-    )
-    data = make_parquet(
-        {"text": ["a", "b", "c"], "when": far.cast(pyarrow.timestamp("s")), "name": broken}
-    )
-    parsed = parse("c.parquet", data)
-    assert [d.text for d in parsed.documents] == ["a", "b", "c"]
-    assert parsed.documents[1].metadata == {}
-    assert parsed.documents[2].metadata["name"] == "c"
-    assert [problem.partition(" is")[0] for problem in parsed.problems] == [
-        "row 2: column 'when'",
-        "row 2: column 'name'",
-    ]
-
-
-def test_a_text_of_parquet_that_is_not_utf8_costs_its_row() -> None:
-    broken = pyarrow.Array.from_buffers(
-        pyarrow.string(), 2, pyarrow.array([b"good", b"\xff"], pyarrow.binary()).buffers()
-    )
-    parsed = parse("c.parquet", make_parquet({"text": broken}))
-    assert [d.text for d in parsed.documents] == ["good"]
-    assert {problem.partition(":")[0] for problem in parsed.problems} == {"row 2"}
-
-
-@pytest.mark.parametrize(
-    "column",
-    [
-        pyarrow.array(["a", "b"]).dictionary_encode(),
-        pyarrow.array(["a", "b"], pyarrow.large_string()),
-        pyarrow.array(["a", "b"], pyarrow.string_view()),
-    ],
-)
-def test_all_kinds_of_strings_are_texts(column: Any) -> None:
-    assert [d.text for d in parse("c.parquet", make_parquet({"text": column})).documents] == [
-        "a",
-        "b",
-    ]
-
-
-def test_a_parquet_file_without_rows_or_columns_or_key_says_so() -> None:
-    with pytest.raises(SourceError, match="no text in it"):
-        parse("c.parquet", make_parquet({"text": pyarrow.array([], pyarrow.string())}))
-    with pytest.raises(SourceError, match="but none at all"):
-        parse("c.parquet", make_parquet({}))
-    with pytest.raises(SourceError, match="encrypted Parquet"):
-        parse("c.parquet", b"PARE" + b"x" * 50 + b"PARE")
 
 
 _CELLS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=8)
@@ -370,46 +250,16 @@ NOWHERE = {
 def test_a_named_column_that_is_in_no_row_is_a_slip(
     kind: str, columns: Columns, named: str
 ) -> None:
-    """Titles alone, or made-up ids, would take the place of what is indexed."""
-    parse = {"jsonl": parse_jsonl, "csv": parse_csv}[kind]
+    """Titles alone, or made-up ids, would replace what is indexed."""
+    key, data = f"a.{kind}", NOWHERE[kind]
     with pytest.raises(SourceError, match=f"no column '{named}' in it, but title, body"):
-        parse(NOWHERE[kind], columns)
-    assert len(parse(NOWHERE[kind], Columns(text="body")).documents) == 2
-
-
-def test_parquet_reads_texts_that_were_written_as_bytes() -> None:
-    table = pyarrow.table(
-        {
-            "text": pyarrow.array(["Größe".encode(), b"\xff\xfe", None], pyarrow.binary()),
-            "title": pyarrow.array([b"T", b"U", b"V"], pyarrow.large_binary()),
-            "hash": pyarrow.array([b"abc"] * 3, pyarrow.binary()),
-        }
-    )
-    parsed = parse("a.parquet", written(table))
-    assert [(d.title, d.text, d.metadata) for d in parsed.documents] == [
-        ("T", "Größe", {}),
-        ("U", "U", {}),
-        ("V", "V", {}),
-    ]
-    (problem,) = parsed.problems
-    assert problem.startswith("row 2: column 'text' is left out")
-
-
-def test_parquet_reads_the_first_of_columns_with_one_name_and_says_so() -> None:
-    table = pyarrow.table([["a words"], ["b words"], [1], [2]], names=["text", "text", "n", "n"])
-    parsed = parse("a.parquet", written(table))
-    assert [(d.text, d.metadata) for d in parsed.documents] == [("a words", {"n": 1})]
-    assert [problem.partition(":")[0] for problem in parsed.problems] == ["row 1", "row 1"]
-
-
-def test_a_null_is_no_missing_column() -> None:
-    table = pyarrow.table({"text": pyarrow.array([None, "x"], pyarrow.string())})
-    assert parse("a.parquet", written(table)).problems == ("row 1: no text in it",)
+        parse(key, data, ParseOptions(columns))
+    assert len(parse(key, data, ParseOptions(Columns(text="body"))).documents) == 2
 
 
 def test_a_line_nested_without_end_is_named_in_plain_words() -> None:
     line = '{"text": "a", "m": ' + "[" * 100_000 + "]" * 100_000 + "}"
-    assert "nested without end" in parse("a.jsonl", line.encode()).problems[0]
+    assert "nested too deep" in parse("a.jsonl", line.encode()).problems[0]
 
 
 def test_problems_of_rows_are_in_the_order_of_the_rows() -> None:
@@ -420,3 +270,37 @@ def test_problems_of_rows_are_in_the_order_of_the_rows() -> None:
         "line 11: 3 fields, but the first row names 2",
         "line 12: no text in it",
     )
+
+
+def test_jsonl_is_a_document_a_line_with_its_other_fields() -> None:
+    lines = [
+        {"_id": "d1", "title": "T", "text": "<p>stays</p>", "year": 2024},
+        {"id": 7, "text": "number"},
+        {"text": "nameless"},
+        {"_id": "t", "title": "only a title", "text": ""},
+    ]
+    documents = parse("c.jsonl", "\n\n".join(map(json.dumps, lines)).encode()).documents
+    assert [d.id for d in documents] == ["d1", "7", "line-5", "t"]
+    assert [d.text for d in documents] == ["<p>stays</p>", "number", "nameless", "only a title"]
+    assert documents[0].metadata == {"year": 2024}
+    assert [d.title for d in documents] == ["T", "", "", "only a title"]
+
+
+def test_bad_jsonl_lines_are_named_and_the_others_kept() -> None:
+    lines = [
+        '{"_id": "a", "text": "good"}',
+        "not json",
+        '["list"]',
+        '{"_id": "b"}',
+        '{"_id": "a", "text": "again"}',
+        '{"_id": "c", "text": " "}',
+        '{"_id": true, "text": "x"}',
+        '{"_id": "z", "title": 3, "text": "x"}',
+        "[" * 100_000,
+        '{"_id": "d", "text": "last"}',
+    ]
+    parsed = parse("c.jsonl", "\n".join(lines).encode())
+    assert [d.text for d in parsed.documents] == ["good", "last"]
+    assert [p.partition(":")[0] for p in parsed.problems] == [f"line {n}" for n in range(2, 10)]
+    assert "not JSON" in parsed.problems[0]
+    assert "used before" in parsed.problems[3]

@@ -1,20 +1,20 @@
 "use strict";
-// Shows the candidate that the server names, and sends it the keys. All texts go in as text.
+// Shows the server's current item and sends it the keys. Documents are inserted as text only.
 
 const part = (id) => document.getElementById(id);
 const KEYS = { b: "back", s: "skip", n: "next query", q: "quit" };
-let seen = null; // the query and the document on the screen: what a key is about
+let shown = null; // ids of the query and the document on the screen
 let grades = [];
 
-async function ask(path, options) {
+async function request(path, options) {
   document.body.ariaBusy = "true";
   try {
-    const answer = await fetch(path, options);
-    const state = await answer.json();
-    if (answer.ok) {
+    const response = await fetch(path, options);
+    const state = await response.json();
+    if (response.ok) {
       show(state);
-    } else if (answer.status === 409) {
-      return ask("sheet"); // judged in another window: show where it is now
+    } else if (response.status === 409) {
+      return request("item"); // judged in another window: show the current item
     } else {
       part("note").textContent = state.error;
     }
@@ -26,49 +26,49 @@ async function ask(path, options) {
 
 function press(key) {
   if (document.body.ariaBusy === "true") return;
-  const body = JSON.stringify({ key, seen });
-  ask("press", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+  const body = JSON.stringify({ key, shown });
+  request("press", { method: "POST", headers: { "Content-Type": "application/json" }, body });
 }
 
 function show(state) {
-  const sheet = state.sheet;
-  part("candidate").hidden = !sheet;
+  const item = state.item;
+  part("candidate").hidden = !item;
   part("problems").replaceChildren();
   if (state.ended) {
     end(`${state.judged} judged, all of it saved. You may close this page.`);
     return;
   }
   grades = state.grades;
-  seen = sheet ? sheet.seen : null;
+  shown = item ? item.shown : null;
   part("keys").replaceChildren(...buttons());
-  part("note").textContent = sheet ? "" : `Nothing is left to judge. ${state.judged} judged now.`;
-  if (!sheet) {
-    part("place").textContent = part("query").textContent = "";
+  part("note").textContent = item ? "" : `Nothing is left to judge. ${state.judged} judged now.`;
+  if (!item) {
+    part("progress").textContent = part("query").textContent = "";
     return;
   }
-  part("place").textContent = place(sheet, state.judged);
-  part("query").textContent = sheet.query;
-  part("id").textContent = sheet.id;
-  part("problems").append(...sheet.problems.map((problem) => element("li", problem)));
-  part("title").replaceChildren(...pieces(sheet.title));
-  part("text").replaceChildren(...pieces(sheet.text));
+  part("progress").textContent = progress(item, state.judged);
+  part("query").textContent = item.query;
+  part("id").textContent = item.id;
+  part("problems").append(...item.problems.map((problem) => element("li", problem)));
+  part("title").replaceChildren(...pieces(item.title));
+  part("text").replaceChildren(...pieces(item.text));
   window.scrollTo(0, 0);
 }
 
 function end(line) {
-  part("place").textContent = part("query").textContent = "";
+  part("progress").textContent = part("query").textContent = "";
   part("keys").replaceChildren();
   part("note").textContent = line;
   document.removeEventListener("keydown", onKey);
 }
 
-function place(sheet, judged) {
+function progress(item, judged) {
   const parts = [
-    `query ${sheet.query_number} of ${sheet.queries}`,
-    `candidate ${sheet.number} of ${sheet.count}`,
+    `query ${item.query_number} of ${item.queries}`,
+    `candidate ${item.number} of ${item.count}`,
     `${judged} judged now`,
   ];
-  const back = sheet.taken_back;
+  const back = item.taken_back;
   if (back !== null) parts.push(`took back: ${back} ${grades[back]}`);
   return parts.join(" · ");
 }
@@ -78,7 +78,7 @@ function pieces(marked) {
 }
 
 function isUseful(key) {
-  if (!seen) return key === "b" || key === "q";
+  if (!shown) return key === "b" || key === "q";
   return key in KEYS || (/^[0-9]$/.test(key) && key < grades.length);
 }
 
@@ -94,13 +94,13 @@ function buttons() {
 }
 
 function element(name, text) {
-  const made = document.createElement(name);
-  made.textContent = text;
-  return made;
+  const node = document.createElement(name);
+  node.textContent = text;
+  return node;
 }
 
 function onKey(event) {
-  // A key that is held down judges nothing that nobody has read.
+  // Repeats of a key that is held down are ignored: they would judge unread documents.
   if (event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
   const key = event.key === "Backspace" ? "b" : event.key;
   if (!isUseful(key)) return;
@@ -109,4 +109,4 @@ function onKey(event) {
 }
 
 document.addEventListener("keydown", onKey);
-ask("sheet");
+request("item");

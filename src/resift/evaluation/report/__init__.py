@@ -1,1 +1,1 @@
-"""An evaluation as one page of HTML: markup, plots, tables and the template."""
+"""An evaluation as one HTML file with plots and tables, without scripts and network."""

@@ -1,13 +1,13 @@
-"""HTML and SVG from Python values. What is no `Markup` is escaped, always. Pure."""
+"""HTML and SVG from Python values. Whatever is not `Markup` is escaped."""
 
 import re
 from collections.abc import Iterable
 from html import escape
 
-_UNSEEN = re.compile(
+_INVALID = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # control characters
-    "\u202a-\u202e\u2066-\u2069"  # would turn the text around them about
-    "\ud800-\udfff\ufffe\uffff]"  # halves of characters and none: no file holds them
+    "\u202a-\u202e\u2066-\u2069"  # change the direction of the text around them
+    "\ud800-\udfff\ufffe\uffff]"  # surrogates and noncharacters
 )
 
 
@@ -22,17 +22,17 @@ def element(name: str, *children: str, **attributes: str | float | None) -> Mark
 
     ``class_`` is the attribute class, and ``aria_label`` is aria-label.
     """
-    told = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{_value(value)}"'
+    written = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{_attribute(value)}"'
         for key, value in attributes.items()
         if value is not None
     )
-    return Markup(f"<{name}{told}>{join(children)}</{name}>")
+    return Markup(f"<{name}{written}>{join(children)}</{name}>")
 
 
 def join(parts: Iterable[str]) -> Markup:
     """One after the other, escaped where they are not markup."""
-    return Markup("".join(own if isinstance(own, Markup) else _text(own) for own in parts))
+    return Markup("".join(part if isinstance(part, Markup) else _escaped(part) for part in parts))
 
 
 def shortened(text: str, characters: int) -> str:
@@ -41,9 +41,9 @@ def shortened(text: str, characters: int) -> str:
     return line if len(line) <= characters else line[: characters - 1].rstrip() + "…"
 
 
-def _text(text: str) -> str:
-    return escape(_UNSEEN.sub("\ufffd", text))
+def _escaped(text: str) -> str:
+    return escape(_INVALID.sub("\ufffd", text))
 
 
-def _value(value: str | float) -> str:
-    return _text(value) if isinstance(value, str) else f"{round(value, 1):g}"
+def _attribute(value: str | float) -> str:
+    return _escaped(value) if isinstance(value, str) else f"{round(value, 1):g}"

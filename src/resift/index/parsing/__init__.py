@@ -1,4 +1,4 @@
-"""Bytes to passages: which parser reads which file, in processes that may be killed.
+"""Bytes to chunks: `pool` runs `worker` processes, which parse by `formats` and cut by `chunking`.
 
-Knows nothing of where files come from, nor of what becomes of their passages.
+Knows nothing of where files come from, nor of what becomes of their chunks.
 """

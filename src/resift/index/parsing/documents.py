@@ -1,6 +1,9 @@
-"""What parsing gives: documents whose text is cut into sections, and what was wrong."""
+"""What parsing gives: documents with sections and tables, then the same documents as chunks.
 
-from collections.abc import Mapping
+`TextBuilder` is what parsers put a document's text together with.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,10 +12,10 @@ HEADING_SEPARATOR = " > "
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """The characters ``start:end`` of a text: one heading's part of it, or one page of a PDF.
+    """The characters ``start:end`` of a text: the part under one heading, or one page of a PDF.
 
-    `heading` is the path of headings that lead there, outermost first, joined by
-    `HEADING_SEPARATOR`; a heading that only repeats the title is left out.
+    `heading` is the path of headings, outermost first, joined by `HEADING_SEPARATOR`; a first
+    heading that repeats the document's title is left out.
     """
 
     start: int
@@ -23,9 +26,9 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The characters ``start:end`` of a text: a table, a line a row, within one section.
+    """The characters ``start:end`` of a text: a table, one line a row, within one section.
 
-    ``start:head`` is its head, which says what stands in the columns; often there is none.
+    ``start:head`` is its head with the names of the columns; often there is none.
     """
 
     start: int
@@ -35,11 +38,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """A document as text. All that is not space in `text` lies in one of the `sections`.
-    `tables` are in the order of the text.
+    """A document as text. Its `sections` cover all but white space; its `tables` are in order.
 
-    `row` is the line or row of its file that it was read from, counted from 1; None where the file
-    is the document. `metadata` are JSON's types.
+    `row` is the line or row of its file, counted from 1; None where the file is the document.
+    `metadata` holds JSON's types.
     """
 
     id: str
@@ -52,56 +54,198 @@ class ParsedDocument:
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
+class ParsedFile:
     """The documents of one file, and one line for each part of it that could not be read."""
 
     documents: tuple[ParsedDocument, ...]
     problems: tuple[str, ...] = ()
 
 
-class Outline:
-    """The sections of a text, while its headings come.
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The slice ``text[start:end]`` of a document, with its heading path and page."""
 
-    A heading with nothing under it stands in the section of the one that comes next.
+    start: int
+    end: int
+    heading: str
+    page: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkedDocument:
+    """A document as its chunks, in order. `row` as in `ParsedDocument`.
+
+    `text` is the whole text, where `ParseOptions.with_text` asks for it.
+    """
+
+    id: str
+    title: str
+    metadata: Mapping[str, Any]
+    row: int | None
+    chunks: tuple[Chunk, ...]
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkedFile:
+    """The documents of one file, and one line for each part of it that could not be read."""
+
+    documents: tuple[ChunkedDocument, ...]
+    problems: tuple[str, ...] = ()
+
+
+class Outline:
+    """Collects the sections of a text as its headings are met.
+
+    A heading with nothing under it joins the section of the next heading.
     """
 
     def __init__(self, title: str, start: int = 0) -> None:
-        """`title` is the document's: a first heading that repeats it is in no path."""
+        """`title` is the document's: heading paths leave out a first heading that repeats it."""
         self._title = title
         self._start = start
         self._page: int | None = None
-        self._open: list[tuple[int, str]] = []
+        self._path: list[tuple[int, str]] = []
         self._sections: list[Section] = []
 
-    def heading(self, at: int, level: int, name: str, before: str, page: int | None = None) -> None:
-        """Begin a heading's section at `at`, on `page`; close headings of its level and deeper.
+    def heading(
+        self, at: int, level: int, name: str, text_before: str, page: int | None = None
+    ) -> None:
+        """Begin a heading's section at `at`; close headings of its level and deeper.
 
-        `before` is the text since the heading that came before this one.
+        `text_before` is the text since the previous heading.
         """
-        is_bare = bool(self._open) and _letters(before) == _letters(self._open[-1][1])
+        is_bare = bool(self._path) and _letters(text_before) == _letters(self._path[-1][1])
         if not (is_bare and page == self._page):
-            self._close(at, before)
+            self._close(at, text_before)
         self._page = page
-        self._open = [entry for entry in self._open if entry[0] < level]
-        self._open.append((level, name))
+        self._path = [*(entry for entry in self._path if entry[0] < level), (level, name)]
 
-    def finish(self, end: int, before: str) -> tuple[Section, ...]:
+    def finish(self, end: int, text_before: str) -> tuple[Section, ...]:
         """All sections of a text that ends at `end`."""
-        self._close(end, before)
+        self._close(end, text_before)
         return tuple(self._sections)
 
-    def _close(self, at: int, before: str) -> None:
-        if before.strip():
-            self._sections.append(Section(self._start, at, self._path(), self._page))
+    def _close(self, at: int, text_before: str) -> None:
+        if text_before.strip():
+            names = [name for _, name in self._path if name]
+            if names and names[0] == self._title:
+                del names[0]
+            heading = HEADING_SEPARATOR.join(names)
+            self._sections.append(Section(self._start, at, heading, self._page))
         self._start = at
-
-    def _path(self) -> str:
-        names = [name for _, name in self._open if name]
-        if names and names[0] == self._title:
-            names = names[1:]
-        return HEADING_SEPARATOR.join(names)
 
 
 def _letters(text: str) -> str:
-    """A heading's text without its spaces, and without the marks that Markdown has round it."""
+    """A heading's text without spaces and without Markdown's marks around it."""
     return "".join(text.split()).strip("#=-")
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table's rows of cells, of which the first `head` rows name its columns."""
+
+    rows: Sequence[Sequence[str]]
+    head: int = 0
+
+    @property
+    def lines(self) -> list[str]:
+        """One line a row, cells separated by " | "; line ends within a cell become spaces."""
+        return [" | ".join(" ".join(cell.split()) for cell in row).strip() for row in self.rows]
+
+    @property
+    def text(self) -> str:
+        """All lines."""
+        return "\n".join(self.lines)
+
+    def table_at(self, start: int) -> Table:
+        """The table's range in a text that has its lines from `start` on."""
+        head = len("\n".join(self.lines[: self.head]))
+        return Table(start, start + head, start + len(self.text))
+
+
+class TextBuilder:
+    """Puts a document's text together from words, blocks, headings and tables, in order.
+
+    White space between two words is decided when the second one is added: the widest gap wins.
+    """
+
+    def __init__(self, title: str) -> None:
+        self.page: int | None = None
+        self._pieces: list[str] = []
+        self._length = 0
+        self._gap = ""
+        self._outline = Outline(title)
+        self._tables: list[Table] = []
+        self._last_heading = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no text was added."""
+        return not self._length
+
+    def gap(self, gap: str) -> None:
+        """Put at least this white space before the next text."""
+        if len(gap.strip(" ")) > len(self._gap.strip(" ")) or not self._gap:
+            self._gap = gap
+
+    def words(self, text: str) -> None:
+        """Add running text: any white space in it becomes one space."""
+        if text[:1].isspace():
+            self.gap(" ")
+        for word in text.split():
+            self._add(word)
+            self.gap(" ")
+        if text and not text[-1].isspace():
+            self._gap = ""
+
+    def verbatim(self, text: str) -> None:
+        """Add preformatted text, line ends and indents included."""
+        body = text.strip()
+        if not body:
+            self._gap += text
+            return
+        before, _, after = text.partition(body)
+        self._gap += before
+        self._add(body)
+        self._gap = after
+
+    def block(self, text: str) -> None:
+        """Add a block as it is, with blank lines around it."""
+        if text:
+            self.gap("\n\n")
+            self._add(text)
+            self.gap("\n\n")
+
+    def table(self, grid: Grid) -> None:
+        """Add a table as a block, one line a row."""
+        text = grid.text
+        self.block(text)
+        if text:
+            self._tables.append(grid.table_at(self._length - len(text)))
+
+    def heading(self, level: int, name: str) -> None:
+        """Begin a heading's section; the heading's text itself is still to be added."""
+        self._outline.heading(self._length, level, name, self._text_since_heading(), self.page)
+
+    def document(self, id_: str, title: str) -> ParsedDocument:
+        """The document with the whole text, its sections and its tables."""
+        sections = self._outline.finish(self._length, self._text_since_heading())
+        return ParsedDocument(id_, title, self.text, sections, tables=tuple(self._tables))
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self._pieces)
+
+    def _add(self, text: str) -> None:
+        piece = self._gap + text if self._length else text
+        self._pieces.append(piece)
+        self._length += len(piece)
+        self._gap = ""
+
+    def _text_since_heading(self) -> str:
+        pieces = self._pieces[self._last_heading :]
+        self._last_heading = len(self._pieces)
+        return "".join(pieces)

@@ -1,7 +1,7 @@
 """Office files, books and mails to text, by kreuzberg. A section a heading, a slide or a sheet.
 
-The text is put together here, from the blocks that kreuzberg finds: so headings are known where
-they stand, and a table is a line a row.
+kreuzberg finds the blocks and this module joins them: so headings are known where they stand, and
+a table is one line a row.
 """
 
 import re
@@ -15,11 +15,8 @@ from typing import Any
 from resift.errors import SourceError
 from resift.extras import require
 from resift.index.parsing.charset import without_controls
-from resift.index.parsing.documents import Outline, Parsed, ParsedDocument, Section, Table
-from resift.index.parsing.docx_entities import hide_entities, show_entities
-from resift.index.parsing.limits import ParseLimits
-from resift.index.parsing.parse_text import stem
-from resift.index.parsing.tables import Grid
+from resift.index.parsing.documents import Grid, ParsedFile, TextBuilder
+from resift.index.parsing.options import DEFAULTS, ParseLimits, ParseOptions
 
 _OPEN_XML = "application/vnd.openxmlformats-officedocument"
 _ZIPPED = {
@@ -29,170 +26,172 @@ _ZIPPED = {
     ".odt": "application/vnd.oasis.opendocument.text",
     ".epub": "application/epub+zip",
 }
-_PLAIN = {".rtf": "application/rtf", ".eml": "message/rfc822"}
-OFFICE_SUFFIXES = (*_ZIPPED, *_PLAIN)
+_MIME_TYPES = {**_ZIPPED, ".rtf": "application/rtf", ".eml": "message/rfc822"}
+ZIPPED_SUFFIXES = tuple(_ZIPPED)
+OFFICE_SUFFIXES = tuple(_MIME_TYPES)
 
-# What zipfile raises beside its own error: a password, a method or a length that cannot be.
-_ODD_ARCHIVES = (RuntimeError, NotImplementedError, ValueError, EOFError, OSError)
+# What zipfile raises beside BadZipFile: for a password, an unknown method, impossible lengths.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, ValueError, EOFError, OSError
+)  # fmt: skip
 
 _SLIDE = "@@slide-{page_num}@@"
 _SLIDES = re.compile(r"^@@slide-(\d+)@@$", re.MULTILINE)
-_LONGEST_HEADING = 120
+_MAX_HEADING = 120
+
+# kreuzberg 4 drops entities such as ``&amp;`` from Word files: "R&D" becomes "RD". They are
+# replaced by private-use characters before it reads a file, and restored in what it returns.
+_NAMED_ENTITIES = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
+_MARK_BY_CHAR = {char: chr(0xF8D0 + i) for i, char in enumerate(_NAMED_ENTITIES.values())}
+_CHAR_BY_MARK = {ord(mark): char for char, mark in _MARK_BY_CHAR.items()}
+_ENTITY = re.compile(rb"&(?:(amp|lt|gt|quot|apos)|#(\d{1,7})|#x([0-9a-fA-F]{1,6}));")
 
 
-def parse_office(key: str, data: bytes, limits: ParseLimits) -> Parsed:
-    """Read one file; its title is the one it has in its properties, its subject or its name.
+def parse_office(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
+    """Read one file; its title is the one in its properties, its subject or its name.
 
     Headers and footers of pages are left out. `page` is the number of a slide; other files have
-    pages only where they are printed. Attachments of a mail are not read.
+    pages only in print. Attachments of a mail are not read.
     """
     suffix = PurePosixPath(key).suffix.lower()
     if suffix in _ZIPPED:
-        data = _unpacked(suffix, data, limits)
+        data = _checked_archive(suffix, data, options.limits)
     elif suffix == ".rtf" and not data.lstrip().startswith(b"{\\rtf"):
         raise SourceError(f"not a readable {suffix}: damaged, or something else under that name")
     result = _extract(suffix, data)
-    title = show_entities(_title(result.metadata)) or stem(key)
+    title = _title(result.metadata) or PurePosixPath(key).stem
     if suffix == ".pptx":
-        built = _slides(result.content, limits)
+        builder = _slides(result.content, options.limits)
     else:
-        built = _blocks(result.document["nodes"] if result.document else (), title)
-    text, sections, tables = built.finish()
-    return Parsed((ParsedDocument(key, title, text, sections, tables=tables),))
+        builder = _blocks(result.document["nodes"] if result.document else (), title)
+    return ParsedFile((builder.document(key, title),))
 
 
-def _extract(suffix: str, data: bytes) -> Any:
-    kreuzberg = require("kreuzberg", "office")
-    config = kreuzberg.ExtractionConfig(
-        use_cache=False,
-        enable_quality_processing=False,
-        disable_ocr=True,
-        include_document_structure=suffix != ".pptx",
-        # Slides have no numbers among the blocks.
-        pages=kreuzberg.PageConfig(insert_page_markers=True, marker_format=f"\n\n{_SLIDE}\n\n")
-        if suffix == ".pptx"
-        else None,
-    )
-    mime = (_ZIPPED | _PLAIN)[suffix]
-    try:
-        return kreuzberg.extract_bytes_sync(data, mime, config)
-    except kreuzberg.KreuzbergError as error:
-        reason = str(error).partition("\n")[0]
-        raise SourceError(f"not a readable {suffix}: damaged or encrypted ({reason})") from error
-
-
-def _unpacked(suffix: str, data: bytes, limits: ParseLimits) -> bytes:
-    """An archive to read; refused is what is none, or says itself that it unpacks to too much."""
+def _checked_archive(suffix: str, data: bytes, limits: ParseLimits) -> bytes:
+    """An archive to read; raise `SourceError` if it is none, or declares to unpack to too much."""
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
         limits.check_bytes(unpacked, "it unpacks to")
-        return hide_entities(data) if suffix == ".docx" else data
-    except (zipfile.BadZipFile, zlib.error, *_ODD_ARCHIVES) as error:
+        return _hide_entities(data) if suffix == ".docx" else data
+    except _ZIP_ERRORS as error:
         raise SourceError(
             f"not a readable {suffix}: damaged, encrypted, or something else under that name"
         ) from error
 
 
+def _extract(suffix: str, data: bytes) -> Any:
+    kreuzberg = require("kreuzberg", "office")
+    is_deck = suffix == ".pptx"
+    config = kreuzberg.ExtractionConfig(
+        use_cache=False,
+        enable_quality_processing=False,
+        disable_ocr=True,
+        include_document_structure=not is_deck,
+        # The document structure has no numbers of slides.
+        pages=kreuzberg.PageConfig(insert_page_markers=True, marker_format=f"\n\n{_SLIDE}\n\n")
+        if is_deck
+        else None,
+    )
+    try:
+        return kreuzberg.extract_bytes_sync(data, _MIME_TYPES[suffix], config)
+    except kreuzberg.KreuzbergError as error:
+        reason = str(error).partition("\n")[0]
+        raise SourceError(f"not a readable {suffix}: damaged or encrypted ({reason})") from error
+
+
 def _title(metadata: Mapping[str, Any]) -> str:
     title = metadata.get("title") or metadata.get("subject") or ""
-    return " ".join(without_controls(str(title)).split())
+    return _show_entities(" ".join(without_controls(str(title)).split()))
 
 
-def _slides(content: str, limits: ParseLimits) -> "_Text":
+def _slides(content: str, limits: ParseLimits) -> TextBuilder:
     """The text of all slides, with their notes; a section a slide, headed by its first line."""
     before, *rest = _SLIDES.split(content)
     limits.check_pages(len(rest) // 2)
-    built = _Text("")
-    built.block(before)
+    builder = TextBuilder("")
+    _add_block(builder, before)
     for number, body in zip(rest[::2], rest[1::2], strict=True):
         first, _, _ = body.strip().partition("\n")
-        built.page = int(number)
-        built.heading(1, first if len(first) <= _LONGEST_HEADING else "")
-        built.block(body)
-    return built
+        builder.page = int(number)
+        builder.heading(1, first if len(first) <= _MAX_HEADING else "")
+        _add_block(builder, body)
+    return builder
 
 
-def _blocks(nodes: Iterable[Mapping[str, Any]], title: str) -> "_Text":
+def _blocks(nodes: Iterable[Mapping[str, Any]], title: str) -> TextBuilder:
     """The text of a file's blocks in reading order."""
-    built = _Text(title)
+    builder = TextBuilder(title)
     for node in nodes:
         content = node["content"]
         if node.get("content_layer", "body") in ("header", "footer"):
             continue
         if content["node_type"] == "table":
-            built.table(_table(content["grid"]["cells"]))
+            builder.table(_grid(content["grid"]["cells"]))
             continue
-        text = show_entities(_block(content))
+        text = _show_entities(_block_text(content))
         if content["node_type"] in ("heading", "title"):
-            built.heading(content.get("level", 1), " ".join(text.split()))
-        built.block(text)
-    return built
+            builder.heading(content.get("level", 1), " ".join(text.split()))
+        _add_block(builder, text)
+    return builder
 
 
-def _block(content: Mapping[str, Any]) -> str:
+def _add_block(builder: TextBuilder, text: str) -> None:
+    builder.block(without_controls(text).strip())
+
+
+def _block_text(content: Mapping[str, Any]) -> str:
     kind = content["node_type"]
     if kind == "metadata_block":
         return "\n".join(f"{name}: {value}" for name, value in content["entries"])
     if kind == "definition_item":
         return f"{content.get('term', '')}\n{content.get('definition', '')}"
-    if kind == "group":  # a heading's own block comes next
+    if kind == "group":  # its heading is the next block
         return ""
     return str(content.get("text") or content.get("description") or "")
 
 
-def _table(cells: Iterable[Mapping[str, Any]]) -> Grid:
-    """The rows that have anything in them, without what only fills a row up."""
+def _grid(cells: Iterable[Mapping[str, Any]]) -> Grid:
+    """The rows that have any text, without empty cells at their ends."""
     rows: dict[int, list[str]] = {}
-    heads = set()
+    head_rows = set()
     for cell in cells:
-        rows.setdefault(cell["row"], []).append(show_entities(str(cell["content"])).strip())
+        text = without_controls(_show_entities(str(cell["content"]))).strip()
+        rows.setdefault(cell["row"], []).append(text)
         if cell.get("is_header"):
-            heads.add(cell["row"])
-    whole = {number: row for number, row in sorted(rows.items()) if any(row)}
-    for row in whole.values():
+            head_rows.add(cell["row"])
+    filled = {number: row for number, row in sorted(rows.items()) if any(row)}
+    for row in filled.values():
         while not row[-1]:
             row.pop()
-    head = sum(number in heads for number in whole)
-    return Grid(list(whole.values()), head if head < len(whole) else 0)
+    head = sum(number in head_rows for number in filled)
+    return Grid(list(filled.values()), head if head < len(filled) else 0)
 
 
-class _Text:
-    """The text so far, blocks apart by blank lines, and its sections."""
+def _hide_entities(data: bytes) -> bytes:
+    """The same Word file with marks for entities; raise what `zipfile` raises if it is damaged."""
+    hidden = BytesIO()
+    with zipfile.ZipFile(BytesIO(data)) as old, zipfile.ZipFile(hidden, "w") as new:
+        for entry in old.infolist():
+            content = old.read(entry)
+            if entry.filename.endswith(".xml"):
+                content = _ENTITY.sub(_mark, content)
+            new.writestr(entry.filename, content)
+    return hidden.getvalue()
 
-    def __init__(self, title: str) -> None:
-        self.page: int | None = None
-        self._pieces: list[str] = []
-        self._length = 0
-        self._outline = Outline(title)
-        self._tables: list[Table] = []
-        self._last = 0
 
-    def heading(self, level: int, name: str) -> None:
-        """Begin a heading's own section; its text is still to come."""
-        self._outline.heading(self._length, level, name, self._since(), self.page)
+def _mark(match: re.Match[bytes]) -> bytes:
+    named, decimal, hexadecimal = match.groups()
+    if named:
+        char = _NAMED_ENTITIES[named.decode()]
+    else:
+        code = int(decimal) if decimal else int(hexadecimal, 16)
+        if code < 0x20 or 0xD800 <= code < 0xE000 or code > 0x10FFFF:
+            return match.group()
+        char = chr(code)
+    return _MARK_BY_CHAR.get(char, char).encode()
 
-    def block(self, text: str) -> None:
-        """Add a block, if there is anything in it."""
-        text = without_controls(text).strip()
-        if text:
-            piece = f"\n\n{text}" if self._pieces else text
-            self._pieces.append(piece)
-            self._length += len(piece)
 
-    def table(self, grid: Grid) -> None:
-        """Add a table, a line a row."""
-        self.block(grid.text)
-        if grid.text:
-            self._tables.append(grid.at(self._length - len(grid.text)))
-
-    def finish(self) -> tuple[str, tuple[Section, ...], tuple[Table, ...]]:
-        """The whole text, its sections and its tables."""
-        sections = self._outline.finish(self._length, self._since())
-        return "".join(self._pieces), sections, tuple(self._tables)
-
-    def _since(self) -> str:
-        """The text since the last heading."""
-        pieces = self._pieces[self._last :]
-        self._last = len(self._pieces)
-        return "".join(pieces)
+def _show_entities(text: str) -> str:
+    """The text with the characters that the marks stand for."""
+    return text.translate(_CHAR_BY_MARK)

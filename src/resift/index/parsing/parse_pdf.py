@@ -1,60 +1,65 @@
-"""PDF to its text layer, a section a page. Scanned pages have none, and are not guessed at."""
+"""PDF to its text layer, a section a page. Scanned pages have none: there is no OCR."""
 
 import re
 import threading
 from contextlib import closing
+from pathlib import PurePosixPath
 from typing import Any
 
 from resift.errors import SourceError
 from resift.extras import require
-from resift.index.parsing.documents import Parsed, ParsedDocument, Section
-from resift.index.parsing.limits import ParseLimits
-from resift.index.parsing.parse_text import stem
+from resift.index.parsing.documents import ParsedFile, TextBuilder
+from resift.index.parsing.options import DEFAULTS, ParseOptions
 
-# PDFium keeps global state and must never be entered by two threads at once.
+# PDFium keeps global state: two threads must never be in it at once.
 _PDFIUM = threading.Lock()
 # What PDFium writes where a word was hyphenated at the end of a line.
 _HYPHEN = re.compile("(?:\ufffe|\x02)\\s*")
-# How typesetters write these letters together: nothing that the text says.
+# Letters that typesetters join, and soft hyphens.
 _LIGATURES = str.maketrans(
     {"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl",
      "\ufb05": "st", "\ufb06": "st", "\u00ad": ""}
 )  # fmt: skip
-# What a PDF ends with, give or take what was put behind it.
+# What a PDF ends with, within so many of its last bytes.
 _END, _TAIL = b"%%EOF", 2_048
 # Pages that are named one by one; more are counted.
-_MOST_PROBLEMS = 20
+_MAX_PROBLEMS = 20
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0e-\x1f]")
 
 
-def parse_pdf(key: str, data: bytes, limits: ParseLimits) -> Parsed:
+def parse_pdf(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
     """Read the text of all pages; raise `SourceError` where there is none to read.
 
-    A page that cannot be read costs itself, and so does what is missing at the end of the file.
+    A page that cannot be read, or a missing end of the file, is a problem; the rest is read.
     """
     problems: list[str] = []
     pdfium = require("pypdfium2", "index")
     with _PDFIUM:
         try:
             with closing(pdfium.PdfDocument(data)) as pdf:
-                limits.check_pages(len(pdf))
-                title = _clean(pdf.get_metadata_value("Title")) or stem(key)
-                pages = [_clean(_page(pdf, number, problems)) for number in range(len(pdf))]
+                options.limits.check_pages(len(pdf))
+                title = _clean(pdf.get_metadata_value("Title")) or PurePosixPath(key).stem
+                pages = [_clean(_page_text(pdf, number, problems)) for number in range(len(pdf))]
         except pdfium.PdfiumError as error:
             raise SourceError(_reason(error)) from error
-    text, sections = _join(pages)
-    if len(problems) > _MOST_PROBLEMS:
-        more = f"and {len(problems) - _MOST_PROBLEMS:,} more pages that cannot be read"
-        problems[_MOST_PROBLEMS:] = [more]
+    builder = TextBuilder(title)
+    for number, page in enumerate(pages, start=1):
+        if page:
+            builder.page = number
+            builder.heading(1, "")
+            builder.block(page)
+    if len(problems) > _MAX_PROBLEMS:
+        more = f"and {len(problems) - _MAX_PROBLEMS:,} more pages that cannot be read"
+        problems[_MAX_PROBLEMS:] = [more]
     if _END not in data[-_TAIL:]:
         problems.append("the file is cut off: pages of it may be missing")
-    if not text:
-        why = f" ({problems[0]})" if problems else ": scanned? Run OCR on it first"
-        raise SourceError(f"a PDF without a text layer in its {len(pages)} pages{why}")
-    return Parsed((ParsedDocument(key, title, text, sections),), tuple(problems))
+    if builder.is_empty:
+        reason = f" ({problems[0]})" if problems else ": scanned? Run OCR on it first"
+        raise SourceError(f"a PDF without a text layer in its {len(pages)} pages{reason}")
+    return ParsedFile((builder.document(key, title),), tuple(problems))
 
 
-def _page(pdf: Any, number: int, problems: list[str]) -> str:
+def _page_text(pdf: Any, number: int, problems: list[str]) -> str:
     pdfium = require("pypdfium2", "index")
     try:
         with closing(pdf[number]) as page, closing(page.get_textpage()) as text:
@@ -66,19 +71,6 @@ def _page(pdf: Any, number: int, problems: list[str]) -> str:
     except pdfium.PdfiumError:
         problems.append(f"page {number + 1}: damaged, left out")
         return ""
-
-
-def _join(pages: list[str]) -> tuple[str, tuple[Section, ...]]:
-    pieces: list[str] = []
-    sections = []
-    at = 0
-    for number, page in enumerate(pages, start=1):
-        if page:
-            piece = f"\n\n{page}" if pieces else page
-            pieces.append(piece)
-            at += len(piece)
-            sections.append(Section(at - len(page), at, page=number))
-    return "".join(pieces), tuple(sections)
 
 
 def _clean(text: str) -> str:

@@ -1,6 +1,7 @@
-"""Plain text and Markdown. The text is kept as it is written, so offsets are the file's own.
+"""Plain text and Markdown. The text is kept as it is written, so its offsets are the file's.
 
-But for a table in Markdown that is cut into passages: its head is repeated (`tables`).
+A file that begins as an HTML page is read as one, whatever its name is. Where a Markdown table is
+cut into chunks, `chunking` repeats its head.
 """
 
 import re
@@ -8,58 +9,78 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from resift.index.parsing.charset import decode
-from resift.index.parsing.documents import Outline, Parsed, ParsedDocument, Section, Table
-from resift.index.parsing.front_matter import front_matter
+from resift.index.parsing.documents import Outline, ParsedDocument, ParsedFile, Section, Table
+from resift.index.parsing.options import DEFAULTS, ParseOptions
+from resift.index.parsing.parse_html import is_page, parse_html
 
-# Written so that no line can be read in two ways: a long one would be read for ever.
+# These are written so that no line matches in two ways: backtracking on a long one is quadratic.
 _HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t](.*))?$")
 _UNDERLINE = re.compile(r" {0,3}(=+|-+)[ \t]*$")
-# A line that is no item, quote, row, tag or code: what an underline makes a heading of.
+# A line that is no item, quote, row, tag or code: one that an underline makes a heading.
 _PARAGRAPH = re.compile(r" {0,3}(?![-*+>|<=]|\d{1,9}[.)][ \t])\S")
 _RULE = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)$")
 
+# Front matter: a mapping in YAML or TOML from the first line on.
+_KEY = r"(?:[\w.-]+|\"[^\"\n]+\"|'[^'\n]+')"
+# Comments, blank lines, and lines that continue a value: indented, a list, closing brackets.
+_MORE = r"(?:[ \t]*(?:#.*)?|[ \t]+[^\s#].*|-[ \t].*|-|[\]})].*)\n"
+_YAML = re.compile(
+    rf"---[ \t]*\n(?:(?:[ \t]*(?:#.*)?\n)*{_KEY}:(?:[ \t].*)?\n(?:{_KEY}:(?:[ \t].*)?\n|{_MORE})*?"
+    r")?(?:---|\.\.\.)[ \t]*(?:\n|\Z)"
+)
+_TOML = re.compile(
+    rf"\+\+\+[ \t]*\n(?:{_KEY}[ \t]*=.*\n|\[.*\][ \t]*\n|{_MORE})*?\+\+\+[ \t]*(?:\n|\Z)"
+)
+_VALUE = r"(?:\"([^\"\n]*)\"|'([^'\n]*)'|([^\n]*))"
+# A value may be folded onto the next line.
+_YAML_TITLE = re.compile(rf"^title:[ \t]*(?:[>|][+-]?[ \t]*\n[ \t]+)?{_VALUE}", re.MULTILINE)
+_TOML_TITLE = re.compile(rf"^title[ \t]*=[ \t]*{_VALUE}", re.MULTILINE)
 
-def parse_plain(key: str, data: bytes) -> Parsed:
+
+def parse_plain(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
     """A text file: one section, its title is the file's name."""
+    if is_page(data):
+        return parse_html(key, data, options)
     decoded = decode(data)
     text = decoded.text
-    document = ParsedDocument(key, stem(key), text, (Section(0, len(text)),))
-    return Parsed((document,), decoded.problems)
+    document = ParsedDocument(key, PurePosixPath(key).stem, text, (Section(0, len(text)),))
+    return ParsedFile((document,), decoded.problems)
 
 
-def parse_markdown(key: str, data: bytes) -> Parsed:
+def parse_markdown(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
     """Markdown: a section a heading; the title is the front matter's, the first H1 or the name."""
+    if is_page(data):
+        return parse_html(key, data, options)
     decoded = decode(data)
     text = decoded.text
-    front = front_matter(text)
-    lines = list(_lines(text, front.end))
+    body, title = _front_matter(text)
+    lines = list(_lines_outside_code(text, body))
     headings = list(_headings(lines))
     first = next((name for _, level, name in headings if level == 1 and name), "")
-    title = front.title or first or stem(key)
-    sections = _sections(text, front.end, headings, title)
-    document = ParsedDocument(key, title, text, sections, tables=tuple(_tables(lines)))
-    return Parsed((document,), decoded.problems)
-
-
-def stem(key: str) -> str:
-    """A file's name without folder and suffix."""
-    return PurePosixPath(key).stem
-
-
-def _sections(
-    text: str, body: int, headings: list[tuple[int, int, str]], title: str
-) -> tuple[Section, ...]:
+    title = title or first or PurePosixPath(key).stem
     outline = Outline(title, body)
     last = body
     for at, level, name in headings:
         outline.heading(at, level, name, text[last:at])
         last = at
-    return outline.finish(len(text), text[last:])
+    sections = outline.finish(len(text), text[last:])
+    document = ParsedDocument(key, title, text, sections, tables=tuple(_tables(lines)))
+    return ParsedFile((document,), decoded.problems)
 
 
-def _lines(text: str, at: int) -> Iterator[tuple[int, str]]:
-    """Give (offset, line) of the lines that are outside code fences."""
+def _front_matter(text: str) -> tuple[int, str]:
+    """Where the front matter ends, and the title in it; text between two rules is none."""
+    for block, title in ((_YAML, _YAML_TITLE), (_TOML, _TOML_TITLE)):
+        if match := block.match(text):
+            named = title.search(match.group())
+            values = named.groups() if named else ()
+            return match.end(), next((value.strip() for value in values if value), "")
+    return 0, ""
+
+
+def _lines_outside_code(text: str, at: int) -> Iterator[tuple[int, str]]:
+    """Give (offset, line) of the lines from `at` on that are outside code fences."""
     fence = ""
     for line in text[at:].split("\n"):
         marks = _FENCE.match(line)
@@ -76,23 +97,24 @@ def _lines(text: str, at: int) -> Iterator[tuple[int, str]]:
 
 def _headings(lines: list[tuple[int, str]]) -> Iterator[tuple[int, int, str]]:
     """Give (offset, level, name) of the ``#`` lines, and of those underlined with = or -."""
-    above: tuple[int, str] | None = None
-    is_alone = True
+    candidate: tuple[int, str] | None = None  # the line above, if it is a paragraph of one line
+    follows_blank = True
     for at, line in lines:
         if heading := _HEADING.match(line):
-            yield at, len(heading.group(1)), _without_end(heading.group(2) or "")
-            above, is_alone = None, True
+            yield at, len(heading.group(1)), _without_closing_marks(heading.group(2) or "")
+            candidate, follows_blank = None, True
             continue
         mark = _UNDERLINE.match(line)
-        if mark and above and at == above[0] + len(above[1]) + 1:
-            yield above[0], 1 if mark.group(1)[0] == "=" else 2, above[1].strip()
+        if mark and candidate and at == candidate[0] + len(candidate[1]) + 1:
+            yield candidate[0], 1 if mark.group(1)[0] == "=" else 2, candidate[1].strip()
         is_blank = not line.strip() or mark is not None
-        above = (at, line) if is_alone and not is_blank and _PARAGRAPH.match(line) else None
-        is_alone = is_blank
+        is_candidate = follows_blank and not is_blank and _PARAGRAPH.match(line)
+        candidate = (at, line) if is_candidate else None
+        follows_blank = is_blank
 
 
-def _without_end(name: str) -> str:
-    """A heading's name without the ``#`` that may close it, which stand apart from it."""
+def _without_closing_marks(name: str) -> str:
+    """A heading's name without the ``#`` that may close it after a space."""
     name = name.strip()
     rest = name.rstrip("#")
     return rest.rstrip() if not rest or rest[-1].isspace() else name
@@ -100,14 +122,14 @@ def _without_end(name: str) -> str:
 
 def _tables(lines: list[tuple[int, str]]) -> Iterator[Table]:
     """Give the pipe tables: a head, the line of hyphens under it, rows up to one without a pipe."""
-    place = 1
-    while place < len(lines):
-        (start, head), (at, rule) = lines[place - 1 : place + 1]
-        place += 1
+    index = 1
+    while index < len(lines):
+        (start, head), (at, rule) = lines[index - 1 : index + 1]
+        index += 1
         if "|" not in head or "|" not in rule or not _RULE.match(rule.strip()):
             continue
-        headed = end = at + len(rule)
-        while place < len(lines) and "|" in lines[place][1] and lines[place][0] == end + 1:
-            end += 1 + len(lines[place][1])
-            place += 1
-        yield Table(start, headed, end)
+        head_end = end = at + len(rule)
+        while index < len(lines) and "|" in lines[index][1] and lines[index][0] == end + 1:
+            end += 1 + len(lines[index][1])
+            index += 1
+        yield Table(start, head_end, end)

@@ -1,0 +1,146 @@
+"""The file formats that are read: one table, and `parse`, which picks a file's parser by its name.
+
+To add a format, write ``parse_<format>.py`` with a function ``(key, data, options) -> ParsedFile``
+and add a line for it to `_FORMATS`. If its files begin with bytes of their own, add these to
+`_SIGNATURES`. If it needs another package, name that in pyproject.toml and import it by `require`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import PurePosixPath
+
+from resift.errors import MissingExtra, SourceError
+from resift.index.normalisation import is_visible
+from resift.index.parsing import chunking
+from resift.index.parsing.documents import ParsedDocument, ParsedFile
+from resift.index.parsing.options import DEFAULTS, Columns, ParseLimits, ParseOptions
+from resift.index.parsing.parse_csv import parse_csv
+from resift.index.parsing.parse_html import parse_html
+from resift.index.parsing.parse_jsonl import parse_jsonl
+from resift.index.parsing.parse_office import OFFICE_SUFFIXES, ZIPPED_SUFFIXES, parse_office
+from resift.index.parsing.parse_parquet import parse_parquet
+from resift.index.parsing.parse_pdf import parse_pdf
+from resift.index.parsing.parse_text import parse_markdown, parse_plain
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """A file format. Raise `version` whenever the same bytes would give another text.
+
+    `has_columns` says that `Columns` matter to it; `limits` names the limits that its parser
+    checks while it reads, beside time and memory, which hold for all.
+    """
+
+    name: str
+    version: int
+    suffixes: tuple[str, ...]
+    parse: Callable[[str, bytes, ParseOptions], ParsedFile]
+    has_columns: bool = False
+    limits: tuple[str, ...] = ()
+
+
+_HTML_VERSION = 4  # text files may be HTML pages: their version includes it
+_FORMATS = (
+    _Format("text", 4 + _HTML_VERSION, (".txt",), parse_plain),
+    _Format("markdown", 5 + _HTML_VERSION, (".md", ".markdown"), parse_markdown),
+    _Format("html", _HTML_VERSION, (".html", ".htm"), parse_html),
+    _Format("pdf", 3, (".pdf",), parse_pdf, limits=("max_pages",)),
+    _Format("office", 3, OFFICE_SUFFIXES, parse_office, limits=("max_bytes", "max_pages")),
+    _Format("jsonl", 4, (".jsonl",), parse_jsonl, has_columns=True),
+    _Format("csv", 3, (".csv", ".tsv"), parse_csv, has_columns=True),
+    _Format("parquet", 3, (".parquet",), parse_parquet, has_columns=True),
+)
+_FORMAT_BY_SUFFIX = {suffix: format_ for format_ in _FORMATS for suffix in format_.suffixes}
+SUFFIXES = frozenset(_FORMAT_BY_SUFFIX)
+"""The suffixes of the files that are read, in lower case."""
+
+# First bytes → what such a file is, and the suffixes that it may have.
+_SIGNATURES: tuple[tuple[bytes, str, tuple[str, ...]], ...] = (
+    (b"%PDF-", "a PDF", (".pdf",)),
+    (b"PK\x03\x04", "a ZIP archive, as office files are", ZIPPED_SUFFIXES),
+    (b"PK\x05\x06", "an empty ZIP archive", ZIPPED_SUFFIXES),
+    (b"PAR1\x15", "a Parquet file", (".parquet",)),
+    (b"{\\rtf", "a rich text file", (".rtf",)),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an encrypted or old office file", ()),
+    (b"\x1f\x8b\x08", "a gzip file", ()),
+    (b"BZh91AY&SY", "a bzip2 file", ()),
+    (b"\xfd7zXZ\x00", "an xz file", ()),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard file", ()),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", ()),
+    (b"Rar!\x1a\x07", "a RAR archive", ()),
+    (b"\x89PNG\r\n\x1a\n", "a PNG image", ()),
+    (b"\xff\xd8\xff", "a JPEG image", ()),
+    (b"GIF87a", "a GIF image", ()),
+    (b"GIF89a", "a GIF image", ()),
+    (b"SQLite format 3\x00", "an SQLite database", ()),
+)
+NO_TEXT = "no text in it"
+
+
+def parse(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
+    """Read one file in this process; the same bytes give the same documents.
+
+    All of them have visible text. Raise `SourceError` with one line that says why none of it can
+    be indexed. Limits of bytes and pages are checked here; those of time and memory by
+    `ParserPool`.
+    """
+    options.limits.check_bytes(len(data))
+    if not data.strip():
+        raise SourceError("empty file")
+    suffix = _suffix(key)
+    if suffix not in SUFFIXES:
+        raise SourceError(f"{suffix or 'no suffix'}: not a kind of document that is read")
+    _check_signature(suffix, data)
+    try:
+        parsed = _FORMAT_BY_SUFFIX[suffix].parse(key, data, options)
+    except MissingExtra as error:
+        raise SourceError(str(error)) from error
+    documents = tuple(filter(_has_text, parsed.documents))
+    if not documents and not parsed.problems:
+        raise SourceError(NO_TEXT)
+    return ParsedFile(documents, parsed.problems)
+
+
+def parsing_fingerprint(key: str, columns: Columns = DEFAULTS.columns) -> str:
+    """Names all that turns a file of this name into chunks; empty for a file that is not read.
+
+    A file must be read again where it differs from the fingerprint that it was read under.
+    """
+    format_ = _FORMAT_BY_SUFFIX.get(_suffix(key))
+    if format_ is None:
+        return ""
+    by_columns = f" {columns.fingerprint}" if format_.has_columns else ""
+    return f"{format_.name} {format_.version}, chunk {chunking.VERSION}{by_columns}"
+
+
+def may_exceed(key: str, size: int, before: ParseLimits, now: ParseLimits) -> bool:
+    """Whether a file that was read under the limits `before` may be over the limits `now`.
+
+    Only its size is known here. What it unpacks to, its pages, its time and memory are known when
+    it is read again, which it must be if such a limit is lower than before.
+    """
+    format_ = _FORMAT_BY_SUFFIX.get(_suffix(key))
+    names = ("max_seconds", "memory_mb", *(format_.limits if format_ else ()))
+    return size > now.max_bytes or any(getattr(now, name) < getattr(before, name) for name in names)
+
+
+def optional_parsers() -> str:
+    """Names the optional parsers that are installed: they can read files skipped without them."""
+    return "office" if find_spec("kreuzberg") else ""
+
+
+def _check_signature(suffix: str, data: bytes) -> None:
+    """Raise `SourceError` where a file's first bytes are those of another format."""
+    for first_bytes, name, suffixes in _SIGNATURES:
+        if data.startswith(first_bytes) and suffix not in suffixes:
+            remedy = f": name it {suffixes[0]}" if len(suffixes) == 1 else ""
+            raise SourceError(f"not a readable {suffix}: it is {name}{remedy}")
+
+
+def _has_text(document: ParsedDocument) -> bool:
+    return any(is_visible(document.text[part.start : part.end]) for part in document.sections)
+
+
+def _suffix(key: str) -> str:
+    return PurePosixPath(key).suffix.lower()

@@ -1,0 +1,124 @@
+"""How files are parsed: which columns of tables are the text, and what one file may cost."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from resift.errors import InputError, SourceError, shown
+
+_MIN_MEMORY_MB = 512
+"""What Python, a tokenizer and an office parser take before they read anything."""
+
+MIN_SECONDS = 1
+"""The pool looks for late parsers every 0.1 s, and a parser may wait as long for a core."""
+
+MAX_LIMIT = 10**12
+"""Practically no limit, and still a number that the system accepts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The names of the columns by which rows of JSON Lines, CSV and Parquet become documents.
+
+    `id` None means ``_id``, or else ``id``; rows without an id are named after their number. Every
+    other column becomes metadata under its own name.
+    """
+
+    text: str = "text"
+    title: str = "title"
+    id: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("text", "title", "id"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and not (name == "id" and value is None):
+                raise InputError(f"{name}={shown(value)}: expected the name of a column")
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The columns that may hold the id; the first that is there wins."""
+        return (self.id,) if self.id is not None else ("_id", "id")
+
+    @property
+    def not_metadata(self) -> frozenset[str]:
+        """The columns that become a document's text, title and id."""
+        return frozenset({self.text, self.title, *self.ids})
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal where the same rows become the same documents."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def columns_from_fingerprint(fingerprint: str) -> Columns:
+    """The columns in a parsing fingerprint; the usual ones for a format without columns."""
+    at = fingerprint.find("{")
+    return Columns(**json.JSONDecoder().raw_decode(fingerprint[at:])[0]) if at >= 0 else Columns()
+
+
+@dataclass(frozen=True, slots=True)
+class ParseLimits:
+    """What one file may cost; a file over a limit is skipped, and its reason names the limit.
+
+    `max_bytes` bounds the file and what it unpacks to, `max_pages` the pages of a PDF and the
+    slides of a deck. `max_seconds` is wall-clock time, for the whole file or, in a file of rows,
+    for the next thousand rows. `memory_mb` (2^20 bytes) bounds the address space of a parser
+    process. Raise `InputError` for limits under which nothing could be read.
+    """
+
+    max_bytes: int = 100_000_000
+    max_pages: int = 5_000
+    max_seconds: float = 60.0
+    memory_mb: int = 2_048
+
+    def __post_init__(self) -> None:
+        minimums = {"max_seconds": MIN_SECONDS, "memory_mb": _MIN_MEMORY_MB}
+        for name, value in asdict(self).items():
+            minimum = minimums.get(name, 1)
+            if type(value) not in (int, float) or not minimum <= value <= MAX_LIMIT:
+                expected = f"expected a number from {minimum:,} to {MAX_LIMIT:,}"
+                raise InputError(f"{name}={shown(value)}: {expected}")
+
+    def check_bytes(self, size: int, subject: str = "the file has") -> None:
+        """Raise `SourceError` if `size` bytes are too many."""
+        if size > self.max_bytes:
+            raise SourceError(
+                f"{subject} {size:,} bytes: the limit is {self.max_bytes:,} (max_bytes)"
+            )
+
+    def check_pages(self, pages: int) -> None:
+        """Raise `SourceError` if `pages` are too many."""
+        if pages > self.max_pages:
+            raise SourceError(
+                f"it has {pages:,} pages: the limit is {self.max_pages:,} (max_pages)"
+            )
+
+    @property
+    def too_slow(self) -> str:
+        """The reason for a file that took too long."""
+        return f"took longer than {self.max_seconds:g} s to read (max_seconds)"
+
+    @property
+    def too_large(self) -> str:
+        """The reason for a file that needs too much memory."""
+        return f"needs more than {self.memory_mb:,} MB of memory to read (memory_mb)"
+
+
+NO_LIMITS = ParseLimits(MAX_LIMIT, MAX_LIMIT, MAX_LIMIT, MAX_LIMIT)
+
+
+@dataclass(frozen=True, slots=True)
+class ParseOptions:
+    """All that parsing a file depends on. With `with_text` documents keep their whole text."""
+
+    columns: Columns = Columns()
+    limits: ParseLimits = ParseLimits()
+    with_text: bool = False
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "ParseOptions":
+        """Options from the dict that `dataclasses.asdict` made of them."""
+        return cls(Columns(**value["columns"]), ParseLimits(**value["limits"]), value["with_text"])
+
+
+DEFAULTS = ParseOptions()

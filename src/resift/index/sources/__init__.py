@@ -1,0 +1,1 @@
+"""Documents in folders and buckets: listed and read."""

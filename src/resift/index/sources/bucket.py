@@ -1,0 +1,116 @@
+"""A bucket's prefix as a source: listed by `s3_listing`, read through obstore."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+from resift.errors import SourceError, SourceLost, Unreadable, Vanished
+from resift.extras import require
+from resift.index.sources.listing import (
+    Fetched,
+    OddEntry,
+    RawListing,
+    SourceObject,
+    folder_of,
+    index_folders,
+    refuse_large,
+    why_odd,
+)
+from resift.index.storage.client import fetch, open_bucket
+from resift.index.storage.errors import are_credentials_bad, meaning
+from resift.index.storage.location import Location
+from resift.index.storage.s3_listing import BucketListing, ListedObject, substitute_etag
+
+
+class Bucket:
+    """The objects below a prefix. Threads may share it."""
+
+    def __init__(self, location: Location) -> None:
+        """Name the prefix; no request is sent yet."""
+        self._location = location
+
+    @cached_property
+    def _store(self) -> Any:
+        return open_bucket(self._location, patient=True)
+
+    def list(self, follow_links: bool) -> RawListing:
+        """List every object; raise `SourceError` where that fails. Buckets have no links."""
+        listing = RawListing(requests=0)
+        objects: dict[str, ListedObject] = {}
+        prefix = self._location.prefix
+        with _source_errors(self._location.uri):
+            for page in BucketListing(self._location).pages(prefix):
+                listing.requests += 1
+                objects |= {item.key.removeprefix(prefix): item for item in page}
+        folders = index_folders(objects)
+        indexes = set()
+        for key, item in objects.items():
+            index = folder_of(key, folders)
+            reason = why_odd(key)
+            if index is not None:
+                indexes.add(index)
+            elif not key or (key.endswith("/") and not item.size):
+                continue  # a folder's marker
+            elif reason:
+                listing.odd.append(OddEntry(key, reason))
+            else:
+                listing.files.append(self._object(key, item.etag, item.size))
+        listing.indexes = sorted(indexes)
+        return listing
+
+    def is_empty(self) -> bool:
+        """Whether there is no object below the prefix; raise `SourceError` if that is unknown."""
+        prefix = self._location.prefix
+        with _source_errors(self._location.uri):
+            page = next(BucketListing(self._location).pages(prefix, page_size=2))
+        return all(item.key == prefix for item in page)  # a folder's marker does not count
+
+    def stat(self, key: str) -> SourceObject:
+        """Look up one object; raise `SourceError` if it does not exist."""
+        with _source_errors(self._location.child(key)):
+            meta = require("obstore", "index").head(open_bucket(self._location), key)
+        return self._object(key, _etag(meta), meta["size"])
+
+    def check(self) -> None:
+        """Raise `SourceError` if the prefix cannot be listed now."""
+        self.is_empty()
+
+    def read(self, key: str, max_bytes: int | None, version: str | None = None) -> Fetched:
+        """Read an object, or an old version of it.
+
+        Raise `Vanished`, `Unreadable`, `SourceError` for a large one, or `SourceLost` if nothing
+        can be read with these credentials.
+        """
+
+        def check(meta: Mapping[str, Any]) -> None:
+            refuse_large(int(meta["size"]), max_bytes)
+
+        try:
+            data, meta = fetch(self._store, key, check, {"version": version} if version else None)
+            return Fetched(data, _etag(meta), meta["version"])
+        except SourceError:
+            raise
+        except FileNotFoundError as error:
+            raise Vanished("gone since the source was listed") from error
+        except Exception as error:  # obstore raises its own classes and built-in ones
+            if are_credentials_bad(error):
+                raise SourceLost(f"{self._location.uri}: {meaning(error)}") from error
+            raise Unreadable(f"cannot be read: {meaning(error)}") from error
+
+    def _object(self, key: str, etag: str, size: int) -> SourceObject:
+        return SourceObject(key, self._location.child(key), etag, size)
+
+
+@contextmanager
+def _source_errors(uri: str) -> Iterator[None]:
+    """Turn what obstore or a listing raises inside into a `SourceError` that names `uri`."""
+    try:
+        yield
+    except Exception as error:  # obstore raises its own classes and built-in ones
+        raise SourceError(f"{uri}: {meaning(error)}") from error
+
+
+def _etag(meta: Mapping[str, Any]) -> str:
+    etag = meta["e_tag"] or substitute_etag(meta["last_modified"], meta["size"])
+    return str(etag).strip('"')

@@ -1,0 +1,126 @@
+"""Listings of a folder or a bucket: files, entries that are not read, and indexes among them.
+
+Does no I/O.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from resift.errors import SourceError
+from resift.index.storage.location import TABLE
+
+_ODD_PARTS = {"": "an empty part", ".": "the part '.'", "..": "the part '..'"}
+_BESIDE_TABLE = ("manifests", "versions")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceObject:
+    """One file. `key` is its path below the source; `etag` changes when its content does."""
+
+    key: str
+    uri: str
+    etag: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class OddEntry:
+    """An entry that is not read, and why; nothing below a folder is read either.
+
+    `is_folder` is None where that is not known.
+    """
+
+    key: str
+    reason: str
+    is_folder: bool | None = False
+
+
+@dataclass(slots=True)
+class RawListing:
+    """The entries of a folder or a bucket's prefix.
+
+    `unseen` are entries that exist and could not be examined this time, such as folders without
+    access rights. As nothing is known of them, nothing below them counts as deleted.
+
+    `indexes` are folders that are parts of an index: they hold no documents.
+    """
+
+    files: list[SourceObject] = field(default_factory=list)
+    odd: list[OddEntry] = field(default_factory=list)
+    unseen: list[OddEntry] = field(default_factory=list)
+    indexes: list[str] = field(default_factory=list)
+    requests: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An object's bytes, with their ETag and, where the store keeps versions, their version.
+
+    The ETag is that of the read: the object may have changed since it was listed.
+    """
+
+    data: bytes
+    etag: str
+    version: str | None
+
+
+def why_odd(key: str) -> str | None:
+    """Explain why an object of this key is not read; None for a valid key.
+
+    Stores accept any bytes as a key. As a path, a key with an empty or dotted part is the same as
+    another one, and control characters break lines, tables and terminals.
+    """
+    if any("\ud800" <= character <= "\udfff" for character in key):
+        return "its name is not UTF-8: rename it"
+    for character in key:
+        if character < " " or "\x7f" <= character <= "\x9f":
+            return f"its name has the control character {character!r}: rename it"
+    odd_part = next((part for part in key.split("/") if part in _ODD_PARTS), None)
+    return None if odd_part is None else f"its name has {_ODD_PARTS[odd_part]}: rename it"
+
+
+def shown(key: str) -> str:
+    """Convert a key to text that can be stored: bytes that are not UTF-8 are escaped."""
+    return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def refuse_large(size: int, max_bytes: int | None) -> None:
+    """Raise `SourceError` if a file has too many bytes."""
+    if max_bytes is not None and size > max_bytes:
+        raise SourceError(f"{size:,} bytes, over the limit of {max_bytes:,} (max_bytes)")
+
+
+# An index below its own source would otherwise be indexed, and change with each sync, for ever.
+
+
+def is_table(name: str) -> bool:
+    """Whether a folder of this name is a Lance table, of resift or of another program."""
+    return name.lower().endswith(".lance")
+
+
+def is_part_of_index(name: str, siblings: Collection[str]) -> bool:
+    """Whether a folder with these siblings is a part of an index."""
+    return is_table(name) or (name in _BESIDE_TABLE and TABLE in siblings)
+
+
+def index_folders(keys: Iterable[str]) -> set[str]:
+    """Find the prefixes, without a slash at the end, that are parts of an index."""
+    folders: set[str] = set()
+    for key in keys:
+        parts = key.split("/")[:-1]
+        table = next((depth for depth, name in enumerate(parts) if is_table(name)), None)
+        if table is not None:
+            folders.add("/".join(parts[: table + 1]))
+            if parts[table] == TABLE:
+                folders |= {"/".join([*parts[:table], name]) for name in _BESIDE_TABLE}
+    return folders
+
+
+def folder_of(key: str, folders: Collection[str]) -> str | None:
+    """Find which of `folders` a key lies in."""
+    end = key.find("/")
+    while folders and end >= 0:
+        if key[:end] in folders:
+            return key[:end]
+        end = key.find("/", end + 1)
+    return None

@@ -1,0 +1,75 @@
+"""Patterns as in ``.gitignore`` that select keys of a source."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from resift.errors import InputError, shown
+from resift.extras import require
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Git's patterns: a key that any of `lines` matches, unless a later one with ``!`` does.
+
+    ``*.md`` matches at any depth, ``/*.md`` and ``docs/*.md`` in one folder, ``docs/**/*.md`` in
+    all below, ``drafts/`` everything in folders of that name. Raise `InputError` for a line that
+    can match nothing.
+    """
+
+    lines: tuple[str, ...]
+    _spec: Any = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        lines = self.lines
+        if not isinstance(lines, tuple | list) or not all(isinstance(line, str) for line in lines):
+            raise InputError(f"{shown(lines)}: expected a list of patterns, like ['*.md']")
+        pathspec = require("pathspec", "index")
+        for line in lines:
+            if not _can_match(pathspec, line):
+                raise InputError(f"{line!r}: expected a pattern as in .gitignore, like '*.md'")
+        object.__setattr__(self, "lines", tuple(lines))
+        object.__setattr__(self, "_spec", pathspec.GitIgnoreSpec.from_lines(lines))
+
+    def match(self, key: str) -> bool:
+        """Whether a key matches; one that ends with a slash is a folder's."""
+        return bool(self._spec.match_file(key))
+
+
+def _can_match(pathspec: Any, line: str) -> bool:
+    try:
+        patterns = pathspec.GitIgnoreSpec.from_lines([line]).patterns
+    except ValueError:
+        return False
+    return bool(patterns) and patterns[0].include is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Globs:
+    """Selects the keys that `include` matches and `exclude` does not; without `include`, all.
+
+    Both are patterns as in ``.gitignore``, for the key below the source.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    _include: Pattern = field(init=False, repr=False, compare=False)
+    _exclude: Pattern = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("include", "exclude"):
+            pattern = Pattern(getattr(self, name))
+            object.__setattr__(self, name, pattern.lines)
+            object.__setattr__(self, f"_{name}", pattern)
+
+    def match(self, key: str) -> bool:
+        """Whether a file of this key is selected."""
+        if self.exclude and self._exclude.match(key):
+            return False
+        return not self.include or self._include.match(key)
+
+    def may_match_below(self, folder: str) -> bool:
+        """Whether a folder may hold selected files: it is not excluded as a whole."""
+        return not self.exclude or not self._exclude.match(f"{folder}/")
+
+
+ALL = Globs()

@@ -1,0 +1,248 @@
+"""A source of documents: a folder, an ``s3://`` prefix or one file, listed and read.
+
+Knows how documents are named, not what is in them.
+"""
+
+import os
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
+
+from resift.errors import SourceError, SourceLost, Unreadable, Vanished
+from resift.index.parsing.formats import SUFFIXES
+from resift.index.sources.bucket import Bucket
+from resift.index.sources.folder import Folder, kind_of
+from resift.index.sources.listing import (
+    Fetched,
+    OddEntry,
+    SourceObject,
+    is_part_of_index,
+    is_table,
+    refuse_large,
+    shown,
+)
+from resift.index.sources.patterns import ALL, Globs
+from resift.index.storage.location import TABLE, Location, locate, locate_object
+from resift.settings import StorageSettings
+
+_READERS = 16
+# Objects that wait in memory to be parsed; one more than that is read nevertheless.
+_READ_AHEAD_BYTES = 64 << 20
+# After so many failures in a row, check whether the source itself can still be read.
+_FAILURES_IN_A_ROW = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The contents of a source, without hidden files and those that the patterns exclude.
+
+    `objects` are its documents, by key. `odd` has ``(uri, reason)`` for entries that are not read,
+    `unseen` for those that could not be examined this time, of which nothing is known.
+    `passed_over` counts files that are no documents by suffix, and under ``index`` the folders of
+    indexes.
+    """
+
+    objects: tuple[SourceObject, ...]
+    odd: tuple[tuple[str, str], ...] = ()
+    unseen: tuple[tuple[str, str], ...] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    requests: int = 1
+
+    @property
+    def count(self) -> int:
+        """The number of all entries."""
+        counts = (self.objects, self.odd, self.unseen)
+        return sum(map(len, counts)) + sum(self.passed_over.values())
+
+
+class Source:
+    """Documents below one location. `uri` is canonical."""
+
+    def __init__(self, location: Location, only: str | None = None) -> None:
+        """Read the files of `location`, or `only` one of them."""
+        self._files = Bucket(location) if location.bucket else Folder(location)
+        self._location = location
+        self._only = only
+        self.uri = location.child(only) if only else location.uri
+
+    def list(self, globs: Globs = ALL, *, follow_links: bool = False) -> Listing:
+        """List all documents, sorted by key; raise `SourceError` if that is not possible."""
+        if self._only:
+            return Listing((self._files.stat(self._only),))
+        raw = self._files.list(follow_links)
+        files = [f for f in raw.files if not _is_hidden(f.key) and globs.match(f.key)]
+        objects = [file for file in files if is_document(file.key)]
+        odd, odd_others = self._sort(raw.odd, globs)
+        unseen, unseen_others = self._sort(raw.unseen, globs)
+        others = [file.key for file in files if not is_document(file.key)]
+        suffixes = Counter(
+            PurePath(key).suffix.lower() or "no suffix"
+            for key in (*others, *odd_others, *unseen_others)
+        )
+        indexes = sum(globs.may_match_below(key) for key in raw.indexes)
+        return Listing(
+            tuple(sorted(objects, key=lambda item: item.key)),
+            tuple(sorted(odd)),
+            tuple(sorted(unseen)),
+            dict(sorted(suffixes.items())) | ({"index": indexes} if indexes else {}),
+            raw.requests,
+        )
+
+    def check(self) -> None:
+        """Raise `SourceError` if nothing can be read there now."""
+        self._files.check()
+
+    def read(self, key: str, max_bytes: int | None = None, version: str | None = None) -> Fetched:
+        """Read one object.
+
+        Raise `Vanished` if it no longer exists, `SourceError` if it is over the limit, `Unreadable`
+        if it cannot be read, `SourceLost` if nothing can be with these credentials.
+        """
+        return self._files.read(key, max_bytes, version)
+
+    def find(self, key: str, version: str | None = None) -> Fetched | None:
+        """Read an object, or an old version of it; None if it does not exist."""
+        try:
+            return self.read(key, version=version)
+        except Unreadable as error:
+            raise SourceError(f"{self._location.child(key)}: {error}") from error
+        except Vanished:
+            return None
+
+    def read_many(
+        self, items: Sequence[SourceObject], max_bytes: int | None = None
+    ) -> Iterator[tuple[SourceObject, Fetched | SourceError]]:
+        """Read objects ahead, several at once; yield each with its bytes or its error, in order.
+
+        Raise `SourceLost` if many in a row cannot be read and the source cannot be listed either.
+        """
+        pending: deque[tuple[SourceObject, Future[Fetched]]] = deque()
+        pending_bytes = 0
+        failed_in_a_row = 0
+
+        def result() -> tuple[SourceObject, Fetched | SourceError]:
+            nonlocal failed_in_a_row
+            item, read = pending.popleft()
+            try:
+                fetched = read.result()
+            except SourceLost:
+                raise
+            except Unreadable as error:
+                failed_in_a_row += 1
+                if failed_in_a_row % _FAILURES_IN_A_ROW == 0:
+                    self._check_after(error, failed_in_a_row)
+                return item, error
+            except SourceError as error:
+                return item, error
+            failed_in_a_row = 0
+            return item, fetched
+
+        with ThreadPoolExecutor(_READERS, "resift-read") as pool:
+            try:
+                for item in items:
+                    pending.append((item, pool.submit(self._read_listed, item, max_bytes)))
+                    pending_bytes += item.size
+                    while pending and (
+                        len(pending) > 4 * _READERS or pending_bytes > _READ_AHEAD_BYTES
+                    ):
+                        pending_bytes -= pending[0][0].size
+                        yield result()
+                while pending:
+                    yield result()
+            finally:
+                # A caller that stops early does not wait for the rest.
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _read_listed(self, item: SourceObject, max_bytes: int | None) -> Fetched:
+        refuse_large(item.size, max_bytes)  # by the size in the listing: no request is sent
+        return self.read(item.key, max_bytes)
+
+    def _check_after(self, error: Unreadable, failures: int) -> None:
+        try:
+            self.check()
+        except SourceError as lost:
+            raise SourceLost(f"{lost} ({failures} in a row {error})") from error
+
+    def _sort(
+        self, entries: Sequence[OddEntry], globs: Globs
+    ) -> tuple[Sequence[tuple[str, str]], Sequence[str]]:
+        """Split entries into ``(uri, reason)`` of possible documents and the keys of the others."""
+        named, others = [], []
+        for entry in entries:
+            may_be_folder = entry.is_folder is not False
+            is_wanted = (may_be_folder and globs.may_match_below(entry.key)) or (
+                not entry.is_folder and globs.match(entry.key)
+            )
+            if _is_hidden(entry.key) or not is_wanted:
+                continue
+            if may_be_folder or is_document(entry.key):
+                named.append((shown(self._location.child(entry.key)), entry.reason))
+            else:
+                others.append(entry.key)
+        return named, others
+
+
+def open_source(uri: str, storage: StorageSettings) -> Source:
+    """Open a folder, a bucket's prefix or a single file; raise `SourceError` if there is none."""
+    location = locate(uri, storage)
+    if lies_in_an_index(location):
+        raise SourceError(f"{uri}: an index, or a part of one: expected the documents it is of")
+    if not _is_single_file(uri, location):
+        return Source(location)
+    if location.bucket:
+        path, _, name = location.path.rpartition("/")
+    else:
+        path, name = os.path.split(location.path)
+    return Source(replace(location, path=path), name)
+
+
+def lies_in_an_index(location: Location) -> bool:
+    """Whether a location is a part of an index or lies in one, by the names in its path.
+
+    Sends requests only if a name in the path is one that an index uses.
+    """
+    parts = location.path.split("/")
+    if any(map(is_table, parts)):
+        return True
+    tables = [
+        replace(location, path="/".join([*parts[:depth], TABLE]))
+        for depth, name in enumerate(parts)
+        if is_part_of_index(name, [TABLE])
+    ]
+    if location.bucket:
+        return any(not Bucket(table).is_empty() for table in tables)
+    return any(kind_of(table.path) == "folder" for table in tables)
+
+
+def open_object(uri: str, storage: StorageSettings) -> tuple[Source, str]:
+    """Open the source that holds the object `uri`; its key there. Sends no request."""
+    parent, name = locate_object(uri, storage)
+    if not parent.bucket and kind_of(parent.path) != "folder":
+        raise SourceError(f"{uri}: no such file: check the path")
+    return Source(parent), name
+
+
+def is_document(path: str) -> bool:
+    """Whether a file of this name is read."""
+    return PurePath(path).suffix.lower() in SUFFIXES
+
+
+def _is_single_file(uri: str, location: Location) -> bool:
+    """Whether a location is one document; raise `SourceError` if it cannot be a source."""
+    if location.bucket:  # a prefix may be named like a file
+        return is_document(location.path) and Bucket(location).is_empty()
+    kind = kind_of(location.path)
+    if kind is None:
+        raise SourceError(f"{uri}: no such folder or file: check the path")
+    if kind not in ("file", "folder"):
+        raise SourceError(f"{uri}: {kind}: expected a folder or a file")
+    if kind == "file" and not is_document(uri):
+        expected = ", ".join(sorted(SUFFIXES))
+        raise SourceError(f"{uri}: not a document: expected one of {expected}")
+    return kind == "file"
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.strip(".") and part.startswith(".") for part in path.split("/"))

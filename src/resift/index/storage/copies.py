@@ -1,0 +1,334 @@
+"""Local copies of an index's versions: fetched once, never changed, shared by all readers.
+
+``CACHE/resift-copies/`` is the only folder that is written to; its ``CACHEDIR.TAG`` says that
+resift made it. ``INDEX/TABLE/`` in it holds the files of all copied versions of one index's table,
+and a marker ``N.version`` for each version: its record. Only files that such a record names are
+ever replaced or deleted.
+
+Versions share files, so only new files are fetched. If there is too much, the versions that were
+not opened for longest are deleted first, and none that a process has open.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import time
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+from resift.errors import NoCopy, StoreError
+from resift.files import PART_NAME, check_regular, claim_folder, read_regular, replacing
+from resift.index.background import Background
+from resift.index.storage.client import fetch, open_bucket
+from resift.index.storage.errors import store_errors
+from resift.index.storage.location import TABLE, Location
+from resift.index.versions.record import Version, read_object, read_record, write_record
+
+_FOLDER = "resift-copies"
+_COMMENT = "Copies of indexes that resift searches. All of it can be fetched again."
+_MARKER_NAME = re.compile(r"([0-9]{1,18})\.version")
+_MARKER_START = b'{"resift_copy_of": '
+_MAX_MARKER_BYTES = 64 << 20
+# A part of a download that broke off; another process may be writing a younger one.
+_ABANDONED_S = 3600.0
+_OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_DOWNLOADS = 8
+# Larger files are fetched in parts, so that memory does not grow with them.
+_PART_BYTES = 16 << 20
+_MD5_LENGTH = 32
+
+
+class MarkerLock:
+    """A version's marker and a shared lock on it, which says that a process reads the version."""
+
+    def __init__(self, marker: Path) -> None:
+        """Create the marker if there is none, and lock it until `close` or garbage collection."""
+        self.marker = marker
+        self._descriptor = os.open(marker, _OPEN_FLAGS, 0o666)
+        self.close = weakref.finalize(self, os.close, self._descriptor)
+        check_regular(marker, os.fstat(self._descriptor).st_mode)
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    def write(self, uri: str, version: Version) -> None:
+        """Write the version's record, unless it is there; set the time of the last opening."""
+        text = _MARKER_START + json.dumps(uri).encode() + b"}\n" + write_record(version)
+        present = os.pread(self._descriptor, len(text) + 1, 0)
+        if not present.startswith(_MARKER_START[: len(present)]):
+            raise NoCopy(f"{self.marker}: exists and is not resift's: move it away")
+        if present != text:
+            os.ftruncate(self._descriptor, 0)
+            if os.pwrite(self._descriptor, text, 0) < len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.utime(self._descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCopy:
+    """A version's table on this disk; it is not deleted while `lock` exists and is not closed."""
+
+    path: str
+    lock: MarkerLock
+
+
+@dataclass(frozen=True, slots=True)
+class CopyCache:
+    """The copies in a folder that the user named, of at most `max_bytes`."""
+
+    cache: Path
+    max_bytes: int
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds all copies."""
+        return self.cache / _FOLDER
+
+    def hydrate(self, location: Location, version: Version) -> LocalCopy | None:
+        """Fetch the missing files of a version; None if it does not fit.
+
+        Raise `NoCopy` if the folder cannot be used and another `StoreError` if a file cannot be
+        fetched; the files fetched until then stay.
+        """
+        if sum(size for _, size in version.files) > self.max_bytes:
+            return None
+        root = self._index_folder(location) / version.table
+        with self._locked():
+            _make_parent(root / TABLE, self.folder)
+            lock = MarkerLock(root / f"{version.number}.version")
+            lock.write(location.uri, version)
+            missing = [file for file in version.files if not _is_complete(root / TABLE, *file)]
+            self._make_room(sum(size for _, size in missing), lock.marker)
+        if missing:
+            _Download(location, root / TABLE).run(missing)
+        return LocalCopy(str(root), lock)
+
+    def newest(self, location: Location, number: int | None) -> Version | None:
+        """Find the last version, or the one of this number, of which every file is there."""
+        markers = self._index_folder(location).glob("*/*.version")
+        try:
+            for marker in sorted(markers, key=_number_and_time, reverse=True):
+                version = _read_marker(marker, location.uri)
+                if (
+                    version
+                    and number in (None, version.number)
+                    and all(_is_complete(marker.parent / TABLE, *file) for file in version.files)
+                ):
+                    return version
+        except OSError:  # no folder, or none that can be read: no copies
+            pass
+        return None
+
+    def markers(self) -> list[Path]:
+        """List the markers of all versions, longest unopened first."""
+        times = []
+        for marker in self.folder.glob("*/*/*.version"):
+            with suppress(FileNotFoundError):
+                times.append((marker.stat().st_mtime, marker))
+        return [marker for _, marker in sorted(times)]
+
+    def size(self) -> int:
+        """Count the bytes of all copies; files may appear and vanish meanwhile."""
+        total = 0
+        for root, _, files in os.walk(self.folder):
+            for name in files:
+                with suppress(FileNotFoundError):
+                    total += (Path(root) / name).lstat().st_size
+        return total
+
+    def _index_folder(self, location: Location) -> Path:
+        """Two indexes never share files, whatever their records claim."""
+        return self.folder / hashlib.sha256(location.uri.encode()).hexdigest()[:32]
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Let no other process delete files, or count on files that are about to be deleted."""
+        with _disk_errors(self.folder):
+            if not claim_folder(self.folder, _COMMENT):
+                raise NoCopy(
+                    f"{self.folder}: was not made by resift: move it away, or name another "
+                    "folder for copies (RESIFT_CACHE_DIR)"
+                )
+            path = self.folder / "lock"
+            lock = os.open(path, _OPEN_FLAGS, 0o666)
+            try:
+                check_regular(path, os.fstat(lock).st_mode)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(lock)
+
+    def _make_room(self, needed: int, new: Path) -> None:
+        for marker in self.markers():
+            if self.size() + needed <= self.max_bytes:
+                return
+            if marker != new:
+                drop(marker)
+
+
+class _Download:
+    """Fetches files of a version, several at once."""
+
+    def __init__(self, location: Location, root: Path) -> None:
+        self._uri = location.uri
+        self._store = open_bucket(location)
+        self._root = root
+        self._etags_are_md5 = True
+
+    def run(self, files: Sequence[tuple[str, int]]) -> None:
+        """Fetch ``(path, bytes)``; raise `StoreError` for one that cannot be fetched."""
+        # A thread pool would be waited for at the interpreter's end, for gigabytes.
+        background = Background(_DOWNLOADS, "resift-hydrate")
+        jobs = [background.run(partial(self._fetch_file, *file)) for file in files]
+        try:
+            for job in jobs:
+                job.result()
+        finally:
+            background.end()
+            background.rest()
+
+    def _fetch_file(self, name: str, size: int) -> None:
+        """Fetch a file; it has its name once it is complete and verified."""
+        path = self._root / name
+        with _disk_errors(self._root):
+            _make_parent(path, self._root)
+            with replacing(path) as file:
+                digest, etag = self._write(name, size, file)
+                if not self._etags_are_md5 or len(etag) != _MD5_LENGTH or digest == etag:
+                    return
+                # Wrong bytes, or a store whose ETags are no MD5 (SSE-KMS): then the same again.
+                again, _ = self._write(name, size, file)
+                if again not in (etag, digest):
+                    raise StoreError(
+                        f"{self._uri}: {name}: had other content when fetched again: try again"
+                    )
+                self._etags_are_md5 = again == etag
+
+    def _write(self, name: str, size: int, file: IO[bytes]) -> tuple[str, str]:
+        """Fetch a file and write it from the start; its MD5 and its ETag."""
+
+        def check(meta: Mapping[str, Any]) -> None:
+            if int(meta["size"]) != size:
+                raise StoreError(
+                    f"{self._uri}: {name}: has {int(meta['size']):,} bytes there, expected "
+                    f"{size:,}: damaged"
+                )
+
+        digest = hashlib.md5(usedforsecurity=False)
+        etag = ""
+        file.seek(0)
+        file.truncate()
+        for start in range(0, size, _PART_BYTES):
+            span = (start, min(start + _PART_BYTES, size))
+            with store_errors(self._uri):
+                data, meta = fetch(self._store, f"{TABLE}/{name}", check, {"range": span})
+            etag = (meta["e_tag"] or "").strip('"')
+            digest.update(data)
+            file.write(data)
+        if file.tell() != size:
+            raise StoreError(f"{self._uri}: {name}: {file.tell():,} bytes of {size:,}: try again")
+        return digest.hexdigest(), etag
+
+
+def drop(marker: Path) -> None:
+    """Delete a version that no process reads: the files that no other version needs."""
+    version = _read_marker(marker)
+    if version is None:
+        return
+    descriptor = os.open(marker, _OPEN_FLAGS & ~os.O_CREAT)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return  # a process reads it
+        root = marker.parent
+        others = [_read_marker(other) for other in root.glob("*.version") if other != marker]
+        needed = {path for other in others if other for path, _ in other.files}
+        for path, _ in version.files:
+            if path not in needed:
+                _delete(root / TABLE / path, root)
+        _delete_abandoned(root)
+        marker.unlink(missing_ok=True)  # last: its files are known until they are deleted
+        _remove_empty_folders(root)
+    finally:
+        os.close(descriptor)
+
+
+def _read_marker(marker: Path, uri: str | None = None) -> Version | None:
+    """Read a marker, of the index at `uri` if one is given; None if it is not resift's."""
+    name = _MARKER_NAME.fullmatch(marker.name)
+    try:
+        if not name or marker.is_symlink():
+            return None
+        head, _, body = read_regular(marker, _MAX_MARKER_BYTES).partition(b"\n")
+        facts = read_object(head)
+        if facts.keys() != {"resift_copy_of"} or uri not in (None, facts["resift_copy_of"]):
+            return None
+        return read_record(body, int(name[1]), str(facts["resift_copy_of"]))
+    except (OSError, ValueError, StoreError):  # deleted, not resift's, or of another format
+        return None
+
+
+def _number_and_time(marker: Path) -> tuple[int, float]:
+    """The key to sort markers by; low for one that was just deleted, or that is not resift's."""
+    name = _MARKER_NAME.fullmatch(marker.name)
+    try:
+        return (int(name[1]), marker.lstat().st_mtime) if name else (-1, 0.0)
+    except FileNotFoundError:
+        return (-1, 0.0)
+
+
+def _is_complete(root: Path, name: str, size: int) -> bool:
+    path = root / name
+    with suppress(OSError):
+        return path.is_file() and not path.is_symlink() and path.stat().st_size == size
+    return False
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    """Turn errors of the disk into `NoCopy`."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise NoCopy(f"{folder}: cannot keep a copy there: {reason}") from error
+
+
+def _is_inside(path: Path, root: Path) -> bool:
+    return path.parent.resolve().is_relative_to(root.resolve())
+
+
+def _make_parent(path: Path, root: Path) -> None:
+    """Make the folder of a file below `root`; raise `NoCopy` where links lead out of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not _is_inside(path, root):
+        raise NoCopy(f"{path.parent}: a link that leads out of the folder for copies")
+
+
+def _delete(path: Path, root: Path) -> None:
+    if _is_inside(path, root):
+        path.unlink(missing_ok=True)
+
+
+def _delete_abandoned(root: Path) -> None:
+    for path in root.rglob("*.part"):
+        with suppress(FileNotFoundError):
+            is_old = time.time() - path.lstat().st_mtime > _ABANDONED_S
+            if is_old and PART_NAME.fullmatch(path.name):
+                _delete(path, root)
+
+
+def _remove_empty_folders(root: Path) -> None:
+    """Remove folders from the deepest up to the index's own."""
+    for folder, _, _ in os.walk(root, topdown=False):
+        with suppress(OSError):  # not empty
+            os.rmdir(folder)
+    with suppress(OSError):
+        root.parent.rmdir()

@@ -1,0 +1,137 @@
+"""AWS credentials that obstore and Lance cannot find by themselves: those of profiles.
+
+Keys in the settings come first, then what obstore and Lance look for: web identity, a container's
+role, a machine's role. They read no profiles: keys, SSO, roles to assume, commands that print keys.
+botocore reads those where a profile is named or AWS's shared files exist.
+"""
+
+import os
+import threading
+import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+from resift.errors import InputError, MissingExtra, SettingsError
+from resift.extras import require
+from resift.files import from_home
+from resift.settings import StorageSettings
+
+# botocore gives no keys that expire within ten minutes if it can get others.
+_VALID_FOR = timedelta(minutes=10)
+_REMEMBERED_S = 300.0
+_SHARED_FILES = {
+    "AWS_CONFIG_FILE": "~/.aws/config",
+    "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials",
+}
+_ONE_LOOKUP = threading.Lock()
+
+
+class Credentials:
+    """Keys that botocore finds and renews. Threads may share it; its repr shows no key."""
+
+    def __init__(self, session: Any, credentials: Any, profile: str) -> None:
+        """Hold botocore's credentials of a profile, with the region and endpoint it names."""
+        self._credentials = credentials
+        self._profile = profile
+        self.region: str | None = session.get_config_variable("region")
+        self.endpoint: str | None = session.get_scoped_config().get("endpoint_url")
+
+    def options(self) -> dict[str, str]:
+        """Get the current keys under object_store's names."""
+        keys = self._current()
+        options = {
+            "aws_access_key_id": keys.access_key,
+            "aws_secret_access_key": keys.secret_key,
+            "aws_session_token": keys.token,
+        }
+        return {name: value for name, value in options.items() if value}
+
+    def __call__(self) -> dict[str, Any]:
+        """Get the current keys for obstore, which calls again once they have expired."""
+        expires = datetime.now(UTC) + _VALID_FOR
+        keys = self._current()
+        return {
+            "access_key_id": keys.access_key,
+            "secret_access_key": keys.secret_key,
+            "token": keys.token,
+            "expires_at": expires,
+        }
+
+    def _current(self) -> Any:
+        try:
+            return self._credentials.get_frozen_credentials()
+        except Exception as error:  # a command, a server or a file of any kind is behind this
+            _fail(self._profile, error)
+
+
+def find_credentials(storage: StorageSettings) -> Credentials | None:
+    """Look up a profile's credentials; None where obstore and Lance find their own.
+
+    The result is remembered for some minutes, or until AWS's files or variables change: a lookup
+    reads files or runs a command. botocore renews what expires. Raise `SettingsError` for a named
+    profile that does not exist or gives no keys.
+    """
+    if (
+        storage.skip_signature
+        or storage.access_key_id
+        or not (storage.profile or any(path.is_file() for path in _shared_files()))
+    ):
+        return None
+    with _ONE_LOOKUP:
+        return _look_up(storage.profile, _environment(), time.monotonic() // _REMEMBERED_S)
+
+
+@lru_cache(maxsize=1)
+def _look_up(profile: str | None, _environment: object, _period: float) -> Credentials | None:
+    try:
+        botocore = require("botocore.session", "aws")
+    except MissingExtra:
+        if profile:
+            raise
+        return None
+    name = profile or "default"
+    try:
+        session = botocore.Session(profile=profile)
+        credentials = session.get_credentials()
+    except Exception as error:  # a command, a server or a file of any kind is behind this
+        _fail(name, error)
+    if credentials is not None:
+        return Credentials(session, credentials, name)
+    if profile:
+        raise SettingsError(f"AWS profile {name!r}: gives no credentials: run  aws configure list")
+    return None
+
+
+def _shared_files() -> list[Path]:
+    """Get the paths of AWS's own files; none where no home folder is known."""
+    paths = []
+    for variable, default in _SHARED_FILES.items():
+        with suppress(InputError):
+            paths.append(from_home(os.environ.get(variable) or default))
+    return paths
+
+
+def _environment() -> tuple[object, ...]:
+    """Get what botocore's result depends on: AWS's variables, and the state of its files."""
+    variables = sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))
+    states: list[object] = []
+    for path in _shared_files():
+        try:
+            state = path.stat()
+        except OSError:
+            states.append((str(path), None))
+        else:
+            states.append((str(path), state.st_mtime_ns, state.st_size, state.st_ino))
+    return (*variables, *states)
+
+
+def _fail(profile: str, error: Exception) -> NoReturn:
+    """Name the profile, but not botocore's message: a command's own output may be in it."""
+    if type(error).__name__ == "ProfileNotFound":
+        problem = "no such profile: check AWS_PROFILE and AWS_CONFIG_FILE"
+    else:
+        problem = f"its credentials cannot be had ({type(error).__name__}): renew them, or log in"
+    raise SettingsError(f"AWS profile {profile!r}: {problem}") from None

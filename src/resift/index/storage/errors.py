@@ -1,0 +1,279 @@
+"""What a failure of an object store means to its user, in a few words.
+
+obstore and Lance both fail with the text of one Rust crate. The HTTP status and S3's error code in
+the answer tell what happened; other words of the text may be an object's name. Where a phrase of
+this file fits, only that is shown.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from resift.errors import ResiftError, StoreError
+from resift.files import remedy
+
+_ACCESS = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
+_NO_CREDENTIALS = (
+    "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
+    "or AWS_SKIP_SIGNATURE=true for a bucket that is open to all"
+)
+_KEY = "the KMS key cannot be used: check kms_key_id, and the key's policy for kms:GenerateDataKey"
+_CUT = "the connection is cut again and again: check the network, or try again later"
+_SLOW = "it sends too slowly, or is cut off: check the network, or try again later"
+_DAMAGED = (
+    "a file of the index is damaged: restore it, index into a new place, or roll back to a version "
+    "that is whole, if there is one"
+)
+_REGION = "the bucket is in another region: set AWS_REGION"
+_BUSY = "the store asks for fewer requests: try again later"
+_DOWN = "the store is overloaded or down: try again later"
+_FULL = "the quota is used up: free some space, or raise it"
+_ENDPOINT = "check the network and AWS_ENDPOINT_URL"
+_CODES = {
+    "AccessDenied": f"access denied: {_ACCESS}",
+    "NoSuchBucket": "there is no such bucket: create it or check the name and the endpoint",
+    "InvalidBucketName": "no bucket can have that name: check the URI",
+    "InvalidAccessKeyId": f"the access key is not known there: {_ACCESS}",
+    "SignatureDoesNotMatch": f"the secret key does not match the access key: {_ACCESS}",
+    "ExpiredToken": "the session token has expired: get new credentials",
+    "ExpiredTokenException": "the session token has expired: get new credentials",
+    "InvalidToken": "the session token is not known there: get new credentials",
+    "TokenRefreshRequired": "the session token must be renewed: get new credentials",
+    "RequestTimeTooSkewed": "this machine's clock is wrong: set it, or let NTP do so",
+    "RequestExpired": "this machine's clock is wrong: set it, or let NTP do so",
+    "QuotaExceeded": _FULL,
+    "XMinioStorageFull": _FULL,
+    "InvalidRange": "an object changed while it was read: try again",
+    "InvalidObjectState": "the object is archived: restore it first",
+    "SlowDown": _BUSY,
+    "TooManyRequests": _BUSY,
+    "RequestTimeout": _CUT,
+    "PermanentRedirect": _REGION,
+    "TemporaryRedirect": "the bucket is being moved: try again later, or name its own endpoint",
+    "AuthorizationHeaderMalformed": _REGION,
+    "IllegalLocationConstraintException": _REGION,
+    "NotImplemented": "the store cannot do this: run  resift doctor  on the place",
+    "MethodNotAllowed": "the store does not allow this: check AWS_ENDPOINT_URL and the policy",
+}
+_STATUSES = {
+    301: _REGION,
+    307: _CODES["TemporaryRedirect"],
+    400: "the store does not understand the request: check AWS_ENDPOINT_URL, region and bucket",
+    401: f"access denied: {_ACCESS}",
+    403: f"access denied: {_ACCESS}",
+    404: "not found there: check the name and the endpoint",
+    405: _CODES["MethodNotAllowed"],
+    408: _CUT,
+    409: "another writer was at the same object: try again",
+    412: "the object changed meanwhile: try again",
+    416: _CODES["InvalidRange"],
+    429: _BUSY,
+    500: "the store has an error of its own: try again later",
+    501: _CODES["NotImplemented"],
+    502: f"what is before the store does not reach it: try again later, or {_ENDPOINT}",
+    503: _DOWN,
+    504: f"what is before the store does not reach it: try again later, or {_ENDPOINT}",
+    507: _FULL,
+}
+_BAD_CREDENTIALS = (
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+)
+_TEMPORARY = {408, 429, 500, 502, 503, 504}
+_NO_ANSWER_SIGNS = (
+    "HttpError",
+    "Connection reset",
+    "error sending request",
+    "error decoding response body",
+    "request or response body error",
+    "transfer too slow: ",
+)
+# Words of the client where no answer came; they are searched for after the request's URL only.
+_CLIENT_PHRASES = (
+    ("Received redirect without LOCATION", _REGION),
+    ("dns error", f"the server does not answer, no host has that name: {_ENDPOINT}"),
+    ("failed to lookup address", f"the server does not answer, no host has that name: {_ENDPOINT}"),
+    ("Connection refused", f"the server does not answer, no service listens there: {_ENDPOINT}"),
+    ("ConnectionRefused", f"the server does not answer, no service listens there: {_ENDPOINT}"),
+    ("InvalidCertificate", "its certificate is not trusted: check AWS_ENDPOINT_URL and its CA"),
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted: check AWS_ENDPOINT_URL"),
+    ("WRONG_VERSION_NUMBER", "it does not speak TLS: write http:// in AWS_ENDPOINT_URL"),
+    ("invalid peer certificate", "its certificate is not trusted: check AWS_ENDPOINT_URL"),
+    ("InvalidContentType", "it does not speak TLS: write http:// in AWS_ENDPOINT_URL"),
+    ("TimedOut", f"the server does not answer in time: {_ENDPOINT}"),
+    ("operation timed out", f"the server does not answer in time: {_ENDPOINT}"),
+    ("onnection reset", _CUT),
+    ("ConnectionReset", _CUT),
+    ("IncompleteMessage", _CUT),
+    ("connection closed before", _CUT),
+    ("HTTP error: builder error", "AWS_ENDPOINT_URL is no URL: expected http(s)://host[:port]"),
+    (
+        "relative URL without a base",
+        "AWS_ENDPOINT_URL is empty or no URL: expected http(s)://host[:port], or unset it",
+    ),
+    ("Failed to resolve region", "the bucket's region is not known: set AWS_REGION"),
+    ("Got invalid list response", f"the answer is no S3 listing: {_ENDPOINT}"),
+    ("transfer too slow: ", _SLOW),
+    ("request or response body error", _SLOW),
+    ("HttpError", f"the server does not answer: {_ENDPOINT}"),
+    ("error sending request", f"the server does not answer: {_ENDPOINT}"),
+    ("error decoding response body", _CUT),
+)
+# Lance's words for a file that is cut short, or that another program has written.
+_DAMAGED_SIGNS = (
+    "does not have sufficient data, len: ",
+    "failed to decode Protobuf message",
+    "failed to fill whole buffer",
+    "file does not appear to be a Lance file",
+    "file size is too small",
+    "Invalid range ",
+    "Is a directory (os error 21)",
+)
+# Words of a request for credentials, which comes before any request to the bucket.
+_CREDENTIAL_PHRASES = (
+    (" http://169.254.169.254/", _NO_CREDENTIALS),
+    (" http://169.254.170.", _NO_CREDENTIALS),
+    ("External AWS credential provider", "the AWS profile gives no keys any more: log in again"),
+)
+_REQUEST = re.compile(r"Error performing [A-Z]+ \S+ in [\d.]+(?:ns|µs|ms|s)\b")
+_SHORT_ANSWER = re.compile(r"- Server returned non-2xx status code: (\d{3})[^:]*:?(.*)", re.DOTALL)
+_ANSWER = re.compile(r"^ *status: (\d{3}),\n *body: (.*)", re.MULTILINE | re.DOTALL)
+# For several objects deleted at once: the key precedes the store's own words.
+_BULK_ANSWER = re.compile(
+    r"DeleteObjects request failed for key .*\(code: ([\w.]+)\)\s*$", re.DOTALL
+)
+_CODE = re.compile(r"<Code>([\w.]+)</Code>")
+_WANTED_REGION = re.compile(r"<Region>([a-z0-9-]{2,40})</Region>|expecting '([a-z0-9-]{2,40})'")
+_NOT_FOUND = re.compile(r"(?:was not found: |^Not found: |^LanceError\(IO\): Not found: )")
+# The kind of a Lance error, and its place in Lance's sources.
+_LANCE_ORIGIN = re.compile(r"^LanceError\(\w+\): |,? ?[^\s,]*\.rs:\d+(:\d+)?$")
+_OS_ERROR = re.compile(r"(?:\(os error |\bOs \{ code: )(\d+)")
+_MAX_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """The reliable parts of an error: an answer's status, S3 code and body, or why none came."""
+
+    status: int = 0
+    code: str = ""
+    body: str = ""
+    reason: str = ""
+
+
+def meaning(error: BaseException) -> str:
+    """Describe in one line what went wrong and what to do about it."""
+    failure = _parse(error)
+    phrase = _phrase(error, failure)
+    if phrase == _REGION and (region := _WANTED_REGION.search(failure.body)):
+        return f"{_REGION}={region[1] or region[2]}"
+    if phrase:
+        return phrase
+    first_line = str(error).partition("\n")[0].strip() or type(error).__name__
+    return _LANCE_ORIGIN.sub("", first_line)[:_MAX_LENGTH]
+
+
+def are_credentials_bad(error: BaseException) -> bool:
+    """Whether no request with these credentials can succeed, whatever it asks for."""
+    return _parse(error).code in _BAD_CREDENTIALS or bool(_credential_phrase(error))
+
+
+def is_missing(error: BaseException | None) -> bool:
+    """Whether the requested object or file does not exist."""
+    if error is None:
+        return False
+    failure = _parse(error)
+    is_not_found = isinstance(error, FileNotFoundError) or bool(_NOT_FOUND.search(str(error)))
+    return failure.code != "NoSuchBucket" and (is_not_found or failure.status == 404)
+
+
+def is_down(error: BaseException | None) -> bool:
+    """Whether the store does not answer, or cannot for the moment; a refusal is an answer."""
+    if error is None or isinstance(error, FileNotFoundError):
+        return False
+    failure = _parse(error)
+    if failure.status:
+        return failure.status in _TEMPORARY
+    return any(sign in failure.reason for sign in _NO_ANSWER_SIGNS)
+
+
+@contextmanager
+def store_errors(uri: str) -> Iterator[None]:
+    """Turn what obstore or Lance raises inside into a `StoreError` that names `uri`."""
+    try:
+        yield
+    except ResiftError:
+        raise
+    except BaseException as error:  # ValueError, RuntimeError and OSError alike
+        if not (isinstance(error, Exception) or is_panic(error)):
+            raise
+        raise StoreError(f"{uri}: {meaning(error)}") from error
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether Rust code panicked: no `Exception`, yet no reason to end the program."""
+    return type(error).__name__ == "PanicException"
+
+
+def _phrase(error: BaseException, failure: _Failure) -> str | None:
+    if phrase := _credential_phrase(error):
+        return phrase
+    if failure.code.startswith("KMS.") or "kms:" in failure.body:
+        return _KEY
+    if failure.code in _CODES:
+        return _CODES[failure.code]
+    if failure.status:
+        return _STATUSES.get(failure.status) or f"it answers {failure.status}"
+    for sign, phrase in _CLIENT_PHRASES:
+        if sign in failure.reason:
+            return phrase
+    return _disk_phrase(error)
+
+
+def _credential_phrase(error: BaseException) -> str | None:
+    """Describe a failed request for credentials: then the bucket was not asked at all."""
+    message = str(error).partition("\n\nDebug source:\n")[0]
+    request = _REQUEST.search(message)
+    for sign, phrase in _CREDENTIAL_PHRASES:
+        if sign in (request[0] if request else message):
+            return phrase
+    return None
+
+
+def _parse(error: BaseException) -> _Failure:
+    """Find the answer in an error's text, where no object's name can stand."""
+    message, _, dump = str(error).rpartition("\n\nDebug source:\n")
+    if answer := _ANSWER.search(dump):  # texts are quoted in it, so none looks like a field
+        return _Failure(int(answer[1]), _code(answer[2]), answer[2])
+    message = message or dump
+    requests = list(_REQUEST.finditer(message))
+    after = message[requests[-1].end() :] if requests else ""
+    if answer := _SHORT_ANSWER.search(after):
+        return _Failure(int(answer[1]), _code(answer[2]), answer[2])
+    if bulk := _BULK_ANSWER.search(message):
+        return _Failure(code=bulk[1])
+    return _Failure(reason=f"{after}\n{dump}" if requests else message)
+
+
+def _code(body: str) -> str:
+    code = _CODE.search(body)
+    return code[1] if code else ""
+
+
+def _disk_phrase(error: BaseException) -> str | None:
+    """Describe an error of the local disk, which obstore passes on as text."""
+    match = _OS_ERROR.search(str(error))
+    number = error.errno if isinstance(error, OSError) and error.errno else match and int(match[1])
+    if phrase := remedy(number or None):
+        return phrase
+    if any(sign in str(error) for sign in _DAMAGED_SIGNS):
+        return _DAMAGED
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return None

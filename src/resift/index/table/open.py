@@ -1,0 +1,124 @@
+"""Published versions opened for searching: in place, or as a copy on this machine's disk."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from resift.errors import IndexMismatch, NoCopy, StoreError
+from resift.extras import require
+from resift.files import from_home
+from resift.index.storage import local
+from resift.index.storage.errors import is_down
+from resift.index.storage.location import TABLE, Location
+from resift.index.table.dataset import open_table
+from resift.index.table.snapshot import Snapshot, reading_version
+from resift.index.versions.published import Versions
+from resift.index.versions.record import Version
+from resift.settings import Settings
+
+if TYPE_CHECKING:
+    from resift.index.storage.copies import CopyCache
+
+# What Lance may hold in memory of indexes and file footers; its own defaults are gigabytes.
+_CACHE_SIZES = {"index_cache_size_bytes": 1 << 30, "metadata_cache_size_bytes": 128 << 20}
+GIGABYTE = 1 << 30
+
+
+def load() -> None:
+    """Import Lance, which takes a good part of a first search; nothing is read."""
+    require("lance", "index")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The version to read: the newest, or `pinned`. `notes` say why it may be neither."""
+
+    version: Version
+    pinned: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+def choose_version(
+    location: Location, settings: Settings, versions: Versions, pinned: int | None
+) -> Choice:
+    """Find the version to read: `pinned`, or the newest.
+
+    If the store is down and there is a copy on this machine's disk, its version is read.
+    """
+    try:
+        return Choice(versions.find(pinned), pinned)
+    except StoreError as error:
+        copy = _newest_copy(location, settings, pinned, error)
+        if copy is None:
+            raise
+        return copy
+
+
+def open_choice(location: Location, settings: Settings, choice: Choice) -> Snapshot:
+    """Open the chosen version, or an older copy if the store goes down in the meantime."""
+    try:
+        return open_version(location, settings, choice.version, notes=choice.notes)
+    except StoreError as error:
+        copy = _newest_copy(location, settings, choice.pinned, error)
+        if copy is None or copy.version.fingerprint != choice.version.fingerprint:
+            raise
+        return open_version(location, settings, copy.version, notes=copy.notes)
+
+
+def check_embedder(location: Location, version: Version, fingerprint: str) -> None:
+    """Raise `IndexMismatch` if a version's vectors come from another embedder."""
+    if version.fingerprint != fingerprint:
+        raise IndexMismatch(
+            f"{location.uri}: made by embedder {version.embedder} ({version.fingerprint}), "
+            f"not by {fingerprint}: set RESIFT_EMBEDDER={version.embedder}"
+        )
+
+
+def open_version(
+    location: Location, settings: Settings, version: Version, notes: tuple[str, ...] = ()
+) -> Snapshot:
+    """Open a version for searching."""
+    session = require("lance", "index").Session(**_CACHE_SIZES)
+    options: dict[str, Any] = {"version": version.table_version, "session": session}
+    copy = None
+    if cache := _cache(location, settings):
+        try:
+            with reading_version(location.uri, version):
+                copy = cache.hydrate(location, version)
+        except NoCopy as error:
+            notes = (*notes, f"{error}; the index was read in place")
+    if copy is None and not location.bucket:
+        with reading_version(location.uri, version):
+            local.check_files(location.folder / TABLE, (name for name, _ in version.files))
+
+    def open_snapshot_table() -> Any:
+        if copy is None:
+            return open_table(location, **options)
+        # `copy` lives as long as the snapshot, and with it the lock on this version.
+        return open_table(Location(None, copy.path), **options)
+
+    is_local = copy is not None or location.bucket is None
+    return Snapshot(location.uri, version, open_snapshot_table, is_local, notes)
+
+
+def _newest_copy(
+    location: Location, settings: Settings, pinned: int | None, error: StoreError
+) -> Choice | None:
+    """What is on this machine's disk, if `error` says that the store is down."""
+    cache = _cache(location, settings) if is_down(error.__cause__) else None
+    version = cache.newest(location, pinned) if cache else None
+    if version is None:
+        return None
+    note = (
+        f"{error}; version {version.number} was read from its copy on this disk, "
+        "and there may be a newer one"
+    )
+    return Choice(version, pinned, (note,))
+
+
+def _cache(location: Location, settings: Settings) -> "CopyCache | None":
+    """The folder for copies, if one is named and the index is not on this disk already."""
+    if not location.bucket or not settings.cache_dir:
+        return None
+    from resift.index.storage.copies import CopyCache  # it needs fcntl, which Windows lacks
+
+    return CopyCache(from_home(settings.cache_dir), settings.cache_gb * GIGABYTE)

@@ -1,0 +1,159 @@
+"""A passage as the index stores it, and its conversion to and from Arrow. Knows no Lance."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resift.extras import require
+from resift.index.normalisation import searchable
+from resift.types import Precomputed
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The object that passages come from, as it was when it was read.
+
+    `content` is a hash of its bytes, `made_by` names the parser and the chunker. `attempt` is the
+    run that read it: passages of a later run replace those of an earlier one, whatever wrote them.
+    `object_version` is the store's version id, if it keeps versions.
+    """
+
+    uri: str
+    etag: str
+    size: int
+    content: bytes
+    made_by: str
+    attempt: str
+    object_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A slice ``start:end`` of a document's text, with where it comes from.
+
+    `passages` is the number of passages of its object. `page` and `row` count from 1, in formats
+    that have them. `precomputed` is what the reranker need not compute again. A passage that was
+    read from the index has no token states in it; `has_states` says whether the index has them.
+    """
+
+    id: str
+    origin: Origin
+    passages: int
+    doc_id: str
+    title: str
+    heading: str
+    text: str
+    start: int
+    end: int
+    page: int | None
+    row: int | None
+    ordinal: int
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    precomputed: Precomputed | None = field(default=None, repr=False)
+    has_states: bool = False
+
+    @property
+    def search_text(self) -> str:
+        """What both retrievers search: the normalised text below its title and heading.
+
+        A passage from deep inside a document often does not name its subject; the title does. One
+        text for both retrievers, and one field for BM25, whose scores then need no field weights.
+        """
+        parts = (self.title, self.heading, self.text)
+        return searchable("\n".join(part for part in parts if part))
+
+
+_ORIGIN_TYPES = {
+    "uri": str,
+    "etag": str,
+    "size": int,
+    "content": bytes,
+    "made_by": str,
+    "attempt": str,
+    "object_version": str,
+}
+_PASSAGE_TYPES = {
+    "id": str,
+    "passages": int,
+    "doc_id": str,
+    "title": str,
+    "heading": str,
+    "text": str,
+    "start": int,
+    "end": int,
+    "page": int,
+    "row": int,
+    "ordinal": int,
+}
+_NULLABLE = ("object_version", "page", "row")
+PRECOMPUTED_BY, HAS_STATES, STATES = "precomputed_by", "has_states", "states"
+_PRECOMPUTED = (PRECOMPUTED_BY, "precomputed_text", "precomputed_tokens", HAS_STATES, STATES)
+
+ORIGIN_COLUMNS = tuple(_ORIGIN_TYPES)
+READ_COLUMNS = (*_ORIGIN_TYPES, *_PASSAGE_TYPES, "metadata", *_PRECOMPUTED[:-1])
+"""What `from_row` needs."""
+
+
+def schema(dim: int, metadata: Mapping[str, str]) -> Any:
+    """The table's Arrow schema, for vectors of `dim` numbers."""
+    arrow = require("pyarrow", "index")
+    arrow_types = {str: arrow.string(), int: arrow.int64(), bytes: arrow.binary()}
+    fields = [
+        arrow.field(name, arrow_types[kind], name in _NULLABLE)
+        for name, kind in (_ORIGIN_TYPES | _PASSAGE_TYPES).items()
+    ]
+    fields += [
+        arrow.field("metadata", arrow.json_(), nullable=False),
+        arrow.field("search_text", arrow.string(), nullable=False),
+        arrow.field("vector", arrow.list_(arrow.float32(), dim), nullable=False),
+    ]
+    precomputed_types = (
+        arrow.string(), arrow.binary(), arrow.binary(), arrow.bool_(), arrow.large_binary()
+    )  # fmt: skip
+    fields += map(arrow.field, _PRECOMPUTED, precomputed_types)
+    return arrow.schema(fields, metadata=dict(metadata))
+
+
+def to_arrow(passages: Sequence[Passage], vectors: NDArray[np.float32], table_schema: Any) -> Any:
+    """Passages and their vectors, shape (n, dim), as one Arrow record batch."""
+    arrow = require("pyarrow", "index")
+    columns: dict[str, Any] = {n: [getattr(p, n) for p in passages] for n in _PASSAGE_TYPES}
+    columns |= {name: [getattr(p.origin, name) for p in passages] for name in ORIGIN_COLUMNS}
+    columns["search_text"] = [p.search_text for p in passages]
+    precomputed = [_precomputed_values(p.precomputed) for p in passages]
+    columns |= {name: [row[i] for row in precomputed] for i, name in enumerate(_PRECOMPUTED)}
+    documents = [json.dumps(dict(p.metadata), ensure_ascii=False) for p in passages]
+    columns["metadata"] = arrow.ExtensionArray.from_storage(
+        arrow.json_(), arrow.array(documents, arrow.string())
+    )
+    flat = arrow.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
+    columns["vector"] = arrow.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    arrays = [
+        column if isinstance(column := columns[field.name], arrow.Array)
+        else arrow.array(column, field.type)
+        for field in table_schema
+    ]  # fmt: skip
+    return arrow.record_batch(arrays, schema=table_schema)
+
+
+def from_row(row: Mapping[str, Any]) -> Passage:
+    """The passage of a row that was read with `READ_COLUMNS`."""
+    model, text, tokens, has_states = (row[name] for name in _PRECOMPUTED[:-1])
+    return Passage(
+        **{name: row[name] for name in _PASSAGE_TYPES},
+        origin=Origin(**{name: row[name] for name in ORIGIN_COLUMNS}),
+        metadata=json.loads(row["metadata"]),
+        precomputed=None if model is None else Precomputed(model, text, tokens),
+        has_states=bool(has_states),
+    )
+
+
+def _precomputed_values(precomputed: Precomputed | None) -> tuple[str | bytes | bool | None, ...]:
+    if precomputed is None:
+        return (None,) * len(_PRECOMPUTED)
+    states = precomputed.states
+    return precomputed.model, precomputed.text, precomputed.tokens, bool(states), states or None

@@ -1,0 +1,248 @@
+"""One published version of an index: its two retrievers, and the passages behind their row ids.
+
+The retrievers read ids and scores only. Texts are read once, for the candidates.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resift.errors import NoCopy, StoreError, VersionGone
+from resift.extras import require
+from resift.index.storage.errors import is_missing, store_errors
+from resift.index.table.dataset import check_files
+from resift.index.table.filters import (
+    Keys,
+    compared_kinds,
+    exists_sql,
+    keys_of,
+    kind_sql,
+    refuse_kind,
+    refuse_unknown,
+    sql_literal,
+    to_sql,
+)
+from resift.index.table.rows import READ_COLUMNS, STATES, Passage, from_row
+from resift.index.table.vectors import nearest
+from resift.index.table.where import Where
+from resift.index.versions.record import Version
+
+Scored = list[tuple[int, float]]
+"""Row ids with a score, best first. Higher is better; equal scores are in order of row id."""
+
+_CACHED_FILTERS = 16
+# A store that was down is not tried again by every search: trying costs seconds.
+_RELOAD_AFTER_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class RowFilter:
+    """The rows that match a filter: how many, and which, as Lance takes them."""
+
+    count: int
+    rows: bytes
+
+
+class Snapshot:
+    """A version that never changes: row ids are valid for as long as it is held.
+
+    `is_local` says that its files lie on this machine's disk. `notes` say how it differs from what
+    was requested, such as a copy that is read because the store is down. Threads may share it.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        version: Version,
+        open_table: Callable[[], Any],
+        is_local: bool,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        """`open_table` returns a handle of the version's table; handles share their caches."""
+        self.uri = uri
+        self.version = version
+        self.is_local = is_local
+        self.notes = notes
+        self._opened = time.monotonic()
+        self._is_checked = False
+        self._open_table = open_table
+        self._filters: OrderedDict[str, RowFilter] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def view(self) -> "View":
+        """What one search reads through."""
+        with reading_version(self.uri, self.version):
+            table = self._open_table()
+            if not self._is_checked:
+                check_files(table)
+                self._is_checked = True
+            return View(self, table)
+
+    @property
+    def should_reload(self) -> bool:
+        """Whether it has notes that are old enough to see if they still hold."""
+        return bool(self.notes) and time.monotonic() - self._opened > _RELOAD_AFTER_S
+
+    def cached_filter(self, sql: str, find: Callable[[], RowFilter]) -> RowFilter:
+        """The rows that match, found once: the same few filters come again and again."""
+        with self._lock:
+            if sql in self._filters:
+                self._filters.move_to_end(sql)
+                return self._filters[sql]
+        row_filter = find()
+        with self._lock:
+            self._filters[sql] = row_filter
+            if len(self._filters) > _CACHED_FILTERS:
+                self._filters.popitem(last=False)
+        return row_filter
+
+    def __len__(self) -> int:
+        """The number of passages."""
+        return self.version.passages
+
+
+class View:
+    """A version as one search sees it, which counts what that search reads."""
+
+    def __init__(self, snapshot: Snapshot, table: Any) -> None:
+        """Hold a table handle of its own, open at the snapshot's version."""
+        self._snapshot = snapshot
+        self._table = table
+        self._requests = 0
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        """The number of passages."""
+        return len(self._snapshot)
+
+    def allowed(self, where: Where) -> RowFilter:
+        """The rows that match `where`, for both retrievers.
+
+        Raise `InputError` if it compares a key that no passage has, or a key with a value of a
+        kind that it never has.
+        """
+        sql = to_sql(where)
+
+        def find() -> RowFilter:
+            serialize = require("lance.dataset", "index").serialize_row_addrs
+            rows = self._scan([], filter=sql)["_rowid"].to_pylist()
+            if len(self):
+                self._check_keys(where)
+            return RowFilter(len(rows), serialize(rows))
+
+        return self._snapshot.cached_filter(sql, find)
+
+    def _check_keys(self, where: Where) -> None:
+        compared = compared_kinds(where)
+        for field in compared:
+            if not self._matches_any(exists_sql(field)):
+                refuse_unknown(field, self._keys())
+        kinds = [(field, kind) for field, values in compared.items() for kind in values]
+        if not all(self._matches_any(kind_sql(field, kind)) for field, kind in kinds):
+            keys = self._keys()
+            for field, kind in kinds:
+                refuse_kind(field, compared[field][kind], keys)
+
+    def _matches_any(self, sql: str) -> bool:
+        return len(self._scan([], filter=sql, limit=1)) > 0
+
+    def _keys(self) -> Keys:
+        with self._reading():
+            batches = self._table.scanner(columns=["metadata"]).to_batches()
+            return keys_of(text for batch in batches for text in batch["metadata"].to_pylist())
+
+    def dense(
+        self, vector: NDArray[np.float32], k: int, allowed: RowFilter | None = None
+    ) -> Scored:
+        """The `k` nearest passages with their cosines; `vector` has unit length, shape (dim,)."""
+        with self._reading():
+            vectors = self._snapshot.version.vectors
+            matches = nearest(self._table, vector, k, vectors, **_allowlist(allowed))
+        return _best_first(matches, 1.0 - matches["_distance"].to_numpy())
+
+    def lexical(self, query: str, k: int, allowed: RowFilter | None = None) -> Scored:
+        """The `k` best passages by BM25. Any string is a query: it has no operators."""
+        match = require("lance.query", "index").MatchQuery(query, "search_text")
+        options = {"full_text_query": match, "limit": k, "prefilter": True, **_allowlist(allowed)}
+        matches = self._scan(["_score"], **options)
+        return _best_first(matches, matches["_score"].to_numpy())
+
+    def take(self, row_ids: Sequence[int]) -> list[Passage]:
+        """The passages of these rows, in the order of `row_ids`."""
+        return [from_row(row) for row in self._rows(row_ids, READ_COLUMNS).to_pylist()]
+
+    def find(self, passage_id: str) -> Passage | None:
+        """The passage with this id, or None. Reads all ids."""
+        sql = f"id = {sql_literal(passage_id)}"
+        rows = self._scan(list(READ_COLUMNS), filter=sql).to_pylist()
+        return from_row(rows[0]) if rows else None
+
+    def states(self, row_ids: Sequence[int]) -> dict[int, bytes]:
+        """The precomputed token states of these rows' passages, of those that have some, by row."""
+        if not row_ids:
+            return {}
+        column = self._rows(row_ids, [STATES])[STATES].to_pylist()
+        by_row = zip(row_ids, column, strict=True)
+        return {row_id: states for row_id, states in by_row if states is not None}
+
+    @property
+    def requests(self) -> int:
+        """Reads that went to the object store so far; 0 if the files are on this machine."""
+        self._count()
+        return self._requests
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that came from the object store so far."""
+        self._count()
+        return self._bytes
+
+    def _scan(self, columns: Sequence[str], **options: Any) -> Any:
+        with self._reading():
+            return self._table.scanner(columns=columns, with_row_id=True, **options).to_table()
+
+    def _rows(self, row_ids: Sequence[int], columns: Sequence[str]) -> Any:
+        with self._reading():
+            return self._table._take_rows(list(row_ids), columns=list(columns))
+
+    def _reading(self) -> AbstractContextManager[None]:
+        return reading_version(self._snapshot.uri, self._snapshot.version)
+
+    def _count(self) -> None:
+        stats = self._table.io_stats_incremental()
+        if not self._snapshot.is_local:
+            self._requests += int(stats.read_iops)
+            self._bytes += int(stats.read_bytes)
+
+
+@contextmanager
+def reading_version(uri: str, version: Version) -> Iterator[None]:
+    """Turn errors raised inside into a `StoreError`: `VersionGone` if a file is missing."""
+    try:
+        with store_errors(uri):
+            yield
+    except StoreError as error:
+        if isinstance(error, NoCopy) or not is_missing(error.__cause__):
+            raise
+        raise VersionGone(
+            f"{uri}: version {version.number} is not whole any more; it was cleaned up, or files "
+            "were deleted: open another one if resift versions lists any, restore them, or build a "
+            "new index",
+            version.number,
+        ) from error
+
+
+def _allowlist(allowed: RowFilter | None) -> dict[str, Any]:
+    return {"row_addr_allowlist": allowed.rows} if allowed else {}
+
+
+def _best_first(matches: Any, scores: NDArray[np.float64]) -> Scored:
+    scored = zip(matches["_rowid"].to_pylist(), scores.tolist(), strict=True)
+    return sorted(scored, key=lambda entry: (-entry[1], entry[0]))

@@ -1,0 +1,318 @@
+"""The table of passages, written through Lance.
+
+Any number of processes may write at once. Each method that writes makes a commit, by one
+conditional write of Lance's. Readers see none of it before `publish`.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resift.errors import StoreError
+from resift.extras import require
+from resift.index.embed import Embedder
+from resift.index.manifest import Entry
+from resift.index.storage.errors import is_missing, store_errors
+from resift.index.storage.location import Location
+from resift.index.table.dataset import open_or_create_table
+from resift.index.table.filters import sql_literal
+from resift.index.table.rows import HAS_STATES, ORIGIN_COLUMNS, PRECOMPUTED_BY, Origin
+from resift.index.table.vectors import index_vectors, to_matrix
+from resift.index.versions.record import VectorIndex
+
+TEXT_INDEX = "search_text_bm25"
+_DELETE_BATCH = 500
+# Fragments of fewer rows are merged once there are several: a small change then costs little,
+# and a search never opens many files.
+_FRAGMENT_ROWS = 50_000
+_SMALL_FRAGMENTS = 8
+_CONFLICTS = ("ommit conflict", "Incompatible transaction", "Too many concurrent writers")
+
+Problems = Mapping[tuple[str, str], tuple[str, ...]]
+"""What could not be read of an object, by its URI and the attempt at reading it."""
+_NO_PROBLEMS: Problems = MappingProxyType({})
+_PROBLEMS_KEY = "resift.problems"
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What the newest version of the table holds, object by object.
+
+    An object may be there several times, as different attempts have read it. Of `broken` ones
+    passages are missing; resift itself never leaves such.
+    """
+
+    whole: tuple[Entry, ...]
+    broken: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPassage:
+    """A passage's vector, ``(dim,)``, with its text and its position in an object."""
+
+    search_text: str
+    content: bytes
+    made_by: str
+    ordinal: int
+    vector: NDArray[np.float32]
+
+
+class Conflict(StoreError):
+    """Another writer has committed a change that conflicts with this one: do it again."""
+
+
+class Store:
+    """The writer's side of an index's table."""
+
+    def __init__(self, uri: str, dataset: Any) -> None:
+        """Hold an open dataset; use `Store.open`."""
+        self.uri = uri
+        self._dataset = dataset
+
+    @classmethod
+    def open(cls, location: Location, embedder: Embedder) -> "Store":
+        """Open the table of the index at `location` for writing, or create it."""
+        with store_errors(location.uri):
+            return cls(location.uri, open_or_create_table(location, embedder))
+
+    @property
+    def version(self) -> int:
+        """The table's version that is open here."""
+        return int(self._dataset.version)
+
+    def refresh(self) -> int:
+        """Open what others have committed since; return the newest version."""
+        with store_errors(self.uri):
+            self._dataset.checkout_latest()
+        return self.version
+
+    @property
+    def table(self) -> str:
+        """The identifier that the table was given when it was created."""
+        return str(self.schema.metadata[b"table"].decode())
+
+    @property
+    def schema(self) -> Any:
+        """The table's Arrow schema."""
+        return self._dataset.schema
+
+    def contents(self) -> Contents:
+        """What the open version holds. Reads small columns only."""
+        counts: dict[tuple[Any, ...], int] = {}
+        with store_errors(self.uri):
+            columns = [*ORIGIN_COLUMNS, "passages", PRECOMPUTED_BY, HAS_STATES]
+            for batch in self._dataset.scanner(columns=columns).to_batches():
+                for key, count in _groups(batch, columns):
+                    counts[key] = counts.get(key, 0) + count
+        whole: list[Entry] = []
+        broken: list[Entry] = []
+        for (*origin, passages, precomputed_by, has_states), count in counts.items():
+            entry = Entry(Origin(*origin), passages, precomputed_by if has_states else None)
+            (whole if count == passages else broken).append(entry)
+        return Contents(tuple(whole), tuple(broken))
+
+    def append(self, batches: Iterable[Any], problems: Problems = _NO_PROBLEMS) -> None:
+        """Add record batches in one commit: readers of the table see all of them or none.
+
+        `problems` are stored with the commit, because they are not in the rows and in the manifest
+        only once it is published: a run that resumes another one's commits reads them here.
+        What the iterable raises is raised as it is.
+        """
+        arrow = require("pyarrow", "index")
+        lance = require("lance", "index")
+        raised: list[BaseException] = []
+        reader = arrow.RecordBatchReader.from_batches(self.schema, _recording(batches, raised))
+        try:
+            with store_errors(self.uri):
+                self._dataset = lance.write_dataset(
+                    reader,
+                    self._dataset,
+                    mode="append",
+                    max_rows_per_file=_FRAGMENT_ROWS,
+                    transaction_properties=_to_properties(problems),
+                )
+        except StoreError:
+            if raised:
+                raise raised[0] from None
+            raise
+
+    def problems(self, since: int) -> dict[tuple[str, str], tuple[str, ...]]:
+        """What was stored with the commits after version `since` of the table. A read for each."""
+        problems: dict[tuple[str, str], tuple[str, ...]] = {}
+        for version in range(since + 1, self.version + 1):
+            try:
+                with store_errors(self.uri):
+                    properties = self._dataset.read_transaction(version).transaction_properties
+            except StoreError as error:
+                if isinstance(error.__cause__, OSError) and not is_missing(error.__cause__):
+                    raise
+                # It was cleaned up; or it merged files, which pylance 14.0.2 cannot convert to
+                # Python, and added no rows.
+                continue
+            try:
+                problems |= _from_properties(properties)
+            except ValueError as error:
+                raise StoreError(
+                    f"{self.uri}: the problems stored with version {version} of its table are "
+                    f"damaged ({error}): roll back, or build a new index"
+                ) from error
+        return problems
+
+    def remove(self, entries: Sequence[Entry]) -> None:
+        """Delete the passages that these attempts have written of these objects."""
+        with _committing(self.uri):
+            for at in range(0, len(entries), _DELETE_BATCH):
+                self._dataset.delete(_predicate(entries[at : at + _DELETE_BATCH]))
+
+    def vectors(
+        self, entries: Sequence[Entry], version: int | None = None
+    ) -> Iterator[StoredPassage]:
+        """The vectors of these objects' passages, so that they need not be computed again.
+
+        `version` is an earlier version of the table; None is the open one.
+        """
+        if not entries:
+            return
+        with store_errors(self.uri):
+            table = self._dataset.checkout_version(version) if version else self._dataset
+        columns = ["search_text", "content", "made_by", "ordinal", "vector"]
+        for at in range(0, len(entries), _DELETE_BATCH):
+            predicate = _predicate(entries[at : at + _DELETE_BATCH])
+            with store_errors(self.uri):
+                for batch in table.scanner(columns=columns, filter=predicate).to_batches():
+                    values = (batch[name].to_pylist() for name in columns[:-1])
+                    yield from map(StoredPassage, *values, to_matrix(batch["vector"]))
+
+    def index(self, before: VectorIndex | None, embedder: Embedder) -> VectorIndex:
+        """Merge small files and index all rows; raise `Conflict` if another writer interferes.
+
+        The full-text index is built again each time: an index that is added to keeps the statistics
+        of deleted rows, and BM25 would go on counting their words. The vector index has no
+        statistics; it is added to until `index_vectors` finds that it should be built again.
+        """
+        with _committing(self.uri):
+            self._compact()
+            self._dataset.create_scalar_index(
+                "search_text", "INVERTED", name=TEXT_INDEX, replace=True, with_position=False
+            )
+            vectors = index_vectors(self._dataset, before, embedder)
+            if self._unindexed():  # another writer has added rows in the meantime
+                self._dataset.optimize.optimize_indices(index_names=[TEXT_INDEX])
+        if self._unindexed():
+            raise Conflict(f"{self.uri}: rows were added while they were indexed")
+        return vectors
+
+    def files(self) -> tuple[tuple[str, int], ...]:
+        """All files of the open version, ``(path, bytes)``, by path."""
+        with store_errors(self.uri):
+            tracked = self._dataset.tracked_files(min_version=self.version).read_all().to_pylist()
+            sizes = {
+                file["path"]: file["size_bytes"]
+                for file in self._dataset.all_files().read_all().to_pylist()
+            }
+        needed = {file["path"] for file in tracked if file["version"] == self.version}
+        return tuple((path, sizes[path]) for path in sorted(needed) if path in sizes)
+
+    def restore(self, version: int) -> None:
+        """Make an old version of the table the newest one."""
+        with _committing(self.uri):
+            old = self._dataset.checkout_version(version)
+            old.restore()
+        self.refresh()
+
+    def clean(self, keep: Iterable[int], older_than_s: float) -> int:
+        """Delete older versions that are not in `keep`, and their files; return the bytes freed."""
+        limit = datetime.now(UTC) - timedelta(seconds=older_than_s)
+        keep = {*keep, self.refresh()}
+        with store_errors(self.uri):
+            old = [  # Lance gives local time without a zone
+                int(version["version"])
+                for version in self._dataset.versions()
+                if version["version"] not in keep and version["timestamp"].astimezone(UTC) < limit
+            ]
+            if not old:
+                return 0
+            stats = self._dataset.cleanup_old_versions(versions=old)
+        return int(stats.bytes_removed)
+
+    def __len__(self) -> int:
+        with store_errors(self.uri):
+            return int(self._dataset.count_rows())
+
+    def _compact(self) -> None:
+        fragments = self._dataset.get_fragments()
+        small = sum(fragment.count_rows() < _FRAGMENT_ROWS // 2 for fragment in fragments)
+        deleted = sum(fragment.num_deletions for fragment in fragments)
+        if small >= _SMALL_FRAGMENTS or deleted * 10 > len(self):
+            self._dataset.optimize.compact_files(
+                target_rows_per_fragment=_FRAGMENT_ROWS, batch_size=1024
+            )
+
+    def _unindexed(self) -> int:
+        stats = self._dataset.stats.index_stats(TEXT_INDEX)
+        return int(stats["num_unindexed_rows"])
+
+
+def _groups(batch: Any, columns: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], int]]:
+    """Distinct rows of a record batch, with the number of times that each occurs."""
+    arrow = require("pyarrow", "index")
+    table = arrow.Table.from_batches([batch])
+    grouped = table.group_by(list(columns)).aggregate([([], "count_all")])
+    values = [grouped[name].to_pylist() for name in columns]
+    yield from zip(zip(*values, strict=True), grouped["count_all"].to_pylist(), strict=True)
+
+
+def _recording(batches: Iterable[Any], raised: list[BaseException]) -> Iterator[Any]:
+    """The same batches; what they raise is recorded, because Lance replaces it by its own error."""
+    try:
+        yield from batches
+    except BaseException as error:
+        raised.append(error)
+        raise
+
+
+def _to_properties(problems: Problems) -> dict[str, str] | None:
+    lines = [[*key, *texts] for key, texts in problems.items() if texts]
+    return {_PROBLEMS_KEY: json.dumps(lines)} if lines else None
+
+
+def _from_properties(properties: Mapping[str, str] | None) -> Problems:
+    """The inverse of `_to_properties`; raise `ValueError` for what it does not write."""
+    try:
+        lines = json.loads((properties or {}).get(_PROBLEMS_KEY, "[]"))
+        if not all(isinstance(text, str) for line in lines for text in line):
+            raise ValueError("expected texts")
+        return {(uri, attempt): tuple(texts) for uri, attempt, *texts in lines}
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
+def _predicate(entries: Sequence[Entry]) -> str:
+    """SQL for the rows of these attempts at these objects."""
+    by_attempt: dict[str, list[str]] = {}
+    for entry in entries:
+        by_attempt.setdefault(entry.origin.attempt, []).append(sql_literal(entry.origin.uri))
+    return " OR ".join(
+        f"(attempt = {sql_literal(attempt)} AND uri IN ({', '.join(uris)}))"
+        for attempt, uris in by_attempt.items()
+    )
+
+
+@contextmanager
+def _committing(uri: str) -> Iterator[None]:
+    """Turn errors raised inside into a `StoreError`: `Conflict` if another commit came first."""
+    try:
+        with store_errors(uri):
+            yield
+    except StoreError as error:
+        message = str(error.__cause__)  # several classes, OSError among them: only the text tells
+        if any(sign in message for sign in _CONFLICTS):
+            raise Conflict(f"{uri}: {message.partition(', /')[0]}") from error.__cause__
+        raise

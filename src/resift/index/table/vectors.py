@@ -1,0 +1,133 @@
+"""How vectors are searched: exactly while they are few, else by a graph of measured recall.
+
+Lance's HNSW over int8 vectors has the best recall for its time among its indexes, and is small
+enough to be read as a whole, which is one request to object storage (LOG.md, 2026-11-23).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resift.index.embed import Embedder
+from resift.index.versions.record import VectorIndex
+
+Floats = NDArray[np.float32]
+
+VECTOR_INDEX = "vector_hnsw"
+NEAREST = 100
+# Below, comparing every vector takes no longer than anything else in a search.
+_EXACT_ROWS = 10_000
+_KIND = "IVF_HNSW_SQ"
+# Larger graphs take memory to build: a gigabyte more at 400,000 rows than in parts of 100,000.
+_PARTITION_ROWS = 200_000
+# Values of ef to try; the first that reaches `_RECALL` is taken.
+_EFFORTS = (150, 300, 600, 1200)
+_RECALL = 0.98
+_SAMPLE = 64
+# A sample query is a passage's first words: real queries are short, and lie further from the
+# passages than passages from each other. A passage's own vector would overestimate the recall.
+_QUERY_WORDS = 10
+# Rows added after the graph was built are in small graphs of their own. Once they, or the deleted
+# rows, are more than this share, the graph is built again.
+_STALE_SHARE = 0.2
+
+
+def index_vectors(dataset: Any, before: VectorIndex | None, embedder: Embedder) -> VectorIndex:
+    """Bring the vector index up to date, or build it; return what it is and its recall."""
+    rows = dataset.count_rows()
+    exists = any(index.name == VECTOR_INDEX for index in dataset.describe_indices())
+    if rows < _EXACT_ROWS:
+        if exists:
+            dataset.drop_index(VECTOR_INDEX)
+        return VectorIndex()
+    if exists and before and before.kind == _KIND and not _is_stale(dataset, before, rows):
+        dataset.optimize.optimize_indices(index_names=[VECTOR_INDEX])
+        return before
+    partitions = -(-rows // _PARTITION_ROWS)
+    dataset.create_index(
+        "vector",
+        _KIND,
+        name=VECTOR_INDEX,
+        metric="dot",
+        num_partitions=partitions,
+        replace=True,
+    )
+    return _with_effort(dataset, embedder, VectorIndex(_KIND, rows, partitions))
+
+
+def nearest(dataset: Any, vector: Floats, k: int, index: VectorIndex, **options: Any) -> Any:
+    """Row ids and distances of the `k` nearest, as Arrow; the distance is one minus the cosine."""
+    query: dict[str, Any] = {"column": "vector", "q": vector, "k": k, "metric": "dot"}
+    if index.kind == "exact":
+        query |= {"use_index": False}
+    else:
+        query |= {"nprobes": index.partitions, "ef": max(index.effort, k)}
+    return dataset.scanner(
+        columns=["_distance"], with_row_id=True, prefilter=True, nearest=query, **options
+    ).to_table()
+
+
+def exact_nearest(dataset: Any, queries: Floats) -> Sequence[NDArray[np.int64]]:
+    """Row ids of each query's `NEAREST`, by comparing all vectors, one batch at a time."""
+    ids = np.empty((len(queries), 0), np.int64)
+    scores = np.empty((len(queries), 0), np.float32)
+    for batch in dataset.scanner(columns=["vector"], with_row_id=True).to_batches():
+        batch_scores = queries @ to_matrix(batch["vector"]).T
+        batch_ids = np.broadcast_to(batch["_rowid"].to_numpy().astype(np.int64), batch_scores.shape)
+        ids, scores = np.hstack([ids, batch_ids]), np.hstack([scores, batch_scores])
+        best = np.argpartition(-scores, min(NEAREST, scores.shape[1]) - 1)[:, :NEAREST]
+        ids, scores = np.take_along_axis(ids, best, 1), np.take_along_axis(scores, best, 1)
+    return list(ids)
+
+
+def to_matrix(column: Any) -> Floats:
+    """An Arrow column of vectors as an array, ``(rows, dim)``."""
+    matrix: Floats = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+    return matrix
+
+
+def _is_stale(dataset: Any, before: VectorIndex, rows: int) -> bool:
+    stats = dataset.stats.index_stats(VECTOR_INDEX)
+    # The rows of the large graph that still exist; each addition has a number here.
+    in_graph = max(stats["num_indexed_rows_per_delta"], default=0)
+    return max(rows - in_graph, before.rows - in_graph) > _STALE_SHARE * before.rows
+
+
+def _with_effort(dataset: Any, embedder: Embedder, index: VectorIndex) -> VectorIndex:
+    """The index with the least effort that finds enough of the exact nearest rows."""
+    queries = _query_vectors(embedder, _sample_queries(dataset, index.rows))
+    exact = exact_nearest(dataset, queries)
+    for effort in _EFFORTS:
+        index = replace(index, effort=effort, sample=len(queries))
+        approximate = [nearest(dataset, query, NEAREST, index)["_rowid"] for query in queries]
+        recalls = [
+            len(set(row_ids.to_pylist()) & set(exact_ids.tolist())) / len(exact_ids)
+            for row_ids, exact_ids in zip(approximate, exact, strict=True)
+        ]
+        index = replace(index, recall=round(float(np.mean(recalls)), 4))
+        if index.recall >= _RECALL:
+            break
+    return index
+
+
+def _query_vectors(embedder: Embedder, texts: Sequence[str]) -> Floats:
+    """Vectors of texts as a search would make them, ``(n, dim)``.
+
+    One batch if the model embeds queries and passages alike; else query by query, because a vector
+    made with the prompt for passages lies nearer to passages than any query's does.
+    """
+    vectors = embedder.embed(texts)
+    if not len(texts) or np.allclose(embedder.embed_query(texts[0]), vectors[0], atol=1e-3):
+        return vectors
+    queries = np.stack([embedder.embed_query(text) for text in texts])
+    non_zero = queries[queries.any(axis=1)]  # a query without a known word finds nothing
+    return non_zero if len(non_zero) else vectors
+
+
+def _sample_queries(dataset: Any, rows: int) -> list[str]:
+    indices = np.random.default_rng(0).choice(rows, min(_SAMPLE, rows), replace=False)
+    texts = dataset.take(sorted(indices.tolist()), columns=["text"])["text"].to_pylist()
+    return [" ".join(text.split()[:_QUERY_WORDS]) for text in texts]

@@ -1,0 +1,190 @@
+"""What one call does before its documents run, and after: recall, tokenise, remember.
+
+Each generator is in steps of some milliseconds. It ends early where the deadline does, and what is
+known by then is the answer.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from resift.rerank.caches import PairCache, StateCache
+from resift.rerank.deadline import Deadline
+from resift.rerank.models import Model
+from resift.rerank.precompute import EncodedDocument, digest
+from resift.rerank.request import Steps
+from resift.rerank.state import CallState, DocumentState
+from resift.rerank.tokenization import TokenRow
+from resift.rerank.tuning import Throughput
+from resift.rerank.windows import Wanted
+from resift.types import Status
+
+TOKENISED_AT_ONCE, HASHED_AT_ONCE = 16_384, 1_000_000
+"""Characters in one step of a call: some milliseconds."""
+
+
+@dataclass(slots=True)
+class Call:
+    """A query and its texts.
+
+    `wanted` says whether tokens of cut texts are counted to the end, and `remembered` whether the
+    caches may keep what is computed.
+    """
+
+    model: Model
+    query: str
+    query_row: TokenRow
+    texts: Sequence[object]
+    deadline: Deadline
+    wanted: Wanted
+    state: CallState
+    remembered: bool = True
+    recounted: list[DocumentState] = field(default_factory=list)
+
+    def recall(self, cache: PairCache) -> Steps[None]:
+        """Take from the cache the scores that it has, and count what they left uncounted."""
+        documents: list[DocumentState] = []
+        for part in self._parts(HASHED_AT_ONCE):
+            for document, key in zip(part, cache.keys(self.query, _texts(part)), strict=True):
+                document.key = key
+            documents.extend(part)
+            if self.deadline.spent:
+                break
+            yield None
+        scores = cache.get([document.key for document in documents])
+        for document in documents:
+            if document.key in scores:
+                self.state.recall(document, scores[document.key])
+        if self.wanted != "beginning":
+            yield from self._recount(documents)
+
+    def _recount(self, documents: Sequence[DocumentState]) -> Steps[None]:
+        """Count the tokens of recalled texts that an earlier call had no time to count."""
+        for document in documents:
+            if document.recalled is None or document.row.counted:
+                continue
+            yield from self._encode([document])
+            if document.encoded is None:
+                break
+            (row,) = self._rows([document])
+            document.row = replace(document.row, dropped=row.dropped, counted=True)
+            document.recalled = replace(document.recalled, dropped=row.dropped)
+            self.recounted.append(document)
+
+    def find_encoded(
+        self, encoded: Mapping[int, EncodedDocument], cache: StateCache | None
+    ) -> None:
+        """Take what the caller has of the texts, by index, and else the cache."""
+        unscored = self.state.unscored
+        for index in unscored:
+            if index in encoded:
+                self._document(index).encoded = encoded[index]
+        if cache is not None and self.model.state_type is not None:
+            self._find_states(unscored, cache)
+
+    def _find_states(self, indices: Sequence[int], cache: StateCache) -> None:
+        missing: list[DocumentState] = []
+        for index in indices:
+            if self.deadline.spent:
+                break
+            document = self._document(index)
+            if document.encoded is None or document.encoded.states is None:
+                document.digest = digest(document.text)
+                missing.append(document)
+        cached = cache.get(document.digest for document in missing)
+        for document in missing:
+            known = cached.get(document.digest)
+            if known is not None and (known.tokens.counted or self.wanted == "beginning"):
+                document.encoded = known
+            if not self.remembered:
+                document.digest = b""
+
+    def tokenise(self, throughput: Throughput) -> Steps[list[DocumentState]]:
+        """Make the rows of the texts without a score; gives the documents that can run."""
+        ready: list[DocumentState] = []
+        tokens = 0
+        for part in self._parts(TOKENISED_AT_ONCE):
+            left_s = self.deadline.left_s
+            if left_s is not None and tokens > 4 * throughput.tokens(left_s):
+                break  # what comes later could not be scored
+            yield from self._encode(part)
+            part = [document for document in part if document.encoded is not None]
+            for document, row in zip(part, self._rows(part), strict=True):
+                document.row = row
+                document.precomputed = _has_states(document.encoded, row)
+                tokens += 0 if document.precomputed else len(row.ids)
+                self.state.statuses[document.index] = _status(row)
+            ready.extend(document for document in part if document.row.seen)
+            if self.deadline.spent:
+                break
+        return ready
+
+    def remember(self, cache: PairCache) -> None:
+        """Put into the cache what went through every stage, and what was recounted."""
+        stages = len(self.model.stages)
+        scores = {
+            document.key: document.score
+            for document in self.state.documents.values()
+            if document.key and document.recalled is None and len(document.logits) == stages
+        }
+        for document in self.recounted:
+            if document.recalled is not None:
+                scores[document.key] = document.recalled
+        cache.put(scores)
+
+    def _encode(self, documents: Sequence[DocumentState]) -> Steps[None]:
+        """Tokenise the texts that are not encoded, as far as the deadline goes."""
+        missing = [document for document in documents if document.encoded is None]
+        if self.deadline.spent or not missing:
+            return
+        left = iter(missing)
+        for tokens in self.model.tokens(_texts(missing), self.wanted):
+            if tokens is not None:
+                next(left).encoded = EncodedDocument(tokens)
+            if self.deadline.spent:
+                return
+            if tokens is None:
+                yield None
+        yield None
+
+    def _rows(self, documents: Sequence[DocumentState]) -> list[TokenRow]:
+        encoded = (document.encoded for document in documents)
+        tokens = [known.tokens for known in encoded if known is not None]
+        return self.model.rows(self.query_row, _texts(documents), tokens)
+
+    def _document(self, index: int) -> DocumentState:
+        document = self.state.documents.get(index)
+        if document is None:
+            document = DocumentState(index, str(self.texts[index]))
+            self.state.documents[index] = document
+        return document
+
+    def _parts(self, characters: int) -> Iterator[list[DocumentState]]:
+        """The documents without a score in order: as many at once, or one longer text."""
+        part: list[DocumentState] = []
+        size = 0
+        for index in self.state.unscored:
+            document = self._document(index)
+            if part and size + len(document.text) > characters:
+                yield part
+                part, size = [], 0
+            part.append(document)
+            size += len(document.text)
+        if part:
+            yield part
+
+
+def _texts(documents: Sequence[DocumentState]) -> list[str]:
+    return [document.text for document in documents]
+
+
+def _has_states(encoded: EncodedDocument | None, row: TokenRow) -> bool:
+    """Whether there are states for each token of a row."""
+    return (
+        encoded is not None and encoded.states is not None and len(encoded.states) == len(row.ids)
+    )
+
+
+def _status(row: TokenRow) -> Status:
+    if not row.seen:
+        return "empty"
+    return "cut" if row.dropped else "ok"

@@ -1,0 +1,1 @@
+"""Tests of where indexes live, without a server."""
