@@ -81,7 +81,7 @@ def make_exits_artifact(folder: Path) -> Path:
     """A joint artifact of three stages, cut after 2 and 3 of 4 layers."""
     shape = EncoderShape(layers=4, heads=4, epsilon=1e-12, activation="gelu")
     weights = with_exits(random_weights(4), 2, 3)
-    names = [f"stage-{place}.onnx" for place in range(3)]
+    names = [f"stage-{index}.onnx" for index in range(3)]
     for name, layers in zip(names, (range(2), range(2, 3), range(3, 4)), strict=True):
         onnx.save(stage_graph(weights, shape, layers), str(folder / name))
     shutil.copy(BUNDLED / TOKENIZER, folder / TOKENIZER)

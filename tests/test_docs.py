@@ -27,9 +27,9 @@ PAGES = [name for name in NAMES if (ROOT / name).is_file()] + sorted(
 def links(text: str) -> list[str]:
     """Targets within the repository, code blocks left out, anchors cut off."""
     prose = re.sub(r"^```.*?^```|`[^`\n]*`", "", text, flags=re.M | re.S)
-    targets = ["".join(found) for found in LINK.findall(prose)]
-    own = (target for target in targets if not re.match(r"[a-z][a-z0-9+.-]*:|#", target))
-    return [target.partition("#")[0] for target in own]
+    targets = ["".join(groups) for groups in LINK.findall(prose)]
+    internal = (target for target in targets if not re.match(r"[a-z][a-z0-9+.-]*:|#", target))
+    return [target.partition("#")[0] for target in internal]
 
 
 @pytest.mark.parametrize("page", PAGES)

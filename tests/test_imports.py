@@ -108,19 +108,19 @@ def _room(file: str) -> str:
 def offences(file: str, text: str) -> list[str]:
     """What a file imports though its room must not, one message each."""
     room = _room(file)
-    found = []
+    problems = []
     for line, module in _imports(ast.parse(text)):
         top, _, rest = module.partition(".")
         if not top:
-            found.append(f"{file}:{line}: relative import of {module}; name the room")
+            problems.append(f"{file}:{line}: relative import of {module}; name the room")
         elif top == "resift" and rest:
             other = rest.partition(".")[0]
             allowed = MAY_IMPORT[room] | ALSO.get(file, set()) | {room}
             if other not in allowed:
-                found.append(f"{file}:{line}: {room} must not import {module}")
+                problems.append(f"{file}:{line}: {room} must not import {module}")
         elif top in DOORS and not file.startswith(DOORS[top]):
-            found.append(f"{file}:{line}: {top} comes in through {', '.join(DOORS[top])} only")
-    return found
+            problems.append(f"{file}:{line}: {top} comes in through {', '.join(DOORS[top])} only")
+    return problems
 
 
 @pytest.mark.parametrize("file", [file for file in _files() if file != "__init__.py"])

@@ -175,7 +175,7 @@ def test_an_unreadable_hit_has_no_explanation(resift: Resift, lines: Path) -> No
     assert [row["explanation"] is None for row in rows] == [False, False, False, True]
     done = resift("rerank", "-q", QUERY, lines, "--explain", 99)
     assert done.code == 0 and "4. 4: nothing to explain: empty" in done.out
-    assert "rank 3 stands above rank 4, which has no score: empty" in " ".join(done.out.split())
+    assert "rank 3 is above rank 4, which has no score: empty" in " ".join(done.out.split())
 
 
 def test_the_table_shows_signed_effects_and_compares_neighbours(

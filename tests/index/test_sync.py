@@ -305,9 +305,9 @@ def test_a_run_that_was_killed_is_gone_on_with(
 def test_an_object_of_which_passages_are_missing_is_read_again(shelf: Shelf) -> None:
     shelf.write(a="alpha", b="beta")
     shelf.sync()
-    half = replace(shelf.passages()[0], passages=2)
-    shelf.store().remove([shelf.versions.entries(shelf.newest())[half.origin.uri]])
-    shelf.add(replace(half, origin=replace(half.origin, attempt="3")))
+    passage = replace(shelf.passages()[0], passages=2)
+    shelf.store().remove([shelf.versions.entries(shelf.newest())[passage.origin.uri]])
+    shelf.add(replace(passage, origin=replace(passage.origin, attempt="3")))
     shelf.write(c="gamma")
     assert counts(shelf.sync()) == (1, 1, 0, 1)
     assert shelf.texts() == ["alpha", "beta", "gamma"]

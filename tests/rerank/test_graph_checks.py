@@ -51,7 +51,7 @@ def test_a_head_of_two_labels_is_refused_whatever_it_declares(
     for initializer in twice.graph.initializer:
         if initializer.name.startswith("head.projection"):
             values = numpy_helper.to_array(initializer)
-            axis = next(place for place, size in enumerate(values.shape) if size == 1)
+            axis = next(index for index, size in enumerate(values.shape) if size == 1)
             initializer.CopyFrom(
                 numpy_helper.from_array(np.repeat(values, 2, axis), initializer.name)
             )

@@ -73,7 +73,7 @@ def test_a_hit_is_proved_by_its_own_text_whatever_the_index_says_by_now(
 
 
 @pytest.mark.parametrize(
-    ("changes", "place", "standing"),
+    ("changes", "citation", "standing"),
     [
         ({"text": "The dog is an alien that barks."}, {}, "unproved"),
         ({"text": ""}, {}, "unproved"),
@@ -102,12 +102,12 @@ def test_a_hit_is_proved_by_its_own_text_whatever_the_index_says_by_now(
     ],
 )
 def test_what_was_altered_is_not_proved(
-    untouched: Index, changes: dict[str, Any], place: dict[str, Any] | None, standing: str
+    untouched: Index, changes: dict[str, Any], citation: dict[str, Any] | None, standing: str
 ) -> None:
     hit = asdict(hit_of(untouched, "dog barks"))
     cited = hit | changes
-    if place is not None:
-        cited["citation"] = dict(hit["citation"]) | place
+    if citation is not None:
+        cited["citation"] = dict(hit["citation"]) | citation
     assert untouched.verify_citation(cited).status == standing
 
 
@@ -168,9 +168,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Versioned:
 def cited(bucket: Versioned, **changes: Any) -> dict[str, Any]:
     fetched = bucket.find("docs/dog.md")
     assert fetched
-    place = {"uri": bucket.uri, "start": 9, "end": len(OLD), "doc_id": "docs/dog.md"}
+    citation = {"uri": bucket.uri, "start": 9, "end": len(OLD), "doc_id": "docs/dog.md"}
     seen = {"etag": fetched.etag, "object_version": fetched.version, "heading": ""}
-    return {"id": "x", "text": OLD[9:], "citation": place | seen | changes}
+    return {"id": "x", "text": OLD[9:], "citation": citation | seen | changes}
 
 
 def test_the_version_of_an_object_is_proved_as_well(index: Index, bucket: Versioned) -> None:

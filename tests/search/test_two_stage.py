@@ -179,8 +179,8 @@ def test_with_few_requests_the_answer_is_what_was_found_by_then(
 def test_with_enough_requests_nothing_is_left_out(snapshot: Snapshot, remote: Snapshot) -> None:
     plenty = SearchOptions(max_requests=10_000)
     ranking, expected = (
-        search("cat dog", place, EMBEDDER, None, plan)
-        for place, plan in ((remote, plenty), (snapshot, SearchOptions()))
+        search("cat dog", source, EMBEDDER, None, plan)
+        for source, plan in ((remote, plenty), (snapshot, SearchOptions()))
     )
     assert ranking.hits == expected.hits
     assert not ranking.receipt.partial

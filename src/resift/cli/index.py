@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resift.cli.options import AsJson, IndexUri, Model, uncalibrated
-from resift.cli.output import print_json, print_line, progress, say
+from resift.cli.output import print_json, print_line, print_status, progress
 
 if TYPE_CHECKING:
     from resift.cli.source_options import GivenOptions
@@ -118,9 +118,9 @@ def _source_options(
     source_options = given.applied_to(DEFAULT_OPTIONS if forget else before)
     changed = differences(before, source_options)
     if before != DEFAULT_OPTIONS and changed:
-        say(f"options changed: {', '.join(changed)}")
+        print_status(f"options changed: {', '.join(changed)}")
     elif before != DEFAULT_OPTIONS:
-        say(f"remembered options: {described(before)}")
+        print_status(f"remembered options: {described(before)}")
     return source_options
 
 
@@ -138,7 +138,7 @@ def _print_plan(plan: "SyncPlan", as_json: bool) -> None:
         f"({plan.sampled} documents were read for this estimate)"
     )
     if plan.refusal:
-        say(f"the sync would stop: {plan.refusal}")
+        print_status(f"the sync would stop: {plan.refusal}")
 
 
 def _print_report(target: "Index", report: "SyncReport", as_json: bool) -> None:
@@ -147,7 +147,7 @@ def _print_report(target: "Index", report: "SyncReport", as_json: bool) -> None:
         return
     print_skipped(report)
     if report.other_sources:
-        say(f"the index also holds {', '.join(report.other_sources)}")
+        print_status(f"the index also holds {', '.join(report.other_sources)}")
     reused = f", {report.passages_reused:,} had vectors" if report.passages_reused else ""
     unread = f", {report.unread} not readable, left as they were" if report.unread else ""
     emptied = f", {report.emptied} without text now" if report.emptied else ""
@@ -189,12 +189,12 @@ def print_skipped(report: "SyncReport | SyncPlan") -> None:
     """Print the skipped files and the reasons on stderr."""
     partly = {*report.partly_read}
     for uri, reason in report.skipped[:SHOWN]:
-        say(f"{'note' if uri in partly else 'skipped'} {uri}: {reason}")
+        print_status(f"{'note' if uri in partly else 'skipped'} {uri}: {reason}")
     if len(report.skipped) > SHOWN:
-        say(f"and {len(report.skipped) - SHOWN:,} more; --json lists all")
+        print_status(f"and {len(report.skipped) - SHOWN:,} more; --json lists all")
     if report.passed_over:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in report.passed_over.items())
-        say(f"passed over, no documents: {kinds}")
+        print_status(f"passed over, no documents: {kinds}")
 
 
 def _duration(seconds: float) -> str:

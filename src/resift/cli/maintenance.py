@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from resift.cli.options import AsJson, IndexUri
-from resift.cli.output import print_json, print_line, print_table, say
+from resift.cli.output import print_json, print_line, print_status, print_table
 
 if TYPE_CHECKING:
     from resift.index.versions.record import Version
@@ -91,7 +91,7 @@ def doctor(
     else:
         for check in diagnosis.checks:
             mark = "ok" if check.ok else "FAILS" if check.needed else "warning"
-            say(f"{mark:8}{check.name:18}{check.detail}")
+            print_status(f"{mark:8}{check.name:18}{check.detail}")
         print_line(f"{diagnosis.uri}: {diagnosis.verdict}")
     if not diagnosis.is_safe:
         raise typer.Exit(1)

@@ -22,7 +22,7 @@ errors = Console(stderr=True)
 SNIPPET = 160  # characters of a passage
 
 
-def say(line: str, style: str | None = None) -> None:
+def print_status(line: str, style: str | None = None) -> None:
     """Print one line on stderr, without markup."""
     errors.print(printable(line), markup=False, highlight=False, soft_wrap=True, style=style)
 
@@ -44,7 +44,7 @@ def plain_warnings() -> Iterator[None]:
     """Print each warning as one line on stderr, without the source line."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_, **__: say(str(message))
+        warnings.showwarning = lambda message, *_, **__: print_status(str(message))
         yield
 
 
@@ -52,7 +52,7 @@ class _StderrHandler(logging.Handler):
     """Prints log records as lines on stderr; tracebacks only with ``RESIFT_DEBUG``."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(record.getMessage())
+        print_status(record.getMessage())
         if record.exc_info:
             print_traceback(record.exc_info[1])
 

@@ -17,10 +17,10 @@ from resift.cli import as_json
 from resift.cli.output import (
     print_json,
     print_line,
+    print_status,
     print_table,
     print_text,
     printable,
-    say,
     snippet,
 )
 from resift.cli.streams import PASSAGE_TABLE
@@ -77,7 +77,7 @@ def print_ranking(ranking: Ranking, how: RankingFormat) -> None:
     """Print a ranking in this format, with its first hits explained."""
     explanations = _explanations(ranking, how.explain or 0)
     if ranking.abstained:
-        say("no candidate is relevant enough: the best score is below --abstain-below")
+        print_status("no candidate is relevant enough: the best score is below --abstain-below")
     extra = [{"explanation": explanation} for explanation in explanations]
     if how.as_json:
         print_json(as_json.document(ranking, extra))
@@ -85,7 +85,7 @@ def print_ranking(ranking: Ranking, how: RankingFormat) -> None:
         for line in as_json.lines(ranking, extra):
             print(as_json.text(line))
         if ranking.receipt.partial:
-            say(f"partial: {ranking.receipt.reason}")
+            print_status(f"partial: {ranking.receipt.reason}")
     else:
         print_hits(ranking)
         _print_explanations(ranking, explanations)
@@ -94,7 +94,7 @@ def print_ranking(ranking: Ranking, how: RankingFormat) -> None:
 def _explanations(ranking: Ranking, count: int) -> list[Explanation | None]:
     """Explanations of the first hits; None for a hit that cannot be read."""
     if count and ranking.explainer is None:
-        say(f"nothing to explain: {ranking.receipt.reason or 'nothing was reranked'}")
+        print_status(f"nothing to explain: {ranking.receipt.reason or 'nothing was reranked'}")
         return []
     readable = ("ok", "cut", "late", "not_reranked")
     return [
@@ -117,7 +117,7 @@ def print_hits(ranking: Ranking) -> None:
         print_table(table, PASSAGE_TABLE)
     else:
         print_line("nothing to show", style="dim")
-    say(receipt_line(ranking), style="dim")
+    print_status(receipt_line(ranking), style="dim")
 
 
 def receipt_line(ranking: Ranking) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from resift.cli import options, streams
-from resift.cli.output import plain_warnings, say
+from resift.cli.output import plain_warnings, print_status
 from resift.cli.ranking import ExplainOption, RankingFormat, print_ranking
 from resift.errors import InputError
 from resift.inputs import chunks, lines, open_input
@@ -89,7 +89,7 @@ def read_candidates(file: Path, text_field: str = "text") -> Iterator[Candidate]
         unexpected += not is_json and _object(line) is not None
         yield parse(file, number, line, text_field)
     if unexpected:
-        say(
+        print_status(
             f"{file}: {unexpected} lines are JSON objects, most are not: all are read as plain text"
         )
 
@@ -102,7 +102,9 @@ def _json_line(file: Path, number: int, line: str, text_field: str) -> Candidate
     row = _object(line)
     if row is not None and text_field in row:
         return from_fields(str(number), row, text_field)
-    say(f'{file}:{number}: not a JSON object with a "{text_field}"; it stays unread in the ranking')
+    print_status(
+        f'{file}:{number}: not a JSON object with a "{text_field}"; it stays unread in the ranking'
+    )
     return Candidate(id=str(number), text=None)  # type: ignore[arg-type]
 
 

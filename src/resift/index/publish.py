@@ -132,8 +132,8 @@ def clean(
         if replaced <= limit and version not in readable[-keep:]:
             versions.remove(version)
             removed.append(version.number)
-    kept = [version.table_version for version in readable if version.number not in removed]
-    return removed, store.clean(kept, older_than_s)
+    remaining = [version.table_version for version in readable if version.number not in removed]
+    return removed, store.clean(remaining, older_than_s)
 
 
 def _tries() -> Iterator[int]:

@@ -57,10 +57,10 @@ class Request:
     def drop(self, data: bytes) -> None:
         """Some bytes, each for itself, then nothing more until the client leaves."""
         self.send(200, b"", Content_Length="1000000")
-        for place in range(len(data)):
+        for index in range(len(data)):
             if self._handler.server.closing.wait(0.05):  # type: ignore[attr-defined]
                 return
-            self._handler.wfile.write(data[place : place + 1])
+            self._handler.wfile.write(data[index : index + 1])
             self._handler.wfile.flush()
 
     def wait(self) -> None:

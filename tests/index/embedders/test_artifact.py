@@ -102,8 +102,8 @@ def with_reference(folder: Path, by: float) -> Path:
     embedder = opened(folder)
     cosine = float(embedder.embed_query("sea") @ embedder.embed(["whales"])[0])
     manifest = load_artifact(folder).manifest
-    kept = ReferencePair("sea", "whales", cosine + by, cosine + 0.0015)
-    write_manifest(folder, replace(manifest, reference=(kept,)))
+    pair = ReferencePair("sea", "whales", cosine + by, cosine + 0.0015)
+    write_manifest(folder, replace(manifest, reference=(pair,)))
     return folder
 
 

@@ -91,8 +91,8 @@ def test_tries_have_an_end(waits: list[float]) -> None:
 
 def test_waits_double_up_to_a_bound(waits: list[float]) -> None:
     refused(RetryLimits(5, 8, 4.0), *[status(503)] * 9)
-    for place, wait in enumerate(waits):
-        whole = endpoint.FIRST_WAIT_S * 2 ** (place + 1)
+    for number, wait in enumerate(waits):
+        whole = endpoint.FIRST_WAIT_S * 2 ** (number + 1)
         assert min(whole / 2, 4.0) <= wait <= min(whole, 4.0)
     assert waits[-1] == 4.0 and len(waits) == 7
 

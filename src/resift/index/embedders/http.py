@@ -87,8 +87,8 @@ class HttpEmbedder:
             dim = self.dim  # raises where the server accepts nothing at all
             if len(texts) > 1:
                 middle = len(texts) // 2
-                halves = (texts[:middle], texts[middle:])
-                return np.concatenate([self._embed_batch(half) for half in halves])
+                parts = (texts[:middle], texts[middle:])
+                return np.concatenate([self._embed_batch(part) for part in parts])
             if len(texts[0]) > MIN_CHARACTERS:
                 return self._embed_batch([texts[0][: len(texts[0]) // 2]])
             _LOG.warning("a text beginning %r has no vector: %s", texts[0][:40], error)
