@@ -59,3 +59,15 @@ def test_the_readme_stays_short() -> None:
     if not readme.exists():
         pytest.skip("not written yet")
     assert len(readme.read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_the_names_that_architecture_points_at_exist() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    pointers = re.findall(r"\]\(((?:src|tests)/[^)]+\.py)\): `(\w+)`", text)
+    assert len(pointers) >= 10
+    missing = [
+        f"{file}: {name}"
+        for file, name in pointers
+        if not re.search(rf"\b{name}\b", (ROOT / file).read_text(encoding="utf-8"))
+    ]
+    assert missing == []
