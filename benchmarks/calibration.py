@@ -1,15 +1,15 @@
-"""Are calibrated scores probabilities? Fitted on some queries of a collection, tested on others.
+"""Are scores probabilities? Calibrated on half of a collection's queries, measured on the others.
 
     python benchmarks/calibration.py COLLECTIONS_FOLDER [NAME …] [--queries 200] [--run bm25]
 
 Each collection is a BEIR folder with ``run.NAME.txt.gz`` and ``qrels.tsv`` or ``qrels/test.tsv``.
-At most `--queries` judged queries are scored once, then split into two parts 20 times, at random
-with fixed seeds: the fit of ``resift calibrate`` on one is measured on the other. Means over the
-splits: expected calibration error (bins of equal size), of all pairs and of each query's first ten;
-log loss and Brier score; the same for the sigmoid and for the model's own calibration. Plain
-logits, and fused with the first stage. "floor" is the error of exact probabilities, which random
-labels cause; that queries differ comes on top. Unjudged candidates count as not relevant. Needs
-pip install 'resift[eval]'. Last line of stdout: JSON.
+At most `--queries` judged queries are scored once and split in two at random, 20 times, with fixed
+seeds: the fit of ``resift calibrate`` on one part is measured on the other. Means over the splits:
+expected calibration error (bins of equal size) of all pairs and of each query's first ten, log loss
+and Brier score; beside them the sigmoid and the model's own calibration. Scales: "plain" is the
+logit, "fused" the logit with the first-stage scores. "floor" is the error that exact probabilities
+would have, from the random draw of that many labels. Unjudged candidates count as irrelevant.
+Needs  pip install 'resift[eval]'. Last line of stdout: JSON.
 """
 
 import argparse
@@ -47,7 +47,7 @@ DEPTH = 100
 TOP = 10
 SEED = 7
 SPLITS = 20
-CURVES = ("sigmoid", "model", "after")
+CALIBRATIONS = ("sigmoid", "model", "fitted")
 
 
 @dataclass(frozen=True)
@@ -65,21 +65,21 @@ def main() -> None:
     reranker = Reranker()
     rows: list[dict[str, Any]] = []
     for name in options.names or sorted(path.name for path in options.folder.iterdir()):
-        queries = judged_queries(options.folder / name, options.run, options.queries)
+        queries = read_queries(options.folder / name, options.run, options.queries)
         judged = label_pairs(scored(reranker, queries), LabelOptions())
         for scale, pairs in (("plain", judged.plain), ("fused", judged.fused)):
             if pairs is None:
                 continue
-            before = baselines(judged.manifest, fused=scale == "fused")
+            current = baselines(judged.manifest, fused=scale == "fused")
             try:
-                row = {"collection": name, "scale": scale, **half_splits(pairs, before)}
+                row = {"collection": name, "scale": scale, **split_means(pairs, current)}
             except DatasetError as error:
                 print(f"{name}: left out: {error}", file=sys.stderr)
                 continue
             rows.append(row)
             print(row, file=sys.stderr, flush=True)
     _print(rows)
-    worst = max(row["after"]["ece"] for row in rows)
+    worst = max(row["fitted"]["ece"] for row in rows)
     print(json.dumps({"rows": rows, "worst_ece": worst, "target": TARGET}))
 
 
@@ -92,15 +92,15 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def judged_queries(folder: Path, run_name: str, limit: int) -> list[JudgedQuery]:
+def read_queries(folder: Path, run_name: str, limit: int) -> list[JudgedQuery]:
     """At most `limit` judged queries of a run, shuffled."""
     collection = open_collection(folder)
     qrels, queries = collection.qrels(), collection.queries()
     run = read_run(folder / f"run.{run_name}.txt.gz")
-    chosen = sorted(q for q in run if any(grade > 0 for grade in qrels.get(q, {}).values()))
-    random.Random(SEED).shuffle(chosen)
-    chosen = chosen[:limit]
-    texts = collection.documents({entry.doc_id for q in chosen for entry in run[q][:DEPTH]})
+    judged = sorted(q for q in run if any(grade > 0 for grade in qrels.get(q, {}).values()))
+    random.Random(SEED).shuffle(judged)
+    judged = judged[:limit]
+    texts = collection.documents({entry.doc_id for q in judged for entry in run[q][:DEPTH]})
     return [
         JudgedQuery(
             queries[q],
@@ -111,61 +111,67 @@ def judged_queries(folder: Path, run_name: str, limit: int) -> list[JudgedQuery]
             ],
             qrels[q],
         )
-        for q in chosen
+        for q in judged
     ]  # fmt: skip
 
 
 def scored(
     reranker: Reranker, queries: list[JudgedQuery]
 ) -> Iterator[tuple[ScoredCandidates, Grades]]:
-    """Scored candidates and grades of each query; every pair goes through the whole model."""
+    """The logits of every pair, through every stage of the model."""
     for judged in queries:
         yield reranker.score_candidates(judged.query, judged.candidates), judged.grades
 
 
-def half_splits(judged: JudgedLogits, before: Mapping[str, Curve]) -> dict[str, Any]:
-    """Means over the splits, and counts of all pairs."""
-    splits = [_half_split(judged, before, seed) for seed in range(SPLITS)]
+def split_means(judged: JudgedLogits, current: Mapping[str, Curve]) -> dict[str, Any]:
+    """Means over the splits, and counts over all queries."""
+    splits = [_split(judged, current, seed) for seed in range(SPLITS)]
     methods = [str(split.pop("method")) for split in splits]
-    by_curve = {
-        curve_name: {name: round(float(np.mean([split[curve_name][name] for split in splits])), 4)
-              for name in splits[0][curve_name]}
-        for curve_name in CURVES
-    }  # fmt: skip
+    means = {
+        calibration: {
+            measure: round(float(np.mean([split[calibration][measure] for split in splits])), 4)
+            for measure in splits[0][calibration]
+        }
+        for calibration in CALIBRATIONS
+    }
     return {
         "queries": len(np.unique(judged.queries)),
         "pairs": len(judged.logits),
         "relevant": int(judged.relevant.sum()),
         "platt": methods.count("platt"),
-        "ece in the file": round(fit(judged, before).fit.error, 4),
+        "ece on all": round(fit(judged, current).fit.error, 4),
         "floor": round(float(np.mean([split["floor"] for split in splits])), 4),
-        **by_curve,
-    }  # fmt: skip
+        **means,
+    }
 
 
-def _half_split(judged: JudgedLogits, before: Mapping[str, Curve], seed: int) -> dict[str, Any]:
+def _split(judged: JudgedLogits, current: Mapping[str, Curve], seed: int) -> dict[str, Any]:
     queries = np.random.default_rng(seed).permutation(np.unique(judged.queries))
-    chosen = np.isin(judged.queries, queries[: len(queries) // 2])
-    fitted, held_out = _part(judged, chosen), _part(judged, ~chosen)
-    curve = fit(fitted, {}).fit.curve
+    is_fitted = np.isin(judged.queries, queries[: len(queries) // 2])
+    fitted = fit(_part(judged, is_fitted), {}).fit.curve
+    held_out = _part(judged, ~is_fitted)
     first = _first(held_out)
-    uses = {"sigmoid": before["none"], "model": before.get("model", before["none"]), "after": curve}
+    curves = {
+        "sigmoid": current["none"],
+        "model": current.get("model", current["none"]),
+        "fitted": fitted,
+    }
     return {
-        "method": curve.method,
-        "floor": _floor(curve(held_out.logits), seed),
+        "method": fitted.method,
+        "floor": _floor(fitted(held_out.logits), seed),
         **{
-            curve_name: _measures(use(held_out.logits), held_out.relevant, first)
-            for curve_name, use in uses.items()
+            name: _measures(curve(held_out.logits), held_out.relevant, first)
+            for name, curve in curves.items()
         },
     }
 
 
-def _part(judged: JudgedLogits, chosen: Bools) -> JudgedLogits:
-    return JudgedLogits(judged.logits[chosen], judged.relevant[chosen], judged.queries[chosen])
+def _part(judged: JudgedLogits, is_in: Bools) -> JudgedLogits:
+    return JudgedLogits(judged.logits[is_in], judged.relevant[is_in], judged.queries[is_in])
 
 
 def _floor(probabilities: Floats, seed: int) -> float:
-    """The calibration error of exact probabilities: labels are drawn by them."""
+    """The calibration error of exact probabilities: the labels are drawn from them."""
     drawn = np.random.default_rng(seed).random(len(probabilities)) < probabilities
     return calibration_error(probabilities, drawn)
 
@@ -190,21 +196,16 @@ def _first(judged: JudgedLogits) -> Bools:
 
 def _print(rows: list[dict[str, Any]]) -> None:
     measures = ("ece", "ece of 10", "log loss", "brier")
-    wide = max(len(row["collection"]) for row in rows)
-    print(
-        " " * wide,
-        f"{'':21}{'in file':>8}{'floor':>8}",
-        *(f"{measure:^26}" for measure in measures),
-    )
-    heads = (f"{curve_name:>8}" for _ in measures for curve_name in CURVES)
-    print(" " * wide, f"{'':6}{'queries':>8}{'platt':>7}{'':16}", *heads)
+    width = max(len(row["collection"]) for row in rows)
+    titles = (f"{measure:^26}" for measure in measures)
+    print(" " * width, f"{'':21}{'on all':>8}{'floor':>8}", *titles)
+    headings = (f"{name:>8}" for _ in measures for name in CALIBRATIONS)
+    print(" " * width, f"{'':6}{'queries':>8}{'platt':>7}{'':16}", *headings)
     for row in rows:
         counts = f"{row['scale']:6}{row['queries']:8}{row['platt']:4}/{SPLITS}"
-        errors = f"{row['ece in the file']:8.4f}{row['floor']:8.4f}"
-        numbers = [
-            f"{row[curve_name][measure]:8.4f}" for measure in measures for curve_name in CURVES
-        ]
-        print(f"{row['collection']:<{wide}} {counts}{errors}", *numbers)
+        errors = f"{row['ece on all']:8.4f}{row['floor']:8.4f}"
+        numbers = [f"{row[name][measure]:8.4f}" for measure in measures for name in CALIBRATIONS]
+        print(f"{row['collection']:<{width}} {counts}{errors}", *numbers)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""How far is exact reranking by a cross-encoder from the machine's limit?
+"""How far is exact reranking with a cross-encoder from the machine's limit?
 
     python benchmarks/ceiling.py [--rounds 9] [--runtime openvino onnxruntime]
 
-The limit is what the same runtime reaches on nothing but int8 matrix products, uint8 activations by
-int8 weights written as in our graphs, the best of a few sizes. Beside it: what the encoder's
-linear layers compute for the real tokens, per second of a whole ranking (without padding; all of a
-layer's arithmetic even where the graph leaves some out). Rounds are interleaved; medians.
+The limit is what the same runtime reaches on int8 matrix products alone, of uint8 activations and
+int8 weights written as in our graphs, the best of a few sizes. It is compared with the operations a
+second of a whole ranking: those of the encoder's linear layers on real tokens, without padding, and
+all of them even where the graph skips some. Rounds are interleaved; medians.
 Needs  pip install 'resift[convert,onnxruntime]'. Last line of stdout: JSON.
 """
 
@@ -27,7 +27,7 @@ from manual_texts import QUERY, texts
 from onnx import TensorProto, helper, numpy_helper
 from peers import WORKLOADS
 
-from resift import Reranker
+from resift import Ranking, Reranker
 from resift.rerank.runtimes import open_session
 from resift.settings import RUNTIMES, Settings
 
@@ -43,17 +43,17 @@ Calls = dict[Any, Callable[[], object]]
 def main() -> None:
     """Print the limits, then a line a workload."""
     options = _options()
-    warnings.simplefilter("ignore")  # about depths over 100, which are intended
-    folder = make_cross_encoder()
+    warnings.simplefilter("ignore")  # of depths over 100, which are meant
+    folder = cross_encoder()
     figures: dict[str, Any] = {}
     for runtime in options.runtime:
         reranker = Reranker(folder, settings=Settings(runtime=runtime))
-        measured = figures[runtime] = _measure(reranker, runtime, options.rounds)
-        print(f"{runtime}: int8 products alone {measured['limit_gops']:.0f} Gop/s")
-        for name, figure in measured["workloads"].items():
+        row = figures[runtime] = _measure(reranker, runtime, options.rounds)
+        print(f"{runtime}: int8 products alone {row['limit_gops']:.0f} Gop/s")
+        for name, workload in row["workloads"].items():
             print(
-                f"  {name:12}{figure['ms']:8.1f} ms {figure['gops']:7.0f} Gop/s, "
-                f"{figure['share']:4.0%} of the limit, padding {figure['padding']:5.1%}"
+                f"  {name:12}{workload['ms']:8.1f} ms {workload['gops']:7.0f} Gop/s, "
+                f"{workload['share']:4.0%} of the limit, padding {workload['padding']:5.1%}"
             )
     print(json.dumps(figures))
 
@@ -65,34 +65,31 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_cross_encoder() -> Path:
-    """The joint artifact of `peers.py`, made where it is not there."""
+def cross_encoder() -> Path:
+    """The cross-encoder artifact of `peers.py`, made on first use."""
     folder = make_checkpoint(WORK / "peers")
     if not (folder / "resift").exists():
-        from resift.training.convert import convert_checkpoint
+        from resift.training.checkpoint import convert_checkpoint
 
         convert_checkpoint(str(folder), folder / "resift")
     return folder / "resift"
 
 
 def _measure(reranker: Reranker, runtime: str, rounds: int) -> dict[str, Any]:
-    """The limit and every workload of a single caller, in the same rounds: a machine's pace varies.
+    """The limit and every workload of a single caller, measured in the same rounds.
 
-    By workload: milliseconds, real operations a second, share of the limit, padding share.
+    A workload has milliseconds, operations a second, share of the limit and padding share.
     """
-    texts_by_name = {
+    candidates = {
         name: texts(workload.candidates, workload.tokens, workload.spread)
         for name, workload in WORKLOADS.items()
         if workload.callers == 1
     }
-    receipts = {
-        name: reranker.rank(QUERY, documents, 10, exact=True).receipt
-        for name, documents in texts_by_name.items()
+    rankings: dict[Any, Callable[[], Ranking]] = {
+        name: partial(reranker.rank, QUERY, documents, exact=True)
+        for name, documents in candidates.items()
     }
-    rankings: Calls = {
-        name: partial(reranker.rank, QUERY, documents, 10, exact=True)
-        for name, documents in texts_by_name.items()
-    }
+    receipts = {name: rank().receipt for name, rank in rankings.items()}
     seconds = _interleaved({**_chains(runtime), **rankings}, rounds)
     limit = max(2 * CHAIN * rows * width**2 / seconds[width, rows] for width, rows in SIZES)
     workloads = {}
@@ -108,11 +105,11 @@ def _measure(reranker: Reranker, runtime: str, rounds: int) -> dict[str, Any]:
 
 
 def _chains(runtime: str) -> Calls:
-    """Int8 products alone, by width and rows."""
+    """Int8 products alone; the keys are width and rows."""
     calls: Calls = {}
-    with tempfile.TemporaryDirectory() as made:
+    with tempfile.TemporaryDirectory() as folder:
         for width, rows in SIZES:
-            file = Path(made) / f"{width}.onnx"
+            file = Path(folder) / f"{width}.onnx"
             onnx.save(_chain(width), str(file))
             session = open_session(file, runtime)
             feeds = {"x": np.random.default_rng(7).standard_normal((rows, width), np.float32)}
@@ -121,7 +118,7 @@ def _chains(runtime: str) -> Calls:
 
 
 def _chain(width: int) -> onnx.ModelProto:
-    """Products one after another, each of what the one before gave, rounded to uint8."""
+    """A chain of products; each rounds the output of the one before to uint8."""
     rng = np.random.default_rng(7)
     nodes, constants = [], []
 
@@ -133,9 +130,9 @@ def _chain(width: int) -> onnx.ModelProto:
     scale, none = constant("scale", np.float32(0.01 / width)), constant("none", np.int8(0))
     x = "x"
     for number in range(CHAIN):
-        made = rng.integers(-127, 128, (width, width)).astype(np.int8)
-        kernel = constant(f"kernel{number}", made)
-        rounded, wide, weight, product = (f"{letter}{number}" for letter in ("q", "x", "w", "p"))
+        weights = rng.integers(-127, 128, (width, width)).astype(np.int8)
+        kernel = constant(f"kernel{number}", weights)
+        rounded, wide, weight, product = (f"{letter}{number}" for letter in "qxwp")
         nodes += [
             helper.make_node("QuantizeLinear", [x, step, zero], [rounded]),
             helper.make_node("DequantizeLinear", [rounded, step, zero], [wide]),
@@ -143,11 +140,11 @@ def _chain(width: int) -> onnx.ModelProto:
             helper.make_node("MatMul", [wide, weight], [product]),
         ]
         x = product
-    # Little comes out, so that copying it costs nothing.
+    # A small output: copying it costs nothing.
     nodes.append(helper.make_node("ReduceMax", [x], ["out"], keepdims=0))
-    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", width])
+    feed = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", width])
     out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [])
-    graph = helper.make_graph(nodes, "chain", [given], [out], constants)
+    graph = helper.make_graph(nodes, "chain", [feed], [out], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
     model.ir_version = 9
     return model
@@ -162,7 +159,7 @@ def _interleaved(calls: Calls, rounds: int) -> dict[Any, float]:
             call()
             if number:
                 seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
+    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 if __name__ == "__main__":

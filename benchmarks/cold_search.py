@@ -1,10 +1,10 @@
-"""How long the first search of a fresh process takes on an index in a bucket, read in place.
+"""How long does the first search of a fresh process take, on an index in a bucket without a copy?
 
     python benchmarks/cold_search.py --passages 2000 --delay-ms 50
 
-A proxy stands before a real S3 server on loopback and adds a delay to each request. Dependent round
-trips are those that no other one hid: what the delay cost in all, divided by the delay. The last
-line is JSON; before it, requests in order of time, with ms since the search began.
+A proxy in front of an S3 server on loopback adds a delay to each request. The number of dependent
+round trips is the total cost of the delay divided by the delay. The last line is JSON; the requests
+come before it in order of time, with ms since the search started.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from statistics import median
 from urllib.parse import unquote
@@ -34,45 +35,45 @@ QUERY = "word17 of document 7"
 
 def main() -> None:
     """Measure with and without the delay; print the log of the last search."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--passages", type=int, default=2000)
-    options.add_argument("--delay-ms", type=float, default=50)
-    options.add_argument("--uri", help=argparse.SUPPRESS)  # the fresh process that searches
-    options.add_argument("--storage", help=argparse.SUPPRESS)
-    given = options.parse_args()
-    if given.uri:
-        search(given.uri, StorageSettings(**json.loads(given.storage)))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--passages", type=int, default=2000)
+    parser.add_argument("--delay-ms", type=float, default=50)
+    parser.add_argument("--uri", help=argparse.SUPPRESS)  # set in the fresh process that searches
+    parser.add_argument("--storage", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.uri:
+        search(options.uri, StorageSettings(**json.loads(options.storage)))
         return
-    with tempfile.TemporaryDirectory() as folder, running_server(Path(folder)) as server:
-        corpus = Corpus(f"s3://{server.new_bucket()}", server.settings())
-        make(corpus, given.passages)
+    with tempfile.TemporaryDirectory() as scratch, running_server(Path(scratch)) as server:
+        folder = Corpus(f"s3://{server.new_bucket()}", server.settings())
+        make(folder, options.passages)
         with faulty_proxy(server.endpoint) as proxy:
-            print(json.dumps(measure(corpus, proxy, given.delay_ms / 1000)))
+            print(json.dumps(measure(folder, proxy, options.delay_ms / 1000)))
 
 
-def make(corpus: Corpus, passages: int) -> None:
-    """Documents of one passage each, with words that are all over the vocabulary."""
+def make(folder: Corpus, passages: int) -> None:
+    """Index documents of one passage each, whose words spread over the vocabulary."""
     texts = (f"document {n}: " + " ".join(f"word{n * k % 997}" for k in range(1, 40))
              for n in range(passages))  # fmt: skip
     lines = [json.dumps({"_id": str(n), "text": text}) for n, text in enumerate(texts)]
-    corpus.write({"documents.jsonl": "\n".join(lines)})
-    corpus.index().sync(corpus.docs)
+    folder.write({"documents.jsonl": "\n".join(lines)})
+    folder.index().sync(folder.docs)
 
 
-def measure(corpus: Corpus, proxy: FaultyProxy, delay_s: float) -> dict[str, float]:
+def measure(folder: Corpus, proxy: FaultyProxy, delay_s: float) -> dict[str, float]:
     """Seconds, requests and dependent round trips of a cold search."""
-    storage = replace(corpus.storage, endpoint=proxy.endpoint)
-    plain = [cold(corpus.index_uri, storage, proxy, 0.0)[0] for _ in range(ROUNDS)]
-    slowed = [cold(corpus.index_uri, storage, proxy, delay_s) for _ in range(ROUNDS)]
+    storage = replace(folder.storage, endpoint=proxy.endpoint)
+    plain = [cold(folder.index_uri, storage, proxy, 0.0)[0] for _ in range(ROUNDS)]
+    slowed = [cold(folder.index_uri, storage, proxy, delay_s) for _ in range(ROUNDS)]
     started = slowed[-1][1]
     seen: list[tuple[float, Seen]] = slowed[-1][2]
-    for at, request in seen:
-        wanted = request.headers.get("range", "")
+    for sent, request in seen:
+        byte_range = request.headers.get("range", "")
         path = unquote(request.path).split("/index/", 1)[-1]
-        print(f"{(at - started) * 1000:7.0f} ms  {request.method:4} {path} {wanted}")
+        print(f"{(sent - started) * 1000:7.0f} ms  {request.method:4} {path} {byte_range}")
     seconds = median(run[0] for run in slowed)
     return {
-        "passages": corpus.newest().passages,
+        "passages": folder.newest().passages,
         "delay_ms": delay_s * 1000,
         "seconds": round(seconds, 3),
         "seconds_without_delay": round(median(plain), 3),
@@ -85,9 +86,9 @@ def measure(corpus: Corpus, proxy: FaultyProxy, delay_s: float) -> dict[str, flo
 def cold(
     uri: str, storage: StorageSettings, proxy: FaultyProxy, delay_s: float
 ) -> tuple[float, float, list[tuple[float, Seen]]]:
-    """One search in a fresh process: its seconds, when it began, and its requests with their times.
+    """One search in a fresh process: its seconds, its start, and its requests with their times.
 
-    What a process loads and imports before it searches is not counted.
+    Imports are not counted.
     """
     times: list[float] = []
     proxy.restart(Faults(delay_s, before=lambda _: times.append(time.time())))
@@ -95,18 +96,18 @@ def cold(
     command = [sys.executable, __file__, "--uri", uri, "--storage", json.dumps(fields)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     started, seconds = json.loads(done.stdout)
-    return seconds, started, sorted(zip(times, proxy.seen, strict=True), key=lambda one: one[0])
+    return seconds, started, sorted(zip(times, proxy.seen, strict=True), key=itemgetter(0))
 
 
 def search(uri: str, storage: StorageSettings) -> None:
-    """The fresh process: search once, print when that began and how long it took."""
+    """Search once, in the fresh process; print the start and the seconds."""
     for module in ("lance", "obstore", "pyarrow.parquet"):
         __import__(module)
     index = Index(uri, settings=Settings(storage=storage), embedder=HashingEmbedder())
     started, clock = time.time(), time.perf_counter()
-    found = index.search(QUERY, rerank=False)
-    if len(found) != 10:
-        raise RuntimeError(f"{len(found)} hits, expected 10")
+    ranking = index.search(QUERY, rerank=False)
+    if len(ranking) != 10:
+        raise RuntimeError(f"{len(ranking)} hits, expected 10")
     print(json.dumps([started, time.perf_counter() - clock]))
 
 

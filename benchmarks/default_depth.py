@@ -4,11 +4,11 @@
         [--hybrid]
 
 Each collection is a BEIR folder with ``run.bm25.txt.gz``, the first stage; with `--hybrid` the
-first stage is a hybrid search of an index of the corpus instead, which is in the cache
-folder. A row a collection: nDCG@10 of the first stage and of the default `rank` for ten at each
-depth, and the milliseconds of `rank` at each depth, the mean over `--timed` of the queries, depths
-interleaved, no cache. Quality is measured with a cache of documents' token states, which changes no
-logit. Needs  pip install 'resift[eval]'. Last line of stdout: JSON.
+first stage is a hybrid search of an index of the corpus, which stays in the cache folder. A row a
+collection: nDCG@10 of the first stage and of `rank(top_n=10)` at each depth, and the milliseconds
+of `rank` at each depth without a cache, the mean over `--timed` of the queries, depths interleaved.
+Quality is measured with token states cached from the greatest depth, which changes no logit.
+Needs  pip install 'resift[eval]'. Last line of stdout: JSON.
 """
 
 import argparse
@@ -65,22 +65,22 @@ def _measured(
 ) -> dict[str, float]:
     task = load_task(folder, None, 1, options.queries)
     first_stage = _first_stage(folder, options.hybrid)
-    with_cache, without_cache = rerankers
-    ways = ("first stage", *DEPTHS)
-    runs: dict[str | int, dict[str, dict[str, float]]] = {name: {} for name in ways}
+    cached, uncached = rerankers
+    names = ("first stage", *DEPTHS)
+    runs: dict[str | int, dict[str, dict[str, float]]] = {name: {} for name in names}
     ms: dict[int, list[float]] = {depth: [] for depth in DEPTHS}
-    every = max(len(task.queries) // options.timed, 1)
+    step = max(len(task.queries) // options.timed, 1)
     for number, (query_id, query) in enumerate(task.queries.items()):
         candidates = list(first_stage.retrieve(query_id, query, DEPTHS[-1]).candidates)
         runs["first stage"][query_id] = scores_by_rank(_ids(candidates))
         for depth in reversed(DEPTHS):
-            ranking = with_cache.rank(query, candidates[:depth], TOP_N)
+            ranking = cached.rank(query, candidates[:depth], TOP_N)
             best = [candidates[hit.index] for hit in ranking]
             runs[depth][query_id] = scores_by_rank(_ids(best))
-        if number % every == 0:
+        if number % step == 0:
             for depth in DEPTHS:
                 start = time.perf_counter()
-                without_cache.rank(query, candidates[:depth], TOP_N)
+                uncached.rank(query, candidates[:depth], TOP_N)
                 ms[depth].append((time.perf_counter() - start) * 1000)
     evaluator = Evaluator(task.qrels, [PRIMARY])
     quality = {name: evaluator.per_query(run)[PRIMARY] for name, run in runs.items()}
@@ -102,7 +102,7 @@ def _first_stage(folder: Path, hybrid: bool) -> FirstStage:
 
 
 def _ids(candidates: Sequence[Candidate]) -> list[str]:
-    """Judged ids in order, each once: several passages may be of one document."""
+    """Judged ids in order, without repeats: a document may have several passages."""
     return list(dict.fromkeys(doc_id(candidate) for candidate in candidates))
 
 

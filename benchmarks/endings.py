@@ -1,10 +1,10 @@
-"""Does a process end by its own exit code, whatever ends it, with the model still at work?
+"""Does a process end with its own exit code, however it ends, while the model still runs?
 
     python benchmarks/endings.py [--times 50] [--runtime openvino onnxruntime] [--ways exit ...]
 
-Each way of ending is a process of its own that is left in the middle of a batch. ``signals`` are
-those that a process died of, without the one that it was sent and does not handle. Last line of
-stdout: JSON.
+Each way of ending is a process of its own that ends in the middle of a batch. ``signals`` counts
+processes that died of a signal other than the one that they got and do not handle.
+Last line of stdout: JSON.
 """
 
 import argparse
@@ -22,7 +22,7 @@ BEGIN = """
 import asyncio, os, signal, sys, threading, time
 from resift import Reranker
 from resift.settings import Settings
-texts = [f"{place} a text that is read by the model word by word " * 40 for place in range(600)]
+texts = [f"{number} a text that is read by the model word by word " * 40 for number in range(600)]
 reranker = Reranker(settings=Settings(runtime=os.environ["RESIFT_RUNTIME"]))
 def cut(): return reranker.rank("what is read", texts, 10, budget_ms=120)
 def whole(): return reranker.rank("what is read", texts, 10)
@@ -73,12 +73,12 @@ WAYS: dict[str, tuple[str, int]] = {
     ),
     "atexit": ("import atexit; atexit.register(cut); cut()", 0),
 }
-"""Code, and the exit code that is the script's own."""
+"""Code, and the exit code that it asks for."""
 
 SIGNALS = {"interrupt": signal.SIGINT, "terminate": signal.SIGTERM}
 CALL = "from resift.cli.main import run; run()"
 CLI = {"cli": False, "cli_interrupt": True, "cli_pipe": False}
-LINES = "".join(f"{place} {'a text that is read word by word ' * 12}\n" for place in range(3_000))
+LINES = "".join(f"{number} {'a text that is read word by word ' * 12}\n" for number in range(3_000))
 
 
 def main() -> None:
@@ -91,7 +91,7 @@ def main() -> None:
     rows = []
     for runtime in options.runtime:
         for way in options.ways:
-            codes = Counter(ending(way, runtime) for _ in range(options.times))
+            codes = Counter(exit_code(way, runtime) for _ in range(options.times))
             expected = WAYS[way][1] if way in WAYS else 130 if CLI[way] else 0
             wrong = {str(code): count for code, count in codes.items() if code != expected}
             row = {"runtime": runtime, "way": way, "expected": expected, "wrong": wrong}
@@ -101,8 +101,8 @@ def main() -> None:
     print(json.dumps({"times": options.times, "signals": signals, "rows": rows}))
 
 
-def ending(way: str, runtime: str) -> int:
-    """The exit code of one process that ends in this way; negative is a signal."""
+def exit_code(way: str, runtime: str) -> int:
+    """The exit code of a process that ends in this way; a negative number is a signal."""
     environment = os.environ | {"RESIFT_RUNTIME": runtime}
     if way in CLI:
         return _cli(way, environment)
@@ -119,7 +119,7 @@ def ending(way: str, runtime: str) -> int:
         if way.endswith("twice"):
             time.sleep(0.02)
             process.send_signal(SIGNALS[name])
-    return _ended(process)
+    return _exit_code(process)
 
 
 def _cli(way: str, environment: dict[str, str]) -> int:
@@ -141,10 +141,10 @@ def _cli(way: str, environment: dict[str, str]) -> int:
     if CLI[way]:
         time.sleep(3.0)
         process.send_signal(signal.SIGINT)
-    return _ended(process)
+    return _exit_code(process)
 
 
-def _ended(process: subprocess.Popen[bytes]) -> int:
+def _exit_code(process: subprocess.Popen[bytes]) -> int:
     if process.stdout is not None and not process.stdout.closed:
         process.stdout.read()
     try:

@@ -3,9 +3,9 @@
     python benchmarks/eval_cost.py COLLECTION RUN [--queries 50] [--rounds 3]
 
 A BEIR folder with judgments and a TREC run. `evaluate` (every depth, every fusion weight, all
-measures, significance, advice) against `rerank_run` at the greatest depth, over the same queries
-and texts in memory with the same loaded model, in turn; a round of each before them. Needs
-pip install 'resift[eval]'. Last line of stdout: JSON.
+measures, significance, advice) against `rerank_run` at the greatest depth: the same queries, texts
+in memory and loaded model, rounds interleaved after a warm-up. Needs  pip install 'resift[eval]'.
+Last line of stdout: JSON.
 """
 
 import argparse
@@ -26,7 +26,7 @@ DEPTH = 100
 
 
 def main() -> None:
-    """Print seconds of each and their ratio, a round a line."""
+    """Print the seconds of both and their ratio, a round a line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("collection", type=Path)
     parser.add_argument("run", type=Path)
@@ -35,8 +35,8 @@ def main() -> None:
     options = parser.parse_args()
     collection, reranker = open_collection(options.collection), Reranker()
     task = load_task(options.collection, None, 1, options.queries)
-    whole = read_run(options.run)
-    run = {query_id: whole[query_id] for query_id in task.queries if query_id in whole}
+    all_queries = read_run(options.run)
+    run = {q: all_queries[q] for q in task.queries if q in all_queries}
     job = prepare(collection, run, DEPTH, options.run.name)
     first_stage = from_run(collection, run, options.run.name, DEPTH)
     system = SecondStage(SystemOptions("bundled"), reranker)
@@ -54,15 +54,12 @@ def main() -> None:
 
     rounds = []
     for number in range(options.rounds + 1):
-        seconds = {"rerank_s": reranking(), "evaluate_s": evaluation()}
-        seconds["ratio"] = seconds["evaluate_s"] / seconds["rerank_s"]
-        print(
-            f"round {number}: "
-            + "  ".join(f"{name} {value:.3f}" for name, value in seconds.items())
-        )
+        row = {"rerank_s": reranking(), "evaluate_s": evaluation()}
+        row["ratio"] = row["evaluate_s"] / row["rerank_s"]
+        print(f"round {number}: " + "  ".join(f"{name} {value:.3f}" for name, value in row.items()))
         if number:
-            rounds.append(seconds)
-    ratio = statistics.median(seconds["ratio"] for seconds in rounds)
+            rounds.append(row)
+    ratio = statistics.median(row["ratio"] for row in rounds)
     print(json.dumps({"queries": len(run), "depth": DEPTH, "ratio": round(ratio, 3),
                       "rounds": rounds}))  # fmt: skip
 

@@ -1,13 +1,13 @@
-"""What do exits cost and save? nDCG@10 of a cross-encoder, exact and progressive, and its speed.
+"""What do exits cost and save? nDCG@10 and speed of a cross-encoder, exact and with early exit.
 
     python benchmarks/exits.py ARTIFACT COLLECTIONS_FOLDER [NAME …] [--queries 60] [--timed 10]
 
-ARTIFACT is what  resift convert CHECKPOINT ARTIFACT --exits …  made, collections are as for
-`quality.py`; of each only the first run is read. Every stage runs once for every candidate, and the
-early exit for the first ten is run on their logits, by the code of `Reranker.rank`, at several
-tolerances. `go on` is the share of token positions that go on after each exit. `faster` is the time
-of `rank(exact=True)` over that of `rank`, at its own tolerance, medians of calls in turn. Needs
-pip install 'resift[eval,convert]'. Last line of stdout: JSON.
+ARTIFACT is made by  resift convert CHECKPOINT ARTIFACT --exits …; collections are as for
+`quality.py`, and only the first run of each is read. Every stage runs once for every candidate; the
+early exit of `Reranker.rank`, with ten hits, is applied to the logits at several tolerances.
+"go on" is the share of token positions that remain after each exit. "faster" is the time of
+`rank(exact=True)` over that of `rank` at its default tolerance, medians of interleaved calls.
+Needs  pip install 'resift[eval,convert]'. Last line of stdout: JSON.
 """
 
 import argparse
@@ -21,15 +21,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from quality import Judged, ndcg, read_judged
+from quality import JudgedRun, ndcg, read_judged
 
 from resift import Reranker
+from resift.convert.exits import stage_logits
 from resift.rerank.artifact import Artifact, Exit, load_artifact
 from resift.rerank.batching import padded_length
 from resift.rerank.early_exit import TOLERANCE, EarlyExit, survivors
 from resift.rerank.models import Model, load_model
 from resift.rerank.ordering import Interpolation, Numbers, order
-from resift.training.exits import stage_logits
 
 TOLERANCES = (0.01, 0.02, 0.05, 0.1, 0.2)
 TOP_N = 10
@@ -49,14 +49,14 @@ def main() -> None:
         row |= _quality(judged, artifact, model)
         rows.append(row | {"faster": round(_faster(judged, reranker, options.timed), 2)})
         print(rows[-1], file=sys.stderr, flush=True)
-    shown = [way for way in rows[0] if way not in ("run", "queries")]
+    columns = [name for name in rows[0] if name not in ("run", "queries")]
     means: dict[str, Any] = {"run": "mean"} | {
-        way: np.mean([row[way] for row in rows], axis=0).round(4).tolist() for way in shown
+        name: np.mean([row[name] for row in rows], axis=0).round(4).tolist() for name in columns
     }
-    wide = max(len(str(row["run"])) for row in rows)
-    print(" " * wide, *(f"{way:>16}" for way in shown))
+    width = max(len(str(row["run"])) for row in rows)
+    print(" " * width, *(f"{name:>16}" for name in columns))
     for row in [*rows, means]:
-        print(f"{row['run']:<{wide}}", *(f"{_cell(row[way]):>16}" for way in shown))
+        print(f"{row['run']:<{width}}", *(f"{_cell(row[name]):>16}" for name in columns))
     print(json.dumps({"runs": rows, "mean": means}))
 
 
@@ -71,13 +71,13 @@ def _options() -> argparse.Namespace:
 
 
 def _cell(value: Any) -> str:
-    return (
-        " ".join(f"{number:.2f}" for number in value) if isinstance(value, list) else f"{value:.4f}"
-    )
+    if isinstance(value, list):
+        return " ".join(f"{number:.2f}" for number in value)
+    return f"{value:.4f}"
 
 
-def _quality(judged: Judged, artifact: Artifact, model: Model) -> dict[str, Any]:
-    """nDCG@10 of every exit, exact, and at each tolerance; shares that go on at each."""
+def _quality(judged: JudgedRun, artifact: Artifact, model: Model) -> dict[str, Any]:
+    """nDCG@10 of every exit, exact, and at each tolerance; the shares that go on at each."""
     runs: dict[str, dict[str, dict[str, float]]] = {}
     shares: dict[str, list[list[float]]] = {}
     for query_id, documents in judged.run.items():
@@ -86,44 +86,45 @@ def _quality(judged: Judged, artifact: Artifact, model: Model) -> dict[str, Any]
         logits, _ = stage_logits(model, [(query, texts)])
         rows = model.rows(model.query_row(query), texts)
         positions = np.array([padded_length(len(row.ids)) for row in rows])
-        ways: dict[str, Numbers] = {
-            f"exit {n}": at_exit for n, at_exit in enumerate(logits[:-1], 1)
-        }
-        ways["exact"] = logits[-1]
+        scores = {f"exit {n}": exit_logits for n, exit_logits in enumerate(logits[:-1], 1)}
+        scores["exact"] = logits[-1]
         for tolerance in TOLERANCES:
-            scores, surviving = _with_early_exit(logits, artifact.manifest.exits, tolerance)
-            ways[f"at {tolerance:g}"] = scores
-            left = [float(positions[part].sum() / positions.sum()) for part in surviving]
-            shares.setdefault(f"go on {tolerance:g}", []).append(left)
-        for way, values in ways.items():
-            runs.setdefault(way, {})[query_id] = dict(zip(ids, values.tolist(), strict=True))
-    quality = {way: round(ndcg(judged.qrels, run), 4) for way, run in runs.items()}
-    means = {way: np.mean(left, axis=0).round(4).tolist() for way, left in shares.items()}
-    return quality | means
+            scores[f"at {tolerance:g}"], remaining = _with_early_exit(
+                logits, artifact.manifest.exits, tolerance
+            )
+            shares.setdefault(f"go on {tolerance:g}", []).append(
+                [float(positions[rows_left].sum() / positions.sum()) for rows_left in remaining]
+            )
+        for name, values in scores.items():
+            runs.setdefault(name, {})[query_id] = dict(zip(ids, values.tolist(), strict=True))
+    quality = {name: round(ndcg(judged.qrels, run), 4) for name, run in runs.items()}
+    return quality | {
+        name: np.mean(by_query, axis=0).round(4).tolist() for name, by_query in shares.items()
+    }
 
 
 def _with_early_exit(
     logits: Sequence[Numbers], exits: Sequence[Exit], tolerance: float
 ) -> tuple[Numbers, list[list[int]]]:
-    """Scores in the order of a `rank` for ten, and which candidates went on after each exit."""
+    """Scores in the order of `rank(top_n=10)`, and the indices that remain after each exit."""
     size = len(logits[0])
     early_exit = EarlyExit(TOP_N, Interpolation(np.zeros(size)), tolerance)
     best, indices, none = logits[0].copy(), list(range(size)), np.zeros(size, bool)
     behind: NDArray[np.int8] = np.zeros(size, np.int8)
-    survivors_by_exit = []
+    remaining = []
     for stage, exit_ in enumerate(exits, 1):
-        surviving = survivors(early_exit, exit_, indices, best, none)
-        behind[sorted(set(indices) - set(surviving))] = 100 - stage
-        best[surviving] = logits[stage][surviving]
-        indices = surviving
-        survivors_by_exit.append(surviving)
+        remaining_indices = survivors(early_exit, exit_, indices, best, none)
+        behind[sorted(set(indices) - set(remaining_indices))] = 100 - stage
+        best[remaining_indices] = logits[stage][remaining_indices]
+        indices = remaining_indices
+        remaining.append(remaining_indices)
     ranks = np.empty(size)
     ranks[order(best, best, range(size), behind)] = range(size)
-    return -ranks, survivors_by_exit
+    return -ranks, remaining
 
 
-def _faster(judged: Judged, reranker: Reranker, queries: int) -> float:
-    """Median seconds of exact calls over those of progressive ones, on real candidates."""
+def _faster(judged: JudgedRun, reranker: Reranker, queries: int) -> float:
+    """Median seconds of exact calls over those of calls with early exit."""
     seconds: dict[bool, list[float]] = {True: [], False: []}
     for query_id, documents in list(judged.run.items())[:queries]:
         texts = [judged.texts[document.doc_id] for document in documents]

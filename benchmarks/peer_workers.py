@@ -1,7 +1,7 @@
 """The contestants of `peers.py`: each scores a query against texts, in a process of its own.
 
-A worker reads a line of JSON, ``{"texts": FILE, "callers": N}``, lets that many threads score the
-texts at once, and answers with each caller's seconds and the process's peak memory.
+A worker reads a line of JSON, ``{"texts": FILE, "callers": N}``, scores the texts in N concurrent
+threads, and prints the seconds of each thread and the peak memory of the process.
 """
 
 import json
@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ Scores = Callable[[str, Sequence[str]], Any]
 
 
 def resift(folder: Path, runtime: str) -> Scores:
-    """The artifact that ``resift convert`` made of the same checkpoint: static int8."""
+    """The artifact that ``resift convert`` makes of the same checkpoint: static int8."""
     from resift import Reranker
     from resift.settings import Settings
 
@@ -29,10 +30,10 @@ def resift(folder: Path, runtime: str) -> Scores:
     return lambda query, texts: reranker.score(query, texts)
 
 
-def progressive(folder: Path, runtime: str) -> Scores:
-    """The same with exits, for the first ten; candidates come in a first stage's order, no scores.
+def early_exit(folder: Path, runtime: str) -> Scores:
+    """The same with exits, for the first ten of a first stage's order without scores.
 
-    Under the checkpoint's random head: what goes on says little of a trained one (`exits.py`).
+    Its head is random: the share that is pruned says little of a trained model (`exits.py` does).
     """
     from resift import Reranker
     from resift.settings import Settings
@@ -42,45 +43,44 @@ def progressive(folder: Path, runtime: str) -> Scores:
 
 
 def bundled(precomputed: bool) -> Scores:
-    """The model that ships, for the first ten: other weights than the others', as the user has it.
+    """The bundled model, for the first ten; its weights differ from those of the others.
 
-    With `precomputed`, documents' halves are there before the query comes (they are made when a text is
-    first seen, before anything is timed).
+    With `precomputed`, token states of the documents are computed when a text is first seen, before
+    anything is timed.
     """
     from resift import Candidate, Reranker
 
     reranker = Reranker()
-    known: dict[str, Candidate] = {}
+    candidates: dict[str, Candidate] = {}
 
     def rank(query: str, texts: Sequence[str]) -> Any:
-        new = [text for text in texts if text not in known]
-        halves = reranker.precompute(new) if precomputed else [None] * len(new)
-        known.update(
-            (t, Candidate("", t, precomputed=own)) for t, own in zip(new, halves, strict=True)
-        )
-        return reranker.rank(query, [known[text] for text in texts], top_n=10)
+        new = [text for text in texts if text not in candidates]
+        states = reranker.precompute(new) if precomputed else [None] * len(new)
+        for text, state in zip(new, states, strict=True):
+            candidates[text] = Candidate("", text, precomputed=state)
+        return reranker.rank(query, [candidates[text] for text in texts], top_n=10)
 
     return rank
 
 
 def sentence_transformers(folder: Path, backend: str, file: str | None) -> Scores:
-    """CrossEncoder, one of its three backends."""
+    """CrossEncoder with one of its three backends."""
     from sentence_transformers import CrossEncoder
 
-    more: dict[str, Any] = {"model_kwargs": {"file_name": file}} if file else {}
-    model: Any = CrossEncoder(str(folder), backend=backend, device="cpu", **more)
-    # Its OpenVINO backend raises "Infer Request is busy" for a second thread: callers take turns.
-    turn = threading.Lock() if backend == "openvino" else nullcontext()
+    options: dict[str, Any] = {"model_kwargs": {"file_name": file}} if file else {}
+    model: Any = CrossEncoder(str(folder), backend=backend, device="cpu", **options)
+    # Its OpenVINO backend raises "Infer Request is busy" for a second thread.
+    lock = threading.Lock() if backend == "openvino" else nullcontext()
 
     def predict(query: str, texts: Sequence[str]) -> Any:
-        with turn:
+        with lock:
             return model.predict([(query, text) for text in texts])
 
     return predict
 
 
 def flashrank(folder: Path) -> Scores:
-    """Its own class on int8 ONNX, which is the form that it ships."""
+    """Its Ranker on int8 ONNX, the form of the models that it ships."""
     from flashrank import Ranker, RerankRequest
 
     ranker = Ranker(peer_models.FLASHRANK, str(folder / "flashrank"), log_level="ERROR")
@@ -88,7 +88,7 @@ def flashrank(folder: Path) -> Scores:
 
 
 def fastembed(folder: Path, file: str) -> Scores:
-    """TextCrossEncoder on ONNX, as it loads a model of one's own."""
+    """TextCrossEncoder on ONNX, loaded as a custom model."""
     from fastembed.common.model_description import ModelSource
     from fastembed.rerank.cross_encoder import TextCrossEncoder
 
@@ -108,69 +108,73 @@ def rerankers(folder: Path) -> Scores:
 
 
 CONTESTANTS: Mapping[str, Callable[[Path], Scores]] = {
-    "sentence-transformers torch": lambda own: sentence_transformers(own, "torch", None),
-    "sentence-transformers onnx": lambda own: sentence_transformers(own, "onnx", peer_models.ONNX),
-    "sentence-transformers onnx int8": lambda own: sentence_transformers(
-        own, "onnx", peer_models.ONNX_INT8
+    "sentence-transformers torch": lambda folder: sentence_transformers(folder, "torch", None),
+    "sentence-transformers onnx": lambda folder: sentence_transformers(
+        folder, "onnx", peer_models.ONNX
     ),
-    "sentence-transformers openvino": lambda own: sentence_transformers(
-        own, "openvino", peer_models.OPENVINO
+    "sentence-transformers onnx int8": lambda folder: sentence_transformers(
+        folder, "onnx", peer_models.ONNX_INT8
     ),
-    "sentence-transformers openvino int8": lambda own: sentence_transformers(
-        own, "openvino", peer_models.OPENVINO_INT8
+    "sentence-transformers openvino": lambda folder: sentence_transformers(
+        folder, "openvino", peer_models.OPENVINO
+    ),
+    "sentence-transformers openvino int8": lambda folder: sentence_transformers(
+        folder, "openvino", peer_models.OPENVINO_INT8
     ),
     "flashrank int8": flashrank,
-    "fastembed": lambda own: fastembed(own, peer_models.ONNX),
-    "fastembed int8": lambda own: fastembed(own, peer_models.ONNX_INT8),
+    "fastembed": lambda folder: fastembed(folder, peer_models.ONNX),
+    "fastembed int8": lambda folder: fastembed(folder, peer_models.ONNX_INT8),
     "rerankers": rerankers,
-    "resift openvino": lambda own: resift(own, "openvino"),
-    "resift openvino progressive": lambda own: progressive(own, "openvino"),
-    "resift bundled": lambda own: bundled(precomputed=False),
-    "resift bundled, kept halves": lambda own: bundled(precomputed=True),
-    "resift onnxruntime": lambda own: resift(own, "onnxruntime"),
+    "resift openvino": lambda folder: resift(folder, "openvino"),
+    "resift openvino early exit": lambda folder: early_exit(folder, "openvino"),
+    "resift bundled": lambda _: bundled(precomputed=False),
+    "resift bundled, cached token states": lambda _: bundled(precomputed=True),
+    "resift onnxruntime": lambda folder: resift(folder, "onnxruntime"),
 }
-"""Name → how to load it from the folder of `peer_models`."""
+"""Name → function that loads the contestant from the folder of `peer_models`."""
 
 
 def main() -> None:
-    """Load, then answer lines until there are none."""
+    """Load the model, then answer lines until stdin ends."""
     name, folder = sys.argv[1], Path(sys.argv[2])
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    answers, sys.stdout = sys.stdout, sys.stderr  # peers print what they like
+    stdout, sys.stdout = sys.stdout, sys.stderr  # peers may print anything
     score = CONTESTANTS[name](folder)
     for line in sys.stdin:
-        asked = json.loads(line)
-        found = _measure(score, json.loads(Path(asked["texts"]).read_text()), asked["callers"])
-        peak_mb = _peak_mb()
-        print(json.dumps({"seconds": found, "peak_mb": peak_mb}), file=answers, flush=True)
+        request = json.loads(line)
+        pairs = json.loads(Path(request["texts"]).read_text())
+        call = partial(score, pairs["query"], pairs["texts"])
+        seconds = run_at_once([call] * request["callers"])
+        result = {"seconds": seconds, "peak_mb": _peak_mb()}
+        print(json.dumps(result), file=stdout, flush=True)
 
 
 def _peak_mb() -> float:
-    """Of the program alone: `getrusage` would count the process that started it too."""
+    """Of this program alone: `getrusage` also counts the process that started it."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
     return float("nan")
 
 
-def _measure(score: Scores, asked: Mapping[str, Any], callers: int) -> list[float]:
-    """Seconds of each of so many callers who begin at once."""
+def run_at_once(calls: Sequence[Callable[[], Any]]) -> list[float]:
+    """Seconds of each call, all started at once in threads."""
     seconds: list[float] = []
-    start = threading.Barrier(callers)
+    start = threading.Barrier(len(calls))
 
-    def call() -> None:
+    def timed(call: Callable[[], Any]) -> None:
         start.wait()
         began = time.perf_counter()
-        score(asked["query"], asked["texts"])
+        call()
         seconds.append(time.perf_counter() - began)
 
-    threads = [threading.Thread(target=call) for _ in range(callers)]
+    threads = [threading.Thread(target=timed, args=(call,)) for call in calls]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    if len(seconds) != callers:
+    if len(seconds) != len(calls):
         raise SystemExit("a caller failed")
     return seconds
 

@@ -1,15 +1,14 @@
-"""How fast is resift beside its peers? Same weights, same texts, same machine, rounds interleaved.
+"""How fast is resift compared with its peers? Same weights, same texts, rounds interleaved.
 
     python benchmarks/peers.py [--rounds 5] [--peers-python PYTHON] [--only NAME …]
         [--workload NAME …] [--out FILE]
 
-resift's bundled model, of other weights, runs beside them, reading documents and with their
-halves kept. Each contestant is a process of its own with its model loaded; a round asks each once,
-in turn, for every workload. Workloads are a number of candidates, their length in tokens and how
-many callers ask at once. Needs  pip install 'resift[convert,onnxruntime]'  and for the peers, here
-or in the environment of `--peers-python`:  pip install 'sentence-transformers[onnx,openvino]' nncf
-flashrank fastembed rerankers. `--out` also writes the JSON and, beside it, a plot (SVG). Last line
-of stdout: JSON.
+resift's bundled model, whose weights differ, runs too, with and without cached token states. Each
+contestant is a process with its model loaded; a round calls each of them once for every workload. A
+workload is a number of candidates, their length in tokens and the number of concurrent callers.
+Needs  pip install 'resift[convert,onnxruntime]', and for the peers, here or in the environment of
+`--peers-python`:  pip install 'sentence-transformers[onnx,openvino]' nncf flashrank fastembed
+rerankers. `--out` also writes the JSON and, beside it, a plot (SVG). Last line of stdout: JSON.
 """
 
 import argparse
@@ -35,7 +34,7 @@ EXITS = (3, 4)
 
 @dataclass(frozen=True)
 class Workload:
-    """So many candidates, of so many tokens on the mean with that spread, for so many callers."""
+    """`tokens` is the average length of a candidate; `spread` as in `manual_texts.texts`."""
 
     candidates: int
     tokens: float
@@ -57,14 +56,14 @@ WORKLOADS: Mapping[str, Workload] = {
 
 @dataclass
 class Worker:
-    """A contestant's process, and by workload the seconds of each round's callers."""
+    """A contestant's process, and for each workload the seconds of the callers in each round."""
 
     name: str
     process: "subprocess.Popen[str]"
     rounds: dict[str, list[list[float]]] = field(default_factory=dict)
     peak_mb: float = 0.0
 
-    def ask(self, workload: str, file: Path, callers: int) -> list[float]:
+    def run(self, file: Path, callers: int) -> list[float]:
         if self.process.stdin is None or self.process.stdout is None:
             raise SystemExit("a worker without pipes")
         self.process.stdin.write(json.dumps({"texts": str(file), "callers": callers}) + "\n")
@@ -72,26 +71,26 @@ class Worker:
         line = self.process.stdout.readline()
         if not line:
             raise SystemExit(f"{self.name}: ended early")
-        answer = json.loads(line)
-        self.peak_mb = answer["peak_mb"]
-        return list(answer["seconds"])
+        result = json.loads(line)
+        self.peak_mb = result["peak_mb"]
+        return list(result["seconds"])
 
 
 def main() -> None:
     """Make the models, run the rounds, print the table."""
     options = _options()
     folder = _prepare(options.peers_python)
-    with tempfile.TemporaryDirectory() as made:
-        files = {name: _write(Path(made), name) for name in options.workload}
+    with tempfile.TemporaryDirectory() as scratch:
+        files = {name: _write(Path(scratch), name) for name in options.workload}
         workers = [_start(name, folder, options.peers_python) for name in options.only]
         for worker in workers:  # loaded, and warm for every shape
-            for name, file in files.items():
-                worker.ask(name, file, 1)
+            for file in files.values():
+                worker.run(file, 1)
         for _ in range(options.rounds):
             for name, file in files.items():
                 for worker in workers:
-                    found = worker.ask(name, file, WORKLOADS[name].callers)
-                    worker.rounds.setdefault(name, []).append(found)
+                    seconds = worker.run(file, WORKLOADS[name].callers)
+                    worker.rounds.setdefault(name, []).append(seconds)
         for worker in workers:
             worker.process.communicate()
     figures = {worker.name: _figures(worker) for worker in workers}
@@ -118,20 +117,20 @@ def _prepare(python: str) -> Path:
     folder = make_checkpoint(WORK / "peers")
     for name, exits in (("resift", ()), ("resift-exits", EXITS)):
         if not (folder / name).exists():
-            from resift.training.convert import convert_checkpoint
+            from resift.training.checkpoint import convert_checkpoint
 
             print(convert_checkpoint(str(folder), folder / name, exits=exits), file=sys.stderr)
-    ours = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}  # for its texts
-    made = [python, str(HERE / "peer_models.py"), str(folder)]
-    subprocess.run(made, check=True, stdout=sys.stderr, env=ours)
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}  # for manual_texts
+    command = [python, str(HERE / "peer_models.py"), str(folder)]
+    subprocess.run(command, check=True, stdout=sys.stderr, env=environment)
     return folder
 
 
 def _write(folder: Path, name: str) -> Path:
-    own = WORKLOADS[name]
+    workload = WORKLOADS[name]
     file = folder / f"{name}.json"
-    made = texts(own.candidates, own.tokens, own.spread)
-    file.write_text(json.dumps({"query": QUERY, "texts": made}), encoding="utf-8")
+    documents = texts(workload.candidates, workload.tokens, workload.spread)
+    file.write_text(json.dumps({"query": QUERY, "texts": documents}), encoding="utf-8")
     return file
 
 
@@ -143,55 +142,54 @@ def _start(name: str, folder: Path, peers_python: str) -> Worker:
 
 
 def _figures(worker: Worker) -> dict[str, Any]:
-    """By workload: p50 and p95 of a call, until all callers are done, pairs a second; memory."""
-    own = {}
+    """p50 and p95 of a call, time until all callers are done, pairs a second; peak memory."""
+    workloads = {}
     for name, rounds in worker.rounds.items():
-        ranked = sorted(seconds for own in rounds for seconds in own)
-        done = statistics.median(max(seconds) for seconds in rounds)
-        work = WORKLOADS[name]
-        own[name] = {
+        ranked = sorted(seconds for round_ in rounds for seconds in round_)
+        done = statistics.median(max(round_) for round_ in rounds)
+        workload = WORKLOADS[name]
+        workloads[name] = {
             "p50_ms": statistics.median(ranked) * 1000,
             "p95_ms": ranked[min(int(0.95 * len(ranked)), len(ranked) - 1)] * 1000,
             "done_ms": done * 1000,
-            "pairs_per_s": work.candidates * work.callers / done,
+            "pairs_per_s": workload.candidates * workload.callers / done,
         }
-    return {"workloads": own, "peak_mb": worker.peak_mb}
+    return {"workloads": workloads, "peak_mb": worker.peak_mb}
 
 
 def _print(figures: Mapping[str, Any], workloads: Sequence[str]) -> None:
     print(
-        f"{'ms until all callers are done':36}"
+        f"{'ms until all callers are done':54}"
         + "".join(f"{name:>12}" for name in workloads)
         + f"{'peak MB':>10}"
     )
-    for name, own in figures.items():
-        cells = "".join(f"{own['workloads'][work]['done_ms']:12.0f}" for work in workloads)
-        print(f"{name:36}{cells}{own['peak_mb']:10.0f}")
-    peers = {name: own for name, own in figures.items() if not name.startswith("resift")}
+    done: dict[str, list[float]] = {}
+    for name, figure in figures.items():
+        done[name] = [figure["workloads"][workload]["done_ms"] for workload in workloads]
+        cells = "".join(f"{ms:12.0f}" for ms in done[name])
+        print(f"{name:54}{cells}{figure['peak_mb']:10.0f}")
+    peers = {name: times for name, times in done.items() if not name.startswith("resift")}
+    fastest = [min(times) for times in zip(*peers.values(), strict=True)]
     for name in (name for name in figures if name.startswith("resift") and peers):
-        own = figures[name]["workloads"]
-        ours = [own[work]["done_ms"] for work in workloads]
-        best = [min(p["workloads"][work]["done_ms"] for p in peers.values()) for work in workloads]
-        _print_ratios(f"fastest peer over {name}", best, ours)
+        _print_ratios(f"fastest peer over {name}", fastest, done[name])
         if DEFAULT in peers:
-            usual = [peers[DEFAULT]["workloads"][work]["done_ms"] for work in workloads]
-            _print_ratios(f"torch over {name}", usual, ours)
+            _print_ratios(f"torch over {name}", peers[DEFAULT], done[name])
 
 
 def _print_ratios(label: str, theirs: Sequence[float], ours: Sequence[float]) -> None:
-    cells = (f"{one / other:11.2f}x" for one, other in zip(theirs, ours, strict=True))
-    print(f"{label:36}" + "".join(cells))
+    cells = (f"{their / our:11.2f}x" for their, our in zip(theirs, ours, strict=True))
+    print(f"{label:54}" + "".join(cells))
 
 
 def _plot(figures: Mapping[str, Any], workloads: Sequence[str]) -> str:
-    """Bars of pairs a second, a row a contestant, a block a workload."""
+    """Bars of pairs a second: a block a workload, a row a contestant."""
     lines, top = [], 10
     for work in workloads:
-        best = max(own["workloads"][work]["pairs_per_s"] for own in figures.values())
+        best = max(figure["workloads"][work]["pairs_per_s"] for figure in figures.values())
         lines.append(f'<text x="10" y="{top + 14}" font-weight="bold">{work}, pairs/s</text>')
         top += 20
-        for name, own in figures.items():
-            rate = own["workloads"][work]["pairs_per_s"]
+        for name, figure in figures.items():
+            rate = figure["workloads"][work]["pairs_per_s"]
             colour = "#0a7" if name.startswith("resift") else "#999"
             lines.append(
                 f'<text x="10" y="{top + 11}">{name}</text><rect x="260" y="{top}" '

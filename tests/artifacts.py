@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from resift.convert.graph import EncoderShape, stage_graph
 from resift.rerank.artifact import (
     TOKENIZER,
     Exit,
@@ -21,8 +22,6 @@ from resift.rerank.catalogue import BUNDLED
 from resift.rerank.models import Batch, Model
 from resift.rerank.tokenization import TokenRow, Tokens, load_tokenizer
 from resift.rerank.windows import TextTokens
-from resift.training.graph import EncoderShape, Head, encoder_graph
-from resift.training.stage_graph import stage_graph
 
 DIM, WIDE, VOCABULARY, POSITIONS = 32, 64, 30522, 512
 
@@ -82,9 +81,9 @@ def make_exits_artifact(folder: Path) -> Path:
     """A joint artifact of three stages, cut after 2 and 3 of 4 layers."""
     shape = EncoderShape(layers=4, heads=4, epsilon=1e-12, activation="gelu")
     weights = with_exits(random_weights(4), 2, 3)
-    names = [f"stage-{place}.onnx" for place in range(3)]
+    names = [f"stage-{index}.onnx" for index in range(3)]
     for name, layers in zip(names, (range(2), range(2, 3), range(3, 4)), strict=True):
-        onnx.save(stage_graph(weights, shape, Head("tanh"), layers), str(folder / name))
+        onnx.save(stage_graph(weights, shape, layers), str(folder / name))
     shutil.copy(BUNDLED / TOKENIZER, folder / TOKENIZER)
     manifest = Manifest(
         name="tiny-exits",
@@ -109,7 +108,9 @@ def make_exits_artifact(folder: Path) -> Path:
 def make_joint_artifact(folder: Path, reference: tuple[ReferencePair, ...] = ()) -> Path:
     """Write the artifact: the bundled tokenizer, random weights, float32."""
     shape = EncoderShape(layers=2, heads=4, epsilon=1e-12, activation="gelu")
-    onnx.save(encoder_graph(random_weights(), shape, Head("tanh")), str(folder / "stage-0.onnx"))
+    onnx.save(
+        stage_graph(random_weights(), shape, range(shape.layers)), str(folder / "stage-0.onnx")
+    )
     shutil.copy(BUNDLED / TOKENIZER, folder / TOKENIZER)
     manifest = Manifest(
         name="tiny-joint",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from resift import Reranker
+from resift.convert.graph import EncoderShape, stage_graph
 from resift.errors import ArtifactError, ModelError, ParityError
 from resift.rerank.artifact import (
     Manifest,
@@ -23,7 +24,6 @@ from resift.rerank.artifact import (
 )
 from resift.rerank.catalogue import BUNDLED
 from resift.settings import Settings
-from resift.training.graph import EncoderShape, Head, encoder_graph
 from texts import QUESTIONS, passages
 
 STAGE = "stage-0.onnx"
@@ -60,7 +60,7 @@ def referenced(folder: Path) -> Path:
 
 
 def with_weights(folder: Path, weights: Weights) -> Path:
-    onnx.save(encoder_graph(weights, SHAPE, Head("tanh")), str(folder / STAGE))
+    onnx.save(stage_graph(weights, SHAPE, range(SHAPE.layers)), str(folder / STAGE))
     edited(folder)
     return folder
 

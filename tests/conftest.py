@@ -5,17 +5,14 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from affinity import all_cores, keep_to_a_core
 from artifacts import make_joint_artifact
 from index.parsing.forked import ForkedParser, ForkServer
 from resift import Reranker
-from resift.cores import cores
 from resift.index.parsing import pool
 from resift.settings import Settings
 
@@ -25,21 +22,7 @@ settings.load_profile("tests")
 
 
 def pytest_configure() -> None:
-    keep_to_a_core()
     _hear_ctrl_c()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _all_cores(request: pytest.FixtureRequest) -> Iterator[None]:
-    """For a module with the marker of this name: what it starts uses several threads."""
-    with all_cores() if request.node.get_closest_marker("all_cores") else nullcontext():
-        yield
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """Two processes a core: most tests of storage and of parsers wait for others."""
-    return 2 * cores()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import onnx
 
 from artifacts import DIM, random_weights
+from resift.convert.graph import EncoderShape, encoder_graph
 from resift.rerank.artifact import TOKENIZER, Manifest, Pooling, sha256, write_manifest
 from resift.rerank.catalogue import BUNDLED
-from resift.training.graph import EncoderShape, encoder_graph
 
 __all__ = ["DIM", "make_embedder_artifact"]
 

@@ -14,13 +14,12 @@ from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 
 from artifacts import DIM, random_weights
+from resift.convert.graph import EncoderShape, encoder_graph
+from resift.convert.late_interaction_graph import cross_attention_graph, late_graph
 from resift.rerank.artifact import TOKENIZER, Manifest, sha256, write_manifest
 from resift.rerank.late_interaction import LateInteractionWeights
-from resift.training.cross_attention_graph import cross_attention_graph
-from resift.training.graph import EncoderShape, encoder_graph
-from resift.training.late_graph import late_graph
 
-LAYERS, MEETING_LAYERS = 2, 1
+LAYERS, CROSS_ATTENTION_LAYERS = 2, 1
 SHAPE = EncoderShape(LAYERS, heads=4, epsilon=1e-12, activation="gelu")
 LATE = LateInteractionWeights(12.0, 1.5, 2.5, -12.0)
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
@@ -46,11 +45,11 @@ def split_weights(seed: int = 7, late: LateInteractionWeights = LATE) -> Weights
         if "position_embeddings" in name or name.endswith("output.dense.weight"):
             weights[name] = weights[name] * np.float32(0.3)
     weights |= {
-        name.replace("encoder.", "meeting."): value
-        for name, value in random_weights(MEETING_LAYERS, seed + 1).items()
+        name.replace("encoder.", "cross_attention."): value
+        for name, value in random_weights(CROSS_ATTENTION_LAYERS, seed + 1).items()
         if name.startswith("encoder.")
     }
-    weights["meeting.share"] = np.array(0.4, np.float32)
+    weights["cross_attention.share"] = np.array(0.4, np.float32)
     features = [late.query_maxsim, late.document_maxsim, late.cosine]
     return weights | {
         "late": np.array(features, np.float32),
@@ -78,8 +77,11 @@ def make_split_artifact(
     """Write the artifact, float32; `changes` are of its manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = split_weights(seed, late)
-    meets = MEETING_LAYERS * cross_attention
-    graphs = [encoder_graph(weights, SHAPE, meets=meets), late_graph(meets + 1, DIM)]
+    layers = CROSS_ATTENTION_LAYERS * cross_attention
+    graphs = [
+        encoder_graph(weights, SHAPE, cross_attention_layers=layers),
+        late_graph(layers + 1, DIM),
+    ]
     graphs += [cross_attention_graph(weights, SHAPE)] * cross_attention
     stages = FILES[: len(graphs)]
     for name, graph in zip(stages, graphs, strict=True):

@@ -20,7 +20,7 @@ from resift.errors import InputError, ResiftError, SettingsError
 from resift.index.parsing.options import Columns, ParseLimits
 from resift.index.source_options import SourceOptions
 from resift.index.sources.patterns import Globs
-from resift.search.plan import Reranking
+from resift.search.options import SearchOptions
 from resift.settings import Settings, StorageSettings
 
 TEXTS = ["red", "blue sky", "red sky"]
@@ -103,7 +103,7 @@ def test_flags_are_true_or_false(
         ("states", lambda: tiny.precompute(TEXTS, states=flag)),
         ("rerank", lambda: index.search("cat", rerank=flag)),
         ("exact", lambda: index.search("cat", exact=flag)),
-        ("exact", lambda: Reranking(exact=flag)),
+        ("exact", lambda: SearchOptions(exact=flag)),
         ("rerank", lambda: index.load(rerank=flag)),
         ("token_states", lambda: new.sync(str(docs), token_states=flag)),
         ("allow_unsafe", lambda: new.sync(str(docs), allow_unsafe=flag)),

@@ -27,9 +27,9 @@ PAGES = [name for name in NAMES if (ROOT / name).is_file()] + sorted(
 def links(text: str) -> list[str]:
     """Targets within the repository, code blocks left out, anchors cut off."""
     prose = re.sub(r"^```.*?^```|`[^`\n]*`", "", text, flags=re.M | re.S)
-    targets = ["".join(found) for found in LINK.findall(prose)]
-    own = (target for target in targets if not re.match(r"[a-z][a-z0-9+.-]*:|#", target))
-    return [target.partition("#")[0] for target in own]
+    targets = ["".join(groups) for groups in LINK.findall(prose)]
+    internal = (target for target in targets if not re.match(r"[a-z][a-z0-9+.-]*:|#", target))
+    return [target.partition("#")[0] for target in internal]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -59,3 +59,15 @@ def test_the_readme_stays_short() -> None:
     if not readme.exists():
         pytest.skip("not written yet")
     assert len(readme.read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_the_names_that_architecture_points_at_exist() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    pointers = re.findall(r"\]\(((?:src|tests)/[^)]+\.py)\): `(\w+)`", text)
+    assert len(pointers) >= 10
+    missing = [
+        f"{file}: {name}"
+        for file, name in pointers
+        if not re.search(rf"\b{name}\b", (ROOT / file).read_text(encoding="utf-8"))
+    ]
+    assert missing == []

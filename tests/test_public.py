@@ -26,10 +26,10 @@ ERRORS = """
 """.split()
 
 NAMES = """
-    Basis Calibrated Candidate Citation Columns Comparison Document DocumentLike Embedder
-    Explainer Explanation Globs Hit Index Mode ModelCheck ParseLimits Part Precomputed
+    Basis Calibrated Candidate Citation CitationStatus Columns Comparison Document DocumentLike
+    Embedder Explainer Explanation Globs Hit Index Mode ModelCheck ParseLimits Part Precomputed
     Precomputer Progress ProgressCallback Ranker Ranking Receipt Reranker Retrieved
-    ScoredCandidates Settings SourceOptions Standing Status StorageSettings SyncPlan SyncReport
+    ScoredCandidates Settings SourceOptions Status StorageSettings SyncPlan SyncReport
     VectorIndex Verdict Verification Version
 """.split()
 

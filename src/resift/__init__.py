@@ -35,11 +35,10 @@ if TYPE_CHECKING:
         Vanished,
         VersionGone,
     )
-    from resift.index.citation import Standing, Verdict
-    from resift.index.embed import Embedder
+    from resift.index.citation import CitationStatus, Verdict
+    from resift.index.embed import Embedder, Precomputer
     from resift.index.parsing.options import Columns, ParseLimits
     from resift.index.plan import SyncPlan
-    from resift.index.precompute import Precomputer
     from resift.index.report import SyncReport
     from resift.index.run import Progress, ProgressCallback
     from resift.index.source_options import SourceOptions
@@ -48,9 +47,9 @@ if TYPE_CHECKING:
     from resift.rerank.reranker import Reranker
     from resift.rerank.result import ScoredCandidates
     from resift.rerank.verify import ModelCheck, Verification
+    from resift.search.components import Ranker
     from resift.search.index import Index
-    from resift.search.parts import Ranker
-    from resift.search.plan import Mode
+    from resift.search.options import Mode
     from resift.search.retrieval import Retrieved
     from resift.settings import Settings, StorageSettings
     from resift.types import (
@@ -77,12 +76,11 @@ _MODULES = {
     "NoCopy OutputError Overloaded ParityError QueryError RerankerClosed ResiftError "
     "RuntimeFailure SettingsError SourceError SourceLost StoreError Unreadable UnsafeStore "
     "Vanished VersionGone",
-    "index.citation": "Standing Verdict",
-    "index.embed": "Embedder",
+    "index.citation": "CitationStatus Verdict",
+    "index.embed": "Embedder Precomputer",
     "index.parsing.options": "Columns ParseLimits",
     "index.sources.patterns": "Globs",
     "index.plan": "SyncPlan",
-    "index.precompute": "Precomputer",
     "index.report": "SyncReport",
     "index.run": "Progress ProgressCallback",
     "index.source_options": "SourceOptions",
@@ -90,9 +88,9 @@ _MODULES = {
     "rerank.reranker": "Reranker",
     "rerank.result": "ScoredCandidates",
     "rerank.verify": "ModelCheck Verification",
+    "search.components": "Ranker",
     "search.index": "Index",
-    "search.parts": "Ranker",
-    "search.plan": "Mode",
+    "search.options": "Mode",
     "search.retrieval": "Retrieved",
     "settings": "Settings StorageSettings",
     "types": "Basis Calibrated Candidate Citation Comparison Document DocumentLike Explainer "
@@ -104,17 +102,17 @@ _HOMES = {name: f"resift.{module}" for module, names in _MODULES.items() for nam
 
 __all__ = [
     "ArtifactError", "Basis", "BelowFloor", "Calibrated", "CalibrationError", "Candidate",
-    "Citation", "Columns", "Comparison", "DatasetError", "Document", "DocumentLike", "Embedder",
-    "EmbedderError", "Explainer", "Explanation", "Globs", "Hit", "Index", "IndexBusy",
-    "IndexMismatch", "IndexNotFound", "InputError", "MassDeletion", "MissingExtra", "Mode",
-    "ModelCheck", "ModelError", "ModelNotFound", "NoCopy", "OutputError", "Overloaded",
-    "ParityError", "ParseLimits", "Part", "Precomputed", "Precomputer", "Progress",
-    "ProgressCallback", "QueryError", "Ranker", "Ranking", "Receipt", "Reranker",
-    "RerankerClosed", "ResiftError", "Retrieved", "RuntimeFailure", "ScoredCandidates",
-    "Settings", "SettingsError", "SourceError", "SourceLost", "SourceOptions", "Standing",
-    "Status", "StorageSettings", "StoreError", "SyncPlan", "SyncReport", "Unreadable",
-    "UnsafeStore", "Vanished", "VectorIndex", "Verdict", "Verification", "Version",
-    "VersionGone",
+    "Citation", "CitationStatus", "Columns", "Comparison", "DatasetError", "Document",
+    "DocumentLike", "Embedder", "EmbedderError", "Explainer", "Explanation", "Globs", "Hit",
+    "Index", "IndexBusy", "IndexMismatch", "IndexNotFound", "InputError", "MassDeletion",
+    "MissingExtra", "Mode", "ModelCheck", "ModelError", "ModelNotFound", "NoCopy",
+    "OutputError", "Overloaded", "ParityError", "ParseLimits", "Part", "Precomputed",
+    "Precomputer", "Progress", "ProgressCallback", "QueryError", "Ranker", "Ranking", "Receipt",
+    "Reranker", "RerankerClosed", "ResiftError", "Retrieved", "RuntimeFailure",
+    "ScoredCandidates", "Settings", "SettingsError", "SourceError", "SourceLost",
+    "SourceOptions", "Status", "StorageSettings", "StoreError", "SyncPlan", "SyncReport",
+    "Unreadable", "UnsafeStore", "Vanished", "VectorIndex", "Verdict", "Verification",
+    "Version", "VersionGone",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The command in this process: fast, and with the session of the tests before."""
+"""The command in this process: fast, and with the models of the tests before."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cli.command import Done, Resift
-from cli.process_state import left_as_it_was
+from cli.process_state import restored_state
 from resift import Reranker
 from resift.cli.main import run
 
@@ -21,15 +21,14 @@ def small_model(joint_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def resift(
     in_one_runtime: Reranker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Resift:
-    """Call it with arguments; the exit code and both outputs come back.
+    """Call it with arguments; returns the exit code and both outputs.
 
-    A process opens a model's graphs once for all who use them: calls do not open them each anew.
-    A process of its own would take what the command changes of it along; here that is put back.
+    Calls share the open graphs of a model. What the command changes of this process is restored.
     """
 
     def call(*arguments: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["resift", *map(str, arguments)])
-        with left_as_it_was(), pytest.raises(SystemExit) as caught:
+        with restored_state(), pytest.raises(SystemExit) as caught:
             run()
         code = caught.value.code
         out, err = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""What a command can change of the process that it runs in, looked at and put back."""
+"""The process-wide state that a command can change: read and restored."""
 
 import logging
 import os
@@ -15,15 +15,18 @@ LOGGERS = (None, "resift")
 
 
 def state() -> dict[str, Any]:
-    """All of it that later code in this process would notice, but for its streams."""
-    own = {"disabled logging": logging.root.manager.disable, "class": logging.getLoggerClass()}
+    """All of it that later code in this process would notice, without the streams."""
+    changeable: dict[str, Any] = {
+        "disabled logging": logging.root.manager.disable,
+        "class": logging.getLoggerClass(),
+    }
     for name in LOGGERS:
         logger = logging.getLogger(name)
-        own[f"logger {name}"] = (
+        changeable[f"logger {name}"] = (
             logger.level, logger.propagate, logger.disabled, tuple(logger.filters),
             tuple(logger.handlers),
         )  # fmt: skip
-    return own | {
+    return changeable | {
         "warnings": (tuple(warnings.filters), warnings.showwarning),
         "hooks": (sys.excepthook, threading.excepthook),
         "signals": tuple(map(signal.getsignal, SIGNALS)),
@@ -33,18 +36,18 @@ def state() -> dict[str, Any]:
 
 
 @contextmanager
-def left_as_it_was() -> Iterator[None]:
-    """Put back what was changed inside, streams too."""
+def restored_state() -> Iterator[None]:
+    """Restore what is changed inside, streams too."""
     before, streams = state(), (sys.stdin, sys.stdout, sys.stderr)
     filters = list(warnings.filters)
     try:
         yield
     finally:
         sys.stdin, sys.stdout, sys.stderr = streams
-        _put_back(before, filters)
+        _restore(before, filters)
 
 
-def _put_back(before: dict[str, Any], filters: list[Any]) -> None:
+def _restore(before: dict[str, Any], filters: list[Any]) -> None:
     logging.disable(before["disabled logging"])
     logging.setLoggerClass(before["class"])
     for name in LOGGERS:

@@ -19,10 +19,10 @@ WAIT_S = 60.0
 
 
 class Terminal:
-    """``resift`` with a screen. What it prints is kept in order; `wait_for` goes along it."""
+    """``resift`` with a screen. `wait_for` searches what was printed after its last match."""
 
     def __init__(self, *arguments: object, rows: int = 40, columns: int = 100) -> None:
-        self._own, theirs = pty.openpty()
+        self._ours, theirs = pty.openpty()
         termios.tcsetwinsize(theirs, (rows, columns))
         self._modes = termios.tcgetattr(theirs)
         environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "", "LINES": ""}
@@ -45,12 +45,12 @@ class Terminal:
     ) -> None:
         self.process.kill()
         self.process.wait()
-        os.close(self._own)
+        os.close(self._ours)
         os.close(self._theirs)
 
     def type(self, keys: str) -> None:
         """Send them as one piece."""
-        os.write(self._own, keys.encode())
+        os.write(self._ours, keys.encode())
 
     def wait_for(self, text: str) -> None:
         """Until the text was printed, after what was waited for before."""
@@ -99,5 +99,5 @@ class Terminal:
         return termios.tcgetattr(self._theirs) == self._modes
 
     def _read(self, seconds: float) -> None:
-        if select.select([self._own], [], [], seconds)[0]:
-            self._text += os.read(self._own, 65536).decode("utf-8", "replace")
+        if select.select([self._ours], [], [], seconds)[0]:
+            self._text += os.read(self._ours, 65536).decode("utf-8", "replace")

@@ -34,8 +34,8 @@ def test_a_document_has_query_hits_and_receipt(ranking: Ranking) -> None:
     document = strict(as_json.text(as_json.document(ranking)))
     assert list(document) == ["format", "query", "hits", "receipt"]
     assert (document["format"], document["query"]) == (1, ranking.query)
-    assert [list(hit) for hit in document["hits"]] == [[own.name for own in fields(Hit)]] * 2
-    assert list(document["receipt"]) == [own.name for own in fields(Receipt)]
+    assert [list(hit) for hit in document["hits"]] == [[field.name for field in fields(Hit)]] * 2
+    assert list(document["receipt"]) == [field.name for field in fields(Receipt)]
     assert document["receipt"]["timings_ms"]["total"] == ranking.receipt.timings_ms["total"]
     assert [hit["text"] for hit in document["hits"]] == [hit.text for hit in ranking]
 
@@ -67,20 +67,20 @@ class Odd:
     ids=range(15),
 )  # fmt: skip
 def test_odd_metadata_is_valid_json(ranking: Ranking, value: object, expected: object) -> None:
-    hit = replace(ranking[0], metadata={"own": value})
+    hit = replace(ranking[0], metadata={"key": value})
     odd = replace(ranking, hits=(hit,), receipt=replace(ranking.receipt, padding_share=np.nan))
     document = strict(as_json.text(as_json.document(odd)))
-    assert document["hits"][0]["metadata"]["own"] == expected
+    assert document["hits"][0]["metadata"]["key"] == expected
     assert document["receipt"]["padding_share"] is None
 
 
-def test_what_is_nested_without_end_ends() -> None:
+def test_endless_nesting_is_cut() -> None:
     nested: list[Any] = []
     nested.append(nested)
-    assert strict(as_json.text({"own": nested}))
+    assert strict(as_json.text({"key": nested}))
 
 
-def test_partial_answers_and_empty_ones_are_said_in_json(resift: Resift, tmp_path: Path) -> None:
+def test_json_reports_partial_and_empty_rankings(resift: Resift, tmp_path: Path) -> None:
     lines = tmp_path / "lines.txt"
     lines.write_text("\n".join(TEXTS))
     late = strict(resift("rerank", "-q", "deleted", lines, "--json", "--budget-ms", 0).out)
@@ -91,7 +91,7 @@ def test_partial_answers_and_empty_ones_are_said_in_json(resift: Resift, tmp_pat
     assert empty["hits"] == [] and empty["receipt"]["depth"] == 0
 
 
-def test_lines_say_on_stderr_that_they_are_partial(resift: Resift, tmp_path: Path) -> None:
+def test_json_lines_report_partial_on_stderr(resift: Resift, tmp_path: Path) -> None:
     lines = tmp_path / "lines.txt"
     lines.write_text("\n".join(TEXTS))
     done = resift("rerank", "-q", "deleted", lines, "--jsonl", "--budget-ms", 0)

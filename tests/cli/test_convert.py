@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cli.command import Resift
-from training.checkpoints import make_bi_encoder
+from convert.checkpoints import make_bi_encoder
 
 
 @pytest.mark.parametrize("exits", ["two", "", "2,", "2;4", "1.5"])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from resift.cli import demo
-from resift.cli.botocore_corpus import SERVICES, operations, plain_text
+from resift.cli.demo import SERVICES, operations, plain_text
 from resift.errors import MissingExtra
 
 pytest.importorskip("botocore")

@@ -17,7 +17,7 @@ from resift.evaluation.measures import measure_names
 from resift.evaluation.result import Latency, Variant
 from resift.evaluation.significance import paired_test
 from resift.search.index import Index
-from resift.search.retrieval import MODES
+from resift.search.options import MODES
 
 RANKED = {"q1": ["d4", "d3", "d1", "d2"], "q2": ["d1", "d4"]}
 QRELS = "q1\td2\t2\nq1\td1\t0\nq2\td4\t1\n"

@@ -1,4 +1,4 @@
-"""Proves what `resift index` remembers, refuses and says."""
+"""What ``resift index`` remembers, refuses and prints."""
 
 import json
 from pathlib import Path
@@ -9,16 +9,16 @@ from cli.command import Resift
 from resift.cli.source_options import GivenOptions, described, differences
 from resift.errors import InputError
 from resift.index.parsing.options import Columns
-from resift.index.source_options import AS_IT_IS, SourceOptions
+from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions
 
 
-def test_what_is_given_goes_upon_what_was() -> None:
+def test_given_options_change_the_remembered_ones() -> None:
     first = GivenOptions(
         include=["*.csv"],
         text_column=["answer", "faq/*.csv=body"],
         title_column=["faq/*.csv=head"],
         max_mb=2,
-    ).applied_to(AS_IT_IS)
+    ).applied_to(DEFAULT_OPTIONS)
     assert first.columns == Columns("answer")
     assert first.columns_by_pattern == (("faq/*.csv", Columns("body", "head")),)
     assert (first.globs.include, first.limits.max_bytes) == (("*.csv",), 2_000_000)
@@ -34,13 +34,13 @@ def test_what_is_given_goes_upon_what_was() -> None:
         "include *.csv, text-column answer, max-mb 2, text-column of faq/*.csv body, "
         "title-column of faq/*.csv head"
     )
-    assert described(AS_IT_IS) == "" and differences(first, first) == []
+    assert described(DEFAULT_OPTIONS) == "" and differences(first, first) == []
 
 
-def test_the_last_pattern_that_was_given_counts() -> None:
+def test_the_last_pattern_wins() -> None:
     source_options = GivenOptions(
         text_column=["*.csv=a", "/x.csv=b", "year=2020/*.csv=c"]
-    ).applied_to(AS_IT_IS)
+    ).applied_to(DEFAULT_OPTIONS)
     keys = ("a.csv", "x.csv", "d/x.csv", "year=2020/x.csv", "x.jsonl")
     assert [source_options.columns_for(key).text for key in keys] == ["a", "b", "a", "c", "text"]
     again = GivenOptions(text_column=["*.csv=a"]).applied_to(source_options)
@@ -66,13 +66,13 @@ def test_the_last_pattern_that_was_given_counts() -> None:
         GivenOptions(max_seconds=float("nan")),
     ],
 )
-def test_options_that_say_nothing_are_refused(given: GivenOptions) -> None:
+def test_invalid_options_are_refused(given: GivenOptions) -> None:
     with pytest.raises(InputError, match="expected") as refused:
         given.applied_to(SourceOptions())
     assert "max_" not in str(refused.value)
 
 
-def test_numbers_that_no_limit_can_be_are_told_as_they_were_given() -> None:
+def test_an_impossible_limit_is_shown_as_typed() -> None:
     for megabytes in (1e300, 1e-300):
         with pytest.raises(InputError) as refused:
             GivenOptions(max_mb=megabytes).applied_to(SourceOptions())
@@ -84,7 +84,7 @@ def test_numbers_that_no_limit_can_be_are_told_as_they_were_given() -> None:
     assert GivenOptions(max_mb=1e6).applied_to(SourceOptions()).limits.max_bytes == 10**12
 
 
-def test_what_is_in_the_index_is_not_called_skipped(resift: Resift, tmp_path: Path) -> None:
+def test_an_indexed_file_is_not_called_skipped(resift: Resift, tmp_path: Path) -> None:
     source, uri = tmp_path / "source", tmp_path / "index"
     source.mkdir()
     (source / "a.txt").write_bytes("größer als ".encode() * 20 + b"\xff")
@@ -132,7 +132,7 @@ def test_options_are_remembered_shown_and_forgotten(resift: Resift, tmp_path: Pa
     assert first.code == 0 and first.err == ""
     again = resift("index", source, "--index", uri)
     assert "1 unchanged" in again.out
-    assert again.err == "read as before: include *.csv, text-column answer\n"
+    assert again.err == "remembered options: include *.csv, text-column answer\n"
     changed = resift("index", source, "--index", uri, "--exclude", "old/")
     assert changed.err == "options changed: exclude none → old/\n"
     refused = resift("index", source, "--index", uri, "--include", "*.md")
@@ -146,7 +146,7 @@ def test_options_are_remembered_shown_and_forgotten(resift: Resift, tmp_path: Pa
     assert (report["added"], report["emptied"], report["listed"]) == (1, 1, 2)
 
 
-def test_what_is_passed_over_is_counted_by_kind(resift: Resift, tmp_path: Path) -> None:
+def test_ignored_files_are_counted_by_kind(resift: Resift, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for name in ("a.txt", "x.png", "y.PNG", "z.zip", "Makefile", "tab\t.md"):
@@ -171,6 +171,6 @@ def test_token_states_are_of_the_named_model(
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "a.txt").write_text("An object lock keeps an object.")
     options = ("index", tmp_path / "source", "--index", tmp_path / "index", "--token-states")
-    assert "nothing of a document to keep" in resift(*options, "--model", joint_folder).error
+    assert "no token states of a document alone" in resift(*options, "--model", joint_folder).error
     assert "no such model folder" in resift(*options, "--model", tmp_path / "absent").error
     assert "token states" in resift(*options, "--model", "bundled").out

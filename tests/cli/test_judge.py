@@ -75,9 +75,9 @@ def test_a_second_call_continues_and_skipped_candidates_come_last(desk: Desk) ->
     assert desk.judge("1").err.endswith("0 judged; nothing is left\n")
 
 
-@pytest.mark.parametrize("place", ["qrels.tsv", "qrels/test.tsv"])
-def test_published_judgments_are_read_and_never_changed(desk: Desk, place: str) -> None:
-    file = desk.folder / place
+@pytest.mark.parametrize("name", ["qrels.tsv", "qrels/test.tsv"])
+def test_published_judgments_are_read_and_never_changed(desk: Desk, name: str) -> None:
+    file = desk.folder / name
     file.parent.mkdir(exist_ok=True)
     published = "query-id\tcorpus-id\tscore\nq1\td4\t1\nother\td9\t1\n"
     file.write_text(published)

@@ -50,10 +50,14 @@ def terminal(desk: Desk) -> Iterator[Terminal]:
 
 
 def test_each_key_shows_the_next_candidate_at_once(terminal: Terminal, desk: Desk) -> None:
-    for key, place in (("2", "candidate 2 of 3"), ("0", "candidate 3 of 3"), ("s", "query 2 of 2")):
+    for key, progress in (
+        ("2", "candidate 2 of 3"),
+        ("0", "candidate 3 of 3"),
+        ("s", "query 2 of 2"),
+    ):
         terminal.is_asked()
         terminal.type(key)
-        terminal.wait_for(place)
+        terminal.wait_for(progress)
     assert desk.grades == [2, 0]
     terminal.is_asked()
     terminal.type("q")

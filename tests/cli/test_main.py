@@ -71,17 +71,18 @@ def test_an_error_ends_a_real_process_with_one_and_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "said"), [(errno.EMFILE, "ulimit -n"), (errno.EROFS, "the file system is read-only")]
+    ("number", "expected"),
+    [(errno.EMFILE, "ulimit -n"), (errno.EROFS, "the file system is read-only")],
 )
-def test_what_the_machine_lacks_is_no_bug(
-    resift: Resift, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+def test_a_limit_of_the_machine_is_not_called_a_bug(
+    resift: Resift, monkeypatch: pytest.MonkeyPatch, number: int, expected: str
 ) -> None:
     def fail(*given: object) -> NoReturn:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("resift.search.index.Index.versions", fail)
     done = resift("versions", "--index", "x")
-    assert said in done.error and "bug" not in done.error
+    assert expected in done.error and "bug" not in done.error
 
 
 @pytest.mark.parametrize("as_json", [True, False])
@@ -101,7 +102,7 @@ def test_a_reader_that_leaves_early_gets_no_traceback(as_json: bool) -> None:
     assert done.returncode != 0
 
 
-def test_head_takes_its_line_and_nobody_complains() -> None:
+def test_a_pipe_to_head_prints_no_error() -> None:
     command = f'{sys.executable} -c "{PROGRAM}" rerank --query text --jsonl | head -1'
     lines = b"".join(b"a text of number %d\n" % n for n in range(90))
     done = subprocess.run(command, shell=True, input=lines, capture_output=True, timeout=120)

@@ -23,10 +23,10 @@ def test_models_names_the_bundled_one_and_those_to_convert(resift: Resift) -> No
 
 def test_models_as_json_is_one_document(resift: Resift) -> None:
     done = resift("models", "--json")
-    found = json.loads(done.out)
+    printed = json.loads(done.out)
     assert done.code == 0 and done.err == ""
-    assert found["bundled"]["fingerprint"] == Reranker().fingerprint
-    assert [row["hub_id"] for row in found["convertible"]] == [k.hub_id for k in CHECKPOINTS]
+    assert printed["bundled"]["fingerprint"] == Reranker().fingerprint
+    assert [row["hub_id"] for row in printed["convertible"]] == [k.hub_id for k in CHECKPOINTS]
 
 
 def test_verify_says_what_it_asked_of_the_bundled_model(resift: Resift) -> None:
@@ -39,10 +39,10 @@ def test_verify_says_what_it_asked_of_the_bundled_model(resift: Resift) -> None:
 
 
 def test_verify_as_json_is_one_document(resift: Resift, joint_folder: Path) -> None:
-    found = json.loads(resift("verify", "--json").out)
-    assert found["max_difference"] <= found["tolerance"]
-    assert found["pairs"] == 6
-    assert found["checks"] and all(check["passed"] for check in found["checks"])
+    printed = json.loads(resift("verify", "--json").out)
+    assert printed["max_difference"] <= printed["tolerance"]
+    assert printed["pairs"] == 6
+    assert printed["checks"] and all(check["passed"] for check in printed["checks"])
     done = resift("verify", joint_folder, "--json")
     assert done.code == 1 and "no reference pairs" in done.error
 
@@ -66,8 +66,8 @@ def test_verify_knows_an_embedder(resift: Resift, tmp_path: Path) -> None:
     embedder = ArtifactEmbedder(folder, Settings())
     cosine = float(embedder.embed_query("sea") @ embedder.embed(["whales"])[0])
     manifest = load_artifact(folder).manifest
-    own = ReferencePair("sea", "whales", cosine, cosine)
-    write_manifest(folder, replace(manifest, reference=(own,)))
+    pair = ReferencePair("sea", "whales", cosine, cosine)
+    write_manifest(folder, replace(manifest, reference=(pair,)))
     done = resift("verify", folder)
     assert done.code == 0 and "1 reference cosines on" in done.out
     assert "furthest cosine from its reference" in done.out

@@ -4,14 +4,12 @@ Each command is a process of its own, with real descriptors, under a limit of me
 """
 
 import json
-import resource
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from cli.command import PROGRAM, Resift
+from cli.command import Resift, shell
 from evaluation.small_collection import make_collection, make_run
 
 pytestmark = [
@@ -24,19 +22,10 @@ LINES = b"a text\nanother text about cats\n"
 MEMORY = 6_000_000_000
 
 
-def shell(
-    command: str, folder: Path, stdin: bytes = b"", memory: int = MEMORY
+def run(
+    line: str, folder: Path, stdin: bytes = b"", memory: int = MEMORY
 ) -> "subprocess.CompletedProcess[bytes]":
-    """Run a line of bash in which ``resift`` is the command."""
-    program = f'resift() {{ "{sys.executable}" -c "{PROGRAM}" "$@"; }}\n{command}'
-    return subprocess.run(
-        ["bash", "-c", program],
-        input=stdin,
-        capture_output=True,
-        timeout=60,
-        cwd=folder,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (memory, memory)),
-    )
+    return shell(line, stdin, folder, memory)
 
 
 @pytest.fixture
@@ -94,14 +83,14 @@ def test_a_device_is_no_input(
     ],
 )
 def test_a_line_without_an_end_is_refused(folder: Path, command: str) -> None:
-    assert "a line of more than " in last_line(shell(command, folder))
+    assert "a line of more than " in last_line(run(command, folder))
 
 
-def test_more_candidates_than_anybody_reranks_are_refused(folder: Path) -> None:
-    assert "candidates" in last_line(shell("yes | resift rerank -q x", folder))
+def test_too_many_candidates_are_refused(folder: Path) -> None:
+    assert "candidates" in last_line(run("yes | resift rerank -q x", folder))
 
 
-def test_what_is_not_endless_is_read_through_pipes_and_descriptors(folder: Path) -> None:
+def test_pipes_and_descriptors_are_read(folder: Path) -> None:
     (folder / "lines").write_bytes(LINES)
     for command in (
         "resift rerank -q cats --jsonl /dev/stdin < lines",
@@ -109,10 +98,10 @@ def test_what_is_not_endless_is_read_through_pipes_and_descriptors(folder: Path)
         "resift rerank -q cats --jsonl <(cat lines)",
         "mkfifo pipe; cat lines > pipe & resift rerank -q cats --jsonl pipe",
     ):
-        done = shell(command, folder)
+        done = run(command, folder)
         assert (done.returncode, len(done.stdout.splitlines())) == (0, 2), done.stderr
-    assert shell("resift rerank -q cats --jsonl /dev/null", folder).returncode == 0
-    done = shell("resift eval col --run <(cat run.txt) --json --qrels <(cat col/qrels.tsv)", folder)
+    assert run("resift rerank -q cats --jsonl /dev/null", folder).returncode == 0
+    done = run("resift eval col --run <(cat run.txt) --json --qrels <(cat col/qrels.tsv)", folder)
     assert json.loads(done.stdout)["judged"] == 2
 
 
@@ -143,15 +132,15 @@ CLOSED = "error: the output cannot be written: Bad file descriptor"
         "--version",
     ],
 )
-def test_a_closed_stdout_is_said(folder: Path, arguments: str) -> None:
-    assert last_line(shell(f"resift {arguments} >&-", folder)) == CLOSED
+def test_a_closed_stdout_is_reported(folder: Path, arguments: str) -> None:
+    assert last_line(run(f"resift {arguments} >&-", folder)) == CLOSED
 
 
-def test_a_number_that_was_closed_is_never_a_file_of_ours(folder: Path) -> None:
+def test_a_closed_descriptor_is_never_reused_for_a_file(folder: Path) -> None:
     """What is opened later would get the number, and take what is meant for the stream."""
-    done = shell("resift rerank-run col --run run.txt --output /dev/stdout >&-", folder)
+    done = run("resift rerank-run col --run run.txt --output /dev/stdout >&-", folder)
     assert "/dev/stdout: cannot be written (Bad file descriptor)" in last_line(done)
-    done = shell("resift verify-citation - --index . <&-", folder)
+    done = run("resift verify-citation - --index . <&-", folder)
     assert "stdin is closed" in last_line(done)
 
 
@@ -167,31 +156,29 @@ def test_a_number_that_was_closed_is_never_a_file_of_ours(folder: Path) -> None:
         ("/dev/stdout 1<>out", "out"),
     ],
 )
-def test_what_somebody_opened_is_written_to(folder: Path, output: str, shown: str) -> None:
+def test_an_open_descriptor_is_written_to(folder: Path, output: str, shown: str) -> None:
     (folder / "link").symlink_to("/dev/stdout")
     command = f"resift rerank-run col --run run.txt --depth 1 --output {output}"
-    done = shell(command, folder)
+    done = run(command, folder)
     assert done.returncode == 0, done.stderr
     assert len((folder / shown).read_text().splitlines()) == 6
     assert not list(folder.glob(".resift*"))
 
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
-def test_what_is_appended_to_keeps_what_was_there(folder: Path, name: str) -> None:
-    (folder / "kept").write_text("a thesis\n")
-    before = (folder / "kept").stat().st_ino
-    command = f"resift rerank-run col --run run.txt --depth 1 --output {name} >> kept"
-    assert shell(command, folder).returncode == 0
-    lines = (folder / "kept").read_text().splitlines()
+def test_appending_keeps_the_earlier_content(folder: Path, name: str) -> None:
+    (folder / "thesis").write_text("a thesis\n")
+    before = (folder / "thesis").stat().st_ino
+    command = f"resift rerank-run col --run run.txt --depth 1 --output {name} >> thesis"
+    assert run(command, folder).returncode == 0
+    lines = (folder / "thesis").read_text().splitlines()
     assert lines[0] == "a thesis" and len(lines) == 7
-    assert (folder / "kept").stat().st_ino == before
+    assert (folder / "thesis").stat().st_ino == before
 
 
 @pytest.mark.parametrize("name", ["/dev/fd/77", "/dev/fd/0", "/dev/stdin"])
-def test_a_descriptor_that_cannot_be_written_is_said_before_the_work(
-    folder: Path, name: str
-) -> None:
-    done = shell(f"resift rerank-run absent --run none --output {name} < run.txt", folder)
+def test_an_unwritable_descriptor_is_reported_before_the_work(folder: Path, name: str) -> None:
+    done = run(f"resift rerank-run absent --run none --output {name} < run.txt", folder)
     assert f"{name}: cannot be written (Bad file descriptor)" in last_line(done)
 
 
@@ -204,22 +191,22 @@ def test_a_descriptor_that_cannot_be_written_is_said_before_the_work(
     ],
 )
 def test_json_and_an_output_do_not_share_stdout_by_any_name(folder: Path, arguments: str) -> None:
-    done = shell(f"resift {arguments} /dev/stdout | cat; exit ${{PIPESTATUS[0]}}", folder)
+    done = run(f"resift {arguments} /dev/stdout | cat; exit ${{PIPESTATUS[0]}}", folder)
     assert "both go to stdout" in last_line(done) and done.stdout == b""
 
 
 def test_judgments_do_not_go_into_a_descriptor(folder: Path) -> None:
     command = "resift judge col --run run.txt --output /dev/stdout > judged"
-    assert "is not a file" in last_line(shell(command, folder))
+    assert "is not a file" in last_line(run(command, folder))
     assert (folder / "judged").read_bytes() == b""
 
 
 @pytest.mark.parametrize("memory", [300, 600])
-def test_little_memory_is_said_and_the_model_is_not_blamed(
+def test_too_little_memory_is_reported_and_not_blamed_on_the_model(
     folder: Path, memory: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RESIFT_MODEL")
-    done = shell("resift rerank -q cats", folder, LINES, memory * 1_000_000)
+    done = run("resift rerank -q cats", folder, LINES, memory * 1_000_000)
     if done.returncode == 0 or done.returncode > 128:
         pytest.skip("this is enough here, or a runtime itself dies of it")
     line = last_line(done)

@@ -39,5 +39,9 @@ def test_a_verb_has_the_options_that_make_sense(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALIKE)
 def test_an_option_means_the_same_everywhere(name: str) -> None:
-    meanings = {(option.help, str(option.default)) for _, own, option in _options() if own == name}
+    meanings = {
+        (option.help, str(option.default))
+        for _, option_name, option in _options()
+        if option_name == name
+    }
     assert len(meanings) == 1

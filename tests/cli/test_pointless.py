@@ -82,7 +82,7 @@ def test_an_option_that_changes_nothing_is_refused(
 
 
 @pytest.mark.parametrize(("line", "message"), EMPTY)
-def test_an_empty_name_is_no_place(
+def test_an_empty_name_is_refused(
     resift: Resift, made: Path, monkeypatch: pytest.MonkeyPatch, line: str, message: str
 ) -> None:
     monkeypatch.chdir(made)
@@ -92,7 +92,7 @@ def test_an_empty_name_is_no_place(
 
 
 @pytest.mark.parametrize(("options", "message"), TYPED)
-def test_a_wrong_value_is_said_as_it_can_be_typed(
+def test_a_wrong_value_is_shown_as_typed(
     resift: Resift, made: Path, options: str, message: str
 ) -> None:
     line = resift("rerank", "-q", "x", *options.split(), made / "corpus.jsonl").error
@@ -127,7 +127,7 @@ def test_a_run_may_come_from_stdin(
     assert done.code == 0 and json.loads(done.out)["queries"] == 2
 
 
-def test_a_closed_stdin_is_said(
+def test_a_closed_stdin_is_reported(
     resift: Resift, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)

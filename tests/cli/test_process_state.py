@@ -31,7 +31,7 @@ def test_a_command_leaves_the_process_as_it_was(resift: Resift, tmp_path: Path, 
     assert state() == before
 
 
-def test_what_a_command_changes_is_put_back(
+def test_changes_of_a_command_are_restored(
     resift: Resift, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def rude() -> None:

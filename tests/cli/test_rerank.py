@@ -169,7 +169,7 @@ def test_a_query_that_cannot_be_used_is_an_error(resift: Resift, plain: Path, qu
     assert "query: " in resift("rerank", "--query", query, plain).error
 
 
-def test_what_cannot_be_opened_is_named(resift: Resift, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_is_named(resift: Resift, tmp_path: Path) -> None:
     assert "absent" in resift("rerank", "-q", QUERY, tmp_path / "absent").error
     assert "cannot be read" in resift("rerank", "-q", QUERY, tmp_path).error
 
@@ -196,7 +196,7 @@ def test_json_lines_without_a_text_are_refused_with_the_fields_there_are(
 
 
 def test_another_field_can_be_the_text(resift: Resift, tmp_path: Path) -> None:
-    rows = [{"body": text, "text": place, "page": 4} for place, text in enumerate(LINES)]
+    rows = [{"body": text, "text": number, "page": 4} for number, text in enumerate(LINES)]
     file = _json_file(tmp_path, *rows, {"text": "no body"})
     done = resift("rerank", "-q", QUERY, file, "--text-field", "body", "--jsonl")
     assert sorted(row["text"] for row in done.rows[:3]) == sorted(LINES)

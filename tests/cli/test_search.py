@@ -61,7 +61,7 @@ def test_a_file_that_cannot_be_read_is_named_and_the_rest_indexed(
 
 
 @pytest.mark.parametrize("mode", ["hybrid", "dense"])
-def test_the_answer_comes_first(resift: Resift, index: Path, mode: str) -> None:
+def test_the_relevant_document_comes_first(resift: Resift, index: Path, mode: str) -> None:
     done = resift("search", QUERY, "--index", index, "--mode", mode, "--jsonl")
     assert done.code == 0 and done.err == ""
     assert done.rows[0]["citation"]["uri"].endswith("locks.md")
@@ -69,7 +69,7 @@ def test_the_answer_comes_first(resift: Resift, index: Path, mode: str) -> None:
     assert all(row["status"] == "ok" and row["logit"] is not None for row in done.rows)
 
 
-def test_words_alone_find_only_what_has_them(resift: Resift, index: Path) -> None:
+def test_lexical_search_finds_only_documents_with_the_words(resift: Resift, index: Path) -> None:
     done = resift("search", "messages", "--index", index, "--mode", "lexical", "--jsonl")
     assert [row["citation"]["uri"].rpartition("/")[2] for row in done.rows] == ["queues.txt"]
 
@@ -103,7 +103,7 @@ def test_top_n_and_depth_cut(resift: Resift, index: Path) -> None:
         (("--budget-ms", -5), "--budget-ms -5"),
     ],
 )
-def test_numbers_that_cannot_be_are_refused(
+def test_invalid_numbers_are_refused(
     resift: Resift, index: Path, options: tuple[object, ...], message: str
 ) -> None:
     assert message in resift("search", QUERY, "--index", index, *options).error
@@ -124,16 +124,16 @@ def test_a_source_that_is_not_there_is_named(resift: Resift, tmp_path: Path) -> 
     assert "nowhere" in error
 
 
-def test_the_command_says_what_states_take(resift: Resift, source: Path, tmp_path: Path) -> None:
-    place = str(tmp_path / "index")
-    done = resift("index", str(source), "--index", place, "--token-states")
+def test_the_size_of_token_states_is_printed(resift: Resift, source: Path, tmp_path: Path) -> None:
+    uri = str(tmp_path / "index")
+    done = resift("index", str(source), "--index", uri, "--token-states")
     assert done.code == 0 and "token states: " in done.out and "kB a passage" in done.out
-    assert "token states" not in resift("index", str(source), "--index", place).out
-    (row,) = resift("search", "what is a cat", "--index", place, "--top-n", "1", "--jsonl").rows
+    assert "token states" not in resift("index", str(source), "--index", uri).out
+    (row,) = resift("search", "what is a cat", "--index", uri, "--top-n", "1", "--jsonl").rows
     assert row["rank"] == 1
 
 
-def test_an_embedder_that_is_down_is_a_line_and_the_words_answer(
+def test_without_an_embedder_lexical_search_still_answers(
     resift: Resift, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from resift.errors import EmbedderError
@@ -148,8 +148,11 @@ def test_an_embedder_that_is_down_is_a_line_and_the_words_answer(
 
     monkeypatch.setattr(ArtifactEmbedder, "embed_query", down)
     done = resift("search", "messages", "--index", index, "--json", "--no-rerank")
-    found = json.loads(done.out)
-    assert done.code == 0 and done.err == "the dense arm failed; the search goes on without it\n"
-    assert [hit["citation"]["doc_id"] for hit in found["hits"]] == ["queues.txt"]
-    assert found["receipt"]["reason"].startswith("the dense arm failed: EmbedderError: the server")
+    document = json.loads(done.out)
+    assert done.code == 0
+    assert done.err == "the dense retriever failed; the search goes on without it\n"
+    assert [hit["citation"]["doc_id"] for hit in document["hits"]] == ["queues.txt"]
+    assert document["receipt"]["reason"].startswith(
+        "the dense retriever failed: EmbedderError: the server"
+    )
     assert "Traceback" not in done.err

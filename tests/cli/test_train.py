@@ -14,7 +14,7 @@ from resift.errors import ModelError
 
 
 @dataclass
-class Asked:
+class FakeFineTune:
     """Stands for `resift.training.finetune`; keeps what it was called with."""
 
     error: ModelError | None = None
@@ -22,7 +22,7 @@ class Asked:
 
     queries, held_out, base, tuned = 30, 20, 0.51239, 0.73461
 
-    def fine_tune(self, *arguments: Any) -> "Asked":
+    def fine_tune(self, *arguments: Any) -> "FakeFineTune":
         self.arguments = arguments
         arguments[4]("30 queries to learn from, 20 held out")
         if self.error:
@@ -31,9 +31,9 @@ class Asked:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+def fine_tune(monkeypatch: pytest.MonkeyPatch) -> FakeFineTune:
     """Neither torch nor a model is needed."""
-    stand_in, module = Asked(), ModuleType("resift.training.finetune")
+    stand_in, module = FakeFineTune(), ModuleType("resift.training.finetune")
     module.fine_tune = stand_in.fine_tune  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     for name in ("torch", "onnx", "nncf", "bm25s", "Stemmer"):
@@ -86,14 +86,14 @@ def test_epochs_that_are_none_are_refused(resift: Resift, pairs: Path, epochs: s
     assert not out.exists()
 
 
-def test_endless_epochs_are_refused(resift: Resift, asked: Asked, pairs: Path) -> None:
+def test_endless_epochs_are_refused(resift: Resift, fine_tune: FakeFineTune, pairs: Path) -> None:
     done = resift("train", "--pairs", pairs, "--out", "model", "--epochs", "inf")
     assert "--epochs" in done.error
-    assert asked.arguments == ()
+    assert fine_tune.arguments == ()
 
 
 @pytest.mark.parametrize("missing", ["torch", "onnx", "bm25s"])
-@pytest.mark.usefixtures("asked")
+@pytest.mark.usefixtures("fine_tune")
 def test_what_is_missing_is_named_with_its_extra(
     resift: Resift, pairs: Path, missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,16 +107,20 @@ def test_what_is_missing_is_named_with_its_extra(
 
 @pytest.mark.parametrize("missing", ["nncf", "Stemmer"])
 def test_what_is_needed_later_is_missed_at_once(
-    resift: Resift, asked: Asked, pairs: Path, missing: str, monkeypatch: pytest.MonkeyPatch
+    resift: Resift,
+    fine_tune: FakeFineTune,
+    pairs: Path,
+    missing: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     error = resift("train", "--pairs", pairs, "--out", pairs.parent / "model").error
     assert f"{missing} is not installed" in error
-    assert asked.arguments == ()
+    assert fine_tune.arguments == ()
 
 
 def test_both_figures_go_to_stdout_and_progress_to_stderr(
-    resift: Resift, asked: Asked, pairs: Path
+    resift: Resift, fine_tune: FakeFineTune, pairs: Path
 ) -> None:
     out = Path("model")
     done = resift("train", "--pairs", pairs, "--out", out)
@@ -125,22 +129,24 @@ def test_both_figures_go_to_stdout_and_progress_to_stderr(
         "model: nDCG@10 0.7346 on 20 held-out queries, 0.5124 before; learned from 30".split()
     )
     assert done.err == "30 queries to learn from, 20 held out\n"
-    data, base, where, work, _, epochs = asked.arguments
+    data, base, where, work, _, epochs = fine_tune.arguments
     assert (data, base, where, work, epochs) == (pairs, "bundled", out, None, 3.0)
 
 
-def test_options_are_handed_on(resift: Resift, asked: Asked, pairs: Path, tmp_path: Path) -> None:
+def test_options_are_handed_on(
+    resift: Resift, fine_tune: FakeFineTune, pairs: Path, tmp_path: Path
+) -> None:
     options = ("--base", "a/model", "--work", tmp_path / "work", "--epochs", 0.5)
     assert resift("train", "--pairs", pairs, "--out", tmp_path / "model", *options).code == 0
-    data, base, out, work, _, epochs = asked.arguments
+    data, base, out, work, _, epochs = fine_tune.arguments
     assert (data, out) == (pairs, tmp_path / "model")
     assert (base, work, epochs) == ("a/model", tmp_path / "work", 0.5)
 
 
 def test_a_model_that_is_no_better_is_an_error_in_a_line(
-    resift: Resift, asked: Asked, pairs: Path
+    resift: Resift, fine_tune: FakeFineTune, pairs: Path
 ) -> None:
-    asked.error = ModelError("0.5 after training and 0.5 before,\nso nothing was written")
+    fine_tune.error = ModelError("0.5 after training and 0.5 before,\nso nothing was written")
     done = resift("train", "--pairs", pairs, "--out", pairs.parent / "model")
     assert (done.code, done.out) == (1, "")
     progress, error = done.err.splitlines()
@@ -148,7 +154,7 @@ def test_a_model_that_is_no_better_is_an_error_in_a_line(
     assert error == "error: 0.5 after training and 0.5 before, so nothing was written"
 
 
-@pytest.mark.usefixtures("asked")
+@pytest.mark.usefixtures("fine_tune")
 def test_an_outputs_name_is_shown_as_it_is(resift: Resift, pairs: Path) -> None:
     done = resift("train", "--pairs", pairs, "--out", "models[dim]")
     assert done.out.startswith("models[dim]: nDCG@10")
@@ -167,11 +173,11 @@ def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(
         assert not out.exists()
         return message
 
-    assert "10 queries with an answer; at least 40" in error("--pairs", pairs)
+    assert "10 queries with a relevant text; at least 40" in error("--pairs", pairs)
     assert "absent: no such file" in error("--pairs", tmp_path / "absent")
     assert "no qrels.tsv" in error("--pairs", make_collection(tmp_path / "made"))
     assert "no-such" in error("--pairs", pairs, "--base", "no-such")
     assert "a cross-encoder" in error("--pairs", pairs, "--base", joint_folder)
     (tmp_path / "lines").write_text("no pair\n")
     assert "lines:1: expected a line of" in error("--pairs", tmp_path / "lines")
-    assert "is there already" in resift("train", "--pairs", pairs, "--out", pairs).error
+    assert "exists already" in resift("train", "--pairs", pairs, "--out", pairs).error

@@ -18,7 +18,7 @@ from resift.evaluation.result import Evaluation
 from resift.evaluation.second_stage import SecondStage, SystemOptions
 from resift.evaluation.trec import read_run
 from resift.search.index import Index
-from resift.search.retrieval import MODES
+from resift.search.options import MODES
 from resift.settings import Settings
 
 QUERIES = {"q1": "what stops an object from being deleted", "q2": "where do messages wait"}

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.small_collection import json_lines
-from resift.cli.botocore_corpus import SERVICES, operations
-from resift.cli.demo import write_documents
+from resift.cli.demo import SERVICES, operations, write_documents
 from resift.evaluation.collection import Task, load_task
 from resift.evaluation.evaluate import EvaluationPlan, evaluate
 from resift.evaluation.first_stage import FromIndex

@@ -24,7 +24,7 @@ from resift.evaluation.pool import (
 )
 from resift.evaluation.trec import read_run
 from resift.search.index import Index
-from resift.search.retrieval import MODES, Mode
+from resift.search.options import MODES, Mode
 from resift.settings import Settings
 from resift.types import Document, Ranking
 from search.stand_ins import Backwards, Broken

@@ -20,7 +20,7 @@ WORD = re.compile(r"\w+|[^\w\s]")
 
 
 class HashingEmbedder:
-    """Bag of hashed words: shared words mean nearness. Counts what it was asked to embed."""
+    """Bag of hashed words: texts with shared words are near. Counts the embedded texts."""
 
     def __init__(self, fingerprint: str = "hashing-64", dim: int = 64) -> None:
         self.name = fingerprint

@@ -8,6 +8,7 @@ from typing import Any
 import lance
 
 from index.fakes import HashingEmbedder
+from resift.index.embed import Models
 from resift.index.manifest import Entry
 from resift.index.publish import SyncDelta, publish
 from resift.index.report import SyncReport
@@ -15,7 +16,7 @@ from resift.index.run import Progress
 from resift.index.source_options import SourceOptions
 from resift.index.sources.source import open_source
 from resift.index.storage.location import TABLE, Location, locate
-from resift.index.sync import IndexHandle, Models, SyncConsent, sync
+from resift.index.sync import SyncConsent, sync
 from resift.index.table.open import open_version
 from resift.index.table.rows import READ_COLUMNS, Origin, Passage, from_row, to_arrow
 from resift.index.table.snapshot import Snapshot
@@ -47,10 +48,6 @@ class Shelf:
     def versions(self) -> Versions:
         return Versions(self.location)
 
-    @property
-    def place(self) -> IndexHandle:
-        return IndexHandle(self.location, self.versions)
-
     def write(self, **files: str) -> None:
         for name, text in files.items():
             (self.docs / f"{name}.txt").write_text(text)
@@ -66,16 +63,16 @@ class Shelf:
         allow_deletes: bool = False,
     ) -> SyncReport:
         source = open_source(str(self.docs / below), LOCAL)
-        models, allowed = Models(self.embedder), SyncConsent(deletes=allow_deletes)
+        models, consent = Models(self.embedder), SyncConsent(deletes=allow_deletes)
         return sync(
-            source, self.place, models, source_options, self.progress.append, allowed=allowed
+            source, self.versions, models, source_options, self.progress.append, consent=consent
         )
 
     def store(self) -> Store:
         return Store.open(self.location, self.embedder)
 
-    def publish(self, news: SyncDelta = NOTHING) -> Version:
-        return publish(self.store(), self.versions, self.embedder, news)
+    def publish(self, delta: SyncDelta = NOTHING) -> Version:
+        return publish(self.store(), self.versions, self.embedder, delta)
 
     def newest(self) -> Version:
         return self.versions.find()
@@ -134,8 +131,10 @@ def passage(
     return replace(plain, **facts)
 
 
-def found(snapshot: Snapshot, query: str, k: int = 10, where: str | None = None) -> Sequence[str]:
-    """Texts that the words find, best first."""
+def texts_found(
+    snapshot: Snapshot, query: str, k: int = 10, where: str | None = None
+) -> Sequence[str]:
+    """Texts that lexical search finds, best first."""
     view = snapshot.view()
     allowed = view.allowed(parse_where(where)) if where else None
     return [p.text for p in view.take([row_id for row_id, _ in view.lexical(query, k, allowed)])]

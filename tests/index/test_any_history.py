@@ -126,8 +126,8 @@ class History:
         self, changes: list[Change], source: str, call: Call, turn: int, after: bool
     ) -> None:
         def another_run() -> None:
-            for own in SOURCES:
-                self._sync(own)
+            for source in SOURCES:
+                self._sync(source)
 
         self._change(changes)
         with at_call(*call, turn, after, another_run):
@@ -179,7 +179,7 @@ class History:
             self._searched(self.shelf, max(self.published))
 
     def _searched(self, shelf: Shelf, number: int) -> dict[str, float]:
-        """Every passage is indexed and found by both arms; ids with the scores of their words."""
+        """Every passage is indexed and found by both retrievers; lexical scores by id."""
         table_version = shelf.versions.get(number).table_version
         table = lance.dataset(str(shelf.index / TABLE), version=table_version)
         assert table.stats.index_stats(TEXT_INDEX)["num_unindexed_rows"] == 0
@@ -189,9 +189,9 @@ class History:
         nearest = view.take([row_id for row_id, _ in view.dense(vector, 999)])
         assert {row.id for row in nearest} == ids and len(nearest) == len(ids)
         words = view.lexical("common red fox", 999)
-        found = view.take([row_id for row_id, _ in words])
-        assert {row.id for row in found} == ids and len(found) == len(ids)
-        return {row.id: score for row, (_, score) in zip(found, words, strict=True)}
+        rows = view.take([row_id for row_id, _ in words])
+        assert {row.id for row in rows} == ids and len(rows) == len(ids)
+        return {row.id: score for row, (_, score) in zip(rows, words, strict=True)}
 
     def __enter__(self) -> Self:
         return self
@@ -215,11 +215,11 @@ class History:
             return
         assert list(map(facts, self.shelf.passages())) == list(map(facts, fresh.passages()))
         problems = [
-            {uri: entry.problems for uri, entry in own.versions.entries(own.newest()).items()}
-            for own in (self.shelf, fresh)
+            {uri: entry.problems for uri, entry in shelf.versions.entries(shelf.newest()).items()}
+            for shelf in (self.shelf, fresh)
         ]
         assert problems[0] == problems[1]
-        scores = [self._searched(own, own.newest().number) for own in (self.shelf, fresh)]
+        scores = [self._searched(shelf, shelf.newest().number) for shelf in (self.shelf, fresh)]
         assert scores[0] == pytest.approx(scores[1])
 
 
@@ -227,15 +227,15 @@ def at_call(owner: type, name: str, turn: int, after: bool, what: Callable[[], N
     """Do something before or after one call of a method, inside a ``with``."""
     stack = ExitStack()
     patch = stack.enter_context(pytest.MonkeyPatch.context())
-    own, calls = getattr(owner, name), []
+    original, calls = getattr(owner, name), []
 
     def method(*arguments: Any) -> Any:
         calls.append(name)
         if len(calls) != turn:
-            return own(*arguments)
+            return original(*arguments)
         if not after:
             what()
-        given = own(*arguments)
+        given = original(*arguments)
         if after:
             what()
         return given

@@ -17,5 +17,5 @@ def test_the_broken_ones_are_named_and_the_rest_is_indexed(tmp_path: Path) -> No
     index = Index(str(tmp_path / "index"), embedder=HashingEmbedder())
     first, second = broken_objects.measure(tmp_path / "docs", index)
     assert (first.listed, first.added, first.unindexed) == (400, 360, 40)
-    assert len({uri for uri, _ in first.skipped}) == len(broken_objects.WAYS) * 2
+    assert len({uri for uri, _ in first.skipped}) == len(broken_objects.DEFECTS) * 2
     assert (second.unchanged, second.version, second.skipped) == (360, 1, first.skipped)

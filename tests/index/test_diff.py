@@ -19,13 +19,13 @@ def listed(name: str, etag: str = "e1", size: int = 3) -> SourceObject:
 
 
 def known(name: str, passages: int = 1, made_by: str | None = None) -> Entry:
-    own = entry(f"/d/{name}", passages=passages)
-    as_read = EXPECTED.of(name, passages) if made_by is None else made_by
-    return replace(own, origin=replace(own.origin, made_by=as_read))
+    indexed = entry(f"/d/{name}", passages=passages)
+    as_read = EXPECTED.fingerprint(name, passages) if made_by is None else made_by
+    return replace(indexed, origin=replace(indexed.origin, made_by=as_read))
 
 
 def by_uri(*entries: Entry) -> dict[str, Entry]:
-    return {own.origin.uri: own for own in entries}
+    return {indexed.origin.uri: indexed for indexed in entries}
 
 
 def test_without_changes_there_is_no_difference() -> None:
@@ -35,7 +35,7 @@ def test_without_changes_there_is_no_difference() -> None:
     assert diff.unchanged == tuple(entries.values())
 
 
-def test_added_changed_and_gone_are_told_apart() -> None:
+def test_added_changed_and_gone_are_distinguished() -> None:
     diff = compare(
         [listed("z"), listed("a"), listed("b", "e2"), listed("c", size=4)],
         by_uri(known("a"), known("b"), known("c"), known("d"), known("e", passages=0)),
@@ -43,14 +43,14 @@ def test_added_changed_and_gone_are_told_apart() -> None:
     )
     assert [item.key for item in diff.added] == ["z"]
     assert [item.key for item in diff.changed] == ["b", "c"]
-    assert [own.origin.uri for own in diff.gone] == ["/d/d", "/d/e"]
-    assert [own.origin.uri for own in diff.unchanged] == ["/d/a"]
+    assert [indexed.origin.uri for indexed in diff.gone] == ["/d/d", "/d/e"]
+    assert [indexed.origin.uri for indexed in diff.unchanged] == ["/d/a"]
     assert [item.key for item in diff.to_read] == ["b", "c", "z"]
     assert diff
 
 
 @pytest.mark.parametrize(
-    ("own", "is_good"),
+    ("indexed", "is_good"),
     [
         (known("a", made_by="text a"), True),
         (known("a", made_by="text b"), False),
@@ -60,34 +60,34 @@ def test_added_changed_and_gone_are_told_apart() -> None:
     ],
 )
 def test_another_parser_or_for_what_was_skipped_another_limit_is_another_try(
-    own: Entry, is_good: bool
+    indexed: Entry, is_good: bool
 ) -> None:
-    assert bool(compare([listed("a")], by_uri(own), EXPECTED)) is not is_good
+    assert bool(compare([listed("a")], by_uri(indexed), EXPECTED)) is not is_good
 
 
 def test_states_are_wanted_of_all_that_has_passages_or_of_none() -> None:
     plain, empty = known("a"), known("b", passages=0)
     mine, other = replace(plain, precomputed_by="m"), replace(plain, precomputed_by="n")
     wanted = Expected(EXPECTED.made_by, EXPECTED.limits, precomputed_by="m")
-    for own, is_good in ((plain, False), (other, False), (mine, True), (empty, True)):
-        item = listed(own.origin.uri[-1])
-        assert bool(compare([item], by_uri(own), wanted)) is not is_good
-        assert not compare([item], by_uri(own), EXPECTED)
+    for indexed, is_good in ((plain, False), (other, False), (mine, True), (empty, True)):
+        item = listed(indexed.origin.uri[-1])
+        assert bool(compare([item], by_uri(indexed), wanted)) is not is_good
+        assert not compare([item], by_uri(indexed), EXPECTED)
 
 
 @given(st.dictionaries(st.sampled_from("abcdef"), st.sampled_from("123")),
        st.dictionaries(st.sampled_from("abcdef"), st.sampled_from("123")))  # fmt: skip
-def test_every_object_is_in_one_place(source: dict[str, str], index: dict[str, str]) -> None:
+def test_every_object_is_in_one_group(source: dict[str, str], index: dict[str, str]) -> None:
     objects = [listed(name, etag) for name, etag in source.items()]
     entries = {f"/d/{name}": known(name) for name in index}
     for name, etag in index.items():
-        own = entries[f"/d/{name}"]
-        entries[f"/d/{name}"] = replace(own, origin=replace(own.origin, etag=etag))
+        indexed = entries[f"/d/{name}"]
+        entries[f"/d/{name}"] = replace(indexed, origin=replace(indexed.origin, etag=etag))
     diff = compare(objects, entries, EXPECTED)
     assert {item.key for item in diff.added} == source.keys() - index.keys()
-    assert {own.origin.uri[-1] for own in diff.gone} == index.keys() - source.keys()
+    assert {indexed.origin.uri[-1] for indexed in diff.gone} == index.keys() - source.keys()
     same = {name for name in source.keys() & index.keys() if source[name] == index[name]}
-    assert {own.origin.uri[-1] for own in diff.unchanged} == same
+    assert {indexed.origin.uri[-1] for indexed in diff.unchanged} == same
     assert {item.key for item in diff.changed} == (source.keys() & index.keys()) - same
 
 

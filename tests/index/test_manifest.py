@@ -1,4 +1,4 @@
-"""Proves that a manifest says what it was told, and which attempt at an object stays."""
+"""Proves that a manifest reads back as written, and which attempt at an object stays."""
 
 import subprocess
 import sys
@@ -25,8 +25,8 @@ ENTRIES = st.builds(
 
 
 @given(st.lists(ENTRIES, max_size=5))
-def test_a_manifest_comes_back_as_it_was_written(entries: list[Entry]) -> None:
-    by_uri = {own.origin.uri: own for own in entries}
+def test_a_manifest_reads_back_as_it_was_written(entries: list[Entry]) -> None:
+    by_uri = {entry.origin.uri: entry for entry in entries}
     assert from_parquet(to_parquet(by_uri)) == by_uri
 
 
@@ -42,11 +42,11 @@ def test_of_each_object_the_last_attempt_stays_and_the_others_are_replaced(
     written: list[tuple[str, str, int]],
 ) -> None:
     groups = [entry(uri, attempt, passages) for uri, attempt, passages in written]
-    groups = list({(own.origin.uri, own.origin.attempt): own for own in groups}.values())
+    groups = list({(group.origin.uri, group.origin.attempt): group for group in groups}.values())
     current, replaced = newest(groups)
     assert sorted([*current.values(), *replaced], key=repr) == sorted(groups, key=repr)
-    for uri in {own.origin.uri for own in groups}:
-        last = max(own.origin.attempt for own in groups if own.origin.uri == uri)
+    for uri in {group.origin.uri for group in groups}:
+        last = max(group.origin.attempt for group in groups if group.origin.uri == uri)
         assert current[uri].origin.attempt == last
 
 
@@ -59,7 +59,7 @@ def test_an_attempt_is_later_whatever_it_found() -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux does")
 def test_a_manifest_is_read_in_the_callers_thread_alone() -> None:
-    """A thread of Arrow's that lets go of bytes while Python ends aborts the process."""
+    """A thread of Arrow's that releases bytes while Python ends aborts the process."""
     script = (
         "import os, pyarrow.parquet\n"
         "from resift.index.manifest import from_parquet, to_parquet\n"

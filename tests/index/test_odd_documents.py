@@ -1,4 +1,4 @@
-"""Proves that odd documents are stored, found by filters, and cited where they stand."""
+"""Proves that odd documents are stored, rows_where by filters, and cited where they stand."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def test_each_part_of_a_cut_table_says_its_columns_and_is_proved(tmp_path: Path)
     for hit in hits:
         assert "river" not in hit.text or "Name | Sea | Length" in hit.text
         verdict = index.verify_citation(hit.id)
-        assert verdict.standing == "proved"
+        assert verdict.status == "proved"
         assert hit.citation
         assert verdict.span == (hit.citation.start, hit.citation.end)
 
@@ -59,12 +59,12 @@ def test_odd_rows_break_no_commit_and_no_filter(tmp_path: Path) -> None:
     report = index.sync(str(source))
     assert len([problem for _, problem in report.skipped]) == len(bad)
 
-    def found(where: str) -> set[int]:
+    def rows_where(where: str) -> set[int]:
         hits = index.search("row number", 50, rerank=False, where=where)
         return {int(doc_id(hit)[1:]) for hit in hits}
 
-    assert found("not exists(nothing)") == set(range(len(odd)))
-    assert found("x = 1") == {0, 5}
-    assert found("x = '1'") == {1}
-    assert found("x = true") == {3}
-    assert found("x > 1e300") == {13}
+    assert rows_where("not exists(nothing)") == set(range(len(odd)))
+    assert rows_where("x = 1") == {0, 5}
+    assert rows_where("x = '1'") == {1}
+    assert rows_where("x = true") == {3}
+    assert rows_where("x > 1e300") == {13}

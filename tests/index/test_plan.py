@@ -9,12 +9,13 @@ from index.fakes import InProcessParsers
 from index.shelf import LOCAL, Shelf
 from resift.errors import IndexMismatch, InputError, MassDeletion, SourceError, StoreError
 from resift.index import plan as planning
+from resift.index.embed import Models
 from resift.index.parsing.options import ParseLimits
 from resift.index.plan import SyncPlan, plan
-from resift.index.source_options import AS_IT_IS, SourceOptions
+from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions
 from resift.index.sources.source import open_source
 from resift.index.storage.location import locate
-from resift.index.sync import IndexHandle, Models, SyncConsent
+from resift.index.sync import SyncConsent
 from resift.index.versions.published import Versions
 
 
@@ -25,12 +26,12 @@ def _parsers_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def planned(
     shelf: Shelf,
-    source_options: SourceOptions = AS_IT_IS,
+    source_options: SourceOptions = DEFAULT_OPTIONS,
     *,
-    allowed: SyncConsent = SyncConsent(),  # noqa: B008
+    consent: SyncConsent = SyncConsent(),  # noqa: B008
 ) -> SyncPlan:
     source = open_source(str(shelf.docs), LOCAL)
-    return plan(source, shelf.place, Models(shelf.embedder), source_options, allowed=allowed)
+    return plan(source, shelf.versions, Models(shelf.embedder), source_options, consent=consent)
 
 
 def reasons(of: SyncPlan) -> dict[str, str]:
@@ -72,9 +73,9 @@ def test_where_nothing_has_changed_nothing_is_to_be_done(shelf: Shelf) -> None:
     shelf.write(a="alpha", b="\0")
     shelf.sync()
     shelf.embedder.embedded = 0
-    found = asdict(planned(shelf))
-    assert (found.pop("unchanged"), found.pop("requests")) == (1, 1)
-    assert found.pop("skipped") == () and not any(found.values())
+    values = asdict(planned(shelf))
+    assert (values.pop("unchanged"), values.pop("requests")) == (1, 1)
+    assert values.pop("skipped") == () and not any(values.values())
     assert shelf.embedder.embedded == 0
 
 
@@ -132,7 +133,7 @@ def test_a_plan_says_that_a_sync_would_stop(shelf: Shelf) -> None:
     expected = planned(shelf)
     assert (expected.deleted, expected.refusal is None) == (2, False)
     assert "2 of 2 indexed documents would leave the index" in str(expected.refusal)
-    assert planned(shelf, allowed=SyncConsent(deletes=True)).refusal is None
+    assert planned(shelf, consent=SyncConsent(deletes=True)).refusal is None
 
 
 def test_a_plan_says_that_a_sync_would_stop_for_what_has_lost_its_text(shelf: Shelf) -> None:
@@ -145,11 +146,11 @@ def test_a_plan_says_that_a_sync_would_stop_for_what_has_lost_its_text(shelf: Sh
     assert refusal == str(stopped.value)
 
 
-def test_a_plan_refuses_a_place_that_a_sync_refuses(shelf: Shelf) -> None:
+def test_a_plan_refuses_a_location_that_a_sync_refuses(shelf: Shelf) -> None:
     shelf.write(a="alpha")
-    place = IndexHandle(locate(str(shelf.docs)), Versions(locate(str(shelf.docs))))
-    with pytest.raises(InputError, match="would lie among the documents"):
-        plan(open_source(str(shelf.docs), LOCAL), place, Models(shelf.embedder))
+    versions = Versions(locate(str(shelf.docs)))
+    with pytest.raises(InputError, match="would be among the documents"):
+        plan(open_source(str(shelf.docs), LOCAL), versions, Models(shelf.embedder))
     shelf.sync()
     next(shelf.index.glob("passages.lance/data/*")).unlink()
     with pytest.raises(StoreError, match="has lost"):

@@ -9,7 +9,7 @@ import lance
 import pytest
 
 from index.fakes import InProcessParsers
-from index.shelf import Shelf, entry, found, passage
+from index.shelf import Shelf, entry, passage, texts_found
 from resift.errors import IndexBusy, IndexNotFound, StoreError
 from resift.index import publish as publishing
 from resift.index.manifest import Entry
@@ -45,7 +45,10 @@ def test_of_several_attempts_at_an_object_the_last_is_published(shelf: Shelf) ->
     version = shelf.publish()
     assert shelf.texts() == ["more", "other"]
     assert (version.number, version.passages, version.documents) == (1, 2, 2)
-    assert [own.origin.attempt for own in shelf.versions.entries(version).values()] == ["4", "1"]
+    assert [entry.origin.attempt for entry in shelf.versions.entries(version).values()] == [
+        "4",
+        "1",
+    ]
 
 
 def test_an_object_of_which_passages_are_missing_is_not_published(shelf: Shelf) -> None:
@@ -64,12 +67,12 @@ def test_readers_see_the_published_version_until_the_next_is_whole(shelf: Shelf)
     shelf.add(passage("/d/b.txt", "new llama"))
     for snapshot in (reader, shelf.snapshot()):
         assert snapshot.version == first
-        assert found(snapshot, "llama") == ["old llama"]
+        assert texts_found(snapshot, "llama") == ["old llama"]
     second = shelf.publish()
     assert second.number == first.number + 1
-    assert found(reader, "llama") == ["old llama"]
-    assert found(shelf.snapshot(), "llama") == ["new llama"]
-    assert found(shelf.snapshot(1), "llama") == ["old llama"]
+    assert texts_found(reader, "llama") == ["old llama"]
+    assert texts_found(shelf.snapshot(), "llama") == ["new llama"]
+    assert texts_found(shelf.snapshot(1), "llama") == ["old llama"]
 
 
 def test_what_is_published_already_is_not_published_again(shelf: Shelf) -> None:
@@ -95,12 +98,12 @@ def test_what_could_not_be_read_is_carried_on_until_it_can_or_is_gone(shelf: She
 
     def published() -> dict[str, tuple[str, ...]]:
         entries = shelf.versions.entries(shelf.newest())
-        return {uri: own.problems for uri, own in entries.items()}
+        return {uri: entry.problems for uri, entry in entries.items()}
 
     shelf.add(passage("/d/a", "x"))
     noted = {"/d/a": entry("/d/a", "1", 1, problems=("line 2",))}
-    news = skipped("/d/b", "1", "empty file") | skipped("/d/c", "1", "locked")
-    shelf.publish(SyncDelta(noted | news))
+    delta = skipped("/d/b", "1", "empty file") | skipped("/d/c", "1", "locked")
+    shelf.publish(SyncDelta(noted | delta))
     shelf.add(passage("/d/e", "y", attempt="2"))
     shelf.publish()
     before = {"/d/a": ("line 2",), "/d/b": ("empty file",), "/d/c": ("locked",), "/d/e": ()}
@@ -113,17 +116,17 @@ def test_what_could_not_be_read_is_carried_on_until_it_can_or_is_gone(shelf: She
 def test_news_without_rows_is_a_version_of_the_same_table(shelf: Shelf) -> None:
     shelf.add(passage("/d/a", "x"))
     first = shelf.publish()
-    news = SyncDelta({"/d/b": entry("/d/b", "2", 0, problems=("locked",))})
-    second = shelf.publish(news)
+    delta = SyncDelta({"/d/b": entry("/d/b", "2", 0, problems=("locked",))})
+    second = shelf.publish(delta)
     assert (second.number, second.table_version) == (2, first.table_version)
-    assert shelf.publish(news) == second
+    assert shelf.publish(delta) == second
 
 
 def test_an_empty_index_is_a_version_that_is_searched_for_nothing(shelf: Shelf) -> None:
     version = shelf.publish()
     assert (version.number, version.passages, shelf.texts()) == (1, 0, [])
     snapshot = shelf.snapshot()
-    assert (len(snapshot), found(snapshot, "x")) == (0, [])
+    assert (len(snapshot), texts_found(snapshot, "x")) == (0, [])
     assert snapshot.view().dense(shelf.embedder.embed(["x"])[0], 3) == []
 
 
@@ -141,7 +144,7 @@ def disturb(monkeypatch: pytest.MonkeyPatch, how: Callable[[], None], times: int
     return done
 
 
-def test_who_is_disturbed_while_indexing_publishes_all_of_it_indexed(
+def test_a_writer_that_is_disturbed_while_indexing_publishes_all_rows_indexed(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf.add(passage("/d/a", "mine"))
@@ -157,11 +160,11 @@ def test_who_is_disturbed_while_indexing_publishes_all_of_it_indexed(
         version = shelf.newest()
     assert len(done) == 3
     assert shelf.texts() == ["llama a", "llama b", "llama c"]
-    assert sorted(found(shelf.snapshot(), "llama")) == shelf.texts()
+    assert sorted(texts_found(shelf.snapshot(), "llama")) == shelf.texts()
     for number in shelf.versions.numbers():
         published = shelf.versions.get(number)
         assert unindexed(shelf, published) == 0
-        assert len({own.doc_id for own in shelf.passages(number)}) == published.passages
+        assert len({passage.doc_id for passage in shelf.passages(number)}) == published.passages
 
 
 def test_an_object_that_is_there_twice_once_it_is_indexed_is_not_published_so(
@@ -216,7 +219,7 @@ def test_conflicts_are_tried_again(shelf: Shelf, monkeypatch: pytest.MonkeyPatch
     assert (shelf.publish().number, len(calls)) == (1, 3)
 
 
-def test_who_never_gets_through_says_so_and_loses_nothing(
+def test_a_writer_that_never_gets_through_raises_and_loses_nothing(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf.write(a="alpha")
@@ -245,7 +248,7 @@ def test_rolling_back_publishes_the_old_version_again_and_keeps_what_it_left(
     assert (shelf.passages(3), shelf.passages(2), shelf.passages(1)) == (old, new, old)
     entries = shelf.versions.entries
     assert entries(version) == entries(shelf.versions.get(1))
-    assert found(shelf.snapshot(), "fox whale frog") == ["a red fox"]
+    assert texts_found(shelf.snapshot(), "fox whale frog") == ["a red fox"]
     report = shelf.sync()
     assert (report.added, report.changed, report.unchanged, report.unindexed) == (1, 1, 0, 1)
     assert shelf.texts() == ["a blue whale", "a green frog"]
@@ -341,11 +344,11 @@ def test_a_reader_goes_on_within_the_time_that_it_is_given(four: Shelf) -> None:
     reader = four.snapshot(1)
     clean(four.store(), four.versions, 1, 5 * DAY)
     assert four.versions.numbers() == [4]
-    assert found(reader, "number1") == ["text number1"]
-    assert found(four.snapshot(), "number4") == ["text number4"]
+    assert texts_found(reader, "number1") == ["text number1"]
+    assert texts_found(four.snapshot(), "number4") == ["text number4"]
 
 
-def test_cleaning_frees_what_nobody_needs_and_nothing_else(four: Shelf) -> None:
+def test_cleaning_frees_what_is_not_needed_and_nothing_else(four: Shelf) -> None:
     before = sum(path.stat().st_size for path in four.files())
     _, freed = clean(four.store(), four.versions, 1, 0)
     after = sum(path.stat().st_size for path in four.files())

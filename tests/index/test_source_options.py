@@ -10,7 +10,7 @@ from index.shelf import Shelf
 from resift.errors import StoreError
 from resift.index.parsing.options import Columns, ParseLimits
 from resift.index.publish import clean
-from resift.index.source_options import AS_IT_IS, SourceOptions, remembered
+from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions, remembered
 from resift.index.sources.patterns import Globs
 
 FULL = SourceOptions(
@@ -27,8 +27,8 @@ def _parsers_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resift.index.run.ParserPool", InProcessParsers)
 
 
-def test_it_goes_through_json_and_comes_back() -> None:
-    for options in (AS_IT_IS, FULL):
+def test_options_read_back_from_json() -> None:
+    for options in (DEFAULT_OPTIONS, FULL):
         assert SourceOptions.from_json(json.loads(json.dumps(options.to_json()))) == options
 
 
@@ -51,22 +51,28 @@ def test_it_goes_through_json_and_comes_back() -> None:
         ("follow_links", 1),
     ],
 )
-def test_what_nobody_has_written_so_is_refused(name: str, value: object) -> None:
-    with pytest.raises(ValueError, match="no options of a sync"):
+def test_malformed_options_are_refused(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match="not the options of a sync"):
         SourceOptions.from_json(FULL.to_json() | {name: value})
-    with pytest.raises(ValueError, match="no options of a sync"):
-        SourceOptions.from_json({key: own for key, own in FULL.to_json().items() if key != name})
+    with pytest.raises(ValueError, match="not the options of a sync"):
+        SourceOptions.from_json(
+            {key: value for key, value in FULL.to_json().items() if key != name}
+        )
 
 
-def test_without_its_own_a_source_is_read_as_the_one_that_holds_it() -> None:
-    source_options = {"/d": FULL.to_json(), "/d/in": AS_IT_IS.to_json(), "s3://b": FULL.to_json()}
+def test_a_source_without_options_takes_those_of_the_source_that_contains_it() -> None:
+    source_options = {
+        "/d": FULL.to_json(),
+        "/d/in": DEFAULT_OPTIONS.to_json(),
+        "s3://b": FULL.to_json(),
+    }
     assert remembered(source_options, "/d") == FULL
-    assert remembered(source_options, "/d/in/deep") == AS_IT_IS
+    assert remembered(source_options, "/d/in/deep") == DEFAULT_OPTIONS
     below = remembered(source_options, "/d/other")
     assert (below.columns, below.limits, below.follow_links) == (FULL.columns, FULL.limits, True)
     assert below.globs == Globs()
     assert remembered(source_options, "s3://b/x").columns == FULL.columns
-    assert remembered(source_options, "/dd") == remembered({}, "/d") == AS_IT_IS
+    assert remembered(source_options, "/dd") == remembered({}, "/d") == DEFAULT_OPTIONS
 
 
 def test_a_run_without_options_reads_as_the_one_before(shelf: Shelf) -> None:
@@ -121,14 +127,14 @@ def test_columns_by_pattern_are_for_the_files_that_it_matches(shelf: Shelf) -> N
     assert (report.changed, report.emptied, report.unchanged) == (0, 1, 2)
 
 
-def test_damaged_options_are_told_and_can_be_given_anew(shelf: Shelf) -> None:
+def test_damaged_options_are_an_error_and_can_be_given_again(shelf: Shelf) -> None:
     shelf.write(a="alpha")
     shelf.sync()
     record = shelf.index / "versions" / "00000001.json"
     fields = json.loads(record.read_text())
     fields["source_options"][shelf.uri("").rstrip("/")]["columns"] = 7
     record.write_text(json.dumps(fields))
-    with pytest.raises(StoreError, match="the options that it remembers are damaged"):
+    with pytest.raises(StoreError, match="the options of its last sync are damaged"):
         shelf.sync()
-    assert shelf.sync(source_options=AS_IT_IS).unchanged == 1
+    assert shelf.sync(source_options=DEFAULT_OPTIONS).unchanged == 1
     assert Path(shelf.index).exists()

@@ -1,4 +1,4 @@
-"""Proves that an index follows its source: added, changed, deleted, left alone, half-done."""
+"""Proves that an index follows its source: added, changed, deleted, left alone, interrupted."""
 
 import os
 import sys
@@ -24,17 +24,18 @@ from resift.errors import (
     Vanished,
 )
 from resift.index.diff import Diff
+from resift.index.embed import Models
 from resift.index.parsing import formats
 from resift.index.parsing.options import Columns, ParseLimits
 from resift.index.plan import plan
 from resift.index.publish import rollback
 from resift.index.report import SyncReport
 from resift.index.run import Progress
-from resift.index.source_options import AS_IT_IS, SourceOptions
+from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions
 from resift.index.sources.listing import Fetched
 from resift.index.sources.patterns import Globs
 from resift.index.sources.source import Source, open_source
-from resift.index.sync import Models, expect
+from resift.index.sync import expected_entries
 from resift.index.table.store import Store
 from resift.index.versions.published import Versions
 
@@ -87,7 +88,7 @@ def test_changed_files_are_replaced_and_deleted_ones_gone(shelf: Shelf) -> None:
     assert shelf.texts() == ["alpha", "better beta", "delta"]
 
 
-def test_what_cannot_be_read_is_told_each_time_and_tried_again_once_it_changes(
+def test_what_cannot_be_read_is_reported_each_time_and_read_again_once_it_changes(
     shelf: Shelf,
 ) -> None:
     shelf.write(a="alpha", b="nul \0 byte")
@@ -116,7 +117,7 @@ def test_what_a_limit_has_skipped_is_tried_again_under_another(shelf: Shelf) -> 
     }
     assert counts(shelf.sync(source_options=tight)) == (0, 0, 0, 1)
     assert counts(shelf.sync()) == (0, 0, 0, 1)  # as before: it is remembered
-    assert counts(shelf.sync(source_options=AS_IT_IS)) == (0, 1, 0, 1)
+    assert counts(shelf.sync(source_options=DEFAULT_OPTIONS)) == (0, 1, 0, 1)
     assert shelf.texts() == ["alpha", "b" * 200]
 
 
@@ -172,7 +173,7 @@ def test_under_lower_limits_of_another_kind_files_are_read_again_and_stay_if_the
     assert set(read) <= {"three.pdf"}  # a higher one: what is indexed is left alone
 
 
-def test_problems_of_a_file_are_told_in_its_own_order(shelf: Shelf) -> None:
+def test_problems_of_a_file_are_reported_in_its_order(shelf: Shelf) -> None:
     rows = [f'{{"text": "row {n}"}}' if n not in (2, 10) else "bad" for n in range(1, 12)]
     (shelf.docs / "rows.jsonl").write_text("\n".join(rows))
     shelf.write(bad="\0")
@@ -304,9 +305,9 @@ def test_a_run_that_was_killed_is_gone_on_with(
 def test_an_object_of_which_passages_are_missing_is_read_again(shelf: Shelf) -> None:
     shelf.write(a="alpha", b="beta")
     shelf.sync()
-    half = replace(shelf.passages()[0], passages=2)
-    shelf.store().remove([shelf.versions.entries(shelf.newest())[half.origin.uri]])
-    shelf.add(replace(half, origin=replace(half.origin, attempt="3")))
+    passage = replace(shelf.passages()[0], passages=2)
+    shelf.store().remove([shelf.versions.entries(shelf.newest())[passage.origin.uri]])
+    shelf.add(replace(passage, origin=replace(passage.origin, attempt="3")))
     shelf.write(c="gamma")
     assert counts(shelf.sync()) == (1, 1, 0, 1)
     assert shelf.texts() == ["alpha", "beta", "gamma"]
@@ -357,7 +358,7 @@ def test_a_report_says_what_changes_for_readers_whoever_has_read_it(
     assert len(shelf.texts()) == 31
 
 
-def test_what_a_killed_run_could_not_read_of_a_file_is_told_by_the_next(
+def test_what_a_killed_run_could_not_read_of_a_file_is_reported_by_the_next(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = shelf.docs / "rows.jsonl"
@@ -460,7 +461,7 @@ def test_a_source_without_documents_is_an_error_unless_it_had_some(shelf: Shelf)
     assert shelf.texts() == []
 
 
-def test_a_source_of_which_nothing_can_be_read_is_published_and_told(shelf: Shelf) -> None:
+def test_a_source_of_which_nothing_can_be_read_is_published_and_reported(shelf: Shelf) -> None:
     shelf.write(a="\0")
     report = shelf.sync()
     assert (counts(report), len(report.skipped), report.version) == ((0, 0, 0, 0), 1, 1)
@@ -520,11 +521,13 @@ def test_a_clock_that_is_behind_does_not_make_news_old(
         assert shelf.texts() == [text]
 
 
-def test_without_states_it_does_not_matter_who_kept_some(shelf: Shelf) -> None:
+def test_without_states_it_does_not_matter_which_model_precomputed_some(shelf: Shelf) -> None:
     def no_keeper() -> NoReturn:
         raise AssertionError("no model is needed to compare")
 
-    assert expect(Models(shelf.embedder, no_keeper), SourceOptions()).precomputed_by is None
+    assert (
+        expected_entries(Models(shelf.embedder, no_keeper), SourceOptions()).precomputed_by is None
+    )
 
 
 def test_what_was_skipped_for_want_of_a_parser_is_read_once_that_is_installed(
@@ -591,7 +594,7 @@ def test_the_report_adds_up_whatever_becomes_of_a_file(
     report = shelf.sync()
     assert adds_up(report) and report.listed == 9
     assert counts(report) == (1, 1, 2, 1)  # gone and left are deleted
-    assert report.unread == 1  # locked is there, and nobody knows what it says now
+    assert report.unread == 1  # locked is there, and its content is unknown
     assert (report.emptied, report.unindexed) == (1, 4)  # bad, gone, link and tab
     assert shelf.texts() == ["later", "locked", "new", "same"]
 
@@ -615,7 +618,7 @@ def test_a_sync_after_a_rollback_embeds_nothing_that_was_embedded(shelf: Shelf) 
 def test_progress_is_by_the_work_that_is_done(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not by what was read: of a second half that is embedded nothing would be seen."""
+    """Not by bytes read alone: the embedding of the last commit would not be seen."""
     monkeypatch.setattr("resift.index.run.ParserPool", InProcessParsers)
     monkeypatch.setattr("resift.index.writer._EMBED", 10)
     shelf.write(**{f"f{n:03}": f"text number {n:03}" for n in range(100)})
@@ -639,7 +642,7 @@ def test_an_index_below_its_own_source_is_none_of_its_documents(tmp_path: Path) 
         assert again.passed_over == {"index": 3}
     shelf.index = shelf.docs  # in the very same folder it is a slip
     before = sorted(shelf.docs.rglob("*"))
-    with pytest.raises(InputError, match="would lie among the documents"):
+    with pytest.raises(InputError, match="would be among the documents"):
         shelf.sync()
     assert sorted(shelf.docs.rglob("*")) == before
 
@@ -652,17 +655,17 @@ def test_an_index_in_an_index_is_refused_before_anything_is_written(
     shelf.sync()
     files = shelf.files()
     shelf.index = shelf.index / below
-    with pytest.raises(InputError, match=f"{below}: lies in an index; name another place"):
+    with pytest.raises(InputError, match=f"{below}: lies in an index; name another folder"):
         shelf.sync()
     with pytest.raises(InputError, match="lies in an index"):
-        plan(open_source(str(shelf.docs), LOCAL), shelf.place, Models(shelf.embedder))
+        plan(open_source(str(shelf.docs), LOCAL), shelf.versions, Models(shelf.embedder))
     shelf.index = Path(str(shelf.index).removesuffix(f"/{below}"))
     assert shelf.files() == files
 
 
 @pytest.mark.parametrize("harm", ["unlink", "cut"])
-def test_an_index_that_has_lost_a_file_says_so(tmp_path: Path, harm: str) -> None:
-    """A sync that finds nothing changed would call it fine, and nobody could search it."""
+def test_an_index_that_has_lost_a_file_is_an_error(tmp_path: Path, harm: str) -> None:
+    """A sync that finds no changes would report success, and no search would work."""
     shelf = Shelf(tmp_path)
     shelf.write(a="alpha")
     shelf.sync()

@@ -9,12 +9,12 @@ import pytest
 from numpy.typing import NDArray
 
 from index.fakes import InProcessParsers
-from index.shelf import Shelf, entry, found, origin
+from index.shelf import Shelf, entry, origin, texts_found
 from resift.errors import EmbedderError
+from resift.index.embed import Models
 from resift.index.parsing import formats
 from resift.index.parsing.documents import Chunk, ChunkedDocument, ChunkedFile
 from resift.index.report import SyncReport
-from resift.index.sync import Models
 from resift.index.table.store import Store
 from resift.index.writer import Writer
 from resift.types import Document, Precomputed
@@ -48,7 +48,7 @@ def file(*texts: str, rows: bool = False) -> ChunkedFile:
 
 def writer(shelf: Shelf, attempt: str = "9", **models: Any) -> Writer:
     store = shelf.store()
-    known = {own.origin.uri: own for own in store.contents().whole}
+    known = {entry.origin.uri: entry for entry in store.contents().whole}
     return Writer(store, Models(shelf.embedder, **models), known, attempt)
 
 
@@ -61,7 +61,7 @@ def test_a_document_that_is_renamed_is_not_embedded_again(shelf: Shelf) -> None:
     report = shelf.sync()
     assert (report.added, report.deleted, costs(report)) == (1, 1, (0, 6))
     assert np.array_equal(before, list(vectors(shelf).values()))
-    assert {own.origin.uri for own in shelf.passages()} == {shelf.uri("new name.md")}
+    assert {passage.origin.uri for passage in shelf.passages()} == {shelf.uri("new name.md")}
 
 
 def test_a_file_whose_name_is_its_title_keeps_the_vectors_it_had_under_the_old_one(
@@ -71,12 +71,12 @@ def test_a_file_whose_name_is_its_title_keeps_the_vectors_it_had_under_the_old_o
     shelf.sync()
     (shelf.docs / "old.txt").rename(shelf.docs / "new.txt")
     assert costs(shelf.sync()) == (0, 1)
-    (own,) = shelf.passages()
-    assert own.title == "new" and own.search_text.startswith("new")
+    (passage,) = shelf.passages()
+    assert passage.title == "new" and passage.search_text.startswith("new")
     assert np.array_equal(
-        vectors(shelf)[own.search_text], shelf.embedder.embed(["old\na red fox"])[0]
+        vectors(shelf)[passage.search_text], shelf.embedder.embed(["old\na red fox"])[0]
     )
-    assert found(shelf.snapshot(), "new") == ["a red fox"]
+    assert texts_found(shelf.snapshot(), "new") == ["a red fox"]
 
 
 def test_of_a_changed_document_only_what_changed_is_embedded(shelf: Shelf) -> None:
@@ -101,14 +101,14 @@ def test_every_vector_is_that_of_its_own_text(shelf: Shelf) -> None:
     assert np.array_equal(shelf.embedder.embed(list(known)), list(known.values()))
 
 
-def test_rows_of_one_file_are_not_known_by_their_place(shelf: Shelf) -> None:
+def test_rows_of_one_file_are_not_identified_by_their_ordinal(shelf: Shelf) -> None:
     """Each row's first passage is number 0: the file's bytes and a number do not say which."""
     writing = writer(shelf)
-    writing.take(origin("/d/a.jsonl", "9"), file("one", "two", rows=True))
+    writing.add(origin("/d/a.jsonl", "9"), file("one", "two", rows=True))
     writing.commit()
     shelf.publish()
     writing = writer(shelf, "91")
-    writing.take(origin("/d/b.jsonl", "91"), file("three", "two", rows=True))
+    writing.add(origin("/d/b.jsonl", "91"), file("three", "two", rows=True))
     writing.commit()
     assert (writing.embedded, writing.reused) == (1, 1)
 
@@ -146,7 +146,7 @@ def test_objects_are_committed_whole_and_a_giant_one_at_once(
     monkeypatch.setattr("resift.index.writer.COMMIT_PASSAGES", most)
     monkeypatch.setattr("resift.index.writer._EMBED", 3)
     ends: list[int] = []
-    told: list[int] = []
+    reported: list[int] = []
     append = Store.append
 
     def noted(self: Store, batches: Any, problems: Any) -> None:
@@ -158,15 +158,15 @@ def test_objects_are_committed_whole_and_a_giant_one_at_once(
     writing = writer(shelf)
     for name, count in (("a", 2), ("b", 11), ("c", 1)):
         texts = [f"{name} {number}" for number in range(count)]
-        writing.take(origin(f"/d/{name}.jsonl", "9"), file(*texts, rows=True))
+        writing.add(origin(f"/d/{name}.jsonl", "9"), file(*texts, rows=True))
         if writing.is_full:
-            writing.commit(lambda: told.append(writing.written))
-    writing.commit(lambda: told.append(writing.written))
+            writing.commit(lambda: reported.append(writing.written))
+    writing.commit(lambda: reported.append(writing.written))
     assert ends == ([2, 13, 14] if most == 2 else [14])
-    assert told == ([2, 5, 8, 11, 13, 14] if most == 2 else [3, 6, 9, 12, 14])
+    assert reported == ([2, 5, 8, 11, 13, 14] if most == 2 else [3, 6, 9, 12, 14])
     writing.commit()
     assert len(ends) <= 3
-    assert {uri: own.passages for uri, own in writing.read.items()} == {
+    assert {uri: entry.passages for uri, entry in writing.committed.items()} == {
         "/d/a.jsonl": 2, "/d/b.jsonl": 11, "/d/c.jsonl": 1
     }  # fmt: skip
 
@@ -175,7 +175,7 @@ def test_what_waits_long_is_committed_though_it_is_little(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writing = writer(shelf)
-    writing.take(origin("/d/a.jsonl", "9"), file(*map(str, range(200)), rows=True))
+    writing.add(origin("/d/a.jsonl", "9"), file(*map(str, range(200)), rows=True))
     assert not writing.is_full
     monkeypatch.setattr("resift.index.writer._COMMIT_SECONDS", 0.0)
     assert writing.is_full
@@ -200,7 +200,7 @@ class Failing:
 @pytest.mark.parametrize(
     "error", [EmbedderError("http://host: does not answer"), KeyboardInterrupt(), ValueError("odd")]
 )
-def test_what_an_embedder_raises_comes_out_as_it_is_and_loses_nothing(
+def test_what_an_embedder_raises_goes_through_and_loses_nothing(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, error: BaseException, most: int
 ) -> None:
     monkeypatch.setattr("resift.index.writer.COMMIT_PASSAGES", most)
@@ -230,7 +230,7 @@ def test_vectors_of_another_length_than_the_embedder_says_are_an_error(shelf: Sh
 
 
 class Keeps:
-    """Keeps a document's title as its token ids, and where asked for its text as its states."""
+    """Precomputes a document's title as token ids and, where requested, its text as states."""
 
     def __init__(self, fingerprint: str = "keeps") -> None:
         self.fingerprint = fingerprint
@@ -247,16 +247,16 @@ class Keeps:
 
 
 @pytest.mark.parametrize("states", [True, False])
-def test_what_a_reranker_keeps_lies_beside_the_passage(shelf: Shelf, states: bool) -> None:
+def test_what_a_reranker_precomputes_is_stored_with_the_passage(shelf: Shelf, states: bool) -> None:
     precomputer = Keeps()
     writing = writer(shelf, precomputer=lambda: precomputer, token_states=states)
-    writing.take(origin("/d/a", "9"), file("one text"))
+    writing.add(origin("/d/a", "9"), file("one text"))
     writing.commit()
     shelf.publish()
-    (own,) = shelf.passages()
-    assert (own.precomputed, own.has_states) == (Precomputed("keeps", b"h", b""), states)
+    (passage,) = shelf.passages()
+    assert (passage.precomputed, passage.has_states) == (Precomputed("keeps", b"h", b""), states)
     assert writing.precomputed_bytes == (len("one text") if states else 0)
-    assert writing.read["/d/a"].precomputed_by == ("keeps" if states else None)
+    assert writing.committed["/d/a"].precomputed_by == ("keeps" if states else None)
     assert shelf.store().contents().whole == (
         entry("/d/a", "9", precomputed_by="keeps" if states else None),
     )

@@ -8,6 +8,7 @@ import pytest
 
 from artifacts import make_exits_artifact, make_joint_artifact
 from resift import Reranker
+from resift.convert.exits import measure_exits
 from resift.errors import ArtifactError
 from resift.rerank.artifact import load_artifact, write_manifest
 from resift.rerank.early_exit import EarlyExit
@@ -15,10 +16,8 @@ from resift.rerank.engine import Engine
 from resift.rerank.models import load_model
 from resift.rerank.ordering import Interpolation
 from resift.settings import Settings
-from resift.training.exits import measure_exits
 from texts import QUESTIONS, passages
 
-pytestmark = pytest.mark.all_cores
 TEXTS = passages(60)
 QUERY = QUESTIONS[0]
 CLOSE = 1e-5

@@ -20,12 +20,12 @@ from broken_artifacts import (
     with_weights,
 )
 from embedder_artifacts import make_embedder_artifact
+from resift.convert.graph import encoder_graph, stage_graph
 from resift.errors import ArtifactError
 from resift.index.embedders.artifact import ArtifactEmbedder
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
 from resift.settings import Settings
-from resift.training.graph import Head, encoder_graph
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_head_of_two_labels_is_refused_whatever_it_declares(
     for initializer in twice.graph.initializer:
         if initializer.name.startswith("head.projection"):
             values = numpy_helper.to_array(initializer)
-            axis = next(place for place, size in enumerate(values.shape) if size == 1)
+            axis = next(index for index, size in enumerate(values.shape) if size == 1)
             initializer.CopyFrom(
                 numpy_helper.from_array(np.repeat(values, 2, axis), initializer.name)
             )
@@ -94,7 +94,9 @@ def test_a_split_model_that_ends_in_no_residual_is_refused(tmp_path: Path) -> No
 
 def test_an_embedder_whose_graph_has_a_head_is_refused(tmp_path: Path) -> None:
     folder = make_embedder_artifact(tmp_path / "m")
-    onnx.save(encoder_graph(random_weights(), SHAPE, Head("tanh")), str(folder / "encoder.onnx"))
+    onnx.save(
+        stage_graph(random_weights(), SHAPE, range(SHAPE.layers)), str(folder / "encoder.onnx")
+    )
     edited(folder)
     raises(ArtifactError, lambda: ArtifactEmbedder(folder, Settings()), "gives no states but")
 

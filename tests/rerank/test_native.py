@@ -12,7 +12,6 @@ import pytest
 from resift.errors import RuntimeFailure
 from resift.rerank.native import Gate
 
-pytestmark = pytest.mark.all_cores
 SOON = 30.0
 
 

@@ -61,7 +61,7 @@ class NoKeys(Unreadable):
 
 
 class Leaves:
-    """What ends a program, out of a document's own code."""
+    """What ends a program, out of a document's texts code."""
 
     def keys(self) -> Any:
         raise SystemExit(3)
@@ -88,7 +88,7 @@ def test_a_document_that_would_end_the_program_ends_its_call_only(tiny: Reranker
     leaving: list[Any] = [Leaves(), "red"]
 
     async def beside() -> list[Any]:
-        calls = (tiny.arank(QUERY, own) for own in (["red"] * 50, leaving, ["blue"] * 50))
+        calls = (tiny.arank(QUERY, texts) for texts in (["red"] * 50, leaving, ["blue"] * 50))
         return await asyncio.gather(*calls, return_exceptions=True)
 
     first, odd, last = asyncio.run(beside())
@@ -119,4 +119,4 @@ def test_half_a_character_far_into_a_text_costs_itself(
     for _ in range(2):  # the second time from what is remembered
         ranking = reranker.rank("word", documents, budget_ms=budget_ms)
         assert {hit.index: hit.status for hit in ranking} == {0: "cut", 1: "ok"}
-    assert [kept is not None for kept in reranker.precompute(documents)][1]
+    assert [states is not None for states in reranker.precompute(documents)][1]

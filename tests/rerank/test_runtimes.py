@@ -22,8 +22,6 @@ from resift.rerank.runtimes import (
 from resift.rerank.tokenization import Tokens, load_tokenizer, pad
 from resift.settings import RUNTIMES
 
-pytestmark = pytest.mark.all_cores
-
 
 @pytest.fixture
 def stage(joint_folder: Path) -> Path:

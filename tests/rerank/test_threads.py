@@ -11,13 +11,12 @@ from resift import Reranker
 from resift.settings import Settings
 from texts import QUESTIONS, passages
 
-pytestmark = pytest.mark.all_cores
 TEXTS = passages(9)
 
 
 @pytest.fixture(scope="module", params=["late_interaction", "cross_encoder"])
 def models(
-    request: pytest.FixtureRequest, _all_cores: None, runtime: str, joint_folder: Path
+    request: pytest.FixtureRequest, runtime: str, joint_folder: Path
 ) -> Iterator[list[Reranker]]:
     """A model with one thread, with two, and with as many as the runtime starts."""
     folder = joint_folder if request.param == "cross_encoder" else None

@@ -26,12 +26,12 @@ def test_pairs_are_what_the_tokenizer_itself_makes(query: str, texts: list[str])
     assume(TOKENIZER.encode(query, add_special_tokens=False).ids)
     rows = made(Tokens(TOKENIZER, 2048, known_only=False), query, texts)
     feeds = pad(rows)
-    for place, (row, text) in enumerate(zip(rows, texts, strict=True)):
+    for index, (row, text) in enumerate(zip(rows, texts, strict=True)):
         expected = TOKENIZER.encode(query, text)
         assert row.ids.tolist() == expected.ids
         size = len(expected.ids)
-        assert feeds["token_type_ids"][place, :size].tolist() == expected.type_ids
-        assert feeds["attention_mask"][place].sum() == size
+        assert feeds["token_type_ids"][index, :size].tolist() == expected.type_ids
+        assert feeds["attention_mask"][index].sum() == size
         assert row.dropped == 0
 
 

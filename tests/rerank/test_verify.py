@@ -28,6 +28,8 @@ from broken_artifacts import (
 )
 from embedder_artifacts import make_embedder_artifact
 from resift import Reranker
+from resift.convert.exits import measure_exits
+from resift.convert.graph import EncoderShape, encoder_graph, stage_graph
 from resift.errors import ParityError
 from resift.index.embedders.artifact import ArtifactEmbedder
 from resift.rerank.artifact import (
@@ -36,9 +38,6 @@ from resift.rerank.artifact import (
 )
 from resift.rerank.models import load_model
 from resift.settings import Settings
-from resift.training.exits import measure_exits
-from resift.training.graph import EncoderShape, Head, encoder_graph
-from resift.training.stage_graph import stage_graph
 from texts import QUESTIONS
 
 
@@ -203,7 +202,7 @@ def with_exit_of(folder: Path, factor: float) -> None:
     shape = EncoderShape(layers=4, heads=4, epsilon=1e-12, activation="gelu")
     weights = with_exits(random_weights(4), 2, 3)
     weights["exit.3.weight"] = weights["exit.3.weight"] * np.float32(factor)
-    graph = stage_graph(weights, shape, Head("tanh"), range(2, 3))
+    graph = stage_graph(weights, shape, range(2, 3))
     onnx.save(graph, str(folder / "stage-1.onnx"))
     edited(folder)
 

@@ -28,7 +28,6 @@ from resift.rerank.state import CallState, DocumentState
 from resift.rerank.tuning import Tuning
 from texts import passages
 
-pytestmark = pytest.mark.all_cores
 QUERY = "red blue"
 SOON = 30.0
 
@@ -339,7 +338,7 @@ import os, sys
 import numpy as np
 from resift import Reranker
 from resift.settings import Settings
-texts = [f"a red sky {place} " * (place + 1) for place in range(12)]
+texts = [f"a red sky {index} " * (index + 1) for index in range(12)]
 reranker = Reranker(settings=Settings(runtime=sys.argv[1]))
 expected = reranker.score("red", texts)
 children = []
@@ -378,10 +377,10 @@ def test_states_keep_to_the_memory_there_is() -> None:
 
     model = Wide()
     engine = Engine(model, max_memory_mb=engine_module.BATCH_MB + 100)
-    texts = ["red " * (1 + place % 30) for place in range(200)]
+    texts = ["red " * (1 + index % 30) for index in range(200)]
     with ThreadPoolExecutor(8) as threads:
         results = list(threads.map(lambda _: engine.score(QUERY, texts), range(8)))
-    expected = [1.5 + place % 30 for place in range(200)]
+    expected = [1.5 + index % 30 for index in range(200)]
     assert all(state.logits.tolist() == expected for state in results)
     tokens = 100e6 / 100_000
     assert 0 < model.most <= tokens / 5  # a row has 5 tokens at least

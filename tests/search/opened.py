@@ -1,4 +1,4 @@
-"""A search over parts that are open, or that come when a test lets them."""
+"""A search over components that are open, or that open when a test lets them."""
 
 import threading
 from collections.abc import Callable
@@ -11,45 +11,45 @@ from numpy.typing import NDArray
 from index.fakes import HashingEmbedder
 from resift.index.background import Background, ready
 from resift.index.table.snapshot import Snapshot
-from resift.search.clock import Clock
-from resift.search.parts import Parts
-from resift.search.plan import SearchPlan
+from resift.search.call import Clock, SearchCall
+from resift.search.components import Components
+from resift.search.options import SearchOptions
 from resift.search.two_stage import search
 from resift.types import Ranking
 
 BACKGROUND = Background(32, "test")
 NEVER: "Future[Any]" = Future()
-"""What is not there for as long as anybody waits."""
+"""A component that never opens."""
 
 
-def search_parts(
+def search_components(
     query: str,
     snapshot: Snapshot,
     embedder: object,
     reranker: object,
-    plan: SearchPlan,
+    options: SearchOptions,
     budget_ms: float | None = None,
 ) -> Ranking:
-    """What is no `Future` is there already."""
-    parts = Parts(
+    """What is no `Future` is open already."""
+    components = Components(
         _job(snapshot),
         _job(embedder),
         None if reranker is None else _job(reranker),
         BACKGROUND,
     )
-    return search(query, parts, plan, Clock(budget_ms))
+    return search(SearchCall(query, options, components, Clock(budget_ms)))
 
 
-def _job(part: object) -> "Future[Any]":
-    return part if isinstance(part, Future) else ready(part)
+def _job(component: object) -> "Future[Any]":
+    return component if isinstance(component, Future) else ready(component)
 
 
 class Gate:
-    """Holds whoever goes through until it is opened; counts them."""
+    """Blocks every call that goes through it until it is opened; counts them."""
 
     def __init__(self) -> None:
         self._opened = threading.Event()
-        self.came = 0
+        self.calls = 0
 
     def __enter__(self) -> "Gate":
         return self
@@ -64,8 +64,8 @@ class Gate:
         """The same work, behind this gate."""
 
         def held(*arguments: Any, **more: Any) -> Any:
-            self.came += 1
-            assert self._opened.wait(60), "nobody opened the gate"
+            self.calls += 1
+            assert self._opened.wait(60), "the gate was not opened"
             return work(*arguments, **more)
 
         return held

@@ -7,7 +7,7 @@ from resift.types import Candidate, Hit, Ranking, Receipt
 
 
 class Backwards:
-    """Turns the list round, and remembers how it was called."""
+    """Reverses the candidates and records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[list[Candidate], int | None, float | None]] = []
@@ -31,11 +31,11 @@ class Backwards:
 
 
 class Picky(Backwards):
-    """Takes thresholds too, and remembers those; it always abstains."""
+    """Accepts and records all arguments of a reranker; always abstains."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[dict[str, float]] = []
+        self.arguments: list[dict[str, float]] = []
 
     def rank(
         self,
@@ -46,7 +46,7 @@ class Picky(Backwards):
         budget_ms: float | None = None,
         **thresholds: float,
     ) -> Ranking:
-        self.asked.append(thresholds)
+        self.arguments.append(thresholds)
         ranking = super().rank(query, documents, top_n=top_n, budget_ms=budget_ms)
         return replace(ranking, receipt=replace(ranking.receipt, abstained=True))
 

@@ -1,4 +1,4 @@
-"""Proves that a citation is proved by its own text, place and ETag, and that each has a verdict."""
+"""Proves that a citation is verified by text, position and ETag, and that each has a verdict."""
 
 import hashlib
 import io
@@ -49,7 +49,7 @@ def index(tmp_path: Path, docs: Path) -> Index:
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory: pytest.TempPathFactory) -> Index:
-    """One for all who alter neither it nor its documents."""
+    """Shared by tests that change neither it nor its documents."""
     folder = tmp_path_factory.mktemp("untouched")
     return make_index(folder / "index", write_docs(folder / "docs"))
 
@@ -62,18 +62,18 @@ def test_a_hit_is_proved_by_its_own_text_whatever_the_index_says_by_now(
     index: Index, docs: Path
 ) -> None:
     hit = hit_of(index, "dog barks")
-    assert index.verify_citation(hit).standing == "proved"
-    assert index.verify_citation(json.loads(json.dumps(asdict(hit)))).standing == "proved"
+    assert index.verify_citation(hit).status == "proved"
+    assert index.verify_citation(json.loads(json.dumps(asdict(hit)))).status == "proved"
     (docs / "dog 1%.md").write_text(NEW)
     index.sync(str(docs))
     assert hit_of(index, "dog friend").id == hit.id  # an id is no citation
-    assert index.verify_citation(hit.id).standing == "proved"
+    assert index.verify_citation(hit.id).status == "proved"
     for cited in (hit, asdict(hit)):
-        assert index.verify_citation(cited).standing == "changed"
+        assert index.verify_citation(cited).status == "changed"
 
 
 @pytest.mark.parametrize(
-    ("changes", "place", "standing"),
+    ("changes", "citation", "standing"),
     [
         ({"text": "The dog is an alien that barks."}, {}, "unproved"),
         ({"text": ""}, {}, "unproved"),
@@ -87,7 +87,7 @@ def test_a_hit_is_proved_by_its_own_text_whatever_the_index_says_by_now(
         ({}, {"start": "0"}, "malformed"),
         ({}, {"uri": 7}, "malformed"),
         ({}, {"uri": "/nowhere/dog.md"}, "gone"),
-        ({}, {"uri": "gs://bucket/dog.md"}, "unasked"),
+        ({}, {"uri": "gs://bucket/dog.md"}, "unreachable"),
         ({}, {"uri": "/dev/zero"}, "gone"),
         ({}, {"page": 40}, "unproved"),
         ({}, {"row": 9}, "unproved"),
@@ -102,13 +102,13 @@ def test_a_hit_is_proved_by_its_own_text_whatever_the_index_says_by_now(
     ],
 )
 def test_what_was_altered_is_not_proved(
-    untouched: Index, changes: dict[str, Any], place: dict[str, Any] | None, standing: str
+    untouched: Index, changes: dict[str, Any], citation: dict[str, Any] | None, standing: str
 ) -> None:
     hit = asdict(hit_of(untouched, "dog barks"))
     cited = hit | changes
-    if place is not None:
-        cited["citation"] = dict(hit["citation"]) | place
-    assert untouched.verify_citation(cited).standing == standing
+    if citation is not None:
+        cited["citation"] = dict(hit["citation"]) | citation
+    assert untouched.verify_citation(cited).status == standing
 
 
 def test_a_pipe_is_not_waited_for(index: Index, tmp_path: Path) -> None:
@@ -116,10 +116,10 @@ def test_a_pipe_is_not_waited_for(index: Index, tmp_path: Path) -> None:
     hit = hit_of(index, "dog barks")
     assert hit.citation
     cited = replace(hit, citation=replace(hit.citation, uri=str(tmp_path / "pipe.md")))
-    assert index.verify_citation(cited).standing == "gone"
+    assert index.verify_citation(cited).status == "gone"
 
 
-def test_a_source_that_nobody_may_look_at_is_not_asked(
+def test_a_source_without_read_permission_is_unreachable(
     index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hit = hit_of(index, "dog barks")
@@ -133,7 +133,7 @@ def test_a_source_that_nobody_may_look_at_is_not_asked(
 
     monkeypatch.setattr("resift.index.sources.folder.os.stat", refuse)
     verdict = index.verify_citation(hit)
-    assert verdict.standing == "unasked"
+    assert verdict.status == "unreachable"
     rights = "permission denied: check the rights of the files and folders"
     assert verdict.detail == f"{uri}: {rights}"
 
@@ -168,73 +168,71 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Versioned:
 def cited(bucket: Versioned, **changes: Any) -> dict[str, Any]:
     fetched = bucket.find("docs/dog.md")
     assert fetched
-    place = {"uri": bucket.uri, "start": 9, "end": len(OLD), "doc_id": "docs/dog.md"}
+    citation = {"uri": bucket.uri, "start": 9, "end": len(OLD), "doc_id": "docs/dog.md"}
     seen = {"etag": fetched.etag, "object_version": fetched.version, "heading": ""}
-    return {"id": "x", "text": OLD[9:], "citation": place | seen | changes}
+    return {"id": "x", "text": OLD[9:], "citation": citation | seen | changes}
 
 
 def test_the_version_of_an_object_is_proved_as_well(index: Index, bucket: Versioned) -> None:
     bucket.put("v1", OLD)
     hit = cited(bucket)
     verdict = index.verify_citation(hit)
-    assert (verdict.standing, "version v1" in verdict.detail) == ("proved", True)
-    assert index.verify_citation(cited(bucket, object_version="v0")).standing == "unproved"
+    assert (verdict.status, "version v1" in verdict.detail) == ("proved", True)
+    assert index.verify_citation(cited(bucket, object_version="v0")).status == "unproved"
     bucket.put("v2", NEW)
-    assert index.verify_citation(hit).standing == "replaced"
-    assert (
-        index.verify_citation(cited(bucket, etag="no", object_version="v1")).standing == "changed"
-    )
-    bucket.put("v3", OLD)  # the same again: what was cited is kept, under its own version
-    assert index.verify_citation(hit).standing == "proved"
-    assert index.verify_citation(cited(bucket, object_version="v2")).standing == "unproved"
+    assert index.verify_citation(hit).status == "replaced"
+    assert index.verify_citation(cited(bucket, etag="no", object_version="v1")).status == "changed"
+    bucket.put("v3", OLD)  # the same content again: the cited version is still stored
+    assert index.verify_citation(hit).status == "proved"
+    assert index.verify_citation(cited(bucket, object_version="v2")).status == "unproved"
     del bucket.versions["v1"]
-    assert index.verify_citation(hit).standing == "unproved"
+    assert index.verify_citation(hit).status == "unproved"
 
 
 def test_a_version_outlives_its_object(index: Index, bucket: Versioned) -> None:
     bucket.put("v1", OLD)
     hit = cited(bucket)
     bucket.is_deleted = True
-    assert index.verify_citation(hit).standing == "replaced"
+    assert index.verify_citation(hit).status == "replaced"
     bucket.versions.clear()
-    assert index.verify_citation(hit).standing == "gone"
+    assert index.verify_citation(hit).status == "gone"
 
 
 def test_a_row_is_its_own_document(index: Index, docs: Path) -> None:
     cat, fox = hit_of(index, "cat grey"), hit_of(index, "fox red")
     (docs / "rows.csv").write_text("id,text\nb,The fox is red.\n")
-    standings = [verdict.standing for verdict in index.verify_citations([cat, fox, "no such"])]
+    standings = [verdict.status for verdict in index.verify_citations([cat, fox, "no such"])]
     assert standings == ["gone", "still_there", "unknown"]
 
 
 def test_a_row_by_another_number_is_not_proved(index: Index) -> None:
     cat = hit_of(index, "cat grey")
-    assert cat.citation and index.verify_citation(cat).standing == "proved"
+    assert cat.citation and index.verify_citation(cat).status == "proved"
     cited = replace(cat, citation=replace(cat.citation, row=900))
-    assert index.verify_citation(cited).standing == "unproved"
+    assert index.verify_citation(cited).status == "unproved"
 
 
 def test_the_command_reads_what_a_search_prints_and_names_what_it_cannot(
     resift: Resift, tmp_path: Path, docs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = tmp_path / "bundled"
-    assert resift("index", docs, "--index", place).code == 0
-    answer = resift("search", "dog", "--index", place, "--no-rerank", "--json").out
+    folder = tmp_path / "bundled"
+    assert resift("index", docs, "--index", folder).code == 0
+    answer = resift("search", "dog", "--index", folder, "--no-rerank", "--json").out
     hits = json.loads(answer)["hits"]
     lines = "\n".join(json.dumps(hit) for hit in hits)
     for text in (answer, lines, json.dumps(hits), f"{lines}\n" + '{"receipt": {}}\n'):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-        done = resift("verify-citation", "-", "--index", place)
+        done = resift("verify-citation", "-", "--index", folder)
         assert done.code == 0, done.out
         assert [line.split()[0] for line in done.out.splitlines()] == ["proved"] * len(hits)
     odd = f'{{"id": 7}}\n{lines}\n{{"id\nno such id\n[]\n'
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(odd.encode() + b"\xff\xfe\n")))
-    done = resift("verify-citation", "-", "--index", place)
-    said = [line.partition(":")[0] for line in done.out.splitlines()]
+    done = resift("verify-citation", "-", "--index", folder)
+    statuses = [line.partition(":")[0] for line in done.out.splitlines()]
     proved = [f"proved  {hit['id'].partition(':')[0]}" for hit in hits]
     last = len(hits) + 2
     assert done.code == 1
-    assert said == [
+    assert statuses == [
         "malformed  line 1",
         *proved,
         f"malformed  line {last}",
@@ -242,5 +240,5 @@ def test_the_command_reads_what_a_search_prints_and_names_what_it_cannot(
         f"malformed  line {last + 3}",
     ]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
-    done = resift("verify-citation", "-", "--index", place)
+    done = resift("verify-citation", "-", "--index", folder)
     assert done.code == 1 and "got nothing" in done.err

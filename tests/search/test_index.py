@@ -47,19 +47,21 @@ def test_sync_then_search(tmp_path: Path, docs: Path) -> None:
 def test_half_a_character_is_no_query(tmp_path: Path, docs: Path) -> None:
     index = index_at(tmp_path)
     index.sync(str(docs))
-    for ask in (index.search, index.retrieve):
+    for call in (index.search, index.retrieve):
         with pytest.raises(InputError, match="lone surrogates"):
-            ask("dog \ud800")
+            call("dog \ud800")
 
 
 def test_what_is_retrieved_is_what_a_search_would_rerank(tmp_path: Path, docs: Path) -> None:
     index = index_at(tmp_path, reranker=Backwards())
     index.sync(str(docs))
-    found = index.retrieve("dog", depth=2)
+    retrieved = index.retrieve("dog", depth=2)
     first = index.search("dog", top_n=2, depth=2, rerank=False)
-    assert [own.id for own in found.candidates] == [hit.id for hit in first]
-    assert [own.score for own in found.candidates] == [hit.first_stage_score for hit in first]
-    assert (found.depth, found.version, found.reason) == (2, 1, None)
+    assert [candidate.id for candidate in retrieved.candidates] == [hit.id for hit in first]
+    assert [candidate.score for candidate in retrieved.candidates] == [
+        hit.first_stage_score for hit in first
+    ]
+    assert (retrieved.depth, retrieved.version, retrieved.reason) == (2, 1, None)
     with pytest.raises(InputError, match="depth=0"):
         index.retrieve("dog", depth=0)
 
@@ -87,7 +89,7 @@ def test_the_settings_name_the_embedder(tmp_path: Path, docs: Path) -> None:
         index.sync(str(tmp_path))
 
 
-def test_a_search_where_there_is_no_index_says_so(tmp_path: Path) -> None:
+def test_a_search_without_an_index_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(IndexNotFound, match="no index there: make one with"):
         index_at(tmp_path).search("cat", rerank=False)
     assert not list(tmp_path.iterdir())
@@ -128,6 +130,8 @@ def test_an_index_inside_a_file_is_a_store_error(tmp_path: Path, docs: Path) -> 
         ({"budget_ms": "50"}, "budget_ms='50': expected milliseconds from 0"),
         ({"max_requests": 0}, "max_requests=0: expected a whole number from 1, or None"),
         ({"exact": "yes"}, "exact='yes': expected True or False"),
+        ({"tolerance": 0.6}, "tolerance=0.6: expected a number over 0, up to 0.5"),
+        ({"tolerance": 0.1, "rerank": False}, "rerank=False: tolerance needs the reranker"),
         ({"fusion_weight": -1}, "fusion_weight=-1: expected a number from 0 to"),
         ({"fusion_weight": "big"}, "fusion_weight='big': expected a number from 0 to"),
         ({"exact": True, "rerank": False}, "rerank=False: exact needs the reranker"),
@@ -146,8 +150,8 @@ def test_what_no_search_can_use_is_refused(
 def test_a_condition_is_given_in_words(tmp_path: Path, docs: Path) -> None:
     index = index_at(tmp_path, reranker=Backwards())
     index.sync(str(docs))
-    found = index.search("animal", where="doc_id = 'dog.md' or doc_id starts with 'b'")
-    assert {Path(hit.id).name for hit in found} == {"dog.md#0", "bird.md#0"}
+    ranking = index.search("animal", where="doc_id = 'dog.md' or doc_id starts with 'b'")
+    assert {Path(hit.id).name for hit in ranking} == {"dog.md#0", "bird.md#0"}
 
 
 def test_more_hits_than_there_are_is_all_of_them(tmp_path: Path, docs: Path) -> None:
@@ -160,7 +164,7 @@ def texts(index: Index) -> list[str]:
     return sorted(str(hit.text) for hit in index.search("animal", rerank=False))
 
 
-def test_a_search_stays_with_its_version_until_it_is_told(tmp_path: Path, docs: Path) -> None:
+def test_a_search_stays_with_its_version_until_a_refresh(tmp_path: Path, docs: Path) -> None:
     writer = index_at(tmp_path)
     writer.sync(str(docs))
     reader, pinned = index_at(tmp_path), index_at(tmp_path, version=1)
@@ -190,20 +194,20 @@ def test_versions_are_listed_gone_back_to_and_cleaned(tmp_path: Path, docs: Path
     before = texts(index)
     (docs / "cat.md").unlink()
     index.sync(str(docs))
-    assert [(own.number, own.documents) for own in index.versions()] == [(1, 3), (2, 2)]
+    assert [(version.number, version.documents) for version in index.versions()] == [(1, 3), (2, 2)]
     assert index.rollback(1).number == 3
     assert texts(index) == before
     assert index.clean() == ([], 0)
     removed, freed = index.clean(older_than_days=0)
     assert removed == [1, 2] and freed > 0
-    assert [own.number for own in index.versions()] == [3]
+    assert [version.number for version in index.versions()] == [3]
     assert texts(index) == before
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"keep": 0}, "keep=0: expected 1 or more"),
+        ({"keep": 0}, "keep=0: expected a whole number from 1"),
         ({"older_than_days": -1}, "older_than_days=-1: expected 0 or more"),
         ({"older_than_days": float("nan")}, "older_than_days=nan: expected 0 or more"),
     ],
@@ -217,14 +221,14 @@ def test_cleaning_what_cannot_be_is_refused(
 
 def test_where_nothing_is_there_are_no_versions_and_none_is_made(tmp_path: Path) -> None:
     index = index_at(tmp_path)
-    acts: list[Callable[[], object]] = [index.versions, lambda: index.rollback(1), index.clean]
-    for act in acts:
+    calls: list[Callable[[], object]] = [index.versions, lambda: index.rollback(1), index.clean]
+    for call in calls:
         with pytest.raises(IndexNotFound):
-            act()
+            call()
     assert not list(tmp_path.iterdir())
 
 
-def test_a_plan_tells_and_writes_nothing(tmp_path: Path, docs: Path) -> None:
+def test_a_plan_counts_and_writes_nothing(tmp_path: Path, docs: Path) -> None:
     index = index_at(tmp_path)
     assert (index.plan(str(docs)).added, index.plan(str(docs)).passages) == (3, 3)
     assert not (tmp_path / "index").exists()
@@ -239,7 +243,7 @@ def test_an_index_is_opened_with_the_embedder_it_was_made_by(
         opened.append(name)
         return HashingEmbedder(str(name))
 
-    monkeypatch.setattr("resift.search.parts.open_embedder", open_by_name)
+    monkeypatch.setattr("resift.search.components.open_embedder", open_by_name)
     uri = str(tmp_path / "index")
     Index(uri, settings=Settings(), embedder=HashingEmbedder("wordllama")).sync(str(docs))
     Index(uri, settings=Settings()).search("cat", rerank=False)
@@ -258,7 +262,7 @@ def test_an_index_does_not_choose_where_queries_are_sent(
         opened.append(name)
         return HashingEmbedder("mine")
 
-    monkeypatch.setattr("resift.search.parts.open_embedder", open_by_name)
+    monkeypatch.setattr("resift.search.components.open_embedder", open_by_name)
     uri = str(tmp_path / "index")
     theirs = HashingEmbedder("http://elsewhere/v1#model")
     Index(uri, settings=Settings(), embedder=theirs).sync(str(docs))
@@ -271,22 +275,22 @@ def test_a_citation_is_verified_by_a_hits_id(tmp_path: Path, docs: Path) -> None
     index = index_at(tmp_path)
     index.sync(str(docs))
     hit = index.search("dog", rerank=False)[0]
-    assert index.verify_citation(hit.id).standing == "proved"
+    assert index.verify_citation(hit.id).status == "proved"
     (docs / "dog.md").write_text("Foreword.\n\n# About\n\nThe dog is an animal.")
-    assert index.verify_citation(hit.id).standing == "still_there"
+    assert index.verify_citation(hit.id).status == "still_there"
     (docs / "dog.md").write_text("# About\n\nThe dog is a friend.")
-    assert index.verify_citation(hit.id).standing == "changed"
+    assert index.verify_citation(hit.id).status == "changed"
     (docs / "dog.md").unlink()
-    assert index.verify_citation(hit.id).standing == "gone"
-    assert index.verify_citation("nothing").standing == "unknown"
+    assert index.verify_citation(hit.id).status == "gone"
+    assert index.verify_citation("nothing").status == "unknown"
 
 
 def test_threads_share_an_index(tmp_path: Path, docs: Path) -> None:
     index = index_at(tmp_path, reranker=Backwards())
     index.sync(str(docs))
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: [h.id for h in index.search("dog")], range(40)))
-    assert all(answer == answers[0] for answer in answers)
+        rankings = list(pool.map(lambda _: [h.id for h in index.search("dog")], range(40)))
+    assert all(ranking == rankings[0] for ranking in rankings)
 
 
 @pytest.mark.parametrize("name", ["min_score", "abstain_below"])
@@ -301,13 +305,13 @@ def test_thresholds_need_scores_and_sense(tmp_path: Path, docs: Path, name: str)
         index.search("dog", **(least | {name: 5}))
 
 
-def test_a_pickled_index_opens_anew_where_it_arrives(tmp_path: Path, docs: Path) -> None:
+def test_a_pickled_index_opens_again_in_another_process(tmp_path: Path, docs: Path) -> None:
     index = index_at(tmp_path, version=1, reranker=Backwards())
     index_at(tmp_path).sync(str(docs))
     expected = [hit.id for hit in index.search("dog")]
-    for own in (index, pickle.loads(pickle.dumps(index)), copy.deepcopy(index)):
-        found = own.search("dog")
-        assert [hit.id for hit in found] == expected and found.receipt.version == 1
+    for opened in (index, pickle.loads(pickle.dumps(index)), copy.deepcopy(index)):
+        ranking = opened.search("dog")
+        assert [hit.id for hit in ranking] == expected and ranking.receipt.version == 1
 
 
 def test_a_closed_index_opens_again(tmp_path: Path, docs: Path) -> None:
@@ -319,21 +323,60 @@ def test_a_closed_index_opens_again(tmp_path: Path, docs: Path) -> None:
     index.close()
 
 
+def test_a_closed_index_releases_the_models_that_it_has_loaded(
+    tmp_path: Path, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str | None] = []
+
+    def open_by_name(name: str | None, settings: Settings) -> HashingEmbedder:
+        loaded.append(name)
+        return HashingEmbedder()
+
+    index_at(tmp_path).sync(str(docs))
+    monkeypatch.setattr("resift.search.components.open_embedder", open_by_name)
+    reranker = Backwards()
+    with Index(tmp_path / "index", settings=Settings(), reranker=reranker) as index:
+        for _ in range(2):
+            index.search("dog")
+        assert len(loaded) == 1
+    assert len(index.search("dog")) == 3
+    assert len(loaded) == 2 and len(reranker.calls) == 3
+
+
+def test_a_closed_index_closes_the_reranker_that_it_has_loaded_and_no_other(
+    tmp_path: Path, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Closable(Backwards):
+        closed = 0
+
+        def close(self) -> None:
+            self.closed += 1
+
+    given, loaded = Closable(), Closable()
+    monkeypatch.setattr("resift.rerank.reranker.Reranker", lambda **_: loaded)
+    index_at(tmp_path).sync(str(docs))
+    for reranker in (given, None):
+        with index_at(tmp_path, reranker=reranker) as index:
+            assert len(index.search("dog")) == 3
+        index.close()
+    assert (given.closed, loaded.closed) == (0, 1)
+
+
 @pytest.mark.parametrize("number", [np.int64(2), np.uint8(2)])
 def test_numpy_numbers_are_numbers(tmp_path: Path, docs: Path, number: Any) -> None:
     index = index_at(tmp_path)
     index.sync(str(docs))
     budgets: list[Any] = [np.float32(60_000), np.int64(60_000), 1e308, float("inf")]
     for budget_ms in budgets:
-        found = index.search("dog", number, number, rerank=False, budget_ms=budget_ms)
-        assert len(found) == 2 and not found.receipt.partial
+        ranking = index.search("dog", number, number, rerank=False, budget_ms=budget_ms)
+        assert len(ranking) == 2 and not ranking.receipt.partial
 
 
-def test_who_asks_for_more_than_the_depth_gets_them(tmp_path: Path, docs: Path) -> None:
+def test_a_top_n_over_the_depth_raises_the_depth(tmp_path: Path, docs: Path) -> None:
     index = index_at(tmp_path, reranker=Backwards())
     index.sync(str(docs))
-    found = index.search("animal", top_n=3, depth=1)
-    assert len(found) == 3 and found.receipt.scored == 3
+    ranking = index.search("animal", top_n=3, depth=1)
+    assert len(ranking) == 3 and ranking.receipt.scored == 3
     assert len(index.search("animal", top_n=10**30, depth=10**30, rerank=False)) == 3
 
 
@@ -347,7 +390,7 @@ def test_what_is_loaded_beforehand_is_not_loaded_by_a_search(
         return HashingEmbedder()
 
     index_at(tmp_path).sync(str(docs))
-    monkeypatch.setattr("resift.search.parts.open_embedder", open_by_name)
+    monkeypatch.setattr("resift.search.components.open_embedder", open_by_name)
     index = Index(tmp_path / "index", settings=Settings(), reranker=Backwards())
     index.load()
     assert loaded == ["embedder"]

@@ -21,10 +21,10 @@ from resift.errors import (
 )
 from resift.index.table.snapshot import Snapshot, View
 from resift.search.index import Index
-from resift.search.plan import SearchPlan
+from resift.search.options import SearchOptions
 from resift.settings import Settings
 from resift.types import Ranking
-from search.opened import FailingEmbedder, search_parts
+from search.opened import FailingEmbedder, search_components
 from search.stand_ins import Backwards, Broken
 
 EMBEDDER = HashingEmbedder()
@@ -49,51 +49,53 @@ def ids(ranking: Ranking) -> list[str]:
 
 
 @pytest.mark.parametrize("error", [DOWN, OSError("reset"), RuntimeError("odd"), MemoryError()])
-def test_without_the_embedder_the_words_answer(
+def test_without_the_embedder_the_lexical_order_stands(
     snapshot: Snapshot, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    words = search_parts("cat", snapshot, EMBEDDER, None, SearchPlan(mode="lexical"))
+    words = search_components("cat", snapshot, EMBEDDER, None, SearchOptions(mode="lexical"))
     with caplog.at_level(logging.WARNING, "resift"):
-        found = search_parts("cat", snapshot, FailingEmbedder(error), None, SearchPlan())
-    assert ids(found) == ids(words) != []
-    assert found.receipt.partial
-    reason = str(found.receipt.reason)
-    assert reason.startswith(f"the dense arm failed: {type(error).__name__}: ")
+        ranking = search_components("cat", snapshot, FailingEmbedder(error), None, SearchOptions())
+    assert ids(ranking) == ids(words) != []
+    assert ranking.receipt.partial
+    reason = str(ranking.receipt.reason)
+    assert reason.startswith(f"the dense retriever failed: {type(error).__name__}: ")
     (record,) = caplog.records
     assert record.exc_info and record.exc_info[1] is error
 
 
-def test_without_the_words_the_vectors_answer(
+def test_without_the_lexical_retriever_the_dense_order_stands(
     snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    near = search_parts("cat", snapshot, EMBEDDER, None, SearchPlan(mode="dense"))
+    near = search_components("cat", snapshot, EMBEDDER, None, SearchOptions(mode="dense"))
     monkeypatch.setattr(View, "lexical", no_words)
-    found = search_parts("cat", snapshot, EMBEDDER, None, SearchPlan())
-    assert ids(found) == ids(near)
-    assert found.receipt.reason == (
-        "the lexical arm failed: StoreError: the server does not answer"
+    ranking = search_components("cat", snapshot, EMBEDDER, None, SearchOptions())
+    assert ids(ranking) == ids(near)
+    assert ranking.receipt.reason == (
+        "the lexical retriever failed: StoreError: the server does not answer"
     )
 
 
-def test_where_both_arms_fail_or_one_alone_was_asked_that_is_the_error(
+def test_the_error_is_raised_where_no_other_retriever_is_left(
     snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = FailingEmbedder(DOWN)
     with pytest.raises(EmbedderError, match="does not answer"):
-        search_parts("cat", snapshot, broken, None, SearchPlan(mode="dense"))
+        search_components("cat", snapshot, broken, None, SearchOptions(mode="dense"))
     monkeypatch.setattr(View, "lexical", no_words)
     with pytest.raises(StoreError, match="does not answer"):
-        search_parts("cat", snapshot, broken, None, SearchPlan())
+        search_components("cat", snapshot, broken, None, SearchOptions())
     with pytest.raises(StoreError, match="does not answer"):
-        search_parts("cat", snapshot, EMBEDDER, None, SearchPlan(mode="lexical"))
+        search_components("cat", snapshot, EMBEDDER, None, SearchOptions(mode="lexical"))
 
 
-def test_two_things_that_are_missing_are_both_said(snapshot: Snapshot) -> None:
-    found = search_parts(
-        "cat", snapshot, FailingEmbedder(DOWN), Broken(RuntimeFailure("no memory")), SearchPlan()
+def test_two_missing_components_are_both_in_the_reason(snapshot: Snapshot) -> None:
+    ranking = search_components(
+        "cat", snapshot, FailingEmbedder(DOWN), Broken(RuntimeFailure("no memory")), SearchOptions()
     )
-    first, second = str(found.receipt.reason).split("; ")
-    assert first.startswith("the dense arm failed") and second.startswith("the reranker failed")
+    first, second = str(ranking.receipt.reason).split("; ")
+    assert first.startswith("the dense retriever failed") and second.startswith(
+        "the reranker failed"
+    )
 
 
 MISTAKES = [
@@ -112,13 +114,13 @@ MISTAKES = [
 
 @pytest.mark.parametrize("error", MISTAKES, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("budget_ms", [None, 60_000])
-def test_what_is_no_fault_of_the_model_is_not_hidden(
+def test_mistakes_in_code_are_not_hidden(
     snapshot: Snapshot, error: Any, budget_ms: float | None
 ) -> None:
     with pytest.raises(type(error)):
-        search_parts("cat", snapshot, EMBEDDER, Broken(error), SearchPlan(), budget_ms)
+        search_components("cat", snapshot, EMBEDDER, Broken(error), SearchOptions(), budget_ms)
     with pytest.raises(type(error)):
-        search_parts("cat", snapshot, FailingEmbedder(error), None, SearchPlan(), budget_ms)
+        search_components("cat", snapshot, FailingEmbedder(error), None, SearchOptions(), budget_ms)
 
 
 @pytest.mark.parametrize(
@@ -131,12 +133,12 @@ def test_a_reranker_that_fails_is_logged_with_its_traceback(
     snapshot: Snapshot, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "resift"):
-        found = search_parts("cat dog", snapshot, EMBEDDER, Broken(error), SearchPlan())
-    assert len(found) == 4 and found.receipt.partial
+        ranking = search_components("cat dog", snapshot, EMBEDDER, Broken(error), SearchOptions())
+    assert len(ranking) == 4 and ranking.receipt.partial
     of_query = isinstance(error, QueryError)
     reason = "not reranked: " if of_query else f"the reranker failed: {type(error).__name__}: "
-    assert str(found.receipt.reason).startswith(reason)
-    assert "\n" not in str(found.receipt.reason)
+    assert str(ranking.receipt.reason).startswith(reason)
+    assert "\n" not in str(ranking.receipt.reason)
     (record,) = caplog.records
     assert record.name == "resift" and record.exc_info and record.exc_info[1] is error
 
@@ -151,25 +153,25 @@ def uri(tmp_path: Path) -> str:
     return index.uri
 
 
-def test_an_embedder_that_cannot_be_opened_is_the_dense_arm_down(
+def test_an_embedder_that_cannot_be_opened_is_a_failed_dense_retriever(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(name: str | None, settings: Settings) -> NoReturn:
         raise ModelNotFound(f"{name}: no such embedder")
 
-    monkeypatch.setattr("resift.search.parts.open_embedder", gone)
+    monkeypatch.setattr("resift.search.components.open_embedder", gone)
     index = Index(uri, settings=Settings(embedder="/models/mine"), reranker=Backwards())
-    found = index.search("cat")
-    assert len(found) == 1
-    assert "the dense arm failed: ModelNotFound: /models/mine" in str(found.receipt.reason)
+    ranking = index.search("cat")
+    assert len(ranking) == 1
+    assert "the dense retriever failed: ModelNotFound: /models/mine" in str(ranking.receipt.reason)
     with pytest.raises(ModelNotFound):
         index.search("cat", mode="dense")
 
 
-def test_another_embedders_index_is_an_error_and_the_words_need_none(uri: str) -> None:
+def test_another_embedders_index_is_an_error_and_lexical_search_needs_none(uri: str) -> None:
     index = Index(uri, settings=Settings(), embedder=HashingEmbedder("another"))
     for mode in ("hybrid", "dense"):
         with pytest.raises(IndexMismatch, match="RESIFT_EMBEDDER=wordllama"):
             index.search("cat", mode=mode, rerank=False)
-    found = index.search("cat", mode="lexical", rerank=False)
-    assert len(found) == 1 and not found.receipt.partial
+    ranking = index.search("cat", mode="lexical", rerank=False)
+    assert len(ranking) == 1 and not ranking.receipt.partial

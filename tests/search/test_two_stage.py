@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +14,10 @@ from resift.errors import RuntimeFailure
 from resift.index.storage.location import locate
 from resift.index.table.dataset import open_table
 from resift.index.table.snapshot import Snapshot
-from resift.index.table.where import parse_where
-from resift.rerank.options import ANYTHING, Thresholds
 from resift.search.index import Index
-from resift.search.plan import MODES, Mode, Reranking, SearchPlan
+from resift.search.options import MODES, Mode, SearchOptions
 from resift.types import Citation, Ranking
-from search.opened import search_parts as search
+from search.opened import search_components as search
 from search.stand_ins import Backwards, Broken, Picky
 
 EMBEDDER = HashingEmbedder()
@@ -44,7 +43,7 @@ def remote(snapshot: Snapshot) -> Snapshot:
     return Snapshot(snapshot.uri, version, table, is_local=False)
 
 
-def first_stage(snapshot: Snapshot, query: str, plan: SearchPlan) -> Ranking:
+def first_stage(snapshot: Snapshot, query: str, plan: SearchOptions) -> Ranking:
     return search(query, snapshot, EMBEDDER, None, plan)
 
 
@@ -53,7 +52,7 @@ def names(ranking: Ranking) -> list[str]:
 
 
 def test_without_a_reranker_the_first_stage_is_the_answer(snapshot: Snapshot) -> None:
-    ranking = first_stage(snapshot, "a bird", SearchPlan(top_n=2))
+    ranking = first_stage(snapshot, "a bird", SearchOptions(top_n=2))
     assert len(ranking) == 2
     assert names(ranking)[0] == "bird"
     assert [hit.first_stage_rank for hit in ranking] == [hit.rank for hit in ranking] == [1, 2]
@@ -63,20 +62,20 @@ def test_without_a_reranker_the_first_stage_is_the_answer(snapshot: Snapshot) ->
 
 
 @pytest.mark.parametrize(
-    ("mode", "stages", "found"),
+    ("mode", "stages", "count"),
     [
         ("hybrid", ["table", "embed", "dense", "lexical", "fuse", "fetch"], 4),
         ("dense", ["table", "embed", "dense", "fetch"], 4),
         ("lexical", ["table", "lexical", "fetch"], 2),
     ],
 )
-def test_each_mode_uses_its_arms_and_times_them(
-    snapshot: Snapshot, mode: Mode, stages: list[str], found: int
+def test_each_mode_uses_and_times_its_retrievers(
+    snapshot: Snapshot, mode: Mode, stages: list[str], count: int
 ) -> None:
-    ranking = first_stage(snapshot, "cat", SearchPlan(mode=mode))
-    *timed, total = ranking.receipt.timings_ms  # two arms end in either order
+    ranking = first_stage(snapshot, "cat", SearchOptions(mode=mode))
+    *timed, total = ranking.receipt.timings_ms  # the retrievers end in either order
     assert (sorted(timed), total) == (sorted(stages), "total")
-    assert len(ranking) == found
+    assert len(ranking) == count
     assert names(ranking)[0] == "cat"
 
 
@@ -85,13 +84,13 @@ def test_a_query_is_embedded_as_one_and_not_as_a_passage(snapshot: Snapshot) -> 
         def embed_query(self, query: str) -> NDArray[np.float32]:
             return super().embed_query(f"{query} bird sings")
 
-    ranking = search("cat", snapshot, Prompted(), None, SearchPlan(mode="dense"))
+    ranking = search("cat", snapshot, Prompted(), None, SearchOptions(mode="dense"))
     assert names(ranking)[0] == "bird"
-    assert names(search("cat", snapshot, EMBEDDER, None, SearchPlan(mode="dense")))[0] == "cat"
+    assert names(search("cat", snapshot, EMBEDDER, None, SearchOptions(mode="dense")))[0] == "cat"
 
 
-def test_first_stage_scores_are_the_arms_own_or_the_fused(snapshot: Snapshot) -> None:
-    best = {mode: first_stage(snapshot, "cat", SearchPlan(mode=mode))[0] for mode in MODES}
+def test_first_stage_scores_are_those_of_the_retriever_or_fused(snapshot: Snapshot) -> None:
+    best = {mode: first_stage(snapshot, "cat", SearchOptions(mode=mode))[0] for mode in MODES}
     cosine = float(EMBEDDER.embed(["cat"])[0] @ EMBEDDER.embed(["cat\ncat cat cat"])[0])
     assert best["dense"].first_stage_score == pytest.approx(cosine, abs=1e-5)
     assert best["hybrid"].first_stage_score == pytest.approx(2 / 61)
@@ -99,10 +98,10 @@ def test_first_stage_scores_are_the_arms_own_or_the_fused(snapshot: Snapshot) ->
     assert best["lexical"].first_stage_score > 0
 
 
-def test_the_reranker_gets_the_window_and_its_order_is_the_answer(snapshot: Snapshot) -> None:
+def test_the_reranker_gets_the_candidates_and_its_order_is_the_result(snapshot: Snapshot) -> None:
     reranker = Backwards()
-    before = first_stage(snapshot, "cat dog", SearchPlan(top_n=3, depth=3))
-    ranking = search("cat dog", snapshot, EMBEDDER, reranker, SearchPlan(top_n=2, depth=3))
+    before = first_stage(snapshot, "cat dog", SearchOptions(top_n=3, depth=3))
+    ranking = search("cat dog", snapshot, EMBEDDER, reranker, SearchOptions(top_n=2, depth=3))
     ((candidates, top_n, budget_ms),) = reranker.calls
     assert (top_n, budget_ms) == (2, None)
     assert [c.id for c in candidates] == [hit.id for hit in before]
@@ -113,9 +112,9 @@ def test_the_reranker_gets_the_window_and_its_order_is_the_answer(snapshot: Snap
     assert ranking.receipt.model == "backwards"
 
 
-def test_a_candidate_says_where_it_is_from(snapshot: Snapshot) -> None:
+def test_a_candidate_has_a_citation(snapshot: Snapshot) -> None:
     reranker = Backwards()
-    search("cat", snapshot, EMBEDDER, reranker, SearchPlan(top_n=1, depth=1))
+    search("cat", snapshot, EMBEDDER, reranker, SearchOptions(top_n=1, depth=1))
     (candidate,) = reranker.calls[0][0]
     assert (candidate.title, candidate.text) == ("cat", "cat cat cat")
     assert candidate.citation and candidate.metadata == {}
@@ -127,7 +126,7 @@ def test_a_candidate_says_where_it_is_from(snapshot: Snapshot) -> None:
 
 
 def test_metadata_is_the_documents_own_whatever_its_names_are(tmp_path: Path) -> None:
-    """Names that an index has for itself too: a row's own uri, page, start and row stay."""
+    """Also keys that the index uses itself: a row's own uri, page, start and row stay."""
     row = {"id": "a", "text": "a cat", "uri": "mine", "page": "first", "start": 7, "row": [1]}
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "rows.jsonl").write_text(json.dumps(row))
@@ -141,8 +140,8 @@ def test_metadata_is_the_documents_own_whatever_its_names_are(tmp_path: Path) ->
 def test_the_receipt_names_the_version_and_what_it_took(
     snapshot: Snapshot, remote: Snapshot
 ) -> None:
-    here = first_stage(snapshot, "cat", SearchPlan()).receipt
-    there = first_stage(remote, "cat", SearchPlan()).receipt
+    here = first_stage(snapshot, "cat", SearchOptions()).receipt
+    there = first_stage(remote, "cat", SearchOptions()).receipt
     assert here.version == there.version == snapshot.version.number == 1
     assert (here.requests, here.bytes) == (0, 0)
     assert there.requests and there.bytes and there.requests > 2
@@ -152,11 +151,11 @@ def test_the_receipt_names_the_version_and_what_it_took(
 def test_a_condition_keeps_to_what_it_is_true_of_in_every_mode(
     snapshot: Snapshot, mode: Mode
 ) -> None:
-    condition = parse_where("doc_id in ('pets.txt', 'bird.txt')")
+    condition = "doc_id in ('pets.txt', 'bird.txt')"
     for query, expected in (("cat", {"pets"}), ("a bird", {"bird"})):
-        ranking = first_stage(snapshot, query, SearchPlan(mode=mode, where=condition, top_n=1))
+        ranking = first_stage(snapshot, query, SearchOptions(mode=mode, where=condition, top_n=1))
         assert set(names(ranking)) == expected
-        every = first_stage(snapshot, query, SearchPlan(mode=mode, where=condition))
+        every = first_stage(snapshot, query, SearchOptions(mode=mode, where=condition))
         assert set(names(every)) <= {"pets", "bird"}
         assert every.receipt.depth == len(every)
 
@@ -165,23 +164,23 @@ def test_with_few_requests_the_answer_is_what_was_found_by_then(
     snapshot: Snapshot, remote: Snapshot
 ) -> None:
     reranker = Backwards()
-    plan = SearchPlan(top_n=1, max_requests=1)
+    plan = SearchOptions(top_n=1, max_requests=1)
     ranking = search("cat dog", remote, EMBEDDER, reranker, plan)
-    words = first_stage(snapshot, "cat dog", SearchPlan(mode="lexical"))
+    words = first_stage(snapshot, "cat dog", SearchOptions(mode="lexical"))
     assert [hit.id for hit in ranking] == [hit.id for hit in words][:1]
     assert len(reranker.calls[0][0]) == 1
     assert (ranking.receipt.partial, ranking.receipt.reason) == (
         True,
-        "max_requests=1 were made: without the dense arm, the rest of the window",
+        "max_requests=1 were made: without the dense retriever, the other candidates",
     )
     assert ranking.receipt.depth == len(words)
 
 
 def test_with_enough_requests_nothing_is_left_out(snapshot: Snapshot, remote: Snapshot) -> None:
-    plenty = SearchPlan(max_requests=10_000)
+    plenty = SearchOptions(max_requests=10_000)
     ranking, expected = (
-        search("cat dog", place, EMBEDDER, None, plan)
-        for place, plan in ((remote, plenty), (snapshot, SearchPlan()))
+        search("cat dog", source, EMBEDDER, None, plan)
+        for source, plan in ((remote, plenty), (snapshot, SearchOptions()))
     )
     assert ranking.hits == expected.hits
     assert not ranking.receipt.partial
@@ -191,8 +190,8 @@ def test_with_enough_requests_nothing_is_left_out(snapshot: Snapshot, remote: Sn
     "error", [RuntimeFailure("no memory\ntrace"), ValueError("odd"), KeyError("x")]
 )
 def test_a_reranker_that_fails_leaves_the_first_stage(snapshot: Snapshot, error: Exception) -> None:
-    expected = first_stage(snapshot, "cat dog", SearchPlan())
-    ranking = search("cat dog", snapshot, EMBEDDER, Broken(error), SearchPlan())
+    expected = first_stage(snapshot, "cat dog", SearchOptions())
+    ranking = search("cat dog", snapshot, EMBEDDER, Broken(error), SearchOptions())
     assert ranking.hits == expected.hits
     assert ranking.receipt.partial
     reason = str(ranking.receipt.reason)
@@ -202,50 +201,47 @@ def test_a_reranker_that_fails_leaves_the_first_stage(snapshot: Snapshot, error:
 
 def test_the_reranker_gets_what_is_left_of_the_budget(snapshot: Snapshot) -> None:
     reranker = Backwards()
-    search("cat", snapshot, EMBEDDER, reranker, SearchPlan(), 60_000)
+    search("cat", snapshot, EMBEDDER, reranker, SearchOptions(), 60_000)
     left = reranker.calls[0][2]
     assert left is not None
     assert 0 < left < 60_000
 
 
 def test_a_query_that_finds_nothing_is_an_empty_ranking(snapshot: Snapshot) -> None:
-    assert len(first_stage(snapshot, "zzz", SearchPlan(mode="lexical"))) == 0
-    ranking = search("zzz", snapshot, EMBEDDER, Backwards(), SearchPlan(mode="lexical"))
+    assert len(first_stage(snapshot, "zzz", SearchOptions(mode="lexical"))) == 0
+    ranking = search("zzz", snapshot, EMBEDDER, Backwards(), SearchOptions(mode="lexical"))
     assert len(ranking) == 0
 
 
 @pytest.mark.parametrize(
-    ("thresholds", "expected"),
+    "arguments",
     [
-        (ANYTHING, {}),
-        (Thresholds(min_score=0.2), {"min_score": 0.2}),
-        (Thresholds(0.0, 0.7), {"min_score": 0.0, "abstain_below": 0.7}),
+        {},
+        {"min_score": 0.2},
+        {"min_score": 0.0, "abstain_below": 0.7},
+        {"exact": True, "tolerance": 0.25, "fusion_weight": 0.0},
     ],
 )
-def test_thresholds_are_handed_on_only_where_they_are_set(
-    snapshot: Snapshot, thresholds: Thresholds, expected: dict[str, float]
+def test_arguments_of_the_reranker_are_handed_on_only_where_they_are_set(
+    snapshot: Snapshot, arguments: dict[str, Any]
 ) -> None:
     """So that rerankers which know nothing of them keep working."""
-    picky = Picky()
-    found = search(
-        "cat", snapshot, EMBEDDER, picky, SearchPlan(reranking=Reranking(thresholds=thresholds))
-    )
-    assert picky.asked == [expected]
-    assert found.abstained and not found.receipt.partial
-    assert not search("cat", snapshot, EMBEDDER, Backwards(), SearchPlan()).receipt.partial
+    reranker = Picky()
+    ranking = search("cat", snapshot, EMBEDDER, reranker, SearchOptions(**arguments))
+    assert reranker.arguments == [arguments]
+    assert ranking.abstained and not ranking.receipt.partial
+    assert not search("cat", snapshot, EMBEDDER, Backwards(), SearchOptions()).receipt.partial
 
 
-def test_of_a_window_that_was_not_read_whole_nobody_says_that_nothing_answers(
+def test_a_search_that_did_not_read_all_candidates_does_not_abstain(
     remote: Snapshot,
 ) -> None:
-    plan = SearchPlan(
-        top_n=1, max_requests=1, reranking=Reranking(thresholds=Thresholds(abstain_below=0.5))
-    )
-    found = search("cat", remote, EMBEDDER, Picky(), plan)
-    assert found.receipt.partial and not found.abstained
+    plan = SearchOptions(top_n=1, max_requests=1, abstain_below=0.5)
+    ranking = search("cat", remote, EMBEDDER, Picky(), plan)
+    assert ranking.receipt.partial and not ranking.abstained
 
 
-def test_without_scores_nobody_abstains(snapshot: Snapshot) -> None:
-    plan = SearchPlan(reranking=Reranking(thresholds=Thresholds(0.5, 0.5)))
-    found = search("cat", snapshot, EMBEDDER, Broken(RuntimeFailure("no")), plan)
-    assert len(found) == 4 and found.receipt.partial and not found.abstained
+def test_a_search_without_scores_does_not_abstain(snapshot: Snapshot) -> None:
+    plan = SearchOptions(min_score=0.5, abstain_below=0.5)
+    ranking = search("cat", snapshot, EMBEDDER, Broken(RuntimeFailure("no")), plan)
+    assert len(ranking) == 4 and ranking.receipt.partial and not ranking.abstained

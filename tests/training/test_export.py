@@ -1,4 +1,4 @@
-"""An export is a model that loads, verifies, and says nearly what its float32 weights interpolation."""
+"""An export is a model that loads, verifies, and gives nearly what its float32 weights give."""
 
 import shutil
 from dataclasses import replace
@@ -9,49 +9,51 @@ import pytest
 from numpy.typing import NDArray
 
 from resift import Candidate, Reranker
+from resift.convert import late_interaction
+from resift.convert.exits import LEVELS
+from resift.convert.late_interaction import Float32Model, read_shape, read_weights, write_float32
 from resift.rerank.artifact import Manifest, load_artifact, sha256
 from resift.rerank.models import load_model
 from resift.settings import Settings
-from resift.training.fit import LEVELS
+from resift.training.export import score_list
 from resift.training.mining import NONE, Lists, Mined
-from resift.training.score import score_list
-from resift.training.weights import read_shape, read_weights
 from split_artifacts import FILES, LATE, SHAPE, WORDS, split_weights, write_tokenizer
+from training.lists import take
 
 pytest.importorskip("torch")
 pytest.importorskip("nncf")
 pytestmark = pytest.mark.torch  # the train extra brings both
 
-from resift.training import export as module  # noqa: E402 - only where they are installed
 from resift.training.export import (  # noqa: E402
     REFERENCE,
-    Identity,
     dev_scores,
     export,
-    write_float32,
 )
 
 QUERIES, TRAINED, DEPTH = 36, 24, 8
 NAMES = {*FILES, "tokenizer.json", "manifest.json"}
-IDENTITY = Identity("made", "random", "apache-2.0")
 WEIGHTS, OTHERS = split_weights(seed=7), split_weights(seed=8)
+
+
+def model_of(weights: dict[str, NDArray[np.float32]], tokenizer: Path) -> Float32Model:
+    return Float32Model("made", weights, SHAPE, tokenizer, "random", "apache-2.0")
 
 
 def made_source(name: str, seed: int) -> Mined:
     """Queries of three words; each one's answer holds two of them, other texts one or none."""
     rng = np.random.default_rng(seed)
     queries = [list(rng.choice(WORDS, 3, replace=False)) for _ in range(QUERIES)]
-    texts = [" ".join(rng.permutation([*own[:2], *rng.choice(WORDS, 9)])) for own in queries]
-    texts += [" ".join(rng.permutation([own[2], *rng.choice(WORDS, 12)])) for own in queries]
-    others = [np.delete(np.arange(2 * QUERIES), place) for place in range(QUERIES)]
+    texts = [" ".join(rng.permutation([*entry[:2], *rng.choice(WORDS, 9)])) for entry in queries]
+    texts += [" ".join(rng.permutation([entry[2], *rng.choice(WORDS, 12)])) for entry in queries]
+    others = [np.delete(np.arange(2 * QUERIES), index) for index in range(QUERIES)]
     documents = np.stack(
-        [np.r_[place, rng.permutation(own)[1:DEPTH]] for place, own in enumerate(others)]
+        [np.r_[index, rng.permutation(entry)[1:DEPTH]] for index, entry in enumerate(others)]
     )
     documents[::5, DEPTH - 2 :] = NONE  # short lists
     relevant = documents == np.arange(QUERIES)[:, None]
     shape = documents.shape
-    lexical = np.array([[len(set(queries[q]) & set(texts[d].split())) for d in own]
-                        for q, own in enumerate(documents)], np.float32)  # fmt: skip
+    lexical = np.array([[len(set(queries[q]) & set(texts[d].split())) for d in entry]
+                        for q, entry in enumerate(documents)], np.float32)  # fmt: skip
     lists = Lists(
         np.arange(QUERIES),
         documents,
@@ -60,8 +62,8 @@ def made_source(name: str, seed: int) -> Mined:
         np.full(shape, np.nan, np.float32),
         lexical,
     )
-    train, dev = lists.take(np.arange(TRAINED)), lists.take(np.arange(TRAINED, QUERIES))
-    return Mined(name, tuple(texts), tuple(" ".join(own) for own in queries), train, dev)
+    train, dev = take(lists, np.arange(TRAINED)), take(lists, np.arange(TRAINED, QUERIES))
+    return Mined(name, tuple(texts), tuple(" ".join(entry) for entry in queries), train, dev)
 
 
 SOURCES = [made_source("one", seed=1), made_source("other", seed=2)]
@@ -77,7 +79,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported model, in a folder that was not there before."""
     out = tmp_path_factory.mktemp("models") / "new" / "made"
-    returned = export(WEIGHTS, SHAPE, IDENTITY, tokenizer, SOURCES, out)
+    returned = export(model_of(WEIGHTS, tokenizer), SOURCES, out)
     assert returned == load_artifact(out).manifest
     return out
 
@@ -90,16 +92,16 @@ def manifest(folder: Path) -> Manifest:
 @pytest.fixture(scope="session")
 def float32(tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("float32") / "made"
-    write_float32(WEIGHTS, SHAPE, IDENTITY, tokenizer, out)
+    write_float32(model_of(WEIGHTS, tokenizer), out)
     return out
 
 
 def logits(folder: Path, runtime: str | None = None) -> tuple[NDArray[np.float32], ...]:
     """First and last logits of every text of the first source, for three of its queries."""
     model = load_model(load_artifact(folder), runtime)
-    own = SOURCES[0]
-    found = [score_list(model, query, own.texts) for query in own.query_texts[:3]]
-    return tuple(np.concatenate([getattr(o, n) for o in found]) for n in ("early", "final"))
+    entry = SOURCES[0]
+    result = [score_list(model, query, entry.texts) for query in entry.query_texts[:3]]
+    return tuple(np.concatenate([getattr(o, n) for o in result]) for n in ("early", "final"))
 
 
 def test_the_folder_holds_a_model_that_gives_its_references(
@@ -137,9 +139,9 @@ def test_the_manifest_says_what_it_is_and_how_it_was_made(manifest: Manifest) ->
 
 
 def test_what_is_fitted_is_there(manifest: Manifest) -> None:
-    (found,) = manifest.exits
-    assert found.levels == LEVELS and list(found.gains) == sorted(found.gains)
-    assert found.gains[0] < found.gains[-1] and found.pairs > 100
+    (result,) = manifest.exits
+    assert result.levels == LEVELS and list(result.gains) == sorted(result.gains)
+    assert result.gains[0] < result.gains[-1] and result.pairs > 100
     assert manifest.calibration is not None
     held_out = sum(int((source.dev.documents != NONE).sum()) for source in SOURCES)
     assert manifest.calibration.pairs == held_out
@@ -153,10 +155,10 @@ def test_bounds_are_those_of_the_int8_model_on_queries_trained_on(
     gains = []
     for source in SOURCES:
         for row, query in enumerate(source.train.queries):
-            own = source.train.documents[row]
-            texts = [source.texts[place] for place in own[own != NONE]]
-            found = score_list(model, source.query_texts[int(query)], texts)
-            gains.append(found.final - found.early)
+            entry = source.train.documents[row]
+            texts = [source.texts[index] for index in entry[entry != NONE]]
+            result = score_list(model, source.query_texts[int(query)], texts)
+            gains.append(result.final - result.early)
     expected = np.quantile(np.concatenate(gains).astype(np.float64), LEVELS)
     np.testing.assert_allclose(manifest.exits[0].gains, expected, atol=1e-3)
 
@@ -176,9 +178,11 @@ def test_int8_logits_are_near_float32s(folder: Path, float32: Path, runtime: str
 def test_reference_logits_are_int8s_beside_float32s(
     manifest: Manifest, folder: Path, float32: Path
 ) -> None:
-    for own in manifest.reference:
-        for made, kept in ((folder, own.logit), (float32, own.logit_fp32)):
-            assert Reranker(made).score(own.query, [own.text])[0] == pytest.approx(kept, abs=1e-3)
+    for entry in manifest.reference:
+        for made, retained in ((folder, entry.logit), (float32, entry.logit_fp32)):
+            assert Reranker(made).score(entry.query, [entry.text])[0] == pytest.approx(
+                retained, abs=1e-3
+            )
 
 
 def test_held_out_lists_are_scored_without_those_that_have_no_answer(folder: Path) -> None:
@@ -186,12 +190,14 @@ def test_held_out_lists_are_scored_without_those_that_have_no_answer(folder: Pat
     unanswered = replace(source.dev, relevant=source.dev.relevant.copy())
     unanswered.relevant[3] = False
     model = load_model(load_artifact(folder))
-    found = dev_scores(model, replace(source, dev=unanswered))
-    assert len(found) == len(source.dev.queries) - 1
-    for own in found:
-        sizes = {len(getattr(own, name)) for name in ("early", "final", "first_stage", "relevant")}
+    result = dev_scores(model, replace(source, dev=unanswered))
+    assert len(result) == len(source.dev.queries) - 1
+    for entry in result:
+        sizes = {
+            len(getattr(entry, name)) for name in ("early", "final", "first_stage", "relevant")
+        }
         assert sizes <= {DEPTH, DEPTH - 2} and len(sizes) == 1
-        assert own.source == "one" and own.relevant.sum() == 1
+        assert entry.source == "one" and entry.relevant.sum() == 1
 
 
 def test_scores_of_an_export_are_chances(folder: Path) -> None:
@@ -215,8 +221,8 @@ def test_float32_is_written_without_what_is_fitted(float32: Path) -> None:
     assert {file.name for file in float32.iterdir()} == NAMES
     assert manifest.quantisation == "none (float32)"
     assert (manifest.exits, manifest.calibration, manifest.reference) == ((), None, ())
-    found = read_weights([float32 / name for name in FILES])
-    for name, value in found.items():
+    result = read_weights([float32 / name for name in FILES])
+    for name, value in result.items():
         np.testing.assert_array_equal(value, WEIGHTS[name])
 
 
@@ -225,14 +231,14 @@ def test_a_second_export_replaces_the_first(
 ) -> None:
     out = Path(shutil.copytree(folder, tmp_path / "made"))
     (out / "NOTICE").write_text("stays")
-    export(OTHERS, SHAPE, replace(IDENTITY, name="second"), tokenizer, SOURCES[:1], out)
+    export(replace(model_of(OTHERS, tokenizer), name="second"), SOURCES[:1], out)
     assert {file.name for file in out.iterdir()} == NAMES | {"NOTICE"}
-    found = load_artifact(out).manifest
-    assert found.name == "second" and found.fingerprint != manifest.fingerprint
-    assert found.calibration is not None and manifest.calibration is not None
-    assert found.calibration.pairs < manifest.calibration.pairs
+    result = load_artifact(out).manifest
+    assert result.name == "second" and result.fingerprint != manifest.fingerprint
+    assert result.calibration is not None and manifest.calibration is not None
+    assert result.calibration.pairs < manifest.calibration.pairs
     reranker = Reranker(out)
-    assert reranker.verify().max_difference <= found.tolerance
+    assert reranker.verify().max_difference <= result.tolerance
 
 
 def test_an_export_that_fails_leaves_the_first_as_it_was(
@@ -243,7 +249,7 @@ def test_an_export_that_fails_leaves_the_first_as_it_was(
 
     out = Path(shutil.copytree(folder, tmp_path / "made"))
     before = {file.name: file.read_bytes() for file in out.iterdir()}
-    monkeypatch.setattr(module, "quantise", fail)
+    monkeypatch.setattr(late_interaction, "quantise", fail)
     with pytest.raises(RuntimeError, match="half way"):
-        export(OTHERS, SHAPE, IDENTITY, tokenizer, SOURCES, out)
+        export(model_of(OTHERS, tokenizer), SOURCES, out)
     assert {file.name: file.read_bytes() for file in out.iterdir()} == before

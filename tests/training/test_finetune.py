@@ -47,7 +47,7 @@ cross_attention_rate = 1e-3
 head_rate = 0.1
 dev_every = 10
 save_every = 10
-patience = 3
+early_stopping_patience = 3
 """
 
 Row = Mapping[str, Any]
@@ -67,13 +67,13 @@ def made_pairs(count: int = QUERIES, seed: int = 1, shared: int = 2) -> list[Row
 
 def noisy(rows: Sequence[Row], source: TrainingSource) -> list[Row]:
     """Answers of other queries, but for those that are held out: on them one can see it."""
-    kept = {source.queries[place] for place in source.dev}
-    trained = [row for row in rows if row["query"] not in kept]
+    retained = {source.queries[position] for position in source.dev}
+    trained = [row for row in rows if row["query"] not in retained]
     moved = [
         {"query": row["query"], "positive": other["positive"]}
         for row, other in zip(trained, [*trained[5:], *trained[:5]], strict=True)
     ]
-    return [row for row in rows if row["query"] in kept] + moved
+    return [row for row in rows if row["query"] in retained] + moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Desk:
             "out": self.out,
             "work": None,
         }
-        return fine_tune(**(options | {"say": lambda line: None} | changes))
+        return fine_tune(**(options | {"progress": lambda line: None} | changes))
 
     def refused(self, kind: type[ResiftError], *messages: str, **changes: Any) -> str:
         """The error's one line; nothing was written."""
@@ -117,7 +117,7 @@ class Desk:
 
 @pytest.fixture(scope="session")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One that knows the rule, one that is averse to it, and that one without a meeting."""
+    """A base that knows the rule, its opposite, and that one without cross-attention layers."""
     folder = tmp_path_factory.mktemp("bases")
     return {
         "knows": make_split_artifact(
@@ -143,7 +143,7 @@ def _recipe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exports stay float32: int8 layers take the most time and have tests of their own."""
-    monkeypatch.setattr("resift.training.export.quantise", lambda model, samples: model)
+    monkeypatch.setattr("resift.convert.late_interaction.quantise", lambda model, samples: model)
 
 
 @pytest.fixture
@@ -157,32 +157,32 @@ class Run:
 
     desk: Desk
     tuned: Tuned
-    said: list[str]
+    spoken: list[str]
 
 
 @pytest.fixture(scope="session")
 def run(bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
     desk = Desk(tmp_path_factory.mktemp("run"), bases["averse"]).hold(made_pairs())
-    said: list[str] = []
-    return Run(desk, desk.tune(interpolation=said.append), said)
+    spoken: list[str] = []
+    return Run(desk, desk.tune(progress=spoken.append), spoken)
 
 
 def answers_found(model: Path, rows: Sequence[Row]) -> float:
     """The share of queries whose answer is among the first three of all answers."""
     reranker = Reranker(model)
     texts = [row["positive"] for row in rows]
-    found = [
-        place in {hit.index for hit in reranker.rank(row["query"], texts, top_n=3)}
-        for place, row in enumerate(rows)
+    result = [
+        position in {hit.index for hit in reranker.rank(row["query"], texts, top_n=3)}
+        for position, row in enumerate(rows)
     ]
-    return float(np.mean(found))
+    return float(np.mean(result))
 
 
 def test_a_model_learns_the_rule_and_is_better_on_held_out_queries(run: Run) -> None:
     assert (run.tuned.queries, run.tuned.held_out) == (QUERIES - HELD_OUT, HELD_OUT)
     assert run.tuned.base < 0.3 and run.tuned.tuned > run.tuned.base + 0.3
-    assert run.said[0] == f"{QUERIES - HELD_OUT} queries to learn from, {HELD_OUT} held out"
-    assert f"{run.tuned.base:.4f}" in run.said[1]
+    assert run.spoken[0] == f"{QUERIES - HELD_OUT} queries to learn from, {HELD_OUT} held out"
+    assert f"{run.tuned.base:.4f}" in run.spoken[1]
 
 
 def test_what_it_says_of_held_out_queries_is_so_of_unseen_ones(run: Run) -> None:
@@ -254,13 +254,13 @@ def judged(folder: Path, rows: Sequence[Row]) -> Path:
     """A BEIR folder: answers with a title, of grade 1 or 2, and another text that is none."""
     (folder / "qrels").mkdir(parents=True)
     corpus, queries, qrels = [], [], ["query-id\tcorpus-id\tscore"]
-    for place, row in enumerate(rows):
+    for position, row in enumerate(rows):
         title, _, text = row["positive"].partition(" ")
-        corpus.append({"_id": f"d{place}", "title": title, "text": text})
-        queries.append({"_id": f"q{place}", "text": row["query"]})
+        corpus.append({"_id": f"d{position}", "title": title, "text": text})
+        queries.append({"_id": f"q{position}", "text": row["query"]})
         qrels += [
-            f"q{place}\td{place}\t{1 + place % 2}",
-            f"q{place}\td{(place + 3) % len(rows)}\t0",
+            f"q{position}\td{position}\t{1 + position % 2}",
+            f"q{position}\td{(position + 3) % len(rows)}\t0",
         ]
     corpus.append({"_id": "unjudged", "title": "", "text": "never read"})
     qrels += ["q0\tabsent\t1", "absent\td0\t1"]
@@ -275,12 +275,12 @@ def test_judgments_are_read_as_pairs_with_their_titles(tmp_path: Path) -> None:
     source = source_of(judged(tmp_path / "judged", rows))
     assert sorted(source.queries) == sorted(row["query"] for row in rows)
     assert set(source.texts) == {row["positive"] for row in rows}
-    by_query = {row["query"]: place for place, row in enumerate(rows)}
-    for place, query in enumerate(source.queries):
-        own = by_query[query]
-        assert [source.texts[n] for n in source.positives[place]] == [rows[own]["positive"]]
-        wrong = rows[(own + 3) % len(rows)]["positive"]
-        assert [source.texts[n] for n in source.negatives[place]] == [wrong]
+    by_query = {row["query"]: position for position, row in enumerate(rows)}
+    for position, query in enumerate(source.queries):
+        entry = by_query[query]
+        assert [source.texts[n] for n in source.positives[position]] == [rows[entry]["positive"]]
+        wrong = rows[(entry + 3) % len(rows)]["positive"]
+        assert [source.texts[n] for n in source.negatives[position]] == [wrong]
     assert len(source.dev) == HELD_OUT
 
 
@@ -300,10 +300,10 @@ def test_a_run_goes_on_in_its_work_folder(desk: Desk, capsys: pytest.CaptureFixt
     assert "going on" not in capsys.readouterr().err
     again = desk.tune(work=work, out=desk.folder / "again")
     assert again == first
-    assert "going on at step 20" in capsys.readouterr().err
+    assert "resuming at step 20" in capsys.readouterr().err
     assert (work / "history.jsonl").read_text() == history
-    one, other = (load_artifact(desk.folder / name).manifest for name in ("tuned", "again"))
-    assert one.fingerprint == other.fingerprint
+    single, other = (load_artifact(desk.folder / name).manifest for name in ("tuned", "again"))
+    assert single.fingerprint == other.fingerprint
 
 
 def source_of(data: Path) -> TrainingSource:
@@ -316,21 +316,14 @@ def source_of(data: Path) -> TrainingSource:
 
 def test_more_epochs_are_more_steps_up_to_a_limit(desk: Desk) -> None:
     source = source_of(desk.hold(made_pairs(150)).pairs)
-    lists = np.arange(len(source.queries) - len(source.dev))
-
-    class Lists:
-        queries = lists
-
-    class Mined:
-        train = Lists
-
-    steps = [module._recipe(Mined, epochs).loop.steps for epochs in (0.1, 2, 4, 1e6)]  # type: ignore[arg-type]
+    queries = len(source.queries) - len(source.dev)
+    steps = [module._recipe(queries, epochs).loop.steps for epochs in (0.1, 2, 4, 1e6)]
     assert steps == [20, 30, 60, module.MAX_STEPS]
 
 
 def test_fewer_than_forty_queries_are_refused(desk: Desk) -> None:
     desk.hold(made_pairs(39)).refused(DatasetError, "39 queries", "at least 40", str(desk.pairs))
-    same = [dict(row, query=f"bal {place % 30}") for place, row in enumerate(made_pairs(90))]
+    same = [dict(row, query=f"bal {position % 30}") for position, row in enumerate(made_pairs(90))]
     desk.hold(same).refused(DatasetError, "30 queries")
     desk.hold([]).refused(DatasetError, "0 queries")
 
@@ -340,7 +333,7 @@ def test_an_output_that_is_there_is_refused_before_anything_is_read(desk: Desk) 
     taken.mkdir()
     (taken / "file").touch()
     for out in (taken, taken / "file"):
-        desk.refused(InputError, f"{out}: is there already", out=out)
+        desk.refused(InputError, f"{out}: exists already", out=out)
     assert [file.name for file in taken.iterdir()] == ["file"]
 
 
@@ -376,16 +369,18 @@ def test_a_folder_that_is_no_judged_collection_is_refused(
 
 def test_judgments_without_answers_are_refused(desk: Desk, tmp_path: Path) -> None:
     data = judged(tmp_path / "judged", made_pairs())
-    lines = [f"q{place}\td{place}\t0\n" for place in range(QUERIES)]
+    lines = [f"q{position}\td{position}\t0\n" for position in range(QUERIES)]
     (data / "qrels" / "test.tsv").write_text("".join(lines))
-    desk.refused(DatasetError, "0 queries with an answer", data=data)
+    desk.refused(DatasetError, "0 queries with a relevant text", data=data)
 
 
 def test_held_out_answers_that_no_first_stage_finds_are_refused(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resift.training.mining.DEV_DEPTH", 0)
-    desk.hold(made_pairs()).refused(DatasetError, "none of the held-out queries finds its answer")
+    desk.hold(made_pairs()).refused(
+        DatasetError, "no held-out query retrieves its relevant document"
+    )
 
 
 @pytest.mark.usefixtures("float32")

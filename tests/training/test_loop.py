@@ -1,6 +1,6 @@
-"""A run that is killed goes on where it was and ends as if nothing had happened; a guard watches.
+"""A run that is killed goes on where it was and ends as if nothing had happened, or at its best.
 
-Killed runs are processes of their own, ended by SIGKILL from inside, at a place of our choice.
+Killed runs are processes of their own, ended by SIGKILL from inside, at a chosen call.
 """
 
 import json
@@ -19,15 +19,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifacts import random_weights
+from resift.convert.graph import EncoderShape
+from resift.convert.late_interaction import late_arrays
 from resift.errors import InputError, ResiftError
 from resift.rerank.artifact import TOKENIZER
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.late_interaction import LateInteractionWeights
 from resift.rerank.tokenization import Tokens, load_tokenizer
-from resift.training.graph import EncoderShape
 from resift.training.mining import Lists, Mined
-from resift.training.recipe import LoopSpec, Recipe
+from resift.training.recipe import LoopSpec, NetworkSpec, Recipe
 from texts import passages
+from training.lists import take
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -35,11 +37,10 @@ pytestmark = pytest.mark.torch
 import torch  # noqa: E402 - only where it is installed
 
 from resift.training import loop  # noqa: E402
-from resift.training.dev import Quality  # noqa: E402
 from resift.training.groups import Corpus  # noqa: E402
 from resift.training.loop import HISTORY, STATE, Average, EarlyStopping, train  # noqa: E402
-from resift.training.loss import score  # noqa: E402
 from resift.training.network import Network  # noqa: E402
+from resift.training.scoring import Quality, score  # noqa: E402
 
 STEPS, SAVE_EVERY = 7, 2
 SPEC = LoopSpec(
@@ -50,7 +51,7 @@ SPEC = LoopSpec(
     cross_attention_rate=1e-2,
     dev_every=3,
     save_every=SAVE_EVERY,
-    patience=2,
+    early_stopping_patience=2,
 )
 RECIPE = Recipe("tiny", 7, (), SPEC)
 
@@ -59,7 +60,9 @@ Weights = dict[str, torch.Tensor]
 
 def made_network() -> Network:
     late = LateInteractionWeights(5.0, 2.0, 1.0, -3.0)
-    return Network(random_weights(layers=1), EncoderShape(1, 2, 1e-12, "gelu"), late, 1)
+    return Network(
+        random_weights(layers=1) | late_arrays(late), EncoderShape(1, 2, 1e-12, "gelu"), 1
+    )
 
 
 def made_corpora() -> list[Corpus]:
@@ -82,7 +85,9 @@ def made_corpora() -> list[Corpus]:
         queries = tuple(f"what is said of {text[:20]}" for text in texts[:12])
         mined = Mined(f"made-{number}", tuple(texts), queries, lists(range(8)), lists(range(8, 12)))
         teacher = rng.normal(size=(8, 5)).astype(np.float32)
-        made.append(Corpus.of(mined, tokens, 12, 32, teacher))
+        made.append(
+            Corpus.of(mined, tokens, NetworkSpec(query_tokens=12, document_tokens=32), teacher)
+        )
     return made
 
 
@@ -107,15 +112,15 @@ def trained(folder: Path, corpora: Sequence[Corpus], recipe: Recipe = RECIPE) ->
 
 
 def weights_of(network: Network) -> Weights:
-    return {name: own.clone() for name, own in network.state_dict().items()}
+    return {name: entry.clone() for name, entry in network.state_dict().items()}
 
 
-def same(one: Weights, other: Weights) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
+def same(first: Weights, other: Weights) -> bool:
+    return first.keys() == other.keys() and all(torch.equal(first[n], other[n]) for n in first)
 
 
 def last(folder: Path) -> Weights:
-    """The weights after the last step, whatever the guard gave back."""
+    """The weights after the last step, before early stopping restores others."""
     weights: Weights = torch.load(folder / STATE, weights_only=True)["network"]
     return weights
 
@@ -200,7 +205,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
     monkeypatch.setattr(loop, "score", counted)
     weights = trained(killed / kill, corpora)
     assert steps == STEPS - KILLS[kill]  # what was saved was not done again
-    assert same(weights, uninterrupted[1])  # the best of them, by the guard
+    assert same(weights, uninterrupted[1])  # the best of them, by early stopping
     assert same(last(killed / kill), last(uninterrupted[0]))
     assert not same(weights, last(killed / kill))
     assert not same(weights, weights_of(made_network()))
@@ -210,11 +215,11 @@ def test_a_killed_runs_history_has_one_line_a_report(
     killed: Path, uninterrupted: tuple[Path, Weights], corpora: list[Corpus]
 ) -> None:
     trained(killed / AFTER_A_REPORT, corpora)
-    told = [
+    reported = [
         [(line["step"], line["dev"], line["dev_early"]) for line in history(folder)]
         for folder in (killed / AFTER_A_REPORT, uninterrupted[0])
     ]
-    assert told[0] == told[1]
+    assert reported[0] == reported[1]
 
 
 def test_a_run_that_is_done_is_not_done_again(
@@ -267,7 +272,7 @@ def test_the_history_has_one_line_a_report(
 def test_what_is_taught_is_learnt_and_the_word_table_stays(
     corpora: list[Corpus], tmp_path: Path
 ) -> None:
-    spec = replace(SPEC, steps=24, dev_every=8, patience=0, save_every=100)
+    spec = replace(SPEC, steps=24, dev_every=8, early_stopping_patience=0, save_every=100)
     before = weights_of(made_network())
     after = trained(tmp_path, corpora, replace(RECIPE, loop=spec))
     losses = [line["loss"] for line in history(tmp_path)]
@@ -285,13 +290,13 @@ def scripted(
     def measure(network: Network, corpora: Sequence[Corpus], limit: int | None = None) -> Quality:
         value = qualities[len(seen)]
         seen.append(weights_of(network))
-        return Quality({"made": value / 2}, {"made": value})
+        return Quality(value / 2, value)
 
     return measure
 
 
 @pytest.mark.parametrize(
-    ("qualities", "patience", "measured", "best"),
+    ("qualities", "max_worse", "measured", "best"),
     [
         ([0.5, 0.7, 0.6, 0.65, 0.9, 0.9], 2, 4, 1),
         ([0.5, 0.4, 0.3, 0.9, 0.9, 0.9], 1, 2, 0),
@@ -300,9 +305,9 @@ def scripted(
         ([0.5, 0.9, 0.1, 0.1, 0.1, 0.1], 0, 6, 5),  # never gives up, ends where it ends
     ],
 )
-def test_the_guard_stops_a_run_that_gets_worse_and_gives_its_best_weights_back(
+def test_early_stopping_ends_a_run_that_gets_worse_and_gives_its_best_weights_back(
     qualities: list[float],
-    patience: int,
+    max_worse: int,
     measured: int,
     best: int,
     corpora: list[Corpus],
@@ -310,13 +315,16 @@ def test_the_guard_stops_a_run_that_gets_worse_and_gives_its_best_weights_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recipe = replace(
-        RECIPE, loop=replace(SPEC, steps=5, dev_every=1, save_every=1, patience=patience)
+        RECIPE,
+        loop=replace(SPEC, steps=5, dev_every=1, save_every=1, early_stopping_patience=max_worse),
     )
     seen: list[Weights] = []
     monkeypatch.setattr(loop, "measure", scripted(qualities, seen))
     weights = trained(tmp_path, corpora, recipe)
     assert len(seen) == measured
-    assert [same(weights, own) for own in seen] == [place == best for place in range(measured)]
+    assert [same(weights, entry) for entry in seen] == [
+        position == best for position in range(measured)
+    ]
     assert [line["dev"] for line in history(tmp_path)] == qualities[1:measured]
     monkeypatch.setattr(loop, "score", None)  # given up for good: nothing more is tried
     assert same(trained(tmp_path, corpora, recipe), weights)
@@ -324,24 +332,25 @@ def test_the_guard_stops_a_run_that_gets_worse_and_gives_its_best_weights_back(
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=12), st.integers(0, 4))
 @settings(deadline=None, max_examples=50)
-def test_a_guard_gives_up_after_so_many_in_a_row_below_the_best(
-    qualities: list[int], patience: int
+def test_early_stopping_ends_after_so_many_in_a_row_below_the_best(
+    qualities: list[int], max_worse: int
 ) -> None:
-    guard, network = EarlyStopping(patience), torch.nn.Linear(1, 1, bias=False)
-    for place, quality in enumerate(qualities):
-        network.load_state_dict({"weight": torch.tensor([[float(place)]])})
-        guard.see(10 * place, Quality({}, {"made": quality / 10}), network)
-        best = qualities.index(max(qualities[: place + 1]))
-        assert guard.best_step == 10 * best
-        assert guard.best == max(qualities[: place + 1]) / 10
-        assert guard.given_up == (0 < patience <= place - best)
-    guard.restore(network)
-    kept = qualities.index(max(qualities)) if patience else len(qualities) - 1
-    assert float(network.weight.detach()) == kept
+    stopping, network = EarlyStopping(max_worse), torch.nn.Linear(1, 1, bias=False)
+    for position, quality in enumerate(qualities):
+        network.load_state_dict({"weight": torch.tensor([[float(position)]])})
+        stopping.update(10 * position, Quality(0.0, quality / 10), network)
+        best = qualities.index(max(qualities[: position + 1]))
+        assert stopping.best_step == 10 * best
+        assert stopping.best == max(qualities[: position + 1]) / 10
+        assert stopping.is_over == (0 < max_worse <= position - best)
+    stopping.restore(network)
+    retained = qualities.index(max(qualities)) if max_worse else len(qualities) - 1
+    assert float(network.weight.detach()) == retained
 
 
 AVERAGED = replace(
-    RECIPE, loop=replace(SPEC, steps=6, averaged=0.5, patience=0, dev_every=6, save_every=2)
+    RECIPE,
+    loop=replace(SPEC, steps=6, averaged=0.5, early_stopping_patience=0, dev_every=6, save_every=2),
 )
 
 
@@ -361,9 +370,9 @@ def test_a_run_ends_as_the_mean_of_its_last_weights_also_after_a_stop(
     monkeypatch.setattr(loop, "measure", scripted([0.5, 0.6], shown))
     whole = trained(tmp_path / "whole", corpora, AVERAGED)
     assert len(added) == 3 and not same(added[0], added[2])
-    for name, own in whole.items():
+    for name, entry in whole.items():
         mean = torch.stack([weights[name] for weights in added]).mean(0)
-        torch.testing.assert_close(own, mean, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(entry, mean, atol=1e-6, rtol=1e-5)
     assert same(shown[-1], whole)  # what is measured is what the run ends as
     assert same(last(tmp_path / "whole"), added[2])  # and what goes on is not
 
@@ -398,11 +407,13 @@ def test_an_average_is_exchanged_and_given_back(values: list[float]) -> None:
     assert float(network.weight.detach()) == values[-1]
 
 
-def test_an_average_and_a_guard_are_not_asked_for_at_once(
+def test_an_average_and_early_stopping_exclude_each_other(
     corpora: list[Corpus], tmp_path: Path
 ) -> None:
-    both = replace(AVERAGED, loop=replace(AVERAGED.loop, patience=2))
-    with pytest.raises(InputError, match=r"averaged = 0\.5 and patience = 2.*drop one"):
+    both = replace(AVERAGED, loop=replace(AVERAGED.loop, early_stopping_patience=2))
+    with pytest.raises(
+        InputError, match=r"averaged = 0\.5 and early_stopping_patience = 2.*drop one"
+    ):
         trained(tmp_path / "run", corpora, both)
     assert not (tmp_path / "run").exists()
 
@@ -411,8 +422,8 @@ def test_a_recipe_without_lists_to_measure_on_is_refused(
     corpora: list[Corpus], tmp_path: Path
 ) -> None:
     blind = [
-        replace(own, mined=replace(own.mined, dev=own.mined.dev.take(np.arange(0))))
-        for own in corpora
+        replace(entry, mined=replace(entry.mined, dev=take(entry.mined.dev, np.arange(0))))
+        for entry in corpora
     ]
     with pytest.raises(ResiftError):
         trained(tmp_path, blind)

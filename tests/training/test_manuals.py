@@ -8,11 +8,9 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import manuals
 import pytest
-
-from resift.errors import DatasetError
-from resift.training import manuals
-from resift.training.manuals import (
+from manuals import (
     DEFINITION_WORDS,
     QUESTIONS,
     SECTION_WORDS,
@@ -23,6 +21,8 @@ from resift.training.manuals import (
     sqlite_manual,
     wordnet,
 )
+
+from resift.errors import DatasetError
 from resift.training.pairs import read_pairs
 
 Reader = Callable[[Path, random.Random], Iterator[tuple[str, str]]]
@@ -32,8 +32,8 @@ FOLDOC = "usr/share/dictd/foldoc.dict.dz"
 PYTHON = "usr/share/doc/python3.11/html"
 SQLITE = "usr/share/doc/sqlite3"
 
-LONG = " ".join(f"word{place}" for place in range(SECTION_WORDS[0]))
-OTHER = " ".join(f"other{place}" for place in range(SECTION_WORDS[0]))
+LONG = " ".join(f"word{index}" for index in range(SECTION_WORDS[0]))
+OTHER = " ".join(f"other{index}" for index in range(SECTION_WORDS[0]))
 
 WORDNET = """\
   1 This software and database is being provided to you, the LICENSEE, by
@@ -261,13 +261,13 @@ def test_main_writes_files_that_training_reads(
     written(root / SQLITE / "a.html", page("S", f"<h1>S</h1><p>{LONG}</p>"))
     main(out, root)
     assert {file.name for file in out.iterdir()} == {f"{name}.jsonl.gz" for name in SOURCES}
-    said = capsys.readouterr().out.splitlines()
-    for line, (name, reader) in zip(said, SOURCES.items(), strict=True):
-        found = list(read_pairs(out / f"{name}.jsonl.gz"))
+    messages = capsys.readouterr().out.splitlines()
+    for line, (name, reader) in zip(messages, SOURCES.items(), strict=True):
+        result = list(read_pairs(out / f"{name}.jsonl.gz"))
         expected = dict(reader(root, random.Random(name)))
-        assert [(own["query"], own["positive"]) for own in found] == list(expected.items())
-        assert line == f"{name}: {len(found)} pairs"
-        assert found
+        assert [(entry["query"], entry["positive"]) for entry in result] == list(expected.items())
+        assert line == f"{name}: {len(result)} pairs"
+        assert result
 
 
 def test_main_stops_at_a_package_that_is_not_there(

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from resift.rerank.late_interaction import features, query_states
 from resift.rerank.models import Encoder
 from resift.training import mining
+from resift.training.base import Embed
 from resift.training.mining import NONE, Bm25, Lists, Mined, load, mine, save
 from resift.training.pairs import TrainingSource
 from resift.training.recipe import MiningSpec, SourceSpec
+from training.lists import take
 
 pytest.importorskip("bm25s")
 pytest.importorskip("Stemmer")
@@ -66,17 +68,17 @@ def made_source() -> TrainingSource:
     negatives: list[tuple[int, ...]] = []
     for topic in TOPICS:
         for deed in DEEDS:
-            place = len(texts)
-            hidden = place % 3 == 0
+            index = len(texts)
+            hidden = index % 3 == 0
             texts.append(
-                f"Press key {place + 10} twice, lamp {place + 10} blinks"
+                f"Press key {index + 10} twice, lamp {index + 10} blinks"
                 if hidden
-                else f"Pages {place + 10} help engineers {deed} {topic} safely"
+                else f"Pages {index + 10} help engineers {deed} {topic} safely"
             )
-            if (place + len(topic)) % 2:
+            if (index + len(topic)) % 2:
                 queries.append(f"{deed} {topic}")
-                positives.append((place, place + 1) if place % 5 == 0 else (place,))
-                negatives.append(((place + 7) % 64,) if place % 4 else ())
+                positives.append((index, index + 1) if index % 5 == 0 else (index,))
+                negatives.append(((index + 7) % 64,) if index % 4 else ())
     dev = frozenset(range(DEV))
     return TrainingSource(
         "made", tuple(texts), tuple(queries), tuple(positives), tuple(negatives), dev
@@ -90,7 +92,7 @@ def mined(
     source: TrainingSource = SOURCE,
     spec: SourceSpec = SPEC,
     size: MiningSpec = MINING,
-    teacher: mining.Embed | None = embed,
+    teacher: Embed | None = embed,
     seed: int = 3,
 ) -> Mined:
     return mine(source, spec, size, cast(Encoder, FakeEncoder()), teacher, seed)
@@ -111,15 +113,15 @@ def made() -> Mined:
 def rows_of(lists: Lists) -> Iterator[tuple[int, int, list[int]]]:
     """(row, query, documents) of each list."""
     for row, (query, documents) in enumerate(zip(lists.queries, lists.documents, strict=True)):
-        yield row, int(query), [int(own) for own in documents if own != NONE]
+        yield row, int(query), [int(entry) for entry in documents if entry != NONE]
 
 
 def cosines(query: str) -> Floats:
     """Of the query's mean state with each text's."""
-    own = states(query).mean(axis=0)
+    entry = states(query).mean(axis=0)
     means = np.stack([states(text).mean(axis=0) for text in SOURCE.texts])
-    found: Floats = means @ own / np.linalg.norm(means, axis=1) / np.linalg.norm(own)
-    return found
+    result: Floats = means @ entry / np.linalg.norm(means, axis=1) / np.linalg.norm(entry)
+    return result
 
 
 def best(scores: Floats, depth: int) -> set[int]:
@@ -131,19 +133,19 @@ def bm25(texts: Sequence[str], query: str, k1: float = 0.9, b: float = 0.4) -> l
     from Stemmer import Stemmer
 
     def stems(text: str) -> list[str]:
-        found: list[str] = Stemmer("english").stemWords(text.lower().replace(",", "").split())
-        return found
+        result: list[str] = Stemmer("english").stemWords(text.lower().replace(",", "").split())
+        return result
 
     documents = [Counter(stems(text)) for text in texts]
-    mean = sum(own.total() for own in documents) / len(documents)
+    mean = sum(entry.total() for entry in documents) / len(documents)
     scores = []
-    for own in documents:
+    for entry in documents:
         score = 0.0
         for stem in stems(query):
             having = sum(stem in other for other in documents)
             rarity = math.log(1 + (len(documents) - having + 0.5) / (having + 0.5))
-            long = k1 * (1 - b + b * own.total() / mean)
-            score += rarity * own[stem] / (own[stem] + long)
+            long = k1 * (1 - b + b * entry.total() / mean)
+            score += rarity * entry[stem] / (entry[stem] + long)
         scores.append(score)
     return scores
 
@@ -152,10 +154,10 @@ def bm25(texts: Sequence[str], query: str, k1: float = 0.9, b: float = 0.4) -> l
     "query", ["encrypt buckets", "pages pages engineers", "copied zebra", "key 19 lamps", "zebra"]
 )
 def test_bm25_is_its_formula_over_stems(query: str) -> None:
-    found = Bm25(SOURCE.texts).scores(query)
-    np.testing.assert_allclose(found, bm25(SOURCE.texts, query), atol=1e-5)
-    assert found.shape == (len(SOURCE.texts),)
-    assert (found.max() > 0) == (query != "zebra")
+    result = Bm25(SOURCE.texts).scores(query)
+    np.testing.assert_allclose(result, bm25(SOURCE.texts, query), atol=1e-5)
+    assert result.shape == (len(SOURCE.texts),)
+    assert (result.max() > 0) == (query != "zebra")
 
 
 def test_bm25_does_not_count_words_that_every_text_has() -> None:
@@ -185,7 +187,7 @@ def test_lists_have_no_document_twice_and_end_where_they_end(made: Mined) -> Non
 def test_relevant_is_what_the_source_says(made: Mined) -> None:
     for lists in (made.train, made.dev):
         for row, query, documents in rows_of(lists):
-            expected = [own in SOURCE.positives[query] for own in documents]
+            expected = [entry in SOURCE.positives[query] for entry in documents]
             assert lists.relevant[row, : len(documents)].tolist() == expected
 
 
@@ -194,7 +196,7 @@ def test_training_lists_have_answers_first_then_what_is_named_as_none(made: Mine
         positives, named = list(SOURCE.positives[query]), list(SOURCE.negatives[query])
         assert documents[: len(positives)] == positives
         assert not made.train.relevant[row, len(positives) :].any()
-        wrong = [own for own in named if own not in positives]
+        wrong = [entry for entry in named if entry not in positives]
         assert documents[len(positives) : len(positives) + len(wrong)] == wrong
 
 
@@ -207,9 +209,9 @@ def test_training_lists_hold_the_best_of_each_first_stage_and_few_from_elsewhere
         assert best(words, MINING.lexical // 2) <= set(documents)
         assert best(meaning, MINING.dense // 2) <= set(documents)
         near = best(words, 2 * MINING.lexical) | best(meaning, 2 * MINING.dense)
-        own = {*SOURCE.positives[query], *SOURCE.negatives[query]}
-        assert len(set(documents) - near - own) <= MINING.random
-        assert len(set(documents) - own) <= MINING.lexical + MINING.dense + MINING.random
+        entry = {*SOURCE.positives[query], *SOURCE.negatives[query]}
+        assert len(set(documents) - near - entry) <= MINING.random
+        assert len(set(documents) - entry) <= MINING.lexical + MINING.dense + MINING.random
 
 
 def test_training_lists_hold_what_is_neither_near_nor_named(made: Mined) -> None:
@@ -218,8 +220,8 @@ def test_training_lists_hold_what_is_neither_near_nor_named(made: Mined) -> None
     for _, query, documents in rows_of(made.train):
         words, meaning = lexical.scores(SOURCE.queries[query]), cosines(SOURCE.queries[query])
         near = best(words, 2 * MINING.lexical) | best(meaning, 2 * MINING.dense)
-        own = {*SOURCE.positives[query], *SOURCE.negatives[query]}
-        far += len(set(documents) - near - own)
+        entry = {*SOURCE.positives[query], *SOURCE.negatives[query]}
+        far += len(set(documents) - near - entry)
     assert far > len(made.train.queries) // 2
 
 
@@ -227,9 +229,9 @@ def test_dev_lists_are_what_first_stages_find_and_no_answer_is_added(made: Mined
     lexical = Bm25(SOURCE.texts)
     missed = 0
     for _, query, documents in rows_of(made.dev):
-        found = best(lexical.scores(SOURCE.queries[query]), DEPTH)
-        found |= best(cosines(SOURCE.queries[query]), DEPTH)
-        assert set(documents) == found | set(SOURCE.negatives[query])
+        result = best(lexical.scores(SOURCE.queries[query]), DEPTH)
+        result |= best(cosines(SOURCE.queries[query]), DEPTH)
+        assert set(documents) == result | set(SOURCE.negatives[query])
         missed += not set(documents) & set(SOURCE.positives[query])
     assert 0 < missed < len(made.dev.queries)  # some answers no first stage finds
 
@@ -254,14 +256,14 @@ def test_a_source_that_is_not_mined_has_its_answers_and_what_it_names(part: str)
 def test_features_are_those_of_late_interaction(part: str, made: Mined) -> None:
     lists: Lists = getattr(made, part)
     for row, query, documents in rows_of(lists):
-        own = [states(SOURCE.texts[place]) for place in documents]
-        padded = np.zeros((len(own), max(len(one) for one in own) + 2, DIM), np.float32)
+        entry = [states(SOURCE.texts[index]) for index in documents]
+        padded = np.zeros((len(entry), max(len(first) for first in entry) + 2, DIM), np.float32)
         mask = np.zeros(padded.shape[:2], np.int64)
-        for place, one in enumerate(own):
-            padded[place, : len(one)] = one
-            mask[place, : len(one)] = 1
+        for index, first in enumerate(entry):
+            padded[index, : len(first)] = first
+            mask[index, : len(first)] = 1
         expected = features(query_states(states(SOURCE.queries[query])), padded, mask)
-        np.testing.assert_allclose(lists.untrained[row, : len(own)], expected, atol=1e-6)
+        np.testing.assert_allclose(lists.untrained[row, : len(entry)], expected, atol=1e-6)
         assert np.ptp(expected) > 0.1
 
 
@@ -272,22 +274,24 @@ def test_teacher_and_lexical_values_are_the_products_and_bm25s(part: str, made: 
     for row, query, documents in rows_of(lists):
         size, text = len(documents), SOURCE.queries[query]
         (taught,) = embed([text])
-        expected = [float(embed([SOURCE.texts[own]])[0] @ taught) for own in documents]
+        expected = [float(embed([SOURCE.texts[entry]])[0] @ taught) for entry in documents]
         np.testing.assert_allclose(lists.teacher[row, :size], expected, atol=1e-5)
         np.testing.assert_array_equal(lists.lexical[row, :size], lexical.scores(text)[documents])
 
 
 def test_without_a_teacher_its_values_are_unknown_and_the_rest_is_the_same(made: Mined) -> None:
     alone = mined(teacher=None)
-    for own, taught in ((alone.train, made.train), (alone.dev, made.dev)):
-        assert np.isnan(own.teacher).all()
-        assert same(replace(own, teacher=taught.teacher), taught)
+    for entry, taught in ((alone.train, made.train), (alone.dev, made.dev)):
+        assert np.isnan(entry.teacher).all()
+        assert same(replace(entry, teacher=taught.teacher), taught)
 
 
-def same(one: Lists, other: Lists) -> bool:
+def same(first: Lists, other: Lists) -> bool:
     return all(
         np.array_equal(a, b, equal_nan=a.dtype.kind == "f") and a.dtype == b.dtype
-        for a, b in ((getattr(one, own.name), getattr(other, own.name)) for own in fields(Lists))
+        for a, b in (
+            (getattr(first, entry.name), getattr(other, entry.name)) for entry in fields(Lists)
+        )
     )
 
 
@@ -295,7 +299,7 @@ def same(one: Lists, other: Lists) -> bool:
 def test_the_same_seed_gives_the_same_lists_whatever_is_read_at_once(
     at_once: int, made: Mined, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mining, "QUERIES_AT_ONCE", at_once)
+    monkeypatch.setattr(mining, "QUERY_BATCH", at_once)
     again = mined()
     assert same(again.train, made.train) and same(again.dev, made.dev)
 
@@ -307,12 +311,12 @@ def test_another_seed_samples_other_candidates_and_measures_on_the_same(made: Mi
 
 
 @pytest.mark.parametrize("teacher", [embed, None])
-def test_what_is_saved_is_loaded(teacher: mining.Embed | None, tmp_path: Path) -> None:
+def test_what_is_saved_is_loaded(teacher: Embed | None, tmp_path: Path) -> None:
     whole = mined(teacher=teacher)
     save(whole, tmp_path / "made.npz")
-    found = load(tmp_path / "made.npz")
-    assert (found.name, found.texts, found.query_texts) == ("made", SOURCE.texts, SOURCE.queries)
-    assert same(found.train, whole.train) and same(found.dev, whole.dev)
+    result = load(tmp_path / "made.npz")
+    assert (result.name, result.texts, result.query_texts) == ("made", SOURCE.texts, SOURCE.queries)
+    assert same(result.train, whole.train) and same(result.dev, whole.dev)
 
 
 def test_a_save_that_is_cut_off_leaves_no_file_that_looks_done(
@@ -333,14 +337,14 @@ def test_a_source_to_measure_on_has_no_lists_to_train_on(tmp_path: Path) -> None
     whole = mined(replace(SOURCE, dev=dev), replace(SPEC, queries=0, dev=len(dev)))
     assert len(whole.train.queries) == 0 and len(whole.dev.queries) == len(dev)
     save(whole, tmp_path / "made.npz")
-    found = load(tmp_path / "made.npz")
-    assert same(found.train, whole.train) and same(found.dev, whole.dev)
+    result = load(tmp_path / "made.npz")
+    assert same(result.train, whole.train) and same(result.dev, whole.dev)
 
 
 def test_some_of_the_rows_keep_all_that_belongs_to_them(made: Mined) -> None:
     rows = np.array([4, 0, 4])
-    taken = made.train.take(rows)
-    for own in fields(Lists):
+    taken = take(made.train, rows)
+    for entry in fields(Lists):
         np.testing.assert_array_equal(
-            getattr(taken, own.name), getattr(made.train, own.name)[[4, 0, 4]]
+            getattr(taken, entry.name), getattr(made.train, entry.name)[[4, 0, 4]]
         )

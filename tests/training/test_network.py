@@ -1,6 +1,6 @@
 """The network in torch computes what the graphs and late interaction compute, and starts neutral.
 
-Weights are tiny and random; what is compared is each half on its own, and the meeting.
+Weights are tiny and random; what is compared is the encoder alone, and the cross-attention layers.
 """
 
 from dataclasses import replace
@@ -12,11 +12,12 @@ import pytest
 from numpy.typing import NDArray
 
 from artifacts import random_weights
+from resift.convert.graph import EncoderShape, encoder_graph
+from resift.convert.late_interaction import late_arrays
+from resift.convert.late_interaction_graph import CONTENT, cross_attention_graph
 from resift.errors import ResiftError
 from resift.rerank.late_interaction import LateInteractionWeights, features, query_states
 from resift.rerank.runtimes import Session, open_session
-from resift.training.cross_attention_graph import cross_attention_graph
-from resift.training.graph import EncoderShape, encoder_graph
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -46,23 +47,23 @@ def encoder_weights(seed: int = 7) -> Weights:
 
 
 def trained_weights() -> Weights:
-    """The encoder, meeting layers of their own, and a share that is not the start's."""
+    """The encoder, cross-attention layers of their own, and a share that is not the start's."""
     layers = {
-        name.replace("encoder.", "meeting."): value
+        name.replace("encoder.", "cross_attention."): value
         for name, value in random_weights(CROSS_ATTENTION, seed=8).items()
         if name.startswith("encoder.")
     }
-    return encoder_weights() | layers | {"meeting.share": np.array(0.8, np.float32)}
+    return encoder_weights() | layers | {"cross_attention.share": np.array(0.8, np.float32)}
 
 
 @pytest.fixture(scope="module")
 def trained() -> Network:
-    return Network(trained_weights(), SHAPE, LATE, CROSS_ATTENTION)
+    return Network(trained_weights() | late_arrays(LATE), SHAPE, CROSS_ATTENTION)
 
 
 @pytest.fixture(scope="module")
 def untrained() -> Network:
-    return Network(encoder_weights(), SHAPE, LATE, CROSS_ATTENTION)
+    return Network(encoder_weights() | late_arrays(LATE), SHAPE, CROSS_ATTENTION)
 
 
 def exported(network: Network) -> Weights:
@@ -79,19 +80,19 @@ def drawn(lengths: tuple[int, ...], seed: int) -> TokenBatch:
 def longer(rows: TokenBatch, more: int) -> TokenBatch:
     """The same rows with more padding, and words in it that must not be read."""
     ids = F.pad(rows.ids, (0, more), value=3).masked_fill(~F.pad(rows.mask, (0, more)), 3)
-    return TokenBatch(ids, F.pad(rows.mask, (0, more)), F.pad(rows.own, (0, more)))
+    return TokenBatch(ids, F.pad(rows.mask, (0, more)), F.pad(rows.content, (0, more)))
 
 
-def some(rows: TokenBatch, places: slice) -> TokenBatch:
-    return TokenBatch(rows.ids[places], rows.mask[places], rows.own[places])
+def some(rows: TokenBatch, indices: slice) -> TokenBatch:
+    return TokenBatch(rows.ids[indices], rows.mask[indices], rows.content[indices])
 
 
 def meet(network: Network, query: TokenBatch, documents: TokenBatch) -> tuple[Tensor, Tensor]:
     """Features and residual of row by row pairs."""
     with torch.inference_mode():
         q, d = network.encode(query), network.encode(documents)
-        found = network.features(query, q[-1], documents, d[-1])
-        return found, network.residual(query, q, documents, d, network.early(found))
+        result = network.features(query, q[-1], documents, d[-1])
+        return result, network.residual(query, q, documents, d, network.early(result))
 
 
 def opened(folder: Path, model: onnx.ModelProto, runtime: str) -> Session:
@@ -100,15 +101,17 @@ def opened(folder: Path, model: onnx.ModelProto, runtime: str) -> Session:
 
 
 def integers(values: Tensor) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = values.numpy().astype(np.int64)
-    return found
+    result: NDArray[np.int64] = values.numpy().astype(np.int64)
+    return result
 
 
 def test_states_are_those_of_the_encoders_graph(
     untrained: Network, runtime: str, tmp_path: Path
 ) -> None:
     session = opened(
-        tmp_path, encoder_graph(exported(untrained), SHAPE, meets=CROSS_ATTENTION), runtime
+        tmp_path,
+        encoder_graph(exported(untrained), SHAPE, cross_attention_layers=CROSS_ATTENTION),
+        runtime,
     )
     rows = drawn(DOCUMENTS, 2)
     feeds = {
@@ -117,33 +120,33 @@ def test_states_are_those_of_the_encoders_graph(
         "token_type_ids": np.zeros(rows.ids.shape, np.int64),
     }
     with torch.inference_mode():
-        found = untrained.encode(rows)
+        result = untrained.encode(rows)
     expected = session.run(feeds)
     read = rows.mask.numpy()
-    for own, name in ((found[-1], "states"), (torch.cat(found, 2), "layers")):
-        np.testing.assert_allclose(own.numpy()[read], expected[name][read], atol=1e-4, rtol=0)
-    assert len(found) == CROSS_ATTENTION + 1 and np.ptp(expected["states"][read]) > 1
-    assert np.abs(found[0].numpy() - found[-1].numpy())[read].mean() > 0.1
+    for entry, name in ((result[-1], "states"), (torch.cat(result, 2), "layers")):
+        np.testing.assert_allclose(entry.numpy()[read], expected[name][read], atol=1e-4, rtol=0)
+    assert len(result) == CROSS_ATTENTION + 1 and np.ptp(expected["states"][read]) > 1
+    assert np.abs(result[0].numpy() - result[-1].numpy())[read].mean() > 0.1
 
 
 def test_features_are_those_of_late_interaction(trained: Network) -> None:
     query, documents = drawn(QUERIES, 3), drawn(DOCUMENTS, 4)
-    found, _ = meet(trained, query, documents)
+    result, _ = meet(trained, query, documents)
     with torch.inference_mode():
         q, d = trained.encode(query)[-1].numpy(), trained.encode(documents)[-1].numpy()
-    for row, (asked, read) in enumerate(zip(QUERIES, DOCUMENTS, strict=True)):
-        own, mask = d[row : row + 1], integers(documents.mask[row : row + 1])
-        expected = features(query_states(q[row, :asked]), own, mask)[0]
+    for row, (requested, read) in enumerate(zip(QUERIES, DOCUMENTS, strict=True)):
+        entry, mask = d[row : row + 1], integers(documents.mask[row : row + 1])
+        expected = features(query_states(q[row, :requested]), entry, mask)[0]
         assert mask.sum() == read
-        np.testing.assert_allclose(found[row].numpy(), expected, atol=1e-5, rtol=0)
-    assert np.ptp(found.numpy(), axis=0).min() > 1e-2
+        np.testing.assert_allclose(result[row].numpy(), expected, atol=1e-5, rtol=0)
+    assert np.ptp(result.numpy(), axis=0).min() > 1e-2
 
 
 def test_the_early_logit_is_the_weighted_sum_of_features(trained: Network) -> None:
-    found, _ = meet(trained, drawn(QUERIES, 3), drawn(DOCUMENTS, 4))
+    result, _ = meet(trained, drawn(QUERIES, 3), drawn(DOCUMENTS, 4))
     with torch.inference_mode():
-        early = trained.early(found).numpy()
-    np.testing.assert_allclose(early, LATE.logits(found.numpy()), atol=1e-5, rtol=0)
+        early = trained.early(result).numpy()
+    np.testing.assert_allclose(early, LATE.logits(result.numpy()), atol=1e-5, rtol=0)
 
 
 def test_the_residual_is_that_of_the_meetings_graph(
@@ -153,19 +156,19 @@ def test_the_residual_is_that_of_the_meetings_graph(
     query, documents = drawn(QUERIES, 3), drawn(DOCUMENTS, 4)
     with torch.inference_mode():
         q, d = (torch.cat(trained.encode(rows), 2).numpy() for rows in (query, documents))
-        features, found = meet(trained, query, documents)
+        features, result = meet(trained, query, documents)
         early = trained.early(features).numpy()
     feeds = {
         "query_states": q,
         "query_mask": integers(query.mask),
-        "query_own": integers(query.own),
+        "query_own": integers(query.content),
         "states": d,
         "attention_mask": integers(documents.mask),
-        "own": integers(documents.own),
+        CONTENT: integers(documents.content),
         "logits": early,
     }
     expected = session.run(feeds)["residual"]
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(result.numpy(), expected, atol=1e-4, rtol=0)
     assert np.ptp(expected) > 0.1
 
 
@@ -173,14 +176,14 @@ def test_an_untrained_meeting_is_a_share_of_what_reading_again_changes(
     untrained: Network,
 ) -> None:
     query, documents = drawn(QUERIES, 3), drawn(DOCUMENTS, 4)
-    found, residual = meet(untrained, query, documents)
+    result, residual = meet(untrained, query, documents)
     with torch.inference_mode():
         q, d = untrained.encode(query), untrained.encode(documents)
         mask = torch.cat([query.mask, documents.mask], 1)
         x = q[0]
-        for layer, own in zip(untrained.encoder["layer"][-CROSS_ATTENTION:], d[:-1], strict=True):
-            x = layer(x, torch.cat([x, own], 1), mask)
-        change = untrained.early(untrained.features(query, x, documents, d[-1]) - found)
+        for layer, entry in zip(untrained.encoder["layer"][-CROSS_ATTENTION:], d[:-1], strict=True):
+            x = layer(x, torch.cat([x, entry], 1), mask)
+        change = untrained.early(untrained.features(query, x, documents, d[-1]) - result)
         expected = SHARE * (change - untrained.bias)
     np.testing.assert_allclose(residual.numpy(), expected.numpy(), atol=1e-5, rtol=0)
     assert residual.abs().min() > 1e-3
@@ -198,26 +201,25 @@ def test_a_document_that_is_not_attended_to_changes_nothing(untrained: Network) 
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_meeting_layers_start_as_the_encoders_last_ones(layers: int) -> None:
+def test_cross_attention_layers_start_as_the_encoders_last_ones(layers: int) -> None:
     weights = encoder_weights()
-    own = exported(Network(weights, SHAPE, LATE, layers))
-    meeting = {name for name in own if name.startswith("meeting.layer.")}
-    assert len({name.split(".")[2] for name in meeting}) == layers
-    for name in meeting:
+    entry = exported(Network(weights | late_arrays(LATE), SHAPE, layers))
+    copied = {name for name in entry if name.startswith("cross_attention.layer.")}
+    assert len({name.split(".")[2] for name in copied}) == layers
+    for name in copied:
         _, _, index, rest = name.split(".", 3)
         last = f"encoder.layer.{LAYERS - layers + int(index)}.{rest}"
-        np.testing.assert_array_equal(own[name], weights[last])
+        np.testing.assert_array_equal(entry[name], weights[last])
 
 
 def test_weights_go_out_and_in_again_unchanged(trained: Network) -> None:
-    own = exported(trained)
+    entry = exported(trained)
     given = {name: v for name, v in trained_weights().items() if not name.startswith("head.")}
-    assert set(own) == set(given) | {"late", "bias"}
+    assert set(entry) == set(given) | {"late", "bias"}
     for name, value in given.items():
-        np.testing.assert_array_equal(own[name], value)
-    neutral = LateInteractionWeights(0.0, 0.0, 0.0, 0.0)
-    again = exported(Network(own, SHAPE, neutral, CROSS_ATTENTION))
-    for name, value in own.items():
+        np.testing.assert_array_equal(entry[name], value)
+    again = exported(Network(entry, SHAPE, CROSS_ATTENTION))
+    for name, value in entry.items():
         np.testing.assert_array_equal(again[name], value)
 
 
@@ -230,41 +232,42 @@ def test_padding_changes_nothing(side: str, more: int, trained: Network) -> None
         query = longer(query, more)
     else:
         documents = longer(documents, more)
-    for found, own in zip(meet(trained, query, documents), expected, strict=True):
-        np.testing.assert_allclose(found.numpy(), own.numpy(), atol=1e-5, rtol=0)
+    for result, entry in zip(meet(trained, query, documents), expected, strict=True):
+        np.testing.assert_allclose(result.numpy(), entry.numpy(), atol=1e-5, rtol=0)
 
 
 def test_a_pair_is_the_same_alone_and_among_others(trained: Network) -> None:
     query, documents = drawn(QUERIES, 3), drawn(DOCUMENTS, 4)
     together = meet(trained, query, documents)
     for row in range(len(QUERIES)):
-        place = slice(row, row + 1)
-        alone = meet(trained, some(query, place), some(documents, place))
-        for found, own in zip(alone, together, strict=True):
-            np.testing.assert_allclose(found[0].numpy(), own[row].numpy(), atol=1e-5, rtol=0)
+        position = slice(row, row + 1)
+        alone = meet(trained, some(query, position), some(documents, position))
+        for result, entry in zip(alone, together, strict=True):
+            np.testing.assert_allclose(result[0].numpy(), entry[row].numpy(), atol=1e-5, rtol=0)
 
 
 def test_document_states_never_depend_on_the_query(trained: Network) -> None:
-    """What is kept of a document beside one query serves any other."""
+    """The states of a document computed beside one query serve any other."""
     documents = drawn(DOCUMENTS, 4)
     with torch.inference_mode():
-        kept = trained.encode(documents)
+        retained = trained.encode(documents)
         for seed in (5, 6):
             query = drawn(QUERIES, seed)
             width = max(query.ids.shape[1], documents.ids.shape[1])
-            rows = [longer(own, width - own.ids.shape[1]) for own in (query, documents)]
+            rows = [longer(entry, width - entry.ids.shape[1]) for entry in (query, documents)]
             parts = [
-                torch.cat([getattr(own, name) for own in rows]) for name in ("ids", "mask", "own")
+                torch.cat([getattr(entry, name) for entry in rows])
+                for name in ("ids", "mask", "content")
             ]
             together = trained.encode(TokenBatch(*parts))
             read = documents.mask
-            for whole, own in zip(together, kept, strict=True):
-                beside = whole[len(QUERIES) :, : own.shape[1]]
-                np.testing.assert_allclose(beside[read], own[read], atol=1e-5, rtol=0)
+            for whole, entry in zip(together, retained, strict=True):
+                beside = whole[len(QUERIES) :, : entry.shape[1]]
+                np.testing.assert_allclose(beside[read], entry[read], atol=1e-5, rtol=0)
             features, expected = meet(trained, query, documents)
             q = trained.encode(query)
-            found = trained.residual(query, q, documents, kept, trained.early(features))
-            np.testing.assert_array_equal(found, expected)
+            result = trained.residual(query, q, documents, retained, trained.early(features))
+            np.testing.assert_array_equal(result, expected)
 
 
 def test_the_residual_does_depend_on_both(trained: Network) -> None:
@@ -285,11 +288,11 @@ def test_what_is_ranked_by_keeps_float32_beside_bfloat16_layers(
     with torch.inference_mode():
         q, d = trained.encode(query)[-1], trained.encode(documents)[-1]
         with torch.autocast("cpu", torch.bfloat16):
-            found = trained.features(query, q, documents, d)
+            result = trained.features(query, q, documents, d)
             early = trained.early(expected)
         if part == "early":
-            found, expected = early, trained.early(expected)
-    np.testing.assert_allclose(found.float().numpy(), expected.numpy(), atol=1e-4, rtol=0)
+            result, expected = early, trained.early(expected)
+    np.testing.assert_allclose(result.float().numpy(), expected.numpy(), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -297,13 +300,17 @@ def test_what_is_ranked_by_keeps_float32_beside_bfloat16_layers(
 )
 def test_a_shape_that_it_does_not_compute_is_refused(shape: EncoderShape) -> None:
     with pytest.raises(ResiftError):
-        Network(encoder_weights(), shape, LATE, CROSS_ATTENTION)
+        Network(encoder_weights() | late_arrays(LATE), shape, CROSS_ATTENTION)
 
 
-@pytest.mark.parametrize("fault", ["a weight is missing", "more meeting layers than layers"])
+@pytest.mark.parametrize("fault", ["a weight is missing", "more than the encoder has"])
 def test_weights_that_are_not_there_are_refused(fault: str) -> None:
     weights = encoder_weights()
     if fault == "a weight is missing":
         del weights["encoder.layer.0.output.dense.bias"]
     with pytest.raises((ResiftError, KeyError)):
-        Network(weights, SHAPE, LATE, LAYERS + 1 if fault.startswith("more") else CROSS_ATTENTION)
+        Network(
+            weights | late_arrays(LATE),
+            SHAPE,
+            LAYERS + 1 if fault.startswith("more") else CROSS_ATTENTION,
+        )

@@ -1,6 +1,6 @@
 """A source holds what its file says of the sampled queries, and nothing that models are judged on.
 
-The reference reads the same lines the slow way: sets of texts, no places.
+The reference reads the same lines the slow way: sets of texts, no indices.
 """
 
 import gzip
@@ -29,15 +29,15 @@ from resift.training.recipe import SourceSpec
 
 NOTHING = JudgedTexts(frozenset(), frozenset())
 WORDS = 12
-QUERIES = [f"how to mend thing number {place}" for place in range(30)]
-TEXTS = [f"Thing {place} is mended by turning the red handle slowly" for place in range(40)]
-LONG = [f"{' '.join(['again'] * WORDS)} and then once more {place}" for place in range(4)]
+QUERIES = [f"how to mend thing number {index}" for index in range(30)]
+TEXTS = [f"Thing {index} is mended by turning the red handle slowly" for index in range(40)]
+LONG = [f"{' '.join(['again'] * WORDS)} and then once more {index}" for index in range(4)]
 
 Row = dict[str, Any]
 
 
 def rows(seed: int = 0, count: int = 60) -> list[Row]:
-    """Lines in which queries, answers and negatives come more than once, in each other's place."""
+    """Lines in which queries, positives and negatives come more than once, in each other's role."""
     rng = random.Random(seed)
     return [
         {
@@ -94,20 +94,20 @@ def test_each_sampled_query_has_the_answers_and_negatives_of_all_its_lines(
     for query, positives, negatives in zip(
         source.queries, source.positives, source.negatives, strict=True
     ):
-        own = [line for line in lines if line["query"] == query]
-        right = {cut(line["positive"]) for line in own}
-        wrong = {cut(text) for line in own for text in line["negatives"]}
-        assert {source.texts[place] for place in positives} == right
-        assert {source.texts[place] for place in negatives} == wrong - right
+        entry = [line for line in lines if line["query"] == query]
+        right = {cut(line["positive"]) for line in entry}
+        wrong = {cut(text) for line in entry for text in line["negatives"]}
+        assert {source.texts[index] for index in positives} == right
+        assert {source.texts[index] for index in negatives} == wrong - right
         assert len(positives) == len(set(positives)) > 0
         assert len(negatives) == len(set(negatives))
 
 
 def test_some_lines_name_as_a_negative_what_another_calls_an_answer() -> None:
     lines = rows(0)
-    answers = {(line["query"], cut(line["positive"])) for line in lines}
+    positives = {(line["query"], cut(line["positive"])) for line in lines}
     named = {(line["query"], cut(text)) for line in lines for text in line["negatives"]}
-    assert answers & named  # or the test above says nothing of it
+    assert positives & named  # or the test above says nothing of it
 
 
 def test_texts_are_cut_and_each_is_there_once(tmp_path: Path) -> None:
@@ -162,9 +162,9 @@ def test_dev_queries_are_the_same_however_many_are_trained_on(queries: int, tmp_
     assert len(source.queries) == min(queries + 4, len(known))
     assert source.dev == frozenset(range(4))
     assert source.queries[:4] == read(file, 0)[0].queries
-    trained_on = [query for place, query in enumerate(source.queries) if place not in source.dev]
+    trained_on = [query for index, query in enumerate(source.queries) if index not in source.dev]
     assert len(trained_on) == len(source.queries) - 4
-    assert not {source.queries[place] for place in source.dev} & set(trained_on)
+    assert not {source.queries[index] for index in source.dev} & set(trained_on)
 
 
 WRITTEN_OTHERWISE = [
@@ -253,8 +253,8 @@ def test_pairs_are_read_in_order_as_utf8_and_blank_lines_are_none(
     name: str, tmp_path: Path
 ) -> None:
     lines = [{"query": "où est-ce", "positive": "là-bas"}, {"query": "q", "positive": "p"}]
-    said = [json.dumps(line, ensure_ascii=False) for line in lines]
-    read = list(read_pairs(raw(tmp_path, [said[0], "", "  ", said[1]], name)))
+    messages = [json.dumps(line, ensure_ascii=False) for line in lines]
+    read = list(read_pairs(raw(tmp_path, [messages[0], "", "  ", messages[1]], name)))
     assert read == [line | {"negatives": []} for line in lines]
 
 

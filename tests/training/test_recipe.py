@@ -44,7 +44,7 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
 
 def made(kind: Any) -> st.SearchStrategy[Any]:
     """Tables of one kind with any values."""
-    return st.builds(kind, **{own.name: VALUES[own.type] for own in fields(kind)})
+    return st.builds(kind, **{entry.name: VALUES[entry.type] for entry in fields(kind)})
 
 
 RECIPES_OF_ANY_VALUES = st.builds(
@@ -62,12 +62,12 @@ def as_toml(recipe: Recipe) -> str:
     def lines(table: dict[str, Any]) -> list[str]:
         return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
 
-    said = lines({"name": recipe.name, "seed": recipe.seed})
+    messages = lines({"name": recipe.name, "seed": recipe.seed})
     for name in TABLES:
-        said += [f"[{name}]", *lines(asdict(getattr(recipe, name)))]
+        messages += [f"[{name}]", *lines(asdict(getattr(recipe, name)))]
     for source in recipe.sources:
-        said += ["[[sources]]", *lines(asdict(source))]
-    return "\n".join(said)
+        messages += ["[[sources]]", *lines(asdict(source))]
+    return "\n".join(messages)
 
 
 def refused(file: Path) -> str:
@@ -103,13 +103,13 @@ def test_what_a_file_leaves_out_is_the_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", sorted(RECIPES.glob("*.toml")), ids=lambda file: file.stem)
 def test_a_recipe_that_ships_says_what_its_file_says(file: Path) -> None:
     recipe = read_recipe(file)
-    said = tomllib.loads(file.read_text(encoding="utf-8"))
-    assert (recipe.name, recipe.seed) == (said["name"], said["seed"])
+    messages = tomllib.loads(file.read_text(encoding="utf-8"))
+    assert (recipe.name, recipe.seed) == (messages["name"], messages["seed"])
     for name in TABLES:
-        found = asdict(getattr(recipe, name))
-        assert found == found | said.get(name, {})
-    names = [own.name for own in recipe.sources]
-    assert names == [own["name"] for own in said.get("sources", [])]
+        result = asdict(getattr(recipe, name))
+        assert result == result | messages.get(name, {})
+    names = [entry.name for entry in recipe.sources]
+    assert names == [entry["name"] for entry in messages.get("sources", [])]
     assert len(set(names)) == len(names)
 
 
@@ -120,12 +120,12 @@ def test_the_bundled_recipe_ships() -> None:
 
 def test_every_bundled_source_has_a_licence_and_is_trained_on_only_where_it_may_be() -> None:
     sources = read_recipe(BUNDLED).sources
-    kept_out = [own for own in sources if NOT_TRAINED_ON in own.licence.lower()]
-    trained_on = [own for own in sources if own.queries]
+    kept_out = [entry for entry in sources if NOT_TRAINED_ON in entry.licence.lower()]
+    trained_on = [entry for entry in sources if entry.queries]
     assert kept_out and trained_on
-    assert all(own.licence.strip() for own in sources)
-    assert all(own.queries == 0 and own.dev > 0 for own in kept_out)
-    assert not {own.name for own in kept_out} & {own.name for own in trained_on}
+    assert all(entry.licence.strip() for entry in sources)
+    assert all(entry.queries == 0 and entry.dev > 0 for entry in kept_out)
+    assert not {entry.name for entry in kept_out} & {entry.name for entry in trained_on}
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_an_unknown_key_is_named_with_those_that_are_known(
     message = refused(written(tmp_path, f"{head}{added}stepps = 1\nabc = 2\n"))
     assert message.startswith(f"{where}unknown abc, stepps; known are ")
     named = message.partition("known are ")[2].split(", ")
-    assert sorted(named) == sorted(own.name for own in fields(known))
+    assert sorted(named) == sorted(entry.name for entry in fields(known))
 
 
 def test_a_key_in_another_table_than_its_own_is_unknown_there(tmp_path: Path) -> None:

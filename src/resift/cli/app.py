@@ -1,15 +1,20 @@
 """The verbs of the command, and its completion in shells."""
 
+import inspect
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
 import typer
+from typer.core import TyperCommand
 
 from resift.cli import (
     calibrate,
     convert,
     demo,
-    doctor,
     eval,
     index,
     judge,
+    maintenance,
     models,
     rerank,
     rerank_run,
@@ -17,9 +22,34 @@ from resift.cli import (
     train,
     verify,
     verify_citation,
-    versions,
 )
-from resift.cli.verb import Verb
+from resift.errors import InputError
+
+_NAMES = {"uri", "source", "folder", "checkpoint", "base", "embedder"}
+"""Text parameters that name a folder, index, model or embedder."""
+
+
+class Verb(TyperCommand):
+    """A typer command that refuses an empty name, such as the value of an unset shell variable.
+
+    `Path("")` would be the current folder.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Raise `InputError` for ``--output ""``; else as typer does."""
+        given, _, _ = self.make_parser(ctx).parse_args(list(args))
+        kinds = get_type_hints(inspect.unwrap(self.callback)) if self.callback else {}
+        for parameter in self.get_params(ctx):
+            kind, value = kinds.get(parameter.name or ""), given.get(parameter.name or "")
+            values = value if isinstance(value, list | tuple) else (value,)
+            is_path = kind is Path or Path in get_args(kind)
+            if "" in values and (is_path or parameter.name in _NAMES):
+                option = parameter.opts[0]
+                name = option if option.startswith("-") else option.upper()
+                expected = "the name of a file or folder" if is_path else "a name"
+                raise InputError(f'{name} "": expected {expected}, got none')
+        return super().parse_args(ctx, args)
+
 
 app = typer.Typer(
     name="resift",
@@ -30,9 +60,9 @@ app = typer.Typer(
 app.command("demo", cls=Verb)(demo.demo)
 app.command("index", cls=Verb)(index.index)
 app.command("search", cls=Verb)(search.search)
-app.command("versions", cls=Verb)(versions.versions)
-app.command("rollback", cls=Verb)(versions.rollback)
-app.command("cleanup", cls=Verb)(versions.cleanup)
+app.command("versions", cls=Verb)(maintenance.versions)
+app.command("rollback", cls=Verb)(maintenance.rollback)
+app.command("cleanup", cls=Verb)(maintenance.cleanup)
 app.command("verify-citation", cls=Verb)(verify_citation.verify_citation)
 app.command("rerank", cls=Verb)(rerank.rerank)
 app.command("rerank-run", cls=Verb)(rerank_run.rerank_run)
@@ -41,7 +71,7 @@ app.command("eval", cls=Verb)(eval.evaluate)
 app.command("judge", cls=Verb)(judge.judge)
 app.command("models", cls=Verb)(models.models)
 app.command("verify", cls=Verb)(verify.verify)
-app.command("doctor", cls=Verb)(doctor.doctor)
+app.command("doctor", cls=Verb)(maintenance.doctor)
 app.command("convert", cls=Verb)(convert.convert)
 app.command("train", cls=Verb)(train.train)
 

@@ -18,7 +18,7 @@ from resift.cli.options import (
     Model,
     uncalibrated,
 )
-from resift.cli.output import console, print_json, print_table, progress, say
+from resift.cli.output import console, print_json, print_status, print_table, progress
 from resift.errors import DatasetError, InputError, QueryError
 from resift.files import check_output, is_stdout
 
@@ -72,7 +72,7 @@ def calibrate(
     reranker = Reranker(model, settings=uncalibrated())
     first_stage = open_first_stage(collection, run, uri, mode or Mode.hybrid, depth, reranker)
     for note in (*task.notes, *first_stage.notes):
-        say(f"note: {note}")
+        print_status(f"note: {note}")
     scored = _scored_queries(task, first_stage, reranker, depth)
     made = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -90,9 +90,9 @@ def calibrate(
     elif not is_stdout(output):
         _print(report)
     if is_stdout(output):
-        say("written to stdout: save it to a file, and use that as --calibration FILE")
+        print_status("written to stdout: save it to a file, and use that as --calibration FILE")
     else:
-        say(f"{output}: use it as --calibration {output} or RESIFT_CALIBRATION")
+        print_status(f"{output}: use it as --calibration {output} or RESIFT_CALIBRATION")
 
 
 def _scored_queries(
@@ -106,7 +106,7 @@ def _scored_queries(
                 retrieved = first_stage.retrieve(query_id, query, depth)
                 yield reranker.score_candidates(query, retrieved.candidates), task.qrels[query_id]
             except QueryError as error:
-                say(f"query {query_id} is left out: {error}")
+                print_status(f"query {query_id} is left out: {error}")
             bar.update(bar_task, advance=1)
 
 

@@ -1,4 +1,4 @@
-"""``resift convert``: a transformers or sentence-transformers checkpoint in, an artifact out."""
+"""``resift convert``: a transformers or sentence-transformers checkpoint → an artifact."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,26 +20,26 @@ def convert(
     ] = None,
     exits: Annotated[
         str | None,
-        typer.Option(help="Layers after which candidates that cannot win are let go, such as 2,4."),
+        typer.Option(help="Layers after which candidates can be pruned, such as 2,4."),
     ] = None,
-    fp32: Annotated[bool, typer.Option("--fp32", help="Leave the weights float32.")] = False,
+    fp32: Annotated[bool, typer.Option("--fp32", help="Keep float32 weights.")] = False,
 ) -> None:
-    """Make a reranker of a cross-encoder, an embedder of a bi-encoder. Needs the convert extra."""
+    """Convert a cross-encoder or a bi-encoder to an artifact. Needs the convert extra."""
     from resift.extras import require
 
     require("torch", "convert")
     require("onnx", "convert")
     from rich.markup import escape
 
-    from resift.training.convert import convert_checkpoint
+    from resift.training.checkpoint import convert_checkpoint
 
     with errors.status(f"converting {escape(checkpoint)}"):
-        after = _numbers(exits)
-        result = convert_checkpoint(checkpoint, out, revision, texts, int8=not fp32, exits=after)
-    what = "cosines" if result.similarity else "logits"
+        layers = _layers(exits)
+        result = convert_checkpoint(checkpoint, out, revision, texts, int8=not fp32, exits=layers)
+    numbers = "cosines" if result.similarity else "logits"
     console.print(
-        f"{escape(str(out))}: {result.quantisation}; {what} within "
-        f"{result.max_difference:.4f} of the checkpoint's own over {result.pairs} held-out "
+        f"{escape(str(out))}: {result.quantisation}; {numbers} within "
+        f"{result.max_difference:.4f} of the checkpoint's over {result.pairs} held-out "
         f"pairs, {result.megabytes:.0f} MB",
         soft_wrap=True,
     )
@@ -49,14 +49,14 @@ def convert(
             f"vectors: cosine {mean:.4f} with the checkpoint's, {lowest:.4f} at least",
             soft_wrap=True,
         )
-    for layers, share in zip(after, result.foreseen, strict=True):
+    for layer, share in zip(layers, result.explained, strict=True):
         console.print(
-            f"exit after {layers} layers: foresees {share:.0%} of what tells texts apart",
+            f"exit after {layer} layers: explains {share:.0%} of the variance of the final logits",
             soft_wrap=True,
         )
 
 
-def _numbers(exits: str | None) -> list[int]:
+def _layers(exits: str | None) -> list[int]:
     from resift.errors import InputError
 
     try:

@@ -1,19 +1,34 @@
-"""``resift demo``: index and search real documents, and show the commands for your own."""
+"""``resift demo``: index and search real documents, and show the commands for your own.
+
+The documents are what the botocore package says of each operation of AWS services.
+"""
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from resift.cli.botocore_corpus import SERVICES, operations
-from resift.cli.hits import passage
 from resift.cli.index import print_skipped, sync_progress
 from resift.cli.options import Calibration, Model, settings_with
-from resift.cli.output import console, milliseconds, print_table
-from resift.cli.width import PASSAGE_TABLE
+from resift.cli.output import console, print_table
+from resift.cli.ranking import milliseconds, passage
+from resift.cli.streams import PASSAGE_TABLE
+from resift.extras import require
 from resift.types import DEPTH, Hit, Ranking
 
+SERVICES = (
+    "acm apigateway athena autoscaling backup batch cloudformation cloudfront cloudtrail "
+    "cloudwatch codebuild cognito-idp config datasync dms dynamodb dynamodbstreams ebs ec2 ecr "
+    "ecs efs eks elasticache elbv2 emr events firehose fsx glacier glue iam kinesis kms lambda "
+    "logs opensearch organizations rds redshift route53 s3 s3control s3outposts s3tables "
+    "s3vectors scheduler secretsmanager ses sesv2 sns sqs ssm stepfunctions storagegateway sts "
+    "transfer wafv2"
+).split()
+_CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+MIN_WORDS = 5  # shorter texts, such as "(no documentation)", are left out
 QUESTIONS = (
     "keep an object from being deleted before a date",
     "bring a file back from the cold archive",
@@ -53,9 +68,7 @@ def demo(
         highlight=False,
         soft_wrap=True,
     )
-    index.search(
-        QUESTIONS[0], top_n=1
-    )  # loads the model, so that the times below are those of a search
+    index.search(QUESTIONS[0], top_n=1)  # loads the models, so that the times below exclude that
     for question in QUESTIONS:
         _show(index.search(question, top_n=DEPTH))
     console.print(
@@ -84,18 +97,47 @@ def write_documents(folder: Path) -> int:
     return count
 
 
+def operations(service: str) -> Iterator[dict[str, Any]]:
+    """A service's operations as rows of a JSON Lines source: id, title and plain text."""
+    loader = require("botocore.loaders", "demo").Loader()
+    model = loader.load_service_model(service, "service-2")
+    name = model["metadata"].get("serviceAbbreviation") or model["metadata"]["serviceFullName"]
+    for operation, facts in sorted(model["operations"].items()):
+        text = plain_text(facts.get("documentation") or "")
+        if len(text.split()) >= MIN_WORDS:
+            yield {
+                "_id": f"{service}.{operation}",
+                "title": f"{name}: {_words(operation)}",
+                "text": text,
+                "service": service,
+                "operation": operation,
+            }
+
+
+def _words(operation: str) -> str:
+    """PutObjectRetention → put object retention: people do not search in camel case."""
+    return " ".join(_CAMEL.findall(operation)).lower()
+
+
+def plain_text(html: str) -> str:
+    """Documentation markup as text, by the parser of HTML files."""
+    from resift.index.parsing.parse_html import parse_html
+
+    return parse_html("operation.html", html.encode()).documents[0].text
+
+
 def _show(ranking: Ranking) -> None:
-    """First-stage order beside reranked order, the passage that won, and the milliseconds."""
+    """First-stage order beside reranked order, the first passage, and the milliseconds."""
     from rich.markup import escape
     from rich.table import Table
 
-    first = sorted(ranking, key=lambda hit: hit.first_stage_rank)
+    first_stage = sorted(ranking, key=lambda hit: hit.first_stage_rank)
     table = Table(title=f"[bold]{escape(ranking.query)}[/]", title_justify="left", box=None)
     table.add_column("")
     table.add_column("first stage", ratio=1)
     table.add_column("reranked", ratio=1)
     table.add_column("moved", justify="right")
-    for rank, (before, after) in enumerate(zip(first, ranking, strict=True), 1):
+    for rank, (before, after) in enumerate(zip(first_stage, ranking, strict=True), 1):
         if rank > SHOWN:
             break
         table.add_row(str(rank), escape(before.title), escape(after.title), _moved(after))

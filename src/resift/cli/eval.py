@@ -19,7 +19,7 @@ from resift.cli.options import (
     refuse_pointless,
     uncalibrated,
 )
-from resift.cli.output import print_json, progress, say
+from resift.cli.output import print_json, print_status, progress
 from resift.errors import BelowFloor, InputError
 from resift.files import is_stdout
 from resift.settings import Settings
@@ -142,7 +142,7 @@ def _evaluate(
     if html:
         write_page(html, evaluation)
         if not is_stdout(html):
-            say(f"{html}: the same with plots")
+            print_status(f"{html}: the same with plots")
     return evaluation.main()
 
 
@@ -150,7 +150,7 @@ def _ablate(
     task: "Task", index: "Index", system: "SecondStage", plan: "EvaluationPlan", as_json: bool
 ) -> "list[Variant]":
     from resift.evaluation.evaluate import ablate
-    from resift.search.retrieval import MODES
+    from resift.search.options import MODES
 
     with progress() as bar:
         bar_task = bar.add_task("reranking", total=len(MODES) * len(task.queries), note="queries")

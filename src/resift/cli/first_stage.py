@@ -10,7 +10,7 @@ from resift.settings import Settings
 
 if TYPE_CHECKING:
     from resift.evaluation.first_stage import FirstStage
-    from resift.index.precompute import Precomputer
+    from resift.index.embed import Precomputer
 
 
 def check_first_stage(run: Path | None, uri: str | None, mode: Mode | None) -> None:

@@ -1,4 +1,4 @@
-"""``resift index``: bring an index up to date with a folder or bucket of documents."""
+"""``resift index``: sync a folder or bucket of documents into an index."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resift.cli.options import AsJson, IndexUri, Model, uncalibrated
-from resift.cli.output import console, print_json, progress, say
+from resift.cli.output import print_json, print_line, print_status, progress
 
 if TYPE_CHECKING:
     from resift.cli.source_options import GivenOptions
@@ -104,23 +104,23 @@ def index(
 def _source_options(
     target: "Index", source: str, given: "GivenOptions", forget: bool
 ) -> "SourceOptions":
-    """The options of this run, on top of the remembered ones; print which apply."""
+    """The remembered options with those of this run applied; prints which are in force."""
     from resift.cli.source_options import described, differences
     from resift.errors import StoreError
-    from resift.index.source_options import AS_IT_IS
+    from resift.index.source_options import DEFAULT_OPTIONS
 
     try:
         before = target.source_options(source)
     except StoreError:  # damaged
         if not forget:
             raise
-        before = AS_IT_IS
-    source_options = given.applied_to(AS_IT_IS if forget else before)
+        before = DEFAULT_OPTIONS
+    source_options = given.applied_to(DEFAULT_OPTIONS if forget else before)
     changed = differences(before, source_options)
-    if before != AS_IT_IS and changed:
-        say(f"options changed: {', '.join(changed)}")
-    elif before != AS_IT_IS:
-        say(f"read as before: {described(before)}")
+    if before != DEFAULT_OPTIONS and changed:
+        print_status(f"options changed: {', '.join(changed)}")
+    elif before != DEFAULT_OPTIONS:
+        print_status(f"remembered options: {described(before)}")
     return source_options
 
 
@@ -128,19 +128,17 @@ def _print_plan(plan: "SyncPlan", as_json: bool) -> None:
     if as_json:
         print_json(asdict(plan))
         return
-    _name_skipped(plan)
+    print_skipped(plan)
     about = "" if plan.sampled == plan.added + plan.changed else "about "
-    without = " without embedding, which a server does" if plan.embeds_elsewhere else ""
-    console.print(
+    without = ", without the embedding on a server" if plan.embeds_elsewhere else ""
+    print_line(
         f"would add {plan.added}, change {plan.changed}, delete {plan.deleted}, leave "
         f"{plan.unchanged}: {plan.bytes / 1e6:.1f} MB to read, {about}{plan.passages:,} passages "
         f"to embed, about {_duration(plan.seconds)}{without}, about {plan.requests:,} requests "
-        f"({plan.sampled} documents were read to say so)",
-        markup=False,
-        soft_wrap=True,
+        f"({plan.sampled} documents were read for this estimate)"
     )
     if plan.refusal:
-        say(f"the sync would stop: {plan.refusal}")
+        print_status(f"the sync would stop: {plan.refusal}")
 
 
 def _print_report(target: "Index", report: "SyncReport", as_json: bool) -> None:
@@ -149,18 +147,16 @@ def _print_report(target: "Index", report: "SyncReport", as_json: bool) -> None:
         return
     print_skipped(report)
     if report.other_sources:
-        say(f"the index also holds {', '.join(report.other_sources)}")
+        print_status(f"the index also holds {', '.join(report.other_sources)}")
     reused = f", {report.passages_reused:,} had vectors" if report.passages_reused else ""
     unread = f", {report.unread} not readable, left as they were" if report.unread else ""
     emptied = f", {report.emptied} without text now" if report.emptied else ""
     options = "; the changed options are remembered" if report.options_changed else ""
-    console.print(
+    print_line(
         f"{target.uri}: version {report.version}: {report.added} added, {report.changed} changed, "
         f"{report.deleted} deleted, {report.unchanged} unchanged, {report.unindexed} not indexed"
         f"{unread}{emptied}; {report.passages_embedded:,} passages embedded{reused} "
-        f"in {report.seconds:.1f} s{_token_states(report)}{options}",
-        markup=False,
-        soft_wrap=True,
+        f"in {report.seconds:.1f} s{_token_states(report)}{options}"
     )
 
 
@@ -189,20 +185,16 @@ def sync_progress() -> Iterator[Callable[["Progress"], None]]:
         yield show
 
 
-def print_skipped(report: "SyncReport") -> None:
+def print_skipped(report: "SyncReport | SyncPlan") -> None:
     """Print the skipped files and the reasons on stderr."""
-    _name_skipped(report)
-
-
-def _name_skipped(report: "SyncReport | SyncPlan") -> None:
     partly = {*report.partly_read}
     for uri, reason in report.skipped[:SHOWN]:
-        say(f"{'note' if uri in partly else 'skipped'} {uri}: {reason}")
+        print_status(f"{'note' if uri in partly else 'skipped'} {uri}: {reason}")
     if len(report.skipped) > SHOWN:
-        say(f"and {len(report.skipped) - SHOWN:,} more; --json lists all")
+        print_status(f"and {len(report.skipped) - SHOWN:,} more; --json lists all")
     if report.passed_over:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in report.passed_over.items())
-        say(f"passed over, no documents: {kinds}")
+        print_status(f"passed over, no documents: {kinds}")
 
 
 def _duration(seconds: float) -> str:

@@ -15,7 +15,7 @@ from rich.text import Text
 from resift.cli.judge_text import harmless, marked
 from resift.cli.keys import BACKSPACES, keys
 from resift.cli.options import Model, refuse_pointless, uncalibrated
-from resift.cli.output import console, errors, printable, say
+from resift.cli.output import console, errors, print_status, printable
 from resift.errors import InputError
 from resift.files import STDOUT as STDIN
 
@@ -92,7 +92,7 @@ def judge(
                 judge_in_terminal(session)
             is_done = session.current() is None
     end = "nothing is left" if is_done else "the same call continues from here"
-    say(f"{judgments.file}: {session.judged} judged; {end}")
+    print_status(f"{judgments.file}: {session.judged} judged; {end}")
 
 
 def _refuse_stdin(*files: Path | None) -> None:

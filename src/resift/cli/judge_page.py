@@ -16,7 +16,7 @@ from importlib.resources import files
 from typing import Any
 
 from resift.cli.judge_text import harmless, marked
-from resift.cli.output import printable, say
+from resift.cli.output import print_status, printable
 from resift.errors import InputError, ResiftError
 from resift.evaluation.judging import QUIT, JudgingItem, JudgingSession
 
@@ -52,7 +52,7 @@ def judge_on_page(session: JudgingSession, port: int) -> None:
         raise InputError(f"port {port}: cannot be used ({error}); 0 takes a free one") from error
     with server:
         try:
-            say(f"judge at {server.url}  (q there, or Ctrl-C here, ends it)")
+            print_status(f"judge at {server.url}  (q there, or Ctrl-C here, ends it)")
             server.serve_forever(poll_interval=0.1)
         except KeyboardInterrupt:
             return

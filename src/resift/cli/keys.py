@@ -1,4 +1,4 @@
-"""Keys, one at a time: from a terminal as they are pressed, from anything else as characters."""
+"""Keys one at a time: from a terminal when pressed, from a pipe or file as characters."""
 
 import sys
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ _ENDS = "\x04\x1a"  # Ctrl-D, Ctrl-Z
 
 
 def keys() -> Iterator[str]:
-    """One character a key, until there are no more.
+    """One character a key, until the input ends.
 
-    From a terminal, what was pressed before a key was asked for is dropped, as are keys that are no
-    character (arrows). From a pipe or file all characters count but spaces and line ends.
+    A terminal's keys are dropped if they are pressed too early or send no single character
+    (arrows). Of a pipe or file all characters count except spaces and line ends.
     """
     if not sys.stdin.isatty():
         for line in sys.stdin:
@@ -44,16 +44,16 @@ else:
     import termios
     import tty
 
-    _PATIENCE_S = 0.05  # an escape sequence comes in one piece, over a slow line almost
+    _ESCAPE_WAIT_S = 0.05  # a slow line may split an escape sequence
 
     def _press() -> str:
-        """What one press sends: a character, an escape sequence, or nothing at the end."""
+        """The characters of one key: one, an escape sequence, or none at the end."""
         file = sys.stdin.fileno()
         before = termios.tcgetattr(file)
         try:
-            tty.setcbreak(file, termios.TCSAFLUSH)  # drops what was typed ahead
+            tty.setcbreak(file, termios.TCSAFLUSH)  # drops earlier keys
             sent = os.read(file, 64)
-            while sent.startswith(b"\x1b") and select.select([file], [], [], _PATIENCE_S)[0]:
+            while sent.startswith(b"\x1b") and select.select([file], [], [], _ESCAPE_WAIT_S)[0]:
                 sent += os.read(file, 64)
         finally:
             termios.tcsetattr(file, termios.TCSANOW, before)

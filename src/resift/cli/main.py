@@ -27,24 +27,24 @@ def _ignore_interrupts() -> None:
 
 
 def _run() -> int:
-    from resift.cli import width
+    from resift.cli import streams
 
-    width.prepare()  # before rich and typer look at it
-    from resift.cli import output, streams
+    streams.prepare_size()  # before rich and typer are imported
+    streams.prepare_streams()
+    from resift.cli import output
 
-    streams.prepare()
-    with output.logged():
-        code = _guarded()
+    with output.log_to_stderr():
+        code = _run_verb()
     try:
-        streams.finish()
+        streams.flush_stdout()
     except (OSError, ValueError) as error:
         streams.discard(streams.STDOUT)
         code = code or _stdout_failed(error)
     return code
 
 
-def _guarded() -> int:
-    """Run the verb; print its error; the exit code."""
+def _run_verb() -> int:
+    """Run the verb and print its error; returns the exit code."""
     from resift.cli import streams
     from resift.errors import BelowFloor, ResiftError
 
@@ -53,33 +53,33 @@ def _guarded() -> int:
 
         app()
     except SystemExit as end:
-        return _code(end)
+        return _exit_code(end)
     except ResiftError as error:
         _print_error(_as_typed(error), error)
         return 3 if isinstance(error, BelowFloor) else 1
     except MemoryError as error:
         _print_error("out of memory; give this process more", error)
     except Exception as error:
-        if streams.is_of_output(error):
+        if streams.is_stdout_failure(error):
             streams.discard(streams.STDOUT)
             return _stdout_failed(error)
-        _print_error(_not_ours(error) or f"{type(error).__name__}: {error}; {REPORT}", error)
+        _print_error(_machine_limit(error) or f"{type(error).__name__}: {error}; {REPORT}", error)
     return 1
 
 
-def _not_ours(error: Exception) -> str | None:
+def _machine_limit(error: Exception) -> str | None:
     """A limit of the machine behind the error: open files, disk space. None for other errors."""
     from resift.files import remedy
 
-    at: BaseException | None = error
-    while at is not None:
-        if isinstance(at, OSError) and (hint := remedy(at.errno)):
-            return f"{at.filename}: {hint}" if at.filename else hint
-        at = at.__cause__
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and (hint := remedy(cause.errno)):
+            return f"{cause.filename}: {hint}" if cause.filename else hint
+        cause = cause.__cause__
     return None
 
 
-def _code(end: SystemExit) -> int:
+def _exit_code(end: SystemExit) -> int:
     if end.code is None or isinstance(end.code, int):
         return end.code or 0
     _print_error(str(end.code), end)
@@ -96,16 +96,13 @@ def _stdout_failed(error: Exception) -> int:
 
 def _print_error(message: str, error: BaseException) -> None:
     """Print one line on stderr; with ``RESIFT_DEBUG`` the traceback too."""
-    from resift.cli.output import errors, printable
-    from resift.settings import debugging
+    from rich.markup import escape
 
-    line = " ".join(printable(message).split())
-    errors.print(f"[bold red]error:[/] {_escaped(line)}", soft_wrap=True, highlight=False)
-    if debugging():
-        import traceback
+    from resift.cli.output import errors, print_traceback, printable
 
-        trace = "".join(traceback.format_exception(error))
-        errors.print(trace, markup=False, highlight=False, soft_wrap=True)
+    line = escape(" ".join(printable(message).split()))
+    errors.print(f"[bold red]error:[/] {line}", soft_wrap=True, highlight=False)
+    print_traceback(error)
 
 
 def _as_typed(error: Exception) -> str:
@@ -124,9 +121,3 @@ def _as_typed(error: Exception) -> str:
 
 def _dashed(name: str) -> str:
     return name.replace("_", "-")
-
-
-def _escaped(line: str) -> str:
-    from rich.markup import escape
-
-    return escape(line)

@@ -1,4 +1,4 @@
-"""``resift models``: what can be used at once, and what can be converted."""
+"""``resift models``: the bundled model, and checkpoints that can be converted."""
 
 from dataclasses import asdict
 
@@ -6,9 +6,7 @@ from resift.cli.options import AsJson
 from resift.cli.output import console, print_json, print_table
 
 
-def models(
-    as_json: AsJson = False,
-) -> None:
+def models(as_json: AsJson = False) -> None:
     """List the bundled model and known checkpoints for resift convert."""
     from rich.table import Table
 
@@ -26,7 +24,7 @@ def models(
             "fingerprint": manifest.fingerprint,
             "max_tokens": manifest.max_tokens,
         }
-        convertible = [asdict(known) for known in CHECKPOINTS]
+        convertible = [asdict(checkpoint) for checkpoint in CHECKPOINTS]
         print_json({"bundled": bundled, "convertible": convertible, "cores": cores()})
         return
     console.print(
@@ -34,10 +32,10 @@ def models(
         f"from {manifest.base_model}, fingerprint {manifest.fingerprint}\n",
         soft_wrap=True,
     )
-    console.print(f"{cores()} of this machine's cores are ours: threads = 0 uses them\n")
+    console.print(f"{cores()} cores are available to this process: threads = 0 uses them\n")
     console.print("to convert with [bold]resift convert[/]:")
     table = Table(box=None, show_header=False)
     table.add_column(no_wrap=True)
-    for known in CHECKPOINTS:
-        table.add_row(known.hub_id, known.licence, known.languages, known.note)
+    for checkpoint in CHECKPOINTS:
+        table.add_row(checkpoint.hub_id, checkpoint.licence, checkpoint.languages, checkpoint.note)
     print_table(table)

@@ -1,4 +1,4 @@
-"""Options that several verbs share."""
+"""Options of several verbs."""
 
 from dataclasses import replace
 from enum import StrEnum
@@ -12,17 +12,17 @@ from resift.settings import Settings
 
 
 def refuse_pointless(why: str, **given: object) -> None:
-    """Raise `InputError` for options that change nothing here; `given` by their names in Python.
+    """Raise `InputError` for options that change nothing here, by their Python names.
 
-    What was not given is None, False or empty.
+    An option that is not given is None, False or empty.
     """
-    named = [
+    names = [
         f"--{name.replace('_', '-')}{'' if value is True else f' {value}'}"
         for name, value in given.items()
         if value is not None and value is not False and value != []
     ]
-    if named:
-        raise InputError(f"{' and '.join(named)}: {why}")
+    if names:
+        raise InputError(f"{' and '.join(names)}: {why}")
 
 
 class Mode(StrEnum):
@@ -71,15 +71,15 @@ IndexUri = Annotated[str, typer.Option("--index", help="Folder or s3:// URI of t
 
 
 def uncalibrated(model: str | None = None) -> Settings:
-    """The settings of this process without a calibration, for a verb that shows no scores.
+    """The settings of this process without a calibration, for a verb that prints no scores.
 
-    A calibration of another model would be refused.
+    The calibration of another model would raise an error.
     """
     return replace(settings_with(model, None), calibration=None)
 
 
 def settings_with(model: str | None, calibration: Path | None) -> Settings:
-    """The settings of this process, with a model and a calibration that the command names."""
+    """The settings of this process, with the model and calibration of the command line."""
     settings = Settings.load()
     if model is not None:
         settings = replace(settings, model=model)

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from resift.cli import options, streams
-from resift.cli.explanation import ExplainOption, Shape, print_answer
-from resift.cli.output import plain_warnings, say
+from resift.cli.output import plain_warnings, print_status
+from resift.cli.ranking import ExplainOption, RankingFormat, print_ranking
 from resift.errors import InputError
 from resift.inputs import chunks, lines, open_input
 from resift.rerank.candidates import from_fields
@@ -18,9 +18,9 @@ from resift.types import Candidate
 
 STDIN = Path("-")
 _KEYS_SHOWN = 8
-_LOOKED_AT = 10  # lines that tell whether a file is JSON Lines
-_MOST_LINES, _MOST_BYTES = 1_000_000, 1 << 30  # endless input must not fill the memory
-_NO_LINES = (
+_HEAD = 10  # lines by which a file is recognised as JSON Lines
+_MAX_LINES, _MAX_BYTES = 1_000_000, 1 << 30  # endless input must not fill the memory
+_BINARY_FORMATS = (
     (b"\xff\xfe\0\0", "UTF-32", "iconv -f UTF-32 -t UTF-8"),
     (b"\xff\xfe", "UTF-16", "iconv -f UTF-16 -t UTF-8"),
     (b"\xfe\xff", "UTF-16", "iconv -f UTF-16 -t UTF-8"),
@@ -50,7 +50,7 @@ def rerank(
     """Rerank lines: plain text, or JSON objects with "text" and maybe "id", "title", "score"."""
     from resift.rerank.reranker import Reranker
 
-    shape = Shape(as_json, as_lines, explain)
+    how = RankingFormat(as_json, as_lines, explain)
     candidates = list(read_candidates(file, text_field))
     reranker = Reranker(model, calibration=calibration)
     with plain_warnings():
@@ -64,7 +64,7 @@ def rerank(
             min_score=min_score,
             abstain_below=abstain_below,
         )
-    print_answer(ranking, shape)
+    print_ranking(ranking, how)
 
 
 def read_candidates(file: Path, text_field: str = "text") -> Iterator[Candidate]:
@@ -76,20 +76,22 @@ def read_candidates(file: Path, text_field: str = "text") -> Iterator[Candidate]
     another kind: one JSON document, UTF-16, compressed.
     """
     numbered = _lines(file)
-    head = list(islice(numbered, _LOOKED_AT))
+    head = list(islice(numbered, _HEAD))
     objects = [(number, row) for number, line in head if (row := _object(line)) is not None]
     is_json = bool(objects) and 2 * len(objects) >= len(head)
     if head:
         _refuse_document(f"{file}:{head[0][0]}", head[0][1])
     if is_json:
         _check_first(f"{file}:{objects[0][0]}", objects[0][1], text_field)
-    read = _json_line if is_json else _plain_line
-    late = 0
+    parse = _json_line if is_json else _plain_line
+    unexpected = 0
     for number, line in chain(head, numbered):
-        late += not is_json and _object(line) is not None
-        yield read(file, number, line, text_field)
-    if late:
-        say(f"{file}: {late} lines are JSON objects, most are not: all are read as plain text")
+        unexpected += not is_json and _object(line) is not None
+        yield parse(file, number, line, text_field)
+    if unexpected:
+        print_status(
+            f"{file}: {unexpected} lines are JSON objects, most are not: all are read as plain text"
+        )
 
 
 def _plain_line(file: Path, number: int, line: str, text_field: str) -> Candidate:
@@ -100,7 +102,9 @@ def _json_line(file: Path, number: int, line: str, text_field: str) -> Candidate
     row = _object(line)
     if row is not None and text_field in row:
         return from_fields(str(number), row, text_field)
-    say(f'{file}:{number}: not a JSON object with a "{text_field}"; it stays unread in the ranking')
+    print_status(
+        f'{file}:{number}: not a JSON object with a "{text_field}"; it stays unread in the ranking'
+    )
     return Candidate(id=str(number), text=None)  # type: ignore[arg-type]
 
 
@@ -151,9 +155,9 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
                     _check_bytes(file, raw)
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")
                 size += len(raw)
-                if number > _MOST_LINES or size > _MOST_BYTES:
+                if number > _MAX_LINES or size > _MAX_BYTES:
                     raise InputError(
-                        f"{file}: more than {_MOST_LINES:,} lines or {_MOST_BYTES >> 20:,} MB of "
+                        f"{file}: more than {_MAX_LINES:,} lines or {_MAX_BYTES >> 20:,} MB of "
                         "candidates; expected the first of a first stage"
                     )
                 if line.strip():
@@ -164,9 +168,9 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
 
 def _check_bytes(file: Path, first_line: bytes) -> None:
     """Raise `InputError` where the file begins like a binary format."""
-    for beginning, what, how in _NO_LINES:
+    for beginning, kind, remedy in _BINARY_FORMATS:
         if first_line.startswith(beginning):
-            raise InputError(f"{file}: {what}, expected lines of UTF-8: {how}")
+            raise InputError(f"{file}: {kind}, expected lines of UTF-8: {remedy}")
     head = first_line[:1000]
     if head.count(0) * 3 > len(head):
         raise InputError(f"{file}: no text, expected lines of UTF-8 (UTF-16 needs its mark)")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resift.cli import options
-from resift.cli.output import print_json, progress, say
+from resift.cli.output import print_json, print_status, progress
 from resift.errors import InputError, QueryError
 from resift.files import STDOUT, check_output, is_stdout
 from resift.types import Ranking, Receipt
@@ -49,7 +49,7 @@ def rerank_run(
     reranker = Reranker(model, settings=options.uncalibrated())
     job = prepare(open_collection(collection), read_run(run), depth, str(run))
     for note in job.notes:
-        say(f"note: {note}")
+        print_status(f"note: {note}")
     summary = RunSummary(job)
     with progress() as bar:
         task = bar.add_task("reranking", total=summary.pairs, note="")
@@ -62,7 +62,7 @@ def rerank_run(
     if as_json:
         model_names = {"model": reranker.name, "fingerprint": reranker.fingerprint}
         print_json({"output": str(output)} | model_names | summary.as_dict(run_options))
-    say(f"{'stdout' if is_stdout(output) else output}: {summary.line()}")
+    print_status(f"{'stdout' if is_stdout(output) else output}: {summary.line()}")
 
 
 @dataclass
@@ -91,7 +91,7 @@ class RunSummary:
             return
         self.not_reranked[query_id] = str(result)
         if query_id in self.job.queries:  # a note reports the others
-            say(f"query {query_id} keeps its order: {result}")
+            print_status(f"query {query_id} keeps its order: {result}")
 
     def line(self) -> str:
         """The summary for people."""

@@ -1,12 +1,12 @@
 """``resift search``: two stages over an index."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from resift.cli import options
-from resift.cli.explanation import ExplainOption, Shape, print_answer
 from resift.cli.output import plain_warnings
+from resift.cli.ranking import ExplainOption, RankingFormat, print_ranking
 from resift.types import DEPTH
 
 
@@ -21,11 +21,14 @@ def search(
     mode: Annotated[options.Mode, typer.Option(help="The first stage.")] = options.Mode.hybrid,
     no_rerank: Annotated[bool, typer.Option("--no-rerank", help="First stage only.")] = False,
     where: Annotated[
-        str | None, typer.Option(help="Only passages like this: \"lang = 'en' and year >= 2020\".")
+        str | None,
+        typer.Option(
+            help="Only passages that match, for instance \"lang = 'en' and year >= 2020\"."
+        ),
     ] = None,
     version: Annotated[int | None, typer.Option(help="An older version of the index.")] = None,
     max_requests: Annotated[
-        int | None, typer.Option(help="Begin nothing more once so many were made to the store.")
+        int | None, typer.Option(help="Send no more than about this many requests to the store.")
     ] = None,
     model: options.Model = None,
     calibration: options.Calibration = None,
@@ -41,22 +44,25 @@ def search(
     from resift.rerank.options import checked_budget
     from resift.search.index import Index
 
+    rank_options: dict[str, Any] = {
+        "exact": exact,
+        "fusion_weight": fusion_weight,
+        "min_score": min_score,
+        "abstain_below": abstain_below,
+    }
     if no_rerank:
         options.refuse_pointless(
             "of the reranker; leave out --no-rerank, or that",
             model=model,
             calibration=calibration,
-            exact=exact,
-            fusion_weight=fusion_weight,
-            min_score=min_score,
-            abstain_below=abstain_below,
             explain=explain,
+            **rank_options,
         )
-    shape = Shape(as_json, as_lines, explain)
+    how = RankingFormat(as_json, as_lines, explain)
     index = Index(uri, version=version, settings=options.settings_with(model, calibration))
     with plain_warnings():
         if checked_budget(budget_ms) is not None:
-            # A process that has just begun has no model yet: that is no part of a search.
+            # Loading the models of a new process does not count as part of the search.
             index.load(mode.value, rerank=not no_rerank)
         ranking = index.search(
             query,
@@ -67,9 +73,6 @@ def search(
             budget_ms=budget_ms,
             where=where,
             max_requests=max_requests,
-            exact=exact,
-            fusion_weight=fusion_weight,
-            min_score=min_score,
-            abstain_below=abstain_below,
+            **rank_options,
         )
-    print_answer(ranking, shape)
+    print_ranking(ranking, how)

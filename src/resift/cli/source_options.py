@@ -1,19 +1,19 @@
-"""Options of the command line → `SourceOptions`, on top of the remembered ones."""
+"""Options of the command line → `SourceOptions`; they change the remembered ones."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from resift.errors import InputError
 from resift.index.parsing.options import MAX_LIMIT, MIN_SECONDS, Columns
-from resift.index.source_options import AS_IT_IS, SourceOptions
+from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions
 from resift.index.sources.patterns import Globs
 
-_LEAST_MB, _MOST_MB = 1e-6, MAX_LIMIT // 10**6
+_MIN_MB, _MAX_MB = 1e-6, MAX_LIMIT // 10**6
 
 
 @dataclass(frozen=True, slots=True)
 class GivenOptions:
-    """Options of the command line; None was not given.
+    """Options of the command line; None means not given.
 
     A column is ``COLUMN``, or ``PATTERN=COLUMN`` for some of the files.
     """
@@ -44,7 +44,7 @@ class GivenOptions:
 
     def _columns(self, before: SourceOptions) -> tuple[Columns, dict[str, Columns]]:
         columns, by_pattern = before.columns, dict(before.columns_by_pattern)
-        for pattern, field, name in sorted(self._named(), key=lambda rule: bool(rule[0])):
+        for pattern, field, name in sorted(self._column_rules(), key=lambda rule: bool(rule[0])):
             if pattern:
                 earlier = by_pattern.pop(pattern, columns)  # the last option given wins
                 by_pattern[pattern] = replace(earlier, **{field: name})
@@ -52,7 +52,7 @@ class GivenOptions:
                 columns = replace(columns, **{field: name})
         return columns, by_pattern
 
-    def _named(self) -> Iterator[tuple[str, str, str]]:
+    def _column_rules(self) -> Iterator[tuple[str, str, str]]:
         """(pattern or nothing, field, column name) of each given option."""
         given = {"text": self.text_column, "title": self.title_column, "id": self.id_column}
         for field, values in given.items():
@@ -76,7 +76,7 @@ def differences(before: SourceOptions, after: SourceOptions) -> list[str]:
 
 def described(source_options: SourceOptions) -> str:
     """The options that are not the defaults."""
-    defaults = _options(AS_IT_IS)
+    defaults = _options(DEFAULT_OPTIONS)
     return ", ".join(
         f"{name} {value}"
         for name, value in _options(source_options).items()
@@ -104,10 +104,10 @@ def _columns_as_options(columns: Columns, where: str) -> dict[str, str]:
 
 
 def _bytes(megabytes: float) -> int:
-    if not _LEAST_MB <= megabytes <= _MOST_MB:
+    if not _MIN_MB <= megabytes <= _MAX_MB:
         raise InputError(
-            f"--max-mb {megabytes:g}: expected a number of megabytes from {_LEAST_MB:f} (one byte) "
-            f"to {_MOST_MB:,}"
+            f"--max-mb {megabytes:g}: expected a number of megabytes from {_MIN_MB:f} (one byte) "
+            f"to {_MAX_MB:,}"
         )
     return round(megabytes * 1e6)
 

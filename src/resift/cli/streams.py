@@ -1,8 +1,9 @@
-"""Stdin, stdout and stderr that may be closed, full, a broken pipe, or of any encoding."""
+"""The process's streams and terminal: closed, full or broken, of any encoding and any width."""
 
 import errno
 import io
 import os
+import re
 import sys
 from contextlib import suppress
 from typing import BinaryIO, NoReturn, TextIO, cast
@@ -10,10 +11,19 @@ from typing import BinaryIO, NoReturn, TextIO, cast
 from resift.errors import InputError
 
 STDIN, STDOUT, STDERR = 0, 1, 2
+PASSAGE_TABLE, FIGURE_TABLE = 60, 80
+"""Least columns of a table of passages, and of a table of numbers."""
+
+MAX_SIZE = 1_000
+"""Most columns and lines of a terminal."""
+
+_SIZES = ("COLUMNS", "LINES")
+_HELP = "TERMINAL_WIDTH"  # typer's name for the width of the help
+_NUMBER = re.compile("0*([1-9][0-9]{0,17})")
 _FAILURES = {errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO}
 
 
-class _Closed(io.TextIOBase):
+class _ClosedStdout(io.TextIOBase):
     """Stdout that the caller has closed: writing raises, where Python would drop the text."""
 
     def write(self, text: str) -> int:
@@ -27,7 +37,7 @@ class _Closed(io.TextIOBase):
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 
-class _Lenient(io.TextIOBase):
+class _SafeStderr(io.TextIOBase):
     """Stderr that may be unwritable: failed writes are dropped and raise nothing."""
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -38,7 +48,7 @@ class _Lenient(io.TextIOBase):
             try:
                 return self._stream.write(text)
             except OSError:
-                self._drop()
+                self._discard()
         return len(text)
 
     def flush(self) -> None:
@@ -46,7 +56,7 @@ class _Lenient(io.TextIOBase):
             try:
                 self._stream.flush()
             except (OSError, ValueError):
-                self._drop()
+                self._discard()
 
     def isatty(self) -> bool:
         return self._stream is not None and self._stream.isatty()
@@ -58,21 +68,21 @@ class _Lenient(io.TextIOBase):
     def encoding(self) -> str:  # type: ignore[override]
         return getattr(self._stream, "encoding", None) or "utf-8"
 
-    def _drop(self) -> None:
+    def _discard(self) -> None:
         self._stream = None
         discard(STDERR)
 
 
-def prepare() -> None:
+def prepare_streams() -> None:
     """Make the streams safe to print to; closed streams stay closed and keep their number."""
     for number, flags in ((STDIN, os.O_WRONLY), (STDOUT, os.O_RDONLY), (STDERR, os.O_RDONLY)):
         _occupy(number, flags)
     if sys.stdout is None:
-        sys.stdout = _Closed()
+        sys.stdout = _ClosedStdout()
     elif isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # no text is too odd to be shown
+        sys.stdout.reconfigure(errors="backslashreplace")  # any text can be written
     if sys.stderr is None or isinstance(sys.stderr, io.TextIOWrapper):
-        sys.stderr = _Lenient(sys.stderr)
+        sys.stderr = _SafeStderr(sys.stderr)
 
 
 def _occupy(number: int, flags: int) -> None:
@@ -80,10 +90,10 @@ def _occupy(number: int, flags: int) -> None:
     try:
         os.fstat(number)
     except OSError:
-        nowhere = os.open(os.devnull, flags)  # it may have got the number already
-        if nowhere != number:
-            os.dup2(nowhere, number)
-            os.close(nowhere)
+        null = os.open(os.devnull, flags)  # it may have got the number already
+        if null != number:
+            os.dup2(null, number)
+            os.close(null)
 
 
 def stdin() -> io.BufferedIOBase:
@@ -93,14 +103,14 @@ def stdin() -> io.BufferedIOBase:
     return cast(io.BufferedIOBase, sys.stdin.buffer)
 
 
-def finish() -> None:
+def flush_stdout() -> None:
     """Flush stdout; `OSError` where that fails."""
     for stream in (sys.stdout, sys.__stdout__):
-        if stream is not None and not isinstance(stream, _Closed) and not stream.closed:
+        if stream is not None and not isinstance(stream, _ClosedStdout) and not stream.closed:
             stream.flush()
 
 
-def is_of_output(error: Exception) -> bool:
+def is_stdout_failure(error: Exception) -> bool:
     """Whether the error comes from writing to stdout and not to a named file."""
     return isinstance(error, OSError) and error.errno in _FAILURES and not error.filename
 
@@ -108,6 +118,32 @@ def is_of_output(error: Exception) -> bool:
 def discard(descriptor: int) -> None:
     """Redirect a broken stream to the null device, so that the last flush does not fail."""
     with suppress(OSError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, descriptor)
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, descriptor)
+        os.close(null)
+
+
+def prepare_size() -> None:
+    """Correct the terminal size in the environment for rich and typer; call before importing them.
+
+    An invalid size (0, a word) is removed: then the terminal's size counts, or 80.
+    """
+    for variable in (*_SIZES, _HELP):
+        number = _NUMBER.fullmatch(os.environ.get(variable, ""))
+        if number is None:
+            os.environ.pop(variable, None)
+        else:
+            os.environ[variable] = str(min(int(number[1]), MAX_SIZE))
+    columns = int(os.environ.get(_HELP) or os.environ.get(_SIZES[0]) or _columns())
+    if columns < PASSAGE_TABLE:
+        os.environ[_HELP] = str(PASSAGE_TABLE)
+
+
+def _columns() -> int:
+    """Columns of the terminal; 80 where there is none."""
+    for descriptor in (0, 1, 2):
+        try:
+            return os.get_terminal_size(descriptor).columns or FIGURE_TABLE
+        except (OSError, ValueError):
+            continue
+    return FIGURE_TABLE

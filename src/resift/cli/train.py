@@ -1,4 +1,4 @@
-"""``resift train``: your own pairs or judgments in, a better model out."""
+"""``resift train``: your own pairs or judgments → a better model."""
 
 import math
 from pathlib import Path
@@ -18,16 +18,17 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help="New folder for the model.")],
     base: Annotated[
-        str, typer.Option(help="What to start from: bundled, or a late-interaction model's folder.")
+        str,
+        typer.Option(help="Model to start from: bundled, or the folder of another one."),
     ] = "bundled",
     work: Annotated[
-        Path | None, typer.Option(help="Folder of the run; a killed run goes on from there.")
+        Path | None, typer.Option(help="Folder of the run; a killed run resumes from there.")
     ] = None,
     epochs: Annotated[
-        float, typer.Option(help="How often each query is seen; 40 steps at least.")
+        float, typer.Option(help="How often each query is used; at least 40 steps are run.")
     ] = 3.0,
 ) -> None:
-    """Fine-tune a model; nothing is written unless it is better. Needs the train extra."""
+    """Fine-tune a model; it is written only if it is better. Needs the train extra."""
     from resift.errors import InputError
     from resift.extras import require
 
@@ -39,10 +40,10 @@ def train(
 
     from resift.training.finetune import fine_tune
 
-    def say(text: str) -> None:
+    def progress(text: str) -> None:
         errors.print(text, markup=False)
 
-    tuned = fine_tune(pairs, base, out, work, say, epochs)
+    tuned = fine_tune(pairs, base, out, work, progress, epochs)
     console.print(
         f"{escape(str(out))}: nDCG@10 {tuned.tuned:.4f} on {tuned.held_out} held-out queries, "
         f"{tuned.base:.4f} before; learned from {tuned.queries}",

@@ -1,4 +1,4 @@
-"""``resift verify``: hashes, heads, and the model's own reference numbers on this machine."""
+"""``resift verify``: file hashes, graphs, and the model's reference numbers on this machine."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -22,16 +22,16 @@ def verify(
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check that a model gives here the numbers that it gave where it was made."""
+    """Check that a model gives the same numbers here as where it was made."""
     from resift.rerank.artifact import load_artifact
     from resift.rerank.catalogue import resolve
 
     if folder is not None and model is not None:
         raise InputError(f"{folder} and --model {model}: expected one of them; leave one out")
-    named = folder or model or Settings.load().model
-    artifact = resolve(named)
-    embeds = load_artifact(artifact).manifest.kind == "embedder"
-    result = _verify_embedder(artifact) if embeds else _verify_reranker(named)
+    name = folder or model or Settings.load().model
+    artifact = resolve(name)
+    is_embedder = load_artifact(artifact).manifest.kind == "embedder"
+    result = _verify_embedder(artifact) if is_embedder else _verify_reranker(name)
     if as_json:
         print_json(asdict(result))
         return
@@ -41,7 +41,7 @@ def verify(
         console.print(f"ok  {name:10} {line}", soft_wrap=True, markup=False)
     console.print(
         f"{result.model} {result.fingerprint}: {result.pairs} reference "
-        f"{'cosines' if embeds else 'logits'} on {result.runtime}",
+        f"{'cosines' if is_embedder else 'logits'} on {result.runtime}",
         soft_wrap=True,
         markup=False,
     )

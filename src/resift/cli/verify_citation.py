@@ -10,15 +10,15 @@ import typer
 
 from resift.cli import streams
 from resift.cli.options import AsJson, IndexUri
-from resift.cli.output import console, print_json, printable
+from resift.cli.output import print_json, print_line
 from resift.errors import InputError
 from resift.index.citation import Verdict
 from resift.inputs import open_input, read_all
 
-MOST_BYTES = 256 << 20
+MAX_BYTES = 256 << 20
 """Largest input; a search prints a thousandth of it."""
 
-Given = Mapping[str, Any] | str | Verdict
+Item = Mapping[str, Any] | str | Verdict
 """A hit, a passage id, or the verdict on input that is neither."""
 
 
@@ -38,40 +38,39 @@ def verify_citation(
     from resift.search.index import Index
 
     index = Index(uri, version=version)
-    given = [item for argument in passages for item in _given(argument)]
-    checked = iter(index.verify_citations(item for item in given if not isinstance(item, Verdict)))
-    verdicts = [item if isinstance(item, Verdict) else next(checked) for item in given]
+    items = [item for argument in passages for item in _items(argument)]
+    checked = iter(index.verify_citations(item for item in items if not isinstance(item, Verdict)))
+    verdicts = [item if isinstance(item, Verdict) else next(checked) for item in items]
     if as_json:
         print_json([asdict(verdict) for verdict in verdicts])
     else:
         for verdict in verdicts:
-            line = f"{verdict.standing}  {verdict.passage_id}: {verdict.detail}"
-            console.print(printable(line), markup=False, soft_wrap=True)
+            print_line(f"{verdict.status}  {verdict.passage_id}: {verdict.detail}")
     if not all(verdict.is_good for verdict in verdicts):
         raise typer.Exit(1)
 
 
-def _given(argument: str) -> Iterator[Given]:
+def _items(argument: str) -> Iterator[Item]:
     name = "stdin" if argument == "-" else argument
     if argument != "-" and (not os.path.exists(argument) or os.path.isdir(argument)):
         yield argument
         return
     try:
         with streams.stdin() if argument == "-" else open_input(argument) as stream:
-            data = read_all(name, stream, MOST_BYTES)
+            data = read_all(name, stream, MAX_BYTES)
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror})") from error
     if not data.strip():
         raise InputError(f"{name}: expected hits of `resift search --json`, got nothing")
     try:
         yield from _hits(json.loads(data), name)
-    except (ValueError, RecursionError):  # lines, then
+    except (ValueError, RecursionError):  # then it is lines
         for number, line in enumerate(data.splitlines(), start=1):
             if line.strip():
                 yield from _line(line, f"line {number}")
 
 
-def _line(line: bytes, name: str) -> Iterator[Given]:
+def _line(line: bytes, name: str) -> Iterator[Item]:
     if not line.lstrip().startswith((b"{", b"[", b'"')):
         try:
             yield line.decode().strip()  # an id
@@ -84,7 +83,7 @@ def _line(line: bytes, name: str) -> Iterator[Given]:
         yield _malformed(name)
 
 
-def _hits(value: Any, name: str) -> Iterator[Given]:
+def _hits(value: Any, name: str) -> Iterator[Item]:
     """The hits in a piece of JSON: an answer, a list of hits, or one of them."""
     if isinstance(value, dict) and isinstance(value.get("hits"), list):
         value = value["hits"]
@@ -95,7 +94,7 @@ def _hits(value: Any, name: str) -> Iterator[Given]:
         yield from _hit(value, name)
 
 
-def _hit(value: Any, name: str) -> Iterator[Given]:
+def _hit(value: Any, name: str) -> Iterator[Item]:
     if isinstance(value, dict) and isinstance(value.get("id"), str):
         yield value if "text" in value else value["id"]
     elif isinstance(value, str):

@@ -42,7 +42,7 @@ from resift.evaluation.second_stage import (
 from resift.evaluation.significance import paired_test_by_query
 from resift.evaluation.trec import MAX_GRADE
 from resift.search.index import Index
-from resift.search.retrieval import MODES
+from resift.search.options import MODES
 
 DEPTHS = (10, 20, 50, 100)
 MAX_DEPTH = 1_000_000

@@ -18,9 +18,9 @@ from resift.evaluation.measures import CUTOFF, scores_by_rank
 from resift.evaluation.result import Latency
 from resift.evaluation.trec import Run, RunEntry
 from resift.files import claim_folder
-from resift.index.precompute import Precomputer
+from resift.index.embed import Precomputer
 from resift.search.index import Index
-from resift.search.retrieval import Mode
+from resift.search.options import Mode
 from resift.settings import Settings, cache_folder
 from resift.types import Candidate, Document, Hit
 

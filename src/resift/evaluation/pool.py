@@ -20,7 +20,7 @@ from resift.evaluation.first_stage import doc_id
 from resift.evaluation.queries import is_storable
 from resift.evaluation.trec import Run
 from resift.search.index import Index
-from resift.search.retrieval import MODES
+from resift.search.options import MODES
 from resift.types import Document, Hit
 
 DEPTH = 100  # passages that are reranked

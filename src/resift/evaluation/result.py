@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from resift.evaluation.significance import PairedTest
-from resift.search.retrieval import Mode
+from resift.search.options import Mode
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""Is a passage still in its source? The source is read again, and what it says is compared.
+"""Is a cited passage still in its source? The source is read again and compared.
 
-A citation is proved by what it says itself, its text, its place and its object's ETag, never by its
-id: an id names whatever stands at that place in the index by now.
+A citation is verified by what it says itself: its text, its position and its object's ETag. An id
+alone names whatever passage has that id in the index now.
 """
 
 from collections import OrderedDict
@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from resift.errors import InputError, SourceError
+from resift.index.manifest import Entry
 from resift.index.parsing.documents import ChunkedDocument
 from resift.index.parsing.options import ParseLimits, ParseOptions, columns_from_fingerprint
 from resift.index.parsing.pool import ParserPool
@@ -18,13 +19,26 @@ from resift.index.sources.listing import Fetched
 from resift.index.sources.source import Source, open_object
 from resift.index.storage.location import locate_object
 from resift.index.table.rows import Passage
+from resift.index.table.snapshot import Snapshot
+from resift.index.versions.published import Versions
 from resift.settings import StorageSettings
-from resift.types import Hit
+from resift.types import Citation, Hit
 
-# Objects that are kept as they were read: hits of one object mostly come one after the other.
-_OBJECTS = 8
+_CACHED_OBJECTS = 8  # hits of one object mostly follow each other
+# Type of each field of a citation, and its default where it may be missing.
+_FIELDS: dict[str, tuple[Any, ...]] = {
+    "uri": (str,),
+    "doc_id": (str, ""),
+    "start": (int,),
+    "end": (int,),
+    "etag": (str, None),
+    "object_version": (str, None),
+    "heading": (str, ""),
+    "page": (int, None),
+    "row": (int, None),
+}
 
-Standing = Literal[
+CitationStatus = Literal[
     "proved",
     "still_there",
     "replaced",
@@ -32,257 +46,223 @@ Standing = Literal[
     "gone",
     "unproved",
     "unknown",
-    "unasked",
+    "unreachable",
     "malformed",
 ]
-"""How a citation stands.
+"""The result of verifying a citation.
 
-``proved``: the object is the one that was cited, by its ETag and by its version where the citation
-names one, and has the text where the citation says.
-``still_there``: the text is there, at another place or in an object that has changed since.
-``replaced``: the object has changed or is gone; the version that was cited is kept and has it.
-``changed``: the object has changed and does not have it any more. ``gone``: no such object, or no
-such document in it. ``unproved``: the object is the one that was cited and does not say so: the
-text, its page, row, heading or version was altered, or another parser reads it otherwise.
-``unknown``: an id that this version of the index does not have. ``unasked``: the source could not
-be asked. ``malformed``: no citation.
+``proved``: the object is the cited one, by its ETag and by its version where the citation names
+one, and has the text at the cited position.
+``still_there``: the text is there, at another position or in an object that has changed since.
+``replaced``: the object has changed or is gone; the cited version is stored and has the text.
+``changed``: the object has changed and no longer has the text. ``gone``: no such object, or no
+such document in it. ``unproved``: the object is the cited one and does not have the text: the
+citation's text, page, row, heading or version was altered, or another parser reads it differently.
+``unknown``: an id that this version of the index does not have. ``unreachable``: the source could
+not be read. ``malformed``: no citation.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What is to be proved: that characters `start` to `end` of a document are `text`.
+    """What is to be verified: that a cited span of a document is `text`.
 
-    `etag` is of the object at `uri` when it was read; None where the citation does not say.
-    `made_by` is the parser's fingerprint, where it is known: the columns of tables are in it.
+    `made_by` is the fingerprint of the object's parser, where it is known: it contains table
+    columns. It is not used to compare.
     """
 
     passage_id: str
-    uri: str
     text: str
-    start: int
-    end: int
-    doc_id: str = ""
-    row: int | None = None
-    etag: str | None = None
-    object_version: str | None = None
-    made_by: str = ""
-    page: int | None = None
-    heading: str = ""
+    citation: Citation
+    made_by: str
+
+    def is_in(self, document: ChunkedDocument) -> bool:
+        """Whether the document has the text at the cited position."""
+        return (document.text or "")[self.citation.start : self.citation.end] == self.text
+
+    def is_of_version(self, fetched: Fetched) -> bool:
+        """Whether this is the cited version: a store without versions returns the current one."""
+        cited = self.citation
+        return fetched.version == cited.object_version and cited.etag in (None, fetched.etag)
+
+    def verdict(
+        self, status: CitationStatus, detail: str, span: tuple[int, int] | None = None
+    ) -> "Verdict":
+        """The verdict on this claim."""
+        return Verdict(self.passage_id, self.citation.uri, status, detail, span)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a citation. `span` is where the text is in the document now."""
+    """The result for one citation. `span` is where the text is in the document now."""
 
     passage_id: str
     uri: str
-    standing: Standing
+    status: CitationStatus
     detail: str
     span: tuple[int, int] | None = None
 
     @property
     def is_good(self) -> bool:
         """Whether the source says today what the citation says."""
-        return self.standing in ("proved", "still_there")
+        return self.status in ("proved", "still_there")
 
 
-def of_passage(passage: Passage) -> Claim:
-    """The citation of a passage, as the index has it."""
-    origin = passage.origin
-    return Claim(
-        passage.id,
-        origin.uri,
-        passage.text,
-        passage.start,
-        passage.end,
-        passage.doc_id,
-        passage.row,
-        origin.etag,
-        origin.object_version,
-        origin.made_by,
-        passage.page,
-        passage.heading,
-    )
+class CitationVerifier:
+    """Verifies citations of one index, one after the other.
 
-
-def of_hit(hit: Hit | Mapping[str, Any], made_by: Callable[[str], str]) -> Claim:
-    """The citation of a search's hit, or of the same as JSON; raise `InputError` for what is none.
-
-    `made_by` gives the parser's fingerprint of an object, by its URI.
+    `read` calls a function with the open version of the index and returns its result.
     """
-    if isinstance(hit, Hit):
-        citation = hit.citation and asdict(hit.citation)
-        hit = {"id": hit.id, "text": hit.text, "citation": citation}
-    place = hit.get("citation")
-    if not isinstance(place, Mapping):
-        raise InputError("citation: expected where the hit comes from, as a search gives it")
-    start, end = _field(place, "start", int), _field(place, "end", int)
-    if not 0 <= start <= end:
-        raise InputError(f"start={start}, end={end}: expected characters of a document")
-    uri = _field(place, "uri", str)
-    return Claim(
-        str(hit.get("id", uri)),
-        uri,
-        _field(hit, "text", str),
-        start,
-        end,
-        _field(place, "doc_id", str, ""),
-        _field(place, "row", int, None),
-        _field(place, "etag", str, None),
-        _field(place, "object_version", str, None),
-        made_by(uri),
-        _field(place, "page", int, None),
-        _field(place, "heading", str, ""),
-    )
 
+    def __init__(
+        self, versions: Versions, read: Callable[[Callable[[Snapshot], Any]], Any]
+    ) -> None:
+        self._storage = versions.location.storage
+        self._versions = versions
+        self._read = read
+        self._entries: dict[str, Entry] | None = None
+        self._objects: OrderedDict[tuple[str, str], _SourceDocument] = OrderedDict()
 
-class Verifier:
-    """Reads sources again, each object once for all citations of it that come near each other."""
+    def verify(self, citation: Hit | Mapping[str, Any] | str) -> Verdict:
+        """The verdict on a hit, the same as JSON, or a passage's id.
 
-    def __init__(self, storage: StorageSettings) -> None:
-        self._storage = storage
-        self._read: OrderedDict[tuple[str, str], _Now] = OrderedDict()
-
-    def verify(self, citation: Claim) -> Verdict:
-        """Interpolation how a citation stands; raises nothing for a source that cannot be asked."""
+        Raises `InputError` for anything else.
+        """
+        if isinstance(citation, str):
+            passage: Passage | None = self._read(lambda snapshot: snapshot.view().find(citation))
+            if passage is None:
+                return Verdict(citation, "", "unknown", "no such passage in this version")
+            claim = Claim(passage.id, passage.text, citation_of(passage), passage.origin.made_by)
+            return self._verify(claim)
+        if not isinstance(citation, Hit | Mapping):
+            raise InputError(f"{type(citation).__name__}: expected a hit, or its id")
         try:
-            return self._verify(citation)
-        except (SourceError, InputError) as error:  # the latter for a URI that is none
-            return _verdict(citation, "unasked", str(error))
+            return self._verify(_claim_of_hit(citation, self._parser_of))
+        except InputError as error:
+            name = citation.id if isinstance(citation, Hit) else str(citation.get("id", ""))
+            return Verdict(name, "", "malformed", str(error))
 
-    def _verify(self, citation: Claim) -> Verdict:
-        if not citation.text.strip():
-            return _verdict(citation, "unproved", "the citation has no text")
-        now = self._now(citation)
-        if now is None:
-            return self._replaced(citation, "the object is not there any more", "gone")
-        is_same = citation.etag == now.fetched.etag
-        document = now.document(citation)
+    def _parser_of(self, uri: str) -> str:
+        """The fingerprint of the parser that read an object; empty where it is not indexed."""
+        if self._entries is None:
+            self._entries = self._read(lambda snapshot: self._versions.entries(snapshot.version))
+        return self._entries[uri].origin.made_by if uri in self._entries else ""
+
+    def _verify(self, claim: Claim) -> Verdict:
+        try:
+            return self._compare(claim)
+        except (SourceError, InputError) as error:  # the latter for an invalid URI
+            return claim.verdict("unreachable", str(error))
+
+    def _compare(self, claim: Claim) -> Verdict:
+        cited = claim.citation
+        if not claim.text.strip():
+            return claim.verdict("unproved", "the citation has no text")
+        source = self._source_document(claim)
+        if source is None:
+            return self._replaced(claim, "the object is not there any more", "gone")
+        is_same = cited.etag == source.fetched.etag
+        document = source.document(claim)
         if isinstance(document, str):
-            return _verdict(citation, "unproved" if is_same else "gone", document)
-        text = document.text or ""
-        if text[citation.start : citation.end] == citation.text:
-            span = (citation.start, citation.end)
-            if is_same and (wrong := _misplaced(citation, document) or now.not_version(citation)):
-                return _verdict(citation, "unproved", f"the text is there, but {wrong}", span)
-            if is_same:
-                version = f", version {citation.object_version}" if citation.object_version else ""
-                detail = f"ETag {citation.etag}{version}, same place"
-                return _verdict(citation, "proved", detail, span)
-            return _verdict(citation, "still_there", f"{_changed(citation)}; same place", span)
-        at = text.find(citation.text)
-        if at >= 0:
-            span = (at, at + len(citation.text))
-            what = "the citation's place is wrong" if is_same else _changed(citation)
-            return _verdict(citation, "still_there", f"{what}; at another place", span)
+            return claim.verdict("unproved" if is_same else "gone", document)
+        changed = "the object has changed" if cited.etag else "the citation has no ETag"
+        if claim.is_in(document):
+            span = (cited.start, cited.end)
+            if not is_same:
+                return claim.verdict("still_there", f"{changed}; same position", span)
+            if wrong := _wrong_field(claim, document) or source.wrong_version(claim):
+                return claim.verdict("unproved", f"the text is there, but {wrong}", span)
+            version = f", version {cited.object_version}" if cited.object_version else ""
+            return claim.verdict("proved", f"ETag {cited.etag}{version}, same position", span)
+        start = (document.text or "").find(claim.text)
+        if start >= 0:
+            span = (start, start + len(claim.text))
+            detail = "the citation's position is wrong" if is_same else changed
+            return claim.verdict("still_there", f"{detail}; at another position", span)
         if is_same:
-            return _verdict(citation, "unproved", "the object is the same and does not say so")
-        return self._replaced(citation, "the object has changed and does not say so", "changed")
+            return claim.verdict("unproved", "the object is the same and does not have the text")
+        return self._replaced(claim, "the object has changed and lacks the text", "changed")
 
-    def _replaced(self, citation: Claim, detail: str, otherwise: Standing) -> Verdict:
-        """Whether the version that was cited has the text, where the object has not."""
-        version = citation.object_version
-        source, key = _open(citation.uri, self._storage) if version else (None, "")
+    def _replaced(self, claim: Claim, detail: str, otherwise: CitationStatus) -> Verdict:
+        """Look for the text in the cited version, as the object does not have it."""
+        version = claim.citation.object_version
+        source, key = _open(claim.citation.uri, self._storage) if version else (None, "")
         old = source.find(key, version) if source else None
-        if old and _is_cited(citation, old) and _has_it(citation, old):
-            return _verdict(citation, "replaced", f"{detail}; its version {version} has it")
-        return _verdict(citation, otherwise, detail)
+        if old and claim.is_of_version(old):
+            document = _pick(claim, _parse(claim, old.data))
+            if isinstance(document, ChunkedDocument) and claim.is_in(document):
+                return claim.verdict("replaced", f"{detail}; its version {version} has it")
+        return claim.verdict(otherwise, detail)
 
-    def _now(self, citation: Claim) -> "_Now | None":
-        name = (citation.uri, citation.made_by)
-        if name not in self._read:
-            source, key = _open(citation.uri, self._storage)
-            fetched = source.find(key) if source else None
+    def _source_document(self, claim: Claim) -> "_SourceDocument | None":
+        key = (claim.citation.uri, claim.made_by)
+        if key not in self._objects:
+            source, name = _open(claim.citation.uri, self._storage)
+            fetched = source.find(name) if source else None
             if source is None or fetched is None:
                 return None
-            self._read[name] = _Now(source, key, fetched)
-            if len(self._read) > _OBJECTS:
-                self._read.popitem(last=False)
-        return self._read[name]
+            self._objects[key] = _SourceDocument(source, name, fetched)
+            if len(self._objects) > _CACHED_OBJECTS:
+                self._objects.popitem(last=False)
+        return self._objects[key]
 
 
-class _Now:
+class _SourceDocument:
     """An object as it is today, parsed once."""
 
     def __init__(self, source: Source, key: str, fetched: Fetched) -> None:
         self.source, self.key, self.fetched = source, key, fetched
         self._documents: tuple[ChunkedDocument, ...] | str | None = None
 
-    def document(self, citation: Claim) -> ChunkedDocument | str:
-        """The citation's document as it reads now, or why there is none."""
+    def document(self, claim: Claim) -> ChunkedDocument | str:
+        """The cited document as it reads now, or why there is none."""
         if self._documents is None:
-            self._documents = _parse(citation, self.fetched.data)
-        return _pick(citation, self._documents)
+            self._documents = _parse(claim, self.fetched.data)
+        return _pick(claim, self._documents)
 
-    def not_version(self, citation: Claim) -> str | None:
-        """Why the version that the citation names is not the object that it is of."""
-        version = citation.object_version
+    def wrong_version(self, claim: Claim) -> str | None:
+        """Why the version that the citation names is not this object; None where it is."""
+        version = claim.citation.object_version
         if version in (None, self.fetched.version):
             return None
         old = self.source.find(self.key, version)
-        if old and _is_cited(citation, old):
+        if old and claim.is_of_version(old):
             return None
         return f"the store has no version {version!r} of it with that ETag"
 
 
-def _is_cited(citation: Claim, old: Fetched) -> bool:
-    # Who keeps no versions gives what there is.
-    return old.version == citation.object_version and citation.etag in (None, old.etag)
+def citation_of(passage: Passage) -> Citation:
+    """Where a passage comes from."""
+    return Citation(
+        uri=passage.origin.uri,
+        doc_id=passage.doc_id,
+        start=passage.start,
+        end=passage.end,
+        etag=passage.origin.etag,
+        object_version=passage.origin.object_version,
+        heading=passage.heading,
+        page=passage.page,
+        row=passage.row,
+    )
 
 
-def _open(uri: str, storage: StorageSettings) -> tuple[Source | None, str]:
-    parent, name = locate_object(uri)
-    if parent.bucket is None and kind_of(parent.child(name)) != "file":
-        return None, ""  # nothing there, or what is no file: a pipe would be waited for
-    return open_object(uri, storage)
-
-
-def _parse(citation: Claim, data: bytes) -> tuple[ChunkedDocument, ...] | str:
-    key = citation.uri.rpartition("/")[2]
-    # It was read once, however large it is.
-    limits = ParseLimits(max_bytes=max(ParseLimits().max_bytes, len(data)))
-    options = ParseOptions(columns_from_fingerprint(citation.made_by), limits, with_text=True)
-    with ParserPool(options, processes=1) as parsers:
-        [(_, outcome)] = parsers.map([(None, key, data)])
-    return str(outcome) if isinstance(outcome, SourceError) else tuple(outcome.documents)
-
-
-def _pick(citation: Claim, documents: tuple[ChunkedDocument, ...] | str) -> ChunkedDocument | str:
-    if isinstance(documents, str):
-        return documents
-    if citation.row is None:
-        return documents[0] if documents else "no text in it"
-    for document in documents:
-        if document.id == citation.doc_id:
-            return document
-    return f"no row {citation.doc_id} in it any more"
-
-
-def _has_it(citation: Claim, old: Fetched) -> bool:
-    document = _pick(citation, _parse(citation, old.data))
-    if isinstance(document, str):
-        return False
-    return (document.text or "")[citation.start : citation.end] == citation.text
-
-
-def _misplaced(claim: Claim, document: ChunkedDocument) -> str | None:
-    """What the citation says of its place besides the characters, where that is not so."""
-    piece = next((p for p in document.chunks if p.start <= claim.start < p.end), None)
-    there: dict[str, object] = {"row": document.row}
-    if piece is not None:
-        there |= {"page": piece.page, "heading": piece.heading}
-    if document.row is None and claim.doc_id and not f"/{claim.uri}".endswith(f"/{claim.doc_id}"):
-        return f"the object is no document {claim.doc_id!r}"
-    for name, value in there.items():
-        if getattr(claim, name) != value:
-            cited = getattr(claim, name)
-            return f"its {name} is {value!r} and not {cited!r}"
-    return None
-
-
-def _changed(citation: Claim) -> str:
-    return "the object has changed" if citation.etag else "the citation has no ETag"
+def _claim_of_hit(hit: Hit | Mapping[str, Any], parser_of: Callable[[str], str]) -> Claim:
+    """Raises `InputError` for a hit without a citation, or with one that is malformed."""
+    if isinstance(hit, Hit):
+        citation = hit.citation and asdict(hit.citation)
+        hit = {"id": hit.id, "text": hit.text, "citation": citation}
+    cited = hit.get("citation")
+    if not isinstance(cited, Mapping):
+        raise InputError("citation: expected where the hit comes from, as a search gives it")
+    text = _field(hit, "text", str)
+    fields = {name: _field(cited, name, *rule) for name, rule in _FIELDS.items()}
+    citation = Citation(**fields)
+    if not 0 <= citation.start <= citation.end:
+        raise InputError(
+            f"start={citation.start}, end={citation.end}: expected characters of a document"
+        )
+    name = str(hit.get("id", citation.uri))
+    return Claim(name, text, citation, parser_of(citation.uri))
 
 
 def _field(values: Mapping[str, Any], name: str, kind: type, *default: Any) -> Any:
@@ -294,7 +274,45 @@ def _field(values: Mapping[str, Any], name: str, kind: type, *default: Any) -> A
     return value
 
 
-def _verdict(
-    citation: Claim, standing: Standing, detail: str, span: tuple[int, int] | None = None
-) -> Verdict:
-    return Verdict(citation.passage_id, citation.uri, standing, detail, span)
+def _open(uri: str, storage: StorageSettings) -> tuple[Source | None, str]:
+    parent, name = locate_object(uri)
+    if parent.bucket is None and kind_of(parent.child(name)) != "file":
+        return None, ""  # missing, or no file: reading a pipe would block
+    return open_object(uri, storage)
+
+
+def _parse(claim: Claim, data: bytes) -> tuple[ChunkedDocument, ...] | str:
+    """The documents of a file, or why it cannot be parsed."""
+    # It was indexed once, however large it is.
+    limits = ParseLimits(max_bytes=max(ParseLimits().max_bytes, len(data)))
+    options = ParseOptions(columns_from_fingerprint(claim.made_by), limits, with_text=True)
+    with ParserPool(options, processes=1) as parsers:
+        [(_, parsed)] = parsers.map([(None, claim.citation.uri.rpartition("/")[2], data)])
+    return str(parsed) if isinstance(parsed, SourceError) else tuple(parsed.documents)
+
+
+def _pick(claim: Claim, documents: tuple[ChunkedDocument, ...] | str) -> ChunkedDocument | str:
+    """The cited one of a file's documents, or why there is none."""
+    if isinstance(documents, str):
+        return documents
+    if claim.citation.row is None:
+        return documents[0] if documents else "no text in it"
+    for document in documents:
+        if document.id == claim.citation.doc_id:
+            return document
+    return f"no row {claim.citation.doc_id} in it any more"
+
+
+def _wrong_field(claim: Claim, document: ChunkedDocument) -> str | None:
+    """Which other field of the citation is wrong, though its text and position are right."""
+    cited = claim.citation
+    if document.row is None and cited.doc_id and not f"/{cited.uri}".endswith(f"/{cited.doc_id}"):
+        return f"the object is no document {cited.doc_id!r}"
+    actual: dict[str, object] = {"row": document.row}
+    chunk = next((p for p in document.chunks if p.start <= cited.start < p.end), None)
+    if chunk is not None:
+        actual |= {"page": chunk.page, "heading": chunk.heading}
+    for name, value in actual.items():
+        if getattr(cited, name) != value:
+            return f"its {name} is {value!r} and not {getattr(cited, name)!r}"
+    return None

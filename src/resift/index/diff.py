@@ -1,19 +1,27 @@
-"""A listing against a manifest: what is to be read, what is gone. Pure."""
+"""How a source differs from an index: what is to be read, what is gone, and whether too much is."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from resift.errors import MassDeletion
 from resift.index.manifest import Entry
+from resift.index.source_options import SourceOptions
 from resift.index.sources.listing import SourceObject
+from resift.index.sources.source import Listing
+from resift.index.versions.record import Version
+
+_MIN_LOST = 20
+_LOST_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """What a source and an index differ in.
+    """The difference between a listing and the entries of an index.
 
-    `added` and `changed` objects are to be read. `gone` entries are in the index and no longer in
-    the source; `unchanged` are as they should be, those of which nothing could be indexed as well.
-    Of `unseen` entries nothing is known: they, or a folder above them, could not be looked at.
+    `added` and `changed` objects are to be read. `gone` entries are not in the source any more;
+    `unchanged` ones need nothing, including those of which nothing could be indexed. `unseen`
+    entries, or a folder above them, could not be listed, so nothing is known of them.
     """
 
     added: tuple[SourceObject, ...]
@@ -33,11 +41,11 @@ class Diff:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """How an entry must have been made to be good still.
+    """How an entry must have been made to need no reading.
 
-    `made_by` names the parser of a key; `limits`, and which parsers are installed, decide what was
-    skipped; `precomputed_by` is the model whose states are wanted, if they are. `may_exceed` says of what
-    is indexed whether the limits of now might skip it: then it is read again.
+    `made_by` names the parser of a key. `limits`, and which parsers are installed, decide what was
+    skipped. `precomputed_by` is the model whose token states are wanted, if any. `may_exceed` says
+    whether an indexed object might be over the current limits: then it is read again.
     """
 
     made_by: Callable[[str], str]
@@ -45,10 +53,17 @@ class Expected:
     precomputed_by: str | None = None
     may_exceed: Callable[[SourceObject], bool] = lambda item: False
 
-    def of(self, key: str, passages: int) -> str:
-        """What `Origin.made_by` is for an object of so many passages."""
-        # What was skipped may have been so by a limit, or for want of a parser: another try.
+    def fingerprint(self, key: str, passages: int) -> str:
+        """What `Origin.made_by` is for an object with so many passages."""
+        # A skipped object may have been over a limit, or its parser was not installed.
         return self.made_by(key) if passages else f"{self.made_by(key)} {self.limits}"
+
+    def matches(self, key: str, entry: Entry) -> bool:
+        """Whether an entry was made as expected, whatever its object's content."""
+        if entry.origin.made_by != self.fingerprint(key, entry.passages):
+            return False
+        wanted = self.precomputed_by
+        return not (wanted and entry.passages) or entry.precomputed_by == wanted
 
 
 def compare(
@@ -57,30 +72,30 @@ def compare(
     expected: Expected,
     unseen: Sequence[str] = (),
 ) -> Diff:
-    """Compare by URI, ETag, size and by what has parsed the object and kept its states.
+    """Compare by URI, ETag, size, parser and precomputing model.
 
-    `unseen` are the URIs of what could not be looked at; nothing is known of what is below them.
+    `unseen` are the URIs of what could not be listed; nothing is known of what is below them.
     """
     added, changed, unchanged = [], [], []
     for item in objects:
         entry = entries.get(item.uri)
         if entry is None:
             added.append(item)
-        elif _is_good(item, entry, expected):
+        elif _is_current(item, entry, expected):
             unchanged.append(entry)
         else:
             changed.append(item)
     listed = {item.uri for item in objects}
     missing = {uri: entry for uri, entry in entries.items() if uri not in listed}
     unknown = {uri.rstrip("/") for uri in unseen}
-    gone = tuple(entry for uri, entry in missing.items() if not lies_below(uri, unknown))
-    kept = tuple(entry for uri, entry in missing.items() if lies_below(uri, unknown))
-    return Diff(tuple(added), tuple(changed), gone, tuple(unchanged), kept)
+    gone = tuple(entry for uri, entry in missing.items() if not ancestor(uri, unknown))
+    retained = tuple(entry for uri, entry in missing.items() if ancestor(uri, unknown))
+    return Diff(tuple(added), tuple(changed), gone, tuple(unchanged), retained)
 
 
-def lies_below(uri: str, places: Set[str]) -> str | None:
-    """The one of these places, without slash at its end, that something is or lies below."""
-    while uri and uri not in places:
+def ancestor(uri: str, uris: Set[str]) -> str | None:
+    """The one of `uris`, which have no slash at the end, that is `uri` or a folder above it."""
+    while uri and uri not in uris:
         uri = uri.rpartition("/")[0]
     return uri or None
 
@@ -88,29 +103,100 @@ def lies_below(uri: str, places: Set[str]) -> str | None:
 def below(root: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
     """The entries of one source."""
     prefix = root.rstrip("/") + "/"
-    return {uri: own for uri, own in entries.items() if uri == root or uri.startswith(prefix)}
+    return {uri: entry for uri, entry in entries.items() if uri == root or uri.startswith(prefix)}
 
 
 def is_new(entry: Entry, published: Mapping[str, Entry]) -> bool:
-    """Whether these are other passages than those that readers were given of the object."""
+    """Whether its passages differ from those that are published of the object."""
     before = published.get(entry.origin.uri)
     return before is None or before.origin.attempt != entry.origin.attempt
 
 
-def is_made_so(entry: Entry, expected: Expected, key: str) -> bool:
-    """Whether an entry was made as it is expected to be, whatever it was made of."""
-    if entry.origin.made_by != expected.of(key, entry.passages):
-        return False
-    return (
-        not (expected.precomputed_by and entry.passages)
-        or entry.precomputed_by == expected.precomputed_by
-    )
-
-
-def _is_good(item: SourceObject, entry: Entry, expected: Expected) -> bool:
+def _is_current(item: SourceObject, entry: Entry, expected: Expected) -> bool:
     origin = entry.origin
     if (origin.etag, origin.size) != (item.etag, item.size):
         return False
     if entry.passages and expected.may_exceed(item):
         return False
-    return is_made_so(entry, expected, item.key)
+    return expected.matches(item.key, entry)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceComparison:
+    """What is known before anything is read.
+
+    `before` is the newest version and `published` its entries; `changes` is how `listing` differs
+    from those.
+    """
+
+    source_uri: str
+    before: Version | None
+    published: Mapping[str, Entry]
+    source_options: SourceOptions
+    expected: Expected
+    listing: Listing
+    changes: Diff = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "changes", self.diff(self.published))
+
+    def diff(self, entries: Mapping[str, Entry]) -> Diff:
+        """How the listing differs from these entries."""
+        unseen = [uri for uri, _ in self.listing.unseen]
+        entries = below(self.source_uri, entries)
+        return compare(self.listing.objects, entries, self.expected, unseen)
+
+    def refusal(
+        self, emptied: Sequence[tuple[Entry, str]] = (), new: int | None = None
+    ) -> str | None:
+        """One line that says which documents would leave the index; None if not too many would.
+
+        `emptied` are published entries whose objects now give no text, with a reason each; `new`
+        is how many documents were added, if that is known. Too many are more than half, if that is
+        20 or more, and all, however few. A document that was moved does not count. An unmounted
+        disk, a mistyped prefix and a missing column all look like deleted documents.
+        """
+        indexed = below(self.source_uri, self.published)
+        documents = sum(1 for entry in indexed.values() if entry.passages)
+        changes = self.changes
+        gone = _not_moved(changes)
+        lost = len(gone) + len(emptied)
+        remaining = len(changes.added) + len(changes.changed) if new is None else new
+        everything = lost == documents and not remaining
+        if not lost or not (everything or (lost >= _MIN_LOST and lost > _LOST_SHARE * documents)):
+            return None
+        parts = []
+        if gone:
+            parts.append(f"{len(gone):,} are not there any more (like {gone[0].origin.uri})")
+        if emptied:
+            entry, reason = emptied[0]
+            uri = entry.origin.uri
+            parts.append(f"{len(emptied):,} give no text any more (like {uri}: {reason})")
+        return (
+            f"{self.source_uri}: {lost:,} of {documents:,} indexed documents would leave the "
+            f"index: {' and '.join(parts)}; check the source and the options, or go on with "
+            "--allow-deletes (allow_deletes=True)"
+        )
+
+    def check_deletions(
+        self, emptied: Sequence[tuple[Entry, str]] = (), new: int | None = None
+    ) -> None:
+        """Raise `MassDeletion` if there is a `refusal`."""
+        reason = self.refusal(emptied, new)
+        if reason:
+            raise MassDeletion(reason)
+
+
+def _not_moved(changes: Diff) -> list[Entry]:
+    """Gone entries with passages, except those whose content was added under another name."""
+    added = Counter((item.etag, item.size) for item in changes.added)
+    gone = []
+    for entry in changes.gone:
+        content = (entry.origin.etag, entry.origin.size)
+        if not entry.passages:
+            continue
+        if added[content]:
+            added[content] -= 1
+        else:
+            gone.append(entry)
+    return gone

@@ -1,4 +1,4 @@
-"""What a version holds, object by object: what a listing is compared with."""
+"""What a version holds, object by object: a listing of the source is compared with it."""
 
 import io
 from collections.abc import Iterable, Mapping
@@ -9,13 +9,15 @@ from secrets import token_hex
 from resift.extras import require
 from resift.index.table.rows import ORIGIN_COLUMNS, Origin
 
+_COLUMNS = ("passages", "precomputed_by", "problems")
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object: how it was read, what became of it.
+    """One object: how it was read, and with which result.
 
     `passages` is 0 for an object of which nothing could be indexed; `problems` say why, or which
-    of its parts could not. `precomputed_by` is the model that kept its passages' states, if one did.
+    of its parts could not. `precomputed_by` is the model that precomputed token states, if any.
     """
 
     origin: Origin
@@ -41,7 +43,7 @@ def to_parquet(entries: Mapping[str, Entry]) -> bytes:
     parquet = require("pyarrow.parquet", "index")
     ordered = [entries[uri] for uri in sorted(entries)]
     columns = {name: [getattr(entry.origin, name) for entry in ordered] for name in ORIGIN_COLUMNS}
-    columns |= {name: [getattr(entry, name) for entry in ordered] for name in _OWN}
+    columns |= {name: [getattr(entry, name) for entry in ordered] for name in _COLUMNS}
     kinds = {"size": arrow.int64(), "passages": arrow.int64(), "content": arrow.binary()}
     kinds["problems"] = arrow.list_(arrow.string())
     schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in columns])
@@ -52,24 +54,23 @@ def to_parquet(entries: Mapping[str, Entry]) -> bytes:
 
 def from_parquet(data: bytes) -> dict[str, Entry]:
     """Entries by URI."""
-    # In this thread alone, and not by `read_table`: that scans in Arrow's threads whatever it is
-    # told, they let go of `data` when they like, and where that is while Python ends, the process
-    # is aborted (6 of 80).
+    # Not `read_table`: it always scans in Arrow's threads. They release `data` late, and where
+    # that is while Python ends, the process is aborted (6 of 80).
     parquet = require("pyarrow.parquet", "index")
     table = parquet.ParquetFile(io.BytesIO(data), pre_buffer=False).read(use_threads=False)
     origins = map(Origin, *(table[name].to_pylist() for name in ORIGIN_COLUMNS))
-    own = zip(*(table[name].to_pylist() for name in _OWN), strict=True)
+    columns = zip(*(table[name].to_pylist() for name in _COLUMNS), strict=True)
     return {
         origin.uri: Entry(origin, passages, precomputed_by, tuple(problems))
-        for origin, (passages, precomputed_by, problems) in zip(origins, own, strict=True)
+        for origin, (passages, precomputed_by, problems) in zip(origins, columns, strict=True)
     }
 
 
-def newest(groups: Iterable[Entry]) -> tuple[dict[str, Entry], list[Entry]]:
-    """Of all that was ever written: the last attempt at each object, and what that replaces."""
+def newest(entries: Iterable[Entry]) -> tuple[dict[str, Entry], list[Entry]]:
+    """The last attempt at each object, by URI, and the entries that these replace."""
     current: dict[str, Entry] = {}
     replaced = []
-    for entry in groups:
+    for entry in entries:
         other = current.get(entry.origin.uri)
         if other is None:
             current[entry.origin.uri] = entry
@@ -79,6 +80,3 @@ def newest(groups: Iterable[Entry]) -> tuple[dict[str, Entry], list[Entry]]:
         else:
             replaced.append(entry)
     return current, replaced
-
-
-_OWN = ("passages", "precomputed_by", "problems")

@@ -1,8 +1,8 @@
 """Text as both retrievers search it: without invisible characters, equivalent characters unified.
 
-The only place that does so. Documents and passages keep their characters, so that the offsets of a
-citation are those of the original text. A change here must raise `parsing.chunking.VERSION`, so that
-indexed documents are read again.
+Documents and passages keep their characters, so that the offsets of a citation are those of the
+original text. A change here must raise `parsing.chunking.VERSION`, so that indexed documents are
+read again.
 """
 
 import re

@@ -1,35 +1,26 @@
-"""What a sync would do, without doing it: a sample is read and embedded, the rest reckoned."""
+"""What a sync would do: a sample is read and embedded, the rest estimated."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from resift.errors import SourceError, Unreadable, Vanished
-from resift.index.deletion_guard import DeletionGuard
-from resift.index.diff import Diff, below
-from resift.index.embed import Embedder, is_remote
+from resift.index.diff import SourceComparison
+from resift.index.embed import Embedder, Models, is_remote
 from resift.index.parsing.formats import NO_TEXT
 from resift.index.report import by_file
-from resift.index.run import read
+from resift.index.run import read_objects
 from resift.index.source_options import SourceOptions
 from resift.index.sources.listing import SourceObject
 from resift.index.sources.source import Source
-from resift.index.sync import (
-    IndexHandle,
-    Models,
-    SourceComparison,
-    SyncConsent,
-    look,
-    refuse_empty,
-    refuse_place,
-)
+from resift.index.sync import NO_CONSENT, SyncConsent, compare_source
+from resift.index.versions.published import Versions
 from resift.index.writer import COMMIT_PASSAGES
 
-_NOTHING = SyncConsent()
 _SAMPLE_OBJECTS = 200
 _SAMPLE_BYTES = 8 << 20
 _SAMPLE_PASSAGES = 256
-# What a sync asks of the index whatever it does, and for each commit: 45 to 51 requests with one
+# Requests of a sync to the index: always, and for each commit. Measured: 45 to 51 with one
 # commit, 107 with ten (LOG.md, 2026-11-23).
 _REQUESTS_TO_PUBLISH = 40
 _REQUESTS_TO_COMMIT = 7
@@ -39,12 +30,12 @@ _REQUESTS_TO_COMMIT = 7
 class SyncPlan:
     """What a sync would do. Counts are of objects, unless they say otherwise.
 
-    Of the objects to be read `sampled` were read now; `passages` to be embedded and `seconds` are
-    reckoned from those, by bytes, and are exact for nothing but them. A server's embedder is sent
-    nothing: `embeds_elsewhere`, and `seconds` are without it. `requests` go to the source and to
-    the index, those of this plan not counted. `refusal` is why a sync would stop, as far as that
-    is known before all is read; None where it would not. `skipped` and `partly_read` are those of
-    a `SyncReport`.
+    `sampled` of the objects to be read were read now; `passages` to be embedded and `seconds` are
+    estimated from those, by bytes, and are exact where all were sampled. An embedding server gets
+    no text: `embeds_elsewhere` is set, and `seconds` leaves embedding out. `requests` go to the
+    source and to the index, without those of this plan. `refusal` is why a sync would stop, as far
+    as that is known before everything is read; None where it would not. `skipped` and
+    `partly_read` are as in a `SyncReport`.
     """
 
     added: int
@@ -65,7 +56,7 @@ class SyncPlan:
 
 @dataclass
 class _Sample:
-    """What reading some of the objects has shown."""
+    """The result of reading some of the objects."""
 
     passages: int = 0
     seconds: float = 0.0
@@ -76,101 +67,103 @@ class _Sample:
 
 def plan(
     source: Source,
-    place: IndexHandle,
+    versions: Versions,
     models: Models,
     source_options: SourceOptions | None = None,
     *,
-    allowed: SyncConsent = _NOTHING,
+    consent: SyncConsent = NO_CONSENT,
 ) -> SyncPlan:
-    """Compare, read a sample, and reckon; raise what a sync would raise before it reads."""
-    compared = look(source, place, models, source_options)
-    refuse_place(source, place, compared.before)
-    listing = compared.listing
-    diff = compared.diff(source, compared.published)
-    refuse_empty(source, listing, diff)
-    to_read = diff.to_read
-    sample = _sample(to_read)
-    tried = _try(source, sample, models.embedder, compared.source_options)
-    share = sum(item.size for item in to_read) / max(1, sum(item.size for item in sample))
-    if len(sample) == len(to_read):
-        share = 1.0
-    count = round(tried.passages * share)
+    """Compare, read a sample and estimate; raises what a sync would raise before it reads."""
+    comparison = compare_source(source, versions, models, source_options)
+    listing, changes = comparison.listing, comparison.changes
+    to_read = changes.to_read
+    items = _choose(to_read)
+    sample = _read_sample(source, items, models.embedder, comparison.source_options)
+    size = sum(item.size for item in to_read)
+    factor = size / max(1, sum(item.size for item in items)) if len(items) < len(to_read) else 1.0
+    passages = round(sample.passages * factor)
     requests = listing.requests + len(to_read)
-    if diff:
-        commits = 1 + count // COMMIT_PASSAGES
+    if changes:
+        commits = 1 + passages // COMMIT_PASSAGES
         requests += _REQUESTS_TO_PUBLISH + commits * _REQUESTS_TO_COMMIT
     return SyncPlan(
-        added=len(diff.added),
-        changed=len(diff.changed),
-        deleted=sum(1 for entry in diff.gone if entry.passages),
-        unchanged=sum(1 for entry in diff.unchanged if entry.passages),
-        bytes=sum(item.size for item in to_read),
-        passages=count,
-        seconds=tried.seconds * share,
+        added=len(changes.added),
+        changed=len(changes.changed),
+        deleted=sum(1 for entry in changes.gone if entry.passages),
+        unchanged=sum(1 for entry in changes.unchanged if entry.passages),
+        bytes=size,
+        passages=passages,
+        seconds=sample.seconds * factor,
         requests=requests,
-        sampled=len(sample),
-        skipped=by_file((*tried.skipped, *listing.odd, *listing.unseen)),
-        partly_read=tuple(sorted(tried.partly_read)),
+        sampled=len(items),
+        skipped=by_file((*sample.skipped, *listing.odd, *listing.unseen)),
+        partly_read=tuple(sorted(sample.partly_read)),
         passed_over=listing.passed_over,
         embeds_elsewhere=is_remote(models.embedder),
-        refusal=None if allowed.deletes else _refusal(source, compared, diff, tried),
+        refusal=None if consent.deletes else _refusal(comparison, sample),
     )
 
 
-def _sample(items: tuple[SourceObject, ...]) -> list[SourceObject]:
+def _choose(items: Sequence[SourceObject]) -> list[SourceObject]:
     """All objects, or some from everywhere in the listing."""
     step = max(1, -(-len(items) // _SAMPLE_OBJECTS))
-    sample: list[SourceObject] = []
+    chosen: list[SourceObject] = []
     size = 0
     for item in items[::step]:
-        if sample and size + item.size > _SAMPLE_BYTES:
+        if chosen and size + item.size > _SAMPLE_BYTES:
             break
-        sample.append(item)
+        chosen.append(item)
         size += item.size
-    return sample
+    return chosen
 
 
-def _refusal(source: Source, compared: SourceComparison, diff: Diff, tried: _Sample) -> str | None:
-    """Why a sync would stop: for what is gone, or for what the sample has no text of any more."""
-    indexed = below(source.uri, compared.published)
+def _refusal(comparison: SourceComparison, sample: _Sample) -> str | None:
+    """Why a sync would stop, by what is gone and what of the sample has no text any more."""
+    published = comparison.published
     emptied = [
-        (indexed[uri], reason)
-        for uri, reason in tried.without_text.items()
-        if uri in indexed and indexed[uri].passages
+        (published[uri], reason)
+        for uri, reason in sample.without_text.items()
+        if uri in published and published[uri].passages
     ]
-    came = len(diff.added) + len(diff.changed) - len(tried.without_text)
-    return DeletionGuard(source.uri, indexed).why_not(diff, emptied, new=came)
+    changes = comparison.changes
+    new = len(changes.added) + len(changes.changed) - len(sample.without_text)
+    return comparison.refusal(emptied, new)
 
 
-def _try(
-    source: Source, items: list[SourceObject], embedder: Embedder, source_options: SourceOptions
+def _read_sample(
+    source: Source,
+    items: Sequence[SourceObject],
+    embedder: Embedder,
+    source_options: SourceOptions,
 ) -> _Sample:
-    """Read a sample, and embed some of its passages."""
-    tried = _Sample()
+    """Read these objects, and embed some of their passages."""
+    sample = _Sample()
     if not items:
-        return tried
+        return sample
     started = time.perf_counter()
     texts: list[str] = []
-    for found, outcome in read(source, items, source_options):
-        uri = found.item.uri
-        if isinstance(outcome, Unreadable | Vanished):
-            tried.skipped.append((uri, str(outcome)))
+    for read, parsed in read_objects(source, items, source_options):
+        uri = read.item.uri
+        if isinstance(parsed, Unreadable | Vanished):
+            sample.skipped.append((uri, str(parsed)))
             continue
-        problems = (str(outcome),) if isinstance(outcome, SourceError) else outcome.problems
-        documents = () if isinstance(outcome, SourceError) else outcome.documents
-        passages = [f"{own.title}\n{piece.text}" for own in documents for piece in own.chunks]
+        problems = (str(parsed),) if isinstance(parsed, SourceError) else parsed.problems
+        documents = () if isinstance(parsed, SourceError) else parsed.documents
+        passages = [
+            f"{document.title}\n{chunk.text}" for document in documents for chunk in document.chunks
+        ]
         if not passages:
             problems = problems or (NO_TEXT,)
-            tried.without_text[uri] = problems[0]
+            sample.without_text[uri] = problems[0]
         elif problems:
-            tried.partly_read.append(uri)
-        tried.skipped += [(uri, problem) for problem in problems]
+            sample.partly_read.append(uri)
+        sample.skipped += [(uri, problem) for problem in problems]
         texts += passages
-    tried.passages, tried.seconds = len(texts), time.perf_counter() - started
-    some = texts[:: max(1, len(texts) // _SAMPLE_PASSAGES)][:_SAMPLE_PASSAGES]
-    if some and not is_remote(embedder):
-        embedder.embed(some[:8])  # what is only slow the first time does not count
+    sample.passages, sample.seconds = len(texts), time.perf_counter() - started
+    chosen = texts[:: max(1, len(texts) // _SAMPLE_PASSAGES)][:_SAMPLE_PASSAGES]
+    if chosen and not is_remote(embedder):
+        embedder.embed(chosen[:8])  # the first call is slower and does not count
         started = time.perf_counter()
-        embedder.embed(some)
-        tried.seconds += (time.perf_counter() - started) * len(texts) / len(some)
-    return tried
+        embedder.embed(chosen)
+        sample.seconds += (time.perf_counter() - started) * len(texts) / len(chosen)
+    return sample

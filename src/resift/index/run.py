@@ -1,4 +1,4 @@
-"""What becomes of each object that a sync reads, and how far it is."""
+"""One sync's objects: each is read, its passages or its problems are noted."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,7 +6,7 @@ from hashlib import blake2b
 from itertools import groupby
 
 from resift.errors import SourceError, Unreadable, Vanished
-from resift.index.diff import Diff, Expected, is_made_so, is_new
+from resift.index.diff import Diff, Expected, is_new
 from resift.index.manifest import Entry
 from resift.index.parsing.documents import ChunkedFile
 from resift.index.parsing.formats import NO_TEXT
@@ -18,17 +18,16 @@ from resift.index.sources.source import Source
 from resift.index.table.rows import Origin
 from resift.index.writer import Writer
 
-Outcome = ChunkedFile | SourceError
-# Of the work that a byte is, the part that is done once it was read and parsed. The bundled
-# embedder takes ten times as long as the parsers.
+# The share of the work for a byte that is done once it was read and parsed: the bundled embedder
+# takes ten times as long as the parsers.
 _READ_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a sync is: `passages` are in the index, `bytes` of documents read.
+    """How far a sync is: `passages` are in the index, `bytes` of documents were read.
 
-    `work` is the share of all that is done, from 0 to 1: most of it is embedding.
+    `work` is the share of all work that is done, from 0 to 1: most of it is embedding.
     """
 
     done_objects: int
@@ -44,7 +43,7 @@ ProgressCallback = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class ReadObject:
-    """An object, and what is known of it once it was read: its own ETag, and its bytes' hash."""
+    """An object and its state when it was read: ETag, size, and hash of its bytes."""
 
     item: SourceObject
     etag: str
@@ -53,52 +52,52 @@ class ReadObject:
     version: str | None
 
     def origin(self, made_by: str, attempt: str) -> Origin:
-        """Where its passages come from."""
+        """The origin of its passages."""
         return Origin(
             self.item.uri, self.etag, self.size, self.content, made_by, attempt, self.version
         )
 
 
-def read(
+def read_objects(
     source: Source, items: Sequence[SourceObject], source_options: SourceOptions
-) -> Iterator[tuple[ReadObject, Outcome]]:
+) -> Iterator[tuple[ReadObject, ChunkedFile | SourceError]]:
     """Each object as documents cut into passages, or why there are none.
 
-    In order, but files with columns of their own come after one another.
+    In order, but files with the same columns follow each other.
     """
-    by_columns = sorted(items, key=lambda item: source_options.columns_for(item.key).fingerprint)
-    for _, group in groupby(
-        by_columns, key=lambda item: source_options.columns_for(item.key).fingerprint
-    ):
+
+    def fingerprint(item: SourceObject) -> str:
+        return source_options.columns_for(item.key).fingerprint
+
+    limits = source_options.limits
+    for _, group in groupby(sorted(items, key=fingerprint), key=fingerprint):
         same = list(group)
-        columns = source_options.columns_for(same[0].key)
-        with ParserPool(ParseOptions(columns, source_options.limits)) as parsers:
-            yield from parsers.map(_files(source, same, source_options.limits.max_bytes))
+        options = ParseOptions(source_options.columns_for(same[0].key), limits)
+        with ParserPool(options) as parsers:
+            yield from parsers.map(_contents(source, same, limits.max_bytes))
 
 
-def _files(
+def _contents(
     source: Source, items: Sequence[SourceObject], max_bytes: int
 ) -> Iterator[tuple[ReadObject, str, bytes | SourceError]]:
-    for item, got in source.read_many(items, max_bytes):
-        if isinstance(got, SourceError):
-            yield ReadObject(item, item.etag, item.size, b"", None), item.key, got
+    for item, fetched in source.read_many(items, max_bytes):
+        if isinstance(fetched, SourceError):
+            yield ReadObject(item, item.etag, item.size, b"", None), item.key, fetched
         else:
-            content = blake2b(got.data, digest_size=16).digest()
-            yield (
-                ReadObject(item, got.etag, len(got.data), content, got.version),
-                item.key,
-                got.data,
-            )
+            data = fetched.data
+            content = blake2b(data, digest_size=16).digest()
+            object_ = ReadObject(item, fetched.etag, len(data), content, fetched.version)
+            yield object_, item.key, data
 
 
 @dataclass
 class SyncRun:
-    """Notes what becomes of each object.
+    """The result for each object of a sync.
 
-    `diff` is between the source and what the table holds, published or not. `again` are objects
-    that were read once more and gave what the table holds already, `skipped` those of which nothing
-    could be indexed; `unread` those that could not be read this time, with the reason; `vanished`
-    the URIs of those that are gone since they were listed.
+    `diff` is between the source and what the table holds, published or not. `reread` are objects
+    that were read again and gave what the table already holds, `skipped` those of which nothing
+    could be indexed, `unread` those that could not be read this time, with the reason, and
+    `vanished` the URIs of those that were deleted since they were listed.
     """
 
     writer: Writer
@@ -106,7 +105,7 @@ class SyncRun:
     diff: Diff
     progress: ProgressCallback | None
     skipped: dict[str, Entry] = field(default_factory=dict)
-    again: dict[str, Entry] = field(default_factory=dict)
+    reread: dict[str, Entry] = field(default_factory=dict)
     unread: list[tuple[str, str]] = field(default_factory=list)
     vanished: list[str] = field(default_factory=list)
     _done: int = 0
@@ -114,42 +113,50 @@ class SyncRun:
     _bytes_without: int = 0
 
     def __post_init__(self) -> None:
-        # Once: it is told of each object.
-        self._total = len(self.diff.added) + len(self.diff.changed)
-        self._total_bytes = sum(item.size for item in self.diff.added + self.diff.changed)
+        items = self.diff.added + self.diff.changed
+        self._total = len(items)
+        self._total_bytes = sum(item.size for item in items)
 
-    def take(self, found: ReadObject, outcome: Outcome) -> None:
+    def add(self, read: ReadObject, parsed: ChunkedFile | SourceError) -> None:
         """Add an object's passages, or note why there are none."""
-        uri, key, attempt = found.item.uri, found.item.key, self.writer.attempt
-        if isinstance(outcome, ChunkedFile) and any(doc.chunks for doc in outcome.documents):
-            origin = found.origin(self.expected.of(key, passages=1), attempt)
-            known = self.writer.known.get(uri)
-            if known and known.passages and self._is_same(key, origin, known):
-                self._bytes_without += found.item.size
-                self.again[uri] = replace(known, problems=outcome.problems)
-            else:
-                self.writer.take(origin, outcome)
+        if isinstance(parsed, ChunkedFile) and any(doc.chunks for doc in parsed.documents):
+            self._add_passages(read, parsed)
         else:
-            self._bytes_without += found.item.size
-            if isinstance(outcome, Unreadable | Vanished):
-                # Not noted in the manifest: it may come back with the same ETag.
-                self.unread.append((uri, str(outcome)))
-                self.vanished += [uri] if isinstance(outcome, Vanished) else []
-            else:
-                origin = found.origin(self.expected.of(key, passages=0), attempt)
-                reasons = outcome.problems if isinstance(outcome, ChunkedFile) else (str(outcome),)
-                self.skipped[uri] = Entry(origin, 0, problems=reasons or (NO_TEXT,))
+            self._bytes_without += read.item.size
+            self._skip(read, parsed)
         self._done += 1
-        self._bytes += found.item.size
-        self.tell()
+        self._bytes += read.item.size
+        self.report_progress()
         if self.writer.is_full:
-            self.writer.commit(self.tell)
+            self.writer.commit(self.report_progress)
+
+    def _add_passages(self, read: ReadObject, file: ChunkedFile) -> None:
+        uri, key = read.item.uri, read.item.key
+        origin = read.origin(self.expected.fingerprint(key, passages=1), self.writer.attempt)
+        known = self.writer.known.get(uri)
+        if known and known.passages and self._is_same(key, origin, known):
+            self._bytes_without += read.item.size
+            self.reread[uri] = replace(known, problems=file.problems)
+        else:
+            self.writer.add(origin, file)
+
+    def _skip(self, read: ReadObject, parsed: ChunkedFile | SourceError) -> None:
+        uri = read.item.uri
+        if isinstance(parsed, Unreadable | Vanished):
+            # Not noted in the manifest: it may be readable later with the same ETag.
+            self.unread.append((uri, str(parsed)))
+            self.vanished += [uri] if isinstance(parsed, Vanished) else []
+            return
+        fingerprint = self.expected.fingerprint(read.item.key, passages=0)
+        origin = read.origin(fingerprint, self.writer.attempt)
+        problems = parsed.problems if isinstance(parsed, ChunkedFile) else (str(parsed),)
+        self.skipped[uri] = Entry(origin, 0, problems=problems or (NO_TEXT,))
 
     def _is_same(self, key: str, read: Origin, known: Entry) -> bool:
-        held = known.origin
-        if (read.content, read.etag, read.size) != (held.content, held.etag, held.size):
+        before = known.origin
+        if (read.content, read.etag, read.size) != (before.content, before.etag, before.size):
             return False
-        return is_made_so(known, self.expected, key)
+        return self.expected.matches(key, known)
 
     def current(self) -> dict[str, Entry]:
         """What the index holds of each object of the source after this run, by URI.
@@ -157,14 +164,14 @@ class SyncRun:
         What could not be read this time stays as it was, unless it is gone.
         """
         known = self.writer.known
-        kept = {uri: known[uri] for uri, _ in self.unread if uri in known}
-        kept = {uri: entry for uri, entry in kept.items() if entry.passages}
+        unread = {uri: known[uri] for uri, _ in self.unread if uri in known}
+        unread = {uri: entry for uri, entry in unread.items() if entry.passages}
         unchanged = {entry.origin.uri: entry for entry in self.diff.unchanged}
-        current = unchanged | kept | self.again | self.writer.read | self.skipped
+        current = unchanged | unread | self.reread | self.writer.committed | self.skipped
         return {uri: entry for uri, entry in current.items() if uri not in self.vanished}
 
-    def new(self, published: Mapping[str, Entry]) -> int:
-        """How many objects have other passages now than those that are published."""
+    def count_new(self, published: Mapping[str, Entry]) -> int:
+        """How many objects have passages that differ from the published ones."""
         entries = self.current().values()
         return sum(1 for entry in entries if entry.passages and is_new(entry, published))
 
@@ -174,14 +181,14 @@ class SyncRun:
         return [(old, entry.problems[0]) for old, entry in before if old and old.passages]
 
     def stale(self) -> frozenset[Origin]:
-        """What is in the index of objects that are gone, or of which nothing can be read now."""
+        """Origins in the index of objects that are gone, or of which nothing can be read now."""
         vanished = (self.writer.known.get(uri) for uri in self.vanished)
         emptied = (entry for entry, _ in self.emptied(self.writer.known))
         entries = (*self.diff.gone, *vanished, *emptied)
         return frozenset(entry.origin for entry in entries if entry and entry.passages)
 
-    def tell(self) -> None:
-        """Interpolation how far it is."""
+    def report_progress(self) -> None:
+        """Call `progress`, if there is one."""
         if not self.progress:
             return
         finished = self._bytes_without + self.writer.bytes

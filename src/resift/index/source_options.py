@@ -1,7 +1,7 @@
 """How a source is read: which of its files, which columns of tables, within which limits.
 
-An index remembers it for each of its sources, so that a later run that says nothing reads the
-source as it was read before.
+An index stores this for each of its sources, so that a later sync without options reads the source
+in the same way.
 """
 
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ from resift.index.sources.patterns import ALL, Globs, Pattern
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """How a source is read: which keys, which columns of tables, within which limits.
+    """How a source is read: which files, which columns of tables, within which limits.
 
     `columns_by_pattern` has ``(pattern, columns)`` for the files that a pattern matches, as in
-    ``.gitignore``; the last one that does counts, and `columns` where none does. With
-    `follow_links` links of a folder are followed, also out of it.
+    ``.gitignore``; the last one that matches counts, and `columns` where none does. With
+    `follow_links` links in a folder are followed, also out of it.
     """
 
     globs: Globs = ALL
@@ -53,7 +53,9 @@ class SourceOptions:
             "exclude": list(self.globs.exclude),
             "columns": asdict(self.columns),
             "limits": asdict(self.limits),
-            "columns_by_pattern": [[name, asdict(own)] for name, own in self.columns_by_pattern],
+            "columns_by_pattern": [
+                [name, asdict(columns)] for name, columns in self.columns_by_pattern
+            ],
             "follow_links": self.follow_links,
         }
 
@@ -62,7 +64,7 @@ class SourceOptions:
         """What `to_json` gave; raise `ValueError` for anything else."""
         try:
             globs = Globs(_texts(value["include"]), _texts(value["exclude"]))
-            by_pattern = [(_is(p, str), _columns(own)) for p, own in value["columns_by_pattern"]]
+            by_pattern = [(_is(p, str), _columns(c)) for p, c in value["columns_by_pattern"]]
             limits = {name: _is(number, int, float) for name, number in value["limits"].items()}
             return cls(
                 globs,
@@ -72,7 +74,7 @@ class SourceOptions:
                 _is(value["follow_links"], bool),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"no options of a sync ({error})") from error
+            raise ValueError(f"not the options of a sync ({error})") from error
 
 
 def _rules(given: Any) -> tuple[tuple[str, Columns], ...]:
@@ -87,21 +89,21 @@ def _rules(given: Any) -> tuple[tuple[str, Columns], ...]:
     return tuple((pattern, columns) for pattern, columns in given)
 
 
-AS_IT_IS = SourceOptions()
+DEFAULT_OPTIONS = SourceOptions()
 
 
 def remembered(source_options: Mapping[str, Any], source_uri: str) -> SourceOptions:
-    """How a source was read last; without its own, the columns and limits of one that holds it.
+    """The stored options of a source, or the columns and limits of a source that contains it.
 
-    Raise `ValueError` for what nobody has written so.
+    Raises `ValueError` for malformed ones.
     """
     if source_uri in source_options:
         return SourceOptions.from_json(source_options[source_uri])
-    around = [uri for uri in source_options if source_uri.startswith(uri.rstrip("/") + "/")]
-    if not around:
-        return AS_IT_IS
-    # Patterns are for keys below that other source.
-    nearest = SourceOptions.from_json(source_options[max(around, key=len)])
+    containing = [uri for uri in source_options if source_uri.startswith(uri.rstrip("/") + "/")]
+    if not containing:
+        return DEFAULT_OPTIONS
+    # Its patterns are for keys below it, not below this source.
+    nearest = SourceOptions.from_json(source_options[max(containing, key=len)])
     return replace(nearest, globs=ALL, columns_by_pattern=())
 
 
@@ -115,5 +117,5 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 def _is(value: Any, *kinds: type) -> Any:
     if type(value) not in kinds:
-        raise TypeError(f"{type(value).__name__} where {kinds[0].__name__} was expected")
+        raise TypeError(f"expected {kinds[0].__name__}, got {type(value).__name__}")
     return value

@@ -1,36 +1,28 @@
-"""An index is brought up to date with its source: list, compare, read, embed, commit, publish.
+"""An index is brought up to date with a source: list, compare, read, embed, commit, publish.
 
-An object is known by URI, ETag, size and the parser that read it. What has changed is written
-beside what was there, whole objects in a commit; `publish` drops what is replaced. So a run can
-end at any moment: the next one finds what is done, and does the rest. Readers see none of it before
-it is all there.
+An object is identified by URI, ETag, size and the parser that read it. What has changed is written
+next to the existing passages, whole objects in one commit; `publish` drops what is replaced. So a
+run can end at any moment: the next one finds what is done and does the rest. Readers see the result
+only once it is complete.
 
-Only what lies below the given source is compared: one index can hold several sources. A run that
-would take most of what is indexed out of the index stops (`guard`).
+Only what is below the given source is compared, so one index can hold several sources.
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 from resift.errors import IndexMismatch, InputError, SourceError, StoreError
-from resift.index.deletion_guard import DeletionGuard, refuse
-from resift.index.diff import Diff, Expected, below, compare
-from resift.index.embed import Embedder
+from resift.index.diff import Expected, SourceComparison
+from resift.index.embed import Embedder, Models
 from resift.index.manifest import Entry, attempt_after, new_attempt, newest
 from resift.index.parsing.formats import may_exceed, optional_parsers, parsing_fingerprint
 from resift.index.parsing.options import NO_LIMITS, ParseLimits
-from resift.index.precompute import Precomputer
 from resift.index.publish import SyncDelta, publish, rolled_back
-from resift.index.report import Finished, SyncReport, make_report
-from resift.index.run import Progress as Progress
-from resift.index.run import ProgressCallback, SyncRun, read
-from resift.index.source_options import AS_IT_IS as AS_IT_IS
+from resift.index.report import SyncReport, make_report
+from resift.index.run import ProgressCallback, SyncRun, read_objects
 from resift.index.source_options import SourceOptions, remembered
-from resift.index.sources.source import Listing, Source, lies_in_an_index
+from resift.index.sources.source import Source, lies_in_an_index
 from resift.index.storage.doctor import refuse_unsafe
-from resift.index.storage.location import Location
 from resift.index.table.store import Store
 from resift.index.versions.published import Versions
 from resift.index.versions.record import Version
@@ -38,151 +30,96 @@ from resift.index.writer import Writer
 
 
 @dataclass(frozen=True, slots=True)
-class Models:
-    """What reads texts: for vectors, and for what a reranker need not read again, if one should."""
-
-    embedder: Embedder
-    precomputer: Callable[[], Precomputer | None] = lambda: None
-    token_states: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class IndexHandle:
-    """Where an index is."""
-
-    location: Location
-    versions: Versions
-
-
-@dataclass(frozen=True, slots=True)
 class SyncConsent:
-    """What a sync stops at unless it is allowed: a store that loses writes, most documents gone."""
+    """What stops a sync unless it is allowed: a store that loses writes, mass deletion."""
 
     unsafe: bool = False
     deletes: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SourceComparison:
-    """What is known before anything is read: the newest version, the listing, how they differ."""
-
-    before: Version | None
-    published: dict[str, Entry]
-    source_options: SourceOptions
-    expected: Expected
-    listing: Listing
-
-    def diff(self, source: Source, entries: dict[str, Entry]) -> Diff:
-        """How the listing differs from these entries."""
-        unseen = [uri for uri, _ in self.listing.unseen]
-        return compare(self.listing.objects, below(source.uri, entries), self.expected, unseen)
+NO_CONSENT = SyncConsent()
 
 
 def sync(
     source: Source,
-    place: IndexHandle,
+    versions: Versions,
     models: Models,
     source_options: SourceOptions | None = None,
     progress: ProgressCallback | None = None,
     *,
-    allowed: SyncConsent = SyncConsent(),
+    consent: SyncConsent = NO_CONSENT,
 ) -> SyncReport:
     """Make the index hold what `source` holds, and publish it; without changes nothing is written.
 
-    `source_options` None is as the source was read last. Raise `SourceError` if the source cannot be
-    listed, or has no documents and never had, `SourceLost` if it cannot be read any more: what was
-    committed until then is not lost; and `MassDeletion` before most of what is indexed would go.
+    `source_options` None takes the options of the last sync. Raises `SourceError` if the source
+    cannot be listed, or has no documents and never had any; `SourceLost` if it cannot be read any
+    more, though what was committed until then is kept; and `MassDeletion` before most of what is
+    indexed would be deleted.
     """
     started = time.perf_counter()
     attempt = new_attempt()
-    compared = look(source, place, models, source_options)
-    before, published = compared.before, compared.published
-    refuse_place(source, place, before)
-    changes = compared.diff(source, published)
-    refuse_empty(source, compared.listing, changes)
-    guard = DeletionGuard(source.uri, below(source.uri, published))
-    if not allowed.deletes:
-        refuse(guard.why_not(changes))
-    remember = {source.uri: compared.source_options.to_json()}
-    told = partial(Finished, source.uri, compared.listing, before, published, changes)
-    if before and not changes and remember.items() <= before.source_options.items():
-        return make_report(started, told(None, before))
-    if not allowed.unsafe:
-        refuse_unsafe(place.location)
-    store = Store.open(place.location, models.embedder)
-    known = _known(store, before, published)
-    diff = compared.diff(source, known)  # a run that was broken off may have done some of it
-    earlier = rolled_back(place.versions, before)
+    comparison = compare_source(source, versions, models, source_options)
+    before, published = comparison.before, comparison.published
+    if not consent.deletes:
+        comparison.check_deletions()
+    options = {source.uri: comparison.source_options.to_json()}
+    if before and not comparison.changes and options.items() <= before.source_options.items():
+        return make_report(started, comparison, None, before)
+    if not consent.unsafe:
+        refuse_unsafe(versions.location)
+    store = Store.open(versions.location, models.embedder)
+    known = _known(store, comparison)
+    diff = comparison.diff(known)  # an interrupted run may have written some of it
+    earlier = rolled_back(versions, before)
     writer = Writer(store, models, known, attempt_after(known.values(), attempt), earlier)
-    run = SyncRun(writer, compared.expected, diff, progress)
-    for found, outcome in read(source, diff.to_read, compared.source_options):
-        run.take(found, outcome)
-    writer.commit(run.tell)
-    if not allowed.deletes:
-        refuse(guard.why_not(changes, run.emptied(published), new=run.new(published)))
+    run = SyncRun(writer, comparison.expected, diff, progress)
+    for read, parsed in read_objects(source, diff.to_read, comparison.source_options):
+        run.add(read, parsed)
+    writer.commit(run.report_progress)
+    if not consent.deletes:
+        comparison.check_deletions(run.emptied(published), run.count_new(published))
     gone = frozenset(entry.origin.uri for entry in diff.gone)
-    news = SyncDelta(run.current(), gone, run.stale(), remember)
-    version = publish(store, place.versions, models.embedder, news)
-    return make_report(started, told(run, version))
+    delta = SyncDelta(run.current(), gone, run.stale(), options)
+    version = publish(store, versions, models.embedder, delta)
+    return make_report(started, comparison, run, version)
 
 
-def refuse_place(source: Source, place: IndexHandle, before: Version | None) -> None:
-    """Raise `StoreError` for an index that has lost files, `InputError` for one in its source.
+def compare_source(
+    source: Source, versions: Versions, models: Models, source_options: SourceOptions | None
+) -> SourceComparison:
+    """List the source and compare it with the newest version.
 
-    An index that begins in the very folder of its documents is a slip of the command line.
+    Raises what `sync` raises before it reads anything.
     """
+    before = versions.newest()
+    if before is None and lies_in_an_index(versions.location):
+        uri = versions.location.uri
+        raise InputError(f"{uri}: lies in an index; name another folder or prefix for this one")
+    _check_embedder(versions, before, models.embedder)
+    last = _last_limits(versions, before, source.uri)
+    source_options = source_options or last_source_options(versions, before, source.uri)
+    listing = source.list(source_options.globs, follow_links=source_options.follow_links)
+    published = versions.entries(before) if before else {}
+    expected = expected_entries(models, source_options, last)
+    comparison = SourceComparison(source.uri, before, published, source_options, expected, listing)
     if before is not None:
-        place.versions.refuse_lost(before)
-    elif source.uri.rstrip("/") == place.location.uri.rstrip("/"):
-        raise InputError(
-            f"{place.location.uri}: the index would lie among the documents that it is of; name "
+        versions.refuse_lost(before)
+    elif source.uri.rstrip("/") == versions.location.uri.rstrip("/"):
+        raise InputError(  # most likely a slip of the command line
+            f"{versions.location.uri}: the index would be among the documents that it is of; name "
             "another folder or prefix for it, below this one if you like"
         )
+    if not (listing.objects or listing.odd or listing.unseen or comparison.changes.gone):
+        raise SourceError(f"{source.uri}: no documents there: check the URI and the patterns")
+    return comparison
 
 
-def look(
-    source: Source, place: IndexHandle, models: Models, source_options: SourceOptions | None
-) -> SourceComparison:
-    """Find out how the source is read, list it and load what the index holds."""
-    before = place.versions.newest()
-    if before is None and lies_in_an_index(place.location):
-        raise InputError(f"{place.location.uri}: lies in an index; name another place for this one")
-    check_embedder(place, before, models.embedder)
-    last = _last_limits(place, before, source.uri)
-    source_options = source_options or last_source_options(place, before, source.uri)
-    listing = source.list(source_options.globs, follow_links=source_options.follow_links)
-    published = place.versions.entries(before) if before else {}
-    return SourceComparison(
-        before, published, source_options, expect(models, source_options, last), listing
-    )
-
-
-def last_source_options(
-    place: IndexHandle, version: Version | None, source_uri: str
-) -> SourceOptions:
-    """How a source was read when this version was made; raise `StoreError` if that is damaged."""
-    try:
-        return remembered(version.source_options if version else {}, source_uri)
-    except ValueError as error:
-        raise StoreError(
-            f"{place.location.uri}: the options that it remembers are damaged ({error}): give them "
-            "anew, beginning with the usual ones (--forget, or source_options=SourceOptions(…))"
-        ) from error
-
-
-def _last_limits(place: IndexHandle, before: Version | None, source_uri: str) -> ParseLimits:
-    try:
-        return last_source_options(place, before, source_uri).limits
-    except StoreError:  # damaged: how it was read is not known
-        return NO_LIMITS
-
-
-def expect(
+def expected_entries(
     models: Models, source_options: SourceOptions, last: ParseLimits | None = None
 ) -> Expected:
-    """How an entry must have been made to be left alone; `last` are the limits it was read in.
+    """How entries must have been made to need no reading.
 
-    None is those of `source_options`.
+    `last` are the limits of the last sync; None for those of `source_options`.
     """
     precomputer = models.precomputer() if models.token_states else None
     limits = source_options.limits
@@ -194,32 +131,46 @@ def expect(
     )
 
 
-def refuse_empty(source: Source, listing: Listing, diff: Diff) -> None:
-    """Raise `SourceError` for a source without documents that never had any."""
-    if not (listing.objects or listing.odd or listing.unseen or diff.gone):
-        raise SourceError(f"{source.uri}: no documents there: check the place and the patterns")
+def last_source_options(
+    versions: Versions, version: Version | None, source_uri: str
+) -> SourceOptions:
+    """How a source was read for this version; raises `StoreError` if that record is damaged."""
+    try:
+        return remembered(version.source_options if version else {}, source_uri)
+    except ValueError as error:
+        raise StoreError(
+            f"{versions.location.uri}: the options of its last sync are damaged ({error}): give "
+            "them again, starting from the defaults (--forget, or source_options=SourceOptions(…))"
+        ) from error
 
 
-def _known(store: Store, before: Version | None, published: dict[str, Entry]) -> dict[str, Entry]:
-    """What the newest version of the table holds, and what is known to have no passages."""
+def _last_limits(versions: Versions, before: Version | None, source_uri: str) -> ParseLimits:
+    try:
+        return last_source_options(versions, before, source_uri).limits
+    except StoreError:  # damaged, so the limits are not known
+        return NO_LIMITS
+
+
+def _known(store: Store, comparison: SourceComparison) -> dict[str, Entry]:
+    """What the newest version of the table holds, and objects known to have no passages."""
+    before, published = comparison.before, comparison.published
     if before and before.table_version == store.version:
-        return published
+        return dict(published)
     rows, _ = newest(store.contents().whole)
     problems = {
         (uri, entry.origin.attempt): entry.problems for uri, entry in published.items()
     } | store.problems(since=before.table_version if before else 0)
-    told = {
+    stored = {
         uri: replace(entry, problems=problems.get((uri, entry.origin.attempt), ()))
         for uri, entry in rows.items()
     }
-    empty = {uri: entry for uri, entry in published.items() if not entry.passages}
-    return empty | told
+    return {uri: entry for uri, entry in published.items() if not entry.passages} | stored
 
 
-def check_embedder(place: IndexHandle, before: Version | None, embedder: Embedder) -> None:
-    """Raise `IndexMismatch` if what is there was made by another embedder."""
+def _check_embedder(versions: Versions, before: Version | None, embedder: Embedder) -> None:
     if before and before.fingerprint != embedder.fingerprint:
         raise IndexMismatch(
-            f"{place.location.uri}: made by embedder {before.embedder} ({before.fingerprint}), "
-            f"not by {embedder.name} ({embedder.fingerprint}): use that one, or another place"
+            f"{versions.location.uri}: made by embedder {before.embedder} ({before.fingerprint}), "
+            f"not by {embedder.name} ({embedder.fingerprint}): use that one, or index into "
+            "another folder or prefix"
         )

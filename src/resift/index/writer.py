@@ -1,60 +1,75 @@
-"""Passages of many objects, embedded and committed a batch at a time. Never half an object."""
+"""Passages of many objects, embedded and committed in batches. An object is never split."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import StoreError
+from resift.index.embed import Models, Precomputer
 from resift.index.manifest import Entry
 from resift.index.parsing.documents import ChunkedDocument, ChunkedFile
-from resift.index.precompute import Precomputer, precompute
 from resift.index.table.rows import Origin, Passage, to_arrow
 from resift.index.table.store import Store
+from resift.types import Document
 
-if TYPE_CHECKING:
-    from resift.index.sync import Models
-
-# A commit is some files and a round of requests, and what a killed run has to do again.
+# A commit costs some files and a round of requests; a killed run loses at most one.
 COMMIT_PASSAGES = 10_000
 _COMMIT_SECONDS = 20.0
 # With token states, some 200 kB a passage.
 _COMMIT_WITH_STATES = 500
-# Passages between two signs of life.
+# Passages between two reports of progress.
 _EMBED = 128
-Tell = Callable[[], None]
-# By what was embedded, and by bytes, parser and place in the document.
+
+Pending = Sequence[tuple[Entry, list[Passage]]]
+# By the embedded text, and by content, parser and ordinal.
 Vectors = dict[str | tuple[bytes, str, int], NDArray[np.float32]]
 
 
-def _silent() -> None:
-    return None
-
-
 @dataclass(frozen=True, slots=True)
-class Past:
-    """What an earlier version of the table held, by URI: its vectors need not be computed again."""
+class KnownObjects:
+    """Entries by URI, whose vectors a version of the table has; None is the current version."""
 
-    table_version: int
     entries: Mapping[str, Entry]
+    table_version: int | None = None
+    by_content: dict[bytes, Entry] = field(init=False)
+
+    def __post_init__(self) -> None:
+        by_content = {e.origin.content: e for e in self.entries.values() if e.passages}
+        object.__setattr__(self, "by_content", by_content)
+
+    def vectors(self, store: Store, pending: Pending) -> Vectors:
+        """The vectors of objects with the same name or bytes as a pending one."""
+        entries = {}
+        for new, _ in pending:
+            same_uri = self.entries.get(new.origin.uri)
+            for entry in (same_uri, self.by_content.get(new.origin.content)):
+                if entry and entry.passages:
+                    entries[entry.origin.uri, entry.origin.attempt] = entry
+        vectors: Vectors = {}
+        for row in store.vectors(list(entries.values()), self.table_version):
+            vectors[row.search_text] = row.vector
+            vectors[row.content, row.made_by, row.ordinal] = row.vector
+        return vectors
 
 
 @dataclass
 class Writer:
-    """Gathers objects, and commits them. `known` is what the index holds, by URI.
+    """Collects objects and commits them. `known` is what the index holds, by URI.
 
-    `earlier` are versions that hold more than that: those that a rollback has taken back.
+    `earlier` are versions that hold more than that, because a rollback has undone them; latest
+    first. `committed` are the entries that this writer has written.
     """
 
     store: Store
-    models: "Models"
+    models: Models
     known: dict[str, Entry]
     attempt: str
-    earlier: Sequence[Past] = ()
-    read: dict[str, Entry] = field(default_factory=dict)
+    earlier: Sequence[KnownObjects] = ()
+    committed: dict[str, Entry] = field(default_factory=dict)
     embedded: int = 0
     reused: int = 0
     precomputed_bytes: int = 0
@@ -66,8 +81,8 @@ class Writer:
     _since: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self._by_content = _by_content(self.known)
-        self._keeper: Precomputer | None = None
+        self._current = KnownObjects(self.known)
+        self._precomputer: Precomputer | None = None
 
     @property
     def written(self) -> int:
@@ -76,17 +91,17 @@ class Writer:
 
     @property
     def bytes(self) -> int:
-        """Bytes of the objects whose passages have their vectors: of a commit, a part of them."""
+        """Bytes of the objects whose passages have their vectors, including part of a commit."""
         return self._bytes_before + int(self._done * self._bytes)
 
     @property
     def is_full(self) -> bool:
         """Whether it is time to commit."""
-        most = _COMMIT_WITH_STATES if self.models.token_states else COMMIT_PASSAGES
+        limit = _COMMIT_WITH_STATES if self.models.token_states else COMMIT_PASSAGES
         late = time.monotonic() - self._since > _COMMIT_SECONDS
-        return self._passages >= most or (late and self._passages > _EMBED)
+        return self._passages >= limit or (late and self._passages > _EMBED)
 
-    def take(self, origin: Origin, file: ChunkedFile) -> None:
+    def add(self, origin: Origin, file: ChunkedFile) -> None:
         """Add an object's passages."""
         passages = [passage for document in file.documents for passage in _cut(origin, document)]
         passages = [replace(passage, passages=len(passages)) for passage in passages]
@@ -94,139 +109,106 @@ class Writer:
         self._passages += len(passages)
         self._bytes += origin.size
 
-    def commit(self, tell: Tell = _silent) -> None:
-        """Embed and write what is waiting, all of it in one commit."""
+    def commit(self, report_progress: Callable[[], None] = lambda: None) -> None:
+        """Embed and write everything pending, in one commit."""
         if not self._pending:
             return
-        self._keeper = self._keeper or self.models.precomputer()
+        self._precomputer = self._precomputer or self.models.precomputer()
         pending, self._pending = self._pending, []
-        vectors = self._known_vectors(pending)
-        batches = self._batches(pending, vectors, tell)
-        # Computed here and not while Lance writes, unless one object alone is too large for that.
-        most = 2 * COMMIT_PASSAGES
+        batches = self._batches(pending, self._known_vectors(pending), report_progress)
+        # Computed before Lance writes, unless a single object is too large for that.
+        is_large = self._passages > 2 * COMMIT_PASSAGES
         problems = {(e.origin.uri, e.origin.attempt): e.problems for e, _ in pending}
-        self.store.append(batches if self._passages > most else list(batches), problems)
-        precomputed_by = (
-            self._keeper.fingerprint if self._keeper and self.models.token_states else None
-        )
+        self.store.append(batches if is_large else list(batches), problems)
+        states_by = self._precomputer if self.models.token_states else None
+        fingerprint = states_by.fingerprint if states_by else None
         for entry, _ in pending:
-            self.read[entry.origin.uri] = replace(entry, precomputed_by=precomputed_by)
-            self._by_content[entry.origin.content] = entry
+            self.committed[entry.origin.uri] = replace(entry, precomputed_by=fingerprint)
+            self._current.by_content[entry.origin.content] = entry
         self._bytes_before += self._bytes
         self._passages, self._bytes, self._done = 0, 0, 0.0
         self._since = time.monotonic()
 
-    def _known_vectors(self, pending: Sequence[tuple[Entry, list[Passage]]]) -> Vectors:
-        """Vectors that the index has already: by text, and by content and place.
+    def _known_vectors(self, pending: Pending) -> Vectors:
+        """Vectors that the index already has: by text, and by content and ordinal.
 
-        Of an object that has changed, since most of it may not have; and of one with the same
-        bytes under another name. There even the title that a text was embedded under may differ,
-        if it is the file's name: a document that is moved is not embedded again.
+        Of an object that has changed, since most of it may be the same; and of one with the same
+        bytes under another name, even if its title, the file's name, was embedded with the text: a
+        moved document is not embedded again.
         """
-        vectors = _vectors_of(self.store, pending, self.known, self._by_content)
-        for past in self.earlier:
-            by_content = _by_content(past.entries)
+        vectors: Vectors = {}
+        for version in reversed(self.earlier):
             try:
-                more = _vectors_of(
-                    self.store, pending, past.entries, by_content, past.table_version
-                )
-            except StoreError:  # perhaps that is why it was rolled back: then all is embedded
+                vectors |= version.vectors(self.store, pending)
+            except StoreError:  # perhaps the reason for the rollback: then all is embedded
                 continue
-            vectors = more | vectors
-        return vectors
+        return vectors | self._current.vectors(self.store, pending)
 
     def _batches(
-        self,
-        pending: Sequence[tuple[Entry, list[Passage]]],
-        vectors: Vectors,
-        tell: Tell,
+        self, pending: Pending, known: Vectors, report_progress: Callable[[], None]
     ) -> Iterator[Any]:
-        passages = [(own, _is_alone(group)) for _, group in pending for own in group]
-        for at in range(0, len(passages), _EMBED):
-            some = passages[at : at + _EMBED]
-            rows = self._vectors(some, vectors)
-            batch = self._kept([passage for passage, _ in some])
-            self._done = min(1.0, (at + _EMBED) / len(passages))
-            yield to_arrow(batch, rows, self.store.schema)
-            tell()
+        """Arrow batches of the passages with their vectors."""
+        passages = [passage for _, group in pending for passage in group]
+        # In an object that is one document, the ordinal names a passage.
+        single = [group[0].doc_id == group[-1].doc_id for _, group in pending for _ in group]
+        for start in range(0, len(passages), _EMBED):
+            end = start + _EMBED
+            vectors = self._vectors(passages[start:end], single[start:end], known)
+            batch = self._precompute(passages[start:end])
+            self._done = min(1.0, end / len(passages))
+            yield to_arrow(batch, vectors, self.store.schema)
+            report_progress()
 
     def _vectors(
-        self,
-        passages: Sequence[tuple[Passage, bool]],
-        known: Vectors,
+        self, passages: Sequence[Passage], single: Sequence[bool], known: Vectors
     ) -> NDArray[np.float32]:
         """``(n, dim)``: those that are known, and the rest embedded."""
-        rows = np.empty((len(passages), self.models.embedder.dim), np.float32)
+        vectors = np.empty((len(passages), self.models.embedder.dim), np.float32)
         missing = []
-        for place, (passage, is_alone) in enumerate(passages):
+        for index, passage in enumerate(passages):
             vector = known.get(passage.search_text)
-            if vector is None and is_alone:
-                vector = known.get(
-                    (passage.origin.content, passage.origin.made_by, passage.ordinal)
-                )
+            if vector is None and single[index]:
+                origin = passage.origin
+                vector = known.get((origin.content, origin.made_by, passage.ordinal))
             if vector is None:
-                missing.append(place)
+                missing.append(index)
             else:
-                rows[place] = vector
+                vectors[index] = vector
         if missing:
-            texts = [passages[place][0].search_text for place in missing]
-            rows[missing] = self.models.embedder.embed(texts)
+            texts = [passages[index].search_text for index in missing]
+            vectors[missing] = self.models.embedder.embed(texts)
         self.embedded += len(missing)
         self.reused += len(passages) - len(missing)
-        return rows
+        return vectors
 
-    def _kept(self, passages: list[Passage]) -> list[Passage]:
-        if self._keeper is None:
+    def _precompute(self, passages: list[Passage]) -> list[Passage]:
+        """The passages with what the reranker precomputes of them: the text under its title."""
+        if self._precomputer is None:
             return passages
-        kept = precompute(passages, self._keeper, self.models.token_states)
-        self.precomputed_bytes += sum(len(own.states) for own in kept if own)
-        return [replace(one, precomputed=own) for one, own in zip(passages, kept, strict=True)]
-
-
-def _by_content(entries: Mapping[str, Entry]) -> dict[bytes, Entry]:
-    return {entry.origin.content: entry for entry in entries.values() if entry.passages}
-
-
-def _vectors_of(
-    store: Store,
-    pending: Sequence[tuple[Entry, list[Passage]]],
-    known: Mapping[str, Entry],
-    by_content: Mapping[bytes, Entry],
-    table_version: int | None = None,
-) -> Vectors:
-    """The vectors of objects with the same name or bytes as what is pending."""
-    entries = {}
-    for entry, _ in pending:
-        for other in (known.get(entry.origin.uri), by_content.get(entry.origin.content)):
-            if other and other.passages:
-                entries[other.origin.uri, other.origin.attempt] = other
-    vectors: Vectors = {}
-    for row in store.vectors(list(entries.values()), table_version):
-        vectors[row.search_text] = row.vector
-        vectors[row.content, row.made_by, row.ordinal] = row.vector
-    return vectors
-
-
-def _is_alone(passages: Sequence[Passage]) -> bool:
-    """Whether an object is one document: then a place in it says which passage is meant."""
-    return passages[0].doc_id == passages[-1].doc_id
+        documents = [Document(passage.id, passage.text, passage.title) for passage in passages]
+        parts = self._precomputer.precompute(documents, states=self.models.token_states)
+        self.precomputed_bytes += sum(len(part.states) for part in parts if part)
+        return [
+            replace(passage, precomputed=part)
+            for passage, part in zip(passages, parts, strict=True)
+        ]
 
 
 def _cut(origin: Origin, document: ChunkedDocument) -> Iterator[Passage]:
-    # A file that is one document names it; only those with rows have names of their own.
+    # A file that is one document is named by its URI; rows have ids.
     name = origin.uri if document.row is None else f"{origin.uri}#{document.id}"
-    for ordinal, piece in enumerate(document.chunks):
+    for ordinal, chunk in enumerate(document.chunks):
         yield Passage(
             id=f"{name}#{ordinal}",
             origin=origin,
             passages=0,
             doc_id=document.id,
             title=document.title,
-            heading=piece.heading,
-            text=piece.text,
-            start=piece.start,
-            end=piece.end,
-            page=piece.page,
+            heading=chunk.heading,
+            text=chunk.text,
+            start=chunk.start,
+            end=chunk.end,
+            page=chunk.page,
             row=document.row,
             ordinal=ordinal,
             metadata=document.metadata,

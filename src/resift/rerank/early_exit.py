@@ -16,7 +16,7 @@ from resift.rerank.artifact import Exit
 from resift.rerank.ordering import Interpolation, Numbers
 
 TOLERANCE = 0.05
-"""LOG.md says what it costs; ``benchmarks/quality.py`` measures it, column "progressive"."""
+"""LOG.md has its measured cost; ``benchmarks/quality.py`` prints it as "early exit"."""
 
 
 @dataclass(frozen=True, slots=True)

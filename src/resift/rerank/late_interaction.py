@@ -3,7 +3,7 @@
 MaxSim is ColBERT's (Khattab and Zaharia 2020, https://arxiv.org/abs/2004.12832): each query
 token's best match among the document's tokens. Here it goes both ways, beside the cosine of
 the mean states. This is its definition in numpy, which training reads; the engine runs the same as
-a graph (`training/late_graph.py`). Knows no runtime and no text.
+a graph (`convert/late_interaction_graph.py`). Knows no runtime and no text.
 """
 
 from dataclasses import dataclass

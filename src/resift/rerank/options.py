@@ -22,21 +22,6 @@ MOST_WEIGHT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Thresholds:
-    """Scores, in 0..1, that every hit (`min_score`) and the best one (`abstain_below`) must reach.
-
-    None requires nothing. Raises `InputError` for what cannot be a score.
-    """
-
-    min_score: float | None = None
-    abstain_below: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("min_score", "abstain_below"):
-            object.__setattr__(self, name, _checked(name, getattr(self, name), 1))
-
-
-@dataclass(frozen=True, slots=True)
 class RankOptions:
     """How `Reranker.rank` orders and cuts; its docstring says what each means.
 
@@ -129,6 +114,3 @@ def checked_budget(budget_ms: object) -> float | None:
     if value is None or value < 0:
         raise InputError(f"budget_ms={shown(budget_ms)}: expected milliseconds from 0, or None")
     return value if value < MOST_MS else None
-
-
-ANYTHING = Thresholds()

@@ -133,7 +133,7 @@ class _TextSlice:
         return self.ids[begin:end], stops + at
 
     def continued(self) -> int:
-        """How many tokens belong to the word that the window begins in."""
+        """How many tokens belong to the word in which this window begins."""
         if not self.words or self.offsets[0][0]:
             return 0
         first = self.words[0]

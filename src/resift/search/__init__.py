@@ -1,1 +1,1 @@
-"""The pipeline of a search: two arms, their fusion, and the reranker over the window."""
+"""Two-stage search over an index: retrieve, fuse, rerank."""

@@ -1,58 +1,58 @@
-"""Index: what users hold. A place for passages, kept in step with documents, and searched."""
+"""Index: what users hold. It follows a source of documents and searches their passages."""
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from resift.errors import InputError, VersionGone
-from resift.index.background import ready
-from resift.index.citation import Verdict
-from resift.index.embed import Embedder
+from resift.index.background import Background, ready
+from resift.index.citation import CitationVerifier, Verdict
+from resift.index.embed import Embedder, Models, Precomputer
 from resift.index.plan import SyncPlan, plan
-from resift.index.precompute import Precomputer
 from resift.index.publish import clean, rollback
 from resift.index.report import SyncReport
 from resift.index.run import ProgressCallback
 from resift.index.source_options import SourceOptions
 from resift.index.sources.source import open_source
 from resift.index.storage.location import locate
-from resift.index.sync import IndexHandle, Models, last_source_options, sync
+from resift.index.sync import SyncConsent, last_source_options, sync
 from resift.index.table.snapshot import Snapshot
 from resift.index.table.store import Store
-from resift.index.versions.published import Versions
 from resift.index.versions.record import Version
 from resift.rerank.candidates import check_query
-from resift.rerank.options import Thresholds, checked_flag
-from resift.search.arguments import (
-    check_part,
+from resift.rerank.early_exit import TOLERANCE
+from resift.rerank.options import checked_flag
+from resift.search.call import Clock, SearchCall
+from resift.search.components import ComponentLoader, Ranker
+from resift.search.options import (
+    Mode,
+    SearchOptions,
+    check_component,
     check_sync,
-    checked_allowed,
     checked_citations,
-    checked_keep,
-    checked_version,
-    condition,
+    checked_count,
+    checked_days,
+    checked_mode,
 )
-from resift.search.citations import Prover
-from resift.search.clock import Clock
-from resift.search.parts import Opened, Parts, Ranker
-from resift.search.plan import Mode, Reranking, SearchPlan, check_mode
 from resift.search.retrieval import Retrieved, retrieve
 from resift.search.two_stage import search
 from resift.settings import Settings, checked_settings
 from resift.types import DEPTH, Hit, Ranking
 
-_DAY = 86_400.0
+_DAY_S = 86_400.0
 _KEEP_DAYS = 7.0
+_ASYNC_SEARCHES = 32  # at once; the rest wait
 
 T = TypeVar("T")
 
 
 class Index:
-    """Documents in a folder or ``s3://`` index, searchable. Threads may share one.
+    """A searchable index of documents in a folder or at an ``s3://`` URI. Threads may share one.
 
     A search reads the version that was the newest when this object first searched, last synced or
     was last refreshed; `version` pins another one.
@@ -69,19 +69,24 @@ class Index:
     ) -> None:
         """Name an index; nothing is read or loaded before it is needed.
 
-        Raises `InputError` and `SettingsError` for what these cannot be.
+        Raises `InputError` and `SettingsError` for invalid arguments.
         """
         locate(uri)
         self.uri = os.fspath(uri)
-        version = None if version is None else checked_version("version", version)
+        self._version = None if version is None else checked_count("version", version)
         settings = None if settings is None else checked_settings(settings)
-        check_part("embedder", embedder)
-        check_part("reranker", reranker)
-        self._pinned = version
-        self._given = (settings, embedder, reranker)
-        self._opened = Opened(
-            lambda: self._place, lambda: self._settings, version, embedder, reranker
+        check_component("embedder", embedder, "embed", "Settings(embedder=…)")
+        check_component("reranker", reranker, "rank", "Reranker(…)")
+        self._loader = ComponentLoader(self.uri, self._version, settings, embedder, reranker)
+        self._open_again = partial(
+            Index,
+            self.uri,
+            version=self._version,
+            settings=settings,
+            embedder=embedder,
+            reranker=reranker,
         )
+        self._async_searches = Background(_ASYNC_SEARCHES, "resift-asearch")
 
     def __enter__(self) -> Self:
         return self
@@ -95,8 +100,8 @@ class Index:
         self.close()
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickled it is its name and settings: where it arrives, it opens what it needs anew."""
-        return _again, (self.uri, self._pinned, *self._given)
+        """A pickle holds the name and the settings; the copy opens what it needs again."""
+        return self._open_again, ()
 
     def sync(
         self,
@@ -108,40 +113,43 @@ class Index:
         allow_unsafe: bool = False,
         allow_deletes: bool = False,
     ) -> SyncReport:
-        """Make the index hold what lies below `source_uri`, and publish that as a new version.
+        """Make the index hold what is below `source_uri`, and publish that as a new version.
 
-        `source_options` says how the source is read, and is remembered with the index: None is as it was
-        read last.
+        `source_options` says how the source is read, and is stored with the index; None takes the
+        options of the last sync. Any number of processes may sync at once. Versions that were
+        replaced a week ago are deleted.
 
-        Any number of processes may do so at once. Versions that were replaced a week ago are
-        cleaned up. With `token_states` the reranker's half of every passage is computed now and kept
-        beside it (`Reranker.precompute`): a search then runs the query's half and the meeting of the two
-        only, to the same result. What it costs in bytes is in the report. Documents that were
-        indexed without are read again.
+        With `token_states` the reranker precomputes the token states of every passage
+        (`Reranker.precompute`). A search then computes only the query's states and the
+        cross-attention layers, with the same result. The report says how many bytes that takes.
+        Documents that were indexed without token states are read again.
 
-        Raise `SourceError` or `StoreError` where one of the two cannot be reached, `UnsafeStore`
-        where the index's store loses writes, unless `allow_unsafe`, and `MassDeletion` where all or
-        most of what is indexed of the source would leave the index, unless `allow_deletes`. A file
-        that cannot be read is in the report, and costs nothing but itself.
+        Raises `SourceError` or `StoreError` where one of the two cannot be reached, `UnsafeStore`
+        where the index's store loses writes, unless `allow_unsafe`, and `MassDeletion` where most
+        or all of the source's indexed documents would leave the index, unless `allow_deletes`. A
+        file that cannot be read is named in the report and does not affect the others.
         """
         self._refuse_pinned()
         check_sync(source_options, progress)
-        allowed = checked_allowed(allow_unsafe, allow_deletes)
+        consent = SyncConsent(
+            checked_flag("allow_unsafe", allow_unsafe), checked_flag("allow_deletes", allow_deletes)
+        )
         token_states = checked_flag("token_states", token_states)
-        source = open_source(source_uri, self._settings.storage)
-        models = self._models(token_states)
-        report = sync(source, self._place, models, source_options, progress, allowed=allowed)
+        source = open_source(source_uri, self._loader.settings.storage)
+        versions, models = self._loader.versions, self._models(token_states)
+        report = sync(source, versions, models, source_options, progress, consent=consent)
         self.refresh()
-        listed = self._place.versions.listed()
-        # A day's worth at a time: it looks at every version that there is.
-        if len(listed) > 1 and listed[1][1] < time.time() - (_KEEP_DAYS + 1) * _DAY:
+        listed = versions.listed()
+        # Once a day at most: cleaning looks at every version.
+        if len(listed) > 1 and listed[1][1] < time.time() - (_KEEP_DAYS + 1) * _DAY_S:
             self.clean()
         return report
 
     def source_options(self, source_uri: str) -> SourceOptions:
-        """How a source was read last, or as what is read that was not: see `SourceOptions`."""
-        uri = open_source(source_uri, self._settings.storage).uri
-        return last_source_options(self._place, self._place.versions.newest(), uri)
+        """The options of a source's last sync, or the default ones where there was none."""
+        versions = self._loader.versions
+        uri = open_source(source_uri, self._loader.settings.storage).uri
+        return last_source_options(versions, versions.newest(), uri)
 
     def plan(
         self,
@@ -153,12 +161,11 @@ class Index:
     ) -> SyncPlan:
         """What `sync` would do: documents, passages, seconds, requests. Writes nothing."""
         check_sync(source_options)
+        consent = SyncConsent(deletes=checked_flag("allow_deletes", allow_deletes))
         token_states = checked_flag("token_states", token_states)
-        source = open_source(source_uri, self._settings.storage)
-        allowed = checked_allowed(False, allow_deletes)
-        return plan(
-            source, self._place, self._models(token_states), source_options, allowed=allowed
-        )
+        source = open_source(source_uri, self._loader.settings.storage)
+        models = self._models(token_states)
+        return plan(source, self._loader.versions, models, source_options, consent=consent)
 
     def search(
         self,
@@ -172,41 +179,71 @@ class Index:
         where: str | None = None,
         max_requests: int | None = None,
         exact: bool = False,
+        tolerance: float = TOLERANCE,
         fusion_weight: float | None = None,
         min_score: float | None = None,
         abstain_below: float | None = None,
     ) -> Ranking:
         """Find the `top_n` passages that answer `query` best, among `depth` candidates.
 
-        `depth` is raised to `top_n` where that is more. `where` keeps to passages that it is true
-        of (`resift.index.table.where` has the language). With `max_requests`, once so many were made to
-        the object store only what was found by then is answered with. `exact`, `fusion_weight`,
-        `min_score` and `abstain_below` are as in `Reranker.rank`; where the window was not read as a
-        whole, `Ranking.abstained` is False.
+        `depth` is raised to `top_n` where that is more. `where` is a filter on passages
+        (`resift.index.table.where` describes the language). Once `max_requests` were made to the
+        object store, the result is what was found until then. `exact`, `tolerance`,
+        `fusion_weight`, `min_score` and `abstain_below` are as in `Reranker.rank`; where not all
+        candidates were read, `Ranking.abstained` is False.
 
-        `budget_ms` counts from this call on, opening the index and loading models too (`load` does
-        that beforehand): what is not there in time is left out, and goes on in the background for
-        the next call. None and infinity are no limit, 0 takes what is known at once. A server for
-        vectors, an arm of the first stage or a reranker that fails is left out as well. The receipt
-        is `partial` then, and says why.
+        `budget_ms` counts from this call on and includes opening the index and loading models
+        (`load` does that beforehand). What is not ready in time is left out, and continues in the
+        background for the next call. None and infinity are no limit; 0 takes what is ready now. An
+        embedding server, a retriever or a reranker that fails is left out as well. The receipt is
+        then `partial` and says why.
 
-        Raise `InputError` for what no search can use (`QueryError` for the query), `IndexNotFound`
-        where nothing was published yet, or not that version, and what both arms failed with.
+        Raises `InputError` for invalid arguments (`QueryError` for the query), `IndexNotFound`
+        where no version, or not that one, was published, and the error of the retrievers where
+        none of them has an answer.
         """
         clock = Clock(budget_ms)
-        check_query(query)
-        rerank = checked_flag("rerank", rerank)
-        reranking = Reranking(exact, fusion_weight, Thresholds(min_score, abstain_below))
-        asked = SearchPlan(top_n, depth, mode, max_requests, condition(where), reranking)
-        if reranking.arguments and not rerank:
-            asked_for = " and ".join(reranking.arguments)
-            need = "need" if len(reranking.arguments) > 1 else "needs"
-            raise InputError(f"rerank=False: {asked_for} {need} the reranker")
-        ranking, note = self._read(lambda: search(query, self._parts(mode, rerank), asked, clock))
-        if note is None:
-            return ranking
-        receipt = replace(ranking.receipt, notes=(*ranking.receipt.notes, note))
-        return replace(ranking, receipt=receipt)
+        options = SearchOptions(
+            top_n, depth, mode, rerank, where, max_requests,
+            exact, tolerance, fusion_weight, min_score, abstain_below,
+        )  # fmt: skip
+        return self._search(check_query(query), options, clock)
+
+    async def asearch(
+        self,
+        query: str,
+        top_n: int = 10,
+        depth: int = DEPTH,
+        mode: Mode = "hybrid",
+        rerank: bool = True,
+        budget_ms: float | None = None,
+        *,
+        where: str | None = None,
+        max_requests: int | None = None,
+        exact: bool = False,
+        tolerance: float = TOLERANCE,
+        fusion_weight: float | None = None,
+        min_score: float | None = None,
+        abstain_below: float | None = None,
+    ) -> Ranking:
+        """`search` without blocking the event loop, in a thread; raises the same errors.
+
+        A task that is cancelled stops waiting at once, and stops its reranking where the reranker
+        has `arank`. A read of the index that has begun ends by itself. At most 32 searches run at
+        once; `budget_ms` includes the wait of the others.
+        """
+        clock = Clock(budget_ms)
+        options = SearchOptions(
+            top_n, depth, mode, rerank, where, max_requests,
+            exact, tolerance, fusion_weight, min_score, abstain_below,
+        )  # fmt: skip
+        query, loop = check_query(query), asyncio.get_running_loop()
+        job = self._async_searches.run(lambda: self._search(query, options, clock, loop))
+        try:
+            return await asyncio.wrap_future(job)
+        except asyncio.CancelledError:
+            clock.cancel()
+            raise
 
     def retrieve(
         self,
@@ -219,140 +256,133 @@ class Index:
     ) -> Retrieved:
         """The `depth` candidates that `search` would rerank, with their texts and scores.
 
-        For a second stage of one's own, and to measure the first. With `reranker`, what is kept for
-        it comes along. Raises as `search` does.
+        For another second stage, and to measure the first one. With `reranker`, candidates come
+        with what was precomputed for it. Raises as `search` does.
         """
-        clock = Clock()
-        check_query(query)
-        asked = SearchPlan(depth, depth, mode, where=condition(where))
-        check_part("reranker", reranker, "precomputer")
+        options = SearchOptions(depth, depth, mode, where=where)
+        query, clock = check_query(query), Clock()
+        check_component("reranker", reranker, "precompute", "Reranker(…)")
         precomputer = ready(reranker) if reranker is not None else None
 
-        def read() -> Retrieved:
-            parts = replace(self._parts(mode, False), reranker=precomputer)
-            return retrieve(query, parts, asked, clock)
+        def read(notes: tuple[str, ...]) -> Retrieved:
+            components = replace(self._loader.components(options.mode, False), reranker=precomputer)
+            return retrieve(SearchCall(query, options, components, clock, notes))
 
-        retrieved, note = self._read(read)
-        return retrieved if note is None else replace(retrieved, notes=(*retrieved.notes, note))
+        return self._read(read)
 
     def load(self, mode: Mode = "hybrid", rerank: bool = True) -> None:
         """Load the models that a search needs, so that the first one does not wait for them.
 
         Reads nothing of the index. Raises `ModelError` for what cannot be loaded.
         """
-        check_mode(mode)
-        rerank = checked_flag("rerank", rerank)
-        self._opened.load(dense=mode != "lexical", rerank=rerank)
+        self._loader.load(checked_mode(mode), checked_flag("rerank", rerank))
 
     def close(self) -> None:
-        """Let go of the version that is open, and of what is still on its way; it opens again."""
-        self._opened.forget()
+        """Release the open version and the models that were loaded; a later call opens them again.
+
+        An embedder or a reranker that was handed in stays as it is.
+        """
+        self._loader.forget_version()
+        self._loader.forget_models()
 
     def verify_citation(self, citation: Hit | Mapping[str, Any] | str) -> Verdict:
-        """Read the source of a hit again: does it still say so?
+        """Read the source of a hit again: does it still say the same?
 
-        A hit, or the same as JSON, is proved by its own text, place and ETag, whatever version of
-        the index it is from. A hit's id stands for the passage that has it in this version.
+        A hit, or the same as JSON, is verified by its own text, position and ETag, whichever
+        version of the index it comes from. An id stands for the passage that has it in this
+        version.
         """
         return self.verify_citations([citation])[0]
 
     def verify_citations(self, citations: Iterable[Hit | Mapping[str, Any] | str]) -> list[Verdict]:
-        """A verdict for each, in order; one that is none is ``malformed`` and ends nothing."""
-        storage, versions = self._settings.storage, self._place.versions
-        prover = Prover(storage, versions, lambda work: self._read(lambda: work(self._now()))[0])
-        return [prover.prove(citation) for citation in checked_citations(citations)]
+        """A verdict for each, in order; one that is no citation is ``malformed``."""
 
-    def _now(self) -> Snapshot:
-        return self._opened.snapshot().result()
+        def read(work: Callable[[Snapshot], Any]) -> Any:
+            return self._read(lambda notes: work(self._loader.snapshot().result()))
+
+        verifier = CitationVerifier(self._loader.versions, read)
+        return [verifier.verify(citation) for citation in checked_citations(citations)]
 
     def refresh(self) -> None:
         """Let the next search look for the newest version."""
-        self._opened.forget()
+        self._loader.forget_version()
 
     def versions(self) -> list[Version]:
         """The versions that can be searched, newest last; `IndexNotFound` where there is none."""
-        versions = self._place.versions.readable()
-        if not versions:  # or none but damaged ones, which this names
-            self._place.versions.find()
-        return versions
+        readable = self._loader.versions.readable()
+        if not readable:  # raises, and names damaged ones
+            self._loader.versions.find()
+        return readable
 
     def rollback(self, number: int) -> Version:
-        """Publish version `number` once more, as the newest; the next `sync` goes on from there."""
+        """Publish version `number` again as the newest; the next `sync` continues from it."""
         self._refuse_pinned()
-        number = checked_version("number", number)
-        embedder = self._embedder(self._place.versions.get(number))
-        store = Store.open(self._place.location, embedder)
-        version = rollback(store, self._place.versions, number)
+        number = checked_count("number", number)
+        versions = self._loader.versions
+        version = rollback(self._store(versions.get(number)), versions, number)
         self.refresh()
         return version
 
     def clean(self, *, keep: int = 1, older_than_days: float = _KEEP_DAYS) -> tuple[list[int], int]:
-        """Delete versions that were replaced so long ago, but the last `keep`.
+        """Delete versions that were replaced `older_than_days` ago, except the last `keep`.
 
-        Give their numbers and the bytes that were freed. Readers that opened one of them since it
-        was replaced, or keep a copy, are not disturbed.
+        Returns their numbers and the bytes that were freed. Readers that opened one of them since
+        it was replaced, or have a copy, are not disturbed.
         """
-        keep, older_than_days = checked_keep(keep, older_than_days)
-        newest = self._place.versions.find()
-        store = Store.open(self._place.location, self._embedder(newest))
-        return clean(store, self._place.versions, keep, older_than_days * _DAY)
+        keep = checked_count("keep", keep)
+        older_than_days = checked_days("older_than_days", older_than_days)
+        versions = self._loader.versions
+        store = self._store(versions.find())
+        return clean(store, versions, keep, older_than_days * _DAY_S)
 
-    def _read(self, work: Callable[[], T]) -> tuple[T, str | None]:
-        """What `work` makes of the open version, or of the newest where that was cleaned up.
+    def _search(
+        self,
+        query: str,
+        options: SearchOptions,
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> Ranking:
+        def run(notes: tuple[str, ...]) -> Ranking:
+            components = self._loader.components(options.mode, options.rerank)
+            return search(SearchCall(query, options, components, clock, notes, loop))
 
-        The second is a note that says so.
+        return self._read(run)
+
+    def _read(self, work: Callable[[tuple[str, ...]], T]) -> T:
+        """The result of `work`, which gets the notes for its receipt.
+
+        Where the open version was deleted, `work` runs once more on the newest, with a note.
         """
         try:
-            return work(), None
+            return work(())
         except VersionGone as gone:
-            if self._pinned is not None:
+            if self._version is not None:
                 raise
-            self._opened.forget()
+            self.refresh()
             note = f"version {gone.number} was gone: the newest was read"
-        return work(), note
+        return work((note,))
 
-    def _parts(self, mode: Mode, rerank: bool) -> Parts:
-        return self._opened.parts(dense=mode != "lexical", rerank=rerank)
-
-    def _embedder(self, version: Version | None) -> Embedder:
-        return self._opened.embedder_of(version).result()
+    def _store(self, version: Version) -> Store:
+        embedder = self._loader.embedder(version).result()
+        return Store.open(self._loader.versions.location, embedder)
 
     def _models(self, token_states: bool) -> Models:
         def precomputer() -> Precomputer | None:
-            reranker = self._opened.reranker().result()
+            reranker = self._loader.reranker().result()
             if token_states and not getattr(reranker, "precomputes_states", True):
                 raise InputError(
-                    "token_states: this reranker reads query and document together, so that there "
-                    "is nothing of a document to keep; leave token_states out"
+                    "token_states: this reranker is a cross-encoder and has no token states of a "
+                    "document alone; leave token_states out"
                 )
             if isinstance(reranker, Precomputer):
                 return reranker
             if token_states:
-                raise InputError("token_states: this reranker cannot keep what it reads")
+                raise InputError("token_states: this reranker has no method precompute")
             return None
 
-        embedder = self._embedder(self._place.versions.newest())
-        return Models(embedder, precomputer, token_states)
+        newest = self._loader.versions.newest()
+        return Models(self._loader.embedder(newest).result(), precomputer, token_states)
 
     def _refuse_pinned(self) -> None:
-        if self._pinned is not None:
-            raise InputError(f"version={self._pinned}: a version never changes: leave it out")
-
-    @cached_property
-    def _place(self) -> IndexHandle:
-        location = locate(self.uri, self._settings.storage)
-        return IndexHandle(location, Versions(location))
-
-    @cached_property
-    def _settings(self) -> Settings:
-        return self._given[0] or Settings.load()
-
-
-def _again(
-    uri: str,
-    version: int | None,
-    settings: Settings | None,
-    embedder: Embedder | None,
-    reranker: Ranker | None,
-) -> Index:
-    return Index(uri, version=version, settings=settings, embedder=embedder, reranker=reranker)
+        if self._version is not None:
+            raise InputError(f"version={self._version}: a version never changes: leave it out")

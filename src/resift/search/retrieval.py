@@ -1,33 +1,39 @@
-"""The first stage: text → retrieve → fuse → take the window's texts → candidates."""
+"""The first stage: open → filter → retrieve → fuse → read the candidates' texts."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from resift.index.background import then
+from resift.index.citation import citation_of
+from resift.index.embed import Embedder, Precomputer
 from resift.index.normalisation import searchable
-from resift.index.precompute import Precomputer
 from resift.index.table.rows import Passage
 from resift.index.table.snapshot import RowFilter, Scored, View
-from resift.index.table.where import Where
-from resift.search.arms import Arms
-from resift.search.clock import Clock, Late
-from resift.search.gaps import Gaps
-from resift.search.parts import Parts
-from resift.search.plan import MODES as MODES
-from resift.search.plan import Mode as Mode
-from resift.search.plan import SearchPlan
-from resift.types import Candidate, Citation
+from resift.search.call import Late, Omissions, SearchCall, is_outage, outage_reason
+from resift.search.options import Mode
+from resift.types import Candidate
 
 T = TypeVar("T")
+
+_RETRIEVERS: dict[Mode, tuple[str, ...]] = {
+    "hybrid": ("lexical", "dense"),
+    "lexical": ("lexical",),
+    "dense": ("dense",),
+}
+_SHARE = 0.5
+"""A retriever is waited for this share of the time left, once the other one has answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """What a first stage found, best first, and what it took: nothing that a reranker did.
+    """What the first stage found, best first, and what that took.
 
-    `depth` candidates were found; `candidates` are those that were read. `reason` says what is
-    missing and why. `version` is None where time was up before any was open; `notes` are the
-    receipt's.
+    `depth` candidates were found; `candidates` are those whose texts were read. `reason` says what
+    is missing and why. `version` is None where time was up before one was open. `notes` go to the
+    receipt.
     """
 
     candidates: list[Candidate] = field(hash=False)
@@ -40,106 +46,190 @@ class Retrieved:
     notes: tuple[str, ...] = ()
 
 
-def retrieve(query: str, parts: Parts, plan: SearchPlan, clock: Clock) -> Retrieved:
-    """The candidates that a search would hand to its reranker, with what is kept for it.
+def retrieve(call: SearchCall) -> Retrieved:
+    """The candidates of a search for its reranker, with the states precomputed for it.
 
-    Without a reranker only the first `top_n` are read. What is not there when time is up is left
-    out; where an arm fails the other's order stands.
+    Without a reranker only the first `top_n` texts are read. What is not ready when time is up is
+    left out; where a retriever fails, the order of the other one stands.
     """
-    search = _Search(searchable(query) or query, parts, plan, clock)
+    stage = _FirstStage(call)
     try:
-        search.run()
+        stage.run()
     except Late as late:
-        search.gaps.note(str(late))
-    return search.retrieved()
+        stage.omissions.note(str(late))
+    return stage.retrieved()
 
 
-class _Search:
-    """What is known of one search, so that what there is can be told when time is up."""
+class _FirstStage:
+    """The first stage of one call, and what is known so far when time is up."""
 
-    def __init__(self, query: str, parts: Parts, plan: SearchPlan, clock: Clock) -> None:
-        self._query, self._parts, self._plan, self._clock = query, parts, plan, clock
-        self.gaps = Gaps(plan.max_requests)
+    def __init__(self, call: SearchCall) -> None:
+        self._options, self._clock = call.options, call.clock
+        self._components = call.components
+        self._query = searchable(call.query) or call.query
+        self.omissions = Omissions(call.options.max_requests)
         self._version: int | None = None
-        self._notes: tuple[str, ...] = ()
+        self._notes = call.notes
         self._view: View | None = None
-        self._window: Scored = []
+        self._rows: Scored = []
         self._passages: list[Passage] = []
 
     def run(self) -> None:
-        """Open, filter, look, read; `Late` at the step that time was up in."""
-        clock, plan = self._clock, self._plan
-        snapshot = clock.open("open", self._parts.snapshot, "the index was open")
-        self._version, self._notes = snapshot.version.number, snapshot.notes
-        with clock.stage("table"):
-            view = self._view = self._wait(snapshot.view, "the index was open")
-        allowed = self._allowed(view, plan.where) if plan.where else None
-        if allowed and not allowed.count:
+        """Raises `Late` at the step where time was up."""
+        view = self._open()
+        row_filter = self._filter(view)
+        if row_filter and not row_filter.count:
             return
-        arms = Arms(self._query, view, self._parts, plan, clock)
-        self._window = arms.look(allowed, self.gaps)[: plan.window]
-        reranker = self._reranker()
-        with clock.stage("fetch"):
-            rows = [row_id for row_id, _ in self._window]
-            self._passages = self._wait(
-                lambda: self._fetch(view, rows, reranker), "the texts were read"
-            )
+        results = self._run_retrievers(view, row_filter)
+        self._rows = self._fuse(results)[: self._options.candidate_count]
+        self._passages = self._read(view)
 
     def retrieved(self) -> Retrieved:
-        """As far as it came."""
-        view, count = self._view, len(self._passages)
+        """The result as far as the stage came."""
+        view = self._view
         return Retrieved(
-            _candidates(self._passages, self._window[:count]),
-            len(self._window),
+            _candidates(self._passages, self._rows[: len(self._passages)]),
+            len(self._rows),
             self._version,
             view.requests if view else 0,
             view.bytes if view else 0,
-            self.gaps.reason,
-            self._clock.timed(),
+            self.omissions.reason,
+            self._clock.timings(),
             self._notes,
         )
 
-    def _allowed(self, view: View, where: Where) -> RowFilter:
+    def _open(self) -> View:
+        event = "the index was open"
+        snapshot = self._clock.wait_to_open("open", self._components.snapshot, event)
+        self._version = snapshot.version.number
+        self._notes = (*snapshot.notes, *self._notes)
+        with self._clock.stage("table"):
+            self._view = self._run(snapshot.view, event)
+        return self._view
+
+    def _filter(self, view: View) -> RowFilter | None:
+        condition = self._options.condition
+        if condition is None:
+            return None
         with self._clock.stage("filter"):
-            return self._wait(lambda: view.allowed(where), "the filter was looked up")
+            return self._run(lambda: view.allowed(condition), "the filter was looked up")
 
-    def _wait(self, work: Callable[[], T], before: str) -> T:
-        """Run what reads the index; it goes on by itself where nobody waits any more."""
-        job = self._parts.background.run(work)
-        try:
-            return self._clock.wait(job, before)
-        finally:
-            job.cancel()
+    def _run_retrievers(self, view: View, row_filter: RowFilter | None) -> list[Scored]:
+        """What each retriever found; one that fails or is late is left out and noted.
 
-    def _reranker(self) -> object:
-        """As far as it is known: what is kept for one that still loads is read another time."""
-        job = self._parts.reranker
+        Raises the error of a retriever where none answered, and `Late` where none was in time.
+        """
+        names = _RETRIEVERS[self._options.mode]
+        jobs = self._start_retrievers(names, view, row_filter)
+        results, errors, late = [], [], []
+        for name, job in jobs.items():
+            if not job.done():
+                job.cancel()
+                late.append(name)
+            elif error := job.exception():
+                if len(names) == 1 or not is_outage(error):
+                    raise error
+                errors.append(error)
+                self.omissions.note(outage_reason(f"the {name} retriever", error))
+            else:
+                results.append(job.result())
+        if not results and late:
+            raise Late("time was up before a retriever had answered")
+        if not results:
+            raise errors[0]
+        for name in late:
+            self.omissions.note(f"without the {name} retriever: time was up")
+        return results
+
+    def _start_retrievers(
+        self, names: Sequence[str], view: View, row_filter: RowFilter | None
+    ) -> "dict[str, Future[Scored]]":
+        """The retrievers at once, or in turn where requests are limited; waits for them."""
+        jobs: dict[str, Future[Scored]] = {}
+        for name in names:
+            if jobs and not self.omissions.may_read(view.requests, f"the {name} retriever"):
+                break
+            jobs[name] = self._start_retriever(name, view, row_filter)
+            if self.omissions.are_requests_limited:
+                self._wait_for_retrievers(jobs)
+        self._wait_for_retrievers(jobs)
+        return jobs
+
+    def _start_retriever(
+        self, name: str, view: View, row_filter: RowFilter | None
+    ) -> "Future[Scored]":
+        run, clock = self._components.background.run, self._clock
+        count = min(self._options.candidate_count, max(len(view), 1))
+
+        def lexical() -> Scored:
+            with clock.stage("lexical"):
+                return view.lexical(self._query, count, row_filter)
+
+        def dense(embedder: Embedder) -> Scored:
+            with clock.stage("embed"):
+                vector = embedder.embed_query(self._query)
+            if not vector.any():
+                self.omissions.note(
+                    "without the dense retriever: its embedder knows no word of the query"
+                )
+                return []
+            with clock.stage("dense"):
+                return view.dense(vector, count, row_filter)
+
+        if name == "lexical" or self._components.embedder is None:
+            return run(lexical)
+        return then(self._components.embedder, lambda embedder: run(lambda: dense(embedder)))
+
+    def _wait_for_retrievers(self, jobs: "dict[str, Future[Scored]]") -> None:
+        """Wait half of the time left for all of them, then for the first one that answers."""
+        self._clock.wait_for(jobs.values(), _SHARE)
+        if not any(job.done() and job.exception() is None for job in jobs.values()):
+            self._clock.wait_for([job for job in jobs.values() if not job.done()], first=True)
+
+    def _fuse(self, results: list[Scored]) -> Scored:
+        if self._options.mode != "hybrid":
+            return results[0]
+        with self._clock.stage("fuse"):
+            return reciprocal_rank_fusion([[row_id for row_id, _ in rows] for rows in results])
+
+    def _read(self, view: View) -> list[Passage]:
+        reranker = self._opened_reranker()
+        row_ids = [row_id for row_id, _ in self._rows]
+        with self._clock.stage("fetch"):
+            return self._run(lambda: self._fetch(view, row_ids, reranker), "the texts were read")
+
+    def _opened_reranker(self) -> object:
+        """The reranker; None while it still loads and time is short."""
+        job = self._components.reranker
         if job is None or (self._clock.bounded and not job.done()):
             return None
-        return self._clock.open("load", job, "the reranker was loaded")
+        return self._clock.wait_to_open("load", job, "the reranker was loaded")
 
     def _fetch(self, view: View, row_ids: Sequence[int], reranker: object) -> list[Passage]:
-        """The window's passages, with the states that this reranker has kept of them.
+        """The passages of these rows, with the token states precomputed by `reranker`.
 
-        Where nothing is reranked nobody looks at more of them than are asked for.
+        Only the first `top_n` where nothing is reranked or requests are used up.
         """
-        top_n = self._plan.top_n
-        if self._parts.reranker is None:
+        top_n = self._options.top_n
+        if self._components.reranker is None:
             return view.take(row_ids[:top_n])
-        if len(row_ids) > top_n and not self.gaps.may(view.requests, "the rest of the window"):
+        if len(row_ids) > top_n and not self.omissions.may_read(
+            view.requests, "the other candidates"
+        ):
             return view.take(row_ids[:top_n])
         passages = view.take(row_ids)
         if not isinstance(reranker, Precomputer):
             return passages
-        known = [
+        usable = [
             row_id
             for row_id, passage in zip(row_ids, passages, strict=True)
             if passage.has_states
             and passage.precomputed
             and passage.precomputed.model == reranker.fingerprint
         ]
-        may = known and self.gaps.may(view.requests, "kept states")
-        states = view.states(known) if may else {}
+        if not usable or not self.omissions.may_read(view.requests, "token states"):
+            return passages
+        states = view.states(usable)
         return [
             replace(passage, precomputed=replace(passage.precomputed, states=states[row_id]))
             if passage.precomputed and row_id in states
@@ -147,8 +237,32 @@ class _Search:
             for row_id, passage in zip(row_ids, passages, strict=True)
         ]
 
+    def _run(self, work: Callable[[], T], event: str) -> T:
+        """Run `work` in the background; it continues there where time is up before it ends."""
+        job = self._components.background.run(work)
+        try:
+            return self._clock.wait(job, event)
+        finally:
+            job.cancel()
 
-def _candidates(passages: list[Passage], window: Scored) -> list[Candidate]:
+
+def reciprocal_rank_fusion(rankings: Sequence[Sequence[int]]) -> Scored:
+    """Fuse rankings of ids, each best first, into (id, score), best first, ties by id.
+
+    An id's score is the sum of ``1 / (60 + rank)`` over the rankings that have it. Ranks count
+    from 1. Only ranks count, so retrievers whose scores have different scales can be fused.
+
+    Cormack, Clarke, Buettcher: Reciprocal Rank Fusion outperforms Condorcet and individual Rank
+    Learning Methods, SIGIR 2009. https://doi.org/10.1145/1571941.1572114
+    """
+    scores: defaultdict[int, float] = defaultdict(float)
+    for ranking in rankings:
+        for rank, row_id in enumerate(ranking, start=1):
+            scores[row_id] += 1 / (60 + rank)
+    return sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))
+
+
+def _candidates(passages: list[Passage], rows: Scored) -> list[Candidate]:
     return [
         Candidate(
             id=passage.id,
@@ -158,22 +272,7 @@ def _candidates(passages: list[Passage], window: Scored) -> list[Candidate]:
             rank=rank,
             score=score,
             precomputed=passage.precomputed,
-            citation=_citation(passage),
+            citation=citation_of(passage),
         )
-        for rank, (passage, (_, score)) in enumerate(zip(passages, window, strict=True), start=1)
+        for rank, (passage, (_, score)) in enumerate(zip(passages, rows, strict=True), start=1)
     ]
-
-
-def _citation(passage: Passage) -> Citation:
-    origin = passage.origin
-    return Citation(
-        uri=origin.uri,
-        doc_id=passage.doc_id,
-        start=passage.start,
-        end=passage.end,
-        etag=origin.etag,
-        object_version=origin.object_version,
-        heading=passage.heading,
-        page=passage.page,
-        row=passage.row,
-    )

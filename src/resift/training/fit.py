@@ -1,32 +1,29 @@
-"""What is fitted once a model's weights are done: fusion, calibration, and the exit's bounds.
+"""Numbers that are fitted once a model's weights are done: fusion, feedback, calibration.
 
-Fusion and calibration on held-out queries, each source counting alike; bounds on pairs without
-their labels.
+All on held-out lists, in which each source counts alike.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resift.evaluation.calibrate import platt_parameters
-from resift.rerank.artifact import Exit
 from resift.rerank.calibration import ModelCalibration, Platt
 from resift.rerank.ordering import Interpolation, standardised
 
 FUSION_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5)
 FEEDBACK_WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
-LEVELS = (0.001, 0.005, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.995, 0.999)
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One query's candidates, ``(n,)`` each: logits of the first exit and of the last.
+    """One query's candidates, ``(n,)`` each: logits of the first exit and of the last stage.
 
-    `means` are the documents' unit mean vectors, ``(n, dim)``, None where a model has none.
+    `means` are the documents' unit mean vectors, ``(n, dim)``, None for a model without them.
     """
 
     source: str
@@ -36,12 +33,17 @@ class Scores:
     relevant: NDArray[np.bool_]
     means: Floats | None = None
 
+    def fused(self, weight: float, feedback_weight: float = 0.0) -> Floats:
+        """Final logits plus the weighted first-stage scores and pseudo-relevance feedback."""
+        fusion = weight * standardised(self.first_stage)
+        return Interpolation(fusion, weight, feedback_weight).scores(self.final, self.means)
+
 
 def ndcg(scores: Floats, relevant: NDArray[np.bool_], cutoff: int = 10) -> float:
-    """nDCG@10 with binary gains over one list that has a relevant document.
+    """NDCG with binary gains over one list that has a relevant document.
 
-    Among equals the irrelevant come first, and NaN is last: lists begin with a first stage's best,
-    and a model that says nothing must not be credited with that.
+    Ties put irrelevant documents first, and NaN is last: lists begin with the first stage's best,
+    so a model that gives no scores would be credited with its order otherwise.
     """
     order = np.lexsort((relevant, -np.nan_to_num(scores, nan=-np.inf)))[:cutoff]
     discounts = 1.0 / np.log2(np.arange(2, cutoff + 2))
@@ -49,95 +51,72 @@ def ndcg(scores: Floats, relevant: NDArray[np.bool_], cutoff: int = 10) -> float
     return float((relevant[order] * discounts[: len(order)]).sum() / ideal)
 
 
-def fused(own: Scores, weight: float, feedback_weight: float = 0.0) -> Floats:
-    """Final logits with the first stage's say in them, and that of the leading candidates."""
-    interpolation = Interpolation(weight * standardised(own.first_stage), weight, feedback_weight)
-    return interpolation.scores(own.final, own.means)
+def ndcg_by_source(scores: Sequence[Scores], value_of: Callable[[Scores], Floats]) -> list[Floats]:
+    """nDCG@10 of each list ranked by `value_of`, an array per source."""
+    by_source: dict[str, list[float]] = {}
+    for entry in scores:
+        by_source.setdefault(entry.source, []).append(ndcg(value_of(entry), entry.relevant))
+    return [np.array(values) for values in by_source.values()]
+
+
+def mean_ndcg(scores: Sequence[Scores], value_of: Callable[[Scores], Floats]) -> float:
+    """nDCG@10 averaged over sources, so that large ones do not dominate."""
+    return float(np.mean([values.mean() for values in ndcg_by_source(scores, value_of)]))
 
 
 def fit_fusion(scores: Sequence[Scores]) -> float:
     """The largest weight that is within one paired standard error of the best.
 
-    The one-standard-error rule (Breiman et al. 1984): where the lists cannot tell two weights
-    apart, the first stage keeps the larger interpolation, since falling below it is the worse mistake.
+    The one-standard-error rule (Breiman et al. 1984): where the lists do not separate two weights,
+    the first stage keeps the larger one, since falling below it is the worse mistake.
     """
-    quality = {
-        weight: by_source(scores, [fused(own, weight) for own in scores])
-        for weight in FUSION_WEIGHTS
-    }
-    best = max(quality, key=lambda weight: np.mean([own.mean() for own in quality[weight]]))
-    return max(weight for weight in quality if _as_good(quality[weight], quality[best]))
+    quality = {weight: _fused_ndcg(scores, weight) for weight in FUSION_WEIGHTS}
+    best = max(quality, key=lambda weight: np.mean([x.mean() for x in quality[weight]]))
+    return max(weight for weight in quality if _is_as_good(quality[weight], quality[best]))
 
 
 def fit_feedback(scores: Sequence[Scores], weight: float) -> float:
-    """The largest weight of feedback that is within one paired standard error of none.
+    """The largest feedback weight that is within one paired standard error of none.
 
-    Not the best one: most sources know a single answer a query, so that the feedback_weight of its
-    neighbours can only count against them there, which is not so where answers are many.
+    Not the best one: most sources judge one document per query relevant, so that similarity to
+    other candidates can only lose there, unlike in use, where queries have many.
     """
-    if any(own.means is None for own in scores):
+    if any(entry.means is None for entry in scores):
         return 0.0
-    quality = {
-        feedback_weight: by_source(scores, [fused(own, weight, feedback_weight) for own in scores])
-        for feedback_weight in FEEDBACK_WEIGHTS
-    }
-    return max(
-        feedback_weight
-        for feedback_weight in quality
-        if _as_good(quality[feedback_weight], quality[0.0])
-    )
+    quality = {feedback: _fused_ndcg(scores, weight, feedback) for feedback in FEEDBACK_WEIGHTS}
+    return max(feedback for feedback in quality if _is_as_good(quality[feedback], quality[0.0]))
 
 
-def _as_good(quality: Sequence[Floats], other: Sequence[Floats]) -> bool:
-    """Whether the lists, by source, cannot tell that it is worse than another."""
-    lost = [theirs - own for own, theirs in zip(quality, other, strict=True)]
-    error = np.sqrt(sum(own.var() / len(own) for own in lost)) / len(lost)
-    return bool(np.mean([own.mean() for own in lost]) <= error)
+def _fused_ndcg(scores: Sequence[Scores], weight: float, feedback: float = 0.0) -> list[Floats]:
+    return ndcg_by_source(scores, lambda entry: entry.fused(weight, feedback))
+
+
+def _is_as_good(quality: Sequence[Floats], reference: Sequence[Floats]) -> bool:
+    """Whether the mean loss against a reference is within its standard error; arrays by source."""
+    losses = [theirs - ours for ours, theirs in zip(quality, reference, strict=True)]
+    error = np.sqrt(sum(loss.var() / len(loss) for loss in losses)) / len(losses)
+    return bool(np.mean([loss.mean() for loss in losses]) <= error)
 
 
 def fit_calibration(
     scores: Sequence[Scores], weight: float, feedback_weight: float = 0.0
 ) -> ModelCalibration | None:
-    """Platt's fit of the final logits and of the fused ones, a source's pairs weighing alike.
+    """Platt's fit of the final logits and of the fused ones; each source's pairs weigh alike.
 
-    None where the labels do not rise with the logits: there is nothing to calibrate then.
+    None where relevance does not rise with the logits.
     """
     counts: dict[str, int] = {}
-    for own in scores:
-        counts[own.source] = counts.get(own.source, 0) + len(own.final)
-    weights = np.concatenate([np.full(len(o.final), 1 / counts[o.source]) for o in scores])
-    relevant = np.concatenate([own.relevant for own in scores])
-    scale, bias = platt_parameters(np.concatenate([own.final for own in scores]), relevant, weights)
-    fused_scale, fused_bias = platt_parameters(
-        np.concatenate([fused(own, weight, feedback_weight) for own in scores]), relevant, weights
+    for entry in scores:
+        counts[entry.source] = counts.get(entry.source, 0) + len(entry.final)
+    weights = np.concatenate([np.full(len(x.final), 1 / counts[x.source]) for x in scores])
+    relevant = np.concatenate([entry.relevant for entry in scores])
+    final = np.concatenate([entry.final for entry in scores])
+    fused = np.concatenate([entry.fused(weight, feedback_weight) for entry in scores])
+    scale, bias, fused_scale, fused_bias = (
+        round(value, 4)
+        for logits in (final, fused)
+        for value in platt_parameters(logits, relevant, weights)
     )
-    if not (round(scale, 4) > 0 and round(fused_scale, 4) > 0):
+    if not (scale > 0 and fused_scale > 0):
         return None
-    plain = Platt(round(scale, 4), round(bias, 4))
-    return ModelCalibration(
-        plain, Platt(round(fused_scale, 4), round(fused_bias, 4)), len(relevant)
-    )
-
-
-def fit_exit(scores: Sequence[Scores]) -> Exit:
-    """Quantiles of what the last stage adds to the first exit's logit; no labels needed."""
-    return exit_of(np.concatenate([own.final - own.early for own in scores]))
-
-
-def exit_of(gains: Floats) -> Exit:
-    """The quantiles of gains, final logit less an exit's, that an artifact keeps."""
-    found = np.quantile(gains, LEVELS)
-    return Exit(LEVELS, tuple(round(float(gain), 4) for gain in found), len(gains))
-
-
-def mean_ndcg(scores: Sequence[Scores], values: Sequence[Floats]) -> float:
-    """nDCG@10, meaned over sources so that none outweighs another."""
-    return float(np.mean([own.mean() for own in by_source(scores, values)]))
-
-
-def by_source(scores: Sequence[Scores], values: Sequence[Floats]) -> list[Floats]:
-    """nDCG@10 of each list, an array a source."""
-    found: Mapping[str, list[float]] = {own.source: [] for own in scores}
-    for own, value in zip(scores, values, strict=True):
-        found[own.source].append(ndcg(value, own.relevant))
-    return [np.array(values) for values in found.values()]
+    return ModelCalibration(Platt(scale, bias), Platt(fused_scale, fused_bias), len(relevant))

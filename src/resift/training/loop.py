@@ -1,9 +1,8 @@
-"""The loop: groups → loss → step, saved so that a killed run goes on at the step where it was.
+"""The training loop: groups → loss → step, saved so that a killed run resumes at its step.
 
-AdamW with linear warm-up, then decay or an average over the steps (Izmailov et al. 2018,
-https://arxiv.org/abs/1803.05407); the encoder, the meeting's layers and the few numbers beside
-them have rates of their own. bfloat16 inside the products, float32 weights. Prints one line a
-report to stderr.
+AdamW with linear warm-up, then linear decay, or an average over the steps (Izmailov et al. 2018,
+https://arxiv.org/abs/1803.05407). The encoder, the cross-attention layers and the few parameters
+beside them have learning rates of their own. Products are bfloat16, weights float32.
 """
 
 import hashlib
@@ -18,18 +17,17 @@ from pathlib import Path
 import torch
 
 from resift.errors import DatasetError, InputError
-from resift.training.dev import Quality, measure
 from resift.training.groups import Batches, Corpus
-from resift.training.loss import accuracy, loss, score
 from resift.training.network import Network
 from resift.training.recipe import LoopSpec, Recipe
+from resift.training.scoring import Quality, accuracy, loss, measure, score
 
 STATE = "state.pt"
 HISTORY = "history.jsonl"
 REPORT_EVERY = 20
-CROSS_ATTENTION = "meeting."
-HEAD = ("meeting.share", "late", "bias")  # few numbers, and no layers
-DEV_QUERIES = 20  # a source, while training; all of them are measured at the end
+CROSS_ATTENTION = "cross_attention."
+HEAD = ("cross_attention.share", "late", "bias")  # a few numbers beside the layers
+DEV_QUERIES = 20  # measured of each source while training
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +43,11 @@ class Report:
 
 
 def train(network: Network, corpora: Sequence[Corpus], recipe: Recipe, folder: Path) -> None:
-    """Run the recipe's steps in `folder`, going on from what an earlier run left there.
+    """Run the recipe's steps in `folder`, resuming what an earlier run left there.
 
-    With `patience`, stops once that many measurements in a row are below the best, and the
-    network ends as it was at the best; with `averaged`, it ends as the average. Raises `InputError`
-    where `folder` holds another run or the recipe asks for both, and `DatasetError` where there is
-    nothing to learn from or nothing to measure on.
+    With `early_stopping_patience` the network ends with the best measured weights, with `averaged`
+    as the average. Raises `InputError` where `folder` holds another run or the recipe has both, and
+    `DatasetError` where there is nothing to learn from or nothing to measure on.
     """
     spec = recipe.loop
     _check(corpora, spec, folder)
@@ -58,29 +55,23 @@ def train(network: Network, corpora: Sequence[Corpus], recipe: Recipe, folder: P
     batches = Batches(corpora, spec.queries, spec.documents, recipe.seed)
     optimiser = _optimiser(network, spec)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, spec))
-    guard = EarlyStopping(spec.patience)
-    average = Average()
-    run = _TrainingRun(
-        _identity(network, corpora, recipe), network, optimiser, schedule, guard, average
-    )
+    stopping, average = EarlyStopping(spec.early_stopping_patience), Average()
+    identity = _identity(network, corpora, recipe)
+    run = _TrainingRun(identity, network, optimiser, schedule, stopping, average)
     start = run.resume(folder)
     if start == 0:
-        guard.see(0, measure(network, corpora, DEV_QUERIES), network)
-        print(f"step 0: dev nDCG@10 {guard.best:.4f}", file=sys.stderr)  # noqa: T201
+        stopping.update(0, measure(network, corpora, DEV_QUERIES), network)
+        print(f"step 0: dev nDCG@10 {stopping.best:.4f}", file=sys.stderr)  # noqa: T201
     meter = _Meter()
     network.train()
     for step in range(start, spec.steps):
-        if guard.given_up:
+        if stopping.is_over:
             break
         groups = batches.at(step)
         with torch.autocast("cpu", torch.bfloat16):
             scored = score(network, groups)
         value = loss(scored, groups, recipe.loss)
-        optimiser.zero_grad(set_to_none=False)  # keeps its memory
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), spec.clip)
-        optimiser.step()
-        schedule.step()
+        run.update(value, spec.clip)
         meter.add(float(value.detach()), accuracy(scored, groups))
         done = step + 1
         if done > spec.steps * (1 - spec.averaged):
@@ -90,48 +81,48 @@ def train(network: Network, corpora: Sequence[Corpus], recipe: Recipe, folder: P
             average.swap(network)
             quality = measure(network, corpora, DEV_QUERIES)
             average.swap(network)
-            guard.see(done, quality, network)
+            stopping.update(done, quality, network)
         if quality or done % REPORT_EVERY == 0:
             _report(folder, meter.report(done, quality), spec.steps)
         if done % spec.save_every == 0 or done == spec.steps:
             run.save(folder, done)
-    guard.restore(network)
+    stopping.restore(network)
     average.swap(network)
 
 
 def _check(corpora: Sequence[Corpus], spec: LoopSpec, folder: Path) -> None:
-    if spec.averaged and spec.patience:
+    if spec.averaged and spec.early_stopping_patience:
         raise InputError(
-            f"averaged = {spec.averaged} and patience = {spec.patience}: a run ends as its average "
-            "or at its best; drop one"
+            f"averaged = {spec.averaged} and early_stopping_patience = "
+            f"{spec.early_stopping_patience}: a run ends as its average or at its best; drop one"
         )
-    if not any(own.mined.dev.relevant.any() for own in corpora):
-        raise DatasetError("no held-out list has an answer in it, so nothing can be measured")
+    if not any(corpus.mined.dev.relevant.any() for corpus in corpora):
+        raise DatasetError("no held-out list has a relevant document, so nothing can be measured")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder for the run")
 
 
 class EarlyStopping:
-    """Remembers the best weights; gives up after `patience` measurements below them (0: never)."""
+    """Remembers the best weights; over after `max_worse` measurements below them (0: never)."""
 
-    def __init__(self, patience: int) -> None:
-        self.patience = patience
+    def __init__(self, max_worse: int) -> None:
+        self.max_worse = max_worse
         self.best = float("-inf")
         self.best_step = 0
         self.worse = 0
         self.weights: dict[str, torch.Tensor] = {}
 
-    def see(self, step: int, quality: Quality, network: Network) -> None:
-        if quality.mean > self.best:
-            self.best, self.best_step, self.worse = quality.mean, step, 0
-            if self.patience:
-                self.weights = {n: own.clone() for n, own in network.state_dict().items()}
+    def update(self, step: int, quality: Quality, network: Network) -> None:
+        if quality.final > self.best:
+            self.best, self.best_step, self.worse = quality.final, step, 0
+            if self.max_worse:
+                self.weights = {name: x.clone() for name, x in network.state_dict().items()}
         else:
             self.worse += 1
 
     @property
-    def given_up(self) -> bool:
-        return bool(self.patience) and self.worse >= self.patience
+    def is_over(self) -> bool:
+        return bool(self.max_worse) and self.worse >= self.max_worse
 
     def restore(self, network: Network) -> None:
         if self.weights:
@@ -139,7 +130,7 @@ class EarlyStopping:
 
 
 class Average:
-    """The mean of what is trained, over the steps added so far; nothing before the first."""
+    """The mean of the trained parameters over the steps that were added."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -147,41 +138,41 @@ class Average:
 
     def add(self, network: Network) -> None:
         self.count += 1
-        for name, own in network.named_parameters():
-            if own.requires_grad:
-                now = own.detach()
-                mean = self.weights.setdefault(name, torch.zeros_like(now))
-                mean += (now - mean) / self.count
+        for name, parameter in network.named_parameters():
+            if parameter.requires_grad:
+                value = parameter.detach()
+                mean = self.weights.setdefault(name, torch.zeros_like(value))
+                mean += (value - mean) / self.count
 
     def swap(self, network: Network) -> None:
-        """Exchange the network's weights with the mean: once to use it, again to go on."""
-        for name, own in network.named_parameters():
+        """Exchange the network's weights with the mean; a second call undoes it."""
+        for name, parameter in network.named_parameters():
             if name in self.weights:
-                now = own.detach().clone()
-                own.data.copy_(self.weights[name])
-                self.weights[name] = now
+                value = parameter.detach().clone()
+                parameter.data.copy_(self.weights[name])
+                self.weights[name] = value
 
 
 class _Meter:
-    """Means since the last report."""
+    """Averages since the last report."""
 
     def __init__(self) -> None:
         self._values: list[tuple[float, float]] = []
         self._since = time.perf_counter()
 
-    def add(self, loss_value: float, right: float) -> None:
-        self._values.append((loss_value, right))
+    def add(self, loss_value: float, accuracy_value: float) -> None:
+        self._values.append((loss_value, accuracy_value))
 
     def report(self, step: int, quality: Quality | None) -> Report:
-        losses, rights = zip(*self._values, strict=True) if self._values else ((0.0,), (0.0,))
+        losses, accuracies = zip(*self._values, strict=True) if self._values else ((0.0,), (0.0,))
         now = time.perf_counter()
         report = Report(
             step,
             round(sum(losses) / len(losses), 4),
-            round(sum(rights) / len(rights), 4),
+            round(sum(accuracies) / len(accuracies), 4),
             round(now - self._since, 1),
-            None if quality is None else round(quality.mean, 4),
-            None if quality is None else round(quality.mean_early, 4),
+            None if quality is None else round(quality.final, 4),
+            None if quality is None else round(quality.early, 4),
         )
         self._values.clear()
         self._since = now
@@ -208,13 +199,12 @@ def _rate(step: int, spec: LoopSpec) -> float:
 
 
 def _optimiser(network: Network, spec: LoopSpec) -> torch.optim.AdamW:
-    """The word table stays as it is: few of its rows are seen, and the rest must still fit them."""
+    """AdamW over what is trained. The word table stays as it is: a run sees few of its rows."""
     network.embeddings["word_embeddings"].requires_grad_(False)
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if spec.rate == 0 and not name.startswith(CROSS_ATTENTION):
             parameter.requires_grad_(False)
-    parts: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             rate = spec.rate
             if name.startswith(HEAD):
@@ -222,14 +212,17 @@ def _optimiser(network: Network, spec: LoopSpec) -> torch.optim.AdamW:
             elif name.startswith(CROSS_ATTENTION):
                 rate = spec.cross_attention_rate
             decay = spec.decay if parameter.ndim > 1 else 0.0
-            parts.setdefault((rate, decay), []).append(parameter)
+            groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(
-        [{"params": own, "lr": lr, "weight_decay": decay} for (lr, decay), own in parts.items()]
+        [
+            {"params": parameters, "lr": rate, "weight_decay": decay}
+            for (rate, decay), parameters in groups.items()
+        ]
     )
 
 
 def _identity(network: Network, corpora: Sequence[Corpus], recipe: Recipe) -> str:
-    """Names all that decides where a run goes: recipe, data and the weights at its start."""
+    """A hash of all that decides the result: recipe, data and initial weights."""
     digest = hashlib.sha256(repr(recipe).encode())
     for corpus in corpora:
         mined = corpus.mined
@@ -238,38 +231,46 @@ def _identity(network: Network, corpora: Sequence[Corpus], recipe: Recipe) -> st
             for array in (lists.queries, lists.documents, lists.relevant):
                 digest.update(array.tobytes())
         digest.update(corpus.teacher.tobytes() + corpus.first_stage.tobytes())
-    for name, own in network.state_dict().items():
-        digest.update(name.encode() + own.numpy().tobytes())
+    for name, value in network.state_dict().items():
+        digest.update(name.encode() + value.numpy().tobytes())
     return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class _TrainingRun:
-    """All that changes from step to step, under a name that says which run it is."""
+    """All that changes from step to step, and the identity of the run."""
 
     identity: str
     network: Network
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LambdaLR
-    guard: EarlyStopping
+    stopping: EarlyStopping
     average: Average
 
+    def update(self, loss_value: torch.Tensor, clip: float) -> None:
+        """One step of the optimiser."""
+        self.optimiser.zero_grad(set_to_none=False)  # keeps its memory
+        loss_value.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), clip)
+        self.optimiser.step()
+        self.schedule.step()
+
     def save(self, folder: Path, step: int) -> None:
-        """Written beside and moved over: a kill leaves the old state or the new one."""
+        """Write the state, and rename it when it is complete."""
         state = {
             "step": step,
             "run": self.identity,
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "guard": vars(self.guard),
+            "stopping": vars(self.stopping),
             "average": vars(self.average),
         }
         torch.save(state, folder / f"{STATE}.new")
         os.replace(folder / f"{STATE}.new", folder / STATE)
 
     def resume(self, folder: Path) -> int:
-        """Go on from what is saved in `folder`; the steps that are done, 0 where there are none."""
+        """Restore the state in `folder`; returns the number of finished steps, 0 without one."""
         file = folder / STATE
         if not file.is_file():
             return 0
@@ -281,16 +282,16 @@ class _TrainingRun:
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
-        vars(self.guard).update(state["guard"])
+        vars(self.stopping).update(state["stopping"])
         vars(self.average).update(state["average"])
         step: int = state["step"]
-        print(f"going on at step {step}", file=sys.stderr)  # noqa: T201
-        _forget_after(folder / HISTORY, step)
+        print(f"resuming at step {step}", file=sys.stderr)  # noqa: T201
+        _truncate(folder / HISTORY, step)
         return step
 
 
-def _forget_after(history: Path, step: int) -> None:
-    """Reports of steps that were not saved come again."""
+def _truncate(history: Path, step: int) -> None:
+    """Remove the reports of steps after `step`, which are run again."""
     lines = history.read_text(encoding="utf-8").splitlines() if history.is_file() else []
-    kept = [line for line in lines if json.loads(line)["step"] <= step]
-    history.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    lines = [line for line in lines if json.loads(line)["step"] <= step]
+    history.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -1,12 +1,12 @@
-"""A source → candidate lists: what two first stages find for each query, and some at random.
+"""A source → candidate lists: the best of two retrievers for each query, and some at random.
 
-Candidates of BM25 alone teach a model that shared words are a bad sign; so the lists mix what
-shares words, what is near in meaning, what a line names as no answer, and what is neither. Each
-candidate carries the untrained features and, where there is a teacher, its similarity.
+Candidates of BM25 alone teach a model that shared words are a bad sign; so a list mixes BM25's
+best, the nearest in meaning, a file's own negatives, and random texts. Each candidate has the
+features of late interaction before training and, with a teacher, its similarity.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,23 +17,25 @@ from numpy.typing import NDArray
 from resift.extras import require
 from resift.rerank.late_interaction import features, query_states, unit
 from resift.rerank.models import Encoder
+from resift.training.base import Embed
 from resift.training.pairs import TrainingSource
 from resift.training.recipe import MiningSpec, SourceSpec
 
-DEV_DEPTH = 30  # candidates of each first stage in a list to measure on
-QUERIES_AT_ONCE = 256
+DEV_DEPTH = 30  # candidates of each retriever in a held-out list
+QUERY_BATCH = 256
 NONE = -1
 
 Floats = NDArray[np.float32]
-Embed = Callable[[Sequence[str]], Floats]
+States = list[NDArray[np.float16]]
 
 
 @dataclass(frozen=True, slots=True)
 class Lists:
-    """Candidates of `queries` rows, all ``(queries, depth)``; `documents` is -1 where a list ends.
+    """Candidates of queries, all ``(queries, depth)``; `documents` is -1 after a list's end.
 
-    `untrained` is ``(queries, depth, 3)``, the features of late interaction before training;
-    `teacher` its cosine or NaN, `lexical` BM25's score.
+    `queries` and `documents` are indices into the source's queries and texts. `untrained` is
+    ``(queries, depth, 3)``, the features of late interaction before training; `teacher` is the
+    teacher's cosine or NaN, `lexical` BM25's score.
     """
 
     queries: NDArray[np.int64]
@@ -43,23 +45,25 @@ class Lists:
     teacher: Floats
     lexical: Floats
 
-    def take(self, rows: NDArray[np.int64]) -> "Lists":
-        """Some of the rows."""
-        return Lists(*(getattr(self, name)[rows] for name in LIST_FIELDS))
-
 
 LIST_FIELDS = ("queries", "documents", "relevant", "untrained", "teacher", "lexical")
 
 
 @dataclass(frozen=True, slots=True)
 class Mined:
-    """One source's texts, queries and lists: those to train on, and those to measure on."""
+    """One source's texts, queries and lists: those to train on, and the held-out ones."""
 
     name: str
     texts: tuple[str, ...]
     query_texts: tuple[str, ...]
     train: Lists
     dev: Lists
+
+    def list_texts(self, lists: Lists, row: int) -> tuple[str, list[str]]:
+        """The query and the candidates' texts of one list."""
+        documents = lists.documents[row]
+        texts = [self.texts[index] for index in documents[documents != NONE]]
+        return self.query_texts[int(lists.queries[row])], texts
 
 
 def mine(
@@ -70,100 +74,106 @@ def mine(
     teacher: Embed | None,
     seed: int,
 ) -> Mined:
-    """Retrieve for every query and keep what a list needs."""
-    states = [own.astype(np.float16) for own in encoder.states(source.texts)]
-    query_side = [own.astype(np.float16) for own in encoder.states(source.queries)]
-    means = _means(states), _means(query_side)
-    taught = None if teacher is None else (teacher(source.texts), teacher(source.queries))
-    lexical = Bm25(source.texts)
-    rng = np.random.default_rng([seed, len(source.texts)])
-    rows: list[tuple[bool, list[int], Floats]] = []
-    for start in range(0, len(source.queries), QUERIES_AT_ONCE):
-        block = range(start, min(start + QUERIES_AT_ONCE, len(source.queries)))
-        near = means[1][block.start : block.stop] @ means[0].T
-        for place, dense in zip(block, near, strict=True):
-            words = lexical.scores(source.queries[place])
-            held_out = place in source.dev
-            documents = _candidates(source, place, held_out, spec, mining, words, dense, rng)
-            rows.append((held_out, documents, words[documents]))
-
-    def lists(held_out: bool) -> Lists:
-        places = [place for place, row in enumerate(rows) if row[0] is held_out]
-        return _lists(source, places, rows, states, query_side, taught)
-
-    return Mined(source.name, source.texts, source.queries, lists(False), lists(True))
-
-
-def _candidates(
-    source: TrainingSource,
-    place: int,
-    held_out: bool,
-    spec: SourceSpec,
-    mining: MiningSpec,
-    words: Floats,
-    dense: Floats,
-    rng: np.random.Generator,
-) -> list[int]:
-    """Answers first, then what is named as none, then first stages' best, then random ones."""
-    positives, named = source.positives[place], source.negatives[place]
-    if held_out and not spec.mined:
-        return [*positives, *named]
-    by_words = np.argsort(-words, kind="stable")
-    by_words = by_words[words[by_words] > 0]  # a text that shares no word was not found
-    by_meaning = np.argsort(-dense, kind="stable")
-    if held_out:  # as a first stage would hand them over: an answer that it misses is missed
-        return list(dict.fromkeys([*by_words[:DEV_DEPTH], *by_meaning[:DEV_DEPTH], *named]))
-    if not spec.mined:
-        return [*positives, *named]
-    at_random = rng.integers(len(source.texts), size=mining.random)
-    picked = [*named, *_sample(by_words[: 2 * mining.lexical].tolist(), mining.lexical, rng)]
-    picked += _sample(by_meaning[: 2 * mining.dense].tolist(), mining.dense, rng)
-    wrong = [int(own) for own in dict.fromkeys([*picked, *at_random]) if own not in positives]
-    return [*positives, *wrong]
-
-
-def _sample(places: Sequence[int], count: int, rng: np.random.Generator) -> list[int]:
-    """Half of them the best, half sampled from twice as deep."""
-    rest = list(places[count // 2 :])
-    rng.shuffle(rest)
-    return [*places[: count // 2], *rest[: count - count // 2]]
-
-
-def _lists(
-    source: TrainingSource,
-    places: Sequence[int],
-    rows: Sequence[tuple[bool, list[int], Floats]],
-    states: Sequence[NDArray[np.float16]],
-    query_side: Sequence[NDArray[np.float16]],
-    taught: tuple[Floats, Floats] | None,
-) -> Lists:
-    depth = max((len(rows[place][1]) for place in places), default=0)
-    shape = (len(places), depth)
-    lists = Lists(
-        np.array(places, np.int64),
-        np.full(shape, NONE, np.int64),
-        np.zeros(shape, np.bool_),
-        np.zeros((*shape, 3), np.float32),
-        np.full(shape, np.nan, np.float32),
-        np.zeros(shape, np.float32),
+    """Retrieve candidates for every query, and compute what a list needs of them."""
+    miner = _Miner(source, spec, mining, encoder, teacher, seed)
+    rows = [
+        row
+        for start in range(0, len(source.queries), QUERY_BATCH)
+        for row in miner.candidates(start)
+    ]
+    train, dev = (
+        miner.lists({q: row for q, row in enumerate(rows) if (q in source.dev) is held_out})
+        for held_out in (False, True)
     )
-    for row, place in enumerate(places):
-        _, documents, words = rows[place]
-        size = len(documents)
-        lists.documents[row, :size] = documents
-        lists.relevant[row, :size] = np.isin(documents, source.positives[place])
-        lists.lexical[row, :size] = words
-        query = query_states(query_side[place].astype(np.float32))
-        for column, document in enumerate(documents):
-            own = states[document].astype(np.float32)[None]
-            lists.untrained[row, column] = features(query, own, np.ones(own.shape[:2], np.int64))[0]
-        if taught is not None:
-            lists.teacher[row, :size] = taught[0][documents] @ taught[1][place]
-    return lists
+    return Mined(source.name, source.texts, source.queries, train, dev)
 
 
-def _means(states: Sequence[NDArray[np.float16]]) -> Floats:
-    return unit(np.stack([own.astype(np.float32).mean(axis=0) for own in states]))
+class _Miner:
+    """A source with its token states, its BM25 index and the teacher's vectors."""
+
+    def __init__(
+        self,
+        source: TrainingSource,
+        spec: SourceSpec,
+        mining: MiningSpec,
+        encoder: Encoder,
+        teacher: Embed | None,
+        seed: int,
+    ) -> None:
+        self.source, self.spec, self.mining = source, spec, mining
+        texts_and_queries = (source.texts, source.queries)
+        self.documents, self.queries = (
+            [states.astype(np.float16) for states in encoder.states(texts)]
+            for texts in texts_and_queries
+        )
+        self.document_means, self.query_means = _means(self.documents), _means(self.queries)
+        self.teacher = None if teacher is None else tuple(map(teacher, texts_and_queries))
+        self.bm25 = Bm25(source.texts)
+        self.rng = np.random.default_rng([seed, len(source.texts)])
+
+    def candidates(self, start: int) -> list[tuple[list[int], Floats]]:
+        """Candidates and their BM25 scores, for `QUERY_BATCH` queries from `start`."""
+        cosines = self.query_means[start : start + QUERY_BATCH] @ self.document_means.T
+        rows = []
+        for query, dense in enumerate(cosines, start):
+            lexical = self.bm25.scores(self.source.queries[query])
+            documents = self._candidates(query, lexical, dense)
+            rows.append((documents, lexical[documents]))
+        return rows
+
+    def _candidates(self, query: int, lexical: Floats, dense: Floats) -> list[int]:
+        """Positives first, then the file's negatives, the retrievers' best, and random texts."""
+        positives, negatives = self.source.positives[query], self.source.negatives[query]
+        if not self.spec.mined:
+            return [*positives, *negatives]
+        by_bm25 = np.argsort(-lexical, kind="stable")
+        by_bm25 = by_bm25[lexical[by_bm25] > 0]  # without a shared word BM25 finds nothing
+        by_cosine = np.argsort(-dense, kind="stable")
+        if query in self.source.dev:  # as retrievers return them: a positive may be missing
+            retrieved = [*by_bm25[:DEV_DEPTH], *by_cosine[:DEV_DEPTH]]
+            return list(dict.fromkeys([*retrieved, *negatives]))
+        mining = self.mining
+        at_random = self.rng.integers(len(self.source.texts), size=mining.random)
+        picked = [*negatives, *self._sample(by_bm25, mining.lexical)]
+        picked += self._sample(by_cosine, mining.dense)
+        wrong = (int(text) for text in dict.fromkeys([*picked, *at_random]))
+        return [*positives, *(text for text in wrong if text not in positives)]
+
+    def _sample(self, ranked: NDArray[np.int64], count: int) -> list[int]:
+        """The best ``count // 2``, and others drawn from the next, `count` together."""
+        best, rest = (part.tolist() for part in np.split(ranked[: 2 * count], [count // 2]))
+        self.rng.shuffle(rest)
+        return [*best, *rest[: count - count // 2]]
+
+    def lists(self, rows: dict[int, tuple[list[int], Floats]]) -> Lists:
+        """Lists of these queries' candidates and BM25 scores."""
+        shape = (len(rows), max((len(documents) for documents, _ in rows.values()), default=0))
+        lists = Lists(
+            np.array(list(rows), np.int64),
+            np.full(shape, NONE, np.int64),
+            np.zeros(shape, np.bool_),
+            np.zeros((*shape, 3), np.float32),
+            np.full(shape, np.nan, np.float32),
+            np.zeros(shape, np.float32),
+        )
+        for row, (query, (documents, lexical)) in enumerate(rows.items()):
+            size = len(documents)
+            lists.documents[row, :size] = documents
+            lists.relevant[row, :size] = np.isin(documents, self.source.positives[query])
+            lists.lexical[row, :size] = lexical
+            states = query_states(self.queries[query].astype(np.float32))
+            for column, document in enumerate(documents):
+                tokens = self.documents[document].astype(np.float32)[None]
+                mask = np.ones(tokens.shape[:2], np.int64)
+                lists.untrained[row, column] = features(states, tokens, mask)[0]
+            if self.teacher is not None:
+                texts, queries = self.teacher
+                lists.teacher[row, :size] = texts[documents] @ queries[query]
+        return lists
+
+
+def _means(states: States) -> Floats:
+    return unit(np.stack([tokens.astype(np.float32).mean(axis=0) for tokens in states]))
 
 
 class Bm25:
@@ -179,7 +189,7 @@ class Bm25:
         self._size = len(texts)
 
     def scores(self, query: str) -> Floats:
-        """One score a text, ``(texts,)``; 0 where no word is shared."""
+        """A score per text, ``(texts,)``; 0 without a shared word."""
         tokens = self._bm25s.tokenize([query], return_ids=False, **self._options)[0]
         known = [token for token in tokens if token in self._index.vocab_dict]
         if not known:
@@ -189,7 +199,7 @@ class Bm25:
 
 
 def save(mined: Mined, file: Path) -> None:
-    """One ``.npz`` a source, written beside and moved over: a kill leaves no half of one."""
+    """Write one ``.npz``, and rename it when it is complete."""
     arrays: dict[str, Any] = {
         f"{part}_{name}": getattr(lists, name)
         for part, lists in (("train", mined.train), ("dev", mined.dev))
@@ -197,9 +207,9 @@ def save(mined: Mined, file: Path) -> None:
     }
     arrays |= {"texts": np.array(mined.texts), "query_texts": np.array(mined.query_texts)}
     arrays["name"] = np.array(mined.name)
-    beside = file.with_suffix(".new.npz")
-    np.savez_compressed(beside, **arrays)
-    os.replace(beside, file)
+    unfinished = file.with_suffix(".new.npz")
+    np.savez_compressed(unfinished, **arrays)
+    os.replace(unfinished, file)
 
 
 def load(file: Path) -> Mined:
@@ -208,10 +218,5 @@ def load(file: Path) -> Mined:
         train, dev = (
             Lists(*(stored[f"{part}_{name}"] for name in LIST_FIELDS)) for part in ("train", "dev")
         )
-        return Mined(
-            str(stored["name"]),
-            tuple(stored["texts"].tolist()),
-            tuple(stored["query_texts"].tolist()),
-            train,
-            dev,
-        )
+        texts, queries = (tuple(stored[name].tolist()) for name in ("texts", "query_texts"))
+        return Mined(str(stored["name"]), texts, queries, train, dev)

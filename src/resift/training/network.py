@@ -1,39 +1,43 @@
-"""The late-interaction model in torch: the encoder, and the layers in which query and document meet.
+"""The late-interaction model in torch: an encoder, and the cross-attention layers above it.
 
-Parameters carry the names that `graph.py` and `meeting.py` read, so that weights go from a
-checkpoint to the network and from the network to ONNX without a table of names. They must agree on
-the arithmetic; a test holds them together.
+Parameters have the names that `graph.py` and `late_interaction_graph.py` read, so that weights go
+from a checkpoint to the network and on to ONNX without renaming; tests compare the arithmetic.
 
-A meeting reads the query again, over a document: the encoder's last layers once more, whose rows
-are the query's tokens and whose attention goes to them and to the document's, as that layer of
-the encoder left them. The document's states never see the query and can be kept (MacAvaney et al.
-2020, https://arxiv.org/abs/2004.14255; Gao et al. 2020, https://arxiv.org/abs/2001.06452).
+The cross-attention layers repeat the encoder's last layers for the query's tokens, which attend to
+each other and to the document's tokens, as the encoder's layer of the same depth left them. The
+document's states do not depend on the query, so they can be precomputed (MacAvaney et al. 2020,
+https://arxiv.org/abs/2004.14255; Gao et al. 2020, https://arxiv.org/abs/2001.06452).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resift.convert.graph import MASKED, EncoderShape, Weights
 from resift.errors import ModelError
-from resift.rerank.late_interaction import LateInteractionWeights
-from resift.training.graph import MASKED, EncoderShape, Weights
 
-FRESH = ("late", "bias", "meeting.share")  # what an encoder alone does not have
-SHARE = 0.5  # at the start: what of a changed mind counts before anything is learned (LOG.md)
+NEW = "cross_attention.share"  # the one parameter that an encoder cannot give
+SHARE = 0.5  # its start: the share of the residual that counts (LOG.md)
 States = tuple[Tensor, ...]
-"""One side's states, ``(rows, tokens, dim)`` each: what each meeting layer reads, then the last."""
+"""Token states ``(rows, tokens, dim)`` each: the input of each cross-attention layer, then the
+encoder's output."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
-    """Padded token rows: `ids` and `mask` ``(rows, tokens)``; `own` leaves special tokens out."""
+    """Padded rows ``(rows, tokens)``: ids, mask of all tokens, and mask without special tokens."""
 
     ids: Tensor
     mask: Tensor
-    own: Tensor
+    content: Tensor
+
+    def select(self, rows: Tensor) -> "TokenBatch":
+        """The rows at these indices, repeated where an index is."""
+        return TokenBatch(self.ids[rows], self.mask[rows], self.content[rows])
 
 
 class Attention(nn.Module):
@@ -48,25 +52,25 @@ class Attention(nn.Module):
         )
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        query = self._parted("query", x)
-        key, value = self._parted("key", context), self._parted("value", context)
-        # Written out: torch's fused one is slow backwards on a CPU at these lengths (LOG.md).
-        similar = (query * query.shape[-1] ** -0.5) @ key.transpose(2, 3)
+        query = self._heads("query", x)
+        key, value = self._heads("key", context), self._heads("value", context)
+        # torch's fused attention is slower backwards on a CPU at these lengths (LOG.md)
+        logits = (query * query.shape[-1] ** -0.5) @ key.transpose(2, 3)
         with torch.autocast("cpu", enabled=False):
-            missing = (~mask[:, None, None, :]).to(similar.dtype) * MASKED
-            weights = (similar + missing).softmax(-1)
+            missing = (~mask[:, None, None, :]).to(logits.dtype) * MASKED
+            weights = (logits + missing).softmax(-1)
         mixed = weights @ value
         flat = mixed.transpose(1, 2).flatten(2)
         return self.output["LayerNorm"](x + self.output["dense"](flat))
 
-    def _parted(self, name: str, x: Tensor) -> Tensor:
+    def _heads(self, name: str, x: Tensor) -> Tensor:
         rows, tokens, dim = x.shape
-        parted: Tensor = self.self[name](x).view(rows, tokens, self.heads, dim // self.heads)
-        return parted.transpose(1, 2)
+        projected: Tensor = self.self[name](x).view(rows, tokens, self.heads, dim // self.heads)
+        return projected.transpose(1, 2)
 
 
 class Layer(nn.Module):
-    """Attention, then the feed-forward part; normalised after each, as BERT does it."""
+    """BERT's layer: attention, then the feed-forward network, each with its layer norm."""
 
     def __init__(self, dim: int, wide: int, heads: int, epsilon: float) -> None:
         super().__init__()
@@ -83,80 +87,78 @@ class Layer(nn.Module):
 
 
 class Network(nn.Module):
-    """Encoder, late interaction and meeting layers, started from an encoder's weights.
+    """Encoder, late interaction and cross-attention layers.
 
-    Meeting layers start as copies of the encoder's last ones, on the very states that those read:
-    untrained, the meeting is late interaction of a query read again.
+    Cross-attention layers that `weights` lack start as copies of the encoder's last layers, on the
+    same inputs.
     """
 
-    def __init__(
-        self,
-        weights: Weights,
-        shape: EncoderShape,
-        late: LateInteractionWeights,
-        cross_attention_layers: int,
-    ) -> None:
+    def __init__(self, weights: Weights, shape: EncoderShape, cross_attention_layers: int) -> None:
         super().__init__()
         if (shape.activation, shape.first_position, shape.token_types) != ("gelu", 0, True):
-            raise ModelError(f"{shape}: only BERT's own form can be trained; expected gelu, from 0")
-        words, dim = weights["embeddings.word_embeddings.weight"].shape
-        wide = weights["encoder.layer.0.intermediate.dense.weight"].shape[0]
-        positions = weights["embeddings.position_embeddings.weight"].shape[0]
-        types = weights["embeddings.token_type_embeddings.weight"].shape[0]
-        self.embeddings = nn.ModuleDict(
-            {
-                "word_embeddings": nn.Embedding(words, dim),
-                "position_embeddings": nn.Embedding(positions, dim),
-                "token_type_embeddings": nn.Embedding(types, dim),
-                "LayerNorm": nn.LayerNorm(dim, shape.epsilon),
-            }
-        )
+            raise ModelError(
+                f"{shape}: only BERT's own form can be trained; expected gelu, positions from 0 "
+                "and token types"
+            )
+        wide, dim = weights["encoder.layer.0.intermediate.dense.weight"].shape
+        tables = ("word_embeddings", "position_embeddings", "token_type_embeddings")
+        sizes = {name: weights[f"embeddings.{name}.weight"].shape for name in tables}
+        self.embeddings = nn.ModuleDict({name: nn.Embedding(*sizes[name]) for name in tables})
+        self.embeddings["LayerNorm"] = nn.LayerNorm(dim, shape.epsilon)
         size = (dim, wide, shape.heads, shape.epsilon)
-        self.encoder = nn.ModuleDict(
-            {"layer": nn.ModuleList(Layer(*size) for _ in range(shape.layers))}
+        self.encoder, self.cross_attention = (
+            nn.ModuleDict({"layer": nn.ModuleList(Layer(*size) for _ in range(layers))})
+            for layers in (shape.layers, cross_attention_layers)
         )
-        self.meeting = nn.ModuleDict(
-            {"layer": nn.ModuleList(Layer(*size) for _ in range(cross_attention_layers))}
-        )
-        self.meeting.register_parameter("share", nn.Parameter(torch.tensor(SHARE)))
-        self.late = nn.Parameter(
-            torch.tensor([late.query_maxsim, late.document_maxsim, late.cosine])
-        )
-        self.bias = nn.Parameter(torch.tensor(float(late.bias)))
-        self._start(weights, shape.layers, cross_attention_layers)
+        self.cross_attention.register_parameter("share", nn.Parameter(torch.tensor(SHARE)))
+        self.late = nn.Parameter(torch.zeros(3))
+        self.bias = nn.Parameter(torch.tensor(0.0))
+        self._load(weights, shape.layers - cross_attention_layers)
 
-    def _start(self, weights: Weights, layers: int, cross_attention_layers: int) -> None:
-        own = self.state_dict()
-        for name in own:
+    def _load(self, weights: Weights, first_copied: int) -> None:
+        state = self.state_dict()
+        prefix = "cross_attention.layer."
+        for name in state:
             source = name
-            if name.startswith("meeting.layer.") and name not in weights:
-                index, rest = name.removeprefix("meeting.layer.").split(".", 1)
-                source = f"encoder.layer.{layers - cross_attention_layers + int(index)}.{rest}"
+            if name.startswith(prefix) and name not in weights:
+                index, rest = name.removeprefix(prefix).split(".", 1)
+                source = f"encoder.layer.{first_copied + int(index)}.{rest}"
             if source in weights:
-                own[name] = torch.from_numpy(np.array(weights[source]))
-            elif not source.startswith(FRESH):
+                state[name] = torch.from_numpy(np.array(weights[source]))
+            elif source != NEW:
                 raise ModelError(f"weights: no {source} in them; expected a BERT-type encoder's")
-        self.load_state_dict(own)
+        self.load_state_dict(state)
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """The weights as numpy arrays."""
+        return {name: value.numpy() for name, value in self.state_dict().items()}
 
     def encode(self, rows: TokenBatch) -> States:
-        """Token states as the meeting's layers read them and, last, as the last layer gave them."""
+        """The states that the cross-attention layers read, and then the encoder's output."""
         tokens = rows.ids.shape[1]
         x = self.embeddings["word_embeddings"](rows.ids)
         x = x + self.embeddings["position_embeddings"].weight[:tokens]
         x = x + self.embeddings["token_type_embeddings"].weight[0]
         x = self.embeddings["LayerNorm"](x)
-        through = [x]
+        by_layer = [x]
         for layer in self.encoder["layer"]:
             x = layer(x, x, rows.mask)
-            through.append(x)
-        return tuple(through[-len(self.meeting["layer"]) - 1 :])
+            by_layer.append(x)
+        return tuple(by_layer[-len(self.cross_attention["layer"]) - 1 :])
+
+    def logits(
+        self, query: TokenBatch, q: States, documents: TokenBatch, d: States
+    ) -> tuple[Tensor, Tensor]:
+        """The first exit's and the final logit, ``(rows,)`` each; a query for each document."""
+        early = self.early(self.features(query, q[-1], documents, d[-1]))
+        return early, early + self.residual(query, q, documents, d, early)
 
     def features(self, query: TokenBatch, q: Tensor, documents: TokenBatch, d: Tensor) -> Tensor:
         """Late interaction, ``(rows, 3)``, as `rerank.late_interaction.features` computes it."""
-        similar = _similar(query, q, documents, d)
-        from_query = _mean(similar.amax(2), query.own)
-        best = similar.masked_fill(~query.own[:, :, None], -1.0).amax(1)
-        from_document = _mean(best, documents.own)
+        cosines = _cosines(q, documents, d)
+        from_query = _mean(cosines.amax(2), query.content)
+        best = cosines.masked_fill(~query.content[:, :, None], -1.0).amax(1)
+        from_document = _mean(best, documents.content)
         cosine = (_pooled(q, query.mask) * _pooled(d, documents.mask)).sum(1)
         return torch.stack([from_query, from_document, cosine], 1)
 
@@ -167,20 +169,20 @@ class Network(nn.Module):
     def residual(
         self, query: TokenBatch, q: States, documents: TokenBatch, d: States, early: Tensor
     ) -> Tensor:
-        """What the meeting adds to the early logit, ``(rows,)``."""
+        """What the cross-attention layers add to the early logit, ``(rows,)``."""
         mask = torch.cat([query.mask, documents.mask], 1)
         x = q[0]
-        for layer, below in zip(self.meeting["layer"], d[:-1], strict=True):
-            x = layer(x, torch.cat([x, below], 1), mask)
-        again = self.early(self.features(query, x, documents, d[-1]))
-        return self.meeting.share * (again - early)
+        for layer, document in zip(self.cross_attention["layer"], d[:-1], strict=True):
+            x = layer(x, torch.cat([x, document], 1), mask)
+        new_logit = self.early(self.features(query, x, documents, d[-1]))
+        return self.cross_attention.share * (new_logit - early)
 
 
-def _similar(query: TokenBatch, q: Tensor, documents: TokenBatch, d: Tensor) -> Tensor:
-    """Cosines of query tokens with document tokens ``(rows, query, document)``; -1 for none."""
-    with torch.autocast("cpu", enabled=False):  # bfloat16 would tie half of the candidates
-        similar = F.normalize(q.float(), dim=2) @ F.normalize(d.float(), dim=2).transpose(1, 2)
-    return similar.masked_fill(~documents.own[:, None, :], -1.0)
+def _cosines(q: Tensor, documents: TokenBatch, d: Tensor) -> Tensor:
+    """Cosines of query tokens with document tokens ``(rows, query, document)``; -1 for others."""
+    with torch.autocast("cpu", enabled=False):  # bfloat16 would tie many candidates
+        cosines = F.normalize(q.float(), dim=2) @ F.normalize(d.float(), dim=2).transpose(1, 2)
+    return cosines.masked_fill(~documents.content[:, None, :], -1.0)
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:

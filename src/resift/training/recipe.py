@@ -1,8 +1,7 @@
-"""A recipe: one TOML file that says what a model is made of, read into frozen dataclasses.
+"""A recipe: the settings of a training run, a TOML file read into frozen dataclasses.
 
-Every key must be one that is known here, so that a misspelt one is an error and not a default.
-The recipes that ship lie in ``recipes/``; `bundled.toml` is what
-``make model`` runs, `fine-tune.toml` what ``resift train`` does.
+An unknown key is an error. Of the recipes in ``recipes/``, ``make model`` runs `bundled.toml` and
+``resift train`` runs `fine-tune.toml`.
 """
 
 import tomllib
@@ -15,7 +14,7 @@ from resift.errors import InputError
 from resift.files import read_regular
 
 RECIPES = Path(__file__).parent / "recipes"
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 _KINDS: dict[Any, tuple[type, ...]] = {
     int: (int,),
     float: (int, float),
@@ -26,10 +25,10 @@ _KINDS: dict[Any, tuple[type, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """A file of pairs, ``NAME.jsonl.gz``: how many of its queries are taken, and its licence.
+    """A file of pairs, ``NAME.jsonl.gz``: how many of its queries are used, and its licence.
 
-    `dev` queries are held out to measure on; a source with no `queries` is only measured on.
-    `mined` false takes nothing but the negatives that its own lines name.
+    `dev` queries are held out; a source without `queries` is only measured on. Without `mined` the
+    only negatives are the file's own.
     """
 
     name: str
@@ -41,7 +40,7 @@ class SourceSpec:
 
 @dataclass(frozen=True, slots=True)
 class MiningSpec:
-    """Candidates a query: the best of each first stage, and some at random."""
+    """Candidates per query: the best of BM25 and of cosine, and random texts of `words` at most."""
 
     lexical: int = 8
     dense: int = 8
@@ -51,7 +50,7 @@ class MiningSpec:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """`cross_attention_layers` read the query again, over a document; rows are cut in training."""
+    """The layers above late interaction, and the token limits of texts while training."""
 
     cross_attention_layers: int = 2
     query_tokens: int = 40
@@ -60,7 +59,7 @@ class NetworkSpec:
 
 @dataclass(frozen=True, slots=True)
 class LossSpec:
-    """Weights of the parts (`loss.py`).
+    """Weights of the parts of the loss (`scoring.py`).
 
     The teacher's logit is ``untrained_share × the untrained logit + teacher_scale × cosine``.
     `first_stage` is the weight of BM25's score beside both logits, in every second group.
@@ -77,11 +76,13 @@ class LossSpec:
 
 @dataclass(frozen=True, slots=True)
 class LoopSpec:
-    """Steps, their size and their rates; an encoder with a `rate` of 0 stays as it is.
+    """Steps, their size and their learning rates.
 
-    `head_rate` is for the few numbers beside the layers: late interaction's weights and the
-    meeting's share. With `averaged`, the rates stay after the warm-up and the network ends as the
-    mean of its weights over that last share of the steps; without, the rates fall to 0.
+    `rate` is the encoder's; with 0 the encoder stays as it is. `head_rate` is for the few numbers
+    beside the layers: late interaction's weights and the residual's share. With `averaged`, rates
+    stay constant after the warm-up and the result is the mean of the weights over that last share
+    of the steps; otherwise rates fall to 0. `early_stopping_patience` is how many measurements in a
+    row may be below the best; 0 never stops.
     """
 
     steps: int
@@ -96,12 +97,12 @@ class LoopSpec:
     clip: float = 1.0
     dev_every: int = 200
     save_every: int = 100
-    patience: int = 0
+    early_stopping_patience: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All of it. `then` is a second loop over what the first one made."""
+    """A whole recipe, by the tables of its file."""
 
     name: str
     seed: int
@@ -110,13 +111,12 @@ class Recipe:
     mining: MiningSpec = field(default_factory=MiningSpec)
     network: NetworkSpec = field(default_factory=NetworkSpec)
     loss: LossSpec = field(default_factory=LossSpec)
-    then: LoopSpec | None = None
 
 
 def read_recipe(file: Path) -> Recipe:
-    """Read a recipe; raises `InputError` naming the key that is unknown, missing or misplaced."""
+    """Read a recipe. Raises `InputError` naming an unknown, missing or mistyped key."""
     try:
-        values = tomllib.loads(read_regular(file, MOST_BYTES).decode())
+        values = tomllib.loads(read_regular(file, MAX_BYTES).decode())
     except OSError as error:
         raise InputError(
             f"{file}: no recipe to read ({error.strerror}); the ones that ship are in {RECIPES}"
@@ -125,7 +125,6 @@ def read_recipe(file: Path) -> Recipe:
         raise InputError(f"{file}: not TOML ({error})") from error
     tables = {
         "loop": LoopSpec,
-        "then": LoopSpec,
         "mining": MiningSpec,
         "network": NetworkSpec,
         "loss": LossSpec,
@@ -136,23 +135,23 @@ def read_recipe(file: Path) -> Recipe:
     sources = values.get("sources", [])
     if not isinstance(sources, list):
         raise InputError(f"{file}: [[sources]]: expected a table, got {sources!r}")
-    values["sources"] = tuple(_table(SourceSpec, own, f"{file}: [[sources]]") for own in sources)
+    values["sources"] = tuple(_table(SourceSpec, row, f"{file}: [[sources]]") for row in sources)
     recipe: Recipe = _table(Recipe, values, str(file))
     return recipe
 
 
-def _table(kind: Any, values: Any, where: str) -> Any:
+def _table(kind: Any, values: Any, location: str) -> Any:
     if not isinstance(values, Mapping):
-        raise InputError(f"{where}: expected a table, got {values!r}")
-    known = {own.name: own.type for own in fields(kind)}
+        raise InputError(f"{location}: expected a table, got {values!r}")
+    known = {entry.name: entry.type for entry in fields(kind)}
     unknown = sorted(set(values) - set(known))
     if unknown:
-        raise InputError(f"{where}: unknown {', '.join(unknown)}; known are {', '.join(known)}")
+        raise InputError(f"{location}: unknown {', '.join(unknown)}; known are {', '.join(known)}")
     for name, value in values.items():
         kinds = _KINDS.get(known[name])
         if kinds is not None and type(value) not in kinds:
-            raise InputError(f"{where}: {name} = {value!r}; expected a {kinds[-1].__name__}")
+            raise InputError(f"{location}: {name} = {value!r}; expected a {kinds[-1].__name__}")
     try:
         return kind(**values)
     except TypeError as error:
-        raise InputError(f"{where}: {str(error).partition(') ')[2] or error}") from error
+        raise InputError(f"{location}: {str(error).partition(') ')[2] or error}") from error

@@ -1,1 +1,1 @@
-"""Embedders, one file a kind, and the servers that they meet."""
+"""Embedders, one file a kind, and a server for them."""

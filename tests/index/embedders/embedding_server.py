@@ -1,7 +1,7 @@
 """A real HTTP server on the loopback that speaks OpenAI's embeddings protocol, or misbehaves.
 
-What it does with each request is the next of its `answers`; when they have run out it answers well:
-a vector of a text counts its characters.
+What it does with each request is the next of its `responses`; when they have run out it sends
+vectors: a vector of a text counts its characters.
 """
 
 import json
@@ -57,10 +57,10 @@ class Request:
     def drop(self, data: bytes) -> None:
         """Some bytes, each for itself, then nothing more until the client leaves."""
         self.send(200, b"", Content_Length="1000000")
-        for place in range(len(data)):
+        for index in range(len(data)):
             if self._handler.server.closing.wait(0.05):  # type: ignore[attr-defined]
                 return
-            self._handler.wfile.write(data[place : place + 1])
+            self._handler.wfile.write(data[index : index + 1])
             self._handler.wfile.flush()
 
     def wait(self) -> None:
@@ -84,9 +84,9 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, answers: list[Answer]) -> None:
+    def __init__(self, responses: list[Answer]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.answers = answers
+        self.responses = responses
         self.requests: list[Request] = []
         self.closing = threading.Event()
 
@@ -104,8 +104,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         request = Request(self)
         self.server.requests.append(request)
-        if self.server.answers:
-            self.server.answers.pop(0)(request)
+        if self.server.responses:
+            self.server.responses.pop(0)(request)
         else:
             request.send(200, good(request.texts))
 
@@ -114,9 +114,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve(*answers: Answer) -> Iterator[Server]:
+def serve(*responses: Answer) -> Iterator[Server]:
     """The server, running in a thread until the block ends."""
-    with Server(list(answers)) as server:
+    with Server(list(responses)) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:

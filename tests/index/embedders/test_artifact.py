@@ -33,10 +33,10 @@ def test_vectors_are_what_the_pooling_makes_of_the_states(
     artifact = load_artifact(folder)
     tokens = Tokens(load_tokenizer(artifact.tokenizer), 32)
     states = list(Encoder(tokens, open_session(artifact.stages[0], runtime)).states(TEXTS))
-    found = opened(folder, runtime).embed(TEXTS)
-    assert found.shape == (5, DIM) and found.dtype == np.float32
-    for vector, own in zip(found, states, strict=True):
-        pooled = own.mean(axis=0) if pooling == "mean" else own[0]
+    vectors = opened(folder, runtime).embed(TEXTS)
+    assert vectors.shape == (5, DIM) and vectors.dtype == np.float32
+    for vector, token_vectors in zip(vectors, states, strict=True):
+        pooled = token_vectors.mean(axis=0) if pooling == "mean" else token_vectors[0]
         np.testing.assert_allclose(vector, pooled / np.linalg.norm(pooled), atol=1e-5)
 
 
@@ -102,17 +102,17 @@ def with_reference(folder: Path, by: float) -> Path:
     embedder = opened(folder)
     cosine = float(embedder.embed_query("sea") @ embedder.embed(["whales"])[0])
     manifest = load_artifact(folder).manifest
-    kept = ReferencePair("sea", "whales", cosine + by, cosine + 0.0015)
-    write_manifest(folder, replace(manifest, reference=(kept,)))
+    pair = ReferencePair("sea", "whales", cosine + by, cosine + 0.0015)
+    write_manifest(folder, replace(manifest, reference=(pair,)))
     return folder
 
 
-def test_verify_measures_the_kept_cosines(runtime: str, tmp_path: Path) -> None:
+def test_verify_measures_the_stored_cosines(runtime: str, tmp_path: Path) -> None:
     folder = with_reference(make_embedder_artifact(tmp_path / "m", "cls", "q ", "p "), by=0.0)
-    found = opened(folder, runtime).verify()
-    assert found.pairs == 1 and found.max_difference <= 1e-4
-    assert found.max_difference_fp32 == pytest.approx(0.0015, abs=1e-4)
-    assert found.runtime.startswith(runtime)
+    verification = opened(folder, runtime).verify()
+    assert verification.pairs == 1 and verification.max_difference <= 1e-4
+    assert verification.max_difference_fp32 == pytest.approx(0.0015, abs=1e-4)
+    assert verification.runtime.startswith(runtime)
 
 
 def test_verify_fails_for_a_cosine_that_is_off_and_for_none(tmp_path: Path) -> None:

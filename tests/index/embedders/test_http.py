@@ -21,27 +21,27 @@ from resift.index.embedders.http import (
     batches,
     unit_vectors,
 )
-from resift.index.embedders.keys import Keys
+from resift.settings import Settings
 
-TEXTS = [f"{'word ' * place}{place}" for place in range(70)]
-ONCE = RetryLimits(timeout_s=5, tries=1, longest_wait_s=1)
+TEXTS = [f"{'word ' * number}{number}" for number in range(70)]
+ONCE = RetryLimits(timeout_s=5, tries=1, max_wait_s=1)
 
 
 def opened(spec: str, key: str | None = None) -> HttpEmbedder:
-    return HttpEmbedder(spec, Keys(key), bulk=ONCE, query=ONCE)
+    return HttpEmbedder(spec, Settings(embedder_key=key), bulk=ONCE, query=ONCE)
 
 
 def test_vectors_are_the_servers_made_unit_in_input_order_over_batches() -> None:
     with serve() as server:
-        found = opened(server.spec).embed(TEXTS)
+        vectors = opened(server.spec).embed(TEXTS)
     expected = np.array([vector(text) for text in TEXTS])
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, expected, atol=1e-6)
     assert [len(request.texts) for request in server.requests] == [32, 32, 6]
 
 
-def test_a_request_is_as_the_protocol_asks() -> None:
+def test_a_request_follows_the_protocol() -> None:
     with serve() as server:
         query = opened(server.spec).embed_query("blue whales")
     (request,) = server.requests
@@ -63,7 +63,7 @@ def test_rows_in_another_order_are_put_in_order_by_index() -> None:
         np.testing.assert_array_equal(embedder.embed(TEXTS[:9]), embedder.embed(TEXTS[:9]))
 
 
-def test_the_dimension_is_asked_for_once_and_only_where_no_text_told_it() -> None:
+def test_the_dimension_is_requested_once_and_only_before_the_first_text() -> None:
     with serve() as server:
         embedder = opened(server.spec)
         assert server.requests == []
@@ -80,13 +80,13 @@ def test_another_dimension_than_before_is_refused() -> None:
         embedder = opened(server.spec)
         assert embedder.dim == DIM
         row = {"index": 0, "embedding": [1.0, 2.0, 3.0]}
-        server.answers.append(lambda request: request.send(200, {"data": [row]}))
+        server.responses.append(lambda request: request.send(200, {"data": [row]}))
         with pytest.raises(EmbedderError, match="a vector of 3 numbers, where it gave 8 before"):
             embedder.embed(["text"])
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
         ([], "expected a JSON object with a list of objects in data"),
         ({"data": None}, "expected a JSON object with a list"),
@@ -109,11 +109,11 @@ def test_another_dimension_than_before_is_refused() -> None:
         ({"data": [{"embedding": [[1.0]]}] * 2}, "expected an embedding of numbers"),
     ],
 )
-def test_an_answer_that_is_no_vectors_is_refused_in_one_line(answer: Any, said: str) -> None:
+def test_an_answer_that_is_no_vectors_is_refused_in_one_line(answer: Any, message: str) -> None:
     with serve(lambda request: request.send(200, answer)) as server:
         with pytest.raises(EmbedderError) as caught:
             opened(server.spec).embed(["one", "two"])
-    assert str(caught.value).startswith(f"{server.spec}: {said}")
+    assert str(caught.value).startswith(f"{server.spec}: {message}")
     assert str(caught.value).endswith("is it an embeddings server?")
     assert len(server.requests) == 1
 
@@ -125,24 +125,24 @@ numbers = st.floats(0.01, 10) | st.floats(-10, -0.01)
 def test_rows_in_any_order_are_the_same_vectors(
     rows: list[list[float]], data: st.DataObject
 ) -> None:
-    places = data.draw(st.permutations(range(len(rows))))
-    answer = {"data": [{"index": place, "embedding": rows[place]} for place in places]}
-    found = unit_vectors(answer, len(rows))
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    order = data.draw(st.permutations(range(len(rows))))
+    answer = {"data": [{"index": number, "embedding": rows[number]} for number in order]}
+    vectors = unit_vectors(answer, len(rows))
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    np.testing.assert_allclose(found * lengths, rows, atol=1e-4)
+    np.testing.assert_allclose(vectors * lengths, rows, atol=1e-4)
 
 
 @given(st.lists(st.integers(0, BATCH_CHARACTERS + 5).map("x".__mul__), min_size=1, max_size=80))
 def test_batches_hold_all_texts_in_order_within_the_bounds(texts: list[str]) -> None:
-    found = list(batches(texts))
-    assert [text for own in found for text in own] == texts
-    for own in found:
-        assert 1 <= len(own) <= BATCH_TEXTS
-        assert len(own) == 1 or sum(map(len, own)) <= BATCH_CHARACTERS
-    for own, after in pairwise(found):  # none could have taken one more
-        full = len(own) == BATCH_TEXTS
-        assert full or sum(map(len, own)) + len(after[0]) > BATCH_CHARACTERS
+    groups = list(batches(texts))
+    assert [text for batch in groups for text in batch] == texts
+    for batch in groups:
+        assert 1 <= len(batch) <= BATCH_TEXTS
+        assert len(batch) == 1 or sum(map(len, batch)) <= BATCH_CHARACTERS
+    for batch, after in pairwise(groups):  # none could have taken one more
+        full = len(batch) == BATCH_TEXTS
+        assert full or sum(map(len, batch)) + len(after[0]) > BATCH_CHARACTERS
 
 
 def test_threads_may_share_it() -> None:
@@ -156,8 +156,8 @@ def test_threads_may_share_it() -> None:
             return embedder.embed(TEXTS[:20])
 
         with ThreadPoolExecutor(4) as pool:
-            for found in pool.map(work, range(4)):
-                np.testing.assert_array_equal(found, expected)
+            for vectors in pool.map(work, range(4)):
+                np.testing.assert_array_equal(vectors, expected)
 
 
 @pytest.mark.parametrize("spec", ["http://host/v1", "http://host/v1#", "http://#m", "http:///v1#m"])
@@ -182,7 +182,7 @@ def test_half_a_url_is_refused_without_its_password(spec: str, user: str) -> Non
         "http://host/v1\n#m",
     ],
 )
-def test_what_cannot_be_asked_is_refused_at_once(spec: str) -> None:
+def test_an_invalid_url_is_refused_at_once(spec: str) -> None:
     with pytest.raises(InputError, match="expected a URL") as caught:
         opened(spec)
     assert "\n" not in str(caught.value)
@@ -196,7 +196,7 @@ def test_what_cannot_be_asked_is_refused_at_once(spec: str) -> None:
         ("https://user:p%40ss@host#m#1", "https://host#m#1"),
     ],
 )
-def test_its_name_is_the_url_without_who_asks(spec: str, name: str) -> None:
+def test_its_name_is_the_url_without_the_user(spec: str, name: str) -> None:
     embedder = opened(spec)
     assert embedder.name == name == opened(embedder.name).name
     assert embedder.fingerprint == opened(name).fingerprint
@@ -251,10 +251,10 @@ def test_a_text_that_is_refused_costs_itself_only(
 
     with serve(*[strict] * 100) as server:
         embedder = opened(server.spec)
-        found = embedder.embed(texts)
+        vectors = embedder.embed(texts)
         expected = embedder.embed([*texts[:20], texts[20][:2_250], "x", *texts[22:]])
     expected[21] = 0
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(vectors, expected)
     assert ("poison" in caplog.text and "400" in caplog.text) or str(status) in caplog.text
 
 

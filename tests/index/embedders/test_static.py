@@ -47,8 +47,8 @@ def test_meaning_is_nearer_than_nothing(embedder: StaticEmbedder) -> None:
 
 def test_no_text_is_zeros_and_no_texts_are_none(embedder: StaticEmbedder) -> None:
     assert embedder.embed([]).shape == (0, 256)
-    found = embedder.embed(["", "sea"])
-    assert not found[0].any() and found[1].any()
+    vectors = embedder.embed(["", "sea"])
+    assert not vectors[0].any() and vectors[1].any()
 
 
 def test_it_needs_no_network_no_home_and_leaves_logging_alone(

@@ -26,7 +26,6 @@ from resift.index.parsing.options import Columns, ParseLimits, ParseOptions
 from resift.index.parsing.pool import ParserPool
 from resift.index.parsing.protocol import from_json, read_untrusted
 
-pytestmark = pytest.mark.all_cores
 File = tuple[str, str, bytes | SourceError]
 SLOW = b"<div>" * 400_000 + b"bottom"
 """HTML takes time that grows with the square of its depth: this page some minutes."""

@@ -304,26 +304,24 @@ from resift.index.versions.record import Version
 from resift.index.versions.published import Versions
 from resift.index.storage.location import locate
 from resift.index.sources.source import open_object, open_source
-from resift.index.versions.record import Version
-from resift.index.versions.published import Versions
 from resift.settings import StorageSettings
 storage = StorageSettings()
 source = open_source(sys.argv[1], storage)
 listing = source.list()
-said = {name: [uri for uri, _ in getattr(listing, name)] for name in ("odd", "unseen")}
-said["objects"] = [item.uri for item in listing.objects]
-said["folder"] = locate(sys.argv[1]).folder.is_dir()
+result = {name: [uri for uri, _ in getattr(listing, name)] for name in ("odd", "unseen")}
+result["objects"] = [item.uri for item in listing.objects]
+result["folder"] = locate(sys.argv[1]).folder.is_dir()
 if len(sys.argv) > 2:
-    said["read"] = [source.read(item.key).data.decode() for item in listing.objects]
+    result["read"] = [source.read(item.key).data.decode() for item in listing.objects]
     opened = [open_object(item.uri, storage) for item in listing.objects]
-    said["found"] = [place.find(key).data.decode() for place, key in opened]
+    result["found"] = [source.find(key).data.decode() for source, key in opened]
     versions = Versions(locate(sys.argv[1] + " index"))
-    versions._location.folder.mkdir()
-    when = "2026-01-01T00:00:00.000+00:00"
-    made = Version(1, "t", 1, when, "e", "f", 0, 0, "manifests/m", ())
-    versions.publish(made, {})
-    said["published"] = versions.numbers()
-print(json.dumps(said))
+    versions.location.folder.mkdir()
+    created = "2026-01-01T00:00:00.000+00:00"
+    version = Version(1, "t", 1, created, "e", "f", 0, 0, "manifests/m", ())
+    versions.publish(version, {})
+    result["published"] = versions.numbers()
+print(json.dumps(result))
 """
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from index.shelf import Shelf, found, passage
+from index.shelf import Shelf, passage, texts_found
 from resift.errors import IndexMismatch, StoreError
 from resift.index.table.dataset import open_table
 from resift.index.table.open import check_embedder, open_version
@@ -67,7 +67,7 @@ def test_equal_scores_are_in_order_of_row_id(shelf: Shelf) -> None:
 def test_words_are_found_in_title_and_heading_and_by_their_stem(shelf: Shelf) -> None:
     shelf.add(passage("/d/a", "nothing of note", title="Running shoes"), passage("/d/b", "other"))
     shelf.publish()
-    assert found(shelf.snapshot(), "shoe runs") == ["nothing of note"]
+    assert texts_found(shelf.snapshot(), "shoe runs") == ["nothing of note"]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_any_string_is_a_query_without_operators(shelf: Shelf, query: str) -> No
     shelf.add(passage("/d/a", "a llama"), passage("/d/b", "something else"))
     shelf.publish()
     expected = ["a llama"] if "llama" in query else []
-    assert found(shelf.snapshot(), query) == expected
+    assert texts_found(shelf.snapshot(), query) == expected
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_threads_share_a_snapshot(shelf: Shelf, colours: Snapshot) -> None:
 
     def search(word: str) -> list[str]:
         together.wait()
-        return [text for _ in range(10) for text in found(colours, word)]
+        return [text for _ in range(10) for text in texts_found(colours, word)]
 
     with ThreadPoolExecutor(4) as pool:
         texts = list(pool.map(search, ["whale", "green", "whale", "green"]))

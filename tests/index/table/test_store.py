@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from index.fakes import HashingEmbedder
-from index.shelf import Shelf, entry, found, passage
+from index.shelf import Shelf, entry, passage, texts_found
 from resift.errors import IndexMismatch, StoreError
 from resift.index.storage.location import TABLE, locate
 from resift.index.table.dataset import create_table
@@ -100,7 +100,7 @@ def test_many_small_files_become_few(shelf: Shelf) -> None:
         shelf.add(passage(f"/d/{number}", f"word{number}"))
     files = [path for path, _ in shelf.publish().files if path.startswith("data/")]
     assert len(files) == 1
-    assert all(found(shelf.snapshot(), f"word{n}") == [f"word{n}"] for n in range(12))
+    assert all(texts_found(shelf.snapshot(), f"word{n}") == [f"word{n}"] for n in range(12))
 
 
 def test_the_files_of_a_version_are_all_that_it_needs(shelf: Shelf, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""Embedders out of a model folder: the bundled one, a converted one, a fine-tuned one.
+"""Embedders from a model folder: the bundled one, a converted one, a fine-tuned one.
 
 The only file of the index that knows how models run. The bundled embedder is the reranker's own
-encoder: one file, two uses.
+encoder.
 """
 
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ from resift.settings import Settings
 
 
 class ArtifactEmbedder:
-    """The encoder of a late-interaction model, or of a bi-encoder that was converted; longer texts are cut.
+    """The encoder of a late-interaction model, or a converted bi-encoder; long texts are cut.
 
-    None is the bundled model: all-MiniLM-L6-v2, int8, 384 dimensions, 256 tokens read of a text.
+    None is the bundled model: all-MiniLM-L6-v2, int8, 384 dimensions, 256 tokens of a text.
     """
 
     def __init__(self, folder: Path | None, settings: Settings) -> None:
@@ -46,8 +46,8 @@ class ArtifactEmbedder:
         check_encoder(str(artifact.stages[0]), session)
         self._manifest = manifest
         tokenizer = load_tokenizer(artifact.tokenizer)
-        # Unknown words are all one token. A query without it agrees with none in any passage, so
-        # passages keep theirs, and indexes that have them their vectors.
+        # Unknown words share one token. It is left out of queries only: then it matches none in a
+        # passage, and existing indexes stay valid.
         self._encoder = Encoder(Tokens(tokenizer, limit, known_only=False), session)
         self._query_tokens = Tokens(tokenizer, limit)
         self._query_encoder = Encoder(self._query_tokens, session)
@@ -72,18 +72,20 @@ class ArtifactEmbedder:
         return self._query(query, self._query_encoder)
 
     def _query(self, query: str, encoder: Encoder) -> NDArray[np.float32]:
-        own = self._manifest.query_prompt + query
-        vector: NDArray[np.float32] = encoder.vectors([own], self._manifest.pooling)[0]
+        text = self._manifest.query_prompt + query
+        vector: NDArray[np.float32] = encoder.vectors([text], self._manifest.pooling)[0]
         return vector
 
     def verify(self) -> Verification:
         """Measure the manifest's reference pairs; `ParityError` says what is wrong."""
         pairs = references(self._manifest)
-        queries, texts, places = crossing(pairs)
-        alone = [self._query(own.query, self._encoder) @ self.embed([own.text])[0] for own in pairs]
+        queries, texts, indices = crossing(pairs)
+        alone = [
+            self._query(pair.query, self._encoder) @ self.embed([pair.text])[0] for pair in pairs
+        ]
         vectors = np.stack([self._query(query, self._encoder) for query in queries])
         crossed = vectors @ self.embed(texts).T
-        source_options = ReferenceLogits(
-            np.array(alone, np.float64), crossed[None].astype(np.float64), places
+        logits = ReferenceLogits(
+            np.array(alone, np.float64), crossed[None].astype(np.float64), indices
         )
-        return verified(self._manifest, self._encoder.runtime, source_options)
+        return verified(self._manifest, self._encoder.runtime, logits)

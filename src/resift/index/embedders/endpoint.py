@@ -1,24 +1,29 @@
-"""JSON there and back by POST, with deadline: what is worth another try, and how long to wait.
+"""JSON requests by POST: which key is sent, which errors are retried, and how long to wait.
 
-Knows HTTP and its faults, and nothing of vectors. What it raises is one line and shows no secret.
+Knows HTTP and nothing of vectors. Errors are one line and contain no secret. A key goes to the host
+that it was named for and to no other; without encryption it does not leave this machine.
 """
 
+import base64
 import json
 import random
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
+from ipaddress import ip_address
 from itertools import count
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import Request
 
-from resift.errors import EmbedderError
+from resift.errors import EmbedderError, InputError
 from resift.index.http import HttpClient, Response, TooLarge, within
+from resift.settings import Settings
 
-AGAIN = {408, 425, 429, 500, 502, 503, 504}
+OPENAI = "api.openai.com"
+RETRIED = {408, 425, 429, 500, 502, 503, 504}
 MOVED = "name the URL that it is at now"
 ADVICE = {
     **dict.fromkeys((301, 302, 303, 307, 308), MOVED),
@@ -28,28 +33,36 @@ ADVICE = {
     405: "check the URL, which often ends in /v1",
 }
 FIRST_WAIT_S = 0.5
-LONGEST_REASON = 200
-# 32 vectors of 4,096 numbers are 3 MB as JSON; what goes on beyond this is no answer.
-MOST_ANSWER_BYTES = 64 << 20
-# Not what was asked for is wrong there, but with what: too long, too large, not to be read.
+MAX_REASON_CHARACTERS = 200
+# 32 vectors of 4,096 numbers are 3 MB as JSON.
+MAX_RESPONSE_BYTES = 64 << 20
+# The request itself is at fault: too long, too large, not readable.
 REFUSALS = {400, 413, 422}
 
 
 @dataclass(frozen=True, slots=True)
 class RetryLimits:
-    """How long one try may take, how many there are, and how long to wait between two at most."""
+    """The timeout of one try, the number of tries, and the longest wait between two."""
 
     timeout_s: float
     tries: int
-    longest_wait_s: float
+    max_wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Authorisation:
+    """The header's value, if one is sent, and everything that no message may contain."""
+
+    header: str | None = field(default=None, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 class EndpointRefused(EmbedderError):
-    """The server does not take what it was sent: another text may do better."""
+    """The server does not accept this request: another text may work."""
 
 
-class _TryAgain(Exception):
-    """What may pass; `wait_s` is how long the server asks to be left alone, if it does."""
+class _Retryable(Exception):
+    """An error that may pass; `wait_s` is how long the server asks to wait, if it does."""
 
     def __init__(self, reason: str, wait_s: float | None = None) -> None:
         super().__init__(reason)
@@ -57,74 +70,66 @@ class _TryAgain(Exception):
 
 
 class Endpoint:
-    """A URL that takes JSON by POST. Threads may share it; each request is a connection of its own.
+    """A URL that takes JSON by POST. Threads may share it; each request is a new connection.
 
-    `authorisation` is that header's value; `secrets` is what no message may hold. A server that
-    `is_here`, on this machine, is never asked through a proxy, which would see all of it.
+    Requests to a server on this machine never go through a proxy, which would see all of them.
     """
 
-    def __init__(
-        self,
-        url: str,
-        authorisation: str | None,
-        secrets: Sequence[str],
-        *,
-        is_here: bool = False,
-    ) -> None:
+    def __init__(self, url: str, authorisation: Authorisation = Authorisation()) -> None:
         self.url = url
-        self._secrets = [secret for secret in secrets if secret]
+        self._secrets = [secret for secret in authorisation.secrets if secret]
         self._headers = {"Content-Type": "application/json", "User-Agent": "resift"}
-        if authorisation:
-            self._headers["Authorization"] = authorisation
-        self._client = HttpClient(use_proxies=not is_here)
+        if authorisation.header:
+            self._headers["Authorization"] = authorisation.header
+        self._client = HttpClient(use_proxies=not _is_loopback(urlsplit(url).hostname))
 
     def post(self, body: dict[str, Any], limits: RetryLimits) -> Any:
-        """The answer's JSON; raises `EmbedderError` where there is none after all tries."""
+        """The JSON of the response; raises `EmbedderError` where all tries fail."""
         data = json.dumps(body).encode()
         for tried in count(1):
             try:
-                return self._once(data, limits.timeout_s)
-            except _TryAgain as problem:
+                return self._post_once(data, limits.timeout_s)
+            except _Retryable as problem:
                 wait_s = problem.wait_s
                 if wait_s is None:
                     wait_s = random.uniform(0.5, 1) * FIRST_WAIT_S * 2**tried
-                    wait_s = min(wait_s, limits.longest_wait_s)
-                if tried == limits.tries or wait_s > limits.longest_wait_s:
-                    asked = f", asks to wait {problem.wait_s:.0f} s" if problem.wait_s else ""
+                    wait_s = min(wait_s, limits.max_wait_s)
+                if tried == limits.tries or wait_s > limits.max_wait_s:
+                    wait = f", asks to wait {problem.wait_s:.0f} s" if problem.wait_s else ""
                     raise self._error(
-                        f"{problem}{asked}; gave up after {tried} of {limits.tries} tries"
+                        f"{problem}{wait}; gave up after {tried} of {limits.tries} tries"
                     ) from problem
             time.sleep(wait_s)
 
-    def _once(self, data: bytes, timeout_s: float) -> Any:
+    def _post_once(self, data: bytes, timeout_s: float) -> Any:
         request = Request(self.url, data, self._headers, method="POST")
         try:
-            answer = self._client.send(request, timeout_s, MOST_ANSWER_BYTES, within(timeout_s))
+            response = self._client.send(request, timeout_s, MAX_RESPONSE_BYTES, within(timeout_s))
         except TimeoutError as error:
-            raise _TryAgain(f"no answer within {timeout_s:g} s") from error
+            raise _Retryable(f"no answer within {timeout_s:g} s") from error
         except TooLarge as error:
             raise self._error(f"its answer has {error}; check the URL") from error
-        except (OSError, HTTPException, UnicodeError) as error:  # the last for a host's name
-            broke = isinstance(error, ConnectionError | HTTPException)
-            if broke and not isinstance(error, ConnectionRefusedError):  # no server listens
-                raise _TryAgain("the connection broke") from error
+        except (OSError, HTTPException, UnicodeError) as error:  # the last for a host name
+            is_broken = isinstance(error, ConnectionError | HTTPException)
+            if is_broken and not isinstance(error, ConnectionRefusedError):
+                raise _Retryable("the connection broke") from error
             raise self._error(f"cannot be reached ({error}); check the URL") from error
-        if not 200 <= answer.status < 300:
-            raise self._refusal(answer)
+        if not 200 <= response.status < 300:
+            raise self._refusal(response)
         try:
-            return json.loads(answer.body)
+            return json.loads(response.body)
         except (ValueError, RecursionError) as error:
             raise self._error("its answer is no JSON; is it an embeddings server?") from error
 
-    def _refusal(self, answer: Response) -> Exception:
-        status = f"{answer.status} {answer.reason}".strip()
-        detail = _reason(answer.body)
-        reason = f"{status} ({detail})" if detail else status
-        if answer.status in AGAIN:
-            return _TryAgain(reason, _retry_after(answer.headers.get("Retry-After")))
-        if answer.status in REFUSALS:
+    def _refusal(self, response: Response) -> Exception:
+        status = f"{response.status} {response.reason}".strip()
+        message = _message(response.body)
+        reason = f"{status} ({message})" if message else status
+        if response.status in RETRIED:
+            return _Retryable(reason, _retry_after(response.headers.get("Retry-After")))
+        if response.status in REFUSALS:
             return self._error(reason, EndpointRefused)
-        advice = ADVICE.get(answer.status)
+        advice = ADVICE.get(response.status)
         return self._error(f"{reason}; {advice}" if advice else reason)
 
     def _error(self, problem: str, kind: type[EmbedderError] = EmbedderError) -> EmbedderError:
@@ -133,22 +138,80 @@ class Endpoint:
         return kind(f"{self.url}: {problem}")
 
 
-def _reason(body: bytes) -> str:
-    """Get a server's description of an error as one short line; empty if there is none."""
+def authorise(url: SplitResult, user: str | None, settings: Settings) -> Authorisation:
+    """Choose what is sent to `url`: its own ``user:password``, else the key that is meant for it.
+
+    The embedder's key is meant for the server of the embedder that the settings name, or for any
+    where they name none; OpenAI's key is for OpenAI only. Raises `InputError` where a secret would
+    leave this machine unencrypted, and for a key that no header can hold.
+    """
+    if user:
+        coded = base64.b64encode(user.encode()).decode()
+        authorisation = Authorisation(f"Basic {coded}", (coded, user, user.partition(":")[2]))
+    else:
+        is_named = not settings.embedder or _is_same_server(url, settings.embedder)
+        key = (settings.embedder_key or "").strip() if is_named else ""
+        if not key and _is_openai(url):
+            key = (settings.openai_key or "").strip()
+        if not key:
+            return Authorisation()
+        if not (key.isascii() and key.isprintable()):
+            raise InputError(
+                "embedder_key: has characters that no HTTP header can hold; copy it again"
+            )
+        authorisation = Authorisation(f"Bearer {key}", (key,))
+    if url.scheme != "https" and not _is_loopback(url.hostname):
+        raise InputError(
+            f"{url.scheme}://{url.hostname}: a key or password would be sent there for all to "
+            "read; use https, or leave RESIFT_EMBEDDER_KEY and the user out"
+        )
+    return authorisation
+
+
+def _is_same_server(url: SplitResult, other: str) -> bool:
+    """Whether two URLs have the same scheme, host and port."""
+    ports = {"http": 80, "https": 443}
+    try:
+        servers = [
+            (parts.scheme, parts.hostname, parts.port or ports.get(parts.scheme))
+            for parts in (url, urlsplit(other))
+        ]
+    except ValueError:  # a port that is no number
+        return False
+    return servers[0] == servers[1]
+
+
+def _is_openai(url: SplitResult) -> bool:
+    """Whether this is OpenAI's own server, over an encrypted connection."""
+    return url.scheme == "https" and url.hostname == OPENAI and url.port in (None, 443)
+
+
+def _is_loopback(host: str | None) -> bool:
+    """Whether what is sent to `host` never leaves this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host or "").is_loopback
+    except ValueError:  # another name, which may resolve to anything
+        return False
+
+
+def _message(body: bytes) -> str:
+    """The server's error message as one short line; empty where there is none."""
     text = body.decode("utf-8", "replace")
     try:
-        found = json.loads(text)
+        message = json.loads(text)
     except ValueError:
-        found = text
+        message = text
     for name in ("error", "message", "detail"):
-        if isinstance(found, dict) and name in found:
-            found = found[name]
-    line = " ".join(str(found).split())
-    return "".join(letter for letter in line if letter.isprintable())[:LONGEST_REASON]
+        if isinstance(message, dict) and name in message:
+            message = message[name]
+    line = " ".join(str(message).split())
+    return "".join(letter for letter in line if letter.isprintable())[:MAX_REASON_CHARACTERS]
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds from a Retry-After header, which holds them or a date; None for neither."""
+    """The seconds of a Retry-After header, which has seconds or a date; None for neither."""
     if not value:
         return None
     try:

@@ -1,4 +1,4 @@
-"""WordLlama: a vector a token out of a table, averaged. Needs no runtime, knows no word order."""
+"""WordLlama: the average of one stored vector per token. Needs no model runtime."""
 
 import hashlib
 import logging
@@ -22,9 +22,9 @@ class StaticEmbedder:
     dim = DIM
 
     def __init__(self) -> None:
-        with _log_left_alone():
+        with _without_log_setup():
             package = require("wordllama", "wordllama")
-        folder = Path(str(package.__file__)).parent  # else it looks in the user's home
+        folder = Path(str(package.__file__)).parent  # otherwise it looks in the user's home
         try:
             self._model = package.WordLlama.load(
                 MODEL, cache_dir=folder, dim=DIM, disable_download=True
@@ -47,8 +47,8 @@ class StaticEmbedder:
 
 
 @contextmanager
-def _log_left_alone() -> Iterator[None]:
-    """Importing wordllama calls `logging.basicConfig`, which does nothing where a handler is."""
+def _without_log_setup() -> Iterator[None]:
+    """Importing wordllama calls `logging.basicConfig`, which does nothing if there is a handler."""
     root, handler = logging.getLogger(), logging.NullHandler()
     root.addHandler(handler)
     try:

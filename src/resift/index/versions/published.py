@@ -41,18 +41,18 @@ class Versions:
 
     def __init__(self, location: Location) -> None:
         """Read and create nothing yet."""
-        self._location = location
+        self.location = location
 
     @cached_property
     def _store(self) -> Any:
-        if self._location.bucket:
-            return open_bucket(self._location, patient=True)
-        folder = self._location.folder
-        with store_errors(self._location.uri):
+        if self.location.bucket:
+            return open_bucket(self.location, patient=True)
+        folder = self.location.folder
+        with store_errors(self.location.uri):
             exists = folder.is_dir()
             local.refuse_links(folder, _FOLDERS)
         if not exists:
-            raise FileNotFoundError(self._location.path)
+            raise FileNotFoundError(self.location.path)
         return require("obstore.store", "index").LocalStore(folder)
 
     def numbers(self) -> list[int]:
@@ -61,25 +61,23 @@ class Versions:
 
     def listed(self) -> list[tuple[int, float]]:
         """All published versions, ascending, with the Unix time at which each was published."""
-        files = self._files_in_bucket() if self._location.bucket else self._files_in_folder()
+        files = self._files_in_bucket() if self.location.bucket else self._files_in_folder()
         matches = [(_RECORD.fullmatch(name), published) for name, published in files]
         numbered = [(int(match[1]), match[0], published) for match, published in matches if match]
         return sorted((n, published) for n, name, published in numbered if name == _record_name(n))
 
     def _files_in_bucket(self) -> list[tuple[str, float]]:
         """Files below ``versions/``; `StoreError` if the response is not a listing, never []."""
-        prefix = f"{self._location.path}/" if self._location.path else ""
-        with store_errors(self._location.uri):
-            pages = list(BucketListing(self._location).pages(f"{prefix}versions/"))
+        prefix = f"{self.location.path}/" if self.location.path else ""
+        with store_errors(self.location.uri):
+            pages = list(BucketListing(self.location).pages(f"{prefix}versions/"))
         return [(file.key.removeprefix(prefix), file.modified) for page in pages for file in page]
 
     def _files_in_folder(self) -> list[tuple[str, float]]:
-        folder = self._location.folder
-        with store_errors(self._location.uri):
+        folder = self.location.folder
+        with store_errors(self.location.uri):
             if folder.exists() and not folder.is_dir():
-                raise IndexNotFound(
-                    f"{self._location.uri}: is no folder; expected one for an index"
-                )
+                raise IndexNotFound(f"{self.location.uri}: is no folder; expected one for an index")
             return local.list_folder(folder, "versions")
 
     def readable(self) -> list[Version]:
@@ -115,10 +113,10 @@ class Versions:
             if not self.numbers():
                 raise self._no_index() from error
             raise IndexNotFound(
-                f"{self._location.uri}: no version {number}: resift versions --index lists them"
+                f"{self.location.uri}: no version {number}: resift versions --index lists them"
             ) from error
         try:
-            return read_record(body, number, self._location.uri)
+            return read_record(body, number, self.location.uri)
         except ValueError as error:
             raise self._damaged(f"{name} is damaged ({error})") from error
 
@@ -128,7 +126,7 @@ class Versions:
             data = self._read(version.manifest, _MAX_MANIFEST_BYTES)
         except FileNotFoundError as error:
             raise StoreError(
-                f"{self._location.uri}: version {version.number} has lost its manifest: "
+                f"{self.location.uri}: version {version.number} has lost its manifest: "
                 "it was cleaned up, or the index is damaged"
             ) from error
         try:
@@ -143,7 +141,7 @@ class Versions:
         name = _record_name(version.number)
         if not _RECORD.fullmatch(name):
             raise self._damaged(f"{_record_name(version.number - 1)} leaves no number for another")
-        with store_errors(self._location.uri):
+        with store_errors(self.location.uri):
             obstore.put(self._store, version.manifest, to_parquet(entries))
             try:
                 obstore.put(self._store, name, write_record(version), mode="create")
@@ -158,13 +156,13 @@ class Versions:
     def refuse_lost(self, version: Version) -> None:
         """Raise `StoreError` if files are gone or not whole. One request per thousand files."""
         obstore = require("obstore", "index")
-        with store_errors(self._location.uri):
+        with store_errors(self.location.uri):
             pages = obstore.list(self._store, TABLE)
             sizes = {meta["path"]: meta["size"] for page in pages for meta in page}
         lost = [path for path, size in version.files if sizes.get(f"{TABLE}/{path}") != size]
         if lost:
             raise StoreError(
-                f"{self._location.uri}: version {version.number} has lost {len(lost)} of its "
+                f"{self.location.uri}: version {version.number} has lost {len(lost)} of its "
                 f"{len(version.files)} files, {lost[0]} first: {self._remedy()}"
             )
 
@@ -172,7 +170,7 @@ class Versions:
         """Delete a version's record, then its manifest; the table's files are not touched."""
         obstore = require("obstore", "index")
         for path in (_record_name(version.number), version.manifest):
-            with store_errors(self._location.uri), suppress(FileNotFoundError):
+            with store_errors(self.location.uri), suppress(FileNotFoundError):
                 obstore.delete(self._store, path)
 
     def _read(self, path: str, max_bytes: int) -> bytes:
@@ -181,25 +179,25 @@ class Versions:
                 raise local.NotAFile(f"{path} has more than {max_bytes:,} bytes")
 
         try:
-            if not self._location.bucket:
-                return local.read(self._location.folder, path, max_bytes)
+            if not self.location.bucket:
+                return local.read(self.location.folder, path, max_bytes)
             return fetch(self._store, path, check)[0]
         except local.NotAFile as error:
             raise self._damaged(str(error)) from error
         except FileNotFoundError:
             raise
         except Exception:  # obstore raises its own classes and built-in ones
-            with store_errors(self._location.uri):
+            with store_errors(self.location.uri):
                 raise
 
     def _no_index(self) -> IndexNotFound:
-        uri = self._location.uri
+        uri = self.location.uri
         return IndexNotFound(
             f"{uri}: no index there: make one with  resift index SOURCE --index {uri}"
         )
 
     def _damaged(self, problem: str) -> Damaged:
-        return Damaged(f"{self._location.uri}: {problem}: {self._remedy()}")
+        return Damaged(f"{self.location.uri}: {problem}: {self._remedy()}")
 
     def _remedy(self) -> str:
         """What to do about a version that cannot be used."""

@@ -1,0 +1,268 @@
+"""Print a ranking: a table with sources and best sentences, JSON, explanations, the receipt."""
+
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from resift.cli import as_json
+from resift.cli.output import (
+    print_json,
+    print_line,
+    print_status,
+    print_table,
+    print_text,
+    printable,
+    snippet,
+)
+from resift.cli.streams import PASSAGE_TABLE
+from resift.errors import InputError
+from resift.rerank.explain import compared
+from resift.rerank.sentences import sentences
+from resift.types import Calibrated, Explanation, Hit, Part, Ranking
+
+ExplainOption = Annotated[
+    int | None,
+    typer.Option("--explain", metavar="N", help="Explain the positions of the first N hits."),
+]
+
+MAX_PASSAGE = 240  # characters of a passage that are printed
+MAX_LEAD = 60  # of them at most before the best sentence
+MAX_PATH = 120  # characters of a path; its beginning is cut
+_MAX_SEARCHED = 20_000  # characters of a text in which the best sentence is searched for
+_WORD = re.compile(r"[^\W_]+")
+_STEM = 5  # letters: "delete", "deleted" and "deletion" have them in common
+_MAX_WEIGHT = 8  # of a word, which weighs its length: long words are rare
+_SHORT = 100  # characters: below, the length of a sentence hardly counts
+
+NUMBERED = 3  # parts of a hit whose effect is printed as a number
+STRONG, WEAK = 0.5, 0.15  # of the strongest effect in a hit: what is bold, what is not coloured
+
+CALIBRATIONS: Mapping[Calibrated, str] = {
+    "none": "scores are not calibrated",
+    "model": "calibrated by the model's maker",
+    "judged": "calibrated on judgments",
+    "judged_other_depth": "calibrated on judgments of lists of another depth",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RankingFormat:
+    """How a ranking is printed: one JSON document, a JSON object a hit, or a table for people.
+
+    The first `explain` hits are explained. Raises `InputError` for options that exclude each other.
+    """
+
+    as_json: bool = False
+    as_lines: bool = False
+    explain: int | None = None
+
+    def __post_init__(self) -> None:
+        count = self.explain
+        if self.as_json and self.as_lines:
+            raise InputError("--json and --jsonl: expected one of them; leave one out")
+        if count is not None and count < 1:
+            raise InputError(f"explain={count}: expected 1 hit or more")
+
+
+def print_ranking(ranking: Ranking, how: RankingFormat) -> None:
+    """Print a ranking in this format, with its first hits explained."""
+    explanations = _explanations(ranking, how.explain or 0)
+    if ranking.abstained:
+        print_status("no candidate is relevant enough: the best score is below --abstain-below")
+    extra = [{"explanation": explanation} for explanation in explanations]
+    if how.as_json:
+        print_json(as_json.document(ranking, extra))
+    elif how.as_lines:
+        for line in as_json.lines(ranking, extra):
+            print(as_json.text(line))
+        if ranking.receipt.partial:
+            print_status(f"partial: {ranking.receipt.reason}")
+    else:
+        print_hits(ranking)
+        _print_explanations(ranking, explanations)
+
+
+def _explanations(ranking: Ranking, count: int) -> list[Explanation | None]:
+    """Explanations of the first hits; None for a hit that cannot be read."""
+    if count and ranking.explainer is None:
+        print_status(f"nothing to explain: {ranking.receipt.reason or 'nothing was reranked'}")
+        return []
+    readable = ("ok", "cut", "late", "not_reranked")
+    return [
+        ranking.explain(index) if hit.status in readable else None
+        for index, hit in enumerate(ranking[:count])
+    ]
+
+
+def print_hits(ranking: Ranking) -> None:
+    """A table of hits, and the receipt in a line."""
+    table = Table(show_edge=False, pad_edge=False, box=None, expand=True)
+    table.add_column("rank", justify="right", no_wrap=True)
+    table.add_column("was", justify="right", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("passage", ratio=1, overflow="fold")
+    for hit in ranking:
+        score = hit.status if hit.score is None else f"{hit.score:.4f}"
+        table.add_row(str(hit.rank), str(hit.first_stage_rank), score, passage(ranking.query, hit))
+    if len(ranking):
+        print_table(table, PASSAGE_TABLE)
+    else:
+        print_line("nothing to show", style="dim")
+    print_status(receipt_line(ranking), style="dim")
+
+
+def receipt_line(ranking: Ranking) -> str:
+    """The receipt as one line: scored candidates, model, timings, what was left out."""
+    receipt = ranking.receipt
+    parts = [
+        f"{receipt.scored} of {receipt.depth} scored",
+        f"{receipt.tokens:,} tokens",
+        f"{receipt.model} on {receipt.runtime}",
+        ", ".join(milliseconds(receipt.timings_ms)),
+    ]
+    optional = (
+        (receipt.cut, f"{receipt.cut} cut"),
+        (receipt.skipped, f"{receipt.skipped} unreadable"),
+        (receipt.fusion_weight, f"first-stage weight {receipt.fusion_weight:g}"),
+        (
+            receipt.first_stage_left_out,
+            f"first-stage scores not used: {receipt.first_stage_left_out}",
+        ),
+        (receipt.feedback_weight, f"feedback weight {receipt.feedback_weight:g}"),
+        (receipt.scored, CALIBRATIONS[receipt.calibration]),
+        (receipt.below_min_score, f"{receipt.below_min_score} below min_score"),
+        (receipt.version is not None, f"version {receipt.version}"),
+        (receipt.requests, f"{receipt.requests} requests, {receipt.bytes / 1e6:.1f} MB"),
+    )
+    parts += [part for is_shown, part in optional if is_shown]
+    parts += receipt.notes
+    if receipt.partial:
+        parts.append(f"partial: {receipt.reason}")
+    return " · ".join(part for part in parts if part)
+
+
+def milliseconds(timings_ms: Mapping[str, float]) -> Sequence[str]:
+    """Timings of 0.5 ms or more."""
+    return [f"{name} {ms:.0f} ms" for name, ms in timings_ms.items() if ms >= 0.5]
+
+
+def passage(query: str, hit: Hit) -> Text:
+    """Title, part of the text with the best sentence in bold, and source."""
+    text = Text()
+    title = snippet(str(hit.title or ""), MAX_PATH)
+    if title:
+        text.append(title, "underline").append("\n")
+    text.append_text(_excerpt(query, hit.text if isinstance(hit.text, str) else ""))
+    source = source_line(hit)
+    return text.append(f"\n{source}", "dim") if source else text
+
+
+def source_line(hit: Hit) -> str:
+    """Path, page or row, and heading of a hit, as far as its citation has them."""
+    citation = hit.citation
+    if citation is None:
+        return ""
+    path = printable(citation.doc_id or citation.uri)
+    parts = [path if len(path) <= MAX_PATH else f"…{path[1 - MAX_PATH :]}"]
+    for name, number in (("page", citation.page), ("row", citation.row)):
+        if number is not None:
+            parts.append(f"{name} {number}")
+    parts.append(snippet(citation.heading, MAX_PATH))
+    return " · ".join(part for part in parts if part)
+
+
+def _excerpt(query: str, text: str) -> Text:
+    best = best_sentence(query, text)
+    if best is None:
+        return Text(snippet(text, MAX_PASSAGE))
+    start, end = best
+    begin = max(start - MAX_LEAD, 0)
+    begin = begin if begin == 0 else text.find(" ", begin, start) + 1 or start
+    sentence = snippet(text[start:end], MAX_PASSAGE)
+    lead = " ".join(printable(text[begin:start]).split())
+    rest = MAX_PASSAGE - len(sentence) - len(lead)
+    excerpt = Text("… " if begin else "")
+    excerpt.append(f"{lead} " if lead else "").append(sentence, "bold")
+    if rest > 1 and (after := snippet(text[end:], rest)):
+        excerpt.append(f" {after}")
+    return excerpt
+
+
+def best_sentence(query: str, text: str) -> tuple[int, int] | None:
+    """``(start, end)`` of the sentence that shares most with a query, the first of equals.
+
+    Long words count more than short ones, words of few sentences more than those of many, and a
+    long sentence has to share more. None where nothing is shared.
+    """
+    query_terms = _terms(query)
+    spans = sentences(text[:_MAX_SEARCHED], max_parts=_MAX_SEARCHED)
+    shared = [query_terms & _terms(text[start:end]) for start, end in spans]
+    frequency = Counter(term for terms in shared for term in terms)
+    best, best_weight = None, 0.0
+    for (start, end), terms in zip(spans, shared, strict=True):
+        weight = sum(min(len(term), _MAX_WEIGHT) / frequency[term] for term in terms)
+        weight /= math.sqrt(_SHORT + end - start)
+        if weight > best_weight:
+            best, best_weight = (start, end), weight
+    return best
+
+
+def _terms(text: str) -> set[str]:
+    """Words in small letters, cut to their stems; each character of scripts without spaces."""
+    terms: set[str] = set()
+    for match in _WORD.finditer(text.casefold()):
+        word = match.group()
+        if unicodedata.east_asian_width(word[0]) in "WF":
+            terms.update(word)
+        else:
+            terms.add(word[:_STEM])
+    return terms
+
+
+def _print_explanations(ranking: Ranking, explanations: list[Explanation | None]) -> None:
+    """Each explained hit, and why it stands above the next."""
+    explained = list(zip(ranking[: len(explanations)], explanations, strict=True))
+    for hit, explanation in explained:
+        print_text(Text("\n").append(explained_text(hit, explanation)))
+    for (above, above_explained), (below, below_explained) in pairwise(explained):
+        summary = compared(above, below, above_explained, below_explained).summary
+        print_text(Text(f"\nwhy: {printable(summary)}"))
+
+
+def explained_text(hit: Hit, explanation: Explanation | None) -> Text:
+    """A hit's title and text; colours and numbers show the effect of each part on its logit."""
+    text = Text(f"{hit.rank}. ", style="bold")
+    if explanation is None:
+        return text.append(f"{printable(hit.id)}: nothing to explain: {hit.status}", "not bold")
+    text.append(f"logit {explanation.logit:+.2f}  ", "dim not bold")
+    numbered = explanation.strongest(NUMBERED)
+    strongest = max((abs(part.effect or 0.0) for part in explanation.parts), default=0.0)
+    for part in explanation.parts:
+        words = " ".join(printable(part.text).split())
+        text.append(words, _style(part, strongest))
+        if any(part is strong for strong in numbered):
+            text.append(f" [{part.effect:+.2f}]", "not bold")
+        text.append("\n" if part.where == "title" else " ")
+    if len(explanation.parts) == 1:
+        text.append("(the only part, so it has no effect to measure) ", "dim not bold")
+    if explanation.unread:
+        text.append(f"… {explanation.unread:,} characters were not read", "dim not bold")
+    return text
+
+
+def _style(part: Part, strongest: float) -> str:
+    """Green for a part that raises the logit, red for a part that lowers it."""
+    share = (part.effect or 0.0) / strongest if strongest else 0.0
+    if abs(share) < WEAK:
+        return "not bold"
+    colour = "green" if share > 0 else "red"
+    return f"bold {colour}" if abs(share) >= STRONG else f"not bold {colour}"

@@ -1,0 +1,173 @@
+"""Texts for static quantisation: activation ranges are read from them.
+
+The built-in ones are Python's own manual pages (`pydoc_data.topics`), so that a conversion needs
+no download. Texts of the model's language and field fit better: a file of lines of JSON,
+``{"query": …, "text": …}``.
+"""
+
+import json
+import math
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from resift.errors import DatasetError, InputError
+from resift.evaluation.lines import text_lines
+
+RANGE_PAIRS = 300
+HELD_OUT_PAIRS = 64
+HELD_OUT_STEP = 5  # every fifth page, or line of a file, is held out
+MIN_HELD_OUT = 8  # with fewer held-out pairs in a file, the built-in ones are measured on
+LISTS = 320
+CANDIDATES = 12
+MIN_QUERIES = 40  # and texts, for candidate lists
+
+Pairs = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationTexts:
+    """Pairs that set activation ranges, and held-out ones that measure the result.
+
+    In both, every other text does not belong to its query, as for most candidates. `pairs` are all
+    of the file's, unchanged; none without a file.
+    """
+
+    ranges: Pairs
+    held_out: Pairs
+    pairs: Pairs
+
+
+def calibration_texts(file: Path | None = None) -> CalibrationTexts:
+    """Pairs of a file, or the built-in ones. Raises `InputError` for a file without pairs."""
+    pairs = list(_read(file)) if file else []
+    ranges, held_out = _split(pairs) if file else _manual_split()
+    if not ranges:
+        raise InputError(f'{file}: no pairs in it; expected lines of {{"query": …, "text": …}}')
+    if len(held_out) < MIN_HELD_OUT:
+        held_out = _manual_split()[1]
+    return CalibrationTexts(
+        _half_mismatched(ranges[:RANGE_PAIRS]), _half_mismatched(held_out[:HELD_OUT_PAIRS]), pairs
+    )
+
+
+def vocabulary_pairs(words: Sequence[str]) -> Pairs:
+    """Pairs of random words of a vocabulary, of many lengths."""
+    rng = random.Random(7)
+    return [
+        (" ".join(rng.choices(words, k=rng.randint(1, 6))), " ".join(rng.choices(words, k=length)))
+        for length in (rng.choice([5, 12, 30, 48, 90]) for _ in range(HELD_OUT_PAIRS))
+    ]
+
+
+def candidate_lists(pairs: Pairs) -> list[tuple[str, list[str]]]:
+    """At most `LISTS` queries with `CANDIDATES` texts each, as a first stage would return them.
+
+    They go from the query's own text and those that share most words to texts that share few:
+    exits must tell these apart, while a model's logits for random pairs are all alike. Without
+    `pairs` the built-in ones are taken.
+    """
+    pairs = pairs or list(_manual_pairs(_manual_pages()))
+    texts = list(dict.fromkeys(text for _, text in pairs))
+    text_by_query = dict(pairs)
+    if len(text_by_query) < MIN_QUERIES or len(texts) < MIN_QUERIES:
+        raise InputError(
+            f"{len(text_by_query)} different queries and {len(texts)} texts, exits need "
+            f"{MIN_QUERIES} of each at least; give more, or leave --texts out"
+        )
+    text_words = [_words(text) for text in texts]
+    counts = Counter(word for words in text_words for word in words)
+    idf = {word: math.log(1 + len(texts) / count) for word, count in counts.items()}
+    step = max(len(text_by_query) // LISTS, 1)
+    lists = []
+    for query in list(text_by_query)[::step][:LISTS]:
+        query_words = _words(query)
+        overlap = [  # long texts share words with every query
+            sum(idf[word] for word in query_words & words) / (len(words) ** 0.5 + 1)
+            for words in text_words
+        ]
+        nearest = sorted(range(len(texts)), key=lambda index: -overlap[index])
+        candidates = [text_by_query[query], *(texts[index] for index in _graded(nearest))]
+        lists.append((query, list(dict.fromkeys(candidates))[:CANDIDATES]))
+    return lists
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", text.lower()))
+
+
+def _graded(nearest: Sequence[int]) -> list[int]:
+    """The nearest ones, and as many at growing distances among the rest."""
+    best = CANDIDATES // 2
+    depths = np.geomspace(best, len(nearest) - 1, CANDIDATES - best).astype(int)
+    return [*nearest[:best], *(nearest[depth] for depth in depths if depth >= best)]
+
+
+def _split(pairs: Pairs) -> tuple[Pairs, Pairs]:
+    held_out = pairs[HELD_OUT_STEP - 1 :: HELD_OUT_STEP]
+    if len(held_out) < MIN_HELD_OUT:
+        return pairs, []
+    return [pair for number, pair in enumerate(pairs, 1) if number % HELD_OUT_STEP], held_out
+
+
+def _manual_split() -> tuple[Pairs, Pairs]:
+    """The built-in pairs; no page is in both parts."""
+    pages = _manual_pages()
+    ranges = [page for number, page in enumerate(pages, 1) if number % HELD_OUT_STEP]
+    held_out = pages[HELD_OUT_STEP - 1 :: HELD_OUT_STEP]
+    return list(_manual_pairs(ranges)), list(_manual_pairs(held_out))
+
+
+def _half_mismatched(pairs: Pairs) -> Pairs:
+    """Every other query with the text of the next query but one."""
+    texts = [text for _, text in pairs]
+    return [
+        (query, texts[(index + 2) % len(texts)] if index % 2 else texts[index])
+        for index, (query, _) in enumerate(pairs)
+    ]
+
+
+def _read(file: Path) -> Iterator[tuple[str, str]]:
+    try:
+        for number, line in text_lines(file):
+            yield _pair(line, f"{file}:{number}")
+    except DatasetError as error:
+        raise InputError(f"not a readable file of UTF-8 text: {error}") from error
+
+
+def _pair(line: str, location: str) -> tuple[str, str]:
+    message = f'{location}: expected a line of {{"query": …, "text": …}}'
+    try:
+        row = json.loads(line)
+        query, text = row["query"], row["text"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(message) from error
+    if not (isinstance(query, str) and isinstance(text, str)):
+        raise InputError(message)
+    return query, text
+
+
+def _manual_pages() -> list[list[str]]:
+    """The paragraphs of each topic."""
+    from pydoc_data.topics import topics
+
+    return [
+        [re.sub(r"\s+", " ", part).strip() for part in re.split(r"\n\s*\n", topics[name])]
+        for name in sorted(topics)
+    ]
+
+
+def _manual_pairs(pages: Sequence[list[str]]) -> Iterator[tuple[str, str]]:
+    """(first words of a paragraph, the 1 to 8 paragraphs after it), page by page in turn."""
+    for turn in range(40):
+        for page in pages:
+            start = 3 * turn
+            if start + 1 < len(page):
+                length = 1 + (turn + len(page)) % 8
+                query = page[start].split()[:10]
+                yield " ".join(query), " ".join(page[start + 1 : start + 1 + length])

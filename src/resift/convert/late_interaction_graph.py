@@ -1,0 +1,185 @@
+"""Late interaction and the cross-attention layers above it as ONNX graphs.
+
+`late_graph` computes `rerank.late_interaction.features`, `cross_attention_graph` computes
+`training.network.Network.residual`; tests compare them. Late interaction is a graph rather than
+numpy because numpy's matrix products start threads of their own, which compete with those of the
+runtime (batches took twice as long, LOG.md), and because int8 token states are widened there.
+"""
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from resift.convert.graph import (
+    EncoderShape,
+    GraphBuilder,
+    Weights,
+    additive_mask,
+    checked_model,
+    layer,
+)
+
+# Names of inputs in the ONNX files that ship with resift: masks of content tokens, which leave out
+# padding and special tokens.
+QUERY_CONTENT, CONTENT = "query_own", "own"
+
+Scales = NDArray[np.float32]
+"""What one int8 step is worth, for each layer and column of the token states: ``(layers, dim)``."""
+
+
+def late_graph(layers: int, dim: int, scales: Scales | None = None) -> onnx.ModelProto:
+    """Late interaction of a query with documents, on the last of the `layers` in their states.
+
+    Inputs are those of `_inputs`. Outputs: ``features`` ``(rows, 3)``, in the order of
+    `rerank.late_interaction.FEATURES`, and ``means``, the documents' unit means ``(rows, dim)``.
+    """
+    g = GraphBuilder()
+    query, document = (
+        _layer_states(g, states, layers - 1, dim, scales) for states in ("query_states", "states")
+    )
+    values, mean = _features(g, "late", query, document)
+    axis = g.constant("axis1", np.array([1], np.int64))
+    columns = [g.node("Unsqueeze", f"{value}.column", value, axis) for value in values]
+    g.node("Concat", "features", *columns, axis=1)
+    g.node("Identity", "means", mean)
+    info = helper.make_tensor_value_info
+    outputs = [
+        info("features", TensorProto.FLOAT, ["rows", 3]),
+        info("means", TensorProto.FLOAT, ["rows", dim]),
+    ]
+    return checked_model(g, _inputs(layers * dim, scales), outputs)
+
+
+def cross_attention_graph(
+    weights: Weights, shape: EncoderShape, scales: Scales | None = None
+) -> onnx.ModelProto:
+    """The cross-attention layers: token states of query and document → a change of the logit.
+
+    Inputs are those of `_inputs`, and late interaction's ``logits`` ``(rows,)``. The output is
+    ``residual`` float32 ``(rows,)``: a fixed share of the difference that the new query states
+    make to late interaction's logit.
+    """
+    g = GraphBuilder()
+    layers = count_cross_attention_layers(weights)
+    dim = weights["cross_attention.layer.0.output.dense.weight"].shape[0]
+    both = g.node("Concat", "cross_attention.mask", "query_mask", "attention_mask", axis=1)
+    mask = additive_mask(g, both)
+    x = _layer_states(g, "query_states", 0, dim, scales)
+    for index in range(layers):
+        name = f"cross_attention.layer.{index}"
+        document = _layer_states(g, "states", index, dim, scales)
+        context = g.node("Concat", f"{name}.context", x, document, axis=1)
+        x = layer(g, name, x, context, mask, weights, shape)
+    new_logit = _logit(g, x, _layer_states(g, "states", layers, dim, scales), weights)
+    change = g.node("Sub", "cross_attention.change", new_logit, "logits")
+    share = weights["cross_attention.share"].astype(np.float32)
+    g.node("Mul", "residual", g.constant("cross_attention.share", share), change)
+    info = helper.make_tensor_value_info
+    inputs = [
+        *_inputs((layers + 1) * dim, scales),
+        info("logits", TensorProto.FLOAT, ["rows"]),
+    ]
+    return checked_model(g, inputs, [info("residual", TensorProto.FLOAT, ["rows"])])
+
+
+def count_cross_attention_layers(weights: Weights) -> int:
+    """The number of cross-attention layers in a model's weights; 0 for a plain encoder."""
+    prefix = "cross_attention.layer."
+    return len({name.split(".")[2] for name in weights if name.startswith(prefix)})
+
+
+def _logit(g: GraphBuilder, query: str, states: str, weights: Weights) -> str:
+    """Late interaction's logit, for query states that differ from row to row."""
+    values, _ = _features(g, "cross_attention", query, states)
+    logit = g.constant("cross_attention.bias", weights["bias"].astype(np.float32))
+    for feature, weight in zip(values, weights["late"], strict=True):
+        factor = g.constant(f"{feature}.weight", np.array(weight, np.float32))
+        scaled = g.node("Mul", f"{feature}.part", feature, factor)
+        logit = g.node("Add", f"{feature}.sum", logit, scaled)
+    return logit
+
+
+def _inputs(width: int, scales: Scales | None) -> list[onnx.ValueInfoProto]:
+    """Token states of queries ``(rows, words, width)`` and documents ``(rows, tokens, width)``.
+
+    Beside them int64 masks: all tokens without padding, and content tokens only.
+    """
+    info = helper.make_tensor_value_info
+    kind = TensorProto.FLOAT if scales is None else TensorProto.INT8
+    query, document = ["rows", "words"], ["rows", "tokens"]
+    return [
+        info("query_states", kind, [*query, width]),
+        info("query_mask", TensorProto.INT64, query),
+        info(QUERY_CONTENT, TensorProto.INT64, query),
+        info("states", kind, [*document, width]),
+        info("attention_mask", TensorProto.INT64, document),
+        info(CONTENT, TensorProto.INT64, document),
+    ]
+
+
+def _layer_states(g: GraphBuilder, states: str, index: int, dim: int, scales: Scales | None) -> str:
+    """One layer's columns of token states, as float32."""
+    edges = (index * dim, (index + 1) * dim)
+    start, stop = (g.constant(f"columns.{n}", np.array([n], np.int64)) for n in edges)
+    axis = g.constant("axis.states", np.array([2], np.int64))
+    part = g.node("Slice", f"{states}.{index}", states, start, stop, axis)
+    if scales is None:
+        return part
+    wide = g.node("Cast", f"{states}.{index}.wide", part, to=TensorProto.FLOAT)
+    scale = g.constant(f"states.{index}.scale", scales[index])
+    return g.node("Mul", f"{states}.{index}.states", wide, scale)
+
+
+def _features(g: GraphBuilder, name: str, query: str, states: str) -> tuple[list[str], str]:
+    """MaxSim in both directions and the cosine, ``(rows,)`` each, and the document's unit mean."""
+    units = _unit(g, f"{name}.query", query), _unit(g, f"{name}.document", states)
+    turned = g.node("Transpose", f"{name}.document.turned", units[1], perm=[0, 2, 1])
+    cosines = g.node("MatMul", f"{name}.similar", units[0], turned)
+    from_query = _best(g, f"{name}.from_query", cosines, CONTENT, axis=2)
+    from_document = _best(g, f"{name}.from_document", cosines, QUERY_CONTENT, axis=1)
+    means = [
+        _unit(g, f"{name}.{side}.mean", _masked_mean(g, f"{name}.{side}.pooled", x, mask, rank=3))
+        for side, x, mask in (
+            ("query", query, "query_mask"),
+            ("document", states, "attention_mask"),
+        )
+    ]
+    last = g.constant("axis.last", np.array([-1], np.int64))
+    product = g.node("Mul", f"{name}.means", *means)
+    return [
+        _masked_mean(g, f"{name}.query_maxsim", from_query, QUERY_CONTENT),
+        _masked_mean(g, f"{name}.document_maxsim", from_document, CONTENT),
+        g.node("ReduceSum", f"{name}.cosine", product, last, keepdims=0),
+    ], means[1]
+
+
+def _unit(g: GraphBuilder, name: str, states: str) -> str:
+    """Vectors of length one along the last axis."""
+    last = g.constant("axis.last", np.array([-1], np.int64))
+    norm = g.node("ReduceL2", f"{name}.norm", states, last, keepdims=1)
+    tiny = g.constant("tiny", np.array(1e-12, np.float32))
+    return g.node("Div", f"{name}.unit", states, g.node("Max", f"{name}.floor", norm, tiny))
+
+
+def _best(g: GraphBuilder, name: str, cosines: str, content: str, axis: int) -> str:
+    """The highest of ``(rows, words, tokens)`` along `axis` where its mask `content` is 1."""
+    axes = {n: g.constant(f"axis{n}", np.array([n], np.int64)) for n in (1, 2)}
+    wide = g.node("Unsqueeze", f"{name}.wide", content, axes[3 - axis])
+    is_content = g.node("Cast", f"{name}.known", wide, to=TensorProto.BOOL)
+    lowest = g.constant("least", np.array(-1.0, np.float32))
+    masked = g.node("Where", f"{name}.masked", is_content, cosines, lowest)
+    return g.node("ReduceMax", f"{name}.best", masked, axes[axis], keepdims=0)
+
+
+def _masked_mean(g: GraphBuilder, name: str, values: str, mask: str, rank: int = 2) -> str:
+    """Mean over tokens where the mask is 1: of ``(rows, n)``, or of ``(rows, n, dim)``, rank 3."""
+    axis = g.constant("axis1", np.array([1], np.int64))
+    counted = g.node("Cast", f"{name}.mask", mask, to=TensorProto.FLOAT)
+    if rank == 3:
+        last = g.constant("axis.last", np.array([-1], np.int64))
+        counted = g.node("Unsqueeze", f"{name}.wide", counted, last)
+    masked = g.node("Mul", f"{name}.masked", values, counted)
+    total = g.node("ReduceSum", f"{name}.total", masked, axis, keepdims=0)
+    count = g.node("ReduceSum", f"{name}.count", counted, axis, keepdims=0)
+    return g.node("Div", name, total, count)

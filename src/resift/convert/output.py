@@ -1,0 +1,170 @@
+"""What every conversion ends with: a complete new folder, reference numbers, and a report."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resift.errors import OutputError
+from resift.rerank.artifact import (
+    TOKENIZER,
+    Kind,
+    Manifest,
+    ReferencePair,
+    load_artifact,
+    sha256,
+    write_manifest,
+)
+
+REFERENCE_PAIRS = 8
+FP32_TOLERANCE = 1e-3  # between runtimes and processors
+INT8_TOLERANCE = 0.05  # the same for int8, as a share of the range of the numbers
+QUANTISATION = "static int8 (NNCF), uint8 activations; embeddings int8 by row"
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How far the artifact's logits, or an embedder's cosines, are from the checkpoint's.
+
+    `explained` is for each exit the share of the variance of the final logits within a query that
+    its estimates explain, on pairs that it was not fitted on. `similarity` is for an embedder the
+    mean and the lowest cosine between its vectors and the checkpoint's.
+    """
+
+    quantisation: str
+    max_difference: float
+    pairs: int
+    megabytes: float
+    explained: tuple[float, ...] = ()
+    similarity: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """What artifact and checkpoint give for the same `pairs`, ``(n,)`` each."""
+
+    pairs: Sequence[tuple[str, str]]
+    artifact: Numbers
+    checkpoint: Numbers
+
+    @property
+    def max_difference(self) -> float:
+        return float(np.abs(self.artifact - self.checkpoint).max())
+
+    def reference(self) -> tuple[ReferencePair, ...]:
+        """A few pairs that span the range of the checkpoint's numbers, both ends included."""
+        spread = np.linspace(0, len(self.pairs) - 1, REFERENCE_PAIRS).round().astype(int)
+        references = []
+        for index in np.argsort(self.checkpoint)[spread]:
+            query, text = self.pairs[index]
+            logit, expected = (float(values[index]) for values in (self.artifact, self.checkpoint))
+            references.append(ReferencePair(query, text, round(logit, 5), round(expected, 5)))
+        return tuple(references)
+
+    def tolerance(self, int8: bool) -> float:
+        """How far a number may be from its reference on another machine."""
+        share = INT8_TOLERANCE if int8 else 0.0
+        return max(share * float(np.ptp(self.checkpoint)), FP32_TOLERANCE)
+
+
+def new_manifest(
+    kind: Kind, checkpoint: str, folder: Path, stages: Sequence[str], max_tokens: int, int8: bool
+) -> Manifest:
+    """The manifest of files that were just written, without any reference numbers.
+
+    `checkpoint` is a hub id, or a folder, of which only the name is written down.
+    """
+    is_folder = Path(checkpoint).exists()
+    base_model = Path(checkpoint).resolve().name if is_folder else checkpoint
+    makers = ("onnx", "openvino", "nncf") if int8 else ("onnx", "openvino")
+    return Manifest(
+        name=Path(base_model).name,
+        kind=kind,
+        base_model=base_model,
+        licence="as the checkpoint's",
+        quantisation=QUANTISATION if int8 else "none: float32",
+        max_tokens=max_tokens,
+        stages=tuple(stages),
+        tolerance=FP32_TOLERANCE,
+        reference=(),
+        files={name: sha256(folder / name) for name in (*stages, TOKENIZER)},
+        made_with={name: version(name) for name in makers},
+    )
+
+
+def finish(
+    manifest: Manifest, parity: Parity, folder: Path, out: Path, *, int8: bool
+) -> Conversion:
+    """Write the manifest with its reference numbers, check the folder and put it at `out`."""
+    manifest = replace(
+        manifest,
+        reference=parity.reference(),
+        tolerance=parity.tolerance(int8),
+    )
+    write_manifest(folder, manifest)
+    load_artifact(folder)
+    put_folder(folder, out)
+    size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
+    return Conversion(manifest.quantisation, parity.max_difference, len(parity.pairs), size)
+
+
+def check_new_folder(out: Path) -> Path:
+    """The folder that `put_folder` would fill, links resolved; call it before long work.
+
+    Raises `OutputError` for a folder that holds anything or cannot be made.
+    """
+    with _os_errors(out):
+        target = Path(os.path.realpath(out))
+        if target.is_symlink():
+            raise OutputError(f"{out}: a link that leads to itself; name another folder")
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise OutputError(f"{out}: exists already; name a new folder")
+        parent = next(folder for folder in target.parents if folder.exists())
+        if not parent.is_dir():
+            raise OutputError(f"{out}: {parent} is not a folder; name a new folder in one")
+        if not os.access(target if target.exists() else parent, os.W_OK | os.X_OK):
+            raise OutputError(f"{out}: cannot be written (no permission)")
+    return target
+
+
+def put_folder(source: Path, out: Path) -> None:
+    """Copy the files of `source` to the new folder `out`, all or none."""
+    target = check_new_folder(out)
+    with _os_errors(out):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".resift-{secrets.token_hex(8)}.part")
+        try:
+            shutil.copytree(source, part)
+            part.chmod(0o777 & ~_umask())  # a temporary folder is readable by its owner only
+            if target.exists():
+                target.rmdir()  # fails if somebody has put a file there meanwhile
+            part.rename(target)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def _os_errors(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror or error})") from error
+    except ValueError as error:  # a NUL in the name
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"{str(out)!r}: not a valid folder name") from error

@@ -1,0 +1,199 @@
+"""What a search needs to have open: a version, an embedder, a reranker. Each is opened once.
+
+Nothing here waits. Each component is a future, so a caller with a budget can leave, and the next
+one finds what was opened meanwhile.
+"""
+
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+from resift.index.background import Background, Shared, ready, then
+from resift.index.embed import BUNDLED, WORDLLAMA, Embedder, open_embedder
+from resift.index.storage.location import locate
+from resift.index.table.open import Choice, check_embedder, choose_version, load, open_choice
+from resift.index.table.snapshot import Snapshot
+from resift.index.versions.published import Versions
+from resift.index.versions.record import Version
+from resift.search.options import Mode
+from resift.settings import Settings
+from resift.types import Candidate, Ranking
+
+_READS = 32  # reads of the index at once; the rest wait
+_OPENINGS = 8
+_LOADINGS = 4
+
+
+class Ranker(Protocol):
+    """A second stage: what a search calls of a reranker.
+
+    `rank` also gets `exact`, `tolerance`, `fusion_weight`, `min_score` and `abstain_below`, but
+    only those that the caller of a search sets. `search.call.is_outage` says which of its errors
+    a search survives. `Index.asearch` awaits `arank`, with the same arguments, where there is one.
+    """
+
+    def rank(
+        self,
+        query: str,
+        documents: "list[Candidate]",
+        *,
+        top_n: int | None = None,
+        budget_ms: float | None = None,
+    ) -> Ranking:
+        """Put `documents` in order for `query` and return the first `top_n`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """What one search works with; `background` runs what reads the index.
+
+    `embedder` is None where no vector is needed. `reranker` is a `Ranker`, or the model whose
+    precomputed states a first stage alone reads; None where there is neither.
+    """
+
+    snapshot: "Future[Snapshot]"
+    embedder: "Future[Embedder] | None"
+    reranker: "Future[Any] | None"
+    background: Background
+
+
+class ComponentLoader:
+    """The components of an `Index`, opened in the background. Threads may share it."""
+
+    def __init__(
+        self,
+        uri: str,
+        version: int | None,
+        settings: Settings | None,
+        embedder: Embedder | None,
+        reranker: Ranker | None,
+    ) -> None:
+        self._uri = uri
+        self._version_number = version
+        self._given_settings = settings
+        self._given_embedder = embedder
+        self._given_reranker = reranker
+        self.background = Background(_READS, "resift-search")
+        self._openings = Background(_OPENINGS, "resift-open")
+        self._loadings = Background(_LOADINGS, "resift-load", finite=True)
+        self._lock = threading.RLock()
+        self._loaded: list[Any] = []
+        self._libraries: Shared[None] = Shared(lambda: self._loadings.run(load))
+        self.forget_models()
+        self.forget_version()
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The given ones, or those of the environment."""
+        return self._given_settings or Settings.load()
+
+    @cached_property
+    def versions(self) -> Versions:
+        """The published versions of the index."""
+        return Versions(locate(self._uri, self.settings.storage))
+
+    def components(self, mode: Mode, rerank: bool) -> Components:
+        """Start to open all that a search needs, at once."""
+        with self._lock:
+            return Components(
+                self.snapshot(),
+                self._query_embedder() if mode != "lexical" else None,
+                self.reranker() if rerank else None,
+                self.background,
+            )
+
+    def load(self, mode: Mode, rerank: bool) -> None:
+        """Wait until libraries and models are loaded; nothing of the index is read."""
+        jobs: list[Future[Any]] = [self._libraries.job()]
+        jobs += [self.embedder(None)] if mode != "lexical" else []
+        jobs += [self.reranker()] if rerank else []
+        for job in jobs:
+            job.result()
+
+    def snapshot(self) -> "Future[Snapshot]":
+        """The version that is searched; looked up again where its notes may be out of date."""
+        with self._lock:
+            job = self._snapshot.job()
+            if job.done() and not job.exception() and job.result().should_reload:
+                self.forget_version()
+            return self._snapshot.job()
+
+    def embedder(self, version: Version | None) -> "Future[Embedder]":
+        """The given embedder, the one that the settings name, or the one that made `version`."""
+        if self._given_embedder is not None:
+            return ready(self._given_embedder)
+        name = self.settings.embedder
+        # Never a URL or a folder: an index that somebody else made must not choose where this
+        # machine sends its queries, nor what it loads.
+        if not name and version is not None and version.embedder in (BUNDLED, WORDLLAMA):
+            name = version.embedder
+        with self._lock:
+            if name not in self._embedders:
+                self._embedders[name] = Shared(
+                    lambda: self._loadings.run(lambda: open_embedder(name, self.settings))
+                )
+            return self._embedders[name].job()
+
+    def reranker(self) -> "Future[Ranker]":
+        """The given reranker, or the one that the settings name."""
+        if self._given_reranker is not None:
+            return ready(self._given_reranker)
+        return self._reranker.job()
+
+    def forget_version(self) -> None:
+        """Let the next search look for the newest version; models stay."""
+        with self._lock:
+            self._version: Shared[Choice] = Shared(self._choose_version)
+            self._snapshot: Shared[Snapshot] = Shared(self._open_snapshot)
+
+    def forget_models(self) -> None:
+        """Release the models that were loaded here; the next search loads them again."""
+        with self._lock:
+            loaded, self._loaded = self._loaded, []
+            self._embedders: dict[str | None, Shared[Embedder]] = {}
+            self._reranker: Shared[Ranker] = Shared(self._load_reranker)
+        for reranker in loaded:
+            reranker.close()
+
+    def _query_embedder(self) -> "Future[Embedder]":
+        """Fails with `IndexMismatch` where the index has the vectors of another embedder."""
+
+        def checked(version: Version, embedder: Embedder) -> "Future[Embedder]":
+            check_embedder(self.versions.location, version, embedder.fingerprint)
+            return ready(embedder)
+
+        def matching(choice: Choice) -> "Future[Embedder]":
+            version = choice.version
+            return then(self.embedder(version), lambda embedder: checked(version, embedder))
+
+        if self._given_embedder is not None or self.settings.embedder:
+            self.embedder(None)  # does not depend on the version: starts to load at once
+        return then(self._version.job(), matching)
+
+    def _choose_version(self) -> "Future[Choice]":
+        def choose() -> Choice:
+            versions, number = self.versions, self._version_number
+            return choose_version(versions.location, self.settings, versions, number)
+
+        return then(self._libraries.job(), lambda _: self._openings.run(choose))
+
+    def _open_snapshot(self) -> "Future[Snapshot]":
+        def opened(choice: Choice) -> "Future[Snapshot]":
+            location, settings = self.versions.location, self.settings
+            return self._openings.run(lambda: open_choice(location, settings, choice))
+
+        return then(self._version.job(), opened)
+
+    def _load_reranker(self) -> "Future[Ranker]":
+        def load_model() -> Ranker:
+            # Imported here: a search without reranking needs no model runtime.
+            from resift.rerank.reranker import Reranker
+
+            reranker = Reranker(settings=self.settings)
+            self._loaded.append(reranker)
+            return reranker
+
+        return self._loadings.run(load_model)

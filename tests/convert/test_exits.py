@@ -1,0 +1,127 @@
+"""Exits are fitted to the model's own logits; what they leave open is measured on other pairs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from artifacts import DIM, random_weights
+from convert.checkpoints import FAMILIES, make_checkpoint, pairs
+from resift import Reranker
+from resift.convert.exits import first_token_layers, fit_head, stage_layers
+from resift.errors import InputError
+from resift.rerank.artifact import load_artifact
+from resift.settings import Settings
+
+
+def test_layers_are_parted_where_exits_are() -> None:
+    assert stage_layers(6, []) == [range(6)]
+    assert stage_layers(6, [2, 4]) == [range(2), range(2, 4), range(4, 6)]
+    assert stage_layers(2, [1]) == [range(1), range(1, 2)]
+
+
+@pytest.mark.parametrize("exits", [[0], [6], [7], [-1], [4, 2], [3, 3], [2, 6]])
+def test_exits_that_there_cannot_be_are_named(exits: list[int]) -> None:
+    with pytest.raises(InputError) as caught:
+        stage_layers(6, exits)
+    given = ",".join(map(str, exits))
+    assert str(caught.value).startswith(
+        f"--exits {given}: expected rising numbers of layers from 1 to 5"
+    )
+
+
+def test_a_head_finds_what_is_linear_and_leaves_out_what_is_noise() -> None:
+    rng = np.random.default_rng(5)
+    features = rng.normal(2, [1.0, 3.0, 1.0], (400, 3))
+    queries = np.arange(400) // 10
+    final = features @ [1.0, 0.5, 0.0] + 4 + rng.normal(0, 0.05, 400)
+    weight, bias = fit_head(features, final, queries)
+    assert np.corrcoef(features @ weight + bias, final)[0, 1] > 0.99
+    assert abs(weight[2]) < 0.05
+    assert (features @ weight + bias).mean() == pytest.approx(final.mean())
+
+
+def test_what_tells_the_texts_of_a_query_apart_outweighs_what_tells_queries_apart() -> None:
+    """One feature says both, with opposite signs: the order within a query decides."""
+    queries = np.arange(200) // 10
+    within = np.tile(np.linspace(-1, 1, 10), 20)
+    between = np.repeat(np.linspace(-1, 1, 20), 10)
+    weight, _ = fit_head((within + between)[:, None], within - between, queries)
+    assert weight[0] > 0.5
+
+
+def test_layers_read_states_at_a_cut_as_the_maps_say() -> None:
+    weights = random_weights(3)
+    rng = np.random.default_rng(4)
+    mapping = rng.normal(0, 1, (DIM + 1, DIM))
+    states = rng.normal(0, 1, (5, DIM))
+    result = first_token_layers(weights, 1, {2: mapping})
+    context = states @ mapping[:-1] + mapping[-1]
+    for part in ("key", "value"):
+        name = f"layer.2.attention.self.{part}"
+        kernel, bias = (weights[f"encoder.{name}.{entry}"] for entry in ("weight", "bias"))
+        folded, moved = (result[f"exit.1.{name}.{entry}"] for entry in ("weight", "bias"))
+        expected = context @ kernel.T + bias
+        np.testing.assert_allclose(states @ folded.T + moved, expected, atol=1e-3, rtol=0)
+    for name, value in weights.items():
+        if name.startswith("encoder.layer.1."):  # its context is there as it is
+            np.testing.assert_array_equal(result[f"exit.1.{name.removeprefix('encoder.')}"], value)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_checkpoint_gets_exits(int8: bool, runtime: str, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("nncf")
+    from resift.training.checkpoint import convert_checkpoint
+
+    checkpoint = make_checkpoint(tmp_path / "made", "bert", num_hidden_layers=3)
+    file, lines = tmp_path / "texts.jsonl", pairs(80)
+    file.write_text("".join(json.dumps({"query": q, "text": t}) + "\n" for q, t in lines))
+    made = convert_checkpoint(
+        str(checkpoint), tmp_path / "out", calibration=file, int8=int8, exits=(1, 2)
+    )
+    manifest = load_artifact(tmp_path / "out").manifest
+    assert manifest.stages == ("stage-0.onnx", "stage-1.onnx", "stage-2.onnx")
+    assert len(manifest.exits) == len(made.explained) == 2
+    assert made.explained[1] > 0.5
+    assert manifest.exits[0].pairs == manifest.exits[1].pairs > 50
+    if not int8:
+        assert made.max_difference < 0.05  # states between stages have 16 bits
+    reranker = Reranker(tmp_path / "out", settings=Settings(runtime=runtime))
+    for pair in manifest.reference:  # verify() also asks how far int8 is: a random model's is far
+        logit = reranker.score(pair.query, [pair.text])[0]
+        assert logit == pytest.approx(pair.logit, abs=manifest.tolerance)
+    query, texts = lines[0][0], [text for _, text in lines[:30]]
+    ranking = reranker.rank(query, texts, top_n=3, exact=True)
+    assert {hit.stages for hit in ranking} == {3}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_exit_before_the_last_layer_of_any_family_leaves_little_open(
+    family: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    from resift.training.checkpoint import convert_checkpoint
+
+    checkpoint = make_checkpoint(tmp_path / "made", family)
+    file = tmp_path / "texts.jsonl"
+    lines = [json.dumps({"query": query, "text": text}) for query, text in pairs(80)]
+    file.write_text("\n".join(lines))
+    made = convert_checkpoint(
+        str(checkpoint), tmp_path / "out", calibration=file, int8=False, exits=(1,)
+    )
+    assert made.max_difference < 0.05
+    assert made.explained[0] > 0.5
+
+
+def test_too_few_texts_for_exits_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from resift.training.checkpoint import convert_checkpoint
+
+    checkpoint = make_checkpoint(tmp_path / "made", "bert")
+    file = tmp_path / "texts.jsonl"
+    file.write_text(json.dumps({"query": "ba", "text": "be"}) + "\n")
+    with pytest.raises(InputError, match="different queries"):
+        convert_checkpoint(str(checkpoint), tmp_path / "out", calibration=file, exits=(1,))
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,183 @@
+"""Proves that `Index.asearch` gives what `search` gives, blocks no loop, and can be cancelled."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from index.fakes import HashingEmbedder
+from resift.errors import InputError
+from resift.index.table.snapshot import View
+from resift.search.call import Clock
+from resift.search.index import Index
+from resift.settings import Settings
+from resift.types import Candidate, Ranking
+from search.opened import Gate
+from search.stand_ins import Backwards, Picky
+
+
+class AsyncRanker(Backwards):
+    """A reranker with `arank`, which waits for `may_end`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_end = True
+        self.started = threading.Event()
+        self.was_cancelled = threading.Event()
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    async def arank(self, query: str, documents: Sequence[Candidate], **arguments: Any) -> Ranking:
+        self.loop = asyncio.get_running_loop()
+        self.started.set()
+        try:
+            while not self.may_end:
+                await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            self.was_cancelled.set()
+            raise
+        return self.rank(query, documents, **arguments)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name in ("cat", "dog", "bird"):
+        (docs / f"{name}.md").write_text(f"The {name} is an animal.")
+    index_at(tmp_path).sync(str(docs))
+    return tmp_path
+
+
+def index_at(folder: Path, reranker: Any = None) -> Index:
+    return Index(
+        folder / "index", settings=Settings(), embedder=HashingEmbedder(), reranker=reranker
+    )
+
+
+@pytest.mark.parametrize("reranker", [Backwards(), AsyncRanker()], ids=["rank", "arank"])
+@pytest.mark.parametrize("budget_ms", [None, 60_000])
+def test_it_gives_what_a_search_gives(folder: Path, reranker: Any, budget_ms: float | None) -> None:
+    index = index_at(folder, reranker)
+    expected = index.search("dog", top_n=2, budget_ms=budget_ms)
+
+    async def both() -> list[Ranking]:
+        calls = (index.asearch("dog", top_n=2, budget_ms=budget_ms) for _ in range(2))
+        return await asyncio.gather(*calls)
+
+    for ranking in asyncio.run(both()):
+        assert ranking.hits == expected.hits and len(ranking) == 2
+        assert not ranking.receipt.partial
+    plain = asyncio.run(index.asearch("dog", rerank=False))
+    assert plain.hits == index.search("dog", rerank=False).hits
+
+
+def test_arank_runs_in_the_callers_loop_with_the_same_arguments(folder: Path) -> None:
+    class Both(AsyncRanker, Picky):
+        pass
+
+    reranker = Both()
+    index = index_at(folder, reranker)
+
+    async def search() -> asyncio.AbstractEventLoop:
+        await index.asearch("dog", exact=True, tolerance=0.25, fusion_weight=0, min_score=0.5)
+        return asyncio.get_running_loop()
+
+    loop = asyncio.run(search())
+    assert reranker.loop is loop
+    assert reranker.arguments == [
+        {"exact": True, "tolerance": 0.25, "fusion_weight": 0.0, "min_score": 0.5}
+    ]
+
+
+def test_wrong_arguments_are_refused_as_by_search(folder: Path) -> None:
+    index = index_at(folder, Backwards())
+    for arguments in ({"top_n": 0}, {"where": "lang ="}, {"budget_ms": -1}, {"tolerance": 2}):
+        with pytest.raises(InputError) as expected:
+            index.search("dog", **arguments)
+        with pytest.raises(InputError) as raised:
+            asyncio.run(index.asearch("dog", **arguments))
+        assert str(raised.value) == str(expected.value)
+
+
+def test_the_loop_goes_on_while_a_search_waits(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = index_at(folder)
+    with Gate() as gate:
+        monkeypatch.setattr(View, "lexical", gate.hold(View.lexical))
+
+        async def search() -> Ranking:
+            task = asyncio.create_task(index.asearch("dog", rerank=False))
+            while not gate.calls:  # the loop is free, or this would never end
+                await asyncio.sleep(0.01)
+            gate.open()
+            return await task
+
+        assert len(asyncio.run(search())) == 3
+
+
+def test_a_cancelled_task_returns_at_once_and_reranks_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reranker = Backwards()
+    index = index_at(folder, reranker)
+    with Gate() as gate:
+        monkeypatch.setattr(View, "take", gate.hold(View.take))
+
+        async def cancel() -> float:
+            task = asyncio.create_task(index.asearch("dog"))
+            while not gate.calls:
+                await asyncio.sleep(0.01)
+            start = time.perf_counter()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            return time.perf_counter() - start
+
+        assert asyncio.run(cancel()) < 10
+        assert index._async_searches.rest(10), "the thread still waits"
+    assert reranker.calls == []
+
+
+def test_a_cancelled_task_cancels_arank(folder: Path) -> None:
+    reranker = AsyncRanker()
+    reranker.may_end = False
+    index = index_at(folder, reranker)
+
+    async def cancel() -> None:
+        task = asyncio.create_task(index.asearch("dog"))
+        while not reranker.started.is_set():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        while not reranker.was_cancelled.is_set():
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(cancel(), 30))
+    assert index._async_searches.rest(10)
+
+
+def test_a_budget_ends_an_arank_that_does_not_keep_it(folder: Path) -> None:
+    reranker = AsyncRanker()
+    reranker.may_end = False
+    index = index_at(folder, reranker)
+    index.search("dog", rerank=False)
+    ranking = asyncio.run(index.asearch("dog", budget_ms=300))
+    assert ranking.receipt.partial and len(ranking) == 3
+    assert ranking.receipt.reason == "time was up before the reranker answered"
+
+
+def test_a_cancelled_clock_ends_every_wait() -> None:
+    from search.opened import NEVER
+
+    clock = Clock()
+    assert clock.left_ms() is None
+    threading.Timer(0.05, clock.cancel).start()
+    clock.wait_for([NEVER])
+    assert clock.left_ms() == 0
+    clock.wait_for([NEVER, NEVER], first=True)
