@@ -57,8 +57,8 @@ _LONGEST = [
     "tests/search/test_citation.py",
     "tests/cli/test_judge_terminal.py",
     "tests/rerank/test_native.py",
-    "tests/search/test_late.py",
-    "tests/search/test_kept_states.py",
+    "tests/search/test_budgets.py",
+    "tests/search/test_token_states.py",
 ]
 
 

@@ -71,3 +71,9 @@ def test_the_names_that_architecture_points_at_exist() -> None:
         if not re.search(rf"\b{name}\b", (ROOT / file).read_text(encoding="utf-8"))
     ]
     assert missing == []
+
+
+def test_the_longest_test_files_exist() -> None:
+    text = (ROOT / "tests/conftest.py").read_text(encoding="utf-8")
+    files = re.findall(r'"(tests/[^"]+\.py)"', text)
+    assert files and not [file for file in files if not (ROOT / file).is_file()]
