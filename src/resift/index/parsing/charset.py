@@ -80,13 +80,13 @@ def decode(data: bytes, declared: str | None = None) -> Decoded:
     spaces; broken bytes of UTF-8 become replacement characters, and are a problem. Raise
     `SourceError` for binary data: many control bytes, or bytes that fit no encoding.
     """
-    encoding, body = _by_mark(data)
+    encoding, body = _detect_unicode(data)
     if encoding is None:
         controls = len(_CONTROL_BYTE.findall(body[:_SAMPLE]))
         if (data and not body) or controls > _MAX_CONTROL_SHARE * min(len(body), _SAMPLE):
             raise SourceError("not text: it has control bytes, as binary files have")
     decoded = _decoded(body, encoding, declared)
-    return Decoded(without_controls(decoded.text), decoded.problems)
+    return Decoded(replace_controls(decoded.text), decoded.problems)
 
 
 def decode_rows(data: bytes) -> Decoded:
@@ -94,7 +94,7 @@ def decode_rows(data: bytes) -> Decoded:
 
     So the line of one can be named, and it costs only its row.
     """
-    encoding, body = _by_mark(data)
+    encoding, body = _detect_unicode(data)
     return _decoded(body, encoding, None)
 
 
@@ -103,12 +103,12 @@ def has_controls(text: str) -> bool:
     return _CONTROL.search(text) is not None
 
 
-def without_controls(text: str) -> str:
+def replace_controls(text: str) -> str:
     """The text with a space for each such character: all others keep their positions."""
     return _CONTROL.sub(" ", text)
 
 
-def _by_mark(data: bytes) -> tuple[str | None, bytes]:
+def _detect_unicode(data: bytes) -> tuple[str | None, bytes]:
     """The encoding by a byte order mark or by UTF-16's NULs, and the bytes without padding."""
     for bom, encoding in _BOMS:
         if data.startswith(bom):
@@ -126,18 +126,18 @@ def _by_mark(data: bytes) -> tuple[str | None, bytes]:
 def _decoded(data: bytes, encoding: str | None, declared: str | None) -> Decoded:
     unicode = _decode_unicode(data, encoding or "utf-8")
     if unicode.is_certain:
-        return Decoded(_with_line_feeds(unicode.text), unicode.problems)
+        return Decoded(_normalise_line_ends(unicode.text), unicode.problems)
     if encoding:
         raise SourceError(f"not text: broken {encoding.upper()}")
     text = _decode_other(data, declared, unicode.is_likely)
     if text is not None:
-        return Decoded(_with_line_feeds(text))
+        return Decoded(_normalise_line_ends(text))
     if unicode.is_likely or unicode.broken <= _MAX_CONTROL_SHARE * len(unicode.text):
-        return Decoded(_with_line_feeds(unicode.text), unicode.problems)
+        return Decoded(_normalise_line_ends(unicode.text), unicode.problems)
     raise SourceError("not text: neither UTF-8, UTF-16 nor any other known encoding")
 
 
-def _with_line_feeds(text: str) -> str:
+def _normalise_line_ends(text: str) -> str:
     """Line feeds as line ends, and no byte order marks where files were concatenated."""
     text = text.replace("\n\ufeff", "\n") if "\ufeff" in text else text
     return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -171,7 +171,7 @@ def _decode_unicode(data: bytes, encoding: str) -> _Unicode:
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        line = _with_line_feeds(data[: error.start].decode(encoding)).count("\n") + 1
+        line = _normalise_line_ends(data[: error.start].decode(encoding)).count("\n") + 1
     else:
         # Where every character beyond ASCII may be an accident, each counts as a broken one.
         beyond = _beyond_ascii(text) if is_utf8 else 0

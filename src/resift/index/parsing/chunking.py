@@ -59,11 +59,11 @@ def chunk_document(
     chunks = chunk(whole.text, whole.sections, starts, tables=whole.tables)
     return ChunkedDocument(
         id=document.id,
-        title=_shortened(document.title),
+        title=_shorten(document.title),
         metadata=document.metadata,
         row=document.row,
         chunks=tuple(
-            replace(piece, heading=_shortened(piece.heading))
+            replace(piece, heading=_shorten(piece.heading))
             for piece in chunks
             if is_visible(piece.text)
         ),
@@ -71,7 +71,7 @@ def chunk_document(
     )
 
 
-def _shortened(name: str) -> str:
+def _shorten(name: str) -> str:
     """A title or heading, cut where it is a whole text: it is searched with every chunk."""
     return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
 
@@ -88,7 +88,7 @@ def token_starts(text: str) -> NDArray[np.int64]:
             end = border if border > at else end
         parts.append(tokens.starts(text[at:end]) + at)
         at = end
-    return _with_starts_in_long_words(np.concatenate(parts), len(text))
+    return _add_starts_in_long_words(np.concatenate(parts), len(text))
 
 
 @cache
@@ -96,7 +96,7 @@ def _tokens() -> Tokens:
     return Tokens(load_tokenizer(BUNDLED / TOKENIZER), _WINDOW)
 
 
-def _with_starts_in_long_words(starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+def _add_starts_in_long_words(starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:
     """Add starts inside words that are one unknown token to the tokenizer."""
     ends = np.append(starts[1:], length)
     (long_words,) = np.nonzero(ends - starts > _MAX_WORD)

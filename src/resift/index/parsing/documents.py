@@ -109,7 +109,7 @@ class Outline:
         self._path: list[tuple[int, str]] = []
         self._sections: list[Section] = []
 
-    def heading(
+    def start_section(
         self, at: int, level: int, name: str, text_before: str, page: int | None = None
     ) -> None:
         """Begin a heading's section at `at`; close headings of its level and deeper.
@@ -185,22 +185,22 @@ class TextBuilder:
         """Whether no text was added."""
         return not self._length
 
-    def gap(self, gap: str) -> None:
+    def add_gap(self, gap: str) -> None:
         """Put at least this white space before the next text."""
         if len(gap.strip(" ")) > len(self._gap.strip(" ")) or not self._gap:
             self._gap = gap
 
-    def words(self, text: str) -> None:
+    def add_words(self, text: str) -> None:
         """Add running text: any white space in it becomes one space."""
         if text[:1].isspace():
-            self.gap(" ")
+            self.add_gap(" ")
         for word in text.split():
             self._add(word)
-            self.gap(" ")
+            self.add_gap(" ")
         if text and not text[-1].isspace():
             self._gap = ""
 
-    def verbatim(self, text: str) -> None:
+    def add_verbatim(self, text: str) -> None:
         """Add preformatted text, line ends and indents included."""
         body = text.strip()
         if not body:
@@ -211,25 +211,27 @@ class TextBuilder:
         self._add(body)
         self._gap = after
 
-    def block(self, text: str) -> None:
+    def add_block(self, text: str) -> None:
         """Add a block as it is, with blank lines around it."""
         if text:
-            self.gap("\n\n")
+            self.add_gap("\n\n")
             self._add(text)
-            self.gap("\n\n")
+            self.add_gap("\n\n")
 
-    def table(self, grid: Grid) -> None:
+    def add_table(self, grid: Grid) -> None:
         """Add a table as a block, one line a row."""
         text = grid.text
-        self.block(text)
+        self.add_block(text)
         if text:
             self._tables.append(grid.table_at(self._length - len(text)))
 
-    def heading(self, level: int, name: str) -> None:
+    def start_section(self, level: int, name: str) -> None:
         """Begin a heading's section; the heading's text itself is still to be added."""
-        self._outline.heading(self._length, level, name, self._text_since_heading(), self.page)
+        self._outline.start_section(
+            self._length, level, name, self._text_since_heading(), self.page
+        )
 
-    def document(self, id_: str, title: str) -> ParsedDocument:
+    def build(self, id_: str, title: str) -> ParsedDocument:
         """The document with the whole text, its sections and its tables."""
         sections = self._outline.finish(self._length, self._text_since_heading())
         return ParsedDocument(id_, title, self.text, sections, tables=tuple(self._tables))

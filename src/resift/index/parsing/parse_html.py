@@ -78,7 +78,7 @@ def parse_html(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Parse
         page = _read(lexbor.LexborHTMLParser(shown), title, _NEVER)
     if page.is_empty and tree.css_first("frameset") is not None:
         raise SourceError("a page of frames: its text is in the pages that it shows")
-    return ParsedFile((page.document(key, title),), decoded.problems)
+    return ParsedFile((page.build(key, title),), decoded.problems)
 
 
 def _from_xhtml(xml: str) -> str:
@@ -103,17 +103,17 @@ def _walk(root: Any, page: TextBuilder, skipped: frozenset[str], *, is_cell: boo
         node, is_end, is_verbatim = stack.pop()
         tag = node.tag
         if tag == "-text":
-            (page.verbatim if is_verbatim else page.words)(node.text_content or "")
+            (page.add_verbatim if is_verbatim else page.add_words)(node.text_content or "")
             continue
         if tag in _BLOCKS:
-            page.gap("\n\n" if tag in _PARAGRAPHS else "\n")
+            page.add_gap("\n\n" if tag in _PARAGRAPHS else "\n")
         if is_end or tag in skipped:
             continue
         if tag == "table" and not is_cell and (table := _data_table(node)):
             _add_table(table, page, skipped)
             continue
         if tag in _HEADINGS and not is_cell:
-            page.heading(_HEADINGS[tag], _line(node))
+            page.start_section(_HEADINGS[tag], _line(node))
         stack.append((node, True, is_verbatim))
         children = [(child, False, is_verbatim or tag == "pre") for child in _children(node)]
         stack.extend(reversed(children))
@@ -194,7 +194,7 @@ def _add_table(table: _DataTable, page: TextBuilder, skipped: frozenset[str]) ->
 
     if table.caption is not None:
         _walk(table.caption, page, skipped)
-    page.table(_grid(table, text_of))
+    page.add_table(_grid(table, text_of))
 
 
 def _grid(table: _DataTable, text_of: Callable[[Any], str]) -> Grid:

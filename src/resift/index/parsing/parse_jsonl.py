@@ -32,12 +32,12 @@ def parse_jsonl(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Pars
         except RecursionError:
             rows.add_problem(number, "its lists and objects are nested too deep")
     parsed = rows.parsed()
-    if not parsed.documents and _is_one_value(lines):
+    if not parsed.documents and _is_single_json_value(lines):
         raise SourceError("one JSON value, but no object a line: write each object on its line")
     return parsed
 
 
-def _is_one_value(lines: list[str]) -> bool:
+def _is_single_json_value(lines: list[str]) -> bool:
     """Whether it is JSON but not JSON Lines: an array, or pretty-printed objects."""
     first = next((line.strip() for line in lines if line.strip()), "")
     if first[:1] != "[" and first != "{":

@@ -14,7 +14,7 @@ from typing import Any
 
 from resift.errors import SourceError
 from resift.extras import require
-from resift.index.parsing.charset import without_controls
+from resift.index.parsing.charset import replace_controls
 from resift.index.parsing.documents import Grid, ParsedFile, TextBuilder
 from resift.index.parsing.options import DEFAULTS, ParseLimits, ParseOptions
 
@@ -55,7 +55,7 @@ def parse_office(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Par
     """
     suffix = PurePosixPath(key).suffix.lower()
     if suffix in _ZIPPED:
-        data = _checked_archive(suffix, data, options.limits)
+        data = _check_archive(suffix, data, options.limits)
     elif suffix == ".rtf" and not data.lstrip().startswith(b"{\\rtf"):
         raise SourceError(f"not a readable {suffix}: damaged, or something else under that name")
     result = _extract(suffix, data)
@@ -64,10 +64,10 @@ def parse_office(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Par
         builder = _slides(result.content, options.limits)
     else:
         builder = _blocks(result.document["nodes"] if result.document else (), title)
-    return ParsedFile((builder.document(key, title),))
+    return ParsedFile((builder.build(key, title),))
 
 
-def _checked_archive(suffix: str, data: bytes, limits: ParseLimits) -> bytes:
+def _check_archive(suffix: str, data: bytes, limits: ParseLimits) -> bytes:
     """An archive to read; raise `SourceError` if it is none, or declares to unpack to too much."""
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
@@ -102,7 +102,7 @@ def _extract(suffix: str, data: bytes) -> Any:
 
 def _title(metadata: Mapping[str, Any]) -> str:
     title = metadata.get("title") or metadata.get("subject") or ""
-    return _show_entities(" ".join(without_controls(str(title)).split()))
+    return _restore_entities(" ".join(replace_controls(str(title)).split()))
 
 
 def _slides(content: str, limits: ParseLimits) -> TextBuilder:
@@ -114,7 +114,7 @@ def _slides(content: str, limits: ParseLimits) -> TextBuilder:
     for number, body in zip(rest[::2], rest[1::2], strict=True):
         first, _, _ = body.strip().partition("\n")
         builder.page = int(number)
-        builder.heading(1, first if len(first) <= _MAX_HEADING else "")
+        builder.start_section(1, first if len(first) <= _MAX_HEADING else "")
         _add_block(builder, body)
     return builder
 
@@ -127,17 +127,17 @@ def _blocks(nodes: Iterable[Mapping[str, Any]], title: str) -> TextBuilder:
         if node.get("content_layer", "body") in ("header", "footer"):
             continue
         if content["node_type"] == "table":
-            builder.table(_grid(content["grid"]["cells"]))
+            builder.add_table(_grid(content["grid"]["cells"]))
             continue
-        text = _show_entities(_block_text(content))
+        text = _restore_entities(_block_text(content))
         if content["node_type"] in ("heading", "title"):
-            builder.heading(content.get("level", 1), " ".join(text.split()))
+            builder.start_section(content.get("level", 1), " ".join(text.split()))
         _add_block(builder, text)
     return builder
 
 
 def _add_block(builder: TextBuilder, text: str) -> None:
-    builder.block(without_controls(text).strip())
+    builder.add_block(replace_controls(text).strip())
 
 
 def _block_text(content: Mapping[str, Any]) -> str:
@@ -156,7 +156,7 @@ def _grid(cells: Iterable[Mapping[str, Any]]) -> Grid:
     rows: dict[int, list[str]] = {}
     head_rows = set()
     for cell in cells:
-        text = without_controls(_show_entities(str(cell["content"]))).strip()
+        text = replace_controls(_restore_entities(str(cell["content"]))).strip()
         rows.setdefault(cell["row"], []).append(text)
         if cell.get("is_header"):
             head_rows.add(cell["row"])
@@ -175,12 +175,12 @@ def _hide_entities(data: bytes) -> bytes:
         for entry in old.infolist():
             content = old.read(entry)
             if entry.filename.endswith(".xml"):
-                content = _ENTITY.sub(_mark, content)
+                content = _ENTITY.sub(_entity_to_mark, content)
             new.writestr(entry.filename, content)
     return hidden.getvalue()
 
 
-def _mark(match: re.Match[bytes]) -> bytes:
+def _entity_to_mark(match: re.Match[bytes]) -> bytes:
     named, decimal, hexadecimal = match.groups()
     if named:
         char = _NAMED_ENTITIES[named.decode()]
@@ -192,6 +192,6 @@ def _mark(match: re.Match[bytes]) -> bytes:
     return _MARK_BY_CHAR.get(char, char).encode()
 
 
-def _show_entities(text: str) -> str:
+def _restore_entities(text: str) -> str:
     """The text with the characters that the marks stand for."""
     return text.translate(_CHAR_BY_MARK)

@@ -43,7 +43,7 @@ def parse_parquet(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Pa
                 number += 1
                 for reason in problems:
                     rows.add_problem(number, reason)
-                rows.add(number, {columns.text: None, **_plain(fields)})
+                rows.add(number, {columns.text: None, **_to_json_types(fields)})
     except MemoryError:  # Arrow's MemoryError is an ArrowException as well
         raise
     except (arrow.ArrowException, OSError) as error:
@@ -60,7 +60,7 @@ def _python_rows(
     Value by value only where a whole batch fails: that is slower, but loses no other value.
     """
     try:
-        for row in _python_types(arrow, batch, columns).to_pylist():
+        for row in _cast_to_python_types(arrow, batch, columns).to_pylist():
             yield row, []
         return
     except MemoryError:
@@ -73,7 +73,7 @@ def _python_rows(
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             cell = arrow.record_batch([column.slice(index, 1)], [name])
             try:
-                fields |= _python_types(arrow, cell, columns).to_pylist()[0]
+                fields |= _cast_to_python_types(arrow, cell, columns).to_pylist()[0]
             except MemoryError:
                 raise
             except (ValueError, OverflowError, arrow.ArrowException) as error:
@@ -82,7 +82,7 @@ def _python_rows(
         yield fields, problems
 
 
-def _python_types(arrow: Any, batch: Any, columns: Columns) -> Any:
+def _cast_to_python_types(arrow: Any, batch: Any, columns: Columns) -> Any:
     """The batch with types that Python can hold: microseconds, and strings for the columns of text.
 
     Some writers store strings as bytes. Whether these are UTF-8 shows when they are read.
@@ -105,7 +105,7 @@ def _python_types(arrow: Any, batch: Any, columns: Columns) -> Any:
     return batch.cast(arrow.schema(fields), safe=False)
 
 
-def _plain(value: Any) -> Any:
+def _to_json_types(value: Any) -> Any:
     """An Arrow value as JSON's types; None for what JSON has no type for."""
     if isinstance(value, str | bool | int) or value is None:
         return value
@@ -116,8 +116,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, Mapping):
-        plain = ((str(name), _plain(inner)) for name, inner in value.items())
+        plain = ((str(name), _to_json_types(inner)) for name, inner in value.items())
         return {name: inner for name, inner in plain if inner is not None}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [_to_json_types(inner) for inner in value]
     return None

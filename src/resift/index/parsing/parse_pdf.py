@@ -46,8 +46,8 @@ def parse_pdf(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Parsed
     for number, page in enumerate(pages, start=1):
         if page:
             builder.page = number
-            builder.heading(1, "")
-            builder.block(page)
+            builder.start_section(1, "")
+            builder.add_block(page)
     if len(problems) > _MAX_PROBLEMS:
         more = f"and {len(problems) - _MAX_PROBLEMS:,} more pages that cannot be read"
         problems[_MAX_PROBLEMS:] = [more]
@@ -56,7 +56,7 @@ def parse_pdf(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Parsed
     if builder.is_empty:
         reason = f" ({problems[0]})" if problems else ": scanned? Run OCR on it first"
         raise SourceError(f"a PDF without a text layer in its {len(pages)} pages{reason}")
-    return ParsedFile((builder.document(key, title),), tuple(problems))
+    return ParsedFile((builder.build(key, title),), tuple(problems))
 
 
 def _page_text(pdf: Any, number: int, problems: list[str]) -> str:

@@ -62,7 +62,7 @@ def parse_markdown(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> P
     outline = Outline(title, body)
     last = body
     for at, level, name in headings:
-        outline.heading(at, level, name, text[last:at])
+        outline.start_section(at, level, name, text[last:at])
         last = at
     sections = outline.finish(len(text), text[last:])
     document = ParsedDocument(key, title, text, sections, tables=tuple(_tables(lines)))

@@ -169,7 +169,7 @@ class _ParserProcess:
         """
         reason = None
         while reason is None:
-            process = self._running()
+            process = self._running_process()
             try:
                 self._set_deadline(self._options.limits.max_seconds)
                 protocol.write(_pipe(process.stdin), [key, len(data)], data)
@@ -244,7 +244,7 @@ class _ParserProcess:
         if exit_code in (protocol.EXIT_NO_MEMORY, protocol.EXIT_GROWN):
             return limits.too_large
         return (
-            f"its parser {_death(exit_code)}: the file is damaged, hostile or needs over "
+            f"its parser {_describe_exit(exit_code)}: the file is damaged, hostile or needs over "
             f"{limits.memory_mb:,} MB"
         )
 
@@ -258,7 +258,7 @@ class _ParserProcess:
             was_late, self._was_late, self._deadline = self._was_late, False, None
             return was_late
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running_process(self) -> subprocess.Popen[bytes]:
         if self._process and self._process.poll() is None:
             return self._process
         try:
@@ -280,7 +280,7 @@ class _ParserProcess:
         except (OSError, EOFError, ValueError) as error:
             self.end()
             raise ResiftError(
-                f"no parser process starts (it {_death(process.returncode)}): run "
+                f"no parser process starts (it {_describe_exit(process.returncode)}): run "
                 f"{sys.executable} -m resift.index.parsing.worker  to see why"
             ) from error
         finally:
@@ -305,7 +305,7 @@ def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
     return cast(IO[bytes], stream)  # Popen was given PIPE for both
 
 
-def _death(exit_code: int) -> str:
+def _describe_exit(exit_code: int) -> str:
     if exit_code >= 0:
         return f"ended with code {exit_code}"
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 from resift.errors import SourceError
 from resift.index.normalisation import is_visible
-from resift.index.parsing.charset import has_controls, without_controls
+from resift.index.parsing.charset import has_controls, replace_controls
 from resift.index.parsing.documents import ParsedDocument, ParsedFile, Section
 from resift.index.parsing.options import Columns
 
@@ -135,7 +135,7 @@ def _string(fields: Mapping[str, Any], name: str) -> str:
         raise ValueError(f"expected a string in the field {name!r}, not {type(value).__name__}")
     if "\0" in value:
         raise ValueError(f"a NUL in the field {name!r}: not text")
-    return without_controls(value)
+    return replace_controls(value)
 
 
 def _check_metadata(name: str, value: Any, depth: int = 0) -> None:
