@@ -195,7 +195,11 @@ def _table_state(store: Store) -> dict[str, Any]:
     """Return the fields of a version that describe the current table."""
     return {
         "table_version": store.version,
-        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "created": _now(),
         "manifest": f"manifests/{store.version:08d}-{token_hex(4)}.parquet",
         "files": store.files(),
     }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
