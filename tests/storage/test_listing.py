@@ -100,7 +100,7 @@ def test_a_listing_of_many_pages_is_complete(fake_s3: FakeS3) -> None:
         ((200, b"\xff\xfe\x00"), "not an S3 listing"),
         (
             (200, b"<ListAllMyBucketsResult><Buckets/></ListAllMyBucketsResult>"),
-            ""not an S3 listing",
+            "not an S3 listing",
         ),
         ((200, b"<ListBucketResult/>"), "cut short"),
         ((200, refusal("InternalError")), "not an S3 listing (InternalError)"),
@@ -140,7 +140,7 @@ def test_a_listing_that_ends_with_its_first_page_is_refused(fake_s3: FakeS3) -> 
     fake_s3.page = 5
     fake_s3.objects = {f"docs/{n}.md": b"x" for n in range(9)}
     fake_s3.listing = cut
-    with pytest.raises(SourceError, match=""not an S3 listing"):
+    with pytest.raises(SourceError, match="not an S3 listing"):
         listed(fake_s3)
 
 
