@@ -1,4 +1,4 @@
-"""Parquet: every row is a document. It is read batch by batch: a file may unpack to far more."""
+"""Parquet: every row is a document. Reads batch by batch, as a file may unpack to far more."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -17,11 +17,12 @@ _ENCRYPTED = b"PARE"
 
 
 def parse_parquet(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
-    """Read all rows; `row` counts from 1. Raise `SourceError` if there is no text column.
+    """Read all rows; `row` counts from 1. Raise `SourceError` if the text column is missing.
 
-    Metadata holds JSON's types: dates and times as ISO 8601, durations as seconds, decimals as
-    numbers, nested columns as objects and lists. Nulls, NaN and bytes are left out. So is, with a
-    problem, what Python's types cannot hold: a date in the year 10,000, a string that is not UTF-8.
+    Metadata holds JSON types: dates and times as ISO 8601, durations as seconds, decimals as
+    numbers, nested columns as objects and lists. Nulls, NaN and bytes are left out. Values that
+    Python cannot represent are left out and reported: a date in the year 10,000, a string that is
+    not UTF-8.
     """
     if data[-4:] == _ENCRYPTED:
         raise SourceError("an encrypted Parquet file: write it without encryption")
@@ -32,13 +33,9 @@ def parse_parquet(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Pa
     number = 0
     try:
         file = parquet.ParquetFile(arrow.BufferReader(data))
-        names = file.schema_arrow.names
-        rows.require_columns(names)
-        first = {name: names.index(name) for name in names}
-        for name in (name for name in first if names.count(name) > 1):
-            rows.add_problem(1, f"more than one column is called {name!r}: only the first is read")
+        index_by_name = rows.index_columns(file.schema_arrow.names, 1)
         for batch in file.iter_batches(_BATCH, use_threads=False):
-            batch = batch.select(list(first.values()))
+            batch = batch.select(list(index_by_name.values()))
             for fields, problems in _python_rows(arrow, batch, columns):
                 number += 1
                 for reason in problems:
@@ -55,9 +52,9 @@ def parse_parquet(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Pa
 def _python_rows(
     arrow: Any, batch: Any, columns: Columns
 ) -> Iterator[tuple[dict[str, Any], list[str]]]:
-    """Each row's values, and a problem for each value that Python's types cannot hold.
+    """Yield each row's values, and a problem for each value that Python cannot represent.
 
-    Value by value only where a whole batch fails: that is slower, but loses no other value.
+    If converting a whole batch fails, values are converted one by one, which is slower.
     """
     try:
         for row in _cast_to_python_types(arrow, batch, columns).to_pylist():
@@ -83,9 +80,9 @@ def _python_rows(
 
 
 def _cast_to_python_types(arrow: Any, batch: Any, columns: Columns) -> Any:
-    """The batch with types that Python can hold: microseconds, and strings for the columns of text.
+    """Cast a batch to types that Python has: microseconds, and strings for the columns of text.
 
-    Some writers store strings as bytes. Whether these are UTF-8 shows when they are read.
+    Some writers store strings as bytes; those that are not UTF-8 fail when they are read.
     """
     types = arrow.types
     fields = []
@@ -106,7 +103,7 @@ def _cast_to_python_types(arrow: Any, batch: Any, columns: Columns) -> Any:
 
 
 def _to_json_types(value: Any) -> Any:
-    """An Arrow value as JSON's types; None for what JSON has no type for."""
+    """Convert a value to JSON types; None if there is no such type."""
     if isinstance(value, str | bool | int) or value is None:
         return value
     if isinstance(value, float | Decimal):

@@ -1,4 +1,4 @@
-"""PDF to its text layer, a section a page. Scanned pages have none: there is no OCR."""
+"""PDF: extracts the text layer, with a section for each page. Does not run OCR on scanned pages."""
 
 import re
 import threading
@@ -11,26 +11,26 @@ from resift.extras import require
 from resift.index.parsing.documents import ParsedFile, TextBuilder
 from resift.index.parsing.options import DEFAULTS, ParseOptions
 
-# PDFium keeps global state: two threads must never be in it at once.
+# PDFium has global state, so only one thread may use it at a time.
 _PDFIUM = threading.Lock()
-# What PDFium writes where a word was hyphenated at the end of a line.
+# PDFium's mark of a word that was hyphenated at the end of a line.
 _HYPHEN = re.compile("(?:\ufffe|\x02)\\s*")
-# Letters that typesetters join, and soft hyphens.
+# Ligatures and soft hyphens.
 _LIGATURES = str.maketrans(
     {"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl",
      "\ufb05": "st", "\ufb06": "st", "\u00ad": ""}
 )  # fmt: skip
-# What a PDF ends with, within so many of its last bytes.
+# The end mark of a PDF, which is within its last bytes.
 _END, _TAIL = b"%%EOF", 2_048
-# Pages that are named one by one; more are counted.
+# The number of problems that are listed; more are only counted.
 _MAX_PROBLEMS = 20
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0e-\x1f]")
 
 
 def parse_pdf(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
-    """Read the text of all pages; raise `SourceError` where there is none to read.
+    """Read the text of all pages; raise `SourceError` if there is none.
 
-    A page that cannot be read, or a missing end of the file, is a problem; the rest is read.
+    Unreadable pages and a missing end of the file are reported as problems; the rest is read.
     """
     problems: list[str] = []
     pdfium = require("pypdfium2", "index")
