@@ -126,7 +126,7 @@ def test_a_cancelled_task_returns_at_once_and_reranks_nothing(
     reranker = Backwards()
     index = index_at(folder, reranker)
     with Gate() as gate:
-        monkeypatch.setattr(View, "take", gate.hold(View.take))
+        monkeypatch.setattr(View, "passages", gate.hold(View.passages))
 
         async def cancel() -> float:
             task = asyncio.create_task(index.asearch("dog"))

@@ -88,11 +88,10 @@ def compare(
             changed.append(item)
     listed = {item.uri for item in objects}
     unseen_uris = {uri.rstrip("/") for uri in unseen}
-    gone, unseen_entries = [], []
-    for uri, entry in entries.items():
-        if uri not in listed:
-            (unseen_entries if ancestor(uri, unseen_uris) else gone).append(entry)
-    return Diff(*map(tuple, (added, changed, gone, unchanged, unseen_entries)))
+    missing = [entry for uri, entry in entries.items() if uri not in listed]
+    gone = tuple(entry for entry in missing if not ancestor(entry.origin.uri, unseen_uris))
+    unseen_entries = tuple(entry for entry in missing if ancestor(entry.origin.uri, unseen_uris))
+    return Diff(tuple(added), tuple(changed), gone, tuple(unchanged), unseen_entries)
 
 
 def ancestor(uri: str, uris: Set[str]) -> str | None:

@@ -133,7 +133,6 @@ def _read_sample(
     embedder: Embedder,
     source_options: SourceOptions,
 ) -> _Sample:
-    """Read these objects and embed some of their passages."""
     sample = _Sample()
     if not items:
         return sample

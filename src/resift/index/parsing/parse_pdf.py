@@ -41,7 +41,11 @@ def parse_pdf(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Parsed
                 title = _clean(pdf.get_metadata_value("Title")) or PurePosixPath(key).stem
                 pages = [_clean(_page_text(pdf, number, problems)) for number in range(len(pdf))]
         except pdfium.PdfiumError as error:
-            raise SourceError(_reason(error)) from error
+            if "password" in str(error).lower():
+                raise SourceError("an encrypted PDF: remove its password first") from error
+            raise SourceError(
+                "not a readable PDF: damaged, or something else under that name"
+            ) from error
     builder = TextBuilder(title)
     for number, page in enumerate(pages, start=1):
         if page:
@@ -76,9 +80,3 @@ def _page_text(pdf: Any, number: int, problems: list[str]) -> str:
 def _clean(text: str) -> str:
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
     return _UNPRINTABLE.sub("", _HYPHEN.sub("", lines)).translate(_LIGATURES).strip()
-
-
-def _reason(error: Exception) -> str:
-    if "password" in str(error).lower():
-        return "an encrypted PDF: remove its password first"
-    return "not a readable PDF: damaged, or something else under that name"

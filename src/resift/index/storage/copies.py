@@ -181,7 +181,7 @@ class _Download:
         self._etags_are_md5 = True
 
     def run(self, files: Sequence[tuple[str, int]]) -> None:
-        """Fetch ``(path, bytes)``; raise `StoreError` for one that cannot be fetched."""
+        """Fetch files, given as ``(path, bytes)``; raise `StoreError` if one cannot be fetched."""
         # Not a thread pool: the interpreter would wait at its end for gigabytes to be fetched.
         background = Background(_DOWNLOADS, "resift-hydrate")
         jobs = [background.run(partial(self._fetch_file, *file)) for file in files]

@@ -112,7 +112,6 @@ class View:
     """Reads a version for one search, and counts its requests and bytes."""
 
     def __init__(self, snapshot: Snapshot, table: Any) -> None:
-        """Use `table`, a handle that is open at the snapshot's version and used by nobody else."""
         self._snapshot = snapshot
         self._table = table
         self._requests = 0
