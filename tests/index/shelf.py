@@ -136,5 +136,7 @@ def texts_found(
 ) -> Sequence[str]:
     """Texts that lexical search finds, best first."""
     view = snapshot.view()
-    allowed = view.allowed(parse_where(where)) if where else None
-    return [p.text for p in view.take([row_id for row_id, _ in view.lexical(query, k, allowed)])]
+    allowed = view.matching_rows(parse_where(where)) if where else None
+    return [
+        p.text for p in view.passages([row_id for row_id, _ in view.lexical(query, k, allowed)])
+    ]

@@ -186,10 +186,10 @@ class History:
         view = shelf.snapshot(number).view()
         ids = {row.id for row in shelf.passages(number)}
         vector = shelf.embedder.embed_query("common red fox")
-        nearest = view.take([row_id for row_id, _ in view.dense(vector, 999)])
+        nearest = view.passages([row_id for row_id, _ in view.dense(vector, 999)])
         assert {row.id for row in nearest} == ids and len(nearest) == len(ids)
         words = view.lexical("common red fox", 999)
-        rows = view.take([row_id for row_id, _ in words])
+        rows = view.passages([row_id for row_id, _ in words])
         assert {row.id for row in rows} == ids and len(rows) == len(ids)
         return {row.id: score for row, (_, score) in zip(rows, words, strict=True)}
 

@@ -30,7 +30,7 @@ def test_jobs_run_in_parallel_up_to_a_limit_and_the_rest_are_queued() -> None:
     assert jobs[3].cancel() and not jobs[0].cancel()
     gate.set()
     assert [job.result(30) for job in jobs[:3]] == [0, 1, 2]
-    assert background.rest(30)
+    assert background.wait(30)
     assert 3 not in running and background.run(lambda: "again").result(30) == "again"
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index.shelf import entry
-from resift.index.diff import Expected, below, compare
+from resift.index.diff import Expected, compare, entries_below
 from resift.index.manifest import Entry
 from resift.index.sources.listing import SourceObject
 
@@ -50,7 +50,7 @@ def test_added_changed_and_gone_are_distinguished() -> None:
 
 
 @pytest.mark.parametrize(
-    ("indexed", "is_good"),
+    ("indexed", "is_current"),
     [
         (known("a", made_by="text a"), True),
         (known("a", made_by="text b"), False),
@@ -60,18 +60,18 @@ def test_added_changed_and_gone_are_distinguished() -> None:
     ],
 )
 def test_another_parser_or_for_what_was_skipped_another_limit_is_another_try(
-    indexed: Entry, is_good: bool
+    indexed: Entry, is_current: bool
 ) -> None:
-    assert bool(compare([listed("a")], by_uri(indexed), EXPECTED)) is not is_good
+    assert bool(compare([listed("a")], by_uri(indexed), EXPECTED)) is not is_current
 
 
 def test_states_are_wanted_of_all_that_has_passages_or_of_none() -> None:
     plain, empty = known("a"), known("b", passages=0)
     mine, other = replace(plain, precomputed_by="m"), replace(plain, precomputed_by="n")
     wanted = Expected(EXPECTED.made_by, EXPECTED.limits, precomputed_by="m")
-    for indexed, is_good in ((plain, False), (other, False), (mine, True), (empty, True)):
+    for indexed, is_current in ((plain, False), (other, False), (mine, True), (empty, True)):
         item = listed(indexed.origin.uri[-1])
-        assert bool(compare([item], by_uri(indexed), wanted)) is not is_good
+        assert bool(compare([item], by_uri(indexed), wanted)) is not is_current
         assert not compare([item], by_uri(indexed), EXPECTED)
 
 
@@ -103,4 +103,4 @@ def test_every_object_is_in_one_group(source: dict[str, str], index: dict[str, s
 )
 def test_a_source_is_what_lies_below_it(root: str, uris: list[str]) -> None:
     there = by_uri(*map(entry, ("/d/a.txt", "/d/e/b", "/dd/a.txt", "s3://b/x", "s3://bb/x")))
-    assert list(below(root, there)) == uris
+    assert list(entries_below(root, there)) == uris

@@ -10,7 +10,7 @@ from urllib.request import Request
 
 import pytest
 
-from resift.index.http import HttpClient, Response, TooLarge, within
+from resift.index.http import HttpClient, Response, TooLarge, time_limit
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
@@ -80,7 +80,7 @@ def test_a_large_answer_is_refused() -> None:
 def test_headers_that_arrive_slowly_run_out_of_time() -> None:
     with answering(*(bytes([byte]) for byte in OK), pause_s=0.02) as address:
         with pytest.raises(TimeoutError):
-            send(address, within(0.1))
+            send(address, time_limit(0.1))
 
 
 def test_a_server_that_does_not_speak_tls_is_an_error() -> None:

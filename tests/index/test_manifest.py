@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index.shelf import entry
-from resift.index.manifest import Entry, from_parquet, newest, to_parquet
+from resift.index.manifest import Entry, from_parquet, latest_attempts, to_parquet
 from resift.index.table.rows import Origin
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -43,7 +43,7 @@ def test_of_each_object_the_last_attempt_stays_and_the_others_are_replaced(
 ) -> None:
     groups = [entry(uri, attempt, passages) for uri, attempt, passages in written]
     groups = list({(group.origin.uri, group.origin.attempt): group for group in groups}.values())
-    current, replaced = newest(groups)
+    current, replaced = latest_attempts(groups)
     assert sorted([*current.values(), *replaced], key=repr) == sorted(groups, key=repr)
     for uri in {group.origin.uri for group in groups}:
         last = max(group.origin.attempt for group in groups if group.origin.uri == uri)
@@ -54,7 +54,7 @@ def test_an_attempt_is_later_whatever_it_found() -> None:
     old, new = entry("/d/a", "1", passages=9), entry("/d/a", "2", passages=1)
     old = replace(old, problems=("line 3",))
     for groups in ([old, new], [new, old]):
-        assert newest(groups) == ({"/d/a": new}, [old])
+        assert latest_attempts(groups) == ({"/d/a": new}, [old])
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux does")

@@ -10,7 +10,7 @@ from index.shelf import Shelf
 from resift.errors import StoreError
 from resift.index.parsing.options import Columns, ParseLimits
 from resift.index.publish import clean
-from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions, remembered
+from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions, stored_options
 from resift.index.sources.patterns import Globs
 
 FULL = SourceOptions(
@@ -66,13 +66,13 @@ def test_a_source_without_options_takes_those_of_the_source_that_contains_it() -
         "/d/in": DEFAULT_OPTIONS.to_json(),
         "s3://b": FULL.to_json(),
     }
-    assert remembered(source_options, "/d") == FULL
-    assert remembered(source_options, "/d/in/deep") == DEFAULT_OPTIONS
-    below = remembered(source_options, "/d/other")
+    assert stored_options(source_options, "/d") == FULL
+    assert stored_options(source_options, "/d/in/deep") == DEFAULT_OPTIONS
+    below = stored_options(source_options, "/d/other")
     assert (below.columns, below.limits, below.follow_links) == (FULL.columns, FULL.limits, True)
     assert below.globs == Globs()
-    assert remembered(source_options, "s3://b/x").columns == FULL.columns
-    assert remembered(source_options, "/dd") == remembered({}, "/d") == DEFAULT_OPTIONS
+    assert stored_options(source_options, "s3://b/x").columns == FULL.columns
+    assert stored_options(source_options, "/dd") == stored_options({}, "/d") == DEFAULT_OPTIONS
 
 
 def test_a_run_without_options_reads_as_the_one_before(shelf: Shelf) -> None:

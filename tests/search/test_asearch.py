@@ -126,7 +126,7 @@ def test_a_cancelled_task_returns_at_once_and_reranks_nothing(
     reranker = Backwards()
     index = index_at(folder, reranker)
     with Gate() as gate:
-        monkeypatch.setattr(View, "take", gate.hold(View.take))
+        monkeypatch.setattr(View, "passages", gate.hold(View.passages))
 
         async def cancel() -> float:
             task = asyncio.create_task(index.asearch("dog"))
@@ -139,7 +139,7 @@ def test_a_cancelled_task_returns_at_once_and_reranks_nothing(
             return time.perf_counter() - start
 
         assert asyncio.run(cancel()) < 10
-        assert index._async_searches.rest(10), "the thread still waits"
+        assert index._async_searches.wait(10), "the thread still waits"
     assert reranker.calls == []
 
 
@@ -159,7 +159,7 @@ def test_a_cancelled_task_cancels_arank(folder: Path) -> None:
             await asyncio.sleep(0.01)
 
     asyncio.run(asyncio.wait_for(cancel(), 30))
-    assert index._async_searches.rest(10)
+    assert index._async_searches.wait(10)
 
 
 def test_a_budget_ends_an_arank_that_does_not_keep_it(folder: Path) -> None:

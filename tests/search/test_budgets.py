@@ -91,8 +91,8 @@ def test_without_a_budget_nothing_is_left_out(
     ("held", "reason"),
     [
         (("dense", "lexical"), "time was up before a retriever had answered"),
-        (("take",), "time was up before the texts were read"),
-        (("allowed",), "time was up before the filter was looked up"),
+        (("passages",), "time was up before the texts were read"),
+        (("matching_rows",), "time was up before the filter was looked up"),
     ],
 )
 def test_a_ranking_without_anything_in_time_is_empty_and_has_a_reason(
@@ -100,7 +100,7 @@ def test_a_ranking_without_anything_in_time_is_empty_and_has_a_reason(
 ) -> None:
     for name in held:
         monkeypatch.setattr(View, name, gate.hold(getattr(View, name)))
-    plan = SearchOptions(where="doc_id = 'cat.txt'" if "allowed" in held else None)
+    plan = SearchOptions(where="doc_id = 'cat.txt'" if "matching_rows" in held else None)
     ranking = in_time(
         lambda: search_components("cat", snapshot, EMBEDDER, Backwards(), plan, BUDGET_MS)
     )

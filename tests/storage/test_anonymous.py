@@ -11,7 +11,7 @@ import pytest
 from index.fakes import HashingEmbedder
 from resift.errors import ResiftError, StoreError
 from resift.index.sources.source import open_source
-from resift.index.storage.errors import meaning
+from resift.index.storage.errors import describe
 from resift.index.storage.location import locate
 from resift.index.storage.s3_listing import BucketListing
 from resift.search.index import Index
@@ -100,4 +100,4 @@ def test_without_keys_and_without_that_setting_the_error_names_the_remedy() -> N
         "Generic S3 error: Error performing PUT http://169.254.169.254/latest/api/token in 3.1s, "
         "after 4 retries - HTTP error: error sending request"
     )
-    assert "AWS_SKIP_SIGNATURE=true" in meaning(obstore.exceptions.GenericError(text))
+    assert "AWS_SKIP_SIGNATURE=true" in describe(obstore.exceptions.GenericError(text))

@@ -14,7 +14,7 @@ import pytest
 from resift.errors import MissingExtra, SettingsError
 from resift.index.storage.client import lance_options, open_bucket
 from resift.index.storage.credentials import Credentials, find_credentials
-from resift.index.storage.errors import meaning
+from resift.index.storage.errors import describe
 from resift.index.storage.location import Location
 from resift.settings import StorageSettings
 from storage.conftest import Server
@@ -184,7 +184,7 @@ def test_a_profiles_command_runs_again_when_its_keys_expire(
                 credentials()
             with pytest.raises(Exception, match="credential provider") as refused:
                 probe(Location(bucket, "", StorageSettings(server.endpoint, profile="work")))
-            assert "the AWS profile gives no keys any more" in meaning(refused.value)
+            assert "the AWS profile gives no keys any more" in describe(refused.value)
             assert (aws_files / "calls").read_text().count("called") > 1
 
 
@@ -265,7 +265,7 @@ def test_a_refusal_is_explained_without_a_secret(
     for way in ways_in(Location(bucket, "", storage)):
         with pytest.raises(Exception, match=code) as refused:
             way()
-        assert phrase in meaning(refused.value)
+        assert phrase in describe(refused.value)
         assert SECRET not in str(refused.value) + repr(refused.value)
 
 
@@ -284,7 +284,7 @@ def test_a_lasting_failure_is_explained_without_a_secret(
     for way in ways_in(Location(bucket, "", storage)):
         with pytest.raises(Exception, match="retries") as refused:
             way()
-        assert phrase in meaning(refused.value)
+        assert phrase in describe(refused.value)
         assert SECRET not in str(refused.value) + repr(refused.value)
 
 
@@ -299,7 +299,7 @@ def test_no_secret_shows_in_settings_stores_and_refused_signatures(
     for way in ways:
         with pytest.raises(Exception, match="SignatureDoesNotMatch") as refused:
             way()
-        shown += [str(refused.value), repr(refused.value), meaning(refused.value)]
+        shown += [str(refused.value), repr(refused.value), describe(refused.value)]
     assert SECRET not in "".join(shown)
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from index.fakes import HashingEmbedder
 from resift.errors import NoCopy, StoreError, VersionGone
-from resift.index.storage.copies import CopyCache, drop
+from resift.index.storage.copies import CopyCache, delete_copy
 from resift.index.storage.location import TABLE, locate
 from resift.index.versions.record import write_record
 from resift.types import Ranking
@@ -83,7 +83,7 @@ def test_other_files_among_the_copies_stay(published: Corpus, tmp_path: Path) ->
     for path in mine:
         path.write_text("mine")
     for marker in CopyCache(tmp_path, MUCH).markers():
-        drop(marker)
+        delete_copy(marker)
     assert [path.read_text() for path in mine] == ["mine"] * 3
     left = {path for path in root.rglob("*") if path.is_file()}
     assert left == set(mine)

@@ -190,17 +190,17 @@ def test_each_fault_is_detected(store: ScratchStore, monkeypatch: pytest.MonkeyP
         return won
 
     wrong: list[tuple[str, Any, Any, str]] = [
-        ("get", lambda _: b"odd", doctor.read_after_write, "read back with another content"),
-        ("get", stale, doctor.overwrite, "an older content"),
-        ("create", all_win, doctor.create_once, "can be created again"),
-        ("get", lambda _: b"again", doctor.create_once, "is refused, and changes it"),
-        ("create", all_win, doctor.contention, "8 writers at once all"),
-        ("create", lambda *_: False, doctor.contention, "no writer of several"),
-        ("create", another_wins, doctor.contention, "has another's data"),
-        ("get_range", lambda *_: b"odd", doctor.ranges, "read as others"),
-        ("names", lambda: names()[:19], doctor.listing, "objects are listed of 20"),
-        ("names", lambda: [*names(), "deleted"], doctor.deletion, "still listed"),
-        ("get", lambda _: b"x", doctor.deletion, "still read"),
+        ("get", lambda _: b"odd", doctor.check_read_after_write, "read back with another content"),
+        ("get", stale, doctor.check_overwrite, "an older content"),
+        ("create", all_win, doctor.check_create_once, "can be created again"),
+        ("get", lambda _: b"again", doctor.check_create_once, "is refused, and changes it"),
+        ("create", all_win, doctor.check_contention, "8 writers at once all"),
+        ("create", lambda *_: False, doctor.check_contention, "no writer of several"),
+        ("create", another_wins, doctor.check_contention, "has another's data"),
+        ("get_range", lambda *_: b"odd", doctor.check_ranges, "read as others"),
+        ("names", lambda: names()[:19], doctor.check_listing, "objects are listed of 20"),
+        ("names", lambda: [*names(), "deleted"], doctor.check_deletion, "still listed"),
+        ("get", lambda _: b"x", doctor.check_deletion, "still read"),
         (
             "names",
             lambda: ["x"],
@@ -222,7 +222,7 @@ def test_clock_skew_is_measured_and_is_only_a_warning(
     moment = datetime.now(UTC) + timedelta(seconds=off_s)
     monkeypatch.setattr(store, "last_modified", lambda _: moment)
     with pytest.raises(CheckFailed, match="NTP") if seen_s else nullcontext():
-        doctor.clock(store)
+        doctor.check_clock(store)
     assert store.clock_skew_s == pytest.approx(seen_s, abs=1.5)
 
 

@@ -149,18 +149,18 @@ def test_a_source_that_starts_to_refuse_leaves_committed_passages(
     documents = {f"{n:03}.txt": f"Document {n}." for n in range(200)}
     corpus.write(documents)
     index = Corpus(str(tmp_path), through.storage).index()
-    parsed, parse = threading.Event(), ParserPool._parse
+    parsed, parse = threading.Semaphore(0), ParserPool._parse
 
-    def noted(parsers: ParserPool, *arguments: Any) -> Any:
+    def parse_and_count(parsers: ParserPool, *arguments: Any) -> Any:
         result = parse(parsers, *arguments)
-        parsed.set()
+        parsed.release()
         return result
 
     def wait_for_parsers(request: Seen) -> None:
-        if request.path.endswith("040.txt"):  # the first files have been handed over
-            assert parsed.wait(60)
+        if request.path.endswith("040.txt"):  # the parsers have all files before it
+            assert all(parsed.acquire(timeout=60) for _ in range(20))  # more than a commit
 
-    monkeypatch.setattr(ParserPool, "_parse", noted)
+    monkeypatch.setattr(ParserPool, "_parse", parse_and_count)
     proxy.restart(Faults(expired_from=150, before=wait_for_parsers))
     with pytest.raises(SourceError, match="the session token has expired") as raised:
         index.sync(through.docs)

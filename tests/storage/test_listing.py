@@ -32,7 +32,7 @@ def listed(server: FakeS3, uri: str = DOCS) -> Listing:
 
 
 def odd(listing: Listing) -> dict[str, str]:
-    return {uri.removeprefix(f"{DOCS}/"): reason for uri, reason in listing.odd}
+    return {uri.removeprefix(f"{DOCS}/"): reason for uri, reason in listing.unsupported}
 
 
 def index_of(server: FakeS3, folder: Path) -> Index:
@@ -92,16 +92,19 @@ def test_a_listing_of_many_pages_is_complete(fake_s3: FakeS3) -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        ((200, HTML), "no S3 listing"),
-        ((200, b"<html><body/></html>"), "no S3 listing (<html>)"),
-        ((200, b""), "no S3 listing (nothing)"),
-        ((204, b""), "no S3 listing"),
-        ((200, b"[]"), "no S3 listing"),
-        ((200, b"\xff\xfe\x00"), "no S3 listing"),
-        ((200, b"<ListAllMyBucketsResult><Buckets/></ListAllMyBucketsResult>"), "no S3 listing"),
+        ((200, HTML), "not an S3 listing"),
+        ((200, b"<html><body/></html>"), "not an S3 listing (<html>)"),
+        ((200, b""), "not an S3 listing (nothing)"),
+        ((204, b""), "not an S3 listing"),
+        ((200, b"[]"), "not an S3 listing"),
+        ((200, b"\xff\xfe\x00"), "not an S3 listing"),
+        (
+            (200, b"<ListAllMyBucketsResult><Buckets/></ListAllMyBucketsResult>"),
+            "not an S3 listing",
+        ),
         ((200, b"<ListBucketResult/>"), "cut short"),
-        ((200, refusal("InternalError")), "no S3 listing (InternalError)"),
-        ((200, listing({"docs/a.md": b"a"})[:-40]), "no S3 listing"),
+        ((200, refusal("InternalError")), "not an S3 listing (InternalError)"),
+        ((200, listing({"docs/a.md": b"a"})[:-40]), "not an S3 listing"),
         ((200, listing({"docs/a.md": b"a"}, count=2)), "1 keys where it says 2"),
         ((200, listing({"docs/a.md": b"a"}, "x").replace(b"NextC", b"C")), "cut short"),
         ((200, listing({"docs/a.md": b"a"}).replace(b"Size", b"Sise")), "without key, size"),
@@ -137,7 +140,7 @@ def test_a_listing_that_ends_with_its_first_page_is_refused(fake_s3: FakeS3) -> 
     fake_s3.page = 5
     fake_s3.objects = {f"docs/{n}.md": b"x" for n in range(9)}
     fake_s3.listing = cut
-    with pytest.raises(SourceError, match="no S3 listing"):
+    with pytest.raises(SourceError, match="not an S3 listing"):
         listed(fake_s3)
 
 

@@ -127,11 +127,11 @@ def test_the_clock_starts_with_the_first_bytes(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("resift.index.storage.client.time.monotonic", lambda: now[0])
     pace = TransferRate()
     now[0] = 100.0
-    pace.note(1)
+    pace.add(1)
     now[0] = 100.4
-    pace.note(1_998)
+    pace.add(1_998)
     now[0] = 100.6
-    pace.note(1)
+    pace.add(1)
     now[0] = 101.2
     with pytest.raises(TooSlow, match="transfer too slow: 1 bytes in 1 s"):
-        pace.note(1)
+        pace.add(1)

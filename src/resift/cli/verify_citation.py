@@ -46,7 +46,7 @@ def verify_citation(
     else:
         for verdict in verdicts:
             print_line(f"{verdict.status}  {verdict.passage_id}: {verdict.detail}")
-    if not all(verdict.is_good for verdict in verdicts):
+    if not all(verdict.is_confirmed for verdict in verdicts):
         raise typer.Exit(1)
 
 

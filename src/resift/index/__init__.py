@@ -1,4 +1,4 @@
-"""The first stage's data: documents from a folder or a bucket, kept as searchable passages.
+"""The index: documents of a folder or a bucket, stored as passages that can be searched.
 
-Knows nothing of rerankers or of how the two search arms are put together.
+Does not know how the results of the two retrievers are fused and reranked.
 """

@@ -1,7 +1,7 @@
-"""Jobs in background threads that a caller can abandon.
+"""Runs jobs in background threads that a caller can abandon.
 
-Lance, the runtimes and downloads cannot be interrupted. A caller whose time is up goes on without
-them, and they end by themselves.
+Lance, the runtimes and downloads cannot be interrupted. A caller that reaches its deadline
+continues without them, and they end by themselves.
 """
 
 import atexit
@@ -20,20 +20,20 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 AT_EXIT_S = 2.0
-"""How long the end of the interpreter waits for jobs that a network may delay."""
+"""Seconds that the interpreter waits at its end for jobs that a network may delay."""
 
 
 class Background:
     """Runs jobs in daemon threads, at most `max_threads` at once; the others are queued.
 
-    A thread ends when the queue is empty, so there is nothing to close. At the end of the
-    interpreter queued jobs are cancelled and running ones waited for: a thread that returns from
-    native code to an interpreter that has ended aborts the process. Jobs that end by themselves
-    (`finite`) are waited for without a limit. A forked child begins with no job.
+    A thread ends when the queue is empty, so nothing needs to be closed. When the interpreter ends,
+    queued jobs are cancelled and running jobs are waited for, because a thread that returns from
+    native code to an ended interpreter aborts the process. The wait has no limit for `finite` jobs,
+    which end by themselves. A forked child starts without jobs.
     """
 
     def __init__(self, max_threads: int, name: str, *, finite: bool = False) -> None:
-        """`name` is that of the threads."""
+        """Use `name` for the threads."""
         self.finite = finite
         self._max_threads = max_threads
         self._name = name
@@ -49,7 +49,7 @@ class Background:
         self._ended = False
 
     def run(self, work: Callable[[], T]) -> "Future[T]":
-        """Start `work`, or queue it; cancelling the future drops what is queued."""
+        """Start `work` or queue it; cancel the future to remove it from the queue."""
         if self._pid != os.getpid():
             self._reset()
         job: Future[T] = Future()
@@ -66,15 +66,15 @@ class Background:
         return job
 
     def end(self) -> None:
-        """Cancel queued jobs, and accept no more."""
+        """Cancel queued jobs and accept no more."""
         with self._changed:
             self._ended = True
             jobs = list(self._jobs)
         for job in jobs:
             job.cancel()
 
-    def rest(self, seconds: float | None = None) -> bool:
-        """Wait at most `seconds` until no job runs; whether that is so."""
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until no job runs, for at most `seconds`; return whether none runs."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._threads, seconds)
 
@@ -87,14 +87,14 @@ class Background:
                     return
                 work = self._queue.popleft()
             work()
-            del work  # release what it holds before the next job
+            del work  # release its memory before the next job
 
 
 class Shared(Generic[T]):
-    """A value that takes long to make: made once for all callers, again after a failure."""
+    """A value that takes long to make: made once for all callers, and again after an error."""
 
     def __init__(self, begin: Callable[[], "Future[T]"]) -> None:
-        """`begin` starts to make the value and returns at once."""
+        """Call `begin` to start making the value; it returns at once."""
         self._begin = begin
         self._job: Future[T] | None = None
         self._pid = os.getpid()
@@ -105,31 +105,32 @@ class Shared(Generic[T]):
         with self._lock:
             job = self._job
             if job is None or _has_failed(job) or (self._pid != os.getpid() and not job.done()):
-                self._pid = os.getpid()  # a fork does not take the thread along
+                self._pid = os.getpid()  # a forked child does not have the thread
                 job = self._job = self._begin()
             return job
 
     def forget(self) -> None:
-        """Have the value made again by the next call of `job`."""
+        """Forget the value; the next call of `job` makes it again."""
         with self._lock:
             self._job = None
 
 
 def ready(value: T) -> "Future[T]":
-    """Make a future that is done."""
+    """Return a future that is done, with this value."""
     job: Future[T] = Future()
     job.set_result(value)
     return job
 
 
 def then(first: "Future[S]", begin: Callable[[S], "Future[T]"]) -> "Future[T]":
-    """Make one job of `first` and of the one that `begin` starts with its result.
+    """Chain two jobs: `begin` starts the second one with the result of `first`.
 
-    It fails if either fails. If it is cancelled before `first` is done, `begin` is not called.
+    The returned future fails if either job fails. If it is cancelled before `first` is done,
+    `begin` is not called.
     """
     both: Future[T] = Future()
 
-    def go_on(done: "Future[S]") -> None:
+    def start_second(done: "Future[S]") -> None:
         if not both.set_running_or_notify_cancel():
             return
         try:
@@ -137,7 +138,7 @@ def then(first: "Future[S]", begin: Callable[[S], "Future[T]"]) -> "Future[T]":
         except BaseException as error:  # for the caller of `result`
             both.set_exception(error)
 
-    first.add_done_callback(go_on)
+    first.add_done_callback(start_second)
     return both
 
 
@@ -177,7 +178,7 @@ def _end_all() -> None:
         for background in backgrounds:
             background.end()
         for background in backgrounds:
-            background.rest(None if background.finite else max(until - time.monotonic(), 0.0))
+            background.wait(None if background.finite else max(until - time.monotonic(), 0.0))
     except KeyboardInterrupt:  # a second Ctrl-C: end at once, without threads that return
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):

@@ -1,7 +1,7 @@
-"""Is a cited passage still in its source? The source is read again and compared.
+"""Verifies citations: reads the cited object again and looks for the cited text in it.
 
-A citation is verified by what it says itself: its text, its position and its object's ETag. An id
-alone names whatever passage has that id in the index now.
+A citation is verified by its own text, position and ETag, not by the index. Only for a bare id the
+passage with that id is looked up in the index.
 """
 
 from collections import OrderedDict
@@ -24,8 +24,8 @@ from resift.index.versions.published import Versions
 from resift.settings import StorageSettings
 from resift.types import Citation, Hit
 
-_CACHED_OBJECTS = 8  # hits of one object mostly follow each other
-# Type of each field of a citation, and its default where it may be missing.
+_CACHED_OBJECTS = 8  # hits in the same object are mostly verified one after the other
+# The type of each field of a citation, and the default of an optional one.
 _FIELDS: dict[str, tuple[Any, ...]] = {
     "uri": (str,),
     "doc_id": (str, ""),
@@ -51,24 +51,24 @@ CitationStatus = Literal[
 ]
 """The result of verifying a citation.
 
-``proved``: the object is the cited one, by its ETag and by its version where the citation names
-one, and has the text at the cited position.
-``still_there``: the text is there, at another position or in an object that has changed since.
-``replaced``: the object has changed or is gone; the cited version is stored and has the text.
-``changed``: the object has changed and no longer has the text. ``gone``: no such object, or no
-such document in it. ``unproved``: the object is the cited one and does not have the text: the
-citation's text, page, row, heading or version was altered, or another parser reads it differently.
-``unknown``: an id that this version of the index does not have. ``unreachable``: the source could
-not be read. ``malformed``: no citation.
+``proved``: the object has the cited ETag (and version, if cited) and the text at the position.
+``still_there``: the object has the text, but at another position or with another ETag.
+``replaced``: the object has changed or is gone; the store still has the cited version and its text.
+``changed``: the object has changed and no longer has the text.
+``gone``: the object, or the row in it, does not exist any more.
+``unproved``: the object has the cited ETag but not the text: the citation's text, page, row,
+heading or version was altered, or another parser reads the object differently.
+``unknown``: this version of the index has no passage with that id.
+``unreachable``: the source could not be read. ``malformed``: this is not a citation.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What is to be verified: that a cited span of a document is `text`.
+    """A citation to verify: the cited span of a document is `text`.
 
-    `made_by` is the fingerprint of the object's parser, where it is known: it contains table
-    columns. It is not used to compare.
+    `made_by` is the fingerprint of the parser that read the object, or empty. It names the table
+    columns to read; it is not compared.
     """
 
     passage_id: str
@@ -81,20 +81,20 @@ class Claim:
         return (document.text or "")[self.citation.start : self.citation.end] == self.text
 
     def is_of_version(self, fetched: Fetched) -> bool:
-        """Whether this is the cited version: a store without versions returns the current one."""
+        """Whether a store returned the cited version; some return the current one instead."""
         cited = self.citation
         return fetched.version == cited.object_version and cited.etag in (None, fetched.etag)
 
     def verdict(
         self, status: CitationStatus, detail: str, span: tuple[int, int] | None = None
     ) -> "Verdict":
-        """The verdict on this claim."""
+        """Make a verdict on this claim."""
         return Verdict(self.passage_id, self.citation.uri, status, detail, span)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The result for one citation. `span` is where the text is in the document now."""
+    """The result for one citation. `span` is the text's current position in the document."""
 
     passage_id: str
     uri: str
@@ -103,8 +103,8 @@ class Verdict:
     span: tuple[int, int] | None = None
 
     @property
-    def is_good(self) -> bool:
-        """Whether the source says today what the citation says."""
+    def is_confirmed(self) -> bool:
+        """Whether the source has the cited text now."""
         return self.status in ("proved", "still_there")
 
 
@@ -124,10 +124,7 @@ class CitationVerifier:
         self._objects: OrderedDict[tuple[str, str], _SourceDocument] = OrderedDict()
 
     def verify(self, citation: Hit | Mapping[str, Any] | str) -> Verdict:
-        """The verdict on a hit, the same as JSON, or a passage's id.
-
-        Raises `InputError` for anything else.
-        """
+        """Verify a hit, a hit as JSON, or a passage's id; raise `InputError` for anything else."""
         if isinstance(citation, str):
             passage: Passage | None = self._read(lambda snapshot: snapshot.view().find(citation))
             if passage is None:
@@ -143,7 +140,7 @@ class CitationVerifier:
             return Verdict(name, "", "malformed", str(error))
 
     def _parser_of(self, uri: str) -> str:
-        """The fingerprint of the parser that read an object; empty where it is not indexed."""
+        """Return the fingerprint of the parser that read an object; empty if it is not indexed."""
         if self._entries is None:
             self._entries = self._read(lambda snapshot: self._versions.entries(snapshot.version))
         return self._entries[uri].origin.made_by if uri in self._entries else ""
@@ -184,7 +181,7 @@ class CitationVerifier:
         return self._replaced(claim, "the object has changed and lacks the text", "changed")
 
     def _replaced(self, claim: Claim, detail: str, otherwise: CitationStatus) -> Verdict:
-        """Look for the text in the cited version, as the object does not have it."""
+        """Look for the text in the cited version, because the current object does not have it."""
         version = claim.citation.object_version
         source, key = _open(claim.citation.uri, self._storage) if version else (None, "")
         old = source.find(key, version) if source else None
@@ -208,20 +205,20 @@ class CitationVerifier:
 
 
 class _SourceDocument:
-    """An object as it is today, parsed once."""
+    """The current state of an object, parsed once."""
 
     def __init__(self, source: Source, key: str, fetched: Fetched) -> None:
         self.source, self.key, self.fetched = source, key, fetched
         self._documents: tuple[ChunkedDocument, ...] | str | None = None
 
     def document(self, claim: Claim) -> ChunkedDocument | str:
-        """The cited document as it reads now, or why there is none."""
+        """Return the cited document as it reads now, or the reason why there is none."""
         if self._documents is None:
             self._documents = _parse(claim, self.fetched.data)
         return _pick(claim, self._documents)
 
     def wrong_version(self, claim: Claim) -> str | None:
-        """Why the version that the citation names is not this object; None where it is."""
+        """Say why the cited version is not this object; None if it is."""
         version = claim.citation.object_version
         if version in (None, self.fetched.version):
             return None
@@ -232,7 +229,7 @@ class _SourceDocument:
 
 
 def citation_of(passage: Passage) -> Citation:
-    """Where a passage comes from."""
+    """Make the citation of a passage."""
     return Citation(
         uri=passage.origin.uri,
         doc_id=passage.doc_id,
@@ -247,7 +244,7 @@ def citation_of(passage: Passage) -> Citation:
 
 
 def _claim_of_hit(hit: Hit | Mapping[str, Any], parser_of: Callable[[str], str]) -> Claim:
-    """Raises `InputError` for a hit without a citation, or with one that is malformed."""
+    """Make the claim of a hit; raise `InputError` if its citation is missing or malformed."""
     if isinstance(hit, Hit):
         citation = hit.citation and asdict(hit.citation)
         hit = {"id": hit.id, "text": hit.text, "citation": citation}
@@ -277,13 +274,13 @@ def _field(values: Mapping[str, Any], name: str, kind: type, *default: Any) -> A
 def _open(uri: str, storage: StorageSettings) -> tuple[Source | None, str]:
     parent, name = locate_object(uri)
     if parent.bucket is None and kind_of(parent.child(name)) != "file":
-        return None, ""  # missing, or no file: reading a pipe would block
+        return None, ""  # missing or not a file: reading a pipe would block
     return open_object(uri, storage)
 
 
 def _parse(claim: Claim, data: bytes) -> tuple[ChunkedDocument, ...] | str:
-    """The documents of a file, or why it cannot be parsed."""
-    # It was indexed once, however large it is.
+    """Return the documents of a file, or the reason why it cannot be parsed."""
+    # The file was indexed once, so a size limit must not reject it.
     limits = ParseLimits(max_bytes=max(ParseLimits().max_bytes, len(data)))
     options = ParseOptions(columns_from_fingerprint(claim.made_by), limits, with_text=True)
     with ParserPool(options, processes=1) as parsers:
@@ -292,7 +289,7 @@ def _parse(claim: Claim, data: bytes) -> tuple[ChunkedDocument, ...] | str:
 
 
 def _pick(claim: Claim, documents: tuple[ChunkedDocument, ...] | str) -> ChunkedDocument | str:
-    """The cited one of a file's documents, or why there is none."""
+    """Return the cited one of a file's documents, or the reason why there is none."""
     if isinstance(documents, str):
         return documents
     if claim.citation.row is None:
@@ -304,10 +301,10 @@ def _pick(claim: Claim, documents: tuple[ChunkedDocument, ...] | str) -> Chunked
 
 
 def _wrong_field(claim: Claim, document: ChunkedDocument) -> str | None:
-    """Which other field of the citation is wrong, though its text and position are right."""
+    """Say which other field of a citation with the right text and position is wrong."""
     cited = claim.citation
     if document.row is None and cited.doc_id and not f"/{cited.uri}".endswith(f"/{cited.doc_id}"):
-        return f"the object is no document {cited.doc_id!r}"
+        return f"the object is not the document {cited.doc_id!r}"
     actual: dict[str, object] = {"row": document.row}
     chunk = next((p for p in document.chunks if p.start <= cited.start < p.end), None)
     if chunk is not None:

@@ -1,4 +1,4 @@
-"""How a source differs from an index: what is to be read, what is gone, and whether too much is."""
+"""Compares a source with an index: which objects to read, which are gone, and are they too many."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -19,9 +19,9 @@ _LOST_SHARE = 0.5
 class Diff:
     """The difference between a listing and the entries of an index.
 
-    `added` and `changed` objects are to be read. `gone` entries are not in the source any more;
-    `unchanged` ones need nothing, including those of which nothing could be indexed. `unseen`
-    entries, or a folder above them, could not be listed, so nothing is known of them.
+    `added` and `changed` objects must be read. `gone` entries are no longer in the source.
+    `unchanged` entries need no work, also those that have no passages. `unseen` entries, or a
+    folder above them, could not be listed, so they may or may not have changed.
     """
 
     added: tuple[SourceObject, ...]
@@ -41,11 +41,12 @@ class Diff:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """How an entry must have been made to need no reading.
+    """The properties of an entry that is up to date, so that its object need not be read.
 
-    `made_by` names the parser of a key. `limits`, and which parsers are installed, decide what was
-    skipped. `precomputed_by` is the model whose token states are wanted, if any. `may_exceed` says
-    whether an indexed object might be over the current limits: then it is read again.
+    `made_by` returns the fingerprint of a key's parser. `limits` holds the limits and the installed
+    parsers, which decide which objects are skipped. `precomputed_by` is the model whose token
+    states the index stores, if any. `may_exceed` says whether an indexed object may be over the
+    current limits; such an object is read again.
     """
 
     made_by: Callable[[str], str]
@@ -54,16 +55,16 @@ class Expected:
     may_exceed: Callable[[SourceObject], bool] = lambda item: False
 
     def fingerprint(self, key: str, passages: int) -> str:
-        """What `Origin.made_by` is for an object with so many passages."""
+        """Return the expected `Origin.made_by` of an object with this number of passages."""
         # A skipped object may have been over a limit, or its parser was not installed.
         return self.made_by(key) if passages else f"{self.made_by(key)} {self.limits}"
 
     def matches(self, key: str, entry: Entry) -> bool:
-        """Whether an entry was made as expected, whatever its object's content."""
+        """Whether parser and precomputing model are as expected; the content is not compared."""
         if entry.origin.made_by != self.fingerprint(key, entry.passages):
             return False
-        wanted = self.precomputed_by
-        return not (wanted and entry.passages) or entry.precomputed_by == wanted
+        model = self.precomputed_by
+        return not (model and entry.passages) or entry.precomputed_by == model
 
 
 def compare(
@@ -74,7 +75,7 @@ def compare(
 ) -> Diff:
     """Compare by URI, ETag, size, parser and precomputing model.
 
-    `unseen` are the URIs of what could not be listed; nothing is known of what is below them.
+    `unseen` are the URIs of files and folders that could not be listed.
     """
     added, changed, unchanged = [], [], []
     for item in objects:
@@ -86,28 +87,31 @@ def compare(
         else:
             changed.append(item)
     listed = {item.uri for item in objects}
-    missing = {uri: entry for uri, entry in entries.items() if uri not in listed}
-    unknown = {uri.rstrip("/") for uri in unseen}
-    gone = tuple(entry for uri, entry in missing.items() if not ancestor(uri, unknown))
-    retained = tuple(entry for uri, entry in missing.items() if ancestor(uri, unknown))
-    return Diff(tuple(added), tuple(changed), gone, tuple(unchanged), retained)
+    unseen_uris = {uri.rstrip("/") for uri in unseen}
+    missing = [entry for uri, entry in entries.items() if uri not in listed]
+    gone = tuple(entry for entry in missing if not ancestor(entry.origin.uri, unseen_uris))
+    unseen_entries = tuple(entry for entry in missing if ancestor(entry.origin.uri, unseen_uris))
+    return Diff(tuple(added), tuple(changed), gone, tuple(unchanged), unseen_entries)
 
 
 def ancestor(uri: str, uris: Set[str]) -> str | None:
-    """The one of `uris`, which have no slash at the end, that is `uri` or a folder above it."""
+    """Return the first of `uri` and the folders above it that is in `uris`; None if none is.
+
+    `uris` end without a slash.
+    """
     while uri and uri not in uris:
         uri = uri.rpartition("/")[0]
     return uri or None
 
 
-def below(root: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
-    """The entries of one source."""
+def entries_below(root: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Select the entries of the source at `root`."""
     prefix = root.rstrip("/") + "/"
     return {uri: entry for uri, entry in entries.items() if uri == root or uri.startswith(prefix)}
 
 
 def is_new(entry: Entry, published: Mapping[str, Entry]) -> bool:
-    """Whether its passages differ from those that are published of the object."""
+    """Whether an entry's passages differ from the published passages of its object."""
     before = published.get(entry.origin.uri)
     return before is None or before.origin.attempt != entry.origin.attempt
 
@@ -123,10 +127,10 @@ def _is_current(item: SourceObject, entry: Entry, expected: Expected) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class SourceComparison:
-    """What is known before anything is read.
+    """A source's listing compared with the newest version of an index, before any object is read.
 
-    `before` is the newest version and `published` its entries; `changes` is how `listing` differs
-    from those.
+    `before` is the newest version, `published` its entries, and `changes` the difference between
+    these and `listing`.
     """
 
     source_uri: str
@@ -141,29 +145,30 @@ class SourceComparison:
         object.__setattr__(self, "changes", self.diff(self.published))
 
     def diff(self, entries: Mapping[str, Entry]) -> Diff:
-        """How the listing differs from these entries."""
+        """Compare the listing with these entries."""
         unseen = [uri for uri, _ in self.listing.unseen]
-        entries = below(self.source_uri, entries)
+        entries = entries_below(self.source_uri, entries)
         return compare(self.listing.objects, entries, self.expected, unseen)
 
     def refusal(
         self, emptied: Sequence[tuple[Entry, str]] = (), new: int | None = None
     ) -> str | None:
-        """One line that says which documents would leave the index; None if not too many would.
+        """Say in one line which documents a sync would remove; None if they are not too many.
 
-        `emptied` are published entries whose objects now give no text, with a reason each; `new`
-        is how many documents were added, if that is known. Too many are more than half, if that is
-        20 or more, and all, however few. A document that was moved does not count. An unmounted
-        disk, a mistyped prefix and a missing column all look like deleted documents.
+        Too many are all documents, or more than half if these are 20 or more. Moved documents do
+        not count. An unmounted disk, a mistyped prefix and a missing column all look like deleted
+        documents. `emptied` are published entries whose objects have no text now, with a reason
+        each; `new` is the number of added and changed documents, if the sync has read them.
         """
-        indexed = below(self.source_uri, self.published)
+        indexed = entries_below(self.source_uri, self.published)
         documents = sum(1 for entry in indexed.values() if entry.passages)
         changes = self.changes
-        gone = _not_moved(changes)
+        gone = _gone_unless_moved(changes)
         lost = len(gone) + len(emptied)
         remaining = len(changes.added) + len(changes.changed) if new is None else new
-        everything = lost == documents and not remaining
-        if not lost or not (everything or (lost >= _MIN_LOST and lost > _LOST_SHARE * documents)):
+        are_all_lost = lost == documents and not remaining
+        are_most_lost = lost >= _MIN_LOST and lost > _LOST_SHARE * documents
+        if not lost or not (are_all_lost or are_most_lost):
             return None
         parts = []
         if gone:
@@ -181,14 +186,14 @@ class SourceComparison:
     def check_deletions(
         self, emptied: Sequence[tuple[Entry, str]] = (), new: int | None = None
     ) -> None:
-        """Raise `MassDeletion` if there is a `refusal`."""
+        """Raise `MassDeletion` if `refusal` gives a reason."""
         reason = self.refusal(emptied, new)
         if reason:
             raise MassDeletion(reason)
 
 
-def _not_moved(changes: Diff) -> list[Entry]:
-    """Gone entries with passages, except those whose content was added under another name."""
+def _gone_unless_moved(changes: Diff) -> list[Entry]:
+    """Return gone entries with passages, except those whose content was added elsewhere."""
     added = Counter((item.etag, item.size) for item in changes.added)
     gone = []
     for entry in changes.gone:

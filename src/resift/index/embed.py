@@ -1,6 +1,6 @@
-"""The models that an index needs: an embedder, and maybe a reranker that precomputes documents.
+"""The models that an index uses: an embedder and, optionally, a reranker that precomputes.
 
-Each kind of embedder is a file in `embedders/`.
+Each kind of embedder has a file in `embedders/`.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,27 +21,28 @@ _URLS = ("http://", "https://")
 
 
 class Embedder(Protocol):
-    """What an index needs of an embedding model. Threads may share it."""
+    """An embedding model. Threads may share it."""
 
     @property
     def name(self) -> str:
-        """What `open_embedder` opens it by again; holds no secret."""
+        """The name with which `open_embedder` opens it again; it contains no secret."""
 
     @property
     def fingerprint(self) -> str:
-        """Names model and settings; stored in the index, which refuses vectors of another one."""
+        """Identifies model and settings; an index refuses vectors with another fingerprint."""
 
     @property
     def dim(self) -> int:
-        """Length of a vector."""
+        """The length of a vector."""
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit vectors of passages in input order, ``(n, dim)``."""
+        """Return unit vectors of passages in input order, ``(n, dim)``."""
 
     def embed_query(self, query: str) -> NDArray[np.float32]:
-        """The unit vector of a query, ``(dim,)``: some models encode queries unlike passages.
+        """Return the unit vector of a query, ``(dim,)``; some models encode queries differently.
 
-        Zeros where the model knows no word of it: then dense retrieval finds nothing.
+        The vector is zero if the model knows no word of the query: then dense retrieval finds
+        nothing.
         """
 
 
@@ -51,19 +52,19 @@ class Precomputer(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Names the model; it cannot use what another one has precomputed."""
+        """Identifies the model; results with another fingerprint cannot be used."""
 
     def precompute(
         self, documents: Sequence[Document], *, states: bool = True
     ) -> list[Precomputed | None]:
-        """What of each document does not depend on a query, in input order."""
+        """Compute the parts of reranking that do not depend on a query, in input order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The models of a sync: `precomputer` opens the reranker, where there is one.
+    """The models of a sync. `precomputer` opens the reranker, or returns None.
 
-    With `token_states` the token states of each passage are precomputed, not its token ids alone.
+    With `token_states` the token states of each passage are precomputed as well as its token ids.
     """
 
     embedder: Embedder
@@ -72,17 +73,17 @@ class Models:
 
 
 def is_remote(embedder: Embedder) -> bool:
-    """Whether it sends texts to a server, by its name."""
+    """Whether an embedder sends texts to a server, judged by its name."""
     return embedder.name.lower().startswith(_URLS)
 
 
 def open_embedder(spec: str | None, settings: Settings) -> Embedder:
     """Open an embedder by name.
 
-    None and ``bundled`` are the model in the package, ``wordllama`` the static one of that
-    package, ``http(s)://host/v1#model`` a model behind OpenAI's protocol, and anything else a
-    folder that ``resift convert`` made. Only a URL uses the network, at the first text. Raises
-    `ModelError` for what cannot be opened and `InputError` for an incomplete URL.
+    None and ``bundled`` name the model in this package, ``wordllama`` the static model of that
+    package, ``http(s)://host/v1#model`` a model of a server with OpenAI's protocol, and anything
+    else a folder made by ``resift convert``. Only a URL uses the network, at the first text. Raise
+    `ModelError` if the model cannot be opened and `InputError` for an incomplete URL.
     """
     if spec == WORDLLAMA:
         from resift.index.embedders.static import StaticEmbedder

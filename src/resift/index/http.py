@@ -1,4 +1,4 @@
-"""HTTP requests that follow no redirect; their answers have limits of size and of time."""
+"""HTTP requests that follow no redirects, with limits on the size and time of the response."""
 
 import time
 from collections.abc import Callable
@@ -19,19 +19,19 @@ from urllib.request import (
 )
 
 _MAX_ERROR_BYTES = 1 << 16
-Note = Callable[[int], None]
-"""Called with the number of bytes of each read from a socket; may raise `OSError` to give up."""
+ReadCallback = Callable[[int], None]
+"""Gets the number of bytes of each read from a socket; may raise `OSError` to give up."""
 
 
 class TooLarge(Exception):
-    """An answer has more bytes than were allowed."""
+    """A response has more bytes than allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer. Of one with an error status, `body` is the beginning.
+    """A response. With an error status, `body` is only the beginning.
 
-    `failure` says why the body of such a one could not be read.
+    `failure` is the error that occurred while reading the body of an error status.
     """
 
     status: int
@@ -45,45 +45,47 @@ class HttpClient:
     """Opens a connection for each request. Threads may share it."""
 
     def __init__(self, *, use_proxies: bool = True) -> None:
-        """`use_proxies` takes those that the environment names."""
+        """With `use_proxies` use the proxies that the environment names."""
         self._opener = build_opener(_Handler, *([] if use_proxies else [ProxyHandler({})]))
 
-    def send(self, request: Request, timeout_s: float, max_bytes: int, note: Note) -> Response:
-        """Send a request and read all of its answer, whatever its status is.
+    def send(
+        self, request: Request, timeout_s: float, max_bytes: int, on_read: ReadCallback
+    ) -> Response:
+        """Send a request and return its response, whatever its status is.
 
-        Raise `TooLarge`, and `OSError`, `HTTPException` or, for a host's name, `UnicodeError`
-        where no answer came, or not a whole one. `timeout_s` is that of each read.
+        `timeout_s` applies to each read. Raise `TooLarge`; `OSError` or `HTTPException` if there is
+        no complete response; `UnicodeError` for an invalid host name.
         """
-        request.note = note  # type: ignore[attr-defined]
+        request.on_read = on_read  # type: ignore[attr-defined]
         try:
-            with self._opener.open(request, timeout=timeout_s) as answer:
-                body: bytes = answer.read(max_bytes + 1)
+            with self._opener.open(request, timeout=timeout_s) as response:
+                body: bytes = response.read(max_bytes + 1)
                 if len(body) > max_bytes:
                     raise TooLarge(f"over {max_bytes >> 20} MB")
-                if answer.length:  # cut off: `read` itself does not complain
-                    raise IncompleteRead(body, answer.length)
-                return Response(answer.status, answer.reason, answer.headers, body)
+                if response.length:  # cut off, which `read` does not report
+                    raise IncompleteRead(body, response.length)
+                return Response(response.status, response.reason, response.headers, body)
         except HTTPError as error:
             return _error_response(error)
         except URLError as error:
-            # The message of `error` may hold the URL, which may be a secret.
+            # The message of `error` may contain the URL, which may be a secret.
             raise (
                 error.reason if isinstance(error.reason, OSError) else OSError(str(error.reason))
             ) from None
 
 
-def within(seconds: float) -> Note:
-    """Make a `Note` that raises `TimeoutError` so long after the first bytes."""
+def time_limit(seconds: float) -> ReadCallback:
+    """Make a callback that raises `TimeoutError` for a read this long after the first bytes."""
     until: float | None = None
 
-    def note(_: int) -> None:
+    def on_read(_: int) -> None:
         nonlocal until
         now = time.monotonic()
         until = now + seconds if until is None else until
         if now > until:
             raise TimeoutError
 
-    return note
+    return on_read
 
 
 def _error_response(error: HTTPError) -> Response:
@@ -97,9 +99,9 @@ def _error_response(error: HTTPError) -> Response:
 
 
 class _Handler(HTTPHandler, HTTPSHandler, HTTPRedirectHandler):
-    """Reports what is read to the request's `Note`.
+    """Passes the size of each read to the request's callback, and follows no redirects.
 
-    A redirect is an answer like any other: following it would carry a secret to another host.
+    Following a redirect would send a secret to another host.
     """
 
     def http_open(self, req: Request) -> Any:
@@ -114,29 +116,29 @@ class _Handler(HTTPHandler, HTTPSHandler, HTTPRedirectHandler):
 
 def _connect(kind: type[HTTPConnection], request: Any, *args: Any, **options: Any) -> Any:
     connection = kind(*args, **options)
-    connection.response_class = partial(_MeteredResponse, request.note)  # type: ignore[assignment]
+    connection.response_class = partial(_MeteredResponse, request.on_read)  # type: ignore[assignment]
     return connection
 
 
 class _MeteredResponse(HTTPResponse):
-    def __init__(self, note: Note, *args: Any, **options: Any) -> None:
+    def __init__(self, on_read: ReadCallback, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.fp = BufferedReader(_MeteredReader(self.fp.detach(), note))
+        self.fp = BufferedReader(_MeteredReader(self.fp.detach(), on_read))
 
 
 class _MeteredReader(RawIOBase):
-    """Reports each read of a socket, so that headers that arrive slowly are noticed too."""
+    """Reports each read of a socket, also those of headers that arrive slowly."""
 
-    def __init__(self, raw: RawIOBase, note: Note) -> None:
+    def __init__(self, raw: RawIOBase, on_read: ReadCallback) -> None:
         self._raw = raw
-        self._note = note
+        self._on_read = on_read
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
         count = self._raw.readinto(buffer)
-        self._note(count or 0)
+        self._on_read(count or 0)
         return count
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a version holds, object by object: a listing of the source is compared with it."""
+"""The manifest of a version: an entry for each object, with which a sync compares the source."""
 
 import io
 from collections.abc import Iterable, Mapping
@@ -14,10 +14,10 @@ _COLUMNS = ("passages", "precomputed_by", "problems")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object: how it was read, and with which result.
+    """One object: how it was read, and the result.
 
-    `passages` is 0 for an object of which nothing could be indexed; `problems` say why, or which
-    of its parts could not. `precomputed_by` is the model that precomputed token states, if any.
+    `passages` is 0 for an object that could not be indexed; `problems` say why, or which of its
+    parts could not be indexed. `precomputed_by` is the model of its token states, if it has any.
     """
 
     origin: Origin
@@ -27,18 +27,18 @@ class Entry:
 
 
 def new_attempt() -> str:
-    """Name a sync that begins now; a later one of this machine has a greater name."""
+    """Make the id of a sync that begins now; later ids of this machine are greater."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{token_hex(3)}"
 
 
 def attempt_after(entries: Iterable[Entry], attempt: str) -> str:
-    """Return `attempt`, or a greater name if another machine's clock was ahead of this one's."""
+    """Return `attempt`, or a greater id if another machine's clock is ahead of this one's."""
     last = max((entry.origin.attempt for entry in entries), default="")
     return attempt if attempt > last else f"{last}~{token_hex(3)}"
 
 
 def to_parquet(entries: Mapping[str, Entry]) -> bytes:
-    """Entries as a Parquet file, ordered by URI."""
+    """Write entries as a Parquet file, ordered by URI."""
     arrow = require("pyarrow", "index")
     parquet = require("pyarrow.parquet", "index")
     ordered = [entries[uri] for uri in sorted(entries)]
@@ -53,9 +53,9 @@ def to_parquet(entries: Mapping[str, Entry]) -> bytes:
 
 
 def from_parquet(data: bytes) -> dict[str, Entry]:
-    """Entries by URI."""
-    # Not `read_table`: it always scans in Arrow's threads. They release `data` late, and where
-    # that is while Python ends, the process is aborted (6 of 80).
+    """Read entries, by URI."""
+    # `read_table` always scans in Arrow's threads. They release `data` late; if Python is ending
+    # then, the process is aborted (6 runs of 80).
     parquet = require("pyarrow.parquet", "index")
     table = parquet.ParquetFile(io.BytesIO(data), pre_buffer=False).read(use_threads=False)
     origins = map(Origin, *(table[name].to_pylist() for name in ORIGIN_COLUMNS))
@@ -66,8 +66,8 @@ def from_parquet(data: bytes) -> dict[str, Entry]:
     }
 
 
-def newest(entries: Iterable[Entry]) -> tuple[dict[str, Entry], list[Entry]]:
-    """The last attempt at each object, by URI, and the entries that these replace."""
+def latest_attempts(entries: Iterable[Entry]) -> tuple[dict[str, Entry], list[Entry]]:
+    """Return the latest entry of each object, by URI, and the entries that these replace."""
     current: dict[str, Entry] = {}
     replaced = []
     for entry in entries:

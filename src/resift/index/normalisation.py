@@ -1,22 +1,21 @@
-"""Text as both retrievers search it: without invisible characters, equivalent characters unified.
+"""Normalises text for both retrievers: no invisible characters, one form of equivalent ones.
 
-Documents and passages keep their characters, so that the offsets of a citation are those of the
-original text. A change here must raise `parsing.chunking.VERSION`, so that indexed documents are
-read again.
+Stored passages keep their characters, so the offsets of a citation refer to the original text.
+After a change here, raise `parsing.chunking.VERSION`, so that indexed documents are read again.
 """
 
 import re
 import unicodedata
 
-# Soft hyphen, joiners, marks of direction, BOM, word joiner, variation selectors: no reader sees
-# them, and a tokenizer splits words at them.
+# Soft hyphen, joiners, direction marks, BOM, word joiner, variation selectors: readers do not see
+# them, but a tokenizer splits words at them.
 _INVISIBLE = (
     "\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f"
     "\ufe00-\ufe0f\ufeff"
 )
 _INVISIBLES = re.compile(f"[{_INVISIBLE}]+")
 _VISIBLE = re.compile(rf"[^\s\x00-\x1f\x7f-\xa0{_INVISIBLE}]")
-# Thai, Lao, Burmese and Khmer are written without spaces: there U+200B marks the end of a word.
+# Thai, Lao, Burmese and Khmer have no spaces between words: U+200B marks the end of a word there.
 _WORD_END = re.compile("(?<=[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])\u200b")
 _SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
 # Ligatures, presentation forms of Arabic letters, halfwidth and fullwidth forms.
@@ -29,7 +28,7 @@ _CONTROLS = {
 
 
 def searchable(text: str) -> str:
-    """A document's or a query's text as it is searched: NFC, without invisible characters."""
+    """Normalise the text of a document or a query for search: NFC, no invisible characters."""
     if text.isascii():
         return text
     text = _INVISIBLES.sub("", _WORD_END.sub(" ", text))

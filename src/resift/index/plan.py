@@ -1,4 +1,4 @@
-"""What a sync would do: a sample is read and embedded, the rest estimated."""
+"""Predicts what a sync would do: reads and embeds a sample, and estimates the rest."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from resift.errors import SourceError, Unreadable, Vanished
 from resift.index.diff import SourceComparison
 from resift.index.embed import Embedder, Models, is_remote
 from resift.index.parsing.formats import NO_TEXT
-from resift.index.report import by_file
+from resift.index.report import sort_by_uri
 from resift.index.run import read_objects
 from resift.index.source_options import SourceOptions
 from resift.index.sources.listing import SourceObject
@@ -28,14 +28,14 @@ _REQUESTS_TO_COMMIT = 7
 
 @dataclass(frozen=True, slots=True)
 class SyncPlan:
-    """What a sync would do. Counts are of objects, unless they say otherwise.
+    """The predicted result of a sync. Counts are of objects, unless stated otherwise.
 
-    `sampled` of the objects to be read were read now; `passages` to be embedded and `seconds` are
-    estimated from those, by bytes, and are exact where all were sampled. An embedding server gets
-    no text: `embeds_elsewhere` is set, and `seconds` leaves embedding out. `requests` go to the
-    source and to the index, without those of this plan. `refusal` is why a sync would stop, as far
-    as that is known before everything is read; None where it would not. `skipped` and
-    `partly_read` are as in a `SyncReport`.
+    The plan has read `sampled` of the objects. From these it estimates, by bytes, the `passages` to
+    embed and the `seconds`; if all objects were sampled, `passages` is exact. No text is sent to an
+    embedding server: then `embeds_elsewhere` is True and `seconds` does not include embedding.
+    `requests` are those of the sync to the source and to the index. `refusal` says why the sync
+    would stop, or is None if the sample gives no reason. `skipped` and `partly_read` are as in
+    `SyncReport`.
     """
 
     added: int
@@ -56,8 +56,6 @@ class SyncPlan:
 
 @dataclass
 class _Sample:
-    """The result of reading some of the objects."""
-
     passages: int = 0
     seconds: float = 0.0
     skipped: list[tuple[str, str]] = field(default_factory=list)
@@ -73,11 +71,11 @@ def plan(
     *,
     consent: SyncConsent = NO_CONSENT,
 ) -> SyncPlan:
-    """Compare, read a sample and estimate; raises what a sync would raise before it reads."""
+    """Predict what a sync would do; raise the errors that it would raise before it reads."""
     comparison = compare_source(source, versions, models, source_options)
     listing, changes = comparison.listing, comparison.changes
     to_read = changes.to_read
-    items = _choose(to_read)
+    items = _choose_sample(to_read)
     sample = _read_sample(source, items, models.embedder, comparison.source_options)
     size = sum(item.size for item in to_read)
     factor = size / max(1, sum(item.size for item in items)) if len(items) < len(to_read) else 1.0
@@ -96,7 +94,7 @@ def plan(
         seconds=sample.seconds * factor,
         requests=requests,
         sampled=len(items),
-        skipped=by_file((*sample.skipped, *listing.odd, *listing.unseen)),
+        skipped=sort_by_uri((*sample.skipped, *listing.unsupported, *listing.unseen)),
         partly_read=tuple(sorted(sample.partly_read)),
         passed_over=listing.passed_over,
         embeds_elsewhere=is_remote(models.embedder),
@@ -104,8 +102,8 @@ def plan(
     )
 
 
-def _choose(items: Sequence[SourceObject]) -> list[SourceObject]:
-    """All objects, or some from everywhere in the listing."""
+def _choose_sample(items: Sequence[SourceObject]) -> list[SourceObject]:
+    """Choose all objects, or a sample spread evenly over the listing."""
     step = max(1, -(-len(items) // _SAMPLE_OBJECTS))
     chosen: list[SourceObject] = []
     size = 0
@@ -118,7 +116,6 @@ def _choose(items: Sequence[SourceObject]) -> list[SourceObject]:
 
 
 def _refusal(comparison: SourceComparison, sample: _Sample) -> str | None:
-    """Why a sync would stop, by what is gone and what of the sample has no text any more."""
     published = comparison.published
     emptied = [
         (published[uri], reason)
@@ -136,7 +133,6 @@ def _read_sample(
     embedder: Embedder,
     source_options: SourceOptions,
 ) -> _Sample:
-    """Read these objects, and embed some of their passages."""
     sample = _Sample()
     if not items:
         return sample

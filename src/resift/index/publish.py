@@ -1,9 +1,8 @@
-"""Committed rows become a version that readers see.
+"""Publishes committed rows as a version that readers see.
 
-Of each object only the last attempt stays. Then files are merged, both search indexes are brought
-up to date, and the result is checked as one fixed version of the table: it is published only if
-every object is there once and whole, and every row is indexed. If other writers interfere, all of
-this is repeated.
+`publish` keeps the last attempt at each object, merges small files and updates both search indexes.
+It publishes the result only if the table has each object once and complete, and every row is
+indexed. If another writer interferes, it starts again.
 """
 
 import random
@@ -18,12 +17,12 @@ from typing import Any
 
 from resift.errors import IndexBusy, IndexNotFound, StoreError
 from resift.index.embed import Embedder
-from resift.index.manifest import Entry, newest
+from resift.index.manifest import Entry, latest_attempts
 from resift.index.table.rows import Origin
 from resift.index.table.store import Conflict, Store
 from resift.index.versions.published import Damaged, Versions
 from resift.index.versions.record import VectorIndex, Version
-from resift.index.writer import KnownObjects
+from resift.index.writer import IndexedObjects
 
 _TRIES = 30
 _MAX_WAIT_S = 5.0
@@ -31,11 +30,11 @@ _MAX_WAIT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class SyncDelta:
-    """What a run knows that is not in the rows.
+    """The results of a sync that are not in the table's rows.
 
-    `current` are the entries of the source's objects after the run, `gone` the URIs of deleted
-    ones, `stale` the origins whose passages must be removed: of objects that are gone, or that
-    cannot be parsed any more. `source_options` are how sources were read, by URI.
+    `current` are the entries of the source's objects after the sync, `gone` the URIs of deleted
+    objects. Passages of `stale` origins are removed: their objects are gone or have no text now.
+    `source_options` are stored with the version, by source URI.
     """
 
     current: Mapping[str, Entry] = field(default_factory=dict)
@@ -45,7 +44,7 @@ class SyncDelta:
 
 
 def publish(store: Store, versions: Versions, embedder: Embedder, delta: SyncDelta) -> Version:
-    """Publish what is committed; raises `IndexBusy` if other writers always interfere."""
+    """Publish what is committed; raise `IndexBusy` if other writers interfere every time."""
     for _ in _tries():
         before = versions.newest()
         store.refresh()
@@ -79,12 +78,12 @@ def publish(store: Store, versions: Versions, embedder: Embedder, delta: SyncDel
 
 
 def rollback(store: Store, versions: Versions, number: int) -> Version:
-    """Publish an old version again, as the newest; raises `IndexNotFound` if it is not there."""
+    """Publish an old version again, as the newest; raise `IndexNotFound` if it does not exist."""
     old = versions.get(number)
     entries = versions.entries(old)
-    versions.refuse_lost(old)
-    with suppress(Damaged, IndexNotFound):  # perhaps the reason for the rollback
-        versions.newest()  # raises where a newer resift wrote it
+    versions.check_files_exist(old)
+    with suppress(Damaged, IndexNotFound):  # this damage may be the reason for the rollback
+        versions.newest()  # raises `IndexMismatch` if a newer resift wrote it
     for _ in _tries():
         last = versions.numbers()[-1:]  # only its number: the version may be damaged
         store.refresh()
@@ -103,15 +102,15 @@ def rollback(store: Store, versions: Versions, number: int) -> Version:
     raise IndexBusy(f"{store.uri}: others wrote there {_TRIES} times: roll back again")
 
 
-def rolled_back(versions: Versions, newest: Version | None) -> tuple[KnownObjects, ...]:
-    """What the versions held that a rollback to the newest one has undone, latest first."""
-    undone: list[KnownObjects] = []
+def undone_versions(versions: Versions, newest: Version | None) -> tuple[IndexedObjects, ...]:
+    """Return the entries of the versions that a rollback to `newest` has undone, latest first."""
+    undone: list[IndexedObjects] = []
     version = newest
     while version and version.note:
         try:
             version = versions.get(version.number - 1)
-            undone.append(KnownObjects(versions.entries(version), version.table_version))
-        except StoreError:  # deleted, or damaged: perhaps the reason for the rollback
+            undone.append(IndexedObjects(versions.entries(version), version.table_version))
+        except StoreError:  # deleted or damaged, which may be the reason for the rollback
             break
     return tuple(undone)
 
@@ -119,10 +118,10 @@ def rolled_back(versions: Versions, newest: Version | None) -> tuple[KnownObject
 def clean(
     store: Store, versions: Versions, keep: int, older_than_s: float
 ) -> tuple[list[int], int]:
-    """Delete versions that were replaced so long ago, except the last `keep`.
+    """Delete versions that were replaced over `older_than_s` seconds ago, except the last `keep`.
 
-    Returns their numbers and the bytes that were freed. A reader that still uses one of them must
-    have opened it before that.
+    Return the numbers of the deleted versions and the bytes that this freed. Readers that still
+    use a deleted version fail.
     """
     readable = versions.readable()
     limit = datetime.now(UTC).timestamp() - older_than_s
@@ -137,7 +136,7 @@ def clean(
 
 
 def _tries() -> Iterator[int]:
-    """Attempts, with a growing random wait between them."""
+    """Yield the numbers of the tries; wait a growing random time before all but the first."""
     for attempt in range(_TRIES):
         if attempt:
             time.sleep(random.uniform(0, min(_MAX_WAIT_S, 0.05 * 2**attempt)))
@@ -147,41 +146,45 @@ def _tries() -> Iterator[int]:
 def _prepare(
     store: Store, versions: Versions, embedder: Embedder, before: Version | None, delta: SyncDelta
 ) -> tuple[dict[str, Entry] | None, VectorIndex]:
-    """The entries of the version to publish, None if it is published already; how it is indexed."""
-    known = versions.entries(before) if before else {}
+    """Return the entries of the version to publish, None if nothing changed, and its vector index.
+
+    Raise `Conflict` if another writer interferes.
+    """
+    published = versions.entries(before) if before else {}
     if (
         before
         and before.table_version == store.version
-        and not any(entry.origin in delta.stale for entry in known.values())
+        and not any(entry.origin in delta.stale for entry in published.values())
     ):
-        entries = _entries([e for e in known.values() if e.passages], known, delta)
-        return (None if entries == known else entries), before.vectors
+        rows = [entry for entry in published.values() if entry.passages]
+        entries = _merge_entries(rows, published, delta)
+        return (None if entries == published else entries), before.vectors
     contents = store.contents()
-    _, replaced = newest(contents.whole)
+    _, replaced = latest_attempts(contents.whole)
     stale = (entry for entry in contents.whole if entry.origin in delta.stale)
     store.remove([*replaced, *contents.broken, *stale])
     vectors = store.index(before.vectors if before else None, embedder)
     contents = store.contents()
-    current, replaced = newest(contents.whole)
+    current, replaced = latest_attempts(contents.whole)
     if replaced or contents.broken:
         raise Conflict(f"{store.uri}: others wrote the same objects meanwhile")
-    return _entries(current.values(), known, delta), vectors
+    return _merge_entries(current.values(), published, delta), vectors
 
 
-def _entries(
-    rows: Iterable[Entry], known: Mapping[str, Entry], delta: SyncDelta
+def _merge_entries(
+    rows: Iterable[Entry], published: Mapping[str, Entry], delta: SyncDelta
 ) -> dict[str, Entry]:
-    """All objects: those with rows, and those that are known to have none."""
+    """Combine the entries of objects with rows and of objects without passages."""
     entries = {
         uri: entry
-        for uri, entry in {**known, **delta.current}.items()
+        for uri, entry in {**published, **delta.current}.items()
         if not entry.passages and uri not in delta.gone
     }
     for entry in rows:
         uri = entry.origin.uri
         problems = [
             other[uri].problems
-            for other in (delta.current, known)
+            for other in (delta.current, published)
             if uri in other and other[uri].origin.attempt == entry.origin.attempt
         ]
         entries[uri] = replace(entry, problems=problems[0] if problems else ())
@@ -189,7 +192,7 @@ def _entries(
 
 
 def _table_state(store: Store) -> dict[str, Any]:
-    """The fields of a version that depend on the table as it is now."""
+    """Return the fields of a version that describe the current table."""
     return {
         "table_version": store.version,
         "created": _now(),

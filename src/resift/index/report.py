@@ -1,4 +1,4 @@
-"""What a sync did, as numbers that add up."""
+"""The report of a sync: counts that add up."""
 
 import time
 from collections import Counter
@@ -13,30 +13,29 @@ from resift.index.versions.record import Version
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What a sync did. Counts are of objects (files), unless they say otherwise.
+    """The result of a sync. Counts are of objects (files), unless stated otherwise.
 
-    What the source holds is `listed` = `added` + `changed` + `unchanged` + `unread` + `unindexed` +
-    those in `passed_over`. `added`, `changed` and `unchanged` compare the new version with the one
-    that readers had before, including objects that an interrupted run has read. `unread` objects
-    could not be read or listed this time, and stay in the index as they were. Of `unindexed` ones
-    nothing is in the index, and `skipped` says why; a folder that could not be listed is one of
-    them where nothing of it is in the index, and otherwise counts as its indexed files.
-    `passed_over` counts files that are no documents, by suffix (and ``index`` for an index that
-    lies between them). Hidden files, and what the patterns exclude, do not count.
+    The source has `listed` objects: `added` + `changed` + `unchanged` + `unread` + `unindexed` +
+    the sum of `passed_over`. `added`, `changed` and `unchanged` compare the new version with the
+    previous one. `unread` objects could not be read or listed this time and stay in the index as
+    they were. `unindexed` objects have no passages, and `skipped` says why. A folder that could not
+    be listed counts as its indexed files, or as one `unindexed` object if it has none.
+    `passed_over` counts the files of unsupported formats by suffix, and under ``index`` the indexes
+    within the source. Hidden files and files that the patterns exclude do not count.
 
-    `deleted` were in the version before and are not in the source any more; `emptied` were in it
-    and give no text any more (they are `unindexed` now).
+    `deleted` objects were in the previous version and are no longer in the source. `emptied`
+    objects had text in the previous version and have none now; they count as `unindexed`.
 
-    `skipped` has ``(uri, reason)`` for each file that is not in the index, could not be read this
-    time, or has rows that are not in the index, a line each; an unchanged file is named at every
-    sync. Of the passages written, `passages_embedded` were new and `passages_reused` had a vector
-    already, from before a change, under another name or in an earlier version;
-    `passages_resumed` of these were written by an interrupted run. `precomputed_bytes` of token
-    states were written with them. `version` is the one that readers get now; `other_sources` are
-    what else it was made of. `options_changed` says that it remembers other options for this
-    source than the version before.
+    `skipped` has ``(uri, reason)`` for each file that is not indexed or could not be read this
+    time, and for each row that is not indexed. Unchanged files are listed at every sync.
+    `partly_read` are the URIs in `skipped` whose files are in the index.
 
-    `partly_read` are the URIs that `skipped` names though the file is in the index.
+    `passages_embedded` of the written passages were embedded; `passages_reused` already had a
+    vector, from before a change, under another name or in an earlier version. An interrupted run
+    has written `passages_resumed` of these. `precomputed_bytes` is the size of their token states.
+    `version` is the one that readers get now, `other_sources` are its sources beside this one.
+    `options_changed` says that this version stores other options for this source than the previous
+    one.
     """
 
     added: int
@@ -63,41 +62,41 @@ class SyncReport:
 def make_report(
     started: float, comparison: SourceComparison, run: SyncRun | None, version: Version
 ) -> SyncReport:
-    """The report of a sync that started at `started` (``time.perf_counter``).
+    """Make the report of a sync that started at `started` (``time.perf_counter``).
 
-    `run` is None where nothing had to be read.
+    `run` is None if nothing had changed.
     """
     listing, diff, published = comparison.listing, comparison.changes, comparison.published
     current = {entry.origin.uri: entry for entry in diff.unchanged}
     if run:
-        current = run.current()
+        current = run.current_entries()
     unread = {uri for uri, _ in run.unread} if run else set()
     counts = Counter(
         _result(current.get(item.uri), published, item.uri in unread) for item in listing.objects
     )
-    # What could not be listed counts as what the index has of it, or as itself.
+    # A folder that could not be listed counts as its indexed files, or else as one object.
     unseen = Counter("unread" if entry.passages else "unindexed" for entry in diff.unseen)
     folders = {uri.rstrip("/") for uri, _ in listing.unseen}
     empty = len(folders - {ancestor(entry.origin.uri, folders) for entry in diff.unseen})
     resumed = _resumed(current, published, run.writer.committed if run else {})
     skipped = [(uri, reason) for uri, entry in current.items() for reason in entry.problems]
     partly = {uri for uri, entry in current.items() if entry.problems and entry.passages}
-    skipped += [*(run.unread if run else ()), *listing.odd, *listing.unseen]
+    skipped += [*(run.unread if run else ()), *listing.unsupported, *listing.unseen]
     gone = {entry.origin.uri for entry in diff.gone} | {*(run.vanished if run else ())}
     return SyncReport(
         added=counts["added"],
         changed=counts["changed"],
         deleted=sum(1 for uri in gone if uri in published and published[uri].passages),
         unchanged=counts["unchanged"],
-        emptied=len(run.emptied(published)) if run else 0,
+        emptied=len(run.emptied_entries(published)) if run else 0,
         unread=counts["unread"] + unseen["unread"],
-        unindexed=counts["unindexed"] + len(listing.odd) + empty + unseen["unindexed"],
+        unindexed=counts["unindexed"] + len(listing.unsupported) + empty + unseen["unindexed"],
         listed=listing.count - len(listing.unseen) + empty + len(diff.unseen),
         passages_embedded=run.writer.embedded if run else 0,
         passages_reused=(run.writer.reused if run else 0) + resumed,
         passages_resumed=resumed,
         precomputed_bytes=run.writer.precomputed_bytes if run else 0,
-        skipped=by_file(skipped),
+        skipped=sort_by_uri(skipped),
         partly_read=tuple(sorted(partly)),
         seconds=time.perf_counter() - started,
         version=version.number,
@@ -107,8 +106,8 @@ def make_report(
     )
 
 
-def by_file(skipped: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Ordered by URI; the reasons for one file stay in their order."""
+def sort_by_uri(skipped: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Sort ``(uri, reason)`` by URI; the reasons for one file keep their order."""
     return tuple(sorted(skipped, key=lambda line: line[0]))
 
 
@@ -125,7 +124,7 @@ def _result(entry: Entry | None, published: Mapping[str, Entry], is_unread: bool
 def _resumed(
     current: Mapping[str, Entry], published: Mapping[str, Entry], committed: Mapping[str, Entry]
 ) -> int:
-    """Passages that are new to readers and were not written by this run."""
+    """Count passages that are new to readers but were written by an earlier, interrupted run."""
     return sum(
         entry.passages
         for uri, entry in current.items()

@@ -1,4 +1,4 @@
-"""One sync's objects: each is read, its passages or its problems are noted."""
+"""Reads the objects of one sync, and records the passages or the problems of each."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,16 +18,15 @@ from resift.index.sources.source import Source
 from resift.index.table.rows import Origin
 from resift.index.writer import Writer
 
-# The share of the work for a byte that is done once it was read and parsed: the bundled embedder
-# takes ten times as long as the parsers.
+# Reading and parsing as a share of all work: the bundled embedder takes ten times as long.
 _READ_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a sync is: `passages` are in the index, `bytes` of documents were read.
+    """The progress of a sync: `passages` have been embedded, `bytes` of documents were read.
 
-    `work` is the share of all work that is done, from 0 to 1: most of it is embedding.
+    `work` is the share of all work that is done, from 0 to 1. Most of the work is embedding.
     """
 
     done_objects: int
@@ -43,7 +42,7 @@ ProgressCallback = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class ReadObject:
-    """An object and its state when it was read: ETag, size, and hash of its bytes."""
+    """An object, with its ETag, size, hash of its bytes and store version when it was read."""
 
     item: SourceObject
     etag: str
@@ -52,7 +51,7 @@ class ReadObject:
     version: str | None
 
     def origin(self, made_by: str, attempt: str) -> Origin:
-        """The origin of its passages."""
+        """Return the origin of this object's passages."""
         return Origin(
             self.item.uri, self.etag, self.size, self.content, made_by, attempt, self.version
         )
@@ -61,9 +60,9 @@ class ReadObject:
 def read_objects(
     source: Source, items: Sequence[SourceObject], source_options: SourceOptions
 ) -> Iterator[tuple[ReadObject, ChunkedFile | SourceError]]:
-    """Each object as documents cut into passages, or why there are none.
+    """Read and parse objects; yield each with its chunked documents or its error.
 
-    In order, but files with the same columns follow each other.
+    The order is that of `items`, except that files with the same columns follow each other.
     """
 
     def fingerprint(item: SourceObject) -> str:
@@ -71,13 +70,13 @@ def read_objects(
 
     limits = source_options.limits
     for _, group in groupby(sorted(items, key=fingerprint), key=fingerprint):
-        same = list(group)
-        options = ParseOptions(source_options.columns_for(same[0].key), limits)
+        group_items = list(group)
+        options = ParseOptions(source_options.columns_for(group_items[0].key), limits)
         with ParserPool(options) as parsers:
-            yield from parsers.map(_contents(source, same, limits.max_bytes))
+            yield from parsers.map(_fetch(source, group_items, limits.max_bytes))
 
 
-def _contents(
+def _fetch(
     source: Source, items: Sequence[SourceObject], max_bytes: int
 ) -> Iterator[tuple[ReadObject, str, bytes | SourceError]]:
     for item, fetched in source.read_many(items, max_bytes):
@@ -92,12 +91,12 @@ def _contents(
 
 @dataclass
 class SyncRun:
-    """The result for each object of a sync.
+    """The results of a sync, object by object.
 
-    `diff` is between the source and what the table holds, published or not. `reread` are objects
-    that were read again and gave what the table already holds, `skipped` those of which nothing
-    could be indexed, `unread` those that could not be read this time, with the reason, and
-    `vanished` the URIs of those that were deleted since they were listed.
+    `diff` compares the source with the table, including rows that are not published yet. `reread`
+    objects were read again and have not changed. `skipped` objects have nothing to index.
+    `unread` objects could not be read this time: ``(uri, reason)``. `vanished` has the URIs of
+    objects that were deleted after they were listed.
     """
 
     writer: Writer
@@ -118,7 +117,7 @@ class SyncRun:
         self._total_bytes = sum(item.size for item in items)
 
     def add(self, read: ReadObject, parsed: ChunkedFile | SourceError) -> None:
-        """Add an object's passages, or note why there are none."""
+        """Add an object's passages, or record why it has none."""
         if isinstance(parsed, ChunkedFile) and any(doc.chunks for doc in parsed.documents):
             self._add_passages(read, parsed)
         else:
@@ -133,17 +132,17 @@ class SyncRun:
     def _add_passages(self, read: ReadObject, file: ChunkedFile) -> None:
         uri, key = read.item.uri, read.item.key
         origin = read.origin(self.expected.fingerprint(key, passages=1), self.writer.attempt)
-        known = self.writer.known.get(uri)
-        if known and known.passages and self._is_same(key, origin, known):
+        entry = self.writer.indexed.get(uri)
+        if entry and entry.passages and self._is_unchanged(key, origin, entry):
             self._bytes_without += read.item.size
-            self.reread[uri] = replace(known, problems=file.problems)
+            self.reread[uri] = replace(entry, problems=file.problems)
         else:
             self.writer.add(origin, file)
 
     def _skip(self, read: ReadObject, parsed: ChunkedFile | SourceError) -> None:
         uri = read.item.uri
         if isinstance(parsed, Unreadable | Vanished):
-            # Not noted in the manifest: it may be readable later with the same ETag.
+            # Not recorded in the manifest: the next sync may read it with the same ETag.
             self.unread.append((uri, str(parsed)))
             self.vanished += [uri] if isinstance(parsed, Vanished) else []
             return
@@ -152,43 +151,43 @@ class SyncRun:
         problems = parsed.problems if isinstance(parsed, ChunkedFile) else (str(parsed),)
         self.skipped[uri] = Entry(origin, 0, problems=problems or (NO_TEXT,))
 
-    def _is_same(self, key: str, read: Origin, known: Entry) -> bool:
-        before = known.origin
+    def _is_unchanged(self, key: str, read: Origin, entry: Entry) -> bool:
+        before = entry.origin
         if (read.content, read.etag, read.size) != (before.content, before.etag, before.size):
             return False
-        return self.expected.matches(key, known)
+        return self.expected.matches(key, entry)
 
-    def current(self) -> dict[str, Entry]:
-        """What the index holds of each object of the source after this run, by URI.
+    def current_entries(self) -> dict[str, Entry]:
+        """Return the entries of the source's objects after this run, by URI.
 
-        What could not be read this time stays as it was, unless it is gone.
+        Objects that could not be read this time keep their entries, unless they were deleted.
         """
-        known = self.writer.known
-        unread = {uri: known[uri] for uri, _ in self.unread if uri in known}
+        indexed = self.writer.indexed
+        unread = {uri: indexed[uri] for uri, _ in self.unread if uri in indexed}
         unread = {uri: entry for uri, entry in unread.items() if entry.passages}
         unchanged = {entry.origin.uri: entry for entry in self.diff.unchanged}
         current = unchanged | unread | self.reread | self.writer.committed | self.skipped
         return {uri: entry for uri, entry in current.items() if uri not in self.vanished}
 
-    def count_new(self, published: Mapping[str, Entry]) -> int:
-        """How many objects have passages that differ from the published ones."""
-        entries = self.current().values()
+    def count_new_objects(self, published: Mapping[str, Entry]) -> int:
+        """Count the objects whose passages differ from the published ones."""
+        entries = self.current_entries().values()
         return sum(1 for entry in entries if entry.passages and is_new(entry, published))
 
-    def emptied(self, published: Mapping[str, Entry]) -> list[tuple[Entry, str]]:
-        """Published entries of objects that give no text any more, with the reason."""
+    def emptied_entries(self, published: Mapping[str, Entry]) -> list[tuple[Entry, str]]:
+        """Return published entries of objects that no longer have text, with the reason."""
         before = ((published.get(uri), entry) for uri, entry in self.skipped.items())
         return [(old, entry.problems[0]) for old, entry in before if old and old.passages]
 
-    def stale(self) -> frozenset[Origin]:
-        """Origins in the index of objects that are gone, or of which nothing can be read now."""
-        vanished = (self.writer.known.get(uri) for uri in self.vanished)
-        emptied = (entry for entry, _ in self.emptied(self.writer.known))
+    def stale_origins(self) -> frozenset[Origin]:
+        """Return the origins of passages to delete: their objects are gone, or have no text now."""
+        vanished = (self.writer.indexed.get(uri) for uri in self.vanished)
+        emptied = (entry for entry, _ in self.emptied_entries(self.writer.indexed))
         entries = (*self.diff.gone, *vanished, *emptied)
         return frozenset(entry.origin for entry in entries if entry and entry.passages)
 
     def report_progress(self) -> None:
-        """Call `progress`, if there is one."""
+        """Call the progress callback, if the caller gave one."""
         if not self.progress:
             return
         finished = self._bytes_without + self.writer.bytes

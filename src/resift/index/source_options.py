@@ -1,7 +1,6 @@
-"""How a source is read: which of its files, which columns of tables, within which limits.
+"""The options of reading a source: its files, the columns of its tables, and limits.
 
-An index stores this for each of its sources, so that a later sync without options reads the source
-in the same way.
+An index stores the options of each source, so a later sync without options uses them again.
 """
 
 from collections.abc import Mapping
@@ -15,11 +14,11 @@ from resift.index.sources.patterns import ALL, Globs, Pattern
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """How a source is read: which files, which columns of tables, within which limits.
+    """The options of reading a source: its files, the columns of its tables, and limits.
 
     `columns_by_pattern` has ``(pattern, columns)`` for the files that a pattern matches, as in
-    ``.gitignore``; the last one that matches counts, and `columns` where none does. With
-    `follow_links` links in a folder are followed, also out of it.
+    ``.gitignore``. The last pattern that matches wins; `columns` applies if none does. With
+    `follow_links` links in a folder are followed, also to targets outside of it.
     """
 
     globs: Globs = ALL
@@ -37,17 +36,17 @@ class SourceOptions:
                 )
         if not isinstance(self.follow_links, bool):
             raise InputError(f"follow_links={shown(self.follow_links)}: expected True or False")
-        object.__setattr__(self, "columns_by_pattern", _rules(self.columns_by_pattern))
+        object.__setattr__(self, "columns_by_pattern", _check_rules(self.columns_by_pattern))
         patterns = tuple(Pattern((pattern,)) for pattern, _ in self.columns_by_pattern)
         object.__setattr__(self, "_patterns", patterns)
 
     def columns_for(self, key: str) -> Columns:
-        """The columns of a file."""
+        """Return the columns of a file."""
         ordered = zip(reversed(self._patterns), reversed(self.columns_by_pattern), strict=True)
         return next((rule[1] for pattern, rule in ordered if pattern.match(key)), self.columns)
 
     def to_json(self) -> dict[str, Any]:
-        """What `from_json` reads."""
+        """Convert to JSON types, for `from_json`."""
         return {
             "include": list(self.globs.include),
             "exclude": list(self.globs.exclude),
@@ -61,7 +60,7 @@ class SourceOptions:
 
     @classmethod
     def from_json(cls, value: Any) -> "SourceOptions":
-        """What `to_json` gave; raise `ValueError` for anything else."""
+        """Read the result of `to_json`; raise `ValueError` for anything else."""
         try:
             globs = Globs(_texts(value["include"]), _texts(value["exclude"]))
             by_pattern = [(_is(p, str), _columns(c)) for p, c in value["columns_by_pattern"]]
@@ -77,32 +76,32 @@ class SourceOptions:
             raise ValueError(f"not the options of a sync ({error})") from error
 
 
-def _rules(given: Any) -> tuple[tuple[str, Columns], ...]:
-    """Pairs of a pattern and columns; raise `InputError` for anything else."""
+def _check_rules(rules: Any) -> tuple[tuple[str, Columns], ...]:
+    """Return pairs of a pattern and columns; raise `InputError` for anything else."""
     expected = 'expected pairs like [("*.csv", Columns(text="body"))]'
-    if not isinstance(given, tuple | list):
-        raise InputError(f"columns_by_pattern={shown(given)}: {expected}")
-    for rule in given:
+    if not isinstance(rules, tuple | list):
+        raise InputError(f"columns_by_pattern={shown(rules)}: {expected}")
+    for rule in rules:
         is_pair = isinstance(rule, tuple | list) and len(rule) == 2
         if not (is_pair and isinstance(rule[0], str) and isinstance(rule[1], Columns)):
             raise InputError(f"columns_by_pattern: {shown(rule)}: {expected}")
-    return tuple((pattern, columns) for pattern, columns in given)
+    return tuple((pattern, columns) for pattern, columns in rules)
 
 
 DEFAULT_OPTIONS = SourceOptions()
 
 
-def remembered(source_options: Mapping[str, Any], source_uri: str) -> SourceOptions:
-    """The stored options of a source, or the columns and limits of a source that contains it.
+def stored_options(source_options: Mapping[str, Any], source_uri: str) -> SourceOptions:
+    """Read the stored options of a source, or the columns and limits of a source that contains it.
 
-    Raises `ValueError` for malformed ones.
+    Raise `ValueError` if they are malformed.
     """
     if source_uri in source_options:
         return SourceOptions.from_json(source_options[source_uri])
     containing = [uri for uri in source_options if source_uri.startswith(uri.rstrip("/") + "/")]
     if not containing:
         return DEFAULT_OPTIONS
-    # Its patterns are for keys below it, not below this source.
+    # The patterns of the containing source apply to keys below it, not below this source.
     nearest = SourceOptions.from_json(source_options[max(containing, key=len)])
     return replace(nearest, globs=ALL, columns_by_pattern=())
 

@@ -1,4 +1,4 @@
-"""Passages of many objects, embedded and committed in batches. An object is never split."""
+"""Embeds the passages of many objects and commits them in batches of whole objects."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,22 +16,22 @@ from resift.index.table.rows import Origin, Passage, to_arrow
 from resift.index.table.store import Store
 from resift.types import Document
 
-# A commit costs some files and a round of requests; a killed run loses at most one.
+# A commit costs files and requests; a killed run loses the passages since its last commit.
 COMMIT_PASSAGES = 10_000
 _COMMIT_SECONDS = 20.0
-# With token states, some 200 kB a passage.
+# With token states, about 200 kB a passage.
 _COMMIT_WITH_STATES = 500
 # Passages between two reports of progress.
 _EMBED = 128
 
 Pending = Sequence[tuple[Entry, list[Passage]]]
-# By the embedded text, and by content, parser and ordinal.
+# Vectors by embedded text, and by content, parser and ordinal.
 Vectors = dict[str | tuple[bytes, str, int], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
-class KnownObjects:
-    """Entries by URI, whose vectors a version of the table has; None is the current version."""
+class IndexedObjects:
+    """The entries of one version of the table, by URI; `table_version` None is the current one."""
 
     entries: Mapping[str, Entry]
     table_version: int | None = None
@@ -42,7 +42,7 @@ class KnownObjects:
         object.__setattr__(self, "by_content", by_content)
 
     def vectors(self, store: Store, pending: Pending) -> Vectors:
-        """The vectors of objects with the same name or bytes as a pending one."""
+        """Read the vectors of objects with the same URI or the same bytes as a pending one."""
         entries = {}
         for new, _ in pending:
             same_uri = self.entries.get(new.origin.uri)
@@ -58,17 +58,17 @@ class KnownObjects:
 
 @dataclass
 class Writer:
-    """Collects objects and commits them. `known` is what the index holds, by URI.
+    """Collects objects and commits them. `indexed` are the entries of the index, by URI.
 
-    `earlier` are versions that hold more than that, because a rollback has undone them; latest
-    first. `committed` are the entries that this writer has written.
+    `earlier` are versions that a rollback has undone, latest first: their vectors are reused.
+    `committed` are the entries that this writer has written.
     """
 
     store: Store
     models: Models
-    known: dict[str, Entry]
+    indexed: dict[str, Entry]
     attempt: str
-    earlier: Sequence[KnownObjects] = ()
+    earlier: Sequence[IndexedObjects] = ()
     committed: dict[str, Entry] = field(default_factory=dict)
     embedded: int = 0
     reused: int = 0
@@ -81,25 +81,25 @@ class Writer:
     _since: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self._current = KnownObjects(self.known)
+        self._current = IndexedObjects(self.indexed)
         self._precomputer: Precomputer | None = None
 
     @property
     def written(self) -> int:
-        """Passages that have their vectors."""
+        """The number of passages that have vectors."""
         return self.embedded + self.reused
 
     @property
     def bytes(self) -> int:
-        """Bytes of the objects whose passages have their vectors, including part of a commit."""
+        """The bytes of objects whose passages have vectors; a commit in progress counts partly."""
         return self._bytes_before + int(self._done * self._bytes)
 
     @property
     def is_full(self) -> bool:
         """Whether it is time to commit."""
         limit = _COMMIT_WITH_STATES if self.models.token_states else COMMIT_PASSAGES
-        late = time.monotonic() - self._since > _COMMIT_SECONDS
-        return self._passages >= limit or (late and self._passages > _EMBED)
+        is_late = time.monotonic() - self._since > _COMMIT_SECONDS
+        return self._passages >= limit or (is_late and self._passages > _EMBED)
 
     def add(self, origin: Origin, file: ChunkedFile) -> None:
         """Add an object's passages."""
@@ -115,8 +115,8 @@ class Writer:
             return
         self._precomputer = self._precomputer or self.models.precomputer()
         pending, self._pending = self._pending, []
-        batches = self._batches(pending, self._known_vectors(pending), report_progress)
-        # Computed before Lance writes, unless a single object is too large for that.
+        batches = self._batches(pending, self._stored_vectors(pending), report_progress)
+        # Embed everything before Lance writes, unless one object is too large for memory.
         is_large = self._passages > 2 * COMMIT_PASSAGES
         problems = {(e.origin.uri, e.origin.attempt): e.problems for e, _ in pending}
         self.store.append(batches if is_large else list(batches), problems)
@@ -129,47 +129,46 @@ class Writer:
         self._passages, self._bytes, self._done = 0, 0, 0.0
         self._since = time.monotonic()
 
-    def _known_vectors(self, pending: Pending) -> Vectors:
-        """Vectors that the index already has: by text, and by content and ordinal.
+    def _stored_vectors(self, pending: Pending) -> Vectors:
+        """Read vectors that the index already has, so that these texts are not embedded again.
 
-        Of an object that has changed, since most of it may be the same; and of one with the same
-        bytes under another name, even if its title, the file's name, was embedded with the text: a
-        moved document is not embedded again.
+        Most passages of a changed object are often the same. A moved object has the same bytes; its
+        vectors are reused although its title, the file's name, was embedded with the text.
         """
         vectors: Vectors = {}
         for version in reversed(self.earlier):
             try:
                 vectors |= version.vectors(self.store, pending)
-            except StoreError:  # perhaps the reason for the rollback: then all is embedded
+            except StoreError:  # this damage may be the reason for the rollback
                 continue
         return vectors | self._current.vectors(self.store, pending)
 
     def _batches(
-        self, pending: Pending, known: Vectors, report_progress: Callable[[], None]
+        self, pending: Pending, stored: Vectors, report_progress: Callable[[], None]
     ) -> Iterator[Any]:
-        """Arrow batches of the passages with their vectors."""
+        """Yield Arrow batches of the passages with their vectors."""
         passages = [passage for _, group in pending for passage in group]
-        # In an object that is one document, the ordinal names a passage.
+        # The ordinal identifies a passage only in an object that is one document.
         single = [group[0].doc_id == group[-1].doc_id for _, group in pending for _ in group]
         for start in range(0, len(passages), _EMBED):
             end = start + _EMBED
-            vectors = self._vectors(passages[start:end], single[start:end], known)
+            vectors = self._vectors(passages[start:end], single[start:end], stored)
             batch = self._precompute(passages[start:end])
             self._done = min(1.0, end / len(passages))
             yield to_arrow(batch, vectors, self.store.schema)
             report_progress()
 
     def _vectors(
-        self, passages: Sequence[Passage], single: Sequence[bool], known: Vectors
+        self, passages: Sequence[Passage], single: Sequence[bool], stored: Vectors
     ) -> NDArray[np.float32]:
-        """``(n, dim)``: those that are known, and the rest embedded."""
+        """Return the passages' vectors, ``(n, dim)``; embed those that are not stored."""
         vectors = np.empty((len(passages), self.models.embedder.dim), np.float32)
         missing = []
         for index, passage in enumerate(passages):
-            vector = known.get(passage.search_text)
+            vector = stored.get(passage.search_text)
             if vector is None and single[index]:
                 origin = passage.origin
-                vector = known.get((origin.content, origin.made_by, passage.ordinal))
+                vector = stored.get((origin.content, origin.made_by, passage.ordinal))
             if vector is None:
                 missing.append(index)
             else:
@@ -182,7 +181,7 @@ class Writer:
         return vectors
 
     def _precompute(self, passages: list[Passage]) -> list[Passage]:
-        """The passages with what the reranker precomputes of them: the text under its title."""
+        """Add to each passage the part of reranking that does not depend on a query."""
         if self._precomputer is None:
             return passages
         documents = [Document(passage.id, passage.text, passage.title) for passage in passages]
@@ -195,7 +194,7 @@ class Writer:
 
 
 def _cut(origin: Origin, document: ChunkedDocument) -> Iterator[Passage]:
-    # A file that is one document is named by its URI; rows have ids.
+    # A file that is one document is identified by its URI, a row by URI and id.
     name = origin.uri if document.row is None else f"{origin.uri}#{document.id}"
     for ordinal, chunk in enumerate(document.chunks):
         yield Passage(

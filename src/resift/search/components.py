@@ -13,7 +13,13 @@ from typing import Any, Protocol
 from resift.index.background import Background, Shared, ready, then
 from resift.index.embed import BUNDLED, WORDLLAMA, Embedder, open_embedder
 from resift.index.storage.location import locate
-from resift.index.table.open import Choice, check_embedder, choose_version, load, open_choice
+from resift.index.table.open import (
+    Choice,
+    check_embedder,
+    choose_version,
+    import_lance,
+    open_choice,
+)
 from resift.index.table.snapshot import Snapshot
 from resift.index.versions.published import Versions
 from resift.index.versions.record import Version
@@ -81,7 +87,7 @@ class ComponentLoader:
         self._loadings = Background(_LOADINGS, "resift-load", finite=True)
         self._lock = threading.RLock()
         self._loaded: list[Any] = []
-        self._libraries: Shared[None] = Shared(lambda: self._loadings.run(load))
+        self._libraries: Shared[None] = Shared(lambda: self._loadings.run(import_lance))
         self.forget_models()
         self.forget_version()
 

@@ -112,7 +112,7 @@ class _FirstStage:
         if condition is None:
             return None
         with self._clock.stage("filter"):
-            return self._run(lambda: view.allowed(condition), "the filter was looked up")
+            return self._run(lambda: view.matching_rows(condition), "the filter was looked up")
 
     def _run_retrievers(self, view: View, row_filter: RowFilter | None) -> list[Scored]:
         """What each retriever found; one that fails or is late is left out and noted.
@@ -212,12 +212,12 @@ class _FirstStage:
         """
         top_n = self._options.top_n
         if self._components.reranker is None:
-            return view.take(row_ids[:top_n])
+            return view.passages(row_ids[:top_n])
         if len(row_ids) > top_n and not self.omissions.may_read(
             view.requests, "the other candidates"
         ):
-            return view.take(row_ids[:top_n])
-        passages = view.take(row_ids)
+            return view.passages(row_ids[:top_n])
+        passages = view.passages(row_ids)
         if not isinstance(reranker, Precomputer):
             return passages
         usable = [

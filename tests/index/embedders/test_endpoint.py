@@ -158,7 +158,7 @@ def test_a_redirect_is_not_followed_for_it_would_carry_the_key(code: int) -> Non
 @pytest.mark.parametrize("body", [b"<html>", b"", b"\xff\xfe\x00", b'{"data": '])
 def test_a_response_that_is_no_json_is_an_error_at_once(body: bytes) -> None:
     message, requests = refused(FEW, status(200, body))
-    assert message == "its answer is no JSON; is it an embeddings server?"
+    assert message == "its answer is not JSON; is it an embeddings server?"
     assert requests == 1
 
 

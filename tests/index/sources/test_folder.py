@@ -43,7 +43,7 @@ def keys(listing: Listing) -> list[str]:
 
 
 def odd(listing: Listing) -> dict[str, str]:
-    return {uri.rpartition("/")[2]: reason for uri, reason in listing.odd}
+    return {uri.rpartition("/")[2]: reason for uri, reason in listing.unsupported}
 
 
 def test_odd_names_are_named_and_the_rest_is_listed(tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_a_link_whose_target_cannot_be_examined_is_unseen(
 
     monkeypatch.setattr("resift.index.sources.folder.os.stat", refuse)
     listing = listed(tmp_path / "docs", follow_links=True)
-    assert keys(listing) == ["a.md"] and not listing.odd
+    assert keys(listing) == ["a.md"] and not listing.unsupported
     assert [uri for uri, _ in listing.unseen] == [f"{tmp_path}/docs/link"]
 
 
@@ -279,7 +279,7 @@ def test_a_folder_without_the_right_to_enter_it_is_unseen_file_by_file(tmp_path:
     write(tmp_path, "a.md", "b/c.md", "b/d.md", "b/pic.png")
     (tmp_path / "b").chmod(0o644)
     result = elsewhere(without_rights(), LIST, str(tmp_path))
-    assert result["objects"] == [f"{tmp_path}/a.md"] and not result["odd"]
+    assert result["objects"] == [f"{tmp_path}/a.md"] and not result["unsupported"]
     assert result["unseen"] == [f"{tmp_path}/b/c.md", f"{tmp_path}/b/d.md"]
 
 
@@ -294,7 +294,7 @@ def test_names_are_utf8_whatever_the_locale(tmp_path: Path, locale: str, name: s
     assert result["objects"] == sorted(f"{root}/{key}" for key in ("é.md", "日/本.md", "plain.md"))
     assert result["read"] == ["content of plain.md", "content of é.md", "content of 日/本.md"]
     assert result["found"] == result["read"]
-    assert result["odd"] == [rf"{root}/latin \xe9.md"] and not result["unseen"]
+    assert result["unsupported"] == [rf"{root}/latin \xe9.md"] and not result["unseen"]
     assert result["folder"] is True and result["published"] == [1]
 
 
@@ -308,7 +308,7 @@ from resift.settings import StorageSettings
 storage = StorageSettings()
 source = open_source(sys.argv[1], storage)
 listing = source.list()
-result = {name: [uri for uri, _ in getattr(listing, name)] for name in ("odd", "unseen")}
+result = {name: [uri for uri, _ in getattr(listing, name)] for name in ("unsupported", "unseen")}
 result["objects"] = [item.uri for item in listing.objects]
 result["folder"] = locate(sys.argv[1]).folder.is_dir()
 if len(sys.argv) > 2:

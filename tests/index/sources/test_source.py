@@ -11,7 +11,7 @@ from resift.errors import InputError, SourceError, SourceLost, Unreadable, Vanis
 from resift.index.sources.bucket import Bucket
 from resift.index.sources.listing import Fetched, SourceObject
 from resift.index.sources.patterns import Globs
-from resift.index.sources.source import Source, lies_in_an_index, open_object, open_source
+from resift.index.sources.source import Source, is_inside_index, open_object, open_source
 from resift.index.storage.location import Location, locate
 from resift.settings import StorageSettings
 
@@ -254,7 +254,7 @@ def test_a_location_in_an_index_is_recognised_by_its_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, lies_in: bool
 ) -> None:
     (tmp_path / "i" / "passages.lance").mkdir(parents=True)
-    assert lies_in_an_index(locate(str(tmp_path / path))) is lies_in
+    assert is_inside_index(locate(str(tmp_path / path))) is lies_in
     requested: list[str] = []
 
     def is_empty(bucket: Bucket) -> bool:
@@ -262,7 +262,7 @@ def test_a_location_in_an_index_is_recognised_by_its_path(
         return bucket._location.path != "a/i/passages.lance"
 
     monkeypatch.setattr(Bucket, "is_empty", is_empty)
-    assert lies_in_an_index(Location("bucket", f"a/{path}")) is lies_in
+    assert is_inside_index(Location("bucket", f"a/{path}")) is lies_in
     assert bool(requested) is ("versions" in path or "manifests" in path)
 
 

@@ -9,7 +9,7 @@ import os
 import pytest
 
 from resift.errors import MissingExtra, StoreError
-from resift.index.storage.errors import are_credentials_bad, is_missing, meaning, store_errors
+from resift.index.storage.errors import are_credentials_bad, describe, is_missing, store_errors
 
 BODY = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>m</Message>{more}</Error>"
 
@@ -46,10 +46,10 @@ def error_texts(status: int, code: str = "", key: str = "k", more: str = "") -> 
         (409, "OperationAborted", "another writer"),
         (429, "TooManyRequests", "fewer requests"),
         (500, "InternalError", "an error of its own"),
-        (502, "", "does not reach it"),
+        (502, "", "cannot reach the store"),
         (503, "", "overloaded or down"),
         (503, "SlowDown", "fewer requests"),
-        (504, "", "does not reach it"),
+        (504, "", "cannot reach the store"),
         (507, "", "quota"),
         (418, "", "it answers 418"),
     ],
@@ -58,7 +58,7 @@ def test_every_status_is_explained_in_a_line_with_a_remedy(
     status: int, code: str, phrase: str
 ) -> None:
     for text in error_texts(status, code):
-        line = meaning(ValueError(text))
+        line = describe(ValueError(text))
         assert phrase in line
         assert "\n" not in line and "host:1" not in line and len(line) < 150
 
@@ -79,13 +79,13 @@ def test_every_status_is_explained_in_a_line_with_a_remedy(
 def test_an_objects_name_does_not_affect_the_explanation(key: str) -> None:
     for text in error_texts(503, "SlowDown", key):
         error = ValueError(text)
-        assert "fewer requests" in meaning(error)
+        assert "fewer requests" in describe(error)
         assert not are_credentials_bad(error) and not is_missing(RuntimeError(text))
 
 
 def test_the_region_that_the_store_names_is_shown() -> None:
     for text in error_texts(400, "AuthorizationHeaderMalformed", more="<Region>eu-west-1</Region>"):
-        assert meaning(ValueError(text)).endswith("set AWS_REGION=eu-west-1")
+        assert describe(ValueError(text)).endswith("set AWS_REGION=eu-west-1")
 
 
 @pytest.mark.parametrize(
@@ -99,19 +99,19 @@ def test_the_region_that_the_store_names_is_shown() -> None:
         ("HTTP error: error sending request", "kind: TimedOut", "does not answer in time"),
         ("HTTP error: error sending request", "", "does not answer"),
         ("Received redirect without LOCATION, this", "inner: BareRedirect", "set AWS_REGION"),
-        ("HTTP error: builder error", "BadScheme", "is no URL"),
+        ("HTTP error: builder error", "BadScheme", "is not a URL"),
     ],
 )
 def test_a_missing_answer_is_explained(reason: str, dump: str, phrase: str) -> None:
     asked = "Generic S3 error: Error performing GET http://h/b/InvalidCertificate in 1.2µs"
     text = f"{asked} - {reason}\n\nDebug source:\nGeneric {{ {dump} }}"
-    assert phrase in meaning(ValueError(text))
+    assert phrase in describe(ValueError(text))
 
 
 def test_missing_credentials_are_not_reported_as_a_refusal_of_the_bucket() -> None:
     text = "Generic S3 error: Error performing PUT http://169.254.169.254/latest in 1.2ms - Server"
     error = ValueError(f"{text} returned non-2xx status code: 403 Forbidden: ")
-    assert "no credentials were found" in meaning(error) and are_credentials_bad(error)
+    assert "no credentials were found" in describe(error) and are_credentials_bad(error)
 
 
 def test_a_missing_object_is_told_from_a_missing_bucket() -> None:
@@ -123,10 +123,10 @@ def test_a_missing_object_is_told_from_a_missing_bucket() -> None:
 
 
 def test_an_unknown_failure_shows_its_first_line_shortened() -> None:
-    assert meaning(ValueError("something odd\nand its dump")) == "something odd"
-    assert len(meaning(ValueError("x" * 5_000))) == 200
-    assert meaning(ValueError()) == "ValueError"
-    assert meaning(NotADirectoryError(20, "Not a directory", "/x")) == "Not a directory: /x"
+    assert describe(ValueError("something odd\nand its dump")) == "something odd"
+    assert len(describe(ValueError("x" * 5_000))) == 200
+    assert describe(ValueError()) == "ValueError"
+    assert describe(NotADirectoryError(20, "Not a directory", "/x")) == "Not a directory: /x"
 
 
 @pytest.mark.parametrize(
@@ -143,12 +143,13 @@ def test_a_refusal_of_the_disk_is_explained_whatever_library_reports_it(
     number: int, phrase: str
 ) -> None:
     text = os.strerror(number)
-    assert meaning(OSError(number, text, "/x")) == phrase
+    assert describe(OSError(number, text, "/x")) == phrase
     assert (
-        meaning(OSError(f"LanceError(IO): Generic: {text} (os error {number}), a.rs:1:2")) == phrase
+        describe(OSError(f"LanceError(IO): Generic: {text} (os error {number}), a.rs:1:2"))
+        == phrase
     )
-    assert meaning(ValueError(f'Tokio: Os {{ code: {number}, message: "{text}" }}')) == phrase
-    assert meaning(ValueError(f"Unable to open file /x: {text} (os error {number})")) == phrase
+    assert describe(ValueError(f'Tokio: Os {{ code: {number}, message: "{text}" }}')) == phrase
+    assert describe(ValueError(f"Unable to open file /x: {text} (os error {number})")) == phrase
 
 
 class PanicException(BaseException):
@@ -168,6 +169,6 @@ def test_store_errors_name_the_uri_and_resifts_errors_pass() -> None:
 
 def test_paths_of_a_librarys_build_are_not_shown() -> None:
     where = "/home/runner/work/lance/rust/src/store.rs:1013:21"
-    assert meaning(OSError(f"LanceError(IO): it went wrong, {where}")) == "it went wrong"
+    assert describe(OSError(f"LanceError(IO): it went wrong, {where}")) == "it went wrong"
     parsed = "Unable to parse url /b/x: relative URL without a base"
-    assert "unset it" in meaning(ValueError(parsed))
+    assert "unset it" in describe(ValueError(parsed))

@@ -41,10 +41,10 @@ def test_a_passage_comes_back_as_it_went_in(shelf: Shelf) -> None:
         rows[0],
         replace(rows[1], precomputed=replace(precomputed, states=b""), has_states=True),
     ]
-    assert sorted(view.take(ids), key=lambda p: p.text) == read
-    assert view.take(ids[::-1]) == view.take(ids)[::-1]
-    assert view.take([ids[1]]) == view.take(ids)[1:]
-    assert (view.take([]), view.states([])) == ([], {})
+    assert sorted(view.passages(ids), key=lambda p: p.text) == read
+    assert view.passages(ids[::-1]) == view.passages(ids)[::-1]
+    assert view.passages([ids[1]]) == view.passages(ids)[1:]
+    assert (view.passages([]), view.states([])) == ([], {})
     assert list(view.states(ids).values()) == [b"states"]
 
 
@@ -93,12 +93,12 @@ def test_a_filter_applies_before_the_best_are_chosen_in_both_retrievers(
     shelf: Shelf, colours: Snapshot, where: str, names: set[str]
 ) -> None:
     view = colours.view()
-    allowed = view.allowed(parse_where(where))
+    allowed = view.matching_rows(parse_where(where))
     vector = shelf.embedder.embed(["red fox"])[0]
     dense = view.dense(vector, len(names) or 1, allowed)
-    assert {p.doc_id for p in view.take([row_id for row_id, _ in dense])} == names
+    assert {p.doc_id for p in view.passages([row_id for row_id, _ in dense])} == names
     lexical = view.lexical("red blue green", len(names) or 1, allowed)
-    assert {p.doc_id for p in view.take([row_id for row_id, _ in lexical])} == names
+    assert {p.doc_id for p in view.passages([row_id for row_id, _ in lexical])} == names
 
 
 def test_local_files_cost_no_requests(shelf: Shelf, colours: Snapshot) -> None:
@@ -119,7 +119,7 @@ def test_requests_are_counted_by_search_and_only_grow(shelf: Shelf, colours: Sna
     for read in (
         lambda: view.lexical("red", 3),
         lambda: view.dense(shelf.embedder.embed(["red"])[0], 3),
-        lambda: view.take([row_id for row_id, _ in view.lexical("red", 3)]),
+        lambda: view.passages([row_id for row_id, _ in view.lexical("red", 3)]),
     ):
         read()
         seen.append((view.requests, view.bytes))

@@ -138,13 +138,13 @@ def test_messages_name_only_versions_that_exist(versions: Versions, tmp_path: Pa
     with pytest.raises(IndexNotFound, match="no version 7: resift versions --index lists them"):
         versions.get(7)
     with pytest.raises(StoreError, match=r"lost 2 of its 2 files.*restore it, or build a new"):
-        versions.refuse_lost(ONE)
+        versions.check_files_exist(ONE)
     record(tmp_path, 1).write_text("")
     with pytest.raises(Damaged, match=r"damaged \(.*\): restore it, or build a new index$"):
         versions.newest()
     versions.publish(TWO, ENTRIES)
     with pytest.raises(StoreError, match="roll back to another version"):
-        versions.refuse_lost(TWO)
+        versions.check_files_exist(TWO)
 
 
 def test_an_index_that_may_not_be_read_is_an_error_of_one_line(

@@ -1,1 +1,1 @@
-"""One file a kind of embedder. They know nothing of each other nor of indexes."""
+"""The embedders, one file each. They do not depend on each other or on indexes."""

@@ -1,7 +1,7 @@
 """Embedders from a model folder: the bundled one, a converted one, a fine-tuned one.
 
-The only file of the index that knows how models run. The bundled embedder is the reranker's own
-encoder.
+This is the only file of the index that runs models. The bundled embedder is the encoder of the
+bundled reranker.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from resift.settings import Settings
 class ArtifactEmbedder:
     """The encoder of a late-interaction model, or a converted bi-encoder; long texts are cut.
 
-    None is the bundled model: all-MiniLM-L6-v2, int8, 384 dimensions, 256 tokens of a text.
+    `folder` None is the bundled model: all-MiniLM-L6-v2, int8, 384 dimensions, 256 tokens a text.
     """
 
     def __init__(self, folder: Path | None, settings: Settings) -> None:
@@ -46,8 +46,8 @@ class ArtifactEmbedder:
         check_encoder(str(artifact.stages[0]), session)
         self._manifest = manifest
         tokenizer = load_tokenizer(artifact.tokenizer)
-        # Unknown words share one token. It is left out of queries only: then it matches none in a
-        # passage, and existing indexes stay valid.
+        # All unknown words share one token. Queries leave it out, so that it does not match other
+        # unknown words in passages; passages keep it, so that existing indexes stay valid.
         self._encoder = Encoder(Tokens(tokenizer, limit, known_only=False), session)
         self._query_tokens = Tokens(tokenizer, limit)
         self._query_encoder = Encoder(self._query_tokens, session)
@@ -59,14 +59,14 @@ class ArtifactEmbedder:
             self.fingerprint += f" {manifest.query_prompt!r} {manifest.passage_prompt!r}"
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit vectors in input order, ``(n, dim)``, each text behind the model's own prompt."""
+        """Return unit vectors in input order, ``(n, dim)``, each text after the model's prompt."""
         if not texts:
             return np.empty((0, self.dim), np.float32)
         prompt = self._manifest.passage_prompt
         return self._encoder.vectors([prompt + text for text in texts], self._manifest.pooling)
 
     def embed_query(self, query: str) -> NDArray[np.float32]:
-        """The unit vector of a query's known words, ``(dim,)``; zeros where it has none."""
+        """Return the unit vector of a query's known words, ``(dim,)``; zeros if it has none."""
         if not self._query_tokens.knows(query):
             return np.zeros(self.dim, np.float32)
         return self._query(query, self._query_encoder)
@@ -77,7 +77,7 @@ class ArtifactEmbedder:
         return vector
 
     def verify(self) -> Verification:
-        """Measure the manifest's reference pairs; `ParityError` says what is wrong."""
+        """Score the manifest's reference pairs; raise `ParityError` if the scores differ."""
         pairs = references(self._manifest)
         queries, texts, indices = crossing(pairs)
         alone = [

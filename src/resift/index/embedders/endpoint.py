@@ -1,7 +1,7 @@
-"""JSON requests by POST: which key is sent, which errors are retried, and how long to wait.
+"""Sends JSON by POST: chooses the key to send, the errors to retry, and the time to wait.
 
-Knows HTTP and nothing of vectors. Errors are one line and contain no secret. A key goes to the host
-that it was named for and to no other; without encryption it does not leave this machine.
+Knows HTTP but nothing of vectors. Errors are one line and contain no secret. A key is sent only to
+the host that it belongs to, and leaves this machine only encrypted.
 """
 
 import base64
@@ -19,14 +19,13 @@ from urllib.parse import SplitResult, urlsplit
 from urllib.request import Request
 
 from resift.errors import EmbedderError, InputError
-from resift.index.http import HttpClient, Response, TooLarge, within
+from resift.index.http import HttpClient, Response, TooLarge, time_limit
 from resift.settings import Settings
 
 OPENAI = "api.openai.com"
 RETRIED = {408, 425, 429, 500, 502, 503, 504}
-MOVED = "name the URL that it is at now"
 ADVICE = {
-    **dict.fromkeys((301, 302, 303, 307, 308), MOVED),
+    **dict.fromkeys((301, 302, 303, 307, 308), "name the URL that it is at now"),
     401: "set RESIFT_EMBEDDER_KEY to a key that is valid there",
     403: "set RESIFT_EMBEDDER_KEY to a key that may use this model",
     404: "check the URL, which often ends in /v1, and the model's name",
@@ -36,7 +35,7 @@ FIRST_WAIT_S = 0.5
 MAX_REASON_CHARACTERS = 200
 # 32 vectors of 4,096 numbers are 3 MB as JSON.
 MAX_RESPONSE_BYTES = 64 << 20
-# The request itself is at fault: too long, too large, not readable.
+# Statuses that say that the request is wrong: too long, too large, unreadable.
 REFUSALS = {400, 413, 422}
 
 
@@ -51,18 +50,18 @@ class RetryLimits:
 
 @dataclass(frozen=True, slots=True)
 class Authorisation:
-    """The header's value, if one is sent, and everything that no message may contain."""
+    """The value of the Authorization header, if any, and the secrets to hide in messages."""
 
     header: str | None = field(default=None, repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 class EndpointRefused(EmbedderError):
-    """The server does not accept this request: another text may work."""
+    """The server rejects this request; it may accept another text."""
 
 
 class _Retryable(Exception):
-    """An error that may pass; `wait_s` is how long the server asks to wait, if it does."""
+    """A temporary error; `wait_s` is the time that the server asks to wait, if it does."""
 
     def __init__(self, reason: str, wait_s: float | None = None) -> None:
         super().__init__(reason)
@@ -70,9 +69,9 @@ class _Retryable(Exception):
 
 
 class Endpoint:
-    """A URL that takes JSON by POST. Threads may share it; each request is a new connection.
+    """A URL that accepts JSON by POST. Threads may share it; each request opens a connection.
 
-    Requests to a server on this machine never go through a proxy, which would see all of them.
+    Requests to a server on this machine never go through a proxy, which could read them.
     """
 
     def __init__(self, url: str, authorisation: Authorisation = Authorisation()) -> None:
@@ -84,7 +83,7 @@ class Endpoint:
         self._client = HttpClient(use_proxies=not _is_loopback(urlsplit(url).hostname))
 
     def post(self, body: dict[str, Any], limits: RetryLimits) -> Any:
-        """The JSON of the response; raises `EmbedderError` where all tries fail."""
+        """Return the JSON of the response; raise `EmbedderError` if all tries fail."""
         data = json.dumps(body).encode()
         for tried in count(1):
             try:
@@ -104,7 +103,9 @@ class Endpoint:
     def _post_once(self, data: bytes, timeout_s: float) -> Any:
         request = Request(self.url, data, self._headers, method="POST")
         try:
-            response = self._client.send(request, timeout_s, MAX_RESPONSE_BYTES, within(timeout_s))
+            response = self._client.send(
+                request, timeout_s, MAX_RESPONSE_BYTES, time_limit(timeout_s)
+            )
         except TimeoutError as error:
             raise _Retryable(f"no answer within {timeout_s:g} s") from error
         except TooLarge as error:
@@ -119,7 +120,7 @@ class Endpoint:
         try:
             return json.loads(response.body)
         except (ValueError, RecursionError) as error:
-            raise self._error("its answer is no JSON; is it an embeddings server?") from error
+            raise self._error("its answer is not JSON; is it an embeddings server?") from error
 
     def _refusal(self, response: Response) -> Exception:
         status = f"{response.status} {response.reason}".strip()
@@ -139,11 +140,11 @@ class Endpoint:
 
 
 def authorise(url: SplitResult, user: str | None, settings: Settings) -> Authorisation:
-    """Choose what is sent to `url`: its own ``user:password``, else the key that is meant for it.
+    """Choose the secret for `url`: its own ``user:password``, else the key of that server.
 
-    The embedder's key is meant for the server of the embedder that the settings name, or for any
-    where they name none; OpenAI's key is for OpenAI only. Raises `InputError` where a secret would
-    leave this machine unencrypted, and for a key that no header can hold.
+    The embedder's key is for the server of the embedder in the settings, or for any server if the
+    settings name none. OpenAI's key is for OpenAI only. Raise `InputError` if a secret would leave
+    this machine unencrypted, or a key contains characters that a header cannot.
     """
     if user:
         coded = base64.b64encode(user.encode()).decode()
@@ -176,28 +177,28 @@ def _is_same_server(url: SplitResult, other: str) -> bool:
             (parts.scheme, parts.hostname, parts.port or ports.get(parts.scheme))
             for parts in (url, urlsplit(other))
         ]
-    except ValueError:  # a port that is no number
+    except ValueError:  # the port is not a number
         return False
     return servers[0] == servers[1]
 
 
 def _is_openai(url: SplitResult) -> bool:
-    """Whether this is OpenAI's own server, over an encrypted connection."""
+    """Whether this is OpenAI's server, over an encrypted connection."""
     return url.scheme == "https" and url.hostname == OPENAI and url.port in (None, 443)
 
 
 def _is_loopback(host: str | None) -> bool:
-    """Whether what is sent to `host` never leaves this machine."""
+    """Whether `host` is this machine."""
     if host == "localhost":
         return True
     try:
         return ip_address(host or "").is_loopback
-    except ValueError:  # another name, which may resolve to anything
+    except ValueError:  # another name, which may resolve to any address
         return False
 
 
 def _message(body: bytes) -> str:
-    """The server's error message as one short line; empty where there is none."""
+    """Return the server's error message as one short line; empty if there is none."""
     text = body.decode("utf-8", "replace")
     try:
         message = json.loads(text)
@@ -211,7 +212,7 @@ def _message(body: bytes) -> str:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """The seconds of a Retry-After header, which has seconds or a date; None for neither."""
+    """Return the seconds to wait by a Retry-After header: seconds or a date; None for neither."""
     if not value:
         return None
     try:

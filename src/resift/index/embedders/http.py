@@ -1,6 +1,6 @@
-"""Vectors from a server that speaks OpenAI's embeddings protocol: ``POST {base}/embeddings``.
+"""An embedder behind OpenAI's embeddings protocol: ``POST {base}/embeddings``.
 
-Knows the requests and the responses; `endpoint.py` sends and receives them.
+Writes the requests and reads the responses; `endpoint.py` sends and receives them.
 """
 
 import base64
@@ -23,9 +23,9 @@ from resift.index.embedders.endpoint import (
 )
 from resift.settings import Settings
 
-BATCH_TEXTS = 32  # text-embeddings-inference's default, the least of the known servers
+BATCH_TEXTS = 32  # text-embeddings-inference's default, the smallest among known servers
 BATCH_CHARACTERS = 64_000
-MIN_CHARACTERS = 200  # a shorter text is not refused for its length
+MIN_CHARACTERS = 200  # servers do not refuse shorter texts for their length
 BULK = RetryLimits(timeout_s=60, tries=6, max_wait_s=60)
 QUERY = RetryLimits(timeout_s=10, tries=2, max_wait_s=2)  # somebody is waiting
 
@@ -37,8 +37,8 @@ Floats = NDArray[np.float32]
 class HttpEmbedder:
     """One model of a server. Nothing is sent before the first text or the first use of `dim`.
 
-    `spec` is ``http(s)://[user:password@]host[:port][/path]#model``. A user in it is sent as basic
-    authentication, otherwise the key that the settings hold for that host as a bearer token.
+    `spec` is ``http(s)://[user:password@]host[:port][/path]#model``. User and password are sent as
+    basic authentication; without them, the settings' key for that host is sent as a bearer token.
     Methods raise `EmbedderError`.
     """
 
@@ -61,30 +61,30 @@ class HttpEmbedder:
 
     @property
     def dim(self) -> int:
-        """Length of a vector; costs one request where nothing was embedded yet."""
+        """The length of a vector; sends one request if nothing has been embedded yet."""
         return self._dim or len(self._vectors(["dimension"], self._query)[0])
 
     def embed(self, texts: Sequence[str]) -> Floats:
-        """Unit vectors in input order, ``(n, dim)``, batch by batch."""
+        """Return unit vectors in input order, ``(n, dim)``; one request a batch."""
         if not texts:
             return np.empty((0, self.dim), np.float32)
         return np.concatenate([self._embed_batch(batch) for batch in batches(texts)])
 
     def embed_query(self, query: str) -> Floats:
-        """The unit vector of a query, ``(dim,)``; gives up earlier than `embed`."""
+        """Return the unit vector of a query, ``(dim,)``; gives up earlier than `embed`."""
         vector: Floats = self._vectors([query], self._query)[0]
         return vector
 
     def _embed_batch(self, texts: Sequence[str]) -> Floats:
-        """Vectors of a batch; a text that the server refuses does not affect the others.
+        """Embed a batch; a text that the server refuses does not affect the others.
 
-        A refused text is shortened to its first half until it is accepted; one that is never
+        A refused text is cut to its first half until the server accepts it. A text that is never
         accepted gets a vector of zeros, which no search finds, and is logged.
         """
         try:
             return self._vectors(texts, self._bulk)
         except EndpointRefused as error:
-            dim = self.dim  # raises where the server accepts nothing at all
+            dim = self.dim  # raises if the server accepts no text at all
             if len(texts) > 1:
                 middle = len(texts) // 2
                 parts = (texts[:middle], texts[middle:])
@@ -113,21 +113,21 @@ class HttpEmbedder:
 
 
 def batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Consecutive texts, as many as fit in one request; a text over the limit goes alone."""
+    """Group consecutive texts into requests; a text over the limit gets a request of its own."""
     start, characters = 0, 0
     for index, text in enumerate(texts):
         characters += len(text)
-        full = index - start == BATCH_TEXTS or characters > BATCH_CHARACTERS
-        if full and index > start:
+        is_full = index - start == BATCH_TEXTS or characters > BATCH_CHARACTERS
+        if is_full and index > start:
             yield texts[start:index]
             start, characters = index, len(text)
     yield texts[start:]
 
 
 def unit_vectors(response: Any, count: int) -> Floats:
-    """The vectors of a response in the order of its indexes, with unit length, ``(count, dim)``.
+    """Return the vectors of a response with unit length, by their indexes, ``(count, dim)``.
 
-    Raises `ValueError` for a response without one vector of numbers for each text.
+    Raise `ValueError` for a response without one vector of numbers for each text.
     """
     rows = response.get("data") if isinstance(response, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -146,7 +146,7 @@ def unit_vectors(response: Any, count: int) -> Floats:
         vectors = np.empty(0)
     if vectors.ndim != 2 or not vectors.size:
         raise ValueError("expected an embedding of numbers for each text, all as long")
-    with np.errstate(over="ignore"):  # too large becomes infinite, and is refused below
+    with np.errstate(over="ignore"):  # overflow becomes infinity, which is refused below
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not (np.isfinite(norms).all() and norms.all()):
         raise ValueError("a vector of zeros, or with a number that is infinite or none")
@@ -154,21 +154,21 @@ def unit_vectors(response: Any, count: int) -> Floats:
 
 
 def _numbers(embedding: Any) -> Any:
-    """An embedding as numbers; some servers send float32 in base64."""
+    """Return an embedding as numbers; some servers send float32 in base64."""
     if not isinstance(embedding, str):
         return embedding
     return np.frombuffer(base64.b64decode(embedding, validate=True), "<f4")
 
 
 def _parts(spec: str) -> tuple[str, str, str | None]:
-    """(base URL without user and trailing slash, model, ``user:password``)."""
+    """Split into base URL, without user and trailing slash; model; and ``user:password``."""
     url, _, model = spec.partition("#")
     try:
         parts = urlsplit(url)
-        usable = bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, or a broken IPv6 address
-        usable = False
-    if not usable or parts.query or not model or not re.fullmatch(r"[!-~]+", url):
+        is_valid = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port is not a number, or an IPv6 address is broken
+        is_valid = False
+    if not is_valid or parts.query or not model or not re.fullmatch(r"[!-~]+", url):
         raise InputError(
             f"{spec.rpartition('@')[2]!r}: expected a URL with a host and, behind #, a model, "
             "such as http://host/v1#model"

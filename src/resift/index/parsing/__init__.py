@@ -1,4 +1,4 @@
-"""Bytes to chunks: `pool` runs `worker` processes, which parse by `formats` and cut by `chunking`.
+"""Files to chunks: `pool` runs `worker` processes, which parse by `formats` and cut by `chunking`.
 
-Knows nothing of where files come from, nor of what becomes of their chunks.
+Does not know where files come from or how their chunks are used.
 """

@@ -1,4 +1,4 @@
-"""Bytes to text: by byte order mark, UTF-8, the declared encoding, and only then by guessing."""
+"""Decodes text: by byte order mark, as UTF-8, by the declared encoding, or else by a guess."""
 
 import codecs
 import re
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from resift.errors import SourceError
 from resift.extras import require
 
-# Tab, line feed, form feed, escape (ISO-2022-JP needs it) and carriage return occur in text; other
-# control bytes do not.
+# Control bytes that do not occur in text; tab, line feed, form feed, carriage return and escape
+# (for ISO-2022-JP) do.
 _CONTROL_BYTE = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
-# In text a control byte is an accident; in binary files one byte in ten is one.
+# Control bytes are rare in text; in binary files they are a tenth of all bytes.
 _MAX_CONTROL_SHARE = 0.04
-# What DOS ends a text with, and what fills up a disk block.
+# DOS's end-of-file mark, and the filling of a disk block.
 _PADDING = b"\x1a\x00"
 _BOMS = (
     (codecs.BOM_UTF8, None),
@@ -22,31 +22,31 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# With so many valid characters beyond ASCII for each broken byte a text is UTF-8.
+# A text with this many valid non-ASCII characters for each broken byte is UTF-8.
 _MIN_VALID_TO_BROKEN = 2
-# What is valid UTF-8 by accident in Windows-1252: a last letter and the quote, dash or spaced
+# Windows-1252 that happens to be valid UTF-8: the last letter of a word and a quote, dash or spaced
 # guillemet after it. A text with more of these than `_MAX_ACCIDENTS` is UTF-8.
 _ACCIDENT = re.compile(rb"(?<=[A-Za-z])(?:\xdf[\x85\x91-\x97\xbb]|[\xe0-\xef]\xa0[\xab\xbb])")
 _MAX_ACCIDENTS = 64
-# The characters of Western texts beyond ASCII.
+# The non-ASCII characters of Western texts.
 _WESTERN_CHARACTER = re.compile("[\u00a0-\u017f\u2010-\u2044\u20ac\u2122]")
 _REPLACEMENT = "\ufffd"
 _WESTERN = "cp1252"
 # The candidates of a guess: encodings of scripts that hardly use ASCII letters.
 _NOT_WESTERN = ["cp1251", "koi8_r", "cp932", "euc_jp", "cp949", "gb18030", "big5", "cp1253",
                 "cp1255", "cp1256"]  # fmt: skip
-# charset-normalizer confuses these in short texts, so they are recognised by their letters first.
+# charset-normalizer confuses the following encodings in short texts, so letters are checked first.
 # Japanese: no other language has kana.
 _JAPANESE = ("euc_jp", "cp932")
 _KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa]")
 _MIN_KANA_SHARE = 0.2
 _MIN_KANA = 2
-# Cyrillic: each word that is not ASCII is Cyrillic, with capitals only where it begins or all over.
+# Cyrillic: every non-ASCII word is Cyrillic, with one capital at its start or only capitals.
 _CYRILLIC = ("cp1251", "koi8_r")
 _WORD = re.compile(r"[^\W\d_]+")
 _CYRILLIC_WORD = re.compile("[А-ЯЁІЇЄҐ]?[а-яёіїєґ]+|[А-ЯЁІЇЄҐ]+")
 _MIN_CYRILLIC_LETTERS = 4
-# What a file that declares the encoding on the left is nearly always written in.
+# Declared encoding → the encoding in which such files are nearly always written.
 _SUPERSETS = {
     "ascii": _WESTERN, "iso8859-1": _WESTERN, "shift_jis": "cp932", "euc_kr": "cp949",
     "gb2312": "gb18030", "gbk": "gb18030",
@@ -55,61 +55,64 @@ _SUPERSETS = {
 _NO_ENCODINGS = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-escape", "utf-7"})
 _ASCII_LETTER = re.compile(rb"[A-Za-z]")
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
-# Of a Western text's letters few are beyond ASCII (6% in French), of a Russian's nearly all.
+# The least share of non-ASCII letters in other scripts: Western texts have few (6% in French).
 _MIN_SHARE = 0.6
-# Fewer bytes beyond ASCII (a name, a price) do not tell Greek from Korean.
+# Fewer non-ASCII bytes (a name, a price) are not enough to tell Greek from Korean.
 _MIN_BYTES = 16
 _SAMPLE = 1 << 15
-# In UTF-16 half of the bytes of a text in Latin letters are NUL.
+# In UTF-16 every second byte of a Latin text is NUL.
 _MIN_NUL_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A file's text with line feeds as line ends; one of `problems` says which bytes are broken."""
+    """A file's text with line feeds as line ends; `problems` say which bytes are broken."""
 
     text: str
     problems: tuple[str, ...] = ()
 
 
 def decode(data: bytes, declared: str | None = None) -> Decoded:
-    """Bytes as text: by byte order mark, else UTF-8, else `declared`, else by its letters.
+    """Decode by byte order mark, else as UTF-8, else as `declared`, else by the letters.
 
-    Guesses are for other scripts than Latin; where they are in doubt the text is Windows-1252, for
-    a wrong accent costs less than a page of French read as Chinese. Single control bytes become
-    spaces; broken bytes of UTF-8 become replacement characters, and are a problem. Raise
-    `SourceError` for binary data: many control bytes, or bytes that fit no encoding.
+    Only non-Latin scripts are guessed. In doubt the text is Windows-1252, because a wrong accent
+    costs less than a page of French read as Chinese. Single control bytes become spaces. Broken
+    bytes of UTF-8 become replacement characters and are reported as a problem. Raise `SourceError`
+    for binary data: many control bytes, or bytes that fit no encoding.
     """
-    encoding, body = _by_mark(data)
+    encoding, body = _detect_unicode(data)
     if encoding is None:
         controls = len(_CONTROL_BYTE.findall(body[:_SAMPLE]))
         if (data and not body) or controls > _MAX_CONTROL_SHARE * min(len(body), _SAMPLE):
             raise SourceError("not text: it has control bytes, as binary files have")
-    decoded = _decoded(body, encoding, declared)
-    return Decoded(without_controls(decoded.text), decoded.problems)
+    decoded = _decode_text(body, encoding, declared)
+    return Decoded(replace_controls(decoded.text), decoded.problems)
 
 
 def decode_rows(data: bytes) -> Decoded:
-    """A file of rows, decoded as by `decode`, but control characters stay.
+    """Decode a file of rows as `decode` does, but keep control characters.
 
-    So the line of one can be named, and it costs only its row.
+    The row reader reports the line of a control character, and skips only that row.
     """
-    encoding, body = _by_mark(data)
-    return _decoded(body, encoding, None)
+    encoding, body = _detect_unicode(data)
+    return _decode_text(body, encoding, None)
 
 
 def has_controls(text: str) -> bool:
-    """Whether it has control characters that do not occur in text, such as NUL."""
+    """Whether a text has control characters that do not occur in text, such as NUL."""
     return _CONTROL.search(text) is not None
 
 
-def without_controls(text: str) -> str:
-    """The text with a space for each such character: all others keep their positions."""
+def replace_controls(text: str) -> str:
+    """Replace each such character by a space, so that the others keep their positions."""
     return _CONTROL.sub(" ", text)
 
 
-def _by_mark(data: bytes) -> tuple[str | None, bytes]:
-    """The encoding by a byte order mark or by UTF-16's NULs, and the bytes without padding."""
+def _detect_unicode(data: bytes) -> tuple[str | None, bytes]:
+    """Detect UTF-8, 16 or 32 by a byte order mark or UTF-16's NULs; strip mark and padding.
+
+    The encoding is None for UTF-8 and for anything else.
+    """
     for bom, encoding in _BOMS:
         if data.startswith(bom):
             data = data[len(bom) :]
@@ -123,22 +126,22 @@ def _by_mark(data: bytes) -> tuple[str | None, bytes]:
     return None, data.rstrip(_PADDING)
 
 
-def _decoded(data: bytes, encoding: str | None, declared: str | None) -> Decoded:
+def _decode_text(data: bytes, encoding: str | None, declared: str | None) -> Decoded:
     unicode = _decode_unicode(data, encoding or "utf-8")
     if unicode.is_certain:
-        return Decoded(_with_line_feeds(unicode.text), unicode.problems)
+        return Decoded(_normalise_line_ends(unicode.text), unicode.problems)
     if encoding:
         raise SourceError(f"not text: broken {encoding.upper()}")
     text = _decode_other(data, declared, unicode.is_likely)
     if text is not None:
-        return Decoded(_with_line_feeds(text))
+        return Decoded(_normalise_line_ends(text))
     if unicode.is_likely or unicode.broken <= _MAX_CONTROL_SHARE * len(unicode.text):
-        return Decoded(_with_line_feeds(unicode.text), unicode.problems)
+        return Decoded(_normalise_line_ends(unicode.text), unicode.problems)
     raise SourceError("not text: neither UTF-8, UTF-16 nor any other known encoding")
 
 
-def _with_line_feeds(text: str) -> str:
-    """Line feeds as line ends, and no byte order marks where files were concatenated."""
+def _normalise_line_ends(text: str) -> str:
+    """Use line feeds as line ends; drop byte order marks between concatenated files."""
     text = text.replace("\n\ufeff", "\n") if "\ufeff" in text else text
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
@@ -147,7 +150,7 @@ def _with_line_feeds(text: str) -> str:
 class _Unicode:
     """Bytes decoded as UTF-8, 16 or 32, with a replacement character for each broken one.
 
-    `valid` counts the characters beyond ASCII that are hardly ever there by accident.
+    `valid` counts the non-ASCII characters that are hardly ever valid by accident.
     """
 
     text: str
@@ -161,7 +164,7 @@ class _Unicode:
 
     @property
     def is_likely(self) -> bool:
-        """Whether it is no Western text in another encoding; other scripts may still be."""
+        """Whether it is not Western text in another encoding; it may be in another script."""
         western = len(_WESTERN_CHARACTER.findall(self.text)) if self.valid == self.broken else 0
         return self.valid > self.broken or (self.valid > 0 and western >= self.valid)
 
@@ -171,9 +174,9 @@ def _decode_unicode(data: bytes, encoding: str) -> _Unicode:
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        line = _with_line_feeds(data[: error.start].decode(encoding)).count("\n") + 1
+        line = _normalise_line_ends(data[: error.start].decode(encoding)).count("\n") + 1
     else:
-        # Where every character beyond ASCII may be an accident, each counts as a broken one.
+        # If every non-ASCII character may be an accident, each counts as broken.
         beyond = _beyond_ascii(text) if is_utf8 else 0
         is_accident = 0 < beyond <= _MAX_ACCIDENTS and beyond == len(_ACCIDENT.findall(data))
         return _Unicode(text, 0, beyond if is_accident else 0)
@@ -190,7 +193,7 @@ def _beyond_ascii(text: str) -> int:
 
 
 def _decode_other(data: bytes, declared: str | None, is_likely_unicode: bool) -> str | None:
-    """The text in another encoding than UTF-8; None where UTF-8 is likelier, or nothing fits."""
+    """Decode in an encoding other than UTF-8; None if UTF-8 is likelier, or no encoding fits."""
     text = _try_decode(data, _codec(declared)) if declared else None
     if text is None:
         encoding = _guess(data)
@@ -209,9 +212,9 @@ def _try_decode(data: bytes, encoding: str) -> str | None:
 
 
 def _codec(declared: str) -> str:
-    """Python's name of a declared encoding; "ascii", which never fits, for an impossible one.
+    """Return Python's name of a declared encoding; "ascii", which never fits, if it is impossible.
 
-    The declaration was read as ASCII: an encoding that does not contain ASCII is impossible.
+    Encodings that do not contain ASCII are impossible, because the declaration was read as ASCII.
     """
     try:
         name = codecs.lookup(declared).name
@@ -249,7 +252,7 @@ def _is_cyrillic(text: str) -> bool:
 
 
 def _sample(data: bytes) -> bytes:
-    """About 32 kB from the first byte beyond ASCII on, whole lines where possible."""
+    """Take about 32 kB from the first non-ASCII byte on, up to the end of a line if possible."""
     first = _BEYOND_ASCII.search(data)
     start = first.start() if first else 0
     end = start + _SAMPLE

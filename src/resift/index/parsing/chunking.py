@@ -1,7 +1,7 @@
-"""Documents to chunks: whole sentences packed up to a target. A chunk is a slice of its text.
+"""Cuts documents into chunks: as many whole sentences as fit. A chunk is a slice of the text.
 
-Headings and pages are borders. A table that is cut repeats its head in each part. Lengths are
-tokens of the bundled model.
+A chunk does not cross headings or pages. If a table is cut, its head is repeated in each part.
+Lengths are in tokens of the bundled model.
 """
 
 import re
@@ -23,7 +23,7 @@ from resift.rerank.sentences import sentence_starts
 from resift.rerank.tokenization import Tokens, load_tokenizer
 
 VERSION = 5
-"""Raised whenever the same text would be cut in another way."""
+"""Increase it whenever the same text would be cut differently."""
 TARGET_TOKENS = 200
 
 _TOLERANCE = 1.25
@@ -32,14 +32,14 @@ _MAX_NAME = 500
 _LINE = re.compile(r"[^\n]+")
 _WORD = re.compile(r"\S+")
 _TABLE_GAP = "\n\n"
-# A table's head that alone takes more than this share of a chunk is not repeated.
+# A table's head is not repeated if it takes more than this share of a chunk.
 _MAX_HEAD_SHARE = 0.5
 
-# Characters that are tokenized at once: the tokenizer keeps some 200 bytes a token.
+# Characters that are tokenized at once: the tokenizer needs about 200 bytes a token.
 _WINDOW = 1 << 16
-# The tokenizer makes one unknown token of a longer word, whatever its length.
+# A longer word is one unknown token to the tokenizer, whatever its length.
 _MAX_WORD = 100
-# Such a word is counted as one token for each of so many characters.
+# The characters of such a word that count as one token.
 _UNKNOWN_CHARACTERS = 16
 
 TokenStarts = Callable[[str], NDArray[np.int64]]
@@ -50,45 +50,45 @@ def chunk_document(
 ) -> ChunkedDocument:
     """Cut a document into chunks of about `TARGET_TOKENS`, all with visible text.
 
-    The heads of tables that are cut are repeated in the document's text itself.
+    The heads of tables that are cut are repeated in the text of the chunked document.
     """
     starts = token_starts(document.text)
-    whole = repeat_heads(document, starts, TARGET_TOKENS)
-    if whole is not document:
-        starts = token_starts(whole.text)
-    chunks = chunk(whole.text, whole.sections, starts, tables=whole.tables)
+    extended = repeat_heads(document, starts, TARGET_TOKENS)
+    if extended is not document:
+        starts = token_starts(extended.text)
+    chunks = chunk(extended.text, extended.sections, starts, tables=extended.tables)
     return ChunkedDocument(
         id=document.id,
-        title=_shortened(document.title),
+        title=_shorten(document.title),
         metadata=document.metadata,
         row=document.row,
         chunks=tuple(
-            replace(piece, heading=_shortened(piece.heading))
+            replace(piece, heading=_shorten(piece.heading))
             for piece in chunks
             if is_visible(piece.text)
         ),
-        text=whole.text if with_text else None,
+        text=extended.text if with_text else None,
     )
 
 
-def _shortened(name: str) -> str:
-    """A title or heading, cut where it is a whole text: it is searched with every chunk."""
+def _shorten(name: str) -> str:
+    """Limit a title or heading, which is searched with every chunk, to `_MAX_NAME` characters."""
     return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
 
 
 def token_starts(text: str) -> NDArray[np.int64]:
-    """The character at which each token of `text` begins, ascending, ``(n,)``."""
+    """Return the character at which each token of `text` begins, ascending, ``(n,)``."""
     tokens = _tokens()
     parts = [np.empty(0, np.int64)]
     at = 0
     while at < len(text):
         end = min(at + _WINDOW, len(text))
-        if end < len(text):  # no token goes across a space
+        if end < len(text):  # cut at white space, which no token crosses
             border = max(text.rfind(" ", at, end), text.rfind("\n", at, end)) + 1
             end = border if border > at else end
         parts.append(tokens.starts(text[at:end]) + at)
         at = end
-    return _with_starts_in_long_words(np.concatenate(parts), len(text))
+    return _add_starts_in_long_words(np.concatenate(parts), len(text))
 
 
 @cache
@@ -96,7 +96,7 @@ def _tokens() -> Tokens:
     return Tokens(load_tokenizer(BUNDLED / TOKENIZER), _WINDOW)
 
 
-def _with_starts_in_long_words(starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+def _add_starts_in_long_words(starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:
     """Add starts inside words that are one unknown token to the tokenizer."""
     ends = np.append(starts[1:], length)
     (long_words,) = np.nonzero(ends - starts > _MAX_WORD)
@@ -106,16 +106,16 @@ def _with_starts_in_long_words(starts: NDArray[np.int64], length: int) -> NDArra
 
 
 class _MeasuredText:
-    """A text, and how many tokens lie between two of its characters."""
+    """A text that counts the tokens between two of its characters."""
 
     def __init__(self, text: str, token_starts: NDArray[np.int64], target: int) -> None:
         self.text = text
-        # 8 bytes a token: a list of Python's integers would take five times that.
+        # An array takes 8 bytes a token, a list of integers five times as much.
         self.starts = array("q", token_starts.tobytes())
         self.target = target
 
     def count(self, start: int, end: int) -> int:
-        """Tokens that start in ``start:end``."""
+        """Count the tokens that start in ``start:end``."""
         return bisect_left(self.starts, end) - bisect_left(self.starts, start)
 
     def fits(self, start: int, end: int) -> bool:
@@ -123,7 +123,7 @@ class _MeasuredText:
         return self.count(start, end) <= self.target
 
     def trim(self, start: int, end: int) -> tuple[int, int]:
-        """The same range without the white space around it."""
+        """Remove the white space at both ends of a range."""
         piece = self.text[start:end]
         return start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())
 
@@ -140,9 +140,8 @@ def chunk(
 ) -> list[Chunk]:
     """Cut `text` into chunks of about `target_tokens`, in order, none over 1.25 times that.
 
-    A chunk lies in one section. A short tail of a section, under a fifth of the target, joins the
-    chunk before it where the limit allows. A table is kept in one piece where it fits, and its
-    rows where it does not.
+    A chunk is within one section. A tail of a section under a fifth of the target joins the chunk
+    before it, if the limit allows. A table stays in one piece if it fits; otherwise its rows do.
     """
     measured = _MeasuredText(text, token_starts, target_tokens)
     return [
@@ -155,10 +154,10 @@ def chunk(
 def _pack(
     measured: _MeasuredText, section: Section, tables: Sequence[Table]
 ) -> list[tuple[int, int]]:
-    """One section's chunks: sentences in order, as many as fit."""
-    sentences = pairwise(_borders(measured.text, section, tables))
-    finer = (_lines, _words, _token_runs)  # lines first: a table's rows stay whole
-    spans = list(_joined(measured, _fitting(measured, sentences, finer)))
+    """Pack the sentences of a section into chunks, in order."""
+    sentences = pairwise(_sentence_borders(measured.text, section, tables))
+    splitters = (_split_lines, _split_words, _split_tokens)  # lines first: they are table rows
+    spans = list(_merge(measured, _split(measured, sentences, splitters)))
     if len(spans) > 1 and measured.count(*spans[-1]) < measured.target * _SHORT_TAIL:
         (start, _), (_, end) = spans[-2:]
         if measured.count(start, end) <= int(measured.target * _TOLERANCE):
@@ -166,37 +165,37 @@ def _pack(
     return spans
 
 
-def _joined(measured: _MeasuredText, parts: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Parts joined with those after them as long as they fit."""
-    joined: tuple[int, int] | None = None
-    for start, end in parts:
-        if joined and measured.fits(joined[0], end):
-            joined = (joined[0], end)
+def _merge(measured: _MeasuredText, spans: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Merge consecutive spans as long as the result fits."""
+    merged: tuple[int, int] | None = None
+    for start, end in spans:
+        if merged and measured.fits(merged[0], end):
+            merged = (merged[0], end)
             continue
-        if joined:
-            yield joined
-        joined = (start, end)
-    if joined:
-        yield joined
+        if merged:
+            yield merged
+        merged = (start, end)
+    if merged:
+        yield merged
 
 
-def _fitting(
-    measured: _MeasuredText, spans: Iterable[tuple[int, int]], finer: Sequence[_Splitter]
+def _split(
+    measured: _MeasuredText, spans: Iterable[tuple[int, int]], splitters: Sequence[_Splitter]
 ) -> Iterator[tuple[int, int]]:
-    """The spans, trimmed; one over the target is cut by the first of the `finer` splitters."""
+    """Trim the spans; cut a span over the target by the first splitter, its parts by the next."""
     for span in spans:
         start, end = measured.trim(*span)
         if start >= end:
             continue
-        if finer and not measured.fits(start, end):
-            parts = finer[0](measured, start, end)
-            yield from _joined(measured, _fitting(measured, parts, finer[1:]))
+        if splitters and not measured.fits(start, end):
+            parts = splitters[0](measured, start, end)
+            yield from _merge(measured, _split(measured, parts, splitters[1:]))
         else:
             yield start, end
 
 
-def _borders(text: str, section: Section, tables: Sequence[Table]) -> list[int]:
-    """Where sentences begin and end in a section; a table counts as one sentence."""
+def _sentence_borders(text: str, section: Section, tables: Sequence[Table]) -> list[int]:
+    """Return the borders of sentences in a section; a table counts as one sentence."""
     starts = sentence_starts(text[section.start : section.end], at_lines=False)
     cuts = [section.start + start for start in starts]
     first = bisect_left(tables, section.start, key=lambda table: table.start)
@@ -209,16 +208,16 @@ def _borders(text: str, section: Section, tables: Sequence[Table]) -> list[int]:
     return [section.start, *cuts, section.end]
 
 
-def _lines(measured: _MeasuredText, start: int, end: int) -> Iterator[tuple[int, int]]:
+def _split_lines(measured: _MeasuredText, start: int, end: int) -> Iterator[tuple[int, int]]:
     return (line.span() for line in _LINE.finditer(measured.text, start, end))
 
 
-def _words(measured: _MeasuredText, start: int, end: int) -> Iterator[tuple[int, int]]:
+def _split_words(measured: _MeasuredText, start: int, end: int) -> Iterator[tuple[int, int]]:
     return (word.span() for word in _WORD.finditer(measured.text, start, end))
 
 
-def _token_runs(measured: _MeasuredText, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Runs of as many tokens as fit: for a word over the target, such as base64."""
+def _split_tokens(measured: _MeasuredText, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Cut a word over the target, such as base64, into runs of as many tokens as fit."""
     starts = measured.starts
     first, last = bisect_left(starts, start), bisect_left(starts, end)
     return pairwise([start, *starts[first + measured.target : last : measured.target], end])
@@ -227,10 +226,10 @@ def _token_runs(measured: _MeasuredText, start: int, end: int) -> Iterator[tuple
 def repeat_heads(
     document: ParsedDocument, token_starts: NDArray[np.int64], target: int
 ) -> ParsedDocument:
-    """The document with the head of each table of over `target` tokens repeated in its parts.
+    """Cut each table of over `target` tokens into parts, and repeat its head before each part.
 
-    A part is a head and as many whole rows as fit with it into `target` tokens; it is a table of
-    its own in the new document, whose text is longer.
+    A part is the head and as many whole rows as fit into `target` tokens. The returned document has
+    a longer text, in which each part is a table.
     """
     if not document.tables:
         return document
@@ -251,16 +250,16 @@ def repeat_heads(
             shifts.append(shifts[-1] + len(head))
             last = at
 
-    def moved(at: int) -> int:
+    def shift(at: int) -> int:
         return at + shifts[bisect_left(positions, at)]
 
     tables = []
     for table, cuts in cuts_by_table.items():
-        starts = [moved(table.start), *(moved(at) + len(_TABLE_GAP) for at in cuts)]
-        ends = [*map(moved, cuts), moved(table.end)]
+        starts = [shift(table.start), *(shift(at) + len(_TABLE_GAP) for at in cuts)]
+        ends = [*map(shift, cuts), shift(table.end)]
         head_size = table.head - table.start
         tables += [Table(s, s + head_size, e) for s, e in zip(starts, ends, strict=True)]
-    sections = [replace(s, start=moved(s.start), end=moved(s.end)) for s in document.sections]
+    sections = [replace(s, start=shift(s.start), end=shift(s.end)) for s in document.sections]
     return replace(
         document,
         text="".join([*pieces, text[last:]]),
@@ -270,7 +269,7 @@ def repeat_heads(
 
 
 def _table_cuts(measured: _MeasuredText, table: Table) -> Iterator[int]:
-    """The line ends at which a new part of the table begins."""
+    """Yield the line ends at which a new part of the table begins."""
     head = measured.count(table.start, table.head)
     has_short_head = 0 < head <= _MAX_HEAD_SHARE * measured.target
     if not has_short_head or measured.fits(table.start, table.end):

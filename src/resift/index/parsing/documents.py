@@ -1,6 +1,6 @@
-"""What parsing gives: documents with sections and tables, then the same documents as chunks.
+"""Parsed documents, with sections and tables, and the same documents as chunks.
 
-`TextBuilder` is what parsers put a document's text together with.
+Parsers build a document's text with `TextBuilder`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ HEADING_SEPARATOR = " > "
 class Section:
     """The characters ``start:end`` of a text: the part under one heading, or one page of a PDF.
 
-    `heading` is the path of headings, outermost first, joined by `HEADING_SEPARATOR`; a first
+    `heading` is the path of headings, outermost first, joined by `HEADING_SEPARATOR`. A first
     heading that repeats the document's title is left out.
     """
 
@@ -28,7 +28,7 @@ class Section:
 class Table:
     """The characters ``start:end`` of a text: a table, one line a row, within one section.
 
-    ``start:head`` is its head with the names of the columns; often there is none.
+    ``start:head`` is its head with the names of the columns; it is often empty.
     """
 
     start: int
@@ -40,8 +40,8 @@ class Table:
 class ParsedDocument:
     """A document as text. Its `sections` cover all but white space; its `tables` are in order.
 
-    `row` is the line or row of its file, counted from 1; None where the file is the document.
-    `metadata` holds JSON's types.
+    `row` is the line or row in its file, counted from 1; None if the whole file is one document.
+    `metadata` contains JSON types only.
     """
 
     id: str
@@ -74,9 +74,9 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class ChunkedDocument:
-    """A document as its chunks, in order. `row` as in `ParsedDocument`.
+    """A document as chunks, in order. `row` as in `ParsedDocument`.
 
-    `text` is the whole text, where `ParseOptions.with_text` asks for it.
+    `text` is the whole text if `ParseOptions.with_text` is set.
     """
 
     id: str
@@ -96,23 +96,23 @@ class ChunkedFile:
 
 
 class Outline:
-    """Collects the sections of a text as its headings are met.
+    """Collects the sections of a text, heading by heading.
 
-    A heading with nothing under it joins the section of the next heading.
+    A heading without text joins the section of the next heading.
     """
 
     def __init__(self, title: str, start: int = 0) -> None:
-        """`title` is the document's: heading paths leave out a first heading that repeats it."""
+        """Begin at `start`. Heading paths leave out a first heading that repeats `title`."""
         self._title = title
         self._start = start
         self._page: int | None = None
         self._path: list[tuple[int, str]] = []
         self._sections: list[Section] = []
 
-    def heading(
+    def start_section(
         self, at: int, level: int, name: str, text_before: str, page: int | None = None
     ) -> None:
-        """Begin a heading's section at `at`; close headings of its level and deeper.
+        """Start a heading's section at `at`; close headings of the same and deeper levels.
 
         `text_before` is the text since the previous heading.
         """
@@ -123,7 +123,7 @@ class Outline:
         self._path = [*(entry for entry in self._path if entry[0] < level), (level, name)]
 
     def finish(self, end: int, text_before: str) -> tuple[Section, ...]:
-        """All sections of a text that ends at `end`."""
+        """Return all sections of a text that ends at `end`."""
         self._close(end, text_before)
         return tuple(self._sections)
 
@@ -138,13 +138,13 @@ class Outline:
 
 
 def _letters(text: str) -> str:
-    """A heading's text without spaces and without Markdown's marks around it."""
+    """Remove spaces and Markdown's marks from a heading."""
     return "".join(text.split()).strip("#=-")
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table's rows of cells, of which the first `head` rows name its columns."""
+    """A table's rows of cells; the first `head` rows name the columns."""
 
     rows: Sequence[Sequence[str]]
     head: int = 0
@@ -156,19 +156,19 @@ class Grid:
 
     @property
     def text(self) -> str:
-        """All lines."""
+        """All lines as one text."""
         return "\n".join(self.lines)
 
     def table_at(self, start: int) -> Table:
-        """The table's range in a text that has its lines from `start` on."""
+        """Return the table's range in a text that has its lines from `start` on."""
         head = len("\n".join(self.lines[: self.head]))
         return Table(start, start + head, start + len(self.text))
 
 
 class TextBuilder:
-    """Puts a document's text together from words, blocks, headings and tables, in order.
+    """Builds a document's text from words, blocks, headings and tables, in order.
 
-    White space between two words is decided when the second one is added: the widest gap wins.
+    Between two pieces of text only the widest of the added gaps remains.
     """
 
     def __init__(self, title: str) -> None:
@@ -185,23 +185,23 @@ class TextBuilder:
         """Whether no text was added."""
         return not self._length
 
-    def gap(self, gap: str) -> None:
-        """Put at least this white space before the next text."""
+    def add_gap(self, gap: str) -> None:
+        """Add at least this white space before the next text."""
         if len(gap.strip(" ")) > len(self._gap.strip(" ")) or not self._gap:
             self._gap = gap
 
-    def words(self, text: str) -> None:
-        """Add running text: any white space in it becomes one space."""
+    def add_words(self, text: str) -> None:
+        """Add running text; any white space in it becomes one space."""
         if text[:1].isspace():
-            self.gap(" ")
+            self.add_gap(" ")
         for word in text.split():
             self._add(word)
-            self.gap(" ")
+            self.add_gap(" ")
         if text and not text[-1].isspace():
             self._gap = ""
 
-    def verbatim(self, text: str) -> None:
-        """Add preformatted text, line ends and indents included."""
+    def add_verbatim(self, text: str) -> None:
+        """Add preformatted text with its line ends and indents."""
         body = text.strip()
         if not body:
             self._gap += text
@@ -211,26 +211,28 @@ class TextBuilder:
         self._add(body)
         self._gap = after
 
-    def block(self, text: str) -> None:
+    def add_block(self, text: str) -> None:
         """Add a block as it is, with blank lines around it."""
         if text:
-            self.gap("\n\n")
+            self.add_gap("\n\n")
             self._add(text)
-            self.gap("\n\n")
+            self.add_gap("\n\n")
 
-    def table(self, grid: Grid) -> None:
+    def add_table(self, grid: Grid) -> None:
         """Add a table as a block, one line a row."""
         text = grid.text
-        self.block(text)
+        self.add_block(text)
         if text:
             self._tables.append(grid.table_at(self._length - len(text)))
 
-    def heading(self, level: int, name: str) -> None:
-        """Begin a heading's section; the heading's text itself is still to be added."""
-        self._outline.heading(self._length, level, name, self._text_since_heading(), self.page)
+    def start_section(self, level: int, name: str) -> None:
+        """Start the section of a heading; add the heading's text afterwards."""
+        self._outline.start_section(
+            self._length, level, name, self._text_since_heading(), self.page
+        )
 
-    def document(self, id_: str, title: str) -> ParsedDocument:
-        """The document with the whole text, its sections and its tables."""
+    def build(self, id_: str, title: str) -> ParsedDocument:
+        """Make the document from the whole text, its sections and its tables."""
         sections = self._outline.finish(self._length, self._text_since_heading())
         return ParsedDocument(id_, title, self.text, sections, tables=tuple(self._tables))
 

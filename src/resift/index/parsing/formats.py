@@ -1,7 +1,7 @@
-"""The file formats that are read: one table, and `parse`, which picks a file's parser by its name.
+"""The supported file formats, and `parse`, which chooses a file's parser by its suffix.
 
 To add a format, write ``parse_<format>.py`` with a function ``(key, data, options) -> ParsedFile``
-and add a line for it to `_FORMATS`. If its files begin with bytes of their own, add these to
+and add a line to `_FORMATS`. If its files begin with characteristic bytes, add them to
 `_SIGNATURES`. If it needs another package, name that in pyproject.toml and import it by `require`.
 """
 
@@ -26,10 +26,10 @@ from resift.index.parsing.parse_text import parse_markdown, parse_plain
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """A file format. Raise `version` whenever the same bytes would give another text.
+    """A file format. Increase `version` whenever the same bytes would give a different text.
 
-    `has_columns` says that `Columns` matter to it; `limits` names the limits that its parser
-    checks while it reads, beside time and memory, which hold for all.
+    `has_columns` says whether its parser uses `Columns`. `limits` names the limits that its parser
+    checks while it reads, in addition to time and memory.
     """
 
     name: str
@@ -40,7 +40,7 @@ class _Format:
     limits: tuple[str, ...] = ()
 
 
-_HTML_VERSION = 4  # text files may be HTML pages: their version includes it
+_HTML_VERSION = 4  # part of the version of text files, because they may be HTML pages
 _FORMATS = (
     _Format("text", 4 + _HTML_VERSION, (".txt",), parse_plain),
     _Format("markdown", 5 + _HTML_VERSION, (".md", ".markdown"), parse_markdown),
@@ -53,9 +53,9 @@ _FORMATS = (
 )
 _FORMAT_BY_SUFFIX = {suffix: format_ for format_ in _FORMATS for suffix in format_.suffixes}
 SUFFIXES = frozenset(_FORMAT_BY_SUFFIX)
-"""The suffixes of the files that are read, in lower case."""
+"""The suffixes of supported files, in lower case."""
 
-# First bytes → what such a file is, and the suffixes that it may have.
+# The first bytes of a file, the name of its format, and the suffixes that it may have.
 _SIGNATURES: tuple[tuple[bytes, str, tuple[str, ...]], ...] = (
     (b"%PDF-", "a PDF", (".pdf",)),
     (b"PK\x03\x04", "a ZIP archive, as office files are", ZIPPED_SUFFIXES),
@@ -79,10 +79,10 @@ NO_TEXT = "no text in it"
 
 
 def parse(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
-    """Read one file in this process; the same bytes give the same documents.
+    """Parse one file in this process into documents with visible text.
 
-    All of them have visible text. Raise `SourceError` with one line that says why none of it can
-    be indexed. Limits of bytes and pages are checked here; those of time and memory by
+    The same bytes always give the same documents. Raise `SourceError` with a reason of one line if
+    nothing can be indexed. Limits on bytes and pages are checked here, on time and memory by
     `ParserPool`.
     """
     options.limits.check_bytes(len(data))
@@ -103,9 +103,9 @@ def parse(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile
 
 
 def parsing_fingerprint(key: str, columns: Columns = DEFAULTS.columns) -> str:
-    """Names all that turns a file of this name into chunks; empty for a file that is not read.
+    """Identify the code and options that turn a file of this name into chunks; empty if none do.
 
-    A file must be read again where it differs from the fingerprint that it was read under.
+    A file must be read again if this differs from the fingerprint with which it was read.
     """
     format_ = _FORMAT_BY_SUFFIX.get(_suffix(key))
     if format_ is None:
@@ -115,10 +115,10 @@ def parsing_fingerprint(key: str, columns: Columns = DEFAULTS.columns) -> str:
 
 
 def may_exceed(key: str, size: int, before: ParseLimits, now: ParseLimits) -> bool:
-    """Whether a file that was read under the limits `before` may be over the limits `now`.
+    """Whether a file that was within the limits `before` may exceed the limits `now`.
 
-    Only its size is known here. What it unpacks to, its pages, its time and memory are known when
-    it is read again, which it must be if such a limit is lower than before.
+    Only its size is known. If a limit on unpacked size, pages, time or memory is lower than before,
+    the file must be read again to find out.
     """
     format_ = _FORMAT_BY_SUFFIX.get(_suffix(key))
     names = ("max_seconds", "memory_mb", *(format_.limits if format_ else ()))
@@ -126,12 +126,12 @@ def may_exceed(key: str, size: int, before: ParseLimits, now: ParseLimits) -> bo
 
 
 def optional_parsers() -> str:
-    """Names the optional parsers that are installed: they can read files skipped without them."""
+    """Name the installed optional parsers; they may read files that were skipped without them."""
     return "office" if find_spec("kreuzberg") else ""
 
 
 def _check_signature(suffix: str, data: bytes) -> None:
-    """Raise `SourceError` where a file's first bytes are those of another format."""
+    """Raise `SourceError` if a file's first bytes are those of another format."""
     for first_bytes, name, suffixes in _SIGNATURES:
         if data.startswith(first_bytes) and suffix not in suffixes:
             remedy = f": name it {suffixes[0]}" if len(suffixes) == 1 else ""

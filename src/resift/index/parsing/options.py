@@ -1,4 +1,4 @@
-"""How files are parsed: which columns of tables are the text, and what one file may cost."""
+"""Options of parsing: the columns of tables, and the limits for one file."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -7,13 +7,13 @@ from typing import Any
 from resift.errors import InputError, SourceError, shown
 
 _MIN_MEMORY_MB = 512
-"""What Python, a tokenizer and an office parser take before they read anything."""
+"""The memory of Python, a tokenizer and an office parser before they read anything."""
 
 MIN_SECONDS = 1
-"""The pool looks for late parsers every 0.1 s, and a parser may wait as long for a core."""
+"""The pool checks the deadline every 0.1 s, and a parser may wait as long for a core."""
 
 MAX_LIMIT = 10**12
-"""Practically no limit, and still a number that the system accepts."""
+"""Practically no limit, but still a number that the system accepts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Columns:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The columns that may hold the id; the first that is there wins."""
+        """The columns that may hold the id; the first one in a row wins."""
         return (self.id,) if self.id is not None else ("_id", "id")
 
     @property
@@ -46,24 +46,24 @@ class Columns:
 
     @property
     def fingerprint(self) -> str:
-        """Equal where the same rows become the same documents."""
+        """Equal for columns that turn the same rows into the same documents."""
         return json.dumps(asdict(self), sort_keys=True)
 
 
 def columns_from_fingerprint(fingerprint: str) -> Columns:
-    """The columns in a parsing fingerprint; the usual ones for a format without columns."""
+    """Read the columns in a parsing fingerprint; the defaults for a format without columns."""
     at = fingerprint.find("{")
     return Columns(**json.JSONDecoder().raw_decode(fingerprint[at:])[0]) if at >= 0 else Columns()
 
 
 @dataclass(frozen=True, slots=True)
 class ParseLimits:
-    """What one file may cost; a file over a limit is skipped, and its reason names the limit.
+    """The limits for one file. A file over a limit is skipped, with a reason that names the limit.
 
-    `max_bytes` bounds the file and what it unpacks to, `max_pages` the pages of a PDF and the
-    slides of a deck. `max_seconds` is wall-clock time, for the whole file or, in a file of rows,
-    for the next thousand rows. `memory_mb` (2^20 bytes) bounds the address space of a parser
-    process. Raise `InputError` for limits under which nothing could be read.
+    `max_bytes` limits the file and its unpacked size, `max_pages` the pages of a PDF and the
+    slides of a presentation. `max_seconds` limits the wall-clock time of a file or, in a file of
+    rows, of each thousand rows. `memory_mb` (2^20 bytes) limits the address space of a parser
+    process. Raise `InputError` for limits too low to read anything.
     """
 
     max_bytes: int = 100_000_000
@@ -80,14 +80,14 @@ class ParseLimits:
                 raise InputError(f"{name}={shown(value)}: {expected}")
 
     def check_bytes(self, size: int, subject: str = "the file has") -> None:
-        """Raise `SourceError` if `size` bytes are too many."""
+        """Raise `SourceError` if `size` is over `max_bytes`."""
         if size > self.max_bytes:
             raise SourceError(
                 f"{subject} {size:,} bytes: the limit is {self.max_bytes:,} (max_bytes)"
             )
 
     def check_pages(self, pages: int) -> None:
-        """Raise `SourceError` if `pages` are too many."""
+        """Raise `SourceError` if `pages` is over `max_pages`."""
         if pages > self.max_pages:
             raise SourceError(
                 f"it has {pages:,} pages: the limit is {self.max_pages:,} (max_pages)"
@@ -109,7 +109,7 @@ NO_LIMITS = ParseLimits(MAX_LIMIT, MAX_LIMIT, MAX_LIMIT, MAX_LIMIT)
 
 @dataclass(frozen=True, slots=True)
 class ParseOptions:
-    """All that parsing a file depends on. With `with_text` documents keep their whole text."""
+    """All options of parsing a file. With `with_text` chunked documents have their whole text."""
 
     columns: Columns = Columns()
     limits: ParseLimits = ParseLimits()
@@ -117,7 +117,7 @@ class ParseOptions:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "ParseOptions":
-        """Options from the dict that `dataclasses.asdict` made of them."""
+        """Read the result of `dataclasses.asdict`."""
         return cls(Columns(**value["columns"]), ParseLimits(**value["limits"]), value["with_text"])
 
 

@@ -12,9 +12,9 @@ from resift.index.parsing.row_reader import RowReader
 _DELIMITERS = ",;\t|"
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,14})\Z", re.ASCII)
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?\Z", re.ASCII)
-# A quote that is never closed reads to the end of the file: many of them take quadratic time.
+# The parser reads from an unclosed quote to the end of the file: many take quadratic time.
 _MAX_UNCLOSED = 10
-# The line above the first row in which Excel names the delimiter.
+# The line before the first row in which Excel names the delimiter.
 _SEPARATOR = re.compile(r"\s*sep=([^\"\w\n])\s*\Z", re.IGNORECASE)
 
 _Row = tuple[int, list[str]]
@@ -22,12 +22,12 @@ _Row = tuple[int, list[str]]
 
 
 def parse_csv(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
-    """Read rows by the names in the first; a document's `row` is the line on which it begins.
+    """Read rows by the column names in the first; a document's `row` is its first line.
 
-    The delimiter is the one of ``, ; tab |`` that the first line has most of, or what a line
-    ``sep=;`` above it names. Of columns with the same name the first is read. A column of metadata
-    whose every value is a number without leading zeros holds numbers; all others hold strings.
-    Empty fields are left out. Raise `SourceError` if there is no text column.
+    The delimiter is named by a line ``sep=;`` before the first row, or is the most frequent of
+    ``, ; tab |`` in that row. Of columns with the same name the first is read. A metadata column
+    holds numbers if all its values are numbers without leading zeros, otherwise strings. Empty
+    fields are left out. Raise `SourceError` if the text column is missing.
     """
     csv.field_size_limit(max(csv.field_size_limit(), len(data) + 1))
     decoded = decode_rows(data)
@@ -36,10 +36,7 @@ def parse_csv(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Parsed
     reader = _read(decoded.text.split("\n"), rows)
     line, header = next(reader, (0, []))
     names = [name.strip() for name in header]
-    rows.require_columns(names)
-    index_by_name = {name: names.index(name) for name in names}
-    for name in (name for name in index_by_name if names.count(name) > 1):
-        rows.add_problem(line, f"more than one column is called {name!r}: only the first is read")
+    index_by_name = rows.index_columns(names, line)
     records = [(number, row) for number, row in reader if _fits(number, row, names, rows)]
     types = {
         name: str if name in columns.not_metadata else _column_type(records, index)
@@ -53,7 +50,7 @@ def parse_csv(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Parsed
 
 
 def _read(lines: list[str], rows: RowReader) -> Iterator[_Row]:
-    """Rows with the line that each begins on; after one that is not CSV go on at the next line."""
+    """Yield rows with their first line; after a row that is not CSV continue at the next line."""
     at = next((index for index, line in enumerate(lines) if line.strip()), 0)
     separator = _SEPARATOR.match(lines[at])
     at += separator is not None
@@ -87,7 +84,7 @@ def _fits(number: int, row: list[str], names: Sequence[str], rows: RowReader) ->
 
 
 def _column_type(records: Sequence[_Row], index: int) -> type[str] | type[int] | type[float]:
-    """The type of a column of metadata: a number if all of its values are numbers."""
+    """Return the type of a metadata column: a number if all its values are numbers."""
     values = [row[index] for _, row in records if index < len(row) and row[index]]
     if not all(map(_NUMBER.match, values)):
         return str

@@ -1,4 +1,4 @@
-"""HTML to the text that a reader of the page sees, a section a heading."""
+"""HTML: extracts the text that a reader of the page sees, with a section for each heading."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -23,8 +23,8 @@ _PAGE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _TEMPLATE = re.compile(r"<(/?)template\b", re.IGNORECASE)
-# What no reader sees, and what stands around a page's text. A page that has nothing but the latter
-# is read with it: pages of links, of a dialogue, of what is shown without scripts.
+# Elements that no reader sees, and elements around a page's text. The latter are read only if the
+# page has no other text: pages of links, of a dialogue, of content shown without scripts.
 _NEVER = frozenset("script style head canvas svg object iframe -comment".split())
 _AROUND = frozenset("nav noscript template button select dialog".split())
 _BLOCKS = frozenset(
@@ -37,18 +37,18 @@ _PARAGRAPHS = _BLOCKS - set("br dd dt legend li option td th tr thead tbody tfoo
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _SPACES = re.compile(r"\s+")
 _CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
-# In XML every element may close itself; in HTML <script/> stays open and swallows the page.
+# In XML every element may close itself; in HTML <script/> stays open until the end of the page.
 _SELF_CLOSED = re.compile(r"<([A-Za-z][\w:-]*)((?:\s[^<>]*)?)/>")
 _VOID = frozenset(
     "area base br col embed hr img input link meta param source track wbr basefont frame".split()
 )
-# Only layout tables have these in their cells, unless the table names its columns.
+# Elements that only layout tables have in their cells, unless the table names its columns.
 _LAYOUT = "table, h1, h2, h3, h4, h5, h6, pre"
-# Only layout tables have these in a table of one row: columns of a page.
+# Elements that only layout tables have if they have one row, which are the columns of a page.
 _LAYOUT_OF_ONE_ROW = "p, div, ul, ol, section, article"
-# Wider or taller cells are claims of a broken page.
+# Broken pages declare wider or taller cells.
 _MAX_SPAN = 64
-# A cell that spans rows is repeated in each of them, unless it is a whole text.
+# A cell that spans rows is repeated in each row, unless its text is longer.
 _MAX_REPEATED = 80
 
 
@@ -60,7 +60,7 @@ def is_page(data: bytes) -> bool:
 def parse_html(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
     """Read a page; its title is ``<title>``, else the first ``<h1>``, else the file's name.
 
-    A data table becomes one line a row. Raise `SourceError` for a page of frames, whose text is in
+    Rows of data tables become lines. Raise `SourceError` for a page of frames, whose text is in
     other files.
     """
     lexbor = require("selectolax.lexbor", "index")
@@ -78,11 +78,11 @@ def parse_html(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Parse
         page = _read(lexbor.LexborHTMLParser(shown), title, _NEVER)
     if page.is_empty and tree.css_first("frameset") is not None:
         raise SourceError("a page of frames: its text is in the pages that it shows")
-    return ParsedFile((page.document(key, title),), decoded.problems)
+    return ParsedFile((page.build(key, title),), decoded.problems)
 
 
 def _from_xhtml(xml: str) -> str:
-    """XHTML as HTML: self-closed elements get an end tag, CDATA sections become text."""
+    """Convert XHTML to HTML: self-closed elements get an end tag, CDATA sections become text."""
     closed = _SELF_CLOSED.sub(
         lambda m: m[0] if m[1].lower() in _VOID else f"<{m[1]}{m[2]}></{m[1]}>", xml
     )
@@ -97,23 +97,23 @@ def _read(tree: Any, title: str, skipped: frozenset[str]) -> TextBuilder:
 
 
 def _walk(root: Any, page: TextBuilder, skipped: frozenset[str], *, is_cell: bool = False) -> None:
-    """Add the text below `root`, without recursion: pages nest deeper than Python's stack."""
+    """Add the text below `root`; not recursive, because pages nest deeper than Python's stack."""
     stack: list[tuple[Any, bool, bool]] = [(root, False, False)]
     while stack:
         node, is_end, is_verbatim = stack.pop()
         tag = node.tag
         if tag == "-text":
-            (page.verbatim if is_verbatim else page.words)(node.text_content or "")
+            (page.add_verbatim if is_verbatim else page.add_words)(node.text_content or "")
             continue
         if tag in _BLOCKS:
-            page.gap("\n\n" if tag in _PARAGRAPHS else "\n")
+            page.add_gap("\n\n" if tag in _PARAGRAPHS else "\n")
         if is_end or tag in skipped:
             continue
         if tag == "table" and not is_cell and (table := _data_table(node)):
             _add_table(table, page, skipped)
             continue
         if tag in _HEADINGS and not is_cell:
-            page.heading(_HEADINGS[tag], _line(node))
+            page.start_section(_HEADINGS[tag], _line(node))
         stack.append((node, True, is_verbatim))
         children = [(child, False, is_verbatim or tag == "pre") for child in _children(node)]
         stack.extend(reversed(children))
@@ -132,9 +132,9 @@ def _line(node: Any) -> str:
 
 @dataclass(slots=True)
 class _DataTable:
-    """The cell nodes of each row, how many rows are the head, and the caption's node.
+    """The cell nodes of each row, the number of head rows, and the caption's node.
 
-    `part_starts` are the rows that begin a part of the table: no cell spans into one.
+    `part_starts` are the rows that begin a part of the table, into which no cell above may span.
     """
 
     rows: list[list[Any]] = field(default_factory=list)
@@ -144,7 +144,7 @@ class _DataTable:
 
 
 def _data_table(node: Any) -> _DataTable | None:
-    """The structure of a ``<table>``; None for a layout, whose cells are read as blocks."""
+    """Read the structure of a ``<table>``; None for a layout table, whose cells are blocks."""
     role = node.attributes.get("role") or ""
     if role.strip().lower() in ("presentation", "none"):
         return None
@@ -172,7 +172,7 @@ def _data_table(node: Any) -> _DataTable | None:
 
 
 def _rows(node: Any, table: _DataTable) -> Iterator[tuple[Any, bool]]:
-    """The table's rows, and whether they stand in its ``<thead>``; sets the table's caption."""
+    """Yield the table's rows, with whether they are in its ``<thead>``; set the table's caption."""
     for child in _children(node):
         if child.tag == "tr":
             yield child, False
@@ -194,13 +194,13 @@ def _add_table(table: _DataTable, page: TextBuilder, skipped: frozenset[str]) ->
 
     if table.caption is not None:
         _walk(table.caption, page, skipped)
-    page.table(_grid(table, text_of))
+    page.add_table(_grid(table, text_of))
 
 
 def _grid(table: _DataTable, text_of: Callable[[Any], str]) -> Grid:
-    """The texts of the cells in their columns; a short one that spans rows is in each of them."""
+    """Put the texts of cells into their columns; repeat a short text in all rows it spans."""
     rows: list[list[str]] = []
-    spans: dict[int, tuple[int, str]] = {}  # by column: rows that a cell still spans, its text
+    spans: dict[int, tuple[int, str]] = {}  # by column: the rows still to span, and the text
     head = 0
     for number, cells in enumerate(table.rows):
         row: list[str] = []
@@ -223,7 +223,7 @@ def _grid(table: _DataTable, text_of: Callable[[Any], str]) -> Grid:
 
 
 def _fill_from_spans(row: list[str], spans: dict[int, tuple[int, str]]) -> None:
-    """Append the cells that span into the next columns of this row from the rows above."""
+    """Append the cells of rows above that span into the next columns of this row."""
     while (span := spans.pop(len(row), None)) is not None:
         height, text = span
         if height > 1:
@@ -233,6 +233,6 @@ def _fill_from_spans(row: list[str], spans: dict[int, tuple[int, str]]) -> None:
 
 def _span(cell: Any, name: str) -> int:
     digits = (cell.attributes.get(name) or "1").strip()
-    if name == "rowspan" and digits == "0":  # to the end of its part
+    if name == "rowspan" and digits == "0":  # up to the end of the part of the table
         return _MAX_SPAN
     return min(max(int(digits), 1), _MAX_SPAN) if digits.isdecimal() and len(digits) < 9 else 1

@@ -1,4 +1,4 @@
-"""JSON Lines: one document a line. A line that cannot be read costs only itself."""
+"""JSON Lines: one document a line. A line that cannot be read is skipped."""
 
 import json
 import re
@@ -16,8 +16,8 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 def parse_jsonl(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
     """Read one object a line; fields that are not one of the columns become metadata.
 
-    The text is taken literally, even if it looks like HTML. Raise `SourceError` where the whole
-    file is one JSON value, written over many lines or as one array.
+    The text is literal, even if it looks like HTML. Raise `SourceError` if the whole file is one
+    JSON value, an array or an object over several lines.
     """
     decoded = decode_rows(data)
     rows = RowReader(options.columns, problems=decoded.problems)
@@ -32,13 +32,13 @@ def parse_jsonl(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Pars
         except RecursionError:
             rows.add_problem(number, "its lists and objects are nested too deep")
     parsed = rows.parsed()
-    if not parsed.documents and _is_one_value(lines):
+    if not parsed.documents and _is_single_json_value(lines):
         raise SourceError("one JSON value, but no object a line: write each object on its line")
     return parsed
 
 
-def _is_one_value(lines: list[str]) -> bool:
-    """Whether it is JSON but not JSON Lines: an array, or pretty-printed objects."""
+def _is_single_json_value(lines: list[str]) -> bool:
+    """Whether a file is JSON but not JSON Lines: an array, or pretty-printed objects."""
     first = next((line.strip() for line in lines if line.strip()), "")
     if first[:1] != "[" and first != "{":
         return False
@@ -66,4 +66,4 @@ def _fields(line: str) -> dict[str, Any]:
 
 
 def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"not JSON ({constant} is no number)")
+    raise ValueError(f"not JSON ({constant} is not a number)")

@@ -1,7 +1,7 @@
-"""Office files, books and mails to text, by kreuzberg. A section a heading, a slide or a sheet.
+"""Office files, e-books and mails, by kreuzberg, with a section for each heading or slide.
 
-kreuzberg finds the blocks and this module joins them: so headings are known where they stand, and
-a table is one line a row.
+kreuzberg extracts blocks. This module joins them, so that sections begin at headings, and rows of
+tables become lines.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Any
 
 from resift.errors import SourceError
 from resift.extras import require
-from resift.index.parsing.charset import without_controls
+from resift.index.parsing.charset import replace_controls
 from resift.index.parsing.documents import Grid, ParsedFile, TextBuilder
 from resift.index.parsing.options import DEFAULTS, ParseLimits, ParseOptions
 
@@ -30,7 +30,7 @@ _MIME_TYPES = {**_ZIPPED, ".rtf": "application/rtf", ".eml": "message/rfc822"}
 ZIPPED_SUFFIXES = tuple(_ZIPPED)
 OFFICE_SUFFIXES = tuple(_MIME_TYPES)
 
-# What zipfile raises beside BadZipFile: for a password, an unknown method, impossible lengths.
+# The errors of zipfile, also for a password, an unknown method, and impossible lengths.
 _ZIP_ERRORS = (
     zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, ValueError, EOFError, OSError
 )  # fmt: skip
@@ -39,8 +39,8 @@ _SLIDE = "@@slide-{page_num}@@"
 _SLIDES = re.compile(r"^@@slide-(\d+)@@$", re.MULTILINE)
 _MAX_HEADING = 120
 
-# kreuzberg 4 drops entities such as ``&amp;`` from Word files: "R&D" becomes "RD". They are
-# replaced by private-use characters before it reads a file, and restored in what it returns.
+# kreuzberg 4 drops entities such as ``&amp;`` from Word files: "R&D" becomes "RD". So they are
+# replaced by private-use characters before it reads a file, and restored in its results.
 _NAMED_ENTITIES = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 _MARK_BY_CHAR = {char: chr(0xF8D0 + i) for i, char in enumerate(_NAMED_ENTITIES.values())}
 _CHAR_BY_MARK = {ord(mark): char for char, mark in _MARK_BY_CHAR.items()}
@@ -48,14 +48,14 @@ _ENTITY = re.compile(rb"&(?:(amp|lt|gt|quot|apos)|#(\d{1,7})|#x([0-9a-fA-F]{1,6}
 
 
 def parse_office(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
-    """Read one file; its title is the one in its properties, its subject or its name.
+    """Read one file; its title is in its properties, or is a mail's subject or the file's name.
 
-    Headers and footers of pages are left out. `page` is the number of a slide; other files have
-    pages only in print. Attachments of a mail are not read.
+    Headers and footers of pages are left out. `page` is the number of a slide; other files have no
+    pages. Attachments of a mail are not read.
     """
     suffix = PurePosixPath(key).suffix.lower()
     if suffix in _ZIPPED:
-        data = _checked_archive(suffix, data, options.limits)
+        data = _check_archive(suffix, data, options.limits)
     elif suffix == ".rtf" and not data.lstrip().startswith(b"{\\rtf"):
         raise SourceError(f"not a readable {suffix}: damaged, or something else under that name")
     result = _extract(suffix, data)
@@ -64,11 +64,11 @@ def parse_office(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Par
         builder = _slides(result.content, options.limits)
     else:
         builder = _blocks(result.document["nodes"] if result.document else (), title)
-    return ParsedFile((builder.document(key, title),))
+    return ParsedFile((builder.build(key, title),))
 
 
-def _checked_archive(suffix: str, data: bytes, limits: ParseLimits) -> bytes:
-    """An archive to read; raise `SourceError` if it is none, or declares to unpack to too much."""
+def _check_archive(suffix: str, data: bytes, limits: ParseLimits) -> bytes:
+    """Return an archive to read; raise `SourceError` if it is damaged or unpacks to too much."""
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
@@ -88,7 +88,7 @@ def _extract(suffix: str, data: bytes) -> Any:
         enable_quality_processing=False,
         disable_ocr=True,
         include_document_structure=not is_deck,
-        # The document structure has no numbers of slides.
+        # The document structure does not contain the numbers of slides.
         pages=kreuzberg.PageConfig(insert_page_markers=True, marker_format=f"\n\n{_SLIDE}\n\n")
         if is_deck
         else None,
@@ -102,11 +102,11 @@ def _extract(suffix: str, data: bytes) -> Any:
 
 def _title(metadata: Mapping[str, Any]) -> str:
     title = metadata.get("title") or metadata.get("subject") or ""
-    return _show_entities(" ".join(without_controls(str(title)).split()))
+    return _restore_entities(" ".join(replace_controls(str(title)).split()))
 
 
 def _slides(content: str, limits: ParseLimits) -> TextBuilder:
-    """The text of all slides, with their notes; a section a slide, headed by its first line."""
+    """Add all slides with their notes; each is a section, and its first line the heading."""
     before, *rest = _SLIDES.split(content)
     limits.check_pages(len(rest) // 2)
     builder = TextBuilder("")
@@ -114,30 +114,30 @@ def _slides(content: str, limits: ParseLimits) -> TextBuilder:
     for number, body in zip(rest[::2], rest[1::2], strict=True):
         first, _, _ = body.strip().partition("\n")
         builder.page = int(number)
-        builder.heading(1, first if len(first) <= _MAX_HEADING else "")
+        builder.start_section(1, first if len(first) <= _MAX_HEADING else "")
         _add_block(builder, body)
     return builder
 
 
 def _blocks(nodes: Iterable[Mapping[str, Any]], title: str) -> TextBuilder:
-    """The text of a file's blocks in reading order."""
+    """Add the blocks of a file in reading order."""
     builder = TextBuilder(title)
     for node in nodes:
         content = node["content"]
         if node.get("content_layer", "body") in ("header", "footer"):
             continue
         if content["node_type"] == "table":
-            builder.table(_grid(content["grid"]["cells"]))
+            builder.add_table(_grid(content["grid"]["cells"]))
             continue
-        text = _show_entities(_block_text(content))
+        text = _restore_entities(_block_text(content))
         if content["node_type"] in ("heading", "title"):
-            builder.heading(content.get("level", 1), " ".join(text.split()))
+            builder.start_section(content.get("level", 1), " ".join(text.split()))
         _add_block(builder, text)
     return builder
 
 
 def _add_block(builder: TextBuilder, text: str) -> None:
-    builder.block(without_controls(text).strip())
+    builder.add_block(replace_controls(text).strip())
 
 
 def _block_text(content: Mapping[str, Any]) -> str:
@@ -146,17 +146,17 @@ def _block_text(content: Mapping[str, Any]) -> str:
         return "\n".join(f"{name}: {value}" for name, value in content["entries"])
     if kind == "definition_item":
         return f"{content.get('term', '')}\n{content.get('definition', '')}"
-    if kind == "group":  # its heading is the next block
+    if kind == "group":  # the next block is its heading
         return ""
     return str(content.get("text") or content.get("description") or "")
 
 
 def _grid(cells: Iterable[Mapping[str, Any]]) -> Grid:
-    """The rows that have any text, without empty cells at their ends."""
+    """Make a table of the rows that have text, without empty cells at their ends."""
     rows: dict[int, list[str]] = {}
     head_rows = set()
     for cell in cells:
-        text = without_controls(_show_entities(str(cell["content"]))).strip()
+        text = replace_controls(_restore_entities(str(cell["content"]))).strip()
         rows.setdefault(cell["row"], []).append(text)
         if cell.get("is_header"):
             head_rows.add(cell["row"])
@@ -169,18 +169,18 @@ def _grid(cells: Iterable[Mapping[str, Any]]) -> Grid:
 
 
 def _hide_entities(data: bytes) -> bytes:
-    """The same Word file with marks for entities; raise what `zipfile` raises if it is damaged."""
+    """Replace the entities in a Word file by marks; raise `_ZIP_ERRORS` if it is damaged."""
     hidden = BytesIO()
     with zipfile.ZipFile(BytesIO(data)) as old, zipfile.ZipFile(hidden, "w") as new:
         for entry in old.infolist():
             content = old.read(entry)
             if entry.filename.endswith(".xml"):
-                content = _ENTITY.sub(_mark, content)
+                content = _ENTITY.sub(_entity_to_mark, content)
             new.writestr(entry.filename, content)
     return hidden.getvalue()
 
 
-def _mark(match: re.Match[bytes]) -> bytes:
+def _entity_to_mark(match: re.Match[bytes]) -> bytes:
     named, decimal, hexadecimal = match.groups()
     if named:
         char = _NAMED_ENTITIES[named.decode()]
@@ -192,6 +192,6 @@ def _mark(match: re.Match[bytes]) -> bytes:
     return _MARK_BY_CHAR.get(char, char).encode()
 
 
-def _show_entities(text: str) -> str:
-    """The text with the characters that the marks stand for."""
+def _restore_entities(text: str) -> str:
+    """Replace the marks by the characters of their entities."""
     return text.translate(_CHAR_BY_MARK)

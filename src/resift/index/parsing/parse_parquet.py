@@ -1,4 +1,4 @@
-"""Parquet: every row is a document. It is read batch by batch: a file may unpack to far more."""
+"""Parquet: every row is a document. Reads batch by batch, as a file may unpack to far more."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -17,11 +17,12 @@ _ENCRYPTED = b"PARE"
 
 
 def parse_parquet(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
-    """Read all rows; `row` counts from 1. Raise `SourceError` if there is no text column.
+    """Read all rows; `row` counts from 1. Raise `SourceError` if the text column is missing.
 
-    Metadata holds JSON's types: dates and times as ISO 8601, durations as seconds, decimals as
-    numbers, nested columns as objects and lists. Nulls, NaN and bytes are left out. So is, with a
-    problem, what Python's types cannot hold: a date in the year 10,000, a string that is not UTF-8.
+    Metadata holds JSON types: dates and times as ISO 8601, durations as seconds, decimals as
+    numbers, nested columns as objects and lists. Nulls, NaN and bytes are left out. Values that
+    Python cannot represent are left out and reported: a date in the year 10,000, a string that is
+    not UTF-8.
     """
     if data[-4:] == _ENCRYPTED:
         raise SourceError("an encrypted Parquet file: write it without encryption")
@@ -32,18 +33,14 @@ def parse_parquet(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Pa
     number = 0
     try:
         file = parquet.ParquetFile(arrow.BufferReader(data))
-        names = file.schema_arrow.names
-        rows.require_columns(names)
-        first = {name: names.index(name) for name in names}
-        for name in (name for name in first if names.count(name) > 1):
-            rows.add_problem(1, f"more than one column is called {name!r}: only the first is read")
+        index_by_name = rows.index_columns(file.schema_arrow.names, 1)
         for batch in file.iter_batches(_BATCH, use_threads=False):
-            batch = batch.select(list(first.values()))
+            batch = batch.select(list(index_by_name.values()))
             for fields, problems in _python_rows(arrow, batch, columns):
                 number += 1
                 for reason in problems:
                     rows.add_problem(number, reason)
-                rows.add(number, {columns.text: None, **_plain(fields)})
+                rows.add(number, {columns.text: None, **_to_json_types(fields)})
     except MemoryError:  # Arrow's MemoryError is an ArrowException as well
         raise
     except (arrow.ArrowException, OSError) as error:
@@ -55,12 +52,12 @@ def parse_parquet(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Pa
 def _python_rows(
     arrow: Any, batch: Any, columns: Columns
 ) -> Iterator[tuple[dict[str, Any], list[str]]]:
-    """Each row's values, and a problem for each value that Python's types cannot hold.
+    """Yield each row's values, and a problem for each value that Python cannot represent.
 
-    Value by value only where a whole batch fails: that is slower, but loses no other value.
+    If converting a whole batch fails, values are converted one by one, which is slower.
     """
     try:
-        for row in _python_types(arrow, batch, columns).to_pylist():
+        for row in _cast_to_python_types(arrow, batch, columns).to_pylist():
             yield row, []
         return
     except MemoryError:
@@ -73,7 +70,7 @@ def _python_rows(
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             cell = arrow.record_batch([column.slice(index, 1)], [name])
             try:
-                fields |= _python_types(arrow, cell, columns).to_pylist()[0]
+                fields |= _cast_to_python_types(arrow, cell, columns).to_pylist()[0]
             except MemoryError:
                 raise
             except (ValueError, OverflowError, arrow.ArrowException) as error:
@@ -82,10 +79,10 @@ def _python_rows(
         yield fields, problems
 
 
-def _python_types(arrow: Any, batch: Any, columns: Columns) -> Any:
-    """The batch with types that Python can hold: microseconds, and strings for the columns of text.
+def _cast_to_python_types(arrow: Any, batch: Any, columns: Columns) -> Any:
+    """Cast a batch to types that Python has: microseconds, and strings for the columns of text.
 
-    Some writers store strings as bytes. Whether these are UTF-8 shows when they are read.
+    Some writers store strings as bytes; those that are not UTF-8 fail when they are read.
     """
     types = arrow.types
     fields = []
@@ -105,8 +102,8 @@ def _python_types(arrow: Any, batch: Any, columns: Columns) -> Any:
     return batch.cast(arrow.schema(fields), safe=False)
 
 
-def _plain(value: Any) -> Any:
-    """An Arrow value as JSON's types; None for what JSON has no type for."""
+def _to_json_types(value: Any) -> Any:
+    """Convert a value to JSON types; None if there is no such type."""
     if isinstance(value, str | bool | int) or value is None:
         return value
     if isinstance(value, float | Decimal):
@@ -116,8 +113,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, Mapping):
-        plain = ((str(name), _plain(inner)) for name, inner in value.items())
+        plain = ((str(name), _to_json_types(inner)) for name, inner in value.items())
         return {name: inner for name, inner in plain if inner is not None}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [_to_json_types(inner) for inner in value]
     return None

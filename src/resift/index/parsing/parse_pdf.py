@@ -1,4 +1,4 @@
-"""PDF to its text layer, a section a page. Scanned pages have none: there is no OCR."""
+"""PDF: extracts the text layer, with a section for each page. Does not run OCR on scanned pages."""
 
 import re
 import threading
@@ -11,26 +11,26 @@ from resift.extras import require
 from resift.index.parsing.documents import ParsedFile, TextBuilder
 from resift.index.parsing.options import DEFAULTS, ParseOptions
 
-# PDFium keeps global state: two threads must never be in it at once.
+# PDFium has global state, so only one thread may use it at a time.
 _PDFIUM = threading.Lock()
-# What PDFium writes where a word was hyphenated at the end of a line.
+# PDFium's mark of a word that was hyphenated at the end of a line.
 _HYPHEN = re.compile("(?:\ufffe|\x02)\\s*")
-# Letters that typesetters join, and soft hyphens.
+# Ligatures and soft hyphens.
 _LIGATURES = str.maketrans(
     {"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl",
      "\ufb05": "st", "\ufb06": "st", "\u00ad": ""}
 )  # fmt: skip
-# What a PDF ends with, within so many of its last bytes.
+# The end mark of a PDF, which is within its last bytes.
 _END, _TAIL = b"%%EOF", 2_048
-# Pages that are named one by one; more are counted.
+# The number of problems that are listed; more are only counted.
 _MAX_PROBLEMS = 20
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0e-\x1f]")
 
 
 def parse_pdf(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
-    """Read the text of all pages; raise `SourceError` where there is none to read.
+    """Read the text of all pages; raise `SourceError` if there is none.
 
-    A page that cannot be read, or a missing end of the file, is a problem; the rest is read.
+    Unreadable pages and a missing end of the file are reported as problems; the rest is read.
     """
     problems: list[str] = []
     pdfium = require("pypdfium2", "index")
@@ -41,13 +41,17 @@ def parse_pdf(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Parsed
                 title = _clean(pdf.get_metadata_value("Title")) or PurePosixPath(key).stem
                 pages = [_clean(_page_text(pdf, number, problems)) for number in range(len(pdf))]
         except pdfium.PdfiumError as error:
-            raise SourceError(_reason(error)) from error
+            if "password" in str(error).lower():
+                raise SourceError("an encrypted PDF: remove its password first") from error
+            raise SourceError(
+                "not a readable PDF: damaged, or something else under that name"
+            ) from error
     builder = TextBuilder(title)
     for number, page in enumerate(pages, start=1):
         if page:
             builder.page = number
-            builder.heading(1, "")
-            builder.block(page)
+            builder.start_section(1, "")
+            builder.add_block(page)
     if len(problems) > _MAX_PROBLEMS:
         more = f"and {len(problems) - _MAX_PROBLEMS:,} more pages that cannot be read"
         problems[_MAX_PROBLEMS:] = [more]
@@ -56,7 +60,7 @@ def parse_pdf(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Parsed
     if builder.is_empty:
         reason = f" ({problems[0]})" if problems else ": scanned? Run OCR on it first"
         raise SourceError(f"a PDF without a text layer in its {len(pages)} pages{reason}")
-    return ParsedFile((builder.document(key, title),), tuple(problems))
+    return ParsedFile((builder.build(key, title),), tuple(problems))
 
 
 def _page_text(pdf: Any, number: int, problems: list[str]) -> str:
@@ -76,9 +80,3 @@ def _page_text(pdf: Any, number: int, problems: list[str]) -> str:
 def _clean(text: str) -> str:
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
     return _UNPRINTABLE.sub("", _HYPHEN.sub("", lines)).translate(_LIGATURES).strip()
-
-
-def _reason(error: Exception) -> str:
-    if "password" in str(error).lower():
-        return "an encrypted PDF: remove its password first"
-    return "not a readable PDF: damaged, or something else under that name"

@@ -1,7 +1,7 @@
-"""Plain text and Markdown. The text is kept as it is written, so its offsets are the file's.
+"""Plain text and Markdown. The text is not changed, so offsets are those of the file.
 
-A file that begins as an HTML page is read as one, whatever its name is. Where a Markdown table is
-cut into chunks, `chunking` repeats its head.
+A file that begins like an HTML page is read as HTML. If a Markdown table is cut into chunks,
+`chunking` repeats its head.
 """
 
 import re
@@ -13,10 +13,10 @@ from resift.index.parsing.documents import Outline, ParsedDocument, ParsedFile, 
 from resift.index.parsing.options import DEFAULTS, ParseOptions
 from resift.index.parsing.parse_html import is_page, parse_html
 
-# These are written so that no line matches in two ways: backtracking on a long one is quadratic.
+# No line may match these in two ways, because backtracking on a long line is quadratic.
 _HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t](.*))?$")
 _UNDERLINE = re.compile(r" {0,3}(=+|-+)[ \t]*$")
-# A line that is no item, quote, row, tag or code: one that an underline makes a heading.
+# A line that is not a list item, quote, table row, tag or code: an underline makes it a heading.
 _PARAGRAPH = re.compile(r" {0,3}(?![-*+>|<=]|\d{1,9}[.)][ \t])\S")
 _RULE = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)$")
@@ -39,7 +39,7 @@ _TOML_TITLE = re.compile(rf"^title[ \t]*=[ \t]*{_VALUE}", re.MULTILINE)
 
 
 def parse_plain(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
-    """A text file: one section, its title is the file's name."""
+    """Read a text file as one section; its title is the file's name."""
     if is_page(data):
         return parse_html(key, data, options)
     decoded = decode(data)
@@ -49,7 +49,7 @@ def parse_plain(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Pars
 
 
 def parse_markdown(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
-    """Markdown: a section a heading; the title is the front matter's, the first H1 or the name."""
+    """Read Markdown; the title is the front matter's, the first H1's or the file's name."""
     if is_page(data):
         return parse_html(key, data, options)
     decoded = decode(data)
@@ -62,7 +62,7 @@ def parse_markdown(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> P
     outline = Outline(title, body)
     last = body
     for at, level, name in headings:
-        outline.heading(at, level, name, text[last:at])
+        outline.start_section(at, level, name, text[last:at])
         last = at
     sections = outline.finish(len(text), text[last:])
     document = ParsedDocument(key, title, text, sections, tables=tuple(_tables(lines)))
@@ -70,7 +70,7 @@ def parse_markdown(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> P
 
 
 def _front_matter(text: str) -> tuple[int, str]:
-    """Where the front matter ends, and the title in it; text between two rules is none."""
+    """Return the end of the front matter, and its title; 0 if there is none."""
     for block, title in ((_YAML, _YAML_TITLE), (_TOML, _TOML_TITLE)):
         if match := block.match(text):
             named = title.search(match.group())
@@ -80,12 +80,12 @@ def _front_matter(text: str) -> tuple[int, str]:
 
 
 def _lines_outside_code(text: str, at: int) -> Iterator[tuple[int, str]]:
-    """Give (offset, line) of the lines from `at` on that are outside code fences."""
+    """Yield (offset, line) of the lines from `at` on that are outside code fences."""
     fence = ""
     for line in text[at:].split("\n"):
         marks = _FENCE.match(line)
         if fence:
-            # Only a bare run of the same mark, at least as long, closes a fence.
+            # Only the same marks, at least as many and alone in a line, close a fence.
             if marks and marks.group(1).startswith(fence) and not marks.group(2).strip():
                 fence = ""
         elif marks:
@@ -96,7 +96,7 @@ def _lines_outside_code(text: str, at: int) -> Iterator[tuple[int, str]]:
 
 
 def _headings(lines: list[tuple[int, str]]) -> Iterator[tuple[int, int, str]]:
-    """Give (offset, level, name) of the ``#`` lines, and of those underlined with = or -."""
+    """Yield (offset, level, name) of the ``#`` lines, and of lines underlined with = or -."""
     candidate: tuple[int, str] | None = None  # the line above, if it is a paragraph of one line
     follows_blank = True
     for at, line in lines:
@@ -114,14 +114,14 @@ def _headings(lines: list[tuple[int, str]]) -> Iterator[tuple[int, int, str]]:
 
 
 def _without_closing_marks(name: str) -> str:
-    """A heading's name without the ``#`` that may close it after a space."""
+    """Remove the ``#`` that may close a heading after a space."""
     name = name.strip()
     rest = name.rstrip("#")
     return rest.rstrip() if not rest or rest[-1].isspace() else name
 
 
 def _tables(lines: list[tuple[int, str]]) -> Iterator[Table]:
-    """Give the pipe tables: a head, the line of hyphens under it, rows up to one without a pipe."""
+    """Yield the pipe tables: a head, a line of hyphens, and the following lines with a pipe."""
     index = 1
     while index < len(lines):
         (start, head), (at, rule) = lines[index - 1 : index + 1]

@@ -1,7 +1,7 @@
-"""Many files to chunks, in parser processes that are killed where a file takes too much.
+"""Parses many files in parser processes, which are killed if a file exceeds a limit.
 
-`ParserPool` gives results in the order of the files. Each of its `_ParserProcess` starts a `worker`
-when needed and replaces it when it dies.
+`ParserPool` returns results in the order of the files. Each `_ParserProcess` starts a `worker` when
+needed, and another one when it dies.
 """
 
 import os
@@ -27,16 +27,16 @@ T = TypeVar("T")
 FileResult = ChunkedFile | SourceError
 
 _MAX_PROCESSES = 4
-# Files that wait for their turn and results that wait to be taken.
+# The limits for waiting files and for results that have not been read yet.
 _QUEUE_FILES = 256
 _QUEUE_BYTES = 64 << 20
 _SECONDS_BETWEEN_CHECKS = 0.1
-# A parser process loads Python, numpy and a tokenizer first.
+# The time that a parser process may take to load Python, numpy and a tokenizer.
 _START_SECONDS = 60.0
-# The environment variables that a parser gets. Credentials are not among them.
+# The environment variables that a parser gets, without credentials.
 _ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH",
                 "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")  # fmt: skip
-# One process is one core's work, and what threads reserve counts as memory.
+# A process uses one core; the memory that more threads reserve would count for its limit.
 _SINGLE_THREADED = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "1",
@@ -48,7 +48,7 @@ _SINGLE_THREADED = {
 
 @dataclass(slots=True)
 class _Job(Generic[T]):
-    """A file on its way. `size` is in bytes, of the file or, once it is parsed, of its result."""
+    """A file to parse. `size` is the bytes of the file or, once it is parsed, of its result."""
 
     item: T
     size: int
@@ -56,10 +56,10 @@ class _Job(Generic[T]):
 
 
 class ParserPool:
-    """A pool of parser processes, started as they are needed; use it in a ``with``.
+    """A pool of parser processes, started when needed; use it in a ``with`` statement.
 
-    A file that is too large, takes too long, or kills its parser is skipped with its reason, and
-    the others go on.
+    A file that is too large, takes too long, or kills its parser is skipped with a reason; the
+    other files are not affected.
     """
 
     def __init__(self, options: ParseOptions = DEFAULTS, *, processes: int | None = None) -> None:
@@ -94,10 +94,10 @@ class ParserPool:
     def map(
         self, files: Iterable[tuple[T, str, bytes | SourceError]]
     ) -> Iterator[tuple[T, FileResult]]:
-        """Each (item, key, bytes) as (item, result), in the same order.
+        """Parse each (item, key, bytes); yield (item, result) in the same order.
 
-        About 64 MB of files are taken ahead. An item that comes with an error keeps it. Raise
-        `ResiftError` if no process starts, and `InputError` outside of a ``with``.
+        About 64 MB of files are read ahead. An item with an error in place of bytes keeps it. Raise
+        `ResiftError` if no process starts, and `InputError` outside of a ``with`` statement.
         """
         if not self._watcher.is_alive():
             raise InputError("this ParserPool is not open: use it in a with statement")
@@ -155,27 +155,27 @@ class _ParserProcess:
     def __init__(self, options: ParseOptions) -> None:
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
-        self._results = 0  # of this process, since it was started
+        self._results = 0  # since the current process was started
         self._lock = threading.Lock()
         self._deadline: float | None = None
         self._was_late = False
         self._is_closed = False
 
     def parse(self, key: str, data: bytes) -> tuple[FileResult, int]:
-        """A file's result, and how many bytes it has.
+        """Parse a file; return its result, and the bytes of the result.
 
-        A file that kills its process is skipped with the reason. It is sent again if the process
-        had read others before: they may be the cause.
+        A file that kills its process is skipped with the reason. If the process had parsed other
+        files before, they may be the cause, and the file is sent to a new process.
         """
         reason = None
         while reason is None:
-            process = self._running()
+            process = self._running_process()
             try:
                 self._set_deadline(self._options.limits.max_seconds)
                 protocol.write(_pipe(process.stdin), [key, len(data)], data)
                 result = self._result(process)
                 self._results += 1
-                if self._clear_deadline():  # killed, though it answered at the last moment
+                if self._clear_deadline():  # killed just after it had sent the result
                     self.end()
                 return result
             except (OSError, EOFError):
@@ -188,7 +188,7 @@ class _ParserProcess:
         return SourceError(reason), 0
 
     def kill_if_late(self) -> None:
-        """Kill the process if its file is over its time."""
+        """Kill the process if its file has taken too long."""
         with self._lock:
             is_late = self._deadline is not None and time.monotonic() > self._deadline
             if self._process and is_late:
@@ -197,14 +197,14 @@ class _ParserProcess:
                 self._process.kill()
 
     def kill(self) -> None:
-        """Kill the process, and start no other."""
+        """Kill the process, and do not start another one."""
         with self._lock:
             self._is_closed = True
             if self._process:
                 self._process.kill()
 
     def end(self) -> None:
-        """Make sure that the process is gone, with its pipes; no thread may be using it."""
+        """End the process and close its pipes; no other thread may be using it."""
         process = self._process
         if process is None:
             return
@@ -214,14 +214,14 @@ class _ParserProcess:
             try:
                 _pipe(pipe).close()
             except OSError:
-                continue  # what was still to be written is lost
+                continue  # a part that was not sent yet is lost
         with self._lock:
             self._process = None
 
     def _result(self, process: subprocess.Popen[bytes]) -> tuple[FileResult, int]:
-        """One file's result, in one or more parts; each part has its own deadline."""
+        """Receive one file's result, in one or more parts with a deadline each."""
         documents: list[ChunkedDocument] = []
-        # A result cannot be larger than the memory of its parser.
+        # A result cannot be larger than the parser's memory.
         max_bytes = bytes_left = self._options.limits.memory_mb << 20
         while True:
             self._set_deadline(self._options.limits.max_seconds)
@@ -235,16 +235,16 @@ class _ParserProcess:
                 return ChunkedFile(tuple(documents), part.problems), max_bytes - bytes_left
 
     def _skip_reason(self, exit_code: int, was_late: bool) -> str | None:
-        """Why to skip the file at which a process died; None to send it again to a new one."""
+        """Say why to skip a file whose process died; None to send it to a new process."""
         limits = self._options.limits
         if was_late or exit_code == -getattr(signal, "SIGXCPU", 0):
             return limits.too_slow
-        if self._results:  # earlier files may be the cause: try it in a new process
+        if self._results:  # earlier files may be the cause
             return None
         if exit_code in (protocol.EXIT_NO_MEMORY, protocol.EXIT_GROWN):
             return limits.too_large
         return (
-            f"its parser {_death(exit_code)}: the file is damaged, hostile or needs over "
+            f"its parser {_describe_exit(exit_code)}: the file is damaged, hostile or needs over "
             f"{limits.memory_mb:,} MB"
         )
 
@@ -253,17 +253,17 @@ class _ParserProcess:
             self._deadline = time.monotonic() + seconds
 
     def _clear_deadline(self) -> bool:
-        """Whether the process was killed for being late."""
+        """Remove the deadline; return whether the process was killed for being late."""
         with self._lock:
             was_late, self._was_late, self._deadline = self._was_late, False, None
             return was_late
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running_process(self) -> subprocess.Popen[bytes]:
         if self._process and self._process.poll() is None:
             return self._process
         try:
             return self._start()
-        except ResiftError:  # it may have been killed while it started: try once more
+        except ResiftError:  # the process may have been killed while it started: try once more
             return self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -280,7 +280,7 @@ class _ParserProcess:
         except (OSError, EOFError, ValueError) as error:
             self.end()
             raise ResiftError(
-                f"no parser process starts (it {_death(process.returncode)}): run "
+                f"no parser process starts (it {_describe_exit(process.returncode)}): run "
                 f"{sys.executable} -m resift.index.parsing.worker  to see why"
             ) from error
         finally:
@@ -290,7 +290,7 @@ class _ParserProcess:
 
 def _start_worker() -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    # The same packages as here, in the same order; but nothing from the current folder.
+    # The same packages as here, in the same order, but nothing from the current folder.
     packages = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "resift.index.parsing.worker"],
@@ -305,7 +305,7 @@ def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
     return cast(IO[bytes], stream)  # Popen was given PIPE for both
 
 
-def _death(exit_code: int) -> str:
+def _describe_exit(exit_code: int) -> str:
     if exit_code >= 0:
         return f"ended with code {exit_code}"
     try:

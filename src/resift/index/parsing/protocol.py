@@ -1,7 +1,7 @@
-"""What a parser process and its parent send each other: lines of JSON, and files.
+"""The messages between a parser process and its parent: lines of JSON, and files.
 
-Never pickle: a process that has read hostile files must not be able to make its parent run code.
-What it sends is checked.
+Messages are checked, and are not pickled, because a process that has read hostile files must not be
+able to run code in its parent.
 """
 
 import json
@@ -11,13 +11,13 @@ from typing import IO, Any
 from resift.index.parsing.documents import Chunk, ChunkedDocument, ChunkedFile
 
 EXIT_NO_MEMORY = 77
-"""The exit code of a parser that could not get the memory that its file needs."""
+"""The exit code of a parser that could not get the memory for its file."""
 EXIT_GROWN = 78
-"""The exit code of a parser that has grown too large to begin another file."""
+"""The exit code of a parser that has grown too large to parse another file."""
 
 
 def write(stream: IO[bytes], message: Any, body: bytes = b"") -> None:
-    """Send `message` as one line of JSON, and `body` after it."""
+    """Send `message` as one line of JSON, then `body`."""
     line = json.dumps(message, separators=(",", ":"), ensure_ascii=False)
     # A file's name may hold lone surrogates.
     stream.write(line.encode("utf-8", "surrogatepass") + b"\n")
@@ -26,15 +26,15 @@ def write(stream: IO[bytes], message: Any, body: bytes = b"") -> None:
 
 
 def read(stream: IO[bytes]) -> Any:
-    """Wait for a message; raise `EOFError` where the other end is gone."""
+    """Wait for a message; raise `EOFError` if the other process has ended."""
     return json.loads(_line(stream, -1))
 
 
 def read_untrusted(stream: IO[bytes], max_bytes: int) -> tuple[Any, int]:
-    """Wait for a message of a parser, and say how many bytes it has.
+    """Wait for a message of a parser; return it with its number of bytes.
 
-    Raise `EOFError` where the parser is gone, `ValueError` for more than `max_bytes`, for what is
-    no JSON, and for text that cannot be stored.
+    Raise `EOFError` if the parser has ended, and `ValueError` for more than `max_bytes`, for
+    invalid JSON, and for text that cannot be stored.
     """
     line = _line(stream, max_bytes + 1)
     if len(line) > max_bytes:
@@ -50,7 +50,7 @@ def _line(stream: IO[bytes], max_bytes: int) -> bytes:
 
 
 def read_body(stream: IO[bytes], size: int) -> bytes:
-    """The next `size` bytes after a message; raise `EOFError` where the other end is gone."""
+    """Read `size` bytes after a message; raise `EOFError` if the other process has ended."""
     body = stream.read(size)
     if len(body) != size:
         raise EOFError
@@ -58,7 +58,7 @@ def read_body(stream: IO[bytes], size: int) -> bytes:
 
 
 def to_json(documents: Iterable[ChunkedDocument], problems: Sequence[str]) -> dict[str, Any]:
-    """What `from_json` reads: a file or, where it has many documents, a part of one."""
+    """Convert a file, or a part of a file with many documents, to JSON types for `from_json`."""
     rows = [
         [
             document.id, document.title, dict(document.metadata), document.row, document.text,
@@ -71,7 +71,7 @@ def to_json(documents: Iterable[ChunkedDocument], problems: Sequence[str]) -> di
 
 
 def from_json(value: Any) -> ChunkedFile:
-    """The file that `to_json` was given; raise `ValueError` for anything that it did not write."""
+    """Invert `to_json`; raise `ValueError` for anything that it did not write."""
     try:
         documents = tuple(_document(*fields) for fields in value["documents"])
         problems = tuple(_checked(problem, str) for problem in value["problems"])

@@ -1,6 +1,6 @@
-"""Rows to documents: which column is the text, the title and the id; the rest is metadata.
+"""Converts rows of JSON Lines, CSV and Parquet to documents.
 
-JSON Lines, CSV and Parquet hand in their rows here as they read them.
+Columns hold the text, the title and the id; all other columns become metadata.
 """
 
 import json
@@ -10,30 +10,30 @@ from typing import Any
 
 from resift.errors import SourceError
 from resift.index.normalisation import is_visible
-from resift.index.parsing.charset import has_controls, without_controls
+from resift.index.parsing.charset import has_controls, replace_controls
 from resift.index.parsing.documents import ParsedDocument, ParsedFile, Section
 from resift.index.parsing.options import Columns
 
 _MAX_PROBLEMS = 20
-"""Problems of a file that are named one by one; more are counted."""
+"""The number of problems of a file that are listed; more are only counted."""
 _MAX_DEPTH = 64
-"""Levels of lists and objects in metadata: beyond, readers of JSON run out of stack."""
+"""Levels of lists and objects in metadata; with more, readers of JSON run out of stack."""
 _MAX_NAMES = 10_000
 _MAX_SHOWN = 80
 _MAX_REASON = 300
 _MAX_FIELD = 1 << 16
-"""Characters of one field of metadata: it is stored, and can be filtered by, with every passage."""
+"""Characters of one field of metadata, which is stored with every passage."""
 
 
 class RowReader:
-    """Collects the documents of one file. A row that cannot be a document costs only itself."""
+    """Collects the documents of one file; skips rows that cannot be documents."""
 
     def __init__(
         self, columns: Columns, row_word: str = "line", problems: Sequence[str] = ()
     ) -> None:
-        """`row_word` is what a row is called in ids and problems: ``line-3``, ``line 3: …``.
+        """Use `row_word` for a row in ids and problems: ``line-3``, ``line 3: …``.
 
-        `problems` are those of the whole file, which come first.
+        `problems` of the whole file come first.
         """
         self._columns = columns
         self._row_word = row_word
@@ -43,10 +43,10 @@ class RowReader:
         self._uncounted = 0
 
     def require_columns(self, names: Iterable[str]) -> None:
-        """Raise `SourceError` if a table with these columns lacks the text's, or the named id's.
+        """Raise `SourceError` if `names` lack the text column, or an id column that was named.
 
-        A missing text column is a mistake in the options: documents of nothing but titles, or
-        none, would replace those that are indexed.
+        That is a mistake in the options, which would replace the indexed documents by documents
+        without text, or by none.
         """
         names = list(names)
         for name, purpose in ((self._columns.text, "text's"), (self._columns.id, "ids'")):
@@ -58,11 +58,20 @@ class RowReader:
                     f"no column {name!r} in it, but {listed}: name the {purpose} column"
                 )
 
+    def index_columns(self, names: Sequence[str], header_row: int) -> dict[str, int]:
+        """Map each name to its first column; report duplicates; raise as `require_columns`."""
+        self.require_columns(names)
+        index_by_name = {name: names.index(name) for name in names}
+        for name in (name for name in index_by_name if names.count(name) > 1):
+            reason = f"more than one column is called {name!r}: only the first is read"
+            self.add_problem(header_row, reason)
+        return index_by_name
+
     def add(self, number: int, fields: Mapping[str, Any]) -> None:
-        """Add the row with this number, counted from 1; `fields` must hold JSON's types.
+        """Add the row with this number, counted from 1; `fields` must hold JSON types.
 
         A row that the index could not store unchanged is a problem: numbers beyond 64 bits, too
-        deep nesting, a NUL in its text. Other control characters are read as spaces.
+        deep nesting, a NUL in its text. Other control characters become spaces.
         """
         if len(self._names) < _MAX_NAMES:
             self._names |= dict.fromkeys(fields)
@@ -75,7 +84,7 @@ class RowReader:
             self.add_problem(number, str(error))
 
     def add_problem(self, number: int, reason: str) -> None:
-        """Note that the row with this number, or a part of it, cannot be read."""
+        """Record that the row with this number, or a part of it, cannot be read."""
         if len(self._problems) < _MAX_PROBLEMS:
             line = f"{self._row_word} {number}: {reason[:_MAX_REASON]}"
             self._problems.append((number, line))
@@ -83,9 +92,9 @@ class RowReader:
             self._uncounted += 1
 
     def parsed(self) -> ParsedFile:
-        """All documents, and the first problems by row, with a count of the others.
+        """Return all documents and the first problems, ordered by row, with a count of the others.
 
-        Raise `SourceError` where the column of the text, or the one named for ids, is in no row.
+        Raise `SourceError` if no row has the text column, or an id column that was named.
         """
         if self._documents and len(self._names) < _MAX_NAMES:
             self.require_columns(self._names)
@@ -101,7 +110,7 @@ class RowReader:
         if not is_visible(text) and not is_visible(title):
             missing = "" if columns.text in fields else f": it has no field {columns.text!r}"
             raise ValueError(f"no text in it{missing}")
-        # A document of nothing but its title is searched and read by that.
+        # The title is also the text of a document without text.
         text = text if is_visible(text) else title
         metadata = {name: fields[name] for name in fields if name not in columns.not_metadata}
         for name, value in metadata.items():
@@ -119,7 +128,7 @@ class RowReader:
         if id_ == "":
             return f"{self._row_word}-{number}"
         if isinstance(id_, float) and id_.is_integer():
-            id_ = int(id_)  # pandas writes whole numbers so where one of them is missing
+            id_ = int(id_)  # pandas writes whole numbers as floats if a value is missing
         if isinstance(id_, bool) or not isinstance(id_, str | int):
             raise ValueError("expected a string or a whole number as id")
         if isinstance(id_, str) and has_controls(id_):
@@ -135,11 +144,11 @@ def _string(fields: Mapping[str, Any], name: str) -> str:
         raise ValueError(f"expected a string in the field {name!r}, not {type(value).__name__}")
     if "\0" in value:
         raise ValueError(f"a NUL in the field {name!r}: not text")
-    return without_controls(value)
+    return replace_controls(value)
 
 
 def _check_metadata(name: str, value: Any, depth: int = 0) -> None:
-    """Raise `ValueError` for metadata that the index would not give back unchanged."""
+    """Raise `ValueError` for metadata that the index cannot store unchanged."""
     if isinstance(value, int):
         if not -(2**63) <= value < 2**64:
             raise ValueError(f"a number beyond 64 bits in {_shown(name)}: write it as a string")
@@ -154,12 +163,12 @@ def _check_metadata(name: str, value: Any, depth: int = 0) -> None:
 
 
 def _is_large(value: Any) -> bool:
-    """Whether a field is a text or a structure too long to store with every passage."""
+    """Whether a text or structure is too long to be stored with every passage."""
     if isinstance(value, Mapping | list):
         value = json.dumps(value)
     return isinstance(value, str) and len(value) > _MAX_FIELD
 
 
 def _shown(name: str) -> str:
-    """A column's name in a message: on one line, whatever a damaged file names its columns."""
+    """Format a column's name for a message; a damaged file may have any characters in it."""
     return name if name.isprintable() and len(name) <= _MAX_SHOWN else ascii(name[:40])

@@ -1,8 +1,8 @@
-"""What runs in a parser process, ``python -m resift.index.parsing.worker``: fed over pipes.
+"""The program of a parser process, ``python -m resift.index.parsing.worker``. Reads from a pipe.
 
-It reads files that may be hostile: it gets nothing but what to read, and limits its own memory
-and time first. Without a parent it ends: at the end of its input, at a closed output, or when the
-processor time of one file is used up.
+Files may be hostile, so the process gets nothing else, and first limits its memory and time. It
+ends without its parent: at the end of its input, at a closed output, or when a file has used up its
+processor time.
 """
 
 import os
@@ -22,25 +22,25 @@ from resift.index.parsing.options import ParseOptions
 
 try:
     import resource
-except ImportError:  # Windows: the parent's clock is the only limit there
+except ImportError:  # Windows: only the parent's clock limits a file
     resource = None  # type: ignore[assignment]
 
-# Characters, and documents, after which a part of a large file is sent.
+# A large file is sent in parts, after this many characters or documents.
 _PART_CHARACTERS = 1 << 20
 _PART_DOCUMENTS = 1_000
 
 
 def main() -> None:
-    """Serve until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it as well, and decides
+    """Parse files until the parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and decides
     requests, replies = sys.stdin.buffer, _take_stdout()
     with suppress(EOFError, BrokenPipeError):
         _serve(requests, replies)
-    os._exit(0)  # no cleaning up: nothing of a library's state is needed any more
+    os._exit(0)  # libraries need not clean up
 
 
 def _take_stdout() -> IO[bytes]:
-    """The pipe to the parent; what libraries print is dropped."""
+    """Return the pipe to the parent, and drop the output of libraries."""
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return replies
@@ -53,7 +53,7 @@ def _serve(requests: IO[bytes], replies: IO[bytes]) -> None:
     if resource:
         _set_limit(resource.RLIMIT_AS, memory)
     protocol.write(replies, "ready")
-    # Half of what was free at the start must be free for each file.
+    # Half of the memory that was free at the start must be free for each file.
     max_size = (_address_space() + memory) // 2
     while True:
         key, size = protocol.read(requests)
@@ -68,7 +68,7 @@ def _serve(requests: IO[bytes], replies: IO[bytes]) -> None:
 
 
 def _parts(key: str, data: bytes, options: ParseOptions) -> Iterator[dict[str, Any]]:
-    """The file in chunks, in parts of which all but the last say ``more``; or its error."""
+    """Yield the chunked file in parts, all but the last with ``more``; or its error."""
     try:
         _limit_time(options)
         parsed = parse(key, data, options)
@@ -92,7 +92,7 @@ def _parts(key: str, data: bytes, options: ParseOptions) -> Iterator[dict[str, A
 
 
 def _limit_time(options: ParseOptions) -> None:
-    """Let the system end this process if it outlives its parent in the middle of a file."""
+    """Let the system end this process if its parent ends while it parses a file."""
     if resource:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         used = usage.ru_utime + usage.ru_stime
@@ -103,22 +103,22 @@ def _set_limit(kind: int, value: int) -> None:
     _, hard = resource.getrlimit(kind)
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
-    # macOS refuses some limits; the parent's clock still holds there.
+    # macOS refuses some limits; the parent's clock still limits the file.
     with suppress(ValueError, OSError):
         resource.setrlimit(kind, (value, hard))
 
 
 @cache
 def _statm() -> int | None:
-    """The file descriptor of Linux's table of this process's memory."""
+    """Open Linux's file of this process's memory."""
     with suppress(OSError):
         return os.open("/proc/self/statm", os.O_RDONLY)
     return None
 
 
 def _address_space() -> int:
-    """Bytes that this process has reserved; 0 where the system does not say."""
-    # Not getrusage's peak, which is inherited from the parent.
+    """Return the bytes that this process has reserved; 0 if the system does not say."""
+    # `getrusage` reports a peak that is inherited from the parent.
     statm = _statm()
     if statm is None:
         return 0

@@ -9,16 +9,16 @@ from resift.errors import SourceError, SourceLost, Unreadable, Vanished
 from resift.extras import require
 from resift.index.sources.listing import (
     Fetched,
-    OddEntry,
     RawListing,
     SourceObject,
+    UnreadEntry,
     folder_of,
     index_folders,
+    key_problem,
     refuse_large,
-    why_odd,
 )
 from resift.index.storage.client import fetch, open_bucket
-from resift.index.storage.errors import are_credentials_bad, meaning
+from resift.index.storage.errors import are_credentials_bad, describe
 from resift.index.storage.location import Location
 from resift.index.storage.s3_listing import BucketListing, ListedObject, substitute_etag
 
@@ -27,7 +27,7 @@ class Bucket:
     """The objects below a prefix. Threads may share it."""
 
     def __init__(self, location: Location) -> None:
-        """Name the prefix; no request is sent yet."""
+        """Store the location; no request is sent yet."""
         self._location = location
 
     @cached_property
@@ -35,7 +35,7 @@ class Bucket:
         return open_bucket(self._location, patient=True)
 
     def list(self, follow_links: bool) -> RawListing:
-        """List every object; raise `SourceError` where that fails. Buckets have no links."""
+        """List all objects; raise `SourceError` if that fails. Buckets have no links."""
         listing = RawListing(requests=0)
         objects: dict[str, ListedObject] = {}
         prefix = self._location.prefix
@@ -47,24 +47,24 @@ class Bucket:
         indexes = set()
         for key, item in objects.items():
             index = folder_of(key, folders)
-            reason = why_odd(key)
+            reason = key_problem(key)
             if index is not None:
                 indexes.add(index)
             elif not key or (key.endswith("/") and not item.size):
-                continue  # a folder's marker
+                continue  # the marker of a folder
             elif reason:
-                listing.odd.append(OddEntry(key, reason))
+                listing.unsupported.append(UnreadEntry(key, reason))
             else:
                 listing.files.append(self._object(key, item.etag, item.size))
         listing.indexes = sorted(indexes)
         return listing
 
     def is_empty(self) -> bool:
-        """Whether there is no object below the prefix; raise `SourceError` if that is unknown."""
+        """Whether the prefix has no objects; raise `SourceError` if that is unknown."""
         prefix = self._location.prefix
         with _source_errors(self._location.uri):
             page = next(BucketListing(self._location).pages(prefix, page_size=2))
-        return all(item.key == prefix for item in page)  # a folder's marker does not count
+        return all(item.key == prefix for item in page)  # the marker of a folder does not count
 
     def stat(self, key: str) -> SourceObject:
         """Look up one object; raise `SourceError` if it does not exist."""
@@ -79,8 +79,8 @@ class Bucket:
     def read(self, key: str, max_bytes: int | None, version: str | None = None) -> Fetched:
         """Read an object, or an old version of it.
 
-        Raise `Vanished`, `Unreadable`, `SourceError` for a large one, or `SourceLost` if nothing
-        can be read with these credentials.
+        Raise `Vanished`, `Unreadable`, `SourceError` for a large object, or `SourceLost` if these
+        credentials can read nothing.
         """
 
         def check(meta: Mapping[str, Any]) -> None:
@@ -95,8 +95,8 @@ class Bucket:
             raise Vanished("gone since the source was listed") from error
         except Exception as error:  # obstore raises its own classes and built-in ones
             if are_credentials_bad(error):
-                raise SourceLost(f"{self._location.uri}: {meaning(error)}") from error
-            raise Unreadable(f"cannot be read: {meaning(error)}") from error
+                raise SourceLost(f"{self._location.uri}: {describe(error)}") from error
+            raise Unreadable(f"cannot be read: {describe(error)}") from error
 
     def _object(self, key: str, etag: str, size: int) -> SourceObject:
         return SourceObject(key, self._location.child(key), etag, size)
@@ -104,11 +104,11 @@ class Bucket:
 
 @contextmanager
 def _source_errors(uri: str) -> Iterator[None]:
-    """Turn what obstore or a listing raises inside into a `SourceError` that names `uri`."""
+    """Convert errors of obstore or a listing to a `SourceError` that names `uri`."""
     try:
         yield
     except Exception as error:  # obstore raises its own classes and built-in ones
-        raise SourceError(f"{uri}: {meaning(error)}") from error
+        raise SourceError(f"{uri}: {describe(error)}") from error
 
 
 def _etag(meta: Mapping[str, Any]) -> str:

@@ -1,9 +1,9 @@
 """A folder of the local disk as a source.
 
-Names are bytes and read as UTF-8 whatever the locale. An entry that cannot be listed, examined or
-read is named, and the rest is read; only what the system reports as missing counts as deleted.
-Links are followed only on request. Pipes, sockets and devices are never opened for reading, so
-none of them can block a sync.
+File names are decoded as UTF-8, whatever the locale. An entry that cannot be listed or read is
+reported, and the rest is read; only files that the system reports as missing count as deleted.
+Links are followed only on request. Pipes, sockets and devices are never opened, because reading
+them could block a sync.
 """
 
 import errno
@@ -17,12 +17,12 @@ from resift.errors import SourceError, Unreadable, Vanished
 from resift.files import irregular, open_regular, reason
 from resift.index.sources.listing import (
     Fetched,
-    OddEntry,
     RawListing,
     SourceObject,
+    UnreadEntry,
     is_part_of_index,
+    key_problem,
     refuse_large,
-    why_odd,
 )
 from resift.index.storage.location import Location, from_disk, on_disk
 
@@ -34,7 +34,7 @@ _Entry = os.DirEntry[bytes]
 
 @dataclass(frozen=True, slots=True)
 class _Subfolder:
-    """A folder that is still to be listed; `ancestors` are the folders that lead to it."""
+    """A folder still to be listed; `ancestors` are the folders above it."""
 
     path: bytes
     prefix: str
@@ -42,7 +42,7 @@ class _Subfolder:
 
 
 class _Walk:
-    """The listing so far, and the folders that are still to be listed."""
+    """The listing so far, and the folders still to be listed."""
 
     def __init__(self, location: Location, follow_links: bool) -> None:
         self._location = location
@@ -50,8 +50,9 @@ class _Walk:
         self.listing = RawListing()
         self.pending = [_Subfolder(on_disk(location.path), "")]
 
-    def enter(self, folder: _Subfolder) -> None:
-        """List a folder; raise `OSError` if that is not possible for the topmost one."""
+    def list_next(self) -> None:
+        """List a pending folder; raise `OSError` if the topmost folder cannot be listed."""
+        folder = self.pending.pop()
         try:
             with os.scandir(folder.path) as scan:
                 entries = list(scan)
@@ -62,7 +63,7 @@ class _Walk:
             if not folder.prefix:
                 raise
             why = f"the folder cannot be listed: {reason(error)}"
-            self.listing.unseen.append(OddEntry(folder.prefix.rstrip("/"), why, is_folder=True))
+            self.listing.unseen.append(UnreadEntry(folder.prefix.rstrip("/"), why, is_folder=True))
             return
         names = {from_disk(entry.name) for entry in entries}
         for entry in entries:
@@ -73,11 +74,11 @@ class _Walk:
         name = from_disk(entry.name)
         key = folder.prefix + name
         try:
-            # For a link: of its target, if there is one. For all else this needs no system call.
+            # For a link, look at its target. Other entries need no system call.
             is_folder = os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
-            why = why_odd(name) or self._why_not_read(entry)
+            why = key_problem(name) or self._why_not_read(entry)
             if why:
-                self.listing.odd.append(OddEntry(key, why, is_folder))
+                self.listing.unsupported.append(UnreadEntry(key, why, is_folder))
             elif is_folder and is_part_of_index(name, names):
                 self.listing.indexes.append(key)
             elif is_folder:
@@ -88,10 +89,10 @@ class _Walk:
             return  # deleted since the folder was listed
         except OSError as error:
             why = f"cannot be looked at: {reason(error)}"
-            self.listing.unseen.append(OddEntry(key, why, _is_folder(entry)))
+            self.listing.unseen.append(UnreadEntry(key, why, _is_folder(entry)))
 
     def _why_not_read(self, entry: _Entry) -> str | None:
-        """Explain why an entry is not read; raise `OSError` if that is not known."""
+        """Say why an entry is not read, or return None; raise `OSError` if that is unknown."""
         if entry.is_symlink():
             if not self._follow_links:
                 return "a link, and links are followed only with --follow-links"
@@ -107,8 +108,8 @@ class _Walk:
 
     def _add_folder(self, entry: _Entry, key: str, folder: _Subfolder) -> None:
         if self._follow_links and _node(entry.stat()) in folder.ancestors:
-            self.listing.odd.append(
-                OddEntry(key, "a link to a folder that it lies in", is_folder=True)
+            self.listing.unsupported.append(
+                UnreadEntry(key, "a link to a folder that it lies in", is_folder=True)
             )
         else:
             self.pending.append(_Subfolder(entry.path, f"{key}/", folder.ancestors))
@@ -118,15 +119,15 @@ class Folder:
     """The files below one folder. Threads may share it."""
 
     def __init__(self, location: Location) -> None:
-        """Name the folder; it is not read yet."""
+        """Store the location; nothing is read yet."""
         self._location = location
 
     def list(self, follow_links: bool) -> RawListing:
-        """List all files but hidden ones; raise `SourceError` if the folder cannot be listed."""
+        """List all files except hidden ones; raise `SourceError` if the folder cannot be listed."""
         walk = _Walk(self._location, follow_links)
         with _source_errors(self._location.uri):
             while walk.pending:
-                walk.enter(walk.pending.pop())
+                walk.list_next()
         return walk.listing
 
     def stat(self, key: str) -> SourceObject:
@@ -140,9 +141,9 @@ class Folder:
             next(entries, None)
 
     def read(self, key: str, max_bytes: int | None, version: str | None = None) -> Fetched:
-        """Read a file; raise `Vanished`, `Unreadable`, or `SourceError` for a large one.
+        """Read a file; raise `Vanished`, `Unreadable`, or `SourceError` for a large file.
 
-        The ETag is from before the read: a file that is written meanwhile gets another one.
+        The ETag is taken before the read, so a file that is written meanwhile gets another one.
         """
         try:
             with open_regular(self._path(key)) as stream:
@@ -152,7 +153,7 @@ class Folder:
                 while block := stream.read(_BLOCK_BYTES):
                     blocks.append(block)
                     size += len(block)
-                    refuse_large(size, max_bytes)  # it has grown, or has no size, as in /proc
+                    refuse_large(size, max_bytes)  # the file may grow, or have no size, as in /proc
                 return Fetched(b"".join(blocks), _etag(state), None)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise Vanished("gone since the source was listed") from error
@@ -164,9 +165,9 @@ class Folder:
 
 
 def kind_of(path: str) -> str | None:
-    """Tell what a canonical path is: ``file``, ``folder``, "a pipe", …; None if nothing is there.
+    """Return the kind of a canonical path: ``file``, ``folder``, "a pipe", …; None if missing.
 
-    Raise `SourceError` where that is not known.
+    Raise `SourceError` if the kind cannot be determined.
     """
     try:
         mode = os.stat(on_disk(path)).st_mode
@@ -200,7 +201,7 @@ def _node(state: os.stat_result) -> _Node:
 
 
 def _is_folder(entry: _Entry) -> bool | None:
-    """Whether an entry is a folder, as far as the listing of its parent says so."""
+    """Whether an entry is a folder, by the listing of its parent; None if that does not say."""
     try:
         return None if entry.is_symlink() else entry.is_dir()
     except OSError:

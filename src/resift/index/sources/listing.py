@@ -1,4 +1,4 @@
-"""Listings of a folder or a bucket: files, entries that are not read, and indexes among them.
+"""The listing of a folder or a bucket: files, entries that are not read, and indexes.
 
 Does no I/O.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from resift.errors import SourceError
 from resift.index.storage.location import TABLE
 
-_ODD_PARTS = {"": "an empty part", ".": "the part '.'", "..": "the part '..'"}
+_INVALID_PARTS = {"": "an empty part", ".": "the part '.'", "..": "the part '..'"}
 _BESIDE_TABLE = ("manifests", "versions")
 
 
@@ -24,11 +24,8 @@ class SourceObject:
 
 
 @dataclass(frozen=True, slots=True)
-class OddEntry:
-    """An entry that is not read, and why; nothing below a folder is read either.
-
-    `is_folder` is None where that is not known.
-    """
+class UnreadEntry:
+    """An entry that is not read, with the reason. `is_folder` is None if that is unknown."""
 
     key: str
     reason: str
@@ -39,24 +36,23 @@ class OddEntry:
 class RawListing:
     """The entries of a folder or a bucket's prefix.
 
-    `unseen` are entries that exist and could not be examined this time, such as folders without
-    access rights. As nothing is known of them, nothing below them counts as deleted.
-
-    `indexes` are folders that are parts of an index: they hold no documents.
+    `unsupported` entries are never read: links, pipes, files with invalid names. `unseen` entries
+    exist but could not be examined this time, such as folders without access rights; files below
+    them do not count as deleted. `indexes` are folders of an index; they hold no documents.
     """
 
     files: list[SourceObject] = field(default_factory=list)
-    odd: list[OddEntry] = field(default_factory=list)
-    unseen: list[OddEntry] = field(default_factory=list)
+    unsupported: list[UnreadEntry] = field(default_factory=list)
+    unseen: list[UnreadEntry] = field(default_factory=list)
     indexes: list[str] = field(default_factory=list)
     requests: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """An object's bytes, with their ETag and, where the store keeps versions, their version.
+    """An object's bytes, with its ETag and, if the store keeps versions, its version.
 
-    The ETag is that of the read: the object may have changed since it was listed.
+    The ETag comes from the read, because the object may have changed since it was listed.
     """
 
     data: bytes
@@ -64,22 +60,22 @@ class Fetched:
     version: str | None
 
 
-def why_odd(key: str) -> str | None:
-    """Explain why an object of this key is not read; None for a valid key.
+def key_problem(key: str) -> str | None:
+    """Say why an object with this key is not read; None for a valid key.
 
-    Stores accept any bytes as a key. As a path, a key with an empty or dotted part is the same as
-    another one, and control characters break lines, tables and terminals.
+    Stores accept any bytes as a key. A key with an empty or dotted part would be the same path as
+    another key, and control characters break lines, tables and terminals.
     """
     if any("\ud800" <= character <= "\udfff" for character in key):
         return "its name is not UTF-8: rename it"
     for character in key:
         if character < " " or "\x7f" <= character <= "\x9f":
             return f"its name has the control character {character!r}: rename it"
-    odd_part = next((part for part in key.split("/") if part in _ODD_PARTS), None)
-    return None if odd_part is None else f"its name has {_ODD_PARTS[odd_part]}: rename it"
+    part = next((part for part in key.split("/") if part in _INVALID_PARTS), None)
+    return None if part is None else f"its name has {_INVALID_PARTS[part]}: rename it"
 
 
-def shown(key: str) -> str:
+def escape_key(key: str) -> str:
     """Convert a key to text that can be stored: bytes that are not UTF-8 are escaped."""
     return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
@@ -90,11 +86,11 @@ def refuse_large(size: int, max_bytes: int | None) -> None:
         raise SourceError(f"{size:,} bytes, over the limit of {max_bytes:,} (max_bytes)")
 
 
-# An index below its own source would otherwise be indexed, and change with each sync, for ever.
+# An index inside its own source must not be indexed: each sync would change it again.
 
 
 def is_table(name: str) -> bool:
-    """Whether a folder of this name is a Lance table, of resift or of another program."""
+    """Whether a folder with this name is a Lance table, of resift or of another program."""
     return name.lower().endswith(".lance")
 
 

@@ -9,11 +9,11 @@ from resift.extras import require
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """Git's patterns: a key that any of `lines` matches, unless a later one with ``!`` does.
+    """A pattern of Git: matches the keys that one of `lines` matches, except by a later ``!`` line.
 
     ``*.md`` matches at any depth, ``/*.md`` and ``docs/*.md`` in one folder, ``docs/**/*.md`` in
-    all below, ``drafts/`` everything in folders of that name. Raise `InputError` for a line that
-    can match nothing.
+    all folders below, ``drafts/`` everything in folders of that name. Raise `InputError` for a line
+    that can match nothing.
     """
 
     lines: tuple[str, ...]
@@ -31,7 +31,7 @@ class Pattern:
         object.__setattr__(self, "_spec", pathspec.GitIgnoreSpec.from_lines(lines))
 
     def match(self, key: str) -> bool:
-        """Whether a key matches; one that ends with a slash is a folder's."""
+        """Whether a key matches; the key of a folder ends with a slash."""
         return bool(self._spec.match_file(key))
 
 
@@ -45,9 +45,9 @@ def _can_match(pathspec: Any, line: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Globs:
-    """Selects the keys that `include` matches and `exclude` does not; without `include`, all.
+    """Selects the keys that `include` matches and `exclude` does not; without `include`, all keys.
 
-    Both are patterns as in ``.gitignore``, for the key below the source.
+    Both are patterns as in ``.gitignore``, for keys relative to the source.
     """
 
     include: tuple[str, ...] = ()
@@ -62,13 +62,13 @@ class Globs:
             object.__setattr__(self, f"_{name}", pattern)
 
     def match(self, key: str) -> bool:
-        """Whether a file of this key is selected."""
+        """Whether the file with this key is selected."""
         if self.exclude and self._exclude.match(key):
             return False
         return not self.include or self._include.match(key)
 
     def may_match_below(self, folder: str) -> bool:
-        """Whether a folder may hold selected files: it is not excluded as a whole."""
+        """Whether a folder may have selected files: it is not excluded as a whole."""
         return not self.exclude or not self._exclude.match(f"{folder}/")
 
 

@@ -1,6 +1,6 @@
-"""A source of documents: a folder, an ``s3://`` prefix or one file, listed and read.
+"""A source of documents: lists and reads a folder, an ``s3://`` prefix or one file.
 
-Knows how documents are named, not what is in them.
+Knows the names of documents, but not their contents.
 """
 
 import os
@@ -16,36 +16,35 @@ from resift.index.sources.bucket import Bucket
 from resift.index.sources.folder import Folder, kind_of
 from resift.index.sources.listing import (
     Fetched,
-    OddEntry,
     SourceObject,
+    UnreadEntry,
+    escape_key,
     is_part_of_index,
     is_table,
     refuse_large,
-    shown,
 )
 from resift.index.sources.patterns import ALL, Globs
 from resift.index.storage.location import TABLE, Location, locate, locate_object
 from resift.settings import StorageSettings
 
 _READERS = 16
-# Objects that wait in memory to be parsed; one more than that is read nevertheless.
+# The limit for objects that wait in memory to be parsed; one object may exceed it.
 _READ_AHEAD_BYTES = 64 << 20
-# After so many failures in a row, check whether the source itself can still be read.
+# After this many failures in a row, check whether the source itself can still be read.
 _FAILURES_IN_A_ROW = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The contents of a source, without hidden files and those that the patterns exclude.
+    """The contents of a source, without hidden files and files that the patterns exclude.
 
-    `objects` are its documents, by key. `odd` has ``(uri, reason)`` for entries that are not read,
-    `unseen` for those that could not be examined this time, of which nothing is known.
-    `passed_over` counts files that are no documents by suffix, and under ``index`` the folders of
-    indexes.
+    `objects` are its documents, by key. `unsupported` has ``(uri, reason)`` for entries that are
+    never read, `unseen` for entries that could not be examined this time. `passed_over` counts
+    files of unsupported formats by suffix, and under ``index`` the folders of indexes.
     """
 
     objects: tuple[SourceObject, ...]
-    odd: tuple[tuple[str, str], ...] = ()
+    unsupported: tuple[tuple[str, str], ...] = ()
     unseen: tuple[tuple[str, str], ...] = ()
     passed_over: Mapping[str, int] = field(default_factory=dict)
     requests: int = 1
@@ -53,7 +52,7 @@ class Listing:
     @property
     def count(self) -> int:
         """The number of all entries."""
-        counts = (self.objects, self.odd, self.unseen)
+        counts = (self.objects, self.unsupported, self.unseen)
         return sum(map(len, counts)) + sum(self.passed_over.values())
 
 
@@ -61,44 +60,44 @@ class Source:
     """Documents below one location. `uri` is canonical."""
 
     def __init__(self, location: Location, only: str | None = None) -> None:
-        """Read the files of `location`, or `only` one of them."""
+        """Read the files of `location`, or `only` the one with this name."""
         self._files = Bucket(location) if location.bucket else Folder(location)
         self._location = location
         self._only = only
         self.uri = location.child(only) if only else location.uri
 
     def list(self, globs: Globs = ALL, *, follow_links: bool = False) -> Listing:
-        """List all documents, sorted by key; raise `SourceError` if that is not possible."""
+        """List all documents, sorted by key; raise `SourceError` if that fails."""
         if self._only:
             return Listing((self._files.stat(self._only),))
         raw = self._files.list(follow_links)
         files = [f for f in raw.files if not _is_hidden(f.key) and globs.match(f.key)]
         objects = [file for file in files if is_document(file.key)]
-        odd, odd_others = self._sort(raw.odd, globs)
+        unsupported, unsupported_others = self._sort(raw.unsupported, globs)
         unseen, unseen_others = self._sort(raw.unseen, globs)
         others = [file.key for file in files if not is_document(file.key)]
         suffixes = Counter(
             PurePath(key).suffix.lower() or "no suffix"
-            for key in (*others, *odd_others, *unseen_others)
+            for key in (*others, *unsupported_others, *unseen_others)
         )
         indexes = sum(globs.may_match_below(key) for key in raw.indexes)
         return Listing(
             tuple(sorted(objects, key=lambda item: item.key)),
-            tuple(sorted(odd)),
+            tuple(sorted(unsupported)),
             tuple(sorted(unseen)),
             dict(sorted(suffixes.items())) | ({"index": indexes} if indexes else {}),
             raw.requests,
         )
 
     def check(self) -> None:
-        """Raise `SourceError` if nothing can be read there now."""
+        """Raise `SourceError` if the source cannot be listed now."""
         self._files.check()
 
     def read(self, key: str, max_bytes: int | None = None, version: str | None = None) -> Fetched:
         """Read one object.
 
         Raise `Vanished` if it no longer exists, `SourceError` if it is over the limit, `Unreadable`
-        if it cannot be read, `SourceLost` if nothing can be with these credentials.
+        if it cannot be read, `SourceLost` if these credentials can read nothing.
         """
         return self._files.read(key, max_bytes, version)
 
@@ -114,7 +113,7 @@ class Source:
     def read_many(
         self, items: Sequence[SourceObject], max_bytes: int | None = None
     ) -> Iterator[tuple[SourceObject, Fetched | SourceError]]:
-        """Read objects ahead, several at once; yield each with its bytes or its error, in order.
+        """Read objects in parallel and ahead; yield each with its bytes or its error, in order.
 
         Raise `SourceLost` if many in a row cannot be read and the source cannot be listed either.
         """
@@ -152,11 +151,11 @@ class Source:
                 while pending:
                     yield result()
             finally:
-                # A caller that stops early does not wait for the rest.
+                # A caller that stops early does not wait for the other reads.
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def _read_listed(self, item: SourceObject, max_bytes: int | None) -> Fetched:
-        refuse_large(item.size, max_bytes)  # by the size in the listing: no request is sent
+        refuse_large(item.size, max_bytes)  # checks the listed size, before a request is sent
         return self.read(item.key, max_bytes)
 
     def _check_after(self, error: Unreadable, failures: int) -> None:
@@ -166,19 +165,19 @@ class Source:
             raise SourceLost(f"{lost} ({failures} in a row {error})") from error
 
     def _sort(
-        self, entries: Sequence[OddEntry], globs: Globs
+        self, entries: Sequence[UnreadEntry], globs: Globs
     ) -> tuple[Sequence[tuple[str, str]], Sequence[str]]:
         """Split entries into ``(uri, reason)`` of possible documents and the keys of the others."""
         named, others = [], []
         for entry in entries:
             may_be_folder = entry.is_folder is not False
-            is_wanted = (may_be_folder and globs.may_match_below(entry.key)) or (
+            is_selected = (may_be_folder and globs.may_match_below(entry.key)) or (
                 not entry.is_folder and globs.match(entry.key)
             )
-            if _is_hidden(entry.key) or not is_wanted:
+            if _is_hidden(entry.key) or not is_selected:
                 continue
             if may_be_folder or is_document(entry.key):
-                named.append((shown(self._location.child(entry.key)), entry.reason))
+                named.append((escape_key(self._location.child(entry.key)), entry.reason))
             else:
                 others.append(entry.key)
         return named, others
@@ -187,7 +186,7 @@ class Source:
 def open_source(uri: str, storage: StorageSettings) -> Source:
     """Open a folder, a bucket's prefix or a single file; raise `SourceError` if there is none."""
     location = locate(uri, storage)
-    if lies_in_an_index(location):
+    if is_inside_index(location):
         raise SourceError(f"{uri}: an index, or a part of one: expected the documents it is of")
     if not _is_single_file(uri, location):
         return Source(location)
@@ -198,10 +197,10 @@ def open_source(uri: str, storage: StorageSettings) -> Source:
     return Source(replace(location, path=path), name)
 
 
-def lies_in_an_index(location: Location) -> bool:
-    """Whether a location is a part of an index or lies in one, by the names in its path.
+def is_inside_index(location: Location) -> bool:
+    """Whether a location is an index or lies in one, by the names in its path.
 
-    Sends requests only if a name in the path is one that an index uses.
+    Sends requests only if the path contains a name that indexes use.
     """
     parts = location.path.split("/")
     if any(map(is_table, parts)):
@@ -217,7 +216,7 @@ def lies_in_an_index(location: Location) -> bool:
 
 
 def open_object(uri: str, storage: StorageSettings) -> tuple[Source, str]:
-    """Open the source that holds the object `uri`; its key there. Sends no request."""
+    """Open the source that holds the object `uri`; return it with the object's key. No request."""
     parent, name = locate_object(uri, storage)
     if not parent.bucket and kind_of(parent.path) != "folder":
         raise SourceError(f"{uri}: no such file: check the path")
@@ -225,7 +224,7 @@ def open_object(uri: str, storage: StorageSettings) -> tuple[Source, str]:
 
 
 def is_document(path: str) -> bool:
-    """Whether a file of this name is read."""
+    """Whether a file with this name is a document, by its suffix."""
     return PurePath(path).suffix.lower() in SUFFIXES
 
 

@@ -1,1 +1,1 @@
-"""Where an index lives: locations, clients and their credentials, errors, checks, local copies."""
+"""Storage of an index: locations, clients and their credentials, errors, checks, local copies."""

@@ -1,4 +1,4 @@
-"""An ``s3://`` prefix through obstore and through Lance, reached in the same way by both."""
+"""Opens an ``s3://`` prefix, with the same options for obstore and for Lance."""
 
 import re
 import time
@@ -17,19 +17,19 @@ from resift.settings import StorageSettings
 
 
 class _Retry(NamedTuple):
-    """The timeout of one try, how often a request is retried, and for how many seconds."""
+    """The timeout of one try, and the limits of retries in number and in seconds."""
 
     timeout: str
     retries: int
     seconds: int
 
 
-# A mistyped endpoint is reported within seconds; object_store's own defaults take three minutes.
+# Reports a mistyped endpoint within seconds; object_store's defaults take three minutes.
 _CONNECT_TIMEOUT = "5s"
 _IMPATIENT, _PATIENT = _Retry("10s", 4, 10), _Retry("60s", 10, 60)
-# Lance would start again on what its client has already tried for so long.
+# Lance must not retry again after its client has already retried for this long.
 _LANCE_PATIENT_TIMEOUT, _LANCE_DOWNLOAD_RETRIES = "45s", "0"
-# For a request that is not signed: obstore wants keys nevertheless.
+# obstore requires keys even for a request that is not signed.
 _UNUSED_KEYS = {
     "aws_skip_signature": "false",
     "aws_access_key_id": "none",
@@ -48,7 +48,7 @@ class _Access:
     credentials: Credentials | None
 
     def store(self, config: Mapping[str, str], client: Mapping[str, str], **options: Any) -> Any:
-        """Make an obstore store; `config` wins over the options of this record."""
+        """Make an obstore store; `config` overrides the options of this record."""
         merged = {**self.options, **config}
         allow_http = merged.pop("allow_http", "false") == "true"
         if self.credentials:
@@ -61,7 +61,7 @@ class _Access:
 def open_bucket(location: Location, *, patient: bool = False) -> Any:
     """Open an obstore store rooted at the prefix. Sends no request.
 
-    `patient` is for a store that has answered before: then a pause does not end the work.
+    With `patient` wait longer, for a store that has answered before.
     """
     timeout, retries, seconds = _PATIENT if patient else _IMPATIENT
     return _access(location).store(
@@ -76,7 +76,7 @@ def open_bucket(location: Location, *, patient: bool = False) -> Any:
 def lance_options(location: Location, *, patient: bool = False) -> dict[str, str]:
     """Make ``storage_options`` of Lance for the same bucket; empty for the local disk.
 
-    They hold a profile's current keys: reopen what stays open for longer than these are valid.
+    They contain a profile's current keys, so a table must be reopened before these expire.
     """
     if location.bucket is None:
         return {}
@@ -94,16 +94,16 @@ def lance_options(location: Location, *, patient: bool = False) -> dict[str, str
 
 
 def list_signer(location: Location) -> Callable[[Mapping[str, str]], str]:
-    """Make a function from query parameters to a signed URL that lists the bucket for minutes.
+    """Make a function from query parameters to a signed URL that lists the bucket.
 
-    obstore signs the URL of a key, without parameters. Here they are put into its endpoint, so
-    that they are signed with the rest of it, by credentials that obstore finds and renews. The
-    URL is a secret. Without signatures it is the plain one.
+    The URL is valid for minutes and must be kept secret. obstore signs the URL of a key, without
+    parameters; here they are part of the endpoint, so that obstore signs them too, with credentials
+    that it finds and renews. With `skip_signature` the URL is not signed.
     """
     sign_url = require("obstore", "index").sign
     access = _access(location)
     is_signed = not location.storage.skip_signature
-    keys = {} if is_signed else _UNUSED_KEYS  # obstore is only asked for the bucket's URL then
+    keys = {} if is_signed else _UNUSED_KEYS  # then obstore only makes the bucket's URL
 
     def sign(key: str, **config: str) -> str:
         store = access.store(config={**keys, **config}, client={}, bucket=location.bucket)
@@ -117,7 +117,7 @@ def list_signer(location: Location) -> Callable[[Mapping[str, str]], str]:
         url = f"{root}?{urlencode(query, quote_via=quote, safe='')}"
         if not is_signed:
             return url
-        # obstore appends a slash to the last parameter; stores ignore this one.
+        # obstore appends a slash to the last parameter; stores ignore the value of this one.
         endpoint = f"{url}&x-id=ListObjectsV2"
         both = {"aws_endpoint": endpoint, "aws_endpoint_url_s3": endpoint}
         return sign("", **both, aws_virtual_hosted_style_request="true")
@@ -126,21 +126,21 @@ def list_signer(location: Location) -> Callable[[Mapping[str, str]], str]:
 
 
 class TooSlow(OSError):
-    """Bytes arrive too slowly to wait for the rest; `storage.errors` knows the text."""
+    """Bytes arrive too slowly to wait for the rest; `storage.errors` recognises the message."""
 
 
 class TransferRate:
-    """Counts the bytes of one answer, from the first on.
+    """Measures the rate of a response, from its first bytes on.
 
-    A timeout of each read does not notice a store that sends a byte a second.
+    A timeout for each read would not notice a store that sends a byte a second.
     """
 
     def __init__(self) -> None:
         self._since: float | None = None
         self._bytes = 0
 
-    def note(self, count: int) -> None:
-        """Add bytes that have arrived; raise `TooSlow` if a whole window had too few of them."""
+    def add(self, count: int) -> None:
+        """Count bytes that have arrived; raise `TooSlow` if a whole window had too few."""
         now = time.monotonic()
         self._since = now if self._since is None else self._since
         self._bytes += count
@@ -160,22 +160,22 @@ def fetch(
     check: Callable[[Mapping[str, Any]], None],
     options: Mapping[str, Any] | None = None,
 ) -> tuple[bytes, Mapping[str, Any]]:
-    """Read an object, or a part of it: its bytes and its metadata.
+    """Read an object, or a part of it; return its bytes and its metadata.
 
     `check` gets the metadata and may raise before any byte is read. A transfer that is too slow is
-    tried once more. Raise `TooSlow` after that, and what obstore raises.
+    tried once more. Raise `TooSlow` after that, and obstore's errors.
     """
     get = require("obstore", "index").get
 
     def read() -> tuple[bytes, Mapping[str, Any]]:
-        answer = get(store, key, options=options)
-        check(answer.meta)
+        response = get(store, key, options=options)
+        check(response.meta)
         rate = TransferRate()
         blocks = []
-        for block in answer.stream(min_chunk_size=1):  # each as it arrives
-            rate.note(len(block))
+        for block in response.stream(min_chunk_size=1):  # each as it arrives
+            rate.add(len(block))
             blocks.append(bytes(block))
-        return b"".join(blocks), answer.meta
+        return b"".join(blocks), response.meta
 
     try:
         return read()
@@ -184,9 +184,9 @@ def fetch(
 
 
 def _access(location: Location) -> _Access:
-    """Combine the settings and what the profile adds to them.
+    """Combine the settings with those of the AWS profile.
 
-    Raise `SettingsError` for what no request can be made with: Rust code panics at some of it.
+    Raise `SettingsError` for invalid settings; Rust code would panic at some of them.
     """
     storage = location.storage
     credentials = find_credentials(storage)
@@ -200,13 +200,15 @@ def _access(location: Location) -> _Access:
             options.setdefault("aws_endpoint", credentials.endpoint)
     region = options.get("aws_region", "")
     if region and not re.fullmatch(r"[A-Za-z0-9._-]{1,60}", region):
-        raise SettingsError(f"AWS_REGION: {ascii(region)[:100]} is no region, such as eu-west-1")
-    endpoint = _checked_endpoint(options.get("aws_endpoint", ""))
+        raise SettingsError(
+            f"AWS_REGION: {ascii(region)[:100]} is not a region; expected one like eu-west-1"
+        )
+    endpoint = _check_endpoint(options.get("aws_endpoint", ""))
     if endpoint.startswith("http://"):
         options["allow_http"] = "true"
     if endpoint and storage.virtual_hosted:
-        endpoint = _with_bucket_in_host(endpoint, str(location.bucket))
-    if endpoint:  # under both names: the environment would otherwise fill in the other one
+        endpoint = _add_bucket_to_host(endpoint, str(location.bucket))
+    if endpoint:  # set both names, or the environment would set the other one
         options |= {"aws_endpoint": endpoint, "aws_endpoint_url_s3": endpoint}
     return _Access(options, credentials)
 
@@ -218,38 +220,38 @@ def _check_keys(storage: StorageSettings) -> None:
     }
     missing = [name for name, value in keys.items() if not value]
     if len(missing) == 1 or (missing and storage.session_token):
-        given = [name for name in keys if name not in missing] or ["AWS_SESSION_TOKEN"]
-        raise SettingsError(f"{given[0]}: is set without {missing[0]}: set both, or neither")
+        present = [name for name in keys if name not in missing] or ["AWS_SESSION_TOKEN"]
+        raise SettingsError(f"{present[0]}: is set without {missing[0]}: set both, or neither")
     for name, value in (keys | {"AWS_SESSION_TOKEN": storage.session_token}).items():
         if value and not re.fullmatch(r"[!-~]+", value):
-            raise SettingsError(f"{name}: has blanks or odd characters in it; copy it again")
+            raise SettingsError(f"{name}: contains blanks or unusual characters; copy it again")
 
 
-def _checked_endpoint(endpoint: str) -> str:
-    """Put an endpoint's scheme and host in lower case; "" stays."""
+def _check_endpoint(endpoint: str) -> str:
+    """Return an endpoint with scheme and host in lower case; "" stays empty."""
     if not endpoint:
         return ""
     try:
         url = urlsplit(endpoint)
         port = url.port
-    except ValueError:  # a port that is no number, an incomplete IPv6 address
+    except ValueError:  # the port is not a number, or an IPv6 address is incomplete
         url, port = urlsplit(""), 0
-    usable = url.scheme in ("http", "https") and url.hostname and port != 0
-    if not usable or not re.fullmatch(r"[!-~]+", endpoint) or url.query or url.fragment:
+    is_valid = url.scheme in ("http", "https") and url.hostname and port != 0
+    if not is_valid or not re.fullmatch(r"[!-~]+", endpoint) or url.query or url.fragment:
         shown = ascii(endpoint.rpartition("@")[2])
         raise SettingsError(
-            f"AWS_ENDPOINT_URL: {shown[:100]} is no endpoint; expected http(s)://host[:port]"
+            f"AWS_ENDPOINT_URL: {shown[:100]} is not an endpoint; expected http(s)://host[:port]"
         )
     if "@" in url.netloc:
         raise SettingsError(
-            "AWS_ENDPOINT_URL: has a user in it; put keys into AWS_ACCESS_KEY_ID and "
+            "AWS_ENDPOINT_URL: contains a user; put keys into AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY"
         )
     return url._replace(netloc=url.netloc.lower()).geturl().rstrip("/")
 
 
-def _with_bucket_in_host(endpoint: str, bucket: str) -> str:
-    """Put the bucket before the endpoint's host, as object_store wants it; once is enough."""
+def _add_bucket_to_host(endpoint: str, bucket: str) -> str:
+    """Put the bucket before the endpoint's host, as object_store expects, unless it is there."""
     url = urlsplit(endpoint)
     if _is_ip_address(str(url.hostname)):
         raise SettingsError(

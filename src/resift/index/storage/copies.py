@@ -1,12 +1,11 @@
 """Local copies of an index's versions: fetched once, never changed, shared by all readers.
 
-``CACHE/resift-copies/`` is the only folder that is written to; its ``CACHEDIR.TAG`` says that
-resift made it. ``INDEX/TABLE/`` in it holds the files of all copied versions of one index's table,
-and a marker ``N.version`` for each version: its record. Only files that such a record names are
-ever replaced or deleted.
+Only ``CACHE/resift-copies/`` is written to; its ``CACHEDIR.TAG`` says that resift made it. Its
+``INDEX/TABLE/`` holds the files of all copied versions of one index's table, and for each version a
+marker ``N.version`` with its record. Only files that a record names are ever replaced or deleted.
 
-Versions share files, so only new files are fetched. If there is too much, the versions that were
-not opened for longest are deleted first, and none that a process has open.
+Versions share files, so only new files are fetched. If the copies are over the limit, the least
+recently opened versions are deleted, except those that a process has open.
 """
 
 import errno
@@ -30,14 +29,14 @@ from resift.index.background import Background
 from resift.index.storage.client import fetch, open_bucket
 from resift.index.storage.errors import store_errors
 from resift.index.storage.location import TABLE, Location
-from resift.index.versions.record import Version, read_object, read_record, write_record
+from resift.index.versions.record import Version, read_json_object, read_record, write_record
 
 _FOLDER = "resift-copies"
 _COMMENT = "Copies of indexes that resift searches. All of it can be fetched again."
 _MARKER_NAME = re.compile(r"([0-9]{1,18})\.version")
 _MARKER_START = b'{"resift_copy_of": '
 _MAX_MARKER_BYTES = 64 << 20
-# A part of a download that broke off; another process may be writing a younger one.
+# The age of a part that an interrupted download has left; others may still be written.
 _ABANDONED_S = 3600.0
 _OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _DOWNLOADS = 8
@@ -47,10 +46,10 @@ _MD5_LENGTH = 32
 
 
 class MarkerLock:
-    """A version's marker and a shared lock on it, which says that a process reads the version."""
+    """A version's marker with a shared lock: a process reads the version."""
 
     def __init__(self, marker: Path) -> None:
-        """Create the marker if there is none, and lock it until `close` or garbage collection."""
+        """Create the marker unless it exists; lock it until `close` or garbage collection."""
         self.marker = marker
         self._descriptor = os.open(marker, _OPEN_FLAGS, 0o666)
         self.close = weakref.finalize(self, os.close, self._descriptor)
@@ -58,7 +57,7 @@ class MarkerLock:
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
     def write(self, uri: str, version: Version) -> None:
-        """Write the version's record, unless it is there; set the time of the last opening."""
+        """Write the version's record unless it is there; set the time of the last opening."""
         text = _MARKER_START + json.dumps(uri).encode() + b"}\n" + write_record(version)
         present = os.pread(self._descriptor, len(text) + 1, 0)
         if not present.startswith(_MARKER_START[: len(present)]):
@@ -72,7 +71,7 @@ class MarkerLock:
 
 @dataclass(frozen=True, slots=True)
 class LocalCopy:
-    """A version's table on this disk; it is not deleted while `lock` exists and is not closed."""
+    """A version's table on this disk; it is not deleted while `lock` is held."""
 
     path: str
     lock: MarkerLock
@@ -80,7 +79,7 @@ class LocalCopy:
 
 @dataclass(frozen=True, slots=True)
 class CopyCache:
-    """The copies in a folder that the user named, of at most `max_bytes`."""
+    """The copies below the folder `cache`, limited to `max_bytes`."""
 
     cache: Path
     max_bytes: int
@@ -91,10 +90,10 @@ class CopyCache:
         return self.cache / _FOLDER
 
     def hydrate(self, location: Location, version: Version) -> LocalCopy | None:
-        """Fetch the missing files of a version; None if it does not fit.
+        """Fetch the missing files of a version; return None if it is over the limit.
 
-        Raise `NoCopy` if the folder cannot be used and another `StoreError` if a file cannot be
-        fetched; the files fetched until then stay.
+        Raise `NoCopy` if the folder cannot be used, and another `StoreError` if a file cannot be
+        fetched; the files fetched before stay.
         """
         if sum(size for _, size in version.files) > self.max_bytes:
             return None
@@ -110,7 +109,7 @@ class CopyCache:
         return LocalCopy(str(root), lock)
 
     def newest(self, location: Location, number: int | None) -> Version | None:
-        """Find the last version, or the one of this number, of which every file is there."""
+        """Find the newest version, or the one with this number, that has all its files here."""
         markers = self._index_folder(location).glob("*/*.version")
         try:
             for marker in sorted(markers, key=_number_and_time, reverse=True):
@@ -121,12 +120,12 @@ class CopyCache:
                     and all(_is_complete(marker.parent / TABLE, *file) for file in version.files)
                 ):
                     return version
-        except OSError:  # no folder, or none that can be read: no copies
+        except OSError:  # the folder is missing or unreadable: there are no copies
             pass
         return None
 
     def markers(self) -> list[Path]:
-        """List the markers of all versions, longest unopened first."""
+        """List the markers of all versions, the least recently opened first."""
         times = []
         for marker in self.folder.glob("*/*/*.version"):
             with suppress(FileNotFoundError):
@@ -134,7 +133,7 @@ class CopyCache:
         return [marker for _, marker in sorted(times)]
 
     def size(self) -> int:
-        """Count the bytes of all copies; files may appear and vanish meanwhile."""
+        """Sum the bytes of all copies; files may appear and vanish meanwhile."""
         total = 0
         for root, _, files in os.walk(self.folder):
             for name in files:
@@ -143,12 +142,12 @@ class CopyCache:
         return total
 
     def _index_folder(self, location: Location) -> Path:
-        """Two indexes never share files, whatever their records claim."""
+        """Return the folder of one index: indexes never share files, whatever their records say."""
         return self.folder / hashlib.sha256(location.uri.encode()).hexdigest()[:32]
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Let no other process delete files, or count on files that are about to be deleted."""
+        """Lock the cache, so that only one process at a time deletes files or relies on them."""
         with _disk_errors(self.folder):
             if not claim_folder(self.folder, _COMMENT):
                 raise NoCopy(
@@ -169,7 +168,7 @@ class CopyCache:
             if self.size() + needed <= self.max_bytes:
                 return
             if marker != new:
-                drop(marker)
+                delete_copy(marker)
 
 
 class _Download:
@@ -182,8 +181,8 @@ class _Download:
         self._etags_are_md5 = True
 
     def run(self, files: Sequence[tuple[str, int]]) -> None:
-        """Fetch ``(path, bytes)``; raise `StoreError` for one that cannot be fetched."""
-        # A thread pool would be waited for at the interpreter's end, for gigabytes.
+        """Fetch files, given as ``(path, bytes)``; raise `StoreError` if one cannot be fetched."""
+        # Not a thread pool: the interpreter would wait at its end for gigabytes to be fetched.
         background = Background(_DOWNLOADS, "resift-hydrate")
         jobs = [background.run(partial(self._fetch_file, *file)) for file in files]
         try:
@@ -191,10 +190,10 @@ class _Download:
                 job.result()
         finally:
             background.end()
-            background.rest()
+            background.wait()
 
     def _fetch_file(self, name: str, size: int) -> None:
-        """Fetch a file; it has its name once it is complete and verified."""
+        """Fetch a file; it gets its name when it is complete and verified."""
         path = self._root / name
         with _disk_errors(self._root):
             _make_parent(path, self._root)
@@ -202,16 +201,17 @@ class _Download:
                 digest, etag = self._write(name, size, file)
                 if not self._etags_are_md5 or len(etag) != _MD5_LENGTH or digest == etag:
                     return
-                # Wrong bytes, or a store whose ETags are no MD5 (SSE-KMS): then the same again.
-                again, _ = self._write(name, size, file)
-                if again not in (etag, digest):
+                # Either the bytes are wrong or the store's ETags are not MD5 (SSE-KMS). If they
+                # are not MD5, a second fetch gives the same bytes.
+                second_digest, _ = self._write(name, size, file)
+                if second_digest not in (etag, digest):
                     raise StoreError(
                         f"{self._uri}: {name}: had other content when fetched again: try again"
                     )
-                self._etags_are_md5 = again == etag
+                self._etags_are_md5 = second_digest == etag
 
     def _write(self, name: str, size: int, file: IO[bytes]) -> tuple[str, str]:
-        """Fetch a file and write it from the start; its MD5 and its ETag."""
+        """Fetch a file and write it from the start; return its MD5 and its ETag."""
 
         def check(meta: Mapping[str, Any]) -> None:
             if int(meta["size"]) != size:
@@ -236,8 +236,8 @@ class _Download:
         return digest.hexdigest(), etag
 
 
-def drop(marker: Path) -> None:
-    """Delete a version that no process reads: the files that no other version needs."""
+def delete_copy(marker: Path) -> None:
+    """Delete a version's files that no other version needs, unless a process reads the version."""
     version = _read_marker(marker)
     if version is None:
         return
@@ -254,29 +254,29 @@ def drop(marker: Path) -> None:
             if path not in needed:
                 _delete(root / TABLE / path, root)
         _delete_abandoned(root)
-        marker.unlink(missing_ok=True)  # last: its files are known until they are deleted
+        marker.unlink(missing_ok=True)  # last, because it names the files to delete
         _remove_empty_folders(root)
     finally:
         os.close(descriptor)
 
 
 def _read_marker(marker: Path, uri: str | None = None) -> Version | None:
-    """Read a marker, of the index at `uri` if one is given; None if it is not resift's."""
+    """Read a marker; None if resift did not write it, or if it is not of the index at `uri`."""
     name = _MARKER_NAME.fullmatch(marker.name)
     try:
         if not name or marker.is_symlink():
             return None
         head, _, body = read_regular(marker, _MAX_MARKER_BYTES).partition(b"\n")
-        facts = read_object(head)
-        if facts.keys() != {"resift_copy_of"} or uri not in (None, facts["resift_copy_of"]):
+        header = read_json_object(head)
+        if header.keys() != {"resift_copy_of"} or uri not in (None, header["resift_copy_of"]):
             return None
-        return read_record(body, int(name[1]), str(facts["resift_copy_of"]))
+        return read_record(body, int(name[1]), str(header["resift_copy_of"]))
     except (OSError, ValueError, StoreError):  # deleted, not resift's, or of another format
         return None
 
 
 def _number_and_time(marker: Path) -> tuple[int, float]:
-    """The key to sort markers by; low for one that was just deleted, or that is not resift's."""
+    """The sort key of a marker; low if it was just deleted or is not resift's."""
     name = _MARKER_NAME.fullmatch(marker.name)
     try:
         return (int(name[1]), marker.lstat().st_mtime) if name else (-1, 0.0)
@@ -293,7 +293,7 @@ def _is_complete(root: Path, name: str, size: int) -> bool:
 
 @contextmanager
 def _disk_errors(folder: Path) -> Iterator[None]:
-    """Turn errors of the disk into `NoCopy`."""
+    """Convert errors of the disk to `NoCopy`."""
     try:
         yield
     except OSError as error:
@@ -306,7 +306,7 @@ def _is_inside(path: Path, root: Path) -> bool:
 
 
 def _make_parent(path: Path, root: Path) -> None:
-    """Make the folder of a file below `root`; raise `NoCopy` where links lead out of it."""
+    """Make the folder of a file below `root`; raise `NoCopy` if links lead out of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not _is_inside(path, root):
         raise NoCopy(f"{path.parent}: a link that leads out of the folder for copies")
@@ -326,7 +326,7 @@ def _delete_abandoned(root: Path) -> None:
 
 
 def _remove_empty_folders(root: Path) -> None:
-    """Remove folders from the deepest up to the index's own."""
+    """Remove the empty folders below `root`, `root` itself, and the folder of the index."""
     for folder, _, _ in os.walk(root, topdown=False):
         with suppress(OSError):  # not empty
             os.rmdir(folder)

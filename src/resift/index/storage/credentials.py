@@ -1,8 +1,8 @@
-"""AWS credentials that obstore and Lance cannot find by themselves: those of profiles.
+"""AWS credentials of profiles, which obstore and Lance cannot find by themselves.
 
-Keys in the settings come first, then what obstore and Lance look for: web identity, a container's
-role, a machine's role. They read no profiles: keys, SSO, roles to assume, commands that print keys.
-botocore reads those where a profile is named or AWS's shared files exist.
+Keys in the settings come first. obstore and Lance find web identities and the roles of containers
+and machines. They do not read profiles, which hold keys, SSO, roles to assume or commands that
+print keys; botocore does, if the settings name a profile or AWS's shared files exist.
 """
 
 import os
@@ -19,9 +19,9 @@ from resift.extras import require
 from resift.files import from_home
 from resift.settings import StorageSettings
 
-# botocore gives no keys that expire within ten minutes if it can get others.
+# botocore renews keys that expire within ten minutes, if it can.
 _VALID_FOR = timedelta(minutes=10)
-_REMEMBERED_S = 300.0
+_CACHED_S = 300.0
 _SHARED_FILES = {
     "AWS_CONFIG_FILE": "~/.aws/config",
     "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials",
@@ -33,14 +33,14 @@ class Credentials:
     """Keys that botocore finds and renews. Threads may share it; its repr shows no key."""
 
     def __init__(self, session: Any, credentials: Any, profile: str) -> None:
-        """Hold botocore's credentials of a profile, with the region and endpoint it names."""
+        """Store botocore's credentials of a profile, with the profile's region and endpoint."""
         self._credentials = credentials
         self._profile = profile
         self.region: str | None = session.get_config_variable("region")
         self.endpoint: str | None = session.get_scoped_config().get("endpoint_url")
 
     def options(self) -> dict[str, str]:
-        """Get the current keys under object_store's names."""
+        """Return the current keys under object_store's names."""
         keys = self._current()
         options = {
             "aws_access_key_id": keys.access_key,
@@ -50,7 +50,7 @@ class Credentials:
         return {name: value for name, value in options.items() if value}
 
     def __call__(self) -> dict[str, Any]:
-        """Get the current keys for obstore, which calls again once they have expired."""
+        """Return the current keys for obstore, which calls again when they have expired."""
         expires = datetime.now(UTC) + _VALID_FOR
         keys = self._current()
         return {
@@ -63,16 +63,16 @@ class Credentials:
     def _current(self) -> Any:
         try:
             return self._credentials.get_frozen_credentials()
-        except Exception as error:  # a command, a server or a file of any kind is behind this
-            _fail(self._profile, error)
+        except Exception as error:  # of a command, a server or a file
+            _raise_settings_error(self._profile, error)
 
 
 def find_credentials(storage: StorageSettings) -> Credentials | None:
-    """Look up a profile's credentials; None where obstore and Lance find their own.
+    """Look up a profile's credentials; None if obstore and Lance find their own.
 
-    The result is remembered for some minutes, or until AWS's files or variables change: a lookup
-    reads files or runs a command. botocore renews what expires. Raise `SettingsError` for a named
-    profile that does not exist or gives no keys.
+    A lookup reads files or runs a command, so the result is cached for some minutes, or until AWS's
+    files or variables change. botocore renews expired keys. Raise `SettingsError` for a named
+    profile that does not exist or has no keys.
     """
     if (
         storage.skip_signature
@@ -81,7 +81,7 @@ def find_credentials(storage: StorageSettings) -> Credentials | None:
     ):
         return None
     with _ONE_LOOKUP:
-        return _look_up(storage.profile, _environment(), time.monotonic() // _REMEMBERED_S)
+        return _look_up(storage.profile, _environment(), time.monotonic() // _CACHED_S)
 
 
 @lru_cache(maxsize=1)
@@ -96,8 +96,8 @@ def _look_up(profile: str | None, _environment: object, _period: float) -> Crede
     try:
         session = botocore.Session(profile=profile)
         credentials = session.get_credentials()
-    except Exception as error:  # a command, a server or a file of any kind is behind this
-        _fail(name, error)
+    except Exception as error:  # of a command, a server or a file
+        _raise_settings_error(name, error)
     if credentials is not None:
         return Credentials(session, credentials, name)
     if profile:
@@ -106,7 +106,7 @@ def _look_up(profile: str | None, _environment: object, _period: float) -> Crede
 
 
 def _shared_files() -> list[Path]:
-    """Get the paths of AWS's own files; none where no home folder is known."""
+    """Return the paths of AWS's shared files; none if the home folder is unknown."""
     paths = []
     for variable, default in _SHARED_FILES.items():
         with suppress(InputError):
@@ -115,7 +115,7 @@ def _shared_files() -> list[Path]:
 
 
 def _environment() -> tuple[object, ...]:
-    """Get what botocore's result depends on: AWS's variables, and the state of its files."""
+    """Return the state that botocore's result depends on: AWS's variables and files."""
     variables = sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))
     states: list[object] = []
     for path in _shared_files():
@@ -128,10 +128,10 @@ def _environment() -> tuple[object, ...]:
     return (*variables, *states)
 
 
-def _fail(profile: str, error: Exception) -> NoReturn:
-    """Name the profile, but not botocore's message: a command's own output may be in it."""
+def _raise_settings_error(profile: str, error: Exception) -> NoReturn:
+    """Raise an error without botocore's message, which may contain the output of a command."""
     if type(error).__name__ == "ProfileNotFound":
         problem = "no such profile: check AWS_PROFILE and AWS_CONFIG_FILE"
     else:
-        problem = f"its credentials cannot be had ({type(error).__name__}): renew them, or log in"
+        problem = f"cannot get its credentials ({type(error).__name__}): renew them, or log in"
     raise SettingsError(f"AWS profile {profile!r}: {problem}") from None

@@ -1,7 +1,7 @@
-"""Checks by experiment whether a location is safe for an index. Knows nothing of indexes.
+"""Checks by experiment whether a location is safe for an index. Does not use indexes.
 
-The most important property: of several writers who create the same object, one succeeds. A store
-that overwrites instead silently loses what a writer has published.
+Most important: if several writers create the same object, exactly one may succeed. A store that
+overwrites the object instead silently loses a published version.
 """
 
 import shutil
@@ -19,7 +19,7 @@ from typing import Any
 from resift.errors import StoreError, UnsafeStore
 from resift.extras import require
 from resift.index.storage.client import open_bucket
-from resift.index.storage.errors import is_panic, meaning, store_errors
+from resift.index.storage.errors import describe, is_panic, store_errors
 from resift.index.storage.location import Location, locate
 from resift.settings import StorageSettings
 
@@ -32,17 +32,17 @@ _LOST = "two writers can both believe that they published, and acknowledged writ
 
 
 class CheckFailed(Exception):
-    """A store does not do what an index relies on; the text is for the user."""
+    """A store lacks a property that an index relies on; the message is for the user."""
 
 
 class ScratchStore:
-    """An obstore store to experiment in: what is written is recorded and can be removed again.
+    """An obstore store for experiments, which can remove everything that it has written.
 
-    It also holds the measurements: `latency_ms` by request and `clock_skew_s`, if it is known.
+    It also holds the measurements: `latency_ms` by request, and `clock_skew_s` if it is known.
     """
 
     def __init__(self, store: Any) -> None:
-        """Use an obstore store that holds nothing else."""
+        """Use `store`, which must be empty."""
         self._obstore = require("obstore", "index")
         self._exceptions = require("obstore.exceptions", "index")
         self._store = store
@@ -55,7 +55,7 @@ class ScratchStore:
         self._obstore.put(self._store, key, data)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write an object unless it exists; whether the store says that it was created."""
+        """Write an object unless it exists; return whether the store says that it created it."""
         self._written.add(key)
         try:
             self._obstore.put(self._store, key, data, mode="create")
@@ -70,7 +70,7 @@ class ScratchStore:
         return bytes(self._obstore.get_range(self._store, key, start=start, end=end))
 
     def last_modified(self, key: str) -> datetime:
-        """Get the time of an object by the store's clock."""
+        """Return the time of an object by the store's clock."""
         modified: datetime = self._obstore.head(self._store, key)["last_modified"]
         return modified
 
@@ -86,25 +86,25 @@ class ScratchStore:
         """Remove everything that was written, listed or not."""
         if self._written:
             self._obstore.delete(self._store, sorted(self._written))
-            left = self.names()
-            if left:
+            names = self.names()
+            if names:
                 raise CheckFailed(
-                    f"{len(left):,} objects could not be removed, the first {left[0]}"
+                    f"{len(names):,} objects could not be removed, the first {names[0]}"
                 )
         return "everything that was written is removed"
 
 
-# Each check returns a line on what was seen, or raises `CheckFailed`.
+# Each check returns its observation in one line, or raises `CheckFailed`.
 
 
-def reach(store: ScratchStore) -> str:
-    """The location can be listed: network, bucket and access rights are right."""
+def check_reach(store: ScratchStore) -> str:
+    """Check that the location can be listed, by network, bucket and access rights."""
     store.names()
     return "the location can be listed"
 
 
-def read_after_write(store: ScratchStore) -> str:
-    """A new object can be read at once, with its content."""
+def check_read_after_write(store: ScratchStore) -> str:
+    """Check that a new object can be read at once, with its content."""
     for number in range(_ROUNDS):
         key, data = f"read-{number}", b"%d" % number
         store.put(key, data)
@@ -113,8 +113,8 @@ def read_after_write(store: ScratchStore) -> str:
     return "a new object is read at once"
 
 
-def overwrite(store: ScratchStore) -> str:
-    """After an overwrite the old content is not read again."""
+def check_overwrite(store: ScratchStore) -> str:
+    """Check that the old content is not read again after an overwrite."""
     for number in range(_ROUNDS):
         data = b"%d" % number
         store.put("object", data)
@@ -123,8 +123,8 @@ def overwrite(store: ScratchStore) -> str:
     return "an overwrite is read at once"
 
 
-def create_once(store: ScratchStore) -> str:
-    """An existing object is not created again. Takes three or four requests."""
+def check_create_once(store: ScratchStore) -> str:
+    """Check that an existing object is not created again. Takes three or four requests."""
     store.put("object", b"first")
     if store.create("object", b"again"):
         raise CheckFailed(f"an existing object can be created again: {_LOST}")
@@ -133,8 +133,8 @@ def create_once(store: ScratchStore) -> str:
     return "an existing object is not created again"
 
 
-def contention(store: ScratchStore) -> str:
-    """Of writers who create the same object at the same moment one succeeds."""
+def check_contention(store: ScratchStore) -> str:
+    """Check that exactly one of several writers creates an object at the same moment."""
     start = Barrier(_WRITERS)
 
     def write(key: str, writer: int) -> bool:
@@ -156,8 +156,8 @@ def contention(store: ScratchStore) -> str:
     return f"{_ROUNDS} times out of {_ROUNDS}, one of {_WRITERS} writers at once created an object"
 
 
-def ranges(store: ScratchStore) -> str:
-    """Parts of an object can be read, up to its end."""
+def check_ranges(store: ScratchStore) -> str:
+    """Check that parts of an object can be read, up to its end."""
     data = bytes(range(256)) * 40
     store.put("ranged", data)
     for start, end in ((0, 1), (255, 4_000), (len(data) - 8, len(data))):
@@ -166,8 +166,8 @@ def ranges(store: ScratchStore) -> str:
     return "parts of an object are read"
 
 
-def listing(store: ScratchStore) -> str:
-    """Objects are listed as soon as they are written, over several pages."""
+def check_listing(store: ScratchStore) -> str:
+    """Check that objects are listed as soon as they are written, over several pages."""
     names = [f"listed-{number:04d}" for number in range(_LISTED_OBJECTS)]
     with ThreadPoolExecutor(_THREADS, "resift-doctor") as pool:
         list(pool.map(lambda name: store.put(name, b"x"), names))
@@ -177,8 +177,8 @@ def listing(store: ScratchStore) -> str:
     return f"{len(names):,} objects, more than a page, are listed as soon as they are written"
 
 
-def deletion(store: ScratchStore) -> str:
-    """A deleted object is neither listed nor read."""
+def check_deletion(store: ScratchStore) -> str:
+    """Check that a deleted object is neither listed nor read."""
     store.put("deleted", b"x")
     store.delete("deleted")
     if "deleted" in store.names():
@@ -190,8 +190,8 @@ def deletion(store: ScratchStore) -> str:
     raise CheckFailed("a deleted object is still read")
 
 
-def latency(store: ScratchStore) -> str:
-    """Measure a request of each kind: milliseconds, medians of a few. Never fails."""
+def measure_latency(store: ScratchStore) -> str:
+    """Measure the median milliseconds of each kind of request. Never fails."""
     requests: dict[str, Callable[[], object]] = {
         "put": lambda: store.put("timed", b"x" * 1_000),
         "get": lambda: store.get("timed"),
@@ -207,8 +207,8 @@ def latency(store: ScratchStore) -> str:
     return ", ".join(f"{name} {ms:.1f} ms" for name, ms in store.latency_ms.items())
 
 
-def clock(store: ScratchStore) -> str:
-    """The store's clock agrees with this one; less than a second is not seen."""
+def check_clock(store: ScratchStore) -> str:
+    """Check that the store's clock agrees with this one, to a second."""
     before = datetime.now(UTC)
     store.put("clock", b"x")
     after = datetime.now(UTC)
@@ -224,19 +224,19 @@ def clock(store: ScratchStore) -> str:
 
 
 _REQUIRED = {
-    "read after write": read_after_write,
-    "overwrite": overwrite,
-    "create once": create_once,
-    "contention": contention,
-    "ranges": ranges,
-    "listing": listing,
-    "deletion": deletion,
+    "read after write": check_read_after_write,
+    "overwrite": check_overwrite,
+    "create once": check_create_once,
+    "contention": check_contention,
+    "ranges": check_ranges,
+    "listing": check_listing,
+    "deletion": check_deletion,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class StoreCheck:
-    """The result of a check. If one that is not `needed` fails, that is only a warning."""
+    """The result of a check. The failure of one that is not `needed` is only a warning."""
 
     name: str
     ok: bool
@@ -246,10 +246,9 @@ class StoreCheck:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The results for a location; milliseconds are medians of single requests.
+    """The results for a location. `latency_ms` are medians of single requests.
 
-    `clock_skew_s` is the difference between the store's clock and this one, to a second; None if
-    it is not known.
+    `clock_skew_s` is the difference between the store's clock and this one, to a second, or None.
     """
 
     uri: str
@@ -264,7 +263,7 @@ class Diagnosis:
 
     @property
     def verdict(self) -> str:
-        """Whether it is safe, and what goes wrong, in one line."""
+        """One line: safe, or unsafe with the first failure."""
         failed = next((check for check in self.checks if check.needed and not check.ok), None)
         if failed is None:
             return "safe: an index may be written there"
@@ -274,18 +273,17 @@ class Diagnosis:
 def examine(uri: str, storage: StorageSettings) -> Diagnosis:
     """Run all checks in a folder or below an ``s3://`` prefix, and remove what they wrote.
 
-    A check that fails is in the diagnosis and raises nothing. Raise `InputError` for a malformed
-    URI, `SettingsError` for a profile without credentials, `StoreError` for a folder that cannot
-    be written to.
+    The diagnosis reports failed checks. Raise `InputError` for a malformed URI, `SettingsError` for
+    a profile without credentials, `StoreError` for a folder that cannot be written to.
     """
     location = locate(uri, storage)
     with _scratch_store(location) as store:
-        checks = [_run("reach", reach, store)]
+        checks = [_run("reach", check_reach, store)]
         try:
             if checks[0].ok:
                 checks += [_run(name, check, store) for name, check in _REQUIRED.items()]
-                checks.append(_run("latency", latency, store, needed=False))
-                checks.append(_run("clock", clock, store, needed=False))
+                checks.append(_run("latency", measure_latency, store, needed=False))
+                checks.append(_run("clock", check_clock, store, needed=False))
         finally:
             checks.append(_run("clean up", ScratchStore.clean_up, store, needed=False))
     return Diagnosis(location.uri, tuple(checks), store.latency_ms, store.clock_skew_s)
@@ -297,7 +295,7 @@ def refuse_unsafe(location: Location) -> None:
         return
     with store_errors(location.uri), _scratch_store(location) as store:
         try:
-            create_once(store)
+            check_create_once(store)
         except CheckFailed as failure:
             raise UnsafeStore(
                 f"{location.uri}: {failure}: run  resift doctor {location.uri}"
@@ -308,7 +306,7 @@ def refuse_unsafe(location: Location) -> None:
 
 @contextmanager
 def _scratch_store(location: Location) -> Iterator[ScratchStore]:
-    """Open a new prefix in the location, hidden from sources. A folder is removed at the end."""
+    """Open a new prefix in the location, hidden from sources; on a disk, remove it at the end."""
     name = f".resift-doctor-{uuid.uuid4().hex}"
     if location.bucket:
         yield ScratchStore(open_bucket(replace(location, path=f"{location.prefix}{name}")))
@@ -319,7 +317,7 @@ def _scratch_store(location: Location) -> Iterator[ScratchStore]:
         scratch = nearest / name
         scratch.mkdir()  # fails where `nearest` is a file
     except OSError as error:
-        raise StoreError(f"{location.uri}: {meaning(error)}") from error
+        raise StoreError(f"{location.uri}: {describe(error)}") from error
     try:
         yield ScratchStore(require("obstore.store", "index").LocalStore(scratch))
     finally:
@@ -336,4 +334,4 @@ def _run(
     except BaseException as error:  # obstore raises its own classes and built-in ones
         if not (isinstance(error, Exception) or is_panic(error)):
             raise
-        return StoreCheck(name, False, meaning(error), needed)
+        return StoreCheck(name, False, describe(error), needed)

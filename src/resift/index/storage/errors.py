@@ -1,8 +1,8 @@
-"""What a failure of an object store means to its user, in a few words.
+"""Describes failures of an object store in a few words for its user.
 
-obstore and Lance both fail with the text of one Rust crate. The HTTP status and S3's error code in
-the answer tell what happened; other words of the text may be an object's name. Where a phrase of
-this file fits, only that is shown.
+obstore and Lance raise errors with the text of the same Rust crate. Its HTTP status and S3 error
+code identify the problem; the rest of the text may contain an object's name. If a phrase of this
+file matches, only that phrase is shown.
 """
 
 import re
@@ -71,9 +71,9 @@ _STATUSES = {
     429: _BUSY,
     500: "the store has an error of its own: try again later",
     501: _CODES["NotImplemented"],
-    502: f"what is before the store does not reach it: try again later, or {_ENDPOINT}",
+    502: f"a proxy cannot reach the store: try again later, or {_ENDPOINT}",
     503: _DOWN,
-    504: f"what is before the store does not reach it: try again later, or {_ENDPOINT}",
+    504: f"a proxy cannot reach the store: try again later, or {_ENDPOINT}",
     507: _FULL,
 }
 _BAD_CREDENTIALS = (
@@ -94,7 +94,7 @@ _NO_ANSWER_SIGNS = (
     "request or response body error",
     "transfer too slow: ",
 )
-# Words of the client where no answer came; they are searched for after the request's URL only.
+# The client's words if no response came; they are searched for only after the request's URL.
 _CLIENT_PHRASES = (
     ("Received redirect without LOCATION", _REGION),
     ("dns error", f"the server does not answer, no host has that name: {_ENDPOINT}"),
@@ -112,20 +112,20 @@ _CLIENT_PHRASES = (
     ("ConnectionReset", _CUT),
     ("IncompleteMessage", _CUT),
     ("connection closed before", _CUT),
-    ("HTTP error: builder error", "AWS_ENDPOINT_URL is no URL: expected http(s)://host[:port]"),
+    ("HTTP error: builder error", "AWS_ENDPOINT_URL is not a URL: expected http(s)://host[:port]"),
     (
         "relative URL without a base",
-        "AWS_ENDPOINT_URL is empty or no URL: expected http(s)://host[:port], or unset it",
+        "AWS_ENDPOINT_URL is empty or not a URL: expected http(s)://host[:port], or unset it",
     ),
     ("Failed to resolve region", "the bucket's region is not known: set AWS_REGION"),
-    ("Got invalid list response", f"the answer is no S3 listing: {_ENDPOINT}"),
+    ("Got invalid list response", f"the answer is not an S3 listing: {_ENDPOINT}"),
     ("transfer too slow: ", _SLOW),
     ("request or response body error", _SLOW),
     ("HttpError", f"the server does not answer: {_ENDPOINT}"),
     ("error sending request", f"the server does not answer: {_ENDPOINT}"),
     ("error decoding response body", _CUT),
 )
-# Lance's words for a file that is cut short, or that another program has written.
+# Lance's words for a file that is cut short or was written by another program.
 _DAMAGED_SIGNS = (
     "does not have sufficient data, len: ",
     "failed to decode Protobuf message",
@@ -135,7 +135,7 @@ _DAMAGED_SIGNS = (
     "Invalid range ",
     "Is a directory (os error 21)",
 )
-# Words of a request for credentials, which comes before any request to the bucket.
+# The words of a failed request for credentials, which precedes requests to the bucket.
 _CREDENTIAL_PHRASES = (
     (" http://169.254.169.254/", _NO_CREDENTIALS),
     (" http://169.254.170.", _NO_CREDENTIALS),
@@ -144,14 +144,14 @@ _CREDENTIAL_PHRASES = (
 _REQUEST = re.compile(r"Error performing [A-Z]+ \S+ in [\d.]+(?:ns|µs|ms|s)\b")
 _SHORT_ANSWER = re.compile(r"- Server returned non-2xx status code: (\d{3})[^:]*:?(.*)", re.DOTALL)
 _ANSWER = re.compile(r"^ *status: (\d{3}),\n *body: (.*)", re.MULTILINE | re.DOTALL)
-# For several objects deleted at once: the key precedes the store's own words.
+# The answer to a deletion of several objects: the key precedes the store's words.
 _BULK_ANSWER = re.compile(
     r"DeleteObjects request failed for key .*\(code: ([\w.]+)\)\s*$", re.DOTALL
 )
 _CODE = re.compile(r"<Code>([\w.]+)</Code>")
 _WANTED_REGION = re.compile(r"<Region>([a-z0-9-]{2,40})</Region>|expecting '([a-z0-9-]{2,40})'")
 _NOT_FOUND = re.compile(r"(?:was not found: |^Not found: |^LanceError\(IO\): Not found: )")
-# The kind of a Lance error, and its place in Lance's sources.
+# The kind of a Lance error, and its line in Lance's sources.
 _LANCE_ORIGIN = re.compile(r"^LanceError\(\w+\): |,? ?[^\s,]*\.rs:\d+(:\d+)?$")
 _OS_ERROR = re.compile(r"(?:\(os error |\bOs \{ code: )(\d+)")
 _MAX_LENGTH = 200
@@ -159,7 +159,7 @@ _MAX_LENGTH = 200
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """The reliable parts of an error: an answer's status, S3 code and body, or why none came."""
+    """The reliable parts of an error: a response's status, S3 code and body, or why none came."""
 
     status: int = 0
     code: str = ""
@@ -167,8 +167,8 @@ class _Failure:
     reason: str = ""
 
 
-def meaning(error: BaseException) -> str:
-    """Describe in one line what went wrong and what to do about it."""
+def describe(error: BaseException) -> str:
+    """Describe an error in one line: what went wrong and what to do about it."""
     failure = _parse(error)
     phrase = _phrase(error, failure)
     if phrase == _REGION and (region := _WANTED_REGION.search(failure.body)):
@@ -180,7 +180,7 @@ def meaning(error: BaseException) -> str:
 
 
 def are_credentials_bad(error: BaseException) -> bool:
-    """Whether no request with these credentials can succeed, whatever it asks for."""
+    """Whether every request with these credentials must fail."""
     return _parse(error).code in _BAD_CREDENTIALS or bool(_credential_phrase(error))
 
 
@@ -194,7 +194,7 @@ def is_missing(error: BaseException | None) -> bool:
 
 
 def is_down(error: BaseException | None) -> bool:
-    """Whether the store does not answer, or cannot for the moment; a refusal is an answer."""
+    """Whether the store does not respond, or reports a temporary failure; not if it refuses."""
     if error is None or isinstance(error, FileNotFoundError):
         return False
     failure = _parse(error)
@@ -205,7 +205,7 @@ def is_down(error: BaseException | None) -> bool:
 
 @contextmanager
 def store_errors(uri: str) -> Iterator[None]:
-    """Turn what obstore or Lance raises inside into a `StoreError` that names `uri`."""
+    """Convert errors of obstore and Lance to a `StoreError` that names `uri`."""
     try:
         yield
     except ResiftError:
@@ -213,11 +213,11 @@ def store_errors(uri: str) -> Iterator[None]:
     except BaseException as error:  # ValueError, RuntimeError and OSError alike
         if not (isinstance(error, Exception) or is_panic(error)):
             raise
-        raise StoreError(f"{uri}: {meaning(error)}") from error
+        raise StoreError(f"{uri}: {describe(error)}") from error
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether Rust code panicked: no `Exception`, yet no reason to end the program."""
+    """Whether Rust code panicked, which raises a `BaseException` that need not end the program."""
     return type(error).__name__ == "PanicException"
 
 
@@ -237,7 +237,7 @@ def _phrase(error: BaseException, failure: _Failure) -> str | None:
 
 
 def _credential_phrase(error: BaseException) -> str | None:
-    """Describe a failed request for credentials: then the bucket was not asked at all."""
+    """Describe a failed request for credentials, after which none was sent to the bucket."""
     message = str(error).partition("\n\nDebug source:\n")[0]
     request = _REQUEST.search(message)
     for sign, phrase in _CREDENTIAL_PHRASES:
@@ -247,9 +247,9 @@ def _credential_phrase(error: BaseException) -> str | None:
 
 
 def _parse(error: BaseException) -> _Failure:
-    """Find the answer in an error's text, where no object's name can stand."""
+    """Find the response in an error's text, outside of the parts that may hold object names."""
     message, _, dump = str(error).rpartition("\n\nDebug source:\n")
-    if answer := _ANSWER.search(dump):  # texts are quoted in it, so none looks like a field
+    if answer := _ANSWER.search(dump):  # other texts are quoted in the dump and cannot match
         return _Failure(int(answer[1]), _code(answer[2]), answer[2])
     message = message or dump
     requests = list(_REQUEST.finditer(message))
@@ -267,7 +267,7 @@ def _code(body: str) -> str:
 
 
 def _disk_phrase(error: BaseException) -> str | None:
-    """Describe an error of the local disk, which obstore passes on as text."""
+    """Describe an error of the local disk, which obstore reports as text."""
     match = _OS_ERROR.search(str(error))
     number = error.errno if isinstance(error, OSError) and error.errno else match and int(match[1])
     if phrase := remedy(number or None):

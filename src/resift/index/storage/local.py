@@ -1,6 +1,6 @@
-"""An index in a folder of the local disk: nothing in it but regular files is ever opened.
+"""Reads an index in a folder of the local disk, and opens only regular files.
 
-Lance and obstore open whatever has the right name, and block for ever on a pipe.
+Lance and obstore open anything with the right name, and would wait forever for a pipe.
 """
 
 import errno
@@ -28,7 +28,7 @@ def list_folder(folder: Path, name: str) -> list[tuple[str, float]]:
 
 
 def read(folder: Path, name: str, max_bytes: int) -> bytes:
-    """Read a file of an index; raise `NotAFile` for anything else, and for a larger one."""
+    """Read a file of an index; raise `NotAFile` for a larger file, and for anything else."""
     refuse_links(folder, (name.partition("/")[0],))
     try:
         return read_regular(folder / name, max_bytes)
@@ -43,7 +43,7 @@ def read(folder: Path, name: str, max_bytes: int) -> bytes:
 
 
 def check_files(folder: Path, names: Iterable[str]) -> None:
-    """Raise `OSError` for an entry that is not a regular file; missing ones are no error."""
+    """Raise `OSError` for an entry that exists and is not a regular file."""
     for name in names:
         path = folder / name
         with suppress(FileNotFoundError):
@@ -57,7 +57,7 @@ def check_tree(folder: Path) -> None:
 
 
 def refuse_links(folder: Path, names: tuple[str, ...]) -> None:
-    """Raise `ValueError` for a subfolder that is a link to outside of `folder`."""
+    """Raise `ValueError` for a subfolder that is a link out of `folder`."""
     for name in names:
         path = folder / name
         if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):

@@ -1,4 +1,4 @@
-"""Where documents and indexes live: a local path or ``s3://bucket/prefix``. Does no I/O there."""
+"""The location of documents or an index: a local path or ``s3://bucket/prefix``. Reads no files."""
 
 import os
 import re
@@ -20,7 +20,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 # A URI with one slash or none: it would be read as a relative path.
 _MISTYPED_SCHEME = re.compile(r"(s3a?|s3n|gs|gcs|az|abfss?|https?|ftp):", re.IGNORECASE)
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
-# What AWS and other stores allow now or have allowed; a URL can hold all of it.
+# The names that AWS and other stores allow or have allowed; all are valid in a URL.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _MAX_NAME = 255
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -28,7 +28,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A folder or a bucket's prefix in canonical form, and the settings to reach it with.
+    """A folder or a bucket's prefix in canonical form, with the settings to reach it.
 
     `bucket` is None for the local disk, where `path` is absolute. In a bucket `path` is the
     prefix without slashes around it, and may be empty.
@@ -47,43 +47,42 @@ class Location:
 
     @property
     def prefix(self) -> str:
-        """The beginning that all keys below a bucket's prefix have."""
+        """The path with a slash, with which all keys below it begin; "" for a whole bucket."""
         return f"{self.path}/" if self.path else ""
 
     @property
     def folder(self) -> Path:
-        """The folder on the local disk, as Python's functions expect it under this locale."""
+        """The folder on the local disk, in the form that Python expects under this locale."""
         return Path(os.fsdecode(on_disk(self.path)))
 
     def child(self, key: str) -> str:
-        """The URI of something below this location."""
+        """Return the URI of `key` below this location."""
         return f"{self.uri.rstrip('/')}/{key}"
 
 
 def on_disk(path: str) -> bytes:
-    """Encode a canonical path, or a key below one, as UTF-8 whatever the locale."""
+    """Encode a canonical path, or a key below one, as UTF-8, whatever the locale."""
     return path.encode("utf-8", "surrogateescape")
 
 
 def from_disk(name: bytes) -> str:
-    """Decode what `on_disk` encodes; bytes that are not UTF-8 become lone surrogates."""
+    """Invert `on_disk`; bytes that are not UTF-8 become lone surrogates."""
     return name.decode("utf-8", "surrogateescape")
 
 
 def locate(uri: str | os.PathLike[str], storage: StorageSettings = DEFAULT) -> Location:
     """Parse a path or a URI; raise `InputError` if it is neither.
 
-    A path (in this locale's encoding) and the key in ``s3://bucket/key`` are taken literally. In a
+    Paths (in this locale's encoding) and the key in ``s3://bucket/key`` are literal; in a
     ``file://`` URI ``%20`` is a blank. A path may begin with ``~``.
     """
-    return replace(_locate(uri, _as_typed), storage=storage)
+    return replace(_locate(uri, _encode_typed), storage=storage)
 
 
 def _locate(uri: object, encode: Callable[[str], bytes]) -> Location:
-    """Parse a path or a URI; `encode` gives a path's bytes on the disk."""
+    """Parse a path or a URI; `encode` returns a path's bytes on the disk."""
     if isinstance(uri, os.PathLike):
-        path = os.fspath(uri)
-        return _folder(path, path, encode)
+        return _locate_folder(os.fspath(uri), encode)
     if not isinstance(uri, str):
         raise InputError(f"{type(uri).__name__}: {_EXPECTED}, as text or as a path")
     if not uri.strip():
@@ -91,33 +90,33 @@ def _locate(uri: object, encode: Callable[[str], bytes]) -> Location:
     if match := _SCHEME.fullmatch(uri):
         scheme, rest = match[1].lower(), match[2]
         if scheme == "s3":
-            return _bucket(rest)
+            return _locate_prefix(rest)
         if scheme == "file":
-            return _folder(_decoded(uri, rest), uri, on_disk)
+            return _locate_folder(_file_path(uri, rest), on_disk)
         raise InputError(
             f"{_shown(uri)}: {_EXPECTED}; stores that speak S3 are reached by AWS_ENDPOINT_URL"
         )
     if uri[:5].lower() == "file:":
-        path = _decoded(uri, f"//{uri[5:]}" if uri[5:6] != "/" else uri[5:])
-        return _folder(path, uri, on_disk)
+        path = _file_path(uri, f"//{uri[5:]}" if uri[5:6] != "/" else uri[5:])
+        return _locate_folder(path, on_disk)
     if _MISTYPED_SCHEME.match(uri):
         raise InputError(f"{_shown(uri)}: {_EXPECTED}, with two slashes after the colon")
-    return _folder(uri, uri, encode)
+    return _locate_folder(uri, encode)
 
 
 def locate_object(uri: str, storage: StorageSettings = DEFAULT) -> tuple[Location, str]:
-    """Split an object's URI, as a hit names it, into the location that holds it and its key there.
+    """Split the URI of an object, as in a citation, into a location and the object's key there.
 
-    In a bucket the location is the whole bucket, as any key is valid: dots, blanks, double slashes.
+    In a bucket the location is the whole bucket, because a key may hold dots and double slashes.
     """
     if uri.startswith("s3://"):
         bucket, _, key = uri[5:].partition("/")
-        return replace(_bucket(bucket), storage=storage), key
+        return replace(_locate_prefix(bucket), storage=storage), key
     path = PurePath(_locate(uri, on_disk).path)
     return Location(None, str(path.parent), storage), path.name
 
 
-def _as_typed(path: str) -> bytes:
+def _encode_typed(path: str) -> bytes:
     """Encode a path that was typed, or made by a program, under this locale."""
     try:
         return os.fsencode(path)
@@ -125,9 +124,9 @@ def _as_typed(path: str) -> bytes:
         return on_disk(path)
 
 
-def _folder(path: object, given: object, encode: Callable[[str], bytes]) -> Location:
+def _locate_folder(path: object, encode: Callable[[str], bytes]) -> Location:
     if not isinstance(path, str):
-        raise InputError(f"{given!r}: {_EXPECTED}, as text and not as bytes")
+        raise InputError(f"{path!r}: {_EXPECTED}, as text and not as bytes")
     if os.name == "posix" and _WINDOWS.match(path):
         raise InputError(f"{path!r}: a path of Windows; {_EXPECTED} of this machine")
     try:
@@ -142,14 +141,14 @@ def _folder(path: object, given: object, encode: Callable[[str], bytes]) -> Loca
     except InputError:  # a link, or an unknown home folder
         raise
     except (ValueError, OSError) as error:  # a NUL in it, or too long a name
-        raise InputError(f"{_shown(path)}: no path ({error}); {_EXPECTED}") from None
+        raise InputError(f"{_shown(path)}: not a path ({error}); {_EXPECTED}") from None
     if _CONTROL.search(text):
         raise InputError(f"{_shown(text)}: a path with control characters; {_EXPECTED} without")
     return Location(None, text)
 
 
-def _decoded(uri: str, rest: str) -> str:
-    """Get the path of a file URI, as in RFC 8089."""
+def _file_path(uri: str, rest: str) -> str:
+    """Return the path of a file URI, as in RFC 8089."""
     host, slash, path = rest.partition("/")
     if host.lower() not in ("", "localhost"):
         raise InputError(
@@ -163,16 +162,16 @@ def _decoded(uri: str, rest: str) -> str:
         raise InputError(f"{_shown(uri)}: not UTF-8; {_EXPECTED} whose name is") from None
 
 
-def _bucket(rest: str) -> Location:
+def _locate_prefix(rest: str) -> Location:
     bucket, _, prefix = rest.partition("/")
     if not _BUCKET.fullmatch(bucket):
         shown = _shown(f"s3://{bucket.rpartition('@')[2]}")  # a secret may precede the @
         raise InputError(
-            f"{shown}: no name of a bucket; {_EXPECTED}: letters, digits, dots and dashes"
+            f"{shown}: not the name of a bucket; {_EXPECTED}: letters, digits, dots and dashes"
         )
     path = prefix.strip("/")
-    has_odd_part = path and any(part in ("", ".", "..") for part in path.split("/"))
-    if has_odd_part or _CONTROL.search(path):
+    has_invalid_part = path and any(part in ("", ".", "..") for part in path.split("/"))
+    if has_invalid_part or _CONTROL.search(path):
         raise InputError(
             f"{_shown(f's3://{rest}')}: a prefix with control characters or an empty or dotted "
             f"part; {_EXPECTED} without"

@@ -1,8 +1,8 @@
-"""Lists a bucket: every key exactly as it is, and nothing that is not a listing.
+"""Lists a bucket with the exact keys, and reports responses that are not listings.
 
-obstore cannot do that, as it parses keys as paths: a single ``a//b`` or tab ends its listing, it
-takes ``a`` and ``/a`` for the same, and an answer that is no listing for an empty one. So this
-module requests the pages, by URLs that obstore signs, and checks each.
+obstore cannot do that because it parses keys as paths: one ``a//b`` or tab ends its listing, ``a``
+and ``/a`` are the same to it, and it reads a response that is not a listing as an empty listing. So
+this module requests the pages itself, with URLs that obstore signs, and checks each page.
 """
 
 import random
@@ -24,16 +24,16 @@ _RETRIED = {429, 500, 502, 503, 504}
 _TIMEOUT_S = 10.0
 _MAX_WAIT_S = 5.0
 _TRIES, _SECONDS = 4, 10.0
-# A store that has answered once is worth waiting for.
+# For later pages: a store that has answered once is worth waiting for.
 _PATIENT_TRIES, _PATIENT_SECONDS = 10, 60.0
 _MAX_PAGE_BYTES = 32 << 20
 _WORD = re.compile(r"[\w.-]{1,60}", re.ASCII)
-# The start of object_store's messages: `storage.errors` expects no name of an object after it.
+# The start of object_store's messages, after which `storage.errors` expects no object names.
 _FAILED = "Error performing GET listing in 0s - "
 
 
 class ListingError(Exception):
-    """There is no listing; the text is for `storage.errors.meaning`."""
+    """A bucket cannot be listed; `storage.errors.describe` explains the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,9 @@ class BucketListing:
         self._client = HttpClient()
 
     def pages(self, prefix: str, page_size: int = 1000) -> Iterator[list[ListedObject]]:
-        """Yield the pages of what lies below `prefix`.
+        """Yield the objects below `prefix`, page by page.
 
-        Raise `ListingError` for an answer that is no page, and what obstore raises when it signs.
+        Raise `ListingError` for a response that is not a page, and obstore's errors of signing.
         """
         query = {"list-type": "2", "encoding-type": "url", "max-keys": str(page_size)}
         query["prefix"] = prefix
@@ -80,7 +80,7 @@ class BucketListing:
             page = _parse(self._get(query, _PATIENT_TRIES, _PATIENT_SECONDS), prefix)
 
     def _get(self, query: Mapping[str, str], tries: int, seconds: float) -> bytes:
-        """Request a page, and again after a temporary failure."""
+        """Request a page; try again after a temporary failure."""
         until = time.monotonic() + seconds
         for number in range(1, tries + 1):
             try:
@@ -96,11 +96,11 @@ class BucketListing:
     def _get_once(self, query: Mapping[str, str]) -> bytes:
         request = Request(self._sign(query))
         try:
-            response = self._client.send(request, _TIMEOUT_S, _MAX_PAGE_BYTES, TransferRate().note)
+            response = self._client.send(request, _TIMEOUT_S, _MAX_PAGE_BYTES, TransferRate().add)
             if response.failure:
                 raise response.failure
         except TooLarge as error:
-            raise ListingError(_no_listing(str(error))) from error
+            raise ListingError(_not_a_listing(str(error))) from error
         except TooSlow as error:
             raise _Temporary(f"{_FAILED}{error}") from error
         except (ConnectionResetError, HTTPException):
@@ -110,7 +110,7 @@ class BucketListing:
         if response.status == 200:
             return response.body
         if 200 <= response.status < 300:
-            raise ListingError(_no_listing(f"status {response.status}"))
+            raise ListingError(_not_a_listing(f"status {response.status}"))
         kind = _Temporary if response.status in _RETRIED else ListingError
         raise kind(_describe(response.status, response.body))
 
@@ -120,20 +120,22 @@ class _Temporary(Exception):
 
 
 def _parse(body: bytes, prefix: str) -> _Page:
-    """Parse a page; raise `ListingError` unless the whole answer is one."""
+    """Parse a page; raise `ListingError` if the response is anything else."""
     try:
         root = ElementTree.fromstring(body)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         start = body[:40].decode("ascii", "backslashreplace").strip()
-        raise ListingError(_no_listing(repr(start) if start else "nothing")) from error
+        raise ListingError(_not_a_listing(repr(start) if start else "nothing")) from error
     if _name(root) != "ListBucketResult":
-        raise ListingError(_no_listing(_error_fields(body).get("Code") or f"<{_name(root)[:40]}>"))
+        raise ListingError(
+            _not_a_listing(_error_fields(body).get("Code") or f"<{_name(root)[:40]}>")
+        )
     fields = {_name(child): child.text or "" for child in root}
     is_encoded = fields.get("EncodingType") == "url"
     objects = [_object(child, is_encoded) for child in root if _name(child) == "Contents"]
     truncated, next_token = fields.get("IsTruncated"), fields.get("NextContinuationToken")
     if truncated not in ("true", "false") or (truncated == "true") != bool(next_token):
-        raise ListingError("the listing is cut short: it does not say how it goes on")
+        raise ListingError("the listing is cut short: it does not name its next page")
     count = fields.get("KeyCount")
     if count is not None and count != str(len(objects)):
         raise ListingError(
@@ -141,7 +143,7 @@ def _parse(body: bytes, prefix: str) -> _Page:
         )
     outside = [item.key for item in objects if not item.key.startswith(prefix)]
     if outside:
-        raise ListingError(_no_listing(f"keys that do not begin with {prefix!r}"))
+        raise ListingError(_not_a_listing(f"keys that do not begin with {prefix!r}"))
     return _Page(objects, next_token if truncated == "true" else None)
 
 
@@ -155,25 +157,25 @@ def _object(element: ElementTree.Element, is_encoded: bool) -> ListedObject:
         seconds = modified.timestamp()
         etag = fields.get("ETag", "").strip('"') or substitute_etag(modified, size)
     except (KeyError, ValueError, OverflowError) as error:
-        raise ListingError(_no_listing("an object without key, size or time")) from error
+        raise ListingError(_not_a_listing("an object without key, size or time")) from error
     return ListedObject(
         unquote_plus(key, errors="surrogateescape") if is_encoded else key, etag, size, seconds
     )
 
 
 def substitute_etag(modified: datetime, size: int) -> str:
-    """Make an ETag for a store that gives none, the same for a listing and a read."""
+    """Make an ETag for a store without ETags, the same for a listing and a read."""
     return f"{int(modified.timestamp())}-{size}"
 
 
 def _describe(status: int, body: bytes) -> str:
-    """Describe an error by S3's own words only: the rest of the answer may quote a key."""
+    """Describe an error by S3's words only, because the rest of the response may quote a key."""
     fields = "".join(f"<{name}>{text}</{name}>" for name, text in _error_fields(body).items())
     return f"{_FAILED}Server returned non-2xx status code: {status}: {fields}"
 
 
 def _error_fields(body: bytes) -> dict[str, str]:
-    """Get the code and the region that an error names."""
+    """Return the code and the region in an error's body."""
     try:
         root = ElementTree.fromstring(body)
     except (ElementTree.ParseError, ValueError, LookupError):
@@ -188,5 +190,7 @@ def _name(element: ElementTree.Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
-def _no_listing(detail: str) -> str:
-    return f"the answer is no S3 listing ({detail}): check AWS_ENDPOINT_URL and the bucket's name"
+def _not_a_listing(detail: str) -> str:
+    return (
+        f"the answer is not an S3 listing ({detail}): check AWS_ENDPOINT_URL and the bucket's name"
+    )

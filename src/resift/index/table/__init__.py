@@ -1,1 +1,1 @@
-"""The table of passages, stored with Lance: its rows, vectors and filters, writing and reading."""
+"""The table of passages, stored with Lance: rows, vectors and filters, writing and reading."""

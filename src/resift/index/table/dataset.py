@@ -1,4 +1,4 @@
-"""The Lance dataset of an index: how it is opened, created, and checked."""
+"""Opens, creates and checks the Lance dataset of an index."""
 
 import os
 import uuid
@@ -11,20 +11,20 @@ from resift.index.storage import local
 from resift.index.storage.client import lance_options
 from resift.index.storage.location import TABLE, Location
 from resift.index.table.rows import schema
-from resift.index.versions.record import FORMAT, check_format, path_inside
+from resift.index.versions.record import FORMAT, check_format, check_relative_path
 
 _PARTS = ("data", "_versions", "_indices", "_transactions", "_deletions")
 _FOLDERS = (TABLE, *(f"{TABLE}/{part}" for part in _PARTS))
-# What Lance may hold in memory of indexes and file footers; its own defaults are gigabytes.
+# Lance's caches of indexes and file footers; its defaults are gigabytes.
 _WRITER_CACHE_SIZES = {"index_cache_size_bytes": 64 << 20, "metadata_cache_size_bytes": 64 << 20}
 
 
 def open_table(location: Location, *, patient: bool = False, **options: Any) -> Any:
-    """The table of the index at `location`; what Lance raises is not converted.
+    """Open the table of the index at `location`. Lance's errors are raised as they are.
 
-    `patient` waits longer for a store that has answered before.
+    With `patient` wait longer, for a store that has answered before.
     """
-    # Lance logs to stderr, as warnings, what it will change in later versions.
+    # Lance logs warnings about its later versions to stderr.
     os.environ.setdefault("LANCE_LOG", "error")
     lance = require("lance", "index")
     uri = _uri(location)
@@ -33,9 +33,9 @@ def open_table(location: Location, *, patient: bool = False, **options: Any) -> 
 
 
 def open_or_create_table(location: Location, embedder: Embedder) -> Any:
-    """The table opened for writing, made if there is none.
+    """Open the table for writing; create it if it does not exist.
 
-    Raise `IndexMismatch` for a table of another format, or of another embedder's vectors.
+    Raise `IndexMismatch` for a table of another format or with another embedder's vectors.
     """
     if not location.bucket:
         _make_folder(location)
@@ -51,7 +51,7 @@ def open_or_create_table(location: Location, embedder: Embedder) -> Any:
 
 
 def create_table(location: Location, embedder: Embedder) -> Any:
-    """Create the table for vectors of this embedder, unless another writer has just done so."""
+    """Create the table for vectors of this embedder, or open it if another writer was faster."""
     lance = require("lance", "index")
     metadata = {
         "format": str(FORMAT),
@@ -61,11 +61,11 @@ def create_table(location: Location, embedder: Embedder) -> Any:
     empty = lance.LanceOperation.Overwrite(schema(embedder.dim, metadata), [])
     options = lance_options(location, patient=True)
     try:
-        # Not `write_dataset`: of two writers at once, the second overwrites the first one's table.
+        # `write_dataset` would overwrite the table of another writer at the same moment.
         lance.LanceDataset.commit(
             _uri(location), empty, read_version=0, max_retries=0, storage_options=options
         )
-    except OSError as error:  # another writer was first: use that table
+    except OSError as error:  # another writer was faster: use that table
         try:
             return open_table(location, patient=True)
         except ValueError:
@@ -77,7 +77,7 @@ def check_files(dataset: Any) -> None:
     """Raise `ValueError` for a table whose manifest names data files outside the index."""
     for fragment in dataset.get_fragments():
         for file in fragment.metadata.files:
-            path_inside(file.path)
+            check_relative_path(file.path)
             if file.base_id is not None:
                 raise ValueError(f"{file.path}: lies outside of the index")
 
@@ -105,7 +105,7 @@ def _check_metadata(location: Location, metadata: dict[bytes, bytes], embedder: 
 
 
 def _uri(location: Location) -> str:
-    """The table's URI; `ValueError` if links in it would make Lance write somewhere else."""
+    """Return the table's URI; raise `ValueError` if links in it lead out of the index."""
     if location.bucket is None:
         local.refuse_links(location.folder, _FOLDERS)
     return location.child(TABLE)

@@ -1,8 +1,8 @@
-"""A filter as SQL for Lance, and the check that an index has the keys that it compares. Pure.
+"""Converts filters to SQL for Lance, and checks that the index has the keys they compare. No I/O.
 
-Metadata is one column of JSON, where a key may hold a text in one row and a list in the next.
-Every piece of SQL here is true or false for a row, never null and never an error: a value of
-another type does not match. (`json_get_int` and its like fail the whole scan there.)
+Metadata is one column of JSON, where a key may have a text in one row and a list in the next. The
+SQL made here is true or false for each row, never null and never an error: a value of another type
+does not match. (`json_get_int` and similar functions fail the whole scan at such a value.)
 """
 
 import json
@@ -17,7 +17,7 @@ from resift.index.table.where import COLUMNS, Combination, Comparison, Field, Va
 Kind = Literal["text", "number", "truth"]
 Path = tuple[str, ...]
 
-# A JSON path that is true of each value of a kind, and of no other.
+# JSON path conditions that are true for all values of a kind, and for no others.
 _KIND_PATHS: dict[Kind, str] = {
     "text": r'@ < "\u0000" || @ >= "\u0000"',
     "number": "@ < 0 || @ >= 0",
@@ -28,7 +28,7 @@ _MAX_KEYS, _MAX_DEPTH, _MAX_SHOWN = 1_000, 4, 20
 
 
 def to_sql(where: Where) -> str:
-    """The condition in DataFusion's SQL."""
+    """Convert a condition to DataFusion's SQL."""
     if isinstance(where, Combination):
         parts = [to_sql(part) for part in where.parts]
         if where.operator == "not":
@@ -38,14 +38,14 @@ def to_sql(where: Where) -> str:
 
 
 def exists_sql(field: Field) -> str:
-    """The rows that have the field; null does not count, nor does an empty text in a column."""
+    """SQL for the rows that have the field; null and, in a column, an empty text do not count."""
     if not field.column:
         return f"{_json(field.path)} <> 'null'"
     return f"{field.column} IS NOT NULL" if field.is_number else f"{field.column} <> ''"
 
 
 def kind_sql(field: Field, kind: Kind) -> str:
-    """The rows in which a key has a value of this kind."""
+    """SQL for the rows in which a key has a value of this kind."""
     return _matches(field.path, _KIND_PATHS[kind])
 
 
@@ -64,12 +64,12 @@ def _column_sql(comparison: Comparison) -> str:
 
 
 def _metadata_sql(comparison: Comparison) -> str:
-    """A list on the way to the value, or as the value, stands for each of its values."""
+    """A list on the path or as the value matches if one of its items does."""
     path, values = comparison.field.path, comparison.values
     match comparison.operator:
         case "exists":
             return exists_sql(comparison.field)
-        case "in":  # kinds apart: a JSON path that compares with two kinds matches nothing
+        case "in":  # one path for each kind: a JSON path with values of two kinds matches nothing
             by_kind = {kind: [v for v in values if _kind(v) == kind] for kind in _KIND_PATHS}
             texts = by_kind.pop("text")
             parts = [_matches(path, _equals_any(group)) for group in by_kind.values() if group]
@@ -80,11 +80,11 @@ def _metadata_sql(comparison: Comparison) -> str:
 
 
 def _text_in(path: Path, texts: Sequence[Value]) -> str:
-    # Lance parses a JSON path again for each row: 1,000 texts in one took .8 ms a row. So single
+    # Lance parses a JSON path for each row: with 1,000 texts that took 0.8 ms a row. So single
     # values are compared as JSON text, and the path is used for lists only.
-    listed = ", ".join(sql_literal(json.dumps(text, ensure_ascii=False)) for text in texts)
+    literals = ", ".join(sql_literal(json.dumps(text, ensure_ascii=False)) for text in texts)
     in_list = f"starts_with({_json(path)}, '[') AND {_matches(path, _equals_any(texts))}"
-    return f"({_json(path)} IN ({listed}) OR ({in_list}))"
+    return f"({_json(path)} IN ({literals}) OR ({in_list}))"
 
 
 def _matches(path: Path, condition: str) -> str:
@@ -92,7 +92,7 @@ def _matches(path: Path, condition: str) -> str:
 
 
 def _json(path: Path) -> str:
-    """The value as JSON text: ``null`` if there is none."""
+    """SQL for the value as JSON text; ``null`` if there is none."""
     return f"coalesce(json_extract(metadata, {sql_literal(_json_path(path))}), 'null')"
 
 
@@ -101,22 +101,22 @@ def _json_path(path: Path) -> str:
 
 
 def sql_literal(value: Value) -> str:
-    """A value in SQL. A quote is doubled; nothing else is special inside quotes."""
+    """Write a value in SQL: quotes are doubled, nothing else is special inside quotes."""
     return str(value) if not isinstance(value, str) else "'" + value.replace("'", "''") + "'"
 
 
 def _equals_any(values: Sequence[Value]) -> str:
-    # Lance cannot parse an empty text in a path; it is what sorts before the first character.
+    # Lance cannot parse an empty text in a path, but only that sorts before the first character.
     return " || ".join(
         '@ < "\\u0000"' if value == "" else f"@ == {_path_literal(value)}" for value in values
     )
 
 
 def _path_literal(value: Value) -> str:
-    """A value in a JSON path."""
+    """Write a value in a JSON path."""
     if not isinstance(value, float):
         return json.dumps(value)
-    # Lance takes the whole number from the front of 2.5 and fails at the rest; it parses .25e1.
+    # Lance reads the 2 of 2.5 as a whole number and fails at the rest; it can parse .25e1.
     sign, digits, _ = Decimal(repr(value)).as_tuple()
     exponent = Decimal(repr(value)).adjusted() + 1
     return f"{'-' * sign}.{''.join(map(str, digits))}e{exponent}"
@@ -133,20 +133,20 @@ Keys = Mapping[Path, set[Kind]]
 
 
 def keys_of(metadata: Iterable[str]) -> Keys:
-    """The keys of many documents' metadata, each as JSON, nested keys included."""
+    """Collect the keys of many documents' metadata (as JSON), including nested keys."""
     keys: dict[Path, set[Kind]] = {}
     seen: set[str] = set()  # passages of a document share its metadata
     for text in metadata:
         if text not in seen:
             seen = {text} if len(seen) > _MAX_KEYS else seen | {text}
-            for path, kind in _values(json.loads(text), ()):
+            for path, kind in _key_kinds(json.loads(text), ()):
                 if path in keys or len(keys) < _MAX_KEYS:
                     keys.setdefault(path, set()).add(kind)
     return keys
 
 
 def compared_kinds(where: Where) -> dict[Field, dict[Kind, Value]]:
-    """The metadata keys that a filter compares, with the first value of each kind."""
+    """Collect the metadata keys that a filter compares, with the first value of each kind."""
     compared: dict[Field, dict[Kind, Value]] = {}
     for comparison in _comparisons(where):
         if comparison.values and not comparison.field.column:
@@ -156,26 +156,26 @@ def compared_kinds(where: Where) -> dict[Field, dict[Kind, Value]]:
 
 
 def refuse_unknown(field: Field, keys: Keys) -> NoReturn:
-    """Raise `InputError` for a key that no passage has; the message lists those that exist."""
-    names = [_written(path) for path in keys]
-    # A name that differs in case only, or else one with a typing error.
+    """Raise `InputError` for a key that no passage has; the message lists the existing keys."""
+    names = [_format_key(path) for path in keys]
+    # The hint is a name with other capitals or a similar spelling.
     folded = {name.casefold(): name for name in reversed([*names, *COLUMNS])}
-    similar = get_close_matches(_written(field.path).casefold(), folded, 1)
+    similar = get_close_matches(_format_key(field.path).casefold(), folded, 1)
     hint = f"; did you mean {folded[similar[0]]}?" if similar else ";"
     more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
     listed = f"there are {', '.join(sorted(names)[:_MAX_SHOWN])}{more}"
     raise InputError(
-        f"where: no passage has {_written(field.path)}{hint} "
+        f"where: no passage has {_format_key(field.path)}{hint} "
         f"{listed if names else 'the documents have no metadata'}, beside {', '.join(COLUMNS)}"
     )
 
 
 def refuse_kind(field: Field, value: Value, keys: Keys) -> None:
-    """Raise `InputError` if a key never has values of this one's kind, but of others."""
+    """Raise `InputError` if a key has values of other kinds only."""
     kinds = keys.get(field.path, set())
     if kinds and _kind(value) not in kinds:
         raise InputError(
-            f"where: {_written(field.path)} holds "
+            f"where: {_format_key(field.path)} holds "
             f"{' and '.join(sorted(_PLURALS[kind] for kind in kinds))}, and "
             f"{json.dumps(value, ensure_ascii=False)} is a {_kind(value)}: "
             "texts stand in single quotes, numbers and true or false in none"
@@ -190,21 +190,20 @@ def _comparisons(where: Where) -> Iterator[Comparison]:
             yield from _comparisons(part)
 
 
-def _values(value: Any, path: Path) -> Iterator[tuple[Path, Kind]]:
+def _key_kinds(value: Any, path: Path) -> Iterator[tuple[Path, Kind]]:
     if isinstance(value, dict):
         for key, inner in value.items() if len(path) < _MAX_DEPTH else ():
-            yield from _values(inner, (*path, key))
+            yield from _key_kinds(inner, (*path, key))
     elif isinstance(value, list):
         for inner in value:
-            yield from _values(inner, path)
+            yield from _key_kinds(inner, path)
     elif value is not None and path:
         yield path, _kind(value)
 
 
-def _written(path: Path) -> str:
-    """A key as an expression writes it."""
-    return ".".join(key if _is_plain(key) else f'"{key}"' for key in path)
-
-
-def _is_plain(key: str) -> bool:
-    return key.replace("-", "_").isidentifier() and not key.startswith("-")
+def _format_key(path: Path) -> str:
+    """Write a key as in an expression, in double quotes where needed."""
+    return ".".join(
+        key if key.replace("-", "_").isidentifier() and key[0] != "-" else f'"{key}"'
+        for key in path
+    )

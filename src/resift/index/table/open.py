@@ -1,4 +1,4 @@
-"""Published versions opened for searching: in place, or as a copy on this machine's disk."""
+"""Opens published versions for searching, in place or as a copy on this machine's disk."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from resift.index.storage import local
 from resift.index.storage.errors import is_down
 from resift.index.storage.location import TABLE, Location
 from resift.index.table.dataset import open_table
-from resift.index.table.snapshot import Snapshot, reading_version
+from resift.index.table.snapshot import Snapshot, version_errors
 from resift.index.versions.published import Versions
 from resift.index.versions.record import Version
 from resift.settings import Settings
@@ -18,19 +18,19 @@ from resift.settings import Settings
 if TYPE_CHECKING:
     from resift.index.storage.copies import CopyCache
 
-# What Lance may hold in memory of indexes and file footers; its own defaults are gigabytes.
+# Lance's caches of indexes and file footers; its defaults are gigabytes.
 _CACHE_SIZES = {"index_cache_size_bytes": 1 << 30, "metadata_cache_size_bytes": 128 << 20}
 GIGABYTE = 1 << 30
 
 
-def load() -> None:
-    """Import Lance, which takes a good part of a first search; nothing is read."""
+def import_lance() -> None:
+    """Import Lance, which takes much of the time of a first search."""
     require("lance", "index")
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The version to read: the newest, or `pinned`. `notes` say why it may be neither."""
+    """The version to read: the newest, or `pinned`. If it is neither, `notes` say why."""
 
     version: Version
     pinned: int | None = None
@@ -42,7 +42,7 @@ def choose_version(
 ) -> Choice:
     """Find the version to read: `pinned`, or the newest.
 
-    If the store is down and there is a copy on this machine's disk, its version is read.
+    If the store is down, choose the newest version that has a copy on this machine's disk.
     """
     try:
         return Choice(versions.find(pinned), pinned)
@@ -54,7 +54,7 @@ def choose_version(
 
 
 def open_choice(location: Location, settings: Settings, choice: Choice) -> Snapshot:
-    """Open the chosen version, or an older copy if the store goes down in the meantime."""
+    """Open the chosen version, or an older copy if the store has gone down since it was chosen."""
     try:
         return open_version(location, settings, choice.version, notes=choice.notes)
     except StoreError as error:
@@ -82,18 +82,18 @@ def open_version(
     copy = None
     if cache := _cache(location, settings):
         try:
-            with reading_version(location.uri, version):
+            with version_errors(location.uri, version):
                 copy = cache.hydrate(location, version)
         except NoCopy as error:
             notes = (*notes, f"{error}; the index was read in place")
     if copy is None and not location.bucket:
-        with reading_version(location.uri, version):
+        with version_errors(location.uri, version):
             local.check_files(location.folder / TABLE, (name for name, _ in version.files))
 
     def open_snapshot_table() -> Any:
         if copy is None:
             return open_table(location, **options)
-        # `copy` lives as long as the snapshot, and with it the lock on this version.
+        # The snapshot keeps `copy`, and with it the lock on this version.
         return open_table(Location(None, copy.path), **options)
 
     is_local = copy is not None or location.bucket is None
@@ -103,7 +103,7 @@ def open_version(
 def _newest_copy(
     location: Location, settings: Settings, pinned: int | None, error: StoreError
 ) -> Choice | None:
-    """What is on this machine's disk, if `error` says that the store is down."""
+    """Choose a copy on this machine's disk, if `error` says that the store is down."""
     cache = _cache(location, settings) if is_down(error.__cause__) else None
     version = cache.newest(location, pinned) if cache else None
     if version is None:
@@ -116,9 +116,9 @@ def _newest_copy(
 
 
 def _cache(location: Location, settings: Settings) -> "CopyCache | None":
-    """The folder for copies, if one is named and the index is not on this disk already."""
+    """Return the cache of copies, if the settings name one and the index is in a bucket."""
     if not location.bucket or not settings.cache_dir:
         return None
-    from resift.index.storage.copies import CopyCache  # it needs fcntl, which Windows lacks
+    from resift.index.storage.copies import CopyCache  # needs fcntl, which Windows lacks
 
     return CopyCache(from_home(settings.cache_dir), settings.cache_gb * GIGABYTE)

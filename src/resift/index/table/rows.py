@@ -1,4 +1,4 @@
-"""A passage as the index stores it, and its conversion to and from Arrow. Knows no Lance."""
+"""A passage as the index stores it, and its conversion to and from Arrow. Does not use Lance."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ from resift.types import Precomputed
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The object that passages come from, as it was when it was read.
+    """The object that passages come from, in the state in which it was read.
 
-    `content` is a hash of its bytes, `made_by` names the parser and the chunker. `attempt` is the
-    run that read it: passages of a later run replace those of an earlier one, whatever wrote them.
-    `object_version` is the store's version id, if it keeps versions.
+    `content` is a hash of its bytes, `made_by` the fingerprint of the parser and the chunker.
+    `attempt` is the id of the sync that read it: passages of a later attempt replace those of an
+    earlier one. `object_version` is the store's version id, if it keeps versions.
     """
 
     uri: str
@@ -33,11 +33,11 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A slice ``start:end`` of a document's text, with where it comes from.
+    """A slice ``start:end`` of a document's text, with its origin.
 
     `passages` is the number of passages of its object. `page` and `row` count from 1, in formats
-    that have them. `precomputed` is what the reranker need not compute again. A passage that was
-    read from the index has no token states in it; `has_states` says whether the index has them.
+    that have them. `precomputed` saves the reranker work. A passage read from the index holds no
+    token states; `has_states` says whether the index has them.
     """
 
     id: str
@@ -58,10 +58,10 @@ class Passage:
 
     @property
     def search_text(self) -> str:
-        """What both retrievers search: the normalised text below its title and heading.
+        """The text that both retrievers search: title, heading and text, normalised.
 
-        A passage from deep inside a document often does not name its subject; the title does. One
-        text for both retrievers, and one field for BM25, whose scores then need no field weights.
+        A passage from the middle of a document often does not name its subject; the title does.
+        BM25 over one field needs no field weights.
         """
         parts = (self.title, self.heading, self.text)
         return searchable("\n".join(part for part in parts if part))
@@ -95,11 +95,11 @@ _PRECOMPUTED = (PRECOMPUTED_BY, "precomputed_text", "precomputed_tokens", HAS_ST
 
 ORIGIN_COLUMNS = tuple(_ORIGIN_TYPES)
 READ_COLUMNS = (*_ORIGIN_TYPES, *_PASSAGE_TYPES, "metadata", *_PRECOMPUTED[:-1])
-"""What `from_row` needs."""
+"""The columns that `from_row` needs."""
 
 
 def schema(dim: int, metadata: Mapping[str, str]) -> Any:
-    """The table's Arrow schema, for vectors of `dim` numbers."""
+    """Make the table's Arrow schema, for vectors of `dim` numbers."""
     arrow = require("pyarrow", "index")
     arrow_types = {str: arrow.string(), int: arrow.int64(), bytes: arrow.binary()}
     fields = [
@@ -119,7 +119,7 @@ def schema(dim: int, metadata: Mapping[str, str]) -> Any:
 
 
 def to_arrow(passages: Sequence[Passage], vectors: NDArray[np.float32], table_schema: Any) -> Any:
-    """Passages and their vectors, shape (n, dim), as one Arrow record batch."""
+    """Convert passages and their vectors, ``(n, dim)``, to one Arrow record batch."""
     arrow = require("pyarrow", "index")
     columns: dict[str, Any] = {n: [getattr(p, n) for p in passages] for n in _PASSAGE_TYPES}
     columns |= {name: [getattr(p.origin, name) for p in passages] for name in ORIGIN_COLUMNS}
@@ -141,7 +141,7 @@ def to_arrow(passages: Sequence[Passage], vectors: NDArray[np.float32], table_sc
 
 
 def from_row(row: Mapping[str, Any]) -> Passage:
-    """The passage of a row that was read with `READ_COLUMNS`."""
+    """Make the passage of a row that was read with `READ_COLUMNS`."""
     model, text, tokens, has_states = (row[name] for name in _PRECOMPUTED[:-1])
     return Passage(
         **{name: row[name] for name in _PASSAGE_TYPES},

@@ -1,6 +1,6 @@
-"""One published version of an index: its two retrievers, and the passages behind their row ids.
+"""One published version of an index: its two retrievers, and the passages of their row ids.
 
-The retrievers read ids and scores only. Texts are read once, for the candidates.
+The retrievers read only ids and scores. Texts are read once, for the candidates.
 """
 
 import threading
@@ -35,26 +35,26 @@ from resift.index.table.where import Where
 from resift.index.versions.record import Version
 
 Scored = list[tuple[int, float]]
-"""Row ids with a score, best first. Higher is better; equal scores are in order of row id."""
+"""Row ids with scores, best first; equal scores are in order of row id."""
 
 _CACHED_FILTERS = 16
-# A store that was down is not tried again by every search: trying costs seconds.
+# Searches do not try again at once to reach a store that was down: each try takes seconds.
 _RELOAD_AFTER_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class RowFilter:
-    """The rows that match a filter: how many, and which, as Lance takes them."""
+    """The rows that match a filter: their number, and their addresses as Lance expects them."""
 
     count: int
     rows: bytes
 
 
 class Snapshot:
-    """A version that never changes: row ids are valid for as long as it is held.
+    """An open version. It never changes, so row ids stay valid. Threads may share it.
 
-    `is_local` says that its files lie on this machine's disk. `notes` say how it differs from what
-    was requested, such as a copy that is read because the store is down. Threads may share it.
+    `is_local` says that its files are on this machine's disk. `notes` say how it differs from the
+    requested version, for example a copy that is read because the store is down.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Snapshot:
         is_local: bool,
         notes: tuple[str, ...] = (),
     ) -> None:
-        """`open_table` returns a handle of the version's table; handles share their caches."""
+        """Use `open_table` to open a handle of the version's table; handles share their caches."""
         self.uri = uri
         self.version = version
         self.is_local = is_local
@@ -77,8 +77,8 @@ class Snapshot:
         self._lock = threading.Lock()
 
     def view(self) -> "View":
-        """What one search reads through."""
-        with reading_version(self.uri, self.version):
+        """Open a view for one search."""
+        with version_errors(self.uri, self.version):
             table = self._open_table()
             if not self._is_checked:
                 check_files(table)
@@ -87,11 +87,11 @@ class Snapshot:
 
     @property
     def should_reload(self) -> bool:
-        """Whether it has notes that are old enough to see if they still hold."""
+        """Whether it has notes, such as a store that was down, that may no longer apply."""
         return bool(self.notes) and time.monotonic() - self._opened > _RELOAD_AFTER_S
 
     def cached_filter(self, sql: str, find: Callable[[], RowFilter]) -> RowFilter:
-        """The rows that match, found once: the same few filters come again and again."""
+        """Return the matching rows, from a small cache or by `find`."""
         with self._lock:
             if sql in self._filters:
                 self._filters.move_to_end(sql)
@@ -109,10 +109,9 @@ class Snapshot:
 
 
 class View:
-    """A version as one search sees it, which counts what that search reads."""
+    """Reads a version for one search, and counts its requests and bytes."""
 
     def __init__(self, snapshot: Snapshot, table: Any) -> None:
-        """Hold a table handle of its own, open at the snapshot's version."""
         self._snapshot = snapshot
         self._table = table
         self._requests = 0
@@ -122,11 +121,11 @@ class View:
         """The number of passages."""
         return len(self._snapshot)
 
-    def allowed(self, where: Where) -> RowFilter:
-        """The rows that match `where`, for both retrievers.
+    def matching_rows(self, where: Where) -> RowFilter:
+        """Find the rows that match `where`, for both retrievers.
 
-        Raise `InputError` if it compares a key that no passage has, or a key with a value of a
-        kind that it never has.
+        Raise `InputError` if `where` compares a key that no passage has, or compares it with a
+        value of a kind that the key never has.
         """
         sql = to_sql(where)
 
@@ -161,31 +160,36 @@ class View:
     def dense(
         self, vector: NDArray[np.float32], k: int, allowed: RowFilter | None = None
     ) -> Scored:
-        """The `k` nearest passages with their cosines; `vector` has unit length, shape (dim,)."""
+        """Find the `k` nearest passages, scored by cosine; `vector` has unit length, ``(dim,)``."""
         with self._reading():
             vectors = self._snapshot.version.vectors
-            matches = nearest(self._table, vector, k, vectors, **_allowlist(allowed))
+            matches = nearest(self._table, vector, k, vectors, **_filter_options(allowed))
         return _best_first(matches, 1.0 - matches["_distance"].to_numpy())
 
     def lexical(self, query: str, k: int, allowed: RowFilter | None = None) -> Scored:
-        """The `k` best passages by BM25. Any string is a query: it has no operators."""
+        """Find the `k` best passages by BM25. Any string is a valid query; it has no operators."""
         match = require("lance.query", "index").MatchQuery(query, "search_text")
-        options = {"full_text_query": match, "limit": k, "prefilter": True, **_allowlist(allowed)}
+        options = {
+            "full_text_query": match,
+            "limit": k,
+            "prefilter": True,
+            **_filter_options(allowed),
+        }
         matches = self._scan(["_score"], **options)
         return _best_first(matches, matches["_score"].to_numpy())
 
-    def take(self, row_ids: Sequence[int]) -> list[Passage]:
-        """The passages of these rows, in the order of `row_ids`."""
+    def passages(self, row_ids: Sequence[int]) -> list[Passage]:
+        """Read the passages of these rows, in the order of `row_ids`."""
         return [from_row(row) for row in self._rows(row_ids, READ_COLUMNS).to_pylist()]
 
     def find(self, passage_id: str) -> Passage | None:
-        """The passage with this id, or None. Reads all ids."""
+        """Read the passage with this id; None if there is none. Scans all ids."""
         sql = f"id = {sql_literal(passage_id)}"
         rows = self._scan(list(READ_COLUMNS), filter=sql).to_pylist()
         return from_row(rows[0]) if rows else None
 
     def states(self, row_ids: Sequence[int]) -> dict[int, bytes]:
-        """The precomputed token states of these rows' passages, of those that have some, by row."""
+        """Read the precomputed token states of these rows, by row id; rows without are left out."""
         if not row_ids:
             return {}
         column = self._rows(row_ids, [STATES])[STATES].to_pylist()
@@ -194,13 +198,13 @@ class View:
 
     @property
     def requests(self) -> int:
-        """Reads that went to the object store so far; 0 if the files are on this machine."""
+        """The number of reads from the object store so far; 0 if the files are local."""
         self._count()
         return self._requests
 
     @property
     def bytes(self) -> int:
-        """Bytes that came from the object store so far."""
+        """The number of bytes read from the object store so far; 0 if the files are local."""
         self._count()
         return self._bytes
 
@@ -213,7 +217,7 @@ class View:
             return self._table._take_rows(list(row_ids), columns=list(columns))
 
     def _reading(self) -> AbstractContextManager[None]:
-        return reading_version(self._snapshot.uri, self._snapshot.version)
+        return version_errors(self._snapshot.uri, self._snapshot.version)
 
     def _count(self) -> None:
         stats = self._table.io_stats_incremental()
@@ -223,8 +227,8 @@ class View:
 
 
 @contextmanager
-def reading_version(uri: str, version: Version) -> Iterator[None]:
-    """Turn errors raised inside into a `StoreError`: `VersionGone` if a file is missing."""
+def version_errors(uri: str, version: Version) -> Iterator[None]:
+    """Convert errors raised inside to `StoreError`: `VersionGone` if a file is missing."""
     try:
         with store_errors(uri):
             yield
@@ -239,7 +243,7 @@ def reading_version(uri: str, version: Version) -> Iterator[None]:
         ) from error
 
 
-def _allowlist(allowed: RowFilter | None) -> dict[str, Any]:
+def _filter_options(allowed: RowFilter | None) -> dict[str, Any]:
     return {"row_addr_allowlist": allowed.rows} if allowed else {}
 
 

@@ -1,7 +1,7 @@
-"""The table of passages, written through Lance.
+"""Writes the table of passages through Lance.
 
-Any number of processes may write at once. Each method that writes makes a commit, by one
-conditional write of Lance's. Readers see none of it before `publish`.
+Several processes may write at once. Each method that writes makes a commit, which is one
+conditional write. Readers see its rows only after `publish`.
 """
 
 import json
@@ -29,24 +29,23 @@ from resift.index.versions.record import VectorIndex
 
 TEXT_INDEX = "search_text_bm25"
 _DELETE_BATCH = 500
-# Fragments of fewer rows are merged once there are several: a small change then costs little,
-# and a search never opens many files.
+# Fragments with fewer rows are merged once there are several: small changes stay cheap, and a
+# search never opens many files.
 _FRAGMENT_ROWS = 50_000
 _SMALL_FRAGMENTS = 8
 _CONFLICTS = ("ommit conflict", "Incompatible transaction", "Too many concurrent writers")
 
 Problems = Mapping[tuple[str, str], tuple[str, ...]]
-"""What could not be read of an object, by its URI and the attempt at reading it."""
+"""The problems of reading an object, by its URI and the attempt that read it."""
 _NO_PROBLEMS: Problems = MappingProxyType({})
 _PROBLEMS_KEY = "resift.problems"
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What the newest version of the table holds, object by object.
+    """The objects in a version of the table; one object may have entries of several attempts.
 
-    An object may be there several times, as different attempts have read it. Of `broken` ones
-    passages are missing; resift itself never leaves such.
+    Passages of `broken` entries are missing, which resift itself never causes.
     """
 
     whole: tuple[Entry, ...]
@@ -55,7 +54,7 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class StoredPassage:
-    """A passage's vector, ``(dim,)``, with its text and its position in an object."""
+    """A passage's vector, ``(dim,)``, with its text and its ordinal in an object."""
 
     search_text: str
     content: bytes
@@ -65,14 +64,13 @@ class StoredPassage:
 
 
 class Conflict(StoreError):
-    """Another writer has committed a change that conflicts with this one: do it again."""
+    """Another writer has committed a conflicting change: try again."""
 
 
 class Store:
-    """The writer's side of an index's table."""
+    """The table of an index, opened for writing; use `Store.open`."""
 
     def __init__(self, uri: str, dataset: Any) -> None:
-        """Hold an open dataset; use `Store.open`."""
         self.uri = uri
         self._dataset = dataset
 
@@ -84,18 +82,18 @@ class Store:
 
     @property
     def version(self) -> int:
-        """The table's version that is open here."""
+        """The version of the table that is open."""
         return int(self._dataset.version)
 
     def refresh(self) -> int:
-        """Open what others have committed since; return the newest version."""
+        """Open the newest version of the table, and return its number."""
         with store_errors(self.uri):
             self._dataset.checkout_latest()
         return self.version
 
     @property
     def table(self) -> str:
-        """The identifier that the table was given when it was created."""
+        """The id that the table got when it was created."""
         return str(self.schema.metadata[b"table"].decode())
 
     @property
@@ -104,7 +102,7 @@ class Store:
         return self._dataset.schema
 
     def contents(self) -> Contents:
-        """What the open version holds. Reads small columns only."""
+        """List the objects in the open version. Reads small columns only."""
         counts: dict[tuple[Any, ...], int] = {}
         with store_errors(self.uri):
             columns = [*ORIGIN_COLUMNS, "passages", PRECOMPUTED_BY, HAS_STATES]
@@ -119,16 +117,15 @@ class Store:
         return Contents(tuple(whole), tuple(broken))
 
     def append(self, batches: Iterable[Any], problems: Problems = _NO_PROBLEMS) -> None:
-        """Add record batches in one commit: readers of the table see all of them or none.
+        """Add record batches in one commit. Errors of the iterable are raised as they are.
 
-        `problems` are stored with the commit, because they are not in the rows and in the manifest
-        only once it is published: a run that resumes another one's commits reads them here.
-        What the iterable raises is raised as it is.
+        `problems` are stored with the commit, for a later run that resumes an interrupted one: rows
+        do not contain them, and the manifest is not yet published.
         """
         arrow = require("pyarrow", "index")
         lance = require("lance", "index")
         raised: list[BaseException] = []
-        reader = arrow.RecordBatchReader.from_batches(self.schema, _recording(batches, raised))
+        reader = arrow.RecordBatchReader.from_batches(self.schema, _record_errors(batches, raised))
         try:
             with store_errors(self.uri):
                 self._dataset = lance.write_dataset(
@@ -144,7 +141,7 @@ class Store:
             raise
 
     def problems(self, since: int) -> dict[tuple[str, str], tuple[str, ...]]:
-        """What was stored with the commits after version `since` of the table. A read for each."""
+        """Read the problems stored with the commits after table version `since`, one read each."""
         problems: dict[tuple[str, str], tuple[str, ...]] = {}
         for version in range(since + 1, self.version + 1):
             try:
@@ -153,8 +150,8 @@ class Store:
             except StoreError as error:
                 if isinstance(error.__cause__, OSError) and not is_missing(error.__cause__):
                     raise
-                # It was cleaned up; or it merged files, which pylance 14.0.2 cannot convert to
-                # Python, and added no rows.
+                # The version was cleaned up, or it only merged files, which pylance 14.0.2 cannot
+                # convert to Python.
                 continue
             try:
                 problems |= _from_properties(properties)
@@ -166,15 +163,15 @@ class Store:
         return problems
 
     def remove(self, entries: Sequence[Entry]) -> None:
-        """Delete the passages that these attempts have written of these objects."""
-        with _committing(self.uri):
+        """Delete the passages of these entries."""
+        with _commit_errors(self.uri):
             for at in range(0, len(entries), _DELETE_BATCH):
                 self._dataset.delete(_predicate(entries[at : at + _DELETE_BATCH]))
 
     def vectors(
         self, entries: Sequence[Entry], version: int | None = None
     ) -> Iterator[StoredPassage]:
-        """The vectors of these objects' passages, so that they need not be computed again.
+        """Read the vectors of these entries' passages, so that they need not be computed again.
 
         `version` is an earlier version of the table; None is the open one.
         """
@@ -193,11 +190,11 @@ class Store:
     def index(self, before: VectorIndex | None, embedder: Embedder) -> VectorIndex:
         """Merge small files and index all rows; raise `Conflict` if another writer interferes.
 
-        The full-text index is built again each time: an index that is added to keeps the statistics
-        of deleted rows, and BM25 would go on counting their words. The vector index has no
-        statistics; it is added to until `index_vectors` finds that it should be built again.
+        The full-text index is rebuilt each time: after an incremental update BM25 would still count
+        the words of deleted rows. The vector index has no statistics; it is updated until
+        `index_vectors` rebuilds it.
         """
-        with _committing(self.uri):
+        with _commit_errors(self.uri):
             self._compact()
             self._dataset.create_scalar_index(
                 "search_text", "INVERTED", name=TEXT_INDEX, replace=True, with_position=False
@@ -210,7 +207,7 @@ class Store:
         return vectors
 
     def files(self) -> tuple[tuple[str, int], ...]:
-        """All files of the open version, ``(path, bytes)``, by path."""
+        """List the files of the open version, ``(path, bytes)``, by path."""
         with store_errors(self.uri):
             tracked = self._dataset.tracked_files(min_version=self.version).read_all().to_pylist()
             sizes = {
@@ -222,7 +219,7 @@ class Store:
 
     def restore(self, version: int) -> None:
         """Make an old version of the table the newest one."""
-        with _committing(self.uri):
+        with _commit_errors(self.uri):
             old = self._dataset.checkout_version(version)
             old.restore()
         self.refresh()
@@ -232,7 +229,7 @@ class Store:
         limit = datetime.now(UTC) - timedelta(seconds=older_than_s)
         keep = {*keep, self.refresh()}
         with store_errors(self.uri):
-            old = [  # Lance gives local time without a zone
+            old = [  # Lance returns local time without a zone
                 int(version["version"])
                 for version in self._dataset.versions()
                 if version["version"] not in keep and version["timestamp"].astimezone(UTC) < limit
@@ -261,7 +258,7 @@ class Store:
 
 
 def _groups(batch: Any, columns: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], int]]:
-    """Distinct rows of a record batch, with the number of times that each occurs."""
+    """Yield the distinct rows of a record batch with their counts."""
     arrow = require("pyarrow", "index")
     table = arrow.Table.from_batches([batch])
     grouped = table.group_by(list(columns)).aggregate([([], "count_all")])
@@ -269,8 +266,8 @@ def _groups(batch: Any, columns: Sequence[str]) -> Iterator[tuple[tuple[Any, ...
     yield from zip(zip(*values, strict=True), grouped["count_all"].to_pylist(), strict=True)
 
 
-def _recording(batches: Iterable[Any], raised: list[BaseException]) -> Iterator[Any]:
-    """The same batches; what they raise is recorded, because Lance replaces it by its own error."""
+def _record_errors(batches: Iterable[Any], raised: list[BaseException]) -> Iterator[Any]:
+    """Yield the batches and record their errors, which Lance replaces with its own."""
     try:
         yield from batches
     except BaseException as error:
@@ -284,7 +281,7 @@ def _to_properties(problems: Problems) -> dict[str, str] | None:
 
 
 def _from_properties(properties: Mapping[str, str] | None) -> Problems:
-    """The inverse of `_to_properties`; raise `ValueError` for what it does not write."""
+    """Invert `_to_properties`; raise `ValueError` for malformed content."""
     try:
         lines = json.loads((properties or {}).get(_PROBLEMS_KEY, "[]"))
         if not all(isinstance(text, str) for line in lines for text in line):
@@ -295,7 +292,7 @@ def _from_properties(properties: Mapping[str, str] | None) -> Problems:
 
 
 def _predicate(entries: Sequence[Entry]) -> str:
-    """SQL for the rows of these attempts at these objects."""
+    """SQL for the rows of these entries."""
     by_attempt: dict[str, list[str]] = {}
     for entry in entries:
         by_attempt.setdefault(entry.origin.attempt, []).append(sql_literal(entry.origin.uri))
@@ -306,13 +303,13 @@ def _predicate(entries: Sequence[Entry]) -> str:
 
 
 @contextmanager
-def _committing(uri: str) -> Iterator[None]:
-    """Turn errors raised inside into a `StoreError`: `Conflict` if another commit came first."""
+def _commit_errors(uri: str) -> Iterator[None]:
+    """Convert errors raised inside to `StoreError`: `Conflict` if another commit came first."""
     try:
         with store_errors(uri):
             yield
     except StoreError as error:
-        message = str(error.__cause__)  # several classes, OSError among them: only the text tells
+        message = str(error.__cause__)  # the class, often OSError, does not identify a conflict
         if any(sign in message for sign in _CONFLICTS):
             raise Conflict(f"{uri}: {message.partition(', /')[0]}") from error.__cause__
         raise

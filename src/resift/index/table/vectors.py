@@ -1,7 +1,7 @@
-"""How vectors are searched: exactly while they are few, else by a graph of measured recall.
+"""Vector search: exact for few rows, else by a graph whose recall is measured.
 
-Lance's HNSW over int8 vectors has the best recall for its time among its indexes, and is small
-enough to be read as a whole, which is one request to object storage (LOG.md, 2026-11-23).
+Among Lance's indexes, HNSW over int8 vectors has the best recall for its time, and it is small
+enough to be read with one request to object storage (LOG.md, 2026-11-23).
 """
 
 from collections.abc import Sequence
@@ -18,25 +18,25 @@ Floats = NDArray[np.float32]
 
 VECTOR_INDEX = "vector_hnsw"
 NEAREST = 100
-# Below, comparing every vector takes no longer than anything else in a search.
+# With fewer rows, comparing all vectors is as fast as the rest of a search.
 _EXACT_ROWS = 10_000
 _KIND = "IVF_HNSW_SQ"
-# Larger graphs take memory to build: a gigabyte more at 400,000 rows than in parts of 100,000.
+# Larger graphs need memory to build: 400,000 rows a gigabyte more than in parts of 100,000.
 _PARTITION_ROWS = 200_000
-# Values of ef to try; the first that reaches `_RECALL` is taken.
+# The values of ef to try; the first one that reaches `_RECALL` is used.
 _EFFORTS = (150, 300, 600, 1200)
 _RECALL = 0.98
 _SAMPLE = 64
-# A sample query is a passage's first words: real queries are short, and lie further from the
-# passages than passages from each other. A passage's own vector would overestimate the recall.
+# A sample query is a passage's first words: like real queries it is short, and further from the
+# passages than they are from each other. A passage's vector would overestimate the recall.
 _QUERY_WORDS = 10
-# Rows added after the graph was built are in small graphs of their own. Once they, or the deleted
-# rows, are more than this share, the graph is built again.
+# Rows added after the build are in small separate graphs. If they, or the deleted rows, exceed this
+# share, the graph is rebuilt.
 _STALE_SHARE = 0.2
 
 
 def index_vectors(dataset: Any, before: VectorIndex | None, embedder: Embedder) -> VectorIndex:
-    """Bring the vector index up to date, or build it; return what it is and its recall."""
+    """Update the vector index, or build it; return its parameters and recall."""
     rows = dataset.count_rows()
     exists = any(index.name == VECTOR_INDEX for index in dataset.describe_indices())
     if rows < _EXACT_ROWS:
@@ -55,11 +55,11 @@ def index_vectors(dataset: Any, before: VectorIndex | None, embedder: Embedder) 
         num_partitions=partitions,
         replace=True,
     )
-    return _with_effort(dataset, embedder, VectorIndex(_KIND, rows, partitions))
+    return _choose_effort(dataset, embedder, VectorIndex(_KIND, rows, partitions))
 
 
 def nearest(dataset: Any, vector: Floats, k: int, index: VectorIndex, **options: Any) -> Any:
-    """Row ids and distances of the `k` nearest, as Arrow; the distance is one minus the cosine."""
+    """Find the `k` nearest: an Arrow table of row ids and distances, which are 1 - cosine."""
     query: dict[str, Any] = {"column": "vector", "q": vector, "k": k, "metric": "dot"}
     if index.kind == "exact":
         query |= {"use_index": False}
@@ -71,7 +71,7 @@ def nearest(dataset: Any, vector: Floats, k: int, index: VectorIndex, **options:
 
 
 def exact_nearest(dataset: Any, queries: Floats) -> Sequence[NDArray[np.int64]]:
-    """Row ids of each query's `NEAREST`, by comparing all vectors, one batch at a time."""
+    """Find the row ids of each query's `NEAREST` by comparing all vectors, batch by batch."""
     ids = np.empty((len(queries), 0), np.int64)
     scores = np.empty((len(queries), 0), np.float32)
     for batch in dataset.scanner(columns=["vector"], with_row_id=True).to_batches():
@@ -84,20 +84,20 @@ def exact_nearest(dataset: Any, queries: Floats) -> Sequence[NDArray[np.int64]]:
 
 
 def to_matrix(column: Any) -> Floats:
-    """An Arrow column of vectors as an array, ``(rows, dim)``."""
+    """Convert an Arrow column of vectors to an array, ``(rows, dim)``."""
     matrix: Floats = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
     return matrix
 
 
 def _is_stale(dataset: Any, before: VectorIndex, rows: int) -> bool:
     stats = dataset.stats.index_stats(VECTOR_INDEX)
-    # The rows of the large graph that still exist; each addition has a number here.
+    # One number for the large graph and one for each later addition: the rows that still exist.
     in_graph = max(stats["num_indexed_rows_per_delta"], default=0)
     return max(rows - in_graph, before.rows - in_graph) > _STALE_SHARE * before.rows
 
 
-def _with_effort(dataset: Any, embedder: Embedder, index: VectorIndex) -> VectorIndex:
-    """The index with the least effort that finds enough of the exact nearest rows."""
+def _choose_effort(dataset: Any, embedder: Embedder, index: VectorIndex) -> VectorIndex:
+    """Choose the lowest effort that finds enough of the exact nearest rows."""
     queries = _query_vectors(embedder, _sample_queries(dataset, index.rows))
     exact = exact_nearest(dataset, queries)
     for effort in _EFFORTS:
@@ -114,16 +114,16 @@ def _with_effort(dataset: Any, embedder: Embedder, index: VectorIndex) -> Vector
 
 
 def _query_vectors(embedder: Embedder, texts: Sequence[str]) -> Floats:
-    """Vectors of texts as a search would make them, ``(n, dim)``.
+    """Embed texts as queries, ``(n, dim)``.
 
-    One batch if the model embeds queries and passages alike; else query by query, because a vector
-    made with the prompt for passages lies nearer to passages than any query's does.
+    One batch if the model embeds queries and passages alike; otherwise query by query, because a
+    vector made with the prompt for passages is nearer to passages than a query's vector.
     """
     vectors = embedder.embed(texts)
     if not len(texts) or np.allclose(embedder.embed_query(texts[0]), vectors[0], atol=1e-3):
         return vectors
     queries = np.stack([embedder.embed_query(text) for text in texts])
-    non_zero = queries[queries.any(axis=1)]  # a query without a known word finds nothing
+    non_zero = queries[queries.any(axis=1)]  # the model knows no word of the others
     return non_zero if len(non_zero) else vectors
 
 

@@ -1,4 +1,4 @@
-"""``where``: a small language over a document's metadata, parsed into a `Where`. Knows no SQL.
+"""``where``: a small filter language for metadata, parsed to a `Where`. Does not know SQL.
 
 ::
 
@@ -6,19 +6,19 @@
     tags in ('howto', 'faq') and not exists(archived)
     source starts with 's3://bucket/handbook/' or author.name = 'O''Brien'
 
-- A name is a key of the metadata; ``author.name`` is a key inside another one. A name in double
-  quotes may be any text: ``"content type"``. Four names are columns of the index: ``source`` (the
-  object's URI), ``doc_id``, ``title`` and ``page``; in double quotes they are keys like any other.
+- A name is a key of the metadata; ``author.name`` is a nested key. A name in double quotes may be
+  any text: ``"content type"``. Four names are columns of the index: ``source`` (the object's URI),
+  ``doc_id``, ``title`` and ``page``; in double quotes they are keys of the metadata.
 - A value is a text in single quotes (a quote inside is doubled), a number, ``true`` or ``false``.
 - ``=``, ``!=``, ``in (…)`` and ``not in (…)`` take any value; ``<``, ``<=``, ``>`` and ``>=`` take
   numbers and texts. Texts are compared by code point, so ISO dates are in order of time.
   ``starts with`` takes a text.
 - Types are never mixed: ``year = 2020`` does not match the text ``'2020'``. A list matches if one
   of its values does: ``tags = 'faq'``.
-- ``!=`` and ``not in`` need the key to exist with another value. ``not (lang = 'en')`` also matches
-  documents without the key, and ``exists(lang)`` those where it is not null.
-- Comparing a key that no passage of the index has is an error, which names the most similar key;
-  so is comparing a key with a value of a type that it never has.
+- ``!=`` and ``not in`` match only documents that have the key. ``not (lang = 'en')`` also matches
+  documents without it, and ``exists(lang)`` matches documents where it is not null.
+- It is an error to compare a key that no passage of the index has, or to compare a key with a value
+  of a type that it never has. The message names a similar key.
 - ``and`` binds closer than ``or``, ``not`` closer than both. Words may be in capitals.
 """
 
@@ -60,13 +60,13 @@ class Field:
 
     @property
     def is_number(self) -> bool:
-        """Whether it is the column of whole numbers, the only column that may be null."""
+        """Whether it is ``page``, the only column that holds numbers and may be null."""
         return self.column == "page"
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A field and what its value must be. ``in`` takes several values, ``exists`` none."""
+    """A field compared with values: ``in`` takes several, ``exists`` none, others one."""
 
     field: Field
     operator: Operator
@@ -86,7 +86,7 @@ Where: TypeAlias = Comparison | Combination
 
 
 def parse_where(text: str) -> Where:
-    """Parse an expression; raise `InputError` that names the character where it is wrong."""
+    """Parse an expression; raise `InputError` with the position of the first mistake."""
     if len(text) > _MAX_CHARACTERS:
         raise InputError(f"where: {len(text):,} characters, expected at most {_MAX_CHARACTERS:,}")
     if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
@@ -100,7 +100,7 @@ def parse_where(text: str) -> Where:
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """A piece of the expression, from character `start` on; `word` is in lower case."""
+    """A token that begins at character `start`; `word` is its text in lower case."""
 
     kind: str
     text: str

@@ -1,9 +1,8 @@
 """Published versions of an index: one small record each, created once and never changed.
 
-A version is published by creating ``versions/NUMBER.json``, which fails if that exists: the same
-conditional write that Lance commits with. So versions are a line, and of two writers one is first.
-The record names a version of the table, its files, and the manifest of objects. Knows nothing of
-Lance.
+A version is published by creating ``versions/NUMBER.json``. This is a conditional write, as in
+Lance's commits: it fails if the file exists, so one of two concurrent writers wins. The record
+names a version of the table, its files, and the manifest of objects. This file does not know Lance.
 """
 
 import re
@@ -21,13 +20,11 @@ from resift.index.storage.client import fetch, open_bucket
 from resift.index.storage.errors import store_errors
 from resift.index.storage.location import TABLE, Location
 from resift.index.storage.s3_listing import BucketListing
-from resift.index.versions.record import FORMAT as FORMAT
-from resift.index.versions.record import VectorIndex as VectorIndex
 from resift.index.versions.record import Version, read_record, write_record
 
 _THREADS = 16
 _RECORD = re.compile(r"versions/([0-9]{8,18})\.json")
-# Larger files are not ours, and would have to be held in memory.
+# Larger files were not written by resift, and would have to fit in memory.
 _MAX_RECORD_BYTES, _MAX_MANIFEST_BYTES = 64 << 20, 1 << 30
 _FOLDERS = ("versions", "manifests")
 
@@ -40,7 +37,7 @@ class Versions:
     """The published versions of the index at one location. Threads may share it."""
 
     def __init__(self, location: Location) -> None:
-        """Read and create nothing yet."""
+        """Store the location; nothing is read or created yet."""
         self.location = location
 
     @cached_property
@@ -56,18 +53,18 @@ class Versions:
         return require("obstore.store", "index").LocalStore(folder)
 
     def numbers(self) -> list[int]:
-        """All published versions, ascending. One request."""
+        """List the numbers of all published versions, ascending. One request."""
         return [number for number, _ in self.listed()]
 
     def listed(self) -> list[tuple[int, float]]:
-        """All published versions, ascending, with the Unix time at which each was published."""
+        """List all published versions, ascending: number and Unix time of publication."""
         files = self._files_in_bucket() if self.location.bucket else self._files_in_folder()
         matches = [(_RECORD.fullmatch(name), published) for name, published in files]
         numbered = [(int(match[1]), match[0], published) for match, published in matches if match]
         return sorted((n, published) for n, name, published in numbered if name == _record_name(n))
 
     def _files_in_bucket(self) -> list[tuple[str, float]]:
-        """Files below ``versions/``; `StoreError` if the response is not a listing, never []."""
+        """List files below ``versions/``; raise `StoreError` if the response is not a listing."""
         prefix = f"{self.location.path}/" if self.location.path else ""
         with store_errors(self.location.uri):
             pages = list(BucketListing(self.location).pages(f"{prefix}versions/"))
@@ -77,51 +74,53 @@ class Versions:
         folder = self.location.folder
         with store_errors(self.location.uri):
             if folder.exists() and not folder.is_dir():
-                raise IndexNotFound(f"{self.location.uri}: is no folder; expected one for an index")
+                raise IndexNotFound(
+                    f"{self.location.uri}: not a folder; expected an index's folder"
+                )
             return local.list_folder(folder, "versions")
 
     def readable(self) -> list[Version]:
-        """All published versions, ascending, without damaged ones."""
+        """Read all published versions, ascending, except damaged ones."""
         with ThreadPoolExecutor(_THREADS, "resift-versions") as pool:
-            versions = list(pool.map(self._get_readable, self.numbers()))
+            versions = list(pool.map(self._get_unless_damaged, self.numbers()))
         return [version for version in versions if version]
 
-    def _get_readable(self, number: int) -> Version | None:
+    def _get_unless_damaged(self, number: int) -> Version | None:
         try:
             return self.get(number)
-        except (Damaged, IndexNotFound):  # or it was cleaned up since it was listed
+        except (Damaged, IndexNotFound):  # not found: deleted after it was listed
             return None
 
     def newest(self) -> Version | None:
-        """The newest version, which readers open; None if there is none."""
+        """Read the newest version; None if there is none."""
         numbers = self.numbers()
         return self.get(numbers[-1]) if numbers else None
 
     def find(self, number: int | None = None) -> Version:
-        """One version, or the newest; raise `IndexNotFound` if it does not exist."""
+        """Read one version, or the newest; raise `IndexNotFound` if it does not exist."""
         version = self.newest() if number is None else self.get(number)
         if version is None:
-            raise self._no_index()
+            raise self._index_not_found()
         return version
 
     def get(self, number: int) -> Version:
-        """One version; raise `IndexNotFound` if it does not exist, or does not exist any more."""
+        """Read one version; raise `IndexNotFound` if it does not exist."""
         name = _record_name(number)
         try:
             body = self._read(name, _MAX_RECORD_BYTES)
         except FileNotFoundError as error:
             if not self.numbers():
-                raise self._no_index() from error
+                raise self._index_not_found() from error
             raise IndexNotFound(
                 f"{self.location.uri}: no version {number}: resift versions --index lists them"
             ) from error
         try:
             return read_record(body, number, self.location.uri)
         except ValueError as error:
-            raise self._damaged(f"{name} is damaged ({error})") from error
+            raise self._damage_error(f"{name} is damaged ({error})") from error
 
     def entries(self, version: Version) -> dict[str, Entry]:
-        """The objects of a version, by URI."""
+        """Read the manifest of a version: entries by URI."""
         try:
             data = self._read(version.manifest, _MAX_MANIFEST_BYTES)
         except FileNotFoundError as error:
@@ -132,29 +131,31 @@ class Versions:
         try:
             return from_parquet(data)
         except (KeyError, TypeError, ValueError, OSError, NotImplementedError) as error:
-            raise self._damaged(f"{version.manifest} is damaged") from error
+            raise self._damage_error(f"{version.manifest} is damaged") from error
 
     def publish(self, version: Version, entries: Mapping[str, Entry]) -> bool:
-        """Create the version; return False if another writer has created that number before."""
+        """Create the version; return False if another writer has already created that number."""
         obstore = require("obstore", "index")
         already_exists = require("obstore.exceptions", "index").AlreadyExistsError
         name = _record_name(version.number)
         if not _RECORD.fullmatch(name):
-            raise self._damaged(f"{_record_name(version.number - 1)} leaves no number for another")
+            raise self._damage_error(
+                f"{_record_name(version.number - 1)} leaves no number for another"
+            )
         with store_errors(self.location.uri):
             obstore.put(self._store, version.manifest, to_parquet(entries))
             try:
                 obstore.put(self._store, name, write_record(version), mode="create")
             except already_exists:
-                # If it is this version, only the response to the first try was lost.
+                # The same manifest: this write succeeded, but its response was lost.
                 if self.get(version.number).manifest == version.manifest:
                     return True
                 obstore.delete(self._store, version.manifest)
                 return False
         return True
 
-    def refuse_lost(self, version: Version) -> None:
-        """Raise `StoreError` if files are gone or not whole. One request per thousand files."""
+    def check_files_exist(self, version: Version) -> None:
+        """Raise `StoreError` if files are missing or incomplete. One request per thousand files."""
         obstore = require("obstore", "index")
         with store_errors(self.location.uri):
             pages = obstore.list(self._store, TABLE)
@@ -167,7 +168,7 @@ class Versions:
             )
 
     def remove(self, version: Version) -> None:
-        """Delete a version's record, then its manifest; the table's files are not touched."""
+        """Delete a version's record, then its manifest, but no files of the table."""
         obstore = require("obstore", "index")
         for path in (_record_name(version.number), version.manifest):
             with store_errors(self.location.uri), suppress(FileNotFoundError):
@@ -183,24 +184,24 @@ class Versions:
                 return local.read(self.location.folder, path, max_bytes)
             return fetch(self._store, path, check)[0]
         except local.NotAFile as error:
-            raise self._damaged(str(error)) from error
+            raise self._damage_error(str(error)) from error
         except FileNotFoundError:
             raise
         except Exception:  # obstore raises its own classes and built-in ones
             with store_errors(self.location.uri):
                 raise
 
-    def _no_index(self) -> IndexNotFound:
+    def _index_not_found(self) -> IndexNotFound:
         uri = self.location.uri
         return IndexNotFound(
             f"{uri}: no index there: make one with  resift index SOURCE --index {uri}"
         )
 
-    def _damaged(self, problem: str) -> Damaged:
+    def _damage_error(self, problem: str) -> Damaged:
         return Damaged(f"{self.location.uri}: {problem}: {self._remedy()}")
 
     def _remedy(self) -> str:
-        """What to do about a version that cannot be used."""
+        """Say what to do about a version that cannot be used."""
         if len(self.numbers()) > 1:
             return "restore it, roll back to another version, or build a new index"
         return "restore it, or build a new index"

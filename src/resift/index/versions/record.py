@@ -1,8 +1,7 @@
-"""The record of a version: what it names, as JSON that is checked where it is read. Does no I/O.
+"""The record of a version, as JSON. Does no I/O.
 
-Anyone who can write to an index's folder or bucket can put anything into a record, and a name that
-leads out of the index must not become a file on this machine. So each field has a check, which
-raises `ValueError` that says what is wrong.
+Anyone who can write to an index's folder or bucket can put anything into a record, for example a
+path outside of the index. So each field has a check, which raises `ValueError` with the reason.
 """
 
 import json
@@ -16,7 +15,7 @@ from typing import Any
 from resift.errors import IndexMismatch
 
 FORMAT = 4
-"""Raised by one whenever files or columns change their meaning."""
+"""Increase it whenever files or columns change their meaning."""
 
 _MAX_NAME, _MAX_PART, _MAX_LINE = 1_024, 255, 65_536
 _MAX_COUNT = 2**63 - 1
@@ -31,7 +30,7 @@ class VectorIndex:
 
     The index was built from `rows` rows in `partitions` partitions. A search reads all partitions
     with HNSW's ``ef`` set to `effort`. `recall` is the share of the exact 100 nearest rows that it
-    finds, measured when it was built with `sample` short queries taken from the index's own texts.
+    finds. It was measured at the build, with `sample` short queries taken from indexed texts.
     """
 
     kind: str = "exact"
@@ -46,10 +45,9 @@ class VectorIndex:
 class Version:
     """A published version. `number` counts from 1, `created` is UTC in ISO format.
 
-    `table` identifies the table: an index that is deleted and made again has another one, whose
-    versions have the same numbers. `files` are the table's files that this version needs,
-    ``(path, bytes)``; they never change. `source_options` maps a source's URI to how it was read
-    (`SourceOptions.to_json`).
+    `table` is the id of the table: an index that is deleted and made again has another id and the
+    same version numbers. `files` are the table's files that this version needs, ``(path, bytes)``;
+    they never change. `source_options` maps a source's URI to `SourceOptions.to_json`.
     """
 
     number: int
@@ -68,17 +66,17 @@ class Version:
 
 
 def write_record(version: Version) -> bytes:
-    """The record of a version, as `read_record` reads it."""
+    """Write the record of a version, for `read_record`."""
     return json.dumps({"format": FORMAT} | asdict(version), indent=1).encode()
 
 
 def read_record(body: bytes, number: int, uri: str) -> Version:
     """Read the record of version `number` of the index at `uri`.
 
-    Raise `IndexMismatch` for another format and `ValueError` for what resift does not write.
+    Raise `IndexMismatch` for another format and `ValueError` for malformed content.
     """
-    record = read_object(body)
-    check_format(_count(record.get("format")), uri)
+    record = read_json_object(body)
+    check_format(_check_count(record.get("format")), uri)
     values = _read_fields(record, Version)
     if values["number"] != number:
         raise ValueError(f"number: {values['number']}, expected {number}")
@@ -86,13 +84,13 @@ def read_record(body: bytes, number: int, uri: str) -> Version:
 
 
 def check_format(number: int | None, uri: str) -> None:
-    """Raise `IndexMismatch` for an index of another format, or of none."""
+    """Raise `IndexMismatch` unless `number` is the current format."""
     if number != FORMAT:
         remedy = "update resift" if number and number > FORMAT else "build a new index"
         raise IndexMismatch(f"{uri}: index format {number}, expected {FORMAT}: {remedy}")
 
 
-def read_object(body: bytes) -> dict[str, Any]:
+def read_json_object(body: bytes) -> dict[str, Any]:
     """Read a JSON object; raise `ValueError` for anything else, and for NaN and Infinity."""
     try:
         value = json.loads(body, parse_constant=_refuse_constant)
@@ -103,9 +101,9 @@ def read_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def path_inside(value: Any) -> str:
-    """A relative path of plain parts, which cannot lead out of the folder that it is put into."""
-    name = _line(value)
+def check_relative_path(value: Any) -> str:
+    """Return a relative path that stays below the folder it is appended to."""
+    name = _check_line(value)
     parts = name.split("/")
     if len(name) > _MAX_NAME or "\\" in name:
         raise ValueError(f"{_shown(name)}: expected a short path without backslashes")
@@ -116,22 +114,22 @@ def path_inside(value: Any) -> str:
     return name
 
 
-def _single_name(value: Any) -> str:
-    name = path_inside(value)
+def _check_single_name(value: Any) -> str:
+    name = check_relative_path(value)
     if "/" in name or name.startswith("."):
         raise ValueError(f"{_shown(name)}: expected one name, without a slash or a dot before it")
     return name
 
 
-def _manifest_name(value: Any) -> str:
-    name = path_inside(value)
-    if not name.startswith("manifests/"):  # a clean-up deletes it
+def _check_manifest_name(value: Any) -> str:
+    name = check_relative_path(value)
+    if not name.startswith("manifests/"):  # `Versions.remove` deletes this file
         raise ValueError("expected a name below manifests/")
     return name
 
 
-def _line(value: Any) -> str:
-    """A text without control characters and lone surrogates."""
+def _check_line(value: Any) -> str:
+    """Return a text without control characters and lone surrogates."""
     if not isinstance(value, str):
         raise ValueError(f"{_shown(value)}: expected a text")
     if len(value) > _MAX_LINE or _CONTROLS.search(value):
@@ -139,46 +137,46 @@ def _line(value: Any) -> str:
     return value
 
 
-def _count(value: Any, least: int = 0, most: int = _MAX_COUNT) -> int:
+def _check_count(value: Any, least: int = 0, most: int = _MAX_COUNT) -> int:
     if type(value) is not int or not least <= value <= most:
         raise ValueError(f"{_shown(value)}: expected a whole number from {least} to {most}")
     return value
 
 
-def _share(value: Any) -> float:
+def _check_share(value: Any) -> float:
     if type(value) not in (int, float) or not 0 <= value <= 1:
         raise ValueError(f"{_shown(value)}: expected a number from 0 to 1")
     return float(value)
 
 
-def _time(value: Any) -> str:
-    if datetime.fromisoformat(_line(value)).tzinfo is None:
+def _check_time(value: Any) -> str:
+    if datetime.fromisoformat(_check_line(value)).tzinfo is None:
         raise ValueError(f"{_shown(value)}: expected a time with its zone")
     return str(value)
 
 
-def _mapping(value: Any) -> dict[str, Any]:
-    """A JSON object, whose values are checked where they are used."""
+def _check_mapping(value: Any) -> dict[str, Any]:
+    """Return a JSON object; its values are checked where they are used."""
     if not isinstance(value, dict):
         raise ValueError(f"{_shown(value)}: expected an object")
     return value
 
 
-def _files(value: Any) -> tuple[tuple[str, int], ...]:
-    """Pairs of a path inside and a size in bytes, each path once."""
+def _check_files(value: Any) -> tuple[tuple[str, int], ...]:
+    """Return pairs of a path in the table and its size in bytes; no path occurs twice."""
     if not isinstance(value, list) or len(value) > _MAX_FILES:
         raise ValueError("files: expected a list of paths with their sizes")
     pairs = []
     for pair in value:
         if not isinstance(pair, list) or len(pair) != 2:
             raise ValueError(f"{_shown(pair)}: expected a path and a size")
-        pairs.append((path_inside(pair[0]), _count(pair[1])))
+        pairs.append((check_relative_path(pair[0]), _check_count(pair[1])))
     if len({path for path, _ in pairs}) < len(pairs):
         raise ValueError("files: one of them is named twice")
     return tuple(pairs)
 
 
-def _vector_index(value: Any) -> VectorIndex:
+def _check_vector_index(value: Any) -> VectorIndex:
     if not isinstance(value, dict) or value.keys() - {item.name for item in fields(VectorIndex)}:
         raise ValueError("expected an object that says how vectors are searched")
     index = VectorIndex(**_read_fields(value, VectorIndex))
@@ -187,23 +185,27 @@ def _vector_index(value: Any) -> VectorIndex:
     return index
 
 
-_CHECK_BY_TYPE: Mapping[Any, Callable[[Any], Any]] = {int: _count, str: _line, float: _share}
+_CHECK_BY_TYPE: Mapping[Any, Callable[[Any], Any]] = {
+    int: _check_count,
+    str: _check_line,
+    float: _check_share,
+}
 _CHECK_BY_FIELD: Mapping[str, Callable[[Any], Any]] = {
-    "number": partial(_count, least=1),
-    "table": _single_name,
-    "table_version": partial(_count, least=1),
-    "created": _time,
-    "manifest": _manifest_name,
-    "files": _files,
-    "vectors": _vector_index,
-    "source_options": _mapping,
-    "partitions": partial(_count, most=_MAX_EFFORT),
-    "effort": partial(_count, most=_MAX_EFFORT),
+    "number": partial(_check_count, least=1),
+    "table": _check_single_name,
+    "table_version": partial(_check_count, least=1),
+    "created": _check_time,
+    "manifest": _check_manifest_name,
+    "files": _check_files,
+    "vectors": _check_vector_index,
+    "source_options": _check_mapping,
+    "partitions": partial(_check_count, most=_MAX_EFFORT),
+    "effort": partial(_check_count, most=_MAX_EFFORT),
 }
 
 
 def _read_fields(record: Mapping[str, Any], kind: type[Version | VectorIndex]) -> dict[str, Any]:
-    """The fields of a `kind`, each checked; others in `record` are ignored."""
+    """Check the fields of a `kind`; ignore other fields of `record`."""
     values = {}
     for item in fields(kind):
         name = item.name
@@ -218,7 +220,7 @@ def _read_fields(record: Mapping[str, Any], kind: type[Version | VectorIndex]) -
 
 
 def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name}: no number in JSON")
+    raise ValueError(f"{name}: not a number in JSON")
 
 
 def _shown(value: Any) -> str:
