@@ -20,9 +20,9 @@ from resift.rerank.tokenization import Tokens, load_tokenizer
 from resift.rerank.verify import (
     ReferenceLogits,
     Verification,
+    compare_with_references,
     crossing,
-    references,
-    verified,
+    reference_pairs,
 )
 from resift.settings import Settings
 
@@ -78,7 +78,7 @@ class ArtifactEmbedder:
 
     def verify(self) -> Verification:
         """Measure the manifest's reference pairs; `ParityError` says what is wrong."""
-        pairs = references(self._manifest)
+        pairs = reference_pairs(self._manifest)
         queries, texts, indices = crossing(pairs)
         alone = [
             self._query(pair.query, self._encoder) @ self.embed([pair.text])[0] for pair in pairs
@@ -88,4 +88,4 @@ class ArtifactEmbedder:
         logits = ReferenceLogits(
             np.array(alone, np.float64), crossed[None].astype(np.float64), indices
         )
-        return verified(self._manifest, self._encoder.runtime, logits)
+        return compare_with_references(self._manifest, self._encoder.runtime, logits)
