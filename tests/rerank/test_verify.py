@@ -114,12 +114,12 @@ def test_a_head_that_is_constant_reversed_or_scaled_is_named(joint_copy: Path) -
     for factor, message in (
         (0.0, "wrong head or broken weights: the same number for every pair"),
         (-1.0, "wrong head: the order is reversed"),
-        (3.0, "wrong head: only scale or bias differ"),
+        (3.0, "wrong head: only its scale or bias differs"),
     ):
         changed = {**weights, name: weights[name] * np.float32(factor)}
         fails(with_weights(joint_copy, changed), message, "reference: furthest logit")
     moved = {**weights, "head.projection.bias": weights["head.projection.bias"] + np.float32(2)}
-    fails(with_weights(joint_copy, moved), "wrong head: only scale or bias differ")
+    fails(with_weights(joint_copy, moved), "wrong head: only its scale or bias differs")
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -136,7 +136,7 @@ def test_nan_is_named(joint_copy: Path, runtime: str) -> None:
 
 def test_a_runtime_that_is_a_little_off_is_not_called_a_broken_model(joint_copy: Path) -> None:
     reference = load_manifest(joint_copy).reference
-    for off, message in ((1.5, "this processor or runtime"), (4.0, "another scale or bias")):
+    for off, message in ((1.5, "on this processor or runtime"), (4.0, "its scale or bias differs")):
         moved = [replace(pair, logit=pair.logit + off * 1e-3) for pair in reference]
         edited(joint_copy, reference=tuple(moved))
         fails(joint_copy, message)

@@ -321,7 +321,7 @@ def _cause(numbers: _Numbers, failed: set[str]) -> str:
     if np.abs(measured - numbers.expected).max() <= RUNTIME_TOLERANCES * numbers.tolerance:
         return "other numbers on this processor or runtime; set RESIFT_RUNTIME to another runtime"
     if _is_linear(measured, numbers.expected):
-        return f"wrong {head}: only scale or bias differ; convert it again"
+        return f"wrong {head}: only its scale or bias differs; convert it again"
     return f"broken {layers}: in order, but off by more than runtimes differ; convert it again"
 
 
