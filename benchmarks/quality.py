@@ -33,7 +33,7 @@ from resift.rerank.batching import schedule
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.early_exit import EarlyExit, survivors
 from resift.rerank.models import Batch, LateInteractionStage, cross_attention_feeds, load_model, run
-from resift.rerank.ordering import Interpolation, Numbers, fused, fusion, order
+from resift.rerank.ordering import Interpolation, Numbers, fusion, order
 from resift.rerank.tokenization import TokenRow
 
 WEIGHTS = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5)
@@ -126,13 +126,13 @@ def measure(judged: JudgedRun, artifact: Artifact) -> dict[str, float]:
         rankers: dict[str, NDArray[np.floating]] = dict(by_stage)
         logits = rankers["logit"].astype(np.float64)
         for weight in WEIGHTS:
-            rankers[f"fused {weight:g}"] = fused(logits, first.tolist(), weight)
+            rankers[f"fused {weight:g}"] = logits + fusion(first.tolist(), weight)
         early = rankers["first exit"].astype(np.float64)
         weight = manifest.fusion_weight
         interpolation = Interpolation(
             fusion(first.tolist(), weight), weight, manifest.feedback_weight
         )
-        rankers["exit fused"] = fused(early, first.tolist(), weight)
+        rankers["exit fused"] = early + fusion(first.tolist(), weight)
         rankers["shipped"] = interpolation.scores(logits, means)
         rankers["exit shipped"] = interpolation.scores(early, means)
         rankers["early exit"] = _with_early_exit(interpolation, artifact, early, logits, means)

@@ -25,7 +25,7 @@ def step_until(model: Model, batches: int, query: str, texts: Sequence[object]) 
             run += 1
             if run > batches:
                 deadline.at = time.perf_counter()
-                deadline.done()
+                deadline.finish()
                 left.wait(60)
             return stage(batch)
 

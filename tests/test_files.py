@@ -59,7 +59,7 @@ def test_an_empty_file_and_one_of_the_kind_are_replaced(tmp_path: Path, before: 
 def test_a_file_of_another_kind_stays(tmp_path: Path, before: bytes) -> None:
     file = tmp_path / "file"
     file.write_bytes(before)
-    with pytest.raises(OutputError, match="is there and is not a note"):
+    with pytest.raises(OutputError, match="exists and is not a note"):
         _write(file)
     assert file.read_bytes() == before
 
@@ -76,7 +76,7 @@ def test_an_error_while_writing_leaves_the_file_as_it_was(tmp_path: Path) -> Non
 
 def test_a_file_that_appears_during_the_writing_stays(tmp_path: Path) -> None:
     file = tmp_path / "file"
-    with pytest.raises(OutputError, match="is there"), output(file, WHAT, _note) as out:
+    with pytest.raises(OutputError, match="exists"), output(file, WHAT, _note) as out:
         out.write(b"note: new")
         file.write_bytes(b"someone else's")
     assert file.read_bytes() == b"someone else's"
@@ -127,7 +127,7 @@ def test_a_dash_is_stdout() -> None:
         ("no/such/file", "no folder"),
         ("loop", "leads to itself"),
         ("n" * 300, "cannot be written"),
-        ("nul\0", "no name"),
+        ("nul\0", "not a valid file name"),
     ],
 )
 def test_names_that_cannot_be_written_are_refused(tmp_path: Path, name: str, message: str) -> None:

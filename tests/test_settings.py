@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resift.errors import SettingsError
-from resift.settings import Settings, StorageSettings, expanded
+from resift.settings import Settings, StorageSettings, expand_home
 
 VARIABLES = {f"RESIFT_{field.name.upper()}" for field in fields(Settings)} | {"RESIFT_CONFIG"}
 
@@ -262,7 +262,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("threads = 2026-01-02", "threads=datetime.date(2026, 1, 2)"),
         ("runtime = ['openvino']", "runtime=['openvino']: expected one of"),
         ("model = {a = 1}", "model={'a': 1}: expected text"),
-        ('model = "a\\u0000b"', "no name that a file can have"),
+        ('model = "a\\u0000b"', "not a valid file name"),
         ("embedder = ['sk-secret']", "embedder: expected text, got list"),
         ("a = " + "[" * 5000, "not a readable TOML file"),
         ("a = 1\nb = 2\nc = 3", "a: no such setting"),
@@ -328,11 +328,11 @@ def test_without_a_home_a_path_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -
         raise KeyError(uid)
 
     monkeypatch.setenv("HOME", "")
-    assert expanded("~/x") == Path("~/x")
+    assert expand_home("~/x") == Path("~/x")
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", nobody)
-    assert expanded("~/x") == Path("~/x") and Settings(model="~/x").model == "~/x"
-    assert expanded("~no-such-user/x") == Path("~no-such-user/x")
+    assert expand_home("~/x") == Path("~/x") and Settings(model="~/x").model == "~/x"
+    assert expand_home("~no-such-user/x") == Path("~no-such-user/x")
 
 
 def test_a_config_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""How many cores this process may use, by its affinity and the quotas of its control groups.
+"""The number of cores that this process may use, by its affinity and control-group quotas.
 
-A container with a quota of two cores sees all 64 of the machine, and 64 threads would be stopped
-for most of each scheduling period.
+A container with a quota of two cores still sees all 64 cores of the machine, but 64 threads would
+be stopped for most of each scheduling period.
 """
 
 import os
@@ -11,7 +11,7 @@ ROOT = Path("/")
 
 
 def cores(root: Path = ROOT) -> int:
-    """Usable cores, at least 1; a quota of 2.5 is 2, because a third thread would be throttled.
+    """Usable cores, at least 1; a quota of 2.5 counts as 2, or a third thread would be throttled.
 
     `root` is where ``/proc`` and ``/sys`` are mounted.
     """
@@ -23,7 +23,7 @@ def cores(root: Path = ROOT) -> int:
 
 
 def _quotas(root: Path) -> list[float]:
-    """Each limit, in cores, of this process's control groups and those above them."""
+    """The quotas, in cores, of this process's control groups and their parents."""
     quotas: list[float | None] = []
     for line in _text(root / "proc/self/cgroup").splitlines():
         hierarchy, _, rest = line.partition(":")
@@ -34,7 +34,7 @@ def _quotas(root: Path) -> list[float]:
             continue
         mounts = ["unified", ""] if is_v2 else [controllers, "cpu"]
         for mount in mounts:
-            # Inside a container the mount itself is our group, whatever the path says.
+            # Inside a container the mount itself may be our group, whatever the path is.
             for group in (path, *path.parents, Path()):
                 folder = root / "sys/fs/cgroup" / mount / group.relative_to(group.anchor)
                 quotas.append(_v2_quota(folder) if is_v2 else _v1_quota(folder))
@@ -47,7 +47,7 @@ def _v2_quota(folder: Path) -> float | None:
 
 
 def _v1_quota(folder: Path) -> float | None:
-    """Version 1: a file for each; -1 is no limit."""
+    """Version 1: quota and period in one file each; a quota of -1 is no limit."""
     return _ratio(*(_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")))
 
 

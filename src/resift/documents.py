@@ -1,4 +1,4 @@
-"""What goes into a reranker: documents and candidates. All of it is frozen and hashable."""
+"""The input of a reranker: documents and candidates. All types are frozen and hashable."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text with an id. `metadata` is carried through unchanged."""
+    """A text with an id. `metadata` is passed through unchanged."""
 
     id: str
     text: str
@@ -17,12 +17,12 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Precomputed:
-    """What a model computes of a document without a query; made by `Reranker.precompute`.
+    """Tokens and token states of a document without a query, made by `Reranker.precompute`.
 
-    `model` is the model's fingerprint, `text` a hash of the text, tokens and states. Where they do
-    not match (another model, another text, damaged bytes) the document is read again. `tokens` are
-    token ids (4 bytes each, little endian), `states` the token states of a late-interaction model,
-    empty where they were not computed.
+    `model` is the model's fingerprint, `text` a hash of text, tokens and states. If they do not
+    match (another model, another text, damaged bytes), the reranker encodes the document again.
+    `tokens` are token ids (4 bytes each, little endian), `states` the token states of a
+    late-interaction model, empty if they were not computed.
     """
 
     model: str
@@ -33,10 +33,10 @@ class Precomputed:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """Where a passage of an index comes from, so that it can be shown and verified.
+    """The source of a passage of an index.
 
     The text is characters `start` to `end` of the document `doc_id` in the object at `uri`, whose
-    ETag was `etag` when it was read. `row` counts from 0 in files of rows, `page` from 1.
+    ETag was `etag` when it was read. `row`, in files of rows, counts from 0, `page` from 1.
     """
 
     uri: str
@@ -54,7 +54,7 @@ class Citation:
 class Candidate(Document):
     """A document with its first-stage result: `rank` counts from 1, a higher `score` is better.
 
-    `precomputed` saves the reranker work. `citation` is carried through unchanged.
+    `precomputed` saves the reranker work. `citation` is passed through unchanged.
     """
 
     rank: int | None = None

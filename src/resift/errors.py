@@ -1,36 +1,36 @@
-"""Everything that resift raises on purpose.
+"""The exceptions of resift.
 
 ResiftError
 ├── InputError             an argument that is not valid (also a ValueError)
 │   ├── QueryError         a query that is empty, not text, or longer than the model reads
-│   └── OutputError        a file that cannot be written, or that has other contents
+│   └── OutputError        a file that cannot be written, or that holds something else
 ├── Overloaded             too much work is waiting; try again later
 ├── SettingsError          an environment variable or settings file that is not valid
 ├── MissingExtra           an optional package is not installed (also an ImportError)
 ├── ModelError
 │   ├── ModelNotFound      no such model, bundled, on disk or in the catalogue
 │   ├── ArtifactError      a folder that is not an artifact, or does not match its manifest
-│   ├── ParityError        a model that does not give its own reference logits
-│   ├── CalibrationError   a calibration that cannot be read or written, or of another model
+│   ├── ParityError        a model whose logits differ from its reference logits
+│   ├── CalibrationError   a calibration that cannot be used, or is for another model
 │   ├── RerankerClosed     a call of a reranker after its `close`
 │   └── RuntimeFailure     a runtime that could not load or run a model
 ├── EmbedderError          an embedding server that cannot be reached or gives no vectors
 ├── SourceError            documents that cannot be listed or read
-│   ├── Unreadable         an object that exists and could not be read this time
-│   ├── Vanished           an object that was listed and is gone
-│   ├── SourceLost         the source cannot be read any more: credentials, network
+│   ├── Unreadable         an object that exists but could not be read
+│   ├── Vanished           an object that was deleted after it was listed
+│   ├── SourceLost         a source that became unreadable: credentials, network
 │   └── MassDeletion       a sync that would delete most of what is indexed
 ├── StoreError             an index that cannot be opened, read or written
 │   ├── IndexNotFound      nothing at the URI, nothing published there, or no such version
-│   │   └── VersionGone    a version that was cleaned up while it was open
+│   │   └── VersionGone    a version that was deleted while it was open
 │   ├── IndexMismatch      an index made by another embedder or another format
 │   ├── NoCopy             a folder for copies of indexes that cannot be used
-│   ├── IndexBusy          other writers kept this one from publishing
+│   ├── IndexBusy          other writers published first, again and again
 │   └── UnsafeStore        a bucket that loses concurrent writes
 ├── BelowFloor             a measured quality that is lower than required
 └── DatasetError           a collection, run or judgment file that is not valid
 
-One line a message: the value, what was expected, what to do.
+A message is one line: the value, the expectation, the remedy.
 """
 
 _SHOWN = 60  # characters of a value in a message
@@ -46,10 +46,10 @@ def shown(value: object) -> str:
 
 
 class ResiftError(Exception):
-    """The base class: catch this to catch everything that resift raises on purpose."""
+    """The base class of all exceptions of resift."""
 
     def __str__(self) -> str:
-        """One line, whatever the value in it was."""
+        """The message, on one line."""
         return " ".join(super().__str__().splitlines())
 
 
@@ -62,13 +62,13 @@ class QueryError(InputError):
 
 
 class OutputError(InputError):
-    """A file that cannot be written, or that exists with other contents."""
+    """A file that cannot be written, or that exists and holds something else."""
 
 
 class Overloaded(ResiftError):
-    """Too much work is waiting; `retry_after_s` says when to try again.
+    """Too much work is waiting; try again after `retry_after_s`.
 
-    `waiting_tokens` or, where that is 0, `waiting_calls` were too many.
+    Either `waiting_tokens` or, if that is 0, `waiting_calls` were too many.
     """
 
     def __init__(self, waiting_tokens: int, retry_after_s: float, waiting_calls: int = 0) -> None:
@@ -103,11 +103,11 @@ class ArtifactError(ModelError):
 
 
 class ParityError(ModelError):
-    """A model that does not give its own reference logits."""
+    """A model whose logits differ from its reference logits."""
 
 
 class CalibrationError(ModelError):
-    """A calibration file that cannot be read or written, or that is for another model."""
+    """A calibration file that cannot be used, or that is for another model."""
 
 
 class RerankerClosed(ModelError):
@@ -127,15 +127,15 @@ class SourceError(ResiftError):
 
 
 class Unreadable(SourceError):
-    """An object that exists and could not be read this time; its indexed passages stay."""
+    """An object that exists but could not be read; its indexed passages stay."""
 
 
 class Vanished(SourceError):
-    """An object that was listed and is gone."""
+    """An object that was deleted after it was listed."""
 
 
 class SourceLost(SourceError):
-    """The source cannot be read any more; finished work stays, and the next run continues."""
+    """A source that became unreadable; finished work stays, and the next run continues."""
 
 
 class MassDeletion(SourceError):
@@ -151,7 +151,7 @@ class IndexNotFound(StoreError):
 
 
 class VersionGone(IndexNotFound):
-    """A version that was cleaned up while it was open."""
+    """A version that was deleted while it was open."""
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
@@ -170,7 +170,7 @@ class NoCopy(StoreError):
 
 
 class IndexBusy(StoreError):
-    """Other writers kept this one from publishing; its data stays, and the next run continues."""
+    """Other writers published first, again and again; the next run continues with this data."""
 
 
 class UnsafeStore(StoreError):

@@ -1,4 +1,4 @@
-"""Optional packages: imported with a clear error if one is missing, and without telemetry."""
+"""Imports of optional packages, with a clear error if one is missing, and without telemetry."""
 
 import importlib
 import sys
@@ -10,7 +10,7 @@ from resift.errors import MissingExtra
 
 
 def require(module: str, extra: str | None = None) -> ModuleType:
-    """Import ``module``, or raise `MissingExtra` naming the extra, or the package, to install."""
+    """Import `module`, or raise `MissingExtra` with the command that installs it."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -23,10 +23,10 @@ def require(module: str, extra: str | None = None) -> ModuleType:
 
 @contextmanager
 def without_telemetry() -> Iterator[None]:
-    """Hide openvino_telemetry from what is imported inside.
+    """Make the import of openvino_telemetry fail inside the block.
 
-    Merely importing OpenVINO or NNCF reports that to their makers' server. Both use a stub if that
-    package cannot be imported. A module that was loaded before is restored.
+    Importing OpenVINO or NNCF sends a report to a server of their makers, unless that package
+    cannot be imported. Afterwards a module that was loaded before is restored.
     """
     name = "openvino_telemetry"
     loaded = sys.modules.get(name)

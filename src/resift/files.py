@@ -1,6 +1,6 @@
-"""Files: written whole, and never over a file of another kind; read without waiting.
+"""Files: atomic writes that never replace a file of another kind; reads that never block.
 
-Knows no format: the caller says how the files that it writes begin.
+Knows no format: the caller recognises its files by their beginning.
 """
 
 import errno
@@ -18,15 +18,15 @@ from typing import IO, BinaryIO
 from resift.errors import InputError, OutputError
 
 HEAD_BYTES = 65_536
-"""How much of a file is read to recognise its kind."""
+"""The most bytes that are read to recognise a file."""
 
 PART_NAME = re.compile(r"\.resift-[0-9a-f]{16}\.part")
-"""Names of files that `replacing` has not finished."""
+"""Names of the temporary files of `replacing`."""
 
 STDOUT = "-"
 
 Recognise = Callable[[bytes], bool]
-"""Whether a file with this beginning is of the kind that is about to be written."""
+"""Whether a file with this beginning is of the kind to be written."""
 
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
@@ -51,7 +51,7 @@ _REASONS = {
 _NO_WAIT = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 _DESCRIPTOR_FOLDER = re.compile(r"/dev/fd|/proc/(\d+)(/task/\d+)?/fd")
-_MAX_LINKS = 40  # as many as the system follows
+_MAX_LINKS = 40  # the limit of the system
 
 _TAG_FILE = "CACHEDIR.TAG"
 # The signature of the Cache Directory Tagging specification: backups leave the folder out.
@@ -59,17 +59,17 @@ _SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55\n"
 
 
 def remedy(number: int | None) -> str | None:
-    """What to do about an error number of the system; None if its own message says enough."""
+    """A remedy for an error number of the system; None if its message is enough."""
     return _REASONS.get(number) if number is not None else None
 
 
 def reason(error: OSError) -> str:
-    """Why the operating system refused, in a few words, and what to do if that is known."""
+    """The reason of the operating system in a few words, with a remedy if there is one."""
     return remedy(error.errno) or (error.strerror or type(error).__name__).lower()
 
 
 def irregular(mode: int) -> str | None:
-    """The kind of file that has this mode, such as "a pipe"; None for a regular file."""
+    """The kind of file with this mode, such as "a pipe"; None for a regular file."""
     if stat.S_ISREG(mode):
         return None
     return next((kind for is_kind, kind in _KINDS if is_kind(mode)), "something else")
@@ -83,9 +83,9 @@ def check_regular(path: str | bytes | os.PathLike[str], mode: int) -> None:
 
 
 def open_regular(path: str | bytes | os.PathLike[str]) -> BufferedReader:
-    """Open a regular file for reading, without ever waiting; raise `OSError` for anything else.
+    """Open a regular file for reading, without blocking; raise `OSError` for anything else.
 
-    Links are followed. The opened file is checked again, since it may have been replaced.
+    Follows links. Checks the opened file again, since it may have been replaced.
     """
     check_regular(path, os.stat(path).st_mode)  # first: a socket cannot be opened
     stream = os.fdopen(os.open(path, _NO_WAIT), "rb")
@@ -98,7 +98,7 @@ def open_regular(path: str | bytes | os.PathLike[str]) -> BufferedReader:
 
 
 def read_regular(path: str | os.PathLike[str], max_bytes: int) -> bytes:
-    """All of a regular file; raise `OSError` for anything else, and if it is larger."""
+    """The bytes of a regular file; raise `OSError` for anything else or a larger file."""
     with open_regular(path) as stream:
         is_larger = os.fstat(stream.fileno()).st_size > max_bytes
         content = b"" if is_larger else stream.read(max_bytes + 1)
@@ -124,8 +124,8 @@ def from_home(path: str | os.PathLike[str]) -> Path:
 def replacing(target: Path) -> Iterator[IO[bytes]]:
     """Open a new file beside `target` that replaces it once the block ends without an error.
 
-    A process that is killed leaves the old file or the new one, and perhaps one whose name
-    `PART_NAME` matches. The permissions of `target` are kept. Raises `OSError`.
+    A killed process leaves the old file or the new one, and perhaps a temporary file (`PART_NAME`).
+    The new file has the permissions of `target`. Raises `OSError`.
     """
     part = target.with_name(f".resift-{secrets.token_hex(8)}.part")
     number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -142,18 +142,18 @@ def replacing(target: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def output(path: str | os.PathLike[str], what: str, recognise: Recognise) -> Iterator[IO[bytes]]:
-    """Open a file for writing; it appears as a whole when the block ends without an error.
+    """Open a file for writing; it is replaced atomically when the block ends without an error.
 
-    ``-`` is stdout. A pipe or a character device is written to directly, and so is a descriptor
-    that was opened for this process (``/dev/stdout``, ``/dev/fd/63``). A link is followed and stays
-    a link. An existing file is replaced only if it is empty or `recognise` knows its beginning;
-    `what` names the kind for messages ("a TREC run"). Raises `OutputError`.
+    ``-`` is stdout. Pipes, character devices and descriptors of this process (``/dev/stdout``,
+    ``/dev/fd/63``) are written directly. Links are followed. An existing file is replaced only if
+    it is empty or `recognise` accepts its beginning; `what` names the kind of file in messages ("a
+    TREC run"). Raises `OutputError`.
     """
     if os.fspath(path) == STDOUT:
-        printed = _stdout()
-        sys.stdout.flush()  # what was printed before
-        yield printed
-        printed.flush()
+        stdout = _stdout()
+        sys.stdout.flush()  # earlier prints go first
+        yield stdout
+        stdout.flush()
         return
     named = Path(path)
     with _one_line(named):
@@ -172,11 +172,11 @@ def output(path: str | os.PathLike[str], what: str, recognise: Recognise) -> Ite
             return
         with replacing(target) as stream:
             yield stream
-            check_output(named, what, recognise)  # another program may have made it meanwhile
+            check_output(named, what, recognise)  # another program may have created it
 
 
 def check_output(path: str | os.PathLike[str], what: str, recognise: Recognise) -> Path:
-    """The file that `output` would write, links followed; raise `OutputError` if it would refuse.
+    """The file that `output` would write, with links followed; raise `OutputError` as it would.
 
     Call it before long work, so that no result is lost.
     """
@@ -203,13 +203,13 @@ def check_output(path: str | os.PathLike[str], what: str, recognise: Recognise) 
             raise OutputError(f"{named}: is {kind}; expected the name of a file")
         if stat.S_ISREG(mode) and not _is_replaceable(target, recognise):
             raise OutputError(
-                f"{named}: is there and is not {what}; name another file, or delete it first"
+                f"{named}: exists and is not {what}; name another file, or delete it first"
             )
         return target
 
 
 def is_stdout(path: str | os.PathLike[str] | None) -> bool:
-    """Whether a path is stdout, by any of its names."""
+    """Whether a path is stdout: ``-``, ``/dev/stdout``, ``/dev/fd/1`` or a link to these."""
     return path is not None and (os.fspath(path) == STDOUT or descriptor(path) == 1)
 
 
@@ -238,14 +238,14 @@ def _one_line(path: Path) -> Iterator[None]:
     except ValueError as error:  # a NUL in the name
         if isinstance(error, OutputError) or "null" not in str(error):
             raise
-        raise OutputError(f"{os.fspath(path)!r}: no name that a file can have") from error
+        raise OutputError(f"{os.fspath(path)!r}: not a valid file name") from error
 
 
 def descriptor(path: str | os.PathLike[str]) -> int | None:
-    """The number of this process's descriptor that a path stands for; None for any other path.
+    """The descriptor of this process that a path names; None for any other path.
 
-    ``/dev/stdout``, ``/dev/fd/63`` and links to these. The path itself must not be opened again: a
-    pipe has no other name, and a file would lose the mode that it was opened with (``>>``).
+    Such paths are ``/dev/stdout``, ``/dev/fd/63`` and links to these. Use the descriptor instead of
+    opening the path: that would fail for a pipe, and a file would lose its mode (``>>``).
     """
     link = Path(os.path.abspath(path))
     for _ in range(_MAX_LINKS):
@@ -260,15 +260,15 @@ def descriptor(path: str | os.PathLike[str]) -> int | None:
 
 
 def check_writable(number: int) -> None:
-    """Raise `OSError` if a descriptor is closed, or was opened for reading only."""
+    """Raise `OSError` if a descriptor is closed or read-only."""
     os.write(number, b"")
 
 
 def claim_folder(folder: Path, comment: str) -> bool:
     """Create a cache folder with a tag in it; return whether the folder is ours.
 
-    A folder with the same tag is ours, and so is an empty one; any other belongs to someone else.
-    `comment` is a sentence in the tag. Raises `OSError` if the disk refuses.
+    An empty folder, and one with the same tag, is ours. `comment` is a sentence in the tag. Raises
+    `OSError`.
     """
     tag_text = f"{_SIGNATURE}# {comment}\n"
     folder.parent.mkdir(parents=True, exist_ok=True)

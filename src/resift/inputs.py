@@ -1,6 +1,7 @@
-"""Text input that a user names: files, pipes and terminals, but no endless device.
+"""Text input from a path of the user: files, pipes and terminals, but no endless device.
 
-Knows no format. Lines are bounded, so that input without line ends does not fill the memory.
+Knows no format. The length of lines is limited, so that input without line ends does not fill the
+memory.
 """
 
 import os
@@ -13,19 +14,19 @@ from pathlib import Path
 from resift.errors import DatasetError, InputError
 from resift.files import check_regular, descriptor, open_regular
 
-_MAX_LINE_BYTES = 64 << 20  # with the line's end; the longest books have a tenth of it
+_MAX_LINE_BYTES = 64 << 20  # with its end; the longest books have a tenth of this
 _CHUNK = 1 << 20
 
 
 def open_input(path: str | os.PathLike[str]) -> BufferedReader:
-    """Open a path for reading, waiting for the other end of a pipe. Raises `OSError`.
+    """Open a path for reading; a pipe waits for its other end. Raises `OSError`.
 
-    Devices are refused, because reading one may never end or have an effect; except a terminal,
-    the null device, and descriptors that were opened for this process (``/dev/stdin``).
+    Devices are refused, because reading may never end or may have side effects. Exceptions are
+    terminals, the null device and descriptors of this process (``/dev/stdin``).
     """
     number = descriptor(path)
     if number is not None:
-        os.read(number, 0)  # raises if it is closed, or was opened for writing only
+        os.read(number, 0)  # raises if it is closed or write-only
     mode = os.stat(path).st_mode
     if stat.S_ISREG(mode):
         return open_regular(path)
@@ -37,7 +38,7 @@ def open_input(path: str | os.PathLike[str]) -> BufferedReader:
 
 
 def _is_readable_device(path: str | os.PathLike[str], mode: int) -> bool:
-    """Whether it is a terminal or the null device."""
+    """Whether the path is a terminal or the null device."""
     if not stat.S_ISCHR(mode):
         return False
     if os.stat(path).st_rdev == os.stat(os.devnull).st_rdev:
@@ -50,7 +51,7 @@ def _is_readable_device(path: str | os.PathLike[str], mode: int) -> bool:
 
 
 def chunks(stream: BufferedIOBase) -> Iterator[bytes]:
-    """The bytes of a stream as they come, at most a megabyte at once."""
+    """The bytes of a stream, as soon as they arrive, at most a megabyte at once."""
     return iter(partial(stream.read1, _CHUNK), b"")
 
 
@@ -63,7 +64,7 @@ def lines(name: str | os.PathLike[str], chunks: Iterator[bytes]) -> Iterator[byt
     for chunk in chunks:
         pending.append(chunk)
         size += len(chunk)
-        if _has_end(chunk) or (len(pending) > 1 and pending[-2].endswith(b"\r")):
+        if b"\n" in chunk or b"\r" in chunk or (len(pending) > 1 and pending[-2].endswith(b"\r")):
             split = b"".join(pending).splitlines(keepends=True)
             # After a last \r the next chunk may begin with \n.
             pending = [] if split[-1].endswith(b"\n") else [split.pop()]
@@ -75,10 +76,6 @@ def lines(name: str | os.PathLike[str], chunks: Iterator[bytes]) -> Iterator[byt
         _check_size(name, number, size)
     if size:
         yield b"".join(pending).rstrip(b"\r\n")
-
-
-def _has_end(chunk: bytes) -> bool:
-    return b"\n" in chunk or b"\r" in chunk
 
 
 def _check_size(name: str | os.PathLike[str], number: int, size: int) -> None:

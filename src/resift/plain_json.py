@@ -1,4 +1,4 @@
-"""Any value as what JSON has: no NaN, nothing of numpy's, odd metadata as text."""
+"""Any value as plain types for JSON: no NaN, no numpy types, other objects as text."""
 
 import math
 import operator
@@ -12,7 +12,7 @@ _DEEPEST = 64
 def plain(value: Any, depth: int = 0) -> Any:
     """The value as dicts, lists, text, numbers, booleans and None.
 
-    A number that is not finite becomes None; what JSON cannot express becomes text.
+    NaN and infinities become None; values of other types become text.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -30,7 +30,7 @@ def plain(value: Any, depth: int = 0) -> Any:
         return {str(key): plain(entry, depth + 1) for key, entry in value.items()}
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).decode("utf-8", "backslashreplace")
-    if hasattr(value, "tolist"):  # an array of numpy's, or a number
+    if hasattr(value, "tolist"):  # an array or scalar of numpy
         return plain(value.tolist(), depth + 1)
     if isinstance(value, Iterable) and not hasattr(value, "isoformat"):
         return [plain(entry, depth + 1) for entry in value]
@@ -38,7 +38,7 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def _number(value: Any) -> int | float | None:
-    """An int or a float, also of a subclass or of numpy."""
+    """An int or a float; None for other types. Subclasses and numpy types are converted."""
     if isinstance(value, float):
         return float(value)
     try:

@@ -1,24 +1,24 @@
-"""Settings, read once at the start from a TOML file and the environment; frozen from then on.
+"""Settings, read once from a TOML file and the environment, and frozen.
 
-The file is the one that ``RESIFT_CONFIG`` names; a variable wins over the file::
+``RESIFT_CONFIG`` names the file; a variable overrides the file::
 
     runtime = "openvino"            # RESIFT_RUNTIME: openvino or onnxruntime
     threads = 2                     # RESIFT_THREADS: 0 is all cores this process may use
-    model = "/models/mine"          # RESIFT_MODEL: artifact folder instead of the bundled one
-    calibration = "/models/mine.json"  # RESIFT_CALIBRATION: of that model, by resift calibrate
+    model = "/models/mine"          # RESIFT_MODEL: folder of a model instead of the bundled one
+    calibration = "/models/mine.json"  # RESIFT_CALIBRATION: by resift calibrate, for this model
     max_memory_mb = 512             # RESIFT_MAX_MEMORY_MB: for running, beyond the loaded model
     cache_mb = 64                   # RESIFT_CACHE_MB: for scores of earlier pairs; 0 is none
     state_cache_mb = 64             # RESIFT_STATE_CACHE_MB: for token states; 0 is none
-    cache_file = "/var/pairs.db"    # RESIFT_CACHE_FILE: keeps them between processes; a new file
-                                    # or a cache of resift: no other file is written to
+    cache_file = "/var/pairs.db"    # RESIFT_CACHE_FILE: keeps scores between processes; any other
+                                    # kind of file there is left alone
 
     embedder = "bundled"            # RESIFT_EMBEDDER: or wordllama, a folder, https://host/v1#model
     embedder_key = "..."            # RESIFT_EMBEDDER_KEY: for the server that embedder names
     openai_key = "..."              # OPENAI_API_KEY: for https://api.openai.com and no other
 
-    cache_dir = "/var/cache/resift" # RESIFT_CACHE_DIR: for what can be made again, by default
-                                    # $XDG_CACHE_HOME/resift or ~/.cache/resift; if it is set,
-                                    # searches of s3:// indexes read a copy there
+    cache_dir = "/var/cache/resift" # RESIFT_CACHE_DIR: by default $XDG_CACHE_HOME/resift or
+                                    # ~/.cache/resift; if it is set, s3:// indexes are copied to
+                                    # it, and searches read the copy
     cache_gb = 10                   # RESIFT_CACHE_GB: of copies; larger indexes are not copied
 
     [storage]                       # the usual AWS variables, for s3:// URIs
@@ -28,12 +28,12 @@ The file is the one that ``RESIFT_CONFIG`` names; a variable wins over the file:
     secret_access_key = "..."            # AWS_SECRET_ACCESS_KEY
     session_token = "..."                # AWS_SESSION_TOKEN
     profile = "work"                     # AWS_PROFILE: used where no keys are given; extra aws
-    skip_signature = true                # AWS_SKIP_SIGNATURE: no keys, for buckets open to all
-    virtual_hosted = true                # AWS_VIRTUAL_HOSTED_STYLE_REQUEST: bucket in the host's
-                                         # name; else in the path, which every store understands
+    skip_signature = true                # AWS_SKIP_SIGNATURE: no keys, for public buckets
+    virtual_hosted = true                # AWS_VIRTUAL_HOSTED_STYLE_REQUEST: bucket in the host
+                                         # name; else in the path, as every store accepts
     server_side_encryption = "aws:kms"   # AWS_SERVER_SIDE_ENCRYPTION: AES256 or aws:kms
-    kms_key_id = "arn:aws:kms:..."       # AWS_SSE_KMS_KEY_ID: else the account's own key
-    bucket_key = true                    # AWS_SSE_BUCKET_KEY_ENABLED: fewer calls of KMS
+    kms_key_id = "arn:aws:kms:..."       # AWS_SSE_KMS_KEY_ID: by default the account's key
+    bucket_key = true                    # AWS_SSE_BUCKET_KEY_ENABLED: fewer KMS requests
 """
 
 import difflib
@@ -80,9 +80,9 @@ _FLAGS = ("virtual_hosted", "bucket_key", "skip_signature")
 _SECRETS = ("access_key_id", "secret_access_key", "session_token")
 RUNTIMES = ("openvino", "onnxruntime")
 ENCRYPTIONS = ("AES256", "aws:kms")
-LEAST_MEMORY_MB = 256
-MOST = 1_000_000_000
-"""No count is larger: it would be a mistake, and runtimes do not take it."""
+MIN_MEMORY_MB = 256
+MAX_COUNT = 1_000_000_000
+"""The limit of all counts: a larger one is a mistake, and runtimes do not accept it."""
 
 _FILE_BYTES = 1_000_000
 _PREFIX = "RESIFT_"
@@ -94,7 +94,7 @@ _log = logging.getLogger("resift")
 
 @dataclass(frozen=True, slots=True)
 class StorageSettings:
-    """How ``s3://`` URIs are reached. None leaves a value to the S3 client's defaults.
+    """Access to ``s3://`` URIs. None means the default of the S3 client.
 
     Flags may be text, as in environment variables. Raises `SettingsError` for invalid values.
     """
@@ -128,10 +128,7 @@ class StorageSettings:
                 )
 
     def options(self) -> dict[str, str]:
-        """The object_store configuration that both obstore and Lance take.
-
-        With `skip_signature` it has no keys, whatever keys are set.
-        """
+        """The object_store configuration, for obstore and Lance; no keys if `skip_signature`."""
         keys = {
             "aws_access_key_id": self.access_key_id,
             "aws_secret_access_key": self.secret_access_key,
@@ -156,8 +153,8 @@ class StorageSettings:
 class Settings:
     """Settings of the library; the module's docstring explains each.
 
-    A ``~`` in a path is the home folder; empty text counts as None. `origins` has the variable or
-    file that each value came from, by name. Raises `SettingsError` for invalid values.
+    A ``~`` in a path is the home folder; empty text is None. `origins` maps the name of a setting
+    to the variable or file of its value. Raises `SettingsError` for invalid values.
     """
 
     runtime: str | None = None
@@ -187,13 +184,14 @@ class Settings:
             try:
                 object.__setattr__(self, name, check(name, getattr(self, name)))
             except SettingsError as error:
-                raise SettingsError(f"{error}{self._source(name)}") from None
+                source = f" (from {self.origins[name]})" if name in self.origins else ""
+                raise SettingsError(f"{error}{source}") from None
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> "Settings":
         """Read the file and the environment. Raises `SettingsError` for invalid values.
 
-        An unknown variable ``RESIFT_…`` is logged, with the known one that is most like it.
+        Logs unknown variables ``RESIFT_…``, each with the most similar known one.
         """
         environ = os.environ if environ is None else environ
         file = environ.get(_FILE_VARIABLE, "").strip()
@@ -213,21 +211,18 @@ class Settings:
         return cls(**values, storage=StorageSettings(**storage), origins=origins)
 
     def origin(self, name: str) -> str | None:
-        """The variable or file that a value came from; None for defaults and the caller's own."""
+        """The variable or file of a value; None for defaults and arguments of the constructor."""
         return self.origins.get(name)
 
-    def _source(self, name: str) -> str:
-        return f" (from {self.origins[name]})" if name in self.origins else ""
 
-
-def expanded(path: str | os.PathLike[str]) -> Path:
-    """The path with ``~`` or ``~user`` replaced; unchanged where there is no such home folder."""
+def expand_home(path: str | os.PathLike[str]) -> Path:
+    """The path with ``~`` or ``~user`` expanded; unchanged if there is no such home folder."""
     homeless = os.environ.get("HOME") == ""
     return Path(path if homeless else os.path.expanduser(path))
 
 
 def checked_settings(settings: Settings | None) -> Settings:
-    """The settings, or with None those of file and environment; `SettingsError` for other types."""
+    """The settings; for None those of file and environment. Raises `SettingsError` otherwise."""
     if settings is not None and not isinstance(settings, Settings):
         raise SettingsError(
             f"settings: expected Settings, got {type(settings).__name__}; for instance "
@@ -237,7 +232,7 @@ def checked_settings(settings: Settings | None) -> Settings:
 
 
 def cache_folder(settings: Settings, environ: Mapping[str, str] | None = None) -> Path | None:
-    """The folder for what can be made again; None where there is no home folder."""
+    """The folder for caches; None if there is no home folder."""
     environ = os.environ if environ is None else environ
     try:
         if settings.cache_dir:
@@ -248,13 +243,13 @@ def cache_folder(settings: Settings, environ: Mapping[str, str] | None = None) -
 
 
 def debugging() -> bool:
-    """Whether the command shows tracebacks: ``RESIFT_DEBUG``."""
+    """Whether ``RESIFT_DEBUG`` is set: the command then shows tracebacks."""
     return bool(os.environ.get("RESIFT_DEBUG"))
 
 
 def _read_file(name: str) -> dict[str, Any]:
-    """The values of a settings file; never waits for a pipe or reads an endless device."""
-    file = expanded(name)
+    """The values of a settings file. Refuses pipes and devices, which may never end."""
+    file = expand_home(name)
     try:
         content = b"" if os.fspath(file) == os.devnull else read_regular(file, _FILE_BYTES)
         return tomllib.loads(content.decode("utf-8-sig"))
@@ -273,7 +268,7 @@ def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], prefix:
 
 
 def _warn_of_unknown(environ: Mapping[str, str]) -> None:
-    """Log a mistyped variable; not an error, since it may be another version's."""
+    """Log unknown variables; not an error, since they may belong to another version."""
     variables = [variable for names in _ENVIRONMENT.values() for variable in names]
     known = [variable for variable in variables if variable.startswith(_PREFIX)]
     short = [variable.removeprefix(_PREFIX) for variable in known]
@@ -287,7 +282,7 @@ def _warn_of_unknown(environ: Mapping[str, str]) -> None:
 def _from_environment(
     environ: Mapping[str, str], names: Mapping[str, tuple[str, ...]]
 ) -> dict[str, tuple[str, str]]:
-    """The variable and the value of each setting that the environment has."""
+    """(variable, value) of each setting in the environment."""
     settings = {}
     for setting, variables in names.items():
         for variable in variables:
@@ -306,7 +301,7 @@ def _runtime(name: str, value: Any) -> str | None:
 
 
 def _text(name: str, value: Any, *, is_secret: bool = False) -> str | None:
-    """Text; an empty one becomes None. An error does not show a secret."""
+    """Text or None; empty text becomes None. An error does not show a secret."""
     if value is None or isinstance(value, str):
         return value if value and value.strip() else None
     if is_secret:
@@ -319,11 +314,11 @@ def _secret(name: str, value: Any) -> str | None:
 
 
 def _path(name: str, value: Any) -> str | None:
-    """The path of a file or folder, `expanded`; an empty one becomes None."""
+    """A path with its home folder expanded; an empty one becomes None."""
     path = _text(name, os.fspath(value) if isinstance(value, os.PathLike) else value)
     if path is not None and "\0" in path:
-        raise SettingsError(f"{name}={shown(path)}: no name that a file can have")
-    return None if path is None else os.fspath(expanded(path))
+        raise SettingsError(f"{name}={shown(path)}: not a valid file name")
+    return None if path is None else os.fspath(expand_home(path))
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -341,11 +336,13 @@ def _count(lowest: int, meaning: str = "") -> Callable[[str, Any], int]:
         digits = value.strip() if isinstance(value, str) else ""
         readable = type(value) is int or (digits.isdecimal() and len(digits) < 1000)
         number = int(value) if readable else -1
-        if number > MOST:
-            raise SettingsError(f"{name}: expected a whole number up to {MOST:,}, got a larger one")
+        if number > MAX_COUNT:
+            raise SettingsError(
+                f"{name}: expected a whole number up to {MAX_COUNT:,}, got a larger one"
+            )
         if number < lowest:
             expected = f", {meaning}" if meaning else f" from {lowest}"
-            is_short = type(value) is not int or abs(value) < MOST
+            is_short = type(value) is not int or abs(value) < MAX_COUNT
             text = shown(value)[:40] if is_short else "under zero"
             raise SettingsError(f"{name}={text}: expected a whole number{expected}")
         return number
@@ -358,7 +355,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "threads": _count(0, "0 for all cores"),
     "model": _path,
     "calibration": _path,
-    "max_memory_mb": _count(LEAST_MEMORY_MB),
+    "max_memory_mb": _count(MIN_MEMORY_MB),
     "cache_mb": _count(0, "0 for none"),
     "cache_file": _path,
     "state_cache_mb": _count(0, "0 for none"),

@@ -1,6 +1,6 @@
-"""The vocabulary: what goes into a reranker and what comes out. All of it is frozen and hashable.
+"""The data types of rerankers: documents in, rankings out. All are frozen and hashable.
 
-Mappings, and the hits of a ranking, have no part in a hash.
+A hash ignores mappings and the hits of a ranking.
 """
 
 import operator
@@ -22,36 +22,35 @@ _REPR.maxstring = _REPR.maxother = 80
 _HITS_SHOWN = 10
 
 DEPTH = 30
-"""How many candidates a search reranks by default (benchmarks/default_depth.py)."""
+"""The default number of candidates that a search reranks (benchmarks/default_depth.py)."""
 
 Status = Literal["ok", "cut", "empty", "not_text", "late", "failed", "not_reranked"]
-"""How far a candidate was scored.
+"""Whether and how a candidate was scored.
 
 - ``ok``: all of its text was read.
-- ``cut``: scored by its first `Hit.tokens_seen` tokens; the rest did not fit.
-- ``empty``: no text, or no word that the model knows.
+- ``cut``: scored by its first `Hit.tokens_seen` tokens; the others did not fit.
+- ``empty``: it has no text, or no word that the model knows.
 - ``not_text``: its text is not a string, or it is not a document.
 - ``late``: the deadline passed before its turn.
 - ``failed``: the model gave no number for it.
-- ``not_reranked``: the first stage's order was requested, or the model knows no word of the query.
+- ``not_reranked``: there was no reranking, or the model knows no word of the query.
 
-The last five have no score. They follow the scored ones, in first-stage order.
+Candidates with the last five have no score. They follow the scored ones, in first-stage order.
 """
 
 Calibrated = Literal["none", "model", "judged", "judged_other_depth"]
-"""What a score means.
+"""The meaning of scores.
 
 - ``none``: not calibrated. The score is the sigmoid of the logit, not a probability.
-- ``model``: the probability of relevance, fitted on the judgments that the model was made with.
+- ``model``: the probability of relevance, fitted by the makers of the model.
 - ``judged``: the probability of relevance, fitted on your judgments by ``resift calibrate``.
 - ``judged_other_depth``: fitted on your judgments, for lists of another depth, where relevant
-  documents are more or less frequent. Not a probability in this list (`Receipt.notes` has both
-  depths).
+  documents are more or less frequent. Not a probability here (`Receipt.notes` has both depths).
 """
 
 
 def _whole(value: object, expected: str) -> int:
-    """A whole number of any library; `InputError` for anything else, booleans included."""
+    """A whole number of any library. Raises `InputError` for anything else, booleans included."""
     try:
         return operator.index(None if isinstance(value, bool) else value)  # type: ignore[arg-type]
     except TypeError:
@@ -63,19 +62,19 @@ class Hit:
     """One document of a ranking.
 
     `rank` counts from 1; `index` is the position in the caller's list, from 0. `id`, `title`,
-    `text`, `metadata` and `citation` are the document's; `text` is empty where it is not a string.
+    `text`, `metadata` and `citation` are the document's; `text` is empty if it is not a string.
 
     `logit` is the model's output for the pair and depends on nothing else. The order is by
     ``logit + fusion + feedback``. `fusion` is the first-stage interpolation: weight × standardised
     first-stage score. `feedback` is pseudo-relevance feedback after Rocchio (1971), with vectors as
     in Li et al. (2021, https://arxiv.org/abs/2108.11044): the cosine between this document's vector
-    and the average vector of the leading candidates, times a weight. `score` is that sum in 0..1:
-    a probability where a calibration was fitted (`Receipt.calibration`), else its sigmoid. `logit`
-    and `score` are None where `status` says that there is none.
+    and the average vector of the leading candidates, times a weight. `score` maps the sum to 0..1:
+    it is a probability with a calibration (`Receipt.calibration`), else the sigmoid. `logit` and
+    `score` are None for the last five values of `status`.
 
-    `tokens_seen` tokens were read and `tokens_dropped` did not fit; with `dropped_counted` False, a
-    deadline left no time to count them all, and there are more. `span` is the range of characters
-    of `text` that was read, `stages` how many of the model's stages gave the logit.
+    `tokens_seen` tokens were read and `tokens_dropped` did not fit; without `dropped_counted` there
+    was no time to count them, and more than these did not fit. `span` is the range of characters of
+    `text` that was read, `stages` the number of model stages that the document went through.
     """
 
     rank: int
@@ -105,39 +104,37 @@ class Hit:
 
 
 DocumentLike = str | Document | Hit | Mapping[str, Any]
-"""What is accepted as a document.
+"""The types of a document.
 
 A mapping has ``text`` and optionally ``id`` (or ``_id``), ``title``, ``score``, ``rank`` and
-``metadata``; its other keys are metadata. A `Hit` is the candidate that it was, with its
-first-stage rank and score.
+``metadata``; its other keys are metadata. A `Hit` keeps its first-stage rank and score.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What was done for a ranking, and what was not.
+    """How a ranking was made, and which parts of the work were left out.
 
-    Of `depth` candidates `scored` have a logit; `cut` of these were longer than the model reads;
-    `skipped` had no text; `pruned` stopped at an early exit because they could not reach the
-    `top_n` any more: they keep that exit's logit and stand behind the rest. `below_min_score` were
-    scored and left out. `exact` says that nothing could be pruned, because it was forbidden, no
-    `top_n` was given or the model has no exits. `partial` means that candidates which could have
-    been scored were not; `reason` says why. `abstained` says that all was scored and the best
-    score is below the requested `abstain_below`.
+    Of `depth` candidates, `scored` have a logit; `cut` were longer than the model reads; `skipped`
+    had no text; `pruned` stopped at an early exit because they could not reach the `top_n` any
+    more: they keep that exit's logit and follow the others. `below_min_score` were scored and left
+    out. With `exact`, no pruning was possible: it was switched off, there was no `top_n`, or the
+    model has no exits. `partial` means that some candidates were not scored although they could
+    have been; `reason` says why. `abstained` means that all candidates were scored and the best
+    score is below `abstain_below`.
 
-    `timings_ms` has the stages in the order in which they ran, and their ``total``. `tokens` were
-    read by the model; `padding_share` (0..1) of all computed positions were padding. `cached`
-    logits came from an earlier call, and `precomputed` documents came with their token states;
-    `tokens` counts neither.
+    `timings_ms` has the stages in running order, and their ``total``. The model read `tokens`;
+    `padding_share` (0..1) of all computed positions were padding. `cached` logits came from an
+    earlier call, and `precomputed` documents came with their token states; `tokens` counts neither.
 
-    `fusion_weight` and `feedback_weight` are those that the order was made with, 0 where the part
-    was left out; `first_stage_left_out` says why first-stage scores were not used although some
-    candidates had one: every text needs one. `calibration` says what scores mean.
+    `fusion_weight` and `feedback_weight` are the weights behind the order, 0 for a term that was
+    left out. `first_stage_left_out` says why first-stage scores were not used although some
+    candidates had one: all texts need one. `calibration` is the meaning of scores.
     `query_unknown_share` (0..1) of the query's tokens are unknown to the model; at 1 nothing is
-    scored and the receipt is `partial`. `notes` has anything else that is unusual.
+    scored and the receipt is `partial`. `notes` has other remarks.
 
-    A search adds the `version` of the index, and the `requests` and `bytes` that it took from
-    the object store (none for an index on a local disk).
+    A search adds the `version` of the index, and the number of `requests` to the object store and
+    of `bytes` from it (0 for an index on a local disk).
     """
 
     model: str
@@ -173,8 +170,9 @@ class Receipt:
 class Part:
     """Characters `start` to `end` of a document's title or text, as `where` says.
 
-    `effect` is how much the logit falls without this part: over 0 the part supports the document,
-    under 0 it counts against it. None where nothing readable is left without it.
+    `effect` is how much the logit falls without this part: a part with a positive effect supports
+    the document, one with a negative effect counts against it. None if nothing readable is left
+    without the part.
     """
 
     text: str
@@ -186,12 +184,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Which parts of a document moved its logit.
+    """The effect of each part of a document on its logit.
 
-    `parts` are the title, if there is one, and the sentences of `span`, the text that the model
-    read, in order. Effects do not add up: what two sentences both say is lost only without both.
+    `parts` are the title, if any, and the sentences of `span`, the text that the model read, in
+    order. Effects do not add up: if two sentences say the same, each alone may have no effect.
     `logit` is that of the last stage; a pruned hit was ranked by an earlier one. `unread`
-    characters follow after `span`. `rank` is None outside a ranking.
+    characters follow `span`. `rank` is None outside a ranking.
     """
 
     id: str
@@ -212,7 +210,7 @@ class Explanation:
 
 
 Basis = Literal["score", "tie", "exit", "unscored", "first_stage"]
-"""Why one hit is above another.
+"""The reason why one hit is above another.
 
 - ``score``: its ``logit + fusion + feedback`` is higher.
 - ``tie``: they are equal; the higher logit comes first, then the earlier one in the caller's list.
@@ -227,7 +225,7 @@ class Comparison:
     """Why `above` is ranked above `below`; `summary` says it in a sentence.
 
     `logit`, `fusion` and `feedback` are the differences between the two hits, `lead` is their sum;
-    all None where one of the hits has no logit. An explanation is None for a document that cannot
+    all are None if one of the hits has no logit. An explanation is None for a document that cannot
     be read.
     """
 
@@ -244,10 +242,10 @@ class Comparison:
 
 
 class Explainer(Protocol):
-    """What a ranking needs of the reranker that made it."""
+    """The methods of a reranker that its rankings use."""
 
     def explain(self, query: str, document: Hit) -> Explanation:
-        """Which parts of the document moved its logit."""
+        """The effect of each part of the document on its logit."""
         ...
 
     def compare(self, query: str, first: Hit, second: Hit) -> Comparison:
@@ -256,7 +254,7 @@ class Explainer(Protocol):
 
 
 class _LazyHits:
-    """Holds the sequence that builds a ranking's hits, outside of the dataclass's fields."""
+    """Holds the sequence that builds a ranking's hits, outside the dataclass's fields."""
 
     __slots__ = ("_source",)
     _source: Sequence[Hit] | None
@@ -266,8 +264,8 @@ class _LazyHits:
 class Ranking(Sequence[Hit], _LazyHits):
     """Hits in rank order, at most `top_n` of them, with the receipt of the call.
 
-    A hit is built when it is first accessed; `hits` builds all of them. `explainer` leads back to
-    the model; it is None after pickling or deep-copying, and in a ranking of the first stage alone.
+    A hit is built when it is first accessed; `hits` builds all of them. `explainer` is the model's;
+    it is None after pickling or deep-copying, and in a ranking of the first stage alone.
     """
 
     query: str
@@ -283,7 +281,7 @@ class Ranking(Sequence[Hit], _LazyHits):
         receipt: Receipt,
         explainer: Explainer | None = None,
     ) -> Self:
-        """A ranking whose hits `source` builds, the same object for the same index."""
+        """A ranking whose hits `source` builds, always the same object for the same index."""
         ranking = object.__new__(cls)
         values = {"query": query, "receipt": receipt, "explainer": explainer, "_source": source}
         for name, value in values.items():
@@ -309,7 +307,7 @@ class Ranking(Sequence[Hit], _LazyHits):
 
     @property
     def abstained(self) -> bool:
-        """Whether no candidate reached `abstain_below`: `Receipt.abstained`."""
+        """Whether no candidate reached `abstain_below`; see `Receipt.abstained`."""
         return self.receipt.abstained
 
     def __repr__(self) -> str:
@@ -334,26 +332,26 @@ class Ranking(Sequence[Hit], _LazyHits):
         return iter(self._all())
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """The hits as dicts that ``json.dumps`` takes, as ``resift rerank --json`` prints them.
+        """The hits as dicts for ``json.dumps``, as ``resift rerank --json`` prints them.
 
         NaN becomes None; metadata that JSON cannot express becomes text.
         """
         return [plain(hit) for hit in self]
 
     def to_pandas(self) -> Any:
-        """The hits as a ``pandas.DataFrame``: a row each, in rank order, with the fields of `Hit`.
+        """The hits as a ``pandas.DataFrame``: a row per hit, in rank order, a column per field.
 
-        `metadata` and `citation` stay one column each. Raises `MissingExtra` without pandas.
+        `metadata` and `citation` are one column each. Raises `MissingExtra` without pandas.
         """
         names = list(Hit.__dataclass_fields__)
         rows = [[getattr(hit, name) for name in names] for hit in self]
         return require("pandas").DataFrame(rows, columns=names)
 
     def explain(self, index: int) -> Explanation:
-        """Which sentences moved the logit of ``ranking[index]``.
+        """The effect of each sentence on the logit of ``ranking[index]``.
 
         Scores the document once without each sentence, in one batch. Raises `InputError` for a hit
-        that cannot be read or without an `explainer`, and `IndexError` where there is no such hit.
+        that cannot be read or without an `explainer`, and `IndexError` if there is no such hit.
         """
         return self._explainer().explain(self.query, self._at(index))
 

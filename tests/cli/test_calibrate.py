@@ -134,7 +134,7 @@ def test_errors_are_a_line_and_nothing_is_written(desk: Desk, tmp_path: Path) ->
 @pytest.mark.parametrize("before", ["thesis", '{"format": 1}', "[]", '{"bins": 15}'])
 def test_only_a_calibration_is_replaced(desk: Desk, before: str) -> None:
     desk.output.write_text(before)
-    assert "is there and is not a calibration that resift wrote" in desk.calibrate().error
+    assert "exists and is not a calibration that resift wrote" in desk.calibrate().error
     assert desk.output.read_text() == before
 
 

@@ -198,7 +198,7 @@ def test_json_holds_plain_numbers_and_nothing_that_json_has_not(desk: Desk) -> N
 def test_only_a_page_that_resift_wrote_is_replaced(desk: Desk, tmp_path: Path, before: str) -> None:
     page = tmp_path / "page.html"
     page.write_text(before)
-    assert "is there and is not a page" in desk.eval("--html", page).error
+    assert "exists and is not a page" in desk.eval("--html", page).error
     assert page.read_text() == before
 
 

@@ -87,7 +87,7 @@ def test_published_judgments_are_read_and_never_changed(desk: Desk, name: str) -
         "q1": {"d3", "d1"}, "q2": {"d1", "d4"}
     }  # fmt: skip
     error = desk.judge("2", "--run", desk.run, "--output", file).error
-    assert "is there and is not a file that resift judge wrote" in error
+    assert "exists and is not a file that resift judge wrote" in error
     assert file.read_text() == published
 
 

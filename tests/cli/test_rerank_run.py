@@ -95,7 +95,7 @@ def test_an_output_that_cannot_be_is_refused(desk: Desk, tmp_path: Path) -> None
 def test_only_a_run_that_resift_wrote_is_replaced(desk: Desk) -> None:
     before = desk.run.read_bytes()
     desk.output = desk.run
-    assert "is there and is not a run that resift wrote" in desk.rerank().error
+    assert "exists and is not a run that resift wrote" in desk.rerank().error
     assert desk.run.read_bytes() == before
     desk.output = desk.run.with_name("out.trec")
     assert desk.rerank().code == desk.rerank().code == 0

@@ -59,7 +59,7 @@ def test_existing_judgments_stay_byte_for_byte(tmp_path: Path, before: bytes) ->
 def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "qrels.tsv"
     file.write_bytes(data)
-    with pytest.raises(OutputError, match=r"is there and is not a file that resift judge wrote"):
+    with pytest.raises(OutputError, match=r"exists and is not a file that resift judge wrote"):
         Judgments(file)
     assert file.read_bytes() == data and len(list(tmp_path.iterdir())) == 1
 

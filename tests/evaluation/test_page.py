@@ -197,7 +197,7 @@ def test_another_page_is_never_replaced(tmp_path: Path, before: str) -> None:
     file = tmp_path / "report.html"
     file.write_text(before)
     for write in (check_page, lambda path: write_page(path, make_evaluation())):
-        with pytest.raises(OutputError, match="is there and is not a page that resift eval wrote"):
+        with pytest.raises(OutputError, match="exists and is not a page that resift eval wrote"):
             write(file)
     assert file.read_text() == before
     write_page(Path(os.devnull), make_evaluation())

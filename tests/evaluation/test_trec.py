@@ -197,7 +197,7 @@ def test_a_line_of_another_form_is_named(tmp_path: Path, line: str) -> None:
 def test_only_a_run_that_resift_wrote_is_replaced(tmp_path: Path, before: bytes, name: str) -> None:
     file = tmp_path / name
     file.write_bytes(before)
-    with pytest.raises(OutputError, match="is there and is not a run that resift wrote"):
+    with pytest.raises(OutputError, match="exists and is not a run that resift wrote"):
         write_run(file, run_lines("q", [("a", 1.0)]))
     assert file.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 

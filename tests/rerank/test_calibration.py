@@ -14,7 +14,7 @@ from resift import Candidate, Reranker
 from resift.errors import CalibrationError, OutputError
 from resift.rerank.artifact import load_artifact
 from resift.rerank.calibration import (
-    MOST_BYTES,
+    MAX_BYTES,
     SIGMOID,
     Curve,
     Fit,
@@ -346,7 +346,7 @@ def test_what_cannot_be_a_calibration_is_not_read(file: Path, tmp_path: Path) ->
     _refused(tmp_path / "pipe", "is a pipe, expected a file")
     large = tmp_path / "large.json"
     with large.open("wb") as stream:
-        stream.truncate(MOST_BYTES + 1)
+        stream.truncate(MAX_BYTES + 1)
     _refused(large, "has more than")
     deep = tmp_path / "deep.json"
     deep.write_text("[" * 200_000)

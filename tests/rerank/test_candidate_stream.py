@@ -20,9 +20,9 @@ import pytest
 from resift import Candidate, Document, Ranking, Reranker
 from resift.errors import InputError
 from resift.rerank.candidate_stream import (
-    AT_LEAST,
-    MOST_COPIED,
-    MOST_DRAWN,
+    MAX_COPIED,
+    MAX_DRAWN,
+    MIN_CANDIDATES,
     UnreadCandidates,
     read_candidates,
 )
@@ -103,7 +103,7 @@ def test_a_loop_is_not_blocked_by_many(tiny: Reranker) -> None:
 
 
 def test_the_rest_is_in_the_first_stages_order_wherever_it_stands(tiny: Reranker) -> None:
-    size = 3 * AT_LEAST
+    size = 3 * MIN_CANDIDATES
     candidates = [Candidate(str(n), "red", rank=size - n) for n in range(size)]
     assert [hit.index for hit in tiny.rank(QUERY, candidates, 3, budget_ms=0)] == [
         size - 1,
@@ -122,12 +122,12 @@ def test_ranks_of_short_lists_are_looked_at_on_a_busy_machine(
     tiny: Reranker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resift.rerank.candidate_stream.GRACE_S", -1.0)
-    rows = [{"text": "red", "rank": 5 * AT_LEAST - n} for n in range(5 * AT_LEAST)]
+    rows = [{"text": "red", "rank": 5 * MIN_CANDIDATES - n} for n in range(5 * MIN_CANDIDATES)]
     assert tiny.rank(QUERY, rows, budget_ms=0)[0].index == len(rows) - 1
 
 
 def test_without_a_budget_all_are_read() -> None:
-    documents: list[Any] = ["red"] * (2 * AT_LEAST) + [None]
+    documents: list[Any] = ["red"] * (2 * MIN_CANDIDATES) + [None]
     candidates, rest = read(documents, Deadline())
     assert len(candidates) == len(documents)
     assert not rest
@@ -212,11 +212,11 @@ def test_a_ranking_is_copied_pickled_and_written_as_it_was(tiny: Reranker) -> No
 
 
 def test_a_dict_that_changes_afterwards_changes_no_hit(tiny: Reranker) -> None:
-    rows = [{"text": f"red {index}"} for index in range(2 * AT_LEAST)]
+    rows = [{"text": f"red {index}"} for index in range(2 * MIN_CANDIDATES)]
     ranking = tiny.rank(QUERY, rows, None, budget_ms=0)
     for row in rows:
         row["text"] = "changed"
-    assert {hit.text for hit in ranking} == {f"red {index}" for index in range(2 * AT_LEAST)}
+    assert {hit.text for hit in ranking} == {f"red {index}" for index in range(2 * MIN_CANDIDATES)}
 
 
 def test_of_many_hits_ten_are_written_out_and_made(tiny: Reranker) -> None:
@@ -242,7 +242,7 @@ def test_an_endless_iterable_is_left_in_time_and_little_of_it_is_held(tiny: Rera
         seconds, ranking = quickest(partial(tiny.rank, QUERY, endless(), 10, budget_ms=budget_ms))
         assert seconds < (budget_ms + 50) / 1000
         receipt = ranking.receipt
-        assert AT_LEAST <= receipt.depth <= MOST_DRAWN
+        assert MIN_CANDIDATES <= receipt.depth <= MAX_DRAWN
         assert f"left after {receipt.depth} of them" in (receipt.reason or "")
         assert len(ranking) == 10
 
@@ -259,14 +259,14 @@ def test_a_slow_iterable_leaves_time_to_read_what_came(tiny: Reranker) -> None:
 
 
 def test_what_has_a_length_is_no_endless_iterable(tiny: Reranker) -> None:
-    texts = np.array([f"red {index}" for index in range(2 * MOST_DRAWN)])
+    texts = np.array([f"red {index}" for index in range(2 * MAX_DRAWN)])
     assert tiny.rank(QUERY, texts, budget_ms=2_000).receipt.depth == len(texts)
     lazy = (str(text) for text in texts)
     assert len(read(lazy, Deadline())[0]) == len(texts)
 
 
 def test_a_list_too_long_to_be_copied_is_ranked_where_it_is(tiny: Reranker) -> None:
-    documents = [f"red {index}" for index in range(MOST_COPIED + 1)]
+    documents = [f"red {index}" for index in range(MAX_COPIED + 1)]
     ranking = tiny.rank(QUERY, documents, 10, budget_ms=20)
     assert ranking.receipt.depth == len(documents)
     assert len(ranking) == 10
@@ -274,21 +274,21 @@ def test_a_list_too_long_to_be_copied_is_ranked_where_it_is(tiny: Reranker) -> N
 
 
 def test_a_list_that_shrinks_meanwhile_costs_its_late_hits_their_texts() -> None:
-    documents = ["red"] * (MOST_COPIED + 1)
+    documents = ["red"] * (MAX_COPIED + 1)
     _, rest = read(documents, Deadline(0))
     del documents[-1]
-    assert (rest.at(MOST_COPIED - 1), rest.at(MOST_COPIED)) == ("red", None)
+    assert (rest.at(MAX_COPIED - 1), rest.at(MAX_COPIED)) == ("red", None)
 
 
 def test_a_least_score_leaves_what_nobody_came_to_read(tiny: Reranker) -> None:
-    documents: list[Any] = ["red", None] + ["red sky"] * 3 * AT_LEAST
+    documents: list[Any] = ["red", None] + ["red sky"] * 3 * MIN_CANDIDATES
     ranking = tiny.rank(QUERY, documents, None, budget_ms=0, min_score=0.5)
     assert [hit.index for hit in ranking[:2]] == [0, 2]
     assert len(ranking) == len(documents) - 1
 
 
 def test_ranks_of_the_rest_stand_among_those_of_the_read(tiny: Reranker) -> None:
-    size = 2 * AT_LEAST
+    size = 2 * MIN_CANDIDATES
     candidates = [Candidate(str(n), "red", rank=1 + (n * 7) % size) for n in range(size)]
     for top_n in (1, 7, size, None):
         ranking = tiny.rank(QUERY, candidates, top_n, budget_ms=0)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from resift import Candidate, Document, Explanation, Hit, Part, Ranking, Reranker
 from resift.errors import InputError, QueryError
-from resift.rerank.explain import Occlusion, compared
+from resift.rerank.explain import Occlusion, make_comparison
 from resift.rerank.result import ScoredCandidates
 from resift.rerank.sentences import MAX_PARTS
 from resift.settings import Settings
@@ -304,7 +304,7 @@ def test_the_parts_of_a_lead_add_up_to_it_whatever_the_first_stage_said(
     )
     for above in ranking:
         for below in ranking.hits[above.rank :]:
-            comparison = compared(above, below, None, None)
+            comparison = make_comparison(above, below, None, None)
             if below.logit is None:
                 assert (comparison.basis, comparison.lead, comparison.logit) == (
                     "unscored",
@@ -373,7 +373,7 @@ def test_equal_documents_are_level_and_the_earlier_comes_first(joint: Reranker) 
 
 
 def test_of_equal_sums_the_higher_logit_comes_first() -> None:
-    comparison = compared(_hit(1, 2.0, fusion=0.5), _hit(2, 1.0, fusion=1.5), None, None)
+    comparison = make_comparison(_hit(1, 2.0, fusion=0.5), _hit(2, 1.0, fusion=1.5), None, None)
     assert (comparison.basis, comparison.lead, comparison.logit, comparison.fusion) == (
         "tie",
         0,
@@ -386,13 +386,13 @@ def test_of_equal_sums_the_higher_logit_comes_first() -> None:
 
 
 def test_a_pruned_hit_is_behind_with_a_higher_sum() -> None:
-    comparison = compared(_hit(1, 1.0), _hit(2, 1.5, stages=2), None, None)
+    comparison = make_comparison(_hit(1, 1.0), _hit(2, 1.5, stages=2), None, None)
     assert (comparison.basis, comparison.lead) == ("exit", -0.5)
     assert "pruned after stage 2 of the model although it led by 0.50 then" in comparison.summary
 
 
 def test_without_scores_the_first_stages_order_is_the_reason() -> None:
-    comparison = compared(_hit(1, None), _hit(2, None, status="empty"), None, None)
+    comparison = make_comparison(_hit(1, None), _hit(2, None, status="empty"), None, None)
     assert (comparison.basis, comparison.lead) == ("first_stage", None)
     assert comparison.summary == "rank 1 and rank 2 keep the first stage's order: late, empty"
 
@@ -400,6 +400,6 @@ def test_without_scores_the_first_stages_order_is_the_reason() -> None:
 def test_a_long_sentence_is_quoted_by_its_beginning_on_one_line() -> None:
     part = Part("word\n" * 99, 0, 495, 2.5)
     explanation = Explanation("1", 1, 3.0, (part,), (0, 495), 0)
-    summary = compared(_hit(1, 3.0), _hit(2, 1.0), explanation, None).summary
+    summary = make_comparison(_hit(1, 3.0), _hit(2, 1.0), explanation, None).summary
     assert "from the logit (“word word " in summary and "…” +2.50)" in summary
     assert len(summary) < 140 and "\n" not in summary

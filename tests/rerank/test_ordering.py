@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from resift.rerank.ordering import (
     FEEDBACK_TEMPERATURE,
     feedback,
-    fused,
+    fusion,
     order,
     sigmoid,
     standardised,
@@ -60,8 +60,7 @@ def test_fusion_sees_neither_scale_nor_offset(
 
 
 def test_equal_scores_of_a_first_stage_say_nothing() -> None:
-    logits = np.array([1.0, 2.0, 3.0])
-    assert fused(logits, [0.1, 0.1, 0.1], 5.0).tolist() == logits.tolist()
+    assert fusion([0.1, 0.1, 0.1], 5.0).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_the_sigmoid_neither_overflows_nor_leaves_its_range() -> None:

@@ -24,7 +24,7 @@ from resift.index.embed import open_embedder
 from resift.rerank.artifact import load_artifact
 from resift.rerank.calibration import SIGMOID, ModelCalibration, Platt
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.ordering import feedback, fused
+from resift.rerank.ordering import feedback, fusion
 from resift.settings import Settings
 from split_artifacts import WORDS, make_split_artifact
 from texts import QUESTIONS, passages
@@ -338,7 +338,7 @@ def test_the_order_is_by_logit_first_stage_and_feedback(bundled: Reranker) -> No
     means = (
         open_embedder(None, Settings()).embed(POOL).astype(np.float64)
     )  # the same vectors, by another way
-    interpolated = fused(logits, first, manifest.fusion_weight)
+    interpolated = logits + fusion(first, manifest.fusion_weight)
     scores = interpolated + manifest.feedback_weight * feedback(interpolated, means)
     indices = [hit.index for hit in ranking]
     top = indices[:10]  # its vectors are made of int8 states

@@ -105,7 +105,7 @@ def test_softmax_over_one_label_is_a_wrong_head(joint_copy: Path, runtime: str) 
 
 def test_a_sigmoid_on_the_logit_is_named(joint_copy: Path, runtime: str) -> None:
     folder = with_ending(joint_copy, "Sigmoid", "Squeeze", dims=["rows"])
-    fails(folder, "wrong head: a sigmoid stands on top", runtime=runtime)
+    fails(folder, "wrong head: it applies a sigmoid", runtime=runtime)
 
 
 def test_a_head_that_is_constant_reversed_or_scaled_is_named(joint_copy: Path) -> None:
@@ -114,12 +114,12 @@ def test_a_head_that_is_constant_reversed_or_scaled_is_named(joint_copy: Path) -
     for factor, message in (
         (0.0, "wrong head or broken weights: the same number for every pair"),
         (-1.0, "wrong head: the order is reversed"),
-        (3.0, "wrong head: another scale or bias"),
+        (3.0, "wrong head: only its scale or bias differs"),
     ):
         changed = {**weights, name: weights[name] * np.float32(factor)}
         fails(with_weights(joint_copy, changed), message, "reference: furthest logit")
     moved = {**weights, "head.projection.bias": weights["head.projection.bias"] + np.float32(2)}
-    fails(with_weights(joint_copy, moved), "wrong head: another scale or bias")
+    fails(with_weights(joint_copy, moved), "wrong head: only its scale or bias differs")
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -136,7 +136,7 @@ def test_nan_is_named(joint_copy: Path, runtime: str) -> None:
 
 def test_a_runtime_that_is_a_little_off_is_not_called_a_broken_model(joint_copy: Path) -> None:
     reference = load_manifest(joint_copy).reference
-    for off, message in ((1.5, "this processor or runtime"), (4.0, "another scale or bias")):
+    for off, message in ((1.5, "on this processor or runtime"), (4.0, "its scale or bias differs")):
         moved = [replace(pair, logit=pair.logit + off * 1e-3) for pair in reference]
         edited(joint_copy, reference=tuple(moved))
         fails(joint_copy, message)
@@ -165,7 +165,7 @@ def test_a_quantisation_that_was_broken_when_it_was_made_is_named(tmp_path: Path
     logits = [float(model.score(pair.query, [pair.text])[0]) for pair in pairs]
     made = (replace(pair, logit=logit) for pair, logit in zip(pairs, logits, strict=True))
     edited(folder, reference=tuple(made))
-    fails(folder, "broken quantisation, and so from the day", "from float32's")
+    fails(folder, "broken quantisation since it was converted", "from float32's")
 
 
 def test_scores_that_depend_on_their_neighbours_are_named(joint_copy: Path) -> None:
@@ -176,7 +176,7 @@ def test_scores_that_depend_on_their_neighbours_are_named(joint_copy: Path) -> N
     graph.graph.node.extend([most, helper.make_node("Add", ["own", "most"], ["logits"])])
     onnx.save(graph, str(joint_copy / STAGE))
     edited(joint_copy)
-    fails(referenced(joint_copy), "depends on what is read beside it", "alone and among others")
+    fails(referenced(joint_copy), "depends on the rest of its batch", "alone and among others")
 
 
 # --- exits ---
@@ -214,20 +214,20 @@ def test_exits_that_are_what_was_measured_pass(exits_copy: Path, runtime: str) -
 
 def test_an_exit_that_says_less_than_the_one_before_is_named(exits_copy: Path) -> None:
     with_exit_of(exits_copy, -4.0)
-    fails(exits_copy, "its exits are not those that were measured", "what exit 2 leaves open")
+    fails(exits_copy, "its exits differ from the measured ones", "error of exit 2")
 
 
 def test_exits_that_are_swapped_are_named(exits_copy: Path) -> None:
     first, second = load_manifest(exits_copy).exits
     edited(exits_copy, exits=(second, first))
-    fails(exits_copy, "its exits are not those", "width of the bounds of exit 2")
+    fails(exits_copy, "its exits differ", "width of the bounds of exit 2")
 
 
 def test_bounds_that_gains_leave_are_named(exits_copy: Path) -> None:
     first, second = load_manifest(exits_copy).exits
     narrow = replace(second, gains=tuple(gain / 10 for gain in second.gains))
     edited(exits_copy, exits=(first, narrow))
-    fails(exits_copy, "its exits are not those", "share outside the bounds of exit 2")
+    fails(exits_copy, "its exits differ", "share outside the bounds of exit 2")
 
 
 # --- embedders ---

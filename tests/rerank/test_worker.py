@@ -153,7 +153,7 @@ def test_an_unexpected_error_reaches_the_caller_and_the_next_call_works() -> Non
     assert engine.score(QUERY, ["red"]).logits.tolist() == [1.5]
 
 
-@pytest.mark.parametrize("step", ["_take", "_measure", "_scatter"])
+@pytest.mark.parametrize("step", ["_next_batch", "_measure", "_scatter"])
 def test_a_worker_that_dies_is_told_to_all_callers_and_replaced(
     step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,7 +221,7 @@ def test_what_comes_after_the_budget_is_not_written() -> None:
         call = threads.submit(engine.score, QUERY, ["red"], deadline)
         assert model.began.wait(SOON)
         deadline.at = time.perf_counter()
-        deadline.done()
+        deadline.finish()
         state = call.result(SOON)
     model.gate.set()
     _until(lambda: bool(model.calls))
@@ -242,14 +242,14 @@ def test_a_caller_that_leaves_between_two_stages_affects_no_other_in_its_batch()
         call = Call(model, QUERY, query, [text], Deadline(), "count", state)
         requests.append(engine._request(call, [document], None))
     engine._worker._requests.extend(requests)
-    pairs = worker._take()
+    pairs = worker._next_batch()
     worker._run(model.stages[0], pairs)
     worker._scatter(pairs)
-    pairs = worker._take()
+    pairs = worker._next_batch()
     worker.leave(requests[0])
     worker._run(model.stages[1], pairs)
     worker._scatter(pairs)
-    assert [(pair.fault, pair.logit) for pair in pairs] == [(None, 1.5), (None, 2.5)]
+    assert [(pair.failure, pair.logit) for pair in pairs] == [(None, 1.5), (None, 2.5)]
     assert requests[0].state.logits.tolist() == [1.0]
     assert requests[1].state.logits.tolist() == [2.5] and requests[1].finished
 
@@ -261,7 +261,7 @@ def test_a_caller_that_goes_away_stops_costing() -> None:
         deadline = Deadline()
         call = threads.submit(engine.score, QUERY, ["red " * 9] * 500, deadline)
         waiting(engine, 2)
-        deadline.give_up()
+        deadline.cancel()
         state = call.result(SOON)
         assert not [request for request in engine._worker._requests if request.deadline is deadline]
     assert state.reason == "the caller went away"

@@ -176,8 +176,8 @@ def test_a_cancelled_clock_ends_every_wait() -> None:
     from search.opened import NEVER
 
     clock = Clock()
-    assert clock.left_ms() is None
+    assert clock.remaining_ms() is None
     threading.Timer(0.05, clock.cancel).start()
     clock.wait_for([NEVER])
-    assert clock.left_ms() == 0
+    assert clock.remaining_ms() == 0
     clock.wait_for([NEVER, NEVER], first=True)

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from resift.convert.exits import LEVELS, exit_bounds
 from resift.rerank.artifact import Exit
 from resift.rerank.calibration import ModelCalibration
-from resift.rerank.ordering import feedback, sigmoid, standardised
-from resift.rerank.ordering import fused as fused_at_rank_time
+from resift.rerank.ordering import feedback, fusion, sigmoid, standardised
 from resift.training.fit import (
     FEEDBACK_WEIGHTS,
     FUSION_WEIGHTS,
@@ -127,7 +126,7 @@ def test_logits_that_say_nothing_earn_nothing_from_the_lists_order(value: float)
 def test_fused_logits_are_those_that_rank_at_run_time() -> None:
     entry = judged(1.0)[0]
     for weight in (0.0, 0.3, 1.5):
-        result = fused_at_rank_time(entry.final, entry.first_stage.tolist(), weight)
+        result = entry.final + fusion(entry.first_stage.tolist(), weight)
         np.testing.assert_allclose(entry.fused(weight), result, rtol=1e-12)
 
 

@@ -25,7 +25,7 @@ from resift.cli.output import (
 )
 from resift.cli.streams import PASSAGE_TABLE
 from resift.errors import InputError
-from resift.rerank.explain import compared
+from resift.rerank.explain import make_comparison
 from resift.rerank.sentences import sentences
 from resift.types import Calibrated, Explanation, Hit, Part, Ranking
 
@@ -234,7 +234,7 @@ def _print_explanations(ranking: Ranking, explanations: list[Explanation | None]
     for hit, explanation in explained:
         print_text(Text("\n").append(explained_text(hit, explanation)))
     for (above, above_explained), (below, below_explained) in pairwise(explained):
-        summary = compared(above, below, above_explained, below_explained).summary
+        summary = make_comparison(above, below, above_explained, below_explained).summary
         print_text(Text(f"\nwhy: {printable(summary)}"))
 
 

@@ -1,7 +1,7 @@
-"""A model folder: ``manifest.json``, ``tokenizer.json`` and ONNX files, hashed and checked at load.
+"""A model folder: ``manifest.json``, ``tokenizer.json`` and ONNX files, whose hashes are checked.
 
-The manifest says what the model is, how many tokens it reads, how it was quantised, and which
-logits it gives for a handful of pairs, so that a broken copy is noticed.
+The manifest holds the kind of model, its token limit, its quantisation, and its logits of a few
+reference pairs, which reveal a broken copy.
 """
 
 import hashlib
@@ -18,9 +18,9 @@ from resift.rerank.calibration import SIGMOID, ModelCalibration, Platt, ScoreSca
 from resift.rerank.late_interaction import LateInteractionWeights
 
 FORMAT = 2
-MOST_TOKENS = 1_048_576  # longer than any model reads
+MAX_TOKENS = 1_048_576  # longer than any model reads
 MANIFEST = "manifest.json"
-_MOST_MANIFEST_BYTES = 256 << 20
+_MAX_MANIFEST_BYTES = 256 << 20
 TOKENIZER = "tokenizer.json"
 Kind = Literal["cross_encoder", "late_interaction", "embedder"]
 Pooling = Literal["mean", "cls"]
@@ -28,10 +28,10 @@ Pooling = Literal["mean", "cls"]
 
 @dataclass(frozen=True, slots=True)
 class ReferencePair:
-    """A pair with its logit where the artifact was made, and the logit in float32.
+    """A pair with the logit from the machine that made the artifact, and the logit in float32.
 
-    For an embedder these are cosines: both prompts are in them, and an error in either vector
-    changes them by as much, while it changes a vector's cosine to its reference by the square only.
+    For an embedder these are cosines of query and text. They involve both prompts and change
+    linearly with an error of a vector; its cosine to a reference vector changes quadratically.
     """
 
     query: str
@@ -42,10 +42,10 @@ class ReferencePair:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """What is known, after a stage, of the logit that the last stage gives.
+    """How the final logit differs from the logit of an earlier stage, the exit.
 
-    `gains` are the quantiles, at `levels`, of the final logit minus this exit's, over `pairs`
-    unlabelled pairs: a candidate behind by more than the sum of two tails seldom catches up.
+    `gains` are quantiles, at `levels`, of final logit minus exit logit over `pairs` unlabelled
+    pairs. A candidate that is behind by more than the sum of two tails seldom catches up.
     """
 
     levels: tuple[float, ...]
@@ -57,15 +57,16 @@ class Exit:
 class Manifest:
     """The contents of ``manifest.json``.
 
-    `stages` are ONNX files in the order in which they run: for a late-interaction model the
-    encoder, the late interaction and, where it has them, the cross-attention layers; for an
-    embedder the encoder. `max_tokens`, special tokens included, limits a pair (cross-encoder),
-    query and document each (late interaction) or a text (embedder). `tolerance` is how far a logit
-    may be from its reference on another processor or runtime. `fusion_weight` is the fitted weight
-    of standardised first-stage scores, in logits, and `feedback_weight` that of pseudo-relevance
-    feedback, which goes with them. `exits` has an entry for each exit but the last. `calibration`
-    is None where there were no judgments. `files` maps names to SHA-256. `pooling` makes a vector
-    of an encoder's states; the prompts are put before a query, and before an embedder's passage.
+    `stages` are ONNX files in running order: for a late-interaction model the encoder, the late
+    interaction and, if it has them, the cross-attention layers; for an embedder the encoder.
+    `max_tokens`, special tokens included, limits a pair (cross-encoder), query and document each
+    (late interaction) or a text (embedder). `tolerance` is the allowed difference of a logit from
+    its reference on another processor or runtime. `fusion_weight` is the fitted weight of
+    standardised first-stage scores, in logits; `feedback_weight` that of pseudo-relevance feedback,
+    which is used only with them. `exits` has an entry for each stage but the last. `calibration` is
+    None if there were no judgments. `files` maps names to SHA-256. `pooling` turns token states
+    into a vector. `query_prompt` is put before queries, `passage_prompt` before an embedder's
+    passages.
     """
 
     name: str
@@ -92,7 +93,7 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits: equal where everything that decides a logit or a vector is equal."""
+        """16 hex digits that identify everything that decides a logit or a vector."""
         decisive: dict[str, Any] = {
             "kind": self.kind,
             "max_tokens": self.max_tokens,
@@ -105,7 +106,7 @@ class Manifest:
 
     @property
     def scale(self) -> ScoreScale:
-        """The model's own calibration, or the sigmoid where it has none."""
+        """The model's calibration, or the sigmoid without one."""
         curves = self.calibration
         if curves is None:
             return ScoreScale("none", SIGMOID, SIGMOID)
@@ -133,8 +134,8 @@ class Artifact:
 def load_artifact(folder: Path) -> Artifact:
     """Read and check a model folder.
 
-    Raises `ModelNotFound` where there is no folder and `ArtifactError` for a folder that is not an
-    artifact, has another format, or has a file that does not match its hash.
+    Raises `ModelNotFound` if there is no folder, and `ArtifactError` if it is not an artifact, has
+    another format, or has a file that does not match its hash.
     """
     if not folder.is_dir():
         raise ModelNotFound(
@@ -173,7 +174,7 @@ def _check_hash(file: Path, expected: str) -> None:
 def _read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
-        values = json.loads(read_regular(path, _MOST_MANIFEST_BYTES).decode())
+        values = json.loads(read_regular(path, _MAX_MANIFEST_BYTES).decode())
     except FileNotFoundError as error:
         raise ArtifactError(
             f"{folder}: no {MANIFEST} in it, so it is not a resift model; "
@@ -224,12 +225,12 @@ def _manifest(values: dict[str, Any]) -> Manifest:
 
 
 def _check_numbers(values: dict[str, Any]) -> None:
-    """Raise `ValueError` for a number that no model can have."""
+    """Raise `ValueError` for an invalid number."""
     for name in ("tolerance", "fusion_weight", "feedback_weight"):
         if not (_is_finite(values.get(name, 0.0)) and values.get(name, 0.0) >= 0):
             raise ValueError(f"{name} {values[name]!r}, expected a number from 0")
     limit = values["max_tokens"]
-    if type(limit) is not int or not LENGTH_STEP <= limit <= MOST_TOKENS or limit % LENGTH_STEP:
+    if type(limit) is not int or not LENGTH_STEP <= limit <= MAX_TOKENS or limit % LENGTH_STEP:
         raise ValueError(f"max_tokens {limit!r}, expected a multiple of {LENGTH_STEP}")
 
 

@@ -1,8 +1,8 @@
-"""Calls from event loops: one thread tokenises for all of them, queues work and makes the results.
+"""Calls from event loops: one thread runs the steps of all of them.
 
-An event loop that calls does next to nothing itself, and no call has a thread of its own. Calls go
-step by step: first those whose time is up or whose work is done, then those with the nearest
-deadline, then those without one in turn. Calls that cannot be answered in time are refused at once.
+An event loop only submits a call. The thread advances calls step by step: first those whose time is
+up or whose work is done, then those with the nearest deadline, then those without a deadline in
+turn. Calls that cannot be answered in time are refused at once.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ from resift.rerank.request import Request, Steps
 from resift.rerank.worker import IDLE_S, Worker
 
 LAST_STEP_S = 1e-3
-"""What the last step of a call takes, which makes its result: a first guess."""
+"""Initial estimate of the time for the last step of a call, which makes its result."""
 
 LAST_STEPS = 4
-"""The last steps of all open calls take no more than this part of a call's time."""
+"""The last steps of all open calls may take one part in this many of a call's time."""
 
 
 @dataclass(slots=True, eq=False)
 class _Call:
-    """An open call; `request` is what it waits for."""
+    """An open call; it waits for `request`."""
 
     steps: Steps[Any]
     deadline: Deadline
@@ -40,7 +40,7 @@ class _Call:
     is_waiting: bool = False
 
     def settle(self, result: Any, error: Exception | None) -> None:
-        """Hand the result or the error to the event loop; a closed one awaits nothing any more."""
+        """Pass the result or the error to the event loop, unless that is closed."""
         if not self.loop.is_closed():
             try:
                 self.loop.call_soon_threadsafe(_settle, self.future, result, error)
@@ -51,7 +51,7 @@ class _Call:
 
 @dataclass(slots=True)
 class _Calls:
-    """All open calls: those that can go on, in order, and the deadlines of those that wait."""
+    """All open calls; heaps of those that can continue and of those that wait, by deadline."""
 
     open: set[_Call] = field(default_factory=set)
     ready: list[tuple[float, int, _Call]] = field(default_factory=list)
@@ -59,7 +59,7 @@ class _Calls:
     numbers: "count[int]" = field(default_factory=count)
 
     def queue(self, call: _Call, *, first: bool = False) -> None:
-        """The call can go on, before all others or by its deadline."""
+        """Add a call that can continue: before all others, or by its deadline."""
         call.is_waiting = False
         at = inf if call.deadline.at is None else call.deadline.at
         heapq.heappush(self.ready, (-inf if first else at, next(self.numbers), call))
@@ -70,7 +70,7 @@ class _Calls:
             heapq.heappush(self.due, (call.deadline.at, next(self.numbers), call))
 
     def next(self, now: float) -> _Call | None:
-        """The call whose turn it is; a waiting one is only after its deadline."""
+        """Remove and return the next call that can continue; a waiting call after its deadline."""
         while self.due and (self.due[0][0] <= now or not self.due[0][2].is_waiting):
             call = heapq.heappop(self.due)[2]
             if call.is_waiting:
@@ -79,10 +79,7 @@ class _Calls:
 
 
 class AsyncCalls(BackgroundThread):
-    """Does the steps of calls in a thread of its own, while there are any.
-
-    Event loops of several threads may share it.
-    """
+    """Runs the steps of calls in one background thread. Several event loops may share it."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -94,11 +91,11 @@ class AsyncCalls(BackgroundThread):
         self._calls = _Calls()
 
     def submit(self, steps: Steps[Any], deadline: Deadline) -> "asyncio.Future[Any]":
-        """The future result of a call, to be awaited in the running event loop.
+        """The future result of a call, for the running event loop.
 
-        A caller that stops waiting has to call `deadline.give_up`. Raises `InputError` from within
-        a step of another call, which would never end, `Overloaded` where more calls are open than
-        can be answered in time and `RuntimeFailure` where no thread can be started.
+        A caller that stops waiting has to call `deadline.cancel`. Raises `InputError` inside a step
+        of another call, which would never end; `Overloaded` if too many calls are open to answer
+        this one in time; and `RuntimeFailure` if no thread can be started.
         """
         loop = asyncio.get_running_loop()
         if threading.current_thread() is self._thread:
@@ -117,26 +114,26 @@ class AsyncCalls(BackgroundThread):
         return call.future
 
     def _admit(self, deadline: Deadline) -> None:
-        """Results take time to make: those of all bounded calls fit in before this deadline."""
-        left_s = deadline.left_s
-        if left_s is None:
+        """Reserve time to make the results of all bounded calls, or raise `Overloaded`."""
+        remaining_s = deadline.remaining_s
+        if remaining_s is None:
             return
-        calls = sum(call.deadline.bounded for call in self._calls.open)
-        needed_s, available_s = calls * self._last_step_s, left_s / LAST_STEPS
+        calls = sum(call.deadline.is_bounded for call in self._calls.open)
+        needed_s, available_s = calls * self._last_step_s, remaining_s / LAST_STEPS
         if needed_s > available_s:
             raise Overloaded(0, needed_s - available_s, calls)
         deadline.shorten(needed_s)
 
     def _wake(self, call: _Call) -> None:
-        """A call need not wait any more."""
+        """Let a waiting call continue."""
         with self._changed:
             if call.is_waiting:
                 self._calls.queue(call, first=True)
                 self._changed.notify()
 
     def _abort(self, error: BaseException) -> None:
-        left, self._calls = self._calls.open, _Calls()
-        for call in left:
+        open_calls, self._calls = self._calls.open, _Calls()
+        for call in open_calls:
             call.settle(None, thread_failure(error))
 
     def _loop(self) -> None:
@@ -144,7 +141,7 @@ class AsyncCalls(BackgroundThread):
             self._step(call)
 
     def _next(self) -> _Call | None:
-        """The next call to go on with; None ends the thread, after a while without any."""
+        """The next call that can continue; None, after an idle while, ends the thread."""
         with self._changed:
             while (call := self._calls.next(time.perf_counter())) is None:
                 wait_s = IDLE_S
@@ -156,36 +153,36 @@ class AsyncCalls(BackgroundThread):
             return call
 
     def _step(self, call: _Call) -> None:
-        """One step of a call; its result, or its error, goes to its event loop."""
+        """Run one step of a call; pass its result or error to its event loop."""
         start = time.perf_counter()
         result, error = None, None
         try:
             if call.request is not None:
                 self._worker.leave(call.request)
                 call.request = None
-            if not call.deadline.gone:
-                return self._go_on(call, next(call.steps))
+            if not call.deadline.cancelled:
+                return self._continue(call, next(call.steps))
         except StopIteration as end:
             result = end.value
             self._last_step_s += 0.1 * (time.perf_counter() - start - self._last_step_s)
         except Exception as raised:
             error = raised
-        except BaseException as raised:  # a document's own code ends this call, not the thread
+        except BaseException as raised:  # by a document's code: ends the call, not the thread
             error = thread_failure(raised)
         call.steps.close()
         with self._changed:
             self._calls.open.discard(call)
         call.settle(result, error)
 
-    def _go_on(self, call: _Call, request: Request | None) -> None:
-        """Queue a call again, or let it wait for the worker."""
+    def _continue(self, call: _Call, request: Request | None) -> None:
+        """Queue a call again, or let it wait for its request."""
         if request is not None:
             self._worker.submit(request)
             call.request = request
         with self._changed:
             if request is None:
                 self._calls.queue(call)
-            elif call.deadline.over:
+            elif call.deadline.is_over:
                 self._calls.queue(call, first=True)
             else:
                 self._calls.wait(call)

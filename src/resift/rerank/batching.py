@@ -1,4 +1,4 @@
-"""Which rows run together: length order and a token budget, never a count of documents.
+"""Batches of rows, by length and a token budget; the number of documents is not limited.
 
 Pure: lengths in, groups of row indices out. Knows no runtime, no text and no clock.
 """
@@ -10,19 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 TOKEN_BUDGET = 1024
-"""Positions a batch. Measured best on small CPUs: beyond 2,048 a batch falls out of the cache."""
+"""Positions in a batch. Measured best on small CPUs: over 2,048 a batch exceeds the CPU cache."""
 
 MAX_EXCESS = 1.25
-"""A batch may exceed its budget by a quarter where that takes all rows of its length."""
+"""A batch may exceed its budget by this factor if it then holds all rows of its length."""
 
 LENGTH_STEP = 16
-"""Rows are padded to a multiple of this, the width of the widest vector registers, and run with
-rows of the same padded length only. So a sum over a row runs in the same order, and a pair's score
-is the same, bit for bit, alone and among others, fresh and from a cache; otherwise a last bit would
-order two equal documents. Measured: adding shorter rows costs as much as a batch of their own."""
+"""Rows are padded to a multiple of this, the width of the widest vector registers. A batch has rows
+of one padded length only. So a sum over a row always runs in the same order, and a pair's score is
+the same, bit for bit, alone, in any batch, and from a cache; otherwise rounding would order two
+equal documents. Measured: adding shorter rows costs as much as a second batch."""
 
 WAVE = 16
-"""Under a deadline, candidates are taken this many at a time in first-stage order."""
+"""Under a deadline, candidates run this many at a time in input order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Group:
 
 
 def padded_length(tokens: int) -> int:
-    """The number of positions that a row of so many tokens takes."""
+    """The positions that a row of `tokens` takes."""
     return max(-(-tokens // LENGTH_STEP), 1) * LENGTH_STEP
 
 
@@ -60,10 +60,10 @@ def schedule(lengths: Sequence[int], token_budget: int = TOKEN_BUDGET) -> list[G
 
 
 def waves(lengths: Sequence[int], size: int | None = None) -> list[list[int]]:
-    """Row indices in the order in which they run: waves, each longest first.
+    """Row indices in the order in which they run: waves, each with the longest rows first.
 
-    With `size`, that many rows a wave, in input order: a deadline then cuts off the end of the
-    input and not its longest texts.
+    With `size`, each wave has that many rows of the input, in order: a deadline then leaves out the
+    end of the input and not its shortest texts.
     """
     size = size or max(len(lengths), 1)
     rows = range(len(lengths))
@@ -74,7 +74,7 @@ def waves(lengths: Sequence[int], size: int | None = None) -> list[list[int]]:
 
 
 def first_batch(lengths: Sequence[int], token_budget: int = TOKEN_BUDGET) -> int:
-    """How many rows, from the front of a wave, longest first, make a batch; at least one."""
+    """How many rows from the front of a wave make a batch, at least one."""
     longest = padded_length(lengths[0])
     shorter = (n for n, length in enumerate(lengths) if padded_length(length) < longest)
     same_length = next(shorter, len(lengths))
@@ -84,9 +84,9 @@ def first_batch(lengths: Sequence[int], token_budget: int = TOKEN_BUDGET) -> int
 
 
 def fill(lengths: Sequence[int], longest: int, room: int) -> slice:
-    """Which rows of another wave, longest first, fill a batch up: those padded to as much.
+    """The rows of another wave that fill up a batch: those of the same padded length.
 
-    `longest` is the batch's padded length, `room` how many rows it still takes.
+    `longest` is the batch's padded length, `room` the number of rows that still fit.
     """
     rows = [n for n, length in enumerate(lengths) if padded_length(length) == longest]
     rows = rows[: max(room, 0)]

@@ -1,9 +1,8 @@
 """Scores in a SQLite file that outlives the process, and the check that a file is ours.
 
-A file is ours where its header has our `application_id` and it holds our table and no other. No
-other file is ever written, renamed or deleted, neither under its own name nor under those that
-SQLite uses beside it. So the bytes of a file are checked before SQLite, which may write to it,
-opens it.
+A file is ours if its header has our `application_id` and our table is its only one. No other file
+is ever written, renamed or deleted, neither under this name nor under the names that SQLite uses
+beside it. SQLite may write to a file that it opens, so its bytes are checked before.
 """
 
 import hashlib
@@ -22,11 +21,11 @@ from resift.files import open_regular
 from resift.rerank.hints import warn
 
 BUSY_S = 0.005
-"""How long to wait while another process writes: callers have budgets."""
+"""How long to wait while another process writes; short, because callers have budgets."""
 
 SCHEMA = 3
 APPLICATION_ID = int.from_bytes(b"rsft")
-"""SQLite has it in bytes 68 to 72 of a file's header."""
+"""Stored by SQLite in bytes 68 to 72 of a file's header."""
 
 _ID_OFFSET = 68
 _MAGIC = b"SQLite format 3\0"
@@ -42,11 +41,10 @@ REMEDY = "name another file as cache_file (RESIFT_CACHE_FILE), or delete it your
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A pair's logit after each stage, and what was read of the document.
+    """A pair's logit after each stage, and how much of the document was read.
 
-    A `dropped` below 0 stands for at least so many tokens. `tokens` is the length of the row,
-    special tokens included. `mean` is the document's mean vector in float32, as it was computed;
-    empty where the model has none.
+    A negative `dropped` means "at least so many tokens". `tokens` is the length of the row, special
+    tokens included. `mean` is the document's mean vector in float32, empty if the model has none.
     """
 
     logits: tuple[float, ...]
@@ -58,10 +56,10 @@ class Score:
 
 
 class CacheFile:
-    """Scores by key on disk, at most `max_rows` of them; the oldest make room.
+    """Scores by key on disk, at most `max_rows` of them; the oldest are dropped.
 
     Threads may share it, and processes may share the file. Raises `SettingsError` for a file that
-    is not ours or that cannot be used. After a later fault there is one warning and no file.
+    is not ours or cannot be used. A later fault gives one warning and ends the use of the file.
     """
 
     def __init__(self, file: Path, max_rows: int) -> None:
@@ -80,7 +78,7 @@ class CacheFile:
                 raise SettingsError(message) from error
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Score]:
-        """Those of the keys that it has. A row that is not as it was written is skipped."""
+        """The cached scores, by key. Damaged rows are skipped."""
         scores: dict[bytes, Score] = {}
         with self._lock:
             try:
@@ -94,7 +92,7 @@ class CacheFile:
         return scores
 
     def put(self, scores: Mapping[bytes, Score]) -> None:
-        """Remember; the oldest make room."""
+        """Add scores; the oldest are dropped."""
         with self._lock:
             try:
                 if (connection := self._connection()) is not None:
@@ -106,7 +104,7 @@ class CacheFile:
                 self._handle(error)
 
     def close(self) -> None:
-        """Close the connection; nothing is read or written from then on."""
+        """Close the connection; the file is not used from now on."""
         with self._lock:
             if self._open is not None and self._open[0] == os.getpid():
                 self._open[1].close()
@@ -117,13 +115,13 @@ class CacheFile:
         if self._broken:
             return None
         if self._open is None or self._open[0] != os.getpid():
-            self._open = (os.getpid(), _connected(self._path))
+            self._open = (os.getpid(), _connect(self._path))
         return self._open[1]
 
     def _handle(self, error: Exception) -> None:
-        """Replace a broken file of ours; after any other fault do not use the file any more.
+        """Replace a broken file of ours; after any other fault stop using the file.
 
-        While another process writes, this access is skipped: its pairs are scored again.
+        Skip this access while another process writes: the pairs are scored again.
         """
         if _is_busy(error):
             return
@@ -135,10 +133,11 @@ class CacheFile:
             if not _is_broken(error):
                 raise error
             _delete(self._path)
-            _warn(f"{self._path}: the cache was broken ({error}) and was replaced by an empty one")
+            warning = f"the cache was broken ({error}) and was replaced by an empty one"
         except (OSError, sqlite3.Error, SettingsError) as fault:
-            _warn(f"{self._path}: the cache cannot be used any more ({fault}); scoring without it")
+            warning = f"the cache cannot be used any more ({fault}); scoring without it"
             self._broken = True
+        warn(f"{self._path}: {warning}", RuntimeWarning, stacklevel=1)
 
 
 _CREATE = (
@@ -153,7 +152,7 @@ _HEAD = struct.Struct("<8s5q")  # checksum, seen, dropped, end, tokens, number o
 
 
 def _pack(key: bytes, score: Score) -> bytes:
-    """A score as bytes that a checksum binds to its key."""
+    """A score as bytes, with a checksum of key and content."""
     numbers = (score.seen, score.dropped, score.end, score.tokens, len(score.logits))
     logits = struct.pack(f"<{len(score.logits)}d", *score.logits)
     content = _HEAD.pack(b"", *numbers)[8:] + logits + score.mean
@@ -161,7 +160,7 @@ def _pack(key: bytes, score: Score) -> bytes:
 
 
 def _unpack(key: bytes, packed: Any) -> Score | None:
-    """A score out of its bytes; None where anything is not as it was written."""
+    """A score from its bytes; None if they are damaged."""
     if not isinstance(packed, bytes) or packed[:8] != _checksum(key, packed[8:]):
         return None
     _, seen, dropped, end, tokens, count = _HEAD.unpack_from(packed)
@@ -173,12 +172,12 @@ def _checksum(key: bytes, content: bytes) -> bytes:
     return hashlib.blake2b(key + content, digest_size=8).digest()
 
 
-def _connected(file: Path) -> sqlite3.Connection:
-    """Open our file, or create it. Its write-ahead log survives a process killed in mid-write.
+def _connect(file: Path) -> sqlite3.Connection:
+    """Open our file, or create it. Its write-ahead log survives a process that is killed.
 
     Raises `SettingsError` for a file that is not ours, `sqlite3.Error` for one that cannot be used.
     """
-    target = checked(file)
+    target = check_file(file)
     is_new = not target.exists() or not target.stat().st_size
     connection = sqlite3.connect(target, timeout=BUSY_S, check_same_thread=False)
     try:
@@ -195,10 +194,10 @@ def _connected(file: Path) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, file: Path) -> None:
-    """Create our table where there is none, or one of another version."""
+    """Create our table if it is missing or of another version."""
     names = {name for (name,) in connection.execute(_NAMES)}
     if names - {"pairs"}:
-        raise not_ours(file)
+        raise foreign_file_error(file)
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     columns = [row[1] for row in connection.execute("PRAGMA table_info(pairs)")]
     if (version, columns) == (SCHEMA, _COLUMNS):
@@ -214,11 +213,11 @@ def _prepare(connection: sqlite3.Connection, file: Path) -> None:
 _NAMES = "SELECT name FROM sqlite_master WHERE type <> 'index' AND substr(name, 1, 7) <> 'sqlite_'"
 
 
-def checked(file: Path) -> Path:
-    """The file that would be opened, links followed; nothing is opened for writing.
+def check_file(file: Path) -> Path:
+    """The file to open, with links followed; opens nothing for writing.
 
-    Raises `SettingsError` for a file that is not ours, for another file under a name that SQLite
-    uses beside it, and where it cannot be created or written.
+    Raises `SettingsError` if the file is not ours, if a name that SQLite uses beside it belongs to
+    another file, and if it cannot be created or written.
     """
     try:
         target = Path(os.path.realpath(file))
@@ -240,12 +239,12 @@ def checked(file: Path) -> Path:
                 f"cache_file={file}: {target}{suffix} exists and is not the cache's; {REMEDY}"
             )
     if head and not _is_ours(head):
-        raise not_ours(file)
+        raise foreign_file_error(file)
     return target
 
 
-def not_ours(file: Path) -> SettingsError:
-    """The error for a file that holds anything else."""
+def foreign_file_error(file: Path) -> SettingsError:
+    """The error for a file that is not ours."""
     return SettingsError(f"cache_file={file}: exists and is no cache of this resift; {REMEDY}")
 
 
@@ -256,7 +255,7 @@ def _is_ours(head: bytes) -> bool:
 
 
 def _head(file: Path) -> bytes | None:
-    """The beginning of a file; None where there is none. Raises `OSError` for no regular file."""
+    """The beginning of a file; None if it is missing. Raises `OSError` if it is no regular file."""
     try:
         with open_regular(file) as stream:
             return stream.read(_ID_OFFSET + 4)
@@ -265,8 +264,8 @@ def _head(file: Path) -> bytes | None:
 
 
 def _delete(file: Path) -> None:
-    """Check a broken file of ours once more, and delete it after those beside it."""
-    target = checked(file)
+    """Check a broken file of ours once more, and delete it after the files beside it."""
+    target = check_file(file)
     for suffix in (*_SIDE_FILES, ""):
         Path(f"{target}{suffix}").unlink(missing_ok=True)
 
@@ -282,7 +281,3 @@ def _is_busy(error: Exception) -> bool:
 
 def _is_broken(error: Exception) -> bool:
     return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def _warn(message: str) -> None:
-    warn(message, RuntimeWarning, stacklevel=2)

@@ -1,7 +1,7 @@
 """Caches: scores of (query, document) pairs, and token states of documents.
 
-A cache never costs a score: a file that cannot be used is refused when it is opened, and a fault
-later is a warning.
+A cache never makes a call fail: a file that cannot be used is refused when it is opened, and a
+later fault is a warning.
 """
 
 import hashlib
@@ -17,22 +17,22 @@ from resift.rerank.precompute import EncodedDocument
 from resift.settings import Settings
 
 DEFAULT_MB = 64
-"""Of scores, where the settings name a file and no size."""
+"""Size of the cache if the settings name a file and no size."""
 
 ENTRY_BYTES = 2_000
-"""What a score takes in memory, key, numbers, vector and dictionary together (measured)."""
+"""Memory of a score: key, numbers, vector and dictionary together (measured)."""
 
 ROW_BYTES = 2_100
-"""What a score takes in the file (measured)."""
+"""Size of a score in the file (measured)."""
 
 STATES_BYTES = 400
-"""What an encoded document takes beside its arrays (estimated)."""
+"""Memory of an encoded document besides its arrays (estimated)."""
 
 Value = TypeVar("Value")
 
 
 class _LeastRecentlyUsed(Generic[Value]):
-    """Values by key, of limited total size; the least recently used make room.
+    """Values by key, of limited total size; the least recently used are dropped.
 
     Threads may share it.
     """
@@ -45,7 +45,7 @@ class _LeastRecentlyUsed(Generic[Value]):
         self._lock = threading.Lock()
 
     def get(self, keys: Iterable[bytes]) -> dict[bytes, Value]:
-        """Those of the keys that it has."""
+        """The cached values, by key."""
         with self._lock:
             values = {key: self._values[key] for key in keys if key in self._values}
             for key in values:
@@ -63,35 +63,35 @@ class _LeastRecentlyUsed(Generic[Value]):
                 self._size -= self._size_of(self._values.popitem(last=False)[1])
 
     def close(self) -> None:
-        """Forget all."""
+        """Drop all values."""
         with self._lock:
             self._values.clear()
             self._size = 0
 
 
 class StateCache(_LeastRecentlyUsed[EncodedDocument]):
-    """Recently read documents with their token states, by `digest`, at most `megabytes` of them."""
+    """Recently read documents with their token states, by `digest`, at most `megabytes`."""
 
     def __init__(self, megabytes: float) -> None:
         super().__init__(megabytes * 1e6, _encoded_size)
 
 
 class PairCache:
-    """Scores by key, at most `megabytes` of them in memory and as many again, by size, in `file`.
+    """Scores by key, at most `megabytes` of them in memory and as much again in `file`.
 
-    Threads may share it, and processes may share the file. `settings` is all that decides a
-    logit beside the pair: the model's fingerprint and what runs it.
+    Threads may share it, and processes may share the file. `logits_key` identifies everything that
+    decides a logit besides the pair: model and runtime.
     """
 
-    def __init__(self, settings: str, megabytes: float, file: Path | None = None) -> None:
-        self._seed = _framed(settings)
+    def __init__(self, logits_key: str, megabytes: float, file: Path | None = None) -> None:
+        self._seed = _length_prefixed(logits_key)
         capacity = int(megabytes * 1e6 / ENTRY_BYTES)
         self._memory: _LeastRecentlyUsed[Score] = _LeastRecentlyUsed(capacity, lambda score: 1)
         self._file = CacheFile(file, int(megabytes * 1e6 / ROW_BYTES)) if file else None
 
     def keys(self, query: str, texts: Iterable[str]) -> list[bytes]:
-        """A key for each pair, 16 bytes: lengths stand before texts, so no two pairs share one."""
-        seed = hashlib.blake2b(self._seed + _framed(query), digest_size=16)
+        """A key of 16 bytes for each pair of the query and a text."""
+        seed = hashlib.blake2b(self._seed + _length_prefixed(query), digest_size=16)
         keys = []
         for text in texts:
             digest = seed.copy()
@@ -100,7 +100,7 @@ class PairCache:
         return keys
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Score]:
-        """Those of the keys that it has."""
+        """The cached scores, by key."""
         scores = self._memory.get(keys)
         missing = [key for key in keys if key not in scores]
         if self._file is None or not missing:
@@ -110,27 +110,27 @@ class PairCache:
         return scores | from_file
 
     def put(self, scores: Mapping[bytes, Score]) -> None:
-        """Remember; the least recently used make room, in the file the oldest."""
+        """Add scores. The least recently used are dropped, in the file the oldest."""
         self._memory.put(scores)
         if self._file is not None and scores:
             self._file.put(scores)
 
     def close(self) -> None:
-        """Forget all, and close the file."""
+        """Drop all scores, and close the file."""
         self._memory.close()
         if self._file is not None:
             self._file.close()
 
 
-def open_cache(settings: Settings, decisive: str) -> PairCache | None:
-    """A cache where the settings name a size or a file."""
+def open_cache(settings: Settings, logits_key: str) -> PairCache | None:
+    """A cache if the settings name a size or a file."""
     if not (settings.cache_mb or settings.cache_file):
         return None
     file = from_home(settings.cache_file) if settings.cache_file else None
-    return PairCache(decisive, settings.cache_mb or DEFAULT_MB, file)
+    return PairCache(logits_key, settings.cache_mb or DEFAULT_MB, file)
 
 
-def _framed(text: str) -> bytes:
+def _length_prefixed(text: str) -> bytes:
     content = text.encode()
     return len(content).to_bytes(8, "little") + content
 

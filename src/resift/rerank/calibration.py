@@ -1,8 +1,8 @@
-"""What scores mean: curves from a logit, or a fused logit, to a number in 0..1.
+"""Curves from a logit, or a fused logit, to a score in 0..1, and the meaning of scores.
 
 A curve is the sigmoid (not calibrated), the model's own (two Platt curves in its manifest), or one
 fitted on the user's judgments (a file that ``resift calibrate`` writes). Curves never fall, so they
-never change an order. How they are fitted is in `evaluation.calibrate`.
+never change an order. `evaluation.calibrate` fits them.
 """
 
 import json
@@ -24,7 +24,7 @@ Method = Literal["platt", "isotonic"]
 
 
 def _is_number(value: object) -> bool:
-    """Whether a value is a finite number, and no larger than a float holds exactly."""
+    """Whether a value is a finite float, or an int that a float holds exactly."""
     if isinstance(value, float):
         return math.isfinite(value)
     return type(value) is int and abs(value) <= 2**53
@@ -32,7 +32,7 @@ def _is_number(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Platt:
-    """``sigmoid(scale × logit + bias)`` (Platt 1999). Raises `ValueError` for one that falls."""
+    """``sigmoid(scale × logit + bias)`` (Platt 1999). Raises `ValueError` for a falling curve."""
 
     scale: float
     bias: float
@@ -48,9 +48,9 @@ class Platt:
 
 @dataclass(frozen=True, slots=True)
 class Isotonic:
-    """Straight lines between the centres of an isotonic regression's blocks, level beyond them.
+    """Straight lines between the centres of an isotonic regression's blocks, constant beyond them.
 
-    `logits` rise and `probabilities`, inside 0..1, never fall; else `ValueError`.
+    `logits` rise; `probabilities`, between 0 and 1, never fall. Raises `ValueError` otherwise.
     """
 
     logits: tuple[float, ...]
@@ -79,7 +79,7 @@ SIGMOID = Platt(1.0, 0.0)
 SAME_DEPTH = 1.25
 """Lists whose lengths differ by no more than this factor count as equally deep."""
 
-MOST_BYTES = 16_000_000
+MAX_BYTES = 16_000_000
 """A calibration file is a few kilobytes; a larger file is something else."""
 
 
@@ -98,11 +98,11 @@ class ModelCalibration:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A curve, and how it and others did on queries that they were not fitted on.
+    """A curve, and its measures on held-out queries beside those of other curves.
 
     By method: `log_loss` in nats a pair, and the expected `calibration_error`
-    (`evaluation.calibrate`). "platt" and "isotonic" were fitted and the one with less loss is
-    `curve`; "none" is the sigmoid, "model" the model's own.
+    (`evaluation.calibrate`). `curve` is the better one by loss of "platt" and "isotonic", which
+    were fitted; "none" is the sigmoid, "model" the model's own curve.
     """
 
     curve: Curve
@@ -110,7 +110,7 @@ class Fit:
     calibration_error: Mapping[str, float]
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for measures that are not numbers, or not of the curve."""
+        """Raises `ValueError` for measures that are not numbers or lack the curve's method."""
         for measured in (self.log_loss, self.calibration_error):
             if not isinstance(measured, Mapping) or self.curve.method not in measured:
                 raise ValueError(f"{measured!r}: expected a number for {self.curve.method}")
@@ -125,12 +125,12 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class JudgedCalibration:
-    """Curves fitted on judgments for one model: a file.
+    """Curves fitted on judgments for one model: the contents of a file.
 
-    `pairs` were judged for `queries`, at `depth` candidates a query; `relevant` of them are.
-    `fused` is for logits with first-stage interpolation at exactly these two weights; None where
-    the judged lists had no first-stage scores or the model does not use them. `bins` are those of
-    the calibration error; `made` says when and from what.
+    `pairs` of `queries` were judged, at `depth` candidates a query; `relevant` of them are
+    relevant. `fused` is for logits with first-stage interpolation at exactly these two weights;
+    None if the judged lists had no first-stage scores or the model does not use them. `bins` is the
+    number of bins of the calibration error; `made` says when and from what the file was made.
     """
 
     model: str
@@ -148,7 +148,7 @@ class JudgedCalibration:
     format: int = FORMAT
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for values that no calibration has."""
+        """Raises `ValueError` for invalid values."""
         for name in ("model", "fingerprint"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name} {getattr(self, name)!r}: expected text")
@@ -165,10 +165,10 @@ class JudgedCalibration:
 
 @dataclass(frozen=True, slots=True)
 class ScoreScale:
-    """How the logits of a call become scores, and what those mean.
+    """The curves that turn the logits of a call into scores, and their meaning.
 
-    `fused` was fitted at `fusion_weight` and `feedback_weight`. A call at other weights uses
-    `otherwise`, or without one `fused`, uncalibrated. `depth` is that of the judged lists.
+    `fused` was fitted at `fusion_weight` and `feedback_weight`. A call with other weights uses
+    `otherwise`; without it, `fused` as uncalibrated. `depth` is that of the judged lists.
     """
 
     source: Calibrated
@@ -180,7 +180,7 @@ class ScoreScale:
     depth: int | None = None
 
     def curve(self, weight: float, feedback_weight: float) -> tuple[Curve, Calibrated]:
-        """The curve for a call's weights of the first stage and of feedback."""
+        """The curve for a call's fusion and feedback weights, and the meaning of its scores."""
         if not weight:
             return self.plain, self.source
         fitted = (self.fusion_weight, self.feedback_weight)
@@ -193,9 +193,9 @@ class ScoreScale:
         return self.fused or SIGMOID, "none"
 
     def meaning(self, source: Calibrated, depth: int) -> tuple[Calibrated, str | None]:
-        """What a curve of `source` means in a list of `depth` candidates, and a note about it.
+        """The meaning of a curve of `source` in a list of `depth` candidates, and a note about it.
 
-        The deeper a list, the rarer relevant documents: a probability holds at its own depth only.
+        Relevant documents are rarer in deeper lists, so a probability holds at one depth only.
         """
         if source != "judged" or not depth or self.depth is None:
             return source, None
@@ -210,10 +210,10 @@ class ScoreScale:
 def open_scale(
     model: ScoreScale, name: str, fingerprint: str, file: Path | None = None
 ) -> ScoreScale:
-    """The scale of a calibration file where one is named, else the `model`'s own.
+    """The scale of a calibration file; without one, `model`, the model's own scale.
 
     `name` and `fingerprint` are the model's. Raises `CalibrationError` for a file that cannot be
-    read or that is for another model.
+    read or is for another model.
     """
     if file is None:
         return model
@@ -238,9 +238,9 @@ WHAT = "a calibration that resift wrote"
 
 
 def write_calibration(file: Path, calibration: JudgedCalibration) -> None:
-    """Write it as JSON, whole or not at all; ``-`` is stdout.
+    """Write a calibration as JSON, whole or not at all; ``-`` is stdout.
 
-    Raises `OutputError` where it cannot be written, or would replace what is not a calibration.
+    Raises `OutputError` if the file cannot be written or exists and is not a calibration.
     """
     text = json.dumps(asdict(calibration), indent=2, ensure_ascii=False, sort_keys=True)
     with output(file, WHAT, is_calibration) as out:
@@ -248,15 +248,15 @@ def write_calibration(file: Path, calibration: JudgedCalibration) -> None:
 
 
 def is_calibration(head: bytes) -> bool:
-    """Whether a file that begins with these bytes is a calibration: by its first keys."""
+    """Whether a file that begins with these bytes is a calibration, by its first keys."""
     keys = (b'"bins": ', b'"feedback_weight": ', b'"fingerprint": "', b'"format": ')
     return head.startswith(b"{") and all(key in head[:4096] for key in keys)
 
 
 def read_calibration(file: Path) -> JudgedCalibration:
-    """A file that ``resift calibrate`` wrote; raises `CalibrationError` for any other."""
+    """Read a file of ``resift calibrate``; raises `CalibrationError` for any other file."""
     try:
-        values = json.loads(read_regular(file, MOST_BYTES).decode("utf-8-sig"))
+        values = json.loads(read_regular(file, MAX_BYTES).decode("utf-8-sig"))
     except FileNotFoundError as error:
         raise CalibrationError(f"{file}: no such file;  resift calibrate  makes one") from error
     except OSError as error:

@@ -1,7 +1,7 @@
-"""What one call does before its documents run, and after: recall, tokenise, remember.
+"""The work of a call around the model: look up scores and states, tokenise, store scores.
 
-Each generator is in steps of some milliseconds. It ends early where the deadline does, and what is
-known by then is the answer.
+Each generator runs in steps of a few milliseconds and stops at the deadline; the call then returns
+what it has.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,15 +19,15 @@ from resift.rerank.windows import Wanted
 from resift.types import Status
 
 TOKENISED_AT_ONCE, HASHED_AT_ONCE = 16_384, 1_000_000
-"""Characters in one step of a call: some milliseconds."""
+"""Characters that one step tokenises or hashes, in a few milliseconds."""
 
 
 @dataclass(slots=True)
 class Call:
     """A query and its texts.
 
-    `wanted` says whether tokens of cut texts are counted to the end, and `remembered` whether the
-    caches may keep what is computed.
+    `wanted` says whether the tokens of cut texts are counted to the end. With `fill_caches` False
+    the call adds nothing to the caches.
     """
 
     model: Model
@@ -37,43 +37,43 @@ class Call:
     deadline: Deadline
     wanted: Wanted
     state: CallState
-    remembered: bool = True
+    fill_caches: bool = True
     recounted: list[DocumentState] = field(default_factory=list)
 
-    def recall(self, cache: PairCache) -> Steps[None]:
-        """Take from the cache the scores that it has, and count what they left uncounted."""
+    def look_up(self, cache: PairCache) -> Steps[None]:
+        """Take scores from the cache, and count the tokens that earlier calls did not count."""
         documents: list[DocumentState] = []
         for part in self._parts(HASHED_AT_ONCE):
             for document, key in zip(part, cache.keys(self.query, _texts(part)), strict=True):
                 document.key = key
             documents.extend(part)
-            if self.deadline.spent:
+            if self.deadline.expired:
                 break
             yield None
         scores = cache.get([document.key for document in documents])
         for document in documents:
             if document.key in scores:
-                self.state.recall(document, scores[document.key])
+                self.state.set_cached(document, scores[document.key])
         if self.wanted != "beginning":
             yield from self._recount(documents)
 
     def _recount(self, documents: Sequence[DocumentState]) -> Steps[None]:
-        """Count the tokens of recalled texts that an earlier call had no time to count."""
+        """Count the tokens of cached texts that an earlier call had no time to count."""
         for document in documents:
-            if document.recalled is None or document.row.counted:
+            if document.cached is None or document.row.counted:
                 continue
             yield from self._encode([document])
             if document.encoded is None:
                 break
             (row,) = self._rows([document])
             document.row = replace(document.row, dropped=row.dropped, counted=True)
-            document.recalled = replace(document.recalled, dropped=row.dropped)
+            document.cached = replace(document.cached, dropped=row.dropped)
             self.recounted.append(document)
 
     def find_encoded(
         self, encoded: Mapping[int, EncodedDocument], cache: StateCache | None
     ) -> None:
-        """Take what the caller has of the texts, by index, and else the cache."""
+        """Take encoded documents from the caller (by index), otherwise states from the cache."""
         unscored = self.state.unscored
         for index in unscored:
             if index in encoded:
@@ -84,7 +84,7 @@ class Call:
     def _find_states(self, indices: Sequence[int], cache: StateCache) -> None:
         missing: list[DocumentState] = []
         for index in indices:
-            if self.deadline.spent:
+            if self.deadline.expired:
                 break
             document = self._document(index)
             if document.encoded is None or document.encoded.states is None:
@@ -92,20 +92,20 @@ class Call:
                 missing.append(document)
         cached = cache.get(document.digest for document in missing)
         for document in missing:
-            known = cached.get(document.digest)
-            if known is not None and (known.tokens.counted or self.wanted == "beginning"):
-                document.encoded = known
-            if not self.remembered:
+            hit = cached.get(document.digest)
+            if hit is not None and (hit.tokens.counted or self.wanted == "beginning"):
+                document.encoded = hit
+            if not self.fill_caches:
                 document.digest = b""
 
     def tokenise(self, throughput: Throughput) -> Steps[list[DocumentState]]:
-        """Make the rows of the texts without a score; gives the documents that can run."""
+        """Make the rows of the texts without a score; return the documents that can run."""
         ready: list[DocumentState] = []
         tokens = 0
         for part in self._parts(TOKENISED_AT_ONCE):
-            left_s = self.deadline.left_s
-            if left_s is not None and tokens > 4 * throughput.tokens(left_s):
-                break  # what comes later could not be scored
+            remaining_s = self.deadline.remaining_s
+            if remaining_s is not None and tokens > 4 * throughput.tokens(remaining_s):
+                break  # there is no time to score later documents
             yield from self._encode(part)
             part = [document for document in part if document.encoded is not None]
             for document, row in zip(part, self._rows(part), strict=True):
@@ -114,41 +114,40 @@ class Call:
                 tokens += 0 if document.precomputed else len(row.ids)
                 self.state.statuses[document.index] = _status(row)
             ready.extend(document for document in part if document.row.seen)
-            if self.deadline.spent:
+            if self.deadline.expired:
                 break
         return ready
 
-    def remember(self, cache: PairCache) -> None:
-        """Put into the cache what went through every stage, and what was recounted."""
+    def store(self, cache: PairCache) -> None:
+        """Put into the cache the scores of the last stage, and new token counts."""
         stages = len(self.model.stages)
         scores = {
             document.key: document.score
             for document in self.state.documents.values()
-            if document.key and document.recalled is None and len(document.logits) == stages
+            if document.key and document.cached is None and len(document.logits) == stages
         }
         for document in self.recounted:
-            if document.recalled is not None:
-                scores[document.key] = document.recalled
+            if document.cached is not None:
+                scores[document.key] = document.cached
         cache.put(scores)
 
     def _encode(self, documents: Sequence[DocumentState]) -> Steps[None]:
-        """Tokenise the texts that are not encoded, as far as the deadline goes."""
+        """Tokenise the texts that are not encoded, until the deadline."""
         missing = [document for document in documents if document.encoded is None]
-        if self.deadline.spent or not missing:
+        if self.deadline.expired or not missing:
             return
-        left = iter(missing)
+        remaining = iter(missing)
         for tokens in self.model.tokens(_texts(missing), self.wanted):
             if tokens is not None:
-                next(left).encoded = EncodedDocument(tokens)
-            if self.deadline.spent:
+                next(remaining).encoded = EncodedDocument(tokens)
+            if self.deadline.expired:
                 return
             if tokens is None:
                 yield None
         yield None
 
     def _rows(self, documents: Sequence[DocumentState]) -> list[TokenRow]:
-        encoded = (document.encoded for document in documents)
-        tokens = [known.tokens for known in encoded if known is not None]
+        tokens = [document.encoded.tokens for document in documents if document.encoded is not None]
         return self.model.rows(self.query_row, _texts(documents), tokens)
 
     def _document(self, index: int) -> DocumentState:
@@ -159,7 +158,7 @@ class Call:
         return document
 
     def _parts(self, characters: int) -> Iterator[list[DocumentState]]:
-        """The documents without a score in order: as many at once, or one longer text."""
+        """The documents without a score, in order, in parts of at most `characters` or one text."""
         part: list[DocumentState] = []
         size = 0
         for index in self.state.unscored:

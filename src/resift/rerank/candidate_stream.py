@@ -1,9 +1,9 @@
-"""Documents → candidates, as far as a deadline allows.
+"""Documents → candidates, until the deadline.
 
-A model scores some hundred candidates a second and reading takes microseconds each, so documents
-that a share of the time is too short to read could not be scored either. Of those only the
-first-stage ranks are looked at. A lazy iterable is not drawn to its end. Without a deadline all are
-read.
+A model scores some hundreds of candidates a second, and reading one takes microseconds. So if a
+fifth of the time does not suffice to read a document, there is no time to score it either. Of such
+documents only the first-stage ranks are read. A lazy iterable is not read to its end. Without a
+deadline all documents are read.
 """
 
 import time
@@ -17,38 +17,38 @@ from numpy.typing import NDArray
 from resift.rerank.candidates import (
     as_candidate,
     candidate_or_empty,
-    given_rank,
-    iterated,
-    no_documents,
+    iterate,
+    no_documents_error,
+    rank_of,
     refuse_collection,
 )
 from resift.rerank.deadline import Deadline
 from resift.rerank.request import Steps
 from resift.types import Candidate, Document
 
-AT_LEAST, RANKED_AT_LEAST = 1_000, 5_000
-"""The candidates that are read whatever the deadline (some milliseconds; a cache may know them),
-and how many more ranks are looked at, so that short lists are in order on a busy machine too."""
+MIN_CANDIDATES, MIN_RANKS = 1_000, 5_000
+"""So many candidates are read whatever the deadline (in some milliseconds; they may be cached), and
+so many ranks of the others, so that short lists keep their order on a busy machine too."""
 
-SHARE = 0.2
-"""The part of the remaining time in which candidates are read."""
+READ_SHARE = 0.2
+"""The share of the remaining time for reading candidates."""
 
-MOST_DRAWN, DRAWING = 10_000, 0.5
-"""Under a deadline, at most so many documents are drawn from a lazy iterable, in so much of the
-time: no machine scores more. An iterable with a length is drawn as far as the time allows."""
+MAX_DRAWN, DRAW_SHARE = 10_000, 0.5
+"""Under a deadline, the most documents that are drawn from an iterable without a length (no machine
+scores more), and the share of the time for drawing from any iterable."""
 
-MOST_COPIED = 200_000
-"""Under a deadline a longer list is not copied: that takes tens of milliseconds. If its owner
-changes it, the hits that were not read change too."""
+MAX_COPIED = 200_000
+"""Under a deadline a longer list is not copied, since that takes tens of milliseconds. If the
+caller changes the list later, its unread hits change too."""
 
 GRACE_S = 0.01
-"""How long drawing, and looking at ranks, may go on after the time is up."""
+"""Drawing documents and reading ranks may take at least this long."""
 
-CHUNK, RANKS = 200, 1_000
-"""Candidates that are read, or ranks that are looked at, between two checks of the clock."""
+READ_CHUNK, RANK_CHUNK = 200, 1_000
+"""Candidates, or ranks, that are read between two checks of the clock."""
 
-MOST_AT_ONCE, BRIEF_S = 4_096, 1e-3
-"""Documents that are drawn between two checks; twice as many where that took less than this."""
+MAX_DRAW, FAST_DRAW_S = 4_096, 1e-3
+"""The most documents drawn between two checks; the number doubles if a draw took less time."""
 
 Ranks = NDArray[np.float64]
 NO_RANKS: Ranks = np.empty(0)
@@ -58,8 +58,8 @@ NO_RANKS: Ranks = np.empty(0)
 class UnreadCandidates:
     """Documents that there was no time to read: `documents` from index `start` to `size`.
 
-    `ranks` are first-stage ranks of the first of them; the others keep their position in the list.
-    `missing` says what was left out for want of time.
+    `ranks` are first-stage ranks of the first of them; for the others the position in the list is
+    the rank. `missing` has messages about what was left out.
     """
 
     documents: Sequence[object] = ()
@@ -72,14 +72,14 @@ class UnreadCandidates:
         return self.size - self.start
 
     def at(self, index: int) -> object:
-        """The document at an index of the whole list; None where the list became shorter."""
+        """The document at an index of the whole list; None if the list became shorter."""
         try:
             return self.documents[index]
         except IndexError:
             return None
 
     def head(self, limit: int | None) -> tuple[NDArray[np.intp], Ranks]:
-        """Indices and ranks of those that can be among the first `limit` of them; all with None."""
+        """Indices and ranks of all that can be among the first `limit` by rank (None: all)."""
         ranked = len(self.ranks)
         unranked = len(self) - ranked if limit is None else min(len(self) - ranked, limit)
         indices = np.arange(self.start, self.start + ranked + unranked)
@@ -92,23 +92,23 @@ NOTHING_UNREAD = UnreadCandidates()
 def read_candidates(
     documents: object, deadline: Deadline
 ) -> Steps[tuple[list[Candidate], UnreadCandidates]]:
-    """Candidates as `as_candidates` reads them, in order, as far as the deadline allows.
+    """Candidates as in `as_candidates`, in order, until the deadline; and the unread documents.
 
-    Raises `InputError` as that does, where nothing that was read is a document.
+    Raises `InputError` as that does, if none of the documents that were read is a document.
     """
     refuse_collection(documents)
-    left_s = deadline.left_s
-    until = None if left_s is None else time.perf_counter() + SHARE * left_s
-    items, is_whole = yield from _drawn(documents, deadline)
+    remaining_s = deadline.remaining_s
+    until = None if remaining_s is None else time.perf_counter() + READ_SHARE * remaining_s
+    items, is_whole = yield from _draw(documents, deadline)
     size = len(items)
     read: list[Candidate | None] = []
     while len(read) < size and not _is_enough(len(read), until, deadline):
         start = len(read)
-        chunk = items[start : min(start + CHUNK, size)]
+        chunk = items[start : min(start + READ_CHUNK, size)]
         read.extend(as_candidate(str(index), item) for index, item in enumerate(chunk, start))
         yield None
     if read and not any(read):
-        raise no_documents(items)
+        raise no_documents_error(items)
     candidates = [candidate_or_empty(str(index), item) for index, item in enumerate(read)]
     if len(read) == size and is_whole:
         return candidates, NOTHING_UNREAD
@@ -121,22 +121,22 @@ def read_candidates(
 
 
 def _is_enough(count: int, until: float | None, deadline: Deadline) -> bool:
-    if deadline.gone:
+    if deadline.cancelled:
         return True
-    return until is not None and count >= AT_LEAST and time.perf_counter() >= until
+    return until is not None and count >= MIN_CANDIDATES and time.perf_counter() >= until
 
 
-def _drawn(documents: object, deadline: Deadline) -> Steps[tuple[Sequence[object], bool]]:
-    """The documents, and whether these are all; a lazy iterable that takes too long is left."""
+def _draw(documents: object, deadline: Deadline) -> Steps[tuple[Sequence[object], bool]]:
+    """The documents, and whether these are all of them: drawing stops after a while."""
     if type(documents) in (list, tuple):
-        if deadline.bounded and len(documents) > MOST_COPIED:  # type: ignore[arg-type]
+        if deadline.is_bounded and len(documents) > MAX_COPIED:  # type: ignore[arg-type]
             return documents, True  # type: ignore[return-value]
         return list(documents), True  # type: ignore[call-overload]
     start = time.perf_counter()
-    left_s = deadline.left_s
-    longest = GRACE_S if left_s is None else max(DRAWING * left_s, GRACE_S)
-    is_limited = deadline.bounded and not isinstance(documents, Sized)
-    iterator = iterated(documents)
+    remaining_s = deadline.remaining_s
+    longest = GRACE_S if remaining_s is None else max(DRAW_SHARE * remaining_s, GRACE_S)
+    is_limited = deadline.is_bounded and not isinstance(documents, Sized)
+    iterator = iterate(documents)
     items: list[object] = []
     size = 1
     while True:
@@ -146,26 +146,26 @@ def _drawn(documents: object, deadline: Deadline) -> Steps[tuple[Sequence[object
         now = time.perf_counter()
         if len(items) - before < size:
             return items, True
-        is_long = now - start > longest and (deadline.bounded or deadline.gone)
-        if is_long or (is_limited and len(items) >= MOST_DRAWN):
+        is_long = now - start > longest and (deadline.is_bounded or deadline.cancelled)
+        if is_long or (is_limited and len(items) >= MAX_DRAWN):
             return items, False
-        size = min(2 * size, MOST_AT_ONCE) if now - drawing_began < BRIEF_S else max(size // 2, 1)
-        size = min(size, MOST_DRAWN - len(items)) if is_limited else size
+        size = min(2 * size, MAX_DRAW) if now - drawing_began < FAST_DRAW_S else max(size // 2, 1)
+        size = min(size, MAX_DRAWN - len(items)) if is_limited else size
         yield None
 
 
 def _ranks(unread: UnreadCandidates, until: float | None) -> Steps[Ranks]:
-    """First-stage ranks, as many as there is time for; the position where a document has none."""
+    """First-stage ranks, as many as there is time for; by default the position in the list."""
     until = max(until or 0.0, time.perf_counter() + GRACE_S)
     ranks: list[Ranks] = []
-    for start in range(unread.start, unread.size, RANKS):
-        if start - unread.start >= RANKED_AT_LEAST and time.perf_counter() >= until:
+    for start in range(unread.start, unread.size, RANK_CHUNK):
+        if start - unread.start >= MIN_RANKS and time.perf_counter() >= until:
             break
-        chunk = unread.documents[start : min(start + RANKS, unread.size)]
+        chunk = unread.documents[start : min(start + RANK_CHUNK, unread.size)]
         values = np.arange(start + 1, start + 1 + len(chunk), dtype=np.float64)
         if not set(map(type, chunk)) <= {str, Document}:
             for number, document in enumerate(chunk):
-                rank = given_rank(document)
+                rank = rank_of(document)
                 values[number] = values[number] if rank is None else rank
         ranks.append(values)
         yield None

@@ -1,4 +1,4 @@
-"""A caller's documents as candidates: an odd one affects nothing but itself."""
+"""A caller's documents as candidates. An unusable document does not affect the others."""
 
 import inspect
 import math
@@ -11,10 +11,10 @@ from resift.rerank.values import is_missing, is_text, number, string, whole
 from resift.types import Candidate, Citation, Document, Hit, Precomputed
 
 FIELDS = ("id", "_id", "title", "score", "rank", "metadata")
-"""The fields of a mapping beside its text; its other keys are metadata."""
+"""The fields of a mapping besides its text; other keys are metadata."""
 
 LAST_RANK = 2**53
-"""The highest rank that floats tell from its neighbours."""
+"""The highest rank: floats beyond it cannot express every whole number."""
 
 _EXPECTED = 'expected str, Document, Candidate, Hit or a mapping with "text"'
 _TEXT_FIELDS = ("page_content", "text", "content", "contents", "passage", "body", "chunk")
@@ -23,30 +23,30 @@ _KEYS_SHOWN = 8
 
 
 def as_candidates(documents: object) -> list[Candidate]:
-    """Documents of any kind as candidates of plain Python, in order.
+    """Documents of any kind as candidates with fields of plain Python types, in order.
 
-    A string, `Document`, `Candidate` or mapping with ``text`` is a document, a `Hit` the candidate
-    that it was. Anything else, or a mapping that raises when it is read, becomes a candidate
-    without a text. A missing id becomes the index, other ids their text; a title that is not text,
-    a rank below 1, a score that is not a number and other wrong fields are left out. An iterable is
-    read once, and its exceptions are raised. Raises `InputError` for what is not a list of
-    documents, and where none of its items is a document.
+    A document is a string, `Document`, `Candidate`, `Hit` or a mapping with ``text``. Anything else
+    becomes a candidate without a text, and so does a mapping that raises when it is read. A missing
+    id becomes the index; an id that is not text becomes its text. Fields of a wrong type are left
+    out, such as a title that is not text or a rank below 1. An iterable is read once; its
+    exceptions are raised. Raises `InputError` if `documents` is not a list of documents, or if none
+    of its items is a document.
     """
     refuse_collection(documents)
-    items = list(iterated(documents))
+    items = list(iterate(documents))
     candidates = [as_candidate(str(index), item) for index, item in enumerate(items)]
     if items and not any(candidates):
-        raise no_documents(items)
+        raise no_documents_error(items)
     return [candidate_or_empty(str(index), item) for index, item in enumerate(candidates)]
 
 
 def candidate_or_empty(name: str, candidate: Candidate | None) -> Candidate:
-    """What is not a document is a candidate without a text."""
+    """The candidate; for None one without a text."""
     return Candidate(name, None) if candidate is None else candidate  # type: ignore[arg-type]
 
 
-def given_rank(document: Any) -> int | None:
-    """The first-stage rank that a document comes with; no other field of it is read."""
+def rank_of(document: Any) -> int | None:
+    """A document's first-stage rank, None without one; reads no other field if possible."""
     kind = type(document)
     if kind is Candidate:
         return _rank(document.rank)
@@ -57,7 +57,7 @@ def given_rank(document: Any) -> int | None:
 
 
 def from_fields(name: str, fields: Mapping[Any, Any], text: str = "text") -> Candidate:
-    """A candidate from a mapping with the field `text`; `name` is its id where it has none.
+    """A candidate from a mapping; the field `text` holds its text. `name` is its default id.
 
     ``_id`` is an id, as in BEIR; unknown fields become metadata.
     """
@@ -78,24 +78,24 @@ def from_fields(name: str, fields: Mapping[Any, Any], text: str = "text") -> Can
 
 
 def full_text(candidate: Candidate) -> object:
-    """What the model reads: the title, then the text. Not a string where the text is not one."""
+    """The title, then the text, as the model reads them; not a string if the text is not one."""
     if not isinstance(candidate.text, str) or not candidate.title:
         return candidate.text
     return title_part(candidate.title) + candidate.text
 
 
 def title_part(title: str) -> str:
-    """What `full_text` has before the text."""
+    """The part of `full_text` before the text."""
     return f"{title}\n" if title else ""
 
 
 def first_rank(index: int, candidate: Candidate) -> int:
-    """The first-stage rank, from 1; without one, the position in the list."""
+    """The first-stage rank, from 1; by default the position in the list."""
     return candidate.rank if candidate.rank is not None else index + 1
 
 
 def check_query(query: object) -> str:
-    """The query as plain text. Raises `QueryError` for what cannot be a query."""
+    """The query as plain text. Raises `QueryError` if it is not text or empty."""
     text = string(query)
     if text is None:
         raise QueryError(f"query: expected text, got {type(query).__name__}")
@@ -111,11 +111,11 @@ def check_query(query: object) -> str:
 
 
 def check_queries(queries: object, read: Callable[[str], object]) -> list[str]:
-    """Queries as plain text, which `read` can tokenise; an error names the index of its query."""
+    """Queries as plain text, each tried with `read`; an error names the index of the query."""
     if isinstance(queries, str):
         raise InputError("queries: expected a list of them, got one str: use [query]")
     texts: list[str] = []
-    for index, query in enumerate(iterated(queries, "queries")):
+    for index, query in enumerate(iterate(queries, "queries")):
         try:
             texts.append(check_query(query))
             read(texts[-1])
@@ -125,11 +125,11 @@ def check_queries(queries: object, read: Callable[[str], object]) -> list[str]:
 
 
 def check_lists(documents: object, count: int) -> list[Any]:
-    """The lists of documents of `count` queries; their contents are not looked at."""
+    """The document lists of `count` queries; does not read the documents."""
     if isinstance(documents, str | bytes | Mapping):
         kind = type(documents).__name__
         raise InputError(f"documents: expected a list of documents for each query, got {kind}")
-    lists = list(iterated(documents))
+    lists = list(iterate(documents))
     if len(lists) != count:
         raise InputError(
             f"documents: {len(lists)} lists for {count} queries, expected one list for each query"
@@ -137,8 +137,8 @@ def check_lists(documents: object, count: int) -> list[Any]:
     return lists
 
 
-def iterated(items: object, argument: str = "documents") -> Iterator[Any]:
-    """An iterator over the items. Raises `InputError` for what is not iterable."""
+def iterate(items: object, argument: str = "documents") -> Iterator[Any]:
+    """An iterator over the items. Raises `InputError` if they are not iterable."""
     if isinstance(items, Iterable):
         with suppress(TypeError):  # an array of no dimensions is an Iterable in name only
             return iter(items)
@@ -146,7 +146,7 @@ def iterated(items: object, argument: str = "documents") -> Iterator[Any]:
 
 
 def as_candidate(name: str, document: Any) -> Candidate | None:
-    """One document, with `name` as its id where it has none; None for what is not a document."""
+    """One document as a candidate, `name` its default id; None if it is not a document."""
     kind = type(document)  # not __class__: a proxy's may raise or be wrong
     if issubclass(kind, str):
         return Candidate(name, string(document) or "")
@@ -184,7 +184,7 @@ def _from_mapping(name: str, document: Any) -> Candidate | None:
 
 
 def _clean(name: str, candidate: Candidate) -> Candidate:
-    """The candidate in plain Python; a field of a wrong kind is left out."""
+    """The candidate with fields of plain Python types, without fields of a wrong type."""
     text, title = string(candidate.text), string(candidate.title)
     citation = candidate.citation
     return Candidate(
@@ -205,13 +205,13 @@ def _rank(value: object) -> int | None:
 
 
 def _score(value: object) -> float | None:
-    """A number; None where there is none; NaN for what is not a number, which the receipt names."""
+    """A number or None; NaN for a value that is not a number, which the receipt reports."""
     score = number(value, text=True)
     return math.nan if score is None and value is not None else score
 
 
 def _id(value: object, name: str) -> str:
-    """The id as text, or `name` where there is none or it cannot be written."""
+    """The id as text; `name` if it is missing or cannot be converted."""
     if isinstance(value, str):
         return str.__str__(value)
     if is_missing(value):
@@ -223,14 +223,14 @@ def _id(value: object, name: str) -> str:
 
 
 def _metadata(value: Any) -> Mapping[str, Any]:
-    """What is not a mapping becomes the value of ``metadata`` in one."""
+    """A mapping; any other value becomes the value of its key ``metadata``."""
     if isinstance(value, Mapping):
         return value
     return {} if is_missing(value) else {"metadata": value}
 
 
 def _precomputed(value: Any) -> Precomputed | None:
-    """A `Precomputed` with fields of the right kind; unpacking it checks whether it matches."""
+    """A `Precomputed` with fields of the right type; `unpack` checks whether it matches."""
     if not isinstance(value, Precomputed) or not isinstance(value.model, str):
         return None
     parts = (value.text, value.tokens, value.states)
@@ -238,7 +238,7 @@ def _precomputed(value: Any) -> Precomputed | None:
 
 
 def refuse_collection(documents: object) -> None:
-    """Raise `InputError` for what is iterable but not a list of documents."""
+    """Raise `InputError` for an iterable that is not a list of documents."""
     name = type(documents).__name__
     if isinstance(documents, str | Document):
         raise InputError(f"documents: expected a list of them, got one {name}: use [document]")
@@ -258,8 +258,8 @@ def refuse_collection(documents: object) -> None:
                 )
 
 
-def no_documents(items: Sequence[Any]) -> InputError:
-    """The error for a list in which nothing is a document; it describes the first item."""
+def no_documents_error(items: Sequence[Any]) -> InputError:
+    """The error for a list without documents; describes the first item."""
     first, count = items[0], len(items)
     subject = "it is" if count == 1 else f"the first of {count} is"
     return InputError(f"documents: {subject} {_description(first)}; {_EXPECTED}{_remedy(first)}")
@@ -291,7 +291,7 @@ def _remedy(document: object) -> str:
 
 
 def _keys(mapping: Any) -> list[Any] | None:
-    """A mapping's keys; None where iterating it raises."""
+    """A mapping's keys; None if iterating over it raises."""
     try:
         return list(mapping)
     except Exception:
@@ -299,6 +299,6 @@ def _keys(mapping: Any) -> list[Any] | None:
 
 
 def _has(value: object, name: str) -> bool:
-    """Whether there is such an attribute; runs none of the value's code."""
+    """Whether the value has an attribute, without running its code."""
     missing = object()
     return inspect.getattr_static(value, name, missing) is not missing

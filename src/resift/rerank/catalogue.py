@@ -17,7 +17,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
-    """A public cross-encoder that `resift convert` reads; `note` is its authors' own figure."""
+    """A public cross-encoder that `resift convert` reads; `note` is a figure of its authors."""
 
     hub_id: str
     licence: str
@@ -43,9 +43,9 @@ CHECKPOINTS = (
 
 
 def resolve(model: str | os.PathLike[str] | None, revision: str | None = None) -> Path:
-    """The artifact folder of a model: None or "bundled" is the bundled one, else a folder's path.
+    """The artifact folder of a model: None or "bundled" is the bundled one, other names folders.
 
-    Nothing is downloaded: a hub id raises `ModelNotFound`, which says how to convert it.
+    Downloads nothing: a hub id raises `ModelNotFound` with the command that converts it.
     """
     if model is None or (isinstance(model, str) and model == "bundled"):
         _refuse_revision("the bundled model", revision)
@@ -65,7 +65,7 @@ def resolve(model: str | os.PathLike[str] | None, revision: str | None = None) -
 
 @contextmanager
 def named_by(origin: str | None) -> Iterator[None]:
-    """Adds to a `ModelError` the variable or settings file that named the model."""
+    """Add the variable or settings file that names a model to the message of a `ModelError`."""
     try:
         yield
     except ModelError as error:
@@ -75,7 +75,7 @@ def named_by(origin: str | None) -> Iterator[None]:
 
 
 def checked_name(argument: str, value: object) -> str:
-    """The path of a file or folder as text. Raises `InputError` for what cannot be one."""
+    """The path of a file or folder as text. Raises `InputError` for anything else."""
     name = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(name, str) or not name.strip() or "\0" in name:
         raise InputError(

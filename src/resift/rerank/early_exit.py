@@ -1,9 +1,8 @@
 """The early exit: which candidates can still reach the top after a stage.
 
-What a candidate's logit gains from an exit to the end was measured on unlabelled pairs, and the
-quantiles of it are in the artifact (`Exit`). A candidate is pruned where its estimate with its
-highest likely gain stays below the `top_n`-th best of all estimates with their lowest likely gains.
-Pure: numbers in, indices out.
+A candidate's gain is its final logit minus its logit at the exit. Quantiles of the gain, measured
+on unlabelled pairs, are in the artifact (`Exit`). A candidate is pruned if its score plus a high
+gain is below the `top_n`-th best of all scores plus a low gain. Pure: numbers in, indices out.
 """
 
 from collections.abc import Sequence
@@ -16,15 +15,15 @@ from resift.rerank.artifact import Exit
 from resift.rerank.ordering import Interpolation, Numbers
 
 TOLERANCE = 0.05
-"""LOG.md has its measured cost; ``benchmarks/quality.py`` prints it as "early exit"."""
+"""The default. LOG.md has its cost; ``benchmarks/quality.py`` prints it as "early exit"."""
 
 
 @dataclass(frozen=True, slots=True)
 class EarlyExit:
-    """A caller wants the first `top_n` of a ranking, at some risk.
+    """Settings of the early exit for the first `top_n` of a ranking.
 
-    `interpolation` is what the order adds to the logits. `tolerance` is the probability, on either
-    side, that a logit gains more or less than expected.
+    `interpolation` is added to the logits before they are compared. `tolerance` is the probability
+    that a gain is below the low quantile, and the same for above the high one.
     """
 
     top_n: int
@@ -40,11 +39,11 @@ def survivors(
     final: NDArray[np.bool_],
     means: Numbers | None = None,
 ) -> list[int]:
-    """Those of `indices` that go on after an exit.
+    """The `indices` of candidates that continue after an exit.
 
-    `logits` are the best estimates of all candidates, ``(n,)``, NaN where there is none yet; where
-    `final` an estimate is the model's last and gains nothing more. `means` are the documents'
-    vectors for feedback, which is computed from the estimates.
+    `logits` are the latest logits of all candidates, ``(n,)``, NaN for those without one. Those
+    marked `final` are from the last stage and gain nothing more. `means` are the documents' vectors
+    for feedback.
     """
     low, high = (gain(exit_, level) for level in (early_exit.tolerance, 1 - early_exit.tolerance))
     scores = early_exit.interpolation.scores(logits, means)
@@ -57,5 +56,5 @@ def survivors(
 
 
 def gain(exit_: Exit, level: float) -> float:
-    """The quantile of the gain at a level, interpolated linearly."""
+    """The quantile of an exit's gains at `level`, interpolated linearly."""
     return float(np.interp(level, exit_.levels, exit_.gains))

@@ -1,9 +1,9 @@
-"""One call: recall → find precomputed states → tokenise → run → remember.
+"""One call: look up scores → find precomputed states → tokenise → run → store scores.
 
-Texts in, logits in input order out. A caller tokenises in its own thread, calls of event loops in
-the thread of `AsyncCalls`. The `Worker`, which all threads share, runs the model, and the caller
-sleeps until it is done or the deadline has passed. Knows no first stage and no ranks. A document
-that cannot be scored is marked and affects no other.
+Texts in, logits in input order out. A call tokenises in its caller's thread; calls of event loops
+do so in the thread of `AsyncCalls`. All threads share one `Worker`, which runs the model while the
+caller sleeps. Knows no first stage and no ranks. A document that cannot be scored gets a status and
+does not affect the others.
 """
 
 import time
@@ -28,16 +28,16 @@ from resift.rerank.worker import CLOSED, Worker
 from resift.types import Precomputed
 
 MAX_WAITING_TOKENS = 1_000_000
-"""More waiting work than this is refused: half a minute of a small machine."""
+"""A call that would exceed this is refused: half a minute of work for a small machine."""
 
 MAX_MEMORY_MB = 512
-"""For all that running takes beyond the loaded model."""
+"""Memory for running, beyond the loaded model."""
 
 BATCH_MB = 200
-"""What a batch takes of that: activations, and a runtime's arena (measured)."""
+"""The part of it that a batch needs: activations and the runtime's arena (measured)."""
 
 PORTIONS = 4
-"""The states of one call take at most this part of the memory for states."""
+"""One call may use one part in this many of the memory for token states."""
 
 
 class Engine:
@@ -54,11 +54,11 @@ class Engine:
         state_cache: StateCache | None = None,
         tuning: Tuning | None = None,
     ) -> None:
-        """`exits` has what was measured after each stage but the last, as far as it was.
+        """`exits` are the measured exits, one after each stage from the first.
 
-        `max_memory_mb` is for all that running takes beyond the loaded model. `cache` has scores of
-        pairs that went through every stage, `state_cache` token states of documents; `tuning`
-        chooses the size of batches.
+        `max_memory_mb` is the memory for running, beyond the loaded model. `cache` holds scores of
+        pairs that went through every stage, `state_cache` token states of documents. `tuning`
+        chooses the batch size.
         """
         self._model: Model | None = model
         self._exits = exits
@@ -95,14 +95,14 @@ class Engine:
         deadline: Deadline | None = None,
         early_exit: EarlyExit | None = None,
         *,
-        remembered: bool = True,
+        fill_caches: bool = True,
     ) -> CallState:
-        """Do all `steps` of a call in the caller's thread."""
+        """Run all `steps` of a call in the caller's thread."""
         deadline = deadline or Deadline()
-        return self.run(self.steps(query, texts, deadline, early_exit, remembered=remembered))
+        return self.run(self.steps(query, texts, deadline, early_exit, fill_caches=fill_caches))
 
     def run(self, steps: Steps[T]) -> T:
-        """Do all steps of a call, waiting where it waits."""
+        """Run all steps of a call, and each request that a step yields."""
         try:
             while True:
                 request = next(steps)
@@ -113,15 +113,15 @@ class Engine:
             return result
 
     def run_many(self, calls: Sequence[Steps[T]]) -> list[T]:
-        """Do all steps of several calls; documents of different calls share batches."""
+        """Run all steps of several calls; documents of different calls share batches."""
         return run_many(self._worker, calls, self.run)
 
     async def arun(self, steps: Steps[T], deadline: Deadline) -> T:
-        """Do all steps of a call in another thread; a task that is cancelled stops costing."""
+        """Run all steps of a call in another thread; cancelling the task stops its work."""
         try:
             result: T = await self._async_calls.submit(steps, deadline)
         finally:
-            deadline.give_up()  # without effect where the call is done
+            deadline.cancel()  # has no effect on a finished call
         return result
 
     def steps(
@@ -133,15 +133,15 @@ class Engine:
         encoded: Mapping[int, EncodedDocument] | None = None,
         wanted: Wanted = "count",
         *,
-        remembered: bool = True,
+        fill_caches: bool = True,
     ) -> Steps[CallState]:
-        """Score each text against the query, as far as the deadline goes.
+        """Score each text against the query, until the deadline.
 
         With `early_exit`, candidates that cannot reach its first `top_n` any more are pruned at the
-        exits. `encoded` has documents, by index, that need not be tokenised. Nothing is scored for
-        a query without a word that the model knows. A call that is not `remembered` fills no cache.
-        Raises `QueryError` for a query that does not fit whole and, when it is run, `Overloaded`
-        where too much is waiting.
+        exits. `encoded` has documents, by index, that need no tokenising. If the model knows no
+        word of the query, nothing is scored. Without `fill_caches` nothing is added to the caches.
+        Raises `QueryError` for a query that is too long and, when it runs, `Overloaded` if too much
+        work is waiting.
         """
         start = time.perf_counter()
         query_row = self.model.query_row(query)
@@ -150,32 +150,34 @@ class Engine:
         if not query_row.seen:
             state.skip_all("the query has no word that this model knows")
             return state
-        wanted = "beginning" if deadline.bounded else wanted
-        call = Call(self.model, query, query_row, texts, deadline, wanted, state, remembered)
+        wanted = "beginning" if deadline.is_bounded else wanted
+        call = Call(self.model, query, query_row, texts, deadline, wanted, state, fill_caches)
         if self._cache is not None:
-            yield from call.recall(self._cache)
+            yield from call.look_up(self._cache)
         call.find_encoded(encoded or {}, self._state_cache)
         documents = yield from call.tokenise(self._worker.throughput)
         state.timings_ms["tokenise"] = (time.perf_counter() - start) * 1000
         yield from self._run(call, documents, early_exit)
-        if self._cache is not None and remembered:
-            call.remember(self._cache)
+        if self._cache is not None and fill_caches:
+            call.store(self._cache)
         state.drop_texts()
         return state
 
     def _run(
         self, call: Call, documents: list[DocumentState], early_exit: EarlyExit | None
     ) -> Steps[None]:
-        """Run documents through the stages; those that did not come that far are late."""
+        """Run documents through the stages; those without a logit at the deadline are late."""
         state, deadline = call.state, call.deadline
-        if early_exit:  # recalled documents take part, so that it goes as it would without a cache
-            documents = sorted([*documents, *state.recalled], key=lambda document: document.index)
+        if early_exit:  # cached documents take part, so that the same candidates are pruned
+            documents = sorted(
+                [*documents, *state.cached_documents], key=lambda document: document.index
+            )
         finished = True
         if documents:
             submitted = time.perf_counter()
             request = self._request(call, documents, early_exit)
-            if not deadline.spent:
-                request.finished = request.advance()  # where all of it is recalled
+            if not deadline.expired:
+                request.finished = request.advance()  # True if all are cached
                 if not request.finished:
                     yield request
             started, finished = request.started or time.perf_counter(), request.finished
@@ -184,7 +186,7 @@ class Engine:
             if request.error is not None:
                 raise request.error
             if not finished:
-                request.restore_recalled()
+                request.restore_cached()
         if not finished or state.unscored:
             state.stop(deadline.reason)
 
@@ -202,11 +204,11 @@ class Engine:
     def precompute(
         self, texts: Sequence[object], fingerprint: str, states: bool
     ) -> list[Precomputed | None]:
-        """What can be computed of each text without a query; None for one that cannot be read."""
+        """Tokens, and `states`, of each text; None for a text that cannot be read."""
         indices = CallState.of(texts).unscored
         readable = [str(texts[index]) for index in indices]
-        tokens = [read for read in self.model.tokens(readable, "all") if read is not None]
-        documents = [EncodedDocument(read) for read in tokens]
+        tokens = [part for part in self.model.tokens(readable, "all") if part is not None]
+        documents = [EncodedDocument(text_tokens) for text_tokens in tokens]
         if states:
             for number, token_states in self.model.document_states(readable, tokens):
                 documents[number] = replace(documents[number], states=token_states)
@@ -216,6 +218,6 @@ class Engine:
         return precomputed
 
     def end_of_reading(self, query: str, text: str) -> int:
-        """The character of a text at which the model stops reading beside this query."""
-        tokens = [read for read in self.model.tokens([text], "beginning") if read is not None]
+        """The character of a text at which the model stops reading, given this query."""
+        tokens = [part for part in self.model.tokens([text], "beginning") if part is not None]
         return self.model.rows(self.model.query_row(query), [text], tokens)[0].end

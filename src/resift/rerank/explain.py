@@ -1,12 +1,13 @@
-"""Why a document has its logit, and why one hit of a ranking is above another.
+"""Explanations: why a document has its logit, and why one hit of a ranking is above another.
 
-A document is explained by occlusion, as Zeiler and Fergus (2014, https://arxiv.org/abs/1311.2901)
-did with images and Li, Monroe and Jurafsky (2016, https://arxiv.org/abs/1612.08220) with words: it
-is scored once without each of its sentences. That holds for any model. Hits are compared by the
-numbers in them.
+A document is explained by occlusion: it is scored once without each of its sentences. Zeiler and
+Fergus (2014, https://arxiv.org/abs/1311.2901) did so with images, Li, Monroe and Jurafsky (2016,
+https://arxiv.org/abs/1612.08220) with words. It works with any model. Two hits are compared by
+their logits, fusion and feedback.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from resift.errors import InputError
 from resift.rerank.candidates import as_candidates, check_query, title_part
@@ -15,11 +16,11 @@ from resift.rerank.sentences import MAX_PARTS, sentences
 from resift.rerank.values import is_text
 from resift.types import Basis, Candidate, Comparison, DocumentLike, Explanation, Hit, Part
 
-MOST_CHARACTERS = 2_000_000
-"""Of all copies of a document together: a longer document has fewer parts."""
+MAX_CHARACTERS = 2_000_000
+"""Of all copies of a document together: longer documents have fewer parts."""
 
 QUOTE = 60
-"""Characters of a sentence that a summary quotes."""
+"""The most characters of a sentence that a summary quotes."""
 
 _WHY_NOT = {
     "empty": "there is nothing in it that this model can read",
@@ -31,7 +32,7 @@ _WHY_NOT = {
 class Occlusion:
     """Explains with a reranker's engine. Every ranking of the reranker holds it.
 
-    Pickled or copied it becomes None: a stored ranking should not bring the model along.
+    Pickling or copying gives None, so that a stored ranking does not hold the model.
     """
 
     __slots__ = ("_engine",)
@@ -43,10 +44,10 @@ class Occlusion:
         return type(None), ()
 
     def explain(self, query: str, document: DocumentLike) -> Explanation:
-        """What moves the logit of a document for a query, in one batch with a row for each part.
+        """Score a document with all parts and once without each, in one batch.
 
-        A part without which nothing is left, such as the only sentence, has the effect None. Raises
-        `InputError` where there is no logit.
+        A part has the effect None if nothing is left without it, such as the only sentence. Raises
+        `InputError` if the document has no logit.
         """
         query = check_query(query)
         (candidate,) = as_candidates([document])
@@ -54,7 +55,7 @@ class Occlusion:
         end = max(self._engine.end_of_reading(query, title + text) - len(title), 0)
         parts = _parts(candidate.title, text[:end])
         without = [_without(title, text[:end], part) for part in parts]
-        state = self._engine.score(query, [title + text[:end], *without], remembered=False)
+        state = self._engine.score(query, [title + text[:end], *without], fill_caches=False)
         logit, *rest = state.logits.tolist()
         if logit != logit:
             raise _unreadable(candidate.id, state.reason or state.statuses[0])
@@ -63,22 +64,24 @@ class Occlusion:
             rank=document.rank if isinstance(document, Hit) else None,
             logit=logit,
             parts=tuple(
-                Part(part.text, part.start, part.end, _effect(logit, left), part.where)
-                for part, left in zip(parts, rest, strict=True)
+                replace(part, effect=None if other != other else logit - other)
+                for part, other in zip(parts, rest, strict=True)
             ),
             span=(0, end),
             unread=len(text) - end,
         )
 
     def compare(self, query: str, first: Hit, second: Hit) -> Comparison:
-        """Why the higher of two hits of a ranking is above the lower."""
+        """Why one of two hits of a ranking is above the other."""
         if first.rank == second.rank:
             raise InputError(f"rank {first.rank}: compared with itself; name two different hits")
         above, below = sorted((first, second), key=lambda hit: hit.rank)
-        return compared(above, below, self.explained(query, above), self.explained(query, below))
+        return make_comparison(
+            above, below, self.try_explain(query, above), self.try_explain(query, below)
+        )
 
-    def explained(self, query: str, hit: Hit) -> Explanation | None:
-        """`explain`, or None for a hit or a query that cannot be read."""
+    def try_explain(self, query: str, hit: Hit) -> Explanation | None:
+        """`explain`; None for a hit or a query that cannot be read."""
         if hit.status in _WHY_NOT or not self._engine.model.query_row(query).seen:
             return None
         return self.explain(query, hit)
@@ -96,8 +99,8 @@ def _unreadable(name: str, status: str) -> InputError:
 
 
 def _parts(title: str, text: str) -> Sequence[Part]:
-    """The parts of what is read, without effects."""
-    limit = max(min(MAX_PARTS, MOST_CHARACTERS // max(len(text), 1)), 1)
+    """The parts of a title and text, without effects."""
+    limit = max(min(MAX_PARTS, MAX_CHARACTERS // max(len(text), 1)), 1)
     parts = [Part(text[start:end], start, end, None) for start, end in sentences(text, limit)]
     return [Part(title, 0, len(title), None, "title"), *parts] if title else parts
 
@@ -106,14 +109,10 @@ def _without(title: str, text: str, part: Part) -> str:
     return text if part.where == "title" else title + text[: part.start] + text[part.end :]
 
 
-def _effect(logit: float, rest: float) -> float | None:
-    return logit - rest if rest == rest else None
-
-
-def compared(
+def make_comparison(
     above: Hit, below: Hit, above_explained: Explanation | None, below_explained: Explanation | None
 ) -> Comparison:
-    """`above` has the lower rank of the two; the explanations are of these hits."""
+    """Compare `above` with `below`, which has the higher rank number."""
     logit = fusion = feedback = lead = None
     if above.logit is not None and below.logit is not None:
         lead = (above.logit + above.fusion + above.feedback) - (

@@ -1,4 +1,4 @@
-"""The ranking of candidates that were not reranked: the first stage's order."""
+"""The ranking of candidates that were not reranked, in the order of the first stage."""
 
 from collections.abc import Sequence
 
@@ -12,9 +12,9 @@ from resift.types import Candidate, Ranking, Receipt
 def first_stage_ranking(
     query: str, candidates: Sequence[Candidate], top_n: int, reason: str | None = None
 ) -> Ranking:
-    """The first `top_n` candidates as they came, without scores.
+    """The first `top_n` candidates in input order, without scores.
 
-    With a `reason` the receipt is `partial`, because they should have been reranked.
+    With a `reason` why they were not reranked, the receipt is `partial`.
     """
     state = CallState.of([""] * len(candidates))
     state.statuses = ["not_reranked"] * len(candidates)

@@ -1,7 +1,7 @@
-"""Checks of a model's graphs, by the shapes that a runtime sees in them; nothing runs.
+"""Checks of a model's graphs by their declared inputs and shapes; nothing runs.
 
-All else relies on one logit a pair. So a graph without a head, or with a head of several labels, is
-refused when it is loaded. Whether the numbers are right is checked in `verification.py`.
+A reranker has to give one logit a pair. A graph without a head, or with a head of several labels,
+is refused when it is loaded. `verify` checks the numbers.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ REMEDY = "convert the checkpoint again with  resift convert"
 
 
 def check_graphs(artifact: Artifact, sessions: Sequence[Session]) -> None:
-    """Raise `ArtifactError` where a reranker's stages, in order, cannot give one logit a pair."""
+    """Raise `ArtifactError` if a reranker's stages, in order, cannot give one logit a pair."""
     names = [str(stage) for stage in artifact.stages]
     if artifact.manifest.kind == "late_interaction":
         checks = (_check_states, _check_late_interaction, _check_cross_attention)
@@ -48,7 +48,7 @@ def check_graphs(artifact: Artifact, sessions: Sequence[Session]) -> None:
 
 
 def check_encoder(name: str, session: Session) -> None:
-    """Raise `ArtifactError` where a graph is no encoder that gives token states."""
+    """Raise `ArtifactError` if a graph is not an encoder that gives token states."""
     _check_inputs(name, session, IDS)
     _check_output(name, session, "states", 3)
 
@@ -75,12 +75,12 @@ def _check_cross_attention(name: str, session: Session) -> None:
     _check_head(name, session, "residual")
 
 
-def _check_inputs(name: str, session: Session, known: frozenset[str]) -> None:
-    unknown = session.inputs - known
+def _check_inputs(name: str, session: Session, available: frozenset[str]) -> None:
+    unknown = session.inputs - available
     if unknown:
         raise ArtifactError(
             f"{name}: reads {', '.join(sorted(unknown))}, resift gives "
-            f"{', '.join(sorted(known))}; {REMEDY}"
+            f"{', '.join(sorted(available))}; {REMEDY}"
         )
 
 
@@ -92,12 +92,12 @@ def _check_output(name: str, session: Session, output: str, axes: int) -> None:
     shape = session.outputs[output]
     if shape is not None and len(shape) != axes:
         raise ArtifactError(
-            f"{name}: its {output} are {_written(shape)}, expected {axes} axes; {REMEDY}"
+            f"{name}: its {output} are {_format(shape)}, expected {axes} axes; {REMEDY}"
         )
 
 
 def _check_head(name: str, session: Session, output: str) -> None:
-    """A head has to give one number a row, ``(rows,)``."""
+    """Raise `ArtifactError` unless `output` is one number a row, ``(rows,)``."""
     if output not in session.outputs:
         raise ArtifactError(
             f"{name}: has no head: gives {', '.join(sorted(session.outputs))}, expected {output}; "
@@ -113,10 +113,10 @@ def _check_head(name: str, session: Session, output: str) -> None:
             f"relevance is not known here, {REMEDY}"
         )
     raise ArtifactError(
-        f"{name}: its head gives {output} of shape {_written(shape)}, expected (rows); {REMEDY}"
+        f"{name}: its head gives {output} of shape {_format(shape)}, expected (rows); {REMEDY}"
     )
 
 
-def _written(shape: Shape) -> str:
+def _format(shape: Shape) -> str:
     sizes = ("any" if size is None else str(size) for size in (shape or ()))
     return f"({', '.join(sizes)})"

@@ -1,4 +1,4 @@
-"""Warnings about how a reranker is used, each given once: costly depths, thresholds, odd words."""
+"""Warnings about the use of a reranker, each once: costly depths, thresholds, unknown words."""
 
 import logging
 import warnings
@@ -12,7 +12,7 @@ _log = logging.getLogger("resift")
 
 
 def warn(message: str, category: type[Warning], stacklevel: int) -> None:
-    """Warn; where filters turn warnings into errors, log the message instead of raising.
+    """Warn; if filters turn the warning into an error, log the message instead of raising.
 
     `stacklevel` 1 is the caller.
     """
@@ -23,13 +23,13 @@ def warn(message: str, category: type[Warning], stacklevel: int) -> None:
 
 
 class Hints:
-    """Warns of each thing once; the warning points at the caller of `Reranker`."""
+    """Gives each warning once; it points at the caller of `Reranker`."""
 
     def __init__(self) -> None:
         self._given: set[str] = set()
 
     def give(self, receipt: Receipt, options: RankOptions, *, of_depth: bool = False) -> None:
-        """Warn of what a call's receipt shows; `of_depth` only where its time was its own."""
+        """Warn about a call; with `of_depth`, for calls that ran alone, also about its time."""
         hints = {
             "depth": _of_depth(receipt) if of_depth else None,
             "query": _of_query(receipt),
@@ -42,7 +42,7 @@ class Hints:
 
 
 def _of_depth(receipt: Receipt) -> str | None:
-    """Many candidates cost more than they bring."""
+    """A warning about a costly depth."""
     depth = receipt.depth
     if depth <= DEPTH_ADVICE or receipt.partial:
         return None
@@ -66,7 +66,7 @@ def _of_query(receipt: Receipt) -> str | None:
 
 
 def _of_scores(receipt: Receipt, options: RankOptions) -> str | None:
-    """Thresholds for scores that are not probabilities."""
+    """A warning about thresholds for scores that are not probabilities."""
     thresholds = (options.min_score, options.abstain_below)
     if thresholds == (None, None) or receipt.calibration in ("model", "judged"):
         return None

@@ -1,9 +1,9 @@
-"""Late interaction: the token states of query and document give three numbers and a weighted sum.
+"""Late interaction: three features of the token states of query and document, and their sum.
 
-MaxSim is ColBERT's (Khattab and Zaharia 2020, https://arxiv.org/abs/2004.12832): each query
-token's best match among the document's tokens. Here it goes both ways, beside the cosine of
-the mean states. This is its definition in numpy, which training reads; the engine runs the same as
-a graph (`convert/late_interaction_graph.py`). Knows no runtime and no text.
+MaxSim is ColBERT's (Khattab and Zaharia 2020, https://arxiv.org/abs/2004.12832): the average over
+query tokens of the best match among the document's tokens. The features are MaxSim in both
+directions and the cosine of the mean states. Training uses this definition in numpy; the engine
+runs it as a graph (`convert/late_interaction_graph.py`). Knows no runtime and no text.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class LateInteractionWeights:
 
 @dataclass(frozen=True, slots=True)
 class QueryStates:
-    """Unit states of a query's own tokens ``(n, dim)``, and the unit mean of all."""
+    """Unit states of a query's tokens without special ones, ``(n, dim)``; the unit mean of all."""
 
     tokens: Floats
     mean: Floats
@@ -49,15 +49,15 @@ def query_states(states: Floats) -> QueryStates:
 def features(query: QueryStates, states: Floats, mask: NDArray[np.int64]) -> Floats:
     """Token states of documents ``(rows, tokens, dim)`` with their mask → ``(rows, 3)``.
 
-    The first and the last token of a row are special ones: they count for the mean, as they do
-    in the encoder's own pooling, and not for MaxSim, where they match anything.
+    The first and the last token of a row are special tokens. They count in the mean, as in the
+    encoder's pooling, but not in MaxSim, where they would match anything.
     """
     rows, tokens, dim = states.shape
     cosine = mean_states(states, mask) @ query.mean
     content = content_mask(mask)
     similar = unit(states).reshape(rows * tokens, dim) @ query.tokens.T
     similar = similar.reshape(rows, tokens, -1)
-    similar[~content] = -1.0  # the least that a cosine can be: padding never matches best
+    similar[~content] = -1.0  # the lowest cosine: padding is never the best match
     from_query = similar.max(axis=1).mean(axis=1)
     best = np.where(content, similar.max(axis=2), 0.0)
     from_document = best.sum(axis=1) / content.sum(axis=1)
@@ -73,7 +73,7 @@ def content_mask(mask: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def mean_states(states: Floats, mask: NDArray[np.int64]) -> Floats:
-    """Masked mean over tokens, made unit: ``(rows, tokens, dim)`` → ``(rows, dim)``."""
+    """Unit vector of the masked mean over tokens: ``(rows, tokens, dim)`` → ``(rows, dim)``."""
     weights = mask.astype(np.float32)[:, :, None]
     return unit((states * weights).sum(axis=1) / weights.sum(axis=1))
 

@@ -1,4 +1,4 @@
-"""Many calls at once: tokenised in groups, so that rows of different calls share batches."""
+"""Many calls at once, tokenised in groups, so that rows of different calls share batches."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -7,13 +7,13 @@ from resift.rerank.request import Request, Steps, T
 from resift.rerank.worker import Worker
 
 GROUP_TOKENS = 50_000
-"""This many tokens are handed to the worker together."""
+"""Tokens that a group of calls hands to the worker, at least."""
 
 
 def run_many(worker: Worker, calls: Sequence[Steps[T]], run: Callable[[Steps[T]], T]) -> list[T]:
     """The results of calls, in order; a group is tokenised while the one before it runs.
 
-    `run` does the last steps of a call. An error of one call ends all of them.
+    `run` runs the remaining steps of a call. An error of one call ends all calls.
     """
     results: dict[int, T] = {}
     requests: dict[int, Request] = {}
@@ -47,7 +47,7 @@ def run_many(worker: Worker, calls: Sequence[Steps[T]], run: Callable[[Steps[T]]
 
 
 def _groups(calls: Sequence[Steps[T]], results: dict[int, T]) -> Iterator[dict[int, Request]]:
-    """The requests of calls, by the number of the call; a call that needs none has a result."""
+    """Requests in groups, by number of the call; a call without a request gets its result."""
     group: dict[int, Request] = {}
     tokens = 0
     for number, call in enumerate(calls):

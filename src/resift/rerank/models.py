@@ -1,10 +1,10 @@
 """Models as lists of stages. A stage takes a batch of rows and gives a logit for each row.
 
-*Cross-encoder*: query and document in one sequence through all layers.
-*Late interaction*: both through the same encoder apart. Their token states are compared by late
-interaction, the first exit; cross-attention layers then read the query again, over the document,
-and add to its logit.
-What a stage leaves in `Batch.states` is what the next one reads; the last one's are dropped.
+*Cross-encoder*: reads query and document as one sequence through all layers.
+*Late-interaction model*: the same encoder reads query and document separately. The first stage
+compares their token states. In the second one, cross-attention layers let the query's tokens attend
+to the document's and add to the logit.
+A stage passes `Batch.states` on to the next stage; those of the last stage are dropped.
 """
 
 from abc import ABC, abstractmethod
@@ -31,19 +31,18 @@ from resift.rerank.windows import TextTokens, Wanted
 
 Floats = NDArray[np.float32]
 TokenStates = NDArray[Any]
-"""Token states, ``(..., tokens, layers * dim)``: int8, with scales in the model's files, or
-float16. Logits are computed from them, fresh or precomputed, so that they are the same."""
+"""Token states, ``(..., tokens, layers * dim)``, int8 (the scales are in the model's files) or
+float16. Fresh states have the same type as precomputed ones, so both give the same logits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Rows that run together.
 
-    `states` is ``(rows, positions, layers * dim)`` and `logits` ``(rows,)`` from the stage before.
-    Both are None before the first stage, unless the documents' states were precomputed: then it has
-    nothing to encode. `queries` has the query's token states for each row of a late-interaction
-    model. `means` are the documents' unit mean vectors, ``(rows, dim)``, which its first stage
-    gives.
+    `states`, ``(rows, positions, layers * dim)``, and `logits`, ``(rows,)``, are from the stage
+    before. Both are None before the first stage, unless the documents' states are precomputed. For
+    a late-interaction model `queries` has the query's token states for each row, and `means` are
+    the documents' unit mean vectors, ``(rows, dim)``, from its first stage.
     """
 
     rows: Sequence[TokenRow]
@@ -61,11 +60,11 @@ class Stage(Protocol):
 
 
 class Model(ABC):
-    """What the engine needs: tokenising, a query's token states, and the stages.
+    """A model as the engine sees it: tokenising, token states, and stages.
 
-    `stages` are in the order in which they run, and `runtime` names what runs them. `state_bytes`
-    is the size of a token's states between stages, 0 where there are none, and `state_type` the
-    type of those that a document has without a query, None where it has none.
+    `stages` are in running order; `runtime` names the runtime that runs them. `state_bytes` is the
+    size of a token's states between stages, 0 without states. `state_type` is the type of the
+    states that a document has without a query, None for a cross-encoder.
     """
 
     stages: Sequence[Stage]
@@ -78,35 +77,35 @@ class Model(ABC):
 
     @abstractmethod
     def query_row(self, query: str) -> TokenRow:
-        """The query's tokens, once a call. Raises `QueryError` for one that does not fit whole."""
+        """The query's tokens, computed once a call. Raises `QueryError` if they are too many."""
 
     @abstractmethod
     def rows(
         self, query: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
     ) -> list[TokenRow]:
-        """One row a document; `tokens` are the documents' own, where they are known."""
+        """One row per document; with `tokens` of the documents they are not tokenised again."""
 
     def tokens(self, texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:
-        """Each document's own tokens in order; None now and then, to check a deadline."""
+        """Each document's tokens in order; None in between, to check a deadline."""
         return self._tokens.read(texts, wanted)
 
-    def has(self, ids: Ids) -> bool:
-        """Whether a text can have these tokens."""
-        return self._tokens.has(ids)
+    def are_text_tokens(self, ids: Ids) -> bool:
+        """Whether all ids are in the vocabulary and none is a special token."""
+        return self._tokens.are_text_tokens(ids)
 
     def query_states(self, query: TokenRow) -> TokenStates | None:
-        """The query's token states, once a call; None where rows hold the query."""
+        """The query's token states, computed once a call; None for a cross-encoder."""
         return None
 
     def document_states(
         self, texts: Sequence[str], tokens: Sequence[TextTokens]
     ) -> Iterator[tuple[int, TokenStates]]:
-        """(index, token states) of each document, in no order; none where rows hold the query."""
+        """(index, token states) of each document, in any order; nothing for a cross-encoder."""
         return iter(())
 
 
 class CrossEncoder(Model):
-    """A classic cross-encoder; `prompt` stands before every query."""
+    """A classic cross-encoder; `prompt` is put before every query."""
 
     def __init__(self, tokens: Tokens, *sessions: Session, prompt: str = "") -> None:
         super().__init__(tokens)
@@ -128,9 +127,9 @@ class CrossEncoder(Model):
 
 @dataclass(frozen=True, slots=True)
 class CrossEncoderStage:
-    """A group of layers: token ids or the states before in, states and an estimate out.
+    """A group of layers: token ids, or states of the stage before, in; states and a logit out.
 
-    The last one gives no states, and its estimate is the logit.
+    The last stage gives no states.
     """
 
     session: Session
@@ -145,7 +144,7 @@ class CrossEncoderStage:
 
 
 class LateInteractionModel(Model):
-    """Query and document apart, late interaction, and cross-attention layers where it has some."""
+    """An encoder, late interaction, and cross-attention layers if the model has them."""
 
     def __init__(
         self,
@@ -189,7 +188,7 @@ class LateInteractionModel(Model):
 
 @dataclass(frozen=True, slots=True)
 class LateInteractionStage:
-    """Encodes documents whose states were not precomputed, and compares them with the query."""
+    """Encodes the documents, unless they are precomputed, and compares them with the query."""
 
     encoder: Session
     late: Session
@@ -205,7 +204,7 @@ class LateInteractionStage:
 
 @dataclass(frozen=True, slots=True)
 class CrossAttentionStage:
-    """Reads the query again, over the document, and adds the result to the logit before."""
+    """Query tokens attend to document tokens; adds a residual to the logit of the stage before."""
 
     session: Session
 
@@ -232,30 +231,26 @@ class Encoder:
 
     def states(self, texts: Sequence[str]) -> Iterator[Floats]:
         """Token states of each text, ``(tokens, dim)``, special tokens included."""
-        rows = self._rows(texts)
         states_by_index: dict[int, Floats] = {}
-        for indices, batch, _ in self._batches(rows):
-            for index, states in zip(indices, batch, strict=True):
-                states_by_index[index] = states[: len(rows[index].ids)].copy()
-        yield from (states_by_index[index] for index in range(len(rows)))
+        for indices, batch, mask in self._batches(texts):
+            for index, states, tokens in zip(indices, batch, mask.sum(axis=1), strict=True):
+                states_by_index[index] = states[:tokens].copy()
+        yield from (states_by_index[index] for index in range(len(texts)))
 
     def vectors(self, texts: Sequence[str], pooling: Pooling) -> Floats:
-        """A unit vector for each of one or more texts, ``(n, dim)``: of all states or the first."""
-        rows = self._rows(texts)
+        """A unit vector per text, ``(n, dim)``, for at least one text."""
         vector_by_index: dict[int, Floats] = {}
-        for indices, states, mask in self._batches(rows):
+        for indices, states, mask in self._batches(texts):
             vectors = mean_states(states, mask) if pooling == "mean" else unit(states[:, 0])
             vector_by_index.update(zip(indices, vectors, strict=True))
-        return np.stack([vector_by_index[index] for index in range(len(rows))])
-
-    def _rows(self, texts: Sequence[str]) -> list[TokenRow]:
-        beginnings = self._tokens.read(texts, "beginning")
-        return self._tokens.single(texts, [tokens for tokens in beginnings if tokens is not None])
+        return np.stack([vector_by_index[index] for index in range(len(texts))])
 
     def _batches(
-        self, rows: Sequence[TokenRow]
+        self, texts: Sequence[str]
     ) -> Iterator[tuple[list[int], Floats, NDArray[np.int64]]]:
-        """(indices, states, mask) of each scheduled group."""
+        """(indices, states, mask) of each batch."""
+        beginnings = [part for part in self._tokens.read(texts, "beginning") if part is not None]
+        rows = self._tokens.single(texts, beginnings)
         for group in schedule([len(row.ids) for row in rows]):
             indices = [int(index) for index in group.rows]
             feeds = pad([rows[index] for index in indices])
@@ -263,18 +258,18 @@ class Encoder:
 
 
 def encode(encoder: Session, rows: Sequence[TokenRow]) -> TokenStates:
-    """Token states of rows, ``(rows, positions, layers * dim)``, as they are stored."""
+    """Token states of rows, ``(rows, positions, layers * dim)``, in their stored type."""
     name = "layers" if "layers" in encoder.outputs else "states"
     return _narrow(run(encoder, pad(rows), [name])[name])
 
 
 def _narrow(states: TokenStates) -> TokenStates:
-    """States as they are stored: int8, or float16 for float32."""
+    """States in their stored type: int8, or float16 for float32."""
     return states if states.dtype == np.int8 else states.astype(np.float16)
 
 
 def _wide(states: TokenStates) -> TokenStates:
-    """States as a graph reads them."""
+    """States in the type that a graph reads: int8, or float32 for float16."""
     return states if states.dtype == np.int8 else states.astype(np.float32)
 
 
@@ -291,7 +286,7 @@ def _query_states(batch: Batch) -> list[TokenStates]:
 def cross_attention_feeds(
     queries: Sequence[TokenStates], states: TokenStates, rows: Sequence[TokenRow]
 ) -> dict[str, NDArray[Any]]:
-    """Inputs of a graph that reads query and document: each row's query states beside its own.
+    """Inputs of a graph that reads the states of each row's query and document.
 
     `queries` are ``(tokens, layers * dim)`` each, `states` ``(rows, positions, layers * dim)``.
     """
@@ -333,12 +328,12 @@ def run_rows(session: Session, rows: Sequence[TokenRow]) -> dict[str, NDArray[An
 def run(
     session: Session, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
 ) -> dict[str, NDArray[Any]]:
-    """Run a batch with those of its inputs that the model has; `outputs` None gives all of them."""
+    """Run a batch with those of `feeds` that the model reads; `outputs` None gives all outputs."""
     return session.run({name: feeds[name] for name in session.inputs}, outputs)
 
 
 def load_model(artifact: Artifact, runtime: str | None = None, threads: int = 0) -> Model:
-    """Open an artifact's stages in a runtime. Raises `ArtifactError` for one that cannot rank."""
+    """Open an artifact's stages in a runtime. Raises `ArtifactError` if it cannot rank."""
     manifest = artifact.manifest
     if manifest.kind == "embedder":
         raise ArtifactError(

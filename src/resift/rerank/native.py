@@ -1,8 +1,8 @@
-"""Threads, native code, and the end of a process or its fork.
+"""Threads in native code, at the end of a process and in a fork.
 
-An interpreter that ends while a thread is inside C++ or Rust aborts the process: the thread is
-stopped in the middle of that code's frames, which answer with ``terminate called without an active
-exception``. So whatever releases the interpreter's lock for long runs inside `native`.
+If the interpreter ends while a thread is inside C++ or Rust, the process aborts with ``terminate
+called without an active exception``. So code that releases the interpreter's lock for long runs
+inside `native`, and the end of the process waits for it.
 """
 
 import atexit
@@ -17,7 +17,7 @@ from weakref import WeakMethod
 from resift.errors import RuntimeFailure
 
 MAX_WAIT_S = 30.0
-"""No call takes longer than a second or two; one that does is stuck, and not waited for."""
+"""How long the end of a process waits. A call takes a second or two, unless it is stuck."""
 
 POLL_S = 0.1
 
@@ -29,9 +29,9 @@ _NO_MEMORY = re.compile(
 
 
 class Gate:
-    """Threads that are inside are waited for when the process ends; no more may enter then.
+    """At its end, the process waits for the threads inside and lets no others enter.
 
-    Threads may share it. A forked process starts with none inside.
+    Threads may share it. A forked process starts with no threads inside.
     """
 
     def __init__(self) -> None:
@@ -66,8 +66,8 @@ class Gate:
     def close(self) -> None:
         """Let no thread enter any more, and wait until no other thread is inside.
 
-        A second Ctrl-C meanwhile, or a signal handler that exits, asks for the end that this is
-        part of, so the wait goes on. Whatever else a handler raises is raised afterwards.
+        A second Ctrl-C, or a signal handler that exits, does not end the wait. Anything else that a
+        signal handler raises is raised after it.
         """
         end = time.monotonic() + MAX_WAIT_S
         raised: BaseException | None = None
@@ -93,13 +93,13 @@ class Gate:
 
 
 def after_fork(reset: Callable[[], None]) -> None:
-    """Call a bound method in each forked child, as long as its object lives."""
+    """Call a bound method in each forked child, as long as its object exists."""
     method = WeakMethod(reset)
 
     def in_child() -> None:
-        living = method()
-        if living is not None:
-            living()
+        bound = method()
+        if bound is not None:
+            bound()
 
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=in_child)
@@ -110,10 +110,10 @@ native = Gate()
 
 
 class BackgroundThread:
-    """A thread that works while there is something to do, and starts again when there is more.
+    """A daemon thread that ends when it is idle and starts again when there is work.
 
-    It keeps no process from ending. A forked process starts without one. Methods of subclasses
-    hold `_changed` while they change what the thread reads.
+    A forked process starts without the thread. Methods of subclasses hold `_changed` while they
+    change state that the thread reads.
     """
 
     def __init__(self, name: str) -> None:
@@ -126,15 +126,15 @@ class BackgroundThread:
         self._thread: threading.Thread | None = None
 
     def _loop(self) -> None:
-        """Work until there has been nothing to do for a while."""
+        """Work, and return after an idle while."""
         raise NotImplementedError
 
     def _abort(self, error: BaseException) -> None:
-        """An unexpected error ended the thread: each caller that waits gets a `thread_failure`."""
+        """Give each waiting caller a `thread_failure`: an unexpected error ended the thread."""
         raise NotImplementedError
 
     def _ensure_running(self) -> None:
-        """Start the thread where there is none. Raises `RuntimeFailure`."""
+        """Start the thread unless it runs. Raises `RuntimeFailure`."""
         if self._thread is not None and self._thread.is_alive():
             return
         self._thread = None
@@ -158,7 +158,7 @@ class BackgroundThread:
 
 
 def thread_failure(error: BaseException) -> RuntimeFailure:
-    """The error for those who waited for a thread that an unexpected error ended."""
+    """The error for callers that waited for a thread which ended unexpectedly."""
     failure = RuntimeFailure(
         f"the model's thread ended: {type(error).__name__}: {first_line(error)}; try again"
     )
@@ -167,12 +167,12 @@ def thread_failure(error: BaseException) -> RuntimeFailure:
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether a runtime got no memory, or no thread, whose stack is memory too."""
+    """Whether a runtime got no memory, or no thread, which needs memory too."""
     return isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) is not None
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of a runtime's message that says something; one text for lack of memory."""
+    """The first informative line of a runtime's message; one text for all lack of memory."""
     if lacks_memory(error):
         return "the memory does not suffice; give this process more"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -1,6 +1,6 @@
-"""The arguments of a call, checked once: each is accepted, or refused in one line.
+"""Checks of the arguments of a call. Each returns the value in a plain type or raises `InputError`.
 
-Numbers may be of any library. Booleans and strings are not numbers, so that a mistake is noticed.
+Numbers may be of any library. Booleans and strings are not numbers.
 """
 
 import sys
@@ -14,19 +14,16 @@ from resift.errors import InputError, shown
 from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.values import number, truth, whole
 
-MOST_MS = threading.TIMEOUT_MAX * 1000
-"""The longest that a thread can wait, 292 years: more is no limit."""
+MAX_MS = threading.TIMEOUT_MAX * 1000
+"""The longest time that a thread can wait, 292 years; a longer budget is no limit."""
 
-MOST_WEIGHT = 1_000_000
-"""The highest `fusion_weight`: the first stage alone decides the order long before."""
+MAX_WEIGHT = 1_000_000
+"""The highest `fusion_weight`; at much lower weights the first stage alone decides the order."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankOptions:
-    """How `Reranker.rank` orders and cuts; its docstring says what each means.
-
-    Raises `InputError` for what cannot be.
-    """
+    """The options of `Reranker.rank`, documented there. Raises `InputError` for invalid values."""
 
     top_n: int | None = None
     fusion_weight: float | None = None
@@ -54,7 +51,7 @@ class RankOptions:
 
 
 def checked_count(name: str, count: object) -> int | None:
-    """A whole number from 1; None, for all, stays None. Raises `InputError`."""
+    """A whole number from 1, or None for all. Raises `InputError`."""
     if count is None:
         return None
     value = whole(count)
@@ -64,8 +61,8 @@ def checked_count(name: str, count: object) -> int | None:
 
 
 def checked_weight(weight: object) -> float | None:
-    """A `fusion_weight` from 0; None, for the model's, stays None. Raises `InputError`."""
-    return _checked("fusion_weight", weight, MOST_WEIGHT)
+    """A `fusion_weight` from 0, or None for the model's weight. Raises `InputError`."""
+    return _checked("fusion_weight", weight, MAX_WEIGHT)
 
 
 def _checked(name: str, value: object, highest: int) -> float | None:
@@ -79,7 +76,7 @@ def _checked(name: str, value: object, highest: int) -> float | None:
 
 
 def checked_flag(name: str, flag: object) -> bool:
-    """True or False, of any library. Raises `InputError`: the text "no" is true in Python."""
+    """A boolean of any library. Raises `InputError` for anything else, such as the string "no"."""
     value = truth(flag)
     if value is None:
         raise InputError(f"{name}={shown(flag)}: expected True or False")
@@ -101,16 +98,15 @@ def checked_steps(steps: object) -> list[int]:
 
 
 def checked_budget(budget_ms: object) -> float | None:
-    """Milliseconds from 0; with 0, what is already cached is the result.
+    """Milliseconds from 0, or None for no limit. Raises `InputError`.
 
-    None, infinity and more than a thread can wait are no limit. Raises `InputError` for what is not
-    a time.
+    Infinity, and more than a thread can wait, become None.
     """
     if budget_ms is None:
         return None
-    if isinstance(budget_ms, int | float | np.floating) and budget_ms >= MOST_MS:
+    if isinstance(budget_ms, int | float | np.floating) and budget_ms >= MAX_MS:
         return None
     value = number(budget_ms)
     if value is None or value < 0:
         raise InputError(f"budget_ms={shown(budget_ms)}: expected milliseconds from 0, or None")
-    return value if value < MOST_MS else None
+    return value if value < MAX_MS else None

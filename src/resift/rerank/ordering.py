@@ -13,7 +13,7 @@ Numbers = NDArray[np.float64]
 
 
 def standardised(scores: Numbers) -> Numbers:
-    """Scores of one list with mean 0 and deviation 1; all 0 where they are all equal."""
+    """Scores of one list with mean 0 and standard deviation 1; all 0 if they are equal."""
     if not len(scores):
         return scores
     peak = float(np.abs(scores).max())
@@ -27,9 +27,9 @@ def standardised(scores: Numbers) -> Numbers:
 
 
 def fusion(first_stage: Sequence[float | None], weight: float) -> Numbers:
-    """First-stage interpolation: what is added to each logit, ``weight × standardised score``.
+    """First-stage interpolation: ``weight × standardised score``, to add to each logit.
 
-    ``(n,)``, NaN where there is no score.
+    ``(n,)``, NaN without a score.
     """
     scores = np.array([np.nan if score is None else score for score in first_stage], np.float64)
     finite = np.isfinite(scores)
@@ -41,9 +41,9 @@ def feedback(scores: Numbers, means: Numbers) -> Numbers:
     """Cosine of each document with the leading ones, ``(n,)``; NaN stays NaN.
 
     Pseudo-relevance feedback (Rocchio 1971; with vectors Li et al. 2021,
-    https://arxiv.org/abs/2108.11044): what the leading documents have in common is a second query.
-    Here it is the average of all documents' unit vectors `means`, ``(n, dim)``, weighted by the
-    softmax of their scores: one clear leader decides it alone, several share it.
+    https://arxiv.org/abs/2108.11044): the average of the leading documents is a second query. Here
+    it is the average of all unit vectors `means`, ``(n, dim)``, weighted by the softmax of their
+    scores, so that a clear leader has nearly all the weight.
     """
     scored = np.isfinite(scores)
     cosines = np.full(len(scores), np.nan)
@@ -57,10 +57,10 @@ def feedback(scores: Numbers, means: Numbers) -> Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Interpolation:
-    """What is added to the logits of a list before it is ordered.
+    """The terms that are added to the logits of a list before it is ordered.
 
-    `fusion` is the first-stage part, ``(n,)``, at `weight`; `feedback_weight` is that of
-    `feedback`. `left_out` says why first-stage scores are not used although there are some.
+    `fusion` is the first-stage term, ``(n,)``, with `weight`; `feedback_weight` is the weight of
+    `feedback`. `left_out` says why existing first-stage scores are not used.
     """
 
     fusion: Numbers
@@ -69,22 +69,14 @@ class Interpolation:
     left_out: str | None = None
 
     def feedback(self, logits: Numbers, means: Numbers | None) -> Numbers:
-        """The feedback that is added, ``(n,)``; NaN stays NaN, 0 where `means` is None."""
+        """The feedback term, ``(n,)``; NaN stays NaN; 0 if `means` is None."""
         if not self.feedback_weight or means is None:
             return np.zeros(len(logits))
         return self.feedback_weight * feedback(logits + self.fusion, means)
 
     def scores(self, logits: Numbers, means: Numbers | None) -> Numbers:
-        """The sums that a list is ordered by, ``(n,)``; NaN stays NaN."""
+        """The sums that order the list, ``(n,)``; NaN stays NaN."""
         return logits + self.fusion + self.feedback(logits, means)
-
-
-def fused(logits: Numbers, first_stage: Sequence[float | None], weight: float) -> Numbers:
-    """Logits with first-stage interpolation, ``(n,)``; NaN stays NaN.
-
-    Every row with a logit needs a first-stage score; the scores of other rows count as well.
-    """
-    return logits + fusion(first_stage, weight)
 
 
 def order(
@@ -104,6 +96,6 @@ def order(
 
 
 def sigmoid(scores: Numbers) -> Numbers:
-    """Scores in 0..1, strictly rising with the logit as far as float64 can."""
+    """Scores in 0..1, strictly rising with the logit within the precision of float64."""
     with np.errstate(over="ignore"):
         return 1.0 / (1.0 + np.exp(-scores))

@@ -1,14 +1,13 @@
-"""What can be computed of a document before any query: its token ids and token states.
+"""Token ids and token states of a document, computed before any query.
 
-A caller may keep it beside the document, as bytes (`Precomputed`). They are bound to the text and
-to the model: those of another are never used.
+A caller may store them as bytes (`Precomputed`). The bytes identify text and model; those of
+another text or model are not used.
 """
 
 import hashlib
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,7 @@ _SEAL_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class EncodedDocument:
-    """A document's own tokens, and its token states, ``(tokens, layers * dim)``."""
+    """A document's tokens without a query, and their states, ``(tokens, layers * dim)``."""
 
     tokens: TextTokens
     states: TokenStates | None = None
@@ -50,12 +49,12 @@ def unpack(
     state_type: np.dtype[np.generic] | None,
     token_bytes: int,
 ) -> EncodedDocument | None:
-    """A document out of its bytes; None where they are of another text or model, or damaged.
+    """A document from its bytes; None if they are damaged or of another text or model.
 
-    `state_type` is the type of the model's states, `token_bytes` their size for a token. States
-    that are damaged, or of no use to the model, are left out.
+    `state_type` is the type of the model's states, `token_bytes` their size per token. Damaged
+    states, and states that the model does not use, are left out.
     """
-    if not _is_well_formed(precomputed) or str(precomputed.model) != fingerprint:
+    if precomputed.model != fingerprint or len(precomputed.tokens) % _TOKENS.itemsize:
         return None
     seal, checksum = precomputed.text[:_SEAL_BYTES], precomputed.text[_SEAL_BYTES:]
     if seal != _seal(text, precomputed.tokens):
@@ -78,10 +77,10 @@ def unpack_all(
     model: Model,
     deadline: Deadline,
 ) -> dict[int, EncodedDocument]:
-    """The candidates that are precomputed by this model, by index, while there is time."""
+    """The candidates that this model precomputed, by index, until the deadline."""
     encoded = {}
     for index, candidate in enumerate(candidates):
-        if candidate.precomputed is None or deadline.spent:
+        if candidate.precomputed is None or deadline.expired:
             continue
         text = texts[index]
         if not isinstance(text, str) or not is_text(text):
@@ -89,7 +88,7 @@ def unpack_all(
         document = unpack(
             candidate.precomputed, text, fingerprint, model.state_type, model.state_bytes
         )
-        if document is not None and model.has(document.tokens.ids):
+        if document is not None and model.are_text_tokens(document.tokens.ids):
             encoded[index] = document
     return encoded
 
@@ -100,12 +99,5 @@ def _seal(text: str, tokens: bytes) -> bytes:
 
 
 def _checksum(states: bytes) -> bytes:
-    """4 bytes that change with any bit of the states; none where there are no states."""
+    """4 bytes that change with any bit of the states; empty without states."""
     return zlib.crc32(states).to_bytes(4, "little") if states else b""
-
-
-def _is_well_formed(precomputed: Any) -> bool:
-    """Whether it is made of bytes as `pack` makes them: callers may pass in anything."""
-    parts = [getattr(precomputed, name, None) for name in ("text", "tokens", "states")]
-    is_bytes = all(isinstance(part, bytes) for part in parts)
-    return is_bytes and not len(precomputed.tokens) % _TOKENS.itemsize

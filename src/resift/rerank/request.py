@@ -1,6 +1,6 @@
-"""The documents of one call on their way through the stages: what runs next, what is done.
+"""The documents of one call on their way through the stages: which run next, which are done.
 
-Plain bookkeeping: the worker holds its lock while it calls anything here.
+Bookkeeping only. The worker holds its lock while it calls anything here.
 """
 
 import time
@@ -21,10 +21,10 @@ T = TypeVar("T")
 
 
 class Request:
-    """Documents of one call, waiting for a stage, running, or done with it.
+    """Documents of one call that wait for a stage, run in it, or are done with it.
 
-    They go in portions, each through all stages before the next begins, so that the token states
-    held between stages stay within `portion_tokens`.
+    They run in portions: a portion goes through all stages before the next one begins, so that the
+    token states between stages stay within `portion_tokens`.
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class Request:
         early_exit: EarlyExit | None = None,
         portion_tokens: float | None = None,
     ) -> None:
-        """`exits` has one entry for each stage but the last, None where nothing was measured.
+        """`exits` has one entry for each stage but the last, None for an exit without measurements.
 
-        Documents whose states are precomputed have nothing to encode and go first. Recalled ones
-        do not run: they take part in the early exit with the logits that each stage gave then, so
-        that it prunes what it would prune without a cache.
+        Documents with precomputed states run first. Cached documents do not run: they take part in
+        the early exit with their cached logits of each stage, so that the same candidates are
+        pruned with and without a cache.
         """
         self.query = query
         self.query_states: TokenStates | None = None
@@ -59,8 +59,8 @@ class Request:
         self.closed = False
         self._exits = exits
         self._early_exit = early_exit
-        self._recalled = [document for document in documents if document.recalled is not None]
-        for document in self._recalled:
+        self._cached = [document for document in documents if document.cached is not None]
+        for document in self._cached:
             document.logits = ()
         self._passed: list[DocumentState] = []
         self._portion: list[DocumentState] = []
@@ -69,13 +69,13 @@ class Request:
 
     @property
     def waiting_tokens(self) -> int:
-        """Tokens of the documents that did not run at all or wait for a later stage."""
+        """Tokens of the documents that wait for any stage."""
         groups = [*self._portions, *self.waiting]
         return sum(len(document.row.ids) for group in groups for document in group)
 
     @property
     def batch_key(self) -> tuple[int, bool, int]:
-        """The stage of the first wave, whether it has states already, and the query's padding.
+        """The stage of the first wave, whether it has states, and the query's padded length.
 
         Waves with equal keys may share a batch.
         """
@@ -83,26 +83,26 @@ class Request:
         return self.stage, has_states, padded_length(len(self.query.ids))
 
     def lengths(self) -> list[int]:
-        """Tokens of the documents of the first wave, longest first; empty where none waits."""
+        """Lengths of the documents of the first wave, longest first; empty if none waits."""
         return [_length(document) for document in self.waiting[0]] if self.waiting else []
 
-    def take(self, part: slice) -> list[DocumentState]:
-        """Documents of the first wave start running."""
+    def start(self, part: slice) -> list[DocumentState]:
+        """Move documents of the first wave from waiting to running, and return them."""
         if self.started is None:
             self.started = time.perf_counter()
         wave = self.waiting[0]
-        taken = wave[part]
+        documents = wave[part]
         del wave[part]
         if not wave:
             del self.waiting[0]
-        self.running += len(taken)
-        return taken
+        self.running += len(documents)
+        return documents
 
     def add_logit(
         self, document: DocumentState, logit: float, states: TokenStates | None, positions: int
     ) -> None:
-        """A document has a logit of its stage, which read so many positions."""
-        if self.stage == 0 and not document.precomputed:  # others read states, not tokens
+        """Store the logit that a stage gave a document; the stage computed `positions`."""
+        if self.stage == 0 and not document.precomputed:  # later stages read states, not tokens
             self.state.positions += positions
             self.state.tokens += len(document.row.ids)
         document.logits = (*document.logits, logit)
@@ -112,12 +112,12 @@ class Request:
         self.running -= 1
 
     def fail(self, document: DocumentState, reason: str) -> None:
-        """A document got no logit from its stage; it goes no further."""
+        """Drop a document that got no logit from its stage."""
         self.state.fail(document, reason)
         self.running -= 1
 
     def advance(self) -> bool:
-        """Go to the next stage or portion where this one is done; True when the request is done."""
+        """Go to the next stage or portion once this one is done; True when the request is done."""
         while not self.waiting and not self.running:
             if self.stage < len(self._exits) and self._passed:
                 self._next_stage()
@@ -127,15 +127,15 @@ class Request:
                 return True
         return False
 
-    def restore_recalled(self) -> None:
-        """The early exit was not finished: recalled documents have all their logits again."""
-        for document in self._recalled:
-            if document.recalled is not None:
-                document.logits = document.recalled.logits
+    def restore_cached(self) -> None:
+        """After an unfinished early exit: give cached documents all their logits back."""
+        for document in self._cached:
+            if document.cached is not None:
+                document.logits = document.cached.logits
                 document.pruned = False
 
     def close(self) -> None:
-        """Nothing more is taken from here or written to it."""
+        """Drop waiting documents and states; the worker ignores the request from now on."""
         self.closed = True
         self.waiting.clear()
         self._portions.clear()
@@ -177,12 +177,12 @@ class Request:
             document.states = None
 
     def _wait(self, documents: Sequence[DocumentState]) -> None:
-        """Queue documents for the stage, in waves of those that may run together."""
-        size = WAVE if self.deadline.bounded else None
+        """Queue documents for the stage, in waves."""
+        size = WAVE if self.deadline.is_bounded else None
         with_states, without = [], []
         for document in documents:
-            if document.recalled is not None:
-                document.logits = document.recalled.logits[: self.stage + 1]
+            if document.cached is not None:
+                document.logits = document.cached.logits[: self.stage + 1]
                 self._passed.append(document)
             elif document.states is not None:
                 with_states.append(document)
@@ -197,22 +197,22 @@ class Request:
 
 
 Steps = Generator[Request | None, None, T]
-"""A call in steps of some milliseconds, so that one thread can do many calls in turn.
+"""A call in steps of a few milliseconds, so that one thread can advance many calls in turn.
 
-The worker has to run a request that a step yields before the next step; None is nothing to wait
-for, and other calls may have their turn.
+A step that yields a request has to wait until the worker has run it. A step that yields None can be
+continued at any time.
 """
 
 
 def _length(document: DocumentState) -> int:
-    """Tokens of a document's row, or of the one that its recalled score was computed from."""
-    return len(document.row.ids) if document.recalled is None else document.recalled.tokens
+    """Tokens of a document's row, or of the row that its cached score was computed from."""
+    return len(document.row.ids) if document.cached is None else document.cached.tokens
 
 
 def _portions(
     documents: Sequence[DocumentState], max_tokens: float | None
 ) -> list[list[DocumentState]]:
-    """Documents in order, cut where their padded lengths add up to more than `max_tokens`."""
+    """Documents in order, in portions whose padded lengths sum to at most `max_tokens`."""
     portions: list[list[DocumentState]] = [[]]
     size = 0
     for document in documents:

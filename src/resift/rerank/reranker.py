@@ -1,4 +1,4 @@
-"""Reranker: the class that users hold. Candidates in, Ranking out."""
+"""`Reranker`, the public class: documents in, `Ranking` out."""
 
 import os
 import time
@@ -39,18 +39,23 @@ from resift.rerank.request import Steps
 from resift.rerank.result import ScoredCandidates, interpolation, make_ranking
 from resift.rerank.state import CandidateTexts
 from resift.rerank.tuning import open_tuning
-from resift.rerank.verify import Verification, reference_logits, references, verified
+from resift.rerank.verify import (
+    Verification,
+    compare_with_references,
+    reference_logits,
+    reference_pairs,
+)
 from resift.settings import Settings, StorageSettings, checked_settings
 from resift.types import Candidate, DocumentLike, Explanation, Precomputed, Ranking
 
 
 class Reranker:
-    """Puts documents in the order of their relevance to a query.
+    """Orders documents by their relevance to a query.
 
-    ``Reranker()`` is the bundled model; `model` names another one: a folder that ``resift convert``
-    made. `calibration` is a file that ``resift calibrate`` made for this model: scores are then
-    probabilities of relevance. The model is loaded here. Threads may share a reranker; a copy is
-    the object itself, and a pickle opens the model again where it is loaded, once a process.
+    ``Reranker()`` is the bundled model; `model` is the folder of another one, made by
+    ``resift convert``. `calibration` is a file that ``resift calibrate`` made for this model; with
+    it, scores are probabilities of relevance. The constructor loads the model. Threads may share a
+    reranker. Copying returns the same object. Unpickling opens the model once per process.
 
     ``with Reranker() as reranker`` closes it at the end. Raises `ModelNotFound`, `ArtifactError`
     and `CalibrationError`.
@@ -66,7 +71,7 @@ class Reranker:
     ) -> None:
         settings = checked_settings(settings)
         with named_by(None if model is not None else settings.origin("model")):
-            # Absolute: a fork opens the files again, in whatever folder it is by then.
+            # Absolute: a fork opens the files again, perhaps in another working folder.
             folder = resolve(model if model is not None else settings.model, revision).absolute()
             artifact = load_artifact(folder)
         self._manifest = artifact.manifest
@@ -94,7 +99,7 @@ class Reranker:
         self._hints = Hints()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _opened, (*self._opened_with, self.fingerprint)
+        return _unpickle, (*self._opened_with, self.fingerprint)
 
     def __deepcopy__(self, memo: object = None) -> Self:
         return self
@@ -115,9 +120,8 @@ class Reranker:
     def close(self) -> None:
         """Release the model, end the threads and close the cache file.
 
-        Calls that are under way, and calls from then on, raise `RerankerClosed`; rankings stay
-        readable, but cannot be explained. Other rerankers of the same model are not affected.
-        Closing twice does nothing.
+        Running and later calls raise `RerankerClosed`. Rankings stay readable, but cannot be
+        explained. Other rerankers of the same model are not affected. Closing twice does nothing.
         """
         self._engine.close()
 
@@ -128,12 +132,12 @@ class Reranker:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that change with anything that changes a logit."""
+        """16 hex digits that identify everything that decides a logit."""
         return self._manifest.fingerprint
 
     @property
     def precomputes_states(self) -> bool:
-        """Whether `precompute` gives token states: a late-interaction model does."""
+        """Whether `precompute` gives token states: True for a late-interaction model."""
         return self._engine.model.state_type is not None
 
     def rank(
@@ -149,39 +153,39 @@ class Reranker:
         min_score: float | None = None,
         abstain_below: float | None = None,
     ) -> Ranking:
-        """The documents in the order of their relevance: all, or the best `top_n`.
+        """Order documents by relevance, and return all or the best `top_n`.
 
-        Give `top_n` for speed. A model with early exits then stops scoring candidates that cannot
-        reach the first `top_n` any more (`Receipt.pruned`); without `top_n` every candidate runs
-        through the whole model.
+        `top_n` makes a call faster: a model with early exits then stops scoring candidates that
+        cannot reach the first `top_n` any more (`Receipt.pruned`). Without `top_n` every candidate
+        runs through the whole model.
 
         Args:
-            query: What was searched for. It is never cut.
-            documents: Strings, `Document`, `Candidate`, `Hit` or mappings with ``text``. One that
-                cannot be read is a hit with a `status`, never an error. Under a budget, at most ten
-                thousand documents are drawn from an iterable without a length.
+            query: The search query. It is never cut.
+            documents: Strings, `Document`, `Candidate`, `Hit` or mappings with ``text``. A document
+                that cannot be read becomes a hit with a `status` and raises no error. Under a
+                budget, at most ten thousand documents are read from an iterable without a length.
             top_n: How many hits to return; None is all.
             budget_ms: Milliseconds for the whole call, from reading the documents to the result.
                 Candidates that were not scored in time follow behind the rest in first-stage order,
-                and the receipt is `partial`. None and infinity are no limit; with 0 the result is
-                what is cached.
-            exact: True forbids early exit.
-            tolerance: The probability, 0 to 0.5, on either side, that a logit changes more after an
-                early exit than the exit assumes. Lower is safer and slower.
+                and the receipt is `partial`. None and infinity mean no limit; with 0 only cached
+                scores are used.
+            exact: True switches early exits off.
+            tolerance: The probability, above 0 and up to 0.5, in each direction, that a logit
+                changes more after an early exit than the exit assumes. Lower is safer and slower.
             fusion_weight: Weight of the first stage. The order is by ``logit + fusion_weight ×
-                standardised first-stage score``, and pseudo-relevance feedback where the model has
-                it (`Hit.feedback`). None is the weight fitted for the model, 0 leaves both out.
-                First-stage scores are used only where all readable documents have one.
-            min_score: Leave out hits whose score (0 to 1) is lower, and unreadable ones. Candidates
-                that were not scored in time stay.
-            abstain_below: `Ranking.abstained` is True where all candidates were scored and the best
+                standardised first-stage score``, plus pseudo-relevance feedback if the model has it
+                (`Hit.feedback`). None is the weight fitted for the model; 0 leaves both out.
+                First-stage scores are used only if all readable documents have one.
+            min_score: Leave out hits with a lower score (0 to 1) and unreadable documents.
+                Candidates that were not scored in time stay.
+            abstain_below: `Ranking.abstained` is True if all candidates were scored and the best
                 score (0 to 1) is lower. Scores are probabilities only with a calibration
                 (`Receipt.calibration`).
 
         Raises:
             QueryError: The query is empty, not text, or longer than the model reads.
-            InputError: An argument is out of range, or none of the documents is one.
-            Overloaded: Too much work is waiting already.
+            InputError: An argument is out of range, or none of the items is a document.
+            Overloaded: Too much work is waiting.
             RerankerClosed: After `close`.
 
         """
@@ -206,8 +210,8 @@ class Reranker:
     ) -> Ranking:
         """`rank` without blocking the event loop; cancelling the task stops its work.
 
-        Raises `Overloaded` also where more calls are open than can be answered in time. One thread
-        reads the documents of all calls: a slow iterable delays the others, so pass a list.
+        Also raises `Overloaded` if there are too many open calls to answer this one in time. One
+        thread reads the documents of all calls: a slow iterable delays other calls, so pass a list.
         """
         options = RankOptions(top_n, fusion_weight, exact, tolerance, min_score, abstain_below)
         deadline = Deadline(checked_budget(budget_ms))
@@ -230,13 +234,13 @@ class Reranker:
     ) -> list[Ranking]:
         """A ranking for each query, in order: `rank` with batches across queries.
 
-        `documents` has the documents of each query: ``documents[i]`` belongs to ``queries[i]``.
-        Scores are the same as with `rank`; short lists are faster, since documents of different
-        queries run in one batch. `budget_ms` is for all queries together. The other arguments are
-        as in `rank`.
+        ``documents[i]`` are the documents of ``queries[i]``. Scores are the same as with `rank`.
+        Short lists are faster than in single calls, because documents of different queries share
+        batches. `budget_ms` is for all queries together. The other arguments are as in `rank`.
 
-        Raises as `rank` does, naming the index: for a query before anything runs, for documents
-        when they are read. Raises `InputError` where there are not as many lists as queries.
+        Raises the errors of `rank`, with the index in the message: for queries before anything
+        runs, for documents when they are read. Raises `InputError` unless there is one list per
+        query.
         """
         options = RankOptions(top_n, fusion_weight, exact, tolerance, min_score, abstain_below)
         budget = checked_budget(budget_ms)
@@ -258,11 +262,11 @@ class Reranker:
         *,
         steps: Sequence[int] = (),
     ) -> ScoredCandidates:
-        """Every pair through every stage; rankings of any depth and weight follow from the result.
+        """Score all pairs through all stages, for rankings of any depth and weight.
 
-        With `steps`, the first so many candidates are scored before the next ones, so that
-        `ScoredCandidates.took_ms` says what each depth costs; that is slower than all at once.
-        Raises as `rank` does.
+        With `steps` such as [10, 20], the first 10 candidates are scored before the next 10, so
+        that `ScoredCandidates.took_ms` has the cost of each depth; in all that is slower. Raises as
+        `rank` does.
         """
         start = time.perf_counter()
         steps = checked_steps(steps)
@@ -277,7 +281,7 @@ class Reranker:
     def score(self, query: str, documents: Iterable[DocumentLike]) -> NDArray[np.float32]:
         """Logits in input order, float32 ``(n,)``; NaN for a document that cannot be read.
 
-        All are NaN where the model knows no word of the query. Raises as `rank` does.
+        All are NaN if the model knows no word of the query. Raises as `rank` does.
         """
         query, candidates = check_query(query), as_candidates(documents)
         texts = [full_text(candidate) for candidate in candidates]
@@ -287,7 +291,7 @@ class Reranker:
         return self._engine.run(steps).logits
 
     def explain(self, query: str, document: DocumentLike) -> Explanation:
-        """Which sentences of a document move its logit: it is scored once without each.
+        """Score a document once without each of its sentences: which of them move its logit?
 
         Raises as `rank` does, and `InputError` for a document that cannot be read.
         """
@@ -296,25 +300,25 @@ class Reranker:
     def precompute(
         self, documents: Iterable[DocumentLike], *, states: bool = True
     ) -> list[Precomputed | None]:
-        """What can be computed of each document without a query, in input order.
+        """Token ids and token states of each document, in input order, computed without a query.
 
-        Pass it as `Candidate.precomputed`: `rank` then gives the same logits in less time. It is
-        the token ids and, for a late-interaction model, the token states, with which `rank` runs
-        only the query and the cross-attention layers. The states take over a kilobyte a token with
-        the bundled model; `states=False` leaves them out. None for a document that cannot be read.
+        Pass them as `Candidate.precomputed`: `rank` then gives the same logits in less time. Only
+        late-interaction models have token states; with these, `rank` runs only the query and the
+        cross-attention layers. With the bundled model, states take over a kilobyte per token;
+        `states=False` leaves them out. None for a document that cannot be read.
         """
         states = checked_flag("states", states)
         texts = [full_text(candidate) for candidate in as_candidates(documents)]
         return self._engine.precompute(texts, self.fingerprint, states)
 
     def verify(self) -> Verification:
-        """Compare the model's logits here with its reference logits.
+        """Compare the model's logits on this machine with its reference logits.
 
-        Raises `ParityError`, which says what is wrong.
+        Raises `ParityError` with a diagnosis.
         """
         model = self._engine.model
-        logits = reference_logits(model, references(self._manifest))
-        return verified(self._manifest, model.runtime, logits)
+        logits = reference_logits(model, reference_pairs(self._manifest))
+        return compare_with_references(self._manifest, model.runtime, logits)
 
     def _rank(
         self,
@@ -324,7 +328,7 @@ class Reranker:
         deadline: Deadline,
         where: str = "",
     ) -> Steps[Ranking]:
-        """One call; `where` is put before the message of an `InputError` about the documents."""
+        """One call; `where` prefixes the message of an `InputError` about the documents."""
         started = time.perf_counter()
         query = check_query(query)
         try:
@@ -363,17 +367,17 @@ class Reranker:
     def _early_exit(
         self, candidates: Sequence[Candidate], options: RankOptions
     ) -> EarlyExit | None:
-        """The early exit for the first `top_n`; None where everything runs through every stage."""
+        """The early exit for the first `top_n`; None if all candidates run through all stages."""
         if options.exact or options.top_n is None or not self._manifest.exits:
             return None
         added = interpolation(candidates, options, self._manifest)
         return EarlyExit(options.top_n, added, options.tolerance)
 
 
-def _opened(
+def _unpickle(
     folder: Path | None, calibration: Path | None, settings: Settings, fingerprint: str
 ) -> Reranker:
-    """The reranker of a pickle: a process that gets one with every task loads the model once."""
+    """The reranker of a pickle. A process that unpickles it repeatedly loads the model once."""
     reranker = _open_once(folder, calibration, settings)
     if reranker._engine.closed:
         _open_once.cache_clear()

@@ -19,11 +19,9 @@ from resift.rerank.candidate_stream import NOTHING_UNREAD, UnreadCandidates
 from resift.rerank.candidates import as_candidate, candidate_or_empty, first_rank, title_part
 from resift.rerank.options import RankOptions, checked_count
 from resift.rerank.ordering import Interpolation, Numbers, fusion, order
-from resift.rerank.state import CallState
-from resift.rerank.tokenization import TokenRow
+from resift.rerank.state import NO_ROW, CallState
 from resift.types import Calibrated, Candidate, Explainer, Hit, Ranking, Receipt, Status
 
-_NO_TOKENS = np.empty(0, np.int64)
 _UNREADABLE: tuple[Status, ...] = ("empty", "not_text")
 
 
@@ -31,7 +29,7 @@ _UNREADABLE: tuple[Status, ...] = ("empty", "not_text")
 class ScoredCandidates:
     """A query and its candidates with the model's logits: `Reranker.score_candidates` makes it.
 
-    `took_ms` has the milliseconds until the first so many candidates were scored, by their number.
+    `took_ms` maps a number of candidates to the milliseconds until the first so many were scored.
     """
 
     query: str
@@ -69,11 +67,11 @@ class ScoredCandidates:
         return indices
 
     def followed_by(self, later: "ScoredCandidates") -> "ScoredCandidates":
-        """These candidates and then `later`, which are of the same query and model."""
+        """These candidates and then `later` ones of the same query and model."""
         return replace(
             self,
             candidates=[*self.candidates, *later.candidates],
-            _state=self._state.joined(later._state),
+            _state=self._state.followed_by(later._state),
         )
 
     def tokens(self, depth: int) -> int:
@@ -87,7 +85,7 @@ class ScoredCandidates:
 
 
 def manifest_of(scored: ScoredCandidates) -> Manifest:
-    """The manifest of the model that scored them."""
+    """The manifest of the model that scored the candidates."""
     return scored._manifest
 
 
@@ -99,10 +97,10 @@ def make_ranking(
     explainer: Explainer | None = None,
     started: float | None = None,
 ) -> Ranking:
-    """Order, cut and calibrate; `started` is the ``perf_counter`` that the total time counts from.
+    """Order, cut and calibrate; the total time counts from `started`, a ``perf_counter``.
 
-    Where candidates were pruned on the way (not exact), a smaller depth or another weight than the
-    one that was pruned for gives an estimate.
+    Pruning was for one depth and weight. If candidates were pruned, a ranking of another depth or
+    weight is approximate.
     """
     unread = scored._unread if depth is None else NOTHING_UNREAD
     order = _ordered(scored, options, depth)
@@ -123,17 +121,15 @@ def make_ranking(
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """Candidates in order: `indices`, best first; all else by index.
+    """Candidates and their order: `indices`, best first. All other fields are by index.
 
-    `sums` are what the order is by: logits with what is `added` to them, `feedback` included.
-    `scores` are the sums on a scale of 0..1, which `meaning` describes.
+    `scores`, in 0..1, are logits plus fusion (in `added`) and `feedback`; `meaning` describes them.
     """
 
     candidates: Sequence[Candidate]
     state: CallState
     added: Interpolation
     feedback: Numbers
-    sums: Numbers
     scores: Numbers
     meaning: Calibrated
     indices: NDArray[np.intp]
@@ -150,7 +146,7 @@ def _ordered(scored: ScoredCandidates, options: RankOptions, depth: int | None) 
     ranks = [first_rank(index, candidate) for index, candidate in enumerate(candidates)]
     behind = np.where(state.pruned, 100 - state.stages, 0).astype(np.int8)  # the earliest last
     indices = order(sums, logits, ranks, behind)
-    return _Order(candidates, state, added, feedback, sums, curve(sums), meaning, indices)
+    return _Order(candidates, state, added, feedback, curve(sums), meaning, indices)
 
 
 def _receipt(
@@ -202,7 +198,7 @@ def _receipt(
 def interpolation(
     candidates: Sequence[Candidate], options: RankOptions, manifest: Manifest
 ) -> Interpolation:
-    """What is added to the logits; nothing where a readable text has no first-stage score."""
+    """The terms added to the logits; none if a readable text has no first-stage score."""
     weight = options.fusion_weight
     weight = manifest.fusion_weight if weight is None else weight
     scores = [candidate.score for candidate in candidates]
@@ -226,7 +222,7 @@ def interpolation(
 
 
 def _is_number(score: float | None) -> bool:
-    """Not None, nor the NaN that stands for a score that was not a number."""
+    """False for None and for NaN, which stands for a score that is not a number."""
     return score is not None and not math.isnan(score)
 
 
@@ -236,10 +232,11 @@ def above_min_score(
     statuses: Sequence[Status],
     min_score: float | None,
 ) -> NDArray[np.intp]:
-    """Those of `indices`, in rank order, that stay; `scores` and `statuses` are by index.
+    """The `indices` that stay, in rank order; `scores` and `statuses` are by index.
 
-    From the first score below `min_score` on no scored candidate stays: a pruned one could not have
-    overtaken it. Unreadable candidates go too. Late ones stay: their scores are not known.
+    Scored candidates after the first one below `min_score` are left out: those among them that were
+    pruned could not have overtaken it. Unreadable candidates are left out too. Late ones stay,
+    because their scores are not known.
     """
     if min_score is None:
         return indices
@@ -250,16 +247,16 @@ def above_min_score(
 
 
 def abstains(best: float, partial: bool, abstain_below: float | None) -> bool:
-    """Whether the best score, NaN where there is none, is too low; unknown in a partial ranking."""
+    """Whether the best score (NaN for none) is too low; False for a partial ranking."""
     return abstain_below is not None and not partial and not best >= abstain_below
 
 
 def _with_unread(
     indices: NDArray[np.intp], order: _Order, unread: UnreadCandidates, top_n: int | None
 ) -> NDArray[np.intp]:
-    """The first `top_n` of `indices`, best first, with the `unread` among those without a score.
+    """The first `top_n` of `indices` and `unread`: scored ones, best first, then others by rank.
 
-    Takes no time for unread candidates that cannot be among the first.
+    Skips the work for unread candidates that cannot be among them.
     """
     is_scored = ~np.isnan(order.scores[indices])
     scored, unscored = indices[is_scored], indices[~is_scored]
@@ -273,10 +270,7 @@ def _with_unread(
 
 
 class Hits(Sequence[Hit]):
-    """Hits in rank order, each built when it is first accessed; it stays the same object.
-
-    Threads may share it.
-    """
+    """Hits in rank order, each built once, when it is first accessed. Threads may share it."""
 
     def __init__(
         self,
@@ -288,15 +282,15 @@ class Hits(Sequence[Hit]):
     ) -> None:
         """`indices` and `documents` are those of the hits, ``(n,)``, in rank order.
 
-        `scores` and `added` (fusion and feedback) are by index, as far as `state` reaches; later
-        documents were not read. Of all these only what the hits need is retained.
+        `scores` and `added` (fusion and feedback) are by index for the documents in `state`; later
+        documents were not read. Keeps only the values that the hits need.
         """
         size = len(state.statuses)
         numbers = np.flatnonzero(indices < size)
         read = indices[numbers]
         self._indices = indices
         self._size = size
-        # A dict that its owner changes later must not change a hit.
+        # If the caller changes a dict later, its hit must not change.
         self._documents = [item.copy() if type(item) is dict else item for item in documents]
         self._statuses: list[Status] = ["late"] * len(indices)
         for number, index in zip(numbers.tolist(), read.tolist(), strict=True):
@@ -306,7 +300,9 @@ class Hits(Sequence[Hit]):
         for column, values in enumerate(columns):
             self._numbers[numbers, column] = values[read]
         needed = set(read.tolist())
-        self._rows = {n: _without_ids(row) for n, row in state.rows.items() if n in needed}
+        self._rows = {
+            n: replace(row, ids=NO_ROW.ids) for n, row in state.rows.items() if n in needed
+        }
         self._built: dict[int, Hit] = {}
 
     def __len__(self) -> int:
@@ -330,7 +326,9 @@ class Hits(Sequence[Hit]):
     def _build(self, number: int) -> Hit:
         index = int(self._indices[number])
         score, logit, stages, fusion, feedback = self._numbers[number].tolist()
-        candidate = self._candidate(number, index)
+        candidate = self._documents[number]
+        if index >= self._size or not isinstance(candidate, Candidate):
+            candidate = candidate_or_empty(str(index), as_candidate(str(index), candidate))
         row = self._rows.get(index)
         scored = math.isfinite(logit)
         end = max(row.end - len(title_part(candidate.title)), 0) if row and scored else 0
@@ -355,13 +353,3 @@ class Hits(Sequence[Hit]):
             feedback=feedback if scored else 0.0,
             dropped_counted=row.counted if row else True,
         )
-
-    def _candidate(self, number: int, index: int) -> Candidate:
-        document = self._documents[number]
-        if index < self._size and isinstance(document, Candidate):
-            return document
-        return candidate_or_empty(str(index), as_candidate(str(index), document))
-
-
-def _without_ids(row: TokenRow) -> TokenRow:
-    return TokenRow(_NO_TOKENS, 0, row.seen, row.dropped, row.end, row.counted, row.unknown)

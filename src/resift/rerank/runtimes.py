@@ -1,6 +1,6 @@
-"""Runtimes, which run ONNX files on the CPU: OpenVINO and ONNX Runtime.
+"""Runtimes that run ONNX files on the CPU: OpenVINO and ONNX Runtime.
 
-The engine sees only `Session`. A process shares the session of a file, and its threads take turns.
+The engine sees only `Session`. A process opens one session per file; its threads take turns.
 """
 
 import importlib.util
@@ -24,7 +24,7 @@ from resift.rerank.native import first_line, lacks_memory, native
 
 Arrays = Mapping[str, NDArray[Any]]
 Shape = tuple[int | None, ...] | None
-"""An array's sizes: None for a free size, and for a shape that the graph does not declare."""
+"""An array's sizes, None for a free size; or None for a shape that the graph does not declare."""
 
 
 class Session(Protocol):
@@ -40,7 +40,7 @@ class Session(Protocol):
 
     @property
     def outputs(self) -> Mapping[str, Shape]:
-        """The names that `run` can give, and the shape of each."""
+        """The outputs of `run`: name → shape."""
 
     def run(self, feeds: Arrays, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         """Inputs by name → outputs by name, as copies; all outputs with None.
@@ -50,9 +50,9 @@ class Session(Protocol):
 
 
 class OpenVinoSession:
-    """A model compiled by OpenVINO, with one inference request: for one thread at a time.
+    """A model compiled by OpenVINO. One thread at a time may run it.
 
-    `threads` 0 leaves the number to OpenVINO.
+    With `threads` 0, OpenVINO chooses the number.
     """
 
     def __init__(self, model: Path, threads: int) -> None:
@@ -96,9 +96,9 @@ def _openvino_shape(declared: Any) -> Shape:
 
 
 def transpose_keys(graph: Any) -> None:
-    """Let attention's products in an OpenVINO graph read keys as rows.
+    """Let attention's matrix products in an OpenVINO graph read keys as rows.
 
-    The sums are the same, and 9 % faster without a copy. Our graphs transpose keys
+    The results are the same, 9 % faster, because a copy is saved. Our graphs transpose keys
     ``(rows, tokens, heads, dim)`` into columns, as ONNX needs them.
     """
     ops = import_module("openvino.opset13")
@@ -117,7 +117,7 @@ def transpose_keys(graph: Any) -> None:
 
 
 class OnnxRuntimeSession:
-    """A model loaded by ONNX Runtime; `threads` 0 leaves the number to it."""
+    """A model loaded by ONNX Runtime, which chooses the number with `threads` 0."""
 
     def __init__(self, model: Path, threads: int) -> None:
         onnxruntime = require("onnxruntime", "onnxruntime")
@@ -144,7 +144,7 @@ class OnnxRuntimeSession:
 
 
 def _onnx_shape(declared: Sequence[int | str | None]) -> Shape:
-    """Free sizes have names; an unknown shape is empty, as that of a scalar is."""
+    """ONNX Runtime gives names to free sizes, and an empty shape to unknown ones and scalars."""
     return tuple(size if isinstance(size, int) else None for size in declared) or None
 
 
@@ -152,14 +152,14 @@ SESSION_TYPES: dict[str, Callable[[Path, int], Session]] = {
     "openvino": OpenVinoSession,
     "onnxruntime": OnnxRuntimeSession,
 }
-"""By the name of the package; the first that is installed is the default."""
+"""By the package's name; the first that is installed is the default."""
 
 
 class SharedSession:
     """A session that the threads of a process use in turn.
 
-    A runtime's own threads do not live on in a fork, so a child opens the model again when it first
-    runs it. It never closes the parent's session: that would wait for those threads.
+    A fork does not have the runtime's threads, so a child opens the model again at its first run.
+    It never closes the parent's session: that would wait for those threads.
     """
 
     def __init__(self, open_model: Callable[[], Session]) -> None:
@@ -167,7 +167,7 @@ class SharedSession:
         self._session: Session | None = open_model()
         self.runtime = self._session.runtime
         self.inputs, self.outputs = self._session.inputs, self._session.outputs
-        self.lock = threading.Lock()  # two runs at once would compete for cores and memory
+        self.lock = threading.Lock()  # concurrent runs would compete for cores and memory
 
     def run(self, feeds: Arrays, outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         with self.lock, native:
@@ -176,18 +176,18 @@ class SharedSession:
             return self._session.run(feeds, outputs)
 
     def reopen(self) -> None:
-        """Open the model again at the next run; for a child that was forked."""
+        """Open the model again at the next run, in a forked child."""
         pythonapi.Py_IncRef(py_object(self._session))  # so that it is never closed
         self._session = None
 
 
 _open: WeakValueDictionary[tuple[object, ...], SharedSession] = WeakValueDictionary()
 _opening = threading.Lock()
-_locked: list[SharedSession] = []  # while the process forks
+_locked: list[SharedSession] = []  # locked while the process forks
 
 
 def default_runtime() -> str:
-    """The first installed runtime; raises `MissingExtra` where there is none."""
+    """The first installed runtime; raises `MissingExtra` if none is installed."""
     for name in SESSION_TYPES:
         if importlib.util.find_spec(name) is not None:
             return name
@@ -197,11 +197,10 @@ def default_runtime() -> str:
 
 
 def open_session(model: Path, runtime: str | None = None, threads: int = 0) -> Session:
-    """Load an ONNX file, or share the session that this process already has for it.
+    """Load an ONNX file, or share this process's open session of it.
 
-    `threads` is 0 for all cores of this process. Raises `InputError` for an unknown runtime,
-    `MissingExtra` for one that is not installed and `RuntimeFailure` for a file that it cannot
-    load.
+    `threads` 0 means all cores of this process. Raises `InputError` for an unknown runtime,
+    `MissingExtra` if it is not installed and `RuntimeFailure` if it cannot load the file.
     """
     name = runtime or default_runtime()
     threads = threads or _container_cores()
@@ -228,10 +227,10 @@ def open_session(model: Path, runtime: str | None = None, threads: int = 0) -> S
 
 
 def _container_cores() -> int:
-    """The cores of this process where they are not all of the machine's; else 0.
+    """The cores of this process if they are fewer than the machine's; else 0.
 
-    Runtimes count all of the machine's cores, even where a container has fewer. On a whole machine
-    they know better, for instance which are hyperthreads of one core.
+    Runtimes count all cores of the machine, even in a container with fewer. Without such a limit
+    they choose better, for instance they know hyperthreads.
     """
     count = cores()
     return count if count < (os.cpu_count() or 1) else 0

@@ -1,7 +1,7 @@
-"""A text in sentences, lines and list items: for chunks of documents and for explanations.
+"""Splits a text into sentences, lines and list items, for chunks and explanations.
 
-It knows some abbreviations of English and German and the full stops of other scripts, but no
-grammar: where it is in doubt it leaves two sentences together.
+Knows some abbreviations of English and German and the full stops of other scripts, but no grammar:
+in doubt it does not split.
 """
 
 import re
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 MAX_PARTS = 60
-"""More sentences than this are joined with their neighbours: an explanation scores each part."""
+"""With more sentences, neighbours are joined: an explanation scores each part."""
 
 MAX_CHARACTERS = 400
-"""A longer part says little about where in it something stands."""
+"""A longer part would be too coarse to explain anything."""
 
 _STOP = re.compile(r"""\n|[.!?…]+(?:[)\]}"'”’»]|[ \xa0\u202f]»)*|[。！？｡]+[」』）”’]*|[।॥؟۔]+""")
 _SPACE = re.compile(r"\s*")
@@ -37,10 +37,10 @@ def sentences(text: str, max_parts: int = MAX_PARTS) -> list[tuple[int, int]]:
 
 
 def sentence_starts(text: str, *, at_lines: bool = True) -> Iterator[int]:
-    """Where each sentence begins but the first, in order.
+    """The start of each sentence but the first, in order.
 
-    With `at_lines` a line that does not continue a sentence begins one: for text whose lines are
-    not wrapped. List items and paragraphs begin one in any case.
+    With `at_lines`, for text whose lines are not wrapped, a line begins a sentence unless it
+    continues one. List items and paragraphs always begin one.
     """
     at = 0
     while stop := _STOP.search(text, at):
@@ -83,7 +83,7 @@ def _is_abbreviation(text: str, stop: re.Match[str], start: int) -> bool:
 
 
 def _cut_to_length(text: str, start: int, end: int) -> Iterator[int]:
-    """Ends of the pieces of a part, none over `MAX_CHARACTERS`: after spaces where possible."""
+    """Ends of pieces of at most `MAX_CHARACTERS`, after spaces if possible."""
     while end - start > MAX_CHARACTERS:
         space = text.rfind(" ", start + MAX_CHARACTERS // 2, start + MAX_CHARACTERS)
         start = start + MAX_CHARACTERS if space < 0 else space + 1
@@ -93,7 +93,7 @@ def _cut_to_length(text: str, start: int, end: int) -> Iterator[int]:
 
 
 def _joined(ends: list[int], max_parts: int) -> list[int]:
-    """Ends with neighbours joined, so that there are at most `max_parts` parts."""
+    """The ends of at most `max_parts` parts, after joining neighbours."""
     if len(ends) <= max_parts:
         return ends
     size = ends[-1] / max_parts

@@ -1,4 +1,4 @@
-"""The state of a call: one record for each document that was read, and what the call took."""
+"""The state of a call: one record per document that was read, token counts and timings."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,16 +19,16 @@ from resift.types import Candidate, Status
 Floats = NDArray[np.float32]
 
 BEGINNING = 65_536
-"""Characters of a text that are checked before it is tokenised; the rest is seldom read."""
+"""How much of a text is checked, in characters, before it is tokenised."""
 
 NO_ROW = TokenRow(np.empty(0, np.int64), 0, 0, 0, 0)
 
 
 class CandidateTexts(Sequence[object]):
-    """What a model reads of each candidate, by index: its title and text, joined on access.
+    """The text that a model reads of each candidate, by index: title and text, joined on access.
 
-    Joining copies, and a call with a deadline reads only a few of many long texts. Not a string
-    where the candidate's text is none.
+    Joining copies the text, and a call with a deadline may read only a few of many long texts. An
+    item is not a string if the candidate's text is not one.
     """
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
@@ -41,7 +41,7 @@ class CandidateTexts(Sequence[object]):
         return full_text(self._candidates[index])
 
     def beginnings(self, characters: int) -> Iterator[object]:
-        """Each text, or a longer beginning where it has more than so many characters."""
+        """Each text; of one over `characters` a beginning that is still longer than that."""
         for candidate in self._candidates:
             text = candidate.text
             if not isinstance(text, str) or len(text) <= characters:
@@ -52,13 +52,13 @@ class CandidateTexts(Sequence[object]):
 
 @dataclass(slots=True, eq=False)
 class DocumentState:
-    """One document of a call; `text` has its title too, and is dropped after the call.
+    """One document of a call; `text` includes its title and is dropped after the call.
 
-    `row` is what the model reads of it beside the query, and `encoded` its own tokens, with its
-    token states where they are `precomputed`. `logits` has one for each stage that it went
-    through, and `states` its token states between two of them. `mean` is its unit mean vector.
-    `key` and `digest` are its keys in the caches of scores and of token states, empty where it is
-    not to be put there; `recalled` is its score in the former.
+    `row` is the sequence that the model reads. `encoded` has the document's tokens without a query,
+    and its token states if they are `precomputed`. `logits` has one logit per stage that it went
+    through; `states` are its token states between two stages. `mean` is its unit mean vector. `key`
+    and `digest` are its keys in the caches of scores and of token states, empty if it does not go
+    there; `cached` is its score from the cache.
     """
 
     index: int
@@ -70,18 +70,18 @@ class DocumentState:
     mean: Floats | None = None
     key: bytes = b""
     digest: bytes = b""
-    recalled: Score | None = None
+    cached: Score | None = None
     precomputed: bool = False
     pruned: bool = False
 
     @property
     def logit(self) -> float:
-        """The best estimate, NaN where there is none."""
+        """The logit of the last stage so far, NaN before the first."""
         return self.logits[-1] if self.logits else math.nan
 
     @property
     def score(self) -> Score:
-        """What a cache keeps of it. A `dropped` below 0 stands for at least so many tokens."""
+        """The entry for the cache; a negative `dropped` means "at least so many tokens"."""
         row = self.row
         dropped = row.dropped if row.counted else -row.dropped
         mean = b"" if self.mean is None else self.mean.astype(np.float32).tobytes()
@@ -90,12 +90,13 @@ class DocumentState:
 
 @dataclass(slots=True)
 class CallState:
-    """The documents of a call, and what it took.
+    """The documents of a call, token counts and timings.
 
-    `statuses` has one for each text, in input order. `documents` has a record, by index, of those
-    texts that were tokenised or recalled: most of a long list under a deadline never are. Arrays
-    are made of them on access, in input order. `query_unknown_share` is of the query's tokens,
-    0..1. `tokens` and `positions` are those of the first stage, without and with padding.
+    `statuses` has one status per text, in input order. `documents` has a record, by index, of each
+    text that was tokenised or cached; under a deadline most of a long list has none. Arrays are
+    built from the records on access, in input order. `query_unknown_share` (0..1) of the query's
+    tokens are unknown. `tokens` and `positions` are those of the first stage, without and with
+    padding.
     """
 
     statuses: list[Status]
@@ -109,7 +110,7 @@ class CallState:
 
     @classmethod
     def of(cls, texts: Sequence[object]) -> "CallState":
-        """Before anything is tokenised."""
+        """The state before anything is tokenised."""
         beginnings: Iterable[object] = texts
         if isinstance(texts, CandidateTexts):
             beginnings = texts.beginnings(BEGINNING)
@@ -117,7 +118,7 @@ class CallState:
 
     @property
     def logits(self) -> Floats:
-        """The best estimates, NaN where there is none, ``(n,)``."""
+        """The logit of each document's last stage so far, ``(n,)``; NaN for those without one."""
         return self._array(np.nan, np.float32, lambda document: document.logit)
 
     @property
@@ -127,22 +128,22 @@ class CallState:
 
     @property
     def pruned(self) -> NDArray[np.bool_]:
-        """Which documents the early exit went on without, ``(n,)``."""
+        """Which documents the early exit pruned, ``(n,)``."""
         return self._array(False, bool, lambda document: document.pruned)
 
     @property
     def cached(self) -> NDArray[np.bool_]:
         """Which scores came from the cache, ``(n,)``."""
-        return self._array(False, bool, lambda document: document.recalled is not None)
+        return self._array(False, bool, lambda document: document.cached is not None)
 
     @property
     def precomputed(self) -> NDArray[np.bool_]:
-        """Of which documents the token states were known, ``(n,)``."""
+        """Which documents came with token states, ``(n,)``."""
         return self._array(False, bool, lambda document: document.precomputed)
 
     @property
     def means(self) -> NDArray[np.float64] | None:
-        """Unit mean vectors, ``(n, dim)``, zero where there is none; None for a cross-encoder."""
+        """Unit mean vectors, ``(n, dim)``, zero for unread documents; None for a cross-encoder."""
         mean_by_index = {
             index: document.mean
             for index, document in self.documents.items()
@@ -157,7 +158,7 @@ class CallState:
 
     @property
     def rows(self) -> dict[int, TokenRow]:
-        """What was read of each document that was tokenised or recalled, by index."""
+        """The row of each document that was tokenised or cached, by index."""
         rows = ((index, document.row) for index, document in self.documents.items())
         return {index: row for index, row in rows if row is not NO_ROW}
 
@@ -179,9 +180,9 @@ class CallState:
         ]
 
     @property
-    def recalled(self) -> list[DocumentState]:
+    def cached_documents(self) -> list[DocumentState]:
         """The documents whose scores came from the cache."""
-        return [document for document in self.documents.values() if document.recalled is not None]
+        return [document for document in self.documents.values() if document.cached is not None]
 
     @property
     def padding_share(self) -> float:
@@ -189,7 +190,7 @@ class CallState:
         return 1 - self.tokens / self.positions if self.positions else 0.0
 
     def head(self, size: int) -> "CallState":
-        """The state of the first `size` texts; itself where these are all."""
+        """The state of the first `size` texts."""
         if size >= len(self.statuses):
             return self
         documents = {index: document for index, document in self.documents.items() if index < size}
@@ -206,8 +207,8 @@ class CallState:
             positions=round(tokens / (1 - self.padding_share)),
         )
 
-    def joined(self, later: "CallState") -> "CallState":
-        """The state of these texts and of those that were scored after them."""
+    def followed_by(self, later: "CallState") -> "CallState":
+        """The state of these texts and of `later` ones, which were scored after them."""
         shift = len(self.statuses)
         shifted = {
             index + shift: replace(document, index=index + shift)
@@ -227,40 +228,40 @@ class CallState:
             self.query_unknown_share,
         )
 
-    def recall(self, document: DocumentState, score: Score) -> None:
-        """The cache has a document's score."""
+    def set_cached(self, document: DocumentState, score: Score) -> None:
+        """Give a document its score from the cache."""
         dropped, counted = abs(score.dropped), score.dropped >= 0
         document.row = TokenRow(NO_ROW.ids, 0, score.seen, dropped, score.end, counted)
-        document.logits, document.recalled = score.logits, score
+        document.logits, document.cached = score.logits, score
         if score.mean:
             document.mean = np.frombuffer(score.mean, np.float32)
         if score.dropped:
             self.statuses[document.index] = "cut"
 
     def skip_all(self, reason: str) -> None:
-        """Nothing can be scored: the first stage's order stays."""
+        """Score nothing: the order of the first stage stays."""
         self.statuses = ["not_reranked" if status == "ok" else status for status in self.statuses]
         self.note(reason)
 
     def fail(self, document: DocumentState, reason: str) -> None:
-        """A stage failed for a document; a logit of an earlier stage stays as its estimate."""
+        """Note that a stage failed for a document; it keeps the logit of an earlier stage."""
         if not document.logits:
             self.statuses[document.index] = "failed"
         self.note(reason)
 
     def stop(self, reason: str) -> None:
-        """The call ends here: documents without a logit are late, others keep their estimate."""
+        """End the call: documents without a logit are late, others keep the one they have."""
         self.note(reason)
         for index in self.unscored:
             self.statuses[index] = "late"
 
     def drop_texts(self) -> None:
-        """Texts, tokens and states are large, and of no use after the call."""
+        """Release texts, tokens and states, which are large and not needed after the call."""
         for document in self.documents.values():
             document.text, document.encoded, document.states = "", None, None
 
     def note(self, reason: str) -> None:
-        """Something that could have been scored was not; the first reason stays."""
+        """Make the call partial; its first reason stays."""
         self.partial = True
         self.reason = self.reason or reason
 

@@ -1,10 +1,9 @@
 """(query, document) → token ids. Truncation cuts the document, never the query.
 
-The query is tokenised once a call. The special tokens around the two come from the tokenizer's own
-template, so BERT's ``[CLS] q [SEP] d [SEP]`` and RoBERTa's ``<s> q </s></s> d </s>`` need no case
-of their own. All words that the tokenizer does not know are the same token, [UNK], and would match
-each other, so the model does not see them. "[SEP]" in a text is text. Knows no model and no
-runtime.
+The query is tokenised once a call. The special tokens come from the tokenizer's own template, such
+as BERT's ``[CLS] q [SEP] d [SEP]`` or RoBERTa's ``<s> q </s></s> d </s>``. All unknown words have
+the same token, [UNK], and would match each other, so rows leave it out. "[SEP]" in a text is text.
+Knows no model and no runtime.
 """
 
 import json
@@ -24,7 +23,7 @@ from resift.rerank.native import native
 from resift.rerank.windows import WINDOW, Reader, TextTokens, Wanted
 
 MIN_DOCUMENT_TOKENS = 16
-"""A query that leaves a document less room than this is refused rather than cut."""
+"""A query that leaves less room for a document is refused."""
 
 Ids = NDArray[np.int64]
 
@@ -35,10 +34,9 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 class TokenRow:
     """One sequence for the encoder, and how much of the document it holds.
 
-    `ids` is ``(tokens,)`` with special tokens; positions from `second` on have token type 1.
-    `seen` and `dropped` count the document's own tokens; where not `counted`, at least so many were
-    dropped. `end` is the character of the document at which it was cut. `unknown` tokens before
-    that were left out.
+    `ids` is ``(tokens,)`` with special tokens; positions from `second` on have token type 1. `seen`
+    and `dropped` count the document's tokens; without `counted`, `dropped` is a lower bound. The
+    document was read up to character `end`; `unknown` tokens before it were left out.
     """
 
     ids: Ids
@@ -52,7 +50,7 @@ class TokenRow:
 
 @dataclass(frozen=True, slots=True)
 class _Template:
-    """Special tokens before the first text, between the two, and after the last."""
+    """Special tokens before the first text, between the texts, and after the last."""
 
     prefix: Ids
     middle: Ids
@@ -60,9 +58,9 @@ class _Template:
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """Read a ``tokenizer.json``; its own truncation and padding are switched off.
+    """Read a ``tokenizer.json``, without its truncation and padding.
 
-    Special tokens in texts are text: otherwise a document could end the query.
+    Special tokens in texts are read as text: otherwise a document could end the query.
     """
     try:
         tokenizer = Tokenizer.from_file(str(path))
@@ -75,10 +73,10 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 
 class Tokens:
-    """A tokenizer with a limit: makes rows for one text, or for a query and a document."""
+    """A tokenizer with a limit: makes rows of one text, or of a query and a document."""
 
     def __init__(self, tokenizer: Tokenizer, max_tokens: int, *, known_only: bool = True) -> None:
-        """With `known_only` rows leave out what the tokenizer does not know."""
+        """With `known_only`, rows leave out unknown words."""
         self._unknown = _unknown_id(tokenizer) if known_only else None
         self._vocabulary = tokenizer.get_vocab_size()
         self._special = _special_ids(tokenizer)
@@ -93,25 +91,25 @@ class Tokens:
         self._window = min(6 * max_tokens, WINDOW)
 
     def read(self, texts: Sequence[str], wanted: Wanted = "count") -> Iterator[TextTokens | None]:
-        """Each text's own tokens in order, without special ones.
+        """Each text's tokens in order, without special ones.
 
-        None now and then in between, where a text is long, so that a caller can check its deadline.
+        Within a long text, None after each window, so that a caller can check its deadline.
         """
         short = [text for text in texts if len(text) <= self._window]
         with native:
             encodings = self._tokenizer.encode_batch_fast(short, add_special_tokens=False)
-        known = iter(encodings)
+        encodings_in_order = iter(encodings)
         for text in texts:
             if len(text) <= self._window:
-                yield TextTokens(_ids(next(known)))
+                yield TextTokens(_ids(next(encodings_in_order)))
             else:
                 max_tokens = len(text) if wanted == "all" else self.max_tokens
                 yield from self._reader.read(text, max_tokens, wanted)
 
     def _encode(self, text: str) -> Any:
-        """A text's encoding, with offsets. A lone surrogate, late in a long text, is replaced.
+        """A text's encoding, with offsets. Lone surrogates, late in a long text, are replaced.
 
-        It goes as a batch of one, because only that lets other threads run meanwhile.
+        A batch of one, because only batches release the interpreter's lock.
         """
         with native:
             try:
@@ -123,12 +121,12 @@ class Tokens:
     def single(
         self, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
     ) -> list[TokenRow]:
-        """One row a text, each cut to `max_tokens`; `tokens` are the texts' own, where known."""
+        """One row per text, cut to `max_tokens`; `tokens` are the texts' tokens if already read."""
         rows = self._rows(texts, tokens, self._single.prefix, self._single.suffix)
         return [replace(row, second=len(row.ids)) for row in rows]
 
     def whole_query(self, text: str) -> TokenRow:
-        """A query's row for an encoder that reads it apart. Raises `QueryError`."""
+        """A query's row without a document. Raises `QueryError` if it is too long."""
         row = self.single([text], [self._beginning(text)])[0]
         tokens = row.seen + row.unknown
         if row.dropped:
@@ -138,7 +136,7 @@ class Tokens:
         return self._without_signs(row, row.ids)
 
     def knows(self, query: str) -> bool:
-        """Whether the tokenizer knows a word of a query, or a sign where it has no words."""
+        """Whether the tokenizer knows a word of a query, or a sign if it has no words."""
         row = self.single([query], [self._beginning(query)])[0]
         return self._without_signs(row, row.ids).seen > 0
 
@@ -146,7 +144,7 @@ class Tokens:
         return next(tokens for tokens in self.read([text], "beginning") if tokens is not None)
 
     def head(self, query: str) -> TokenRow:
-        """What stands before every document in a pair. Raises `QueryError` where it is too long."""
+        """The tokens before the document in each pair. Raises `QueryError` if they are too many."""
         tokens = self._beginning(query)
         ids = tokens.ids
         template = self._pair
@@ -163,8 +161,10 @@ class Tokens:
         return self._without_signs(row, known)
 
     def _without_signs(self, query: TokenRow, ids: Ids) -> TokenRow:
-        """Between unknown words signs count as unknown: they would match those of any document."""
-        names = [self._tokenizer.id_to_token(int(token)) for token in ids if self.has(token)]
+        """Count signs between unknown words as unknown: they would match signs in any document."""
+        names = [
+            self._tokenizer.id_to_token(int(token)) for token in ids if self.are_text_tokens(token)
+        ]
         if not query.unknown or any(sign.isalnum() for name in names for sign in name or ""):
             return query
         return replace(query, seen=0, unknown=query.seen + query.unknown)
@@ -172,7 +172,7 @@ class Tokens:
     def pairs(
         self, head: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
     ) -> list[TokenRow]:
-        """One row a document, the query whole in each and the document cut to what is left."""
+        """One row per document, with the whole query; the document is cut to `max_tokens`."""
         return self._rows(texts, tokens, head.ids, self._pair.suffix)
 
     def _rows(
@@ -195,17 +195,17 @@ class Tokens:
         return rows
 
     def words(self) -> list[str]:
-        """The tokens of the vocabulary that are words, in order."""
+        """The words of the vocabulary, sorted."""
         return sorted(word for word in self._tokenizer.get_vocab() if word.isalpha())
 
     def _known(self, ids: Ids) -> Ids:
         """The tokens that are not [UNK], or all of them."""
         return ids if self._unknown is None else ids[ids != self._unknown]
 
-    def has(self, ids: Ids) -> bool:
-        """Whether a text can have these tokens: all are in the vocabulary, and none is special."""
-        known = (ids >= 0) & (ids < self._vocabulary) & ~np.isin(ids, self._special)
-        return bool(np.all(known))
+    def are_text_tokens(self, ids: Ids) -> bool:
+        """Whether all ids are in the vocabulary and none is a special token."""
+        valid = (ids >= 0) & (ids < self._vocabulary) & ~np.isin(ids, self._special)
+        return bool(np.all(valid))
 
     def _end_of(self, text: str, tokens: int) -> int:
         """The character after the last of a text's first `tokens` tokens."""
@@ -260,7 +260,7 @@ def _template(tokenizer: Tokenizer, pair: bool) -> _Template:
 
 
 def _unknown_id(tokenizer: Tokenizer) -> int | None:
-    """The token of all unknown words; None where every word has tokens."""
+    """The token of unknown words; None if every word has tokens."""
     if hasattr(tokenizer.model, "unk_token"):
         name = tokenizer.model.unk_token
         return None if name is None else tokenizer.token_to_id(name)
@@ -269,7 +269,7 @@ def _unknown_id(tokenizer: Tokenizer) -> int | None:
 
 
 def _special_ids(tokenizer: Tokenizer) -> Ids:
-    """Ids of special tokens, which no text has; texts do have the unknown one."""
+    """Ids of special tokens, except the token of unknown words."""
     unknown = _unknown_id(tokenizer)
     added = tokenizer.get_added_tokens_decoder()
     special = (number for number, token in added.items() if token.special)

@@ -1,7 +1,7 @@
-"""How fast this machine is, and which batch size is best on it.
+"""The throughput of this machine, and the best batch size on it.
 
-The first full batches of a model on a machine have several sizes in turn, and the fastest is kept
-on disk. Nothing is run for the sake of measuring, and no logit depends on the choice.
+The first full batches of a model on a machine try several sizes in turn; the fastest size is stored
+on disk. There are no extra runs, and no logit depends on the choice.
 """
 
 import contextlib
@@ -20,50 +20,51 @@ from resift.rerank.hints import warn
 from resift.settings import Settings, cache_folder
 
 BUDGETS = (TOKEN_BUDGET, 512, 256)
-"""Positions a batch, the usual first. Smaller ones suit small caches; larger ones never paid and
-take more memory (LOG.md)."""
+"""Positions in a batch, the default first. Smaller batches suit small CPU caches; larger ones were
+never faster and take more memory (LOG.md)."""
 
 BATCHES = 8
-"""Full batches that are timed of each size: about four calls of 100 candidates in all."""
+"""Full batches that are timed for each size: about four calls of 100 candidates in all."""
 
 MIN_SPEEDUP = 1.03
-"""Less than this over the usual size is noise."""
+"""A smaller speedup over the default size is noise."""
 
 KIND, CHOICES = "resift batch sizes", "choices"
-"""What the file holds."""
+"""Kind and key in the JSON file."""
 
 MAX_FILE_BYTES = 1 << 20
 MAX_CHOICES = 1000
-"""More than models and machines make; beyond that the oldest go."""
+"""The most choices in the file; the oldest are dropped."""
 
 _BEGINNING = json.dumps({"kind": KIND}, indent=1).rstrip("}\n").encode()
 
 
 class Throughput:
-    """How many tokens a second the machine reads, an average that forgets slowly."""
+    """Tokens per second, as an exponentially weighted average over batches."""
 
     def __init__(self) -> None:
         self._tokens, self._seconds = 1_000.0, 0.1  # a first guess
 
     def add(self, tokens: int, seconds: float) -> None:
-        """A batch of so many tokens took so long."""
+        """Add a batch of `tokens` that took `seconds`."""
         self._tokens = 0.98 * self._tokens + tokens
         self._seconds = 0.98 * self._seconds + seconds
 
     def tokens(self, seconds: float) -> float:
-        """How many tokens are read in so long."""
+        """The tokens that are read in `seconds`."""
         return seconds * self._tokens / self._seconds
 
     def seconds(self, tokens: int) -> float:
-        """How long so many tokens take."""
+        """The seconds that `tokens` take."""
         return tokens * self._seconds / self._tokens
 
 
 class Tuning:
-    """The batch size of one model on one machine; used by one thread, the engine's worker.
+    """The batch size of one model on one machine; for one thread, the engine's worker.
 
-    Choices are kept in `file` by `key`; None keeps none. A file of another kind is left as it is,
-    with a warning. Where the folder cannot be written the next process measures again.
+    The choice is stored in `file` under `key`, or not at all without a file. A file of another kind
+    is not touched, and gives a warning. If the file cannot be written, the next process measures
+    again.
     """
 
     def __init__(self, key: str, file: Path | None) -> None:
@@ -81,15 +82,15 @@ class Tuning:
 
     @property
     def token_budget(self) -> int:
-        """Positions of the next batch: the chosen size, or the one that was timed least."""
+        """Positions of the next batch: the chosen size, or the size with the fewest timings."""
         if self._choice is not None:
             return self._choice
         return BUDGETS[min(range(len(BUDGETS)), key=lambda number: len(self._speeds[number]))]
 
     def add(self, lengths: Sequence[int], padded: int, seconds: float) -> None:
-        """A batch of rows of so many tokens, padded to `padded` each, took so long.
+        """Add a batch of rows of these `lengths`, each padded to `padded`, that took `seconds`.
 
-        A batch that had room for another row does not count.
+        A batch with room for another row does not count.
         """
         budget = self.token_budget
         if self._choice is not None or (len(lengths) + 1) * padded <= budget:
@@ -104,24 +105,24 @@ class Tuning:
         is_usual = fastest < MIN_SPEEDUP * medians[0]
         self._choice = BUDGETS[0 if is_usual else medians.index(fastest)]
         if self._file is not None:
-            with contextlib.suppress(OutputError, ValueError):  # or it is measured again
+            with contextlib.suppress(OutputError, ValueError):  # the next process measures again
                 _write(self._file, self._key, self._choice)
 
 
-def open_tuning(settings: Settings, decisive: str) -> Tuning:
-    """The batch size for what decides a logit, this machine and the settings' number of threads."""
+def open_tuning(settings: Settings, logits_key: str) -> Tuning:
+    """The tuning for a model and runtime, this processor and the number of threads."""
     threads = settings.threads or cores()
-    return Tuning(f"{decisive}, {processor()}, {threads} threads", tuning_file(settings))
+    return Tuning(f"{logits_key}, {processor()}, {threads} threads", tuning_file(settings))
 
 
 def tuning_file(settings: Settings) -> Path | None:
-    """The file of choices in the user's cache folder, where there is one."""
+    """The file of choices in the user's cache folder; None without a cache folder."""
     folder = cache_folder(settings)
     return folder and folder / "batch-sizes.json"
 
 
 def processor() -> str:
-    """The processor's name, which decides beside model, runtime and threads."""
+    """The processor's name."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -130,7 +131,7 @@ def processor() -> str:
 
 
 def _read(file: Path) -> dict[str, int]:
-    """Choices by key; none where there is no file. Raises `ValueError` for another kind of file."""
+    """Choices by key; empty without a file. Raises `ValueError` for another kind of file."""
     try:
         content = read_regular(file, MAX_FILE_BYTES)
     except OSError as error:
@@ -150,9 +151,9 @@ def _read(file: Path) -> dict[str, int]:
 
 
 def _write(file: Path, key: str, size: int) -> None:
-    """Add a choice to the file, which readers see as it was before or after.
+    """Add a choice to the file, atomically.
 
-    Of two processes that write at once one choice is lost, and measured again.
+    If two processes write at once, one choice is lost and measured again.
     """
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Values of any library as plain Python: a number, a whole number, a text, or None.
+"""Values of any library as plain Python types: a number, a whole number, a text, or None.
 
 Callers' values come from numpy, pandas, Arrow, torch, JSON and databases. Hits and receipts hold
-what is returned here, so that they compare, pickle and print as plain Python does.
+plain Python types, so that they compare, pickle and print in the usual way.
 """
 
 import math
@@ -9,15 +9,15 @@ import operator
 
 import numpy as np
 
-_MISSING = ("NAType", "NaTType")  # pandas' own, which are no floats
+_MISSING = ("NAType", "NaTType")  # pandas' types, which are not floats
 
 
 def number(value: object, *, text: bool = False) -> float | None:
     """A finite number of any kind: Decimal, Fraction, a scalar or 0-d array of any library.
 
-    None for what is not a number; a boolean is not one. With `text`, a string like "1.5" is one.
+    None for anything else, booleans included. With `text`, a string like "1.5" is a number.
     """
-    value = _unwrapped(value)
+    value = _unwrap(value)
     if isinstance(value, str):
         if not text or "_" in value:
             return None
@@ -32,7 +32,7 @@ def number(value: object, *, text: bool = False) -> float | None:
 
 def whole(value: object, *, text: bool = False) -> int | None:
     """A whole number, such as 3 or 3.0; None for anything else. `text` as in `number`."""
-    value = _unwrapped(value)
+    value = _unwrap(value)
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return int(operator.index(value))
     if isinstance(value, str) and text and value.strip().isdecimal():
@@ -43,7 +43,7 @@ def whole(value: object, *, text: bool = False) -> int | None:
 
 def truth(value: object) -> bool | None:
     """A boolean of any library; None for anything else, numbers and strings included."""
-    value = _unwrapped(value)
+    value = _unwrap(value)
     return bool(value) if isinstance(value, bool | np.bool_) else None
 
 
@@ -62,13 +62,13 @@ def is_text(text: str) -> bool:
 
 
 def is_missing(value: object) -> bool:
-    """Whether a value means "missing": None, NaN, pandas' NA and NaT."""
+    """Whether a value is None, NaN, or NA or NaT of pandas."""
     if value is None or type(value).__name__ in _MISSING:
         return True
     return isinstance(value, float | np.floating) and math.isnan(value)
 
 
-def _unwrapped(value: object) -> object:
+def _unwrap(value: object) -> object:
     """The value in a scalar or 0-d array of numpy, torch and similar libraries."""
     if isinstance(value, str | int | float):
         return value

@@ -1,8 +1,8 @@
-"""A text's tokens, a window of characters at a time: no more of it is tokenised than is wanted.
+"""A text's tokens, one window of characters at a time, and no more of them than needed.
 
-A window is used up to the start of a word, as the tokenizer's own pre-tokenizer sees words,
-and the next window begins there. So the tokens are those of the whole text, whether it has spaces
-or not, and neither time nor memory grows with it. Knows no model and no limit on tokens.
+A window ends at the start of a word, as the tokenizer's pre-tokenizer splits words, and the next
+window begins there. So the tokens are the same as those of the whole text, with or without spaces,
+and memory does not grow with its length. Knows no model and no limit on tokens.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,21 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 WINDOW = 8_192
-"""Characters that are tokenised at once. A tokenizer takes a millisecond for a thousand, and some
-200 bytes for each. A longer word is cut here, or is one unknown token altogether."""
+"""Characters that are tokenised at once. A tokenizer takes a millisecond and some 200 kB for a
+thousand. A longer word is cut, or is one unknown token."""
 
 Ids = NDArray[np.int64]
 
 Wanted = Literal["beginning", "count", "all"]
-"""What of a long text: the tokens of its beginning, the number of the rest too, or all tokens."""
+"""Of a long text: the tokens of its beginning, the number of the others too, or all tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextTokens:
-    """A text's own tokens: the ids of the first, ``(n,)``, and how many follow.
+    """A text's tokens without special ones: the first ids, ``(n,)``, and how many more follow.
 
-    `ends` are the characters of the text after each of `ids`, ascending, None where not known.
-    Where `counted` is False the text goes on, and more than `rest` tokens follow.
+    `ends` has for each id the character of the text at which it ends, ascending; None if not known.
+    Without `counted`, more than `rest` tokens follow.
     """
 
     ids: Ids
@@ -37,7 +37,7 @@ class TextTokens:
 
     @property
     def total(self) -> int:
-        """Tokens of the whole text; at least so many where they were not `counted`."""
+        """Tokens of the whole text; without `counted` a lower bound."""
         return len(self.ids) + self.rest
 
 
@@ -45,8 +45,8 @@ class TextTokens:
 class Reader:
     """Tokenises texts window by window.
 
-    `encode` gives a string's tokens, as the tokenizers package does. `longest_added` is the length
-    of the longest added token, and `skips_spaces` says that there are no tokens for spaces.
+    `encode` returns the encoding of the tokenizers package. `longest_added` is the length of the
+    longest added token; `skips_spaces` says that the tokenizer has no tokens for spaces.
     """
 
     encode: Callable[[str], Any]
@@ -54,9 +54,9 @@ class Reader:
     skips_spaces: bool
 
     def read(self, text: str, max_tokens: int, wanted: Wanted) -> Iterator[TextTokens | None]:
-        """The text's tokens come last; before them None after each window, to check a deadline.
+        """None after each window, so that a caller can check its deadline; then the tokens.
 
-        `ids` has more than `max_tokens` of them, unless the text has fewer.
+        `ids` has over `max_tokens` entries, unless the text has fewer.
         """
         ids, ends = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         read = rest = 0
@@ -77,7 +77,7 @@ class Reader:
     def _windows(self, text: str, first: int) -> Iterator[tuple[Ids, Ids]]:
         """(ids, ends) of windows in order; the first is of `first` characters."""
         at, size = 0, first
-        inside = False  # a word whose tokens were given already; its last character is read again
+        inside = False  # in a word whose tokens are out; this window begins with its last character
         while at < len(text):
             end = min(at + size, len(text))
             window = text[at:end]
@@ -98,7 +98,7 @@ class Reader:
         self, part: "_TextSlice", begin: int, length: int, size: int
     ) -> tuple[int, int, bool]:
         """(end token, characters to go forward, whether inside a word) of a window."""
-        if begin == len(part.ids):  # nothing, or nothing but the rest of a word
+        if begin == len(part.ids):  # empty, or only the rest of a word
             return begin, length - bool(begin), bool(begin)
         if stop := part.border(begin, length - self.longest_added):
             return stop, part.start(stop), False
@@ -110,13 +110,13 @@ class Reader:
             return 0, 0, False
         if stop := part.border(begin, length):
             return stop, part.start(stop), False
-        unknown = len(part.ids) == 1  # it stays one token however long it is
+        unknown = len(part.ids) == 1  # it stays one token, whatever follows
         return len(part.ids), length - unknown, unknown
 
 
 @dataclass(frozen=True, slots=True)
 class _TextSlice:
-    """A window's tokens, the word of each, and its first and last character."""
+    """A window's tokens, and for each its word, first and last character."""
 
     window: str
     ids: Ids
@@ -133,21 +133,21 @@ class _TextSlice:
         return self.ids[begin:end], stops + at
 
     def continued(self) -> int:
-        """How many tokens belong to the word in which this window begins."""
+        """How many tokens belong to the word that this window begins in."""
         if not self.words or self.offsets[0][0]:
             return 0
         first = self.words[0]
         return next((n for n, word in enumerate(self.words) if word != first), len(self.words))
 
     def start(self, token: int) -> int:
-        """Where a token's word begins, with the spaces before it: some tokenizers read them too."""
+        """Where a token's word begins, with the spaces before it, which some tokenizers read."""
         start, before = self.offsets[token][0], self.offsets[token - 1][1]
         while start > before and self.window[start - 1].isspace():
             start -= 1
         return start
 
     def border(self, begin: int, last: int) -> int:
-        """The last token that begins a word at character `last` or before; 0 where none does."""
+        """The last token that begins a word at character `last` or before; 0 if there is none."""
         words, offsets = self.words, self.offsets
         for token in range(len(words) - 1, max(begin, 1) - 1, -1):
             begins = words[token] != words[token - 1] and 0 < offsets[token][0] <= last

@@ -1,7 +1,7 @@
-"""The loop: take the next batch → run a stage → scatter → advance. One thread for all callers.
+"""The loop: next batch → run a stage → scatter results → advance. One thread for all callers.
 
-It takes the call that was served least, fills the batch with documents of the others, and lets
-each call advance stage by stage. Knows no texts.
+A batch begins with the call that was served least and is filled up with documents of other calls.
+Each call advances stage by stage. Knows no texts.
 """
 
 import time
@@ -22,22 +22,22 @@ from resift.rerank.state import DocumentState
 from resift.rerank.tuning import Throughput, Tuning
 
 IDLE_S = 1.0
-"""A worker with nothing to do ends after this time; the next call starts another."""
+"""An idle thread ends after this time; the next call starts another."""
 
 CLOSED = "this reranker was closed; open another one with Reranker(…)"
 
-BATCHES_LEFT = 4
-"""A batch takes at most this part of the time that a caller has left."""
+MIN_BATCHES = 4
+"""The remaining time of a caller has to suffice for so many batches."""
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(slots=True, eq=False)
 class _Pair:
-    """A document in a batch, with all that it needs: its caller may leave meanwhile.
+    """A document in a batch. It has copies of what it needs, since its caller may leave.
 
-    `logit` and `states` are those of the stage before, and then of the stage that ran, at
-    `positions` positions. `fault` is why it gave no logit.
+    `logit` and `states` are first those of the stage before and then those of the stage that ran,
+    padded to `positions`. `failure` says why the stage gave no logit.
     """
 
     request: Request
@@ -46,11 +46,11 @@ class _Pair:
     states: TokenStates | None
     mean: Floats | None = None
     positions: int = 0
-    fault: str | None = None
+    failure: str | None = None
 
 
 class Worker(BackgroundThread):
-    """Runs requests of all threads in batches, in a thread of its own while there are any."""
+    """Runs the requests of all threads in batches, in one background thread."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Worker(BackgroundThread):
         self._requests: list[Request] = []
 
     def run(self, request: Request) -> None:
-        """Sleep until a request is done or its deadline ends. Raises as `submit` does."""
+        """Sleep until a request is done or its deadline is over. Raises as `submit` does."""
         try:
             self.submit(request)
             request.deadline.wait()
@@ -83,10 +83,10 @@ class Worker(BackgroundThread):
             self.leave(request)
 
     def submit(self, *requests: Request) -> None:
-        """Queue requests, all or none; their deadlines are told when they are done.
+        """Queue requests, all or none; the worker calls `Deadline.finish` when one is done.
 
-        The caller has to `leave` then. Raises `Overloaded` where too much is waiting already,
-        `RuntimeFailure` where no thread can be started and `RerankerClosed` after `close`.
+        The caller has to call `leave` afterwards. Raises `Overloaded` if too much work is waiting,
+        `RuntimeFailure` if no thread can be started, and `RerankerClosed` after `close`.
         """
         with self._changed:
             if self._closed:
@@ -104,7 +104,7 @@ class Worker(BackgroundThread):
             self._changed.notify()
 
     def close(self) -> None:
-        """All that wait get an error, and the thread ends after its batch."""
+        """Fail all requests with `RerankerClosed`; the thread ends after its batch."""
         with self._changed:
             if self._closed:
                 return
@@ -118,7 +118,7 @@ class Worker(BackgroundThread):
         del self._model  # only the thread reads it
 
     def leave(self, request: Request) -> None:
-        """Work on the request no longer, done or not."""
+        """Remove a request, done or not."""
         with self._changed:
             if request in self._requests:
                 self._requests.remove(request)
@@ -131,7 +131,7 @@ class Worker(BackgroundThread):
     def _loop(self) -> None:
         while True:
             with self._changed:
-                pairs = self._take()
+                pairs = self._next_batch()
                 if not pairs:
                     if self._closed or (not self._changed.wait(IDLE_S) and not self._requests):
                         self._thread = None
@@ -148,9 +148,9 @@ class Worker(BackgroundThread):
             self._scatter(pairs)
 
     def _measure(self, pairs: Sequence[_Pair], seconds: float) -> None:
-        """Count a batch's time. Later stages read states: they take time and read no tokens.
+        """Add a batch to the throughput. Later stages take time, but read states and no tokens.
 
-        Documents whose states were precomputed do not count.
+        Documents with precomputed states do not count.
         """
         lengths = [len(pair.document.row.ids) for pair in pairs if not pair.document.precomputed]
         if not lengths:
@@ -161,8 +161,8 @@ class Worker(BackgroundThread):
         if is_first and self._tuning is not None:
             self._tuning.add(lengths, padded_length(max(lengths)), seconds)
 
-    def _take(self) -> list[_Pair]:
-        """The next batch: the request that was served least, filled up with rows of the others."""
+    def _next_batch(self) -> list[_Pair]:
+        """The next batch: rows of the request that was served least, then of others."""
         ready = sorted(
             (request for request in self._requests if request.waiting and self._has_room(request)),
             key=lambda request: request.served,
@@ -172,26 +172,26 @@ class Worker(BackgroundThread):
         first, *others = ready
         batch_key, lengths = first.batch_key, first.lengths()
         longest = padded_length(lengths[0])
-        budget = self._token_budget(first.deadline.left_s)
+        budget = self._token_budget(first.deadline.remaining_s)
         room = max(budget // longest, 1)
-        pairs = _taken(first, slice(0, first_batch(lengths, budget)), longest)
+        pairs = _start(first, slice(0, first_batch(lengths, budget)), longest)
         for request in others:
             if len(pairs) >= room:
                 break
             if request.batch_key == batch_key:
                 part = fill(request.lengths(), longest, room - len(pairs))
-                pairs.extend(_taken(request, part, longest))
+                pairs.extend(_start(request, part, longest))
         return pairs
 
-    def _token_budget(self, left_s: float | None) -> int:
-        """Positions of a batch; fewer where time is short, so that more batches get done in it."""
+    def _token_budget(self, remaining_s: float | None) -> int:
+        """Positions of a batch; fewer when time is short, so that some batches finish in time."""
         budget = TOKEN_BUDGET if self._tuning is None else self._tuning.token_budget
-        if left_s is None:
+        if remaining_s is None:
             return budget
-        return min(budget, int(self.throughput.tokens(left_s) / BATCHES_LEFT))
+        return min(budget, int(self.throughput.tokens(remaining_s) / MIN_BATCHES))
 
     def _has_room(self, request: Request) -> bool:
-        """Whether the states of a portion fit beside those of other requests; counts them then."""
+        """Whether the states of a portion fit beside those of other requests; reserves memory."""
         if not request.held_tokens:
             needed = request.portion_tokens * self._model.state_bytes
             held = sum(queued.held_tokens * self._model.state_bytes for queued in self._requests)
@@ -201,10 +201,7 @@ class Worker(BackgroundThread):
         return True
 
     def _run(self, stage: Stage, pairs: Sequence[_Pair]) -> None:
-        """Run pairs as one batch; a batch that fails is run again pair by pair.
-
-        So only the pair at fault is lost, whichever call it is of.
-        """
+        """Run pairs as one batch. If it fails, run each pair alone, so that only bad pairs fail."""
         positions = padded_length(max(len(pair.document.row.ids) for pair in pairs))
         try:
             batch = self._batch(pairs, positions)
@@ -212,7 +209,7 @@ class Worker(BackgroundThread):
         except RuntimeFailure as error:
             for pair in pairs:
                 if len(pairs) == 1:
-                    pair.fault = str(error)
+                    pair.failure = str(error)
                 else:
                     self._run(stage, [pair])
             return
@@ -220,17 +217,17 @@ class Worker(BackgroundThread):
         for number, (pair, logit) in enumerate(zip(pairs, logits, strict=True)):
             pair.logit, pair.positions = float(logit), positions
             if not np.isfinite(logit):
-                pair.fault = "the model gave no finite logit"
+                pair.failure = "the model gave no finite logit"
             if out.means is not None:
                 pair.mean = out.means[number]
-            is_needed = not is_last or pair.document.digest  # by the next stage, or by a cache
+            is_needed = not is_last or pair.document.digest  # by the next stage or the cache
             if out.states is None or not is_needed:
                 pair.states = None
             elif out.states is not batch.states:  # else nothing was encoded
                 pair.states = out.states[number, : len(pair.document.row.ids)].copy()
 
     def _batch(self, pairs: Sequence[_Pair], positions: int) -> Batch:
-        """What a stage reads of pairs; a query's states are computed with its first batch."""
+        """The input of a stage. A query's states are computed with its first batch."""
         queries = []
         for pair in pairs:
             request = pair.request
@@ -238,12 +235,12 @@ class Worker(BackgroundThread):
                 request.query_states = self._model.query_states(request.query)
             queries.append(request.query_states)
         rows = [pair.document.row for pair in pairs]
-        states = _padded([pair.states for pair in pairs], positions)
+        states = _pad_states([pair.states for pair in pairs], positions)
         logits = np.array([pair.logit for pair in pairs], np.float32)
         return Batch(rows, queries, states, None if states is None else logits)
 
     def _scatter(self, pairs: Sequence[_Pair]) -> None:
-        """Write results to their documents, and wake the callers whose requests are done."""
+        """Write results to the documents, and wake the callers whose requests are done."""
         with self._changed:
             for pair in pairs:
                 request, document = pair.request, pair.document
@@ -251,17 +248,17 @@ class Worker(BackgroundThread):
                     continue
                 if pair.mean is not None:
                     document.mean = pair.mean
-                if pair.fault is None:
+                if pair.failure is None:
                     self._cache_states(document, pair.states)
                     request.add_logit(document, pair.logit, pair.states, pair.positions)
                 else:
-                    request.fail(document, pair.fault)
+                    request.fail(document, pair.failure)
             for request in {pair.request for pair in pairs}:
                 if not request.closed and request.advance():
                     self._finish(request)
 
     def _cache_states(self, document: DocumentState, states: TokenStates | None) -> None:
-        """Remember a document's states when they were computed first."""
+        """Put a document's states into the cache when they are first computed."""
         digest, document.digest = document.digest, b""
         if self._state_cache is None or not digest or states is None or document.encoded is None:
             return
@@ -277,21 +274,21 @@ class Worker(BackgroundThread):
         request.error = error
         request.finished = True
         self._requests.remove(request)
-        request.deadline.done()
+        request.deadline.finish()
 
 
-def _taken(request: Request, part: slice, positions: int) -> list[_Pair]:
-    documents = request.take(part) if part.stop > part.start else []
+def _start(request: Request, part: slice, positions: int) -> list[_Pair]:
+    documents = request.start(part) if part.stop > part.start else []
     request.served += len(documents) * positions
     return [_Pair(request, document, document.logit, document.states) for document in documents]
 
 
-def _padded(states: Sequence[TokenStates | None], positions: int) -> TokenStates | None:
-    """States of rows between stages → ``(rows, positions, dim)``; None before the first stage."""
-    known = [row_states for row_states in states if row_states is not None]
-    if len(known) != len(states) or not known:
+def _pad_states(states: Sequence[TokenStates | None], positions: int) -> TokenStates | None:
+    """States of rows → ``(rows, positions, dim)``; None before the first stage."""
+    present = [row_states for row_states in states if row_states is not None]
+    if len(present) != len(states) or not present:
         return None
-    batch = np.zeros((len(known), positions, known[0].shape[1]), known[0].dtype)
-    for number, row_states in enumerate(known):
+    batch = np.zeros((len(present), positions, present[0].shape[1]), present[0].dtype)
+    for number, row_states in enumerate(present):
         batch[number, : len(row_states)] = row_states
     return batch

@@ -1,4 +1,4 @@
-"""One search call: its arguments, its time, and what it left out."""
+"""One search call: its arguments, its clock, and its omissions."""
 
 import asyncio
 import logging
@@ -28,32 +28,32 @@ _MISTAKES = (
     ImportError,  # includes a missing extra
     SyntaxError,
     NotImplementedError,
-    IndexMismatch,  # the vectors of another embedder: waiting does not help
-    VersionGone,  # `Index` reads the newest version instead
+    IndexMismatch,  # another embedder's vectors: no later call will succeed either
+    VersionGone,  # `Index` then reads the newest version
 )
 
 
 class Late(Exception):
-    """The budget ended before something was ready. Never leaves `resift.search`."""
+    """The budget ended before something was ready. Caught within `resift.search`."""
 
 
 class Clock:
-    """Milliseconds by stage, and what is left of a budget. It starts when it is made."""
+    """Times the stages of a call, and its budget, from the creation of the object."""
 
     def __init__(self, budget_ms: float | None = None) -> None:
-        """None and infinity are no limit. Raises `InputError` for a value that is no budget."""
+        """None and infinity mean no limit. Raises `InputError` for an invalid budget."""
         self._start = time.perf_counter()
         self._budget_ms = checked_budget(budget_ms)
         self._cancelled: Future[None] = Future()
         self.timings_ms: dict[str, float] = {}
 
     @property
-    def bounded(self) -> bool:
+    def is_bounded(self) -> bool:
         """Whether there is a budget."""
         return self._budget_ms is not None
 
     def cancel(self) -> None:
-        """End the budget now, because the caller has gone: every wait returns at once."""
+        """End the budget because the caller has gone: every wait returns at once."""
         self._cancelled.set_result(None)
 
     @contextmanager
@@ -64,19 +64,19 @@ class Clock:
         self.timings_ms[name] = (time.perf_counter() - start) * 1000
 
     def timings(self, more: Mapping[str, float] | None = None) -> dict[str, float]:
-        """Milliseconds by stage so far, those in `more`, and in total."""
+        """Milliseconds by stage so far, those in `more`, and the total."""
         return self.timings_ms | dict(more or {}) | {"total": self._elapsed_ms()}
 
-    def left_ms(self) -> float | None:
-        """What is left of the budget; None where there is no limit."""
+    def remaining_ms(self) -> float | None:
+        """The rest of the budget, negative after its end; None without a limit."""
         if self._cancelled.done():
             return 0.0
         return None if self._budget_ms is None else self._budget_ms - self._elapsed_ms()
 
     def wait(self, job: "Future[T]", event: str, grace_ms: float = 0.0) -> T:
-        """The result of a job, or the error that it raised.
+        """The result of a job; raises its error.
 
-        Raises `Late` ("time was up before `event`") once the budget and `grace_ms` have passed.
+        Raises `Late` ("time was up before `event`") after the budget and `grace_ms`.
         """
         self.wait_for([job], grace_ms=grace_ms)
         if not job.done():
@@ -84,7 +84,7 @@ class Clock:
         return job.result()
 
     def wait_to_open(self, stage: str, job: "Future[T]", event: str) -> T:
-        """`wait` for something that is usually open already: timed only where it was not."""
+        """`wait` for a component; adds the time as `stage` unless the job is done already."""
         if job.done():
             return job.result()
         with self.stage(stage):
@@ -98,11 +98,11 @@ class Clock:
         first: bool = False,
         grace_ms: float = 0.0,
     ) -> None:
-        """Return when all jobs (or the `first`) are done, or `share` of what is left has passed."""
-        left_ms = self.left_ms()
+        """Wait until all jobs (or the `first`) are done, for `share` of the remaining time."""
+        remaining_ms = self.remaining_ms()
         end = None
-        if left_ms is not None:
-            seconds = max(left_ms * share + grace_ms, 0.0) / 1000
+        if remaining_ms is not None:
+            seconds = max(remaining_ms * share + grace_ms, 0.0) / 1000
             end = time.perf_counter() + min(seconds, threading.TIMEOUT_MAX)
         pending = {job for job in jobs if not job.done()}
         if first and len(pending) < len(jobs):
@@ -119,7 +119,7 @@ class Clock:
 
 
 class Omissions:
-    """What one search left out and why, in order, and whether it may still make requests."""
+    """The omissions of one search with their reasons, and its limit on requests."""
 
     def __init__(self, max_requests: int | None = None) -> None:
         self._max_requests = max_requests
@@ -128,23 +128,23 @@ class Omissions:
 
     @property
     def are_requests_limited(self) -> bool:
-        """Whether requests are counted, so that reads have to take turns."""
+        """Whether there is a limit, so that reads must run one after another."""
         return self._max_requests is not None
 
     def may_read(self, requests: int, what: str) -> bool:
-        """Whether `what` may be read after `requests` were made; noted where it may not."""
+        """Whether `what` may be read after `requests`; if not, notes the omission."""
         if self._max_requests is None or requests < self._max_requests:
             return True
         self._skipped.append(what)
         return False
 
     def note(self, reason: str) -> None:
-        """Add a reason why something is missing."""
+        """Add the reason of an omission."""
         self._reasons.append(reason)
 
     @property
     def reason(self) -> str | None:
-        """All reasons in one line; None where nothing is missing."""
+        """All reasons in one line; None without omissions."""
         reasons = list(self._reasons)
         if self._skipped:
             missing = ", ".join(self._skipped)
@@ -154,10 +154,10 @@ class Omissions:
 
 @dataclass(frozen=True, slots=True)
 class SearchCall:
-    """What one call of `Index.search` hands from stage to stage.
+    """One call of `Index.search`, as its stages see it.
 
-    `notes` go to the receipt. `loop` is the event loop of an `Index.asearch`, which a reranker with
-    `arank` runs in.
+    `notes` go to the receipt. `loop` is the event loop of `Index.asearch`; a reranker with `arank`
+    runs in it.
     """
 
     query: str
@@ -169,12 +169,12 @@ class SearchCall:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether a component failed at its work, so that the search goes on without it.
+    """Whether the search continues without the component that raised `error`.
 
-    True for what resift raises for models, servers and stores, for a query that is too long for
-    the model, and for any other `Exception` of a custom embedder or reranker. False for what only
-    a mistake in code or in the installation raises, for an argument that no call can use, for a
-    warning that was made an error, and for what is no `Exception` (Ctrl-C).
+    True for errors of resift about models, servers and stores, for a query that is too long for the
+    model, and for most errors of a custom embedder or reranker. False for errors that point to a
+    mistake in code or in the installation, for invalid arguments, for warnings that filters turned
+    into errors, and for anything that is not an `Exception` (Ctrl-C).
     """
     if isinstance(error, QueryError):
         return True
@@ -182,7 +182,7 @@ def is_outage(error: BaseException) -> bool:
 
 
 def outage_reason(component: str, error: BaseException) -> str:
-    """Log the failure with its traceback to ``resift``; return the reason for the receipt."""
+    """Log a failure with its traceback to ``resift``; return the reason for the receipt."""
     _LOG.warning("%s failed; the search goes on without it", component, exc_info=error)
     message = " ".join(str(error).split()) or "no message"
     if isinstance(error, QueryError):

@@ -1,7 +1,7 @@
-"""What a search needs to have open: a version, an embedder, a reranker. Each is opened once.
+"""The components of a search: a version, an embedder, a reranker. Each is opened once.
 
-Nothing here waits. Each component is a future, so a caller with a budget can leave, and the next
-one finds what was opened meanwhile.
+Components are futures. A search whose budget ends stops waiting, and the component opens in the
+background for the next search.
 """
 
 import threading
@@ -27,17 +27,17 @@ from resift.search.options import Mode
 from resift.settings import Settings
 from resift.types import Candidate, Ranking
 
-_READS = 32  # reads of the index at once; the rest wait
+_READS = 32  # concurrent reads of the index
 _OPENINGS = 8
 _LOADINGS = 4
 
 
 class Ranker(Protocol):
-    """A second stage: what a search calls of a reranker.
+    """The protocol of a second stage, such as `Reranker`.
 
-    `rank` also gets `exact`, `tolerance`, `fusion_weight`, `min_score` and `abstain_below`, but
-    only those that the caller of a search sets. `search.call.is_outage` says which of its errors
-    a search survives. `Index.asearch` awaits `arank`, with the same arguments, where there is one.
+    `rank` also gets those of `exact`, `tolerance`, `fusion_weight`, `min_score` and `abstain_below`
+    that the caller of a search sets. `search.call.is_outage` decides which of its errors end a
+    search. `Index.asearch` awaits `arank`, with the same arguments, if the object has it.
     """
 
     def rank(
@@ -54,10 +54,10 @@ class Ranker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """What one search works with; `background` runs what reads the index.
+    """The components of one search; `background` runs its reads of the index.
 
-    `embedder` is None where no vector is needed. `reranker` is a `Ranker`, or the model whose
-    precomputed states a first stage alone reads; None where there is neither.
+    `embedder` is None if no vector is needed. `reranker` is a `Ranker`; for `Index.retrieve` it is
+    the `Precomputer` whose states are read. None without either.
     """
 
     snapshot: "Future[Snapshot]"
@@ -93,7 +93,7 @@ class ComponentLoader:
 
     @cached_property
     def settings(self) -> Settings:
-        """The given ones, or those of the environment."""
+        """The caller's settings, or those of the environment."""
         return self._given_settings or Settings.load()
 
     @cached_property
@@ -102,7 +102,7 @@ class ComponentLoader:
         return Versions(locate(self._uri, self.settings.storage))
 
     def components(self, mode: Mode, rerank: bool) -> Components:
-        """Start to open all that a search needs, at once."""
+        """Start to open all components of a search."""
         with self._lock:
             return Components(
                 self.snapshot(),
@@ -112,7 +112,7 @@ class ComponentLoader:
             )
 
     def load(self, mode: Mode, rerank: bool) -> None:
-        """Wait until libraries and models are loaded; nothing of the index is read."""
+        """Load libraries and models, and wait for them; reads nothing of the index."""
         jobs: list[Future[Any]] = [self._libraries.job()]
         jobs += [self.embedder(None)] if mode != "lexical" else []
         jobs += [self.reranker()] if rerank else []
@@ -120,7 +120,7 @@ class ComponentLoader:
             job.result()
 
     def snapshot(self) -> "Future[Snapshot]":
-        """The version that is searched; looked up again where its notes may be out of date."""
+        """The open version; looked up again if its notes may be out of date."""
         with self._lock:
             job = self._snapshot.job()
             if job.done() and not job.exception() and job.result().should_reload:
@@ -128,12 +128,12 @@ class ComponentLoader:
             return self._snapshot.job()
 
     def embedder(self, version: Version | None) -> "Future[Embedder]":
-        """The given embedder, the one that the settings name, or the one that made `version`."""
+        """The caller's embedder, the one in the settings, or the one that made `version`."""
         if self._given_embedder is not None:
             return ready(self._given_embedder)
         name = self.settings.embedder
-        # Never a URL or a folder: an index that somebody else made must not choose where this
-        # machine sends its queries, nor what it loads.
+        # Never a URL or a folder: an index of somebody else must not decide where this machine
+        # sends its queries or which files it loads.
         if not name and version is not None and version.embedder in (BUNDLED, WORDLLAMA):
             name = version.embedder
         with self._lock:
@@ -144,19 +144,19 @@ class ComponentLoader:
             return self._embedders[name].job()
 
     def reranker(self) -> "Future[Ranker]":
-        """The given reranker, or the one that the settings name."""
+        """The caller's reranker, or the one in the settings."""
         if self._given_reranker is not None:
             return ready(self._given_reranker)
         return self._reranker.job()
 
     def forget_version(self) -> None:
-        """Let the next search look for the newest version; models stay."""
+        """Let the next search look for the newest version; models stay loaded."""
         with self._lock:
             self._version: Shared[Choice] = Shared(self._choose_version)
             self._snapshot: Shared[Snapshot] = Shared(self._open_snapshot)
 
     def forget_models(self) -> None:
-        """Release the models that were loaded here; the next search loads them again."""
+        """Release the models that this object loaded; the next search loads them again."""
         with self._lock:
             loaded, self._loaded = self._loaded, []
             self._embedders: dict[str | None, Shared[Embedder]] = {}
@@ -165,19 +165,19 @@ class ComponentLoader:
             reranker.close()
 
     def _query_embedder(self) -> "Future[Embedder]":
-        """Fails with `IndexMismatch` where the index has the vectors of another embedder."""
+        """The embedder; its future raises `IndexMismatch` if another embedder made the index."""
 
-        def checked(version: Version, embedder: Embedder) -> "Future[Embedder]":
+        def check(version: Version, embedder: Embedder) -> "Future[Embedder]":
             check_embedder(self.versions.location, version, embedder.fingerprint)
             return ready(embedder)
 
-        def matching(choice: Choice) -> "Future[Embedder]":
+        def open_matching(choice: Choice) -> "Future[Embedder]":
             version = choice.version
-            return then(self.embedder(version), lambda embedder: checked(version, embedder))
+            return then(self.embedder(version), lambda embedder: check(version, embedder))
 
         if self._given_embedder is not None or self.settings.embedder:
-            self.embedder(None)  # does not depend on the version: starts to load at once
-        return then(self._version.job(), matching)
+            self.embedder(None)  # starts to load without waiting for the version
+        return then(self._version.job(), open_matching)
 
     def _choose_version(self) -> "Future[Choice]":
         def choose() -> Choice:
@@ -187,15 +187,15 @@ class ComponentLoader:
         return then(self._libraries.job(), lambda _: self._openings.run(choose))
 
     def _open_snapshot(self) -> "Future[Snapshot]":
-        def opened(choice: Choice) -> "Future[Snapshot]":
+        def open_snapshot(choice: Choice) -> "Future[Snapshot]":
             location, settings = self.versions.location, self.settings
             return self._openings.run(lambda: open_choice(location, settings, choice))
 
-        return then(self._version.job(), opened)
+        return then(self._version.job(), open_snapshot)
 
     def _load_reranker(self) -> "Future[Ranker]":
         def load_model() -> Ranker:
-            # Imported here: a search without reranking needs no model runtime.
+            # Here, because a search without reranking needs no model runtime.
             from resift.rerank.reranker import Reranker
 
             reranker = Reranker(settings=self.settings)

@@ -1,4 +1,4 @@
-"""Index: what users hold. It follows a source of documents and searches their passages."""
+"""`Index`, the public class: indexes the documents of a source and searches their passages."""
 
 import asyncio
 import os
@@ -46,16 +46,16 @@ from resift.types import DEPTH, Hit, Ranking
 
 _DAY_S = 86_400.0
 _KEEP_DAYS = 7.0
-_ASYNC_SEARCHES = 32  # at once; the rest wait
+_ASYNC_SEARCHES = 32  # concurrent ones
 
 T = TypeVar("T")
 
 
 class Index:
-    """A searchable index of documents in a folder or at an ``s3://`` URI. Threads may share one.
+    """A searchable index of documents, in a folder or at an ``s3://`` URI. Threads may share it.
 
-    A search reads the version that was the newest when this object first searched, last synced or
-    was last refreshed; `version` pins another one.
+    Searches read the version that was the newest at the first search, the last `sync` or the last
+    `refresh` of this object; `version` pins a version.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Index:
         embedder: Embedder | None = None,
         reranker: Ranker | None = None,
     ) -> None:
-        """Name an index; nothing is read or loaded before it is needed.
+        """Read or load nothing yet.
 
         Raises `InputError` and `SettingsError` for invalid arguments.
         """
@@ -100,7 +100,7 @@ class Index:
         self.close()
 
     def __reduce__(self) -> tuple[object, ...]:
-        """A pickle holds the name and the settings; the copy opens what it needs again."""
+        """A pickle holds the arguments; the copy opens the index again."""
         return self._open_again, ()
 
     def sync(
@@ -115,19 +115,19 @@ class Index:
     ) -> SyncReport:
         """Make the index hold what is below `source_uri`, and publish that as a new version.
 
-        `source_options` says how the source is read, and is stored with the index; None takes the
+        `source_options` says how to read the source, and is stored with the index; None means the
         options of the last sync. Any number of processes may sync at once. Versions that were
         replaced a week ago are deleted.
 
         With `token_states` the reranker precomputes the token states of every passage
         (`Reranker.precompute`). A search then computes only the query's states and the
-        cross-attention layers, with the same result. The report says how many bytes that takes.
-        Documents that were indexed without token states are read again.
+        cross-attention layers, with the same result. The report has the size of the states in
+        bytes. Documents that were indexed without token states are read again.
 
-        Raises `SourceError` or `StoreError` where one of the two cannot be reached, `UnsafeStore`
-        where the index's store loses writes, unless `allow_unsafe`, and `MassDeletion` where most
-        or all of the source's indexed documents would leave the index, unless `allow_deletes`. A
-        file that cannot be read is named in the report and does not affect the others.
+        Raises `SourceError` if the source cannot be read, `StoreError` if the index cannot be
+        written, `UnsafeStore` if the index's store loses writes (unless `allow_unsafe`), and
+        `MassDeletion` if most or all of the source's documents would be deleted from the index
+        (unless `allow_deletes`). The report names files that cannot be read.
         """
         self._refuse_pinned()
         check_sync(source_options, progress)
@@ -146,7 +146,7 @@ class Index:
         return report
 
     def source_options(self, source_uri: str) -> SourceOptions:
-        """The options of a source's last sync, or the default ones where there was none."""
+        """The options of a source's last sync, or the default ones."""
         versions = self._loader.versions
         uri = open_source(source_uri, self._loader.settings.storage).uri
         return last_source_options(versions, versions.newest(), uri)
@@ -159,7 +159,7 @@ class Index:
         token_states: bool = False,
         allow_deletes: bool = False,
     ) -> SyncPlan:
-        """What `sync` would do: documents, passages, seconds, requests. Writes nothing."""
+        """Estimate a `sync`: documents, passages, seconds, requests. Writes nothing."""
         check_sync(source_options)
         consent = SyncConsent(deletes=checked_flag("allow_deletes", allow_deletes))
         token_states = checked_flag("token_states", token_states)
@@ -186,21 +186,21 @@ class Index:
     ) -> Ranking:
         """Find the `top_n` passages that answer `query` best, among `depth` candidates.
 
-        `depth` is raised to `top_n` where that is more. `where` is a filter on passages
-        (`resift.index.table.where` describes the language). Once `max_requests` were made to the
-        object store, the result is what was found until then. `exact`, `tolerance`,
-        `fusion_weight`, `min_score` and `abstain_below` are as in `Reranker.rank`; where not all
-        candidates were read, `Ranking.abstained` is False.
+        `depth` is at least `top_n`. `where` is a filter on passages (`resift.index.table.where`
+        describes the language). After `max_requests` to the object store, the search makes no
+        others and ranks what it has. `exact`, `tolerance`, `fusion_weight`, `min_score` and
+        `abstain_below` are as in `Reranker.rank`; if some candidates were not read,
+        `Ranking.abstained` is False.
 
-        `budget_ms` counts from this call on and includes opening the index and loading models
-        (`load` does that beforehand). What is not ready in time is left out, and continues in the
-        background for the next call. None and infinity are no limit; 0 takes what is ready now. An
-        embedding server, a retriever or a reranker that fails is left out as well. The receipt is
-        then `partial` and says why.
+        `budget_ms` limits the whole call, including opening the index and loading models, which
+        `load` does beforehand. A component that is not ready in time is left out, and opens in the
+        background for the next call. None and infinity mean no limit; 0 uses only what is ready. A
+        failing embedding server, retriever or reranker is left out too. The receipt is then
+        `partial` and says why.
 
-        Raises `InputError` for invalid arguments (`QueryError` for the query), `IndexNotFound`
-        where no version, or not that one, was published, and the error of the retrievers where
-        none of them has an answer.
+        Raises `InputError` for invalid arguments (`QueryError` for the query), `IndexNotFound` if
+        the version, or any version, is missing, and the error of a retriever if no retriever has a
+        result.
         """
         clock = Clock(budget_ms)
         options = SearchOptions(
@@ -226,11 +226,11 @@ class Index:
         min_score: float | None = None,
         abstain_below: float | None = None,
     ) -> Ranking:
-        """`search` without blocking the event loop, in a thread; raises the same errors.
+        """`search` in a thread, without blocking the event loop; raises the same errors.
 
-        A task that is cancelled stops waiting at once, and stops its reranking where the reranker
-        has `arank`. A read of the index that has begun ends by itself. At most 32 searches run at
-        once; `budget_ms` includes the wait of the others.
+        Cancelling the task ends the call at once, and the reranking too if the reranker has
+        `arank`; a running read of the index continues to its end. At most 32 searches run at once;
+        `budget_ms` includes the wait of the others.
         """
         clock = Clock(budget_ms)
         options = SearchOptions(
@@ -256,8 +256,8 @@ class Index:
     ) -> Retrieved:
         """The `depth` candidates that `search` would rerank, with their texts and scores.
 
-        For another second stage, and to measure the first one. With `reranker`, candidates come
-        with what was precomputed for it. Raises as `search` does.
+        Use it with another second stage, or to measure the first one. With `reranker`, candidates
+        have the token states that it precomputed. Raises as `search` does.
         """
         options = SearchOptions(depth, depth, mode, where=where)
         query, clock = check_query(query), Clock()
@@ -271,31 +271,30 @@ class Index:
         return self._read(read)
 
     def load(self, mode: Mode = "hybrid", rerank: bool = True) -> None:
-        """Load the models that a search needs, so that the first one does not wait for them.
+        """Load the models of a search, so that the first search does not wait for them.
 
-        Reads nothing of the index. Raises `ModelError` for what cannot be loaded.
+        Reads nothing of the index. Raises `ModelError` if a model cannot be loaded.
         """
         self._loader.load(checked_mode(mode), checked_flag("rerank", rerank))
 
     def close(self) -> None:
-        """Release the open version and the models that were loaded; a later call opens them again.
+        """Release the open version and the loaded models; a later call opens them again.
 
-        An embedder or a reranker that was handed in stays as it is.
+        An embedder or reranker that was passed in is not closed.
         """
         self._loader.forget_version()
         self._loader.forget_models()
 
     def verify_citation(self, citation: Hit | Mapping[str, Any] | str) -> Verdict:
-        """Read the source of a hit again: does it still say the same?
+        """Read the source of a hit again, and check that it still has the same text.
 
-        A hit, or the same as JSON, is verified by its own text, position and ETag, whichever
-        version of the index it comes from. An id stands for the passage that has it in this
-        version.
+        A hit, or a hit as JSON, is verified by its text, position and ETag, independently of the
+        version of the index. An id is that of a passage in this version.
         """
         return self.verify_citations([citation])[0]
 
     def verify_citations(self, citations: Iterable[Hit | Mapping[str, Any] | str]) -> list[Verdict]:
-        """A verdict for each, in order; one that is no citation is ``malformed``."""
+        """A verdict for each citation, in order; ``malformed`` if it is not a citation."""
 
         def read(work: Callable[[Snapshot], Any]) -> Any:
             return self._read(lambda notes: work(self._loader.snapshot().result()))
@@ -308,7 +307,7 @@ class Index:
         self._loader.forget_version()
 
     def versions(self) -> list[Version]:
-        """The versions that can be searched, newest last; `IndexNotFound` where there is none."""
+        """The versions that can be searched, newest last. Raises `IndexNotFound` without any."""
         readable = self._loader.versions.readable()
         if not readable:  # raises, and names damaged ones
             self._loader.versions.find()
@@ -326,8 +325,8 @@ class Index:
     def clean(self, *, keep: int = 1, older_than_days: float = _KEEP_DAYS) -> tuple[list[int], int]:
         """Delete versions that were replaced `older_than_days` ago, except the last `keep`.
 
-        Returns their numbers and the bytes that were freed. Readers that opened one of them since
-        it was replaced, or have a copy, are not disturbed.
+        Returns their numbers and the freed bytes. Readers that opened a version after it was
+        replaced, or that have a copy, can still read it.
         """
         keep = checked_count("keep", keep)
         older_than_days = checked_days("older_than_days", older_than_days)
@@ -349,9 +348,9 @@ class Index:
         return self._read(run)
 
     def _read(self, work: Callable[[tuple[str, ...]], T]) -> T:
-        """The result of `work`, which gets the notes for its receipt.
+        """Run `work` with the notes for its receipt.
 
-        Where the open version was deleted, `work` runs once more on the newest, with a note.
+        If the open version was deleted, run it once more on the newest version, with a note.
         """
         try:
             return work(())

@@ -1,6 +1,6 @@
-"""What a caller hands to an `Index`, checked once, before anything is opened, read or written.
+"""Checks of the arguments of an `Index`, before anything is opened, read or written.
 
-Each check returns the value in plain Python, or raises `InputError` in one line.
+Each check returns the value in a plain type or raises `InputError`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,13 +21,13 @@ MODES: tuple[Mode, ...] = ("hybrid", "dense", "lexical")
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """How to search: `depth` candidates are retrieved and reranked, `top_n` hits come back.
+    """How to search: `depth` candidates are retrieved and reranked, `top_n` hits are returned.
 
-    `depth` is raised to `top_n` where that is more. Once `max_requests` were made to the object
-    store, only the texts of the first `top_n` candidates are read and nothing else is started.
-    `where` is a filter in the language of `resift.index.table.where`; `condition` its parsed form.
-    `exact`, `tolerance`, `fusion_weight`, `min_score` and `abstain_below` are as in
-    `Reranker.rank`. Raises `InputError` for a value that no search can use.
+    `depth` is at least `top_n`. After `max_requests` to the object store, a search reads only the
+    texts of the first `top_n` candidates and starts nothing else. `where` is a filter in the
+    language of `resift.index.table.where`; `condition` is its parsed form. `exact`, `tolerance`,
+    `fusion_weight`, `min_score` and `abstain_below` are as in `Reranker.rank`. Raises `InputError`
+    for invalid values.
     """
 
     top_n: int = 10
@@ -57,13 +57,15 @@ class SearchOptions:
             "top_n": checked_count("top_n", self.top_n),
             "mode": checked_mode(self.mode),
             "rerank": checked_flag("rerank", self.rerank),
-            "max_requests": _checked_requests(self.max_requests),
+            "max_requests": None
+            if self.max_requests is None
+            else checked_count("max_requests", self.max_requests, "a whole number from 1, or None"),
             "exact": rank.exact,
             "tolerance": rank.tolerance,
             "fusion_weight": rank.fusion_weight,
             "min_score": rank.min_score,
             "abstain_below": rank.abstain_below,
-            "condition": _parsed(self.where),
+            "condition": _parse(self.where),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
@@ -79,9 +81,9 @@ class SearchOptions:
 
     @property
     def rerank_arguments(self) -> dict[str, Any]:
-        """What `Ranker.rank` gets beyond the usual: only what is set.
+        """The optional arguments of `Ranker.rank` that are set.
 
-        So a reranker that does not know these arguments works as long as nobody uses them.
+        So a reranker without these parameters works as long as nobody uses them.
         """
         arguments = {
             "exact": self.exact or None,
@@ -94,35 +96,35 @@ class SearchOptions:
 
 
 def checked_mode(mode: object) -> Mode:
-    """The name of a first stage."""
-    for known in MODES:
-        if isinstance(mode, str) and mode == known:
-            return known
+    """The name of a first stage. Raises `InputError`."""
+    for name in MODES:
+        if isinstance(mode, str) and mode == name:
+            return name
     raise InputError(f"mode={shown(mode)}: expected one of {', '.join(MODES)}")
 
 
-def checked_count(name: str, given: object, expected: str = "a whole number from 1") -> int:
+def checked_count(name: str, value: object, expected: str = "a whole number from 1") -> int:
     """A whole number of any library, from 1."""
-    count = whole(given)
+    count = whole(value)
     if count is None or count < 1:
-        raise InputError(f"{name}={shown(given)}: expected {expected}")
+        raise InputError(f"{name}={shown(value)}: expected {expected}")
     return count
 
 
-def check_component(name: str, given: object, method: str, setting: str) -> None:
-    """Raise `InputError` unless `given` is None or an object with `method`.
+def check_component(name: str, component: object, method: str, setting: str) -> None:
+    """Raise `InputError` unless `component` is None or an object with `method`.
 
-    `setting` is where a name belongs instead.
+    `setting` is the place for a name, for the message.
     """
-    if given is not None and (isinstance(given, type) or not hasattr(given, method)):
+    if component is not None and (isinstance(component, type) or not hasattr(component, method)):
         raise InputError(
-            f"{name}={shown(given)}: expected an object with a method {method}, or None; "
+            f"{name}={shown(component)}: expected an object with a method {method}, or None; "
             f"a name goes into {setting}"
         )
 
 
 def check_sync(source_options: object, progress: object = None) -> None:
-    """Raise `InputError` unless these are None, or a `SourceOptions` and a function."""
+    """Raise `InputError` unless each is None, or a `SourceOptions` and a function."""
     if source_options is not None and not isinstance(source_options, SourceOptions):
         raise InputError(
             f"source_options={shown(source_options)}: expected a SourceOptions, or None for the "
@@ -132,11 +134,11 @@ def check_sync(source_options: object, progress: object = None) -> None:
         raise InputError(f"progress={shown(progress)}: expected a function of a Progress, or None")
 
 
-def checked_days(name: str, given: object) -> float:
+def checked_days(name: str, value: object) -> float:
     """A time in days, from 0."""
-    days = number(given)
+    days = number(value)
     if days is None or days < 0:
-        raise InputError(f"{name}={shown(given)}: expected 0 or more, in days")
+        raise InputError(f"{name}={shown(value)}: expected 0 or more, in days")
     return days
 
 
@@ -145,18 +147,12 @@ def checked_citations(citations: object) -> list[Any]:
     if not isinstance(citations, str | bytes | Hit | Mapping) and isinstance(citations, Iterable):
         try:
             return list(citations)
-        except TypeError:  # raised by an array without a dimension
+        except TypeError:  # from an array without dimensions
             pass
     raise InputError(f"citations={shown(citations)}: expected a list of hits, or of their ids")
 
 
-def _checked_requests(value: object) -> int | None:
-    if value is None:
-        return None
-    return checked_count("max_requests", value, "a whole number from 1, or None")
-
-
-def _parsed(where: object) -> Where | None:
+def _parse(where: object) -> Where | None:
     if where is None:
         return None
     if not isinstance(where, str):

@@ -24,16 +24,16 @@ _RETRIEVERS: dict[Mode, tuple[str, ...]] = {
     "dense": ("dense",),
 }
 _SHARE = 0.5
-"""A retriever is waited for this share of the time left, once the other one has answered."""
+"""The share of the remaining time to wait for both retrievers, if one of them is ready."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """What the first stage found, best first, and what that took.
+    """The result of the first stage: candidates, best first, with the cost of the stage.
 
-    `depth` candidates were found; `candidates` are those whose texts were read. `reason` says what
-    is missing and why. `version` is None where time was up before one was open. `notes` go to the
-    receipt.
+    The stage retrieved `depth` candidates; `candidates` are those whose texts were read. `reason`
+    says which parts are missing and why. `version` is None if none was open in time. `notes` go to
+    the receipt.
     """
 
     candidates: list[Candidate] = field(hash=False)
@@ -47,10 +47,10 @@ class Retrieved:
 
 
 def retrieve(call: SearchCall) -> Retrieved:
-    """The candidates of a search for its reranker, with the states precomputed for it.
+    """The candidates of a search, with the token states that its reranker precomputed.
 
-    Without a reranker only the first `top_n` texts are read. What is not ready when time is up is
-    left out; where a retriever fails, the order of the other one stands.
+    Without a reranker only the first `top_n` texts are read. Anything that is not ready in time is
+    left out. If one of two retrievers fails, the order is that of the other.
     """
     stage = _FirstStage(call)
     try:
@@ -61,7 +61,7 @@ def retrieve(call: SearchCall) -> Retrieved:
 
 
 class _FirstStage:
-    """The first stage of one call, and what is known so far when time is up."""
+    """The first stage of one call; holds partial results for when time is up."""
 
     def __init__(self, call: SearchCall) -> None:
         self._options, self._clock = call.options, call.clock
@@ -75,7 +75,7 @@ class _FirstStage:
         self._passages: list[Passage] = []
 
     def run(self) -> None:
-        """Raises `Late` at the step where time was up."""
+        """Run all steps. Raises `Late` when time is up."""
         view = self._open()
         row_filter = self._filter(view)
         if row_filter and not row_filter.count:
@@ -85,7 +85,7 @@ class _FirstStage:
         self._passages = self._read(view)
 
     def retrieved(self) -> Retrieved:
-        """The result as far as the stage came."""
+        """The result so far."""
         view = self._view
         return Retrieved(
             _candidates(self._passages, self._rows[: len(self._passages)]),
@@ -115,9 +115,9 @@ class _FirstStage:
             return self._run(lambda: view.matching_rows(condition), "the filter was looked up")
 
     def _run_retrievers(self, view: View, row_filter: RowFilter | None) -> list[Scored]:
-        """What each retriever found; one that fails or is late is left out and noted.
+        """The results of the retrievers; one that fails or is late is left out and noted.
 
-        Raises the error of a retriever where none answered, and `Late` where none was in time.
+        Without any result, raises `Late` if a retriever is late, else the error of a retriever.
         """
         names = _RETRIEVERS[self._options.mode]
         jobs = self._start_retrievers(names, view, row_filter)
@@ -144,7 +144,7 @@ class _FirstStage:
     def _start_retrievers(
         self, names: Sequence[str], view: View, row_filter: RowFilter | None
     ) -> "dict[str, Future[Scored]]":
-        """The retrievers at once, or in turn where requests are limited; waits for them."""
+        """Run the retrievers at once, or one after another if requests are limited, and wait."""
         jobs: dict[str, Future[Scored]] = {}
         for name in names:
             if jobs and not self.omissions.may_read(view.requests, f"the {name} retriever"):
@@ -181,7 +181,7 @@ class _FirstStage:
         return then(self._components.embedder, lambda embedder: run(lambda: dense(embedder)))
 
     def _wait_for_retrievers(self, jobs: "dict[str, Future[Scored]]") -> None:
-        """Wait half of the time left for all of them, then for the first one that answers."""
+        """Wait for all, up to `_SHARE` of the remaining time; then for the first result."""
         self._clock.wait_for(jobs.values(), _SHARE)
         if not any(job.done() and job.exception() is None for job in jobs.values()):
             self._clock.wait_for([job for job in jobs.values() if not job.done()], first=True)
@@ -193,22 +193,22 @@ class _FirstStage:
             return reciprocal_rank_fusion([[row_id for row_id, _ in rows] for rows in results])
 
     def _read(self, view: View) -> list[Passage]:
-        reranker = self._opened_reranker()
+        reranker = self._loaded_reranker()
         row_ids = [row_id for row_id, _ in self._rows]
         with self._clock.stage("fetch"):
             return self._run(lambda: self._fetch(view, row_ids, reranker), "the texts were read")
 
-    def _opened_reranker(self) -> object:
-        """The reranker; None while it still loads and time is short."""
+    def _loaded_reranker(self) -> object:
+        """The reranker; None if there is a budget and it is still loading."""
         job = self._components.reranker
-        if job is None or (self._clock.bounded and not job.done()):
+        if job is None or (self._clock.is_bounded and not job.done()):
             return None
         return self._clock.wait_to_open("load", job, "the reranker was loaded")
 
     def _fetch(self, view: View, row_ids: Sequence[int], reranker: object) -> list[Passage]:
-        """The passages of these rows, with the token states precomputed by `reranker`.
+        """The passages of these rows, with the token states that `reranker` precomputed.
 
-        Only the first `top_n` where nothing is reranked or requests are used up.
+        Only the first `top_n` if nothing is reranked or no request is left.
         """
         top_n = self._options.top_n
         if self._components.reranker is None:
@@ -238,7 +238,7 @@ class _FirstStage:
         ]
 
     def _run(self, work: Callable[[], T], event: str) -> T:
-        """Run `work` in the background; it continues there where time is up before it ends."""
+        """The result of `work` in the background, where it continues when time is up."""
         job = self._components.background.run(work)
         try:
             return self._clock.wait(job, event)
@@ -249,8 +249,8 @@ class _FirstStage:
 def reciprocal_rank_fusion(rankings: Sequence[Sequence[int]]) -> Scored:
     """Fuse rankings of ids, each best first, into (id, score), best first, ties by id.
 
-    An id's score is the sum of ``1 / (60 + rank)`` over the rankings that have it. Ranks count
-    from 1. Only ranks count, so retrievers whose scores have different scales can be fused.
+    An id's score is the sum of ``1 / (60 + rank)`` over the rankings that have it, with ranks from
+    1. So the scores of the retrievers may have different scales.
 
     Cormack, Clarke, Buettcher: Reciprocal Rank Fusion outperforms Condorcet and individual Rank
     Learning Methods, SIGIR 2009. https://doi.org/10.1145/1571941.1572114

@@ -12,18 +12,18 @@ from resift.search.retrieval import retrieve
 from resift.types import Candidate, Ranking
 
 _MARGIN_MS = 10.0
-"""Kept back from the reranker's budget, so that a reranker that keeps it returns in time."""
+"""Subtracted from the reranker's budget, so that a reranker that keeps it returns in time."""
 
 _GRACE_MS = 10.0
-"""A reranker that does not keep its budget is waited for this long after the search's."""
+"""How long to wait, after the budget of the search, for a reranker that exceeds its own."""
 
 
 def search(call: SearchCall) -> Ranking:
     """Search one version of an index.
 
-    Without a reranker, or where it fails or is late, the order of the first stage is the result.
-    Where the reranker or a part of the first stage is missing, the receipt is `partial` and says
-    why. Raises where the first stage has no result at all, and what is no outage (`is_outage`).
+    Without a reranker, or if it fails or is late, the result has the order of the first stage. If
+    the reranker or a part of the first stage is missing, the receipt is `partial` and says why.
+    Raises the error of a first stage without any result, and errors that are not `is_outage`.
     """
     retrieved = retrieve(call)
     ranking = _rerank(call, retrieved.candidates)
@@ -38,7 +38,7 @@ def search(call: SearchCall) -> Ranking:
         partial=receipt.partial or bool(reasons),
         reason="; ".join(reasons) or None,
         notes=(*receipt.notes, *retrieved.notes),
-        abstained=receipt.abstained and retrieved.reason is None,  # else some were not read
+        abstained=receipt.abstained and retrieved.reason is None,  # else candidates are missing
         timings_ms=call.clock.timings(receipt.timings_ms),
     )
     return replace(ranking, receipt=receipt)
@@ -48,8 +48,8 @@ def _rerank(call: SearchCall, candidates: list[Candidate]) -> Ranking:
     first_stage = partial(first_stage_ranking, call.query, candidates, call.options.top_n)
     if call.components.reranker is None:
         return first_stage()
-    left_ms = call.clock.left_ms()
-    if left_ms is not None and left_ms <= 0:
+    remaining_ms = call.clock.remaining_ms()
+    if remaining_ms is not None and remaining_ms <= 0:
         return first_stage("time was up before reranking" if candidates else None)
     try:
         reranker = call.clock.wait_to_open(
@@ -68,9 +68,9 @@ def _rerank(call: SearchCall, candidates: list[Candidate]) -> Ranking:
 
 
 def _ranked(call: SearchCall, candidates: list[Candidate], reranker: Ranker) -> Ranking:
-    """The reranker's ranking; with a budget in the background, as it may not keep to it."""
+    """The reranker's ranking; with a budget it runs in the background, since it may exceed it."""
     arguments = {"top_n": call.options.top_n, **call.options.rerank_arguments}
-    if call.loop is None and not call.clock.bounded:
+    if call.loop is None and not call.clock.is_bounded:
         return reranker.rank(call.query, candidates, budget_ms=None, **arguments)
     arank = getattr(reranker, "arank", None)
     job: Future[Ranking]
@@ -88,7 +88,7 @@ def _ranked(call: SearchCall, candidates: list[Candidate], reranker: Ranker) -> 
 
 
 def _budget_ms(call: SearchCall) -> float | None:
-    if not call.clock.bounded:
+    if not call.clock.is_bounded:
         return None
-    left_ms = max(call.clock.left_ms() or 0.0, 0.0)
-    return max(left_ms - _MARGIN_MS, left_ms / 2)
+    remaining_ms = max(call.clock.remaining_ms() or 0.0, 0.0)
+    return max(remaining_ms - _MARGIN_MS, remaining_ms / 2)

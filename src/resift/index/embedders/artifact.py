@@ -20,9 +20,9 @@ from resift.rerank.tokenization import Tokens, load_tokenizer
 from resift.rerank.verify import (
     ReferenceLogits,
     Verification,
+    compare_with_references,
     crossing,
-    references,
-    verified,
+    reference_pairs,
 )
 from resift.settings import Settings
 
@@ -77,8 +77,13 @@ class ArtifactEmbedder:
         return vector
 
     def verify(self) -> Verification:
+<<<<<<< HEAD
         """Score the manifest's reference pairs; raise `ParityError` if the scores differ."""
         pairs = references(self._manifest)
+=======
+        """Measure the manifest's reference pairs; `ParityError` says what is wrong."""
+        pairs = reference_pairs(self._manifest)
+>>>>>>> w-p1
         queries, texts, indices = crossing(pairs)
         alone = [
             self._query(pair.query, self._encoder) @ self.embed([pair.text])[0] for pair in pairs
@@ -88,4 +93,4 @@ class ArtifactEmbedder:
         logits = ReferenceLogits(
             np.array(alone, np.float64), crossed[None].astype(np.float64), indices
         )
-        return verified(self._manifest, self._encoder.runtime, logits)
+        return compare_with_references(self._manifest, self._encoder.runtime, logits)
