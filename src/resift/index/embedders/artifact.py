@@ -77,13 +77,8 @@ class ArtifactEmbedder:
         return vector
 
     def verify(self) -> Verification:
-<<<<<<< HEAD
         """Score the manifest's reference pairs; raise `ParityError` if the scores differ."""
-        pairs = references(self._manifest)
-=======
-        """Measure the manifest's reference pairs; `ParityError` says what is wrong."""
         pairs = reference_pairs(self._manifest)
->>>>>>> w-p1
         queries, texts, indices = crossing(pairs)
         alone = [
             self._query(pair.query, self._encoder) @ self.embed([pair.text])[0] for pair in pairs
