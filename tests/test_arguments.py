@@ -163,12 +163,14 @@ def test_arguments_of_making_one(joint_folder: Path) -> None:
             refused(Reranker, name, value, **{"model": joint_folder, "settings": Settings()})
 
 
-def test_steps_are_whole_numbers(tiny: Reranker) -> None:
-    for steps in ("abc", [0, "a"], None, 5, [1.5], [True], b"ab", [None], {"a": 1}):
-        with pytest.raises(InputError, match=r"^steps=.*: expected whole numbers, like \[10, 20\]"):
-            tiny.score_candidates("red", TEXTS, steps=steps)  # type: ignore[arg-type]
+def test_depths_are_whole_numbers(tiny: Reranker) -> None:
+    for depths in ("abc", [0, "a"], None, 5, [1.5], [True], b"ab", [None], {"a": 1}):
+        with pytest.raises(
+            InputError, match=r"^depths=.*: expected whole numbers, like \[10, 20\]"
+        ):
+            tiny.score_candidates("red", TEXTS, depths=depths)  # type: ignore[arg-type]
     for good in ((1, 1, 2), [np.int64(1), 2.0], np.array([2, 1]), range(5), ()):
-        scored = tiny.score_candidates("red", TEXTS, steps=good)  # type: ignore[arg-type]
+        scored = tiny.score_candidates("red", TEXTS, depths=good)  # type: ignore[arg-type]
         assert len(scored.candidates) == 3
 
 

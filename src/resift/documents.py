@@ -36,7 +36,8 @@ class Citation:
     """The source of a passage of an index.
 
     The text is characters `start` to `end` of the document `doc_id` in the object at `uri`, whose
-    ETag was `etag` when it was read. `row`, in files of rows, counts from 0, `page` from 1.
+    ETag was `etag` when it was read. `row` is the line or row in the file and
+    `page` the page, both from 1.
     """
 
     uri: str

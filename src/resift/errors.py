@@ -73,7 +73,9 @@ class Overloaded(ResiftError):
 
     def __init__(self, waiting_tokens: int, retry_after_s: float, waiting_calls: int = 0) -> None:
         amount = f"{waiting_calls} calls" if waiting_calls else f"{waiting_tokens:,} tokens"
-        super().__init__(f"{amount} are waiting already; try again in {retry_after_s:.1f} s")
+        super().__init__(
+            f"{amount} are waiting already; try again in {max(retry_after_s, 0.1):.1f} s"
+        )
         self.waiting_tokens = waiting_tokens
         self.waiting_calls = waiting_calls
         self.retry_after_s = retry_after_s

@@ -117,15 +117,16 @@ class Receipt:
 
     Of `depth` candidates, `scored` have a logit; `cut` were longer than the model reads; `skipped`
     had no text; `pruned` stopped at an early exit because they could not reach the `top_n` any
-    more: they keep that exit's logit and follow the others. `below_min_score` were scored and left
+    more: they keep that exit's logit and rank behind the others. `below_min_score` were scored and left
     out. With `exact`, no pruning was possible: it was switched off, there was no `top_n`, or the
-    model has no exits. `partial` means that some candidates were not scored although they could
-    have been; `reason` says why. `abstained` means that all candidates were scored and the best
-    score is below `abstain_below`.
+    model has no exits. `partial` means that some candidates did not go through all stages for lack
+    of time, or could not be scored; `reason` says why. `abstained` means that all candidates were
+    scored and the best score is below `abstain_below`.
 
     `timings_ms` has the stages in running order, and their ``total``. The model read `tokens`;
     `padding_share` (0..1) of all computed positions were padding. `cached` logits came from an
-    earlier call, and `precomputed` documents came with their token states; `tokens` counts neither.
+    earlier call, and the token states of `precomputed` documents were given or cached; `tokens`
+    counts neither.
 
     `fusion_weight` and `feedback_weight` are the weights behind the order, 0 for a term that was
     left out. `first_stage_left_out` says why first-stage scores were not used although some

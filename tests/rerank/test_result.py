@@ -232,7 +232,7 @@ def test_reading_in_steps_changes_nothing_but_the_clock(joint: Reranker) -> None
     window = _candidates(10)
     whole, steps = (
         joint.score_candidates(DELETING, window),
-        joint.score_candidates(DELETING, window, steps=(7, 2, 40)),
+        joint.score_candidates(DELETING, window, depths=(7, 2, 40)),
     )
     assert _order(whole.ranking()) == _order(steps.ranking())
     np.testing.assert_allclose(

@@ -109,7 +109,7 @@ class SecondStage:
         """
         if not self.options.exact:
             return self._with_early_exit(query, candidates, depths)
-        scored = self.reranker.score_candidates(query, candidates, steps=depths if timed else ())
+        scored = self.reranker.score_candidates(query, candidates, depths=depths if timed else ())
         default = self.options.fusion_weight
         indices = {
             (depth, weight): scored.order(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from resift.errors import InputError, SourceError
+from resift.errors import InputError, SourceError, shown
 from resift.index.manifest import Entry
 from resift.index.parsing.documents import ChunkedDocument
 from resift.index.parsing.options import ParseLimits, ParseOptions, columns_from_fingerprint
@@ -124,7 +124,7 @@ class CitationVerifier:
         self._objects: OrderedDict[tuple[str, str], _SourceDocument] = OrderedDict()
 
     def verify(self, citation: Hit | Mapping[str, Any] | str) -> Verdict:
-        """Verify a hit, a hit as JSON, or a passage's id; raise `InputError` for anything else."""
+        """Verify a hit, a hit as JSON, or a passage's id; anything else is malformed."""
         if isinstance(citation, str):
             passage: Passage | None = self._read(lambda snapshot: snapshot.view().find(citation))
             if passage is None:
@@ -132,7 +132,8 @@ class CitationVerifier:
             claim = Claim(passage.id, passage.text, citation_of(passage), passage.origin.made_by)
             return self._verify(claim)
         if not isinstance(citation, Hit | Mapping):
-            raise InputError(f"{type(citation).__name__}: expected a hit, or its id")
+            detail = "expected a hit, a hit as JSON, or a passage's id"
+            return Verdict(shown(citation), "", "malformed", detail)
         try:
             return self._verify(_claim_of_hit(citation, self._parser_of))
         except InputError as error:

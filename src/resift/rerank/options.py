@@ -83,13 +83,13 @@ def checked_flag(name: str, flag: object) -> bool:
     return value
 
 
-def checked_steps(steps: object) -> list[int]:
+def checked_depths(depths: object) -> list[int]:
     """Whole numbers, ascending, without duplicates. Raises `InputError`."""
-    expected = f"steps={shown(steps)}: expected whole numbers, like [10, 20]"
-    if not isinstance(steps, Iterable) or isinstance(steps, str | bytes | bytearray | Mapping):
+    expected = f"depths={shown(depths)}: expected whole numbers, like [10, 20]"
+    if not isinstance(depths, Iterable) or isinstance(depths, str | bytes | bytearray | Mapping):
         raise InputError(expected)
     try:
-        counts = [whole(step) for step in steps]
+        counts = [whole(depth) for depth in depths]
     except TypeError:  # an array of no dimensions is an Iterable that cannot be iterated
         raise InputError(expected) from None
     if None in counts:

@@ -33,7 +33,7 @@ from resift.rerank.engine import Engine
 from resift.rerank.explain import Occlusion
 from resift.rerank.hints import Hints
 from resift.rerank.models import load_model
-from resift.rerank.options import RankOptions, checked_budget, checked_flag, checked_steps
+from resift.rerank.options import RankOptions, checked_budget, checked_flag, checked_depths
 from resift.rerank.precompute import unpack_all
 from resift.rerank.request import Steps
 from resift.rerank.result import ScoredCandidates, interpolation, make_ranking
@@ -260,18 +260,18 @@ class Reranker:
         query: str,
         documents: Iterable[DocumentLike],
         *,
-        steps: Sequence[int] = (),
+        depths: Sequence[int] = (),
     ) -> ScoredCandidates:
         """Score all pairs through all stages, for rankings of any depth and weight.
 
-        With `steps` such as [10, 20], the first 10 candidates are scored before the next 10, so
+        With `depths` such as [10, 20], the first 10 candidates are scored before the next 10, so
         that `ScoredCandidates.took_ms` has the cost of each depth; in all that is slower. Raises as
         `rank` does.
         """
         start = time.perf_counter()
-        steps = checked_steps(steps)
+        depths = checked_depths(depths)
         query, candidates = check_query(query), as_candidates(documents)
-        ends = [step for step in steps if 0 < step < len(candidates)] + [len(candidates)]
+        ends = [depth for depth in depths if 0 < depth < len(candidates)] + [len(candidates)]
         parts, took_ms = [], {}
         for begin, end in pairwise([0, *ends]):
             parts.append(self._engine.run(self._score(query, candidates[begin:end], Deadline())))

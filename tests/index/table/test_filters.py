@@ -68,13 +68,13 @@ def test_a_key_that_no_passage_has_is_refused_with_the_nearest(
     [
         ("year = '2020'", 'year holds numbers, and "2020" is a text'),
         ("lang > 3", "lang holds texts, and 3 is a number"),
-        ("draft = 'true'", 'draft holds true or false, and "true" is a text'),
+        ("draft = 'true'", 'draft holds booleans, and "true" is a text'),
         ("year starts with '20'", "year holds numbers"),
         ("tags in (1, 2)", "tags holds texts"),
         ("year in (2020, '2021')", 'year holds numbers, and "2021" is a text'),
         ("lang = 'en' or year = '2021'", 'year holds numbers, and "2021" is a text'),
-        ("year not in (2020, true)", "year holds numbers, and true is a truth"),
-        ("mixed in (1, 'one', false)", "mixed holds numbers and texts, and false is a truth"),
+        ("year not in (2020, true)", "year holds numbers, and true is a boolean"),
+        ("mixed in (1, 'one', false)", "mixed holds numbers and texts, and false is a boolean"),
     ],
 )
 def test_a_value_of_a_kind_that_a_key_never_has_is_refused(
@@ -103,7 +103,7 @@ def test_a_valid_filter_is_no_error_even_if_it_finds_nothing(index: Index) -> No
 def test_the_keys_of_any_json_are_bounded() -> None:
     deep = json.dumps({"a": {"b": {"c": {"d": {"e": 1}}}}, "l": [[1, {"x": True}], "t"]})
     many = [json.dumps({f"k{n}": n}) for n in range(3_000)]
-    assert dict(keys_of([deep, "{}"])) == {("l",): {"number", "text"}, ("l", "x"): {"truth"}}
+    assert dict(keys_of([deep, "{}"])) == {("l",): {"number", "text"}, ("l", "x"): {"boolean"}}
     assert len(keys_of(many)) == 1_000
 
 

@@ -14,16 +14,16 @@ from typing import Any, Literal, NoReturn
 from resift.errors import InputError
 from resift.index.table.where import COLUMNS, Combination, Comparison, Field, Value, Where
 
-Kind = Literal["text", "number", "truth"]
+Kind = Literal["text", "number", "boolean"]
 Path = tuple[str, ...]
 
 # JSON path conditions that are true for all values of a kind, and for no others.
 _KIND_PATHS: dict[Kind, str] = {
     "text": r'@ < "\u0000" || @ >= "\u0000"',
     "number": "@ < 0 || @ >= 0",
-    "truth": "@ == true || @ == false",
+    "boolean": "@ == true || @ == false",
 }
-_PLURALS: dict[Kind, str] = {"text": "texts", "number": "numbers", "truth": "true or false"}
+_PLURALS: dict[Kind, str] = {"text": "texts", "number": "numbers", "boolean": "booleans"}
 _MAX_KEYS, _MAX_DEPTH, _MAX_SHOWN = 1_000, 4, 20
 
 
@@ -124,7 +124,7 @@ def _path_literal(value: Value) -> str:
 
 def _kind(value: Value) -> Kind:
     if isinstance(value, bool):
-        return "truth"
+        return "boolean"
     return "text" if isinstance(value, str) else "number"
 
 
