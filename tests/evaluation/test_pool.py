@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from evaluation.small_collection import DOCUMENTS, QUERIES, make_collection, make_run
 from index.fakes import HashingEmbedder
-from resift.errors import DatasetError, InputError, QueryError
+from resift.errors import DatasetError, InputError, QueryError, RuntimeFailure
 from resift.evaluation.collection import open_collection
 from resift.evaluation.first_stage import doc_id
 from resift.evaluation.pool import (
@@ -144,10 +144,13 @@ def test_no_system_is_left_out(index: Index, monkeypatch: pytest.MonkeyPatch) ->
     }  # fmt: skip
 
 
-def test_a_reranker_that_fails_leaves_the_first_stages_and_is_named(index: Index) -> None:
+@pytest.mark.parametrize("error", [QueryError("too long"), RuntimeFailure("too long")])
+def test_a_reranker_that_fails_leaves_the_first_stages_and_is_named(
+    index: Index, error: Exception
+) -> None:
     broken = Index(
         index.uri, settings=Settings(), embedder=HashingEmbedder(),
-        reranker=Broken(QueryError("too long")),
+        reranker=Broken(error),
     )  # fmt: skip
     made = pools_of_index(broken, {"q": "dog"}, 3)("q")
     assert "words.md" in ids(made)

@@ -1,5 +1,6 @@
 """Proves that a search answers with what works, says what does not, and hides no mistake."""
 
+import asyncio
 import logging
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,6 +17,7 @@ from resift.errors import (
     ModelNotFound,
     Overloaded,
     QueryError,
+    RerankerClosed,
     RuntimeFailure,
     StoreError,
 )
@@ -107,6 +109,8 @@ MISTAKES = [
     UserWarning("made an error"),
     DeprecationWarning("made an error"),
     InputError("fusion_weight=-1"),
+    QueryError("query: too long"),
+    RerankerClosed("closed"),
     KeyboardInterrupt(),
     SystemExit(3),
 ]
@@ -125,8 +129,8 @@ def test_mistakes_in_code_are_not_hidden(
 
 @pytest.mark.parametrize(
     "error",
-    [RuntimeFailure("no\ntrace"), Overloaded(9, 1.0), QueryError("query: too long"),
-     ValueError("odd"), KeyError("x"), OSError("reset"), MemoryError()],
+    [RuntimeFailure("no\ntrace"), ValueError("odd"), KeyError("x"), OSError("reset"),
+     MemoryError()],
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
 def test_a_reranker_that_fails_is_logged_with_its_traceback(
@@ -135,12 +139,43 @@ def test_a_reranker_that_fails_is_logged_with_its_traceback(
     with caplog.at_level(logging.WARNING, "resift"):
         ranking = search_components("cat dog", snapshot, EMBEDDER, Broken(error), SearchOptions())
     assert len(ranking) == 4 and ranking.receipt.partial
-    of_query = isinstance(error, QueryError)
-    reason = "not reranked: " if of_query else f"the reranker failed: {type(error).__name__}: "
+    reason = f"the reranker failed: {type(error).__name__}: "
     assert str(ranking.receipt.reason).startswith(reason)
     assert "\n" not in str(ranking.receipt.reason)
     (record,) = caplog.records
     assert record.name == "resift" and record.exc_info and record.exc_info[1] is error
+
+
+@pytest.mark.parametrize("budget_ms", [None, 60_000])
+def test_an_overloaded_reranker_is_logged_in_one_line_without_a_traceback(
+    snapshot: Snapshot, budget_ms: float | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = Broken(Overloaded(9, 1.0))
+    with caplog.at_level(logging.DEBUG, "resift"):
+        ranking = search_components("cat", snapshot, EMBEDDER, broken, SearchOptions(), budget_ms)
+    assert str(ranking.receipt.reason).startswith("the reranker failed: Overloaded: 9 tokens are")
+    (record,) = caplog.records
+    assert record.exc_info is None and record.levelno <= logging.WARNING
+    assert record.getMessage() == (
+        "the reranker is overloaded; the search goes on without it: "
+        "9 tokens are waiting already; try again in 1.0 s"
+    )
+
+
+@pytest.mark.parametrize("query", ["word " * 600, "日" * 600])
+@pytest.mark.parametrize("budget_ms", [None, 60_000])
+def test_a_query_that_is_too_long_for_the_reranker_is_refused(
+    uri: str, query: str, budget_ms: float | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    index = Index(uri, settings=Settings(), embedder=HashingEmbedder("wordllama"))
+    index.load()
+    message = "query: .* tokens, but .* so shorten it, or search with rerank=False"
+    with pytest.raises(QueryError, match=message):
+        index.search(query, budget_ms=budget_ms)
+    with pytest.raises(QueryError, match=message):
+        asyncio.run(index.asearch(query, budget_ms=budget_ms))
+    assert not index.search(query, rerank=False, budget_ms=budget_ms).receipt.partial
+    assert not caplog.records
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Self
 
-from resift.errors import DatasetError, InputError
+from resift.errors import DatasetError, InputError, QueryError
 from resift.evaluation.collection import Collection
 from resift.evaluation.first_stage import doc_id
 from resift.evaluation.queries import is_storable
@@ -155,7 +155,11 @@ def _rankings(index: Index, query: str, size: int, problems: list[str]) -> Itera
     depth = max(DEPTH, PASSAGES_A_DOCUMENT * size)
     for mode in MODES:
         yield [_document(hit) for hit in index.search(query, depth, depth, mode, rerank=False)]
-    reranked = index.search(query, PASSAGES_A_DOCUMENT * size, depth)
+    try:
+        reranked = index.search(query, PASSAGES_A_DOCUMENT * size, depth)
+    except QueryError as error:
+        problems.append(f"not reranked: {error}")
+        return
     if reranked.receipt.partial:
         problems.append(f"not everything was reranked: {reranked.receipt.reason}")
     yield [_document(hit) for hit in reranked]

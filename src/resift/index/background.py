@@ -109,10 +109,56 @@ class Shared(Generic[T]):
                 job = self._job = self._begin()
             return job
 
-    def forget(self) -> None:
-        """Forget the value; the next call of `job` makes it again."""
+    def forget(self) -> "Future[T] | None":
+        """Forget the value, and return its job; the next call of `job` makes it again."""
         with self._lock:
-            self._job = None
+            job, self._job = self._job, None
+            return job
+
+
+class ClosedAfterUse(Generic[T]):
+    """A shared value that `close` closes once it is retired and has no users any more.
+
+    A value that is still being made then is closed as soon as it is ready.
+    """
+
+    def __init__(self, begin: Callable[[], "Future[T]"], close: Callable[[T], None]) -> None:
+        """Call `begin` to start making the value, and `close`, in any thread, to close it."""
+        self._value = Shared(begin)
+        self._close = close
+        self._lock = threading.Lock()
+        self._users = 0
+        self._is_retired = False
+
+    def enter(self) -> None:
+        """Count one more user; not after `retire`."""
+        with self._lock:
+            self._users += 1
+
+    def leave(self) -> None:
+        """Count one user less; the last one after `retire` closes the value."""
+        with self._lock:
+            self._users -= 1
+            is_unused = self._is_retired and not self._users
+        if is_unused:
+            self._close_value()
+
+    def retire(self) -> None:
+        """Close the value, after its last user."""
+        with self._lock:
+            self._is_retired = True
+            is_unused = not self._users
+        if is_unused:
+            self._close_value()
+
+    def job(self) -> "Future[T]":
+        """Get the job that makes the value, for a user; the first call starts it."""
+        return self._value.job()
+
+    def _close_value(self) -> None:
+        job = self._value.forget()
+        if job is not None:
+            job.add_done_callback(lambda done: _has_failed(done) or self._close(done.result()))
 
 
 def ready(value: T) -> "Future[T]":

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from resift.errors import IndexMismatch, InputError, QueryError, VersionGone
+from resift.errors import IndexMismatch, InputError, Overloaded, RerankerClosed, VersionGone
 from resift.rerank.options import checked_budget
 from resift.search.components import Components
 from resift.search.options import SearchOptions
@@ -28,6 +28,8 @@ _MISTAKES = (
     ImportError,  # includes a missing extra
     SyntaxError,
     NotImplementedError,
+    InputError,
+    RerankerClosed,  # the caller closed the reranker that was passed in
     IndexMismatch,  # another embedder's vectors: no later call will succeed either
     VersionGone,  # `Index` then reads the newest version
 )
@@ -171,20 +173,23 @@ class SearchCall:
 def is_outage(error: BaseException) -> bool:
     """Whether the search continues without the component that raised `error`.
 
-    True for errors of resift about models, servers and stores, for a query that is too long for the
-    model, and for most errors of a custom embedder or reranker. False for errors that point to a
-    mistake in code or in the installation, for invalid arguments, for warnings that filters turned
-    into errors, and for anything that is not an `Exception` (Ctrl-C).
+    True for errors of resift about models, servers and stores, and for most errors of a custom
+    embedder or reranker. False for errors that point to a mistake in code or in the installation,
+    for invalid arguments, such as a query that is too long for the model, for a closed reranker,
+    for warnings that filters turned into errors, and for anything that is not an `Exception`
+    (Ctrl-C).
     """
-    if isinstance(error, QueryError):
-        return True
-    return isinstance(error, Exception) and not isinstance(error, (*_MISTAKES, InputError))
+    return isinstance(error, Exception) and not isinstance(error, _MISTAKES)
 
 
 def outage_reason(component: str, error: BaseException) -> str:
-    """Log a failure with its traceback to ``resift``; return the reason for the receipt."""
-    _LOG.warning("%s failed; the search goes on without it", component, exc_info=error)
+    """Log a failure to ``resift``; return the reason for the receipt.
+
+    The log has the traceback, except of `Overloaded`, which is expected under load.
+    """
     message = " ".join(str(error).split()) or "no message"
-    if isinstance(error, QueryError):
-        return f"not reranked: {message}"
+    if isinstance(error, Overloaded):
+        _LOG.warning("%s is overloaded; the search goes on without it: %s", component, message)
+    else:
+        _LOG.warning("%s failed; the search goes on without it", component, exc_info=error)
     return f"{component} failed: {type(error).__name__}: {message}"

@@ -5,12 +5,14 @@ background for the next search.
 """
 
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from resift.index.background import Background, Shared, ready, then
+from resift.index.background import Background, ClosedAfterUse, Shared, ready, then
 from resift.index.embed import BUNDLED, WORDLLAMA, Embedder, open_embedder
 from resift.index.storage.location import locate
 from resift.index.table.open import (
@@ -86,9 +88,9 @@ class ComponentLoader:
         self._openings = Background(_OPENINGS, "resift-open")
         self._loadings = Background(_LOADINGS, "resift-load", finite=True)
         self._lock = threading.RLock()
-        self._loaded: list[Any] = []
         self._libraries: Shared[None] = Shared(lambda: self._loadings.run(import_lance))
-        self.forget_models()
+        self._embedders: dict[str | None, Shared[Embedder]] = {}
+        self._reranker = self._new_reranker()
         self.forget_version()
 
     @cached_property
@@ -101,23 +103,27 @@ class ComponentLoader:
         """The published versions of the index."""
         return Versions(locate(self._uri, self.settings.storage))
 
-    def components(self, mode: Mode, rerank: bool) -> Components:
-        """Start to open all components of a search."""
-        with self._lock:
-            return Components(
-                self.snapshot(),
-                self._query_embedder() if mode != "lexical" else None,
-                self.reranker() if rerank else None,
-                self.background,
-            )
+    @contextmanager
+    def components(self, mode: Mode, rerank: bool) -> Iterator[Components]:
+        """Start to open all components of a search, which stay open until the end of the block."""
+        with self.reranker() as reranker:
+            with self._lock:
+                components = Components(
+                    self.snapshot(),
+                    self._query_embedder() if mode != "lexical" else None,
+                    reranker() if rerank else None,
+                    self.background,
+                )
+            yield components
 
     def load(self, mode: Mode, rerank: bool) -> None:
         """Load libraries and models, and wait for them; reads nothing of the index."""
         jobs: list[Future[Any]] = [self._libraries.job()]
         jobs += [self.embedder(None)] if mode != "lexical" else []
-        jobs += [self.reranker()] if rerank else []
-        for job in jobs:
-            job.result()
+        with self.reranker() as reranker:
+            jobs += [reranker()] if rerank else []
+            for job in jobs:
+                job.result()
 
     def snapshot(self) -> "Future[Snapshot]":
         """The open version; looked up again if its notes may be out of date."""
@@ -143,11 +149,19 @@ class ComponentLoader:
                 )
             return self._embedders[name].job()
 
-    def reranker(self) -> "Future[Ranker]":
-        """The caller's reranker, or the one in the settings."""
-        if self._given_reranker is not None:
-            return ready(self._given_reranker)
-        return self._reranker.job()
+    @contextmanager
+    def reranker(self) -> "Iterator[Callable[[], Future[Ranker]]]":
+        """A function that gets the caller's reranker, or starts to load the one in the settings.
+
+        `forget_models` does not close it before the end of the block.
+        """
+        with self._lock:
+            reranker = self._reranker
+            reranker.enter()
+        try:
+            yield reranker.job
+        finally:
+            reranker.leave()
 
     def forget_version(self) -> None:
         """Let the next search look for the newest version; models stay loaded."""
@@ -156,13 +170,14 @@ class ComponentLoader:
             self._snapshot: Shared[Snapshot] = Shared(self._open_snapshot)
 
     def forget_models(self) -> None:
-        """Release the models that this object loaded; the next search loads them again."""
+        """Release the models that this object loaded; the next search loads them again.
+
+        The reranker is closed when its load has ended and the last search that uses it.
+        """
         with self._lock:
-            loaded, self._loaded = self._loaded, []
-            self._embedders: dict[str | None, Shared[Embedder]] = {}
-            self._reranker: Shared[Ranker] = Shared(self._load_reranker)
-        for reranker in loaded:
-            reranker.close()
+            self._embedders = {}
+            retired, self._reranker = self._reranker, self._new_reranker()
+        retired.retire()
 
     def _query_embedder(self) -> "Future[Embedder]":
         """The embedder; its future raises `IndexMismatch` if another embedder made the index."""
@@ -193,13 +208,16 @@ class ComponentLoader:
 
         return then(self._version.job(), open_snapshot)
 
-    def _load_reranker(self) -> "Future[Ranker]":
+    def _new_reranker(self) -> ClosedAfterUse[Any]:
+        """The caller's reranker, which stays open, or the one in the settings."""
+
         def load_model() -> Ranker:
             # Here, because a search without reranking needs no model runtime.
             from resift.rerank.reranker import Reranker
 
-            reranker = Reranker(settings=self.settings)
-            self._loaded.append(reranker)
-            return reranker
+            return Reranker(settings=self.settings)
 
-        return self._loadings.run(load_model)
+        given = self._given_reranker
+        if given is not None:
+            return ClosedAfterUse(lambda: ready(given), lambda _: None)
+        return ClosedAfterUse(lambda: self._loadings.run(load_model), lambda model: model.close())

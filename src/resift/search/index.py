@@ -3,7 +3,8 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -136,8 +137,9 @@ class Index:
         )
         token_states = checked_flag("token_states", token_states)
         source = open_source(source_uri, self._loader.settings.storage)
-        versions, models = self._loader.versions, self._models(token_states)
-        report = sync(source, versions, models, source_options, progress, consent=consent)
+        versions = self._loader.versions
+        with self._models(token_states) as models:
+            report = sync(source, versions, models, source_options, progress, consent=consent)
         self.refresh()
         listed = versions.listed()
         # Once a day at most: cleaning looks at every version.
@@ -164,8 +166,8 @@ class Index:
         consent = SyncConsent(deletes=checked_flag("allow_deletes", allow_deletes))
         token_states = checked_flag("token_states", token_states)
         source = open_source(source_uri, self._loader.settings.storage)
-        models = self._models(token_states)
-        return plan(source, self._loader.versions, models, source_options, consent=consent)
+        with self._models(token_states) as models:
+            return plan(source, self._loader.versions, models, source_options, consent=consent)
 
     def search(
         self,
@@ -198,9 +200,10 @@ class Index:
         failing embedding server, retriever or reranker is left out too. The receipt is then
         `partial` and says why.
 
-        Raises `InputError` for invalid arguments (`QueryError` for the query), `IndexNotFound` if
-        the version, or any version, is missing, and the error of a retriever if no retriever has a
-        result.
+        Raises `InputError` for invalid arguments, `QueryError` for a query that is empty or that
+        the reranker cannot read, `IndexNotFound` if the version, or any version, is missing,
+        `RerankerClosed` if the reranker that was passed in is closed, and the error of a retriever
+        if no retriever has a result.
         """
         clock = Clock(budget_ms)
         options = SearchOptions(
@@ -265,8 +268,9 @@ class Index:
         precomputer = ready(reranker) if reranker is not None else None
 
         def read(notes: tuple[str, ...]) -> Retrieved:
-            components = replace(self._loader.components(options.mode, False), reranker=precomputer)
-            return retrieve(SearchCall(query, options, components, clock, notes))
+            with self._loader.components(options.mode, False) as components:
+                components = replace(components, reranker=precomputer)
+                return retrieve(SearchCall(query, options, components, clock, notes))
 
         return self._read(read)
 
@@ -280,7 +284,10 @@ class Index:
     def close(self) -> None:
         """Release the open version and the loaded models; a later call opens them again.
 
-        An embedder or reranker that was passed in is not closed.
+        Calls under way finish with the models that they hold. A reranker that this object loads is
+        closed when its load and the last of these calls have ended. Then rankings stay readable,
+        but `Ranking.explain` and `Ranking.compare` raise `RerankerClosed`. An embedder or reranker
+        that was passed in is not closed.
         """
         self._loader.forget_version()
         self._loader.forget_models()
@@ -342,8 +349,8 @@ class Index:
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> Ranking:
         def run(notes: tuple[str, ...]) -> Ranking:
-            components = self._loader.components(options.mode, options.rerank)
-            return search(SearchCall(query, options, components, clock, notes, loop))
+            with self._loader.components(options.mode, options.rerank) as components:
+                return search(SearchCall(query, options, components, clock, notes, loop))
 
         return self._read(run)
 
@@ -365,9 +372,9 @@ class Index:
         embedder = self._loader.embedder(version).result()
         return Store.open(self._loader.versions.location, embedder)
 
-    def _models(self, token_states: bool) -> Models:
-        def precomputer() -> Precomputer | None:
-            reranker = self._loader.reranker().result()
+    @contextmanager
+    def _models(self, token_states: bool) -> Iterator[Models]:
+        def precomputer(reranker: object) -> Precomputer | None:
             if token_states and not getattr(reranker, "precomputes_states", True):
                 raise InputError(
                     "token_states: this reranker is a cross-encoder and has no token states of a "
@@ -380,7 +387,9 @@ class Index:
             return None
 
         newest = self._loader.versions.newest()
-        return Models(self._loader.embedder(newest).result(), precomputer, token_states)
+        embedder = self._loader.embedder(newest).result()
+        with self._loader.reranker() as job:
+            yield Models(embedder, lambda: precomputer(job().result()), token_states)
 
     def _refuse_pinned(self) -> None:
         if self._version is not None:

@@ -5,6 +5,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 
+from resift.errors import QueryError
 from resift.rerank.first_stage import first_stage_ranking
 from resift.search.call import Late, SearchCall, is_outage, outage_reason
 from resift.search.components import Ranker
@@ -23,7 +24,8 @@ def search(call: SearchCall) -> Ranking:
 
     Without a reranker, or if it fails or is late, the result has the order of the first stage. If
     the reranker or a part of the first stage is missing, the receipt is `partial` and says why.
-    Raises the error of a first stage without any result, and errors that are not `is_outage`.
+    Raises the error of a first stage without any result, and errors that are not `is_outage`, such
+    as `QueryError` for a query that the reranker cannot read.
     """
     retrieved = retrieve(call)
     ranking = _rerank(call, retrieved.candidates)
@@ -61,6 +63,8 @@ def _rerank(call: SearchCall, candidates: list[Candidate]) -> Ranking:
         return _ranked(call, candidates, reranker)
     except Late as late:
         return first_stage(str(late))
+    except QueryError as error:
+        raise QueryError(f"{error}, or search with rerank=False") from error
     except Exception as error:
         if not is_outage(error):
             raise
