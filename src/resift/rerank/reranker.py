@@ -33,7 +33,7 @@ from resift.rerank.engine import Engine
 from resift.rerank.explain import Occlusion
 from resift.rerank.hints import Hints
 from resift.rerank.models import load_model
-from resift.rerank.options import RankOptions, checked_budget, checked_flag, checked_depths
+from resift.rerank.options import RankOptions, checked_budget, checked_depths, checked_flag
 from resift.rerank.precompute import unpack_all
 from resift.rerank.request import Steps
 from resift.rerank.result import ScoredCandidates, interpolation, make_ranking
