@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from resift.cli.first_stage import check_first_stage, open_first_stage
 from resift.cli.options import (
     AsJson,
     FirstStageMode,
     FusionWeight,
     Mode,
     Model,
+    check_first_stage,
+    open_first_stage,
     uncalibrated,
 )
 from resift.cli.output import console, print_json, print_status, print_table, progress

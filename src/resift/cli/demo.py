@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from resift.cli.index import print_skipped, sync_progress
+from resift.cli.index import print_skipped
 from resift.cli.options import Calibration, Model, settings_with
-from resift.cli.output import console, print_table
+from resift.cli.output import console, print_table, sync_progress
 from resift.cli.ranking import milliseconds, passage
 from resift.cli.streams import PASSAGE_TABLE
 from resift.extras import require

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resift.cli.eval_report import print_ablation, print_evaluation, print_notes
-from resift.cli.first_stage import check_first_stage, open_first_stage
 from resift.cli.options import (
     AsJson,
     FirstStageMode,
     FusionWeight,
     Mode,
     Model,
+    check_first_stage,
+    open_first_stage,
     refuse_pointless,
     uncalibrated,
 )

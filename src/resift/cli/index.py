@@ -1,20 +1,17 @@
 """``resift index``: sync a folder or bucket of documents into an index."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resift.cli.options import AsJson, IndexUri, Model, uncalibrated
-from resift.cli.output import print_json, print_line, print_status, progress
+from resift.cli.output import print_json, print_line, print_status, sync_progress
 
 if TYPE_CHECKING:
     from resift.cli.source_options import GivenOptions
     from resift.index.plan import SyncPlan
     from resift.index.report import SyncReport
-    from resift.index.run import Progress
     from resift.index.source_options import SourceOptions
     from resift.search.index import Index
 
@@ -167,22 +164,6 @@ def _token_states(report: "SyncReport") -> str:
     written = report.passages_embedded + report.passages_reused - report.passages_resumed
     each = report.precomputed_bytes / written
     return f"; token states: {report.precomputed_bytes / 1e6:.1f} MB, {each / 1e3:.0f} kB a passage"
-
-
-@contextmanager
-def sync_progress() -> Iterator[Callable[["Progress"], None]]:
-    """A progress bar with documents, passages and megabytes."""
-    with progress() as bar:
-        task = bar.add_task("indexing", total=None, note="")
-
-        def show(state: "Progress") -> None:
-            note = (
-                f"{state.done_objects:,}/{state.total_objects:,} documents, "
-                f"{state.passages:,} passages, {state.bytes / 1e6:.1f} MB"
-            )
-            bar.update(task, completed=state.work, total=1.0, note=note)
-
-        yield show
 
 
 def print_skipped(report: "SyncReport | SyncPlan") -> None:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +13,6 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from resift.cli.judge_text import harmless, marked
-from resift.cli.keys import BACKSPACES, keys
 from resift.cli.options import Model, refuse_pointless, uncalibrated
 from resift.cli.output import console, errors, print_status, printable
 from resift.errors import InputError
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from resift.evaluation.pool import MakePool
 
 MAX_WIDTH = 100  # longer lines are hard to read
+BACKSPACES = "\x7f\x08"
+_END_KEYS = "\x04\x1a"  # Ctrl-D, Ctrl-Z
 
 
 class GradeScale(StrEnum):
@@ -132,7 +133,7 @@ def judge_in_terminal(session: "JudgingSession") -> None:
 
     if not _show(session):
         return
-    for key in keys():
+    for key in _keys():
         if key == QUIT:
             return
         try:
@@ -202,3 +203,55 @@ def _marked(text: str, query: str, style: str = "") -> Text:
     for piece, is_marked in marked(text, query):
         line.append(piece, style="bold yellow" if is_marked else None)
     return line
+
+
+def _keys() -> Iterator[str]:
+    """Yield one character for each key, until the input ends.
+
+    A terminal drops keys that are pressed too early or send more than one character (arrows). A
+    pipe or file gives all its characters except spaces and line ends.
+    """
+    if not sys.stdin.isatty():
+        for line in sys.stdin:
+            yield from "".join(line.split())
+        return
+    while True:
+        pressed = _press()
+        if not pressed or pressed in _END_KEYS:
+            return
+        if len(pressed) == 1:
+            yield pressed
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _press() -> str:
+        while msvcrt.kbhit():
+            msvcrt.getwch()
+        char = msvcrt.getwch()
+        if char == "\x03":
+            raise KeyboardInterrupt
+        if char in "\x00\xe0":  # an arrow or another key that is no character: a second code
+            return char + msvcrt.getwch()
+        return char
+
+else:
+    import select
+    import termios
+    import tty
+
+    _ESCAPE_WAIT_S = 0.05  # a slow line may split an escape sequence
+
+    def _press() -> str:
+        """The characters of one key: one, an escape sequence, or none at the end."""
+        file = sys.stdin.fileno()
+        before = termios.tcgetattr(file)
+        try:
+            tty.setcbreak(file, termios.TCSAFLUSH)  # drops earlier keys
+            sent = os.read(file, 64)
+            while sent.startswith(b"\x1b") and select.select([file], [], [], _ESCAPE_WAIT_S)[0]:
+                sent += os.read(file, 64)
+        finally:
+            termios.tcsetattr(file, termios.TCSANOW, before)
+        return sent.decode("utf-8", "replace")

@@ -3,12 +3,17 @@
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from resift.cli.output import sync_progress
 from resift.errors import InputError
 from resift.settings import Settings
+
+if TYPE_CHECKING:
+    from resift.evaluation.first_stage import FirstStage
+    from resift.index.embed import Precomputer
 
 
 def refuse_pointless(why: str, **given: object) -> None:
@@ -86,3 +91,35 @@ def settings_with(model: str | None, calibration: Path | None) -> Settings:
     if calibration is not None:
         settings = replace(settings, calibration=str(calibration))
     return settings
+
+
+def check_first_stage(run: Path | None, uri: str | None, mode: Mode | None) -> None:
+    """Raise `InputError` for two first stages, and for a mode of a run."""
+    if run and uri:
+        raise InputError(f"--run {run} and --index {uri}: expected one first stage; leave one out")
+    if run:
+        refuse_pointless("a run has no modes; leave it out with --run", mode=mode)
+
+
+def open_first_stage(
+    path: Path,
+    run: Path | None,
+    uri: str | None,
+    mode: Mode,
+    depth: int,
+    precomputer: "Precomputer",
+) -> "FirstStage":
+    """The run or index that is named; else the corpus, indexed."""
+    from resift.evaluation.collection import open_collection
+    from resift.evaluation.first_stage import FromIndex, from_run, index_corpus
+    from resift.evaluation.trec import read_run
+    from resift.search.index import Index
+
+    if uri:
+        return FromIndex(Index(uri), mode.value, precomputer)
+    folder = open_collection(path)
+    if run:
+        return from_run(folder, read_run(run), run.name, depth)
+    with sync_progress() as show:
+        index, notes = index_corpus(folder, Settings.load(), show)
+    return FromIndex(index, mode.value, precomputer, notes)

@@ -4,9 +4,9 @@ import logging
 import traceback
 import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -15,6 +15,9 @@ from rich.table import Table
 from resift.cli import as_json
 from resift.cli.streams import FIGURE_TABLE, PASSAGE_TABLE
 from resift.settings import debugging
+
+if TYPE_CHECKING:
+    from resift.index.run import Progress as SyncProgress
 
 console = Console(highlight=False)
 errors = Console(stderr=True)
@@ -107,6 +110,22 @@ def progress() -> Progress:
         transient=True,
         disable=not errors.is_terminal,
     )
+
+
+@contextmanager
+def sync_progress() -> Iterator[Callable[["SyncProgress"], None]]:
+    """A progress bar with documents, passages and megabytes."""
+    with progress() as bar:
+        task = bar.add_task("indexing", total=None, note="")
+
+        def show(state: "SyncProgress") -> None:
+            note = (
+                f"{state.done_objects:,}/{state.total_objects:,} documents, "
+                f"{state.passages:,} passages, {state.bytes / 1e6:.1f} MB"
+            )
+            bar.update(task, completed=state.work, total=1.0, note=note)
+
+        yield show
 
 
 def print_json(value: Any) -> None:

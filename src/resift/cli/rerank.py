@@ -12,7 +12,7 @@ from resift.cli import options, streams
 from resift.cli.output import plain_warnings, print_status
 from resift.cli.ranking import ExplainOption, RankingFormat, print_ranking
 from resift.errors import InputError
-from resift.inputs import chunks, lines, open_input
+from resift.inputs import chunks, open_input, split_lines
 from resift.rerank.candidates import from_fields
 from resift.types import Candidate
 
@@ -150,7 +150,7 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
     size = 0
     try:
         with streams.stdin() if file == STDIN else open_input(file) as stream:
-            for number, raw in enumerate(lines(file, chunks(stream)), 1):
+            for number, raw in enumerate(split_lines(file, chunks(stream)), 1):
                 if number == 1:
                     _check_bytes(file, raw)
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from resift.errors import DatasetError, InputError
-from resift.evaluation.lines import text_lines
+from resift.inputs import text_lines
 
 RANGE_PAIRS = 300
 HELD_OUT_PAIRS = 64

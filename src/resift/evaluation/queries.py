@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from resift.errors import DatasetError
-from resift.evaluation.lines import BLANKS, HEADINGS, json_id, json_objects, text_lines
+from resift.evaluation.lines import BLANKS, HEADINGS, json_id, json_objects
+from resift.inputs import text_lines
 
 _JSON_LINES = (".jsonl", ".jsonl.gz")
 ROW_FORM = "expected a JSON object with _id and text"

@@ -15,10 +15,10 @@ from resift.evaluation.lines import (
     fields,
     is_comment,
     parse_number,
-    text_lines,
     unpacked_head,
 )
 from resift.files import HEAD_BYTES, output
+from resift.inputs import text_lines
 
 JUDGMENTS_FILE = "judgments.tsv"
 """What ``resift judge`` writes beside the queries."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from resift.errors import DatasetError
 from resift.evaluation.collection import open_collection
-from resift.evaluation.lines import text_lines
+from resift.inputs import text_lines
 from resift.training.recipe import SourceSpec
 
 _WORD = re.compile(r"[^\W_]+")
