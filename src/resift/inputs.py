@@ -150,9 +150,7 @@ def _open(file: Path, opened: ExitStack) -> Iterator[bytes]:
     if raw.peek(2)[:2] == GZIP_MARK:
         stream = opened.enter_context(gzip.open(raw, "rb"))
     elif file.suffix == ".gz" and raw.peek(1):
-        raise DatasetError(
-            f"{file}: ends in .gz, but is not gzipped; rename it, or gzip it"
-        )
+        raise DatasetError(f"{file}: ends in .gz, but is not gzipped; rename it, or gzip it")
     if stream.peek(2)[:2] in _UTF16_MARKS:
         return (text.encode() for text in codecs.iterdecode(chunks(stream), "utf-16"))
     return chunks(stream)

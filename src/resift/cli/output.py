@@ -1,4 +1,4 @@
-"""Printing: results on stdout, progress and errors on stderr."""
+"""Print results on stdout, progress and errors on stderr."""
 
 import logging
 import traceback
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 console = Console(highlight=False)
 errors = Console(stderr=True)
 
-SNIPPET = 160  # characters of a passage
+SNIPPET = 160  # characters
 
 
 def print_status(line: str, style: str | None = None) -> None:
@@ -72,10 +72,10 @@ def log_to_stderr() -> Iterator[None]:
 
 
 def printable(text: str) -> str:
-    """The text without control characters: a document must not steer the terminal.
+    """Remove control characters, so that a document cannot control the terminal.
 
-    Characters without width (soft hyphens, direction marks) are dropped; other
-    control characters become spaces.
+    Characters without width (soft hyphens, direction marks) are dropped; other control characters
+    become spaces.
     """
     if text.isprintable():
         return text
@@ -85,21 +85,21 @@ def printable(text: str) -> str:
     )
 
 
-def print_table(table: Table, least: int = FIGURE_TABLE) -> None:
-    """Print a table at least `least` columns wide; a narrower terminal wraps its lines."""
-    if console.width < least:
-        natural = console.measure(table, options=console.options.update_width(least)).maximum
-        table.width = least if table.expand else min(natural, least)
+def print_table(table: Table, min_width: int = FIGURE_TABLE) -> None:
+    """Print a table at least `min_width` columns wide; a narrower terminal wraps its lines."""
+    if console.width < min_width:
+        natural = console.measure(table, options=console.options.update_width(min_width)).maximum
+        table.width = min_width if table.expand else min(natural, min_width)
     console.print(table, crop=False)
 
 
 def print_text(text: RenderableType) -> None:
-    """Print text; a terminal too narrow for a table wraps it by itself."""
+    """Print text; a terminal that is too narrow for a table wraps its lines itself."""
     console.print(text, soft_wrap=console.width < PASSAGE_TABLE)
 
 
 def progress() -> Progress:
-    """A bar on stderr that vanishes when done; nothing where stderr is no terminal."""
+    """A bar on stderr that disappears at the end; nothing if stderr is not a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
