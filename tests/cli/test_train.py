@@ -175,7 +175,7 @@ def test_errors_are_one_line_and_nothing_is_written(
 
     assert "10 queries with a relevant text; at least 40" in error("--pairs", pairs)
     assert "absent: no such file" in error("--pairs", tmp_path / "absent")
-    assert "no qrels.tsv" in error("--pairs", make_collection(tmp_path / "made"))
+    assert "contains no judgments" in error("--pairs", make_collection(tmp_path / "made"))
     assert "no-such" in error("--pairs", pairs, "--base", "no-such")
     assert "a cross-encoder" in error("--pairs", pairs, "--base", joint_folder)
     (tmp_path / "lines").write_text("no pair\n")
