@@ -343,7 +343,7 @@ FAULTS: list[tuple[Callable[[Path], None], str]] = [
     (cut_short, "not a readable safetensors checkpoint"),
     (no_head, r"2 weights are missing.*classifier\.bias"),
     (too_few_layers, r"weights are missing.*encoder\.layer\.2"),
-    (another_width, r"6 weights are missing or of another size.*dense"),
+    (another_width, r"6 weights are missing or do not have the size.*dense"),
     (no_tokenizer, "contains no tokenizer"),
     (broken_config, r"config\.json"),
 ]

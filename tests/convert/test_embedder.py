@@ -320,7 +320,7 @@ def test_lower_casing_that_the_tokenizer_does_not_do_is_refused(tmp_path: Path) 
     values = json.loads(file.read_text())
     values["model"]["vocab"] |= {"A": 5, "a": 6}
     write_json(file, values)
-    assert "do_lower_case, but its tokenizer keeps case" in refusal(checkpoint)
+    assert "do_lower_case is set, but its tokenizer keeps case" in refusal(checkpoint)
 
 
 def test_the_manifest_says_what_was_made(tmp_path: Path) -> None:

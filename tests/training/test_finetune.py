@@ -364,7 +364,7 @@ def test_a_folder_that_is_no_judged_collection_is_refused(
 ) -> None:
     data = judged(tmp_path / "judged", made_pairs())
     (data / missing).unlink()
-    desk.refused(DatasetError, f"no {'qrels.tsv' if 'qrels' in missing else missing}", data=data)
+    desk.refused(DatasetError, f"no {'judgments' if 'qrels' in missing else missing}", data=data)
 
 
 def test_judgments_without_relevant_documents_are_refused(desk: Desk, tmp_path: Path) -> None:
