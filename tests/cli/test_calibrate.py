@@ -26,7 +26,7 @@ class Desk:
     """A judged collection with a run, and the command over it."""
 
     def __init__(self, resift: Resift, folder: Path) -> None:
-        self.resift = resift
+        self.resift, self.folder = resift, folder
         self.collection = folder / "made"
         self.collection.mkdir()
         corpus = [{"_id": f"d{n}", "text": text} for n, text in enumerate(POOL)]
@@ -245,3 +245,10 @@ def test_messages_do_not_call_stdout_a_file(desk: Desk) -> None:
     done = desk.resift("calibrate", desk.collection, "--run", desk.run, "--output", "-")
     assert done.code == 0 and json.loads(done.out)["queries"] == 12
     assert "--calibration -" not in done.err and "--calibration FILE" in done.err
+
+
+def test_the_default_depth_is_that_of_search_and_of_a_run_that_of_runs(desk: Desk) -> None:
+    of_run = json.loads(desk.calibrate("--json").out)
+    options = ("--output", desk.folder / "index.json", "--json")
+    of_corpus = json.loads(desk.resift("calibrate", desk.collection, *options).out)
+    assert (of_run["made"]["depth"], of_corpus["made"]["depth"]) == ("100", "30")

@@ -22,6 +22,9 @@ from resift.cli.options import (
 from resift.cli.output import console, print_json, print_status, print_table, progress
 from resift.errors import DatasetError, InputError, QueryError
 from resift.files import check_output, is_stdout
+from resift.types import DEPTH
+
+RUN_DEPTH = 100  # the usual depth of a run; an index is calibrated at the depth of `search`
 
 if TYPE_CHECKING:
     from resift.evaluation.calibrate import CalibrationReport, Grades, HeldOutFit, JudgedLogits
@@ -42,7 +45,10 @@ def calibrate(
     ] = None,
     mode: FirstStageMode = None,
     qrels: Annotated[Path | None, typer.Option(help="Judgments, if not in the folder.")] = None,
-    depth: Annotated[int, typer.Option(help="Number of candidates per query.")] = 100,
+    depth: Annotated[
+        int | None,
+        typer.Option(help=f"Candidates per query.  [default: {RUN_DEPTH} of a run, else {DEPTH}]"),
+    ] = None,
     relevant: Annotated[int, typer.Option(help="Lowest grade that counts as relevant.")] = 1,
     judged_only: Annotated[
         bool, typer.Option("--judged-only", help="Leave out unjudged candidates.")
@@ -62,6 +68,7 @@ def calibrate(
     from resift.rerank.reranker import Reranker
 
     check_first_stage(run, uri, mode)
+    depth = (RUN_DEPTH if run else DEPTH) if depth is None else depth
     if depth < 1:
         raise InputError(f"depth={depth}: expected 1 or more")
     if as_json and is_stdout(output):
