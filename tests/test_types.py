@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Hashable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 
 from resift import Candidate, Citation, Document, Hit, MissingExtra, Ranking, Reranker
 from resift.cli.as_json import lines
+from resift.plain_json import plain
 from resift.settings import Settings
 
 METADATA = {"tags": ["a", {"b": 1}]}
@@ -84,6 +85,101 @@ def test_hits_as_dicts_are_what_the_command_prints(tiny: Reranker) -> None:
     assert row["citation"]["uri"] == "s3://b/k" and row["span"] == [0, 3]
     assert row["metadata"] == {"when": "2024-01-02", "share": None, "tags": ["a"]}
     assert tiny.rank("red", []).to_dicts() == []
+
+
+class Bad:
+    """An object whose every text raises."""
+
+    def __repr__(self) -> str:
+        raise ValueError("no text")
+
+    __str__ = __repr__
+
+
+class BadText(str):
+    """A string whose `__str__` raises."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+class Deep:
+    """An object whose attributes raise, and that has no length and no items."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+    def __index__(self) -> int:
+        raise RuntimeError("no index")
+
+    def __str__(self) -> str:
+        return "deep"
+
+
+class BadMapping(dict[str, int]):
+    """A dict whose items raise."""
+
+    def items(self) -> Any:
+        raise KeyError("gone")
+
+
+@dataclass
+class Slotted:
+    """A dataclass with a field that is missing."""
+
+    value: int
+
+    def __repr__(self) -> str:
+        return "slotted"
+
+
+def test_metadata_that_raises_becomes_text() -> None:
+    missing = Slotted(1)
+    del missing.value
+    loop: list[Any] = [1]
+    loop += [loop, loop]
+    values = {
+        "object": Bad(),
+        "list": [1, Bad()],
+        "text": BadText("red"),
+        "attributes": Deep(),
+        "mapping": BadMapping(a=1),
+        "field": missing,
+        "number": 10**5000,
+        "digits": 10**4000,
+        "loop": loop,
+        Bad(): 2,
+    }
+    expected = {
+        "object": "<Bad object>",
+        "list": [1, "<Bad object>"],
+        "text": "red",
+        "attributes": "deep",
+        "mapping": "{'a': 1}",
+        "field": "slotted",
+        "number": "<int object>",
+        "digits": 10**4000,
+        "loop": [1, str(loop), str(loop)],
+        "<Bad object>": 2,
+    }
+    assert plain(values) == expected
+    assert json.loads(json.dumps(plain(values))) == expected
+
+
+def test_to_dicts_leaves_iterators_of_the_metadata_unread(tiny: Reranker) -> None:
+    numbers = (n for n in range(3))
+    pairs = zip("ab", "cd", strict=True)
+    metadata = {"numbers": numbers, "pairs": [pairs], "bad": Bad(), "range": range(2)}
+    ranking = tiny.rank("red", [Document("a", "red", metadata=metadata)])
+    (first,) = ranking.to_dicts()
+    assert first["metadata"] == {
+        "numbers": str(numbers),
+        "pairs": [str(pairs)],
+        "bad": "<Bad object>",
+        "range": [0, 1],
+    }
+    assert ranking.to_dicts() == [first]
+    assert list(numbers) == [0, 1, 2] and len(list(pairs)) == 2
 
 
 def test_hits_as_a_table_have_a_row_each(tiny: Reranker, monkeypatch: pytest.MonkeyPatch) -> None:

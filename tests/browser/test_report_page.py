@@ -220,4 +220,4 @@ def test_without_judgments_latency_is_drawn_and_the_rest_explained(
     evaluation = without_judgments(make_evaluation(QUERIES))
     offline.goto(written(tmp_path, evaluation).as_uri())
     assert len(boxes(offline)) == 1
-    assert offline.get_by_text("There are no judgments, so").is_visible()
+    assert offline.get_by_text("Without judgments there is no curve").is_visible()

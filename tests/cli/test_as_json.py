@@ -30,7 +30,7 @@ def ranking() -> Ranking:
     return Reranker().rank("what stops an object from being deleted", TEXTS)
 
 
-def test_a_document_has_query_hits_and_receipt(ranking: Ranking) -> None:
+def test_json_document_has_query_hits_and_receipt(ranking: Ranking) -> None:
     document = strict(as_json.text(as_json.document(ranking)))
     assert list(document) == ["format", "query", "hits", "receipt"]
     assert (document["format"], document["query"]) == (1, ranking.query)

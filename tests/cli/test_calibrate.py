@@ -26,7 +26,7 @@ class Desk:
     """A judged collection with a run, and the command over it."""
 
     def __init__(self, resift: Resift, folder: Path) -> None:
-        self.resift = resift
+        self.resift, self.folder = resift, folder
         self.collection = folder / "made"
         self.collection.mkdir()
         corpus = [{"_id": f"d{n}", "text": text} for n, text in enumerate(POOL)]
@@ -62,7 +62,7 @@ def test_a_table_for_each_scale_and_a_file(desk: Desk) -> None:
         assert [line.split()[0] for line in lines[start + 1 : start + 5]] == list(METHODS)
     assert sum(line.startswith("pairs ") for line in lines) == 2
     assert done.err.splitlines() == [
-        f"{desk.output}: use it as --calibration {desk.output} or RESIFT_CALIBRATION"
+        f"{desk.output}: use it by --calibration {desk.output} or RESIFT_CALIBRATION"
     ]
     written = read_calibration(desk.output)
     assert (written.queries, written.pairs, written.relevant) == (12, 144, 24)
@@ -89,7 +89,7 @@ def test_judgments_may_be_in_another_file(desk: Desk, tmp_path: Path) -> None:
     assert json.loads(desk.calibrate("--qrels", qrels, "--json").out)["relevant"] == 24
 
 
-def test_an_index_gives_candidates_too(desk: Desk, tmp_path: Path) -> None:
+def test_candidates_can_come_from_an_index(desk: Desk, tmp_path: Path) -> None:
     pytest.importorskip("lance")
     source, index = tmp_path / "source", tmp_path / "index"
     source.mkdir()
@@ -101,7 +101,7 @@ def test_an_index_gives_candidates_too(desk: Desk, tmp_path: Path) -> None:
     assert (written["queries"], written["relevant"]) == (12, 24)
 
 
-def test_the_corpus_itself_does(desk: Desk) -> None:
+def test_without_run_and_index_the_corpus_is_indexed(desk: Desk) -> None:
     pytest.importorskip("lance")
     done = desk.resift("calibrate", desk.collection, "--output", desk.output, "--json")
     assert done.code == 0, done.err
@@ -138,7 +138,7 @@ def test_only_a_calibration_is_replaced(desk: Desk, before: str) -> None:
     assert desk.output.read_text() == before
 
 
-def test_a_device_stays_one_and_stdout_holds_one_document(desk: Desk) -> None:
+def test_devices_are_written_to_and_stdout_gets_one_document(desk: Desk) -> None:
     desk.output = Path("/dev/null")
     assert desk.calibrate().code == 0 and not desk.output.is_file()
     assert (
@@ -149,7 +149,7 @@ def test_a_device_stays_one_and_stdout_holds_one_document(desk: Desk) -> None:
     )
 
 
-def test_another_weight_is_fitted_where_it_is_named(desk: Desk) -> None:
+def test_the_fusion_weight_option_is_fitted(desk: Desk) -> None:
     assert "with the first stage at 0.8" in desk.calibrate("--fusion-weight", 0.8).out
     assert read_calibration(desk.output).fusion_weight == 0.8
     assert "--fusion-weight -1" in desk.calibrate("--fusion-weight", -1).error
@@ -164,7 +164,7 @@ def test_a_query_that_cannot_be_read_is_named_and_left_out(desk: Desk) -> None:
     assert done.err.startswith("query q0 is left out: ")
 
 
-def test_a_calibration_that_is_set_already_does_not_stand_in_the_way(
+def test_the_calibration_of_the_settings_is_ignored(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RESIFT_CALIBRATION", str(desk.output))  # not there yet
@@ -179,7 +179,7 @@ def lines(tmp_path: Path) -> Path:
     return file
 
 
-def test_reranked_scores_are_the_files(desk: Desk, lines: Path) -> None:
+def test_reranked_scores_follow_the_calibration_file(desk: Desk, lines: Path) -> None:
     desk.calibrate()
     options = ("rerank", "-q", QUERIES["q3"], lines)
     done = desk.resift(*options, "--calibration", desk.output, "--jsonl")
@@ -192,7 +192,7 @@ def test_reranked_scores_are_the_files(desk: Desk, lines: Path) -> None:
     assert "calibrated by the model's maker" in desk.resift(*options).err
 
 
-def test_a_least_score_leaves_out_and_abstaining_says_so(desk: Desk, lines: Path) -> None:
+def test_min_score_leaves_out_hits_and_abstaining_is_reported(desk: Desk, lines: Path) -> None:
     options = ("rerank", "-q", "a cake of apples", lines)
     whole = desk.resift(*options, "--jsonl").rows
     least = (whole[1]["score"] + whole[2]["score"]) / 2
@@ -221,7 +221,7 @@ def test_another_models_calibration_is_refused(desk: Desk, lines: Path, joint_fo
     assert "fitted for resift-minilm" in error and "tiny-joint" in error
 
 
-def test_a_search_takes_them_too(desk: Desk, tmp_path: Path) -> None:
+def test_search_uses_the_calibration_too(desk: Desk, tmp_path: Path) -> None:
     pytest.importorskip("lance")
     desk.calibrate()
     source, index = tmp_path / "source", tmp_path / "index"
@@ -236,12 +236,19 @@ def test_a_search_takes_them_too(desk: Desk, tmp_path: Path) -> None:
     assert "no candidate is relevant enough" in done.err
     assert "calibrated by the model's maker" in desk.resift(*options[:4]).err
     line = desk.resift(*options[:4], "--no-rerank", "--abstain-below", 0.5).error
-    assert "--abstain-below 0.5: of the reranker; leave out --no-rerank" in line
+    assert "--abstain-below 0.5: has no effect without reranking" in line
     absent = ("--calibration", tmp_path / "absent.json")
     assert "absent.json: no such file" in desk.resift(*options[:4], *absent).error
 
 
-def test_stdout_is_not_called_a_file(desk: Desk) -> None:
+def test_messages_do_not_call_stdout_a_file(desk: Desk) -> None:
     done = desk.resift("calibrate", desk.collection, "--run", desk.run, "--output", "-")
     assert done.code == 0 and json.loads(done.out)["queries"] == 12
     assert "--calibration -" not in done.err and "--calibration FILE" in done.err
+
+
+def test_the_default_depth_is_that_of_search_and_of_a_run_that_of_runs(desk: Desk) -> None:
+    of_run = json.loads(desk.calibrate("--json").out)
+    options = ("--output", desk.folder / "index.json", "--json")
+    of_corpus = json.loads(desk.resift("calibrate", desk.collection, *options).out)
+    assert (of_run["made"]["depth"], of_corpus["made"]["depth"]) == ("100", "30")

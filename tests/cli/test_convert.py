@@ -9,7 +9,7 @@ from convert.checkpoints import make_bi_encoder
 
 
 @pytest.mark.parametrize("exits", ["two", "", "2,", "2;4", "1.5"])
-def test_exits_that_are_no_numbers_are_named(exits: str, resift: Resift, tmp_path: Path) -> None:
+def test_invalid_exits_are_refused(exits: str, resift: Resift, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     done = resift("convert", str(tmp_path), str(tmp_path / "out"), "--exits", exits)
     assert f"--exits {exits}: expected numbers of layers" in done.error
@@ -21,6 +21,6 @@ def test_a_bi_encoder_becomes_an_embedder_that_verifies(resift: Resift, tmp_path
     checkpoint = make_bi_encoder(tmp_path / "checkpoint")
     done = resift("convert", checkpoint, tmp_path / "out", "--fp32")
     assert done.code == 0 and "cosines within 0.0000 of the" in " ".join(done.out.split())
-    assert "vectors: cosine 1.0000 with the checkpoint's, 1.0000 at least" in done.out
+    assert "mean cosine with the checkpoint's 1.0000, lowest 1.0000" in done.out
     done = resift("verify", tmp_path / "out")
     assert done.code == 0 and "8 reference cosines on" in done.out

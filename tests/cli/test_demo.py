@@ -29,7 +29,7 @@ def test_markup_becomes_text() -> None:
     assert plain_text("") == ""
 
 
-def test_the_demo_answers_and_a_second_run_embeds_nothing(
+def test_a_second_demo_run_embeds_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "SERVICES", ("sqs", "kms"))

@@ -103,7 +103,7 @@ def test_without_judgments_the_missing_part_is_named(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("floor", "code"), [("first-stage", 0), ("0.5", 0), ("1", 3)])
-def test_a_gate_for_ci(desk: Desk, floor: str, code: int) -> None:
+def test_fail_below_is_a_gate_for_ci(desk: Desk, floor: str, code: int) -> None:
     desk.qrels.write_text(QRELS + "q2\td9\t2\n")  # an answer that no window has
     done = desk.eval("--depths", "4", "--fail-below", floor)
     assert done.code == code and "depth 4" in done.out
@@ -127,7 +127,7 @@ def test_a_gate_without_judgments_is_not_met(desk: Desk) -> None:
     assert done.code == 3 and "there are no judgments" in done.err
 
 
-def test_a_gate_holds_an_ablation_too(desk: Desk, tmp_path: Path) -> None:
+def test_fail_below_checks_an_ablation_too(desk: Desk, tmp_path: Path) -> None:
     Index(str(tmp_path / "index")).sync(str(desk.collection / "corpus.jsonl"))
     options = (desk.collection, "--index", tmp_path / "index", "--depths", 4, "--ablation")
     desk.qrels.write_text(QRELS + "q2\td9\t2\n")
@@ -167,7 +167,7 @@ def test_rerankers_of_one_name_are_numbered(desk: Desk) -> None:
     assert "bundled (2)" in done.out
 
 
-def test_a_model_and_a_weight_are_named_as_everywhere(desk: Desk, tmp_path: Path) -> None:
+def test_model_and_weight_are_the_usual_options(desk: Desk, tmp_path: Path) -> None:
     done = desk.eval("--depths", "4", "--fusion-weight", 1000, "--compare", "bundled")
     assert done.code == 0 and done.out.startswith("changes nothing")
     assert "(bundled?fusion_weight=1000)" in done.out and "against bundled?fusion" in done.out
@@ -185,7 +185,7 @@ def test_times_do_not_depend_on_the_pair_cache(
         assert rows[0]["tokens"] > 0 and rows[0]["latency"] is not None
 
 
-def test_json_holds_plain_numbers_and_nothing_that_json_has_not(desk: Desk) -> None:
+def test_json_has_only_plain_values(desk: Desk) -> None:
     def refused(constant: str) -> None:
         raise AssertionError(constant)
 
@@ -209,7 +209,7 @@ def _line(query_id: str, doc_id: str, score: str) -> str:
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        (_line("q1", "d1", "3") + _line("q1", "d1", "2"), "d1 is there twice for query q1"),
+        (_line("q1", "d1", "3") + _line("q1", "d1", "2"), "d1 occurs twice for query q1"),
         (_line("q1", "d1", "nan"), "the score nan is not a finite number"),
         (_line("q1", "d1", "much"), "the score much is not a finite number"),
         ("q1 d1\n", "run.trec:1: expected query_id Q0 doc_id rank score tag"),
@@ -218,7 +218,7 @@ def _line(query_id: str, doc_id: str, score: str) -> str:
         (_line("q7", "d1", "1"), "no candidate for any of 2 queries"),
     ],
 )
-def test_a_run_that_cannot_be_is_an_error_in_a_line(desk: Desk, run: str, message: str) -> None:
+def test_an_invalid_run_is_an_error_in_a_line(desk: Desk, run: str, message: str) -> None:
     desk.run.write_text(run)
     assert message in desk.eval().error
 
@@ -238,7 +238,7 @@ def test_a_run_that_cannot_be_is_an_error_in_a_line(desk: Desk, run: str, messag
         (("--target-ms", "-1"), "--target-ms -1"),
         (("--qrels", "nowhere.tsv"), "nowhere.tsv: no such file"),
         (("--index", "x"), "expected one first stage"),
-        (("--ablation",), "--ablation, which is of an index"),
+        (("--ablation",), "an ablation needs an index"),
     ],
 )
 def test_a_wrong_option_is_an_error_in_a_line(
@@ -247,7 +247,7 @@ def test_a_wrong_option_is_an_error_in_a_line(
     assert message in desk.eval(*options).error
 
 
-def test_a_folder_that_is_none_is_an_error_in_a_line(desk: Desk, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_collection_is_an_error_in_a_line(desk: Desk, tmp_path: Path) -> None:
     assert "nowhere" in desk.bare(tmp_path / "nowhere").error
     assert "no index there" in desk.bare(desk.collection, "--index", tmp_path / "none").error
 
@@ -259,7 +259,7 @@ def test_without_the_extra_the_error_says_what_to_install(
     assert "ir_measures is not installed: run pip install 'resift[eval]'" in desk.eval().error
 
 
-def test_the_model_of_the_surroundings_is_named_and_bundled_is_the_bundled_one(
+def test_the_model_of_the_environment_is_used_unless_bundled_is_named(
     desk: Desk, joint_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RESIFT_MODEL", str(joint_folder))

@@ -35,4 +35,4 @@ def test_a_page_that_cannot_be_written_is_an_error_before_the_work(
 
 def test_an_ablation_has_no_page(resift: Resift, tmp_path: Path) -> None:
     error = resift("eval", tmp_path, "--ablation", "--html", tmp_path / "report.html").error
-    assert "--ablation, which has no page" in error
+    assert "--ablation: an ablation has no report" in error

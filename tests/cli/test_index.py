@@ -6,82 +6,80 @@ from pathlib import Path
 import pytest
 
 from cli.command import Resift
-from resift.cli.source_options import GivenOptions, described, differences
+from resift.cli.source_options import OptionChanges, describe, differences
 from resift.errors import InputError
 from resift.index.parsing.options import Columns
 from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions
 
 
-def test_given_options_change_the_remembered_ones() -> None:
-    first = GivenOptions(
+def test_options_of_the_command_line_change_the_remembered_ones() -> None:
+    first = OptionChanges(
         include=["*.csv"],
         text_column=["answer", "faq/*.csv=body"],
         title_column=["faq/*.csv=head"],
         max_mb=2,
-    ).applied_to(DEFAULT_OPTIONS)
+    ).apply(DEFAULT_OPTIONS)
     assert first.columns == Columns("answer")
     assert first.columns_by_pattern == (("faq/*.csv", Columns("body", "head")),)
     assert (first.globs.include, first.limits.max_bytes) == (("*.csv",), 2_000_000)
-    assert GivenOptions().applied_to(first) == first
-    second = GivenOptions(exclude=["old/"], text_column=["text"], follow_links=True).applied_to(
-        first
-    )
+    assert OptionChanges().apply(first) == first
+    second = OptionChanges(exclude=["old/"], text_column=["text"], follow_links=True).apply(first)
     assert second.columns_by_pattern == first.columns_by_pattern
     assert differences(first, second) == [
         "text-column answer → text", "exclude none → old/", "follow-links none → yes",
     ]  # fmt: skip
-    assert described(first) == (
+    assert describe(first) == (
         "include *.csv, text-column answer, max-mb 2, text-column of faq/*.csv body, "
         "title-column of faq/*.csv head"
     )
-    assert described(DEFAULT_OPTIONS) == "" and differences(first, first) == []
+    assert describe(DEFAULT_OPTIONS) == "" and differences(first, first) == []
 
 
 def test_the_last_pattern_wins() -> None:
-    source_options = GivenOptions(
-        text_column=["*.csv=a", "/x.csv=b", "year=2020/*.csv=c"]
-    ).applied_to(DEFAULT_OPTIONS)
+    source_options = OptionChanges(text_column=["*.csv=a", "/x.csv=b", "year=2020/*.csv=c"]).apply(
+        DEFAULT_OPTIONS
+    )
     keys = ("a.csv", "x.csv", "d/x.csv", "year=2020/x.csv", "x.jsonl")
     assert [source_options.columns_for(key).text for key in keys] == ["a", "b", "a", "c", "text"]
-    again = GivenOptions(text_column=["*.csv=a"]).applied_to(source_options)
+    again = OptionChanges(text_column=["*.csv=a"]).apply(source_options)
     assert again.columns_for("x.csv").text == "a"
 
 
 @pytest.mark.parametrize(
-    "given",
+    "changes",
     [
-        GivenOptions(text_column=["=a"]),
-        GivenOptions(id_column=["*.csv="]),
-        GivenOptions(title_column=[""]),
-        GivenOptions(text_column=["!=a"]),
-        GivenOptions(include=[""]),
-        GivenOptions(max_mb=0),
-        GivenOptions(max_mb=float("nan")),
-        GivenOptions(max_mb=float("inf")),
-        GivenOptions(max_mb=1e300),
-        GivenOptions(max_mb=1e-300),
-        GivenOptions(max_seconds=-1),
-        GivenOptions(max_seconds=1e-9),
-        GivenOptions(max_seconds=1e300),
-        GivenOptions(max_seconds=float("nan")),
+        OptionChanges(text_column=["=a"]),
+        OptionChanges(id_column=["*.csv="]),
+        OptionChanges(title_column=[""]),
+        OptionChanges(text_column=["!=a"]),
+        OptionChanges(include=[""]),
+        OptionChanges(max_mb=0),
+        OptionChanges(max_mb=float("nan")),
+        OptionChanges(max_mb=float("inf")),
+        OptionChanges(max_mb=1e300),
+        OptionChanges(max_mb=1e-300),
+        OptionChanges(max_seconds=-1),
+        OptionChanges(max_seconds=1e-9),
+        OptionChanges(max_seconds=1e300),
+        OptionChanges(max_seconds=float("nan")),
     ],
 )
-def test_invalid_options_are_refused(given: GivenOptions) -> None:
+def test_invalid_options_are_refused(changes: OptionChanges) -> None:
     with pytest.raises(InputError, match="expected") as refused:
-        given.applied_to(SourceOptions())
+        changes.apply(SourceOptions())
     assert "max_" not in str(refused.value)
 
 
 def test_an_impossible_limit_is_shown_as_typed() -> None:
     for megabytes in (1e300, 1e-300):
         with pytest.raises(InputError) as refused:
-            GivenOptions(max_mb=megabytes).applied_to(SourceOptions())
+            OptionChanges(max_mb=megabytes).apply(SourceOptions())
         assert str(refused.value) == (
             f"--max-mb {megabytes:g}: expected a number of megabytes from 0.000001 (one byte) to "
             "1,000,000"
         )
-    assert GivenOptions(max_mb=1e-6).applied_to(SourceOptions()).limits.max_bytes == 1
-    assert GivenOptions(max_mb=1e6).applied_to(SourceOptions()).limits.max_bytes == 10**12
+    assert OptionChanges(max_mb=1e-6).apply(SourceOptions()).limits.max_bytes == 1
+    assert OptionChanges(max_mb=1e6).apply(SourceOptions()).limits.max_bytes == 10**12
 
 
 def test_an_indexed_file_is_not_called_skipped(resift: Resift, tmp_path: Path) -> None:
@@ -155,7 +153,7 @@ def test_ignored_files_are_counted_by_kind(resift: Resift, tmp_path: Path) -> No
     done = resift("index", source, "--index", source / "index")
     assert "1 added, 0 changed, 0 deleted, 0 unchanged, 2 not indexed" in done.out
     lines = done.err.splitlines()
-    assert lines[-1] == "passed over, no documents: 2 .png, 1 .zip, 1 no suffix"
+    assert lines[-1] == "ignored files that are no documents: 2 .png, 1 .zip, 1 no suffix"
     assert lines[0].endswith("link.md: a link, and links are followed only with --follow-links")
     assert lines[1].endswith("tab .md: its name has the control character '\\t': rename it")
     again = resift("index", source, "--index", source / "index")
@@ -165,7 +163,7 @@ def test_ignored_files_are_counted_by_kind(resift: Resift, tmp_path: Path) -> No
     assert "1 added" in followed.out
 
 
-def test_token_states_are_of_the_named_model(
+def test_token_states_are_computed_by_the_named_model(
     resift: Resift, tmp_path: Path, joint_folder: Path
 ) -> None:
     (tmp_path / "source").mkdir()

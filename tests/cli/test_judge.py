@@ -60,7 +60,7 @@ def test_a_candidate_is_shown_whole_with_its_query_and_number(desk: Desk) -> Non
     assert f"? {QUERIES['q1']}" in done.out
     shown = [name for name, text in DOCUMENTS.items() if name in done.out and text in done.out]
     assert len(shown) == 1
-    assert done.err.endswith("0 judged; the same call continues from here\n")
+    assert done.err.endswith("0 judged; repeat the command to continue\n")
     assert not desk.output.exists()
 
 
@@ -160,7 +160,7 @@ def _change(desk: Desk, what: str) -> None:
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("no queries", "no queries in it"),
+        ("no queries", "contains no queries"),
         ("bad queries", "queries.jsonl:1: expected a JSON object"),
         ("bad judgments", "judgments.tsv:2: expected query, document and grade"),
         ("other run", "the first is q7"),
@@ -183,7 +183,7 @@ def test_invalid_files_are_an_error_in_a_line(desk: Desk, what: str, message: st
         (("--index", "absent", "--output", "nowhere/qrels.tsv"), "there is no folder"),
     ],
 )
-def test_arguments_that_lead_nowhere_are_an_error_in_a_line(
+def test_invalid_arguments_are_an_error_in_a_line(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, options: tuple[object, ...], message: str
 ) -> None:
     pytest.importorskip("lance")
@@ -209,7 +209,7 @@ def test_an_index_is_searched_in_four_ways_for_plain_questions(
     assert qrels == {line_id("where do messages wait"): {f"{name}.txt": 2 for name in DOCUMENTS}}
 
 
-def test_the_model_that_reranks_is_the_one_that_is_named(
+def test_the_named_model_reranks(
     desk: Desk, tmp_path: Path, joint_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = tmp_path / "index"
@@ -238,5 +238,5 @@ def _noted(monkeypatch: pytest.MonkeyPatch) -> list[Receipt]:
     return receipts
 
 
-def test_a_name_that_is_too_long_is_refused_in_a_line(desk: Desk) -> None:
+def test_a_file_name_that_is_too_long_is_refused_in_a_line(desk: Desk) -> None:
     assert "too long" in desk.judge("1", queries=Path("a" * 5_000)).error

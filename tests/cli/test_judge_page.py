@@ -87,7 +87,7 @@ def page(tmp_path: Path) -> Iterator[Page]:
     page.close()
 
 
-def test_a_key_is_judged_and_answered_with_the_next_candidate(page: Page) -> None:
+def test_pressing_a_key_judges_and_returns_the_next_candidate(page: Page) -> None:
     status, state = page.get("item")
     first = state["item"]["shown"]
     assert status == 200 and state["judged"] == 0 and first[0] == "q1"
@@ -116,7 +116,7 @@ def test_texts_come_in_pieces_without_control_characters(page: Page) -> None:
 
 @pytest.mark.parametrize("name", ["", "item", "judge.js", "judge.css", "absent"])
 @pytest.mark.parametrize("token", ["", "x", "é", "../"])
-def test_without_the_secret_nothing_is_given(page: Page, name: str, token: str) -> None:
+def test_without_the_secret_nothing_is_served(page: Page, name: str, token: str) -> None:
     status, response = page.get(name, token=quote(token))
     assert status == HTTPStatus.FORBIDDEN and list(response) == ["error"]
     assert page.server.token not in response["error"]
@@ -137,7 +137,7 @@ def test_each_server_has_another_secret(page: Page, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "evil.example:{port}"]
 )
-def test_a_foreign_name_that_leads_here_is_refused(page: Page, host: str) -> None:
+def test_another_host_name_is_refused(page: Page, host: str) -> None:
     headers = JSON | {"Host": host.format(port=page.server.server_port)}
     assert page.get("item", headers=headers)[0] == HTTPStatus.FORBIDDEN
     body = json.dumps({"key": "2", "shown": page.get("item")[1]["item"]["shown"]}).encode()
@@ -145,7 +145,7 @@ def test_a_foreign_name_that_leads_here_is_refused(page: Page, host: str) -> Non
     assert page.qrels == {}
 
 
-def test_its_own_names_are_let_in(page: Page) -> None:
+def test_its_host_names_are_accepted(page: Page) -> None:
     for name in ("127.0.0.1", "localhost"):
         host = f"{name}:{page.server.server_port}"
         headers = {"Host": host, "Origin": f"http://{host}"}
@@ -165,7 +165,7 @@ def test_an_invalid_key_is_refused(page: Page, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("key", ["3", "9", "x", "", "22", "²", 2, None, ["2"]])
-def test_a_grade_that_is_not_there_is_refused(page: Page, key: object) -> None:
+def test_a_grade_outside_of_the_scale_is_refused(page: Page, key: object) -> None:
     status, response = page.press(key)
     assert status == HTTPStatus.BAD_REQUEST and "expected" in response["error"]
     assert page.qrels == {}
@@ -192,13 +192,13 @@ def test_a_body_that_is_too_long_or_has_no_length_is_refused(page: Page) -> None
     assert page.post(b"{}", headers=JSON | {"Content-Length": "-2"})[0] == HTTPStatus.BAD_REQUEST
 
 
-def test_other_paths_are_not_there(page: Page) -> None:
+def test_other_paths_are_not_found(page: Page) -> None:
     assert page.get("../qrels.tsv")[0] == HTTPStatus.NOT_FOUND
     assert page.post(b"{}", name="item")[0] == HTTPStatus.NOT_FOUND
 
 
 @pytest.mark.parametrize("name", ["", "item", "judge.js", "judge.css", "absent"])
-def test_every_answer_tells_the_browser_to_load_nothing_else(page: Page, name: str) -> None:
+def test_every_response_forbids_to_load_other_hosts(page: Page, name: str) -> None:
     response, data = page.request("GET", name)
     policy = response.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy
@@ -259,7 +259,7 @@ def test_the_command_says_where_the_page_is_and_ends_with_q_there(arguments: lis
         assert response == {"ended": True, "judged": 1}
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "")
-    assert err.endswith("judgments.tsv: 1 judged; the same call continues from here\n")
+    assert err.endswith("judgments.tsv: 1 judged; repeat the command to continue\n")
 
 
 def test_the_command_ends_with_an_interrupt_too(arguments: list[str]) -> None:
@@ -267,12 +267,10 @@ def test_the_command_ends_with_an_interrupt_too(arguments: list[str]) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "")
-    assert err.endswith("judgments.tsv: 0 judged; the same call continues from here\n")
+    assert err.endswith("judgments.tsv: 0 judged; repeat the command to continue\n")
 
 
-def test_a_port_that_cannot_be_had_is_an_error_in_a_line(
-    resift: Resift, arguments: list[str]
-) -> None:
+def test_an_unavailable_port_is_an_error_in_a_line(resift: Resift, arguments: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for port in (taken.getsockname()[1], 70_000):
             assert f"port {port}: cannot be used" in resift(*arguments, "--port", port).error

@@ -62,7 +62,7 @@ def test_each_key_shows_the_next_candidate_at_once(terminal: Terminal, desk: Des
     terminal.is_asked()
     terminal.type("q")
     assert terminal.ends() == 0
-    assert "2 judged; the same call continues from here" in terminal.screen
+    assert "2 judged; repeat the command to continue" in terminal.screen
     assert terminal.is_as_before
 
 
@@ -97,7 +97,7 @@ def test_keys_typed_before_a_candidate_is_shown_are_ignored(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("key", ["\x03", "\x04"])
-def test_the_usual_keys_end_it_and_leave_the_terminal_as_it_was(
+def test_quit_keys_end_the_session_and_restore_the_terminal(
     terminal: Terminal, desk: Desk, key: str
 ) -> None:
     terminal.type("2")
@@ -119,7 +119,7 @@ def test_the_words_of_the_query_are_marked(desk: Desk) -> None:
     assert "\x1b[1;33mmessages\x1b[0m" in terminal.raw
 
 
-def test_the_query_of_a_text_longer_than_the_screen_stands_below_it_too(desk: Desk) -> None:
+def test_the_query_is_repeated_below_a_text_longer_than_the_screen(desk: Desk) -> None:
     long = "A queue keeps messages. " * 200
     corpus = [{"_id": name, "text": long} for name in ("d1", "d3", "d4")]
     (desk.folder / "corpus.jsonl").write_text(json_lines(corpus))

@@ -15,11 +15,11 @@ def test_marking_leaves_out_nothing(text: str, query: str) -> None:
 
 
 @given(st.text())
-def test_nothing_that_steers_a_screen_is_left(text: str) -> None:
+def test_control_characters_are_removed(text: str) -> None:
     assert all(char.isprintable() or char == "\n" for char in harmless(text))
 
 
-def test_lines_stay_lines_and_one_character_stays_one() -> None:
+def test_line_ends_and_lengths_are_kept() -> None:
     assert harmless("one\r\n\n\ttwo\x1b[1m\u202e") == "one\n\n two [1m "
 
 

@@ -14,7 +14,7 @@ from resift.rerank.catalogue import BUNDLED, CHECKPOINTS
 from resift.settings import Settings
 
 
-def test_models_names_the_bundled_one_and_those_to_convert(resift: Resift) -> None:
+def test_models_lists_the_bundled_model_and_convertible_checkpoints(resift: Resift) -> None:
     done = resift("models")
     assert (done.code, done.err) == (0, "")
     assert Reranker().name in done.out and Reranker().fingerprint in done.out
@@ -29,7 +29,7 @@ def test_models_as_json_is_one_document(resift: Resift) -> None:
     assert [row["hub_id"] for row in printed["convertible"]] == [k.hub_id for k in CHECKPOINTS]
 
 
-def test_verify_says_what_it_asked_of_the_bundled_model(resift: Resift) -> None:
+def test_verify_prints_its_checks_of_the_bundled_model(resift: Resift) -> None:
     done = resift("verify")
     lines = [line.split() for line in done.out.splitlines()]
     assert done.code == 0 and lines[0] == ["ok", "files", "match", "their", "hashes"]
@@ -76,7 +76,7 @@ def test_verify_knows_an_embedder(resift: Resift, tmp_path: Path) -> None:
     assert "furthest cosine from its reference 0.0100" in resift("verify", folder).error
 
 
-def test_verify_names_what_a_broken_model_looks_like(resift: Resift, tmp_path: Path) -> None:
+def test_verify_names_the_defect_of_a_broken_model(resift: Resift, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(BUNDLED, folder)
     manifest = load_artifact(folder).manifest
@@ -88,6 +88,6 @@ def test_verify_names_what_a_broken_model_looks_like(resift: Resift, tmp_path: P
     assert "furthest logit from its reference 1." in error
 
 
-def test_verify_says_what_a_folder_is_not(resift: Resift, tmp_path: Path) -> None:
+def test_verify_refuses_a_folder_without_a_model(resift: Resift, tmp_path: Path) -> None:
     assert "not a resift model" in resift("verify", tmp_path).error
     assert "absent" in resift("verify", tmp_path / "absent").error

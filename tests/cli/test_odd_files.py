@@ -82,7 +82,7 @@ def test_a_device_is_no_input(
         "truncate -s 20G huge; resift eval huge --index none",
     ],
 )
-def test_a_line_without_an_end_is_refused(folder: Path, command: str) -> None:
+def test_an_endless_line_is_refused(folder: Path, command: str) -> None:
     assert "a line of more than " in last_line(run(command, folder))
 
 
@@ -190,7 +190,7 @@ def test_an_unwritable_descriptor_is_reported_before_the_work(folder: Path, name
         "eval col --run run.txt --json --html",
     ],
 )
-def test_json_and_an_output_do_not_share_stdout_by_any_name(folder: Path, arguments: str) -> None:
+def test_json_and_output_cannot_share_stdout_by_any_name(folder: Path, arguments: str) -> None:
     done = run(f"resift {arguments} /dev/stdout | cat; exit ${{PIPESTATUS[0]}}", folder)
     assert "both go to stdout" in last_line(done) and done.stdout == b""
 

@@ -33,7 +33,7 @@ def _options() -> Iterator[tuple[str, str, Any]]:
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_a_verb_has_the_options_that_make_sense(name: str) -> None:
+def test_each_verb_has_its_options(name: str) -> None:
     assert {verb for verb, option, _ in _options() if option == name} == set(VERBS[name].split())
 
 

@@ -17,18 +17,21 @@ POINTLESS = [
     ("eval MADE --ablation --target-ms 5", "--target-ms 5.0: the ablation advises no depth"),
     ("eval MADE --ablation --mode dense", "--mode dense: the ablation measures all"),
     ("calibrate MADE --output OUT --run RUN --mode lexical", "--mode lexical: a run has no modes"),
-    ("judge MADE --run RUN --port 8080", "--port 8080: only the page has one; add --web"),
-    ("judge MADE --run RUN --port 0", "--port 0: only the page has one; add --web"),
+    ("judge MADE --run RUN --port 8080", "--port 8080: is an option of the page; add --web"),
+    ("judge MADE --run RUN --port 0", "--port 0: is an option of the page; add --web"),
     ("judge MADE --run RUN --model m", "--model m: reranks results of an index"),
-    ("search x --index i --no-rerank --exact", "--exact: of the reranker; leave out --no-rerank"),
-    ("search x --index i --no-rerank --min-score 0", "--min-score 0.0: of the reranker"),
-    ("search x --index i --no-rerank --fusion-weight 0", "--fusion-weight 0.0: of the reranker"),
+    ("search x --index i --no-rerank --exact", "--exact: has no effect without reranking"),
+    ("search x --index i --no-rerank --min-score 0", "--min-score 0.0: has no effect without"),
+    (
+        "search x --index i --no-rerank --fusion-weight 0",
+        "--fusion-weight 0.0: has no effect without",
+    ),
     (
         "search x --index i --no-rerank --model m --abstain-below 1",
-        "--model m and --abstain-below 1.0: of the",
+        "--model m and --abstain-below 1.0: has no effect",
     ),
-    ("search x --index i --no-rerank --calibration c", "--calibration c: of the reranker"),
-    ("search x --index i --no-rerank --explain 1", "--explain 1: of the reranker"),
+    ("search x --index i --no-rerank --calibration c", "--calibration c: has no effect without"),
+    ("search x --index i --no-rerank --explain 1", "--explain 1: has no effect without"),
 ]
 
 EMPTY = [
@@ -138,7 +141,7 @@ def test_a_closed_stdin_is_reported(
 @pytest.mark.parametrize("line", ["judge MADE --run -", "judge - --index i",
                                   "judge MADE --run RUN --qrels -"])  # fmt: skip
 def test_the_keys_of_judge_are_not_read_as_a_file(resift: Resift, made: Path, line: str) -> None:
-    assert "-: stdin is for the keys; name a file" in resift(*_words(line, made)).error
+    assert "-: stdin is read for keys; name a file" in resift(*_words(line, made)).error
 
 
 def test_a_page_on_stdout_has_no_name(resift: Resift, made: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_heavy_first_stage_keeps_its_order(desk: Desk) -> None:
     assert desk.order() == RANKED
 
 
-def test_packed_in_and_packed_out(desk: Desk) -> None:
+def test_gzipped_runs_are_read_and_written(desk: Desk) -> None:
     desk.rerank()
     plain = desk.output.read_text()
     packed = desk.run.with_suffix(".gz")
@@ -85,7 +85,7 @@ def test_errors_are_a_line_and_nothing_is_written(desk: Desk, tmp_path: Path) ->
     assert not desk.output.exists()
 
 
-def test_an_output_that_cannot_be_is_refused(desk: Desk, tmp_path: Path) -> None:
+def test_an_impossible_output_is_refused(desk: Desk, tmp_path: Path) -> None:
     desk.output = tmp_path / "absent" / "out"
     assert "there is no folder" in desk.rerank().error
     desk.output = tmp_path / "made"
@@ -100,10 +100,10 @@ def test_only_a_run_that_resift_wrote_is_replaced(desk: Desk) -> None:
     desk.output = desk.run.with_name("out.trec")
     assert desk.rerank().code == desk.rerank().code == 0
     desk.run = desk.output
-    assert "is the run itself" in desk.rerank().error
+    assert "is the input run" in desk.rerank().error
 
 
-def test_a_dash_is_stdout_and_a_device_stays_one(desk: Desk) -> None:
+def test_a_dash_is_stdout_and_devices_are_written_to(desk: Desk) -> None:
     assert desk.rerank().code == 0
     arguments = ["rerank-run", str(desk.collection), "--run", str(desk.run), "--output", "-"]
     assert process(*arguments).out == desk.output.read_text()
@@ -160,7 +160,7 @@ def test_late_candidates_keep_their_order_and_are_counted(desk: Desk) -> None:
     assert "2 queries partial, the first: " in done.err
 
 
-def test_so_many_are_written_a_query(desk: Desk) -> None:
+def test_top_n_limits_the_documents_per_query(desk: Desk) -> None:
     assert desk.rerank("--top-n", 1, "--fusion-weight", 0).code == 0
     assert desk.order() == {"q1": ["d2"], "q2": ["d4"]}
     assert desk.rerank("--top-n", 3, "--depth", 1).code == 0
@@ -178,14 +178,14 @@ def test_an_invalid_number_is_an_error_before_the_work(
     assert not desk.output.exists()
 
 
-def test_a_calibration_of_another_model_does_not_stand_in_the_way(
+def test_the_calibration_of_another_model_is_ignored(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RESIFT_CALIBRATION", "of-another.json")
     assert desk.rerank().code == 0
 
 
-def test_a_name_that_is_too_long_is_refused_in_a_line(desk: Desk) -> None:
+def test_a_file_name_that_is_too_long_is_refused_in_a_line(desk: Desk) -> None:
     before, desk.run = desk.run, Path("a" * 5_000)
     assert "too long" in desk.rerank().error
     desk.run, desk.collection = before, Path("a" * 5_000)

@@ -127,7 +127,7 @@ def test_a_source_that_is_not_there_is_named(resift: Resift, tmp_path: Path) -> 
 def test_the_size_of_token_states_is_printed(resift: Resift, source: Path, tmp_path: Path) -> None:
     uri = str(tmp_path / "index")
     done = resift("index", str(source), "--index", uri, "--token-states")
-    assert done.code == 0 and "token states: " in done.out and "kB a passage" in done.out
+    assert done.code == 0 and "token states: " in done.out and "kB per passage" in done.out
     assert "token states" not in resift("index", str(source), "--index", uri).out
     (row,) = resift("search", "what is a cat", "--index", uri, "--top-n", "1", "--jsonl").rows
     assert row["rank"] == 1

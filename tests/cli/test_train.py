@@ -24,7 +24,7 @@ class FakeFineTune:
 
     def fine_tune(self, *arguments: Any) -> "FakeFineTune":
         self.arguments = arguments
-        arguments[4]("30 queries to learn from, 20 held out")
+        arguments[4]("30 queries to train on, 20 held out")
         if self.error:
             raise self.error
         return self
@@ -79,7 +79,7 @@ def test_wrong_usage_exits_with_two(
 
 
 @pytest.mark.parametrize("epochs", ["0", "-1", "nan"])
-def test_epochs_that_are_none_are_refused(resift: Resift, pairs: Path, epochs: str) -> None:
+def test_invalid_epochs_are_refused(resift: Resift, pairs: Path, epochs: str) -> None:
     out = pairs.parent / "model"
     done = resift("train", "--pairs", pairs, "--out", out, "--epochs", epochs)
     assert "--epochs" in done.error and "above 0" in done.error
@@ -94,7 +94,7 @@ def test_endless_epochs_are_refused(resift: Resift, fine_tune: FakeFineTune, pai
 
 @pytest.mark.parametrize("missing", ["torch", "onnx", "bm25s"])
 @pytest.mark.usefixtures("fine_tune")
-def test_what_is_missing_is_named_with_its_extra(
+def test_a_missing_package_is_named_with_its_extra(
     resift: Resift, pairs: Path, missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
@@ -106,7 +106,7 @@ def test_what_is_missing_is_named_with_its_extra(
 
 
 @pytest.mark.parametrize("missing", ["nncf", "Stemmer"])
-def test_what_is_needed_later_is_missed_at_once(
+def test_all_packages_are_checked_at_the_start(
     resift: Resift,
     fine_tune: FakeFineTune,
     pairs: Path,
@@ -126,9 +126,9 @@ def test_both_figures_go_to_stdout_and_progress_to_stderr(
     done = resift("train", "--pairs", pairs, "--out", out)
     assert done.code == 0
     assert done.out.split() == (
-        "model: nDCG@10 0.7346 on 20 held-out queries, 0.5124 before; learned from 30".split()
+        "model: nDCG@10 0.7346 on 20 held-out queries, 0.5124 before; trained on 30 queries".split()
     )
-    assert done.err == "30 queries to learn from, 20 held out\n"
+    assert done.err == "30 queries to train on, 20 held out\n"
     data, base, where, work, _, epochs = fine_tune.arguments
     assert (data, base, where, work, epochs) == (pairs, "bundled", out, None, 3.0)
 
@@ -161,7 +161,7 @@ def test_an_outputs_name_is_shown_as_it_is(resift: Resift, pairs: Path) -> None:
 
 
 @pytest.mark.torch
-def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(
+def test_errors_are_one_line_and_nothing_is_written(
     resift: Resift, pairs: Path, joint_folder: Path, tmp_path: Path
 ) -> None:
     for needed in ("torch", "bm25s", "nncf"):
@@ -175,7 +175,7 @@ def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(
 
     assert "10 queries with a relevant text; at least 40" in error("--pairs", pairs)
     assert "absent: no such file" in error("--pairs", tmp_path / "absent")
-    assert "no qrels.tsv" in error("--pairs", make_collection(tmp_path / "made"))
+    assert "contains no judgments" in error("--pairs", make_collection(tmp_path / "made"))
     assert "no-such" in error("--pairs", pairs, "--base", "no-such")
     assert "a cross-encoder" in error("--pairs", pairs, "--base", joint_folder)
     (tmp_path / "lines").write_text("no pair\n")

@@ -39,14 +39,14 @@ def test_a_fifth_of_a_file_is_held_out(count: int, tmp_path: Path) -> None:
     assert not {text for _, text in texts.ranges} & {text for _, text in texts.held_out}
 
 
-def test_a_short_file_sets_ranges_and_the_built_in_pages_measure(tmp_path: Path) -> None:
+def test_a_short_file_holds_out_built_in_pairs(tmp_path: Path) -> None:
     texts = calibration_texts(_file(tmp_path, 12))
     assert {text for _, text in texts.ranges} <= {f"t{number}" for number in range(12)}
     assert texts.held_out == calibration_texts().held_out
     assert len(texts.held_out) >= MIN_HELD_OUT
 
 
-def test_half_of_the_pairs_do_not_belong_together(tmp_path: Path) -> None:
+def test_half_of_the_pairs_are_mismatched(tmp_path: Path) -> None:
     texts = calibration_texts(_file(tmp_path, 100))
     strangers = [query[1:] != text[1:] for query, text in texts.ranges]
     assert sum(strangers) == len(strangers) // 2
@@ -55,13 +55,13 @@ def test_half_of_the_pairs_do_not_belong_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no pairs in it"),
+        (b"", "contains no pairs"),
         (b"\xff\xfe{", "not a readable file of UTF-8"),
         (b'{"query": 1, "text": "t"}', ":1: expected a line of"),
         (b'{"query": "q", "text": null}', ":1: expected a line of"),
     ],
 )
-def test_what_is_no_file_of_pairs_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+def test_an_invalid_file_of_pairs_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
     file = tmp_path / "texts.jsonl"
     file.write_bytes(content)
     with pytest.raises(InputError, match=message):
@@ -73,7 +73,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         calibration_texts(tmp_path / "none")
 
 
-def test_lines_are_those_of_other_files(tmp_path: Path) -> None:
+def test_usual_line_ends_are_read(tmp_path: Path) -> None:
     file = _file(tmp_path, 12)
     row = json.dumps({"query": "q", "text": "a\u2028b"}, ensure_ascii=False)
     file.write_text("\r".join([row, *file.read_text().splitlines()]), encoding="utf-8", newline="")

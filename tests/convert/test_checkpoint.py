@@ -113,7 +113,7 @@ NAMED = [
 
 
 @pytest.mark.parametrize(("names", "relevant"), NAMED, ids=["-".join(names) for names, _ in NAMED])
-def test_the_names_of_two_labels_tell_which_one_means_relevance(
+def test_names_of_two_labels_decide_which_one_means_relevance(
     names: tuple[str, str], relevant: int, tmp_path: Path
 ) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert", labels=2)
@@ -127,12 +127,12 @@ def test_the_names_of_two_labels_tell_which_one_means_relevance(
 @pytest.mark.parametrize(
     "names", [("contradiction", "neutral"), ("yes", "relevant"), ("a", "b"), ("LABEL_0", "b")]
 )
-def test_names_that_do_not_tell_are_refused(names: tuple[str, str], tmp_path: Path) -> None:
+def test_ambiguous_names_of_labels_are_refused(names: tuple[str, str], tmp_path: Path) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert", labels=2)
     edit_config(checkpoint, id2label=dict(enumerate(names)), label2id=None)
     error = refusal(str(checkpoint), tmp_path / "out")
     assert isinstance(error, ModelError)
-    assert "do not tell which one means relevance; name them" in str(error)
+    assert "do not decide which one means relevance; name them" in str(error)
 
 
 def test_one_label_may_be_called_anything(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_prompts_without_a_default_are_not_read(tmp_path: Path) -> None:
     np.testing.assert_allclose(actual, reference_logits(checkpoint), atol=TOLERANCE, rtol=0)
 
 
-def test_a_prompt_is_a_part_of_what_decides_a_logit(tmp_path: Path) -> None:
+def test_a_prompt_changes_the_logits(tmp_path: Path) -> None:
     fingerprints = set()
     for name in ("", "ask"):
         checkpoint = make_checkpoint(tmp_path / f"checkpoint{name}", "bert")
@@ -328,14 +328,14 @@ def broken_config(folder: Path) -> None:
 
 FAULTS: list[tuple[Callable[[Path], None], str]] = [
     (unknown_type, "nosuch"),
-    (decoder, "gpt2.*is no cross-encoder"),
+    (decoder, "gpt2.*is not a cross-encoder"),
     (masked_language_model, "BertForMaskedLM.*expected a sequence classification model"),
     (no_architecture, "no architecture"),
     (unknown_activation, "activation silu; expected one of gelu"),
     (relative_positions, "relative_key positions"),
     (pickle_only, "no safetensors weights, only pytorch_model.bin, which can run code"),
-    (no_weights, "no safetensors weights; take a revision"),
-    (not_a_number, r"1 weights hold NaN or infinity, head\.projection\.weight among them"),
+    (no_weights, "no safetensors weights; use a revision"),
+    (not_a_number, r"1 weights contain NaN or infinity, such as head\.projection\.weight"),
     (tokenizer_larger_than_the_table, "ids up to 84, its embedding table has 84 rows"),
     (only_a_sentencepiece_model, "pip install sentencepiece protobuf"),
     (unknown_default_prompt, "default_prompt_name 'c' is none of its prompts"),
@@ -343,8 +343,8 @@ FAULTS: list[tuple[Callable[[Path], None], str]] = [
     (cut_short, "not a readable safetensors checkpoint"),
     (no_head, r"2 weights are missing.*classifier\.bias"),
     (too_few_layers, r"weights are missing.*encoder\.layer\.2"),
-    (another_width, r"6 weights are missing or of another size.*dense"),
-    (no_tokenizer, "no tokenizer there"),
+    (another_width, r"6 weights are missing or do not have the size.*dense"),
+    (no_tokenizer, "contains no tokenizer"),
     (broken_config, r"config\.json"),
 ]
 
@@ -372,7 +372,7 @@ def test_what_cannot_be_converted_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta"])
-def test_three_labels_are_no_relevance(family: str, tmp_path: Path) -> None:
+def test_three_labels_are_refused(family: str, tmp_path: Path) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", family, labels=3)
     error = refusal(str(checkpoint), tmp_path / "out")
     assert str(error) == (

@@ -187,6 +187,6 @@ def test_a_bad_line_of_calibration_is_named(bad: str, checkpoint: Path, tmp_path
 def test_a_calibration_file_without_pairs_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     file = tmp_path / "texts.jsonl"
     file.touch()
-    with pytest.raises(InputError, match="no pairs in it"):
+    with pytest.raises(InputError, match="contains no pairs"):
         convert_checkpoint(str(checkpoint), tmp_path / "out", calibration=file)
     assert not (tmp_path / "out").exists()

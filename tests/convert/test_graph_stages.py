@@ -49,7 +49,7 @@ def test_the_stages_together_are_the_whole(
     assert np.ptp(expected) > 100 * TOLERANCE
 
 
-def test_an_exit_before_the_last_layer_sees_where_the_first_token_arrives(
+def test_an_exit_before_the_last_layer_has_the_final_first_token(
     runtime: str, tmp_path: Path
 ) -> None:
     """One layer is left and its context is there, so that nothing is a guess."""

@@ -36,7 +36,7 @@ def test_a_new_or_empty_folder_is_filled(tmp_path: Path, made: Path, name: str) 
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_what_holds_anything_is_refused_and_stays(tmp_path: Path, made: Path) -> None:
+def test_a_folder_that_is_not_empty_is_refused_and_unchanged(tmp_path: Path, made: Path) -> None:
     folder, file = tmp_path / "thesis", tmp_path / "file"
     folder.mkdir()
     (folder / ".hidden").write_text("mine")
@@ -45,13 +45,13 @@ def test_what_holds_anything_is_refused_and_stays(tmp_path: Path, made: Path) ->
     _refused(made, folder, "exists already; name a new folder")
     _refused(made, file, "exists already")
     _refused(made, file / "below", "is not a folder|cannot be written")
-    _refused(made, tmp_path / "loop", "leads to itself|cannot be written")
+    _refused(made, tmp_path / "loop", "a link to itself|cannot be written")
     _refused(made, tmp_path / "a\0b", "not a valid folder name")
     _refused(made, Path(os.devnull), "exists already")
     assert (folder / ".hidden").read_text() == file.read_text() == "mine"
 
 
-def test_what_fails_half_way_leaves_nothing(
+def test_a_failure_leaves_no_folder(
     tmp_path: Path, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(source: Path, target: Path) -> None:

@@ -145,7 +145,7 @@ def test_inputs_and_output_keep_their_names(model: onnx.ModelProto) -> None:
     assert [port.name for port in model.graph.output] == ["logits"]
 
 
-def test_whoever_listens_to_nncf_goes_on_hearing() -> None:
+def test_the_level_of_nncfs_logger_is_restored() -> None:
     logger, heard = logging.getLogger("nncf"), logging.NullHandler()
     logger.addHandler(heard)
     before = logger.level, heard.level, logging.getLoggerClass()

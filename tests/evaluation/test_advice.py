@@ -77,12 +77,12 @@ def test_the_least_depth_with_nearly_all_of_the_gain_is_advised() -> None:
     assert Case(0.02, 0.05, 0.09, 0.1).advice().depth == 100
 
 
-def test_a_curve_that_falls_again_is_left_at_its_top() -> None:
+def test_a_falling_curve_is_advised_at_its_maximum() -> None:
     advice = Case(0.05, 0.12, 0.1, 0.08).advice()
     assert advice.depth == 20 and advice.quality == pytest.approx(BEFORE + 0.12)
 
 
-def test_a_target_keeps_deeper_ones_out() -> None:
+def test_a_latency_target_excludes_greater_depths() -> None:
     case = Case(0.02, 0.05, 0.09, 0.1)
     advice = case.advice(40)
     assert advice.depth == 20 and advice.gain_share == pytest.approx(0.5)
@@ -107,7 +107,7 @@ def test_nothing_is_claimed_that_is_not_significant(last: QueryValues) -> None:
     assert "depth" not in case.sentence() and "do not" not in case.sentence()
     assert case.advice().depth == 0 and case.advice().fusion_weight is None
     assert format_advice(case.advice()).startswith(
-        "no depth and no weight is shown to be better than the first stage by 40 queries"
+        "no depth and no weight is significantly better than the first stage on 40 queries"
     )
 
 
@@ -137,7 +137,7 @@ def test_another_weight_is_advised_only_where_it_is_better_than_the_default() ->
     assert Case(*gains, weights={0.0: by_chance, 0.3: by_model}).advice().fusion_weight is None
 
 
-def test_a_weight_is_advised_where_no_depth_is() -> None:
+def test_a_weight_can_be_advised_without_a_depth() -> None:
     case = Case(NONE, NONE, NONE, NONE, weights={0.0: NONE, 0.8: shifted(0.05)})
     assert (case.advice().depth, case.advice().fusion_weight) == (100, 0.8)
     assert "; depth 100 with fusion_weight=0.8 is better, .579; " in case.sentence()
@@ -149,7 +149,7 @@ def test_the_verdict_names_no_saving_of_time_where_there_is_none() -> None:
     assert "depth 10 gives 100% of the gain; " in case.sentence()
 
 
-def test_holm_is_what_the_paper_says() -> None:
+def test_holm_is_the_papers_procedure() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([]) == [] and holm([0.7]) == [0.7] and holm([0.9, 0.8]) == [1.0, 1.0]
 
@@ -211,5 +211,5 @@ def test_measures_are_written_as_papers_do(value: float, text: str) -> None:
 @pytest.mark.parametrize(
     ("p", "text"), [(0.0001, "p < 0.001"), (0.031, "p = 0.031"), (1, "p = 1.00")]
 )
-def test_p_values_have_the_digits_that_resampling_can_tell(p: float, text: str) -> None:
+def test_p_values_are_rounded_to_the_precision_of_resampling(p: float, text: str) -> None:
     assert format_p(p) == text

@@ -73,7 +73,7 @@ def test_isotonic_is_scipys_regression_at_the_centres_of_its_blocks(
         assert probability == pytest.approx(expected.x[start], rel=1e-5)
 
 
-def test_isotonic_follows_what_no_sigmoid_can() -> None:
+def test_isotonic_fits_labels_that_no_sigmoid_fits() -> None:
     """Probabilities that rise, level off and rise again."""
     rng = np.random.default_rng(3)
     logits = rng.uniform(-6, 6, 40_000)
@@ -117,7 +117,7 @@ def test_a_fit_is_evaluated_on_held_out_queries() -> None:
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=200))
-def test_folds_never_part_a_query_and_are_drawn_alike(numbers: list[int]) -> None:
+def test_folds_never_split_a_query_and_are_the_same_in_each_call(numbers: list[int]) -> None:
     queries = np.array(numbers)
     folds = folds_of(queries)
     assert all(len(set(folds[queries == query])) == 1 for query in set(numbers))
@@ -341,7 +341,7 @@ def test_the_error_of_shifted_probabilities_is_the_shift(shift: float) -> None:
     assert calibration_error(probabilities + shift, relevant) == pytest.approx(shift, abs=0.005)
 
 
-def test_errors_both_ways_do_not_make_up_for_each_other() -> None:
+def test_errors_of_both_signs_do_not_cancel() -> None:
     probabilities = np.repeat([0.2, 0.8], 100)
     relevant = np.tile([True, False], 100)
     assert calibration_error(probabilities, relevant) == pytest.approx(0.3)
@@ -361,7 +361,7 @@ def test_bins_hold_all_pairs_once_and_rise(pairs: Pairs) -> None:
 
 
 @given(pairs, st.randoms(use_true_random=False))
-def test_the_order_of_pairs_decides_nothing(pairs: Pairs, random: Random) -> None:
+def test_the_order_of_pairs_does_not_matter(pairs: Pairs, random: Random) -> None:
     """Equal probabilities are in one bin, whatever the order of pairs."""
     shuffled = list(pairs)
     random.shuffle(shuffled)
@@ -383,10 +383,10 @@ def test_equal_probabilities_are_one_bin() -> None:
     assert calibration_error(probabilities, relevant) == 0
 
 
-def test_the_loss_is_what_it_is_by_hand() -> None:
+def test_the_log_loss_equals_a_manual_calculation() -> None:
     probabilities, relevant = np.array([0.8, 0.4]), np.array([True, False])
     assert log_loss(probabilities, relevant) == pytest.approx(-(np.log(0.8) + np.log(0.6)) / 2)
 
 
-def test_being_sure_and_wrong_costs_much_and_not_everything() -> None:
+def test_a_wrong_certainty_costs_much_but_not_infinity() -> None:
     assert 30 < log_loss(np.array([0.0]), np.array([True])) < 40

@@ -84,7 +84,7 @@ BAD_LINES = (
 
 
 @pytest.mark.parametrize("line", BAD_LINES)
-def test_a_line_that_is_no_document_costs_itself_and_is_named(folder: Path, line: bytes) -> None:
+def test_an_invalid_line_is_skipped_and_named(folder: Path, line: bytes) -> None:
     file = folder / "corpus.jsonl"
     good = file.read_bytes().splitlines()
     file.write_bytes(b"\n".join([*good[:2], line, *good[2:]]))
@@ -101,7 +101,7 @@ def test_a_line_that_is_no_document_costs_itself_and_is_named(folder: Path, line
     )
 
 
-def test_most_lines_bad_are_no_corpus(folder: Path) -> None:
+def test_a_corpus_with_mostly_invalid_lines_is_refused(folder: Path) -> None:
     file = folder / "corpus.jsonl"
     file.write_bytes(b"\n".join([b"a", *file.read_bytes().splitlines(), *BAD_LINES]))
     _refused(folder, "corpus.jsonl:1: ", "_id and text", "16 of 20 lines cannot be read")
@@ -119,7 +119,7 @@ def test_most_lines_bad_are_no_corpus(folder: Path) -> None:
         ('{"_id": "a b\u00a0c", "text": "a"}', Document("a b\u00a0c", "a")),
     ],
 )
-def test_rows_as_people_have_them(folder: Path, row: str, expected: Document) -> None:
+def test_usual_variants_of_rows_are_read(folder: Path, row: str, expected: Document) -> None:
     (folder / "corpus.jsonl").write_text(f"{row}\n{row}\n# a comment\n")
     documents = open_collection(folder).read_documents(None)
     assert documents.by_id == {expected.id: expected} and documents.notes == ()
@@ -137,7 +137,7 @@ ENCODINGS: dict[str, Callable[[str], bytes]] = {
 
 
 @pytest.mark.parametrize("how", ENCODINGS)
-def test_files_in_any_encoding_say_the_same(folder: Path, how: str) -> None:
+def test_files_in_any_encoding_are_read_alike(folder: Path, how: str) -> None:
     _judge(folder, _lines("{query}\t{doc}\t{grade}"))
     collection = open_collection(folder)
     before = (*_everything(collection), collection.qrels())
@@ -150,12 +150,12 @@ def test_files_in_any_encoding_say_the_same(folder: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ('{"_id": "q1", "text": "a"}\n{"_id": "q1", "text": "b"}', ":2: query q1 is there already"),
+        ('{"_id": "q1", "text": "a"}\n{"_id": "q1", "text": "b"}', ":2: query q1 occurs above"),
         ('{"_id": "q1", "text": 5}', ":1: expected a JSON object with _id and text"),
         ('[{"_id": "q1", "text": "a"}]', ":1: expected a JSON object with _id and text"),
     ],
 )
-def test_queries_that_cannot_be_are_named(folder: Path, rows: str, message: str) -> None:
+def test_invalid_queries_are_named(folder: Path, rows: str, message: str) -> None:
     (folder / "queries.jsonl").write_text(rows)
     with pytest.raises(DatasetError) as caught:
         open_collection(folder).queries()
@@ -233,7 +233,7 @@ def test_ids_with_spaces_are_kept_between_tabs(folder: Path) -> None:
     assert open_collection(folder).qrels() == {"a query": {"a document": 1}}
 
 
-def test_blank_lines_and_a_file_without_any_judge_nothing(folder: Path) -> None:
+def test_blank_lines_and_empty_files_have_no_judgments(folder: Path) -> None:
     _judge(folder, "\nq1\td2\t1\n\n \nq2\td4\t1\n\n")
     assert open_collection(folder).qrels() == {"q1": {"d2": 1}, "q2": {"d4": 1}}
     _judge(folder, "query-id\tcorpus-id\tscore\n")
@@ -306,7 +306,9 @@ def test_a_folder_and_a_pipe_in_place_of_a_file(tmp_path: Path) -> None:
 
 def test_missing_judgments_are_an_error_that_names_both_files(folder: Path) -> None:
     collection = open_collection(folder)
-    with pytest.raises(DatasetError, match=r"no qrels\.tsv or qrels/test\.tsv in it") as caught:
+    with pytest.raises(
+        DatasetError, match=r"no judgments; expected qrels\.tsv or qrels/test\.tsv"
+    ) as caught:
         collection.qrels()
     assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
 
@@ -357,14 +359,14 @@ def test_queries_without_a_relevant_document_are_noted(folder: Path) -> None:
     assert "2 of 2 queries have no document of grade 2" in load_task(folder, None, 2, None).notes[0]
 
 
-def test_judgments_may_be_elsewhere(folder: Path) -> None:
+def test_judgments_can_be_in_another_file(folder: Path) -> None:
     file = _write_qrels(folder, "q2\td4\t1\n", "qrels/dev.tsv")
     assert list(load_task(folder, file, 1, None).queries) == ["q2"]
     beside = load_task(_write_qrels(folder, "a question\n", "queries.txt"), None, 1, None)
     assert list(beside.queries.values()) == ["a question"]
 
 
-def test_a_part_is_spread_evenly(tmp_path: Path) -> None:
+def test_a_sample_of_queries_is_spread_evenly(tmp_path: Path) -> None:
     file = tmp_path / "queries.txt"
     file.write_text("".join(f"question {number}\n" for number in range(10)))
     chosen = load_task(file, None, 1, 3).queries.values()
@@ -372,7 +374,7 @@ def test_a_part_is_spread_evenly(tmp_path: Path) -> None:
     assert len(load_task(file, None, 1, 99).queries) == 10
 
 
-def test_a_query_without_text_costs_itself_and_is_named(folder: Path) -> None:
+def test_a_query_without_text_is_left_out_and_named(folder: Path) -> None:
     _write_qrels(folder, "q1\td2\t1\nq0\td2\t1\n")
     with (folder / "queries.jsonl").open("a") as lines:
         lines.write('{"_id": "q0", "text": null}\n')

@@ -74,14 +74,14 @@ def test_each_query_lists_the_documents_that_moved(folder: Path) -> None:
     assert best.title.startswith("Object lock keeps")
 
 
-def test_a_model_against_itself_is_no_better(folder: Path) -> None:
+def test_a_model_does_not_differ_from_itself(folder: Path) -> None:
     evaluation = measure(folder, systems=[free(), free()])
     against = evaluation.systems[1].against
     assert evaluation.systems[0].against is None and against is not None
     assert (against.difference, against.p_bootstrap, against.p_randomisation) == (0, 1, 1)
 
 
-def test_a_heavy_first_stage_is_the_first_stage(folder: Path) -> None:
+def test_a_large_fusion_weight_gives_the_first_stages_order(folder: Path) -> None:
     evaluation = measure(
         folder, systems=[SecondStage(SystemOptions("w", fusion_weight=1e6), free().reranker)]
     )
@@ -113,7 +113,7 @@ def test_unusual_queries_are_noted_with_the_first_of_them(folder: Path) -> None:
     assert evaluation.judged == 5 and len(evaluation.systems[0].changes) == 5
 
 
-def test_ties_of_a_run_count_as_trec_eval_has_them(folder: Path) -> None:
+def test_ties_of_a_run_are_broken_as_by_trec_eval(folder: Path) -> None:
     (folder / "run").write_text(
         "".join(f"q2 Q0 {name} 1 5.0 made\n" for name in ("d4", "d1", "d5"))
     )
@@ -124,7 +124,7 @@ def test_ties_of_a_run_count_as_trec_eval_has_them(folder: Path) -> None:
     assert any("equal scores" in note and "the first is q2" in note for note in evaluation.notes)
 
 
-def test_nothing_found_at_all_is_an_error(folder: Path) -> None:
+def test_no_candidates_for_any_query_is_an_error(folder: Path) -> None:
     with pytest.raises(DatasetError, match="no candidate for any of 1 queries"):
         measure(folder, queries={"q7": "?"}, qrels={"q7": {"d1": 1}})
 
@@ -146,7 +146,7 @@ def test_depths_rise(depths: list[int]) -> None:
         EvaluationPlan(depths=depths)
 
 
-def test_a_target_is_a_time() -> None:
+def test_an_invalid_latency_target_is_refused() -> None:
     with pytest.raises(InputError, match="target_ms=0"):
         EvaluationPlan(target_ms=0)
 

@@ -23,7 +23,7 @@ def _run(tmp_path: Path, ranked: dict[str, list[str]], depth: int = 2) -> FromRu
     return from_run(collection, read_run(make_run(tmp_path / "run", ranked)), "run", depth)
 
 
-def test_the_candidates_and_the_tail_of_a_run(tmp_path: Path) -> None:
+def test_a_run_has_candidates_and_a_tail(tmp_path: Path) -> None:
     retrieved = _run(tmp_path, {"q1": ["d4", "d3", "d1", "d2"]}).retrieve("q1", "?", 2)
     assert [(c.id, c.text, c.rank, c.score) for c in retrieved.candidates] == [
         ("d4", DOCUMENTS["d4"], 1, 10.0), ("d3", DOCUMENTS["d3"], 2, 9.0)
@@ -139,7 +139,7 @@ def test_a_foreign_folder_in_the_cache_is_left_alone(tmp_path: Path, name: str) 
     with pytest.raises(DatasetError) as caught:
         index_corpus(collection, settings)
     message = str(caught.value)
-    assert message.startswith(f"{folder}: has no CACHEDIR.TAG that says that resift made it")
+    assert message.startswith(f"{folder}: has no CACHEDIR.TAG of resift")
     assert str(collection.folder) in message and "RESIFT_CACHE_DIR" in message
     assert _tree(tmp_path / "cache") == before
 
@@ -159,12 +159,12 @@ def test_foreign_files_in_the_cache_are_named_and_left_alone(
     else:
         (folder / name).symlink_to(tmp_path / ("elsewhere" if kind == "link" else "nowhere"))
     before = _tree(tmp_path)
-    with pytest.raises(DatasetError, match=f"{name}: is not a folder, expected the index"):
+    with pytest.raises(DatasetError, match=f"{name}: is not a folder, expected the cached index"):
         index_corpus(collection, settings)
     assert _tree(tmp_path) == before
 
 
-def test_a_pipe_in_the_cache_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_in_the_cache_does_not_block(tmp_path: Path) -> None:
     collection = open_collection(make_collection(tmp_path / "made"))
     settings = Settings(cache_dir=str(tmp_path / "cache"))
     index_corpus(collection, settings)

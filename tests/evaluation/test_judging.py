@@ -62,7 +62,7 @@ def test_all_candidates_of_all_queries_come_once_in_order(file: Path) -> None:
     assert shown(start_at(file)) is None
 
 
-def test_a_sheet_says_where_we_are(file: Path) -> None:
+def test_an_item_has_its_numbers(file: Path) -> None:
     session = start_at(file)
     for key in "101":
         session.press(key)
@@ -74,7 +74,7 @@ def test_a_sheet_says_where_we_are(file: Path) -> None:
 
 
 @pytest.mark.parametrize(("grade", "scale"), [(1, "0-1"), (2, "0-2"), (3, "0-3")])
-def test_a_key_is_its_grade_and_the_scale_ends_there(file: Path, grade: int, scale: str) -> None:
+def test_the_keys_of_a_scale_are_its_grades(file: Path, grade: int, scale: str) -> None:
     session = JudgingSession(QUERIES, made_pool, Judgments(file), scale)
     session.press(str(grade))
     assert read_qrels(file) == {"q1": {"a": grade}}
@@ -84,7 +84,7 @@ def test_a_key_is_its_grade_and_the_scale_ends_there(file: Path, grade: int, sca
 
 
 @pytest.mark.parametrize("key", ["x", "", "²", "-1", "B"])
-def test_a_key_that_means_nothing_changes_nothing(file: Path, key: str) -> None:
+def test_an_unknown_key_changes_nothing(file: Path, key: str) -> None:
     session = start_at(file)
     with pytest.raises(InputError, match="expected 0, 1, 2, s, n or b"):
         session.press(key)
@@ -155,7 +155,7 @@ KEYS = st.lists(st.sampled_from("012snb"), max_size=20)
 
 
 @given(KEYS, st.sampled_from("012sn"))
-def test_back_restores_what_was_before_any_key(keys: list[str], last: str) -> None:
+def test_back_undoes_any_key(keys: list[str], last: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "qrels.tsv")
         file.write_text(HEADING + "q1\tb\t1\nother\tx\t1\n")

@@ -89,7 +89,7 @@ def test_published_judgments_are_known_and_not_written(tmp_path: Path) -> None:
     [(b"q1\td1\t1", b"q1\td1\t1\n"), (b"# a note", b"# a note\n"), (b"q1\td", b""),
      (b"q1\td1\t", b"")],
 )  # fmt: skip
-def test_a_last_line_without_an_end_is_ended_or_was_never_promised(
+def test_a_last_line_without_an_end_is_completed_or_removed(
     tmp_path: Path, last: bytes, repaired: bytes
 ) -> None:
     file = tmp_path / "judgments.tsv"
@@ -98,7 +98,7 @@ def test_a_last_line_without_an_end_is_ended_or_was_never_promised(
     assert file.read_bytes() == MARK + b"q0\td0\t0\n" + repaired + b"q1\td2\t0\n"
 
 
-def test_a_packed_file_stays_packed(tmp_path: Path) -> None:
+def test_a_gzipped_file_stays_gzipped(tmp_path: Path) -> None:
     file = tmp_path / "judgments.tsv.gz"
     file.write_bytes(gzip.compress(MARK + b"q1\td1\t1\n"))
     judgments = Judgments(file)
@@ -108,7 +108,7 @@ def test_a_packed_file_stays_packed(tmp_path: Path) -> None:
     assert gzip.decompress(file.read_bytes()) == MARK + b"q1\td1\t1\nq1\td2\t2\n"
 
 
-def test_an_empty_file_is_like_none(tmp_path: Path) -> None:
+def test_an_empty_file_is_treated_as_missing(tmp_path: Path) -> None:
     file = tmp_path / "judgments.tsv"
     file.touch()
     Judgments(file).add("q1", "d1", 1)

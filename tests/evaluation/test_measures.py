@@ -63,7 +63,7 @@ def _by_trec_eval(qrels: dict[str, dict[str, int]], run: Run) -> dict[str, dict[
 
 
 @pytest.mark.parametrize("kind", RUNS)
-def test_every_measure_is_trec_evals(kind: str) -> None:
+def test_every_measure_equals_trec_evals(kind: str) -> None:
     run, qrels = RUNS[kind]
     ours = Evaluator(qrels, measure_names(DEPTHS, 1)).per_query(run)
     theirs = _by_trec_eval(qrels, run)

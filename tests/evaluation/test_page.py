@@ -86,7 +86,7 @@ def test_a_plot_for_each_question_and_one_of_the_changes_a_system() -> None:
 def test_without_judgments_the_latency_is_there_and_a_sentence_for_the_rest() -> None:
     seen_page = seen(page(without_judgments(make_evaluation())))
     assert [label.split(";")[0] for label in seen_page.figures()] == ["Milliseconds by depth"]
-    assert "There are no judgments, so there is no curve" in seen_page.text()
+    assert "Without judgments there is no curve" in seen_page.text()
     assert "12, none judged" in seen_page.text() and "p95 ms" in seen_page.text()
 
 
@@ -97,7 +97,7 @@ def test_without_times_the_quality_is_there_and_a_sentence_for_the_rest() -> Non
 
 
 @pytest.mark.parametrize("judged", [True, False])
-def test_no_text_is_markup(judged: bool) -> None:
+def test_texts_are_escaped(judged: bool) -> None:
     usual, unusual = (
         make_evaluation(labels="ab"),
         make_evaluation(labels=("a", HOSTILE), text=HOSTILE),
@@ -111,13 +111,13 @@ def test_no_text_is_markup(judged: bool) -> None:
     assert "<script>alert('hit')</script>" in hostile.text() and "$notes" in hostile.text()
 
 
-def test_nothing_that_a_file_or_a_screen_cannot_hold() -> None:
+def test_invalid_characters_are_replaced() -> None:
     text = page(make_evaluation(text=HOSTILE))
     assert text.encode() and "\ufffd" in text
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
 
 
-def test_it_refers_to_nothing_outside_itself() -> None:
+def test_the_page_loads_nothing_from_outside() -> None:
     text = page(make_evaluation())
     assert "://" not in text and "@import" not in text and "url(" not in text
     seen_page = seen(text)
@@ -147,7 +147,7 @@ def test_any_depths_and_few_queries(depths: tuple[int, ...], queries: int) -> No
     assert len(seen(text).figures()) == 3 + 9 and "nan" not in text and "inf" not in text
 
 
-def test_the_file_is_there_complete_or_not_at_all(
+def test_the_page_is_written_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "report.html"
@@ -164,7 +164,7 @@ def test_the_file_is_there_complete_or_not_at_all(
     assert file.read_text(encoding="utf-8") == whole and list(tmp_path.iterdir()) == [file]
 
 
-def test_a_link_stays_one(tmp_path: Path) -> None:
+def test_a_link_is_followed(tmp_path: Path) -> None:
     real = tmp_path / "real.html"
     (tmp_path / "link.html").symlink_to(real)
     write_page(tmp_path / "link.html", make_evaluation())

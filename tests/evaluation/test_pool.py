@@ -95,7 +95,7 @@ def test_a_document_is_shown_by_the_best_passage_of_each_system_in_its_own_order
     assert made.text == f"a from 0{ELLIPSIS}a from 50"
 
 
-def test_an_id_that_no_file_can_hold_costs_its_document_and_is_named() -> None:
+def test_a_document_with_an_invalid_id_is_left_out_and_named() -> None:
     made = pool("q", [ranking("a\tb", "good", "\ud800")], 5)
     assert ids(made) == ["good"]
     assert [problem.split()[0] for problem in made.problems] == ["'\\ud800'", "'a\\tb'"]
@@ -145,7 +145,7 @@ def test_no_system_is_left_out(index: Index, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("error", [QueryError("too long"), RuntimeFailure("too long")])
-def test_a_reranker_that_fails_leaves_the_first_stages_and_is_named(
+def test_a_failed_reranker_is_named_and_the_first_stages_are_pooled(
     index: Index, error: Exception
 ) -> None:
     broken = Index(
@@ -157,7 +157,7 @@ def test_a_reranker_that_fails_leaves_the_first_stages_and_is_named(
     assert "too long" in made.problems[0]
 
 
-def test_the_pool_of_runs_is_of_all_of_them(tmp_path: Path) -> None:
+def test_a_pool_of_runs_has_documents_of_all_runs(tmp_path: Path) -> None:
     collection = open_collection(make_collection(tmp_path / "made"))
     files = [
         make_run(tmp_path / "one", {"q1": ["d1", "d2", "d3"]}),
@@ -178,7 +178,7 @@ def test_the_pool_of_runs_is_of_all_of_them(tmp_path: Path) -> None:
         ({"q1": ["d8", "d9"]}, "2 documents are not in the collection, the first is d8"),
     ],
 )
-def test_a_run_of_something_else_is_refused(
+def test_a_run_of_another_collection_is_refused(
     tmp_path: Path, ranked: dict[str, Sequence[str]], message: str
 ) -> None:
     collection = open_collection(make_collection(tmp_path / "made"))
@@ -188,13 +188,13 @@ def test_a_run_of_something_else_is_refused(
     assert str(caught.value).startswith(str(file))
 
 
-def test_a_document_beyond_the_pool_need_not_be_there(tmp_path: Path) -> None:
+def test_documents_beyond_the_pool_may_be_missing(tmp_path: Path) -> None:
     collection = open_collection(make_collection(tmp_path / "made"))
     file = make_run(tmp_path / "run", {"q1": ["d1", "absent"]})
     assert ids(pools_of_runs(collection, QUERIES, {file: read_run(file)}, 1)("q1")) == ["d1"]
 
 
-def test_a_pool_of_none_is_refused(tmp_path: Path) -> None:
+def test_a_pool_of_size_0_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="pool=0"):
         pools_of_index(Index(str(tmp_path)), {}, 0)
 

@@ -105,7 +105,7 @@ def test_the_reranked_scores_are_logits(
     assert all(math.isfinite(score) for score in written)
 
 
-def test_progress_hears_of_every_query(
+def test_progress_is_called_for_every_query(
     collection: Collection, tmp_path: Path, joint: Reranker
 ) -> None:
     heard: dict[str, Ranking | QueryError] = {}
@@ -117,7 +117,7 @@ def test_progress_hears_of_every_query(
 
 
 @pytest.mark.parametrize("query", ["", "word " * 600])
-def test_a_query_that_cannot_be_read_keeps_its_order_and_costs_no_other(
+def test_an_unreadable_query_keeps_its_order_and_affects_no_other(
     tmp_path: Path, joint: Reranker, query: str
 ) -> None:
     folder = make_collection(tmp_path / "made")
@@ -153,7 +153,7 @@ def test_the_bundled_model_ranks_relevant_documents_first(
     assert [len(documents) for documents in run.values()] == [4, 4]
 
 
-def test_a_document_without_text_goes_behind_the_rest(tmp_path: Path, joint: Reranker) -> None:
+def test_a_document_without_text_ranks_last(tmp_path: Path, joint: Reranker) -> None:
     folder = make_collection(tmp_path / "made")
     rows = [{"_id": f"d{n}", "text": "" if n == 3 else "some text"} for n in range(1, 5)]
     (folder / "corpus.jsonl").write_text(json_lines(rows))
@@ -201,7 +201,7 @@ def test_ids_that_no_run_can_hold_are_refused_at_once(
         prepare(collection, read_run(tmp_path / "run"), 10, "run")
 
 
-def test_unknown_documents_beyond_the_depth_are_no_matter(
+def test_unknown_documents_beyond_the_depth_are_ignored(
     collection: Collection, tmp_path: Path, joint: Reranker
 ) -> None:
     job = _job(collection, tmp_path, 1, {"q1": ["d1", "d9"]})

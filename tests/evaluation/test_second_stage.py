@@ -81,7 +81,7 @@ def test_every_depth_and_weight_is_the_order_of_rank(
     assert list(orders.ms) == [12]
 
 
-def test_timing_goes_depth_by_depth_and_leaves_the_deepest_to_others(bundled: Reranker) -> None:
+def test_timed_queries_are_scored_depth_by_depth(bundled: Reranker) -> None:
     system = SecondStage(SystemOptions("s"), bundled)
     whole = system.orders(QUESTIONS[1], _window(), DEPTHS, [], timed=False)
     timed = system.orders(QUESTIONS[1], _window(), DEPTHS, [], timed=True)
@@ -136,7 +136,7 @@ def _reversed(*_: object) -> Orders:
     return Orders(indices, {}, dict.fromkeys(ALL_DEPTHS, 1))
 
 
-def test_lists_are_whole_and_take_little_room() -> None:
+def test_orders_are_complete_and_compact() -> None:
     system = cast(SecondStage, SimpleNamespace(orders=_reversed))
     candidates = FirstStageCandidates(CANDIDATES, tail=NAMES[100:])
     second = SecondStageResults()

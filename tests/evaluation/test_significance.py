@@ -17,21 +17,21 @@ def _two_runs(difference: float, size: int = 60) -> tuple[list[float], list[floa
 
 
 @given(VALUES)
-def test_a_run_is_no_better_than_itself(values: list[float]) -> None:
+def test_a_run_does_not_differ_from_itself(values: list[float]) -> None:
     result = paired_test(values, values)
     assert (result.p_bootstrap, result.p_randomisation) == (1.0, 1.0)
     assert (result.difference, result.low, result.high) == (0.0, 0.0, 0.0)
     assert (result.better, result.worse, result.equal) == (0, 0, len(values))
 
 
-def test_a_known_difference_is_found() -> None:
+def test_a_known_difference_is_significant() -> None:
     result = paired_test(*_two_runs(0.15))
     assert result.p_bootstrap < 0.001 and result.p_randomisation < 0.001
     assert 0 < result.low < result.difference < result.high
     assert result.low < 0.15 < result.high
 
 
-def test_noise_is_not_a_difference() -> None:
+def test_noise_is_not_significant() -> None:
     generator = np.random.default_rng(5)
     rejected = []
     for _ in range(200):
@@ -70,7 +70,7 @@ def test_swapped_runs_give_the_mirror_image(left: list[float], right: list[float
     assert there.p_bootstrap == pytest.approx(back.p_bootstrap, abs=0.02)
 
 
-def test_thousands_of_queries_need_no_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thousands_of_queries_need_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     before, after = _two_runs(0.01, 500)
     whole = paired_test(before, after)
     monkeypatch.setattr("resift.evaluation.significance.MAX_DRAWN", 5_000)

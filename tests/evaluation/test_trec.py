@@ -47,7 +47,7 @@ def test_a_run_comes_back_in_the_order_it_was_written(
 
 
 @given(st.lists(scores, min_size=1, max_size=20))
-def test_written_scores_fall_from_each_to_the_next(values: list[float]) -> None:
+def test_written_scores_decrease(values: list[float]) -> None:
     documents = [(str(index), score) for index, score in enumerate(sorted(values, reverse=True))]
     written = [float(line.split()[4]) for line in run_lines("q", documents)]
     assert all(above > below for above, below in pairwise(written))
@@ -75,7 +75,7 @@ def test_the_score_decides_and_ties_keep_the_files_order(tmp_path: Path) -> None
         ("q Q0 d 1 high t", "high"),
         ("q Q0 d 1 nan t", "score nan is not a finite number"),
         ("q Q0 d 1 inf t", "score inf is not a finite number"),
-        ("q Q0 a 2 0.5 t", "a is there twice for query q"),
+        ("q Q0 a 2 0.5 t", "a occurs twice for query q"),
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])
@@ -91,7 +91,7 @@ def test_a_line_that_is_wrong_is_named(
     assert "\n" not in str(caught.value)
 
 
-def test_one_document_may_answer_two_queries(tmp_path: Path) -> None:
+def test_a_document_may_be_relevant_to_two_queries(tmp_path: Path) -> None:
     file = tmp_path / "run"
     file.write_text("q Q0 a 1 1 t\np Q0 a 1 1 t\n")
     assert set(read_run(file)) == {"q", "p"}
@@ -120,7 +120,7 @@ def test_a_packed_run_that_is_damaged_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["run", "run.gz"])
-def test_a_run_is_there_whole_or_as_it_was(tmp_path: Path, name: str) -> None:
+def test_a_run_is_written_whole_or_not_at_all(tmp_path: Path, name: str) -> None:
     def broken() -> Iterator[str]:
         yield "q Q0 a 1 1 t\n"
         raise RuntimeError("half way")
@@ -151,7 +151,7 @@ def test_an_output_that_cannot_be_written_is_an_error_in_a_line(tmp_path: Path) 
      "{q},{d},{s}", " {q}  {d}  {s} \r", "{q} {d} 1 {s}", "{q}, Q0, {d}, 1, {s}, t"],
 )  # fmt: skip
 @pytest.mark.parametrize("heading", ["", "qid doc score\n", "# made by hand\n\n", "\ufeff"])
-def test_runs_as_people_have_them(tmp_path: Path, layout: str, heading: str) -> None:
+def test_usual_variants_of_runs_are_read(tmp_path: Path, layout: str, heading: str) -> None:
     file = tmp_path / "run"
     rows = [("q", "d\u00a01", 2.5), ("q", "d2", 3), ("q", "d\u00a01", 2.5), ("p", "#3", -1)]
     file.write_text(heading + "\n".join(layout.format(q=q, d=d, s=s) for q, d, s in rows))
@@ -215,7 +215,7 @@ def test_a_run_that_resift_wrote_is_replaced_however_long(tmp_path: Path, name: 
 
 
 @pytest.mark.parametrize("size", [1e3, 1e8, 1e20, -1e9])
-def test_scores_of_any_size_fall_for_tools_of_single_precision(size: float) -> None:
+def test_scores_decrease_in_single_precision_too(size: float) -> None:
     lines = run_lines("q", [(str(n), size) for n in range(50)])
     single = array("f", [float(line.split()[4]) for line in lines])
     assert all(above > below for above, below in pairwise(single))

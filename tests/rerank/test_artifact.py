@@ -124,10 +124,20 @@ def test_a_manifest_that_is_no_object_is_refused(folder: Path, text: str) -> Non
     _refused(folder, MANIFEST)
 
 
-@pytest.mark.parametrize("number", [1, 3, "2", None])
-def test_another_format_is_refused_with_its_number(folder: Path, number: object) -> None:
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (2, "format 2, this resift reads 3; convert it again"),
+        (4, "format 4, this resift reads 3; update resift"),
+        ("3", "this resift reads 3; convert it again"),
+        (None, "format None, this resift reads 3; convert it again"),
+    ],
+)
+def test_another_format_is_refused_with_its_number(
+    folder: Path, number: object, message: str
+) -> None:
     _edit(folder, format=number)
-    _refused(folder, f"format {number}, this resift reads 2")
+    _refused(folder, message)
 
 
 @pytest.mark.parametrize(
@@ -138,10 +148,10 @@ def test_another_format_is_refused_with_its_number(folder: Path, number: object)
         ({"kind": "late_interaction", "late_interaction": {"cosine": 1.0}}, "query_maxsim"),
         ({"max_tokens": 100}, "multiple of 16"),
         ({"max_tokens": 0}, "multiple of 16"),
-        ({"max_tokens": "many"}, "manifest of format 2"),
+        ({"max_tokens": "many"}, "manifest of format 3"),
         ({"stages": ["other.onnx"]}, "no hash for other.onnx"),
         ({"stages": []}, "stages"),
-        ({"reference": [{"query": "q"}]}, "manifest of format 2"),
+        ({"reference": [{"query": "q"}]}, "manifest of format 3"),
         ({"files": [STAGE, TOKENIZER]}, "files"),
         ({"files": {STAGE: 1, TOKENIZER: 2}}, "files"),
         ({"surprise": 1}, "surprise"),
@@ -170,16 +180,16 @@ def _calibration_of(curve: str = "plain", **changes: object) -> dict[str, Any]:
         (_exit_of(levels=[0.01, 0.99, 0.5]), "rising levels"),
         (_exit_of(gains=[2.5, 0.0, -1.25]), "a rising gain for each"),
         (_exit_of(gains=[-1.25, 0.0]), "a rising gain for each"),
-        (_exit_of(gains=0.5), "manifest of format 2"),
+        (_exit_of(gains=0.5), "manifest of format 3"),
         (_exit_of(surprise=1), "surprise"),
         ({"exits": [{"levels": [], "gains": []}]}, "pairs"),
-        ({"exits": None}, "manifest of format 2"),
+        ({"exits": None}, "manifest of format 3"),
         (_calibration_of(scale=0), "a scale above 0"),
         (_calibration_of(scale=-0.75), "a scale above 0"),
         (_calibration_of("fused", scale=0.0), "a scale above 0"),
         (_calibration_of("fused", scale=-1), "a scale above 0"),
         (_calibration_of(scale=float("nan")), "expected numbers"),
-        (_calibration_of(scale="steep"), "manifest of format 2"),
+        (_calibration_of(scale="steep"), "manifest of format 3"),
         (_calibration_of(surprise=1), "surprise"),
         ({"calibration": {"plain": {"scale": 1.0}, "fused": {}, "pairs": 1}}, "bias"),
         ({"calibration": {"plain": {}}}, "fused"),

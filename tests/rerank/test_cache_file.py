@@ -168,7 +168,7 @@ def test_an_empty_file_becomes_a_cache(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "PRAGMA user_version = 99",
+        "PRAGMA user_version = 2",
         "ALTER TABLE pairs ADD COLUMN more",
         "ALTER TABLE pairs DROP COLUMN score",
         "DROP TABLE pairs",
@@ -178,10 +178,21 @@ def test_a_cache_of_another_version_is_replaced(tmp_path: Path, statement: str) 
     file = tmp_path / "pairs.db"
     subprocess.run([sys.executable, "-c", WRITE, str(file)], check=True)
     execute(file, statement)
-    cache = PairCache("model", 1, file)
+    with pytest.warns(RuntimeWarning, match="older resift was emptied"):
+        cache = PairCache("model", 1, file)
     assert cache.get([b"k" * 16]) == {}
     cache.put(SCORES)
     assert PairCache("model", 1, file).get(KEYS) == SCORES
+
+
+def test_a_cache_of_a_newer_version_is_refused_and_untouched(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.db"
+    subprocess.run([sys.executable, "-c", WRITE, str(file)], check=True)
+    execute(file, "PRAGMA user_version = 99")
+    before = file.read_bytes()
+    with pytest.raises(SettingsError, match="schema 99, this resift reads 3; update resift"):
+        PairCache("model", 1, file)
+    assert file.read_bytes() == before
 
 
 @pytest.mark.parametrize("start", [100, 72, 16])

@@ -121,9 +121,10 @@ def test_a_file_gives_back_what_was_written(
     [
         ("", "not readable as JSON"),
         ("\udcff", "not readable as JSON"),
-        ("[1]", "format None, this resift reads 1"),
-        ('{"format": 2}', "format 2, this resift reads 1"),
-        ('{"format": 1}', "no calibration of format 1"),
+        ("[1]", "format None, this resift reads 2"),
+        ('{"format": 1}', "format 1, this resift reads 2; run  resift calibrate  again"),
+        ('{"format": 3}', "format 3, this resift reads 2; update resift"),
+        ('{"format": 2}', "no calibration of format 2"),
     ],
 )
 def test_what_is_no_calibration_is_refused_in_a_line(

@@ -43,6 +43,8 @@ def test_a_call_after_close_is_a_clear_error(tiny: Reranker, call: str) -> None:
         CALLS[call](tiny)
     with pytest.raises(RerankerClosed, match="was closed; open another one"):
         CALLS[call](tiny)
+    with pytest.raises(RerankerClosed, match="was closed; open another one"), tiny:
+        raise AssertionError("entered")
     tiny.close()  # again
 
 

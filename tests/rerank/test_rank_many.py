@@ -1,5 +1,7 @@
 """Many queries in one call: the same rankings as one by one, in fewer batches."""
 
+import itertools
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,9 @@ from numpy.typing import NDArray
 
 from resift import Candidate, Hit, InputError, QueryError, Reranker, Settings
 from resift.errors import Overloaded
-from resift.rerank import many
+from resift.rerank import candidate_stream, many
+from resift.rerank.candidate_stream import MIN_CANDIDATES
+from resift.rerank.candidates import as_candidate
 from resift.rerank.models import Batch
 from texts import QUESTIONS, passages
 
@@ -115,6 +119,9 @@ def test_a_bad_query_is_named_before_anything_runs(
         ([["red"], "blue"], r"^documents\[1\]: documents: expected a list of them, got one str"),
         ([["red"], [3, 4]], r"^documents\[1\]: documents: the first of 2"),
         ([["red"]], "^documents: 1 lists for 2 queries"),
+        ([["red"]] * 5, r"^documents: 5 lists .* pass \[documents\] \* len\(queries\)$"),
+        (itertools.repeat(["red"]), "^documents: more than 2 lists for 2 queries"),
+        ({"red", "blue"}, "^documents: expected a list of documents for each query, got set"),
         ("red", "^documents: expected a list of documents for each query, got str"),
         (3, "^documents: expected a list of them, got int"),
         ({"red": []}, "^documents: expected a list of documents for each query, got dict"),
@@ -127,9 +134,28 @@ def test_documents_that_are_none_are_named(tiny: Reranker, documents: Any, messa
     assert tiny._engine._worker._requests == []
 
 
-def test_one_string_is_no_list_of_queries(tiny: Reranker) -> None:
-    with pytest.raises(InputError, match=r"^queries: expected a list of them, got one str"):
-        tiny.rank_many("red", [["blue"]])
+@pytest.mark.parametrize(
+    ("queries", "message"),
+    [
+        ("red", r"^queries: expected a list of them, got one str: use \[query\]"),
+        (b"red", "^queries: expected a list of texts, got bytes"),
+        ({"red": 1}, r"^queries: expected a list of them, got dict: use list\(queries\)"),
+        ({"red"}, "^queries: a set has no order: use sorted"),
+        (itertools.repeat("red"), "^documents: 1 lists for more than 1 queries"),
+    ],
+)
+def test_queries_that_are_not_a_list_are_refused(
+    tiny: Reranker, queries: Any, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        tiny.rank_many(queries, [["blue"]])
+
+
+def test_no_more_lists_are_read_than_queries_and_one(tiny: Reranker) -> None:
+    lists = iter([["red"]] * 10)
+    with pytest.raises(InputError, match=r"^documents: more than 2 lists for 2 queries"):
+        tiny.rank_many(["red", "blue"], lists)
+    assert len(list(lists)) == 7
 
 
 def test_a_budget_is_for_all_queries_together(tiny: Reranker) -> None:
@@ -139,6 +165,71 @@ def test_a_budget_is_for_all_queries_together(tiny: Reranker) -> None:
     rankings = tiny.rank_many(["red", "blue"], [["red", "blue"]] * 2, budget_ms=60_000)
     assert not any(ranking.receipt.partial for ranking in rankings)
     assert all(isinstance(hit, Hit) for ranking in rankings for hit in ranking)
+
+
+def rows_of(number: int) -> list[dict[str, Any]]:
+    """One hundred documents whose first-stage order is the reverse of the list."""
+    return [{"text": f"red {number} {n}", "rank": 100 - n} for n in range(100)]
+
+
+def test_lists_after_the_deadline_are_not_read_and_keep_their_order(
+    tiny: Reranker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[object] = []
+
+    def counted(name: str, document: object) -> Candidate | None:
+        read.append(document)
+        return as_candidate(name, document)
+
+    monkeypatch.setattr(candidate_stream, "as_candidate", counted)
+    rankings = tiny.rank_many(["red"] * 200, list(map(rows_of, range(200))), 3, budget_ms=0)
+    assert len(read) == MIN_CANDIDATES  # in all, because their scores may be cached
+    for number, ranking in enumerate(rankings):
+        assert [hit.index for hit in ranking] == [99, 98, 97]
+        assert ranking[0].text == f"red {number} 99" and ranking[0].status == "late"
+        assert ranking.receipt.partial and ranking.receipt.depth == 100
+        assert (ranking.receipt.reason or "").startswith("time was up")
+
+
+@pytest.mark.parametrize("kind", ["str", "dict", "candidate"])
+def test_a_list_after_the_deadline_costs_little(bundled: Reranker, kind: str) -> None:
+    kinds: dict[str, Any] = {
+        "str": lambda n: f"red sky {n}",
+        "dict": lambda n: {"text": f"red sky {n}", "rank": n + 1},
+        "candidate": lambda n: Candidate(str(n), f"red sky {n}", rank=n + 1),
+    }
+    queries = [f"red sky {n}" for n in range(400)]
+    lists = [[kinds[kind](n) for n in range(100)] for _ in queries]
+    took = []
+    for _ in range(3):
+        start = time.process_time()  # other processes have the cores as well
+        bundled.rank_many(queries, lists, 10, budget_ms=0)
+        took.append(time.process_time() - start)
+    assert min(took) / len(queries) < 0.5e-3  # alone on a machine 0.3 ms
+
+
+def test_slow_iterables_share_the_time_after_the_deadline(tiny: Reranker) -> None:
+    def slow() -> Iterator[str]:
+        for n in range(100):
+            time.sleep(0.005)
+            yield f"red {n}"
+
+    start = time.perf_counter()
+    rankings = tiny.rank_many(["red"] * 100, [slow() for _ in range(100)], budget_ms=0)
+    assert time.perf_counter() - start < 0.25
+    assert all(ranking.receipt.partial for ranking in rankings)
+    assert "was left after 0 of them" in (rankings[-1].receipt.reason or "")
+    fast = tiny.rank_many(["red"] * 100, [iter(["red"] * 30) for _ in range(100)], budget_ms=0)
+    assert {len(ranking) for ranking in fast} == {30}
+
+
+def test_the_budget_includes_the_check_of_the_queries(tiny: Reranker) -> None:
+    def slow() -> Iterator[str]:
+        time.sleep(0.1)
+        yield "red"
+
+    (ranking,) = tiny.rank_many(slow(), [["blue"]], budget_ms=90)
+    assert [hit.status for hit in ranking] == ["late"]
 
 
 def test_too_much_work_of_others_is_refused(

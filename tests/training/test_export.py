@@ -138,7 +138,7 @@ def test_the_manifest_says_what_it_is_and_how_it_was_made(manifest: Manifest) ->
     assert all(np.isfinite([pair.logit, pair.logit_fp32]).all() for pair in manifest.reference)
 
 
-def test_what_is_fitted_is_there(manifest: Manifest) -> None:
+def test_the_manifest_has_the_fitted_numbers(manifest: Manifest) -> None:
     (result,) = manifest.exits
     assert result.levels == LEVELS and list(result.gains) == sorted(result.gains)
     assert result.gains[0] < result.gains[-1] and result.pairs > 100
@@ -185,7 +185,7 @@ def test_reference_logits_are_int8s_beside_float32s(
             )
 
 
-def test_held_out_lists_are_scored_without_those_that_have_no_answer(folder: Path) -> None:
+def test_held_out_lists_without_a_relevant_document_are_not_scored(folder: Path) -> None:
     source = SOURCES[0]
     unanswered = replace(source.dev, relevant=source.dev.relevant.copy())
     unanswered.relevant[3] = False
@@ -200,7 +200,7 @@ def test_held_out_lists_are_scored_without_those_that_have_no_answer(folder: Pat
         assert entry.source == "one" and entry.relevant.sum() == 1
 
 
-def test_scores_of_an_export_are_chances(folder: Path) -> None:
+def test_scores_of_an_export_are_probabilities(folder: Path) -> None:
     source = SOURCES[1]
     query = source.query_texts[TRAINED]
     candidates = [Candidate(str(n), text, score=float(n)) for n, text in enumerate(source.texts)]

@@ -167,7 +167,7 @@ def run(bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Run
     return Run(desk, desk.tune(progress=spoken.append), spoken)
 
 
-def answers_found(model: Path, rows: Sequence[Row]) -> float:
+def relevant_in_top(model: Path, rows: Sequence[Row]) -> float:
     """The share of queries whose answer is among the first three of all answers."""
     reranker = Reranker(model)
     texts = [row["positive"] for row in rows]
@@ -181,14 +181,14 @@ def answers_found(model: Path, rows: Sequence[Row]) -> float:
 def test_a_model_learns_the_rule_and_is_better_on_held_out_queries(run: Run) -> None:
     assert (run.tuned.queries, run.tuned.held_out) == (QUERIES - HELD_OUT, HELD_OUT)
     assert run.tuned.base < 0.3 and run.tuned.tuned > run.tuned.base + 0.3
-    assert run.spoken[0] == f"{QUERIES - HELD_OUT} queries to learn from, {HELD_OUT} held out"
+    assert run.spoken[0] == f"{QUERIES - HELD_OUT} queries to train on, {HELD_OUT} held out"
     assert f"{run.tuned.base:.4f}" in run.spoken[1]
 
 
-def test_what_it_says_of_held_out_queries_is_so_of_unseen_ones(run: Run) -> None:
+def test_held_out_quality_is_that_of_unseen_queries(run: Run) -> None:
     unseen = made_pairs(30, seed=99)
-    assert answers_found(run.desk.base, unseen) < 0.2
-    assert answers_found(run.desk.out, unseen) > 0.5
+    assert relevant_in_top(run.desk.base, unseen) < 0.2
+    assert relevant_in_top(run.desk.out, unseen) > 0.5
 
 
 def test_what_is_written_is_a_whole_model_that_names_its_base(run: Run) -> None:
@@ -238,7 +238,7 @@ def test_where_nothing_is_gained_nothing_is_written_and_both_figures_are_named(
 
 
 @pytest.mark.usefixtures("float32")
-def test_a_folder_of_judgments_makes_an_encoder_a_model_that_meets(
+def test_an_encoder_tuned_on_judgments_gets_cross_attention_layers(
     tmp_path: Path, bases: dict[str, Path]
 ) -> None:
     desk = Desk(tmp_path, bases["encoder"])
@@ -291,7 +291,7 @@ def test_a_fifth_is_held_out_within_limits(count: int, held_out: int, desk: Desk
 
 
 @pytest.mark.usefixtures("float32")
-def test_a_run_goes_on_in_its_work_folder(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_resumes_in_its_work_folder(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     desk.hold(made_pairs())
     work = desk.folder / "work"
     first = desk.tune(work=work)
@@ -343,7 +343,7 @@ def test_an_empty_folder_may_be_the_output(desk: Desk) -> None:
     desk.refused(DatasetError, "0 queries", out=desk.folder / "empty")
 
 
-def test_a_base_that_is_none_is_refused(desk: Desk, joint_folder: Path) -> None:
+def test_an_invalid_base_is_refused(desk: Desk, joint_folder: Path) -> None:
     desk.hold(made_pairs())
     desk.refused(ModelNotFound, "no-such", base_name="no-such")
     desk.refused(ModelNotFound, "owner/model", base_name="owner/model")
@@ -351,7 +351,7 @@ def test_a_base_that_is_none_is_refused(desk: Desk, joint_folder: Path) -> None:
     assert str(joint_folder) in message and "bundled" in message
 
 
-def test_data_that_is_none_is_refused(desk: Desk, tmp_path: Path) -> None:
+def test_invalid_data_is_refused(desk: Desk, tmp_path: Path) -> None:
     desk.refused(DatasetError, "absent: no such file", data=tmp_path / "absent")
     good = json_lines(made_pairs())
     desk.pairs.write_text(good + "no pair\n")
@@ -364,17 +364,17 @@ def test_a_folder_that_is_no_judged_collection_is_refused(
 ) -> None:
     data = judged(tmp_path / "judged", made_pairs())
     (data / missing).unlink()
-    desk.refused(DatasetError, f"no {'qrels.tsv' if 'qrels' in missing else missing}", data=data)
+    desk.refused(DatasetError, f"no {'judgments' if 'qrels' in missing else missing}", data=data)
 
 
-def test_judgments_without_answers_are_refused(desk: Desk, tmp_path: Path) -> None:
+def test_judgments_without_relevant_documents_are_refused(desk: Desk, tmp_path: Path) -> None:
     data = judged(tmp_path / "judged", made_pairs())
     lines = [f"q{position}\td{position}\t0\n" for position in range(QUERIES)]
     (data / "qrels" / "test.tsv").write_text("".join(lines))
     desk.refused(DatasetError, "0 queries with a relevant text", data=data)
 
 
-def test_held_out_answers_that_no_first_stage_finds_are_refused(
+def test_held_out_queries_without_a_retrieved_relevant_document_are_refused(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resift.training.mining.DEV_DEPTH", 0)

@@ -116,7 +116,7 @@ def test_ndcg_is_one_for_the_best_order_and_less_for_any_other() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan])
-def test_logits_that_say_nothing_earn_nothing_from_the_lists_order(value: float) -> None:
+def test_constant_logits_get_no_credit_for_the_lists_order(value: float) -> None:
     """Lists begin with what a first stage found best, or with the answers themselves."""
     relevant = best(np.arange(DEPTH)[::-1].astype(np.float64), 1)
     nothing = np.full(DEPTH, value)
@@ -164,7 +164,7 @@ def clustered(alike: bool, seed: int = 5) -> list[Scores]:
     return lists
 
 
-def test_where_answers_are_alike_feedback_gets_its_full_weight() -> None:
+def test_similar_relevant_documents_give_feedback_its_full_weight() -> None:
     lists = clustered(alike=True)
     weight = fit_feedback(lists, 0.0)
     assert weight == max(FEEDBACK_WEIGHTS)
@@ -172,7 +172,7 @@ def test_where_answers_are_alike_feedback_gets_its_full_weight() -> None:
     assert gained > mean_ndcg(lists, lambda entry: entry.final) + 0.05
 
 
-def test_where_the_leader_is_like_what_is_no_answer_feedback_gets_nothing() -> None:
+def test_a_misleading_leader_gives_feedback_no_weight() -> None:
     assert fit_feedback(clustered(alike=False), 0.0) == 0.0
 
 
@@ -180,7 +180,7 @@ def test_a_model_without_vectors_has_no_feedback() -> None:
     assert fit_feedback(judged(0.3), 0.3) == 0.0
 
 
-def test_a_first_stage_that_holds_half_of_what_decides_gets_a_large_weight() -> None:
+def test_an_informative_first_stage_gets_a_large_weight() -> None:
     lists = judged(first_stage=1.0)
     weight = fit_fusion(lists)
     assert weight >= 0.8
@@ -208,7 +208,7 @@ def test_a_first_stage_that_misleads_gets_nothing() -> None:
 
 
 @pytest.mark.parametrize("margin", [0.0, 100.0])
-def test_where_weights_cannot_be_told_apart_the_first_stage_keeps_the_largest(
+def test_equally_good_weights_give_the_largest(
     margin: float,
 ) -> None:
     """No weight moves a logit that stands apart from the others, or a list of equal scores."""
@@ -271,7 +271,7 @@ def test_fused_logits_have_a_fit_of_their_own() -> None:
     assert fitted.plain.scale < fitted.fused.scale  # blind to a part of what decides
 
 
-def test_chances_are_right_on_unseen_pairs() -> None:
+def test_probabilities_are_calibrated_on_unseen_pairs() -> None:
     fitted = calibrated(sampled("made", 250, seed=1), WEIGHT)
     unseen = sampled("made", 500, seed=2)
     logits, relevant = (
@@ -308,7 +308,7 @@ def numbers(fitted: ModelCalibration) -> list[float]:
     return [number for curve in curves for number in (curve.scale, curve.bias)]
 
 
-def test_few_pairs_that_are_all_ranked_right_still_give_chances_between_0_and_1() -> None:
+def test_few_separable_pairs_give_probabilities_between_0_and_1() -> None:
     small = [replace(entry, final=entry.final + entry.relevant) for entry in judged(0.0)[:5]]
     fitted = calibrated(small, 0.0)
     assert np.isfinite(numbers(fitted)).all()
@@ -330,7 +330,7 @@ def test_an_exits_gains_are_the_quantiles_of_what_the_last_stage_adds() -> None:
     assert list(result.gains) == sorted(result.gains)
 
 
-def test_quantiles_cover_unseen_pairs_as_they_promise() -> None:
+def test_quantiles_hold_for_unseen_pairs() -> None:
     result = fit_exit(sampled("made", 500, seed=1))
     gains = np.concatenate([entry.final - entry.early for entry in sampled("made", 500, seed=2)])
     for level, gain in zip(result.levels, result.gains, strict=True):

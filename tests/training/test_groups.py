@@ -127,7 +127,7 @@ def test_the_same_seed_and_step_give_the_same_groups_whatever_came_before() -> N
 
 
 @pytest.mark.parametrize("queries", [1, 2, 4, 11, 22])
-def test_every_list_with_an_answer_comes_once_an_epoch(queries: int) -> None:
+def test_every_list_with_a_relevant_document_is_used_once_per_epoch(queries: int) -> None:
     entry = batches(queries)
     assert len(entry) == len(ANSWERED) // queries
     orders = []
@@ -148,14 +148,14 @@ def test_what_one_epoch_leaves_out_another_takes_in() -> None:
     assert seen == ANSWERED
 
 
-def test_with_fewer_lists_than_a_step_takes_a_step_takes_them_all() -> None:
+def test_a_step_uses_all_lists_if_there_are_few() -> None:
     entry = batches(100)
     assert len(entry) == 1
     assert set(lists_of(entry.at(0))) == set(lists_of(entry.at(3))) == ANSWERED
 
 
 @pytest.mark.parametrize("width", [1, 2, 4, 9])
-def test_each_group_has_one_of_its_answers_first_and_then_what_is_none(width: int) -> None:
+def test_each_group_has_a_relevant_document_and_then_irrelevant_ones(width: int) -> None:
     entry = batches(documents=width)
     for step in range(2 * len(entry)):
         groups = entry.at(step)
@@ -176,7 +176,7 @@ def test_each_group_has_one_of_its_answers_first_and_then_what_is_none(width: in
             assert len(wrong) == min(width - 1, len(set(others) - {NONE}))
 
 
-def test_answers_and_others_are_drawn_anew_each_time_a_list_comes_round() -> None:
+def test_documents_of_a_list_are_drawn_anew_in_each_epoch() -> None:
     entry = batches()
     drawn: dict[tuple[int, int], set[Document]] = {}
     firsts: dict[tuple[int, int], set[Document]] = {}
@@ -196,7 +196,7 @@ def test_answers_and_others_are_drawn_anew_each_time_a_list_comes_round() -> Non
 
 
 @pytest.mark.parametrize("queries", [1, 4, 22])
-def test_chunks_cover_every_known_place_once_in_length_order(queries: int) -> None:
+def test_chunks_cover_every_document_once_in_length_order(queries: int) -> None:
     for step in range(4):
         groups = batches(queries).at(step)
         indices = torch.cat([chunk.indices for chunk in groups.chunks]).tolist()
@@ -212,7 +212,7 @@ def test_chunks_cover_every_known_place_once_in_length_order(queries: int) -> No
             assert chunk.rows.ids.shape[1] == max(entry)
 
 
-def test_short_lists_leave_places_empty() -> None:
+def test_short_lists_leave_columns_empty() -> None:
     groups = batches(22, documents=DEPTH).at(0)
     sizes = {position: 0 for position in lists_of(groups)}
     for number, row in sizes:
@@ -283,7 +283,7 @@ def test_padded_rows_know_their_tokens_and_their_content_tokens() -> None:
     assert padded.ids.dtype == torch.int64
 
 
-def test_lists_without_any_answer_are_refused() -> None:
+def test_lists_without_a_relevant_document_are_refused() -> None:
     train = take(CORPORA[0].mined.train, np.array([UNANSWERED]))
     mined = Mined("made", CORPORA[0].mined.texts, CORPORA[0].mined.query_texts, train, train)
     empty = Corpus.of(mined, TOKENS, LIMITS, np.zeros((1, DEPTH), np.float32))

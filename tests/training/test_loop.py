@@ -188,7 +188,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kill", KILLS)
-def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
+def test_a_killed_run_resumes_and_ends_with_the_same_weights(
     kill: str,
     killed: Path,
     uninterrupted: tuple[Path, Weights],
@@ -222,7 +222,7 @@ def test_a_killed_runs_history_has_one_line_a_report(
     assert reported[0] == reported[1]
 
 
-def test_a_run_that_is_done_is_not_done_again(
+def test_a_finished_run_is_not_repeated(
     uninterrupted: tuple[Path, Weights], corpora: list[Corpus], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, weights = uninterrupted
@@ -249,7 +249,7 @@ def test_a_folder_of_another_recipe_is_refused_and_left_as_it_is(
     folder, _ = uninterrupted
     state = (folder / STATE).read_bytes()
     lines = history(folder)
-    with pytest.raises(InputError, match="holds a run of another recipe") as caught:
+    with pytest.raises(InputError, match="has a run with another recipe") as caught:
         trained(folder, corpora, replace(RECIPE, **changes))
     assert str(caught.value).startswith(f"{folder}: ")
     assert (folder / STATE).read_bytes() == state
@@ -269,7 +269,7 @@ def test_the_history_has_one_line_a_report(
         assert line["loss"] > 0 and 0 <= line["accuracy"] <= 1 and line["seconds"] >= 0
 
 
-def test_what_is_taught_is_learnt_and_the_word_table_stays(
+def test_training_improves_and_the_word_table_is_frozen(
     corpora: list[Corpus], tmp_path: Path
 ) -> None:
     spec = replace(SPEC, steps=24, dev_every=8, early_stopping_patience=0, save_every=100)
@@ -412,7 +412,7 @@ def test_an_average_and_early_stopping_exclude_each_other(
 ) -> None:
     both = replace(AVERAGED, loop=replace(AVERAGED.loop, early_stopping_patience=2))
     with pytest.raises(
-        InputError, match=r"averaged = 0\.5 and early_stopping_patience = 2.*drop one"
+        InputError, match=r"averaged = 0\.5 and early_stopping_patience = 2.*leave one out"
     ):
         trained(tmp_path / "run", corpora, both)
     assert not (tmp_path / "run").exists()

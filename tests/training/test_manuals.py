@@ -108,7 +108,7 @@ def test_questions_and_sentences_take_every_form_and_the_same_ones_by_seed(tmp_p
 
 
 @pytest.mark.parametrize("words", [DEFINITION_WORDS - 1, DEFINITION_WORDS])
-def test_a_short_definition_says_nothing(words: int, tmp_path: Path) -> None:
+def test_a_short_definition_is_left_out(words: int, tmp_path: Path) -> None:
     gloss = " ".join(["word"] * words)
     written(tmp_path / NOUNS, f"00000001 03 n 01 two_words 0 000 | {gloss}\n")
     assert len(read(wordnet, tmp_path)) == (words >= DEFINITION_WORDS)
@@ -157,7 +157,7 @@ def test_a_manual_gives_each_heading_with_the_text_up_to_the_next(
 
 
 @pytest.mark.usefixtures("html")
-def test_a_products_name_is_not_said_twice(tmp_path: Path) -> None:
+def test_a_products_name_is_not_repeated(tmp_path: Path) -> None:
     body = f"<h1>Limits in SQLite</h1><p>{LONG}</p><h2>Columns</h2><p>{LONG}</p>"
     written(tmp_path / SQLITE / "a.html", page("Limits in SQLite", body))
     queries = [query for query, _ in read(sqlite_manual, tmp_path)]
@@ -165,7 +165,7 @@ def test_a_products_name_is_not_said_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("html")
-def test_what_is_around_a_page_is_not_read(tmp_path: Path) -> None:
+def test_navigation_around_a_page_is_not_read(tmp_path: Path) -> None:
     around = "".join(
         f"<{tag}><h2>Around</h2><p>{OTHER}</p></{tag.partition(' ')[0]}>"
         for tag in ("nav", "div class='sphinxsidebar'", "div class='related'", "div class='footer'")

@@ -191,7 +191,7 @@ def test_relevant_is_what_the_source_says(made: Mined) -> None:
             assert lists.relevant[row, : len(documents)].tolist() == expected
 
 
-def test_training_lists_have_answers_first_then_what_is_named_as_none(made: Mined) -> None:
+def test_training_lists_have_positives_then_the_files_negatives(made: Mined) -> None:
     for row, query, documents in rows_of(made.train):
         positives, named = list(SOURCE.positives[query]), list(SOURCE.negatives[query])
         assert documents[: len(positives)] == positives
@@ -200,7 +200,7 @@ def test_training_lists_have_answers_first_then_what_is_named_as_none(made: Mine
         assert documents[len(positives) : len(positives) + len(wrong)] == wrong
 
 
-def test_training_lists_hold_the_best_of_each_first_stage_and_few_from_elsewhere(
+def test_training_lists_have_the_best_of_each_retriever_and_few_others(
     made: Mined,
 ) -> None:
     lexical = Bm25(SOURCE.texts)
@@ -214,7 +214,7 @@ def test_training_lists_hold_the_best_of_each_first_stage_and_few_from_elsewhere
         assert len(set(documents) - entry) <= MINING.lexical + MINING.dense + MINING.random
 
 
-def test_training_lists_hold_what_is_neither_near_nor_named(made: Mined) -> None:
+def test_training_lists_have_random_texts(made: Mined) -> None:
     lexical = Bm25(SOURCE.texts)
     far = 0
     for _, query, documents in rows_of(made.train):
@@ -225,7 +225,7 @@ def test_training_lists_hold_what_is_neither_near_nor_named(made: Mined) -> None
     assert far > len(made.train.queries) // 2
 
 
-def test_dev_lists_are_what_first_stages_find_and_no_answer_is_added(made: Mined) -> None:
+def test_held_out_lists_are_as_retrieved_without_added_positives(made: Mined) -> None:
     lexical = Bm25(SOURCE.texts)
     missed = 0
     for _, query, documents in rows_of(made.dev):
@@ -236,7 +236,7 @@ def test_dev_lists_are_what_first_stages_find_and_no_answer_is_added(made: Mined
     assert 0 < missed < len(made.dev.queries)  # some answers no first stage finds
 
 
-def test_a_dev_list_holds_nothing_that_shares_no_word_and_is_not_near() -> None:
+def test_held_out_lists_have_no_random_texts() -> None:
     source = replace(SOURCE, queries=("zebra", *SOURCE.queries[1:]))  # words find nothing at all
     dev = mined(source).dev
     assert source.queries[dev.queries[0]] == "zebra"
@@ -245,7 +245,7 @@ def test_a_dev_list_holds_nothing_that_shares_no_word_and_is_not_near() -> None:
 
 
 @pytest.mark.parametrize("part", ["train", "dev"])
-def test_a_source_that_is_not_mined_has_its_answers_and_what_it_names(part: str) -> None:
+def test_a_source_that_is_not_mined_has_its_positives_and_negatives(part: str) -> None:
     lists: Lists = getattr(mined(spec=replace(SPEC, mined=False)), part)
     assert len(lists.queries) > 0
     for _, query, documents in rows_of(lists):
@@ -319,7 +319,7 @@ def test_what_is_saved_is_loaded(teacher: Embed | None, tmp_path: Path) -> None:
     assert same(result.train, whole.train) and same(result.dev, whole.dev)
 
 
-def test_a_save_that_is_cut_off_leaves_no_file_that_looks_done(
+def test_an_interrupted_save_leaves_no_file(
     made: Mined, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cut_off(file: Path, **arrays: object) -> None:

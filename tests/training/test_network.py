@@ -149,7 +149,7 @@ def test_the_early_logit_is_the_weighted_sum_of_features(trained: Network) -> No
     np.testing.assert_allclose(early, LATE.logits(result.numpy()), atol=1e-5, rtol=0)
 
 
-def test_the_residual_is_that_of_the_meetings_graph(
+def test_the_residual_is_that_of_the_cross_attention_graph(
     trained: Network, runtime: str, tmp_path: Path
 ) -> None:
     session = opened(tmp_path, cross_attention_graph(exported(trained), SHAPE), runtime)
@@ -172,7 +172,7 @@ def test_the_residual_is_that_of_the_meetings_graph(
     assert np.ptp(expected) > 0.1
 
 
-def test_an_untrained_meeting_is_a_share_of_what_reading_again_changes(
+def test_untrained_cross_attention_changes_the_logit_by_its_share(
     untrained: Network,
 ) -> None:
     query, documents = drawn(QUERIES, 3), drawn(DOCUMENTS, 4)
@@ -212,7 +212,7 @@ def test_cross_attention_layers_start_as_the_encoders_last_ones(layers: int) -> 
         np.testing.assert_array_equal(entry[name], weights[last])
 
 
-def test_weights_go_out_and_in_again_unchanged(trained: Network) -> None:
+def test_weights_survive_a_round_trip(trained: Network) -> None:
     entry = exported(trained)
     given = {name: v for name, v in trained_weights().items() if not name.startswith("head.")}
     assert set(entry) == set(given) | {"late", "bias"}
@@ -280,9 +280,7 @@ def test_the_residual_does_depend_on_both(trained: Network) -> None:
 
 
 @pytest.mark.parametrize("part", ["features", "early"])
-def test_what_is_ranked_by_keeps_float32_beside_bfloat16_layers(
-    part: str, trained: Network
-) -> None:
+def test_scores_keep_float32_beside_bfloat16_layers(part: str, trained: Network) -> None:
     query, documents = drawn(QUERIES, 3), drawn(DOCUMENTS, 4)
     expected, _ = meet(trained, query, documents)
     with torch.inference_mode():

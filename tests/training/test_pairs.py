@@ -84,7 +84,7 @@ def judged_by(folder: Path, queries: Sequence[str], texts: Sequence[str]) -> Jud
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_each_sampled_query_has_the_answers_and_negatives_of_all_its_lines(
+def test_each_sampled_query_has_the_positives_and_negatives_of_all_its_lines(
     seed: int, tmp_path: Path
 ) -> None:
     lines = rows(seed)
@@ -103,7 +103,7 @@ def test_each_sampled_query_has_the_answers_and_negatives_of_all_its_lines(
         assert len(negatives) == len(set(negatives))
 
 
-def test_some_lines_name_as_a_negative_what_another_calls_an_answer() -> None:
+def test_a_positive_of_another_line_is_no_negative() -> None:
     lines = rows(0)
     positives = {(line["query"], cut(line["positive"])) for line in lines}
     named = {(line["query"], cut(text)) for line in lines for text in line["negatives"]}
@@ -119,14 +119,14 @@ def test_texts_are_cut_and_each_is_there_once(tmp_path: Path) -> None:
     assert sum(text.startswith("again again") for text in source.texts) == 1  # alike once cut
 
 
-def test_spaces_make_no_other_text(tmp_path: Path) -> None:
+def test_texts_that_differ_in_spaces_are_one(tmp_path: Path) -> None:
     lines = [{"query": QUERIES[0], "positive": TEXTS[0], "negatives": [f"  {TEXTS[0]}\n"]}]
     source, _ = read(written(tmp_path, lines))
     assert source.texts == (TEXTS[0],)
     assert source.negatives == ((),)
 
 
-def test_answers_of_other_queries_fill_the_corpus_up_and_no_further(
+def test_positives_of_other_queries_fill_a_small_corpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = written(tmp_path, rows(count=200))
@@ -200,7 +200,7 @@ def test_judged_passages_are_no_negatives_either(tmp_path: Path) -> None:
     assert set(source.texts) == {TEXTS[0], TEXTS[2]}
 
 
-def test_negatives_in_which_nothing_can_be_read_are_left_out(tmp_path: Path) -> None:
+def test_blank_negatives_are_left_out(tmp_path: Path) -> None:
     lines = [{"query": QUERIES[0], "positive": TEXTS[0], "negatives": ["", " ", TEXTS[1]]}]
     source, _ = read(written(tmp_path, lines))
     assert set(source.texts) == {TEXTS[0], TEXTS[1]}
@@ -240,7 +240,7 @@ def test_an_empty_text_is_named_by_its_line(blank: str, tmp_path: Path) -> None:
     ],
     ids=["short", "JSON", "numbers"],
 )
-def test_what_answers_nothing_is_dropped_and_counted(row: Row, tmp_path: Path) -> None:
+def test_unreadable_positives_are_dropped_and_counted(row: Row, tmp_path: Path) -> None:
     lines = [{"query": QUERIES[0], "positive": TEXTS[0]}, row, row]
     source, removed = read(written(tmp_path, lines))
     assert removed == Removed(unreadable=2)

@@ -185,7 +185,7 @@ def test_a_missing_key_is_named(without: str, where: str, tmp_path: Path) -> Non
     ],
     ids=["a number", "a list of tables", "a list of names", "one table"],
 )
-def test_what_is_no_table_where_one_belongs_is_named(text: str, where: str, tmp_path: Path) -> None:
+def test_a_value_in_place_of_a_table_is_named(text: str, where: str, tmp_path: Path) -> None:
     message = refused(written(tmp_path, text))
     assert message.startswith(where)
     assert "expected a table, got " in message

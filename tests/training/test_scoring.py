@@ -120,7 +120,7 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_loss_falls_when_the_answers_logit_rises(seed: int) -> None:
+def test_the_loss_falls_if_the_relevant_logit_rises(seed: int) -> None:
     groups, scored = drawn(seed), logits(seed)
     values = [
         float(
@@ -137,7 +137,7 @@ def test_the_loss_falls_when_the_answers_logit_rises(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_other_answers_of_a_query_are_no_competition(seed: int) -> None:
+def test_other_relevant_documents_are_masked(seed: int) -> None:
     groups, scored = drawn(seed, relevant=3), leaves(logits(seed))
     others = groups.labels.clone()
     others[:, 0] = False
@@ -153,7 +153,7 @@ def test_other_answers_of_a_query_are_no_competition(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_what_the_teacher_does_not_know_it_does_not_say(seed: int) -> None:
+def test_unknown_teacher_logits_are_masked(seed: int) -> None:
     groups, scored = drawn(seed), leaves(logits(seed))
     spec = only("teacher", "teacher_early")
     value = loss(scored, groups, spec)
@@ -167,7 +167,7 @@ def test_what_the_teacher_does_not_know_it_does_not_say(seed: int) -> None:
         assert not entry.grad[unknown].any()
 
 
-def test_without_a_teacher_the_labels_are_all() -> None:
+def test_without_a_teacher_the_loss_is_that_of_the_labels() -> None:
     groups, scored = drawn(3), logits(3)
     silent = replace(groups, teacher=torch.full_like(groups.teacher, math.nan))
     labels = float(loss(scored, groups, only("labels", "labels_early")))
@@ -191,7 +191,7 @@ def test_a_student_that_equals_its_teacher_has_nothing_to_learn(seed: int) -> No
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_an_empty_place_has_no_gradient_and_no_say(seed: int) -> None:
+def test_an_empty_column_has_no_gradient(seed: int) -> None:
     groups, scored = drawn(seed), leaves(logits(seed))
     assert not groups.present.all()
     value = loss(scored, groups, LossSpec())
@@ -206,7 +206,9 @@ def test_an_empty_place_has_no_gradient_and_no_say(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("relevant", [1, 3])
-def test_accuracy_counts_the_groups_that_an_answer_wins(relevant: int, seed: int) -> None:
+def test_accuracy_is_the_share_of_groups_with_a_relevant_document_first(
+    relevant: int, seed: int
+) -> None:
     groups, scored = drawn(seed, relevant), logits(seed)
     won = 0
     for row, known, label in zip(scored.final, groups.present, groups.labels, strict=True):
@@ -219,7 +221,7 @@ def test_accuracy_counts_the_groups_that_an_answer_wins(relevant: int, seed: int
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("part", PARTS)
-def test_the_first_stage_speaks_beside_both_logits_and_the_teacher(part: str, seed: int) -> None:
+def test_first_stage_scores_are_added_to_both_logits_and_the_teacher(part: str, seed: int) -> None:
     groups, scored = drawn(seed), logits(seed)
     spec = replace(only(part), first_stage=0.7)
     messages = 0.7 * groups.first_stage
@@ -258,7 +260,7 @@ def made_groups() -> Groups:
     return Groups(rows_of((4, 7), 1), chunks, labels, torch.zeros(2, 3), torch.zeros(2, 3), known)
 
 
-def test_each_logit_is_its_pairs_own_and_stands_in_its_place() -> None:
+def test_each_logit_is_in_its_pairs_column() -> None:
     network, groups = made_network(), made_groups()
     with torch.inference_mode():
         result = score(network, groups)

@@ -1,4 +1,4 @@
-"""The verbs of the command, and its completion in shells."""
+"""The command with its verbs."""
 
 import inspect
 from pathlib import Path
@@ -36,11 +36,11 @@ class Verb(TyperCommand):
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Raise `InputError` for ``--output ""``; else as typer does."""
-        given, _, _ = self.make_parser(ctx).parse_args(list(args))
+        """Raise `InputError` for an empty name; otherwise parse as typer does."""
+        parsed, _, _ = self.make_parser(ctx).parse_args(list(args))
         kinds = get_type_hints(inspect.unwrap(self.callback)) if self.callback else {}
         for parameter in self.get_params(ctx):
-            kind, value = kinds.get(parameter.name or ""), given.get(parameter.name or "")
+            kind, value = kinds.get(parameter.name or ""), parsed.get(parameter.name or "")
             values = value if isinstance(value, list | tuple) else (value,)
             is_path = kind is Path or Path in get_args(kind)
             if "" in values and (is_path or parameter.name in _NAMES):

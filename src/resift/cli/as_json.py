@@ -1,4 +1,4 @@
-"""Plain JSON: no NaN, no numpy types, metadata of other types as text."""
+"""Rankings as plain JSON: no NaN, no numpy types, and metadata of other types as text."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from resift.plain_json import plain
 from resift.types import Ranking
 
 FORMAT = 1
-"""Version of the ``--json`` document. It changes where a field goes or changes its meaning."""
+"""Version of the ``--json`` document, raised if a field is removed or changes its meaning."""
 
 
 def document(ranking: Ranking, extra: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def lines(ranking: Ranking, extra: Sequence[Mapping[str, Any]] = ()) -> list[dic
 
 
 def text(value: Any, indent: int | None = None) -> str:
-    """JSON text; ASCII where the encoding of stdout cannot show it (lone surrogates)."""
+    """JSON text; escaped as ASCII if stdout cannot encode it (lone surrogates)."""
     value = plain(value)
     text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
     try:

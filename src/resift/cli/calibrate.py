@@ -1,4 +1,4 @@
-"""``resift calibrate``: fit scores to a judged collection, and write the fit to a file."""
+"""``resift calibrate``: fit a calibration to a judged collection and write it to a file."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from resift.cli.first_stage import check_first_stage, open_first_stage
 from resift.cli.options import (
     AsJson,
     FirstStageMode,
     FusionWeight,
     Mode,
     Model,
+    check_first_stage,
+    open_first_stage,
     uncalibrated,
 )
 from resift.cli.output import console, print_json, print_status, print_table, progress
 from resift.errors import DatasetError, InputError, QueryError
 from resift.files import check_output, is_stdout
+from resift.types import DEPTH
+
+RUN_DEPTH = 100  # the usual depth of a run; an index is calibrated at the depth of `search`
 
 if TYPE_CHECKING:
     from resift.evaluation.calibrate import CalibrationReport, Grades, HeldOutFit, JudgedLogits
@@ -33,26 +37,29 @@ if TYPE_CHECKING:
 def calibrate(
     collection: Annotated[Path, typer.Argument(help="BEIR folder with qrels.tsv.")],
     output: Annotated[
-        Path, typer.Option(help="Where the calibration goes: a JSON file; - is stdout.")
+        Path, typer.Option(help="JSON file to write the calibration to; - is stdout.")
     ],
-    run: Annotated[Path | None, typer.Option(help="TREC run that gives the candidates.")] = None,
+    run: Annotated[Path | None, typer.Option(help="First stage: a TREC run, plain or .gz.")] = None,
     uri: Annotated[
-        str | None, typer.Option("--index", help="Index that does; else the corpus.")
+        str | None, typer.Option("--index", help="First stage: an index; else the corpus.")
     ] = None,
     mode: FirstStageMode = None,
     qrels: Annotated[Path | None, typer.Option(help="Judgments, if not in the folder.")] = None,
-    depth: Annotated[int, typer.Option(help="Candidates a query.")] = 100,
-    relevant: Annotated[int, typer.Option(help="Least grade that is relevant.")] = 1,
+    depth: Annotated[
+        int | None,
+        typer.Option(help=f"Candidates per query.  [default: {RUN_DEPTH} of a run, else {DEPTH}]"),
+    ] = None,
+    relevant: Annotated[int, typer.Option(help="Lowest grade that counts as relevant.")] = 1,
     judged_only: Annotated[
-        bool, typer.Option("--judged-only", help="Leave unjudged candidates out.")
+        bool, typer.Option("--judged-only", help="Leave out unjudged candidates.")
     ] = False,
     model: Model = None,
     fusion_weight: FusionWeight = None,
     as_json: AsJson = False,
 ) -> None:
-    """Turn scores into probabilities: four in five of the documents that score 0.8 are relevant.
+    """Turn scores into probabilities: of the documents that score 0.8, 80 % are relevant.
 
-    Without a run or an index the corpus is indexed. Unjudged candidates count as not relevant.
+    Without --run and --index, the corpus is indexed. Unjudged candidates count as not relevant.
     """
     from resift.evaluation.calibrate import LabelOptions, label_pairs
     from resift.evaluation.calibrate import calibrate as fit
@@ -61,6 +68,7 @@ def calibrate(
     from resift.rerank.reranker import Reranker
 
     check_first_stage(run, uri, mode)
+    depth = (RUN_DEPTH if run else DEPTH) if depth is None else depth
     if depth < 1:
         raise InputError(f"depth={depth}: expected 1 or more")
     if as_json and is_stdout(output):
@@ -90,15 +98,15 @@ def calibrate(
     elif not is_stdout(output):
         _print(report)
     if is_stdout(output):
-        print_status("written to stdout: save it to a file, and use that as --calibration FILE")
+        print_status("written to stdout: save it to a file and use it by --calibration FILE")
     else:
-        print_status(f"{output}: use it as --calibration {output} or RESIFT_CALIBRATION")
+        print_status(f"{output}: use it by --calibration {output} or RESIFT_CALIBRATION")
 
 
 def _scored_queries(
     task: "Task", first_stage: "FirstStage", reranker: "Reranker", depth: int
 ) -> Iterator[tuple["ScoredCandidates", "Grades"]]:
-    """Each query's scored candidates and grades; queries that cannot be read are reported."""
+    """Yield the scored candidates and the grades of each query; report unreadable queries."""
     with progress() as bar:
         bar_task = bar.add_task("scoring", total=len(task.queries), note="queries")
         for query_id, query in task.queries.items():
@@ -111,14 +119,14 @@ def _scored_queries(
 
 
 def _scales(report: "CalibrationReport") -> "Iterator[tuple[str, HeldOutFit, JudgedLogits]]":
-    """Name, fit and pairs of the plain scale, and of the fused one if there is one."""
+    """Yield name, fit and pairs of the plain scale, then of the fused scale if it exists."""
     yield "plain", report.plain, report.judged.plain
     if report.fused and report.judged.fused:
         yield "fused", report.fused, report.judged.fused
 
 
 def _print(report: "CalibrationReport") -> None:
-    """Each method's errors, with the chosen one in bold, and its reliability."""
+    """Print the errors of each method, the chosen one in bold, and its reliability."""
     from resift.evaluation.calibrate import reliability
 
     calibration = report.calibration
@@ -140,8 +148,8 @@ def _print(report: "CalibrationReport") -> None:
             error = f"{fit.calibration_error[method]:.4f}"
             methods.add_row(method, f"{loss:.4f}", error, style=style)
         bins = _table("pairs", "mean score", "relevant")
-        for each in reliability(held_out.held_out, judged.relevant):
-            bins.add_row(f"{each.pairs:,}", f"{each.probability:.4f}", f"{each.relevant_share:.4f}")
+        for bin in reliability(held_out.held_out, judged.relevant):
+            bins.add_row(f"{bin.pairs:,}", f"{bin.probability:.4f}", f"{bin.relevant_share:.4f}")
         for table in (methods, bins):
             console.print()
             print_table(table)
@@ -156,11 +164,11 @@ def _table(first: str, *others: str) -> Table:
 
 
 def _as_json(report: "CalibrationReport") -> dict[str, Any]:
-    """What was written, and the bins of the calibration error."""
+    """The calibration file's content, and the bins of the calibration error."""
     from resift.evaluation.calibrate import reliability
 
     bins = {
-        name: [asdict(each) for each in reliability(held_out.held_out, judged.relevant)]
+        name: [asdict(bin) for bin in reliability(held_out.held_out, judged.relevant)]
         for name, held_out, judged in _scales(report)
     }
     return asdict(report.calibration) | {"reliability": bins}

@@ -16,11 +16,11 @@ def convert(
     ] = None,
     texts: Annotated[
         Path | None,
-        typer.Option(help='Lines of {"query", "text"} to read activation ranges from.'),
+        typer.Option(help='JSON lines with "query" and "text", to measure activation ranges.'),
     ] = None,
     exits: Annotated[
         str | None,
-        typer.Option(help="Layers after which candidates can be pruned, such as 2,4."),
+        typer.Option(help="Numbers of layers after which candidates can be pruned, such as 2,4."),
     ] = None,
     fp32: Annotated[bool, typer.Option("--fp32", help="Keep float32 weights.")] = False,
 ) -> None:
@@ -46,7 +46,7 @@ def convert(
     if result.similarity:
         mean, lowest = result.similarity
         console.print(
-            f"vectors: cosine {mean:.4f} with the checkpoint's, {lowest:.4f} at least",
+            f"vectors: mean cosine with the checkpoint's {mean:.4f}, lowest {lowest:.4f}",
             soft_wrap=True,
         )
     for layer, share in zip(layers, result.explained, strict=True):
@@ -63,5 +63,5 @@ def _layers(exits: str | None) -> list[int]:
         return [int(part) for part in exits.split(",")] if exits is not None else []
     except ValueError as error:
         raise InputError(
-            f"--exits {exits}: expected numbers of layers with commas between, such as 2,4"
+            f"--exits {exits}: expected numbers of layers separated by commas, such as 2,4"
         ) from error

@@ -1,6 +1,6 @@
 """``resift demo``: index and search real documents, and show the commands for your own.
 
-The documents are what the botocore package says of each operation of AWS services.
+The documents are descriptions of the operations of AWS services, from the botocore package.
 """
 
 import json
@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from resift.cli.index import print_skipped, sync_progress
+from resift.cli.index import print_skipped
 from resift.cli.options import Calibration, Model, settings_with
-from resift.cli.output import console, print_table
+from resift.cli.output import console, print_table, sync_progress
 from resift.cli.ranking import milliseconds, passage
 from resift.cli.streams import PASSAGE_TABLE
 from resift.extras import require
@@ -28,7 +28,7 @@ SERVICES = (
     "transfer wafv2"
 ).split()
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-MIN_WORDS = 5  # shorter texts, such as "(no documentation)", are left out
+MIN_WORDS = 5  # excludes texts such as "(no documentation)"
 QUESTIONS = (
     "keep an object from being deleted before a date",
     "bring a file back from the cold archive",
@@ -42,7 +42,7 @@ SHOWN = 3
 def demo(
     folder: Annotated[
         Path,
-        typer.Option(help="Folder for the documents and the index; the next run uses them again."),
+        typer.Option(help="Folder for the documents and the index; later runs reuse them."),
     ] = Path(".demo"),
     model: Model = None,
     calibration: Calibration = None,
@@ -53,7 +53,7 @@ def demo(
     documents, index_folder = folder / "documents", folder / "index"
     count = write_documents(documents)
     console.print(
-        f"[bold]{count:,} operations of {len(SERVICES)} services[/], out of the botocore package: "
+        f"[bold]{count:,} operations of {len(SERVICES)} services[/], from the botocore package: "
         f"{documents}",
         highlight=False,
         soft_wrap=True,
@@ -84,7 +84,7 @@ def demo(
 
 
 def write_documents(folder: Path) -> int:
-    """Write one JSON Lines file a service; files that are up to date stay as they are."""
+    """Write a JSON Lines file per service, unless it is up to date; returns the row count."""
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
     for service in SERVICES:
@@ -98,7 +98,7 @@ def write_documents(folder: Path) -> int:
 
 
 def operations(service: str) -> Iterator[dict[str, Any]]:
-    """A service's operations as rows of a JSON Lines source: id, title and plain text."""
+    """Yield a service's operations as rows of a JSON Lines source."""
     loader = require("botocore.loaders", "demo").Loader()
     model = loader.load_service_model(service, "service-2")
     name = model["metadata"].get("serviceAbbreviation") or model["metadata"]["serviceFullName"]
@@ -115,19 +115,19 @@ def operations(service: str) -> Iterator[dict[str, Any]]:
 
 
 def _words(operation: str) -> str:
-    """PutObjectRetention → put object retention: people do not search in camel case."""
+    """PutObjectRetention → put object retention, because people do not search in camel case."""
     return " ".join(_CAMEL.findall(operation)).lower()
 
 
 def plain_text(html: str) -> str:
-    """Documentation markup as text, by the parser of HTML files."""
+    """Convert documentation markup to text with the parser of HTML files."""
     from resift.index.parsing.parse_html import parse_html
 
     return parse_html("operation.html", html.encode()).documents[0].text
 
 
 def _show(ranking: Ranking) -> None:
-    """First-stage order beside reranked order, the first passage, and the milliseconds."""
+    """Print first-stage order beside reranked order, the best passage, and timings."""
     from rich.markup import escape
     from rich.table import Table
 

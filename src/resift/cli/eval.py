@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resift.cli.eval_report import print_ablation, print_evaluation, print_notes
-from resift.cli.first_stage import check_first_stage, open_first_stage
 from resift.cli.options import (
     AsJson,
     FirstStageMode,
     FusionWeight,
     Mode,
     Model,
+    check_first_stage,
+    open_first_stage,
     refuse_pointless,
     uncalibrated,
 )
@@ -45,11 +46,11 @@ def evaluate(
     ] = None,
     mode: FirstStageMode = None,
     qrels: Annotated[Path | None, typer.Option(help="Judgments, if not in the folder.")] = None,
-    depths: Annotated[str, typer.Option(help="How many candidates are reranked.")] = "10,20,50,100",
+    depths: Annotated[str, typer.Option(help="Numbers of candidates to rerank.")] = "10,20,50,100",
     queries: Annotated[
-        int | None, typer.Option(min=1, help="Maximum number, spread evenly.")
+        int | None, typer.Option(min=1, help="Use at most this many queries, spread evenly.")
     ] = None,
-    relevant: Annotated[int, typer.Option(min=1, help="Least grade that is relevant.")] = 1,
+    relevant: Annotated[int, typer.Option(min=1, help="Lowest grade that counts as relevant.")] = 1,
     model: Model = None,
     fusion_weight: FusionWeight = None,
     compare: Annotated[
@@ -57,19 +58,19 @@ def evaluate(
         typer.Option(help='More rerankers: FOLDER, bundled, "bundled?exact=false".'),
     ] = None,
     target_ms: Annotated[
-        float | None, typer.Option(help="Advise a depth whose p95 stays below this.")
+        float | None, typer.Option(help="Advise a depth whose p95 latency stays below this.")
     ] = None,
     fail_below: Annotated[
         str | None,
-        typer.Option(help="Exit 3 where nDCG@10 is below: a number, or first-stage."),
+        typer.Option(help="Exit with 3 if nDCG@10 is below this number, or first-stage."),
     ] = None,
     ablation: Annotated[
-        bool, typer.Option("--ablation", help="Each mode of the index alone, reranked, fused.")
+        bool, typer.Option("--ablation", help="Measure each mode alone, reranked and fused.")
     ] = False,
-    html: Annotated[Path | None, typer.Option(help="Write a page with plots; - is stdout.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write an HTML report; - is stdout.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the first stage against reranked, and say whether it helps. Needs the eval extra."""
+    """Measure whether reranking improves on the first stage. Needs the eval extra."""
     from resift.evaluation.collection import load_task
     from resift.evaluation.evaluate import EvaluationPlan
     from resift.evaluation.first_stage import FromIndex
@@ -91,7 +92,9 @@ def evaluate(
     primary: tuple[float, float] | None
     if ablation and isinstance(first_stage, FromIndex):
         print_notes((*task.notes, *first_stage.notes))
-        primary = _primary_of(_ablate(task, first_stage.index, systems[0], plan, as_json), mode)
+        primary = _primary_measure(
+            _ablate(task, first_stage.index, systems[0], plan, as_json), mode
+        )
     else:
         primary = _evaluate(task, first_stage, systems, plan, html, as_json)
     if floor is not None:
@@ -107,12 +110,9 @@ def _refuse_with_ablation(
 ) -> None:
     """Raise `InputError` for options that an ablation excludes or that have no effect on it."""
     if run:
-        raise InputError(
-            f"--run {run} and --ablation, which is of an index: expected one first stage; leave "
-            "one out"
-        )
+        raise InputError(f"--run {run} and --ablation: an ablation needs an index; leave one out")
     if html:
-        raise InputError(f"--html {html} and --ablation, which has no page: leave one out")
+        raise InputError(f"--html {html} and --ablation: an ablation has no report; leave one out")
     refuse_pointless("the ablation measures one reranker; leave it out", compare=compare)
     refuse_pointless("the ablation advises no depth; leave it out", target_ms=target_ms)
     refuse_pointless("the ablation measures all; leave it out, or add --fail-below", mode=mode)
@@ -126,7 +126,7 @@ def _evaluate(
     html: Path | None,
     as_json: bool,
 ) -> tuple[float, float] | None:
-    """Measure, print, and write the page last: if that fails the figures are printed."""
+    """Measure, print, and then write the page: the figures are printed even if that fails."""
     from resift.evaluation.evaluate import evaluate as measure
     from resift.evaluation.report.page import write_page
 
@@ -142,7 +142,7 @@ def _evaluate(
     if html:
         write_page(html, evaluation)
         if not is_stdout(html):
-            print_status(f"{html}: the same with plots")
+            print_status(f"{html}: report with plots")
     return evaluation.main()
 
 
@@ -163,12 +163,12 @@ def _ablate(
     return variants
 
 
-def _primary_of(variants: "Sequence[Variant]", mode: Mode) -> tuple[float, float]:
+def _primary_measure(variants: "Sequence[Variant]", mode: Mode) -> tuple[float, float]:
     """The primary measure of one mode, without reranking and fused."""
     from resift.evaluation.measures import PRIMARY
 
     first, fused = (
-        next(each for each in variants if (each.mode, each.reranking) == (mode.value, reranking))
+        next(v for v in variants if (v.mode, v.reranking) == (mode.value, reranking))
         for reranking in ("none", "fused")
     )
     return first.measures[PRIMARY], fused.measures[PRIMARY]
@@ -177,7 +177,7 @@ def _primary_of(variants: "Sequence[Variant]", mode: Mode) -> tuple[float, float
 def _system_options(
     model: str | None, fusion_weight: float | None, compare: Sequence[str]
 ) -> "list[SystemOptions]":
-    """The rerankers to compare; without --model and --fusion-weight those of --compare alone."""
+    """The rerankers to compare: the default one, unless only --compare is given, and the others."""
     from resift.evaluation.second_stage import SystemOptions, parse_system
 
     others = [parse_system(text) for text in compare]
@@ -189,7 +189,7 @@ def _system_options(
 
 
 def _load(systems: "Sequence[SystemOptions]") -> "list[SecondStage]":
-    """Each model loaded once, without caches, which would make times meaningless."""
+    """Load each model once, without caches, which would distort the timings."""
     from resift.evaluation.second_stage import SecondStage
     from resift.rerank.reranker import Reranker
 
@@ -208,7 +208,7 @@ def _depths(text: str) -> list[int]:
 
 
 def _floor(text: str | None) -> float | None:
-    """A number, or minus infinity for the first stage's value; None where nothing is checked."""
+    """The lowest allowed nDCG@10, minus infinity for the first stage's; None without a floor."""
     if text is None:
         return None
     if text == FIRST_STAGE:
@@ -223,9 +223,9 @@ def _floor(text: str | None) -> float | None:
 
 
 def _check_floor(primary: tuple[float, float] | None, floor: float) -> None:
-    """Raise `BelowFloor` where quality is below the floor, or not known."""
+    """Raise `BelowFloor` if quality is below the floor or unknown."""
     if primary is None:
-        raise BelowFloor("--fail-below: there are no judgments to check it with")
+        raise BelowFloor("--fail-below: cannot be checked, because there are no judgments")
     before, after = primary
     minimum = before if floor == -math.inf else floor
     if after < minimum:

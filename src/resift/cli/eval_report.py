@@ -1,4 +1,4 @@
-"""An evaluation for the terminal: the verdict first, then figures, then queries."""
+"""Print an evaluation on the terminal: the verdict first, then figures, then queries."""
 
 import re
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from resift.evaluation.advice import (
 )
 from resift.evaluation.result import Evaluation, Latency, QueryChange, SystemResult, Variant
 
-MAX_QUERIES = 5  # helped and hurt
+MAX_QUERIES = 5  # of those that are helped, and of those that are hurt
 DEPTH_MEASURES = ("nDCG", "RR", "P", "Success")  # the significance table has all
 _GRADE = re.compile(r"\(rel=\d+\)")
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """Verdicts, figures, advice and queries on stdout; notes on stderr."""
+    """Print verdicts, figures, advice and queries on stdout, notes on stderr."""
     print_notes(evaluation.notes)
     for system in evaluation.systems:
         _print(f"[bold]{escape(system.verdict)}[/]  [dim]({escape(system.label)})[/]")
@@ -45,14 +45,14 @@ def print_evaluation(evaluation: Evaluation) -> None:
 
 
 def print_notes(notes: Sequence[str]) -> None:
-    """What is missing or unusual, a line each on stderr."""
+    """Print each note as a line on stderr."""
     for note in notes:
         line = f"[yellow]note:[/] {escape(printable(note))}"
         errors.print(line, highlight=False, soft_wrap=True)
 
 
 def print_ablation(variants: Sequence[Variant]) -> None:
-    """A table: quality, latency and requests of each way to search."""
+    """Print a table with the quality, latency and requests of each variant."""
     names = [name for name in variants[0].measures if name.startswith(("nDCG", "RR", "R(", "R@"))]
     columns = [*map(_short_name, names), "change", "p", "p50 ms", "p95", "requests"]
     table = _table(["first", "rerank"], columns)
@@ -71,10 +71,10 @@ def print_ablation(variants: Sequence[Variant]) -> None:
 
 
 def _print_depths(evaluation: Evaluation) -> None:
-    """First stage and each depth: measures, milliseconds, pairs and tokens."""
+    """Print measures, milliseconds, pairs and tokens of the first stage and of each depth."""
     names = [name for name in evaluation.first if name.startswith(DEPTH_MEASURES)]
     if any(_GRADE.search(name) for name in names):
-        _print("all but nDCG count documents of the grade that --relevant names, and more\n")
+        _print("all measures but nDCG count documents of the grade of --relevant or higher\n")
     for number, system in enumerate(evaluation.systems):
         columns = [*map(_short_name, names), "p50 ms", "p95", "pairs", "tokens"]
         table = _table([""], columns, min_width=len("first stage"))
@@ -95,7 +95,7 @@ def _print_depths(evaluation: Evaluation) -> None:
 
 
 def _print_significance(system: SystemResult, first_label: str) -> None:
-    """Every measure at the greatest depth against the first stage."""
+    """Print every measure at the greatest depth, compared with the first stage."""
     _print(f"\n[italic]depth {system.rows[-1].depth}[/]  [dim]({escape(system.label)})[/]")
     columns = ["first", "now", "change", "95 %", "p boot", "p rand", "better", "worse"]
     table = _table([""], columns, min_width=len("first stage"))
@@ -131,7 +131,7 @@ def _print_queries(title: str, changes: Sequence[QueryChange]) -> None:
 
 
 def _table(names: Sequence[str], numbers: Sequence[str], min_width: int | None = None) -> Table:
-    """Columns of text on the left and of numbers on the right, never wrapped."""
+    """A table whose columns do not wrap: text, left-aligned, then numbers, right-aligned."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in names:
         table.add_column(name, no_wrap=True, min_width=min_width)
@@ -141,7 +141,7 @@ def _table(names: Sequence[str], numbers: Sequence[str], min_width: int | None =
 
 
 def _short_name(measure: str) -> str:
-    """Without the least relevant grade, which is the same for all."""
+    """The measure without its lowest relevant grade, which is the same for all."""
     return _GRADE.sub("", measure)
 
 

@@ -1,85 +1,84 @@
 """``resift index``: sync a folder or bucket of documents into an index."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Option
 
 from resift.cli.options import AsJson, IndexUri, Model, uncalibrated
-from resift.cli.output import print_json, print_line, print_status, progress
+from resift.cli.output import print_json, print_line, print_status, sync_progress
 
 if TYPE_CHECKING:
-    from resift.cli.source_options import GivenOptions
+    from resift.cli.source_options import OptionChanges
     from resift.index.plan import SyncPlan
     from resift.index.report import SyncReport
-    from resift.index.run import Progress
     from resift.index.source_options import SourceOptions
     from resift.search.index import Index
 
-SHOWN = 20  # skipped files named one by one
-Flag = typer.Option
+MAX_SKIPPED = 20  # names of skipped files that are printed
 
 
 def index(
     source: Annotated[str, typer.Argument(help="Folder, file or s3:// prefix of documents.")],
     uri: IndexUri,
     include: Annotated[
-        list[str] | None, Flag(help="Only files like this, as in .gitignore.")
+        list[str] | None, Option(help="Index only files that match this .gitignore pattern.")
     ] = None,
     exclude: Annotated[
-        list[str] | None, Flag(help="Not files like this; indexed ones are removed.")
+        list[str] | None, Option(help="Exclude matching files; indexed ones are removed.")
     ] = None,
     text_column: Annotated[
-        list[str] | None, Flag(help="Column of the text; or PATTERN=COLUMN.  [default: text]")
+        list[str] | None, Option(help="Column of the text, or PATTERN=COLUMN.  [default: text]")
     ] = None,
     title_column: Annotated[
-        list[str] | None, Flag(help="Column of the title.  [default: title]")
+        list[str] | None, Option(help="Column of the title.  [default: title]")
     ] = None,
     id_column: Annotated[
-        list[str] | None, Flag(help="Column of the id.  [default: _id or id]")
+        list[str] | None, Option(help="Column of the id.  [default: _id or id]")
     ] = None,
-    max_mb: Annotated[float | None, Flag(help="Skip larger files.  [default: 100]")] = None,
+    max_mb: Annotated[float | None, Option(help="Skip larger files.  [default: 100]")] = None,
     max_seconds: Annotated[
-        float | None, Flag(help="Skip files that take longer to parse.  [default: 60]")
+        float | None, Option(help="Skip files that take longer to parse.  [default: 60]")
     ] = None,
     follow_links: Annotated[
-        bool | None, Flag("--follow-links/--no-follow-links", help="Follow links of a folder.")
+        bool | None, Option("--follow-links/--no-follow-links", help="Follow symbolic links.")
     ] = None,
     forget: Annotated[
-        bool, Flag("--forget", help="Start from the default options, not from the last ones.")
+        bool, Option("--forget", help="Start from the default options, not the remembered ones.")
     ] = False,
-    embedder: Annotated[str | None, Flag(help="bundled, wordllama, folder, URL#model.")] = None,
+    embedder: Annotated[
+        str | None, Option(help="bundled, wordllama, a folder or URL#model.")
+    ] = None,
     token_states: Annotated[
-        bool, Flag("--token-states", help="Store token states: faster search, larger index.")
+        bool, Option("--token-states", help="Store token states: faster search, larger index.")
     ] = False,
     model: Model = None,
     dry_run: Annotated[
-        bool, Flag("--dry-run", help="Show what a sync would do; write nothing.")
+        bool, Option("--dry-run", help="Show what a sync would do; write nothing.")
     ] = False,
     allow_deletes: Annotated[
-        bool, Flag("--allow-deletes", help="Continue although most documents are gone.")
+        bool, Option("--allow-deletes", help="Continue even if most documents are gone.")
     ] = False,
     unsafe_store: Annotated[
-        bool, Flag("--unsafe-store", help="Write even where writes can be lost.")
+        bool, Option("--unsafe-store", help="Write even to a store that can lose writes.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Index documents and publish them as a new version; later runs read only what has changed.
+    """Index documents and publish them as a new version; later runs read only changed files.
 
-    Reads .txt .md .html .pdf .jsonl .csv .tsv .parquet, and office files with the extra office. How
-    a source is read (files, columns, limits, links) is remembered with the index.
+    Reads .txt .md .html .pdf .jsonl .csv .tsv .parquet, and office files with the extra office. The
+    index remembers the options for reading a source (files, columns, limits, links).
     """
-    from resift.cli.source_options import GivenOptions
+    from resift.cli.source_options import OptionChanges
     from resift.search.index import Index
 
     settings = uncalibrated(model)
     target = Index(uri, settings=replace(settings, embedder=embedder or settings.embedder))
-    given = GivenOptions(
+    changes = OptionChanges(
         include, exclude, text_column, title_column, id_column, max_mb, max_seconds, follow_links
     )
-    source_options = _source_options(target, source, given, forget)
+    source_options = _source_options(target, source, changes, forget)
     if dry_run:
         plan = target.plan(
             source,
@@ -102,10 +101,10 @@ def index(
 
 
 def _source_options(
-    target: "Index", source: str, given: "GivenOptions", forget: bool
+    target: "Index", source: str, changes: "OptionChanges", forget: bool
 ) -> "SourceOptions":
-    """The remembered options with those of this run applied; prints which are in force."""
-    from resift.cli.source_options import described, differences
+    """The remembered options with the changes of this run; prints changed or remembered ones."""
+    from resift.cli.source_options import describe, differences
     from resift.errors import StoreError
     from resift.index.source_options import DEFAULT_OPTIONS
 
@@ -115,12 +114,12 @@ def _source_options(
         if not forget:
             raise
         before = DEFAULT_OPTIONS
-    source_options = given.applied_to(DEFAULT_OPTIONS if forget else before)
+    source_options = changes.apply(DEFAULT_OPTIONS if forget else before)
     changed = differences(before, source_options)
     if before != DEFAULT_OPTIONS and changed:
         print_status(f"options changed: {', '.join(changed)}")
     elif before != DEFAULT_OPTIONS:
-        print_status(f"remembered options: {described(before)}")
+        print_status(f"remembered options: {describe(before)}")
     return source_options
 
 
@@ -148,9 +147,9 @@ def _print_report(target: "Index", report: "SyncReport", as_json: bool) -> None:
     print_skipped(report)
     if report.other_sources:
         print_status(f"the index also holds {', '.join(report.other_sources)}")
-    reused = f", {report.passages_reused:,} had vectors" if report.passages_reused else ""
-    unread = f", {report.unread} not readable, left as they were" if report.unread else ""
-    emptied = f", {report.emptied} without text now" if report.emptied else ""
+    reused = f", {report.passages_reused:,} reused" if report.passages_reused else ""
+    unread = f", {report.unread} unreadable, unchanged in the index" if report.unread else ""
+    emptied = f", {report.emptied} no longer with text" if report.emptied else ""
     options = "; the changed options are remembered" if report.options_changed else ""
     print_line(
         f"{target.uri}: version {report.version}: {report.added} added, {report.changed} changed, "
@@ -161,40 +160,26 @@ def _print_report(target: "Index", report: "SyncReport", as_json: bool) -> None:
 
 
 def _token_states(report: "SyncReport") -> str:
-    """Size of the token states, where some were written."""
+    """The size of the token states, if any were written."""
     if not report.precomputed_bytes:
         return ""
     written = report.passages_embedded + report.passages_reused - report.passages_resumed
-    each = report.precomputed_bytes / written
-    return f"; token states: {report.precomputed_bytes / 1e6:.1f} MB, {each / 1e3:.0f} kB a passage"
-
-
-@contextmanager
-def sync_progress() -> Iterator[Callable[["Progress"], None]]:
-    """A progress bar with documents, passages and megabytes."""
-    with progress() as bar:
-        task = bar.add_task("indexing", total=None, note="")
-
-        def show(state: "Progress") -> None:
-            note = (
-                f"{state.done_objects:,}/{state.total_objects:,} documents, "
-                f"{state.passages:,} passages, {state.bytes / 1e6:.1f} MB"
-            )
-            bar.update(task, completed=state.work, total=1.0, note=note)
-
-        yield show
+    size = report.precomputed_bytes / written
+    return (
+        f"; token states: {report.precomputed_bytes / 1e6:.1f} MB, {size / 1e3:.0f} kB per passage"
+    )
 
 
 def print_skipped(report: "SyncReport | SyncPlan") -> None:
     """Print the skipped files and the reasons on stderr."""
     partly = {*report.partly_read}
-    for uri, reason in report.skipped[:SHOWN]:
+    for uri, reason in report.skipped[:MAX_SKIPPED]:
         print_status(f"{'note' if uri in partly else 'skipped'} {uri}: {reason}")
-    if len(report.skipped) > SHOWN:
-        print_status(f"and {len(report.skipped) - SHOWN:,} more; --json lists all")
+    if len(report.skipped) > MAX_SKIPPED:
+        print_status(f"and {len(report.skipped) - MAX_SKIPPED:,} more; --json lists all")
     if report.passed_over:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in report.passed_over.items())
-        print_status(f"passed over, no documents: {kinds}")
+        print_status(f"ignored files that are no documents: {kinds}")
 
 
 def _duration(seconds: float) -> str:

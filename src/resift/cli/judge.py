@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +13,6 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from resift.cli.judge_text import harmless, marked
-from resift.cli.keys import BACKSPACES, keys
 from resift.cli.options import Model, refuse_pointless, uncalibrated
 from resift.cli.output import console, errors, print_status, printable
 from resift.errors import InputError
@@ -23,7 +22,9 @@ if TYPE_CHECKING:
     from resift.evaluation.judging import JudgingItem, JudgingSession
     from resift.evaluation.pool import MakePool
 
-MAX_WIDTH = 100  # longer lines are hard to read
+MAX_WIDTH = 100  # of text; longer lines are hard to read
+BACKSPACES = "\x7f\x08"
+_END_KEYS = "\x04\x1a"  # Ctrl-D, Ctrl-Z
 
 
 class GradeScale(StrEnum):
@@ -39,11 +40,11 @@ def judge(
         Path, typer.Argument(help="BEIR folder, queries.jsonl, or a text file with a query a line.")
     ],
     uri: Annotated[
-        str | None, typer.Option("--index", help="Folder or s3:// URI of the index searched.")
+        str | None, typer.Option("--index", help="Folder or s3:// URI of the index to search.")
     ] = None,
     run: Annotated[
         list[Path],
-        typer.Option(help="Instead: a TREC run over the BEIR folder; may be given again."),
+        typer.Option(help="TREC run over the BEIR folder, instead of --index; repeatable."),
     ] = [],  # noqa: B006
     output: Annotated[
         Path | None,
@@ -52,20 +53,22 @@ def judge(
     qrels: Annotated[
         Path | None, typer.Option(help="Existing judgments, if not in the folder; read only.")
     ] = None,
-    pool: Annotated[int, typer.Option(help="How many documents of each system.")] = 10,
+    pool: Annotated[int, typer.Option(help="Number of documents from each system.")] = 10,
     model: Model = None,
-    grades: Annotated[GradeScale, typer.Option(help="The grades, a key each.")] = GradeScale.three,
+    grades: Annotated[
+        GradeScale, typer.Option(help="The grades; each is a key.")
+    ] = GradeScale.three,
     web: Annotated[
-        bool, typer.Option("--web", help="On a web page, for this machine only.")
+        bool, typer.Option("--web", help="Judge on a web page that only this machine can open.")
     ] = False,
     port: Annotated[
-        int | None, typer.Option(help="Of the page; a free one by default, or for 0.")
+        int | None, typer.Option(help="Port of the page.  [default: 0, a free one]")
     ] = None,
 ) -> None:
-    """Judge by hand what lexical, dense, hybrid and reranked search find, or what runs have.
+    """Judge by hand the results of lexical, dense, hybrid and reranked search, or of runs.
 
-    Each judgment is on disk before the next candidate is shown; a later call continues from there.
-    Existing judgments are read, and never changed.
+    Each judgment is saved before the next candidate is shown; a later call continues from there.
+    Existing judgments are read and never changed.
     """
     from resift.evaluation.judging import JudgingSession, query_order
     from resift.evaluation.judgments import Judgments
@@ -74,7 +77,7 @@ def judge(
     from resift.evaluation.trec import JUDGMENTS_FILE, find_qrels, read_qrels
 
     if not web:
-        refuse_pointless("only the page has one; add --web, or leave it out", port=port)
+        refuse_pointless("is an option of the page; add --web, or leave it out", port=port)
     _refuse_stdin(queries, *run, qrels)
     texts = {name: text for name, text in read_queries(queries).items() if text.strip()}
     folder = queries if os.path.isdir(queries) else queries.parent
@@ -91,13 +94,13 @@ def judge(
             else:
                 judge_in_terminal(session)
             is_done = session.current() is None
-    end = "nothing is left" if is_done else "the same call continues from here"
+    end = "nothing is left" if is_done else "repeat the command to continue"
     print_status(f"{judgments.file}: {session.judged} judged; {end}")
 
 
 def _refuse_stdin(*files: Path | None) -> None:
     if any(str(file) == STDIN for file in files):
-        raise InputError("-: stdin is for the keys; name a file")
+        raise InputError("-: stdin is read for keys; name a file")
 
 
 def _pools(
@@ -124,15 +127,15 @@ def _pools(
 
 
 def judge_in_terminal(session: "JudgingSession") -> None:
-    """Show items and read keys until nothing is left, ``q`` or the end of the input.
+    """Show items and read keys until all are judged, ``q`` is pressed or the input ends.
 
-    Raises `InputError` for an unknown key from a pipe; in a terminal it is ignored.
+    An unknown key is ignored in a terminal; from a pipe it raises `InputError`.
     """
     from resift.evaluation.judging import BACK, QUIT
 
     if not _show(session):
         return
-    for key in keys():
+    for key in _keys():
         if key == QUIT:
             return
         try:
@@ -146,7 +149,7 @@ def judge_in_terminal(session: "JudgingSession") -> None:
 
 
 def _show(session: "JudgingSession") -> bool:
-    """Show the next item on a cleared screen; whether there is one."""
+    """Show the next item on a cleared screen; returns False if there is none."""
     with errors.status("looking for candidates"):
         item = session.current()
     if item is None:
@@ -156,14 +159,14 @@ def _show(session: "JudgingSession") -> bool:
     footer: list[RenderableType] = [keys_line(session.grades)]
     lines = console.render_lines(Group(*screen), console.options.update(width=width))
     if console.is_terminal and len(lines) + 2 > console.height:
-        footer.insert(0, _query(item))  # the first one has scrolled away
+        footer.insert(0, _query(item))  # the query above the text has scrolled away
     console.clear()
     console.print(*screen, *footer, sep="\n", width=width)
     return True
 
 
 def screenful(item: "JudgingItem", session: "JudgingSession") -> list[RenderableType]:
-    """The progress, the query, and the whole candidate."""
+    """The progress, the query and the whole candidate."""
     progress = (
         f"query {item.query_number} of {item.queries} · "
         f"candidate {item.number} of {item.count} · {session.judged} judged now"
@@ -181,7 +184,7 @@ def screenful(item: "JudgingItem", session: "JudgingSession") -> list[Renderable
 
 
 def keys_line(grades: Sequence[str]) -> Text:
-    """What each key does."""
+    """A line that names the keys and their effects."""
     from resift.evaluation.judging import BACK, NEXT, QUIT, SKIP
 
     meanings = [(str(grade), meaning) for grade, meaning in enumerate(grades)]
@@ -202,3 +205,55 @@ def _marked(text: str, query: str, style: str = "") -> Text:
     for piece, is_marked in marked(text, query):
         line.append(piece, style="bold yellow" if is_marked else None)
     return line
+
+
+def _keys() -> Iterator[str]:
+    """Yield one character for each key, until the input ends.
+
+    A terminal drops keys that are pressed too early or send more than one character (arrows). A
+    pipe or file gives all its characters except spaces and line ends.
+    """
+    if not sys.stdin.isatty():
+        for line in sys.stdin:
+            yield from "".join(line.split())
+        return
+    while True:
+        pressed = _press()
+        if not pressed or pressed in _END_KEYS:
+            return
+        if len(pressed) == 1:
+            yield pressed
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _press() -> str:
+        while msvcrt.kbhit():
+            msvcrt.getwch()
+        char = msvcrt.getwch()
+        if char == "\x03":
+            raise KeyboardInterrupt
+        if char in "\x00\xe0":  # an arrow or function key; a second code follows
+            return char + msvcrt.getwch()
+        return char
+
+else:
+    import select
+    import termios
+    import tty
+
+    _ESCAPE_WAIT_S = 0.05  # a slow line may split an escape sequence
+
+    def _press() -> str:
+        """The characters of one key: one, an escape sequence, or none at the end of the input."""
+        file = sys.stdin.fileno()
+        before = termios.tcgetattr(file)
+        try:
+            tty.setcbreak(file, termios.TCSAFLUSH)  # drops earlier keys
+            sent = os.read(file, 64)
+            while sent.startswith(b"\x1b") and select.select([file], [], [], _ESCAPE_WAIT_S)[0]:
+                sent += os.read(file, 64)
+        finally:
+            termios.tcsetattr(file, termios.TCSANOW, before)
+        return sent.decode("utf-8", "replace")

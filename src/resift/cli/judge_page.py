@@ -1,8 +1,8 @@
-"""Judging on a web page, which only this machine can open, with the URL that is printed.
+"""Judging on a web page that only this machine can open, at a secret URL.
 
-Requests that another page makes a browser send are refused: the Host header must name this server
-(against DNS rebinding), the path begins with a secret, and a key is sent as JSON, which no form can
-do. The page loads nothing from other hosts, and documents are inserted as text.
+Other web pages cannot send requests through the user's browser: the Host header must name this
+server (against DNS rebinding), the path begins with a secret, and keys are sent as JSON, which a
+form cannot do. The page loads nothing from other hosts, and inserts documents as text.
 """
 
 import json
@@ -40,9 +40,9 @@ HEADERS = {
 
 
 def judge_on_page(session: JudgingSession, port: int) -> None:
-    """Serve the page until ``q`` is pressed there, or Ctrl-C here; not where nothing is left.
+    """Serve the page until ``q`` is pressed there or Ctrl-C here; return at once if all is judged.
 
-    Raises `InputError` where the port cannot be used, and what the first pool raises.
+    Raises `InputError` if the port cannot be used, and any error of the first pool.
     """
     if session.current() is None:
         return
@@ -52,14 +52,14 @@ def judge_on_page(session: JudgingSession, port: int) -> None:
         raise InputError(f"port {port}: cannot be used ({error}); 0 takes a free one") from error
     with server:
         try:
-            print_status(f"judge at {server.url}  (q there, or Ctrl-C here, ends it)")
+            print_status(f"judge at {server.url}  (q there or Ctrl-C here ends the session)")
             server.serve_forever(poll_interval=0.1)
         except KeyboardInterrupt:
             return
 
 
 class JudgeServer(ThreadingHTTPServer):
-    """Serves one session to those who have the URL; a browser may hold several connections."""
+    """Serves one session to whoever has the URL; a browser may open several connections."""
 
     daemon_threads = True
 
@@ -75,7 +75,7 @@ class JudgeServer(ThreadingHTTPServer):
         return f"http://{ADDRESS}:{self.server_port}/{self.token}/"
 
     def server_bind(self) -> None:
-        """As the base class does, without a DNS lookup of the host name."""
+        """Bind as the base class does, but without a DNS lookup of the host name."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = ADDRESS, self.server_address[1]
 
@@ -101,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._respond(self._post)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: the terminal shows only the URL."""
+        """Log nothing: the terminal shows only the URL."""
 
     def _respond(self, handle: Callable[[str, bytes], tuple[bytes, str]]) -> None:
         kind = "application/json"
@@ -126,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
             threading.Thread(target=self.server.shutdown).start()
 
     def _name(self) -> str:
-        """The path below the secret; refuses requests from other pages and without the secret."""
+        """The path below the secret. Refuses requests from other pages and without the secret."""
         port = self.server.server_port
         host = self.headers.get("Host", "")
         if host not in (f"{ADDRESS}:{port}", f"localhost:{port}"):
@@ -136,11 +136,11 @@ class _Handler(BaseHTTPRequestHandler):
             raise _BadRequest(HTTPStatus.FORBIDDEN, f"origin {origin!r}: not this page")
         token, _, name = self.path.removeprefix("/").partition("/")
         if not secrets.compare_digest(token.encode(), self.server.token.encode()):
-            raise _BadRequest(HTTPStatus.FORBIDDEN, "wrong address: take the URL in the terminal")
+            raise _BadRequest(HTTPStatus.FORBIDDEN, "wrong address: use the URL in the terminal")
         return name
 
     def _body(self) -> bytes:
-        """Read before any refusal: closing a connection with unread bytes loses the response."""
+        """The request's body. Read before a refusal, since unread bytes would lose the response."""
         length = self.headers.get("Content-Length", "0")
         if not length.isdecimal():
             raise _BadRequest(HTTPStatus.BAD_REQUEST, f"Content-Length {length!r}: not a number")
@@ -167,13 +167,13 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             item = self.server.session.current()
             if shown != (None if item is None else [item.query_id, item.document.id]):
-                raise _BadRequest(HTTPStatus.CONFLICT, "another candidate is shown by now")
+                raise _BadRequest(HTTPStatus.CONFLICT, "another candidate is next now")
             self.server.session.press(key)
             return _json(state(self.server.session)), "application/json"
 
 
 def state(session: JudgingSession) -> dict[str, Any]:
-    """What the page shows: the next item, if there is one."""
+    """The session as the page shows it, with the next item if there is one."""
     item = session.current()
     session_state: dict[str, Any] = {"grades": session.grades, "judged": session.judged}
     return session_state if item is None else session_state | {"item": _item(item)}
@@ -197,7 +197,7 @@ def _item(item: JudgingItem) -> dict[str, Any]:
 
 
 def _pressed(kind: str, body: bytes) -> tuple[str, Any]:
-    """The key, and the query and document that it was pressed for."""
+    """The pressed key, and the ids of the query and document that were shown."""
     if kind != "application/json":
         raise _BadRequest(
             HTTPStatus.BAD_REQUEST, f"Content-Type {kind!r}: expected application/json"

@@ -1,9 +1,9 @@
-"""Texts to judge, for terminal and page: without control characters, query words marked."""
+"""Texts to judge, for terminal and page: without control characters, with marked query words."""
 
 import re
 
 _WORD = re.compile(r"\w+")
-_STEM = 4  # letters; longer words also match with other endings
+_STEM = 4  # letters; longer words match with other endings too
 _STOP_WORDS = frozenset(
     "a about after all an and any are as at be before being by can could do does for from get has "
     "have how i if in into is it its me my no not of on one or our out should so some than that "
@@ -14,16 +14,16 @@ Marked = list[tuple[str, bool]]
 
 
 def harmless(text: str) -> str:
-    """The text with its lines, without control characters."""
+    """Replace control characters by spaces, except line ends."""
     return "\n".join(
         "".join(char if char.isprintable() else " " for char in line) for line in text.splitlines()
     )
 
 
 def marked(text: str, query: str) -> Marked:
-    """A text in pieces, in order, and whether each is a word of the query.
+    """Split a text into pieces, each with whether it is a word of the query.
 
-    Words of five letters and more match other endings: *deleted* marks *deletes* and *deletion*.
+    Words of five letters or more match with other endings: *deleted* marks *deletes*.
     """
     pattern = _pattern(query)
     if pattern is None:

@@ -3,24 +3,24 @@
 0 done, 1 a clear error in one line, 2 wrong usage, 3 a gate not met, 130 interrupted.
 """
 
-import sys  # nothing slow here: Ctrl-C may come during the import
+import sys  # imports nothing slow, because Ctrl-C may come during the import
 
 REPORT = "this is a bug in resift: please report it with what RESIFT_DEBUG=1 prints"
 
 
 def run() -> None:
-    """Run the command line; ends the process with an exit code and never with a traceback."""
+    """Run the command line and end the process with an exit code, never with a traceback."""
     try:
         code = _run()
         _ignore_interrupts()
-    except KeyboardInterrupt:  # while it is still importing, or already ending
+    except KeyboardInterrupt:  # during imports, or at the end
         code = 130
         _ignore_interrupts()
     sys.exit(code)
 
 
 def _ignore_interrupts() -> None:
-    """Ignore Ctrl-C while the interpreter shuts down; else the process would die of the signal."""
+    """Ignore Ctrl-C during shutdown, where the signal would kill the process."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -68,7 +68,7 @@ def _run_verb() -> int:
 
 
 def _machine_limit(error: Exception) -> str | None:
-    """A limit of the machine behind the error: open files, disk space. None for other errors."""
+    """Describe the limit of the machine that caused the error (open files, disk space), or None."""
     from resift.files import remedy
 
     cause: BaseException | None = error
@@ -87,7 +87,7 @@ def _exit_code(end: SystemExit) -> int:
 
 
 def _stdout_failed(error: Exception) -> int:
-    """Exit code where stdout fails: silent for a closed pipe (``| head``), else an error."""
+    """The exit code if stdout fails. Prints an error, except for a closed pipe (``| head``)."""
     if not isinstance(error, BrokenPipeError):
         reason = getattr(error, "strerror", None) or error
         _print_error(f"the output cannot be written: {reason}", error)
@@ -106,7 +106,7 @@ def _print_error(message: str, error: BaseException) -> None:
 
 
 def _as_typed(error: Exception) -> str:
-    """The message, with an argument's name as the option that it was typed as."""
+    """The message, with an argument's name replaced by the option that was typed."""
     import re
 
     from resift.errors import DatasetError, InputError

@@ -1,4 +1,4 @@
-"""The verbs that look after an index: ``versions``, ``rollback``, ``cleanup``, ``doctor``."""
+"""The verbs that maintain an index: ``versions``, ``rollback``, ``cleanup``, ``doctor``."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def versions(uri: IndexUri, as_json: AsJson = False) -> None:
-    """List the versions of an index that can be searched; readers get the last one."""
+    """List the versions of an index; searches use the last one."""
     from resift.search.index import Index
 
     published = Index(uri).versions()
@@ -51,7 +51,7 @@ def rollback(
         print_json(_facts(version))
         return
     print_line(
-        f"{uri}: version {version.number} is version {number} again: "
+        f"{uri}: version {version.number} is a copy of version {number}: "
         f"{version.documents:,} documents, {version.passages:,} passages"
     )
 
@@ -60,11 +60,11 @@ def cleanup(
     uri: IndexUri,
     keep: Annotated[int, typer.Option(help="Keep at least this many of the newest versions.")] = 1,
     older_than_days: Annotated[
-        float, typer.Option(help="Delete only versions replaced at least this long ago.")
+        float, typer.Option(help="Delete only versions that were replaced this long ago.")
     ] = 7.0,
     as_json: AsJson = False,
 ) -> None:
-    """Delete old versions and the files that no other version needs."""
+    """Delete old versions, and the files that no other version needs."""
     from resift.search.index import Index
 
     removed, freed = Index(uri).clean(keep=keep, older_than_days=older_than_days)
@@ -73,7 +73,7 @@ def cleanup(
         return
     print_line(
         f"{uri}: {len(removed)} versions deleted, {freed / 1e6:.1f} MB freed; the last {keep} and "
-        f"those that were replaced in the last {older_than_days:g} days stay"
+        f"those replaced in the last {older_than_days:g} days remain"
     )
 
 
@@ -99,10 +99,10 @@ def doctor(
 
 def _describe(version: "Version") -> str:
     """How vectors are searched, in a few words."""
-    how = version.vectors
-    if how.kind == "exact":
+    search = version.vectors
+    if search.kind == "exact":
         return "exact"
-    return f"{how.kind}, ef {how.effort}, recall@100 {how.recall:.3f}"
+    return f"{search.kind}, ef {search.effort}, recall@100 {search.recall:.3f}"
 
 
 def _facts(version: "Version") -> dict[str, object]:

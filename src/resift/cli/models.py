@@ -1,4 +1,4 @@
-"""``resift models``: the bundled model, and checkpoints that can be converted."""
+"""``resift models``: list the bundled model, and checkpoints that can be converted."""
 
 from dataclasses import asdict
 
@@ -32,7 +32,7 @@ def models(as_json: AsJson = False) -> None:
         f"from {manifest.base_model}, fingerprint {manifest.fingerprint}\n",
         soft_wrap=True,
     )
-    console.print(f"{cores()} cores are available to this process: threads = 0 uses them\n")
+    console.print(f"{cores()} cores are available to this process; threads = 0 uses all\n")
     console.print("to convert with [bold]resift convert[/]:")
     table = Table(box=None, show_header=False)
     table.add_column(no_wrap=True)

@@ -1,28 +1,33 @@
-"""Options of several verbs."""
+"""Options that several verbs share, and what verbs make of them."""
 
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from resift.cli.output import sync_progress
 from resift.errors import InputError
 from resift.settings import Settings
 
+if TYPE_CHECKING:
+    from resift.evaluation.first_stage import FirstStage
+    from resift.index.embed import Precomputer
 
-def refuse_pointless(why: str, **given: object) -> None:
-    """Raise `InputError` for options that change nothing here, by their Python names.
 
-    An option that is not given is None, False or empty.
+def refuse_pointless(reason: str, **options: object) -> None:
+    """Raise `InputError` for options that have no effect here, by their Python names.
+
+    An option that was not given is None, False or empty.
     """
     names = [
         f"--{name.replace('_', '-')}{'' if value is True else f' {value}'}"
-        for name, value in given.items()
+        for name, value in options.items()
         if value is not None and value is not False and value != []
     ]
     if names:
-        raise InputError(f"{' and '.join(names)}: {why}")
+        raise InputError(f"{' and '.join(names)}: {reason}")
 
 
 class Mode(StrEnum):
@@ -34,21 +39,21 @@ class Mode(StrEnum):
 
 
 FirstStageMode = Annotated[
-    Mode | None, typer.Option("--mode", help="Retrievers of the index.  [default: hybrid]")
+    Mode | None, typer.Option("--mode", help="Retrievers to use.  [default: hybrid]")
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", help="Artifact folder; RESIFT_MODEL or bundled by default.")
+    str | None, typer.Option("--model", help="Artifact folder.  [default: RESIFT_MODEL or bundled]")
 ]
 Calibration = Annotated[
-    Path | None, typer.Option(help="File that resift calibrate wrote for this model.")
+    Path | None, typer.Option(help="Calibration file that resift calibrate wrote for this model.")
 ]
 BudgetMs = Annotated[
     float | None,
-    typer.Option(help="Time limit in ms once models are loaded; late candidates are not scored."),
+    typer.Option(help="Time limit in ms, without loading; late candidates are not scored."),
 ]
 QueryBudgetMs = Annotated[
     float | None,
-    typer.Option("--budget-ms", help="Time limit a query in ms; late candidates are not scored."),
+    typer.Option("--budget-ms", help="Time limit per query in ms; late candidates are not scored."),
 ]
 Exact = Annotated[
     bool, typer.Option("--exact", help="Run every candidate through all stages of the model.")
@@ -56,33 +61,66 @@ Exact = Annotated[
 FusionWeight = Annotated[
     float | None, typer.Option(help="Weight of the first-stage scores; 0 ignores them.")
 ]
-MinScore = Annotated[float | None, typer.Option(help="Leave out hits scored below this, 0 to 1.")]
+MinScore = Annotated[
+    float | None, typer.Option(help="Leave out hits that score below this, 0 to 1.")
+]
 Abstain = Annotated[
-    float | None, typer.Option(help="Abstain where the best score is below this, 0 to 1.")
+    float | None, typer.Option(help="Return no hits if the best score is below this, 0 to 1.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 HitsAsJson = Annotated[
-    bool, typer.Option("--json", help="One JSON document: query, hits, receipt.")
+    bool, typer.Option("--json", help="Print one JSON document: query, hits, receipt.")
 ]
-AsLines = Annotated[bool, typer.Option("--jsonl", help="One JSON object a hit, for pipes.")]
-
+AsLines = Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per hit.")]
 
 IndexUri = Annotated[str, typer.Option("--index", help="Folder or s3:// URI of the index.")]
 
 
 def uncalibrated(model: str | None = None) -> Settings:
-    """The settings of this process without a calibration, for a verb that prints no scores.
+    """The settings without a calibration, for a verb that prints no scores.
 
-    The calibration of another model would raise an error.
+    A calibration in the settings may be for another model, which would raise an error.
     """
     return replace(settings_with(model, None), calibration=None)
 
 
 def settings_with(model: str | None, calibration: Path | None) -> Settings:
-    """The settings of this process, with the model and calibration of the command line."""
+    """The settings, with the model and calibration of the command line."""
     settings = Settings.load()
     if model is not None:
         settings = replace(settings, model=model)
     if calibration is not None:
         settings = replace(settings, calibration=str(calibration))
     return settings
+
+
+def check_first_stage(run: Path | None, uri: str | None, mode: Mode | None) -> None:
+    """Raise `InputError` for two first stages, and for a mode with a run."""
+    if run and uri:
+        raise InputError(f"--run {run} and --index {uri}: expected one first stage; leave one out")
+    if run:
+        refuse_pointless("a run has no modes; leave it out with --run", mode=mode)
+
+
+def open_first_stage(
+    path: Path,
+    run: Path | None,
+    uri: str | None,
+    mode: Mode,
+    depth: int,
+    precomputer: "Precomputer",
+) -> "FirstStage":
+    """The run or the index of the command line; without either, an index of the corpus."""
+    from resift.evaluation.collection import open_collection
+    from resift.evaluation.first_stage import FromIndex, from_run, index_corpus
+    from resift.evaluation.trec import read_run
+    from resift.search.index import Index
+
+    if uri:
+        return FromIndex(Index(uri), mode.value, precomputer)
+    folder = open_collection(path)
+    if run:
+        return from_run(folder, read_run(run), run.name, depth)
+    with sync_progress() as show:
+        index, notes = index_corpus(folder, Settings.load(), show)
+    return FromIndex(index, mode.value, precomputer, notes)

@@ -1,12 +1,12 @@
-"""Printing: results on stdout, progress and errors on stderr."""
+"""Print results on stdout, progress and errors on stderr."""
 
 import logging
 import traceback
 import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -16,10 +16,13 @@ from resift.cli import as_json
 from resift.cli.streams import FIGURE_TABLE, PASSAGE_TABLE
 from resift.settings import debugging
 
+if TYPE_CHECKING:
+    from resift.index.run import Progress as SyncProgress
+
 console = Console(highlight=False)
 errors = Console(stderr=True)
 
-SNIPPET = 160  # characters of a passage
+SNIPPET = 160  # characters
 
 
 def print_status(line: str, style: str | None = None) -> None:
@@ -69,10 +72,10 @@ def log_to_stderr() -> Iterator[None]:
 
 
 def printable(text: str) -> str:
-    """The text without control characters: a document must not steer the terminal.
+    """Remove control characters, so that a document cannot control the terminal.
 
-    Characters without width (soft hyphens, direction marks) are dropped; other
-    control characters become spaces.
+    Characters without width (soft hyphens, direction marks) are dropped; other control characters
+    become spaces.
     """
     if text.isprintable():
         return text
@@ -82,21 +85,21 @@ def printable(text: str) -> str:
     )
 
 
-def print_table(table: Table, least: int = FIGURE_TABLE) -> None:
-    """Print a table at least `least` columns wide; a narrower terminal wraps its lines."""
-    if console.width < least:
-        natural = console.measure(table, options=console.options.update_width(least)).maximum
-        table.width = least if table.expand else min(natural, least)
+def print_table(table: Table, min_width: int = FIGURE_TABLE) -> None:
+    """Print a table at least `min_width` columns wide; a narrower terminal wraps its lines."""
+    if console.width < min_width:
+        natural = console.measure(table, options=console.options.update_width(min_width)).maximum
+        table.width = min_width if table.expand else min(natural, min_width)
     console.print(table, crop=False)
 
 
 def print_text(text: RenderableType) -> None:
-    """Print text; a terminal too narrow for a table wraps it by itself."""
+    """Print text; a terminal that is too narrow for a table wraps its lines itself."""
     console.print(text, soft_wrap=console.width < PASSAGE_TABLE)
 
 
 def progress() -> Progress:
-    """A bar on stderr that vanishes when done; nothing where stderr is no terminal."""
+    """A bar on stderr that disappears at the end; nothing if stderr is not a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -107,6 +110,22 @@ def progress() -> Progress:
         transient=True,
         disable=not errors.is_terminal,
     )
+
+
+@contextmanager
+def sync_progress() -> Iterator[Callable[["SyncProgress"], None]]:
+    """A progress bar with documents, passages and megabytes."""
+    with progress() as bar:
+        task = bar.add_task("indexing", total=None, note="")
+
+        def show(state: "SyncProgress") -> None:
+            note = (
+                f"{state.done_objects:,}/{state.total_objects:,} documents, "
+                f"{state.passages:,} passages, {state.bytes / 1e6:.1f} MB"
+            )
+            bar.update(task, completed=state.work, total=1.0, note=note)
+
+        yield show
 
 
 def print_json(value: Any) -> None:

@@ -34,17 +34,17 @@ ExplainOption = Annotated[
     typer.Option("--explain", metavar="N", help="Explain the positions of the first N hits."),
 ]
 
-MAX_PASSAGE = 240  # characters of a passage that are printed
-MAX_LEAD = 60  # of them at most before the best sentence
+MAX_PASSAGE = 240  # printed characters of a passage
+MAX_LEAD = 60  # printed characters before the best sentence
 MAX_PATH = 120  # characters of a path; its beginning is cut
-_MAX_SEARCHED = 20_000  # characters of a text in which the best sentence is searched for
+_MAX_SEARCHED = 20_000  # characters of a text that are searched for the best sentence
 _WORD = re.compile(r"[^\W_]+")
-_STEM = 5  # letters: "delete", "deleted" and "deletion" have them in common
-_MAX_WEIGHT = 8  # of a word, which weighs its length: long words are rare
-_SHORT = 100  # characters: below, the length of a sentence hardly counts
+_STEM = 5  # letters that "delete", "deleted" and "deletion" have in common
+_MAX_WEIGHT = 8  # of a word; its weight is its length, because long words are rare
+_SHORT = 100  # characters; the length of a shorter sentence hardly counts
 
 NUMBERED = 3  # parts of a hit whose effect is printed as a number
-STRONG, WEAK = 0.5, 0.15  # of the strongest effect in a hit: what is bold, what is not coloured
+STRONG, WEAK = 0.5, 0.15  # shares of the strongest effect: bold from the first, no colour below
 
 CALIBRATIONS: Mapping[Calibrated, str] = {
     "none": "scores are not calibrated",
@@ -56,7 +56,7 @@ CALIBRATIONS: Mapping[Calibrated, str] = {
 
 @dataclass(frozen=True, slots=True)
 class RankingFormat:
-    """How a ranking is printed: one JSON document, a JSON object a hit, or a table for people.
+    """How to print a ranking: as one JSON document, a JSON object per hit, or a table.
 
     The first `explain` hits are explained. Raises `InputError` for options that exclude each other.
     """
@@ -73,15 +73,15 @@ class RankingFormat:
             raise InputError(f"explain={count}: expected 1 hit or more")
 
 
-def print_ranking(ranking: Ranking, how: RankingFormat) -> None:
+def print_ranking(ranking: Ranking, output: RankingFormat) -> None:
     """Print a ranking in this format, with its first hits explained."""
-    explanations = _explanations(ranking, how.explain or 0)
+    explanations = _explanations(ranking, output.explain or 0)
     if ranking.abstained:
         print_status("no candidate is relevant enough: the best score is below --abstain-below")
     extra = [{"explanation": explanation} for explanation in explanations]
-    if how.as_json:
+    if output.as_json:
         print_json(as_json.document(ranking, extra))
-    elif how.as_lines:
+    elif output.as_lines:
         for line in as_json.lines(ranking, extra):
             print(as_json.text(line))
         if ranking.receipt.partial:
@@ -92,7 +92,7 @@ def print_ranking(ranking: Ranking, how: RankingFormat) -> None:
 
 
 def _explanations(ranking: Ranking, count: int) -> list[Explanation | None]:
-    """Explanations of the first hits; None for a hit that cannot be read."""
+    """Explain the first hits; None for a hit that could not be read."""
     if count and ranking.explainer is None:
         print_status(f"nothing to explain: {ranking.receipt.reason or 'nothing was reranked'}")
         return []
@@ -104,7 +104,7 @@ def _explanations(ranking: Ranking, count: int) -> list[Explanation | None]:
 
 
 def print_hits(ranking: Ranking) -> None:
-    """A table of hits, and the receipt in a line."""
+    """Print a table of hits, and the receipt as a line."""
     table = Table(show_edge=False, pad_edge=False, box=None, expand=True)
     table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("was", justify="right", no_wrap=True)
@@ -121,7 +121,7 @@ def print_hits(ranking: Ranking) -> None:
 
 
 def receipt_line(ranking: Ranking) -> str:
-    """The receipt as one line: scored candidates, model, timings, what was left out."""
+    """The receipt as one line: scored candidates, model, timings, and exceptions."""
     receipt = ranking.receipt
     parts = [
         f"{receipt.scored} of {receipt.depth} scored",
@@ -167,7 +167,7 @@ def passage(query: str, hit: Hit) -> Text:
 
 
 def source_line(hit: Hit) -> str:
-    """Path, page or row, and heading of a hit, as far as its citation has them."""
+    """The path, page, row and heading that a hit's citation has."""
     citation = hit.citation
     if citation is None:
         return ""
@@ -198,10 +198,10 @@ def _excerpt(query: str, text: str) -> Text:
 
 
 def best_sentence(query: str, text: str) -> tuple[int, int] | None:
-    """``(start, end)`` of the sentence that shares most with a query, the first of equals.
+    """``(start, end)`` of the sentence that shares most words with a query, or None.
 
-    Long words count more than short ones, words of few sentences more than those of many, and a
-    long sentence has to share more. None where nothing is shared.
+    Long words weigh more than short words, words in few sentences more than words in many, and the
+    weight of a sentence is divided by the root of its length. The first of equals wins.
     """
     query_terms = _terms(query)
     spans = sentences(text[:_MAX_SEARCHED], max_parts=_MAX_SEARCHED)
@@ -217,7 +217,7 @@ def best_sentence(query: str, text: str) -> tuple[int, int] | None:
 
 
 def _terms(text: str) -> set[str]:
-    """Words in small letters, cut to their stems; each character of scripts without spaces."""
+    """Lower-case words, cut to stems; for scripts without spaces, single characters."""
     terms: set[str] = set()
     for match in _WORD.finditer(text.casefold()):
         word = match.group()
@@ -229,7 +229,7 @@ def _terms(text: str) -> set[str]:
 
 
 def _print_explanations(ranking: Ranking, explanations: list[Explanation | None]) -> None:
-    """Each explained hit, and why it stands above the next."""
+    """Print each explained hit, and why it ranks above the next."""
     explained = list(zip(ranking[: len(explanations)], explanations, strict=True))
     for hit, explanation in explained:
         print_text(Text("\n").append(explained_text(hit, explanation)))

@@ -1,4 +1,4 @@
-"""``resift rerank``: candidates on stdin or in a file, one a line."""
+"""``resift rerank``: rerank candidates from stdin or a file, one per line."""
 
 import json
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from resift.cli import options, streams
 from resift.cli.output import plain_warnings, print_status
 from resift.cli.ranking import ExplainOption, RankingFormat, print_ranking
 from resift.errors import InputError
-from resift.inputs import chunks, lines, open_input
+from resift.inputs import chunks, open_input, split_lines
 from resift.rerank.candidates import from_fields
 from resift.types import Candidate
 
 STDIN = Path("-")
 _KEYS_SHOWN = 8
-_HEAD = 10  # lines by which a file is recognised as JSON Lines
+_HEAD = 10  # lines that decide whether a file is JSON Lines
 _MAX_LINES, _MAX_BYTES = 1_000_000, 1 << 30  # endless input must not fill the memory
 _BINARY_FORMATS = (
     (b"\xff\xfe\0\0", "UTF-32", "iconv -f UTF-32 -t UTF-8"),
@@ -32,9 +32,11 @@ _BINARY_FORMATS = (
 
 
 def rerank(
-    query: Annotated[str, typer.Option("--query", "-q", help="What was searched for.")],
-    file: Annotated[Path, typer.Argument(help="Candidates, one a line; - is stdin.")] = STDIN,
-    top_n: Annotated[int | None, typer.Option(help="How many to print; all by default.")] = None,
+    query: Annotated[str, typer.Option("--query", "-q", help="The query.")],
+    file: Annotated[Path, typer.Argument(help="Candidates, one per line; - is stdin.")] = STDIN,
+    top_n: Annotated[
+        int | None, typer.Option(help="Number of hits to print.  [default: all]")
+    ] = None,
     budget_ms: options.BudgetMs = None,
     model: options.Model = None,
     calibration: options.Calibration = None,
@@ -43,14 +45,14 @@ def rerank(
     min_score: options.MinScore = None,
     abstain_below: options.Abstain = None,
     explain: ExplainOption = None,
-    text_field: Annotated[str, typer.Option(help="The text's field in JSON lines.")] = "text",
+    text_field: Annotated[str, typer.Option(help="Field of the text in JSON lines.")] = "text",
     as_json: options.HitsAsJson = False,
     as_lines: options.AsLines = False,
 ) -> None:
-    """Rerank lines: plain text, or JSON objects with "text" and maybe "id", "title", "score"."""
+    """Rerank lines: plain text, or JSON objects with "text" and optional "id", "title", "score"."""
     from resift.rerank.reranker import Reranker
 
-    how = RankingFormat(as_json, as_lines, explain)
+    output = RankingFormat(as_json, as_lines, explain)
     candidates = list(read_candidates(file, text_field))
     reranker = Reranker(model, calibration=calibration)
     with plain_warnings():
@@ -64,16 +66,16 @@ def rerank(
             min_score=min_score,
             abstain_below=abstain_below,
         )
-    print_ranking(ranking, how)
+    print_ranking(ranking, output)
 
 
 def read_candidates(file: Path, text_field: str = "text") -> Iterator[Candidate]:
-    """Lines → candidates in order; blank lines are passed over.
+    """Read candidates in order; blank lines are skipped.
 
-    If at least half of the first lines are JSON objects, the file is JSON Lines: a line that is no
-    object, or has no `text_field`, becomes a candidate with status ``not_text`` and is named on
-    stderr. Raises `InputError` where the first object has no `text_field`, and for a file of
-    another kind: one JSON document, UTF-16, compressed.
+    If at least half of the first lines are JSON objects, the file is JSON Lines: any other line,
+    and an object without `text_field`, becomes a candidate with status ``not_text`` and is reported
+    on stderr. Raises `InputError` if the first object has no `text_field`, and for other formats:
+    one JSON document, UTF-16, compressed files.
     """
     numbered = _lines(file)
     head = list(islice(numbered, _HEAD))
@@ -90,7 +92,7 @@ def read_candidates(file: Path, text_field: str = "text") -> Iterator[Candidate]
         yield parse(file, number, line, text_field)
     if unexpected:
         print_status(
-            f"{file}: {unexpected} lines are JSON objects, most are not: all are read as plain text"
+            f"{file}: only {unexpected} lines are JSON objects, so all are read as plain text"
         )
 
 
@@ -103,7 +105,7 @@ def _json_line(file: Path, number: int, line: str, text_field: str) -> Candidate
     if row is not None and text_field in row:
         return from_fields(str(number), row, text_field)
     print_status(
-        f'{file}:{number}: not a JSON object with a "{text_field}"; it stays unread in the ranking'
+        f'{file}:{number}: not a JSON object with a "{text_field}"; ranked last, without a score'
     )
     return Candidate(id=str(number), text=None)  # type: ignore[arg-type]
 
@@ -112,21 +114,21 @@ def _check_first(position: str, row: dict[str, Any], text_field: str) -> None:
     if text_field not in row:
         keys = ", ".join(f'"{key}"' for key in list(row)[:_KEYS_SHOWN])
         raise InputError(
-            f'{position}: no "{text_field}" in this JSON object, which has {keys or "nothing"}; '
-            "name the text's field with --text-field"
+            f'{position}: no "{text_field}" in this JSON object, which has {keys or "no fields"}; '
+            "name the field of the text by --text-field"
         )
 
 
 def _refuse_document(position: str, line: str) -> None:
     if line in ("{", "[") or _is_array(line):
         raise InputError(
-            f"{position}: one JSON document, expected an object a line; make lines of it, for "
-            "instance with  jq -c '.[]'"
+            f"{position}: one JSON document, expected an object per line; convert it, "
+            "for instance by  jq -c '.[]'"
         )
 
 
 def _is_array(line: str) -> bool:
-    """Whether a line is or begins a JSON array of objects or texts; "[1]" is a footnote mark."""
+    """Whether a line begins a JSON array of objects or texts; "[1]" is a footnote mark."""
     if line.startswith(("[{", "[ {")):
         return True
     rows = _parsed(line) if line.startswith("[") else None
@@ -146,11 +148,11 @@ def _parsed(line: str) -> Any:
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines without blank ones; bytes that are no UTF-8 become surrogates."""
+    """Yield numbered lines that are not blank; bytes that are not UTF-8 become surrogates."""
     size = 0
     try:
         with streams.stdin() if file == STDIN else open_input(file) as stream:
-            for number, raw in enumerate(lines(file, chunks(stream)), 1):
+            for number, raw in enumerate(split_lines(file, chunks(stream)), 1):
                 if number == 1:
                     _check_bytes(file, raw)
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")
@@ -158,7 +160,7 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
                 if number > _MAX_LINES or size > _MAX_BYTES:
                     raise InputError(
                         f"{file}: more than {_MAX_LINES:,} lines or {_MAX_BYTES >> 20:,} MB of "
-                        "candidates; expected the first of a first stage"
+                        "candidates; expected the best of a first stage"
                     )
                 if line.strip():
                     yield number, line.strip()
@@ -167,10 +169,10 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
 
 
 def _check_bytes(file: Path, first_line: bytes) -> None:
-    """Raise `InputError` where the file begins like a binary format."""
+    """Raise `InputError` if the file begins like a binary format."""
     for beginning, kind, remedy in _BINARY_FORMATS:
         if first_line.startswith(beginning):
             raise InputError(f"{file}: {kind}, expected lines of UTF-8: {remedy}")
     head = first_line[:1000]
     if head.count(0) * 3 > len(head):
-        raise InputError(f"{file}: no text, expected lines of UTF-8 (UTF-16 needs its mark)")
+        raise InputError(f"{file}: not text, expected lines of UTF-8 (UTF-16 needs its mark)")

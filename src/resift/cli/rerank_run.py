@@ -1,4 +1,4 @@
-"""``resift rerank-run``: a BEIR folder and a TREC run in, a TREC run out."""
+"""``resift rerank-run``: rerank a TREC run over a BEIR folder into a new run."""
 
 import os
 import time
@@ -22,11 +22,11 @@ def rerank_run(
     collection: Annotated[Path, typer.Argument(help="BEIR folder: corpus.jsonl, queries.jsonl.")],
     run: Annotated[Path, typer.Option(help="TREC run of a first stage, plain or .gz.")],
     output: Annotated[
-        Path, typer.Option(help="Where the reranked run goes, plain or .gz; - is stdout.")
+        Path, typer.Option(help="File for the reranked run, plain or .gz; - is stdout.")
     ],
-    depth: Annotated[int, typer.Option(help="How many candidates are reranked.")] = 100,
+    depth: Annotated[int, typer.Option(help="Number of candidates to rerank.")] = 100,
     top_n: Annotated[
-        int | None, typer.Option(help="How many to write of a query; all by default.")
+        int | None, typer.Option(help="Documents to write per query.  [default: all]")
     ] = None,
     budget_ms: options.QueryBudgetMs = None,
     model: options.Model = None,
@@ -34,7 +34,7 @@ def rerank_run(
     fusion_weight: options.FusionWeight = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Rerank every query of a run; what is beyond the depth keeps its order below."""
+    """Rerank every query of a run; documents beyond the depth follow in their old order."""
     from resift.evaluation.collection import open_collection
     from resift.evaluation.rerank_run import RerankRunOptions, prepare, rerank_run
     from resift.evaluation.trec import KIND, is_written_run, read_run, write_run
@@ -45,7 +45,7 @@ def rerank_run(
     run_options = RerankRunOptions(fusion_weight, top_n, exact, budget_ms)
     check_output(output, KIND, is_written_run)
     if str(output) != STDOUT and output.is_file() and os.path.exists(run) and output.samefile(run):
-        raise InputError(f"{output}: is the run itself; name another file")
+        raise InputError(f"{output}: is the input run; name another file")
     reranker = Reranker(model, settings=options.uncalibrated())
     job = prepare(open_collection(collection), read_run(run), depth, str(run))
     for note in job.notes:
@@ -67,7 +67,7 @@ def rerank_run(
 
 @dataclass
 class RunSummary:
-    """The results of a run's queries; `not_reranked` has reasons by query id."""
+    """The results of a run's queries; `not_reranked` maps query ids to reasons."""
 
     job: "RerankJob"
     start: float = field(default_factory=time.perf_counter)
@@ -76,16 +76,16 @@ class RunSummary:
 
     @property
     def pairs(self) -> int:
-        """How many candidates the run has within the depth."""
+        """The number of candidates within the depth, over all queries."""
         return sum(min(len(documents), self.job.depth) for documents in self.job.run.values())
 
     @property
     def partial(self) -> list[Receipt]:
-        """Receipts of queries of which not every candidate was scored."""
+        """Receipts of queries with candidates that were not scored."""
         return [receipt for receipt in self.receipts if receipt.partial]
 
     def add(self, query_id: str, result: Ranking | QueryError) -> None:
-        """Add a query's result; one that keeps its order is reported."""
+        """Add a query's result; print a query that keeps its order."""
         if isinstance(result, Ranking):
             self.receipts.append(result.receipt)
             return
@@ -94,7 +94,7 @@ class RunSummary:
             print_status(f"query {query_id} keeps its order: {result}")
 
     def line(self) -> str:
-        """The summary for people."""
+        """The summary as one line."""
         weights = ", ".join(f"{weight:g}" for weight in self._weights()) or "none"
         line = f"{len(self.job.run)} queries, {self.pairs:,} pairs, first stage's weight {weights}"
         if not self.partial:
@@ -102,7 +102,7 @@ class RunSummary:
         return f"{line}; {len(self.partial)} queries partial, the first: {self.partial[0].reason}"
 
     def as_dict(self, run_options: "RerankRunOptions") -> dict[str, Any]:
-        """For JSON: the options, and what was done."""
+        """The options and the summary as JSON values."""
         return {
             "depth": self.job.depth,
             "top_n": run_options.top_n,

@@ -1,4 +1,4 @@
-"""``resift search``: two stages over an index."""
+"""``resift search``: search an index in two stages."""
 
 from typing import Annotated, Any
 
@@ -11,24 +11,22 @@ from resift.types import DEPTH
 
 
 def search(
-    query: Annotated[str, typer.Argument(help="What to search for.")],
+    query: Annotated[str, typer.Argument(help="The query.")],
     uri: options.IndexUri,
-    top_n: Annotated[int, typer.Option(help="How many to print.")] = 10,
+    top_n: Annotated[int, typer.Option(help="Number of hits to print.")] = 10,
     depth: Annotated[
-        int, typer.Option(help="How many candidates are reranked, at least --top-n.")
+        int, typer.Option(help="Number of candidates to rerank, at least --top-n.")
     ] = DEPTH,
     budget_ms: options.BudgetMs = None,
-    mode: Annotated[options.Mode, typer.Option(help="The first stage.")] = options.Mode.hybrid,
+    mode: Annotated[options.Mode, typer.Option(help="Retrievers to use.")] = options.Mode.hybrid,
     no_rerank: Annotated[bool, typer.Option("--no-rerank", help="First stage only.")] = False,
     where: Annotated[
         str | None,
-        typer.Option(
-            help="Only passages that match, for instance \"lang = 'en' and year >= 2020\"."
-        ),
+        typer.Option(help="Filter passages, for instance \"lang = 'en' and year >= 2020\"."),
     ] = None,
     version: Annotated[int | None, typer.Option(help="An older version of the index.")] = None,
     max_requests: Annotated[
-        int | None, typer.Option(help="Send no more than about this many requests to the store.")
+        int | None, typer.Option(help="Send at most about this many requests to the store.")
     ] = None,
     model: options.Model = None,
     calibration: options.Calibration = None,
@@ -52,17 +50,17 @@ def search(
     }
     if no_rerank:
         options.refuse_pointless(
-            "of the reranker; leave out --no-rerank, or that",
+            "has no effect without reranking; leave out --no-rerank, or it",
             model=model,
             calibration=calibration,
             explain=explain,
             **rank_options,
         )
-    how = RankingFormat(as_json, as_lines, explain)
+    output = RankingFormat(as_json, as_lines, explain)
     index = Index(uri, version=version, settings=options.settings_with(model, calibration))
     with plain_warnings():
         if checked_budget(budget_ms) is not None:
-            # Loading the models of a new process does not count as part of the search.
+            # The budget excludes the time to load the models.
             index.load(mode.value, rerank=not no_rerank)
         ranking = index.search(
             query,
@@ -75,4 +73,4 @@ def search(
             max_requests=max_requests,
             **rank_options,
         )
-    print_ranking(ranking, how)
+    print_ranking(ranking, output)

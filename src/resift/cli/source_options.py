@@ -1,4 +1,4 @@
-"""Options of the command line → `SourceOptions`; they change the remembered ones."""
+"""Options of the command line → changes to the remembered `SourceOptions`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +12,10 @@ _MIN_MB, _MAX_MB = 1e-6, MAX_LIMIT // 10**6
 
 
 @dataclass(frozen=True, slots=True)
-class GivenOptions:
-    """Options of the command line; None means not given.
+class OptionChanges:
+    """Source options of the command line; None leaves the remembered option unchanged.
 
-    A column is ``COLUMN``, or ``PATTERN=COLUMN`` for some of the files.
+    A column is ``COLUMN``, or ``PATTERN=COLUMN`` for the files that match a pattern.
     """
 
     include: Sequence[str] | None = None
@@ -27,8 +27,8 @@ class GivenOptions:
     max_seconds: float | None = None
     follow_links: bool | None = None
 
-    def applied_to(self, before: SourceOptions) -> SourceOptions:
-        """`before` with the given options changed."""
+    def apply(self, before: SourceOptions) -> SourceOptions:
+        """Return `before` with these changes; raises `InputError` for an invalid value."""
         globs = Globs(
             before.globs.include if self.include is None else tuple(self.include),
             before.globs.exclude if self.exclude is None else tuple(self.exclude),
@@ -46,16 +46,16 @@ class GivenOptions:
         columns, by_pattern = before.columns, dict(before.columns_by_pattern)
         for pattern, field, name in sorted(self._column_rules(), key=lambda rule: bool(rule[0])):
             if pattern:
-                earlier = by_pattern.pop(pattern, columns)  # the last option given wins
+                earlier = by_pattern.pop(pattern, columns)  # the last option wins
                 by_pattern[pattern] = replace(earlier, **{field: name})
             else:
                 columns = replace(columns, **{field: name})
         return columns, by_pattern
 
     def _column_rules(self) -> Iterator[tuple[str, str, str]]:
-        """(pattern or nothing, field, column name) of each given option."""
-        given = {"text": self.text_column, "title": self.title_column, "id": self.id_column}
-        for field, values in given.items():
+        """Yield (pattern or "", field, column name) of each column option."""
+        options = {"text": self.text_column, "title": self.title_column, "id": self.id_column}
+        for field, values in options.items():
             for value in values or ():
                 pattern, _, name = value.rpartition("=")
                 if not name or value.startswith("="):
@@ -64,7 +64,7 @@ class GivenOptions:
 
 
 def differences(before: SourceOptions, after: SourceOptions) -> list[str]:
-    """The options that differ, one a line."""
+    """Describe each option that differs."""
     old, new = _options(before), _options(after)
     names = dict.fromkeys([*old, *new])
     return [
@@ -74,8 +74,8 @@ def differences(before: SourceOptions, after: SourceOptions) -> list[str]:
     ]
 
 
-def described(source_options: SourceOptions) -> str:
-    """The options that are not the defaults."""
+def describe(source_options: SourceOptions) -> str:
+    """List the options that differ from the defaults."""
     defaults = _options(DEFAULT_OPTIONS)
     return ", ".join(
         f"{name} {value}"

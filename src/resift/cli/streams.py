@@ -1,4 +1,4 @@
-"""The process's streams and terminal: closed, full or broken, of any encoding and any width."""
+"""Prepare stdin, stdout, stderr and the terminal size: streams may be closed, full or broken."""
 
 import errno
 import io
@@ -12,10 +12,10 @@ from resift.errors import InputError
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 PASSAGE_TABLE, FIGURE_TABLE = 60, 80
-"""Least columns of a table of passages, and of a table of numbers."""
+"""Minimum widths of a table of passages and of a table of numbers, in columns."""
 
 MAX_SIZE = 1_000
-"""Most columns and lines of a terminal."""
+"""Maximum columns and lines of a terminal."""
 
 _SIZES = ("COLUMNS", "LINES")
 _HELP = "TERMINAL_WIDTH"  # typer's name for the width of the help
@@ -24,7 +24,7 @@ _FAILURES = {errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO}
 
 
 class _ClosedStdout(io.TextIOBase):
-    """Stdout that the caller has closed: writing raises, where Python would drop the text."""
+    """Stdout that the caller has closed: writing raises `OSError` instead of losing the text."""
 
     def write(self, text: str) -> int:
         self._refuse()
@@ -74,7 +74,7 @@ class _SafeStderr(io.TextIOBase):
 
 
 def prepare_streams() -> None:
-    """Make the streams safe to print to; closed streams stay closed and keep their number."""
+    """Make the streams safe to print to. Closed streams stay closed and keep their descriptors."""
     for number, flags in ((STDIN, os.O_WRONLY), (STDOUT, os.O_RDONLY), (STDERR, os.O_RDONLY)):
         _occupy(number, flags)
     if sys.stdout is None:
@@ -86,25 +86,25 @@ def prepare_streams() -> None:
 
 
 def _occupy(number: int, flags: int) -> None:
-    """Occupy the number of a closed stream, so that no file opened later gets it."""
+    """Occupy the descriptor of a closed stream, so that no later file gets it."""
     try:
         os.fstat(number)
     except OSError:
-        null = os.open(os.devnull, flags)  # it may have got the number already
+        null = os.open(os.devnull, flags)  # may get this number at once
         if null != number:
             os.dup2(null, number)
             os.close(null)
 
 
 def stdin() -> io.BufferedIOBase:
-    """Stdin as bytes; raises `InputError` where it is closed."""
+    """Stdin as bytes; raises `InputError` if it is closed."""
     if sys.stdin is None:
         raise InputError("-: stdin is closed; name a file")
     return cast(io.BufferedIOBase, sys.stdin.buffer)
 
 
 def flush_stdout() -> None:
-    """Flush stdout; `OSError` where that fails."""
+    """Flush stdout; raises `OSError` if that fails."""
     for stream in (sys.stdout, sys.__stdout__):
         if stream is not None and not isinstance(stream, _ClosedStdout) and not stream.closed:
             stream.flush()
@@ -126,7 +126,7 @@ def discard(descriptor: int) -> None:
 def prepare_size() -> None:
     """Correct the terminal size in the environment for rich and typer; call before importing them.
 
-    An invalid size (0, a word) is removed: then the terminal's size counts, or 80.
+    An invalid size (0, a word) is removed, so that the terminal's size or 80 is used.
     """
     for variable in (*_SIZES, _HELP):
         number = _NUMBER.fullmatch(os.environ.get(variable, ""))
@@ -140,7 +140,7 @@ def prepare_size() -> None:
 
 
 def _columns() -> int:
-    """Columns of the terminal; 80 where there is none."""
+    """Columns of the terminal; 80 without a terminal."""
     for descriptor in (0, 1, 2):
         try:
             return os.get_terminal_size(descriptor).columns or FIGURE_TABLE

@@ -1,4 +1,4 @@
-"""``resift train``: your own pairs or judgments → a better model."""
+"""``resift train``: fine-tune a model on your own pairs or judgments."""
 
 import math
 from pathlib import Path
@@ -13,19 +13,19 @@ def train(
     pairs: Annotated[
         Path,
         typer.Option(
-            help='Lines of {"query", "positive", "negatives"?}, or a BEIR folder with qrels.'
+            help='JSON lines with "query", "positive", maybe "negatives"; or a judged BEIR folder.'
         ),
     ],
     out: Annotated[Path, typer.Option(help="New folder for the model.")],
     base: Annotated[
         str,
-        typer.Option(help="Model to start from: bundled, or the folder of another one."),
+        typer.Option(help="Model to start from: bundled, or the folder of another model."),
     ] = "bundled",
     work: Annotated[
-        Path | None, typer.Option(help="Folder of the run; a killed run resumes from there.")
+        Path | None, typer.Option(help="Folder for the state of the run, to resume a killed run.")
     ] = None,
     epochs: Annotated[
-        float, typer.Option(help="How often each query is used; at least 40 steps are run.")
+        float, typer.Option(help="Passes over the queries; at least 40 steps are run.")
     ] = 3.0,
 ) -> None:
     """Fine-tune a model; it is written only if it is better. Needs the train extra."""
@@ -46,6 +46,6 @@ def train(
     tuned = fine_tune(pairs, base, out, work, progress, epochs)
     console.print(
         f"{escape(str(out))}: nDCG@10 {tuned.tuned:.4f} on {tuned.held_out} held-out queries, "
-        f"{tuned.base:.4f} before; learned from {tuned.queries}",
+        f"{tuned.base:.4f} before; trained on {tuned.queries} queries",
         soft_wrap=True,
     )

@@ -1,4 +1,4 @@
-"""``resift verify``: file hashes, graphs, and the model's reference numbers on this machine."""
+"""``resift verify``: check file hashes, graphs, and reference scores on this machine."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 def verify(
     folder: Annotated[
-        str | None, typer.Argument(help="Artifact folder, as --model has it.")
+        str | None, typer.Argument(help="Artifact folder; the same as --model.")
     ] = None,
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check that a model gives the same numbers here as where it was made."""
+    """Check that a model gives its reference scores on this machine."""
     from resift.rerank.artifact import load_artifact
     from resift.rerank.catalogue import resolve
 

@@ -1,4 +1,4 @@
-"""``resift verify-citation``: does the source still say what a passage says?"""
+"""``resift verify-citation``: check that a source still contains the cited passage."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from resift.index.citation import Verdict
 from resift.inputs import open_input, read_all
 
 MAX_BYTES = 256 << 20
-"""Largest input; a search prints a thousandth of it."""
+"""Largest input; a thousand times the output of a search."""
 
 Item = Mapping[str, Any] | str | Verdict
 """A hit, a passage id, or the verdict on input that is neither."""
@@ -25,15 +25,19 @@ Item = Mapping[str, Any] | str | Verdict
 def verify_citation(
     passages: Annotated[
         list[str],
-        typer.Argument(help="Passage ids, or a file of what `resift search --json` prints, or -."),
+        typer.Argument(
+            help="Passage ids, or a file with output of `resift search --json`; - is stdin."
+        ),
     ],
     uri: IndexUri,
-    version: Annotated[int | None, typer.Option(help="The version that was searched.")] = None,
+    version: Annotated[
+        int | None, typer.Option(help="Version of the index that was searched.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read the sources of passages again; a verdict a line, exit 1 if one is not good.
+    """Read the sources of passages again and print a verdict for each; exit 1 if one fails.
 
-    A hit is verified by its text, position and ETag, an id by the passage in the index.
+    A hit is verified by its text, position and ETag; an id by the passage in the index.
     """
     from resift.search.index import Index
 
@@ -64,7 +68,7 @@ def _items(argument: str) -> Iterator[Item]:
         raise InputError(f"{name}: expected hits of `resift search --json`, got nothing")
     try:
         yield from _hits(json.loads(data), name)
-    except (ValueError, RecursionError):  # then it is lines
+    except (ValueError, RecursionError):  # not one document, but lines
         for number, line in enumerate(data.splitlines(), start=1):
             if line.strip():
                 yield from _line(line, f"line {number}")
@@ -84,7 +88,7 @@ def _line(line: bytes, name: str) -> Iterator[Item]:
 
 
 def _hits(value: Any, name: str) -> Iterator[Item]:
-    """The hits in a piece of JSON: an answer, a list of hits, or one of them."""
+    """Yield the hits of a JSON value: a search's document, a list of hits, or one hit."""
     if isinstance(value, dict) and isinstance(value.get("hits"), list):
         value = value["hits"]
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""Texts for static quantisation: activation ranges are read from them.
+"""Texts to measure activation ranges on, for static quantisation.
 
-The built-in ones are Python's own manual pages (`pydoc_data.topics`), so that a conversion needs
-no download. Texts of the model's language and field fit better: a file of lines of JSON,
+The built-in texts are Python's manual pages (`pydoc_data.topics`), so that a conversion needs no
+download. Texts in the model's language and field are better: a file with lines of JSON,
 ``{"query": …, "text": …}``.
 """
 
@@ -17,25 +17,25 @@ from pathlib import Path
 import numpy as np
 
 from resift.errors import DatasetError, InputError
-from resift.evaluation.lines import text_lines
+from resift.inputs import text_lines
 
 RANGE_PAIRS = 300
 HELD_OUT_PAIRS = 64
 HELD_OUT_STEP = 5  # every fifth page, or line of a file, is held out
-MIN_HELD_OUT = 8  # with fewer held-out pairs in a file, the built-in ones are measured on
+MIN_HELD_OUT = 8  # if a file has fewer held-out pairs, built-in pairs are held out instead
 LISTS = 320
 CANDIDATES = 12
-MIN_QUERIES = 40  # and texts, for candidate lists
+MIN_QUERIES = 40  # for candidate lists, and texts too
 
 Pairs = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationTexts:
-    """Pairs that set activation ranges, and held-out ones that measure the result.
+    """Pairs to measure activation ranges on, and held-out pairs to measure the result on.
 
-    In both, every other text does not belong to its query, as for most candidates. `pairs` are all
-    of the file's, unchanged; none without a file.
+    In both, every other text does not belong to its query, as for most candidates. `pairs` are the
+    unchanged pairs of the file, empty without a file.
     """
 
     ranges: Pairs
@@ -44,11 +44,11 @@ class CalibrationTexts:
 
 
 def calibration_texts(file: Path | None = None) -> CalibrationTexts:
-    """Pairs of a file, or the built-in ones. Raises `InputError` for a file without pairs."""
+    """Pairs of a file, or built-in pairs. Raises `InputError` for a file without pairs."""
     pairs = list(_read(file)) if file else []
     ranges, held_out = _split(pairs) if file else _manual_split()
     if not ranges:
-        raise InputError(f'{file}: no pairs in it; expected lines of {{"query": …, "text": …}}')
+        raise InputError(f'{file}: contains no pairs; expected lines of {{"query": …, "text": …}}')
     if len(held_out) < MIN_HELD_OUT:
         held_out = _manual_split()[1]
     return CalibrationTexts(
@@ -57,7 +57,7 @@ def calibration_texts(file: Path | None = None) -> CalibrationTexts:
 
 
 def vocabulary_pairs(words: Sequence[str]) -> Pairs:
-    """Pairs of random words of a vocabulary, of many lengths."""
+    """Pairs of random words of a vocabulary, in many lengths."""
     rng = random.Random(7)
     return [
         (" ".join(rng.choices(words, k=rng.randint(1, 6))), " ".join(rng.choices(words, k=length)))
@@ -68,17 +68,17 @@ def vocabulary_pairs(words: Sequence[str]) -> Pairs:
 def candidate_lists(pairs: Pairs) -> list[tuple[str, list[str]]]:
     """At most `LISTS` queries with `CANDIDATES` texts each, as a first stage would return them.
 
-    They go from the query's own text and those that share most words to texts that share few:
-    exits must tell these apart, while a model's logits for random pairs are all alike. Without
-    `pairs` the built-in ones are taken.
+    A list starts with the query's text and ends with texts that share few words, because exits must
+    tell these apart; a model's logits for random pairs are all alike. Without `pairs`, built-in
+    pairs are used.
     """
     pairs = pairs or list(_manual_pairs(_manual_pages()))
     texts = list(dict.fromkeys(text for _, text in pairs))
     text_by_query = dict(pairs)
     if len(text_by_query) < MIN_QUERIES or len(texts) < MIN_QUERIES:
         raise InputError(
-            f"{len(text_by_query)} different queries and {len(texts)} texts, exits need "
-            f"{MIN_QUERIES} of each at least; give more, or leave --texts out"
+            f"{len(text_by_query)} different queries and {len(texts)} texts, exits need at least "
+            f"{MIN_QUERIES} of each; add more, or leave --texts out"
         )
     text_words = [_words(text) for text in texts]
     counts = Counter(word for words in text_words for word in words)
@@ -102,7 +102,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 def _graded(nearest: Sequence[int]) -> list[int]:
-    """The nearest ones, and as many at growing distances among the rest."""
+    """The nearest texts, and as many at growing distances among the rest."""
     best = CANDIDATES // 2
     depths = np.geomspace(best, len(nearest) - 1, CANDIDATES - best).astype(int)
     return [*nearest[:best], *(nearest[depth] for depth in depths if depth >= best)]
@@ -116,7 +116,7 @@ def _split(pairs: Pairs) -> tuple[Pairs, Pairs]:
 
 
 def _manual_split() -> tuple[Pairs, Pairs]:
-    """The built-in pairs; no page is in both parts."""
+    """The built-in pairs, split so that no page is in both parts."""
     pages = _manual_pages()
     ranges = [page for number, page in enumerate(pages, 1) if number % HELD_OUT_STEP]
     held_out = pages[HELD_OUT_STEP - 1 :: HELD_OUT_STEP]
@@ -124,7 +124,7 @@ def _manual_split() -> tuple[Pairs, Pairs]:
 
 
 def _half_mismatched(pairs: Pairs) -> Pairs:
-    """Every other query with the text of the next query but one."""
+    """Replace the text of every other query by that of the query after next."""
     texts = [text for _, text in pairs]
     return [
         (query, texts[(index + 2) % len(texts)] if index % 2 else texts[index])
@@ -163,7 +163,7 @@ def _manual_pages() -> list[list[str]]:
 
 
 def _manual_pairs(pages: Sequence[list[str]]) -> Iterator[tuple[str, str]]:
-    """(first words of a paragraph, the 1 to 8 paragraphs after it), page by page in turn."""
+    """Yield (first words of a paragraph, the next 1 to 8 paragraphs), from each page in turn."""
     for turn in range(40):
         for page in pages:
             start = 3 * turn

@@ -1,9 +1,9 @@
 """Transformers checkpoints on disk → weights under `graph.py`'s names, shape, tokenizer.
 
-A checkpoint's config and tokenizer are read here, by transformers; its weights come from a
-`LoadModel`, today `training.checkpoint.load_model`, which needs torch. `FAMILIES` is the table of
-architectures: to add one whose layers are BERT's, add an entry. Only safetensors are read, and code
-of a checkpoint is never run.
+This file reads a checkpoint's config and tokenizer, by transformers; a `LoadModel` loads its
+weights (`training.checkpoint.load_model`, which needs torch). `FAMILIES` is the table of
+architectures: to add one with BERT's layers, add an entry. Only safetensors are read, and a
+checkpoint's code is never run.
 """
 
 import re
@@ -29,9 +29,9 @@ from resift.extras import require
 from resift.rerank.batching import LENGTH_STEP
 from resift.rerank.native import first_line
 
-MIN_PAIR_TOKENS = 64  # fewer leave no room for a query and a document
+MIN_PAIR_TOKENS = 64  # fewer have no room for a query and a document
 SAFE: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-"""Options for everything that transformers loads."""
+"""Options of all calls that let transformers load files."""
 
 ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu",
@@ -70,9 +70,9 @@ Pairs = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """How an architecture differs from the others; `names` are of layers that BERT calls otherwise.
+    """How an architecture differs from BERT; `names` maps its names of layers to BERT's.
 
-    `prefix` stands before the names of an encoder's weights in a model with a head.
+    In a model with a head, `prefix` precedes the names of the encoder's weights.
     """
 
     prefix: str
@@ -97,11 +97,11 @@ FAMILIES = {
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model in memory: its arrays by their names, and its forward pass.
+    """A model in memory: its arrays by name, and its forward pass.
 
-    `forward` takes the int64 inputs of one text or pair, ``(1, tokens)``, and returns float32:
-    the logits of its labels ``(labels,)``, or without a head its states ``(tokens, dim)``.
-    `missing` names weights that the files lack or have in another size.
+    `forward` takes the int64 inputs of one text or pair, ``(1, tokens)``, and returns float32
+    logits of labels ``(labels,)``, or without a head token states ``(tokens, dim)``. `missing`
+    names weights that the files lack or have in another size.
     """
 
     arrays: Weights
@@ -117,9 +117,9 @@ class LoadModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint in memory. `query_prompt` stands before every query.
+    """A checkpoint in memory. `query_prompt` is put before every query.
 
-    `relevant_label` is the label that means relevance, for a head with two.
+    `relevant_label` is the label that means relevance, for a head with two labels.
     """
 
     weights: Weights
@@ -132,17 +132,18 @@ class Checkpoint:
     relevant_label: int = 1
 
     def logits(self, pairs: Pairs) -> NDArray[np.float64]:
-        """The checkpoint's own logits, ``(n,)``; only the document is truncated, as resift does."""
+        """The checkpoint's logits for pairs, ``(n,)``; only documents are truncated, as in use."""
         logits = []
         for query, text in pairs:
             labels = self._run(self.query_prompt + query, text, truncation="only_second")
-            wrong = labels[1 - self.relevant_label] if len(labels) == 2 else 0.0
-            right = labels[self.relevant_label] if len(labels) == 2 else labels[0]
-            logits.append(float(right) - float(wrong))
+            relevant, irrelevant = labels[0], 0.0
+            if len(labels) == 2:
+                relevant, irrelevant = labels[self.relevant_label], labels[1 - self.relevant_label]
+            logits.append(float(relevant) - float(irrelevant))
         return np.array(logits)
 
     def states(self, text: str) -> NDArray[np.float32]:
-        """The checkpoint's own token states of a text, ``(tokens, dim)``."""
+        """The checkpoint's token states of a text, ``(tokens, dim)``."""
         return self._run(text, truncation=True)
 
     def _run(self, *texts: str, truncation: bool | str) -> NDArray[np.float32]:
@@ -163,7 +164,7 @@ def read_cross_encoder(folder: Path, load: LoadModel) -> Checkpoint:
     limit = read_limit(folder, source.tokenizer, source.max_tokens)
     if not (len(weights.get(_TYPES, ())) > 1 and has_pair_types(source.tokenizer, folder)):
         shape = replace(shape, token_types=False)
-        if _TYPES in weights:  # all tokens are of type 0, so its embedding is part of the position
+        if _TYPES in weights:  # all tokens have type 0, so its embedding is added to the positions
             weights[_POSITIONS] = weights[_POSITIONS] + weights.pop(_TYPES)[0]
     return replace(
         source,
@@ -192,8 +193,8 @@ def read_checkpoint(folder: Path, load: LoadModel, *, with_head: bool) -> Checkp
     missing = [name for name in model.missing if not name.startswith("pooler.")]
     if missing:  # transformers initialises them at random
         raise ModelError(
-            f"{folder}: {len(missing)} weights are missing or of another size than the config "
-            f"says, {min(missing)} among them; expected a trained model, its head included"
+            f"{folder}: {len(missing)} weights are missing or do not have the size in the config, "
+            f"such as {min(missing)}; expected a trained model with its head"
         )
     weights = {_canonical_name(name, family): array for name, array in model.arrays.items()}
     _check_finite(weights, folder)
@@ -221,19 +222,21 @@ def _family(config: Any, folder: Path, *, with_head: bool) -> Family:
     is_classifier = any("SequenceClassification" in name for name in architectures)
     if family is None or (with_head and not is_classifier):
         name = f"{config.model_type} ({', '.join(architectures) or 'no architecture'})"
-        kind, expected, alternative = "encoder", "one of ", ""
+        kind, expected, alternative = "model", "one of ", ""
         if with_head:
             kind, expected = "cross-encoder", "a sequence classification model of one of "
             alternative = ", or a sentence-transformers folder with its modules.json"
         raise ModelError(
-            f"{folder}: {name} is no {kind} that resift can convert; expected {expected}"
+            f"{folder}: {name} is not a {kind} that resift can convert; expected {expected}"
             f"{', '.join(FAMILIES)}{alternative}"
         )
     positions = getattr(config, "position_embedding_type", "absolute")
     if positions not in (None, "absolute"):
-        raise ModelError(f"{folder}: {positions} positions; only absolute ones can be converted")
+        raise ModelError(
+            f"{folder}: {positions} positions; only absolute positions can be converted"
+        )
     if getattr(config, "sinusoidal_pos_embds", False):
-        raise ModelError(f"{folder}: sinusoidal positions; only learned ones can be converted")
+        raise ModelError(f"{folder}: sinusoidal positions; only learned positions can be converted")
     if _activation(config) not in ACTIVATIONS:
         raise ModelError(
             f"{folder}: activation {_activation(config)}; expected one of {', '.join(ACTIVATIONS)}"
@@ -257,7 +260,7 @@ def _canonical_name(name: str, family: Family) -> str:
 
 
 def _whole_steps(limit: int, least: int, unit: str, folder: Path) -> int:
-    """A token limit, rounded down to a multiple of `LENGTH_STEP`. Raises `ModelError`."""
+    """Round a token limit down to a multiple of `LENGTH_STEP`. Raises `ModelError`."""
     if limit < least:
         raise ModelError(f"{folder}: reads {limit} tokens; a {unit} needs at least {least}")
     return limit - limit % LENGTH_STEP
@@ -280,7 +283,7 @@ def _check_safetensors(folder: Path) -> None:
     pickles = sorted(file.name for end in ("*.bin", "*.pt", "*.ckpt") for file in folder.glob(end))
     only = f", only {pickles[0]}, which can run code when it is read" if pickles else ""
     raise ModelError(
-        f"{folder}: no safetensors weights{only}; take a revision that has model.safetensors, or "
+        f"{folder}: no safetensors weights{only}; use a revision that has model.safetensors, or "
         "load it where you trust it and save it again with save_pretrained"
     )
 
@@ -289,15 +292,15 @@ def _check_finite(weights: Weights, folder: Path) -> None:
     broken = [name for name, values in weights.items() if not np.isfinite(values).all()]
     if broken:
         raise ModelError(
-            f"{folder}: {len(broken)} weights hold NaN or infinity, {broken[0]} among them; "
-            "expected finite numbers: take a checkpoint from before the training broke"
+            f"{folder}: {len(broken)} weights contain NaN or infinity, such as {broken[0]}; "
+            "expected finite numbers: use a checkpoint from before the training diverged"
         )
 
 
 def _relevant_label(id2label: Mapping[Any, Any] | None, folder: Path) -> int:
-    """Which of two labels means relevance, by its name; 1 where labels have only default names.
+    """Which of two labels means relevance, by its name; 1 if labels have only default names.
 
-    Raises `ModelError` where the names do not tell.
+    Raises `ModelError` if the names do not decide.
     """
     names = {int(label): str(name) for label, name in (id2label or {}).items()}
     words = [
@@ -313,13 +316,13 @@ def _relevant_label(id2label: Mapping[Any, Any] | None, folder: Path) -> int:
     if meanings in ([True, False], [True, None], [None, False]):
         return 0
     raise ModelError(
-        f"{folder}: labels {names.get(0)!r} and {names.get(1)!r} do not tell which one means "
-        "relevance; name them irrelevant and relevant in config.json's id2label, as they are"
+        f"{folder}: labels {names.get(0)!r} and {names.get(1)!r} do not decide which one "
+        "means relevance; name them irrelevant and relevant in config.json's id2label"
     )
 
 
 def _relevance_logit(weights: Weights, relevant: int, folder: Path) -> Weights:
-    """The weights with a head of one logit; of two labels it is the difference of their logits."""
+    """The weights with a head of one logit, for two labels the difference of their logits."""
     kernel, bias = weights["head.projection.weight"], weights["head.projection.bias"]
     if len(kernel) == 2:
         irrelevant = 1 - relevant
@@ -333,7 +336,7 @@ def _relevance_logit(weights: Weights, relevant: int, folder: Path) -> Weights:
 
 
 def _means_relevance(word: str) -> bool | None:
-    """None for an unknown word."""
+    """Whether a label means relevance; None for an unknown word."""
     if word in RELEVANT:
         return True
     negated = (word.removeprefix(negation).lstrip("_") for negation in _NEGATIONS)

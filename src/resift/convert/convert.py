@@ -1,7 +1,8 @@
-"""A checkpoint → an artifact that was checked against it. The steps for a cross-encoder:
+"""Convert a checkpoint to an artifact, and check the artifact against it.
 
-read the checkpoint → fit exits, if any → write float32 graphs and compare their logits with the
-checkpoint's → quantise to int8 → measure → write the manifest. Bi-encoders are in `embedder.py`.
+The steps for a cross-encoder: read the checkpoint → fit exits, if any → write float32 graphs and
+compare their logits with the checkpoint's → quantise to int8 → measure → write the manifest.
+`embedder.py` converts bi-encoders.
 """
 
 import re
@@ -31,15 +32,15 @@ from resift.convert.quantise import int8_output, int8_scales, quantise
 from resift.errors import InputError, ModelNotFound, ParityError
 from resift.extras import require
 from resift.files import from_home
-from resift.rerank.artifact import TOKENIZER, Manifest, load_artifact, write_manifest
+from resift.rerank.artifact import TOKENIZER, load_artifact, write_manifest
 from resift.rerank.graph_checks import NEXT_STATES
 from resift.rerank.models import Batch, Model, load_model
 from resift.rerank.native import first_line
 from resift.rerank.runtimes import Session, open_session
 from resift.rerank.tokenization import TokenRow, Tokens, load_tokenizer
 
-EXPORT_TOLERANCE = 1e-3  # between logits of the float32 graphs and the checkpoint's
-MEASURED_LISTS = 4  # every fourth candidate list measures the exits, the others fit them
+EXPORT_TOLERANCE = 1e-3  # of the float32 graphs' logits against the checkpoint's
+MEASURED_LISTS = 4  # every fourth candidate list measures exits, the others fit them
 COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
@@ -58,17 +59,17 @@ def convert_checkpoint(
 ) -> Conversion:
     """Convert a local checkpoint folder, or a hub id at a commit, into the new folder `out`.
 
-    A sentence-transformers bi-encoder becomes an embedder, anything else a cross-encoder. `load`
-    loads the checkpoint's model. A cross-encoder gets an exit after each of the rising numbers of
-    layers in `exits`. Raises `ModelError` for an architecture that cannot be converted,
-    `InputError` for impossible exits, and `ParityError` where the exported graphs do not give the
-    checkpoint's numbers; `out` is not written then.
+    A sentence-transformers bi-encoder becomes an embedder, any other checkpoint a cross-encoder.
+    `load` loads the checkpoint's model. A cross-encoder gets an exit after each number of layers in
+    `exits`, which rise. Raises `ModelError` for an architecture that cannot be converted,
+    `InputError` for impossible exits, and `ParityError` if the exported graphs do not give the
+    checkpoint's numbers; then `out` is not written.
     """
     check_new_folder(out)
     folder = _checkpoint_folder(checkpoint, revision)
     if is_bi_encoder(folder):
         if exits:
-            raise InputError(f"{checkpoint}: an embedder, which reads no pairs and has no exits")
+            raise InputError(f"{checkpoint}: an embedder, which has no exits; leave --exits out")
         texts = calibration_texts(calibration)
         return convert_embedder(checkpoint, folder, out, texts, load=load, int8=int8)
     source = read_cross_encoder(folder, load)
@@ -83,7 +84,9 @@ def convert_checkpoint(
         sessions = _write_float32(export, expected)
         if int8:
             _write_int8(export, sessions)
-        manifest = _manifest(export, checkpoint, int8)
+        names, limit = [file.name for file in export.files], source.max_tokens
+        manifest = new_manifest("cross_encoder", checkpoint, export.folder, names, limit, int8)
+        manifest = replace(manifest, query_prompt=source.query_prompt)
         write_manifest(export.folder, manifest)
         model = load_model(load_artifact(export.folder))
         measured, explained = measure_exits(model, lists[::MEASURED_LISTS]) if exits else ([], [])
@@ -95,23 +98,25 @@ def convert_checkpoint(
 
 
 def _checkpoint_folder(checkpoint: str, revision: str | None) -> Path:
-    """A local folder as it is; a hub id is downloaded at its commit, safetensors only."""
+    """The local folder of a checkpoint; downloads the safetensors of a hub id at its commit."""
     folder = from_home(checkpoint)
     if folder.exists():
         if revision is not None:
-            raise InputError(f"--revision {revision}: {checkpoint} is a folder and has none")
+            raise InputError(
+                f"--revision {revision}: {checkpoint} is a folder; leave --revision out"
+            )
         return folder
     if checkpoint.count("/") != 1:
         raise ModelNotFound(f"{checkpoint}: neither a folder nor a hub id like owner/name")
     if revision is None or not COMMIT.fullmatch(revision):
         raise InputError(
-            f"{checkpoint}: name its commit with --revision, 40 hex digits, so that the model "
+            f"{checkpoint}: name its commit by --revision, 40 hex digits, so that the model "
             f"cannot change; got {revision}"
         )
     hub = require("huggingface_hub", "convert")
     try:
         return Path(hub.snapshot_download(checkpoint, revision=revision, allow_patterns=HUB_FILES))
-    except Exception as error:  # its own types, httpx's and OSError
+    except Exception as error:  # many types, of huggingface_hub and httpx
         raise ModelNotFound(
             f"{checkpoint} at {revision}: cannot be downloaded ({first_line(error)}); "
             "check the name, the commit and the network"
@@ -120,7 +125,7 @@ def _checkpoint_folder(checkpoint: str, revision: str | None) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class _Export:
-    """What the steps of a cross-encoder's conversion share."""
+    """Data that the steps of a cross-encoder's conversion share."""
 
     source: Checkpoint
     tokens: Tokens
@@ -133,7 +138,7 @@ class _Export:
         return [self.folder / f"stage-{number}.onnx" for number in range(len(self.layers))]
 
     def row(self, pair: tuple[str, str]) -> TokenRow:
-        """A pair as the artifact reads it."""
+        """Tokenise a pair as the artifact does."""
         query, text = pair
         return self.tokens.pairs(self.tokens.head(self.source.query_prompt + query), [text])[0]
 
@@ -148,10 +153,10 @@ def _open_export(
 
 
 def _known_pairs(pairs: Pairs, tokens: Tokens) -> list[tuple[str, str]]:
-    """Pairs without unknown words: of others the artifact reads less than the checkpoint.
+    """Pairs without unknown words, which the artifact drops and the checkpoint does not.
 
-    With too few of them, as for a language other than the built-in texts', pairs of random words of
-    the vocabulary.
+    If there are too few, as for a language other than that of the built-in texts, returns pairs of
+    random words of the vocabulary.
     """
     heads = [tokens.head(query) for query, _ in pairs]
     known = [
@@ -163,7 +168,7 @@ def _known_pairs(pairs: Pairs, tokens: Tokens) -> list[tuple[str, str]]:
 
 
 def _with_exits(export: _Export, lists: Sequence[tuple[str, list[str]]]) -> _Export:
-    """The same with the weights of fitted exits."""
+    """Fit exits and add their weights."""
     source = export.source
     to_fit = [
         (source.query_prompt + query, candidates)
@@ -175,7 +180,7 @@ def _with_exits(export: _Export, lists: Sequence[tuple[str, list[str]]]) -> _Exp
 
 
 def _write_float32(export: _Export, expected: NDArray[np.float64]) -> list[Session]:
-    """Write and open the float32 stages; their logits must be `expected`, else `ParityError`."""
+    """Write and open the float32 stages; raises `ParityError` if logits are not `expected`."""
     source = export.source
     for file, layers in zip(export.files, export.layers, strict=True):
         onnx.save(stage_graph(source.weights, source.shape, layers), str(file))
@@ -185,15 +190,15 @@ def _write_float32(export: _Export, expected: NDArray[np.float64]) -> list[Sessi
     difference = float(np.abs(logits - expected).max())
     if not difference <= EXPORT_TOLERANCE:
         raise ParityError(
-            f"the exported graph is {difference:.4f} from the checkpoint's logits for the same "
-            f"texts, at most {EXPORT_TOLERANCE} is allowed; this checkpoint's layers are not those "
-            "that its model_type stands for"
+            f"the exported graph's logits are {difference:.4f} from the checkpoint's, at most "
+            f"{EXPORT_TOLERANCE} is allowed; this checkpoint's layers are not those that its "
+            "model_type stands for"
         )
     return sessions
 
 
 def _write_int8(export: _Export, sessions: Sequence[Session]) -> None:
-    """Replace the stages by int8 ones; activation ranges come from the float32 `sessions`."""
+    """Replace the stages by int8 stages; the float32 `sessions` give the activation ranges."""
     source = export.source
     runs = [run_stages(sessions, [export.row(pair)]) for pair in export.texts.ranges]
     scales: NDArray[np.float32] | None = None
@@ -209,14 +214,8 @@ def _write_int8(export: _Export, sessions: Sequence[Session]) -> None:
         onnx.save(quantised, str(file))
 
 
-def _manifest(export: _Export, checkpoint: str, int8: bool) -> Manifest:
-    names, limit = [file.name for file in export.files], export.source.max_tokens
-    manifest = new_manifest("cross_encoder", checkpoint, export.folder, names, limit, int8)
-    return replace(manifest, query_prompt=export.source.query_prompt)
-
-
 def _rounded(feeds: Feeds, scales: NDArray[np.float32] | None) -> Feeds:
-    """A stage's inputs, with states as they are between int8 stages."""
+    """A stage's inputs, with states rounded to int8 as between int8 stages."""
     if scales is None:
         return feeds
     states = np.clip(np.rint(feeds["states"] / scales), -127, 127).astype(np.int8)

@@ -1,4 +1,4 @@
-"""A sentence-transformers bi-encoder → an embedder's artifact that was checked against it."""
+"""Convert a sentence-transformers bi-encoder to an embedder's artifact, and check it."""
 
 import tempfile
 from collections.abc import Sequence
@@ -32,15 +32,15 @@ from resift.rerank.tokenization import Tokens, load_tokenizer, pad
 MODULE_KINDS = ("Transformer", "Pooling", "Normalize")
 PASSAGE_PROMPTS = ("document", "passage", "corpus")
 ENCODER = "encoder.onnx"
-QUERY_STEP = 3  # activation ranges are read from all texts and every third query
-EXPORT_TOLERANCE = 1e-4  # between numbers of the float32 graph's unit vectors and the checkpoint's
+QUERY_STEP = 3  # activation ranges are measured on all texts and every third query
+EXPORT_TOLERANCE = 1e-4  # of the float32 graph's unit vectors against the checkpoint's
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class BiEncoder:
-    """A checkpoint that makes one vector per text; prompts are empty where it has none."""
+    """A checkpoint that makes one vector per text; a missing prompt is empty."""
 
     encoder: Checkpoint
     pooling: Pooling
@@ -48,12 +48,12 @@ class BiEncoder:
     passage_prompt: str
 
     def prompted(self, pairs: Pairs) -> tuple[list[str], list[str]]:
-        """Queries and passages of pairs, with their prompts."""
+        """The queries and the passages of pairs, with prompts."""
         queries = [self.query_prompt + query for query, _ in pairs]
         return queries, [self.passage_prompt + text for _, text in pairs]
 
     def vectors(self, texts: Sequence[str]) -> Floats:
-        """The checkpoint's own unit vectors ``(n, dim)``, one text at a time."""
+        """The checkpoint's unit vectors ``(n, dim)``, computed one text at a time."""
         states = (self.encoder.states(text) for text in texts)
         return unit(np.stack([x.mean(axis=0) if self.pooling == "mean" else x[0] for x in states]))
 
@@ -69,8 +69,8 @@ def convert_embedder(
 ) -> Conversion:
     """Convert the folder `checkpoint`, known as `name`, into the new folder `out`.
 
-    Raises `ModelError` for other modules than an encoder and its pooling, and `ParityError` where
-    the exported graph does not give the checkpoint's vectors; `out` is not written then.
+    Raises `ModelError` for other modules than an encoder and its pooling, and `ParityError` if the
+    exported graph does not give the checkpoint's vectors; then `out` is not written.
     """
     source = read_bi_encoder(checkpoint, load)
     encoder = source.encoder
@@ -149,7 +149,7 @@ def _artifact_vectors(
 
 
 def _pair_cosines(vectors: Floats) -> NDArray[np.float64]:
-    """Cosines of queries with their texts; `vectors` has all queries, and then all texts."""
+    """Cosines of queries with their texts; `vectors` has all queries, then all texts."""
     queries, texts = np.split(vectors.astype(np.float64), 2)
     cosines: NDArray[np.float64] = (queries * texts).sum(axis=1)
     return cosines

@@ -1,9 +1,9 @@
-"""Exits of a cross-encoder: where its layers are cut, and what is fitted at each cut.
+"""Exits of a cross-encoder: split its layers into stages, and fit an exit after each.
 
-At an exit the first token alone passes the remaining layers (`graph.py`). Their
-context is not computed; a linear map of the states at the cut replaces it, and a linear head
-estimates the model's final logit. Both are least squares on the model's own numbers, without
-labels.
+At an exit only the first token passes through the remaining layers (`graph.py`). Instead of their
+context, which is not computed, it attends to a linear map of the states at the exit; a linear head
+then estimates the model's final logit. Both are fitted to the model's outputs by least squares,
+without labels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,10 +29,10 @@ RIDGE = 0.1
 """Penalty of the head. A smaller one fits other texts worse (LOG.md)."""
 
 CONTEXT_PAIRS = 1_000
-"""Pairs on which contexts are fitted; each of their tokens is an example."""
+"""Pairs on which the maps are fitted; each of their tokens is an example."""
 
 WITHIN_QUERY = 0.9
-"""The share of a head's squared error that counts within queries; the rest counts over all."""
+"""Weight of a head's squared error within queries; the rest is the weight of its total error."""
 
 LEVELS = (0.001, 0.005, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.995, 0.999)
 
@@ -48,13 +48,13 @@ def stage_layers(layers: int, exits: Sequence[int]) -> list[range]:
     if any(after <= before for before, after in pairwise(edges)):
         raise InputError(
             f"--exits {','.join(map(str, exits))}: expected rising numbers of layers from 1 to "
-            f"{layers - 1}, this checkpoint has {layers}"
+            f"{layers - 1}; this checkpoint has {layers}"
         )
     return [range(*edge) for edge in pairwise(edges)]
 
 
 def run_stages(sessions: Sequence[Session], rows: Sequence[TokenRow]) -> list[tuple[Feeds, Feeds]]:
-    """One batch through all float32 stages: the inputs and outputs of each."""
+    """Run a batch through all float32 stages; returns the inputs and outputs of each."""
     feeds: Feeds = {**pad(rows)}
     steps = []
     for session in sessions:
@@ -68,9 +68,9 @@ def run_stages(sessions: Sequence[Session], rows: Sequence[TokenRow]) -> list[tu
 def fit_exits(
     source: Checkpoint, tokens: Tokens, stages: Sequence[range], lists: CandidateLists, folder: Path
 ) -> dict[str, NDArray[np.float32]]:
-    """Weights of the exit after each stage but the last, under the names that `stage_graph` reads.
+    """Fit an exit after each stage but the last; returns weights with `stage_graph`'s names.
 
-    Graphs are written into `folder` and removed again.
+    Temporary graphs are written to `folder` and removed.
     """
     rows_by_query = [tokens.pairs(tokens.head(query), texts) for query, texts in lists]
     rows = [row for rows in rows_by_query for row in rows]
@@ -96,8 +96,9 @@ def fit_exits(
 def _fit_contexts(
     source: Checkpoint, cuts: Sequence[int], rows: Sequence[TokenRow], folder: Path
 ) -> dict[int, dict[int, Floats]]:
-    """For each cut and each later layer but the next: the map from the states at the cut to the
-    layer's input, ``(dim + 1, dim)`` with the bias last. Least squares over tokens.
+    """Fit a map from the states at each cut to the input of each later layer but the next.
+
+    Returns cut → layer → map, ``(dim + 1, dim)`` with the bias last; least squares over tokens.
     """
     layers, first = source.shape.layers, cuts[0]
     file = folder / "layers.onnx"
@@ -128,7 +129,7 @@ def _fit_contexts(
 def first_token_layers(
     weights: Weights, cut: int, maps: Mapping[int, Floats]
 ) -> dict[str, NDArray[np.float32]]:
-    """The layers after a cut, with the maps of their contexts folded into keys and values."""
+    """The layers after a cut, with the maps of their context folded into keys and values."""
     folded: dict[str, NDArray[np.float32]] = {}
     for index in (cut, *maps):
         prefix, exit_prefix = f"encoder.layer.{index}.", f"exit.{cut}.layer.{index}."
@@ -165,8 +166,8 @@ def fit_head(features: Floats, final: Floats, queries: QueryIndices) -> tuple[Fl
 def measure_exits(model: Model, lists: CandidateLists) -> tuple[list[Exit], list[float]]:
     """Bounds of each exit's error, and the share of the final logits' variance that it explains.
 
-    Both within queries: texts compete only with those of their own query, so an error that all of
-    these share changes no order. The model runs as it will in use, with int8 and 16-bit states.
+    Both are within queries: an error that all texts of a query share does not change their order.
+    The model runs as in use, with int8 and 16-bit states.
     """
     logits, queries = stage_logits(model, lists)
     *early, final = (_centred(values[:, None], queries)[:, 0] for values in logits)
@@ -215,7 +216,7 @@ def _exit_inputs(
 
 
 def _centred(values: Floats, queries: QueryIndices) -> Floats:
-    """Values ``(n, d)`` minus the mean of their query."""
+    """Values ``(n, d)`` minus their query's mean."""
     _, indices, counts = np.unique(queries, return_inverse=True, return_counts=True)
     sums = np.zeros((len(counts), values.shape[1]))
     np.add.at(sums, indices, values)

@@ -1,7 +1,7 @@
-"""What a checkpoint folder holds beside its model: a tokenizer, and sentence-transformers files.
+"""Read a checkpoint folder's tokenizer and its sentence-transformers files.
 
-Tokenizers are opened by transformers. Bi-encoders and cross-encoders are both saved in the form of
-sentence-transformers, with older and newer names of settings.
+transformers opens the tokenizer. Both bi-encoders and cross-encoders may have
+sentence-transformers files, with older or newer names of settings.
 """
 
 import json
@@ -27,18 +27,18 @@ _OLD_POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "
 
 
 def open_tokenizer(folder: Path, options: Mapping[str, Any]) -> Any:
-    """The folder's tokenizer in its fast form. Raises `ModelError`."""
+    """Open the folder's tokenizer in its fast form. Raises `ModelError`."""
     has_files = any((folder / name).exists() for name in TOKENIZER_FILES)
     if not has_files and not any(folder.glob(SENTENCEPIECE)):
         raise ModelError(
-            f"{folder}: no tokenizer there; expected {', '.join(TOKENIZER_FILES)}, *.model"
+            f"{folder}: contains no tokenizer; expected {', '.join(TOKENIZER_FILES)} or *.model"
         )
     if not has_files and find_spec("sentencepiece") is None:
         raise ModelError(f"{folder}: its tokenizer is a SentencePiece model; {_remedy(folder)}")
     transformers = require("transformers", "convert")
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, use_fast=True, **options)
-    except Exception as error:  # of any type
+    except Exception as error:  # transformers raises many types
         raise ModelError(
             f"{folder}: its tokenizer cannot be read ({first_line(error)}); {_remedy(folder)}"
         ) from error
@@ -48,10 +48,10 @@ def open_tokenizer(folder: Path, options: Mapping[str, Any]) -> Any:
 
 
 def check_vocabulary(tokenizer: Any, rows: int, folder: Path) -> None:
-    """Raise `ModelError` where token ids do not fit an embedding table of `rows`."""
+    """Raise `ModelError` if token ids do not fit an embedding table of `rows`."""
     vocabulary = tokenizer.get_vocab()
     highest = max(vocabulary.values(), default=0)
-    if len(vocabulary) < rows / 2:  # transformers makes up a vocabulary where it finds none
+    if len(vocabulary) < rows / 2:  # transformers invents a vocabulary if it finds none
         raise ModelError(
             f"{folder}: its tokenizer knows {len(vocabulary)} tokens, its embedding table {rows}; "
             f"{_remedy(folder)}"
@@ -59,13 +59,13 @@ def check_vocabulary(tokenizer: Any, rows: int, folder: Path) -> None:
     if highest >= rows:
         raise ModelError(
             f"{folder}: its tokenizer gives ids up to {highest}, its embedding table has {rows} "
-            "rows; take the tokenizer that the model was trained with, or train it with a table "
+            "rows; use the tokenizer that the model was trained with, or train it with a table "
             "of that size"
         )
 
 
 def has_pair_types(tokenizer: Any, folder: Path) -> bool:
-    """Whether the tokenizer gives the second text of a pair token type 1.
+    """Whether the second text of a pair gets token type 1.
 
     Raises `ModelError` for types that are neither all 0 nor 1 from the second text on.
     """
@@ -86,25 +86,25 @@ def _remedy(folder: Path) -> str:
     if (folder / "tokenizer.json").is_file():
         return "expected the tokenizer.json that the model was trained with"
     return (
-        "it has no tokenizer.json: pip install sentencepiece protobuf, so that one can be made, "
-        "or take a revision that has one"
+        "it has no tokenizer.json: pip install sentencepiece protobuf, to make one, or use a "
+        "revision that has one"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """Prompts by name; `default` is what a cross-encoder puts before its query."""
+    """Prompts by name; a cross-encoder puts the `default` prompt before its query."""
 
     by_name: dict[str, str]
     default: str
 
     def first(self, *names: str) -> str:
-        """The first of these that is not empty, or nothing."""
+        """The first of these prompts that is not empty, or an empty text."""
         return next((self.by_name[name] for name in names if self.by_name.get(name)), "")
 
 
 def read_prompts(folder: Path) -> Prompts:
-    """The folder's prompts, none where it has no such file. Raises `ModelError`."""
+    """Read the folder's prompts; there are none without a settings file. Raises `ModelError`."""
     file = folder / SETTINGS
     settings = _read_object(file) if file.is_file() else {}
     prompts, default = settings.get("prompts") or {}, settings.get("default_prompt_name")
@@ -122,9 +122,9 @@ def read_prompts(folder: Path) -> Prompts:
 
 
 def read_limit(folder: Path, tokenizer: Any, limit: int) -> int:
-    """How many tokens are read: the folder's own limit where it is below `limit`.
+    """The maximum number of tokens: the folder's limit if it is below `limit`.
 
-    Raises `ModelError` where texts must be lower-cased and the tokenizer does not do it.
+    Raises `ModelError` if texts must be lower-cased and the tokenizer does not do that.
     """
     settings: dict[str, Any] = {}
     for file in folder.glob("sentence_*_config.json"):
@@ -132,13 +132,15 @@ def read_limit(folder: Path, tokenizer: Any, limit: int) -> int:
     if settings.get("do_lower_case") and (
         tokenizer("A b C")["input_ids"] != tokenizer("a b c")["input_ids"]
     ):
-        raise ModelError(f"{folder}: do_lower_case, but its tokenizer keeps case; not supported")
-    own_limit = settings.get("max_seq_length")
-    if own_limit is None:
+        raise ModelError(
+            f"{folder}: do_lower_case is set, but its tokenizer keeps case; this is not supported"
+        )
+    max_length = settings.get("max_seq_length")
+    if max_length is None:
         return limit
-    if type(own_limit) is not int or own_limit < 1:
-        raise ModelError(f"{folder}: max_seq_length {own_limit!r}; expected a whole number from 1")
-    return min(own_limit, limit)
+    if type(max_length) is not int or max_length < 1:
+        raise ModelError(f"{folder}: max_seq_length {max_length!r}; expected a whole number from 1")
+    return min(max_length, limit)
 
 
 def module_kinds(folder: Path) -> list[str]:
@@ -152,7 +154,9 @@ def module_folder(folder: Path, kind: str) -> Path:
     if len(paths) != 1:
         raise ModelError(f"{folder}: {len(paths)} modules of the kind {kind}; expected one")
     if not (folder / paths[0]).resolve().is_relative_to(folder.resolve()):
-        raise ModelError(f"{folder}: module {kind} lies at {paths[0]}, outside of the folder")
+        raise ModelError(
+            f"{folder}: module {kind} is at {paths[0]}; expected a path inside the folder"
+        )
     return folder / paths[0]
 
 
@@ -177,12 +181,14 @@ def read_pooling(folder: Path) -> Pooling:
             f"{folder}: pools by {', '.join(map(str, modes))}; only mean or cls can be converted"
         )
     if not config.get("include_prompt", True):
-        raise ModelError(f"{folder}: leaves its prompt out of the pooling; that is not converted")
+        raise ModelError(
+            f"{folder}: leaves its prompt out of the pooling; this cannot be converted"
+        )
     return _POOLINGS[modes[0]]
 
 
 def _modules(folder: Path) -> list[tuple[str, str]]:
-    """(class name, folder inside) of each module."""
+    """The class name and the folder of each module."""
     file = folder / MODULES
     try:
         rows = _read_json(file)

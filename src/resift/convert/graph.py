@@ -4,9 +4,9 @@ resift writes the graph itself instead of tracing a model, because the engine de
 token ids of any shape ``(rows, tokens)``, an embedding table that stays int8 in memory, one file
 per group of layers, and only standard ONNX operators, so that every runtime can fuse it.
 
-A cross-encoder's stage before the last ends in an exit: the first token alone passes the remaining
-layers, over the states as they are at the exit, and a linear head estimates the final logit from
-the result. Those layers expect a context that is not computed; `exits.py` fits what replaces it.
+Each stage of a cross-encoder but the last ends in an exit: only the first token passes through the
+remaining layers, over the states at the exit, and a linear head estimates the final logit from the
+result. These layers expect a context that is not computed; `exits.py` fits a replacement.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 20
 IR_VERSION = 9
-MASKED = -10000.0  # exp() of it is exactly 0 in float32: a padded position weighs nothing
+MASKED = -10000.0  # its exp() is exactly 0 in float32, so padding has no weight
 
 Weights = Mapping[str, NDArray[np.float32]]
 Activation = Literal["gelu", "gelu_tanh", "relu", "tanh"]
@@ -156,9 +156,9 @@ def _attention_of_first_token(
 ) -> str:
     """`_attention` for one query token per row, ``(rows, 1, dim)``, without projecting its context.
 
-    The result is the same: ``q · W c = (Wᵀ q) · c``, a key bias shifts all logits of a head alike,
-    and the mean of projected values is the projected mean. So both projections are computed once
-    per head instead of once per context token.
+    The result is the same, since ``q · W c = (Wᵀ q) · c``, a key bias shifts all logits of a head
+    alike, and the mean of projected values is the projected mean. So both projections are computed
+    once per head instead of once per context token.
     """
     dim = weights[f"{name}.attention.self.query.weight"].shape[0]
     size = dim // heads
@@ -201,7 +201,7 @@ def layer(
 ) -> str:
     """Attention of `x` over `context`, then the feed-forward network, each with its layer norm.
 
-    `single_token` where `x` has one token per row.
+    Set `single_token` if `x` has one token per row.
     """
     attend = _attention_of_first_token if single_token else _attention
     attended = attend(g, name, x, context, mask, weights, shape.heads)
@@ -224,8 +224,8 @@ def encoder_graph(
     """The whole encoder: token ids → token states.
 
     Inputs are `token_inputs`; the output is ``states`` float32 ``(rows, tokens, dim)``. For N
-    cross-attention layers there is a second output, ``layers`` ``(rows, tokens, (N + 1) * dim)``:
-    the input states of the last N layers, and then the output of the last one.
+    cross-attention layers a second output, ``layers`` ``(rows, tokens, (N + 1) * dim)``, has the
+    input states of the last N layers, then the output of the last layer.
     """
     g = GraphBuilder()
     states = embeddings(g, weights, shape, int8_embeddings)
@@ -253,13 +253,13 @@ def stage_graph(
     int8_embeddings: bool = False,
     scales: NDArray[np.float32] | None = None,
 ) -> onnx.ModelProto:
-    """Neighbouring `layers`: token ids or ``states`` → ``logits`` and ``next_states``.
+    """The stage of consecutive `layers`: token ids or ``states`` → ``logits`` and ``next_states``.
 
     The first stage reads ``input_ids``, all others ``states`` ``(rows, tokens, dim)``: float32, or
-    int8 where `scales`, ``(dim,)``, say what one step is worth. All read ``attention_mask``. The
-    last stage gives the head's ``logits`` ``(rows,)``. Any other gives ``next_states`` and, where
-    `weights` have ``exit.N.weight`` for a cut after N layers, the exit's ``logits``, else what
-    these are fitted on: ``features`` float32 ``(rows, dim)``.
+    int8 with `scales` ``(dim,)``. All read ``attention_mask``. The last stage gives the head's
+    ``logits`` ``(rows,)``. Any other gives ``next_states`` and the exit's ``logits`` if `weights`
+    have ``exit.N.weight`` for a cut after N layers; otherwise, to fit these, ``features`` float32
+    ``(rows, dim)``.
     """
     g = GraphBuilder()
     is_first, is_last = layers.start == 0, layers.stop == shape.layers
@@ -292,7 +292,7 @@ def stage_graph(
 
 
 def _states(g: GraphBuilder, scales: NDArray[np.float32] | None) -> str:
-    """The states of the stage before, as float32."""
+    """The states of the previous stage, as float32."""
     if scales is None:
         return "states"
     floats = g.node("Cast", "states.wide", "states", to=TensorProto.FLOAT)
@@ -320,7 +320,7 @@ def _classifier(g: GraphBuilder, states: str, weights: Weights, activation: Acti
 def _exit_features(
     g: GraphBuilder, states: str, mask: str, weights: Weights, shape: EncoderShape, cut: int
 ) -> str:
-    """The first token after all layers, ``(rows, dim)``; all other tokens stay as they are."""
+    """The first token after all layers, ``(rows, dim)``; other tokens do not change."""
     token = _first_token(g, states)
     for index in range(cut, shape.layers):
         name = f"exit.{cut}.layer.{index}"
@@ -329,7 +329,7 @@ def _exit_features(
 
 
 def _exit_head(g: GraphBuilder, features: str, weights: Weights, cut: int) -> None:
-    """The exit's estimate of the final logit, ``(rows,)``: linear in its features."""
+    """The exit's estimate of the final logit, ``(rows,)``, linear in its features."""
     kernel = g.constant(f"exit.{cut}.kernel", weights[f"exit.{cut}.weight"][:, None])
     product = g.node("MatMul", f"exit.{cut}.estimate", features, kernel)
     bias = g.constant(f"exit.{cut}.bias", weights[f"exit.{cut}.bias"])
@@ -338,7 +338,7 @@ def _exit_head(g: GraphBuilder, features: str, weights: Weights, cut: int) -> No
 
 
 def token_inputs(g: GraphBuilder, *names: str) -> list[onnx.ValueInfoProto]:
-    """int64 inputs ``(rows, tokens)``: `names`, and ``token_type_ids`` where a node reads them.
+    """int64 inputs ``(rows, tokens)``: `names`, and ``token_type_ids`` if a node reads them.
 
     ``attention_mask`` is 1 for a token and 0 for padding.
     """
@@ -350,7 +350,7 @@ def token_inputs(g: GraphBuilder, *names: str) -> list[onnx.ValueInfoProto]:
 
 
 def checked_model(g: GraphBuilder, inputs: list[Any], outputs: list[Any]) -> onnx.ModelProto:
-    """A model of the collected nodes and weights, which passes ONNX's checker."""
+    """Make a model of the collected nodes and weights, and run ONNX's checker."""
     graph = helper.make_graph(g.nodes, "resift", inputs, outputs, list(g.weights.values()))
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="resift"

@@ -1,7 +1,7 @@
-"""A late-interaction model in float32 → its artifact, and an artifact → float32 weights again.
+"""Write a late-interaction model's artifact from float32 weights, and read weights back from one.
 
-`read_weights` makes the bundled int8 model a base to train on: it dequantises the layers and folds
-SmoothQuant's scales back in. What int8 rounded off is lost.
+`read_weights` makes the bundled int8 model a base for training: it dequantises the layers and folds
+SmoothQuant's scales into them. The rounding of int8 remains.
 """
 
 import shutil
@@ -50,7 +50,7 @@ _TABLES = {
     "types.table": "embeddings.token_type_embeddings.weight",
     "types.only": "embeddings.token_type_embeddings.weight",
 }
-_PREFIXES = ("cross_attention.", "meeting.")  # the second one in the files that ship with resift
+_PREFIXES = ("cross_attention.", "meeting.")  # the bundled files have the second
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +73,16 @@ class Float32Model:
 
     @property
     def cross_attention_layers(self) -> int:
-        """How many it has; 0 for an encoder alone."""
+        """The number of cross-attention layers; 0 for an encoder alone."""
         return count_cross_attention_layers(self.weights)
 
     def tokens(self) -> Tokens:
-        """Its tokenizer, opened."""
+        """Open the tokenizer."""
         return Tokens(load_tokenizer(self.tokenizer), self.max_tokens)
 
 
 def late_arrays(late: LateInteractionWeights) -> dict[str, Floats]:
-    """Late interaction's weights, under the names that they have among a model's weights."""
+    """Late interaction's weights as entries of a model's weights."""
     values = [getattr(late, name) for name in FEATURES]
     return {"late": np.array(values, np.float32), "bias": np.array(late.bias, np.float32)}
 
@@ -109,8 +109,8 @@ def write_int8(
 ) -> Manifest:
     """Write the artifact in static int8; returns its manifest.
 
-    `float32` is what `write_float32` wrote. Activation ranges of the encoder are read from `texts`,
-    those of the cross-attention layers from `pairs` of a query and a text.
+    `float32` is a folder of `write_float32`. Activation ranges are measured on `texts` for the
+    encoder, and on `pairs` of a query and a text for the cross-attention layers.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(model.tokenizer, folder / TOKENIZER)
@@ -154,7 +154,7 @@ def _write_manifest(model: Float32Model, folder: Path, quantisation: str) -> Man
 def _cross_attention_samples(
     folder: Path, model: Float32Model, tokens: Tokens, pairs: Sequence[tuple[str, str]]
 ) -> Iterator[dict[str, NDArray[Any]]]:
-    """Inputs of the cross-attention graph for pairs, as the int8 stages before it give them."""
+    """Yield inputs of the cross-attention graph for pairs, from the int8 stages before it."""
     stage = LateInteractionStage(
         open_session(folder / ENCODER), open_session(folder / LATE), model.late
     )
@@ -168,7 +168,7 @@ def _cross_attention_samples(
 
 
 def read_weights(files: Sequence[Path]) -> dict[str, Floats]:
-    """Weights under `graph.py`'s names, from all of a model's ONNX files together."""
+    """Read weights under `graph.py`'s names from all ONNX files of a model."""
     weights: dict[str, Floats] = {}
     for file in files:
         weights |= _StoredGraph(file).weights()
@@ -176,7 +176,7 @@ def read_weights(files: Sequence[Path]) -> dict[str, Floats]:
 
 
 def read_shape(encoder: Path) -> EncoderShape:
-    """The shape of an encoder, from its ONNX file."""
+    """Read the shape of an encoder from its ONNX file."""
     graph = _StoredGraph(encoder)
     names = [node.name for node in graph.nodes]
     norm = next(node for node in graph.nodes if node.op_type == "LayerNormalization")
@@ -196,7 +196,7 @@ def _activation(node: onnx.NodeProto) -> Activation:
 
 
 class _StoredGraph:
-    """A graph that resift wrote: its nodes in order, constants by name, and makers of tensors."""
+    """A graph that resift wrote: nodes in order, constants by name, and the node of each tensor."""
 
     def __init__(self, file: Path) -> None:
         graph = onnx.load(str(file)).graph
@@ -240,7 +240,7 @@ class _StoredGraph:
                 yield f"{name}.bias", self.constants[f"{name}.bias"]
 
     def _constant(self, name: str) -> Floats:
-        """A constant, dequantised where it is int8."""
+        """A constant, dequantised if it is int8."""
         if name in self.constants:
             return self.constants[name].astype(np.float32)
         values, scale, zero = (self.constants[part] for part in self.makers[name].input)

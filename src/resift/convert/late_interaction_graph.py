@@ -2,8 +2,8 @@
 
 `late_graph` computes `rerank.late_interaction.features`, `cross_attention_graph` computes
 `training.network.Network.residual`; tests compare them. Late interaction is a graph rather than
-numpy because numpy's matrix products start threads of their own, which compete with those of the
-runtime (batches took twice as long, LOG.md), and because int8 token states are widened there.
+numpy because numpy's matrix products start threads that compete with those of the runtime (batches
+took twice as long, LOG.md), and because it converts int8 token states to float32.
 """
 
 import numpy as np
@@ -20,12 +20,11 @@ from resift.convert.graph import (
     layer,
 )
 
-# Names of inputs in the ONNX files that ship with resift: masks of content tokens, which leave out
-# padding and special tokens.
+# Input names in the bundled ONNX files: masks of tokens that are neither padding nor special.
 QUERY_CONTENT, CONTENT = "query_own", "own"
 
 Scales = NDArray[np.float32]
-"""What one int8 step is worth, for each layer and column of the token states: ``(layers, dim)``."""
+"""The size of an int8 step, per layer and column of the token states: ``(layers, dim)``."""
 
 
 def late_graph(layers: int, dim: int, scales: Scales | None = None) -> onnx.ModelProto:
@@ -56,9 +55,9 @@ def cross_attention_graph(
 ) -> onnx.ModelProto:
     """The cross-attention layers: token states of query and document → a change of the logit.
 
-    Inputs are those of `_inputs`, and late interaction's ``logits`` ``(rows,)``. The output is
-    ``residual`` float32 ``(rows,)``: a fixed share of the difference that the new query states
-    make to late interaction's logit.
+    Inputs are those of `_inputs` and late interaction's ``logits`` ``(rows,)``. The output is
+    ``residual`` float32 ``(rows,)``: a fixed share of the difference between the logit of the new
+    query states and late interaction's logit.
     """
     g = GraphBuilder()
     layers = count_cross_attention_layers(weights)
@@ -90,7 +89,7 @@ def count_cross_attention_layers(weights: Weights) -> int:
 
 
 def _logit(g: GraphBuilder, query: str, states: str, weights: Weights) -> str:
-    """Late interaction's logit, for query states that differ from row to row."""
+    """Late interaction's logit, with different query states in each row."""
     values, _ = _features(g, "cross_attention", query, states)
     logit = g.constant("cross_attention.bias", weights["bias"].astype(np.float32))
     for feature, weight in zip(values, weights["late"], strict=True):
@@ -103,7 +102,7 @@ def _logit(g: GraphBuilder, query: str, states: str, weights: Weights) -> str:
 def _inputs(width: int, scales: Scales | None) -> list[onnx.ValueInfoProto]:
     """Token states of queries ``(rows, words, width)`` and documents ``(rows, tokens, width)``.
 
-    Beside them int64 masks: all tokens without padding, and content tokens only.
+    Each has two int64 masks: tokens that are not padding, and content tokens.
     """
     info = helper.make_tensor_value_info
     kind = TensorProto.FLOAT if scales is None else TensorProto.INT8

@@ -1,4 +1,4 @@
-"""What every conversion ends with: a complete new folder, reference numbers, and a report."""
+"""The end of every conversion: reference numbers, a complete new folder, and a report."""
 
 import os
 import secrets
@@ -24,8 +24,8 @@ from resift.rerank.artifact import (
 )
 
 REFERENCE_PAIRS = 8
-FP32_TOLERANCE = 1e-3  # between runtimes and processors
-INT8_TOLERANCE = 0.05  # the same for int8, as a share of the range of the numbers
+FP32_TOLERANCE = 1e-3  # of a number on another runtime or processor
+INT8_TOLERANCE = 0.05  # the same for int8, as a share of the numbers' range
 QUANTISATION = "static int8 (NNCF), uint8 activations; embeddings int8 by row"
 
 Numbers = NDArray[np.float64]
@@ -33,11 +33,11 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """How far the artifact's logits, or an embedder's cosines, are from the checkpoint's.
+    """The largest difference of logits, or an embedder's cosines, from the checkpoint's.
 
-    `explained` is for each exit the share of the variance of the final logits within a query that
-    its estimates explain, on pairs that it was not fitted on. `similarity` is for an embedder the
-    mean and the lowest cosine between its vectors and the checkpoint's.
+    `explained` has for each exit the share of the final logits' variance within a query that it
+    explains on held-out pairs. `similarity` has for an embedder the mean and the lowest cosine
+    between its vectors and the checkpoint's.
     """
 
     quantisation: str
@@ -50,7 +50,7 @@ class Conversion:
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """What artifact and checkpoint give for the same `pairs`, ``(n,)`` each."""
+    """The numbers of artifact and checkpoint for the same `pairs`, ``(n,)`` each."""
 
     pairs: Sequence[tuple[str, str]]
     artifact: Numbers
@@ -61,7 +61,7 @@ class Parity:
         return float(np.abs(self.artifact - self.checkpoint).max())
 
     def reference(self) -> tuple[ReferencePair, ...]:
-        """A few pairs that span the range of the checkpoint's numbers, both ends included."""
+        """A few pairs that cover the range of the checkpoint's numbers, with both ends."""
         spread = np.linspace(0, len(self.pairs) - 1, REFERENCE_PAIRS).round().astype(int)
         references = []
         for index in np.argsort(self.checkpoint)[spread]:
@@ -71,7 +71,7 @@ class Parity:
         return tuple(references)
 
     def tolerance(self, int8: bool) -> float:
-        """How far a number may be from its reference on another machine."""
+        """The allowed difference of a number from its reference on another machine."""
         share = INT8_TOLERANCE if int8 else 0.0
         return max(share * float(np.ptp(self.checkpoint)), FP32_TOLERANCE)
 
@@ -79,9 +79,9 @@ class Parity:
 def new_manifest(
     kind: Kind, checkpoint: str, folder: Path, stages: Sequence[str], max_tokens: int, int8: bool
 ) -> Manifest:
-    """The manifest of files that were just written, without any reference numbers.
+    """The manifest of the files in `folder`, without reference numbers.
 
-    `checkpoint` is a hub id, or a folder, of which only the name is written down.
+    `checkpoint` is a hub id or a folder; only the name of a folder is recorded.
     """
     is_folder = Path(checkpoint).exists()
     base_model = Path(checkpoint).resolve().name if is_folder else checkpoint
@@ -104,7 +104,7 @@ def new_manifest(
 def finish(
     manifest: Manifest, parity: Parity, folder: Path, out: Path, *, int8: bool
 ) -> Conversion:
-    """Write the manifest with its reference numbers, check the folder and put it at `out`."""
+    """Write the manifest with reference numbers, check the folder and copy it to `out`."""
     manifest = replace(
         manifest,
         reference=parity.reference(),
@@ -118,14 +118,14 @@ def finish(
 
 
 def check_new_folder(out: Path) -> Path:
-    """The folder that `put_folder` would fill, links resolved; call it before long work.
+    """The folder that `put_folder` would write, with links resolved; call it before long work.
 
-    Raises `OutputError` for a folder that holds anything or cannot be made.
+    Raises `OutputError` for a folder that is not empty or cannot be made.
     """
     with _os_errors(out):
         target = Path(os.path.realpath(out))
         if target.is_symlink():
-            raise OutputError(f"{out}: a link that leads to itself; name another folder")
+            raise OutputError(f"{out}: a link to itself; name another folder")
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise OutputError(f"{out}: exists already; name a new folder")
         parent = next(folder for folder in target.parents if folder.exists())
@@ -146,7 +146,7 @@ def put_folder(source: Path, out: Path) -> None:
             shutil.copytree(source, part)
             part.chmod(0o777 & ~_umask())  # a temporary folder is readable by its owner only
             if target.exists():
-                target.rmdir()  # fails if somebody has put a file there meanwhile
+                target.rmdir()  # fails if another program has put a file there
             part.rename(target)
         finally:
             shutil.rmtree(part, ignore_errors=True)

@@ -1,9 +1,9 @@
-"""Static int8 by NNCF, in the form that both runtimes run fast.
+"""Static int8 quantisation by NNCF, in a form that is fast in both runtimes.
 
 Linear layers are int8: weights per output channel, activations per tensor, with SmoothQuant.
-Attention products and embeddings stay float32. Activations are written as uint8, because ONNX
-Runtime fuses products of uint8 with int8 but runs those of int8 with int8 in float32, and then
-slower than the float32 model (LOG.md).
+Attention products and embeddings stay float32. Activations are uint8, because ONNX Runtime
+fuses products of uint8 with int8, but computes products of int8 with int8 in float32, slower than
+the float32 model (LOG.md).
 """
 
 import logging
@@ -21,10 +21,10 @@ from onnx import numpy_helper
 
 from resift.extras import require, without_telemetry
 
-# What stays float32: embedding tables, which are looked up and not multiplied; attention products,
-# 5 % of the work at 120 tokens, which lose most by rounding; late interaction; states, which are
-# int8 between stages already; and heads, which read one token per row: NNCF takes the mean of the
-# samples' ranges, which cut off the highest logits.
+# These stay float32: embedding tables, which are not multiplied; attention products, 5 % of the
+# work at 120 tokens, which lose most by rounding; late interaction; states, which are already int8
+# between stages; and heads, which read one token per row, because NNCF averages the samples'
+# ranges, which would cut off the highest logits.
 _KEEP_FLOAT = re.compile(
     r"words|words\.(scales|positions|types)|types|.*\.(qk|mixed|turned|values)|head\..*"
     r"|exit\.\d+\.estimate|cross_attention\.(?!layer\.).*|(query_)?states\.\d+\.states"
@@ -34,7 +34,7 @@ LOWEST, HIGHEST = np.array(-127, np.float32), np.array(127, np.float32)
 
 
 def quantise(model: onnx.ModelProto, samples: Sequence[dict[str, NDArray[Any]]]) -> onnx.ModelProto:
-    """Float32 graph → int8 graph; `samples` (arrays by input name) give the activation ranges."""
+    """Quantise a float32 graph; activation ranges come from `samples`, arrays by input name."""
     nncf = _nncf()
     names = [node.name for node in model.graph.node if _KEEP_FLOAT.fullmatch(node.name)]
     with _errors_only(), redirect_stdout(sys.stderr):  # progress bars go to stderr
@@ -53,7 +53,7 @@ def quantise(model: onnx.ModelProto, samples: Sequence[dict[str, NDArray[Any]]])
 
 
 def _nncf() -> ModuleType:
-    """NNCF, imported without its telemetry and without its logger class for the whole process."""
+    """Import NNCF without its telemetry, and without its logger class for the whole process."""
     logger_class = logging.getLoggerClass()
     try:
         with without_telemetry():
@@ -64,7 +64,7 @@ def _nncf() -> ModuleType:
 
 @contextmanager
 def _errors_only() -> Iterator[None]:
-    """Set the level of NNCF's logger for a while; `nncf.set_log_level` is for good."""
+    """Set the level of NNCF's logger temporarily; `nncf.set_log_level` would be permanent."""
     logger = logging.getLogger("nncf")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -75,7 +75,7 @@ def _errors_only() -> Iterator[None]:
 
 
 def int8_scales(states: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """A scale per column of states ``(tokens, width)``: the highest absolute value becomes 127."""
+    """A scale per column of states ``(tokens, width)``; the highest absolute value becomes 127."""
     highest = np.max([np.abs(values).max(axis=0) for values in states], axis=0)
     scales: NDArray[np.float32] = np.maximum(highest, 1e-6) / HIGHEST
     return scales.astype(np.float32)
@@ -84,7 +84,7 @@ def int8_scales(states: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
 def int8_output(model: onnx.ModelProto, name: str, scales: NDArray[np.float32]) -> None:
     """Make the output `name` ``(rows, tokens, width)`` int8, with `scales` ``(width,)``.
 
-    Written as single operators: OpenVINO's QuantizeLinear has no scales along the last axis.
+    Uses separate operators, since OpenVINO's QuantizeLinear has no scales along the last axis.
     """
     graph = model.graph
     for node in graph.node:
@@ -107,7 +107,7 @@ def int8_output(model: onnx.ModelProto, name: str, scales: NDArray[np.float32]) 
 
 
 def _unsigned_activations(model: onnx.ModelProto) -> None:
-    """Shift int8 activation zero points by 128: the same values, written as uint8."""
+    """Shift int8 activation zero points by 128, to represent the same values as uint8."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     names = {node.input[2] for node in model.graph.node if node.op_type == "QuantizeLinear"}
     for name in names:

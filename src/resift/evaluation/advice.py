@@ -1,7 +1,7 @@
 """Which depth and weight to use, and a verdict in a sentence.
 
-The best of many settings looks better than it is. So only settings are advised that are
-significantly better at level `ALPHA`, with p-values corrected for all that was tried (S. Holm: A
+The best of many settings looks better than it is. So advice is limited to settings that are
+significantly better at level `ALPHA`, with p-values corrected for all tried settings (S. Holm: A
 simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6, 1979).
 """
 
@@ -21,9 +21,9 @@ Option = TypeVar("Option", int, float)
 
 @dataclass(frozen=True, slots=True)
 class Trials:
-    """The primary measure by query: of the first stage, of each depth at the system's own weight.
+    """Values of the primary measure, by query, for each setting that was tried.
 
-    `by_weight` gives those of other fusion weights at a depth.
+    `by_depth` are at the system's own fusion weight; `by_weight` maps a depth to other weights.
     """
 
     first_stage: QueryValues
@@ -32,10 +32,10 @@ class Trials:
 
 
 def advise(rows: Sequence[Row], trials: Trials, target_ms: float | None) -> Advice:
-    """The least depth with most of the gain, and another weight where that is better still.
+    """Advise the smallest depth with most of the gain, and a weight if it is better still.
 
-    Only depths within the target are considered. Depth 0 where none is fast enough, or nothing is
-    significantly better than the first stage.
+    Considers only depths within the target. The advised depth is 0 if none is fast enough, or if
+    none is significantly better than the first stage.
     """
     in_time = [row for row in rows if _is_within(row, target_ms)]
     before = mean(trials.first_stage)
@@ -43,16 +43,16 @@ def advise(rows: Sequence[Row], trials: Trials, target_ms: float | None) -> Advi
         reason = f"do not rerank: no depth's p95 is known to be below {target_ms:g} ms"
         return Advice(reason, before)
     p_by_depth = _better_depths(trials, [row.depth for row in in_time])
-    best = _least_sufficient(in_time, before, p_by_depth)
+    best = _smallest_sufficient(in_time, before, p_by_depth)
     reference = trials.by_depth[best.depth] if best else trials.first_stage
     row = best or in_time[-1]
     weight, values, p = _best_weight(reference, trials.by_weight(row.depth))
     if best is None and weight is None:
         return Advice(_nothing_better(trials, in_time), before)
     if best is None:
-        reason = "at the model's own weight no depth is shown to be better than the first stage"
+        reason = "at the model's own weight no depth is significantly better than the first stage"
     else:
-        reason = f"the least depth with {ENOUGH:.0%} of the greatest gain"
+        reason = f"the smallest depth with {ENOUGH:.0%} of the greatest gain"
         reason += f" below {target_ms:g} ms" if target_ms is not None else ""
         p = max(p, p_by_depth[best.depth])
     greatest_gain = max(row.measures[PRIMARY] for row in rows) - before
@@ -71,8 +71,8 @@ def advise(rows: Sequence[Row], trials: Trials, target_ms: float | None) -> Advi
 def _better_depths(trials: Trials, depths: Sequence[int]) -> dict[int, float]:
     """Depths significantly better than the first stage, with their corrected p-values.
 
-    The greatest depth is tested first and alone, as for the verdict. Where it is better, the others
-    are corrected among themselves; otherwise among all.
+    The greatest depth is tested first and alone, as for the verdict. If it is better, the others
+    are corrected for their own number; otherwise for the number of all.
     """
     greatest = depths[-1]
     p = _p_value(trials.first_stage, trials.by_depth[greatest])
@@ -85,7 +85,7 @@ def _better_depths(trials: Trials, depths: Sequence[int]) -> dict[int, float]:
 def _best_weight(
     reference: QueryValues, by_weight: Mapping[float, QueryValues]
 ) -> tuple[float | None, QueryValues, float]:
-    """Of the weights significantly better than the reference the best, its values and p-value."""
+    """The best weight that is significantly better than the reference, its values and p-value."""
     better = _better(reference, by_weight)
     if not better:
         return None, reference, 0.0
@@ -94,22 +94,22 @@ def _best_weight(
 
 
 def _better(reference: QueryValues, trials: Mapping[Option, QueryValues]) -> dict[Option, float]:
-    """Those significantly better than the reference, with p-values corrected for all of them."""
+    """Settings significantly better than the reference, with corrected p-values."""
     corrected = holm([_p_value(reference, values) for values in trials.values()])
     return {option: p for option, p in zip(trials, corrected, strict=True) if p < ALPHA}
 
 
 def _p_value(before: QueryValues, after: QueryValues) -> float:
-    """1 where `after` is no better."""
+    """The p-value of an improvement; 1 if `after` is no better."""
     if not sum(after.values()) > sum(before.values()):
         return 1.0
     return paired_test_by_query(before, {query_id: after[query_id] for query_id in before}).p
 
 
-def _least_sufficient(
+def _smallest_sufficient(
     rows: Sequence[Row], before: float, better: Mapping[int, float]
 ) -> Row | None:
-    """The least of the better depths with `ENOUGH` of the gain of the best of them."""
+    """The smallest better depth with `ENOUGH` of the gain of the best depth."""
     gains = {row.depth: row.measures[PRIMARY] - before for row in rows if row.depth in better}
     greatest = max(gains.values(), default=0.0)
     return next((row for row in rows if gains.get(row.depth, -1.0) >= ENOUGH * greatest), None)
@@ -121,7 +121,7 @@ def _nothing_better(trials: Trials, rows: Sequence[Row]) -> str:
         return f"do not rerank: depth {greatest} is worse than the first stage"
     settings = "depth and no weight" if trials.by_weight(greatest) else "depth"
     return (
-        f"no {settings} is shown to be better than the first stage by {len(trials.first_stage)} "
+        f"no {settings} is significantly better than the first stage on {len(trials.first_stage)} "
         "queries; keep your current settings, or judge more"
     )
 
@@ -131,14 +131,14 @@ def _is_within(row: Row, target_ms: float | None) -> bool:
 
 
 def _time_share(row: Row, greatest: Row) -> float | None:
-    """Of the greatest depth's milliseconds; None where that is not known, or not less."""
+    """The share of the greatest depth's time; None if unknown or not smaller."""
     if not (row.latency and greatest.latency and row.latency.p50 < greatest.latency.p50):
         return None
     return row.latency.p50 / greatest.latency.p50
 
 
 def verdict(compared: PairedTest | None, rows: Sequence[Row], advice: Advice | None) -> str:
-    """One sentence: whether reranking helps, how significantly, and how many queries it hurts."""
+    """A sentence: does reranking help, how significantly, and how many queries does it hurt?"""
     if compared is None or advice is None:
         return "cannot tell: there are no judgments"
     if not compared.difference:
@@ -159,7 +159,7 @@ def verdict(compared: PairedTest | None, rows: Sequence[Row], advice: Advice | N
 
 
 def _alternatives(effect: str, advice: Advice, greatest: int) -> list[str]:
-    """What the advice adds to the verdict on the greatest depth."""
+    """Parts of the verdict that recommend another setting than the greatest depth."""
     if not advice.depth:
         return [advice.reason] if advice.reason.startswith("do not rerank") else []
     if effect != "helps":
@@ -174,18 +174,20 @@ def _alternatives(effect: str, advice: Advice, greatest: int) -> list[str]:
 
 
 def format_advice(advice: Advice) -> str:
-    """What to set, and why."""
+    """The advised settings and the reason."""
     if not advice.depth:
         return advice.reason
     weight = "the model's own weight of the first stage"
     if advice.fusion_weight is not None:
-        weight = f"fusion_weight={advice.fusion_weight:g} (the best of those shown to be better)"
-    p = f", {format_p(advice.p)} corrected for all that was tried" if advice.p is not None else ""
+        weight = (
+            f"fusion_weight={advice.fusion_weight:g} (the best of the significantly better weights)"
+        )
+    p = f", {format_p(advice.p)} corrected for all tried settings" if advice.p is not None else ""
     return f"depth={advice.depth} ({advice.reason}), {weight}{p}"
 
 
 def format_first_stage_cost(evaluation: Evaluation) -> str:
-    """The first stage's latency and requests; empty where these are not known."""
+    """The first stage's latency and requests; empty if they are unknown."""
     parts = []
     if evaluation.first_latency:
         parts.append(f"p50 {evaluation.first_latency.p50:.0f} ms")
@@ -201,10 +203,10 @@ def format_measure(value: float) -> str:
 
 
 def format_p(p: float) -> str:
-    """``p = 0.03``, with the digits that resampling can tell."""
+    """``p = 0.03``, rounded to the precision of resampling."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
 def format_p_cell(p: float) -> str:
-    """The same for a column of p-values."""
+    """A p-value as a table cell."""
     return format_p(p).removeprefix("p ").removeprefix("= ")

@@ -1,4 +1,4 @@
-"""Fit the curves that turn logits into probabilities, on judged queries: Platt's and isotonic."""
+"""Fit curves that turn logits into probabilities on judged queries: Platt's and isotonic."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from resift.types import Ranking
 FOLDS = 5
 MIN_QUERIES, MIN_RELEVANT = 10, 20
 BINS = 15  # as many as in Guo et al. 2017
-MIN_PROBABILITY = 1e-15  # in log loss: 0 would make it infinite
+MIN_PROBABILITY = 1e-15  # in log loss, which 0 would make infinite
 _NOT_RISING = (
     "relevant documents have no higher logits than the rest, so that there is nothing to fit: are "
     "these the judgments of this collection, and its run?"
@@ -33,10 +33,10 @@ Grades = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class LabelOptions:
-    """Which pairs are relevant: those of a grade of `min_grade` or more.
+    """How to label pairs: a pair with a grade of `min_grade` or more is relevant.
 
-    Unjudged candidates count as not relevant, as for measures; with `judged_only` they are left
-    out. `fusion_weight` is the first stage's in fused logits, None the model's own.
+    Unjudged candidates count as not relevant, as in measures; with `judged_only` they are left out.
+    `fusion_weight` is used for the fused logits; None uses the model's own.
     """
 
     min_grade: int = 1
@@ -46,7 +46,7 @@ class LabelOptions:
 
 @dataclass(frozen=True, slots=True)
 class JudgedLogits:
-    """Logits of judged pairs, their labels, and the number of each pair's query; ``(n,)`` each."""
+    """Logits of judged pairs, their labels, and the index of each pair's query; ``(n,)`` each."""
 
     logits: Floats
     relevant: Bools
@@ -57,8 +57,8 @@ class JudgedLogits:
 class JudgedPairs:
     """The judged pairs that the model of `manifest` scored.
 
-    `fused` has logits with the first stage and feedback at the two weights; None where a query had
-    no first-stage scores. `depth` is the median number of candidates.
+    `fused` has the logits with first stage and feedback at the two weights, or is None if a query
+    has no first-stage scores. `depth` is the median number of candidates.
     """
 
     manifest: Manifest
@@ -71,7 +71,7 @@ class JudgedPairs:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutFit:
-    """A fit, and the probabilities of pairs whose queries the curve had not seen, ``(n,)``."""
+    """A fit, and the probability of each pair by a curve fitted without its query, ``(n,)``."""
 
     fit: Fit
     held_out: Floats
@@ -90,9 +90,9 @@ class CalibrationReport:
 def label_pairs(
     queries: Iterable[tuple[ScoredCandidates, Grades]], options: LabelOptions
 ) -> JudgedPairs:
-    """The scored pairs of queries, all by one model, with their labels.
+    """Label the scored pairs of queries, all scored by one model.
 
-    Raises `DatasetError` without any queries.
+    Raises `DatasetError` if there are no queries.
     """
     manifest: Manifest | None = None
     weights: list[float] = []
@@ -121,10 +121,10 @@ def label_pairs(
 def _labelled(
     ranking: Ranking, grades: Grades, options: LabelOptions
 ) -> Iterator[tuple[float, float, bool]]:
-    """Logit, fused logit and label of each scored hit.
+    """Yield logit, fused logit and label of each scored hit.
 
-    Of several passages of a relevant document only the first is labelled: which of the others are
-    relevant is unknown.
+    Of several passages of a relevant document only the first counts, since judgments do not say
+    which of the others are relevant.
     """
     seen: set[str] = set()
     for hit in ranking:
@@ -138,7 +138,7 @@ def _labelled(
 
 
 def calibrate(judged: JudgedPairs, made: Mapping[str, str]) -> CalibrationReport:
-    """Fit plain and fused logits; `made` records when and on what. Raises as `fit` does."""
+    """Fit plain and fused logits; `made` records date and data. Raises the errors of `fit`."""
     manifest, pairs = judged.manifest, judged.plain
     plain = fit(pairs, baselines(manifest, fused=False))
     fused = fit(judged.fused, baselines(manifest, fused=True)) if judged.fused else None
@@ -160,18 +160,18 @@ def calibrate(judged: JudgedPairs, made: Mapping[str, str]) -> CalibrationReport
 
 
 def baselines(manifest: Manifest, *, fused: bool) -> dict[str, Curve]:
-    """Curves to compare a fit with: the sigmoid, and the model's own where it has one."""
+    """Curves to compare a fit with: the sigmoid, and the model's own curve if it has one."""
     scale = manifest.scale
     curve = scale.fused if fused and scale.fused else scale.plain
     return {"none": SIGMOID} | ({"model": curve} if scale.source == "model" else {})
 
 
 def fit(judged: JudgedLogits, baselines: Mapping[str, Curve]) -> HeldOutFit:
-    """Fit the curve with the lower log loss on held-out queries to all pairs.
+    """Choose the method with the lower log loss on held-out queries, and fit it to all pairs.
 
-    `baselines` are other curves by name, measured on the same pairs. Raises `DatasetError` where
-    the judgments are too few, all relevant, or do not rise with the logits, and `MissingExtra`
-    without SciPy.
+    `baselines` are other curves by name, measured on the same pairs. Raises `DatasetError` if
+    judgments are too few, all relevant or do not rise with the logits, and `MissingExtra` without
+    SciPy.
     """
     check(judged)
     folds, relevant = folds_of(judged.queries), judged.relevant
@@ -205,10 +205,10 @@ def check(judged: JudgedLogits) -> None:
 
 
 def folds_of(queries: Ints, folds: int = FOLDS) -> Ints:
-    """The fold of each pair, from 0: random by query, the same in each call.
+    """The fold of each pair, from 0: random by query, but the same in each call.
 
-    Pairs of one query are never in two folds: a curve fitted on some of them would look better than
-    it is on the others.
+    All pairs of a query are in one fold; otherwise a curve would be measured on queries that it was
+    fitted on.
     """
     _, query_numbers = np.unique(queries, return_inverse=True)
     permuted = np.random.default_rng(0).permutation(int(query_numbers.max()) + 1)
@@ -230,14 +230,14 @@ def _held_out(judged: JudgedLogits, folds: Ints, method: str) -> Floats:
 
 
 def platt(logits: Floats, relevant: Bools) -> Platt:
-    """Raises `ValueError` where labels do not rise with the logits."""
+    """Platt's fit; raises `ValueError` if labels do not rise with the logits."""
     return Platt(*platt_parameters(logits, relevant))
 
 
 def isotonic(logits: Floats, relevant: Bools) -> Isotonic:
-    """The non-decreasing least-squares fit, its blocks joined at their centres.
+    """The non-decreasing least-squares fit, interpolated between the centres of its blocks.
 
-    Labels are smoothed as Platt's are, so that no block has probability 0 or 1.
+    Labels are smoothed as in Platt's fit, so that no block has probability 0 or 1.
     """
     distinct, indices, counts = np.unique(logits, return_inverse=True, return_counts=True)
     weights = counts.astype(np.float64)
@@ -254,7 +254,7 @@ _METHODS: Mapping[str, Callable[[Floats, Bools], Curve]] = {"platt": platt, "iso
 
 
 def smoothed(relevant: Bools) -> Floats:
-    """Platt's targets (1999): inside 0 and 1, the further the fewer pairs there are of a kind."""
+    """Platt's targets (1999): 0 and 1, moved inwards the more, the fewer pairs a label has."""
     positives = int(relevant.sum())
     negatives = len(relevant) - positives
     return np.where(relevant, (positives + 1) / (positives + 2), 1 / (negatives + 2))
@@ -263,10 +263,10 @@ def smoothed(relevant: Bools) -> Floats:
 def platt_parameters(
     logits: Floats, relevant: Bools, weights: Floats | None = None
 ) -> tuple[float, float]:
-    """Fit ``relevant ~ sigmoid(scale × logit + bias)`` by Newton's method; NaN for odd logits.
+    """Fit scale and bias of ``relevant ~ sigmoid(scale × logit + bias)`` by Newton's method.
 
-    Platt's smoothed targets keep the scale finite where few pairs are perfectly separable.
-    `weights` are those of pairs, all equal with None.
+    Both are NaN if a logit is not finite. Smoothed targets keep the scale finite if few pairs are
+    perfectly separable. `weights` are weights of pairs; None weighs all alike.
     """
     if not np.isfinite(logits).all():
         return np.nan, np.nan
@@ -289,7 +289,7 @@ def platt_parameters(
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Pairs of similar probabilities: how many, their mean, and the share that is relevant."""
+    """Pairs of similar probability: their number, mean probability and relevant share."""
 
     pairs: int
     probability: float
@@ -297,10 +297,10 @@ class Bin:
 
 
 def reliability(probabilities: Floats, relevant: Bools, bins: int = BINS) -> list[Bin]:
-    """At most `bins` bins with rising probabilities, of equal size as far as ties allow.
+    """Group pairs into at most `bins` bins of rising probability and, except for ties, equal size.
 
-    Of equal size, not of equal width (Nixon et al. 2019): most of a hundred candidates have a
-    probability near 0, and bins of equal width would leave few pairs to all but the first.
+    Bins have equal size, not equal width (Nixon et al. 2019), because most candidates have a
+    probability near 0: bins of equal width would put nearly all pairs into the first.
     """
     edges = np.quantile(probabilities, np.linspace(0, 1, bins + 1)[1:-1])
     numbers = np.searchsorted(edges, probabilities, side="right")
@@ -320,13 +320,13 @@ def calibration_error(probabilities: Floats, relevant: Bools, bins: int = BINS) 
     The mean over pairs of the difference between their bin's probability and relevant share.
     """
     total = sum(
-        each.pairs * abs(each.probability - each.relevant_share)
-        for each in reliability(probabilities, relevant, bins)
+        bin.pairs * abs(bin.probability - bin.relevant_share)
+        for bin in reliability(probabilities, relevant, bins)
     )
     return total / len(probabilities)
 
 
 def log_loss(probabilities: Floats, relevant: Bools) -> float:
     """Mean negative log of the probability of the true labels, in nats."""
-    given = np.where(relevant, probabilities, 1 - probabilities)
-    return float(-np.log(np.maximum(given, MIN_PROBABILITY)).mean())
+    likelihoods = np.where(relevant, probabilities, 1 - probabilities)
+    return float(-np.log(np.maximum(likelihoods, MIN_PROBABILITY)).mean())

@@ -1,8 +1,8 @@
-"""BEIR folders (``corpus.jsonl``, ``queries.jsonl``, judgments), and the judged queries of one."""
+"""BEIR folders (``corpus.jsonl``, ``queries.jsonl``, judgments) and evaluation tasks from them."""
 
 import os
 from collections.abc import Collection as Names
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from resift.types import Document
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """Documents by id, and a sentence each about what could not be read."""
+    """Documents by id, and notes about documents that could not be read."""
 
     by_id: dict[str, Document]
     notes: tuple[str, ...] = ()
@@ -29,18 +29,18 @@ class Collection:
     folder: Path
 
     def queries(self) -> dict[str, str]:
-        """Query ids to texts, in the file's order; raises as `read_json_queries` does."""
+        """Query ids to texts, in the file's order; raises the errors of `read_json_queries`."""
         return read_json_queries(find_file(self.folder, "queries.jsonl"))
 
     def documents(self, ids: Names[str] | None) -> dict[str, Document]:
-        """The documents with these ids that the corpus has; all documents with None."""
+        """The documents of the corpus with one of these ids; all documents if `ids` is None."""
         return self.read_documents(ids).by_id
 
     def read_documents(self, ids: Names[str] | None) -> Documents:
-        """As `documents`, with notes.
+        """As `documents`, with notes about skipped lines.
 
-        A line that is no document is skipped, and so is the second of two documents with one id.
-        A document may have no text. Raises `DatasetError` where most lines are no documents.
+        Invalid lines are skipped, and so is the second of two documents with one id. A document may
+        have an empty text. Raises `DatasetError` if most lines are skipped.
         """
         file = find_file(self.folder, "corpus.jsonl")
         documents: dict[str, Document] = {}
@@ -54,7 +54,7 @@ class Collection:
                 continue
             if document.id in seen:
                 if documents.get(document.id, document) != document:
-                    skipped.add(number, f"{document.id} is there already, with another text")
+                    skipped.add(number, f"{document.id} occurs above with another text")
                 continue
             seen.add(document.id)
             if ids is None or document.id in ids:
@@ -62,20 +62,20 @@ class Collection:
         return Documents(documents, skipped.notes(len(seen)))
 
     def qrels(self) -> dict[str, dict[str, float]]:
-        """Query ids to their documents' grades: published, and added by ``resift judge``.
+        """Query ids to grades by document id, published or made by ``resift judge``.
 
-        Raises `DatasetError` where there is no such file.
+        Raises `DatasetError` if the folder has no judgments.
         """
         qrels, files = read_all_qrels(self.folder)
         if not files:
             raise DatasetError(
-                f"{self.folder}: no qrels.tsv or qrels/test.tsv in it; expected judgments there"
+                f"{self.folder}: contains no judgments; expected qrels.tsv or qrels/test.tsv"
             )
         return qrels
 
 
 def open_collection(folder: Path) -> Collection:
-    """A BEIR folder; raises `DatasetError` where it has no corpus or no queries."""
+    """Open a BEIR folder; raises `DatasetError` if it has no corpus or no queries."""
     if not os.path.isdir(folder):
         problem = "is not a folder" if os.path.lexists(folder) else "no such folder"
         raise DatasetError(f"{folder}: {problem}; expected a BEIR collection")
@@ -85,15 +85,15 @@ def open_collection(folder: Path) -> Collection:
 
 
 def _document(row: Mapping[str, Any]) -> Document:
-    """A row of a corpus; raises `ValueError` where it has no id or no text field."""
+    """Parse a row of a corpus; raises `ValueError` if it has no id or no text field."""
     try:
         document_id, text = json_id(row), row["text"]
     except KeyError as error:
-        raise ValueError(f"{ROW_FORM} (there is no {error})") from None
+        raise ValueError(f"{ROW_FORM} ({error} is missing)") from None
     if _is_null(text):
         text = ""
     if not isinstance(text, str):
-        raise ValueError(f"expected text in the field text, not {text!r:.40}")
+        raise ValueError(f"expected a string in the field text, not {text!r:.40}")
     title = row.get("title")
     if isinstance(title, int | float) and not _is_null(title):
         title = str(title)
@@ -107,7 +107,7 @@ def _is_null(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Queries to evaluate by id, and their judgments: of every query, or of none."""
+    """Queries to evaluate, by id, and their judgments: for every query or for none."""
 
     name: str
     queries: Mapping[str, str]
@@ -116,15 +116,16 @@ class Task:
 
 
 def load_task(path: Path, qrels_file: Path | None, relevant: int, max_queries: int | None) -> Task:
-    """The judged queries of a BEIR folder or a file of queries; all where none is judged.
+    """Load the judged queries of a BEIR folder or a file of queries; all if none is judged.
 
-    At most `max_queries` are taken, spread evenly. A document of grade `relevant` or more is
+    At most `max_queries` are used, spread evenly. A document of grade `relevant` or more is
     relevant. Judgments are read from `qrels_file`, or from the files beside the queries. Raises
-    `DatasetError` where no judged query is among the queries, and for a file that cannot be read.
+    `DatasetError` if no judged query is among the queries, and for a file that cannot be read.
     """
     all_queries = read_queries(path)
     queries = {query_id: text for query_id, text in all_queries.items() if text.strip()}
-    notes = _empty_queries(all_queries)
+    empty = [query_id for query_id in all_queries if query_id not in queries]
+    notes = _notes((empty, "queries have no text", "left out"))
     if qrels_file is not None:
         qrels, files = read_qrels(qrels_file), [qrels_file]
     else:
@@ -143,7 +144,16 @@ def load_task(path: Path, qrels_file: Path | None, relevant: int, max_queries: i
         )
     chosen = _spread(judged, max_queries)
     chosen_qrels = {query_id: qrels[query_id] for query_id in chosen}
-    notes += [*_unknown_queries(queries, qrels), *_unanswered_queries(chosen_qrels, relevant)]
+    unknown = [query_id for query_id in qrels if query_id not in queries]
+    unanswered = [name for name, grades in chosen_qrels.items() if max(grades.values()) < relevant]
+    notes += _notes(
+        (unknown, f"of {len(qrels)} judged queries are not among the queries", "left out"),
+        (
+            unanswered,
+            f"of {len(chosen_qrels)} queries have no document of grade {relevant} or more",
+            "all measures but nDCG count them as 0",
+        ),
+    )
     return Task(path.name, chosen, chosen_qrels, tuple(notes))
 
 
@@ -155,28 +165,10 @@ def _spread(queries: Mapping[str, str], count: int | None) -> dict[str, str]:
     return {query_id: queries[query_id] for query_id in ids}
 
 
-def _empty_queries(queries: Mapping[str, str]) -> list[str]:
-    empty = [query_id for query_id, text in queries.items() if not text.strip()]
-    if not empty:
-        return []
-    return [f"{len(empty)} queries have no text, the first is {empty[0]:.80}: left out"]
-
-
-def _unknown_queries(queries: Mapping[str, str], qrels: Qrels) -> list[str]:
-    unknown = [query_id for query_id in qrels if query_id not in queries]
-    if not unknown:
-        return []
+def _notes(*cases: tuple[Sequence[str], str, str]) -> list[str]:
+    """A sentence for each case that has query ids: the problem and its consequence."""
     return [
-        f"{len(unknown)} of {len(qrels)} judged queries are not among the queries, the first "
-        f"is {unknown[0]:.80}: left out"
-    ]
-
-
-def _unanswered_queries(qrels: Qrels, relevant: int) -> list[str]:
-    unanswered = [query_id for query_id, grades in qrels.items() if max(grades.values()) < relevant]
-    if not unanswered:
-        return []
-    return [
-        f"{len(unanswered)} of {len(qrels)} queries have no document of grade {relevant} or "
-        f"more, the first is {unanswered[0]:.80}: all measures but nDCG count them as 0"
+        f"{len(ids)} {problem}, the first is {ids[0]:.80}: {consequence}"
+        for ids, problem, consequence in cases
+        if ids
     ]

@@ -1,6 +1,6 @@
 """Does reranking help? Retrieve candidates, rerank to every depth, measure, compare, advise.
 
-And, by the same steps, what each retriever of an index contributes.
+`ablate` measures by the same steps what each retriever of an index contributes.
 """
 
 import time
@@ -46,7 +46,7 @@ from resift.search.options import MODES
 
 DEPTHS = (10, 20, 50, 100)
 MAX_DEPTH = 1_000_000
-MAX_MOVED = 6  # documents listed of a query
+MAX_MOVED = 6  # documents that are listed per query
 
 Ranked = Mapping[str, Sequence[str]]
 """Query ids to document ids, best first."""
@@ -57,9 +57,9 @@ PerQuery = Mapping[str, QueryValues]
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPlan:
-    """How to evaluate: rising `depths`, the least grade that is relevant, and a latency limit.
+    """How to evaluate: rising `depths`, the lowest `relevant` grade, and a latency target.
 
-    `target_ms` limits the 95th percentile of reranking.
+    `target_ms` is an upper limit for the 95th percentile of reranking.
     """
 
     depths: Sequence[int] = DEPTHS
@@ -69,9 +69,9 @@ class EvaluationPlan:
     def __post_init__(self) -> None:
         rising = list(self.depths) == sorted(set(self.depths))
         if not (self.depths and rising and 1 <= self.depths[0] and self.depths[-1] <= MAX_DEPTH):
-            given = ",".join(map(str, self.depths))
+            depths = ",".join(map(str, self.depths))
             raise InputError(
-                f"depths={given}: expected rising whole numbers from 1 to {MAX_DEPTH:,}"
+                f"depths={depths}: expected rising whole numbers from 1 to {MAX_DEPTH:,}"
             )
         if not 1 <= self.relevant <= MAX_GRADE:
             raise InputError(f"relevant={self.relevant}: expected a grade from 1 to {MAX_GRADE:,}")
@@ -86,9 +86,9 @@ def evaluate(
     plan: EvaluationPlan,
     advance: Callable[[], None] = lambda: None,
 ) -> Evaluation:
-    """Measure the first stage and every system on all queries; `advance` is called after each.
+    """Measure the first stage and every system; `advance` is called after each query.
 
-    Raises `DatasetError` where no query has a candidate.
+    Raises `DatasetError` if no query has a candidate.
     """
     start = time.perf_counter()
     first, reranked = _collect(task, first_stage, systems, plan.depths, advance)
@@ -122,12 +122,12 @@ def ablate(
     relevant: int,
     advance: Callable[[], None] = lambda: None,
 ) -> list[Variant]:
-    """Each mode of an index without reranking, reranked alone, and fused.
+    """Measure each mode of an index without reranking, reranked alone, and fused.
 
     `advance` is called after each query of each mode. Raises `InputError` without judgments.
     """
     if not task.qrels:
-        raise InputError(f"{task.name}: no judgments, so that nothing can be compared; make some")
+        raise InputError(f"{task.name}: no judgments to compare by; make some with resift judge")
     evaluator = Evaluator(task.qrels, measure_names([depth], relevant))
     variants: list[Variant] = []
     for mode in MODES:
@@ -169,14 +169,14 @@ def _collect(
 
 
 def _run(first: FirstStageResults, reranked: SecondStageResults, key: DepthAndWeight) -> Scores:
-    """A reranked run; queries that were not reranked keep the first stage's scores and ties."""
+    """The scores of a reranked run; other queries keep the first stage's scores and ties."""
     ranked = reranked.ranked(key).items()
     return {**first.scores, **{query_id: scores_by_rank(doc_ids) for query_id, doc_ids in ranked}}
 
 
 @dataclass(slots=True)
 class _Comparison:
-    """Each system against the first stage, which is measured once, and against the first system."""
+    """Compares each system with the first stage, which is measured once, and the first system."""
 
     task: Task
     plan: EvaluationPlan
@@ -253,7 +253,7 @@ class _Comparison:
         return sorted(changes, key=lambda change: (change.after - change.before, change.query_id))
 
     def _moved(self, query_id: str, after: Sequence[str]) -> tuple[MovedDocument, ...]:
-        """Documents that entered the first ten, left or moved within them; best grades first."""
+        """Documents that entered or left the first ten or moved in them; best grades first."""
         before, grades = self.first.ranked[query_id], self.task.qrels[query_id]
         ranks_before = {doc_id: rank for rank, doc_id in enumerate(before, 1)}
         ranks_after = {doc_id: rank for rank, doc_id in enumerate(after, 1)}
@@ -272,7 +272,7 @@ class _Comparison:
         return tuple(moved[:MAX_MOVED])
 
     def _replaced(self, after: Ranked) -> float:
-        """How many of a query's first ten were not among them before, on average."""
+        """The average number of new documents among a query's first ten."""
         new = [
             len(set(after[query_id][:CUTOFF]) - set(before[:CUTOFF]))
             for query_id, before in self.first.ranked.items()
@@ -281,7 +281,7 @@ class _Comparison:
 
 
 def _distinct_labels(labels: Sequence[str]) -> list[str]:
-    """The second of equal labels gets a number, and so on."""
+    """Number repeated labels from the second on."""
     counts: dict[str, int] = {}
     distinct = []
     for label in labels:
@@ -293,7 +293,7 @@ def _distinct_labels(labels: Sequence[str]) -> list[str]:
 def _warnings(
     task: Task, first: FirstStageResults, reranked: Sequence[SecondStageResults]
 ) -> list[str]:
-    """What a reader of the figures should know, a sentence each."""
+    """Sentences about queries whose figures need an explanation."""
     empty = [query_id for query_id, ranked in first.ranked.items() if not ranked]
     unjudged = [
         query_id
@@ -308,7 +308,7 @@ def _warnings(
         (empty, "have no candidate: they count as 0"),
         (unjudged, "have no judged document among their candidates: reranking cannot change them"),
         (unreadable, "cannot be read by the reranker (empty or too long): they keep their order"),
-        (from_cache, "were scored before, and came out of the pair cache: they are not timed"),
+        (from_cache, "have scores from the pair cache: they are not timed"),
         (
             first.tied,
             "have candidates with equal scores among the first: the first stage is "

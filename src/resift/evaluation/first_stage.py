@@ -1,4 +1,4 @@
-"""The first stage of an evaluation: a run, an index, or a corpus that is indexed for it."""
+"""The first stage of an evaluation: a run, an index, or an index made of the corpus."""
 
 import hashlib
 import json
@@ -24,19 +24,19 @@ from resift.search.options import Mode
 from resift.settings import Settings, cache_folder
 from resift.types import Candidate, Document, Hit
 
-TITLE_CHARACTERS = 80  # of the text of a document without a title
-ROWS_A_FILE = 2_000  # of an indexed corpus: a file that changes is read again as a whole
+TITLE_CHARACTERS = 80  # of the text, for a document without a title
+ROWS_PER_FILE = 2_000  # of an indexed corpus; a changed file is read again as a whole
 _CORPUS_FILE = re.compile(r"\d{5}\.jsonl")
 _CACHE_COMMENT = "A corpus and its index, for resift eval and calibrate. May be deleted."
-_REMEDY = "move that away, name another cache folder (RESIFT_CACHE_DIR), or an index (--index)"
+_REMEDY = "move it away, or name another cache folder (RESIFT_CACHE_DIR) or an index (--index)"
 
 
 @dataclass(frozen=True, slots=True)
 class FirstStageCandidates:
-    """A query's candidates, best first. `ms` is None where the search was not timed.
+    """A query's candidates, best first. `ms` is None if the search was not timed.
 
-    `tail` has the ids of documents ranked below the candidates, `scores` the first stage's scores
-    of all of them where ties should count as in its run.
+    `tail` has the ids of documents ranked below the candidates. `scores` has the scores of
+    candidates and tail if their ties matter, as in a run.
     """
 
     candidates: Sequence[Candidate]
@@ -55,14 +55,14 @@ class FirstStage(Protocol):
 
     @property
     def notes(self) -> Sequence[str]:
-        """What is missing, a sentence each."""
+        """Sentences about missing data."""
 
     def retrieve(self, query_id: str, query: str, depth: int) -> FirstStageCandidates:
-        """The best `depth` candidates, or fewer where there are no more."""
+        """Retrieve the best `depth` candidates, or fewer if there are no more."""
 
 
 def doc_id(candidate: Candidate | Hit) -> str:
-    """The id that judgments use: for a passage of an index, its document's."""
+    """The id that judgments use; for a passage of an index, its document's id."""
     return candidate.citation.doc_id if candidate.citation else candidate.id
 
 
@@ -73,10 +73,10 @@ def distinct(doc_ids: Iterable[str]) -> list[str]:
 
 @dataclass(slots=True)
 class FirstStageResults:
-    """What the first stage returned for each query so far.
+    """The first stage's results for the queries so far, by query id.
 
-    `ranked` has document ids, best first, of which the first `reachable` are candidates, which a
-    reranker may move. `tied` are queries with equal scores among the first candidates.
+    `ranked` has document ids, best first; the first `reachable` of them are candidates, so that a
+    reranker can move them. `tied` has queries with equal scores among the first candidates.
     """
 
     ranked: dict[str, Sequence[str]] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class FirstStageResults:
     _requests: int = 0
 
     def add(self, query_id: str, retrieved: FirstStageCandidates) -> None:
-        """Record one query, without texts."""
+        """Record the results of one query, without texts."""
         candidates = distinct(map(doc_id, retrieved.candidates))
         ranked = distinct([*candidates, *retrieved.tail])
         self.ranked[query_id] = ranked
@@ -102,7 +102,7 @@ class FirstStageResults:
         self._requests += retrieved.requests
 
     def add_titles(self, candidates: Sequence[Candidate]) -> None:
-        """Record titles, or the beginning of texts, of documents that are shown to people."""
+        """Record titles, or the beginning of texts, of documents that a report may list."""
         for candidate in candidates:
             text = candidate.text if isinstance(candidate.text, str) else ""
             beginning = " ".join(text[: 2 * TITLE_CHARACTERS].split())[:TITLE_CHARACTERS]
@@ -110,19 +110,19 @@ class FirstStageResults:
 
     @property
     def latency(self) -> Latency | None:
-        """Without the first query, which loads and warms up, where there are others."""
+        """Latency without the first query, which warms up, if there are others."""
         return Latency.of(self.ms[1:] or self.ms)
 
     @property
     def requests(self) -> float:
-        """Requests to the object store, a query."""
+        """Mean requests to the object store per query."""
         return self._requests / max(len(self.ranked), 1)
 
 
 def run_candidates(
     entries: Sequence[RunEntry], documents: Mapping[str, Document]
 ) -> list[Candidate]:
-    """Entries of a run as candidates, in their order."""
+    """Make candidates of a run's entries, in their order."""
     return [
         Candidate(document.id, document.text, document.title, document.metadata, rank, entry.score)
         for rank, entry in enumerate(entries, 1)
@@ -133,7 +133,7 @@ def run_candidates(
 def read_run_documents(
     collection: Collection, doc_ids: Names[str]
 ) -> tuple[dict[str, Document], set[str], tuple[str, ...]]:
-    """The documents of a run, empty where the corpus lacks them; the ids it lacks; notes."""
+    """The documents of a run, the ids that the corpus lacks (their documents are empty), notes."""
     corpus = collection.read_documents(doc_ids)
     missing = set(doc_ids) - corpus.by_id.keys()
     empty = {doc_id: Document(doc_id, "") for doc_id in missing}
@@ -159,10 +159,10 @@ class FromRun:
 
 
 def from_run(collection: Collection, run: Run, name: str, depth: int) -> FromRun:
-    """Read the texts that the first `depth` entries of a run need.
+    """Read the documents of the first `depth` entries of a run.
 
-    Documents that a corpus lacks (it may be a sample) keep their order below what is scored, and
-    are noted. Raises `DatasetError` where it lacks all.
+    Documents that the corpus lacks (it may be a sample) rank below scored ones in their old order;
+    a note counts them. Raises `DatasetError` if the corpus lacks all.
     """
     needed = {entry.doc_id for entries in run.values() for entry in entries[:depth]}
     documents, missing, notes = read_run_documents(collection, needed)
@@ -174,7 +174,7 @@ def from_run(collection: Collection, run: Run, name: str, depth: int) -> FromRun
     if missing:
         notes += (
             f"{len(missing)} of {len(needed)} documents of {name} are not in the corpus, the first "
-            f"is {min(missing):.80}: they stay below what can be read",
+            f"is {min(missing):.80}: they rank below the readable ones",
         )
     return FromRun(name, run, documents, notes)
 
@@ -203,14 +203,15 @@ class FromIndex:
 def index_corpus(
     collection: Collection, settings: Settings, progress: Callable[..., None] | None = None
 ) -> tuple[Index, tuple[str, ...]]:
-    """An up-to-date index of a collection's corpus, in the user's cache folder, and notes.
+    """Sync an index of a collection's corpus in the user's cache folder; returns it and notes.
 
-    Raises `DatasetError`, and writes nothing, where there is no cache folder or the folder holds
-    something else.
+    Raises `DatasetError`, and writes nothing, if there is no cache folder or its place is taken.
     """
     cache = cache_folder(settings)
     if cache is None:
-        raise DatasetError("no home folder to keep an index in: make one and name it by --index")
+        raise DatasetError(
+            "no home folder to cache an index in: make an index and name it by --index"
+        )
     name = hashlib.sha256(str(collection.folder.resolve()).encode()).hexdigest()[:16]
     folder = cache / "collections" / name
     documents, index_folder = folder / "documents", folder / "index"
@@ -226,12 +227,10 @@ def index_corpus(
 
 
 def _check_cache(folder: Path, folders: Sequence[Path], collection: Collection) -> None:
-    """Raise `DatasetError` for a folder that resift did not make, or with links in it."""
-    purpose = f"expected the index that resift keeps of {collection.folder} there"
+    """Raise `DatasetError` for a folder that resift did not make, or that has links in it."""
+    purpose = f"expected the cached index of {collection.folder}"
     if not claim_folder(folder, _CACHE_COMMENT):
-        raise DatasetError(
-            f"{folder}: has no CACHEDIR.TAG that says that resift made it, {purpose}; {_REMEDY}"
-        )
+        raise DatasetError(f"{folder}: has no CACHEDIR.TAG of resift, {purpose}; {_REMEDY}")
     files = [file for file in folders[0].glob("*") if _CORPUS_FILE.fullmatch(file.name)]
     for path, kind in [*((folder, "folder") for folder in folders), *((f, "file") for f in files)]:
         is_right = path.is_dir() if kind == "folder" else path.is_file()
@@ -240,13 +239,13 @@ def _check_cache(folder: Path, folders: Sequence[Path], collection: Collection) 
 
 
 def _write_corpus(corpus: Iterable[Document], folder: Path) -> None:
-    """Write the corpus as JSON Lines, the same files for the same documents; delete others."""
+    """Write the corpus as JSON Lines and delete other corpus files; unchanged files stay."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [_corpus_row(document) for document in corpus]
     files = set()
-    for start in range(0, len(rows), ROWS_A_FILE):
-        file = folder / f"{start // ROWS_A_FILE:05}.jsonl"
-        content = ("\n".join(rows[start : start + ROWS_A_FILE]) + "\n").encode()
+    for start in range(0, len(rows), ROWS_PER_FILE):
+        file = folder / f"{start // ROWS_PER_FILE:05}.jsonl"
+        content = ("\n".join(rows[start : start + ROWS_PER_FILE]) + "\n").encode()
         if not file.exists() or file.read_bytes() != content:
             file.write_bytes(content)
         files.add(file)
@@ -256,7 +255,7 @@ def _write_corpus(corpus: Iterable[Document], folder: Path) -> None:
 
 
 def _corpus_row(document: Document) -> str:
-    """Readable JSON; escaped where a text has half of a surrogate pair."""
+    """A document as JSON; escaped as ASCII if its text has a lone surrogate."""
     values = {"_id": document.id, "title": document.title, "text": document.text}
     row = json.dumps(values, ensure_ascii=False)
     try:

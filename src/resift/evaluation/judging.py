@@ -1,7 +1,7 @@
 """Judging by hand: the item to judge next, and the effect of each key.
 
-An item is shown while it is neither judged nor passed over. So what comes next depends on the
-judgment file alone, and a later session continues where an earlier one stopped.
+An item is open until it is judged or skipped. The judgment file alone decides which items are
+open, so a new session continues where the last one stopped.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,18 +17,17 @@ GRADES = {
     "0-2": ("not relevant", "partly", "answers it"),
     "0-3": ("not relevant", "related", "partly answers it", "answers it"),
 }
-"""Scales, and the meanings of their grades, from 0."""
+"""Scales, with the meaning of each grade from 0."""
 
 BACK, SKIP, NEXT, QUIT = "b", "s", "n", "q"
-"""Keys; the interface handles the last."""
+"""Keys; the user interface handles `QUIT`."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgingItem:
-    """A candidate to judge. Numbers count from 1.
+    """A candidate to judge: `number` of `count` in its pool, query `query_number` of `queries`.
 
-    `number` of `count` in its query's pool, `query_number` of `queries`. `taken_back` is the grade
-    that was just undone. `problems` are those of the pool.
+    Numbers count from 1. `taken_back` is the grade that was just undone; `problems` are the pool's.
     """
 
     query_id: str
@@ -44,7 +43,7 @@ class JudgingItem:
 
 @dataclass(frozen=True, slots=True)
 class _Action:
-    """The effect of a key: one document judged, or some passed over; to be undone."""
+    """The effect of a key, to undo it: one document judged, or several skipped."""
 
     position: int
     query_id: str
@@ -53,10 +52,10 @@ class _Action:
 
 
 def query_order(query_ids: Iterable[str], judged: Iterable[str]) -> list[str]:
-    """From the last of the `judged` queries on; those before it come again at the end.
+    """Order queries from the last of the `judged` ones on; those before it follow at the end.
 
-    `judged` are queries with judgments, in the order of their first one. So judging continues
-    without a search for what was passed over in earlier queries, which comes later.
+    `judged` are queries with judgments, in the order of their first judgment. So a session starts
+    where the last one stopped, and skipped items of earlier queries come last.
     """
     order = list(query_ids)
     indices = {query_id: index for index, query_id in enumerate(order)}
@@ -71,7 +70,7 @@ class JudgingSession:
     def __init__(
         self, queries: Mapping[str, str], pools: MakePool, judgments: Judgments, scale: str = "0-2"
     ) -> None:
-        """At least one query; `scale` is one of `GRADES`."""
+        """Start a session with at least one query; `scale` is a key of `GRADES`."""
         if scale not in GRADES:
             raise InputError(f"grades={scale!r}: expected one of {', '.join(GRADES)}")
         self.grades = GRADES[scale]
@@ -81,7 +80,7 @@ class JudgingSession:
         self._judgments = judgments
         self._order = query_order(queries, judgments.started)
         self._position = 0
-        self._passed: set[tuple[str, str]] = set()
+        self._skipped: set[tuple[str, str]] = set()
         self._actions: list[_Action] = []
         self._taken_back: int | None = None
 
@@ -91,7 +90,7 @@ class JudgingSession:
         return self._judgments.added
 
     def current(self) -> JudgingItem | None:
-        """The next item, None when nothing is left. May make pools, and raises as they do."""
+        """The next item, or None at the end. May make pools, and raises their errors."""
         while self._position < len(self._order):
             query_id = self._order[self._position]
             pool = self._pools(query_id)
@@ -114,10 +113,9 @@ class JudgingSession:
     def press(self, key: str) -> None:
         """Apply a key: a grade, ``s`` skip, ``n`` next query, ``b`` back.
 
-        A grade is on disk when this returns. What is skipped stays unjudged, and the next session
-        shows it again. Back undoes the last key, if there is one, and its judgment. Raises
-        `InputError` for another key and where nothing is left, and what `Judgments.add` raises;
-        then nothing has changed.
+        A grade is on disk when this returns. A skipped item stays unjudged, and the next session
+        shows it again. Back undoes the last key and its judgment. Raises `InputError` for another
+        key and at the end, and the errors of `Judgments.add`; nothing has changed then.
         """
         if key == BACK:
             self._undo()
@@ -127,7 +125,7 @@ class JudgingSession:
         elif key == NEXT:
             query_id = self._required().query_id
             documents = self._pools(query_id).documents
-            doc_ids = tuple(each.id for each in documents if self._is_open(query_id, each.id))
+            doc_ids = tuple(doc.id for doc in documents if self._is_open(query_id, doc.id))
             self._record(query_id, doc_ids, is_judged=False)
         elif key.isascii() and key.isdecimal() and int(key) < len(self.grades):
             item = self._required()
@@ -145,21 +143,21 @@ class JudgingSession:
         if action.is_judged:
             taken_back = self._judgments.remove(action.query_id, action.doc_ids[0])
         self._actions.pop()
-        self._passed -= {(action.query_id, doc_id) for doc_id in action.doc_ids}
+        self._skipped -= {(action.query_id, doc_id) for doc_id in action.doc_ids}
         self._position = action.position
         self._taken_back = taken_back
 
     def _record(self, query_id: str, doc_ids: tuple[str, ...], *, is_judged: bool) -> None:
         self._actions.append(_Action(self._position, query_id, doc_ids, is_judged))
         if not is_judged:
-            self._passed |= {(query_id, doc_id) for doc_id in doc_ids}
+            self._skipped |= {(query_id, doc_id) for doc_id in doc_ids}
         self._taken_back = None
 
     def _is_open(self, query_id: str, doc_id: str) -> bool:
-        return (query_id, doc_id) not in self._passed and not self._judgments.has(query_id, doc_id)
+        return (query_id, doc_id) not in self._skipped and not self._judgments.has(query_id, doc_id)
 
     def _required(self) -> JudgingItem:
         item = self.current()
         if item is None:
-            raise InputError(f"nothing is left to judge: only {BACK} has an effect now")
+            raise InputError(f"nothing is left to judge; only {BACK} has an effect now")
         return item

@@ -1,4 +1,4 @@
-"""A file of judgments that grows: each change is on disk before it counts."""
+"""A file of judgments. Each judgment is on disk before the call returns."""
 
 import gzip
 import os
@@ -13,36 +13,38 @@ from resift.files import STDOUT, check_output, descriptor
 
 try:
     import fcntl
-except ImportError:  # Windows: two judges are then noticed by the file's size alone
+except ImportError:  # Windows, where only the file's size reveals a second session
     fcntl = None  # type: ignore[assignment]
 
 HEADING = "query-id\tcorpus-id\tscore\tresift\n"
-"""The first line of a new file. BEIR's readers ignore it; it marks the file as ours."""
+"""The first line of a new file. Marks it as written by resift; BEIR's readers ignore it."""
 
 KIND = "a file that resift judge wrote"
 
 
 class Judgments:
-    """Existing judgments, and a file of new ones that grows by a line a judgment.
+    """Existing judgments, and a file to which each new judgment is appended as a line.
 
-    Only the end of that file is ever written, so that a reader, and a session after a crash, finds
-    all earlier judgments. It is locked against other sessions.
+    Only the end of the file is changed, so that earlier judgments survive a crash. The file is
+    locked against other sessions.
     """
 
     def __init__(
         self, file: Path, published: Mapping[str, Mapping[str, float]] | None = None
     ) -> None:
-        """Read the file, if there is one; `published` are judgments of other files.
+        """Read the file if it exists; `published` are judgments of other files.
 
-        Raises `OutputError` for a file that is not ours, and `DatasetError` where it cannot be read
-        or another session has it open.
+        Raises `OutputError` for a file that resift did not write, and `DatasetError` if the file
+        cannot be read or another session uses it.
         """
         self.file = check_output(file, KIND, is_judgment_file)
         is_opened = str(file) == STDOUT or descriptor(file) is not None
         if is_opened or (self.file.exists() and not self.file.is_file()):
-            raise DatasetError(f"{file}: is not a file; judgments are read again, so name one")
+            raise DatasetError(
+                f"{file}: is not a file; expected one, since judgments are read again"
+            )
         self._descriptor: int | None = None
-        self._added: dict[tuple[str, str], tuple[int, int]] = {}  # grade, and where its line begins
+        self._added: dict[tuple[str, str], tuple[int, int]] = {}  # grade, start of its line
         self._end = 0
         with ExitStack() as on_error:
             on_error.callback(self.close)
@@ -51,27 +53,27 @@ class Judgments:
             written = read_qrels(self.file) if self._end else {}
             on_error.pop_all()
         self.started = tuple(written)
-        """Queries of the file, in the order of their first judgment."""
+        """Query ids of the file, in the order of their first judgment."""
         self.earlier: Mapping[str, Mapping[str, float]] = {
             query_id: {**written.get(query_id, {}), **(published or {}).get(query_id, {})}
             for query_id in dict.fromkeys([*(published or {}), *written])
         }
-        """Query ids to their documents' grades, as they were when this was opened."""
+        """Query ids to grades by document id, as of the start of the session."""
 
     @property
     def added(self) -> int:
-        """How many judgments were added since."""
+        """The number of judgments that this session added."""
         return len(self._added)
 
     def has(self, query_id: str, doc_id: str) -> bool:
-        """Whether this pair is judged, now or earlier."""
+        """Whether this pair is judged, in this session or earlier."""
         return doc_id in self.earlier.get(query_id, ()) or (query_id, doc_id) in self._added
 
     def add(self, query_id: str, doc_id: str, grade: int) -> None:
         """Judge a pair; it is on disk when this returns.
 
-        Raises `DatasetError`, and changes nothing, where the file cannot be written or another
-        program has changed it.
+        Raises `DatasetError`, and changes nothing, if the file cannot be written or another program
+        has changed it.
         """
         before = self._checked_end()
         line = f"{query_id}\t{doc_id}\t{grade}\n"
@@ -79,7 +81,7 @@ class Judgments:
         self._added[query_id, doc_id] = grade, before
 
     def remove(self, query_id: str, doc_id: str) -> int:
-        """Remove the judgment that was added last and return its grade; raises as `add` does."""
+        """Remove the last judgment and return its grade; raises the errors of `add`."""
         if not self._added or next(reversed(self._added)) != (query_id, doc_id):
             raise DatasetError(f"{doc_id} of query {query_id}: was not judged last")
         self._checked_end()
@@ -95,7 +97,7 @@ class Judgments:
             self._descriptor = None
 
     def _open(self, flags: int) -> int:
-        """The file's descriptor; opened and locked at the first call."""
+        """The file's descriptor. The first call opens and locks the file."""
         if self._descriptor is None:
             flags |= os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0)
             try:
@@ -120,13 +122,13 @@ class Judgments:
                 f"{self.file}: another session is judging into it; wait, or name another file by "
                 "--output"
             ) from error
-        except OSError:  # a file system without locks: `_checked_end` compares sizes
+        except OSError:  # no locks on this file system; `_checked_end` compares sizes
             return
 
     def _repair(self) -> None:
-        """End a last line without a line end, or remove it where a crash has cut it short.
+        """Complete a last line that lacks its line end, or remove it if a crash truncated it.
 
-        A gzipped file that is cut short cannot be read, which raises later.
+        A truncated gzip file raises an error when it is read.
         """
         if self.file.suffix == ".gz" or not self._end:
             return
@@ -141,14 +143,16 @@ class Judgments:
             self._cut(end_of_lines)
 
     def _checked_end(self) -> int:
-        """Where the file ends; raises where another program has changed that."""
+        """The file's size; raises `DatasetError` if another program has changed it."""
         descriptor = self._open(os.O_CREAT | os.O_EXCL)
         try:
-            now = os.fstat(descriptor)
-            is_same = os.path.samestat(now, os.stat(self.file)) and now.st_size == self._end
+            status = os.fstat(descriptor)
+            is_changed = (
+                not os.path.samestat(status, os.stat(self.file)) or status.st_size != self._end
+            )
         except OSError:
-            is_same = False
-        if not is_same:
+            is_changed = True
+        if is_changed:
             raise self._changed()
         return self._end
 
@@ -177,7 +181,7 @@ class Judgments:
 
     def _changed(self) -> DatasetError:
         return DatasetError(
-            f"{self.file}: another program has changed it meanwhile; start again to continue"
+            f"{self.file}: another program has changed it; repeat the command to continue"
         )
 
     def _unwritten(self, error: OSError) -> DatasetError:
@@ -185,13 +189,12 @@ class Judgments:
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    """Write all of it, to the disk."""
-    left = data
-    while left:
-        left = left[os.write(descriptor, left) :]
+    """Write all bytes through to the disk."""
+    while data:
+        data = data[os.write(descriptor, data) :]
     os.fsync(descriptor)
 
 
 def is_judgment_file(head: bytes) -> bool:
-    """Whether a file that begins like this was written by `Judgments`, gzipped or not."""
+    """Whether these first bytes are those of a file of `Judgments`, gzipped or not."""
     return unpacked_head(head).startswith(HEADING.encode())

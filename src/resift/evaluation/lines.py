@@ -1,29 +1,19 @@
-"""Lines of text files: plain or gzipped, UTF-8 or UTF-16, any line ends; fields and JSON objects.
+"""The contents of lines: fields, numbers and JSON objects; and counts of lines that are skipped."""
 
-What cannot be opened or unpacked raises `DatasetError`. So does a line that is not text, with its
-number, so that a reader may skip that line alone.
-"""
-
-import codecs
 import csv
-import gzip
-import io
 import json
 import re
-import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from resift.errors import DatasetError
 from resift.files import HEAD_BYTES
-from resift.files import STDOUT as STDIN
-from resift.inputs import chunks, lines, open_input
+from resift.inputs import GZIP_MARK, decode_line, read_lines
 
 BLANKS = " \t\r\n\v\f"
-"""What separates fields. Not a no-break space, which may be part of an id."""
+"""Separators of fields. A no-break space is not among them: it may be part of an id."""
 
 HEADINGS = frozenset(
     "query query_id query-id queryid qid q_id topic topic_id topic-id id _id".split()
@@ -31,50 +21,12 @@ HEADINGS = frozenset(
 """Names of the first column in a heading."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_GZIP_MARK = b"\x1f\x8b"
-
-
-def read_lines(file: Path) -> Iterator[tuple[int, bytes]]:
-    """Each line's number, from 1, and its bytes in UTF-8 without the line end.
-
-    Raises `DatasetError` where there is no file, it cannot be unpacked, or a line never ends.
-    """
-    number = 0
-    try:
-        with ExitStack() as opened:
-            for number, line in enumerate(lines(file, _open(file, opened)), 1):
-                yield number, line.removeprefix(codecs.BOM_UTF8)
-    except FileNotFoundError as error:
-        raise DatasetError(f"{file}: no such file") from error
-    except (OSError, EOFError, zlib.error, UnicodeError) as error:
-        where = "" if isinstance(error, OSError) and not number else f" as text after line {number}"
-        reason = getattr(error, "strerror", None) or error
-        raise DatasetError(f"{file}: cannot be read{where} ({reason})") from error
-    except ValueError as error:  # a NUL in the name
-        raise DatasetError(f"{str(file)!r}: not a valid file name") from error
-
-
-def text_lines(file: Path) -> Iterator[tuple[int, str]]:
-    """As `read_lines`, decoded; raises `DatasetError` for a line that is not text."""
-    for number, line in read_lines(file):
-        yield number, _decoded(file, number, line)
-
-
-def _decoded(file: Path, number: int, line: bytes) -> str:
-    try:
-        text = line.decode()
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{file}:{number}: is not UTF-8 text; save the file as UTF-8") from error
-    if "\0" in text:
-        raise DatasetError(f"{file}:{number}: has NUL bytes in it; expected text in UTF-8")
-    return text
 
 
 def fields(line: str, expected: Sequence[int]) -> list[str]:
-    """Fields separated by tabs, blanks or commas, whichever gives an `expected` number of them.
+    """Split a line at tabs, blanks or commas, whichever gives an `expected` number of fields.
 
-    Only tabs and commas allow blanks within fields; those around a field are removed.
+    Between tabs or commas, a field may contain blanks. Blanks around a field are removed.
     """
     line = line.strip(BLANKS)
     by_tab = [field.strip(BLANKS) for field in line.split("\t")]
@@ -95,7 +47,7 @@ def _fits(parts: Sequence[str], expected: Sequence[int]) -> bool:
 
 
 def _comma_fields(line: str) -> list[str]:
-    """Fields between commas, which may be quoted; empty where the line is not CSV."""
+    """Fields between commas, which may be quoted; an empty list if the line is not CSV."""
     try:
         return [field.strip(BLANKS) for field in next(csv.reader([line]), [])]
     except csv.Error:  # a field beyond the CSV module's limit
@@ -111,21 +63,21 @@ def parse_number(field: str) -> float | None:
 
 
 def is_comment(line: str) -> bool:
-    """Whether a line that could not be parsed is a comment, or blank."""
+    """Whether a line that could not be parsed is a comment or blank."""
     return line.startswith("#") or not line.strip(BLANKS)
 
 
 def json_objects(
     file: Path, expected: str, skipped: "SkippedLines | None" = None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a JSON Lines file, with their line numbers.
+    """Yield the line number and the object of each line of a JSON Lines file.
 
-    A line that holds none is counted in `skipped`, or raises `DatasetError` without it; `expected`
-    is part of the message.
+    A line without an object is counted in `skipped`; if that is None, it raises `DatasetError`.
+    `expected` is part of the message.
     """
     for number, line in read_lines(file):
         try:
-            text = _decoded(file, number, line)
+            text = decode_line(file, number, line)
             if is_comment(text):
                 continue
             row = json.loads(text)
@@ -152,7 +104,7 @@ def json_id(row: Mapping[str, Any]) -> str:
 
 
 class SkippedLines:
-    """Counts the lines of a file that were skipped; an error where they are the majority."""
+    """Counts the skipped lines of a file. Raises an error if most lines are skipped."""
 
     def __init__(self, file: Path, kind: str) -> None:
         self._file, self._kind = file, kind
@@ -164,7 +116,10 @@ class SkippedLines:
         self._count += 1
 
     def notes(self, read: int) -> tuple[str, ...]:
-        """A sentence about them, if any; `DatasetError` where they outnumber the `read` lines."""
+        """A sentence about the skipped lines, or nothing if there are none.
+
+        Raises `DatasetError` if they outnumber the lines that were `read`.
+        """
         if self._first is None:
             return ()
         number, reason = self._first
@@ -180,31 +135,10 @@ class SkippedLines:
 
 
 def unpacked_head(head: bytes) -> bytes:
-    """The beginning of a file's content, given the file's first bytes; empty for broken gzip."""
-    if not head.startswith(_GZIP_MARK):
+    """Unpack the first bytes of a file if they are gzip; empty for broken gzip."""
+    if not head.startswith(GZIP_MARK):
         return head
     try:
         return zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
     except zlib.error:
         return b""
-
-
-def _open(file: Path, opened: ExitStack) -> Iterator[bytes]:
-    """The bytes of a file, unpacked where it is gzipped; UTF-16 as UTF-8."""
-    if file.is_dir():
-        raise DatasetError(f"{file}: is a folder, expected a file")
-    raw = _stdin() if str(file) == STDIN else opened.enter_context(open_input(file))
-    stream: io.BufferedReader | gzip.GzipFile = raw
-    if raw.peek(2)[:2] == _GZIP_MARK:
-        stream = opened.enter_context(gzip.open(raw, "rb"))
-    elif file.suffix == ".gz" and raw.peek(1):
-        raise DatasetError(f"{file}: ends in .gz and is not gzipped; rename it, or gzip it")
-    if stream.peek(2)[:2] in _UTF16_MARKS:
-        return (text.encode() for text in codecs.iterdecode(chunks(stream), "utf-16"))
-    return chunks(stream)
-
-
-def _stdin() -> io.BufferedReader:
-    if sys.stdin is None:  # closed by the parent process
-        raise DatasetError("-: stdin is closed; name a file")
-    return cast(io.BufferedReader, sys.stdin.buffer)

@@ -20,7 +20,7 @@ QueryValues = Mapping[str, float]
 
 
 def measure_names(depths: Sequence[int], relevant: int) -> list[str]:
-    """The measures of an evaluation; documents of grade `relevant` and more are relevant."""
+    """The measures of an evaluation; `relevant` is the lowest grade that counts as relevant."""
     grade = f"(rel={relevant})" if relevant != 1 else ""
     recall = [f"R{grade}@{depth}" for depth in depths]
     binary = [f"RR{grade}@10", f"P{grade}@10", f"P{grade}@1", f"Success{grade}@10"]
@@ -33,15 +33,14 @@ class Evaluator:
     nDCG: Järvelin and Kekäläinen 2002, https://doi.org/10.1145/582415.582418, with linear gains;
     RR, P, R and Success as in trec_eval; Judged@k is the judged share of the first k.
 
-    A grade may be a fraction (1.5). nDCG uses it as the gain; it is computed here, since
-    ir_measures takes whole grades only. The other measures round it down and compare it with their
-    least relevant grade. A grade below 0 counts as 0.
+    Grades may be fractions (1.5). nDCG uses them as gains, and is computed here, since ir_measures
+    accepts only whole grades. The other measures round them down. A grade below 0 counts as 0.
     """
 
     def __init__(self, qrels: Qrels, measures: Iterable[str]) -> None:
         ir_measures = require("ir_measures", "eval")
         self._qrels, self._names = qrels, list(measures)
-        # trec_eval counts grades in a list: grades below -1 alone make it write out of bounds.
+        # trec_eval counts grades in an array, and writes out of bounds for grades below -1.
         whole = [
             ir_measures.Qrel(query_id, doc_id, max(math.floor(grade), 0))
             for query_id, grades in qrels.items()
@@ -51,7 +50,7 @@ class Evaluator:
         self._evaluator: Any = ir_measures.evaluator(others, whole) if others else None
 
     def per_query(self, run: Scores) -> dict[str, dict[str, float]]:
-        """Measure → query → value; a judged query that the run lacks counts as 0."""
+        """Measure → query → value; a judged query that is not in the run counts as 0."""
         values = {name: dict.fromkeys(self._qrels, 0.0) for name in self._names}
         ranked = {query_id: _ranked(scores) for query_id, scores in run.items() if scores}
         for metric in self._evaluator.iter_calc(ranked) if ranked and self._evaluator else ():
@@ -66,7 +65,7 @@ class Evaluator:
 
 
 def ndcg(ranked: Iterable[str], grades: Mapping[str, float]) -> float:
-    """nDCG@10 of documents, best first; 0 where no grade is above 0."""
+    """nDCG@10 of documents, best first; 0 if no grade is above 0."""
     ideal = _discounted(sorted(grades.values(), reverse=True))
     return _discounted(grades.get(doc_id, 0) for doc_id in ranked) / ideal if ideal else 0.0
 
@@ -77,16 +76,16 @@ def _discounted(gains: Iterable[float]) -> float:
 
 
 def _ranked(scores: Mapping[str, float]) -> dict[str, float]:
-    """trec_eval's order as scores without ties, which not every provider breaks as it does.
+    """Scores without ties in trec_eval's order, because providers break ties differently.
 
-    trec_eval keeps scores in single precision, and orders what is equal there by id, descending.
+    trec_eval compares scores in single precision, and breaks ties by id, descending.
     """
     single = dict(zip(scores, array("f", scores.values()), strict=True))
     return scores_by_rank(sorted(single, key=lambda doc_id: (single[doc_id], doc_id), reverse=True))
 
 
 def mean(values: QueryValues) -> float:
-    """The mean over queries; 0 without any."""
+    """The mean over queries; 0 if there are none."""
     return sum(values.values()) / len(values) if values else 0.0
 
 
@@ -96,5 +95,5 @@ def means(per_query: Mapping[str, QueryValues]) -> dict[str, float]:
 
 
 def scores_by_rank(doc_ids: Sequence[str]) -> dict[str, float]:
-    """Scores that fall from each document to the next."""
+    """Decreasing scores for documents, best first."""
     return {doc_id: float(-rank) for rank, doc_id in enumerate(doc_ids)}

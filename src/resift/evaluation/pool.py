@@ -1,9 +1,10 @@
 """Pools: the documents to judge for a query, collected from several systems.
 
-Judging the results of one system alone would favour it: what only others find would count as not
-relevant. (K. Sparck Jones, C. J. van Rijsbergen: Report on the need for and provision of an "ideal"
-information retrieval test collection, 1975; E. M. Voorhees: The philosophy of information retrieval
-evaluation, CLEF 2001.) The order of a pool does not depend on the systems' ranks.
+Judging only the results of one system would favour it: documents that only other systems retrieve
+would count as not relevant (K. Sparck Jones, C. J. van Rijsbergen: Report on the need for and
+provision of an "ideal" information retrieval test collection, 1975; E. M. Voorhees: The philosophy
+of information retrieval evaluation, CLEF 2001). The order of a pool does not depend on the systems'
+ranks.
 """
 
 import hashlib
@@ -24,15 +25,15 @@ from resift.search.options import MODES
 from resift.types import Document, Hit
 
 DEPTH = 100  # passages that are reranked
-PASSAGES_A_DOCUMENT = 4  # retrieved for each document wanted: most have fewer among the best
+PASSAGES_PER_DOCUMENT = 4  # retrieved for each document of the pool, to get enough documents
 ELLIPSIS = "\n\n[…]\n\n"  # between two passages of a document
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The documents to judge for a query, and problems, such as documents left out.
+    """The documents to judge for a query, and problems, such as documents that are left out.
 
-    The text of a document that was found as passages joins the best passage of each system.
+    For an index, a document's text consists of the best passage of each system.
     """
 
     documents: tuple[Document, ...]
@@ -40,14 +41,14 @@ class Pool:
 
 
 MakePool = Callable[[str], Pool]
-"""The pool of a query id; the same at each call."""
+"""Query id → its pool, the same at each call."""
 
 
 def pool(query_id: str, rankings: Iterable[Iterable[Document]], size: int) -> Pool:
-    """The first `size` documents of each ranking, in an order by hash.
+    """Pool the first `size` documents of each ranking, ordered by a hash.
 
-    Passages of one document have its id, and ``start`` in their metadata; the first one of a
-    ranking stands for it (MaxP).
+    Passages have the id of their document, and ``start`` in their metadata; a document ranks at its
+    first passage (MaxP).
     """
     passages: dict[str, dict[int, Document]] = {}
     for ranking in rankings:
@@ -60,19 +61,21 @@ def pool(query_id: str, rankings: Iterable[Iterable[Document]], size: int) -> Po
     )
     return Pool(
         tuple(_joined(passages[doc_id]) for doc_id in doc_ids),
-        tuple(f"{doc_id} is left out: no judgment file can hold that id" for doc_id in invalid),
+        tuple(
+            f"{doc_id} is left out: a judgment file cannot contain this id" for doc_id in invalid
+        ),
     )
 
 
 def pools_of_index(index: Index, queries: Mapping[str, str], size: int) -> MakePool:
-    """Pools from each mode of an index, and from its reranker."""
+    """Pools of each mode of an index and of reranked search."""
     _check_size(size)
 
     def make(query_id: str) -> Pool:
         problems: list[str] = []
         rankings = list(_rankings(index, queries[query_id], size, problems))
-        made = pool(query_id, rankings, size)
-        return replace(made, problems=made.problems + tuple(problems))
+        documents = pool(query_id, rankings, size)
+        return replace(documents, problems=documents.problems + tuple(problems))
 
     return make
 
@@ -80,9 +83,9 @@ def pools_of_index(index: Index, queries: Mapping[str, str], size: int) -> MakeP
 def pools_of_runs(
     collection: Collection, queries: Mapping[str, str], runs: Mapping[Path, Run], size: int
 ) -> MakePool:
-    """Pools from TREC runs over a collection; a run may lack queries.
+    """Pools of TREC runs over a collection; a run may lack queries.
 
-    Raises `DatasetError` where a run has queries or documents that the collection lacks.
+    Raises `DatasetError` if a run has queries or documents that the collection lacks.
     """
     _check_size(size)
     needed = {
@@ -105,7 +108,7 @@ def pools_of_runs(
 
 
 class PrefetchedPools:
-    """Pools by query id; the next one in order is made in the background. A context manager."""
+    """Pools by query id; the next pool in order is made in the background. A context manager."""
 
     def __init__(self, make: MakePool, order: Sequence[str]) -> None:
         self._make = make
@@ -114,7 +117,7 @@ class PrefetchedPools:
         self._worker = ThreadPoolExecutor(1, "resift-pool")
 
     def __call__(self, query_id: str) -> Pool:
-        """The pool of a query; one that failed is made again at the next call."""
+        """The pool of a query; a failed pool is made again at the next call."""
         future = self._submit(query_id)
         if query_id in self._next:
             self._submit(self._next[query_id])
@@ -137,7 +140,7 @@ class PrefetchedPools:
 
 
 def _first_passages(ranking: Iterable[Document]) -> Iterator[Document]:
-    """The first passage of each document."""
+    """Yield the first passage of each document."""
     seen: set[str] = set()
     for document in ranking:
         if document.id not in seen:
@@ -146,22 +149,22 @@ def _first_passages(ranking: Iterable[Document]) -> Iterator[Document]:
 
 
 def _joined(passages: Mapping[int, Document]) -> Document:
-    """One document from its passages by their starts."""
+    """Join a document's passages, by start."""
     texts = [passages[start].text for start in sorted(passages)]
     return replace(next(iter(passages.values())), text=ELLIPSIS.join(texts))
 
 
 def _rankings(index: Index, query: str, size: int, problems: list[str]) -> Iterator[list[Document]]:
-    depth = max(DEPTH, PASSAGES_A_DOCUMENT * size)
+    depth = max(DEPTH, PASSAGES_PER_DOCUMENT * size)
     for mode in MODES:
         yield [_document(hit) for hit in index.search(query, depth, depth, mode, rerank=False)]
     try:
-        reranked = index.search(query, PASSAGES_A_DOCUMENT * size, depth)
+        reranked = index.search(query, PASSAGES_PER_DOCUMENT * size, depth)
     except QueryError as error:
         problems.append(f"not reranked: {error}")
         return
     if reranked.receipt.partial:
-        problems.append(f"not everything was reranked: {reranked.receipt.reason}")
+        problems.append(f"reranking is incomplete: {reranked.receipt.reason}")
     yield [_document(hit) for hit in reranked]
 
 

@@ -1,4 +1,4 @@
-"""Queries: a BEIR folder, JSON Lines, TREC topics, or a query a line."""
+"""Read queries from a BEIR folder, JSON Lines, TREC topics, or lines of text."""
 
 import hashlib
 import html
@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from resift.errors import DatasetError
-from resift.evaluation.lines import BLANKS, HEADINGS, json_id, json_objects, text_lines
+from resift.evaluation.lines import BLANKS, HEADINGS, json_id, json_objects
+from resift.inputs import text_lines
 
 _JSON_LINES = (".jsonl", ".jsonl.gz")
 ROW_FORM = "expected a JSON object with _id and text"
@@ -37,12 +38,12 @@ _TAG_LINE = re.compile(r"<[?!]?[a-z-][^<>]*>", re.IGNORECASE)
 
 
 def read_queries(path: Path) -> dict[str, str]:
-    """Query ids to their texts, in the file's order.
+    """Read query ids and texts, in the file's order.
 
-    `path` is a BEIR folder, a ``.jsonl`` file of ``{"_id": …, "text": …}`` lines, TREC topics in
-    SGML or XML, a file with an id, a tab and a query a line, or a text file with a query a line;
-    the queries of the last get an id by `line_id`. A query may be empty. Raises `DatasetError` for
-    a file without queries and for an id that no judgment file can hold.
+    `path` is a BEIR folder, a ``.jsonl`` file with ``{"_id": …, "text": …}`` lines, TREC topics in
+    SGML or XML, a file with an id, a tab and a query per line, or a text file with a query per
+    line, whose ids come from `line_id`. A query may be empty. Raises `DatasetError` for a file
+    without queries, and for an id that a judgment file cannot contain.
     """
     if os.path.isdir(path):
         queries = read_json_queries(find_file(path, "queries.jsonl"))
@@ -51,22 +52,24 @@ def read_queries(path: Path) -> dict[str, str]:
     else:
         queries = _read_text(path)
     if not queries:
-        raise DatasetError(f"{path}: no queries in it; expected a BEIR folder or one query a line")
+        raise DatasetError(
+            f"{path}: contains no queries; expected a BEIR folder or a query per line"
+        )
     for query_id, text in queries.items():
         if not _is_unicode(text):
             raise DatasetError(f"{path}: query {query_id!r} has half a character; correct its text")
         if not is_storable(query_id):
             raise DatasetError(
-                f"{path}: query id {query_id!r}: expected no tabs and line ends, and no blanks "
-                "around it"
+                f"{path}: query id {query_id!r}: expected no tabs or line ends, and no "
+                "blanks around it"
             )
     return queries
 
 
 def read_json_queries(file: Path) -> dict[str, str]:
-    """The queries of a JSON Lines file; a null text is an empty one.
+    """Read the queries of a JSON Lines file; a null text is empty.
 
-    Raises `DatasetError` for a line that is no query, and for two queries with one id.
+    Raises `DatasetError` for an invalid line, and for two queries with one id.
     """
     queries: dict[str, str] = {}
     for number, row in json_objects(file, ROW_FORM):
@@ -81,15 +84,15 @@ def read_json_queries(file: Path) -> dict[str, str]:
 
 
 def find_file(folder: Path, name: str) -> Path:
-    """A file of a BEIR folder, plain or gzipped; raises `DatasetError` where it is missing."""
+    """Find a file of a BEIR folder, plain or gzipped; raises `DatasetError` if it is missing."""
     for file in (folder / name, folder / f"{name}.gz"):
         if os.path.isfile(file):
             return file
-    raise DatasetError(f"{folder}: no {name} or {name}.gz in it; expected a BEIR collection")
+    raise DatasetError(f"{folder}: contains no {name} or {name}.gz; expected a BEIR collection")
 
 
 def line_id(text: str) -> str:
-    """The id of a query without one: a hash of its words, so that other lines may change."""
+    """Make an id of a hash of a query's words, so that it does not depend on other lines."""
     words = " ".join(text.split())
     return f"q-{hashlib.sha256(words.encode()).hexdigest()[:12]}"
 
@@ -102,7 +105,7 @@ def is_storable(name: str) -> bool:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether it can be encoded: JSON can hold half of a surrogate pair."""
+    """Whether a text can be encoded; JSON may contain lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -113,13 +116,12 @@ def _is_unicode(text: str) -> bool:
 def _add(queries: dict[str, str], query_id: str, text: str, where: str) -> None:
     if queries.setdefault(query_id, text) != text:
         raise DatasetError(
-            f"{where}: query {query_id} is there already, with another text; give each "
-            "an id of its own"
+            f"{where}: query {query_id} occurs above with another text; expected different ids"
         )
 
 
 def _read_text(file: Path) -> dict[str, str]:
-    """TREC topics or lines; lines that begin with ``# `` are comments."""
+    """Read TREC topics or lines; lines that begin with ``# `` are comments."""
     lines = list(text_lines(file))
     text = "\n".join("" if line.startswith("# ") else line for _, line in lines)
     if _is_tagged(text):
@@ -135,14 +137,14 @@ def _read_text(file: Path) -> dict[str, str]:
 
 
 def _read_query_lines(file: Path, lines: Sequence[tuple[int, str]]) -> dict[str, str]:
-    """An id, a tab and a query a line where most lines have these, else a query a line.
+    """Read an id, a tab and a query per line if most lines have them, else a query per line.
 
-    Raises `DatasetError` where some of the lines have no id, and for other formats.
+    Raises `DatasetError` if only some lines lack an id, and for other formats.
     """
     if lines and lines[0][1].startswith(("{", "[")):
         raise DatasetError(
             f"{file}:{lines[0][0]}: neither topics nor plain queries; expected  id<TAB>query  or a "
-            "query a line (a name that ends in .jsonl for JSON Lines)"
+            "query per line (JSON Lines need a name that ends in .jsonl)"
         )
     pairs = [_id_and_query(line) for _, line in lines]
     if sum(pair is not None for pair in pairs) * 2 <= len(pairs):
@@ -161,7 +163,7 @@ def _read_query_lines(file: Path, lines: Sequence[tuple[int, str]]) -> dict[str,
 
 
 def _id_and_query(line: str) -> tuple[str, str] | None:
-    """None where there is no tab, or the id would have blanks in it."""
+    """Split a line at its tab; None without a tab, or if the id has blanks in it."""
     name, tab, text = line.partition("\t")
     if not tab or any(blank in name.strip(BLANKS) for blank in BLANKS):
         return None
@@ -169,7 +171,7 @@ def _id_and_query(line: str) -> tuple[str, str] | None:
 
 
 def _is_tagged(text: str) -> bool:
-    """Whether a text begins with a tag and has topics, or begins with a line of tags alone."""
+    """Whether a text begins with a tag and has topics, or begins with a line of a single tag."""
     first = text.lstrip().split("\n", 1)[0].strip()
     if first.startswith("<?xml") or _TAG_LINE.fullmatch(first):
         return True
@@ -177,14 +179,14 @@ def _is_tagged(text: str) -> bool:
 
 
 def _read_topics(file: Path, text: str) -> dict[str, str]:
-    """TREC topics in SGML or XML: ids to queries, in the file's order.
+    """Read ids and queries of TREC topics in SGML or XML, in the file's order.
 
-    Found by regular expressions: most of these files are not well-formed XML (fields have no end
-    tags, ``&`` is not escaped), and so no entity is ever expanded.
+    Topics are parsed by regular expressions, because most such files are not well-formed XML
+    (fields have no end tags, ``&`` is not escaped). This also means that entities are not expanded.
 
-    The query of a topic is the first of `_QUERY_FIELDS` that it has, or else all of its text.
-    Labels (``Number:``, ``Topic:``) and tags within a field are removed. Raises `DatasetError` for
-    a file without topics, a topic without an id or an end, and two topics with one id.
+    The query of a topic is its first field of `_QUERY_FIELDS`, or else its whole text. Labels
+    (``Number:``, ``Topic:``) and tags inside a field are removed. Raises `DatasetError` for a file
+    without topics, a topic without an id or an end tag, and two topics with one id.
     """
     text = _CDATA.sub(lambda match: html.escape(match[1]), text)
     text = _COMMENT.sub(lambda match: "\n" * match[0].count("\n"), text)
@@ -198,7 +200,7 @@ def _read_topics(file: Path, text: str) -> dict[str, str]:
             raise DatasetError(f"{file}:{number}: this topic has no id; {_TOPIC_FORM}")
         if query_id in queries:
             raise DatasetError(
-                f"{file}:{number}: topic {query_id} is there already; give each an id of its own"
+                f"{file}:{number}: topic {query_id} occurs above; expected different ids"
             )
         texts = [words for field, words in fields.items() if field not in _ID_FIELDS]
         queries[query_id] = _first_text(fields, _QUERY_FIELDS) or " ".join(
@@ -210,7 +212,7 @@ def _read_topics(file: Path, text: str) -> dict[str, str]:
 
 
 def _topics(file: Path, text: str) -> Iterator[tuple[int, dict[str, str], str]]:
-    """The line number, attributes and content of each topic."""
+    """Yield the line number, attributes and content of each topic."""
     starts = list(_TOPIC.finditer(text))
     ends = [*(match.start() for match in starts[1:]), len(text)]
     number, counted = 1, 0
@@ -221,7 +223,7 @@ def _topics(file: Path, text: str) -> Iterator[tuple[int, dict[str, str], str]]:
         close = re.search(rf"</{match[1]}\s*>", body, re.IGNORECASE)
         if close is None:
             raise DatasetError(
-                f"{file}:{number}: this topic does not end; is the file whole? {_TOPIC_FORM}"
+                f"{file}:{number}: this topic has no end tag; is the file complete? {_TOPIC_FORM}"
             )
         attributes = {
             name.lower(): html.unescape(double or single).strip()
@@ -231,9 +233,7 @@ def _topics(file: Path, text: str) -> Iterator[tuple[int, dict[str, str], str]]:
 
 
 def _topic_fields(body: str) -> dict[str, str]:
-    """Fields by name, the first of a name that has a text; a field ends at its end tag or the
-    next tag.
-    """
+    """Fields by name. A field ends at its end tag or the next tag; the first with a text counts."""
     fields: dict[str, str] = {}
     body = _LINE_BREAK.sub(" ", _STYLE.sub("", body))
     position = 0
@@ -251,7 +251,7 @@ def _first_text(fields: Mapping[str, str], names: Sequence[str]) -> str:
 
 
 def _words(text: str) -> str:
-    """Text without tags and without a label before it, on one line."""
+    """Remove tags, and a label before the text; returns one line."""
     plain = " ".join(html.unescape(_TAG.sub(" ", text)).split())
     label = _LABEL.match(plain)
     return plain[label.end() :].strip() if label else plain

@@ -1,4 +1,4 @@
-"""Rerank a run: a collection and a TREC run in, a TREC run out."""
+"""Rerank a TREC run over a collection into a new run."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence, Set
@@ -16,9 +16,9 @@ from resift.types import Document, Hit, Ranking
 
 @dataclass(frozen=True, slots=True)
 class RerankJob:
-    """A run checked against its collection, with every text that is needed.
+    """A run that was checked against its collection, with the texts of queries and documents.
 
-    `notes` say what is missing, a sentence each.
+    `notes` are sentences about missing queries and documents.
     """
 
     queries: dict[str, str]
@@ -32,7 +32,7 @@ class RerankJob:
 class RerankRunOptions:
     """Arguments of `Reranker.rank` for each query of a run.
 
-    `top_n` documents of a query are written, None for all, which prevents pruning. Raises
+    `top_n` documents per query are written; None writes all, which prevents pruning. Raises
     `InputError` for an invalid `top_n` or `budget_ms`.
     """
 
@@ -49,8 +49,8 @@ class RerankRunOptions:
 def prepare(collection: Collection, run: Run, depth: int, name: str) -> RerankJob:
     """Read the queries and documents of a run.
 
-    Those that the collection lacks keep their order below what can be read, and are noted. Raises
-    `DatasetError` where these are most of them, and for ids that no run can hold.
+    Queries and documents that the collection lacks keep their order below the others; a note counts
+    them. Raises `DatasetError` if most are missing, and for ids that a run cannot contain.
     """
     if depth < 1:
         raise DatasetError(f"depth={depth}: expected a whole number from 1")
@@ -75,10 +75,10 @@ def rerank_run(
     options: RerankRunOptions,
     advance: Callable[[str, Ranking | QueryError], None],
 ) -> Iterator[str]:
-    """Lines of the reranked run; `advance` gets each query's id and result.
+    """Yield the lines of the reranked run; `advance` gets each query's id and result.
 
-    Entries beyond the depth, or that a query's budget left no time for, keep their order below the
-    rest. So do all entries of a query that the model cannot read or that the collection lacks.
+    Entries that were not reranked, because of the depth or the time budget, follow in their old
+    order. A query that the model cannot read, or that the collection lacks, keeps its order.
     """
     for query_id, entries in job.run.items():
         result = _rerank(job, query_id, entries, reranker, options)
@@ -113,7 +113,7 @@ def _rerank(
 
 
 def _scored(hits: Sequence[Hit], tail: Sequence[str]) -> list[tuple[str, float]]:
-    """Fused logits; documents without one follow at steps of 1 below the least."""
+    """Fused logits; documents without a logit follow at steps of 1 below the lowest."""
     scores = {
         hit.id: hit.logit + hit.fusion + hit.feedback for hit in hits if hit.logit is not None
     }
@@ -125,13 +125,13 @@ def _scored(hits: Sequence[Hit], tail: Sequence[str]) -> list[tuple[str, float]]
 
 
 def _missing(ids: Set[str], total: int, kind: str, run: str, folder: Path) -> list[str]:
-    """A note about ids that a collection lacks; `DatasetError` where it lacks most."""
+    """A note about ids that a collection lacks; raises `DatasetError` if it lacks most."""
     if not ids:
         return []
     note = f"{run}: {len(ids)} of {total} {kind} are not in {folder}, the first is {min(ids):.80}"
     if 2 * len(ids) > total:
         raise DatasetError(f"{note}; is the run of this collection?")
-    return [f"{note}: they keep their order below what can be read"]
+    return [f"{note}: they keep their order below the others"]
 
 
 def _check_ids(run: Run, name: str) -> None:
@@ -141,5 +141,5 @@ def _check_ids(run: Run, name: str) -> None:
         for value in ids:
             if len(value.encode().split()) != 1:
                 raise DatasetError(
-                    f"{name}: {kind} id {value!r} has blanks, which a TREC run cannot hold"
+                    f"{name}: {kind} id {value!r} has blanks, which a TREC run cannot contain"
                 )

@@ -1,4 +1,4 @@
-"""The result of an evaluation: plain data, the same for the terminal, JSON and HTML."""
+"""The result of an evaluation: plain data for the terminal, JSON and HTML."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from resift.search.options import Mode
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds a query, over the `queries` that were timed."""
+    """Milliseconds per query, over `queries` timed queries."""
 
     p50: float
     p95: float
@@ -19,7 +19,7 @@ class Latency:
 
     @classmethod
     def of(cls, ms: Sequence[float]) -> Self | None:
-        """Median and 95th percentile (nearest rank); None where nothing was timed."""
+        """Median and 95th percentile (nearest rank); None if nothing was timed."""
         if not ms:
             return None
         ordered = sorted(ms)
@@ -29,7 +29,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One depth: measures by name, and the mean cost of a query."""
+    """One depth: measures by name, and the mean cost per query."""
 
     depth: int
     measures: Mapping[str, float]
@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class MovedDocument:
-    """A document of the first ten before or after; ranks count from 1. `grade` None: not judged."""
+    """A document in the first ten before or after; ranks count from 1. Unjudged: `grade` None."""
 
     doc_id: str
     title: str
@@ -62,12 +62,12 @@ class QueryChange:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """The settings to use, chosen on the queries that they are measured on.
+    """Advised settings, chosen on the same queries that they are measured on.
 
     `depth` 0 means: do not rerank. `fusion_weight` None is the model's own weight. `quality` is the
-    primary measure with these settings, `gain_share` the share of the greatest gain that this depth
-    reaches, and `time_share` the share of the greatest depth's milliseconds that it takes. `p` is
-    corrected for all that was tried; None where nothing is advised.
+    primary measure with these settings. `gain_share` and `time_share` are shares of the greatest
+    gain and of the greatest depth's time. `p` is corrected for all tried settings; None without
+    advice.
     """
 
     reason: str
@@ -82,12 +82,12 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class SystemResult:
-    """One reranker with its options, against the first stage.
+    """A reranker with its options, compared with the first stage.
 
-    `compared` has every measure at the greatest depth, `weights` the primary one by fusion weight
-    at the advised depth, `changes` every judged query, worst first. `against` compares with the
-    first system of the evaluation. `replaced` is how many of a query's first ten documents are new,
-    on average. Fields that need judgments are empty where there are none.
+    `compared` has every measure at the greatest depth, `weights` the primary measure by fusion
+    weight at the advised depth, `changes` every judged query, worst first. `against` compares with
+    the first system of the evaluation. `replaced` is the average number of new documents among a
+    query's first ten. Without judgments, fields that need them are empty.
     """
 
     label: str
@@ -103,20 +103,20 @@ class SystemResult:
     verdict: str
 
     def hurt(self) -> list[QueryChange]:
-        """Worst first."""
+        """Queries with a lower value, worst first."""
         return [change for change in self.changes if change.after < change.before]
 
     def helped(self) -> list[QueryChange]:
-        """Best first."""
+        """Queries with a higher value, best first."""
         return [change for change in reversed(self.changes) if change.after > change.before]
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way to search an index, in an ablation.
+    """One configuration of an ablation.
 
-    `reranking` is none, alone (by the model only) or fused (with the first stage's scores).
-    `latency` and `requests`, to the object store, are of a whole search; `compared` tests the
+    `reranking` is "none", "alone" (only the model) or "fused" (with the first stage's scores).
+    `latency` and `requests` (to the object store) are those of a whole search. `compared` tests the
     primary measure against the same mode without reranking.
     """
 
@@ -130,7 +130,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All results. `notes` name what is missing or unusual, a sentence each."""
+    """All results. `notes` are sentences about missing or unusual data."""
 
     collection: str
     first_stage: str
@@ -150,13 +150,13 @@ class Evaluation:
         return any(row.latency for system in self.systems for row in system.rows)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The evaluation as JSON values."""
         return asdict(self)
 
     def main(self) -> tuple[float, float] | None:
         """The primary measure of the first stage, and of the first system at its greatest depth.
 
-        None where there are no judgments.
+        None without judgments.
         """
         compared = self.systems[0].compared.get(self.main_measure)
         return (compared.before, compared.after) if compared else None

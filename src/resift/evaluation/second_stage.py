@@ -1,4 +1,4 @@
-"""The second stage of an evaluation: a reranker, its orders of candidates at many depths."""
+"""The second stage of an evaluation: a reranker, and its orders of candidates at many depths."""
 
 import math
 import time
@@ -15,18 +15,18 @@ from resift.rerank.reranker import Reranker
 from resift.types import Candidate
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0)
-TIMED_EVERY = 5  # queries; these are scored depth by depth, which takes longer
-SHOWN = 3 * CUTOFF  # candidates whose titles are recorded: several may be of one document
+TIMED_EVERY = 5  # queries; a timed query is scored depth by depth, which takes longer
+SHOWN = 3 * CUTOFF  # candidates whose titles are recorded; several may be of one document
 
 DepthAndWeight = tuple[int, float | None]
-"""A depth, and a fusion weight, None for the system's own."""
+"""A depth and a fusion weight; None is the system's own weight."""
 
 
 @dataclass(frozen=True, slots=True)
 class SystemOptions:
-    """A reranker to evaluate: `model` is a folder or ``bundled``; None is the one of the settings.
+    """A reranker to evaluate. `model` is a folder or ``bundled``; None is the settings' model.
 
-    With `exact` every pair goes through every layer, so that one pass gives all depths; otherwise
+    With `exact`, every pair goes through every layer, so that one pass gives all depths. Otherwise
     each depth is ranked with early exit for its first ten, as in a search.
     """
 
@@ -37,9 +37,9 @@ class SystemOptions:
 
 
 def parse_system(text: str) -> SystemOptions:
-    """``MODEL[?fusion_weight=W][&exact=false]``, MODEL a folder or ``bundled``.
+    """Parse ``MODEL[?fusion_weight=W][&exact=false]``; MODEL is a folder or ``bundled``.
 
-    Raises `InputError` for any other option.
+    Raises `InputError` for other options.
     """
     model, _, options = text.partition("?")
     if not model.strip():
@@ -76,9 +76,8 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
 class Orders:
     """The candidates of one query, reranked.
 
-    `indices` are those of candidates, best first. `ms` are milliseconds by depth, where that was
-    timed, and `tokens` by depth. With `from_cache`, scores came out of a pair cache, and nothing is
-    timed.
+    `indices` are indices of candidates, best first. `ms` are milliseconds by depth, if timed, and
+    `tokens` by depth. With `from_cache`, scores are from a pair cache and nothing is timed.
     """
 
     indices: Mapping[DepthAndWeight, Sequence[int]]
@@ -102,10 +101,10 @@ class SecondStage:
         weights: Sequence[float],
         timed: bool,
     ) -> Orders:
-        """Rerank to each depth, with the system's weight and each of `weights`; `depths` rise.
+        """Rerank to each of the rising `depths`, with the system's weight and each of `weights`.
 
-        `timed` scores depth by depth, to measure the cost of each. With early exit there are no
-        other weights. Raises `QueryError` for a query that cannot be read.
+        `timed` scores depth by depth to measure the cost of each. With early exit, only the
+        system's weight is used. Raises `QueryError` for a query that cannot be read.
         """
         if not self.options.exact:
             return self._with_early_exit(query, candidates, depths)
@@ -132,7 +131,7 @@ class SecondStage:
     def _with_early_exit(
         self, query: str, candidates: Sequence[Candidate], depths: Sequence[int]
     ) -> Orders:
-        """A call a depth; pruned candidates keep their order below the first ten."""
+        """Rank each depth by a call; pruned candidates follow the first ten in their old order."""
         indices: dict[DepthAndWeight, Sequence[int]] = {}
         ms, tokens, from_cache = {}, {}, False
         for depth in depths:
@@ -151,10 +150,10 @@ class SecondStage:
 
 @dataclass(slots=True)
 class SecondStageResults:
-    """The orders of one system for each query so far, and what they cost.
+    """The orders of one system for the queries so far, and their cost.
 
-    Orders are stored as compact indices into a query's candidates: there are dozens a query.
-    `unreadable` and `from_cache` are ids of queries, `ms` milliseconds by depth and query number.
+    Orders are stored as compact indices into a query's candidates, since a query has dozens.
+    `unreadable` and `from_cache` are query ids; `ms` are milliseconds by depth and query number.
     """
 
     unreadable: list[str] = field(default_factory=list)
@@ -172,7 +171,7 @@ class SecondStageResults:
         retrieved: FirstStageCandidates,
         depths: Sequence[int],
     ) -> list[Candidate]:
-        """Rerank an (id, text, number) query to each depth; returns the first of the greatest.
+        """Rerank an (id, text, number) query to each depth; returns its best candidates.
 
         A query that the model cannot read keeps the first stage's order, as in a search.
         """
@@ -188,7 +187,7 @@ class SecondStageResults:
             return []
         if orders.from_cache:
             self.from_cache.append(query_id)
-        self._doc_ids[query_id] = [doc_id(each) for each in candidates], retrieved.tail
+        self._doc_ids[query_id] = [doc_id(candidate) for candidate in candidates], retrieved.tail
         type_code = "H" if len(candidates) < 65_536 else "I"
         for key, indices in orders.indices.items():
             self._indices.setdefault(key, {})[query_id] = array(type_code, indices)
@@ -200,7 +199,7 @@ class SecondStageResults:
         return [candidates[index] for index in orders.indices[depths[-1], None][:SHOWN]]
 
     def cost(self, depth: int, queries: int) -> tuple[Latency | None, float, float]:
-        """Latency, pairs and tokens of a query."""
+        """Latency, and mean pairs and tokens per query."""
         timed = dict(self.ms.get(depth, {}))
         if len(timed) > 1:
             timed.pop(0, None)  # the first query warms up
@@ -208,11 +207,11 @@ class SecondStageResults:
         return latency, self._pairs.get(depth, 0) / queries, self._tokens.get(depth, 0) / queries
 
     def has(self, key: DepthAndWeight) -> bool:
-        """Whether any query was reranked with these."""
+        """Whether any query was reranked with this depth and weight."""
         return key in self._indices
 
     def ranked(self, key: DepthAndWeight) -> dict[str, Sequence[str]]:
-        """Document ids, best first, of each query that was reranked."""
+        """Document ids, best first, of each reranked query."""
         depth = key[0]
         ranked: dict[str, Sequence[str]] = {}
         for query_id, indices in self._indices.get(key, {}).items():

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 RESAMPLES = 10_000
 SEED = 2007  # fixed, so that reports of the same runs agree
-MAX_DRAWN = 2_000_000  # numbers drawn at once, to bound memory with thousands of queries
+MAX_DRAWN = 2_000_000  # numbers per batch, to limit memory with thousands of queries
 
 Numbers = NDArray[np.float64]
 
@@ -37,12 +37,12 @@ class PairedTest:
 
     @property
     def p(self) -> float:
-        """The larger of both p-values."""
+        """The larger of the two p-values."""
         return max(self.p_bootstrap, self.p_randomisation)
 
 
 def paired_test(before: Sequence[float], after: Sequence[float]) -> PairedTest:
-    """Compare values of the same queries, in the same order; at least one."""
+    """Compare values of the same queries, in the same order; needs at least one."""
     differences = np.asarray(after, np.float64) - np.asarray(before, np.float64)
     mean = float(differences.mean())
     resampled = _sample_means(differences, _with_replacement)
@@ -68,7 +68,7 @@ def paired_test_by_query(before: Mapping[str, float], after: Mapping[str, float]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for their number (Holm 1979), in the same order; never above 1."""
+    """Correct p-values for their number (Holm 1979), in the same order; at most 1."""
     corrected = [0.0] * len(p_values)
     previous = 0.0
     for done, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
@@ -80,7 +80,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def _sample_means(
     differences: Numbers, draw: Callable[[Numbers, int, Generator], Numbers]
 ) -> Numbers:
-    """Means of `RESAMPLES` samples, ``(RESAMPLES,)``, drawn in batches."""
+    """The means of `RESAMPLES` samples, ``(RESAMPLES,)``."""
     generator = np.random.default_rng(SEED)
     batch = max(1, MAX_DRAWN // len(differences))
     parts = [
@@ -101,6 +101,6 @@ def _with_random_signs(differences: Numbers, samples: int, generator: Generator)
 
 
 def _p_value(means: Numbers, observed: float) -> float:
-    """The share of means as far from 0; the observed one counts, so that it is never 0."""
+    """The share of means as far from 0 as the observed one, which counts too; so never 0."""
     as_large = int((np.abs(means) >= abs(observed) - 1e-12).sum())
     return (as_large + 1) / (len(means) + 1)

@@ -1,4 +1,4 @@
-"""Judgments and runs, in TREC's formats and those that other tools write."""
+"""Judgments and runs, in TREC's formats and in variants that other tools write."""
 
 import gzip
 import math
@@ -15,25 +15,25 @@ from resift.evaluation.lines import (
     fields,
     is_comment,
     parse_number,
-    text_lines,
     unpacked_head,
 )
 from resift.files import HEAD_BYTES, output
+from resift.inputs import text_lines
 
 JUDGMENTS_FILE = "judgments.tsv"
-"""What ``resift judge`` writes beside the queries."""
+"""The file that ``resift judge`` writes beside the queries."""
 
 MAX_GRADE = 1_000
-"""The greatest grade, and the least one negated: evaluators keep a list with an entry a grade."""
+"""Largest absolute grade; evaluators allocate an array with an entry per grade."""
 
 MIN_STEP = 1e-4
-"""Between the scores of neighbours, so that tools that sort by score keep the order."""
+"""Least difference between neighbouring scores, so that sorting by score keeps the order."""
 
 SINGLE_PRECISION_STEP = 5e-7
-"""A step that single precision can show, as a share of the score."""
+"""The same as a share of the score, for tools that read single precision."""
 
 RANK_CONSTANT = 60
-"""A run with ranks alone is scored 1 / (constant + rank), as in reciprocal rank fusion."""
+"""Ranks without scores become 1 / (constant + rank), as in reciprocal rank fusion."""
 
 TAG = "resift"
 KIND = "a run that resift wrote"
@@ -65,7 +65,7 @@ Run = Mapping[str, Sequence[RunEntry]]
 
 
 def read_qrels(file: Path) -> dict[str, dict[str, float]]:
-    """Query ids to their documents' grades; whole grades are int, others (1.5) are float.
+    """Read query ids to grades by document id; whole grades are int, others (1.5) float.
 
     Fields are separated by tabs, blanks or commas; a heading and comments (``#``) are skipped.
     Raises `DatasetError` for other lines, two grades of one pair and a file that cannot be read.
@@ -74,25 +74,25 @@ def read_qrels(file: Path) -> dict[str, dict[str, float]]:
     for number, _, (query_id, doc_id, grade) in _rows(file, _QRELS_COLUMNS, _judgment, _QRELS_FORM):
         if qrels.setdefault(query_id, {}).setdefault(doc_id, grade) != grade:
             raise DatasetError(
-                f"{file}:{number}: another grade for {doc_id} of query {query_id} above; expected "
-                "one"
+                f"{file}:{number}: another grade for {doc_id} of query {query_id} above; "
+                "expected one"
             )
     return qrels
 
 
 def find_qrels(folder: Path) -> Path | None:
-    """The published judgments of a BEIR folder, if it has any."""
+    """Find the published judgments of a BEIR folder, or None."""
     for name in ("qrels.tsv", "qrels/test.tsv"):
         for file in (folder / name, folder / f"{name}.gz"):
-            if os.path.lexists(file):  # reading it reports what is not a file
+            if os.path.lexists(file):  # reading reports an error if it is not a file
                 return file
     return None
 
 
 def read_all_qrels(folder: Path) -> tuple[dict[str, dict[str, float]], list[Path]]:
-    """A folder's published judgments and those of ``resift judge``, with the files read.
+    """Read the published judgments of a folder and those of ``resift judge``; returns files too.
 
-    Where both have a pair the published grade counts.
+    If both have a pair, the published grade counts.
     """
     files = [
         file
@@ -107,11 +107,11 @@ def read_all_qrels(folder: Path) -> tuple[dict[str, dict[str, float]], list[Path
 
 
 def read_run(file: Path) -> dict[str, list[RunEntry]]:
-    """Query ids to their documents, best score first as TREC tools sort; ties keep file order.
+    """Read query ids to entries, sorted by score as TREC tools do; ties keep the file's order.
 
-    The third of three columns is a score, or a rank where it counts from 1 in every query. A
-    repeated line counts once. Raises `DatasetError` for any other line, a score that is not a
-    number, and two scores of one document.
+    The third of three columns is a score, or a rank if it counts from 1 in every query. A repeated
+    line counts once. Raises `DatasetError` for any other line, a score that is not a number, and
+    two scores of one document.
     """
     run: dict[str, dict[str, float]] = {}
     columns = 0
@@ -121,7 +121,7 @@ def read_run(file: Path) -> dict[str, list[RunEntry]]:
         before = run.setdefault(query_id, {}).setdefault(doc_id, score)
         if before != score:
             raise DatasetError(
-                f"{file}:{number}: {doc_id} is there twice for query {query_id}, with scores "
+                f"{file}:{number}: {doc_id} occurs twice for query {query_id}, with scores "
                 f"{before:g} and {score:g}; expected it once"
             )
     if not run:
@@ -141,9 +141,9 @@ def read_run(file: Path) -> dict[str, list[RunEntry]]:
 
 
 def write_run(file: Path, lines: Iterable[str]) -> None:
-    """Write a run, gzipped for ``.gz``; the file is complete or absent; ``-`` is stdout.
+    """Write a run, gzipped for ``.gz``; ``-`` is stdout. The file is written whole or not at all.
 
-    Raises `OutputError` where it cannot be written, or would replace anything but such a run.
+    Raises `OutputError` if the file cannot be written, or exists and is not a run of resift.
     """
     with output(file, KIND, is_written_run) as out:
         if file.suffix != ".gz":
@@ -154,14 +154,14 @@ def write_run(file: Path, lines: Iterable[str]) -> None:
 
 
 def is_written_run(head: bytes) -> bool:
-    """Whether a file that begins like this is a run that `write_run` wrote, gzipped or not."""
+    """Whether these first bytes are those of a run of `write_run`, gzipped or not."""
     content = unpacked_head(head)
     whole_lines = content.splitlines()[: -1 if len(content) >= HEAD_BYTES else None]
     return bool(whole_lines) and all(map(_WRITTEN_LINE.fullmatch, whole_lines))
 
 
 def run_lines(query_id: str, ranked: Sequence[tuple[str, float]]) -> list[str]:
-    """Lines of (doc_id, score) in rank order; scores are lowered where they would not fall."""
+    """The lines of (doc_id, score) in rank order; scores are lowered so that they decrease."""
     lines = []
     previous = math.inf
     for rank, (doc_id, score) in enumerate(ranked, 1):
@@ -181,10 +181,10 @@ def _rows(
     *,
     same_columns: bool = False,
 ) -> Iterator[tuple[int, int, Row]]:
-    """Line number, number of columns and parsed row, of each line but comments and a heading.
+    """Yield line number, number of columns and parsed row; comments and a heading are skipped.
 
-    Raises `DatasetError`, which quotes the `form`, where `parse` raises `ValueError`, or a line has
-    another number of `columns`; with `same_columns` all lines must have as many as the first.
+    Raises `DatasetError`, which quotes the `form`, if `parse` raises `ValueError` or a line has
+    another number of `columns`. With `same_columns`, all lines must have as many as the first.
     """
     expected = columns
     is_first = True
@@ -218,7 +218,7 @@ def _judgment(parts: Sequence[str]) -> tuple[str, str, float]:
 
 
 def _run_entry(parts: Sequence[str]) -> tuple[str, str, float]:
-    """Query, document and score."""
+    """Parse query, document and score."""
     is_full = len(parts) == 6
     if parts[0] == "#" and not is_full:
         raise ValueError("a comment")
@@ -230,7 +230,7 @@ def _run_entry(parts: Sequence[str]) -> tuple[str, str, float]:
 
 
 def _has_ranks(file: Path, run: Mapping[str, Mapping[str, float]]) -> bool:
-    """Whether third columns count from 1 in every query; `DatasetError` where it is ambiguous."""
+    """Whether third columns count from 1 in every query; raises `DatasetError` if ambiguous."""
     columns = [list(documents.values()) for documents in run.values()]
     if not all(sorted(column) == list(range(1, len(column) + 1)) for column in columns):
         return False

@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from resift.errors import ArtifactError, ModelNotFound
+from resift.errors import ArtifactError, ModelNotFound, shown
 from resift.files import open_regular, read_regular
 from resift.rerank.batching import LENGTH_STEP
 from resift.rerank.calibration import SIGMOID, ModelCalibration, Platt, ScoreScale
 from resift.rerank.late_interaction import LateInteractionWeights
+from resift.rerank.values import is_newer
 
-FORMAT = 2
+FORMAT = 3
 MAX_TOKENS = 1_048_576  # longer than any model reads
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 256 << 20
@@ -186,8 +187,9 @@ def _read_manifest(folder: Path) -> Manifest:
         raise ArtifactError(f"{path}: not readable as JSON ({error})") from error
     format_ = values.get("format") if isinstance(values, dict) else None
     if format_ != FORMAT:
+        remedy = "update resift" if is_newer(format_, FORMAT) else "convert it again"
         raise ArtifactError(
-            f"{path}: format {format_}, this resift reads {FORMAT}; convert it again"
+            f"{path}: format {shown(format_)}, this resift reads {FORMAT}; {remedy}"
         )
     try:
         return _manifest(values)

@@ -202,6 +202,13 @@ def _prepare(connection: sqlite3.Connection, file: Path) -> None:
     columns = [row[1] for row in connection.execute("PRAGMA table_info(pairs)")]
     if (version, columns) == (SCHEMA, _COLUMNS):
         return
+    if version > SCHEMA:
+        raise SettingsError(
+            f"cache_file={file}: schema {version}, this resift reads {SCHEMA}; update resift, or "
+            "name another file"
+        )
+    if version:
+        warn(f"{file}: the cache of an older resift was emptied", RuntimeWarning, stacklevel=1)
     connection.execute("BEGIN IMMEDIATE")
     with connection:
         connection.execute("DROP TABLE IF EXISTS pairs")

@@ -14,12 +14,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from resift.errors import CalibrationError
+from resift.errors import CalibrationError, shown
 from resift.files import output, read_regular
 from resift.rerank.ordering import Numbers, sigmoid
+from resift.rerank.values import is_newer
 from resift.types import Calibrated
 
-FORMAT = 1
+FORMAT = 2
 Method = Literal["platt", "isotonic"]
 
 
@@ -265,8 +266,10 @@ def read_calibration(file: Path) -> JudgedCalibration:
         raise CalibrationError(f"{file}: not readable as JSON ({error})") from error
     format_ = values.get("format") if isinstance(values, dict) else None
     if format_ != FORMAT:
+        newer = is_newer(format_, FORMAT)
+        remedy = "update resift" if newer else "run  resift calibrate  again"
         raise CalibrationError(
-            f"{file}: format {format_}, this resift reads {FORMAT}; run  resift calibrate  again"
+            f"{file}: format {shown(format_)}, this resift reads {FORMAT}; {remedy}"
         )
     try:
         plain, fused = _fit(values["plain"]), values["fused"]

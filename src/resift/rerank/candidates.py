@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -108,33 +108,6 @@ def check_query(query: object) -> str:
             "as LC_ALL=C.UTF-8"
         )
     return text
-
-
-def check_queries(queries: object, read: Callable[[str], object]) -> list[str]:
-    """Queries as plain text, each tried with `read`; an error names the index of the query."""
-    if isinstance(queries, str):
-        raise InputError("queries: expected a list of them, got one str: use [query]")
-    texts: list[str] = []
-    for index, query in enumerate(iterate(queries, "queries")):
-        try:
-            texts.append(check_query(query))
-            read(texts[-1])
-        except InputError as error:
-            raise type(error)(f"queries[{index}]: {error}") from None
-    return texts
-
-
-def check_lists(documents: object, count: int) -> list[Any]:
-    """The document lists of `count` queries; does not read the documents."""
-    if isinstance(documents, str | bytes | Mapping):
-        kind = type(documents).__name__
-        raise InputError(f"documents: expected a list of documents for each query, got {kind}")
-    lists = list(iterate(documents))
-    if len(lists) != count:
-        raise InputError(
-            f"documents: {len(lists)} lists for {count} queries, expected one list for each query"
-        )
-    return lists
 
 
 def iterate(items: object, argument: str = "documents") -> Iterator[Any]:

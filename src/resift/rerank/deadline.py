@@ -18,6 +18,12 @@ class Deadline:
         self.cancelled = False
         self._callback: Callable[[], None] | None = None
 
+    def copy(self) -> "Deadline":
+        """The deadline of another call, with the same end of the budget."""
+        other = Deadline()
+        other.at = self.at
+        return other
+
     @property
     def is_bounded(self) -> bool:
         """Whether there is a budget."""

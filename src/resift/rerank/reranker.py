@@ -18,22 +18,22 @@ from resift.files import from_home
 from resift.rerank.artifact import load_artifact
 from resift.rerank.caches import StateCache, open_cache
 from resift.rerank.calibration import open_scale
-from resift.rerank.candidate_stream import NOTHING_UNREAD, UnreadCandidates, read_candidates
-from resift.rerank.candidates import (
-    as_candidates,
-    check_lists,
-    check_queries,
-    check_query,
-    full_text,
+from resift.rerank.candidate_stream import (
+    NOTHING_UNREAD,
+    Allowance,
+    UnreadCandidates,
+    read_candidates,
 )
+from resift.rerank.candidates import as_candidates, check_query, full_text
 from resift.rerank.catalogue import BUNDLED, checked_name, named_by, resolve
 from resift.rerank.deadline import Deadline
 from resift.rerank.early_exit import TOLERANCE, EarlyExit
 from resift.rerank.engine import Engine
 from resift.rerank.explain import Occlusion
 from resift.rerank.hints import Hints
+from resift.rerank.many import check_many
 from resift.rerank.models import load_model
-from resift.rerank.options import RankOptions, checked_budget, checked_flag, checked_depths
+from resift.rerank.options import RankOptions, checked_budget, checked_depths, checked_flag
 from resift.rerank.precompute import unpack_all
 from resift.rerank.request import Steps
 from resift.rerank.result import ScoredCandidates, interpolation, make_ranking
@@ -107,6 +107,7 @@ class Reranker:
     __copy__ = __deepcopy__
 
     def __enter__(self) -> Self:
+        self._engine.model  # noqa: B018 - raises RerankerClosed
         return self
 
     def __exit__(
@@ -236,18 +237,20 @@ class Reranker:
 
         ``documents[i]`` are the documents of ``queries[i]``. Scores are the same as with `rank`.
         Short lists are faster than in single calls, because documents of different queries share
-        batches. `budget_ms` is for all queries together. The other arguments are as in `rank`.
+        batches. `budget_ms` is for all queries together; a call reads at most a thousand documents
+        after it, in all, and looks up their scores in the cache. The other arguments are as in
+        `rank`.
 
         Raises the errors of `rank`, with the index in the message: for queries before anything
         runs, for documents when they are read. Raises `InputError` unless there is one list per
         query.
         """
         options = RankOptions(top_n, fusion_weight, exact, tolerance, min_score, abstain_below)
-        budget = checked_budget(budget_ms)
-        texts = check_queries(queries, self._engine.model.query_row)
-        lists = check_lists(documents, len(texts))
+        deadline = Deadline(checked_budget(budget_ms))
+        texts, lists = check_many(queries, documents, self._engine.model.query_row)
+        allowance = Allowance.of(len(lists))
         calls = [
-            self._rank(text, items, options, Deadline(budget), f"documents[{number}]: ")
+            self._rank(text, items, options, deadline.copy(), f"documents[{number}]: ", allowance)
             for number, (text, items) in enumerate(zip(texts, lists, strict=True))
         ]
         rankings = self._engine.run_many(calls)
@@ -327,12 +330,16 @@ class Reranker:
         options: RankOptions,
         deadline: Deadline,
         where: str = "",
+        allowance: Allowance | None = None,
     ) -> Steps[Ranking]:
-        """One call; `where` prefixes the message of an `InputError` about the documents."""
+        """One call; `where` prefixes the message of an `InputError` about the documents.
+
+        `allowance` is for all calls that share a budget.
+        """
         started = time.perf_counter()
         query = check_query(query)
         try:
-            candidates, unread = yield from read_candidates(documents, deadline)
+            candidates, unread = yield from read_candidates(documents, deadline, allowance)
         except InputError as error:
             if where:
                 raise type(error)(f"{where}{error}") from error

@@ -162,10 +162,12 @@ class Tokens:
 
     def _without_signs(self, query: TokenRow, ids: Ids) -> TokenRow:
         """Count signs between unknown words as unknown: they would match signs in any document."""
+        if not query.unknown:
+            return query
         names = [
             self._tokenizer.id_to_token(int(token)) for token in ids if self.are_text_tokens(token)
         ]
-        if not query.unknown or any(sign.isalnum() for name in names for sign in name or ""):
+        if any(sign.isalnum() for name in names for sign in name or ""):
             return query
         return replace(query, seen=0, unknown=query.seen + query.unknown)
 

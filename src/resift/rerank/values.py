@@ -41,6 +41,11 @@ def whole(value: object, *, text: bool = False) -> int | None:
     return int(approximate) if approximate is not None and approximate.is_integer() else None
 
 
+def is_newer(format_: object, known: int) -> bool:
+    """Whether the format number of a file is above the one that this version reads."""
+    return type(format_) is int and format_ > known
+
+
 def truth(value: object) -> bool | None:
     """A boolean of any library; None for anything else, numbers and strings included."""
     value = _unwrap(value)

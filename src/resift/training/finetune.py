@@ -1,7 +1,7 @@
-"""``resift train``: a late-interaction model improved on a user's own pairs or judgments.
+"""``resift train``: fine-tune a late-interaction model on a user's pairs or judgments.
 
-The base's own logits are the teacher, so that it keeps what it knows where there are no labels.
-Some queries are held out; nothing is written unless the new model is better than the base on them.
+The base's logits are the teacher, so that the model does not forget what the labels do not cover.
+Some queries are held out; the new model is written only if it is better than the base on them.
 """
 
 import tempfile
@@ -32,10 +32,10 @@ from resift.training.network import Network
 from resift.training.pairs import TrainingSource, pair_source, read_pairs
 from resift.training.recipe import RECIPES, MiningSpec, Recipe, SourceSpec, read_recipe
 
-MIN_QUERIES = 40  # fewer do not suffice to learn from and to measure on
+MIN_QUERIES = 40  # fewer are too few to train and to measure on
 HELD_OUT, MIN_HELD_OUT, MAX_HELD_OUT = 0.2, 20, 200  # share and numbers of the queries
 MAX_STEPS = 600
-FUSION_QUERIES = 100  # with fewer held-out queries the base's fusion weight stays
+FUSION_QUERIES = 100  # with fewer held-out queries, the base's fusion weight is kept
 LICENCE = "your own"
 SEED = 7
 
@@ -44,7 +44,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """nDCG@10 on the held-out queries, of the base and of the int8 model that was written."""
+    """nDCG@10 of the base and of the tuned int8 model on the held-out queries."""
 
     queries: int
     held_out: int
@@ -62,16 +62,16 @@ def fine_tune(
 ) -> Tuned:
     """Train on `data`, a file of pairs or a BEIR folder with qrels, and write `out`.
 
-    `work` keeps the run, so that it can be resumed; None is a temporary folder. Raises
-    `DatasetError` for data that is too small or unreadable, and `ModelError` where the model is not
-    better than the base; nothing is written then.
+    `work` is the folder of the run, to resume it; None is a temporary folder. Raises `DatasetError`
+    for data that is too small or unreadable, and `ModelError` if the model is not better than the
+    base; then nothing is written.
     """
     check_new_folder(out)
     base = open_base(base_name)
     artifact = load_artifact(resolve(base_name))
     source = _source(data, base.tokens(), progress)
     learned = len(source.queries) - len(source.dev)
-    progress(f"{learned} queries to learn from, {len(source.dev)} held out")
+    progress(f"{learned} queries to train on, {len(source.dev)} held out")
     encoder = Encoder(base.tokens(), open_session(artifact.stages[0]))
     mined = mine(source, SourceSpec(data.stem, LICENCE), MiningSpec(), encoder, None, SEED)
     model = load_model(artifact)
@@ -88,7 +88,7 @@ def fine_tune(
         if not after > before:
             raise ModelError(
                 f"{data}: nDCG@10 on held-out queries is {after:.4f} after training and "
-                f"{before:.4f} before, so nothing was written; more pairs may help"
+                f"{before:.4f} before, so nothing was written; add more pairs"
             )
         put_folder(folder, out)
     return Tuned(learned, len(source.dev), before, after)
@@ -97,7 +97,7 @@ def fine_tune(
 def _train(
     base: Float32Model, mined: Mined, model: Model, work: Path, epochs: float
 ) -> dict[str, NDArray[np.float32]]:
-    """The weights after training on one source."""
+    """Train on one source; returns the weights."""
     recipe = _recipe(len(mined.train.queries), epochs)
     layers = base.cross_attention_layers or recipe.network.cross_attention_layers
     network = Network(base.weights, base.shape, layers)
@@ -134,7 +134,7 @@ def _quality(model: Model, mined: Mined) -> float:
 
 
 def _source(data: Path, tokens: Tokens, progress: Progress) -> TrainingSource:
-    """Pairs or judgments, with a share of their queries held out."""
+    """Read pairs or judgments, and hold out a share of their queries."""
     rows = _judgments(data, progress) if data.is_dir() else list(read_pairs(data))
     queries = {row["query"] for row in rows}
     for query in queries:
@@ -145,7 +145,7 @@ def _source(data: Path, tokens: Tokens, progress: Progress) -> TrainingSource:
     if len(queries) < MIN_QUERIES:
         raise DatasetError(
             f"{data}: {len(queries)} queries with a relevant text; at least {MIN_QUERIES} are "
-            "needed, some to learn from and some to measure on"
+            "needed, some to train on and some to measure on"
         )
     dev = min(max(round(HELD_OUT * len(queries)), MIN_HELD_OUT), MAX_HELD_OUT)
     spec = SourceSpec(data.stem, LICENCE, queries=len(queries) - dev, dev=dev)
@@ -153,7 +153,7 @@ def _source(data: Path, tokens: Tokens, progress: Progress) -> TrainingSource:
 
 
 def _judgments(folder: Path, progress: Progress) -> list[dict[str, Any]]:
-    """A BEIR folder's qrels as pairs: from grade 1 on a document is relevant."""
+    """Read judgments of a BEIR folder as pairs; a document of grade 1 or more is relevant."""
     collection = open_collection(folder)
     queries, qrels = collection.queries(), collection.qrels()
     corpus = collection.read_documents({doc_id for grades in qrels.values() for doc_id in grades})

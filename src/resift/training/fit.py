@@ -1,6 +1,6 @@
-"""Numbers that are fitted once a model's weights are done: fusion, feedback, calibration.
+"""Fit a trained model's fusion weight, feedback weight and calibration.
 
-All on held-out lists, in which each source counts alike.
+They are fitted on held-out lists, in which each source counts alike.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One query's candidates, ``(n,)`` each: logits of the first exit and of the last stage.
+    """Scores of one query's candidates, ``(n,)`` each: at the first exit and after the last stage.
 
     `means` are the documents' unit mean vectors, ``(n, dim)``, None for a model without them.
     """
@@ -40,10 +40,10 @@ class Scores:
 
 
 def ndcg(scores: Floats, relevant: NDArray[np.bool_], cutoff: int = 10) -> float:
-    """NDCG with binary gains over one list that has a relevant document.
+    """NDCG with binary gains of one list that has a relevant document.
 
-    Ties put irrelevant documents first, and NaN is last: lists begin with the first stage's best,
-    so a model that gives no scores would be credited with its order otherwise.
+    In ties irrelevant documents come first, and NaN comes last. Lists begin with the first stage's
+    best documents, and a model without scores must not be credited with that order.
     """
     order = np.lexsort((relevant, -np.nan_to_num(scores, nan=-np.inf)))[:cutoff]
     discounts = 1.0 / np.log2(np.arange(2, cutoff + 2))
@@ -60,15 +60,15 @@ def ndcg_by_source(scores: Sequence[Scores], value_of: Callable[[Scores], Floats
 
 
 def mean_ndcg(scores: Sequence[Scores], value_of: Callable[[Scores], Floats]) -> float:
-    """nDCG@10 averaged over sources, so that large ones do not dominate."""
+    """nDCG@10 averaged over sources, so that large sources do not dominate."""
     return float(np.mean([values.mean() for values in ndcg_by_source(scores, value_of)]))
 
 
 def fit_fusion(scores: Sequence[Scores]) -> float:
-    """The largest weight that is within one paired standard error of the best.
+    """The largest fusion weight within one paired standard error of the best.
 
-    The one-standard-error rule (Breiman et al. 1984): where the lists do not separate two weights,
-    the first stage keeps the larger one, since falling below it is the worse mistake.
+    This is the one-standard-error rule (Breiman et al. 1984). If the lists do not separate two
+    weights, the larger one is safer: a ranking worse than the first stage is the worse mistake.
     """
     quality = {weight: _fused_ndcg(scores, weight) for weight in FUSION_WEIGHTS}
     best = max(quality, key=lambda weight: np.mean([x.mean() for x in quality[weight]]))
@@ -76,10 +76,10 @@ def fit_fusion(scores: Sequence[Scores]) -> float:
 
 
 def fit_feedback(scores: Sequence[Scores], weight: float) -> float:
-    """The largest feedback weight that is within one paired standard error of none.
+    """The largest feedback weight within one paired standard error of no feedback.
 
-    Not the best one: most sources judge one document per query relevant, so that similarity to
-    other candidates can only lose there, unlike in use, where queries have many.
+    It is not the best weight on these lists: most sources have one relevant document per query, so
+    that similarity to other candidates cannot help there, but queries in use have several.
     """
     if any(entry.means is None for entry in scores):
         return 0.0
@@ -92,7 +92,7 @@ def _fused_ndcg(scores: Sequence[Scores], weight: float, feedback: float = 0.0) 
 
 
 def _is_as_good(quality: Sequence[Floats], reference: Sequence[Floats]) -> bool:
-    """Whether the mean loss against a reference is within its standard error; arrays by source."""
+    """Whether the mean loss against a reference is within its standard error. Arrays by source."""
     losses = [theirs - ours for ours, theirs in zip(quality, reference, strict=True)]
     error = np.sqrt(sum(loss.var() / len(loss) for loss in losses)) / len(losses)
     return bool(np.mean([loss.mean() for loss in losses]) <= error)
@@ -101,9 +101,9 @@ def _is_as_good(quality: Sequence[Floats], reference: Sequence[Floats]) -> bool:
 def fit_calibration(
     scores: Sequence[Scores], weight: float, feedback_weight: float = 0.0
 ) -> ModelCalibration | None:
-    """Platt's fit of the final logits and of the fused ones; each source's pairs weigh alike.
+    """Platt's fit of the final and of the fused logits; each source has the same weight.
 
-    None where relevance does not rise with the logits.
+    None if relevance does not rise with the logits.
     """
     counts: dict[str, int] = {}
     for entry in scores:

@@ -1,8 +1,7 @@
-"""Candidate lists → groups, which a step trains on. The same seed and step give the same groups.
+"""Candidate lists → groups to train on. The same seed and step give the same groups.
 
-A group is a query, one of its relevant documents and some of its other candidates, drawn again
-each time that the list is used. A batch pads queries together, and documents in chunks of similar
-length.
+A group is a query, one of its relevant documents and some of its other candidates, drawn anew each
+time the list is used. A batch pads all queries together, and documents in chunks of similar length.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,9 +27,9 @@ Ids = NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True)
 class DocumentBatch:
-    """Documents padded together; `indices` are into the batch's flat ``queries * documents``.
+    """Documents that are padded together. `query` is the row of each document's query.
 
-    `query` is the row of each document's query.
+    `indices` are positions of documents in the batch's flat ``queries * documents``.
     """
 
     rows: TokenBatch
@@ -42,9 +41,9 @@ class DocumentBatch:
 class Groups:
     """A batch; all tensors are ``(queries, documents)``.
 
-    `present` is False where a short list has no document; `teacher` is NaN where it is unknown.
-    `first_stage` is BM25's score, standardised over the whole list, in every second group and 0 in
-    the others: a model ranks with a first stage's scores as well as without.
+    `present` is False after the end of a short list; `teacher` is NaN if unknown. `first_stage` is
+    BM25's score, standardised over the whole list, in every second group, and 0 in the others,
+    since a model is used with and without first-stage scores.
     """
 
     queries: TokenBatch
@@ -57,7 +56,7 @@ class Groups:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A source ready for training: token ids of all queries and texts, truncated.
+    """A source with token ids of all queries and texts, truncated.
 
     `teacher` and `first_stage` are scores of the training lists' candidates.
     """
@@ -80,7 +79,7 @@ class Corpus:
 
 
 class Batches:
-    """Step number → groups, independent of earlier steps, so that a run can be resumed exactly."""
+    """Step number → groups. Independent of earlier steps, so that a run can resume exactly."""
 
     def __init__(self, corpora: Sequence[Corpus], queries: int, documents: int, seed: int) -> None:
         self._corpora = corpora
@@ -94,15 +93,15 @@ class Batches:
         ]
         if not self._lists:
             raise DatasetError(
-                "no training list has a relevant document, so there is nothing to learn"
+                "no training list has a relevant document; expected at least one to learn from"
             )
 
     def __len__(self) -> int:
-        """Steps in an epoch, in which a list is used at most once; an incomplete batch is not."""
+        """Steps per epoch, which uses a list at most once and leaves out an incomplete batch."""
         return max(len(self._lists) // self._queries, 1)
 
     def at(self, step: int) -> Groups:
-        """The groups of a step, from 0."""
+        """The groups of a step; steps count from 0."""
         epoch, batch = divmod(step, len(self))
         order = np.random.default_rng([self._seed, epoch]).permutation(len(self._lists))
         chosen = order[batch * self._queries : (batch + 1) * self._queries]
@@ -114,7 +113,7 @@ class Batches:
         )
 
     def _draw(self, lists: Lists, row: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Columns of one relevant document and of other candidates."""
+        """Draw the columns of one relevant document and of other candidates."""
         relevant = np.flatnonzero(lists.relevant[row])
         others = np.flatnonzero(~lists.relevant[row] & (lists.documents[row] != NONE))
         rng.shuffle(others)
@@ -122,7 +121,7 @@ class Batches:
 
 
 def collate(picked: Sequence[tuple[Corpus, int, NDArray[np.int64]]], width: int) -> Groups:
-    """(corpus, row of its training lists, columns) each → a padded batch."""
+    """Pad groups, given as (corpus, row of its training lists, columns), to a batch."""
     shape = (len(picked), width)
     labels, present = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
     teacher = np.full(shape, np.nan, np.float32)
@@ -145,7 +144,7 @@ def collate(picked: Sequence[tuple[Corpus, int, NDArray[np.int64]]], width: int)
 
 
 def pad(rows: Sequence[Ids]) -> TokenBatch:
-    """Token ids → padded rows with their masks."""
+    """Pad token ids to rows with masks."""
     ids = np.zeros((len(rows), max(len(row) for row in rows)), np.int64)
     mask, content = np.zeros(ids.shape, np.bool_), np.zeros(ids.shape, np.bool_)
     for index, row in enumerate(rows):
@@ -156,7 +155,7 @@ def pad(rows: Sequence[Ids]) -> TokenBatch:
 
 
 def _token_ids(tokens: Tokens, texts: Sequence[str], limit: int) -> list[Ids]:
-    """The ids of each text, truncated to `limit` before the last special token."""
+    """The ids of each text, truncated to `limit` including the last special token."""
     end = tokens.single(["a"])[0].ids[-1]
     rows = [row.ids[:limit].astype(np.int32) for row in tokens.single(texts)]
     for ids in rows:
@@ -165,7 +164,7 @@ def _token_ids(tokens: Tokens, texts: Sequence[str], limit: int) -> list[Ids]:
 
 
 def _first_stage(lists: Lists) -> Floats:
-    """BM25's scores, standardised over each list's candidates; 0 after a list's end."""
+    """BM25's scores, standardised over each list's candidates; 0 after the list's end."""
     scores = np.zeros(lists.lexical.shape, np.float32)
     for row, lexical in enumerate(lists.lexical):
         present = lists.documents[row] != NONE

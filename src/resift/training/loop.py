@@ -1,8 +1,8 @@
-"""The training loop: groups → loss → step, saved so that a killed run resumes at its step.
+"""The training loop: groups → loss → step. A killed run resumes at its last saved step.
 
-AdamW with linear warm-up, then linear decay, or an average over the steps (Izmailov et al. 2018,
-https://arxiv.org/abs/1803.05407). The encoder, the cross-attention layers and the few parameters
-beside them have learning rates of their own. Products are bfloat16, weights float32.
+AdamW with linear warm-up, then linear decay or an average over the steps (Izmailov et al. 2018,
+https://arxiv.org/abs/1803.05407). The encoder, the cross-attention layers and the few other
+parameters have separate learning rates. Products are bfloat16, weights float32.
 """
 
 import hashlib
@@ -26,8 +26,8 @@ STATE = "state.pt"
 HISTORY = "history.jsonl"
 REPORT_EVERY = 20
 CROSS_ATTENTION = "cross_attention."
-HEAD = ("cross_attention.share", "late", "bias")  # a few numbers beside the layers
-DEV_QUERIES = 20  # measured of each source while training
+HEAD = ("cross_attention.share", "late", "bias")  # the few numbers outside the layers
+DEV_QUERIES = 20  # per source, to measure quality during training
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,11 @@ class Report:
 
 
 def train(network: Network, corpora: Sequence[Corpus], recipe: Recipe, folder: Path) -> None:
-    """Run the recipe's steps in `folder`, resuming what an earlier run left there.
+    """Run the recipe's steps in `folder`, or resume the run that is there.
 
-    With `early_stopping_patience` the network ends with the best measured weights, with `averaged`
-    as the average. Raises `InputError` where `folder` holds another run or the recipe has both, and
-    `DatasetError` where there is nothing to learn from or nothing to measure on.
+    At the end the network has its best measured weights with `early_stopping_patience`, or averaged
+    weights with `averaged`. Raises `InputError` if `folder` has another run or the recipe has both
+    settings, and `DatasetError` if no list has a relevant document to train or to measure on.
     """
     spec = recipe.loop
     _check(corpora, spec, folder)
@@ -94,16 +94,18 @@ def _check(corpora: Sequence[Corpus], spec: LoopSpec, folder: Path) -> None:
     if spec.averaged and spec.early_stopping_patience:
         raise InputError(
             f"averaged = {spec.averaged} and early_stopping_patience = "
-            f"{spec.early_stopping_patience}: a run ends as its average or at its best; drop one"
+            f"{spec.early_stopping_patience}: expected one of them; leave one out"
         )
     if not any(corpus.mined.dev.relevant.any() for corpus in corpora):
-        raise DatasetError("no held-out list has a relevant document, so nothing can be measured")
+        raise DatasetError(
+            "no held-out list has a relevant document; expected at least one to measure on"
+        )
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder for the run")
 
 
 class EarlyStopping:
-    """Remembers the best weights; over after `max_worse` measurements below them (0: never)."""
+    """Remembers the best weights; over after `max_worse` worse measurements in a row (0: never)."""
 
     def __init__(self, max_worse: int) -> None:
         self.max_worse = max_worse
@@ -130,7 +132,7 @@ class EarlyStopping:
 
 
 class Average:
-    """The mean of the trained parameters over the steps that were added."""
+    """The mean of the trained parameters over the added steps."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -145,7 +147,7 @@ class Average:
                 mean += (value - mean) / self.count
 
     def swap(self, network: Network) -> None:
-        """Exchange the network's weights with the mean; a second call undoes it."""
+        """Swap the network's weights with the mean; a second call swaps them back."""
         for name, parameter in network.named_parameters():
             if name in self.weights:
                 value = parameter.detach().clone()
@@ -199,7 +201,7 @@ def _rate(step: int, spec: LoopSpec) -> float:
 
 
 def _optimiser(network: Network, spec: LoopSpec) -> torch.optim.AdamW:
-    """AdamW over what is trained. The word table stays as it is: a run sees few of its rows."""
+    """AdamW over the trained parameters. Freezes the word table: a run sees few of its rows."""
     network.embeddings["word_embeddings"].requires_grad_(False)
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
@@ -222,7 +224,7 @@ def _optimiser(network: Network, spec: LoopSpec) -> torch.optim.AdamW:
 
 
 def _identity(network: Network, corpora: Sequence[Corpus], recipe: Recipe) -> str:
-    """A hash of all that decides the result: recipe, data and initial weights."""
+    """A hash of everything that determines the result: recipe, data and initial weights."""
     digest = hashlib.sha256(repr(recipe).encode())
     for corpus in corpora:
         mined = corpus.mined
@@ -238,7 +240,7 @@ def _identity(network: Network, corpora: Sequence[Corpus], recipe: Recipe) -> st
 
 @dataclass(frozen=True, slots=True)
 class _TrainingRun:
-    """All that changes from step to step, and the identity of the run."""
+    """The state that changes from step to step, and the identity of the run."""
 
     identity: str
     network: Network
@@ -248,7 +250,7 @@ class _TrainingRun:
     average: Average
 
     def update(self, loss_value: torch.Tensor, clip: float) -> None:
-        """One step of the optimiser."""
+        """Take a step of the optimiser."""
         self.optimiser.zero_grad(set_to_none=False)  # keeps its memory
         loss_value.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), clip)
@@ -256,7 +258,7 @@ class _TrainingRun:
         self.schedule.step()
 
     def save(self, folder: Path, step: int) -> None:
-        """Write the state, and rename it when it is complete."""
+        """Write the state to a temporary file and rename it."""
         state = {
             "step": step,
             "run": self.identity,
@@ -270,14 +272,14 @@ class _TrainingRun:
         os.replace(folder / f"{STATE}.new", folder / STATE)
 
     def resume(self, folder: Path) -> int:
-        """Restore the state in `folder`; returns the number of finished steps, 0 without one."""
+        """Restore the state in `folder`, if any; returns the number of finished steps."""
         file = folder / STATE
         if not file.is_file():
             return 0
         state = torch.load(file, weights_only=True)
         if state["run"] != self.identity:
             raise InputError(
-                f"{folder}: holds a run of another recipe, other data or another base; name another"
+                f"{folder}: has a run with another recipe, data or base; name another folder"
             )
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -291,7 +293,7 @@ class _TrainingRun:
 
 
 def _truncate(history: Path, step: int) -> None:
-    """Remove the reports of steps after `step`, which are run again."""
+    """Remove reports of steps after `step`, because these steps run again."""
     lines = history.read_text(encoding="utf-8").splitlines() if history.is_file() else []
     lines = [line for line in lines if json.loads(line)["step"] <= step]
     history.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

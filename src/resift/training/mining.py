@@ -1,8 +1,8 @@
-"""A source → candidate lists: the best of two retrievers for each query, and some at random.
+"""A source → candidate lists: the best of two retrievers for each query, and random texts.
 
-Candidates of BM25 alone teach a model that shared words are a bad sign; so a list mixes BM25's
-best, the nearest in meaning, a file's own negatives, and random texts. Each candidate has the
-features of late interaction before training and, with a teacher, its similarity.
+Negatives of BM25 alone would teach a model that shared words are a bad sign. So a list mixes BM25's
+best texts, the nearest by cosine, the file's negatives, and random texts. Each candidate has the
+features of late interaction before training and, with a teacher, the teacher's similarity.
 """
 
 import os
@@ -21,7 +21,7 @@ from resift.training.base import Embed
 from resift.training.pairs import TrainingSource
 from resift.training.recipe import MiningSpec, SourceSpec
 
-DEV_DEPTH = 30  # candidates of each retriever in a held-out list
+DEV_DEPTH = 30  # candidates per retriever in a held-out list
 QUERY_BATCH = 256
 NONE = -1
 
@@ -31,11 +31,11 @@ States = list[NDArray[np.float16]]
 
 @dataclass(frozen=True, slots=True)
 class Lists:
-    """Candidates of queries, all ``(queries, depth)``; `documents` is -1 after a list's end.
+    """Candidate lists; arrays are ``(queries, depth)``, and `documents` is -1 after a list's end.
 
-    `queries` and `documents` are indices into the source's queries and texts. `untrained` is
-    ``(queries, depth, 3)``, the features of late interaction before training; `teacher` is the
-    teacher's cosine or NaN, `lexical` BM25's score.
+    `queries` ``(queries,)`` and `documents` are indices of the source's queries and texts.
+    `untrained` ``(queries, depth, 3)`` has the features of late interaction before training,
+    `teacher` the teacher's cosine or NaN, `lexical` BM25's score.
     """
 
     queries: NDArray[np.int64]
@@ -51,7 +51,7 @@ LIST_FIELDS = ("queries", "documents", "relevant", "untrained", "teacher", "lexi
 
 @dataclass(frozen=True, slots=True)
 class Mined:
-    """One source's texts, queries and lists: those to train on, and the held-out ones."""
+    """One source's texts, queries, training lists and held-out lists."""
 
     name: str
     texts: tuple[str, ...]
@@ -60,7 +60,7 @@ class Mined:
     dev: Lists
 
     def list_texts(self, lists: Lists, row: int) -> tuple[str, list[str]]:
-        """The query and the candidates' texts of one list."""
+        """The query and the candidates' texts of a list."""
         documents = lists.documents[row]
         texts = [self.texts[index] for index in documents[documents != NONE]]
         return self.query_texts[int(lists.queries[row])], texts
@@ -74,7 +74,7 @@ def mine(
     teacher: Embed | None,
     seed: int,
 ) -> Mined:
-    """Retrieve candidates for every query, and compute what a list needs of them."""
+    """Retrieve candidates for every query and compute their features and scores."""
     miner = _Miner(source, spec, mining, encoder, teacher, seed)
     rows = [
         row
@@ -122,31 +122,31 @@ class _Miner:
         return rows
 
     def _candidates(self, query: int, lexical: Floats, dense: Floats) -> list[int]:
-        """Positives first, then the file's negatives, the retrievers' best, and random texts."""
+        """Positives, then the file's negatives, the retrievers' best, and random texts."""
         positives, negatives = self.source.positives[query], self.source.negatives[query]
         if not self.spec.mined:
             return [*positives, *negatives]
         by_bm25 = np.argsort(-lexical, kind="stable")
-        by_bm25 = by_bm25[lexical[by_bm25] > 0]  # without a shared word BM25 finds nothing
+        by_bm25 = by_bm25[lexical[by_bm25] > 0]  # BM25 retrieves only texts that share a word
         by_cosine = np.argsort(-dense, kind="stable")
-        if query in self.source.dev:  # as retrievers return them: a positive may be missing
+        if query in self.source.dev:  # as retrieved, so that a positive may be missing
             retrieved = [*by_bm25[:DEV_DEPTH], *by_cosine[:DEV_DEPTH]]
             return list(dict.fromkeys([*retrieved, *negatives]))
         mining = self.mining
         at_random = self.rng.integers(len(self.source.texts), size=mining.random)
         picked = [*negatives, *self._sample(by_bm25, mining.lexical)]
         picked += self._sample(by_cosine, mining.dense)
-        wrong = (int(text) for text in dict.fromkeys([*picked, *at_random]))
-        return [*positives, *(text for text in wrong if text not in positives)]
+        others = (int(text) for text in dict.fromkeys([*picked, *at_random]))
+        return [*positives, *(text for text in others if text not in positives)]
 
     def _sample(self, ranked: NDArray[np.int64], count: int) -> list[int]:
-        """The best ``count // 2``, and others drawn from the next, `count` together."""
+        """The best ``count // 2``, and random ones of the next, `count` in total."""
         best, rest = (part.tolist() for part in np.split(ranked[: 2 * count], [count // 2]))
         self.rng.shuffle(rest)
         return [*best, *rest[: count - count // 2]]
 
     def lists(self, rows: dict[int, tuple[list[int], Floats]]) -> Lists:
-        """Lists of these queries' candidates and BM25 scores."""
+        """Make lists of queries' candidates and BM25 scores."""
         shape = (len(rows), max((len(documents) for documents, _ in rows.values()), default=0))
         lists = Lists(
             np.array(list(rows), np.int64),
@@ -191,15 +191,15 @@ class Bm25:
     def scores(self, query: str) -> Floats:
         """A score per text, ``(texts,)``; 0 without a shared word."""
         tokens = self._bm25s.tokenize([query], return_ids=False, **self._options)[0]
-        known = [token for token in tokens if token in self._index.vocab_dict]
-        if not known:
+        tokens = [token for token in tokens if token in self._index.vocab_dict]
+        if not tokens:
             return np.zeros(self._size, np.float32)
-        scores: Floats = self._index.get_scores(known)
+        scores: Floats = self._index.get_scores(tokens)
         return scores
 
 
 def save(mined: Mined, file: Path) -> None:
-    """Write one ``.npz``, and rename it when it is complete."""
+    """Write an ``.npz`` file to a temporary name and rename it."""
     arrays: dict[str, Any] = {
         f"{part}_{name}": getattr(lists, name)
         for part, lists in (("train", mined.train), ("dev", mined.dev))
@@ -213,7 +213,7 @@ def save(mined: Mined, file: Path) -> None:
 
 
 def load(file: Path) -> Mined:
-    """What `save` wrote."""
+    """Read a file of `save`."""
     with np.load(file) as stored:
         train, dev = (
             Lists(*(stored[f"{part}_{name}"] for name in LIST_FIELDS)) for part in ("train", "dev")

@@ -3,9 +3,9 @@
 Parameters have the names that `graph.py` and `late_interaction_graph.py` read, so that weights go
 from a checkpoint to the network and on to ONNX without renaming; tests compare the arithmetic.
 
-The cross-attention layers repeat the encoder's last layers for the query's tokens, which attend to
-each other and to the document's tokens, as the encoder's layer of the same depth left them. The
-document's states do not depend on the query, so they can be precomputed (MacAvaney et al. 2020,
+The cross-attention layers run the encoder's last layers again for the query's tokens, which attend
+to each other and to the document's states at the same depth of the encoder. These states do not
+depend on the query, so they can be precomputed (MacAvaney et al. 2020,
 https://arxiv.org/abs/2004.14255; Gao et al. 2020, https://arxiv.org/abs/2001.06452).
 """
 
@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from resift.convert.graph import MASKED, EncoderShape, Weights
 from resift.errors import ModelError
 
-NEW = "cross_attention.share"  # the one parameter that an encoder cannot give
-SHARE = 0.5  # its start: the share of the residual that counts (LOG.md)
+NEW = "cross_attention.share"  # the only parameter that an encoder does not have
+SHARE = 0.5  # its initial value: the share of the residual that counts (LOG.md)
 States = tuple[Tensor, ...]
 """Token states ``(rows, tokens, dim)`` each: the input of each cross-attention layer, then the
 encoder's output."""
@@ -36,7 +36,7 @@ class TokenBatch:
     content: Tensor
 
     def select(self, rows: Tensor) -> "TokenBatch":
-        """The rows at these indices, repeated where an index is."""
+        """The rows at these indices, which may repeat."""
         return TokenBatch(self.ids[rows], self.mask[rows], self.content[rows])
 
 
@@ -89,15 +89,14 @@ class Layer(nn.Module):
 class Network(nn.Module):
     """Encoder, late interaction and cross-attention layers.
 
-    Cross-attention layers that `weights` lack start as copies of the encoder's last layers, on the
-    same inputs.
+    Cross-attention layers that `weights` lack are initialised with the encoder's last layers.
     """
 
     def __init__(self, weights: Weights, shape: EncoderShape, cross_attention_layers: int) -> None:
         super().__init__()
         if (shape.activation, shape.first_position, shape.token_types) != ("gelu", 0, True):
             raise ModelError(
-                f"{shape}: only BERT's own form can be trained; expected gelu, positions from 0 "
+                f"{shape}: only BERT's form can be trained; expected gelu, positions from 0 "
                 "and token types"
             )
         wide, dim = weights["encoder.layer.0.intermediate.dense.weight"].shape
@@ -126,7 +125,9 @@ class Network(nn.Module):
             if source in weights:
                 state[name] = torch.from_numpy(np.array(weights[source]))
             elif source != NEW:
-                raise ModelError(f"weights: no {source} in them; expected a BERT-type encoder's")
+                raise ModelError(
+                    f"weights: {source} is missing; expected those of a BERT-type encoder"
+                )
         self.load_state_dict(state)
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
@@ -134,7 +135,7 @@ class Network(nn.Module):
         return {name: value.numpy() for name, value in self.state_dict().items()}
 
     def encode(self, rows: TokenBatch) -> States:
-        """The states that the cross-attention layers read, and then the encoder's output."""
+        """The states that the cross-attention layers read, then the encoder's output."""
         tokens = rows.ids.shape[1]
         x = self.embeddings["word_embeddings"](rows.ids)
         x = x + self.embeddings["position_embeddings"].weight[:tokens]
@@ -149,7 +150,7 @@ class Network(nn.Module):
     def logits(
         self, query: TokenBatch, q: States, documents: TokenBatch, d: States
     ) -> tuple[Tensor, Tensor]:
-        """The first exit's and the final logit, ``(rows,)`` each; a query for each document."""
+        """The first exit's and the final logit, ``(rows,)`` each, of a query and a document."""
         early = self.early(self.features(query, q[-1], documents, d[-1]))
         return early, early + self.residual(query, q, documents, d, early)
 
@@ -169,7 +170,7 @@ class Network(nn.Module):
     def residual(
         self, query: TokenBatch, q: States, documents: TokenBatch, d: States, early: Tensor
     ) -> Tensor:
-        """What the cross-attention layers add to the early logit, ``(rows,)``."""
+        """The cross-attention layers' change of the early logit, ``(rows,)``."""
         mask = torch.cat([query.mask, documents.mask], 1)
         x = q[0]
         for layer, document in zip(self.cross_attention["layer"], d[:-1], strict=True):
@@ -179,7 +180,7 @@ class Network(nn.Module):
 
 
 def _cosines(q: Tensor, documents: TokenBatch, d: Tensor) -> Tensor:
-    """Cosines of query tokens with document tokens ``(rows, query, document)``; -1 for others."""
+    """Cosines of query and document tokens ``(rows, query, document)``; -1 outside of content."""
     with torch.autocast("cpu", enabled=False):  # bfloat16 would tie many candidates
         cosines = F.normalize(q.float(), dim=2) @ F.normalize(d.float(), dim=2).transpose(1, 2)
     return cosines.masked_fill(~documents.content[:, None, :], -1.0)

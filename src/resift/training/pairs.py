@@ -1,7 +1,7 @@
 """Files of pairs → training sources: texts, queries, and which texts are relevant to which query.
 
-A line is ``{"query", "positive", "negatives"?}``. What occurs in a collection that models are
-judged on is removed, compared by normalised text, and counted.
+A line is ``{"query", "positive", "negatives"?}``. Queries and texts that occur in a collection for
+evaluation are removed and counted; they are compared by normalised text.
 """
 
 import hashlib
@@ -15,18 +15,18 @@ from typing import Any
 
 from resift.errors import DatasetError
 from resift.evaluation.collection import open_collection
-from resift.evaluation.lines import text_lines
+from resift.inputs import text_lines
 from resift.training.recipe import SourceSpec
 
 _WORD = re.compile(r"[^\W_]+")
 MIN_WORDS = 4  # of a positive
-MIN_TEXTS = 1500  # of a source: a corpus of a hundred texts is no test
-MIN_LETTERS = 0.6  # of a positive's characters: fewer are listings of JSON or of numbers
+MIN_TEXTS = 1500  # of a source; retrieval from a hundred texts is too easy
+MIN_LETTERS = 0.6  # of a positive's characters; fewer mean listings of JSON or numbers
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSource:
-    """One file. `positives` and `negatives` of each query are indices into `texts`.
+    """The content of one file. `positives` and `negatives` of each query are indices of `texts`.
 
     `dev` has the indices of the held-out queries.
     """
@@ -41,7 +41,7 @@ class TrainingSource:
 
 @dataclass(frozen=True, slots=True)
 class JudgedTexts:
-    """Hashes of the normalised queries and passages that models are judged on."""
+    """Hashes of the normalised queries and passages of collections for evaluation."""
 
     queries: frozenset[bytes]
     texts: frozenset[bytes]
@@ -49,7 +49,7 @@ class JudgedTexts:
 
 @dataclass(slots=True)
 class Removed:
-    """How many rows were removed, by reason; `negatives` counts texts, not rows."""
+    """Numbers of removed rows by reason; `negatives` counts texts, not rows."""
 
     judged_queries: int = 0
     judged_texts: int = 0
@@ -58,13 +58,13 @@ class Removed:
 
 
 def normalised(text: str) -> bytes:
-    """A hash of the words alone, without case, punctuation and spacing."""
+    """A hash of a text's words, without case, punctuation and spacing."""
     words = " ".join(_WORD.findall(text.lower()))
     return hashlib.blake2b(words.encode(), digest_size=16).digest()
 
 
 def read_judged(collections: Sequence[Path]) -> JudgedTexts:
-    """Queries and passages of BEIR folders, to be removed from training data."""
+    """Read queries and passages of BEIR folders, to remove them from training data."""
     queries: set[bytes] = set()
     texts: set[bytes] = set()
     for folder in collections:
@@ -78,7 +78,7 @@ def read_judged(collections: Sequence[Path]) -> JudgedTexts:
 def read_source(
     file: Path, spec: SourceSpec, judged: JudgedTexts, words: int, seed: int
 ) -> tuple[TrainingSource, Removed]:
-    """A file's pairs without unreadable ones and those that models are judged on."""
+    """Read a file's pairs, without unreadable pairs and pairs of collections for evaluation."""
     removed = Removed()
     rows = [row for row in read_pairs(file) if _is_usable(row, judged, removed)]
     return pair_source(rows, spec, words, seed), removed
@@ -87,7 +87,7 @@ def read_source(
 def pair_source(
     rows: Sequence[dict[str, Any]], spec: SourceSpec, words: int, seed: int
 ) -> TrainingSource:
-    """Sample `spec.queries + spec.dev` queries; their texts, cut to `words`, are the corpus."""
+    """Sample `spec.queries + spec.dev` queries; their texts, cut to `words`, become the corpus."""
     queries = sorted({row["query"] for row in rows})
     random.Random(f"{seed} {spec.name}").shuffle(queries)
     queries = queries[: spec.queries + spec.dev]
@@ -113,15 +113,15 @@ def pair_source(
         tuple(queries),
         tuple(map(tuple, positives)),
         tuple(
-            tuple(text for text in wrong if text not in right)
-            for wrong, right in zip(negatives, positives, strict=True)
+            tuple(text for text in irrelevant if text not in relevant)
+            for irrelevant, relevant in zip(negatives, positives, strict=True)
         ),
         frozenset(range(min(spec.dev, len(queries)))),
     )
 
 
 def read_pairs(file: Path) -> Iterator[dict[str, Any]]:
-    """A file's lines, plain or .gz. Raises `DatasetError` naming the line that is not a pair."""
+    """Read the pairs of a file, plain or .gz. Raises `DatasetError` for a line without a pair."""
     for number, line in text_lines(file):
         if line.strip():
             yield _pair(line, f"{file}:{number}")
@@ -141,12 +141,12 @@ def _pair(line: str, location: str) -> dict[str, Any]:
     if not all(isinstance(text, str) for text in texts):
         raise DatasetError(f"{location}: query, positive and negatives must be text")
     if not (row["query"].strip() and row["positive"].strip()):
-        raise DatasetError(f"{location}: query or positive is empty; take the line out")
+        raise DatasetError(f"{location}: query or positive is empty; remove the line")
     return row
 
 
 def _is_usable(row: dict[str, Any], judged: JudgedTexts, removed: Removed) -> bool:
-    """Whether a row can be learned from; unusable negatives are removed from it."""
+    """Whether a row can be trained on. Removes its unusable negatives."""
     negatives = [
         text for text in row["negatives"] if text.strip() and normalised(text) not in judged.texts
     ]

@@ -1,7 +1,7 @@
-"""A recipe: the settings of a training run, a TOML file read into frozen dataclasses.
+"""Recipes: the settings of a training run, read from a TOML file into frozen dataclasses.
 
-An unknown key is an error. Of the recipes in ``recipes/``, ``make model`` runs `bundled.toml` and
-``resift train`` runs `fine-tune.toml`.
+An unknown key is an error. ``make model`` runs ``recipes/bundled.toml``, ``resift train`` runs
+``recipes/fine-tune.toml``.
 """
 
 import tomllib
@@ -25,10 +25,10 @@ _KINDS: dict[Any, tuple[type, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """A file of pairs, ``NAME.jsonl.gz``: how many of its queries are used, and its licence.
+    """A file of pairs, ``NAME.jsonl.gz``, its licence, and the number of queries to use.
 
-    `dev` queries are held out; a source without `queries` is only measured on. Without `mined` the
-    only negatives are the file's own.
+    `dev` queries are held out; a source with 0 `queries` is only for measuring. Without `mined`,
+    only the file's negatives are used.
     """
 
     name: str
@@ -40,7 +40,7 @@ class SourceSpec:
 
 @dataclass(frozen=True, slots=True)
 class MiningSpec:
-    """Candidates per query: the best of BM25 and of cosine, and random texts of `words` at most."""
+    """Candidates per query: best by BM25, best by cosine, random; texts have at most `words`."""
 
     lexical: int = 8
     dense: int = 8
@@ -50,7 +50,7 @@ class MiningSpec:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """The layers above late interaction, and the token limits of texts while training."""
+    """The number of cross-attention layers, and token limits of texts in training."""
 
     cross_attention_layers: int = 2
     query_tokens: int = 40
@@ -62,7 +62,7 @@ class LossSpec:
     """Weights of the parts of the loss (`scoring.py`).
 
     The teacher's logit is ``untrained_share × the untrained logit + teacher_scale × cosine``.
-    `first_stage` is the weight of BM25's score beside both logits, in every second group.
+    `first_stage` is the weight of BM25's score, added to both logits in every second group.
     """
 
     labels: float = 1.0
@@ -76,13 +76,13 @@ class LossSpec:
 
 @dataclass(frozen=True, slots=True)
 class LoopSpec:
-    """Steps, their size and their learning rates.
+    """Number and size of steps, and learning rates.
 
-    `rate` is the encoder's; with 0 the encoder stays as it is. `head_rate` is for the few numbers
-    beside the layers: late interaction's weights and the residual's share. With `averaged`, rates
-    stay constant after the warm-up and the result is the mean of the weights over that last share
-    of the steps; otherwise rates fall to 0. `early_stopping_patience` is how many measurements in a
-    row may be below the best; 0 never stops.
+    `rate` is the encoder's; 0 freezes it. `head_rate` is for the few numbers outside the layers:
+    late interaction's weights and the residual's share. With `averaged`, rates stay constant after
+    the warm-up, and the result is the mean of the weights over that last share of the steps;
+    otherwise rates fall to 0. Training stops after `early_stopping_patience` measurements in a row
+    below the best; 0 never stops.
     """
 
     steps: int
@@ -102,7 +102,7 @@ class LoopSpec:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A whole recipe, by the tables of its file."""
+    """A recipe, with a field per table of its file."""
 
     name: str
     seed: int
@@ -119,7 +119,7 @@ def read_recipe(file: Path) -> Recipe:
         values = tomllib.loads(read_regular(file, MAX_BYTES).decode())
     except OSError as error:
         raise InputError(
-            f"{file}: no recipe to read ({error.strerror}); the ones that ship are in {RECIPES}"
+            f"{file}: cannot be read ({error.strerror}); bundled recipes are in {RECIPES}"
         ) from error
     except ValueError as error:
         raise InputError(f"{file}: not TOML ({error})") from error

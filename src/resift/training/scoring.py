@@ -1,9 +1,9 @@
-"""A network's logits for groups and for held-out lists: what a step minimises, and quality.
+"""A network's logits for groups and for held-out lists: the loss of a step, and quality.
 
 Both parts of the loss are listwise, over a query's own candidates (Cao et al. 2007, ListNet):
 cross-entropy of the softmax with the relevant document, and the Kullback-Leibler divergence from
-the teacher's softmax. Each is taken of the early logit too, so that the first exit ranks well, and
-with the first stage's score added where a group has one: as results are ranked in use.
+the teacher's softmax. Both are computed for the early logit too, so that the first exit ranks well.
+First-stage scores are added where a group has them, as in use.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from resift.training.network import Network
 from resift.training.recipe import LossSpec
 
 FAR = -1e4
-TOKEN_BUDGET = 4096  # of a batch of held-out documents
+TOKEN_BUDGET = 4096  # per batch of held-out documents
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class GroupLogits:
 
 
 def score(network: Network, groups: Groups) -> GroupLogits:
-    """Encode queries and documents once and score each group's pairs."""
+    """Encode queries and documents once, and score each group's pairs."""
     shape = groups.labels.shape
     q = network.encode(groups.queries)
     flat = [torch.full((shape.numel(),), FAR) for _ in range(2)]
@@ -53,11 +53,11 @@ def loss(scored: GroupLogits, groups: Groups, spec: LossSpec) -> Tensor:
     fusion = spec.first_stage * groups.first_stage
     final, early = scored.final + fusion, scored.early + fusion
     total = spec.labels * _labels(final, groups) + spec.labels_early * _labels(early, groups)
-    taught = groups.present & ~torch.isnan(groups.teacher)
-    if taught.any():
+    has_teacher = groups.present & ~torch.isnan(groups.teacher)
+    if has_teacher.any():
         teacher = groups.teacher + fusion
-        total = total + spec.teacher * _divergence(final, teacher, taught)
-        total = total + spec.teacher_early * _divergence(early, teacher, taught)
+        total = total + spec.teacher * _divergence(final, teacher, has_teacher)
+        total = total + spec.teacher_early * _divergence(early, teacher, has_teacher)
     return total
 
 
@@ -68,22 +68,22 @@ def accuracy(scored: GroupLogits, groups: Groups) -> float:
 
 
 def _labels(logits: Tensor, groups: Groups) -> Tensor:
-    """Cross-entropy of the first relevant document; the query's other ones are left out."""
+    """Cross-entropy of the first relevant document; other relevant documents are masked."""
     chosen = groups.labels.float().argmax(1)
     others = groups.labels.clone()
     others[torch.arange(len(chosen)), chosen] = False
     return F.cross_entropy(logits.masked_fill(others | ~groups.present, FAR), chosen)
 
 
-def _divergence(logits: Tensor, teacher: Tensor, taught: Tensor) -> Tensor:
-    student = F.log_softmax(logits.masked_fill(~taught, FAR), 1)
-    target = F.softmax(teacher.masked_fill(~taught, FAR), 1)
+def _divergence(logits: Tensor, teacher: Tensor, has_teacher: Tensor) -> Tensor:
+    student = F.log_softmax(logits.masked_fill(~has_teacher, FAR), 1)
+    target = F.softmax(teacher.masked_fill(~has_teacher, FAR), 1)
     return F.kl_div(student, target, reduction="batchmean")
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """nDCG@10 on held-out lists, averaged over sources, by the early and by the final logit."""
+    """nDCG@10 on held-out lists, averaged over sources, by early and by final logit."""
 
     early: float
     final: float
@@ -107,7 +107,7 @@ def measure(network: Network, corpora: Sequence[Corpus], limit: int | None = Non
 def dev_logits(
     network: Network, corpus: Corpus, row: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Early and final logits of one held-out list, ``(documents,)``."""
+    """Early and final logits of a held-out list, ``(documents,)`` each."""
     lists = corpus.mined.dev
     documents = [corpus.documents[int(index)] for index in lists.documents[row] if index != NONE]
     query = pad([corpus.queries[int(lists.queries[row])]])

@@ -1,4 +1,4 @@
-"""What a plot consists of, as inline SVG: axes, a system's line and marks, and its legend.
+"""Parts of a plot as inline SVG: axes, a system's line and marks, and its legend.
 
 Colours are CSS classes, ``s0`` to ``s5`` for systems; marks differ in shape as well.
 """
@@ -12,8 +12,8 @@ from resift.evaluation.report.markup import Markup, element, join
 
 WIDTH, HEIGHT = 480, 300
 LEFT, RIGHT, TOP, BOTTOM = 50, 466, 26, 254  # the area between the axes
-MIN_RANGE = 1e-6  # values that differ by less are one: ticks are rounded, and labels more so
-MIN_LABEL_DISTANCE = 26  # between tick labels, so that they do not touch
+MIN_RANGE = 1e-6  # values that differ by less count as equal
+MIN_LABEL_DISTANCE = 26  # of tick labels, so that they do not touch
 COLOURS = 6
 BAR_DISTANCE = 9  # between the error bars of systems
 SHAPES = (
@@ -26,7 +26,7 @@ SHAPES = (
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """`ticks` rise, the first and the last are its ends; `format` labels them."""
+    """An axis with rising `ticks`; the first and last are its ends. `format` labels ticks."""
 
     label: str
     ticks: Sequence[float]
@@ -35,15 +35,15 @@ class Axis:
 
     def share(self, value: float) -> float:
         """The position of a value, 0..1; the middle where the axis has no length."""
-        at, low, high = (
-            math.log(each) if self.log else each for each in (value, self.ticks[0], self.ticks[-1])
-        )
-        return (at - low) / (high - low) if high > low else 0.5
+        low, high = self.ticks[0], self.ticks[-1]
+        if self.log:
+            value, low, high = math.log(value), math.log(low), math.log(high)
+        return (value - low) / (high - low) if high > low else 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """Two axes; maps values to coordinates of the drawing."""
+    """Two axes, which map values to coordinates of the drawing."""
 
     horizontal: Axis
     vertical: Axis
@@ -93,7 +93,7 @@ class Plane:
 
 
 class Point(NamedTuple):
-    """In the data's units; `title` is its tooltip, `label` a text drawn beside it."""
+    """A point in the data's units; `title` is its tooltip, `label` a text beside it."""
 
     x: float
     y: float
@@ -109,8 +109,8 @@ class Series:
     label: str
     points: Sequence[Point]
 
-    def drawn(self, plane: Plane, style: str = "full") -> Markup:
-        """A line with a mark a point; `style` is full or dashed."""
+    def drawing(self, plane: Plane, style: str = "full") -> Markup:
+        """A line with a mark at each point; `style` is full or dashed."""
         positions = [(plane.x(point.x), plane.y(point.y)) for point in self.points]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in positions)
         line = element("path", d=f"M{path}", class_=f"line {style}") if positions else ""
@@ -121,7 +121,7 @@ class Series:
         return self._coloured(line, *marks)
 
     def labels(self, plane: Plane) -> Markup:
-        """The points' labels: above them, or below for every second system."""
+        """The labels of points: above them, or below for every second system."""
         dx, dy = (5, -9) if self.number % 2 == 0 else (-5, 18)
         texts = (
             element("text", p.label, x=plane.x(p.x) + dx, y=plane.y(p.y) + dy, class_="depth")
@@ -130,7 +130,7 @@ class Series:
         return self._coloured(*texts)
 
     def error_bar(self, plane: Plane, low: float, high: float, title: str) -> Markup:
-        """At the last point, beside those of the systems before."""
+        """An error bar at the last point, beside those of earlier systems."""
         x = plane.x(self.points[-1].x) - BAR_DISTANCE * self.number
         path = f"M{x - 4:.1f} {plane.y(low):.1f}h8m-4 0V{plane.y(high):.1f}m-4 0h8"
         tooltip = element("title", f"{self.label}, {title}")
@@ -169,7 +169,7 @@ def _legend(drawn: Markup) -> Markup:
 
 
 def round_ticks(low: float, high: float, count: int = 6) -> list[float]:
-    """About `count` ticks from `low` or below to `high` or above, 1, 2 or 5 × 10ⁿ apart."""
+    """About `count` ticks that include `low` and `high`, 1, 2 or 5 × 10ⁿ apart."""
     if not high - low > MIN_RANGE:
         low, high = low - abs(low) / 10 - 0.01, high + abs(high) / 10 + 0.01
     min_step = (high - low) / count

@@ -1,4 +1,4 @@
-"""HTML and SVG from Python values. Whatever is not `Markup` is escaped."""
+"""HTML and SVG from Python values. Text that is not `Markup` is escaped."""
 
 import re
 from collections.abc import Iterable
@@ -12,13 +12,13 @@ _INVALID = re.compile(
 
 
 class Markup(str):
-    """A text that is HTML already. Adding or formatting gives a plain one, to be escaped again."""
+    """HTML text. Adding or formatting it gives plain text, which is escaped again."""
 
     __slots__ = ()
 
 
 def element(name: str, *children: str, **attributes: str | float | None) -> Markup:
-    """One element; None leaves an attribute out.
+    """One element. An attribute that is None is left out.
 
     ``class_`` is the attribute class, and ``aria_label`` is aria-label.
     """
@@ -31,12 +31,12 @@ def element(name: str, *children: str, **attributes: str | float | None) -> Mark
 
 
 def join(parts: Iterable[str]) -> Markup:
-    """One after the other, escaped where they are not markup."""
+    """Concatenate parts; plain text is escaped."""
     return Markup("".join(part if isinstance(part, Markup) else _escaped(part) for part in parts))
 
 
 def shortened(text: str, characters: int) -> str:
-    """The beginning of a text, on one line."""
+    """The beginning of a text on one line."""
     line = " ".join(text[: 4 * characters].split())
     return line if len(line) <= characters else line[: characters - 1].rstrip() + "…"
 

@@ -1,4 +1,4 @@
-"""The page: verdicts, facts, plots, tables and queries, in this order."""
+"""The HTML report: verdicts, facts, plots, tables and queries, in this order."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -28,19 +28,19 @@ from resift.files import check_output, output
 TEMPLATE = Path(__file__).parent / "report.html"
 KIND = "a page that resift eval wrote"
 MARK = b'<meta name="generator" content="resift eval">'
-MAX_QUERIES = 25  # of each kind
+MAX_QUERIES = 25  # helped, and hurt
 QUERY_CHARACTERS, TITLE_CHARACTERS = 240, 120
 
 
 def check_page(file: Path) -> None:
-    """Raise `OutputError` where `write_page` could not write, before minutes of work are lost."""
+    """Raise `OutputError` if `write_page` could not write; call it before minutes of work."""
     check_output(file, KIND, is_page)
 
 
 def write_page(file: Path, evaluation: Evaluation) -> None:
-    """Write the page; the file is complete or absent; ``-`` is stdout.
+    """Write the page; ``-`` is stdout. The file is written whole or not at all.
 
-    Raises `OutputError` where it cannot be written, or would replace anything but such a page.
+    Raises `OutputError` if the file cannot be written, or exists and is not a page of resift.
     """
     text = page(evaluation)
     with output(file, KIND, is_page) as out:
@@ -48,13 +48,13 @@ def write_page(file: Path, evaluation: Evaluation) -> None:
 
 
 def is_page(head: bytes) -> bool:
-    """Whether a file that begins like this was written by `write_page`."""
+    """Whether these first bytes are those of a page of `write_page`."""
     return head.startswith(b"<!doctype html>") and MARK in head
 
 
 def page(evaluation: Evaluation) -> str:
-    """The page's text."""
-    made = f"resift {resift.__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    """The text of the page."""
+    footer = f"resift {resift.__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         collection=join([evaluation.collection]),
         verdicts=join(map(_verdict, evaluation.systems)),
@@ -63,12 +63,12 @@ def page(evaluation: Evaluation) -> str:
         figures=figures(evaluation),
         by_depth=_depth_table(evaluation),
         systems=join(_system(evaluation, system) for system in evaluation.systems),
-        made=join([f"{made}, in {evaluation.seconds:,.0f} s"]),
+        made=join([f"{footer}, in {evaluation.seconds:,.0f} s"]),
     )
 
 
 def _verdict(system: SystemResult) -> Markup:
-    """The first part of the sentence is set as a headline."""
+    """The verdict, with the first part of its sentence as a headline."""
     headline, _, rest = system.verdict.partition("; ")
     parts = [element("p", system.label, class_="label"), element("p", headline, class_="answer")]
     if rest:
@@ -102,7 +102,7 @@ def _notes(evaluation: Evaluation) -> Markup:
 def _system(evaluation: Evaluation, system: SystemResult) -> Markup:
     """The section of one system."""
     measure = evaluation.main_measure
-    replaced = f"{system.replaced:.1f} of a query's first ten documents are new, on the mean."
+    replaced = f"{system.replaced:.1f} of a query's first ten documents are new, on average."
     parts = [element("h2", f"{system.label} against the first stage"), element("p", replaced)]
     if system.compared:
         parts.append(_significance_table(system))
@@ -123,7 +123,7 @@ def _system(evaluation: Evaluation, system: SystemResult) -> Markup:
 
 
 def _depth_table(evaluation: Evaluation) -> Markup:
-    """The first stage and each system at each depth: all measures, and the cost of a query."""
+    """All measures and the cost per query, for the first stage and each system and depth."""
     names = list(evaluation.first)
     costs = ["pairs", "tokens"]
     if evaluation.is_timed:
@@ -185,7 +185,7 @@ def _weight_table(system: SystemResult, measure: str) -> Markup:
 
 
 def _table(label: str, head: Sequence[str], rows: Iterable[Markup]) -> Markup:
-    """A table that scrolls where it is wider than the page, also by keyboard."""
+    """A table that scrolls, also by keyboard, if it is wider than the page."""
     top = element("tr", *(element("th", name, scope="col") for name in head))
     table = element("table", element("thead", top), element("tbody", *rows))
     return element("div", table, class_="wide", role="region", tabindex=0, aria_label=label)
@@ -197,7 +197,7 @@ def _row(name: str, cells: Iterable[str], class_: str | None = None) -> Markup:
 
 
 def _query_list(title: str, changes: Sequence[QueryChange]) -> Markup:
-    """The queries that changed most, each with the documents that moved."""
+    """The queries that changed most, with the documents that moved."""
     if not changes:
         return Markup()
     count = len(changes)

@@ -20,16 +20,14 @@ from resift.evaluation.result import Evaluation, QueryChange, Row, SystemResult
 BAR_GAP = 0.2  # of the width of a bar
 MIN_BAR_HEIGHT = 3
 TOOLTIP_CHARACTERS = 120
-NO_JUDGMENTS = (
-    "There are no judgments, so there is no curve of quality, no change by query and no advice."
-)
-NOT_TIMED = "No query was timed: too few were reranked to know what a depth costs."
+NO_JUDGMENTS = "Without judgments there is no curve of quality, no change by query and no advice."
+NOT_TIMED = "No query was timed, because too few were reranked to measure the cost of a depth."
 
 Legend = Sequence[tuple[Markup, str]]
 
 
 def figures(evaluation: Evaluation) -> Markup:
-    """All plots that the data allow, and a note for each kind that they do not."""
+    """All plots that the data allow, and a note for each kind that is missing."""
     notes = [
         *([] if evaluation.first else [NO_JUDGMENTS]),
         *([] if evaluation.is_timed else [NOT_TIMED]),
@@ -51,12 +49,14 @@ def _quality_figures(evaluation: Evaluation) -> list[Markup]:
     legend = [(curve.legend(), curve.label) for curve in _curves(evaluation, lambda _: None)]
     legend.append((level_legend(), f"first stage {format_measure(evaluation.first[name])}"))
     caption = (
-        f"{name} by how many candidates are reranked, over {evaluation.judged} judged queries. The "
-        "bar at the greatest depth is the 95 % band of the change, added to the first stage."
+        f"{name} by the number of reranked candidates, over {evaluation.judged} judged queries. "
+        "The bar at the greatest depth is the 95 % band of the change, added to the first stage."
     )
     drawn = [_figure("Quality by depth", caption, legend, depth_curve(evaluation))]
     if evaluation.is_timed:
-        caption = f"{name} against the 95th percentile of reranking; each mark says its depth."
+        caption = (
+            f"{name} against the 95th percentile of reranking; marks are labelled with depths."
+        )
         drawn.append(_figure("Quality against time", caption, legend, trade_off(evaluation)))
     return drawn
 
@@ -65,7 +65,7 @@ def _latency_figures(evaluation: Evaluation) -> list[Markup]:
     if not evaluation.is_timed:
         return []
     cost = format_first_stage_cost(evaluation)
-    caption = "Milliseconds that reranking takes a query, without the first stage"
+    caption = "Milliseconds of reranking per query, without the first stage"
     caption += f" ({cost})." if cost else "."
     legend = [
         (curve.legend(style), f"{curve.label}, {name}")
@@ -81,8 +81,8 @@ def _delta_figure(evaluation: Evaluation, system: SystemResult) -> Markup:
         title += f": {system.label}"
     name = evaluation.main_measure
     caption = (
-        f"{name} at depth {system.rows[-1].depth} less the first stage's, a bar a judged query; "
-        "a bar says its query under the pointer."
+        f"{name} at depth {system.rows[-1].depth} minus the first stage's, a bar per judged query; "
+        "point at a bar to see its query."
     )
     compared = system.compared[name]
     legend = [
@@ -115,14 +115,14 @@ def depth_curve(evaluation: Evaluation) -> Markup:
     drawn = [plane.level(first, f"first stage: {format_measure(first)}")]
     for curve, (low, high) in zip(curves, bars, strict=True):
         title = f"95 % band: {format_measure(low)} to {format_measure(high)}"
-        drawn += [curve.error_bar(plane, low, high, title), curve.drawn(plane)]
+        drawn += [curve.error_bar(plane, low, high, title), curve.drawing(plane)]
     return plane.drawing(
         f"{name} by depth; first stage: {format_measure(first)}; {_description(curves)}", *drawn
     )
 
 
 def latency_curve(evaluation: Evaluation) -> Markup:
-    """Median and 95th percentile by depth. Needs latencies."""
+    """Median and 95th percentile of latency by depth. Needs latencies."""
 
     def percentile(name: str) -> Callable[[Row], Point | None]:
         def point(row: Row) -> Point | None:
@@ -136,13 +136,13 @@ def latency_curve(evaluation: Evaluation) -> Markup:
     medians = _curves(evaluation, percentile("p50"))
     p95 = _curves(evaluation, percentile("p95"))
     plane = Plane(_depth_axis(evaluation), _latency_axis("ms a query", evaluation))
-    drawn = [curve.drawn(plane, "dashed") for curve in p95]
-    drawn += [curve.drawn(plane) for curve in medians]
+    drawn = [curve.drawing(plane, "dashed") for curve in p95]
+    drawn += [curve.drawing(plane) for curve in medians]
     return plane.drawing(f"Milliseconds by depth; {_description([*medians, *p95])}", *drawn)
 
 
 def trade_off(evaluation: Evaluation) -> Markup:
-    """The primary measure by the 95th percentile, a mark a depth. Needs judgments and latencies."""
+    """The primary measure by p95 latency, with a mark per depth. Needs judgments and latencies."""
     name, first = evaluation.main_measure, evaluation.first[evaluation.main_measure]
 
     def point(row: Row) -> Point | None:
@@ -157,13 +157,13 @@ def trade_off(evaluation: Evaluation) -> Markup:
     return plane.drawing(
         f"{name} against p95; first stage: {format_measure(first)}; {_description(curves)}",
         plane.level(first, f"first stage: {format_measure(first)}"),
-        *(curve.drawn(plane) for curve in curves),
+        *(curve.drawing(plane) for curve in curves),
         *(curve.labels(plane) for curve in curves),
     )
 
 
 def query_deltas(changes: Sequence[QueryChange], measure: str) -> Markup:
-    """A bar a query, in the given order: up where it was helped, down where it was hurt."""
+    """A bar per query, in this order: up if it was helped, down if it was hurt."""
     deltas = [change.after - change.before for change in changes]
     horizontal = Axis(f"{len(changes)} judged queries", (0, len(changes)), lambda _: "")
     ticks = round_ticks(min(0, *deltas), max(0, *deltas))
@@ -191,7 +191,7 @@ def _bar(plane: Plane, index: int, change: QueryChange) -> Markup:
 
 
 def _curves(evaluation: Evaluation, point: Callable[[Row], Point | None]) -> list[Series]:
-    """A series a system, of the rows that have a point."""
+    """A series per system, of the rows that have a point."""
     return [
         Series(number, system.label, [p for row in system.rows if (p := point(row))])
         for number, system in enumerate(evaluation.systems)
@@ -204,7 +204,7 @@ def _depth_axis(evaluation: Evaluation) -> Axis:
 
 
 def _quality_axis(evaluation: Evaluation, also: Sequence[float] = ()) -> Axis:
-    """Holds all values of the primary measure, and `also` these."""
+    """An axis for all values of the primary measure and for the values in `also`."""
     name = evaluation.main_measure
     values = [row.measures[name] for system in evaluation.systems for row in system.rows]
     values += [evaluation.first[name], *also]
