@@ -1,9 +1,10 @@
-"""Rooms import in one direction, and each outside package comes in through one door."""
+"""Packages import in one direction, without circles, and each dependency has its importers."""
 
 import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -182,3 +183,20 @@ def test_no_module_of_convert_imports_torch() -> None:
     code = f"import sys; {imports}; sys.exit('torch' in sys.modules)"
     pytest.importorskip("onnx")
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
+def test_no_files_import_each_other_not_even_for_types_or_inside_of_functions() -> None:
+    modules = {
+        f"resift.{file[:-3].replace('/', '.').removesuffix('.__init__')}" for file in _files()
+    }
+    imports: dict[str, set[str]] = {}
+    for file in _files():
+        module = f"resift.{file[:-3].replace('/', '.').removesuffix('.__init__')}"
+        names = imports.setdefault(module, set())
+        for node in ast.walk(ast.parse((SOURCE / file).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module in modules:
+                full_names = {f"{node.module}.{alias.name}" for alias in node.names}
+                names |= (full_names & modules) or {node.module}
+    imports = {module: names - {module, "resift"} for module, names in imports.items()}
+    assert len(imports) > 100
+    TopologicalSorter(imports).prepare()  # raises CycleError, which names the circle
