@@ -33,15 +33,15 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": BASE | {"rerank", "index", "search", "evaluation", "convert", "training"},
 }
-"""What each room knows of the others; every room also knows itself."""
+"""What each package knows of the others; every package also knows itself."""
 
 ALSO = {
     "index/embedders/artifact.py": {"rerank"},
     "index/parsing/chunking.py": {"rerank"},
 }
-"""Files that may know more than their room: how models run, how texts are counted."""
+"""Files that may know more than their package: how models run, how texts are counted."""
 
-DOORS = {
+IMPORTERS = {
     "botocore": ("cli/demo.py", "index/storage/credentials.py"),
     "bm25s": ("training/",),
     "charset_normalizer": ("index/parsing/charset.py",),
@@ -101,47 +101,49 @@ def _files() -> list[str]:
     return sorted(file.relative_to(SOURCE).as_posix() for file in SOURCE.rglob("*.py"))
 
 
-def _room(file: str) -> str:
+def _package(file: str) -> str:
     return file.partition("/")[0].removesuffix(".py")
 
 
 def offences(file: str, text: str) -> list[str]:
-    """What a file imports though its room must not, one message each."""
-    room = _room(file)
+    """What a file imports though its package must not, one message each."""
+    package = _package(file)
     problems = []
     for line, module in _imports(ast.parse(text)):
         top, _, rest = module.partition(".")
         if not top:
-            problems.append(f"{file}:{line}: relative import of {module}; name the room")
+            problems.append(f"{file}:{line}: relative import of {module}; use the absolute name")
         elif top == "resift" and rest:
             other = rest.partition(".")[0]
-            allowed = MAY_IMPORT[room] | ALSO.get(file, set()) | {room}
+            allowed = MAY_IMPORT[package] | ALSO.get(file, set()) | {package}
             if other not in allowed:
-                problems.append(f"{file}:{line}: {room} must not import {module}")
-        elif top in DOORS and not file.startswith(DOORS[top]):
-            problems.append(f"{file}:{line}: {top} comes in through {', '.join(DOORS[top])} only")
+                problems.append(f"{file}:{line}: {package} must not import {module}")
+        elif top in IMPORTERS and not file.startswith(IMPORTERS[top]):
+            problems.append(f"{file}:{line}: {top} is imported by {', '.join(IMPORTERS[top])} only")
     return problems
 
 
 @pytest.mark.parametrize("file", [file for file in _files() if file != "__init__.py"])
 def test_a_file_imports_only_what_its_room_may_know(file: str) -> None:
-    assert _room(file) in MAY_IMPORT, f"{file}: say in MAY_IMPORT what {_room(file)} may import"
+    assert _package(file) in MAY_IMPORT, f"{file}: add {_package(file)} to MAY_IMPORT"
     assert offences(file, (SOURCE / file).read_text(encoding="utf-8")) == []
 
 
-def test_every_door_is_used() -> None:
+def test_every_importer_is_used() -> None:
     used: set[tuple[str, str]] = set()
     for file in _files():
         modules = {module.partition(".")[0] for _, module in _imports(_tree(file))}
-        used |= {(top, door) for top in modules & set(DOORS) for door in DOORS[top]
-                 if file.startswith(door)}  # fmt: skip
-    assert {(top, door) for top, doors in DOORS.items() for door in doors} - used == set()
+        used |= {(top, prefix) for top in modules & set(IMPORTERS) for prefix in IMPORTERS[top]
+                 if file.startswith(prefix)}  # fmt: skip
+    assert {
+        (top, prefix) for top, prefixes in IMPORTERS.items() for prefix in prefixes
+    } - used == set()
 
 
-def test_nothing_outside_the_library_is_imported_without_a_door() -> None:
-    known = set(DOORS) | set(sys.stdlib_module_names) | {"resift"}
+def test_nothing_outside_the_library_is_imported_without_an_entry() -> None:
+    known = set(IMPORTERS) | set(sys.stdlib_module_names) | {"resift"}
     unknown = {
-        f"{file}:{line}: {module}; give it a door in DOORS"
+        f"{file}:{line}: {module}; add it to IMPORTERS"
         for file in _files()
         for line, module in _imports(_tree(file))
         if module.partition(".")[0] not in known
