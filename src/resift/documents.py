@@ -19,14 +19,14 @@ class Document:
 class Precomputed:
     """Tokens and token states of a document without a query, made by `Reranker.precompute`.
 
-    `model` is the model's fingerprint, `text` a hash of text, tokens and states. If they do not
-    match (another model, another text, damaged bytes), the reranker encodes the document again.
+    `model` is the model's fingerprint, `text_hash` a hash of text, tokens and states. Where they do
+    not match (another model, another text, damaged bytes), the document is encoded again.
     `tokens` are token ids (4 bytes each, little endian), `states` the token states of a
     late-interaction model, empty if they were not computed.
     """
 
     model: str
-    text: bytes = field(repr=False)
+    text_hash: bytes = field(repr=False)
     tokens: bytes = field(repr=False)
     states: bytes = field(default=b"", repr=False)
 

@@ -59,4 +59,4 @@ def test_text_with_invisible_characters_is_found_and_cited_with_its_offsets(tmp_
         assert first.citation
         start, end = first.citation.start, first.citation.end
         assert text[start:end] == first.text
-        assert index.verify_citation(first.id).status == "proved"
+        assert index.verify_citation(first.id).status == "verified"

@@ -27,7 +27,7 @@ def test_each_part_of_a_cut_table_says_its_columns_and_is_proved(tmp_path: Path)
     for hit in hits:
         assert "river" not in hit.text or "Name | Sea | Length" in hit.text
         verdict = index.verify_citation(hit.id)
-        assert verdict.status == "proved"
+        assert verdict.status == "verified"
         assert hit.citation
         assert verdict.span == (hit.citation.start, hit.citation.end)
 

@@ -167,7 +167,7 @@ def test_what_was_precomputed_of_another_text_is_not_used(fault: str, bundled: R
     assert precomputed is not None
     wrong = {
         "another model": replace(precomputed, model="0" * 16),
-        "another text": replace(precomputed, text=digest("other")),
+        "another text": replace(precomputed, text_hash=digest("other")),
         "states cut short": replace(precomputed, states=precomputed.states[:-1]),
         "states of one token less": replace(precomputed, states=precomputed.states[:-1152]),
         "torn ids": replace(precomputed, tokens=precomputed.tokens[:-1]),
@@ -181,8 +181,8 @@ def test_what_was_precomputed_of_another_text_is_not_used(fault: str, bundled: R
             precomputed, tokens=precomputed.tokens[4:] + precomputed.tokens[:4]
         ),
         "numbers": replace(precomputed, tokens=cast(bytes, 7), states=cast(bytes, 1.5)),
-        "text": replace(precomputed, text=cast(bytes, "text"), tokens=cast(bytes, "abcd")),
-        "nothing": replace(precomputed, text=cast(bytes, None), states=cast(bytes, None)),
+        "text": replace(precomputed, text_hash=cast(bytes, "text"), tokens=cast(bytes, "abcd")),
+        "nothing": replace(precomputed, text_hash=cast(bytes, None), states=cast(bytes, None)),
         "an object": cast(Precomputed, object()),
     }[fault]
     expected = bundled.score(QUERY, TEXTS[:1])

@@ -62,12 +62,12 @@ def test_a_hit_is_proved_by_its_own_text_whatever_the_index_says_by_now(
     index: Index, docs: Path
 ) -> None:
     hit = hit_of(index, "dog barks")
-    assert index.verify_citation(hit).status == "proved"
-    assert index.verify_citation(json.loads(json.dumps(asdict(hit)))).status == "proved"
+    assert index.verify_citation(hit).status == "verified"
+    assert index.verify_citation(json.loads(json.dumps(asdict(hit)))).status == "verified"
     (docs / "dog 1%.md").write_text(NEW)
     index.sync(str(docs))
     assert hit_of(index, "dog friend").id == hit.id  # an id is no citation
-    assert index.verify_citation(hit.id).status == "proved"
+    assert index.verify_citation(hit.id).status == "verified"
     for cited in (hit, asdict(hit)):
         assert index.verify_citation(cited).status == "changed"
 
@@ -75,9 +75,9 @@ def test_a_hit_is_proved_by_its_own_text_whatever_the_index_says_by_now(
 @pytest.mark.parametrize(
     ("changes", "citation", "standing"),
     [
-        ({"text": "The dog is an alien that barks."}, {}, "unproved"),
-        ({"text": ""}, {}, "unproved"),
-        ({"text": " \n"}, {"start": 0, "end": 2}, "unproved"),
+        ({"text": "The dog is an alien that barks."}, {}, "unverified"),
+        ({"text": ""}, {}, "unverified"),
+        ({"text": " \n"}, {"start": 0, "end": 2}, "unverified"),
         ({"text": None}, {}, "malformed"),
         ({}, {"etag": "another"}, "still_there"),
         ({}, {"etag": None}, "still_there"),
@@ -89,12 +89,12 @@ def test_a_hit_is_proved_by_its_own_text_whatever_the_index_says_by_now(
         ({}, {"uri": "/nowhere/dog.md"}, "gone"),
         ({}, {"uri": "gs://bucket/dog.md"}, "unreachable"),
         ({}, {"uri": "/dev/zero"}, "gone"),
-        ({}, {"page": 40}, "unproved"),
-        ({}, {"row": 9}, "unproved"),
-        ({}, {"heading": "Made up"}, "unproved"),
-        ({}, {"doc_id": "another.md"}, "unproved"),
-        ({}, {"doc_id": "og 1%.md"}, "unproved"),
-        ({}, {"object_version": "v9"}, "unproved"),
+        ({}, {"page": 40}, "unverified"),
+        ({}, {"row": 9}, "unverified"),
+        ({}, {"heading": "Made up"}, "unverified"),
+        ({}, {"doc_id": "another.md"}, "unverified"),
+        ({}, {"doc_id": "og 1%.md"}, "unverified"),
+        ({}, {"object_version": "v9"}, "unverified"),
         ({}, {"object_version": 9}, "malformed"),
         ({}, {"page": "2"}, "malformed"),
         ({"citation": {}}, None, "malformed"),
@@ -177,16 +177,16 @@ def test_the_version_of_an_object_is_proved_as_well(index: Index, bucket: Versio
     bucket.put("v1", OLD)
     hit = cited(bucket)
     verdict = index.verify_citation(hit)
-    assert (verdict.status, "version v1" in verdict.detail) == ("proved", True)
-    assert index.verify_citation(cited(bucket, object_version="v0")).status == "unproved"
+    assert (verdict.status, "version v1" in verdict.detail) == ("verified", True)
+    assert index.verify_citation(cited(bucket, object_version="v0")).status == "unverified"
     bucket.put("v2", NEW)
     assert index.verify_citation(hit).status == "replaced"
     assert index.verify_citation(cited(bucket, etag="no", object_version="v1")).status == "changed"
     bucket.put("v3", OLD)  # the same content again: the cited version is still stored
-    assert index.verify_citation(hit).status == "proved"
-    assert index.verify_citation(cited(bucket, object_version="v2")).status == "unproved"
+    assert index.verify_citation(hit).status == "verified"
+    assert index.verify_citation(cited(bucket, object_version="v2")).status == "unverified"
     del bucket.versions["v1"]
-    assert index.verify_citation(hit).status == "unproved"
+    assert index.verify_citation(hit).status == "unverified"
 
 
 def test_a_version_outlives_its_object(index: Index, bucket: Versioned) -> None:
@@ -207,9 +207,9 @@ def test_a_row_is_its_own_document(index: Index, docs: Path) -> None:
 
 def test_a_row_by_another_number_is_not_proved(index: Index) -> None:
     cat = hit_of(index, "cat grey")
-    assert cat.citation and index.verify_citation(cat).status == "proved"
+    assert cat.citation and index.verify_citation(cat).status == "verified"
     cited = replace(cat, citation=replace(cat.citation, row=900))
-    assert index.verify_citation(cited).status == "unproved"
+    assert index.verify_citation(cited).status == "unverified"
 
 
 def test_the_command_reads_what_a_search_prints_and_names_what_it_cannot(
@@ -224,17 +224,17 @@ def test_the_command_reads_what_a_search_prints_and_names_what_it_cannot(
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
         done = resift("verify-citation", "-", "--index", folder)
         assert done.code == 0, done.out
-        assert [line.split()[0] for line in done.out.splitlines()] == ["proved"] * len(hits)
+        assert [line.split()[0] for line in done.out.splitlines()] == ["verified"] * len(hits)
     odd = f'{{"id": 7}}\n{lines}\n{{"id\nno such id\n[]\n'
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(odd.encode() + b"\xff\xfe\n")))
     done = resift("verify-citation", "-", "--index", folder)
     statuses = [line.partition(":")[0] for line in done.out.splitlines()]
-    proved = [f"proved  {hit['id'].partition(':')[0]}" for hit in hits]
+    verified = [f"verified  {hit['id'].partition(':')[0]}" for hit in hits]
     last = len(hits) + 2
     assert done.code == 1
     assert statuses == [
         "malformed  line 1",
-        *proved,
+        *verified,
         f"malformed  line {last}",
         "unknown  no such id",
         f"malformed  line {last + 3}",

@@ -275,7 +275,7 @@ def test_a_citation_is_verified_by_a_hits_id(tmp_path: Path, docs: Path) -> None
     index = index_at(tmp_path)
     index.sync(str(docs))
     hit = index.search("dog", rerank=False)[0]
-    assert index.verify_citation(hit.id).status == "proved"
+    assert index.verify_citation(hit.id).status == "verified"
     (docs / "dog.md").write_text("Foreword.\n\n# About\n\nThe dog is an animal.")
     assert index.verify_citation(hit.id).status == "still_there"
     (docs / "dog.md").write_text("# About\n\nThe dog is a friend.")

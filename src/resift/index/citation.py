@@ -39,24 +39,24 @@ _FIELDS: dict[str, tuple[Any, ...]] = {
 }
 
 CitationStatus = Literal[
-    "proved",
+    "verified",
     "still_there",
     "replaced",
     "changed",
     "gone",
-    "unproved",
+    "unverified",
     "unknown",
     "unreachable",
     "malformed",
 ]
 """The result of verifying a citation.
 
-``proved``: the object has the cited ETag (and version, if cited) and the text at the position.
+``verified``: the object has the cited ETag (and version, if cited) and the text at the position.
 ``still_there``: the object has the text, but at another position or with another ETag.
 ``replaced``: the object has changed or is gone; the store still has the cited version and its text.
 ``changed``: the object has changed and no longer has the text.
 ``gone``: the object, or the row in it, does not exist any more.
-``unproved``: the object has the cited ETag but not the text: the citation's text, page, row,
+``unverified``: the object has the cited ETag but not the text: the citation's text, page, row,
 heading or version was altered, or another parser reads the object differently.
 ``unknown``: this version of the index has no passage with that id.
 ``unreachable``: the source could not be read. ``malformed``: this is not a citation.
@@ -105,7 +105,7 @@ class Verdict:
     @property
     def is_confirmed(self) -> bool:
         """Whether the source has the cited text now."""
-        return self.status in ("proved", "still_there")
+        return self.status in ("verified", "still_there")
 
 
 class CitationVerifier:
@@ -155,30 +155,30 @@ class CitationVerifier:
     def _compare(self, claim: Claim) -> Verdict:
         cited = claim.citation
         if not claim.text.strip():
-            return claim.verdict("unproved", "the citation has no text")
+            return claim.verdict("unverified", "the citation has no text")
         source = self._source_document(claim)
         if source is None:
             return self._replaced(claim, "the object is not there any more", "gone")
         is_same = cited.etag == source.fetched.etag
         document = source.document(claim)
         if isinstance(document, str):
-            return claim.verdict("unproved" if is_same else "gone", document)
+            return claim.verdict("unverified" if is_same else "gone", document)
         changed = "the object has changed" if cited.etag else "the citation has no ETag"
         if claim.is_in(document):
             span = (cited.start, cited.end)
             if not is_same:
                 return claim.verdict("still_there", f"{changed}; same position", span)
             if wrong := _wrong_field(claim, document) or source.wrong_version(claim):
-                return claim.verdict("unproved", f"the text is there, but {wrong}", span)
+                return claim.verdict("unverified", f"the text is there, but {wrong}", span)
             version = f", version {cited.object_version}" if cited.object_version else ""
-            return claim.verdict("proved", f"ETag {cited.etag}{version}, same position", span)
+            return claim.verdict("verified", f"ETag {cited.etag}{version}, same position", span)
         start = (document.text or "").find(claim.text)
         if start >= 0:
             span = (start, start + len(claim.text))
             detail = "the citation's position is wrong" if is_same else changed
             return claim.verdict("still_there", f"{detail}; at another position", span)
         if is_same:
-            return claim.verdict("unproved", "the object is the same and does not have the text")
+            return claim.verdict("unverified", "the object is the same and does not have the text")
         return self._replaced(claim, "the object has changed and lacks the text", "changed")
 
     def _replaced(self, claim: Claim, detail: str, otherwise: CitationStatus) -> Verdict:

@@ -206,7 +206,7 @@ def _precomputed(value: Any) -> Precomputed | None:
     """A `Precomputed` with fields of the right type; `unpack` checks whether it matches."""
     if not isinstance(value, Precomputed) or not isinstance(value.model, str):
         return None
-    parts = (value.text, value.tokens, value.states)
+    parts = (value.text_hash, value.tokens, value.states)
     return value if all(isinstance(part, bytes) for part in parts) else None
 
 

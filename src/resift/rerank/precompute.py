@@ -56,7 +56,7 @@ def unpack(
     """
     if precomputed.model != fingerprint or len(precomputed.tokens) % _TOKENS.itemsize:
         return None
-    seal, checksum = precomputed.text[:_SEAL_BYTES], precomputed.text[_SEAL_BYTES:]
+    seal, checksum = precomputed.text_hash[:_SEAL_BYTES], precomputed.text_hash[_SEAL_BYTES:]
     if seal != _seal(text, precomputed.tokens):
         return None
     tokens = TextTokens(np.frombuffer(precomputed.tokens, _TOKENS).astype(np.int64))

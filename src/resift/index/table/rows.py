@@ -91,7 +91,7 @@ _PASSAGE_TYPES = {
 }
 _NULLABLE = ("object_version", "page", "row")
 PRECOMPUTED_BY, HAS_STATES, STATES = "precomputed_by", "has_states", "states"
-_PRECOMPUTED = (PRECOMPUTED_BY, "precomputed_text", "precomputed_tokens", HAS_STATES, STATES)
+_PRECOMPUTED = (PRECOMPUTED_BY, "precomputed_hash", "precomputed_tokens", HAS_STATES, STATES)
 
 ORIGIN_COLUMNS = tuple(_ORIGIN_TYPES)
 READ_COLUMNS = (*_ORIGIN_TYPES, *_PASSAGE_TYPES, "metadata", *_PRECOMPUTED[:-1])
@@ -156,4 +156,10 @@ def _precomputed_values(precomputed: Precomputed | None) -> tuple[str | bytes | 
     if precomputed is None:
         return (None,) * len(_PRECOMPUTED)
     states = precomputed.states
-    return precomputed.model, precomputed.text, precomputed.tokens, bool(states), states or None
+    return (
+        precomputed.model,
+        precomputed.text_hash,
+        precomputed.tokens,
+        bool(states),
+        states or None,
+    )
