@@ -210,10 +210,10 @@ def test_arguments_of_a_reading(tiny: Reranker) -> None:
 def test_precomputed_states_that_were_tampered_cost_themselves(tiny: Reranker) -> None:
     (precomputed,) = tiny.precompute(["red sky"])
     expected = tiny.score("red", ["red sky", "blue"]).tolist()
-    for name in ("model", "text", "tokens", "states"):
+    for name in ("model", "text_hash", "tokens", "states"):
         for value in ODD:
             odd = object.__new__(type(precomputed))
-            for field in ("model", "text", "tokens", "states"):
+            for field in ("model", "text_hash", "tokens", "states"):
                 object.__setattr__(
                     odd, field, value if field == name else getattr(precomputed, field)
                 )
