@@ -191,7 +191,9 @@ def test_json_has_only_plain_values(desk: Desk) -> None:
 
     report = json.loads(desk.eval("--depths", "2,4", "--json").out, parse_constant=refused)
     assert report["systems"][0]["advice"]["depth"] == 0
-    assert "no depth and no weight is significantly better" in report["systems"][0]["advice"]["reason"]
+    assert (
+        "no depth and no weight is significantly better" in report["systems"][0]["advice"]["reason"]
+    )
 
 
 @pytest.mark.parametrize("before", ["an essay", "<!doctype html><p>mine"])

@@ -187,7 +187,9 @@ def test_a_link_and_the_rights_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["absent/judgments.tsv", "folder", os.devnull, "a\0b", "-"])
 def test_a_name_that_cannot_hold_judgments_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ResiftError, match=r"no folder|is a folder|is not a file|not a valid file name") as caught:
+    with pytest.raises(
+        ResiftError, match=r"no folder|is a folder|is not a file|not a valid file name"
+    ) as caught:
         Judgments(Path(name) if name == "-" else tmp_path / name)
     assert "\n" not in str(caught.value)
     assert not Path("-").exists() and not Path(os.devnull).is_file()
