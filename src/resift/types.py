@@ -188,7 +188,7 @@ class Explanation:
     """The effect of each part of a document on its logit.
 
     `parts` are the title, if any, and the sentences of `span`, the text that the model read, in
-    order. Effects do not add up: if two sentences say the same, each alone may have no effect.
+    order. Effects do not add up: if two sentences state the same, each alone may have no effect.
     `logit` is that of the last stage; a pruned hit was ranked by an earlier one. `unread`
     characters follow `span`. `rank` is None outside a ranking.
     """

@@ -59,7 +59,7 @@ def judge_on_page(session: JudgingSession, port: int) -> None:
 
 
 class JudgeServer(ThreadingHTTPServer):
-    """Serves one session to whoever has the URL; a browser may open several connections."""
+    """Serves one session to anyone who has the URL; a browser may open several connections."""
 
     daemon_threads = True
 

@@ -123,7 +123,7 @@ def _labelled(
 ) -> Iterator[tuple[float, float, bool]]:
     """Yield logit, fused logit and label of each scored hit.
 
-    Of several passages of a relevant document only the first counts, since judgments do not say
+    Of several passages of a relevant document only the first counts, since judgments do not tell
     which of the others are relevant.
     """
     seen: set[str] = set()

@@ -205,7 +205,7 @@ def index_corpus(
 ) -> tuple[Index, tuple[str, ...]]:
     """Sync an index of a collection's corpus in the user's cache folder; returns it and notes.
 
-    Raises `DatasetError`, and writes nothing, if there is no cache folder or its place is taken.
+    Raises `DatasetError`, and writes nothing, if the cache folder is missing or not ours.
     """
     cache = cache_folder(settings)
     if cache is None:

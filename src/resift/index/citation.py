@@ -219,7 +219,7 @@ class _SourceDocument:
         return _pick(claim, self._documents)
 
     def wrong_version(self, claim: Claim) -> str | None:
-        """Say why the cited version is not this object; None if it is."""
+        """Return why the cited version is not this object; None if it is."""
         version = claim.citation.object_version
         if version in (None, self.fetched.version):
             return None
@@ -302,7 +302,7 @@ def _pick(claim: Claim, documents: tuple[ChunkedDocument, ...] | str) -> Chunked
 
 
 def _wrong_field(claim: Claim, document: ChunkedDocument) -> str | None:
-    """Say which other field of a citation with the right text and position is wrong."""
+    """Return which other field of a citation with the right text and position is wrong."""
     cited = claim.citation
     if document.row is None and cited.doc_id and not f"/{cited.uri}".endswith(f"/{cited.doc_id}"):
         return f"the object is not the document {cited.doc_id!r}"

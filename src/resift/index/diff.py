@@ -153,7 +153,7 @@ class SourceComparison:
     def refusal(
         self, emptied: Sequence[tuple[Entry, str]] = (), new: int | None = None
     ) -> str | None:
-        """Say in one line which documents a sync would remove; None if they are not too many.
+        """Return in one line which documents a sync would remove; None if they are not too many.
 
         Too many are all documents, or more than half if these are 20 or more. Moved documents do
         not count. An unmounted disk, a mistyped prefix and a missing column all look like deleted

@@ -16,7 +16,7 @@ _COLUMNS = ("passages", "precomputed_by", "problems")
 class Entry:
     """One object: how it was read, and the result.
 
-    `passages` is 0 for an object that could not be indexed; `problems` say why, or which of its
+    `passages` is 0 for an object that could not be indexed; `problems` tell why, or which of its
     parts could not be indexed. `precomputed_by` is the model of its token states, if it has any.
     """
 

@@ -100,7 +100,7 @@ def check_query(query: object) -> str:
     if text is None:
         raise QueryError(f"query: expected text, got {type(query).__name__}")
     if not text.strip():
-        raise QueryError("query: empty; say what to look for")
+        raise QueryError("query: empty; enter what to look for")
     if not is_text(text):
         raise QueryError(
             "query: has lone surrogates, so it is not text: its bytes were decoded with the wrong "

@@ -156,9 +156,8 @@ class Reranker:
     ) -> Ranking:
         """Order documents by relevance, and return all or the best `top_n`.
 
-        `top_n` makes a call faster: a model with early exits then stops scoring candidates that
-        cannot reach the first `top_n` any more (`Receipt.pruned`). Without `top_n` every candidate
-        runs through the whole model.
+        With `top_n`, a model with early exits stops scoring candidates that cannot reach the first
+        `top_n` any more (`Receipt.pruned`). Without, every candidate runs through the whole model.
 
         Args:
             query: The search query. It is never cut.
@@ -236,10 +235,9 @@ class Reranker:
         """A ranking for each query, in order: `rank` with batches across queries.
 
         ``documents[i]`` are the documents of ``queries[i]``. Scores are the same as with `rank`.
-        Short lists are faster than in single calls, because documents of different queries share
-        batches. `budget_ms` is for all queries together; a call reads at most a thousand documents
-        after it, in all, and looks up their scores in the cache. The other arguments are as in
-        `rank`.
+        Documents of different queries share batches, so short lists need fewer. `budget_ms` is for
+        all queries together; a call reads at most a thousand documents after it, in all, and looks
+        up their scores in the cache. The other arguments are as in `rank`.
 
         Raises the errors of `rank`, with the index in the message: for queries before anything
         runs, for documents when they are read. Raises `InputError` unless there is one list per

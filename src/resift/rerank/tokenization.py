@@ -243,7 +243,7 @@ def _too_long(tokens: int, counted: bool, room: int) -> QueryError:
 
 
 def _unreadable() -> QueryError:
-    return QueryError("query: nothing in it that this model can read; say what to look for")
+    return QueryError("query: nothing in it that this model can read; use other words")
 
 
 def _ids(encoding: Any) -> Ids:

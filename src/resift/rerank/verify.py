@@ -24,7 +24,7 @@ MAX_DIFFERENCE, MEAN_DIFFERENCE = 0.15, 0.06
 MIN_TAU = 0.8
 """Of Kendall. One swap among six pairs gives .87; unrelated numbers reach .8 in 1 of 120 cases."""
 
-MIN_COMPARISONS = 3  # fewer say nothing about an order
+MIN_COMPARISONS = 3  # fewer show nothing about an order
 MIN_RANGE = 0.01  # as a share of float32's; with a smaller range all numbers are the same
 MAX_BATCH_EFFECT = 1e-3  # on a logit; another order of summation changes it by 1e-5
 

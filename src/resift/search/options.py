@@ -83,7 +83,7 @@ class SearchOptions:
     def rerank_arguments(self) -> dict[str, Any]:
         """The optional arguments of `Ranker.rank` that are set.
 
-        So a reranker without these parameters works as long as nobody uses them.
+        So a reranker without these parameters works as long as they are not used.
         """
         arguments = {
             "exact": self.exact or None,
@@ -114,7 +114,7 @@ def checked_count(name: str, value: object, expected: str = "a whole number from
 def check_component(name: str, component: object, method: str, setting: str) -> None:
     """Raise `InputError` unless `component` is None or an object with `method`.
 
-    `setting` is the place for a name, for the message.
+    `setting` is the argument for names, which the message gives to a text.
     """
     if component is not None and (isinstance(component, type) or not hasattr(component, method)):
         raise InputError(

@@ -1,6 +1,6 @@
 """Candidate lists → groups to train on. The same seed and step give the same groups.
 
-A group is a query, one of its relevant documents and some of its other candidates, drawn anew each
+A group is a query, one of its relevant documents and some of its other candidates, drawn again each
 time the list is used. A batch pads all queries together, and documents in chunks of similar length.
 """
 
@@ -82,7 +82,6 @@ class Batches:
     """Step number → groups. Independent of earlier steps, so that a run can resume exactly."""
 
     def __init__(self, corpora: Sequence[Corpus], queries: int, documents: int, seed: int) -> None:
-        self._corpora = corpora
         self._queries, self._documents = queries, documents
         self._seed = seed
         self._lists = [

@@ -35,7 +35,7 @@ FIRST_WAIT_S = 0.5
 MAX_REASON_CHARACTERS = 200
 # 32 vectors of 4,096 numbers are 3 MB as JSON.
 MAX_RESPONSE_BYTES = 64 << 20
-# Statuses that say that the request is wrong: too long, too large, unreadable.
+# Statuses of a wrong request: too long, too large, unreadable.
 REFUSALS = {400, 413, 422}
 
 

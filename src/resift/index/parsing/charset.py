@@ -66,7 +66,7 @@ _MIN_NUL_SHARE = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A file's text with line feeds as line ends; `problems` say which bytes are broken."""
+    """A file's text with line feeds as line ends; `problems` name which bytes are broken."""
 
     text: str
     problems: tuple[str, ...] = ()

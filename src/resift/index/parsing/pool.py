@@ -96,7 +96,7 @@ class ParserPool:
     ) -> Iterator[tuple[T, FileResult]]:
         """Parse each (item, key, bytes); yield (item, result) in the same order.
 
-        About 64 MB of files are read ahead. An item with an error in place of bytes keeps it. Raise
+        About 64 MB of files are read ahead. An item whose bytes are an error keeps the error. Raise
         `ResiftError` if no process starts, and `InputError` outside of a ``with`` statement.
         """
         if not self._watcher.is_alive():
@@ -235,7 +235,7 @@ class _ParserProcess:
                 return ChunkedFile(tuple(documents), part.problems), max_bytes - bytes_left
 
     def _skip_reason(self, exit_code: int, was_late: bool) -> str | None:
-        """Say why to skip a file whose process died; None to send it to a new process."""
+        """Return why to skip a file whose process died; None to send it to a new process."""
         limits = self._options.limits
         if was_late or exit_code == -getattr(signal, "SIGXCPU", 0):
             return limits.too_slow

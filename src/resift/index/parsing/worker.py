@@ -117,7 +117,7 @@ def _statm() -> int | None:
 
 
 def _address_space() -> int:
-    """Return the bytes that this process has reserved; 0 if the system does not say."""
+    """Return the bytes that this process has reserved; 0 if the system does not report it."""
     # `getrusage` reports a peak that is inherited from the parent.
     statm = _statm()
     if statm is None:

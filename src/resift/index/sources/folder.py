@@ -92,7 +92,7 @@ class _Walk:
             self.listing.unseen.append(UnreadEntry(key, why, _is_folder(entry)))
 
     def _why_not_read(self, entry: _Entry) -> str | None:
-        """Say why an entry is not read, or return None; raise `OSError` if that is unknown."""
+        """Return why an entry is not read, or None; raise `OSError` if that is unknown."""
         if entry.is_symlink():
             if not self._follow_links:
                 return "a link, and links are followed only with --follow-links"
@@ -201,7 +201,7 @@ def _node(state: os.stat_result) -> _Node:
 
 
 def _is_folder(entry: _Entry) -> bool | None:
-    """Whether an entry is a folder, by the listing of its parent; None if that does not say."""
+    """Whether an entry is a folder, by the listing of its parent; None if that does not show it."""
     try:
         return None if entry.is_symlink() else entry.is_dir()
     except OSError:

@@ -61,7 +61,7 @@ class Fetched:
 
 
 def key_problem(key: str) -> str | None:
-    """Say why an object with this key is not read; None for a valid key.
+    """Return why an object with this key is not read; None for a valid key.
 
     Stores accept any bytes as a key. A key with an empty or dotted part would be the same path as
     another key, and control characters break lines, tables and terminals.

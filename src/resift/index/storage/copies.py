@@ -142,7 +142,7 @@ class CopyCache:
         return total
 
     def _index_folder(self, location: Location) -> Path:
-        """Return the folder of one index: indexes never share files, whatever their records say."""
+        """Return the folder of one index; indexes never share files."""
         return self.folder / hashlib.sha256(location.uri.encode()).hexdigest()[:32]
 
     @contextmanager

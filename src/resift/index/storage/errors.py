@@ -22,8 +22,8 @@ _KEY = "the KMS key cannot be used: check kms_key_id, and the key's policy for k
 _CUT = "the connection is cut again and again: check the network, or try again later"
 _SLOW = "it sends too slowly, or is cut off: check the network, or try again later"
 _DAMAGED = (
-    "a file of the index is damaged: restore it, index into a new place, or roll back to a version "
-    "that is whole, if there is one"
+    "a file of the index is damaged: restore it, build a new index, or roll back to a version that "
+    "is whole, if there is one"
 )
 _REGION = "the bucket is in another region: set AWS_REGION"
 _BUSY = "the store asks for fewer requests: try again later"
@@ -53,7 +53,7 @@ _CODES = {
     "TemporaryRedirect": "the bucket is being moved: try again later, or name its own endpoint",
     "AuthorizationHeaderMalformed": _REGION,
     "IllegalLocationConstraintException": _REGION,
-    "NotImplemented": "the store cannot do this: run  resift doctor  on the place",
+    "NotImplemented": "the store cannot do this: run  resift doctor  on it",
     "MethodNotAllowed": "the store does not allow this: check AWS_ENDPOINT_URL and the policy",
 }
 _STATUSES = {

@@ -1,4 +1,4 @@
-"""Opens published versions for searching, in place or as a copy on this machine's disk."""
+"""Opens published versions for searching, in the store or as a copy on the local disk."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ def import_lance() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The version to read: the newest, or `pinned`. If it is neither, `notes` say why."""
+    """The version to read: the newest, or `pinned`. If it is neither, `notes` have the reason."""
 
     version: Version
     pinned: int | None = None

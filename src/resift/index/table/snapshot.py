@@ -53,7 +53,7 @@ class RowFilter:
 class Snapshot:
     """An open version. It never changes, so row ids stay valid. Threads may share it.
 
-    `is_local` says that its files are on this machine's disk. `notes` say how it differs from the
+    `is_local` says that its files are on this machine's disk. `notes` tell how it differs from the
     requested version, for example a copy that is read because the store is down.
     """
 

@@ -201,7 +201,7 @@ class Versions:
         return Damaged(f"{self.location.uri}: {problem}: {self._remedy()}")
 
     def _remedy(self) -> str:
-        """Say what to do about a version that cannot be used."""
+        """Return what to do about a version that cannot be used."""
         if len(self.numbers()) > 1:
             return "restore it, roll back to another version, or build a new index"
         return "restore it, or build a new index"
