@@ -1,5 +1,7 @@
 """A named file is written whole and never over another kind; cache folders carry a tag."""
 
+import errno
+import gzip
 import os
 import stat
 import subprocess
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import resift
 from resift.errors import OutputError
 from resift.files import (
     check_output,
@@ -18,6 +21,7 @@ from resift.files import (
     open_regular,
     output,
     read_regular,
+    reason,
 )
 from resift.inputs import open_input
 
@@ -219,3 +223,34 @@ def test_a_folder_of_someone_else_stays_as_it_is(tmp_path: Path, kind: str) -> N
     before = sorted(tmp_path.rglob("*"))
     assert not claim_folder(folder, COMMENT)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(errno.EACCES, os.strerror(errno.EACCES)), "permission denied: check the rights"),
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "raise the limit with  ulimit -n"),
+        (OSError(errno.EFBIG, "more than 10 bytes"), "more than 10 bytes"),
+        (OSError(errno.ENOENT, os.strerror(errno.ENOENT)), "no such file or directory"),
+        (gzip.BadGzipFile("Not a gzipped file"), "not a gzipped file"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_a_reason_has_a_remedy_and_keeps_a_message_of_this_module(
+    error: OSError, expected: str
+) -> None:
+    assert expected.lower() in reason(error).lower()
+
+
+def test_no_message_is_made_of_the_systems_words_alone() -> None:
+    """`files.reason` knows the remedies; only files that build an `OSError` may use strerror."""
+    source = Path(resift.__file__).parent
+    uses = [
+        file.relative_to(source).as_posix()
+        for file in sorted(source.rglob("*.py"))
+        if ".strerror" in file.read_text(encoding="utf-8").replace("os.strerror", "")
+    ]
+    assert uses == [
+        "files.py", "index/storage/errors.py", "index/storage/local.py",
+        "rerank/tuning.py",
+    ]  # fmt: skip

@@ -64,8 +64,10 @@ def remedy(number: int | None) -> str | None:
 
 
 def reason(error: OSError) -> str:
-    """The reason of the operating system in a few words, with a remedy if there is one."""
-    return remedy(error.errno) or (error.strerror or type(error).__name__).lower()
+    """The reason of an error in a few words, with a remedy if there is one."""
+    if error.strerror and error.errno and error.strerror != os.strerror(error.errno):
+        return error.strerror  # written in this module, such as "a pipe, not a file"
+    return remedy(error.errno) or (error.strerror or str(error) or type(error).__name__).lower()
 
 
 def irregular(mode: int) -> str | None:
@@ -234,7 +236,7 @@ def _one_line(path: Path) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
     except ValueError as error:  # a NUL in the name
         if isinstance(error, OutputError) or "null" not in str(error):
             raise

@@ -19,7 +19,7 @@ from typing import cast
 
 from resift.errors import DatasetError, InputError
 from resift.files import STDOUT as STDIN
-from resift.files import check_regular, descriptor, open_regular
+from resift.files import check_regular, descriptor, open_regular, reason
 
 _MAX_LINE_BYTES = 64 << 20  # including the line end; ten times the longest books
 _CHUNK = 1 << 20
@@ -106,11 +106,11 @@ def read_lines(file: Path) -> Iterator[tuple[int, bytes]]:
             for number, line in enumerate(split_lines(file, _open(file, opened)), 1):
                 yield number, line.removeprefix(codecs.BOM_UTF8)
     except FileNotFoundError as error:
-        raise DatasetError(f"{file}: no such file") from error
+        raise DatasetError(f"{file}: no such file: check the path") from error
     except (OSError, EOFError, zlib.error, UnicodeError) as error:
         where = "" if isinstance(error, OSError) and not number else f" as text after line {number}"
-        reason = getattr(error, "strerror", None) or error
-        raise DatasetError(f"{file}: cannot be read{where} ({reason})") from error
+        detail = reason(error) if isinstance(error, OSError) else error
+        raise DatasetError(f"{file}: cannot be read{where} ({detail})") from error
     except ValueError as error:  # a NUL in the name
         raise DatasetError(f"{str(file)!r}: not a valid file name") from error
 

@@ -46,7 +46,7 @@ from pathlib import Path
 from typing import Any
 
 from resift.errors import InputError, SettingsError, shown
-from resift.files import from_home, read_regular
+from resift.files import from_home, read_regular, reason
 
 _ENVIRONMENT = {
     "runtime": ("RESIFT_RUNTIME",),
@@ -254,9 +254,9 @@ def _read_file(name: str) -> dict[str, Any]:
         content = b"" if os.fspath(file) == os.devnull else read_regular(file, _FILE_BYTES)
         return tomllib.loads(content.decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
+        detail = reason(error) if isinstance(error, OSError) else error
         raise SettingsError(
-            f"{_FILE_VARIABLE}={name}: not a readable TOML file ({reason})"
+            f"{_FILE_VARIABLE}={name}: not a readable TOML file ({detail})"
         ) from error
 
 

@@ -117,7 +117,7 @@ def test_candidates_have_the_line_ends_of_other_files(
     }  # fmt: skip
 
 
-CLOSED = "error: the output cannot be written: Bad file descriptor"
+CLOSED = "error: the output cannot be written: bad file descriptor"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_closed_stdout_is_reported(folder: Path, arguments: str) -> None:
 def test_a_closed_descriptor_is_never_reused_for_a_file(folder: Path) -> None:
     """What is opened later would get the number, and take what is meant for the stream."""
     done = run("resift rerank-run col --run run.txt --output /dev/stdout >&-", folder)
-    assert "/dev/stdout: cannot be written (Bad file descriptor)" in last_line(done)
+    assert "/dev/stdout: cannot be written (bad file descriptor)" in last_line(done)
     done = run("resift verify-citation - --index . <&-", folder)
     assert "stdin is closed" in last_line(done)
 
@@ -179,7 +179,7 @@ def test_appending_keeps_the_earlier_content(folder: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["/dev/fd/77", "/dev/fd/0", "/dev/stdin"])
 def test_an_unwritable_descriptor_is_reported_before_the_work(folder: Path, name: str) -> None:
     done = run(f"resift rerank-run absent --run none --output {name} < run.txt", folder)
-    assert f"{name}: cannot be written (Bad file descriptor)" in last_line(done)
+    assert f"{name}: cannot be written (bad file descriptor)" in last_line(done)
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ LINES = b"a text\nanother text about cats\n"
 @pytest.mark.parametrize(
     ("shape", "redirect", "reason"),
     [
-        ("", ">/dev/full", "No space"),
-        ("--json", ">/dev/full", "No space"),
-        ("--json", ">&-", "Bad file"),
+        ("", ">/dev/full", "no space"),
+        ("--json", ">/dev/full", "no space"),
+        ("--json", ">&-", "bad file"),
     ],
 )
 def test_an_unwritable_stdout_is_an_error_in_a_line(shape: str, redirect: str, reason: str) -> None:

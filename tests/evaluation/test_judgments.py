@@ -207,9 +207,9 @@ def test_a_judgment_that_cannot_be_written_does_not_count(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(DatasetError, match="cannot be written"):
+        with pytest.raises(DatasetError, match="no space left on the disk"):
             judgments.add("q1", "d2", 1)
-        with pytest.raises(DatasetError, match="cannot be written"):
+        with pytest.raises(DatasetError, match="no space left on the disk"):
             judgments.remove("q1", "d1")
     assert judgments.has("q1", "d1") and not judgments.has("q1", "d2")
     assert [path.name for path in tmp_path.iterdir()] == ["judgments.tsv"]

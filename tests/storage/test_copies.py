@@ -211,7 +211,7 @@ def test_a_full_disk_prevents_the_copy_only(
 
     monkeypatch.setattr("resift.files.os.replace", full)
     ranking = search(published.index(cache_dir=str(tmp_path)))
-    assert len(ranking) == 10 and "No space left on device" in ranking.receipt.notes[0]
+    assert len(ranking) == 10 and "no space left on the disk" in ranking.receipt.notes[0]
     assert not list(tmp_path.rglob("*.part"))
 
 

@@ -89,8 +89,10 @@ def _exit_code(end: SystemExit) -> int:
 def _stdout_failed(error: Exception) -> int:
     """The exit code if stdout fails. Prints an error, except for a closed pipe (``| head``)."""
     if not isinstance(error, BrokenPipeError):
-        reason = getattr(error, "strerror", None) or error
-        _print_error(f"the output cannot be written: {reason}", error)
+        from resift.files import reason
+
+        detail = reason(error) if isinstance(error, OSError) else error
+        _print_error(f"the output cannot be written: {detail}", error)
     return 1
 
 

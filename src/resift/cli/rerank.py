@@ -12,6 +12,7 @@ from resift.cli import options, streams
 from resift.cli.output import plain_warnings, print_status
 from resift.cli.ranking import ExplainOption, RankingFormat, print_ranking
 from resift.errors import InputError
+from resift.files import reason
 from resift.inputs import chunks, open_input, split_lines
 from resift.rerank.candidates import from_fields
 from resift.types import Candidate
@@ -165,7 +166,7 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
                 if line.strip():
                     yield number, line.strip()
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{file}: cannot be read ({reason(error)})") from error
 
 
 def _check_bytes(file: Path, first_line: bytes) -> None:

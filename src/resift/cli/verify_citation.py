@@ -12,6 +12,7 @@ from resift.cli import streams
 from resift.cli.options import AsJson, IndexUri
 from resift.cli.output import print_json, print_line
 from resift.errors import InputError
+from resift.files import reason
 from resift.index.citation import Verdict
 from resift.inputs import open_input, read_all
 
@@ -63,7 +64,7 @@ def _items(argument: str) -> Iterator[Item]:
         with streams.stdin() if argument == "-" else open_input(argument) as stream:
             data = read_all(name, stream, MAX_BYTES)
     except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{name}: cannot be read ({reason(error)})") from error
     if not data.strip():
         raise InputError(f"{name}: expected hits of `resift search --json`, got nothing")
     try:

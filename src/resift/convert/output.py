@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import OutputError
+from resift.files import reason
 from resift.rerank.artifact import (
     TOKENIZER,
     Kind,
@@ -163,7 +164,7 @@ def _os_errors(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror or error})") from error
+        raise OutputError(f"{out}: cannot be written ({reason(error)})") from error
     except ValueError as error:  # a NUL in the name
         if isinstance(error, OutputError):
             raise

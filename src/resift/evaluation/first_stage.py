@@ -17,7 +17,7 @@ from resift.evaluation.collection import Collection
 from resift.evaluation.measures import CUTOFF, scores_by_rank
 from resift.evaluation.result import Latency
 from resift.evaluation.trec import Run, RunEntry
-from resift.files import claim_folder
+from resift.files import claim_folder, reason
 from resift.index.embed import Precomputer
 from resift.search.index import Index
 from resift.search.options import Mode
@@ -220,7 +220,7 @@ def index_corpus(
         corpus = collection.read_documents(None)
         _write_corpus(corpus.by_id.values(), documents)
     except OSError as error:
-        raise DatasetError(f"{folder}: cannot be written ({error.strerror}); {_REMEDY}") from error
+        raise DatasetError(f"{folder}: cannot be written ({reason(error)}); {_REMEDY}") from error
     index = Index(str(index_folder), settings=settings)
     index.sync(str(documents), progress, allow_deletes=True)  # resift wrote both folders
     return index, corpus.notes

@@ -9,7 +9,7 @@ from pathlib import Path
 from resift.errors import DatasetError
 from resift.evaluation.lines import unpacked_head
 from resift.evaluation.trec import read_qrels
-from resift.files import STDOUT, check_output, descriptor
+from resift.files import STDOUT, check_output, descriptor, reason
 
 try:
     import fcntl
@@ -185,7 +185,7 @@ class Judgments:
         )
 
     def _unwritten(self, error: OSError) -> DatasetError:
-        return DatasetError(f"{self.file}: cannot be written ({error.strerror})")
+        return DatasetError(f"{self.file}: cannot be written ({reason(error)})")
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from resift.errors import ArtifactError, ModelNotFound, shown
-from resift.files import open_regular, read_regular
+from resift.files import open_regular, read_regular, reason
 from resift.rerank.batching import LENGTH_STEP
 from resift.rerank.calibration import SIGMOID, ModelCalibration, Platt, ScoreScale
 from resift.rerank.late_interaction import LateInteractionWeights
@@ -182,7 +182,7 @@ def _read_manifest(folder: Path) -> Manifest:
             "for a transformers checkpoint run  resift convert FOLDER OUT"
         ) from error
     except OSError as error:
-        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from error
+        raise ArtifactError(f"{path}: cannot be read ({reason(error)})") from error
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: not readable as JSON ({error})") from error
     format_ = values.get("format") if isinstance(values, dict) else None

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from resift.errors import SettingsError
-from resift.files import open_regular
+from resift.files import open_regular, reason
 from resift.rerank.hints import warn
 
 BUSY_S = 0.005
@@ -238,8 +238,8 @@ def check_file(file: Path) -> Path:
         ):
             raise SettingsError(f"cache_file={file}: cannot be written; {REMEDY}")
     except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise SettingsError(f"cache_file={file}: cannot be used ({reason}); {REMEDY}") from error
+        detail = reason(error) if isinstance(error, OSError) else error
+        raise SettingsError(f"cache_file={file}: cannot be used ({detail}); {REMEDY}") from error
     for suffix, side_head in side_heads.items():
         if side_head and not (head and side_head.startswith(_SIDE_FILES[suffix])):
             raise SettingsError(

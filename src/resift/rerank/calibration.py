@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from resift.errors import CalibrationError, shown
-from resift.files import output, read_regular
+from resift.files import output, read_regular, reason
 from resift.rerank.ordering import Numbers, sigmoid
 from resift.rerank.values import is_newer
 from resift.types import Calibrated
@@ -261,7 +261,7 @@ def read_calibration(file: Path) -> JudgedCalibration:
     except FileNotFoundError as error:
         raise CalibrationError(f"{file}: no such file;  resift calibrate  makes one") from error
     except OSError as error:
-        raise CalibrationError(f"{file}: cannot be read ({error.strerror})") from error
+        raise CalibrationError(f"{file}: cannot be read ({reason(error)})") from error
     except (ValueError, RecursionError) as error:
         raise CalibrationError(f"{file}: not readable as JSON ({error})") from error
     format_ = values.get("format") if isinstance(values, dict) else None

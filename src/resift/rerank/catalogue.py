@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resift.errors import InputError, ModelError, ModelNotFound, shown
-from resift.files import from_home
+from resift.files import from_home, reason
 
 BUNDLED = Path(__file__).parent / "bundled"
 
@@ -88,7 +88,7 @@ def _exists(folder: Path) -> bool:
     try:
         return folder.exists()
     except OSError as error:  # the name is too long, or a folder may not be read
-        raise ModelNotFound(f"{folder}: cannot be read ({error.strerror})") from error
+        raise ModelNotFound(f"{folder}: cannot be read ({reason(error)})") from error
 
 
 def _refuse_revision(model: str, revision: str | None) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from resift.errors import InputError
-from resift.files import read_regular
+from resift.files import read_regular, reason
 
 RECIPES = Path(__file__).parent / "recipes"
 MAX_BYTES = 1 << 20
@@ -119,7 +119,7 @@ def read_recipe(file: Path) -> Recipe:
         values = tomllib.loads(read_regular(file, MAX_BYTES).decode())
     except OSError as error:
         raise InputError(
-            f"{file}: cannot be read ({error.strerror}); bundled recipes are in {RECIPES}"
+            f"{file}: cannot be read ({reason(error)}); bundled recipes are in {RECIPES}"
         ) from error
     except ValueError as error:
         raise InputError(f"{file}: not TOML ({error})") from error

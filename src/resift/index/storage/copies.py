@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from resift.errors import NoCopy, StoreError
-from resift.files import PART_NAME, check_regular, claim_folder, read_regular, replacing
+from resift.files import PART_NAME, check_regular, claim_folder, read_regular, reason, replacing
 from resift.index.background import Background
 from resift.index.storage.client import fetch, open_bucket
 from resift.index.storage.errors import store_errors
@@ -297,8 +297,7 @@ def _disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise NoCopy(f"{folder}: cannot keep a copy there: {reason}") from error
+        raise NoCopy(f"{folder}: cannot keep a copy there: {reason(error)}") from error
 
 
 def _is_inside(path: Path, root: Path) -> bool:

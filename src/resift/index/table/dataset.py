@@ -6,6 +6,7 @@ from typing import Any
 
 from resift.errors import IndexMismatch, StoreError
 from resift.extras import require
+from resift.files import reason
 from resift.index.embed import Embedder
 from resift.index.storage import local
 from resift.index.storage.client import lance_options
@@ -89,7 +90,7 @@ def _make_folder(location: Location) -> None:
         raise StoreError(f"{location.uri}: is a file; name a folder for the index") from error
     except OSError as error:
         raise StoreError(
-            f"{location.uri}: no folder can be made there ({error.strerror}); name another one"
+            f"{location.uri}: no folder can be made there ({reason(error)}); name another one"
         ) from error
 
 
