@@ -44,8 +44,8 @@ def untrained_model() -> Path:
 
     import onnx
 
-    from resift.convert.graph import encoder_graph
     from resift.convert.late_interaction_graph import late_graph
+    from resift.convert.stages import encoder_graph
     from resift.rerank.artifact import Manifest, sha256, write_manifest
     from resift.training.base import CHECKPOINT, open_base
 

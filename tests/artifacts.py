@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from resift.convert.graph import EncoderShape, stage_graph
+from resift.convert.layers import EncoderShape
+from resift.convert.stages import stage_graph
 from resift.rerank.artifact import (
     TOKENIZER,
     Exit,

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from resift import Reranker
-from resift.convert.graph import EncoderShape, stage_graph
+from resift.convert.layers import EncoderShape
+from resift.convert.stages import stage_graph
 from resift.errors import ArtifactError, ModelError, ParityError
 from resift.rerank.artifact import (
     Manifest,

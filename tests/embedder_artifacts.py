@@ -6,7 +6,8 @@ from pathlib import Path
 import onnx
 
 from artifacts import DIM, random_weights
-from resift.convert.graph import EncoderShape, encoder_graph
+from resift.convert.layers import EncoderShape
+from resift.convert.stages import encoder_graph
 from resift.rerank.artifact import TOKENIZER, Manifest, Pooling, sha256, write_manifest
 from resift.rerank.catalogue import BUNDLED
 

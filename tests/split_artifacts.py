@@ -14,8 +14,9 @@ from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 
 from artifacts import DIM, random_weights
-from resift.convert.graph import EncoderShape, encoder_graph
 from resift.convert.late_interaction_graph import cross_attention_graph, late_graph
+from resift.convert.layers import EncoderShape
+from resift.convert.stages import encoder_graph
 from resift.rerank.artifact import TOKENIZER, Manifest, sha256, write_manifest
 from resift.rerank.late_interaction import LateInteractionWeights
 

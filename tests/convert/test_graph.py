@@ -11,14 +11,9 @@ from onnx import numpy_helper
 
 from artifacts import DIM, POSITIONS, VOCABULARY, random_weights
 from convert.reference import Bert
-from resift.convert.graph import (
-    Activation,
-    EncoderShape,
-    Weights,
-    encoder_graph,
-    quantise_rows,
-    stage_graph,
-)
+from resift.convert.graph import Activation, Weights, quantise_rows
+from resift.convert.layers import EncoderShape
+from resift.convert.stages import encoder_graph, stage_graph
 from resift.errors import RuntimeFailure
 from resift.rerank.runtimes import Session, open_session
 

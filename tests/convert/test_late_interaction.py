@@ -10,10 +10,12 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from resift.convert.graph import Activation, EncoderShape, encoder_graph, quantise_rows
+from resift.convert.graph import Activation, quantise_rows
 from resift.convert.late_interaction import read_shape, read_weights
 from resift.convert.late_interaction_graph import cross_attention_graph
+from resift.convert.layers import EncoderShape
 from resift.convert.quantise import quantise
+from resift.convert.stages import encoder_graph
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.late_interaction import features, query_states

@@ -7,9 +7,10 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from resift.convert.graph import EncoderShape, encoder_graph
 from resift.convert.late_interaction_graph import late_graph
+from resift.convert.layers import EncoderShape
 from resift.convert.quantise import int8_output
+from resift.convert.stages import encoder_graph
 from resift.rerank.late_interaction import features, mean_states, query_states
 from resift.rerank.models import cross_attention_feeds, run
 from resift.rerank.runtimes import open_session

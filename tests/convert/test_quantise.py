@@ -8,8 +8,9 @@ import pytest
 from onnx import numpy_helper
 
 from artifacts import VOCABULARY, random_weights
-from resift.convert.graph import EncoderShape, stage_graph
+from resift.convert.layers import EncoderShape
 from resift.convert.quantise import quantise
+from resift.convert.stages import stage_graph
 
 pytest.importorskip("nncf")
 pytestmark = pytest.mark.torch  # the convert extra brings both

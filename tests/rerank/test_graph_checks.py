@@ -20,7 +20,7 @@ from broken_artifacts import (
     with_weights,
 )
 from embedder_artifacts import make_embedder_artifact
-from resift.convert.graph import encoder_graph, stage_graph
+from resift.convert.stages import encoder_graph, stage_graph
 from resift.errors import ArtifactError
 from resift.index.embedders.artifact import ArtifactEmbedder
 from resift.rerank.artifact import load_artifact

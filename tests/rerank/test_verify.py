@@ -29,7 +29,8 @@ from broken_artifacts import (
 from embedder_artifacts import make_embedder_artifact
 from resift import Reranker
 from resift.convert.exits import measure_exits
-from resift.convert.graph import EncoderShape, encoder_graph, stage_graph
+from resift.convert.layers import EncoderShape
+from resift.convert.stages import encoder_graph, stage_graph
 from resift.errors import ParityError
 from resift.index.embedders.artifact import ArtifactEmbedder
 from resift.rerank.artifact import (

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifacts import random_weights
-from resift.convert.graph import EncoderShape
 from resift.convert.late_interaction import late_arrays
+from resift.convert.layers import EncoderShape
 from resift.errors import InputError, ResiftError
 from resift.rerank.artifact import TOKENIZER
 from resift.rerank.catalogue import BUNDLED

@@ -12,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from artifacts import random_weights
-from resift.convert.graph import EncoderShape, encoder_graph
 from resift.convert.late_interaction import late_arrays
 from resift.convert.late_interaction_graph import CONTENT, cross_attention_graph
+from resift.convert.layers import EncoderShape
+from resift.convert.stages import encoder_graph
 from resift.errors import ResiftError
 from resift.rerank.late_interaction import LateInteractionWeights, features, query_states
 from resift.rerank.runtimes import Session, open_session

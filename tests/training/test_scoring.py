@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from artifacts import random_weights
-from resift.convert.graph import EncoderShape
 from resift.convert.late_interaction import late_arrays
+from resift.convert.layers import EncoderShape
 from resift.rerank.late_interaction import LateInteractionWeights
 from resift.training.recipe import LossSpec
 

@@ -23,7 +23,8 @@ from resift.convert.folder import (
     read_limit,
     read_prompts,
 )
-from resift.convert.graph import Activation, EncoderShape
+from resift.convert.graph import Activation
+from resift.convert.layers import EncoderShape
 from resift.errors import ModelError, ModelNotFound, ResiftError
 from resift.extras import require
 from resift.rerank.batching import LENGTH_STEP

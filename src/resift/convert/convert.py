@@ -26,9 +26,9 @@ from resift.convert.checkpoint import Checkpoint, LoadModel, read_cross_encoder
 from resift.convert.embedder import convert_embedder
 from resift.convert.exits import Feeds, fit_exits, measure_exits, run_stages, stage_layers
 from resift.convert.folder import is_bi_encoder
-from resift.convert.graph import stage_graph
 from resift.convert.output import Conversion, Parity, check_new_folder, finish, new_manifest
 from resift.convert.quantise import int8_output, int8_scales, quantise
+from resift.convert.stages import stage_graph
 from resift.errors import InputError, ModelNotFound, ParityError
 from resift.extras import require
 from resift.files import from_home

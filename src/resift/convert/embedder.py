@@ -18,9 +18,9 @@ from resift.convert.folder import (
     read_pooling,
     read_prompts,
 )
-from resift.convert.graph import encoder_graph
 from resift.convert.output import Conversion, Parity, finish, new_manifest
 from resift.convert.quantise import quantise
+from resift.convert.stages import encoder_graph
 from resift.errors import ModelError, ParityError
 from resift.rerank.artifact import TOKENIZER, Pooling
 from resift.rerank.batching import LENGTH_STEP

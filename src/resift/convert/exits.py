@@ -16,7 +16,8 @@ import onnx
 from numpy.typing import NDArray
 
 from resift.convert.checkpoint import Checkpoint
-from resift.convert.graph import Weights, encoder_graph, stage_graph
+from resift.convert.graph import Weights
+from resift.convert.stages import encoder_graph, stage_graph
 from resift.errors import InputError
 from resift.rerank.artifact import Exit
 from resift.rerank.batching import schedule

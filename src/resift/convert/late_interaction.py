@@ -17,14 +17,16 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from resift.convert.graph import Activation, EncoderShape, Weights, encoder_graph
+from resift.convert.graph import Activation, Weights
 from resift.convert.late_interaction_graph import (
     count_cross_attention_layers,
     cross_attention_graph,
     late_graph,
 )
+from resift.convert.layers import EncoderShape
 from resift.convert.output import QUANTISATION
 from resift.convert.quantise import int8_output, int8_scales, quantise
+from resift.convert.stages import encoder_graph
 from resift.rerank.artifact import TOKENIZER, Manifest, sha256, write_manifest
 from resift.rerank.late_interaction import FEATURES, LateInteractionWeights
 from resift.rerank.models import (

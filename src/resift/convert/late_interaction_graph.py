@@ -11,14 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from resift.convert.graph import (
-    EncoderShape,
-    GraphBuilder,
-    Weights,
-    additive_mask,
-    checked_model,
-    layer,
-)
+from resift.convert.graph import GraphBuilder, Weights, additive_mask, checked_model
+from resift.convert.layers import EncoderShape, layer
 
 # Input names in the bundled ONNX files: masks of tokens that are neither padding nor special.
 QUERY_CONTENT, CONTENT = "query_own", "own"

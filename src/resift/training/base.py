@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.convert.checkpoint import SAFE
-from resift.convert.graph import EncoderShape
 from resift.convert.late_interaction import Float32Model, late_arrays, read_shape, read_weights
+from resift.convert.layers import EncoderShape
 from resift.errors import MissingExtra, ModelError, ModelNotFound
 from resift.extras import require
 from resift.rerank.artifact import TOKENIZER, load_artifact

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from resift.convert.graph import encoder_graph
 from resift.convert.late_interaction import Float32Model, write_float32
+from resift.convert.stages import encoder_graph
 from resift.rerank.artifact import load_artifact, write_manifest
 from resift.rerank.models import Encoder, load_model
 from resift.rerank.runtimes import open_session

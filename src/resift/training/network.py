@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resift.convert.graph import MASKED, EncoderShape, Weights
+from resift.convert.graph import MASKED, Weights
+from resift.convert.layers import EncoderShape
 from resift.errors import ModelError
 
 NEW = "cross_attention.share"  # the only parameter that an encoder does not have
