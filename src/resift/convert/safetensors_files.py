@@ -1,0 +1,70 @@
+"""A checkpoint's weights from its safetensors files, in one file or in shards. Never a pickle."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from resift.convert.families.family import Arrays, read_object
+from resift.errors import ModelError
+from resift.extras import require
+from resift.rerank.native import first_line
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+FLOATS = ("F64", "F32", "F16", "BF16")
+
+
+def read_weights(folder: Path, canonical: Callable[[str], str]) -> Arrays:
+    """Float32 arrays by canonical name; other numbers, such as position ids, are left out.
+
+    Raises `ModelError` for a folder without safetensors, a file that cannot be read, and weights
+    that are not finite.
+    """
+    weights: Arrays = {}
+    for file in _files(folder):
+        try:
+            weights |= _read(file, canonical)
+        except Exception as error:  # safetensors raises its own types, numpy others
+            raise ModelError(
+                f"{file}: not a readable safetensors file ({first_line(error)}); fetch it again"
+            ) from error
+    broken = [name for name, values in weights.items() if not np.isfinite(values).all()]
+    if broken:
+        raise ModelError(
+            f"{folder}: {len(broken)} weights contain NaN or infinity, such as {broken[0]}; "
+            "expected finite numbers: use a checkpoint from before the training diverged"
+        )
+    return weights
+
+
+def _read(file: Path, canonical: Callable[[str], str]) -> Arrays:
+    require("ml_dtypes", "hub")  # makes bfloat16 known to numpy
+    safetensors = require("safetensors", "hub")
+    weights: Arrays = {}
+    with safetensors.safe_open(file, framework="numpy") as tensors:
+        for name in tensors.keys():
+            if tensors.get_slice(name).get_dtype() in FLOATS:
+                weights[canonical(name)] = tensors.get_tensor(name).astype(np.float32, copy=False)
+    return weights
+
+
+def _files(folder: Path) -> list[Path]:
+    """The file with all weights, or the shards that the index names."""
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    index = folder / INDEX
+    if index.is_file():
+        names = read_object(index).get("weight_map")
+        if not isinstance(names, dict) or not names:
+            raise ModelError(f"{index}: expected a weight_map with the file of each weight")
+        shards = [folder / str(name) for name in sorted(set(names.values()))]
+        lost = [shard for shard in shards if shard.parent != folder or not shard.is_file()]
+        if lost:
+            raise ModelError(f"{lost[0]}: missing, though {INDEX} names it; fetch the model again")
+        return shards
+    pickles = sorted(file.name for end in ("*.bin", "*.pt", "*.ckpt") for file in folder.glob(end))
+    only = f", only {pickles[0]}, which can run code when it is read" if pickles else ""
+    raise ModelError(
+        f"{folder}: no safetensors weights{only}; use a revision that has {SINGLE}, or "
+        "load it where you trust it and save it again with save_pretrained"
+    )
