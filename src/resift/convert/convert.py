@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from resift.convert.calibration_text import (
@@ -23,6 +22,7 @@ from resift.convert.calibration_text import (
 from resift.convert.checkpoint import Checkpoint, read_cross_encoder
 from resift.convert.embedder import convert_embedder
 from resift.convert.exits import Feeds, fit_exits, measure_exits, run_stages, stage_layers
+from resift.convert.graph import save_graph
 from resift.convert.modules import is_bi_encoder
 from resift.convert.output import Conversion, Parity, check_new_folder, finish, new_manifest
 from resift.convert.quantise import int8_output, int8_scales, quantise
@@ -147,7 +147,7 @@ def _write_float32(export: _Export) -> list[Session]:
     """Write and open the float32 stages."""
     source = export.source
     for file, layers in zip(export.files, export.layers, strict=True):
-        onnx.save(stage_graph(source.weights, source.shape, layers), str(file))
+        save_graph(stage_graph(source.weights, source.shape, layers), file)
     return [open_session(file) for file in export.files]
 
 
@@ -177,7 +177,7 @@ def _write_int8(export: _Export, sessions: Sequence[Session]) -> None:
         if number + 1 < len(export.files):
             scales = int8_scales([steps[number][1][NEXT_STATES][0] for steps in runs])
             int8_output(quantised, NEXT_STATES, scales)
-        onnx.save(quantised, str(file))
+        save_graph(quantised, file)
 
 
 def _rounded(feeds: Feeds, scales: NDArray[np.float32] | None) -> Feeds:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from resift.convert.calibration_text import CalibrationTexts, Pairs
 from resift.convert.checkpoint import Checkpoint, read_encoder
+from resift.convert.graph import save_graph
 from resift.convert.modules import (
     module_folder,
     module_kinds,
@@ -73,7 +73,7 @@ def convert_embedder(
         encoder.tokenizer.tokenizer.save(str(folder / TOKENIZER))
         tokenizer = load_tokenizer(folder / TOKENIZER)
         tokens = Tokens(tokenizer, encoder.max_tokens, known_only=False)
-        onnx.save(encoder_graph(encoder.weights, encoder.shape), str(folder / ENCODER))
+        save_graph(encoder_graph(encoder.weights, encoder.shape), folder / ENCODER)
         vectors = expected = _artifact_vectors(source, tokens, held_out, folder)
         if int8:
             _write_int8(encoder, tokens, [*passages, *queries[::QUERY_STEP]], folder)
@@ -119,7 +119,7 @@ def _write_int8(encoder: Checkpoint, tokens: Tokens, texts: Sequence[str], folde
         {name: values for name, values in pad([row]).items() if name in inputs}
         for row in tokens.single(texts)
     ]
-    onnx.save(quantise(graph, samples), str(folder / ENCODER))
+    save_graph(quantise(graph, samples), folder / ENCODER)
 
 
 def _artifact_vectors(

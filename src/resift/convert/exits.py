@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from resift.convert.checkpoint import Checkpoint
-from resift.convert.graph import Weights
+from resift.convert.graph import Weights, save_graph
 from resift.convert.layers import EncoderShape
 from resift.convert.stages import encoder_graph, stage_graph
 from resift.errors import InputError
@@ -89,7 +88,7 @@ def fit_exits(
         weights |= first_token_layers(weights, cut, maps)
     files = [folder / f"features-{layers.stop}.onnx" for layers in stages]
     for file, layers in zip(files, stages, strict=True):
-        onnx.save(stage_graph(weights, source.shape, layers), str(file))
+        save_graph(stage_graph(weights, source.shape, layers), file)
     *features, final = _exit_inputs([open_session(file) for file in files], rows)
     for file in files:
         file.unlink()
@@ -110,7 +109,7 @@ def _fit_contexts(
     layers, first = source.shape.layers, cuts[0]
     file = folder / "layers.onnx"
     graph = encoder_graph(source.weights, source.shape, cross_attention_layers=layers - first)
-    onnx.save(graph, str(file))
+    save_graph(graph, file)
     session = open_session(file)
     sums: dict[tuple[int, int], Floats] = {}
     for group in schedule([len(row.ids) for row in rows]):

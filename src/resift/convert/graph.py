@@ -6,6 +6,7 @@ per group of layers, and only standard ONNX operators, so that every runtime can
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 20
 IR_VERSION = 9
+MAX_BYTES = 1_900_000_000
+"""The size of weights in one ONNX file. Protocol buffers end at 2 GiB."""
+
 MASKED = -10000.0  # its exp() is exactly 0 in float32, so padding has no weight
 
 Weights = Mapping[str, NDArray[np.float32]]
@@ -132,5 +136,22 @@ def checked_model(g: GraphBuilder, inputs: list[Any], outputs: list[Any]) -> onn
         graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="resift"
     )
     model.ir_version = IR_VERSION
-    onnx.checker.check_model(model)
+    if _weight_bytes(model) < MAX_BYTES:  # the checker reads no larger one that is not on disk
+        onnx.checker.check_model(model)
     return model
+
+
+def save_graph(model: onnx.ModelProto, file: Path) -> None:
+    """Write a graph; the weights of one over `MAX_BYTES` go to a second file, ``NAME.data``.
+
+    Then `model` loses its weights.
+    """
+    if _weight_bytes(model) < MAX_BYTES:
+        onnx.save(model, str(file))
+        return
+    onnx.save(model, str(file), save_as_external_data=True, location=f"{file.name}.data")
+    onnx.checker.check_model(str(file))
+
+
+def _weight_bytes(model: onnx.ModelProto) -> int:
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from resift.errors import OutputError
 from resift.files import reason
 from resift.rerank.artifact import (
-    TOKENIZER,
     Kind,
     Manifest,
     ReferencePair,
@@ -97,7 +96,7 @@ def new_manifest(
         stages=tuple(stages),
         tolerance=FP32_TOLERANCE,
         reference=(),
-        files={name: sha256(folder / name) for name in (*stages, TOKENIZER)},
+        files={file.name: sha256(file) for file in sorted(folder.iterdir())},
         made_with={name: version(name) for name in makers},
     )
 
