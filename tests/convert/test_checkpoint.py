@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from resift.training.checkpoint import convert_checkpoint
 
 from convert.checkpoints import FAMILIES, POSITIONS, ROBERTAS, make_checkpoint, pairs, write_json
 from convert.loopback_hub import COMMIT, serve
@@ -22,7 +23,6 @@ from resift import Reranker
 from resift.errors import InputError, ModelError, ModelNotFound, ResiftError
 from resift.rerank.artifact import load_artifact
 from resift.settings import Settings
-from resift.training.checkpoint import convert_checkpoint
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")

@@ -14,13 +14,13 @@ import pytest
 from checkpoint import make_checkpoint
 from manual_texts import QUERY, texts
 from numpy.typing import NDArray
+from resift.training.checkpoint import convert_checkpoint
 
 from resift import Reranker
 from resift.convert.output import INT8_TOLERANCE, Conversion
 from resift.errors import InputError
 from resift.rerank.artifact import load_artifact
 from resift.settings import Settings
-from resift.training.checkpoint import convert_checkpoint
 
 pytest.importorskip("torch")
 pytest.importorskip("nncf")

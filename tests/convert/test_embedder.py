@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from resift.convert.folder import is_bi_encoder
+from resift.training.checkpoint import convert_checkpoint
 
 from convert.checkpoints import (
     CLS,
@@ -23,13 +25,11 @@ from convert.checkpoints import (
     pairs,
     write_json,
 )
-from resift.convert.folder import is_bi_encoder
 from resift.convert.output import Conversion
 from resift.errors import InputError, ModelError
 from resift.index.embedders.artifact import ArtifactEmbedder
 from resift.rerank.artifact import load_artifact
 from resift.settings import Settings
-from resift.training.checkpoint import convert_checkpoint
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")

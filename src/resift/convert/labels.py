@@ -33,7 +33,10 @@ def with_relevance_logit(
         )
     kernel, bias = weights[KERNEL], weights.get(BIAS)
     count = len(kernel)
-    names = {int(number): str(name) for number, name in (id2label or {}).items()}
+    try:
+        names = {int(number): str(name) for number, name in (id2label or {}).items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ModelError(f"{folder}: id2label {id2label!r}; expected names by number") from error
     words = [names.get(number, f"label_{number}") for number in range(count)]
     if label is not None:
         relevant = _chosen(label, words, folder)

@@ -49,7 +49,7 @@ def _shape(config: Config) -> EncoderShape:
 def _layers(config: Config) -> list[RotaryLayer]:
     """Each layer's angles and window."""
     count = config.whole("num_hidden_layers")
-    step = config.whole("global_attn_every_n_layers", default=3)
+    step = config.whole("global_attn_every_n_layers", default=3, least=1)
     kinds = config.get("layer_types") or [LOCAL if n % step else GLOBAL for n in range(count)]
     if len(kinds) != count or not set(kinds) <= {GLOBAL, LOCAL}:
         raise ModelError(f"{config.file}: layer_types {kinds}; expected {GLOBAL} or {LOCAL} each")
@@ -72,7 +72,7 @@ def _angles(config: Config, kind: str) -> tuple[float, ...]:
         if newer.get("rope_type", "default") != "default":
             raise ModelError(f"{config.file}: rope_type {newer['rope_type']}; expected default")
         theta = float(newer.get("rope_theta", theta))
-    size = config.whole("hidden_size") // config.whole("num_attention_heads")
+    size = config.whole("hidden_size") // config.whole("num_attention_heads", least=1)
     return tuple(float(theta ** -(2 * n / size)) for n in range(size // 2))
 
 
