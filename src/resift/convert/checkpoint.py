@@ -53,6 +53,8 @@ def read_cross_encoder(folder: Path, label: str | int | None = None) -> Checkpoi
         _check_classifier(config, transformer)
     source = _read(transformer, config, family)
     shape, weights = source.shape, source.weights
+    if not has_modules:
+        _check_head(weights, family, transformer)
     if has_modules:
         head = read_head(folder)
         weights = {name: value for name, value in weights.items() if not name.startswith("head.")}
@@ -109,6 +111,17 @@ def _check_classifier(config: Config, folder: Path) -> None:
         "classification model, or a sentence-transformers folder with a head that scores. If it "
         "is an embedding model, name it as RESIFT_EMBEDDER"
     )
+
+
+def _check_head(weights: Arrays, family: Family, folder: Path) -> None:
+    """Raise `ModelError` for a classifier with a part of its head only."""
+    parts = sorted({f"{part}weight" for part in family.head.values()})
+    missing = [name for name in parts if name not in weights]
+    if missing and KERNEL in weights:
+        raise ModelError(
+            f"{folder}: {missing[0]} is missing in its head; expected a trained model with a whole "
+            "head"
+        )
 
 
 def _with_first_type(weights: Arrays) -> Arrays:
