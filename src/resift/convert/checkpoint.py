@@ -96,7 +96,7 @@ def _read(folder: Path, config: Config, family: Family) -> Checkpoint:
             f"{config.model_type}; expected a trained model of the kind that its config names"
         )
     positions = family.tokens(config)
-    check_weights(weights, shape, positions, folder)
+    check_weights(weights, shape, config, positions)
     tokenizer = read_tokenizer(folder, len(weights[WORDS]))
     limit = min(positions, tokenizer.max_tokens)
     return Checkpoint(weights, shape, limit, tokenizer, config)

@@ -51,10 +51,10 @@ def with_relevance_logit(
 
 def _chosen(label: str | int, words: list[str], folder: Path) -> int:
     """The number of the label that the caller names; a text that is no name may be a number."""
-    if isinstance(label, str) and label in words:
-        return words.index(label)
-    if isinstance(label, str) and label.isascii() and label.isdecimal():
-        label = int(label)
+    numbers = [str(number) for number in range(len(words))]
+    for names in (words, numbers):
+        if isinstance(label, str) and label in names:
+            return names.index(label)
     if type(label) is int and 0 <= label < len(words):
         return label
     raise InputError(

@@ -6,7 +6,7 @@ A graph leaves out what is missing in its weights, so a part that was lost must 
 from collections.abc import Iterator
 from pathlib import Path
 
-from resift.convert.families.family import Arrays
+from resift.convert.families.family import Arrays, Config
 from resift.convert.layers import EncoderShape
 from resift.convert.positions import Absolute
 from resift.errors import ModelError
@@ -23,23 +23,28 @@ _PARTS = (_QUERY, _KEY, _VALUE, _MIXED, _WIDE, _NARROW)
 _NORMS_AFTER = ("attention.output.LayerNorm.weight", "output.LayerNorm.weight")
 _NORM_BEFORE = "intermediate.LayerNorm.weight"
 _FIRST_LACKS = "attention.input.LayerNorm."  # ModernBERT's first layer, since embeddings have one
+_CANONICAL = ("attention.", "intermediate.", "output.")
 
 Size = tuple[int | None, int]  # rows, which may be any number, and columns
 
 
-def check_weights(weights: Arrays, shape: EncoderShape, positions: int, folder: Path) -> None:
-    """Raise `ModelError` for weights that are missing or do not fit together.
+def check_weights(weights: Arrays, shape: EncoderShape, config: Config, positions: int) -> None:
+    """Raise `ModelError` for weights that are missing, or fit neither each other nor the config.
 
     `positions` is how many the config names.
     """
+    folder = config.file.parent
     missing = [name for name in _required(weights, shape) if name not in weights]
     if missing:
         raise ModelError(
             f"{folder}: {len(missing)} weights are missing, such as {missing[0]}; expected a "
             "trained model with the layers that its config names"
         )
-    check_sizes(weights, shape, folder)
     _check_heads(weights, shape, folder)
+    check_sizes(weights, shape, folder)
+    dim, named = len(weights[f"encoder.layer.0.{_MIXED}"]), config.get("hidden_size")
+    if named not in (None, dim):
+        raise ModelError(f"{config.file}: hidden_size {named!r}; expected {dim}, as its weights")
     table = weights.get(POSITIONS)
     if table is not None and len(table) - shape.first_position < positions:
         raise ModelError(
@@ -61,15 +66,17 @@ def check_sizes(weights: Arrays, shape: EncoderShape, folder: Path) -> None:
 
 
 def _required(weights: Arrays, shape: EncoderShape) -> Iterator[str]:
-    """Names that must be there: each layer has what any layer has."""
+    """Names that must be there: each layer has the canonical parts that any layer has."""
     yield from (WORDS, "embeddings.LayerNorm.weight")
     if type(shape.positions) is Absolute:
         yield POSITIONS
     layers = [f"encoder.layer.{index}." for index in range(shape.layers)]
-    present = {
-        name.removeprefix(layer) for layer in layers for name in weights if name.startswith(layer)
-    }
-    norms = () if _NORM_BEFORE in present else _NORMS_AFTER
+    named = (name.removeprefix(layer) for layer in layers for name in weights if layer in name)
+    present = {name for name in named if name.startswith(_CANONICAL)}
+    norms: tuple[str, ...] = _NORMS_AFTER
+    if _NORM_BEFORE in present:
+        norms = ()
+        yield "encoder.LayerNorm.weight"  # after the last layer
     names = sorted(present | {*_PARTS, *norms})
     for index, layer in enumerate(layers):
         yield from (layer + name for name in names if index or not name.startswith(_FIRST_LACKS))

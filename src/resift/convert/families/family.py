@@ -153,11 +153,15 @@ class Family:
 
 
 def split_rows(weights: Arrays, name: str, *parts: str) -> Arrays:
-    """Weights with ``name.weight`` and ``name.bias`` split along their rows into equal `parts`."""
+    """Weights with ``name.weight`` and ``name.bias`` split along their rows into equal `parts`.
+
+    Rows that make no equal parts stay as they are, so that the parts are missing.
+    """
     result = dict(weights)
     for kind in ("weight", "bias"):
-        whole = result.pop(f"{name}.{kind}", None)
-        if whole is not None:
+        whole = result.get(f"{name}.{kind}")
+        if whole is not None and whole.ndim and len(whole) % len(parts) == 0:
+            del result[f"{name}.{kind}"]
             pieces = np.split(whole, len(parts))
             result |= {f"{part}.{kind}": piece for part, piece in zip(parts, pieces, strict=True)}
     return result
