@@ -39,7 +39,7 @@ def classifier(family: str, **changes: Any) -> Callable[[Path], None]:
 
 def modules(folder: Path) -> None:
     """A cross-encoder of modules by sentence-transformers, in the layout of ettin's rerankers."""
-    prompts = {"prompts": {"ask": "ba be "}, "default_prompt_name": "ask"}
+    prompts: dict[str, Any] = {"prompts": {"ask": "ba be "}, "default_prompt_name": "ask"}
     make_modules(folder, sizes("modernbert"), **prompts)
     (folder / "README.md").unlink()
     lines = [(query, text) for query, text in pairs(2 * PAIRS) if len(text.split()) < 50][:PAIRS]
@@ -60,7 +60,8 @@ def make_modules(
 
     torch.manual_seed(13)
     encoder = folder.with_name(f"{folder.name}.encoder")
-    model: Any = transformers.AutoModel.from_config(config_of("modernbert", **config))
+    auto: Any = transformers.AutoModel
+    model = auto.from_config(config_of("modernbert", **config))
     model.save_pretrained(encoder)
     tokenizer("modernbert").save_pretrained(encoder)
     dim = model.config.hidden_size

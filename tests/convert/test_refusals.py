@@ -259,6 +259,10 @@ FAULTS: dict[str, tuple[Fault, str]] = {
         changed(f"{LAYER}.output.dense.bias", lambda weight: weight[:-1]),
         r"such as encoder\.layer\.1\.output\.dense\.bias of size \(31,\)",
     ),
+    "narrow norm": (
+        changed("bert.embeddings.LayerNorm.weight", lambda weight: weight[:-1]),
+        r"2 weights do not fit the others, such as embeddings\.LayerNorm\.weight of size \(31,\)",
+    ),
     "wide head": (
         changed("classifier.weight", lambda weight: np.repeat(weight, 2, axis=1)),
         rf"such as head\.projection\.weight of size \(1, {2 * DIM}\)",
@@ -373,13 +377,6 @@ def test_too_few_positions_for_a_pair_are_refused(family: str, tmp_path: Path) -
     error = refusal(checkpoint)
     assert isinstance(error, ModelError)
     assert str(error) == f"{checkpoint}: reads {limit} tokens; a pair needs at least 64"
-
-
-@pytest.mark.parametrize("family", ["bert", "roberta"])
-def test_three_labels_without_names_are_refused(family: str, tmp_path: Path) -> None:
-    error = refusal(write_checkpoint(tmp_path / "checkpoint", family, labels=3))
-    assert isinstance(error, ModelError)
-    assert "labels 'LABEL_0', 'LABEL_1', 'LABEL_2' do not decide" in str(error)
 
 
 def test_logits_that_are_not_finite_are_refused(tmp_path: Path) -> None:

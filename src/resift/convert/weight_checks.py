@@ -57,6 +57,9 @@ def check_sizes(weights: Arrays, shape: EncoderShape, folder: Path) -> None:
     """Raise `ModelError` for weights, those of the head too, whose sizes do not fit together."""
     sizes = dict(_sizes(weights, shape))
     odd = [name for name, size in sizes.items() if not _fits(weights, name, size)]
+    odd += [
+        name for name in weights if name.endswith("orm.weight") and not _fits_norm(weights, name)
+    ]
     odd += [name for name in weights if name.endswith(".bias") and not _fits_bias(weights, name)]
     if odd:
         raise ModelError(
@@ -109,6 +112,17 @@ def _fits(weights: Arrays, name: str, size: Size) -> bool:
         return True
     rows, columns = size
     return weight.ndim == 2 and weight.shape[1] == columns and rows in (None, len(weight))
+
+
+def _fits_norm(weights: Arrays, name: str) -> bool:
+    """Whether a norm is as wide as the states that it reads."""
+    dim = len(weights[f"encoder.layer.0.{_MIXED}"])
+    widths = {dim}
+    if name.startswith("embeddings."):
+        widths.add(weights[WORDS].shape[-1])  # before or after the projection
+    if name.startswith("head.") and "head.dense.weight" in weights:
+        widths = {len(weights["head.dense.weight"])}
+    return weights[name].shape in {(width,) for width in widths}
 
 
 def _fits_bias(weights: Arrays, name: str) -> bool:
