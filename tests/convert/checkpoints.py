@@ -40,14 +40,18 @@ def make_checkpoint(folder: Path, family: str, labels: int = 1, **changes: Any) 
 
 
 def spread(model: Any) -> None:
-    """Random weights, far enough apart to tell logits and vectors apart."""
+    """Random weights, far enough apart to tell logits and vectors apart.
+
+    Those of wide layers keep the size of what they read, as trained ones do.
+    """
     import torch
 
     for name, parameter in model.named_parameters():
         if name.lower().endswith("norm.weight"):
             torch.nn.init.normal_(parameter, mean=1, std=0.2)
         else:
-            torch.nn.init.normal_(parameter, std=0.5)
+            width = parameter.shape[-1]
+            torch.nn.init.normal_(parameter, std=0.5 if width <= 64 else width**-0.5)
 
 
 def config_of(family: str, **changes: Any) -> Any:
