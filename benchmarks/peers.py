@@ -117,9 +117,10 @@ def _prepare(python: str) -> Path:
     folder = make_checkpoint(WORK / "peers")
     for name, exits in (("resift", ()), ("resift-exits", EXITS)):
         if not (folder / name).exists():
-            from resift.training.checkpoint import convert_checkpoint
+            from resift.convert.convert import convert_folder
 
-            print(convert_checkpoint(str(folder), folder / name, exits=exits), file=sys.stderr)
+            made = convert_folder(folder, folder / name, name=str(folder), exits=exits)
+            print(made, file=sys.stderr)
     environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}  # for manual_texts
     command = [python, str(HERE / "peer_models.py"), str(folder)]
     subprocess.run(command, check=True, stdout=sys.stderr, env=environment)

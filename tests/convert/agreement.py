@@ -19,10 +19,15 @@ Logits = NDArray[np.float64]
 
 
 def graph_logits(
-    checkpoint: Path, pairs: Pairs, folder: Path, runtime: str | None = None, batch: int = 1
+    checkpoint: Path,
+    pairs: Pairs,
+    folder: Path,
+    runtime: str | None = None,
+    batch: int = 1,
+    label: str | int | None = None,
 ) -> Logits:
     """A checkpoint's logits for pairs by our float32 graph, `batch` rows at a time."""
-    source = read_cross_encoder(checkpoint)
+    source = read_cross_encoder(checkpoint, label)
     file = folder / "stage.onnx"
     onnx.save(stage_graph(source.weights, source.shape, range(source.shape.layers)), str(file))
     source.tokenizer.tokenizer.save(str(folder / TOKENIZER))

@@ -1,23 +1,27 @@
-"""Tiny checkpoints with random weights on disk, one a family, with a tokenizer of 80 words."""
+"""Tiny checkpoints with random weights, one a family, made and saved by transformers.
 
-import json
-import random
-from collections.abc import Mapping, Sequence
+Most tests read those of `plain_checkpoints`, which need no torch.
+"""
+
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, pre_tokenizers, processors
-from tokenizers.models import WordLevel
+from convert.plain_checkpoints import (
+    DIM,
+    FAMILIES,
+    HEADS,
+    LAYERS,
+    POSITIONS,
+    ROBERTAS,
+    VOCABULARY,
+    WIDE,
+    WORDS,
+    pairs,
+    tokenizer_settings,
+    word_tokenizer,
+)
 
-DIM, HEADS, LAYERS, WIDE, POSITIONS = 32, 4, 2, 48, 64
-WORDS = [f"{first}{second}" for first in "bdfgklmnpr" for second in "aeiouyzw"]
-BERT_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-ROBERTA_SPECIALS = ["<s>", "<pad>", "</s>", "<unk>"]
-ROBERTAS = ("roberta", "xlm-roberta", "camembert")
-FAMILIES = ("bert", "electra", "distilbert", *ROBERTAS)
-MEAN = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
-CLS = {"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True}
-NO_PROMPTS: dict[str, Any] = {"__version__": {"sentence_transformers": "2.2.2"}}
+__all__ = ["FAMILIES", "POSITIONS", "ROBERTAS", "WORDS", "make_checkpoint", "pairs"]
 
 
 def make_checkpoint(folder: Path, family: str, labels: int = 1, **changes: Any) -> Path:
@@ -29,59 +33,25 @@ def make_checkpoint(folder: Path, family: str, labels: int = 1, **changes: Any) 
     config = config_of(family, num_labels=labels, **changes)
     auto: Any = transformers.AutoModelForSequenceClassification
     model = auto.from_config(config)
-    _spread(model)
+    spread(model)
     model.save_pretrained(folder)
     tokenizer(family).save_pretrained(folder)
     return folder
 
 
-def make_bi_encoder(
-    folder: Path,
-    family: str = "bert",
-    *,
-    pooling: Mapping[str, Any] = MEAN,
-    prompts: Mapping[str, Any] = NO_PROMPTS,
-    modules: Sequence[str] = ("Transformer", "Pooling", "Normalize"),
-    max_seq_length: int = 48,
-) -> Path:
-    """Write a sentence-transformers folder, as its versions before 5 do."""
-    import torch
-    import transformers
+def spread(model: Any) -> None:
+    """Random weights, far enough apart to tell logits and vectors apart.
 
-    torch.manual_seed(12)
-    auto: Any = transformers.AutoModel
-    model = auto.from_config(config_of(family))
-    _spread(model)
-    model.save_pretrained(folder)
-    tokenizer(family).save_pretrained(folder)
-    rows = []
-    for index, name in enumerate(modules):
-        path = f"{index}_{name}" if index else ""
-        (folder / path).mkdir(exist_ok=True)
-        kind = f"sentence_transformers.models.{name}"
-        rows.append({"idx": index, "name": str(index), "path": path, "type": kind})
-        if name == "Pooling":
-            write_json(folder / path / "config.json", {"word_embedding_dimension": DIM, **pooling})
-    write_json(folder / "modules.json", rows)
-    write_json(folder / "config_sentence_transformers.json", prompts)
-    write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_seq_length})
-    return folder
-
-
-def write_json(file: Path, value: Any) -> None:
-    """As it is."""
-    file.write_text(json.dumps(value))
-
-
-def _spread(model: Any) -> None:
-    """Random weights, far enough apart to tell logits and vectors apart."""
+    Those of wide layers keep the size of what they read, as trained ones do.
+    """
     import torch
 
     for name, parameter in model.named_parameters():
-        if "LayerNorm.weight" in name or "layer_norm.weight" in name:
+        if name.lower().endswith("norm.weight"):
             torch.nn.init.normal_(parameter, mean=1, std=0.2)
         else:
-            torch.nn.init.normal_(parameter, std=0.5)
+            width = parameter.shape[-1]
+            torch.nn.init.normal_(parameter, std=0.5 if width <= 64 else width**-0.5)
 
 
 def config_of(family: str, **changes: Any) -> Any:
@@ -90,7 +60,7 @@ def config_of(family: str, **changes: Any) -> Any:
 
     roberta = family in ROBERTAS
     common = {
-        "vocab_size": len(WORDS) + 4,
+        "vocab_size": VOCABULARY,
         "pad_token_id": 1 if roberta else 0,
         "max_position_embeddings": POSITIONS + 2 if roberta else POSITIONS,
         "num_hidden_layers": LAYERS,
@@ -99,6 +69,9 @@ def config_of(family: str, **changes: Any) -> Any:
         "intermediate_size": WIDE,
         "type_vocab_size": 1 if roberta else 2,
     }
+    if family == "modernbert":
+        ids = {"cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
+        common |= ids | {"local_attention": 16, "global_attn_every_n_layers": 2}
     if family == "electra":
         common["embedding_size"] = DIM // 2
     if family == "distilbert":
@@ -111,40 +84,10 @@ def config_of(family: str, **changes: Any) -> Any:
 
 
 def tokenizer(family: str) -> Any:
-    """Whole words and the family's own special tokens."""
+    """Whole words and the family's own special tokens, as transformers wraps them."""
     import transformers
 
-    roberta = family in ROBERTAS
-    specials = ROBERTA_SPECIALS if roberta else BERT_SPECIALS
-    unknown = "<unk>" if roberta else "[UNK]"
-    fast = Tokenizer(
-        WordLevel({word: index for index, word in enumerate(specials + WORDS)}, unk_token=unknown)
-    )
-    fast.pre_tokenizer = pre_tokenizers.Whitespace()
-    if roberta:
-        fast.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
-        names = {"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>"}
-    else:
-        fast.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-        names = {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
-    inputs = ["input_ids", "attention_mask"]
+    settings = tokenizer_settings(family)
+    del settings["tokenizer_class"]
     wrapped: Any = transformers.PreTrainedTokenizerFast
-    return wrapped(
-        tokenizer_object=fast,
-        unk_token=unknown,
-        model_input_names=inputs if roberta or family == "distilbert" else [*inputs, TYPES],
-        model_max_length=POSITIONS,
-        **names,
-    )
-
-
-TYPES = "token_type_ids"
-
-
-def pairs(count: int, seed: int = 5) -> list[tuple[str, str]]:
-    """Queries of 1 to 6 words with texts of 1 to 90, so that some do not fit whole."""
-    rng = random.Random(seed)
-    return [
-        (" ".join(rng.choices(WORDS, k=rng.randint(1, 6))), " ".join(rng.choices(WORDS, k=length)))
-        for length in (rng.choice([1, 5, 12, 30, 48, 90]) for _ in range(count))
-    ]
+    return wrapped(tokenizer_object=word_tokenizer(family), **settings)

@@ -28,10 +28,17 @@ def relu(x: Floats) -> Floats:
     return np.maximum(x, 0)
 
 
+def silu(x: Floats) -> Floats:
+    """``x`` times its sigmoid (https://arxiv.org/abs/1702.03118)."""
+    result: Floats = x / (1 + np.exp(-x))
+    return result
+
+
 ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "relu": relu,
+    "silu": silu,
     "tanh": np.tanh,
 }
 
@@ -70,9 +77,13 @@ class Bert:
         return x
 
     def logit(self, ids: NDArray[np.int64], types: NDArray[np.int64]) -> float:
-        """The first token's state through the head."""
+        """The head's first label."""
+        return float(self.labels(ids, types)[0])
+
+    def labels(self, ids: NDArray[np.int64], types: NDArray[np.int64]) -> Floats:
+        """The first token's state through the head, ``(labels,)``."""
         pooled = self._head(self._dense("head.dense", self.states(ids, types)[0]))
-        return float(self._dense("head.projection", pooled)[0])
+        return self._dense("head.projection", pooled)
 
     def _attention(self, name: str, x: Floats) -> Floats:
         parts = [

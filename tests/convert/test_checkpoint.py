@@ -1,105 +1,99 @@
-"""A converted checkpoint gives what transformers gives for it; what cannot be converted is refused.
+"""What a checkpoint's files mean is what its logits show; the reference is BERT in plain numpy.
 
-Checkpoints are tiny and random, one a family, with tokenizers of their own; the reference is the
-torch model fed by its own tokenizer in padded batches.
+Checkpoints are tiny and written here, without torch. `test_fixtures` and `test_agreement` hold
+every architecture to transformers, `test_refusals` has what cannot be converted.
 """
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer
 
-from convert.checkpoints import FAMILIES, POSITIONS, ROBERTAS, make_checkpoint, pairs, write_json
-from convert.loopback_hub import COMMIT, serve
+from convert.agreement import graph_logits
+from convert.plain_checkpoints import (
+    HEADS,
+    PLAIN_FAMILIES,
+    POSITIONS,
+    edit_json,
+    pairs,
+    write_checkpoint,
+    write_json,
+)
+from convert.reference import Bert
 from resift import Reranker
-from resift.errors import InputError, ModelError, ModelNotFound, ResiftError
+from resift.convert.checkpoint import read_cross_encoder
+from resift.convert.convert import convert_folder
+from resift.errors import InputError, ModelError
 from resift.rerank.artifact import load_artifact
-from resift.settings import Settings
-from resift.training.checkpoint import convert_checkpoint
 
-pytest.importorskip("torch")
-pytest.importorskip("transformers")
-pytestmark = pytest.mark.torch
+TOLERANCE = 1e-4
+PAIRS = pairs(24)
+WEIGHTS, TOKENIZER, SETTINGS = "model.safetensors", "tokenizer.json", "tokenizer_config.json"
+PROMPTS = "config_sentence_transformers.json"
 
-TOLERANCE = 1e-3
-PAIRS = pairs(48)
+Floats = NDArray[np.float64]
 
 
-def reference_logits(folder: Path, batch: int = 16, prompt: str = "") -> NDArray[np.float64]:
-    """What the checkpoint itself says of `PAIRS`: its tokenizer, its model, padded batches."""
-    import torch
-    import transformers
-
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    model: Any = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
-    labels = []
-    for start in range(0, len(PAIRS), batch):
-        queries, texts = zip(*PAIRS[start : start + batch], strict=True)
-        feeds = tokenizer(
-            [prompt + query for query in queries],
-            list(texts),
-            padding=True,
-            truncation="only_second",
-            max_length=POSITIONS,
-            return_tensors="pt",
-        )
-        with torch.inference_mode():
-            labels.append(model(**feeds).logits.double().numpy())
-    logits = np.concatenate(labels)
-    result: NDArray[np.float64] = logits[:, 0] if logits.shape[1] == 1 else logits
-    return result
+def reference_labels(
+    folder: Path, prompt: str = "", typed: bool = True, activation: str = "gelu"
+) -> Floats:
+    """The labels' logits of a BERT checkpoint for `PAIRS`, ``(n, labels)``."""
+    head = {"pooler.dense": "head.dense", "classifier": "head.projection"}
+    weights = {}
+    for name, value in load_file(folder / WEIGHTS).items():
+        part, _, kind = name.removeprefix("bert.").rpartition(".")
+        weights[f"{head.get(part, part)}.{kind}"] = value
+    model = Bert(weights, HEADS, activation, "tanh")
+    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    tokenizer.enable_truncation(POSITIONS, strategy="only_second")
+    rows = [tokenizer.encode(prompt + query, text) for query, text in PAIRS]
+    return np.stack(
+        [model.labels(np.array(row.ids), np.array(row.type_ids) * int(typed)) for row in rows]
+    )
 
 
-def own_logits(folder: Path, runtime: str) -> NDArray[np.float64]:
-    """What the artifact says of them."""
-    reranker = Reranker(folder, settings=Settings(runtime=runtime))
-    return np.array([reranker.score(query, [text])[0] for query, text in PAIRS], np.float64)
+def reference(folder: Path, **options: Any) -> Floats:
+    """The only label's logits, ``(n,)``."""
+    return reference_labels(folder, **options)[:, 0]
+
+
+def assert_logits(folder: Path, expected: Floats, tmp_path: Path, **options: Any) -> None:
+    """The float32 graph gives `expected`, which tells pairs apart."""
+    logits = graph_logits(folder, PAIRS, tmp_path, **options)
+    np.testing.assert_allclose(logits, expected, atol=TOLERANCE, rtol=0)
+    assert np.ptp(expected) > 1000 * TOLERANCE
 
 
 def converted(checkpoint: Path) -> Path:
     """The float32 artifact beside it."""
     out = checkpoint.with_name("out")
-    convert_checkpoint(str(checkpoint), out, int8=False)
+    convert_folder(checkpoint, out, name=str(checkpoint), int8=False)
     return out
 
 
-def edit_config(folder: Path, **changes: Any) -> None:
-    """Overwrite some of ``config.json``; None takes an entry out."""
-    edit_json(folder / "config.json", **changes)
+@pytest.mark.parametrize("family", PLAIN_FAMILIES)
+def test_an_artifact_gives_the_graphs_logits(family: str, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", family)
+    expected = graph_logits(checkpoint, PAIRS, tmp_path)
+    reranker = Reranker(converted(checkpoint))
+    logits = [reranker.score(query, [text])[0] for query, text in PAIRS]
+    np.testing.assert_allclose(logits, expected, atol=1e-3, rtol=0)
+    assert reranker.verify().pairs == 8
 
 
-def edit_json(file: Path, **changes: Any) -> None:
-    """Overwrite some of a JSON object; None takes an entry out."""
-    values = json.loads(file.read_text()) | changes
-    file.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_checkpoint_keeps_its_logits(family: str, runtime: str, tmp_path: Path) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", family)
-    expected = reference_logits(checkpoint)
-    actual = own_logits(converted(checkpoint), runtime)
-    np.testing.assert_allclose(actual, expected, atol=TOLERANCE, rtol=0)
-    assert np.ptp(expected) > 100 * TOLERANCE
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_two_labels_become_the_second_less_the_first(family: str, tmp_path: Path) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", family, labels=2)
-    labels = reference_logits(checkpoint)
-    actual = own_logits(converted(checkpoint), "openvino")
-    np.testing.assert_allclose(actual, labels[:, 1] - labels[:, 0], atol=TOLERANCE, rtol=0)
-    assert np.ptp(actual) > 100 * TOLERANCE
+def test_a_checkpoint_gives_the_logits_of_its_definition(runtime: str, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    assert_logits(checkpoint, reference(checkpoint), tmp_path, runtime=runtime, batch=4)
 
 
 NAMED = [
+    (("LABEL_0", "LABEL_1"), 1),
     (("irrelevant", "relevant"), 1),
     (("relevant", "irrelevant"), 0),
     (("Relevant", "Not relevant"), 0),
@@ -116,375 +110,259 @@ NAMED = [
 def test_names_of_two_labels_decide_which_one_means_relevance(
     names: tuple[str, str], relevant: int, tmp_path: Path
 ) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert", labels=2)
-    edit_config(checkpoint, id2label=dict(enumerate(names)), label2id=None)
-    labels = reference_logits(checkpoint)
-    actual = own_logits(converted(checkpoint), "openvino")
-    expected = labels[:, relevant] - labels[:, 1 - relevant]
-    np.testing.assert_allclose(actual, expected, atol=TOLERANCE, rtol=0)
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", labels=2, id2label=numbered(names))
+    labels = reference_labels(checkpoint)
+    assert_logits(checkpoint, labels[:, relevant] - labels[:, 1 - relevant], tmp_path)
 
 
-@pytest.mark.parametrize(
-    "names", [("contradiction", "neutral"), ("yes", "relevant"), ("a", "b"), ("LABEL_0", "b")]
-)
-def test_ambiguous_names_of_labels_are_refused(names: tuple[str, str], tmp_path: Path) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert", labels=2)
-    edit_config(checkpoint, id2label=dict(enumerate(names)), label2id=None)
-    error = refusal(str(checkpoint), tmp_path / "out")
-    assert isinstance(error, ModelError)
-    assert "do not decide which one means relevance; name them" in str(error)
-
-
-def test_one_label_may_be_called_anything(tmp_path: Path) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert")
-    edit_config(checkpoint, id2label={0: "score"}, label2id=None)
-    actual = own_logits(converted(checkpoint), "openvino")
-    np.testing.assert_allclose(actual, reference_logits(checkpoint), atol=TOLERANCE, rtol=0)
-
-
-@pytest.mark.parametrize("family", ["bert", "electra"])
-def test_types_are_those_that_the_checkpoints_tokenizer_gives(
-    family: str, runtime: str, tmp_path: Path
-) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", family)
-    typed = reference_logits(checkpoint)
-    edit_json(
-        checkpoint / "tokenizer_config.json", model_input_names=["input_ids", "attention_mask"]
-    )
-    untyped = reference_logits(checkpoint)
-    actual = own_logits(converted(checkpoint), runtime)
-    np.testing.assert_allclose(actual, untyped, atol=TOLERANCE, rtol=0)
-    assert np.abs(untyped - typed).max() > 10 * TOLERANCE
-
-
-def test_the_prompt_of_a_sentence_transformers_folder_stands_before_the_query(
-    tmp_path: Path,
-) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert")
-    settings = {"prompts": {"ask": "ba be ", "other": "bo "}, "default_prompt_name": "ask"}
-    write_json(checkpoint / "config_sentence_transformers.json", settings)
-    out = converted(checkpoint)
-    expected = reference_logits(checkpoint, prompt="ba be ")
-    np.testing.assert_allclose(own_logits(out, "openvino"), expected, atol=TOLERANCE, rtol=0)
-    assert np.abs(expected - reference_logits(checkpoint)).max() > 10 * TOLERANCE
-    assert Reranker(out).verify().pairs
-
-
-def test_prompts_without_a_default_are_not_read(tmp_path: Path) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert")
-    settings = {"prompts": {"query": "ba "}, "default_prompt_name": None}
-    write_json(checkpoint / "config_sentence_transformers.json", settings)
-    actual = own_logits(converted(checkpoint), "openvino")
-    np.testing.assert_allclose(actual, reference_logits(checkpoint), atol=TOLERANCE, rtol=0)
-
-
-def test_a_prompt_changes_the_logits(tmp_path: Path) -> None:
-    fingerprints = set()
-    for name in ("", "ask"):
-        checkpoint = make_checkpoint(tmp_path / f"checkpoint{name}", "bert")
-        if name:
-            settings = {"prompts": {name: "ba "}, "default_prompt_name": name}
-            write_json(checkpoint / "config_sentence_transformers.json", settings)
-        out = tmp_path / f"out{name}"
-        convert_checkpoint(str(checkpoint), out, int8=False)
-        fingerprints.add(load_artifact(out).manifest.fingerprint)
-    assert len(fingerprints) == 2
-
-
-def test_a_cross_encoders_own_limit_is_kept(tmp_path: Path) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert", max_position_embeddings=128)
-    edit_json(checkpoint / "tokenizer_config.json", model_max_length=10**30)
-    write_json(checkpoint / "sentence_bert_config.json", {"max_seq_length": 80})
-    assert load_artifact(converted(checkpoint)).manifest.max_tokens == 80
-
-
-@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu"])
-@pytest.mark.parametrize("family", ["bert", "distilbert"])
-def test_each_known_activation_is_the_one_that_runs(
-    activation: str, family: str, tmp_path: Path
-) -> None:
-    changes: Any = {"activation" if family == "distilbert" else "hidden_act": activation}
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", family, **changes)
-    actual = own_logits(converted(checkpoint), "openvino")
-    np.testing.assert_allclose(actual, reference_logits(checkpoint), atol=TOLERANCE, rtol=0)
-
-
-@pytest.mark.parametrize(
-    ("family", "positions", "limit"),
-    [("bert", 80, 64), ("bert", 64, 64), ("roberta", 66, 64), ("roberta", 81, 64)],
-)
-def test_the_limit_is_what_positions_and_tokenizer_allow_in_whole_steps(
-    family: str, positions: int, limit: int, tmp_path: Path
-) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", family, max_position_embeddings=positions)
-    assert load_artifact(converted(checkpoint)).manifest.max_tokens == limit
-
-
-def test_positions_that_are_no_whole_step_are_cut_to_one(tmp_path: Path) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert", max_position_embeddings=95)
-    edit = json.loads((checkpoint / "tokenizer_config.json").read_text())
-    edit["model_max_length"] = 10**30  # what a tokenizer without a limit says
-    (checkpoint / "tokenizer_config.json").write_text(json.dumps(edit))
-    out = converted(checkpoint)
-    assert load_artifact(out).manifest.max_tokens == 80
-    logits = Reranker(out).score("ba", ["be " * 500])  # the whole table is read, and no more
-    assert np.isfinite(logits).all()
-
-
-def unknown_type(folder: Path) -> None:
-    edit_config(folder, model_type="nosuch")
-
-
-def decoder(folder: Path) -> None:
-    edit_config(folder, model_type="gpt2", architectures=["GPT2ForSequenceClassification"])
-
-
-def masked_language_model(folder: Path) -> None:
-    edit_config(folder, architectures=["BertForMaskedLM"])
-
-
-def no_architecture(folder: Path) -> None:
-    edit_config(folder, architectures=None)
-
-
-def unknown_activation(folder: Path) -> None:
-    edit_config(folder, hidden_act="silu")
-
-
-def relative_positions(folder: Path) -> None:
-    edit_config(folder, position_embedding_type="relative_key")
-
-
-def pickle_only(folder: Path) -> None:
-    import torch
-    from safetensors.torch import load_file
-
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-
-
-def cut_short(folder: Path) -> None:
-    file = folder / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:-1000])
-
-
-def no_head(folder: Path) -> None:
-    from safetensors.numpy import load_file, save_file
-
-    weights = load_file(folder / "model.safetensors")
-    retained = {name: value for name, value in weights.items() if "classifier" not in name}
-    save_file(retained, folder / "model.safetensors", metadata={"format": "pt"})
-
-
-def too_few_layers(folder: Path) -> None:
-    edit_config(folder, num_hidden_layers=3)
-
-
-def another_width(folder: Path) -> None:
-    edit_config(folder, intermediate_size=40)
-
-
-def no_tokenizer(folder: Path) -> None:
-    for file in folder.glob("tokenizer*"):
-        file.unlink()
-
-
-def not_a_number(folder: Path) -> None:
-    from safetensors.numpy import load_file, save_file
-
-    weights = load_file(folder / "model.safetensors")
-    weights["classifier.weight"][0, 3] = np.nan
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-
-
-def tokenizer_larger_than_the_table(folder: Path) -> None:
-    file = folder / "tokenizer.json"
-    values = json.loads(file.read_text())
-    values["model"]["vocab"]["unheard"] = 84
-    file.write_text(json.dumps(values))
-
-
-def only_a_sentencepiece_model(folder: Path) -> None:
-    no_tokenizer(folder)
-    (folder / "spiece.model").write_bytes(b"no protobuf")
-
-
-def unknown_default_prompt(folder: Path) -> None:
-    settings = {"prompts": {"a": "b"}, "default_prompt_name": "c"}
-    write_json(folder / "config_sentence_transformers.json", settings)
-
-
-def no_weights(folder: Path) -> None:
-    (folder / "model.safetensors").unlink()
-
-
-def odd_limit(folder: Path) -> None:
-    write_json(folder / "sentence_bert_config.json", {"max_seq_length": "many"})
-
-
-def broken_config(folder: Path) -> None:
-    (folder / "config.json").write_text("{")
-
-
-FAULTS: list[tuple[Callable[[Path], None], str]] = [
-    (unknown_type, "nosuch"),
-    (decoder, "gpt2.*is not a cross-encoder"),
-    (masked_language_model, "BertForMaskedLM.*expected a sequence classification model"),
-    (no_architecture, "no architecture"),
-    (unknown_activation, "activation silu; expected one of gelu"),
-    (relative_positions, "relative_key positions"),
-    (pickle_only, "no safetensors weights, only pytorch_model.bin, which can run code"),
-    (no_weights, "no safetensors weights; use a revision"),
-    (not_a_number, r"1 weights contain NaN or infinity, such as head\.projection\.weight"),
-    (tokenizer_larger_than_the_table, "ids up to 84, its embedding table has 84 rows"),
-    (only_a_sentencepiece_model, "pip install sentencepiece protobuf"),
-    (unknown_default_prompt, "default_prompt_name 'c' is none of its prompts"),
-    (odd_limit, "max_seq_length 'many'; expected a whole number"),
-    (cut_short, "not a readable safetensors checkpoint"),
-    (no_head, r"2 weights are missing.*classifier\.bias"),
-    (too_few_layers, r"weights are missing.*encoder\.layer\.2"),
-    (another_width, r"6 weights are missing or do not have the size.*dense"),
-    (no_tokenizer, "contains no tokenizer"),
-    (broken_config, r"config\.json"),
+SEVERAL: list[tuple[tuple[str, ...], str | int | None, int]] = [
+    (("contradiction", "entailment", "neutral"), None, 1),
+    (("bad", "good", "relevant", "best"), None, 2),
+    (("contradiction", "entailment", "neutral"), "neutral", 2),
+    (("contradiction", "entailment", "neutral"), 0, 0),
+    (("contradiction", "entailment", "neutral"), "2", 2),
+    (("2", "1", "0"), "2", 0),
+    (("LABEL_0", "LABEL_1", "LABEL_2"), 1, 1),
 ]
 
 
-def refusal(checkpoint: str, out: Path, **options: Any) -> ResiftError:
-    """The error of a conversion, having checked that it is one line and left nothing behind."""
-    with pytest.raises(ResiftError) as caught:
-        convert_checkpoint(checkpoint, out, int8=False, **options)
-    assert "\n" not in str(caught.value)
-    assert not out.exists()
-    return caught.value
-
-
-@pytest.mark.parametrize(("fault", "messages"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
-def test_what_cannot_be_converted_is_refused_in_one_line(
-    fault: Callable[[Path], None], messages: str, tmp_path: Path
+@pytest.mark.parametrize(("names", "label", "relevant"), SEVERAL)
+def test_of_several_labels_the_relevant_ones_logit_is_read(
+    names: tuple[str, ...], label: str | int | None, relevant: int, tmp_path: Path
 ) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert")
-    fault(checkpoint)
-    error = refusal(str(checkpoint), tmp_path / "out")
-    assert type(error) is ModelError
-    assert str(error).startswith(str(checkpoint))
-    with pytest.raises(ModelError, match=messages):
-        raise error
+    count = len(names)
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", labels=count, id2label=numbered(names))
+    expected = reference_labels(checkpoint)[:, relevant]
+    assert_logits(checkpoint, expected, tmp_path, label=label)
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta"])
-def test_three_labels_are_refused(family: str, tmp_path: Path) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", family, labels=3)
-    error = refusal(str(checkpoint), tmp_path / "out")
-    assert str(error) == (
-        f"{checkpoint}: a head of 3 labels; a reranker has one logit or two labels"
+def test_the_callers_label_goes_before_names(tmp_path: Path) -> None:
+    names = numbered(("relevant", "irrelevant"))
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", labels=2, id2label=names)
+    labels = reference_labels(checkpoint)
+    assert_logits(checkpoint, labels[:, 1] - labels[:, 0], tmp_path, label="irrelevant")
+
+
+AMBIGUOUS = [
+    ("contradiction", "neutral"),
+    ("yes", "relevant"),
+    ("a", "b"),
+    ("LABEL_0", "b"),
+    ("LABEL_0", "LABEL_1", "LABEL_2"),
+    ("yes", "relevant", "no"),
+    ("no", "other", "another"),
+]
+
+
+@pytest.mark.parametrize("names", AMBIGUOUS)
+def test_ambiguous_names_of_labels_are_refused(names: tuple[str, ...], tmp_path: Path) -> None:
+    count = len(names)
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", labels=count, id2label=numbered(names))
+    with pytest.raises(ModelError) as caught:
+        read_cross_encoder(checkpoint)
+    listed = ", ".join(map(repr, names))
+    assert str(caught.value) == (
+        f"{checkpoint}: labels {listed} do not decide which one means relevance; name it: label=… "
+        "in Python, --label … on the command line"
     )
 
 
-@pytest.mark.parametrize("family", ["bert", *ROBERTAS])
-def test_too_few_positions_for_a_pair_are_refused(family: str, tmp_path: Path) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", family, max_position_embeddings=50)
-    limit = 48 if family in ROBERTAS else 50
-    error = refusal(str(checkpoint), tmp_path / "out")
-    assert isinstance(error, ModelError)
-    assert str(error) == f"{checkpoint}: reads {limit} tokens; a pair needs at least 64"
+@pytest.mark.parametrize("label", ["maybe", 2, -1, "2", True])
+def test_a_label_that_the_model_does_not_have_is_refused(label: str | int, tmp_path: Path) -> None:
+    names = numbered(("good", "bad"))
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", labels=2, id2label=names)
+    with pytest.raises(InputError) as caught:
+        read_cross_encoder(checkpoint, label)
+    assert str(caught.value) == (
+        f"label={label!r}: {checkpoint} has the labels good, bad; name one of them, or its number "
+        "from 0 to 1"
+    )
+
+
+def test_one_label_may_be_called_anything(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", id2label={"0": "irrelevant"})
+    assert_logits(checkpoint, reference(checkpoint), tmp_path)
+
+
+@pytest.mark.parametrize("id2label", [["a", "b"], {"first": "a"}, "a"])
+def test_labels_without_numbers_are_refused(id2label: Any, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", labels=2, id2label=id2label)
+    with pytest.raises(ModelError, match=r"id2label .* expected names by number"):
+        read_cross_encoder(checkpoint)
+
+
+def test_types_are_those_that_the_checkpoints_tokenizer_gives(runtime: str, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    edit_json(checkpoint / SETTINGS, model_input_names=["input_ids", "attention_mask"])
+    untyped = reference(checkpoint, typed=False)
+    assert_logits(checkpoint, untyped, tmp_path, runtime=runtime)
+    assert np.abs(untyped - reference(checkpoint)).max() > 1000 * TOLERANCE
+
+
+def test_the_default_prompt_stands_before_the_query(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    plain = reference(checkpoint)
+    prompts = {"ask": "ba be ", "other": "bo "}
+    write_json(checkpoint / PROMPTS, {"prompts": prompts, "default_prompt_name": "ask"})
+    expected = reference(checkpoint, prompt="ba be ")
+    assert_logits(checkpoint, expected, tmp_path)
+    assert np.abs(expected - plain).max() > 1000 * TOLERANCE
+    reranker = Reranker(converted(checkpoint))
+    logits = [reranker.score(query, [text])[0] for query, text in PAIRS]
+    np.testing.assert_allclose(logits, expected, atol=1e-3, rtol=0)
+    assert reranker.verify().pairs
+
+
+def test_prompts_without_a_default_are_not_read(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    write_json(checkpoint / PROMPTS, {"prompts": {"query": "ba "}, "default_prompt_name": None})
+    assert_logits(checkpoint, reference(checkpoint), tmp_path)
+
+
+def test_a_prompt_changes_the_fingerprint(tmp_path: Path) -> None:
+    fingerprints = set()
+    for name in ("", "ask"):
+        checkpoint = write_checkpoint(tmp_path / f"with{name}" / "checkpoint")
+        if name:
+            settings = {"prompts": {name: "ba "}, "default_prompt_name": name}
+            write_json(checkpoint / PROMPTS, settings)
+        fingerprints.add(load_artifact(converted(checkpoint)).manifest.fingerprint)
+    assert len(fingerprints) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "activation"),
+    [
+        ("gelu", "gelu"),
+        ("gelu_new", "gelu_tanh"),
+        ("gelu_pytorch_tanh", "gelu_tanh"),
+        ("relu", "relu"),
+        ("silu", "silu"),
+        ("swish", "silu"),
+        ("tanh", "tanh"),
+    ],
+)
+def test_each_known_activation_is_the_one_that_runs(
+    name: str, activation: str, runtime: str, tmp_path: Path
+) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", hidden_act=name)
+    expected = reference(checkpoint, activation=activation)
+    assert_logits(checkpoint, expected, tmp_path, runtime=runtime)
+
+
+@pytest.mark.parametrize(
+    ("family", "positions", "tokenizer", "module", "limit"),
+    [
+        ("bert", 80, 64, None, 64),
+        ("bert", 64, 64, None, 64),
+        ("bert", 95, 10**30, None, 80),
+        ("bert", 95, None, None, 80),
+        ("bert", 128, 10**30, 80, 80),
+        ("bert", 128, 100, 500, 96),
+        ("roberta", 66, 512, None, 64),
+        ("roberta", 81, 512, None, 64),
+        ("modernbert", 8192, 10**30, None, 8192),
+        ("modernbert", 8192, 1000, None, 992),
+    ],
+)
+def test_the_limit_is_what_positions_tokenizer_and_folder_allow_in_whole_steps(
+    family: str, positions: int, tokenizer: int | None, module: int | None, limit: int,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    checkpoint = write_checkpoint(
+        tmp_path / "checkpoint", family, max_position_embeddings=positions
+    )
+    edit_json(checkpoint / SETTINGS, model_max_length=tokenizer)
+    if module is not None:
+        write_json(checkpoint / "sentence_bert_config.json", {"max_seq_length": module})
+    assert read_cross_encoder(checkpoint).max_tokens == limit
+
+
+def test_a_row_as_long_as_the_limit_is_read(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", max_position_embeddings=95)
+    edit_json(checkpoint / SETTINGS, model_max_length=None)
+    out = converted(checkpoint)
+    assert load_artifact(out).manifest.max_tokens == 80
+    assert np.isfinite(Reranker(out).score("ba", ["be " * 500])).all()
+
+
+def older_names(folder: Path) -> None:
+    """Norms under the names that TensorFlow gave them."""
+    older = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    weights = load_file(folder / WEIGHTS)
+    for newer_name, older_name in older.items():
+        weights = {name.replace(newer_name, older_name): weights[name] for name in weights}
+    save_file(weights, folder / WEIGHTS)
+
+
+def position_ids(folder: Path) -> None:
+    """Old versions saved this buffer too."""
+    weights = load_file(folder / WEIGHTS)
+    weights["bert.embeddings.position_ids"] = np.arange(POSITIONS)[None]
+    save_file(weights, folder / WEIGHTS)
+
+
+def shards(folder: Path) -> None:
+    weights, files = load_file(folder / WEIGHTS), ["a.safetensors", "b.safetensors"]
+    names = [sorted(weights)[part::2] for part in (0, 1)]
+    for file, part in zip(files, names, strict=True):
+        save_file({name: weights[name] for name in part}, folder / file)
+    weight_map = {name: file for file, part in zip(files, names, strict=True) for name in part}
+    write_json(folder / f"{WEIGHTS}.index.json", {"weight_map": weight_map})
+    (folder / WEIGHTS).unlink()
+
+
+def links(folder: Path) -> None:
+    """As in the hub's cache: every file is a link to a blob."""
+    blobs = folder.with_name("blobs")
+    blobs.mkdir()
+    for file in list(folder.iterdir()):
+        file.rename(blobs / file.stem)
+        file.symlink_to(Path("..") / "blobs" / file.stem)
+
+
+def truncated_and_padded(folder: Path) -> None:
+    """What a saved tokenizer says of truncation and padding is not meant for pairs."""
+    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    tokenizer.enable_truncation(8)
+    tokenizer.enable_padding(length=32)
+    tokenizer.save(str(folder / TOKENIZER))
+
+
+@pytest.mark.parametrize("change", [older_names, position_ids, shards, links, truncated_and_padded])
+def test_a_form_of_files_changes_no_logit(change: Callable[[Path], None], tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    expected = reference(checkpoint)
+    change(checkpoint)
+    assert_logits(checkpoint, expected, tmp_path)
+
+
+@pytest.mark.parametrize("kind", [np.float16, ml_dtypes.bfloat16, np.float64])
+def test_weights_of_other_precisions_are_read_as_float32(kind: Any, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    narrow = {name: value.astype(kind) for name, value in load_file(checkpoint / WEIGHTS).items()}
+    same = {name: value.astype(np.float32) for name, value in narrow.items()}
+    save_file(same, checkpoint / WEIGHTS)
+    expected = reference(checkpoint)
+    save_file(narrow, checkpoint / WEIGHTS)
+    assert_logits(checkpoint, expected, tmp_path)
 
 
 def test_code_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert")
     trace = tmp_path / "was-run"
-    (checkpoint / "own.py").write_text(f"open({str(trace)!r}, 'w').close()\nModel = None\n")
-    edit_config(checkpoint, auto_map={"AutoModelForSequenceClassification": "own.Model"})
+    names = {"AutoModelForSequenceClassification": "code.Model", "AutoTokenizer": "code.Model"}
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", auto_map=names)
+    (checkpoint / "code.py").write_text(f"open({str(trace)!r}, 'w').close()\nModel = None\n")
     converted(checkpoint)
     assert not trace.exists()
 
 
-def test_a_folder_that_holds_something_is_not_written_into(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "mine.txt").write_text("keep")
-    with pytest.raises(InputError, match="exists already; name a new folder"):
-        convert_checkpoint(str(tmp_path / "none"), out)
-    assert [file.name for file in out.iterdir()] == ["mine.txt"]
+def test_a_tokenizer_without_settings_is_read(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    (checkpoint / SETTINGS).unlink()
+    assert_logits(checkpoint, reference(checkpoint), tmp_path)
 
 
-def test_a_folder_without_a_checkpoint_is_not_found(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    error = refusal(str(tmp_path / "empty"), tmp_path / "out")
-    assert isinstance(error, ModelNotFound)
-    assert "no config.json there" in str(error)
-
-
-def test_a_hub_id_without_a_commit_is_refused_before_any_download(tmp_path: Path) -> None:
-    error = refusal("owner/name", tmp_path / "out")
-    assert isinstance(error, InputError)
-    assert "--revision" in str(error)
-
-
-@pytest.mark.parametrize("name", ["no-such-folder", "a/b/c"])
-def test_what_is_neither_a_folder_nor_a_hub_id_is_not_found(name: str, tmp_path: Path) -> None:
-    error = refusal(name, tmp_path / "out", revision=COMMIT)
-    assert isinstance(error, ModelNotFound)
-    assert str(error) == f"{name}: neither a folder nor a hub id like owner/name"
-
-
-CONVERT = """
-import sys
-from pathlib import Path
-from resift.errors import ResiftError
-from resift.training.checkpoint import convert_checkpoint
-name, out, revision = sys.argv[1:]
-try:
-    convert_checkpoint(name, Path(out), revision, int8=False)
-except ResiftError as error:
-    print(f"{type(error).__name__}|{error}")
-else:
-    print("converted")
-"""
-
-
-def convert_from_hub(url: str, name: str, revision: str, folder: Path) -> str:
-    """The last line of a process of its own: the hub's client reads its address at import."""
-    proxies = ("http_proxy", "https_proxy", "all_proxy")
-    environ = {key: value for key, value in os.environ.items() if key.lower() not in proxies}
-    environ |= {"HF_ENDPOINT": url, "HF_HOME": str(folder / "cache"), "NO_PROXY": "127.0.0.1"}
-    arguments = [sys.executable, "-c", CONVERT, name, str(folder / "out"), revision]
-    done = subprocess.run(
-        arguments, env=environ, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.rstrip("\n")
-
-
-def test_a_hub_checkpoint_is_downloaded_at_its_commit_and_converted(tmp_path: Path) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert")
-    (checkpoint / "pytorch_model.bin").write_bytes(b"a pickle")
-    (checkpoint / "own.py").write_text("raise SystemExit")
-    with serve(checkpoint, "owner/name") as hub:
-        assert convert_from_hub(hub.url, "owner/name", COMMIT, tmp_path) == "converted"
-    assert set(hub.fetched) == {
-        "config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    }
-    assert load_artifact(tmp_path / "out").manifest.base_model == "owner/name"
-    actual = own_logits(tmp_path / "out", "openvino")
-    np.testing.assert_allclose(actual, reference_logits(checkpoint), atol=TOLERANCE, rtol=0)
-
-
-@pytest.mark.parametrize(
-    ("name", "revision"),
-    [("owner/other", COMMIT), ("owner/name", "f" * 40)],
-    ids=["name", "commit"],
-)
-def test_what_the_hub_does_not_have_is_not_found_in_one_line(
-    name: str, revision: str, tmp_path: Path
-) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert")
-    with serve(checkpoint, "owner/name") as hub:
-        messages = convert_from_hub(hub.url, name, revision, tmp_path)
-    assert messages.startswith(f"ModelNotFound|{name} at {revision}: cannot be downloaded (")
-    assert messages.endswith("check the name, the commit and the network")
-    assert "404" in messages
-    assert "\n" not in messages
-    assert not (tmp_path / "out").exists()
+def numbered(names: tuple[str, ...]) -> dict[str, str]:
+    """``id2label`` as it is saved."""
+    return {str(number): name for number, name in enumerate(names)}

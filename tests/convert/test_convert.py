@@ -16,11 +16,11 @@ from manual_texts import QUERY, texts
 from numpy.typing import NDArray
 
 from resift import Reranker
+from resift.convert.convert import convert_folder
 from resift.convert.output import INT8_TOLERANCE, Conversion
 from resift.errors import InputError
 from resift.rerank.artifact import load_artifact
 from resift.settings import Settings
-from resift.training.checkpoint import convert_checkpoint
 
 pytest.importorskip("torch")
 pytest.importorskip("nncf")
@@ -32,6 +32,7 @@ pytestmark = [
     ),
 ]
 
+NAME = "owner/minilm"
 PAIRS = 500
 FLOAT32_BOUND = 1e-3
 TEXTS = texts(PAIRS, tokens=60, spread=0.9)
@@ -79,13 +80,13 @@ def reference(checkpoint: Path) -> Logits:
 @pytest.fixture(scope="module")
 def float32(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("float32") / "out"
-    return Made(folder, convert_checkpoint(str(checkpoint), folder, int8=False))
+    return Made(folder, convert_folder(checkpoint, folder, name=NAME, int8=False))
 
 
 @pytest.fixture(scope="module")
 def int8(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("int8") / "out"
-    return Made(folder, convert_checkpoint(str(checkpoint), folder))
+    return Made(folder, convert_folder(checkpoint, folder, name=NAME))
 
 
 def opened(made: Made, runtime: str) -> Reranker:
@@ -150,6 +151,7 @@ def test_the_manifest_says_how_it_was_made(float32: Made, int8: Made) -> None:
     assert rounded.quantisation.startswith("static int8 (NNCF)")
     assert set(rounded.made_with) == {"onnx", "openvino", "nncf"}
     assert exact.kind == rounded.kind == "cross_encoder"
+    assert exact.base_model == NAME and exact.name == "minilm"
     assert exact.max_tokens == rounded.max_tokens == 512
     assert exact.fingerprint != rounded.fingerprint
 
@@ -168,7 +170,7 @@ def test_a_users_own_calibration_texts_are_read(checkpoint: Path, tmp_path: Path
     file = tmp_path / "texts.jsonl"
     rows = [{"query": QUERY, "text": text} for text in TEXTS[:50]]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    made = convert_checkpoint(str(checkpoint), tmp_path / "out", calibration=file)
+    made = convert_folder(checkpoint, tmp_path / "out", name=NAME, texts=file)
     assert made.pairs == 10
     reference = load_artifact(tmp_path / "out").manifest.reference
     assert {pair.text for pair in reference} <= set(TEXTS[4:50:5])
@@ -179,7 +181,7 @@ def test_a_bad_line_of_calibration_is_named(bad: str, checkpoint: Path, tmp_path
     file = tmp_path / "texts.jsonl"
     file.write_text(f'{{"query": "q", "text": "t"}}\n{bad}\n', encoding="utf-8")
     with pytest.raises(InputError) as caught:
-        convert_checkpoint(str(checkpoint), tmp_path / "out", calibration=file)
+        convert_folder(checkpoint, tmp_path / "out", name=NAME, texts=file)
     assert str(caught.value).startswith(f"{file}:2: expected a line of")
     assert not (tmp_path / "out").exists()
 
@@ -188,5 +190,5 @@ def test_a_calibration_file_without_pairs_is_refused(checkpoint: Path, tmp_path:
     file = tmp_path / "texts.jsonl"
     file.touch()
     with pytest.raises(InputError, match="contains no pairs"):
-        convert_checkpoint(str(checkpoint), tmp_path / "out", calibration=file)
+        convert_folder(checkpoint, tmp_path / "out", name=NAME, texts=file)
     assert not (tmp_path / "out").exists()

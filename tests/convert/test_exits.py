@@ -1,30 +1,48 @@
 """Exits are fitted to the model's own logits; what they leave open is measured on other pairs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from artifacts import DIM, random_weights
-from convert.checkpoints import FAMILIES, make_checkpoint, pairs
+from convert.plain_checkpoints import FAMILIES, pairs, write_checkpoint
 from resift import Reranker
+from resift.convert.convert import convert_folder
 from resift.convert.exits import first_token_layers, fit_head, stage_layers
+from resift.convert.layers import EncoderShape
+from resift.convert.positions import Rotary, RotaryLayer
 from resift.errors import InputError
 from resift.rerank.artifact import load_artifact
 from resift.settings import Settings
 
 
+def shape(layers: int, **changes: Any) -> EncoderShape:
+    """BERT's shape with a number of layers."""
+    return replace(EncoderShape(layers, heads=4, epsilon=1e-12, activation="gelu"), **changes)
+
+
 def test_layers_are_split_at_exits() -> None:
-    assert stage_layers(6, []) == [range(6)]
-    assert stage_layers(6, [2, 4]) == [range(2), range(2, 4), range(4, 6)]
-    assert stage_layers(2, [1]) == [range(1), range(1, 2)]
+    assert stage_layers(shape(6), []) == [range(6)]
+    assert stage_layers(shape(6), [2, 4]) == [range(2), range(2, 4), range(4, 6)]
+    assert stage_layers(shape(2), [1]) == [range(1), range(1, 2)]
+
+
+def test_exits_of_other_layers_than_berts_are_refused() -> None:
+    turned = Rotary([RotaryLayer((1.0, 0.1))] * 6, tokens=64)
+    for other in (shape(6, pooling="mean"), shape(6, positions=turned)):
+        with pytest.raises(InputError, match="--exits 2: an exit reads the first token through"):
+            stage_layers(other, [2])
+        assert stage_layers(other, []) == [range(6)]
 
 
 @pytest.mark.parametrize("exits", [[0], [6], [7], [-1], [4, 2], [3, 3], [2, 6]])
 def test_impossible_exits_are_refused(exits: list[int]) -> None:
     with pytest.raises(InputError) as caught:
-        stage_layers(6, exits)
+        stage_layers(shape(6), exits)
     given = ",".join(map(str, exits))
     assert str(caught.value).startswith(
         f"--exits {given}: expected rising numbers of layers from 1 to 5"
@@ -71,15 +89,13 @@ def test_layers_read_states_at_a_cut_as_the_maps_say() -> None:
 
 @pytest.mark.parametrize("int8", [False, True])
 def test_a_checkpoint_gets_exits(int8: bool, runtime: str, tmp_path: Path) -> None:
-    pytest.importorskip("torch")
-    pytest.importorskip("nncf")
-    from resift.training.checkpoint import convert_checkpoint
-
-    checkpoint = make_checkpoint(tmp_path / "made", "bert", num_hidden_layers=3)
+    if int8:
+        pytest.importorskip("nncf")
+    checkpoint = write_checkpoint(tmp_path / "made", num_hidden_layers=3)
     file, lines = tmp_path / "texts.jsonl", pairs(80)
     file.write_text("".join(json.dumps({"query": q, "text": t}) + "\n" for q, t in lines))
-    made = convert_checkpoint(
-        str(checkpoint), tmp_path / "out", calibration=file, int8=int8, exits=(1, 2)
+    made = convert_folder(
+        checkpoint, tmp_path / "out", name="made", texts=file, int8=int8, exits=(1, 2)
     )
     manifest = load_artifact(tmp_path / "out").manifest
     assert manifest.stages == ("stage-0.onnx", "stage-1.onnx", "stage-2.onnx")
@@ -99,27 +115,21 @@ def test_a_checkpoint_gets_exits(int8: bool, runtime: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_exit_before_the_last_layer_is_nearly_exact(family: str, tmp_path: Path) -> None:
-    pytest.importorskip("torch")
-    from resift.training.checkpoint import convert_checkpoint
-
-    checkpoint = make_checkpoint(tmp_path / "made", family)
+    checkpoint = write_checkpoint(tmp_path / "made", family)
     file = tmp_path / "texts.jsonl"
     lines = [json.dumps({"query": query, "text": text}) for query, text in pairs(80)]
     file.write_text("\n".join(lines))
-    made = convert_checkpoint(
-        str(checkpoint), tmp_path / "out", calibration=file, int8=False, exits=(1,)
+    made = convert_folder(
+        checkpoint, tmp_path / "out", name="made", texts=file, int8=False, exits=(1,)
     )
     assert made.max_difference < 0.05
     assert made.explained[0] > 0.5
 
 
 def test_too_few_texts_for_exits_are_refused(tmp_path: Path) -> None:
-    pytest.importorskip("torch")
-    from resift.training.checkpoint import convert_checkpoint
-
-    checkpoint = make_checkpoint(tmp_path / "made", "bert")
+    checkpoint = write_checkpoint(tmp_path / "made")
     file = tmp_path / "texts.jsonl"
     file.write_text(json.dumps({"query": "ba", "text": "be"}) + "\n")
     with pytest.raises(InputError, match="different queries"):
-        convert_checkpoint(str(checkpoint), tmp_path / "out", calibration=file, exits=(1,))
+        convert_folder(checkpoint, tmp_path / "out", name="made", texts=file, exits=(1,))
     assert not (tmp_path / "out").exists()

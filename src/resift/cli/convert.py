@@ -1,5 +1,6 @@
 """``resift convert``: a transformers or sentence-transformers checkpoint → an artifact."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -7,12 +8,14 @@ import typer
 
 from resift.cli.output import console, errors
 
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
 
 def convert(
     checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder, or a hub id.")],
     out: Annotated[Path, typer.Argument(help="New folder for the artifact.")],
     revision: Annotated[
-        str | None, typer.Option(help="Commit of a hub checkpoint; needed for a hub id.")
+        str | None, typer.Option(help="Commit, branch or tag of a hub checkpoint.")
     ] = None,
     texts: Annotated[
         Path | None,
@@ -22,20 +25,30 @@ def convert(
         str | None,
         typer.Option(help="Numbers of layers after which candidates can be pruned, such as 2,4."),
     ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="Name or number of the label that means relevance, of several."),
+    ] = None,
     fp32: Annotated[bool, typer.Option("--fp32", help="Keep float32 weights.")] = False,
 ) -> None:
-    """Convert a cross-encoder or a bi-encoder to an artifact. Needs the convert extra."""
-    from resift.extras import require
-
-    require("torch", "convert")
-    require("onnx", "convert")
+    """Convert a cross-encoder or a bi-encoder to an artifact. Needs the hub extra."""
     from rich.markup import escape
 
-    from resift.training.checkpoint import convert_checkpoint
+    from resift.extras import require
 
+    layers = _layers(exits)
+    convert_folder = require("resift.convert.convert", "hub").convert_folder
     with errors.status(f"converting {escape(checkpoint)}"):
-        layers = _layers(exits)
-        result = convert_checkpoint(checkpoint, out, revision, texts, int8=not fp32, exits=layers)
+        result = convert_folder(
+            _folder(checkpoint, revision),
+            out,
+            name=checkpoint,
+            revision=revision,
+            texts=texts,
+            int8=not fp32,
+            exits=layers,
+            label=label,
+        )
     numbers = "cosines" if result.similarity else "logits"
     console.print(
         f"{escape(str(out))}: {result.quantisation}; {numbers} within "
@@ -54,6 +67,24 @@ def convert(
             f"exit after {layer} layers: explains {share:.0%} of the variance of the final logits",
             soft_wrap=True,
         )
+
+
+def _folder(checkpoint: str, revision: str | None) -> Path:
+    """The folder of a checkpoint; that of a hub id is fetched."""
+    from resift.errors import InputError, ModelNotFound
+    from resift.extras import require
+
+    if Path(checkpoint).is_dir():
+        if revision is not None:
+            raise InputError(f"--revision {revision}: {checkpoint} is a folder; leave it out")
+        return Path(checkpoint)
+    if not _HUB_ID.fullmatch(checkpoint):
+        raise ModelNotFound(
+            f"{checkpoint}: neither a folder nor a hub id; expected a folder, or owner/name"
+        )
+    hub = require("resift.convert.hub", "hub")
+    folder: Path = hub.fetch(hub.open_repository(checkpoint, revision))
+    return folder
 
 
 def _layers(exits: str | None) -> list[int]:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from resift.convert.families import family_of
 from resift.convert.families.family import Arrays, Config, Family
-from resift.convert.labels import with_relevance_logit
+from resift.convert.labels import KERNEL, with_relevance_logit
 from resift.convert.layers import EncoderShape
 from resift.convert.modules import (
+    check_activation,
     has_scoring_modules,
     read_head,
     read_limit,
@@ -20,21 +21,11 @@ from resift.convert.modules import (
 )
 from resift.convert.safetensors_files import read_weights
 from resift.convert.tokenizer_files import CheckpointTokenizer, read_tokenizer
+from resift.convert.weight_checks import POSITIONS, TYPES, WORDS, check_sizes, check_weights
 from resift.errors import ModelError
 from resift.rerank.batching import LENGTH_STEP
 
 MIN_PAIR_TOKENS = 64  # fewer have no room for a query and a document
-_WORDS = "embeddings.word_embeddings.weight"
-_POSITIONS = "embeddings.position_embeddings.weight"
-_TYPES = "embeddings.token_type_embeddings.weight"
-_LAYER_PARTS = (
-    "attention.self.query",
-    "attention.self.key",
-    "attention.self.value",
-    "attention.output.dense",
-    "intermediate.dense",
-    "output.dense",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +53,8 @@ def read_cross_encoder(folder: Path, label: str | int | None = None) -> Checkpoi
         _check_classifier(config, transformer)
     source = _read(transformer, config, family)
     shape, weights = source.shape, source.weights
+    if not has_modules:
+        _check_head(weights, family, transformer)
     if has_modules:
         head = read_head(folder)
         weights = {name: value for name, value in weights.items() if not name.startswith("head.")}
@@ -72,8 +65,10 @@ def read_cross_encoder(folder: Path, label: str | int | None = None) -> Checkpoi
             head_activation=head.activation,
             head_epsilon=head.epsilon,
         )
+        check_sizes(weights, shape, folder)
+    check_activation(folder, config, len(weights.get(KERNEL, ())))
     weights = with_relevance_logit(weights, config.get("id2label"), label, folder)
-    if not (len(weights.get(_TYPES, ())) > 1 and source.tokenizer.pair_types):
+    if not (len(weights.get(TYPES, ())) > 1 and source.tokenizer.pair_types):
         shape, weights = replace(shape, token_types=False), _with_first_type(weights)
     limit = read_limit(transformer, source.tokenizer, source.max_tokens)
     return replace(
@@ -95,14 +90,15 @@ def read_encoder(folder: Path) -> Checkpoint:
 def _read(folder: Path, config: Config, family: Family) -> Checkpoint:
     shape = family.shape(config)
     weights = family.finish(read_weights(folder, family.canonical), config)
-    if _WORDS not in weights:
+    if WORDS not in weights:
         raise ModelError(
             f"{folder}: its weights have no word embeddings under the names of "
             f"{config.model_type}; expected a trained model of the kind that its config names"
         )
-    tokenizer = read_tokenizer(folder, len(weights[_WORDS]))
-    _check_layers(weights, shape, folder)
-    limit = min(family.tokens(config), tokenizer.max_tokens)
+    positions = family.tokens(config)
+    check_weights(weights, shape, config, positions)
+    tokenizer = read_tokenizer(folder, len(weights[WORDS]))
+    limit = min(positions, tokenizer.max_tokens)
     return Checkpoint(weights, shape, limit, tokenizer, config)
 
 
@@ -117,36 +113,24 @@ def _check_classifier(config: Config, folder: Path) -> None:
     )
 
 
-def _check_layers(weights: Arrays, shape: EncoderShape, folder: Path) -> None:
-    """Raise `ModelError` for layers that are missing or do not fit together."""
-    names = [
-        f"encoder.layer.{index}.{part}.weight"
-        for index in range(shape.layers)
-        for part in _LAYER_PARTS
-    ]
-    missing = [name for name in names if name not in weights]
-    if missing:
+def _check_head(weights: Arrays, family: Family, folder: Path) -> None:
+    """Raise `ModelError` for a classifier with a part of its head only."""
+    parts = sorted({f"{part}weight" for part in family.head.values()})
+    missing = [name for name in parts if name not in weights]
+    if missing and KERNEL in weights:
         raise ModelError(
-            f"{folder}: {len(missing)} weights are missing, such as {missing[0]}; expected a "
-            "trained model with the layers that its config names"
+            f"{folder}: {missing[0]} is missing in its head; expected a trained model with a whole "
+            "head"
         )
-    dim = len(weights[names[3]]) if names else 0
-    reads = (dim, dim, dim, None, dim, None)
-    for name, size in zip(names, reads * shape.layers, strict=True):
-        weight = weights[name]
-        if weight.ndim != 2 or (size is not None and weight.shape[1] != size):
-            raise ModelError(f"{folder}: {name} is {weight.shape}; expected {dim} columns")
-    if not dim or len(weights[names[0]]) % max(shape.heads, 1):
-        raise ModelError(f"{folder}: {dim} columns do not make {shape.heads} heads of equal size")
 
 
 def _with_first_type(weights: Arrays) -> Arrays:
     """Weights without token types: all tokens have type 0, which is added to another table."""
-    if _TYPES not in weights:
+    if TYPES not in weights:
         return weights
     weights = dict(weights)
-    first = weights.pop(_TYPES)[:1]
-    table = _POSITIONS if _POSITIONS in weights else _WORDS
+    first = weights.pop(TYPES)[:1]
+    table = POSITIONS if POSITIONS in weights else WORDS
     return weights | ({table: weights[table] + first} if len(first) else {})
 
 

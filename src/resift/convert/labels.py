@@ -33,7 +33,10 @@ def with_relevance_logit(
         )
     kernel, bias = weights[KERNEL], weights.get(BIAS)
     count = len(kernel)
-    names = {int(number): str(name) for number, name in (id2label or {}).items()}
+    try:
+        names = {int(number): str(name) for number, name in (id2label or {}).items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ModelError(f"{folder}: id2label {id2label!r}; expected names by number") from error
     words = [names.get(number, f"label_{number}") for number in range(count)]
     if label is not None:
         relevant = _chosen(label, words, folder)
@@ -47,9 +50,11 @@ def with_relevance_logit(
 
 
 def _chosen(label: str | int, words: list[str], folder: Path) -> int:
-    """The number of the label that the caller names."""
-    if isinstance(label, str) and label in words:
-        return words.index(label)
+    """The number of the label that the caller names; a text that is no name may be a number."""
+    numbers = [str(number) for number in range(len(words))]
+    for names in (words, numbers):
+        if isinstance(label, str) and label in names:
+            return names.index(label)
     if type(label) is int and 0 <= label < len(words):
         return label
     raise InputError(

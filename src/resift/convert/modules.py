@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resift.convert.families.family import ACTIVATIONS, Arrays, read_json, read_object
+from resift.convert.families.family import ACTIVATIONS, Arrays, Config, read_json, read_object
 from resift.convert.graph import Activation
 from resift.convert.safetensors_files import read_weights
 from resift.convert.tokenizer_files import CheckpointTokenizer
@@ -16,6 +16,9 @@ from resift.rerank.artifact import Pooling
 
 MODULES = "modules.json"
 SETTINGS = "config_sentence_transformers.json"
+_RISING = ("identity", "sigmoid", "tanh")  # a higher logit has a higher score, so logits suffice
+_DEFAULT_ACTIVATION = "Tanh"  # of a dense layer that names none
+_POOLED = "sentence_embedding"
 _POOLINGS: dict[str, Pooling] = {"mean": "mean", "cls": "cls"}
 _OLD_POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
 
@@ -130,10 +133,9 @@ def read_head(folder: Path) -> Head:
     Raises `ModelError` for other modules.
     """
     _, *modules, (_, last) = _modules(folder)
-    weights, identity = _dense(_inside(folder, last), "head.projection")
+    weights, last_activation = _dense(_inside(folder, last), "head.projection")
+    _check_order_is_kept(last_activation, len(weights["head.projection.weight"]), folder / last)
     activation: Activation = "identity"
-    if identity not in ("identity", "sigmoid"):
-        raise ModelError(f"{folder}: its last module has the activation {identity}")
     kinds = [kind for kind, _ in modules]
     if kinds not in (["Pooling"], ["Pooling", "Dense"], ["Pooling", "Dense", "LayerNorm"]):
         raise ModelError(
@@ -143,8 +145,11 @@ def read_head(folder: Path) -> Head:
     for kind, path in modules:
         if kind == "Dense":
             dense, name = _dense(_inside(folder, path), "head.dense")
-            if name == "sigmoid" or name not in ("identity", *ACTIVATIONS):
-                raise ModelError(f"{folder / path}: activation {name} cannot be converted")
+            if name not in ("identity", *ACTIVATIONS):
+                raise ModelError(
+                    f"{folder / path}: activation {name}; expected identity or one of "
+                    f"{', '.join(ACTIVATIONS)}"
+                )
             activation = "identity" if name == "identity" else ACTIVATIONS[name]
             weights |= dense
         if kind == "LayerNorm":
@@ -157,13 +162,45 @@ def read_head(folder: Path) -> Head:
 def _dense(folder: Path, ours: str) -> tuple[Arrays, str]:
     """A dense layer's weights under our name, and its activation in lower case."""
     config = read_object(folder / "config.json")
-    if config.get("use_residual"):
-        raise ModelError(f"{folder}: a dense layer with a residual cannot be converted")
-    name = str(config.get("activation_function") or "identity").rpartition(".")[2].lower()
+    if config.get("use_residual") or config.get("module_input_name", _POOLED) != _POOLED:
+        raise ModelError(
+            f"{folder}: cannot be converted; expected a dense layer that reads {_POOLED}, without "
+            "a residual"
+        )
+    name = _short_name(config.get("activation_function") or _DEFAULT_ACTIVATION)
     weights = read_weights(folder, lambda name: name.replace("linear.", f"{ours}."))
     if f"{ours}.weight" not in weights:
         raise ModelError(f"{folder}: its weights have no linear.weight; expected a dense layer")
     return weights, name
+
+
+def check_activation(folder: Path, config: Config, labels: int) -> None:
+    """Raise `ModelError` if scores are activated by what changes the order of their logits.
+
+    The activation is in the settings file, or in the encoder's config as older versions save it.
+    """
+    file = folder / SETTINGS
+    older = config.get("sentence_transformers")
+    activation = (
+        (read_object(file) if file.is_file() else {}).get("activation_fn")
+        or (older.get("activation_fn") if isinstance(older, dict) else None)
+        or config.get("sbert_ce_default_activation_function")
+    )
+    if activation is not None:
+        _check_order_is_kept(_short_name(activation), labels, folder)
+
+
+def _check_order_is_kept(activation: str, labels: int, folder: Path) -> None:
+    if activation not in _RISING and not (activation == "softmax" and labels == 2):
+        raise ModelError(
+            f"{folder}: its scores are activated by {activation}, which does not keep the order of "
+            f"its {labels} logits; expected one of {', '.join(_RISING)}, or softmax for two labels"
+        )
+
+
+def _short_name(activation: object) -> str:
+    """``torch.nn.modules.activation.GELU`` → ``gelu``."""
+    return str(activation).rpartition(".")[2].lower()
 
 
 def read_pooling(folder: Path) -> Pooling:
@@ -190,6 +227,9 @@ def _modules(folder: Path) -> list[tuple[str, str]]:
     file = folder / MODULES
     try:
         rows = read_json(file)
-        return [(str(row["type"]).rpartition(".")[2], str(row["path"])) for row in rows]
+        modules = [(str(row["type"]).rpartition(".")[2], str(row["path"])) for row in rows]
     except (KeyError, TypeError) as error:
         raise ModelError(f"{file}: expected a list of modules with type and path") from error
+    if not modules:
+        raise ModelError(f"{file}: has no modules; expected a list of them with type and path")
+    return modules

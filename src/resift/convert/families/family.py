@@ -64,11 +64,13 @@ class Config:
         value = self.values.get(name)
         return default if value is None else value
 
-    def whole(self, *names: str, default: object = _MISSING) -> int:
-        """The first of these values that is there: a whole number from 0."""
+    def whole(self, *names: str, default: object = _MISSING, least: int = 0) -> int:
+        """The first of these values that is there: a whole number from `least`."""
         value = self._first(names, default)
-        if type(value) is not int or value < 0:
-            raise ModelError(f"{self.file}: {names[0]} {value!r}; expected a whole number")
+        if type(value) is not int or value < least:
+            raise ModelError(
+                f"{self.file}: {names[0]} {value!r}; expected a whole number from {least}"
+            )
         return value
 
     def number(self, *names: str, default: object = _MISSING) -> float:
@@ -81,7 +83,7 @@ class Config:
     def activation(self, *names: str, default: str = "gelu") -> Activation:
         """The first of these values that is there: an activation that graphs can have."""
         name = self._first(names, default)
-        if name not in ACTIVATIONS:
+        if not isinstance(name, str) or name not in ACTIVATIONS:
             raise ModelError(
                 f"{self.file.parent}: activation {name}; expected one of {', '.join(ACTIVATIONS)}"
             )
@@ -112,6 +114,10 @@ HEAD: Mapping[str, str] = {
 """Names of most heads."""
 
 
+_OLDER_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+"""Of checkpoints that were first trained with TensorFlow."""
+
+
 def unchanged(weights: Arrays, config: Config) -> Arrays:
     """Weights that need nothing but new names."""
     return weights
@@ -136,6 +142,8 @@ class Family:
     def canonical(self, name: str) -> str:
         """The canonical name of a weight, if `finish` does not change it."""
         name = name.removeprefix(self.prefix)
+        for older, newer in _OLDER_NAMES.items():
+            name = name.replace(older, newer)
         for beginning, ours in self.head.items():
             if name.startswith(beginning):
                 return ours + name.removeprefix(beginning)
@@ -145,11 +153,15 @@ class Family:
 
 
 def split_rows(weights: Arrays, name: str, *parts: str) -> Arrays:
-    """Weights with ``name.weight`` and ``name.bias`` split along their rows into equal `parts`."""
+    """Weights with ``name.weight`` and ``name.bias`` split along their rows into equal `parts`.
+
+    Rows that make no equal parts stay as they are, so that the parts are missing.
+    """
     result = dict(weights)
     for kind in ("weight", "bias"):
-        whole = result.pop(f"{name}.{kind}", None)
-        if whole is not None:
+        whole = result.get(f"{name}.{kind}")
+        if whole is not None and whole.ndim and len(whole) % len(parts) == 0:
+            del result[f"{name}.{kind}"]
             pieces = np.split(whole, len(parts))
             result |= {f"{part}.{kind}": piece for part, piece in zip(parts, pieces, strict=True)}
     return result

@@ -49,11 +49,17 @@ def _shape(config: Config) -> EncoderShape:
 def _layers(config: Config) -> list[RotaryLayer]:
     """Each layer's angles and window."""
     count = config.whole("num_hidden_layers")
-    step = config.whole("global_attn_every_n_layers", default=3)
+    step = config.whole("global_attn_every_n_layers", default=3, least=1)
     kinds = config.get("layer_types") or [LOCAL if n % step else GLOBAL for n in range(count)]
-    if len(kinds) != count or not set(kinds) <= {GLOBAL, LOCAL}:
-        raise ModelError(f"{config.file}: layer_types {kinds}; expected {GLOBAL} or {LOCAL} each")
-    window = config.whole("local_attention", default=128) // 2
+    if (
+        not isinstance(kinds, list)
+        or len(kinds) != count
+        or not all(kind in (GLOBAL, LOCAL) for kind in kinds)
+    ):
+        raise ModelError(
+            f"{config.file}: layer_types {kinds!r}; expected {GLOBAL} or {LOCAL} for each layer"
+        )
+    window = config.whole("local_attention", default=128, least=2) // 2
     by_kind = {
         GLOBAL: RotaryLayer(_angles(config, GLOBAL)),
         LOCAL: RotaryLayer(_angles(config, LOCAL), window),
@@ -67,12 +73,13 @@ def _angles(config: Config, kind: str) -> tuple[float, ...]:
         ("global_rope_theta", 160_000.0) if kind == GLOBAL else ("local_rope_theta", 10_000.0)
     )
     theta = config.number(name, default=default)
-    newer = (config.get("rope_parameters") or {}).get(kind)
+    parameters = config.get("rope_parameters") or {}
+    newer = parameters.get(kind) if isinstance(parameters, dict) else parameters
     if newer is not None:
-        if newer.get("rope_type", "default") != "default":
-            raise ModelError(f"{config.file}: rope_type {newer['rope_type']}; expected default")
-        theta = float(newer.get("rope_theta", theta))
-    size = config.whole("hidden_size") // config.whole("num_attention_heads")
+        angles = Config(config.file, newer if isinstance(newer, dict) else {"rope_type": newer})
+        angles.refuse("rope_type", "default", remedy="only plain rotary positions can be converted")
+        theta = angles.number("rope_theta", default=theta)
+    size = config.whole("hidden_size") // config.whole("num_attention_heads", least=1)
     return tuple(float(theta ** -(2 * n / size)) for n in range(size // 2))
 
 
