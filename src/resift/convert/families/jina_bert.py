@@ -80,12 +80,21 @@ def slopes(heads: int) -> list[float]:
 
 
 def _finish(weights: Arrays, config: Config) -> Arrays:
-    """Raises `ModelError` for a kind of JinaBERT that norms queries and keys."""
+    """The weights as they are. Raises `ModelError` if they do not fit the config."""
+    folder = config.file.parent
     norms = [name for name in weights if ".layer_norm_q." in name or ".layer_norm_k." in name]
     if norms or config.get("use_qk_norm"):
         raise ModelError(
-            f"{config.file.parent}: JinaBERT with norms of queries and keys (qk-post-norm) cannot "
-            "be converted; use a model without them, such as jinaai/jina-reranker-v1-turbo-en"
+            f"{folder}: JinaBERT with norms of queries and keys (qk-post-norm) cannot be "
+            "converted; use a model without them, such as jinaai/jina-reranker-v1-turbo-en"
+        )
+    kind = config.get("feed_forward_type", UNGATED)
+    wide = weights.get("encoder.layer.0.intermediate.dense.weight")
+    rows = config.whole("intermediate_size") * (1 if kind == UNGATED else 2)
+    if wide is not None and len(wide) != rows:
+        raise ModelError(
+            f"{folder}: a feed-forward network of {len(wide)} columns; expected {rows} with "
+            f"feed_forward_type {kind!r}"
         )
     return weights
 
