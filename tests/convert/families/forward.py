@@ -5,6 +5,7 @@ Written from the papers and from the published descriptions of the models, apart
 
 import json
 import math
+import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
+
+from convert.checkpoints import WORDS
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
@@ -109,6 +112,17 @@ def reference_logits(
         types = np.array(encoding.type_ids, np.int64) if reads_types else np.zeros_like(ids)
         logits.append(forward(weights, config, ids, types))
     return np.array(logits)
+
+
+def mixed_pairs(count: int, seed: int = 3) -> list[tuple[str, str]]:
+    """Most documents of 3 to 180 words, some of up to 2,000."""
+    rng = random.Random(seed)
+    long = [600, 1_100, 2_000]
+    lengths = [*rng.choices([3, 8, 15, 40, 90, 180], k=count - len(long)), *long]
+    return [
+        (" ".join(rng.choices(WORDS, k=rng.randint(2, 8))), " ".join(rng.choices(WORDS, k=length)))
+        for length in lengths
+    ]
 
 
 class Drawn:

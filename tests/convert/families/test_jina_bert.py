@@ -6,7 +6,6 @@ bytes like RoBERTa's. Each setting that changes numbers has a case.
 
 import json
 import math
-import random
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from convert.families.forward import (
     Weights,
     attend,
     by_heads,
+    mixed_pairs,
     reference_logits,
 )
 from resift.convert.checkpoint import read_cross_encoder
@@ -285,21 +285,12 @@ def refused(folder: Path, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def mixed_pairs(count: int, longest: int, seed: int = 3) -> list[tuple[str, str]]:
-    """Most documents short, some long, the last of `longest` words."""
-    rng = random.Random(seed)
-    lengths = rng.choices([3, 15, 40, 90, 180, 350], k=count - 5)
-    return [
-        (" ".join(rng.choices(WORDS, k=rng.randint(2, 8))), " ".join(rng.choices(WORDS, k=length)))
-        for length in (*lengths, 700, 1_000, 1_400, 1_700, longest)
-    ]
-
-
 @pytest.mark.long
+@pytest.mark.timeout(1_800)
 def test_the_real_shape_gives_the_logits_of_a_plain_forward_pass(tmp_path: Path) -> None:
     """jina-reranker-v1-turbo-en with a small vocabulary, 200 pairs of up to 2,000 tokens."""
     folder = make(tmp_path / "checkpoint", REAL | {"max_position_embeddings": 2_000})
-    examples = mixed_pairs(200, 2_000)
+    examples = mixed_pairs(200)
     expected = reference_logits(folder, examples, 2_000, forward)
     for runtime in ("openvino", "onnxruntime"):
         actual = graph_logits(folder, examples, tmp_path, runtime)

@@ -7,7 +7,6 @@ tokenizer like XLM-RoBERTa's. Each setting that changes numbers has a case.
 import json
 import math
 import os
-import random
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from convert.families.forward import (
     Weights,
     attend,
     by_heads,
+    mixed_pairs,
     reference_logits,
 )
 from resift.convert.checkpoint import read_cross_encoder
@@ -340,24 +340,15 @@ def test_the_limit_is_that_of_positions_and_tokenizer(tmp_path: Path) -> None:
     assert read_cross_encoder(folder).max_tokens == 80
 
 
-def mixed_pairs(count: int, longest: int, seed: int = 3) -> list[tuple[str, str]]:
-    """Most documents short, some long, the last of `longest` words."""
-    rng = random.Random(seed)
-    lengths = rng.choices([3, 15, 40, 90, 180, 350], k=count - 5)
-    return [
-        (" ".join(rng.choices(WORDS, k=rng.randint(2, 8))), " ".join(rng.choices(WORDS, k=length)))
-        for length in (*lengths, 700, 1_000, 1_400, 1_700, longest)
-    ]
-
-
 @pytest.mark.long
+@pytest.mark.timeout(1_800)
 @pytest.mark.torch
 def test_the_real_shape_gives_the_logits_of_transformers(tmp_path: Path) -> None:
     """gte-multilingual-reranker-base with a small vocabulary, 200 pairs of up to 2,000 tokens."""
     pytest.importorskip("transformers")
     folder = make(tmp_path / "checkpoint", REAL)
     gte = as_gte(folder, rope_parameters=spread_angles(20_000, 8, 64))
-    examples = mixed_pairs(200, 2_000)
+    examples = mixed_pairs(200)
     expected = transformers_logits(gte, examples, 2_000)
     for runtime in ("openvino", "onnxruntime"):
         actual = graph_logits(folder, examples, tmp_path, runtime)
