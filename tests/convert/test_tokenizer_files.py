@@ -32,7 +32,7 @@ TEXTS = [
     "über\u200bzero\ufeffwidth",
     "😀 ba 👩‍👩‍👧",
     "straße İstanbul",
-    "[SEP] <s> </s> [CLS] <mask>",
+    "[SEP] <s> </s> [CLS]",
     "กขค สวัสดี مرحبا हिन्दी",
 ]
 

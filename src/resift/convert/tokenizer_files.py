@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import Tokenizer
 
 from resift.convert.families.family import read_object
 from resift.errors import ModelError
@@ -18,10 +18,7 @@ from resift.rerank.native import first_line
 SETTINGS = "tokenizer_config.json"
 NO_LIMIT = 1 << 40  # transformers writes 1e30 for a tokenizer without a limit
 TYPES = "token_type_ids"
-_ROBERTA_SPECIALS = [
-    AddedToken(name, special=True, lstrip=name == "<mask>")  # a mask takes the space before it
-    for name in ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
-]
+_ROBERTA_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +104,7 @@ def _read_byte_pairs(folder: Path, settings: dict[str, Any]) -> Tokenizer:
         add_prefix_space=bool(settings.get("add_prefix_space", False)),
     )
     tokenizer = Tokenizer.from_str(made.to_str())
-    known = [
-        token for token in _ROBERTA_SPECIALS if tokenizer.token_to_id(token.content) is not None
-    ]
+    known = [name for name in _ROBERTA_SPECIALS if tokenizer.token_to_id(name) is not None]
     tokenizer.add_special_tokens(known)
     tokenizer.post_processor = RobertaProcessing(
         ("</s>", _id(tokenizer, "</s>")),
