@@ -33,10 +33,7 @@ def with_relevance_logit(
         )
     kernel, bias = weights[KERNEL], weights.get(BIAS)
     count = len(kernel)
-    try:
-        names = {int(number): str(name) for number, name in (id2label or {}).items()}
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ModelError(f"{folder}: id2label {id2label!r}; expected names by number") from error
+    names = _names(id2label, folder)
     words = [names.get(number, f"label_{number}") for number in range(count)]
     if label is not None:
         relevant = _chosen(label, words, folder)
@@ -47,6 +44,16 @@ def with_relevance_logit(
     if bias is not None:
         values[BIAS] = bias[relevant] - bias[others].sum(axis=0)
     return weights | {name: np.asarray(value, np.float32)[None] for name, value in values.items()}
+
+
+def _names(id2label: Any, folder: Path) -> dict[int, str]:
+    """The names that labels have, by number."""
+    try:
+        return {int(number): str(name) for number, name in (id2label or {}).items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{folder}: id2label {shown(id2label)}; expected names of labels by number"
+        ) from error
 
 
 def _chosen(label: str | int, words: list[str], folder: Path) -> int:
@@ -67,8 +74,9 @@ def _relevant(words: list[str], folder: Path) -> int:
     """The label that means relevance by its name; 1 of two labels with default names."""
     plain = [re.sub(r"[\s\-]+", "_", word.strip().lower()) for word in words]
     defaults = [_DEFAULT_NAME.fullmatch(word) for word in plain]
-    if len(words) == 2 and all(defaults):
-        return [match and match[1] for match in defaults].index("1")
+    numbers = [match[1] for match in defaults if match]
+    if sorted(numbers) == ["0", "1"]:
+        return numbers.index("1")
     meanings = [_means_relevance(word) for word in plain]
     if meanings.count(True) == 1:
         return meanings.index(True)

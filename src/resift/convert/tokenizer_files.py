@@ -18,6 +18,7 @@ from resift.rerank.native import first_line
 SETTINGS = "tokenizer_config.json"
 NO_LIMIT = 1 << 40  # transformers writes 1e30 for a tokenizer without a limit
 TYPES = "token_type_ids"
+_ROBERTA_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,8 @@ def _read_byte_pairs(folder: Path, settings: dict[str, Any]) -> Tokenizer:
         add_prefix_space=bool(settings.get("add_prefix_space", False)),
     )
     tokenizer = Tokenizer.from_str(made.to_str())
-    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    tokenizer.add_special_tokens([name for name in specials if tokenizer.token_to_id(name)])
+    known = [name for name in _ROBERTA_SPECIALS if tokenizer.token_to_id(name) is not None]
+    tokenizer.add_special_tokens(known)
     tokenizer.post_processor = RobertaProcessing(
         ("</s>", _id(tokenizer, "</s>")),
         ("<s>", _id(tokenizer, "<s>")),

@@ -1,11 +1,14 @@
 """Architectures that can be converted, one file each. To add one, add a `Family` to `FAMILIES`."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from resift.convert.families.bert import BERT, ELECTRA
 from resift.convert.families.distilbert import DISTILBERT
 from resift.convert.families.family import Config, Family
+from resift.convert.families.jina_bert import JINA_BERT, is_jina_bert
 from resift.convert.families.modernbert import MODERNBERT
+from resift.convert.families.new_model import NEW_MODEL
 from resift.convert.families.roberta import ROBERTA
 from resift.errors import ModelError
 
@@ -14,15 +17,25 @@ FAMILIES: dict[str, Family] = {
     "camembert": ROBERTA,
     "distilbert": DISTILBERT,
     "electra": ELECTRA,
+    "gte": NEW_MODEL,
     "modernbert": MODERNBERT,
+    "new": NEW_MODEL,
     "roberta": ROBERTA,
     "xlm-roberta": ROBERTA,
 }
 """By ``model_type`` of ``config.json``."""
 
+NAMESAKES: dict[str, list[tuple[Callable[[Config], bool], Family]]] = {
+    "bert": [(is_jina_bert, JINA_BERT)]
+}
+"""Architectures under the ``model_type`` of another, and what tells their configs from its."""
+
 
 def family_of(config: Config, folder: Path) -> Family:
     """The family of a checkpoint. Raises `ModelError` for an architecture that is not known."""
+    for applies, namesake in NAMESAKES.get(config.model_type, ()):
+        if applies(config):
+            return namesake
     family = FAMILIES.get(config.model_type)
     if family is None:
         names = ", ".join(config.architectures) or "no architecture"

@@ -1,0 +1,1 @@
+"""Tests of architectures, one file a family."""
