@@ -283,10 +283,12 @@ def edit_json(file: Path, **changes: Any) -> None:
     write_json(file, {key: value for key, value in values.items() if value is not None})
 
 
-def pairs(count: int, seed: int = 5) -> list[tuple[str, str]]:
-    """Queries of 1 to 6 words with texts of 1 to 90, so that some do not fit whole."""
+def pairs(
+    count: int, seed: int = 5, lengths: Sequence[int] = (1, 5, 12, 30, 48, 90)
+) -> list[tuple[str, str]]:
+    """Queries of 1 to 6 words with texts of these lengths; some do not fit whole in 64 tokens."""
     rng = random.Random(seed)
     return [
         (" ".join(rng.choices(WORDS, k=rng.randint(1, 6))), " ".join(rng.choices(WORDS, k=length)))
-        for length in (rng.choice([1, 5, 12, 30, 48, 90]) for _ in range(count))
+        for length in (rng.choice(lengths) for _ in range(count))
     ]

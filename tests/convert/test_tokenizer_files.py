@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from convert.checkpoints import WORDS, write_json
+from convert.plain_checkpoints import WORDS, write_json
 from resift.convert.tokenizer_files import NO_LIMIT, CheckpointTokenizer, read_tokenizer
 from resift.errors import ModelError
 

@@ -96,6 +96,8 @@ def _read(folder: Path, config: Config, family: Family) -> Checkpoint:
             f"{config.model_type}; expected a trained model of the kind that its config names"
         )
     positions = family.tokens(config)
+    if family.positions is not None:
+        shape = replace(shape, positions=family.positions(weights, config))
     check_weights(weights, shape, config, positions)
     tokenizer = read_tokenizer(folder, len(weights[WORDS]))
     limit = min(positions, tokenizer.max_tokens)

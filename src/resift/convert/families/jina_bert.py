@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.convert.families import bert
-from resift.convert.families.family import Arrays, Config, Family
+from resift.convert.families.family import Arrays, Config, Family, split_rows
 from resift.convert.graph import Activation
 from resift.convert.layers import EncoderShape
 from resift.convert.positions import Biased
@@ -80,7 +80,7 @@ def slopes(heads: int) -> list[float]:
 
 
 def _finish(weights: Arrays, config: Config) -> Arrays:
-    """The weights as they are. Raises `ModelError` if they do not fit the config."""
+    """The gate apart. Raises `ModelError` if weights do not fit the config."""
     folder = config.file.parent
     norms = [name for name in weights if ".layer_norm_q." in name or ".layer_norm_k." in name]
     if norms or config.get("use_qk_norm"):
@@ -96,6 +96,9 @@ def _finish(weights: Arrays, config: Config) -> Arrays:
             f"{folder}: a feed-forward network of {len(wide)} columns; expected {rows} with "
             f"feed_forward_type {kind!r}"
         )
+    for index in range(config.whole("num_hidden_layers") if kind != UNGATED else 0):
+        name = f"encoder.layer.{index}.intermediate"
+        weights = split_rows(weights, f"{name}.dense", f"{name}.dense", f"{name}.gate")
     return weights
 
 

@@ -102,17 +102,16 @@ def _factor(scaling: Config) -> float:
 
 
 def _finish(weights: Arrays, config: Config) -> Arrays:
-    """Queries, keys and values apart; the gate before what it multiplies."""
+    """Queries, keys and values apart, and the two halves of the feed-forward network."""
     for index in range(config.whole("num_hidden_layers")):
         name = f"encoder.layer.{index}"
         parts = [f"{name}.attention.self.{part}" for part in ("query", "key", "value")]
         weights = split_rows(weights, f"{name}.attention.qkv_proj", *parts)
         up, gate = f"{name}.mlp.up_proj", f"{name}.mlp.gate_proj"
         weights = split_rows(weights, f"{name}.mlp.up_gate_proj", up, gate)
-        matrices = [weights.pop(f"{part}.weight", None) for part in (gate, up)]
-        present = [matrix for matrix in matrices if matrix is not None]
-        if len(present) == 2:
-            weights[f"{name}.intermediate.dense.weight"] = np.concatenate(present)
+        for theirs, ours in ((gate, "dense"), (up, "gate")):  # theirs is activated, as our first is
+            if f"{theirs}.weight" in weights:
+                weights[f"{name}.intermediate.{ours}.weight"] = weights.pop(f"{theirs}.weight")
     return weights
 
 
