@@ -19,8 +19,8 @@ HEAVY = (
 )  # fmt: skip
 
 ERRORS = """
-    ArtifactError BelowFloor CalibrationError DatasetError EmbedderError IndexBusy IndexMismatch
-    IndexNotFound InputError MassDeletion MissingExtra ModelError ModelNotFound NoCopy OutputError
+    ArtifactError BelowFloor CalibrationError DatasetError EmbedderError HubError IndexBusy
+    IndexMismatch IndexNotFound InputError MassDeletion MissingExtra ModelError ModelNotFound NoCopy OutputError
     Overloaded ParityError QueryError RerankerClosed ResiftError RuntimeFailure SettingsError
     SourceError SourceLost StoreError Unreadable UnsafeStore Vanished VersionGone
 """.split()
