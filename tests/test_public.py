@@ -20,9 +20,10 @@ HEAVY = (
 
 ERRORS = """
     ArtifactError BelowFloor CalibrationError DatasetError EmbedderError HubError IndexBusy
-    IndexMismatch IndexNotFound InputError MassDeletion MissingExtra ModelError ModelNotFound NoCopy OutputError
-    Overloaded ParityError QueryError RerankerClosed ResiftError RuntimeFailure SettingsError
-    SourceError SourceLost StoreError Unreadable UnsafeStore Vanished VersionGone
+    IndexMismatch IndexNotFound InputError MassDeletion MissingExtra ModelError ModelNotFound
+    NoCopy OutputError Overloaded ParityError QueryError RerankerClosed ResiftError
+    RuntimeFailure SettingsError SourceError SourceLost StoreError Unreadable UnsafeStore
+    Vanished VersionGone
 """.split()
 
 NAMES = """

@@ -127,8 +127,8 @@ class _Handler(BaseHTTPRequestHandler):
             said = {"X-Error-Message": "Invalid credentials in Authorization header"}
             self._send(401, b'{"error": "Invalid username or password."}', said)
         elif access == "private" and token != TOKEN:
-            status = 404 if token else 401
-            self._send(status, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"})
+            body = b'{"error": "Repository not found"}'
+            self._send(404 if token else 401, body, {"X-Error-Code": "RepoNotFound"})
         elif access == "gated" and is_file and token != TOKEN:
             self._send(403 if token else 401, b"", {"X-Error-Code": "GatedRepo"})
         else:

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-_DL19 = "nDCG@10, TREC DL 2019"
-_MTEB = "nDCG@10, MTEB(eng, v2), mean of six retrievers"
-_BEIR_11 = "nDCG@10, 11 collections of BEIR"
-_BEIR_17 = "nDCG@10, 17 collections of BEIR"
+_DL19 = "nDCG@10 TREC DL 2019"
+_MTEB = "nDCG@10 MTEB(eng, v2)"  # retrieval, the mean over six retrievers
+_BEIR_11 = "nDCG@10 BEIR-11"  # the mean of 11 of its collections, chosen by the model's authors
+_BEIR_17 = "nDCG@10 BEIR-17"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ KNOWN_MODELS = (
     ),
     KnownModel(
         "BAAI/bge-reranker-large",
-        "mit", "en, zh", 512, 560, (Quality(66.09, "MAP, C-MTEB reranking"),),
+        "mit", "en, zh", 512, 560, (Quality(66.09, "MAP C-MTEB reranking"),),
     ),
     KnownModel(
         "BAAI/bge-reranker-v2-m3",

@@ -184,6 +184,11 @@ def stored_models(models: Path) -> list[StoredModel]:
     ]
 
 
+def stored_repository(models: Path, name: str) -> Path | None:
+    """The folder of what is stored of a model: of its hub id, or ``folder:NAME``; None if none."""
+    return dict(_repositories(models)).get(name)
+
+
 def folder_size(folder: Path) -> int:
     """Bytes of all files in a folder and below; those that vanish meanwhile count as none."""
     total = 0
