@@ -253,7 +253,7 @@ def _sha256(file: Path) -> str:
 def serve(folder: Path, repository: str) -> Iterator[Hub]:
     """The server, running in a thread until the block ends."""
     with Hub(folder, repository) as hub:
-        thread = threading.Thread(target=hub.serve_forever, daemon=True)
+        thread = threading.Thread(target=hub.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
             yield hub

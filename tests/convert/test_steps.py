@@ -47,9 +47,7 @@ def test_steps_are_lines_on_stderr_and_logging_is_as_before_afterwards() -> None
         ("log.setLevel(logging.ERROR)", True, []),
     ],
 )
-def test_a_program_with_logging_decides_itself(
-    before: str, level: bool, lines: list[str]
-) -> None:
+def test_a_program_with_logging_decides_itself(before: str, level: bool, lines: list[str]) -> None:
     assert _stderr(before, level) == lines
 
 

@@ -98,9 +98,7 @@ def test_a_vocabulary_replaces_a_missing_tokenizer_only() -> None:
         (["config.json", "model.safetensors", "spiece.model"], "has no tokenizer"),
     ],
 )
-def test_what_cannot_be_converted_is_refused_with_a_remedy(
-    names: list[str], message: str
-) -> None:
+def test_what_cannot_be_converted_is_refused_with_a_remedy(names: list[str], message: str) -> None:
     with pytest.raises(ModelError) as caught:
         check_files(names, "owner/name")
     assert str(caught.value).startswith(f"owner/name: {message}")

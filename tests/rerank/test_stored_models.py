@@ -93,9 +93,7 @@ def test_a_folder_of_the_hubs_cache_with_its_links_is_a_checkpoint(tmp_path: Pat
     assert not is_checkpoint(tmp_path)
 
 
-def test_listing_names_what_is_whole_and_what_is_broken(
-    tmp_path: Path, joint_folder: Path
-) -> None:
+def test_listing_names_what_is_whole_and_what_is_broken(tmp_path: Path, joint_folder: Path) -> None:
     assert stored_models(tmp_path / "absent") == []
     name = artifact_name(COMMIT, Options())
     shutil.copytree(joint_folder, tmp_path / "owner--name" / name)
