@@ -76,26 +76,31 @@ def convert_folder(
 
 
 RUN = f"""
-import sys
+import sys, types
 sys.path[:0] = [{str(TESTS)!r}]
-import resift.convert.convert
-from convert.hub_models import convert_folder
-resift.convert.convert.convert_folder = convert_folder
+def convert_folder(*arguments, **options):
+    from convert.hub_models import convert_folder
+    convert_folder(*arguments, **options)
+stand_in = types.ModuleType("resift.convert.convert")
+stand_in.convert_folder = convert_folder
+sys.modules[stand_in.__name__] = stand_in
 """
 """The beginning of a script in whose process the stand-in converts."""
 
-RANK = f"""
+OPEN = f"""
 {RUN}
-from resift import Reranker
 from resift.errors import ResiftError
+from resift.rerank.catalogue import open_model
+from resift.settings import Settings
 try:
-    reranker = Reranker(sys.argv[1], revision=sys.argv[2] if len(sys.argv) > 2 else None)
+    name = sys.argv[1] if len(sys.argv) > 1 else Settings.load().model
+    artifact, _ = open_model(name, sys.argv[2] if len(sys.argv) > 2 else None)
 except ResiftError as error:
     print(f"{{type(error).__name__}}|{{error}}")
 else:
-    print(reranker.name, reranker.rank("query", ["text"])[0].id)
+    print(artifact.manifest.name)
 """
-"""Opens a model by name and ranks with it; prints its name, or the kind and text of the error."""
+"""Opens a model by name, and a revision; prints its name, or the kind and text of the error."""
 
 
 def run(script: str, *arguments: str, environment: dict[str, str]) -> "subprocess.Popen[str]":

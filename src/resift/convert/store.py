@@ -120,7 +120,12 @@ def _acquire(lock: "object", name: str, *, wait: bool) -> bool:
     try:
         acquire(timeout=0)
     except NotImplementedError:
-        return False
+        if wait:
+            return False
+        raise ModelError(
+            f"{name}: the file system of the store has no locks, so another process may use it; "
+            "delete its folder by hand"
+        ) from None
     except timeout:
         if not wait:
             raise ModelError(f"{name}: another process makes it now; try again later") from None
