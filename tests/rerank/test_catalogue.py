@@ -58,10 +58,11 @@ def test_a_stored_hub_id_is_opened_at_its_commit(
     assert resolve("owner/name", settings=settings) == Path("made"), "no commit is noted yet"
     (repository / "revisions.json").write_text(json.dumps({"pinned": COMMIT, "named": {}}))
     assert resolve("owner/name", settings=settings) == folder
-    assert Reranker("owner/name", settings=settings).name == "tiny-joint"
+    with Reranker("owner/name", settings=settings) as reranker:
+        assert reranker.name == "tiny-joint"
     assert len(made) == 1
     for other in ({"revision": "main"}, {"revision": "f" * 40}, {"label": 1}):
-        assert resolve("owner/name", settings=settings, **other) == Path("made")  # type: ignore[arg-type]
+        assert resolve("owner/name", settings=settings, **other) == Path("made")
 
 
 def test_a_newer_converter_makes_models_anew(

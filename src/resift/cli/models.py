@@ -175,7 +175,7 @@ def _print_stored(stored: "list[StoredModel]") -> None:
 def _agreement(model: "StoredModel") -> str:
     """How int8 agrees with float32, in a few words."""
     if model.manifest is None:
-        return "broken: made anew when it is opened"
+        return "broken: is made anew"
     spearman = (model.agreement or {}).get("spearman")
     if isinstance(spearman, int | float):
         return f"Spearman {spearman:.4f}"
