@@ -139,17 +139,28 @@ class _Handler(BaseHTTPRequestHandler):
         return self.headers.get("Authorization", "").removeprefix("Bearer ")
 
     def _about(self, rest: str) -> None:
-        """The commit and the files of a revision."""
+        """The commit and the files of a revision, or its files alone."""
         hub = self.server
-        revision = rest.removeprefix("/revision/") if rest else "main"
+        _, kind, revision = rest.split("/", 2) if rest else ("", "revision", "main")
         commit = hub.branches.get(revision, revision)
         if commit not in hub.commits:
             self._not_found("RevisionNotFound")
             return
-        folder = hub.commits[commit]
+        files = [
+            {
+                "size": file.stat().st_size,
+                "name": _name(file, hub.commits[commit]),
+                "oid": _oid(file),
+            }
+            for file in _files(hub.commits[commit])
+        ]
+        if kind == "tree":
+            tree = [{"type": "file", "path": file["name"]} | file for file in files]
+            self._send(200, json.dumps(tree).encode())
+            return
         siblings = [
-            {"rfilename": _name(file, folder), "size": file.stat().st_size, "blobId": _oid(file)}
-            for file in _files(folder)
+            {"rfilename": file["name"], "size": file["size"], "blobId": file["oid"]}
+            for file in files
         ]
         about = {"id": hub.repository, "sha": commit, "private": hub.access == "private",
                  "siblings": siblings}  # fmt: skip

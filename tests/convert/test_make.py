@@ -327,3 +327,10 @@ def test_a_read_only_store_serves_what_is_in_it(
         assert output(OFFLINE, NAME, environment=environment) == (OPENED, "")
     finally:
         subprocess.run(["chmod", "-R", "u+w", str(tmp_path / "cache")], check=True)
+
+
+def test_a_proxy_is_asked_for_another_host(server: Hub, environment: dict[str, str]) -> None:
+    del environment["NO_PROXY"]
+    environment |= {"HF_ENDPOINT": "http://hub.example", "HTTP_PROXY": server.url}
+    assert output(OPEN, NAME, environment=environment)[0] == OPENED
+    assert "model.safetensors" in server.fetched

@@ -80,14 +80,16 @@ def open_repository(name: str, revision: str | None = None) -> Repository:
     return Repository(name, info.sha, sizes)
 
 
-def fetch(repository: Repository) -> Path:
+def fetch(repository: Repository, *, embedders: bool = False) -> Path:
     """Fetch what a conversion reads, as far as the hub's cache lacks it; returns the folder.
 
-    Raises `HubError`, and `ModelError` for a repository that cannot be converted.
+    Raises `HubError`, and `ModelError` for a repository that cannot be converted, or that has an
+    embedder, without `embedders`.
     """
     name = repository.name
     if repository.folder is not None:
-        check_reranker(repository.folder, name)
+        if not embedders:
+            check_reranker(repository.folder, name)
         return repository.folder
     check_files(repository.sizes, name)
     needed = needed_files(repository.sizes)
@@ -95,7 +97,8 @@ def fetch(repository: Repository) -> Path:
     folder: Path | None = None
     for file in needed:  # small files first: what they rule out costs no download of weights
         if is_weights(file) and folder is not None:
-            check_reranker(folder, name)
+            if not embedders:
+                check_reranker(folder, name)
             _check_shards(folder, name, repository.sizes)
         folder = _folder_of(_download(repository, file), file)
     if folder is None:
