@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from resift.errors import ModelError, OutputError
 from resift.extras import require
@@ -114,11 +115,11 @@ def remove(models: Path, repository: Path, name: str) -> int:
         return size
 
 
-def _acquire(lock: "object", name: str, *, wait: bool) -> bool:
+def _acquire(lock: Any, name: str, *, wait: bool) -> bool:
     """Take the lock; False if the file system has no locks: then two may do the same work."""
-    acquire, timeout = lock.acquire, require("filelock", "hub").Timeout  # type: ignore[attr-defined]
+    timeout = require("filelock", "hub").Timeout
     try:
-        acquire(timeout=0)
+        lock.acquire(timeout=0)
     except NotImplementedError:
         if wait:
             return False
@@ -130,7 +131,7 @@ def _acquire(lock: "object", name: str, *, wait: bool) -> bool:
         if not wait:
             raise ModelError(f"{name}: another process makes it now; try again later") from None
         _log.info("%s: another process makes it; waiting", name)
-        acquire(timeout=-1)
+        lock.acquire(timeout=-1)
     return True
 
 
@@ -148,7 +149,7 @@ def _artifacts(repository: Path) -> list[Path]:
 
 def _is_half(folder: Path) -> bool:
     """Whether a folder without a manifest has nothing but files of an artifact."""
-    return all(file.suffix in (".onnx", ".json") for file in folder.iterdir())
+    return all(file.suffix in (".onnx", ".data", ".json") for file in folder.iterdir())
 
 
 def _delete_leftovers(repository: Path) -> None:
