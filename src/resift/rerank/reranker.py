@@ -53,13 +53,12 @@ class Reranker:
 
     ``Reranker()`` is the bundled model; `model` is a folder or a hub id. What is not in resift's
     format is fetched, converted to int8, checked and stored the first time. It stays at the commit
-    of that time, unless `revision` names another. `label` is the relevance column, by name or
-    index, of a head with several. `calibration` is a file that ``resift calibrate`` made for this
-    model: scores are then probabilities of relevance. Threads may share a reranker. Copying returns
-    the same object. Unpickling opens the model once per process.
+    of that time, unless `revision` names another. `label` is the relevance column of a head with
+    several, by name or index. With `calibration`, a file of ``resift calibrate`` for this model,
+    scores are probabilities. Threads may share a reranker. Copying returns the same object.
+    Unpickling opens the model once per process.
 
-    ``with Reranker() as reranker`` closes it at the end. Raises `ModelError` and its kinds,
-    `MissingExtra` and `InputError`.
+    ``with Reranker() as reranker`` closes it. Raises `ModelError`, `MissingExtra`, `InputError`.
     """
 
     def __init__(
