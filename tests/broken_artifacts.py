@@ -19,7 +19,7 @@ from resift.errors import ArtifactError, ModelError, ParityError
 from resift.rerank.artifact import (
     Manifest,
     ReferencePair,
-    _read_manifest,
+    read_manifest,
     sha256,
     write_manifest,
 )
@@ -48,7 +48,7 @@ def edited(folder: Path, **changes: Any) -> None:
 
 def load_manifest(folder: Path) -> Manifest:
     """The manifest of a folder whose files may not be what it says."""
-    return _read_manifest(folder)
+    return read_manifest(folder)
 
 
 def referenced(folder: Path) -> Path:

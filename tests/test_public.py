@@ -19,10 +19,11 @@ HEAVY = (
 )  # fmt: skip
 
 ERRORS = """
-    ArtifactError BelowFloor CalibrationError DatasetError EmbedderError IndexBusy IndexMismatch
-    IndexNotFound InputError MassDeletion MissingExtra ModelError ModelNotFound NoCopy OutputError
-    Overloaded ParityError QueryError RerankerClosed ResiftError RuntimeFailure SettingsError
-    SourceError SourceLost StoreError Unreadable UnsafeStore Vanished VersionGone
+    ArtifactError BelowFloor CalibrationError DatasetError EmbedderError HubError IndexBusy
+    IndexMismatch IndexNotFound InputError MassDeletion MissingExtra ModelError ModelNotFound
+    NoCopy OutputError Overloaded ParityError QueryError RerankerClosed ResiftError
+    RuntimeFailure SettingsError SourceError SourceLost StoreError Unreadable UnsafeStore
+    Vanished VersionGone
 """.split()
 
 NAMES = """

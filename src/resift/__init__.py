@@ -10,6 +10,7 @@ if TYPE_CHECKING:
         CalibrationError,
         DatasetError,
         EmbedderError,
+        HubError,
         IndexBusy,
         IndexMismatch,
         IndexNotFound,
@@ -71,9 +72,9 @@ if TYPE_CHECKING:
     )
 
 _MODULES = {
-    "errors": "ArtifactError BelowFloor CalibrationError DatasetError EmbedderError IndexBusy "
-    "IndexMismatch IndexNotFound InputError MassDeletion MissingExtra ModelError ModelNotFound "
-    "NoCopy OutputError Overloaded ParityError QueryError RerankerClosed ResiftError "
+    "errors": "ArtifactError BelowFloor CalibrationError DatasetError EmbedderError HubError "
+    "IndexBusy IndexMismatch IndexNotFound InputError MassDeletion MissingExtra ModelError "
+    "ModelNotFound NoCopy OutputError Overloaded ParityError QueryError RerankerClosed ResiftError "
     "RuntimeFailure SettingsError SourceError SourceLost StoreError Unreadable UnsafeStore "
     "Vanished VersionGone",
     "index.citation": "CitationStatus Verdict",
@@ -104,8 +105,8 @@ __all__ = [
     "ArtifactError", "Basis", "BelowFloor", "Calibrated", "CalibrationError", "Candidate",
     "Citation", "CitationStatus", "Columns", "Comparison", "DatasetError", "Document",
     "DocumentLike", "Embedder", "EmbedderError", "Explainer", "Explanation", "Globs", "Hit",
-    "Index", "IndexBusy", "IndexMismatch", "IndexNotFound", "InputError", "MassDeletion",
-    "MissingExtra", "Mode", "ModelCheck", "ModelError", "ModelNotFound", "NoCopy",
+    "HubError", "Index", "IndexBusy", "IndexMismatch", "IndexNotFound", "InputError",
+    "MassDeletion", "MissingExtra", "Mode", "ModelCheck", "ModelError", "ModelNotFound", "NoCopy",
     "OutputError", "Overloaded", "ParityError", "ParseLimits", "Part", "Precomputed",
     "Precomputer", "Progress", "ProgressCallback", "QueryError", "Ranker", "Ranking", "Receipt",
     "Reranker", "RerankerClosed", "ResiftError", "Retrieved", "RuntimeFailure",

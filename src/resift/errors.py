@@ -8,7 +8,8 @@ ResiftError
 ├── SettingsError          an environment variable or settings file that is not valid
 ├── MissingExtra           an optional package is not installed (also an ImportError)
 ├── ModelError
-│   ├── ModelNotFound      no such model, bundled, on disk or in the catalogue
+│   ├── ModelNotFound      no such model, bundled, on disk or on the hub
+│   ├── HubError           a model hub that cannot be reached, refuses, or breaks off
 │   ├── ArtifactError      a folder that is not an artifact, or does not match its manifest
 │   ├── ParityError        a model whose logits differ from its reference logits
 │   ├── CalibrationError   a calibration that cannot be used, or is for another model
@@ -97,7 +98,11 @@ class ModelError(ResiftError):
 
 
 class ModelNotFound(ModelError):
-    """No such model, bundled, on disk or in the catalogue."""
+    """No such model, bundled, on disk or on the hub."""
+
+
+class HubError(ModelError):
+    """A model hub cannot be reached, refuses, or breaks off."""
 
 
 class ArtifactError(ModelError):

@@ -4,7 +4,7 @@
 
     runtime = "openvino"            # RESIFT_RUNTIME: openvino or onnxruntime
     threads = 2                     # RESIFT_THREADS: 0 is all cores this process may use
-    model = "/models/mine"          # RESIFT_MODEL: folder of a model instead of the bundled one
+    model = "/models/mine"          # RESIFT_MODEL: folder or hub id instead of the bundled model
     calibration = "/models/mine.json"  # RESIFT_CALIBRATION: by resift calibrate, for this model
     max_memory_mb = 512             # RESIFT_MAX_MEMORY_MB: for running, beyond the loaded model
     cache_mb = 64                   # RESIFT_CACHE_MB: for scores of earlier pairs; 0 is none
@@ -17,8 +17,9 @@
     openai_key = "..."              # OPENAI_API_KEY: for https://api.openai.com and no other
 
     cache_dir = "/var/cache/resift" # RESIFT_CACHE_DIR: by default $XDG_CACHE_HOME/resift or
-                                    # ~/.cache/resift; if it is set, s3:// indexes are copied to
-                                    # it, and searches read the copy
+                                    # ~/.cache/resift: keeps models made from checkpoints; if it
+                                    # is set, s3:// indexes are copied to it, and searches read
+                                    # the copy
     cache_gb = 10                   # RESIFT_CACHE_GB: of copies; larger indexes are not copied
 
     [storage]                       # the usual AWS variables, for s3:// URIs

@@ -115,7 +115,8 @@ def test_a_transformers_checkpoint_is_told_to_be_converted(tmp_path: Path) -> No
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     (tmp_path / "model.safetensors").write_bytes(b"")
     (tmp_path / TOKENIZER).write_text("{}")
-    _refused(tmp_path, MANIFEST, "resift convert")
+    with pytest.raises(ArtifactError, match="run  resift convert FOLDER OUT"):
+        load_artifact(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "null", "\udcff"])

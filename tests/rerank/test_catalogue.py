@@ -1,14 +1,22 @@
 """A model's name becomes a folder, or one line that says what to do, and who named it."""
 
+import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from resift import Reranker
 from resift.errors import CalibrationError, InputError, ModelError, ModelNotFound
-from resift.rerank.catalogue import BUNDLED, resolve
+from resift.rerank.catalogue import BUNDLED, checked_hub_id, resolve
+from resift.rerank.known_models import KNOWN_MODELS, known_model
+from resift.rerank.stored_models import COMMIT as COMMIT_OF_A_MODEL
+from resift.rerank.stored_models import Options, artifact_name
 from resift.settings import Settings
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def _message(call: Any, kind: type[Exception]) -> str:
@@ -26,8 +34,96 @@ def test_a_path_is_not_taken_for_a_hub_id(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["owner/name", "BAAI/bge-reranker-v2-m3"])
-def test_a_hub_id_is_to_be_converted(name: str) -> None:
-    assert f"resift convert {name} OUT" in _message(lambda: resolve(name), ModelNotFound)
+def test_a_hub_id_is_made_where_it_is_not_stored(
+    name: str, tmp_path: Path, made: "list[tuple[Any, ...]]"
+) -> None:
+    settings = Settings(cache_dir=str(tmp_path))
+    assert resolve(name, settings=settings) == Path("made")
+    resolve(name, "v1", "relevant", settings)
+    models = tmp_path / "models"
+    assert made == [
+        (name, None, Options(), models),
+        (name, "v1", Options(label="relevant"), models),
+    ]
+
+
+def test_a_stored_hub_id_is_opened_at_its_commit(
+    tmp_path: Path, joint_folder: Path, made: "list[tuple[Any, ...]]"
+) -> None:
+    settings = Settings(cache_dir=str(tmp_path))
+    repository = tmp_path / "models" / "owner--name"
+    folder = repository / artifact_name(COMMIT, Options())
+    shutil.copytree(joint_folder, folder)
+    assert resolve("owner/name", COMMIT, settings=settings) == folder
+    assert resolve("owner/name", settings=settings) == Path("made"), "no commit is noted yet"
+    (repository / "revisions.json").write_text(json.dumps({"pinned": COMMIT, "named": {}}))
+    assert resolve("owner/name", settings=settings) == folder
+    with Reranker("owner/name", settings=settings) as reranker:
+        assert reranker.name == "tiny-joint"
+    assert len(made) == 1
+    for other in ({"revision": "main"}, {"revision": "f" * 40}, {"label": 1}):
+        assert resolve("owner/name", settings=settings, **other) == Path("made")
+
+
+def test_a_newer_converter_makes_models_anew(
+    tmp_path: Path, joint_folder: Path, made: "list[tuple[Any, ...]]"
+) -> None:
+    settings = Settings(cache_dir=str(tmp_path))
+    shutil.copytree(joint_folder, tmp_path / "models" / "owner--name" / f"{COMMIT}-v0")
+    assert resolve("owner/name", COMMIT, settings=settings) == Path("made")
+
+
+def test_a_checkpoint_folder_is_made_and_an_artifact_is_opened(
+    tmp_path: Path, joint_folder: Path, made: "list[tuple[Any, ...]]"
+) -> None:
+    settings = Settings(cache_dir=str(tmp_path / "cache"))
+    (tmp_path / "config.json").write_text("{}")
+    assert resolve(tmp_path, label=1, settings=settings) == Path("made")
+    assert made == [(tmp_path, Options(label=1), tmp_path / "cache" / "models")]
+    shutil.copytree(joint_folder, artifact := tmp_path / "artifact")
+    (artifact / "config.json").write_text("{}")
+    assert resolve(artifact, settings=settings) == artifact
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> "list[tuple[Any, ...]]":
+    """The arguments of each model that would be made."""
+    calls: list[tuple[Any, ...]] = []
+
+    def make(*arguments: Any) -> Path:
+        calls.append(arguments)
+        return Path("made")
+
+    maker = SimpleNamespace(make_from_hub=make, make_from_folder=make)
+    monkeypatch.setattr("resift.rerank.catalogue.require", lambda *_: maker)
+    return calls
+
+
+@pytest.mark.parametrize("label", ["", " ", -1, 1.0, True, b"label"])
+def test_what_is_no_label_is_refused(label: Any, tmp_path: Path) -> None:
+    assert "label=" in _message(lambda: Reranker("owner/name", label=label), InputError)
+
+
+@pytest.mark.parametrize("revision", ["", " ", 5])
+def test_what_is_no_revision_is_refused(revision: Any) -> None:
+    assert "revision=" in _message(lambda: resolve("owner/name", revision), InputError)
+
+
+def test_a_resift_model_has_no_revisions_and_no_labels(joint_folder: Path) -> None:
+    assert "has no revisions" in _message(lambda: resolve(joint_folder, "v1"), InputError)
+    assert "has no labels" in _message(lambda: Reranker(joint_folder, label=1), InputError)
+    assert "has no labels" in _message(lambda: Reranker(label=1), InputError)
+
+
+def test_the_known_models_are_hub_ids_with_figures_that_say_of_what() -> None:
+    names = [model.hub_id for model in KNOWN_MODELS]
+    assert len(set(names)) == len(names) >= 22
+    for model in KNOWN_MODELS:
+        assert checked_hub_id(model.hub_id) == model.hub_id == known_model(model.hub_id).hub_id  # type: ignore[union-attr]
+        assert model.max_tokens >= 512 and model.parameters > 0 and model.licence
+        assert model.revision is None or COMMIT_OF_A_MODEL.fullmatch(model.revision)
+        for quality in model.quality:
+            assert 0 < quality.figure < 100 and " " in quality.measure
 
 
 @pytest.mark.parametrize("model", ["", "  ", 5, b"folder", ["a"], "a\0b", True])

@@ -25,7 +25,7 @@ from resift.cli import (
 )
 from resift.errors import InputError
 
-_NAMES = {"uri", "source", "folder", "checkpoint", "base", "embedder"}
+_NAMES = {"uri", "source", "folder", "checkpoint", "base", "embedder", "name", "revision", "label"}
 """Text parameters that name a folder, index, model or embedder."""
 
 
@@ -69,7 +69,9 @@ app.command("rerank-run", cls=Verb)(rerank_run.rerank_run)
 app.command("calibrate", cls=Verb)(calibrate.calibrate)
 app.command("eval", cls=Verb)(eval.evaluate)
 app.command("judge", cls=Verb)(judge.judge)
-app.command("models", cls=Verb)(models.models)
+models.app.command("fetch", cls=Verb)(models.fetch)
+models.app.command("remove", cls=Verb)(models.remove)
+app.add_typer(models.app, name="models")
 app.command("verify", cls=Verb)(verify.verify)
 app.command("doctor", cls=Verb)(maintenance.doctor)
 app.command("convert", cls=Verb)(convert.convert)

@@ -42,7 +42,8 @@ FirstStageMode = Annotated[
     Mode | None, typer.Option("--mode", help="Retrievers to use.  [default: hybrid]")
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", help="Artifact folder.  [default: RESIFT_MODEL or bundled]")
+    str | None,
+    typer.Option("--model", help="Folder or hub id.  [default: RESIFT_MODEL or bundled]"),
 ]
 Calibration = Annotated[
     Path | None, typer.Option(help="Calibration file that resift calibrate wrote for this model.")

@@ -19,6 +19,9 @@ from resift.rerank.late_interaction import LateInteractionWeights
 from resift.rerank.values import is_newer
 
 FORMAT = 3
+CONVERTER_VERSION = 1
+"""Part of the name of every stored model: raise it whenever `convert` would write other files."""
+
 MAX_TOKENS = 1_048_576  # longer than any model reads
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 256 << 20
@@ -143,7 +146,7 @@ def load_artifact(folder: Path) -> Artifact:
             f"{folder}: no such model folder; resift models lists what there is, "
             "resift convert makes one from a checkpoint"
         )
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     for name, expected in manifest.files.items():
         _check_hash(folder / name, expected)
     return Artifact(folder, manifest)
@@ -172,7 +175,8 @@ def _check_hash(file: Path, expected: str) -> None:
         )
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a model folder, without a look at the files. Raises `ArtifactError`."""
     path = folder / MANIFEST
     try:
         values = json.loads(read_regular(path, _MAX_MANIFEST_BYTES).decode())

@@ -1,66 +1,158 @@
-"""Models by name: the bundled one, folders, and well-known checkpoints to convert."""
+"""A model's name → its artifact: the bundled model, folders, and hub models.
 
+A hub model, or a folder with a transformers checkpoint, is opened from the store. If it is not
+there, `resift.convert.make` makes it; only then are optional packages imported.
+"""
+
+import logging
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from resift.errors import InputError, ModelError, ModelNotFound, shown
+from resift.errors import ArtifactError, InputError, ModelError, ModelNotFound, shown
+from resift.extras import require
 from resift.files import from_home, reason
+from resift.rerank.artifact import Artifact, load_artifact
+from resift.rerank.known_models import known_model
+from resift.rerank.stored_models import (
+    COMMIT,
+    Options,
+    artifact_name,
+    checkpoint_store,
+    content_hash,
+    is_checkpoint,
+    is_stored,
+    models_folder,
+    read_revisions,
+    repository_folder,
+)
+from resift.settings import Settings
 
 BUNDLED = Path(__file__).parent / "bundled"
 
+Label = str | int | None
+"""The relevance column of a head with several labels, by name or index."""
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_log = logging.getLogger("resift")
 
 
 @dataclass(frozen=True, slots=True)
-class KnownModel:
-    """A public cross-encoder that `resift convert` reads; `note` is a figure of its authors."""
+class ModelSource:
+    """What a model is opened from, here and in other processes and machines.
 
-    hub_id: str
-    licence: str
-    languages: str
-    note: str
-
-
-CHECKPOINTS = (
-    KnownModel(
-        "cross-encoder/ms-marco-MiniLM-L6-v2", "apache-2.0", "en", "nDCG@10 74.30 on TREC DL 2019"
-    ),
-    KnownModel(
-        "cross-encoder/ms-marco-MiniLM-L4-v2", "apache-2.0", "en", "nDCG@10 73.04 on TREC DL 2019"
-    ),
-    KnownModel(
-        "cross-encoder/ms-marco-TinyBERT-L2-v2", "apache-2.0", "en", "nDCG@10 69.84 on TREC DL 2019"
-    ),
-    KnownModel(
-        "cross-encoder/ms-marco-electra-base", "apache-2.0", "en", "nDCG@10 71.99 on TREC DL 2019"
-    ),
-    KnownModel("BAAI/bge-reranker-v2-m3", "apache-2.0", "many", "568M parameters: slow on a CPU"),
-)
-
-
-def resolve(model: str | os.PathLike[str] | None, revision: str | None = None) -> Path:
-    """The artifact folder of a model: None or "bundled" is the bundled one, other names folders.
-
-    Downloads nothing: a hub id raises `ModelNotFound` with the command that converts it.
+    `folder` is the artifact. `name` is the hub id, or the checkpoint folder, that it was made from;
+    None for artifacts that users name and for the bundled model, whose `folder` is None too.
     """
-    if model is None or (isinstance(model, str) and model == "bundled"):
-        _refuse_revision("the bundled model", revision)
-        return BUNDLED
-    name = checked_name("model", model)
-    folder = from_home(name)
-    if _exists(folder):
-        _refuse_revision(f"{name} is a folder and", revision)
-        return folder
-    if _HUB_ID.fullmatch(name):
-        raise ModelNotFound(
-            f"{name}: no such folder. If it is a hub model, convert it once with  "
-            f"resift convert {name} OUT --revision COMMIT  and pass OUT"
+
+    folder: Path | None
+    name: str | None = None
+    revision: str | None = None
+    label: Label = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of `Reranker` that open it: the artifact if it is here, else its name."""
+        if self.name is None or (self.folder is not None and is_stored(self.folder)):
+            return {"model": self.folder or "bundled"}
+        return {"model": self.name, "revision": self.revision, "label": self.label}
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A model to be opened from the store, or made: a hub id, or a checkpoint folder."""
+
+    name: str
+    checkpoint: Path | None
+    revision: str | None
+    options: Options
+    settings: Settings
+
+    def stored(self) -> Path | None:
+        """Where its artifact is; None if it is to be made, or to be looked up on the hub."""
+        models = models_folder(self.settings)
+        if self.checkpoint is not None:
+            store, commit = checkpoint_store(models, self.checkpoint), content_hash(self.checkpoint)
+        else:
+            store = repository_folder(models, self.name)
+            known = self.revision or _pinned(self.name, store)
+            commit = known if known is not None and COMMIT.fullmatch(known) else ""
+        folder = store / artifact_name(commit, self.options)
+        return folder if commit and is_stored(folder) else None
+
+    def make(self) -> Path:
+        """Make its artifact, or look up its revision. Raises `ModelError` and `MissingExtra`."""
+        maker = require("resift.convert.make", "hub")
+        models = models_folder(self.settings)
+        folder: Path = (
+            maker.make_from_folder(self.checkpoint, self.options, models)
+            if self.checkpoint is not None
+            else maker.make_from_hub(self.name, self.revision, self.options, models)
         )
-    raise ModelNotFound(f"{name}: no such model folder; resift models lists the known ones")
+        return folder
+
+    def source(self, folder: Path) -> ModelSource:
+        """What `folder` is opened from; a hub model is at its commit from then on."""
+        if self.checkpoint is not None:
+            return ModelSource(folder, str(self.checkpoint.absolute()), None, self.options.label)
+        return ModelSource(folder, self.name, folder.name.partition("-")[0], self.options.label)
+
+
+def open_model(
+    model: str | os.PathLike[str] | None,
+    revision: str | None = None,
+    label: Label = None,
+    settings: Settings | None = None,
+) -> tuple[Artifact, ModelSource]:
+    """The checked artifact of a model, and what it was opened from.
+
+    None or "bundled" is the bundled model; other names are folders and hub ids. A stored artifact
+    that is broken is made anew. Raises `ModelError`, `InputError` and `MissingExtra`.
+    """
+    wanted = _wanted(model, revision, label, settings)
+    if isinstance(wanted, Path):
+        # Absolute: a fork opens the files again, perhaps in another working folder.
+        folder = wanted.absolute()
+        return load_artifact(folder), ModelSource(None if folder == BUNDLED else folder)
+    stored = wanted.stored()
+    try:
+        artifact = load_artifact(stored or wanted.make())
+    except ArtifactError as error:
+        if stored is None:
+            raise
+        _log.warning("%s; making it anew", error)
+        artifact = load_artifact(wanted.make())
+    return artifact, wanted.source(artifact.folder)
+
+
+def resolve(
+    model: str | os.PathLike[str] | None,
+    revision: str | None = None,
+    label: Label = None,
+    settings: Settings | None = None,
+) -> Path:
+    """The artifact folder of a model, as `open_model` would open it; its files are not checked."""
+    wanted = _wanted(model, revision, label, settings)
+    return wanted if isinstance(wanted, Path) else wanted.stored() or wanted.make()
+
+
+def checked_hub_id(name: str) -> str:
+    """The hub id. Raises `ModelNotFound` for text that is none."""
+    if not _HUB_ID.fullmatch(name):
+        raise ModelNotFound(f"{shown(name)}: not a hub id; expected OWNER/NAME, see resift models")
+    return name
+
+
+def checked_label(label: object) -> Label:
+    """A label's name or index, or None. Raises `InputError` for anything else."""
+    if label is None or (isinstance(label, str) and label.strip()):
+        return label
+    if type(label) is int and label >= 0:
+        return label
+    raise InputError(f"label={shown(label)}: expected a label's name or its index from 0, or None")
 
 
 @contextmanager
@@ -84,6 +176,46 @@ def checked_name(argument: str, value: object) -> str:
     return name
 
 
+def _wanted(
+    model: str | os.PathLike[str] | None,
+    revision: str | None,
+    label: Label,
+    settings: Settings | None,
+) -> Path | _Wanted:
+    """The folder of an artifact, or a model to be opened from the store."""
+    if model is None or (isinstance(model, str) and model == "bundled"):
+        _refuse("the bundled model", revision=revision, label=label)
+        return BUNDLED
+    name = checked_name("model", model)
+    options = Options(label=checked_label(label))
+    folder = from_home(name)
+    if _exists(folder):
+        _refuse(f"{name} is a folder and", revision=revision)
+        if is_checkpoint(folder):
+            return _Wanted(name, folder, None, options, _settings(settings))
+        _refuse(f"{name} is a resift model and", label=label)
+        return folder
+    if _HUB_ID.fullmatch(name):
+        return _Wanted(name, None, _checked_revision(revision), options, _settings(settings))
+    raise ModelNotFound(f"{name}: no such model folder; resift models lists the known ones")
+
+
+def _settings(settings: Settings | None) -> Settings:
+    return settings or Settings.load()
+
+
+def _pinned(name: str, store: Path) -> str | None:
+    """The commit of a hub model without a revision: the catalogue's, or that of the first fetch."""
+    known = known_model(name)
+    return (known.revision if known else None) or read_revisions(store).pinned
+
+
+def _checked_revision(revision: object) -> str | None:
+    if revision is None or (isinstance(revision, str) and revision.strip()):
+        return revision
+    raise InputError(f"revision={shown(revision)}: expected a commit, branch or tag, or None")
+
+
 def _exists(folder: Path) -> bool:
     try:
         return folder.exists()
@@ -91,6 +223,8 @@ def _exists(folder: Path) -> bool:
         raise ModelNotFound(f"{folder}: cannot be read ({reason(error)})") from error
 
 
-def _refuse_revision(model: str, revision: str | None) -> None:
-    if revision is not None:
-        raise InputError(f"revision={shown(revision)}: {model} has no revisions; leave it out")
+def _refuse(model: str, **arguments: object) -> None:
+    """Raise `InputError` for an argument that is not None."""
+    for name, value in arguments.items():
+        if value is not None:
+            raise InputError(f"{name}={shown(value)}: {model} has no {name}s; leave it out")

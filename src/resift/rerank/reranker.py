@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from resift.errors import ArtifactError, InputError
 from resift.files import from_home
-from resift.rerank.artifact import load_artifact
 from resift.rerank.caches import StateCache, open_cache
 from resift.rerank.calibration import open_scale
 from resift.rerank.candidate_stream import (
@@ -25,7 +24,7 @@ from resift.rerank.candidate_stream import (
     read_candidates,
 )
 from resift.rerank.candidates import as_candidates, check_query, full_text
-from resift.rerank.catalogue import BUNDLED, checked_name, named_by, resolve
+from resift.rerank.catalogue import ModelSource, checked_name, named_by, open_model
 from resift.rerank.deadline import Deadline
 from resift.rerank.early_exit import TOLERANCE, EarlyExit
 from resift.rerank.engine import Engine
@@ -52,13 +51,14 @@ from resift.types import Candidate, DocumentLike, Explanation, Precomputed, Rank
 class Reranker:
     """Orders documents by their relevance to a query.
 
-    ``Reranker()`` is the bundled model; `model` is the folder of another one, made by
-    ``resift convert``. `calibration` is a file that ``resift calibrate`` made for this model; with
-    it, scores are probabilities of relevance. The constructor loads the model. Threads may share a
-    reranker. Copying returns the same object. Unpickling opens the model once per process.
+    ``Reranker()`` is the bundled model; `model` is a folder or a hub id. What is not in resift's
+    format is fetched, converted to int8, checked and stored the first time. It stays at the commit
+    of that time, unless `revision` names another. `label` is the relevance column of a head with
+    several, by name or index. With `calibration`, a file of ``resift calibrate`` for this model,
+    scores are probabilities. Threads may share a reranker. Copying returns the same object.
+    Unpickling opens the model once per process.
 
-    ``with Reranker() as reranker`` closes it at the end. Raises `ModelNotFound`, `ArtifactError`
-    and `CalibrationError`.
+    ``with Reranker() as reranker`` closes it. Raises `ModelError`, `MissingExtra`, `InputError`.
     """
 
     def __init__(
@@ -66,21 +66,21 @@ class Reranker:
         model: str | os.PathLike[str] | None = None,
         *,
         revision: str | None = None,
+        label: str | int | None = None,
         calibration: str | os.PathLike[str] | None = None,
         settings: Settings | None = None,
     ) -> None:
         settings = checked_settings(settings)
         with named_by(None if model is not None else settings.origin("model")):
-            # Absolute: a fork opens the files again, perhaps in another working folder.
-            folder = resolve(model if model is not None else settings.model, revision).absolute()
-            artifact = load_artifact(folder)
+            named = model if model is not None else settings.model
+            artifact, source = open_model(named, revision, label, settings)
         self._manifest = artifact.manifest
         name = calibration if calibration is not None else settings.calibration
         file = None if name is None else from_home(checked_name("calibration", name))
         with named_by(None if calibration is not None else settings.origin("calibration")):
             self._scale = open_scale(self._manifest.scale, self.name, self.fingerprint, file)
         self._opened_with = (
-            None if folder == BUNDLED else folder,
+            source,
             file and file.absolute(),
             replace(settings, storage=StorageSettings(), embedder=None, embedder_key=None),
         )
@@ -380,13 +380,13 @@ class Reranker:
 
 
 def _unpickle(
-    folder: Path | None, calibration: Path | None, settings: Settings, fingerprint: str
+    source: ModelSource, calibration: Path | None, settings: Settings, fingerprint: str
 ) -> Reranker:
     """The reranker of a pickle. A process that unpickles it repeatedly loads the model once."""
-    reranker = _open_once(folder, calibration, settings)
+    reranker = _open_once(source, calibration, settings)
     if reranker._engine.closed:
         _open_once.cache_clear()
-        reranker = _open_once(folder, calibration, settings)
+        reranker = _open_once(source, calibration, settings)
     if reranker.fingerprint != fingerprint:
         raise ArtifactError(
             f"{reranker.name}: is {reranker.fingerprint} here, and was {fingerprint} where it was "
@@ -396,5 +396,5 @@ def _unpickle(
 
 
 @lru_cache(maxsize=4)
-def _open_once(folder: Path | None, calibration: Path | None, settings: Settings) -> Reranker:
-    return Reranker(folder or "bundled", calibration=calibration, settings=settings)
+def _open_once(source: ModelSource, calibration: Path | None, settings: Settings) -> Reranker:
+    return Reranker(**source.arguments(), calibration=calibration, settings=settings)

@@ -1,0 +1,134 @@
+"""Make the artifact of a hub model or a checkpoint folder once, and store it.
+
+`rerank.catalogue` loads this module by name when a model is not stored yet: the only way from
+`rerank` to `convert`.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from resift.convert import hub
+from resift.convert.steps import visible_steps
+from resift.convert.store import locked, note_revision, put
+from resift.errors import ModelError
+from resift.extras import require
+from resift.rerank.artifact import read_manifest
+from resift.rerank.checkpoint_files import check_files
+from resift.rerank.known_models import known_model
+from resift.rerank.stored_models import (
+    COMMIT,
+    Options,
+    artifact_name,
+    checkpoint_names,
+    checkpoint_store,
+    content_hash,
+    folder_size,
+    is_whole,
+    read_revisions,
+    repository_folder,
+)
+
+_log = logging.getLogger("resift")
+
+
+def make_from_hub(
+    name: str, revision: str | None, options: Options, models: Path, *, pin: bool = False
+) -> Path:
+    """The stored artifact of a hub model; it is fetched and converted if need be.
+
+    `revision` is a commit, branch or tag. None is the commit of the catalogue, else the one that
+    was written down at the first fetch, else that of the default branch, which is written down.
+    With `pin`, the commit of `revision` is written down in its place. Raises `ModelError` and
+    `MissingExtra`.
+    """
+    convert = _converter()
+    store = repository_folder(models, name)
+    with visible_steps(), locked(models, store, name):
+        noted, known = read_revisions(store), known_model(name)
+        wanted = revision or (known.revision if known else None) or noted.pinned
+        commit = wanted if wanted is not None and COMMIT.fullmatch(wanted) else None
+        target = None if commit is None else store / artifact_name(commit, options)
+        if target is None or not is_whole(target):
+            target = _from_hub(convert, name, wanted, options, store)
+        pin = pin or (revision is None and noted.pinned is None)
+        note_revision(store, revision, target.name.partition("-")[0], pin=pin)
+        return target
+
+
+def make_from_folder(checkpoint: Path, options: Options, models: Path) -> Path:
+    """The stored artifact of a checkpoint folder, as its files are now. Raises as above."""
+    convert = _converter()
+    check_files(checkpoint_names(checkpoint), str(checkpoint))
+    hub.check_reranker(checkpoint, str(checkpoint))
+    store = checkpoint_store(models, checkpoint)
+    with visible_steps(), locked(models, store, str(checkpoint)):
+        target = store / artifact_name(content_hash(checkpoint), options)
+        if not is_whole(target):
+            _convert(convert, checkpoint, target, str(checkpoint), None, options)
+        return target
+
+
+def _converter() -> Callable[..., Any]:
+    """The conversion; first of all, so that what is not installed costs no download."""
+    convert: Callable[..., Any] = require("resift.convert.convert", "hub").convert_folder
+    return convert
+
+
+def _from_hub(
+    convert: Callable[..., Any], name: str, wanted: str | None, options: Options, store: Path
+) -> Path:
+    """The artifact at the commit that a revision names now, made if it is not stored.
+
+    If the hub cannot be reached, the artifact at the commit of the last look is taken.
+    """
+    try:
+        repository = hub.open_repository(name, wanted)
+    except ModelError as error:
+        last = read_revisions(store).named.get(wanted or "")
+        target = store / artifact_name(last or "", options)
+        if not last or not hub.was_unreachable(error) or not is_whole(target):
+            raise
+        _log.warning("%s; taking commit %s, which it was before", error, last)
+        return target
+    target = store / artifact_name(repository.commit, options)
+    if not is_whole(target):
+        folder = hub.fetch(repository)
+        _convert(convert, folder, target, name, repository.commit, options)
+    return target
+
+
+def _convert(
+    convert: Callable[..., Any],
+    folder: Path,
+    target: Path,
+    name: str,
+    revision: str | None,
+    options: Options,
+) -> None:
+    """Convert a checkpoint, check the artifact and store it as `target`."""
+    start = time.perf_counter()
+    if target.exists():
+        _log.warning("%s: is broken; making it anew", target)
+
+    def write(out: Path) -> None:
+        convert(
+            folder,
+            out,
+            name=name,
+            revision=revision,
+            texts=options.texts,
+            int8=options.int8,
+            label=options.label,
+        )
+        if read_manifest(out).kind == "embedder":
+            raise ModelError(hub.not_a_reranker(name))
+
+    _log.info("%s: converting", name)
+    put(target, write)
+    _log.info(
+        "%s: %s stored in %s after %.0f s",
+        name, hub.megabytes(folder_size(target)), target, time.perf_counter() - start,
+    )  # fmt: skip

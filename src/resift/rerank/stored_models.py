@@ -1,0 +1,237 @@
+"""Models that were made from checkpoints and stored: their folders, and the commit of each name.
+
+In the user's cache folder::
+
+    models/OWNER--NAME/revisions.json     commits of revisions, as of the last look at the hub
+    models/OWNER--NAME/COMMIT-v1/         an artifact of version 1 of the converter
+    models/OWNER--NAME/COMMIT-v1-label-3f1c…/   the same with options that change the result
+    models/folders/NAME/HASH-v1/          of a checkpoint folder, by the hash of its files
+
+This side only reads: opening a stored model needs no network and no optional package.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from resift.errors import ArtifactError, ModelError, ModelNotFound
+from resift.files import open_regular, read_regular, reason
+from resift.rerank.artifact import (
+    CONVERTER_VERSION,
+    MANIFEST,
+    Manifest,
+    load_artifact,
+    read_manifest,
+    sha256,
+)
+from resift.rerank.checkpoint_files import CONFIG, needed_files
+from resift.settings import Settings, cache_folder
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+ARTIFACT_NAME = re.compile(r"([0-9a-f]{40,64})-v(\d+)(-[0-9a-z-]+)?")
+REVISIONS = "revisions.json"
+FOLDERS = "folders"
+FOLDER_PREFIX = "folder:"  # of the names of models made from folders; no hub id has a colon
+_MAX_REVISIONS_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Options of a conversion that change its result: each combination is stored by itself.
+
+    `label` names the relevance column of a head with several labels. `texts` is a file with
+    calibration texts.
+    """
+
+    label: str | int | None = None
+    int8: bool = True
+    texts: Path | None = None
+
+    @property
+    def suffix(self) -> str:
+        """What they add to the name of a stored model."""
+        parts = []
+        if self.label is not None:
+            parts.append(f"-label-{_short_hash(json.dumps(self.label).encode())}")
+        if not self.int8:
+            parts.append("-float32")
+        if self.texts is not None:
+            parts.append(f"-texts-{sha256(self.texts)[:12]}")
+        return "".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Revisions:
+    """The commit that a hub model without a revision stands for, and those of named revisions."""
+
+    pinned: str | None = None
+    named: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A model in the store. `manifest` is None, and `problem` says why, if it cannot be opened."""
+
+    name: str
+    commit: str
+    version: int
+    folder: Path
+    size: int
+    manifest: Manifest | None
+    problem: str | None = None
+
+    @property
+    def agreement(self) -> dict[str, Any] | None:
+        """How int8 agrees with float32, from the report of the conversion; None without one."""
+        report: Any = getattr(self.manifest, "report", None)
+        if is_dataclass(report) and not isinstance(report, type):
+            return asdict(report)
+        return dict(report) if isinstance(report, Mapping) else None
+
+
+def models_folder(settings: Settings) -> Path:
+    """The folder of all stored models. Raises `ModelError` if no home folder is known."""
+    cache = cache_folder(settings)
+    if cache is None:
+        raise ModelError(
+            "no folder for models is known, since there is no home folder; name one by "
+            "RESIFT_CACHE_DIR"
+        )
+    return cache.absolute() / "models"
+
+
+def repository_folder(models: Path, hub_id: str) -> Path:
+    """The folder of a hub model."""
+    return models / hub_id.replace("/", "--")
+
+
+def checkpoint_store(models: Path, checkpoint: Path) -> Path:
+    """The folder of what is made from a checkpoint folder."""
+    return models / FOLDERS / (checkpoint.resolve().name or "root")
+
+
+def artifact_name(commit: str, options: Options) -> str:
+    """The name of a stored artifact; `commit` is a commit or the hash of a folder's files."""
+    return f"{commit}-v{CONVERTER_VERSION}{options.suffix}"
+
+
+def is_stored(folder: Path) -> bool:
+    """Whether there is an artifact; its files are checked when it is opened."""
+    return (folder / MANIFEST).is_file()
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether there is an artifact whose files match their hashes."""
+    try:
+        load_artifact(folder)
+    except (ArtifactError, ModelNotFound):
+        return False
+    return True
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder is a transformers checkpoint rather than an artifact."""
+    return (folder / CONFIG).is_file() and not (folder / MANIFEST).exists()
+
+
+def read_revisions(repository: Path) -> Revisions:
+    """The commits that were written down for a hub model; an unreadable file counts as none."""
+    try:
+        values = json.loads(read_regular(repository / REVISIONS, _MAX_REVISIONS_BYTES))
+        named = {str(key): commit for key, commit in values["named"].items() if _is_commit(commit)}
+        pinned = values["pinned"]
+        return Revisions(pinned if _is_commit(pinned) else None, named)
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return Revisions()  # as if it were the first time
+
+
+def checkpoint_names(folder: Path) -> list[str]:
+    """Names of all files of a checkpoint folder and its module folders, with slashes."""
+    try:
+        names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
+        for module in (entry for entry in os.scandir(folder) if entry.is_dir()):
+            names += [f"{module.name}/{file.name}" for file in os.scandir(module) if file.is_file()]
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be read ({reason(error)})") from error
+    return names
+
+
+def content_hash(folder: Path) -> str:
+    """SHA-256 over the names and bytes of the files that a conversion of a folder reads."""
+    digest = hashlib.sha256()
+    for name in needed_files(checkpoint_names(folder)):
+        try:
+            with open_regular(folder / name) as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ModelError(f"{folder / name}: cannot be read ({reason(error)})") from error
+        digest.update(f"{name}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def stored_models(models: Path) -> list[StoredModel]:
+    """All stored models, by name. Does not read the weights; `problem` is what is seen without."""
+    return [
+        _stored_model(name, folder, match)
+        for name, repository in sorted(_repositories(models))
+        for folder in sorted(_folders(repository))
+        if (match := ARTIFACT_NAME.fullmatch(folder.name))
+    ]
+
+
+def stored_repository(models: Path, name: str) -> Path | None:
+    """The folder of what is stored of a model: of its hub id, or ``folder:NAME``; None if none."""
+    return dict(_repositories(models)).get(name)
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files in a folder and below; those that vanish meanwhile count as none."""
+    total = 0
+    for root, _, files in os.walk(folder):
+        for name in files:
+            try:
+                total += (Path(root) / name).lstat().st_size
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def _stored_model(name: str, folder: Path, match: re.Match[str]) -> StoredModel:
+    manifest, problem = None, None
+    try:
+        manifest = read_manifest(folder)
+    except ArtifactError as error:
+        problem = str(error)
+    size = folder_size(folder)
+    return StoredModel(name, match[1], int(match[2]), folder, size, manifest, problem)
+
+
+def _repositories(models: Path) -> Iterator[tuple[str, Path]]:
+    """(name, folder) of each hub model, and of each model made from a folder."""
+    for folder in _folders(models):
+        if folder.name == FOLDERS:
+            yield from ((FOLDER_PREFIX + made.name, made) for made in _folders(folder))
+        elif folder.name.count("--") == 1:
+            yield folder.name.replace("--", "/"), folder
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        return [Path(entry) for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be read ({reason(error)})") from error
+
+
+def _is_commit(value: object) -> bool:
+    return isinstance(value, str) and COMMIT.fullmatch(value) is not None
+
+
+def _short_hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]
