@@ -6,7 +6,6 @@ computes products of int8 with int8 in float32, slower than the float32 model (L
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from onnx import helper, numpy_helper
 
 from resift.convert.products import Floats, Graph, Product, with_graph
 from resift.convert.ranges import Ranges, Sample, measure_ranges
+from resift.convert.rounding import Int8Kernel, round_kernel
 from resift.convert.smooth import Smoothing, smoothing
 
 QUANTISER = "resift 1"
@@ -50,27 +50,6 @@ def quantised(
     result = with_graph(model, writer.nodes, writer.used_constants(), model.graph.output)
     onnx.checker.check_model(result)
     return result
-
-
-@dataclass(frozen=True, slots=True)
-class Int8Kernel:
-    """Weights ``(in, out)`` as int8 with a step an output channel."""
-
-    codes: NDArray[np.int8]
-    steps: Floats
-
-    @classmethod
-    def of(cls, kernel: Floats) -> "Int8Kernel":
-        """Round a kernel; the largest weight of each output channel becomes 127 or -127."""
-        steps = np.maximum(np.abs(kernel).max(axis=0), _TINY).astype(np.float32) / HIGHEST
-        codes = np.clip(np.rint(kernel / steps), LOWEST, HIGHEST).astype(np.int8)
-        return cls(codes, steps.astype(np.float32))
-
-    @property
-    def values(self) -> Floats:
-        """The weights that the codes stand for."""
-        result: Floats = self.codes.astype(np.float32) * self.steps
-        return result
 
 
 def uint8_scale(lowest: float, highest: float) -> tuple[np.float32, np.uint8]:
@@ -137,7 +116,7 @@ class _Writer:
         """A product's kernel, multiplied by its tensor's factors, and rounded."""
         name, rounded = product.kernel, f"{product.kernel}.rounded"
         if name not in self._kernels:
-            self._kernels[name] = kernel = Int8Kernel.of(self._smooth_kernel(product))
+            self._kernels[name] = kernel = self._rounded_kernel(product)
             parts = (
                 self._constant(f"{name}.int8", kernel.codes),
                 self._constant(f"{name}.steps", kernel.steps),
@@ -145,6 +124,14 @@ class _Writer:
             )
             self._node("DequantizeLinear", rounded, *parts, axis=1)
         return rounded
+
+    def _rounded_kernel(self, product: Product) -> Int8Kernel:
+        factors = self._smooth.factors[product.tensor]
+        inputs = self._ranges.covariances[product.tensor]
+        if product.bias is None:  # a bias makes up for what is lost of the inputs' means
+            mean = self._ranges.mean(product.tensor)
+            inputs = inputs + np.outer(mean, mean)
+        return round_kernel(self._smooth_kernel(product), inputs / np.outer(factors, factors))
 
     def _smooth_kernel(self, product: Product) -> Floats:
         kernel = self._smooth.folded(self._graph, product.kernel)

@@ -23,23 +23,23 @@ from resift.rerank.runtimes import open_session
 
 Sample = Mapping[str, NDArray[Any]]
 
-_REDUCTIONS = {
-    "lows": "ReduceMin",
-    "highs": "ReduceMax",
-    "means": "ReduceMean",
-    "squares": "ReduceMean",
-}
+_REDUCTIONS = {"lows": "ReduceMin", "highs": "ReduceMax", "means": "ReduceMean"}
+_PRODUCTS = "products"
+_COVARIANCE_SAMPLES = 24  # some 3,000 tokens; more change nothing
 _MASK = "mask"  # inputs whose names end in it are 1 for a token and 0 for padding
 
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
-    """By tensor: each channel's minimum, maximum, mean and mean square, ``(rows, channels)``."""
+    """By tensor: minimum, maximum and mean of each channel in each row, ``(rows, channels)``.
+
+    `covariances` has those of every two channels, ``(channels, channels)``.
+    """
 
     lows: Mapping[str, Floats]
     highs: Mapping[str, Floats]
     means: Mapping[str, Floats]
-    squares: Mapping[str, Floats]
+    covariances: Mapping[str, Floats]
 
     def largest(self, tensor: str) -> Floats:
         """The largest absolute value of each channel, ``(channels,)``."""
@@ -66,47 +66,87 @@ def measure_ranges(model: onnx.ModelProto, samples: Sequence[Sample]) -> Ranges:
     if not samples:
         raise InputError("no samples to measure activation ranges on; expected at least one")
     tensors = distinct_tensors(Graph(model).products())
-    parts: dict[str, dict[str, list[Floats]]] = {key: defaultdict(list) for key in _REDUCTIONS}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "ranges.onnx"
-        onnx.save(_with_reductions(model, tensors), str(file))
-        session = open_session(file)
-        names = [f"{tensor}.{key}" for tensor in tensors for key in _REDUCTIONS]
-        for batch in _batches(model, samples):
-            outputs = session.run(batch, names)
-            for tensor in tensors:
-                for key, values in parts.items():
-                    values[tensor].append(outputs[f"{tensor}.{key}"])
-    stacked = {
-        key: {tensor: np.concatenate(arrays) for tensor, arrays in values.items()}
-        for key, values in parts.items()
+    parts: dict[str, list[Floats]] = defaultdict(list)
+    names = [f"{tensor}.{key}" for tensor in tensors for key in _REDUCTIONS]
+    for outputs in _run(model, tensors, samples, names):
+        for name, values in outputs.items():
+            parts[name].append(values)
+    by_key = {
+        key: {tensor: np.concatenate(parts[f"{tensor}.{key}"]) for tensor in tensors}
+        for key in _REDUCTIONS
     }
-    for tensor, means in stacked["means"].items():
+    for tensor, means in by_key["means"].items():
         if not np.isfinite(means).all():
             raise InputError(f"{tensor}: its values are not finite; expected a float32 model")
-    return Ranges(**stacked)
+    return Ranges(**by_key, covariances=_covariances(model, tensors, samples))
 
 
-def _with_reductions(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
-    """The graph with three outputs ``(rows, channels)`` a tensor instead of its outputs."""
-    graph = Graph(model)
-    width = {
-        product.tensor: graph.constants[product.kernel].dims[0] for product in graph.products()
-    }
-    nodes, outputs = list(graph.nodes), []
-    constants = [numpy_helper.from_array(np.array([1], np.int64), "ranges.axis")]
+def _covariances(
+    model: onnx.ModelProto, tensors: Sequence[str], samples: Sequence[Sample]
+) -> dict[str, Floats]:
+    """Covariances of every two channels over the tokens of some samples, evenly spread."""
+    chosen = samples[:: max(len(samples) // _COVARIANCE_SAMPLES, 1)][:_COVARIANCE_SAMPLES]
+    names = [f"{tensor}.{key}" for tensor in tensors for key in (_PRODUCTS, "means")]
+    sums: dict[str, Floats] = {}
+    for outputs in _run(model, tensors, chosen, names):
+        for name, values in outputs.items():
+            total = values if name.endswith(_PRODUCTS) else values.sum(axis=0)
+            sums[name] = sums[name] + total if name in sums else total
+    result = {}
     for tensor in tensors:
-        rows, shape = f"{tensor}.by.row", f"{tensor}.by.row.shape"
-        constants.append(numpy_helper.from_array(np.array([0, -1, width[tensor]], np.int64), shape))
+        mean = sums[f"{tensor}.means"] / len(chosen)
+        products = sums[f"{tensor}.{_PRODUCTS}"] / np.float32(len(chosen))
+        result[tensor] = products - np.outer(mean, mean)
+    return result
+
+
+def _run(
+    model: onnx.ModelProto, tensors: Sequence[str], samples: Sequence[Sample], names: Sequence[str]
+) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """Yield the outputs `names` of each batch, which are computed in the graph."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "ranges.onnx"
+        onnx.save(_measuring(model, tensors, names), str(file))
+        session = open_session(file)
+        for batch in _batches(model, samples):
+            yield session.run(batch, names)
+
+
+def _measuring(
+    model: onnx.ModelProto, tensors: Sequence[str], names: Sequence[str]
+) -> onnx.ModelProto:
+    """The graph with the outputs `names` of its tensors instead of its outputs."""
+    graph = Graph(model)
+    width = {product.tensor: graph.dims(product.kernel)[0] for product in graph.products()}
+    nodes, outputs = list(graph.nodes), []
+    axes = {"ranges.axis": 1, "ranges.first": 0}
+    constants = [numpy_helper.from_array(np.array([n], np.int64), key) for key, n in axes.items()]
+    for tensor in tensors:
+        size, rows, shape = width[tensor], f"{tensor}.rows", f"{tensor}.rows.shape"
+        constants.append(numpy_helper.from_array(np.array([0, -1, size], np.int64), shape))
         nodes.append(helper.make_node("Reshape", [tensor, shape], [rows]))
-        nodes.append(helper.make_node("Mul", [rows, rows], [f"{rows}.squared"]))
-        for key, operator in _REDUCTIONS.items():
-            name = f"{tensor}.{key}"
-            values = f"{rows}.squared" if key == "squares" else rows
-            nodes.append(helper.make_node(operator, [values, "ranges.axis"], [name], keepdims=0))
-            sizes = ["rows", width[tensor]]
-            outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes))
+        sizes: dict[str, list[str | int | None]] = {
+            f"{tensor}.{key}": ["rows", size] for key in _REDUCTIONS
+        }
+        for name in sizes.keys() & set(names):
+            operator = _REDUCTIONS[name.removeprefix(f"{tensor}.")]
+            nodes.append(helper.make_node(operator, [rows, "ranges.axis"], [name], keepdims=0))
+        sizes[f"{tensor}.{_PRODUCTS}"] = [size, size]
+        if f"{tensor}.{_PRODUCTS}" in names:
+            nodes.extend(_products_of(rows, f"{tensor}.{_PRODUCTS}"))
+        for name in sizes.keys() & set(names):
+            outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes[name]))
     return with_graph(model, nodes, [*model.graph.initializer, *constants], outputs)
+
+
+def _products_of(rows: str, name: str) -> Iterator[onnx.NodeProto]:
+    """Mean products of channels over the tokens of a row, summed over rows."""
+    yield helper.make_node("Transpose", [rows], [f"{name}.turned"], perm=[0, 2, 1])
+    yield helper.make_node("MatMul", [f"{name}.turned", rows], [f"{name}.sums"])
+    yield helper.make_node("Shape", [rows], [f"{name}.count"], start=1, end=2)
+    yield helper.make_node("Cast", [f"{name}.count"], [f"{name}.tokens"], to=TensorProto.FLOAT)
+    yield helper.make_node("Div", [f"{name}.sums", f"{name}.tokens"], [f"{name}.by.row"])
+    yield helper.make_node("ReduceSum", [f"{name}.by.row", "ranges.first"], [name], keepdims=0)
 
 
 def _batches(model: onnx.ModelProto, samples: Sequence[Sample]) -> Iterator[Sample]:
