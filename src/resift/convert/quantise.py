@@ -24,6 +24,7 @@ QUANTISER = "resift 1"
 LOWEST, HIGHEST = np.array(-127, np.float32), np.array(127, np.float32)
 _STEPS = 255  # between the lowest and the highest uint8
 _TINY = 1e-12
+_EMPTY = np.zeros((0, 0), np.float32)
 
 
 def quantise(model: onnx.ModelProto, samples: Sequence[Sample]) -> onnx.ModelProto:
@@ -31,25 +32,50 @@ def quantise(model: onnx.ModelProto, samples: Sequence[Sample]) -> onnx.ModelPro
 
     Raises `InputError` without samples, and for values that are not finite.
     """
-    return quantised(model, measure_ranges(model, samples))
+    return Quantiser(model, samples).quantised()
 
 
-def quantised(
-    model: onnx.ModelProto, ranges: Ranges, float_layers: Collection[str] = ()
-) -> onnx.ModelProto:
-    """Quantise a float32 graph with measured ranges; `float_layers` stay float32, by name."""
-    graph = Graph(model)
-    products = [product for product in graph.products() if product.layer not in float_layers]
-    writer = _Writer(graph, ranges, smoothing(graph, ranges, products))
-    by_node = {product.node: product for product in products}
-    for node in graph.nodes:
-        if node.name in by_node:
-            writer.multiply(node, by_node[node.name])
-        else:
-            writer.nodes.append(node)
-    result = with_graph(model, writer.nodes, writer.used_constants(), model.graph.output)
-    onnx.checker.check_model(result)
-    return result
+class Quantiser:
+    """Quantises a float32 graph with any set of layers in float32, from one pass over samples."""
+
+    def __init__(self, model: onnx.ModelProto, samples: Sequence[Sample]) -> None:
+        """Measure activation ranges. Raises as `quantise` does."""
+        self._model, self._graph = model, Graph(model)
+        self._ranges = measure_ranges(model, samples)
+        self._kernels: dict[str, tuple[Floats, Int8Kernel]] = {}
+
+    @property
+    def work(self) -> dict[str, float]:
+        """Layer → multiplications a token."""
+        return {
+            product.layer: float(np.prod(self._graph.dims(product.kernel)))
+            for product in self._graph.products()
+        }
+
+    def quantised(self, float_layers: Collection[str] = ()) -> onnx.ModelProto:
+        """The int8 graph; `float_layers` stay float32, by name."""
+        products = [p for p in self._graph.products() if p.layer not in float_layers]
+        writer = self._writer(products)
+        by_node = {product.node: product for product in products}
+        for node in self._graph.nodes:
+            if node.name in by_node:
+                writer.multiply(node, by_node[node.name])
+            else:
+                writer.nodes.append(node)
+        outputs = self._model.graph.output
+        result = with_graph(self._model, writer.nodes, writer.used_constants(), outputs)
+        onnx.checker.check_model(result)
+        return result
+
+    def errors(self) -> dict[str, float]:
+        """Layer → the expected squared error of its int8 outputs, as a share of their variance."""
+        products = self._graph.products()
+        writer = self._writer(products)
+        return {product.layer: writer.error(product) for product in products}
+
+    def _writer(self, products: Sequence[Product]) -> "_Writer":
+        smooth = smoothing(self._graph, self._ranges, products)
+        return _Writer(self._graph, self._ranges, smooth, self._kernels)
 
 
 def uint8_scale(lowest: float, highest: float) -> tuple[np.float32, np.uint8]:
@@ -62,13 +88,20 @@ def uint8_scale(lowest: float, highest: float) -> tuple[np.float32, np.uint8]:
 class _Writer:
     """Collects the nodes and constants of the quantised graph, each rounded tensor once."""
 
-    def __init__(self, graph: Graph, ranges: Ranges, smooth: Smoothing) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        ranges: Ranges,
+        smooth: Smoothing,
+        kernels: dict[str, tuple[Floats, Int8Kernel]],
+    ) -> None:
+        """`kernels` has kernels as they were when they were rounded before; it is added to."""
         self.nodes: list[onnx.NodeProto] = []
         self._graph, self._ranges, self._smooth = graph, ranges, smooth
         self._constants = dict(graph.constants)
         for name in smooth.columns:
             self._constant(name, smooth.folded(graph, name))
-        self._kernels: dict[str, Int8Kernel] = {}
+        self._kernels = kernels
         self._rounded: set[str] = set()
 
     def multiply(self, node: onnx.NodeProto, product: Product) -> None:
@@ -79,6 +112,18 @@ class _Writer:
         self.nodes.append(replacement)
         if product.bias is not None:
             self._correct_bias(product, product.bias)
+
+    def error(self, product: Product) -> float:
+        """The expected squared error of a product's outputs, as a share of their variance."""
+        factors = self._smooth.factors[product.tensor]
+        rounded = self._kernel(product).values
+        step, _ = uint8_scale(*self._ranges.span(product.tensor, factors))
+        covariance = self._ranges.covariances[product.tensor]
+        kernel = self._smooth.folded(self._graph, product.kernel)
+        lost = kernel - rounded / factors[:, None]
+        of_weights, variance = (((covariance @ x) * x).sum() for x in (lost, kernel))
+        of_activations = step**2 / 12 * (rounded**2).sum()
+        return float((of_weights + of_activations) / max(variance, _TINY))
 
     def used_constants(self) -> list[onnx.TensorProto]:
         """The constants that nodes read."""
@@ -115,23 +160,33 @@ class _Writer:
     def _weights(self, product: Product) -> str:
         """A product's kernel, multiplied by its tensor's factors, and rounded."""
         name, rounded = product.kernel, f"{product.kernel}.rounded"
-        if name not in self._kernels:
-            self._kernels[name] = kernel = self._rounded_kernel(product)
-            parts = (
-                self._constant(f"{name}.int8", kernel.codes),
-                self._constant(f"{name}.steps", kernel.steps),
-                self._constant(f"{name}.zeros", np.zeros(len(kernel.steps), np.int8)),
-            )
-            self._node("DequantizeLinear", rounded, *parts, axis=1)
+        if rounded in self._rounded:
+            return rounded
+        self._rounded.add(rounded)
+        kernel = self._kernel(product)
+        parts = (
+            self._constant(f"{name}.int8", kernel.codes),
+            self._constant(f"{name}.steps", kernel.steps),
+            self._constant(f"{name}.zeros", np.zeros(len(kernel.steps), np.int8)),
+        )
+        return self._node("DequantizeLinear", rounded, *parts, axis=1)
+
+    def _kernel(self, product: Product) -> Int8Kernel:
+        """A kernel rounded for its first product's inputs, or as it was rounded before."""
+        kernel = self._smooth_kernel(product)
+        exact, rounded = self._kernels.get(product.kernel, (_EMPTY, None))
+        if rounded is None or not np.array_equal(exact, kernel):
+            rounded = self._round(product, kernel)
+            self._kernels[product.kernel] = kernel, rounded
         return rounded
 
-    def _rounded_kernel(self, product: Product) -> Int8Kernel:
+    def _round(self, product: Product, kernel: Floats) -> Int8Kernel:
         factors = self._smooth.factors[product.tensor]
         inputs = self._ranges.covariances[product.tensor]
         if product.bias is None:  # a bias makes up for what is lost of the inputs' means
             mean = self._ranges.mean(product.tensor)
             inputs = inputs + np.outer(mean, mean)
-        return round_kernel(self._smooth_kernel(product), inputs / np.outer(factors, factors))
+        return round_kernel(kernel, inputs / np.outer(factors, factors))
 
     def _smooth_kernel(self, product: Product) -> Floats:
         kernel = self._smooth.folded(self._graph, product.kernel)
@@ -140,7 +195,7 @@ class _Writer:
 
     def _correct_bias(self, product: Product, bias: str) -> None:
         """Add what rounding takes from the mean of a product's outputs."""
-        lost = self._smooth_kernel(product) - self._kernels[product.kernel].values
+        lost = self._smooth_kernel(product) - self._kernel(product).values
         mean = self._ranges.mean(product.tensor) / self._smooth.factors[product.tensor]
         folded = self._smooth.folded(self._graph, bias)
         self._constant(bias, (folded + mean @ lost).astype(np.float32))

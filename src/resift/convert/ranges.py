@@ -96,7 +96,7 @@ def _covariances(
     for tensor in tensors:
         mean = sums[f"{tensor}.means"] / len(chosen)
         products = sums[f"{tensor}.{_PRODUCTS}"] / np.float32(len(chosen))
-        result[tensor] = products - np.outer(mean, mean)
+        result[tensor] = (products - np.outer(mean, mean)).astype(np.float32)
     return result
 
 
