@@ -49,7 +49,6 @@ IMPORTERS = {
     "ir_measures": ("evaluation/measures.py",),
     "kreuzberg": ("index/parsing/parse_office.py",),
     "lance": ("index/table/",),
-    "nncf": ("convert/quantise.py",),
     "numpy": ("rerank/", "index/", "evaluation/", "convert/", "training/"),
     "obstore": (
         "index/storage/client.py",

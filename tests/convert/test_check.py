@@ -1,6 +1,6 @@
 """The check compares orders within queries, and leaves as few layers in float32 as it must."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -83,10 +83,18 @@ class Model:
         return [values + self._noise * count * rng.normal(0, 1, 20) for values in EXACT]
 
 
+def made_with(
+    model: Model, order: Sequence[str], work: Mapping[str, float]
+) -> tuple[frozenset[str] | None, CheckReport]:
+    result = checked(model.quantise, model.logits, EXACT, lambda: order, work, "test 1")
+    made, report = result
+    return made, report
+
+
 def result_of(
     model: Model, order: Sequence[str] = LAYERS
 ) -> tuple[frozenset[str] | None, CheckReport]:
-    return checked(model.quantise, model.logits, EXACT, lambda: order, WORK, "test 1")
+    return made_with(model, order, WORK)
 
 
 def test_a_close_model_is_taken_as_it_is() -> None:
@@ -120,7 +128,7 @@ def test_float32_is_kept_if_more_than_half_of_the_work_would_be_float32() -> Non
 def test_the_costs_of_layers_count() -> None:
     model = Model(harmful=LAYERS[:2])
     work = WORK | {LAYERS[0]: 100.0}
-    made, _ = checked(model.quantise, model.logits, EXACT, lambda: LAYERS, work, "test 1")
+    made, _ = made_with(model, LAYERS, work)
     assert made is None
     assert model.attempts == [frozenset()]
 
