@@ -48,11 +48,16 @@ def round_kernel(kernel: Floats, products: Floats) -> Int8Kernel:
 
 
 def _inverse_root(products: Floats) -> Floats:
-    """The upper triangular root of the inverse of damped products."""
-    damped = products.astype(np.float64)
+    """The upper triangular U of damped products H, with Uᵀ U = H⁻¹.
+
+    It is the inverse of R in H = R Rᵀ, which is the Cholesky root of H turned by 180 degrees. The
+    condition of R is the root of that of H, so float32 is enough, and twice as fast.
+    """
+    damped = products.astype(np.float32)
     damped[np.diag_indices_from(damped)] += _DAMPING * np.trace(damped) / len(damped) + _TINY
-    root: Floats = np.linalg.cholesky(np.linalg.inv(damped)).T.astype(np.float32)
-    return root
+    root = np.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]
+    inverse: Floats = np.triu(np.linalg.inv(root)).astype(np.float32)
+    return inverse
 
 
 def _round_in_order(weights: Floats, steps: Floats, root: Floats) -> NDArray[np.int8]:
