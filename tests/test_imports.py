@@ -53,7 +53,6 @@ IMPORTERS = {
     "kreuzberg": ("index/parsing/parse_office.py",),
     "lance": ("index/table/",),
     "ml_dtypes": ("convert/safetensors_files.py",),
-    "nncf": ("convert/quantise.py",),
     "numpy": ("rerank/", "index/", "evaluation/", "convert/", "training/"),
     "obstore": (
         "index/storage/client.py",

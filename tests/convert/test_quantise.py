@@ -1,6 +1,6 @@
 """What is int8 after quantisation is what both runtimes run fast; the rest is left as it was."""
 
-import logging
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -9,11 +9,10 @@ from onnx import numpy_helper
 
 from artifacts import VOCABULARY, random_weights
 from resift.convert.layers import EncoderShape
-from resift.convert.quantise import quantise
 from resift.convert.stages import stage_graph
-
-pytest.importorskip("nncf")
-pytestmark = pytest.mark.torch  # the convert extra brings both
+from resift.convert.quantise import Quantiser, quantise, uint8_scale
+from resift.errors import InputError
+from resift.rerank.runtimes import open_session
 
 LAYERS = 2
 LINEAR = (
@@ -115,10 +114,7 @@ def test_attention_products_stay_float(
         assert not {"QuantizeLinear", "DequantizeLinear"} & set(operators_of(node, made_by))
 
 
-def test_what_reads_one_token_a_row_stays_float(
-    model: onnx.ModelProto, made_by: dict[str, onnx.NodeProto]
-) -> None:
-    """Its range is each pair's own, and the mean of ranges would cut off the highest logits."""
+def test_heads_stay_float(model: onnx.ModelProto, made_by: dict[str, onnx.NodeProto]) -> None:
     nodes = {node.name: node for node in model.graph.node}
     for name in ("turned", "values"):
         entry = nodes[f"encoder.layer.{LAYERS - 1}.{name}"]
@@ -146,12 +142,85 @@ def test_inputs_and_output_keep_their_names(model: onnx.ModelProto) -> None:
     assert [port.name for port in model.graph.output] == ["logits"]
 
 
-def test_the_level_of_nncfs_logger_is_restored() -> None:
-    logger, heard = logging.getLogger("nncf"), logging.NullHandler()
-    logger.addHandler(heard)
-    before = logger.level, heard.level, logging.getLoggerClass()
-    try:
-        quantise(float32(), samples())
-        assert (logger.level, heard.level, logging.getLoggerClass()) == before
-    finally:
-        logger.removeHandler(heard)
+def logits(
+    model: onnx.ModelProto, folder: Path, runtime: str
+) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    file = folder / f"{runtime}.onnx"
+    onnx.save(model, str(file))
+    session = open_session(file, runtime)
+    return np.concatenate([session.run(sample)["logits"] for sample in samples()])
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_logits_are_those_of_the_float32_graph(
+    model: onnx.ModelProto, tmp_path: Path, runtime: str
+) -> None:
+    pytest.importorskip(runtime)
+    (tmp_path / "float").mkdir()
+    exact = logits(float32(), tmp_path / "float", runtime)
+    rounded = logits(model, tmp_path, runtime)
+    assert np.abs(rounded - exact).max() < 0.05 * np.ptp(exact)
+    assert np.abs(rounded - exact).max() > 0
+
+
+def test_layers_stay_float_by_name() -> None:
+    quantiser = Quantiser(float32(), samples())
+    name = "encoder.layer.0.output.dense"
+    some, rest = (
+        f"encoder.layer.0.{part}.matmul" for part in ("output.dense", "intermediate.dense")
+    )
+    model = quantiser.quantised({name})
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    nodes = {node.name: node for node in model.graph.node}
+    assert "DequantizeLinear" not in operators_of(nodes[some], made_by)
+    assert operators_of(nodes[rest], made_by) == ["DequantizeLinear"] * 2
+    np.testing.assert_array_equal(
+        tensors(model)[f"{name}.kernel"], tensors(float32())[f"{name}.kernel"]
+    )
+
+
+def test_all_layers_in_float_give_the_float32_graph() -> None:
+    quantiser = Quantiser(float32(), samples())
+    same = quantiser.quantised(quantiser.work)
+    assert [node.name for node in same.graph.node] == [node.name for node in float32().graph.node]
+
+
+def test_errors_tell_which_layer_rounds_worst() -> None:
+    """One huge weight an output leaves few steps to the others of that output."""
+    weights, bad = random_weights(LAYERS), "encoder.layer.0.attention.output.dense"
+    expected = Quantiser(float32(), samples()).errors()
+    kernel = weights[f"{bad}.weight"]
+    kernel[np.arange(len(kernel)), np.arange(len(kernel))] *= 300
+    shape = EncoderShape(LAYERS, heads=4, epsilon=1e-12, activation="gelu")
+    graph = stage_graph(weights, shape, range(LAYERS), int8_embeddings=True)
+    quantiser = Quantiser(graph, samples())
+    assert quantiser.errors().keys() == quantiser.work.keys() == expected.keys()
+    assert all(0 < error < 0.1 for error in quantiser.errors().values())
+
+
+def test_the_same_graph_comes_out_each_time() -> None:
+    quantiser = Quantiser(float32(), samples())
+    first = quantiser.quantised()
+    quantiser.quantised({"encoder.layer.1.output.dense"})
+    assert quantiser.quantised().SerializeToString() == first.SerializeToString()
+
+
+def test_no_samples_are_an_error() -> None:
+    with pytest.raises(InputError, match="no samples"):
+        quantise(float32(), [])
+
+
+def test_weights_that_are_not_finite_are_an_error() -> None:
+    weights = random_weights(LAYERS)
+    weights["encoder.layer.0.output.dense.weight"][0, 0] = np.nan
+    shape = EncoderShape(LAYERS, heads=4, epsilon=1e-12, activation="gelu")
+    with pytest.raises(InputError, match="not finite"):
+        quantise(stage_graph(weights, shape, range(LAYERS)), samples())
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 3.0), (0.5, 2.0), (-2.0, -1.0)])
+def test_zero_is_always_a_code(low: float, high: float) -> None:
+    step, zero = uint8_scale(low, high)
+    lowest, highest = (code - float(zero) for code in (0, 255))
+    assert lowest * step == pytest.approx(min(low, 0), abs=float(step))
+    assert highest * step == pytest.approx(max(high, 0), abs=float(step))

@@ -19,15 +19,19 @@ import numpy as np
 from resift.errors import DatasetError, InputError
 from resift.inputs import text_lines
 
-RANGE_PAIRS = 300
+RANGE_PAIRS = 100  # 300 change nothing
 HELD_OUT_PAIRS = 64
 HELD_OUT_STEP = 5  # every fifth page, or line of a file, is held out
 MIN_HELD_OUT = 8  # if a file has fewer held-out pairs, built-in pairs are held out instead
 LISTS = 320
 CANDIDATES = 12
+CHECK_LISTS = 15  # 300 pairs in lists twice as long as the top ten that is compared
+CHECK_CANDIDATES = 20
 MIN_QUERIES = 40  # for candidate lists, and texts too
 
 Pairs = list[tuple[str, str]]
+CandidateLists = list[tuple[str, list[str]]]
+"""Queries with the texts that a first stage would return for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +39,14 @@ class CalibrationTexts:
     """Pairs to measure activation ranges on, and held-out pairs to measure the result on.
 
     In both, every other text does not belong to its query, as for most candidates. `pairs` are the
-    unchanged pairs of the file, empty without a file.
+    unchanged pairs of the file, empty without a file. `lists` are held-out queries with candidates,
+    to compare the order that two models give them.
     """
 
     ranges: Pairs
     held_out: Pairs
     pairs: Pairs
+    lists: CandidateLists
 
 
 def calibration_texts(file: Path | None = None) -> CalibrationTexts:
@@ -51,8 +57,12 @@ def calibration_texts(file: Path | None = None) -> CalibrationTexts:
         raise InputError(f'{file}: contains no pairs; expected lines of {{"query": …, "text": …}}')
     if len(held_out) < MIN_HELD_OUT:
         held_out = _manual_split()[1]
+    listed = held_out if _has_lists(held_out) else _manual_split()[1]
     return CalibrationTexts(
-        _half_mismatched(ranges[:RANGE_PAIRS]), _half_mismatched(held_out[:HELD_OUT_PAIRS]), pairs
+        _half_mismatched(ranges[:RANGE_PAIRS]),
+        _half_mismatched(held_out[:HELD_OUT_PAIRS]),
+        pairs,
+        candidate_lists(listed, CHECK_LISTS, CHECK_CANDIDATES),
     )
 
 
@@ -65,8 +75,10 @@ def vocabulary_pairs(words: Sequence[str]) -> Pairs:
     ]
 
 
-def candidate_lists(pairs: Pairs) -> list[tuple[str, list[str]]]:
-    """At most `LISTS` queries with `CANDIDATES` texts each, as a first stage would return them.
+def candidate_lists(
+    pairs: Pairs, count: int = LISTS, candidates: int = CANDIDATES
+) -> CandidateLists:
+    """At most `count` queries with some `candidates` each, as a first stage would return them.
 
     A list starts with the query's text and ends with texts that share few words, because exits must
     tell these apart; a model's logits for random pairs are all alike. Without `pairs`, built-in
@@ -75,7 +87,7 @@ def candidate_lists(pairs: Pairs) -> list[tuple[str, list[str]]]:
     pairs = pairs or list(_manual_pairs(_manual_pages()))
     texts = list(dict.fromkeys(text for _, text in pairs))
     text_by_query = dict(pairs)
-    if len(text_by_query) < MIN_QUERIES or len(texts) < MIN_QUERIES:
+    if not _has_lists(pairs):
         raise InputError(
             f"{len(text_by_query)} different queries and {len(texts)} texts, exits need at least "
             f"{MIN_QUERIES} of each; add more, or leave --texts out"
@@ -83,28 +95,33 @@ def candidate_lists(pairs: Pairs) -> list[tuple[str, list[str]]]:
     text_words = [_words(text) for text in texts]
     counts = Counter(word for words in text_words for word in words)
     idf = {word: math.log(1 + len(texts) / count) for word, count in counts.items()}
-    step = max(len(text_by_query) // LISTS, 1)
+    step = max(len(text_by_query) // count, 1)
     lists = []
-    for query in list(text_by_query)[::step][:LISTS]:
+    for query in list(text_by_query)[::step][:count]:
         query_words = _words(query)
         overlap = [  # long texts share words with every query
             sum(idf[word] for word in query_words & words) / (len(words) ** 0.5 + 1)
             for words in text_words
         ]
         nearest = sorted(range(len(texts)), key=lambda index: -overlap[index])
-        candidates = [text_by_query[query], *(texts[index] for index in _graded(nearest))]
-        lists.append((query, list(dict.fromkeys(candidates))[:CANDIDATES]))
+        graded = (texts[index] for index in _graded(nearest, candidates))
+        lists.append((query, list(dict.fromkeys([text_by_query[query], *graded]))[:candidates]))
     return lists
+
+
+def _has_lists(pairs: Pairs) -> bool:
+    """Whether there are enough different queries and texts for candidate lists."""
+    return min(len({query for query, _ in pairs}), len({text for _, text in pairs})) >= MIN_QUERIES
 
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"\w+", text.lower()))
 
 
-def _graded(nearest: Sequence[int]) -> list[int]:
+def _graded(nearest: Sequence[int], candidates: int) -> list[int]:
     """The nearest texts, and as many at growing distances among the rest."""
-    best = CANDIDATES // 2
-    depths = np.geomspace(best, len(nearest) - 1, CANDIDATES - best).astype(int)
+    best = candidates // 2
+    depths = np.geomspace(best, len(nearest) - 1, candidates - best).astype(int)
     return [*nearest[:best], *(nearest[depth] for depth in depths if depth >= best)]
 
 

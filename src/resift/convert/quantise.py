@@ -1,77 +1,204 @@
-"""Static int8 quantisation by NNCF, in a form that is fast in both runtimes.
+"""Static int8 quantisation of a float32 graph, in a form that is fast in both runtimes.
 
-Linear layers are int8: weights per output channel, activations per tensor, with SmoothQuant.
-Attention products and embeddings stay float32. Activations are uint8, because ONNX Runtime
-fuses products of uint8 with int8, but computes products of int8 with int8 in float32, slower than
-the float32 model (LOG.md).
+Linear layers are int8: weights symmetric by output channel, activations uint8 by tensor, with
+SmoothQuant. Activations are uint8, because ONNX Runtime fuses products of uint8 with int8, but
+computes products of int8 with int8 in float32, slower than the float32 model (LOG.md).
 """
 
-import logging
-import re
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
-from types import ModuleType
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
-from resift.extras import require, without_telemetry
+from resift.convert.products import Floats, Graph, Product, with_graph
+from resift.convert.ranges import Ranges, Sample, measure_ranges
+from resift.convert.rounding import Int8Kernel, round_kernel
+from resift.convert.smooth import Smoothing, smoothing
 
-# These stay float32: embedding tables, which are not multiplied; attention products, 5 % of the
-# work at 120 tokens, which lose most by rounding; late interaction; states, which are already int8
-# between stages; and heads, which read one token per row, because NNCF averages the samples'
-# ranges, which would cut off the highest logits.
-_KEEP_FLOAT = re.compile(
-    r"words|words\.(scales|positions|types)|types|.*\.(qk|mixed|turned|values)|head\..*"
-    r"|exit\.\d+\.estimate|cross_attention\.(?!layer\.).*|(query_)?states\.\d+\.states"
-)
+QUANTISER = "resift 1"
+"""Name and version; the version changes with the numbers that the quantiser writes."""
 
 LOWEST, HIGHEST = np.array(-127, np.float32), np.array(127, np.float32)
+_STEPS = 255  # between the lowest and the highest uint8
+_TINY = 1e-12
+_EMPTY = np.zeros((0, 0), np.float32)
 
 
-def quantise(model: onnx.ModelProto, samples: Sequence[dict[str, NDArray[Any]]]) -> onnx.ModelProto:
-    """Quantise a float32 graph; activation ranges come from `samples`, arrays by input name."""
-    nncf = _nncf()
-    names = [node.name for node in model.graph.node if _KEEP_FLOAT.fullmatch(node.name)]
-    with _errors_only(), redirect_stdout(sys.stderr):  # progress bars go to stderr
-        quantised: onnx.ModelProto = nncf.quantize(
-            model,
-            nncf.Dataset(samples),
-            model_type=nncf.ModelType.TRANSFORMER,
-            preset=nncf.QuantizationPreset.MIXED,
-            target_device=nncf.TargetDevice.CPU,
-            subset_size=len(samples),
-            ignored_scope=nncf.IgnoredScope(names=names),
+def quantise(model: onnx.ModelProto, samples: Sequence[Sample]) -> onnx.ModelProto:
+    """Quantise a float32 graph; activation ranges come from `samples`, arrays by input name.
+
+    Raises `InputError` without samples, and for values that are not finite.
+    """
+    return Quantiser(model, samples).quantised()
+
+
+class Quantiser:
+    """Quantises a float32 graph with any set of layers in float32, from one pass over samples."""
+
+    def __init__(self, model: onnx.ModelProto, samples: Sequence[Sample]) -> None:
+        """Measure activation ranges. Raises as `quantise` does."""
+        self._model, self._graph = model, Graph(model)
+        self._ranges = measure_ranges(model, samples)
+        self._kernels: dict[str, tuple[Floats, Int8Kernel]] = {}
+
+    @property
+    def work(self) -> dict[str, float]:
+        """Layer → multiplications a token."""
+        return {
+            product.layer: float(np.prod(self._graph.dims(product.kernel)))
+            for product in self._graph.products()
+        }
+
+    def quantised(self, float_layers: Collection[str] = ()) -> onnx.ModelProto:
+        """The int8 graph; `float_layers` stay float32, by name."""
+        products = [p for p in self._graph.products() if p.layer not in float_layers]
+        writer = self._writer(products)
+        by_node = {product.node: product for product in products}
+        for node in self._graph.nodes:
+            if node.name in by_node:
+                writer.multiply(node, by_node[node.name])
+            else:
+                writer.nodes.append(node)
+        outputs = self._model.graph.output
+        result = with_graph(self._model, writer.nodes, writer.used_constants(), outputs)
+        onnx.checker.check_model(result)
+        return result
+
+    def errors(self) -> dict[str, float]:
+        """Layer → the expected squared error of its int8 outputs, as a share of their variance."""
+        products = self._graph.products()
+        writer = self._writer(products)
+        return {product.layer: writer.error(product) for product in products}
+
+    def _writer(self, products: Sequence[Product]) -> "_Writer":
+        smooth = smoothing(self._graph, self._ranges, products)
+        return _Writer(self._graph, self._ranges, smooth, self._kernels)
+
+
+def uint8_scale(lowest: float, highest: float) -> tuple[np.float32, np.uint8]:
+    """The step and the zero point of values in a range; zero itself is always representable."""
+    low, high = min(lowest, 0.0), max(highest, 0.0)
+    step = np.float32(max((high - low) / _STEPS, _TINY))
+    return step, np.uint8(np.clip(round(-low / float(step)), 0, _STEPS))
+
+
+class _Writer:
+    """Collects the nodes and constants of the quantised graph, each rounded tensor once."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        ranges: Ranges,
+        smooth: Smoothing,
+        kernels: dict[str, tuple[Floats, Int8Kernel]],
+    ) -> None:
+        """`kernels` has kernels as they were when they were rounded before; it is added to."""
+        self.nodes: list[onnx.NodeProto] = []
+        self._graph, self._ranges, self._smooth = graph, ranges, smooth
+        self._constants = dict(graph.constants)
+        for name in smooth.columns:
+            self._constant(name, smooth.folded(graph, name))
+        self._kernels = kernels
+        self._rounded: set[str] = set()
+
+    def multiply(self, node: onnx.NodeProto, product: Product) -> None:
+        """Add a product of int8 values in place of the float32 `node`."""
+        replacement = onnx.NodeProto()
+        replacement.CopyFrom(node)
+        replacement.input[:] = [self._activations(product.tensor), self._weights(product)]
+        self.nodes.append(replacement)
+        if product.bias is not None:
+            self._correct_bias(product, product.bias)
+
+    def error(self, product: Product) -> float:
+        """The expected squared error of a product's outputs, as a share of their variance."""
+        factors = self._smooth.factors[product.tensor]
+        rounded = self._kernel(product).values
+        step, _ = uint8_scale(*self._ranges.span(product.tensor, factors))
+        covariance = self._ranges.covariances[product.tensor]
+        kernel = self._smooth.folded(self._graph, product.kernel)
+        lost = kernel - rounded / factors[:, None]
+        of_weights, variance = (((covariance @ x) * x).sum() for x in (lost, kernel))
+        of_activations = step**2 / 12 * (rounded**2).sum()
+        return float((of_weights + of_activations) / max(variance, _TINY))
+
+    def used_constants(self) -> list[onnx.TensorProto]:
+        """The constants that nodes read."""
+        names = {name for node in self.nodes for name in node.input}
+        return [tensor for name, tensor in self._constants.items() if name in names]
+
+    def _constant(self, name: str, value: NDArray[Any]) -> str:
+        self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+        return name
+
+    def _node(self, operator: str, name: str, *inputs: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
+        return name
+
+    def _activations(self, tensor: str) -> str:
+        """A tensor, divided by its factors unless its maker does that, and rounded."""
+        rounded = f"{tensor}.rounded"
+        if rounded in self._rounded:
+            return rounded
+        self._rounded.add(rounded)
+        factors, source = self._smooth.factors[tensor], tensor
+        if tensor not in self._smooth.folded_tensors:
+            name = f"{tensor}.smooth_quant"
+            factor = self._constant(f"{name}.factor", 1 / factors)
+            source = self._node("Mul", name, tensor, factor)
+        step, zero = uint8_scale(*self._ranges.span(tensor, factors))
+        scale = (
+            self._constant(f"{tensor}.step", np.array(step)),
+            self._constant(f"{tensor}.zero", np.array(zero)),
         )
-    _unsigned_activations(quantised)
-    onnx.checker.check_model(quantised)
-    return quantised
+        codes = self._node("QuantizeLinear", f"{tensor}.uint8", source, *scale)
+        return self._node("DequantizeLinear", rounded, codes, *scale)
 
+    def _weights(self, product: Product) -> str:
+        """A product's kernel, multiplied by its tensor's factors, and rounded."""
+        name, rounded = product.kernel, f"{product.kernel}.rounded"
+        if rounded in self._rounded:
+            return rounded
+        self._rounded.add(rounded)
+        kernel = self._kernel(product)
+        parts = (
+            self._constant(f"{name}.int8", kernel.codes),
+            self._constant(f"{name}.steps", kernel.steps),
+            self._constant(f"{name}.zeros", np.zeros(len(kernel.steps), np.int8)),
+        )
+        return self._node("DequantizeLinear", rounded, *parts, axis=1)
 
-def _nncf() -> ModuleType:
-    """Import NNCF without its telemetry, and without its logger class for the whole process."""
-    logger_class = logging.getLoggerClass()
-    try:
-        with without_telemetry():
-            return require("nncf", "convert")
-    finally:
-        logging.setLoggerClass(logger_class)
+    def _kernel(self, product: Product) -> Int8Kernel:
+        """A kernel rounded for its first product's inputs, or as it was rounded before."""
+        kernel = self._smooth_kernel(product)
+        exact, rounded = self._kernels.get(product.kernel, (_EMPTY, None))
+        if rounded is None or not np.array_equal(exact, kernel):
+            rounded = self._round(product, kernel)
+            self._kernels[product.kernel] = kernel, rounded
+        return rounded
 
+    def _round(self, product: Product, kernel: Floats) -> Int8Kernel:
+        factors = self._smooth.factors[product.tensor]
+        inputs = self._ranges.covariances[product.tensor]
+        if product.bias is None:  # a bias makes up for what is lost of the inputs' means
+            mean = self._ranges.mean(product.tensor)
+            inputs = inputs + np.outer(mean, mean)
+        return round_kernel(kernel, inputs / np.outer(factors, factors))
 
-@contextmanager
-def _errors_only() -> Iterator[None]:
-    """Set the level of NNCF's logger temporarily; `nncf.set_log_level` would be permanent."""
-    logger = logging.getLogger("nncf")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    def _smooth_kernel(self, product: Product) -> Floats:
+        kernel = self._smooth.folded(self._graph, product.kernel)
+        result: Floats = kernel * self._smooth.factors[product.tensor][:, None]
+        return result
+
+    def _correct_bias(self, product: Product, bias: str) -> None:
+        """Add what rounding takes from the mean of a product's outputs."""
+        lost = self._smooth_kernel(product) - self._kernel(product).values
+        mean = self._ranges.mean(product.tensor) / self._smooth.factors[product.tensor]
+        folded = self._smooth.folded(self._graph, bias)
+        self._constant(bias, (folded + mean @ lost).astype(np.float32))
 
 
 def int8_scales(states: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -104,15 +231,3 @@ def int8_output(model: onnx.ModelProto, name: str, scales: NDArray[np.float32]) 
     output = next(output for output in graph.output if output.name == name)
     output.type.tensor_type.elem_type = onnx.TensorProto.INT8
     onnx.checker.check_model(model)
-
-
-def _unsigned_activations(model: onnx.ModelProto) -> None:
-    """Shift int8 activation zero points by 128, to represent the same values as uint8."""
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    names = {node.input[2] for node in model.graph.node if node.op_type == "QuantizeLinear"}
-    for name in names:
-        zero = numpy_helper.to_array(constants[name])
-        if zero.dtype == np.int8:
-            shifted = (zero.astype(np.int16) + 128).astype(np.uint8)
-            constants[name].CopyFrom(numpy_helper.from_array(shifted, name))
-    del model.graph.value_info[:]  # stale types; runtimes infer them
