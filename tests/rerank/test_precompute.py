@@ -17,9 +17,9 @@ from resift import Candidate, Document, Precomputed, Reranker
 from resift.rerank import models
 from resift.rerank.precompute import EncodedDocument, digest, pack, unpack
 from resift.rerank.runtimes import Session
+from resift.rerank.text_tokens import TextTokens, Wanted
 from resift.rerank.tokenization import TokenRow
 from resift.rerank.values import is_text
-from resift.rerank.windows import TextTokens, Wanted
 from resift.settings import Settings
 from resift.types import Receipt
 from split_artifacts import WORDS, make_split_artifact

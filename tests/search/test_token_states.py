@@ -11,7 +11,7 @@ from index.fakes import HashingEmbedder
 from resift import Index, Reranker
 from resift.errors import InputError
 from resift.index.table.snapshot import View
-from resift.rerank.windows import TextTokens, Wanted
+from resift.rerank.text_tokens import TextTokens, Wanted
 from resift.settings import Settings
 from search.stand_ins import Backwards
 from split_artifacts import make_split_artifact

@@ -13,9 +13,9 @@ from resift.rerank.models import Model
 from resift.rerank.precompute import EncodedDocument, digest
 from resift.rerank.request import Steps
 from resift.rerank.state import CallState, DocumentState
+from resift.rerank.text_tokens import Wanted
 from resift.rerank.tokenization import TokenRow
 from resift.rerank.tuning import Throughput
-from resift.rerank.windows import Wanted
 from resift.types import Status
 
 TOKENISED_AT_ONCE, HASHED_AT_ONCE = 16_384, 1_000_000

@@ -22,8 +22,8 @@ from resift.rerank.models import Model
 from resift.rerank.precompute import EncodedDocument, pack
 from resift.rerank.request import Request, Steps, T
 from resift.rerank.state import CallState, DocumentState
+from resift.rerank.text_tokens import Wanted
 from resift.rerank.tuning import Tuning
-from resift.rerank.windows import Wanted
 from resift.rerank.worker import CLOSED, Worker
 from resift.types import Precomputed
 

@@ -26,8 +26,8 @@ from resift.rerank.late_interaction import (
     unit,
 )
 from resift.rerank.runtimes import Session, open_session
+from resift.rerank.text_tokens import TextTokens, Wanted
 from resift.rerank.tokenization import Ids, TokenRow, Tokens, load_tokenizer, pad
-from resift.rerank.windows import TextTokens, Wanted
 
 Floats = NDArray[np.float32]
 TokenStates = NDArray[Any]

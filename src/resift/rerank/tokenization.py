@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from resift.errors import ArtifactError, QueryError
 from resift.rerank.batching import padded_length
 from resift.rerank.native import native
-from resift.rerank.windows import WINDOW, Reader, TextTokens, Wanted
+from resift.rerank.text_tokens import SLICE, Reader, TextTokens, Wanted
 
 MIN_DOCUMENT_TOKENS = 16
 """A query that leaves less room for a document is refused."""
@@ -88,19 +88,19 @@ class Tokens:
         longest = max((len(token.content) for token in added), default=0)
         skips_spaces = not self._encode("  \n").ids
         self._reader = Reader(self._encode, longest, skips_spaces)
-        self._window = min(6 * max_tokens, WINDOW)
+        self._slice = min(6 * max_tokens, SLICE)
 
     def read(self, texts: Sequence[str], wanted: Wanted = "count") -> Iterator[TextTokens | None]:
         """Each text's tokens in order, without special ones.
 
-        Within a long text, None after each window, so that a caller can check its deadline.
+        Within a long text, None after each slice, so that a caller can check its deadline.
         """
-        short = [text for text in texts if len(text) <= self._window]
+        short = [text for text in texts if len(text) <= self._slice]
         with native:
             encodings = self._tokenizer.encode_batch_fast(short, add_special_tokens=False)
         encodings_in_order = iter(encodings)
         for text in texts:
-            if len(text) <= self._window:
+            if len(text) <= self._slice:
                 yield TextTokens(_ids(next(encodings_in_order)))
             else:
                 max_tokens = len(text) if wanted == "all" else self.max_tokens

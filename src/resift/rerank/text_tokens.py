@@ -1,7 +1,7 @@
-"""A text's tokens, one window of characters at a time, and no more of them than needed.
+"""A text's tokens, one slice of characters at a time, and no more of them than needed.
 
-A window ends at the start of a word, as the tokenizer's pre-tokenizer splits words, and the next
-window begins there. So the tokens are the same as those of the whole text, with or without spaces,
+A slice ends at the start of a word, as the tokenizer's pre-tokenizer splits words, and the next
+slice begins there. So the tokens are the same as those of the whole text, with or without spaces,
 and memory does not grow with its length. Knows no model and no limit on tokens.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-WINDOW = 8_192
+SLICE = 8_192
 """Characters that are tokenised at once. A tokenizer takes a millisecond and some 200 kB for a
 thousand. A longer word is cut, or is one unknown token."""
 
@@ -43,7 +43,7 @@ class TextTokens:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Tokenises texts window by window.
+    """Tokenises texts slice by slice.
 
     `encode` returns the encoding of the tokenizers package. `longest_added` is the length of the
     longest added token; `skips_spaces` says that the tokenizer has no tokens for spaces.
@@ -54,14 +54,14 @@ class Reader:
     skips_spaces: bool
 
     def read(self, text: str, max_tokens: int, wanted: Wanted) -> Iterator[TextTokens | None]:
-        """None after each window, so that a caller can check its deadline; then the tokens.
+        """None after each slice, so that a caller can check its deadline; then the tokens.
 
         `ids` has over `max_tokens` entries, unless the text has fewer.
         """
         ids, ends = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         read = rest = 0
         counted = True
-        for part, stops in self._windows(text, min(max_tokens * 6, WINDOW)):
+        for part, stops in self._slices(text, min(max_tokens * 6, SLICE)):
             if read > max_tokens and wanted == "beginning":
                 counted = False
                 break
@@ -74,30 +74,30 @@ class Reader:
             yield None
         yield TextTokens(np.concatenate(ids), np.concatenate(ends), rest, counted)
 
-    def _windows(self, text: str, first: int) -> Iterator[tuple[Ids, Ids]]:
-        """(ids, ends) of windows in order; the first is of `first` characters."""
+    def _slices(self, text: str, first: int) -> Iterator[tuple[Ids, Ids]]:
+        """(ids, ends) of slices in order; the first is of `first` characters."""
         at, size = 0, first
-        inside = False  # in a word whose tokens are out; this window begins with its last character
+        inside = False  # in a word whose tokens are out; this slice begins with its last character
         while at < len(text):
             end = min(at + size, len(text))
-            window = text[at:end]
-            if self.skips_spaces and window.isspace():
-                at, size, inside = end, WINDOW, False
+            piece = text[at:end]
+            if self.skips_spaces and piece.isspace():
+                at, size, inside = end, SLICE, False
                 yield _NONE
                 continue
-            part = _TextSlice.of(window, self.encode(window))
+            part = _TextSlice.of(piece, self.encode(piece))
             begin = part.continued() if inside else 0
             if end == len(text):
                 yield part.tokens(begin, len(part.ids), at)
                 return
-            stop, forward, inside = self._take(part, begin, len(window), size)
+            stop, forward, inside = self._take(part, begin, len(piece), size)
             yield part.tokens(begin, stop, at)
-            at, size = at + forward, WINDOW
+            at, size = at + forward, SLICE
 
     def _take(
         self, part: "_TextSlice", begin: int, length: int, size: int
     ) -> tuple[int, int, bool]:
-        """(end token, characters to go forward, whether inside a word) of a window."""
+        """(end token, characters to go forward, whether inside a word) of a slice."""
         if begin == len(part.ids):  # empty, or only the rest of a word
             return begin, length - bool(begin), bool(begin)
         if stop := part.border(begin, length - self.longest_added):
@@ -106,7 +106,7 @@ class Reader:
             return 0, part.offsets[0][0], False
         if begin and part.start(begin):
             return begin, part.start(begin), False
-        if size < WINDOW:
+        if size < SLICE:
             return 0, 0, False
         if stop := part.border(begin, length):
             return stop, part.start(stop), False
@@ -116,24 +116,24 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class _TextSlice:
-    """A window's tokens, and for each its word, first and last character."""
+    """A slice's tokens, and for each its word, first and last character."""
 
-    window: str
+    text: str
     ids: Ids
     offsets: Sequence[tuple[int, int]]
     words: Sequence[int | None]
 
     @classmethod
-    def of(cls, window: str, encoding: Any) -> "_TextSlice":
+    def of(cls, text: str, encoding: Any) -> "_TextSlice":
         ids = np.array(encoding.ids, np.int64)
-        return cls(window, ids, encoding.offsets, encoding.word_ids)
+        return cls(text, ids, encoding.offsets, encoding.word_ids)
 
     def tokens(self, begin: int, end: int, at: int) -> tuple[Ids, Ids]:
         stops = np.fromiter((stop for _, stop in self.offsets[begin:end]), np.int64, end - begin)
         return self.ids[begin:end], stops + at
 
     def continued(self) -> int:
-        """How many tokens belong to the word that this window begins in."""
+        """How many tokens belong to the word that this slice begins in."""
         if not self.words or self.offsets[0][0]:
             return 0
         first = self.words[0]
@@ -142,7 +142,7 @@ class _TextSlice:
     def start(self, token: int) -> int:
         """Where a token's word begins, with the spaces before it, which some tokenizers read."""
         start, before = self.offsets[token][0], self.offsets[token - 1][1]
-        while start > before and self.window[start - 1].isspace():
+        while start > before and self.text[start - 1].isspace():
             start -= 1
         return start
 

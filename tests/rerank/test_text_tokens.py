@@ -17,8 +17,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
 from resift.rerank.catalogue import BUNDLED
+from resift.rerank.text_tokens import SLICE, TextTokens, Wanted
 from resift.rerank.tokenization import TokenRow, Tokens, load_tokenizer
-from resift.rerank.windows import WINDOW, TextTokens, Wanted
 
 WORDPIECE = load_tokenizer(BUNDLED / "tokenizer.json")
 MOST = 32
@@ -68,13 +68,13 @@ def read(tokens: Tokens, text: str, wanted: Wanted) -> TextTokens:
 @given(text=texts)
 @example(text=" " * 5000 + "alpha beta " * 100)
 @example(text="x" * 20_000 + " alpha" + "y" * 99 + " beta " * 80)
-@example(text="x" * WINDOW + "alpha beta " * 80)
-@example(text="x" * (WINDOW - 1) + ",beta " * 80)
-@example(text="alpha" + " " * 3 * WINDOW + "beta " * 80)
+@example(text="x" * SLICE + "alpha beta " * 80)
+@example(text="x" * (SLICE - 1) + ",beta " * 80)
+@example(text="alpha" + " " * 3 * SLICE + "beta " * 80)
 @example(text="深圳" * 400)
 @example(text="a+b/cDe" * 300)
 @example(text="e\u0301" * 300)
-@example(text="\u200b" * 3 * WINDOW + "alpha" * 60)
+@example(text="\u200b" * 3 * SLICE + "alpha" * 60)
 @example(text="alpha [SEP]" * 100)
 @example(text="x" * (FIRST - 3) + "[SEP] alpha" * 100)
 @settings(max_examples=150, deadline=None)
@@ -91,7 +91,7 @@ def test_tokens_are_those_of_the_whole_text(name: str, text: str) -> None:
     assert beginning.total <= len(whole.ids)
     assert len(beginning.ids) > MOST or beginning.total == len(whole.ids)
     longest_word = max(map(len, re.findall(r"\w+", text)), default=0)
-    if beginning.ends is not None and longest_word < WINDOW:  # else its end is not exact
+    if beginning.ends is not None and longest_word < SLICE:  # else its end is not exact
         ends = [end for _, end in whole.offsets[: len(beginning.ends)]]
         assert beginning.ends.tolist() == ends
 
@@ -112,10 +112,10 @@ def test_rows_are_those_of_the_whole_text(text: str) -> None:
     assert bool(row.dropped) == bool(counted.dropped) and row.dropped <= counted.dropped
 
 
-def test_a_word_longer_than_a_window_is_cut_where_the_window_ends() -> None:
+def test_a_word_longer_than_a_slice_is_cut_where_the_slice_ends() -> None:
     """For a tokenizer to which nothing is unknown; its beginning is right all the same."""
     tokenizer = TOKENIZERS["byte level"]
-    text = "xyz" * WINDOW
+    text = "xyz" * SLICE
     whole = tokenizer.encode(text, add_special_tokens=False).ids
     beginning = read(Tokens(tokenizer, MOST), text, "beginning")
     assert beginning.ids[:MOST].tolist() == whole[:MOST]
@@ -146,7 +146,7 @@ def test_a_beginning_takes_no_longer_where_the_text_is_long(kind: str) -> None:
     start = time.thread_time()
     beginning = read(tokens, TEN_MB[kind] + " alpha", "beginning")
     assert time.thread_time() - start < 2  # whole it takes ten
-    assert len(beginning.ids) <= WINDOW
+    assert len(beginning.ids) <= SLICE
 
 
 @pytest.mark.parametrize(
