@@ -1,0 +1,124 @@
+"""Windows of a long document: where they begin and end, and which of them are worth reading.
+
+A window begins at a sentence and ends at one, if that is not too early. Neighbours overlap, so that
+no passage is cut in two. All of this depends on the query and the document alone, and so does the
+document's logit. Pure: text and token ids in, ranges out. Knows no model.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resift.rerank.characters import is_border, next_border
+from resift.rerank.sentences import sentence_starts
+from resift.rerank.text_tokens import Ids
+
+WINDOW_TOKENS = 256
+"""Tokens of a window, or what the model has room for if that is less. LOG.md has the trials."""
+
+OVERLAP_TOKENS = 32
+"""A window begins at the first sentence within so many tokens before the end of the last one, or
+exactly there."""
+
+MAX_WINDOWS = 8
+"""The windows of one document that are read: its beginning, and those with most of the query's
+words."""
+
+MAX_DOCUMENT_TOKENS = 32_768
+"""Tokens of a document that windows are made of; later ones count as dropped. They are some hundred
+pages, and a tokenizer takes a fifth of a second for them."""
+
+_LOOK_BACK = 16  # tokens, for a space to end a window at
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Tokens `begin` to `end` of a document; they are the characters `start` to `stop`."""
+
+    begin: int
+    end: int
+    start: int
+    stop: int
+
+
+def split(text: str, ends: Ids, size: int, overlap: int = OVERLAP_TOKENS) -> list[Window]:
+    """Windows of at most `size` tokens that together are all tokens, in order.
+
+    `ends` has for each token the character at which it ends.
+    """
+    starts = np.array([0, *_sentences(text, int(ends[-1]))], np.int64)
+    borders = np.unique(np.searchsorted(ends, starts, side="right"))
+    overlap = min(overlap, size // 4)
+    windows: list[Window] = []
+    begin = 0
+    while True:
+        end = _end(text, ends, borders, begin, size)
+        windows.append(_window(text, ends, begin, end))
+        if end == len(ends):
+            return windows
+        begin = max(_next_begin(text, ends, borders, end, overlap), begin + 1)
+
+
+def choose(
+    ids: Ids, windows: Sequence[Window], query: Ids, count: int = MAX_WINDOWS
+) -> list[Window]:
+    """At most `count` of a document's windows, in order: the first, and those that match best.
+
+    `ids` are the document's tokens, `query` the query's. A window's match is the sum over the
+    query's tokens in it; a token weighs less the more of the windows have it.
+    """
+    if len(windows) <= count:
+        return list(windows)
+    tokens = np.unique(query)
+    present = np.array([np.isin(tokens, ids[part.begin : part.end]) for part in windows])
+    weights = np.log1p(len(windows) / np.maximum(present.sum(axis=0), 1))
+    matches = present @ weights
+    matches[0] = np.inf
+    best: NDArray[np.intp] = np.argsort(-matches, kind="stable")[:count]
+    return [windows[number] for number in sorted(best.tolist())]
+
+
+def _sentences(text: str, stop: int) -> list[int]:
+    return [start for start in sentence_starts(text[:stop]) if start < stop]
+
+
+def _window(text: str, ends: Ids, begin: int, end: int) -> Window:
+    """The window of a range of tokens, with all of the characters that its tokens are part of."""
+    start = int(ends[begin - 1]) if begin else 0
+    while start < len(text) and text[start].isspace():
+        start += 1
+    stop = next_border(text, int(ends[end - 1]))
+    return Window(begin, end, min(start, stop), len(text) if end == len(ends) else stop)
+
+
+def _end(text: str, ends: Ids, borders: Ids, begin: int, size: int) -> int:
+    """Where a window ends: the last sentence border in its second part, or a word border."""
+    end = begin + size
+    if end >= len(ends):
+        return len(ends)
+    border = int(borders[np.searchsorted(borders, end, side="right") - 1])
+    return border if border > begin + size // 2 else _cut(text, ends, end, begin)
+
+
+def _next_begin(text: str, ends: Ids, borders: Ids, end: int, overlap: int) -> int:
+    """Where the window after one that ends at `end` begins."""
+    number = int(np.searchsorted(borders, end - overlap, side="left"))
+    if number < len(borders) and borders[number] <= end:
+        return int(borders[number])
+    return _cut(text, ends, end - overlap, end - 2 * overlap)
+
+
+def _cut(text: str, ends: Ids, token: int, lowest: int) -> int:
+    """The last token at `token` or before, and after `lowest`, at which no word is split.
+
+    In a script without spaces, or in a long word, one at which no character is split.
+    """
+    candidates = range(token, max(token - _LOOK_BACK, lowest), -1)
+    for candidate in candidates:
+        before = int(ends[candidate - 1])
+        if text[before - 1 : before].isspace() or text[before : before + 1].isspace():
+            return candidate
+    clean = (n for n in candidates if ends[n - 1] < ends[n] and is_border(text, int(ends[n - 1])))
+    return next(clean, token)
