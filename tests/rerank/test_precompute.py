@@ -239,9 +239,9 @@ def test_a_cross_encoder_precomputes_ids_and_tokenises_nothing_but_the_query(
     tokens = joint._engine.model._tokens
     tokenise: Callable[..., Iterator[TextTokens | None]] = tokens.read
 
-    def noted(texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:
+    def noted(texts: Sequence[str], *wanted: Wanted) -> Iterator[TextTokens | None]:
         read.extend(texts)
-        return tokenise(texts, wanted)
+        return tokenise(texts, *wanted)
 
     monkeypatch.setattr(tokens, "read", noted)
     np.testing.assert_allclose(
