@@ -44,6 +44,12 @@ def next_border(text: str, index: int) -> int:
     return next((border for border in range(index, last) if is_border(text, border)), last)
 
 
+def last_border(text: str, index: int) -> int:
+    """The last border at `index` or before it, at most `MAX_CHARACTER` before."""
+    first = max(index - MAX_CHARACTER, 0)
+    return next((border for border in range(index, first, -1) if is_border(text, border)), first)
+
+
 def _flags_before(text: str, index: int) -> int:
     """How many letters of flags precede `index`; two are a flag."""
     start = index

@@ -15,14 +15,7 @@ from resift.rerank.precompute import EncodedDocument, digest
 from resift.rerank.state import CallState, DocumentState, Floats
 from resift.rerank.text_tokens import TextTokens
 from resift.rerank.tokenization import TokenRow
-from resift.rerank.windows import (
-    MAX_DOCUMENT_TOKENS,
-    MAX_WINDOWS,
-    OVERLAP_TOKENS,
-    WINDOW_TOKENS,
-    choose,
-    split,
-)
+from resift.rerank.windows import MAX_DOCUMENT_TOKENS, SIZES, choose, split
 
 
 def make_windows(model: Model, query: TokenRow, document: DocumentState) -> None:
@@ -35,8 +28,9 @@ def make_windows(model: Model, query: TokenRow, document: DocumentState) -> None
     row, tokens = document.row, document.encoded.tokens
     ids = tokens.ids[:MAX_DOCUMENT_TOKENS]
     ends = model.ends(document.text, TextTokens(ids, tokens.ends))
-    size = min(WINDOW_TOKENS, row.seen + row.unknown)
-    windows = choose(ids, split(document.text, ends, size), query.ids)
+    room = row.seen + row.unknown
+    windows = split(document.text, ends, SIZES.window(room), SIZES.overlap)
+    windows = choose(ids, windows, query.ids, SIZES.count(room))
     parts = [TextTokens(ids[window.begin : window.end]) for window in windows]
     rows = model.rows(query, [document.text] * len(parts), parts)
     document.windows = [
@@ -59,8 +53,7 @@ def mode_key(early_exit: EarlyExit | None) -> str:
     An early exit prunes windows by its tolerance, within the document.
     """
     pruned = "" if early_exit is None else f" tolerance {early_exit.tolerance!r}"
-    sizes = (WINDOW_TOKENS, OVERLAP_TOKENS, MAX_WINDOWS, MAX_DOCUMENT_TOKENS)
-    return f"windows {sizes}{pruned}"
+    return f"{SIZES} {MAX_DOCUMENT_TOKENS}{pruned}"
 
 
 def has_all_tokens(tokens: TextTokens) -> bool:
@@ -104,14 +97,20 @@ def prune_windows(records: Sequence[DocumentState], exit_: Exit, tolerance: floa
             window.pruned = not possible
 
 
-def breadth_first(records: Sequence[DocumentState]) -> list[DocumentState]:
-    """The first windows of all documents, then the second ones: the order under a deadline."""
+def by_turn(records: Sequence[DocumentState]) -> list[list[DocumentState]]:
+    """The first windows of all documents, the second ones, and so on.
+
+    Under a deadline they run in this order, so that no document waits for many windows of another.
+    """
+    turns: list[list[DocumentState]] = []
     counts: dict[int, int] = {}
-    numbered = []
     for record in records:
-        numbered.append((counts.get(record.index, 0), record))
-        counts[record.index] = counts.get(record.index, 0) + 1
-    return [record for _, record in sorted(numbered, key=lambda item: item[0])]
+        turn = counts.get(record.index, 0)
+        counts[record.index] = turn + 1
+        if turn == len(turns):
+            turns.append([])
+        turns[turn].append(record)
+    return turns
 
 
 def settle(model: Model, state: CallState) -> None:

@@ -13,7 +13,7 @@ from resift.rerank.artifact import Exit
 from resift.rerank.batching import WAVE, padded_length, waves
 from resift.rerank.deadline import Deadline
 from resift.rerank.early_exit import EarlyExit, survivors
-from resift.rerank.long_documents import breadth_first, combine, prune_windows
+from resift.rerank.long_documents import by_turn, combine, prune_windows
 from resift.rerank.models import TokenStates
 from resift.rerank.state import CallState, DocumentState
 from resift.rerank.tokenization import TokenRow
@@ -183,24 +183,20 @@ class Request:
             document.states = None
 
     def _wait(self, documents: Sequence[DocumentState]) -> None:
-        """Queue documents for the stage, in waves."""
-        size = None
-        if self.deadline.is_bounded:
-            size, documents = WAVE, breadth_first(documents)
-        with_states, without = [], []
+        """Queue documents for the stage, in waves; under a deadline all first windows first."""
+        running = []
         for document in documents:
             if document.cached is not None:
                 document.logits = document.cached.logits[: self.stage + 1]
                 self._passed.append(document)
-            elif document.states is not None:
-                with_states.append(document)
             else:
-                without.append(document)
+                running.append(document)
+        bounded = self.deadline.is_bounded
         self.waiting = [
-            [group[number] for number in wave]
-            for group in (with_states, without)
-            if group
-            for wave in waves([document.length for document in group], size)
+            wave
+            for level in (by_turn(running) if bounded else [running])
+            for has_states in (True, False)
+            for wave in _waves(level, has_states, WAVE if bounded else None)
         ]
 
 
@@ -210,6 +206,17 @@ Steps = Generator[Request | None, None, T]
 A step that yields a request has to wait until the worker has run it. A step that yields None can be
 continued at any time.
 """
+
+
+def _waves(
+    documents: Sequence[DocumentState], has_states: bool, size: int | None
+) -> list[list[DocumentState]]:
+    """The waves of the documents that have states, or of those that have none."""
+    group = [document for document in documents if (document.states is not None) == has_states]
+    if not group:
+        return []
+    order = waves([document.length for document in group], size)
+    return [[group[number] for number in wave] for wave in order]
 
 
 def _portions(

@@ -184,8 +184,9 @@ class Reranker:
                 score (0 to 1) is lower. Scores are probabilities only with a calibration
                 (`Receipt.calibration`).
             long_documents: How to read a document that is longer than the model reads beside the
-                query. "cut" reads its beginning. "windows" reads up to eight overlapping parts,
-                those that share most words with the query; the best one gives logit and `span`.
+                query. "cut" reads its beginning. "windows" reads overlapping parts, those that
+                share most words with the query, with about twice as many tokens; the best part
+                gives logit and `span`.
 
         Raises:
             QueryError: The query is empty, not text, or longer than the model reads.

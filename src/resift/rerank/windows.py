@@ -11,26 +11,42 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.rerank.characters import is_border, next_border
+from resift.rerank.characters import is_border, last_border, next_border
 from resift.rerank.sentences import sentence_starts
 from resift.rerank.text_tokens import Ids
-
-WINDOW_TOKENS = 256
-"""Tokens of a window, or what the model has room for if that is less. LOG.md has the trials."""
-
-OVERLAP_TOKENS = 32
-"""A window begins at the first sentence within so many tokens before the end of the last one, or
-exactly there."""
-
-MAX_WINDOWS = 8
-"""The windows of one document that are read: its beginning, and those with most of the query's
-words."""
 
 MAX_DOCUMENT_TOKENS = 32_768
 """Tokens of a document that windows are made of; later ones count as dropped. They are some hundred
 pages, and a tokenizer takes a fifth of a second for them."""
 
 _LOOK_BACK = 16  # tokens, for a space to end a window at
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """A window has at most `tokens` tokens, or what the model has room for if that is less.
+
+    It begins at the first sentence within the last `overlap` tokens of the window before, or at the
+    first of these. Of a document at least `most` windows are read, and more only if they have no
+    more tokens than `share` times what is read of a cut document.
+    """
+
+    tokens: int = 256
+    overlap: int = 32
+    most: int = 4
+    share: float = 2.0
+
+    def window(self, room: int) -> int:
+        """Tokens of a window, for a model with room for `room` tokens of a document."""
+        return min(self.tokens, room)
+
+    def count(self, room: int) -> int:
+        """The most windows of a document."""
+        return max(self.most, int(self.share * room / self.window(room)))
+
+
+SIZES = Sizes()
+"""LOG.md and ``benchmarks/windows.py`` have what other sizes cost and give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +59,7 @@ class Window:
     stop: int
 
 
-def split(text: str, ends: Ids, size: int, overlap: int = OVERLAP_TOKENS) -> list[Window]:
+def split(text: str, ends: Ids, size: int, overlap: int) -> list[Window]:
     """Windows of at most `size` tokens that together are all tokens, in order.
 
     `ends` has for each token the character at which it ends.
@@ -61,23 +77,18 @@ def split(text: str, ends: Ids, size: int, overlap: int = OVERLAP_TOKENS) -> lis
         begin = max(_next_begin(text, ends, borders, end, overlap), begin + 1)
 
 
-def choose(
-    ids: Ids, windows: Sequence[Window], query: Ids, count: int = MAX_WINDOWS
-) -> list[Window]:
-    """At most `count` of a document's windows, in order: the first, and those that match best.
+def choose(ids: Ids, windows: Sequence[Window], query: Ids, count: int) -> list[Window]:
+    """At most `count` of a document's windows: those that match best, best first.
 
     `ids` are the document's tokens, `query` the query's. A window's match is the sum over the
-    query's tokens in it; a token weighs less the more of the windows have it.
+    query's tokens in it; a token weighs less the more of the windows have it. Of equal windows the
+    first comes first.
     """
-    if len(windows) <= count:
-        return list(windows)
     tokens = np.unique(query)
     present = np.array([np.isin(tokens, ids[part.begin : part.end]) for part in windows])
     weights = np.log1p(len(windows) / np.maximum(present.sum(axis=0), 1))
-    matches = present @ weights
-    matches[0] = np.inf
-    best: NDArray[np.intp] = np.argsort(-matches, kind="stable")[:count]
-    return [windows[number] for number in sorted(best.tolist())]
+    best: NDArray[np.intp] = np.argsort(-(present @ weights), kind="stable")[:count]
+    return [windows[number] for number in best.tolist()]
 
 
 def _sentences(text: str, stop: int) -> list[int]:
@@ -86,11 +97,13 @@ def _sentences(text: str, stop: int) -> list[int]:
 
 def _window(text: str, ends: Ids, begin: int, end: int) -> Window:
     """The window of a range of tokens, with all of the characters that its tokens are part of."""
-    start = int(ends[begin - 1]) if begin else 0
-    while start < len(text) and text[start].isspace():
+    stop = len(text) if end == len(ends) else next_border(text, int(ends[end - 1]))
+    start = next_border(text, int(ends[begin - 1])) if begin else 0
+    if start >= ends[begin]:  # the first token is a part of a character that began before it
+        return Window(begin, end, last_border(text, max(int(ends[begin]) - 1, 0)), stop)
+    while text[start].isspace():
         start += 1
-    stop = next_border(text, int(ends[end - 1]))
-    return Window(begin, end, min(start, stop), len(text) if end == len(ends) else stop)
+    return Window(begin, end, start, stop)
 
 
 def _end(text: str, ends: Ids, borders: Ids, begin: int, size: int) -> int:
@@ -99,7 +112,8 @@ def _end(text: str, ends: Ids, borders: Ids, begin: int, size: int) -> int:
     if end >= len(ends):
         return len(ends)
     border = int(borders[np.searchsorted(borders, end, side="right") - 1])
-    return border if border > begin + size // 2 else _cut(text, ends, end, begin)
+    lowest = begin + size // 2
+    return border if border > lowest else _cut(text, ends, end, lowest)
 
 
 def _next_begin(text: str, ends: Ids, borders: Ids, end: int, overlap: int) -> int:
