@@ -20,11 +20,11 @@ from pathlib import Path
 import ir_measures
 from ir_measures import nDCG
 
-from resift import Candidate, Ranking, Reranker
+from resift import Candidate, LongDocuments, Ranking, Reranker
 from resift.evaluation.collection import open_collection
 from resift.evaluation.trec import read_run
 from resift.rerank import long_documents, windows
-from resift.rerank.options import LONG_DOCUMENTS, LongDocuments
+from resift.rerank.options import LONG_DOCUMENTS
 from resift.settings import Settings
 
 Runs = dict[str, dict[str, float]]

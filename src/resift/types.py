@@ -49,6 +49,16 @@ Calibrated = Literal["none", "model", "judged", "judged_other_depth"]
 """
 
 
+LongDocuments = Literal["cut", "windows"]
+"""How a document is read that is longer than the model reads beside the query.
+
+- ``cut``: its beginning is read.
+- ``windows``: overlapping parts are read, which begin at sentences: those that share most words
+  with the query, with about twice as many tokens as are read of a cut document. The best one gives
+  the document's logit and `Hit.span`.
+"""
+
+
 def _whole(value: object, expected: str) -> int:
     """A whole number of any library. Raises `InputError` for anything else, booleans included."""
     try:

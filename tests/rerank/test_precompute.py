@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from resift import Candidate, Document, Precomputed, Reranker
 from resift.rerank import models
 from resift.rerank.precompute import EncodedDocument, digest, pack, unpack
 from resift.rerank.runtimes import Session
-from resift.rerank.text_tokens import TextTokens, Wanted
+from resift.rerank.text_tokens import TextTokens
 from resift.rerank.tokenization import TokenRow
 from resift.rerank.values import is_text
 from resift.settings import Settings
@@ -239,7 +239,7 @@ def test_a_cross_encoder_precomputes_ids_and_tokenises_nothing_but_the_query(
     tokens = joint._engine.model._tokens
     tokenise: Callable[..., Iterator[TextTokens | None]] = tokens.read
 
-    def noted(texts: Sequence[str], *wanted: Wanted) -> Iterator[TextTokens | None]:
+    def noted(texts: Sequence[str], *wanted: Any) -> Iterator[TextTokens | None]:
         read.extend(texts)
         return tokenise(texts, *wanted)
 

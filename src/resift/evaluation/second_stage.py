@@ -11,9 +11,9 @@ from resift.errors import InputError, QueryError
 from resift.evaluation.first_stage import FirstStageCandidates, distinct, doc_id
 from resift.evaluation.measures import CUTOFF
 from resift.evaluation.result import Latency
-from resift.rerank.options import LongDocuments, checked_long_documents
+from resift.rerank.options import checked_long_documents
 from resift.rerank.reranker import Reranker
-from resift.types import Candidate
+from resift.types import Candidate, LongDocuments
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0)
 TIMED_EVERY = 5  # queries; a timed query is scored depth by depth, which takes longer

@@ -20,14 +20,13 @@ from resift.rerank.early_exit import EarlyExit
 from resift.rerank.long_documents import mode_key, settle
 from resift.rerank.many import run_many
 from resift.rerank.models import Model
-from resift.rerank.options import LongDocuments
 from resift.rerank.precompute import EncodedDocument, pack
 from resift.rerank.request import Request, Steps, T
 from resift.rerank.state import CallState, DocumentState
 from resift.rerank.text_tokens import Wanted
 from resift.rerank.tuning import Tuning
 from resift.rerank.worker import CLOSED, Worker
-from resift.types import Precomputed
+from resift.types import LongDocuments, Precomputed
 
 MAX_WAITING_TOKENS = 1_000_000
 """A call that would exceed this is refused: half a minute of work for a small machine."""

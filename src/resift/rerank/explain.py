@@ -74,7 +74,7 @@ class Occlusion:
         )
 
     def _span(self, query: str, candidate: Candidate, document: DocumentLike) -> tuple[int, int]:
-        """The characters of the text that are explained: the window of a hit, or the beginning."""
+        """The characters of the text that are explained: a hit's window, or the beginning."""
         if isinstance(document, Hit) and document.windows:
             return document.span
         title = title_part(candidate.title)

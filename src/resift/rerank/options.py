@@ -7,16 +7,13 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from resift.errors import InputError, shown
 from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.values import number, truth, whole
-
-LongDocuments = Literal["cut", "windows"]
-"""How to read a document that is longer than the model reads beside the query."""
+from resift.types import LongDocuments
 
 LONG_DOCUMENTS: tuple[LongDocuments, ...] = ("cut", "windows")
 

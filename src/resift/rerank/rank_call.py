@@ -17,12 +17,12 @@ from resift.rerank.candidates import check_query
 from resift.rerank.deadline import Deadline
 from resift.rerank.early_exit import EarlyExit
 from resift.rerank.engine import Engine
-from resift.rerank.options import LongDocuments, RankOptions
+from resift.rerank.options import RankOptions
 from resift.rerank.precompute import unpack_all
 from resift.rerank.request import Steps
 from resift.rerank.result import ScoredCandidates, interpolation, make_ranking
 from resift.rerank.state import CandidateTexts
-from resift.types import Candidate, DocumentLike, Explainer, Ranking
+from resift.types import Candidate, DocumentLike, Explainer, LongDocuments, Ranking
 
 
 @dataclass(frozen=True, slots=True)

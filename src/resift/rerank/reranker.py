@@ -29,7 +29,6 @@ from resift.rerank.hints import Hints
 from resift.rerank.many import check_many
 from resift.rerank.models import load_model
 from resift.rerank.options import (
-    LongDocuments,
     RankOptions,
     checked_budget,
     checked_depths,
@@ -47,7 +46,7 @@ from resift.rerank.verify import (
     reference_pairs,
 )
 from resift.settings import Settings, StorageSettings, checked_settings
-from resift.types import DocumentLike, Explanation, Precomputed, Ranking
+from resift.types import DocumentLike, Explanation, LongDocuments, Precomputed, Ranking
 
 
 class Reranker:

@@ -46,12 +46,14 @@ class Reader:
     """Tokenises texts slice by slice.
 
     `encode` returns the encoding of the tokenizers package. `longest_added` is the length of the
-    longest added token; `skips_spaces` says that the tokenizer has no tokens for spaces.
+    longest added token; `skips_spaces` says that the tokenizer has no tokens for spaces. Some
+    tokenizers put the token `marker` before a text, as before each word.
     """
 
     encode: Callable[[str], Any]
     longest_added: int
     skips_spaces: bool
+    marker: int | None = None
 
     def read(self, text: str, max_tokens: int, wanted: Wanted) -> Iterator[TextTokens | None]:
         """None after each slice, so that a caller can check its deadline; then the tokens.
@@ -78,20 +80,22 @@ class Reader:
         """(ids, ends) of slices in order; the first is of `first` characters."""
         at, size = 0, first
         inside = False  # in a word whose tokens are out; this slice begins with its last character
+        cut = False  # the last slice ended inside a word
         while at < len(text):
             end = min(at + size, len(text))
             piece = text[at:end]
             if self.skips_spaces and piece.isspace():
-                at, size, inside = end, SLICE, False
+                at, size, inside, cut = end, SLICE, False, False
                 yield _NONE
                 continue
             part = _TextSlice.of(piece, self.encode(piece))
-            begin = part.continued() if inside else 0
+            begin = part.continued() if inside else int(cut and part.has_marker(self.marker))
             if end == len(text):
                 yield part.tokens(begin, len(part.ids), at)
                 return
             stop, forward, inside = self._take(part, begin, len(piece), size)
             yield part.tokens(begin, stop, at)
+            cut = stop == len(part.ids) and not inside
             at, size = at + forward, SLICE
 
     def _take(
@@ -132,6 +136,10 @@ class _TextSlice:
         stops = np.fromiter((stop for _, stop in self.offsets[begin:end]), np.int64, end - begin)
         return self.ids[begin:end], stops + at
 
+    def has_marker(self, marker: int | None) -> bool:
+        """Whether the first token is a marker of words that the text does not have."""
+        return len(self.ids) > 1 and self.ids[0] == marker and self.text[0] not in _SPACES
+
     def continued(self) -> int:
         """How many tokens belong to the word that this slice begins in."""
         if not self.words or self.offsets[0][0]:
@@ -156,4 +164,5 @@ class _TextSlice:
         return 0
 
 
+_SPACES = " \u2581"
 _NONE = (np.empty(0, np.int64), np.empty(0, np.int64))

@@ -28,6 +28,7 @@ MIN_DOCUMENT_TOKENS = 16
 
 Ids = NDArray[np.int64]
 
+_MARKER = "\u2581"  # what SentencePiece puts before a word
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -96,7 +97,8 @@ class Tokens:
         added = tokenizer.get_added_tokens_decoder().values()
         longest = max((len(token.content) for token in added), default=0)
         skips_spaces = not self._encode("  \n").ids
-        self._reader = Reader(self._encode, longest, skips_spaces)
+        marker = tokenizer.token_to_id(_MARKER)
+        self._reader = Reader(self._encode, longest, skips_spaces, marker)
         self._slice = min(6 * max_tokens, SLICE)
 
     def read(

@@ -26,7 +26,7 @@ _LOOK_BACK = 16  # tokens, for a space to end a window at
 class Sizes:
     """A window has at most `tokens` tokens, or what the model has room for if that is less.
 
-    It begins at the first sentence within the last `overlap` tokens of the window before, or at the
+    It begins at the first sentence within the last `overlap` tokens of the one before, or at the
     first of these. Of a document at least `most` windows are read, and more only if they have no
     more tokens than `share` times what is read of a cut document.
     """
@@ -96,7 +96,7 @@ def _sentences(text: str, stop: int) -> list[int]:
 
 
 def _window(text: str, ends: Ids, begin: int, end: int) -> Window:
-    """The window of a range of tokens, with all of the characters that its tokens are part of."""
+    """A window of a range of tokens, with all of the characters that its tokens are part of."""
     stop = len(text) if end == len(ends) else next_border(text, int(ends[end - 1]))
     start = next_border(text, int(ends[begin - 1])) if begin else 0
     if start >= ends[begin]:  # the first token is a part of a character that began before it
@@ -117,7 +117,7 @@ def _end(text: str, ends: Ids, borders: Ids, begin: int, size: int) -> int:
 
 
 def _next_begin(text: str, ends: Ids, borders: Ids, end: int, overlap: int) -> int:
-    """Where the window after one that ends at `end` begins."""
+    """Where a window after one that ends at `end` begins."""
     number = int(np.searchsorted(borders, end - overlap, side="left"))
     if number < len(borders) and borders[number] <= end:
         return int(borders[number])

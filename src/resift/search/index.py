@@ -27,7 +27,7 @@ from resift.index.table.store import Store
 from resift.index.versions.record import Version
 from resift.rerank.candidates import check_query
 from resift.rerank.early_exit import TOLERANCE
-from resift.rerank.options import LongDocuments, checked_flag
+from resift.rerank.options import checked_flag
 from resift.search.call import Clock, SearchCall
 from resift.search.components import ComponentLoader, Ranker
 from resift.search.options import (
@@ -43,7 +43,7 @@ from resift.search.options import (
 from resift.search.retrieval import Retrieved, retrieve
 from resift.search.two_stage import search
 from resift.settings import Settings, checked_settings
-from resift.types import DEPTH, Hit, Ranking
+from resift.types import DEPTH, Hit, LongDocuments, Ranking
 
 _DAY_S = 86_400.0
 _KEEP_DAYS = 7.0

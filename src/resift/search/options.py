@@ -11,9 +11,9 @@ from resift.errors import InputError, shown
 from resift.index.source_options import SourceOptions
 from resift.index.table.where import Where, parse_where
 from resift.rerank.early_exit import TOLERANCE
-from resift.rerank.options import LongDocuments, RankOptions, checked_flag
+from resift.rerank.options import RankOptions, checked_flag
 from resift.rerank.values import number, whole
-from resift.types import DEPTH, Hit
+from resift.types import DEPTH, Hit, LongDocuments
 
 Mode = Literal["hybrid", "dense", "lexical"]
 MODES: tuple[Mode, ...] = ("hybrid", "dense", "lexical")
