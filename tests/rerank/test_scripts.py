@@ -87,7 +87,7 @@ def test_windows_begin_and_end_between_characters(kind: str, script: str, size: 
 @EVERY
 @EACH
 def test_a_hit_is_read_where_the_query_is(kind: str, script: str) -> None:
-    """The window with the query's words gives the span, and all tokens are counted."""
+    """A window with the query's words gives the span, and all tokens are counted."""
     other = SCRIPTS["english" if script != "english" else "korean"]
     text = other * 30 + SCRIPTS[script] + other * 30
     engine = Engine(SmallModel(kind))
